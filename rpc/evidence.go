@@ -1,0 +1,122 @@
+package rpc
+
+import (
+	"crypto/ed25519"
+	"crypto/sha512"
+	"encoding/json"
+	"fmt"
+
+	"github.com/gowebpki/jcs"
+)
+
+// Profiles name the rules that evidence and claims follow (RFC 9711, eat_profile).
+const (
+	EvidenceProfile = "https://github.com/cima-project/cima/evidence/v1"
+	ClaimsProfile   = "https://github.com/cima-project/cima/claims/v1"
+)
+
+// agentContext keeps a signature of the agent's from meaning anything else.
+const agentContext = "cima-agent-v1"
+
+// Evidence is what a container hands to a relying party (RFC 9334): a quote,
+// what it is bound to, and the logs behind its registers. cima-evidence(7)
+// is its specification.
+type Evidence struct {
+	Profile string `json:"profile"` // EvidenceProfile
+	TEE     string `json:"tee"`     // "tdx"
+	Quote   []byte `json:"quote"`   // exactly the quote, nothing behind it
+
+	// Claims as they were hashed: kept as bytes, so that a member that this
+	// version doesn't know still counts.
+	Claims json.RawMessage `json:"claims"`
+
+	// AgentSignature is Ed25519 over "cima-agent-v1" ‖ REPORTDATA by the
+	// key in the start event.
+	AgentSignature []byte `json:"agent_signature"`
+
+	BootLog    []byte     `json:"boot_log"` // CCEL, up to its padding
+	OSLogs     []OSLog    `json:"os_logs,omitempty"`
+	RuntimeLog []LogEntry `json:"runtime_log"`
+}
+
+// OSLog is a log of what extended an RTMR between firmware and runtime log.
+type OSLog struct {
+	Register string `json:"register"` // "rtmr2"
+	Format   string `json:"format"`   // "ima-ascii"
+	Entries  []byte `json:"entries"`
+}
+
+// LogEntry is one event of the runtime log in full, or the digests of a run
+// of events that are somebody else's. Exactly one member is set.
+type LogEntry struct {
+	Event   []byte `json:"event,omitempty"`   // logs.Event's bytes
+	Digests []byte `json:"digests,omitempty"` // n × 48 bytes, n ≥ 1
+}
+
+// Claims is what the agent says and the quote binds:
+// REPORTDATA = SHA-512(RFC 8785 form of the claims).
+type Claims struct {
+	Profile   string           `json:"profile"`             // ClaimsProfile
+	Agent     Digest           `json:"agent"`               // SHA-384 of the agent's 32-byte Ed25519 public key
+	Nonce     []byte           `json:"nonce"`               // the verifier's, 8 to 64 bytes
+	UserData  []byte           `json:"user_data,omitempty"` // the caller's, up to 4 KiB
+	Container *ContainerClaims `json:"container,omitempty"` // this, or Host
+	Host      *HostClaims      `json:"host,omitempty"`
+	BootLog   Digest           `json:"boot_log"` // SHA-384 of Evidence.BootLog
+	Log       LogClaims        `json:"log"`
+}
+
+// ContainerClaims says which container asked.
+type ContainerClaims struct {
+	ID           string    `json:"id"` // as in the log: "uid/" before it where the record is a user's
+	Runtime      string    `json:"runtime"`
+	Image        string    `json:"image,omitempty"`        // reference, as measured
+	ImageDigest  string    `json:"image_digest,omitempty"` // config digest, "sha256:…"
+	LaunchDigest Digest    `json:"launch_digest"`          // SHA-384(JCS({launch, image}))
+	Register     Digest    `json:"register"`               // container register at Log.Count
+	Assurance    Assurance `json:"assurance"`
+}
+
+// Assurance says how sure the daemon is of a caller.
+type Assurance struct {
+	Start       string `json:"start"`        // "gated" or "observed"
+	PIDFD       bool   `json:"pidfd"`        // the kernel named the very process, not a number
+	CgroupOwner uint32 `json:"cgroup_owner"` // uid that owns the cgroup chain
+	Metadata    string `json:"metadata"`     // where the facts came from: "bundle", "bundle+engine"
+}
+
+// HostClaims says which process outside any container asked.
+type HostClaims struct {
+	Unit string `json:"unit,omitempty"` // systemd unit, from its cgroup
+	UID  uint32 `json:"uid"`
+}
+
+// LogClaims is where the runtime log stood when the claims were fixed.
+type LogClaims struct {
+	Count    int    `json:"count"`    // events
+	Register Digest `json:"register"` // the replay of that many: RTMR3
+	Public   Digest `json:"public"`   // public register at that point
+	Anchor   string `json:"anchor"`   // "rtmr3", or "report-data" where RTMR3 is another's
+}
+
+// ReportData hashes claims as they were received: SHA-512 over their
+// RFC 8785 form. It is also what Trustee computes over
+// runtime_data.structured.
+func ReportData(claims json.RawMessage) ([64]byte, error) {
+	canonical, err := jcs.Transform(claims)
+	if err != nil {
+		return [64]byte{}, fmt.Errorf("claims: %w", err)
+	}
+	return sha512.Sum512(canonical), nil
+}
+
+// SignReportData signs as the agent does.
+func SignReportData(key ed25519.PrivateKey, data [64]byte) []byte {
+	return ed25519.Sign(key, append([]byte(agentContext), data[:]...))
+}
+
+// VerifyReportData checks the agent's signature.
+func VerifyReportData(key ed25519.PublicKey, data [64]byte, signature []byte) bool {
+	return len(key) == ed25519.PublicKeySize &&
+		ed25519.Verify(key, append([]byte(agentContext), data[:]...), signature)
+}
