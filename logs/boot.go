@@ -1,0 +1,309 @@
+// Package logs answers: what do the logs mean?
+//
+// It reads the boot log (CCEL), the kernel's IMA log and CIMA's runtime log,
+// and replays them to the registers that they explain. It does no I/O beyond
+// the reader that it is given.
+//
+// A log proves nothing by itself: anybody can write one. What a log says
+// counts only once its replay equals registers that came out of a verified
+// quote, and even then only digests are proved: event data counts where
+// its digest covers it ([BootEvent.DigestCoversData]). So whatever yields events
+// here has "Unverified" in its name, and "Replay" computes what registers
+// would be, which is not what they are.
+package logs
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"encoding/binary"
+	"fmt"
+	"iter"
+)
+
+// AlgID is a TPM algorithm identifier (TCG Algorithm Registry).
+type AlgID uint16
+
+// Hash algorithms of event logs.
+const (
+	AlgSHA1   AlgID = 0x0004
+	AlgSHA256 AlgID = 0x000B
+	AlgSHA384 AlgID = 0x000C
+	AlgSHA512 AlgID = 0x000D
+	AlgSM3    AlgID = 0x0012
+)
+
+// Size is the length of a digest in bytes, 0 where the algorithm is unknown.
+func (a AlgID) Size() int {
+	switch a {
+	case AlgSHA1:
+		return 20
+	case AlgSHA256, AlgSM3:
+		return 32
+	case AlgSHA384:
+		return 48
+	case AlgSHA512:
+		return 64
+	}
+	return 0
+}
+
+// String is the algorithm's name as Linux and the CEL write it.
+func (a AlgID) String() string {
+	switch a {
+	case AlgSHA1:
+		return "sha1"
+	case AlgSHA256:
+		return "sha256"
+	case AlgSHA384:
+		return "sha384"
+	case AlgSHA512:
+		return "sha512"
+	case AlgSM3:
+		return "sm3_256"
+	}
+	return fmt.Sprintf("0x%04x", uint16(a))
+}
+
+// Registers are the values of RTMR0–3 that a replay arrives at.
+type Registers = [4][48]byte
+
+// maxAlgorithms bounds the header's list; a TPM knows no 16 hashes either.
+const maxAlgorithms = 16
+
+const (
+	padLen       = 8 // bytes of one value at an event's place that end a log
+	legacyHeader = 32
+	specIDFixed  = 28
+)
+
+var specIDSignature = []byte("Spec ID Event03\x00")
+
+// BootLog is a boot log in the TCG2 crypto-agile form: TCG PC Client Platform
+// Firmware Profile 1.06 section 10, with the measurement registers of the
+// UEFI 2.10 confidential computing protocol in place of PCRs. AAEL records
+// appended behind the boot's own events are events like them.
+type BootLog struct {
+	header bootHeader
+	raw    []byte // exactly the log, no padding
+	count  int
+}
+
+type bootHeader struct {
+	size     int // bytes, to the first event
+	mr       uint32
+	platform uint32
+	version  [3]byte // minor, major, errata, as they stand there
+	vendor   []byte
+	algs     [maxAlgorithms]struct {
+		id   AlgID
+		size int
+	}
+	algCount int
+}
+
+// BootEvent is one event of a boot log.
+type BootEvent struct {
+	MR     uint32   // measurement register: 0 = MRTD, 1–4 = RTMR0–3
+	Type   uint32   // TCG event type, EvSeparator and so on; unknown ones are kept
+	Digest [48]byte // the SHA-384 digest: what extends the register
+	Data   []byte   // event data; shares the log's memory
+
+	digests []byte // count × (u16 algorithm, digest), as read
+	noSHA   bool   // no SHA-384 digest among them
+	sizes   *bootHeader
+}
+
+// ParseBootLog checks a whole boot log, up to its padding (eight bytes or
+// all the rest 0xFF, as OVMF leaves it, or 0x00, as td-shim does). It keeps b,
+// which must not change afterwards.
+func ParseBootLog(b []byte) (*BootLog, error) {
+	log := &BootLog{}
+	if err := log.header.parse(b); err != nil {
+		return nil, fmt.Errorf("boot log: %w", err)
+	}
+	at := log.header.size
+	var e BootEvent
+	for !padding(b[at:]) {
+		n, err := log.header.event(b[at:], &e)
+		if err != nil {
+			return nil, fmt.Errorf("boot log: event %d at byte %d: %w", log.count, at, err)
+		}
+		at += n
+		log.count++
+	}
+	log.raw = b[:at:at]
+	return log, nil
+}
+
+// TrimBootLog returns b up to its padding: the log proper, which evidence
+// carries.
+func TrimBootLog(b []byte) ([]byte, error) {
+	log, err := ParseBootLog(b)
+	if err != nil {
+		return nil, err
+	}
+	return log.raw, nil
+}
+
+// Len is the number of events, the spec-id header not counted.
+func (l *BootLog) Len() int { return l.count }
+
+// Bytes is the log without its padding, header included.
+func (l *BootLog) Bytes() []byte { return l.raw }
+
+// UnverifiedEvents are the events as they stand in the log, by number. Nothing
+// says that any of them happened: see [Agree].
+func (l *BootLog) UnverifiedEvents() iter.Seq2[int, BootEvent] {
+	return func(yield func(int, BootEvent) bool) {
+		var e BootEvent
+		at := l.header.size
+		for i := range l.count {
+			n, _ := l.header.event(l.raw[at:], &e) // ParseBootLog saw every event already
+			at += n
+			if !yield(i, e) {
+				return
+			}
+		}
+	}
+}
+
+// padding says whether no event stands at the head of b. Eight zero bytes
+// would be an event of MRTD of type 0 too; nobody writes one, and Trustee
+// reads them as the end.
+func padding(b []byte) bool {
+	b = b[:min(len(b), padLen)]
+	return bytes.Count(b, []byte{0xFF}) == len(b) || bytes.Count(b, []byte{0}) == len(b)
+}
+
+// parse reads the first record, a TCG_PCClientPCREvent with SHA-1's 20 bytes
+// of digest that holds a TCG_EfiSpecIdEvent. All numbers little-endian.
+func (h *bootHeader) parse(b []byte) error {
+	if len(b) < legacyHeader {
+		return fmt.Errorf("%d bytes are too few for a spec-id header", len(b))
+	}
+	h.mr = binary.LittleEndian.Uint32(b)
+	if t := binary.LittleEndian.Uint32(b[4:]); t != EvNoAction {
+		return fmt.Errorf("first event is %s, not the spec-id header's EV_NO_ACTION", EventTypeName(t))
+	}
+	size := binary.LittleEndian.Uint32(b[28:])
+	body := b[legacyHeader:]
+	if uint64(size) > uint64(len(body)) {
+		return fmt.Errorf("spec-id header announces %d bytes, %d are there", size, len(body))
+	}
+	h.size = legacyHeader + int(size)
+	body = body[:size]
+	if len(body) < specIDFixed || !bytes.HasPrefix(body, specIDSignature) {
+		return fmt.Errorf("no \"Spec ID Event03\": not a crypto-agile log")
+	}
+	h.platform = binary.LittleEndian.Uint32(body[16:])
+	h.version = [3]byte(body[20:23])
+	return h.parseAlgorithms(body[24:])
+}
+
+func (h *bootHeader) parseAlgorithms(b []byte) error {
+	n := binary.LittleEndian.Uint32(b)
+	b = b[4:]
+	if n > maxAlgorithms || len(b) < int(n)*4+1 {
+		return fmt.Errorf("spec-id header lists %d algorithms in %d bytes; at most %d are read", n, len(b), maxAlgorithms)
+	}
+	for i := range int(n) {
+		id, size := AlgID(binary.LittleEndian.Uint16(b)), int(binary.LittleEndian.Uint16(b[2:]))
+		b = b[4:]
+		if known := id.Size(); known != 0 && known != size {
+			return fmt.Errorf("spec-id header gives %s %d bytes instead of %d", id, size, known)
+		}
+		if h.digestSize(id) >= 0 && id.Size() == 0 {
+			return fmt.Errorf("spec-id header lists algorithm %s twice", id)
+		}
+		h.algs[i].id, h.algs[i].size = id, size
+		h.algCount++
+	}
+	vendor := int(b[0])
+	if len(b)-1 < vendor {
+		return fmt.Errorf("spec-id header announces %d bytes of vendor info, %d are there", vendor, len(b)-1)
+	}
+	h.vendor = b[1 : 1+vendor]
+	return nil
+}
+
+// digestSize is -1 for an algorithm that is neither known nor declared.
+func (h *bootHeader) digestSize(id AlgID) int {
+	if n := id.Size(); n != 0 {
+		return n
+	}
+	for i := range h.algCount {
+		if h.algs[i].id == id {
+			return h.algs[i].size
+		}
+	}
+	return -1
+}
+
+// event reads one TCG_PCR_EVENT2 at the head of b into e and returns its
+// length.
+func (h *bootHeader) event(b []byte, e *BootEvent) (int, error) {
+	if len(b) < 12 {
+		return 0, fmt.Errorf("cut off after %d bytes", len(b))
+	}
+	e.MR, e.Type = binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])
+	count := binary.LittleEndian.Uint32(b[8:])
+	e.noSHA, e.sizes = true, h
+	at := 12
+	for i := uint32(0); i < count; i++ {
+		if len(b)-at < 2 {
+			return 0, fmt.Errorf("cut off in its list of %d digests", count)
+		}
+		id := AlgID(binary.LittleEndian.Uint16(b[at:]))
+		size := h.digestSize(id)
+		if size < 0 {
+			return 0, fmt.Errorf("digest of algorithm %s, whose size the header doesn't declare", id)
+		}
+		if at += 2; len(b)-at < size {
+			return 0, fmt.Errorf("cut off in a digest of %s", id)
+		}
+		if id == AlgSHA384 {
+			if !e.noSHA {
+				return 0, fmt.Errorf("two SHA-384 digests: which one extended the register?")
+			}
+			e.noSHA, e.Digest = false, [48]byte(b[at:])
+		}
+		at += size
+	}
+	if e.noSHA {
+		e.Digest = [48]byte{}
+	}
+	e.digests = b[12:at:at]
+	if len(b)-at < 4 {
+		return 0, fmt.Errorf("cut off before its data")
+	}
+	size := binary.LittleEndian.Uint32(b[at:])
+	if at += 4; uint64(size) > uint64(len(b)-at) {
+		return 0, fmt.Errorf("announces %d bytes of data, %d are there", size, len(b)-at)
+	}
+	end := at + int(size)
+	e.Data = b[at:end:end]
+	return end, nil
+}
+
+// Digests are all digests of an event, in the log's order.
+func (e *BootEvent) Digests() iter.Seq2[AlgID, []byte] {
+	return func(yield func(AlgID, []byte) bool) {
+		if e.sizes == nil { // made here, not read
+			yield(AlgSHA384, e.Digest[:])
+			return
+		}
+		for b := e.digests; len(b) >= 2; {
+			id := AlgID(binary.LittleEndian.Uint16(b))
+			n := 2 + e.sizes.digestSize(id)
+			if !yield(id, b[2:n]) {
+				return
+			}
+			b = b[n:]
+		}
+	}
+}
+
+// DigestCoversData says whether the digest is SHA-384 of the event's data. Where
+// it is not, a replay that agrees proves nothing of the data: firmware hashes
+// images and tables and writes their names.
+func (e *BootEvent) DigestCoversData() bool { return sha512.Sum384(e.Data) == e.Digest }
