@@ -1,0 +1,59 @@
+# CIMA. `make demo` shows what it does, `make test` proves it; `make help` lists the rest.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GO      ?= go
+GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+
+# Tools run at fixed versions and are no dependency of the module.
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOTESTSUM   = gotest.tools/gotestsum@v1.13.0
+
+COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
+
+.PHONY: all build demo test short lint fuzz bench clean help FORCE
+all: build
+
+## build: the three static binaries, in bin/
+build: $(COMMANDS)
+
+# Static without cgo, and no PIE: they must run in an image made from scratch.
+bin/cimad: FORCE
+	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cimad
+bin/cimad-sim: FORCE
+	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cimad-sim
+bin/cimactl: FORCE
+	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./rpc/cimactl
+
+## demo: two containers get evidence about themselves on a simulated TD, and it is appraised
+demo: build
+	$(GO) run ./packaging/demo -bin bin
+
+## test: all tests that this machine can run, race detector on; lists what it left out
+test: build
+	@GO="$(GO)" GOTESTSUM="$(GOTESTSUM)" packaging/test.sh
+
+## short: the quick loop
+short:
+	$(GO) test -short ./...
+
+## lint: gofmt, go vet, staticcheck, man pages
+lint:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on the files above' >&2; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+FUZZTIME ?= 15s
+## fuzz: every fuzz target for FUZZTIME (15s)
+fuzz:
+	@GO="$(GO)" FUZZTIME="$(FUZZTIME)" packaging/fuzz.sh
+
+## bench: speed as ratios within one run
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+clean:
+	rm -rf bin dist .cache
+
+## help: this list
+help:
+	@sed -n 's/^## //p' Makefile

@@ -1,0 +1,211 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/cima-project/cima/daemon/ledger"
+)
+
+// ConfigFile is read when --config names no other; it need not exist.
+const ConfigFile = "/etc/cima/cimad.toml"
+
+// Config is the daemon's configuration (cimad.toml(5)).
+type Config struct {
+	// Anchor is "rtmr3", or "report-data" where RTMR3 belongs to another.
+	Anchor string `toml:"anchor"`
+
+	Launch  LaunchConfig  `toml:"launch"`
+	Engines EnginesConfig `toml:"engines"`
+	Limits  LimitsConfig  `toml:"limits"`
+}
+
+// LaunchConfig says what of a container is measured.
+type LaunchConfig struct {
+	Environment string   `toml:"environment"` // "names", "digest", "none"
+	Labels      []string `toml:"labels"`      // keys of labels that count
+
+	// ImageDeadline is how long a caller is asked to come again while an
+	// engine doesn't tell the image; after it the image is marked absent.
+	ImageDeadline Duration `toml:"image_deadline"`
+}
+
+// EnginesConfig says where root-owned records and engines are.
+type EnginesConfig struct {
+	Docker string `toml:"docker"` // API socket; empty: never asked
+	Podman string `toml:"podman"`
+
+	// Containerd are containerd's state directories: the system's and the
+	// one that a dockerd without a system containerd runs for itself.
+	Containerd []string `toml:"containerd"`
+
+	// Storage are containers/storage's run roots (podman, CRI-O).
+	Storage []string `toml:"storage"`
+
+	// RunState are the state directories of OCI runtimes.
+	RunState []string `toml:"runtime_state"`
+}
+
+// LimitsConfig bounds everything that a caller controls (rule 8).
+type LimitsConfig struct {
+	Line                    int      `toml:"line"`                      // bytes of a request
+	Reply                   int      `toml:"reply"`                     // bytes of a reply
+	EvidenceReply           int      `toml:"evidence_reply"`            // bytes of GetEvidence's reply
+	Connections             int      `toml:"connections"`               // in all
+	ConnectionsPerContainer int      `toml:"connections_per_container"` // or per uid
+	InFlight                int      `toml:"in_flight"`                 // requests on a connection
+	Idle                    Duration `toml:"idle"`                      // with no whole request
+	Write                   Duration `toml:"write"`                     // for a reply to be taken
+	RequestsPerSecond       float64  `toml:"requests_per_second"`       // per container
+	RequestsBurst           int      `toml:"requests_burst"`
+	QuotesPerMinute         float64  `toml:"quotes_per_minute"` // per container
+	QuotesBurst             int      `toml:"quotes_burst"`
+	QuoteTimeout            Duration `toml:"quote_timeout"`
+	LogBytes                int64    `toml:"log_bytes"`            // of the runtime log
+	EventsPerContainer      int      `toml:"events_per_container"` // that one container may cause
+}
+
+// Duration is a time.Duration that TOML writes as "10s".
+type Duration time.Duration
+
+// UnmarshalText reads what time.ParseDuration reads, above zero.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	if err != nil {
+		return err
+	}
+	if v <= 0 {
+		return fmt.Errorf("%s is not a positive duration", text)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// DefaultConfig is what holds where the file says nothing. cimad.toml(5)
+// gives the reason for each limit.
+func DefaultConfig() Config {
+	return Config{
+		Anchor: ledger.AnchorRTMR3,
+		Launch: LaunchConfig{Environment: "names", ImageDeadline: Duration(10 * time.Second)},
+		Engines: EnginesConfig{
+			Docker:     "/run/docker.sock",
+			Podman:     "/run/podman/podman.sock",
+			Containerd: []string{"/run/containerd", "/run/docker/containerd/daemon"},
+			Storage:    []string{"/run/containers/storage", "/var/lib/containers/storage"},
+			RunState:   []string{"/run/docker/runtime-runc/moby", "/run/containerd/runc", "/run/runc", "/run/crun"},
+		},
+		Limits: LimitsConfig{
+			Line:                    64 << 10,
+			Reply:                   1 << 20,
+			EvidenceReply:           16 << 20,
+			Connections:             1024,
+			ConnectionsPerContainer: 64,
+			InFlight:                16,
+			Idle:                    Duration(time.Minute),
+			Write:                   Duration(10 * time.Second),
+			RequestsPerSecond:       500,
+			RequestsBurst:           1000,
+			QuotesPerMinute:         60,
+			QuotesBurst:             10,
+			QuoteTimeout:            Duration(45 * time.Second),
+			LogBytes:                128 << 20,
+			EventsPerContainer:      1000,
+		},
+	}
+}
+
+// LoadConfig reads a configuration file. A file that isn't there gives the
+// defaults; an unknown key is an error that names its line.
+func LoadConfig(path string) (Config, error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return DefaultConfig(), nil
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("configuration: %w", err)
+	}
+	c, err := ParseConfig(string(text))
+	if err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+// ParseConfig reads the text of a configuration file over the defaults.
+func ParseConfig(text string) (Config, error) {
+	c := DefaultConfig()
+	meta, err := toml.Decode(text, &c)
+	if err != nil {
+		var at toml.ParseError
+		if errors.As(err, &at) {
+			return Config{}, fmt.Errorf("line %d: %s", at.Position.Line, at.Message)
+		}
+		return Config{}, err
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return Config{}, fmt.Errorf("line %d: unknown key %q", keyLine(text, unknown[0]), unknown[0])
+	}
+	return c, c.check()
+}
+
+// keyLine finds the line of a key, for the decoder keeps none.
+func keyLine(text string, key toml.Key) int {
+	table := ""
+	for i, line := range strings.Split(text, "\n") {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			table = strings.Trim(strings.TrimSpace(strings.SplitN(line, "#", 2)[0]), "[] ")
+			if table == key.String() {
+				return i + 1
+			}
+			continue
+		}
+		name, _, ok := strings.Cut(line, "=")
+		if name = strings.TrimSpace(name); ok && strings.TrimPrefix(table+"."+name, ".") == key.String() {
+			return i + 1
+		}
+	}
+	return 0
+}
+
+func (c Config) check() error {
+	if c.Anchor != ledger.AnchorRTMR3 && c.Anchor != ledger.AnchorReportData {
+		return fmt.Errorf("anchor = %q: it is %q or %q", c.Anchor, ledger.AnchorRTMR3, ledger.AnchorReportData)
+	}
+	switch c.Launch.Environment {
+	case "names", "digest", "none":
+	default:
+		return fmt.Errorf(`launch.environment = %q: it is "names", "digest" or "none"`, c.Launch.Environment)
+	}
+	l := c.Limits
+	for _, limit := range []struct {
+		key        string
+		is         int64
+		min, limit int64
+	}{
+		{"line", int64(l.Line), 1 << 10, 16 << 20},
+		{"reply", int64(l.Reply), 4 << 10, 64 << 20},
+		{"evidence_reply", int64(l.EvidenceReply), 64 << 10, 256 << 20},
+		{"connections", int64(l.Connections), 1, 1 << 16},
+		{"connections_per_container", int64(l.ConnectionsPerContainer), 1, 1 << 16},
+		{"in_flight", int64(l.InFlight), 1, 1 << 10},
+		{"requests_burst", int64(l.RequestsBurst), 1, 1 << 30},
+		{"quotes_burst", int64(l.QuotesBurst), 1, 1 << 20},
+		{"log_bytes", l.LogBytes, 64 << 10, 1 << 40},
+		{"events_per_container", int64(l.EventsPerContainer), 1, 1 << 30},
+	} {
+		if limit.is < limit.min || limit.is > limit.limit {
+			return fmt.Errorf("limits.%s = %d: it is from %d to %d", limit.key, limit.is, limit.min, limit.limit)
+		}
+	}
+	if l.RequestsPerSecond <= 0 || l.QuotesPerMinute <= 0 {
+		return errors.New("limits.requests_per_second and limits.quotes_per_minute are above zero")
+	}
+	return nil
+}

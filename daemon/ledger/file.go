@@ -1,0 +1,251 @@
+package ledger
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+)
+
+// FileName is the log's name in its directory.
+const FileName = "runtime.log"
+
+const formatVersion = 1
+
+// maxLine bounds a line: an event in base64 and what stands beside it.
+const maxLine = logs.MaxEvent*4/3 + 1024
+
+// file is the log on disk: a header line, then one JSON line for each event.
+// A line without its newline was never whole and is cut off.
+type file struct {
+	f    *os.File
+	size int64 // end of the last whole line
+}
+
+type header struct {
+	Version int    `json:"cima"`
+	BootID  string `json:"boot_id"`
+}
+
+// diskRecord is a line of the log.
+type diskRecord struct {
+	Before   hw.Digest
+	After    hw.Digest
+	Instance string
+	Event    []byte
+
+	offset int64
+	length int32
+}
+
+type diskForm struct {
+	Before   string `json:"before"`
+	After    string `json:"after"`
+	Instance string `json:"instance,omitempty"`
+	Event    []byte `json:"event"`
+}
+
+func (r diskRecord) event() (logs.Event, error) {
+	e, err := logs.ParseEvent(r.Event)
+	if err != nil {
+		return logs.Event{}, fmt.Errorf("runtime log, byte %d: %w", r.offset, err)
+	}
+	return e, nil
+}
+
+func (r diskRecord) encode() ([]byte, error) {
+	line, err := json.Marshal(diskForm{r.Before.String(), r.After.String(), r.Instance, r.Event})
+	return append(line, '\n'), err
+}
+
+func decodeRecord(line []byte, offset int64) (diskRecord, error) {
+	r := diskRecord{offset: offset, length: int32(len(line))}
+	var d diskForm
+	if err := json.Unmarshal(line, &d); err != nil {
+		return r, fmt.Errorf("runtime log, byte %d: %w", offset, err)
+	}
+	for _, x := range []struct {
+		text string
+		to   *hw.Digest
+	}{{d.Before, &r.Before}, {d.After, &r.After}} {
+		b, err := hex.DecodeString(x.text)
+		if err != nil || len(b) != len(x.to) {
+			return r, fmt.Errorf("runtime log, byte %d: a register has 96 hex digits", offset)
+		}
+		copy(x.to[:], b)
+	}
+	r.Instance, r.Event = d.Instance, d.Event
+	return r, nil
+}
+
+// diskSize is about what an event takes on disk.
+func diskSize(e logs.Event) int64 { return int64(len(e.Bytes()))*4/3 + 256 }
+
+// openFile opens the log of this boot. A log of another boot is set aside,
+// once: its registers are gone, so it says nothing any more.
+func openFile(dir, bootID string) (*file, error) {
+	path := filepath.Join(dir, FileName)
+	for range 2 {
+		f, err := openLocked(path)
+		if err != nil {
+			return nil, err
+		}
+		head, n, err := readHeader(f.f)
+		switch {
+		case err != nil:
+			f.Close()
+			return nil, err
+		case n == 0: // new, or died before the header was whole
+			if err := f.begin(bootID); err != nil {
+				f.Close()
+				return nil, err
+			}
+			return f, nil
+		case head.Version != formatVersion:
+			f.Close()
+			return nil, fmt.Errorf("%s has format %d, this daemon knows %d: a downgrade needs a reboot", path, head.Version, formatVersion)
+		case head.BootID == bootID:
+			f.size = n
+			return f, nil
+		}
+		err = os.Rename(path, path+".old")
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("set the log of another boot aside: %w", err)
+		}
+	}
+	return nil, fmt.Errorf("%s: changed while it was opened", path)
+}
+
+func openLocked(path string) (*file, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("runtime log: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w: does another daemon run?", path, err)
+	}
+	return &file{f: f}, nil
+}
+
+// readHeader returns the header and its length, 0 where there is none yet.
+func readHeader(f *os.File) (header, int64, error) {
+	var h header
+	line, err := bufio.NewReaderSize(io.NewSectionReader(f, 0, 4096), 4096).ReadSlice('\n')
+	if errors.Is(err, io.EOF) {
+		return h, 0, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(line, &h)
+	}
+	if err != nil {
+		return h, 0, fmt.Errorf("%s: header: %w", f.Name(), err)
+	}
+	return h, int64(len(line)), nil
+}
+
+func (f *file) begin(bootID string) error {
+	line, err := json.Marshal(header{formatVersion, bootID})
+	if err != nil {
+		return err
+	}
+	if err := f.truncate(0); err != nil {
+		return err
+	}
+	return f.write(append(line, '\n'))
+}
+
+// scan calls fn for each whole record and cuts off a torn last one.
+func (f *file) scan(fn func(diskRecord) error) error {
+	_, at, err := readHeader(f.f)
+	if err != nil {
+		return err
+	}
+	end, err := f.f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("runtime log: %w", err)
+	}
+	in := bufio.NewReaderSize(io.NewSectionReader(f.f, at, end-at), maxLine)
+	for {
+		line, err := in.ReadSlice('\n')
+		if errors.Is(err, io.EOF) {
+			return f.truncate(at)
+		}
+		if err != nil {
+			return fmt.Errorf("runtime log, byte %d: %w", at, err)
+		}
+		r, err := decodeRecord(bytes.Clone(line), at)
+		if err != nil {
+			return err
+		}
+		if err := fn(r); err != nil {
+			return err
+		}
+		at += int64(len(line))
+		f.size = at
+	}
+}
+
+func (f *file) append(r *diskRecord) error {
+	line, err := r.encode()
+	if err != nil {
+		return fmt.Errorf("runtime log: %w", err)
+	}
+	r.offset, r.length = f.size, int32(len(line))
+	return f.write(line)
+}
+
+// write adds a line, or leaves the file as it was (a full disk).
+func (f *file) write(line []byte) error {
+	if _, err := f.f.WriteAt(line, f.size); err != nil {
+		return errors.Join(fmt.Errorf("write the runtime log: %w", err), f.truncate(f.size))
+	}
+	f.size += int64(len(line))
+	return nil
+}
+
+func (f *file) truncate(size int64) error {
+	if err := f.f.Truncate(size); err != nil {
+		return fmt.Errorf("cut the runtime log: %w", err)
+	}
+	f.size = size
+	return nil
+}
+
+// read returns the event at a place in the file.
+func (f *file) read(r record) (logs.Event, error) {
+	line := make([]byte, r.length)
+	if _, err := f.f.ReadAt(line, r.offset); err != nil {
+		return logs.Event{}, fmt.Errorf("read the runtime log: %w", err)
+	}
+	d, err := decodeRecord(line, r.offset)
+	if err != nil {
+		return logs.Event{}, err
+	}
+	e, err := d.event()
+	if err == nil && hw.Digest(e.Digest()) != r.digest {
+		err = fmt.Errorf("runtime log, byte %d: the file was changed behind the daemon", r.offset)
+	}
+	return e, err
+}
+
+func (f *file) Close() error { return f.f.Close() }
+
+func marshal(v any) (json.RawMessage, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
+}

@@ -1,0 +1,385 @@
+// Package ledger answers: what has been attested so far?
+//
+// It keeps the runtime log on disk and RTMR3 in step: nothing is in the one
+// that is not in the other (DESIGN, rule 3). Each event is written ahead with
+// the register's value before and after it; then the register is extended and
+// read back, whatever the extend said. The register itself is the commit mark:
+// after a crash its value tells whether the last record happened.
+//
+// The log lives on a file system that ends with the boot (/run), as the
+// register does. So nothing is flushed: what survives a crash of the daemon is
+// in the page cache, and a crash of the kernel resets both.
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+)
+
+// Register is what this room needs of the hardware.
+type Register interface {
+	// Registers are read live: a cached value would hide a foreign extend.
+	Registers(ctx context.Context) (hw.Registers, error)
+	// Extend extends RTMR3. Its error doesn't say that nothing happened.
+	Extend(ctx context.Context, digest hw.Digest) error
+}
+
+// Anchors: what holds the log's replay value.
+const (
+	AnchorRTMR3      = "rtmr3"       // the register is ours alone
+	AnchorReportData = "report-data" // RTMR3 is another's: only the claims in a quote hold it
+)
+
+// Limits bound the log. Zero means no bound.
+type Limits struct {
+	Bytes          int64 // of the file, so that the log can't fill /run
+	OwnerEvents    int   // events that one container may cause
+	ReservedEvents int   // public events are still taken for this many past Bytes' mark
+}
+
+// Options of a ledger.
+type Options struct {
+	Dir      string // root-owned, not writable by others; made by the caller
+	BootID   string // the TEE's: a log of another boot is not continued
+	Anchor   string // AnchorRTMR3 or AnchorReportData
+	Register Register
+	Limits   Limits
+}
+
+// ErrFull says that a bound of the log was reached.
+var ErrFull = errors.New("runtime log is full")
+
+// InconsistentError says that register and log no longer agree: something
+// else extended RTMR3. It stays until the boot ends.
+type InconsistentError struct {
+	Count  int       // events up to which they agreed, so far as is known
+	Log    hw.Digest // the log's replay
+	Actual hw.Digest // what the register says
+	Why    string
+}
+
+func (e *InconsistentError) Error() string {
+	return fmt.Sprintf("runtime log and RTMR3 disagree: %s; they agreed last after %d events; the log replays to %.16s…, the register holds %.16s…",
+		e.Why, e.Count, e.Log, e.Actual)
+}
+
+// Ledger is the runtime log of this boot. Its methods may be called at once.
+type Ledger struct {
+	opts Options
+	file *file
+
+	writing sync.Mutex  // one event at a time: held over the extend
+	pending *diskRecord // written, its extend's outcome not known yet; under writing
+
+	mu       sync.RWMutex // everything below
+	records  []record
+	register hw.Digest // replay of records
+	public   hw.Digest // public register
+	publics  []int32   // positions of public events
+	owners   map[string]*owner
+	broken   error // an *InconsistentError, for good
+}
+
+// record is what is kept in memory of an event; the rest is on disk.
+type record struct {
+	digest hw.Digest
+	offset int64
+	length int32
+}
+
+// owner is a container's part of the log.
+type owner struct {
+	events   []int32 // positions of all its events
+	first    int     // position in events of the latest launch
+	instance string
+	register hw.Digest
+}
+
+// Open continues the log in opts.Dir or begins a new one. An inconsistent log
+// is not an error: the ledger is returned and refuses events and snapshots
+// with an *InconsistentError, so that the daemon can say why.
+func Open(ctx context.Context, opts Options) (*Ledger, error) {
+	l := &Ledger{opts: opts, owners: make(map[string]*owner)}
+	f, err := openFile(opts.Dir, opts.BootID)
+	if err != nil {
+		return nil, err
+	}
+	l.file = f
+	var last *diskRecord
+	err = f.scan(func(r diskRecord) error {
+		e, err := r.event()
+		if err != nil {
+			return err
+		}
+		if r.Before != l.register || r.After != l.register.Extend(e.Digest()) {
+			return fmt.Errorf("record %d doesn't follow from the one before it", len(l.records))
+		}
+		l.note(e, r)
+		last = &r
+		return nil
+	})
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	if opts.Anchor == AnchorRTMR3 {
+		if err := l.settle(ctx, last); err != nil {
+			f.Close()
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// settle holds the log that was found against the register: the daemon may
+// have died between writing the last record and extending.
+func (l *Ledger) settle(ctx context.Context, last *diskRecord) error {
+	now, err := l.rtmr3(ctx)
+	if err != nil {
+		return fmt.Errorf("read RTMR3: %w", err)
+	}
+	switch {
+	case now == l.register:
+	case last != nil && now == last.Before:
+		// The extend never happened, and nobody was told that it did.
+		if err := l.file.truncate(last.offset); err != nil {
+			return err
+		}
+		return l.reload()
+	case last == nil:
+		l.broken = &InconsistentError{Log: l.register, Actual: now,
+			Why: "RTMR3 was extended before this log began"}
+	default:
+		l.broken = &InconsistentError{Count: len(l.records) - 1, Log: l.register, Actual: now,
+			Why: "RTMR3 was extended by something else while no daemon ran"}
+	}
+	return nil
+}
+
+func (l *Ledger) reload() error {
+	l.records, l.publics, l.owners = nil, nil, make(map[string]*owner)
+	l.register, l.public = hw.Digest{}, hw.Digest{}
+	return l.file.scan(func(r diskRecord) error {
+		e, err := r.event()
+		if err == nil {
+			l.note(e, r)
+		}
+		return err
+	})
+}
+
+// note enters an event that is in log and register into memory.
+func (l *Ledger) note(e logs.Event, r diskRecord) {
+	at := int32(len(l.records))
+	l.records = append(l.records, record{digest: e.Digest(), offset: r.offset, length: r.length})
+	l.register = r.After
+	measured, isMeasured := e.MeasuredDigest()
+	if e.Container == "" {
+		l.publics = append(l.publics, at)
+		l.public = l.public.Extend(measured)
+		return
+	}
+	o := l.owners[e.Container]
+	if o == nil {
+		o = &owner{}
+		l.owners[e.Container] = o
+	}
+	if e.Operation == logs.OpLaunch {
+		o.instance, o.first, o.register = r.Instance, len(o.events), hw.Digest{}
+	}
+	o.events = append(o.events, at)
+	if isMeasured {
+		o.register = o.register.Extend(measured)
+	}
+}
+
+// Event is an event to be.
+type Event struct {
+	Operation string
+	Owner     string // container, empty for a public event
+	Instance  string // with launch: which start of the container this is
+	Measured  any    // marshalled to the object that Measured holds under Operation; nil for exit
+}
+
+// Append logs and attests one event. When it returns nil the event is in the
+// log and in the register. After an error it is in neither, or its outcome is
+// not known yet and is settled before anything else is logged; an
+// *InconsistentError says what is known.
+//
+// ctx bounds the wait for the turn only: an extend that has begun is seen
+// through, for its outcome must be known.
+func (l *Ledger) Append(ctx context.Context, e Event) (position int, err error) {
+	event, err := newEvent(e)
+	if err != nil {
+		return 0, err
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	whole := context.WithoutCancel(ctx)
+	if err := l.agreed(whole); err != nil {
+		return 0, err
+	}
+	if err := l.admit(event); err != nil {
+		return 0, err
+	}
+	before := l.Register()
+	r := diskRecord{Before: before, After: before.Extend(event.Digest()), Instance: e.Instance, Event: event.Bytes()}
+	if err := l.file.append(&r); err != nil {
+		return 0, err
+	}
+	l.pending = &r
+	var failed error
+	if l.opts.Anchor == AnchorRTMR3 {
+		failed = l.opts.Register.Extend(whole, event.Digest())
+	}
+	done, err := l.settlePending(whole)
+	switch {
+	case err != nil:
+		return 0, err
+	case done:
+		return l.count() - 1, nil
+	case failed == nil:
+		return 0, errors.New("extend RTMR3: reported done, and the register didn't change")
+	}
+	return 0, fmt.Errorf("extend RTMR3: %w", failed)
+}
+
+// admit holds an event against the limits.
+func (l *Ledger) admit(e logs.Event) error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.broken != nil {
+		return l.broken
+	}
+	if o := l.owners[e.Container]; o != nil && l.opts.Limits.OwnerEvents > 0 && len(o.events) >= l.opts.Limits.OwnerEvents {
+		return fmt.Errorf("%w: the container caused %d events, its limit", ErrFull, len(o.events))
+	}
+	limit := l.opts.Limits.Bytes
+	if limit > 0 && e.Container == "" {
+		// What all must learn is told even when the log is full for the rest.
+		limit += int64(l.opts.Limits.ReservedEvents) * 1024
+	}
+	if limit > 0 && l.file.size+diskSize(e) > limit {
+		return fmt.Errorf("%w: it holds %d bytes of %d", ErrFull, l.file.size, limit)
+	}
+	return nil
+}
+
+// agreed settles what is pending and checks that nobody else extended RTMR3.
+func (l *Ledger) agreed(ctx context.Context) error {
+	l.mu.RLock()
+	broken := l.broken
+	l.mu.RUnlock()
+	if broken != nil {
+		return broken
+	}
+	if _, err := l.settlePending(ctx); err != nil {
+		return err
+	}
+	if l.opts.Anchor != AnchorRTMR3 {
+		return nil
+	}
+	now, err := l.rtmr3(ctx)
+	if err != nil {
+		return fmt.Errorf("read RTMR3: %w", err)
+	}
+	if now != l.Register() {
+		return l.disagree(now, "RTMR3 was extended by something else")
+	}
+	return nil
+}
+
+// settlePending decides by the register alone whether the record written last
+// was attested, enters it or takes it back, and reports which. After an error
+// it is pending still, and nothing else is logged before it is settled.
+func (l *Ledger) settlePending(ctx context.Context) (done bool, err error) {
+	r := l.pending
+	if r == nil {
+		return false, nil
+	}
+	now := r.After
+	if l.opts.Anchor == AnchorRTMR3 {
+		if now, err = l.rtmr3(ctx); err != nil {
+			return false, fmt.Errorf("read RTMR3 after an extend: %w", err)
+		}
+	}
+	switch now {
+	case r.After:
+		e, err := r.event()
+		if err != nil {
+			return false, err
+		}
+		l.mu.Lock()
+		l.note(e, *r)
+		l.mu.Unlock()
+		done = true
+	case r.Before:
+		if err := l.file.truncate(r.offset); err != nil {
+			return false, err
+		}
+	default:
+		return false, l.disagree(now, "RTMR3 was extended by something else at the same time")
+	}
+	l.pending = nil
+	return done, nil
+}
+
+// Check settles what is pending, reads the register and reports whether log
+// and register agree.
+func (l *Ledger) Check(ctx context.Context) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return l.agreed(ctx)
+}
+
+func (l *Ledger) rtmr3(ctx context.Context) (hw.Digest, error) {
+	all, err := l.opts.Register.Registers(ctx)
+	return all.RTMR[3], err
+}
+
+func (l *Ledger) count() int {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return len(l.records)
+}
+
+func (l *Ledger) disagree(actual hw.Digest, why string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.broken = &InconsistentError{Count: len(l.records), Log: l.register, Actual: actual, Why: why}
+	return l.broken
+}
+
+// Close ends the ledger; the log stays.
+func (l *Ledger) Close() error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return l.file.Close()
+}
+
+func newEvent(e Event) (logs.Event, error) {
+	c := logs.Content{Container: e.Owner}
+	if e.Measured != nil {
+		body, err := marshal(map[string]any{e.Operation: e.Measured})
+		if err != nil {
+			return logs.Event{}, fmt.Errorf("%s event: %w", e.Operation, err)
+		}
+		c.Measured = body
+	}
+	if e.Owner != "" {
+		salt := make([]byte, 16)
+		rand.Read(salt) // never fails (crypto/rand)
+		c.Salt = base64.StdEncoding.EncodeToString(salt)
+	}
+	return logs.NewEvent(e.Operation, c)
+}

@@ -1,0 +1,195 @@
+package ledger
+
+import (
+	"context"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+)
+
+// Snapshot is where the log stands for one owner at one moment.
+type Snapshot struct {
+	Count    int       // events
+	Register hw.Digest // their replay: RTMR3
+	Public   hw.Digest // public register
+	Owner    Owner     // zero for an owner without events
+}
+
+// Owner is a container's part of a snapshot.
+type Owner struct {
+	Instance string    // of the latest launch, "" where none is logged
+	Register hw.Digest // container register
+	Events   int       // of the latest instance
+}
+
+// Register is the log's replay value.
+func (l *Ledger) Register() hw.Digest {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.register
+}
+
+// Snapshot tells where the log stands. It fails where log and register are
+// known to disagree.
+func (l *Ledger) Snapshot(name string) (Snapshot, error) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	s := Snapshot{Count: len(l.records), Register: l.register, Public: l.public}
+	if o := l.owners[name]; o != nil {
+		s.Owner = Owner{Instance: o.instance, Register: o.register, Events: len(o.events) - o.first}
+	}
+	return s, l.broken
+}
+
+// Events reads the events of an owner's latest instance, in order.
+func (l *Ledger) Events(name string) ([]logs.Event, error) {
+	l.mu.RLock()
+	var places []record
+	if o := l.owners[name]; o != nil {
+		for _, at := range o.events[o.first:] {
+			places = append(places, l.records[at])
+		}
+	}
+	l.mu.RUnlock()
+	events := make([]logs.Event, 0, len(places))
+	for _, r := range places {
+		e, err := l.file.read(r)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+	return events, nil
+}
+
+// Entry is a part of a view: one event whole, or the digests of a run of
+// events that the viewer may not see.
+type Entry struct {
+	Event   []byte
+	Digests []byte // n × 48 bytes
+}
+
+// View is the log as an owner may see it, up to the event after which its
+// replay is register: that of a quote, taken at or after the snapshot. Own
+// and public events are whole, the others are digests.
+func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register hw.Digest) ([]Entry, error) {
+	count, err := l.find(ctx, from, register)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.RLock()
+	var own []int32
+	if o := l.owners[name]; o != nil && name != "" {
+		own = o.events
+	}
+	seen := merge(own, l.publics, int32(count))
+	all := l.records[:count]
+	l.mu.RUnlock() // records before count never change
+
+	var view []Entry
+	at := 0
+	for _, next := range append(seen, int32(count)) {
+		if hidden := all[at:next]; len(hidden) > 0 {
+			view = append(view, Entry{Digests: digests(hidden)})
+		}
+		if int(next) == count {
+			break
+		}
+		e, err := l.file.read(all[next])
+		if err != nil {
+			return nil, err
+		}
+		view = append(view, Entry{Event: e.Bytes()})
+		at = int(next) + 1
+	}
+	return view, nil
+}
+
+// find returns how many events replay to register. A quote may hold an extend
+// that its writer hasn't entered yet: that one is waited for.
+func (l *Ledger) find(ctx context.Context, from Snapshot, register hw.Digest) (int, error) {
+	if l.opts.Anchor != AnchorRTMR3 {
+		return from.Count, nil
+	}
+	for attempt := 0; ; attempt++ {
+		if n, ok := l.replayFrom(from, register); ok {
+			return n, nil
+		}
+		if attempt > 0 {
+			break
+		}
+		l.writing.Lock() // until the extend in flight has its outcome
+		_, err := l.settlePending(ctx)
+		l.writing.Unlock()
+		if err != nil {
+			return 0, err
+		}
+	}
+	l.mu.RLock()
+	broken := l.broken
+	l.mu.RUnlock()
+	if broken != nil {
+		return 0, broken
+	}
+	return 0, l.disagree(register, "a quote holds an RTMR3 that the log never had")
+}
+
+func (l *Ledger) replayFrom(from Snapshot, register hw.Digest) (int, bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if from.Register == register {
+		return from.Count, true
+	}
+	value := from.Register
+	for i := from.Count; i < len(l.records); i++ {
+		if value = value.Extend(l.records[i].digest); value == register {
+			return i + 1, true
+		}
+	}
+	return 0, false
+}
+
+// merge joins two ascending lists, up to end.
+func merge(a, b []int32, end int32) []int32 {
+	out := make([]int32, 0, len(a)+len(b)+1)
+	for len(a) > 0 || len(b) > 0 {
+		from := &a
+		if len(a) == 0 || len(b) > 0 && b[0] < a[0] {
+			from = &b
+		}
+		if (*from)[0] >= end {
+			*from = nil
+			continue
+		}
+		out = append(out, (*from)[0])
+		*from = (*from)[1:]
+	}
+	return out
+}
+
+func digests(rs []record) []byte {
+	out := make([]byte, 0, len(rs)*len(hw.Digest{}))
+	for _, r := range rs {
+		out = append(out, r.digest[:]...)
+	}
+	return out
+}
+
+// Status is what an admin wants to know of the log.
+type Status struct {
+	Events     int
+	Containers int
+	Bytes      int64
+	Broken     error
+}
+
+// Status of the log.
+func (l *Ledger) Status() Status {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	var end int64
+	if n := len(l.records); n > 0 {
+		end = l.records[n-1].offset + int64(l.records[n-1].length)
+	}
+	return Status{Events: len(l.records), Containers: len(l.owners), Bytes: end, Broken: l.broken}
+}

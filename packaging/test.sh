@@ -1,0 +1,28 @@
+#!/bin/sh
+# Runs all Go tests and says what was left out. Left out under CI=true is failed.
+set -eu
+cd "$(dirname "$0")/.."
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+race=-race
+if ! command -v "${CC:-gcc}" >/dev/null 2>&1; then
+	race=
+	echo "test: no C compiler: the race detector is left out" >&2
+	[ "${CI:-}" != true ] || exit 1
+fi
+
+# gotestsum prints failures whole and lists every skipped test with its reason.
+"$GO" run "$GOTESTSUM" --format pkgname --hide-summary output --jsonfile "$log" -- \
+	$race -timeout 30m "$@" ./...
+
+if grep -q '"Action":"skip".*"Test"' "$log"; then
+	n=$(grep -c '"Action":"skip".*"Test"' "$log")
+	echo "test: $n tests were left out:" >&2
+	grep '"Action":"output".*_test.go:[0-9]*: left out' "$log" |
+		sed 's/.*"Test":"\([^"]*\)".*left out: \([^"]*\)\\n".*/  \1: \2/' >&2 || true
+	if [ "${CI:-}" = true ]; then
+		echo 'test: with CI=true leaving out is failing' >&2
+		exit 1
+	fi
+fi
