@@ -1,0 +1,183 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Code is the code of an error on the wire.
+type Code int
+
+// Codes of JSON-RPC 2.0 (section 5.1).
+const (
+	CodeParseError     Code = -32700
+	CodeInvalidRequest Code = -32600
+	CodeMethodNotFound Code = -32601
+	CodeInvalidParams  Code = -32602
+	CodeInternalError  Code = -32603
+)
+
+// Codes of this protocol (cima-api(7), ERRORS).
+const (
+	CodeUnattributed    Code = -32001 // kernel and records name no caller, or contradict each other
+	CodeDenied          Code = -32002 // the caller is known and may not do this
+	CodeRateLimited     Code = -32003 // try again after retry_after_ms
+	CodeTEEUnavailable  Code = -32004 // the hardware did not answer; errno says what the kernel said
+	CodeTooLarge        Code = -32005 // a line, a parameter or a reply above its limit
+	CodeLogInconsistent Code = -32006 // log and register disagree: no evidence until the next boot
+	CodeShuttingDown    Code = -32007 // the daemon stops: connect again
+	CodeNotReady        Code = -32008 // try again: something is not known yet
+)
+
+// Error is what a caller is told. It is an error on both sides: handlers
+// return it, the client gives it back.
+type Error struct {
+	Code    Code       `json:"code"`
+	Message string     `json:"message"` // what happened and what to do
+	Data    *ErrorData `json:"data,omitempty"`
+
+	cause error // for the journal; never on the wire
+}
+
+// ErrorData is the data object of an error. Which member is there depends on
+// the code.
+type ErrorData struct {
+	RetryAfterMS int64  `json:"retry_after_ms,omitempty"` // rate limited, not ready
+	Errno        string `json:"errno,omitempty"`          // TEE unavailable: the kernel's, as "EBUSY"
+	Member       string `json:"member,omitempty"`         // invalid params: the member that is wrong
+	Limit        int64  `json:"limit,omitempty"`          // too large: what would have been accepted
+	Agreed       *int   `json:"agreed,omitempty"`         // log inconsistent: events up to the last agreement
+}
+
+// Error is the message as a person reads it.
+func (e *Error) Error() string { return e.Message }
+
+// Unwrap is the cause, where the error was made of one in this process.
+func (e *Error) Unwrap() error { return e.cause }
+
+// RetryAfter is how long to wait before the same request can succeed, 0 where
+// the error does not say.
+func (e *Error) RetryAfter() time.Duration {
+	if e.Data == nil {
+		return 0
+	}
+	return time.Duration(e.Data.RetryAfterMS) * time.Millisecond
+}
+
+// Because returns the error with a cause for the journal, which the caller is
+// not told.
+func (e *Error) Because(cause error) *Error {
+	with := *e
+	with.cause = cause
+	return &with
+}
+
+// Errorf is an error of any code.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Unattributed says that nobody can tell who is calling.
+func Unattributed(format string, args ...any) *Error {
+	return Errorf(CodeUnattributed, format, args...)
+}
+
+// Denied says that the caller may not do this.
+func Denied(format string, args ...any) *Error {
+	return Errorf(CodeDenied, format, args...)
+}
+
+// RateLimited says that the caller asks too much, and when to ask again.
+func RateLimited(after time.Duration, format string, args ...any) *Error {
+	return retry(CodeRateLimited, after, format, args...)
+}
+
+// TEEUnavailable says that the hardware did not answer. The kernel's error
+// number in cause, if there is one, goes onto the wire; the rest of cause is
+// for the journal.
+func TEEUnavailable(cause error, format string, args ...any) *Error {
+	e := Errorf(CodeTEEUnavailable, format, args...).Because(cause)
+	var number syscall.Errno
+	if errors.As(cause, &number) {
+		name := unix.ErrnoName(number)
+		if name == "" {
+			name = fmt.Sprint(int(number))
+		}
+		e.Data = &ErrorData{Errno: name}
+	}
+	return e
+}
+
+// TooLarge says that something is above its limit, in the limit's own unit.
+func TooLarge(limit int64, format string, args ...any) *Error {
+	e := Errorf(CodeTooLarge, format, args...)
+	e.Data = &ErrorData{Limit: limit}
+	return e
+}
+
+// LogInconsistent says that log and register disagree after agreed events.
+func LogInconsistent(agreed int, format string, args ...any) *Error {
+	e := Errorf(CodeLogInconsistent, format, args...)
+	e.Data = &ErrorData{Agreed: &agreed}
+	return e
+}
+
+// ShuttingDown says that the daemon stops.
+func ShuttingDown() *Error {
+	return Errorf(CodeShuttingDown, "the daemon is shutting down: connect again")
+}
+
+// NotReady says that something is not known yet, and when to ask again.
+func NotReady(after time.Duration, format string, args ...any) *Error {
+	return retry(CodeNotReady, after, format, args...)
+}
+
+// InvalidParams says which member of the parameters is wrong ("" where it is
+// none in particular), and why.
+func InvalidParams(member, format string, args ...any) *Error {
+	e := Errorf(CodeInvalidParams, format, args...)
+	if member != "" {
+		e.Data = &ErrorData{Member: member}
+	}
+	return e
+}
+
+func retry(code Code, after time.Duration, format string, args ...any) *Error {
+	e := Errorf(code, format, args...)
+	// A wait below a millisecond is still a wait.
+	e.Data = &ErrorData{RetryAfterMS: max(1, after.Milliseconds())}
+	return e
+}
+
+// WireError is what a caller is told of err: the *Error in it, else an
+// InternalError that gives nothing away. false means that err holds more than
+// the caller is told and belongs in the journal.
+func WireError(err error) (*Error, bool) {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e, e.Code != CodeInternalError
+	case errors.Is(err, context.DeadlineExceeded):
+		return Errorf(CodeInternalError, "the daemon took too long: try again"), false
+	case errors.Is(err, context.Canceled):
+		// Whoever asked is gone, or the daemon goes.
+		return ShuttingDown(), true
+	}
+	return Errorf(CodeInternalError, "internal error of the daemon: its journal says more"), false
+}
+
+// appendError writes the error member's value. It can't fail: Error holds
+// only strings and numbers.
+func appendError(b []byte, e *Error) []byte {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return append(b, `{"code":-32603,"message":"internal error"}`...)
+	}
+	return append(b, text...)
+}

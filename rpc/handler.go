@@ -1,0 +1,47 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+)
+
+// Handler answers one method. params is the member of that name as received,
+// nil where it is absent; it has passed Strict. The result is marshalled as
+// JSON (json.RawMessage goes out as it is). The context ends when the caller
+// hangs up.
+type Handler func(ctx context.Context, params json.RawMessage) (any, error)
+
+// Params is a parameter type of this package; DecodeParams reads it.
+type Params interface {
+	read(m *members)
+}
+
+// Bind makes a handler of a function with typed parameters.
+func Bind[P, R any, PP interface {
+	*P
+	Params
+}](f func(ctx context.Context, params P) (R, error)) Handler {
+	return func(ctx context.Context, raw json.RawMessage) (any, error) {
+		var p P
+		if err := DecodeParams(raw, PP(&p)); err != nil {
+			return nil, err
+		}
+		return f(ctx, p)
+	}
+}
+
+// BindAdmin makes a handler for the admin socket, where a request may name a
+// container: container is "" where it names none.
+func BindAdmin[P, R any, PP interface {
+	*P
+	Params
+}](f func(ctx context.Context, container string, params P) (R, error)) Handler {
+	return func(ctx context.Context, raw json.RawMessage) (any, error) {
+		var p P
+		admin := adminParams{inner: PP(&p)}
+		if err := DecodeParams(raw, &admin); err != nil {
+			return nil, err
+		}
+		return f(ctx, admin.container, p)
+	}
+}

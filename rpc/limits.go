@@ -1,0 +1,118 @@
+package rpc
+
+import "time"
+
+// Limits bound what callers can make the server hold, do, or wait for. A
+// zero member takes its default; cimad.toml(5) gives the reasons at length.
+type Limits struct {
+	// Line is the longest request in bytes, newline not counted. Default
+	// 64 KiB: ten times the largest request that makes sense (a nonce and
+	// 4 KiB of user data).
+	Line int
+
+	// Reply is the longest result in bytes. Default 1 MiB: a boot log with
+	// IMA entries and some thousand events. A longer one becomes
+	// CodeTooLarge.
+	Reply int
+
+	// InFlight is how many requests of one connection may be unanswered;
+	// one more and the connection is dropped. Default 16: enough to
+	// pipeline, too few to be a queue.
+	InFlight int
+
+	// Concurrency is how many requests of one connection run at once,
+	// replies not yet written included. Default 4.
+	Concurrency int
+
+	// Connections is how many connections there may be in all. Default
+	// 1024, at about 20 KiB each.
+	Connections int
+
+	// CallerConnections is how many connections one caller may have.
+	// Default 64: sixteen hostile callers before others are kept out.
+	CallerConnections int
+
+	// CallerCalls is how many handlers run at once for one caller; further
+	// requests wait. Default 8: a handler may hold a megabyte while it
+	// builds its reply.
+	CallerCalls int
+
+	// Memory is how many bytes of long lines (half read) and long replies
+	// (half written) are held in all, CallerMemory for one caller. What is
+	// up to 4 KiB is not counted. Defaults 16 MiB and 4 MiB.
+	Memory       int64
+	CallerMemory int64
+
+	// Attaching is how many new connections are identified at once; more
+	// wait in the kernel's queue, in order. Default 32.
+	Attaching int
+
+	// LineTime is how long a line may take from its first byte to its
+	// newline, Write how long a reply may take to be read (up to twice
+	// that, for the clock is not set anew for each), Idle how long a
+	// connection with no request may stay. Defaults 10 s, 10 s, 60 s.
+	LineTime time.Duration
+	Write    time.Duration
+	Idle     time.Duration
+
+	// Drain is how long requests that were read may go on once the server
+	// stops. Default 5 s.
+	Drain time.Duration
+}
+
+// DefaultLimits are the limits where nothing else is said.
+func DefaultLimits() Limits {
+	return Limits{
+		Line:              64 << 10,
+		Reply:             1 << 20,
+		InFlight:          16,
+		Concurrency:       4,
+		Connections:       1024,
+		CallerConnections: 64,
+		CallerCalls:       8,
+		Memory:            16 << 20,
+		CallerMemory:      4 << 20,
+		Attaching:         32,
+		LineTime:          10 * time.Second,
+		Write:             10 * time.Second,
+		Idle:              60 * time.Second,
+		Drain:             5 * time.Second,
+	}
+}
+
+// withDefaults fills in what is zero.
+func (l Limits) withDefaults() Limits {
+	d := DefaultLimits()
+	fill(&l.Line, d.Line)
+	fill(&l.Reply, d.Reply)
+	fill(&l.InFlight, d.InFlight)
+	fill(&l.Concurrency, d.Concurrency)
+	fill(&l.Connections, d.Connections)
+	fill(&l.CallerConnections, d.CallerConnections)
+	fill(&l.CallerCalls, d.CallerCalls)
+	fill(&l.Memory, d.Memory)
+	fill(&l.CallerMemory, d.CallerMemory)
+	fill(&l.Attaching, d.Attaching)
+	fill(&l.LineTime, d.LineTime)
+	fill(&l.Write, d.Write)
+	fill(&l.Idle, d.Idle)
+	fill(&l.Drain, d.Drain)
+	return l
+}
+
+func fill[T comparable](v *T, standard T) {
+	var zero T
+	if *v == zero {
+		*v = standard
+	}
+}
+
+// Counts are the server's own figures, for GetStatus.
+type Counts struct {
+	Connections int    `json:"connections"` // open now
+	Callers     int    `json:"callers"`     // with a connection now
+	Accepted    uint64 `json:"accepted"`
+	Refused     uint64 `json:"refused"` // turned away at a connection limit
+	Dropped     uint64 `json:"dropped"` // closed for breaking a limit of the protocol
+	Memory      int64  `json:"memory"`  // bytes of long lines and replies held now
+}

@@ -1,0 +1,142 @@
+// Package rpc answers: what goes over the wire?
+//
+// It holds the methods and their types, JSON read so strictly that a message
+// has one meaning, framing and a server with a bound on everything that a
+// caller controls, and the Go client. The wire is JSON-RPC 2.0, one object
+// per line, over a Unix stream socket; cima-api(7) is its specification. Who
+// a caller is and what it is told, package daemon decides.
+package rpc
+
+import "encoding/json"
+
+// Where the daemon listens (cima-api(7), FILES).
+const (
+	DefaultSocket      = "/run/cima/cima.sock"
+	DefaultAdminSocket = "/run/cima-admin/admin.sock"
+
+	// SocketEnv names the environment variable that a client takes the
+	// socket's path from.
+	SocketEnv = "CIMA_SOCKET"
+)
+
+// Methods of both sockets. On the admin socket they take container_id, for
+// there the caller is not the container.
+const (
+	MethodGetDefaultAlgorithm = "GetDefaultAlgorithm" // NoParams, DefaultAlgorithm
+	MethodGetMeasurementCount = "GetMeasurementCount" // NoParams, MeasurementCount
+	MethodGetCCMeasurement    = "GetCCMeasurement"    // CCMeasurementParams, CCMeasurement
+	MethodGetCCEventLog       = "GetCCEventLog"       // CCEventLogParams, CCEventLog
+	MethodGetCCReport         = "GetCCReport"         // CCReportParams, CCReport
+	MethodGetEvidence         = "GetEvidence"         // EvidenceParams, Evidence
+	MethodGetMeasurements     = "GetMeasurements"     // NoParams, Measurements
+	MethodExtendMeasurement   = "ExtendMeasurement"   // ExtendParams, Extended
+	MethodWhoAmI              = "WhoAmI"              // NoParams, Identity
+	MethodDiscover            = "rpc.discover"        // NoParams, an OpenRPC document
+)
+
+// Methods of the admin socket alone.
+const (
+	MethodListContainers = "ListContainers" // NoParams, ContainerList
+	MethodGetStatus      = "GetStatus"      // NoParams, Status
+)
+
+// Sizes and values that parameters are held to.
+const (
+	AlgoSHA384      = 12 // TPM_ALG_SHA384 (TCG Algorithm Registry), the only algo_id
+	AlgorithmSHA384 = "sha384"
+	CCTypeTDX       = 1 // cc_type of CIMA 0.5
+
+	MinNonce      = 8 // bytes
+	MaxNonce      = 64
+	MaxUserData   = 4 << 10
+	MaxIndex      = 3
+	MaxEventCount = 1024 // records per page of GetCCEventLog
+
+	MaxExtendWord    = 128      // bytes of domain, of operation
+	MaxExtendContent = 16 << 10 // bytes
+	MaxContainerID   = 256      // bytes of container_id
+
+	FormatCIMA = "cima" // the only format of GetEvidence
+)
+
+// NoParams are the parameters of a method that has none: absent, or {}.
+type NoParams struct{}
+
+// CCMeasurementParams asks for one register.
+type CCMeasurementParams struct {
+	Index  int `json:"index"`             // 0–2: RTMR0–2, 3: the caller's container register
+	AlgoID int `json:"algo_id,omitempty"` // AlgoSHA384, which is also what is taken where it is absent
+}
+
+// CCEventLogParams asks for a page of the event log.
+type CCEventLogParams struct {
+	Start int `json:"start,omitempty"` // rec_num of the first record wanted
+	Count int `json:"count,omitempty"` // at most MaxEventCount; 0 (absent): as many as a reply holds
+}
+
+// CCReportParams asks for a quote with the claims it is bound to.
+type CCReportParams struct {
+	Nonce    []byte `json:"nonce"`               // MinNonce to MaxNonce bytes
+	UserData []byte `json:"user_data,omitempty"` // up to MaxUserData bytes
+}
+
+// EvidenceParams asks for evidence.
+type EvidenceParams struct {
+	Nonce    []byte `json:"nonce"`               // MinNonce to MaxNonce bytes
+	UserData []byte `json:"user_data,omitempty"` // up to MaxUserData bytes
+	Format   string `json:"format,omitempty"`    // FormatCIMA, which is also what is taken where it is absent
+}
+
+// ExtendParams is an event of the container's own. Domain and operation are
+// words of AAEL: 1 to MaxExtendWord bytes without white space.
+type ExtendParams struct {
+	Domain    string `json:"domain"`
+	Operation string `json:"operation"`
+	Content   string `json:"content"` // up to MaxExtendContent bytes of UTF-8
+}
+
+// DefaultAlgorithm is the algorithm of every digest here.
+type DefaultAlgorithm struct {
+	AlgoID    int    `json:"algo_id"`   // AlgoSHA384
+	Algorithm string `json:"algorithm"` // AlgorithmSHA384
+}
+
+// MeasurementCount is how many registers GetCCMeasurement knows, from index 0.
+type MeasurementCount struct {
+	Count int `json:"count"` // 4; 3 for a caller in no container
+}
+
+// CCMeasurement is the value of one register.
+type CCMeasurement struct {
+	Index  int    `json:"index"`
+	AlgoID int    `json:"algo_id"`
+	Hash   Digest `json:"hash"`
+}
+
+// CCReport is a quote and what it is bound to: REPORTDATA is SHA-512 over
+// the RFC 8785 form of the claims.
+type CCReport struct {
+	CCType         int             `json:"cc_type"`   // CCTypeTDX
+	CCReport       []byte          `json:"cc_report"` // the quote
+	Claims         json.RawMessage `json:"claims"`
+	AgentSignature []byte          `json:"agent_signature"` // as in Evidence
+}
+
+// Measurements are all registers by name. A caller in no container has
+// neither container register nor launch digest.
+type Measurements struct {
+	MRTD         Digest  `json:"mrtd"`
+	RTMR0        Digest  `json:"rtmr0"`
+	RTMR1        Digest  `json:"rtmr1"`
+	RTMR2        Digest  `json:"rtmr2"`
+	RTMR3        Digest  `json:"rtmr3"`
+	Container    *Digest `json:"container,omitempty"`
+	Public       Digest  `json:"public"`
+	LaunchDigest *Digest `json:"launch_digest,omitempty"`
+}
+
+// Extended is where an event of the container's own went.
+type Extended struct {
+	Index  int    `json:"index"`  // 3, the container register
+	Digest Digest `json:"digest"` // SHA-384(JCS(measured)), what extended it
+}

@@ -1,0 +1,109 @@
+package rpc
+
+import (
+	"encoding/hex"
+	"fmt"
+)
+
+// CCEventLog is one page of the event log in the view of CIMA 0.5: boot
+// events under index 0–2, the caller's own events under index 3. The log
+// that replays to RTMR3 is in Evidence.
+type CCEventLog struct {
+	Events []EventRecord `json:"events"`
+	Total  int           `json:"total"`          // records in the whole view
+	Next   int           `json:"next,omitempty"` // start of the next page; absent on the last one
+}
+
+// EventRecord is one event (TCG PC Client Platform Firmware Profile,
+// TCG_PCR_EVENT2; the member names are CIMA 0.5's).
+type EventRecord struct {
+	RecNum    int               `json:"rec_num"`   // position in this view, from 0
+	IMRIndex  int               `json:"imr_index"` // 0–2: RTMR0–2, 3: container register
+	EventType uint32            `json:"event_type"`
+	Digests   []EventDigest     `json:"digests"`
+	EventSize int               `json:"event_size"` // bytes of Event
+	Event     []byte            `json:"event"`
+	ExtraInfo map[string]string `json:"extra_info,omitempty"` // index 3: rtmr3_digest, lower-case hex
+}
+
+// EventDigest is one digest of an event.
+type EventDigest struct {
+	AlgoID int      `json:"algo_id"` // TCG Algorithm Registry
+	Hash   HexBytes `json:"hash"`
+}
+
+// HexBytes is a digest of any algorithm; on the wire lower-case hex.
+type HexBytes []byte
+
+// MarshalText writes lower-case hex.
+func (b HexBytes) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, b), nil }
+
+// UnmarshalText reads lower-case hex.
+func (b *HexBytes) UnmarshalText(text []byte) error {
+	v, err := hex.DecodeString(string(text))
+	if err != nil {
+		return fmt.Errorf("digest: %w", err)
+	}
+	if hex.EncodeToString(v) != string(text) {
+		return fmt.Errorf("a digest is written in lower-case hex")
+	}
+	*b = v
+	return nil
+}
+
+// Identity is the caller as the daemon sees it. Exactly one of Container and
+// Host is set.
+type Identity struct {
+	PID       int32              `json:"pid"` // in the daemon's pid namespace, as of connect()
+	UID       uint32             `json:"uid"` // as the kernel maps it for the daemon
+	GID       uint32             `json:"gid"`
+	Container *ContainerIdentity `json:"container,omitempty"`
+	Host      *HostClaims        `json:"host,omitempty"`
+}
+
+// ContainerIdentity is which container, and how sure that is.
+type ContainerIdentity struct {
+	ID           string    `json:"id"` // "uid/" before it where the record is a user's
+	Runtime      string    `json:"runtime"`
+	Image        string    `json:"image,omitempty"`
+	ImageDigest  string    `json:"image_digest,omitempty"`  // config digest, "sha256:…"
+	LaunchDigest *Digest   `json:"launch_digest,omitempty"` // absent until the launch is in the log
+	Cgroup       string    `json:"cgroup"`                  // declared path, from the hierarchy's root
+	Assurance    Assurance `json:"assurance"`
+}
+
+// ContainerList is every container that the daemon knows of.
+type ContainerList struct {
+	Containers []ContainerStatus `json:"containers"`
+}
+
+// ContainerStatus is one container as an admin sees it.
+type ContainerStatus struct {
+	ContainerIdentity
+	Register *Digest `json:"register,omitempty"` // absent until the launch is in the log
+	Events   int     `json:"events"`             // of this instance, in the runtime log
+	Running  bool    `json:"running"`
+	NotReady string  `json:"not_ready,omitempty"` // why it gets no evidence yet
+}
+
+// Status is the state of the daemon.
+type Status struct {
+	Version   string            `json:"version"`
+	BootID    string            `json:"boot_id"`
+	Uptime    int64             `json:"uptime_s"`           // of the daemon, seconds
+	Ready     bool              `json:"ready"`              // evidence can be had
+	Problem   string            `json:"problem,omitempty"`  // why not
+	Hardware  map[string]string `json:"hardware,omitempty"` // what was chosen: "quote", "registers", "extend", …
+	Log       LogStatus         `json:"log"`
+	Server    Counts            `json:"server"`
+	Calls     map[string]uint64 `json:"calls"`      // by method
+	Errors    map[string]uint64 `json:"errors"`     // by code, "-32001"
+	Container int               `json:"containers"` // known and running
+}
+
+// LogStatus is the state of the runtime log.
+type LogStatus struct {
+	LogClaims
+	Consistent bool   `json:"consistent"`
+	Problem    string `json:"problem,omitempty"` // last point of agreement, and what is known of the difference
+}
