@@ -1,0 +1,169 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// maxPolicy bounds a policy file.
+const maxPolicy = 1 << 20
+
+// Policy are the reference values and rules of a relying party (RFC 9334),
+// as a TOML file has them. What it does not name is not allowed.
+type Policy struct {
+	Boot      []BootValues    `toml:"boot"`
+	TD        TDPolicy        `toml:"td"`
+	Agent     AgentPolicy     `toml:"agent"`
+	Container ContainerPolicy `toml:"container"`
+	Host      HostPolicy      `toml:"host"`
+	Power     PowerPolicy     `toml:"power"`
+	Required  []EventPattern  `toml:"required"`  // each must match a judged event
+	Forbidden []EventPattern  `toml:"forbidden"` // none may match a judged event
+}
+
+// BootValues are the registers of one boot that the relying party knows: the
+// evidence must have all of one set.
+type BootValues struct {
+	Name  string      `toml:"name"` // for people
+	MRTD  *rpc.Digest `toml:"mrtd"`
+	RTMR0 *rpc.Digest `toml:"rtmr0"`
+	RTMR1 *rpc.Digest `toml:"rtmr1"`
+	RTMR2 *rpc.Digest `toml:"rtmr2"`
+}
+
+// TDPolicy is about the TD itself.
+type TDPolicy struct {
+	AllowDebug bool `toml:"allow_debug"` // a TD whose host can read and write its memory
+}
+
+// AgentPolicy is about cimad.
+type AgentPolicy struct {
+	Anchors     []string `toml:"anchors"`       // default: rtmr3
+	AllowNewKey bool     `toml:"allow_new_key"` // a later start event with another key
+}
+
+// ContainerPolicy is about evidence of containers. At least one of
+// LaunchDigests and ImageDigests is there, or Any.
+type ContainerPolicy struct {
+	Any           bool         `toml:"any"`            // whatever it runs: the reader looks at the claims
+	LaunchDigests []rpc.Digest `toml:"launch_digests"` // what was started, image included
+	ImageDigests  []string     `toml:"image_digests"`  // config digests, "sha256:…"
+	Start         []string     `toml:"start"`          // default: gated
+	Source        []string     `toml:"source"`         // default: bundle, engine
+	CgroupOwner   []uint32     `toml:"cgroup_owner"`   // default: 0
+	Execs         []rpc.Digest `toml:"execs"`          // if there: every exec event's sha384 is one of them
+}
+
+// HostPolicy is about evidence of processes outside any container, which is
+// refused unless one of its members allows it.
+type HostPolicy struct {
+	Any   bool     `toml:"any"`
+	Units []string `toml:"units"`
+}
+
+// PowerPolicy is about containers that could act as root of the guest.
+type PowerPolicy struct {
+	Allow []string `toml:"allow"` // classes; default: none
+}
+
+// EventPattern describes events of the runtime log.
+type EventPattern struct {
+	Operation string `toml:"operation"`
+
+	// Match are members that the measured object has, with these values;
+	// what isn't named here is not looked at.
+	Match map[string]any `toml:"match"`
+}
+
+// LoadPolicy reads a policy file. Unknown keys are errors that name their
+// line.
+func LoadPolicy(path string) (*Policy, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxPolicy+1))
+	if err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	p, err := ParsePolicy(text)
+	if err != nil {
+		return nil, fmt.Errorf("policy %s: %w", path, err)
+	}
+	return p, nil
+}
+
+// ParsePolicy reads a policy's text.
+func ParsePolicy(text []byte) (*Policy, error) {
+	if len(text) > maxPolicy {
+		return nil, fmt.Errorf("more than %d bytes", maxPolicy)
+	}
+	p := &Policy{}
+	meta, err := toml.Decode(string(text), p)
+	var parse toml.ParseError
+	if errors.As(err, &parse) {
+		return nil, fmt.Errorf("line %d: %s", parse.Position.Line, parse.Message)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if unknown := meta.Undecoded(); len(unknown) > 0 {
+		return nil, fmt.Errorf("line %d: unknown key %q", lineOf(text, unknown[0]), unknown[0].String())
+	}
+	p.setDefaults(meta)
+	return p, p.check()
+}
+
+func (p *Policy) setDefaults(meta toml.MetaData) {
+	if !meta.IsDefined("agent", "anchors") {
+		p.Agent.Anchors = []string{anchorRTMR3}
+	}
+	if !meta.IsDefined("container", "start") {
+		p.Container.Start = []string{"gated"}
+	}
+	if !meta.IsDefined("container", "source") {
+		p.Container.Source = []string{"bundle", "engine"}
+	}
+	if !meta.IsDefined("container", "cgroup_owner") {
+		p.Container.CgroupOwner = []uint32{0}
+	}
+}
+
+// check refuses values that can't match anything: a slip of the pen in a
+// policy should not look like bad evidence.
+func (p *Policy) check() error {
+	for _, a := range p.Agent.Anchors {
+		if a != anchorRTMR3 && a != anchorReportData {
+			return fmt.Errorf("agent.anchors: unknown anchor %q; there are %q and %q", a, anchorRTMR3, anchorReportData)
+		}
+	}
+	for _, s := range p.Container.Start {
+		if s != "gated" && s != "observed" {
+			return fmt.Errorf("container.start: unknown value %q; there are \"gated\" and \"observed\"", s)
+		}
+	}
+	for _, s := range p.Container.Source {
+		if !slices.Contains([]string{"bundle", "engine", "user", "none"}, s) {
+			return fmt.Errorf("container.source: unknown value %q; there are \"bundle\", \"engine\", \"user\", \"none\"", s)
+		}
+	}
+	for _, d := range p.Container.ImageDigests {
+		if !isImageDigest(d) {
+			return fmt.Errorf("container.image_digests: %q is not \"sha256:\" and 64 lower-case hex digits", d)
+		}
+	}
+	for _, e := range slices.Concat(p.Required, p.Forbidden) {
+		if !isOperation(e.Operation) {
+			return fmt.Errorf("required, forbidden: unknown operation %q", e.Operation)
+		}
+	}
+	return nil
+}

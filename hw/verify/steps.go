@@ -1,0 +1,137 @@
+package verify
+
+import (
+	"context"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// appraisal is one bundle under examination. format fills it in; the steps
+// after it read.
+type appraisal struct {
+	opts       Options
+	evidence   *rpc.Evidence
+	claims     *rpc.Claims
+	quote      *Quote
+	reportData [64]byte      // of the claims, as received
+	bootLog    *logs.BootLog // nil where the claims are of other bytes
+	log        []entry       // the runtime log
+	instance   *instance     // set by caller: what the log says of the container
+	keys       []agentKey    // set by agent: of the start events in the prefix
+	boot       string        // set by bootValues: name of the boot that matched
+}
+
+// entry is one event of the runtime log, or only its digest.
+type entry struct {
+	digest hw.Digest
+	event  *logs.Event
+}
+
+// step is one step of an appraisal: what it is called, what it means for the
+// verdict when it doesn't pass, and the work.
+type step struct {
+	name string
+	fail Verdict // the verdict where the step fails
+	must bool    // Skip is no more trusted than Fail: NotTrusted
+	run  func(*appraisal) Step
+}
+
+// steps in the order of DESIGN section 6. Each is run even where an earlier
+// one failed, so that a reader sees all that is wrong; only a bundle that
+// can't be read ends it, and reference values are for authentic evidence.
+var steps = []step{
+	{StepFormat, Malformed, true, nil}, // run by appraise: it makes the appraisal
+	{StepQuote, NotAuthentic, true, (*appraisal).quoteSignature},
+	{StepDebug, NotAuthentic, true, (*appraisal).debug},
+	{StepTCB, NotTrusted, false, (*appraisal).tcb},
+	{StepRevocation, NotAuthentic, false, (*appraisal).revocation},
+	{StepReportData, NotAuthentic, true, (*appraisal).boundClaims},
+	{StepAgent, NotAuthentic, true, (*appraisal).agent},
+	{StepNonce, NotAuthentic, true, (*appraisal).nonce},
+	{StepBootLog, NotAuthentic, true, (*appraisal).bootReplay},
+	{StepRuntimeLog, NotAuthentic, true, (*appraisal).runtimeReplay},
+	{StepClaims, NotAuthentic, true, (*appraisal).logClaims},
+	{StepCaller, NotAuthentic, true, (*appraisal).caller},
+	{StepUserData, NotAuthentic, false, (*appraisal).userData},
+	{StepBootValues, NotTrusted, true, (*appraisal).bootValues},
+	{StepCallerValues, NotTrusted, true, (*appraisal).callerValues},
+	{StepPower, NotTrusted, true, (*appraisal).power},
+	{StepEvents, NotTrusted, true, (*appraisal).events},
+}
+
+// byReference says whether a step holds authentic evidence against the
+// relying party's reference values.
+func (s step) byReference() bool { return s.fail == NotTrusted && s.must }
+
+func appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error) {
+	a, format := parse(bundle, opts)
+	format.Name = StepFormat
+	r := &Result{Verdict: Trusted, Steps: []Step{format}}
+	r.judge(steps[0], format)
+	for _, s := range steps[1:] {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		var got Step
+		switch {
+		case r.Verdict == Malformed:
+			got = skip("the bundle can't be read")
+		case r.Verdict == NotAuthentic && s.byReference():
+			got = skip("the evidence is not authentic")
+		default:
+			got = s.run(a)
+		}
+		got.Name = s.name
+		r.Steps = append(r.Steps, got)
+		r.judge(s, got)
+	}
+	r.ExitCode = r.Verdict.ExitCode()
+	if r.Verdict != Malformed {
+		r.Registers, r.Claims, r.Events = registersOf(a.quote.Registers), a.claims, a.shown()
+	}
+	a.conclude(r)
+	return r, nil
+}
+
+// judge lets a step's result bear on the verdict. The first of the gravest
+// steps is the reason.
+func (r *Result) judge(s step, got Step) {
+	verdict := Trusted
+	switch {
+	case got.Outcome == Fail:
+		verdict = s.fail
+	case got.Outcome == Skip && s.must:
+		verdict = NotTrusted
+	}
+	if verdict.gravity() > r.Verdict.gravity() {
+		r.Verdict, r.Reason = verdict, got.Name+": "+got.Detail
+	}
+}
+
+func (v Verdict) gravity() int {
+	switch v {
+	case Trusted:
+		return 0
+	case NotTrusted:
+		return 1
+	case NotAuthentic:
+		return 2
+	}
+	return 3
+}
+
+func pass(detail string, compared ...Comparison) Step {
+	return Step{Outcome: Pass, Detail: detail, Compared: compared}
+}
+
+func fail(detail string, compared ...Comparison) Step {
+	return Step{Outcome: Fail, Detail: detail, Compared: compared}
+}
+
+func warn(detail string, compared ...Comparison) Step {
+	return Step{Outcome: Warn, Detail: detail, Compared: compared}
+}
+
+func skip(detail string) Step { return Step{Outcome: Skip, Detail: detail} }

@@ -1,0 +1,55 @@
+package verify
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// WriteTable writes the result for people: a line per step, then in plain
+// words what was proved and what was not.
+func (r *Result) WriteTable(w io.Writer) error {
+	var b strings.Builder
+	width := 0
+	for _, s := range r.Steps {
+		width = max(width, len(s.Name))
+	}
+	for _, s := range r.Steps {
+		fmt.Fprintf(&b, "%-4s  %-*s  %s\n", s.Outcome, width, s.Name, s.Detail)
+		if s.Outcome == Fail {
+			writeCompared(&b, width, s.Compared)
+		}
+	}
+	section(&b, "proved", r.Proved)
+	section(&b, "not proved", r.NotProved)
+	fmt.Fprintf(&b, "\n%s", r.Verdict)
+	if r.Reason != "" {
+		fmt.Fprintf(&b, ": %s", r.Reason)
+	}
+	b.WriteByte('\n')
+	if r.Hint != "" {
+		fmt.Fprintf(&b, "hint: %s\n", r.Hint)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// writeCompared shows the pairs that differ.
+func writeCompared(b *strings.Builder, width int, compared []Comparison) {
+	for _, c := range compared {
+		if c.Want != c.Got {
+			fmt.Fprintf(b, "%*s%s: want %s\n", width+8, "", c.What, c.Want)
+			fmt.Fprintf(b, "%*s%s  got  %s\n", width+8, "", strings.Repeat(" ", len(c.What)), c.Got)
+		}
+	}
+}
+
+func section(b *strings.Builder, title string, lines []string) {
+	if len(lines) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n%s\n", title)
+	for _, l := range lines {
+		fmt.Fprintf(b, "  - %s\n", l)
+	}
+}
