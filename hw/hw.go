@@ -9,7 +9,6 @@ import (
 	"context"
 	"crypto/sha512"
 	"encoding/hex"
-	"errors"
 )
 
 // Digest is a SHA-384 digest, or the value of a measurement register that is
@@ -26,10 +25,6 @@ type Registers struct {
 	MRTD Digest
 	RTMR [4]Digest
 }
-
-// ErrUnsupported says that this kernel has no interface for what was asked;
-// before Linux 6.16 no register can be extended from user space.
-var ErrUnsupported = errors.New("not supported by this kernel")
 
 // Extend returns the register after digest was extended into it:
 // SHA-384(register ‖ digest) (Intel TDX Module ABI, TDG.MR.RTMR.EXTEND).

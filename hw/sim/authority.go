@@ -1,0 +1,213 @@
+package sim
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Verifiers of quotes demand these common names of the chain's certificates
+// (go-tdx-guest verify, Intel's QVL), so the truth stands beside them.
+const (
+	rootName         = "Intel SGX Root CA"
+	intermediateName = "Intel SGX PCK Platform CA"
+	leafName         = "Intel SGX PCK Certificate"
+
+	organization     = "CIMA simulated TD – NOT HARDWARE"
+	rootUnit         = "CIMA simulated TD root CA – NOT HARDWARE"
+	intermediateUnit = "CIMA simulated TD platform CA – NOT HARDWARE"
+	leafUnit         = "CIMA simulated TD PCK – NOT HARDWARE"
+)
+
+// authority is all that signs: the root for the platform CA, that for the
+// PCK, the PCK for the QE report, which vouches for the attestation key.
+type authority struct {
+	rootPEM     []byte
+	chainPEM    []byte // PCK, platform CA, root
+	pck         *ecdsa.PrivateKey
+	attestation *ecdsa.PrivateKey
+}
+
+func newAuthority(rootFile string) (*authority, error) {
+	rootKey, rootCert, err := root(rootFile)
+	if err != nil {
+		return nil, err
+	}
+	platformKey, pckKey, attestationKey, err := threeKeys()
+	if err != nil {
+		return nil, err
+	}
+	platform, err := issue(certificate(intermediateName, intermediateUnit, true), rootCert, platformKey, rootKey)
+	if err != nil {
+		return nil, err
+	}
+	template := certificate(leafName, leafUnit, false)
+	if template.ExtraExtensions, err = sgxExtensions(); err != nil {
+		return nil, err
+	}
+	pck, err := issue(template, platform, pckKey, platformKey)
+	if err != nil {
+		return nil, err
+	}
+	a := &authority{pck: pckKey, attestation: attestationKey, rootPEM: encode(rootCert)}
+	a.chainPEM = bytes.Join([][]byte{encode(pck), encode(platform), a.rootPEM}, nil)
+	return a, nil
+}
+
+func threeKeys() (a, b, c *ecdsa.PrivateKey, err error) {
+	for _, key := range []**ecdsa.PrivateKey{&a, &b, &c} {
+		if *key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	return a, b, c, nil
+}
+
+func certificate(name, unit string, ca bool) *x509.Certificate {
+	now := time.Now().Truncate(time.Second)
+	serial, _ := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 158))
+	c := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: name, Organization: []string{organization}, OrganizationalUnit: []string{unit}},
+		NotBefore:             now.Add(-time.Hour),
+		NotAfter:              now.AddDate(5, 0, 0),
+		SignatureAlgorithm:    x509.ECDSAWithSHA256,
+		BasicConstraintsValid: true,
+		IsCA:                  ca,
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageContentCommitment,
+		CRLDistributionPoints: []string{"https://simulated-td.invalid/crl"},
+	}
+	if ca {
+		c.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageCRLSign
+	} else {
+		id := make([]byte, 20)
+		rand.Read(id)
+		c.SubjectKeyId = id
+	}
+	return c
+}
+
+func issue(template, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) (*x509.Certificate, error) {
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}
+
+func encode(c *x509.Certificate) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
+}
+
+// root makes a root, or reads the one that path keeps.
+func root(path string) (*ecdsa.PrivateKey, *x509.Certificate, error) {
+	if path != "" {
+		key, cert, err := readRoot(path)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return key, cert, err
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	template := certificate(rootName, rootUnit, true)
+	cert, err := issue(template, template, key, key)
+	if err != nil || path == "" {
+		return key, cert, err
+	}
+	return key, cert, writeRoot(path, key, cert)
+}
+
+func writeRoot(path string, key *ecdsa.PrivateKey, cert *x509.Certificate) error {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), encode(cert)...)
+	if _, err := f.Write(text); err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func readRoot(path string) (*ecdsa.PrivateKey, *x509.Certificate, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 || info.Size() > 1<<16 {
+		return nil, nil, fmt.Errorf("%s: a key is kept in a small regular file that only its owner can read: chmod 600 it, or remove it", path)
+	}
+	text := make([]byte, info.Size())
+	if _, err := f.ReadAt(text, 0); err != nil {
+		return nil, nil, err
+	}
+	first, rest := pem.Decode(text)
+	second, _ := pem.Decode(rest)
+	if first == nil || second == nil {
+		return nil, nil, fmt.Errorf("%s holds no private key and certificate in PEM; remove it, and a new root is made", path)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(first.Bytes)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	cert, err := x509.ParseCertificate(second.Bytes)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || !key.PublicKey.Equal(cert.PublicKey) {
+		return nil, nil, fmt.Errorf("%s: the key is not the certificate's; remove it, and a new root is made", path)
+	}
+	return key, cert, nil
+}
+
+// sgxExtensions are what makes a certificate a PCK certificate (Intel SGX PCK
+// Certificate and Certificate Revocation List Profile, section 1.3.5).
+func sgxExtensions() ([]pkix.Extension, error) {
+	oid := func(tail ...int) asn1.ObjectIdentifier {
+		return append(asn1.ObjectIdentifier{1, 2, 840, 113741, 1, 13, 1}, tail...)
+	}
+	type field struct {
+		ID    asn1.ObjectIdentifier
+		Value any
+	}
+	ppid := make([]byte, 16)
+	rand.Read(ppid)
+	var tcb []field
+	for i, svn := range cpuSVN {
+		tcb = append(tcb, field{oid(2, i+1), int(svn)})
+	}
+	tcb = append(tcb, field{oid(2, 17), pceSVN}, field{oid(2, 18), cpuSVN[:]})
+	der, err := asn1.Marshal([]field{
+		{oid(1), ppid},
+		{oid(2), tcb},
+		{oid(3), []byte{0, 0}},
+		{oid(4), []byte("CIMA\x00\x00")}, // FMSPC: no processor has it
+		{oid(5), asn1.Enumerated(1)},     // SGX type: scalable
+	})
+	return []pkix.Extension{{Id: oid(), Value: der}}, err
+}

@@ -1,0 +1,253 @@
+package sim
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/hw"
+)
+
+// The protocol of td.sock: a connection per call; on it one line with a
+// request and one line with its reply, both JSON.
+const (
+	maxRequest  = 64 << 10
+	maxReply    = 2*maxBootLog + 4096
+	maxCallers  = 256
+	lineTimeout = 10 * time.Second
+)
+
+type request struct {
+	Op     string  `json:"op"`
+	Index  int     `json:"index,omitempty"`  // extend: of the RTMR
+	Data   []byte  `json:"data,omitempty"`   // quote: report data; extend: digest
+	Faults []Fault `json:"faults,omitempty"` // faults
+}
+
+type reply struct {
+	Bytes     []byte        `json:"bytes,omitempty"` // quote, boot log, boot id, root; MRTD ‖ RTMR0–3
+	Errno     syscall.Errno `json:"errno,omitempty"`
+	Malformed bool          `json:"malformed,omitempty"` // hw.ErrMalformed
+	Error     string        `json:"error,omitempty"`
+}
+
+// Listen opens the socket of a simulated TD at path, for Serve. Only its owner
+// can connect; the directory must be root's or the caller's and writable by
+// nobody else. A socket that nobody listens on any more is replaced.
+func Listen(path string) (net.Listener, error) {
+	if err := checkDir(filepath.Dir(path)); err != nil {
+		return nil, err
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	// The mode of a socket's inode is that of its descriptor before bind.
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var failed error
+		err := c.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) })
+		return errors.Join(err, failed)
+	}}
+	return config.Listen(context.Background(), "unix", path)
+}
+
+func checkDir(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t).Uid
+	if !info.IsDir() || info.Mode().Perm()&0o022 != 0 || owner != 0 && int(owner) != os.Geteuid() {
+		return fmt.Errorf("%s must be a directory of root's or of your own that nobody else can write to", dir)
+	}
+	return nil
+}
+
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if info.Mode().Type() != os.ModeSocket {
+		return fmt.Errorf("%s is there and is no socket; remove it", path)
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		conn.Close()
+		return fmt.Errorf("a simulated TD runs behind %s already; use it, or end it first", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return err
+	}
+	return os.Remove(path)
+}
+
+// Serve answers the calls that arrive at listener until ctx ends. What a
+// client does or where it dies changes nothing but what it asked for whole.
+func Serve(ctx context.Context, listener net.Listener, m *Machine) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var callers sync.WaitGroup
+	defer callers.Wait()
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { listener.Close() })()
+
+	room := make(chan struct{}, maxCallers)
+	for {
+		conn, err := listener.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				conn.Close()
+			}
+			return nil
+		case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED):
+			time.Sleep(10 * time.Millisecond)
+			continue
+		case err != nil:
+			return fmt.Errorf("simulated TD: %w", err)
+		}
+		select {
+		case room <- struct{}{}:
+		default:
+			conn.Close()
+			continue
+		}
+		callers.Go(func() {
+			defer func() { <-room }()
+			m.serveOne(ctx, conn)
+		})
+	}
+}
+
+// serveOne answers the one call of a connection.
+func (m *Machine) serveOne(ctx context.Context, conn net.Conn) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer conn.Close()
+	unhook := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
+	defer unhook()
+
+	if !ours(conn) {
+		return
+	}
+	conn.SetReadDeadline(time.Now().Add(lineTimeout))
+	var q request
+	if err := readLine(conn, maxRequest, &q); err != nil {
+		return // half a line asks for nothing
+	}
+	conn.SetReadDeadline(time.Time{})
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer conn.Close()
+	watch.Go(func() { // a caller that goes away stops waiting
+		conn.Read(make([]byte, 1))
+		cancel()
+	})
+	line, err := json.Marshal(m.answer(ctx, q))
+	if err != nil {
+		return
+	}
+	unhook()
+	conn.SetWriteDeadline(time.Now().Add(lineTimeout))
+	conn.Write(append(line, '\n'))
+}
+
+// ours says whether root or this process's own user is calling.
+func ours(conn net.Conn) bool {
+	u, ok := conn.(*net.UnixConn)
+	if !ok {
+		return true // a pipe within this process
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var cred *unix.Ucred
+	if raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }) != nil || err != nil {
+		return false
+	}
+	return cred.Uid == 0 || int(cred.Uid) == os.Geteuid()
+}
+
+func (m *Machine) answer(ctx context.Context, q request) (r reply) {
+	var err error
+	switch q.Op {
+	case hw.OpQuote:
+		var data hw.ReportData
+		if err = fill(data[:], q.Data); err == nil {
+			r.Bytes, err = m.Quote(ctx, data)
+		}
+	case hw.OpRegisters:
+		var now hw.Registers
+		now, err = m.Registers(ctx)
+		r.Bytes = now.MRTD[:]
+		for _, rtmr := range now.RTMR {
+			r.Bytes = append(r.Bytes, rtmr[:]...)
+		}
+	case hw.OpExtend:
+		var digest hw.Digest
+		if err = fill(digest[:], q.Data); err == nil {
+			err = m.ExtendRTMR(ctx, q.Index, digest)
+		}
+	case hw.OpBootLog:
+		r.Bytes, err = m.BootLog()
+	case hw.OpBootID:
+		r.Bytes = []byte(m.bootID)
+	case opRoot:
+		r.Bytes = m.RootPEM()
+	case opFaults:
+		err = m.Inject(q.Faults...)
+	default:
+		err = fmt.Errorf("a simulated TD knows no operation %q", q.Op)
+	}
+	if err == nil {
+		return r
+	}
+	r = reply{Error: err.Error(), Malformed: errors.Is(err, hw.ErrMalformed)}
+	if e, ok := errors.AsType[*hw.Error](err); ok {
+		r.Errno = e.Errno
+	}
+	return r
+}
+
+const (
+	opRoot   = "root"
+	opFaults = "faults"
+)
+
+func fill(field, given []byte) error {
+	if len(given) != len(field) {
+		return syscall.EINVAL // as the kernel's drivers do
+	}
+	copy(field, given)
+	return nil
+}
+
+// readLine reads one line of at most limit bytes and decodes it.
+func readLine(r io.Reader, limit int, into any) error {
+	b := bufio.NewReader(io.LimitReader(r, int64(limit)))
+	line, err := b.ReadBytes('\n')
+	if err != nil {
+		if len(line) == limit {
+			return fmt.Errorf("line of more than %d bytes", limit)
+		}
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
+}

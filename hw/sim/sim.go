@@ -1,0 +1,204 @@
+// Package sim answers: what would a TD say, where there is none?
+//
+// It is a TD in memory: it boots by replaying a boot log, extends its
+// registers by the arithmetic of the hardware, and signs quotes with keys that
+// it makes at boot. The keys chain to a root of its own that says NOT HARDWARE
+// in every certificate and that no verifier trusts unless it is given it by
+// file. The released cimad does not link this package.
+package sim
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha512"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/cima-project/cima/hw"
+)
+
+// maxBootLog bounds a boot log given to Boot; real ones have up to 256 KiB.
+const maxBootLog = 1 << 20
+
+// Config is how a simulated TD boots. The zero value is a good one.
+type Config struct {
+	// BootLog is a CCEL to boot by. Nil: a synthetic one.
+	BootLog []byte
+
+	// MRTD is what the firmware is to measure as. Zero: a fixed value that
+	// is derived from this package's name.
+	MRTD hw.Digest
+
+	// Debug sets the debug bit of the TD's attributes.
+	Debug bool
+
+	// QuoteVersion is 4, or 5 for quotes with a TDX 1.5 body. Zero: 4.
+	QuoteVersion int
+
+	// QuoteDelay is how long a quote takes: 1 s with the kernel's own
+	// driver, which polls once a second. One quote is made at a time.
+	QuoteDelay time.Duration
+
+	// RootFile keeps the root's key and certificate, so that its quotes
+	// verify against one root across boots. It is made (mode 0600) where it
+	// is not there yet. Empty: a new root at each boot.
+	RootFile string
+
+	// Faults are there from the beginning; see Machine.Inject.
+	Faults []Fault
+}
+
+// Machine is a booted simulated TD. Its methods may be called at once from
+// many goroutines. It satisfies hw.TEE.
+type Machine struct {
+	config  Config
+	keys    *authority
+	bootLog []byte
+	bootID  string
+	slot    chan struct{} // one quote at a time
+
+	mu        sync.Mutex // held over reading and changing what follows
+	registers hw.Registers
+
+	faults faults
+}
+
+var _ hw.TEE = (*Machine)(nil)
+
+// Boot makes keys and replays the boot log. RTMR3 is zero afterwards.
+func Boot(config Config) (*Machine, error) {
+	switch config.QuoteVersion {
+	case 0:
+		config.QuoteVersion = 4
+	case 4, 5:
+	default:
+		return nil, fmt.Errorf("a simulated TD signs quotes of version 4 or 5, not %d", config.QuoteVersion)
+	}
+	if len(config.BootLog) > maxBootLog {
+		return nil, fmt.Errorf("boot log of %d bytes, more than %d", len(config.BootLog), maxBootLog)
+	}
+	if config.MRTD == (hw.Digest{}) {
+		config.MRTD = sha512.Sum384([]byte("CIMA simulated TD, NOT HARDWARE: MRTD"))
+	}
+	keys, err := newAuthority(config.RootFile)
+	if err != nil {
+		return nil, fmt.Errorf("keys of the simulated TD: %w", err)
+	}
+	m := &Machine{
+		config:    config,
+		keys:      keys,
+		bootLog:   config.BootLog,
+		bootID:    newUUID(),
+		slot:      make(chan struct{}, 1),
+		registers: hw.Registers{MRTD: config.MRTD},
+	}
+	if m.bootLog == nil {
+		m.bootLog = syntheticBootLog()
+	}
+	rtmr, err := replay(m.bootLog)
+	if err != nil {
+		return nil, fmt.Errorf("boot log of the simulated TD: %w", err)
+	}
+	if rtmr[3] != ([48]byte{}) {
+		return nil, errors.New("boot log of the simulated TD extends RTMR3, which belongs to the runtime log: give a log of the boot alone")
+	}
+	for i := range m.registers.RTMR {
+		m.registers.RTMR[i] = rtmr[i]
+	}
+	return m, m.Inject(config.Faults...)
+}
+
+// Registers are MRTD and RTMR0–3 as they are now.
+func (m *Machine) Registers(ctx context.Context) (hw.Registers, error) {
+	if err := m.faults.take(OpRegisters).before(ctx); err != nil {
+		return hw.Registers{}, err
+	}
+	return m.read(), nil
+}
+
+func (m *Machine) read() hw.Registers {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.registers
+}
+
+// Extend extends RTMR3.
+func (m *Machine) Extend(ctx context.Context, digest hw.Digest) error {
+	return m.ExtendRTMR(ctx, 3, digest)
+}
+
+// ExtendRTMR extends one of RTMR0–3 (Intel TDX Module ABI,
+// TDG.MR.RTMR.EXTEND): IMA and systemd extend RTMR2 on some kernels, and a
+// rogue does what it likes. It happens wholly or not at all.
+func (m *Machine) ExtendRTMR(ctx context.Context, index int, digest hw.Digest) error {
+	if index < 0 || index > 3 {
+		return hw.NewError(hw.OpExtend, fmt.Sprintf("RTMR%d", index), syscall.ENXIO)
+	}
+	fault := m.faults.take(OpExtend)
+	if err := fault.before(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.registers.RTMR[index] = m.registers.RTMR[index].Extend(digest)
+	m.mu.Unlock()
+	return fault.after(ctx)
+}
+
+// Quote signs the registers, as they were when the call began its turn, and
+// data. A caller that goes away while its quote is in flight gets the
+// context's error, and the quote goes on, as in the kernel's driver.
+func (m *Machine) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
+	select {
+	case m.slot <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	registers := m.read()
+	fault := m.faults.take(OpQuote)
+	landed := make(chan struct{})
+	time.AfterFunc(m.config.QuoteDelay+fault.Delay, func() {
+		if fault.Hang {
+			<-fault.anew
+		}
+		<-m.slot
+		close(landed)
+	})
+	select {
+	case <-landed:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if err := fault.err(); err != nil {
+		return nil, err
+	}
+	return m.Sign(registers, data)
+}
+
+// Sign signs a quote over any registers, as the quoting enclave would: for a
+// kernel module that keeps registers of its own (packaging/vm).
+func (m *Machine) Sign(registers hw.Registers, data hw.ReportData) ([]byte, error) {
+	quote, err := m.keys.sign(m.config, registers, data)
+	if err != nil {
+		return nil, fmt.Errorf("sign the quote of the simulated TD: %w", err)
+	}
+	return quote, nil
+}
+
+// BootLog is the CCEL that the machine booted by, padding included.
+func (m *Machine) BootLog() ([]byte, error) { return append([]byte(nil), m.bootLog...), nil }
+
+// BootID is a random UUID, as /proc/sys/kernel/random/boot_id gives one.
+func (m *Machine) BootID() (string, error) { return m.bootID, nil }
+
+// RootPEM is the root's certificate. Whoever trusts it trusts this machine.
+func (m *Machine) RootPEM() []byte { return append([]byte(nil), m.keys.rootPEM...) }
+
+func newUUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80 // RFC 9562, version 4
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}

@@ -1,0 +1,241 @@
+package sim
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/cima-project/cima/hw"
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv("CIMA_TEST_CALLER"); path != "" {
+		extendForever(path) // the process that TestCallerIsKilled kills
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// serve runs a machine behind a socket until the test ends.
+func serve(t *testing.T, config Config) (*Machine, *TD) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "cima-sim-") // short: a socket's path has 108 bytes
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := boot(t, config)
+	path := filepath.Join(dir, "td.sock")
+	listener, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, listener, m) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		os.RemoveAll(dir)
+	})
+	td, err := Dial(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m, td
+}
+
+func TestTDIsItsMachine(t *testing.T) {
+	m, td := serve(t, Config{})
+	ctx := context.Background()
+	if err := td.Extend(ctx, hw.Digest{1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := td.ExtendRTMR(ctx, 2, hw.Digest{2}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := td.Registers(ctx)
+	if err != nil || got != m.read() {
+		t.Errorf("registers %v (%v), want %v", got, err, m.read())
+	}
+	quote, err := td.Quote(ctx, hw.ReportData{5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := td.RootPEM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := judge(quote, root); err != nil {
+		t.Error(err)
+	}
+	log, err := td.BootLog()
+	if want, _ := m.BootLog(); err != nil || string(log) != string(want) {
+		t.Errorf("boot log of %d bytes (%v), want %d", len(log), err, len(want))
+	}
+	if id, err := td.BootID(); err != nil || id != m.bootID || len(id) != 36 {
+		t.Errorf("boot id %q (%v), want %q", id, err, m.bootID)
+	}
+	if err := td.ExtendRTMR(ctx, 4, hw.Digest{}); !errors.Is(err, syscall.ENXIO) {
+		t.Errorf("RTMR4: %v, want ENXIO", err)
+	}
+}
+
+func TestExtendArithmetic(t *testing.T) {
+	m := boot(t, Config{})
+	start := m.read()
+	if start.RTMR[3] != (hw.Digest{}) {
+		t.Fatalf("RTMR3 is %s at boot", start.RTMR[3])
+	}
+	for i := range 3 {
+		if start.RTMR[i] == (hw.Digest{}) {
+			t.Errorf("RTMR%d is zero after boot", i)
+		}
+	}
+	want := start
+	for i := range 10 {
+		digest := hw.Digest{byte(i)}
+		want.RTMR[3] = want.RTMR[3].Extend(digest)
+		if err := m.Extend(context.Background(), digest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := m.read(); got != want {
+		t.Errorf("registers %v, want %v", got, want)
+	}
+	if again := boot(t, Config{}); again.read() != start {
+		t.Error("two boots of one log differ")
+	} else if again.bootID == m.bootID {
+		t.Error("two boots have one id")
+	}
+}
+
+func TestConcurrentCallers(t *testing.T) {
+	m, td := serve(t, Config{})
+	const callers, each = 8, 50
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for range each {
+				if err := td.Extend(context.Background(), hw.Digest{42}); err != nil {
+					t.Error(err)
+				}
+				if _, err := td.Registers(context.Background()); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	var want hw.Digest
+	for range callers * each {
+		want = want.Extend(hw.Digest{42})
+	}
+	if got := m.read().RTMR[3]; got != want {
+		t.Errorf("RTMR3 %s, want %d extends: %s", got, callers*each, want)
+	}
+}
+
+// extendForever extends with the digest 1 until it is killed and prints a line
+// for each extend that it knows done.
+func extendForever(path string) {
+	td, err := Dial(path)
+	for err == nil {
+		if err = td.Extend(context.Background(), hw.Digest{1}); err == nil {
+			os.Stdout.WriteString("done\n")
+		}
+	}
+	os.Stderr.WriteString(err.Error())
+	os.Exit(1)
+}
+
+// A caller that is killed at any moment leaves registers that are some number
+// of whole extends: all those it knew of, and at most one more.
+func TestCallerIsKilled(t *testing.T) {
+	m, td := serve(t, Config{})
+	var before, known int
+	for round := range 5 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "CIMA_TEST_CALLER="+td.path)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		for n := 0; n < 20+round && lines.Scan(); n++ {
+			known++
+		}
+		cmd.Process.Kill()
+		for lines.Scan() {
+			known++
+		}
+		cmd.Wait()
+		time.Sleep(20 * time.Millisecond) // what it had sent is answered by now
+		after := countExtends(t, m.read().RTMR[3], hw.Digest{1}, known+5)
+		if after < known || after > known+round+1 || after < before {
+			t.Fatalf("round %d: %d extends, %d before, %d known", round, after, before, known)
+		}
+		before = after
+	}
+	if _, err := td.Quote(context.Background(), hw.ReportData{}); err != nil {
+		t.Errorf("the next caller: %v", err)
+	}
+}
+
+func countExtends(t *testing.T, register, digest hw.Digest, most int) int {
+	t.Helper()
+	var value hw.Digest
+	for n := 0; n <= most; n++ {
+		if value == register {
+			return n
+		}
+		value = value.Extend(digest)
+	}
+	t.Fatalf("RTMR3 %s is no number of whole extends up to %d", register, most)
+	return 0
+}
+
+// Half a request asks for nothing.
+func TestHalfARequest(t *testing.T) {
+	m, td := serve(t, Config{})
+	start := m.read()
+	for _, text := range []string{"", `{"op":"extend"`, `{"op":"extend","data":"` + strings.Repeat("A", 64) + `"}`, strings.Repeat("x", maxRequest+1)} {
+		conn, err := net.Dial("unix", td.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Write([]byte(text))
+		conn.(*net.UnixConn).CloseWrite()
+		if n, _ := conn.Read(make([]byte, 1)); n != 0 {
+			t.Errorf("%.40q is answered", text)
+		}
+		conn.Close()
+	}
+	if m.read() != start {
+		t.Error("a register changed")
+	}
+	conn, err := net.Dial("unix", td.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.Write([]byte(`{"op":"extend","data":"AAAA"}` + "\n"))
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || !strings.Contains(line, "error") || m.read() != start {
+		t.Errorf("an extend of three bytes: %q, %v", line, err)
+	}
+}
