@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
 )
 
 // maxBootLog bounds a boot log given to Boot; real ones have up to 256 KiB.
@@ -98,7 +99,7 @@ func Boot(config Config) (*Machine, error) {
 	if m.bootLog == nil {
 		m.bootLog = syntheticBootLog()
 	}
-	rtmr, err := replay(m.bootLog)
+	rtmr, err := logs.ReplayBootLog(m.bootLog)
 	if err != nil {
 		return nil, fmt.Errorf("boot log of the simulated TD: %w", err)
 	}
