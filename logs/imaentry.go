@@ -1,0 +1,174 @@
+package logs
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// IMAEntry is one entry of the kernel's integrity measurement log
+// (Documentation/security/IMA-templates.rst). It is good until the reader
+// moves on.
+type IMAEntry struct {
+	PCR       uint32 // 10, or what the policy says; 2 on kernels patched for RTMR2
+	Alg       AlgID  // of the template hash
+	Violation bool   // template hash all zero: the register got 0xFF instead, and no field is proved
+
+	// Matches says that the template hash was recomputed from the fields
+	// and agrees; false too where nobody asked for it (IMAReader.Check).
+	Matches bool
+
+	hash     [64]byte
+	template string
+	fields   string // "d-ng|n-ng", "" where unknown
+	data     []byte // fields: text, or template data
+	binary   bool
+	oldForm  bool // template "ima"
+}
+
+// TemplateHash is the digest of the template data as the log has it.
+func (e *IMAEntry) TemplateHash() []byte { return e.hash[:e.Alg.Size()] }
+
+// Template is the template's name, or its field list where it has none.
+func (e *IMAEntry) Template() string { return e.template }
+
+// IMAField is one field of an entry, as the ASCII log shows it.
+type IMAField struct{ ID, Text string }
+
+// Fields are the entry's fields in order; one field "raw" (ASCII as it
+// stands, binary as hex) where the template is unknown or doesn't fit.
+func (e *IMAEntry) Fields() []IMAField {
+	var fields []IMAField
+	err := e.eachField(func(id string, kind fieldKind, raw []byte) error {
+		text := string(raw)
+		if e.binary && (e.oldForm && id == "n") {
+			text = string(raw)
+		} else if e.binary {
+			text = textFromData(kind, raw)
+		}
+		fields = append(fields, IMAField{id, text})
+		return nil
+	})
+	if err == nil {
+		return fields
+	}
+	if e.binary {
+		return []IMAField{{"raw", hex.EncodeToString(e.data)}}
+	}
+	return []IMAField{{"raw", string(e.data)}}
+}
+
+// String is the entry's line in the ASCII log, without its newline.
+func (e *IMAEntry) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%2d %x %s", e.PCR, e.TemplateHash(), e.template)
+	for _, f := range e.Fields() {
+		b.WriteByte(' ')
+		b.WriteString(f.Text)
+	}
+	return b.String()
+}
+
+// CgroupPath is the cgroup of the process that caused the entry, in the
+// kernel's word for it (with underscores for spaces), false where the template
+// has none. A cgroup's bare name (ima-dep-cgn) doesn't count: a
+// container can name a cgroup below its own as it likes.
+func (e *IMAEntry) CgroupPath() ([]byte, bool) {
+	data := e.data
+	for list, more := e.fields, true; more; {
+		var id string
+		id, list, more = strings.Cut(list, "|")
+		raw, rest, err := e.cutField(id, !more, data)
+		if err != nil {
+			return nil, false
+		}
+		if id == "cg-path" || id == "cgpath" {
+			if e.binary {
+				raw = bytes.TrimSuffix(raw, []byte{0})
+			}
+			return raw, true
+		}
+		data = rest
+	}
+	return nil, false
+}
+
+// below says whether a cgroup path is root or lies below it.
+func below(path, root string) bool {
+	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(root, "/"))
+	return ok && (rest == "" || rest[0] == '/')
+}
+
+// parseText reads one line of an ASCII log, without its newline.
+func (e *IMAEntry) parseText(line []byte) error {
+	pcr, rest, _ := bytes.Cut(bytes.TrimLeft(line, " "), []byte(" "))
+	n, err := strconv.ParseUint(string(pcr), 10, 8)
+	if err != nil {
+		return fmt.Errorf("%.10q is no register number", pcr)
+	}
+	digest, rest, _ := bytes.Cut(rest, []byte(" "))
+	alg, ok := algOfSize(len(digest) / 2)
+	if !ok || len(digest)%2 != 0 {
+		return fmt.Errorf("a template hash has 40, 64, 96 or 128 hex digits, not %d", len(digest))
+	}
+	if _, err := hex.Decode(e.hash[:], digest); err != nil {
+		return fmt.Errorf("template hash: %w", err)
+	}
+	name, rest, ok := bytes.Cut(rest, []byte(" "))
+	if len(name) == 0 || !ok {
+		return fmt.Errorf("no template")
+	}
+	e.set(uint32(n), alg, name, rest)
+	e.binary = false
+	return nil
+}
+
+func (e *IMAEntry) set(pcr uint32, alg AlgID, template, data []byte) {
+	e.PCR, e.Alg, e.data, e.Matches = pcr, alg, data, false
+	e.Violation = isZero(e.TemplateHash())
+	if e.template != string(template) { // most logs have one template: no allocation per entry
+		e.template = string(template)
+		e.fields = fieldList(e.template)
+		e.oldForm = e.template == templateIMA
+	}
+}
+
+func isZero(b []byte) bool { return bytes.Count(b, []byte{0}) == len(b) }
+
+func algOfSize(n int) (AlgID, bool) {
+	switch n {
+	case 20:
+		return AlgSHA1, true
+	case 32:
+		return AlgSHA256, true
+	case 48:
+		return AlgSHA384, true
+	case 64:
+		return AlgSHA512, true
+	}
+	return 0, false
+}
+
+// sum appends the digest of data to b.
+func (a AlgID) sum(b, data []byte) []byte {
+	switch a {
+	case AlgSHA1:
+		d := sha1.Sum(data)
+		return append(b, d[:]...)
+	case AlgSHA256:
+		d := sha256.Sum256(data)
+		return append(b, d[:]...)
+	case AlgSHA384:
+		d := sha512.Sum384(data)
+		return append(b, d[:]...)
+	case AlgSHA512:
+		d := sha512.Sum512(data)
+		return append(b, d[:]...)
+	}
+	return b
+}

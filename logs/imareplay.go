@@ -1,0 +1,116 @@
+package logs
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"fmt"
+	"io"
+	"iter"
+)
+
+// IMARegister is a register that IMA extends, computed: what it would hold if
+// the log is true.
+type IMARegister struct {
+	alg     AlgID
+	covers  func(pcr uint32) bool
+	value   []byte
+	scratch []byte
+}
+
+// NewPCR is a TPM register, from zero: bank alg, register index (IMA's is
+// 10). Where the log's template hashes are of another algorithm they are
+// recomputed from the fields, as Linux has done since 5.8.
+func NewPCR(alg AlgID, index uint32) *IMARegister {
+	return &IMARegister{alg: alg, covers: func(pcr uint32) bool { return pcr == index }, value: make([]byte, alg.Size())}
+}
+
+// NewRTMR2 is RTMR2 on kernels that extend it for IMA, from the value that
+// the boot log left. It covers entries whose register is given as RTMR2 or as a
+// PCR that maps to it (8–15; UEFI 2.10 section 38.4.1).
+func NewRTMR2(booted [48]byte) *IMARegister {
+	covers := func(pcr uint32) bool { return pcr == 2 || pcr >= 8 && pcr <= 15 }
+	return &IMARegister{alg: AlgSHA384, covers: covers, value: bytes.Clone(booted[:])}
+}
+
+// Value is the register's value now.
+func (g *IMARegister) Value() []byte { return bytes.Clone(g.value) }
+
+// Extend extends the register as the kernel did for this entry. It fails where
+// the digest of its bank can't be recomputed.
+func (g *IMARegister) Extend(e *IMAEntry) error {
+	if !g.covers(e.PCR) {
+		return nil
+	}
+	g.scratch = append(g.scratch[:0], g.value...)
+	switch {
+	case e.Violation:
+		for range g.alg.Size() {
+			g.scratch = append(g.scratch, 0xFF)
+		}
+	case e.Alg == g.alg:
+		g.scratch = append(g.scratch, e.TemplateHash()...)
+	default:
+		data, err := e.AppendTemplateData(nil)
+		if err != nil {
+			return fmt.Errorf("%s of an entry with a %s template hash: %w", g.alg, e.Alg, err)
+		}
+		g.scratch = g.alg.sum(g.scratch, data)
+	}
+	g.value = g.alg.sum(g.value[:0], g.scratch)
+	return nil
+}
+
+// UnverifiedEntries are the log's entries, each good until the next. It ends at
+// the log's end or at the error that it yields.
+func (r *IMAReader) UnverifiedEntries() iter.Seq2[*IMAEntry, error] {
+	return func(yield func(*IMAEntry, error) bool) {
+		for {
+			e, err := r.Next()
+			if err == io.EOF || !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Replay extends the registers by all that is left of the log.
+func (r *IMAReader) Replay(registers ...*IMARegister) error {
+	for e, err := range r.UnverifiedEntries() {
+		if err != nil {
+			return fmt.Errorf("IMA log: %w", err)
+		}
+		for _, g := range registers {
+			if err := g.Extend(e); err != nil {
+				return fmt.Errorf("IMA log: entry %d: %w", r.Entries-1, err)
+			}
+		}
+	}
+	return nil
+}
+
+// ContainerSum is the running register of one container's entries: 48 zero
+// bytes, then SHA-384(register ‖ template hash), a violation as 0xFF, and
+// SHA-384 of the template hash in its place where it is shorter.
+type ContainerSum struct {
+	Register [48]byte
+	Entries  int64
+}
+
+func (c *ContainerSum) add(e *IMAEntry) {
+	var both [96]byte
+	copy(both[:48], c.Register[:])
+	digest := both[48:]
+	switch {
+	case e.Violation:
+		for i := range digest {
+			digest[i] = 0xFF
+		}
+	case e.Alg == AlgSHA384:
+		copy(digest, e.TemplateHash())
+	default: // shorter template hashes: one more hash makes 48 bytes of them
+		d := sha512.Sum384(e.TemplateHash())
+		copy(digest, d[:])
+	}
+	c.Register = sha512.Sum384(both[:])
+	c.Entries++
+}
