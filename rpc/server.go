@@ -2,9 +2,19 @@ package rpc
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
+
+	"github.com/creachadair/jrpc2"
 )
+
+// attachTime is how long Attach may take.
+const attachTime = 5 * time.Second
 
 // Server answers connections. Its exported members are set before Serve and
 // not changed afterwards.
@@ -16,10 +26,12 @@ type Server struct {
 	Limits Limits
 
 	// Attach is called once for each connection, before anything is read:
-	// it says who is calling. Its context is what handlers get; release,
-	// where it is not nil, is called when the connection is over and no
-	// handler runs any more. An error is the answer to every request of
-	// that connection. ctx has a deadline of 5 s.
+	// it says who is calling. attached is what handlers' contexts are made
+	// of; release, where it is not nil, is called when the connection is
+	// over and no handler runs any more. An error is the answer to every
+	// request of that connection; attached may be nil then. ctx has a
+	// deadline; attached must not be made of it, but of its values
+	// (context.WithoutCancel does that).
 	Attach func(ctx context.Context, conn *net.UnixConn) (attached context.Context, release func(), err error)
 
 	// Key names the caller that a connection is charged to, from the
@@ -34,6 +46,225 @@ type Server struct {
 	// After is called when a request has its answer: refused is what the
 	// caller is told, nil where it gets a result; cause is what the journal
 	// should hold beyond that, nil where nothing is left out: the error of
-	// a handler that is no *Error, or a *PanicError.
+	// a handler that is no *Error, or a *PanicError. method is "" where a
+	// line was no request.
 	After func(ctx context.Context, method string, took time.Duration, refused *Error, cause error)
+
+	once      sync.Once
+	limits    Limits
+	callers   callers
+	attaching chan struct{}
+	draining  atomic.Bool
+	running   sync.WaitGroup
+
+	mu    sync.Mutex
+	conns map[*conn]struct{}
+}
+
+func (s *Server) setUp() {
+	s.limits = s.Limits.withDefaults()
+	s.callers = callers{limits: &s.limits, byKey: make(map[string]*caller)}
+	s.attaching = make(chan struct{}, s.limits.Attaching)
+	s.conns = make(map[*conn]struct{})
+}
+
+// Counts are the server's own figures.
+func (s *Server) Counts() Counts {
+	s.once.Do(s.setUp)
+	return s.callers.counts()
+}
+
+// Serve answers connections to l until ctx ends; then it closes l, lets
+// requests that were read finish within Limits.Drain, answers others with
+// CodeShuttingDown, closes all connections and returns nil. A listener that
+// fails for good is an error.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	s.once.Do(s.setUp)
+	stop := context.AfterFunc(ctx, func() {
+		s.draining.Store(true)
+		l.Close()
+	})
+	defer stop()
+	err := s.accept(ctx, l)
+	l.Close()
+	s.drain()
+	return err
+}
+
+func (s *Server) accept(ctx context.Context, l net.Listener) error {
+	wait := time.Duration(0)
+	for {
+		nc, err := l.Accept()
+		switch {
+		case ctx.Err() != nil:
+			if err == nil {
+				nc.Close()
+			}
+			return nil
+		case err != nil && !passes(err):
+			return fmt.Errorf("listener failed: %w", err)
+		case err != nil:
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			pause(ctx, wait)
+			continue
+		}
+		wait = 0
+		if !s.callers.admit() {
+			turnAway(nc, RateLimited(time.Second, "%d connections are open, more are not taken: try again", s.limits.Connections))
+			continue
+		}
+		s.attaching <- struct{}{} // Attach has a deadline, so this passes
+		s.running.Go(func() {
+			defer s.callers.leave()
+			s.serve(context.WithoutCancel(ctx), nc)
+		})
+	}
+}
+
+// passes reports whether an error of accept(2) can go away by itself: no file
+// descriptor or memory left, or a peer that has gone again.
+func passes(err error) bool {
+	for _, number := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
+		syscall.ECONNABORTED, syscall.EINTR, syscall.EAGAIN, syscall.EPERM} {
+		if errors.Is(err, number) {
+			return true
+		}
+	}
+	return false
+}
+
+func pause(ctx context.Context, wait time.Duration) {
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+	}
+}
+
+// turnAway answers a connection that nothing was built for. The line goes
+// into an empty socket buffer, so it does not wait for the peer.
+func turnAway(nc net.Conn, e *Error) {
+	line := appendError([]byte(`{"jsonrpc":"2.0","id":null,"error":`), e)
+	nc.SetWriteDeadline(time.Now().Add(time.Second))
+	nc.Write(append(line, "}\n"...))
+	nc.Close()
+}
+
+// serve answers one connection until it ends.
+func (s *Server) serve(ctx context.Context, nc net.Conn) {
+	defer nc.Close()
+	attached, release, err := s.attach(ctx, nc)
+	<-s.attaching
+	if release != nil {
+		defer release()
+	}
+	c := &conn{net: nc, server: s, ctx: attached}
+	// All that nobody can name are one caller: else they were no one's.
+	key := "unattributed"
+	if attached != nil && err == nil {
+		key = ""
+		if s.Key != nil {
+			key = s.Key(attached)
+		}
+	}
+	if err != nil {
+		c.refuse = s.refusal(ctx, err)
+	}
+	if c.ctx == nil {
+		c.ctx = ctx
+	}
+	c.caller = s.callers.enter(key)
+	if c.caller == nil {
+		turnAway(nc, RateLimited(time.Second, "this caller has %d connections open, more are not taken: close some", s.limits.CallerConnections))
+		return
+	}
+	defer c.caller.leave()
+	s.run(c)
+}
+
+// refusal is what every request of an unwelcome connection is answered.
+func (s *Server) refusal(ctx context.Context, err error) *Error {
+	refused, whole := WireError(err)
+	if !whole && s.After != nil {
+		s.After(ctx, "", 0, refused, err)
+	}
+	return refused
+}
+
+func (s *Server) attach(ctx context.Context, nc net.Conn) (attached context.Context, release func(), err error) {
+	if s.Attach == nil {
+		return ctx, nil, nil
+	}
+	unix, ok := nc.(*net.UnixConn)
+	if !ok {
+		return nil, nil, Unattributed("no Unix socket: nobody can tell who calls")
+	}
+	defer recovered(&err)
+	ctx, cancel := context.WithTimeout(ctx, attachTime)
+	defer cancel()
+	return s.Attach(ctx, unix)
+}
+
+// run lets jrpc2 answer the connection's calls.
+func (s *Server) run(c *conn) {
+	c.slots = make(chan *reply, s.limits.Concurrency)
+	for i := range s.limits.Concurrency {
+		r := newReply(i)
+		c.busy = append(c.busy, r)
+		c.slots <- r
+	}
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	server := jrpc2.NewServer(c, &jrpc2.ServerOptions{
+		DisableBuiltin: true,
+		Concurrency:    s.limits.Concurrency,
+		NewContext:     func() context.Context { return c.ctx },
+	})
+	server.Start(c).Wait()
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+	c.caller.take(-c.charged)
+	for _, r := range c.busy { // of calls that were never sent
+		c.caller.take(-r.charged)
+	}
+}
+
+// drain lets requests that were read finish, for a while, then closes all
+// connections. A reader that never reads does not hold it up: the connection
+// is closed under it.
+func (s *Server) drain() {
+	s.draining.Store(true)
+	for end := time.Now().Add(s.limits.Drain); time.Now().Before(end) && s.unwritten(); {
+		time.Sleep(5 * time.Millisecond)
+	}
+	gone := make(chan struct{})
+	go func() {
+		s.running.Wait()
+		close(gone)
+	}()
+	for {
+		// Again and again: some may still be attaching.
+		s.mu.Lock()
+		for c := range s.conns {
+			c.Close()
+		}
+		s.mu.Unlock()
+		select {
+		case <-gone:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+func (s *Server) unwritten() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if c.unwritten.Load() > 0 {
+			return true
+		}
+	}
+	return false
 }

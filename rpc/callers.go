@@ -1,0 +1,125 @@
+package rpc
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+)
+
+// callers counts what is held, in all and for each caller.
+type callers struct {
+	limits *Limits
+
+	mu          sync.Mutex
+	byKey       map[string]*caller
+	connections int
+	memory      int64
+
+	accepted, refused, dropped atomic.Uint64
+}
+
+// A caller is whom connections are charged to.
+type caller struct {
+	all         *callers
+	key         string
+	connections int
+	memory      int64
+	calls       chan struct{} // a token for each handler that runs
+}
+
+// admit counts a new connection, false where there are too many.
+func (a *callers) admit() bool {
+	a.accepted.Add(1)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.connections >= a.limits.Connections {
+		a.refused.Add(1)
+		return false
+	}
+	a.connections++
+	return true
+}
+
+// leave ends what admit began.
+func (a *callers) leave() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.connections--
+}
+
+// enter charges a connection to a caller, nil where that has too many.
+func (a *callers) enter(key string) *caller {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	c := a.byKey[key]
+	if c == nil {
+		c = &caller{all: a, key: key, calls: make(chan struct{}, a.limits.CallerCalls)}
+		if key == "" {
+			return c // charged to nobody, but each connection still has bounds
+		}
+		a.byKey[key] = c
+	}
+	if c.connections >= a.limits.CallerConnections {
+		a.refused.Add(1)
+		return nil
+	}
+	c.connections++
+	return c
+}
+
+// leave ends what enter began; all that was taken has been given back.
+func (c *caller) leave() {
+	if c.key == "" {
+		return
+	}
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	if c.connections--; c.connections == 0 {
+		delete(c.all.byKey, c.key)
+	}
+}
+
+// take charges n bytes, or gives back -n; false where there is too much.
+func (c *caller) take(n int64) bool {
+	if n == 0 {
+		return true
+	}
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	if n > 0 && (c.memory+n > c.all.limits.CallerMemory || c.all.memory+n > c.all.limits.Memory) {
+		return false
+	}
+	c.memory += n
+	c.all.memory += n
+	return true
+}
+
+// begin waits until another handler may run for this caller.
+func (c *caller) begin(ctx context.Context) error {
+	select {
+	case c.calls <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case c.calls <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (c *caller) done() { <-c.calls }
+
+func (a *callers) counts() Counts {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return Counts{
+		Connections: a.connections,
+		Callers:     len(a.byKey),
+		Accepted:    a.accepted.Load(),
+		Refused:     a.refused.Load(),
+		Dropped:     a.dropped.Load(),
+		Memory:      a.memory,
+	}
+}
