@@ -5,12 +5,18 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
+
+var operations = []string{logs.OpStart, logs.OpPolicy, logs.OpSeal, logs.OpSystem, logs.OpPower, logs.OpLaunch,
+	logs.OpImage, logs.OpExec, logs.OpExtend, logs.OpMissed, logs.OpIMA}
 
 // maxPolicy bounds a policy file.
 const maxPolicy = 1 << 20
@@ -118,6 +124,12 @@ func ParsePolicy(text []byte) (*Policy, error) {
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		return nil, fmt.Errorf("line %d: unknown key %q", lineOf(text, unknown[0]), unknown[0].String())
 	}
+	for _, key := range meta.Keys() {
+		// The reader takes case variants for the key itself.
+		if name := key[len(key)-1]; name != strings.ToLower(name) && !slices.Contains(key, "match") {
+			return nil, fmt.Errorf("line %d: unknown key %q: keys are lower-case", lineOf(text, key), key.String())
+		}
+	}
 	p.setDefaults(meta)
 	return p, p.check()
 }
@@ -140,6 +152,11 @@ func (p *Policy) setDefaults(meta toml.MetaData) {
 // check refuses values that can't match anything: a slip of the pen in a
 // policy should not look like bad evidence.
 func (p *Policy) check() error {
+	for _, b := range p.Boot {
+		if b.MRTD == nil || b.RTMR0 == nil || b.RTMR1 == nil || b.RTMR2 == nil {
+			return fmt.Errorf("boot %s: mrtd, rtmr0, rtmr1 and rtmr2 must all be there: less doesn't cover a boot", bootName(b))
+		}
+	}
 	for _, a := range p.Agent.Anchors {
 		if a != anchorRTMR3 && a != anchorReportData {
 			return fmt.Errorf("agent.anchors: unknown anchor %q; there are %q and %q", a, anchorRTMR3, anchorReportData)
@@ -161,9 +178,38 @@ func (p *Policy) check() error {
 		}
 	}
 	for _, e := range slices.Concat(p.Required, p.Forbidden) {
-		if !isOperation(e.Operation) {
-			return fmt.Errorf("required, forbidden: unknown operation %q", e.Operation)
+		if !slices.Contains(operations, e.Operation) {
+			return fmt.Errorf("required, forbidden: unknown operation %q; there are %s", e.Operation, strings.Join(operations, ", "))
 		}
 	}
 	return nil
+}
+
+var imageDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+func isImageDigest(s string) bool { return imageDigest.MatchString(s) }
+
+// lineOf finds the line of a key, for the TOML reader doesn't tell it: the
+// first one after its table's header.
+func lineOf(text []byte, key toml.Key) int {
+	want, table := key[:len(key)-1].String(), ""
+	for i, line := range strings.Split(string(text), "\n") {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			header, _, _ := strings.Cut(line, "]")
+			if table = strings.Trim(header, "[ "); table == key.String() {
+				return i + 1
+			}
+			continue
+		}
+		name, _, found := strings.Cut(line, "=")
+		name = strings.TrimSpace(name)
+		if !found || table != want && table != "" {
+			continue
+		}
+		if name = strings.Trim(name, "\"'"); name == key[len(key)-1] && table == want || table == "" && name == key.String() {
+			return i + 1
+		}
+	}
+	return 1
 }

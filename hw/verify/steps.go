@@ -21,6 +21,7 @@ type appraisal struct {
 	instance   *instance     // set by caller: what the log says of the container
 	keys       []agentKey    // set by agent: of the start events in the prefix
 	boot       string        // set by bootValues: name of the boot that matched
+	untrusted  error         // set by quoteSignature: why, where it failed
 }
 
 // entry is one event of the runtime log, or only its digest.

@@ -1,0 +1,164 @@
+package verify
+
+import (
+	"crypto/sha512"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/gowebpki/jcs"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// instance is what the log says of the container that asked: its events from
+// the latest launch on.
+type instance struct {
+	events   []*logs.Event // launch first
+	register hw.Digest
+	digest   rpc.Digest // launch digest
+	launch   launchFacts
+	image    imageFacts
+}
+
+// launchFacts are the members of a launch event that the claims or a policy
+// are held against (cima-evidence(7), LAUNCH).
+type launchFacts struct {
+	Source      string  `json:"source"`
+	CgroupOwner *uint32 `json:"cgroup_owner"`
+}
+
+// imageFacts are the members of an image event that the claims or a policy
+// are held against (cima-evidence(7), IMAGE).
+type imageFacts struct {
+	Reference string `json:"reference"`
+	Digest    string `json:"digest"`   // of the config
+	Manifest  string `json:"manifest"` // of the manifest or index
+	Absent    string `json:"absent"`   // why all else is empty
+}
+
+// caller: the log says the same of the caller as the claims, and tells of
+// nobody else.
+func (a *appraisal) caller() Step {
+	id := ""
+	if a.claims.Container != nil {
+		id = a.claims.Container.ID
+	}
+	for i, e := range a.log {
+		if e.event != nil && e.event.Container != "" && e.event.Container != id {
+			return fail(fmt.Sprintf("event %d is of another caller", i), Comparison{"container", id, e.event.Container})
+		}
+	}
+	if a.claims.Host != nil {
+		return pass("a process of the host" + unitWords(a.claims.Host) + ": the agent's word alone, no event is about it")
+	}
+	in, err := readInstance(a.prefix(), id)
+	if err != nil {
+		return fail(err.Error())
+	}
+	a.instance = in
+	compared := in.against(a.claims.Container)
+	for _, c := range compared {
+		if c.Want != c.Got {
+			return fail("the log gives another "+c.What+" than the claims", compared...)
+		}
+	}
+	return pass(fmt.Sprintf("%d events of container %s give its register, launch digest and image", len(in.events), short(id)), compared...)
+}
+
+// readInstance collects the events of the container's latest instance.
+func readInstance(prefix []entry, id string) (*instance, error) {
+	in := &instance{}
+	for _, e := range prefix {
+		switch {
+		case e.event == nil || e.event.Container != id:
+			continue
+		case e.event.Operation == logs.OpLaunch:
+			in = &instance{}
+		case len(in.events) == 0:
+			continue // of an instance before, whose launch is hidden
+		}
+		in.events = append(in.events, e.event)
+		if d, ok := e.event.MeasuredDigest(); ok {
+			in.register = in.register.Extend(d)
+		}
+	}
+	if len(in.events) == 0 {
+		return nil, errors.New("no launch event of the container is shown")
+	}
+	return in, in.read()
+}
+
+func (in *instance) read() error {
+	var image *logs.Event
+	for _, e := range in.events {
+		switch e.Operation {
+		case logs.OpExit:
+			return errors.New("the container's instance had ended when the claims were fixed")
+		case logs.OpImage:
+			if image != nil {
+				return errors.New("the instance has two image events: which one is it?")
+			}
+			image = e
+		}
+	}
+	if image == nil {
+		return errors.New("no image event of the container's instance is shown")
+	}
+	launch := in.events[0]
+	if err := json.Unmarshal(launch.Body(), &in.launch); err != nil {
+		return fmt.Errorf("launch event: %w", err)
+	}
+	if err := json.Unmarshal(image.Body(), &in.image); err != nil {
+		return fmt.Errorf("image event: %w", err)
+	}
+	var err error
+	in.digest, err = launchDigest(launch, image)
+	return err
+}
+
+// launchDigest is SHA-384(JCS({launch, image})).
+func launchDigest(launch, image *logs.Event) (rpc.Digest, error) {
+	both, err := json.Marshal(map[string]json.RawMessage{"launch": launch.Body(), "image": image.Body()})
+	if err != nil {
+		return rpc.Digest{}, fmt.Errorf("launch digest: %w", err)
+	}
+	canonical, err := jcs.Transform(both)
+	if err != nil {
+		return rpc.Digest{}, fmt.Errorf("launch digest: %w", err)
+	}
+	return sha512.Sum384(canonical), nil
+}
+
+// against holds the claims against the log; Want is the log's.
+func (in *instance) against(c *rpc.ContainerClaims) []Comparison {
+	compared := []Comparison{
+		{"container register", rpc.Digest(in.register).String(), c.Register.String()},
+		{"launch digest", in.digest.String(), c.LaunchDigest.String()},
+		{"image", in.image.Reference, c.Image},
+		{"image digest", in.image.Digest, c.ImageDigest},
+	}
+	if in.launch.CgroupOwner != nil {
+		compared = append(compared, Comparison{"cgroup owner",
+			fmt.Sprint(*in.launch.CgroupOwner), fmt.Sprint(c.Assurance.CgroupOwner)})
+	}
+	return compared
+}
+
+func unitWords(h *rpc.HostClaims) string {
+	if h.Unit == "" {
+		return fmt.Sprintf(", uid %d", h.UID)
+	}
+	return fmt.Sprintf(", unit %s, uid %d", h.Unit, h.UID)
+}
+
+// short is an id as people read it.
+func short(id string) string {
+	const shown = 64
+	if len(id) > shown {
+		return id[:shown] + "…"
+	}
+	return id
+}

@@ -1,0 +1,211 @@
+package verify
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// InitPolicy writes a commented policy that allows what the evidence of r
+// shows and nothing else. It refuses evidence that is not authentic.
+func InitPolicy(r *Result) ([]byte, error) {
+	if r.Claims == nil || r.Registers == nil || r.Verdict == NotAuthentic || r.Verdict == Malformed {
+		return nil, errors.New("no policy can be made from evidence that is not authentic: " + r.Reason)
+	}
+	w := &policyWriter{r: r}
+	w.comment(
+		"Reference values for \"cimactl verify --policy\", made from one evidence by",
+		"\"cimactl policy init\". They say: what I saw once is what I trust. CHECK EACH",
+		"VALUE: nothing here says who wrote it. Compare the registers with those that",
+		"the image's builder publishes, and the digests with those of your own build.")
+	w.boot()
+	w.agent()
+	if r.Claims.Container != nil {
+		w.container()
+	} else {
+		w.host()
+	}
+	w.power()
+	w.events()
+	text := w.b.Bytes()
+	if _, err := ParsePolicy(text); err != nil {
+		return nil, fmt.Errorf("the policy that was made can't be read: %w", err)
+	}
+	return text, nil
+}
+
+type policyWriter struct {
+	r *Result
+	b bytes.Buffer
+}
+
+func (w *policyWriter) comment(lines ...string) {
+	for _, l := range lines {
+		fmt.Fprintf(&w.b, "# %s\n", l)
+	}
+}
+
+func (w *policyWriter) table(header string, comments ...string) {
+	w.b.WriteByte('\n')
+	w.comment(comments...)
+	fmt.Fprintf(&w.b, "%s\n", header)
+}
+
+func (w *policyWriter) value(key string, v any) { fmt.Fprintf(&w.b, "%s = %s\n", key, tomlValue(v)) }
+
+func (w *policyWriter) boot() {
+	w.table("[[boot]]",
+		"What was booted: firmware (mrtd, rtmr0), boot loader, kernel and its command",
+		"line (rtmr1, rtmr2). Everything else rests on it. One table per known boot.")
+	w.value("name", "as first seen")
+	w.value("mrtd", w.r.Registers.MRTD)
+	for i := range 3 {
+		w.value(fmt.Sprintf("rtmr%d", i), w.r.Registers.RTMR[i])
+	}
+	if s := w.r.Step(StepDebug); s != nil && s.Outcome == Warn {
+		w.table("[td]", "A TD under debug hides nothing from its host. Never in production.")
+		w.value("allow_debug", true)
+	}
+}
+
+func (w *policyWriter) agent() {
+	w.table("[agent]",
+		"anchors: \"rtmr3\" means that the log replays to the hardware's register;",
+		"\"report-data\" that the agent's word alone holds it.")
+	w.value("anchors", []string{w.r.Claims.Log.Anchor})
+	if s := w.r.Step(StepAgent); s != nil && s.Outcome == Warn {
+		w.comment("The agent had another key after a restart: so would something that passes for it.")
+		w.value("allow_new_key", true)
+	}
+}
+
+func (w *policyWriter) container() {
+	c := w.r.Claims.Container
+	w.table("[container]",
+		"launch_digests: what was started, image and arguments and mounts and all.",
+		"image_digests: the image alone; take out launch_digests to allow any way of",
+		"starting it. Where both are there, both must fit.",
+		fmt.Sprintf("Seen: %s, container %s", quoted(c.Image), quoted(c.ID)))
+	w.value("launch_digests", []string{c.LaunchDigest.String()})
+	if isImageDigest(c.ImageDigest) {
+		w.value("image_digests", []string{c.ImageDigest})
+	}
+	w.comment("start: \"gated\" was measured before its first instruction, \"observed\" after it.")
+	w.value("start", []string{c.Assurance.Start})
+	w.comment("source: where the facts of the launch come from; cgroup_owner: uid 0 is root.")
+	w.value("source", []string{w.source()})
+	w.value("cgroup_owner", []uint32{c.Assurance.CgroupOwner})
+	if execs := w.execs(); len(execs) > 0 {
+		w.comment("execs: SHA-384 of the programs that the log shows. One that isn't shown is no",
+			"proof that it did not run.")
+		w.value("execs", execs)
+	}
+}
+
+// body reads a member of the events of the container's latest instance.
+func (w *policyWriter) bodies(operation string) []map[string]any {
+	var found []map[string]any
+	for _, e := range w.r.Events {
+		if e.Operation == "launch" && e.Judged {
+			found = nil
+		}
+		text, ok := e.Measured.(json.RawMessage)
+		if !ok || !e.Judged || e.Operation != operation {
+			continue
+		}
+		var measured map[string]map[string]any
+		if json.Unmarshal(text, &measured) == nil {
+			found = append(found, measured[operation])
+		}
+	}
+	return found
+}
+
+func (w *policyWriter) source() string {
+	for _, launch := range w.bodies("launch") {
+		if s, ok := launch["source"].(string); ok {
+			return s
+		}
+	}
+	return "none"
+}
+
+func (w *policyWriter) execs() []string {
+	var digests []string
+	for _, exec := range w.bodies("exec") {
+		if s, ok := exec["sha384"].(string); ok && !slices.Contains(digests, s) {
+			digests = append(digests, s)
+		}
+	}
+	return digests
+}
+
+func (w *policyWriter) host() {
+	w.table("[host]", "Processes outside any container, by systemd unit: the agent's word alone.")
+	if unit := w.r.Claims.Host.Unit; unit != "" {
+		w.value("units", []string{unit})
+		return
+	}
+	w.comment("This one is of no unit, so any process of the host is allowed.")
+	w.value("any", true)
+}
+
+func (w *policyWriter) power() {
+	w.table("[power]",
+		"Classes of power that some container may have: each could act as root of the",
+		"guest, and so on the agent itself. Best left empty.")
+	var classes []string
+	for _, e := range w.r.Events {
+		text, ok := e.Measured.(json.RawMessage)
+		if !ok || !e.Judged || e.Operation != "power" {
+			continue
+		}
+		var measured struct {
+			Power struct {
+				Classes []string `json:"classes"`
+			} `json:"power"`
+		}
+		if json.Unmarshal(text, &measured) == nil {
+			classes = append(classes, measured.Power.Classes...)
+		}
+	}
+	slices.Sort(classes)
+	w.value("allow", slices.Compact(classes))
+}
+
+func (w *policyWriter) events() {
+	w.b.WriteByte('\n')
+	w.comment(
+		"Events that must be in the log, or must not, public or of this container:",
+		"#[[required]]", "#operation = \"seal\"", "#[[forbidden]]", "#operation = \"missed\"",
+		"#match = { why = \"…\" }   # members of the event, where the operation is too broad")
+}
+
+// tomlValue writes a value: JSON's strings, arrays, numbers and booleans are
+// TOML's too, save that TOML wants DEL escaped.
+func tomlValue(v any) string {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		panic(err) // strings and digests alone
+	}
+	text := strings.TrimSuffix(b.String(), "\n")
+	if text == "null" {
+		text = "[]"
+	}
+	return strings.ReplaceAll(text, "\x7f", `\u007f`)
+}
+
+// quoted keeps what others wrote on one line of a comment.
+func quoted(s string) string { return fmt.Sprintf("%q", clip(s, 200)) }
+
+func clip(s string, most int) string {
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}

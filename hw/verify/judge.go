@@ -1,0 +1,299 @@
+package verify
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+const noPolicy = "no policy was given"
+
+// bootValues: does a reference value say who wrote what was booted? The agent
+// is software in the guest: its word is worth what was measured on the way to
+// it, and no more.
+func (a *appraisal) bootValues() Step {
+	if a.opts.Policy == nil {
+		return skip(noPolicy + ": nothing says who wrote firmware, kernel and agent")
+	}
+	if len(a.opts.Policy.Boot) == 0 {
+		return skip("the policy has no [[boot]]: nothing says who wrote firmware, kernel and agent")
+	}
+	// The nearest set is the one worth showing.
+	var nearest []Comparison
+	differ, least := "", 5
+	for _, b := range a.opts.Policy.Boot {
+		compared, names := b.against(a.quote.Registers)
+		if len(names) == 0 {
+			a.boot = b.Name
+			return pass("MRTD and RTMR0–2 are those of the boot "+bootName(b), compared...)
+		}
+		if len(names) < least {
+			nearest, least = compared, len(names)
+			differ = fmt.Sprintf("%s not as in the nearest known boot, %s", strings.Join(names, ", "), bootName(b))
+		}
+	}
+	return fail(differ, nearest...)
+}
+
+func bootName(b BootValues) string {
+	if b.Name == "" {
+		return "without a name"
+	}
+	return fmt.Sprintf("%q", b.Name)
+}
+
+// against returns what was compared and the names of what differs.
+func (b BootValues) against(r hw.Registers) (compared []Comparison, differ []string) {
+	for _, v := range []struct {
+		name string
+		want *rpc.Digest
+		got  hw.Digest
+	}{
+		{"MRTD", b.MRTD, r.MRTD},
+		{"RTMR0", b.RTMR0, r.RTMR[0]},
+		{"RTMR1", b.RTMR1, r.RTMR[1]},
+		{"RTMR2", b.RTMR2, r.RTMR[2]},
+	} {
+		compared = append(compared, Comparison{v.name, v.want.String(), v.got.String()})
+		if hw.Digest(*v.want) != v.got {
+			differ = append(differ, v.name)
+		}
+	}
+	return compared, differ
+}
+
+// findings collects what a policy says of several things.
+type findings struct {
+	compared []Comparison
+	wrong    []string
+}
+
+func (f *findings) want(ok bool, what, want, got string) {
+	f.compared = append(f.compared, Comparison{what, want, got})
+	if !ok {
+		f.wrong = append(f.wrong, fmt.Sprintf("%s is %s", what, orNone(got)))
+	}
+}
+
+func (f *findings) step(fine string) Step {
+	if len(f.wrong) > 0 {
+		return fail("the policy does not allow it: "+strings.Join(f.wrong, "; "), f.compared...)
+	}
+	return pass(fine, f.compared...)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// oneOf is how a policy's list reads in a comparison.
+func oneOf[T any](list []T) string {
+	words := make([]string, len(list))
+	for i, v := range list {
+		words[i] = fmt.Sprint(v)
+	}
+	return orNone(strings.Join(words, " or "))
+}
+
+// callerValues: is it a container, or a unit, that the relying party knows?
+func (a *appraisal) callerValues() Step {
+	if a.opts.Policy == nil {
+		return skip(noPolicy + ": nothing says what the container should be")
+	}
+	if a.claims.Host != nil {
+		return a.hostValues(a.opts.Policy.Host)
+	}
+	p := a.opts.Policy.Container
+	if !p.Any && len(p.LaunchDigests) == 0 && len(p.ImageDigests) == 0 {
+		return skip("the policy has no launch_digests and no image_digests: nothing says what the container should be")
+	}
+	var f findings
+	in, as := a.instance, a.claims.Container.Assurance
+	if len(p.LaunchDigests) > 0 {
+		f.want(slices.Contains(p.LaunchDigests, in.digest), "launch digest", oneOf(p.LaunchDigests), in.digest.String())
+	}
+	if len(p.ImageDigests) > 0 {
+		known := slices.Contains(p.ImageDigests, in.image.Digest) || slices.Contains(p.ImageDigests, in.image.Manifest)
+		f.want(known, "image digest", oneOf(p.ImageDigests), in.image.Digest)
+	}
+	f.want(slices.Contains(p.Start, as.Start), "start", oneOf(p.Start), as.Start)
+	f.want(slices.Contains(p.Source, in.launch.Source), "source", oneOf(p.Source), in.launch.Source)
+	f.want(slices.Contains(p.CgroupOwner, as.CgroupOwner), "cgroup owner", oneOf(p.CgroupOwner), fmt.Sprint(as.CgroupOwner))
+	if p.Execs != nil {
+		in.wantExecs(&f, p.Execs)
+	}
+	if p.Any {
+		return f.step("the policy takes any container that was started so")
+	}
+	return f.step("the container is one that the policy names")
+}
+
+func (in *instance) wantExecs(f *findings, allowed []rpc.Digest) {
+	for _, e := range in.events {
+		if e.Operation != logs.OpExec {
+			continue
+		}
+		var exec struct {
+			Path   string     `json:"path"`
+			SHA384 rpc.Digest `json:"sha384"`
+		}
+		if err := json.Unmarshal(e.Body(), &exec); err != nil {
+			f.want(false, "exec", "an event with path and sha384", string(e.Body()))
+			continue
+		}
+		f.want(slices.Contains(allowed, exec.SHA384), "exec of "+exec.Path, oneOf(allowed), exec.SHA384.String())
+	}
+}
+
+func (a *appraisal) hostValues(p HostPolicy) Step {
+	var f findings
+	f.want(p.Any || slices.Contains(p.Units, a.claims.Host.Unit) && a.claims.Host.Unit != "",
+		"host process", oneOf(p.Units), "of unit "+orNone(a.claims.Host.Unit))
+	return f.step("a host process that the policy names")
+}
+
+// power: which containers could have acted as root of the guest, and so on
+// all that was measured?
+func (a *appraisal) power() Step {
+	if a.opts.Policy == nil {
+		return skip(noPolicy + ": " + a.powerWords())
+	}
+	var f findings
+	for i, e := range a.prefix() {
+		if e.event == nil || e.event.Operation != logs.OpPower {
+			continue
+		}
+		classes := powerClasses(e.event)
+		allowed := len(classes) > 0
+		for _, c := range classes {
+			allowed = allowed && slices.Contains(a.opts.Policy.Power.Allow, c)
+		}
+		f.want(allowed, fmt.Sprintf("power of a container (event %d)", i),
+			oneOf(a.opts.Policy.Power.Allow), strings.Join(classes, ", "))
+	}
+	if len(f.compared) == 0 {
+		return pass(a.powerWords())
+	}
+	return f.step("the policy allows the power that containers have")
+}
+
+func (a *appraisal) powerWords() string {
+	n := 0
+	for _, e := range a.prefix() {
+		if e.event != nil && e.event.Operation == logs.OpPower {
+			n++
+		}
+	}
+	if n == 0 {
+		return "the log knows of no container that could act as root of the guest"
+	}
+	return fmt.Sprintf("%d containers could act as root of the guest", n)
+}
+
+// powerClasses are the classes in a power event; none where they can't be
+// read, and then nothing allows it.
+func powerClasses(e *logs.Event) []string {
+	var power struct {
+		Classes []string `json:"classes"`
+	}
+	if json.Unmarshal(e.Body(), &power) != nil {
+		return nil
+	}
+	return power.Classes
+}
+
+// events: the log's anchor and author, and the events that the policy wants
+// or forbids.
+func (a *appraisal) events() Step {
+	p := a.opts.Policy
+	if p == nil {
+		return skip(noPolicy)
+	}
+	var f findings
+	anchor := a.claims.Log.Anchor
+	f.want(slices.Contains(p.Agent.Anchors, anchor), "anchor", oneOf(p.Agent.Anchors), anchor)
+	if a.newKey() {
+		f.want(p.Agent.AllowNewKey, "agent key", "that of event 0", "a new one after a restart")
+	}
+	for _, pattern := range p.Required {
+		f.want(a.any(pattern), "event "+pattern.String(), "there", there(a.any(pattern)))
+	}
+	for _, pattern := range p.Forbidden {
+		f.want(!a.any(pattern), "event "+pattern.String(), "not there", there(a.any(pattern)))
+	}
+	return f.step("the log is as the policy wants it")
+}
+
+func there(yes bool) string {
+	if yes {
+		return "there"
+	}
+	return "not there"
+}
+
+// any says whether a judged event matches: a public one, or one of the
+// container's latest instance.
+func (a *appraisal) any(p EventPattern) bool {
+	for _, e := range a.prefix() {
+		if e.event != nil && e.event.Container == "" && p.matches(e.event) {
+			return true
+		}
+	}
+	if a.instance != nil {
+		return slices.ContainsFunc(a.instance.events, p.matches)
+	}
+	return false
+}
+
+func (p EventPattern) matches(e *logs.Event) bool {
+	if e.Operation != p.Operation {
+		return false
+	}
+	if len(p.Match) == 0 {
+		return true
+	}
+	var body map[string]any
+	if json.Unmarshal(e.Body(), &body) != nil {
+		return false
+	}
+	for name, want := range p.Match {
+		if got, ok := body[name]; !ok || !reflect.DeepEqual(got, asJSON(want)) {
+			return false
+		}
+	}
+	return true
+}
+
+// asJSON is a TOML value as JSON decodes to.
+func asJSON(v any) any {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil
+	}
+	var out any
+	if json.Unmarshal(text, &out) != nil {
+		return nil
+	}
+	return out
+}
+
+// String is the pattern as people read it.
+func (p EventPattern) String() string {
+	if len(p.Match) == 0 {
+		return p.Operation
+	}
+	text, err := json.Marshal(p.Match)
+	if err != nil {
+		return p.Operation
+	}
+	return p.Operation + " " + string(text)
+}

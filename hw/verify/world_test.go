@@ -1,0 +1,267 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha512"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/gowebpki/jcs"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+var testNonce = []byte("nonce of a test!")
+
+const (
+	idOne = "1111111111111111111111111111111111111111111111111111111111111111"
+	idTwo = "2222222222222222222222222222222222222222222222222222222222222222"
+)
+
+// world is a simulated TD with an agent's log: it makes evidence as the daemon
+// does, and as liars would.
+type world struct {
+	t     testing.TB
+	td    *sim.Machine
+	key   ed25519.PrivateKey
+	log   []logs.Event
+	salts int
+}
+
+func newWorld(t testing.TB, config sim.Config) *world {
+	t.Helper()
+	td, err := sim.Boot(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{t: t, td: td, key: newKey(1)}
+	w.start(w.key)
+	w.public(logs.OpSeal, `{"engines":["docker"]}`)
+	return w
+}
+
+func newKey(seed byte) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
+}
+
+// twoContainers is the usual world: one container, another, one again.
+func twoContainers(t testing.TB) *world {
+	w := newWorld(t, sim.Config{})
+	w.launch(idOne, "one", "/bin/one")
+	w.launch(idTwo, "two", "/bin/two")
+	w.own(idOne, logs.OpExtend, `{"domain":"app","operation":"load","content":"model"}`)
+	return w
+}
+
+func (w *world) start(key ed25519.PrivateKey) {
+	w.public(logs.OpStart, fmt.Sprintf(`{"version":"1","agent_key":%q,"boot_id":"b"}`,
+		base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey))))
+}
+
+func (w *world) public(operation, body string) {
+	w.append(operation, logs.Content{Measured: measured(operation, body)})
+}
+
+func (w *world) own(id, operation, body string) {
+	w.salts++
+	salt := base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "salt%012d", w.salts))
+	c := logs.Content{Container: id, Salt: salt}
+	if body != "" {
+		c.Measured = measured(operation, body)
+	}
+	w.append(operation, c)
+}
+
+func measured(operation, body string) json.RawMessage {
+	return json.RawMessage(fmt.Sprintf(`{%q:%s}`, operation, body))
+}
+
+func (w *world) append(operation string, c logs.Content) {
+	w.t.Helper()
+	e, err := logs.NewEvent(operation, c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if err := w.td.Extend(context.Background(), e.Digest()); err != nil {
+		w.t.Fatal(err)
+	}
+	w.log = append(w.log, e)
+}
+
+func (w *world) launch(id, image, argument string) {
+	w.own(id, logs.OpLaunch, fmt.Sprintf(`{"source":"bundle","cgroup_owner":0,"arguments":[%q]}`, argument))
+	w.own(id, logs.OpImage, fmt.Sprintf(`{"reference":"registry/%s:1","digest":%q,"layers":["sha256:aa"]}`, image, imageDigestOf(image)))
+}
+
+func imageDigestOf(image string) string {
+	return fmt.Sprintf("sha256:%x", sha512.Sum512_256([]byte(image)))
+}
+
+func (w *world) roots() []*x509.Certificate {
+	w.t.Helper()
+	roots, err := ParseRoots(w.td.RootPEM())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return roots
+}
+
+// claims are what the daemon would claim now for the container, or, with no
+// id, for a host process. They use nothing of the package under test but
+// Digest arithmetic.
+func (w *world) claims(id string) *rpc.Claims {
+	w.t.Helper()
+	boot := w.bootLog()
+	c := &rpc.Claims{
+		Profile: rpc.ClaimsProfile,
+		Agent:   sha512.Sum384(w.key.Public().(ed25519.PublicKey)),
+		Nonce:   testNonce,
+		BootLog: sha512.Sum384(boot),
+		Log:     rpc.LogClaims{Count: len(w.log), Anchor: "rtmr3"},
+	}
+	var register, public, container [48]byte
+	var launch, image logs.Event
+	for _, e := range w.log {
+		register = logs.Extend(register, e.Digest())
+		d, ok := e.MeasuredDigest()
+		switch {
+		case e.Container == "":
+			public = logs.Extend(public, d)
+		case e.Container == id && id != "":
+			switch e.Operation {
+			case logs.OpLaunch:
+				launch, container = e, [48]byte{}
+			case logs.OpImage:
+				image = e
+			}
+			if ok {
+				container = logs.Extend(container, d)
+			}
+		}
+	}
+	c.Log.Register, c.Log.Public = register, public
+	if id == "" {
+		c.Host = &rpc.HostClaims{Unit: "a.service"}
+		return c
+	}
+	var named struct{ Reference, Digest string }
+	if err := json.Unmarshal(image.Body(), &named); err != nil {
+		w.t.Fatal(err)
+	}
+	both := `{"image":` + string(image.Body()) + `,"launch":` + string(launch.Body()) + `}`
+	c.Container = &rpc.ContainerClaims{
+		ID: id, Runtime: "docker", Image: named.Reference, ImageDigest: named.Digest,
+		LaunchDigest: sha512.Sum384([]byte(both)), Register: container,
+		Assurance: rpc.Assurance{Start: "gated", PIDFD: true, Metadata: "bundle+engine"},
+	}
+	return c
+}
+
+func (w *world) bootLog() []byte {
+	w.t.Helper()
+	raw, err := w.td.BootLog()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	trimmed, err := logs.TrimBootLog(raw)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return trimmed
+}
+
+// view is the log as the caller may see it.
+func (w *world) view(id string) []rpc.LogEntry {
+	var view []rpc.LogEntry
+	for _, e := range w.log {
+		if e.Container == "" || e.Container == id {
+			view = append(view, rpc.LogEntry{Event: e.Bytes()})
+			continue
+		}
+		view = hide(view, e.Digest())
+	}
+	return view
+}
+
+func hide(view []rpc.LogEntry, digest [48]byte) []rpc.LogEntry {
+	if n := len(view); n > 0 && view[n-1].Digests != nil {
+		view[n-1].Digests = append(view[n-1].Digests, digest[:]...)
+		return view
+	}
+	return append(view, rpc.LogEntry{Digests: bytes.Clone(digest[:])})
+}
+
+// seal makes the evidence that these claims, this key and the log as it is
+// now give.
+func (w *world) seal(c *rpc.Claims, key ed25519.PrivateKey) *rpc.Evidence {
+	w.t.Helper()
+	plain, err := json.Marshal(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	claims, err := jcs.Transform(plain)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	data, err := rpc.ReportData(claims)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	quote, err := w.td.Quote(context.Background(), hw.ReportData(data))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	id := ""
+	if c.Container != nil {
+		id = c.Container.ID
+	}
+	return &rpc.Evidence{
+		Profile: rpc.EvidenceProfile, TEE: "tdx", Quote: quote, Claims: claims,
+		AgentSignature: rpc.SignReportData(key, data),
+		BootLog:        w.bootLog(), RuntimeLog: w.view(id),
+	}
+}
+
+func (w *world) evidence(id string) *rpc.Evidence { return w.seal(w.claims(id), w.key) }
+
+func encode(t testing.TB, e *rpc.Evidence) []byte {
+	t.Helper()
+	b, err := json.Marshal(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func (w *world) options() Options { return Options{Nonce: testNonce, TrustRoots: w.roots()} }
+
+func appraiseT(t testing.TB, bundle []byte, opts Options) *Result {
+	t.Helper()
+	r, err := Appraise(context.Background(), bundle, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// policyOf makes a policy from evidence and reads it back.
+func policyOf(t testing.TB, r *Result) *Policy {
+	t.Helper()
+	text, err := InitPolicy(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := ParsePolicy(text)
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, text)
+	}
+	return p
+}
