@@ -1,0 +1,151 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxFirsts bounds the first processes that are kept, one descriptor each.
+const maxFirsts = 1024
+
+// first is a container's first process, once it was proved to be that. While
+// it lives its pid namespace stays what it is and no other can have its
+// number, so the proof need not be repeated: one poll renews it.
+type first struct {
+	pidfd    int
+	ns       fileID
+	root     int    // of the hierarchy in which the container's cgroup is looked up
+	instance uint64 // inode of that cgroup
+	refs     atomic.Int32
+}
+
+// release gives one reference back.
+func (f *first) release() {
+	if f.refs.Add(-1) == 0 {
+		unix.Close(f.pidfd)
+	}
+}
+
+// first returns the container's living first process, with a reference for
+// the caller of this function.
+func (id *Identifier) first(ctx context.Context, c Container) (*first, error) {
+	if f := id.kept(c); f != nil {
+		return f, nil
+	}
+	f, err := id.proveFirst(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	id.keep(c, f)
+	return f, nil
+}
+
+// kept returns the first process of exactly this record if it still lives.
+func (id *Identifier) kept(c Container) *first {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	f := id.firsts[c]
+	if f == nil || alive(f.pidfd) != nil {
+		return nil
+	}
+	f.refs.Add(1)
+	return f
+}
+
+// keep stores a first process, after those that ended were dropped. It is
+// called once per container, so looking at all of them is cheap enough.
+func (id *Identifier) keep(c Container, f *first) {
+	id.mu.Lock()
+	defer id.mu.Unlock()
+	for key, old := range id.firsts {
+		if key == c || alive(old.pidfd) != nil {
+			delete(id.firsts, key)
+			old.release()
+		}
+	}
+	if len(id.firsts) < maxFirsts && !id.closed {
+		f.refs.Add(1)
+		id.firsts[c] = f
+	}
+}
+
+// proveFirst holds the record's first process to the kernel: it lives, started
+// when the record says, and is in the cgroup that the record declares.
+func (id *Identifier) proveFirst(ctx context.Context, c Container) (*first, error) {
+	if c.InitPID <= 0 {
+		return nil, refuse(fmt.Errorf("container %s: no record of its first process", c.ID),
+			"its container is not recorded as started; try again")
+	}
+	pidfd, err := unix.PidfdOpen(c.InitPID, 0)
+	if err != nil {
+		return nil, wrongFirst(c, fmt.Errorf("pidfd_open: %w", ended(err)))
+	}
+	f := &first{pidfd: pidfd}
+	f.refs.Store(1)
+	if err := id.fill(ctx, c, f); err != nil {
+		f.release()
+		return nil, err
+	}
+	return f, nil
+}
+
+func (id *Identifier) fill(ctx context.Context, c Container, f *first) error {
+	p, err := openProcess(id.proc, c.InitPID, f.pidfd)
+	if err != nil {
+		return wrongFirst(c, err)
+	}
+	defer p.closeDir()
+	if c.InitStart != 0 {
+		ticks, err := p.started()
+		if err == nil && ticks != c.InitStart {
+			err = fmt.Errorf("started at tick %d, the record says %d", ticks, c.InitStart)
+		}
+		if err != nil {
+			return wrongFirst(c, err)
+		}
+	}
+	m, err := id.matchProcess(ctx, p)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return wrongFirst(c, err)
+	}
+	if !m.found || !m.container.same(c) {
+		return wrongFirst(c, fmt.Errorf("its cgroups are not those of the container"))
+	}
+	if f.ns, err = p.pidNS(); err != nil {
+		return wrongFirst(c, err)
+	}
+	if c.HostPID != (f.ns == id.ownNS) {
+		return wrongFirst(c, fmt.Errorf("the record says that the host's pid namespace is shared: %t, the kernel does not", c.HostPID))
+	}
+	if f.root, err = id.roots.root(m.in); err != nil {
+		return wrongFirst(c, err)
+	}
+	s, err := walk(f.root, c.CgroupPath)
+	if err != nil {
+		return wrongFirst(c, err)
+	}
+	f.instance = s.inode
+	if err := alive(f.pidfd); err != nil {
+		return wrongFirst(c, err)
+	}
+	return nil
+}
+
+// wrongFirst refuses a caller whose container's first process is not what the
+// record says. It unwraps nothing of a Refusal in err: its words are about the
+// first process and not for the caller.
+func wrongFirst(c Container, err error) error {
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		return refuse(fmt.Errorf("container %s, first process %d: %w", c.ID, c.InitPID, err),
+			"its container's first process may not be looked at; cimad needs CAP_SYS_PTRACE and must not be in a landlock domain")
+	}
+	return refuse(fmt.Errorf("container %s, first process %d: %w", c.ID, c.InitPID, err),
+		"its container's first process is not the one on record; if the container is starting or stopping, try again")
+}

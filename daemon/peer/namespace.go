@@ -1,0 +1,63 @@
+package peer
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxPIDNamespaces is how deep pid namespaces nest (MAX_PID_NS_LEVEL in
+// include/linux/pid_namespace.h).
+const maxPIDNamespaces = 32
+
+// fileID names a file, a directory or a namespace for as long as something
+// keeps it in being; its number may be given to another afterwards.
+type fileID struct {
+	dev, ino uint64
+}
+
+// pidNS returns the pid namespace that the process is in. It never changes:
+// setns(2) and unshare(2) move the children only (pid_namespaces(7)).
+func (p process) pidNS() (fileID, error) { return p.stat("ns/pid") }
+
+// rootDir returns the root directory of the process.
+func (p process) rootDir() (fileID, error) { return p.stat("root") }
+
+// stat follows a link of /proc/PID. The kernel asks for the rights of ptrace:
+// CAP_SYS_PTRACE, and no landlock domain round the daemon.
+func (p process) stat(name string) (fileID, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(p.dir, name, &st, 0); err != nil {
+		return fileID{}, fmt.Errorf("stat %s of the process: %w", name, ended(err))
+	}
+	return fileID{st.Dev, st.Ino}, nil
+}
+
+// below tells whether the process's pid namespace lies somewhere below the
+// given one (NS_GET_PARENT, ioctl_nsfs(2)).
+func (p process) below(top fileID) (bool, error) {
+	fd, err := p.open("ns/pid")
+	if err != nil {
+		return false, err
+	}
+	defer func() { unix.Close(fd) }()
+	for range maxPIDNamespaces {
+		parent, err := unix.IoctlRetInt(fd, unix.NS_GET_PARENT)
+		if err == unix.EPERM {
+			return false, nil // above is only what the daemon can't see
+		}
+		if err != nil {
+			return false, fmt.Errorf("ask for the parent of a pid namespace: %w", err)
+		}
+		unix.Close(fd)
+		fd = parent
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return false, fmt.Errorf("stat the parent of a pid namespace: %w", err)
+		}
+		if (fileID{st.Dev, st.Ino}) == top {
+			return true, nil
+		}
+	}
+	return false, nil
+}

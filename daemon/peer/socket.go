@@ -1,0 +1,97 @@
+package peer
+
+import (
+	"fmt"
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// Kernel says what the identity of callers can rest on here, by what was
+// tried and not by version.
+type Kernel struct {
+	PeerPIDFD bool   // SO_PEERPIDFD, Linux 6.5: no doubt about the pid
+	PIDFDInfo bool   // PIDFD_GET_INFO with the cgroup id, Linux 6.13
+	Cgroup    string // "v2", "hybrid" or "v1"
+}
+
+// probe tries the kernel's interfaces on the daemon itself.
+func probe() (Kernel, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return Kernel{}, fmt.Errorf("socketpair: %w", err)
+	}
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	var k Kernel
+	if fd, err := unix.GetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
+		unix.Close(fd)
+		k.PeerPIDFD = true
+	}
+	fd, err := unix.PidfdOpen(unix.Getpid(), 0)
+	if err != nil {
+		return Kernel{}, fmt.Errorf("pidfd_open: %w; Linux 5.3 or later is needed, and a seccomp filter that lets it through", err)
+	}
+	defer unix.Close(fd)
+	_, err = cgroupID(fd)
+	k.PIDFDInfo = err == nil
+	return k, nil
+}
+
+// cgroupID returns the id of the unified hierarchy's cgroup that a process is
+// in, which is the inode of its directory (PIDFD_GET_INFO, linux/pidfd.h).
+func cgroupID(pidfd int) (uint64, error) {
+	info := unix.PidfdInfo{Mask: unix.PIDFD_INFO_PID | unix.PIDFD_INFO_CGROUPID}
+	if err := unix.IoctlPidfdInfo(pidfd, &info); err != nil {
+		return 0, fmt.Errorf("PIDFD_GET_INFO: %w", ended(err))
+	}
+	if info.Mask&unix.PIDFD_INFO_CGROUPID == 0 {
+		return 0, fmt.Errorf("PIDFD_GET_INFO tells no cgroup id")
+	}
+	return info.Cgroupid, nil
+}
+
+// connector is the process that called connect(2), as the socket remembers it.
+type connector struct {
+	pid      int
+	uid, gid uint32
+	pidfd    int
+	exact    bool // the pidfd came with the socket
+}
+
+// connector asks the socket who connected it. The caller closes the pidfd.
+func (id *Identifier) connector(conn *net.UnixConn) (connector, error) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return connector{}, refuse(err, "its connection is closed")
+	}
+	var p connector
+	var failed error
+	if err := raw.Control(func(fd uintptr) { p, failed = id.credentials(int(fd)) }); err != nil {
+		return connector{}, refuse(err, "its connection is closed")
+	}
+	return p, failed
+}
+
+func (id *Identifier) credentials(socket int) (connector, error) {
+	cred, err := unix.GetsockoptUcred(socket, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	if err != nil {
+		return connector{}, refuse(fmt.Errorf("SO_PEERCRED: %w", err), "the kernel does not tell its credentials; connect again")
+	}
+	if cred.Pid <= 0 {
+		return connector{}, refuse(nil, "its process cannot be seen from the daemon's pid namespace; cimad must run in the host's, or in one above the caller's")
+	}
+	p := connector{pid: int(cred.Pid), uid: cred.Uid, gid: cred.Gid, exact: id.kernel.PeerPIDFD}
+	if p.exact {
+		p.pidfd, err = unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
+	} else {
+		// The pid may have been given to another process since connect:
+		// the identity is that of who has the pid now, and Caller.PIDFD
+		// says so.
+		p.pidfd, err = unix.PidfdOpen(p.pid, 0)
+	}
+	if err != nil {
+		return connector{}, refuse(fmt.Errorf("pidfd of %d: %w", p.pid, err), "the process that connected has ended; the connection must belong to a living process")
+	}
+	return p, nil
+}
