@@ -65,6 +65,33 @@ func inherit() (inherited, error) {
 	return in, nil
 }
 
+// Sockets are what the daemon answers on. Admin may be nil, where a service
+// manager handed over only the other one.
+type Sockets struct {
+	Caller, Admin *net.UnixListener
+}
+
+// complete makes the sockets where no service manager gave any.
+func (in inherited) complete(d dirs) (Sockets, error) {
+	if in.caller != nil || in.admin != nil {
+		if in.caller == nil {
+			return Sockets{}, fmt.Errorf("the service manager handed over %q and not %q", adminSocketName, socketName)
+		}
+		return Sockets{in.caller, in.admin}, nil
+	}
+	// Containers of any uid connect; what they may do, their identity decides.
+	caller, err := listen(d.socket, 0o755, "cima.sock", 0o666)
+	if err != nil {
+		return Sockets{}, err
+	}
+	admin, err := listen(d.admin, 0o700, "admin.sock", 0o600)
+	if err != nil {
+		caller.Close()
+		return Sockets{}, err
+	}
+	return Sockets{caller, admin}, nil
+}
+
 func unixListener(f *os.File) (*net.UnixListener, error) {
 	defer f.Close()
 	for _, option := range []struct {

@@ -1,0 +1,31 @@
+// Cimad answers containers' questions about themselves, with evidence rooted
+// in Intel TDX. See cimad(8).
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/cima-project/cima/daemon"
+	"github.com/cima-project/cima/hw"
+)
+
+var version = "unknown" // set by the linker
+
+func main() {
+	os.Exit(daemon.Main(daemon.Program{
+		Name:    "cimad",
+		Version: version,
+		Usage:   "[--config FILE] [--runtime-dir DIR]",
+		About: `Answers docker and podman containers on a Unix socket with evidence about
+themselves, rooted in this machine's Intel TDX. It is started by its socket:
+
+  systemctl enable --now cimad.socket`,
+		Open: open,
+	}, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func open(context.Context, string, *slog.Logger) (daemon.TEE, error) {
+	return hw.NewTDX(hw.TDXOptions{})
+}

@@ -1,0 +1,249 @@
+// Package daemon answers: what do we answer?
+//
+// It joins the other rooms: peer says who is calling, launch what was started,
+// ledger what has been attested, hw what the hardware says, and rpc carries
+// the answer. Its own are the rules of who gets what, and evidence.
+package daemon
+
+import (
+	"context"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// TEE is what the daemon needs of the hardware; hw.TDX and sim.TD satisfy it.
+type TEE interface {
+	Quote(ctx context.Context, data hw.ReportData) ([]byte, error)
+	Registers(ctx context.Context) (hw.Registers, error)
+	Extend(ctx context.Context, digest hw.Digest) error
+	BootLog() ([]byte, error)
+	BootID() (string, error)
+}
+
+// Options of a daemon.
+type Options struct {
+	TEE        TEE
+	Config     Config
+	LogDir     string // of the runtime log; made if it isn't there
+	Version    string
+	Executable rpc.Digest // SHA-384 of the running program
+	StoredKey  *os.File   // the agent key that a former run left with the service manager
+	Log        *slog.Logger
+}
+
+// Daemon is one running daemon.
+type Daemon struct {
+	opts    Options
+	log     *slog.Logger
+	ledger  *ledger.Ledger
+	key     *agentKey
+	store   *launch.Store
+	peers   *peer.Identifier
+	quotes  *hw.Queue
+	callers *callers
+
+	bootLog       []byte
+	bootLogDigest rpc.Digest
+	bootID        string
+	started       time.Time
+
+	closing sync.Once
+}
+
+// New opens the runtime log, makes or takes up the agent key, and logs that
+// the daemon started. It needs no engine: one may be ordered after us.
+func New(ctx context.Context, opts Options) (*Daemon, error) {
+	d := &Daemon{opts: opts, log: opts.Log, started: time.Now()}
+	if err := d.readBoot(); err != nil {
+		return nil, err
+	}
+	if err := makeDir(opts.LogDir, 0o700); err != nil {
+		return nil, fmt.Errorf("runtime log: %w", err)
+	}
+	var err error
+	if d.key, err = takeKey(opts.StoredKey, d.log); err != nil {
+		return nil, err
+	}
+	d.ledger, err = ledger.Open(ctx, ledger.Options{
+		Dir: opts.LogDir, BootID: d.bootID, Anchor: opts.Config.Anchor, Register: opts.TEE,
+		Limits: ledger.Limits{
+			Bytes:          opts.Config.Limits.LogBytes,
+			OwnerEvents:    opts.Config.Limits.EventsPerContainer,
+			ReservedEvents: 1024,
+		},
+	})
+	if err != nil {
+		d.key.memfd.Close()
+		return nil, err
+	}
+	if err := d.openRooms(); err != nil {
+		d.Close()
+		return nil, err
+	}
+	d.announce(ctx)
+	return d, nil
+}
+
+// readBoot reads what doesn't change before the next boot.
+func (d *Daemon) readBoot() error {
+	id, err := d.opts.TEE.BootID()
+	if err != nil {
+		return fmt.Errorf("boot id: %w", err)
+	}
+	whole, err := d.opts.TEE.BootLog()
+	if err != nil {
+		return fmt.Errorf("boot log: %w", err)
+	}
+	trimmed, err := logs.TrimBootLog(whole)
+	if err != nil {
+		return fmt.Errorf("boot log: %w", err)
+	}
+	d.bootID, d.bootLog, d.bootLogDigest = id, trimmed, sha512.Sum384(trimmed)
+	return nil
+}
+
+func takeKey(stored *os.File, log *slog.Logger) (*agentKey, error) {
+	if stored != nil {
+		key, err := loadAgentKey(stored)
+		if err == nil {
+			return key, nil
+		}
+		// A new key is a new start event: verifiers are told.
+		log.Warn("the stored agent key can't be used; making a new one", "error", err)
+		stored.Close()
+	}
+	key, err := newAgentKey()
+	if err != nil {
+		return nil, err
+	}
+	kept, err := key.store()
+	if err != nil || !kept {
+		log.Info("the agent key won't survive a restart of the daemon", "error", err)
+	}
+	return key, nil
+}
+
+func (d *Daemon) openRooms() (err error) {
+	e := d.opts.Config.Engines
+	d.store = launch.New(launch.Options{
+		Containerd:   e.Containerd,
+		Storage:      e.Storage,
+		RunState:     e.RunState,
+		DockerSocket: e.Docker,
+		PodmanSocket: e.Podman,
+		Environment:  d.opts.Config.Launch.Environment,
+		Labels:       d.opts.Config.Launch.Labels,
+	})
+	if d.peers, err = peer.New(peer.Options{Records: records{d.store}}); err != nil {
+		return err
+	}
+	d.quotes = hw.NewQueue(d.opts.TEE.Quote)
+	d.callers = newCallers(d.opts.Config.Limits)
+	return nil
+}
+
+// announce logs the public events that every start has. A log that refuses
+// them is no reason not to run: callers are told, and the admin sees it.
+func (d *Daemon) announce(ctx context.Context) {
+	running, err := d.store.List(ctx)
+	if err != nil {
+		d.log.Warn("containers that run already can't be listed", "error", err)
+	}
+	for _, e := range []ledger.Event{
+		{Operation: logs.OpStart, Measured: startEvent{
+			Version: d.opts.Version, Executable: d.opts.Executable, AgentKey: d.key.public(), BootID: d.bootID,
+		}},
+		{Operation: logs.OpSeal, Measured: sealEvent{Engines: d.engines(), Running: len(running)}},
+	} {
+		if _, err := d.ledger.Append(ctx, e); err != nil {
+			d.log.Error("no evidence can be given", "event", e.Operation, "error", err)
+			return
+		}
+	}
+}
+
+// startEvent is measured.start: event 0, and again whenever the daemon starts.
+type startEvent struct {
+	Version    string     `json:"version"`
+	Executable rpc.Digest `json:"executable"`
+	AgentKey   []byte     `json:"agent_key"` // 32-byte Ed25519 public key
+	BootID     string     `json:"boot_id"`
+}
+
+// sealEvent is measured.seal: what was there when the daemon became ready.
+type sealEvent struct {
+	Engines []string `json:"engines"`
+	Running int      `json:"running"` // containers started before they could be watched
+}
+
+// engines are the engines whose sockets exist. They are not asked anything.
+func (d *Daemon) engines() []string {
+	found := []string{}
+	for _, e := range []struct{ name, socket string }{
+		{"docker", d.opts.Config.Engines.Docker},
+		{"podman", d.opts.Config.Engines.Podman},
+	} {
+		if fi, err := os.Stat(e.socket); err == nil && fi.Mode().Type() == os.ModeSocket {
+			found = append(found, e.name)
+		}
+	}
+	return found
+}
+
+// Close releases what New opened.
+func (d *Daemon) Close() {
+	d.closing.Do(func() {
+		d.ledger.Close()
+		d.key.memfd.Close()
+	})
+}
+
+// executableDigest hashes the program that runs: the inode behind it, not
+// whatever now has its name.
+func executableDigest() (digest rpc.Digest, err error) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return digest, err
+	}
+	defer f.Close()
+	h := sha512.New384()
+	if _, err := io.Copy(h, f); err != nil {
+		return digest, err
+	}
+	h.Sum(digest[:0])
+	return digest, nil
+}
+
+// explain makes an error of another room into what a caller is told.
+func explain(err error) error {
+	var wire *rpc.Error
+	var inconsistent *ledger.InconsistentError
+	var hardware *hw.Error
+	switch {
+	case err == nil || errors.As(err, &wire):
+		return err
+	case errors.As(err, &inconsistent):
+		return rpc.LogInconsistent(inconsistent.Count, "no evidence before the next boot: %v", inconsistent).Because(err)
+	case errors.Is(err, ledger.ErrFull):
+		return rpc.Errorf(rpc.CodeTooLarge, "%v", err).Because(err)
+	case errors.As(err, &hardware):
+		return rpc.TEEUnavailable(err, "%v", hardware)
+	}
+	return err
+}
+
+func hexOf(b []byte) string { return hex.EncodeToString(b) }

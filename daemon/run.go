@@ -1,0 +1,150 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// Exit codes of the daemons (cimad(8), EXIT STATUS).
+const (
+	exitFailure = 1
+	exitUsage   = 2
+	exitConfig  = 6 // EXIT_NOTCONFIGURED of systemd.exec(5)
+)
+
+// Program is what tells cimad and cimad-sim apart.
+type Program struct {
+	Name    string
+	Version string
+	Usage   string // one line, behind the name
+	About   string // what it is, for --help
+
+	// Flags adds flags of the program's own.
+	Flags func(*flag.FlagSet)
+
+	// Open opens the hardware, once flags are parsed.
+	Open func(ctx context.Context, runtimeDir string, log *slog.Logger) (TEE, error)
+}
+
+// flags are common to both daemons.
+type flags struct {
+	runtimeDir  string
+	config      string
+	checkConfig bool
+	version     bool
+	debug       bool
+}
+
+// Main runs a daemon until it is told to stop and returns its exit code.
+func Main(p Program, args []string, stdout, stderr io.Writer) int {
+	var f flags
+	set := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	set.StringVar(&f.runtimeDir, "runtime-dir", "/run", "`DIR` for sockets and log where no service manager gives sockets")
+	set.StringVar(&f.config, "config", ConfigFile, "configuration `FILE`, see cimad.toml(5)")
+	set.BoolVar(&f.checkConfig, "check-config", false, "check the configuration and exit")
+	set.BoolVar(&f.debug, "debug", false, "log every call")
+	set.BoolVar(&f.version, "version", false, "print the version and exit")
+	if p.Flags != nil {
+		p.Flags(set)
+	}
+	err := set.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintf(stdout, "Usage: %s %s\n\n%s\n\n", p.Name, p.Usage, p.About)
+		set.SetOutput(stdout)
+		set.PrintDefaults()
+		return 0
+	case err != nil:
+		return fail(stderr, p.Name, exitUsage, err, "`"+p.Name+" --help` lists the flags")
+	case set.NArg() > 0:
+		return fail(stderr, p.Name, exitUsage, fmt.Errorf("unexpected argument %q", set.Arg(0)), "`"+p.Name+" --help` lists the flags")
+	case f.version:
+		fmt.Fprintln(stdout, p.Name, p.Version)
+		return 0
+	}
+	config, err := LoadConfig(f.config)
+	if err != nil {
+		return fail(stderr, p.Name, exitConfig, err, "cimad.toml(5) describes the configuration")
+	}
+	if f.checkConfig {
+		fmt.Fprintf(stdout, "%s: ok\n", f.config)
+		return 0
+	}
+	level := slog.LevelInfo
+	if f.debug {
+		level = slog.LevelDebug
+	}
+	log := newLogger(stderr, level)
+
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := run(ctx, p, f, config, log); err != nil {
+		return fail(stderr, p.Name, exitFailure, err, hintFor(err))
+	}
+	return 0
+}
+
+// run opens everything, serves, and closes everything.
+func run(ctx context.Context, p Program, f flags, config Config, log *slog.Logger) error {
+	in, err := inherit()
+	if err != nil {
+		return err
+	}
+	tee, err := p.Open(ctx, f.runtimeDir, log)
+	if err != nil {
+		return err
+	}
+	if c, ok := tee.(io.Closer); ok {
+		defer c.Close()
+	}
+	executable, err := executableDigest()
+	if err != nil {
+		return err
+	}
+	d, err := New(ctx, Options{
+		TEE:        tee,
+		Config:     config,
+		LogDir:     dirsUnder(f.runtimeDir).log,
+		Version:    p.Version,
+		Executable: executable,
+		StoredKey:  in.agentKey,
+		Log:        log,
+	})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	// The log's lock is held from here on: this is the only daemon.
+	sockets, err := in.complete(dirsUnder(f.runtimeDir))
+	if err != nil {
+		return err
+	}
+	return d.Serve(ctx, sockets)
+}
+
+func fail(stderr io.Writer, name string, code int, err error, hint string) int {
+	fmt.Fprintf(stderr, "%s: %v\n", name, err)
+	if hint != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", hint)
+	}
+	return code
+}
+
+// hintFor says what to do about an error that ends the daemon.
+func hintFor(err error) string {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return "cimad runs as root; as another user, give cimad-sim a --runtime-dir of your own"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "something else listens on the socket: does another daemon run?"
+	}
+	return ""
+}

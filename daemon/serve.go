@@ -1,0 +1,97 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"time"
+
+	sd "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// Serve answers on the sockets until ctx ends, then drains: what was read is
+// answered.
+func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	caller := d.server(d.methods(), d.attach)
+	ended := make(chan error, 2)
+	servers := 1
+	go func() { ended <- caller.Serve(ctx, sockets.Caller) }()
+	if sockets.Admin != nil {
+		servers++
+		admin := d.server(d.methods(), d.attachAdmin)
+		go func() { ended <- admin.Serve(ctx, sockets.Admin) }()
+	}
+	d.notify(sd.SdNotifyReady)
+	d.log.Info("ready", "socket", sockets.Caller.Addr().String(), "boot_id", d.bootID)
+	go d.watchdog(ctx)
+
+	var failed error
+	for range servers {
+		err := <-ended
+		cancel() // one down, all down: half a daemon is worse than none
+		d.notify(sd.SdNotifyStopping)
+		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	d.log.Info("stopped")
+	return failed
+}
+
+func (d *Daemon) server(methods map[string]rpc.Handler, attach func(context.Context, *net.UnixConn) (context.Context, func(), error)) *rpc.Server {
+	l := d.opts.Config.Limits
+	return &rpc.Server{
+		Methods: methods,
+		Limits: rpc.Limits{
+			Line: l.Line, Reply: l.EvidenceReply, InFlight: l.InFlight,
+			Connections: l.Connections, CallerConnections: l.ConnectionsPerContainer,
+			Idle: time.Duration(l.Idle), Write: time.Duration(l.Write),
+		},
+		Attach: attach,
+		Key: func(ctx context.Context) string {
+			if c, ok := ctx.Value(callerKey{}).(*caller); ok {
+				return c.key()
+			}
+			return ""
+		},
+		Before: d.before,
+		After:  d.after,
+	}
+}
+
+// notify tells the service manager; without one it does nothing.
+func (d *Daemon) notify(state string) {
+	if _, err := sd.SdNotify(false, state); err != nil {
+		d.log.Warn("service manager not told", "state", state, "error", err)
+	}
+}
+
+// watchdog says that the daemon lives, as long as the ledger's lock can be had
+// and the register read: a daemon that hangs there is of no use.
+func (d *Daemon) watchdog(ctx context.Context) {
+	interval, err := sd.SdWatchdogEnabled(false)
+	if err != nil || interval == 0 {
+		return
+	}
+	tick := time.NewTicker(interval / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := d.ledger.Check(ctx); err != nil {
+			d.log.Debug("watchdog", "error", err) // doubtful, not hung
+		}
+		d.notify(sd.SdNotifyWatchdog)
+	}
+}
+
+func ownUID() uint32 { return uint32(os.Geteuid()) }
+

@@ -1,0 +1,97 @@
+// Demo answers: what does CIMA do? It starts a simulated TD and a daemon,
+// lets containers get evidence about themselves, appraises it outside, tries
+// to cheat, and prints what was proved. It removes all that it made.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+func main() {
+	bin := flag.String("bin", "bin", "`DIR` of cimad-sim and cimactl")
+	only := flag.String("engine", "", "`NAME` of the engine to use: docker, podman, dockerd (one of its own), none")
+	flag.Parse()
+	if runtime.GOOS != "linux" {
+		fmt.Fprintf(os.Stderr, "demo: containers and their sockets are Linux's; this is %s\nhint: run it on a Linux machine or in a Linux VM\n", runtime.GOOS)
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code, err := run(ctx, *bin, *only)
+	stop()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
+	}
+	os.Exit(code)
+}
+
+// stage is what the demo runs on.
+type stage struct {
+	dir    string // short: a socket's path has at most 107 bytes
+	bin    string
+	engine *engine // nil: host processes stand in
+	table  table
+
+	undo []func() // in reverse order
+}
+
+func run(ctx context.Context, bin, only string) (code int, err error) {
+	bin, err = filepath.Abs(bin)
+	if err != nil {
+		return 1, err
+	}
+	dir, err := os.MkdirTemp("/tmp", "cima-")
+	if err != nil {
+		return 1, err
+	}
+	s := &stage{dir: dir, bin: bin}
+	defer s.close()
+	// Containers enter as any uid; what is secret in here has its own mode.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return 1, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
+	defer cancel()
+
+	s.engine, err = chooseEngine(ctx, s, only)
+	if err != nil {
+		return 1, err
+	}
+	if err := s.start(ctx); err != nil {
+		return 1, err
+	}
+	if err := s.play(ctx); err != nil {
+		if ctx.Err() != nil {
+			return 130, errors.New("interrupted; everything was removed")
+		}
+		return 1, err
+	}
+	s.table.print(os.Stdout)
+	switch {
+	case s.table.failed > 0:
+		return 1, fmt.Errorf("%d of %d didn't come out as they must", s.table.failed, len(s.table.rows))
+	case s.table.missing > 0 && os.Getenv("CI") == "true":
+		return 1, errors.New("with CI=true everything must be shown")
+	}
+	return 0, nil
+}
+
+// close takes back everything, the last first.
+func (s *stage) close() {
+	for i := len(s.undo) - 1; i >= 0; i-- {
+		s.undo[i]()
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		fmt.Fprintf(os.Stderr, "demo: left behind: %v\n", err)
+	}
+}
+
+func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "demo: "+format+"\n", args...) }

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// evidence is what the demo reads of a bundle; the rest it keeps as it is.
+type evidence struct {
+	raw    map[string]json.RawMessage
+	nonce  string
+	claims struct {
+		Container *struct {
+			ID           string `json:"id"`
+			LaunchDigest string `json:"launch_digest"`
+		} `json:"container"`
+	}
+}
+
+func (e *evidence) bytes() []byte {
+	b, _ := json.Marshal(e.raw)
+	return b
+}
+
+// with is the bundle with one member taken from elsewhere.
+func (e *evidence) with(member string, value json.RawMessage) []byte {
+	forged := evidence{raw: map[string]json.RawMessage{}}
+	for k, v := range e.raw {
+		forged.raw[k] = v
+	}
+	forged.raw[member] = value
+	return forged.bytes()
+}
+
+// play runs the scenes.
+func (s *stage) play(ctx context.Context) error {
+	if err := s.identity(ctx); err != nil {
+		return err
+	}
+	a, b, err := s.twoEvidences(ctx)
+	if err != nil {
+		return err
+	}
+	policy, err := s.policy(ctx, a)
+	if err != nil {
+		return err
+	}
+	if err := s.appraisals(ctx, a, b, policy); err != nil {
+		return err
+	}
+	return s.forgeries(ctx, a, b, policy)
+}
+
+// identity: the kernel names the caller, and no request can.
+func (s *stage) identity(ctx context.Context) error {
+	const named = "a container is named by the kernel, whatever it says"
+	const unprivileged = "so is one as uid 1234 without any capability"
+	const other = "a container can't ask about another"
+	if s.engine == nil {
+		s.table.skip(named, "needs a container engine and root")
+		s.table.skip(unprivileged, "needs a container engine and root")
+	} else {
+		if err := s.whoami(ctx, named, "w1"); err != nil {
+			return err
+		}
+		s.engine.run = append(s.engine.run, "--user", "1234", "--cap-drop", "ALL")
+		err := s.whoami(ctx, unprivileged, "w2")
+		s.engine.run = s.engine.run[:len(s.engine.run)-4]
+		if err != nil {
+			return err
+		}
+	}
+	params := fmt.Sprintf(`{"nonce":"AAAAAAAAAAA=","container_id":%q}`, strings.Repeat("ab", 32))
+	_, stderr, code, err := s.call(ctx, "other", "", "call", "GetEvidence", params)
+	if err != nil {
+		return err
+	}
+	s.table.check(code != 0 && strings.Contains(stderr, "container_id"), other, "%s", firstLine(stderr))
+	return nil
+}
+
+func (s *stage) whoami(ctx context.Context, what, name string) error {
+	c, err := s.begin(ctx, name, "whoami", "--json")
+	if err != nil {
+		return err
+	}
+	out, stderr, _, err := c.end("")
+	if err != nil {
+		return err
+	}
+	var who struct {
+		Container *struct{ ID, Runtime string }
+		UID       int
+	}
+	json.Unmarshal([]byte(out), &who)
+	ok := who.Container != nil && who.Container.ID == c.id()
+	how := firstLine(stderr)
+	if ok {
+		how = fmt.Sprintf("%s container %.12s, uid %d", who.Container.Runtime, who.Container.ID, who.UID)
+	}
+	s.table.check(ok, what, "%s", how)
+	return nil
+}
+
+// twoEvidences starts the same command line twice, gives each caller a nonce
+// of its own and takes its evidence.
+func (s *stage) twoEvidences(ctx context.Context) (a, b *evidence, err error) {
+	say("two callers of one command line ask for evidence about themselves")
+	var callers [2]*caller
+	for i := range callers {
+		if callers[i], err = s.begin(ctx, fmt.Sprint("e", i), "evidence", "--nonce", "-"); err != nil {
+			return nil, nil, err
+		}
+	}
+	var got [2]*evidence
+	for i, c := range callers {
+		nonce := make([]byte, 32)
+		rand.Read(nonce)
+		e := &evidence{nonce: hex.EncodeToString(nonce)}
+		out, stderr, code, err := c.end(e.nonce + "\n")
+		if err != nil {
+			return nil, nil, err
+		}
+		if code != 0 || json.Unmarshal([]byte(out), &e.raw) != nil || json.Unmarshal(e.raw["claims"], &e.claims) != nil {
+			return nil, nil, fmt.Errorf("no evidence: %s", stderr)
+		}
+		got[i] = e
+	}
+	const equal = "equal command lines have equal launch digests"
+	x, y := got[0].claims.Container, got[1].claims.Container
+	if s.engine == nil {
+		s.table.skip(equal, "needs a container engine and root")
+	} else {
+		s.table.check(x != nil && y != nil && x.ID == callers[0].id() && y.ID == callers[1].id() &&
+			x.ID != y.ID && x.LaunchDigest == y.LaunchDigest, equal, "%.32s… in both", x.LaunchDigest)
+	}
+	return got[0], got[1], nil
+}
+
+// policy makes reference values from the first evidence.
+func (s *stage) policy(ctx context.Context, a *evidence) (string, error) {
+	in, out := s.path("first.json"), s.path("policy.toml")
+	if err := os.WriteFile(in, a.bytes(), 0o600); err != nil {
+		return "", err
+	}
+	c := exec.CommandContext(ctx, filepath.Join(s.bin, "cimactl"), "policy", "init", in)
+	text, err := c.Output()
+	if err != nil {
+		return "", fmt.Errorf("cimactl policy init: %w", err)
+	}
+	return out, os.WriteFile(out, text, 0o600)
+}
+
+func (s *stage) appraisals(ctx context.Context, a, b *evidence, policy string) error {
+	root := s.path("td/root.pem")
+	for _, t := range []struct {
+		what     string
+		evidence []byte
+		nonce    string
+		args     []string
+		want     int
+	}{
+		{"the first evidence is trusted, under a policy made from it", a.bytes(), a.nonce, []string{"--trust-root", root, "--policy", policy}, 0},
+		{"so is the second, under the same policy", b.bytes(), b.nonce, []string{"--trust-root", root, "--policy", policy}, 0},
+		{"without a policy it is authentic, and no more", a.bytes(), a.nonce, []string{"--trust-root", root}, 4},
+		{"simulation can't pass for hardware", a.bytes(), a.nonce, []string{"--policy", policy}, 2},
+		{"an old nonce is found", b.bytes(), a.nonce, []string{"--trust-root", root, "--policy", policy}, 2},
+	} {
+		if err := s.judge(ctx, t.what, t.evidence, t.nonce, t.want, t.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgeries: what somebody who holds both bundles could try.
+func (s *stage) forgeries(ctx context.Context, a, b *evidence, policy string) error {
+	args := []string{"--trust-root", s.path("td/root.pem"), "--policy", policy}
+	claims := strings.Replace(string(a.raw["claims"]), `"count":`, `"count":1`, 1)
+	for _, t := range []struct {
+		what     string
+		evidence []byte
+	}{
+		{"the quote of one doesn't verify as the other's", a.with("quote", b.raw["quote"])},
+		{"the claims of one don't either", a.with("claims", b.raw["claims"])},
+		{"a forged claim is found", a.with("claims", json.RawMessage(claims))},
+		{"a log of which events were taken is found", a.with("runtime_log", json.RawMessage("[]"))},
+		{"another boot log is found", a.with("boot_log", json.RawMessage(`"AAAA"`))},
+	} {
+		if err := s.judge(ctx, t.what, t.evidence, a.nonce, -1, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judge appraises and notes whether the exit code is the one that must come;
+// -1 stands for not authentic or malformed.
+func (s *stage) judge(ctx context.Context, what string, bundle []byte, nonce string, want int, args ...string) error {
+	code, why, err := s.appraise(ctx, bundle, nonce, args...)
+	if err != nil {
+		return err
+	}
+	ok := code == want || want == -1 && (code == 2 || code == 5)
+	s.table.check(ok, what, "exit %d: %s", code, why)
+	return nil
+}

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+func whoamiCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:     "whoami",
+		Short:   "Say who the daemon sees, and how sure it is",
+		Example: "  docker run --rm -v /run/cima:/run/cima:ro IMAGE cimactl whoami",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return ask(c, rpc.MethodWhoAmI, asJSON, printIdentity)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func measurementsCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "measurements",
+		Short: "Print the measurement registers",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return ask(c, rpc.MethodGetMeasurements, asJSON, printMeasurements)
+		},
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return c
+}
+
+func callCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "call METHOD [JSON]",
+		Short:   "Call any method of the daemon",
+		Long:    "Call any method of the daemon and print its result as JSON. cima-api(7) lists the methods.",
+		Example: `  cimactl call GetCCMeasurement '{"index":3}'`,
+		Args:    cobra.RangeArgs(1, 2),
+		RunE: func(c *cobra.Command, args []string) error {
+			params := json.RawMessage("{}")
+			if len(args) == 2 {
+				params = json.RawMessage(args[1])
+				if !json.Valid(params) {
+					return hinted(fmt.Errorf("the parameters are not JSON"), `put them in single quotes: '{"index":3}'`)
+				}
+			}
+			d, err := client(c)
+			if err != nil {
+				return err
+			}
+			defer d.Close()
+			return passOn(c, d, args[0], params)
+		},
+	}
+}
+
+// passOn calls a method and prints its result, byte by byte as it came.
+func passOn(c *cobra.Command, d *rpc.Client, method string, params any) error {
+	var result json.RawMessage
+	if err := d.Call(c.Context(), method, params, &result); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(c.OutOrStdout(), "%s\n", result)
+	return err
+}
+
+// ask calls a method without parameters and prints its result for people or
+// for programs.
+func ask[R any](c *cobra.Command, method string, asJSON bool, print func(*tabwriter.Writer, R)) error {
+	d, err := client(c)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if asJSON {
+		return passOn(c, d, method, rpc.NoParams{})
+	}
+	var result R
+	if err := d.Call(c.Context(), method, rpc.NoParams{}, &result); err != nil {
+		return err
+	}
+	return table(c.OutOrStdout(), func(w *tabwriter.Writer) { print(w, result) })
+}
+
+func table(out io.Writer, fill func(*tabwriter.Writer)) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fill(w)
+	return w.Flush()
+}
+
+// line prints a row, unless there is nothing in it.
+func line(w io.Writer, name string, value any) {
+	if s := fmt.Sprint(value); s != "" {
+		fmt.Fprintf(w, "%s\t%s\n", name, s)
+	}
+}
+
+func printIdentity(w *tabwriter.Writer, who rpc.Identity) {
+	if c := who.Container; c != nil {
+		line(w, "container", c.ID)
+		line(w, "runtime", c.Runtime)
+		line(w, "image", c.Image)
+		line(w, "image digest", c.ImageDigest)
+		if c.LaunchDigest != nil {
+			line(w, "launch digest", c.LaunchDigest)
+		}
+		line(w, "cgroup", c.Cgroup)
+		line(w, "measured", c.Assurance.Start)
+		line(w, "known from", c.Assurance.Metadata)
+		if c.Assurance.CgroupOwner != 0 {
+			line(w, "cgroup owner", c.Assurance.CgroupOwner)
+		}
+	} else {
+		line(w, "host process", who.PID)
+		line(w, "unit", who.Host.Unit)
+	}
+	line(w, "pid", who.PID)
+	line(w, "uid", who.UID)
+	line(w, "gid", who.GID)
+}
+
+func printMeasurements(w *tabwriter.Writer, m rpc.Measurements) {
+	line(w, "mrtd", m.MRTD)
+	line(w, "rtmr0", m.RTMR0)
+	line(w, "rtmr1", m.RTMR1)
+	line(w, "rtmr2", m.RTMR2)
+	line(w, "rtmr3", m.RTMR3)
+	line(w, "public", m.Public)
+	if m.Container != nil {
+		line(w, "container", m.Container)
+	}
+	if m.LaunchDigest != nil {
+		line(w, "launch digest", m.LaunchDigest)
+	}
+}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"bufio"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+func evidenceCommand() *cobra.Command {
+	var nonce, userData string
+	c := &cobra.Command{
+		Use:   "evidence --nonce HEX",
+		Short: "Get evidence about the caller, as JSON",
+		Long: `Get evidence about the caller: a quote, what it is bound to, and the logs
+behind its registers. The relying party chooses the nonce.`,
+		Example: `  cimactl evidence --nonce 6f1d…c2 >evidence.json
+  echo 6f1d…c2 | cimactl evidence --nonce - --user-data tls-key.der`,
+		Args: cobra.NoArgs,
+	}
+	c.Flags().StringVar(&nonce, "nonce", "", "the relying party's `HEX`, 8 to 64 bytes; - reads a line from stdin")
+	c.Flags().StringVar(&userData, "user-data", "", "`FILE` with up to 4 KiB to bind, such as a hash of the channel's key")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		n, err := readNonce(nonce, c.InOrStdin())
+		if err != nil {
+			return err
+		}
+		p := rpc.EvidenceParams{Nonce: n}
+		if userData != "" {
+			if p.UserData, err = readBounded(userData, rpc.MaxUserData); err != nil {
+				return err
+			}
+		}
+		d, err := client(c)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		// The bundle goes out as it came in: its bytes are what is bound.
+		return passOn(c, d, rpc.MethodGetEvidence, p)
+	}
+	return c
+}
+
+func nonceCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "nonce",
+		Short: "Print a fresh nonce, as a relying party needs one",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			n := make([]byte, 32)
+			rand.Read(n) // never fails (crypto/rand)
+			fmt.Fprintln(c.OutOrStdout(), hex.EncodeToString(n))
+			return nil
+		},
+	}
+}
+
+// readNonce reads hex from the flag, or from a line of stdin.
+func readNonce(flag string, stdin io.Reader) ([]byte, error) {
+	if flag == "" {
+		return nil, hinted(errors.New("a nonce is needed: without one evidence could be old"),
+			"give what the relying party sent as --nonce HEX; `cimactl nonce` makes one")
+	}
+	if flag == "-" {
+		line, err := bufio.NewReader(io.LimitReader(stdin, 4096)).ReadString('\n')
+		if err != nil && !errors.Is(err, io.EOF) {
+			return nil, fmt.Errorf("read the nonce: %w", err)
+		}
+		flag = strings.TrimSpace(line)
+	}
+	nonce, err := hex.DecodeString(flag)
+	if err != nil {
+		return nil, hinted(fmt.Errorf("the nonce is not hex: %w", err), "a nonce is written as 16 to 128 hex digits")
+	}
+	if len(nonce) < rpc.MinNonce || len(nonce) > rpc.MaxNonce {
+		return nil, fmt.Errorf("a nonce has %d to %d bytes, this one has %d", rpc.MinNonce, rpc.MaxNonce, len(nonce))
+	}
+	return nonce, nil
+}
+
+// readBounded reads a file, or stdin for "-", of at most limit bytes.
+func readBounded(path string, limit int64) ([]byte, error) {
+	f := os.Stdin
+	if path != "-" {
+		var err error
+		if f, err = os.Open(path); err != nil {
+			return nil, err
+		}
+		defer f.Close()
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", path, err)
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
+	}
+	return b, nil
+}

@@ -1,0 +1,133 @@
+// Cimactl is CIMA's command line: it asks the daemon, and it appraises
+// evidence where there is no daemon. See cimactl(1).
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+var version = "unknown" // set by the linker
+
+// Exit codes (cimactl(1), EXIT STATUS). What verify found has its own, in
+// verify.Verdict.
+const (
+	exitError   = 1 // the tool, the daemon or the arguments
+	exitNetwork = 3
+)
+
+// failure is an error with what to do about it.
+type failure struct {
+	err  error
+	code int
+	hint string
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+// hinted gives an error a hint.
+func hinted(err error, hint string, args ...any) error {
+	return &failure{err: err, code: exitError, hint: fmt.Sprintf(hint, args...)}
+}
+
+// quiet ends the program with a code after all was said on stdout.
+type quiet int
+
+func (q quiet) Error() string { return fmt.Sprintf("exit %d", int(q)) }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var q quiet
+	if err == nil {
+		return 0
+	} else if errors.As(err, &q) {
+		return int(q)
+	}
+	code, hint := exitError, ""
+	var f *failure
+	var wire *rpc.Error
+	switch {
+	case errors.As(err, &f):
+		code, hint = f.code, f.hint
+	case errors.As(err, &wire):
+		hint = wireHint(wire)
+	case strings.HasPrefix(err.Error(), "unknown "):
+		hint = "`cimactl --help` lists the commands"
+	}
+	fmt.Fprintf(stderr, "cimactl: %v\n", err)
+	if hint != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", hint)
+	}
+	return code
+}
+
+// wireHint says what a person can do about an error of the daemon's.
+func wireHint(e *rpc.Error) string {
+	switch e.Code {
+	case rpc.CodeUnattributed:
+		return "docker and podman started by root are known; `journalctl -u cimad` says what was seen"
+	case rpc.CodeRateLimited, rpc.CodeNotReady:
+		return fmt.Sprintf("ask again in %v", e.RetryAfter())
+	case rpc.CodeTEEUnavailable:
+		return "`cimactl doctor` on the host says what is missing"
+	case rpc.CodeLogInconsistent:
+		return "something else extended RTMR3; only a reboot makes log and register agree again"
+	}
+	return ""
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "cimactl",
+		Short: "Evidence of what runs in a container on a confidential VM",
+		Long: `Evidence of what runs in a container on a confidential VM.
+
+In a container, or on the host, it asks cimad about the caller itself. Far
+away it appraises the evidence, offline.`,
+		Example: `  cimactl evidence --nonce "$NONCE" >evidence.json
+  cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml`,
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetVersionTemplate("cimactl {{.Version}}\n")
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().String("socket", "", "`PATH` of the daemon's socket (default $CIMA_SOCKET, else "+rpc.DefaultSocket+")")
+	root.AddCommand(evidenceCommand(), whoamiCommand(), measurementsCommand(), callCommand(),
+		nonceCommand(), verifyCommand(), policyCommand())
+	return root
+}
+
+// client connects to the daemon that the flags or the environment name.
+func client(c *cobra.Command) (*rpc.Client, error) {
+	path, err := c.Flags().GetString("socket")
+	if err != nil {
+		return nil, err
+	}
+	return rpc.Dial(c.Context(), path)
+}

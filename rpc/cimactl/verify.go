@@ -1,0 +1,123 @@
+package main
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/rpc"
+)
+
+// maxEvidence bounds a bundle that is appraised.
+const maxEvidence = 16 << 20
+
+func verifyCommand() *cobra.Command {
+	var nonce, userData, root, policy, at string
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "verify EVIDENCE --nonce HEX",
+		Short: "Appraise evidence: is it true, and is it what was expected?",
+		Long: `Appraise evidence, offline. "-" reads it from stdin.
+
+Exit status: 0 trusted, 2 not authentic, 4 authentic but the policy is not met
+or nothing says who wrote what was booted, 5 malformed, 1 any other error.`,
+		Example: `  cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml`,
+		Args:    cobra.ExactArgs(1),
+	}
+	c.Flags().StringVar(&nonce, "nonce", "", "the `HEX` that was sent to the attester; - reads a line from stdin")
+	c.Flags().StringVar(&userData, "user-data", "", "`FILE` with the user data that must be bound")
+	c.Flags().StringVar(&root, "trust-root", "", "`PEM` file of the root to trust instead of Intel's")
+	c.Flags().StringVar(&policy, "policy", "", "`FILE` with reference values, as policy init writes it")
+	c.Flags().StringVar(&at, "at", "", "judge certificates at this `TIME` (RFC 3339) instead of now")
+	c.Flags().BoolVar(&asJSON, "json", false, "print the attestation result as JSON")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if args[0] == "-" && nonce == "-" {
+			return errors.New("evidence and nonce can't both come from stdin")
+		}
+		n, err := readNonce(nonce, c.InOrStdin())
+		if err != nil {
+			return err
+		}
+		opts := verify.Options{Nonce: n}
+		if err := readOptions(&opts, userData, root, policy, at); err != nil {
+			return err
+		}
+		bundle, err := readBounded(args[0], maxEvidence)
+		if err != nil {
+			return err
+		}
+		result, err := verify.Appraise(c.Context(), bundle, opts)
+		if err != nil {
+			return err
+		}
+		if err := printResult(c, result, asJSON); err != nil {
+			return err
+		}
+		if code := result.Verdict.ExitCode(); code != 0 {
+			return quiet(code)
+		}
+		return nil
+	}
+	return c
+}
+
+// readOptions reads the files that the flags name.
+func readOptions(opts *verify.Options, userData, root, policy, at string) (err error) {
+	if userData != "" {
+		b, err := readBounded(userData, rpc.MaxUserData)
+		if err != nil {
+			return err
+		}
+		opts.UserData = &b
+	}
+	if root != "" {
+		if opts.TrustRoots, err = readRoots(root); err != nil {
+			return err
+		}
+	}
+	if policy != "" {
+		if opts.Policy, err = verify.LoadPolicy(policy); err != nil {
+			return hinted(err, "`cimactl policy init EVIDENCE` writes a policy to begin with")
+		}
+	}
+	if at != "" {
+		if opts.At, err = time.Parse(time.RFC3339, at); err != nil {
+			return hinted(fmt.Errorf("--at: %w", err), "a time is written as 2026-01-31T12:00:00Z")
+		}
+	}
+	return nil
+}
+
+func readRoots(path string) ([]*x509.Certificate, error) {
+	text, err := readBounded(path, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	var roots []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		roots = append(roots, cert)
+	}
+	if len(roots) == 0 {
+		return nil, hinted(fmt.Errorf("%s holds no certificate", path), "a trust root is a certificate in PEM form")
+	}
+	return roots, nil
+}
+
+func printResult(c *cobra.Command, r *verify.Result, asJSON bool) error {
+	if !asJSON {
+		return r.WriteTable(c.OutOrStdout())
+	}
+	e := json.NewEncoder(c.OutOrStdout())
+	e.SetEscapeHTML(false)
+	return e.Encode(r)
+}

@@ -1,0 +1,111 @@
+// Package cima holds the house rules as tests.
+package cima
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/cima-project/cima/"
+
+// allowed says which rooms a room may import (DESIGN, section 3). A room that
+// is not listed is a leaf.
+var allowed = map[string][]string{
+	"daemon":           {"daemon/peer", "daemon/launch", "daemon/ledger", "daemon/gate", "rpc", "hw", "logs"},
+	"daemon/ledger":    {"hw", "logs"},
+	"daemon/cimad":     {"daemon", "hw"},
+	"daemon/cimad-sim": {"daemon", "hw/sim"},
+	"hw/sim":           {"hw", "logs"},
+	"hw/verify":        {"rpc", "hw", "logs"},
+	"rpc/cimactl":      {"rpc", "logs", "daemon/launch", "hw/verify"},
+}
+
+type listed struct {
+	ImportPath string
+	Name       string
+	Imports    []string
+	Deps       []string
+	Doc        string
+}
+
+func list(t *testing.T) []listed {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Imports,Deps,Doc", "./...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var packages []listed
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		err := d.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return packages
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}
+
+func TestWalls(t *testing.T) {
+	rooms := 0
+	for _, p := range list(t) {
+		room, ours := strings.CutPrefix(p.ImportPath, module)
+		if !ours || strings.HasPrefix(room, "packaging/") {
+			continue
+		}
+		rooms++
+		for _, i := range p.Imports {
+			other, ours := strings.CutPrefix(i, module)
+			if ours && !slices.Contains(allowed[room], other) {
+				t.Errorf("%s imports %s: what it needs of it, it declares itself", room, other)
+			}
+		}
+	}
+	if rooms < 10 {
+		t.Errorf("only %d rooms were looked at", rooms)
+	}
+}
+
+// The released daemon holds no simulation and no verifier, and cimactl no
+// hardware that it could write to by the daemon.
+func TestWhatBinariesLink(t *testing.T) {
+	forbidden := map[string][]string{
+		"daemon/cimad":     {"hw/sim", "hw/verify"},
+		"daemon/cimad-sim": {"hw/verify"},
+		"rpc/cimactl":      {"hw/sim", "daemon", "daemon/peer", "daemon/ledger"},
+	}
+	seen := 0
+	for _, p := range list(t) {
+		for _, f := range forbidden[strings.TrimPrefix(p.ImportPath, module)] {
+			seen++
+			if slices.Contains(p.Deps, module+f) {
+				t.Errorf("%s links %s", p.ImportPath, f)
+			}
+		}
+	}
+	if seen != 7 {
+		t.Errorf("%d of 7 pairs were looked at: was a binary renamed?", seen)
+	}
+}
+
+// Every room opens with the question that it answers.
+func TestRoomsSayTheirQuestion(t *testing.T) {
+	for _, p := range list(t) {
+		if p.Name == "main" {
+			if p.Doc == "" {
+				t.Errorf("%s has no doc", p.ImportPath)
+			}
+			continue
+		}
+		if want := "Package " + p.Name + " answers: "; p.ImportPath+"/" != module && !strings.HasPrefix(p.Doc, want) {
+			t.Errorf("%s: the package doc doesn't open with %q", p.ImportPath, want)
+		}
+	}
+}
