@@ -70,15 +70,26 @@ func separator(b []byte) (string, error) {
 	}
 }
 
-// Tags that Linux's EFI stub and systemd-stub use in TCG_PCClientTaggedEvent.
-var tagNames = map[uint32]string{
-	0x8F3B22EC: "linux initrd",
-	0x8F3B22ED: "linux load options",
-	0xF5BC582A: "systemd loader.conf",
-	0x6C46F751: "systemd devicetree addon",
-	0xDAC08E1A: "systemd initrd addon",
-	0xDAB34EF8: "systemd ucode addon",
-	0x13AED6DB: "systemd UKI profile",
+// tagName names the tags of Linux's EFI stub (drivers/firmware/efi/libstub) and
+// of systemd-stub (src/fundamental/tpm2-pcr.h).
+func tagName(tag uint32) string {
+	switch tag {
+	case 0x8F3B22EC:
+		return "linux initrd"
+	case 0x8F3B22ED:
+		return "linux load options"
+	case 0xF5BC582A:
+		return "systemd loader.conf"
+	case 0x6C46F751:
+		return "systemd devicetree addon"
+	case 0x49DFFE0F:
+		return "systemd initrd addon"
+	case 0xDAC08E1A:
+		return "systemd ucode addon"
+	case 0x13AED6DB:
+		return "systemd UKI profile"
+	}
+	return fmt.Sprintf("tag 0x%08x", tag)
 }
 
 func taggedEvent(b []byte) (string, error) {
@@ -88,12 +99,7 @@ func taggedEvent(b []byte) (string, error) {
 	if len(b) < tagHeaderLen || uint64(binary.LittleEndian.Uint32(b[4:])) > uint64(len(b)-tagHeaderLen) {
 		return "", fmt.Errorf("no tagged event")
 	}
-	tag := binary.LittleEndian.Uint32(b)
-	name, ok := tagNames[tag]
-	if !ok {
-		name = fmt.Sprintf("tag 0x%08x", tag)
-	}
-	return name + ": " + anyText(b[tagHeaderLen:]), nil
+	return tagName(binary.LittleEndian.Uint32(b)) + ": " + anyText(b[tagHeaderLen:]), nil
 }
 
 // platformConfig: OVMF writes a name padded with NUL, td-shim a name of 16

@@ -47,8 +47,6 @@ func (v EFIVariable) String() string {
 		}
 	case v.Name == "SbatLevel":
 		return "SbatLevel: " + anyText(v.Value)
-	case v.Name == "Shim" || v.Name == "MokSBState":
-		return v.Name + fmt.Sprintf(": %d bytes", len(v.Value))
 	}
 	if len(v.Value) == 0 {
 		return v.Name + ": empty"
@@ -57,6 +55,9 @@ func (v EFIVariable) String() string {
 }
 
 func onOff(value []byte) string {
+	if len(value) == 0 {
+		return "not set"
+	}
 	if len(value) == 1 && value[0] <= 1 {
 		return [...]string{"off", "on"}[value[0]]
 	}

@@ -23,12 +23,14 @@ const (
 )
 
 // IMAReader reads an IMA log, ASCII or binary, entry by entry, in constant
-// memory. The form is told by the first byte, the size of a binary log's
+// memory. The form is told by the first bytes, the size of a binary log's
 // template hashes by its first entry.
 type IMAReader struct {
 	// Check has every template hash recomputed from the fields. In an
-	// ASCII log it also mends entries whose names hold newlines; without it
-	// such a name could pass for an entry. Binary logs have no such doubt.
+	// ASCII log it also mends entries whose names hold newlines. Without
+	// it such an entry's name is cut and the rest of it counts as skipped
+	// lines: no name can pass for an entry, for its spaces are shown as
+	// underscores.
 	Check bool
 
 	// Counts of what was read so far.
@@ -72,7 +74,9 @@ func (r *IMAReader) Next() (*IMAEntry, error) {
 			return nil, err
 		}
 		if !r.known {
-			r.known, r.binary = true, r.buf[r.at] < ' ' && r.buf[r.at] != '\n'
+			if err := r.detectForm(); err != nil {
+				return nil, err
+			}
 		}
 		next := r.nextLine
 		if r.binary {
@@ -219,6 +223,21 @@ func (r *IMAReader) dataSize(at int, old bool) (start int, size uint64, err erro
 	}
 	name := binary.LittleEndian.Uint32(r.buf[r.at+at+imaDigest:])
 	return at, imaDigest + 4 + uint64(name), nil
+}
+
+// detectForm tells binary from ASCII: a record begins with a register number
+// below 256 as a u32, a line holds no zero bytes.
+func (r *IMAReader) detectForm() error {
+	for r.end-r.at < 4 {
+		if err := r.fill(); err == io.EOF && r.final {
+			break
+		} else if err != nil {
+			return err
+		}
+	}
+	head := r.buf[r.at:min(r.at+4, r.end)]
+	r.known, r.binary = true, len(head) == 4 && isZero(head[1:])
+	return nil
 }
 
 // detectHash finds the size of template hashes: that with which a template's

@@ -31,8 +31,7 @@ type IMATail struct {
 }
 
 // NewIMATail follows log, an open {ascii,binary}_runtime_measurements (better
-// binary: a name with a newline can look like an entry in the ASCII form),
-// with count its runtime_measurements_count, nil to do without. Both are in
+// binary: names can hold newlines), with count its runtime_measurements_count, nil to do without. Both are in
 // /sys/kernel/security/integrity/ima and stay open as long as the tail lives:
 // the kernel walks its list from the head for whoever opens the log anew.
 // Registers, if any, are extended by each entry; onEntry, if not nil, sees each
