@@ -84,7 +84,7 @@ func (e *Error) Is(target error) bool {
 	case ErrUnsupported:
 		return e.Errno == syscall.ENXIO && e.Op == OpQuote || e.Errno == syscall.ENOTTY || e.Errno == syscall.EOPNOTSUPP
 	}
-	return e.Errno != 0 && target == error(e.Errno)
+	return e.Errno != 0 && errors.Is(e.Errno, target) // also fs.ErrPermission and its like
 }
 
 // advice is a sentence for each errno that the interfaces document

@@ -1,0 +1,252 @@
+package hw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Report is what Probe found: for cimactl doctor and for a bug report. It holds
+// no secret and no register.
+type Report struct {
+	Kernel string  `json:"kernel"` // release
+	Checks []Check `json:"checks"`
+
+	// What calls use here and now, and what is to be known of it; empty
+	// where nothing can be used.
+	Quote     string `json:"quote,omitempty"`
+	Registers string `json:"registers,omitempty"`
+	Extend    string `json:"extend,omitempty"`
+	BootLog   string `json:"boot_log,omitempty"`
+}
+
+// Check is one thing that was looked for.
+type Check struct {
+	Name   string `json:"name"`
+	Path   string `json:"path"`
+	OK     bool   `json:"ok"`
+	Found  string `json:"found"`            // in a few words
+	Advice string `json:"advice,omitempty"` // what to do, where it is not OK
+}
+
+// What a Report says of choices.
+const (
+	byTSM    = "configfs-tsm, one quote at a time and about one per second"
+	byIoctl  = "TDREPORT ioctl"
+	byQuote  = "a quote for each reading: slow"
+	byCache  = "sysfs: a cache, which extends made elsewhere can leave stale"
+	bySysfs  = "sysfs"
+	byCCEL   = "CCEL table"
+	unneeded = "not configured, not needed"
+	needsTDX = "load it with modprobe tdx_guest, and see that this machine is a TD"
+)
+
+// Probe looks at what there is, reads a TDREPORT to see that it works, and makes
+// no quote. It knocks at QGS where one is configured.
+func (t *TDX) Probe(ctx context.Context) Report {
+	r := Report{Kernel: t.kernel()}
+	add := func(c Check) bool {
+		r.Checks = append(r.Checks, c)
+		return c.OK
+	}
+	add(t.probeCPU())
+	device := add(t.probeDevice())
+	if t.there(t.oldDevice()) && !device {
+		add(Check{Name: "older device", Path: t.oldDevice(), Found: "found", Advice: "this is the interface of kernels before 6.2, which cima does not speak: use a newer kernel"})
+	}
+	tsm := add(t.probeTSM())
+	measured := add(t.probeMeasurements())
+	if add(t.probeBootLog()) {
+		r.BootLog = byCCEL
+	}
+	qgs := t.probeQGS(ctx)
+	switch answers := add(qgs); {
+	case answers && device && qgs.Found != unneeded:
+		r.Quote = "vsock to QGS, " + qgs.Found
+	case tsm:
+		r.Quote = byTSM
+	}
+	switch {
+	case device:
+		r.Registers = byIoctl
+	case tsm:
+		r.Registers = byQuote
+	case t.files.Access(t.register("rtmr3"), false) == nil:
+		r.Registers = byCache
+	}
+	if measured {
+		r.Extend = bySysfs
+	}
+	return r
+}
+
+func (t *TDX) oldDevice() string {
+	for _, name := range []string{"tdx-guest", "tdx-attest"} {
+		if path := t.options.DevRoot + "/" + name; t.there(path) {
+			return path
+		}
+	}
+	return t.options.DevRoot + "/tdx-guest"
+}
+
+func (t *TDX) kernel() string {
+	text, err := t.files.Read(t.proc("sys/kernel/osrelease"), 256)
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(text))
+}
+
+func (t *TDX) probeCPU() Check {
+	c := Check{Name: "processor", Path: t.proc("cpuinfo"), Found: "runs in a TD"}
+	text, err := t.files.Read(c.Path, 4<<20)
+	if err != nil {
+		c.Found, c.Advice = err.Error(), advice(OpRegisters, errnoOf(err))
+		return c
+	}
+	for line := range strings.Lines(string(text)) {
+		name, flags, _ := strings.Cut(line, ":")
+		if strings.TrimSpace(name) != "flags" {
+			continue
+		}
+		for _, flag := range strings.Fields(flags) {
+			if flag == "tdx_guest" {
+				c.OK = true
+				return c
+			}
+		}
+	}
+	c.Found, c.Advice = "no TD, as far as the kernel knows", "start the machine as a TD; cimad-sim stands in where there is none"
+	return c
+}
+
+func (t *TDX) probeDevice() Check {
+	c := Check{Name: "device", Path: t.device()}
+	if !t.there(c.Path) {
+		c.Found, c.Advice = "missing", "the module tdx_guest is not loaded: "+needsTDX
+		return c
+	}
+	if _, err := t.report(readingData()); err != nil {
+		e := NewError(OpReport, c.Path, err)
+		c.Found, c.Advice = e.Err.Error(), e.Advice
+		return c
+	}
+	c.OK, c.Found = true, "gives TDREPORTs"
+	return c
+}
+
+// probeTSM follows the way to reports and stops where it ends.
+func (t *TDX) probeTSM() Check {
+	c := Check{Name: "configfs-tsm", Path: t.reports()}
+	config := t.sys("kernel/config")
+	err := t.files.Access(c.Path, true)
+	switch {
+	case err == nil:
+		c.OK, c.Found = true, "found"
+	case !errors.Is(err, syscall.ENOENT):
+		c.Found, c.Advice = err.Error(), advice(OpQuote, errnoOf(err))
+	case !t.there(config):
+		c.Found, c.Advice = "no configfs", "load it with modprobe configfs"
+	case t.empty(config):
+		c.Found, c.Advice = "configfs is not mounted, or nothing uses it", "mount -t configfs none "+config+", and modprobe tdx_guest"
+	default:
+		c.Found, c.Advice = "configfs without reports", "modprobe tsm_report, modprobe tdx_guest; kernels before 6.7 have neither"
+	}
+	return c
+}
+
+func (t *TDX) empty(dir string) bool {
+	names, err := t.files.List(dir, 1)
+	return err == nil && len(names) == 0
+}
+
+func (t *TDX) probeMeasurements() Check {
+	c := Check{Name: "measurement registers", Path: t.register("rtmr3")}
+	err := t.files.Access(c.Path, true)
+	switch {
+	case err == nil:
+		c.OK, c.Found = true, "can be extended"
+	case errors.Is(err, syscall.ENOENT):
+		c.Found, c.Advice = "missing", t.needs616()
+	default:
+		c.Found, c.Advice = err.Error(), advice(OpExtend, errnoOf(err))
+	}
+	return c
+}
+
+func (t *TDX) probeBootLog() Check {
+	c := Check{Name: "boot log", Path: t.bootLog()}
+	log, err := t.BootLog()
+	if err != nil {
+		e := NewError(OpBootLog, c.Path, err)
+		c.Found, c.Advice = e.Err.Error(), e.Advice
+		return c
+	}
+	c.OK, c.Found = true, fmt.Sprintf("%d bytes", len(log))
+	return c
+}
+
+// probeQGS knocks at the host's service, where one is configured.
+func (t *TDX) probeQGS(ctx context.Context) Check {
+	c := Check{Name: "QGS by vsock", Path: t.attestConf()}
+	port, err := t.qgsPort()
+	switch {
+	case err != nil:
+		e := NewError(OpQuote, c.Path, err)
+		c.Found, c.Advice = e.Err.Error(), e.Advice
+		return c
+	case port == 0:
+		c.OK, c.Found = true, unneeded
+		return c
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := t.dial(ctx, port)
+	if err != nil {
+		c.Found = fmt.Sprintf("port %d does not answer: %v", port, err)
+		c.Advice = "see that the host runs QGS with vsock, or remove the port and use configfs-tsm"
+		return c
+	}
+	conn.Close()
+	c.OK, c.Found = true, fmt.Sprintf("port %d", port)
+	return c
+}
+
+func errnoOf(err error) syscall.Errno {
+	errno, _ := errors.AsType[syscall.Errno](err)
+	return errno
+}
+
+// noQuote, noRegisters and noExtend say why there is no way at all.
+
+func (t *TDX) noQuote() error {
+	c := t.probeTSM()
+	return t.no(OpQuote, c)
+}
+
+func (t *TDX) noRegisters() error {
+	c := t.probeDevice()
+	if t.there(t.oldDevice()) {
+		c.Found += fmt.Sprintf(", but the older %s is there", t.oldDevice())
+		c.Advice = "its interface is that of kernels before 6.2: use a newer kernel"
+	}
+	return t.no(OpRegisters, c)
+}
+
+func (t *TDX) noExtend() error { return t.no(OpExtend, t.probeMeasurements()) }
+
+func (t *TDX) no(op string, c Check) error {
+	return &Error{Op: op, Path: c.Path, Errno: syscall.ENOENT, Err: fmt.Errorf("%w: %s", ErrUnsupported, c.Found), Advice: c.Advice}
+}
+
+func (t *TDX) needs616() string {
+	kernel := t.kernel()
+	var major, minor int
+	if n, _ := fmt.Sscanf(kernel, "%d.%d", &major, &minor); n == 2 && (major < 6 || major == 6 && minor < 16) {
+		return fmt.Sprintf("Linux %s can't extend registers from user space: use 6.16 or newer, or set anchor = \"report-data\"", kernel)
+	}
+	return "the kernel could, but the module tdx_guest does not show them: " + needsTDX
+}

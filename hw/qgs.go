@@ -1,0 +1,175 @@
+package hw
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/mdlayher/vsock"
+)
+
+// The host's quote generation service (QGS), by vsock. A message is its length
+// (u32, big-endian), then a header (major and minor version u16, type, size
+// and error code u32, little-endian) and a body (Intel DCAP, qgs_msg_lib.h).
+const (
+	qgsHeader   = 16
+	qgsMajor    = 1
+	qgsGetQuote = 0
+	qgsQuote    = 1
+	qgsMax      = qgsHeader + 8 + 1024 + maxQuote // id, quote
+
+	hostCID = 2 // vsock(7), VMADDR_CID_HOST
+)
+
+// errNoQGS says that there is no service to talk to.
+var errNoQGS = errors.New("no quote generation service answers")
+
+func dialVsock(ctx context.Context, port uint32) (net.Conn, error) {
+	return vsock.DialContext(ctx, hostCID, port, nil)
+}
+
+// qgsPort is the port that /etc/tdx-attest.conf names, 0 where it names none.
+func (t *TDX) qgsPort() (uint32, error) {
+	text, err := t.files.Read(t.attestConf(), 64<<10)
+	if errors.Is(err, syscall.ENOENT) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, NewError(OpQuote, t.attestConf(), err)
+	}
+	port, err := parseAttestConf(string(text))
+	if err != nil {
+		return 0, &Error{Op: OpQuote, Path: t.attestConf(), Err: err, Advice: "write port=4050, or whatever the host's service listens on, or remove the line"}
+	}
+	return port, nil
+}
+
+// parseAttestConf reads "port = N" as Intel's libtdx_attest does.
+func parseAttestConf(text string) (port uint32, err error) {
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		key, value, found := strings.Cut(line, "=")
+		if !found || strings.TrimSpace(key) != "port" {
+			continue
+		}
+		n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 32)
+		if err != nil {
+			return 0, fmt.Errorf("%q is no vsock port", strings.TrimSpace(value))
+		}
+		port = uint32(n)
+	}
+	return port, nil
+}
+
+// quoteQGS makes a quote over data: a TDREPORT from the device, which the host's
+// service turns into a quote. It keeps nobody else waiting and may be given up
+// at any moment.
+func (t *TDX) quoteQGS(ctx context.Context, port uint32, data ReportData) ([]byte, error) {
+	place := fmt.Sprintf("vsock:%d:%d", hostCID, port)
+	report, err := t.report(data)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := t.dial(ctx, port)
+	if err != nil {
+		if ctx.Err() == nil {
+			err = fmt.Errorf("%w: %w", errNoQGS, err)
+		}
+		return nil, NewError(OpQuote, place, err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+	quote, err := askQGS(conn, report)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, NewError(OpQuote, place, err)
+	}
+	return quote, nil
+}
+
+// askQGS sends one request and reads its answer.
+func askQGS(conn io.ReadWriter, report []byte) ([]byte, error) {
+	const size = qgsHeader + 8 + reportSize
+	b := binary.BigEndian.AppendUint32(nil, size)
+	b = binary.LittleEndian.AppendUint16(b, qgsMajor)
+	b = binary.LittleEndian.AppendUint16(b, 0)
+	b = binary.LittleEndian.AppendUint32(b, qgsGetQuote)
+	b = binary.LittleEndian.AppendUint32(b, size)
+	b = binary.LittleEndian.AppendUint32(b, 0) // error code
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(report)))
+	b = binary.LittleEndian.AppendUint32(b, 0) // no list of ids
+	if _, err := conn.Write(append(b, report...)); err != nil {
+		return nil, err
+	}
+	in := bufio.NewReader(conn)
+	var length [4]byte
+	if _, err := io.ReadFull(in, length[:]); err != nil {
+		return nil, hungUp(err)
+	}
+	n := binary.BigEndian.Uint32(length[:])
+	if n < qgsHeader || n > qgsMax {
+		return nil, fmt.Errorf("%w: QGS announces a message of %d bytes", ErrMalformed, n)
+	}
+	message := make([]byte, n)
+	if _, err := io.ReadFull(in, message); err != nil {
+		return nil, hungUp(err)
+	}
+	return parseQGS(message)
+}
+
+func hungUp(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: QGS hung up before its answer was complete", syscall.ECONNRESET)
+	}
+	return err
+}
+
+// parseQGS reads a GET_QUOTE_RESP, without the length before it.
+func parseQGS(message []byte) ([]byte, error) {
+	if len(message) < qgsHeader {
+		return nil, fmt.Errorf("%w: QGS message of %d bytes", ErrMalformed, len(message))
+	}
+	major, kind := binary.LittleEndian.Uint16(message), binary.LittleEndian.Uint32(message[4:])
+	size, code := binary.LittleEndian.Uint32(message[8:]), binary.LittleEndian.Uint32(message[12:])
+	switch {
+	case major != qgsMajor:
+		return nil, fmt.Errorf("%w: QGS message of version %d, not %d", ErrMalformed, major, qgsMajor)
+	case kind != qgsQuote:
+		return nil, fmt.Errorf("%w: QGS message of type %d, not a quote", ErrMalformed, kind)
+	case uint64(size) != uint64(len(message)):
+		return nil, fmt.Errorf("%w: QGS message of %d bytes says it has %d", ErrMalformed, len(message), size)
+	case code != 0:
+		return nil, &QGSError{code}
+	case len(message) < qgsHeader+8:
+		return nil, fmt.Errorf("%w: QGS answer of %d bytes has no sizes", ErrMalformed, len(message))
+	}
+	id := uint64(binary.LittleEndian.Uint32(message[16:]))
+	quote := uint64(binary.LittleEndian.Uint32(message[20:]))
+	rest := message[qgsHeader+8:]
+	if quote == 0 || id+quote != uint64(len(rest)) {
+		return nil, fmt.Errorf("%w: QGS answer with an id of %d and a quote of %d bytes in %d", ErrMalformed, id, quote, len(rest))
+	}
+	return rest[id:], nil
+}
+
+// QGSError is an error code of the host's service (qgs_msg_lib.h).
+type QGSError struct{ Code uint32 }
+
+func (e *QGSError) Error() string {
+	const first = 0x12001
+	meanings := [...]string{"unexpected error", "out of memory", "invalid parameter", "unknown version", "invalid type", "invalid size", "invalid code"}
+	if i := e.Code - first; i < uint32(len(meanings)) {
+		return fmt.Sprintf("QGS error %#x: %s", e.Code, meanings[i])
+	}
+	return fmt.Sprintf("QGS error %#x", e.Code)
+}

@@ -1,0 +1,126 @@
+package hw
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// Quoter is what a Queue stands before; every TEE is one.
+type Quoter interface {
+	Quote(ctx context.Context, data ReportData) ([]byte, error)
+}
+
+// Queue lets callers have quotes in turn. Callers are told apart by a key:
+// whoever asks often waits behind those who ask seldom, and it does not help to
+// ask over many connections. Its methods may be called at once from many
+// goroutines.
+type Queue struct {
+	quoter Quoter
+	perKey int
+
+	mu      sync.Mutex
+	free    int                    // turns that nobody has
+	order   []string               // keys that wait, the next one first
+	waiting map[string][]chan bool // a channel for each call; closed when it has its turn
+}
+
+// NewQueue lets at most parallel quotes be made at once (1 for configfs-tsm) and
+// at most perKey calls of one key wait.
+func NewQueue(quoter Quoter, parallel, perKey int) *Queue {
+	return &Queue{quoter: quoter, perKey: perKey, free: parallel, waiting: map[string][]chan bool{}}
+}
+
+// Quote waits for a turn of key's and makes a quote. A caller whose ctx ends
+// stops waiting. Where too many calls of key wait already: ErrBusy.
+func (q *Queue) Quote(ctx context.Context, key string, data ReportData) ([]byte, error) {
+	if err := q.acquire(ctx, key); err != nil {
+		return nil, err
+	}
+	defer q.release()
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return q.quoter.Quote(ctx, data)
+}
+
+// Waiting is how many calls have no turn yet.
+func (q *Queue) Waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	for _, calls := range q.waiting {
+		n += len(calls)
+	}
+	return n
+}
+
+func (q *Queue) acquire(ctx context.Context, key string) error {
+	q.mu.Lock()
+	if q.free > 0 { // then nobody waits
+		q.free--
+		q.mu.Unlock()
+		return nil
+	}
+	if len(q.waiting[key]) >= q.perKey {
+		q.mu.Unlock()
+		return &Error{Op: OpQuote, Err: fmt.Errorf("%w: %d quotes of this caller wait already", ErrBusy, q.perKey), Advice: "wait for their answers before asking again"}
+	}
+	turn := make(chan bool)
+	if len(q.waiting[key]) == 0 {
+		q.order = append(q.order, key)
+	}
+	q.waiting[key] = append(q.waiting[key], turn)
+	q.mu.Unlock()
+
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+		q.leave(key, turn)
+		return NewError(OpQuote, "", fmt.Errorf("gave up waiting for a turn: %w", ctx.Err()))
+	}
+}
+
+// leave takes a call out of the queue, or gives up the turn that it just got.
+func (q *Queue) leave(key string, turn chan bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	calls := q.waiting[key]
+	i := slices.Index(calls, turn)
+	if i < 0 {
+		q.next()
+		return
+	}
+	if len(calls) == 1 {
+		delete(q.waiting, key)
+		q.order = slices.DeleteFunc(q.order, func(k string) bool { return k == key })
+		return
+	}
+	q.waiting[key] = slices.Delete(calls, i, i+1)
+}
+
+func (q *Queue) release() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.next()
+}
+
+// next gives a turn to the oldest call of the key whose turn it is.
+func (q *Queue) next() {
+	if len(q.order) == 0 {
+		q.free++
+		return
+	}
+	key := q.order[0]
+	q.order = q.order[1:]
+	calls := q.waiting[key]
+	close(calls[0])
+	if len(calls) == 1 {
+		delete(q.waiting, key)
+		return
+	}
+	q.waiting[key] = calls[1:]
+	q.order = append(q.order, key)
+}

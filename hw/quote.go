@@ -1,0 +1,86 @@
+package hw
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// maxQuote bounds what is read as a quote: real ones have about 5 KiB, and no
+// released kernel's buffer was above 32 KiB before tsm_report took 16 MiB.
+const maxQuote = 128 << 10
+
+// Layout of a quote (Intel TDX DCAP Quoting Library API, appendix A.3 and A.4).
+const (
+	quoteHeader   = 48
+	quoteBody10   = 584 // TD report of TDX 1.0
+	quoteBody15   = 648 // of TDX 1.5: that of 1.0 and 64 bytes more
+	bodyMRTD      = 136
+	bodyRTMR      = 328
+	bodyData      = 520
+	teeTDX        = 0x81
+	bodyTypeTDX10 = 2
+	bodyTypeTDX15 = 3
+)
+
+// cutQuote checks the outer form of a quote of version 4 or 5, cuts off what
+// hosts leave behind it, and returns what it says. It believes nothing: package
+// verify judges quotes.
+func cutQuote(raw []byte) (quote []byte, registers Registers, data ReportData, err error) {
+	body, at, err := quoteBody(raw)
+	if err != nil {
+		return nil, registers, data, err
+	}
+	if len(raw)-at < 4 {
+		return nil, registers, data, fmt.Errorf("%w: quote of %d bytes ends before its signature", ErrMalformed, len(raw))
+	}
+	size := uint64(binary.LittleEndian.Uint32(raw[at:]))
+	if at += 4; size == 0 || size > uint64(len(raw)-at) {
+		return nil, registers, data, fmt.Errorf("%w: quote announces %d bytes of signature and has %d", ErrMalformed, size, len(raw)-at)
+	}
+	registers.MRTD = Digest(body[bodyMRTD:][:48])
+	for i := range registers.RTMR {
+		registers.RTMR[i] = Digest(body[bodyRTMR+48*i:][:48])
+	}
+	end := at + int(size)
+	return raw[:end:end], registers, ReportData(body[bodyData:][:64]), nil
+}
+
+// quoteBody finds the TD report in a quote, and where it ends.
+func quoteBody(raw []byte) (body []byte, end int, err error) {
+	if len(raw) == 0 {
+		return nil, 0, fmt.Errorf("%w: an empty quote", ErrMalformed)
+	}
+	if len(raw) < quoteHeader+6 {
+		return nil, 0, fmt.Errorf("%w: quote of %d bytes ends in its header", ErrMalformed, len(raw))
+	}
+	if tee := binary.LittleEndian.Uint32(raw[4:]); tee != teeTDX {
+		return nil, 0, fmt.Errorf("%w: quote of TEE type %#x, not TDX's %#x", ErrMalformed, tee, teeTDX)
+	}
+	start, size := quoteHeader, uint64(quoteBody10)
+	switch version := binary.LittleEndian.Uint16(raw); version {
+	case 4:
+	case 5:
+		kind := binary.LittleEndian.Uint16(raw[start:])
+		size = uint64(binary.LittleEndian.Uint32(raw[start+2:]))
+		if !(kind == bodyTypeTDX10 && size == quoteBody10 || kind == bodyTypeTDX15 && size == quoteBody15) {
+			return nil, 0, fmt.Errorf("%w: quote with a body of type %d and %d bytes, which is no TD report", ErrMalformed, kind, size)
+		}
+		start += 6
+	default:
+		return nil, 0, fmt.Errorf("%w: quote of version %d, not 4 or 5", ErrMalformed, version)
+	}
+	if uint64(len(raw)-start) < size {
+		return nil, 0, fmt.Errorf("%w: quote of %d bytes ends in its body", ErrMalformed, len(raw))
+	}
+	end = start + int(size)
+	return raw[start:end], end, nil
+}
+
+// boundQuote is cutQuote for a quote that was asked for over data.
+func boundQuote(raw []byte, data ReportData) ([]byte, Registers, error) {
+	quote, registers, quoted, err := cutQuote(raw)
+	if err == nil && quoted != data {
+		err = fmt.Errorf("%w: quote over other report data than was asked for", ErrMalformed)
+	}
+	return quote, registers, err
+}

@@ -1,0 +1,239 @@
+package hw
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+)
+
+// TDXOptions say where the kernel's files are. The zero value means this
+// machine; tests give a tree of their own and stand in for the few calls that
+// a tree can't answer.
+type TDXOptions struct {
+	SysRoot  string // "/sys"
+	DevRoot  string // "/dev"
+	ProcRoot string // "/proc"
+	EtcRoot  string // "/etc"
+
+	Files    Files                                                    // nil: the kernel's
+	TDReport func(device string, data ReportData) ([]byte, error)     // nil: the driver's ioctl; 1024 bytes
+	Dial     func(ctx context.Context, port uint32) (net.Conn, error) // nil: vsock to the host
+}
+
+// TDX is the TD that this process runs in, through the kernel's own
+// interfaces. It uses what is there at each call, by feature and not by the
+// kernel's version; Probe says what that is. Its methods may be called at once
+// from many goroutines. It satisfies TEE.
+type TDX struct {
+	options  TDXOptions
+	files    Files
+	tdReport func(device string, data ReportData) ([]byte, error)
+	dial     func(ctx context.Context, port uint32) (net.Conn, error)
+
+	turn  chan struct{} // held over a quote by configfs-tsm
+	sweep sync.Once
+}
+
+var _ TEE = (*TDX)(nil)
+
+// NewTDX looks at nothing yet: what is missing is told by the call that needs
+// it, and by Probe.
+func NewTDX(options TDXOptions) *TDX {
+	def := func(s *string, value string) {
+		if *s == "" {
+			*s = value
+		}
+	}
+	def(&options.SysRoot, "/sys")
+	def(&options.DevRoot, "/dev")
+	def(&options.ProcRoot, "/proc")
+	def(&options.EtcRoot, "/etc")
+	t := &TDX{options: options, files: options.Files, tdReport: options.TDReport, dial: options.Dial, turn: make(chan struct{}, 1)}
+	if t.files == nil {
+		t.files = kernelFiles{}
+	}
+	if t.tdReport == nil {
+		t.tdReport = tdReport
+	}
+	if t.dial == nil {
+		t.dial = dialVsock
+	}
+	return t
+}
+
+func (t *TDX) sys(path string) string    { return filepath.Join(t.options.SysRoot, path) }
+func (t *TDX) proc(path string) string   { return filepath.Join(t.options.ProcRoot, path) }
+func (t *TDX) device() string            { return filepath.Join(t.options.DevRoot, "tdx_guest") }
+func (t *TDX) attestConf() string        { return filepath.Join(t.options.EtcRoot, "tdx-attest.conf") }
+func (t *TDX) reports() string           { return t.sys("kernel/config/tsm/report") }
+func (t *TDX) bootLog() string           { return t.sys("firmware/acpi/tables/data/CCEL") }
+func (t *TDX) bootTable() string         { return t.sys("firmware/acpi/tables/CCEL") }
+func (t *TDX) register(mr string) string { return filepath.Join(t.measurements(), mr+":sha384") }
+func (t *TDX) measurements() string {
+	return t.sys("devices/virtual/misc/tdx_guest/measurements")
+}
+
+// there says whether a file exists, whatever may be done with it.
+func (t *TDX) there(path string) bool {
+	return !errors.Is(t.files.Access(path, false), syscall.ENOENT)
+}
+
+// Quote makes a quote over data: by the host's service where
+// /etc/tdx-attest.conf names its port and it answers, else by configfs-tsm.
+func (t *TDX) Quote(ctx context.Context, data ReportData) ([]byte, error) {
+	raw, err := t.rawQuote(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	quote, _, err := boundQuote(raw, data)
+	if err != nil {
+		return nil, NewError(OpQuote, "", err)
+	}
+	return quote, nil
+}
+
+func (t *TDX) rawQuote(ctx context.Context, data ReportData) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	port, err := t.qgsPort()
+	if err != nil {
+		return nil, err
+	}
+	tsm := t.there(t.reports())
+	if port != 0 && t.there(t.device()) {
+		raw, err := t.quoteQGS(ctx, port, data)
+		if !errors.Is(err, errNoQGS) || !tsm {
+			return raw, err
+		}
+	}
+	if !tsm {
+		return nil, t.noQuote()
+	}
+	return t.quoteTSM(ctx, data)
+}
+
+// Registers are MRTD and RTMR0–3: from a TDREPORT, else from a quote, else from
+// sysfs, which is a cache that extends made elsewhere in the kernel can leave
+// stale; Probe says which.
+func (t *TDX) Registers(ctx context.Context) (Registers, error) {
+	if err := ctx.Err(); err != nil {
+		return Registers{}, err
+	}
+	if t.there(t.device()) {
+		report, err := t.report(readingData())
+		if err == nil {
+			return reportRegisters(report), nil
+		}
+		if !errors.Is(err, syscall.ENOTTY) {
+			return Registers{}, err
+		}
+	}
+	if t.there(t.reports()) {
+		return t.quotedRegisters(ctx)
+	}
+	if t.there(t.register("rtmr3")) {
+		return t.cachedRegisters()
+	}
+	return Registers{}, t.noRegisters()
+}
+
+func (t *TDX) quotedRegisters(ctx context.Context) (Registers, error) {
+	raw, err := t.quoteTSM(ctx, readingData())
+	if err != nil {
+		return Registers{}, err
+	}
+	_, registers, err := boundQuote(raw, readingData())
+	if err != nil {
+		return Registers{}, NewError(OpRegisters, t.reports(), err)
+	}
+	return registers, nil
+}
+
+func (t *TDX) cachedRegisters() (registers Registers, err error) {
+	into := map[string]*Digest{"mrtd": &registers.MRTD}
+	for i := range registers.RTMR {
+		into[fmt.Sprintf("rtmr%d", i)] = &registers.RTMR[i]
+	}
+	for name, digest := range into {
+		value, err := t.files.Read(t.register(name), len(digest))
+		if err == nil && len(value) != len(digest) {
+			err = fmt.Errorf("%w: a register of %d bytes", ErrMalformed, len(value))
+		}
+		if err != nil {
+			return Registers{}, NewError(OpRegisters, t.register(name), err)
+		}
+		*digest = Digest(value)
+	}
+	return registers, nil
+}
+
+// Extend extends RTMR3 by one write of 48 bytes to sysfs (Linux 6.16). An error
+// does not say that nothing happened: read the register.
+func (t *TDX) Extend(ctx context.Context, digest Digest) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	path := t.register("rtmr3")
+	n, err := t.files.Write(path, digest[:])
+	switch {
+	case errors.Is(err, syscall.ENOENT):
+		return t.noExtend()
+	case err != nil || n != len(digest):
+		return NewError(OpExtend, path, wrote(n, len(digest), err))
+	}
+	return nil
+}
+
+// BootLog is the CCEL as the firmware left it.
+func (t *TDX) BootLog() ([]byte, error) {
+	const limit = 4 << 20
+	log, err := t.files.Read(t.bootLog(), limit)
+	switch {
+	case errors.Is(err, syscall.ENOENT):
+		return nil, &Error{Op: OpBootLog, Path: t.bootLog(), Errno: syscall.ENOENT, Err: ErrUnsupported, Advice: "the firmware left no event log for TDs, or the kernel does not show it"}
+	case err != nil:
+		return nil, NewError(OpBootLog, t.bootLog(), err)
+	case len(log) == 0:
+		return nil, NewError(OpBootLog, t.bootLog(), fmt.Errorf("%w: an empty log", ErrMalformed))
+	}
+	if err := t.checkBootTable(); err != nil {
+		return nil, err
+	}
+	return log, nil
+}
+
+// checkBootTable sees that the log is one of a TD, where the table can be read:
+// its byte 36 is the type, 2 for TDX (ACPI 6.5, CCEL; UEFI 2.10, section 38.4.1).
+func (t *TDX) checkBootTable() error {
+	table, err := t.files.Read(t.bootTable(), 4096)
+	if errors.Is(err, syscall.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return NewError(OpBootLog, t.bootTable(), err)
+	}
+	if len(table) < 56 || string(table[:4]) != "CCEL" || table[36] != 2 {
+		return NewError(OpBootLog, t.bootTable(), fmt.Errorf("%w: this is not the event log of a TD", ErrMalformed))
+	}
+	return nil
+}
+
+// BootID is the kernel's random id of this boot, a UUID.
+func (t *TDX) BootID() (string, error) {
+	path := t.proc("sys/kernel/random/boot_id")
+	text, err := t.files.Read(path, 64)
+	id := strings.TrimSpace(string(text))
+	if err == nil && (len(id) != 36 || strings.Trim(id, "0123456789abcdef-") != "") {
+		err = fmt.Errorf("%w: %q is no boot id", ErrMalformed, id)
+	}
+	if err != nil {
+		return "", NewError(OpBootID, path, err)
+	}
+	return id, nil
+}
