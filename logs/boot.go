@@ -118,21 +118,33 @@ type BootEvent struct {
 // which must not change afterwards.
 func ParseBootLog(b []byte) (*BootLog, error) {
 	log := &BootLog{}
-	if err := log.header.parse(b); err != nil {
+	if err := log.read(b, nil); err != nil {
 		return nil, fmt.Errorf("boot log: %w", err)
 	}
-	at := log.header.size
+	return log, nil
+}
+
+// read walks over the whole log once, and replays it where registers are
+// given.
+func (l *BootLog) read(b []byte, registers *replay) error {
+	if err := l.header.parse(b); err != nil {
+		return err
+	}
+	at := l.header.size
 	var e BootEvent
 	for !padding(b[at:]) {
-		n, err := log.header.event(b[at:], &e)
+		n, err := l.header.event(b[at:], &e)
+		if err == nil && registers != nil {
+			err = registers.extend(&e)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("boot log: event %d at byte %d: %w", log.count, at, err)
+			return fmt.Errorf("event %d at byte %d: %w", l.count, at, err)
 		}
 		at += n
-		log.count++
+		l.count++
 	}
-	log.raw = b[:at:at]
-	return log, nil
+	l.raw = b[:at:at]
+	return nil
 }
 
 // TrimBootLog returns b up to its padding: the log proper, which evidence
@@ -171,8 +183,11 @@ func (l *BootLog) UnverifiedEvents() iter.Seq2[int, BootEvent] {
 // would be an event of MRTD of type 0 too; nobody writes one, and Trustee
 // reads them as the end.
 func padding(b []byte) bool {
-	b = b[:min(len(b), padLen)]
-	return bytes.Count(b, []byte{0xFF}) == len(b) || bytes.Count(b, []byte{0}) == len(b)
+	if len(b) >= padLen {
+		head := binary.LittleEndian.Uint64(b)
+		return head == 0 || head == 1<<64-1
+	}
+	return bytes.Count(b, []byte{0xFF}) == len(b) || isZero(b)
 }
 
 // parse reads the first record, a TCG_PCClientPCREvent with SHA-1's 20 bytes

@@ -178,10 +178,10 @@ func TestReplayExtendsWhatItShould(t *testing.T) {
 	}
 	steps, last := 0, Registers{}
 	for _, registers := range log.UnverifiedSteps() {
-		if steps == 1 && *registers != after1 {
-			t.Errorf("after event 1: %x", *registers)
+		if steps == 1 && registers != after1 {
+			t.Errorf("after event 1: %x", registers)
 		}
-		steps, last = steps+1, *registers
+		steps, last = steps+1, registers
 	}
 	if steps != len(someEvents()) || last != want {
 		t.Errorf("%d steps, ending at %x", steps, last)

@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"crypto/sha512"
 	"fmt"
 	"iter"
 )
@@ -12,37 +13,12 @@ func (e *BootEvent) Extends() (rtmr int, ok bool) {
 	return int(e.MR) - 1, e.Type != EvNoAction && e.MR >= 1 && e.MR <= 4
 }
 
-// Replay computes what RTMR0–3 hold, from zero, if all that the log says
-// happened and nothing else. It fails where an event that extends a register
-// carries no SHA-384 digest.
-func (l *BootLog) Replay() (Registers, error) {
-	var registers Registers
-	var e BootEvent
-	at := l.header.size
-	for i := range l.count {
-		n, _ := l.header.event(l.raw[at:], &e)
-		at += n
-		if err := e.replay(&registers); err != nil {
-			return Registers{}, fmt.Errorf("boot log: event %d: %w", i, err)
-		}
-	}
-	return registers, nil
-}
+// replay is RTMR0–3 as they are computed: each register with room for the
+// digest that extends it.
+type replay [4][96]byte
 
-// UnverifiedSteps are the events with what RTMR0–3 hold after each. It ends
-// before an event that can't be replayed; Replay says why.
-func (l *BootLog) UnverifiedSteps() iter.Seq2[BootEvent, *Registers] {
-	return func(yield func(BootEvent, *Registers) bool) {
-		var registers Registers
-		for _, e := range l.UnverifiedEvents() {
-			if e.replay(&registers) != nil || !yield(e, &registers) {
-				return
-			}
-		}
-	}
-}
-
-func (e *BootEvent) replay(registers *Registers) error {
+// extend does to the registers what the event did, if all is true.
+func (r *replay) extend(e *BootEvent) error {
 	rtmr, ok := e.Extends()
 	if !ok {
 		return nil
@@ -50,8 +26,47 @@ func (e *BootEvent) replay(registers *Registers) error {
 	if e.noSHA {
 		return fmt.Errorf("no SHA-384 digest to extend RTMR%d with", rtmr)
 	}
-	registers[rtmr] = Extend(registers[rtmr], e.Digest)
+	both := &r[rtmr]
+	copy(both[48:], e.Digest[:])
+	sum := sha512.Sum384(both[:])
+	copy(both[:48], sum[:])
 	return nil
+}
+
+func (r *replay) registers() Registers {
+	var registers Registers
+	for i := range registers {
+		registers[i] = [48]byte(r[i][:48])
+	}
+	return registers
+}
+
+// Replay computes what RTMR0–3 hold, from zero, if all that the log says
+// happened and nothing else. It fails where an event that extends a register
+// carries no SHA-384 digest.
+func (l *BootLog) Replay() (Registers, error) { return ReplayBootLog(l.raw) }
+
+// ReplayBootLog parses a boot log and replays it to RTMR0–3.
+func ReplayBootLog(b []byte) (Registers, error) {
+	var log BootLog
+	var r replay
+	if err := log.read(b, &r); err != nil {
+		return Registers{}, fmt.Errorf("boot log: %w", err)
+	}
+	return r.registers(), nil
+}
+
+// UnverifiedSteps are the events with what RTMR0–3 hold after each. It ends
+// before an event that can't be replayed; Replay says why.
+func (l *BootLog) UnverifiedSteps() iter.Seq2[BootEvent, Registers] {
+	return func(yield func(BootEvent, Registers) bool) {
+		var r replay
+		for _, e := range l.UnverifiedEvents() {
+			if r.extend(&e) != nil || !yield(e, r.registers()) {
+				return
+			}
+		}
+	}
 }
 
 // Agree compares a replay with registers out of a verified quote or TDREPORT,
@@ -63,13 +78,4 @@ func Agree(replayed, quoted Registers) [4]bool {
 		same[i] = replayed[i] == quoted[i]
 	}
 	return same
-}
-
-// ReplayBootLog parses a boot log and replays it to RTMR0–3.
-func ReplayBootLog(b []byte) (Registers, error) {
-	log, err := ParseBootLog(b)
-	if err != nil {
-		return Registers{}, err
-	}
-	return log.Replay()
 }
