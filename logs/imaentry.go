@@ -7,7 +7,6 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
-	"strconv"
 	"strings"
 )
 
@@ -106,26 +105,48 @@ func below(path, root string) bool {
 
 // parseText reads one line of an ASCII log, without its newline.
 func (e *IMAEntry) parseText(line []byte) error {
-	pcr, rest, _ := bytes.Cut(bytes.TrimLeft(line, " "), []byte(" "))
-	n, err := strconv.ParseUint(string(pcr), 10, 8)
-	if err != nil {
-		return fmt.Errorf("%.10q is no register number", pcr)
+	for len(line) > 0 && line[0] == ' ' {
+		line = line[1:]
 	}
-	digest, rest, _ := bytes.Cut(rest, []byte(" "))
-	alg, ok := algOfSize(len(digest) / 2)
-	if !ok || len(digest)%2 != 0 {
-		return fmt.Errorf("a template hash has 40, 64, 96 or 128 hex digits, not %d", len(digest))
+	word, rest, _ := cutSpace(line)
+	pcr, ok := smallNumber(word)
+	if !ok {
+		return fmt.Errorf("%.10q is no register number", word)
 	}
-	if _, err := hex.Decode(e.hash[:], digest); err != nil {
+	word, rest, _ = cutSpace(rest)
+	alg, ok := algOfSize(len(word) / 2)
+	if !ok || len(word)%2 != 0 {
+		return fmt.Errorf("a template hash has 40, 64, 96 or 128 hex digits, not %d", len(word))
+	}
+	if _, err := hex.Decode(e.hash[:], word); err != nil {
 		return fmt.Errorf("template hash: %w", err)
 	}
-	name, rest, ok := bytes.Cut(rest, []byte(" "))
+	name, rest, ok := cutSpace(rest)
 	if len(name) == 0 || !ok {
 		return fmt.Errorf("no template")
 	}
-	e.set(uint32(n), alg, name, rest)
+	e.set(pcr, alg, name, rest)
 	e.binary = false
 	return nil
+}
+
+func cutSpace(b []byte) (word, rest []byte, ok bool) {
+	if i := bytes.IndexByte(b, ' '); i >= 0 {
+		return b[:i], b[i+1:], true
+	}
+	return b, nil, false
+}
+
+// smallNumber reads a decimal number below 256.
+func smallNumber(b []byte) (uint32, bool) {
+	var n uint32
+	for _, c := range b {
+		if c < '0' || c > '9' || n > 255 {
+			return 0, false
+		}
+		n = 10*n + uint32(c-'0')
+	}
+	return n, len(b) > 0 && n <= 255
 }
 
 func (e *IMAEntry) set(pcr uint32, alg AlgID, template, data []byte) {

@@ -11,17 +11,16 @@ import (
 // IMARegister is a register that IMA extends, computed: what it would hold if
 // the log is true.
 type IMARegister struct {
-	alg     AlgID
-	covers  func(pcr uint32) bool
-	value   []byte
-	scratch []byte
+	alg    AlgID
+	covers func(pcr uint32) bool
+	buf    [128]byte // value, then the digest that extends it
 }
 
 // NewPCR is a TPM register, from zero: bank alg, register index (IMA's is
 // 10). Where the log's template hashes are of another algorithm they are
 // recomputed from the fields, as Linux has done since 5.8.
 func NewPCR(alg AlgID, index uint32) *IMARegister {
-	return &IMARegister{alg: alg, covers: func(pcr uint32) bool { return pcr == index }, value: make([]byte, alg.Size())}
+	return &IMARegister{alg: alg, covers: func(pcr uint32) bool { return pcr == index }}
 }
 
 // NewRTMR2 is RTMR2 on kernels that extend it for IMA, from the value that
@@ -29,11 +28,13 @@ func NewPCR(alg AlgID, index uint32) *IMARegister {
 // PCR that maps to it (8–15; UEFI 2.10 section 38.4.1).
 func NewRTMR2(booted [48]byte) *IMARegister {
 	covers := func(pcr uint32) bool { return pcr == 2 || pcr >= 8 && pcr <= 15 }
-	return &IMARegister{alg: AlgSHA384, covers: covers, value: bytes.Clone(booted[:])}
+	g := &IMARegister{alg: AlgSHA384, covers: covers}
+	copy(g.buf[:], booted[:])
+	return g
 }
 
 // Value is the register's value now.
-func (g *IMARegister) Value() []byte { return bytes.Clone(g.value) }
+func (g *IMARegister) Value() []byte { return bytes.Clone(g.buf[:g.alg.Size()]) }
 
 // Extend extends the register as the kernel did for this entry. It fails where
 // the digest of its bank can't be recomputed.
@@ -41,22 +42,23 @@ func (g *IMARegister) Extend(e *IMAEntry) error {
 	if !g.covers(e.PCR) {
 		return nil
 	}
-	g.scratch = append(g.scratch[:0], g.value...)
+	size := g.alg.Size()
+	digest := g.buf[size : 2*size]
 	switch {
 	case e.Violation:
-		for range g.alg.Size() {
-			g.scratch = append(g.scratch, 0xFF)
+		for i := range digest {
+			digest[i] = 0xFF
 		}
 	case e.Alg == g.alg:
-		g.scratch = append(g.scratch, e.TemplateHash()...)
+		copy(digest, e.hash[:])
 	default:
 		data, err := e.AppendTemplateData(nil)
 		if err != nil {
 			return fmt.Errorf("%s of an entry with a %s template hash: %w", g.alg, e.Alg, err)
 		}
-		g.scratch = g.alg.sum(g.scratch, data)
+		g.alg.sum(digest[:0], data)
 	}
-	g.value = g.alg.sum(g.value[:0], g.scratch)
+	g.alg.sum(g.buf[:0], g.buf[:2*size])
 	return nil
 }
 

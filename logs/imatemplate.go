@@ -90,7 +90,7 @@ func (e *IMAEntry) cutField(id string, last bool, data []byte) (field, rest []by
 		if last {
 			return data, nil, nil
 		}
-		field, rest, ok := bytes.Cut(data, []byte(" "))
+		field, rest, ok := cutSpace(data)
 		if !ok {
 			return nil, nil, fmt.Errorf("no field after %s", id)
 		}
