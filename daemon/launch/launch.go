@@ -91,8 +91,9 @@ type Variable struct {
 	SHA384 string `json:"sha384,omitempty"` // of the value, in mode EnvironmentDigest
 }
 
-// Mount is one mount. Exactly one of Source, Volume, Anonymous and Engine is
-// set for binds, none for other types.
+// Mount is one mount. A bind has a Source, or is one of Volume, Anonymous and
+// Engine (a volume of a pod's is the last and has a name too); other types
+// have none of these.
 type Mount struct {
 	Destination Text   `json:"destination"`
 	Type        string `json:"type,omitempty"`

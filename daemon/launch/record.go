@@ -34,8 +34,10 @@ type Record struct {
 	// matches no cgroup.
 	Err error
 
-	hostPaths map[Text][]string // source of a bind → what else it is on the host
-	sandbox   string            // id of the pod or of its sandbox
+	power   []string // classes that the bundle alone shows
+	sandbox string   // id of the pod's first container
+	labels  []string // names that the rules want
+	search  string   // the container's PATH
 }
 
 // Stamp names one writing of a file.

@@ -3,33 +3,16 @@ package launch
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
 	"sync"
+	"syscall"
 )
-
-// Options say where to look. The zero value looks where the engines of a
-// usual Linux put things.
-type Options struct {
-	Places  []Place  // of bundles; DefaultPlaces
-	Engines []Engine // to ask for images; DefaultEngines
-	Storage []string // roots of containers/storage: podman, cri-o; DefaultStorage
-	Rules   Rules    // how a launch is normalised
-}
-
-// Place is where a runtime's bundles lie. The patterns are absolute paths in
-// which a whole component may be {id} or {namespace} (of containerd), and,
-// where bundles belong to users, begin with {home}.
-type Place struct {
-	Runtime string // "docker", "podman", "containerd", "cri-o"
-	Config  string // pattern of config.json
-	States  []string
-	PIDs    []string // files that hold the first process's id, if no state file tells
-}
-
-// Engine is an engine's API: HTTP on a Unix socket.
-type Engine struct {
-	Runtime string // "docker" or "podman"
-	Socket  string
-}
 
 // Rules say what policy leaves open of a launch.
 type Rules struct {
@@ -40,40 +23,283 @@ type Rules struct {
 // How the environment is shown.
 const (
 	EnvironmentNames  = "names"
-	EnvironmentDigest = "digest"
+	EnvironmentDigest = "digest" // names, and SHA-384 of each value
 	EnvironmentNone   = "none"
-)
-
-// Why there is no image yet, or none at all.
-var (
-	ErrNotReady = errors.New("the engine can't tell the image yet")
-	ErrNoEngine = errors.New("no engine can tell the image")
 )
 
 // Store reads records. It may be used from many goroutines.
 type Store struct {
 	options Options
-	mu      sync.Mutex
+	trust   owners
+
+	mu      sync.Mutex // of the two maps
+	records map[string]knownRecord
+	states  map[string]knownState
+
+	scan  sync.Mutex // of index, held while directories are read
+	index index
+}
+
+// knownRecord is what was read of a config.json, good or bad, and when.
+type knownRecord struct {
+	stamp  Stamp
+	record Record
+}
+
+type knownState struct {
+	stamp Stamp
+	state state
 }
 
 // New makes a Store.
-func New(o Options) *Store { return &Store{options: o} }
-
-// Declared returns the record that declares exactly this cgroup path. Records
-// of users count only below their own user@UID.service. An error means that a
-// record could not be read or that two contradict each other.
-func (s *Store) Declared(ctx context.Context, cgroupPath string) (Record, bool, error) {
-	panic("next commit")
+func New(o Options) *Store {
+	return &Store{
+		options: o.withDefaults(),
+		records: map[string]knownRecord{},
+		states:  map[string]knownState{},
+	}
 }
 
-// List returns all records there are now, those of stopped containers too
+// Declared returns the record that declares exactly this cgroup path, false
+// where none does. Records of users count only below their own
+// user@UID.service. An error means that a record which may be the one could
+// not be read, or that two contradict each other: attribute nothing then.
+//
+// A path that nobody declares costs a look at a few directories.
+func (s *Store) Declared(ctx context.Context, cgroupPath string) (Record, bool, error) {
+	cgroupPath = path.Clean(cgroupPath)
+	if cgroupPath == "/" || !path.IsAbs(cgroupPath) {
+		return Record{}, false, nil
+	}
+	candidates, err := s.candidates(ctx, cgroupPath)
+	if err != nil {
+		return Record{}, false, err
+	}
+	var found Record
+	for _, at := range candidates {
+		r, err := s.load(ctx, at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil && at.names(path.Base(cgroupPath)):
+			return Record{}, false, err
+		case err != nil, r.CgroupPath != cgroupPath:
+		case found.ID != "" && found.ID != r.ID:
+			return Record{}, false, fmt.Errorf("containers %s and %s both declare the cgroup %s", found.ID, r.ID, cgroupPath)
+		case found.ID == "":
+			found = r
+		}
+	}
+	return found, found.ID != "", ctx.Err()
+}
+
+// List returns all records there are now, also those of stopped containers
 // where the engine keeps them (podman). A bundle that vanishes meanwhile is
 // passed over; one that can't be read has Err set.
-func (s *Store) List(ctx context.Context) ([]Record, error) { panic("next commit") }
+func (s *Store) List(ctx context.Context) ([]Record, error) {
+	all, err := s.locations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type key struct {
+		uid uint32
+		id  string
+	}
+	seen := map[key]bool{}
+	out := make([]Record, 0, len(all))
+	for _, at := range all {
+		r, err := s.load(ctx, at)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if errors.Is(err, fs.ErrNotExist) || seen[key{at.uid, at.id}] {
+			continue
+		}
+		if err != nil {
+			r = Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(at.config()), UID: at.uid, Err: err}
+		}
+		seen[key{at.uid, at.id}] = r.Err == nil
+		out = append(out, r)
+	}
+	return out, nil
+}
 
-// Measure returns the record's launch with the digests of its entrypoint and
-// hooks.
-func (s *Store) Measure(ctx context.Context, r Record) Launch { panic("next commit") }
+// load reads the record at a location, from memory where it was not written
+// again. Only a record that can be trusted comes without an error.
+func (s *Store) load(ctx context.Context, at location) (Record, error) {
+	if err := ctx.Err(); err != nil {
+		return Record{}, err
+	}
+	r, err := s.bundle(at)
+	if err != nil {
+		return Record{}, err
+	}
+	if r.Err != nil {
+		return Record{}, r.Err
+	}
+	st, ok, err := s.state(at, r.UID)
+	if err != nil {
+		return Record{}, fmt.Errorf("container %s: %w", at.id, err)
+	}
+	if ok {
+		if !st.agrees(r.CgroupPath) {
+			return Record{}, fmt.Errorf("container %s: the bundle declares the cgroup %s, the runtime made %s", at.id, r.CgroupPath, st.cgroup)
+		}
+		if r.CgroupPath == "" {
+			r.CgroupPath = s.ownCgroup(st.cgroup, r.UID)
+		}
+		r.InitPID, r.InitStart = st.pid, st.start
+	}
+	return s.judge(r), nil
+}
 
-// Image asks what is known of the container's image: ErrNotReady, ErrNoEngine.
-func (s *Store) Image(ctx context.Context, r Record) (Image, error) { panic("next commit") }
+// bundle reads config.json and what it alone tells.
+func (s *Store) bundle(at location) (Record, error) {
+	file := at.config()
+	dir, err := s.trust.open(path.Dir(file))
+	if err != nil {
+		return Record{}, notThere(err)
+	}
+	defer dir.close()
+	now, err := dir.stat(path.Base(file))
+	if err != nil {
+		return Record{}, err
+	}
+	s.mu.Lock()
+	known, ok := s.records[file]
+	s.mu.Unlock()
+	if ok && known.stamp == now {
+		return known.record, nil
+	}
+	raw, now, owner, err := dir.read(path.Base(file), maxConfig)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Record{}, err
+	}
+	r := Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(file), UID: owner, Stamp: now}
+	if err == nil && owner != at.uid {
+		err = fmt.Errorf("%s: %w: belongs to uid %d", file, errUntrusted, owner)
+	}
+	if err == nil {
+		err = s.understand(&r, raw)
+	}
+	r.Err = err
+	s.mu.Lock()
+	s.records[file] = knownRecord{now, r}
+	s.mu.Unlock()
+	return r, nil
+}
+
+// understand fills in a record from its config.json.
+func (s *Store) understand(r *Record, raw []byte) error {
+	file := path.Join(r.Bundle, "config.json")
+	c, err := parseSpec(raw)
+	if err != nil {
+		return fmt.Errorf("%s %w", file, err)
+	}
+	if r.Launch, err = normalise(c, r.ID, s.options.Rules); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if r.CgroupPath, err = cgroupPath(c.Linux.CgroupsPath, r.UID); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	r.CgroupPath = s.ownCgroup(r.CgroupPath, r.UID)
+	switch c.annotation("io.container.manager") {
+	case "libpod":
+		r.Runtime = "podman"
+	case "cri-o":
+		r.Runtime = "cri-o"
+	}
+	r.RootPath = c.Root.Path
+	if r.RootPath != "" && !path.IsAbs(r.RootPath) {
+		r.RootPath = path.Join(r.Bundle, r.RootPath)
+	}
+	r.Pod, r.sandbox, r.labels = c.pod(), c.sandbox(), s.options.Rules.Labels
+	r.search = searchPath(c)
+	if r.UID != 0 {
+		r.Launch.Source = SourceUser
+	} else {
+		joinedToHost(c, r.Launch.Namespaces)
+		r.power = powers(c, r.ID, r.Launch)
+	}
+	r.HostPID = r.Launch.Namespaces["pid"] == host
+	return nil
+}
+
+// joinedToHost finds namespaces joined by a path that leads to the host's.
+func joinedToHost(c *spec, spaces map[string]string) {
+	file := map[string]string{"network": "net", "mount": "mnt"}
+	for _, n := range c.Linux.Namespaces {
+		if n.Path == "" {
+			continue
+		}
+		name := n.Type
+		if short, ok := file[name]; ok {
+			name = short
+		}
+		here, err1 := os.Stat("/proc/1/ns/" + name)
+		there, err2 := os.Stat(n.Path)
+		if err1 == nil && err2 == nil && os.SameFile(here, there) {
+			spaces[n.Type] = host
+		}
+	}
+}
+
+// ownCgroup takes a user's word only for cgroups below the user's manager.
+func (s *Store) ownCgroup(cgroup string, uid uint32) string {
+	if uid != 0 && !strings.HasPrefix(cgroup, userManager(uid)+"/") {
+		return ""
+	}
+	return cgroup
+}
+
+// judge adds the classes of power that need more than the bundle.
+func (s *Store) judge(r Record) Record {
+	if r.UID != 0 {
+		return r
+	}
+	power := slices.Clone(r.power)
+	if r.CgroupPath == "" {
+		power = append(power, PowerNoCgroup)
+	}
+	for name := range strings.SplitSeq(path.Dir(r.CgroupPath), "/") {
+		if id := hexID(name); id != "" && id != r.ID && id != r.sandbox && s.isContainer(id) {
+			power = append(power, PowerCgroupParent)
+		}
+	}
+	r.power = sorted(power)
+	return r
+}
+
+// notThere makes "no such directory" of a component that is none any more.
+func notThere(err error) error {
+	if errors.Is(err, syscall.ENOTDIR) {
+		return fmt.Errorf("%w: a symlink or no directory: %w", errUntrusted, err)
+	}
+	return err
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// forget drops what is remembered of files that are gone.
+func (s *Store) forget(live map[string]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.records, func(file string, _ knownRecord) bool { return !live[file] })
+	if len(s.states) > 2*len(live)+64 {
+		clear(s.states)
+	}
+}
+
+// readFile reads a small file whose owner is to be known.
+func (s *Store) readFile(file string, limit int64) ([]byte, Stamp, uint32, error) {
+	dir, err := s.trust.open(path.Dir(file))
+	if err != nil {
+		return nil, Stamp{}, 0, err
+	}
+	defer dir.close()
+	return dir.read(path.Base(file), limit)
+}

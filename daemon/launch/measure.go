@@ -1,0 +1,45 @@
+package launch
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"path"
+)
+
+// Measure returns the record's launch with the digests of its entrypoint and
+// hooks, and docker's labels where the rules name some (podman keeps labels
+// in its database: name an annotation there). It reads files only, so the
+// gate may call it. The only error is that ctx ended.
+//
+// Nothing is read of what a user's record points to.
+func (s *Store) Measure(ctx context.Context, r Record) (Launch, error) {
+	if r.UID != 0 || r.Err != nil {
+		return r.Launch, nil
+	}
+	if r.Runtime == "docker" && len(r.labels) > 0 {
+		labels := Rules{Labels: r.labels}.labels(s.dockerLabels(r))
+		maps.Copy(labels, r.Launch.Labels)
+		r.Launch.Labels = labels
+	}
+	return measure(ctx, r)
+}
+
+// dockerLabels reads docker's own note of a container: its config.v2.json.
+func (s *Store) dockerLabels(r Record) map[string]Text {
+	root := storageRoot(r.RootPath)
+	if root == "" || !isID(r.ID) {
+		return nil
+	}
+	raw, _, owner, err := s.readFile(path.Join(root, "containers", r.ID, "config.v2.json"), maxConfig)
+	if err != nil || owner != 0 {
+		return nil
+	}
+	var c struct {
+		Config struct{ Labels map[string]Text }
+	}
+	if json.Unmarshal(raw, &c) != nil {
+		return nil
+	}
+	return c.Config.Labels
+}

@@ -1,0 +1,144 @@
+package launch
+
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// mounts normalises the mounts of a container. Sorting by destination would
+// lose which of two that overlap is on top, so those underneath are marked.
+func mounts(c *spec, id string) []Mount {
+	e := newEngineFiles(c, id)
+	out := make([]Mount, len(c.Mounts))
+	later := map[string]bool{}
+	for i := len(c.Mounts) - 1; i >= 0; i-- {
+		m := c.Mounts[i]
+		out[i] = Mount{Destination: m.Destination, Type: m.Type, Options: mountOptions(m.Options)}
+		if isBind(m) {
+			out[i].Type = "bind"
+			e.source(m, &out[i])
+		}
+		destination := path.Clean("/" + string(m.Destination))
+		for at := destination; ; at = path.Dir(at) {
+			if later[at] {
+				out[i].Hidden = true
+			}
+			if at == "/" {
+				break
+			}
+		}
+		later[destination] = true
+	}
+	slices.SortStableFunc(out, func(a, b Mount) int { return strings.Compare(string(a.Destination), string(b.Destination)) })
+	return out
+}
+
+// isBind follows runc: options decide, the type is only a usual sign.
+func isBind(m specMount) bool {
+	return m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
+}
+
+// opposite options: of two that speak of the same thing the later one holds.
+var opposites = map[string]string{
+	"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "norelro": "relro",
+	"async": "sync", "noatime": "atime", "nodiratime": "diratime", "norelatime": "relatime",
+	"nostrictatime": "strictatime", "nomand": "mand",
+}
+
+// mountOptions sorts options after dropping those that a later one undoes,
+// and cuts SELinux labels to their type.
+func mountOptions(options []Text) []Text {
+	about := func(o Text) string {
+		name, _, _ := strings.Cut(string(o), "=")
+		if other, ok := opposites[name]; ok {
+			return other
+		}
+		return name
+	}
+	last := map[string]Text{}
+	for _, o := range options {
+		name, value, hasValue := strings.Cut(string(o), "=")
+		if hasValue && strings.HasSuffix(name, "context") {
+			o = Text(name + "=" + selinuxType(strings.Trim(value, `"`)))
+		}
+		last[about(o)] = o
+	}
+	out := make([]Text, 0, len(last))
+	for _, o := range last {
+		out = append(out, o)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// engineFiles tells what an engine made for a container from what was asked
+// for. Only paths below the engine's own storage, and names that nobody knows
+// before the container is made, count.
+type engineFiles struct {
+	id, sandbox, pod string
+	storage          string // root of the engine's storage, empty where unknown
+}
+
+func newEngineFiles(c *spec, id string) engineFiles {
+	return engineFiles{id: id, sandbox: c.sandbox(), pod: c.pod().UID, storage: storageRoot(c.Root.Path)}
+}
+
+var (
+	userdata  = regexp.MustCompile(`/overlay-containers/[0-9a-f]{64}/userdata/`)
+	dockerDir = regexp.MustCompile(`/containers/[0-9a-f]{64}/`)
+	podVolume = regexp.MustCompile(`/volumes/([^/]+)/([^/]+)`)
+
+	// podFiles are what a container may share with the one whose network
+	// or pod it joins; their source then holds that one's id.
+	podFiles = []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/shm", "/run/.containerenv"}
+)
+
+// source fills in where a bind comes from.
+func (e engineFiles) source(m specMount, out *Mount) {
+	source := path.Clean(string(m.Source))
+	parts := strings.Split(source, "/")
+	switch {
+	case isID(e.id) && slices.Contains(parts, e.id), isID(e.sandbox) && slices.Contains(parts, e.sandbox):
+		out.Engine = true
+	case slices.Contains(podFiles, path.Clean(string(m.Destination))) && e.stored(source) &&
+		(userdata.MatchString(source) || dockerDir.MatchString(source)):
+		out.Engine = true
+	case e.pod != "" && slices.Contains(parts, e.pod):
+		out.Engine = true
+		if v := podVolume.FindStringSubmatch(source); v != nil {
+			name := v[2]
+			if strings.HasPrefix(name, "kube-api-access-") {
+				name = "kube-api-access" // the rest is random
+			}
+			out.Volume = Text(v[1] + "/" + name)
+		}
+	case e.storage != "" && strings.HasPrefix(source, e.storage+"/volumes/") && strings.HasSuffix(source, "/_data"):
+		name := strings.TrimSuffix(strings.TrimPrefix(source, e.storage+"/volumes/"), "/_data")
+		if isID(name) {
+			out.Anonymous = true
+		} else {
+			out.Volume = Text(name)
+		}
+	default:
+		out.Source = m.Source
+	}
+}
+
+// stored says that a path lies where this engine keeps its state; podman keeps
+// some of it under /run.
+func (e engineFiles) stored(source string) bool {
+	return e.storage != "" && strings.HasPrefix(source, e.storage+"/") || strings.HasPrefix(source, "/run/containers/storage/")
+}
+
+// storageRoot finds the engine's storage from a container's root file system:
+// /var/lib/docker/overlay2/…/merged, /var/lib/containers/storage/overlay/…/merged.
+func storageRoot(rootPath string) string {
+	for _, driver := range []string{"overlay2", "overlay", "fuse-overlayfs", "vfs", "btrfs", "zfs", "rootfs"} {
+		if root, _, ok := strings.Cut(rootPath, "/"+driver+"/"); ok && root != "" {
+			return root
+		}
+	}
+	return ""
+}

@@ -1,0 +1,160 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"path"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Options say where to look. The zero value looks where the engines of a
+// usual Linux put things.
+type Options struct {
+	Places  []Place  // of bundles; DefaultPlaces
+	Engines []Engine // to ask for images; DefaultEngines
+	Storage []string // roots of containers/storage: podman, cri-o; DefaultStorage
+	Rules   Rules    // how a launch is normalised
+
+	// Users are those who may run a rootless engine, with their homes; by
+	// default those with a /run/user/UID.
+	Users func() map[uint32]string
+}
+
+// Place is where a runtime's bundles lie. The patterns are absolute paths in
+// which a whole component may be {id} or {namespace} (of containerd), and
+// where bundles belong to users {uid} or, in front, {home}.
+type Place struct {
+	Runtime string   // "docker", "podman", "containerd", "cri-o"
+	Config  string   // of config.json
+	States  []string // of what the runtime noted: runc's state.json, crun's status
+	PIDs    []string // of a file with the first process's id, if there is no such note
+}
+
+// Engine is an engine's API: HTTP on a Unix socket.
+type Engine struct {
+	Runtime string // "docker" or "podman"
+	Socket  string
+}
+
+// DefaultPlaces are those of docker (with containerd of its own or the
+// system's), containerd, podman and cri-o.
+func DefaultPlaces() []Place {
+	const task = "/io.containerd.runtime.v2.task/{namespace}/{id}/"
+	notes := []string{
+		"/run/docker/runtime-runc/{namespace}/{id}/state.json", "/run/docker/runtime-crun/{namespace}/{id}/status",
+		"/run/containerd/runc/{namespace}/{id}/state.json", "/run/containerd/crun/{namespace}/{id}/status",
+	}
+	const stored = "/storage/overlay-containers/{id}/userdata/"
+	podNotes := []string{"/run/runc/{id}/state.json", "/run/crun/{id}/status"}
+	podPIDs := []string{"/run/containers" + stored + "pidfile"}
+	return []Place{
+		{"docker", "/run/docker/containerd/daemon" + task + "config.json", notes, []string{"/run/docker/containerd/daemon" + task + "init.pid"}},
+		{"containerd", "/run/containerd" + task + "config.json", notes, []string{"/run/containerd" + task + "init.pid"}},
+		{"podman", "/run/containers" + stored + "config.json", podNotes, podPIDs},
+		{"podman", "/var/lib/containers" + stored + "config.json", podNotes, podPIDs},
+		{"podman", "{home}/.local/share/containers" + stored + "config.json",
+			[]string{"/run/user/{uid}/crun/{id}/status", "/run/user/{uid}/runc/{id}/state.json"},
+			[]string{"/run/user/{uid}/containers/overlay-containers/{id}/userdata/pidfile"}},
+	}
+}
+
+// DefaultEngines are the sockets of docker and podman.
+func DefaultEngines() []Engine {
+	return []Engine{{"docker", "/run/docker.sock"}, {"podman", "/run/podman/podman.sock"}}
+}
+
+// DefaultStorage is podman's and cri-o's, on disk and for this boot.
+func DefaultStorage() []string {
+	return []string{"/var/lib/containers/storage", "/run/containers/storage"}
+}
+
+func (o Options) withDefaults() Options {
+	if o.Places == nil {
+		o.Places = DefaultPlaces()
+	}
+	if o.Engines == nil {
+		o.Engines = DefaultEngines()
+	}
+	if o.Storage == nil {
+		o.Storage = DefaultStorage()
+	}
+	if o.Users == nil {
+		o.Users = users
+	}
+	return o
+}
+
+// users looks at /run/user, which logind keeps, for who is here.
+func users() map[uint32]string {
+	out := map[uint32]string{}
+	names, _ := list("/run/user")
+	for _, name := range names {
+		uid, err := strconv.ParseUint(name, 10, 32)
+		if err != nil || uid == 0 {
+			continue
+		}
+		if u, err := user.LookupId(name); err == nil && path.IsAbs(u.HomeDir) {
+			out[uint32(uid)] = path.Clean(u.HomeDir)
+		}
+	}
+	return out
+}
+
+// location is one bundle.
+type location struct {
+	place         *Place
+	namespace, id string
+	uid           uint32 // whose it should be
+	home          string
+}
+
+func (p *Place) users() bool { return strings.Contains(p.Config, "{home}") }
+
+func (at location) fill(pattern string) string {
+	return strings.NewReplacer("{namespace}", at.namespace, "{id}", at.id,
+		"{uid}", strconv.FormatUint(uint64(at.uid), 10), "{home}", at.home).Replace(pattern)
+}
+
+func (at location) config() string { return at.fill(at.place.Config) }
+
+// runtime follows containerd's namespace: docker's is moby.
+func (at location) runtime() string {
+	switch {
+	case at.namespace == "":
+		return at.place.Runtime
+	case at.namespace == "moby":
+		return "docker"
+	}
+	return "containerd"
+}
+
+// names says that the last component of a cgroup path may be this container's.
+func (at location) names(last string) bool {
+	last = strings.TrimSuffix(last, ".scope")
+	return last == at.id || strings.HasSuffix(last, "-"+at.id)
+}
+
+// maxEntries bounds how many containers a directory may hold.
+const maxEntries = 16384
+
+// list returns the names in a directory, none where there is no directory.
+func list(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, ignoreMissing(err)
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(maxEntries + 1)
+	if len(names) > maxEntries {
+		return nil, fmt.Errorf("%s holds more than %d containers", dir, maxEntries)
+	}
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ENOTDIR) {
+		return nil, ignoreMissing(err)
+	}
+	return names, nil
+}

@@ -1,0 +1,107 @@
+package launch
+
+import (
+	"encoding/json"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+)
+
+// state is what the runtime itself noted when it made the container.
+type state struct {
+	pid    int
+	start  uint64
+	cgroup string // "" where it does not say
+}
+
+// runcState is the part of runc's state.json that counts
+// (runc libcontainer/container_linux.go, State).
+type runcState struct {
+	PID     int               `json:"init_process_pid"`
+	Start   uint64            `json:"init_process_start"`
+	Cgroups map[string]string `json:"cgroup_paths"`
+}
+
+// crunState is crun's status file (crun src/libcrun/status.c).
+type crunState struct {
+	PID    int    `json:"pid"`
+	Start  uint64 `json:"process-start-time"`
+	Cgroup string `json:"cgroup-path"`
+}
+
+func parseState(file string, raw []byte) (state, error) {
+	if path.Base(file) == "status" {
+		var s crunState
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return state{}, fmt.Errorf("%s: %w", file, err)
+		}
+		return state{s.PID, s.Start, s.Cgroup}, nil
+	}
+	var s runcState
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return state{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return state{s.PID, s.Start, actualPath(s.Cgroups)}, nil
+}
+
+// state reads the runtime's note of a container, the same owner's as the
+// record. There is none before the runtime made the container.
+func (s *Store) state(at location, owner uint32) (state, bool, error) {
+	for _, pattern := range at.place.States {
+		st, ok, err := s.stateFile(at.fill(pattern), owner)
+		if ok || err != nil {
+			return st, ok, err
+		}
+	}
+	for _, pattern := range at.place.PIDs {
+		raw, _, uid, err := s.readFile(at.fill(pattern), 32)
+		if err != nil || uid != owner {
+			continue
+		}
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(raw))); err == nil && pid > 0 {
+			return state{pid: pid}, true, nil
+		}
+	}
+	return state{}, false, nil
+}
+
+// stateFile reads one state file, from memory where it has not changed.
+func (s *Store) stateFile(file string, owner uint32) (state, bool, error) {
+	dir, err := s.trust.open(path.Dir(file))
+	if err != nil {
+		return state{}, false, ignoreMissing(err)
+	}
+	defer dir.close()
+	now, err := dir.stat(path.Base(file))
+	if err != nil {
+		return state{}, false, ignoreMissing(err)
+	}
+	s.mu.Lock()
+	known, ok := s.states[file]
+	s.mu.Unlock()
+	if ok && known.stamp == now {
+		return known.state, true, nil
+	}
+	raw, now, uid, err := dir.read(path.Base(file), maxConfig)
+	if err != nil {
+		return state{}, false, ignoreMissing(err)
+	}
+	if uid != owner {
+		return state{}, false, fmt.Errorf("%s: %w: belongs to uid %d, the bundle to uid %d", file, errUntrusted, uid, owner)
+	}
+	st, err := parseState(file, raw)
+	if err != nil {
+		return state{}, false, err
+	}
+	s.mu.Lock()
+	s.states[file] = knownState{now, st}
+	s.mu.Unlock()
+	return st, true, nil
+}
+
+// agrees checks that the runtime put the container where the bundle declares
+// it: there, or (crun) in a cgroup below.
+func (st state) agrees(declared string) bool {
+	return st.cgroup == "" || declared == "" || st.cgroup == declared || strings.HasPrefix(st.cgroup, declared+"/")
+}
