@@ -2,13 +2,10 @@ package rpc
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"net"
 	"os"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,94 +15,143 @@ import (
 const (
 	firstBuffer = 1 << 10 // bytes that a connection begins to read into
 	free        = 4 << 10 // bytes of a line or reply that are not charged
-	maxBad      = 16      // lines that are no request, before the connection is dropped
 )
 
 // errDropped ends a connection that broke a limit and was told so.
 var errDropped = errors.New("connection dropped")
 
-// A conn frames the messages of one connection: a line each way, bounded in
-// length, number and time. It is a jrpc2 channel.Channel. What is no request
-// is answered here, so that each message that Recv returns is one call with
-// an id, and gets exactly one Send.
-type conn struct {
+// framing is a line each way over one connection, bounded in length and time.
+// One goroutine reads, handles and writes: what a caller sends ahead waits in
+// its own socket.
+type framing struct {
 	net    net.Conn
-	server *Server
-	ctx    context.Context // what Attach made
-	refuse *Error          // what Attach said: the answer to everything
+	limits *Limits
 	caller *caller
 
-	// For Recv alone.
 	buf      []byte
 	from, to int // what was read and not yet returned
 	charged  int64
-	readBy   time.Time // the deadline that is set
-	timed    bool      // it is that of a line half read
-	bad      int
 
-	unanswered atomic.Int32 // calls that Send has not been given
-	unwritten  atomic.Int32 // calls whose answer is not written whole
-
-	slots chan *reply // replies that are free to be filled
-	busy  []*reply    // by number
-
-	mu      sync.Mutex // for writing
-	writeBy time.Time  // the deadline that is set
+	readBy  time.Time // the deadline that is set
+	timed   bool      // it is that of a line half read
+	writeBy time.Time // the deadline that is set
 }
 
-// Recv returns the next call, valid until the next Recv.
-func (c *conn) Recv() ([]byte, error) {
-	for {
-		line, err := c.line()
-		if err != nil {
-			return nil, c.end(err)
-		}
-		id, bad := parseRequest(line)
-		if bad != nil {
-			c.bad++
-			c.answer(id, bad)
-			if c.bad >= maxBad {
-				return nil, c.drop()
-			}
-			continue
-		}
-		c.unwritten.Add(1)
-		if c.server.draining.Load() {
-			c.answer(id, ShuttingDown())
-			c.unwritten.Add(-1)
-			continue
-		}
-		if most := c.server.limits.InFlight; int(c.unanswered.Add(1)) > most {
-			c.unwritten.Add(-1)
-			c.answer(nil, RateLimited(time.Second, "more than %d requests without waiting for answers: connection closed", most))
-			return nil, c.drop()
-		}
-		return line, nil
-	}
-}
-
-func (c *conn) drop() error {
-	c.server.callers.dropped.Add(1)
-	c.Close()
-	return errDropped
-}
-
-// end turns an error of reading into the connection's end. Who has only
-// closed its writing half still gets its answers.
-func (c *conn) end(err error) error {
+// next returns the next line without its newline, valid until the next call.
+// An *Error is for the caller to be told before the connection is closed;
+// io.EOF is its orderly end.
+func (f *framing) next() ([]byte, error) {
+	line, err := f.line()
 	switch {
+	case err == nil:
+		return line, nil
+	case f.from == f.to:
 	case errors.Is(err, io.EOF):
-		if c.from < c.to {
-			c.answer(nil, Errorf(CodeParseError, "the last line has no newline"))
-		}
-		for c.unwritten.Load() > 0 && !hungUp(c.net) {
-			time.Sleep(10 * time.Millisecond)
-		}
-		return io.EOF
-	case errors.Is(err, os.ErrDeadlineExceeded) && c.from < c.to:
-		c.answer(nil, Errorf(CodeInvalidRequest, "a line takes no longer than %v: connection closed", c.server.limits.LineTime))
-		return c.drop()
+		return nil, Errorf(CodeParseError, "the last line has no newline")
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, Errorf(CodeInvalidRequest, "a line takes no longer than %v: connection closed", f.limits.LineTime)
 	}
+	return nil, err
+}
+
+func (f *framing) line() ([]byte, error) {
+	looked := f.from
+	for {
+		if i := bytes.IndexByte(f.buf[looked:f.to], '\n'); i >= 0 {
+			line := f.buf[f.from : looked+i]
+			f.from = looked + i + 1
+			f.timed = false
+			return line, nil
+		}
+		if err := f.room(); err != nil {
+			return nil, err
+		}
+		looked = f.to
+		if err := f.read(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// room makes room in the buffer for at least a byte.
+func (f *framing) room() error {
+	most := f.limits.Line + 1
+	switch {
+	case f.from == f.to && len(f.buf) != firstBuffer:
+		// Nothing is kept: a long line's buffer goes back.
+		f.resize(firstBuffer)
+	case f.from > 0:
+		copy(f.buf, f.buf[f.from:f.to])
+	case f.to < len(f.buf):
+		return nil
+	case len(f.buf) >= most:
+		return TooLarge(int64(most-1), "a line has at most %d bytes: connection closed", most-1)
+	case !f.resize(min(2*len(f.buf), most)):
+		return RateLimited(time.Second, "too many long lines at once: try again; connection closed")
+	}
+	f.from, f.to = 0, f.to-f.from
+	return nil
+}
+
+// resize replaces the buffer, false where the caller may hold no more.
+func (f *framing) resize(size int) bool {
+	charge := int64(0)
+	if size > free {
+		charge = int64(size)
+	}
+	if !f.caller.take(charge - f.charged) {
+		return false
+	}
+	f.charged = charge
+	buf := make([]byte, size)
+	copy(buf, f.buf[f.from:f.to])
+	f.buf = buf
+	return true
+}
+
+// read reads what there is, waiting at most as long as the limits say.
+func (f *framing) read() error {
+	begun := f.to > 0 // a line; room has moved it to the beginning
+	wait, idle := f.limits.LineTime, f.limits.Idle
+	if !begun {
+		wait = idle
+	}
+	// Setting a deadline costs as much as a small read: while that for idle
+	// connections is far enough away it stays. A line's own is set once.
+	now := time.Now()
+	left := f.readBy.Sub(now)
+	if begun && !f.timed || !begun && (left < idle*3/4 || left > idle) {
+		if err := f.readUntil(now.Add(wait)); err != nil {
+			return err
+		}
+	}
+	f.timed = begun
+	n, err := f.net.Read(f.buf[f.to:])
+	f.to += n
+	if n > 0 {
+		return nil
+	}
+	return err
+}
+
+func (f *framing) readUntil(t time.Time) error {
+	f.readBy = t
+	return f.net.SetReadDeadline(t)
+}
+
+// write writes one line. Its error is the connection's end: half a line
+// can't be taken back.
+func (f *framing) write(line []byte) error {
+	// As with reading, the deadline is not set anew each time: there is
+	// always at least Write left, and never more than twice that.
+	wait := f.limits.Write
+	if now := time.Now(); f.writeBy.Sub(now) < wait {
+		f.writeBy = now.Add(2 * wait)
+		if err := f.net.SetWriteDeadline(f.writeBy); err != nil {
+			return err
+		}
+	}
+	_, err := f.net.Write(line)
 	return err
 }
 
@@ -127,100 +173,4 @@ func hungUp(nc net.Conn) bool {
 		gone = err != nil && err != unix.EINTR || n > 0 && fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
 	})
 	return err != nil || gone
-}
-
-// line returns the next line without its newline.
-func (c *conn) line() ([]byte, error) {
-	looked := c.from
-	for {
-		if i := bytes.IndexByte(c.buf[looked:c.to], '\n'); i >= 0 {
-			line := c.buf[c.from : looked+i]
-			c.from = looked + i + 1
-			c.timed = false
-			return line, nil
-		}
-		if err := c.room(); err != nil {
-			return nil, err
-		}
-		looked = c.to
-		if err := c.read(); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// room makes room in the buffer for at least a byte.
-func (c *conn) room() error {
-	most := c.server.limits.Line + 1
-	switch {
-	case c.from == c.to && len(c.buf) != firstBuffer:
-		// Nothing is kept: a long line's buffer goes back.
-		c.resize(firstBuffer)
-	case c.from > 0:
-		copy(c.buf, c.buf[c.from:c.to])
-	case c.to < len(c.buf):
-		return nil
-	case len(c.buf) >= most:
-		c.answer(nil, TooLarge(int64(most-1), "a line has at most %d bytes: connection closed", most-1))
-		return c.drop()
-	case !c.resize(min(2*len(c.buf), most)):
-		c.answer(nil, RateLimited(time.Second, "too many long lines at once: try again; connection closed"))
-		return c.drop()
-	}
-	c.from, c.to = 0, c.to-c.from
-	return nil
-}
-
-// resize replaces the buffer, false where the caller may hold no more.
-func (c *conn) resize(size int) bool {
-	charge := int64(0)
-	if size > free {
-		charge = int64(size)
-	}
-	if !c.caller.take(charge - c.charged) {
-		return false
-	}
-	c.charged = charge
-	buf := make([]byte, size)
-	copy(buf, c.buf[c.from:c.to])
-	c.buf = buf
-	return true
-}
-
-// read reads what there is, waiting at most as long as the limits say.
-func (c *conn) read() error {
-	begun := c.to > 0 // a line; room has moved it to the beginning
-	wait, idle := c.server.limits.LineTime, c.server.limits.Idle
-	if !begun {
-		wait = idle
-	}
-	// Setting a deadline costs as much as a small read: while that for idle
-	// connections is far enough away it stays. A line's own is set once.
-	now := time.Now()
-	left := c.readBy.Sub(now)
-	if begun && !c.timed || !begun && (left < idle*3/4 || left > idle) {
-		if err := c.readUntil(now.Add(wait)); err != nil {
-			return err
-		}
-	}
-	c.timed = begun
-	for {
-		n, err := c.net.Read(c.buf[c.to:])
-		c.to += n
-		if n > 0 {
-			return nil
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || begun || c.unwritten.Load() == 0 {
-			return err
-		}
-		// Idle is who has nothing to wait for.
-		if err := c.readUntil(time.Now().Add(wait)); err != nil {
-			return err
-		}
-	}
-}
-
-func (c *conn) readUntil(t time.Time) error {
-	c.readBy = t
-	return c.net.SetReadDeadline(t)
 }

@@ -6,9 +6,9 @@ import (
 )
 
 // Handler answers one method. params is the member of that name as received,
-// nil where it is absent; it has passed Strict. The result is marshalled as
-// JSON (json.RawMessage goes out as it is). The context ends when the caller
-// hangs up.
+// nil where it is absent; it has passed Strict and is valid until the handler
+// returns. The result is marshalled as JSON (json.RawMessage goes out as it
+// is). The context ends soon after the caller has hung up.
 type Handler func(ctx context.Context, params json.RawMessage) (any, error)
 
 // Params is a parameter type of this package; DecodeParams reads it.

@@ -7,27 +7,17 @@ import (
 	"fmt"
 )
 
-const (
-	headroom  = 192     // bytes for what stands before a result: envelope and id
-	maxID     = 128     // bytes of a request's id, as written
-	keptReply = 1 << 10 // bytes of a buffer that is used again
-)
+// keptReply is how large a buffer a connection keeps for its next reply.
+const keptReply = 1 << 10
 
-// A reply is the rest of an answer's line, from `,"result":` or `,"error":`
-// on, with room for its beginning.
-//
-// A handler's result does not go through jrpc2: that marshals it, copies it
-// into the envelope and, where it is JSON already, reads it all once more,
-// which costs a reply of a megabyte nine tenths of its speed.
+// A reply is the line that answers a request.
 type reply struct {
-	number  any // its place in conn.busy, boxed once
-	charged int64
-	buf     bytes.Buffer
-	enc     *json.Encoder
+	buf bytes.Buffer
+	enc *json.Encoder
 }
 
-func newReply(number int) *reply {
-	r := &reply{number: number}
+func newReply() *reply {
+	r := new(reply)
 	r.enc = json.NewEncoder(&r.buf)
 	r.enc.SetEscapeHTML(false) // RFC 8785's spelling, as evidence wants it
 	return r
@@ -40,29 +30,35 @@ func (r *reply) reset() {
 	r.buf.Reset()
 }
 
-var nothing [headroom]byte
+// begin writes what stands before the result or error.
+func (r *reply) begin(id []byte, member string) {
+	r.reset()
+	r.buf.WriteString(`{"jsonrpc":"2.0","id":`)
+	if id == nil {
+		r.buf.WriteString("null")
+	}
+	r.buf.Write(id)
+	r.buf.WriteString(member)
+}
 
 // A jsonAppender writes its own JSON, on one line.
 type jsonAppender interface {
 	AppendJSON(b []byte) ([]byte, error)
 }
 
-// fill writes a result of at most most bytes.
-func (r *reply) fill(result any, most int) error {
-	r.buf.Reset()
-	r.buf.Write(nothing[:])
-	r.buf.WriteString(placeholder)
+// result writes an answer with a result of at most most bytes.
+func (r *reply) result(id []byte, result any, most int) error {
+	r.begin(id, `,"result":`)
 	from := r.buf.Len()
 	switch v := result.(type) {
 	case json.RawMessage:
 		if bytes.IndexByte(v, '\n') >= 0 || len(v) == 0 {
 			return errors.New("a result that is JSON already stands on one line")
 		}
-		if len(v) <= most { // else it is not worth copying
-			r.buf.Write(v)
-		} else {
+		if len(v) > most { // not worth copying
 			return replyTooLarge(len(v), most)
 		}
+		r.buf.Write(v)
 	case jsonAppender:
 		b, err := v.AppendJSON(r.buf.AvailableBuffer())
 		if err != nil {
@@ -86,21 +82,9 @@ func replyTooLarge(n, most int) *Error {
 	return TooLarge(int64(most), "the reply has %d bytes, more than the limit of %d: ask for less at a time", n, most)
 }
 
-// fillError writes an error.
-func (r *reply) fillError(e *Error) {
-	r.reset()
-	r.buf.Write(nothing[:])
-	r.buf.WriteString(`,"error":`)
+// refusal writes an answer with an error; id is nil where none is known.
+func (r *reply) refusal(id []byte, e *Error) {
+	r.begin(id, `,"error":`)
 	r.buf.Write(appendError(r.buf.AvailableBuffer(), e))
 	r.buf.WriteString("}\n")
-}
-
-// under is the whole line, beginning with head.
-func (r *reply) under(head []byte) []byte {
-	line := r.buf.Bytes()
-	if len(head) > headroom {
-		return append(bytes.Clone(head), line[headroom:]...)
-	}
-	copy(line[headroom-len(head):], head)
-	return line[headroom-len(head):]
 }

@@ -2,51 +2,72 @@ package rpc
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 )
 
+// maxID is how many bytes the id of a request may have, as written.
+const maxID = 128
+
+// A call is a request taken apart; all of it lies in the line it was read
+// from. id is nil where the line has no usable one, params where it has none.
+type call struct {
+	id     []byte
+	method []byte
+	params json.RawMessage
+}
+
 // parseRequest checks that a line is one call as JSON-RPC 2.0 (section 4)
-// wants it, unambiguous in all of its parts. id is as written, nil where the
-// line has no usable one.
-func parseRequest(line []byte) (id []byte, bad *Error) {
+// wants it, unambiguous in all of its parts.
+func parseRequest(line []byte) (c call, bad *Error) {
 	var m members
 	s := scanner{data: line}
 	s.space()
 	if s.peek() == '[' {
-		return nil, Errorf(CodeInvalidRequest, "batches are not taken: send one request per line")
+		return c, Errorf(CodeInvalidRequest, "batches are not taken: send one request per line")
 	}
-	if err := s.all(&m); err != nil {
-		var malformed *MalformedError
-		errors.As(err, &malformed)
-		e := Errorf(CodeParseError, "request: %s", malformed)
-		if malformed.Member != "" { // it is JSON, but ambiguous
-			e.Code = CodeInvalidRequest
-			e.Data = &ErrorData{Member: malformed.Member}
+	if m.err = s.all(&m); m.failed() {
+		bad = invalidRequest(m.err)
+		if bad.Data == nil { // not JSON; what names a member is, but ambiguous
+			bad.Code = CodeParseError
 		}
-		return nil, e
+		return c, bad
 	}
-	id = m.take("id", false)
+	id := m.take("id", false)
 	if !validID(id) {
-		return nil, Errorf(CodeInvalidRequest, "request: id is a whole number or a string of at most %d bytes, and must be there", maxID-2)
+		return c, Errorf(CodeInvalidRequest, "request: id is a whole number or a string of at most %d bytes, and must be there", maxID-2)
 	}
+	c.id = id
 	if version := m.take("jsonrpc", true); version != nil && string(version) != `"2.0"` {
 		m.wrong("jsonrpc", `is "2.0"`)
 	}
-	if method := m.take("method", true); method != nil && (method[0] != '"' || len(method) <= 2) {
-		m.wrong("method", "is the name of a method")
+	if method := m.take("method", true); method != nil {
+		if method[0] != '"' || len(method) <= 2 {
+			m.wrong("method", "is the name of a method")
+		} else {
+			c.method = method[1 : len(method)-1] // no method's name needs an escape
+		}
 	}
-	if params := m.take("params", false); params != nil && params[0] != '{' {
-		m.wrong("params", "is an object with named members")
+	if params := m.take("params", false); params != nil {
+		if params[0] != '{' {
+			m.wrong("params", "is an object with named members")
+		}
+		c.params = params
 	}
 	m.only()
-	if !m.failed() {
-		return id, nil
+	if m.failed() {
+		return c, invalidRequest(m.err)
 	}
+	return c, nil
+}
+
+func invalidRequest(err error) *Error {
+	e := Errorf(CodeInvalidRequest, "request: %s", err)
 	var malformed *MalformedError
-	errors.As(m.err, &malformed)
-	e := Errorf(CodeInvalidRequest, "request: %s", malformed)
-	e.Data = &ErrorData{Member: malformed.Member}
-	return id, e
+	if errors.As(err, &malformed) && malformed.Member != "" {
+		e.Data = &ErrorData{Member: malformed.Member}
+	}
+	return e
 }
 
 // validID allows what every client can tell apart: strings and whole numbers.

@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"github.com/creachadair/jrpc2"
 )
 
 // attachTime is how long Attach may take.
@@ -52,6 +50,7 @@ type Server struct {
 
 	once      sync.Once
 	limits    Limits
+	methods   map[string]method
 	callers   callers
 	attaching chan struct{}
 	draining  atomic.Bool
@@ -63,6 +62,10 @@ type Server struct {
 
 func (s *Server) setUp() {
 	s.limits = s.Limits.withDefaults()
+	s.methods = make(map[string]method, len(s.Methods))
+	for name, handler := range s.Methods {
+		s.methods[name] = method{name, handler}
+	}
 	s.callers = callers{limits: &s.limits, byKey: make(map[string]*caller)}
 	s.attaching = make(chan struct{}, s.limits.Attaching)
 	s.conns = make(map[*conn]struct{})
@@ -77,7 +80,7 @@ func (s *Server) Counts() Counts {
 // Serve answers connections to l until ctx ends; then it closes l, lets
 // requests that were read finish within Limits.Drain, answers others with
 // CodeShuttingDown, closes all connections and returns nil. A listener that
-// fails for good is an error.
+// fails for good is an error. Serve returns when the last handler has.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.once.Do(s.setUp)
 	stop := context.AfterFunc(ctx, func() {
@@ -85,8 +88,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		l.Close()
 	})
 	defer stop()
+	over := make(chan struct{})
+	s.running.Go(func() { s.watch(over) })
 	err := s.accept(ctx, l)
 	l.Close()
+	close(over)
 	s.drain()
 	return err
 }
@@ -157,27 +163,29 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) {
 	if release != nil {
 		defer release()
 	}
-	c := &conn{net: nc, server: s, ctx: attached}
 	// All that nobody can name are one caller: else they were no one's.
 	key := "unattributed"
-	if attached != nil && err == nil {
+	if err == nil {
 		key = ""
 		if s.Key != nil {
 			key = s.Key(attached)
 		}
 	}
-	if err != nil {
-		c.refuse = s.refusal(ctx, err)
-	}
-	if c.ctx == nil {
-		c.ctx = ctx
-	}
-	c.caller = s.callers.enter(key)
-	if c.caller == nil {
+	charged := s.callers.enter(key)
+	if charged == nil {
 		turnAway(nc, RateLimited(time.Second, "this caller has %d connections open, more are not taken: close some", s.limits.CallerConnections))
 		return
 	}
-	defer c.caller.leave()
+	defer charged.leave()
+	if attached == nil {
+		attached = ctx
+	}
+	c := &conn{server: s, reply: newReply(), framing: framing{net: nc, limits: &s.limits, caller: charged}}
+	c.ctx, c.cancel = context.WithCancel(attached)
+	defer c.cancel()
+	if err != nil {
+		c.refuse = s.refusal(c.ctx, err)
+	}
 	s.run(c)
 }
 
@@ -204,29 +212,43 @@ func (s *Server) attach(ctx context.Context, nc net.Conn) (attached context.Cont
 	return s.Attach(ctx, unix)
 }
 
-// run lets jrpc2 answer the connection's calls.
+// run answers a connection until it ends.
 func (s *Server) run(c *conn) {
-	c.slots = make(chan *reply, s.limits.Concurrency)
-	for i := range s.limits.Concurrency {
-		r := newReply(i)
-		c.busy = append(c.busy, r)
-		c.slots <- r
-	}
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
-	server := jrpc2.NewServer(c, &jrpc2.ServerOptions{
-		DisableBuiltin: true,
-		Concurrency:    s.limits.Concurrency,
-		NewContext:     func() context.Context { return c.ctx },
-	})
-	server.Start(c).Wait()
+	c.loop()
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	c.caller.take(-c.charged)
-	for _, r := range c.busy { // of calls that were never sent
-		c.caller.take(-r.charged)
+	c.caller.take(-c.owed - c.charged)
+}
+
+// watch ends the context of handlers whose caller has hung up: while one
+// runs, nobody reads from its connection. Few take longer than a look.
+func (s *Server) watch(done <-chan struct{}) {
+	const look = 250 * time.Millisecond
+	tick := time.NewTicker(look)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case now := <-tick.C:
+			s.each(func(c *conn) {
+				if began := c.since.Load(); began != 0 && now.UnixNano()-began > int64(look) && hungUp(c.net) {
+					c.cancel()
+				}
+			})
+		}
+	}
+}
+
+func (s *Server) each(f func(*conn)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		f(c)
 	}
 }
 
@@ -235,7 +257,7 @@ func (s *Server) run(c *conn) {
 // is closed under it.
 func (s *Server) drain() {
 	s.draining.Store(true)
-	for end := time.Now().Add(s.limits.Drain); time.Now().Before(end) && s.unwritten(); {
+	for end := time.Now().Add(s.limits.Drain); time.Now().Before(end) && s.busy(); {
 		time.Sleep(5 * time.Millisecond)
 	}
 	gone := make(chan struct{})
@@ -245,11 +267,10 @@ func (s *Server) drain() {
 	}()
 	for {
 		// Again and again: some may still be attaching.
-		s.mu.Lock()
-		for c := range s.conns {
-			c.Close()
-		}
-		s.mu.Unlock()
+		s.each(func(c *conn) {
+			c.cancel()
+			c.net.Close()
+		})
 		select {
 		case <-gone:
 			return
@@ -258,13 +279,8 @@ func (s *Server) drain() {
 	}
 }
 
-func (s *Server) unwritten() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for c := range s.conns {
-		if c.unwritten.Load() > 0 {
-			return true
-		}
-	}
-	return false
+func (s *Server) busy() bool {
+	busy := false
+	s.each(func(c *conn) { busy = busy || c.busy.Load() })
+	return busy
 }

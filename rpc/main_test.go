@@ -1,0 +1,17 @@
+package rpc
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if kind, path, ok := strings.Cut(os.Getenv(benchServer), ":"); ok {
+		serveBench(kind, path)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
