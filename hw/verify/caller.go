@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/gowebpki/jcs"
 
@@ -154,11 +155,21 @@ func unitWords(h *rpc.HostClaims) string {
 	return fmt.Sprintf(", unit %s, uid %d", h.Unit, h.UID)
 }
 
-// short is an id as people read it.
+// short is an id as people know it: docker ps shows as much.
 func short(id string) string {
-	const shown = 64
-	if len(id) > shown {
-		return id[:shown] + "…"
+	owner, name, found := cutLast(id, "/")
+	if len(name) == 64 {
+		name = name[:12]
 	}
-	return id
+	if found {
+		name = owner + "/" + name
+	}
+	return clip(name, 80)
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return "", s, false
 }

@@ -19,42 +19,45 @@ func (a *appraisal) conclude(r *Result) {
 	r.Hint = a.hint(r)
 }
 
-func (r *Result) passed(name string) bool {
-	s := r.Step(name)
-	return s != nil && (s.Outcome == Pass || s.Outcome == Warn)
+// passed says whether all these steps passed, with or without a warning.
+func (r *Result) passed(names ...string) bool {
+	for _, name := range names {
+		if s := r.Step(name); s.Outcome != Pass && s.Outcome != Warn {
+			return false
+		}
+	}
+	return true
 }
 
-// proved lists what holds; a later line rests on the ones before it, so the
-// list ends where one fails.
+// proved lists what holds. Each line rests on the ones before it, so the list
+// ends where one doesn't hold.
 func (a *appraisal) proved(r *Result) {
 	say := func(format string, args ...any) { r.Proved = append(r.Proved, fmt.Sprintf(format, args...)) }
 	if !r.passed(StepQuote) {
 		return
 	}
-	say("a TD with these registers exists: its quote's chain ends in %s", rootName(a.quote.Chain[chainLength-1]))
-	if !r.passed(StepReportData) || !r.passed(StepAgent) {
+	say("a TD has these registers: its quote's chain ends in %s", rootName(a.quote.Chain[chainLength-1]))
+	if !r.passed(StepDebug, StepReportData, StepAgent, StepRuntimeLog, StepClaims) {
 		return
 	}
-	say("the claims are the agent's: the quote holds their hash, and the key of the log's start event signed them")
+	if a.claims.Log.Anchor == anchorRTMR3 {
+		say("the runtime log is whole: it replays to RTMR3, and no public event is hidden")
+	}
+	say("the claims are the agent's: the quote holds their hash, and the key in the log signed them")
 	if r.passed(StepNonce) {
 		say("they are fresh: your nonce is among them")
 	}
-	if r.passed(StepBootLog) {
-		say("the boot log is this TD's: it replays to RTMR0–2")
-	}
-	if r.Step(StepRuntimeLog).Outcome == Pass && r.passed(StepClaims) {
-		say("the runtime log is whole: it replays to RTMR3, and hides no public event")
+	if r.passed(StepUserData) {
+		say("the channel is the caller's: its user data is among them")
 	}
 	if r.passed(StepCaller) && a.claims.Container != nil {
-		say("the agent logged the container's launch: %s", a.launchWords())
+		say("the agent logged what was started: %s", a.launchWords())
 	}
-	if r.passed(StepUserData) {
-		say("the container's channel is the one you see: the user data is as expected")
+	if !r.passed(StepBootLog, StepBootValues) {
+		return
 	}
-	if r.passed(StepBootValues) {
-		say("you know who wrote firmware, kernel and agent: the boot is %q in the policy", a.boot)
-	}
-	if r.passed(StepCallerValues) {
+	say("you know who wrote firmware, kernel and agent: the boot %q in the policy", a.boot)
+	if r.passed(StepCaller, StepCallerValues) {
 		say("you know who asked: %s", r.Step(StepCallerValues).Detail)
 	}
 }
@@ -73,7 +76,11 @@ func (a *appraisal) notProved(r *Result) {
 	for _, s := range r.Failed() {
 		say("%s: %s", s.Name, s.Detail)
 	}
-	if r.passed(StepQuote) && a.opts.TrustRoots != nil {
+	if r.Verdict == NotAuthentic {
+		say("and nothing that rests on it")
+		return
+	}
+	if a.opts.TrustRoots != nil {
 		say("that this is hardware: the root was given by you, it is not built in")
 	}
 	if r.Step(StepBootValues).Outcome == Skip {

@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"crypto/sha512"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/cima-project/cima/hw"
@@ -76,7 +77,7 @@ func replayOSLogs(list []rpc.OSLog, registers *logs.Registers) (*logs.IMAReader,
 			return nil, fmt.Errorf("IMA log: entry %d is for register %d, not IMA's 10 or RTMR2", at, e.PCR)
 		}
 		var same bool
-		if rest, same = bytes.CutPrefix(rest, []byte(e.String()+"\n")); !same {
+		if rest, same = bytes.CutPrefix(rest, []byte(e.String()+"\n")); !same || !asKernelWrites(e) {
 			return nil, fmt.Errorf("IMA log: entry %d is not as the kernel writes it", at)
 		}
 		if err := rtmr2.Extend(e); err != nil {
@@ -88,6 +89,23 @@ func replayOSLogs(list []rpc.OSLog, registers *logs.Registers) (*logs.IMAReader,
 	}
 	registers[2] = [48]byte(rtmr2.Value())
 	return reader, nil
+}
+
+// asKernelWrites says whether an entry's text is the one that the kernel makes
+// of the bytes under the template hash: upper-case hex, say, would be another.
+func asKernelWrites(e *logs.IMAEntry) bool {
+	data, err := e.AppendTemplateData(nil)
+	if err != nil {
+		return false
+	}
+	const pcr = "\x02\x00\x00\x00" // any will do; the entry's own was looked at
+	record := append([]byte(pcr), e.TemplateHash()...)
+	for _, part := range [][]byte{[]byte(e.Template()), data} {
+		record = binary.LittleEndian.AppendUint32(record, uint32(len(part)))
+		record = append(record, part...)
+	}
+	again, err := logs.NewIMAReader(bytes.NewReader(record)).Next()
+	return err == nil && again.String()[len(" 2"):] == e.String()[len("10"):]
 }
 
 func replay(log []entry) hw.Digest {

@@ -7,6 +7,8 @@ import (
 	"crypto/sha512"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"testing"
@@ -52,6 +54,8 @@ func newKey(seed byte) ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{seed}, ed25519.SeedSize))
 }
 
+func publicOf(key ed25519.PrivateKey) []byte { return key.Public().(ed25519.PublicKey) }
+
 // twoContainers is the usual world: one container, another, one again.
 func twoContainers(t testing.TB) *world {
 	w := newWorld(t, sim.Config{})
@@ -62,8 +66,12 @@ func twoContainers(t testing.TB) *world {
 }
 
 func (w *world) start(key ed25519.PrivateKey) {
-	w.public(logs.OpStart, fmt.Sprintf(`{"version":"1","agent_key":%q,"boot_id":"b"}`,
-		base64.StdEncoding.EncodeToString(key.Public().(ed25519.PublicKey))))
+	boot, err := w.td.BootID()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.public(logs.OpStart, fmt.Sprintf(`{"version":"1","agent_key":%q,"boot_id":%q}`,
+		base64.StdEncoding.EncodeToString(publicOf(key)), boot))
 }
 
 func (w *world) public(operation, body string) {
@@ -265,3 +273,31 @@ func policyOf(t testing.TB, r *Result) *Policy {
 	}
 	return p
 }
+
+func intel() []*x509.Certificate { return []*x509.Certificate{IntelRoot()} }
+
+func osLog(entries []byte) []rpc.OSLog {
+	return []rpc.OSLog{{Register: "rtmr2", Format: "ima-ascii", Entries: entries}}
+}
+
+// rawEncode writes evidence without looking at it: claims that are no JSON
+// any more stand there as they are.
+func rawEncode(t testing.TB, e *rpc.Evidence) []byte {
+	t.Helper()
+	claims := e.Claims
+	copied := *e
+	copied.Claims = json.RawMessage(`"CLAIMS"`)
+	return bytes.Replace(encode(t, &copied), []byte(`"CLAIMS"`), claims, 1)
+}
+
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func le32(n int) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(n)) }
+
+func sum384(b []byte) hw.Digest { return sha512.Sum384(b) }

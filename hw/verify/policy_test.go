@@ -1,0 +1,241 @@
+package verify
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+func TestParsePolicy(t *testing.T) {
+	digest := strings.Repeat("ab", 48)
+	boot := "[[boot]]\nmrtd=\"" + digest + "\"\nrtmr0=\"" + digest + "\"\nrtmr1=\"" + digest + "\"\n"
+	for text, want := range map[string]string{
+		"":                                             "",
+		boot + "rtmr2=\"" + digest + "\"\n":            "",
+		boot:                                           "rtmr0, rtmr1 and rtmr2 must all be there",
+		"[container]\nlaunch_digest = []\n":            `line 2: unknown key "container.launch_digest"`,
+		"\n\n[containers]\nany = true\n":               `line 3: unknown key "containers"`,
+		"colour = 1\n":                                 `line 1: unknown key "colour"`,
+		"# x\n[container]\nany = true\nAny=true":       `line 4: unknown key "container.Any"`,
+		"[power]\nallow = 3\n":                         "line 2",
+		"[power\n":                                     "line 2",
+		"[power]\nallow = []\nallow = []\n":            "line 3",
+		"[container]\nstart = [\"ungated\"]\n":         `unknown value "ungated"`,
+		"[container]\nsource = [\"root\"]\n":           `unknown value "root"`,
+		"[container]\nimage_digests=[\"sha256:AB\"]\n": "lower-case hex",
+		"[container]\nlaunch_digests=[\"ab\"]\n":       "96 hex digits",
+		"[agent]\nanchors=[\"rtmr2\"]\n":               `unknown anchor "rtmr2"`,
+		"[[required]]\noperation=\"boot\"\n":           `unknown operation "boot"`,
+		"[[required]]\noperation=\"extend\"\nmatch = { Domain = \"a\" }\n":                     "",
+		"[[boot]]\nname=\"a\"\n[[boot]]\nname=\"b\"\nmrtd=\"" + strings.ToUpper(digest) + "\"": "lower-case hex",
+		"#" + strings.Repeat("x", maxPolicy):                                                   "more than",
+	} {
+		_, err := ParsePolicy([]byte(text))
+		switch {
+		case want == "" && err != nil:
+			t.Errorf("%.80q: %v", text, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%.80q: error %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestLoadPolicy(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "policy.toml")
+	if _, err := LoadPolicy(path); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("no file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte("[td]\nallow_debug = true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p, err := LoadPolicy(path)
+	if err != nil || !p.TD.AllowDebug {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	// What it doesn't say stays strict.
+	if !slices.Equal(p.Agent.Anchors, []string{"rtmr3"}) || !slices.Equal(p.Container.Start, []string{"gated"}) ||
+		!slices.Equal(p.Container.Source, []string{"bundle", "engine"}) || !slices.Equal(p.Container.CgroupOwner, []uint32{0}) ||
+		len(p.Power.Allow) != 0 || p.Agent.AllowNewKey || p.Container.Any || p.Host.Any {
+		t.Errorf("defaults: %+v", p)
+	}
+}
+
+// TestPolicyDecides changes one thing in a policy that fits.
+func TestPolicyDecides(t *testing.T) {
+	w := twoContainers(t)
+	w.own(idOne, logs.OpExec, `{"path":"/bin/one","sha384":"`+strings.Repeat("0a", 48)+`"}`)
+	bundle, opts := encode(t, w.evidence(idOne)), w.options()
+	fits := appraiseT(t, bundle, opts)
+	for name, c := range map[string]struct {
+		change func(p *Policy)
+		failed string // "" where it still fits
+	}{
+		"as made":                 {func(p *Policy) {}, ""},
+		"MRTD":                    {func(p *Policy) { p.Boot[0].MRTD = &rpc.Digest{} }, StepBootValues},
+		"RTMR0":                   {func(p *Policy) { p.Boot[0].RTMR0 = &rpc.Digest{} }, StepBootValues},
+		"RTMR1":                   {func(p *Policy) { p.Boot[0].RTMR1 = &rpc.Digest{} }, StepBootValues},
+		"RTMR2":                   {func(p *Policy) { p.Boot[0].RTMR2 = &rpc.Digest{} }, StepBootValues},
+		"another boot before it":  {func(p *Policy) { p.Boot = append([]BootValues{zeroBoot}, p.Boot...) }, ""},
+		"another boot only":       {func(p *Policy) { p.Boot = []BootValues{zeroBoot} }, StepBootValues},
+		"launch":                  {func(p *Policy) { p.Container.LaunchDigests[0][0] ^= 1 }, StepCallerValues},
+		"any launch of the image": {func(p *Policy) { p.Container.LaunchDigests = nil }, ""},
+		"image":                   {func(p *Policy) { p.Container.ImageDigests[0] = imageDigestOf("two") }, StepCallerValues},
+		"any image so launched":   {func(p *Policy) { p.Container.ImageDigests = nil }, ""},
+		"start":                   {func(p *Policy) { p.Container.Start = []string{"observed"} }, StepCallerValues},
+		"source":                  {func(p *Policy) { p.Container.Source = []string{"user"} }, StepCallerValues},
+		"cgroup owner":            {func(p *Policy) { p.Container.CgroupOwner = []uint32{7} }, StepCallerValues},
+		"no exec":                 {func(p *Policy) { p.Container.Execs = []rpc.Digest{} }, StepCallerValues},
+		"execs not looked at":     {func(p *Policy) { p.Container.Execs = nil }, ""},
+		"anchor":                  {func(p *Policy) { p.Agent.Anchors = []string{"report-data"} }, StepEvents},
+		"required, there":         {func(p *Policy) { p.Required = seal }, ""},
+		"required, own":           {func(p *Policy) { p.Required = extendOf("load") }, ""},
+		"required, not there":     {func(p *Policy) { p.Required = extendOf("unload") }, StepEvents},
+		"forbidden, not there":    {func(p *Policy) { p.Forbidden = extendOf("unload") }, ""},
+		"forbidden, there":        {func(p *Policy) { p.Forbidden = seal }, StepEvents},
+		"forbidden, another's": {func(p *Policy) {
+			p.Forbidden = []EventPattern{{Operation: "launch", Match: map[string]any{"arguments": []any{"/bin/two"}}}}
+		}, ""},
+		"forbidden, by arguments": {func(p *Policy) {
+			p.Forbidden = []EventPattern{{Operation: "launch", Match: map[string]any{"arguments": []any{"/bin/one"}}}}
+		}, StepEvents},
+		"forbidden, by a number": {func(p *Policy) {
+			p.Forbidden = []EventPattern{{Operation: "launch", Match: map[string]any{"cgroup_owner": int64(0)}}}
+		}, StepEvents},
+		"any container, and no more": {func(p *Policy) { p.Container.Any, p.Container.LaunchDigests, p.Container.ImageDigests = true, nil, nil }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			opts.Policy = policyOf(t, fits)
+			c.change(opts.Policy)
+			r := appraiseT(t, bundle, opts)
+			if c.failed == "" {
+				expect(t, r, Trusted)
+			} else {
+				expect(t, r, NotTrusted, c.failed)
+			}
+		})
+	}
+	// What a policy leaves out is not allowed.
+	for name, c := range map[string]struct {
+		remove  func(p *Policy)
+		skipped string
+	}{
+		"no boot":      {func(p *Policy) { p.Boot = nil }, StepBootValues},
+		"no container": {func(p *Policy) { p.Container.LaunchDigests, p.Container.ImageDigests = nil, nil }, StepCallerValues},
+	} {
+		opts.Policy = policyOf(t, fits)
+		c.remove(opts.Policy)
+		r := appraiseT(t, bundle, opts)
+		expect(t, r, NotTrusted)
+		if r.Step(c.skipped).Outcome != Skip || !strings.HasPrefix(r.Reason, c.skipped) {
+			t.Errorf("%s: %+v, reason %q", name, r.Step(c.skipped), r.Reason)
+		}
+	}
+}
+
+var (
+	zeroBoot = BootValues{MRTD: &rpc.Digest{}, RTMR0: &rpc.Digest{}, RTMR1: &rpc.Digest{}, RTMR2: &rpc.Digest{}}
+	seal     = []EventPattern{{Operation: "seal"}}
+)
+
+func extendOf(operation string) []EventPattern {
+	return []EventPattern{{Operation: "extend", Match: map[string]any{"operation": operation, "domain": "app"}}}
+}
+
+func TestPower(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	w.public(logs.OpPower, `{"classes":["privileged","devices"]}`)
+	w.launch(idOne, "one", "/bin/one")
+	bundle, opts := encode(t, w.evidence(idOne)), w.options()
+	made := policyOf(t, appraiseT(t, bundle, opts))
+	for _, c := range []struct {
+		allow []string
+		fits  bool
+	}{{nil, false}, {[]string{"devices"}, false}, {[]string{"devices", "privileged", "x"}, true}, {made.Power.Allow, true}} {
+		opts.Policy = made
+		opts.Policy.Power.Allow = c.allow
+		if r := appraiseT(t, bundle, opts); c.fits {
+			expect(t, r, Trusted)
+		} else {
+			expect(t, r, NotTrusted, StepPower)
+		}
+	}
+	// Classes that can't be read are allowed by nothing.
+	for _, body := range []string{`{}`, `{"classes":[]}`, `{"classes":"privileged"}`, `{"why":"?"}`} {
+		w := newWorld(t, sim.Config{})
+		w.public(logs.OpPower, body)
+		w.launch(idOne, "one", "/bin/one")
+		bundle, opts := encode(t, w.evidence(idOne)), w.options()
+		opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
+		opts.Policy.Power.Allow = []string{"privileged", ""}
+		expect(t, appraiseT(t, bundle, opts), NotTrusted, StepPower)
+	}
+}
+
+func TestHostPolicy(t *testing.T) {
+	w := twoContainers(t)
+	bundle, opts := encode(t, w.evidence("")), w.options()
+	made := policyOf(t, appraiseT(t, bundle, opts))
+	opts.Policy = made
+	expect(t, appraiseT(t, bundle, opts), Trusted)
+	made.Host.Units = []string{"b.service"}
+	expect(t, appraiseT(t, bundle, opts), NotTrusted, StepCallerValues)
+	made.Host.Units, made.Container.Any = nil, true // a container's rules are no host's
+	expect(t, appraiseT(t, bundle, opts), NotTrusted, StepCallerValues)
+
+	c := w.claims("")
+	c.Host.Unit = ""
+	bundle = encode(t, w.seal(c, w.key))
+	made.Host.Units = []string{""}
+	expect(t, appraiseT(t, bundle, opts), NotTrusted, StepCallerValues)
+	opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
+	expect(t, appraiseT(t, bundle, opts), Trusted)
+}
+
+// TestInitPolicyQuotes: what others chose can't become a line of the policy.
+func TestInitPolicyQuotes(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	evil := "x\n[power]\nallow = [\"privileged\"]\x7f\""
+	c := w.claims("")
+	c.Host.Unit = evil
+	opts := w.options()
+	p := policyOf(t, appraiseT(t, encode(t, w.seal(c, w.key)), opts))
+	if len(p.Power.Allow) != 0 || !slices.Equal(p.Host.Units, []string{evil}) {
+		t.Errorf("policy %+v", p)
+	}
+	w.own("a\nany = true", logs.OpLaunch, `{"source":"bundle\nany = true","cgroup_owner":0}`)
+	w.own("a\nany = true", logs.OpImage, `{"reference":"r\n[host]\nany = true","digest":"sha256:x\ny"}`)
+	r := appraiseT(t, encode(t, w.evidence("a\nany = true")), opts)
+	expect(t, r, NotTrusted)
+	if text, err := InitPolicy(r); err == nil { // no such source, so no policy
+		t.Errorf("made:\n%s", text)
+	}
+}
+
+func TestInitPolicyOfForgery(t *testing.T) {
+	w := twoContainers(t)
+	e := w.evidence(idOne)
+	e.AgentSignature[0] ^= 1
+	if text, err := InitPolicy(appraiseT(t, encode(t, e), w.options())); err == nil {
+		t.Errorf("made from a forgery:\n%s", text)
+	}
+	if text, err := InitPolicy(appraiseT(t, nil, w.options())); err == nil {
+		t.Errorf("made from nothing:\n%s", text)
+	}
+}
+
+func TestInitPolicySaysToCheck(t *testing.T) {
+	w := twoContainers(t)
+	text, err := InitPolicy(appraiseT(t, encode(t, w.evidence(idOne)), w.options()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "CHECK EACH") || !strings.Contains(string(text), "nothing here says who wrote it") {
+		t.Errorf("no warning in\n%s", text)
+	}
+}
