@@ -47,6 +47,8 @@ const (
 
 	// MaxEvent bounds the bytes of one event, its tag header included.
 	MaxEvent = 256 << 10
+
+	maxContainerID = 512 // in JSON, with its quotes
 )
 
 // Content is the JSON content of a runtime event.
@@ -76,26 +78,28 @@ type Event struct {
 // form (u32 tag, u32 length, both little-endian, then the text
 // "cima <operation> <RFC 8785 JSON>").
 func NewEvent(operation string, content Content) (Event, error) {
-	if err := check(operation, content); err != nil {
-		return Event{}, err
-	}
 	plain, err := json.Marshal(content)
 	if err != nil {
 		return Event{}, fmt.Errorf("%s event: %w", operation, err)
 	}
-	canonical, err := jcs.Transform(plain)
+	text, err := jcs.Transform(plain)
 	if err != nil {
 		return Event{}, fmt.Errorf("%s event: %w", operation, err)
 	}
-	text := Domain + " " + operation + " " + string(canonical)
-	if len(text)+tagHeaderLen > MaxEvent {
-		return Event{}, fmt.Errorf("%s event has %d bytes, more than %d", operation, len(text)+tagHeaderLen, MaxEvent)
-	}
-	raw := make([]byte, tagHeaderLen, tagHeaderLen+len(text))
-	binary.LittleEndian.PutUint32(raw, tagAAEL)
-	binary.LittleEndian.PutUint32(raw[4:], uint32(len(text)))
+	n := len(Domain) + 1 + len(operation) + 1 + len(text)
+	raw := make([]byte, 0, tagHeaderLen+n)
+	raw = binary.LittleEndian.AppendUint32(raw, tagAAEL)
+	raw = binary.LittleEndian.AppendUint32(raw, uint32(n))
+	raw = append(raw, Domain+" "+operation+" "...)
 	raw = append(raw, text...)
-	return ParseEvent(raw)
+	e, err := ParseEvent(raw)
+	if err != nil {
+		return Event{}, err
+	}
+	if e.Container != content.Container {
+		return Event{}, fmt.Errorf("container id %q is not UTF-8", content.Container)
+	}
+	return e, nil
 }
 
 // ParseEvent reads the canonical bytes of one event and refuses any other
@@ -110,8 +114,8 @@ func ParseEvent(raw []byte) (Event, error) {
 	if n := binary.LittleEndian.Uint32(raw[4:]); uint64(n) != uint64(len(raw)-tagHeaderLen) {
 		return Event{}, fmt.Errorf("event announces %d bytes and has %d", n, len(raw)-tagHeaderLen)
 	}
-	text := raw[tagHeaderLen:]
-	domain, rest, ok := bytes.Cut(text, []byte(" "))
+	e := Event{raw: bytes.Clone(raw)}
+	domain, rest, ok := bytes.Cut(e.raw[tagHeaderLen:], []byte(" "))
 	if !ok || string(domain) != Domain {
 		return Event{}, fmt.Errorf("event is not of the domain %q", Domain)
 	}
@@ -119,65 +123,101 @@ func ParseEvent(raw []byte) (Event, error) {
 	if !ok {
 		return Event{}, errors.New("event has no content")
 	}
-	canonical, err := jcs.Transform(content)
-	if err != nil {
-		return Event{}, fmt.Errorf("event content: %w", err)
+	if !known(string(operation)) {
+		return Event{}, fmt.Errorf("unknown operation %.32q", operation)
 	}
-	if !bytes.Equal(canonical, content) {
-		return Event{}, errors.New("event content is not canonical JSON (RFC 8785)")
+	e.Operation = string(operation)
+	if err := checkCanonical(content); err != nil {
+		return Event{}, fmt.Errorf("%s event: %w", e.Operation, err)
 	}
-	e := Event{Operation: string(operation), raw: bytes.Clone(raw)}
-	d := json.NewDecoder(bytes.NewReader(content))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&e.Content); err != nil {
-		return Event{}, fmt.Errorf("event content: %w", err)
+	if err := e.read(content); err != nil {
+		return Event{}, fmt.Errorf("%s event: %w", e.Operation, err)
 	}
-	if err := check(e.Operation, e.Content); err != nil {
+	if err := e.check(); err != nil {
 		return Event{}, err
-	}
-	// Case variants of a member's name decode too: what was understood must
-	// be what stands there.
-	again, err := json.Marshal(e.Content)
-	if err != nil {
-		return Event{}, fmt.Errorf("event content: %w", err)
-	}
-	if again, err = jcs.Transform(again); err != nil || !bytes.Equal(again, content) {
-		return Event{}, errors.New("event content has members of another spelling")
 	}
 	return e, nil
 }
 
-func check(operation string, c Content) error {
-	switch operation {
-	case OpStart, OpPolicy, OpSeal, OpSystem, OpPower, OpLaunch, OpImage, OpExec, OpExtend, OpExit, OpMissed, OpIMA:
-	default:
-		return fmt.Errorf("unknown operation %q", operation)
+// read takes the members out of content, which is canonical.
+func (e *Event) read(content []byte) error {
+	c := canonical{b: content}
+	if content[0] != '{' {
+		return errors.New("content is no object")
 	}
-	if Public(operation) {
-		if c.Container != "" || c.Salt != "" {
-			return fmt.Errorf("a public %s event names no container and has no salt", operation)
+	return c.members(func(key []byte) error {
+		start := c.at
+		if err := c.value(1); err != nil {
+			return err
+		}
+		value := content[start:c.at:c.at]
+		switch string(key) {
+		case "container":
+			return stringMember(&e.Container, value)
+		case "measured":
+			e.Measured = value
+		case "salt":
+			return stringMember(&e.Salt, value)
+		default:
+			return fmt.Errorf("unknown member %.32q", key)
+		}
+		return nil
+	})
+}
+
+func stringMember(to *string, value []byte) error {
+	if value[0] != '"' || len(value) > maxContainerID {
+		return fmt.Errorf("%.32q is no string of at most %d bytes", value, maxContainerID)
+	}
+	if err := json.Unmarshal(value, to); err != nil {
+		return err
+	}
+	if *to == "" { // left out where there is none
+		return errors.New("an empty string stands for nothing")
+	}
+	return nil
+}
+
+func known(operation string) bool {
+	switch operation {
+	case OpLaunch, OpImage, OpExec, OpExtend, OpExit:
+		return true
+	}
+	return Public(operation)
+}
+
+// check holds the event against its operation's rules.
+func (e *Event) check() error {
+	if Public(e.Operation) {
+		if e.Container != "" || e.Salt != "" {
+			return fmt.Errorf("a public %s event names no container and has no salt", e.Operation)
 		}
 	} else {
-		if c.Container == "" {
-			return fmt.Errorf("a %s event names its container", operation)
+		if e.Container == "" {
+			return fmt.Errorf("a %s event names its container", e.Operation)
 		}
-		salt, err := base64.StdEncoding.Strict().DecodeString(c.Salt)
-		if err != nil || len(salt) != 16 || strings.ContainsAny(c.Salt, "\r\n") {
-			return fmt.Errorf("a %s event has a salt of 16 bytes in standard base64", operation)
+		salt, err := base64.StdEncoding.Strict().DecodeString(e.Salt)
+		if err != nil || len(salt) != 16 || strings.ContainsAny(e.Salt, "\r\n") {
+			return fmt.Errorf("a %s event has a salt of 16 bytes in standard base64", e.Operation)
 		}
 	}
-	if operation == OpExit {
-		if c.Measured != nil {
+	if e.Operation == OpExit {
+		if e.Measured != nil {
 			return errors.New("an exit event measures nothing")
 		}
 		return nil
 	}
-	var measured map[string]json.RawMessage
-	if err := json.Unmarshal(c.Measured, &measured); err != nil {
-		return fmt.Errorf("%s event: measured: %w", operation, err)
+	c, members, named := canonical{b: e.Measured}, 0, false
+	if len(e.Measured) == 0 || e.Measured[0] != '{' {
+		return fmt.Errorf("a %s event measures an object", e.Operation)
 	}
-	if body, ok := measured[operation]; !ok || len(measured) != 1 || len(body) == 0 || body[0] != '{' {
-		return fmt.Errorf("measured has one member, an object named %q", operation)
+	err := c.members(func(key []byte) error {
+		members++
+		named = string(key) == e.Operation && c.b[c.at] == '{'
+		return c.value(2)
+	})
+	if err != nil || members != 1 || !named {
+		return fmt.Errorf("measured has one member, an object named %q", e.Operation)
 	}
 	return nil
 }
@@ -201,11 +241,10 @@ func (e Event) MeasuredDigest() ([48]byte, bool) {
 
 // Body is the measured object's only member, named after the operation.
 func (e Event) Body() json.RawMessage {
-	var measured map[string]json.RawMessage
-	if e.Measured == nil || json.Unmarshal(e.Measured, &measured) != nil {
+	if e.Measured == nil {
 		return nil
 	}
-	return measured[e.Operation]
+	return e.Measured[len(`{"":`)+len(e.Operation) : len(e.Measured)-1]
 }
 
 // Extend returns SHA-384(register ‖ digest), the arithmetic of every register

@@ -1,8 +1,16 @@
 package logs
 
 import (
+	"bytes"
+	"crypto"
+	_ "crypto/sha512"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
+	"strings"
 	"testing"
+
+	"github.com/gowebpki/jcs"
 )
 
 const someSalt = "AAECAwQFBgcICQoLDA0ODw=="
@@ -21,4 +29,171 @@ func mustEvent(t testing.TB, operation string) Event {
 		t.Fatal(err)
 	}
 	return e
+}
+
+func operations() []string {
+	return []string{OpStart, OpPolicy, OpSeal, OpSystem, OpPower, OpLaunch, OpImage, OpExec, OpExtend, OpExit, OpMissed, OpIMA}
+}
+
+func TestEventsReadBack(t *testing.T) {
+	for _, op := range operations() {
+		e := mustEvent(t, op)
+		back, err := ParseEvent(e.Bytes())
+		if err != nil {
+			t.Errorf("%s: %v", op, err)
+			continue
+		}
+		if back.Operation != op || back.Container != e.Container || back.Salt != e.Salt || !bytes.Equal(back.Measured, e.Measured) {
+			t.Errorf("%s: %+v is not %+v", op, back, e)
+		}
+		if a, err := ParseAAEL(e.Bytes()); err != nil || a.Domain != Domain || a.Operation != op || !strings.HasPrefix(a.Content, "{") {
+			t.Errorf("%s: as AAEL %+v, %v", op, a, err)
+		}
+		body := `{"n":1,"path":"/usr/bin/true"}`
+		digest, ok := e.MeasuredDigest()
+		if op == OpExit {
+			if ok || e.Body() != nil {
+				t.Error("an exit measures something")
+			}
+			continue
+		}
+		if string(e.Body()) != body {
+			t.Errorf("%s: body %s", op, e.Body())
+		}
+		h := crypto.SHA384.New()
+		h.Write([]byte(`{"` + op + `":` + body + `}`))
+		if !ok || digest != [48]byte(h.Sum(nil)) {
+			t.Errorf("%s: measured digest %x", op, digest)
+		}
+	}
+}
+
+// The bytes are what others read: written out here once in full.
+func TestEventBytes(t *testing.T) {
+	e, err := NewEvent(OpExec, Content{Container: "ab<&>", Salt: someSalt,
+		Measured: json.RawMessage("{ \"exec\" : {\"sha384\":\"00\", \"path\":\"/bin/\\u00e9\"} }")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := `cima exec {"container":"ab<&>","measured":{"exec":{"path":"/bin/é","sha384":"00"}},"salt":"` + someSalt + `"}`
+	want := "LEAA" + string(binary.LittleEndian.AppendUint32(nil, uint32(len(text)))) + text
+	if string(e.Bytes()) != want {
+		t.Errorf("got  %q\nwant %q", e.Bytes(), want)
+	}
+	h := crypto.SHA384.New()
+	h.Write([]byte(want))
+	if e.Digest() != [48]byte(h.Sum(nil)) {
+		t.Errorf("digest %x", e.Digest())
+	}
+}
+
+// SHA-384 of 96 zero bytes, from sha384sum(1).
+func TestExtend(t *testing.T) {
+	const want = "f57bb7ed82c6ae4a29e6c9879338c592c7d42a39135583e8ccbe3940f2344b0eb6eb8503db0ffd6a39ddd00cd07d8317"
+	if got := Extend([48]byte{}, [48]byte{}); hex.EncodeToString(got[:]) != want {
+		t.Errorf("%x", got)
+	}
+}
+
+func rawEvent(text string) []byte {
+	b := binary.LittleEndian.AppendUint32(nil, tagAAEL)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(text)))
+	return append(b, text...)
+}
+
+func TestOneFormOnly(t *testing.T) {
+	const ours = `"container":"4f","measured":{"exec":{}},"salt":"` + someSalt + `"`
+	if _, err := ParseEvent(rawEvent(`cima exec {` + ours + `}`)); err != nil {
+		t.Fatal(err)
+	}
+	for want, content := range map[string]string{
+		"canonical":                    ` {` + ours + `}`,
+		"out of order or twice":        `{"container":"4f",` + ours + `}`,
+		"unknown member \"Container\"": `{"Container":"x",` + ours + `}`,
+		"unknown member \"extra\"":     `{"container":"4f","extra":0,"measured":{"exec":{}},"salt":"` + someSalt + `"}`,
+		"bytes behind":                 `{` + ours + `} `,
+		"names its container":          `{"measured":{"exec":{}},"salt":"` + someSalt + `"}`,
+		"stands for nothing":           `{"container":"","measured":{"exec":{}},"salt":"` + someSalt + `"}`,
+		"salt of 16 bytes":             `{"container":"4f","measured":{"exec":{}},"salt":"AAAA"}`,
+		"salt of 16 bytes ":            `{"container":"4f","measured":{"exec":{}},"salt":"AAECAwQFBgcICQoLDA0ODx=="}`,
+		"salt of 16 bytes  ":           `{"container":"4f","measured":{"exec":{}},"salt":"AAECAwQFBgcICQoLDA0O\nDw=="}`,
+		"one member":                   `{"container":"4f","measured":{"exec":{},"image":{}},"salt":"` + someSalt + `"}`,
+		"one member ":                  `{"container":"4f","measured":{"image":{}},"salt":"` + someSalt + `"}`,
+		"one member  ":                 `{"container":"4f","measured":{"exec":1},"salt":"` + someSalt + `"}`,
+		"one member   ":                `{"container":"4f","measured":{},"salt":"` + someSalt + `"}`,
+		"measures an object":           `{"container":"4f","measured":[],"salt":"` + someSalt + `"}`,
+		"measures an object ":          `{"container":"4f","salt":"` + someSalt + `"}`,
+		"no string of at most":         `{"container":4,"measured":{"exec":{}},"salt":"` + someSalt + `"}`,
+		"no string of at most ":        `{"container":"` + strings.Repeat("x", 600) + `","measured":{"exec":{}},"salt":"` + someSalt + `"}`,
+		"no object":                    `[]`,
+		"nested more than":             strings.Repeat(`[`, 100_000),
+		"nested more than 128":         strings.Repeat(`{"a":`, 40_000),
+		"number":                       `{"container":"4f","measured":{"exec":{"n":` + strings.Repeat("9", 100_000) + `}}}`,
+		"number ":                      `{"container":"4f","measured":{"exec":{"n":1e400}}}`,
+		"number  ":                     `{"container":"4f","measured":{"exec":{"n":12345678901234567890}}}`,
+	} {
+		_, err := ParseEvent(rawEvent("cima exec " + content))
+		if err == nil || !strings.Contains(err.Error(), strings.TrimSpace(want)) {
+			t.Errorf("%.80s: want %q, got %v", content, want, err)
+		}
+	}
+	for want, raw := range map[string][]byte{
+		"has 8 to":               []byte("LEAA"),
+		"is not AAEL's":          []byte("AAEL\x00\x00\x00\x00"),
+		"announces 9 bytes":      []byte("LEAA\x09\x00\x00\x00x"),
+		"of the domain":          rawEvent("coco exec {}"),
+		"has no content":         rawEvent("cima exec"),
+		"unknown operation":      rawEvent("cima exex {}"),
+		"has 8 to 262144 bytes":  rawEvent("cima exec " + strings.Repeat("x", MaxEvent)),
+		"names no container":     rawEvent(`cima seal {"container":"x","measured":{"seal":{}}}`),
+		"names no container ":    rawEvent(`cima seal {"measured":{"seal":{}},"salt":"` + someSalt + `"}`),
+		"an exit event measures": rawEvent(`cima exit {` + strings.Replace(ours, "exec", "exit", 1) + `}`),
+	} {
+		if _, err := ParseEvent(raw); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(want)) {
+			t.Errorf("%.60q: want %q, got %v", raw, want, err)
+		}
+	}
+}
+
+func TestNewEventRefuses(t *testing.T) {
+	for name, c := range map[string]Content{
+		"duplicates":   {Measured: json.RawMessage(`{"seal":{"a":1,"a":2}}`)},
+		"not JSON":     {Measured: json.RawMessage(`{"seal":`)},
+		"not UTF-8":    {Measured: json.RawMessage("{\"seal\":{\"a\":\"\xff\"}}")},
+		"too deep":     {Measured: json.RawMessage(`{"seal":{"a":` + strings.Repeat("[", 5000) + strings.Repeat("]", 5000) + `}}`)},
+		"huge number":  {Measured: json.RawMessage(`{"seal":{"a":1e999}}`)},
+		"too large":    {Measured: json.RawMessage(`{"seal":{"a":"` + strings.Repeat("x", MaxEvent) + `"}}`)},
+		"with a salt":  {Measured: json.RawMessage(`{"seal":{}}`), Salt: someSalt},
+		"no object":    {Measured: json.RawMessage(`{"seal":[]}`)},
+		"another name": {Measured: json.RawMessage(`{"Seal":{}}`)},
+	} {
+		if e, err := NewEvent(OpSeal, c); err == nil {
+			t.Errorf("%s: %s", name, e.Bytes())
+		}
+	}
+	if _, err := NewEvent(OpExec, Content{Container: "\xff", Salt: someSalt, Measured: json.RawMessage(`{"exec":{}}`)}); err == nil {
+		t.Error("a container id that is not UTF-8 was changed silently")
+	}
+}
+
+// What checkCanonical takes is what jcs.Transform writes, and nothing else.
+func TestCanonicalAsJCSWritesIt(t *testing.T) {
+	for _, s := range []string{
+		`{}`, `[]`, `""`, `0`, `-0`, `-1`, `1.5`, `1e21`, `1e+21`, `1e+22`, `1E+22`, `1e-7`, `1e-07`, `0.000001`, `0.0000001`,
+		`9007199254740993`, `333333333.3333333`, `5e-324`, `1.7976931348623157e+308`, `01`, `1.0`, `.5`, `+1`, `1_0`, `0x1p4`, `Infinity`, `NaN`, `-`,
+		`"\u0000"`, `"\u001f"`, `"\u001F"`, `"\u0008"`, `"\b\t\n\f\r\"\\"`, `"\/"`, `"/"`, `"\u0041"`, "\"\x7f\"", "\"\x1f\"", "\"\xff\"", "\"\xed\xa0\x80\"", `"é€😀"`, `"\ud83d\ude00"`,
+		`{"a":1,"b":2}`, `{"b":1,"a":2}`, `{"a":1,"a":2}`, "{\"\ufb33\":1,\"😀\":2}", "{\"😀\":1,\"\ufb33\":2}", `{"":1,"a":2}`, `{"\n":1,"1":2}`, `{"1":1,"\n":2}`,
+		`{"a" :1}`, `{"a":1,}`, `[1,]`, `[1 ,2]`, `[1,2]`, `true`, `false`, `null`, `truefalse`, `tru`, ``, ` `, `"`, `{`, `{"a"`, `{"a":`, `[`, `nulll`,
+	} {
+		sameAsJCS(t, []byte(s))
+	}
+}
+
+func sameAsJCS(t *testing.T, b []byte) {
+	t.Helper()
+	err := checkCanonical(b)
+	want, jerr := jcs.Transform(b)
+	if canonical := jerr == nil && bytes.Equal(want, b); canonical != (err == nil) {
+		t.Errorf("%q: %v, but jcs writes %q (%v)", b, err, want, jerr)
+	}
 }
