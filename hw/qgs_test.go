@@ -1,0 +1,159 @@
+package hw_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cima-project/cima/hw"
+)
+
+func TestQuoteByQGS(t *testing.T) {
+	k := newKernel(t)
+	k.serveQGS(func(_ net.Conn, report []byte) []byte {
+		return qgsAnswer(0, []byte("an id of the key"), k.quoteReport(report))
+	})
+	tdx := k.tdx()
+	var wg sync.WaitGroup
+	for i := range 8 { // nobody waits for anybody
+		wg.Go(func() {
+			if _, err := tdx.Quote(context.Background(), hw.ReportData{byte(i)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if k.made != 0 {
+		t.Errorf("%d quotes by configfs-tsm", k.made)
+	}
+}
+
+func TestQGSByteByByte(t *testing.T) {
+	k := newKernel(t)
+	k.serveQGS(func(conn net.Conn, report []byte) []byte {
+		message := qgsAnswer(0, nil, k.quoteReport(report))
+		whole := append(binary.BigEndian.AppendUint32(nil, uint32(len(message))), message...)
+		for len(whole) > 0 {
+			n := min(len(whole), 97)
+			conn.Write(whole[:n])
+			whole = whole[n:]
+			if len(whole) < 300 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		return nil
+	})
+	if _, err := k.tdx().Quote(context.Background(), hw.ReportData{1}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestErrorsOfQGS(t *testing.T) {
+	patch := func(at int, value uint32) func([]byte) []byte {
+		return func(b []byte) []byte { binary.LittleEndian.PutUint32(b[at:], value); return b }
+	}
+	for name, reshape := range map[string]func([]byte) []byte{
+		"other version":       func(b []byte) []byte { b[0] = 2; return b },
+		"other type":          patch(4, 0),
+		"size too small":      patch(8, 24),
+		"size too large":      patch(8, 1<<31),
+		"id too large":        patch(16, 1<<31),
+		"sizes that overflow": func(b []byte) []byte { return patch(16, 0xffffffff)(patch(20, 24)(b)) },
+		"quote too large":     patch(20, 1<<20),
+		"quote too small":     patch(20, 100),
+		"no quote":            func(b []byte) []byte { return qgsAnswer(0, nil, nil) },
+		"header only":         func(b []byte) []byte { return patch(8, 16)(b[:16]) },
+		"less than a header":  func(b []byte) []byte { return b[:15] },
+		"endless":             func(b []byte) []byte { return make([]byte, 1<<20) },
+		"other report data":   func(b []byte) []byte { b[24+48+520]++; return b },
+		"garbage for a quote": func(b []byte) []byte { return qgsAnswer(0, nil, []byte("garbage")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newKernel(t)
+			k.serveQGS(func(_ net.Conn, report []byte) []byte { return reshape(qgsAnswer(0, nil, k.quoteReport(report))) })
+			_, err := k.tdx().Quote(context.Background(), hw.ReportData{})
+			if e, ok := errors.AsType[*hw.Error](err); !ok || !errors.Is(err, hw.ErrMalformed) || e.Op != hw.OpQuote {
+				t.Errorf("error %v", err)
+			}
+			if k.made != 0 {
+				t.Error("a bad answer is no reason to take another way")
+			}
+		})
+	}
+}
+
+func TestErrorCodesOfQGS(t *testing.T) {
+	for code, text := range map[uint32]string{0x12001: "unexpected", 0x12002: "memory", 0x12003: "parameter", 0x12007: "code", 0x12008: "0x12008", 0xffffffff: "0xffffffff"} {
+		k := newKernel(t)
+		k.serveQGS(func(net.Conn, []byte) []byte { return qgsAnswer(code, nil, nil) })
+		_, err := k.tdx().Quote(context.Background(), hw.ReportData{})
+		if e, ok := errors.AsType[*hw.QGSError](err); !ok || e.Code != code || !strings.Contains(err.Error(), text) {
+			t.Errorf("code %#x: %v", code, err)
+		}
+	}
+}
+
+func TestQGSHangsUp(t *testing.T) {
+	for _, sent := range []int{0, 2, 4, 100} {
+		k := newKernel(t)
+		k.serveQGS(func(conn net.Conn, report []byte) []byte {
+			message := qgsAnswer(0, nil, k.quoteReport(report))
+			conn.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(message))), message...)[:sent])
+			return nil
+		})
+		if _, err := k.tdx().Quote(context.Background(), hw.ReportData{}); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("after %d bytes: %v", sent, err)
+		}
+	}
+}
+
+func TestQGSIsSilent(t *testing.T) {
+	k := newKernel(t)
+	gone := make(chan bool)
+	k.serveQGS(func(conn net.Conn, _ []byte) []byte {
+		conn.Read(make([]byte, 1)) // until the caller hangs up
+		close(gone)
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := k.tdx().Quote(ctx, hw.ReportData{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+	<-gone
+}
+
+// A port that nothing listens on (libtdx_attest installs one) is no reason to
+// do without quotes where configfs-tsm makes them.
+func TestNoQGSBehindThePort(t *testing.T) {
+	k := newKernel(t)
+	k.put("etc/tdx-attest.conf", []byte("port=4050"))
+	if _, err := k.tdx().Quote(context.Background(), hw.ReportData{}); err != nil || k.made != 1 {
+		t.Errorf("%d quotes by configfs-tsm, %v", k.made, err)
+	}
+	k.remove("sys/kernel")
+	_, err := k.tdx().Quote(context.Background(), hw.ReportData{})
+	if e, ok := errors.AsType[*hw.Error](err); !ok || e.Errno != syscall.ENODEV || e.Path != "vsock:2:4050" {
+		t.Errorf("without configfs-tsm: %v", err)
+	}
+}
+
+func TestAttestConf(t *testing.T) {
+	for text, good := range map[string]bool{
+		"": true, "port=0": true, "#port=x": true, "ports=x\nnothing": true,
+		"port=x": false, "port=-1": false, "port=4294967296": false, "port=": false,
+	} {
+		k := newKernel(t)
+		k.put("etc/tdx-attest.conf", []byte(text))
+		_, err := k.tdx().Quote(context.Background(), hw.ReportData{})
+		if (err == nil) != good || good && k.made != 1 {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}

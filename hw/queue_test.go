@@ -1,0 +1,163 @@
+package hw_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cima-project/cima/hw"
+)
+
+// bench is a quoter that lets one quote go at each step.
+type bench struct {
+	step   chan bool
+	mu     sync.Mutex
+	served []byte // the first byte of each report data, in order
+	now    int
+	most   int
+}
+
+func (b *bench) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
+	b.mu.Lock()
+	b.served = append(b.served, data[0])
+	b.now++
+	b.most = max(b.most, b.now)
+	b.mu.Unlock()
+	defer func() { b.mu.Lock(); b.now--; b.mu.Unlock() }()
+	select {
+	case <-b.step:
+		return nil, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// await waits until the queue holds n calls.
+func await(t *testing.T, q *hw.Queue, n int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); q.Waiting() != n; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d calls wait, want %d", q.Waiting(), n)
+		}
+	}
+}
+
+// One container asks many times over many connections, two others ask once:
+// they wait for one of its quotes each, not for all.
+func TestQueueIsFairByKey(t *testing.T) {
+	b := &bench{step: make(chan bool)}
+	q := hw.NewQueue(b, 1, 100)
+	var wg sync.WaitGroup
+	waits := 0
+	ask := func(key string) {
+		before := waits
+		wg.Go(func() {
+			if _, err := q.Quote(context.Background(), key, hw.ReportData{key[0]}); err != nil {
+				t.Error(err)
+			}
+		})
+		if before == 0 {
+			for b.taken() == 0 {
+				time.Sleep(time.Millisecond)
+			}
+		} else {
+			await(t, q, before)
+		}
+		waits++
+	}
+	for range 6 {
+		ask("a")
+	}
+	ask("b")
+	ask("c")
+	ask("b")
+	for range 9 {
+		b.step <- true
+	}
+	wg.Wait()
+	if got := string(b.served); got != "aabcabaaa" {
+		t.Errorf("served in the order %s, want aabcabaaa", got)
+	}
+	if b.most != 1 {
+		t.Errorf("%d at once", b.most)
+	}
+}
+
+func (b *bench) taken() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.served)
+}
+
+func TestQueueForgetsWhoLeaves(t *testing.T) {
+	b := &bench{step: make(chan bool)}
+	q := hw.NewQueue(b, 1, 2)
+	ctx, cancel := context.WithCancel(context.Background())
+	first := make(chan error)
+	go func() { _, err := q.Quote(context.Background(), "a", hw.ReportData{'1'}); first <- err }()
+	for b.taken() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	left := make(chan error)
+	for range 2 {
+		go func() { _, err := q.Quote(ctx, "a", hw.ReportData{'x'}); left <- err }()
+	}
+	await(t, q, 2)
+	if _, err := q.Quote(context.Background(), "a", hw.ReportData{}); !errors.Is(err, hw.ErrBusy) {
+		t.Errorf("a third that waits: %v", err)
+	}
+	go func() { _, err := q.Quote(context.Background(), "b", hw.ReportData{'2'}); left <- err }()
+	await(t, q, 3)
+	cancel()
+	for range 2 {
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("a caller that left: %v", err)
+		}
+	}
+	await(t, q, 1)
+	b.step <- true
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	b.step <- true
+	if err := <-left; err != nil {
+		t.Error(err)
+	}
+	if !slices.Equal(b.served, []byte("12")) {
+		t.Errorf("served %q", b.served)
+	}
+	if _, err := q.Quote(ctx, "a", hw.ReportData{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("a caller that left before: %v", err)
+	}
+	go func() { b.step <- true }()
+	if _, err := q.Quote(context.Background(), "a", hw.ReportData{}); err != nil {
+		t.Errorf("the turn was lost: %v", err)
+	}
+}
+
+// Turns are neither lost nor doubled, whoever leaves when.
+func TestQueueUnderLoad(t *testing.T) {
+	b := &bench{step: make(chan bool)}
+	close(b.step)
+	q := hw.NewQueue(b, 3, 1000)
+	var wg sync.WaitGroup
+	for i := range 300 {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i%7)*100*time.Microsecond)
+			defer cancel()
+			_, _ = q.Quote(ctx, string(rune('a'+i%11)), hw.ReportData{})
+		})
+	}
+	wg.Wait()
+	if b.most > 3 || q.Waiting() != 0 {
+		t.Errorf("%d at once, %d wait", b.most, q.Waiting())
+	}
+	for range 3 { // all three turns are still there
+		if _, err := q.Quote(context.Background(), "z", hw.ReportData{}); err != nil {
+			t.Error(err)
+		}
+	}
+}
