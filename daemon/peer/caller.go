@@ -59,9 +59,21 @@ func (c *Caller) Check(ctx context.Context) error {
 		return refuse(errClosed, "its connection is closed")
 	}
 	if c.failed == nil {
-		c.failed = c.check()
+		c.failed = c.orEnded(c.check())
 	}
 	return c.failed
+}
+
+// orEnded makes plain why a process that has ended was refused: what it left
+// behind reads like a process that moved.
+func (c *Caller) orEnded(err error) error {
+	if err == nil {
+		return nil
+	}
+	if end := alive(c.pidfd); end != nil {
+		return unreadable(end)
+	}
+	return err
 }
 
 func (c *Caller) check() error {
@@ -113,84 +125,4 @@ func (c *Caller) Close() error {
 	return nil
 }
 
-var (
-	errClosed = errors.New("the caller was closed")
-	errMoved  = errors.New("the process is in another cgroup than before")
-)
-
-// watch is where a process was, and the means to see whether it still is.
-type watch struct {
-	fd   int    // its cgroup file, kept open: after its end it reads nothing
-	text string // what stood there
-	buf  []byte // to read it again, one byte longer
-	id   uint64 // instead of all that, where all there is is cgroup v2
-}
-
-// watchCgroup reads the cgroup file and keeps it open.
-func watchCgroup(p process) (watch, error) {
-	w := watch{fd: -1}
-	fd, err := p.open("cgroup")
-	if err != nil {
-		return w, err
-	}
-	if w.text, err = readAll(fd); err != nil {
-		unix.Close(fd)
-		return w, fmt.Errorf("read cgroup of the process: %w", err)
-	}
-	w.fd = fd
-	return w, nil
-}
-
-// useID goes over to the cgroup id, which PIDFD_GET_INFO tells faster than the
-// file and without a descriptor. The id must be that of the path that was read.
-func (w *watch) useID(pidfd int, roots *roots, h hierarchy) error {
-	root, err := roots.root(h)
-	if err != nil {
-		return err
-	}
-	s, err := walk(root, h.path)
-	if err != nil {
-		return err
-	}
-	if w.id, err = cgroupID(pidfd); err != nil {
-		return err
-	}
-	if w.id != s.inode {
-		return errMoved
-	}
-	unix.Close(w.fd)
-	w.fd, w.text = -1, ""
-	return nil
-}
-
-// unchanged returns errMoved if the process is elsewhere than it was.
-func (w *watch) unchanged(pidfd int) error {
-	if w.fd < 0 {
-		now, err := cgroupID(pidfd)
-		if err == nil && now != w.id {
-			err = errMoved
-		}
-		return err
-	}
-	if w.buf == nil {
-		w.buf = make([]byte, len(w.text)+1)
-	}
-	for {
-		n, err := unix.Pread(w.fd, w.buf, 0)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return fmt.Errorf("read cgroup of the process: %w", ended(err))
-		case string(w.buf[:n]) != w.text:
-			return errMoved
-		default:
-			return nil
-		}
-	}
-}
-
-func (w *watch) close() {
-	if w.fd >= 0 {
-		unix.Close(w.fd)
-	}
-}
+var errClosed = errors.New("the caller was closed")

@@ -112,17 +112,16 @@ func checkPath(path string) error {
 // of podman's and CRI-O's monitor carry the id too, but are no containers.
 func holdsID(name string) bool {
 	const idLength = 64
-	run := 0
-	for i := 0; i <= len(name); i++ {
-		if i < len(name) && isLowerHex(name[i]) {
-			run++
-			continue
+	for start := 0; start < len(name); start++ {
+		end := start
+		for end < len(name) && isLowerHex(name[end]) {
+			end++
 		}
-		start := i - run
-		if run == idLength && (start == 0 || !isAlnum(name[start-1])) && (i == len(name) || !isAlnum(name[i])) {
-			return !strings.HasSuffix(name[:start], "-conmon-")
+		setOff := (start == 0 || !isAlnum(name[start-1])) && (end == len(name) || !isAlnum(name[end]))
+		if end-start == idLength && setOff && !strings.HasSuffix(name[:start], "-conmon-") {
+			return true
 		}
-		run = 0
+		start = end
 	}
 	return false
 }

@@ -1,124 +1,12 @@
 package peer
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 )
 
 // The attacks of FACTS, in real containers of a real docker.
-
-const dockerImage = "cima-peer-test:1"
-
-// docker is a test in containers: an identifier over docker's own records and
-// a socket that the containers see.
-type docker struct {
-	testing.TB
-	id *Identifier
-	socket
-}
-
-func newDocker(t testing.TB) docker {
-	t.Helper()
-	if os.Getuid() != 0 {
-		leaveOut(t, "reading docker's bundles needs root")
-	}
-	if out, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
-		leaveOut(t, fmt.Sprintf("docker is not reachable: %v: %s", err, out))
-	}
-	makeImage(t)
-	return docker{t, newIdentifier(t, Options{Records: bundles{}}), listen(t)}
-}
-
-// makeImage imports an image with nothing but the client in it.
-func makeImage(t testing.TB) {
-	t.Helper()
-	program, err := os.ReadFile(clientPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var image bytes.Buffer
-	w := tar.NewWriter(&image)
-	header := &tar.Header{Name: "client", Mode: 0o755, Size: int64(len(program))}
-	if err := w.WriteHeader(header); err != nil {
-		t.Fatal(err)
-	}
-	_, errWrite := w.Write(program)
-	if err := errors.Join(errWrite, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("docker", "import", "-", dockerImage)
-	cmd.Stdin = &image
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("docker import: %v: %s", err, out)
-	}
-	t.Cleanup(func() { exec.Command("docker", "image", "rm", dockerImage).Run() })
-}
-
-// command runs the docker client and returns what it says.
-func (d docker) command(args ...string) string {
-	d.Helper()
-	var stderr bytes.Buffer
-	cmd := exec.Command("docker", args...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		d.Fatalf("docker %s: %v: %s", strings.Join(args, " "), err, stderr.Bytes())
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// start starts a container whose client connects, and returns its id and that
-// connection.
-func (d docker) start(options []string, words ...string) (string, *client) {
-	d.Helper()
-	args := append([]string{"run", "-d", "--network", "none", "--label", "cima-peer-test", "-v", d.dir + ":/run/cima:ro"}, options...)
-	args = append(append(append(args, dockerImage, "/client"), words...), "/run/cima/s")
-	container := d.command(args...)
-	d.Cleanup(func() { exec.Command("docker", "rm", "-f", container).Run() })
-	return container, d.accept(d)
-}
-
-// named fails the test unless the caller is that container.
-func (d docker) named(conn *client, container string) *Caller {
-	d.Helper()
-	c := identify(d, d.id, conn.UnixConn)
-	if c.Container == nil || c.Container.ID != container {
-		d.Fatalf("named %+v, want container %s", c.Container, container)
-	}
-	if c.Instance == 0 || c.CgroupOwner != 0 || !c.PIDFD && d.id.Kernel().PeerPIDFD {
-		d.Fatalf("instance %d, cgroup owner %d, pidfd %t", c.Instance, c.CgroupOwner, c.PIDFD)
-	}
-	if err := c.Check(context.Background()); err != nil {
-		d.Fatalf("check: %v (%v)", err, cause(err))
-	}
-	return c
-}
-
-// cgroupOf returns the path that docker gave a container.
-func (d docker) cgroupOf(container string) string {
-	d.Helper()
-	c, err := bundles{}.read(container)
-	if err != nil {
-		d.Fatal(err)
-	}
-	return c.CgroupPath
-}
-
-// ownCgroups are the options of the attack: a writable view of the host's
-// cgroups, and no other privilege.
-var ownCgroups = []string{"--cgroupns=host", "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw"}
 
 func TestDockerContainer(t *testing.T) {
 	d := newDocker(t)
@@ -253,25 +141,6 @@ func TestDockerRenamedCgroupIsRefused(t *testing.T) {
 	wantRefusal(t, victimCaller.Check(context.Background()), "its cgroups changed")
 }
 
-// hierarchies are the v1 hierarchies' directories; only these can rename.
-func (d docker) hierarchies() []string {
-	var dirs []string
-	for _, own := range d.id.rule.own {
-		if own.controllers != "" {
-			first, _, _ := strings.Cut(strings.TrimPrefix(own.controllers, "name="), ",")
-			dirs = append(dirs, filepath.Join("/sys/fs/cgroup", first))
-		}
-	}
-	return dirs
-}
-
-func rename(t testing.TB, dir, from, to string) {
-	t.Helper()
-	if err := os.Rename(dir+from, dir+to); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Error(err)
-	}
-}
-
 func TestDockerCgroupParentOfAnotherIsItself(t *testing.T) {
 	d := newDocker(t)
 	victim, _ := d.start(nil)
@@ -318,63 +187,4 @@ func TestDockerEndedContainerIsRefused(t *testing.T) {
 	d.command("wait", container)
 	wantRefusal(t, caller.Check(context.Background()), "has ended")
 	refused(t, d.id, conn.UnixConn, "has ended")
-}
-
-// bundles reads docker's records: the runtime's bundles that containerd keeps,
-// the smallest part of what room launch does.
-type bundles struct{}
-
-func (b bundles) Declared(_ context.Context, path string) (Container, bool, error) {
-	for id := range strings.FieldsFuncSeq(path, func(r rune) bool { return !isLowerHex(byte(r)) }) {
-		if len(id) != 64 || !strings.HasSuffix(strings.TrimSuffix(path, ".scope"), id) {
-			continue
-		}
-		c, err := b.read(id)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && c.CgroupPath != path {
-			return Container{}, false, nil
-		}
-		return c, err == nil, err
-	}
-	return Container{}, false, nil
-}
-
-func (bundles) read(id string) (Container, error) {
-	var spec struct {
-		Linux struct {
-			CgroupsPath string
-			Namespaces  []struct{ Type string }
-		}
-	}
-	dir := ""
-	for _, state := range []string{"/run/docker/containerd/daemon", "/run/containerd"} {
-		dir = filepath.Join(state, "io.containerd.runtime.v2.task/moby", id)
-		if st, err := os.Stat(dir); err == nil && st.Sys().(*syscall.Stat_t).Uid == 0 {
-			break
-		}
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "config.json"))
-	if err != nil {
-		return Container{}, err
-	}
-	pid, err := os.ReadFile(filepath.Join(dir, "init.pid"))
-	if err != nil {
-		return Container{}, err
-	}
-	c := Container{ID: id, Runtime: "docker", HostPID: true}
-	if c.InitPID, err = strconv.Atoi(string(pid)); err != nil {
-		return Container{}, err
-	}
-	if err := json.Unmarshal(text, &spec); err != nil {
-		return Container{}, err
-	}
-	c.CgroupPath = spec.Linux.CgroupsPath
-	if part := strings.Split(c.CgroupPath, ":"); len(part) == 3 { // slice:prefix:name
-		c.CgroupPath = "/" + part[0] + "/" + part[1] + "-" + part[2] + ".scope"
-	}
-	for _, ns := range spec.Linux.Namespaces {
-		if ns.Type == "pid" {
-			c.HostPID = false
-		}
-	}
-	return c, nil
 }

@@ -137,6 +137,9 @@ func (id *Identifier) Identify(ctx context.Context, conn *net.UnixConn) (*Caller
 	}
 	c := &Caller{PID: peer.pid, UID: peer.uid, GID: peer.gid, PIDFD: peer.exact, pidfd: peer.pidfd, cgroup: watch{fd: -1}}
 	if err := id.attribute(ctx, c); err != nil {
+		if ctx.Err() == nil {
+			err = c.orEnded(err)
+		}
 		c.Close()
 		return nil, err
 	}

@@ -1,0 +1,166 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// named is the usual caller of container A, in a world that can be changed.
+func named(t *testing.T) (world, *Identifier, *Caller, int, *client) {
+	t.Helper()
+	w := newWorld(t)
+	cmd, conn := startClient(t, listen(t))
+	pid := cmd.Process.Pid
+	w.set(pid, inA)
+	w.mkdir("/unified/docker/" + idA)
+	id := newIdentifier(t, w.options(declare(containerA(pid))))
+	c := identify(t, id, conn.UnixConn)
+	if err := c.Check(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return w, id, c, pid, conn
+}
+
+func TestCheckSeesAMove(t *testing.T) {
+	w, _, c, pid, _ := named(t)
+	file := fmt.Sprintf("%s/proc/%d/cgroup", w.dir, pid)
+	for _, now := range []string{inA.cgroup + "x", inA.cgroup[1:], strings.Replace(inA.cgroup, "a1", "a2", 1)} {
+		c.failed = nil
+		w.must(os.WriteFile(file, []byte(now), 0o644))
+		wantRefusal(t, c.Check(context.Background()), "its cgroups changed")
+	}
+	// Back again it stays refused: who knows what it was meanwhile.
+	w.must(os.WriteFile(file, []byte(inA.cgroup), 0o644))
+	wantRefusal(t, c.Check(context.Background()), "its cgroups changed")
+}
+
+func TestCheckSeesAnotherInstance(t *testing.T) {
+	w, id, c, _, conn := named(t)
+	dir := w.dir + "/cgroup/unified/docker/"
+	w.must(os.Rename(dir+idA, dir+"old"), os.Mkdir(dir+idA, 0o755))
+	wantRefusal(t, c.Check(context.Background()), "removed or replaced")
+	refused(t, id, conn.UnixConn, "removed or replaced") // its first process is not in the new one
+	w.must(os.Remove(dir + idA))
+	c.failed = nil
+	wantRefusal(t, c.Check(context.Background()), "removed or replaced")
+}
+
+// The container's first process ends, the caller lives on (in a container with
+// the host's pid namespace).
+func TestCheckSeesTheFirstProcessEnd(t *testing.T) {
+	w, l := newWorld(t), listen(t)
+	caller, conn := startClient(t, l)
+	first, firstConn := startClient(t, l)
+	w.set(caller.Process.Pid, inA)
+	w.set(first.Process.Pid, inA)
+	w.mkdir("/unified/docker/" + idA)
+	id := newIdentifier(t, w.options(declare(containerA(first.Process.Pid))))
+	c := identify(t, id, conn.UnixConn)
+	firstConn.tell(t, "exit")
+	first.Wait()
+	wantRefusal(t, c.Check(context.Background()), "has ended")
+	refused(t, id, conn.UnixConn, "first process is not the one on record")
+}
+
+// A first process that was proved is not proved again while it lives, and the
+// descriptors of those that ended are given back.
+func TestFirstProcessesAreKept(t *testing.T) {
+	w, id, c, pid, conn := named(t)
+	w.must(os.WriteFile(fmt.Sprintf("%s/proc/%d/stat", w.dir, pid), []byte("broken"), 0o644))
+	again := identify(t, id, conn.UnixConn)
+	if again.first != c.first || c.first.refs.Load() != 3 {
+		t.Errorf("%p and %p, %d references", again.first, c.first, c.first.refs.Load())
+	}
+	again.Close()
+	f := c.first
+	conn.tell(t, "exit")
+	waitFor(t, "the end of the client", func() bool { return !c.Alive() })
+	id.keep(at(idB, "/b"), &first{pidfd: -1})
+	if _, ok := id.firsts[containerA(pid)]; ok || f.refs.Load() != 1 {
+		t.Errorf("kept %t, %d references", ok, f.refs.Load())
+	}
+	delete(id.firsts, at(idB, "/b"))
+}
+
+func TestFirstProcessesAreBounded(t *testing.T) {
+	id := &Identifier{firsts: map[Container]*first{}}
+	p := openTest(t, os.Getpid())
+	for i := range maxFirsts + 10 {
+		f := &first{pidfd: p.pidfd}
+		f.refs.Store(1)
+		id.firsts[Container{InitPID: -1 - i}] = f
+		if len(id.firsts) == maxFirsts {
+			break
+		}
+	}
+	f := &first{pidfd: p.pidfd}
+	f.refs.Store(1)
+	id.keep(containerA(1), f)
+	if len(id.firsts) != maxFirsts || f.refs.Load() != 1 {
+		t.Errorf("%d kept, %d references", len(id.firsts), f.refs.Load())
+	}
+}
+
+// Nothing is left open, whoever was refused and wherever.
+func TestDescriptorsAreGivenBack(t *testing.T) {
+	w, id, c, pid, conn := named(t)
+	c.Close()
+	open := func() int {
+		names, err := os.ReadDir("/proc/self/fd")
+		w.must(err)
+		return len(names)
+	}
+	before := open()
+	try := func(f fact) {
+		w.set(pid, f)
+		if c, err := id.Identify(context.Background(), conn.UnixConn); err == nil {
+			c.Close()
+		}
+	}
+	for range 20 {
+		for _, cgroup := range []string{inA.cgroup, "", "0::/\n", "0::/docker/" + idB + "\n"} {
+			for _, ns := range []string{"a", "b", "host"} {
+				try(fact{cgroup: cgroup, nsPID: ns, pids: "9 1"})
+				try(fact{cgroup: cgroup, nsPID: ns, root: "b"})
+			}
+		}
+	}
+	if after := open(); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	id.Close()
+	if after := open(); after >= before {
+		t.Errorf("%d descriptors before Close, %d after", before, after)
+	}
+}
+
+// Requests of one connection are checked while it is closed, and many
+// connections identified at once.
+func TestConcurrentUse(t *testing.T) {
+	_, id, c, _, conn := named(t)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 50 {
+				other, err := id.Identify(context.Background(), conn.UnixConn)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := errors.Join(other.Check(context.Background()), other.Close()); err != nil {
+					t.Error(err)
+				}
+				if err := c.Check(context.Background()); err != nil && !errors.Is(err, errClosed) {
+					t.Error(err)
+				}
+			}
+			c.Close()
+		})
+	}
+	wg.Wait()
+}

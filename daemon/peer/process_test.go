@@ -1,0 +1,208 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestCountNSpid(t *testing.T) {
+	deep := "NSpid:" + strings.Repeat("\t1", maxPIDNamespaces+1) + "\n"
+	for text, want := range map[string]int{
+		"Name:\tx\nNSpid:\t4509\nNSpgid:\t1\n":   1,
+		"Name:\tx\nNSpid:\t4509\t1\nThreads:\t1": 2,
+		"Name:\tNSpid:\nNSpid:\t7\t2\t1\n":       3,
+		deep:                                     33,
+	} {
+		if got, err := countNSpid(text); err != nil || got != want {
+			t.Errorf("%q: %d, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{
+		"", "Name:\tx\n", "NSpid:\n", "NSpid:\t0\n", "NSpid:\t-1\n", "NSpid:\tx\n",
+		"NSpid:\t99999999999\n", "NSpid:\t1\nNSpid:\t1\n", " NSpid:\t1\n",
+		strings.Replace(deep, "\t1\t", "\t1\t1\t", 1),
+	} {
+		if got, err := countNSpid(text); err == nil {
+			t.Errorf("%q: %d, want an error", text, got)
+		}
+	}
+}
+
+func TestStartTime(t *testing.T) {
+	const rest = " S 1 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 44497 0 0"
+	for text, want := range map[string]uint64{
+		"1 (init)" + rest:                       44497,
+		"1 (a) S 9 9 9 9 9 9 (b)" + rest + "\n": 44497,
+		"1 ()" + strings.Replace(rest, "44497", "18446744073709551615", 1): 1<<64 - 1,
+	} {
+		if got, err := startTime(text); err != nil || got != want {
+			t.Errorf("%q: %d, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "1 init" + rest[:10], "1 (init) S 1 1", "1 (x)" + strings.Replace(rest, "44497", "-1", 1)} {
+		if got, err := startTime(text); err == nil {
+			t.Errorf("%q: %d, want an error", text, got)
+		}
+	}
+}
+
+func FuzzProcess(f *testing.F) {
+	f.Add("Name:\tx\nNSpid:\t4509\t1\n")
+	f.Add("1 (a) b) S 1 1 1 0 -1 4194560 0 0 0 0 0 0 0 0 20 0 1 0 44497 0 0")
+	f.Fuzz(func(t *testing.T, text string) {
+		if n, err := countNSpid(text); err == nil && (n < 1 || n > maxPIDNamespaces+1) {
+			t.Fatalf("%d pids", n)
+		}
+		if ticks, err := startTime(text); err == nil {
+			fields := strings.Fields(text[strings.LastIndex(text, ")")+1:])
+			if len(fields) < 20 || strings.TrimLeft(fields[19], "0") != strings.TrimLeft(fmt.Sprint(ticks), "0") {
+				t.Fatalf("start time %d of %q", ticks, text)
+			}
+		}
+	})
+}
+
+// openTest opens one of the test's own processes.
+func openTest(t testing.TB, pid int) process {
+	t.Helper()
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(proc)
+	p, err := openProcess(proc, pid, pidfd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.closeDir()
+		unix.Close(pidfd)
+	})
+	return p
+}
+
+func TestProcessReadsItself(t *testing.T) {
+	p := openTest(t, os.Getpid())
+	if n, err := p.pids(); err != nil || n < 1 {
+		t.Errorf("%d pids, %v", n, err)
+	}
+	if ticks, err := p.started(); err != nil || ticks == 0 {
+		t.Errorf("started at %d, %v", ticks, err)
+	}
+	text, err := p.read("cgroup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := parseCgroup(text); err != nil {
+		t.Error(err)
+	}
+	ns, err := p.pidNS()
+	if err != nil || ns.ino == 0 {
+		t.Errorf("pid namespace %v, %v", ns, err)
+	}
+	if below, err := p.below(ns); err != nil || below {
+		t.Errorf("below itself: %t, %v", below, err)
+	}
+}
+
+// A dead process reads as dead, also as a zombie and after it was reaped.
+func TestProcessEnds(t *testing.T) {
+	s := listen(t)
+	cmd, conn := startClient(t, s)
+	p := openTest(t, cmd.Process.Pid)
+	conn.tell(t, "exit")
+	waitFor(t, "the end of the client", func() bool { return alive(p.pidfd) != nil })
+	if err := alive(p.pidfd); !errors.Is(err, errEnded) {
+		t.Errorf("zombie: %v", err)
+	}
+	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(proc)
+	if _, err := openProcess(proc, cmd.Process.Pid, p.pidfd); !errors.Is(err, errEnded) {
+		t.Errorf("open of a zombie: %v", err)
+	}
+	cmd.Wait()
+	if _, err := p.read("cgroup"); !errors.Is(err, errEnded) {
+		t.Errorf("cgroup after the end: %v", err)
+	}
+	if _, err := p.pidNS(); !errors.Is(err, errEnded) {
+		t.Errorf("pid namespace after the end: %v", err)
+	}
+	if err := alive(openTest(t, os.Getpid()).pidfd, p.pidfd); !errors.Is(err, errEnded) {
+		t.Errorf("one of two: %v", err)
+	}
+}
+
+func TestReadAllRefusesHugeFiles(t *testing.T) {
+	name := t.TempDir() + "/f"
+	for size, fits := range map[int]bool{0: true, 4095: true, 4096: true, 40000: true, maxCgroupFile: false, maxCgroupFile + 1: false, 1 << 20: false} {
+		want := strings.Repeat("x", size)
+		if err := os.WriteFile(name, []byte(want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		file, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := readAll(int(file.Fd()))
+		if fits != (err == nil) || fits && got != want {
+			t.Errorf("%d bytes: %d, %v", size, len(got), err)
+		}
+		file.Close()
+	}
+}
+
+func TestBelow(t *testing.T) {
+	nestedPID := startNested(t)
+	outer, inner := openTest(t, os.Getpid()), openTest(t, nestedPID)
+	top, err := outer.pidNS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := inner.pidNS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		p    process
+		top  fileID
+		want bool
+	}{
+		"nested below the host":      {inner, top, true},
+		"nested below itself":        {inner, own, false},
+		"host below nested":          {outer, own, false},
+		"nested below one unrelated": {inner, fileID{own.dev, 1}, false},
+	} {
+		if got, err := test.p.below(test.top); err != nil || got != test.want {
+			t.Errorf("%s: %t, %v", name, got, err)
+		}
+	}
+}
+
+// startNested starts a client in a pid namespace of its own and returns its
+// pid here.
+func startNested(t testing.TB) int {
+	t.Helper()
+	if os.Getuid() != 0 {
+		leaveOut(t, "a pid namespace of its own needs root")
+	}
+	s := listen(t)
+	_, conn := startClient(t, s, "nest")
+	p, err := (&Identifier{}).connector(conn.UnixConn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(p.pidfd)
+	return p.pid
+}
