@@ -91,6 +91,9 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.Write, d.Write)
 	fill(&l.Idle, d.Idle)
 	fill(&l.Drain, d.Drain)
+	// One line and one reply of full length must always fit.
+	l.CallerMemory = max(l.CallerMemory, int64(l.Line+2*l.Reply))
+	l.Memory = max(l.Memory, l.CallerMemory)
 	return l
 }
 

@@ -1,0 +1,167 @@
+package rpc
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/gowebpki/jcs"
+)
+
+const zeroDigest = `"000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"`
+
+// testClaims holds every known member, one unknown one, and characters that
+// encoding/json would escape.
+var testClaims = `{"profile":"` + ClaimsProfile + `","agent":` + zeroDigest + `,"nonce":"AAECAwQFBgc=","user_data":"",
+ "container":{"id":"c1","runtime":"docker","image":"a<b>&\u0001` + "\u2028é" + `","image_digest":"sha256:00",
+ "launch_digest":` + zeroDigest + `,"register":` + zeroDigest + `,
+ "assurance":{"start":"gated","pidfd":true,"cgroup_owner":4294967295,"metadata":"bundle"}},
+ "boot_log":` + zeroDigest + `,"log":{"count":3,"register":` + zeroDigest + `,"public":` + zeroDigest + `,"anchor":"rtmr3"},
+ "later":[1,2.5,-1e-7,{"x":null}]}`
+
+func testEvidence(t testing.TB) (*Evidence, []byte) {
+	e := &Evidence{
+		Profile: EvidenceProfile, TEE: "tdx", Quote: []byte("quote"),
+		Claims:         json.RawMessage(strings.ReplaceAll(testClaims, "\n", "")),
+		AgentSignature: bytes.Repeat([]byte{7}, 64), BootLog: []byte("boot"),
+		OSLogs:     []OSLog{{"rtmr2", "ima-ascii", []byte("10 …")}},
+		RuntimeLog: []LogEntry{{Event: []byte("e0")}, {Digests: make([]byte, 96)}, {Event: []byte("e3")}},
+	}
+	b, err := e.AppendJSON(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, b
+}
+
+func TestEvidenceRoundTrip(t *testing.T) {
+	e, b := testEvidence(t)
+	got, claims, err := DecodeEvidence(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, e) {
+		t.Errorf("got %+v, want %+v", got, e)
+	}
+	var want Claims
+	if err := json.Unmarshal(e.Claims, &want); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(*claims, want) {
+		t.Errorf("got %+v, want %+v", *claims, want)
+	}
+}
+
+// No bit of a bundle is free: each flip is refused, or changes what was read
+// (or the claims' digest).
+func TestEvidenceBitFlips(t *testing.T) {
+	e, b := testEvidence(t)
+	e.Claims, _ = jcs.Transform(e.Claims)
+	for i := range b {
+		for bit := range 8 {
+			b[i] ^= 1 << bit
+			if got, _, err := DecodeEvidence(b); err == nil {
+				canonical, err := jcs.Transform(got.Claims)
+				if err != nil {
+					t.Fatalf("claims that nobody can hash: %v: %s", err, got.Claims)
+				}
+				if got.Claims = canonical; reflect.DeepEqual(got, e) {
+					t.Errorf("byte %d, bit %d: another text, the same evidence: …%s…", i, bit, b[max(0, i-20):i+10])
+				}
+			}
+			b[i] ^= 1 << bit
+		}
+	}
+}
+
+func TestEvidenceMalformed(t *testing.T) {
+	_, good := testEvidence(t)
+	for name, change := range map[string][2]string{
+		"unknown member":         {`"tee":"tdx"`, `"tee":"tdx","more":1`},
+		"twice":                  {`"tee":"tdx"`, `"tee":"tdx","tee":"tdx"`},
+		"case variant":           {`"tee":`, `"Tee":`},
+		"case variant beside":    {`"tee":"tdx"`, `"tee":"tdx","TEE":"tdx"`},
+		"missing":                {`"tee":"tdx",`, ``},
+		"wrong type":             {`"tee":"tdx"`, `"tee":1`},
+		"null":                   {`"tee":"tdx"`, `"tee":null`},
+		"escaped letter":         {`"tdx"`, `"\u0074dx"`},
+		"escaped slash":          {`https://`, `https:\/\/`},
+		"escaped name":           {`"tee"`, `"te\u0065"`},
+		"other profile":          {`evidence/v1`, `evidence/v2`},
+		"other claims profile":   {`claims/v1`, `claims/v2`},
+		"base64 unpadded":        {`"AAECAwQFBgc="`, `"AAECAwQFBgc"`},
+		"base64 trailing bits":   {`"AAECAwQFBgc="`, `"AAECAwQFBgd="`},
+		"base64 line break":      {`"AAECAwQFBgc="`, `"AAEC\nAwQFBgc="`},
+		"base64url":              {`"AAECAwQFBgc="`, `"-_ECAwQFBgc="`},
+		"short nonce":            {`"AAECAwQFBgc="`, `"AAECAwQFBg=="`},
+		"number with fraction":   {`"count":3`, `"count":3.0`},
+		"number with exponent":   {`"count":3`, `"count":3e0`},
+		"negative zero":          {`"count":3`, `"count":-0`},
+		"number as text":         {`"count":3`, `"count":"3"`},
+		"loose unknown number":   {`2.5`, `2.50`},
+		"number beyond a double": {`2.5`, `9007199254740993`},
+		"claims case variant":    {`"anchor"`, `"Anchor"`},
+		"claims variant unknown": {`"x":null`, `"x":null,"X":1`},
+		"claims twice":           {`"pidfd":true`, `"pidfd":true,"pidfd":true`},
+		"claims deep twice":      {`{"x":null}`, `{"x":null,"x":null}`},
+		"upper-case digest":      {`"agent":"0`, `"agent":"A`},
+		"uid beyond 32 bits":     {`4294967295`, `4294967296`},
+		"host beside container":  {`"container":{`, `"host":{"uid":0},"container":{`},
+		"digests not 48":         {`"digests":"AAAA`, `"digests":"`},
+		"two runs of digests":    {`{"event":"ZTM="}`, `{"digests":"` + strings.Repeat("AAAA", 16) + `"}`},
+		"event and digests":      {`{"event":"ZTM="}`, `{"event":"ZTM=","digests":"` + strings.Repeat("AAAA", 16) + `"}`},
+		"neither":                {`{"event":"ZTM="}`, `{}`},
+		"empty event":            {`{"event":"ZTM="}`, `{"event":""}`},
+		"empty os_logs":          {`"os_logs":[{"register":"rtmr2","format":"ima-ascii","entries":"MTAg4oCm"}]`, `"os_logs":[]`},
+		"something behind":       {`]}`, `]}{}`},
+		"not UTF-8":              {`"tdx"`, "\"td\xff\""},
+		"half a surrogate":       {`"x":null`, `"x":"\ud800"`},
+		"control character":      {`"tdx"`, "\"td\x01\""},
+		"too deep":               {`"x":null`, `"x":` + strings.Repeat("[", 40) + strings.Repeat("]", 40)},
+		"runtime log of strings": {`{"event":"ZTM="}`, `"event"`},
+		"claims are no object":   {`"claims":{`, `"claims":[],"x":{`},
+	} {
+		bad := strings.Replace(string(good), change[0], change[1], 1)
+		if bad == string(good) {
+			t.Errorf("%s: nothing was changed", name)
+		}
+		_, _, err := DecodeEvidence([]byte(bad))
+		var malformed *MalformedError
+		if !errors.As(err, &malformed) {
+			t.Errorf("%s: got %v, want a *MalformedError", name, err)
+		}
+	}
+	if _, _, err := DecodeEvidence(make([]byte, MaxEvidence+1)); err == nil || !strings.Contains(err.Error(), "at most") {
+		t.Errorf("too large: got %v", err)
+	}
+}
+
+func FuzzEvidence(f *testing.F) {
+	_, good := testEvidence(f)
+	f.Add(good)
+	f.Add([]byte(`{"claims":{}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		e, _, err := DecodeEvidence(data)
+		if err != nil {
+			var malformed *MalformedError
+			if !errors.As(err, &malformed) {
+				t.Fatalf("got %T: %v", err, err)
+			}
+			return
+		}
+		b, err := e.AppendJSON(nil)
+		if err != nil {
+			t.Fatalf("was read, can't be written: %v", err)
+		}
+		again, _, err := DecodeEvidence(b)
+		if err != nil || !reflect.DeepEqual(e, again) {
+			t.Fatalf("written and read: %v", err)
+		}
+		if _, err := ReportData(e.Claims); err != nil {
+			t.Fatalf("claims that can't be hashed: %v", err)
+		}
+	})
+}
