@@ -353,6 +353,30 @@ func TestLatestInstanceCounts(t *testing.T) {
 	expect(t, appraiseT(t, encode(t, w.seal(c, w.key)), opts), NotAuthentic, StepCaller)
 }
 
+// TestBootLogStaysOutOfRTMR3: a boot log that reaches into the runtime log's
+// register, though the agent names it.
+func TestBootLogStaysOutOfRTMR3(t *testing.T) {
+	w := twoContainers(t)
+	longer := logs.AppendBootEvent(w.bootLog(), logs.BootEvent{MR: 4, Type: logs.EvEventTag, Data: []byte("x")})
+	c := w.claims(idOne)
+	c.BootLog = sha512.Sum384(longer)
+	e := w.seal(c, w.key)
+	e.BootLog = longer
+	expect(t, appraiseT(t, encode(t, e), w.options()), NotAuthentic, StepBootLog)
+
+	longer = logs.AppendBootEvent(w.bootLog(), logs.BootEvent{MR: 1, Type: logs.EvEventTag, Data: []byte("x")})
+	c.BootLog = sha512.Sum384(longer)
+	e = w.seal(c, w.key)
+	e.BootLog = longer
+	expect(t, appraiseT(t, encode(t, e), w.options()), NotAuthentic, StepBootLog)
+}
+
+func TestOneImage(t *testing.T) {
+	w := twoContainers(t)
+	w.own(idOne, logs.OpImage, `{"reference":"registry/one:2"}`)
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), w.options()), NotAuthentic, StepCaller)
+}
+
 func TestReportDataAnchor(t *testing.T) {
 	w := twoContainers(t)
 	var foreign [48]byte
@@ -414,7 +438,7 @@ func TestMalformed(t *testing.T) {
 		"twice":        bytes.Replace(good, []byte(`"tee":`), []byte(`"tee":"tdx","tee":`), 1),
 		"case variant": bytes.Replace(good, []byte(`"tee":`), []byte(`"Tee":`), 1),
 		"unknown":      bytes.Replace(good, []byte(`"tee":`), []byte(`"x":1,"tee":`), 1),
-		"too large":    make([]byte, MaxBundle+1),
+		"too large":    make([]byte, rpc.MaxEvidence+1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			expect(t, appraiseT(t, bundle, w.options()), Malformed, StepFormat)
@@ -437,6 +461,54 @@ func splitRun(e *rpc.Evidence) {
 	run := e.RuntimeLog[4].Digests
 	rest := append([]rpc.LogEntry{{Digests: run[:48]}, {Digests: run[48:]}}, e.RuntimeLog[5:]...)
 	e.RuntimeLog = append(e.RuntimeLog[:4:4], rest...)
+}
+
+// TestTable: what a reader must be told, told, on a screen.
+func TestTable(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	w.launch(idOne, `one\u001b[2J\u202e`, "/bin/one")
+	c := w.claims(idOne)
+	c.Container.Assurance.Start, c.Container.Assurance.PIDFD = "observed", false
+	bundle, opts := encode(t, w.seal(c, w.key)), w.options()
+	first := appraiseT(t, bundle, opts)
+	opts.Policy = policyOf(t, first)
+	opts.Policy.Boot[0].Name = "release 7"
+	second := appraiseT(t, bundle, opts)
+	expect(t, second, Trusted)
+
+	for _, c := range []struct {
+		r    *Result
+		says []string
+		not  []string
+	}{
+		{first, []string{
+			"who wrote it: no reference value covers the boot", "channel: not bound", "that this is hardware",
+			"what ran before the container was measured", "a program without an exec event may have run all the same",
+			"patched", "the kernel gave its number only", "authentic, not trusted: boot-values", "hint: ", "fresh",
+		}, []string{"you know"}},
+		{second, []string{
+			`you know who wrote firmware, kernel and agent: the boot "release 7"`, "you know who asked", "\ntrusted\n",
+			"channel: not bound", "what ran before the container was measured",
+		}, []string{"who wrote it:", "hint:"}},
+	} {
+		var b strings.Builder
+		if err := c.r.WriteTable(&b); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range c.says {
+			if !strings.Contains(b.String(), want) {
+				t.Errorf("%q is not in\n%s", want, &b)
+			}
+		}
+		for _, bad := range append(c.not, "\x1b", "\u202e") {
+			if strings.Contains(b.String(), bad) {
+				t.Errorf("%q is in\n%s", bad, &b)
+			}
+		}
+		if lines := strings.Count(b.String(), "\n"); lines > 40 {
+			t.Errorf("%d lines are no screen\n%s", lines, &b)
+		}
+	}
 }
 
 func TestResultIsJSON(t *testing.T) {

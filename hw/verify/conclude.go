@@ -57,9 +57,21 @@ func (a *appraisal) proved(r *Result) {
 		return
 	}
 	say("you know who wrote firmware, kernel and agent: the boot %q in the policy", a.boot)
-	if r.passed(StepCaller, StepCallerValues) {
+	if r.passed(StepCaller, StepCallerValues) && !a.takesAny() {
 		say("you know who asked: %s", r.Step(StepCallerValues).Detail)
 	}
+}
+
+// takesAny says whether the policy left open who may ask.
+func (a *appraisal) takesAny() bool {
+	p := a.opts.Policy
+	if p == nil {
+		return true
+	}
+	if a.claims.Host != nil {
+		return p.Host.Any
+	}
+	return len(p.Container.LaunchDigests) == 0 && len(p.Container.ImageDigests) == 0
 }
 
 func (a *appraisal) launchWords() string {
@@ -104,6 +116,9 @@ func (a *appraisal) notProved(r *Result) {
 	if r.Step(StepUserData).Outcome == Skip {
 		say("who is at the other end (channel: not bound): a nonce can be relayed")
 	}
+	if r.passed(StepCallerValues) && a.takesAny() {
+		say("that the right one asked: the policy takes any; compare the claims yourself")
+	}
 	a.notProvedOfCaller(say)
 }
 
@@ -125,7 +140,8 @@ func (a *appraisal) notProvedOfCaller(say func(string, ...any)) {
 	if a.instance != nil && a.instance.image.Absent != "" {
 		say("its image: %s", a.instance.image.Absent)
 	}
-	say("what lies in its volumes, or what did not run: a launch is what was asked for, and no exec event is no proof")
+	say("what lies in its volumes: a launch is what was asked for")
+	say("that nothing else ran: a program without an exec event may have run all the same")
 }
 
 // hint is what to do about the verdict.

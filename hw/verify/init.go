@@ -94,7 +94,11 @@ func (w *policyWriter) container() {
 		w.value("image_digests", []string{c.ImageDigest})
 	}
 	w.comment("start: \"gated\" was measured before its first instruction, \"observed\" after it.")
-	w.value("start", []string{c.Assurance.Start})
+	start := []string{"gated"}
+	if c.Assurance.Start != "gated" {
+		start = append(start, c.Assurance.Start)
+	}
+	w.value("start", start)
 	w.comment("source: where the facts of the launch come from; cgroup_owner: uid 0 is root.")
 	w.value("source", []string{w.source()})
 	w.value("cgroup_owner", []uint32{c.Assurance.CgroupOwner})
@@ -105,7 +109,8 @@ func (w *policyWriter) container() {
 	}
 }
 
-// body reads a member of the events of the container's latest instance.
+// bodies are what the events of one operation measured, in the container's
+// latest instance.
 func (w *policyWriter) bodies(operation string) []map[string]any {
 	var found []map[string]any
 	for _, e := range w.r.Events {

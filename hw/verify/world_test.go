@@ -242,7 +242,7 @@ func (w *world) evidence(id string) *rpc.Evidence { return w.seal(w.claims(id), 
 
 func encode(t testing.TB, e *rpc.Evidence) []byte {
 	t.Helper()
-	b, err := json.Marshal(e)
+	b, err := e.AppendJSON(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
