@@ -27,7 +27,7 @@ func NewPCR(alg AlgID, index uint32) *IMARegister {
 // the boot log left. It covers entries whose register is given as RTMR2 or as a
 // PCR that maps to it (8–15; UEFI 2.10 section 38.4.1).
 func NewRTMR2(booted [48]byte) *IMARegister {
-	covers := func(pcr uint32) bool { return pcr == 2 || pcr >= 8 && pcr <= 15 }
+	covers := func(pcr uint32) bool { return pcr == 2 || rtmrOf(pcr) == 2 }
 	g := &IMARegister{alg: AlgSHA384, covers: covers}
 	copy(g.buf[:], booted[:])
 	return g
