@@ -46,6 +46,9 @@ func (o owners) open(dir string) (*place, error) {
 		next, err := unix.Openat(p.fd, name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
 			p.close()
+			if errors.Is(err, unix.ENOTDIR) {
+				err = fmt.Errorf("%w: a symlink or no directory", errUntrusted)
+			}
 			return nil, &os.PathError{Op: "open", Path: at, Err: err}
 		}
 		unix.Close(p.fd)
@@ -82,13 +85,19 @@ func (p *place) step(st *unix.Stat_t) error {
 	return nil
 }
 
-// stat looks at a regular file in the directory without opening it.
-func (p *place) stat(name string) (Stamp, error) {
-	var st unix.Stat_t
-	if err := unix.Fstatat(p.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return Stamp{}, &os.PathError{Op: "stat", Path: path.Join(p.path, name), Err: err}
+// unchanged says that a file that was read and trusted before is still that
+// one, in one step: only root could have loosened the directories meanwhile.
+func unchanged(file string, then Stamp) bool {
+	fd, err := unix.Openat2(unix.AT_FDCWD, file, &unix.OpenHow{
+		Flags:   unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+	})
+	if err != nil {
+		return false
 	}
-	return stamp(&st), p.regular(name, &st)
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && stamp(&st) == then
 }
 
 func stamp(st *unix.Stat_t) Stamp {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -51,15 +52,13 @@ func DefaultPlaces() []Place {
 	}
 	const stored = "/storage/overlay-containers/{id}/userdata/"
 	podNotes := []string{"/run/runc/{id}/state.json", "/run/crun/{id}/status"}
-	podPIDs := []string{"/run/containers" + stored + "pidfile"}
 	return []Place{
 		{"docker", "/run/docker/containerd/daemon" + task + "config.json", notes, []string{"/run/docker/containerd/daemon" + task + "init.pid"}},
 		{"containerd", "/run/containerd" + task + "config.json", notes, []string{"/run/containerd" + task + "init.pid"}},
-		{"podman", "/run/containers" + stored + "config.json", podNotes, podPIDs},
-		{"podman", "/var/lib/containers" + stored + "config.json", podNotes, podPIDs},
+		{"podman", "/run/containers" + stored + "config.json", podNotes, nil},
+		{"podman", "/var/lib/containers" + stored + "config.json", podNotes, nil},
 		{"podman", "{home}/.local/share/containers" + stored + "config.json",
-			[]string{"/run/user/{uid}/crun/{id}/status", "/run/user/{uid}/runc/{id}/state.json"},
-			[]string{"/run/user/{uid}/containers/overlay-containers/{id}/userdata/pidfile"}},
+			[]string{"/run/user/{uid}/crun/{id}/status", "/run/user/{uid}/runc/{id}/state.json"}, nil},
 	}
 }
 
@@ -156,5 +155,6 @@ func list(dir string) ([]string, error) {
 	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ENOTDIR) {
 		return nil, ignoreMissing(err)
 	}
+	slices.Sort(names)
 	return names, nil
 }

@@ -68,22 +68,13 @@ func (s *Store) state(at location, owner uint32) (state, bool, error) {
 
 // stateFile reads one state file, from memory where it has not changed.
 func (s *Store) stateFile(file string, owner uint32) (state, bool, error) {
-	dir, err := s.trust.open(path.Dir(file))
-	if err != nil {
-		return state{}, false, ignoreMissing(err)
-	}
-	defer dir.close()
-	now, err := dir.stat(path.Base(file))
-	if err != nil {
-		return state{}, false, ignoreMissing(err)
-	}
 	s.mu.Lock()
 	known, ok := s.states[file]
 	s.mu.Unlock()
-	if ok && known.stamp == now {
+	if ok && unchanged(file, known.stamp) {
 		return known.state, true, nil
 	}
-	raw, now, uid, err := dir.read(path.Base(file), maxConfig)
+	raw, now, uid, err := s.readFile(file, maxConfig)
 	if err != nil {
 		return state{}, false, ignoreMissing(err)
 	}

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 )
 
 // Rules say what policy leaves open of a launch.
@@ -145,7 +144,7 @@ func (s *Store) load(ctx context.Context, at location) (Record, error) {
 			return Record{}, fmt.Errorf("container %s: the bundle declares the cgroup %s, the runtime made %s", at.id, r.CgroupPath, st.cgroup)
 		}
 		if r.CgroupPath == "" {
-			r.CgroupPath = s.ownCgroup(st.cgroup, r.UID)
+			r.CgroupPath = ownCgroup(st.cgroup, r.UID)
 		}
 		r.InitPID, r.InitStart = st.pid, st.start
 	}
@@ -155,29 +154,23 @@ func (s *Store) load(ctx context.Context, at location) (Record, error) {
 // bundle reads config.json and what it alone tells.
 func (s *Store) bundle(at location) (Record, error) {
 	file := at.config()
-	dir, err := s.trust.open(path.Dir(file))
-	if err != nil {
-		return Record{}, notThere(err)
-	}
-	defer dir.close()
-	now, err := dir.stat(path.Base(file))
-	if err != nil {
-		return Record{}, err
-	}
 	s.mu.Lock()
 	known, ok := s.records[file]
 	s.mu.Unlock()
-	if ok && known.stamp == now {
+	if ok && unchanged(file, known.stamp) {
 		return known.record, nil
 	}
-	raw, now, owner, err := dir.read(path.Base(file), maxConfig)
+	raw, now, owner, err := s.readFile(file, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Record{}, err
 	}
-	r := Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(file), UID: owner, Stamp: now}
 	if err == nil && owner != at.uid {
 		err = fmt.Errorf("%s: %w: belongs to uid %d", file, errUntrusted, owner)
 	}
+	if errors.Is(err, errUntrusted) {
+		return Record{}, err // not remembered: the directory may be mended
+	}
+	r := Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(file), UID: owner, Stamp: now}
 	if err == nil {
 		err = s.understand(&r, raw)
 	}
@@ -201,7 +194,7 @@ func (s *Store) understand(r *Record, raw []byte) error {
 	if r.CgroupPath, err = cgroupPath(c.Linux.CgroupsPath, r.UID); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	r.CgroupPath = s.ownCgroup(r.CgroupPath, r.UID)
+	r.CgroupPath = ownCgroup(r.CgroupPath, r.UID)
 	switch c.annotation("io.container.manager") {
 	case "libpod":
 		r.Runtime = "podman"
@@ -244,7 +237,7 @@ func joinedToHost(c *spec, spaces map[string]string) {
 }
 
 // ownCgroup takes a user's word only for cgroups below the user's manager.
-func (s *Store) ownCgroup(cgroup string, uid uint32) string {
+func ownCgroup(cgroup string, uid uint32) string {
 	if uid != 0 && !strings.HasPrefix(cgroup, userManager(uid)+"/") {
 		return ""
 	}
@@ -267,14 +260,6 @@ func (s *Store) judge(r Record) Record {
 	}
 	r.power = sorted(power)
 	return r
-}
-
-// notThere makes "no such directory" of a component that is none any more.
-func notThere(err error) error {
-	if errors.Is(err, syscall.ENOTDIR) {
-		return fmt.Errorf("%w: a symlink or no directory: %w", errUntrusted, err)
-	}
-	return err
 }
 
 func ignoreMissing(err error) error {

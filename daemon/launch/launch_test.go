@@ -1,0 +1,210 @@
+package launch
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "write the golden files again")
+
+// config reads one of the sanitised bundles in testdata as plain JSON.
+func config(t testing.TB, name string) map[string]any {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("testdata", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c map[string]any
+	if err := json.Unmarshal(raw, &c); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func encode(t testing.TB, c any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func launchOf(t testing.TB, c any) Launch {
+	t.Helper()
+	l, err := FromConfig(bytes.NewReader(encode(t, c)), Rules{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func digestOf(t testing.TB, l Launch, i Image) [48]byte {
+	t.Helper()
+	d, err := Digest(l, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// The launches of real bundles, in full: what cima-evidence(7) describes.
+func TestLaunchOfRealBundles(t *testing.T) {
+	for _, name := range []string{"docker", "docker-privileged", "podman", "podman-pod", "ctr", "cri"} {
+		t.Run(name, func(t *testing.T) {
+			l := launchOf(t, config(t, name))
+			got, err := json.MarshalIndent(l, "", " ")
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", name+".launch")
+			if *update {
+				if err := os.WriteFile(golden, append(got, '\n'), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(strings.TrimSpace(string(want)), string(got)); diff != "" {
+				t.Error(diff)
+			}
+			var back Launch
+			if err := json.Unmarshal(got, &back); err != nil {
+				t.Fatal(err)
+			}
+			if digestOf(t, back, Image{}) != digestOf(t, l, Image{}) {
+				t.Error("a launch read back from its JSON has another digest")
+			}
+		})
+	}
+}
+
+// No id, time, host name or pid of the bundle may be seen in its launch.
+func TestLaunchHoldsNothingOfTheRun(t *testing.T) {
+	for _, name := range []string{"docker", "podman", "podman-pod", "cri"} {
+		form := string(encode(t, launchOf(t, config(t, name))))
+		for _, mark := range []string{"a0a0a0", "a1a1a1", "b0b0b0", "c0c0c0", "a0b03f3c9fb4", "2026-", "HOSTNAME", "netns-", "4406", "0b7c3f51"} {
+			if strings.Contains(form, mark) {
+				t.Errorf("%s: launch holds %q", name, mark)
+			}
+		}
+	}
+}
+
+// renamed is the same container started another time: other ids, pids, time,
+// host name, and other orders where order means nothing.
+func renamed(t *testing.T, c map[string]any, seed uint64) map[string]any {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 1))
+	text := string(encode(t, c))
+	for _, part := range []string{"a0", "a1", "a2", "b0", "c0"} {
+		text = strings.ReplaceAll(text, strings.Repeat(part, 6), fmt.Sprintf("%012x", random.Uint64()&0xFFFFFFFFFFFF))
+	}
+	text = strings.NewReplacer("/proc/4406/", "/proc/77/", "2026-11", "2027-01", "0b7c3f51", "1c8d4062", "/proc/22475/", "/proc/8/").Replace(text)
+	var out map[string]any
+	if err := json.Unmarshal([]byte(text), &out); err != nil {
+		t.Fatal(err)
+	}
+	shuffle := func(v any) {
+		list, _ := v.([]any)
+		random.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	}
+	process, linux := out["process"].(map[string]any), out["linux"].(map[string]any)
+	for _, set := range process["capabilities"].(map[string]any) {
+		shuffle(set)
+	}
+	shuffle(process["env"])
+	shuffle(linux["maskedPaths"])
+	shuffle(linux["readonlyPaths"])
+	shuffle(linux["namespaces"])
+	shuffle(linux["devices"])
+	for _, m := range out["mounts"].([]any) {
+		shuffle(m.(map[string]any)["options"])
+	}
+	if s, ok := linux["seccomp"].(map[string]any); ok {
+		shuffle(s["architectures"])
+		for _, call := range s["syscalls"].([]any) {
+			shuffle(call.(map[string]any)["names"])
+		}
+	}
+	out["hostname"] = "another"
+	return out
+}
+
+func TestEqualLinesGiveEqualDigests(t *testing.T) {
+	for _, name := range []string{"docker", "podman", "podman-pod", "ctr", "cri"} {
+		want := digestOf(t, launchOf(t, config(t, name)), Image{})
+		for seed := range uint64(50) {
+			if got := digestOf(t, launchOf(t, renamed(t, config(t, name), seed)), Image{}); got != want {
+				t.Errorf("%s, seed %d: another digest\n%s", name, seed,
+					cmp.Diff(launchOf(t, config(t, name)), launchOf(t, renamed(t, config(t, name), seed))))
+				break
+			}
+		}
+	}
+}
+
+func TestCondense(t *testing.T) {
+	l := launchOf(t, config(t, "docker"))
+	same, err := Condense(l, 1<<20)
+	if err != nil || digestOf(t, same, Image{}) != digestOf(t, l, Image{}) {
+		t.Fatal("a small launch was changed", err)
+	}
+	small, err := Condense(l, 100)
+	if err != nil || len(small.Whole) != 96 || small.Arguments != nil {
+		t.Fatalf("%+v, %v", small, err)
+	}
+	l.Arguments[0] = "/bin/other"
+	other, err := Condense(l, 100)
+	if err != nil || other.Whole == small.Whole {
+		t.Fatal("two large launches look the same", err)
+	}
+}
+
+func TestTextKeepsEveryByte(t *testing.T) {
+	seen := map[string]string{}
+	for _, literal := range []string{
+		`"a"`, "\"\xff\"", "\"\xfe\"", `"�"`, `"\ufffd"`, `"\ud800"`, `"\udfff"`, `"😀"`, `"😀"`, `"\ud83dx"`,
+		`"\u00ff"`, `"\n\t\"\\\/\b\f\r"`, `"<&>"`, `"` + " " + `"`, `""`,
+	} {
+		var v Text
+		if err := json.Unmarshal([]byte(literal), &v); err != nil {
+			t.Fatalf("%s: %v", literal, err)
+		}
+		form, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var back Text
+		if err := json.Unmarshal(form, &back); err != nil || back != v {
+			t.Errorf("%q came back from %s as %q, %v", v, form, back, err)
+		}
+		if old, ok := seen[string(form)]; ok && old != string(v) {
+			t.Errorf("%q and %q have one form", old, v)
+		}
+		seen[string(form)] = string(v)
+	}
+	var v Text
+	if json.Unmarshal([]byte("\"\xff\""), &v); v != "\xff" {
+		t.Errorf("a byte that is no UTF-8 became %q", v)
+	}
+	if json.Unmarshal([]byte(`"\ud83d\ude00"`), &v); v != "😀" {
+		t.Errorf("a surrogate pair became %q", v)
+	}
+	for _, bad := range []string{`1`, `[]`, `{"b64":"?"}`, `{"b64":1}`} {
+		if err := json.Unmarshal([]byte(bad), &v); err == nil {
+			t.Errorf("%s was read as a text", bad)
+		}
+	}
+}

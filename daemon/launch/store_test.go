@@ -1,0 +1,285 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestDeclaredIsExact(t *testing.T) {
+	x := newTree(t)
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	x.bundle("moby", id(2), "/docker/"+id(1)+"/"+id(2)) // --cgroup-parent /docker/<victim>
+	x.bundle("k8s.io", id(3), "kubepods-podx.slice:cri-containerd:"+id(3))
+	x.bundle("default", "web", "/default/web")
+	x.bundle("default", "odd", "/elsewhere/entirely")
+	for path, want := range map[string]string{
+		"/docker/" + id(1):               id(1),
+		"/docker/" + id(1) + "/" + id(2): id(2),
+		"/docker/" + id(1) + "/":         id(1),
+		"/kubepods.slice/kubepods-podx.slice/cri-containerd-" + id(3) + ".scope": id(3),
+		"/default/web":                "web",
+		"/elsewhere/entirely":         "odd",
+		"/docker":                     "",
+		"/":                           "",
+		"":                            "",
+		"docker/" + id(1):             "",
+		"/docker/" + id(2):            "",
+		"/other/" + id(1):             "",
+		"/x/docker/" + id(1):          "",
+		"/docker/" + id(1) + "/below": "",
+		"/docker/" + id(4):            "",
+		"/web":                        "",
+		"/system.slice/docker-" + id(1) + ".scope": "",
+	} {
+		r, ok, err := x.declared(path)
+		if err != nil || ok != (want != "") || r.ID != want {
+			t.Errorf("%s: %q, %v, %v; want %q", path, r.ID, ok, err, want)
+		}
+	}
+	for path, runtime := range map[string]string{"/docker/" + id(1): "docker", "/default/web": "containerd"} {
+		if r, _, _ := x.declared(path); r.Runtime != runtime {
+			t.Errorf("%s: runtime %q", path, r.Runtime)
+		}
+	}
+}
+
+// A container is found as soon as its bundle stands, and not after it went.
+func TestDeclaredFollowsChanges(t *testing.T) {
+	x := newTree(t)
+	for n := range 20 {
+		path := "/default/c"
+		if _, ok, err := x.declared(path); ok || err != nil {
+			t.Fatal(n, ok, err)
+		}
+		x.bundle("default", "c", path, set("process.args", []any{"/bin/sleep", strings.Repeat("x", n+1)}))
+		r, ok, err := x.declared(path)
+		if !ok || err != nil || len(r.Launch.Arguments[1]) != n+1 {
+			t.Fatal(n, ok, err, r.Launch.Arguments)
+		}
+		if err := os.RemoveAll(filepath.Join(x.dir, "task/default/c")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.bundle("default", "late", "/a")
+	time.Sleep(2 * settle)
+	x.declared("/a")
+	x.bundle("default", "late", "/b") // written again in the same directory
+	if _, ok, _ := x.declared("/a"); ok {
+		t.Error("a record that was written again still declares its old path")
+	}
+}
+
+func TestStateTellsTheFirstProcess(t *testing.T) {
+	x := newTree(t)
+	path := "/docker/" + id(1)
+	x.bundle("moby", id(1), path)
+	if r, ok, err := x.declared(path); !ok || err != nil || r.InitPID != 0 {
+		t.Fatal(r, ok, err)
+	}
+	x.note("moby", id(1), path, 77)
+	if r, ok, err := x.declared(path); !ok || err != nil || r.InitPID != 77 || r.InitStart != 4711 {
+		t.Fatal(r.InitPID, r.InitStart, ok, err)
+	}
+	x.note("moby", id(1), path, 78)
+	if r, _, _ := x.declared(path); r.InitPID != 78 {
+		t.Error("a new state was not read", r.InitPID)
+	}
+	x.note("moby", id(1), "/docker/"+id(2), 77)
+	if _, ok, err := x.declared(path); ok || err == nil {
+		t.Error("a state that contradicts the bundle went through")
+	}
+	x.write("runc/moby/"+id(1)+"/state.json", []byte(`{"init_process_pid":`))
+	if _, ok, err := x.declared(path); ok || err == nil {
+		t.Error("a torn state went through")
+	}
+	// Without runc's note the shim's own file tells.
+	x.bundle("default", "c", "/default/c")
+	x.write("task/default/c/init.pid", []byte("99"))
+	if r, ok, err := x.declared("/default/c"); !ok || err != nil || r.InitPID != 99 || r.InitStart != 0 {
+		t.Error(r.InitPID, ok, err)
+	}
+}
+
+func TestStateTellsTheCgroupWhereTheBundleDoesNot(t *testing.T) {
+	x := newTree(t)
+	x.bundle("default", "c", "relative/c")
+	x.note("default", "c", "/runcs/own/relative/c", 7)
+	if r, ok, err := x.declared("/runcs/own/relative/c"); !ok || err != nil || r.ID != "c" {
+		t.Error(ok, err)
+	}
+	c := config(t, "podman")
+	path := "/libpod_parent/libpod-" + strings.Repeat("a1", 32)
+	own := c["linux"].(map[string]any)["cgroupsPath"].(string)
+	if own != path {
+		t.Fatal(own)
+	}
+	podman := strings.Repeat("a1", 32)
+	x.write("storage/overlay-containers/"+podman+"/userdata/config.json", encode(t, c))
+	x.write("crun/"+podman+"/status", []byte(`{"pid":12,"process-start-time":34,"cgroup-path":"`+path+`/container"}`))
+	r, ok, err := x.declared(path)
+	if !ok || err != nil || r.InitPID != 12 || r.InitStart != 34 || r.Runtime != "podman" {
+		t.Error(r.InitPID, r.Runtime, ok, err)
+	}
+}
+
+func TestTwoThatDeclareOnePath(t *testing.T) {
+	x := newTree(t)
+	x.bundle("default", "a", "/same")
+	x.bundle("default", "b", "/same")
+	if _, ok, err := x.declared("/same"); ok || err == nil {
+		t.Error("a contradiction went through")
+	}
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	x.bundle("default", "thief", "/docker/"+id(1))
+	if _, ok, err := x.declared("/docker/" + id(1)); ok || err == nil {
+		t.Error("a contradiction went through")
+	}
+}
+
+// One broken bundle is an error for its container, and for it alone.
+func TestBrokenBundles(t *testing.T) {
+	whole := encode(t, config(t, "docker"))
+	for name, content := range map[string][]byte{
+		"empty":     nil,
+		"torn":      whole[:len(whole)/2],
+		"no JSON":   []byte("\x00\x01"),
+		"no object": []byte("[]"),
+		"oversized": append([]byte(`{"pad":"`+strings.Repeat("x", maxConfig)+`"`), whole...),
+		"nothing":   []byte("{}"),
+		"deep":      []byte(strings.Repeat("[", 100000)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newTree(t)
+			x.bundle("moby", id(1), "/docker/"+id(1))
+			x.write("task/moby/"+id(2)+"/config.json", content)
+			x.write("task/default/broken/config.json", content)
+			if _, ok, err := x.declared("/docker/" + id(1)); !ok || err != nil {
+				t.Error("the whole one:", ok, err)
+			}
+			for _, path := range []string{"/docker/" + id(2), "/default/broken", "/a/nerdctl-broken.scope"} {
+				if _, ok, err := x.declared(path); ok || err == nil {
+					t.Errorf("%s: %v, no error", path, ok)
+				} else if !strings.Contains(err.Error(), "config.json") {
+					t.Errorf("the error names no file: %v", err)
+				}
+			}
+			if _, ok, err := x.declared("/system.slice/ssh.service"); ok || err != nil {
+				t.Error("a path of nobody's:", ok, err)
+			}
+			all := x.list()
+			if len(all) != 3 || all[id(1)].Err != nil || all[id(2)].Err == nil || all["broken"].Err == nil {
+				t.Errorf("%+v", all)
+			}
+			if p := Power(all[id(2)]); len(p) != 1 || p[0] != PowerNoMetadata {
+				t.Error(p)
+			}
+			// Once written whole it is read.
+			x.bundle("default", "broken", "/default/broken")
+			if _, ok, err := x.declared("/default/broken"); !ok || err != nil {
+				t.Error("mended:", ok, err)
+			}
+		})
+	}
+}
+
+func TestListPassesOverWhatVanishes(t *testing.T) {
+	x := newTree(t)
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			x.bundle("moby", id(n%7), "/docker/"+id(n%7))
+			os.RemoveAll(filepath.Join(x.dir, "task/moby", id(n%7)))
+		}
+	}()
+	for range 200 {
+		if _, err := x.store.List(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := x.store.Declared(context.Background(), "/system.slice"); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	<-done
+}
+
+func TestListKnowsWhatIsWrittenAgain(t *testing.T) {
+	x := newTree(t)
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	before := x.list()[id(1)].Stamp
+	if x.list()[id(1)].Stamp != before {
+		t.Error("the stamp changed by itself")
+	}
+	x.bundle("moby", id(1), "/docker/"+id(1), add("process.args", "x"))
+	if r := x.list()[id(1)]; r.Stamp == before || len(r.Launch.Arguments) != 3 {
+		t.Error("a new writing was not seen")
+	}
+}
+
+func TestContextEnds(t *testing.T) {
+	x := newTree(t)
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, _, err := x.store.Declared(ctx, "/docker/"+id(1)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := x.store.List(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestTooManyContainers(t *testing.T) {
+	x := newTree(t)
+	dir := x.mkdir("task/default")
+	for n := range maxEntries + 1 {
+		if err := os.Mkdir(filepath.Join(dir, id(n)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := x.declared("/x"); err == nil {
+		t.Error("no bound")
+	}
+}
+
+func benchmark(b *testing.B, path string) {
+	dir := b.TempDir()
+	s := New(Options{Places: []Place{{"docker", dir + "/task/{namespace}/{id}/config.json", []string{dir + "/runc/{namespace}/{id}/state.json"}, nil}}})
+	s.trust.root = uint32(os.Getuid())
+	raw := encode(b, config(b, "docker"))
+	for n := range 1000 {
+		d := filepath.Join(dir, "task/moby", id(n))
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			b.Fatal(err)
+		}
+		own := strings.ReplaceAll(string(raw), strings.Repeat("a1", 32), id(n))
+		if err := os.WriteFile(filepath.Join(d, "config.json"), []byte(own), 0o644); err != nil {
+			b.Fatal(err)
+		}
+	}
+	time.Sleep(2 * settle)
+	if _, _, err := s.Declared(context.Background(), "/warm"); err != nil {
+		b.Fatal(err)
+	}
+	b.ResetTimer()
+	for b.Loop() {
+		if _, _, err := s.Declared(context.Background(), path); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDeclaredOneOfThousand(b *testing.B) { benchmark(b, "/docker/"+id(500)) }
+func BenchmarkDeclaredNobodys(b *testing.B)       { benchmark(b, "/system.slice/ssh.service") }

@@ -1,0 +1,109 @@
+package launch
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// tree is a host of files: an engine's bundles and the runtime's notes.
+type tree struct {
+	*testing.T
+	dir   string
+	store *Store
+}
+
+// newTree makes a host whose root is whoever runs the test.
+func newTree(t *testing.T) *tree {
+	t.Helper()
+	dir := t.TempDir()
+	// The directories that testing makes above may be anybody's to write.
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x := &tree{T: t, dir: dir}
+	x.store = New(Options{
+		Places: []Place{
+			{"containerd", dir + "/task/{namespace}/{id}/config.json", []string{dir + "/runc/{namespace}/{id}/state.json"}, []string{dir + "/task/{namespace}/{id}/init.pid"}},
+			{"podman", dir + "/storage/overlay-containers/{id}/userdata/config.json", []string{dir + "/runc/{id}/state.json", dir + "/crun/{id}/status"}, nil},
+			{"podman", "{home}/overlay-containers/{id}/userdata/config.json", nil, nil},
+		},
+		Engines: []Engine{{"docker", dir + "/docker.sock"}},
+		Storage: []string{dir + "/storage"},
+		Users:   func() map[uint32]string { return nil },
+	})
+	x.store.trust.root = uint32(os.Getuid())
+	return x
+}
+
+func (x *tree) mkdir(name string) string {
+	x.Helper()
+	dir := filepath.Join(x.dir, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		x.Fatal(err)
+	}
+	return dir
+}
+
+func (x *tree) write(name string, content []byte) string {
+	x.Helper()
+	x.mkdir(filepath.Dir(name))
+	file := filepath.Join(x.dir, name)
+	if err := os.WriteFile(file, content, 0o644); err != nil {
+		x.Fatal(err)
+	}
+	return file
+}
+
+// bundle writes the bundle of a container of docker's.
+func (x *tree) bundle(namespace, id, cgroup string, changes ...change) string {
+	x.Helper()
+	c := config(x, "docker")
+	set("linux.cgroupsPath", cgroup)(c)
+	for _, do := range changes {
+		do(c)
+	}
+	return x.write(filepath.Join("task", namespace, id, "config.json"), encode(x, c))
+}
+
+// note writes runc's state of it.
+func (x *tree) note(namespace, id, cgroup string, pid int) {
+	x.Helper()
+	raw, err := json.Marshal(map[string]any{
+		"init_process_pid": pid, "init_process_start": 4711,
+		"cgroup_paths": map[string]string{"": "/sys/fs/cgroup/unified" + cgroup, "pids": "/sys/fs/cgroup/pids" + cgroup},
+	})
+	if err != nil {
+		x.Fatal(err)
+	}
+	x.write(filepath.Join("runc", namespace, id, "state.json"), raw)
+}
+
+func (x *tree) declared(cgroup string) (Record, bool, error) {
+	x.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return x.store.Declared(ctx, cgroup)
+}
+
+func (x *tree) list() map[string]Record {
+	x.Helper()
+	all, err := x.store.List(context.Background())
+	if err != nil {
+		x.Fatal(err)
+	}
+	out := map[string]Record{}
+	for _, r := range all {
+		out[r.ID] = r
+	}
+	return out
+}
+
+// id makes 64 hex digits of a number.
+func id(n int) string { return fmt.Sprintf("%064x", n+0xa0000) }
