@@ -17,9 +17,6 @@ const (
 	free        = 4 << 10 // bytes of a line or reply that are not charged
 )
 
-// errDropped ends a connection that broke a limit and was told so.
-var errDropped = errors.New("connection dropped")
-
 // framing is a line each way over one connection, bounded in length and time.
 // One goroutine reads, handles and writes: what a caller sends ahead waits in
 // its own socket.

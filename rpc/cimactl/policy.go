@@ -18,24 +18,37 @@ func policyCommand() *cobra.Command {
 }
 
 func policyInitCommand() *cobra.Command {
-	return &cobra.Command{
+	var root, at string
+	c := &cobra.Command{
 		Use:   "init EVIDENCE",
 		Short: "Write a policy from evidence that is known to be good",
 		Long: `Write a policy (TOML) that the evidence given meets. It is worth as much as the
-one evidence was: read it, and take out what need not be so.`,
+one evidence was: read it, and take out what need not be so. Evidence that is
+not authentic is refused; that it is fresh, nobody checks here.`,
 		Example: "  cimactl policy init evidence.json >policy.toml",
 		Args:    cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			bundle, err := readBounded(args[0], maxEvidence)
-			if err != nil {
-				return err
-			}
-			text, err := verify.InitPolicy(bundle)
-			if err != nil {
-				return err
-			}
-			_, err = c.OutOrStdout().Write(text)
-			return err
-		},
 	}
+	c.Flags().StringVar(&root, "trust-root", "", "`PEM` file of the root to trust instead of Intel's")
+	c.Flags().StringVar(&at, "at", "", "judge certificates at this `TIME` (RFC 3339) instead of now")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		var opts verify.Options
+		if err := readOptions(&opts, "", root, "", at); err != nil {
+			return err
+		}
+		bundle, err := readBounded(args[0], maxEvidence)
+		if err != nil {
+			return err
+		}
+		result, err := verify.Appraise(c.Context(), bundle, opts)
+		if err != nil {
+			return err
+		}
+		text, err := verify.InitPolicy(result)
+		if err != nil {
+			return hinted(err, "`cimactl verify` says which step failed")
+		}
+		_, err = c.OutOrStdout().Write(text)
+		return err
+	}
+	return c
 }

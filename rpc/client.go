@@ -1,0 +1,219 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// A Client asks a daemon. It may be used by many goroutines at once: each
+// call has a connection to itself, and a few are kept.
+//
+// An error of a call is an *Error where the daemon gave it, an
+// *UnreachableError where no daemon could be talked to, else the context's or
+// one of reading and writing. Where the daemon restarts, calls that change
+// nothing are made again; ExtendMeasurement only where it certainly was not
+// carried out.
+type Client struct {
+	pool      *pool
+	container string
+}
+
+// ErrUnknownOutcome says that the connection ended after a request that
+// changes something and before its answer.
+var ErrUnknownOutcome = errors.New("the connection ended before the answer: it is not known whether the daemon did it")
+
+// Container is the same client asking about one container, on the admin
+// socket.
+func (c *Client) Container(id string) *Client {
+	return &Client{pool: c.pool, container: id}
+}
+
+// Close closes the connections that are kept.
+func (c *Client) Close() error {
+	c.pool.close()
+	return nil
+}
+
+// Call makes any call. params is marshalled as JSON and must be an object, or
+// nil. result gets what came back: *json.RawMessage takes its very bytes, nil
+// nothing.
+func (c *Client) Call(ctx context.Context, method string, params, result any) error {
+	body, err := c.params(params)
+	if err != nil {
+		return fmt.Errorf("%s: params: %w", method, err)
+	}
+	again := c.pool.dialer.retries()
+	for {
+		raw, err := c.pool.once(ctx, again, method, body)
+		if err == nil {
+			return decodeResult(method, raw, result)
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w", method, context.Cause(ctx))
+		}
+		if !again.may(c.pool.repeatable(method, err)) {
+			return clearly(method, err)
+		}
+		var e *Error
+		asked := time.Duration(0)
+		if errors.As(err, &e) {
+			asked = e.RetryAfter()
+		}
+		if again.pause(ctx, asked) != nil {
+			return clearly(method, err)
+		}
+	}
+}
+
+// clearly says what was asked, except round errors that say enough.
+func clearly(method string, err error) error {
+	var e *Error
+	var unreachable *UnreachableError
+	if errors.As(err, &e) || errors.As(err, &unreachable) {
+		return err
+	}
+	if method == MethodExtendMeasurement && !errors.Is(err, errNotSent) {
+		return fmt.Errorf("%s: %w (%w)", method, ErrUnknownOutcome, err)
+	}
+	return fmt.Errorf("%s: %w", method, err)
+}
+
+// repeatable reports whether the same call may be made again and could then
+// succeed.
+func (p *pool) repeatable(method string, err error) bool {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		// The daemon has not done it, and says so.
+		return e.Code == CodeShuttingDown || errors.Is(err, errTurnedAway) ||
+			e.Code == CodeNotReady && p.dialer.Wait
+	case errors.Is(err, errNotSent):
+		return true
+	case method == MethodExtendMeasurement:
+		return false
+	}
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+func (c *Client) params(params any) (json.RawMessage, error) {
+	body := json.RawMessage("{}")
+	if params != nil {
+		var err error
+		if body, err = json.Marshal(params); err != nil {
+			return nil, err
+		}
+	}
+	if c.container == "" {
+		return body, nil
+	}
+	if body[0] != '{' {
+		return nil, errors.New("not an object")
+	}
+	with := appendText([]byte(`{"container_id":`), c.container)
+	if string(body) != "{}" {
+		with = append(with, ',')
+	}
+	return append(with, body[1:]...), nil
+}
+
+func decodeResult(method string, raw json.RawMessage, result any) error {
+	switch v := result.(type) {
+	case nil:
+		return nil
+	case *json.RawMessage:
+		*v = raw
+		return nil
+	case *Evidence:
+		e, _, err := DecodeEvidence(raw)
+		if err != nil {
+			return fmt.Errorf("%s: result: %w", method, err)
+		}
+		*v = *e
+		return nil
+	}
+	if err := json.Unmarshal(raw, result); err != nil {
+		return fmt.Errorf("%s: result: %w", method, err)
+	}
+	return nil
+}
+
+// idleLinks and idleTime are how many connections are kept, and how long:
+// less than the daemon's own patience.
+const (
+	idleLinks = 4
+	idleTime  = 30 * time.Second
+)
+
+// A pool keeps the connections of a client between calls.
+type pool struct {
+	dialer Dialer
+
+	mu     sync.Mutex
+	idle   []*link // the one used last is at the end
+	closed bool
+}
+
+// once makes a call once.
+func (p *pool) once(ctx context.Context, again *retries, method string, params json.RawMessage) (json.RawMessage, error) {
+	l := p.get()
+	if l == nil {
+		var err error
+		if l, err = p.dial(ctx, again); err != nil {
+			return nil, err
+		}
+	}
+	request := append([]byte(`{"jsonrpc":"2.0","id":`), strconv.FormatUint(l.next(), 10)...)
+	request = appendText(append(request, `,"method":`...), method)
+	request = append(append(append(request, `,"params":`...), params...), "}\n"...)
+	raw, err := l.roundTrip(ctx, request)
+	if err != nil && !l.usable(err) {
+		l.net.Close()
+		return nil, err
+	}
+	p.put(l)
+	return raw, err
+}
+
+// get returns a connection that is kept, nil where there is none.
+func (p *pool) get() *link {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for len(p.idle) > 0 {
+		l := p.idle[len(p.idle)-1]
+		p.idle = p.idle[:len(p.idle)-1]
+		if time.Since(l.used) < idleTime && !hungUp(l.net) {
+			return l
+		}
+		l.net.Close()
+	}
+	return nil
+}
+
+func (p *pool) put(l *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || len(p.idle) >= idleLinks {
+		l.net.Close()
+		return
+	}
+	l.used = time.Now()
+	p.idle = append(p.idle, l)
+}
+
+func (p *pool) close() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	for _, l := range p.idle {
+		l.net.Close()
+	}
+	p.idle = nil
+}

@@ -1,0 +1,156 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// patience is how long a client that does not wait for the daemon puts up
+// with one that restarts or has its hands full.
+const patience = 2 * time.Second
+
+// Dialer says how to reach the daemon. The zero value is good.
+type Dialer struct {
+	// Path of the socket. "" is $CIMA_SOCKET, else DefaultSocket.
+	Path string
+
+	// Wait makes Dial and calls wait, as long as their contexts allow, for
+	// a daemon that is not there yet, and for CodeNotReady to pass.
+	Wait bool
+
+	// MaxReply bounds the bytes of a reply. 0 is MaxEvidence and an
+	// envelope.
+	MaxReply int
+}
+
+// UnreachableError says that no daemon could be talked to, and what may be
+// the matter.
+type UnreachableError struct {
+	Path string
+	Hint string
+	Err  error
+}
+
+// Error says what happened; the hint is for whoever shows it to a person.
+func (e *UnreachableError) Error() string {
+	return fmt.Sprintf("no daemon at %s: %v", e.Path, e.Err)
+}
+
+// Unwrap is what the system said.
+func (e *UnreachableError) Unwrap() error { return e.Err }
+
+// Dial connects to the daemon at path ("": where it usually is).
+func Dial(ctx context.Context, path string) (*Client, error) {
+	return Dialer{Path: path}.Dial(ctx)
+}
+
+// Dial connects to the daemon, so that what is wrong shows at once. An error
+// is an *UnreachableError, or the context's.
+func (d Dialer) Dial(ctx context.Context) (*Client, error) {
+	if d.Path == "" {
+		d.Path = os.Getenv(SocketEnv)
+	}
+	if d.Path == "" {
+		d.Path = DefaultSocket
+	}
+	if d.MaxReply == 0 {
+		d.MaxReply = MaxEvidence + 4096
+	}
+	pool := &pool{dialer: d}
+	l, err := pool.dial(ctx, d.retries())
+	if err != nil {
+		return nil, err
+	}
+	pool.put(l)
+	return &Client{pool: pool}, nil
+}
+
+func (d Dialer) retries() *retries {
+	return &retries{began: time.Now(), wait: d.Wait}
+}
+
+// dial connects, again and again where that may help.
+func (p *pool) dial(ctx context.Context, again *retries) (*link, error) {
+	for {
+		var dialer net.Dialer
+		nc, err := dialer.DialContext(ctx, "unix", p.dialer.Path)
+		if err == nil {
+			return newLink(nc, p.dialer.MaxReply), nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("connect to %s: %w", p.dialer.Path, context.Cause(ctx))
+		}
+		if !again.may(passing(err, p.dialer.Wait)) || again.pause(ctx, 0) != nil {
+			return nil, &UnreachableError{Path: p.dialer.Path, Hint: hint(p.dialer.Path, err), Err: plain(err)}
+		}
+	}
+}
+
+// passing reports whether connecting may succeed soon: the queue was full
+// (EAGAIN), or nobody listens yet or just now.
+func passing(err error, wait bool) bool {
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) ||
+		wait && errors.Is(err, syscall.ENOENT)
+}
+
+// plain takes the path off an error of package net, for it is said already.
+func plain(err error) error {
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		return number
+	}
+	return err
+}
+
+// hint is what may be the matter.
+func hint(path string, err error) string {
+	dir := filepath.Dir(path)
+	switch {
+	case errors.Is(err, syscall.ENOENT):
+		if _, err := os.Stat(dir); err != nil {
+			return fmt.Sprintf("is %s mounted into this container (-v %s:%s:ro), and cimad installed?", dir, dir, dir)
+		}
+		return "cimad is not running: systemctl start cimad.socket"
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		return fmt.Sprintf("SELinux or AppArmor may forbid containers to connect (the audit log says so; try --security-opt label=disable), or %s is not for this user", path)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("nobody listens: systemctl status cimad; a container mounts the directory %s, for a socket mounted by itself goes stale with each restart", dir)
+	case errors.Is(err, syscall.EAGAIN):
+		return "more connections wait than the kernel queues: try again, and look for who makes them"
+	case errors.Is(err, syscall.EINVAL):
+		return "the path of a Unix socket has at most 107 bytes"
+	}
+	return "see systemctl status cimad"
+}
+
+// retries counts what is left of a client's patience.
+type retries struct {
+	began time.Time
+	wait  bool
+	n     int
+}
+
+// may reports whether to try once more.
+func (r *retries) may(passing bool) bool {
+	return passing && (r.wait || time.Since(r.began) < patience)
+}
+
+// pause waits at least as long as the daemon asked for, and longer each time.
+func (r *retries) pause(ctx context.Context, asked time.Duration) error {
+	wait := min(10*time.Millisecond<<min(r.n, 10), time.Second)
+	r.n++
+	wait = max(asked, wait/2+rand.N(wait/2)) // so that not all come back at once
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(wait):
+		return nil
+	}
+}
