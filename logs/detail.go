@@ -121,10 +121,10 @@ func anyText(b []byte) string {
 	}
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		if i > 0 && utf8.Valid(b[:i]) {
-			return string(b[:min(i, maxDetail)])
+			return string(b[:min(i, maxDetail+utf8.UTFMax)]) // clean cuts the rest
 		}
 	} else if utf8.Valid(b) {
-		return string(b[:min(len(b), maxDetail)])
+		return string(b[:min(len(b), maxDetail+utf8.UTFMax)])
 	}
 	return hex.EncodeToString(b[:min(len(b), 32)])
 }

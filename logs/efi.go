@@ -92,13 +92,13 @@ func loadOption(b []byte) (string, error) {
 }
 
 // SecureBootState is what the boot log says of secure boot: "on", "off", or
-// "" where it holds no such event, two that differ, or one whose digest does
+// "" where RTMR0 got no such event, two that differ, or one whose digest does
 // not cover its data. It counts only where RTMR0 agrees.
 func (l *BootLog) SecureBootState() string {
 	state := ""
 	for _, e := range l.UnverifiedEvents() {
-		if e.Type != EvEFIVariableDriverConfig {
-			continue
+		if rtmr, ok := e.Extends(); !ok || rtmr != 0 || e.Type != EvEFIVariableDriverConfig {
+			continue // firmware measures it to PCR 7, which is RTMR0
 		}
 		v, err := ParseEFIVariable(e.Data)
 		if err != nil || v.GUID != guidGlobalVariable || v.Name != "SecureBoot" {

@@ -1,0 +1,230 @@
+package logs
+
+import (
+	"bytes"
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-eventlog/register"
+	"github.com/google/go-eventlog/tcg"
+)
+
+// bounded fails where f allocates more than four times its input, and what
+// a reader needs whatever it reads.
+func bounded(t *testing.T, input int, f func()) {
+	t.Helper()
+	const fixed = 64 << 10
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(4*input+fixed) {
+		t.Errorf("%d bytes allocated for an input of %d", used, input)
+	}
+}
+
+func FuzzParseBootLog(f *testing.F) {
+	for _, name := range []string{"CCEL_unpadded.data.bin", "cos-113-intel-tdx-dupe-separator-unpadded.bin"} {
+		f.Add(moduleCCEL(f, name))
+	}
+	for _, name := range []string{"gdc-tdx.bin", "ubuntu-2404-intel-tdx.bin", "cs251200CCEL"} {
+		if log, err := ParseBootLog(moduleCCEL(f, name)); err == nil {
+			f.Add(append(bytes.Clone(log.Bytes()), logEnd...))
+		} else {
+			f.Fatal(err)
+		}
+	}
+	f.Add(EncodeBootLog(someEvents()))
+	f.Add(logOf([]AlgID{AlgSHA256, 0x777, AlgSHA384}, []int{32, 5, 48}, digest(AlgSHA256, 32, 1), digest(0x777, 5, 2), digest(AlgSHA384, 48, 3)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var log *BootLog
+		var err error
+		bounded(t, len(b), func() { log, err = ParseBootLog(b) })
+		if err != nil {
+			return
+		}
+		checkBootLog(t, log, b)
+	})
+}
+
+// checkBootLog holds what must be true of any log that parses.
+func checkBootLog(t *testing.T, log *BootLog, b []byte) {
+	if !bytes.HasPrefix(b, log.Bytes()) {
+		t.Fatal("the log is not the head of its input")
+	}
+	again := mustParse(t, log.Bytes())
+	n := 0
+	for _, e := range log.UnverifiedEvents() {
+		n++
+		bounded(t, 16*(len(e.Data)+maxDetail), func() { e.Detail() })
+		for range e.Digests() {
+		}
+	}
+	if n != log.Len() || again.Len() != n || len(again.Bytes()) != len(log.Bytes()) {
+		t.Fatalf("%d events, %d announced, %d when read again", n, log.Len(), again.Len())
+	}
+	registers, err := log.Replay()
+	last := Registers{}
+	for _, r := range log.UnverifiedSteps() {
+		last = r
+	}
+	if err == nil && registers != last {
+		t.Fatal("replay and steps disagree")
+	}
+	if oracle := oracleEvents(b); oracle != nil && err == nil && len(oracle) == n {
+		for i, e := range log.UnverifiedEvents() {
+			if e.Type != uint32(oracle[i].Type) || !bytes.Equal(e.Data, oracle[i].Data) {
+				t.Fatalf("event %d differs from go-eventlog's", i)
+			}
+		}
+	}
+}
+
+// oracleEvents is what go-eventlog makes of a log, nil where it panics or
+// refuses.
+func oracleEvents(b []byte) (events []tcg.Event) {
+	defer func() {
+		if recover() != nil {
+			events = nil
+		}
+	}()
+	log, err := tcg.ParseEventLog(b, tcg.ParseOpts{AllowPadding: true})
+	if err != nil {
+		return nil
+	}
+	return log.Events(register.HashSHA384)
+}
+
+func FuzzIMA(f *testing.F) {
+	for _, alg := range imaHashes {
+		var ascii, bin string
+		for _, k := range everyTemplate() {
+			ascii, bin = ascii+k.ascii(alg), bin+k.binary(alg)
+		}
+		f.Add([]byte(ascii), true)
+		f.Add([]byte(bin), true)
+		f.Add([]byte(ascii), false)
+		f.Add([]byte(bin), false)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, check bool) {
+		r := NewIMAReader(bytes.NewReader(b))
+		r.Check = check
+		bounded(t, len(b), func() {
+			if err := r.Replay(NewRTMR2([48]byte{})); err != nil && !strings.Contains(err.Error(), "sha384 of an entry") {
+				return
+			}
+		})
+		whole := imaLines(t, bytes.NewReader(b), check)
+		if parts := imaLines(t, &growing{data: b}, check); parts != whole {
+			t.Errorf("read in pieces:\n%s\nas a whole:\n%s", parts, whole)
+		}
+	})
+}
+
+// imaLines reads a log and writes its entries, each parsed field included.
+func imaLines(t *testing.T, src io.Reader, check bool) string {
+	r := NewIMAReader(src)
+	r.Check = check
+	var s strings.Builder
+	for e, err := range r.UnverifiedEntries() {
+		if err != nil {
+			s.WriteString(err.Error())
+			break
+		}
+		e.CgroupPath()
+		if e.Matches && e.Violation {
+			t.Error("a violation matches")
+		}
+		s.WriteString(e.String() + "\n")
+		if s.Len() > 1<<20 {
+			break
+		}
+	}
+	return s.String()
+}
+
+func FuzzParseEvent(f *testing.F) {
+	for _, op := range operations() {
+		f.Add(mustEvent(f, op).Bytes())
+	}
+	f.Add(rawEvent(`cima exec {"container":"4f","measured":{"exec":{"a":[1,1.5,"\u0000é😀",true,null],"b":{}}},"salt":"` + someSalt + `"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var e Event
+		var err error
+		bounded(t, len(b), func() { e, err = ParseEvent(b) })
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(e.Bytes(), b) || e.Digest() != [48]byte(AlgSHA384.sum(nil, b)) {
+			t.Fatal("the event is not the bytes it was read from")
+		}
+		again, err := NewEvent(e.Operation, e.Content)
+		if err != nil || !bytes.Equal(again.Bytes(), b) {
+			t.Fatalf("made again: %q, %v", again.Bytes(), err)
+		}
+		if (e.Body() == nil) != (e.Operation == OpExit) {
+			t.Fatalf("body %s", e.Body())
+		}
+	})
+}
+
+// What checkCanonical takes must be what jcs.Transform writes.
+func FuzzCanonical(f *testing.F) {
+	for _, s := range []string{`{"a":[1,-1.5e-7,1e+21,"\u0000é😀",true,null],"b":{}}`, "{\"\ufb33\":1,\"😀\":2}", `"\b\t\n\f\r\"\\"`, `-0`} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if bytes.Count(b, []byte("["))+bytes.Count(b, []byte("{")) <= maxDepth {
+			sameAsJCS(t, b)
+		} else {
+			bounded(t, len(b), func() { checkCanonical(b) })
+		}
+	})
+}
+
+func FuzzAAEL(f *testing.F) {
+	f.Add([]byte("LEAA\x0a\x00\x00\x00a.b c {\"d\"}"))
+	f.Add(mustEvent(f, OpStart).Bytes())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		a, err := ParseAAEL(b)
+		if err != nil {
+			return
+		}
+		if data, err := a.Data(); err == nil && !bytes.Equal(data, b) {
+			t.Errorf("%q written as %q", b, data)
+		}
+	})
+}
+
+func FuzzCELRecords(f *testing.F) {
+	f.Add(AppendCELJSON(nil, CELRecord{RTMR: 3, Type: EvEventTag, Data: []byte("LEAA")}))
+	f.Add([]byte("\x1e{\"rtmr\":2,\"mapped_pcr\":11,\"digests\":[{\"hashAlg\":\"sha384\",\"digest\":\"" + strings.Repeat("ab", 48) + "\"}],\"content_type\":\"systemd\",\"content\":{\"string\":\"x\"}}\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		bounded(t, len(b), func() {
+			var r Registers
+			records, skipped := ReplayCEL(bytes.NewReader(b), &r)
+			if records == 0 && r != (Registers{}) || records+skipped > bytes.Count(b, []byte("\n"))+1 {
+				t.Errorf("%d records, %d skipped of %q", records, skipped, b)
+			}
+		})
+	})
+}
+
+func FuzzEFIVariable(f *testing.F) {
+	f.Add([]byte(variable("SecureBoot", "\x01")))
+	f.Add([]byte(variable("Boot0005", le(1, 4)+le(len(filePath("\\a.efi")), 2)+utf16le("Linux\x00")+filePath("\\a.efi"))))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		v, err := ParseEFIVariable(b)
+		if err == nil && (len(v.Value) > len(b) || len(v.GUID) != 36) {
+			t.Errorf("%+v", v)
+		}
+		for _, typ := range []uint32{EvEFIVariableBoot, EvEFIBootServicesDriver, EvEFIGPTEvent, EvEFIHandoffTables2, EvEFIPlatformFirmwareBlob2, EvEventTag, EvIPL, EvPlatformConfigFlags} {
+			e := BootEvent{Type: typ, Data: b}
+			if d := e.Detail(); len(d) > 4*maxDetail || strings.ContainsAny(d, "\n\x1b") {
+				t.Errorf("%s: %d bytes %.80q", EventTypeName(typ), len(d), d)
+			}
+		}
+	})
+}
