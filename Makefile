@@ -41,6 +41,7 @@ lint:
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on the files above' >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	GO="$(GO)" man/build.sh .cache/man
 
 FUZZTIME ?= 15s
 ## fuzz: every fuzz target for FUZZTIME (15s)

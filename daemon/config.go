@@ -16,6 +16,8 @@ import (
 // ConfigFile is read when --config names no other; it need not exist.
 const ConfigFile = "/etc/cima/cimad.toml"
 
+const defaultExecRoot = "/run/docker"
+
 // Config is the daemon's configuration (cimad.toml(5)).
 type Config struct {
 	// Anchor is "rtmr3", or "report-data" where RTMR3 belongs to another.
@@ -36,20 +38,14 @@ type LaunchConfig struct {
 	ImageDeadline Duration `toml:"image_deadline"`
 }
 
-// EnginesConfig says where root-owned records and engines are.
+// EnginesConfig says where engines are.
 type EnginesConfig struct {
 	Docker string `toml:"docker"` // API socket; empty: never asked
 	Podman string `toml:"podman"`
 
-	// Containerd are containerd's state directories: the system's and the
-	// one that a dockerd without a system containerd runs for itself.
-	Containerd []string `toml:"containerd"`
-
-	// Storage are containers/storage's run roots (podman, CRI-O).
-	Storage []string `toml:"storage"`
-
-	// RunState are the state directories of OCI runtimes.
-	RunState []string `toml:"runtime_state"`
+	// DockerExecRoot is dockerd's --exec-root: the records of a dockerd
+	// that runs a containerd of its own are below it.
+	DockerExecRoot string `toml:"docker_exec_root"`
 }
 
 // LimitsConfig bounds everything that a caller controls (rule 8).
@@ -94,11 +90,9 @@ func DefaultConfig() Config {
 		Anchor: ledger.AnchorRTMR3,
 		Launch: LaunchConfig{Environment: "names", ImageDeadline: Duration(10 * time.Second)},
 		Engines: EnginesConfig{
-			Docker:     "/run/docker.sock",
-			Podman:     "/run/podman/podman.sock",
-			Containerd: []string{"/run/containerd", "/run/docker/containerd/daemon"},
-			Storage:    []string{"/run/containers/storage", "/var/lib/containers/storage"},
-			RunState:   []string{"/run/docker/runtime-runc/moby", "/run/containerd/runc", "/run/runc", "/run/crun"},
+			Docker:         "/run/docker.sock",
+			Podman:         "/run/podman/podman.sock",
+			DockerExecRoot: defaultExecRoot,
 		},
 		Limits: LimitsConfig{
 			Line:                    64 << 10,

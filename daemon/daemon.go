@@ -138,22 +138,36 @@ func takeKey(stored *os.File, log *slog.Logger) (*agentKey, error) {
 }
 
 func (d *Daemon) openRooms() (err error) {
-	e := d.opts.Config.Engines
-	d.store = launch.New(launch.Options{
-		Containerd:   e.Containerd,
-		Storage:      e.Storage,
-		RunState:     e.RunState,
-		DockerSocket: e.Docker,
-		PodmanSocket: e.Podman,
-		Environment:  d.opts.Config.Launch.Environment,
-		Labels:       d.opts.Config.Launch.Labels,
-	})
+	d.store = launch.New(launchOptions(d.opts.Config))
 	if d.peers, err = peer.New(peer.Options{Records: records{d.store}}); err != nil {
 		return err
 	}
-	d.quotes = hw.NewQueue(d.opts.TEE.Quote)
+	d.quotes = hw.NewQueue(d.opts.TEE, 1, d.opts.Config.Limits.ConnectionsPerContainer)
 	d.callers = newCallers(d.opts.Config.Limits)
 	return nil
+}
+
+// launchOptions say where records and engines are.
+func launchOptions(c Config) launch.Options {
+	o := launch.Options{
+		Places: launch.DefaultPlaces(),
+		Rules:  launch.Rules{Environment: c.Launch.Environment, Labels: c.Launch.Labels},
+	}
+	if root := c.Engines.DockerExecRoot; root != defaultExecRoot {
+		task := root + "/containerd/daemon/io.containerd.runtime.v2.task/{namespace}/{id}/"
+		o.Places = append(o.Places, launch.Place{
+			Runtime: "docker",
+			Config:  task + "config.json",
+			States:  []string{root + "/runtime-runc/{namespace}/{id}/state.json", root + "/runtime-crun/{namespace}/{id}/status"},
+			PIDs:    []string{task + "init.pid"},
+		})
+	}
+	for _, e := range []launch.Engine{{Runtime: "docker", Socket: c.Engines.Docker}, {Runtime: "podman", Socket: c.Engines.Podman}} {
+		if e.Socket != "" {
+			o.Engines = append(o.Engines, e)
+		}
+	}
+	return o
 }
 
 // announce logs the public events that every start has. A log that refuses

@@ -62,7 +62,7 @@ func (d *Daemon) attach(ctx context.Context, conn *net.UnixConn) (context.Contex
 	p, err := d.peers.Identify(ctx, conn)
 	if err != nil {
 		d.log.Info("caller refused", "error", err)
-		return ctx, nil, refusal(err)
+		return nil, nil, refusal(err)
 	}
 	c := &caller{Caller: p}
 	if p.Container != nil {
@@ -74,7 +74,8 @@ func (d *Daemon) attach(ctx context.Context, conn *net.UnixConn) (context.Contex
 		d.callers.release(c)
 		p.Close()
 	}
-	return context.WithValue(ctx, callerKey{}, c), release, nil
+	// What is attached outlives the identifying, whose deadline ctx has.
+	return context.WithValue(context.WithoutCancel(ctx), callerKey{}, c), release, nil
 }
 
 // attachAdmin takes root on the host only: the directory keeps others away,
@@ -82,12 +83,12 @@ func (d *Daemon) attach(ctx context.Context, conn *net.UnixConn) (context.Contex
 func (d *Daemon) attachAdmin(ctx context.Context, conn *net.UnixConn) (context.Context, func(), error) {
 	ctx, release, err := d.attach(ctx, conn)
 	if err != nil {
-		return ctx, release, err
+		return nil, nil, err
 	}
 	c := callerOf(ctx)
 	if c.Container != nil || c.UID != 0 && c.UID != ownUID() {
 		release()
-		return ctx, nil, rpc.Denied("the admin socket answers root on the host only")
+		return nil, nil, rpc.Denied("the admin socket answers root on the host only")
 	}
 	c.admin = true
 	return ctx, release, nil

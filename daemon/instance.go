@@ -161,13 +161,13 @@ func (d *Daemon) logImage(ctx context.Context, c *caller) (json.RawMessage, erro
 
 // record reads a caller's record again; the one that named it may have been
 // replaced by a new start.
-func (d *Daemon) record(ctx context.Context, c *caller) (*launch.Record, error) {
+func (d *Daemon) record(ctx context.Context, c *caller) (launch.Record, error) {
 	rec, ok, err := d.store.Declared(ctx, c.Container.CgroupPath)
 	if err != nil {
-		return nil, err
+		return launch.Record{}, err
 	}
 	if !ok || rec.ID != c.Container.ID || rec.UID != c.Container.UID {
-		return nil, rpc.Unattributed("the record of this container is gone: it is being stopped or replaced")
+		return launch.Record{}, rpc.Unattributed("the record of this container is gone: it is being stopped or replaced")
 	}
 	return rec, nil
 }

@@ -94,4 +94,3 @@ func (d *Daemon) watchdog(ctx context.Context) {
 }
 
 func ownUID() uint32 { return uint32(os.Geteuid()) }
-

@@ -174,8 +174,7 @@ func ownDockerd(ctx context.Context, s *stage) (*engine, error) {
 	return &engine{
 		name:    "a dockerd of its own",
 		command: docker,
-		config: fmt.Sprintf("[engines]\ndocker = %q\ncontainerd = [%q]\nruntime_state = [%q]\n",
-			socket, dir+"/exec/containerd/daemon", dir+"/exec/runtime-runc/moby"),
+		config:  fmt.Sprintf("[engines]\ndocker = %q\ndocker_exec_root = %q\n", socket, dir+"/exec"),
 	}, nil
 }
 

@@ -150,7 +150,8 @@ func (s *stage) policy(ctx context.Context, a *evidence) (string, error) {
 	if err := os.WriteFile(in, a.bytes(), 0o600); err != nil {
 		return "", err
 	}
-	c := exec.CommandContext(ctx, filepath.Join(s.bin, "cimactl"), "policy", "init", in)
+	c := exec.CommandContext(ctx, filepath.Join(s.bin, "cimactl"), "policy", "init", in, "--trust-root", s.path("td/root.pem"))
+	c.Stderr = os.Stderr
 	text, err := c.Output()
 	if err != nil {
 		return "", fmt.Errorf("cimactl policy init: %w", err)

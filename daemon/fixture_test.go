@@ -1,0 +1,265 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/rpc"
+)
+
+// fixture is a daemon on a simulated TD, in a short directory.
+type fixture struct {
+	t       *testing.T
+	dir     string
+	machine *sim.Machine
+	config  Config
+	roots   []*x509.Certificate
+
+	daemon *Daemon
+	stop   func()
+	log    *safeBuffer
+}
+
+func newFixture(t *testing.T, configure ...func(*Config)) *fixture {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "cima-t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil { // containers enter as any uid
+		t.Fatal(err)
+	}
+	machine, err := sim.Boot(sim.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(machine.RootPEM())
+	root, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{t: t, dir: dir, machine: machine, config: DefaultConfig(), roots: []*x509.Certificate{root}, log: &safeBuffer{}}
+	for _, c := range configure {
+		c(&f.config)
+	}
+	f.start()
+	t.Cleanup(func() {
+		f.stop()
+		if t.Failed() {
+			t.Logf("the daemon's log:\n%s", f.log)
+		}
+	})
+	return f
+}
+
+// start starts the daemon; the machine goes on from where it is.
+func (f *fixture) start() {
+	f.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	d, err := New(ctx, Options{
+		TEE: f.machine, Config: f.config, LogDir: dirsUnder(f.dir).log, Version: "test",
+		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		cancel()
+		f.t.Fatal(err)
+	}
+	sockets, err := inherited{}.complete(dirsUnder(f.dir))
+	if err != nil {
+		cancel()
+		f.t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- d.Serve(ctx, sockets) }()
+	f.daemon = d
+	f.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-served; err != nil {
+			f.t.Errorf("serve: %v", err)
+		}
+		d.Close()
+	})
+}
+
+func (f *fixture) restart() {
+	f.t.Helper()
+	f.stop()
+	f.start()
+}
+
+func (f *fixture) socket() string { return filepath.Join(f.dir, "cima", "cima.sock") }
+
+// client calls as this test process: on the host.
+func (f *fixture) client() *rpc.Client {
+	f.t.Helper()
+	c, err := rpc.Dial(f.t.Context(), f.socket())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+var nonce = []byte("a nonce of the test's")
+
+// appraise verifies a bundle with the simulation's root.
+func (f *fixture) appraise(bundle []byte, policy *verify.Policy) *verify.Result {
+	f.t.Helper()
+	r, err := verify.Appraise(f.t.Context(), bundle, verify.Options{Nonce: nonce, TrustRoots: f.roots, Policy: policy})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return r
+}
+
+// wantAuthentic appraises and fails the test where a step failed.
+func (f *fixture) wantAuthentic(bundle []byte) *verify.Result {
+	f.t.Helper()
+	r := f.appraise(bundle, nil)
+	if r.Verdict != verify.NotTrusted {
+		for _, s := range r.Failed() {
+			f.t.Errorf("%s: %s", s.Name, s.Detail)
+		}
+		f.t.Fatalf("verdict %q: %s", r.Verdict, r.Reason)
+	}
+	return r
+}
+
+// docker runs the docker command, or leaves the test out where none answers.
+func docker(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := exec.Command("docker", args...).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = errors.New(string(exit.Stderr))
+		}
+		t.Fatalf("docker %s: %v", strings.Join(args, " "), err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// needDocker makes the image once and leaves the test out where it can't be.
+func needDocker(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out: -short")
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("left out: needs root to read root-owned records")
+	}
+	if out, err := exec.Command("docker", "info").CombinedOutput(); err != nil {
+		t.Skipf("left out: docker does not answer: %s", bytes.TrimSpace(out))
+	}
+	makeImage(t)
+}
+
+const testImage = "cima-daemon-test:1"
+
+var imageOnce sync.Once
+
+// makeImage makes an image of cimactl alone.
+func makeImage(t *testing.T) {
+	imageOnce.Do(func() {
+		dir := t.TempDir()
+		build := exec.Command("go", "build", "-o", filepath.Join(dir, "cimactl"), "../rpc/cimactl")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build cimactl: %v: %s", err, out)
+		}
+		tar := exec.Command("tar", "-C", dir, "-c", "cimactl")
+		imp := exec.Command("docker", "import", "-", testImage)
+		imp.Stdin, _ = tar.StdoutPipe()
+		if err := tar.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := imp.CombinedOutput(); err != nil {
+			t.Fatalf("import: %v: %s", err, out)
+		}
+		tar.Wait()
+	})
+}
+
+// inContainer runs cimactl in a container of this daemon's and returns its
+// output. flags are docker run's, args cimactl's.
+func (f *fixture) inContainer(flags []string, args ...string) (stdout []byte, err error) {
+	f.t.Helper()
+	run := append([]string{"run", "--rm", "--network", "none", "-v", filepath.Dir(f.socket()) + ":/run/cima:ro"}, flags...)
+	c := exec.Command("docker", append(append(run, testImage, "/cimactl"), args...)...)
+	var errText bytes.Buffer
+	c.Stderr = &errText
+	stdout, err = c.Output()
+	if err != nil {
+		err = errors.New(strings.TrimSpace(errText.String()))
+	}
+	return stdout, err
+}
+
+// evidenceOf gets evidence of a new container.
+func (f *fixture) evidenceOf(flags ...string) []byte {
+	f.t.Helper()
+	out, err := f.inContainer(flags, "evidence", "--nonce", hex.EncodeToString(nonce))
+	if err != nil {
+		f.t.Fatalf("evidence: %v", err)
+	}
+	return out
+}
+
+func decode[T any](t *testing.T, b []byte) T {
+	t.Helper()
+	var v T
+	if err := json.Unmarshal(b, &v); err != nil {
+		t.Fatalf("%v: %s", err, b)
+	}
+	return v
+}
+
+func claimsOf(t *testing.T, bundle []byte) rpc.Claims {
+	t.Helper()
+	return decode[rpc.Claims](t, decode[rpc.Evidence](t, bundle).Claims)
+}
+
+// eventually waits for something that another goroutine brings about.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not within 10 s: %s", what)
+}
+
+// safeBuffer is a log that the daemon writes and the test reads.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
