@@ -1,0 +1,163 @@
+package launch
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// image is a root file system with programs, links and traps.
+func image(x *tree) string {
+	x.Helper()
+	program := func(name, content string) {
+		x.write(name, []byte(content))
+		if err := os.Chmod(filepath.Join(x.dir, name), 0o755); err != nil {
+			x.Fatal(err)
+		}
+	}
+	program("root/bin/app", "app")
+	program("root/usr/local/bin/late", "late")
+	program("root/srv/run", "run")
+	program("outside/secret", "of the host")
+	x.write("root/bin/data", []byte("not executable"))
+	x.mkdir("root/bin/dir")
+	x.mkdir("root/vol")
+	for name, target := range map[string]string{
+		"root/bin/link": "app", "root/bin/far": "/usr/local/bin/late", "root/bin/up": "../../../../../bin/app",
+		"root/bin/loop": "loop", "root/bin/out": "../../outside/secret", "root/bin/abs": x.dir + "/outside/secret",
+		"root/bin/tovol": "/vol/app", "root/sbin": "bin", "root/lvol": "vol", "root/bin/proc": "/proc/self/exe",
+	} {
+		symlink(x, target, filepath.Join(x.dir, name))
+	}
+	if err := unix.Mkfifo(filepath.Join(x.dir, "root/bin/fifo"), 0o755); err != nil {
+		x.Fatal(err)
+	}
+	return filepath.Join(x.dir, "root")
+}
+
+func TestEntrypoint(t *testing.T) {
+	x := newTree(t)
+	root := image(x)
+	app, late, run := sha384Hex([]byte("app")), sha384Hex([]byte("late")), sha384Hex([]byte("run"))
+	for _, test := range []struct {
+		arg, cwd, search string
+		mounts           []string
+		path, digest     string
+	}{
+		{arg: "/bin/app", path: "/bin/app", digest: app},
+		{arg: "/sbin/app", path: "/sbin/app", digest: app},
+		{arg: "/bin/link", path: "/bin/link", digest: app},
+		{arg: "/bin/far", path: "/bin/far", digest: late},
+		{arg: "/bin/up", path: "/bin/up", digest: app}, // .. stops at the root
+		{arg: "app", path: "/sbin/app", digest: app}, // found first
+		{arg: "late", path: "/usr/local/bin/late", digest: late},
+		{arg: "app", search: "relative:/bin", path: "/bin/app", digest: app},
+		{arg: "run", path: ""},
+		{arg: "run", search: "/srv", path: "/srv/run", digest: run},
+		{arg: "./run", cwd: "/srv", path: "/srv/run", digest: run},
+		{arg: "../srv/run", cwd: "/bin", path: "/srv/run", digest: run},
+		{arg: "data", path: ""},
+		{arg: "dir", path: ""},
+		{arg: "fifo", path: ""},
+		{arg: "/bin/fifo", path: ""},
+		{arg: "/bin/loop", path: ""},
+		{arg: "/bin/out", path: ""},
+		{arg: "/bin/abs", path: ""},
+		{arg: "/bin/proc", path: ""},
+		{arg: "/none", path: ""},
+		{arg: "", path: ""},
+		// What a mount covers is not what the root file system has there.
+		{arg: "/bin/app", mounts: []string{"/bin/app"}, path: "/bin/app"},
+		{arg: "/bin/app", mounts: []string{"/bin"}, path: "/bin/app"},
+		{arg: "/bin/app", mounts: []string{"/sbin"}, path: "/bin/app"}, // a link to /bin
+		{arg: "/bin/app", mounts: []string{"/sbin/../bin/app"}, path: "/bin/app"},
+		{arg: "/bin/tovol", mounts: []string{"/vol"}, path: "/bin/tovol"},
+		{arg: "/bin/tovol", mounts: []string{"/lvol"}, path: "/bin/tovol"},
+		{arg: "/bin/app", mounts: []string{"/new/one", "/vol"}, path: "/bin/app", digest: app},
+		{arg: "app", search: "/vol:/bin", mounts: []string{"/vol"}, path: ""}, // perhaps in /vol
+	} {
+		r := Record{RootPath: root, search: test.search}
+		if test.search == "" {
+			r.search = defaultPath
+		}
+		r.Launch.Arguments, r.Launch.WorkingDirectory = []Text{Text(test.arg)}, Text(test.cwd)
+		for _, m := range test.mounts {
+			r.Launch.Mounts = append(r.Launch.Mounts, Mount{Destination: Text(m)})
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		got := Entrypoint{}
+		if e := entrypoint(ctx, r); e != nil {
+			got = *e
+		}
+		cancel()
+		if string(got.Path) != test.path || got.SHA384 != test.digest {
+			t.Errorf("%+v: got %+v", test, got)
+		}
+	}
+}
+
+func TestEntrypointTooLarge(t *testing.T) {
+	x := newTree(t)
+	root := image(x)
+	if err := os.Truncate(filepath.Join(root, "bin/app"), maxExecutable+1); err != nil {
+		t.Fatal(err)
+	}
+	r := Record{RootPath: root, Launch: Launch{Arguments: []Text{"/bin/app"}}}
+	if e := entrypoint(context.Background(), r); e == nil || e.Path != "/bin/app" || e.SHA384 != "" {
+		t.Errorf("%+v", e)
+	}
+}
+
+func TestFromBundle(t *testing.T) {
+	x := newTree(t)
+	image(x)
+	c := config(t, "docker")
+	set("root.path", "../root")(c)
+	set("process.args", []any{"app", "x"})(c)
+	set("hooks.poststart", []any{map[string]any{"path": filepath.Join(x.dir, "outside/secret")}})(c)
+	x.write("bundle/config.json", encode(t, c))
+	l, err := FromBundle(context.Background(), filepath.Join(x.dir, "bundle"), Rules{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Entrypoint == nil || l.Entrypoint.SHA384 != sha384Hex([]byte("app")) || l.Hooks[0].SHA384 != sha384Hex([]byte("of the host")) {
+		t.Errorf("%+v %+v", l.Entrypoint, l.Hooks)
+	}
+	plain := launchOf(t, c)
+	plain.Entrypoint, plain.Hooks[0].SHA384 = l.Entrypoint, l.Hooks[0].SHA384
+	if digestOf(t, plain, Image{}) != digestOf(t, l, Image{}) {
+		t.Error("FromConfig and FromBundle differ in more than digests of files")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := FromBundle(ctx, filepath.Join(x.dir, "bundle"), Rules{}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := FromBundle(context.Background(), x.dir, Rules{}); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// Docker's labels come from its own file, where the rules name some.
+func TestLabels(t *testing.T) {
+	x := newTree(t)
+	x.store.options.Rules.Labels = []string{"team", "missing"}
+	x.bundle("moby", id(1), "/docker/"+id(1), set("root.path", x.dir+"/lib/overlay2/x/merged"))
+	x.write("lib/containers/"+id(1)+"/config.v2.json", []byte(`{"Config":{"Labels":{"team":"a","other":"b"}}}`))
+	r, _, err := x.declared("/docker/" + id(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := x.store.Measure(context.Background(), r)
+	if err != nil || len(l.Labels) != 1 || l.Labels["team"] != "a" {
+		t.Errorf("%v, %v", l.Labels, err)
+	}
+	if again, _, _ := x.declared("/docker/" + id(1)); len(again.Launch.Labels) != 0 {
+		t.Error("measuring changed the record")
+	}
+}

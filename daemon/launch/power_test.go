@@ -1,0 +1,135 @@
+package launch
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestPower(t *testing.T) {
+	device := func(path, kind string, major, minor int) map[string]any {
+		return map[string]any{"path": path, "type": kind, "major": major, "minor": minor}
+	}
+	for name, test := range map[string]struct {
+		change change
+		want   []string
+	}{
+		"plain":        {func(map[string]any) {}, nil},
+		"capability":   {add("process.capabilities.bounding", "CAP_SYS_PTRACE"), []string{"capability:CAP_SYS_PTRACE"}},
+		"ambient":      {set("process.capabilities.ambient", []any{"CAP_BPF"}), []string{"capability:CAP_BPF"}},
+		"seccomp off":  {drop("linux.seccomp"), []string{"unconfined:seccomp"}},
+		"apparmor off": {set("process.apparmorProfile", "unconfined"), []string{"unconfined:apparmor"}},
+		"apparmor":     {set("process.apparmorProfile", "docker-default"), nil},
+		"selinux off":  {set("process.selinuxLabel", "system_u:system_r:spc_t:s0"), []string{"unconfined:selinux"}},
+		"selinux":      {set("process.selinuxLabel", "system_u:system_r:container_t:s0:c1,c2"), nil},
+		"paths open":   {drop("linux.readonlyPaths"), []string{"unconfined:paths"}},
+		"pid=host":     {without("linux.namespaces", "type", "pid"), []string{"namespace:pid"}},
+		"ipc=host":     {without("linux.namespaces", "type", "ipc"), []string{"namespace:ipc"}},
+		"net=host":     {without("linux.namespaces", "type", "network"), []string{"namespace:network"}},
+		"uts=host":     {without("linux.namespaces", "type", "uts"), []string{"namespace:uts"}},
+		"pid of init": {func(c map[string]any) {
+			without("linux.namespaces", "type", "pid")(c)
+			add("linux.namespaces", map[string]any{"type": "pid", "path": "/proc/1/ns/pid"})(c)
+		}, []string{"namespace:pid"}},
+		"device":            {set("linux.devices", []any{device("/dev/kvm", "c", 10, 232)}), []string{"device:c:10:232"}},
+		"disk":              {set("linux.devices", []any{device("/dev/x", "b", 254, 0)}), []string{"device:b:254:0"}},
+		"usual device":      {set("linux.devices", []any{device("/dev/foo", "c", 1, 3)}), nil},
+		"device rule":       {add("linux.resources.devices", map[string]any{"allow": true, "type": "c", "major": 7, "access": "rw"}), []string{"device:c:7:*"}},
+		"denying rule":      {add("linux.resources.devices", map[string]any{"allow": false, "type": "c", "major": 7, "access": "rw"}), nil},
+		"every device":      {set("linux.resources.devices", []any{map[string]any{"allow": true, "access": "rwm"}}), []string{"device:*"}},
+		"no device rules":   {drop("linux.resources"), []string{"device:*"}},
+		"docker's socket":   {add("mounts", mount("/s", "bind", "/var/run/docker.sock", "rbind", "ro")), []string{"socket:docker"}},
+		"read-only run":     {add("mounts", mount("/s", "bind", "/run", "rbind", "ro")), []string{"socket:cima-admin", "socket:containerd", "socket:crio", "socket:dbus", "socket:docker", "socket:podman", "socket:systemd"}},
+		"cima, read-only":   {add("mounts", mount("/run/cima", "bind", "/run/cima", "rbind", "ro")), nil},
+		"cima, writable":    {add("mounts", mount("/run/cima", "bind", "/run/cima", "rbind")), []string{"mount:/run/cima"}},
+		"etc":               {add("mounts", mount("/e", "bind", "/etc/ssh", "rbind")), []string{"mount:/etc"}},
+		"etc, ro undone":    {add("mounts", mount("/e", "bind", "/etc/ssh", "ro", "rw", "bind")), []string{"mount:/etc"}},
+		"etc, read-only":    {add("mounts", mount("/e", "bind", "/etc/ssh", "rbind", "ro")), nil},
+		"bind in disguise":  {add("mounts", mount("/e", "none", "/etc/ssh", "rbind")), []string{"mount:/etc"}},
+		"cgroups":           {add("mounts", mount("/c", "bind", "/sys/fs/cgroup", "rbind")), []string{"mount:/sys", "mount:/sys/fs/cgroup"}},
+		"proc":              {add("mounts", mount("/p", "bind", "/proc/sys/kernel", "rbind")), []string{"mount:/proc"}},
+		"writable sysfs":    {add("mounts", mount("/sys2", "sysfs", "sysfs", "nosuid")), []string{"mount:/sys"}},
+		"writable cgroupfs": {add("mounts", mount("/c", "cgroup", "cgroup", "nosuid")), []string{"mount:/sys/fs/cgroup"}},
+		"storage":           {add("mounts", mount("/d", "bind", "/var/lib/containers/storage/x", "rbind")), []string{"engine-storage"}},
+		"other's volume":    {add("mounts", mount("/d", "bind", "/var/lib/docker/containers/x", "rbind")), []string{"engine-storage"}},
+		"a volume":          {add("mounts", mount("/d", "bind", "/var/lib/docker/volumes/v/_data", "rbind")), nil},
+		"srv":               {add("mounts", mount("/d", "bind", "/srv/data", "rbind")), nil},
+		"no cgroup":         {set("linux.cgroupsPath", ""), []string{"no-cgroup"}},
+	} {
+		x := newTree(t)
+		c := config(t, "docker")
+		test.change(c)
+		id := strings.Repeat("a1", 32)
+		x.write("task/moby/"+id+"/config.json", encode(t, c))
+		r := x.list()[id]
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		if diff := cmp.Diff(test.want, Power(r)); diff != "" && len(test.want)+len(Power(r)) > 0 {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestPowerOfPrivileged(t *testing.T) {
+	x := newTree(t)
+	for place, name := range map[string]string{"a1": "docker-privileged"} {
+		id := strings.Repeat(place, 32)
+		x.write("task/moby/"+id+"/config.json", encode(t, config(t, name)))
+		r := x.list()[id]
+		for _, want := range []string{"privileged", "device:*", "capability:CAP_SYS_ADMIN", "unconfined:seccomp", "unconfined:paths", "mount:/sys", "mount:/sys/fs/cgroup"} {
+			if !slices.Contains(Power(r), want) {
+				t.Errorf("%s lacks %s: %v", name, want, Power(r))
+			}
+		}
+		if !slices.IsSorted(Power(r)) {
+			t.Error("not sorted")
+		}
+	}
+}
+
+// Symlinks, and directories that are a part of the host by another name, do
+// not hide what they are.
+func TestPowerByAnotherName(t *testing.T) {
+	x := newTree(t)
+	symlink(x, "/etc", filepath.Join(x.dir, "harmless"))
+	symlink(x, "/", filepath.Join(x.dir, "slash"))
+	for source, want := range map[string]string{"/harmless": "mount:/etc", "/harmless/ssh/..": "mount:/etc", "/slash": "mount:/"} {
+		x.bundle("moby", id(1), "/docker/"+id(1), add("mounts", mount("/x", "bind", x.dir+source, "rbind")))
+		if r := x.list()[id(1)]; !slices.Contains(Power(r), want) {
+			t.Errorf("%s: %v", source, Power(r))
+		}
+	}
+	if os.Getuid() == 0 {
+		if same := hostPaths("/proc/self/root/etc"); !slices.Contains(same, "/etc") {
+			t.Error(same)
+		}
+	}
+}
+
+func TestPowerOfCgroupParent(t *testing.T) {
+	x := newTree(t)
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	x.bundle("moby", id(2), "/docker/"+id(1)+"/"+id(2))
+	x.bundle("moby", id(3), "/docker/"+id(9)+"/"+id(3)) // a podman pod's form: no container
+	x.bundle("k8s.io", id(4), "/pod/crio-"+id(1)+".scope/"+id(4), set("annotations", map[string]any{"io.kubernetes.cri.sandbox-id": id(1)}))
+	all := x.list()
+	for n, want := range map[int]bool{1: false, 2: true, 3: false, 4: false} {
+		if got := slices.Contains(Power(all[id(n)]), PowerCgroupParent); got != want {
+			t.Errorf("container %d: %v", n, Power(all[id(n)]))
+		}
+	}
+}
+
+func TestPowerOfNothing(t *testing.T) {
+	if p := Power(Record{}); len(p) != 1 || p[0] != PowerNoMetadata {
+		t.Error(p)
+	}
+	if p := Power(Record{Launch: Launch{Source: SourceNone}}); len(p) != 1 || p[0] != PowerNoMetadata {
+		t.Error(p)
+	}
+}
