@@ -100,28 +100,32 @@ func answerAll(l net.Listener) {
 	s.Serve(context.Background(), l)
 }
 
-// benchServer is the environment variable that makes the test's binary the
+// processServer is the environment variable that makes the test's binary the
 // server of a benchmark: a socket within one process is no measure.
-const benchServer = "CIMA_RPC_BENCH_SERVER"
+const processServer = "CIMA_RPC_TEST_SERVER"
 
-func serveBench(kind, path string) {
+func serveProcess(kind, path string) {
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	if kind == "raw" {
+	switch kind {
+	case "raw":
 		pingPong(l)
-	} else {
+	case "rpc":
 		answerAll(l)
+	case "hostile":
+		hostileServer().Serve(context.Background(), l)
 	}
 }
 
-// startBench starts a server in a process of its own and returns its socket.
-func startBench(b *testing.B, kind string) string {
+// startProcess starts a server in a process of its own and returns its socket
+// and its pid.
+func startProcess(b testing.TB, kind string) (string, int) {
 	path := filepath.Join(b.TempDir(), kind)
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), benchServer+"="+kind+":"+path)
+	cmd.Env = append(os.Environ(), processServer+"="+kind+":"+path)
 	cmd.Stderr = os.Stderr
 	if err := cmd.Start(); err != nil {
 		b.Fatal(err)
@@ -130,18 +134,19 @@ func startBench(b *testing.B, kind string) string {
 	for range 500 {
 		if nc, err := net.Dial("unix", path); err == nil {
 			nc.Close()
-			return path
+			return path, cmd.Process.Pid
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	b.Fatal("the benchmark's server did not start")
-	return ""
+	b.Fatal("the server's process did not start")
+	return "", 0
 }
 
 // BenchmarkAgainstRaw gives the ratio to a ping-pong of single bytes, the
 // limit of what a Unix socket can do: the median of interleaved rounds.
 func BenchmarkAgainstRaw(b *testing.B) {
-	raw, path := startBench(b, "raw"), startBench(b, "rpc")
+	raw, _ := startProcess(b, "raw")
+	path, _ := startProcess(b, "rpc")
 	for _, n := range []int{1, 64} {
 		b.Run(fmt.Sprintf("connections=%d", n), func(b *testing.B) {
 			var limits, ours, ratios []float64

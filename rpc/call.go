@@ -131,6 +131,9 @@ func (c *conn) handle(method method, request call) (err error) {
 		return err
 	}
 	defer c.caller.done()
+	if c.caller.full() {
+		return unread()
+	}
 	result, err := method.handler(c.ctx, request.params)
 	if err != nil {
 		return err
@@ -140,11 +143,15 @@ func (c *conn) handle(method method, request call) (err error) {
 	}
 	if n := int64(c.reply.buf.Len()); n > free {
 		if !c.caller.take(n) {
-			return RateLimited(time.Second, "too many long replies wait to be read: read them, then ask again")
+			return unread()
 		}
 		c.owed = n
 	}
 	return nil
+}
+
+func unread() *Error {
+	return RateLimited(time.Second, "too many long replies wait to be read: read them, then ask again")
 }
 
 // recovered turns a panic into an error.

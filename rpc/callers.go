@@ -23,7 +23,7 @@ type caller struct {
 	all         *callers
 	key         string
 	connections int
-	memory      int64
+	memory      atomic.Int64  // changed under all.mu
 	calls       chan struct{} // a token for each handler that runs
 }
 
@@ -86,13 +86,17 @@ func (c *caller) take(n int64) bool {
 	}
 	c.all.mu.Lock()
 	defer c.all.mu.Unlock()
-	if n > 0 && (c.memory+n > c.all.limits.CallerMemory || c.all.memory+n > c.all.limits.Memory) {
+	if n > 0 && (c.memory.Load()+n > c.all.limits.CallerMemory || c.all.memory+n > c.all.limits.Memory) {
 		return false
 	}
-	c.memory += n
+	c.memory.Add(n)
 	c.all.memory += n
 	return true
 }
+
+// full reports whether the caller already holds so much that nothing long
+// should be made for it.
+func (c *caller) full() bool { return c.memory.Load() > c.all.limits.CallerMemory/2 }
 
 // begin waits until another handler may run for this caller.
 func (c *caller) begin(ctx context.Context) error {

@@ -31,8 +31,8 @@ type Limits struct {
 	CallerConnections int
 
 	// CallerCalls is how many handlers run at once for one caller; further
-	// requests wait. Default 8: a handler may hold a megabyte while it
-	// builds its reply.
+	// requests wait. Default 4: a handler may hold several megabytes while
+	// it builds its reply.
 	CallerCalls int
 
 	// Memory is how many bytes of long lines (half read) and long replies
@@ -65,7 +65,7 @@ func DefaultLimits() Limits {
 		Reply:             1 << 20,
 		Connections:       1024,
 		CallerConnections: 64,
-		CallerCalls:       8,
+		CallerCalls:       4,
 		Memory:            16 << 20,
 		CallerMemory:      4 << 20,
 		Attaching:         32,

@@ -9,8 +9,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if kind, path, ok := strings.Cut(os.Getenv(benchServer), ":"); ok {
-		serveBench(kind, path)
+	if kind, path, ok := strings.Cut(os.Getenv(processServer), ":"); ok {
+		serveProcess(kind, path)
 		return
 	}
 	goleak.VerifyTestMain(m)

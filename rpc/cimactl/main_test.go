@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"cimactl": func() {
+			ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+			defer stop()
+			os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		},
+	})
+}
+
+// TestScripts runs the command line as a person does, beside a cimad-sim.
+func TestScripts(t *testing.T) {
+	tools := t.TempDir()
+	build := exec.Command("go", "build", "-o", filepath.Join(tools, "cimad-sim"), "../../daemon/cimad-sim")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build cimad-sim: %v: %s", err, out)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(env *testscript.Env) error {
+			// A socket's path is short; the script's own directory isn't.
+			dir, err := os.MkdirTemp("/tmp", "cima-s")
+			if err != nil {
+				return err
+			}
+			env.Defer(func() { os.RemoveAll(dir) })
+			env.Setenv("R", dir)
+			env.Setenv("CIMA_SOCKET", dir+"/cima/cima.sock")
+			env.Setenv("PATH", tools+string(os.PathListSeparator)+env.Getenv("PATH"))
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":   exits,
+			"appears": appears,
+			"lines":   lines,
+			"change":  change,
+		},
+	})
+}
+
+// exits CODE COMMAND…: the command ends with just this code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if err != nil || neg {
+		ts.Fatalf("usage: exits CODE COMMAND…")
+	}
+	err = ts.Exec(args[1], args[2:]...)
+	code := 0
+	if exit, ok := err.(*exec.ExitError); ok {
+		code = exit.ExitCode()
+	} else if err != nil {
+		ts.Fatalf("%v", err)
+	}
+	if code != want {
+		ts.Fatalf("exit code %d, want %d", code, want)
+	}
+}
+
+// appears FILE: waits until it is there.
+func appears(ts *testscript.TestScript, _ bool, args []string) {
+	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(args[0]); err == nil {
+			return
+		}
+	}
+	ts.Fatalf("%s doesn't appear", args[0])
+}
+
+// lines N: the last command printed at most N lines, of at most 80 columns.
+func lines(ts *testscript.TestScript, _ bool, args []string) {
+	most, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	printed := strings.Split(strings.TrimSuffix(ts.ReadFile("stdout"), "\n"), "\n")
+	if len(printed) > most {
+		ts.Fatalf("%d lines, more than %d", len(printed), most)
+	}
+	for _, l := range printed {
+		if len([]rune(l)) > 80 {
+			ts.Fatalf("longer than 80 columns: %s", l)
+		}
+	}
+}
+
+// change FROM TO OLD NEW: writes TO with the first OLD of FROM replaced.
+func change(ts *testscript.TestScript, _ bool, args []string) {
+	text := ts.ReadFile(args[0])
+	if !strings.Contains(text, args[2]) {
+		ts.Fatalf("%s doesn't hold %q", args[0], args[2])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(strings.Replace(text, args[2], args[3], 1)), 0o600))
+}

@@ -1,0 +1,420 @@
+package rpc
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+type echoed struct {
+	Text string `json:"text"`
+}
+
+// testServer is a server with handlers that show what a caller can do.
+func testServer() *Server {
+	return &Server{Methods: map[string]Handler{
+		"Echo":                    func(_ context.Context, p json.RawMessage) (any, error) { return echoed{string(p)}, nil },
+		"Panic":                   func(context.Context, json.RawMessage) (any, error) { panic("secret") },
+		"Leak":                    func(context.Context, json.RawMessage) (any, error) { return nil, errors.New("secret") },
+		"Busy":                    func(context.Context, json.RawMessage) (any, error) { return nil, RateLimited(time.Minute, "later") },
+		"Wait":                    func(ctx context.Context, _ json.RawMessage) (any, error) { <-ctx.Done(); return nil, ctx.Err() },
+		"Large":                   func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-2), nil },
+		"TooLarge":                func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-1), nil },
+		"Unmarshalable":           func(context.Context, json.RawMessage) (any, error) { return func() {}, nil },
+		MethodGetCCMeasurement:    Bind(measurement),
+		MethodGetDefaultAlgorithm: Bind(func(context.Context, NoParams) (string, error) { return "ok", nil }),
+	}}
+}
+
+// start serves on a socket until the test ends, and returns its path.
+func start(t testing.TB, s *Server) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	stop := startAt(t, s, path)
+	t.Cleanup(stop)
+	return path
+}
+
+// startAt serves on path until the function that it returns is called.
+func startAt(t testing.TB, s *Server, path string) (stop func()) {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- s.Serve(ctx, l) }()
+	return sync.OnceFunc(func() {
+		cancel()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("Serve did not return")
+		}
+	})
+}
+
+// A wire is a connection of a caller that need not keep any rule.
+type wire struct {
+	t  testing.TB
+	nc *net.UnixConn
+	in *bufio.Reader
+}
+
+func connect(t testing.TB, path string) *wire {
+	t.Helper()
+	nc, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	return connectedTo(&wire{t: t, nc: nc.(*net.UnixConn)})
+}
+
+func connectedTo(w *wire) *wire {
+	w.in = bufio.NewReaderSize(w.nc, 2<<20)
+	return w
+}
+
+func (w *wire) send(text string) {
+	w.t.Helper()
+	if _, err := w.nc.Write([]byte(text)); err != nil {
+		w.t.Fatalf("send: %v", err)
+	}
+}
+
+type response struct {
+	ID     any
+	Result json.RawMessage
+	Error  *Error
+}
+
+func (w *wire) receive() response {
+	w.t.Helper()
+	line, err := w.in.ReadSlice('\n')
+	if err != nil {
+		w.t.Fatalf("receive: %v", err)
+	}
+	var r response
+	if err := json.Unmarshal(line, &r); err != nil {
+		w.t.Fatalf("receive %q: %v", clip(line), err)
+	}
+	return r
+}
+
+// ends checks that the server closes the connection.
+func (w *wire) ends() {
+	w.t.Helper()
+	if b, err := w.in.ReadByte(); err == nil || errors.Is(err, syscall.EAGAIN) || errors.Is(err, context.DeadlineExceeded) {
+		w.t.Fatalf("still open: %q, %v", b, err)
+	}
+}
+
+func (w *wire) ask(method, params string) response {
+	w.t.Helper()
+	w.send(fmt.Sprintf(`{"jsonrpc":"2.0","id":7,"method":%q,"params":%s}`+"\n", method, params))
+	return w.receive()
+}
+
+func TestAnswers(t *testing.T) {
+	var caused atomic.Pointer[error]
+	s := testServer()
+	s.After = func(_ context.Context, _ string, _ time.Duration, _ *Error, cause error) { caused.Store(&cause) }
+	w := connect(t, start(t, s))
+	if r := w.ask("Echo", `{"a" : 1}`); string(r.Result) != `{"text":"{\"a\" : 1}"}` || r.ID != 7.0 {
+		t.Errorf("Echo: %+v", r)
+	}
+	if r := w.ask("Large", `{}`); len(r.Result) != 1<<20 {
+		t.Errorf("Large: %d bytes, error %v", len(r.Result), r.Error)
+	}
+	for method, want := range map[string]struct {
+		code  Code
+		cause string
+	}{
+		"Panic": {CodeInternalError, "secret"}, "Leak": {CodeInternalError, "secret"}, "Unmarshalable": {CodeInternalError, "func()"},
+		"Busy": {CodeRateLimited, ""}, "TooLarge": {CodeTooLarge, ""}, "Nothing": {CodeMethodNotFound, ""},
+		`Ec\u0068o`: {CodeMethodNotFound, ""},
+	} {
+		r := w.ask(method, `{}`)
+		if r.Error == nil || r.Error.Code != want.code || strings.Contains(r.Error.Message, "secret") {
+			t.Errorf("%s: %+v", method, r.Error)
+		}
+		// After is called before the answer is written.
+		cause := *caused.Load()
+		if (cause == nil) != (want.cause == "") || cause != nil && !strings.Contains(cause.Error(), want.cause) {
+			t.Errorf("%s: cause %v", method, cause)
+		}
+	}
+	if r := w.ask("Busy", `{}`); r.Error.RetryAfter() != time.Minute {
+		t.Errorf("Busy: %+v", r.Error.Data)
+	}
+}
+
+func TestBadLines(t *testing.T) {
+	path := start(t, testServer())
+	call := func(more string) string { return `{"jsonrpc":"2.0","id":1,"method":"Echo"` + more + `}` }
+	for name, c := range map[string]struct {
+		line string
+		code Code
+		says string
+	}{
+		"no JSON":                {"hello", CodeParseError, "not an object"},
+		"empty":                  {"", CodeParseError, "not an object"},
+		"half an object":         {`{"jsonrpc":"2.0"`, CodeParseError, "comma"},
+		"not UTF-8":              {call(",\"params\":{\"a\":\"\xff\"}"), CodeParseError, "UTF-8"},
+		"batch":                  {"[" + call("") + "]", CodeInvalidRequest, "batches"},
+		"empty batch":            {"[]", CodeInvalidRequest, "batches"},
+		"no object":              {"3", CodeParseError, "not an object"},
+		"no id":                  {`{"jsonrpc":"2.0","method":"Echo"}`, CodeInvalidRequest, "id"},
+		"null id":                {`{"jsonrpc":"2.0","id":null,"method":"Echo"}`, CodeInvalidRequest, "id"},
+		"fraction id":            {`{"jsonrpc":"2.0","id":1.5,"method":"Echo"}`, CodeInvalidRequest, "id"},
+		"long id":                {`{"jsonrpc":"2.0","id":"` + strings.Repeat("i", 127) + `","method":"Echo"}`, CodeInvalidRequest, "id"},
+		"version":                {`{"jsonrpc":"1.0","id":1,"method":"Echo"}`, CodeInvalidRequest, "jsonrpc"},
+		"no version":             {`{"id":1,"method":"Echo"}`, CodeInvalidRequest, "jsonrpc"},
+		"method number":          {`{"jsonrpc":"2.0","id":1,"method":5}`, CodeInvalidRequest, "method"},
+		"no method":              {`{"jsonrpc":"2.0","id":1}`, CodeInvalidRequest, "method"},
+		"unknown member":         {call(`,"auth":1`), CodeInvalidRequest, "auth"},
+		"response":               {`{"jsonrpc":"2.0","id":1,"result":1}`, CodeInvalidRequest, "method"},
+		"twice":                  {call(`,"method":"Echo"`), CodeInvalidRequest, "method"},
+		"twice by escape":        {call(`,"m\u0065thod":"Echo"`), CodeInvalidRequest, "method"},
+		"variant":                {call(`,"Method":"Echo"`), CodeInvalidRequest, "Method"},
+		"variant alone":          {`{"jsonrpc":"2.0","id":1,"Method":"Echo"}`, CodeInvalidRequest, "Method"},
+		"params array":           {call(`,"params":[1]`), CodeInvalidRequest, "params"},
+		"params null":            {call(`,"params":null`), CodeInvalidRequest, "params"},
+		"params twice deep":      {call(`,"params":{"a":{"b":1,"b":1}}`), CodeInvalidRequest, "b"},
+		"params variant deep":    {call(`,"params":{"a":[{"nonce":1,"Nonce":1}]}`), CodeInvalidRequest, "Nonce"},
+		"params Kelvin sign":     {call(",\"params\":{\"k\":1,\"\u212a\":1}"), CodeInvalidRequest, "k"},
+		"too deep":               {call(`,"params":{"a":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + `}`), CodeParseError, "deeper"},
+		"two on a line":          {call("") + call(""), CodeParseError, "behind"},
+		"newline in a string":    {"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"Ec", CodeParseError, "middle of a string"},
+		"byte order mark":        {"\ufeff" + call(""), CodeParseError, "not an object"},
+		"NaN":                    {call(`,"params":{"a":NaN}`), CodeParseError, "no JSON value"},
+		"leading zero":           {call(`,"params":{"a":01}`), CodeParseError, "number"},
+		"half a surrogate":       {call(`,"params":{"a":"\udc00"}`), CodeParseError, "surrogate"},
+		"more than eight, twice": {call(`,"params":{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"A":1}`), CodeInvalidRequest, "A"},
+	} {
+		w := connect(t, path)
+		w.send(c.line + "\n")
+		r := w.receive()
+		if r.Error == nil || r.Error.Code != c.code || !strings.Contains(r.Error.Message, c.says) {
+			t.Errorf("%s: got %+v, want %d %q", name, r.Error, c.code, c.says)
+		}
+		// Nothing is lost: the connection goes on.
+		if r := w.ask("Echo", `{}`); r.Error != nil {
+			t.Errorf("%s: afterwards: %v", name, r.Error)
+		}
+		w.nc.Close()
+	}
+}
+
+func TestBadLinesHaveAnEnd(t *testing.T) {
+	w := connect(t, start(t, testServer()))
+	for range maxBad {
+		w.send("x\n")
+		w.receive()
+	}
+	w.ends()
+}
+
+func TestNonces(t *testing.T) {
+	s := testServer()
+	s.Methods["Nonce"] = Bind(func(_ context.Context, p EvidenceParams) (int, error) { return len(p.Nonce) + 100*len(p.UserData), nil })
+	w := connect(t, start(t, s))
+	for params, want := range map[string]string{
+		`{"nonce":"AAECAwQFBgc="}`:                                                        "8",
+		`{"nonce":"` + strings.Repeat("AAAA", 21) + `AA=="}`:                              "64",
+		`{"user_data":"AAAA","nonce":"AAECAwQFBgc=","format":"cima"}`:                     "308",
+		`{"nonce":"AAECAwQFBgc=","user_data":"` + strings.Repeat("AAAA", 1365) + `AA=="}`: "409608",
+		`{}`:                       `nonce`,
+		`{"nonce":null}`:           `nonce`,
+		`{"nonce":7}`:              `nonce`,
+		`{"nonce":""}`:             `nonce`,
+		`{"nonce":"AAECAwQFBg=="}`: `nonce`,
+		`{"nonce":"` + strings.Repeat("AAAA", 21) + `AAA="}`:                              `nonce`,
+		`{"nonce":"AAECAwQFBgc"}`:                                                         `nonce`,
+		`{"nonce":"AAECAwQFBgd="}`:                                                        `nonce`,
+		`{"nonce":"AAEC\r\nAwQFBgc="}`:                                                    `nonce`,
+		`{"nonce":"AAECAwQ\u0046Bgc="}`:                                                   `nonce`,
+		`{"nonce":"_-ECAwQFBgc="}`:                                                        `nonce`,
+		`{"Nonce":"AAECAwQFBgc="}`:                                                        `Nonce`,
+		`{"nonce":"AAECAwQFBgc=","container_id":"x"}`:                                     `container_id`,
+		`{"nonce":"AAECAwQFBgc=","shared":true}`:                                          `shared`,
+		`{"nonce":"AAECAwQFBgc=","format":"cmw"}`:                                         `format`,
+		`{"nonce":"AAECAwQFBgc=","Format":"cima"}`:                                        `Format`,
+		`{"nonce":"AAECAwQFBgc=","user_data":"` + strings.Repeat("AAAA", 1365) + `AAA="}`: `user_data`,
+	} {
+		r := w.ask("Nonce", params)
+		if r.Error == nil {
+			if string(r.Result) != want {
+				t.Errorf("%s: got %s, want %s", clip([]byte(params)), r.Result, want)
+			}
+		} else if r.Error.Code != CodeInvalidParams || r.Error.Data == nil || r.Error.Data.Member != want {
+			t.Errorf("%s: got %+v, want %s", clip([]byte(params)), r.Error, want)
+		}
+	}
+}
+
+func TestHalfClosedStillAnswered(t *testing.T) {
+	w := connect(t, start(t, testServer()))
+	w.send(strings.Repeat(`{"jsonrpc":"2.0","id":7,"method":"Echo"}`+"\n", 3) + `{"jsonrpc"`)
+	w.nc.CloseWrite()
+	for range 3 {
+		if r := w.receive(); r.Error != nil {
+			t.Error(r.Error)
+		}
+	}
+	if r := w.receive(); r.Error == nil || r.Error.Code != CodeParseError || r.ID != nil {
+		t.Errorf("half a line: %+v", r)
+	}
+	w.ends()
+}
+
+func TestHangingUpCancels(t *testing.T) {
+	s := testServer()
+	ended := make(chan struct{})
+	s.After = func(context.Context, string, time.Duration, *Error, error) { close(ended) }
+	w := connect(t, start(t, s))
+	w.send(`{"jsonrpc":"2.0","id":7,"method":"Wait"}` + "\n")
+	w.nc.Close()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the handler went on")
+	}
+}
+
+func TestAttach(t *testing.T) {
+	type key struct{}
+	var released atomic.Int32
+	s := testServer()
+	refuse := atomic.Bool{}
+	s.Attach = func(ctx context.Context, nc *net.UnixConn) (context.Context, func(), error) {
+		release := func() { released.Add(1) }
+		if refuse.Load() {
+			return nil, release, Unattributed("no one")
+		}
+		return context.WithValue(context.WithoutCancel(ctx), key{}, "me"), release, nil
+	}
+	s.Methods["Who"] = func(ctx context.Context, _ json.RawMessage) (any, error) { return ctx.Value(key{}), nil }
+	stop := func() {}
+	path := filepath.Join(t.TempDir(), "s")
+	stop = startAt(t, s, path)
+	defer stop()
+	w := connect(t, path)
+	if r := w.ask("Who", `{}`); string(r.Result) != `"me"` {
+		t.Errorf("got %+v", r)
+	}
+	refuse.Store(true)
+	v := connect(t, path)
+	for range 2 {
+		if r := v.ask("Who", `{}`); r.Error == nil || r.Error.Code != CodeUnattributed {
+			t.Errorf("got %+v", r)
+		}
+	}
+	w.nc.Close()
+	v.nc.Close()
+	stop()
+	if released.Load() != 2 {
+		t.Errorf("released %d of 2", released.Load())
+	}
+}
+
+func TestShutdown(t *testing.T) {
+	s := testServer()
+	s.Limits.Drain = 3 * time.Second
+	running, finish := make(chan struct{}), make(chan struct{})
+	s.Methods["Slow"] = func(context.Context, json.RawMessage) (any, error) { close(running); <-finish; return "done", nil }
+	path := filepath.Join(t.TempDir(), "s")
+	stop := startAt(t, s, path)
+	slow, other := connect(t, path), connect(t, path)
+	other.ask("Echo", `{}`)
+	slow.send(`{"jsonrpc":"2.0","id":1,"method":"Slow"}` + "\n")
+	<-running
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	for !s.draining.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	if r := other.ask("Echo", `{}`); r.Error == nil || r.Error.Code != CodeShuttingDown {
+		t.Errorf("a new request: %+v", r)
+	}
+	close(finish)
+	if r := slow.receive(); string(r.Result) != `"done"` {
+		t.Errorf("a request that was read: %+v", r)
+	}
+	<-stopped
+	slow.ends()
+	other.ends()
+	if _, err := net.Dial("unix", path); err == nil {
+		t.Error("still listens")
+	}
+}
+
+func TestShutdownCancelsWhatIsTooSlow(t *testing.T) {
+	s := testServer()
+	s.Limits.Drain = 50 * time.Millisecond
+	path := filepath.Join(t.TempDir(), "s")
+	stop := startAt(t, s, path)
+	w := connect(t, path)
+	w.send(`{"jsonrpc":"2.0","id":1,"method":"Wait"}` + "\n")
+	for s.Counts().Connections == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	begun := time.Now()
+	stop()
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+}
+
+// A listener that fails as accept(2) does when descriptors run out.
+type failing struct {
+	net.Listener
+	left atomic.Int32
+}
+
+func (l *failing) Accept() (net.Conn, error) {
+	if l.left.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "accept", Err: syscall.EMFILE}
+	}
+	return l.Listener.Accept()
+}
+
+func TestAcceptErrors(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	inner, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &failing{Listener: inner}
+	l.left.Store(3)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- testServer().Serve(ctx, l) }()
+	if r := connect(t, path).ask("Echo", `{}`); r.Error != nil {
+		t.Error(r.Error)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	inner.Close()
+	if err := testServer().Serve(context.Background(), inner); err == nil {
+		t.Error("a closed listener is no error")
+	}
+}
