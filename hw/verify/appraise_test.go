@@ -60,12 +60,12 @@ func TestLaterEventsAreShownNotJudged(t *testing.T) {
 	c := w.claims(idOne)
 	w.launch("3333", "three", "/bin/three")
 	w.public(logs.OpPower, `{"classes":["privileged"]}`)
-	w.own(idOne, logs.OpExtend, `{"domain":"app","operation":"later","content":""}`)
+	w.own(idOne, logs.OpExec, `{"path":"/bin/later","sha384":"`+strings.Repeat("0a", 48)+`"}`)
 	opts := w.options()
 	bundle := encode(t, w.seal(c, w.key))
 	opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
-	if len(opts.Policy.Power.Allow) != 0 {
-		t.Errorf("policy made of events that were not judged: %v", opts.Policy.Power.Allow)
+	if p := opts.Policy; len(p.Power.Allow) != 0 || p.Container.Execs != nil {
+		t.Errorf("policy made of events that were not judged: %+v", p)
 	}
 	r := appraiseT(t, bundle, opts)
 	expect(t, r, Trusted)
@@ -82,6 +82,7 @@ func TestForged(t *testing.T) {
 	w := twoContainers(t)
 	other := twoContainers(t)
 	other.public(logs.OpMissed, `{"why":"x"}`)
+	fits := policyOf(t, appraiseT(t, encode(t, w.evidence(idOne)), w.options()))
 	for name, c := range map[string]struct {
 		forge  func(e *rpc.Evidence)
 		failed []string
@@ -172,7 +173,14 @@ func TestForged(t *testing.T) {
 			e := w.evidence(idOne)
 			c.forge(e)
 			opts := w.options()
-			expect(t, appraiseT(t, encode(t, e), opts), NotAuthentic, c.failed...)
+			opts.Policy = fits
+			r := appraiseT(t, encode(t, e), opts)
+			expect(t, r, NotAuthentic, c.failed...)
+			for _, name := range []string{StepBootValues, StepCallerValues, StepPower, StepEvents} {
+				if s := r.Step(name); s.Outcome != Skip {
+					t.Errorf("a forgery was held against the policy: %+v", s)
+				}
+			}
 		})
 	}
 }
