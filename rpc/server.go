@@ -89,11 +89,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	})
 	defer stop()
 	over := make(chan struct{})
-	s.running.Go(func() { s.watch(over) })
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watch(over) })
 	err := s.accept(ctx, l)
 	l.Close()
-	close(over)
 	s.drain()
+	close(over)
+	watching.Wait()
 	return err
 }
 

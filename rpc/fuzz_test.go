@@ -1,0 +1,153 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A tape is a connection that gives what was recorded, in pieces, and keeps
+// what is written.
+type tape struct {
+	net.Conn
+	pieces [][]byte
+	out    bytes.Buffer
+}
+
+func (c *tape) Read(b []byte) (int, error) {
+	for len(c.pieces) > 0 && len(c.pieces[0]) == 0 {
+		c.pieces = c.pieces[1:]
+	}
+	if len(c.pieces) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, c.pieces[0])
+	c.pieces[0] = c.pieces[0][n:]
+	return n, nil
+}
+
+func (c *tape) Write(b []byte) (int, error)    { return c.out.Write(b) }
+func (*tape) SetReadDeadline(time.Time) error  { return nil }
+func (*tape) SetWriteDeadline(time.Time) error { return nil }
+func (*tape) Close() error                     { return nil }
+
+// Whatever is sent, in whatever pieces, each line gets one answer, the same
+// one however it was cut, until the connection is dropped.
+func FuzzFraming(f *testing.F) {
+	line := `{"jsonrpc":"2.0","id":1,"method":"Echo","params":{"a":"b"}}`
+	for _, seed := range []string{line + "\n", line + "\n" + line, "\n\n", "[" + line + "]\n", strings.Repeat("x", 300) + "\n", line + "\r\n", "\xff\n"} {
+		f.Add([]byte(seed), uint8(3))
+	}
+	run := func(t *testing.T, data []byte, cut int) string {
+		s := testServer()
+		s.Limits = Limits{Line: 256}
+		s.once.Do(s.setUp)
+		nc := new(tape)
+		for ; len(data) > cut; data = data[cut:] {
+			nc.pieces = append(nc.pieces, data[:cut])
+		}
+		nc.pieces = append(nc.pieces, data)
+		s.serveTape(nc)
+		if held := s.Counts().Memory; held != 0 {
+			t.Fatalf("%d bytes are still charged", held)
+		}
+		return nc.out.String()
+	}
+	f.Fuzz(func(t *testing.T, data []byte, cut uint8) {
+		out := run(t, bytes.Clone(data), len(data)+1)
+		if again := run(t, bytes.Clone(data), int(cut)+1); again != out {
+			t.Fatalf("cut after %d: %q\nwhole: %q", int(cut)+1, again, out)
+		}
+		answers := strings.SplitAfter(out, "\n")
+		answers = answers[:len(answers)-1] // behind the last newline
+		lines := bytes.Count(data, []byte("\n"))
+		if len(answers) > lines+1 {
+			t.Fatalf("%d answers to %d lines", len(answers), lines)
+		}
+		closed := strings.Contains(out, "connection closed") || strings.Count(out, `"error"`) >= maxBad
+		if len(answers) < lines && !closed {
+			t.Fatalf("%d answers to %d lines: %q", len(answers), lines, out)
+		}
+		for _, answer := range answers {
+			if err := Strict([]byte(answer)); err != nil || !strings.HasPrefix(answer, `{"jsonrpc":"2.0","id":`) {
+				t.Fatalf("answer %q: %v", answer, err)
+			}
+		}
+	})
+}
+
+// serveTape is serve without attaching.
+func (s *Server) serveTape(nc net.Conn) {
+	charged := s.callers.enter("tape")
+	defer charged.leave()
+	c := &conn{server: s, reply: newReply(), framing: framing{net: nc, limits: &s.limits, caller: charged}}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	defer c.cancel()
+	s.run(c)
+}
+
+// What DecodeParams takes, encoding/json understands in the same way, and
+// writing it and reading it again changes nothing.
+func FuzzParams(f *testing.F) {
+	f.Add([]byte(`{"nonce":"AAECAwQFBgc=","user_data":"AAAA","format":"cima"}`))
+	f.Add([]byte(`{"index":3,"algo_id":12}`))
+	f.Add([]byte(`{"domain":"a","operation":"b","content":"\u00e9\ud83d\ude00"}`))
+	f.Add([]byte(`{"start":1,"count":1024}`))
+	f.Add([]byte(`{"nonce":"AAECAwQFBgc=","Nonce":"AAECAwQFBgc="}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		compare(t, data, new(NoParams), new(NoParams), new(NoParams))
+		compare(t, data, new(CCMeasurementParams), new(CCMeasurementParams), &CCMeasurementParams{AlgoID: AlgoSHA384})
+		compare(t, data, new(CCEventLogParams), new(CCEventLogParams), new(CCEventLogParams))
+		compare(t, data, new(CCReportParams), new(CCReportParams), new(CCReportParams))
+		compare(t, data, new(EvidenceParams), new(EvidenceParams), &EvidenceParams{Format: FormatCIMA})
+		compare(t, data, new(ExtendParams), new(ExtendParams), new(ExtendParams))
+	})
+}
+
+// compare reads data with DecodeParams into ours and with encoding/json into
+// theirs, which starts with what absent members are.
+func compare[P Params](t *testing.T, data []byte, ours, again, theirs P) {
+	err := DecodeParams(data, ours)
+	if err != nil {
+		var e *Error
+		if !errors.As(err, &e) || e.Code != CodeInvalidParams {
+			t.Fatalf("got %T: %v", err, err)
+		}
+		return
+	}
+	if len(data) > 0 {
+		if err := json.Unmarshal(data, theirs); err != nil {
+			t.Fatalf("encoding/json refuses %q: %v", data, err)
+		}
+	}
+	a, _ := json.Marshal(ours)
+	b, _ := json.Marshal(theirs)
+	if !bytes.Equal(a, b) {
+		t.Fatalf("%q: we read %s, encoding/json reads %s", data, a, b)
+	}
+	if err := DecodeParams(a, again); err != nil {
+		t.Fatalf("%q: read, written as %s, and refused: %v", data, a, err)
+	}
+}
+
+// Strict takes nothing that encoding/json refuses.
+func FuzzStrict(f *testing.F) {
+	f.Add([]byte(`{"a":[1,-0.5e+3,true,null,"\u00e9\\"],"b":{"c":""}}`))
+	f.Add([]byte(base64.StdEncoding.EncodeToString([]byte("x"))))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		strict, canonical := Strict(data), StrictCanonical(data)
+		if strict == nil && !json.Valid(data) {
+			t.Fatalf("took %q", data)
+		}
+		if canonical == nil && strict != nil {
+			t.Fatalf("canonical takes %q, which is not strict: %v", data, strict)
+		}
+	})
+}
