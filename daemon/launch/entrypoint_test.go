@@ -54,7 +54,7 @@ func TestEntrypoint(t *testing.T) {
 		{arg: "/bin/link", path: "/bin/link", digest: app},
 		{arg: "/bin/far", path: "/bin/far", digest: late},
 		{arg: "/bin/up", path: "/bin/up", digest: app}, // .. stops at the root
-		{arg: "app", path: "/sbin/app", digest: app}, // found first
+		{arg: "app", path: "/sbin/app", digest: app},   // found first
 		{arg: "late", path: "/usr/local/bin/late", digest: late},
 		{arg: "app", search: "relative:/bin", path: "/bin/app", digest: app},
 		{arg: "run", path: ""},

@@ -1,0 +1,138 @@
+package launch
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// podman runs rootful, as FACTS.md has it for machines with hybrid cgroups
+// and without CAP_SYS_RESOURCE.
+func podman(t *testing.T) *cli {
+	t.Helper()
+	if os.Getuid() != 0 {
+		unavailable(t, "podman: rootful containers need root")
+	}
+	conf := filepath.Join(t.TempDir(), "containers.conf")
+	text := "[containers]\ndefault_ulimits = [\"nofile=1000:1000\", \"nproc=1000:1000\"]\n" +
+		"[engine]\ncgroup_manager = \"cgroupfs\"\nruntime = \"runc\"\nevents_logger = \"file\"\n"
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c := &cli{T: t, name: "podman", env: []string{"CONTAINERS_CONF=" + conf}}
+	if out, err := c.command("info").CombinedOutput(); err != nil {
+		unavailable(t, "podman: "+strings.TrimSpace(string(out)+" "+err.Error()))
+	}
+	if _, err := exec.LookPath("runc"); err != nil {
+		unavailable(t, "podman: no runc")
+	}
+	c.images()
+	return c
+}
+
+func TestPodman(t *testing.T) {
+	c := podman(t)
+	store := New(Options{})
+	plain := []string{"-e", "A=b", "-v", "/srv:/data:ro", "-v", "/anonymous", "-v", "launch-volume:/named", "launch-test:1"}
+	t.Cleanup(func() { c.command("volume", "rm", "-f", "launch-volume").Run() })
+	one := c.start(store, plain, "/bin/sleeper", "x")
+	two := c.start(store, plain, "/bin/sleeper", "x")
+	base := c.digest(store, one)
+	if c.digest(store, two) != base {
+		t.Error("two equal lines give two digests")
+	}
+	if again := New(Options{}); c.digest(again, again.mustFind(t, one.ID)) != base {
+		t.Error("another digest after a restart")
+	}
+	if one.Runtime != "podman" {
+		t.Error(one.Runtime)
+	}
+	c.declaredExactly(store, one)
+	if len(Power(one)) != 0 {
+		t.Error("a plain container has power:", Power(one))
+	}
+	podmanImage(t, c, store, one)
+
+	// Stopped, its record stays, without a first process; started again it
+	// has the same digest.
+	c.run("stop", "-t", "0", one.ID)
+	if r := store.mustFind(t, one.ID); r.InitPID != 0 {
+		t.Error("a stopped container has a first process:", r.InitPID)
+	}
+	c.run("start", one.ID)
+	restarted := store.mustFind(t, one.ID)
+	if c.digest(store, restarted) != base || restarted.Stamp == one.Stamp {
+		t.Error("another digest, or the old writing, after podman start")
+	}
+
+	seen := map[[48]byte]string{base: "nothing"}
+	for name, change := range map[string]struct {
+		options []string
+		command []string
+		power   string
+	}{
+		"image":       {append(slices.Clone(plain[:len(plain)-1]), "launch-test:2"), []string{"/bin/sleeper", "x"}, ""},
+		"argument":    {plain, []string{"/bin/sleeper", "y"}, ""},
+		"environment": {append([]string{"-e", "B=c"}, plain...), []string{"/bin/sleeper", "x"}, ""},
+		"mount":       {append([]string{"-v", "/srv:/more"}, plain...), []string{"/bin/sleeper", "x"}, ""},
+		"capability":  {append([]string{"--cap-add", "NET_ADMIN"}, plain...), []string{"/bin/sleeper", "x"}, "capability:CAP_NET_ADMIN"},
+		"device":      {append([]string{"--device", "/dev/fuse"}, plain...), []string{"/bin/sleeper", "x"}, "device:c:10:229"},
+		"privileged":  {append([]string{"--privileged"}, plain...), []string{"/bin/sleeper", "x"}, "device:*"},
+		"pid":         {append([]string{"--pid", "host"}, plain...), []string{"/bin/sleeper", "x"}, "namespace:pid"},
+		"label":       {append([]string{"--security-opt", "label=disable"}, plain...), []string{"/bin/sleeper", "x"}, "unconfined:selinux"},
+	} {
+		r := c.start(store, change.options, change.command...)
+		d := c.digest(store, r)
+		if other, ok := seen[d]; ok && name != "label" {
+			t.Errorf("%s and %s have one digest", name, other)
+		}
+		seen[d] = name
+		if p := Power(r); change.power != "" && !slices.Contains(p, change.power) || change.power == "" && len(p) != 0 {
+			t.Errorf("%s has power %v, want %q", name, p, change.power)
+		}
+	}
+}
+
+func podmanImage(t *testing.T, c *cli, store *Store, r Record) {
+	t.Helper()
+	got, err := store.Image(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inspect := func(format string) string { return c.run("image", "inspect", "--format", format, "launch-test:1") }
+	if got.Digest != "sha256:"+inspect("{{.Id}}") || got.Reference != "localhost/launch-test:1" {
+		t.Errorf("%+v", got)
+	}
+	if want := strings.Trim(inspect("{{.RootFS.Layers}}"), "[]"); strings.Join(got.Layers, " ") != want {
+		t.Errorf("%v, want %s", got.Layers, want)
+	}
+}
+
+// In a pod the pod's id, which looks like docker's, lies above the
+// container's; it is no container and no power.
+func TestPodmanPod(t *testing.T) {
+	c := podman(t)
+	store := New(Options{})
+	var digests [][48]byte
+	for _, name := range []string{"launch-pod-a", "launch-pod-b"} {
+		c.run("pod", "create", "--name", name, "--network", "none", "--share", "ipc,uts", "--infra-image", "localhost/launch-test:1", "--infra-command", "/bin/sleeper")
+		t.Cleanup(func() { c.command("pod", "rm", "-f", "-t", "0", name).Run() })
+		lines := strings.Fields(c.run("run", "-d", "--pod", name, "launch-test:1", "/bin/sleeper", "x"))
+		r := store.mustFind(t, lines[len(lines)-1])
+		c.declaredExactly(store, r)
+		if len(Power(r)) != 0 {
+			t.Error(Power(r))
+		}
+		if r.Launch.Namespaces["ipc"] != joined || r.Launch.Namespaces["network"] != own {
+			t.Error(r.Launch.Namespaces)
+		}
+		digests = append(digests, c.digest(store, r))
+	}
+	if digests[0] != digests[1] {
+		t.Error("two equal pods give two digests")
+	}
+}
