@@ -20,63 +20,10 @@ import (
 	"iter"
 )
 
-// AlgID is a TPM algorithm identifier (TCG Algorithm Registry).
-type AlgID uint16
-
-// Hash algorithms of event logs.
-const (
-	AlgSHA1   AlgID = 0x0004
-	AlgSHA256 AlgID = 0x000B
-	AlgSHA384 AlgID = 0x000C
-	AlgSHA512 AlgID = 0x000D
-	AlgSM3    AlgID = 0x0012
-)
-
-// Size is the length of a digest in bytes, 0 where the algorithm is unknown.
-func (a AlgID) Size() int {
-	switch a {
-	case AlgSHA1:
-		return 20
-	case AlgSHA256, AlgSM3:
-		return 32
-	case AlgSHA384:
-		return 48
-	case AlgSHA512:
-		return 64
-	}
-	return 0
-}
-
-// String is the algorithm's name as Linux and the CEL write it.
-func (a AlgID) String() string {
-	switch a {
-	case AlgSHA1:
-		return "sha1"
-	case AlgSHA256:
-		return "sha256"
-	case AlgSHA384:
-		return "sha384"
-	case AlgSHA512:
-		return "sha512"
-	case AlgSM3:
-		return "sm3_256"
-	}
-	return fmt.Sprintf("0x%04x", uint16(a))
-}
+const padLen = 8 // bytes of one value at an event's place that end a log
 
 // Registers are the values of RTMR0–3 that a replay arrives at.
 type Registers = [4][48]byte
-
-// maxAlgorithms bounds the header's list; a TPM knows no 16 hashes either.
-const maxAlgorithms = 16
-
-const (
-	padLen       = 8 // bytes of one value at an event's place that end a log
-	legacyHeader = 32
-	specIDFixed  = 28
-)
-
-var specIDSignature = []byte("Spec ID Event03\x00")
 
 // BootLog is a boot log in the TCG2 crypto-agile form: TCG PC Client Platform
 // Firmware Profile 1.06 section 10, with the measurement registers of the
@@ -86,19 +33,6 @@ type BootLog struct {
 	header bootHeader
 	raw    []byte // exactly the log, no padding
 	count  int
-}
-
-type bootHeader struct {
-	size     int // bytes, to the first event
-	mr       uint32
-	platform uint32
-	version  [3]byte // minor, major, errata, as they stand there
-	vendor   []byte
-	algs     [maxAlgorithms]struct {
-		id   AlgID
-		size int
-	}
-	algCount int
 }
 
 // BootEvent is one event of a boot log.
@@ -188,70 +122,6 @@ func padding(b []byte) bool {
 		return head == 0 || head == 1<<64-1
 	}
 	return bytes.Count(b, []byte{0xFF}) == len(b) || isZero(b)
-}
-
-// parse reads the first record, a TCG_PCClientPCREvent with SHA-1's 20 bytes
-// of digest that holds a TCG_EfiSpecIdEvent. All numbers little-endian.
-func (h *bootHeader) parse(b []byte) error {
-	if len(b) < legacyHeader {
-		return fmt.Errorf("%d bytes are too few for a spec-id header", len(b))
-	}
-	h.mr = binary.LittleEndian.Uint32(b)
-	if t := binary.LittleEndian.Uint32(b[4:]); t != EvNoAction {
-		return fmt.Errorf("first event is %s, not the spec-id header's EV_NO_ACTION", EventTypeName(t))
-	}
-	size := binary.LittleEndian.Uint32(b[28:])
-	body := b[legacyHeader:]
-	if uint64(size) > uint64(len(body)) {
-		return fmt.Errorf("spec-id header announces %d bytes, %d are there", size, len(body))
-	}
-	h.size = legacyHeader + int(size)
-	body = body[:size]
-	if len(body) < specIDFixed || !bytes.HasPrefix(body, specIDSignature) {
-		return fmt.Errorf("no \"Spec ID Event03\": not a crypto-agile log")
-	}
-	h.platform = binary.LittleEndian.Uint32(body[16:])
-	h.version = [3]byte(body[20:23])
-	return h.parseAlgorithms(body[24:])
-}
-
-func (h *bootHeader) parseAlgorithms(b []byte) error {
-	n := binary.LittleEndian.Uint32(b)
-	b = b[4:]
-	if n > maxAlgorithms || len(b) < int(n)*4+1 {
-		return fmt.Errorf("spec-id header lists %d algorithms in %d bytes; at most %d are read", n, len(b), maxAlgorithms)
-	}
-	for i := range int(n) {
-		id, size := AlgID(binary.LittleEndian.Uint16(b)), int(binary.LittleEndian.Uint16(b[2:]))
-		b = b[4:]
-		if known := id.Size(); known != 0 && known != size {
-			return fmt.Errorf("spec-id header gives %s %d bytes instead of %d", id, size, known)
-		}
-		if h.digestSize(id) >= 0 && id.Size() == 0 {
-			return fmt.Errorf("spec-id header lists algorithm %s twice", id)
-		}
-		h.algs[i].id, h.algs[i].size = id, size
-		h.algCount++
-	}
-	vendor := int(b[0])
-	if len(b)-1 < vendor {
-		return fmt.Errorf("spec-id header announces %d bytes of vendor info, %d are there", vendor, len(b)-1)
-	}
-	h.vendor = b[1 : 1+vendor]
-	return nil
-}
-
-// digestSize is -1 for an algorithm that is neither known nor declared.
-func (h *bootHeader) digestSize(id AlgID) int {
-	if n := id.Size(); n != 0 {
-		return n
-	}
-	for i := range h.algCount {
-		if h.algs[i].id == id {
-			return h.algs[i].size
-		}
-	}
-	return -1
 }
 
 // event reads one TCG_PCR_EVENT2 at the head of b into e and returns its

@@ -25,6 +25,10 @@ const (
 	EvOmitBootDevice      = 0x12
 	EvPostCode2           = 0x13
 
+	// Not the TCG's: an IMA entry in the views of the CC Trusted API, which
+	// CIMA 0.5 spoke.
+	EvIMAMeasurement = 0x14
+
 	EvEFIEventBase               = 0x80000000
 	EvEFIVariableDriverConfig    = 0x80000001
 	EvEFIVariableBoot            = 0x80000002
@@ -57,6 +61,8 @@ func EventTypeName(t uint32) string {
 		return efiTypes[t-EvEFIEventBase]
 	}
 	switch t {
+	case EvIMAMeasurement:
+		return "IMA_MEASUREMENT_EVENT"
 	case EvEFIHCRTMEvent:
 		return "EV_EFI_HCRTM_EVENT"
 	case EvEFIVariableAuthority:

@@ -26,15 +26,8 @@ func bounded(t *testing.T, input int, f func()) {
 }
 
 func FuzzParseBootLog(f *testing.F) {
-	for _, name := range []string{"CCEL_unpadded.data.bin", "cos-113-intel-tdx-dupe-separator-unpadded.bin"} {
-		f.Add(moduleCCEL(f, name))
-	}
-	for _, name := range []string{"gdc-tdx.bin", "ubuntu-2404-intel-tdx.bin", "cs251200CCEL"} {
-		if log, err := ParseBootLog(moduleCCEL(f, name)); err == nil {
-			f.Add(append(bytes.Clone(log.Bytes()), logEnd...))
-		} else {
-			f.Fatal(err)
-		}
+	for _, name := range []string{"CCEL_unpadded.data.bin", "cos-113-intel-tdx.bin", "gdc-tdx.bin", "ubuntu-2404-intel-tdx.bin", "event_log.bin"} {
+		f.Add(smallLog(f, moduleCCEL(f, name)))
 	}
 	f.Add(EncodeBootLog(someEvents()))
 	f.Add(logOf([]AlgID{AlgSHA256, 0x777, AlgSHA384}, []int{32, 5, 48}, digest(AlgSHA256, 32, 1), digest(0x777, 5, 2), digest(AlgSHA384, 48, 3)))
@@ -49,6 +42,19 @@ func FuzzParseBootLog(f *testing.F) {
 	})
 }
 
+// smallLog keeps of a real log the header and, of its events, each that is
+// small: the fuzzer gets nowhere with 50 KB of signature lists.
+func smallLog(f *testing.F, raw []byte) []byte {
+	log := mustParse(f, raw)
+	b := bytes.Clone(raw[:log.header.size])
+	for _, e := range log.UnverifiedEvents() {
+		if len(e.Data) < 300 && len(b) < 4096 {
+			b = AppendBootEvent(b, e)
+		}
+	}
+	return append(b, logEnd...)
+}
+
 // checkBootLog holds what must be true of any log that parses.
 func checkBootLog(t *testing.T, log *BootLog, b []byte) {
 	if !bytes.HasPrefix(b, log.Bytes()) {
@@ -58,7 +64,7 @@ func checkBootLog(t *testing.T, log *BootLog, b []byte) {
 	n := 0
 	for _, e := range log.UnverifiedEvents() {
 		n++
-		bounded(t, 16*(len(e.Data)+maxDetail), func() { e.Detail() })
+		e.Detail()
 		for range e.Digests() {
 		}
 	}

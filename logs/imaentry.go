@@ -2,9 +2,6 @@ package logs
 
 import (
 	"bytes"
-	"crypto/sha1"
-	"crypto/sha256"
-	"crypto/sha512"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -97,12 +94,6 @@ func (e *IMAEntry) CgroupPath() ([]byte, bool) {
 	return nil, false
 }
 
-// below says whether a cgroup path is root or lies below it.
-func below(path, root string) bool {
-	rest, ok := strings.CutPrefix(path, strings.TrimSuffix(root, "/"))
-	return ok && (rest == "" || rest[0] == '/')
-}
-
 // parseText reads one line of an ASCII log, without its newline.
 func (e *IMAEntry) parseText(line []byte) error {
 	for len(line) > 0 && line[0] == ' ' {
@@ -160,36 +151,3 @@ func (e *IMAEntry) set(pcr uint32, alg AlgID, template, data []byte) {
 }
 
 func isZero(b []byte) bool { return bytes.Count(b, []byte{0}) == len(b) }
-
-func algOfSize(n int) (AlgID, bool) {
-	switch n {
-	case 20:
-		return AlgSHA1, true
-	case 32:
-		return AlgSHA256, true
-	case 48:
-		return AlgSHA384, true
-	case 64:
-		return AlgSHA512, true
-	}
-	return 0, false
-}
-
-// sum appends the digest of data to b.
-func (a AlgID) sum(b, data []byte) []byte {
-	switch a {
-	case AlgSHA1:
-		d := sha1.Sum(data)
-		return append(b, d[:]...)
-	case AlgSHA256:
-		d := sha256.Sum256(data)
-		return append(b, d[:]...)
-	case AlgSHA384:
-		d := sha512.Sum384(data)
-		return append(b, d[:]...)
-	case AlgSHA512:
-		d := sha512.Sum512(data)
-		return append(b, d[:]...)
-	}
-	return b
-}
