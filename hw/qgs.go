@@ -36,6 +36,8 @@ func dialVsock(ctx context.Context, port uint32) (net.Conn, error) {
 	return vsock.DialContext(ctx, hostCID, port, nil)
 }
 
+func qgsPlace(port uint32) string { return fmt.Sprintf("vsock:%d:%d", hostCID, port) }
+
 // qgsPort is the port that /etc/tdx-attest.conf names, 0 where it names none.
 func (t *TDX) qgsPort() (uint32, error) {
 	text, err := t.files.Read(t.attestConf(), 64<<10)
@@ -73,7 +75,7 @@ func parseAttestConf(text string) (port uint32, err error) {
 // service turns into a quote. It keeps nobody else waiting and may be given up
 // at any moment.
 func (t *TDX) quoteQGS(ctx context.Context, port uint32, data ReportData) ([]byte, error) {
-	place := fmt.Sprintf("vsock:%d:%d", hostCID, port)
+	place := qgsPlace(port)
 	report, err := t.report(data)
 	if err != nil {
 		return nil, err

@@ -78,7 +78,7 @@ func TestErrorsOfQGS(t *testing.T) {
 			k := newKernel(t)
 			k.serveQGS(func(_ net.Conn, report []byte) []byte { return reshape(qgsAnswer(0, nil, k.quoteReport(report))) })
 			_, err := k.tdx().Quote(context.Background(), hw.ReportData{})
-			if e, ok := errors.AsType[*hw.Error](err); !ok || !errors.Is(err, hw.ErrMalformed) || e.Op != hw.OpQuote {
+			if e, ok := errors.AsType[*hw.Error](err); !ok || !errors.Is(err, hw.ErrMalformed) || e.Op != hw.OpQuote || e.Path != "vsock:2:4050" {
 				t.Errorf("error %v", err)
 			}
 			if k.made != 0 {
@@ -113,6 +113,21 @@ func TestQGSHangsUp(t *testing.T) {
 	}
 }
 
+// An announced length is not believed: nothing is allocated or awaited for it.
+func TestQGSAnnouncesTooMuch(t *testing.T) {
+	k := newKernel(t)
+	k.serveQGS(func(conn net.Conn, _ []byte) []byte {
+		conn.Write([]byte{0x7f, 0xff, 0xff, 0xff})
+		conn.Read(make([]byte, 1)) // until the caller hangs up
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if _, err := k.tdx().Quote(ctx, hw.ReportData{}); !errors.Is(err, hw.ErrMalformed) {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestQGSIsSilent(t *testing.T) {
 	k := newKernel(t)
 	gone := make(chan bool)
@@ -123,8 +138,10 @@ func TestQGSIsSilent(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := k.tdx().Quote(ctx, hw.ReportData{}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("error %v", err)
+	start := time.Now()
+	_, err := k.tdx().Quote(ctx, hw.ReportData{})
+	if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took > 5*time.Second {
+		t.Errorf("after %v: %v", took, err)
 	}
 	<-gone
 }

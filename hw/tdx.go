@@ -86,36 +86,38 @@ func (t *TDX) there(path string) bool {
 // Quote makes a quote over data: by the host's service where
 // /etc/tdx-attest.conf names its port and it answers, else by configfs-tsm.
 func (t *TDX) Quote(ctx context.Context, data ReportData) ([]byte, error) {
-	raw, err := t.rawQuote(ctx, data)
+	raw, place, err := t.rawQuote(ctx, data)
 	if err != nil {
 		return nil, err
 	}
 	quote, _, err := boundQuote(raw, data)
 	if err != nil {
-		return nil, NewError(OpQuote, "", err)
+		return nil, NewError(OpQuote, place, err)
 	}
 	return quote, nil
 }
 
-func (t *TDX) rawQuote(ctx context.Context, data ReportData) ([]byte, error) {
+// rawQuote is what the host answered, and where it was asked.
+func (t *TDX) rawQuote(ctx context.Context, data ReportData) (raw []byte, place string, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	port, err := t.qgsPort()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	tsm := t.there(t.reports())
 	if port != 0 && t.there(t.device()) {
 		raw, err := t.quoteQGS(ctx, port, data)
 		if !errors.Is(err, errNoQGS) || !tsm {
-			return raw, err
+			return raw, qgsPlace(port), err
 		}
 	}
 	if !tsm {
-		return nil, t.noQuote()
+		return nil, "", t.noQuote()
 	}
-	return t.quoteTSM(ctx, data)
+	raw, err = t.quoteTSM(ctx, data)
+	return raw, t.reports(), err
 }
 
 // Registers are MRTD and RTMR0–3: from a TDREPORT, else from a quote, else from

@@ -5,8 +5,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestSocketIsPrivate(t *testing.T) {
@@ -108,4 +111,41 @@ func TestRootFile(t *testing.T) {
 			t.Errorf("%.20q was taken for a root", text)
 		}
 	}
+}
+
+// Another user is not answered, not even where the socket's mode lets it in.
+func TestStrangersAreNotAnswered(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to become somebody else")
+	}
+	_, td := serve(t, Config{})
+	os.Chmod(filepath.Dir(td.path), 0o755)
+	os.Chmod(td.path, 0o666)
+	for _, uid := range []uintptr{0, 65534} {
+		conn, err := connectAs(uid, td.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Write(conn, []byte(`{"op":"boot id"}`+"\n"))
+		n, _ := unix.Read(conn, make([]byte, 1))
+		unix.Close(conn)
+		if (n == 1) != (uid == 0) {
+			t.Errorf("uid %d: %d bytes of an answer", uid, n)
+		}
+	}
+}
+
+// connectAs connects on a thread that has another effective user id.
+func connectAs(uid uintptr, path string) (fd int, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	const keep = ^uintptr(0)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, keep, uid, keep); errno != 0 {
+		return 0, errno
+	}
+	defer unix.RawSyscall(unix.SYS_SETRESUID, keep, 0, keep)
+	if fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return 0, err
+	}
+	return fd, unix.Connect(fd, &unix.SockaddrUnix{Name: path})
 }

@@ -122,13 +122,12 @@ func TestEveryFlippedByteFails(t *testing.T) {
 		quote := quoteOf(t, m, hw.ReportData{1})
 		root := m.RootPEM()
 		for i := range quote {
-			for _, flip := range []byte{0xff, 1 << (i % 8)} {
-				quote[i] ^= flip
-				if err := judge(quote, root); err == nil && canonicalChain(quote) {
-					t.Errorf("version %d: byte %d ^ %#x of %d verifies", version, i, flip, len(quote))
-				}
-				quote[i] ^= flip
+			flip := byte(1 << (i % 8))
+			quote[i] ^= flip
+			if err := judge(quote, root); err == nil && canonicalChain(quote) {
+				t.Errorf("version %d: byte %d ^ %#x of %d verifies", version, i, flip, len(quote))
 			}
+			quote[i] ^= flip
 		}
 		if err := judge(quote, root); err != nil {
 			t.Fatal(err)
