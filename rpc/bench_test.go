@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha512"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -146,22 +149,98 @@ func startProcess(b testing.TB, kind string) (string, int) {
 // limit of what a Unix socket can do: the median of interleaved rounds.
 func BenchmarkAgainstRaw(b *testing.B) {
 	raw, _ := startProcess(b, "raw")
-	path, _ := startProcess(b, "rpc")
+	path, pid := startProcess(b, "rpc")
 	for _, n := range []int{1, 64} {
 		b.Run(fmt.Sprintf("connections=%d", n), func(b *testing.B) {
-			var limits, ours, ratios []float64
+			var limits, ours, ratios, costs []float64
 			for range b.N {
 				limit := round(b, raw, n, []byte("\n"), 400*time.Millisecond)
+				before := cpuTime(b, pid)
 				our := round(b, path, n, []byte(request), 400*time.Millisecond)
+				costs = append(costs, float64((cpuTime(b, pid)-before).Microseconds())/(our*0.4))
 				limits, ours, ratios = append(limits, limit), append(ours, our), append(ratios, our/limit)
 			}
 			b.ReportMetric(quantile(limits, 2), "raw/s")
 			b.ReportMetric(quantile(ours, 2), "rpc/s")
+			b.ReportMetric(quantile(costs, 2), "µs-cpu/request")
 			b.ReportMetric(quantile(ratios, 1), "q1")
 			b.ReportMetric(quantile(ratios, 2), "ratio")
 			b.ReportMetric(quantile(ratios, 3), "q3")
 			b.ReportMetric(0, "ns/op")
 		})
+	}
+}
+
+// cpuTime is what a process has used so far (proc_pid_stat(5)), in ticks of
+// 10 ms.
+func cpuTime(b *testing.B, pid int) time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')'):]))
+	user, _ := strconv.Atoi(fields[12])
+	system, _ := strconv.Atoi(fields[13])
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+// cycle connects, sends, reads a line and closes, for a while, and returns
+// how often per second.
+func cycle(b *testing.B, path string, out []byte, took time.Duration) float64 {
+	n, begun := 0, time.Now()
+	var in [4096]byte
+	for ; time.Since(begun) < took; n++ {
+		nc, err := net.Dial("unix", path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		nc.Write(out)
+		if _, err := nc.Read(in[:]); err != nil {
+			b.Fatal(err)
+		}
+		nc.Close()
+	}
+	return float64(n) / time.Since(begun).Seconds()
+}
+
+// BenchmarkConnect gives how many times longer connect, call, close take than
+// with a bare ping-pong.
+func BenchmarkConnect(b *testing.B) {
+	raw, _ := startProcess(b, "raw")
+	path, _ := startProcess(b, "rpc")
+	var times []float64
+	for range b.N {
+		limit := cycle(b, raw, []byte("\n"), 400*time.Millisecond)
+		times = append(times, limit/cycle(b, path, []byte(request), 400*time.Millisecond))
+	}
+	b.ReportMetric(quantile(times, 2), "times-raw")
+	b.ReportMetric(0, "ns/op")
+}
+
+func BenchmarkDecodeParams(b *testing.B) {
+	raw := []byte(`{"nonce":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=","format":"cima"}`)
+	b.ReportAllocs()
+	for b.Loop() {
+		var p EvidenceParams
+		if err := DecodeParams(raw, &p); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDecodeEvidence(b *testing.B) {
+	e, _ := testEvidence(b)
+	e.BootLog = make([]byte, 1<<20)
+	data, err := e.AppendJSON(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := DecodeEvidence(data); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

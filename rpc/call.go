@@ -32,6 +32,8 @@ type conn struct {
 	reply  *reply
 	owed   int64 // charged for it
 
+	members members // of the request, for parseRequest alone
+
 	busy  atomic.Bool  // a request was read and its answer is not written yet
 	since atomic.Int64 // when a handler began (Unix, nanoseconds); 0: none runs
 }
@@ -51,7 +53,7 @@ func (c *conn) loop() {
 			return
 		}
 		c.busy.Store(true)
-		request, refused := parseRequest(line)
+		request, refused := parseRequest(line, &c.members)
 		switch {
 		case refused != nil:
 			bad++

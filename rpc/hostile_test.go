@@ -164,8 +164,8 @@ func TestTenThousandConnections(t *testing.T) {
 		}
 	}
 	t.Logf("%d open, %d refused with an answer", open, refused)
-	// Idle ones are closed while we look, so fewer may be open than could.
-	if open > 64 || refused < 10_000-64 {
+	// Idle ones are closed and make room while we connect and look.
+	if open > 64 || refused < 10_000-3*64 {
 		t.Errorf("%d open, %d refused", open, refused)
 	}
 }

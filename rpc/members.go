@@ -32,6 +32,12 @@ func (m *members) add(name, value []byte) {
 	m.list = append(m.list, member{name: name, value: value})
 }
 
+// reset makes m empty, to be used for another object.
+func (m *members) reset() {
+	clear(m.list)
+	m.path, m.list, m.err, m.names = "", nil, nil, 0
+}
+
 // open takes an object apart that a scanner has already accepted.
 func open(path string, object []byte) *members {
 	m := &members{path: path}

@@ -18,15 +18,15 @@ type call struct {
 }
 
 // parseRequest checks that a line is one call as JSON-RPC 2.0 (section 4)
-// wants it, unambiguous in all of its parts.
-func parseRequest(line []byte) (c call, bad *Error) {
-	var m members
+// wants it, unambiguous in all of its parts. m is room to do so.
+func parseRequest(line []byte, m *members) (c call, bad *Error) {
+	m.reset()
 	s := scanner{data: line}
 	s.space()
 	if s.peek() == '[' {
 		return c, Errorf(CodeInvalidRequest, "batches are not taken: send one request per line")
 	}
-	if m.err = s.all(&m); m.failed() {
+	if m.err = s.all(m); m.failed() {
 		bad = invalidRequest(m.err)
 		if bad.Data == nil { // not JSON; what names a member is, but ambiguous
 			bad.Code = CodeParseError

@@ -1,0 +1,129 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A restart between two calls, and calls while the daemon is away.
+func TestClientOutlivesRestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	stop := startAt(t, testServer(), path)
+	c := dial(t, Dialer{Path: path, Wait: true})
+	var failed, answered atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				err := c.Call(ctx, "Echo", nil, nil)
+				switch {
+				case ctx.Err() != nil:
+				case err != nil:
+					t.Error(err)
+					failed.Add(1)
+					return
+				default:
+					answered.Add(1)
+				}
+			}
+		})
+	}
+	for range 3 {
+		time.Sleep(50 * time.Millisecond)
+		stop()
+		time.Sleep(50 * time.Millisecond)
+		stop = startAt(t, testServer(), path)
+	}
+	before := answered.Load()
+	time.Sleep(100 * time.Millisecond)
+	cancel()
+	all.Wait()
+	stop()
+	if answered.Load() == before || failed.Load() != 0 {
+		t.Errorf("%d answers, %d after the last restart, %d failures", answered.Load(), answered.Load()-before, failed.Load())
+	}
+}
+
+// rude is a daemon that reads a request, says what it is told to, and closes.
+func rude(t *testing.T, says func(n int64) string) (path string, requests *atomic.Int64) {
+	path = filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	requests = new(atomic.Int64)
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer nc.Close()
+				var b [4096]byte
+				if n, _ := nc.Read(b[:]); n > 0 {
+					io.WriteString(nc, says(requests.Add(1)))
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { l.Close(); all.Wait() })
+	return path, requests
+}
+
+// An extend whose answer is lost is never made twice; other calls are.
+func TestClientNeverRepeatsExtends(t *testing.T) {
+	path, requests := rude(t, func(n int64) string { return "" })
+	c := dial(t, Dialer{Path: path, Wait: true})
+	_, err := c.ExtendMeasurement(t.Context(), ExtendParams{"a", "b", "c"})
+	if !errors.Is(err, ErrUnknownOutcome) || requests.Load() != 1 {
+		t.Errorf("%d requests, %v", requests.Load(), err)
+	}
+	path, requests = rude(t, func(n int64) string {
+		if n < 3 {
+			return ""
+		}
+		return `{"jsonrpc":"2.0","id":1,"result":{}}` + "\n"
+	})
+	c = dial(t, Dialer{Path: path})
+	if _, err := c.WhoAmI(t.Context()); err != nil || requests.Load() != 3 {
+		t.Errorf("%d requests, %v", requests.Load(), err)
+	}
+	path, requests = rude(t, func(n int64) string {
+		if n < 3 {
+			return `{"jsonrpc":"2.0","id":1,"error":{"code":-32007,"message":"stops"}}` + "\n"
+		}
+		return `{"jsonrpc":"2.0","id":1,"result":{}}` + "\n"
+	})
+	c = dial(t, Dialer{Path: path})
+	if _, err := c.ExtendMeasurement(t.Context(), ExtendParams{"a", "b", "c"}); err != nil || requests.Load() != 3 {
+		t.Errorf("%d requests, %v: a daemon that stops has not done it", requests.Load(), err)
+	}
+}
+
+func TestClientBadReplies(t *testing.T) {
+	for reply, want := range map[string]string{
+		"hello\n":                         "reply",
+		`{"jsonrpc":"2.0","id":1}` + "\n": "no JSON-RPC response",
+		`{"jsonrpc":"2.0","id":1,"result":1,"error":{"code":1,"message":"x"}}` + "\n":  "no JSON-RPC response",
+		`{"jsonrpc":"2.0","id":2,"result":1}` + "\n":                                   "request 2",
+		`{"jsonrpc":"2.0","id":1,"result":"` + strings.Repeat("x", 5000) + `"}` + "\n": "more than 5000",
+		strings.Repeat("x", 6000): "more than 5000",
+	} {
+		path, _ := rude(t, func(int64) string { return reply })
+		err := dial(t, Dialer{Path: path, MaxReply: 5000}).Call(t.Context(), "Echo", nil, nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", clip([]byte(reply)), err)
+		}
+	}
+}
