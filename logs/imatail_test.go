@@ -179,6 +179,36 @@ func TestContainersByCgroup(t *testing.T) {
 	}
 }
 
+// Entries count from when their container is tracked, also where its cgroup
+// was met before.
+func TestTrackingBeginsLater(t *testing.T) {
+	const a, b = "/docker/a", "/docker/a/b"
+	k := inCgroup(b, "/bin/sh")
+	log := &growing{}
+	tail := NewIMATail(log, nil, nil)
+	for i, path := range []string{"/other", a, b} {
+		if err := tail.Track(path); err != nil {
+			t.Fatal(err)
+		}
+		for range i + 1 {
+			log.data = append(log.data, k.ascii(crypto.SHA384)...)
+		}
+		if _, err := tail.Update(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, want := range map[string]ContainerSum{"/other": {}, a: sumOf(k, k), b: sumOf(k, k, k)} {
+		if got, _, err := tail.Container(path); got != want || err != nil {
+			t.Errorf("%s: %+v, %v, want %+v", path, got, err, want)
+		}
+	}
+	tail.Untrack(b)
+	log.data = append(log.data, k.ascii(crypto.SHA384)...)
+	if got, _, err := tail.Container(a); got != sumOf(k, k, k) || err != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestTrackedContainersAreBounded(t *testing.T) {
 	tail := NewIMATail(strings.NewReader(""), nil, nil)
 	for i := range maxTracked {

@@ -118,6 +118,7 @@ func TestOneFormOnly(t *testing.T) {
 		"salt of 16 bytes ":            `{"container":"4f","measured":{"exec":{}},"salt":"AAECAwQFBgcICQoLDA0ODx=="}`,
 		"salt of 16 bytes  ":           `{"container":"4f","measured":{"exec":{}},"salt":"AAECAwQFBgcICQoLDA0O\nDw=="}`,
 		"one member":                   `{"container":"4f","measured":{"exec":{},"image":{}},"salt":"` + someSalt + `"}`,
+		"one member    ":               `{"container":"4f","measured":{"aaa":{},"exec":{}},"salt":"` + someSalt + `"}`,
 		"one member ":                  `{"container":"4f","measured":{"image":{}},"salt":"` + someSalt + `"}`,
 		"one member  ":                 `{"container":"4f","measured":{"exec":1},"salt":"` + someSalt + `"}`,
 		"one member   ":                `{"container":"4f","measured":{},"salt":"` + someSalt + `"}`,
