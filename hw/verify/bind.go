@@ -96,7 +96,7 @@ func (a *appraisal) agent() Step {
 	case a.newKey():
 		return warn(fmt.Sprintf("signed by the key of event %d: the agent restarted and lost the key of event 0, or something else passes for it", inForce.position), c)
 	case restarts > 0:
-		return pass(fmt.Sprintf("signed by the key of event 0; the agent restarted %d times with it", restarts), c)
+		return pass(fmt.Sprintf("signed by the key of event 0, which the agent kept over %d restarts", restarts), c)
 	}
 	return pass("signed by the key of event 0", c)
 }

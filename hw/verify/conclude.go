@@ -95,7 +95,7 @@ func (a *appraisal) notProved(r *Result) {
 	if a.opts.TrustRoots != nil {
 		say("that this is hardware: the root was given by you, it is not built in")
 	}
-	if r.Step(StepBootValues).Outcome == Skip {
+	if !r.passed(StepBootValues) {
 		say("who wrote it: no reference value covers the boot, so the agent's word is anybody's")
 	}
 	if r.Step(StepDebug).Outcome == Warn {

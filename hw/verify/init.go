@@ -182,11 +182,15 @@ func (w *policyWriter) power() {
 }
 
 func (w *policyWriter) events() {
-	w.b.WriteByte('\n')
-	w.comment(
-		"Events that must be in the log, or must not, public or of this container:",
-		"#[[required]]", "#operation = \"seal\"", "#[[forbidden]]", "#operation = \"missed\"",
-		"#match = { why = \"…\" }   # members of the event, where the operation is too broad")
+	w.b.WriteString(`
+# Events that must be in the log, or must not, public or of this container, by
+# operation and, where that is too broad, by members of what was measured:
+#[[required]]
+#operation = "extend"
+#match = { domain = "app", operation = "load" }
+#[[forbidden]]
+#operation = "missed"
+`)
 }
 
 // tomlValue writes a value: JSON's strings, arrays, numbers and booleans are

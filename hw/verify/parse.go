@@ -41,7 +41,11 @@ func (a *appraisal) read(bundle []byte) (err error) {
 	if err = a.readBootLog(); err != nil {
 		return err
 	}
-	return a.readRuntimeLog()
+	if err = a.readRuntimeLog(); err != nil {
+		return err
+	}
+	a.replayLog()
+	return nil
 }
 
 // readBootLog parses the boot log where it is the one that the claims name:

@@ -18,6 +18,8 @@ type appraisal struct {
 	reportData [64]byte      // of the claims, as received
 	bootLog    *logs.BootLog // nil where the claims are of other bytes
 	log        []entry       // the runtime log
+	register   hw.Digest     // its replay
+	claimed    hw.Digest     // its replay up to claims.log.count
 	instance   *instance     // set by caller: what the log says of the container
 	keys       []agentKey    // set by agent: of the start events in the prefix
 	boot       string        // set by bootValues: name of the boot that matched

@@ -1,0 +1,71 @@
+package verify
+
+import (
+	"crypto/sha512"
+	"fmt"
+	"testing"
+
+	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// BenchmarkThousandEvents is an appraisal of a bundle with 1,000 events, less
+// the quote's signatures, beside the hashing of the same bytes that it can't
+// do without.
+func BenchmarkThousandEvents(b *testing.B) {
+	w := newWorld(b, sim.Config{})
+	w.launch(idOne, "one", "/bin/one")
+	for i := len(w.log); i < 1000; i++ {
+		w.own(idOne, logs.OpExtend, fmt.Sprintf(`{"domain":"app","operation":"load","content":"model %d"}`, i))
+	}
+	e := w.evidence(idOne)
+	bundle, opts := encode(b, e), w.options()
+	b.Run("appraise", func(b *testing.B) {
+		for b.Loop() {
+			a, format := parse(bundle, opts)
+			if format.Outcome != Pass {
+				b.Fatal(format.Detail)
+			}
+			for _, s := range steps[2:] {
+				if got := s.run(a); got.Outcome == Fail {
+					b.Fatal(s.name, got.Detail)
+				}
+			}
+		}
+	})
+	b.Run("signature", func(b *testing.B) {
+		a, _ := parse(bundle, opts)
+		for b.Loop() {
+			if got := a.quoteSignature(); got.Outcome != Pass {
+				b.Fatal(got.Detail)
+			}
+		}
+	})
+	b.Run("hash", func(b *testing.B) {
+		for b.Loop() {
+			hashed(w, e)
+		}
+	})
+}
+
+// hashed does what can't be left out: each byte under its digests, and the
+// replays.
+func hashed(w *world, e *rpc.Evidence) (sum byte) {
+	for range 2 { // claims.boot_log, and the events of the boot log
+		d := sha512.Sum384(e.BootLog)
+		sum += d[0]
+	}
+	var register, public, container [48]byte
+	for _, event := range w.log {
+		digest := event.Digest()
+		register = logs.Extend(register, digest)
+		measured, _ := event.MeasuredDigest()
+		if event.Container == "" {
+			public = logs.Extend(public, measured)
+		} else {
+			container = logs.Extend(container, measured)
+		}
+	}
+	return sum + register[0] + public[0] + container[0]
+}
