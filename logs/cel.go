@@ -64,8 +64,11 @@ func appendTLV(b []byte, kind byte, value []byte) []byte {
 	return append(b, value...)
 }
 
-// maxCELRecord bounds a record as JSON.
-const maxCELRecord = 64 << 10
+// Bounds of a record as JSON: the least holds one digest.
+const (
+	maxCELRecord = 64 << 10
+	minCELRecord = 2 * 48
+)
 
 // UnverifiedCELRecords reads a log of CEL-JSON records, one per line, each
 // perhaps preceded by a record separator (RFC 7464): the form of systemd's
@@ -76,16 +79,13 @@ func UnverifiedCELRecords(src io.Reader) iter.Seq2[CELRecord, error] {
 	return func(yield func(CELRecord, error) bool) {
 		lines := bufio.NewScanner(src)
 		lines.Buffer(nil, maxCELRecord)
-		for n := 1; lines.Scan(); n++ {
+		var j celJSON
+		for lines.Scan() {
 			line := bytes.Trim(lines.Bytes(), "\x1e \t\r")
 			if len(line) == 0 {
 				continue
 			}
-			r, err := parseCELJSON(line)
-			if err != nil {
-				err = fmt.Errorf("event log: line %d: %w", n, err)
-			}
-			if !yield(r, err) {
+			if !yield(j.parse(line)) {
 				return
 			}
 		}
@@ -95,17 +95,27 @@ func UnverifiedCELRecords(src io.Reader) iter.Seq2[CELRecord, error] {
 	}
 }
 
-func parseCELJSON(line []byte) (CELRecord, error) {
-	var j struct {
-		RecNum      uint64  `json:"recnum"`
-		RTMR        *uint32 `json:"rtmr"`
-		PCR         *uint32 `json:"pcr"`
-		Digests     [maxAlgorithms + 1]celDigest
-		ContentType string          `json:"content_type"`
-		Content     json.RawMessage `json:"content"`
-	}
-	if err := json.Unmarshal(line, &j); err != nil {
-		return CELRecord{}, err
+// celJSON is a record as it stands there; used for line after line.
+type celJSON struct {
+	RecNum      uint64                       `json:"recnum"`
+	RTMR        *uint32                      `json:"rtmr"`
+	PCR         *uint32                      `json:"pcr"`
+	Digests     [maxAlgorithms + 1]celDigest `json:"digests"`
+	ContentType string                       `json:"content_type"`
+	Content     json.RawMessage              `json:"content"`
+}
+
+// Errors of lines carry no detail, as those of IMA entries don't.
+var (
+	errCELJSON     = errors.New("no record in JSON")
+	errCELRegister = errors.New("no register that a TD has")
+	errCELDigests  = fmt.Errorf("not one SHA-384 digest, or more than %d digests", maxAlgorithms)
+)
+
+func (j *celJSON) parse(line []byte) (CELRecord, error) {
+	*j = celJSON{}
+	if len(line) < minCELRecord || json.Unmarshal(line, j) != nil {
+		return CELRecord{}, errCELJSON
 	}
 	r := CELRecord{Number: j.RecNum, RTMR: -1, ContentType: j.ContentType, Content: j.Content}
 	switch {
@@ -115,25 +125,19 @@ func parseCELJSON(line []byte) (CELRecord, error) {
 		r.RTMR = rtmrOf(*j.PCR)
 	}
 	if r.RTMR < 0 {
-		return CELRecord{}, errors.New("no register that a TD has")
-	}
-	if j.Digests[maxAlgorithms] != (celDigest{}) {
-		return CELRecord{}, fmt.Errorf("more than %d digests", maxAlgorithms)
+		return CELRecord{}, errCELRegister
 	}
 	found := 0
 	for _, d := range j.Digests {
-		if d.HashAlg != "sha384" {
-			continue
+		if d.HashAlg == "sha384" && len(d.Digest) == hex.EncodedLen(len(r.Digest)) {
+			if _, err := hex.Decode(r.Digest[:], []byte(d.Digest)); err != nil {
+				return CELRecord{}, errCELDigests
+			}
+			found++
 		}
-		b, err := hex.DecodeString(d.Digest)
-		if err != nil || len(b) != len(r.Digest) {
-			return CELRecord{}, fmt.Errorf("%.100q is no SHA-384 digest", d.Digest)
-		}
-		r.Digest = [48]byte(b)
-		found++
 	}
-	if found != 1 {
-		return CELRecord{}, fmt.Errorf("%d SHA-384 digests", found)
+	if found != 1 || j.Digests[maxAlgorithms] != (celDigest{}) {
+		return CELRecord{}, errCELDigests
 	}
 	return r, nil
 }

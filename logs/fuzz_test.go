@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"crypto"
 	"io"
 	"runtime"
 	"strings"
@@ -22,6 +23,45 @@ func bounded(t *testing.T, input int, f func()) {
 	runtime.ReadMemStats(&after)
 	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(4*input+fixed) {
 		t.Errorf("%d bytes allocated for an input of %d", used, input)
+	}
+}
+
+// The worst that was thought of, at a size where it would show.
+func TestAllocationIsBounded(t *testing.T) {
+	const size = 256 << 10
+	ima := everyTemplate()[1].ascii(crypto.SHA1)
+	for _, unit := range []string{
+		"\n", "x\n", "1 \n", "[", "[[],", "{\"a\":", "0,", "1.5,", "{},", "\x00", "\xff", `"\u0000",`,
+		"10 " + strings.Repeat("a", 40) + " ima-ng \n", "10 " + strings.Repeat("a", 40) + " ima a\n",
+		"10 " + strings.Repeat("a", 40) + " ima-ng a b\n10 " + strings.Repeat("a", 40) + " ima-buf a b c\n",
+		strings.Replace(ima, "e", "f", 1), everyTemplate()[11].ascii(crypto.SHA1),
+		everyTemplate()[1].binary(crypto.SHA1), everyTemplate()[11].binary(crypto.SHA1),
+		strings.Repeat("{", 100) + "\n", "{\"digests\":[" + strings.Repeat("{},", 30) + "{}]}\n",
+		string(AppendCELJSON(nil, CELRecord{})) + "\n",
+	} {
+		b := []byte(strings.Repeat(unit, size/len(unit)))
+		for name, parse := range map[string]func(){
+			"IMA": func() { NewIMAReader(bytes.NewReader(b)).Replay(NewRTMR2([48]byte{})) },
+			"IMA checked": func() {
+				r := NewIMAReader(bytes.NewReader(b))
+				r.Check = true
+				r.Replay(NewPCR(AlgSHA256, 10))
+			},
+			"CEL":      func() { var r Registers; ReplayCEL(bytes.NewReader(b), &r) },
+			"event":    func() { ParseEvent(rawEvent("cima seal " + string(b[:min(len(b), MaxEvent-32)]))) },
+			"boot log": func() { ParseBootLog(append(EncodeBootLog(nil), b...)) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				input := len(b)
+				if name == "event" || name == "boot log" {
+					input *= 2 // the test itself makes copies
+				}
+				bounded(t, input, parse)
+				if t.Failed() {
+					t.Logf("%.80q", unit)
+				}
+			})
+		}
 	}
 }
 

@@ -100,23 +100,23 @@ func (e *IMAEntry) parseText(line []byte) error {
 		line = line[1:]
 	}
 	word, rest, _ := cutSpace(line)
-	pcr, ok := smallNumber(word)
+	pcr, ok := decimal(word, 255)
 	if !ok {
-		return fmt.Errorf("%.10q is no register number", word)
+		return errNoPCR
 	}
 	word, rest, _ = cutSpace(rest)
 	alg, ok := algOfSize(len(word) / 2)
 	if !ok || len(word)%2 != 0 {
-		return fmt.Errorf("a template hash has 40, 64, 96 or 128 hex digits, not %d", len(word))
+		return errNoHash
 	}
 	if _, err := hex.Decode(e.hash[:], word); err != nil {
-		return fmt.Errorf("template hash: %w", err)
+		return errNoHash
 	}
 	name, rest, ok := cutSpace(rest)
 	if len(name) == 0 || !ok {
-		return fmt.Errorf("no template")
+		return errNoTemplate
 	}
-	e.set(pcr, alg, name, rest)
+	e.set(uint32(pcr), alg, name, rest)
 	e.binary = false
 	return nil
 }
@@ -126,18 +126,6 @@ func cutSpace(b []byte) (word, rest []byte, ok bool) {
 		return b[:i], b[i+1:], true
 	}
 	return b, nil, false
-}
-
-// smallNumber reads a decimal number below 256.
-func smallNumber(b []byte) (uint32, bool) {
-	var n uint32
-	for _, c := range b {
-		if c < '0' || c > '9' || n > 255 {
-			return 0, false
-		}
-		n = 10*n + uint32(c-'0')
-	}
-	return n, len(b) > 0 && n <= 255
 }
 
 func (e *IMAEntry) set(pcr uint32, alg AlgID, template, data []byte) {

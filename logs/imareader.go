@@ -40,19 +40,20 @@ type IMAReader struct {
 	Unchecked  int64 // Check: ASCII entries with fields of unknown form
 	Skipped    int64 // lines and records that are no entry
 
-	lastSkip error
-	src      io.Reader
-	buf      []byte
-	at, end  int
-	drop     uint64 // bytes to pass over: the rest of a record too long
-	dropLine bool   // or of a line too long
-	final    bool   // the end of src is the end of the log
-	known    bool   // the log's form
-	binary   bool
-	alg      AlgID
-	tries    int
-	scratch  []byte
-	entry    IMAEntry
+	lastSkip  error
+	skippedAt int64
+	src       io.Reader
+	buf       []byte
+	at, end   int
+	drop      uint64 // bytes to pass over: the rest of a record too long
+	dropLine  bool   // or of a line too long
+	final     bool   // the end of src is the end of the log
+	known     bool   // the log's form
+	binary    bool
+	alg       AlgID
+	tries     int
+	scratch   []byte
+	entry     IMAEntry
 }
 
 // NewIMAReader reads a log that is complete: its last line needs no newline.
@@ -60,7 +61,12 @@ func NewIMAReader(src io.Reader) *IMAReader { return &IMAReader{src: src, final:
 
 // LastSkip says why the last line or record that is no entry was passed over,
 // nil where none was.
-func (r *IMAReader) LastSkip() error { return r.lastSkip }
+func (r *IMAReader) LastSkip() error {
+	if r.lastSkip == nil {
+		return nil
+	}
+	return fmt.Errorf("after entry %d: %w", r.skippedAt, r.lastSkip)
+}
 
 // Next returns the next entry, which is good until the next call. What is no
 // entry is counted and passed over. The error is io.EOF, what the source said,
@@ -106,7 +112,7 @@ func (r *IMAReader) count() {
 
 func (r *IMAReader) skip(err error) {
 	r.Skipped++
-	r.lastSkip = fmt.Errorf("after entry %d: %w", r.Entries, err)
+	r.lastSkip, r.skippedAt = err, r.Entries
 }
 
 // nextLine reads a line; false where it is no entry.
@@ -116,7 +122,7 @@ func (r *IMAReader) nextLine() (bool, error) {
 		return false, err
 	}
 	if line == nil {
-		r.skip(fmt.Errorf("a line of more than %d bytes", maxIMAEntry))
+		r.skip(errLongLine)
 		r.dropLine = true
 		return false, nil
 	}
@@ -194,7 +200,7 @@ func (r *IMAReader) nextRecord() (bool, error) {
 		return false, err
 	}
 	if uint64(start)+size > maxIMAEntry {
-		r.skip(fmt.Errorf("a record of %d bytes, more than %d", size, maxIMAEntry))
+		r.skip(errLongLine)
 		r.drop = uint64(start) + size
 		return false, nil
 	}

@@ -14,6 +14,7 @@ type IMARegister struct {
 	alg    AlgID
 	covers func(pcr uint32) bool
 	buf    [128]byte // value, then the digest that extends it
+	data   []byte    // of an entry whose template hash is of another bank
 }
 
 // NewPCR is a TPM register, from zero: bank alg, register index (IMA's is
@@ -52,7 +53,8 @@ func (g *IMARegister) Extend(e *IMAEntry) error {
 	case e.Alg == g.alg:
 		copy(digest, e.hash[:])
 	default:
-		data, err := e.AppendTemplateData(nil)
+		data, err := e.AppendTemplateData(g.data[:0])
+		g.data = data
 		if err != nil {
 			return fmt.Errorf("%s of an entry with a %s template hash: %w", g.alg, e.Alg, err)
 		}

@@ -179,7 +179,7 @@ type TailStatus struct {
 func (t *IMATail) Status() TailStatus {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return TailStatus{t.reader.Entries, t.reader.Violations, t.reader.Skipped, t.reader.lastSkip}
+	return TailStatus{t.reader.Entries, t.reader.Violations, t.reader.Skipped, t.reader.LastSkip()}
 }
 
 // kernelPath is a cgroup path as the kernel's templates write it.

@@ -4,9 +4,20 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
+	"errors"
 	"strconv"
 	"strings"
+)
+
+// Errors of entries carry no detail: a hostile log is full of them, and each
+// would cost more than its line.
+var (
+	errFields        = errors.New("fields don't fit the template")
+	errUnknownFields = errors.New("the template's fields are unknown")
+	errNoPCR         = errors.New("line doesn't begin with a register number")
+	errNoHash        = errors.New("no template hash of 40, 64, 96 or 128 hex digits")
+	errNoTemplate    = errors.New("no template")
+	errLongLine      = errors.New("line or record of more than 1 MiB")
 )
 
 // fieldKind is how the kernel keeps and shows a template field
@@ -92,25 +103,25 @@ func (e *IMAEntry) cutField(id string, last bool, data []byte) (field, rest []by
 		}
 		field, rest, ok := cutSpace(data)
 		if !ok {
-			return nil, nil, fmt.Errorf("no field after %s", id)
+			return nil, nil, errFields
 		}
 		return field, rest, nil
 	}
 	if e.oldForm && id == "d" {
 		if len(data) < imaDigest {
-			return nil, nil, fmt.Errorf("%d bytes are too few for field d", len(data))
+			return nil, nil, errFields
 		}
 		return data[:imaDigest], data[imaDigest:], nil
 	}
 	if len(data) < 4 {
-		return nil, nil, fmt.Errorf("no length of field %s", id)
+		return nil, nil, errFields
 	}
 	n := binary.LittleEndian.Uint32(data)
 	if data = data[4:]; uint64(n) > uint64(len(data)) {
-		return nil, nil, fmt.Errorf("field %s announces %d bytes, %d are there", id, n, len(data))
+		return nil, nil, errFields
 	}
 	if last && int(n) != len(data) {
-		return nil, nil, fmt.Errorf("%d bytes behind the last field", len(data)-int(n))
+		return nil, nil, errFields
 	}
 	return data[:n], data[n:], nil
 }
@@ -118,7 +129,7 @@ func (e *IMAEntry) cutField(id string, last bool, data []byte) (field, rest []by
 // eachField calls f with the fields' raw forms in order.
 func (e *IMAEntry) eachField(f func(id string, kind fieldKind, raw []byte) error) error {
 	if e.fields == "" {
-		return fmt.Errorf("template %q has unknown fields", e.template)
+		return errUnknownFields
 	}
 	data := e.data
 	for list, more := e.fields, true; more; {
@@ -129,7 +140,7 @@ func (e *IMAEntry) eachField(f func(id string, kind fieldKind, raw []byte) error
 			return err
 		}
 		if err := f(id, kindOf(id), raw); err != nil {
-			return fmt.Errorf("field %s: %w", id, err)
+			return err
 		}
 		data = rest
 	}
@@ -164,10 +175,10 @@ func (e *IMAEntry) appendOld(b []byte, id string, raw []byte) ([]byte, error) {
 		return append(b, raw...), nil
 	}
 	if id == "d" {
-		return hex.AppendDecode(b, raw)
+		return appendHex(b, raw)
 	}
 	if len(raw) > imaNameMax {
-		return b, fmt.Errorf("a name of %d bytes, more than %d", len(raw), imaNameMax)
+		return b, errFields
 	}
 	b = append(b, raw...)
 	return append(b, make([]byte, imaNameMax+1-len(raw))...), nil
@@ -179,27 +190,46 @@ func appendFromText(b []byte, kind fieldKind, text []byte) ([]byte, error) {
 	case fieldText:
 		return append(append(b, text...), 0), nil
 	case fieldDigest, fieldHex:
-		return hex.AppendDecode(b, text)
+		return appendHex(b, text)
 	case fieldAlgoDigest:
 		if len(text) == 0 {
 			return b, nil
 		}
 		algo := bytes.LastIndexByte(text, ':')
 		b = append(append(b, text[:max(algo, 0)]...), ':', 0)
-		return hex.AppendDecode(b, text[algo+1:])
+		return appendHex(b, text[algo+1:])
 	case fieldU32, fieldU16:
-		bits := 32
-		if kind == fieldU16 {
-			bits = 16
+		n, ok := decimal(text, 1<<32-1)
+		if !ok || kind == fieldU16 && n > 1<<16-1 {
+			return b, errFields
 		}
-		n, err := strconv.ParseUint(string(text), 10, bits)
 		b = binary.LittleEndian.AppendUint16(b, uint16(n))
 		if kind == fieldU32 {
 			b = binary.LittleEndian.AppendUint16(b, uint16(n>>16))
 		}
-		return b, err
+		return b, nil
 	}
-	return b, fmt.Errorf("of an unknown kind")
+	return b, errUnknownFields
+}
+
+func appendHex(b, text []byte) ([]byte, error) {
+	b, err := hex.AppendDecode(b, text)
+	if err != nil {
+		return b, errFields
+	}
+	return b, nil
+}
+
+// decimal reads a decimal number of at most limit.
+func decimal(b []byte, limit uint64) (uint64, bool) {
+	var n uint64
+	for _, c := range b {
+		if c < '0' || c > '9' || n > limit {
+			return 0, false
+		}
+		n = 10*n + uint64(c-'0')
+	}
+	return n, len(b) > 0 && n <= limit
 }
 
 // textFromData shows a field of a binary log as the ASCII log does.
