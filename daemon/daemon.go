@@ -58,6 +58,7 @@ type Daemon struct {
 
 	bootLog       []byte
 	bootLogDigest rpc.Digest
+	bootView      []rpc.EventRecord
 	bootID        string
 	started       time.Time
 
@@ -113,6 +114,9 @@ func (d *Daemon) readBoot() error {
 		return fmt.Errorf("boot log: %w", err)
 	}
 	d.bootID, d.bootLog, d.bootLogDigest = id, trimmed, sha512.Sum384(trimmed)
+	if d.bootView, err = bootRecords(trimmed); err != nil {
+		return fmt.Errorf("boot log: %w", err)
+	}
 	return nil
 }
 

@@ -102,10 +102,7 @@ func (f *fixture) policyFrom(bundle []byte) *verify.Policy {
 func TestRestartInDocker(t *testing.T) {
 	needDocker(t)
 	f := newFixture(t)
-	hold := docker(t, "create", "-i", "--network", "none", "-v", filepath.Dir(f.socket())+":/run/cima:ro",
-		testImage, "/cimactl", "evidence", "--nonce", "-")
-	t.Cleanup(func() { docker(t, "rm", "-f", hold) })
-	docker(t, "start", hold)
+	hold := f.hold()
 	before := docker(t, "exec", hold, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce))
 	f.wantAuthentic([]byte(before))
 	equal := f.evidenceOf("--env", "A=1")
@@ -128,6 +125,16 @@ func TestRestartInDocker(t *testing.T) {
 	if n := countEvents(t, []byte(relaunched), logs.OpLaunch); n != 2 {
 		t.Errorf("the container was launched twice and logged %d times", n)
 	}
+}
+
+// hold starts a container that stays until the test ends; exec runs in it.
+func (f *fixture) hold(flags ...string) string {
+	f.t.Helper()
+	args := append([]string{"create", "-i", "--network", "none", "-v", filepath.Dir(f.socket()) + ":/run/cima:ro"}, flags...)
+	id := docker(f.t, append(args, testImage, "/cimactl", "evidence", "--nonce", "-")...)
+	f.t.Cleanup(func() { docker(f.t, "rm", "-f", id) })
+	docker(f.t, "start", id)
+	return id
 }
 
 func countEvents(t *testing.T, bundle []byte, operation string) (n int) {

@@ -10,11 +10,38 @@ import (
 // methods are what containers and host processes may call: each about itself.
 func (d *Daemon) methods() map[string]rpc.Handler {
 	return map[string]rpc.Handler{
-		rpc.MethodGetEvidence:      rpc.Bind(d.evidence),
-		rpc.MethodWhoAmI:           rpc.Bind(d.whoAmI),
-		rpc.MethodGetMeasurements:  rpc.Bind(d.measurements),
-		rpc.MethodGetCCMeasurement: rpc.Bind(d.ccMeasurement),
+		rpc.MethodGetDefaultAlgorithm: rpc.Bind(d.defaultAlgorithm),
+		rpc.MethodGetMeasurementCount: rpc.Bind(d.measurementCount),
+		rpc.MethodGetCCMeasurement:    rpc.Bind(d.ccMeasurement),
+		rpc.MethodGetCCEventLog:       rpc.Bind(d.ccEventLog),
+		rpc.MethodGetCCReport:         rpc.Bind(d.ccReport),
+		rpc.MethodGetEvidence:         rpc.Bind(d.evidence),
+		rpc.MethodGetMeasurements:     rpc.Bind(d.measurements),
+		rpc.MethodWhoAmI:              rpc.Bind(d.whoAmI),
 	}
+}
+
+func (d *Daemon) defaultAlgorithm(context.Context, rpc.NoParams) (rpc.DefaultAlgorithm, error) {
+	return rpc.DefaultAlgorithm{AlgoID: rpc.AlgoSHA384, Algorithm: rpc.AlgorithmSHA384}, nil
+}
+
+// measurementCount is 4: RTMR0–2 and the container register, which a caller
+// in no container hasn't.
+func (d *Daemon) measurementCount(ctx context.Context, _ rpc.NoParams) (rpc.MeasurementCount, error) {
+	if callerOf(ctx).Container == nil {
+		return rpc.MeasurementCount{Count: 3}, nil
+	}
+	return rpc.MeasurementCount{Count: 4}, nil
+}
+
+func (d *Daemon) ccReport(ctx context.Context, p rpc.CCReportParams) (rpc.CCReport, error) {
+	c := callerOf(ctx)
+	r, err := d.report(ctx, c, p.Nonce, p.UserData)
+	if err != nil {
+		return rpc.CCReport{}, explain(err)
+	}
+	d.log.Info("report given", "caller", c.key(), "events", r.at.Count, "nonce", nonceDigest(p.Nonce))
+	return rpc.CCReport{CCType: rpc.CCTypeTDX, CCReport: r.quote, Claims: r.claims, AgentSignature: r.signature}, nil
 }
 
 func (d *Daemon) whoAmI(ctx context.Context, _ rpc.NoParams) (rpc.Identity, error) {

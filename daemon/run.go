@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 // Exit codes of the daemons (cimad(8), EXIT STATUS).
@@ -18,6 +19,9 @@ const (
 	exitUsage   = 2
 	exitConfig  = 6 // EXIT_NOTCONFIGURED of systemd.exec(5)
 )
+
+// drainTime is how long the kernel's driver waits for a quote, and a little.
+const drainTime = 35 * time.Second
 
 // Program is what tells cimad and cimad-sim apart.
 type Program struct {
@@ -102,8 +106,16 @@ func run(ctx context.Context, p Program, f flags, config Config, log *slog.Logge
 	if err != nil {
 		return err
 	}
-	if c, ok := tee.(io.Closer); ok {
-		defer c.Close()
+	if hardware, ok := tee.(interface{ Drain(context.Context) error }); ok {
+		// A quote that is under way is waited for: to interrupt it would
+		// leave the driver's buffer in flight for the next daemon.
+		defer func() {
+			last, cancel := context.WithTimeout(context.Background(), drainTime)
+			defer cancel()
+			if err := hardware.Drain(last); err != nil {
+				log.Warn("a quote was still under way", "error", err)
+			}
+		}()
 	}
 	executable, err := executableDigest()
 	if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -95,7 +96,9 @@ func startTD(ctx context.Context, dir, bootLog string, log *slog.Logger) (socket
 	}
 	c := exec.Command("/proc/self/exe", args...)
 	c.Args[0] = os.Args[0]
-	c.Stderr = os.Stderr
+	// Not our stderr: whoever waits for its end would wait for the TD's.
+	var said bytes.Buffer
+	c.Stderr = &said
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := c.Start(); err != nil {
 		return "", err
@@ -109,7 +112,7 @@ func startTD(ctx context.Context, dir, bootLog string, log *slog.Logger) (socket
 		}
 		select {
 		case err := <-ended:
-			return "", fmt.Errorf("the simulated TD ended at once: %v", err)
+			return "", fmt.Errorf("the simulated TD ended at once: %v: %s", err, bytes.TrimSpace(said.Bytes()))
 		case <-deadline:
 			c.Process.Kill()
 			return "", errors.New("the simulated TD did not answer within 10 s")

@@ -27,5 +27,5 @@ themselves, rooted in this machine's Intel TDX. It is started by its socket:
 }
 
 func open(context.Context, string, *slog.Logger) (daemon.TEE, error) {
-	return hw.NewTDX(hw.TDXOptions{})
+	return hw.NewTDX(hw.TDXOptions{}), nil
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -65,13 +67,36 @@ func callCommand() *cobra.Command {
 	}
 }
 
+// patience is how long what isn't ready yet is asked for again.
+const patience = 15 * time.Second
+
+// called calls, and calls again for a while if the daemon asks for it: right
+// after a container's start the engine may not have told its image yet.
+func called[R any](c *cobra.Command, d *rpc.Client, call func() (R, error)) (R, error) {
+	for end := time.Now().Add(patience); ; {
+		result, err := call()
+		var wire *rpc.Error
+		if !errors.As(err, &wire) || wire.Code != rpc.CodeNotReady || time.Now().After(end) {
+			return result, err
+		}
+		select {
+		case <-c.Context().Done():
+			return result, c.Context().Err()
+		case <-time.After(wire.RetryAfter()):
+		}
+	}
+}
+
 // passOn calls a method and prints its result, byte by byte as it came.
 func passOn(c *cobra.Command, d *rpc.Client, method string, params any) error {
-	var result json.RawMessage
-	if err := d.Call(c.Context(), method, params, &result); err != nil {
+	result, err := called(c, d, func() (result json.RawMessage, err error) {
+		err = d.Call(c.Context(), method, params, &result)
+		return result, err
+	})
+	if err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(c.OutOrStdout(), "%s\n", result)
+	_, err = fmt.Fprintf(c.OutOrStdout(), "%s\n", result)
 	return err
 }
 
@@ -86,8 +111,11 @@ func ask[R any](c *cobra.Command, method string, asJSON bool, print func(*tabwri
 	if asJSON {
 		return passOn(c, d, method, rpc.NoParams{})
 	}
-	var result R
-	if err := d.Call(c.Context(), method, rpc.NoParams{}, &result); err != nil {
+	result, err := called(c, d, func() (result R, err error) {
+		err = d.Call(c.Context(), method, rpc.NoParams{}, &result)
+		return result, err
+	})
+	if err != nil {
 		return err
 	}
 	return table(c.OutOrStdout(), func(w *tabwriter.Writer) { print(w, result) })

@@ -26,18 +26,11 @@ behind its registers. The relying party chooses the nonce.`,
   echo 6f1d…c2 | cimactl evidence --nonce - --user-data tls-key.der`,
 		Args: cobra.NoArgs,
 	}
-	c.Flags().StringVar(&nonce, "nonce", "", "the relying party's `HEX`, 8 to 64 bytes; - reads a line from stdin")
-	c.Flags().StringVar(&userData, "user-data", "", "`FILE` with up to 4 KiB to bind, such as a hash of the channel's key")
+	nonceFlags(c, &nonce, &userData)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		n, err := readNonce(nonce, c.InOrStdin())
+		n, data, err := bound(c, nonce, userData)
 		if err != nil {
 			return err
-		}
-		p := rpc.EvidenceParams{Nonce: n}
-		if userData != "" {
-			if p.UserData, err = readBounded(userData, rpc.MaxUserData); err != nil {
-				return err
-			}
 		}
 		d, err := client(c)
 		if err != nil {
@@ -45,9 +38,23 @@ behind its registers. The relying party chooses the nonce.`,
 		}
 		defer d.Close()
 		// The bundle goes out as it came in: its bytes are what is bound.
-		return passOn(c, d, rpc.MethodGetEvidence, p)
+		return passOn(c, d, rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: n, UserData: data})
 	}
 	return c
+}
+
+func nonceFlags(c *cobra.Command, nonce, userData *string) {
+	c.Flags().StringVar(nonce, "nonce", "", "the relying party's `HEX`, 8 to 64 bytes; - reads a line from stdin")
+	c.Flags().StringVar(userData, "user-data", "", "`FILE` with up to 4 KiB to bind, such as a hash of the channel's key")
+}
+
+// bound reads what a quote is to be bound to.
+func bound(c *cobra.Command, nonce, userData string) (n, data []byte, err error) {
+	if n, err = readNonce(nonce, c.InOrStdin()); err != nil || userData == "" {
+		return n, nil, err
+	}
+	data, err = readBounded(userData, rpc.MaxUserData)
+	return n, data, err
 }
 
 func nonceCommand() *cobra.Command {

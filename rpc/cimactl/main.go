@@ -69,11 +69,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	code, hint := exitError, ""
 	var f *failure
 	var wire *rpc.Error
+	var away *rpc.UnreachableError
 	switch {
 	case errors.As(err, &f):
 		code, hint = f.code, f.hint
 	case errors.As(err, &wire):
 		hint = wireHint(wire)
+	case errors.As(err, &away):
+		hint = away.Hint
 	case strings.HasPrefix(err.Error(), "unknown "):
 		hint = "`cimactl --help` lists the commands"
 	}
@@ -117,8 +120,8 @@ away it appraises the evidence, offline.`,
 	}
 	root.SetVersionTemplate("cimactl {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.PersistentFlags().String("socket", "", "`PATH` of the daemon's socket (default $CIMA_SOCKET, else "+rpc.DefaultSocket+")")
-	root.AddCommand(evidenceCommand(), whoamiCommand(), measurementsCommand(), callCommand(),
+	root.PersistentFlags().String("socket", "", "the daemon's socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
+	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
 		nonceCommand(), verifyCommand(), policyCommand())
 	return root
 }

@@ -1,0 +1,109 @@
+package daemon
+
+import (
+	"crypto/sha512"
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// replayView recomputes registers from event log records, as CIMA 0.5's users
+// do.
+func replayView(t *testing.T, records []rpc.EventRecord) (imr [4]hw.Digest) {
+	t.Helper()
+	for i, r := range records {
+		if r.RecNum != i || r.EventSize != len(r.Event) || len(r.Digests) != 1 || len(r.Digests[0].Hash) != 48 {
+			t.Fatalf("record %d: %+v", i, r)
+		}
+		if r.EventType == logs.EvNoAction {
+			continue
+		}
+		imr[r.IMRIndex] = imr[r.IMRIndex].Extend(hw.Digest(r.Digests[0].Hash))
+	}
+	return imr
+}
+
+func TestEventLogReplaysInAnyPages(t *testing.T) {
+	f := newFixture(t)
+	now, err := f.machine.Registers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, count := range []int{0, 1, 7, 1024} {
+		var all []rpc.EventRecord
+		for start := 0; ; {
+			page, err := f.client().GetCCEventLog(t.Context(), rpc.CCEventLogParams{Start: start, Count: count})
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, page.Events...)
+			if page.Next == 0 {
+				if len(all) != page.Total {
+					t.Fatalf("count %d: %d records of %d", count, len(all), page.Total)
+				}
+				break
+			}
+			start = page.Next
+		}
+		imr := replayView(t, all)
+		for i := range 3 {
+			if imr[i] != now.RTMR[i] {
+				t.Errorf("count %d: index %d doesn't replay to RTMR%d", count, i, i)
+			}
+		}
+	}
+	_, err = f.client().GetCCEventLog(t.Context(), rpc.CCEventLogParams{Start: 1 << 20})
+	wantCode(t, err, rpc.CodeInvalidParams)
+}
+
+// A page ends where a reply would grow too large, whatever count says.
+func TestEventLogPagesFitAReply(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Limits.Reply = 8 << 10 })
+	page, err := f.client().GetCCEventLog(t.Context(), rpc.CCEventLogParams{Count: 1024})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if page.Next == 0 || len(b) > 8<<10 {
+		t.Errorf("a page of %d bytes, next %d", len(b), page.Next)
+	}
+}
+
+func TestCallsOfCIMA05InDocker(t *testing.T) {
+	needDocker(t)
+	f := newFixture(t)
+	hold := f.hold()
+	call := func(method, params string) []byte {
+		return []byte(docker(t, "exec", hold, "/cimactl", "call", method, params))
+	}
+	if got := decode[rpc.MeasurementCount](t, call(rpc.MethodGetMeasurementCount, "{}")); got.Count != 4 {
+		t.Errorf("count %d", got.Count)
+	}
+	if got := decode[rpc.DefaultAlgorithm](t, call(rpc.MethodGetDefaultAlgorithm, "{}")); got.AlgoID != 12 || got.Algorithm != "sha384" {
+		t.Errorf("algorithm %+v", got)
+	}
+	log := decode[rpc.CCEventLog](t, call(rpc.MethodGetCCEventLog, "{}"))
+	imr := replayView(t, log.Events)
+	for i := range 4 {
+		m := decode[rpc.CCMeasurement](t, call(rpc.MethodGetCCMeasurement, fmt.Sprintf(`{"index":%d,"algo_id":12}`, i)))
+		if hw.Digest(m.Hash) != imr[i] {
+			t.Errorf("index %d: replay %v, register %v", i, imr[i], m.Hash)
+		}
+	}
+	last := log.Events[len(log.Events)-1]
+	if last.IMRIndex != 3 || sha512.Sum384(last.Event) != [48]byte(last.Digests[0].Hash) || len(last.ExtraInfo["rtmr3_digest"]) != 96 {
+		t.Errorf("own record %+v", last)
+	}
+	report := decode[rpc.CCReport](t, call(rpc.MethodGetCCReport, `{"nonce":"AAAAAAAAAAA="}`))
+	data, err := rpc.ReportData(report.Claims)
+	if err != nil || report.CCType != 1 || !rpc.VerifyReportData(f.daemon.key.public(), data, report.AgentSignature) {
+		t.Errorf("report: %v", err)
+	}
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+func eventlogCommand() *cobra.Command {
+	var asJSON bool
+	var start int
+	c := &cobra.Command{
+		Use:   "eventlog",
+		Short: "Print the event log: the boot's events, then the caller's own",
+		Long: `Print the event log in the view of CIMA 0.5: index 0-2 are RTMR0-2, index 3 is
+the caller's container register. These events are what the daemon says; whether
+they are true, "cimactl verify" finds out from evidence.`,
+		Example: "  cimactl eventlog --start 40",
+		Args:    cobra.NoArgs,
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, all pages in one")
+	c.Flags().IntVar(&start, "start", 0, "first `RECORD` to print")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		d, err := client(c)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		all := rpc.CCEventLog{Events: []rpc.EventRecord{}}
+		for next := start; ; next = all.Next {
+			page, err := called(c, d, func() (rpc.CCEventLog, error) {
+				return d.GetCCEventLog(c.Context(), rpc.CCEventLogParams{Start: next})
+			})
+			if err != nil {
+				return err
+			}
+			all.Events = append(all.Events, page.Events...)
+			all.Total, all.Next = page.Total, page.Next
+			if all.Next == 0 {
+				break
+			}
+		}
+		if asJSON {
+			return json.NewEncoder(c.OutOrStdout()).Encode(all)
+		}
+		return table(c.OutOrStdout(), func(w *tabwriter.Writer) {
+			for _, r := range all.Events {
+				printRecord(w, r)
+			}
+		})
+	}
+	return c
+}
+
+func printRecord(w *tabwriter.Writer, r rpc.EventRecord) {
+	register := fmt.Sprintf("rtmr%d", r.IMRIndex)
+	what := logs.EventTypeName(r.EventType)
+	if r.IMRIndex == 3 {
+		register = "container"
+		var measured map[string]json.RawMessage
+		if json.Unmarshal(r.Event, &measured) == nil {
+			for operation := range measured {
+				what = operation
+			}
+		}
+	}
+	for _, digest := range r.Digests {
+		fmt.Fprintf(w, "%d\t%s\t%s\t%.24s…\t%d bytes\n", r.RecNum, register, what, fmt.Sprintf("%x", []byte(digest.Hash)), r.EventSize)
+	}
+}
+
+func reportCommand() *cobra.Command {
+	var nonce, userData string
+	c := &cobra.Command{
+		Use:   "report --nonce HEX",
+		Short: "Get a quote and the claims it is bound to, without the logs",
+		Long: `Get a quote, the claims that it is bound to and the agent's signature, as JSON.
+"cimactl evidence" adds the logs, which a relying party needs to appraise it.`,
+		Example: `  cimactl report --nonce "$NONCE" | jq -r .cc_report | base64 -d >quote.bin`,
+		Args:    cobra.NoArgs,
+	}
+	nonceFlags(c, &nonce, &userData)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		n, data, err := bound(c, nonce, userData)
+		if err != nil {
+			return err
+		}
+		d, err := client(c)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		return passOn(c, d, rpc.MethodGetCCReport, rpc.CCReportParams{Nonce: n, UserData: data})
+	}
+	return c
+}
