@@ -48,6 +48,8 @@ func TestBadLines(t *testing.T) {
 		"leading zero":           {call(`,"params":{"a":01}`), CodeParseError, "number"},
 		"half a surrogate":       {call(`,"params":{"a":"\udc00"}`), CodeParseError, "surrogate"},
 		"more than eight, twice": {call(`,"params":{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"A":1}`), CodeInvalidRequest, "A"},
+		"more than eight, later": {call(`,"params":{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"J":1}`), CodeInvalidRequest, "J"},
+		"objects too deep":       {call(`,"params":` + strings.Repeat(`{"a":`, 32) + "1" + strings.Repeat("}", 32)), CodeParseError, "deeper"},
 	} {
 		w := connect(t, path)
 		w.send(c.line + "\n")

@@ -1,0 +1,147 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// callerAt names a caller by the address that it bound, and tells the server
+// so: "@victim-3" is victim.
+func callerAt(ctx context.Context, nc *net.UnixConn) (context.Context, func(), error) {
+	name, _, _ := strings.Cut(strings.TrimPrefix(nc.RemoteAddr().String(), "@"), "-")
+	return context.WithValue(context.WithoutCancel(ctx), callerName{}, name), nil, nil
+}
+
+type callerName struct{}
+
+// hostileServer has the limits that callers meet in real life, and less time.
+func hostileServer() *Server {
+	s := testServer()
+	s.Limits = Limits{LineTime: 2 * time.Second, Write: time.Second, Idle: 3 * time.Second}
+	s.Attach = callerAt
+	s.Key = func(ctx context.Context) string { return ctx.Value(callerName{}).(string) }
+	return s
+}
+
+// A siege is a server in its own process, so that its memory can be seen, and
+// a victim that must go on being answered.
+type siege struct {
+	t       *testing.T
+	path    string
+	pid     int
+	n       int
+	longest time.Duration // that the victim waited
+}
+
+func beginSiege(t *testing.T) *siege {
+	path, pid := startProcess(t, "hostile")
+	s := &siege{t: t, path: path, pid: pid}
+	done := make(chan struct{})
+	var victim sync.WaitGroup
+	victim.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+			begun := time.Now()
+			if err := s.victimAsks(i); err != nil {
+				t.Errorf("the victim was not answered: %v", err)
+				return
+			}
+			s.longest = max(s.longest, time.Since(begun))
+		}
+	})
+	t.Cleanup(func() {
+		close(done)
+		victim.Wait()
+		s.judge()
+	})
+	return s
+}
+
+func (s *siege) victimAsks(i int) error {
+	nc, err := dialAs(s.path, fmt.Sprintf("victim-%d-%d", s.pid, i))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	if _, err := nc.Write([]byte(request)); err != nil {
+		return err
+	}
+	var b [4096]byte
+	n, err := nc.Read(b[:])
+	if err == nil && !bytes.Contains(b[:n], []byte(`"result":{"index":3`)) {
+		err = fmt.Errorf("got %s", b[:n])
+	}
+	return err
+}
+
+func dialAs(path, name string) (net.Conn, error) {
+	d := net.Dialer{LocalAddr: &net.UnixAddr{Net: "unix", Name: "@" + name}}
+	for wait := time.Millisecond; ; wait *= 2 {
+		nc, err := d.Dial("unix", path)
+		if !errors.Is(err, syscall.EAGAIN) || wait > 5*time.Second {
+			return nc, err
+		}
+		time.Sleep(wait) // the kernel's queue is full
+	}
+}
+
+// attacker connects as one and the same hostile caller.
+func (s *siege) attacker() *wire {
+	s.t.Helper()
+	s.n++
+	nc, err := dialAs(s.path, fmt.Sprintf("hostile-%d-%d", s.pid, s.n))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { nc.Close() })
+	nc.SetDeadline(time.Now().Add(60 * time.Second))
+	return &wire{t: s.t, nc: nc.(*net.UnixConn)}
+}
+
+// judge holds the server to 64 MiB, the most it ever had.
+func (s *siege) judge() {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid))
+	if err != nil {
+		s.t.Errorf("the server is gone: %v", err)
+		return
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kib, err := strconv.Atoi(strings.Fields(rest)[0])
+	if err != nil {
+		s.t.Error(err)
+	}
+	s.t.Logf("server's peak memory: %d KiB, longest wait of another caller: %v", kib, s.longest)
+	if kib > 64<<10 && !raceDetector() {
+		s.t.Errorf("the server took %d KiB", kib)
+	}
+}
+
+// raceDetector reports whether memory is several times what it would be.
+func raceDetector() bool {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return false
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "-race" {
+			return setting.Value == "true"
+		}
+	}
+	return false
+}
