@@ -50,21 +50,34 @@ func TestCheckSeesAnotherInstance(t *testing.T) {
 	wantRefusal(t, c.Check(context.Background()), "removed or replaced")
 }
 
-// The container's first process ends, the caller lives on (in a container with
-// the host's pid namespace).
-func TestCheckSeesTheFirstProcessEnd(t *testing.T) {
-	w, l := newWorld(t), listen(t)
-	caller, conn := startClient(t, l)
-	first, firstConn := startClient(t, l)
-	w.set(caller.Process.Pid, inA)
-	w.set(first.Process.Pid, inA)
-	w.mkdir("/unified/docker/" + idA)
-	id := newIdentifier(t, w.options(declare(containerA(first.Process.Pid))))
-	c := identify(t, id, conn.UnixConn)
-	firstConn.tell(t, "exit")
-	first.Wait()
-	wantRefusal(t, c.Check(context.Background()), "has ended")
-	refused(t, id, conn.UnixConn, "first process is not the one on record")
+// The caller ends, or the container's first process while the caller lives on
+// (in a container with the host's pid namespace). The world's files stay.
+func TestCheckSeesAnEnd(t *testing.T) {
+	for _, who := range []string{"caller", "first"} {
+		t.Run(who, func(t *testing.T) {
+			w, l := newWorld(t), listen(t)
+			caller, conn := startClient(t, l)
+			first, firstConn := startClient(t, l)
+			w.set(caller.Process.Pid, inA)
+			w.set(first.Process.Pid, inA)
+			w.mkdir("/unified/docker/" + idA)
+			id := newIdentifier(t, w.options(declare(containerA(first.Process.Pid))))
+			c := identify(t, id, conn.UnixConn)
+			if who == "caller" {
+				conn.tell(t, "exit")
+				caller.Wait()
+				refused(t, id, conn.UnixConn, "has ended")
+			} else {
+				firstConn.tell(t, "exit")
+				first.Wait()
+				refused(t, id, conn.UnixConn, "first process is not the one on record")
+			}
+			wantRefusal(t, c.Check(context.Background()), "has ended")
+			if c.Alive() {
+				t.Error("it lives")
+			}
+		})
+	}
 }
 
 // A first process that was proved is not proved again while it lives, and the
@@ -139,27 +152,26 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 	}
 }
 
-// Requests of one connection are checked while it is closed, and many
-// connections identified at once.
+// A connection is closed while its requests are being checked, and many are
+// identified at once. The race detector does the rest.
 func TestConcurrentUse(t *testing.T) {
-	_, id, c, _, conn := named(t)
+	_, id, _, _, conn := named(t)
 	var wg sync.WaitGroup
-	for range 8 {
+	for range 4 {
 		wg.Go(func() {
 			for range 50 {
-				other, err := id.Identify(context.Background(), conn.UnixConn)
+				c, err := id.Identify(context.Background(), conn.UnixConn)
 				if err != nil {
 					t.Error(err)
 					return
 				}
-				if err := errors.Join(other.Check(context.Background()), other.Close()); err != nil {
-					t.Error(err)
-				}
-				if err := c.Check(context.Background()); err != nil && !errors.Is(err, errClosed) {
+				checked := make(chan error)
+				go func() { checked <- c.Check(context.Background()) }()
+				c.Close()
+				if err := <-checked; err != nil && !errors.Is(err, errClosed) {
 					t.Error(err)
 				}
 			}
-			c.Close()
 		})
 	}
 	wg.Wait()

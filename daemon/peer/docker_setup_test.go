@@ -17,7 +17,8 @@ import (
 	"testing"
 )
 
-const dockerImage = "cima-peer-test:1"
+// dockerImage is this run's own: others may run the tests beside us.
+var dockerImage = fmt.Sprintf("cima-peer-test:%d", os.Getpid())
 
 // docker is a test in containers: an identifier over docker's own records and
 // a socket that the containers see.

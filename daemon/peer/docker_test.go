@@ -101,7 +101,7 @@ func TestDockerMoveIntoAnotherIsRefused(t *testing.T) {
 func TestDockerOneHierarchyMovedIsRefused(t *testing.T) {
 	d := newDocker(t)
 	if d.id.Kernel().Cgroup == "v2" {
-		t.Skip("left out: there is one hierarchy only (the forms are in TestMatch)")
+		t.Skip("does not apply: there is one hierarchy only (the forms are in TestMatch)")
 	}
 	victim, _ := d.start(nil)
 	attacker, conn := d.start(ownCgroups)
@@ -114,7 +114,7 @@ func TestDockerOneHierarchyMovedIsRefused(t *testing.T) {
 func TestDockerRenamedCgroupIsRefused(t *testing.T) {
 	d := newDocker(t)
 	if d.id.Kernel().Cgroup == "v2" {
-		t.Skip("left out: cgroup v2 has no rename")
+		t.Skip("does not apply: cgroup v2 has no rename")
 	}
 	victim, victimConn := d.start(nil)
 	victimCaller := d.named(victimConn, victim)
@@ -146,7 +146,7 @@ func TestDockerCgroupParentOfAnotherIsItself(t *testing.T) {
 	victim, _ := d.start(nil)
 	parent := d.cgroupOf(victim)
 	if strings.HasSuffix(parent, ".scope") {
-		t.Skip("left out: with the systemd driver a parent is a slice (the form is in TestMatch)")
+		t.Skip("does not apply: with the systemd driver a parent is a slice (the form is in TestMatch)")
 	}
 	attacker, conn := d.start([]string{"--cgroup-parent", parent})
 	c := d.named(conn, attacker)

@@ -120,3 +120,19 @@ func TestIdentifyTellsUnit(t *testing.T) {
 		t.Errorf("unit %q", c.Unit)
 	}
 }
+
+// The caller ends after its /proc was opened: all that is read could be false.
+func TestIdentifyPollsAfterTheLastRead(t *testing.T) {
+	w := newWorld(t)
+	caller, conn := startClient(t, listen(t))
+	w.set(caller.Process.Pid, fact{cgroup: "0::/x\n"})
+	p := openTest(t, caller.Process.Pid)
+	id := newIdentifier(t, w.options(recordsFunc(func(string) (Container, bool, error) {
+		if alive(p.pidfd) == nil {
+			conn.tell(t, "exit")
+			waitFor(t, "the end of the client", func() bool { return alive(p.pidfd) != nil })
+		}
+		return Container{}, false, nil
+	})))
+	refused(t, id, conn.UnixConn, "has ended")
+}

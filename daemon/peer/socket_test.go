@@ -125,8 +125,7 @@ func TestReusedPIDIsRefused(t *testing.T) {
 // TestInvisiblePeer runs the daemon's side in a pid namespace from which the
 // caller can't be seen, and whose /proc is another's.
 func TestInvisiblePeer(t *testing.T) {
-	const socketVar = "CIMA_PEER_TEST_SOCKET"
-	if path := os.Getenv(socketVar); path != "" {
+	if path := os.Getenv(innerSocket); path != "" {
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
 		if err != nil {
 			t.Fatal(err)
@@ -146,13 +145,14 @@ func TestInvisiblePeer(t *testing.T) {
 	}
 	path := listen(t).dir + "/inner"
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestInvisiblePeer$")
-	cmd.Env = append(os.Environ(), socketVar+"="+path)
+	cmd.Env = append(os.Environ(), innerSocket+"="+path)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { cmd.Process.Kill() })
 	waitFor(t, "the inner daemon", func() bool {
 		conn, err := net.Dial("unix", path)
 		if err == nil {

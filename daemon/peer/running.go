@@ -1,0 +1,31 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+)
+
+// Running is a container that runs, though nobody of it called.
+type Running struct {
+	Instance    uint64 // as Caller.Instance
+	CgroupOwner uint32 // as Caller.CgroupOwner
+}
+
+// Running holds a record to the kernel as Identify does: its first process
+// lives and is in the cgroup that the record declares. An error is a *Refusal,
+// which says what is wrong, or the context's.
+func (id *Identifier) Running(ctx context.Context, c Container) (Running, error) {
+	f, err := id.first(ctx, c)
+	if err != nil {
+		return Running{}, err
+	}
+	defer f.release()
+	s, err := walk(f.root, c.CgroupPath)
+	if err == nil && s.inode != f.instance {
+		err = fmt.Errorf("cgroup %q: %w", c.CgroupPath, errSwapped)
+	}
+	if err != nil {
+		return Running{}, refuse(err, "its container's cgroup was removed or replaced")
+	}
+	return Running{Instance: s.inode, CgroupOwner: s.owner}, nil
+}
