@@ -97,7 +97,7 @@ func DefaultConfig() Config {
 		Limits: LimitsConfig{
 			Line:                    64 << 10,
 			Reply:                   1 << 20,
-			EvidenceReply:           16 << 20,
+			EvidenceReply:           4 << 20,
 			Connections:             1024,
 			ConnectionsPerContainer: 64,
 			InFlight:                16,

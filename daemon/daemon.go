@@ -43,18 +43,23 @@ type Options struct {
 	Executable rpc.Digest // SHA-384 of the running program
 	StoredKey  *os.File   // the agent key that a former run left with the service manager
 	Log        *slog.Logger
+
+	// Records are where containers are found; nil: where the configuration
+	// and the engines' habits say.
+	Records *launch.Store
 }
 
 // Daemon is one running daemon.
 type Daemon struct {
-	opts    Options
-	log     *slog.Logger
-	ledger  *ledger.Ledger
-	key     *agentKey
-	store   *launch.Store
-	peers   *peer.Identifier
-	quotes  *hw.Queue
-	callers *callers
+	opts      Options
+	log       *slog.Logger
+	ledger    *ledger.Ledger
+	key       *agentKey
+	store     *launch.Store
+	peers     *peer.Identifier
+	quotes    *hw.Queue
+	accounts  accounts
+	instances instances
 
 	bootLog       []byte
 	bootLogDigest rpc.Digest
@@ -142,12 +147,15 @@ func takeKey(stored *os.File, log *slog.Logger) (*agentKey, error) {
 }
 
 func (d *Daemon) openRooms() (err error) {
-	d.store = launch.New(launchOptions(d.opts.Config))
+	if d.store = d.opts.Records; d.store == nil {
+		d.store = launch.New(launchOptions(*d.config()))
+	}
 	if d.peers, err = peer.New(peer.Options{Records: records{d.store}}); err != nil {
 		return err
 	}
-	d.quotes = hw.NewQueue(d.opts.TEE, 1, d.opts.Config.Limits.ConnectionsPerContainer)
-	d.callers = newCallers(d.opts.Config.Limits)
+	d.quotes = hw.NewQueue(d.opts.TEE, 1, d.config().Limits.ConnectionsPerContainer)
+	d.accounts = accounts{limits: d.config().Limits, byKey: make(map[string]*account)}
+	d.instances = instances{byKey: make(map[instanceKey]*instance)}
 	return nil
 }
 
@@ -212,8 +220,8 @@ type sealEvent struct {
 func (d *Daemon) engines() []string {
 	found := []string{}
 	for _, e := range []struct{ name, socket string }{
-		{"docker", d.opts.Config.Engines.Docker},
-		{"podman", d.opts.Config.Engines.Podman},
+		{"docker", d.config().Engines.Docker},
+		{"podman", d.config().Engines.Podman},
 	} {
 		if fi, err := os.Stat(e.socket); err == nil && fi.Mode().Type() == os.ModeSocket {
 			found = append(found, e.name)
@@ -221,6 +229,9 @@ func (d *Daemon) engines() []string {
 	}
 	return found
 }
+
+// config is the configuration in force.
+func (d *Daemon) config() *Config { return &d.opts.Config }
 
 // Close releases what New opened.
 func (d *Daemon) Close() {

@@ -13,8 +13,7 @@ import (
 )
 
 func TestWhoAmIInDocker(t *testing.T) {
-	needDocker(t)
-	f := newFixture(t)
+	f := dockerFixture(t)
 	for _, tt := range []struct {
 		name  string
 		flags []string
@@ -47,8 +46,7 @@ func TestWhoAmIInDocker(t *testing.T) {
 }
 
 func TestEvidenceInDocker(t *testing.T) {
-	needDocker(t)
-	f := newFixture(t)
+	f := dockerFixture(t)
 	first, second := f.evidenceOf(), f.evidenceOf()
 	r := f.wantAuthentic(first)
 	if r.Step(verify.StepBootValues).Outcome == verify.Pass {
@@ -73,8 +71,7 @@ func TestEvidenceInDocker(t *testing.T) {
 }
 
 func TestPowerIsAnnounced(t *testing.T) {
-	needDocker(t)
-	f := newFixture(t)
+	f := dockerFixture(t)
 	f.evidenceOf()
 	policy := f.policyFrom(f.evidenceOf())
 	f.evidenceOf("--cap-add", "SYS_ADMIN")
@@ -100,8 +97,7 @@ func (f *fixture) policyFrom(bundle []byte) *verify.Policy {
 // What was measured before a restart is not measured again, and equal command
 // lines stay equal over it.
 func TestRestartInDocker(t *testing.T) {
-	needDocker(t)
-	f := newFixture(t)
+	f := dockerFixture(t)
 	hold := f.hold()
 	before := docker(t, "exec", hold, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce))
 	f.wantAuthentic([]byte(before))
@@ -156,8 +152,7 @@ func countEvents(t *testing.T, bundle []byte, operation string) (n int) {
 
 // A container's evidence shows no event of another's.
 func TestOthersAreDigests(t *testing.T) {
-	needDocker(t)
-	f := newFixture(t)
+	f := dockerFixture(t)
 	secret := f.evidenceOf("--env", "ITS_NAME=1", "--label", "secret=1")
 	id := claimsOf(t, secret).Container.ID
 	bundle := decode[rpc.Evidence](t, f.evidenceOf())

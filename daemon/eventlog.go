@@ -46,7 +46,7 @@ func (d *Daemon) ownRecords(ctx context.Context, c *caller) ([]rpc.EventRecord, 
 	if c.Container == nil {
 		return nil, nil
 	}
-	if _, err := d.measured(ctx, c); err != nil {
+	if _, err := d.measured(ctx, c.instance, c.Check); err != nil {
 		return nil, err
 	}
 	events, err := d.ledger.Events(c.owner)
@@ -83,7 +83,7 @@ func (d *Daemon) ccEventLog(ctx context.Context, p rpc.CCEventLogParams) (rpc.CC
 	if count == 0 {
 		count = rpc.MaxEventCount
 	}
-	room := d.opts.Config.Limits.Reply - pageSlack
+	room := d.config().Limits.Reply - pageSlack
 	next := p.Start
 	for ; next < page.Total && len(page.Events) < count; next++ {
 		record := recordAt(d.bootView, own, next)
@@ -94,7 +94,7 @@ func (d *Daemon) ccEventLog(ctx context.Context, p rpc.CCEventLogParams) (rpc.CC
 	}
 	if next < page.Total {
 		if next == p.Start {
-			return page, rpc.TooLarge(int64(d.opts.Config.Limits.Reply), "record %d alone is larger than a reply may be", next)
+			return page, rpc.TooLarge(int64(d.config().Limits.Reply), "record %d alone is larger than a reply may be", next)
 		}
 		page.Next = next
 	}

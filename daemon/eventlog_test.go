@@ -77,8 +77,7 @@ func TestEventLogPagesFitAReply(t *testing.T) {
 }
 
 func TestCallsOfCIMA05InDocker(t *testing.T) {
-	needDocker(t)
-	f := newFixture(t)
+	f := dockerFixture(t)
 	hold := f.hold()
 	call := func(method, params string) []byte {
 		return []byte(docker(t, "exec", hold, "/cimactl", "call", method, params))

@@ -59,7 +59,7 @@ func (d *Daemon) claims(ctx context.Context, c *caller) (rpc.Claims, ledger.Snap
 	var f *facts
 	if c.Container != nil {
 		var err error
-		if f, err = d.measured(ctx, c); err != nil {
+		if f, err = d.measured(ctx, c.instance, c.Check); err != nil {
 			return claims, ledger.Snapshot{}, err
 		}
 	}
@@ -68,7 +68,7 @@ func (d *Daemon) claims(ctx context.Context, c *caller) (rpc.Claims, ledger.Snap
 		return claims, at, err
 	}
 	claims.Log = rpc.LogClaims{
-		Count: at.Count, Register: rpc.Digest(at.Register), Public: rpc.Digest(at.Public), Anchor: d.opts.Config.Anchor,
+		Count: at.Count, Register: rpc.Digest(at.Register), Public: rpc.Digest(at.Public), Anchor: d.config().Anchor,
 	}
 	if f == nil {
 		claims.Host = &rpc.HostClaims{Unit: c.Unit, UID: c.UID}
@@ -89,7 +89,7 @@ func (d *Daemon) claims(ctx context.Context, c *caller) (rpc.Claims, ledger.Snap
 func (d *Daemon) assurance(c *caller, f *facts) rpc.Assurance {
 	a := rpc.Assurance{Start: "observed", PIDFD: c.PIDFD, CgroupOwner: c.CgroupOwner}
 	if f != nil {
-		a.Metadata = f.metadata
+		a.Metadata, a.Start = f.metadata, f.start
 	}
 	return a
 }
@@ -98,13 +98,13 @@ func (d *Daemon) assurance(c *caller, f *facts) rpc.Assurance {
 func (d *Daemon) quote(ctx context.Context, c *caller, data hw.ReportData) ([]byte, error) {
 	if wait := take(c.account.quotes); wait > 0 {
 		return nil, rpc.RateLimited(wait, "more than %g quotes a minute: ask again in %v",
-			d.opts.Config.Limits.QuotesPerMinute, wait.Round(time.Millisecond))
+			d.config().Limits.QuotesPerMinute, wait.Round(time.Millisecond))
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(d.opts.Config.Limits.QuoteTimeout))
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(d.config().Limits.QuoteTimeout))
 	defer cancel()
 	quote, err := d.quotes.Quote(ctx, c.key(), data)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, rpc.TEEUnavailable(err, "no quote within %v: ask again later", time.Duration(d.opts.Config.Limits.QuoteTimeout))
+		return nil, rpc.TEEUnavailable(err, "no quote within %v: ask again later", time.Duration(d.config().Limits.QuoteTimeout))
 	}
 	return quote, err
 }

@@ -14,9 +14,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/rpc"
@@ -28,6 +30,7 @@ type fixture struct {
 	dir     string
 	machine *sim.Machine
 	config  Config
+	records *launch.Store // nil: this machine's
 	roots   []*x509.Certificate
 
 	daemon *Daemon
@@ -35,7 +38,21 @@ type fixture struct {
 	log    *safeBuffer
 }
 
+// newFixture sees no container of this machine.
 func newFixture(t *testing.T, configure ...func(*Config)) *fixture {
+	t.Helper()
+	return startFixture(t, launch.New(launch.Options{Places: []launch.Place{}, Engines: []launch.Engine{}}), configure...)
+}
+
+// dockerFixture sees all containers of this machine. The test is left out
+// where there is no docker.
+func dockerFixture(t *testing.T, configure ...func(*Config)) *fixture {
+	t.Helper()
+	needDocker(t)
+	return startFixture(t, nil, configure...)
+}
+
+func startFixture(t *testing.T, records *launch.Store, configure ...func(*Config)) *fixture {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "cima-t")
 	if err != nil {
@@ -54,7 +71,7 @@ func newFixture(t *testing.T, configure ...func(*Config)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, dir: dir, machine: machine, config: DefaultConfig(), roots: []*x509.Certificate{root}, log: &safeBuffer{}}
+	f := &fixture{t: t, dir: dir, machine: machine, config: DefaultConfig(), records: records, roots: []*x509.Certificate{root}, log: &safeBuffer{}}
 	for _, c := range configure {
 		c(&f.config)
 	}
@@ -73,7 +90,7 @@ func (f *fixture) start() {
 	f.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	d, err := New(ctx, Options{
-		TEE: f.machine, Config: f.config, LogDir: dirsUnder(f.dir).log, Version: "test",
+		TEE: f.machine, Config: f.config, LogDir: dirsUnder(f.dir).log, Version: "test", Records: f.records,
 		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
@@ -167,7 +184,22 @@ func needDocker(t *testing.T) {
 	if out, err := exec.Command("docker", "info").CombinedOutput(); err != nil {
 		t.Skipf("left out: docker does not answer: %s", bytes.TrimSpace(out))
 	}
+	aloneWithDocker(t)
 	makeImage(t)
+}
+
+// aloneWithDocker keeps other packages' tests away from docker meanwhile: the
+// daemon under test measures all containers of the machine, theirs too.
+func aloneWithDocker(t *testing.T) {
+	t.Helper()
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "cima-docker-test.lock"), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
 }
 
 const testImage = "cima-daemon-test:1"

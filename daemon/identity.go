@@ -23,10 +23,7 @@ func (r records) Declared(ctx context.Context, cgroupPath string) (peer.Containe
 	if err != nil || !ok {
 		return peer.Container{}, false, err
 	}
-	return peer.Container{
-		ID: rec.ID, Runtime: rec.Runtime, UID: rec.UID, CgroupPath: rec.CgroupPath,
-		InitPID: rec.InitPID, InitStart: rec.InitStart, HostPID: rec.HostPID,
-	}, true, nil
+	return containerOf(rec), true, nil
 }
 
 // caller is who is on a connection.
@@ -36,20 +33,6 @@ type caller struct {
 	instance *instance // of the container; nil on the host
 	account  *account
 	admin    bool
-}
-
-// ownerName is how events and claims name a container: its id, with the uid
-// before it where records or cgroups are a user's, so that a user's container
-// can't pass for root's.
-func ownerName(c *peer.Caller) string {
-	uid := c.Container.UID
-	if uid == 0 {
-		uid = c.CgroupOwner
-	}
-	if uid == 0 {
-		return c.Container.ID
-	}
-	return fmt.Sprintf("%d/%s", uid, c.Container.ID)
 }
 
 type callerKey struct{}
@@ -66,12 +49,15 @@ func (d *Daemon) attach(ctx context.Context, conn *net.UnixConn) (context.Contex
 	}
 	c := &caller{Caller: p}
 	if p.Container != nil {
-		c.owner = ownerName(p)
-		c.instance = d.callers.instance(c.owner, fmt.Sprint(p.Instance))
+		c.instance = d.instances.use(*p.Container, p.Instance, p.CgroupOwner)
+		c.owner = c.instance.owner
 	}
-	c.account = d.callers.account(c.key())
+	c.account = d.accounts.use(c.key())
 	release := func() {
-		d.callers.release(c)
+		d.accounts.release(c.account)
+		if c.instance != nil {
+			d.instances.release(c.instance)
+		}
 		p.Close()
 	}
 	// What is attached outlives the identifying, whose deadline ctx has.
@@ -124,7 +110,7 @@ func (d *Daemon) before(ctx context.Context, method string) error {
 	}
 	if wait := take(c.account.requests); wait > 0 {
 		return rpc.RateLimited(wait, "more than %g requests a second: ask again in %v",
-			d.opts.Config.Limits.RequestsPerSecond, wait.Round(time.Millisecond))
+			d.config().Limits.RequestsPerSecond, wait.Round(time.Millisecond))
 	}
 	return nil
 }
@@ -148,40 +134,33 @@ func (d *Daemon) after(ctx context.Context, method string, took time.Duration, r
 	}
 }
 
-// callers are the accounts and instances of those that are connected.
-type callers struct {
+// accounts are what callers may still use, by whom they are charged to.
+type accounts struct {
 	limits LimitsConfig
 
-	mu        sync.Mutex
-	accounts  map[string]*account
-	instances map[string]*instance
+	mu    sync.Mutex
+	byKey map[string]*account
 }
 
-// account is what one caller may still use.
 type account struct {
 	requests, quotes *rate.Limiter
 
-	key   string
-	users int       // connections
+	users int       // connections; under accounts.mu
 	idle  time.Time // since when there are none
 }
 
-func newCallers(l LimitsConfig) *callers {
-	return &callers{limits: l, accounts: make(map[string]*account), instances: make(map[string]*instance)}
-}
-
-func (cs *callers) account(key string) *account {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	a := cs.accounts[key]
+func (as *accounts) use(key string) *account {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	a := as.byKey[key]
 	if a == nil {
-		cs.forget()
+		as.forget()
+		l := as.limits
 		a = &account{
-			key:      key,
-			requests: rate.NewLimiter(rate.Limit(cs.limits.RequestsPerSecond), cs.limits.RequestsBurst),
-			quotes:   rate.NewLimiter(rate.Limit(cs.limits.QuotesPerMinute/60), cs.limits.QuotesBurst),
+			requests: rate.NewLimiter(rate.Limit(l.RequestsPerSecond), l.RequestsBurst),
+			quotes:   rate.NewLimiter(rate.Limit(l.QuotesPerMinute/60), l.QuotesBurst),
 		}
-		cs.accounts[key] = a
+		as.byKey[key] = a
 	}
 	a.users++
 	return a
@@ -189,40 +168,22 @@ func (cs *callers) account(key string) *account {
 
 // forget drops accounts whose limiters have long filled up again: dropping
 // one sooner would let a caller reset its rate by reconnecting.
-func (cs *callers) forget() {
-	refill := time.Duration(float64(cs.limits.QuotesBurst)/cs.limits.QuotesPerMinute*60+
-		float64(cs.limits.RequestsBurst)/cs.limits.RequestsPerSecond) * time.Second
-	for key, a := range cs.accounts {
+func (as *accounts) forget() {
+	l := as.limits
+	refill := time.Duration((float64(l.QuotesBurst)/l.QuotesPerMinute*60 +
+		float64(l.RequestsBurst)/l.RequestsPerSecond) * float64(time.Second))
+	for key, a := range as.byKey {
 		if a.users == 0 && time.Since(a.idle) > refill+time.Second {
-			delete(cs.accounts, key)
+			delete(as.byKey, key)
 		}
 	}
 }
 
-func (cs *callers) instance(owner, id string) *instance {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	key := owner + " " + id
-	i := cs.instances[key]
-	if i == nil {
-		i = &instance{key: key, owner: owner, id: id}
-		cs.instances[key] = i
-	}
-	i.users++
-	return i
-}
-
-func (cs *callers) release(c *caller) {
-	cs.mu.Lock()
-	defer cs.mu.Unlock()
-	if c.account.users--; c.account.users == 0 {
-		c.account.idle = time.Now()
-	}
-	if i := c.instance; i != nil {
-		// What it knew is in the runtime log, if somebody comes again.
-		if i.users--; i.users == 0 && i.settled() {
-			delete(cs.instances, i.key)
-		}
+func (as *accounts) release(a *account) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	if a.users--; a.users == 0 {
+		a.idle = time.Now()
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -21,11 +22,15 @@ const maxLaunch = 64 << 10
 // imageRetry is how long a caller is asked to wait for the engine.
 const imageRetry = 250 * time.Millisecond
 
-// instance is one start of a container: its id and the inode of its scope's
-// cgroup. No answer about it is given before its launch and image are logged.
+// instance is one start of a container: the writing of its record and the
+// inode of its cgroup. No answer about it is given before its launch and
+// image are logged.
 type instance struct {
-	key, owner, id string
-	users          int // connections; under callers.mu
+	owner       string         // as the runtime log names the container
+	container   peer.Container // what its record says
+	inode       uint64
+	cgroupOwner uint32
+	users       int // connections, and 1 while it is known to run; under instances.mu
 
 	mu    sync.Mutex // held while it is measured: others of the container wait
 	first time.Time  // when it was seen first
@@ -37,37 +42,87 @@ type facts struct {
 	launchDigest rpc.Digest
 	image        launch.Image
 	metadata     string
+	start        string // "gated", "observed"
 }
 
-func (i *instance) settled() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.facts != nil
+// ownerName is how events and claims name a container: its id, with the uid
+// before it where records or cgroups are a user's, so that a user's container
+// can't pass for root's.
+func ownerName(c peer.Container, cgroupOwner uint32) string {
+	uid := c.UID
+	if uid == 0 {
+		uid = cgroupOwner
+	}
+	if uid == 0 {
+		return c.ID
+	}
+	return fmt.Sprintf("%d/%s", uid, c.ID)
 }
 
-// measured returns the facts of a caller's instance, and logs its launch and
-// its image first where they aren't yet.
-func (d *Daemon) measured(ctx context.Context, c *caller) (*facts, error) {
-	i := c.instance
+// instances are those that run or are connected.
+type instances struct {
+	mu    sync.Mutex
+	byKey map[instanceKey]*instance
+}
+
+type instanceKey struct {
+	owner string
+	inode uint64
+}
+
+// use returns the instance, and counts one more who uses it.
+func (is *instances) use(c peer.Container, inode uint64, cgroupOwner uint32) *instance {
+	is.mu.Lock()
+	defer is.mu.Unlock()
+	key := instanceKey{ownerName(c, cgroupOwner), inode}
+	i := is.byKey[key]
+	if i == nil {
+		i = &instance{owner: key.owner, container: c, inode: inode, cgroupOwner: cgroupOwner, first: time.Now()}
+		is.byKey[key] = i
+	}
+	i.users++
+	return i
+}
+
+// release drops what nobody uses: what was known is in the runtime log, if
+// somebody comes again.
+func (is *instances) release(i *instance) {
+	is.mu.Lock()
+	defer is.mu.Unlock()
+	if i.users--; i.users == 0 {
+		delete(is.byKey, instanceKey{i.owner, i.inode})
+	}
+}
+
+// measured returns the facts of an instance, and logs its launch and its image
+// first where they aren't yet. still says whether the instance is what it was
+// when its record was found; what is logged must not be another's.
+func (d *Daemon) measured(ctx context.Context, i *instance, still func(context.Context) error) (*facts, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.facts != nil {
 		return i.facts, nil
 	}
-	if i.first.IsZero() {
-		i.first = time.Now()
+	rec, err := d.record(ctx, i)
+	if err != nil {
+		return nil, err
 	}
-	l, img, err := d.logged(i)
+	l, img, err := d.logged(i, rec)
 	if err != nil {
 		return nil, err
 	}
 	if l == nil {
-		if l, err = d.logLaunch(ctx, c); err != nil {
+		if err := d.logLaunch(ctx, i, rec, still); err != nil {
 			return nil, err
 		}
 	}
 	if img == nil {
-		if img, err = d.logImage(ctx, c); err != nil {
+		if err := d.logImage(ctx, i, rec); err != nil {
+			return nil, err
+		}
+	}
+	if l == nil || img == nil {
+		if l, img, err = d.logged(i, rec); err != nil {
 			return nil, err
 		}
 	}
@@ -77,9 +132,9 @@ func (d *Daemon) measured(ctx context.Context, c *caller) (*facts, error) {
 
 // logged reads back what the log holds of an instance: a former run of the
 // daemon may have measured it.
-func (d *Daemon) logged(i *instance) (launched, image json.RawMessage, err error) {
+func (d *Daemon) logged(i *instance, rec launch.Record) (launched, image json.RawMessage, err error) {
 	s, err := d.ledger.Snapshot(i.owner)
-	if err != nil || s.Owner.Instance != i.id {
+	if err != nil || s.Owner.Instance != instanceID(rec, i.inode) {
 		return nil, nil, err
 	}
 	events, err := d.ledger.Events(i.owner)
@@ -97,36 +152,40 @@ func (d *Daemon) logged(i *instance) (launched, image json.RawMessage, err error
 	return launched, image, nil
 }
 
-func (d *Daemon) logLaunch(ctx context.Context, c *caller) (json.RawMessage, error) {
-	rec, err := d.record(ctx, c)
-	if err != nil {
-		return nil, err
-	}
+// instanceID names an instance on disk: which writing of the record, and
+// which cgroup.
+func instanceID(rec launch.Record, inode uint64) string {
+	s := rec.Stamp
+	return fmt.Sprintf("%x.%x.%x/%x", s.Device, s.Inode, s.Changed, inode)
+}
+
+func (d *Daemon) logLaunch(ctx context.Context, i *instance, rec launch.Record, still func(context.Context) error) error {
 	l, err := d.store.Measure(ctx, rec)
 	if err != nil {
-		return nil, fmt.Errorf("measure container %.12s: %w", rec.ID, err)
+		return fmt.Errorf("measure container %.12s: %w", rec.ID, err)
 	}
-	// The record was read after the caller was named: is it still its own?
-	if err := c.Check(ctx); err != nil {
-		return nil, refusal(err)
+	// The record was read after the container was named: is it still its own?
+	if err := still(ctx); err != nil {
+		return refusal(err)
 	}
-	l.CgroupOwner = c.CgroupOwner
+	l.CgroupOwner = i.cgroupOwner
 	if l, err = launch.Condense(l, maxLaunch); err != nil {
-		return nil, err
+		return err
 	}
 	if classes := launch.Power(rec); len(classes) > 0 {
 		// Before its launch, so that no evidence of it is without.
 		if _, err := d.ledger.Append(ctx, ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}}); err != nil {
-			return nil, err
+			return err
 		}
+		d.log.Warn("a container can act as root of the guest", "container", i.owner, "power", fmt.Sprint(classes))
 	}
-	_, err = d.ledger.Append(ctx, ledger.Event{Operation: logs.OpLaunch, Owner: c.owner, Instance: c.instance.id, Measured: l})
-	if err != nil {
-		return nil, err
+	_, err = d.ledger.Append(ctx, ledger.Event{
+		Operation: logs.OpLaunch, Owner: i.owner, Instance: instanceID(rec, i.inode), Measured: l,
+	})
+	if err == nil {
+		d.log.Info("container measured", "container", i.owner, "runtime", rec.Runtime)
 	}
-	d.log.Info("container measured", "container", c.owner, "runtime", rec.Runtime)
-	launched, _, err := d.logged(c.instance)
-	return launched, err
+	return err
 }
 
 // powerEvent is measured.power: by which means some container could act as
@@ -135,38 +194,31 @@ type powerEvent struct {
 	Classes []string `json:"classes"`
 }
 
-func (d *Daemon) logImage(ctx context.Context, c *caller) (json.RawMessage, error) {
-	rec, err := d.record(ctx, c)
-	if err != nil {
-		return nil, err
-	}
+func (d *Daemon) logImage(ctx context.Context, i *instance, rec launch.Record) error {
 	img, err := d.store.Image(ctx, rec)
-	deadline := time.Duration(d.opts.Config.Launch.ImageDeadline)
+	deadline := time.Duration(d.config().Launch.ImageDeadline)
 	switch {
 	case err == nil:
 	case errors.Is(err, launch.ErrNoEngine):
 		img = launch.Image{Absent: "no engine to ask"}
-	case time.Since(c.instance.first) < deadline:
-		return nil, rpc.NotReady(imageRetry, "the engine has not told the image yet: ask again").Because(err)
+	case time.Since(i.first) < deadline:
+		return rpc.NotReady(imageRetry, "the engine has not told the image yet: ask again").Because(err)
 	default:
-		d.log.Warn("image not measured", "container", c.owner, "error", err)
+		d.log.Warn("image not measured", "container", i.owner, "error", err)
 		img = launch.Image{Absent: "the engine did not answer"}
 	}
-	if _, err := d.ledger.Append(ctx, ledger.Event{Operation: logs.OpImage, Owner: c.owner, Measured: img}); err != nil {
-		return nil, err
-	}
-	_, image, err := d.logged(c.instance)
-	return image, err
+	_, err = d.ledger.Append(ctx, ledger.Event{Operation: logs.OpImage, Owner: i.owner, Measured: img})
+	return err
 }
 
-// record reads a caller's record again; the one that named it may have been
+// record reads an instance's record again; the one that named it may have been
 // replaced by a new start.
-func (d *Daemon) record(ctx context.Context, c *caller) (launch.Record, error) {
-	rec, ok, err := d.store.Declared(ctx, c.Container.CgroupPath)
+func (d *Daemon) record(ctx context.Context, i *instance) (launch.Record, error) {
+	rec, ok, err := d.store.Declared(ctx, i.container.CgroupPath)
 	if err != nil {
 		return launch.Record{}, err
 	}
-	if !ok || rec.ID != c.Container.ID || rec.UID != c.Container.UID {
+	if !ok || rec.ID != i.container.ID || rec.UID != i.container.UID {
 		return launch.Record{}, rpc.Unattributed("the record of this container is gone: it is being stopped or replaced")
 	}
 	return rec, nil
@@ -175,7 +227,7 @@ func (d *Daemon) record(ctx context.Context, c *caller) (launch.Record, error) {
 // newFacts computes what claims say from the bytes that were logged, which are
 // canonical already.
 func newFacts(launched, image json.RawMessage) (*facts, error) {
-	f := &facts{metadata: "bundle"}
+	f := &facts{metadata: "bundle", start: "observed"}
 	if err := json.Unmarshal(image, &f.image); err != nil {
 		return nil, err
 	}

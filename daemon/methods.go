@@ -54,7 +54,7 @@ func (d *Daemon) whoAmI(ctx context.Context, _ rpc.NoParams) (rpc.Identity, erro
 	who.Container = &rpc.ContainerIdentity{ID: c.owner, Runtime: c.Container.Runtime, Cgroup: c.Container.CgroupPath}
 	// Who somebody is can be said before all is measured, or when the
 	// hardware doesn't answer: then without the image.
-	f, err := d.measured(ctx, c)
+	f, err := d.measured(ctx, c.instance, c.Check)
 	if err != nil {
 		d.log.Debug("identity without image", "caller", c.key(), "error", err)
 	}
@@ -99,7 +99,7 @@ func (d *Daemon) ccMeasurement(ctx context.Context, p rpc.CCMeasurementParams) (
 	if c.Container == nil {
 		return m, rpc.InvalidParams("index", "index 3 is the caller's container register, and this caller is in no container")
 	}
-	if _, err := d.measured(ctx, c); err != nil {
+	if _, err := d.measured(ctx, c.instance, c.Check); err != nil {
 		return m, explain(err)
 	}
 	s, err := d.ledger.Snapshot(c.owner)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
@@ -29,6 +30,9 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	d.notify(sd.SdNotifyReady)
 	d.log.Info("ready", "socket", sockets.Caller.Addr().String(), "boot_id", d.bootID)
 	go d.watchdog(ctx)
+	var background sync.WaitGroup
+	background.Go(func() { d.observe(ctx) })
+	defer background.Wait()
 
 	var failed error
 	for range servers {
@@ -44,7 +48,7 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 }
 
 func (d *Daemon) server(methods map[string]rpc.Handler, attach func(context.Context, *net.UnixConn) (context.Context, func(), error)) *rpc.Server {
-	l := d.opts.Config.Limits
+	l := d.config().Limits
 	return &rpc.Server{
 		Methods: methods,
 		Limits: rpc.Limits{

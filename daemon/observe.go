@@ -1,0 +1,144 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// Records are looked through every surveyInterval; and for as long as busyFor
+// every busyInterval after a directory of theirs changed, for an engine writes
+// a record in several steps.
+const (
+	surveyInterval = 5 * time.Second
+	busyInterval   = 50 * time.Millisecond
+	busyFor        = 2 * time.Second
+)
+
+// observer measures containers as they come, and notes when they end. Callers
+// that are quicker are measured when they call.
+type observer struct {
+	d *Daemon
+
+	// running are the instances that are known to run, each counted as one
+	// of its own users.
+	running map[instanceKey]*instance
+}
+
+// observe runs until ctx ends.
+func (d *Daemon) observe(ctx context.Context) {
+	o := &observer{d: d, running: make(map[instanceKey]*instance)}
+	defer o.releaseAll()
+	changes, err := d.store.Watch(ctx)
+	if err != nil {
+		d.log.Warn("starts of containers are noticed late: their records can't be watched", "error", err)
+	}
+	for busy := time.Now(); ; {
+		o.survey(ctx)
+		wait := surveyInterval
+		if time.Now().Before(busy) {
+			wait = busyInterval
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case _, open := <-changes:
+			if !open {
+				changes = nil
+			}
+			busy = time.Now().Add(busyFor)
+			pause(ctx, busyInterval) // many changes come at once
+		case <-time.After(wait):
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// survey measures what runs and isn't measured yet, and notes what ended.
+func (o *observer) survey(ctx context.Context) {
+	records, err := o.d.store.List(ctx)
+	if err != nil {
+		o.d.log.Warn("records can't be listed", "error", err)
+		return
+	}
+	seen := make(map[instanceKey]bool, len(records))
+	for _, rec := range records {
+		if ctx.Err() != nil {
+			return
+		}
+		if rec.Err != nil || rec.InitPID == 0 || rec.CgroupPath == "" {
+			continue
+		}
+		c := containerOf(rec)
+		r, err := o.d.peers.Running(ctx, c)
+		if err != nil {
+			continue // stopped, or starting: the next survey sees
+		}
+		key := instanceKey{ownerName(c, r.CgroupOwner), r.Instance}
+		seen[key] = true
+		i := o.running[key]
+		if i == nil {
+			i = o.d.instances.use(c, r.Instance, r.CgroupOwner)
+			o.running[key] = i
+		}
+		o.measure(ctx, i)
+	}
+	for key, i := range o.running {
+		if !seen[key] {
+			o.ended(ctx, i)
+			delete(o.running, key)
+			o.d.instances.release(i)
+		}
+	}
+}
+
+func (o *observer) measure(ctx context.Context, i *instance) {
+	_, err := o.d.measured(ctx, i, func(ctx context.Context) error {
+		r, err := o.d.peers.Running(ctx, i.container)
+		if err == nil && r.Instance != i.inode {
+			err = errors.New("the container was started anew")
+		}
+		return err
+	})
+	var wire *rpc.Error
+	if err != nil && !(errors.As(err, &wire) && wire.Code == rpc.CodeNotReady) {
+		o.d.log.Debug("container not measured", "container", i.owner, "error", err)
+	}
+}
+
+// ended logs the end of an instance whose launch is logged.
+func (o *observer) ended(ctx context.Context, i *instance) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.facts == nil {
+		return
+	}
+	if _, err := o.d.ledger.Append(ctx, ledger.Event{Operation: logs.OpExit, Owner: i.owner}); err != nil {
+		o.d.log.Warn("end of a container not logged", "container", i.owner, "error", err)
+	}
+}
+
+func (o *observer) releaseAll() {
+	for _, i := range o.running {
+		o.d.instances.release(i)
+	}
+}
+
+func containerOf(rec launch.Record) peer.Container {
+	return peer.Container{
+		ID: rec.ID, Runtime: rec.Runtime, UID: rec.UID, CgroupPath: rec.CgroupPath,
+		InitPID: rec.InitPID, InitStart: rec.InitStart, HostPID: rec.HostPID,
+	}
+}

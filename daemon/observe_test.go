@@ -1,0 +1,61 @@
+package daemon
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/logs"
+)
+
+// Containers are measured though none of them calls, and their end is noted.
+func TestObserverInDocker(t *testing.T) {
+	f := dockerFixture(t)
+	id := docker(t, "run", "-d", "--network", "none", "-i", testImage, "/cimactl", "evidence", "--nonce", "-")
+	t.Cleanup(func() { exec.Command("docker", "rm", "-f", id).Run() })
+	eventually(t, "launch and image are logged", func() bool { return f.operations(id) == "launch image" })
+	docker(t, "rm", "-f", id)
+	eventually(t, "the exit is logged", func() bool { return f.operations(id) == "launch image exit" })
+}
+
+// operations are a container's events, in order.
+func (f *fixture) operations(id string) string {
+	f.t.Helper()
+	var all []string
+	for _, e := range f.events() {
+		if e.Container == id {
+			all = append(all, e.Operation)
+		}
+	}
+	return strings.Join(all, " ")
+}
+
+// What runs already when the daemon starts is measured too, and counted in
+// its seal.
+func TestContainersFoundRunning(t *testing.T) {
+	f := dockerFixture(t)
+	f.stop()
+	id := docker(t, "run", "-d", "--network", "none", "-i", testImage, "/cimactl", "evidence", "--nonce", "-")
+	t.Cleanup(func() { docker(t, "rm", "-f", id) })
+	f.start()
+	eventually(t, "launch and image are logged", func() bool { return f.operations(id) == "launch image" })
+	var running int
+	for _, e := range f.events() {
+		if e.Operation == logs.OpSeal {
+			running = decode[sealEvent](t, e.Body()).Running
+		}
+	}
+	if running < 1 {
+		t.Errorf("the seal counts %d running containers", running)
+	}
+}
+
+// events are all events of the log, as nobody but root can read them.
+func (f *fixture) events() []logs.Event {
+	f.t.Helper()
+	events, err := f.daemon.ledger.All()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return events
+}
