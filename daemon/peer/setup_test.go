@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	clientPath = filepath.Join(dir, "client")
-	build := exec.Command("go", "build", "-o", clientPath, "./testdata/client")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", clientPath, "./testdata/client")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0") // it runs in scratch images
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the client: %v\n%s", err, out)
