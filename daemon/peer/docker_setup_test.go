@@ -82,10 +82,11 @@ func (d docker) command(args ...string) string {
 // connection.
 func (d docker) start(options []string, words ...string) (string, *client) {
 	d.Helper()
-	args := append([]string{"run", "-d", "--network", "none", "--label", "cima-peer-test", "-v", d.dir + ":/run/cima:ro"}, options...)
+	args := append([]string{"create", "--network", "none", "--label", "cima-peer-test", "-v", d.dir + ":/run/cima:ro"}, options...)
 	args = append(append(append(args, dockerImage, "/client"), words...), "/run/cima/s")
 	container := d.command(args...)
 	d.Cleanup(func() { exec.Command("docker", "rm", "-f", container).Run() })
+	d.command("start", container)
 	return container, d.accept(d)
 }
 
