@@ -180,8 +180,9 @@ func (e *IMAEntry) appendOld(b []byte, id string, raw []byte) ([]byte, error) {
 	if len(raw) > imaNameMax {
 		return b, errFields
 	}
-	b = append(b, raw...)
-	return append(b, make([]byte, imaNameMax+1-len(raw))...), nil
+	var padded [imaNameMax + 1]byte
+	copy(padded[:], raw)
+	return append(b, padded[:]...), nil
 }
 
 // appendFromText turns the ASCII form of a field back into what it shows.
