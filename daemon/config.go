@@ -26,6 +26,7 @@ type Config struct {
 	Launch  LaunchConfig  `toml:"launch"`
 	Engines EnginesConfig `toml:"engines"`
 	Limits  LimitsConfig  `toml:"limits"`
+	Access  []AccessRule  `toml:"access"`
 }
 
 // LaunchConfig says what of a container is measured.
@@ -176,6 +177,11 @@ func (c Config) check() error {
 	case "names", "digest", "none":
 	default:
 		return fmt.Errorf(`launch.environment = %q: it is "names", "digest" or "none"`, c.Launch.Environment)
+	}
+	for _, r := range c.Access {
+		if err := r.check(methodNames(), c.Launch.Labels); err != nil {
+			return err
+		}
 	}
 	l := c.Limits
 	for _, limit := range []struct {

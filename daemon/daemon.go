@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cima-project/cima/daemon/launch"
@@ -38,6 +39,7 @@ type TEE interface {
 type Options struct {
 	TEE        TEE
 	Config     Config
+	ConfigFile string // read again by Reload; "": never
 	LogDir     string // of the runtime log; made if it isn't there
 	Version    string
 	Executable rpc.Digest // SHA-384 of the running program
@@ -55,11 +57,14 @@ type Daemon struct {
 	log       *slog.Logger
 	ledger    *ledger.Ledger
 	key       *agentKey
-	store     *launch.Store
+	policy    atomic.Pointer[Config]
+	records   atomic.Pointer[launch.Store]
 	peers     *peer.Identifier
 	quotes    *hw.Queue
 	accounts  accounts
 	instances instances
+	counters  counters
+	server    *rpc.Server // for callers; its counts are in the status
 
 	bootLog       []byte
 	bootLogDigest rpc.Digest
@@ -74,6 +79,7 @@ type Daemon struct {
 // the daemon started. It needs no engine: one may be ordered after us.
 func New(ctx context.Context, opts Options) (*Daemon, error) {
 	d := &Daemon{opts: opts, log: opts.Log, started: time.Now()}
+	d.adopt(opts.Config)
 	if err := d.readBoot(); err != nil {
 		return nil, err
 	}
@@ -147,9 +153,6 @@ func takeKey(stored *os.File, log *slog.Logger) (*agentKey, error) {
 }
 
 func (d *Daemon) openRooms() (err error) {
-	if d.store = d.opts.Records; d.store == nil {
-		d.store = launch.New(launchOptions(*d.config()))
-	}
 	if d.peers, err = peer.New(peer.Options{Records: records{d.store}}); err != nil {
 		return err
 	}
@@ -185,21 +188,35 @@ func launchOptions(c Config) launch.Options {
 // announce logs the public events that every start has. A log that refuses
 // them is no reason not to run: callers are told, and the admin sees it.
 func (d *Daemon) announce(ctx context.Context) {
-	running, err := d.store.List(ctx)
+	if err := d.logStart(ctx); err != nil {
+		d.log.Error("no evidence can be given", "error", err)
+	}
+}
+
+func (d *Daemon) logStart(ctx context.Context) error {
+	_, err := d.ledger.Append(ctx, ledger.Event{Operation: logs.OpStart, Measured: startEvent{
+		Version: d.opts.Version, Executable: d.opts.Executable, AgentKey: d.key.public(), BootID: d.bootID,
+	}})
+	if err != nil {
+		return err
+	}
+	if err := d.logPolicy(ctx); err != nil {
+		return err
+	}
+	records, err := d.store().List(ctx)
 	if err != nil {
 		d.log.Warn("containers that run already can't be listed", "error", err)
 	}
-	for _, e := range []ledger.Event{
-		{Operation: logs.OpStart, Measured: startEvent{
-			Version: d.opts.Version, Executable: d.opts.Executable, AgentKey: d.key.public(), BootID: d.bootID,
-		}},
-		{Operation: logs.OpSeal, Measured: sealEvent{Engines: d.engines(), Running: len(running)}},
-	} {
-		if _, err := d.ledger.Append(ctx, e); err != nil {
-			d.log.Error("no evidence can be given", "event", e.Operation, "error", err)
-			return
+	running := 0
+	for _, rec := range records {
+		if rec.Err == nil && rec.InitPID != 0 {
+			running++
 		}
 	}
+	_, err = d.ledger.Append(ctx, ledger.Event{
+		Operation: logs.OpSeal, Measured: sealEvent{Engines: d.engines(), Running: running},
+	})
+	return err
 }
 
 // startEvent is measured.start: event 0, and again whenever the daemon starts.
@@ -230,12 +247,12 @@ func (d *Daemon) engines() []string {
 	return found
 }
 
-// config is the configuration in force.
-func (d *Daemon) config() *Config { return &d.opts.Config }
-
 // Close releases what New opened.
 func (d *Daemon) Close() {
 	d.closing.Do(func() {
+		if d.peers != nil {
+			d.peers.Close()
+		}
 		d.ledger.Close()
 		d.key.memfd.Close()
 	})

@@ -45,7 +45,7 @@ func TestHostEvidence(t *testing.T) {
 	if claims.Host == nil || claims.Host.UID != uint32(os.Geteuid()) || claims.Container != nil {
 		t.Errorf("claims %+v", claims)
 	}
-	if claims.Log.Count != 2 || claims.Log.Anchor != "rtmr3" {
+	if claims.Log.Count != 3 || claims.Log.Anchor != "rtmr3" {
 		t.Errorf("log %+v", claims.Log)
 	}
 }
@@ -114,7 +114,7 @@ func TestForeignExtendStopsEvidenceOnly(t *testing.T) {
 	}
 	_, err := f.evidence()
 	e := wantCode(t, err, rpc.CodeLogInconsistent)
-	if e.Data == nil || e.Data.Agreed == nil || *e.Data.Agreed != 2 {
+	if e.Data == nil || e.Data.Agreed == nil || *e.Data.Agreed != 3 {
 		t.Errorf("the last point of agreement is not told: %+v", e.Data)
 	}
 	var who rpc.Identity

@@ -42,14 +42,14 @@ func bootRecords(bootLog []byte) ([]rpc.EventRecord, error) {
 
 // ownRecords are the events of the caller's instance that its container
 // register holds.
-func (d *Daemon) ownRecords(ctx context.Context, c *caller) ([]rpc.EventRecord, error) {
-	if c.Container == nil {
+func (d *Daemon) ownRecords(ctx context.Context, s *subject) ([]rpc.EventRecord, error) {
+	if s.instance == nil {
 		return nil, nil
 	}
-	if _, err := d.measured(ctx, c.instance, c.Check); err != nil {
+	if _, err := d.measured(ctx, s.instance, s.still); err != nil {
 		return nil, err
 	}
-	events, err := d.ledger.Events(c.owner)
+	events, err := d.ledger.Events(s.owner)
 	if err != nil {
 		return nil, err
 	}
@@ -70,10 +70,10 @@ func (d *Daemon) ownRecords(ctx context.Context, c *caller) ([]rpc.EventRecord, 
 	return records, nil
 }
 
-func (d *Daemon) ccEventLog(ctx context.Context, p rpc.CCEventLogParams) (rpc.CCEventLog, error) {
-	own, err := d.ownRecords(ctx, callerOf(ctx))
+func (d *Daemon) ccEventLog(ctx context.Context, s *subject, p rpc.CCEventLogParams) (rpc.CCEventLog, error) {
+	own, err := d.ownRecords(ctx, s)
 	if err != nil {
-		return rpc.CCEventLog{}, explain(err)
+		return rpc.CCEventLog{}, err
 	}
 	page := rpc.CCEventLog{Events: []rpc.EventRecord{}, Total: len(d.bootView) + len(own)}
 	if p.Start > page.Total {

@@ -25,8 +25,8 @@ type report struct {
 
 // report fixes the claims, then asks for a quote over them. The log goes on
 // growing meanwhile, and no lock is held: the claims say where it stood.
-func (d *Daemon) report(ctx context.Context, c *caller, nonce, userData []byte) (*report, error) {
-	claims, at, err := d.claims(ctx, c)
+func (d *Daemon) report(ctx context.Context, s *subject, nonce, userData []byte) (*report, error) {
+	claims, at, err := d.claims(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -40,30 +40,30 @@ func (d *Daemon) report(ctx context.Context, c *caller, nonce, userData []byte) 
 		return nil, err
 	}
 	r.signature = rpc.SignReportData(d.key.private, data)
-	if r.quote, err = d.quote(ctx, c, data); err != nil {
+	if r.quote, err = d.quote(ctx, s, data); err != nil {
 		return nil, err
 	}
 	if r.registers, err = hw.QuoteRegisters(r.quote); err != nil {
 		return nil, err
 	}
 	// The container may have ended while the quote was made.
-	if err := c.Check(ctx); err != nil {
+	if err := s.still(ctx); err != nil {
 		return nil, refusal(err)
 	}
 	return r, nil
 }
 
-// claims are all that the daemon says of a caller but nonce and user data.
-func (d *Daemon) claims(ctx context.Context, c *caller) (rpc.Claims, ledger.Snapshot, error) {
+// claims are all that the daemon says of a subject but nonce and user data.
+func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Snapshot, error) {
 	claims := rpc.Claims{Profile: rpc.ClaimsProfile, Agent: d.key.digest, BootLog: d.bootLogDigest}
 	var f *facts
-	if c.Container != nil {
+	if s.instance != nil {
 		var err error
-		if f, err = d.measured(ctx, c.instance, c.Check); err != nil {
+		if f, err = d.measured(ctx, s.instance, s.still); err != nil {
 			return claims, ledger.Snapshot{}, err
 		}
 	}
-	at, err := d.ledger.Snapshot(c.owner)
+	at, err := d.ledger.Snapshot(s.owner)
 	if err != nil {
 		return claims, at, err
 	}
@@ -71,23 +71,24 @@ func (d *Daemon) claims(ctx context.Context, c *caller) (rpc.Claims, ledger.Snap
 		Count: at.Count, Register: rpc.Digest(at.Register), Public: rpc.Digest(at.Public), Anchor: d.config().Anchor,
 	}
 	if f == nil {
-		claims.Host = &rpc.HostClaims{Unit: c.Unit, UID: c.UID}
+		claims.Host = &rpc.HostClaims{Unit: s.unit, UID: s.uid}
 		return claims, at, nil
 	}
 	claims.Container = &rpc.ContainerClaims{
-		ID:           c.owner,
-		Runtime:      c.Container.Runtime,
+		ID:           s.owner,
+		Runtime:      s.instance.container.Runtime,
 		Image:        f.image.Reference,
 		ImageDigest:  f.image.Digest,
 		LaunchDigest: f.launchDigest,
 		Register:     rpc.Digest(at.Owner.Register),
-		Assurance:    d.assurance(c, f),
+		Assurance:    assurance(s, f),
 	}
 	return claims, at, nil
 }
 
-func (d *Daemon) assurance(c *caller, f *facts) rpc.Assurance {
-	a := rpc.Assurance{Start: "observed", PIDFD: c.PIDFD, CgroupOwner: c.CgroupOwner}
+// assurance says how sure the daemon is of a container; f may be nil.
+func assurance(s *subject, f *facts) rpc.Assurance {
+	a := rpc.Assurance{Start: startObserved, PIDFD: s.pidfd, CgroupOwner: s.instance.cgroupOwner}
 	if f != nil {
 		a.Metadata, a.Start = f.metadata, f.start
 	}
@@ -95,14 +96,14 @@ func (d *Daemon) assurance(c *caller, f *facts) rpc.Assurance {
 }
 
 // quote waits for its turn, fairly by caller, and no longer than the limit.
-func (d *Daemon) quote(ctx context.Context, c *caller, data hw.ReportData) ([]byte, error) {
-	if wait := take(c.account.quotes); wait > 0 {
+func (d *Daemon) quote(ctx context.Context, s *subject, data hw.ReportData) ([]byte, error) {
+	if wait := take(s.account.quotes); wait > 0 {
 		return nil, rpc.RateLimited(wait, "more than %g quotes a minute: ask again in %v",
 			d.config().Limits.QuotesPerMinute, wait.Round(time.Millisecond))
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(d.config().Limits.QuoteTimeout))
 	defer cancel()
-	quote, err := d.quotes.Quote(ctx, c.key(), data)
+	quote, err := d.quotes.Quote(ctx, s.queue(), data)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil, rpc.TEEUnavailable(err, "no quote within %v: ask again later", time.Duration(d.config().Limits.QuoteTimeout))
 	}
@@ -110,15 +111,14 @@ func (d *Daemon) quote(ctx context.Context, c *caller, data hw.ReportData) ([]by
 }
 
 // evidence is a report with the logs behind its registers.
-func (d *Daemon) evidence(ctx context.Context, p rpc.EvidenceParams) (*rpc.Evidence, error) {
-	c := callerOf(ctx)
-	r, err := d.report(ctx, c, p.Nonce, p.UserData)
+func (d *Daemon) evidence(ctx context.Context, s *subject, p rpc.EvidenceParams) (*rpc.Evidence, error) {
+	r, err := d.report(ctx, s, p.Nonce, p.UserData)
 	if err != nil {
-		return nil, explain(err)
+		return nil, err
 	}
-	view, err := d.ledger.View(ctx, c.owner, r.at, r.registers.RTMR[3])
+	view, err := d.ledger.View(ctx, s.owner, r.at, r.registers.RTMR[3])
 	if err != nil {
-		return nil, explain(err)
+		return nil, err
 	}
 	e := &rpc.Evidence{
 		Profile: rpc.EvidenceProfile, TEE: "tdx", Quote: r.quote, Claims: r.claims,
@@ -128,7 +128,7 @@ func (d *Daemon) evidence(ctx context.Context, p rpc.EvidenceParams) (*rpc.Evide
 	for _, entry := range view {
 		e.RuntimeLog = append(e.RuntimeLog, rpc.LogEntry{Event: entry.Event, Digests: entry.Digests})
 	}
-	d.log.Info("evidence given", "caller", c.key(), "events", r.at.Count, "nonce", nonceDigest(p.Nonce))
+	d.log.Info("evidence given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce))
 	return e, nil
 }
 

@@ -16,10 +16,10 @@ import (
 )
 
 // records lets the peer room ask the launch room: what the walls keep apart.
-type records struct{ store *launch.Store }
+type records struct{ store func() *launch.Store }
 
 func (r records) Declared(ctx context.Context, cgroupPath string) (peer.Container, bool, error) {
-	rec, ok, err := r.store.Declared(ctx, cgroupPath)
+	rec, ok, err := r.store().Declared(ctx, cgroupPath)
 	if err != nil || !ok {
 		return peer.Container{}, false, err
 	}
@@ -117,6 +117,7 @@ func (d *Daemon) before(ctx context.Context, method string) error {
 
 // after writes the journal: one line for evidence, extends and refusals.
 func (d *Daemon) after(ctx context.Context, method string, took time.Duration, refused *rpc.Error, cause error) {
+	d.counters.count(method, refused)
 	args := []any{"method", method, "duration", took}
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
 		args = append(args, "caller", c.key(), "pid", c.PID)

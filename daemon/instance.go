@@ -41,8 +41,22 @@ type instance struct {
 type facts struct {
 	launchDigest rpc.Digest
 	image        launch.Image
+	labels       map[string]launch.Text // those that policy counts
 	metadata     string
-	start        string // "gated", "observed"
+	start        string
+}
+
+// Values of assurance.start.
+const (
+	startGated    = "gated"    // measured before its first instruction
+	startObserved = "observed" // measured when it was seen
+)
+
+// known are the facts so far, nil where it isn't measured.
+func (i *instance) known() *facts {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.facts
 }
 
 // ownerName is how events and claims name a container: its id, with the uid
@@ -160,7 +174,7 @@ func instanceID(rec launch.Record, inode uint64) string {
 }
 
 func (d *Daemon) logLaunch(ctx context.Context, i *instance, rec launch.Record, still func(context.Context) error) error {
-	l, err := d.store.Measure(ctx, rec)
+	l, err := d.store().Measure(ctx, rec)
 	if err != nil {
 		return fmt.Errorf("measure container %.12s: %w", rec.ID, err)
 	}
@@ -195,7 +209,7 @@ type powerEvent struct {
 }
 
 func (d *Daemon) logImage(ctx context.Context, i *instance, rec launch.Record) error {
-	img, err := d.store.Image(ctx, rec)
+	img, err := d.store().Image(ctx, rec)
 	deadline := time.Duration(d.config().Launch.ImageDeadline)
 	switch {
 	case err == nil:
@@ -214,7 +228,7 @@ func (d *Daemon) logImage(ctx context.Context, i *instance, rec launch.Record) e
 // record reads an instance's record again; the one that named it may have been
 // replaced by a new start.
 func (d *Daemon) record(ctx context.Context, i *instance) (launch.Record, error) {
-	rec, ok, err := d.store.Declared(ctx, i.container.CgroupPath)
+	rec, ok, err := d.store().Declared(ctx, i.container.CgroupPath)
 	if err != nil {
 		return launch.Record{}, err
 	}
@@ -227,10 +241,12 @@ func (d *Daemon) record(ctx context.Context, i *instance) (launch.Record, error)
 // newFacts computes what claims say from the bytes that were logged, which are
 // canonical already.
 func newFacts(launched, image json.RawMessage) (*facts, error) {
-	f := &facts{metadata: "bundle", start: "observed"}
-	if err := json.Unmarshal(image, &f.image); err != nil {
+	f := &facts{metadata: "bundle", start: startObserved}
+	var l launch.Launch
+	if err := errors.Join(json.Unmarshal(image, &f.image), json.Unmarshal(launched, &l)); err != nil {
 		return nil, err
 	}
+	f.labels = l.Labels
 	f.launchDigest = sha512.Sum384(fmt.Appendf(nil, `{"image":%s,"launch":%s}`, image, launched))
 	if f.image.Absent == "" {
 		f.metadata = "bundle+engine"

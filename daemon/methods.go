@@ -3,78 +3,86 @@ package daemon
 import (
 	"context"
 	"crypto/sha512"
+	"strings"
 
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
-// methods are what containers and host processes may call: each about itself.
-func (d *Daemon) methods() map[string]rpc.Handler {
-	return map[string]rpc.Handler{
-		rpc.MethodGetDefaultAlgorithm: rpc.Bind(d.defaultAlgorithm),
-		rpc.MethodGetMeasurementCount: rpc.Bind(d.measurementCount),
-		rpc.MethodGetCCMeasurement:    rpc.Bind(d.ccMeasurement),
-		rpc.MethodGetCCEventLog:       rpc.Bind(d.ccEventLog),
-		rpc.MethodGetCCReport:         rpc.Bind(d.ccReport),
-		rpc.MethodGetEvidence:         rpc.Bind(d.evidence),
-		rpc.MethodGetMeasurements:     rpc.Bind(d.measurements),
-		rpc.MethodWhoAmI:              rpc.Bind(d.whoAmI),
+// methods is the method table: what may be asked, and what it needs.
+func (d *Daemon) methods() []method {
+	return []method{
+		about(d, rpc.MethodGetDefaultAlgorithm, read, d.defaultAlgorithm),
+		about(d, rpc.MethodGetMeasurementCount, read, d.measurementCount),
+		about(d, rpc.MethodGetCCMeasurement, read, d.ccMeasurement),
+		about(d, rpc.MethodGetCCEventLog, read, d.ccEventLog),
+		about(d, rpc.MethodGetCCReport, read, d.ccReport),
+		about(d, rpc.MethodGetEvidence, read, d.evidence),
+		about(d, rpc.MethodGetMeasurements, read, d.measurements),
+		about(d, rpc.MethodExtendMeasurement, attest, d.extendMeasurement),
+		about(d, rpc.MethodWhoAmI, read, d.whoAmI),
 	}
 }
 
-func (d *Daemon) defaultAlgorithm(context.Context, rpc.NoParams) (rpc.DefaultAlgorithm, error) {
+func (d *Daemon) defaultAlgorithm(context.Context, *subject, rpc.NoParams) (rpc.DefaultAlgorithm, error) {
 	return rpc.DefaultAlgorithm{AlgoID: rpc.AlgoSHA384, Algorithm: rpc.AlgorithmSHA384}, nil
 }
 
 // measurementCount is 4: RTMR0–2 and the container register, which a caller
 // in no container hasn't.
-func (d *Daemon) measurementCount(ctx context.Context, _ rpc.NoParams) (rpc.MeasurementCount, error) {
-	if callerOf(ctx).Container == nil {
+func (d *Daemon) measurementCount(_ context.Context, s *subject, _ rpc.NoParams) (rpc.MeasurementCount, error) {
+	if s.instance == nil {
 		return rpc.MeasurementCount{Count: 3}, nil
 	}
 	return rpc.MeasurementCount{Count: 4}, nil
 }
 
-func (d *Daemon) ccReport(ctx context.Context, p rpc.CCReportParams) (rpc.CCReport, error) {
-	c := callerOf(ctx)
-	r, err := d.report(ctx, c, p.Nonce, p.UserData)
+func (d *Daemon) ccReport(ctx context.Context, s *subject, p rpc.CCReportParams) (rpc.CCReport, error) {
+	r, err := d.report(ctx, s, p.Nonce, p.UserData)
 	if err != nil {
-		return rpc.CCReport{}, explain(err)
+		return rpc.CCReport{}, err
 	}
-	d.log.Info("report given", "caller", c.key(), "events", r.at.Count, "nonce", nonceDigest(p.Nonce))
+	d.log.Info("report given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce))
 	return rpc.CCReport{CCType: rpc.CCTypeTDX, CCReport: r.quote, Claims: r.claims, AgentSignature: r.signature}, nil
 }
 
-func (d *Daemon) whoAmI(ctx context.Context, _ rpc.NoParams) (rpc.Identity, error) {
+func (d *Daemon) whoAmI(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Identity, error) {
 	c := callerOf(ctx)
 	who := rpc.Identity{PID: int32(c.PID), UID: c.UID, GID: c.GID}
-	if c.Container == nil {
-		who.Host = &rpc.HostClaims{Unit: c.Unit, UID: c.UID}
+	if s.instance == nil {
+		who.Host = &rpc.HostClaims{Unit: s.unit, UID: s.uid}
 		return who, nil
 	}
-	who.Container = &rpc.ContainerIdentity{ID: c.owner, Runtime: c.Container.Runtime, Cgroup: c.Container.CgroupPath}
-	// Who somebody is can be said before all is measured, or when the
-	// hardware doesn't answer: then without the image.
-	f, err := d.measured(ctx, c.instance, c.Check)
-	if err != nil {
-		d.log.Debug("identity without image", "caller", c.key(), "error", err)
-	}
-	if f != nil {
-		who.Container.Image, who.Container.ImageDigest = f.image.Reference, f.image.Digest
-		who.Container.LaunchDigest = &f.launchDigest
-	}
-	who.Container.Assurance = d.assurance(c, f)
+	who.Container = d.identity(ctx, s)
 	return who, nil
 }
 
-func (d *Daemon) measurements(ctx context.Context, _ rpc.NoParams) (rpc.Measurements, error) {
-	c := callerOf(ctx)
-	claims, _, err := d.claims(ctx, c)
+// identity is what is known of a container. Who somebody is can be said before
+// all is measured, or when the hardware doesn't answer: then without the image.
+func (d *Daemon) identity(ctx context.Context, s *subject) *rpc.ContainerIdentity {
+	i := s.instance
+	f, err := d.measured(ctx, i, s.still)
 	if err != nil {
-		return rpc.Measurements{}, explain(err)
+		d.log.Debug("identity without image", "caller", s, "error", err)
+	}
+	id := &rpc.ContainerIdentity{
+		ID: i.owner, Runtime: i.container.Runtime, Cgroup: i.container.CgroupPath, Assurance: assurance(s, f),
+	}
+	if f != nil {
+		id.Image, id.ImageDigest, id.LaunchDigest = f.image.Reference, f.image.Digest, &f.launchDigest
+	}
+	return id
+}
+
+func (d *Daemon) measurements(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Measurements, error) {
+	claims, _, err := d.claims(ctx, s)
+	if err != nil {
+		return rpc.Measurements{}, err
 	}
 	now, err := d.opts.TEE.Registers(ctx)
 	if err != nil {
-		return rpc.Measurements{}, explain(err)
+		return rpc.Measurements{}, err
 	}
 	m := rpc.Measurements{
 		MRTD:  rpc.Digest(now.MRTD),
@@ -88,27 +96,74 @@ func (d *Daemon) measurements(ctx context.Context, _ rpc.NoParams) (rpc.Measurem
 	return m, nil
 }
 
-func (d *Daemon) ccMeasurement(ctx context.Context, p rpc.CCMeasurementParams) (rpc.CCMeasurement, error) {
+func (d *Daemon) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurementParams) (rpc.CCMeasurement, error) {
 	m := rpc.CCMeasurement{Index: p.Index, AlgoID: rpc.AlgoSHA384}
 	if p.Index < 3 {
 		now, err := d.opts.TEE.Registers(ctx)
 		m.Hash = rpc.Digest(now.RTMR[p.Index])
-		return m, explain(err)
+		return m, err
 	}
-	c := callerOf(ctx)
-	if c.Container == nil {
+	if s.instance == nil {
 		return m, rpc.InvalidParams("index", "index 3 is the caller's container register, and this caller is in no container")
 	}
-	if _, err := d.measured(ctx, c.instance, c.Check); err != nil {
-		return m, explain(err)
+	if _, err := d.measured(ctx, s.instance, s.still); err != nil {
+		return m, err
 	}
-	s, err := d.ledger.Snapshot(c.owner)
-	m.Hash = rpc.Digest(s.Owner.Register)
-	return m, explain(err)
+	at, err := d.ledger.Snapshot(s.owner)
+	m.Hash = rpc.Digest(at.Owner.Register)
+	return m, err
+}
+
+// maxExtendContent is what an event of a container's own may hold.
+const maxExtendContent = 4 << 10
+
+// extendEvent is measured.extend.
+type extendEvent struct {
+	Domain    string `json:"domain"`
+	Operation string `json:"operation"`
+	Content   string `json:"content"`
+}
+
+// extendMeasurement logs an event of the container's own: it is in the
+// container register, and so in its evidence, from here on.
+func (d *Daemon) extendMeasurement(ctx context.Context, s *subject, p rpc.ExtendParams) (rpc.Extended, error) {
+	if s.instance == nil {
+		return rpc.Extended{}, rpc.Denied("only a container has a register of its own to extend")
+	}
+	if len(p.Content) > maxExtendContent {
+		return rpc.Extended{}, rpc.TooLarge(maxExtendContent, "content has %d bytes, and an event holds %d", len(p.Content), maxExtendContent)
+	}
+	if strings.Contains(p.Content, "\n") {
+		return rpc.Extended{}, rpc.InvalidParams("content", "content has no line feed, as AAEL wants it")
+	}
+	if _, err := d.measured(ctx, s.instance, s.still); err != nil {
+		return rpc.Extended{}, err
+	}
+	if err := s.still(ctx); err != nil {
+		return rpc.Extended{}, refusal(err)
+	}
+	event, err := d.ledger.Append(ctx, ledger.Event{
+		Operation: logs.OpExtend, Owner: s.owner, Measured: extendEvent{p.Domain, p.Operation, p.Content},
+	})
+	if err != nil {
+		return rpc.Extended{}, err
+	}
+	digest, _ := event.MeasuredDigest()
+	d.log.Info("extended", "caller", s, "domain", p.Domain, "operation", p.Operation)
+	return rpc.Extended{Index: 3, Digest: digest}, nil
 }
 
 // nonceDigest names a nonce in the journal without repeating it.
 func nonceDigest(nonce []byte) string {
 	sum := sha512.Sum384(nonce)
 	return hexOf(sum[:8])
+}
+
+// methodNames are the names that access rules may hold.
+func methodNames() []string {
+	var names []string
+	for _, m := range (*Daemon)(nil).methods() {
+		names = append(names, m.name)
+	}
+	return names
 }

@@ -35,7 +35,7 @@ type observer struct {
 func (d *Daemon) observe(ctx context.Context) {
 	o := &observer{d: d, running: make(map[instanceKey]*instance)}
 	defer o.releaseAll()
-	changes, err := d.store.Watch(ctx)
+	changes, err := d.store().Watch(ctx)
 	if err != nil {
 		d.log.Warn("starts of containers are noticed late: their records can't be watched", "error", err)
 	}
@@ -68,7 +68,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 // survey measures what runs and isn't measured yet, and notes what ended.
 func (o *observer) survey(ctx context.Context) {
-	records, err := o.d.store.List(ctx)
+	records, err := o.d.store().List(ctx)
 	if err != nil {
 		o.d.log.Warn("records can't be listed", "error", err)
 		return
@@ -105,13 +105,7 @@ func (o *observer) survey(ctx context.Context) {
 }
 
 func (o *observer) measure(ctx context.Context, i *instance) {
-	_, err := o.d.measured(ctx, i, func(ctx context.Context) error {
-		r, err := o.d.peers.Running(ctx, i.container)
-		if err == nil && r.Instance != i.inode {
-			err = errors.New("the container was started anew")
-		}
-		return err
-	})
+	_, err := o.d.measured(ctx, i, func(ctx context.Context) error { return o.d.stillRuns(ctx, i) })
 	var wire *rpc.Error
 	if err != nil && !(errors.As(err, &wire) && wire.Code == rpc.CodeNotReady) {
 		o.d.log.Debug("container not measured", "container", i.owner, "error", err)

@@ -124,6 +124,7 @@ func run(ctx context.Context, p Program, f flags, config Config, log *slog.Logge
 	d, err := New(ctx, Options{
 		TEE:        tee,
 		Config:     config,
+		ConfigFile: f.config,
 		LogDir:     dirsUnder(f.runtimeDir).log,
 		Version:    p.Version,
 		Executable: executable,

@@ -18,13 +18,13 @@ import (
 func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	caller := d.server(d.methods(), d.attach)
+	d.server = d.newServer(d.callerMethods(), d.attach)
 	ended := make(chan error, 2)
 	servers := 1
-	go func() { ended <- caller.Serve(ctx, sockets.Caller) }()
+	go func() { ended <- d.server.Serve(ctx, sockets.Caller) }()
 	if sockets.Admin != nil {
 		servers++
-		admin := d.server(d.methods(), d.attachAdmin)
+		admin := d.newServer(d.adminMethods(), d.attachAdmin)
 		go func() { ended <- admin.Serve(ctx, sockets.Admin) }()
 	}
 	d.notify(sd.SdNotifyReady)
@@ -32,6 +32,7 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	go d.watchdog(ctx)
 	var background sync.WaitGroup
 	background.Go(func() { d.observe(ctx) })
+	background.Go(func() { d.reloadOn(ctx) })
 	defer background.Wait()
 
 	var failed error
@@ -47,7 +48,7 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	return failed
 }
 
-func (d *Daemon) server(methods map[string]rpc.Handler, attach func(context.Context, *net.UnixConn) (context.Context, func(), error)) *rpc.Server {
+func (d *Daemon) newServer(methods map[string]rpc.Handler, attach func(context.Context, *net.UnixConn) (context.Context, func(), error)) *rpc.Server {
 	l := d.config().Limits
 	return &rpc.Server{
 		Methods: methods,

@@ -208,34 +208,34 @@ type Event struct {
 	Measured  any    // marshalled to the object that Measured holds under Operation; nil for exit
 }
 
-// Append logs and attests one event. When it returns nil the event is in the
+// Append logs and attests one event. Without an error the event is in the
 // log and in the register. After an error it is in neither, or its outcome is
 // not known yet and is settled before anything else is logged; an
 // *InconsistentError says what is known.
 //
 // ctx bounds the wait for the turn only: an extend that has begun is seen
 // through, for its outcome must be known.
-func (l *Ledger) Append(ctx context.Context, e Event) (position int, err error) {
+func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
 	event, err := newEvent(e)
 	if err != nil {
-		return 0, err
+		return logs.Event{}, err
 	}
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	if err := ctx.Err(); err != nil {
-		return 0, err
+		return logs.Event{}, err
 	}
 	whole := context.WithoutCancel(ctx)
 	if err := l.agreed(whole); err != nil {
-		return 0, err
+		return logs.Event{}, err
 	}
 	if err := l.admit(event); err != nil {
-		return 0, err
+		return logs.Event{}, err
 	}
 	before := l.Register()
 	r := diskRecord{Before: before, After: before.Extend(event.Digest()), Instance: e.Instance, Event: event.Bytes()}
 	if err := l.file.append(&r); err != nil {
-		return 0, err
+		return logs.Event{}, err
 	}
 	l.pending = &r
 	var failed error
@@ -245,13 +245,13 @@ func (l *Ledger) Append(ctx context.Context, e Event) (position int, err error) 
 	done, err := l.settlePending(whole)
 	switch {
 	case err != nil:
-		return 0, err
+		return logs.Event{}, err
 	case done:
-		return l.count() - 1, nil
+		return event, nil
 	case failed == nil:
-		return 0, errors.New("extend RTMR3: reported done, and the register didn't change")
+		return logs.Event{}, errors.New("extend RTMR3: reported done, and the register didn't change")
 	}
-	return 0, fmt.Errorf("extend RTMR3: %w", failed)
+	return logs.Event{}, fmt.Errorf("extend RTMR3: %w", failed)
 }
 
 // admit holds an event against the limits.
@@ -345,12 +345,6 @@ func (l *Ledger) Check(ctx context.Context) error {
 func (l *Ledger) rtmr3(ctx context.Context) (hw.Digest, error) {
 	all, err := l.opts.Register.Registers(ctx)
 	return all.RTMR[3], err
-}
-
-func (l *Ledger) count() int {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return len(l.records)
 }
 
 func (l *Ledger) disagree(actual hw.Digest, why string) error {

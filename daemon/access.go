@@ -1,0 +1,108 @@
+package daemon
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/rpc"
+)
+
+// access is what a method needs. What only reads about the caller itself all
+// may do; what leaves a trace in the log must be granted.
+type access int
+
+const (
+	read   access = iota // of the caller's own: granted unless a rule denies it
+	attest               // an event of the caller's own: denied unless a rule grants it
+)
+
+// AccessRule grants or denies methods to those it matches. All matchers that
+// are given must match; a denial in any rule that matches wins.
+type AccessRule struct {
+	Image string   `toml:"image"` // reference, with * and ? as in glob(7)
+	Label string   `toml:"label"` // "name=value", of a label in launch.labels
+	Unit  string   `toml:"unit"`  // systemd unit of a host process, with * and ?
+	Allow []string `toml:"allow"` // methods
+	Deny  []string `toml:"deny"`
+}
+
+// allowed holds a call against the policy. Root, on the admin socket, is not
+// asked for more than the container itself could do.
+func (d *Daemon) allowed(s *subject, method string, a access) error {
+	rules := d.config().Access
+	granted := a == read
+	if len(rules) == 0 && granted {
+		return nil
+	}
+	for _, r := range rules {
+		if !slices.Contains(r.Allow, method) && !slices.Contains(r.Deny, method) {
+			continue
+		}
+		if !d.matches(r, s) {
+			continue
+		}
+		if slices.Contains(r.Deny, method) {
+			return rpc.Denied("policy denies %s to this caller", method)
+		}
+		granted = true
+	}
+	if !granted {
+		return rpc.Denied("%s isn't granted to this caller: an [[access]] rule in cimad.toml(5) grants it", method)
+	}
+	return nil
+}
+
+func (d *Daemon) matches(r AccessRule, s *subject) bool {
+	if r.Unit != "" {
+		if ok, _ := path.Match(r.Unit, s.unit); !ok || s.instance != nil || s.unit == "" {
+			return false
+		}
+	}
+	if r.Image == "" && r.Label == "" {
+		return true
+	}
+	if s.instance == nil {
+		return false
+	}
+	f := s.instance.known()
+	if f == nil {
+		return false // not measured yet: matched when it is
+	}
+	if r.Image != "" && !imageMatches(r.Image, f.image.Reference) {
+		return false
+	}
+	name, value, _ := strings.Cut(r.Label, "=")
+	return r.Label == "" || f.labels[name] == launch.Text(value)
+}
+
+// imageMatches matches a whole reference; * doesn't stop at slashes, for
+// registries nest.
+func imageMatches(pattern, reference string) bool {
+	flat := strings.NewReplacer("/", "\x00")
+	ok, err := path.Match(flat.Replace(pattern), flat.Replace(reference))
+	return ok && err == nil && reference != ""
+}
+
+func (r AccessRule) check(known []string, labels []string) error {
+	if len(r.Allow)+len(r.Deny) == 0 {
+		return fmt.Errorf("an [[access]] rule allows or denies something")
+	}
+	for _, name := range slices.Concat(r.Allow, r.Deny) {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("access: there is no method %q", name)
+		}
+	}
+	for _, pattern := range []string{r.Image, r.Unit} {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return fmt.Errorf("access: %q: %w", pattern, err)
+		}
+	}
+	name, _, ok := strings.Cut(r.Label, "=")
+	if r.Label != "" && (!ok || !slices.Contains(labels, name)) {
+		return fmt.Errorf(`access: label = %q: it is "name=value", and the name stands in launch.labels`, r.Label)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// What root asks, on the admin socket only.
+
+func (d *Daemon) adminMethods() map[string]rpc.Handler {
+	table := map[string]rpc.Handler{
+		rpc.MethodListContainers: rpc.Bind(d.listContainers),
+		rpc.MethodGetStatus:      rpc.Bind(d.status),
+	}
+	for _, m := range d.methods() {
+		table[m.name] = m.named
+	}
+	return table
+}
+
+func (d *Daemon) callerMethods() map[string]rpc.Handler {
+	table := make(map[string]rpc.Handler)
+	for _, m := range d.methods() {
+		table[m.name] = m.own
+	}
+	return table
+}
+
+// listContainers tells of every record, those too that get no evidence, and
+// why.
+func (d *Daemon) listContainers(ctx context.Context, _ rpc.NoParams) (rpc.ContainerList, error) {
+	list := rpc.ContainerList{Containers: []rpc.ContainerStatus{}}
+	records, err := d.store().List(ctx)
+	if err != nil {
+		return list, err
+	}
+	for _, rec := range records {
+		c := containerOf(rec)
+		status := rpc.ContainerStatus{ContainerIdentity: rpc.ContainerIdentity{
+			ID: ownerName(c, 0), Runtime: rec.Runtime, Cgroup: rec.CgroupPath,
+		}}
+		r, err := d.peers.Running(ctx, c)
+		switch {
+		case rec.Err != nil:
+			status.NotReady = rec.Err.Error()
+		case rec.InitPID == 0:
+			status.NotReady = "not started, or ended"
+		case err != nil:
+			status.NotReady = err.Error()
+		default:
+			status.Running = true
+			i := d.instances.use(c, r.Instance, r.CgroupOwner)
+			d.describe(ctx, i, &status)
+			d.instances.release(i)
+		}
+		list.Containers = append(list.Containers, status)
+	}
+	return list, nil
+}
+
+func (d *Daemon) describe(ctx context.Context, i *instance, status *rpc.ContainerStatus) {
+	s := &subject{owner: i.owner, instance: i, still: func(ctx context.Context) error { return d.stillRuns(ctx, i) }}
+	status.ContainerIdentity = *d.identity(ctx, s)
+	at, err := d.ledger.Snapshot(i.owner)
+	switch {
+	case err != nil:
+		status.NotReady = err.Error()
+	case status.LaunchDigest == nil:
+		status.NotReady = "not measured yet"
+	default:
+		status.Register, status.Events = (*rpc.Digest)(&at.Owner.Register), at.Owner.Events
+	}
+}
+
+func (d *Daemon) status(ctx context.Context, _ rpc.NoParams) (rpc.Status, error) {
+	log := d.ledger.Status()
+	at, broken := d.ledger.Snapshot("")
+	s := rpc.Status{
+		Version: d.opts.Version, BootID: d.bootID, Uptime: int64(time.Since(d.started).Seconds()),
+		Ready: broken == nil,
+		Log: rpc.LogStatus{
+			LogClaims: rpc.LogClaims{
+				Count: log.Events, Register: rpc.Digest(at.Register), Public: rpc.Digest(at.Public), Anchor: d.config().Anchor,
+			},
+			Consistent: broken == nil,
+		},
+		Container: d.instances.count(),
+		Calls:     d.counters.calls(),
+		Errors:    d.counters.errors(),
+	}
+	if broken != nil {
+		s.Problem, s.Log.Problem = broken.Error(), broken.Error()
+	}
+	if d.server != nil {
+		s.Server = d.server.Counts()
+	}
+	return s, nil
+}
+
+func (is *instances) count() int {
+	is.mu.Lock()
+	defer is.mu.Unlock()
+	return len(is.byKey)
+}
+
+// counters count calls and refusals since the daemon started.
+type counters struct {
+	mu       sync.Mutex
+	byMethod map[string]uint64
+	byCode   map[string]uint64
+}
+
+func (c *counters) count(method string, refused *rpc.Error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byMethod == nil {
+		c.byMethod, c.byCode = make(map[string]uint64), make(map[string]uint64)
+	}
+	if method != "" {
+		c.byMethod[method]++ // the names of the table only: no caller can add one
+	}
+	if refused != nil {
+		c.byCode[fmt.Sprint(int(refused.Code))]++
+	}
+}
+
+func (c *counters) calls() map[string]uint64  { return c.copy(&c.byMethod) }
+func (c *counters) errors() map[string]uint64 { return c.copy(&c.byCode) }
+
+func (c *counters) copy(from *map[string]uint64) map[string]uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	to := make(map[string]uint64, len(*from))
+	for name, n := range *from {
+		to[name] = n
+	}
+	return to
+}

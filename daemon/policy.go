@@ -1,0 +1,108 @@
+package daemon
+
+import (
+	"context"
+	"crypto/sha512"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/gowebpki/jcs"
+	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// policyEvent is measured.policy: SHA-384 over the JCS form of the whole
+// configuration, defaults included.
+type policyEvent struct {
+	SHA384 rpc.Digest `json:"sha384"`
+}
+
+func (c *Config) digest() (digest rpc.Digest, err error) {
+	plain, err := json.Marshal(c)
+	if err != nil {
+		return digest, err
+	}
+	canonical, err := jcs.Transform(plain)
+	return sha512.Sum384(canonical), err
+}
+
+// config is the configuration in force.
+func (d *Daemon) config() *Config { return d.policy.Load() }
+
+// store reads records as the configuration in force wants them.
+func (d *Daemon) store() *launch.Store { return d.records.Load() }
+
+// adopt makes a configuration the one in force.
+func (d *Daemon) adopt(c Config) {
+	d.policy.Store(&c)
+	if d.opts.Records != nil {
+		d.records.Store(d.opts.Records)
+		return
+	}
+	d.records.Store(launch.New(launchOptions(c)))
+}
+
+// logPolicy tells all which policy is in force.
+func (d *Daemon) logPolicy(ctx context.Context) error {
+	digest, err := d.config().digest()
+	if err != nil {
+		return err
+	}
+	_, err = d.ledger.Append(ctx, ledger.Event{Operation: logs.OpPolicy, Measured: policyEvent{digest}})
+	return err
+}
+
+// Reload reads the configuration again. A bad file keeps the old one. Limits
+// of the server itself, sockets of engines and the anchor are what they were
+// until the daemon is started anew.
+func (d *Daemon) Reload(ctx context.Context) error {
+	if d.opts.ConfigFile == "" {
+		return nil
+	}
+	c, err := LoadConfig(d.opts.ConfigFile)
+	if err != nil {
+		return err
+	}
+	if c.Anchor != d.config().Anchor {
+		return fmt.Errorf("%s: anchor can't be changed while the daemon runs: restart it", d.opts.ConfigFile)
+	}
+	d.adopt(c)
+	return d.logPolicy(ctx)
+}
+
+// reloadOn reloads whenever SIGHUP comes (systemctl reload).
+func (d *Daemon) reloadOn(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		}
+		d.notify(reloading())
+		if err := d.Reload(ctx); err != nil {
+			d.log.Error("the configuration was not taken; the old one stays in force", "error", err)
+		} else {
+			d.log.Info("configuration reloaded")
+		}
+		d.notify("READY=1")
+	}
+}
+
+// reloading is the state that sd_notify(3) wants, with its time.
+func reloading() string {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return "RELOADING=1"
+	}
+	return fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000)
+}

@@ -1,0 +1,172 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+func TestReload(t *testing.T) {
+	f := newFixture(t)
+	f.daemon.opts.ConfigFile = filepath.Join(f.dir, "cimad.toml")
+	write := func(text string) {
+		if err := os.WriteFile(f.daemon.opts.ConfigFile, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	policies := func() (digests []string) {
+		for _, e := range f.events() {
+			if e.Operation == logs.OpPolicy {
+				digests = append(digests, string(e.Body()))
+			}
+		}
+		return digests
+	}
+	write("[launch]\nenvironment = \"none\"\n")
+	if err := f.daemon.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if p := policies(); len(p) != 2 || p[0] == p[1] || f.daemon.config().Launch.Environment != "none" {
+		t.Errorf("policies %v", p)
+	}
+	for _, bad := range []string{"[launch]\nenvironment = \"all\"\n", "x = 1\n", "anchor = \"report-data\"\n"} {
+		write(bad)
+		if err := f.daemon.Reload(t.Context()); err == nil {
+			t.Errorf("%q was taken", bad)
+		}
+	}
+	if p := policies(); len(p) != 2 || f.daemon.config().Launch.Environment != "none" {
+		t.Errorf("a bad file changed the policy: %v", p)
+	}
+}
+
+func TestAccessRulesAreChecked(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"[[access]]\nimage = \"app:*\"\nallow = [\"ExtendMeasurement\"]\n", ""},
+		{"[[access]]\nallow = [\"Nothing\"]\n", `no method "Nothing"`},
+		{"[[access]]\nimage = \"x\"\n", "allows or denies"},
+		{"[[access]]\nimage = \"[\"\nallow = [\"WhoAmI\"]\n", "syntax error"},
+		{"[[access]]\nlabel = \"a=b\"\nallow = [\"WhoAmI\"]\n", "launch.labels"},
+		{"[launch]\nlabels = [\"a\"]\n[[access]]\nlabel = \"a=b\"\nallow = [\"WhoAmI\"]\n", ""},
+	} {
+		_, err := ParseConfig(tt.text)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: %v, want %q", tt.text, err, tt.want)
+		}
+	}
+}
+
+func TestImagePatterns(t *testing.T) {
+	for _, tt := range []struct {
+		pattern, reference string
+		want               bool
+	}{
+		{"docker.io/library/app:1", "docker.io/library/app:1", true},
+		{"docker.io/library/app:*", "docker.io/library/app:1", true},
+		{"docker.io/*", "docker.io/library/app:1", true},
+		{"*", "docker.io/library/app:1", true},
+		{"docker.io/library/app", "docker.io/library/app:1", false},
+		{"evil.io/*", "docker.io/library/app:1", false},
+		{"*", "", false},
+	} {
+		if got := imageMatches(tt.pattern, tt.reference); got != tt.want {
+			t.Errorf("%q matches %q: %v", tt.pattern, tt.reference, got)
+		}
+	}
+}
+
+func TestDeniedToHostProcesses(t *testing.T) {
+	f := newFixture(t, func(c *Config) {
+		c.Access = []AccessRule{{Deny: []string{rpc.MethodGetEvidence}}}
+	})
+	_, err := f.evidence()
+	wantCode(t, err, rpc.CodeDenied)
+	_, err = f.client().ExtendMeasurement(t.Context(), rpc.ExtendParams{Domain: "d", Operation: "o", Content: "c"})
+	wantCode(t, err, rpc.CodeDenied)
+}
+
+// A container extends its own register where policy grants it, and its
+// evidence holds the event.
+func TestExtendInDocker(t *testing.T) {
+	const event = `{"domain":"app.example","operation":"model","content":"sha256:00"}`
+	t.Run("not granted", func(t *testing.T) {
+		f := dockerFixture(t)
+		if _, err := f.inContainer(nil, "call", rpc.MethodExtendMeasurement, event); err == nil || !strings.Contains(err.Error(), "isn't granted") {
+			t.Fatalf("extend without a grant: %v", err)
+		}
+	})
+	f := dockerFixture(t, func(c *Config) {
+		c.Access = []AccessRule{{Image: "*" + testImage, Allow: []string{rpc.MethodExtendMeasurement}}}
+	})
+	hold := f.hold()
+	call := func(method, params string) []byte {
+		return []byte(docker(t, "exec", hold, "/cimactl", "call", method, params))
+	}
+	before := decode[rpc.CCMeasurement](t, call(rpc.MethodGetCCMeasurement, `{"index":3}`))
+	extended := decode[rpc.Extended](t, call(rpc.MethodExtendMeasurement, event))
+	after := decode[rpc.CCMeasurement](t, call(rpc.MethodGetCCMeasurement, `{"index":3}`))
+	if rpc.Digest(logs.Extend(before.Hash, extended.Digest)) != after.Hash || extended.Index != 3 {
+		t.Errorf("register %v, extended by %v, is %v", before.Hash, extended.Digest, after.Hash)
+	}
+	for _, bad := range []string{
+		`{"domain":"a b","operation":"o","content":""}`,
+		`{"domain":"a","operation":"o","content":"x\ny"}`,
+		`{"domain":"a","operation":"o","content":"` + strings.Repeat("x", maxExtendContent+1) + `"}`,
+	} {
+		if _, err := f.inContainer(nil, "call", rpc.MethodExtendMeasurement, bad); err == nil {
+			t.Errorf("taken: %.60s", bad)
+		}
+	}
+	bundle := []byte(docker(t, "exec", hold, "/cimactl", "evidence", "--nonce", hexOf(nonce)))
+	f.wantAuthentic(bundle)
+	if n := countEvents(t, bundle, logs.OpExtend); n != 1 {
+		t.Errorf("%d extend events", n)
+	}
+}
+
+func TestAdminInDocker(t *testing.T) {
+	f := dockerFixture(t)
+	hold := f.hold()
+	admin, err := rpc.Dial(t.Context(), filepath.Join(f.dir, "cima-admin", "admin.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	eventually(t, "the container is measured", func() bool { return f.operations(hold) == "launch image" })
+	list, err := admin.ListContainers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := false
+	for _, c := range list.Containers {
+		if c.ID == hold {
+			found = c.Running && c.Register != nil && c.Events == 2 && c.Image != "" && c.NotReady == ""
+		}
+	}
+	if !found {
+		t.Errorf("containers: %+v", list)
+	}
+	var bundle rawJSON
+	if err := admin.Container(hold).Call(t.Context(), rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce}, &bundle); err != nil {
+		t.Fatal(err)
+	}
+	f.wantAuthentic(bundle)
+	if c := claimsOf(t, bundle).Container; c == nil || c.ID != hold || c.Assurance.PIDFD {
+		t.Errorf("claims for root about a container: %+v", c)
+	}
+	err = admin.Container(strings.Repeat("0", 64)).Call(t.Context(), rpc.MethodWhoAmI, rpc.NoParams{}, nil)
+	wantCode(t, err, rpc.CodeInvalidParams)
+	status, err := admin.GetStatus(t.Context())
+	if err != nil || !status.Ready || !status.Log.Consistent || status.Log.Count < 5 || status.Calls[rpc.MethodGetEvidence] != 1 {
+		t.Errorf("status %+v, %v", status, err)
+	}
+	// A container that is given the admin socket gets nothing by it.
+	if _, err := f.inContainer([]string{"-v", filepath.Join(f.dir, "cima-admin") + ":/run/cima-admin"},
+		"--socket", "/run/cima-admin/admin.sock", "call", rpc.MethodGetStatus); err == nil || !strings.Contains(err.Error(), "root on the host only") {
+		t.Errorf("a container on the admin socket: %v", err)
+	}
+}

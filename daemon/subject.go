@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// subject is whom an answer is about: the caller itself, always; on the admin
+// socket also a container that root names.
+type subject struct {
+	owner    string    // as the runtime log names the container; "" on the host
+	instance *instance // nil on the host
+	pidfd    bool      // the kernel named the very process that asks
+	unit     string    // systemd unit of a host process
+	uid      uint32
+
+	account *account // who pays for it
+	payer   string   // the account's name
+	still   func(context.Context) error
+	done    func() // gives back what named took; nil for a caller
+}
+
+// subject is the caller as whom its own answers are about.
+func (c *caller) subject() *subject {
+	return &subject{
+		owner: c.owner, instance: c.instance, pidfd: c.PIDFD, unit: c.Unit, uid: c.UID,
+		account: c.account, payer: c.key(), still: c.Check,
+	}
+}
+
+// named is a running container that root asks about.
+func (d *Daemon) named(ctx context.Context, id string) (*subject, error) {
+	records, err := d.store().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, rec := range records {
+		if rec.Err != nil || rec.CgroupPath == "" {
+			continue
+		}
+		c := containerOf(rec)
+		r, err := d.peers.Running(ctx, c)
+		if err != nil || ownerName(c, r.CgroupOwner) != id {
+			continue
+		}
+		asker := callerOf(ctx)
+		i := d.instances.use(c, r.Instance, r.CgroupOwner)
+		return &subject{
+			owner: i.owner, instance: i, account: asker.account, payer: asker.key(),
+			still: func(ctx context.Context) error { return d.stillRuns(ctx, i) },
+			done:  func() { d.instances.release(i) },
+		}, nil
+	}
+	return nil, rpc.InvalidParams("container_id", "no container %q runs: `cimactl containers` lists those that do", id)
+}
+
+// stillRuns says that a container runs as the instance that it was.
+func (d *Daemon) stillRuns(ctx context.Context, i *instance) error {
+	r, err := d.peers.Running(ctx, i.container)
+	if err == nil && r.Instance != i.inode {
+		err = errors.New("the container was started anew")
+	}
+	return err
+}
+
+// method is one row of the method table.
+type method struct {
+	name   string
+	access access
+	own    rpc.Handler // about the caller
+	named  rpc.Handler // on the admin socket: about a container, or the caller
+}
+
+// about makes a row of a function that answers about a subject.
+func about[P, R any, PP interface {
+	*P
+	rpc.Params
+}](d *Daemon, name string, a access, f func(context.Context, *subject, P) (R, error)) method {
+	answer := func(ctx context.Context, s *subject, p P) (R, error) {
+		if err := d.allowed(s, name, a); err != nil {
+			var none R
+			return none, err
+		}
+		r, err := f(ctx, s, p)
+		return r, explain(err)
+	}
+	return method{
+		name: name, access: a,
+		own: rpc.Bind[P, R, PP](func(ctx context.Context, p P) (R, error) {
+			return answer(ctx, callerOf(ctx).subject(), p)
+		}),
+		named: rpc.BindAdmin[P, R, PP](func(ctx context.Context, id string, p P) (R, error) {
+			if id == "" {
+				return answer(ctx, callerOf(ctx).subject(), p)
+			}
+			s, err := d.named(ctx, id)
+			if err != nil {
+				var none R
+				return none, explain(err)
+			}
+			defer s.done()
+			return answer(ctx, s, p)
+		}),
+	}
+}
+
+// queue is the name by which quotes are shared out fairly: by container, not
+// by connection.
+func (s *subject) queue() string { return s.payer }
+
+func (s *subject) String() string {
+	if s.instance != nil {
+		return s.owner
+	}
+	return fmt.Sprintf("host uid %d", s.uid)
+}
