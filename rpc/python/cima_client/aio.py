@@ -1,0 +1,178 @@
+"""aio answers: how does an asyncio program ask the daemon?"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+from typing import Any, AsyncIterator, Mapping, Optional, Type
+
+from . import records, replay, wire
+from .client import IDLE
+from .errors import BrokenError, CimaError, ProtocolError, ReplayError
+from .evidence import Evidence, parse
+from .retry import EXTEND, Patience, unreachable
+
+
+class AsyncClient:
+    """:class:`~cima_client.client.Client` for asyncio: the same calls and the
+    same errors. Tasks may share it; their requests go one after the other."""
+
+    def __init__(self, path: Optional[str] = None, *, timeout: float = 60.0, patience: float = 2.0) -> None:
+        self.path = wire.socket_path(path)
+        self.timeout = timeout
+        self.patience = patience
+        self._lock: Optional[asyncio.Lock] = None
+        self._link: Optional[_Link] = None
+        self._met = False
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(
+        self, kind: Optional[Type[BaseException]], error: Optional[BaseException], at: Optional[TracebackType]
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connection. A later call makes a new one."""
+        async with self._alone():
+            self._drop()
+
+    async def call(self, method: str, params: Optional[Mapping[str, Any]] = None) -> wire.Reply:
+        """Makes any call. Bytes in ``params`` become base64."""
+        async with self._alone():
+            patience = Patience(method, self.patience, self._met)
+            while True:
+                try:
+                    return await self._once(method, params)
+                except CimaError as error:
+                    wait = patience.pause(error)
+                except TimeoutError as error:
+                    raise patience.timed_out(error) from error
+                await asyncio.sleep(wait)
+
+    async def get_default_algorithm(self) -> records.DefaultAlgorithm:
+        """The algorithm of every digest."""
+        return records.DefaultAlgorithm.read((await self.call("GetDefaultAlgorithm")).value)
+
+    async def get_measurement_count(self) -> int:
+        """How many registers get_cc_measurement knows, from index 0: 4, on the host 3."""
+        return wire.integer((await self.call("GetMeasurementCount")).value, "count")
+
+    async def get_cc_measurement(self, index: int, algo_id: Optional[int] = None) -> records.CCMeasurement:
+        """One register: 0-2 are RTMR0-2, 3 is the caller's container register."""
+        reply = await self.call("GetCCMeasurement", {"index": index, "algo_id": algo_id})
+        return records.CCMeasurement.read(reply.value)
+
+    async def get_cc_event_log(self, start: Optional[int] = None, count: Optional[int] = None) -> records.CCEventLog:
+        """One page of the event log: at most ``count`` records (up to 1024)
+        from the ``start``-th on."""
+        return records.CCEventLog.read((await self.call("GetCCEventLog", {"start": start, "count": count})).value)
+
+    async def events(self, start: int = 0, page: Optional[int] = None) -> AsyncIterator[records.EventRecord]:
+        """All records from the ``start``-th on, asked for in pages."""
+        following: Optional[int] = start
+        while following is not None:
+            here = await self.get_cc_event_log(following, page)
+            for event in here.events:
+                yield event
+            following = replay.next_start(following, here)
+
+    async def get_cc_report(self, nonce: bytes, user_data: Optional[bytes] = None) -> records.CCReport:
+        """A quote and what it is bound to. ``nonce`` has 8 to 64 bytes."""
+        return records.CCReport.read(await self.call("GetCCReport", {"nonce": nonce, "user_data": user_data}))
+
+    async def get_evidence(self, nonce: bytes, user_data: Optional[bytes] = None) -> Evidence:
+        """Evidence about the caller. ``nonce`` is the relying party's, 8 to 64
+        bytes; its ``raw`` member is what a relying party wants."""
+        return parse((await self.call("GetEvidence", {"nonce": nonce, "user_data": user_data})).text)
+
+    async def get_measurements(self) -> records.Measurements:
+        """All registers by name."""
+        return records.Measurements.read((await self.call("GetMeasurements")).value)
+
+    async def extend_measurement(self, domain: str, operation: str, content: str) -> records.Extended:
+        """Makes an event of the container's own. Raises UnknownOutcomeError
+        where no answer came: it may have been made."""
+        params = {"domain": domain, "operation": operation, "content": content}
+        return records.Extended.read((await self.call(EXTEND, params)).value)
+
+    async def who_am_i(self) -> records.Identity:
+        """The caller as the daemon sees it."""
+        return records.Identity.read((await self.call("WhoAmI")).value)
+
+    async def compare_event_log(self) -> Mapping[int, replay.Comparison]:
+        """Replays the event log and puts each register beside it, by index."""
+        indices = range(await self.get_measurement_count())
+        for _ in range(replay.ATTEMPTS):
+            before = {i: (await self.get_cc_measurement(i)).hash for i in indices}
+            replayed = replay.replay([event async for event in self.events()])
+            after = {i: (await self.get_cc_measurement(i)).hash for i in indices}
+            if before == after:  # else something was logged meanwhile
+                return replay.compare(replayed, after)
+        raise ReplayError("the registers change faster than the event log can be read")
+
+    def _alone(self) -> asyncio.Lock:
+        if self._lock is None:  # made in the loop that it is used in, as Python 3.9 wants it
+            self._lock = asyncio.Lock()
+        return self._lock
+
+    async def _once(self, method: str, params: Optional[Mapping[str, Any]]) -> wire.Reply:
+        link = self._link
+        if link is None or not link.usable():
+            self._drop()
+            link = self._link = await _connect(self.path)
+            self._met = True
+        link.number += 1
+        request = wire.request_line(link.number, method, params)
+        try:
+            reply = wire.read_reply(await link.exchange(request, self.timeout), link.number)
+        except BaseException as error:
+            if not link.answered or wire.ends_connection(error):
+                self._drop()
+            raise
+        link.used = time.monotonic()
+        return reply
+
+    def _drop(self) -> None:
+        if self._link is not None:
+            self._link.writer.close()
+            self._link = None
+
+
+async def _connect(path: str) -> _Link:
+    try:
+        reader, writer = await asyncio.open_unix_connection(path, limit=wire.MAX_REPLY)
+    except OSError as e:
+        raise unreachable(path, e) from None
+    return _Link(reader, writer)
+
+
+class _Link:
+    """One connection: a request, then its answer."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.number = 0
+        self.used = time.monotonic()
+        self.answered = True
+
+    def usable(self) -> bool:
+        """Whether the daemon has kept it open."""
+        return time.monotonic() - self.used <= IDLE and not self.reader.at_eof() and not self.writer.is_closing()
+
+    async def exchange(self, request: bytes, timeout: float) -> bytes:
+        self.answered = False
+        try:
+            self.writer.write(request)
+            line = await asyncio.wait_for(self.reader.readuntil(b"\n"), timeout)
+        except asyncio.TimeoutError:
+            raise TimeoutError(f"no answer within {timeout:g} s") from None
+        except asyncio.LimitOverrunError:
+            raise ProtocolError(f"the reply has more than {wire.MAX_REPLY} bytes") from None
+        except (asyncio.IncompleteReadError, OSError) as e:
+            raise BrokenError(f"the connection ended: {e}", sent=True) from None
+        self.answered = True
+        return line[:-1]

@@ -1,0 +1,216 @@
+"""evidence answers: what does a bundle hold, and do its logs explain it?
+
+It reads bundles and replays their runtime log (cima-evidence(7)). It checks
+no signature: whether a bundle is true, ``cimactl verify`` says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from . import canonical, wire
+from .errors import MalformedError, ProtocolError
+from .replay import ZERO, extend
+
+PROFILE = "https://github.com/cima-project/cima/evidence/v1"
+
+_PUBLIC = frozenset(("start", "policy", "seal", "system", "power", "missed", "ima"))
+_TAG = b"LEAA"  # 0x4141454C, little-endian
+_DIGEST = 48
+
+# Intel TDX DCAP quote, version 4: a header of 48 bytes, then the TD report;
+# version 5 has 6 bytes more between them.
+_BODY = {4: 48, 5: 54}
+_MRTD, _RTMR, _REPORT_DATA, _BODY_END = 136, 328, 520, 584
+
+
+@dataclass(frozen=True)
+class QuoteRegisters:
+    """What a TDX quote says of the TD. Nothing here has checked the quote."""
+
+    mrtd: bytes
+    rtmr: Tuple[bytes, bytes, bytes, bytes]
+    report_data: bytes
+
+
+def quote_registers(quote: bytes) -> QuoteRegisters:
+    """Takes the registers out of a quote of version 4 or 5."""
+    start = _BODY.get(int.from_bytes(quote[:2], "little"))
+    if start is None or len(quote) < start + _BODY_END:
+        raise MalformedError("no TDX quote of version 4 or 5")
+    body = quote[start:]
+    r = [body[at : at + _DIGEST] for at in range(_RTMR, _REPORT_DATA, _DIGEST)]
+    return QuoteRegisters(body[_MRTD : _MRTD + _DIGEST], (r[0], r[1], r[2], r[3]), body[_REPORT_DATA:_BODY_END])
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of the runtime log."""
+
+    raw: bytes
+    operation: str
+    container: Optional[str]
+    measured: Optional[str]
+    """JCS of what was measured, None for an exit."""
+
+    @property
+    def digest(self) -> bytes:
+        """What extended RTMR3."""
+        return hashlib.sha384(self.raw).digest()
+
+    @property
+    def public(self) -> bool:
+        return self.operation in _PUBLIC
+
+
+def read_event(raw: bytes) -> Event:
+    """Reads an event's bytes: a TCG tagged event in AAEL form."""
+    try:
+        if raw[:4] != _TAG or int.from_bytes(raw[4:8], "little") != len(raw) - 8:
+            raise ValueError("no AAEL event")
+        domain, operation, content = raw[8:].decode().split(" ", 2)
+        if domain != "cima":
+            raise ValueError(f"domain {domain!r}")
+        parts = wire.members(content)
+    except (ValueError, RecursionError) as e:
+        raise MalformedError(f"runtime event: {e}") from None
+    container = parts.get("container", ("", None))[1]
+    return Event(raw, operation, container, parts["measured"][0] if "measured" in parts else None)
+
+
+@dataclass(frozen=True)
+class LogEntry:
+    """One event, or the digests of a run of events that are somebody else's."""
+
+    event: Optional[Event]
+    digests: Tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What the runtime log gives. ``container`` and ``launch_digest`` are None
+    in evidence about the host."""
+
+    rtmr3: bytes
+    register: bytes
+    public: bytes
+    container: Optional[bytes]
+    launch_digest: Optional[bytes]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A bundle. ``raw`` is its JSON as it came, ``claims`` the claims parsed,
+    ``claims_raw`` as they came."""
+
+    raw: str
+    quote: bytes
+    claims: Mapping[str, Any]
+    claims_raw: str
+    agent_signature: bytes
+    boot_log: bytes
+    os_logs: Tuple[Mapping[str, Any], ...]
+    runtime_log: Tuple[LogEntry, ...]
+
+    def replay(self) -> Replay:
+        """Replays the runtime log: all of it to RTMR3, and its first
+        ``log.count`` events to what the claims name."""
+        count = wire.integer(wire.member(self.claims, "log"), "count")
+        about = self.claims.get("container")
+        owner = wire.string(about, "id") if about is not None else None
+        rtmr3 = register = public = own = ZERO
+        launch: Dict[str, str] = {}
+        position = 0
+        for entry in self.runtime_log:
+            for digest in entry.digests:
+                rtmr3 = extend(rtmr3, digest)
+                position += 1
+                if position <= count:
+                    register = rtmr3
+            event = entry.event
+            if event is None or position > count or event.measured is None:
+                continue
+            measured = hashlib.sha384(event.measured.encode()).digest()
+            if event.public:
+                public = extend(public, measured)
+            elif event.container == owner:
+                if event.operation == "launch":
+                    own, launch = ZERO, {}
+                own = extend(own, measured)
+                launch[event.operation] = wire.members(event.measured)[event.operation][0]
+        if owner is None:
+            return Replay(rtmr3, register, public, None, None)
+        return Replay(rtmr3, register, public, own, _launch_digest(launch))
+
+    def differences(self) -> List[str]:
+        """Where quote, claims and logs contradict each other; empty where they
+        don't. That says nothing of who signed the quote."""
+        quote, log, replayed = quote_registers(self.quote), wire.member(self.claims, "log"), self.replay()
+        pairs = [
+            ("REPORTDATA", quote.report_data, report_data(self.claims_raw)),
+            ("boot_log", wire.digest(self.claims, "boot_log"), hashlib.sha384(self.boot_log).digest()),
+            ("log.register", wire.digest(log, "register"), replayed.register),
+            ("log.public", wire.digest(log, "public"), replayed.public),
+        ]
+        if wire.string(log, "anchor") == "rtmr3":
+            pairs.append(("RTMR3", quote.rtmr[3], replayed.rtmr3))
+        if "container" in self.claims:
+            about = wire.member(self.claims, "container")
+            pairs.append(("container.register", wire.digest(about, "register"), replayed.container or b""))
+            pairs.append(("container.launch_digest", wire.digest(about, "launch_digest"), replayed.launch_digest or b""))
+        return [f"{name}: {said.hex()}, recomputed {got.hex()}" for name, said, got in pairs if said != got]
+
+
+def report_data(claims: str) -> bytes:
+    """SHA-512 over the RFC 8785 form of the claims: what the quote is bound to."""
+    try:
+        return hashlib.sha512(canonical.encode(json.loads(claims))).digest()
+    except ValueError as e:
+        raise MalformedError(f"claims: {e}") from None
+
+
+def _launch_digest(launch: Mapping[str, str]) -> Optional[bytes]:
+    if "launch" not in launch or "image" not in launch:
+        return None
+    return hashlib.sha384(f'{{"image":{launch["image"]},"launch":{launch["launch"]}}}'.encode()).digest()
+
+
+_MEMBERS = frozenset(("profile", "tee", "quote", "claims", "agent_signature", "boot_log", "os_logs", "runtime_log"))
+
+
+def parse(text: str) -> Evidence:
+    """Reads a bundle. Raises MalformedError."""
+    try:
+        parts = wire.members(text)
+        value = {name: parsed for name, (_, parsed) in parts.items()}
+        unknown = set(value) - _MEMBERS
+        if unknown:
+            raise ValueError(f"unknown members {sorted(unknown)}")
+        if wire.string(value, "profile") != PROFILE:
+            raise ValueError("evidence of another profile")
+        return Evidence(
+            raw=text,
+            quote=wire.data(value, "quote"),
+            claims=wire.mapping(value.get("claims")),
+            claims_raw=parts["claims"][0],
+            agent_signature=wire.data(value, "agent_signature"),
+            boot_log=wire.data(value, "boot_log"),
+            os_logs=tuple(wire.mapping(log) for log in value.get("os_logs", [])),
+            runtime_log=tuple(_entry(entry) for entry in wire.sequence(value, "runtime_log")),
+        )
+    except (ValueError, RecursionError, ProtocolError) as e:
+        raise MalformedError(f"evidence: {e}") from None
+
+
+def _entry(value: Any) -> LogEntry:
+    if set(wire.mapping(value)) == {"event"}:
+        event = read_event(wire.data(value, "event"))
+        return LogEntry(event, (event.digest,))
+    if set(value) == {"digests"}:
+        run = wire.data(value, "digests")
+        if run and len(run) % _DIGEST == 0:
+            return LogEntry(None, tuple(run[at : at + _DIGEST] for at in range(0, len(run), _DIGEST)))
+    raise ValueError("an entry of the runtime log has an event, or digests of 48 bytes")

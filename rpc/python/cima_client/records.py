@@ -1,0 +1,224 @@
+"""records answers: what do the daemon's methods give?
+
+Each class is a result of cima-api(7), its members under the names there.
+Digests and other binary members are bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Dict, Mapping, Optional, Tuple
+
+from . import wire
+from .errors import ProtocolError
+
+SHA384 = 12
+"""TPM_ALG_SHA384 of the TCG Algorithm Registry, the only algo_id."""
+
+TDX = 1
+"""cc_type of an Intel TDX quote."""
+
+
+@dataclass(frozen=True)
+class DefaultAlgorithm:
+    algo_id: int
+    algorithm: str
+
+    @classmethod
+    def read(cls, v: Any) -> DefaultAlgorithm:
+        return cls(wire.integer(v, "algo_id"), wire.string(v, "algorithm"))
+
+
+@dataclass(frozen=True)
+class CCMeasurement:
+    index: int
+    algo_id: int
+    hash: bytes
+
+    @classmethod
+    def read(cls, v: Any) -> CCMeasurement:
+        return cls(wire.integer(v, "index"), wire.integer(v, "algo_id"), wire.digest(v, "hash"))
+
+
+@dataclass(frozen=True)
+class EventDigest:
+    algo_id: int
+    hash: bytes
+
+    @classmethod
+    def read(cls, v: Any) -> EventDigest:
+        return cls(wire.integer(v, "algo_id"), wire.digest(v, "hash"))
+
+
+@dataclass(frozen=True)
+class EventRecord:
+    """One event: of RTMR0-2 (``imr_index`` 0-2) or of the container register (3)."""
+
+    rec_num: int
+    imr_index: int
+    event_type: int
+    digests: Tuple[EventDigest, ...]
+    event_size: int
+    event: bytes
+    extra_info: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, v: Any) -> EventRecord:
+        event = wire.data(v, "event")
+        extra = wire.mapping(wire.mapping(v).get("extra_info", {}))
+        record = cls(
+            rec_num=wire.integer(v, "rec_num"),
+            imr_index=wire.integer(v, "imr_index"),
+            event_type=wire.integer(v, "event_type"),
+            digests=tuple(EventDigest.read(d) for d in wire.sequence(v, "digests")),
+            event_size=wire.integer(v, "event_size"),
+            event=event,
+            extra_info={key: wire.string(extra, key) for key in extra},
+        )
+        if record.event_size != len(event):
+            raise ProtocolError(f"record {record.rec_num} has {len(event)} bytes, not {record.event_size}")
+        return record
+
+
+@dataclass(frozen=True)
+class CCEventLog:
+    """A page. ``next`` is the start of the next one, None on the last."""
+
+    events: Tuple[EventRecord, ...]
+    total: int
+    next: Optional[int]
+
+    @classmethod
+    def read(cls, v: Any) -> CCEventLog:
+        following = wire.integer(v, "next") if "next" in wire.mapping(v) else None
+        events = tuple(EventRecord.read(e) for e in wire.sequence(v, "events"))
+        return cls(events, wire.integer(v, "total"), following)
+
+
+@dataclass(frozen=True)
+class CCReport:
+    """A quote and the claims that it is bound to. ``claims`` are the claims'
+    JSON as it came: :func:`cima_client.evidence.report_data` hashes it."""
+
+    cc_type: int
+    cc_report: bytes
+    claims: str
+    agent_signature: bytes
+
+    @classmethod
+    def read(cls, reply: wire.Reply) -> CCReport:
+        v = reply.value
+        wire.mapping(wire.member(v, "claims"))
+        claims = wire.members(reply.text)["claims"][0]
+        return cls(wire.integer(v, "cc_type"), wire.data(v, "cc_report"), claims, wire.data(v, "agent_signature"))
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """All registers by name; ``container`` and ``launch_digest`` are None for
+    a caller in no container."""
+
+    mrtd: bytes
+    rtmr0: bytes
+    rtmr1: bytes
+    rtmr2: bytes
+    rtmr3: bytes
+    public: bytes
+    container: Optional[bytes]
+    launch_digest: Optional[bytes]
+
+    @classmethod
+    def read(cls, v: Any) -> Measurements:
+        names = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "public")
+        always: Dict[str, bytes] = {name: wire.digest(v, name) for name in names}
+        return cls(
+            **always,
+            container=wire.optional_digest(v, "container"),
+            launch_digest=wire.optional_digest(v, "launch_digest"),
+        )
+
+
+@dataclass(frozen=True)
+class Extended:
+    """Where an event of the container's own went."""
+
+    index: int
+    digest: bytes
+
+    @classmethod
+    def read(cls, v: Any) -> Extended:
+        return cls(wire.integer(v, "index"), wire.digest(v, "digest"))
+
+
+@dataclass(frozen=True)
+class Assurance:
+    start: str
+    pidfd: bool
+    cgroup_owner: int
+    metadata: str
+
+    @classmethod
+    def read(cls, v: Any) -> Assurance:
+        return cls(
+            wire.string(v, "start"),
+            wire.member(v, "pidfd") is True,
+            wire.integer(v, "cgroup_owner"),
+            wire.string(v, "metadata"),
+        )
+
+
+@dataclass(frozen=True)
+class ContainerIdentity:
+    id: str
+    runtime: str
+    image: str
+    image_digest: str
+    launch_digest: Optional[bytes]
+    cgroup: str
+    assurance: Assurance
+
+    @classmethod
+    def read(cls, v: Any) -> ContainerIdentity:
+        return cls(
+            id=wire.string(v, "id"),
+            runtime=wire.string(v, "runtime"),
+            image=wire.string(v, "image", ""),
+            image_digest=wire.string(v, "image_digest", ""),
+            launch_digest=wire.optional_digest(v, "launch_digest"),
+            cgroup=wire.string(v, "cgroup"),
+            assurance=Assurance.read(wire.member(v, "assurance")),
+        )
+
+
+@dataclass(frozen=True)
+class HostIdentity:
+    uid: int
+    unit: str
+
+    @classmethod
+    def read(cls, v: Any) -> HostIdentity:
+        return cls(wire.integer(v, "uid"), wire.string(v, "unit", ""))
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The caller as the daemon sees it; one of ``container`` and ``host`` is None."""
+
+    pid: int
+    uid: int
+    gid: int
+    container: Optional[ContainerIdentity]
+    host: Optional[HostIdentity]
+
+    @classmethod
+    def read(cls, v: Any) -> Identity:
+        container, host = wire.mapping(v).get("container"), v.get("host")
+        if (container is None) == (host is None):
+            raise ProtocolError("an identity is a container's or the host's")
+        return cls(
+            pid=wire.integer(v, "pid"),
+            uid=wire.integer(v, "uid"),
+            gid=wire.integer(v, "gid"),
+            container=None if container is None else ContainerIdentity.read(container),
+            host=None if host is None else HostIdentity.read(host),
+        )
