@@ -1,0 +1,374 @@
+#!/usr/bin/env python3
+"""check answers: is cima-evidence(7) enough to check a bundle by?
+
+It was written from that page alone, shares no code with CIMA, and needs only
+Python 3.9. It recomputes REPORTDATA, the registers, the launch digest and the
+agent's signature. It does not verify the quote's own signature and chain:
+cimactl verify does.
+
+    check.py BUNDLE...     checks bundles, one line for each; 0 if all agree
+    check.py --vectors     checks the vectors beside it against what they must give
+"""
+
+import base64
+import hashlib
+import json
+import re
+import sys
+from pathlib import Path
+
+import ed25519
+
+
+class Malformed(Exception):
+    """It is no bundle."""
+
+
+class Differs(Exception):
+    """Quote, claims and logs contradict each other."""
+
+
+class Signature(Differs):
+    """They agree, but the agent did not sign."""
+
+
+# JSON in the one spelling that the page allows.
+
+STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\bfnrt]|u[0-9a-fA-F]{4}))*"')
+NUMBER = re.compile(r"-?[0-9.eE+-]+")
+
+
+def canonical(value):
+    """RFC 8785."""
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda k: k.encode("utf-16-be", "surrogatepass"))
+        return "{" + ",".join(canonical(k) + ":" + canonical(value[k]) for k in keys) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    if isinstance(value, float):
+        raise Malformed("a number that is no integer: not met in these vectors")
+    return json.dumps(value, ensure_ascii=False)
+
+
+class Parser:
+    def __init__(self, text):
+        self.text, self.at = text, 0
+
+    def whole(self):
+        value = self.value(0)
+        self.space()
+        if self.at != len(self.text):
+            raise Malformed("something stands behind the object")
+        return value
+
+    def space(self):
+        while self.text[self.at : self.at + 1] in (" ", "\t", "\r", "\n"):
+            self.at += 1
+
+    def take(self, sign):
+        self.space()
+        if self.text[self.at : self.at + 1] != sign:
+            return False
+        self.at += 1
+        return True
+
+    def need(self, sign):
+        if not self.take(sign):
+            raise Malformed(f"{sign!r} is missing at character {self.at}")
+
+    def value(self, depth):
+        self.space()
+        if depth > 64:
+            raise Malformed("nested too deep")
+        if self.take("{"):
+            return self.members(depth)
+        if self.take("["):
+            return self.elements(depth)
+        for word, value in (("true", True), ("false", False), ("null", None)):
+            if self.text.startswith(word, self.at):
+                self.at += len(word)
+                return value
+        return self.scalar()
+
+    def scalar(self):
+        found = STRING.match(self.text, self.at) or NUMBER.match(self.text, self.at)
+        try:
+            value = json.loads(found.group())
+        except (AttributeError, ValueError):
+            raise Malformed(f"no value at character {self.at}") from None
+        if canonical(value) != found.group():
+            raise Malformed(f"{found.group()[:32]} is not spelled as RFC 8785 spells it")
+        self.at = found.end()
+        return value
+
+    def members(self, depth):
+        result = {}
+        while not (not result and self.take("}")):
+            self.space()
+            key = self.scalar()
+            if not isinstance(key, str) or key.lower() in (k.lower() for k in result):
+                raise Malformed(f"member {key!r} is no name, or stands there twice")
+            self.need(":")
+            result[key] = self.value(depth + 1)
+            if self.take("}"):
+                break
+            self.need(",")
+        return result
+
+    def elements(self, depth):
+        result = []
+        while not (not result and self.take("]")):
+            result.append(self.value(depth + 1))
+            if self.take("]"):
+                break
+            self.need(",")
+        return result
+
+
+def only(value, must, may=()):
+    """The members that must be there, and none but those that may."""
+    if not isinstance(value, dict) or not set(must) <= set(value) <= set(must) | set(may):
+        raise Malformed(f"members {sorted(value) if isinstance(value, dict) else value} instead of {sorted(must)}")
+
+
+def data(text):
+    try:
+        value = base64.b64decode(text, validate=True)
+    except (ValueError, TypeError):
+        raise Malformed("not base64") from None
+    if base64.b64encode(value).decode() != text:
+        raise Malformed("base64 in another than the standard spelling")
+    return value
+
+
+def digest(text):
+    if not isinstance(text, str) or not re.fullmatch("[0-9a-f]{96}", text):
+        raise Malformed("no SHA-384 digest in lower-case hex")
+    return bytes.fromhex(text)
+
+
+# The arithmetic of registers.
+
+ZERO = bytes(48)
+
+
+def sha384(data):
+    return hashlib.sha384(data).digest()
+
+
+def extend(register, value):
+    return sha384(register + value)
+
+
+def little(data, at, size):
+    if at + size > len(data):
+        raise Malformed("cut off")
+    return int.from_bytes(data[at : at + size], "little")
+
+
+def quote_body(quote):
+    """The TD report in a quote, and nothing behind the quote."""
+    version = little(quote, 0, 2)
+    if version == 4:
+        start, size = 48, 584
+    elif version == 5:
+        start, size = 54, little(quote, 50, 4)
+    else:
+        raise Malformed(f"quote of version {version}")
+    signed = start + size
+    if signed + 4 + little(quote, signed, 4) != len(quote):
+        raise Malformed("bytes stand behind the quote, or are missing")
+    return quote[start : start + size]
+
+
+def boot_events(log):
+    """(measurement register, type, SHA-384 digest) of each event of a CCEL."""
+    at = 32 + little(log, 28, 4)  # the header, a TCG_PCClientPCREvent
+    sizes = {}
+    count = little(log, 32 + 24, 4)
+    for i in range(count):
+        sizes[little(log, 60 + 4 * i, 2)] = little(log, 62 + 4 * i, 2)
+    while at < len(log):
+        register, kind, digests = (little(log, at + 4 * i, 4) for i in range(3))
+        at, found = at + 12, None
+        for _ in range(digests):
+            algorithm = little(log, at, 2)
+            if algorithm not in sizes:
+                raise Malformed(f"an event has a digest of algorithm {algorithm:#x}")
+            if algorithm == 0x0C:
+                found = log[at + 2 : at + 2 + sizes[algorithm]]
+            at += 2 + sizes[algorithm]
+        at += 4 + little(log, at, 4)
+        yield register, kind, found
+    if at != len(log):
+        raise Malformed("the boot log is cut off")
+
+
+def replay_boot(log):
+    registers = [ZERO] * 5
+    for register, kind, value in boot_events(log):
+        if kind != 3:  # EV_NO_ACTION
+            if not 0 <= register <= 4 or value is None:
+                raise Malformed("a boot event for no register, or without SHA-384")
+            registers[register] = extend(registers[register], value)
+    if registers[4] != ZERO:
+        raise Differs("the boot log extends RTMR3")
+    return registers[1:4]
+
+
+# Events of the runtime log.
+
+PUBLIC = ("start", "policy", "seal", "system", "power", "missed", "ima")
+OWN = ("launch", "image", "exec", "extend", "exit")
+
+
+def event(raw):
+    if little(raw, 0, 4) != 0x4141454C or little(raw, 4, 4) != len(raw) - 8:
+        raise Malformed("no AAEL event")
+    words = raw[8:].decode().split(" ", 2)
+    if len(words) != 3 or words[0] != "cima" or words[1] not in PUBLIC + OWN:
+        raise Malformed(f"event {words[:2]}")
+    content = Parser(words[2]).whole()
+    if canonical(content) != words[2]:
+        raise Malformed("an event's content is not in JCS form")
+    operation = words[1]
+    only(content, (["measured"] if operation != "exit" else []) + ([] if operation in PUBLIC else ["container", "salt"]))
+    if operation != "exit":
+        only(content["measured"], [operation])
+    if operation not in PUBLIC and len(data(content["salt"])) != 16:
+        raise Malformed("a salt has 16 bytes")
+    return operation, content
+
+
+def runtime_log(entries):
+    """(digest, operation, content) of each event; None, None where only the digest is shown."""
+    events, run = [], False
+    for entry in entries:
+        if not isinstance(entry, dict) or len(entry) != 1:
+            raise Malformed("an entry of the runtime log has one member")
+        if "event" in entry:
+            raw = data(entry["event"])
+            events.append((sha384(raw), *event(raw)))
+        else:
+            only(entry, ["digests"])
+            several = data(entry["digests"])
+            if run or not several or len(several) % 48:
+                raise Malformed("a run of digests is one entry of n x 48 bytes")
+            events += [(several[at : at + 48], None, None) for at in range(0, len(several), 48)]
+        run = "digests" in entry
+    return events
+
+
+def replay_log(events, count, owner):
+    found = {"rtmr3": ZERO, "register": ZERO, "public": ZERO, "container": ZERO, "launch": {}, "keys": []}
+    for position, (value, operation, content) in enumerate(events):
+        found["rtmr3"] = extend(found["rtmr3"], value)
+        if operation == "start":
+            found["keys"].append(data(content["measured"]["start"]["agent_key"]))
+        if operation in OWN and content["container"] != owner:
+            raise Differs(f"event {position} is of another container")
+        if position >= count:
+            continue
+        found["register"] = found["rtmr3"]
+        if operation is None or operation == "exit":
+            continue
+        measured = sha384(canonical(content["measured"]).encode())
+        if operation in PUBLIC:
+            found["public"] = extend(found["public"], measured)
+            continue
+        if operation == "launch":
+            found["container"], found["launch"] = ZERO, {}
+        found["container"] = extend(found["container"], measured)
+        found["launch"].update(content["measured"])
+    return found
+
+
+def check(text):
+    """Recomputes what a bundle claims, and returns it by name."""
+    bundle = Parser(text).whole()
+    members = ["profile", "tee", "quote", "claims", "agent_signature", "boot_log", "runtime_log"]
+    only(bundle, members, ["os_logs"])
+    claims = bundle["claims"]
+    if bundle["profile"] != "https://github.com/cima-project/cima/evidence/v1" or bundle["tee"] != "tdx":
+        raise Malformed("evidence of another profile or hardware")
+    if "os_logs" in bundle:
+        raise Malformed("os_logs: not met in these vectors, and not read here")
+    if claims.get("profile") != "https://github.com/cima-project/cima/claims/v1":
+        raise Malformed("claims of another profile")
+    if ("container" in claims) == ("host" in claims):
+        raise Malformed("claims are a container's or the host's")
+    body = quote_body(data(bundle["quote"]))
+    rtmr = [body[328 + 48 * i : 376 + 48 * i] for i in range(4)]
+    report_data = hashlib.sha512(canonical(claims).encode()).digest()
+    about, log, boot_log = claims.get("container"), claims["log"], data(bundle["boot_log"])
+    events = runtime_log(bundle["runtime_log"])
+    owner = about["id"] if about else None
+    found = replay_log(events, log["count"], owner)
+    expected = [
+        ("REPORTDATA", body[520:584], report_data),
+        ("boot_log", digest(claims["boot_log"]), sha384(boot_log)),
+        *((f"RTMR{i}", rtmr[i], value) for i, value in enumerate(replay_boot(boot_log))),
+        ("log.register", digest(log["register"]), found["register"]),
+        ("log.public", digest(log["public"]), found["public"]),
+    ]
+    if log["anchor"] == "rtmr3":
+        expected.append(("RTMR3", rtmr[3], found["rtmr3"]))
+    if not 0 < log["count"] <= len(events) or events[0][1] != "start":
+        raise Differs("the log is shorter than its count, or begins with no start")
+    if about:
+        launch = found["launch"]
+        both = {"image": launch.get("image"), "launch": launch.get("launch")}
+        launch_digest = sha384(canonical(both).encode())
+        expected.append(("container.register", digest(about["register"]), found["container"]))
+        expected.append(("launch_digest", digest(about["launch_digest"]), launch_digest))
+    for name, said, recomputed in expected:
+        if said != recomputed:
+            raise Differs(f"{name} is {said.hex()[:16]}..., recomputed {recomputed.hex()[:16]}...")
+    keys = [key for key in found["keys"] if sha384(key) == digest(claims["agent"])]
+    if not keys:
+        raise Differs("no start event has the key that claims.agent names")
+    if not ed25519.verify(keys[0], b"cima-agent-v1" + report_data, data(bundle["agent_signature"])):
+        raise Signature("the agent did not sign this")
+    result = {"report_data": report_data, "rtmr3": found["rtmr3"], "register": found["register"], "public": found["public"]}
+    if about:
+        result.update(container=found["container"], launch_digest=launch_digest)
+    return {name: value.hex() for name, value in result.items()} | {"nonce": data(claims["nonce"]).hex()}
+
+
+def judged(path):
+    """agrees, differs, signature or malformed; why; what was recomputed."""
+    try:
+        return "agrees", "", check(path.read_bytes().decode())
+    except (Malformed, UnicodeDecodeError, KeyError, TypeError, RecursionError) as e:
+        return "malformed", f"{type(e).__name__}: {e}", {}
+    except Signature as e:
+        return "signature", str(e), {}
+    except Differs as e:
+        return "differs", str(e), {}
+
+
+def vectors(here):
+    bad = 0
+    for vector in json.loads((here / "bundles.json").read_text()):
+        word, why, found = judged(here / vector["file"])
+        wrong = [name for name in found if found[name] != vector.get(name)]
+        good = word == vector["expect"] and not wrong
+        bad += not good
+        print(f"{'ok ' if good else 'BAD'} {vector['file']}: {word}{': ' + why if why else ''}{' ' + str(wrong) if wrong else ''}")
+    return bad
+
+
+def main():
+    arguments = sys.argv[1:]
+    if arguments == ["--vectors"]:
+        return 1 if vectors(Path(__file__).resolve().parent) else 0
+    words = []
+    for name in arguments:
+        word, why, found = judged(Path(name))
+        words.append(word)
+        print(f"{name}: {word}{': ' + why if why else ''}", json.dumps(found) if found else "")
+    return 0 if words and set(words) == {"agrees"} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+package vectors
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/sha512"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"testing"
+
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// inside tells the test's program, in a container, what to be.
+const inside = "CIMA_VECTORS"
+
+func TestMain(m *testing.M) {
+	run := map[string]func() error{"relay": relay, "end-to-end": endToEnd}[os.Getenv(inside)]
+	if run == nil {
+		os.Exit(m.Run())
+	}
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// relay sends each line of its input to the daemon and prints what comes back.
+func relay() error {
+	path := os.Getenv(rpc.SocketEnv)
+	if path == "" {
+		path = rpc.DefaultSocket
+	}
+	in := bufio.NewReader(os.Stdin)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return nil
+		}
+		reply, err := exchange(path, line)
+		if err != nil {
+			return err
+		}
+		fmt.Print(reply)
+	}
+}
+
+// exchange sends a line on a connection of its own and reads one.
+func exchange(path, line string) (string, error) {
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	if _, err := c.Write([]byte(line)); err != nil {
+		return "", err
+	}
+	return bufio.NewReader(c).ReadString('\n')
+}
+
+// endToEnd is what every container can check of itself: the event log replays
+// to every register, registers 0, 1 and 3 hold something (3 in a container),
+// there is a report, and the evidence agrees with itself.
+func endToEnd() error {
+	ctx := context.Background()
+	c, err := rpc.Dialer{Wait: true}.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	who, err := c.WhoAmI(ctx)
+	if err != nil {
+		return err
+	}
+	count, err := c.GetMeasurementCount(ctx)
+	if err != nil {
+		return err
+	}
+	replayed, err := replayEventLog(ctx, c)
+	if err != nil {
+		return err
+	}
+	for i := range count.Count {
+		m, err := c.GetCCMeasurement(ctx, rpc.CCMeasurementParams{Index: i})
+		if err != nil {
+			return err
+		}
+		if m.Hash != replayed[i] {
+			return fmt.Errorf("register %d holds %v, the log gives %v", i, m.Hash, replayed[i])
+		}
+		if i != 2 && m.Hash == (rpc.Digest{}) {
+			return fmt.Errorf("register %d is empty", i)
+		}
+	}
+	nonce := make([]byte, 32)
+	rand.Read(nonce)
+	report, err := c.GetCCReport(ctx, rpc.CCReportParams{Nonce: nonce})
+	if err != nil {
+		return err
+	}
+	quote, err := verify.ParseQuote(report.CCReport)
+	if err != nil {
+		return err
+	}
+	if data, err := rpc.ReportData(report.Claims); err != nil || data != quote.ReportData {
+		return fmt.Errorf("the report is bound to something else than its claims: %v", err)
+	}
+	bundle, err := c.GetEvidence(ctx, rpc.EvidenceParams{Nonce: nonce})
+	if err != nil {
+		return err
+	}
+	roots, err := verify.ParseRoots([]byte(os.Getenv("CIMA_VECTORS_ROOT")))
+	if err != nil {
+		return err
+	}
+	result, err := verify.Appraise(ctx, bundle, verify.Options{Nonce: nonce, TrustRoots: roots})
+	if err != nil {
+		return err
+	}
+	if result.Verdict != verify.NotTrusted { // authentic, and no reference value says who wrote it
+		return fmt.Errorf("the evidence about this container: %s: %s", result.Verdict, result.Reason)
+	}
+	return json.NewEncoder(os.Stdout).Encode(map[string]any{"container": who.Container, "replayed": replayed})
+}
+
+// replayEventLog reads the event log page by page and replays it.
+func replayEventLog(ctx context.Context, c *rpc.Client) (registers [4]rpc.Digest, err error) {
+	const evNoAction = 3
+	for p := (rpc.CCEventLogParams{Count: 7}); ; {
+		page, err := c.GetCCEventLog(ctx, p)
+		if err != nil {
+			return registers, err
+		}
+		for _, e := range page.Events {
+			digest := [48]byte(e.Digests[0].Hash)
+			if e.IMRIndex == 3 && digest != sha512.Sum384(e.Event) {
+				return registers, fmt.Errorf("record %d: its digest is not its event's", e.RecNum)
+			}
+			if e.IMRIndex == 3 || e.EventType != evNoAction {
+				registers[e.IMRIndex] = logs.Extend(registers[e.IMRIndex], digest)
+			}
+		}
+		if page.Next == 0 {
+			return registers, nil
+		}
+		p.Start = page.Next
+	}
+}

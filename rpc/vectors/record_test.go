@@ -1,0 +1,302 @@
+package vectors
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"encoding/hex"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+var record = flag.Bool("record", false, "record the vectors anew, from cimad-sim built from this tree and docker")
+
+var nonce = []byte("a nonce of the vectors', 32 long")
+
+// asked are the requests that clients send, by name.
+var asked = []struct {
+	name, method string
+	params       any
+	inside       bool // by a container, not by a process of the host
+}{
+	{"algorithm", rpc.MethodGetDefaultAlgorithm, nil, false},
+	{"count on the host", rpc.MethodGetMeasurementCount, nil, false},
+	{"count in a container", rpc.MethodGetMeasurementCount, nil, true},
+	{"RTMR0", rpc.MethodGetCCMeasurement, rpc.CCMeasurementParams{Index: 0}, false},
+	{"RTMR2, algorithm named", rpc.MethodGetCCMeasurement, rpc.CCMeasurementParams{Index: 2, AlgoID: 12}, false},
+	{"container register", rpc.MethodGetCCMeasurement, rpc.CCMeasurementParams{Index: 3}, true},
+	{"container register, on the host", rpc.MethodGetCCMeasurement, rpc.CCMeasurementParams{Index: 3}, false},
+	{"no such register", rpc.MethodGetCCMeasurement, rpc.CCMeasurementParams{Index: 4}, false},
+	{"no such algorithm", rpc.MethodGetCCMeasurement, rpc.CCMeasurementParams{Index: 0, AlgoID: 4}, false},
+	{"event log of the host", rpc.MethodGetCCEventLog, nil, false},
+	{"event log of a container", rpc.MethodGetCCEventLog, nil, true},
+	{"event log, a page", rpc.MethodGetCCEventLog, rpc.CCEventLogParams{Start: 4, Count: 3}, false},
+	{"event log, behind its end", rpc.MethodGetCCEventLog, rpc.CCEventLogParams{Start: 4096}, false},
+	{"event log, too many", rpc.MethodGetCCEventLog, rpc.CCEventLogParams{Count: 1025}, false},
+	{"report", rpc.MethodGetCCReport, rpc.CCReportParams{Nonce: nonce}, true},
+	{"report with user data", rpc.MethodGetCCReport, rpc.CCReportParams{Nonce: nonce, UserData: []byte{0, 1, 0xFE, 0xFF}}, false},
+	{"report, nonce too short", rpc.MethodGetCCReport, rpc.CCReportParams{Nonce: []byte("short")}, false},
+	{"evidence", rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce}, true},
+	{"evidence, user data too long", rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce, UserData: make([]byte, 4097)}, false},
+	{"measurements of the host", rpc.MethodGetMeasurements, nil, false},
+	{"measurements in a container", rpc.MethodGetMeasurements, nil, true},
+	{"who, on the host", rpc.MethodWhoAmI, nil, false},
+	{"who, in a container", rpc.MethodWhoAmI, nil, true},
+	{"extend, domain of two words", rpc.MethodExtendMeasurement, rpc.ExtendParams{Domain: "two words", Operation: "o", Content: "c"}, true},
+}
+
+// raw are requests that no client sends.
+var raw = []struct{ name, request string }{
+	{"no such method", `{"jsonrpc":"2.0","id":1,"method":"GetQuote"}`},
+	{"another spelling of a method", `{"jsonrpc":"2.0","id":1,"method":"whoami"}`},
+	{"no JSON", `{"jsonrpc":"2.0","id":1,`},
+	{"no version", `{"id":1,"method":"WhoAmI"}`},
+	{"no id", `{"jsonrpc":"2.0","method":"WhoAmI"}`},
+	{"a batch", `[{"jsonrpc":"2.0","id":1,"method":"WhoAmI"}]`},
+	{"id of text", `{"jsonrpc":"2.0","id":"a","method":"WhoAmI"}`},
+	{"unknown parameter", `{"jsonrpc":"2.0","id":1,"method":"GetCCMeasurement","params":{"index":0,"container_id":"x"}}`},
+	{"parameter twice", `{"jsonrpc":"2.0","id":1,"method":"GetCCMeasurement","params":{"index":0,"index":1}}`},
+	{"parameter in another case", `{"jsonrpc":"2.0","id":1,"method":"GetCCMeasurement","params":{"Index":0}}`},
+	{"no nonce", `{"jsonrpc":"2.0","id":1,"method":"GetEvidence","params":{}}`},
+	{"loose base64", `{"jsonrpc":"2.0","id":1,"method":"GetEvidence","params":{"nonce":"AAECAwQFBgcICR=="}}`},
+}
+
+// TestRecord records all vectors with -record; without, it does nothing.
+func TestRecord(t *testing.T) {
+	if !*record {
+		return
+	}
+	e := docker(t)
+	s := newStage(t, "")
+	r := &recorder{t: t, s: s, e: e, image: e.image(t, "vectors-relay:1", newLayer(t).add(clientProgram(t), "/client").bytes())}
+	save(t, "exchanges.json", append(r.exchanges(), r.rateLimited()))
+	save(t, "bundles.json", r.bundles())
+}
+
+type recorder struct {
+	t     *testing.T
+	s     *stage
+	e     engine
+	image string
+}
+
+func docker(t *testing.T) engine {
+	t.Helper()
+	for _, e := range engines(t) {
+		if e.name == "docker" {
+			return e
+		}
+	}
+	t.Fatal("recording needs docker")
+	return engine{}
+}
+
+// ask sends lines from a container, or from this process.
+func (r *recorder) ask(inContainer bool, lines ...string) []string {
+	r.t.Helper()
+	if inContainer {
+		out := r.s.in(r.e, strings.Join(lines, "\n")+"\n", "-e", inside+"=relay", r.image, "/client")
+		return strings.Split(strings.TrimSuffix(out, "\n"), "\n")
+	}
+	var replies []string
+	for _, line := range lines {
+		reply, err := exchange(r.s.socket(), line+"\n")
+		if err != nil {
+			r.t.Fatalf("%.100s: %v", line, err)
+		}
+		replies = append(replies, strings.TrimSuffix(reply, "\n"))
+	}
+	return replies
+}
+
+func requestLine(t *testing.T, method string, params any) (line string, text json.RawMessage) {
+	t.Helper()
+	text = json.RawMessage("{}")
+	if params != nil {
+		var err error
+		if text, err = json.Marshal(params); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%q,"params":%s}`, method, text), text
+}
+
+func (r *recorder) exchanges() (all []Exchange) {
+	r.t.Helper()
+	var lines []string // a container's, asked by one container
+	for _, a := range asked {
+		if line, _ := requestLine(r.t, a.method, a.params); a.inside {
+			lines = append(lines, line)
+		}
+	}
+	within := r.ask(true, lines...)
+	for _, a := range asked {
+		line, params := requestLine(r.t, a.method, a.params)
+		x := Exchange{Name: a.name, Method: a.method, Params: params, Request: line}
+		if a.inside {
+			x.Reply, within = within[0], within[1:]
+		} else {
+			x.Reply = r.ask(false, line)[0]
+		}
+		all = append(all, x)
+	}
+	for _, x := range raw {
+		all = append(all, Exchange{Name: x.name, Request: x.request, Reply: r.ask(false, x.request)[0]})
+	}
+	return all
+}
+
+// rateLimited asks until the daemon has enough.
+func (r *recorder) rateLimited() Exchange {
+	r.t.Helper()
+	s := newStage(r.t, "[limits]\nquotes_per_minute = 1\n")
+	params := rpc.CCReportParams{Nonce: nonce}
+	line, text := requestLine(r.t, rpc.MethodGetCCReport, params)
+	for range 100 {
+		reply, err := exchange(s.socket(), line+"\n")
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if strings.Contains(reply, "-32003") {
+			return Exchange{Name: "rate limited", Method: rpc.MethodGetCCReport, Params: text, Request: line, Reply: strings.TrimSuffix(reply, "\n")}
+		}
+	}
+	r.t.Fatal("the daemon is never tired")
+	return Exchange{}
+}
+
+// bundles records evidence and forges some.
+func (r *recorder) bundles() (all []Bundle) {
+	r.t.Helper()
+	os.RemoveAll("bundles")
+	if err := os.Mkdir("bundles", 0o755); err != nil {
+		r.t.Fatal(err)
+	}
+	root, err := os.ReadFile(r.s.path("td/root.pem"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := os.WriteFile("bundles/root.pem", root, 0o644); err != nil {
+		r.t.Fatal(err)
+	}
+	line, _ := requestLine(r.t, rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce})
+	with, _ := requestLine(r.t, rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce, UserData: []byte("user data, é\x00\xFF")})
+	evidence := func(reply string) []byte {
+		var answer struct{ Result json.RawMessage }
+		if err := json.Unmarshal([]byte(reply), &answer); err != nil || answer.Result == nil {
+			r.t.Fatalf("no evidence: %s", reply)
+		}
+		return answer.Result
+	}
+	host := evidence(r.ask(false, line)[0])
+	container := evidence(r.ask(true, with)[0])
+	r.s.in(r.e, "", "--cap-add", "SYS_ADMIN", "-e", inside+"=relay", r.image, "/client")
+	r.s.in(r.e, line+"\n", "--cap-add", "SYS_ADMIN", "-e", inside+"=relay", r.image, "/client")
+	beside := evidence(r.ask(true, line)[0])
+	r.s.restart()
+	after := evidence(r.ask(true, line)[0])
+	for _, g := range []struct {
+		file, about string
+		bundle      []byte
+	}{
+		{"host", "a process in no container", host},
+		{"container", "a container, with user data", container},
+		{"beside", "a container beside others, one of which has power", beside},
+		{"restarted", "a container after the daemon was started again", after},
+	} {
+		b := expected(r.t, g.bundle)
+		b.File, b.About = "bundles/"+g.file+".json", g.about
+		all = append(all, b)
+		write(r.t, b.File, g.bundle)
+	}
+	return append(all, forgeries(r.t, container, beside)...)
+}
+
+// expected replays a bundle by the rooms' own code.
+func expected(t *testing.T, bundle []byte) Bundle {
+	t.Helper()
+	e, c, err := rpc.DecodeEvidence(bundle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := rpc.ReportData(e.Claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := Bundle{Expect: Agrees, Nonce: hex.EncodeToString(c.Nonce), ReportData: hex.EncodeToString(data[:])}
+	var rtmr3, register, public, own [48]byte
+	body := map[string]json.RawMessage{}
+	n := 0
+	extend := func(digest [48]byte) {
+		rtmr3 = logs.Extend(rtmr3, digest)
+		if n++; n <= c.Log.Count {
+			register = rtmr3
+		}
+	}
+	for _, entry := range e.RuntimeLog {
+		for at := 0; at < len(entry.Digests); at += 48 {
+			extend([48]byte(entry.Digests[at:]))
+		}
+		if entry.Event == nil {
+			continue
+		}
+		event, err := logs.ParseEvent(entry.Event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		extend(event.Digest())
+		measured, some := event.MeasuredDigest()
+		switch {
+		case !some || n > c.Log.Count:
+		case logs.Public(event.Operation):
+			public = logs.Extend(public, measured)
+		default:
+			if event.Operation == logs.OpLaunch {
+				own, body = [48]byte{}, map[string]json.RawMessage{}
+			}
+			own = logs.Extend(own, measured)
+			body[event.Operation] = event.Body()
+		}
+	}
+	b.RTMR3, b.Register, b.Public = hex.EncodeToString(rtmr3[:]), hex.EncodeToString(register[:]), hex.EncodeToString(public[:])
+	if c.Container != nil {
+		launch := sha512.Sum384(fmt.Appendf(nil, `{"image":%s,"launch":%s}`, body[logs.OpImage], body[logs.OpLaunch]))
+		b.Container, b.LaunchDigest = hex.EncodeToString(own[:]), hex.EncodeToString(launch[:])
+	}
+	return b
+}
+
+func save(t *testing.T, name string, v any) {
+	t.Helper()
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	encoder.SetIndent("", " ")
+	if err := encoder.Encode(v); err != nil {
+		t.Fatal(err)
+	}
+	write(t, name, b.Bytes())
+}
+
+func write(t *testing.T, name string, text []byte) {
+	t.Helper()
+	if err := os.WriteFile(name, text, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// clientProgram is this test as a static program, to run in an image that
+// holds nothing else.
+func clientProgram(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "client")
+	output(t, append(os.Environ(), "CGO_ENABLED=0"), "", "go", "test", "-c", "-ldflags", "-s -w", "-o", path, ".")
+	return path
+}
