@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // change edits a configuration; the helpers below keep the tables short.
@@ -143,6 +145,52 @@ func TestChangesThatDoNotCount(t *testing.T) {
 		do(c)
 		if digestOf(t, launchOf(t, c), Image{}) != base {
 			t.Errorf("%s changes the digest", name)
+		}
+	}
+}
+
+// Of two mounts that overlap it counts which is on top.
+func TestOrderOfMountsThatOverlap(t *testing.T) {
+	launch := func(mounts ...any) Launch {
+		c := config(t, "docker")
+		set("mounts", mounts)(c)
+		return launchOf(t, c)
+	}
+	a, ab, b := mount("/a", "bind", "/srv/1", "rbind"), mount("/a/b", "bind", "/srv/2", "rbind"), mount("/b", "bind", "/srv/3", "rbind")
+	if digestOf(t, launch(a, ab), Image{}) == digestOf(t, launch(ab, a), Image{}) {
+		t.Error("a hidden mount is not told from one on top")
+	}
+	if digestOf(t, launch(a, ab, b), Image{}) != digestOf(t, launch(b, a, ab), Image{}) {
+		t.Error("the order of mounts that don't overlap counts")
+	}
+}
+
+// Only what lies in the engine's own storage is the engine's.
+func TestSourceOfBinds(t *testing.T) {
+	other := strings.Repeat("ab", 32)
+	for _, test := range []struct {
+		name, destination, source string
+		want                      Mount
+	}{
+		{"docker", "/data", "/srv/data", Mount{Source: "/srv/data"}},
+		{"docker", "/data", "/var/lib/docker/volumes/vol/_data", Mount{Volume: "vol"}},
+		{"docker", "/data", "/var/lib/docker/volumes/" + other + "/_data", Mount{Anonymous: true}},
+		{"docker", "/data", "/evil/volumes/" + other + "/_data", Mount{Source: Text("/evil/volumes/" + other + "/_data")}},
+		{"docker", "/data", "/evil/volumes/vol/_data", Mount{Source: "/evil/volumes/vol/_data"}},
+		{"docker", "/data", "/var/lib/docker/volumes/vol/_data/../../../x", Mount{Source: "/var/lib/docker/volumes/vol/_data/../../../x"}},
+		{"docker", "/etc/hosts", "/var/lib/docker/containers/" + other + "/hosts", Mount{Engine: true}}, // --network container:
+		{"docker", "/bin/sh", "/var/lib/docker/containers/" + other + "/hosts", Mount{Source: Text("/var/lib/docker/containers/" + other + "/hosts")}},
+		{"docker", "/etc/hosts", "/evil/containers/" + other + "/hosts", Mount{Source: Text("/evil/containers/" + other + "/hosts")}},
+		{"ctr", "/data", "/srv/launch-ctr1", Mount{Source: "/srv/launch-ctr1"}}, // ids may be any word
+		{"podman", "/data", "/var/lib/containers/storage/volumes/vol/_data", Mount{Volume: "vol"}},
+		{"podman", "/dev/shm", "/dev/shm", Mount{Source: "/dev/shm"}},
+		{"cri", "/x", "/var/lib/kubelet/pods/ffffffff-1111-2222-3333-444455556666/etc-hosts", Mount{Source: "/var/lib/kubelet/pods/ffffffff-1111-2222-3333-444455556666/etc-hosts"}},
+	} {
+		c := config(t, test.name)
+		set("mounts", []any{mount(test.destination, "bind", test.source)})(c)
+		test.want.Destination, test.want.Type, test.want.Options = Text(test.destination), "bind", []Text{}
+		if diff := cmp.Diff(test.want, launchOf(t, c).Mounts[0]); diff != "" {
+			t.Errorf("%s, %s: %s", test.name, test.source, diff)
 		}
 	}
 }

@@ -132,7 +132,7 @@ func TestDockerCgroupParent(t *testing.T) {
 	store := New(Options{})
 	victim := c.start(store, []string{"launch-test:1"}, "/bin/sleeper")
 	if strings.HasSuffix(victim.CgroupPath, ".scope") {
-		t.Skip("left out: the systemd driver takes slices only as parents")
+		t.Skip("does not apply: docker's systemd driver takes only slices as parents")
 	}
 	r := c.start(store, []string{"--cgroup-parent", victim.CgroupPath, "launch-test:1"}, "/bin/sleeper")
 	if r.CgroupPath != victim.CgroupPath+"/"+r.ID || !slices.Contains(Power(r), PowerCgroupParent) {

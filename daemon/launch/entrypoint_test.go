@@ -113,6 +113,19 @@ func TestEntrypointTooLarge(t *testing.T) {
 	}
 }
 
+// Other file systems mounted in the root file system are not a part of it.
+func TestEntrypointStaysInItsFileSystem(t *testing.T) {
+	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := &rootfs{fd: fd}
+	defer root.close()
+	if _, _, err := root.stat("/proc/version"); !errors.Is(err, unix.EXDEV) {
+		t.Error(err)
+	}
+}
+
 func TestFromBundle(t *testing.T) {
 	x := newTree(t)
 	image(x)

@@ -92,12 +92,17 @@ func TestImageFromDocker(t *testing.T) {
 		"no image id":       {map[string]string{container: strings.Replace(good, "sha256:"+image, "../../x", 1)}, Image{}, errAny},
 		"strange layer":     {map[string]string{container: good, inspect: strings.Replace(goodImage, layer, "x", 1)}, Image{}, errAny},
 		"no JSON":           {map[string]string{container: "<html>"}, Image{}, errAny},
+		"padded":            {map[string]string{container: good + strings.Repeat(" ", maxAnswer)}, Image{}, errAny},
 		"endless":           {map[string]string{container: `{"x":"` + strings.Repeat("x", maxAnswer) + `"}`}, Image{}, errAny},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := newTree(t)
 			x.engine(test.answers)
-			ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
+			patience := 20 * time.Second
+			if name == "hangs" {
+				patience = 300 * time.Millisecond
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
 			got, err := x.store.Image(ctx, Record{ID: id(1), Runtime: "docker"})
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -183,6 +188,13 @@ func TestImageFromStorage(t *testing.T) {
 		"--rootfs":      {func(x *tree) { lists(x, "containers.json", "") }, Image{}, ErrNoEngine},
 		"image gone":    {func(x *tree) { lists(x, "containers.json", image) }, Image{}, ErrNoEngine},
 		"image changed": {func(x *tree) { lists(x, "containers.json", image); x.write(file, append(blob, ' ')) }, Image{}, errAny},
+		"of another user": {func(x *tree) {
+			if os.Getuid() != 0 {
+				unavailable(x.T, "needs root: gives files to another user")
+			}
+			lists(x, "containers.json", image)
+			os.Chown(filepath.Join(x.dir, "storage/overlay-containers/containers.json"), 1234, 0)
+		}, Image{}, ErrNotReady},
 		"for the world": {func(x *tree) {
 			lists(x, "containers.json", image)
 			os.Chmod(filepath.Join(x.dir, "storage/overlay-containers/containers.json"), 0o666)

@@ -34,9 +34,8 @@ const maxPending = 256
 
 var userManagerPath = regexp.MustCompile(`^/user\.slice/user-([0-9]+)\.slice/user@([0-9]+)\.service/`)
 
-// candidates returns the bundles that may declare a cgroup path: those with
-// the id that its last component holds, those known to declare it, and those
-// that could not be read so far.
+// candidates returns the bundles that may declare a cgroup path: those whose
+// id its last component holds or is, and those known to declare it.
 func (s *Store) candidates(ctx context.Context, cgroupPath string) ([]location, error) {
 	s.scan.Lock()
 	defer s.scan.Unlock()
@@ -46,9 +45,14 @@ func (s *Store) candidates(ctx context.Context, cgroupPath string) ([]location, 
 	last := path.Base(cgroupPath)
 	id := hexID(last)
 	s.retry(ctx)
-	out := slices.Concat(s.index.byID[id], s.index.byPath[cgroupPath], s.index.pending)
+	out := slices.Concat(s.index.byID[id], s.index.byPath[cgroupPath])
 	if last != id {
 		out = append(out, s.index.byID[last]...)
+	}
+	for _, at := range s.index.pending {
+		if at.names(last) {
+			out = append(out, at) // for its error
+		}
 	}
 	if m := userManagerPath.FindStringSubmatch(cgroupPath); m != nil && m[1] == m[2] && id != "" {
 		out = append(out, s.usersBundles(m[1], id)...)

@@ -15,7 +15,7 @@ func TestRecordsThatAreNotRoots(t *testing.T) {
 	chown := func(uid int, names ...string) func(x *tree, bundle string) {
 		return func(x *tree, bundle string) {
 			if os.Getuid() != 0 {
-				x.Skip("needs root: gives files to another user")
+				unavailable(x.T, "needs root: gives files to another user")
 			}
 			for _, name := range names {
 				if err := os.Lchown(filepath.Join(bundle, name), uid, uid); err != nil {
@@ -121,7 +121,7 @@ func TestRecordsThatAreRoots(t *testing.T) {
 // The state must be written by whom the bundle was written by.
 func TestStateOfAnother(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root: gives files to another user")
+		unavailable(t, "needs root: gives files to another user")
 	}
 	x := newTree(t)
 	path := "/docker/" + id(1)
@@ -138,7 +138,7 @@ func TestStateOfAnother(t *testing.T) {
 // A rootless engine's record is its user's, and only below the user's manager.
 func TestUsersRecords(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root: gives files to another user")
+		unavailable(t, "needs root: gives files to another user")
 	}
 	x := newTree(t)
 	home := x.mkdir("home/alice")

@@ -3,11 +3,13 @@ package launch
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 )
 
 func TestPower(t *testing.T) {
@@ -98,16 +100,34 @@ func TestPowerByAnotherName(t *testing.T) {
 	x := newTree(t)
 	symlink(x, "/etc", filepath.Join(x.dir, "harmless"))
 	symlink(x, "/", filepath.Join(x.dir, "slash"))
-	for source, want := range map[string]string{"/harmless": "mount:/etc", "/harmless/ssh/..": "mount:/etc", "/slash": "mount:/"} {
+	symlink(x, "/usr/share", filepath.Join(x.dir, "below"))
+	for source, want := range map[string]string{"/harmless": "mount:/etc", "/harmless/ssh/..": "mount:/etc", "/slash": "mount:/", "/below": "mount:/usr"} {
 		x.bundle("moby", id(1), "/docker/"+id(1), add("mounts", mount("/x", "bind", x.dir+source, "rbind")))
 		if r := x.list()[id(1)]; !slices.Contains(Power(r), want) {
 			t.Errorf("%s: %v", source, Power(r))
 		}
 	}
-	if os.Getuid() == 0 {
-		if same := hostPaths("/proc/self/root/etc"); !slices.Contains(same, "/etc") {
-			t.Error(same)
+}
+
+// So does a volume whose driver mounts a part of the host.
+func TestPowerByAnotherMount(t *testing.T) {
+	if os.Getuid() != 0 {
+		unavailable(t, "needs root: mounts a directory")
+	}
+	volume := t.TempDir()
+	seen := make(chan []string)
+	go func() {
+		defer close(seen)
+		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
+		if unix.Unshare(unix.CLONE_FS|unix.CLONE_NEWNS) != nil ||
+			unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") != nil ||
+			unix.Mount("/etc", volume, "", unix.MS_BIND, "") != nil {
+			return
 		}
+		seen <- hostPaths(volume)
+	}()
+	if same := <-seen; !slices.Contains(same, "/etc") {
+		t.Error(same)
 	}
 }
 

@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -71,6 +72,25 @@ func TestDeclaredFollowsChanges(t *testing.T) {
 	x.bundle("default", "late", "/b") // written again in the same directory
 	if _, ok, _ := x.declared("/a"); ok {
 		t.Error("a record that was written again still declares its old path")
+	}
+}
+
+// The clock that stamps directories is coarse: a bundle may appear without
+// its directory's time moving on.
+func TestDeclaredWithinOneTick(t *testing.T) {
+	x := newTree(t)
+	dir := x.mkdir("task/default")
+	now := time.Now()
+	if err := os.Chtimes(dir, now, now); err != nil {
+		t.Fatal(err)
+	}
+	x.declared("/default/c")
+	x.bundle("default", "c", "/default/c")
+	if err := os.Chtimes(dir, now, now); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := x.declared("/default/c"); !ok || err != nil {
+		t.Error(ok, err)
 	}
 }
 
@@ -149,6 +169,7 @@ func TestBrokenBundles(t *testing.T) {
 		"torn":      whole[:len(whole)/2],
 		"no JSON":   []byte("\x00\x01"),
 		"no object": []byte("[]"),
+		"padded":    append(whole, bytes.Repeat([]byte(" "), maxConfig)...),
 		"oversized": append([]byte(`{"pad":"`+strings.Repeat("x", maxConfig)+`"`), whole...),
 		"nothing":   []byte("{}"),
 		"deep":      []byte(strings.Repeat("[", 100000)),
@@ -178,7 +199,14 @@ func TestBrokenBundles(t *testing.T) {
 			if p := Power(all[id(2)]); len(p) != 1 || p[0] != PowerNoMetadata {
 				t.Error(p)
 			}
-			// Once written whole it is read.
+			// Once written whole it is read, whatever it declares, though
+			// no directory changed since.
+			time.Sleep(2 * settle)
+			x.declared("/settled")
+			x.bundle("default", "broken", "/by/no/name")
+			if _, ok, err := x.declared("/by/no/name"); !ok || err != nil {
+				t.Error("mended:", ok, err)
+			}
 			x.bundle("default", "broken", "/default/broken")
 			if _, ok, err := x.declared("/default/broken"); !ok || err != nil {
 				t.Error("mended:", ok, err)
