@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha512"
 	"fmt"
 	"net"
 	"os"
@@ -19,18 +18,8 @@ import (
 	"time"
 )
 
-// request is what the benchmarks send, prepared once.
-const request = `{"jsonrpc":"2.0","id":1,"method":"GetCCMeasurement","params":{"index":3}}` + "\n"
-
-const identityCost = 20 * time.Microsecond
-
-// identify costs as much as naming a caller: about 20 µs.
-func identify() {
-	var block [4096]byte
-	for begun := time.Now(); time.Since(begun) < identityCost; {
-		block[0] ^= sha512.Sum384(block[:64])[0]
-	}
-}
+// requestLine is what the benchmarks send, prepared once.
+const requestLine = `{"jsonrpc":"2.0","id":1,"method":"GetCCMeasurement","params":{"index":3}}` + "\n"
 
 func measurement(_ context.Context, p CCMeasurementParams) (CCMeasurement, error) {
 	return CCMeasurement{Index: p.Index, AlgoID: p.AlgoID, Hash: Digest{1, 2, 3}}, nil
@@ -96,7 +85,7 @@ func answerAll(l net.Listener) {
 			return context.WithoutCancel(ctx), nil, nil
 		},
 		Key:    func(context.Context) string { return "bench" },
-		Before: func(context.Context, string) error { identify(); return nil },
+		Before: func(context.Context, string) error { return nil },
 		After:  func(context.Context, string, time.Duration, *Error, error) {},
 		Limits: Limits{CallerConnections: 100},
 	}
@@ -156,7 +145,7 @@ func BenchmarkAgainstRaw(b *testing.B) {
 			for range b.N {
 				limit := round(b, raw, n, []byte("\n"), 400*time.Millisecond)
 				before := cpuTime(b, pid)
-				our := round(b, path, n, []byte(request), 400*time.Millisecond)
+				our := round(b, path, n, []byte(requestLine), 400*time.Millisecond)
 				costs = append(costs, float64((cpuTime(b, pid)-before).Microseconds())/(our*0.4))
 				limits, ours, ratios = append(limits, limit), append(ours, our), append(ratios, our/limit)
 			}
@@ -211,7 +200,7 @@ func BenchmarkConnect(b *testing.B) {
 	var times []float64
 	for range b.N {
 		limit := cycle(b, raw, []byte("\n"), 400*time.Millisecond)
-		times = append(times, limit/cycle(b, path, []byte(request), 400*time.Millisecond))
+		times = append(times, limit/cycle(b, path, []byte(requestLine), 400*time.Millisecond))
 	}
 	b.ReportMetric(quantile(times, 2), "times-raw")
 	b.ReportMetric(0, "ns/op")

@@ -2,16 +2,16 @@ package rpc
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime/debug"
-	"sync/atomic"
+	"strconv"
 	"time"
+
+	"github.com/creachadair/jrpc2"
 )
 
-// maxBad is how many lines that are no request a connection may send before
-// it is dropped.
-const maxBad = 16
+// keptCall is how large a buffer a call keeps for the next request.
+const keptCall = 256
 
 // PanicError is what After is told of a handler that panicked.
 type PanicError struct {
@@ -22,85 +22,92 @@ type PanicError struct {
 // Error names the value; the stack is for the journal.
 func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
 
-// A conn answers the requests of one connection, one after the other.
-type conn struct {
-	framing
-	server *Server
-	ctx    context.Context // what Attach made; ends with the connection
-	cancel func()
-	refuse *Error // what Attach said: the answer to everything
-	reply  *reply
-	owed   int64 // charged for it
-
-	members members // of the request, for parseRequest alone
-
-	busy  atomic.Bool  // a request was read and its answer is not written yet
-	since atomic.Int64 // when a handler began (Unix, nanoseconds); 0: none runs
+// A call is a request from the line that it was read from to the line that
+// answers it.
+type call struct {
+	request        // lies in held
+	number  int    // for jrpc2
+	known   method // which method it is
+	held    []byte
+	charged int64 // for held and for the reply
+	reply   reply
 }
 
-// A method is a member of Server.Methods.
+// A method is a member of Server.Methods. No handler: there is no such one.
 type method struct {
 	name    string
 	handler Handler
 }
 
-// loop answers until the connection ends.
-func (c *conn) loop() {
-	for bad := 0; bad < maxBad; {
-		line, err := c.next()
-		if err != nil {
-			c.end(err)
-			return
-		}
-		c.busy.Store(true)
-		request, refused := parseRequest(line, &c.members)
-		switch {
-		case refused != nil:
-			bad++
-			c.refusal(request.id, refused)
-		case c.server.draining.Load():
-			c.refusal(request.id, ShuttingDown())
-		default:
-			c.answer(request)
-		}
-		err = c.write(c.reply.buf.Bytes())
-		c.reply.reset()
-		c.caller.take(-c.owed)
-		c.owed = 0
-		c.busy.Store(false)
-		if err != nil {
-			return
-		}
+// begin makes a call of a request, nil where the caller may hold no more. No
+// more than one call beyond Limits.InFlight is ever made: the one whose
+// answer is being written.
+func (c *conn) begin(r request) *call {
+	n := len(r.id) + len(r.method) + len(r.params)
+	charge := int64(0)
+	if n > free {
+		charge = int64(n)
 	}
-	c.server.callers.dropped.Add(1)
+	if !c.caller.take(charge) {
+		return nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.free) == 0 {
+		c.free = append(c.free, &call{number: len(c.calls)})
+		c.calls = append(c.calls, c.free[0])
+	}
+	call := c.free[len(c.free)-1]
+	c.free = c.free[:len(c.free)-1]
+	call.charged = charge
+	call.hold(r)
+	call.known = c.server.methods[string(r.method)]
+	return call
 }
 
-// end tells the caller why the connection is closed, where it broke a limit.
-func (c *conn) end(err error) {
-	var e *Error
-	if !errors.As(err, &e) {
-		return
-	}
-	c.refusal(nil, e)
-	c.write(c.reply.buf.Bytes()) // if it can't be told, it is closed all the same
-	c.server.callers.dropped.Add(1)
-}
-
-// refusal makes an error the reply to a line that is no call.
-func (c *conn) refusal(id []byte, e *Error) {
-	c.reply.refusal(id, e)
-	if c.server.After != nil {
-		c.server.After(c.ctx, "", 0, e, nil)
+// hold copies a request out of the line that it was read from.
+func (call *call) hold(r request) {
+	id, method := len(r.id), len(r.id)+len(r.method)
+	call.held = append(append(append(call.held[:0], r.id...), r.method...), r.params...)
+	call.request = request{id: call.held[:id], method: call.held[id:method]}
+	if r.params != nil {
+		call.params = call.held[method:]
 	}
 }
 
-// answer makes the reply to a call.
-func (c *conn) answer(request call) {
+// giveBack makes a call free for another request.
+func (c *conn) giveBack(call *call) {
+	c.caller.take(-call.charged)
+	call.charged = 0
+	if cap(call.held) > keptCall {
+		call.held = nil
+	}
+	call.request = request{}
+	call.reply.reset()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.free = append(c.free, call)
+}
+
+func (c *conn) numbered(number int) *call {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if number < 0 || number >= len(c.calls) {
+		return nil
+	}
+	return c.calls[number]
+}
+
+// answer is the jrpc2.Handler of all methods. It leaves the reply in the
+// call, for Send.
+func (c *conn) answer(ctx context.Context, of *jrpc2.Request) (any, error) {
+	number, err := strconv.Atoi(of.ID())
+	if err != nil {
+		return nil, err // we have numbered it ourselves
+	}
 	began := time.Now()
-	c.since.Store(began.UnixNano())
-	method := c.server.methods[string(request.method)]
-	err := c.handle(method, request)
-	c.since.Store(0)
+	call := c.numbered(number)
+	err = c.invoke(ctx, call)
 	var refused *Error
 	var cause error
 	if err != nil {
@@ -108,46 +115,47 @@ func (c *conn) answer(request call) {
 		if refused, whole = WireError(err); !whole {
 			cause = err
 		}
-		c.reply.refusal(request.id, refused)
+		call.reply.refusal(call.id, refused)
 	}
 	if c.server.After != nil {
-		c.server.After(c.ctx, method.name, time.Since(began), refused, cause)
+		c.server.After(ctx, call.known.name, time.Since(began), refused, cause)
 	}
+	return nil, nil
 }
 
-// handle calls the handler and marshals its result.
-func (c *conn) handle(method method, request call) (err error) {
+// invoke calls the handler and marshals its result.
+func (c *conn) invoke(ctx context.Context, call *call) (err error) {
 	defer recovered(&err)
 	if c.refuse != nil {
 		return c.refuse
 	}
-	if method.handler == nil {
-		return Errorf(CodeMethodNotFound, "no method %q on this socket", clip(request.method))
+	if call.known.handler == nil {
+		return Errorf(CodeMethodNotFound, "no method %q on this socket", clip(call.method))
 	}
 	if c.server.Before != nil {
-		if err := c.server.Before(c.ctx, method.name); err != nil {
+		if err := c.server.Before(ctx, call.known.name); err != nil {
 			return err
 		}
 	}
-	if err := c.caller.begin(c.ctx); err != nil {
+	if err := c.caller.begin(ctx); err != nil {
 		return err
 	}
 	defer c.caller.done()
 	if c.caller.full() {
 		return unread()
 	}
-	result, err := method.handler(c.ctx, request.params)
+	result, err := call.known.handler(ctx, call.params)
 	if err != nil {
 		return err
 	}
-	if err := c.reply.result(request.id, result, c.limits.Reply); err != nil {
+	if err := call.reply.result(call.id, result, c.limits.Reply); err != nil {
 		return err
 	}
-	if n := int64(c.reply.buf.Len()); n > free {
+	if n := int64(call.reply.buf.Len()); n > free {
 		if !c.caller.take(n) {
 			return unread()
 		}
-		c.owed = n
+		call.charged += n
 	}
 	return nil
 }

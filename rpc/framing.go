@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -18,20 +20,22 @@ const (
 )
 
 // framing is a line each way over one connection, bounded in length and time.
-// One goroutine reads, handles and writes: what a caller sends ahead waits in
-// its own socket.
+// One goroutine reads; those that write take turns.
 type framing struct {
 	net    net.Conn
 	limits *Limits
 	caller *caller
+	open   atomic.Int32 // lines that were read and not yet answered
 
 	buf      []byte
 	from, to int // what was read and not yet returned
 	charged  int64
 
-	readBy  time.Time // the deadline that is set
-	timed   bool      // it is that of a line half read
-	writeBy time.Time // the deadline that is set
+	readBy time.Time // the deadline that is set
+	timed  bool      // it is that of a line half read
+
+	turn    sync.Mutex // for writing
+	writeBy time.Time  // the deadline that is set
 }
 
 // next returns the next line without its newline, valid until the next call.
@@ -123,12 +127,20 @@ func (f *framing) read() error {
 		}
 	}
 	f.timed = begun
-	n, err := f.net.Read(f.buf[f.to:])
-	f.to += n
-	if n > 0 {
-		return nil
+	for {
+		n, err := f.net.Read(f.buf[f.to:])
+		f.to += n
+		if n > 0 {
+			return nil
+		}
+		if begun || f.open.Load() == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return err
+		}
+		// Who waits for an answer is not idle.
+		if err := f.readUntil(time.Now().Add(idle)); err != nil {
+			return err
+		}
 	}
-	return err
 }
 
 func (f *framing) readUntil(t time.Time) error {
@@ -139,6 +151,8 @@ func (f *framing) readUntil(t time.Time) error {
 // write writes one line. Its error is the connection's end: half a line
 // can't be taken back.
 func (f *framing) write(line []byte) error {
+	f.turn.Lock()
+	defer f.turn.Unlock()
 	// As with reading, the deadline is not set anew each time: there is
 	// always at least Write left, and never more than twice that.
 	wait := f.limits.Write
@@ -152,12 +166,12 @@ func (f *framing) write(line []byte) error {
 	return err
 }
 
-// hungUp reports whether the peer has closed both halves, or the connection
-// is no socket that could tell.
+// hungUp reports whether the peer has closed both halves, or we have. What is
+// no socket can't tell.
 func hungUp(nc net.Conn) bool {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
-		return true
+		return false
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {

@@ -4,10 +4,6 @@ import "time"
 
 // Limits bound what callers can make the server hold, do, or wait for. A
 // zero member takes its default; cimad.toml(5) gives the reasons at length.
-//
-// There is no limit of requests in flight: a connection's requests are
-// answered one after the other, and what is sent ahead waits in the caller's
-// own socket buffer.
 type Limits struct {
 	// Line is the longest request in bytes, newline not counted. Default
 	// 64 KiB: ten times the largest request that makes sense (a nonce and
@@ -19,7 +15,9 @@ type Limits struct {
 	// CodeTooLarge.
 	Reply int
 
-	// InFlight does nothing: see above. It stays until no one sets it.
+	// InFlight is how many requests of one connection may be unanswered;
+	// one more and the connection is dropped. Default 16: enough to
+	// pipeline, too few to be a queue.
 	InFlight int
 
 	// Connections is how many connections there may be in all. Default
@@ -63,6 +61,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Line:              64 << 10,
 		Reply:             1 << 20,
+		InFlight:          16,
 		Connections:       1024,
 		CallerConnections: 64,
 		CallerCalls:       4,
@@ -81,6 +80,7 @@ func (l Limits) withDefaults() Limits {
 	d := DefaultLimits()
 	fill(&l.Line, d.Line)
 	fill(&l.Reply, d.Reply)
+	fill(&l.InFlight, d.InFlight)
 	fill(&l.Connections, d.Connections)
 	fill(&l.CallerConnections, d.CallerConnections)
 	fill(&l.CallerCalls, d.CallerCalls)

@@ -13,14 +13,6 @@ const keptReply = 1 << 10
 // A reply is the line that answers a request.
 type reply struct {
 	buf bytes.Buffer
-	enc *json.Encoder
-}
-
-func newReply() *reply {
-	r := new(reply)
-	r.enc = json.NewEncoder(&r.buf)
-	r.enc.SetEscapeHTML(false) // RFC 8785's spelling, as evidence wants it
-	return r
 }
 
 func (r *reply) reset() {
@@ -66,7 +58,9 @@ func (r *reply) result(id []byte, result any, most int) error {
 		}
 		r.buf.Write(b)
 	default:
-		if err := r.enc.Encode(result); err != nil {
+		enc := json.NewEncoder(&r.buf)
+		enc.SetEscapeHTML(false) // RFC 8785's spelling, as evidence wants it
+		if err := enc.Encode(result); err != nil {
 			return fmt.Errorf("result: %w", err)
 		}
 		r.buf.Truncate(r.buf.Len() - 1) // Encode's newline

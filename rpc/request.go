@@ -9,9 +9,9 @@ import (
 // maxID is how many bytes the id of a request may have, as written.
 const maxID = 128
 
-// A call is a request taken apart; all of it lies in the line it was read
-// from. id is nil where the line has no usable one, params where it has none.
-type call struct {
+// A request is a line taken apart. id is nil where the line has no usable one,
+// params where it has none.
+type request struct {
 	id     []byte
 	method []byte
 	params json.RawMessage
@@ -19,25 +19,25 @@ type call struct {
 
 // parseRequest checks that a line is one call as JSON-RPC 2.0 (section 4)
 // wants it, unambiguous in all of its parts. m is room to do so.
-func parseRequest(line []byte, m *members) (c call, bad *Error) {
+func parseRequest(line []byte, m *members) (r request, bad *Error) {
 	m.reset()
 	s := scanner{data: line}
 	s.space()
 	if s.peek() == '[' {
-		return c, Errorf(CodeInvalidRequest, "batches are not taken: send one request per line")
+		return r, Errorf(CodeInvalidRequest, "batches are not taken: send one request per line")
 	}
 	if m.err = s.all(m); m.failed() {
 		bad = invalidRequest(m.err)
 		if bad.Data == nil { // not JSON; what names a member is, but ambiguous
 			bad.Code = CodeParseError
 		}
-		return c, bad
+		return r, bad
 	}
 	id := m.take("id", false)
 	if !validID(id) {
-		return c, Errorf(CodeInvalidRequest, "request: id is a whole number or a string of at most %d bytes, and must be there", maxID-2)
+		return r, Errorf(CodeInvalidRequest, "request: id is a whole number or a string of at most %d bytes, and must be there", maxID-2)
 	}
-	c.id = id
+	r.id = id
 	if version := m.take("jsonrpc", true); version != nil && string(version) != `"2.0"` {
 		m.wrong("jsonrpc", `is "2.0"`)
 	}
@@ -45,20 +45,20 @@ func parseRequest(line []byte, m *members) (c call, bad *Error) {
 		if method[0] != '"' || len(method) <= 2 {
 			m.wrong("method", "is the name of a method")
 		} else {
-			c.method = method[1 : len(method)-1] // no method's name needs an escape
+			r.method = method[1 : len(method)-1] // no method's name needs an escape
 		}
 	}
 	if params := m.take("params", false); params != nil {
 		if params[0] != '{' {
 			m.wrong("params", "is an object with named members")
 		}
-		c.params = params
+		r.params = params
 	}
 	m.only()
 	if m.failed() {
-		return c, invalidRequest(m.err)
+		return r, invalidRequest(m.err)
 	}
-	return c, nil
+	return r, nil
 }
 
 func invalidRequest(err error) *Error {

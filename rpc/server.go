@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/creachadair/jrpc2"
 )
 
 // attachTime is how long Attach may take.
@@ -88,14 +90,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		l.Close()
 	})
 	defer stop()
-	over := make(chan struct{})
-	var watching sync.WaitGroup
-	watching.Go(func() { s.watch(over) })
 	err := s.accept(ctx, l)
 	l.Close()
 	s.drain()
-	close(over)
-	watching.Wait()
 	return err
 }
 
@@ -182,13 +179,17 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) {
 	if attached == nil {
 		attached = ctx
 	}
-	c := &conn{server: s, reply: newReply(), framing: framing{net: nc, limits: &s.limits, caller: charged}}
-	c.ctx, c.cancel = context.WithCancel(attached)
-	defer c.cancel()
+	c := s.newConn(attached, nc, charged)
 	if err != nil {
-		c.refuse = s.refusal(c.ctx, err)
+		c.refuse = s.refusal(attached, err)
 	}
 	s.run(c)
+}
+
+func (s *Server) newConn(ctx context.Context, nc net.Conn, charged *caller) *conn {
+	c := &conn{server: s, ctx: ctx, framing: framing{net: nc, limits: &s.limits, caller: charged}}
+	c.handle = c.answer
+	return c
 }
 
 // refusal is what every request of an unwelcome connection is answered.
@@ -214,35 +215,22 @@ func (s *Server) attach(ctx context.Context, nc net.Conn) (attached context.Cont
 	return s.Attach(ctx, unix)
 }
 
-// run answers a connection until it ends.
+// run lets jrpc2 answer a connection until it ends.
 func (s *Server) run(c *conn) {
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
-	c.loop()
+	jrpc2.NewServer(c, &jrpc2.ServerOptions{
+		DisableBuiltin: true,
+		Concurrency:    s.limits.CallerCalls,
+		NewContext:     func() context.Context { return c.ctx },
+	}).Start(c).Wait()
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	c.caller.take(-c.owed - c.charged)
-}
-
-// watch ends the context of handlers whose caller has hung up: while one
-// runs, nobody reads from its connection. Few take longer than a look.
-func (s *Server) watch(done <-chan struct{}) {
-	const look = 250 * time.Millisecond
-	tick := time.NewTicker(look)
-	defer tick.Stop()
-	for {
-		select {
-		case <-done:
-			return
-		case now := <-tick.C:
-			s.each(func(c *conn) {
-				if began := c.since.Load(); began != 0 && now.UnixNano()-began > int64(look) && hungUp(c.net) {
-					c.cancel()
-				}
-			})
-		}
+	c.caller.take(-c.charged)
+	for _, call := range c.calls { // those that nobody began
+		c.caller.take(-call.charged)
 	}
 }
 
@@ -269,10 +257,7 @@ func (s *Server) drain() {
 	}()
 	for {
 		// Again and again: some may still be attaching.
-		s.each(func(c *conn) {
-			c.cancel()
-			c.net.Close()
-		})
+		s.each(func(c *conn) { c.Close() })
 		select {
 		case <-gone:
 			return
@@ -283,6 +268,6 @@ func (s *Server) drain() {
 
 func (s *Server) busy() bool {
 	busy := false
-	s.each(func(c *conn) { busy = busy || c.busy.Load() })
+	s.each(func(c *conn) { busy = busy || c.open.Load() > 0 })
 	return busy
 }

@@ -184,10 +184,12 @@ func TestHalfClosedStillAnswered(t *testing.T) {
 
 func TestHangingUpCancels(t *testing.T) {
 	s := testServer()
-	ended := make(chan struct{})
+	began, ended := make(chan struct{}), make(chan struct{})
+	s.Before = func(context.Context, string) error { close(began); return nil }
 	s.After = func(context.Context, string, time.Duration, *Error, error) { close(ended) }
 	w := connect(t, start(t, s))
 	w.send(`{"jsonrpc":"2.0","id":7,"method":"Wait"}` + "\n")
+	<-began // what nobody has begun is forgotten
 	w.nc.Close()
 	select {
 	case <-ended:

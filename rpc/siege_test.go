@@ -79,7 +79,7 @@ func (s *siege) victimAsks(i int) error {
 	}
 	defer nc.Close()
 	nc.SetDeadline(time.Now().Add(10 * time.Second))
-	if _, err := nc.Write([]byte(request)); err != nil {
+	if _, err := nc.Write([]byte(requestLine)); err != nil {
 		return err
 	}
 	var b [4096]byte

@@ -1,0 +1,177 @@
+package rpc
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/creachadair/jrpc2"
+)
+
+// maxBad is how many lines that are no request a connection may send before
+// it is dropped.
+const maxBad = 16
+
+// errDropped ends a connection that broke a limit.
+var errDropped = errors.New("connection dropped")
+
+// A conn is one connection, as its jrpc2 server sees it: a channel.Channel
+// that gives one call at a time and takes one answer for each, and the
+// Assigner of all of them. Lines that are no call are answered here.
+//
+// jrpc2 parses what Recv gives it with encoding/json, and marshals and copies
+// what handlers return. Both are kept small: it gets the number of a call and
+// its method, and gives back the number; request and reply lie in the call.
+type conn struct {
+	framing
+	server *Server
+	ctx    context.Context // what Attach made
+	refuse *Error          // what Attach said: the answer to everything
+	handle jrpc2.Handler   // c.answer
+
+	// For Recv alone.
+	members members // of a request, for parseRequest
+	message []byte  // what jrpc2 gets of it
+	bad     int
+
+	unanswered atomic.Int32 // calls that jrpc2 has not answered
+
+	mu    sync.Mutex
+	calls []*call // by number
+	free  []*call // the one used last is at the end
+}
+
+// Assign gives jrpc2 the handler of every method, unknown ones too.
+func (c *conn) Assign(context.Context, string) jrpc2.Handler { return c.handle }
+
+const (
+	beforeNumber = `{"jsonrpc":"2.0","id":` // in a request and in a response
+	beforeMethod = `,"method":"`
+)
+
+// Recv returns the next call for jrpc2, valid until the next Recv.
+func (c *conn) Recv() ([]byte, error) {
+	for c.bad < maxBad {
+		line, err := c.next()
+		if err != nil {
+			return nil, c.end(err)
+		}
+		c.open.Add(1)
+		request, bad := parseRequest(line, &c.members)
+		switch {
+		case bad != nil:
+			c.bad++
+			c.refusal(request.id, bad)
+		case c.server.draining.Load():
+			c.refusal(request.id, ShuttingDown())
+		case int(c.unanswered.Add(1)) > c.limits.InFlight:
+			c.refusal(nil, RateLimited(time.Second, "at most %d requests are sent ahead of their answers: connection closed", c.limits.InFlight))
+			return nil, c.drop()
+		default:
+			if call := c.begin(request); call != nil {
+				c.message = strconv.AppendInt(append(c.message[:0], beforeNumber...), int64(call.number), 10)
+				return c.numberedMessage(call), nil
+			}
+			c.unanswered.Add(-1)
+			c.refusal(request.id, RateLimited(time.Second, "too many long lines at once: wait for answers, then ask again"))
+		}
+		c.open.Add(-1)
+	}
+	c.settle()
+	return nil, c.drop()
+}
+
+// numberedMessage is what jrpc2 gets of a call. A method that there is not has
+// no name: its own could be long, and jrpc2 has no use for it.
+func (c *conn) numberedMessage(call *call) []byte {
+	name := call.known.name
+	if name == "" {
+		name = "?"
+	}
+	m := strconv.AppendInt(append(c.message[:0], beforeNumber...), int64(call.number), 10)
+	m = append(append(m, beforeMethod...), name...)
+	c.message = append(m, `"}`...)
+	return c.message
+}
+
+// Send writes the answer that lies in the call whose number message has.
+func (c *conn) Send(message []byte) error {
+	call := c.named(message)
+	if call == nil {
+		c.Close()
+		return fmt.Errorf("jrpc2 answers no call: %q", clip(message))
+	}
+	// Who has read an answer may send a request for it at once.
+	c.unanswered.Add(-1)
+	if call.reply.buf.Len() == 0 { // an error of jrpc2's: the connection is over
+		call.reply.refusal(call.id, ShuttingDown())
+	}
+	err := c.write(call.reply.buf.Bytes())
+	c.giveBack(call)
+	c.open.Add(-1)
+	if err != nil {
+		c.Close()
+	}
+	return err
+}
+
+// named finds the call of a response.
+func (c *conn) named(message []byte) *call {
+	rest, ok := bytes.CutPrefix(message, []byte(beforeNumber))
+	digits, _, _ := bytes.Cut(rest, []byte(","))
+	number, err := strconv.Atoi(string(digits))
+	if !ok || err != nil {
+		return nil
+	}
+	return c.numbered(number)
+}
+
+// Close ends the connection, and whatever waits for its peer.
+func (c *conn) Close() error { return c.net.Close() }
+
+func (c *conn) drop() error {
+	c.server.callers.dropped.Add(1)
+	c.Close()
+	return errDropped
+}
+
+// end turns an error of reading into the connection's end. Who has only
+// closed its writing half still gets its answers, and who broke a limit is
+// told so behind them.
+func (c *conn) end(err error) error {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		c.settle()
+		c.refusal(nil, e)
+		return c.drop()
+	case errors.Is(err, io.EOF):
+		c.settle()
+	}
+	return err
+}
+
+// settle waits until all is answered or the peer has hung up.
+func (c *conn) settle() {
+	for wait := time.Millisecond; c.open.Load() > 0 && !hungUp(c.net); wait = min(2*wait, 100*time.Millisecond) {
+		time.Sleep(wait)
+	}
+}
+
+// refusal answers a line that is no call; id is nil where it has none.
+func (c *conn) refusal(id []byte, e *Error) {
+	var r reply
+	r.refusal(id, e)
+	if c.server.After != nil {
+		c.server.After(c.ctx, "", 0, e, nil)
+	}
+	if c.write(r.buf.Bytes()) != nil {
+		c.Close()
+	}
+}
