@@ -16,6 +16,12 @@ import (
 // ConfigFile is read when --config names no other; it need not exist.
 const ConfigFile = "/etc/cima/cimad.toml"
 
+// Values of isolation.
+const (
+	isolationRedacted = "redacted"
+	isolationNone     = "none"
+)
+
 const defaultExecRoot = "/run/docker"
 
 // Config is the daemon's configuration (cimad.toml(5)).
@@ -23,10 +29,16 @@ type Config struct {
 	// Anchor is "rtmr3", or "report-data" where RTMR3 belongs to another.
 	Anchor string `toml:"anchor"`
 
+	// Isolation is "redacted": a container sees its own events, the public
+	// ones, and digests of the others'; or "none": it sees them all.
+	Isolation string `toml:"isolation"`
+
 	Launch  LaunchConfig  `toml:"launch"`
 	Engines EnginesConfig `toml:"engines"`
 	Limits  LimitsConfig  `toml:"limits"`
+	IMA     IMAConfig     `toml:"ima"`
 	Access  []AccessRule  `toml:"access"`
+	System  []SystemRule  `toml:"system"`
 }
 
 // LaunchConfig says what of a container is measured.
@@ -88,13 +100,14 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // gives the reason for each limit.
 func DefaultConfig() Config {
 	return Config{
-		Anchor: ledger.AnchorRTMR3,
+		Anchor: ledger.AnchorRTMR3, Isolation: isolationRedacted,
 		Launch: LaunchConfig{Environment: "names", ImageDeadline: Duration(10 * time.Second)},
 		Engines: EnginesConfig{
 			Docker:         "/run/docker.sock",
 			Podman:         "/run/podman/podman.sock",
 			DockerExecRoot: defaultExecRoot,
 		},
+		IMA: IMAConfig{Mode: imaAnchor, Interval: Duration(time.Minute)},
 		Limits: LimitsConfig{
 			Line:                    64 << 10,
 			Reply:                   1 << 20,
@@ -173,6 +186,9 @@ func (c Config) check() error {
 	if c.Anchor != ledger.AnchorRTMR3 && c.Anchor != ledger.AnchorReportData {
 		return fmt.Errorf("anchor = %q: it is %q or %q", c.Anchor, ledger.AnchorRTMR3, ledger.AnchorReportData)
 	}
+	if c.Isolation != isolationRedacted && c.Isolation != isolationNone {
+		return fmt.Errorf("isolation = %q: it is %q or %q", c.Isolation, isolationRedacted, isolationNone)
+	}
 	switch c.Launch.Environment {
 	case "names", "digest", "none":
 	default:
@@ -182,6 +198,14 @@ func (c Config) check() error {
 		if err := r.check(methodNames(), c.Launch.Labels); err != nil {
 			return err
 		}
+	}
+	for _, r := range c.System {
+		if err := r.check(); err != nil {
+			return err
+		}
+	}
+	if c.IMA.Mode != imaAnchor && c.IMA.Mode != imaOff {
+		return fmt.Errorf("ima.mode = %q: it is %q or %q", c.IMA.Mode, imaAnchor, imaOff)
 	}
 	l := c.Limits
 	for _, limit := range []struct {

@@ -116,7 +116,7 @@ func (d *Daemon) evidence(ctx context.Context, s *subject, p rpc.EvidenceParams)
 	if err != nil {
 		return nil, err
 	}
-	view, err := d.ledger.View(ctx, s.owner, r.at, r.registers.RTMR[3])
+	view, err := d.ledger.View(ctx, s.owner, r.at, r.registers.RTMR[3], d.config().Isolation == isolationNone)
 	if err != nil {
 		return nil, err
 	}

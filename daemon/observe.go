@@ -29,11 +29,22 @@ type observer struct {
 	// running are the instances that are known to run, each counted as one
 	// of its own users.
 	running map[instanceKey]*instance
+
+	// starts are the recent ones of each container that starts often.
+	starts map[string][]time.Time
 }
+
+// A container that starts over and over is measured when it calls, or when it
+// has stayed for a while: a crash loop must not fill the log.
+const (
+	loopStarts = 5
+	loopWindow = 10 * time.Minute
+	loopStay   = 30 * time.Second
+)
 
 // observe runs until ctx ends.
 func (d *Daemon) observe(ctx context.Context) {
-	o := &observer{d: d, running: make(map[instanceKey]*instance)}
+	o := &observer{d: d, running: make(map[instanceKey]*instance), starts: make(map[string][]time.Time)}
 	defer o.releaseAll()
 	changes, err := d.store().Watch(ctx)
 	if err != nil {
@@ -92,8 +103,11 @@ func (o *observer) survey(ctx context.Context) {
 		if i == nil {
 			i = o.d.instances.use(c, r.Instance, r.CgroupOwner)
 			o.running[key] = i
+			o.started(i)
 		}
-		o.measure(ctx, i)
+		if o.worth(i) {
+			o.measure(ctx, i)
+		}
 	}
 	for key, i := range o.running {
 		if !seen[key] {
@@ -102,6 +116,25 @@ func (o *observer) survey(ctx context.Context) {
 			o.d.instances.release(i)
 		}
 	}
+}
+
+// started notes a start of a container.
+func (o *observer) started(i *instance) {
+	recent := o.starts[i.owner]
+	for len(recent) > 0 && time.Since(recent[0]) > loopWindow {
+		recent = recent[1:]
+	}
+	o.starts[i.owner] = append(recent, i.first)
+	for owner, times := range o.starts {
+		if time.Since(times[len(times)-1]) > loopWindow {
+			delete(o.starts, owner)
+		}
+	}
+}
+
+// worth says whether an instance is to be measured though it hasn't called.
+func (o *observer) worth(i *instance) bool {
+	return len(o.starts[i.owner]) <= loopStarts || time.Since(i.first) > loopStay
 }
 
 func (o *observer) measure(ctx context.Context, i *instance) {

@@ -33,6 +33,8 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	var background sync.WaitGroup
 	background.Go(func() { d.observe(ctx) })
 	background.Go(func() { d.reloadOn(ctx) })
+	background.Go(func() { d.watchSystem(ctx) })
+	background.Go(func() { d.watchIMA(ctx) })
 	defer background.Wait()
 
 	var failed error

@@ -6,6 +6,8 @@ out=${1:?usage: build.sh DIR}
 mkdir -p "$out"
 for page in *.[1-8].md; do
 	"${GO:-go}" run github.com/cpuguy83/go-md2man/v2@v2.0.7 -in "$page" -out "$out/${page%.md}"
+	# Tables as wide as the line and no wider: the last column takes what is left.
+	sed -i 's/^\(\(l \)*\)l \.$/\1lx ./' "$out/${page%.md}"
 done
 if command -v mandoc >/dev/null 2>&1; then
 	# Line lengths are those of generated roff, which nobody reads.

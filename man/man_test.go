@@ -92,11 +92,15 @@ func TestKeysAreInTheirPage(t *testing.T) {
 		for i := range typ.NumField() {
 			f := typ.Field(i)
 			key := f.Tag.Get("toml")
-			if f.Type.Kind() == reflect.Struct {
+			typ := f.Type
+			if typ.Kind() == reflect.Slice && typ.Elem().Kind() == reflect.Struct {
+				typ = typ.Elem() // an array of tables
+			}
+			if typ.Kind() == reflect.Struct {
 				if !strings.Contains(text, "["+key+"]") {
 					t.Errorf("[%s] isn't in cimad.toml.5", key)
 				}
-				walk(key+".", f.Type)
+				walk(key+".", typ)
 				continue
 			}
 			keys++
@@ -114,7 +118,7 @@ func TestKeysAreInTheirPage(t *testing.T) {
 func TestMethodsAndErrorsAreInTheirPage(t *testing.T) {
 	text := page(t, "cima-api.7")
 	names := source(t, "rpc")
-	for _, method := range find(t, `rpc\.(Method\w+):`, source(t, "daemon"), 4) {
+	for _, method := range find(t, `rpc\.(Method\w+)`, source(t, "daemon"), 4) {
 		name := find(t, method+`\s+= "([\w.]+)"`, names, 1)[0]
 		if !strings.Contains(text, "**"+name+"**") {
 			t.Errorf("%s isn't in cima-api.7", name)

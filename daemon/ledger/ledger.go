@@ -17,6 +17,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/cima-project/cima/hw"
@@ -40,7 +41,7 @@ const (
 // Limits bound the log. Zero means no bound.
 type Limits struct {
 	Bytes          int64 // of the file, so that the log can't fill /run
-	OwnerEvents    int   // events that one container may cause
+	OwnerEvents    int   // events that one container, or all of one user's, may cause
 	ReservedEvents int   // public events are still taken for this many past Bytes' mark
 }
 
@@ -84,7 +85,8 @@ type Ledger struct {
 	public   hw.Digest // public register
 	publics  []int32   // positions of public events
 	owners   map[string]*owner
-	broken   error // an *InconsistentError, for good
+	spent    map[string]int // events by whom they are charged to
+	broken   error          // an *InconsistentError, for good
 }
 
 // record is what is kept in memory of an event; the rest is on disk.
@@ -106,7 +108,7 @@ type owner struct {
 // is not an error: the ledger is returned and refuses events and snapshots
 // with an *InconsistentError, so that the daemon can say why.
 func Open(ctx context.Context, opts Options) (*Ledger, error) {
-	l := &Ledger{opts: opts, owners: make(map[string]*owner)}
+	l := &Ledger{opts: opts, owners: make(map[string]*owner), spent: make(map[string]int)}
 	f, err := openFile(opts.Dir, opts.BootID)
 	if err != nil {
 		return nil, err
@@ -164,7 +166,7 @@ func (l *Ledger) settle(ctx context.Context, last *diskRecord) error {
 }
 
 func (l *Ledger) reload() error {
-	l.records, l.publics, l.owners = nil, nil, make(map[string]*owner)
+	l.records, l.publics, l.owners, l.spent = nil, nil, make(map[string]*owner), make(map[string]int)
 	l.register, l.public = hw.Digest{}, hw.Digest{}
 	return l.file.scan(func(r diskRecord) error {
 		e, err := r.event()
@@ -186,6 +188,7 @@ func (l *Ledger) note(e logs.Event, r diskRecord) {
 		l.public = l.public.Extend(measured)
 		return
 	}
+	l.spent[payer(e.Container)]++
 	o := l.owners[e.Container]
 	if o == nil {
 		o = &owner{}
@@ -261,8 +264,8 @@ func (l *Ledger) admit(e logs.Event) error {
 	if l.broken != nil {
 		return l.broken
 	}
-	if o := l.owners[e.Container]; o != nil && l.opts.Limits.OwnerEvents > 0 && len(o.events) >= l.opts.Limits.OwnerEvents {
-		return fmt.Errorf("%w: the container caused %d events, its limit", ErrFull, len(o.events))
+	if n := l.spent[payer(e.Container)]; e.Container != "" && l.opts.Limits.OwnerEvents > 0 && n >= l.opts.Limits.OwnerEvents {
+		return fmt.Errorf("%w: %s caused %d events, its limit", ErrFull, payer(e.Container), n)
 	}
 	limit := l.opts.Limits.Bytes
 	if limit > 0 && e.Container == "" {
@@ -273,6 +276,16 @@ func (l *Ledger) admit(e logs.Event) error {
 		return fmt.Errorf("%w: it holds %d bytes of %d", ErrFull, l.file.size, limit)
 	}
 	return nil
+}
+
+// payer is whom a container's events are charged to: itself, or the user whose
+// it is ("uid/id"), who can make as many containers as they like.
+func payer(container string) string {
+	uid, _, user := strings.Cut(container, "/")
+	if user {
+		return "uid " + uid
+	}
+	return container
 }
 
 // agreed settles what is pending and checks that nobody else extended RTMR3.

@@ -227,7 +227,7 @@ func TestForeignExtend(t *testing.T) {
 		l := open(t, t.TempDir(), r)
 		must(t, l, public(logs.OpStart))
 		s, _ := l.Snapshot("")
-		_, err := l.View(t.Context(), "", s, s.Register.Extend(hw.Digest{1}))
+		_, err := l.View(t.Context(), "", s, s.Register.Extend(hw.Digest{1}), false)
 		wantInconsistent(t, err, 1)
 	})
 }
@@ -363,6 +363,10 @@ func TestLimits(t *testing.T) {
 	if _, err := l.Append(t.Context(), extend("a", "3")); !errors.Is(err, ErrFull) {
 		t.Fatalf("fourth event of a: %v", err)
 	}
+	must(t, l, launch("1000/x", "1"), extend("1000/y", "1"), extend("1000/z", "1"))
+	if _, err := l.Append(t.Context(), launch("1000/w", "1")); !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "uid 1000") {
+		t.Fatalf("a user's fourth event, by another container: %v", err)
+	}
 	for i := 0; ; i++ {
 		_, err := l.Append(t.Context(), launch(fmt.Sprint("c", i), "1"))
 		if errors.Is(err, ErrFull) {
@@ -419,7 +423,7 @@ func TestViewShowsOwnAndPublicOnly(t *testing.T) {
 	must(t, l, extend("c", "after the claims"))
 	quoted := r.value
 	must(t, l, extend("c", "after the quote"))
-	view, err := l.View(t.Context(), "a", s, quoted)
+	view, err := l.View(t.Context(), "a", s, quoted, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -438,7 +442,11 @@ func TestViewShowsOwnAndPublicOnly(t *testing.T) {
 	if replay(t, view) != quoted {
 		t.Fatal("the view doesn't replay to the quote's register")
 	}
-	hostView, err := l.View(t.Context(), "", s, quoted)
+	whole, err := l.View(t.Context(), "a", s, quoted, true)
+	if err != nil || len(whole) != 7 || replay(t, whole) != quoted {
+		t.Fatalf("the view without isolation has %d entries, %v", len(whole), err)
+	}
+	hostView, err := l.View(t.Context(), "", s, quoted, false)
 	if err != nil || replay(t, hostView) != quoted {
 		t.Fatalf("the host's view: %v", err)
 	}
@@ -482,7 +490,7 @@ func TestRandomHistory(t *testing.T) {
 		if err != nil || s.Register != r.value || s.Count != acknowledged {
 			t.Fatalf("seed %d: %d events, %d acknowledged, %v", seed, s.Count, acknowledged, err)
 		}
-		view, err := l.View(t.Context(), "c1", s, r.value)
+		view, err := l.View(t.Context(), "c1", s, r.value, false)
 		if err != nil || replay(t, view) != r.value {
 			t.Fatalf("seed %d: view: %v", seed, err)
 		}
@@ -531,7 +539,7 @@ func TestConcurrentUse(t *testing.T) {
 					return
 				}
 				now, _ := r.Registers(t.Context()) // a quote: its register may be ahead of the log
-				view, err := l.View(t.Context(), name, s, now.RTMR[3])
+				view, err := l.View(t.Context(), name, s, now.RTMR[3], false)
 				if err != nil || replay(t, view) != now.RTMR[3] {
 					t.Errorf("view: %v", err)
 					return

@@ -71,8 +71,8 @@ type Entry struct {
 
 // View is the log as an owner may see it, up to the event after which its
 // replay is register: that of a quote, taken at or after the snapshot. Own
-// and public events are whole, the others are digests.
-func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register hw.Digest) ([]Entry, error) {
+// and public events are whole, the others are digests, unless all are shown.
+func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register hw.Digest, all bool) ([]Entry, error) {
 	count, err := l.find(ctx, from, register)
 	if err != nil {
 		return nil, err
@@ -83,19 +83,25 @@ func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register 
 		own = o.events
 	}
 	seen := merge(own, l.publics, int32(count))
-	all := l.records[:count]
+	records := l.records[:count]
 	l.mu.RUnlock() // records before count never change
+	if all {
+		seen = seen[:0]
+		for at := range int32(count) {
+			seen = append(seen, at)
+		}
+	}
 
 	var view []Entry
 	at := 0
 	for _, next := range append(seen, int32(count)) {
-		if hidden := all[at:next]; len(hidden) > 0 {
+		if hidden := records[at:next]; len(hidden) > 0 {
 			view = append(view, Entry{Digests: digests(hidden)})
 		}
 		if int(next) == count {
 			break
 		}
-		e, err := l.file.read(all[next])
+		e, err := l.file.read(records[next])
 		if err != nil {
 			return nil, err
 		}

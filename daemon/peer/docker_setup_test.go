@@ -36,8 +36,23 @@ func newDocker(t testing.TB) docker {
 	if out, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
 		leaveOut(t, fmt.Sprintf("docker is not reachable: %v: %s", err, out))
 	}
+	aloneWithDocker(t)
 	makeImage(t)
 	return docker{t, newIdentifier(t, Options{Records: bundles{}}), listen(t)}
+}
+
+// aloneWithDocker keeps the other rooms' tests away from docker meanwhile: a
+// daemon under test sees all containers of the machine.
+func aloneWithDocker(t testing.TB) {
+	t.Helper()
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "cima-docker-test.lock"), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
 }
 
 // makeImage imports an image with nothing but the client in it.

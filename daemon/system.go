@@ -1,0 +1,130 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/logs"
+)
+
+// systemInterval is how often processes of the host are looked through.
+const systemInterval = 5 * time.Second
+
+// SystemRule names host services to measure: all see them in the log.
+type SystemRule struct {
+	Unit      string `toml:"unit"`      // systemd unit, with * and ?
+	Path      string `toml:"path"`      // of the executable
+	Arguments bool   `toml:"arguments"` // measure these too
+}
+
+func (r SystemRule) check() error {
+	if (r.Unit == "") == (r.Path == "") {
+		return errors.New("a [[system]] rule names a unit or a path, and not both")
+	}
+	if r.Path != "" && (!filepath.IsAbs(r.Path) || filepath.Clean(r.Path) != r.Path) {
+		return fmt.Errorf("system: path = %q: it is absolute and clean", r.Path)
+	}
+	_, err := path.Match(r.Unit, "")
+	return err
+}
+
+func (r SystemRule) matches(p launch.Process) bool {
+	if r.Path != "" {
+		return strings.TrimSuffix(p.Path, " (deleted)") == r.Path
+	}
+	ok, _ := path.Match(r.Unit, p.Unit)
+	return ok && p.Unit != ""
+}
+
+// systemEvent is measured.system.
+type systemEvent struct {
+	Path   string        `json:"path"`
+	SHA384 string        `json:"sha384"`         // of the running executable's bytes
+	Argv   []launch.Text `json:"argv,omitempty"` // where policy wants it
+}
+
+// system measures the services that policy names, at start and whenever one is
+// started again.
+type system struct {
+	d    *Daemon
+	proc string
+
+	seen   map[string]bool // processes, by pid and start
+	logged map[string]bool // what was said already: a service of many processes is said once
+}
+
+// maxSaid bounds what is remembered; beyond it things are said again.
+const maxSaid = 4096
+
+func (d *Daemon) watchSystem(ctx context.Context) {
+	s := &system{d: d, proc: "/proc", seen: make(map[string]bool), logged: make(map[string]bool)}
+	for {
+		if len(d.config().System) > 0 {
+			if err := s.look(ctx); err != nil {
+				d.log.Warn("host services not measured", "error", err)
+			}
+		}
+		pause(ctx, systemInterval)
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// look measures processes that weren't there the last time.
+func (s *system) look(ctx context.Context) error {
+	all, err := launch.Processes(s.proc)
+	if err != nil {
+		return err
+	}
+	now := make(map[string]bool, len(all))
+	for _, p := range all {
+		key := fmt.Sprint(p.PID, " ", p.Start)
+		now[key] = true
+		if s.seen[key] {
+			continue
+		}
+		i := slices.IndexFunc(s.d.config().System, func(r SystemRule) bool { return r.matches(p) })
+		if i < 0 {
+			continue
+		}
+		if err := s.measure(ctx, p, s.d.config().System[i]); err != nil && !errors.Is(err, launch.ErrGone) {
+			return err
+		}
+	}
+	s.seen = now
+	return nil
+}
+
+func (s *system) measure(ctx context.Context, p launch.Process, r SystemRule) error {
+	digest, argv, err := p.Measure()
+	if err != nil {
+		return err
+	}
+	e := systemEvent{Path: p.Path, SHA384: digest}
+	if r.Arguments {
+		e.Argv = argv
+	}
+	// A server that forks, or is started again as it was, says nothing new.
+	said := fmt.Sprintf("%q", e)
+	if s.logged[said] {
+		return nil
+	}
+	if _, err := s.d.ledger.Append(ctx, ledger.Event{Operation: logs.OpSystem, Measured: e}); err != nil {
+		return err
+	}
+	s.d.log.Info("host service measured", "path", p.Path, "unit", p.Unit, "pid", p.PID)
+	if len(s.logged) >= maxSaid {
+		clear(s.logged)
+	}
+	s.logged[said] = true
+	return nil
+}

@@ -1,0 +1,152 @@
+package daemon
+
+import (
+	"crypto/sha512"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/logs"
+)
+
+// A service is measured by the bytes that run, not by what its path holds by
+// now, and again when it is started anew with other bytes or arguments.
+func TestSystemServices(t *testing.T) {
+	f := newFixture(t)
+	program := filepath.Join(f.dir, "service")
+	copyFile(t, "/bin/sleep", program)
+	config := *f.daemon.config()
+	config.System = []SystemRule{{Path: program, Arguments: true}}
+	f.daemon.adopt(config)
+	s := &system{d: f.daemon, proc: "/proc", seen: map[string]bool{}, logged: map[string]bool{}}
+	start := func(args ...string) {
+		c := exec.Command(program, args...)
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Process.Kill(); c.Wait() })
+	}
+	look := func() (found []systemEvent) {
+		t.Helper()
+		if err := s.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range f.events() {
+			if e.Operation == logs.OpSystem {
+				found = append(found, decode[systemEvent](t, e.Body()))
+			}
+		}
+		return found
+	}
+	start("1000")
+	want := fileDigest(t, program)
+	if err := os.Remove(program); err != nil { // the bytes run on
+		t.Fatal(err)
+	}
+	got := look()
+	if len(got) != 1 || got[0].SHA384 != want || len(got[0].Argv) != 2 || got[0].Argv[1] != "1000" {
+		t.Fatalf("events %+v", got)
+	}
+	if again := look(); len(again) != 1 {
+		t.Errorf("said twice: %+v", again)
+	}
+	copyFile(t, "/bin/sleep", program)
+	start("2000")
+	if more := look(); len(more) != 2 || more[1].Argv[1] != "2000" {
+		t.Errorf("after another start: %+v", more)
+	}
+	bundle, err := f.evidence()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.wantAuthentic(bundle)
+	if n := countEvents(t, bundle, logs.OpSystem); n != 2 {
+		t.Errorf("evidence shows %d system events", n)
+	}
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func fileDigest(t *testing.T, path string) string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := sha512.New384()
+	if _, err := io.Copy(h, f); err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func TestSystemRules(t *testing.T) {
+	for text, want := range map[string]string{
+		"[[system]]\nunit = \"ssh.service\"\n":                  "",
+		"[[system]]\npath = \"/usr/bin/dockerd\"\n":             "",
+		"[[system]]\narguments = true\n":                        "names a unit or a path",
+		"[[system]]\nunit = \"a\"\npath = \"/b\"\n":             "names a unit or a path",
+		"[[system]]\npath = \"usr/bin/x\"\n":                    "absolute",
+		"[[system]]\nunit = \"[\"\n":                            "syntax error",
+		"[ima]\nmode = \"x\"\n":                                 "ima.mode",
+		"isolation = \"x\"\n":                                   "isolation",
+		"[limits]\nrequests_per_second = 0.0\n":                 "above zero",
+		"[[access]]\nunit = \"x\"\nallow = [\"GetStatus\"]\n":   "no method",
+		"[[access]]\nunit = \"x\"\nallow = [\"WhoAmI\"]\nx=1\n": "unknown key",
+	} {
+		_, err := ParseConfig(text)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// The IMA log's entries are anchored once each.
+func TestIMAIsAnchored(t *testing.T) {
+	dir := t.TempDir()
+	const entry = "10 91f34b5c671d73504b274a919661cf80dab1e127 ima-ng sha1:1801e1be3e65ef1eaa5c16617bec8f1274eaf6b3 boot_aggregate\n"
+	write := func(lines int) {
+		for name, text := range map[string]string{
+			"binary_runtime_measurements": strings.Repeat(entry, lines), // the reader takes either form
+			"runtime_measurements_count":  fmt.Sprintln(lines),
+		} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write(2)
+	m, err := openIMA(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.close()
+	e, some, err := m.next()
+	if err != nil || !some || e.From != 0 || e.Count != 2 || e.SHA384 != sha512.Sum384([]byte(entry+entry)) {
+		t.Fatalf("%+v %v %v", e, some, err)
+	}
+	m.done(e)
+	if _, some, err := m.next(); some || err != nil {
+		t.Errorf("nothing is new: %v %v", some, err)
+	}
+	write(3)
+	e, some, err = m.next()
+	if err != nil || !some || e.From != 2 || e.Count != 1 || e.SHA384 != sha512.Sum384([]byte(entry)) {
+		t.Fatalf("%+v %v %v", e, some, err)
+	}
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// adminClient connects to the admin socket, unless the flags name another.
+func adminClient(c *cobra.Command) (*rpc.Client, error) {
+	path, err := c.Flags().GetString("socket")
+	if err != nil {
+		return nil, err
+	}
+	if path == "" {
+		path = rpc.DefaultAdminSocket
+	}
+	return rpc.Dial(c.Context(), path)
+}
+
+func containersCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "containers",
+		Short: "List the containers that the daemon knows (root, on the host)",
+		Args:  cobra.NoArgs,
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		d, err := adminClient(c)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		if asJSON {
+			return passOn(c, d, rpc.MethodListContainers, rpc.NoParams{})
+		}
+		list, err := d.ListContainers(c.Context())
+		if err != nil {
+			return err
+		}
+		return table(c.OutOrStdout(), func(w *tabwriter.Writer) {
+			fmt.Fprintln(w, "CONTAINER\tRUNTIME\tMEASURED\tEVENTS\tIMAGE")
+			for _, s := range list.Containers {
+				measured := s.Assurance.Start
+				if s.NotReady != "" {
+					measured = s.NotReady
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", s.ID, s.Runtime, measured, s.Events, s.Image)
+			}
+		})
+	}
+	return c
+}
+
+func statusCommand() *cobra.Command {
+	var asJSON bool
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Say how the daemon does (root, on the host)",
+		Args:  cobra.NoArgs,
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		d, err := adminClient(c)
+		if err != nil {
+			return err
+		}
+		defer d.Close()
+		if asJSON {
+			return passOn(c, d, rpc.MethodGetStatus, rpc.NoParams{})
+		}
+		s, err := d.GetStatus(c.Context())
+		if err != nil {
+			return err
+		}
+		return table(c.OutOrStdout(), func(w *tabwriter.Writer) { printStatus(w, s) })
+	}
+	return c
+}
+
+func printStatus(w *tabwriter.Writer, s rpc.Status) {
+	line(w, "version", s.Version)
+	line(w, "boot id", s.BootID)
+	line(w, "up", fmt.Sprintf("%d s", s.Uptime))
+	line(w, "evidence", map[bool]string{true: "can be had", false: "refused"}[s.Ready])
+	line(w, "problem", s.Problem)
+	printCounts(w, "hardware", s.Hardware)
+	line(w, "log", fmt.Sprintf("%d events, anchored in %s", s.Log.Count, s.Log.Anchor))
+	line(w, "containers", s.Container)
+	line(w, "connections", fmt.Sprintf("%d now, %d in all, %d refused, %d dropped", s.Server.Connections, s.Server.Accepted, s.Server.Refused, s.Server.Dropped))
+	printCounts(w, "calls", s.Calls)
+	printCounts(w, "errors", s.Errors)
+}
+
+func printCounts[V any](w io.Writer, what string, counts map[string]V) {
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		line(w, what, fmt.Sprintf("%s: %v", name, counts[name]))
+		what = ""
+	}
+}
+
+// printJSON prints a value as one line.
+func printJSON(c *cobra.Command, v any) error {
+	e := json.NewEncoder(c.OutOrStdout())
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
