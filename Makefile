@@ -10,7 +10,7 @@ GOTESTSUM   = gotest.tools/gotestsum@v1.13.0
 
 COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 
-.PHONY: all build demo test short lint fuzz bench clean help FORCE
+.PHONY: all build demo test short lint fuzz bench packages install clean help FORCE
 all: build
 
 ## build: the three static binaries, in bin/
@@ -38,10 +38,10 @@ short:
 
 ## lint: gofmt, go vet, staticcheck, man pages
 lint:
-	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'lint: run gofmt -w on the files above' >&2; exit 1; }
+	@test -z "$$(git ls-files -z '*.go' | xargs -0 gofmt -l)" || { git ls-files -z '*.go' | xargs -0 gofmt -l; echo 'lint: run gofmt -w on the files above' >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
-	GO="$(GO)" man/build.sh .cache/man
+	GO="$(GO)" man/build.sh "$(CURDIR)/.cache/man"
 
 FUZZTIME ?= 15s
 ## fuzz: every fuzz target for FUZZTIME (15s)
@@ -51,6 +51,17 @@ fuzz:
 ## bench: speed as ratios within one run
 bench:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+## packages: deb, rpm and checksums, in dist/; two builds of a commit are equal
+packages:
+	GO="$(GO)" packaging/build.sh
+
+## install: what was built, into DESTDIR (for packagers; PREFIX=/usr)
+install: build .cache/man/cimad.8
+	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" packaging/install.sh all
+
+.cache/man/cimad.8: $(wildcard man/*.md) man/build.sh
+	GO="$(GO)" man/build.sh "$(CURDIR)/.cache/man"
 
 clean:
 	rm -rf bin dist .cache

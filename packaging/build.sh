@@ -1,0 +1,39 @@
+#!/bin/sh
+# Makes deb and rpm packages and their checksums in dist/. Two runs at one commit
+# give equal bytes: SOURCE_DATE_EPOCH is the commit's time.
+set -eu
+cd "$(dirname "$0")/.."
+umask 022
+export LC_ALL=C TZ=UTC
+VERSION=$(packaging/version.sh)
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+ARCH=$(${GO:-go} env GOARCH)
+export VERSION SOURCE_DATE_EPOCH ARCH
+
+rm -rf dist/stage
+mkdir -p dist/stage
+rm -f dist/*.deb dist/*.rpm dist/SHA256SUMS
+make -s build VERSION="$VERSION"
+GO=${GO:-go} man/build.sh "$PWD/.cache/man"
+
+gzip -9n <CHANGELOG.md >dist/stage/CHANGELOG.md.gz
+cat >dist/stage/changelog.yaml <<EOF
+- semver: $VERSION-1
+  date: $(date -u -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
+  packager: The CIMA authors <maintainers@cima-project.github.io>
+  deb: {urgency: medium, distributions: [unstable]}
+  changes: [{note: "$VERSION; the file CHANGELOG.md says what changed"}]
+EOF
+cp packaging/copyright LICENSE dist/stage/
+for name in cimad cimactl cimad-sim; do
+	DESTDIR=dist/stage/$name packaging/install.sh "$name"
+	sed "s/^PACKAGE/$name/" packaging/lintian-overrides >"dist/stage/$name.overrides"
+done
+find dist/stage -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+for name in cimad cimactl cimad-sim; do
+	for format in deb rpm; do
+		${GO:-go} run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2 package \
+			--config "packaging/nfpm/$name.yaml" --packager "$format" --target dist/ >/dev/null
+	done
+done
+(cd dist && sha256sum -- *.deb *.rpm >SHA256SUMS && cat SHA256SUMS)

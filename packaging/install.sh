@@ -1,0 +1,70 @@
+#!/bin/sh
+# Installs what was built: install.sh cimad|cimactl|cimad-sim|all. For packagers:
+# DESTDIR goes in front of every path, PREFIX is /usr, MAN the pages' folder.
+set -eu
+cd "$(dirname "$0")/.."
+prefix=${PREFIX:-/usr}
+share=${DESTDIR:-}$prefix/share
+man=${MAN:-.cache/man}
+
+# put MODE DIR FILE...: files under their own names
+put() {
+	mode=$1 dir=$2
+	shift 2
+	install -d "$dir"
+	install -p -m "$mode" "$@" "$dir"
+}
+
+page() {
+	for name; do
+		section=$share/man/man${name##*.}
+		install -d "$section"
+		# -n: no name and no time in it, so that two builds are equal
+		gzip -9n <"$man/$name" >"$section/$name.gz"
+	done
+}
+
+cimad() {
+	units=${DESTDIR:-}$prefix/lib/systemd/system
+	put 755 "${DESTDIR:-}$prefix/sbin" bin/cimad
+	put 644 "$units" systemd/cimad.service systemd/cimad.socket systemd/cimad-admin.socket
+	install -D -p -m 644 systemd/cima.tmpfiles.conf "${DESTDIR:-}$prefix/lib/tmpfiles.d/cima.conf"
+	put 644 "${DESTDIR:-}$prefix/lib/systemd/system-preset" systemd/85-cima.preset
+	put 644 "$share/cima" systemd/no-gate.conf systemd/rootless.conf systemd/qgs.conf
+	put 644 "${DESTDIR:-}/etc/cima" packaging/cimad.toml
+	put 644 "${DESTDIR:-}/etc/cdi" packaging/cdi/cima.yaml
+	put 644 "${DESTDIR:-}/etc/apparmor.d/abstractions" packaging/apparmor/cima
+	put 644 "$share/cima" packaging/apparmor/usr.sbin.cimad
+	put 644 "$share/selinux/packages" packaging/selinux/cima.cil
+	put 644 "$share/doc/cimad/examples" packaging/compose/compose.yaml packaging/kubernetes/pod.yaml
+	page cimad.8 cimad.toml.5 cima-api.7 cima-evidence.7
+}
+
+cimactl() {
+	put 755 "${DESTDIR:-}$prefix/bin" bin/cimactl
+	page cimactl.1
+	# The program knows its completions. A build for another machine can't run it.
+	for shell in bash:bash-completion/completions/cimactl zsh:zsh/site-functions/_cimactl fish:fish/vendor_completions.d/cimactl.fish; do
+		file=$share/${shell#*:}
+		install -d "$(dirname "$file")"
+		bin/cimactl completion "${shell%%:*}" >"$file"
+		chmod 644 "$file"
+	done
+}
+
+cimad_sim() {
+	put 755 "${DESTDIR:-}$prefix/bin" bin/cimad-sim
+	install -d "$share/man/man8"
+	echo '.so man8/cimad.8' | gzip -9n >"$share/man/man8/cimad-sim.8.gz"
+}
+
+case ${1:-all} in
+cimad) cimad ;;
+cimactl) cimactl ;;
+cimad-sim) cimad_sim ;;
+all) cimad && cimactl && cimad_sim ;;
+*)
+	echo "install.sh: there is no part $1: cimad, cimactl, cimad-sim or all" >&2
+	exit 2
+	;;
+esac
