@@ -218,7 +218,7 @@ func TestRules(t *testing.T) {
 		}
 	}
 	l, err := FromConfig(bytes.NewReader(encode(t, c)), Rules{Environment: EnvironmentNone})
-	if err != nil || l.Environment != nil || l.Labels != nil && len(l.Labels) > 0 {
+	if err != nil || l.Environment != nil || len(l.Labels) > 0 {
 		t.Errorf("%+v, %v", l, err)
 	}
 }

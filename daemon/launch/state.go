@@ -2,7 +2,10 @@ package launch
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -68,6 +71,9 @@ func (s *Store) state(at location, owner uint32) (state, bool, error) {
 
 // stateFile reads one state file, from memory where it has not changed.
 func (s *Store) stateFile(file string, owner uint32) (state, bool, error) {
+	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		return state{}, false, nil // the usual case, without a walk
+	}
 	s.mu.Lock()
 	known, ok := s.states[file]
 	s.mu.Unlock()

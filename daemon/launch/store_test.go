@@ -281,33 +281,3 @@ func TestTooManyContainers(t *testing.T) {
 		t.Error("no bound")
 	}
 }
-
-func benchmark(b *testing.B, path string) {
-	dir := b.TempDir()
-	s := New(Options{Places: []Place{{"docker", dir + "/task/{namespace}/{id}/config.json", []string{dir + "/runc/{namespace}/{id}/state.json"}, nil}}})
-	s.trust.root = uint32(os.Getuid())
-	raw := encode(b, config(b, "docker"))
-	for n := range 1000 {
-		d := filepath.Join(dir, "task/moby", id(n))
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			b.Fatal(err)
-		}
-		own := strings.ReplaceAll(string(raw), strings.Repeat("a1", 32), id(n))
-		if err := os.WriteFile(filepath.Join(d, "config.json"), []byte(own), 0o644); err != nil {
-			b.Fatal(err)
-		}
-	}
-	time.Sleep(2 * settle)
-	if _, _, err := s.Declared(context.Background(), "/warm"); err != nil {
-		b.Fatal(err)
-	}
-	b.ResetTimer()
-	for b.Loop() {
-		if _, _, err := s.Declared(context.Background(), path); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkDeclaredOneOfThousand(b *testing.B) { benchmark(b, "/docker/"+id(500)) }
-func BenchmarkDeclaredNobodys(b *testing.B)       { benchmark(b, "/system.slice/ssh.service") }
