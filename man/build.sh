@@ -4,10 +4,26 @@ set -eu
 cd "$(dirname "$0")"
 out=${1:?usage: build.sh DIR}
 mkdir -p "$out"
+
+# fit makes tables as wide as the line and no wider: the second column takes
+# the others leave, and long cells become text blocks (tbl(1)). Text is not stretched to the margin.
+fit() {
+	awk -F '\t' -v OFS='\t' '
+		/^\.TS/ { table = 1 }
+		/^\.TE/ { table = rows = 0 }
+		table && /^l l/ { sub(/^l l /, "l lx "); print; rows = /\.$/; next }
+		table && rows && (!block || /^T}/) {
+			for (i = 1; i <= NF; i++)
+				if (length($i) > 30) $i = "T{\n" $i "\nT}"
+			block = $NF == "T{"
+		}
+		{ print }
+		/^\.TH/ { print ".ad l" }' "$1" >"$1.new" && mv "$1.new" "$1"
+}
+
 for page in *.[1-8].md; do
 	"${GO:-go}" run github.com/cpuguy83/go-md2man/v2@v2.0.7 -in "$page" -out "$out/${page%.md}"
-	# Tables as wide as the line and no wider: the last column takes what is left.
-	sed -i 's/^\(\(l \)*\)l \.$/\1lx ./' "$out/${page%.md}"
+	fit "$out/${page%.md}"
 done
 if command -v mandoc >/dev/null 2>&1; then
 	# Line lengths are those of generated roff, which nobody reads.
