@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 import sys
+from typing import Any, Dict
 
 from cima_client import Client
 from cima_client.evidence import quote_registers, report_data
@@ -23,7 +24,7 @@ def main() -> int:
         report = cima.get_cc_report(nonce)
         evidence = cima.get_evidence(nonce, b"end to end")
     filled = [0, 1, 3] if who.container else [0, 1]
-    found = {
+    found: Dict[str, Any] = {
         "replayed": {i: c.equal for i, c in registers.items()},
         "filled": all(registers[i].register != ZERO for i in filled),
         "report": quote_registers(report.cc_report).report_data == report_data(report.claims),

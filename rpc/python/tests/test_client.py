@@ -1,0 +1,236 @@
+"""Both clients against a scripted daemon: connections that end, and errors."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+import time
+import unittest
+from typing import Any, Optional
+
+from cima_client import (
+    AsyncClient,
+    BrokenError,
+    Client,
+    Code,
+    ProtocolError,
+    RPCError,
+    UnknownOutcomeError,
+    UnreachableError,
+)
+
+from stage import HANG_UP, SILENCE, Scripted, error, result
+
+COUNT = result('{"count":4}')
+EXTENDED = result('{"index":3,"digest":"' + "ab" * 48 + '"}')
+EXTENDED_2 = EXTENDED.replace(b'"id":1', b'"id":2')
+EXTEND = ("extend_measurement", "d", "o", "c")
+
+
+class Both:
+    """The same for both clients; ``ask`` makes one client's call."""
+
+    def pause(self) -> None:
+        """Lets news of the connection arrive."""
+        time.sleep(0.05)
+
+    def ask(self, client: Any, method: str, *arguments: Any) -> Any:
+        raise NotImplementedError
+
+    def client(self, path: str, **options: Any) -> Any:
+        raise NotImplementedError
+
+
+class Sync(Both):
+    def client(self, path: str, **options: Any) -> Any:
+        return Client(path, **options)
+
+    def ask(self, client: Any, method: str, *arguments: Any) -> Any:
+        answer = getattr(client, method)(*arguments)
+        return list(answer) if inspect.isgenerator(answer) else answer
+
+
+class Async(Both):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.loop = asyncio.new_event_loop()
+
+    def pause(self) -> None:
+        self.loop.run_until_complete(asyncio.sleep(0.05))
+
+    def client(self, path: str, **options: Any) -> Any:
+        return AsyncClient(path, **options)
+
+    def ask(self, client: Any, method: str, *arguments: Any) -> Any:
+        answer = getattr(client, method)(*arguments)
+        if inspect.isasyncgen(answer):
+            stream = answer
+
+            async def collect() -> Any:
+                return [element async for element in stream]
+
+            answer = collect()
+        return self.loop.run_until_complete(answer)
+
+
+class Cases(Both, unittest.TestCase):
+    def setUp(self) -> None:
+        self.daemon: Optional[Scripted] = None
+
+    def against(self, *replies: bytes, greeting: bytes = b"", **options: Any) -> Any:
+        daemon = self.daemon = Scripted(*replies, greeting=greeting)
+        client = self.client(daemon.path, **options)
+        self.addCleanup(daemon.close)
+        self.addCleanup(lambda: self.ask(client, "close"))
+        return client
+
+    def scripted(self) -> Scripted:
+        assert self.daemon is not None
+        return self.daemon
+
+    def test_connection_is_kept(self) -> None:
+        client = self.against(COUNT, result('{"count":4}', 2), result('{"count":4}', 3))
+        for _ in range(3):
+            self.assertEqual(self.ask(client, "get_measurement_count"), 4)
+        self.assertEqual(self.scripted().connections, 1)
+
+    def test_hang_up_is_asked_again(self) -> None:
+        client = self.against(HANG_UP, HANG_UP, COUNT)
+        self.assertEqual(self.ask(client, "get_measurement_count"), 4)
+        self.assertEqual(self.scripted().connections, 3)
+
+    def test_half_a_reply_is_none(self) -> None:
+        client = self.against(COUNT[:20], COUNT)
+        self.assertEqual(self.ask(client, "get_measurement_count"), 4)
+
+    def test_extend_is_never_sent_twice(self) -> None:
+        client = self.against(HANG_UP, EXTENDED)
+        with self.assertRaises(UnknownOutcomeError):
+            self.ask(client, *EXTEND)
+        self.assertEqual(len(self.scripted().requests), 1)
+
+    def test_answer_that_takes_too_long(self) -> None:
+        client = self.against(SILENCE, SILENCE, COUNT, timeout=0.2)
+        with self.assertRaises(UnknownOutcomeError):
+            self.ask(client, *EXTEND)
+        with self.assertRaises(TimeoutError):
+            self.ask(client, "get_measurement_count")
+        self.assertEqual(self.ask(client, "get_measurement_count"), 4)
+        self.assertEqual(self.scripted().connections, 3)  # a late answer would be another's
+
+    def test_extend_goes_out_on_an_open_connection_only(self) -> None:
+        client = self.against(COUNT, EXTENDED)
+        self.ask(client, "get_measurement_count")
+        self.scripted().hang_up()
+        self.pause()
+        self.assertEqual(self.ask(client, *EXTEND).index, 3)
+        self.assertEqual(self.scripted().connections, 2)
+
+    def test_extend_is_repeated_where_the_daemon_says_it_did_nothing(self) -> None:
+        client = self.against(error(Code.SHUTTING_DOWN), error(Code.NOT_READY, data='{"retry_after_ms":1}'), EXTENDED_2)
+        self.assertEqual(self.ask(client, *EXTEND).digest, b"\xab" * 48)
+        self.assertEqual(self.scripted().connections, 2)
+
+    def test_connection_turned_away_comes_again(self) -> None:
+        client = self.against(COUNT, greeting=error(Code.RATE_LIMITED, None, '{"retry_after_ms":5}'))
+        self.assertEqual(self.ask(client, "get_measurement_count"), 4)
+
+    def test_request_rate_limited_is_told(self) -> None:
+        client = self.against(error(Code.RATE_LIMITED, data='{"retry_after_ms":1500}'), result('{"count":4}', 2))
+        with self.assertRaises(RPCError) as told:
+            self.ask(client, "get_measurement_count")
+        self.assertIs(told.exception.code, Code.RATE_LIMITED)
+        self.assertEqual(told.exception.retry_after, 1.5)
+        self.assertEqual(self.ask(client, "get_measurement_count"), 4)  # the connection is kept
+        self.assertEqual(self.scripted().connections, 1)
+
+    def test_unknown_code_is_a_number(self) -> None:
+        with self.assertRaises(RPCError) as told:
+            self.ask(self.against(error(-32099)), "get_measurement_count")
+        self.assertEqual(told.exception.code, -32099)
+
+    def test_patience_ends(self) -> None:
+        client = self.against(*[HANG_UP] * 1000, patience=0.3)
+        began = time.monotonic()
+        with self.assertRaises(BrokenError):
+            self.ask(client, "get_measurement_count")
+        self.assertLess(time.monotonic() - began, 2)
+        self.assertGreater(self.scripted().connections, 2)
+
+    def test_no_daemon(self) -> None:
+        began = time.monotonic()
+        with self.assertRaises(UnreachableError) as told:
+            self.ask(self.client("/tmp/cima-none/cima.sock"), "get_measurement_count")
+        self.assertIn("mounted", told.exception.hint)
+        self.assertLess(time.monotonic() - began, 1)  # what never was there isn't waited for
+
+    def test_daemon_that_was_there_is_waited_for(self) -> None:
+        client = self.against(COUNT, HANG_UP, COUNT)
+        self.ask(client, "get_measurement_count")
+        self.scripted().stop()
+        again = threading.Timer(0.3, self.scripted().listen)
+        again.start()
+        self.addCleanup(again.join)
+        self.assertEqual(self.ask(client, "get_measurement_count"), 4)
+
+    def test_replies_that_are_none(self) -> None:
+        for reply in (
+            b"hello\n",
+            b"[]\n",
+            b'{"jsonrpc":"2.0","id":1}\n',
+            b'{"jsonrpc":"2.0","id":7,"result":{"count":4}}\n',
+            b'{"jsonrpc":"2.0","id":1,"result":{"count":4},"result":{"count":5}}\n',
+            b'{"jsonrpc":"2.0","id":1,"result":{"count":"4"}}\n',
+            b'{"jsonrpc":"2.0","id":1,"result":{"count":NaN}}\n',
+            b'{"jsonrpc":"2.0","id":1,"result":{"count":true}}\n',
+            b'{"jsonrpc":"2.0","id":1,"result":{}}\n',
+            b'{"jsonrpc":"2.0","id":1,"error":{"code":1}}\n',
+            b'\xff\n',
+            b"[" * 100000 + b"\n",
+        ):
+            with self.subTest(reply[:60]), self.assertRaises(ProtocolError):
+                self.ask(self.against(reply), "get_measurement_count")
+
+    def test_page_that_does_not_go_on(self) -> None:
+        page = '{"events":[],"total":9,"next":0}'
+        with self.assertRaises(ProtocolError):
+            self.ask(self.against(result(page)), "events")
+
+
+class SyncTest(Sync, Cases):
+    def test_environment_names_the_socket(self) -> None:
+        os.environ["CIMA_SOCKET"] = "/x"
+        self.addCleanup(os.environ.pop, "CIMA_SOCKET")
+        self.assertEqual(Client().path, "/x")
+        self.assertEqual(Client("/y").path, "/y")
+
+
+class AsyncTest(Async, Cases):
+    def tearDown(self) -> None:
+        self.doCleanups()
+        self.pause()  # connections that were closed end
+        self.loop.close()
+
+    def test_cancelled_call_leaves_no_answer_behind(self) -> None:
+        client = self.against(HANG_UP, COUNT)
+
+        async def scene() -> int:
+            task = asyncio.ensure_future(client.get_measurement_count())
+            await asyncio.sleep(0)
+            task.cancel()
+            try:
+                await task
+            except asyncio.CancelledError:
+                pass
+            count: int = await client.get_measurement_count()
+            return count
+
+        self.assertEqual(self.loop.run_until_complete(scene()), 4)
+
+
+del Cases  # it is no test by itself
+
+if __name__ == "__main__":
+    unittest.main()

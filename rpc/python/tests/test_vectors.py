@@ -1,0 +1,152 @@
+"""The recorded exchanges and bundles of rpc/vectors."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import json
+import unittest
+from typing import Any, Callable, Dict
+
+from cima_client import CCReport, Client, Evidence, MalformedError, RPCError, canonical, evidence
+from cima_client.replay import replay
+
+from stage import VECTORS, Scripted
+
+Asked = Callable[[Client, Dict[str, Any]], Any]
+
+ASK: Dict[str, Asked] = {
+    "GetDefaultAlgorithm": lambda c, p: c.get_default_algorithm(),
+    "GetMeasurementCount": lambda c, p: c.get_measurement_count(),
+    "GetCCMeasurement": lambda c, p: c.get_cc_measurement(**p),
+    "GetCCEventLog": lambda c, p: c.get_cc_event_log(**p),
+    "GetCCReport": lambda c, p: c.get_cc_report(**p),
+    "GetEvidence": lambda c, p: c.get_evidence(**p),
+    "GetMeasurements": lambda c, p: c.get_measurements(),
+    "ExtendMeasurement": lambda c, p: c.extend_measurement(**p),
+    "WhoAmI": lambda c, p: c.who_am_i(),
+}
+
+BINARY = frozenset(("nonce", "user_data"))
+
+
+class ExchangesTest(unittest.TestCase):
+    def test_each(self) -> None:
+        exchanges = json.loads((VECTORS / "exchanges.json").read_text())
+        typed = [x for x in exchanges if "method" in x]
+        self.assertGreater(len(typed), 20)
+        for x in typed:
+            with self.subTest(x["name"]):
+                self.one(x)
+
+    def one(self, x: Dict[str, Any]) -> None:
+        daemon = Scripted(x["reply"].encode() + b"\n")
+        self.addCleanup(daemon.close)
+        params = {k: base64.b64decode(v) if k in BINARY else v for k, v in x["params"].items()}
+        reply = json.loads(x["reply"])
+        with Client(daemon.path, patience=0) as client:
+            try:
+                got = ASK[x["method"]](client, params)
+            except RPCError as e:
+                self.assertEqual(reply["error"], sent(e))
+            else:
+                self.assertTrue(holds(got, reply["result"]), got)
+        self.assertEqual(json.loads(daemon.requests[0]), json.loads(x["request"]))
+
+    def test_event_logs_replay_to_the_registers_beside_them(self) -> None:
+        exchanges = {x["name"]: x for x in json.loads((VECTORS / "exchanges.json").read_text())}
+        for where, index in (("the host", 0), ("a container", 3)):
+            daemon = Scripted(exchanges[f"event log of {where}"]["reply"].encode() + b"\n")
+            self.addCleanup(daemon.close)
+            with Client(daemon.path) as client:
+                got = replay(client.events())
+            name = {0: "RTMR0", 3: "container register"}[index]
+            self.assertEqual(got[index].hex(), json.loads(exchanges[name]["reply"])["result"]["hash"])
+
+
+def sent(e: RPCError) -> Dict[str, Any]:
+    whole: Dict[str, Any] = {"code": int(e.code), "message": e.message}
+    return {**whole, "data": e.data} if e.data else whole
+
+
+def holds(got: Any, value: Any) -> bool:
+    """Whether a record has every member of the JSON that it was read from."""
+    if isinstance(got, Evidence):
+        return bool(json.loads(got.raw) == value and got.quote == base64.b64decode(value["quote"]))
+    if isinstance(got, CCReport):
+        got = dataclasses.replace(got, claims=json.loads(got.claims))
+    if isinstance(got, int) and isinstance(value, dict):
+        return value == {"count": got}
+    if isinstance(value, dict):
+        members = got if isinstance(got, dict) else vars(got)
+        return all(holds(members[name], of) for name, of in value.items())
+    if isinstance(value, list):
+        return len(got) == len(value) and all(map(holds, got, value))
+    if isinstance(got, bytes):
+        return value in (got.hex(), base64.b64encode(got).decode())
+    return bool(got == value)
+
+
+class BundlesTest(unittest.TestCase):
+    def test_each(self) -> None:
+        bundles = json.loads((VECTORS / "bundles.json").read_text())
+        self.assertGreater(len(bundles), 10)
+        for b in bundles:
+            with self.subTest(b["file"]):
+                self.one(b, (VECTORS / b["file"]).read_text())
+
+    def one(self, expected: Dict[str, str], text: str) -> None:
+        if expected["expect"] == "malformed":
+            with self.assertRaises(MalformedError):
+                evidence.parse(text)
+            return
+        bundle = evidence.parse(text)
+        # That the agent did not sign is not this client's to find.
+        self.assertEqual(bundle.differences() == [], expected["expect"] in ("agrees", "signature"))
+        if expected["expect"] != "agrees":
+            return
+        r = bundle.replay()
+        names = ("rtmr3", "register", "public", "container", "launch_digest")
+        got = {name: getattr(r, name).hex() for name in names if getattr(r, name) is not None}
+        got["report_data"] = evidence.report_data(bundle.claims_raw).hex()
+        self.assertEqual(got, {name: expected[name] for name in got})
+        self.assertEqual(set(expected) - set(got), {"file", "about", "expect", "nonce"})
+
+
+class CanonicalTest(unittest.TestCase):
+    def test_strings_and_order(self) -> None:
+        # RFC 8785, sections 3.2.2 and 3.2.3.
+        value = json.loads(
+            r'{"\u20ac":"Euro Sign","\r":"Carriage Return","\ufb33":"Hebrew","1":"One",'
+            r'"\ud83d\ude00":"Smiley","\u0080":"Control","\u00f6":"o"}'
+        )
+        keys = [key for key, _ in json.loads(canonical.encode(value), object_pairs_hook=list)]
+        self.assertEqual(keys, ["\r", "1", "\u0080", "\u00f6", "\u20ac", "\U0001f600", "\ufb33"])
+        self.assertEqual(canonical.encode('\u20ac$\x0f\nA\'B"\\\\"/\x7f').decode(), '"€$\\u000f\\nA\'B\\"\\\\\\\\\\"/\x7f"')
+
+    def test_numbers(self) -> None:
+        # RFC 8785, appendix B.
+        for number, text in (
+            (0.0, "0"),
+            (-0.0, "0"),
+            (5e-324, "5e-324"),
+            (1.7976931348623157e308, "1.7976931348623157e+308"),
+            (9007199254740992, "9007199254740992"),
+            (295147905179352830000, "295147905179352830000"),
+            (9.999999999999997e22, "9.999999999999997e+22"),
+            (1e23, "1e+23"),
+            (1e21, "1e+21"),
+            (999999999999999900000, "999999999999999900000"),
+            (9.999999999999997e-7, "9.999999999999997e-7"),
+            (0.000001, "0.000001"),
+            (333333333.3333332, "333333333.3333332"),
+            (-0.0000033333333333333333, "-0.0000033333333333333333"),
+            (1424953923781206.2, "1424953923781206.2"),
+        ):
+            self.assertEqual(canonical.encode(number).decode(), text)
+        with self.assertRaises(ValueError):
+            canonical.encode(float("inf"))
+
+
+if __name__ == "__main__":
+    unittest.main()
