@@ -6,7 +6,6 @@ import (
 	"crypto/sha512"
 	"fmt"
 	"io"
-	"net"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -79,13 +78,14 @@ func (k *agentKey) store() (bool, error) {
 	if path == "" {
 		return false, nil
 	}
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return false, fmt.Errorf("keep the agent key over restarts: %w", err)
 	}
-	defer c.Close()
-	rights := unix.UnixRights(int(k.memfd.Fd()))
-	if _, _, err := c.WriteMsgUnix([]byte("FDSTORE=1\nFDNAME="+agentKeyName), rights, nil); err != nil {
+	defer unix.Close(fd)
+	// "@" at its head names the abstract namespace; x/sys knows that too.
+	message, rights := []byte("FDSTORE=1\nFDNAME="+agentKeyName), unix.UnixRights(int(k.memfd.Fd()))
+	if err := unix.Sendmsg(fd, message, rights, &unix.SockaddrUnix{Name: path}, unix.MSG_NOSIGNAL); err != nil {
 		return false, fmt.Errorf("keep the agent key over restarts: %w", err)
 	}
 	return true, nil
