@@ -14,6 +14,10 @@ func (a *appraisal) conclude(r *Result) {
 		r.Hint = "get the evidence again; it is refused wherever a byte of it could change unnoticed"
 		return
 	}
+	if a.bare != nil {
+		a.concludeBare(r)
+		return
+	}
 	a.proved(r)
 	a.notProved(r)
 	r.Hint = a.hint(r)
@@ -101,9 +105,7 @@ func (a *appraisal) notProved(r *Result) {
 	if r.Step(StepDebug).Outcome == Warn {
 		say("that the host keeps out: the TD is under debug")
 	}
-	if r.Step(StepTCB).Outcome == Skip {
-		say("that the platform is patched and its certificates not revoked: no collateral")
-	}
+	a.notProvedOfPlatform(r, say)
 	if r.Step(StepNonce).Outcome == Skip {
 		say("that it is fresh: no nonce")
 	}
@@ -120,6 +122,12 @@ func (a *appraisal) notProved(r *Result) {
 		say("that the right one asked: the policy takes any; compare the claims yourself")
 	}
 	a.notProvedOfCaller(say)
+}
+
+func (a *appraisal) notProvedOfPlatform(r *Result, say func(string, ...any)) {
+	if r.Step(StepTCB).Outcome == Skip {
+		say("that the platform is patched and its certificates not revoked: no collateral")
+	}
 }
 
 func (a *appraisal) notProvedOfCaller(say func(string, ...any)) {

@@ -58,6 +58,7 @@ type Verdict string
 
 const (
 	Trusted      Verdict = "trusted"
+	Authentic    Verdict = "authentic" // a bare quote that was held against no policy
 	NotAuthentic Verdict = "not authentic"
 	NotTrusted   Verdict = "authentic, not trusted"
 	Malformed    Verdict = "malformed"
@@ -67,7 +68,7 @@ const (
 // error 3: those are errors of Appraise, not results.
 func (v Verdict) ExitCode() int {
 	switch v {
-	case Trusted:
+	case Trusted, Authentic:
 		return 0
 	case NotAuthentic:
 		return 2

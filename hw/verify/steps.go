@@ -24,6 +24,7 @@ type appraisal struct {
 	keys       []agentKey    // set by agent: of the start events in the prefix
 	boot       string        // set by bootValues: name of the boot that matched
 	untrusted  error         // set by quoteSignature: why, where it failed
+	bare       *bare         // a quote without claims; evidence and claims are nil then
 }
 
 // entry is one event of the runtime log, or only its digest.
@@ -70,6 +71,11 @@ func (s step) byReference() bool { return s.fail == NotTrusted && s.must }
 
 func appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error) {
 	a, format := parse(bundle, opts)
+	return a.judge(ctx, format, steps)
+}
+
+// judge runs the steps behind format, the first one's result.
+func (a *appraisal) judge(ctx context.Context, format Step, steps []step) (*Result, error) {
 	format.Name = StepFormat
 	r := &Result{Verdict: Trusted, Steps: []Step{format}}
 	r.judge(steps[0], format)
@@ -92,7 +98,10 @@ func appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error)
 	}
 	r.ExitCode = r.Verdict.ExitCode()
 	if r.Verdict != Malformed {
-		r.Registers, r.Claims, r.Events = registersOf(a.quote.Registers), a.claims, a.shown()
+		r.Registers = registersOf(a.quote.Registers)
+	}
+	if r.Verdict != Malformed && a.claims != nil {
+		r.Claims, r.Events = a.claims, a.shown()
 	}
 	a.conclude(r)
 	return r, nil
@@ -115,7 +124,7 @@ func (r *Result) judge(s step, got Step) {
 
 func (v Verdict) gravity() int {
 	switch v {
-	case Trusted:
+	case Trusted, Authentic:
 		return 0
 	case NotTrusted:
 		return 1

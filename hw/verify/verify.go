@@ -46,11 +46,18 @@ type Options struct {
 // Appraise judges an evidence bundle. A bundle that is bad in any way is a
 // result, not an error; errors are about the options, or ctx having ended.
 func Appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error) {
-	if n := len(opts.Nonce); n != 0 && (n < 8 || n > 64) {
-		return nil, fmt.Errorf("a nonce has 8 to 64 bytes, not %d", n)
-	}
-	if opts.TrustRoots != nil && len(opts.TrustRoots) == 0 {
-		return nil, errors.New("no trust root is given; leave it out for Intel's")
+	if err := opts.check(); err != nil {
+		return nil, err
 	}
 	return appraise(ctx, bundle, opts)
+}
+
+func (o *Options) check() error {
+	if n := len(o.Nonce); n != 0 && (n < 8 || n > 64) {
+		return fmt.Errorf("a nonce has 8 to 64 bytes, not %d", n)
+	}
+	if o.TrustRoots != nil && len(o.TrustRoots) == 0 {
+		return errors.New("no trust root is given; leave it out for Intel's")
+	}
+	return nil
 }

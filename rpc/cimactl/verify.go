@@ -19,17 +19,21 @@ const maxEvidence = 16 << 20
 
 func verifyCommand() *cobra.Command {
 	var nonce, userData, root, policy, at string
+	var files logFiles
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "verify EVIDENCE --nonce HEX",
+		Use:   "verify {EVIDENCE --nonce HEX | --quote FILE}",
 		Short: "Appraise evidence: is it true, and is it what was expected?",
-		Long: `Appraise evidence, offline. "-" reads it from stdin.
+		Long: `Appraise evidence, offline. "-" reads it from stdin. With --quote another
+system's evidence is judged by what it is: a quote, and logs behind it.
 
 Exit status: 0 trusted, 2 not authentic, 4 authentic but the policy is not met
 or nothing says who wrote what was booted, 5 malformed, 1 any other error.`,
-		Example: `  cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml`,
-		Args:    cobra.ExactArgs(1),
+		Example: `  cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml
+  cimactl verify --quote quote.bin --boot-log ccel.bin`,
+		Args: cobra.MaximumNArgs(1),
 	}
+	files.flags(c)
 	c.Flags().StringVar(&nonce, "nonce", "", "the `HEX` that was sent to the attester; - reads a line from stdin")
 	c.Flags().StringVar(&userData, "user-data", "", "`FILE` with the user data that must be bound")
 	c.Flags().StringVar(&root, "trust-root", "", "`PEM` file of the root to trust instead of Intel's")
@@ -37,22 +41,23 @@ or nothing says who wrote what was booted, 5 malformed, 1 any other error.`,
 	c.Flags().StringVar(&at, "at", "", "judge certificates at this `TIME` (RFC 3339) instead of now")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the attestation result as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if args[0] == "-" && nonce == "-" {
-			return errors.New("evidence and nonce can't both come from stdin")
-		}
-		n, err := readNonce(nonce, c.InOrStdin())
-		if err != nil {
+		if err := files.fit(args); err != nil {
 			return err
 		}
-		opts := verify.Options{Nonce: n}
+		if len(args) > 0 && args[0] == "-" && nonce == "-" {
+			return errors.New("evidence and nonce can't both come from stdin")
+		}
+		var opts verify.Options
+		var err error
+		if nonce != "" || files.quote == "" {
+			if opts.Nonce, err = readNonce(nonce, c.InOrStdin()); err != nil {
+				return err
+			}
+		}
 		if err := readOptions(&opts, userData, root, policy, at); err != nil {
 			return err
 		}
-		bundle, err := readBounded(args[0], maxEvidence)
-		if err != nil {
-			return err
-		}
-		result, err := verify.Appraise(c.Context(), bundle, opts)
+		result, err := appraise(c, args, &files, opts)
 		if err != nil {
 			return err
 		}
@@ -65,6 +70,32 @@ or nothing says who wrote what was booted, 5 malformed, 1 any other error.`,
 		return nil
 	}
 	return c
+}
+
+// fit says whether the arguments name one thing to judge.
+func (p *logFiles) fit(args []string) error {
+	if len(args) == 1 && *p != (logFiles{}) {
+		return errors.New("evidence brings its own quote and logs: give EVIDENCE, or --quote and files, not both")
+	}
+	if len(args) == 0 && p.quote == "" {
+		return hinted(errors.New("nothing to verify is given"), "give a file with EVIDENCE, or --quote FILE; logs without a quote are for `cimactl replay`")
+	}
+	return nil
+}
+
+func appraise(c *cobra.Command, args []string, files *logFiles, opts verify.Options) (*verify.Result, error) {
+	if len(args) == 0 {
+		f, err := files.read()
+		if err != nil {
+			return nil, err
+		}
+		return verify.AppraiseQuote(c.Context(), f, opts)
+	}
+	bundle, err := readBounded(args[0], maxEvidence)
+	if err != nil {
+		return nil, err
+	}
+	return verify.Appraise(c.Context(), bundle, opts)
 }
 
 // readOptions reads the files that the flags name.

@@ -1,0 +1,269 @@
+package verify
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-tdx-guest/testing/testdata"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/logs"
+)
+
+// files are what another system with this TD would hand over.
+func (w *world) files(data hw.ReportData) Files {
+	w.t.Helper()
+	quote, err := w.td.Quote(context.Background(), data)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	boot, err := w.td.BootLog() // padding and all
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return Files{Quote: append(quote, make([]byte, 99)...), BootLog: boot, RuntimeLog: w.runtimeLog()}
+}
+
+// runtimeLog is the log as cimad keeps it.
+func (w *world) runtimeLog() []byte {
+	b := []byte(`{"cima":1,"boot_id":"x"}` + "\n")
+	var register [48]byte
+	for _, e := range w.log {
+		after := logs.Extend(register, e.Digest())
+		b = fmt.Appendf(b, `{"before":"%x","after":"%x","event":%q}`+"\n", register, after, base64.StdEncoding.EncodeToString(e.Bytes()))
+		register = after
+	}
+	return b
+}
+
+func appraiseFiles(t *testing.T, f Files, opts Options) *Result {
+	t.Helper()
+	r, err := AppraiseQuote(context.Background(), f, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestBareQuote(t *testing.T) {
+	w := twoContainers(t)
+	data := hw.ReportData(append([]byte("what the other system was asked"), make([]byte, 33)...))
+	good := w.files(data)
+	opts := Options{TrustRoots: w.roots(), Nonce: bytes.TrimRight(data[:], "\x00")}
+	trusted := appraiseFiles(t, good, opts)
+	expect(t, trusted, Authentic)
+	for _, name := range []string{StepQuote, StepNonce, StepBootLog, StepRuntimeLog} {
+		if s := trusted.Step(name); s.Outcome != Pass {
+			t.Errorf("%+v", s)
+		}
+	}
+	none := opts
+	none.Nonce = nil
+	expect(t, appraiseFiles(t, Files{Quote: good.Quote}, none), Authentic) // what isn't given isn't missed
+
+	for name, c := range map[string]struct {
+		change  func(f *Files, o *Options)
+		verdict Verdict
+		failed  []string
+	}{
+		"Intel's root":        {func(f *Files, o *Options) { o.TrustRoots = nil }, NotAuthentic, []string{StepQuote}},
+		"a bit of the quote":  {func(f *Files, o *Options) { f.Quote[200] ^= 1 }, NotAuthentic, []string{StepQuote}},
+		"no quote":            {func(f *Files, o *Options) { f.Quote = []byte("quote") }, Malformed, []string{StepFormat}},
+		"another nonce":       {func(f *Files, o *Options) { o.Nonce = testNonce }, NotAuthentic, []string{StepNonce}},
+		"a nonce cut short":   {func(f *Files, o *Options) { o.Nonce = o.Nonce[:20] }, NotAuthentic, []string{StepNonce}},
+		"another boot log":    {func(f *Files, o *Options) { f.BootLog = logs.EncodeBootLog([]logs.BootEvent{{MR: 1, Type: logs.EvSeparator, Data: make([]byte, 4)}}) }, NotAuthentic, []string{StepBootLog}},
+		"no boot log":         {func(f *Files, o *Options) { f.BootLog = []byte("boot") }, Malformed, []string{StepFormat}},
+		"a record dropped":    {func(f *Files, o *Options) { f.RuntimeLog = dropLine(f.RuntimeLog, 3) }, NotAuthentic, []string{StepRuntimeLog}},
+		"the last one too":    {func(f *Files, o *Options) { f.RuntimeLog = dropLine(f.RuntimeLog, len(w.log)) }, NotAuthentic, []string{StepRuntimeLog}},
+		"IMA entries, no IMA": {func(f *Files, o *Options) { f.IMALog = []byte(stockIMALine) }, Authentic, nil},
+		"an empty policy":     {func(f *Files, o *Options) { o.Policy = &Policy{} }, NotTrusted, []string{StepBootValues}},
+		"this boot's policy": {func(f *Files, o *Options) {
+			o.Policy = &Policy{Boot: []BootValues{bootOf(trusted)}}
+		}, Trusted, nil},
+		"another boot's policy": {func(f *Files, o *Options) { o.Policy = &Policy{Boot: []BootValues{zeroBoot}} }, NotTrusted, []string{StepBootValues}},
+	} {
+		f, o := good, opts
+		f.Quote = bytes.Clone(f.Quote)
+		c.change(&f, &o)
+		r := appraiseFiles(t, f, o)
+		t.Run(name, func(t *testing.T) { expect(t, r, c.verdict, c.failed...) })
+		if name == "IMA entries, no IMA" && (r.Step(StepBootLog).Outcome != Warn || !strings.Contains(r.Step(StepBootLog).Detail, "nothing vouches for 1 IMA entries")) {
+			t.Errorf("%+v", r.Step(StepBootLog))
+		}
+	}
+}
+
+const stockIMALine = "10 0000000000000000000000000000000000000000 ima-ng sha1:0000000000000000000000000000000000000000 boot_aggregate\n"
+
+func bootOf(r *Result) BootValues {
+	v := r.Registers
+	return BootValues{Name: "one", MRTD: &v.MRTD, RTMR0: &v.RTMR[0], RTMR1: &v.RTMR[1], RTMR2: &v.RTMR[2]}
+}
+
+func dropLine(text []byte, n int) []byte {
+	lines := bytes.SplitAfter(bytes.Clone(text), []byte("\n"))
+	return bytes.Join(append(lines[:n], lines[n+1:]...), nil)
+}
+
+// TestBareDebug: a quote says itself that its host reads along; a policy that
+// doesn't allow it refuses it.
+func TestBareDebug(t *testing.T) {
+	w := newWorld(t, sim.Config{Debug: true})
+	f := w.files(hw.ReportData{})
+	opts := Options{TrustRoots: w.roots()}
+	r := appraiseFiles(t, f, opts)
+	expect(t, r, Authentic)
+	if s := r.Step(StepDebug); s.Outcome != Warn || !strings.Contains(strings.Join(r.NotProved, "\n"), "the host keeps out") {
+		t.Errorf("%+v, not proved %q", s, r.NotProved)
+	}
+	opts.Policy = &Policy{Boot: []BootValues{bootOf(r)}}
+	expect(t, appraiseFiles(t, f, opts), NotAuthentic, StepDebug)
+}
+
+func TestReplayKnowsTheLastAgreement(t *testing.T) {
+	w := twoContainers(t)
+	f := w.files(hw.ReportData{})
+	quoted, err := f.UnverifiedRegisters()
+	if err != nil {
+		t.Fatal(err)
+	}
+	replay := func(f Files) *Replayed {
+		t.Helper()
+		r, err := Replay(f, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	all := len(w.log)
+	r := replay(f)
+	if n, known := r.LastAgreement(nil); n != all || !known || r.Disagreement() != "" {
+		t.Errorf("%d, %v, %q", n, known, r.Disagreement())
+	}
+	if n, known := r.LastAgreement(&quoted.RTMR[3]); n != all || !known {
+		t.Errorf("with the quote %d, %v", n, known)
+	}
+	w.public(logs.OpSeal, `{"engines":["podman"]}`) // after the quote
+	f.RuntimeLog = w.runtimeLog()
+	r = replay(f)
+	if n, known := r.LastAgreement(&quoted.RTMR[3]); n != all || !known || r.Against(quoted)[3].Agrees {
+		t.Errorf("a log that went on: %d, %v, %+v", n, known, r.Against(quoted)[3])
+	}
+	f.RuntimeLog = dropLine(f.RuntimeLog, 3) // event 2
+	r = replay(f)
+	if n, known := r.LastAgreement(nil); n != 2 || !known || !strings.Contains(r.Disagreement(), "event 2 ") {
+		t.Errorf("a record dropped: %d, %v, %q", n, known, r.Disagreement())
+	}
+	if _, known := r.LastAgreement(&quoted.RTMR[3]); known {
+		t.Error("a log that never had the quote's RTMR3 agrees with it")
+	}
+	f.RuntimeLog = nil
+	if m := replay(f).Against(quoted)[3]; !m.NothingKnown {
+		t.Errorf("no log speaks of RTMR3: %+v", m)
+	}
+	if _, known := replay(f).LastAgreement(nil); known {
+		t.Error("no log, and yet an agreement")
+	}
+}
+
+func TestTDReport(t *testing.T) {
+	raw := make([]byte, reportSize)
+	for i := range raw {
+		raw[i] = byte(i * 7 / 3)
+	}
+	r, err := Files{TDReport: raw}.UnverifiedRegisters()
+	if err != nil || !bytes.Equal(r.MRTD[:], raw[528:576]) || !bytes.Equal(r.RTMR[0][:], raw[720:768]) || !bytes.Equal(r.RTMR[3][:], raw[864:912]) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := (Files{TDReport: raw[:1000]}).UnverifiedRegisters(); err == nil {
+		t.Error("1000 bytes are a TDREPORT")
+	}
+	if _, err := (Files{}).UnverifiedRegisters(); err == nil {
+		t.Error("nothing has registers")
+	}
+	if _, err := (Files{TDReport: testdata.RawReport}).UnverifiedRegisters(); err != nil {
+		t.Errorf("a real one: %v", err)
+	}
+}
+
+// TestRealQuotesBare: those that go-tdx-guest carries, whose outcomes are
+// known.
+func TestRealQuotesBare(t *testing.T) {
+	for name, c := range map[string]struct {
+		quote   []byte
+		outcome Outcome // of format
+	}{
+		"v4, with text behind it": {testdata.RawQuote, Warn},
+		"v4, padded":              {append(cut(t, testdata.RawQuote), make([]byte, 3000)...), Pass},
+		"v5":                      {testdata.RawQuoteV5, Pass},
+	} {
+		r := appraiseFiles(t, Files{Quote: c.quote}, Options{At: whenMade})
+		expect(t, r, Authentic)
+		if s := r.Step(StepFormat); s.Outcome != c.outcome {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+}
+
+// TestRealLogBare: a real boot log and its quote, of the same module.
+func TestRealLogBare(t *testing.T) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/go-tdx-guest").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(name string) []byte {
+		b, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "testing/testdata/ccel", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	f := Files{Quote: read("cos-113-tdx-quote.dat"), BootLog: read("ccel_data.dat")}
+	r := appraiseFiles(t, f, Options{At: whenMade, Nonce: read("nonce.dat")})
+	expect(t, r, Authentic)
+	if s := r.Step(StepBootLog); s.Outcome != Pass || len(s.Compared) != 3 {
+		t.Errorf("%+v", s)
+	}
+	log, err := logs.ParseBootLog(f.BootLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range log.UnverifiedEvents() {
+		if rtmr, ok := e.Extends(); ok && rtmr == 1 {
+			f.BootLog[bytes.Index(f.BootLog, e.Digest[:])] ^= 1
+			break
+		}
+	}
+	if r := appraiseFiles(t, f, Options{At: whenMade}); r.ExitCode == 0 {
+		t.Error("a changed boot log passed")
+	}
+}
+
+// TestSharedBare judges what lies beside the repo, where it does.
+func TestSharedBare(t *testing.T) {
+	const shared = "/work/shared/testdata"
+	if _, err := os.Stat(shared); err != nil {
+		t.Skipf("left out: %v (captured on real TDs, not part of the repo)", err)
+	}
+	read := func(name string) []byte {
+		b, err := os.ReadFile(filepath.Join(shared, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	gcp := Files{Quote: read("gcp-cos113/quote.bin"), BootLog: read("gcp-cos113/ccel.bin")}
+	expect(t, appraiseFiles(t, gcp, Options{At: whenMade, Nonce: read("gcp-cos113/nonce.bin")}), Authentic)
+	api := Files{Quote: read("evidence-api/quote.bin"), BootLog: read("evidence-api/ccel.bin"), IMALog: read("evidence-api/ima.ascii")}
+	expect(t, appraiseFiles(t, api, Options{At: whenMade}), NotAuthentic, StepQuote)
+	api.IMALog = nil // RTMR2 is not the boot's alone
+	expect(t, appraiseFiles(t, api, Options{At: whenMade}), NotAuthentic, StepQuote, StepBootLog)
+}

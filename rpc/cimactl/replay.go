@@ -1,0 +1,211 @@
+package main
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/rpc"
+)
+
+// Exit codes of what is judged here without verify's verdict.
+const (
+	exitDisagrees = 2
+	exitMalformed = 5
+)
+
+// maxLog bounds a log that is read from a file.
+const maxLog = 1 << 30
+
+func replayCommand() *cobra.Command {
+	var paths logFiles
+	var quiescent, asJSON bool
+	c := &cobra.Command{
+		Use:   "replay",
+		Short: "Replay event logs to the registers that they explain",
+		Long: `Replay event logs, of this system or another, to RTMR0-3 and IMA's PCR 10, and
+compare them with a quote or TDREPORT. Nobody checks the quote's signature
+here: "cimactl verify --quote" does.
+
+Exit status: 0 all that was compared agrees, 2 something disagrees, 5 a file
+can't be read as what it should be, 1 any other error.`,
+		Example: "  cimactl replay --boot-log ccel.bin --quote quote.bin",
+		Args:    cobra.NoArgs,
+	}
+	paths.flags(c)
+	c.Flags().StringVar(&paths.report, "tdreport", "", "`FILE` with a TDREPORT to compare with")
+	c.Flags().BoolVar(&quiescent, "no-events", false, "print the registers, not the events")
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.MarkFlagsMutuallyExclusive("quote", "tdreport")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		files, err := paths.read()
+		if err != nil {
+			return err
+		}
+		if files.BootLog == nil && files.IMALog == nil && files.RuntimeLog == nil {
+			return hinted(errors.New("no log is given"), "give --boot-log, --ima-log or --runtime-log; the boot log is /sys/firmware/acpi/tables/data/CCEL")
+		}
+		return replay(c, files, asJSON, quiescent || asJSON)
+	}
+	return c
+}
+
+// logFiles are the names of files that flags give.
+type logFiles struct{ quote, report, boot, ima, runtime string }
+
+func (p *logFiles) flags(c *cobra.Command) {
+	c.Flags().StringVar(&p.boot, "boot-log", "", "`FILE` with the boot log (CCEL)")
+	c.Flags().StringVar(&p.ima, "ima-log", "", "`FILE` with the IMA log, ascii or binary")
+	c.Flags().StringVar(&p.runtime, "runtime-log", "", "`FILE` with runtime events: cimad's runtime.log, CEL-JSON or AAEL records")
+	c.Flags().StringVar(&p.quote, "quote", "", "`FILE` with a quote")
+}
+
+func (p *logFiles) read() (f verify.Files, err error) {
+	for _, one := range []struct {
+		path string
+		to   *[]byte
+		most int64
+	}{
+		{p.quote, &f.Quote, 1 << 20}, {p.report, &f.TDReport, 1 << 20},
+		{p.boot, &f.BootLog, maxEvidence}, {p.ima, &f.IMALog, maxLog}, {p.runtime, &f.RuntimeLog, maxLog},
+	} {
+		if one.path == "" {
+			continue
+		}
+		if *one.to, err = readBounded(one.path, one.most); err != nil {
+			return f, err
+		}
+		if *one.to == nil {
+			*one.to = []byte{}
+		}
+	}
+	return f, nil
+}
+
+// replayed is the JSON form of a replay.
+type replayed struct {
+	Registers     map[string]string `json:"registers"`
+	PCR10Bank     string            `json:"pcr10_bank,omitempty"`
+	Events        int64             `json:"events"`
+	Violations    int64             `json:"violations"`
+	Skipped       int64             `json:"skipped"`
+	Mismatched    int64             `json:"mismatched"`
+	Match         map[string]bool   `json:"match,omitempty"`
+	LastAgreement *int              `json:"last_agreement,omitempty"` // runtime events
+	Disagreement  string            `json:"disagreement,omitempty"`
+}
+
+func replay(c *cobra.Command, files verify.Files, asJSON, withoutEvents bool) error {
+	var each func(verify.LoggedEvent)
+	out := c.OutOrStdout()
+	events := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	if !withoutEvents {
+		rows := 0
+		each = func(e verify.LoggedEvent) {
+			fmt.Fprintf(events, "%s %d\t%s\t%s\t%.24s…\t%s\n", e.Log, e.Number, e.Register, e.Type, hex.EncodeToString(e.Digest), e.Detail)
+			if rows++; rows%1000 == 0 { // a writer of columns keeps all that it hasn't written
+				events.Flush()
+			}
+		}
+	}
+	r, err := verify.Replay(files, each)
+	if err != nil {
+		return &failure{err: err, code: exitMalformed, hint: "nothing is compared with a log that can't be read whole"}
+	}
+	if err := events.Flush(); err != nil {
+		return err
+	}
+	form := replayed{Registers: map[string]string{}, Events: int64(r.BootEvents+r.RuntimeEvents) + r.IMAEntries,
+		Violations: r.IMAViolations, Skipped: r.Skipped, Mismatched: r.Mismatched, Disagreement: r.Disagreement()}
+	for i, v := range r.Registers {
+		form.Registers[fmt.Sprintf("rtmr%d", i)] = hex.EncodeToString(v[:])
+	}
+	if r.PCR10 != nil {
+		form.Registers["pcr10"], form.PCR10Bank = hex.EncodeToString(r.PCR10), r.PCR10Alg.String()
+	}
+	agrees := form.Disagreement == "" && r.Mismatched == 0
+	var matches []verify.Match
+	if n, known := r.LastAgreement(nil); known {
+		form.LastAgreement = &n
+	}
+	if files.Quote != nil || files.TDReport != nil {
+		quoted, err := files.UnverifiedRegisters()
+		if err != nil {
+			return &failure{err: err, code: exitMalformed}
+		}
+		matches = r.Against(quoted)
+		form.LastAgreement = nil
+		if n, known := r.LastAgreement(&quoted.RTMR[3]); known {
+			form.LastAgreement = &n
+		}
+		form.Match = map[string]bool{}
+		for _, m := range matches {
+			form.Registers[m.Name] = m.Replayed.String()
+			if !m.NothingKnown {
+				form.Match[m.Name] = m.Agrees
+				agrees = agrees && m.Agrees
+			}
+		}
+	}
+	if asJSON {
+		err = json.NewEncoder(out).Encode(form)
+	} else {
+		err = printReplay(out, form, matches, r)
+	}
+	if err == nil && !agrees {
+		err = quiet(exitDisagrees)
+	}
+	return err
+}
+
+func printReplay(out io.Writer, form replayed, matches []verify.Match, r *verify.Replayed) error {
+	return table(out, func(w *tabwriter.Writer) {
+		for i := range 4 {
+			name := fmt.Sprintf("rtmr%d", i)
+			word := ""
+			if matches != nil {
+				word = matchWord(matches[i])
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\n", name, form.Registers[name], word)
+			if matches != nil && !matches[i].Agrees && !matches[i].NothingKnown {
+				fmt.Fprintf(w, "\t%s\tis in the quote\n", rpc.Digest(matches[i].Quoted))
+			}
+		}
+		if r.PCR10 != nil {
+			fmt.Fprintf(w, "pcr10\t%s\t%s\n", form.Registers["pcr10"], form.PCR10Bank)
+		}
+		fmt.Fprintf(w, "events\t%d\n", form.Events)
+		for _, n := range []struct {
+			what string
+			n    int64
+		}{{"violations", form.Violations}, {"skipped", form.Skipped}, {"template hashes wrong", form.Mismatched}} {
+			if n.n > 0 {
+				fmt.Fprintf(w, "%s\t%d\n", n.what, n.n)
+			}
+		}
+		if n := form.LastAgreement; n != nil {
+			fmt.Fprintf(w, "agreement\tthe first %d of %d runtime events give RTMR3\n", *n, r.RuntimeEvents)
+		}
+		if form.Disagreement != "" {
+			fmt.Fprintf(w, "disagreement\t%s\n", form.Disagreement)
+		}
+	})
+}
+
+func matchWord(m verify.Match) string {
+	switch {
+	case m.NothingKnown:
+		return "not compared: no log given speaks of it"
+	case m.WithoutIMA:
+		return "agrees without IMA's entries: nothing vouches for those"
+	case m.Agrees:
+		return "agrees"
+	}
+	return "DISAGREES"
+}
