@@ -19,6 +19,7 @@ func docker(t *testing.T) *cli {
 	if out, err := exec.Command("docker", "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
 		unavailable(t, "docker: "+strings.TrimSpace(string(out)+" "+err.Error()))
 	}
+	aloneWithEngines(t)
 	c := &cli{T: t, name: "docker"}
 	c.images()
 	return c
@@ -158,6 +159,7 @@ func TestContainerd(t *testing.T) {
 	if socket == "" {
 		unavailable(t, "containerd: ctr reaches none")
 	}
+	aloneWithEngines(t)
 	c := &cli{T: t, name: "ctr", args: []string{"-a", socket, "-n", "launch-test"}}
 	root := t.TempDir()
 	program, err := sleeper()

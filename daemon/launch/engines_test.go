@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -24,6 +25,20 @@ func unavailable(t *testing.T, reason string) {
 		t.Fatalf("not available with CI=true: %s", reason)
 	}
 	t.Skipf("left out: %s", reason)
+}
+
+// aloneWithEngines keeps the other rooms' tests away from the engines
+// meanwhile: a daemon under test sees all containers of the machine.
+func aloneWithEngines(t *testing.T) {
+	t.Helper()
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "cima-docker-test.lock"), os.O_CREATE|os.O_RDWR, 0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { lock.Close() })
 }
 
 // sleeper is a static program for the images, built once.

@@ -30,6 +30,7 @@ func podman(t *testing.T) *cli {
 	if _, err := exec.LookPath("runc"); err != nil {
 		unavailable(t, "podman: no runc")
 	}
+	aloneWithEngines(t)
 	c.images()
 	return c
 }
