@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cima-project/cima/logs"
+)
+
+const (
+	imaDir = "/sys/kernel/security/integrity/ima/"
+	tpm    = "/sys/class/tpm/tpm0/"
+)
+
+var banks = map[string]logs.AlgID{"sha1": logs.AlgSHA1, "sha256": logs.AlgSHA256, "sha384": logs.AlgSHA384, "sha512": logs.AlgSHA512}
+
+// imaLogs replays every form of the log that the kernel shows to every bank of
+// the TPM's PCR 10, which the kernel itself extended.
+func imaLogs(ctx context.Context, w *world) error {
+	var err error
+	for range 20 {
+		var s *snapshot
+		if s, err = takeSnapshot(); err != nil {
+			continue // it grew meanwhile
+		}
+		for name, value := range s.pcr {
+			w.keep("ima/pcr10_"+name, []byte(value+"\n"))
+		}
+		for name, log := range s.logs {
+			w.keep("ima/"+name, log)
+		}
+		if len(s.pcr) == 0 || len(s.logs) < 2 {
+			return fmt.Errorf("%d banks of PCR 10, %d logs", len(s.pcr), len(s.logs))
+		}
+		return s.judge(w)
+	}
+	return err
+}
+
+// snapshot is the logs and the PCR at one point of time.
+type snapshot struct {
+	count string
+	logs  map[string][]byte
+	pcr   map[string]string // by bank, upper-case hex
+}
+
+func takeSnapshot() (*snapshot, error) {
+	s := &snapshot{logs: map[string][]byte{}, pcr: map[string]string{}}
+	before, err := os.ReadFile(imaDir + "runtime_measurements_count")
+	if err != nil {
+		return nil, err
+	}
+	s.count = strings.TrimSpace(string(before))
+	names, _ := filepath.Glob(imaDir + "*_runtime_measurements*")
+	for _, path := range names {
+		if s.logs[filepath.Base(path)], err = os.ReadFile(path); err != nil {
+			return nil, err
+		}
+	}
+	for bank := range banks {
+		text, err := os.ReadFile(tpm + "pcr-" + bank + "/10")
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.pcr[bank] = strings.ToLower(strings.TrimSpace(string(text)))
+	}
+	after, err := os.ReadFile(imaDir + "runtime_measurements_count")
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(before, after) {
+		return nil, fmt.Errorf("the log grew from %s to %s entries while it was read", before, after)
+	}
+	return s, nil
+}
+
+func (s *snapshot) judge(w *world) error {
+	for name, log := range s.logs {
+		r := logs.NewIMAReader(bytes.NewReader(log))
+		r.Check = true
+		registers := map[string]*logs.IMARegister{}
+		var list []*logs.IMARegister
+		for bank := range s.pcr {
+			registers[bank] = logs.NewPCR(banks[bank], 10)
+			list = append(list, registers[bank])
+		}
+		if err := r.Replay(list...); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		if r.Skipped != 0 || r.Mismatched != 0 || r.Unchecked != 0 || fmt.Sprint(r.Entries) != s.count {
+			return fmt.Errorf("%s: %d of %s entries, %d skipped (%w), %d mismatched, %d unchecked",
+				name, r.Entries, s.count, r.Skipped, r.LastSkip(), r.Mismatched, r.Unchecked)
+		}
+		for bank, want := range s.pcr {
+			if got := hex.EncodeToString(registers[bank].Value()); got != want {
+				return fmt.Errorf("%s replays to %s for PCR 10 of bank %s, the TPM says %s", name, got, bank, want)
+			}
+		}
+	}
+	w.note("%s entries, %d logs, %d banks", s.count, len(s.logs), len(s.pcr))
+	return nil
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+const (
+	calls      = 1000
+	callers    = 4
+	kills      = 4
+	containers = 8
+)
+
+// killed kills the daemon again and again while 1,000 calls are made and
+// containers start, with extends made slow so that kills meet them.
+func killed(ctx context.Context, w *world) error {
+	nonce := newNonce()
+	bundle, err := hostEvidence(ctx, nonce)
+	if err != nil {
+		return err
+	}
+	_, first, err := rpc.DecodeEvidence(bundle)
+	if err != nil {
+		return err
+	}
+	before, err := readRuntimeLog()
+	if err != nil {
+		return err
+	}
+	var ids []string
+	err = turned(map[string]int{"extend_delay_ms": 200}, func() (err error) {
+		ids, err = storm(ctx)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if state := property(ctx, "cimad.socket", "ActiveState"); state != "active" {
+		return fmt.Errorf("cimad.socket is %s", state)
+	}
+	if err := settled(ctx, first.Agent); err != nil {
+		return err
+	}
+	after, err := readRuntimeLog()
+	if err != nil {
+		return err
+	}
+	starts, err := onceEach(after[len(before):], ids)
+	w.note("%d calls, %d kills, %d containers, %d new events, %d of them starts", calls, kills, len(ids), len(after)-len(before), starts)
+	return err
+}
+
+// storm makes the calls, starts the containers and kills the daemon, and
+// returns the containers' ids.
+func storm(ctx context.Context) (ids []string, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var left atomic.Int64
+	left.Store(calls)
+	var mu sync.Mutex
+	var errs []error
+	var all sync.WaitGroup
+	report := func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		errs = append(errs, err)
+	}
+	for range callers {
+		all.Go(func() { report(callMany(ctx, &left)) })
+	}
+	for i := range 2 {
+		all.Go(func() {
+			for range containers / 2 {
+				e := []engine{dockerd, rootful}[i]
+				_, id, err := e.start(ctx, nil, "/bin/sh", "-c", patient)
+				report(err)
+				mu.Lock()
+				ids = append(ids, id)
+				mu.Unlock()
+			}
+		})
+	}
+	done := make(chan struct{})
+	go func() { all.Wait(); close(done) }()
+	for n := 0; ; {
+		select {
+		case <-done:
+			if n < kills {
+				errs = append(errs, fmt.Errorf("all was done after %d of %d kills", n, kills))
+			}
+			return ids, errors.Join(errs...)
+		case <-time.After(3 * time.Second): // systemd's limit is 5 starts in 10 s
+		}
+		if n == kills {
+			continue
+		}
+		if _, err := command(ctx, "systemctl", "kill", "-s", "KILL", "cimad.service"); err == nil {
+			n++
+		}
+	}
+}
+
+// patient asks until it is answered: the daemon may be dead for a moment.
+const patient = `for i in 1 2 3 4 5 6 7 8 9 10; do /cimactl measurements && exit 0; /bin/busybox sleep 1; done; exit 1`
+
+func callMany(ctx context.Context, left *atomic.Int64) error {
+	c, err := client(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for left.Add(-1) >= 0 {
+		if err := ask(ctx, func() error { _, err := c.GetMeasurements(ctx); return err }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settled says that log, kernel and quote agree, and that evidence is signed
+// by the key that it was signed by before.
+func settled(ctx context.Context, agent rpc.Digest) error {
+	nonce := newNonce()
+	bundle, err := hostEvidence(ctx, nonce)
+	if err != nil {
+		return err
+	}
+	if _, err := appraise(ctx, bundle, nonce); err != nil {
+		return err
+	}
+	e, claims, err := rpc.DecodeEvidence(bundle)
+	if err != nil {
+		return err
+	}
+	if claims.Agent != agent {
+		return fmt.Errorf("the agent's key is %v, was %v: it did not outlive the kills", claims.Agent, agent)
+	}
+	replayed, err := replay(e)
+	if err != nil {
+		return err
+	}
+	kernel, err := kernelRTMR3()
+	if err != nil {
+		return err
+	}
+	if replayed != kernel {
+		return fmt.Errorf("the log replays to %v, the kernel says %v", replayed, kernel)
+	}
+	return nil
+}
+
+// onceEach says that each container was launched and its image measured once.
+func onceEach(events []logs.Event, ids []string) (starts int, err error) {
+	seen := map[string]int{}
+	for _, e := range events {
+		if e.Operation == logs.OpStart {
+			starts++
+		}
+		seen[e.Operation+" "+e.Container]++
+	}
+	for _, id := range ids {
+		for _, operation := range []string{logs.OpLaunch, logs.OpImage} {
+			if n := seen[operation+" "+id]; n != 1 {
+				return starts, fmt.Errorf("%d %s events of container %s", n, operation, id)
+			}
+		}
+	}
+	if starts == 0 {
+		return starts, errors.New("no start event: the daemon was never killed")
+	}
+	return starts, nil
+}
+
+// readRuntimeLog reads the daemon's file, and holds the chain of registers in
+// it against its events.
+func readRuntimeLog() (events []logs.Event, err error) {
+	file, err := os.ReadFile(runtimeLog)
+	if err != nil {
+		return nil, err
+	}
+	var register hw.Digest
+	lines := bytes.Split(bytes.TrimSuffix(file, []byte("\n")), []byte("\n"))
+	for i, line := range lines[1:] {
+		var r struct {
+			Before, After string
+			Event         []byte
+		}
+		if err := json.Unmarshal(line, &r); err != nil {
+			return nil, err
+		}
+		e, err := logs.ParseEvent(r.Event)
+		if err != nil {
+			return nil, err
+		}
+		next := register.Extend(e.Digest())
+		if r.Before != register.String() || r.After != next.String() {
+			return nil, fmt.Errorf("event %d of the log does not follow", i)
+		}
+		register = next
+		events = append(events, e)
+	}
+	return events, nil
+}
