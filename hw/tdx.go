@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/google/go-configfs-tsm/configfs/configfsi"
 )
 
 // TDXOptions say where the kernel's files are. The zero value means this
@@ -66,11 +68,13 @@ func NewTDX(options TDXOptions) *TDX {
 	return t
 }
 
-func (t *TDX) sys(path string) string    { return filepath.Join(t.options.SysRoot, path) }
-func (t *TDX) proc(path string) string   { return filepath.Join(t.options.ProcRoot, path) }
-func (t *TDX) device() string            { return filepath.Join(t.options.DevRoot, "tdx_guest") }
-func (t *TDX) attestConf() string        { return filepath.Join(t.options.EtcRoot, "tdx-attest.conf") }
-func (t *TDX) reports() string           { return t.sys("kernel/config/tsm/report") }
+func (t *TDX) sys(path string) string  { return filepath.Join(t.options.SysRoot, path) }
+func (t *TDX) proc(path string) string { return filepath.Join(t.options.ProcRoot, path) }
+func (t *TDX) device() string          { return filepath.Join(t.options.DevRoot, "tdx_guest") }
+func (t *TDX) attestConf() string      { return filepath.Join(t.options.EtcRoot, "tdx-attest.conf") }
+func (t *TDX) reports() string {
+	return t.sys(strings.TrimPrefix(configfsi.TsmPrefix, "/sys") + "/report")
+}
 func (t *TDX) bootLog() string           { return t.sys("firmware/acpi/tables/data/CCEL") }
 func (t *TDX) bootTable() string         { return t.sys("firmware/acpi/tables/CCEL") }
 func (t *TDX) register(mr string) string { return filepath.Join(t.measurements(), mr+":sha384") }
