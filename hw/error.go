@@ -87,6 +87,17 @@ func (e *Error) Is(target error) bool {
 	return e.Errno != 0 && errors.Is(e.Errno, target) // also fs.ErrPermission and its like
 }
 
+// As gives the errno also where the cause is cima's own finding and not a system
+// call's, so that whoever asks for a syscall.Errno finds it in every Error.
+func (e *Error) As(target any) bool {
+	errno, ok := target.(*syscall.Errno)
+	if ok && e.Errno != 0 {
+		*errno = e.Errno
+		return true
+	}
+	return false
+}
+
 // advice is a sentence for each errno that the interfaces document
 // (FACTS: configfs-tsm, RTMR sysfs, TDREPORT; kernel Documentation/ABI/testing).
 func advice(op string, errno syscall.Errno) string {

@@ -121,8 +121,12 @@ func TestErrorsOfConfigfs(t *testing.T) {
 func TestLappedGeneration(t *testing.T) {
 	k := newKernel(t)
 	k.lapped = true
-	if _, err := k.tdx().Quote(context.Background(), hw.ReportData{}); !errors.Is(err, hw.ErrBusy) || !errors.Is(err, syscall.EBUSY) {
+	_, err := k.tdx().Quote(context.Background(), hw.ReportData{})
+	if !errors.Is(err, hw.ErrBusy) || !errors.Is(err, syscall.EBUSY) {
 		t.Errorf("quote of an entry that somebody else wrote to: %v", err)
+	}
+	if errno, _ := errors.AsType[syscall.Errno](err); errno != syscall.EBUSY {
+		t.Errorf("no system call failed, and the errno found in %q is %d, not EBUSY", err, errno)
 	}
 }
 
