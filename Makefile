@@ -10,7 +10,7 @@ GOTESTSUM   = gotest.tools/gotestsum@v1.13.0
 
 COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 
-.PHONY: all build demo test short lint fuzz bench packages install clean help FORCE
+.PHONY: all build demo test short lint fuzz bench bench-rooms packages install clean help FORCE
 all: build
 
 ## build: the three static binaries, in bin/
@@ -48,8 +48,14 @@ FUZZTIME ?= 15s
 fuzz:
 	@GO="$(GO)" FUZZTIME="$(FUZZTIME)" packaging/fuzz.sh
 
-## bench: speed as ratios within one run
-bench:
+## bench: the real daemon beside the limit of a Unix socket; report in .cache/bench
+bench: build
+	@mkdir -p .cache/bench
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/bench/bench ./packaging/bench
+	.cache/bench/bench -bin bin -out .cache/bench
+
+## bench-rooms: the benchmarks of each room
+bench-rooms:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 ## packages: deb, rpm and checksums, in dist/; two builds of a commit are equal
