@@ -38,11 +38,15 @@ func (r SystemRule) check() error {
 
 func (r SystemRule) matches(p launch.Process) bool {
 	if r.Path != "" {
-		return strings.TrimSuffix(p.Path, " (deleted)") == r.Path
+		return executablePath(p) == r.Path
 	}
 	ok, _ := path.Match(r.Unit, p.Unit)
 	return ok && p.Unit != ""
 }
+
+// executablePath is where the executable was when it was started; the kernel
+// marks what was removed since, as package upgrades do.
+func executablePath(p launch.Process) string { return strings.TrimSuffix(p.Path, " (deleted)") }
 
 // systemEvent is measured.system.
 type systemEvent struct {
@@ -54,8 +58,9 @@ type systemEvent struct {
 // system measures the services that policy names, at start and whenever one is
 // started again.
 type system struct {
-	d    *Daemon
-	proc string
+	d     *Daemon
+	proc  string
+	rules func() []SystemRule
 
 	seen   map[string]bool // processes, by pid and start
 	logged map[string]bool // what was said already: a service of many processes is said once
@@ -65,9 +70,9 @@ type system struct {
 const maxSaid = 4096
 
 func (d *Daemon) watchSystem(ctx context.Context) {
-	s := &system{d: d, proc: "/proc", seen: make(map[string]bool), logged: make(map[string]bool)}
+	s := newSystem(d, func() []SystemRule { return d.config().System })
 	for {
-		if len(d.config().System) > 0 {
+		if len(s.rules()) > 0 {
 			if err := s.look(ctx); err != nil {
 				d.log.Warn("host services not measured", "error", err)
 			}
@@ -79,24 +84,28 @@ func (d *Daemon) watchSystem(ctx context.Context) {
 	}
 }
 
+func newSystem(d *Daemon, rules func() []SystemRule) *system {
+	return &system{d: d, proc: "/proc", rules: rules, seen: make(map[string]bool), logged: make(map[string]bool)}
+}
+
 // look measures processes that weren't there the last time.
 func (s *system) look(ctx context.Context) error {
 	all, err := launch.Processes(s.proc)
 	if err != nil {
 		return err
 	}
-	now := make(map[string]bool, len(all))
+	rules, now := s.rules(), make(map[string]bool, len(all))
 	for _, p := range all {
 		key := fmt.Sprint(p.PID, " ", p.Start)
 		now[key] = true
 		if s.seen[key] {
 			continue
 		}
-		i := slices.IndexFunc(s.d.config().System, func(r SystemRule) bool { return r.matches(p) })
+		i := slices.IndexFunc(rules, func(r SystemRule) bool { return r.matches(p) })
 		if i < 0 {
 			continue
 		}
-		if err := s.measure(ctx, p, s.d.config().System[i]); err != nil && !errors.Is(err, launch.ErrGone) {
+		if err := s.measure(ctx, p, rules[i]); err != nil && !errors.Is(err, launch.ErrGone) {
 			return err
 		}
 	}
@@ -109,7 +118,7 @@ func (s *system) measure(ctx context.Context, p launch.Process, r SystemRule) er
 	if err != nil {
 		return err
 	}
-	e := systemEvent{Path: p.Path, SHA384: digest}
+	e := systemEvent{Path: executablePath(p), SHA384: digest}
 	if r.Arguments {
 		e.Argv = argv
 	}

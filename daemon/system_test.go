@@ -20,10 +20,7 @@ func TestSystemServices(t *testing.T) {
 	f := newFixture(t)
 	program := filepath.Join(f.dir, "service")
 	copyFile(t, "/bin/sleep", program)
-	config := *f.daemon.config()
-	config.System = []SystemRule{{Path: program, Arguments: true}}
-	f.daemon.adopt(config)
-	s := &system{d: f.daemon, proc: "/proc", seen: map[string]bool{}, logged: map[string]bool{}}
+	s := newSystem(f.daemon, func() []SystemRule { return []SystemRule{{Path: program, Arguments: true}} })
 	start := func(args ...string) {
 		c := exec.Command(program, args...)
 		if err := c.Start(); err != nil {
@@ -49,7 +46,7 @@ func TestSystemServices(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := look()
-	if len(got) != 1 || got[0].SHA384 != want || len(got[0].Argv) != 2 || got[0].Argv[1] != "1000" {
+	if len(got) != 1 || got[0].Path != program || got[0].SHA384 != want || len(got[0].Argv) != 2 || got[0].Argv[1] != "1000" {
 		t.Fatalf("events %+v", got)
 	}
 	if again := look(); len(again) != 1 {
