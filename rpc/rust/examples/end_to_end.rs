@@ -1,0 +1,53 @@
+//! What every container can check of itself; it ends with 0 where all holds.
+//!
+//! The event log replays to every register, registers 0, 1 and 3 hold something
+//! (3 in a container), there is a report, and the evidence agrees with itself.
+
+use cima_client::evidence::{quote_registers, report_data};
+use cima_client::{Client, Digest, Error};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match checked() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("end_to_end: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn checked() -> Result<(), Box<dyn std::error::Error>> {
+    // A relying party's would come from afar.
+    let nonce: Vec<u8> = (0..32).map(|i| i ^ std::process::id() as u8).collect();
+    let mut cima = Client::new(None);
+    let who = cima.who_am_i()?;
+    let compared = cima.compare_event_log()?;
+    for c in &compared {
+        println!(
+            "register {}: {} (replayed {})",
+            c.index, c.register, c.replayed
+        );
+        if !c.equal() || c.index != 2 && c.register == Digest::ZERO {
+            return Err(format!("register {} is empty, or not what the log says", c.index).into());
+        }
+    }
+    if who.container.is_some() != (compared.len() == 4) {
+        return Err("a container has four registers, the host three".into());
+    }
+    let report = cima.get_cc_report(&nonce, None)?;
+    if quote_registers(&report.cc_report)?.report_data != report_data(&report.claims)? {
+        return Err("the report is bound to something else than its claims".into());
+    }
+    let differences = cima
+        .get_evidence(&nonce, Some(b"end to end"))?
+        .differences()?;
+    if !differences.is_empty() {
+        return Err(Error::Malformed(differences.join("; ")).into());
+    }
+    match who.container {
+        Some(c) => println!("container {}", c.id),
+        None => println!("in no container"),
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! What can go wrong, and what does a caller do about it?
+
+use serde::{Deserialize, Serialize};
+use std::{fmt, io, path::PathBuf, time::Duration};
+
+/// Codes of errors that the daemon gives (cima-api(7), ERRORS).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Code(pub i64);
+
+#[allow(missing_docs)]
+impl Code {
+    pub const PARSE_ERROR: Code = Code(-32700);
+    pub const INVALID_REQUEST: Code = Code(-32600);
+    pub const METHOD_NOT_FOUND: Code = Code(-32601);
+    pub const INVALID_PARAMS: Code = Code(-32602);
+    pub const INTERNAL_ERROR: Code = Code(-32603);
+    pub const UNATTRIBUTED: Code = Code(-32001);
+    pub const DENIED: Code = Code(-32002);
+    pub const RATE_LIMITED: Code = Code(-32003);
+    pub const TEE_UNAVAILABLE: Code = Code(-32004);
+    pub const TOO_LARGE: Code = Code(-32005);
+    pub const LOG_INCONSISTENT: Code = Code(-32006);
+    pub const SHUTTING_DOWN: Code = Code(-32007);
+    pub const NOT_READY: Code = Code(-32008);
+}
+
+/// What the daemon answered instead of a result.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct RpcError {
+    /// What kind of error it is.
+    pub code: Code,
+    /// What happened and what to do.
+    pub message: String,
+    /// The members that the code has: retry_after_ms, errno, member, limit, agreed.
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub data: serde_json::Map<String, serde_json::Value>,
+}
+
+impl RpcError {
+    /// After how long the same request can succeed; zero where nothing is said.
+    pub fn retry_after(&self) -> Duration {
+        let ms = self.data.get("retry_after_ms").and_then(|v| v.as_u64());
+        Duration::from_millis(ms.unwrap_or(0))
+    }
+}
+
+/// An error of a call.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The daemon gave an error.
+    Rpc(RpcError),
+    /// No daemon could be talked to. The text says what may be the matter.
+    Unreachable(PathBuf, io::Error, &'static str),
+    /// The connection ended before an answer, the request having been sent
+    /// (true) or not.
+    Broken(io::Error, bool),
+    /// No answer came in time.
+    TimedOut(Duration),
+    /// An extend was sent and no answer came: it is not known whether the
+    /// daemon did it. The event log tells.
+    UnknownOutcome(Box<Error>),
+    /// What came is no answer of cima-api(7).
+    Protocol(String),
+    /// A bundle is not as cima-evidence(7) has it.
+    Malformed(String),
+    /// A log can't be replayed.
+    Replay(String),
+    /// The connection was turned away; it isn't told to callers that have
+    /// patience left.
+    #[doc(hidden)]
+    TurnedAway(RpcError),
+}
+
+impl Error {
+    /// The daemon's error, where it is one.
+    pub fn rpc(&self) -> Option<&RpcError> {
+        match self {
+            Error::Rpc(e) | Error::TurnedAway(e) => Some(e),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Rpc(e) | Error::TurnedAway(e) => f.write_str(&e.message),
+            Error::Unreachable(path, e, hint) => {
+                write!(f, "no daemon at {}: {e} ({hint})", path.display())
+            }
+            Error::Broken(e, _) => write!(f, "the connection ended: {e}"),
+            Error::TimedOut(after) => write!(f, "no answer within {after:?}"),
+            Error::UnknownOutcome(e) => {
+                write!(f, "{e}: it is not known whether the daemon did it")
+            }
+            Error::Protocol(why) => write!(f, "the daemon's reply: {why}"),
+            Error::Malformed(why) => write!(f, "evidence: {why}"),
+            Error::Replay(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Unreachable(_, e, _) | Error::Broken(e, _) => Some(e),
+            Error::UnknownOutcome(e) => Some(e),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! What does a bundle hold, and do its logs explain it?
+//!
+//! It reads bundles and replays their runtime log (cima-evidence(7)). It
+//! checks no signature: whether a bundle is true, `cimactl verify` says.
+
+use crate::canonical;
+use crate::encoding::{base64_bytes, from_base64, hex, Digest};
+use crate::error::Error;
+use crate::replay::extend;
+use crate::sha512::{sha384, sha512};
+use serde::{de, Deserialize, Deserializer};
+use serde_json::{value::RawValue, Value};
+use std::collections::BTreeMap;
+
+const PROFILE: &str = "https://github.com/cima-project/cima/evidence/v1";
+const TAG: &[u8] = b"LEAA"; // 0x4141454C, little-endian
+
+/// What a TDX quote says of the TD. Nothing here has checked the quote.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct QuoteRegisters {
+    pub mrtd: Digest,
+    pub rtmr: [Digest; 4],
+    pub report_data: [u8; 64],
+}
+
+/// Takes the registers out of a quote of version 4 or 5 (cima-evidence(7), Quote).
+pub fn quote_registers(quote: &[u8]) -> Result<QuoteRegisters, Error> {
+    let wrong = || Error::Malformed("no TDX quote of version 4 or 5".into());
+    let start = match quote.first_chunk().map(|v| u16::from_le_bytes(*v)) {
+        Some(4) => 48,
+        Some(5) => 54,
+        _ => return Err(wrong()),
+    };
+    let body = quote.get(start..start + 584).ok_or_else(wrong)?;
+    let digest = |at: usize| Digest(std::array::from_fn(|i| body[at + i]));
+    Ok(QuoteRegisters {
+        mrtd: digest(136),
+        rtmr: std::array::from_fn(|i| digest(328 + 48 * i)),
+        report_data: std::array::from_fn(|i| body[520 + i]),
+    })
+}
+
+/// SHA-512 over the RFC 8785 form of the claims: what the quote is bound to.
+pub fn report_data(claims: &RawValue) -> Result<[u8; 64], Error> {
+    let value: Value =
+        serde_json::from_str(claims.get()).map_err(|e| Error::Malformed(e.to_string()))?;
+    let text = canonical::text(&value);
+    if text.len() != canonical::without_space(claims.get()).len() {
+        // A value in another spelling, or a member that stands there twice.
+        return Err(Error::Malformed(
+            "claims not as RFC 8785 spells them".into(),
+        ));
+    }
+    Ok(sha512(text.as_bytes()))
+}
+
+/// A bundle of evidence.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    raw: String,
+    claims: Claims,
+    bundle: Bundle,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bundle {
+    profile: String,
+    #[serde(rename = "tee")]
+    _tee: String,
+    #[serde(with = "base64_bytes")]
+    quote: Vec<u8>,
+    claims: Box<RawValue>,
+    #[serde(with = "base64_bytes")]
+    agent_signature: Vec<u8>,
+    #[serde(with = "base64_bytes")]
+    boot_log: Vec<u8>,
+    #[serde(default, rename = "os_logs")]
+    _os_logs: Vec<OsLog>,
+    runtime_log: Vec<LogEntry>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OsLog {
+    #[serde(rename = "register")]
+    _register: String,
+    #[serde(rename = "format")]
+    _format: String,
+    #[serde(rename = "entries", with = "base64_bytes")]
+    _entries: Vec<u8>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Claims {
+    boot_log: Digest,
+    container: Option<ContainerClaims>,
+    log: LogClaims,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct ContainerClaims {
+    id: String,
+    launch_digest: Digest,
+    register: Digest,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct LogClaims {
+    count: usize,
+    register: Digest,
+    public: Digest,
+    anchor: String,
+}
+
+/// One event of the runtime log, or the digests of a run of events that are
+/// somebody else's.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum LogEntry {
+    Event(Event),
+    Digests(Vec<Digest>),
+}
+
+impl<'de> Deserialize<'de> for LogEntry {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum One {
+            Event(String),
+            Digests(String),
+        }
+        let custom = |why: &str| de::Error::custom(why);
+        let bytes =
+            |text: String| from_base64(&text).ok_or_else(|| custom("not in standard base64"));
+        match One::deserialize(from)? {
+            One::Event(text) => Event::read(bytes(text)?)
+                .map(LogEntry::Event)
+                .map_err(de::Error::custom),
+            One::Digests(text) => {
+                let bytes = bytes(text)?;
+                if bytes.is_empty() || bytes.len() % 48 != 0 {
+                    return Err(custom("digests have 48 bytes each"));
+                }
+                let all = bytes
+                    .chunks_exact(48)
+                    .map(|d| Digest(std::array::from_fn(|i| d[i])));
+                Ok(LogEntry::Digests(all.collect()))
+            }
+        }
+    }
+}
+
+/// One event of the runtime log.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub struct Event {
+    pub operation: String,
+    pub container: Option<String>,
+    /// JCS of what was measured, none for an exit.
+    pub measured: Option<Box<RawValue>>,
+    /// What extended RTMR3.
+    pub digest: Digest,
+}
+
+impl Event {
+    /// Reads an event's bytes: a TCG tagged event in AAEL form.
+    pub fn read(raw: Vec<u8>) -> Result<Event, Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Content {
+            container: Option<String>,
+            measured: Option<Box<RawValue>>,
+            #[serde(rename = "salt")]
+            _salt: Option<String>,
+        }
+        let wrong = |why: String| Error::Malformed(format!("runtime event: {why}"));
+        let text = match raw.split_at_checked(8) {
+            Some((head, text)) if head == [TAG, &(text.len() as u32).to_le_bytes()].concat() => {
+                text
+            }
+            _ => return Err(wrong("no AAEL event".into())),
+        };
+        let text = std::str::from_utf8(text).map_err(|e| wrong(e.to_string()))?;
+        let (operation, content) = match text.strip_prefix("cima ").and_then(|t| t.split_once(' '))
+        {
+            Some(words) => words,
+            None => return Err(wrong("not cima's".into())),
+        };
+        let content: Content = serde_json::from_str(content).map_err(|e| wrong(e.to_string()))?;
+        Ok(Event {
+            operation: operation.into(),
+            container: content.container,
+            measured: content.measured,
+            digest: Digest(sha384(&raw)),
+        })
+    }
+
+    /// Whether every container sees events of this operation whole.
+    pub fn public(&self) -> bool {
+        let all = [
+            "start", "policy", "seal", "system", "power", "missed", "ima",
+        ];
+        all.contains(&self.operation.as_str())
+    }
+
+    /// What was measured, without the operation's name round it.
+    fn body(&self) -> Option<String> {
+        let mut measured: BTreeMap<String, Box<RawValue>> =
+            serde_json::from_str(self.measured.as_ref()?.get()).ok()?;
+        measured
+            .remove(&self.operation)
+            .map(|body| body.get().into())
+    }
+}
+
+/// What the runtime log gives: all of it RTMR3, its first `log.count` events
+/// the rest. `container` and `launch_digest` are none in evidence about the
+/// host.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Replay {
+    pub rtmr3: Digest,
+    pub register: Digest,
+    pub public: Digest,
+    pub container: Option<Digest>,
+    pub launch_digest: Option<Digest>,
+}
+
+impl Evidence {
+    /// Reads a bundle.
+    pub fn parse(text: &str) -> Result<Evidence, Error> {
+        let wrong = |e: serde_json::Error| Error::Malformed(e.to_string());
+        let bundle: Bundle = serde_json::from_str(text).map_err(wrong)?;
+        if bundle.profile != PROFILE {
+            return Err(Error::Malformed("evidence of another profile".into()));
+        }
+        let claims = serde_json::from_str(bundle.claims.get()).map_err(wrong)?;
+        Ok(Evidence {
+            raw: text.into(),
+            claims,
+            bundle,
+        })
+    }
+
+    /// The bundle as it came: what a relying party wants.
+    pub fn raw(&self) -> &str {
+        &self.raw
+    }
+
+    /// The quote.
+    pub fn quote(&self) -> &[u8] {
+        &self.bundle.quote
+    }
+
+    /// The claims as they came.
+    pub fn claims(&self) -> &RawValue {
+        &self.bundle.claims
+    }
+
+    /// Ed25519 by the agent's key over "cima-agent-v1" ‖ REPORTDATA.
+    pub fn agent_signature(&self) -> &[u8] {
+        &self.bundle.agent_signature
+    }
+
+    /// The CCEL event log.
+    pub fn boot_log(&self) -> &[u8] {
+        &self.bundle.boot_log
+    }
+
+    /// The runtime log.
+    pub fn runtime_log(&self) -> &[LogEntry] {
+        &self.bundle.runtime_log
+    }
+
+    /// Replays the runtime log.
+    pub fn replay(&self) -> Replay {
+        let owner = self.claims.container.as_ref().map(|c| c.id.as_str());
+        let zero = Digest::ZERO;
+        let (mut rtmr3, mut register, mut public, mut own) = (zero, zero, zero, zero);
+        let (mut launch, mut image) = (None, None);
+        let mut position = 0;
+        for entry in &self.bundle.runtime_log {
+            let digests = match entry {
+                LogEntry::Event(event) => std::slice::from_ref(&event.digest),
+                LogEntry::Digests(digests) => digests,
+            };
+            for &digest in digests {
+                rtmr3 = extend(rtmr3, digest);
+                position += 1;
+                if position <= self.claims.log.count {
+                    register = rtmr3;
+                }
+            }
+            let (LogEntry::Event(event), true) = (entry, position <= self.claims.log.count) else {
+                continue;
+            };
+            let Some(measured) = &event.measured else {
+                continue;
+            };
+            let measured = Digest(sha384(measured.get().as_bytes()));
+            if event.public() {
+                public = extend(public, measured);
+            } else if event.container.as_deref() == owner {
+                match event.operation.as_str() {
+                    "launch" => (own, launch, image) = (zero, event.body(), None),
+                    "image" => image = event.body(),
+                    _ => {}
+                }
+                own = extend(own, measured);
+            }
+        }
+        let both = image.zip(launch);
+        let both = both.map(|(image, launch)| format!("{{\"image\":{image},\"launch\":{launch}}}"));
+        Replay {
+            rtmr3,
+            register,
+            public,
+            container: owner.map(|_| own),
+            launch_digest: owner.and(both).map(|both| Digest(sha384(both.as_bytes()))),
+        }
+    }
+
+    /// Where quote, claims and logs contradict each other; empty where they
+    /// don't. That says nothing of who signed the quote.
+    pub fn differences(&self) -> Result<Vec<String>, Error> {
+        let quote = quote_registers(self.quote())?;
+        let (r, log) = (self.replay(), &self.claims.log);
+        let said = |name: &str, said: &[u8], got: &[u8]| {
+            (said != got).then(|| format!("{name}: {}, recomputed {}", hex(said), hex(got)))
+        };
+        let mut all = vec![
+            said(
+                "REPORTDATA",
+                &quote.report_data,
+                &report_data(self.claims())?,
+            ),
+            said(
+                "boot_log",
+                &self.claims.boot_log.0,
+                &sha384(self.boot_log()),
+            ),
+            said("log.register", &log.register.0, &r.register.0),
+            said("log.public", &log.public.0, &r.public.0),
+        ];
+        if log.anchor == "rtmr3" {
+            all.push(said("RTMR3", &quote.rtmr[3].0, &r.rtmr3.0));
+        }
+        if let Some(c) = &self.claims.container {
+            let got = |d: Option<Digest>| d.map(|d| d.0.to_vec()).unwrap_or_default();
+            all.push(said("container.register", &c.register.0, &got(r.container)));
+            all.push(said(
+                "container.launch_digest",
+                &c.launch_digest.0,
+                &got(r.launch_digest),
+            ));
+        }
+        Ok(all.into_iter().flatten().collect())
+    }
+}

@@ -1,0 +1,70 @@
+//! How does a Rust program ask cimad?
+//!
+//! [`Client`] blocks; `AsyncClient` (feature `tokio`) doesn't. Both have the
+//! calls of cima-api(7), page through the event log and replay it.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), cima_client::Error> {
+//! let mut cima = cima_client::Client::new(None);
+//! let bundle = cima.get_evidence(b"the relying party's nonce", None)?;
+//! println!("{}", bundle.raw());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It depends on serde alone. SHA-384 and SHA-512 for the replay are its own
+//! ([`sha512`]): they hash public bytes, so that time and memory they take
+//! tell nothing, and FIPS 180-4's vectors and the recorded bundles hold them.
+//!
+//! Nothing here checks a signature: whether evidence is true, `cimactl verify`
+//! says.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+#[cfg(feature = "tokio")]
+mod asynchronous;
+mod canonical;
+mod client;
+mod encoding;
+mod error;
+pub mod evidence;
+mod records;
+pub mod replay;
+mod retry;
+pub mod sha512;
+mod wire;
+
+#[cfg(feature = "tokio")]
+pub use asynchronous::AsyncClient;
+pub use client::{Client, Events};
+pub use encoding::Digest;
+pub use error::{Code, Error, RpcError};
+pub use evidence::Evidence;
+pub use records::{
+    Assurance, CcEventLog, CcMeasurement, CcReport, ContainerIdentity, DefaultAlgorithm,
+    EventDigest, EventRecord, Extended, HostIdentity, Identity, Measurements,
+};
+
+use std::time::Duration;
+
+/// Where the daemon is, and how long to wait for it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The socket; without it $CIMA_SOCKET, else /run/cima/cima.sock.
+    pub path: Option<std::path::PathBuf>,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How long a call is repeated while the daemon restarts or isn't ready.
+    /// An extend is repeated only where it certainly was not carried out.
+    pub patience: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            path: None,
+            timeout: Duration::from_secs(60),
+            patience: Duration::from_secs(2),
+        }
+    }
+}

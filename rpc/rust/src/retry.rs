@@ -1,0 +1,87 @@
+//! May this call be made again, and when?
+
+use crate::error::{Code, Error};
+use crate::wire::EXTEND;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long one call puts up with a daemon that restarts or isn't ready.
+pub(crate) struct Patience {
+    extends: bool,
+    end: Instant,
+    met_before: bool,
+    tries: u32,
+}
+
+impl Patience {
+    pub fn new(method: &str, patience: Duration, met_before: bool) -> Self {
+        Patience {
+            extends: method == EXTEND,
+            end: Instant::now() + patience,
+            met_before,
+            tries: 0,
+        }
+    }
+
+    /// How long to wait before the call is made again, else what the caller
+    /// is told.
+    pub fn pause(&mut self, e: Error) -> Result<Duration, Error> {
+        let asked = e.rpc().map(|e| e.retry_after()).unwrap_or_default();
+        let backoff = Duration::from_millis(10 << self.tries.min(6));
+        let wait = asked.max(backoff.mul_f64(0.5 + chance() / 2.0)); // so that not all come back at once
+        self.tries += 1;
+        if self.repeatable(&e) && Instant::now() + wait <= self.end {
+            return Ok(wait);
+        }
+        Err(match e {
+            Error::Broken(_, true) | Error::TimedOut(_) if self.extends => {
+                Error::UnknownOutcome(Box::new(e))
+            }
+            Error::TurnedAway(e) => Error::Rpc(e),
+            e => e,
+        })
+    }
+
+    fn repeatable(&self, e: &Error) -> bool {
+        match e {
+            // The daemon has not done it, and says so.
+            Error::TurnedAway(_) => true,
+            Error::Rpc(e) => e.code == Code::SHUTTING_DOWN || e.code == Code::NOT_READY,
+            // A socket that was there comes back; one that never was, won't.
+            Error::Unreachable(_, e, _) => match e.kind() {
+                ErrorKind::ConnectionRefused
+                | ErrorKind::ConnectionReset
+                | ErrorKind::WouldBlock => true,
+                ErrorKind::NotFound => self.met_before,
+                _ => false,
+            },
+            Error::Broken(_, sent) => !sent || !self.extends,
+            _ => false,
+        }
+    }
+}
+
+/// A number from 0 to 1, from the seed that hash maps get.
+fn chance() -> f64 {
+    RandomState::new().build_hasher().finish() as f64 / u64::MAX as f64
+}
+
+pub(crate) fn unreachable(path: &Path, e: io::Error) -> Error {
+    let there = path.parent().is_some_and(Path::is_dir);
+    let hint = match e.kind() {
+        ErrorKind::NotFound if !there => {
+            "is /run/cima mounted into this container (-v /run/cima:/run/cima:ro), and cimad installed?"
+        }
+        ErrorKind::NotFound => "cimad is not running: systemctl start cimad.socket",
+        ErrorKind::PermissionDenied => "SELinux or AppArmor may forbid containers to connect",
+        ErrorKind::ConnectionRefused => {
+            "nobody listens: systemctl status cimad; a container mounts the directory, not the socket"
+        }
+        ErrorKind::WouldBlock => "more connections wait than the kernel queues: try again",
+        _ => "see systemctl status cimad",
+    };
+    Error::Unreachable(path.into(), e, hint)
+}

@@ -1,0 +1,109 @@
+//! The asynchronous client, against a scripted daemon and a running cimad-sim.
+
+mod common;
+
+use cima_client::evidence::{quote_registers, report_data};
+use cima_client::{AsyncClient, Error, Options};
+use common::{error, result, Scripted, Simulator, SILENCE};
+use std::future::Future;
+use std::time::Duration;
+
+fn run<T>(scene: impl Future<Output = T>) -> T {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(scene)
+}
+
+fn count(id: u32) -> String {
+    result(id, r#"{"count":4}"#)
+}
+
+#[test]
+fn connections_that_end() {
+    run(async {
+        let daemon = Scripted::new(&[
+            "",
+            &error("null", -32003, ""),
+            &error("1", -32007, ""),
+            &count(1),
+            &count(2),
+            &count(1),
+        ]);
+        let mut cima = AsyncClient::new(Some(daemon.path()));
+        assert_eq!(cima.get_measurement_count().await.unwrap(), 4);
+        assert_eq!(cima.get_measurement_count().await.unwrap(), 4);
+        assert_eq!(daemon.connections(), 4);
+        daemon.hang_up();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(cima.get_measurement_count().await.unwrap(), 4);
+    });
+}
+
+#[test]
+fn extend_is_never_sent_twice() {
+    run(async {
+        let daemon = Scripted::new(&["", SILENCE, &count(1)]);
+        let timeout = Duration::from_millis(200);
+        let mut cima = AsyncClient::with(Options {
+            path: Some(daemon.path()),
+            timeout,
+            ..Options::default()
+        });
+        for sent in 1..=2 {
+            let e = cima.extend_measurement("d", "o", "c").await.unwrap_err();
+            assert!(matches!(e, Error::UnknownOutcome(_)), "{e}");
+            assert_eq!(daemon.requests().len(), sent);
+        }
+        assert_eq!(cima.get_measurement_count().await.unwrap(), 4); // on a connection of its own
+        assert_eq!(daemon.connections(), 3);
+    });
+}
+
+#[test]
+fn call_that_is_dropped_leaves_no_answer_behind() {
+    run(async {
+        let daemon = Scripted::new(&[SILENCE, &count(1)]);
+        let mut cima = AsyncClient::new(Some(daemon.path()));
+        let dropped = tokio::time::timeout(Duration::from_millis(100), cima.who_am_i()).await;
+        assert!(dropped.is_err());
+        assert_eq!(cima.get_measurement_count().await.unwrap(), 4);
+        assert_eq!(daemon.connections(), 2);
+    });
+}
+
+#[test]
+fn calls() {
+    let sim = Simulator::new();
+    run(async {
+        let mut cima = AsyncClient::new(Some(sim.socket()));
+        assert!(cima.who_am_i().await.unwrap().host.is_some());
+        assert_eq!(
+            cima.get_default_algorithm().await.unwrap().algorithm,
+            "sha384"
+        );
+        let compared = cima.compare_event_log().await.unwrap();
+        assert!(compared.len() == 3 && compared.iter().all(|c| c.equal()));
+        let whole = cima.events(0, Some(3)).await.unwrap();
+        assert_eq!(
+            cima.get_cc_event_log(None, None).await.unwrap().total,
+            whole.len()
+        );
+        let nonce = b"a nonce of the test's";
+        let report = cima.get_cc_report(nonce, None).await.unwrap();
+        assert_eq!(
+            quote_registers(&report.cc_report).unwrap().report_data,
+            report_data(&report.claims).unwrap()
+        );
+        let evidence = cima.get_evidence(nonce, None).await.unwrap();
+        assert_eq!(evidence.differences().unwrap(), Vec::<String>::new());
+        assert_eq!(
+            evidence.replay().rtmr3,
+            cima.get_measurements().await.unwrap().rtmr3
+        );
+        assert!(cima
+            .extend_measurement("t", "o", "c")
+            .await
+            .unwrap_err()
+            .rpc()
+            .is_some());
+    });
+}

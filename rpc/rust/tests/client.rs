@@ -1,0 +1,175 @@
+//! The client against a scripted daemon: connections that end, and errors.
+
+mod common;
+
+use cima_client::{Client, Code, Digest, Error, Options};
+use common::{error, result, Scripted, SILENCE};
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+fn client(daemon: &Scripted) -> Client {
+    Client::new(Some(daemon.path()))
+}
+
+fn count(id: u32) -> String {
+    result(id, r#"{"count":4}"#)
+}
+
+fn extended(id: u32) -> String {
+    result(
+        id,
+        &format!(r#"{{"index":3,"digest":"{}"}}"#, "ab".repeat(48)),
+    )
+}
+
+#[test]
+fn connection_is_kept() {
+    let daemon = Scripted::new(&[&count(1), &count(2), &count(3)]);
+    let mut cima = client(&daemon);
+    for _ in 0..3 {
+        assert_eq!(cima.get_measurement_count().unwrap(), 4);
+    }
+    assert_eq!(daemon.connections(), 1);
+}
+
+#[test]
+fn hang_up_is_asked_again() {
+    let daemon = Scripted::new(&["", &count(1)[..20], &count(1)]);
+    assert_eq!(client(&daemon).get_measurement_count().unwrap(), 4);
+    assert_eq!(daemon.connections(), 3);
+}
+
+#[test]
+fn extend_is_never_sent_twice() {
+    let daemon = Scripted::new(&["", &extended(1)]);
+    let e = client(&daemon)
+        .extend_measurement("d", "o", "c")
+        .unwrap_err();
+    assert!(matches!(e, Error::UnknownOutcome(_)), "{e}");
+    assert_eq!(daemon.requests().len(), 1);
+}
+
+#[test]
+fn extend_goes_out_on_an_open_connection_only() {
+    let daemon = Scripted::new(&[&count(1), &extended(1)]);
+    let mut cima = client(&daemon);
+    cima.get_measurement_count().unwrap();
+    daemon.hang_up();
+    assert_eq!(
+        cima.extend_measurement("d", "o", "c").unwrap().digest,
+        Digest([0xab; 48])
+    );
+    assert_eq!(daemon.connections(), 2);
+}
+
+#[test]
+fn extend_is_repeated_where_the_daemon_says_it_did_nothing() {
+    let wait = error("1", -32008, r#"{"retry_after_ms":1}"#);
+    let daemon = Scripted::new(&[&error("1", -32007, ""), &wait, &extended(2)]);
+    assert_eq!(
+        client(&daemon)
+            .extend_measurement("d", "o", "c")
+            .unwrap()
+            .index,
+        3
+    );
+    assert_eq!(daemon.connections(), 2);
+}
+
+#[test]
+fn answer_that_takes_too_long() {
+    let daemon = Scripted::new(&[SILENCE, SILENCE, &count(1)]);
+    let timeout = Duration::from_millis(200);
+    let mut cima = Client::with(Options {
+        path: Some(daemon.path()),
+        timeout,
+        ..Options::default()
+    });
+    let e = cima.extend_measurement("d", "o", "c").unwrap_err();
+    assert!(matches!(e, Error::UnknownOutcome(_)), "{e}");
+    let e = cima.get_measurement_count().unwrap_err();
+    assert!(matches!(e, Error::TimedOut(_)), "{e}");
+    assert_eq!(cima.get_measurement_count().unwrap(), 4);
+    assert_eq!(daemon.connections(), 3); // a late answer would be another's
+}
+
+#[test]
+fn rate_limits() {
+    let away = error("null", -32003, r#"{"retry_after_ms":5}"#);
+    let told = error("1", -32003, r#"{"retry_after_ms":1500}"#);
+    let daemon = Scripted::new(&[&away, &told, &count(2)]);
+    let mut cima = client(&daemon);
+    let e = cima.get_measurement_count().unwrap_err();
+    let e = e.rpc().unwrap();
+    assert_eq!(
+        (e.code, e.retry_after()),
+        (Code::RATE_LIMITED, Duration::from_millis(1500))
+    );
+    assert_eq!(cima.get_measurement_count().unwrap(), 4);
+    assert_eq!(daemon.connections(), 2); // turned away once, then kept
+}
+
+#[test]
+fn patience_ends() {
+    let daemon = Scripted::new(&[]);
+    let patience = Duration::from_millis(300);
+    let mut cima = Client::with(Options {
+        path: Some(daemon.path()),
+        patience,
+        ..Options::default()
+    });
+    let began = Instant::now();
+    assert!(matches!(
+        cima.get_measurement_count(),
+        Err(Error::Broken(_, true))
+    ));
+    assert!(began.elapsed() < Duration::from_secs(2));
+    assert!(daemon.connections() > 2);
+}
+
+#[test]
+fn daemon_that_is_away() {
+    let began = Instant::now();
+    let e = Client::new(Some("/tmp/cima-none/cima.sock".into()))
+        .who_am_i()
+        .unwrap_err();
+    assert!(e.to_string().contains("mounted"), "{e}");
+    assert!(began.elapsed() < Duration::from_secs(1)); // what never was there isn't waited for
+
+    let daemon = Scripted::new(&[&count(1), "", &count(1)]);
+    let mut cima = client(&daemon);
+    cima.get_measurement_count().unwrap();
+    daemon.hang_up();
+    fs::remove_file(daemon.path()).unwrap();
+    thread::scope(|s| {
+        s.spawn(|| {
+            thread::sleep(Duration::from_millis(300));
+            daemon.listen();
+        });
+        assert_eq!(cima.get_measurement_count().unwrap(), 4);
+    });
+}
+
+#[test]
+fn replies_that_are_none() {
+    for reply in [
+        "hello\n",
+        "[]\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":1}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"count\":4}}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"count\":4},\"result\":{\"count\":5}}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"count\":\"4\"}}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"count\":NaN}}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n",
+        "{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":1}}\n",
+        &format!("{}\n", "[".repeat(100_000)),
+    ] {
+        let daemon = Scripted::new(&[reply]);
+        let e = client(&daemon).get_measurement_count().unwrap_err();
+        assert!(matches!(e, Error::Protocol(_)), "{e} from {reply:.60}");
+    }
+    let daemon = Scripted::new(&[&result(1, r#"{"events":[],"total":9,"next":0}"#)]);
+    let got: Result<Vec<_>, _> = client(&daemon).events(0, None).collect();
+    assert!(matches!(got, Err(Error::Protocol(_))));
+}

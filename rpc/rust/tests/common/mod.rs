@@ -1,0 +1,218 @@
+//! What do the tests talk to? A scripted daemon, or cimad-sim.
+#![allow(dead_code)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use std::{env, fs, thread};
+
+/// As a reply: none, and the connection stays.
+pub const SILENCE: &str = "...";
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// A directory short enough for a socket's path, gone with its owner.
+pub struct Place(pub PathBuf);
+
+impl Place {
+    pub fn new() -> Place {
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = PathBuf::from(format!("/tmp/cima-r{}-{n}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Place(path)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[derive(Default)]
+struct Seen {
+    replies: Vec<String>,
+    requests: Vec<String>,
+    links: Vec<UnixStream>,
+}
+
+/// A daemon that answers each request line with the next of its replies. After
+/// a reply without a newline, and behind the last, the connection ends.
+pub struct Scripted {
+    place: Place,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Scripted {
+    pub fn new(replies: &[&str]) -> Scripted {
+        let replies = replies.iter().map(|r| r.to_string()).collect();
+        let seen = Seen {
+            replies,
+            ..Seen::default()
+        };
+        let daemon = Scripted {
+            place: Place::new(),
+            seen: Arc::new(Mutex::new(seen)),
+        };
+        daemon.listen();
+        daemon
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.place.0.join("cima.sock")
+    }
+
+    pub fn listen(&self) {
+        let listener = UnixListener::bind(self.path()).unwrap();
+        let seen = self.seen.clone();
+        thread::spawn(move || {
+            for link in listener.incoming().flatten() {
+                seen.lock().unwrap().links.push(link.try_clone().unwrap());
+                Scripted::talk(link, &seen);
+            }
+        });
+    }
+
+    fn talk(link: UnixStream, seen: &Mutex<Seen>) {
+        let mut lines = BufReader::new(link.try_clone().unwrap());
+        loop {
+            let mut line = String::new();
+            if lines.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            let reply = {
+                let mut seen = seen.lock().unwrap();
+                seen.requests.push(line);
+                match seen.replies.is_empty() {
+                    true => String::new(),
+                    false => seen.replies.remove(0),
+                }
+            };
+            if reply == SILENCE {
+                continue;
+            }
+            let _ = (&link).write_all(reply.as_bytes());
+            if !reply.ends_with('\n') {
+                let _ = link.shutdown(Shutdown::Both);
+                return;
+            }
+        }
+    }
+
+    /// Ends all connections, as a restart does.
+    pub fn hang_up(&self) {
+        for link in &self.seen.lock().unwrap().links {
+            let _ = link.shutdown(Shutdown::Both);
+        }
+    }
+
+    pub fn connections(&self) -> usize {
+        self.seen.lock().unwrap().links.len()
+    }
+
+    pub fn requests(&self) -> Vec<String> {
+        self.seen.lock().unwrap().requests.clone()
+    }
+}
+
+pub fn result(id: u32, text: &str) -> String {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{text}}}\n")
+}
+
+pub fn error(id: &str, code: i32, data: &str) -> String {
+    let data = if data.is_empty() {
+        String::new()
+    } else {
+        format!(",\"data\":{data}")
+    };
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":{code},\"message\":\"m\"{data}}}}}\n")
+}
+
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A running cimad-sim: $CIMA_SIM, else bin/cimad-sim of this tree.
+pub struct Simulator {
+    place: Place,
+    running: Vec<Child>,
+}
+
+impl Simulator {
+    pub fn new() -> Simulator {
+        let mut s = Simulator {
+            place: Place::new(),
+            running: Vec::new(),
+        };
+        let dir = s.dir("td");
+        s.run(
+            &s.dir("td/td.sock"),
+            &["td", "--dir", dir.to_str().unwrap()],
+        );
+        s.start();
+        s
+    }
+
+    fn dir(&self, name: &str) -> PathBuf {
+        self.place.0.join(name)
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir("run/cima/cima.sock")
+    }
+
+    pub fn start(&mut self) {
+        let ready = self.dir("run/cima-admin/admin.sock");
+        let _ = fs::remove_file(&ready);
+        let (td, run) = (self.dir("td/td.sock"), self.dir("run"));
+        self.run(
+            &ready,
+            &[
+                "--td",
+                td.to_str().unwrap(),
+                "--runtime-dir",
+                run.to_str().unwrap(),
+            ],
+        );
+    }
+
+    /// Ends the daemon; the TD goes on.
+    pub fn stop(&mut self) {
+        let mut daemon = self.running.pop().unwrap();
+        let pid = daemon.id().to_string();
+        assert!(Command::new("kill").arg(pid).status().unwrap().success());
+        daemon.wait().unwrap();
+    }
+
+    fn run(&mut self, made: &Path, arguments: &[&str]) {
+        let usual = root().join("bin/cimad-sim");
+        let program = env::var_os("CIMA_SIM").map_or(usual, PathBuf::from);
+        let child = Command::new(&program)
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.running
+            .push(child.unwrap_or_else(|e| panic!("{}: {e}: make build", program.display())));
+        for _ in 0..500 {
+            if made.exists() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{} is not ready after 10 s", program.display());
+    }
+}
+
+impl Drop for Simulator {
+    fn drop(&mut self) {
+        while !self.running.is_empty() {
+            self.stop();
+        }
+    }
+}

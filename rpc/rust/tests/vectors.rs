@@ -1,0 +1,162 @@
+//! The recorded exchanges and bundles of rpc/vectors.
+
+mod common;
+
+use cima_client::evidence::report_data;
+use cima_client::replay::replay;
+use cima_client::{Client, Error, Evidence};
+use common::{root, Scripted};
+use serde_json::{json, to_value, Map, Value};
+use std::fs;
+
+fn load(name: &str) -> Vec<Value> {
+    let text = fs::read_to_string(root().join("rpc/vectors").join(name)).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+fn decoded(text: &Value) -> Option<Vec<u8>> {
+    // By the crate's own reader: what it makes of it goes out again and is compared.
+    #[derive(serde::Deserialize)]
+    struct Any(#[serde(deserialize_with = "base64")] Vec<u8>);
+    fn base64<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
+        let text: String = serde::Deserialize::deserialize(from)?;
+        let digit = |c: u8| {
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+                .iter()
+                .position(|a| *a == c)
+        };
+        let bits: Vec<u8> = text
+            .bytes()
+            .filter_map(digit)
+            .flat_map(|v| (0..6).rev().map(move |b| (v >> b & 1) as u8))
+            .collect();
+        Ok(bits
+            .chunks_exact(8)
+            .map(|byte| byte.iter().fold(0, |sum, bit| sum << 1 | bit))
+            .collect())
+    }
+    (!text.is_null()).then(|| serde_json::from_value::<Any>(text.clone()).unwrap().0)
+}
+
+/// Makes the call of an exchange, and gives its result as JSON again.
+fn call(cima: &mut Client, method: &str, p: &Value) -> Result<Value, Error> {
+    let number = |name: &str| p[name].as_u64().map(|n| n as usize);
+    let text = |name: &str| p[name].as_str().unwrap_or_default();
+    let (nonce, data) = (
+        decoded(&p["nonce"]).unwrap_or_default(),
+        decoded(&p["user_data"]),
+    );
+    Ok(match method {
+        "GetDefaultAlgorithm" => to_value(cima.get_default_algorithm()?),
+        "GetMeasurementCount" => to_value(json!({"count": cima.get_measurement_count()?})),
+        "GetCCMeasurement" => to_value(cima.get_cc_measurement(
+            number("index").unwrap() as u8,
+            number("algo_id").map(|n| n as u16),
+        )?),
+        "GetCCEventLog" => to_value(cima.get_cc_event_log(number("start"), number("count"))?),
+        "GetCCReport" => to_value(cima.get_cc_report(&nonce, data.as_deref())?),
+        "GetEvidence" => serde_json::from_str(cima.get_evidence(&nonce, data.as_deref())?.raw()),
+        "GetMeasurements" => to_value(cima.get_measurements()?),
+        "ExtendMeasurement" => {
+            to_value(cima.extend_measurement(text("domain"), text("operation"), text("content"))?)
+        }
+        "WhoAmI" => to_value(cima.who_am_i()?),
+        other => panic!("a call {other} that nobody knows"),
+    }
+    .unwrap())
+}
+
+#[test]
+fn exchanges() {
+    let mut typed = 0;
+    for x in load("exchanges.json") {
+        let Some(method) = x["method"].as_str() else {
+            continue;
+        };
+        typed += 1;
+        let line = x["reply"].as_str().unwrap();
+        let daemon = Scripted::new(&[&format!("{line}\n")]);
+        let reply: Map<String, Value> = serde_json::from_str(line).unwrap();
+        match call(&mut Client::new(Some(daemon.path())), method, &x["params"]) {
+            Ok(got) => assert_eq!(got, reply["result"], "{}", x["name"]),
+            Err(Error::Rpc(e)) => assert_eq!(to_value(e).unwrap(), reply["error"], "{}", x["name"]),
+            Err(e) => panic!("{}: {e}", x["name"]),
+        }
+        let sent: Value = serde_json::from_str(&daemon.requests()[0]).unwrap();
+        assert_eq!(
+            sent,
+            serde_json::from_str::<Value>(x["request"].as_str().unwrap()).unwrap()
+        );
+    }
+    assert!(typed > 20, "only {typed} exchanges were looked at");
+}
+
+#[test]
+fn event_log_replays_to_the_register_beside_it() {
+    let all = load("exchanges.json");
+    let reply = |name: &str| {
+        all.iter().find(|x| x["name"] == name).unwrap()["reply"]
+            .as_str()
+            .unwrap()
+    };
+    for (log, register, index) in [
+        ("event log of the host", "RTMR0", 0),
+        ("event log of a container", "RTMR2, algorithm named", 2),
+        ("event log of a container", "container register", 3),
+    ] {
+        let daemon = Scripted::new(&[&format!("{}\n", reply(log))]);
+        let mut cima = Client::new(Some(daemon.path()));
+        let events: Vec<_> = cima.events(0, None).collect::<Result<_, _>>().unwrap();
+        let held: Value = serde_json::from_str(reply(register)).unwrap();
+        assert_eq!(
+            replay(&events).unwrap()[index].to_string(),
+            held["result"]["hash"]
+        );
+    }
+}
+
+#[test]
+fn bundles() {
+    let all = load("bundles.json");
+    assert!(all.len() > 10);
+    for b in all {
+        let file = b["file"].as_str().unwrap();
+        let text = fs::read_to_string(root().join("rpc/vectors").join(file)).unwrap();
+        let (parsed, expect) = (Evidence::parse(&text), b["expect"].as_str().unwrap());
+        if expect == "malformed" {
+            assert!(matches!(parsed, Err(Error::Malformed(_))), "{file}");
+            continue;
+        }
+        let bundle = parsed.unwrap();
+        // That the agent did not sign is not this client's to find.
+        let agrees = bundle.differences().unwrap().is_empty();
+        assert_eq!(
+            agrees,
+            expect == "agrees" || expect == "signature",
+            "{file}"
+        );
+        if expect != "agrees" {
+            continue;
+        }
+        let r = bundle.replay();
+        let hash: String = report_data(bundle.claims())
+            .unwrap()
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
+        assert_eq!(b["report_data"], hash, "{file}");
+        for (name, got) in [
+            ("rtmr3", Some(r.rtmr3)),
+            ("register", Some(r.register)),
+            ("public", Some(r.public)),
+            ("container", r.container),
+            ("launch_digest", r.launch_digest),
+        ] {
+            assert_eq!(
+                b.get(name).cloned(),
+                got.map(|d| json!(d.to_string())),
+                "{file}: {name}"
+            );
+        }
+    }
+}
