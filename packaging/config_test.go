@@ -1,0 +1,87 @@
+package packaging
+
+import (
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/cima-project/cima/daemon"
+)
+
+// The packaged configuration changes nothing, and with its comments taken off
+// it has every key, at its default.
+func TestConfigurationHasEveryKeyAtItsDefault(t *testing.T) {
+	b, err := os.ReadFile("cimad.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"as packaged":          string(b),
+		"with its defaults on": regexp.MustCompile(`(?m)^#([a-z_]+ = )`).ReplaceAllString(string(b), "$1"),
+	} {
+		c, err := daemon.ParseConfig(text)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		want := daemon.DefaultConfig()
+		if !sameConfig(reflect.ValueOf(c), reflect.ValueOf(want)) {
+			t.Errorf("%s it says\n%+v\nand the defaults are\n%+v", name, c, want)
+		}
+	}
+	whole := regexp.MustCompile(`(?m)^#(  [a-z_]+ = |\[|[a-z_]+ = )`).ReplaceAllString(string(b), "$1")
+	// An example measures by a label, which labels has then.
+	if _, err := daemon.ParseConfig(strings.Replace(whole, "labels = []", `labels = ["tier"]`, 1)); err != nil {
+		t.Errorf("with its examples on: %v", err)
+	}
+	meta, err := toml.Decode(whole, &struct{}{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, key := range meta.Keys() {
+		there[key.String()] = true
+	}
+	n := 0
+	var walk func(at toml.Key, typ reflect.Type)
+	walk = func(at toml.Key, typ reflect.Type) {
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			key := append(at[:len(at):len(at)], f.Tag.Get("toml"))
+			if n++; !there[key.String()] {
+				t.Errorf("%s isn't in packaging/cimad.toml", key)
+			}
+			inner := f.Type
+			if inner.Kind() == reflect.Slice {
+				inner = inner.Elem()
+			}
+			if inner.Kind() == reflect.Struct {
+				walk(key, inner)
+			}
+		}
+	}
+	walk(nil, reflect.TypeFor[daemon.Config]())
+	if n < 20 {
+		t.Errorf("only %d keys were looked at", n)
+	}
+}
+
+// sameConfig takes an empty list for none.
+func sameConfig(a, b reflect.Value) bool {
+	switch a.Kind() {
+	case reflect.Struct:
+		for i := range a.NumField() {
+			if !sameConfig(a.Field(i), b.Field(i)) {
+				return false
+			}
+		}
+		return true
+	case reflect.Slice, reflect.Map:
+		return a.Len() == 0 && b.Len() == 0 || reflect.DeepEqual(a.Interface(), b.Interface())
+	}
+	return a.Interface() == b.Interface()
+}

@@ -1,0 +1,165 @@
+// Package packaging answers: does what we ship install, and is it what we say?
+package packaging
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const testVersion = "1.2.3+4.gabcdef0"
+
+// need returns a program's path, or leaves the test out.
+func need(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		t.Skipf("left out: no %s on this machine", name)
+	}
+	return path
+}
+
+func run(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	c := exec.Command(name, args...)
+	c.Dir = dir
+	var out, errs bytes.Buffer
+	c.Stdout, c.Stderr = &out, &errs
+	if err := c.Run(); err != nil {
+		t.Fatalf("%s %q: %v\n%s%s", name, args, err, &out, &errs)
+	}
+	return out.String()
+}
+
+// tree copies the source as a release tarball has it: no history, and the
+// version in a file.
+func tree(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	files := strings.Split(run(t, "..", "git", "ls-files", "-z"), "\x00")
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join("..", f))
+		if f == "" || os.IsNotExist(err) {
+			continue // removed, and not committed yet
+		}
+		fi, statErr := os.Stat(filepath.Join("..", f))
+		if err != nil || statErr != nil {
+			t.Fatal(err, statErr)
+		}
+		to := filepath.Join(dir, f)
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, b, fi.Mode()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "VERSION"), []byte(testVersion+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// built makes the packages and returns dist/.
+func built(t *testing.T, dir string) string {
+	t.Helper()
+	run(t, dir, "packaging/build.sh")
+	return filepath.Join(dir, "dist")
+}
+
+// packages returns the files of dist/ by name.
+func packages(t *testing.T, dist string) map[string][]byte {
+	t.Helper()
+	out := map[string][]byte{}
+	for _, pattern := range []string{"*.deb", "*.rpm", "SHA256SUMS"} {
+		files, err := filepath.Glob(filepath.Join(dist, pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no %s in dist: %v", pattern, err)
+		}
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out[filepath.Base(f)] = b
+		}
+	}
+	return out
+}
+
+// Two builds, in two folders, at two times, are equal byte by byte.
+func TestPackages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out: -short")
+	}
+	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
+	here := tree(t)
+	there := filepath.Join(t.TempDir(), "elsewhere")
+	if err := os.CopyFS(there, os.DirFS(here)); err != nil {
+		t.Fatal(err)
+	}
+	dist := built(t, here)
+	first, second := packages(t, dist), packages(t, built(t, there))
+	if len(first) != 7 || len(second) != 7 {
+		t.Errorf("three debs, three rpms and the checksums are wanted: %d and %d files", len(first), len(second))
+	}
+	for name, b := range first {
+		if !bytes.Equal(b, second[name]) {
+			t.Errorf("%s differs between two builds", name)
+		}
+		if name == "SHA256SUMS" {
+			continue
+		}
+		sum := sha256.Sum256(b)
+		if line := hex.EncodeToString(sum[:]) + "  " + name + "\n"; !bytes.Contains(first["SHA256SUMS"], []byte(line)) {
+			t.Errorf("SHA256SUMS has not %q", line)
+		}
+	}
+	t.Run("deb", func(t *testing.T) { debs(t, dist) })
+	t.Run("rpm", func(t *testing.T) { rpms(t, dist) })
+	t.Run("rpm in a root of its own", func(t *testing.T) { rpmRoot(t, dist) })
+	t.Run("lint", func(t *testing.T) { lint(t, dist) })
+}
+
+// contents of each package, beside documentation and overrides.
+var contents = map[string][]string{
+	"cimad": {
+		"/etc/apparmor.d/abstractions/cima", "/etc/cdi/cima.yaml", "/etc/cima/cimad.toml",
+		"/usr/lib/systemd/system-preset/85-cima.preset",
+		"/usr/lib/systemd/system/cimad-admin.socket", "/usr/lib/systemd/system/cimad.service", "/usr/lib/systemd/system/cimad.socket",
+		"/usr/lib/tmpfiles.d/cima.conf", "/usr/sbin/cimad",
+		"/usr/share/cima/no-gate.conf", "/usr/share/cima/qgs.conf", "/usr/share/cima/rootless.conf", "/usr/share/cima/usr.sbin.cimad",
+		"/usr/share/man/man5/cimad.toml.5.gz", "/usr/share/man/man7/cima-api.7.gz", "/usr/share/man/man7/cima-evidence.7.gz",
+		"/usr/share/man/man8/cimad.8.gz", "/usr/share/selinux/packages/cima.cil",
+	},
+	"cimactl": {
+		"/usr/bin/cimactl", "/usr/share/bash-completion/completions/cimactl", "/usr/share/fish/vendor_completions.d/cimactl.fish",
+		"/usr/share/man/man1/cimactl.1.gz", "/usr/share/zsh/_cimactl",
+	},
+	"cimad-sim": {"/usr/bin/cimad-sim", "/usr/share/man/man8/cimad-sim.8.gz"},
+}
+
+// conffiles are the administrator's.
+var conffiles = []string{"/etc/apparmor.d/abstractions/cima", "/etc/cdi/cima.yaml", "/etc/cima/cimad.toml"}
+
+// sameContents compares a list of paths with what the package should have.
+func sameContents(t *testing.T, name string, paths []string) {
+	t.Helper()
+	var got []string
+	for _, p := range paths {
+		p = strings.NewReplacer("/zsh/vendor-completions/", "/zsh/", "/zsh/site-functions/", "/zsh/").Replace(p)
+		if !strings.Contains(p, "/usr/share/doc/") && !strings.Contains(p, "/lintian/") && !strings.Contains(p, "/licenses/") {
+			got = append(got, p)
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, contents[name]) {
+		t.Errorf("%s holds\n%s\nand should hold\n%s", name, strings.Join(got, "\n"), strings.Join(contents[name], "\n"))
+	}
+}

@@ -1,0 +1,178 @@
+package packaging
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var units = []string{"cimad.service", "cimad.socket", "cimad-admin.socket"}
+
+func unit(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("../systemd", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// analyze runs systemd-analyze on copies of the units, whose program is one
+// that this machine has, with the named drop-ins. It returns its version, too.
+func analyze(t *testing.T, dropins []string, args ...string) (string, int) {
+	t.Helper()
+	tool := need(t, "systemd-analyze")
+	dir := t.TempDir()
+	put := func(name, text string) {
+		text = strings.ReplaceAll(text, "/usr/sbin/cimad", "/bin/true")
+		text = strings.ReplaceAll(text, "/bin/kill", "/bin/true")
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range units {
+		put(name, unit(t, name))
+	}
+	for _, name := range dropins {
+		put("cimad.service.d/"+name, unit(t, name))
+	}
+	fields := strings.Fields(run(t, dir, tool, "--version"))
+	version, err := strconv.Atoi(fields[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range args {
+		if strings.HasPrefix(a, "cimad") {
+			args[i] = filepath.Join(dir, a)
+		}
+	}
+	c := exec.Command(tool, args...)
+	c.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":")
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Errorf("systemd-analyze %q: %v", args, err)
+	}
+	return string(out), version
+}
+
+func TestUnitsVerifyInSilence(t *testing.T) {
+	for _, dropins := range [][]string{nil, {"no-gate.conf"}, {"rootless.conf"}, {"qgs.conf"}} {
+		out, version := analyze(t, dropins, append([]string{"verify", "--man=no"}, units...)...)
+		for line := range strings.Lines(out) {
+			if version < 254 && strings.Contains(line, "Unknown key 'FileDescriptorStorePreserve'") {
+				continue // ignored there, and the key lives until `systemctl stop`
+			}
+			t.Errorf("with %v: %s", dropins, line)
+		}
+	}
+}
+
+// Exposure has the bounds that SECURITY.md names.
+func TestExposure(t *testing.T) {
+	for _, tt := range []struct {
+		dropins []string
+		most    string // in tenths
+	}{
+		{nil, "18"},
+		{[]string{"no-gate.conf"}, "14"},
+		{[]string{"rootless.conf"}, "20"},
+		{[]string{"qgs.conf"}, "20"},
+	} {
+		out, _ := analyze(t, tt.dropins, "security", "--no-pager", "--offline=true", "--threshold="+tt.most, "cimad.service")
+		if t.Failed() {
+			t.Logf("with %v:\n%s", tt.dropins, out)
+		}
+	}
+}
+
+// Whatever systemd-analyze misses has its reason in a comment of the unit.
+func TestWhatIsAbsentHasItsReason(t *testing.T) {
+	out, _ := analyze(t, nil, "security", "--no-pager", "--offline=true", "--json=short", "cimad.service")
+	var found []struct {
+		Set  *bool  `json:"set"`
+		Name string `json:"name"`
+	}
+	if err := json.Unmarshal([]byte(out[strings.Index(out, "[{"):]), &found); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var comments strings.Builder
+	for line := range strings.Lines(unit(t, "cimad.service")) {
+		if strings.HasPrefix(line, "#") {
+			comments.WriteString(line)
+		}
+	}
+	// What the comments call by another name.
+	words := map[string]string{
+		"SystemCallFilter=~@privileged": "privilege", "RestrictAddressFamilies=~AF_UNIX": "AF_UNIX",
+		"RestrictAddressFamilies=~…": "AF_UNIX", "ProtectHome=": `Not "yes"`, "DeviceAllow=": "DeviceAllow",
+	}
+	missed := 0
+	for _, f := range found {
+		if f.Set != nil && *f.Set {
+			continue
+		}
+		missed++
+		word, ok := words[f.Name]
+		if !ok {
+			_, word, ok = strings.Cut(f.Name, "=~")
+			if !ok {
+				word, _, _ = strings.Cut(f.Name, "=")
+				word += "="
+			}
+		}
+		if !strings.Contains(comments.String(), word) {
+			t.Errorf("%s is missed, and no comment of cimad.service has %q", f.Name, word)
+		}
+	}
+	if missed < 10 {
+		t.Errorf("only %d things are missed: is this the right list?", missed)
+	}
+}
+
+// Units and code call things by the same names.
+func TestUnitsFitTheCode(t *testing.T) {
+	code, err := os.ReadFile("../daemon/sockets.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"cimad.socket", "cimad-admin.socket"} {
+		fd := regexp.MustCompile(`FileDescriptorName=(\S+)`).FindStringSubmatch(unit(t, name))
+		if fd == nil || !strings.Contains(string(code), `= "`+fd[1]+`"`) {
+			t.Errorf("%s: daemon/sockets.go knows no descriptor named %q", name, fd)
+		}
+	}
+	service := unit(t, "cimad.service")
+	for _, name := range units {
+		for _, condition := range []string{"\nConditionSecurity=|cvm\n", "\nConditionPathExists=|/dev/tdx_guest\n"} {
+			if !strings.Contains(unit(t, name), condition) {
+				t.Errorf("%s has no %s", name, strings.TrimSpace(condition))
+			}
+		}
+		if name != "cimad.service" && !regexp.MustCompile(`(?m)^Sockets=.*\b`+regexp.QuoteMeta(name)).MatchString(service) {
+			t.Errorf("cimad.service takes no %s", name)
+		}
+	}
+	files, err := filepath.Glob("../daemon/*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangup := false
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hangup = hangup || !strings.HasSuffix(f, "_test.go") && strings.Contains(string(b), "syscall.SIGHUP")
+	}
+	if reload := strings.Contains(service, "\nExecReload="); reload != hangup {
+		t.Errorf("the unit reloads: %v, cimad reads SIGHUP: %v", reload, hangup)
+	}
+}
