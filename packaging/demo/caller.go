@@ -183,11 +183,14 @@ func (s *stage) appraise(ctx context.Context, evidence []byte, nonce string, arg
 		return 0, "", err
 	}
 	var result struct {
-		Reason string
-		Steps  []struct{ Name, Outcome, Detail string }
+		Verdict, Reason string
+		Steps           []struct{ Name, Outcome, Detail string }
 	}
 	json.Unmarshal(out, &result)
 	why = result.Reason
+	if why == "" {
+		why = result.Verdict
+	}
 	for _, step := range result.Steps {
 		if step.Outcome == "fail" {
 			why = step.Name + ": " + step.Detail
