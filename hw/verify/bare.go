@@ -16,6 +16,8 @@ var bareSteps = []step{
 	{StepFormat, Malformed, true, nil},
 	{StepQuote, NotAuthentic, true, (*appraisal).quoteSignature},
 	{StepDebug, NotAuthentic, true, (*appraisal).bareDebug},
+	{StepCollateral, NotTrusted, false, nil},
+	{StepEnclave, NotAuthentic, false, (*appraisal).enclave},
 	{StepTCB, NotTrusted, false, (*appraisal).tcb},
 	{StepRevocation, NotAuthentic, false, (*appraisal).revocation},
 	{StepNonce, NotAuthentic, false, (*appraisal).bareNonce},

@@ -74,12 +74,14 @@ func TestBareQuote(t *testing.T) {
 		verdict Verdict
 		failed  []string
 	}{
-		"Intel's root":        {func(f *Files, o *Options) { o.TrustRoots = nil }, NotAuthentic, []string{StepQuote}},
-		"a bit of the quote":  {func(f *Files, o *Options) { f.Quote[200] ^= 1 }, NotAuthentic, []string{StepQuote}},
-		"no quote":            {func(f *Files, o *Options) { f.Quote = []byte("quote") }, Malformed, []string{StepFormat}},
-		"another nonce":       {func(f *Files, o *Options) { o.Nonce = testNonce }, NotAuthentic, []string{StepNonce}},
-		"a nonce cut short":   {func(f *Files, o *Options) { o.Nonce = o.Nonce[:20] }, NotAuthentic, []string{StepNonce}},
-		"another boot log":    {func(f *Files, o *Options) { f.BootLog = logs.EncodeBootLog([]logs.BootEvent{{MR: 1, Type: logs.EvSeparator, Data: make([]byte, 4)}}) }, NotAuthentic, []string{StepBootLog}},
+		"Intel's root":       {func(f *Files, o *Options) { o.TrustRoots = nil }, NotAuthentic, []string{StepQuote}},
+		"a bit of the quote": {func(f *Files, o *Options) { f.Quote[200] ^= 1 }, NotAuthentic, []string{StepQuote}},
+		"no quote":           {func(f *Files, o *Options) { f.Quote = []byte("quote") }, Malformed, []string{StepFormat}},
+		"another nonce":      {func(f *Files, o *Options) { o.Nonce = testNonce }, NotAuthentic, []string{StepNonce}},
+		"a nonce cut short":  {func(f *Files, o *Options) { o.Nonce = o.Nonce[:20] }, NotAuthentic, []string{StepNonce}},
+		"another boot log": {func(f *Files, o *Options) {
+			f.BootLog = logs.EncodeBootLog([]logs.BootEvent{{MR: 1, Type: logs.EvSeparator, Data: make([]byte, 4)}})
+		}, NotAuthentic, []string{StepBootLog}},
 		"no boot log":         {func(f *Files, o *Options) { f.BootLog = []byte("boot") }, Malformed, []string{StepFormat}},
 		"a record dropped":    {func(f *Files, o *Options) { f.RuntimeLog = dropLine(f.RuntimeLog, 3) }, NotAuthentic, []string{StepRuntimeLog}},
 		"the last one too":    {func(f *Files, o *Options) { f.RuntimeLog = dropLine(f.RuntimeLog, len(w.log)) }, NotAuthentic, []string{StepRuntimeLog}},

@@ -18,11 +18,7 @@ import (
 // quoteSignature: the TD's report is signed by a key that a quoting enclave
 // vouches for, that one by a platform key, and so on up to a trusted root.
 func (a *appraisal) quoteSignature() Step {
-	roots := a.opts.TrustRoots
-	if roots == nil {
-		roots = []*x509.Certificate{IntelRoot()}
-	}
-	if err := a.quote.Verify(roots, a.opts.At); err != nil {
+	if err := a.quote.Verify(a.roots(), a.opts.At); err != nil {
 		a.untrusted = err
 		return fail(err.Error())
 	}
@@ -51,14 +47,6 @@ func (a *appraisal) debug() Step {
 		return warn("the TD is under debug: its host can read and write its memory; the policy allows it", attributes)
 	}
 	return fail("the TD is under debug: its host can read and write its memory", attributes)
-}
-
-func (a *appraisal) tcb() Step {
-	return skip("no collateral was given: patch level and quoting enclave not checked")
-}
-
-func (a *appraisal) revocation() Step {
-	return skip("no collateral was given: revoked certificates would not be noticed")
 }
 
 // boundClaims: the quote was made for these claims and no others.

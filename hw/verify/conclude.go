@@ -41,6 +41,9 @@ func (a *appraisal) proved(r *Result) {
 		return
 	}
 	say("a TD has these registers: its quote's chain ends in %s", rootName(a.quote.Chain[chainLength-1]))
+	if r.passed(StepEnclave, StepTCB, StepRevocation) {
+		say("its platform stands well with Intel: TCB %s", r.Step(StepTCB).Detail)
+	}
 	if !r.passed(StepDebug, StepReportData, StepAgent, StepRuntimeLog, StepClaims) {
 		return
 	}
@@ -125,8 +128,10 @@ func (a *appraisal) notProved(r *Result) {
 }
 
 func (a *appraisal) notProvedOfPlatform(r *Result, say func(string, ...any)) {
-	if r.Step(StepTCB).Outcome == Skip {
+	if r.Step(StepRevocation).Outcome == Skip {
 		say("that the platform is patched and its certificates not revoked: no collateral")
+	} else if r.Step(StepTCB).Outcome == Warn {
+		say("that the platform is patched: %s", r.Step(StepTCB).Detail)
 	}
 }
 

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -26,6 +28,7 @@ const maxPolicy = 1 << 20
 type Policy struct {
 	Boot      []BootValues    `toml:"boot"`
 	TD        TDPolicy        `toml:"td"`
+	TCB       *TCBPolicy      `toml:"tcb"`
 	Agent     AgentPolicy     `toml:"agent"`
 	Container ContainerPolicy `toml:"container"`
 	Host      HostPolicy      `toml:"host"`
@@ -47,6 +50,50 @@ type BootValues struct {
 // TDPolicy is about the TD itself.
 type TDPolicy struct {
 	AllowDebug bool `toml:"allow_debug"` // a TD whose host can read and write its memory
+}
+
+// TCBPolicy is about the platform's patch level. Where it has rules that need
+// collateral, evidence without is not trusted. Where it isn't there and
+// collateral is, the status must be UpToDate.
+type TCBPolicy struct {
+	Statuses []string `toml:"statuses"` // allowed; default: UpToDate. Revoked never is
+	MinDate  string   `toml:"min_date"` // of the TCB level, as 2025-08-13 or RFC 3339
+	MinSVN   hexBytes `toml:"min_svn"`  // each of TEE_TCB_SVN's 16 bytes is at least this, in hex
+}
+
+func (p *TCBPolicy) needsCollateral() bool { return p.Statuses != nil || p.MinDate != "" }
+
+// hexBytes are bytes in hex.
+type hexBytes []byte
+
+// UnmarshalText reads hex.
+func (b *hexBytes) UnmarshalText(text []byte) (err error) {
+	*b, err = hex.DecodeString(string(text))
+	return err
+}
+
+// tcbStatuses are those that a policy can allow (Intel PCS API v4).
+var tcbStatuses = []string{"UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded",
+	"OutOfDate", "OutOfDateConfigurationNeeded"}
+
+func (p *TCBPolicy) check() error {
+	for _, s := range p.Statuses {
+		if !slices.Contains(tcbStatuses, s) {
+			return fmt.Errorf("tcb.statuses: unknown status %q; there are %s", s, strings.Join(tcbStatuses, ", "))
+		}
+	}
+	if len(p.MinSVN) > 16 {
+		return fmt.Errorf("tcb.min_svn has at most 16 bytes, not %d", len(p.MinSVN))
+	}
+	if p.MinDate == "" {
+		return nil
+	}
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if _, err := time.Parse(layout, p.MinDate); err == nil {
+			return nil
+		}
+	}
+	return fmt.Errorf("tcb.min_date: %q is no date like 2025-08-13", p.MinDate)
 }
 
 // AgentPolicy is about cimad.
@@ -152,6 +199,11 @@ func (p *Policy) setDefaults(meta toml.MetaData) {
 // check refuses values that can't match anything: a slip of the pen in a
 // policy should not look like bad evidence.
 func (p *Policy) check() error {
+	if p.TCB != nil {
+		if err := p.TCB.check(); err != nil {
+			return err
+		}
+	}
 	for _, b := range p.Boot {
 		if b.MRTD == nil || b.RTMR0 == nil || b.RTMR1 == nil || b.RTMR2 == nil {
 			return fmt.Errorf("boot %s: mrtd, rtmr0, rtmr1 and rtmr2 must all be there: less doesn't cover a boot", bootName(b))

@@ -36,9 +36,13 @@ type Quote struct {
 	Registers  hw.Registers
 	ReportData hw.ReportData
 	Attributes [8]byte             // TDATTRIBUTES, little-endian; bits 0–7: the TD is under debug
+	TCBSVN     [16]byte            // TEE_TCB_SVN
 	Chain      []*x509.Certificate // PCK, platform CA, root
 
-	proto any // *pb.QuoteV4 or *pb.QuoteV5
+	proto            any               // *pb.QuoteV4 or *pb.QuoteV5
+	enclave          *pb.EnclaveReport // the quoting enclave's
+	moduleSigner     []byte            // MRSIGNERSEAM
+	moduleAttributes []byte            // SEAMATTRIBUTES
 }
 
 // QuoteLength is how many bytes the quote at the head of raw has by its own
@@ -108,6 +112,9 @@ type tdBody interface {
 	GetRtmrs() [][]byte
 	GetReportData() []byte
 	GetTdAttributes() []byte
+	GetTeeTcbSvn() []byte
+	GetMrSignerSeam() []byte
+	GetSeamAttributes() []byte
 }
 
 func (q *Quote) read() error {
@@ -127,8 +134,12 @@ func (q *Quote) read() error {
 	}
 	q.ReportData = hw.ReportData(body.GetReportData())
 	q.Attributes = [8]byte(body.GetTdAttributes())
+	q.TCBSVN = [16]byte(body.GetTeeTcbSvn())
+	q.moduleSigner, q.moduleAttributes = body.GetMrSignerSeam(), body.GetSeamAttributes()
+	vouching := auth.GetCertificationData().GetQeReportCertificationData()
+	q.enclave = vouching.GetQeReport()
 	var err error
-	q.Chain, err = parseChain(auth.GetCertificationData().GetQeReportCertificationData().GetPckCertificateChainData().GetPckCertChain())
+	q.Chain, err = parseChain(vouching.GetPckCertificateChainData().GetPckCertChain())
 	return err
 }
 

@@ -21,7 +21,9 @@ const (
 	StepFormat       = "format"        // the bundle and all in it is well formed
 	StepQuote        = "quote"         // the quote's signature, and the chain to a trusted root
 	StepDebug        = "debug"         // the TD is not open to its host
-	StepTCB          = "tcb"           // the platform's patch level and the quoting enclave's identity
+	StepCollateral   = "collateral"    // what vouches for the platform's state is signed and in date
+	StepEnclave      = "enclave"       // quoting enclave and TDX module are Intel's
+	StepTCB          = "tcb"           // the platform's patch level
 	StepRevocation   = "revocation"    // the certificates are not revoked
 	StepReportData   = "report-data"   // REPORTDATA is the hash of the claims
 	StepAgent        = "agent"         // the agent in the log signed
@@ -96,6 +98,7 @@ type Result struct {
 	// verdict says.
 
 	Registers *Registers  `json:"registers,omitempty"` // the quote's
+	TCB       *TCB        `json:"tcb,omitempty"`       // where collateral was given
 	Claims    *rpc.Claims `json:"claims,omitempty"`
 	Events    []Event     `json:"events,omitempty"` // the runtime log's
 }

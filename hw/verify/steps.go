@@ -24,6 +24,8 @@ type appraisal struct {
 	keys       []agentKey    // set by agent: of the start events in the prefix
 	boot       string        // set by bootValues: name of the boot that matched
 	untrusted  error         // set by quoteSignature: why, where it failed
+	collateral *collateral   // set by checkCollateral, where it can be used
+	level      *TCB          // set by tcb
 	bare       *bare         // a quote without claims; evidence and claims are nil then
 }
 
@@ -49,6 +51,8 @@ var steps = []step{
 	{StepFormat, Malformed, true, nil}, // run by appraise: it makes the appraisal
 	{StepQuote, NotAuthentic, true, (*appraisal).quoteSignature},
 	{StepDebug, NotAuthentic, true, (*appraisal).debug},
+	{StepCollateral, NotTrusted, false, nil}, // run by judge: it asks others
+	{StepEnclave, NotAuthentic, false, (*appraisal).enclave},
 	{StepTCB, NotTrusted, false, (*appraisal).tcb},
 	{StepRevocation, NotAuthentic, false, (*appraisal).revocation},
 	{StepReportData, NotAuthentic, true, (*appraisal).boundClaims},
@@ -89,6 +93,11 @@ func (a *appraisal) judge(ctx context.Context, format Step, steps []step) (*Resu
 			got = skip("the bundle can't be read")
 		case r.Verdict == NotAuthentic && s.byReference():
 			got = skip("the evidence is not authentic")
+		case s.name == StepCollateral:
+			var err error
+			if got, err = a.checkCollateral(ctx); err != nil {
+				return nil, err
+			}
 		default:
 			got = s.run(a)
 		}
@@ -98,7 +107,7 @@ func (a *appraisal) judge(ctx context.Context, format Step, steps []step) (*Resu
 	}
 	r.ExitCode = r.Verdict.ExitCode()
 	if r.Verdict != Malformed {
-		r.Registers = registersOf(a.quote.Registers)
+		r.Registers, r.TCB = registersOf(a.quote.Registers), a.level
 	}
 	if r.Verdict != Malformed && a.claims != nil {
 		r.Claims, r.Events = a.claims, a.shown()

@@ -39,7 +39,12 @@ type Options struct {
 	// Policy are the reference values; nil means that there are none.
 	Policy *Policy
 
-	// At is the time for which certificates are judged; zero means now.
+	// Collateral says how the platform stands; nil: nobody looks. Errors of
+	// Appraise may be its own.
+	Collateral CollateralSource
+
+	// At is the time for which certificates and collateral are judged; zero
+	// means now.
 	At time.Time
 }
 

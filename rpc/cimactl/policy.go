@@ -18,7 +18,7 @@ func policyCommand() *cobra.Command {
 }
 
 func policyInitCommand() *cobra.Command {
-	var root, at string
+	var trust trustFlags
 	c := &cobra.Command{
 		Use:   "init EVIDENCE",
 		Short: "Write a policy from evidence that is known to be good",
@@ -28,11 +28,10 @@ not authentic is refused; that it is fresh, nobody checks here.`,
 		Example: "  cimactl policy init evidence.json >policy.toml",
 		Args:    cobra.ExactArgs(1),
 	}
-	c.Flags().StringVar(&root, "trust-root", "", "`PEM` file of the root to trust instead of Intel's")
-	c.Flags().StringVar(&at, "at", "", "judge certificates at this `TIME` (RFC 3339) instead of now")
+	trust.flags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		var opts verify.Options
-		if err := readOptions(&opts, "", root, "", at); err != nil {
+		opts, err := trust.options()
+		if err != nil {
 			return err
 		}
 		bundle, err := readBounded(args[0], maxEvidence)
@@ -41,7 +40,7 @@ not authentic is refused; that it is fresh, nobody checks here.`,
 		}
 		result, err := verify.Appraise(c.Context(), bundle, opts)
 		if err != nil {
-			return err
+			return networkFailure(err)
 		}
 		text, err := verify.InitPolicy(result)
 		if err != nil {

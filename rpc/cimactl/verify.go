@@ -1,12 +1,8 @@
 package main
 
 import (
-	"crypto/x509"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
-	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -18,8 +14,9 @@ import (
 const maxEvidence = 16 << 20
 
 func verifyCommand() *cobra.Command {
-	var nonce, userData, root, policy, at string
+	var nonce, userData, policy string
 	var files logFiles
+	var trust trustFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "verify {EVIDENCE --nonce HEX | --quote FILE}",
@@ -28,17 +25,17 @@ func verifyCommand() *cobra.Command {
 system's evidence is judged by what it is: a quote, and logs behind it.
 
 Exit status: 0 trusted, 2 not authentic, 4 authentic but the policy is not met
-or nothing says who wrote what was booted, 5 malformed, 1 any other error.`,
+or nothing says who wrote what was booted, 5 malformed, 3 the network, 1 any
+other error.`,
 		Example: `  cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml
   cimactl verify --quote quote.bin --boot-log ccel.bin`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	files.flags(c)
+	trust.flags(c)
 	c.Flags().StringVar(&nonce, "nonce", "", "the `HEX` that was sent to the attester; - reads a line from stdin")
 	c.Flags().StringVar(&userData, "user-data", "", "`FILE` with the user data that must be bound")
-	c.Flags().StringVar(&root, "trust-root", "", "`PEM` file of the root to trust instead of Intel's")
 	c.Flags().StringVar(&policy, "policy", "", "`FILE` with reference values, as policy init writes it")
-	c.Flags().StringVar(&at, "at", "", "judge certificates at this `TIME` (RFC 3339) instead of now")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the attestation result as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := files.fit(args); err != nil {
@@ -47,19 +44,21 @@ or nothing says who wrote what was booted, 5 malformed, 1 any other error.`,
 		if len(args) > 0 && args[0] == "-" && nonce == "-" {
 			return errors.New("evidence and nonce can't both come from stdin")
 		}
-		var opts verify.Options
-		var err error
+		opts, err := trust.options()
+		if err != nil {
+			return err
+		}
 		if nonce != "" || files.quote == "" {
 			if opts.Nonce, err = readNonce(nonce, c.InOrStdin()); err != nil {
 				return err
 			}
 		}
-		if err := readOptions(&opts, userData, root, policy, at); err != nil {
+		if err := readWanted(&opts, userData, policy); err != nil {
 			return err
 		}
 		result, err := appraise(c, args, &files, opts)
 		if err != nil {
-			return err
+			return networkFailure(err)
 		}
 		if err := printResult(c, result, asJSON); err != nil {
 			return err
@@ -98,8 +97,8 @@ func appraise(c *cobra.Command, args []string, files *logFiles, opts verify.Opti
 	return verify.Appraise(c.Context(), bundle, opts)
 }
 
-// readOptions reads the files that the flags name.
-func readOptions(opts *verify.Options, userData, root, policy, at string) (err error) {
+// readWanted reads what the evidence is held against.
+func readWanted(opts *verify.Options, userData, policy string) (err error) {
 	if userData != "" {
 		b, err := readBounded(userData, rpc.MaxUserData)
 		if err != nil {
@@ -107,41 +106,12 @@ func readOptions(opts *verify.Options, userData, root, policy, at string) (err e
 		}
 		opts.UserData = &b
 	}
-	if root != "" {
-		if opts.TrustRoots, err = readRoots(root); err != nil {
-			return err
-		}
-	}
 	if policy != "" {
 		if opts.Policy, err = verify.LoadPolicy(policy); err != nil {
 			return hinted(err, "`cimactl policy init EVIDENCE` writes a policy to begin with")
 		}
 	}
-	if at != "" {
-		if opts.At, err = time.Parse(time.RFC3339, at); err != nil {
-			return hinted(fmt.Errorf("--at: %w", err), "a time is written as 2026-01-31T12:00:00Z")
-		}
-	}
 	return nil
-}
-
-func readRoots(path string) ([]*x509.Certificate, error) {
-	text, err := readBounded(path, 1<<20)
-	if err != nil {
-		return nil, err
-	}
-	var roots []*x509.Certificate
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		roots = append(roots, cert)
-	}
-	if len(roots) == 0 {
-		return nil, hinted(fmt.Errorf("%s holds no certificate", path), "a trust root is a certificate in PEM form")
-	}
-	return roots, nil
 }
 
 func printResult(c *cobra.Command, r *verify.Result, asJSON bool) error {

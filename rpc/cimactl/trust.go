@@ -1,0 +1,79 @@
+package main
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/hw/verify"
+)
+
+// trustFlags say what vouches for hardware, and as of when.
+type trustFlags struct {
+	root, collateral, pcs, at string
+	online                    bool
+}
+
+func (f *trustFlags) flags(c *cobra.Command) {
+	c.Flags().StringVar(&f.root, "trust-root", "", "`PEM` file of the root to trust instead of Intel's")
+	c.Flags().StringVar(&f.collateral, "collateral", "", "`DIR` with Intel's word on the platform: TCB, revocation (cima-evidence(7))")
+	c.Flags().BoolVar(&f.online, "online", false, "ask Intel's service for that")
+	c.Flags().StringVar(&f.pcs, "pcs", "", "with --online: `URL` of a mirror to ask instead of Intel's service")
+	c.Flags().StringVar(&f.at, "at", "", "judge certificates and collateral at this `TIME` (RFC 3339) instead of now")
+	c.MarkFlagsMutuallyExclusive("collateral", "online")
+}
+
+// options reads what the flags name.
+func (f *trustFlags) options() (opts verify.Options, err error) {
+	if f.root != "" {
+		if opts.TrustRoots, err = readRoots(f.root); err != nil {
+			return opts, err
+		}
+	}
+	switch {
+	case f.collateral != "":
+		opts.Collateral = verify.CollateralDir(f.collateral)
+	case f.online:
+		opts.Collateral = verify.PCS{API: f.pcs, Certificates: f.pcs}
+	case f.pcs != "":
+		return opts, errors.New("--pcs says whom to ask with --online, which isn't given")
+	}
+	if f.at != "" {
+		if opts.At, err = time.Parse(time.RFC3339, f.at); err != nil {
+			return opts, hinted(fmt.Errorf("--at: %w", err), "a time is written as 2026-01-31T12:00:00Z")
+		}
+	}
+	return opts, nil
+}
+
+func readRoots(path string) ([]*x509.Certificate, error) {
+	text, err := readBounded(path, 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	var roots []*x509.Certificate
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		roots = append(roots, cert)
+	}
+	if len(roots) == 0 {
+		return nil, hinted(fmt.Errorf("%s holds no certificate", path), "a trust root is a certificate in PEM form")
+	}
+	return roots, nil
+}
+
+// networkFailure gives an error of the network its exit code.
+func networkFailure(err error) error {
+	var network *verify.NetworkError
+	if errors.As(err, &network) {
+		return &failure{err: err, code: exitNetwork, hint: "--collateral DIR does without the network; cima-evidence(7) says what is in it"}
+	}
+	return err
+}
