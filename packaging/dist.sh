@@ -1,0 +1,20 @@
+#!/bin/sh
+# Makes the release tarball in dist/: the source at HEAD, the modules that it is
+# built from (vendor/), the man pages and the version. Distributions build it
+# offline: packaging/debian, packaging/rpm.
+set -eu
+cd "$(dirname "$0")/.."
+export LC_ALL=C TZ=UTC
+go=${GO:-go}
+version=$(packaging/version.sh)
+epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+top=$work/cima-$version
+mkdir -p "$top" dist
+git archive HEAD | tar -x -C "$top"
+echo "$version" >"$top/VERSION"
+(cd "$top" && "$go" mod vendor && GO=$go man/build.sh "$top/.cache/man")
+tar -C "$work" --sort=name --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+	--mtime="@$epoch" -c "cima-$version" | gzip -9n >"dist/cima-$version.tar.gz"
+echo "dist/cima-$version.tar.gz"
