@@ -11,8 +11,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify"
@@ -70,7 +72,7 @@ func imageTar() (string, error) {
 	}
 	defer f.Close()
 	t := tar.NewWriter(f)
-	for name, from := range map[string]string{"cimactl": "/usr/bin/cimactl", "inside": "/opt/vm/inside", "bin/busybox": "/bin/busybox", "bin/sh": "/bin/busybox"} {
+	for name, from := range map[string]string{"cimactl": "/usr/bin/cimactl", "bin/busybox": "/bin/busybox", "bin/sh": "/bin/busybox"} {
 		data, err := os.ReadFile(from)
 		if err != nil {
 			return "", err
@@ -85,9 +87,16 @@ func imageTar() (string, error) {
 	return f.Name(), errors.Join(t.Close(), f.Chmod(0o644))
 }
 
-// start runs a program in a container of the test image with CIMA's directory,
-// and returns its output and the container's id.
-func (e engine) start(ctx context.Context, flags []string, program ...string) (stdout, id string, err error) {
+// begin is the command line of a container of the test image with CIMA's
+// directory.
+func (e engine) begin(flags []string, program ...string) []string {
+	args := append([]string{"run", "--network", "none", "-v", "/run/cima:/run/cima:ro"}, e.run...)
+	return append(append(append(args, flags...), imageName), program...)
+}
+
+// start runs a program in a container to its end, gives it input, and returns
+// its output and the container's id. The container is removed.
+func (e engine) start(ctx context.Context, input string, flags []string, program ...string) (stdout, id string, err error) {
 	if err := e.image(ctx); err != nil {
 		return "", "", err
 	}
@@ -96,13 +105,21 @@ func (e engine) start(ctx context.Context, flags []string, program ...string) (s
 		return "", "", err
 	}
 	defer os.RemoveAll(dir)
-	os.Chmod(dir, 0o777)
+	if err := os.Chmod(dir, 0o777); err != nil { // alice writes there too
+		return "", "", err
+	}
 	cid := filepath.Join(dir, "cid")
-	args := append([]string{"run", "--rm", "--network", "none", "--cidfile", cid, "-v", "/run/cima:/run/cima:ro"}, e.run...)
-	args = append(append(args, flags...), imageName)
-	stdout, err = finish(e.cmd(ctx, append(args, program...)...))
+	// Not --rm: podman would remove the cidfile too.
+	c := e.cmd(ctx, e.begin(append([]string{"-i", "--cidfile", cid}, flags...), program...)...)
+	c.Stdin = strings.NewReader(input)
+	stdout, err = finish(c)
 	text, _ := os.ReadFile(cid)
-	return stdout, strings.TrimSpace(string(text)), err
+	id = strings.TrimSpace(string(text))
+	if id != "" {
+		_, failed := finish(e.cmd(ctx, "rm", "-f", id))
+		err = errors.Join(err, failed)
+	}
+	return stdout, id, err
 }
 
 // given is evidence that a container got about itself.
@@ -116,15 +133,7 @@ type given struct {
 // prove gets evidence in a container and holds it against all there is.
 func (e engine) prove(ctx context.Context, w *world, flags ...string) (*given, error) {
 	nonce := newNonce()
-	before, err := kernelRTMR3()
-	if err != nil {
-		return nil, err
-	}
-	out, id, err := e.start(ctx, flags, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce))
-	if err != nil {
-		return nil, err
-	}
-	now, err := kernelRTMR3()
+	out, id, err := e.start(ctx, hex.EncodeToString(nonce)+"\n", flags, "/cimactl", "evidence", "--nonce", "-")
 	if err != nil {
 		return nil, err
 	}
@@ -136,20 +145,51 @@ func (e engine) prove(ctx context.Context, w *world, flags ...string) (*given, e
 	if g.evidence, g.claims, err = rpc.DecodeEvidence([]byte(strings.TrimSpace(out))); err != nil {
 		return nil, err
 	}
-	replayed, err := replay(g.evidence)
-	if err != nil {
+	if err := g.agrees(ctx); err != nil {
 		return nil, err
 	}
-	quoted, err := hw.QuoteRegisters(g.evidence.Quote)
-	switch {
-	case err != nil:
-		return nil, err
-	case now == before:
-		return nil, errors.New("the container's start did not extend RTMR3")
-	case replayed != now || quoted.RTMR[3] != now:
-		return nil, fmt.Errorf("the log replays to %v, the quote says %v, sysfs %v", replayed, quoted.RTMR[3], now)
+	if flags == nil {
+		w.launches[e.name] = append(w.launches[e.name], g.claims.Container.LaunchDigest)
 	}
 	return g, e.expect(g.id, g.claims.Container)
+}
+
+// agrees holds the evidence's log against the quote, and both against the
+// daemon's whole log, which has gone on since (a container's end is an event),
+// and that one against what the kernel says.
+func (g *given) agrees(ctx context.Context) error {
+	replayed, err := replay(g.evidence)
+	if err != nil {
+		return err
+	}
+	quoted, err := hw.QuoteRegisters(g.evidence.Quote)
+	if err != nil {
+		return err
+	}
+	if replayed != quoted.RTMR[3] {
+		return fmt.Errorf("the log replays to %v, the quote says %v", replayed, quoted.RTMR[3])
+	}
+	var kernel hw.Digest
+	var states []hw.Digest
+	for ctx.Err() == nil { // until no event comes in between
+		if states, err = readStates(); err != nil {
+			return err
+		}
+		if kernel, err = kernelRTMR3(); err != nil {
+			return err
+		}
+		if states[len(states)-1] == kernel {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	switch last := len(states) - 1; {
+	case states[last] != kernel:
+		return fmt.Errorf("the daemon's log replays to %v, the kernel says %v", states[last], kernel)
+	case !slices.Contains(states, replayed):
+		return fmt.Errorf("the evidence's log replays to %v, which RTMR3 never was", replayed)
+	}
+	return nil
 }
 
 var hexID = regexp.MustCompile(`^[0-9a-f]{64}$`)

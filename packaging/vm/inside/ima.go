@@ -16,6 +16,8 @@ import (
 const (
 	imaDir = "/sys/kernel/security/integrity/ima/"
 	tpm    = "/sys/class/tpm/tpm0/"
+
+	earlyIMA = "/run/cima-vm-ima/" // ima-early
 )
 
 var banks = map[string]logs.AlgID{"sha1": logs.AlgSHA1, "sha256": logs.AlgSHA256, "sha384": logs.AlgSHA384, "sha512": logs.AlgSHA512}
@@ -23,41 +25,44 @@ var banks = map[string]logs.AlgID{"sha1": logs.AlgSHA1, "sha256": logs.AlgSHA256
 // imaLogs replays every form of the log that the kernel shows to every bank of
 // the TPM's PCR 10, which the kernel itself extended.
 func imaLogs(ctx context.Context, w *world) error {
+	var s *snapshot
 	var err error
 	for range 20 {
-		var s *snapshot
-		if s, err = takeSnapshot(); err != nil {
-			continue // it grew meanwhile
+		if s, err = takeSnapshot(imaDir, tpm); err == nil {
+			break // else it grew meanwhile
 		}
-		for name, value := range s.pcr {
-			w.keep("ima/pcr10_"+name, []byte(value+"\n"))
-		}
-		for name, log := range s.logs {
-			w.keep("ima/"+name, log)
-		}
-		if len(s.pcr) == 0 || len(s.logs) < 2 {
-			return fmt.Errorf("%d banks of PCR 10, %d logs", len(s.pcr), len(s.logs))
-		}
-		return s.judge(w)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	early, err := takeSnapshot(earlyIMA, earlyIMA)
+	if err != nil {
+		return err
+	}
+	if err := os.CopyFS(filepath.Join(w.out, "ima"), os.DirFS(earlyIMA)); err != nil {
+		return err
+	}
+	w.note("%s entries, %d logs, %d banks; early in the boot %s", s.count, len(s.logs), len(s.pcr), early.count)
+	return errors.Join(s.judge(), early.judge())
 }
 
 // snapshot is the logs and the PCR at one point of time.
 type snapshot struct {
 	count string
 	logs  map[string][]byte
-	pcr   map[string]string // by bank, upper-case hex
+	pcr   map[string]string // by bank, lower-case hex
 }
 
-func takeSnapshot() (*snapshot, error) {
+// takeSnapshot reads what the kernel shows of IMA and of the TPM, or copies of
+// that.
+func takeSnapshot(ima, tpm string) (*snapshot, error) {
 	s := &snapshot{logs: map[string][]byte{}, pcr: map[string]string{}}
-	before, err := os.ReadFile(imaDir + "runtime_measurements_count")
+	before, err := os.ReadFile(ima + "runtime_measurements_count")
 	if err != nil {
 		return nil, err
 	}
 	s.count = strings.TrimSpace(string(before))
-	names, _ := filepath.Glob(imaDir + "*_runtime_measurements*")
+	names, _ := filepath.Glob(ima + "*_runtime_measurements*")
 	for _, path := range names {
 		if s.logs[filepath.Base(path)], err = os.ReadFile(path); err != nil {
 			return nil, err
@@ -65,25 +70,23 @@ func takeSnapshot() (*snapshot, error) {
 	}
 	for bank := range banks {
 		text, err := os.ReadFile(tpm + "pcr-" + bank + "/10")
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
 		if err != nil {
 			return nil, err
 		}
 		s.pcr[bank] = strings.ToLower(strings.TrimSpace(string(text)))
 	}
-	after, err := os.ReadFile(imaDir + "runtime_measurements_count")
+	after, err := os.ReadFile(ima + "runtime_measurements_count")
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(before, after) {
-		return nil, fmt.Errorf("the log grew from %s to %s entries while it was read", before, after)
+	if !bytes.Equal(before, after) || len(names) < 2 {
+		return nil, fmt.Errorf("%d logs, which grew from %s to %s entries while they were read", len(names), before, after)
 	}
 	return s, nil
 }
 
-func (s *snapshot) judge(w *world) error {
+// judge parses and replays each log.
+func (s *snapshot) judge() error {
 	for name, log := range s.logs {
 		r := logs.NewIMAReader(bytes.NewReader(log))
 		r.Check = true
@@ -106,6 +109,5 @@ func (s *snapshot) judge(w *world) error {
 			}
 		}
 	}
-	w.note("%s entries, %d logs, %d banks", s.count, len(s.logs), len(s.pcr))
 	return nil
 }

@@ -10,6 +10,8 @@ import (
 	"fmt"
 	"os"
 	"time"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 // checks run in this order: the last ones spoil the boot for evidence.
@@ -26,9 +28,10 @@ var checks = []struct {
 	{"docker with crun: the same", dockerCrun},
 	{"podman: the same", podman},
 	{"podman, rootless: the same, and it is the user's", rootless},
-	{"the same command line has the same launch digest twice", sameLaunch},
+	{"docker without privileges: no power is announced, docker exec is its container", plain},
 	{"host service: evidence names unit and uid", hostService},
 	{"a privileged container is announced to all", privileged},
+	{"docker and podman: the same command line has the same launch digest", sameLaunch},
 	{"quote fails with EBUSY, ETIMEDOUT, EIO: each is told, the next call works", quoteErrors},
 	{"a quote with no bytes is an error, the next call works", quoteEmpty},
 	{"a quote that takes 1 s holds up nobody else", quoteSlow},
@@ -43,19 +46,19 @@ var checks = []struct {
 }
 
 func main() {
-	w := &world{out: "out"}
+	w := &world{out: "out", launches: map[string][]rpc.Digest{}}
 	passed, failed := 0, 0
 	for _, c := range checks {
 		start := time.Now()
 		err := within(3*time.Minute, func(ctx context.Context) error { return c.run(ctx, w) })
-		took := time.Since(start).Seconds()
+		took, note := time.Since(start).Seconds(), w.takeNote()
 		if err != nil {
 			failed++
 			fmt.Printf("FAIL %s (%.1f s)\n     %v\n", c.name, took, err)
 			continue
 		}
 		passed++
-		fmt.Printf("ok   %s (%.1f s)%s\n", c.name, took, w.takeNote())
+		fmt.Printf("ok   %s (%.1f s)%s\n", c.name, took, note)
 	}
 	fmt.Printf("%d passed, %d failed\n", passed, failed)
 	if failed > 0 {

@@ -27,7 +27,12 @@ func system(ctx context.Context, w *world) error {
 	if n, _ := fmt.Sscanf(string(release), "%d.%d", &major, &minor); err != nil || n != 2 || major < 6 || major == 6 && minor < 16 {
 		return fmt.Errorf("kernel %q: %v", release, err)
 	}
-	w.note("Linux %s, %s", strings.TrimSpace(string(release)), property(ctx, "", "Version"))
+	systemd, err := command(ctx, "systemctl", "--version")
+	if err != nil {
+		return err
+	}
+	systemd, _, _ = strings.Cut(systemd, "\n")
+	w.note("Linux %s, %s", strings.TrimSpace(string(release)), systemd)
 	return nil
 }
 

@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -33,15 +35,16 @@ const (
 
 // world is what checks share.
 type world struct {
-	out   string // directory for what is to be brought out
-	note_ string // figures of the check that runs
+	out      string                  // directory for what is to be brought out
+	figures  string                  // of the check that runs
+	launches map[string][]rpc.Digest // launch digests by engine, of one command line
 }
 
 // note puts figures behind a check's line.
-func (w *world) note(format string, args ...any) { w.note_ = ": " + fmt.Sprintf(format, args...) }
+func (w *world) note(format string, args ...any) { w.figures = ": " + fmt.Sprintf(format, args...) }
 
 func (w *world) takeNote() (note string) {
-	note, w.note_ = w.note_, ""
+	note, w.figures = w.figures, ""
 	return note
 }
 
@@ -80,14 +83,16 @@ func set(knob string, value int) error {
 	return os.WriteFile(filepath.Join(knobs, knob), []byte(strconv.Itoa(value)), 0)
 }
 
-// turned sets knobs, runs f, and sets them back to zero.
+// turned sets knobs, runs f, and sets them back to zero: the errno of a failure
+// stands before and after the count of failures, which sorts behind it.
 func turned(values map[string]int, f func() error) error {
+	order := slices.Sorted(maps.Keys(values))
 	var errs []error
-	for knob, value := range values {
-		errs = append(errs, set(knob, value))
+	for _, knob := range order {
+		errs = append(errs, set(knob, values[knob]))
 	}
 	errs = append(errs, f())
-	for knob := range values {
+	for _, knob := range slices.Backward(order) {
 		errs = append(errs, set(knob, 0))
 	}
 	return errors.Join(errs...)
