@@ -2,10 +2,12 @@ package vectors
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha512"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -81,6 +83,9 @@ func endToEnd() error {
 	if err != nil {
 		return err
 	}
+	if err := extendOnce(ctx, c, who.Container != nil); err != nil {
+		return err
+	}
 	replayed, err := replayEventLog(ctx, c)
 	if err != nil {
 		return err
@@ -126,6 +131,31 @@ func endToEnd() error {
 		return fmt.Errorf("the evidence about this container: %s: %s", result.Verdict, result.Reason)
 	}
 	return json.NewEncoder(os.Stdout).Encode(map[string]any{"container": who.Container, "replayed": replayed})
+}
+
+// extendOnce makes an event of the container's own and finds it behind the
+// others. Callers on the host have no register to extend.
+func extendOnce(ctx context.Context, c *rpc.Client, inContainer bool) error {
+	got, err := c.ExtendMeasurement(ctx, rpc.ExtendParams{Domain: "example", Operation: "end-to-end", Content: "go"})
+	if !inContainer {
+		var e *rpc.Error
+		if errors.As(err, &e) {
+			return nil
+		}
+		return fmt.Errorf("the host extended something: %v", err)
+	}
+	if err != nil {
+		return err
+	}
+	page, err := c.GetCCEventLog(ctx, rpc.CCEventLogParams{})
+	if err != nil {
+		return err
+	}
+	last := page.Events[len(page.Events)-1]
+	if got.Index != 3 || last.IMRIndex != 3 || !bytes.Equal(last.Digests[0].Hash, got.Digest[:]) {
+		return fmt.Errorf("extended by %v, and the log ends with %+v", got, last)
+	}
+	return nil
 }
 
 // replayEventLog reads the event log page by page and replays it.

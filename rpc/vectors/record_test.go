@@ -49,8 +49,16 @@ var asked = []struct {
 	{"measurements in a container", rpc.MethodGetMeasurements, nil, true},
 	{"who, on the host", rpc.MethodWhoAmI, nil, false},
 	{"who, in a container", rpc.MethodWhoAmI, nil, true},
+	{"extend", rpc.MethodExtendMeasurement, rpc.ExtendParams{Domain: "vectors", Operation: "record", Content: "{\"é\": \"\\u0000\"}"}, true},
 	{"extend, domain of two words", rpc.MethodExtendMeasurement, rpc.ExtendParams{Domain: "two words", Operation: "o", Content: "c"}, true},
+	{"extend, denied", rpc.MethodExtendMeasurement, rpc.ExtendParams{Domain: "d", Operation: "o", Content: "c"}, false},
+	{"event log with an extend", rpc.MethodGetCCEventLog, nil, true},
+	{"container register after an extend", rpc.MethodGetCCMeasurement, rpc.CCMeasurementParams{Index: 3}, true},
+	{"evidence with an extend", rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce}, true},
 }
+
+// granted lets containers make events of their own, and no process of the host.
+const granted = "[[access]]\nimage = \"*\"\nallow = [\"ExtendMeasurement\"]\n"
 
 // raw are requests that no client sends.
 var raw = []struct{ name, request string }{
@@ -74,7 +82,7 @@ func TestRecord(t *testing.T) {
 		return
 	}
 	e := docker(t)
-	s := newStage(t, "")
+	s := newStage(t, granted)
 	r := &recorder{t: t, s: s, e: e, image: e.image(t, "vectors-relay:1", newLayer(t).add(clientProgram(t), "/client").bytes())}
 	save(t, "exchanges.json", append(r.exchanges(), r.rateLimited()))
 	save(t, "bundles.json", r.bundles())
@@ -197,9 +205,9 @@ func (r *recorder) bundles() (all []Bundle) {
 	}
 	host := evidence(r.ask(false, line)[0])
 	container := evidence(r.ask(true, with)[0])
-	r.s.in(r.e, "", "--cap-add", "SYS_ADMIN", "-e", inside+"=relay", r.image, "/client")
 	r.s.in(r.e, line+"\n", "--cap-add", "SYS_ADMIN", "-e", inside+"=relay", r.image, "/client")
 	beside := evidence(r.ask(true, line)[0])
+	relaunched := evidence(r.relaunched(line))
 	r.s.restart()
 	after := evidence(r.ask(true, line)[0])
 	for _, g := range []struct {
@@ -209,6 +217,7 @@ func (r *recorder) bundles() (all []Bundle) {
 		{"host", "a process in no container", host},
 		{"container", "a container, with user data", container},
 		{"beside", "a container beside others, one of which has power", beside},
+		{"relaunched", "a container that was stopped and started again", relaunched},
 		{"restarted", "a container after the daemon was started again", after},
 	} {
 		b := expected(r.t, g.bundle)
@@ -217,6 +226,16 @@ func (r *recorder) bundles() (all []Bundle) {
 		write(r.t, b.File, g.bundle)
 	}
 	return append(all, forgeries(r.t, container, beside)...)
+}
+
+// relaunched is what a container is answered when it runs a second time.
+func (r *recorder) relaunched(line string) string {
+	r.t.Helper()
+	id := strings.TrimSpace(r.e.do(r.t, "", "create", "-i", "--network", "none", "-v", filepath.Dir(r.s.socket())+":/run/cima:ro",
+		"-e", inside+"=relay", r.image, "/client"))
+	defer r.e.do(r.t, "", "rm", "-f", id)
+	r.e.do(r.t, line+"\n", "start", "-a", "-i", id)
+	return r.e.do(r.t, line+"\n", "start", "-a", "-i", id)
 }
 
 // expected replays a bundle by the rooms' own code.

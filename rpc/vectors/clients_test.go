@@ -1,0 +1,158 @@
+package vectors
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// client is one language's program that checks what every container can check
+// of itself, and the image that holds it and nothing that it doesn't need.
+type client struct {
+	language string
+	layer    func(t *testing.T) []byte
+	env      []string
+	command  []string
+}
+
+var clients = []client{
+	{"go", goLayer, []string{inside + "=end-to-end"}, []string{"/client"}},
+	{"python", pythonLayer, []string{"PYTHONPATH=/app", "PYTHONHOME=/usr", "PYTHONDONTWRITEBYTECODE=1"}, []string{"/usr/bin/python3", "/app/end_to_end.py"}},
+	{"rust", rustLayer, nil, []string{"/end_to_end"}},
+}
+
+// Every client, in an image made from scratch, in docker and podman: the event
+// log replays to every register, 0, 1 and 3 are not empty, there is a report,
+// and the evidence agrees with itself. Then the daemon is started again
+// between two runs of a container that stays.
+func TestClientsInContainers(t *testing.T) {
+	found := engines(t)
+	s := newStage(t, granted)
+	root, err := os.ReadFile(s.path("td/root.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range clients {
+		layer := c.layer(t)
+		for _, e := range found {
+			t.Run(c.language+" in "+e.name, func(t *testing.T) {
+				image := e.image(t, "vectors-"+c.language+":1", layer)
+				run := []string{"-e", "CIMA_VECTORS_ROOT=" + string(root)}
+				for _, env := range c.env {
+					run = append(run, "-e", env)
+				}
+				t.Log(s.in(e, "", append(append(run, image), c.command...)...))
+			})
+		}
+	}
+}
+
+func goLayer(t *testing.T) []byte { return newLayer(t).add(clientProgram(t), "/client").bytes() }
+
+// rustLayer is a static program of the musl target.
+func rustLayer(t *testing.T) []byte {
+	t.Helper()
+	const target = "x86_64-unknown-linux-musl"
+	if _, err := exec.LookPath("cargo"); err != nil {
+		t.Skip("left out: no cargo")
+	}
+	if out, err := exec.Command("rustc", "--print", "target-libdir", "--target", target).Output(); err != nil || !isDir(string(bytes.TrimSpace(out))) {
+		t.Skipf("left out: rustup target add %s", target)
+	}
+	env := append(os.Environ(), "CARGO_TARGET_DIR="+filepath.Join(t.TempDir(), "target"))
+	output(t, env, "", "cargo", "build", "-q", "--locked", "--release", "--target", target,
+		"--manifest-path", "../rust/Cargo.toml", "--example", "end_to_end")
+	built := filepath.Join(strings.TrimPrefix(env[len(env)-1], "CARGO_TARGET_DIR="), target, "release/examples/end_to_end")
+	return newLayer(t).add(built, "/end_to_end").bytes()
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// pythonLayer is the system's interpreter with its standard library and the
+// libraries that these link, taken from this machine.
+func pythonLayer(t *testing.T) []byte {
+	t.Helper()
+	const python = "/usr/bin/python3"
+	if _, err := os.Stat(python); err != nil {
+		t.Skip("left out: no ", python)
+	}
+	library := strings.TrimSpace(output(t, os.Environ(), "", python, "-c", "import os; print(os.path.dirname(os.__file__))"))
+	modules, err := filepath.Glob(library + "/lib-dynload/*.so")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLayer(t).add(python, python).add(library, library)
+	linked := map[string]bool{}
+	for line := range strings.Lines(output(t, os.Environ(), "", append([]string{"ldd", python}, modules...)...)) {
+		for _, word := range strings.Fields(line) {
+			if strings.HasPrefix(word, "/") && !strings.HasSuffix(word, ":") && !linked[word] {
+				linked[word] = true
+				l.add(word, word)
+			}
+		}
+	}
+	return l.add("../python/cima_client", "/app/cima_client").add("../python/examples/end_to_end.py", "/app/end_to_end.py").bytes()
+}
+
+func containerID(t *testing.T, printed string) string {
+	t.Helper()
+	var said struct{ Container rpc.ContainerIdentity }
+	if err := json.Unmarshal([]byte(printed), &said); err != nil {
+		t.Fatal(err)
+	}
+	return said.Container.ID
+}
+
+// A container that stays asks before and after the daemon is started again.
+func TestContainerOutlivesDaemon(t *testing.T) {
+	found := engines(t)
+	s := newStage(t, granted)
+	root, err := os.ReadFile(s.path("td/root.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer := goLayer(t)
+	for _, e := range found {
+		t.Run(e.name, func(t *testing.T) {
+			image := e.image(t, "vectors-stays:1", layer)
+			create := append([]string{"create", "-i", "--network", "none", "-v", filepath.Dir(s.socket()) + ":/run/cima:ro"}, e.run...)
+			create = append(create, "-e", inside+"=relay", "-e", "CIMA_VECTORS_ROOT="+string(root), image, "/client")
+			id := strings.TrimSpace(e.do(t, "", create...))
+			t.Cleanup(func() { exec.Command(e.command[0], append(e.command[1:], "rm", "-f", id)...).Run() })
+			// Its first process waits for a line that never comes.
+			hold := exec.Command(e.command[0], append(e.command[1:], "start", "-a", "-i", id)...)
+			in, err := hold.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := hold.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { in.Close(); hold.Wait() }()
+			running := append(e.command[:len(e.command):len(e.command)], "exec", id, "/no such program")
+			for range 100 {
+				if out, _ := exec.Command(running[0], running[1:]...).CombinedOutput(); !bytes.Contains(out, []byte("not running")) {
+					break
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			ask := []string{"exec", "-e", inside + "=end-to-end", id, "/client"}
+			before := e.do(t, "", ask...)
+			s.restart()
+			after := e.do(t, "", ask...)
+			if id := containerID(t, before); id == "" || id != containerID(t, after) {
+				t.Errorf("before %s\nafter %s", before, after)
+			}
+		})
+	}
+}
