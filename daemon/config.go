@@ -37,6 +37,8 @@ type Config struct {
 	Engines EnginesConfig `toml:"engines"`
 	Limits  LimitsConfig  `toml:"limits"`
 	IMA     IMAConfig     `toml:"ima"`
+	Gate    GateConfig    `toml:"gate"`
+	Exec    ExecConfig    `toml:"exec"`
 	Access  []AccessRule  `toml:"access"`
 	System  []SystemRule  `toml:"system"`
 }
@@ -107,7 +109,9 @@ func DefaultConfig() Config {
 			Podman:         "/run/podman/podman.sock",
 			DockerExecRoot: defaultExecRoot,
 		},
-		IMA: IMAConfig{Mode: imaAnchor, Interval: Duration(time.Minute)},
+		IMA:  IMAConfig{Mode: imaAnchor, Interval: Duration(time.Minute)},
+		Gate: defaultGate(),
+		Exec: defaultExec(),
 		Limits: LimitsConfig{
 			Line:                    64 << 10,
 			Reply:                   1 << 20,
@@ -206,6 +210,9 @@ func (c Config) check() error {
 	}
 	if c.IMA.Mode != imaAnchor && c.IMA.Mode != imaOff {
 		return fmt.Errorf("ima.mode = %q: it is %q or %q", c.IMA.Mode, imaAnchor, imaOff)
+	}
+	if err := errors.Join(c.Gate.check(), c.Exec.check()); err != nil {
+		return err
 	}
 	l := c.Limits
 	for _, limit := range []struct {

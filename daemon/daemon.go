@@ -63,6 +63,7 @@ type Daemon struct {
 	quotes    *hw.Queue
 	accounts  accounts
 	instances instances
+	gated     *gated
 	counters  counters
 	server    *rpc.Server // for callers; its counts are in the status
 
@@ -162,6 +163,7 @@ func (d *Daemon) openRooms() (err error) {
 	d.quotes = hw.NewQueue(d.opts.TEE, 1, d.config().Limits.ConnectionsPerContainer)
 	d.accounts = accounts{limits: d.config().Limits, byKey: make(map[string]*account)}
 	d.instances = instances{byKey: make(map[instanceKey]*instance)}
+	d.gated = newGated(d)
 	return nil
 }
 

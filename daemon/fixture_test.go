@@ -72,6 +72,7 @@ func startFixture(t *testing.T, records *launch.Store, configure ...func(*Config
 		t.Fatal(err)
 	}
 	f := &fixture{t: t, dir: dir, machine: machine, config: DefaultConfig(), records: records, roots: []*x509.Certificate{root}, log: &safeBuffer{}}
+	f.config.Gate.Mode = gateOff // its tests ask for it
 	for _, c := range configure {
 		c(&f.config)
 	}

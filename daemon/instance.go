@@ -140,7 +140,11 @@ func (d *Daemon) measured(ctx context.Context, i *instance, still func(context.C
 			return nil, err
 		}
 	}
-	i.facts, err = newFacts(l, img)
+	if i.facts, err = newFacts(l, img); err != nil {
+		return nil, err
+	}
+	s, err := d.ledger.Snapshot(i.owner)
+	i.facts.start = startOf(s.Owner.Instance)
 	return i.facts, err
 }
 
@@ -148,7 +152,7 @@ func (d *Daemon) measured(ctx context.Context, i *instance, still func(context.C
 // daemon may have measured it.
 func (d *Daemon) logged(i *instance, rec launch.Record) (launched, image json.RawMessage, err error) {
 	s, err := d.ledger.Snapshot(i.owner)
-	if err != nil || s.Owner.Instance != instanceID(rec, i.inode) {
+	if err != nil || !d.gated.same(s.Owner.Instance, rec, i) {
 		return nil, nil, err
 	}
 	events, err := d.ledger.Events(i.owner)
@@ -167,7 +171,7 @@ func (d *Daemon) logged(i *instance, rec launch.Record) (launched, image json.Ra
 }
 
 // instanceID names an instance on disk: which writing of the record, and
-// which cgroup.
+// which cgroup: 0 where it was measured at the gate, before there was one.
 func instanceID(rec launch.Record, inode uint64) string {
 	s := rec.Stamp
 	return fmt.Sprintf("%x.%x.%x/%x", s.Device, s.Inode, s.Changed, inode)
@@ -183,7 +187,12 @@ func (d *Daemon) logLaunch(ctx context.Context, i *instance, rec launch.Record, 
 		return refusal(err)
 	}
 	l.CgroupOwner = i.cgroupOwner
-	if l, err = launch.Condense(l, maxLaunch); err != nil {
+	return d.appendLaunch(ctx, i.owner, instanceID(rec, i.inode), rec, l)
+}
+
+func (d *Daemon) appendLaunch(ctx context.Context, owner, instance string, rec launch.Record, l launch.Launch) error {
+	l, err := launch.Condense(l, maxLaunch)
+	if err != nil {
 		return err
 	}
 	if classes := launch.Power(rec); len(classes) > 0 {
@@ -191,13 +200,13 @@ func (d *Daemon) logLaunch(ctx context.Context, i *instance, rec launch.Record, 
 		if _, err := d.ledger.Append(ctx, ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}}); err != nil {
 			return err
 		}
-		d.log.Warn("a container can act as root of the guest", "container", i.owner, "power", fmt.Sprint(classes))
+		d.log.Warn("a container can act as root of the guest", "container", owner, "power", fmt.Sprint(classes))
 	}
 	_, err = d.ledger.Append(ctx, ledger.Event{
-		Operation: logs.OpLaunch, Owner: i.owner, Instance: instanceID(rec, i.inode), Measured: l,
+		Operation: logs.OpLaunch, Owner: owner, Instance: instance, Measured: l,
 	})
 	if err == nil {
-		d.log.Info("container measured", "container", i.owner, "runtime", rec.Runtime)
+		d.log.Info("container measured", "container", owner, "runtime", rec.Runtime, "start", startOf(instance))
 	}
 	return err
 }
@@ -241,7 +250,7 @@ func (d *Daemon) record(ctx context.Context, i *instance) (launch.Record, error)
 // newFacts computes what claims say from the bytes that were logged, which are
 // canonical already.
 func newFacts(launched, image json.RawMessage) (*facts, error) {
-	f := &facts{metadata: "bundle", start: startObserved}
+	f := &facts{metadata: "bundle"}
 	var l launch.Launch
 	if err := errors.Join(json.Unmarshal(image, &f.image), json.Unmarshal(launched, &l)); err != nil {
 		return nil, err

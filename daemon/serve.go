@@ -18,6 +18,7 @@ import (
 func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	defer d.gated.open(ctx)()
 	d.server = d.newServer(d.callerMethods(), d.attach)
 	ended := make(chan error, 2)
 	servers := 1

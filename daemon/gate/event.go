@@ -1,0 +1,118 @@
+package gate
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// event is a struct fanotify_event_metadata with its pidfd (fanotify(7)).
+type event struct {
+	mask           uint64
+	fd, pid, pidfd int // descriptors are -1 where there is none
+}
+
+const (
+	metadataLen   = 24
+	infoHeaderLen = 4
+)
+
+// parse reads one event, in the machine's byte order, and returns what is
+// behind it.
+func parse(b []byte) (event, []byte, error) {
+	order := binary.NativeEndian
+	if len(b) < metadataLen {
+		return event{}, nil, errors.New("fanotify: an event is cut off")
+	}
+	whole, fixed := int(order.Uint32(b)), int(order.Uint16(b[6:]))
+	if whole < fixed || whole > len(b) || fixed < metadataLen {
+		return event{}, nil, fmt.Errorf("fanotify: an event of %d bytes, %d of them fixed, in %d", whole, fixed, len(b))
+	}
+	if v := b[4]; v != unix.FANOTIFY_METADATA_VERSION {
+		return event{}, nil, fmt.Errorf("fanotify: the kernel speaks version %d, this knows %d", v, unix.FANOTIFY_METADATA_VERSION)
+	}
+	e := event{
+		mask: order.Uint64(b[8:]), pidfd: -1,
+		fd: int(int32(order.Uint32(b[16:]))), pid: int(int32(order.Uint32(b[20:]))),
+	}
+	for info := b[fixed:whole]; len(info) > 0; {
+		if len(info) < infoHeaderLen {
+			return event{}, nil, errors.New("fanotify: a record of an event is cut off")
+		}
+		n := int(order.Uint16(info[2:]))
+		if n < infoHeaderLen || n > len(info) {
+			return event{}, nil, fmt.Errorf("fanotify: a record of %d bytes in %d", n, len(info))
+		}
+		if info[0] == unix.FAN_EVENT_INFO_TYPE_PIDFD && n >= infoHeaderLen+4 {
+			// FAN_NOPIDFD and FAN_EPIDFD are below zero too.
+			e.pidfd = max(int(int32(order.Uint32(info[infoHeaderLen:]))), -1)
+		}
+		info = info[n:]
+	}
+	return e, b[whole:], nil
+}
+
+// batch is small, for the kernel opens two descriptors for each event that it
+// writes: 32 bytes.
+const batch = 64 * 32
+
+// read takes events until the group is closed. It does nothing that could
+// wait.
+func (g *gate) read() {
+	buf := make([]byte, batch)
+	for {
+		n, err := g.file.Read(buf)
+		switch {
+		case errors.Is(err, os.ErrClosed):
+			return
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+			// The kernel refused the process whose file it couldn't open.
+			g.report(nil, err)
+			time.Sleep(time.Millisecond)
+			continue
+		case err != nil:
+			g.report(nil, err) // one event's: the file can't be opened
+			continue
+		}
+		for rest := buf[:n]; len(rest) > 0; {
+			var e event
+			if e, rest, err = parse(rest); err != nil {
+				g.report(nil, err)
+				break
+			}
+			g.take(e)
+		}
+	}
+}
+
+// respond writes a struct fanotify_response. ENOENT says that the process is
+// not held any more.
+func respond(group *os.File, fd int, allow bool) error {
+	var b [8]byte
+	answer := uint32(unix.FAN_DENY)
+	if allow {
+		answer = unix.FAN_ALLOW
+	}
+	binary.NativeEndian.PutUint32(b[0:], uint32(fd))
+	binary.NativeEndian.PutUint32(b[4:], answer)
+	_, err := group.Write(b[:])
+	return err
+}
+
+// alive says that a process has not ended.
+func alive(pidfd int) bool {
+	if pidfd < 0 {
+		return false
+	}
+	polls := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(polls, 0)
+		if err != unix.EINTR {
+			return err == nil && n == 0
+		}
+	}
+}

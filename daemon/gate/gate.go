@@ -1,0 +1,262 @@
+// Package gate answers: what is about to run?
+//
+// It has the kernel hold processes in the middle of execve(2), by fanotify's
+// permission events (fanotify(7), FAN_OPEN_EXEC_PERM; Linux 5.0, and 5.15 for
+// FAN_REPORT_PIDFD), until somebody has looked at what they are about to run:
+//
+//   - Runtimes holds whoever executes the file of an OCI runtime. At that
+//     moment the bundle is written and the root file system mounted, and no
+//     instruction of the container has run.
+//   - Roots holds whoever executes a file of a container's root file system,
+//     and Measure tells what the file holds.
+//
+// Nobody is held for longer than a deadline. Who answers the kernel never
+// waits for anything: deciding is left to a bounded number of workers, and
+// what they don't decide in time is let go, or refused, and reported. If this
+// process dies the kernel lets everybody go; if it is stopped, Guard does.
+//
+// What it can't see: what is read and not executed (libraries, scripts given
+// to an interpreter, ld.so PROG), memfd, and files of other mounts (volumes,
+// tmpfs, mounts made after unshare(2)).
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Options of a gate.
+type Options struct {
+	Deadline time.Duration // for which a process is held at most
+	Refuse   bool          // refuse what was not decided in time, or failed
+
+	// Decide looks at a held process, which may go on when it returns nil.
+	// It is called by several workers at once. ctx ends at the deadline.
+	Decide func(ctx context.Context, h *Held) error
+
+	// Missed is told, by one goroutine, of each process that went on, or
+	// was refused, without a decision. h is nil where that is not known.
+	Missed func(h *Held, why error)
+}
+
+// Errors that Missed is told.
+var (
+	ErrDeadline = errors.New("not measured before the deadline")
+	ErrBusy     = errors.New("too many were held at once")
+	ErrOverflow = errors.New("the kernel's queue overflowed")
+	ErrLetGo    = errors.New("it was let go before it was measured")
+)
+
+// Bounds: each held process costs two descriptors.
+const (
+	maxHeld    = 256
+	maxReports = 256
+	workers    = 8
+)
+
+// Held is a process in the middle of execve(2). It is valid until Decide or
+// Missed returns.
+type Held struct {
+	PID   int // of the process, in our pid namespace
+	PIDFD int // of that very process; -1 if it ended already
+	FD    int // what it is about to execute, open for reading
+
+	lease    *lease // taken on FD, for as long as the exec isn't through
+	until    time.Time
+	deadline *time.Timer
+	answered atomic.Bool
+	users    atomic.Int32
+	late     atomic.Bool
+}
+
+// gate is one fanotify group and those that it holds.
+type gate struct {
+	options Options
+	file    *os.File // the group
+	pid     int      // our own: never held
+
+	queue   chan *Held
+	reports chan report
+	lost    atomic.Bool // a report found no place
+	held    atomic.Int32
+	leases  chan struct{} // slots of those that are kept after an answer
+
+	reading, deciding, waiting, telling sync.WaitGroup
+}
+
+type report struct {
+	held *Held
+	why  error
+}
+
+// open makes a group without marks.
+func open(o Options) (*gate, error) {
+	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_REPORT_PIDFD|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK,
+		unix.O_RDONLY|unix.O_CLOEXEC|unix.O_LARGEFILE)
+	if err != nil {
+		return nil, fmt.Errorf("fanotify_init: %w", err)
+	}
+	return &gate{
+		options: o, file: os.NewFile(uintptr(fd), "fanotify"), pid: os.Getpid(),
+		queue:   make(chan *Held, maxHeld),
+		reports: make(chan report, maxReports),
+		leases:  make(chan struct{}, maxLeases),
+	}, nil
+}
+
+// run answers until close. It is called before the first mark is laid: what a
+// mark holds must find somebody who answers.
+func (g *gate) run() {
+	g.reading.Go(func() {
+		defer close(g.queue)
+		g.read()
+	})
+	for range workers {
+		g.deciding.Go(func() {
+			for h := range g.queue {
+				g.decide(h)
+			}
+		})
+	}
+	g.telling.Go(g.tell)
+}
+
+// close lets everybody go. It waits for Decide and Missed to return.
+func (g *gate) close() {
+	g.file.Close() // the kernel allows what is pending
+	g.reading.Wait()
+	g.deciding.Wait()
+	g.waiting.Wait()
+	close(g.reports)
+	g.telling.Wait()
+}
+
+// take queues an event's process, or answers at once where too many are held.
+func (g *gate) take(e event) {
+	if e.mask&unix.FAN_Q_OVERFLOW != 0 {
+		g.report(nil, ErrOverflow)
+	}
+	if e.fd < 0 {
+		return
+	}
+	h := &Held{PID: e.pid, PIDFD: e.pidfd, FD: e.fd}
+	h.users.Store(1)
+	defer g.release(h)
+	if e.mask&unix.FAN_OPEN_EXEC_PERM == 0 || e.pid == g.pid {
+		g.answer(h, true)
+		return
+	}
+	if g.held.Add(1) > maxHeld {
+		g.held.Add(-1)
+		g.answer(h, !g.options.Refuse)
+		g.report(h, ErrBusy)
+		return
+	}
+	h.users.Add(2) // of the deadline, and of who decides
+	g.waiting.Add(1)
+	h.until = time.Now().Add(g.options.Deadline)
+	h.deadline = time.AfterFunc(g.options.Deadline, func() {
+		g.miss(h, ErrDeadline)
+		g.passed(h)
+	})
+	g.queue <- h // has room: no more than maxHeld are out
+}
+
+// passed says that a deadline no longer matters.
+func (g *gate) passed(h *Held) {
+	g.release(h)
+	g.waiting.Done()
+}
+
+// decide has a held process looked at, and answers.
+func (g *gate) decide(h *Held) {
+	defer g.held.Add(-1)
+	defer g.release(h)
+	if h.late.Load() {
+		return // its deadline passed in the queue
+	}
+	ctx, cancel := context.WithDeadline(context.Background(), h.until)
+	err := g.options.Decide(ctx, h)
+	cancel()
+	if h.deadline.Stop() {
+		g.passed(h)
+	}
+	if err != nil {
+		g.miss(h, err)
+		return
+	}
+	if h.late.Load() {
+		return
+	}
+	if !g.answer(h, true) && !h.late.Load() && alive(h.PIDFD) {
+		g.report(h, ErrLetGo)
+	}
+	g.settle(h)
+}
+
+// miss answers for a process that was not decided, unless it is answered.
+func (g *gate) miss(h *Held, why error) {
+	if h.answered.Load() {
+		return
+	}
+	h.late.Store(true)
+	if g.answer(h, !g.options.Refuse) {
+		g.report(h, why)
+	}
+}
+
+// answer tells the kernel, once. It says whether the process was still held.
+func (g *gate) answer(h *Held, allow bool) bool {
+	if !h.answered.CompareAndSwap(false, true) {
+		return false
+	}
+	return respond(g.file, h.FD, allow) == nil
+}
+
+// report hands over to who tells, and never waits.
+func (g *gate) report(h *Held, why error) {
+	if h != nil {
+		h.users.Add(1)
+	}
+	select {
+	case g.reports <- report{h, why}:
+	default:
+		g.lost.Store(true)
+		if h != nil {
+			g.release(h)
+		}
+	}
+}
+
+func (g *gate) tell() {
+	for r := range g.reports {
+		g.options.Missed(r.held, r.why)
+		if r.held != nil {
+			g.release(r.held)
+		}
+		if g.lost.Swap(false) {
+			g.options.Missed(nil, ErrBusy)
+		}
+	}
+}
+
+// release gives one use back, and what the kernel lent with the last one.
+func (g *gate) release(h *Held) {
+	if h.users.Add(-1) > 0 {
+		return
+	}
+	if h.lease != nil {
+		h.lease.end()
+	}
+	unix.Close(h.FD)
+	if h.PIDFD >= 0 {
+		unix.Close(h.PIDFD)
+	}
+}

@@ -1,0 +1,184 @@
+package gate
+
+import (
+	"context"
+	"crypto/sha512"
+	"errors"
+	"fmt"
+	"hash"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Errors of Measure.
+var (
+	// ErrWritable says that somebody has the file open for writing, or has
+	// a writable mapping of it: whatever is hashed may not be what runs.
+	ErrWritable = errors.New("somebody can write the file")
+
+	// ErrTooLarge says that the file is larger than the bound.
+	ErrTooLarge = errors.New("the file is too large")
+)
+
+// A digest is kept in memory only of a file that changed this long before it
+// was read: within one tick of the kernel's coarse clock a second change
+// leaves no trace. Longer than a tick, for clocks are set.
+const settled = time.Second
+
+// maxKnown bounds the digests that are remembered.
+const maxKnown = 8192
+
+// fileID is all by which a change of a file shows in its metadata.
+type fileID struct {
+	dev, ino     uint64
+	size         int64
+	mtime, ctime unix.Timespec
+}
+
+type measured struct{ digest [sha512.Size384]byte }
+
+// measurer hashes files, each content once.
+type measurer struct {
+	gate    *gate
+	maxSize int64
+
+	mu    sync.Mutex
+	known map[fileID]measured
+}
+
+// Measure returns the SHA-384 of the file that h is about to execute, read
+// through the descriptor that the kernel gave: not by a name. While it reads,
+// and until the exec is through, it holds a read lease (fcntl(2), F_SETLEASE):
+// it is only given while nobody can write the file, by descriptor or mapping,
+// and whoever opens it for writing meanwhile has to wait.
+//
+// A digest is remembered by inode, size and times, and counts only while a
+// lease can be had: a writable mapping that was dirtied before changes
+// content without changing those.
+func (r *Roots) Measure(ctx context.Context, h *Held) ([sha512.Size384]byte, error) {
+	m := &r.measurer
+	if h.lease == nil {
+		l, err := m.lease(ctx, h)
+		if err != nil {
+			return [sha512.Size384]byte{}, err
+		}
+		h.lease = l
+	}
+	return m.digest(ctx, h.FD)
+}
+
+// MeasureProcess hashes what a process runs already, and whose bytes can't be
+// written therefore (execve(2), ETXTBSY). The path is as the file's own mount
+// has it. Whether the process is still the same is for the caller to check.
+func (r *Roots) MeasureProcess(ctx context.Context, pid int) (path string, digest [sha512.Size384]byte, err error) {
+	at, err := unix.Open(fmt.Sprintf("/proc/%d/exe", pid), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", digest, err
+	}
+	defer unix.Close(at)
+	h := Held{FD: at}
+	path = h.Path()
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(at, &fs); err != nil || fs.Type == unix.FUSE_SUPER_MAGIC || fs.Type == unix.NFS_SUPER_MAGIC {
+		// Opening it could wait for ever.
+		return path, digest, errors.Join(ErrUnmarkable, err)
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", at), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return path, digest, err
+	}
+	defer unix.Close(fd)
+	digest, err = r.measurer.hash(ctx, fd)
+	return path, digest, err
+}
+
+func (m *measurer) digest(ctx context.Context, fd int) ([sha512.Size384]byte, error) {
+	id, err := identify(fd)
+	if err != nil {
+		return [sha512.Size384]byte{}, err
+	}
+	m.mu.Lock()
+	k, ok := m.known[id]
+	m.mu.Unlock()
+	if ok {
+		return k.digest, nil
+	}
+	old := time.Since(time.Unix(id.ctime.Unix())) > settled && time.Since(time.Unix(id.mtime.Unix())) > settled
+	digest, err := m.hash(ctx, fd)
+	if err != nil {
+		return digest, err
+	}
+	if again, err := identify(fd); err != nil || again != id {
+		return digest, errors.Join(ErrWritable, err)
+	}
+	if old {
+		m.remember(id, digest)
+	}
+	return digest, nil
+}
+
+func (m *measurer) remember(id fileID, digest [sha512.Size384]byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.known) >= maxKnown {
+		clear(m.known)
+	}
+	m.known[id] = measured{digest}
+}
+
+func (m *measurer) forget(device uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for id := range m.known {
+		if id.dev == device {
+			delete(m.known, id)
+		}
+	}
+}
+
+func identify(fd int) (fileID, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fileID{}, fmt.Errorf("fstat: %w", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return fileID{}, errors.New("no regular file")
+	}
+	return fileID{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}, nil
+}
+
+// reader is what hashing one file takes; 128 KiB is what the kernel reads
+// ahead.
+type reader struct {
+	hash hash.Hash
+	buf  [128 << 10]byte
+}
+
+var readers = sync.Pool{New: func() any { return &reader{hash: sha512.New384()} }}
+
+func (m *measurer) hash(ctx context.Context, fd int) (digest [sha512.Size384]byte, err error) {
+	r := readers.Get().(*reader)
+	defer readers.Put(r)
+	r.hash.Reset()
+	for at := int64(0); ; {
+		if err := ctx.Err(); err != nil {
+			return digest, ErrDeadline
+		}
+		n, err := unix.Pread(fd, r.buf[:], at)
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return digest, fmt.Errorf("read: %w", err)
+		case n == 0:
+			r.hash.Sum(digest[:0])
+			return digest, nil
+		}
+		if at += int64(n); at > m.maxSize {
+			return digest, fmt.Errorf("%w: above %d bytes", ErrTooLarge, m.maxSize)
+		}
+		r.hash.Write(r.buf[:n])
+	}
+}

@@ -1,0 +1,271 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Usual are the files that OCI runtimes usually have.
+func Usual() []string {
+	var all []string
+	for _, dir := range []string{"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"} {
+		for _, name := range []string{"runc", "crun", "youki"} {
+			all = append(all, filepath.Join(dir, name))
+		}
+	}
+	return all
+}
+
+// lookAgain is how often runtimes are looked for where no change was told: a
+// directory may have come up.
+const lookAgain = 5 * time.Second
+
+// Runtimes holds whoever executes one of the runtimes' files.
+type Runtimes struct {
+	gate    *gate
+	paths   []string
+	changes *os.File // inotify, of their directories
+	ended   chan struct{}
+	working sync.WaitGroup
+
+	mu     sync.Mutex
+	marked map[string]*marked // by path
+}
+
+// marked is a file that has a mark, kept open so that the mark can be removed.
+type marked struct {
+	fd  int // O_PATH
+	dev uint64
+	ino uint64
+}
+
+// HoldRuntimes begins to hold. Paths that aren't there are marked when they
+// come, and files that a package replaces are marked anew, some milliseconds
+// after they lie there: a runtime that runs in between is not held. Symbolic
+// links are followed.
+//
+// EPERM says that CAP_SYS_ADMIN is missing, ENOSYS or EINVAL that the kernel
+// can't do it.
+func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
+	for _, p := range paths {
+		if !filepath.IsAbs(p) {
+			return nil, fmt.Errorf("runtime %q: the path must be absolute", p)
+		}
+	}
+	g, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		g.file.Close()
+		return nil, fmt.Errorf("inotify_init1: %w", err)
+	}
+	r := &Runtimes{
+		gate: g, paths: slices.Compact(slices.Sorted(slices.Values(paths))),
+		changes: os.NewFile(uintptr(fd), "inotify"), ended: make(chan struct{}),
+		marked: make(map[string]*marked),
+	}
+	g.run()
+	if err := r.mark(); err != nil {
+		r.Close()
+		return nil, err
+	}
+	r.working.Go(r.follow)
+	r.working.Go(r.lookAgain)
+	return r, nil
+}
+
+// Close lets everybody go.
+func (r *Runtimes) Close() {
+	close(r.ended)
+	r.changes.Close()
+	r.gate.close()
+	r.working.Wait()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.marked {
+		unix.Close(m.fd)
+	}
+	clear(r.marked)
+}
+
+// Marked are the paths whose files are marked now.
+func (r *Runtimes) Marked() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all []string
+	for p := range r.marked {
+		all = append(all, p)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// follow marks again when something changed in a runtime's directory.
+func (r *Runtimes) follow() {
+	buf := make([]byte, 16<<10)
+	for {
+		_, err := r.changes.Read(buf)
+		if errors.Is(err, os.ErrClosed) {
+			return
+		}
+		if err := r.mark(); err != nil {
+			r.gate.report(nil, err)
+		}
+	}
+}
+
+func (r *Runtimes) lookAgain() {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		select {
+		case <-r.ended:
+			return
+		case <-tick.C:
+		}
+		if err := r.mark(); err != nil {
+			r.gate.report(nil, err)
+		}
+	}
+}
+
+// mark lays marks on what now lies at the paths.
+func (r *Runtimes) mark() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var failed []error
+	for _, p := range r.paths {
+		r.watch(p)
+		if err := r.markPath(p); err != nil {
+			failed = append(failed, fmt.Errorf("hold %s: %w", p, err))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// watch has changes told of the directory that names the runtime, and of the
+// one in which a symbolic link ends.
+func (r *Runtimes) watch(p string) {
+	dirs := []string{filepath.Dir(p)}
+	if whole, err := filepath.EvalSymlinks(p); err == nil {
+		dirs = append(dirs, filepath.Dir(whole))
+	}
+	raw, err := r.changes.SyscallConn()
+	if err != nil {
+		return // closed
+	}
+	raw.Control(func(fd uintptr) {
+		for _, dir := range dirs { // one that isn't there is looked for again
+			unix.InotifyAddWatch(int(fd), dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_ONLYDIR)
+		}
+	})
+}
+
+func (r *Runtimes) markPath(p string) error {
+	old := r.marked[p]
+	m, err := openMarked(p)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		r.drop(p)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if old != nil && old.dev == m.dev && old.ino == m.ino {
+		unix.Close(m.fd)
+		return nil
+	}
+	if err := r.gate.mark(m.fd, unix.FAN_MARK_ADD); err != nil {
+		unix.Close(m.fd)
+		return err
+	}
+	r.drop(p)
+	r.marked[p] = m
+	return nil
+}
+
+// drop removes the mark of what lay at a path: it would keep a deleted file on
+// the disk.
+func (r *Runtimes) drop(p string) {
+	old := r.marked[p]
+	if old == nil {
+		return
+	}
+	delete(r.marked, p)
+	for _, other := range r.marked {
+		if other.dev == old.dev && other.ino == old.ino {
+			unix.Close(old.fd)
+			return
+		}
+	}
+	r.gate.mark(old.fd, unix.FAN_MARK_REMOVE)
+	unix.Close(old.fd)
+}
+
+func openMarked(p string) (*marked, error) {
+	fd, err := unix.Open(p, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = errors.New("no regular file")
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return &marked{fd: fd, dev: st.Dev, ino: st.Ino}, nil
+}
+
+
+// mark changes the mark of the file, or with FAN_MARK_FILESYSTEM of the file
+// system, behind an O_PATH descriptor.
+func (g *gate) mark(fd int, flags uint) error {
+	raw, err := g.file.SyscallConn()
+	if err != nil {
+		return err
+	}
+	at := fmt.Sprintf("/proc/self/fd/%d", fd)
+	marking := raw.Control(func(group uintptr) {
+		err = unix.FanotifyMark(int(group), flags, unix.FAN_OPEN_EXEC_PERM, unix.AT_FDCWD, at)
+	})
+	if err != nil {
+		return fmt.Errorf("fanotify_mark: %w", err)
+	}
+	return marking
+}
+
+// Names says whether a held process was started for this bundle: containerd's
+// shims are in it as their working directory, and podman's and cri-o's conmon
+// has the container's id among its arguments. Whose arguments these are is the
+// caller's, for the runtime doesn't run yet.
+func (h *Held) Names(bundle, id string) bool {
+	dir, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", h.PID))
+	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", h.PID))
+	if !alive(h.PIDFD) { // after the reads: they were of this process
+		return false
+	}
+	return dir == bundle || slices.Contains(strings.Split(string(line), "\x00"), id)
+}
+
+// UID is the effective user of a held process, false where it ended. A process
+// that isn't dumpable counts as root's (proc(5)).
+func (h *Held) UID() (uint32, bool) {
+	var st unix.Stat_t
+	if unix.Stat(fmt.Sprintf("/proc/%d", h.PID), &st) != nil || !alive(h.PIDFD) {
+		return 0, false
+	}
+	return st.Uid, true
+}

@@ -1,0 +1,353 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/gate"
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/logs"
+)
+
+// Modes of the gate.
+const (
+	gateOn      = "on"
+	gateEnforce = "enforce"
+	gateOff     = "off"
+)
+
+// GateConfig says whether containers are measured before their first
+// instruction.
+type GateConfig struct {
+	Mode     string   `toml:"mode"`     // "on", "enforce", "off"
+	Runtimes []string `toml:"runtimes"` // files of OCI runtimes, beside the usual ones
+	Deadline Duration `toml:"deadline"` // for which a runtime is held at most
+}
+
+func defaultGate() GateConfig {
+	return GateConfig{Mode: gateOn, Runtimes: []string{}, Deadline: Duration(2 * time.Second)}
+}
+
+func (c GateConfig) check() error {
+	if !slices.Contains([]string{gateOn, gateEnforce, gateOff}, c.Mode) {
+		return fmt.Errorf("gate.mode = %q: it is %q, %q or %q", c.Mode, gateOn, gateEnforce, gateOff)
+	}
+	for _, p := range c.Runtimes {
+		if !strings.HasPrefix(p, "/") {
+			return fmt.Errorf("gate.runtimes: %q is no absolute path", p)
+		}
+	}
+	return nil
+}
+
+// missedEvent is measured.missed: what could not be measured, and why. It is
+// public, and so names no container.
+type missedEvent struct {
+	What string `json:"what"` // launch
+	Why  string `json:"why"`
+}
+
+// gated measures containers that are about to start.
+type gated struct {
+	d        *Daemon
+	runtimes *gate.Runtimes // nil: none is held
+	execs    *execs         // nil: executions are not measured
+	ready    chan struct{}  // closed when starts holds what was there before
+
+	mu      sync.Mutex
+	starts  map[string]*start  // bundles that were seen, by writing
+	adopted map[string]adopted // by owner
+}
+
+// start is one bundle at the gate.
+type start struct {
+	done chan struct{}
+	err  error // why it is not gated; once done
+}
+
+// adopted is the instance as which a gated launch, logged before there was a
+// cgroup, came to run.
+type adopted struct {
+	logged string
+	inode  uint64
+}
+
+var errBefore = errors.New("it was there before the gate")
+
+func newGated(d *Daemon) *gated {
+	return &gated{d: d, ready: make(chan struct{}), starts: make(map[string]*start), adopted: make(map[string]adopted)}
+}
+
+// open lays the marks; from there on nothing starts unseen. What it
+// returns takes them off again. Where the gate can't be, containers are
+// measured when they are seen, and their evidence says so.
+func (g *gated) open(ctx context.Context) (closeGate func()) {
+	d, c := g.d, g.d.config()
+	if c.Gate.Mode == gateOff {
+		return func() {}
+	}
+	closeExecs := g.openExecs(ctx)
+	var err error
+	g.runtimes, err = gate.HoldRuntimes(slices.Concat(gate.Usual(), c.Gate.Runtimes), gate.Options{
+		Deadline: time.Duration(c.Gate.Deadline), Refuse: c.Gate.Mode == gateEnforce,
+		Decide: g.atRuntime, Missed: g.missed,
+	})
+	if err != nil {
+		level := d.log.Warn
+		if errors.Is(err, unix.EPERM) && c.Gate.Mode != gateEnforce {
+			level = d.log.Info // installed so, by no-gate.conf
+		}
+		level("starts of containers are observed, not gated", "error", err)
+		return closeExecs
+	}
+	g.skipPresent(ctx)
+	close(g.ready)
+	d.log.Info("the gate stands", "mode", c.Gate.Mode, "runtimes", strings.Join(g.runtimes.Marked(), " "))
+	return func() {
+		g.runtimes.Close()
+		closeExecs()
+	}
+}
+
+// skipPresent passes over bundles that are there already: whether their
+// containers run, ran, or just start, nobody can tell.
+func (g *gated) skipPresent(ctx context.Context) {
+	records, err := g.d.store().List(ctx)
+	if err != nil {
+		g.d.log.Warn("containers that are there already can't be listed", "error", err)
+	}
+	done := make(chan struct{})
+	close(done)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, rec := range records {
+		if g.starts[startKey(rec)] == nil {
+			g.starts[startKey(rec)] = &start{done: done, err: errBefore}
+		}
+	}
+}
+
+// startKey names a writing of a bundle, or one that can't be read.
+func startKey(rec launch.Record) string {
+	if rec.Err != nil {
+		return rec.Bundle
+	}
+	return instanceID(rec, 0)
+}
+
+// atRuntime looks at whoever executes a runtime. It reads files alone: the
+// engine holds the container's lock, and would wait for us.
+func (g *gated) atRuntime(ctx context.Context, h *gate.Held) error {
+	if uid, ok := h.UID(); !ok || uid != 0 {
+		return nil // ended, or a user's engine, whose bundles prove nothing
+	}
+	select {
+	case <-g.ready:
+	case <-ctx.Done():
+		return gate.ErrDeadline
+	}
+	records, err := g.d.store().List(ctx)
+	if err != nil {
+		return err
+	}
+	var failed []error
+	for _, rec := range g.concerned(records, h) {
+		failed = append(failed, g.once(ctx, rec))
+	}
+	return errors.Join(failed...)
+}
+
+// concerned are the new bundles that the held process was started for; where
+// it names none, all new ones that are complete.
+func (g *gated) concerned(records []launch.Record, h *gate.Held) []launch.Record {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var fresh, named []launch.Record
+	for _, rec := range records {
+		s := g.starts[startKey(rec)]
+		if rec.UID != 0 || rec.InitPID != 0 || s != nil && isClosed(s.done) {
+			continue
+		}
+		fresh = append(fresh, rec)
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
+	g.prune(records)
+	for _, rec := range fresh {
+		if h.Names(rec.Bundle, rec.ID) {
+			named = append(named, rec)
+		}
+	}
+	if len(named) > 0 {
+		return named
+	}
+	return slices.DeleteFunc(fresh, func(rec launch.Record) bool { return rec.Err != nil || !isMount(rec.RootPath) })
+}
+
+// once measures a bundle, or waits for who does.
+func (g *gated) once(ctx context.Context, rec launch.Record) error {
+	key := startKey(rec)
+	g.mu.Lock()
+	s := g.starts[key]
+	if s != nil {
+		g.mu.Unlock()
+		select {
+		case <-s.done:
+			return nil // if it failed, that was said
+		case <-ctx.Done():
+			return gate.ErrDeadline
+		}
+	}
+	s = &start{done: make(chan struct{})}
+	g.starts[key] = s
+	g.mu.Unlock()
+	s.err = g.launch(ctx, rec)
+	close(s.done)
+	return s.err
+}
+
+// launch logs what is about to be started, as an instance that has no cgroup
+// yet.
+func (g *gated) launch(ctx context.Context, rec launch.Record) error {
+	if rec.Err != nil {
+		return rec.Err
+	}
+	l, err := g.d.store().Measure(ctx, rec)
+	if err != nil {
+		return fmt.Errorf("measure container %.12s: %w", rec.ID, err)
+	}
+	if err := g.d.appendLaunch(ctx, rec.ID, instanceID(rec, 0), rec, l); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return gate.ErrDeadline
+	}
+	// Whatever became of the process that was held: as long as the runtime
+	// has noted no first process, none runs.
+	if still, err := g.unstarted(ctx, rec); !still {
+		return errors.Join(gate.ErrLetGo, err)
+	}
+	if g.execs != nil {
+		g.execs.watch(ctx, rec)
+	}
+	return nil
+}
+
+func (g *gated) unstarted(ctx context.Context, rec launch.Record) (bool, error) {
+	records, err := g.d.store().List(ctx)
+	for _, now := range records {
+		if now.ID == rec.ID && now.UID == rec.UID {
+			return now.Stamp == rec.Stamp && now.InitPID == 0, nil
+		}
+	}
+	return false, err
+}
+
+// missed logs that some runtime went on, or was refused, unmeasured. What is
+// new and undecided by now can't count as gated any more.
+func (g *gated) missed(h *gate.Held, why error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(g.d.config().Gate.Deadline))
+	defer cancel()
+	g.skipPresent(ctx)
+	if h != nil {
+		g.d.log.Warn("a runtime was not measured", "pid", h.PID, "error", why)
+	} else {
+		g.d.log.Warn("runtimes were not measured", "error", why)
+	}
+	_, err := g.d.ledger.Append(ctx, ledger.Event{Operation: logs.OpMissed, Measured: missedEvent{"launch", reason(why)}})
+	if err != nil {
+		g.d.log.Error("what was missed is not logged", "error", err)
+	}
+}
+
+// reason is an error as all may read it: without the container's facts.
+func reason(err error) string {
+	for _, known := range []error{
+		gate.ErrDeadline, gate.ErrBusy, gate.ErrOverflow, gate.ErrLetGo,
+		gate.ErrWritable, gate.ErrTooLarge, gate.ErrUnmarkable, ledger.ErrFull, errRanBefore, errNobody,
+	} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return gate.ErrDeadline.Error()
+	}
+	return "it could not be measured"
+}
+
+// prune forgets bundles that are gone; under mu.
+func (g *gated) prune(records []launch.Record) {
+	if len(g.starts) < 2*len(records)+64 {
+		return
+	}
+	live, owners := make(map[string]bool), make(map[string]bool)
+	for _, rec := range records {
+		live[startKey(rec)], owners[rec.ID] = true, true
+	}
+	for key, s := range g.starts {
+		if !live[key] && isClosed(s.done) {
+			delete(g.starts, key)
+		}
+	}
+	for owner := range g.adopted {
+		if !owners[owner] {
+			delete(g.adopted, owner)
+		}
+	}
+}
+
+// same says whether the launch that was logged last for an instance's owner is
+// that instance's. The first cgroup that comes with a gated launch is the one
+// that was gated, a later one is a start that the gate didn't see.
+func (g *gated) same(logged string, rec launch.Record, i *instance) bool {
+	if logged == instanceID(rec, i.inode) {
+		return true
+	}
+	if logged != instanceID(rec, 0) {
+		return false
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if s := g.starts[logged]; s != nil && (!isClosed(s.done) || s.err != nil && s.err != errBefore) {
+		return false
+	}
+	if a, ok := g.adopted[i.owner]; ok && a.logged == logged {
+		return a.inode == i.inode
+	}
+	g.adopted[i.owner] = adopted{logged, i.inode}
+	return true
+}
+
+// startOf is what claims say of how an instance's launch was measured: on disk
+// a gated one has no cgroup.
+func startOf(logged string) string {
+	if strings.HasSuffix(logged, "/0") {
+		return startGated
+	}
+	return startObserved
+}
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// isMount says that a directory is not on the device of the one above it.
+func isMount(dir string) bool {
+	var here, above unix.Stat_t
+	return dir != "" && unix.Stat(dir, &here) == nil && unix.Stat(dir+"/..", &above) == nil && here.Dev != above.Dev
+}
