@@ -87,8 +87,7 @@ class CcReport:
         return len(self.data)
 
     def dump(self, is_raw: bool = True) -> None:
-        """Logs the quote in hex. ``is_raw`` stands there for CIMA 0.5's sake:
-        to read a quote's members, use cimactl inspect."""
+        """Logs the quote in hex. ``is_raw`` stands there for CIMA 0.5's sake."""
         LOG.info("TD Quote, %d bytes", self.length)
         _dump(self.data)
 
