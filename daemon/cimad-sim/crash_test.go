@@ -155,8 +155,8 @@ func (m *manager) startTD() {
 	m.Cleanup(func() { td.Process.Kill(); td.Wait() })
 	root := filepath.Join(m.dir, "td", rootFile)
 	for range 500 {
-		if b, err := os.ReadFile(root); err == nil {
-			block, _ := pem.Decode(b)
+		b, _ := os.ReadFile(root)
+		if block, _ := pem.Decode(b); block != nil { // it may be half written
 			cert, err := x509.ParseCertificate(block.Bytes)
 			if err != nil {
 				m.Fatal(err)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -184,6 +185,20 @@ func (e *engine) record(id string, pid int) {
 	if err != nil {
 		e.Fatal(err)
 	}
+	paths := make(map[string]string) // as runc notes them
+	for _, mount := range e.mounts {
+		switch name := filepath.Base(mount); name {
+		case "cgroup":
+			paths[""] = mount + "/" + cgroupParent + "/" + id
+		case "unified":
+		default:
+			paths[name] = mount + "/" + cgroupParent + "/" + id
+		}
+	}
+	made, err := json.Marshal(paths)
+	if err != nil {
+		e.Fatal(err)
+	}
 	started := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))[19]
 	cgroup := "/" + cgroupParent + "/" + id
 	bundle := filepath.Join(e.root, "containerd/daemon/io.containerd.runtime.v2.task/moby", id)
@@ -194,8 +209,8 @@ func (e *engine) record(id string, pid int) {
 			`"linux":{"cgroupsPath":%q,"seccomp":{"defaultAction":"SCMP_ACT_ERRNO"},"maskedPaths":["/proc/kcore","/proc/keys","/proc/timer_list"],`+
 			`"readonlyPaths":["/proc/bus","/proc/fs","/proc/irq","/proc/sys","/proc/sysrq-trigger"],"resources":{"devices":[{"allow":false,"access":"rwm"}]},`+
 			`"namespaces":[{"type":"mount"},{"type":"network"},{"type":"uts"},{"type":"pid"},{"type":"ipc"}]}}`, id, cgroup),
-		filepath.Join(state, "state.json"): fmt.Sprintf(`{"id":%q,"init_process_pid":%d,"init_process_start":%s,"cgroup_paths":{"":"/sys/fs/cgroup/unified%s"}}`,
-			id, pid, started, cgroup),
+		filepath.Join(state, "state.json"): fmt.Sprintf(`{"id":%q,"init_process_pid":%d,"init_process_start":%s,"cgroup_paths":%s}`,
+			id, pid, started, made),
 	} {
 		if err := os.MkdirAll(filepath.Dir(path), 0o711); err != nil {
 			e.Fatal(err)
