@@ -31,11 +31,12 @@ type listed struct {
 	Imports    []string
 	Deps       []string
 	Doc        string
+	GoFiles    []string
 }
 
 func list(t *testing.T) []listed {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Imports,Deps,Doc", "./...").Output()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Imports,Deps,Doc,GoFiles", "./...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
@@ -98,6 +99,9 @@ func TestWhatBinariesLink(t *testing.T) {
 // Every room opens with the question that it answers.
 func TestRoomsSayTheirQuestion(t *testing.T) {
 	for _, p := range list(t) {
+		if len(p.GoFiles) == 0 {
+			continue // tests alone: go list shows no doc of theirs
+		}
 		if p.Name == "main" {
 			if p.Doc == "" {
 				t.Errorf("%s has no doc", p.ImportPath)

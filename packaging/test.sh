@@ -13,7 +13,7 @@ if ! command -v "${CC:-gcc}" >/dev/null 2>&1; then
 fi
 
 # gotestsum prints failures whole and lists every skipped test with its reason.
-"$GO" run "$GOTESTSUM" --format pkgname --hide-summary output --jsonfile "$log" -- \
+"$GO" run "$GOTESTSUM" --format pkgname --jsonfile "$log" -- \
 	$race -timeout 30m "$@" ./...
 
 if grep -q '"Action":"skip".*"Test"' "$log"; then
