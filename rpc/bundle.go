@@ -114,6 +114,10 @@ func (c *Claims) read(m *members) {
 		m.wrong("container", "stands there, or host does")
 	}
 	m.digest("boot_log", &c.BootLog)
+	if m.take("os_logs", false) != nil {
+		c.OSLogs = new(Digest)
+		m.digest("os_logs", c.OSLogs)
+	}
 	if inner := m.object("log", true); inner != nil {
 		inner.integer("count", &c.Log.Count, 0, 1<<31-1, true)
 		inner.digest("register", &c.Log.Register)

@@ -62,7 +62,8 @@ type Claims struct {
 	UserData  []byte           `json:"user_data,omitempty"` // the caller's, up to 4 KiB
 	Container *ContainerClaims `json:"container,omitempty"` // this, or Host
 	Host      *HostClaims      `json:"host,omitempty"`
-	BootLog   Digest           `json:"boot_log"` // SHA-384 of Evidence.BootLog
+	BootLog   Digest           `json:"boot_log"`          // SHA-384 of Evidence.BootLog
+	OSLogs    *Digest          `json:"os_logs,omitempty"` // OSLogsDigest of Evidence.OSLogs; absent where there are none
 	Log       LogClaims        `json:"log"`
 }
 
@@ -108,6 +109,18 @@ func ReportData(claims json.RawMessage) ([64]byte, error) {
 		return [64]byte{}, fmt.Errorf("claims: %w", err)
 	}
 	return sha512.Sum512(canonical), nil
+}
+
+// OSLogsDigest is SHA-384 over the RFC 8785 form of the evidence's os_logs.
+func OSLogsDigest(list []OSLog) Digest {
+	b := []byte{'['}
+	for i, log := range list {
+		b = append(b, separator(i, "")...)
+		b = appendBase64(append(b, `{"entries":`...), log.Entries)
+		b = appendText(append(b, `,"format":`...), log.Format)
+		b = append(appendText(append(b, `,"register":`...), log.Register), '}')
+	}
+	return sha512.Sum384(append(b, ']'))
 }
 
 // SignReportData signs as the agent does.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
 )
 
 // bareSteps judge a quote, and logs beside it, that come without claims:
@@ -46,6 +47,15 @@ func AppraiseQuote(ctx context.Context, files Files, opts Options) (*Result, err
 	}
 	a := &appraisal{opts: opts, bare: &bare{files: files}}
 	return a.judge(ctx, a.readFiles(), bareSteps)
+}
+
+// bootLog is the boot log among the files, which was read before.
+func (b *bare) bootLog() *logs.BootLog {
+	log, err := logs.ParseBootLog(b.files.BootLog)
+	if err != nil {
+		return nil
+	}
+	return log
 }
 
 func (a *appraisal) readFiles() Step {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 // InitPolicy writes a commented policy that allows what the evidence of r
@@ -22,6 +24,7 @@ func InitPolicy(r *Result) ([]byte, error) {
 		"VALUE: nothing here says who wrote it. Compare the registers with those that",
 		"the image's builder publishes, and the digests with those of your own build.")
 	w.boot()
+	w.tcb()
 	w.agent()
 	if r.Claims.Container != nil {
 		w.container()
@@ -62,13 +65,29 @@ func (w *policyWriter) boot() {
 		"line (rtmr1, rtmr2). Everything else rests on it. One table per known boot.")
 	w.value("name", "as first seen")
 	w.value("mrtd", w.r.Registers.MRTD)
-	for i := range 3 {
-		w.value(fmt.Sprintf("rtmr%d", i), w.r.Registers.RTMR[i])
+	for i, v := range w.r.booted.rtmr {
+		w.value(fmt.Sprintf("rtmr%d", i), rpc.Digest(v))
+	}
+	if w.r.booted.further {
+		w.comment("The operating system extends RTMR2 after the boot (IMA): the value is the boot's.")
+		w.value("os_log", true)
 	}
 	if s := w.r.Step(StepDebug); s != nil && s.Outcome == Warn {
 		w.table("[td]", "A TD under debug hides nothing from its host. Never in production.")
 		w.value("allow_debug", true)
 	}
+}
+
+func (w *policyWriter) tcb() {
+	t := w.r.TCB
+	if t == nil {
+		return
+	}
+	w.table("[tcb]",
+		"The platform's patch level, by Intel's word. Statuses: UpToDate is best;",
+		"min_date is that of the level. With this table evidence needs collateral.")
+	w.value("statuses", []string{t.Status})
+	w.value("min_date", t.Date)
 }
 
 func (w *policyWriter) agent() {
@@ -102,6 +121,7 @@ func (w *policyWriter) container() {
 	w.comment("source: where the facts of the launch come from; cgroup_owner: uid 0 is root.")
 	w.value("source", []string{w.source()})
 	w.value("cgroup_owner", []uint32{c.Assurance.CgroupOwner})
+	w.launch()
 	if execs := w.execs(); len(execs) > 0 {
 		w.comment("execs: SHA-384 of the programs that the log shows. One that isn't shown is no",
 			"proof that it did not run.")
@@ -127,6 +147,17 @@ func (w *policyWriter) bodies(operation string) []map[string]any {
 		}
 	}
 	return found
+}
+
+// launch shows how launches are allowed by their facts.
+func (w *policyWriter) launch() {
+	for _, launch := range w.bodies("launch") {
+		if arguments, ok := launch["arguments"]; ok {
+			w.comment("In launch_digests' place, with image_digests, single facts of the launch; see",
+				"cima-evidence(7). No others are looked at then.",
+				"launch = { arguments = "+clip(tomlValue(arguments), 200)+", capabilities = [], mounts = [] }")
+		}
+	}
 }
 
 func (w *policyWriter) source() string {

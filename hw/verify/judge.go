@@ -3,7 +3,6 @@ package verify
 import (
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 
@@ -26,9 +25,10 @@ func (a *appraisal) bootValues() Step {
 	}
 	// The nearest set is the one worth showing.
 	var nearest []Comparison
-	differ, least := "", 5
+	differ, least := "", 1<<30
+	now := a.booted()
 	for _, b := range a.opts.Policy.Boot {
-		compared, names := b.against(a.quote.Registers)
+		compared, names := b.against(a.quote.Registers, now)
 		if len(names) == 0 {
 			a.boot = b.Name
 			return pass("MRTD and RTMR0–2 are those of the boot "+bootName(b), compared...)
@@ -49,23 +49,31 @@ func bootName(b BootValues) string {
 }
 
 // against returns what was compared and the names of what differs.
-func (b BootValues) against(r hw.Registers) (compared []Comparison, differ []string) {
+func (b BootValues) against(r hw.Registers, now booted) (compared []Comparison, differ []string) {
+	if now.further && !b.OSLog {
+		compared = append(compared, Comparison{"log of the operating system", "none", "one that extends RTMR2"})
+		differ = append(differ, "what the operating system extended RTMR2 with is")
+	}
 	for _, v := range []struct {
 		name string
 		want *rpc.Digest
 		got  hw.Digest
 	}{
 		{"MRTD", b.MRTD, r.MRTD},
-		{"RTMR0", b.RTMR0, r.RTMR[0]},
-		{"RTMR1", b.RTMR1, r.RTMR[1]},
-		{"RTMR2", b.RTMR2, r.RTMR[2]},
+		{"RTMR0", b.RTMR0, now.rtmr[0]},
+		{"RTMR1", b.RTMR1, now.rtmr[1]},
+		{"RTMR2", b.RTMR2, now.rtmr[2]},
 	} {
+		if v.want == nil {
+			continue // known by events
+		}
 		compared = append(compared, Comparison{v.name, v.want.String(), v.got.String()})
 		if hw.Digest(*v.want) != v.got {
 			differ = append(differ, v.name)
 		}
 	}
-	return compared, differ
+	moreCompared, moreDiffer := b.againstEvents(now.log)
+	return append(compared, moreCompared...), append(differ, moreDiffer...)
 }
 
 // findings collects what a policy says of several things.
@@ -130,6 +138,9 @@ func (a *appraisal) callerValues() Step {
 	f.want(slices.Contains(p.CgroupOwner, as.CgroupOwner), "cgroup owner", oneOf(p.CgroupOwner), fmt.Sprint(as.CgroupOwner))
 	if p.Execs != nil {
 		in.wantExecs(&f, p.Execs)
+	}
+	if p.Launch != nil {
+		in.wantLaunch(&f, p.Launch)
 	}
 	if p.Any {
 		return f.step("the policy takes any container that was started so")
@@ -265,12 +276,7 @@ func (p EventPattern) matches(e *logs.Event) bool {
 	if json.Unmarshal(e.Body(), &body) != nil {
 		return false
 	}
-	for name, want := range p.Match {
-		if got, ok := body[name]; !ok || !reflect.DeepEqual(got, asJSON(want)) {
-			return false
-		}
-	}
-	return true
+	return has(body, p.Match)
 }
 
 // asJSON is a TOML value as JSON decodes to.

@@ -2,14 +2,18 @@ package verify
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 
+	"github.com/gowebpki/jcs"
+
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
 )
 
 var exhaustive = flag.Bool("exhaustive", false, "flip every bit of a bundle, not some thousands")
@@ -92,16 +96,7 @@ func TestFlippedBitsOfEveryField(t *testing.T) {
 
 // TestIMALog: a kernel that extends RTMR2 for IMA.
 func TestIMALog(t *testing.T) {
-	w := newWorld(t, sim.Config{})
-	w.launch(idOne, "one", "/bin/one")
-	var log []byte
-	for _, name := range []string{"boot_aggregate", "/usr/bin/true"} {
-		line, digest := imaEntry(10, name)
-		log = append(log, line...)
-		if err := w.td.ExtendRTMR(t.Context(), 2, digest); err != nil {
-			t.Fatal(err)
-		}
-	}
+	w, log := imaWorld(t)
 	e := w.evidence(idOne)
 	expect(t, appraiseT(t, encode(t, e), w.options()), NotAuthentic, StepBootLog) // without the log
 	e.OSLogs = osLog(log)
@@ -137,6 +132,68 @@ func TestIMALog(t *testing.T) {
 	if r := appraiseT(t, rawEncode(t, e), w.options()); r.ExitCode == 4 {
 		t.Error("two logs: taken")
 	}
+}
+
+// imaWorld is a TD whose kernel extends RTMR2 for IMA, and IMA's log.
+func imaWorld(t *testing.T) (w *world, log []byte) {
+	w = newWorld(t, sim.Config{})
+	w.launch(idOne, "one", "/bin/one")
+	for _, name := range []string{"boot_aggregate", "/usr/bin/true"} {
+		line, digest := imaEntry(10, name)
+		log = append(log, line...)
+		if err := w.td.ExtendRTMR(t.Context(), 2, digest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return w, log
+}
+
+// TestOSLogsInClaims: where the claims name them, what a violation says is the
+// agent's word, and not anybody's.
+func TestOSLogsInClaims(t *testing.T) {
+	w, log := imaWorld(t)
+	var ones hw.Digest
+	for i := range ones {
+		ones[i] = 0xFF
+	}
+	if err := w.td.ExtendRTMR(t.Context(), 2, ones); err != nil {
+		t.Fatal(err)
+	}
+	zero := fmt.Sprintf("%096d", 0)
+	log = fmt.Appendf(log, "10 %s ima-ng sha384:%s /var/log/x\n", zero, zero)
+	e := w.evidence(idOne)
+	e.OSLogs = osLog(log)
+	if s := appraiseT(t, encode(t, e), w.options()).Step(StepBootLog); s.Outcome != Warn {
+		t.Errorf("a violation that nobody vouches for: %+v", s)
+	}
+	c := w.claims(idOne)
+	plain, err := json.Marshal(osLog(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	canonical, err := jcs.Transform(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := rpc.Digest(sum384(canonical)) // as the manual has it
+	c.OSLogs = &sum
+	e = w.seal(c, w.key)
+	e.OSLogs = osLog(log)
+	r := appraiseT(t, encode(t, e), w.options())
+	expect(t, r, NotTrusted)
+	if s := r.Step(StepBootLog); s.Outcome != Pass {
+		t.Errorf("%+v", s)
+	}
+	for bit := 0; bit < len(log)*8; bit += 11 { // 11 and 8 share no factor
+		changed := bytes.Clone(log)
+		changed[bit/8] ^= 1 << (bit % 8)
+		e.OSLogs = osLog(changed)
+		if r := appraiseT(t, encode(t, e), w.options()); r.Step(StepBootLog).Outcome != Fail {
+			t.Fatalf("bit %d of byte %d is free: %s", bit%8, bit/8, changed)
+		}
+	}
+	e.OSLogs = nil
+	expect(t, appraiseT(t, encode(t, e), w.options()), NotAuthentic, StepBootLog)
 }
 
 // imaEntry is a line of the ASCII log in the template ima-ng, and its digest.

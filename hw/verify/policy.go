@@ -38,13 +38,20 @@ type Policy struct {
 }
 
 // BootValues are the registers of one boot that the relying party knows: the
-// evidence must have all of one set.
+// evidence must have all of one set. RTMR0–2 are known by value, by events, or
+// by both.
 type BootValues struct {
 	Name  string      `toml:"name"` // for people
 	MRTD  *rpc.Digest `toml:"mrtd"`
 	RTMR0 *rpc.Digest `toml:"rtmr0"`
 	RTMR1 *rpc.Digest `toml:"rtmr1"`
 	RTMR2 *rpc.Digest `toml:"rtmr2"`
+
+	Events []BootPattern `toml:"events"`
+
+	// OSLog allows that the operating system extended RTMR2 after the boot,
+	// by the log in the evidence: RTMR2 is then what the boot left there.
+	OSLog bool `toml:"os_log"`
 }
 
 // TDPolicy is about the TD itself.
@@ -112,6 +119,8 @@ type ContainerPolicy struct {
 	Source        []string     `toml:"source"`         // default: bundle, engine
 	CgroupOwner   []uint32     `toml:"cgroup_owner"`   // default: 0
 	Execs         []rpc.Digest `toml:"execs"`          // if there: every exec event's sha384 is one of them
+
+	Launch *LaunchPolicy `toml:"launch"`
 }
 
 // HostPolicy is about evidence of processes outside any container, which is
@@ -173,7 +182,7 @@ func ParsePolicy(text []byte) (*Policy, error) {
 	}
 	for _, key := range meta.Keys() {
 		// The reader takes case variants for the key itself.
-		if name := key[len(key)-1]; name != strings.ToLower(name) && !slices.Contains(key, "match") {
+		if name := key[len(key)-1]; name != strings.ToLower(name) && !slices.Contains(key, "match") && !slices.Contains(key, "mounts") {
 			return nil, fmt.Errorf("line %d: unknown key %q: keys are lower-case", lineOf(text, key), key.String())
 		}
 	}
@@ -205,8 +214,8 @@ func (p *Policy) check() error {
 		}
 	}
 	for _, b := range p.Boot {
-		if b.MRTD == nil || b.RTMR0 == nil || b.RTMR1 == nil || b.RTMR2 == nil {
-			return fmt.Errorf("boot %s: mrtd, rtmr0, rtmr1 and rtmr2 must all be there: less doesn't cover a boot", bootName(b))
+		if err := b.check(); err != nil {
+			return fmt.Errorf("boot %s: %w", bootName(b), err)
 		}
 	}
 	for _, a := range p.Agent.Anchors {
@@ -222,6 +231,11 @@ func (p *Policy) check() error {
 	for _, s := range p.Container.Source {
 		if !slices.Contains([]string{"bundle", "engine", "user", "none"}, s) {
 			return fmt.Errorf("container.source: unknown value %q; there are \"bundle\", \"engine\", \"user\", \"none\"", s)
+		}
+	}
+	if p.Container.Launch != nil {
+		if err := p.Container.Launch.check(); err != nil {
+			return err
 		}
 	}
 	for _, d := range p.Container.ImageDigests {

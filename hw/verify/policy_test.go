@@ -18,7 +18,7 @@ func TestParsePolicy(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                             "",
 		boot + "rtmr2=\"" + digest + "\"\n":            "",
-		boot:                                           "rtmr0, rtmr1 and rtmr2 must all be there",
+		boot:                                           "must be there, as a value or by events",
 		"[container]\nlaunch_digest = []\n":            `line 2: unknown key "container.launch_digest"`,
 		"\n\n[containers]\nany = true\n":               `line 3: unknown key "containers"`,
 		"colour = 1\n":                                 `line 1: unknown key "colour"`,

@@ -38,6 +38,13 @@ func (a *appraisal) bootReplay() Step {
 		violations = os.Violations
 	}
 	compared, differ := []Comparison{digest}, ""
+	if want := a.claims.OSLogs; want != nil {
+		got := rpc.OSLogsDigest(a.evidence.OSLogs)
+		compared = append(compared, Comparison{"OS logs, SHA-384", want.String(), got.String()})
+		if *want != got {
+			differ = "the operating system's logs are not those that the claims name"
+		}
+	}
 	for i, want := range a.quote.Registers.RTMR[:3] {
 		compared = append(compared, Comparison{fmt.Sprintf("RTMR%d", i), want.String(), hw.Digest(registers[i]).String()})
 		if want != hw.Digest(registers[i]) && differ == "" {
@@ -50,7 +57,7 @@ func (a *appraisal) bootReplay() Step {
 	case registers[3] != [48]byte{}:
 		return fail("the boot log extends RTMR3, where the runtime log begins", compared...)
 	}
-	if violations > 0 {
+	if violations > 0 && a.claims.OSLogs == nil {
 		return warn(fmt.Sprintf("%s replay to RTMR0–2; nothing vouches for what %d violations say", booted, violations), compared...)
 	}
 	return pass(booted+" replay to RTMR0–2", compared...)

@@ -101,6 +101,8 @@ type Result struct {
 	TCB       *TCB        `json:"tcb,omitempty"`       // where collateral was given
 	Claims    *rpc.Claims `json:"claims,omitempty"`
 	Events    []Event     `json:"events,omitempty"` // the runtime log's
+
+	booted booted // for InitPolicy
 }
 
 // Registers are the measurement registers in a quote.

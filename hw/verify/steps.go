@@ -71,7 +71,9 @@ var steps = []step{
 
 // byReference says whether a step holds authentic evidence against the
 // relying party's reference values.
-func (s step) byReference() bool { return s.fail == NotTrusted && s.must }
+func (s step) byReference() bool {
+	return s.fail == NotTrusted && (s.must || s.name == StepBootValues)
+}
 
 func appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error) {
 	a, format := parse(bundle, opts)
@@ -110,7 +112,7 @@ func (a *appraisal) judge(ctx context.Context, format Step, steps []step) (*Resu
 		r.Registers, r.TCB = registersOf(a.quote.Registers), a.level
 	}
 	if r.Verdict != Malformed && a.claims != nil {
-		r.Claims, r.Events = a.claims, a.shown()
+		r.Claims, r.Events, r.booted = a.claims, a.shown(), a.booted()
 	}
 	a.conclude(r)
 	return r, nil

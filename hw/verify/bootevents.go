@@ -1,0 +1,197 @@
+package verify
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf16"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// BootPattern describes events of the boot log, for a register whose value
+// varies: a kernel's command line, an initrd. Its members must all fit. Where
+// a register has patterns, each event that extends it fits one of them.
+type BootPattern struct {
+	RTMR     int         `toml:"rtmr"`     // 0–2
+	Type     string      `toml:"type"`     // as cimactl replay shows it, "EV_IPL"
+	Digest   *rpc.Digest `toml:"digest"`   // the event's
+	Text     string      `toml:"text"`     // what was hashed: in UTF-8 or UTF-16, with or without a NUL
+	Words    []string    `toml:"words"`    // each is a word of the text that was hashed, "roothash=…"
+	Optional bool        `toml:"optional"` // may be there; without it: must
+}
+
+func (p BootPattern) check() error {
+	switch {
+	case p.RTMR < 0 || p.RTMR > 2:
+		return fmt.Errorf("rtmr is 0, 1 or 2, not %d", p.RTMR)
+	case p.Type == "" && p.Digest == nil && p.Text == "" && len(p.Words) == 0:
+		return errors.New("it fits any event: give type, digest, text or words")
+	}
+	for _, w := range p.Words {
+		if len(strings.Fields(w)) != 1 || strings.TrimSpace(w) != w {
+			return fmt.Errorf("%q is not one word", w)
+		}
+	}
+	return nil
+}
+
+// String is the pattern as people read it.
+func (p BootPattern) String() string {
+	parts := []string{fmt.Sprintf("rtmr%d", p.RTMR)}
+	if p.Type != "" {
+		parts = append(parts, p.Type)
+	}
+	if p.Digest != nil {
+		parts = append(parts, fmt.Sprintf("%.16s…", p.Digest))
+	}
+	if p.Text != "" {
+		parts = append(parts, fmt.Sprintf("%q", clip(p.Text, 60)))
+	}
+	return strings.Join(append(parts, p.Words...), " ")
+}
+
+func (p BootPattern) fits(e *logs.BootEvent) bool {
+	switch {
+	case p.Type != "" && p.Type != logs.EventTypeName(e.Type),
+		p.Digest != nil && *p.Digest != rpc.Digest(e.Digest),
+		p.Text != "" && !slices.ContainsFunc(encodings(p.Text), func(b []byte) bool { return sha512.Sum384(b) == e.Digest }):
+		return false
+	}
+	if len(p.Words) == 0 {
+		return true
+	}
+	said := strings.Fields(provedText(e))
+	for _, w := range p.Words {
+		if !slices.Contains(said, w) {
+			return false
+		}
+	}
+	return true
+}
+
+// encodings are the bytes that firmware and boot loaders hash for a text:
+// grub the text, systemd-stub and Linux's EFI stub UTF-16 with its NUL.
+func encodings(text string) [][]byte {
+	var wide []byte
+	for _, unit := range utf16.Encode([]rune(text)) {
+		wide = binary.LittleEndian.AppendUint16(wide, unit)
+	}
+	return [][]byte{[]byte(text), []byte(text + "\x00"), wide, append(bytes.Clone(wide), 0, 0)}
+}
+
+// provedText is the text in an event's data that its digest covers, ""
+// where it covers none: anybody could have written that.
+func provedText(e *logs.BootEvent) string {
+	plain := bytes.TrimRight(e.Data, "\x00")
+	candidates := [][]byte{e.Data, plain}
+	for _, label := range []string{": ", " "} { // grub's "kernel_cmdline: …"
+		if _, rest, ok := bytes.Cut(plain, []byte(label)); ok {
+			candidates = append(candidates, rest)
+		}
+	}
+	for _, c := range candidates {
+		if sha512.Sum384(c) == e.Digest {
+			return textOf(c)
+		}
+	}
+	return ""
+}
+
+func textOf(b []byte) string {
+	if len(b) < 4 || len(b)%2 != 0 || b[1] != 0 || b[3] != 0 {
+		return strings.TrimRight(string(b), "\x00")
+	}
+	var units []uint16
+	for ; len(b) >= 2; b = b[2:] {
+		units = append(units, binary.LittleEndian.Uint16(b))
+	}
+	return strings.TrimRight(string(utf16.Decode(units)), "\x00")
+}
+
+// booted is what the boot itself left: its log, where that replays to the
+// quote's registers, and RTMR0–2 before the operating system extended them.
+type booted struct {
+	log     *logs.BootLog
+	rtmr    [3]hw.Digest
+	further bool // the operating system's log comes after
+}
+
+func (a *appraisal) booted() booted {
+	b := booted{rtmr: [3]hw.Digest(a.quote.Registers.RTMR[:3])}
+	switch {
+	case a.bare == nil:
+		b.log, b.further = a.bootLog, len(a.evidence.OSLogs) > 0
+	case a.bare.replayed.hasBoot:
+		b.log, b.further = a.bare.bootLog(), a.bare.replayed.hasIMA && a.quote.Registers.RTMR[2] != a.bare.replayed.Booted[2]
+	}
+	if b.log != nil {
+		if registers, err := b.log.Replay(); err == nil {
+			b.rtmr[2] = registers[2]
+		}
+	}
+	return b
+}
+
+// againstEvents holds the boot log against the patterns of a boot.
+func (b BootValues) againstEvents(log *logs.BootLog) (compared []Comparison, differ []string) {
+	if len(b.Events) == 0 {
+		return nil, nil
+	}
+	if log == nil {
+		return nil, []string{"events (there is no boot log)"}
+	}
+	met := make([]bool, len(b.Events))
+	for i, e := range log.UnverifiedEvents() { // proved: they replay to the quote's registers
+		rtmr, ok := e.Extends()
+		if !ok || !b.hasEvents(rtmr) {
+			continue
+		}
+		fits := false
+		for n, p := range b.Events {
+			if p.RTMR == rtmr && p.fits(&e) {
+				met[n], fits = true, true
+			}
+		}
+		if !fits {
+			what := fmt.Sprintf("boot event %d", i)
+			compared = append(compared, Comparison{what, "one of the policy's", fmt.Sprintf("rtmr%d %s %x %s", rtmr, logs.EventTypeName(e.Type), e.Digest, clip(e.Detail(), 100))})
+			differ = append(differ, what)
+		}
+	}
+	for n, p := range b.Events {
+		if !met[n] && !p.Optional {
+			compared = append(compared, Comparison{"boot event " + p.String(), "there", "not there"})
+			differ = append(differ, "event "+p.String())
+		}
+	}
+	return compared, differ
+}
+
+func (b BootValues) hasEvents(rtmr int) bool {
+	return slices.ContainsFunc(b.Events, func(p BootPattern) bool { return p.RTMR == rtmr })
+}
+
+// check: every register that a boot leaves is covered.
+func (b BootValues) check() error {
+	if b.MRTD == nil {
+		return errors.New("mrtd must be there: less doesn't cover a boot")
+	}
+	for i, v := range []*rpc.Digest{b.RTMR0, b.RTMR1, b.RTMR2} {
+		if v == nil && !slices.ContainsFunc(b.Events, func(p BootPattern) bool { return p.RTMR == i && !p.Optional }) {
+			return fmt.Errorf("rtmr%d must be there, as a value or by events of which one must be in the log: less doesn't cover a boot", i)
+		}
+	}
+	for _, p := range b.Events {
+		if err := p.check(); err != nil {
+			return fmt.Errorf("event %s: %w", p, err)
+		}
+	}
+	return nil
+}

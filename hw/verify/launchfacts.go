@@ -1,0 +1,113 @@
+package verify
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// LaunchPolicy is about what was asked of the runtime (cima-evidence(7),
+// LAUNCH), member by member: for containers whose launch digest varies. What
+// is left out is not looked at.
+type LaunchPolicy struct {
+	Arguments    []string         `toml:"arguments"`    // exactly these
+	Capabilities []string         `toml:"capabilities"` // no others, in any set; [] is none
+	Mounts       []map[string]any `toml:"mounts"`       // each mount has the members of one of these; [] is none
+	Match        map[string]any   `toml:"match"`        // members with these values
+}
+
+// wantLaunch holds a launch against the policy.
+func (in *instance) wantLaunch(f *findings, p *LaunchPolicy) {
+	var body map[string]any
+	if err := json.Unmarshal(in.events[0].Body(), &body); err != nil {
+		f.want(false, "launch", "an object", err.Error())
+		return
+	}
+	if whole, ok := body["whole"]; ok {
+		f.want(false, "launch", "its facts", fmt.Sprintf("too large to be shown: only its digest is, %v", whole))
+		return
+	}
+	if p.Arguments != nil {
+		got, _ := body["arguments"].([]any)
+		f.want(reflect.DeepEqual(asJSON(p.Arguments), asJSON(orEmpty(got))), "arguments", inJSON(p.Arguments), inJSON(orEmpty(got)))
+	}
+	if p.Capabilities != nil {
+		for _, c := range capabilities(body) {
+			f.want(slices.Contains(p.Capabilities, c), "capability", oneOf(p.Capabilities), c)
+		}
+	}
+	if p.Mounts != nil {
+		in.wantMounts(f, p.Mounts, body)
+	}
+	for name, want := range p.Match {
+		f.want(has(body, map[string]any{name: want}), name, inJSON(want), inJSON(body[name]))
+	}
+}
+
+func (in *instance) wantMounts(f *findings, allowed []map[string]any, body map[string]any) {
+	mounts, _ := body["mounts"].([]any)
+	for _, m := range mounts {
+		members, _ := m.(map[string]any)
+		fits := slices.ContainsFunc(allowed, func(want map[string]any) bool { return members != nil && has(members, want) })
+		f.want(fits, "mount", "one of the policy's", inJSON(m))
+	}
+}
+
+func orEmpty(list []any) []any {
+	if list == nil {
+		return []any{}
+	}
+	return list
+}
+
+// capabilities are those of all sets of a launch.
+func capabilities(body map[string]any) []string {
+	var all []string
+	sets, _ := body["capabilities"].(map[string]any)
+	for name, set := range sets {
+		list, ok := set.([]any)
+		if !ok {
+			all = append(all, "what can't be read in "+name)
+		}
+		for _, c := range list {
+			all = append(all, fmt.Sprint(c))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// has says whether an object has members of these values.
+func has(body, want map[string]any) bool {
+	for name, v := range want {
+		if got, ok := body[name]; !ok || !reflect.DeepEqual(got, asJSON(v)) {
+			return false
+		}
+	}
+	return true
+}
+
+func inJSON(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(text)
+}
+
+// check refuses capabilities that none has: a slip of the pen.
+func (p *LaunchPolicy) check() error {
+	for _, c := range p.Capabilities {
+		if !strings.HasPrefix(c, "CAP_") || c != strings.ToUpper(c) {
+			return fmt.Errorf("container.launch.capabilities: %q is not written as CAP_NET_RAW", c)
+		}
+	}
+	for _, m := range p.Mounts {
+		if _, ok := m["destination"]; !ok {
+			return fmt.Errorf("container.launch.mounts: one has no destination")
+		}
+	}
+	return nil
+}
