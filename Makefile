@@ -10,7 +10,7 @@ GOTESTSUM   = gotest.tools/gotestsum@v1.13.0
 
 COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 
-.PHONY: all build demo test test-vm short lint fuzz bench bench-rooms packages install clean help FORCE
+.PHONY: all build demo test test-clients test-vm short lint fuzz bench bench-rooms packages install clean help FORCE
 all: build
 
 ## build: the three static binaries, in bin/
@@ -31,6 +31,10 @@ demo: build
 ## test: all tests that this machine can run, race detector on; lists what it left out
 test: build
 	@GO="$(GO)" GOTESTSUM="$(GOTESTSUM)" packaging/test.sh
+
+## test-clients: the Python and Rust clients, alone and in containers, and the vectors that all clients pass
+test-clients: bin/cimad-sim
+	@GO="$(GO)" rpc/vectors/test-clients.sh
 
 ## test-vm: the released cimad in a Debian VM: systemd, docker, podman, IMA (root, 6 min; 12 the first time)
 test-vm: build
