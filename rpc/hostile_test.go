@@ -233,7 +233,8 @@ func TestWaitingRequestsAreCharged(t *testing.T) {
 	var all []*wire
 	for range 4 {
 		w := connect(t, path)
-		w.send(strings.Repeat(long, 16))
+		// The one too many is refused before all of it is sent.
+		w.nc.Write([]byte(strings.Repeat(long, 16)))
 		all = append(all, w)
 	}
 	refused := all[3].receive()
