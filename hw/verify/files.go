@@ -126,7 +126,7 @@ func (r *Replayed) ima(raw []byte, each func(LoggedEvent)) error {
 		for _, f := range e.Fields() {
 			fields = append(fields, f.Text)
 		}
-		each(LoggedEvent{"ima", int(in.Entries - 1), fmt.Sprintf("pcr%d", e.PCR), e.Template(), e.TemplateHash(), printable(strings.Join(fields, " "))})
+		each(LoggedEvent{"ima", int(in.Entries - 1), fmt.Sprintf("pcr%d", e.PCR), e.Template(), e.TemplateHash(), Printable(strings.Join(fields, " "))})
 	}
 	if in.Entries == 0 && len(raw) > 0 {
 		return fmt.Errorf("IMA log: no entry in it: %w", in.LastSkip())
@@ -163,16 +163,16 @@ func (r *Replayed) runtime(raw []byte, each func(LoggedEvent)) error {
 func runtimeWords(r logs.RuntimeRecord) (kind, detail string) {
 	switch {
 	case r.Event != nil && r.Event.Container != "":
-		return r.Event.Operation, printable(short(r.Event.Container) + " " + string(r.Event.Body()))
+		return r.Event.Operation, Printable(short(r.Event.Container) + " " + string(r.Event.Body()))
 	case r.Event != nil:
-		return r.Event.Operation, printable(string(r.Event.Body()))
+		return r.Event.Operation, Printable(string(r.Event.Body()))
 	case r.Data == nil:
 		return "?", "only its digest is shown"
 	}
 	if a, err := logs.ParseAAEL(r.Data); err == nil {
-		return printable(a.Domain + " " + a.Operation), printable(a.Content)
+		return Printable(a.Domain + " " + a.Operation), Printable(a.Content)
 	}
-	return "event", printable(string(r.Data))
+	return "event", Printable(string(r.Data))
 }
 
 // Disagreement says where the runtime log's records contradict themselves:

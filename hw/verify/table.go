@@ -17,7 +17,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 		width = max(width, len(s.Name))
 	}
 	for _, s := range r.Steps {
-		fmt.Fprintf(&b, "%-4s  %-*s  %s\n", s.Outcome, width, s.Name, printable(s.Detail))
+		fmt.Fprintf(&b, "%-4s  %-*s  %s\n", s.Outcome, width, s.Name, Printable(s.Detail))
 		if s.Outcome == Fail {
 			writeCompared(&b, width, s.Compared)
 		}
@@ -26,7 +26,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 	section(&b, "not proved", r.NotProved)
 	fmt.Fprintf(&b, "\n%s", r.Verdict)
 	if r.Reason != "" {
-		fmt.Fprintf(&b, ": %s", printable(r.Reason))
+		fmt.Fprintf(&b, ": %s", Printable(r.Reason))
 	}
 	b.WriteByte('\n')
 	if r.Hint != "" {
@@ -40,14 +40,14 @@ func (r *Result) WriteTable(w io.Writer) error {
 func writeCompared(b *strings.Builder, width int, compared []Comparison) {
 	for _, c := range compared {
 		if c.Want != c.Got {
-			fmt.Fprintf(b, "%*s%s: want %s\n", width+8, "", printable(c.What), printable(c.Want))
-			fmt.Fprintf(b, "%*s%s  got  %s\n", width+8, "", strings.Repeat(" ", utf8.RuneCountInString(c.What)), printable(c.Got))
+			fmt.Fprintf(b, "%*s%s: want %s\n", width+8, "", Printable(c.What), Printable(c.Want))
+			fmt.Fprintf(b, "%*s%s  got  %s\n", width+8, "", strings.Repeat(" ", utf8.RuneCountInString(c.What)), Printable(c.Got))
 		}
 	}
 }
 
-// printable keeps what others wrote from steering a terminal, or filling it.
-func printable(s string) string {
+// Printable keeps what others wrote from steering a terminal, or filling it.
+func Printable(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {
 			return r
@@ -63,6 +63,6 @@ func section(b *strings.Builder, title string, lines []string) {
 	}
 	fmt.Fprintf(b, "\n%s\n", title)
 	for _, l := range lines {
-		fmt.Fprintf(b, "  - %s\n", printable(l))
+		fmt.Fprintf(b, "  - %s\n", Printable(l))
 	}
 }

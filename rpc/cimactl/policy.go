@@ -9,11 +9,11 @@ import (
 func policyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy",
-		Short: "Write reference values",
+		Short: "Write reference values, and try them out",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(policyInitCommand())
+	c.AddCommand(policyInitCommand(), policyTestCommand())
 	return c
 }
 

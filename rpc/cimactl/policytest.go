@@ -1,0 +1,85 @@
+package main
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/rpc"
+)
+
+func policyTestCommand() *cobra.Command {
+	var trust trustFlags
+	c := &cobra.Command{
+		Use:   "test POLICY EVIDENCE…",
+		Short: "Say which evidence meets a policy",
+		Long: `Appraise evidence from files against a policy, to try the policy out. Whether
+the evidence is fresh nobody checks: each is taken with its own nonce.
+
+Exit status: 0 all meet it, 4 some don't, 2 or 5 where one is not authentic or
+malformed.`,
+		Example: "  cimactl policy test policy.toml good/*.json",
+		Args:    cobra.MinimumNArgs(2),
+	}
+	trust.flags(c)
+	c.RunE = func(c *cobra.Command, args []string) error {
+		opts, err := trust.options()
+		if err != nil {
+			return err
+		}
+		if err := readWanted(&opts, "", args[0]); err != nil {
+			return err
+		}
+		worst := 0
+		err = table(c.OutOrStdout(), func(w *tabwriter.Writer) {
+			for _, path := range args[1:] {
+				var code int
+				if code, err = testPolicy(c, w, path, opts); err != nil {
+					return
+				}
+				worst = worse(worst, code)
+			}
+		})
+		if err != nil {
+			return networkFailure(err)
+		}
+		if worst != 0 {
+			return quiet(worst)
+		}
+		return nil
+	}
+	return c
+}
+
+// testPolicy appraises one file and prints a line.
+func testPolicy(c *cobra.Command, w *tabwriter.Writer, path string, opts verify.Options) (int, error) {
+	bundle, err := readBounded(path, maxEvidence)
+	if err != nil {
+		return 0, err
+	}
+	if _, claims, err := rpc.DecodeEvidence(bundle); err == nil {
+		opts.Nonce = claims.Nonce
+	}
+	result, err := verify.Appraise(c.Context(), bundle, opts)
+	if err != nil {
+		return 0, err
+	}
+	word, reason := "meets", ""
+	if result.Verdict != verify.Trusted {
+		word, reason = "FAILS", string(result.Verdict)+": "+result.Reason
+	}
+	fmt.Fprintf(w, "%s\t%s\t%s\n", word, path, verify.Printable(reason))
+	return result.ExitCode, nil
+}
+
+// worse is the graver of two exit codes of verdicts.
+func worse(a, b int) int {
+	for _, code := range []int{exitMalformed, exitDisagrees, 4} {
+		if a == code || b == code {
+			return code
+		}
+	}
+	return 0
+}
