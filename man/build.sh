@@ -1,12 +1,13 @@
 #!/bin/sh
 # Makes the man pages from Markdown in $1, and lints them where mandoc is there.
 set -eu
-cd "$(dirname "$0")"
+cd "$(dirname "$0")/.."
 out=${1:?usage: build.sh DIR}
 mkdir -p "$out"
 
 # fit makes tables as wide as the line and no wider: the second column takes
-# the others leave, and long cells become text blocks (tbl(1)). Text is not stretched to the margin.
+# the others leave, and long cells become text blocks (tbl(1)).
+# Text is not stretched to the margin.
 fit() {
 	awk -F '\t' -v OFS='\t' '
 		/^\.TS/ { table = 1 }
@@ -21,9 +22,10 @@ fit() {
 		/^\.TH/ { print ".ad l" }' "$1" >"$1.new" && mv "$1.new" "$1"
 }
 
-for page in *.[1-8].md; do
-	"${GO:-go}" run github.com/cpuguy83/go-md2man/v2@v2.0.7 -in "$page" -out "$out/${page%.md}"
-	fit "$out/${page%.md}"
+for page in man/*.[1-8].md; do
+	made=$out/$(basename "$page" .md)
+	"${GO:-go}" run github.com/cpuguy83/go-md2man/v2@v2.0.7 -in "$page" -out "$made"
+	fit "$made"
 done
 if command -v mandoc >/dev/null 2>&1; then
 	# Line lengths are those of generated roff, which nobody reads.
