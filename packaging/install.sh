@@ -37,7 +37,7 @@ cimad() {
 	put 644 "$share/cima" packaging/apparmor/usr.sbin.cimad
 	put 644 "$share/selinux/packages" packaging/selinux/cima.cil
 	put 644 "$share/doc/cimad/examples" packaging/compose/compose.yaml packaging/kubernetes/pod.yaml
-	page cimad.8 cimad.toml.5 cima-api.7 cima-evidence.7
+	page $(cd "$man" && ls | grep -v '^cimactl')
 }
 
 cimactl() {
