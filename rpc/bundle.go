@@ -54,6 +54,11 @@ func (e *Evidence) read(m *members) {
 	}
 	m.text("tee", &e.TEE, 1, maxText, true)
 	m.bytes("quote", &e.Quote, 1, MaxEvidence, true)
+	if inner := m.object("shared", false); inner != nil {
+		e.Shared = new(Shared)
+		e.Shared.read(inner)
+		m.join(inner)
+	}
 	m.bytes("agent_signature", &e.AgentSignature, 1, maxText, true)
 	m.bytes("boot_log", &e.BootLog, 0, MaxEvidence, true)
 	m.array("os_logs", false, func(element *members) {
@@ -163,6 +168,9 @@ func (e *Evidence) AppendJSON(b []byte) ([]byte, error) {
 	b = appendText(append(b, `,"tee":`...), e.TEE)
 	b = appendBase64(append(b, `,"quote":`...), e.Quote)
 	b = append(append(b, `,"claims":`...), e.Claims...)
+	if e.Shared != nil {
+		b = e.Shared.appendJSON(append(b, `,"shared":`...))
+	}
 	b = appendBase64(append(b, `,"agent_signature":`...), e.AgentSignature)
 	b = appendBase64(append(b, `,"boot_log":`...), e.BootLog)
 	for i, log := range e.OSLogs {

@@ -26,6 +26,7 @@ func testEvidence(t testing.TB) (*Evidence, []byte) {
 	e := &Evidence{
 		Profile: EvidenceProfile, TEE: "tdx", Quote: []byte("quote"),
 		Claims:         json.RawMessage(strings.ReplaceAll(testClaims, "\n", "")),
+		Shared:         &Shared{Size: 5, Index: 2, Path: []Digest{{1}, {0xAB, 2}, {3}}},
 		AgentSignature: bytes.Repeat([]byte{7}, 64), BootLog: []byte("boot"),
 		OSLogs:     []OSLog{{"rtmr2", "ima-ascii", []byte("10 …")}},
 		RuntimeLog: []LogEntry{{Event: []byte("e0")}, {Digests: make([]byte, 96)}, {Event: []byte("e3")}},

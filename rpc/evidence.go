@@ -30,8 +30,12 @@ type Evidence struct {
 	// version doesn't know still counts.
 	Claims json.RawMessage `json:"claims"`
 
-	// AgentSignature is Ed25519 over "cima-agent-v1" ‖ REPORTDATA by the
-	// key in the start event.
+	// Shared says where the claims stand in a quote that others share; nil:
+	// the quote is over these claims alone.
+	Shared *Shared `json:"shared,omitempty"`
+
+	// AgentSignature is Ed25519 over "cima-agent-v1" ‖ SHA-512(JCS(claims))
+	// by the key in the start event, whether the quote is shared or not.
 	AgentSignature []byte `json:"agent_signature"`
 
 	BootLog    []byte     `json:"boot_log"` // CCEL, up to its padding
@@ -53,8 +57,8 @@ type LogEntry struct {
 	Digests []byte `json:"digests,omitempty"` // n × 48 bytes, n ≥ 1
 }
 
-// Claims is what the agent says and the quote binds:
-// REPORTDATA = SHA-512(RFC 8785 form of the claims).
+// Claims is what the agent says and the quote binds: REPORTDATA =
+// SHA-512(RFC 8785 form of the claims), unless the quote is shared.
 type Claims struct {
 	Profile   string           `json:"profile"`             // ClaimsProfile
 	Agent     Digest           `json:"agent"`               // SHA-384 of the agent's 32-byte Ed25519 public key

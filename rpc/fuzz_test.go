@@ -97,7 +97,7 @@ func (s *Server) serveTape(nc net.Conn) {
 // What DecodeParams takes, encoding/json understands in the same way, and
 // writing it and reading it again changes nothing.
 func FuzzParams(f *testing.F) {
-	f.Add([]byte(`{"nonce":"AAECAwQFBgc=","user_data":"AAAA","format":"cima"}`))
+	f.Add([]byte(`{"nonce":"AAECAwQFBgc=","user_data":"AAAA","format":"cima","shared":true}`))
 	f.Add([]byte(`{"index":3,"algo_id":12}`))
 	f.Add([]byte(`{"domain":"a","operation":"b","content":"\u00e9\ud83d\ude00"}`))
 	f.Add([]byte(`{"start":1,"count":1024}`))

@@ -82,6 +82,7 @@ type CCEventLogParams struct {
 type CCReportParams struct {
 	Nonce    []byte `json:"nonce"`               // MinNonce to MaxNonce bytes
 	UserData []byte `json:"user_data,omitempty"` // up to MaxUserData bytes
+	Shared   bool   `json:"shared,omitempty"`    // one quote for all who wait with this
 }
 
 // EvidenceParams asks for evidence.
@@ -89,6 +90,7 @@ type EvidenceParams struct {
 	Nonce    []byte `json:"nonce"`               // MinNonce to MaxNonce bytes
 	UserData []byte `json:"user_data,omitempty"` // up to MaxUserData bytes
 	Format   string `json:"format,omitempty"`    // FormatCIMA, which is also what is taken where it is absent
+	Shared   bool   `json:"shared,omitempty"`    // one quote for all who wait with this
 }
 
 // ExtendParams is an event of the container's own. Domain and operation are
@@ -127,12 +129,13 @@ func (m CCMeasurement) AppendJSON(b []byte) ([]byte, error) {
 }
 
 // CCReport is a quote and what it is bound to: REPORTDATA is SHA-512 over
-// the RFC 8785 form of the claims.
+// the RFC 8785 form of the claims, or follows from them and Shared.
 type CCReport struct {
 	CCType         int             `json:"cc_type"`   // CCTypeTDX
 	CCReport       []byte          `json:"cc_report"` // the quote
 	Claims         json.RawMessage `json:"claims"`
-	AgentSignature []byte          `json:"agent_signature"` // as in Evidence
+	Shared         *Shared         `json:"shared,omitempty"` // as in Evidence
+	AgentSignature []byte          `json:"agent_signature"`  // as in Evidence
 }
 
 // Measurements are all registers by name. A caller in no container has

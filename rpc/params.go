@@ -46,11 +46,13 @@ func (p *CCEventLogParams) read(m *members) {
 func (p *CCReportParams) read(m *members) {
 	m.bytes("nonce", &p.Nonce, MinNonce, MaxNonce, true)
 	m.bytes("user_data", &p.UserData, 0, MaxUserData, false)
+	m.flag("shared", &p.Shared)
 }
 
 func (p *EvidenceParams) read(m *members) {
 	m.bytes("nonce", &p.Nonce, MinNonce, MaxNonce, true)
 	m.bytes("user_data", &p.UserData, 0, MaxUserData, false)
+	m.flag("shared", &p.Shared)
 	p.Format = FormatCIMA
 	m.text("format", &p.Format, 0, 64, false)
 	if p.Format != FormatCIMA {
@@ -64,6 +66,13 @@ func (p *ExtendParams) read(m *members) {
 	m.text("content", &p.Content, 0, MaxExtendContent, true)
 	m.oneWord("domain", p.Domain)
 	m.oneWord("operation", p.Operation)
+}
+
+// flag reads a boolean that may be absent.
+func (m *members) flag(name string, v *bool) {
+	if m.take(name, false) != nil {
+		m.boolean(name, v)
+	}
 }
 
 func (m *members) oneWord(name, word string) {

@@ -1,0 +1,167 @@
+package rpc
+
+import (
+	"crypto/sha512"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// SharedProfile names the rules of a shared quote. It stands in the preimage
+// of REPORTDATA, so that a root never passes for claims, nor claims for a root.
+const SharedProfile = "https://github.com/cima-project/cima/shared/v1"
+
+// MaxShared is how many claims one quote is shared by at most.
+const MaxShared = 4096
+
+// maxSharedPath is the depth of a tree of MaxShared leaves.
+const maxSharedPath = 12
+
+// Shared says where claims stand among those that a quote is shared by: a
+// leaf of a Merkle tree (RFC 6962, section 2.1, with SHA-384) and its audit
+// path. The root isn't here: it follows from the claims and these.
+type Shared struct {
+	Size  int      `json:"size"`  // leaves, 1 to MaxShared
+	Index int      `json:"index"` // of this leaf, from 0
+	Path  []Digest `json:"path"`  // the nodes beside those from the leaf up to the root
+}
+
+// Root is the root of the tree that has this leaf in this place. data is
+// SHA-512(JCS(claims)): what REPORTDATA would be, were the quote not shared.
+func (s *Shared) Root(data [64]byte) (Digest, error) {
+	if s.Size < 1 || s.Size > MaxShared || s.Index < 0 || s.Index >= s.Size {
+		return Digest{}, fmt.Errorf("there is no leaf %d in a tree of %d; trees have 1 to %d leaves", s.Index, s.Size, MaxShared)
+	}
+	at, rest := leafHash(data), s.Path
+	for i, width := s.Index, s.Size; width > 1; i, width = i/2, (width+1)/2 {
+		if i^1 == width {
+			continue // the last of an odd number goes up as it is
+		}
+		if len(rest) == 0 {
+			return Digest{}, fmt.Errorf("a path of %d digests doesn't lead from leaf %d to the root of a tree of %d: it is too short", len(s.Path), s.Index, s.Size)
+		}
+		if i%2 == 0 {
+			at = nodeHash(at, rest[0])
+		} else {
+			at = nodeHash(rest[0], at)
+		}
+		rest = rest[1:]
+	}
+	if len(rest) > 0 {
+		return Digest{}, fmt.Errorf("a path of %d digests leads beyond the root of a tree of %d from leaf %d: it is too long", len(s.Path), s.Size, s.Index)
+	}
+	return at, nil
+}
+
+// ReportData is the REPORTDATA of a quote that these claims share.
+func (s *Shared) ReportData(data [64]byte) ([64]byte, error) {
+	root, err := s.Root(data)
+	if err != nil {
+		return [64]byte{}, err
+	}
+	return sharedReportData(root, s.Size), nil
+}
+
+// sharedReportData is SHA-512 over the RFC 8785 form of {profile, root, size}.
+func sharedReportData(root Digest, size int) [64]byte {
+	return sha512.Sum512(fmt.Appendf(nil, `{"profile":%q,"root":%q,"size":%d}`, SharedProfile, root, size))
+}
+
+// Tree is the Merkle tree over all that share a quote.
+type Tree struct {
+	levels [][]Digest // leaves first, the root last
+}
+
+// NewTree makes the tree of 1 to MaxShared leaves. Each is
+// SHA-512(JCS(claims)).
+func NewTree(leaves [][64]byte) (*Tree, error) {
+	if len(leaves) < 1 || len(leaves) > MaxShared {
+		return nil, fmt.Errorf("a tree has 1 to %d leaves, not %d", MaxShared, len(leaves))
+	}
+	level := make([]Digest, len(leaves))
+	for i, data := range leaves {
+		level[i] = leafHash(data)
+	}
+	t := &Tree{levels: [][]Digest{level}}
+	for len(level) > 1 {
+		up := make([]Digest, 0, (len(level)+1)/2)
+		for i := 0; i+1 < len(level); i += 2 {
+			up = append(up, nodeHash(level[i], level[i+1]))
+		}
+		if len(level)%2 == 1 {
+			up = append(up, level[len(level)-1])
+		}
+		t.levels, level = append(t.levels, up), up
+	}
+	return t, nil
+}
+
+// ReportData is what the quote of all leaves is made over.
+func (t *Tree) ReportData() [64]byte {
+	return sharedReportData(t.levels[len(t.levels)-1][0], len(t.levels[0]))
+}
+
+// Shared is the proof for the leaf at index.
+func (t *Tree) Shared(index int) *Shared {
+	s := &Shared{Size: len(t.levels[0]), Index: index, Path: []Digest{}}
+	for i, level := range t.levels {
+		if beside := index>>i ^ 1; beside < len(level) {
+			s.Path = append(s.Path, level[beside])
+		}
+	}
+	return s
+}
+
+// leafHash and nodeHash begin differently, so that a node never passes for a
+// leaf (RFC 6962, section 2.1).
+func leafHash(data [64]byte) Digest { return sha512.Sum384(append([]byte{0}, data[:]...)) }
+
+func nodeHash(left, right Digest) Digest {
+	return sha512.Sum384(append(append([]byte{1}, left[:]...), right[:]...))
+}
+
+func (s *Shared) read(m *members) {
+	m.integer("size", &s.Size, 1, MaxShared, true)
+	m.integer("index", &s.Index, 0, MaxShared-1, true)
+	s.Path = []Digest{}
+	m.digests("path", &s.Path, maxSharedPath)
+	m.only()
+}
+
+// digests reads an array of at most so many digests.
+func (m *members) digests(name string, v *[]Digest, most int) {
+	value := m.take(name, true)
+	if value == nil {
+		return
+	}
+	if value[0] != '[' {
+		m.wrong(name, "is an array of digests")
+		return
+	}
+	s := scanner{data: value}
+	err := s.array(1, func(element []byte) error {
+		if len(*v) == most {
+			return fmt.Errorf("has at most %d digests", most)
+		}
+		if len(element) < 2 || element[0] != '"' {
+			return errors.New("is an array of digests")
+		}
+		var d Digest
+		err := d.UnmarshalText(element[1 : len(element)-1])
+		*v = append(*v, d)
+		return err
+	})
+	if err != nil {
+		m.wrong(name, "%s", reasonOf(err))
+	}
+}
+
+func (s *Shared) appendJSON(b []byte) []byte {
+	b = strconv.AppendInt(append(b, `{"size":`...), int64(s.Size), 10)
+	b = strconv.AppendInt(append(b, `,"index":`...), int64(s.Index), 10)
+	b = append(b, `,"path":[`...)
+	for i, d := range s.Path {
+		b = appendText(append(b, separator(i, "")...), d.String())
+	}
+	return append(b, "]}"...)
+}
