@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cima-project/cima/logs"
@@ -14,13 +16,12 @@ import (
 
 const (
 	calls      = 1000
-	callers    = 4
 	kills      = 4
-	containers = 6
+	containers = 4
 )
 
-// killed kills the daemon again and again while 1,000 calls are made and
-// containers start, with extends made slow so that kills meet them.
+// killed kills the daemon again and again while a container makes 1,000
+// extends and others start, with extends made slow so that kills meet them.
 func killed(ctx context.Context, w *world) error {
 	nonce := newNonce()
 	bundle, err := hostEvidence(ctx, nonce)
@@ -35,12 +36,8 @@ func killed(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	var ids []string
-	err = turned(map[string]int{"extend_delay_ms": 200}, func() (err error) {
-		ids, err = storm(ctx)
-		return err
-	})
-	if err != nil {
+	var s storm
+	if err := turned(map[string]int{"extend_delay_ms": 5}, func() error { return s.run(ctx) }); err != nil {
 		return err
 	}
 	if state := property(ctx, "cimad.socket", "ActiveState"); state != "active" {
@@ -53,80 +50,103 @@ func killed(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	starts, err := onceEach(after[len(before):], ids)
-	w.note("%d calls, %d kills, %d containers, %d new events, %d of them starts", calls, kills, len(ids), len(after)-len(before), starts)
-	return err
+	w.note("%d extends, %d of them of unknown outcome to their caller, %d kills, %d containers, %d new events",
+		calls, len(s.extends.Unknown), kills, len(s.ids), len(after)-len(before))
+	return s.judge(after[len(before):])
 }
 
-// storm makes the calls, starts the containers and kills the daemon, and
-// returns the containers' ids.
-func storm(ctx context.Context) (ids []string, err error) {
+// storm is what goes on while the daemon is killed.
+type storm struct {
+	mu      sync.Mutex
+	errs    []error
+	ids     []string // of all containers
+	extends extended
+}
+
+// extended is what the caller of the extends knows of them.
+type extended struct {
+	Done    []int // answered
+	Unknown []int // the connection ended before the answer
+}
+
+func (s *storm) note(id string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.errs = append(s.errs, err)
+	if id != "" {
+		s.ids = append(s.ids, id)
+	}
+}
+
+func (s *storm) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var left atomic.Int64
-	left.Store(calls)
-	var mu sync.Mutex
-	var errs []error
 	var all sync.WaitGroup
-	report := func(err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		errs = append(errs, err)
-	}
-	for range callers {
-		all.Go(func() { report(callMany(ctx, &left)) })
-	}
-	for i := range 2 {
-		all.Go(func() {
-			for range containers / 2 {
-				e := []engine{dockerd, rootful}[i]
-				_, id, err := e.start(ctx, "", nil, "/bin/sh", "-c", patient)
-				report(err)
-				mu.Lock()
-				ids = append(ids, id)
-				mu.Unlock()
-			}
-		})
-	}
+	all.Go(func() {
+		out, id, err := dockerd.start(ctx, "", []string{"-v", "/opt/vm/inside:/inside:ro"}, "/inside", "extend")
+		s.note(id, errors.Join(err, json.Unmarshal([]byte(out), &s.extends)))
+	})
+	all.Go(func() {
+		for range containers {
+			_, id, err := rootful.start(ctx, "", nil, "/bin/sh", "-c", patient)
+			s.note(id, err)
+		}
+	})
 	done := make(chan struct{})
 	go func() { all.Wait(); close(done) }()
-	for n := 0; ; {
+	n := s.kill(ctx, done)
+	<-done
+	if n < kills {
+		s.errs = append(s.errs, fmt.Errorf("all was done after %d of %d kills", n, kills))
+	}
+	return errors.Join(s.errs...)
+}
+
+// kill kills a daemon that runs, which has logged its start, until it has done
+// so often enough or all is done.
+func (s *storm) kill(ctx context.Context, done <-chan struct{}) (n int) {
+	for n < kills {
 		select {
 		case <-done:
-			if n < kills {
-				errs = append(errs, fmt.Errorf("all was done after %d of %d kills", n, kills))
-			}
-			return ids, errors.Join(errs...)
-		case <-time.After(500 * time.Millisecond):
+			return n
+		case <-time.After(2*time.Second + time.Duration(n)*300*time.Millisecond):
 		}
-		// Only a daemon that runs can be killed, and it has logged its start.
-		if n == kills || property(ctx, "cimad.service", "SubState") != "running" {
+		if property(ctx, "cimad.service", "SubState") != "running" {
 			continue
 		}
-		time.Sleep(time.Duration(n) * 300 * time.Millisecond) // it is at something else each time
-		if _, err := command(ctx, "systemctl", "kill", "-s", "KILL", "cimad.service"); err != nil {
-			report(err)
-		}
+		_, err := command(ctx, "systemctl", "kill", "-s", "KILL", "cimad.service")
+		s.note("", err)
 		n++
 	}
+	return n
 }
 
 // patient asks until it is answered: the daemon may be dead for a moment.
 const patient = `for i in 1 2 3 4 5 6 7 8 9 10; do /cimactl measurements && exit 0; /bin/busybox sleep 1; done; exit 1`
 
-func callMany(ctx context.Context, left *atomic.Int64) error {
+// extendMany is the container's side. It makes no call twice.
+func extendMany(ctx context.Context) error {
 	c, err := client(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	for left.Add(-1) >= 0 {
-		time.Sleep(150 * time.Millisecond) // else all were made before the second kill
-		if err := ask(ctx, func() error { _, err := c.GetMeasurements(ctx); return err }); err != nil {
+	var e extended
+	for i := range calls {
+		err := ask(ctx, func() error {
+			_, err := c.ExtendMeasurement(ctx, rpc.ExtendParams{Domain: "vm", Operation: "call", Content: strconv.Itoa(i)})
 			return err
+		})
+		switch {
+		case err == nil:
+			e.Done = append(e.Done, i)
+		case errors.Is(err, rpc.ErrUnknownOutcome):
+			e.Unknown = append(e.Unknown, i)
+		default:
+			return fmt.Errorf("extend %d: %w", i, err)
 		}
 	}
-	return nil
+	return json.NewEncoder(os.Stdout).Encode(e)
 }
 
 // settled says that log, kernel and quote agree, and that evidence is signed
@@ -150,24 +170,44 @@ func settled(ctx context.Context, agent rpc.Digest) error {
 	return (&given{evidence: e}).agrees(ctx)
 }
 
-// onceEach says that each container was launched and its image measured once.
-func onceEach(events []logs.Event, ids []string) (starts int, err error) {
+// judge says that each container was launched and its image measured once, and
+// that each extend is in the log once if its caller was told so, and never twice.
+func (s *storm) judge(events []logs.Event) error {
 	seen := map[string]int{}
 	for _, e := range events {
-		if e.Operation == logs.OpStart {
-			starts++
-		}
-		seen[e.Operation+" "+e.Container]++
-	}
-	for _, id := range ids {
-		for _, operation := range []string{logs.OpLaunch, logs.OpImage} {
-			if n := seen[operation+" "+id]; n != 1 {
-				return starts, fmt.Errorf("%d %s events of container %s", n, operation, id)
+		key := e.Operation + " " + e.Container
+		switch e.Operation {
+		case logs.OpStart:
+			key = e.Operation
+		case logs.OpExtend:
+			var body rpc.ExtendParams
+			if err := json.Unmarshal(e.Body(), &body); err != nil {
+				return err
 			}
+			key = e.Operation + " " + body.Content
+		}
+		seen[key]++
+	}
+	want := map[string]int{logs.OpStart: kills}
+	for _, id := range s.ids {
+		want[logs.OpLaunch+" "+id], want[logs.OpImage+" "+id] = 1, 1
+	}
+	for _, i := range s.extends.Done {
+		want[logs.OpExtend+" "+strconv.Itoa(i)] = 1
+	}
+	var errs []error
+	for key, n := range want {
+		if seen[key] != n {
+			errs = append(errs, fmt.Errorf("%d events %q, not %d", seen[key], key, n))
 		}
 	}
-	if starts != kills {
-		return starts, fmt.Errorf("%d start events for %d kills", starts, kills)
+	for _, i := range s.extends.Unknown {
+		if n := seen[logs.OpExtend+" "+strconv.Itoa(i)]; n > 1 {
+			errs = append(errs, fmt.Errorf("extend %d, of unknown outcome, is in the log %d times", i, n))
+		}
 	}
-	return starts, nil
+	if n := len(s.extends.Done) + len(s.extends.Unknown); n != calls {
+		errs = append(errs, fmt.Errorf("%d of %d extends made", n, calls))
+	}
+	return errors.Join(errs...)
 }

@@ -9,55 +9,33 @@
  * helper in user space (packaging/vm/signer) that talks to /dev/cima_test_td.
  * Nothing here is trusted by any verifier. It is never packaged.
  */
-#include <linux/completion.h>
 #include <linux/delay.h>
-#include <linux/fs.h>
 #include <linux/miscdevice.h>
-#include <linux/module.h>
-#include <linux/mutex.h>
 #include <linux/slab.h>
-#include <linux/tsm.h>
 #include <linux/tsm-mr.h>
 #include <linux/uaccess.h>
-#include <linux/wait.h>
-#include <crypto/sha2.h>
 #include <uapi/linux/tdx-guest.h>
 
-#define MR_SIZE SHA384_DIGEST_SIZE
-#define MRTD 0
-#define RTMR(i) (1 + (i))
-#define MR_COUNT 5
+#include "td.h"
+
 #define QUOTE_MAX SZ_64K
-#define QUOTE_WAIT (30 * HZ) /* as the real driver */
 
 /* Offsets in a TDREPORT (Intel TDX Module ABI, TDREPORT_STRUCT). */
 #define REPORT_DATA 128
 #define REPORT_MRTD 528
 #define REPORT_RTMR 720
 
-/*
- * Failures that a test asks for, in /sys/module/cima_test_td/parameters/.
- * Those that count go down by one each time they strike.
- */
-#define KNOB(name, about)                       \
-	static int name;                        \
-	module_param(name, int, 0600);          \
-	MODULE_PARM_DESC(name, about)
-KNOB(quote_fails, "so many quotes fail with quote_errno");
-KNOB(quote_errno, "a positive errno");
-KNOB(quote_empties, "so many quotes succeed and have no bytes");
-KNOB(quote_delay_ms, "how long each quote takes besides signing");
 KNOB(extend_fails, "so many extends fail with extend_errno");
 KNOB(extend_errno, "a positive errno");
 KNOB(extend_after, "not 0: the extend that fails does happen");
 KNOB(extend_delay_ms, "how long each extend waits before and after it happens");
 KNOB(report_fails, "so many TDREPORTs fail with EIO");
 
-static DEFINE_MUTEX(td_lock); /* of live and of the knobs that count */
-static u8 live[MR_COUNT][MR_SIZE];
+DEFINE_MUTEX(td_lock);
+u8 live[MR_COUNT][MR_SIZE];
 
 /* Counts down a knob; true if it struck. */
-static bool strikes(int *knob)
+bool strikes(int *knob)
 {
 	guard(mutex)(&td_lock);
 	if (*knob <= 0)
@@ -157,114 +135,10 @@ static struct miscdevice td_device = {
 	.groups = td_groups,
 };
 
-/* Quotes. The helper reads a request and writes the answer. */
-
-struct request {
-	__le64 number;
-	u8 data[TSM_REPORT_INBLOB_MAX];
-	u8 registers[MR_COUNT][MR_SIZE];
-} __packed;
-
-static DEFINE_MUTEX(quote_lock); /* one quote at a time, as the real driver */
-static DECLARE_WAIT_QUEUE_HEAD(asked);
-static DECLARE_COMPLETION(answered);
-static DEFINE_SPINLOCK(quote_state); /* of what follows */
-static struct request request;
-static bool unread, waiting; /* the request, for its answer */
-static u8 *answer;
-static size_t answer_len;
-
-static int make_quote(struct tsm_report *report)
-{
-	bool empty = strikes(&quote_empties), fails = strikes(&quote_fails);
-	long left;
-
-	scoped_guard(spinlock, &quote_state) {
-		reinit_completion(&answered);
-		le64_add_cpu(&request.number, 1);
-		memcpy(request.data, report->desc.inblob, sizeof(request.data));
-	}
-	/* The TDREPORT is taken before the wait. */
-	scoped_guard(mutex, &td_lock)
-		memcpy(request.registers, live, sizeof(live));
-	if (quote_delay_ms && msleep_interruptible(quote_delay_ms))
-		return -EINTR;
-	if (fails)
-		return -quote_errno;
-	if (empty)
-		return 0;
-	scoped_guard(spinlock, &quote_state)
-		unread = waiting = true;
-	wake_up_interruptible(&asked);
-	left = wait_for_completion_interruptible_timeout(&answered, QUOTE_WAIT);
-	guard(spinlock)(&quote_state);
-	unread = waiting = false;
-	report->outblob = answer; /* the kernel's tsm frees it */
-	report->outblob_len = answer_len;
-	answer = NULL;
-	answer_len = 0;
-	if (report->outblob)
-		return 0;
-	return left < 0 ? -EINTR : -ETIMEDOUT;
-}
-
-static int report_new(struct tsm_report *report, void *data)
-{
-	if (report->desc.inblob_len != TSM_REPORT_INBLOB_MAX)
-		return -EINVAL;
-	if (mutex_lock_interruptible(&quote_lock))
-		return -EINTR;
-	int err = make_quote(report);
-
-	mutex_unlock(&quote_lock);
-	return err;
-}
-
-static bool report_visible(int n)
-{
-	return n == TSM_REPORT_GENERATION || n == TSM_REPORT_PROVIDER;
-}
-
-static bool report_bin_visible(int n)
-{
-	return n == TSM_REPORT_INBLOB || n == TSM_REPORT_OUTBLOB;
-}
-
-static const struct tsm_report_ops report_ops = {
-	.name = "tdx_guest",
-	.report_new = report_new,
-	.report_attr_visible = report_visible,
-	.report_bin_attr_visible = report_bin_visible,
-};
-
-static ssize_t helper_read(struct file *file, char __user *to, size_t len, loff_t *pos)
-{
-	struct request copy;
-
-	if (len < sizeof(copy))
-		return -EINVAL;
-	if (wait_event_interruptible(asked, READ_ONCE(unread)))
-		return -ERESTARTSYS;
-	scoped_guard(spinlock, &quote_state) {
-		unread = false;
-		copy = request;
-	}
-	return copy_to_user(to, &copy, sizeof(copy)) ? -EFAULT : sizeof(copy);
-}
+/* The helper's device. */
 
 /* What the helper writes begins with one of these, then a number; all are little-endian u64. */
 enum { SET_REGISTERS, ANSWER, EXTEND };
-
-static int helper_answer(u64 number, u8 *quote, size_t len)
-{
-	guard(spinlock)(&quote_state);
-	if (!waiting || number != le64_to_cpu(request.number) || answer)
-		return -ESTALE;
-	answer = quote;
-	answer_len = len;
-	complete(&answered);
-	return 0;
-}
 
 static ssize_t helper_write(struct file *file, const char __user *from, size_t len, loff_t *pos)
 {
@@ -291,7 +165,7 @@ static ssize_t helper_write(struct file *file, const char __user *from, size_t l
 			memcpy(live, body, sizeof(live));
 		return len;
 	case ANSWER:
-		err = helper_answer(le64_to_cpu(head[1]), body, size);
+		err = quote_answer(le64_to_cpu(head[1]), body, size);
 		if (err)
 			return err;
 		retain_and_null_ptr(body);
@@ -307,7 +181,7 @@ static ssize_t helper_write(struct file *file, const char __user *from, size_t l
 
 static const struct file_operations helper_fops = {
 	.owner = THIS_MODULE,
-	.read = helper_read,
+	.read = quote_request,
 	.write = helper_write,
 };
 
@@ -330,7 +204,7 @@ static int __init td_start(void)
 	err = misc_register(&helper_device);
 	if (err)
 		goto device;
-	err = tsm_report_register(&report_ops, NULL);
+	err = quote_start();
 	if (err)
 		goto helper;
 	return 0;
@@ -346,7 +220,7 @@ module_init(td_start);
 
 static void __exit td_end(void)
 {
-	tsm_report_unregister(&report_ops);
+	quote_end();
 	misc_deregister(&helper_device);
 	misc_deregister(&td_device);
 	tsm_mr_free_attribute_group(td_groups[0]);
