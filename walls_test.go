@@ -22,7 +22,8 @@ var allowed = map[string][]string{
 	"daemon/cimad-sim": {"daemon", "hw/sim"},
 	"hw/sim":           {"hw", "logs"},
 	"hw/verify":        {"rpc", "hw", "logs"},
-	"rpc/cimactl":      {"rpc", "logs", "daemon/launch", "hw/verify"},
+	"rpc/form":         {"rpc", "logs"},
+	"rpc/cimactl":      {"rpc", "rpc/form", "logs", "daemon/launch", "hw/verify"},
 }
 
 type listed struct {

@@ -1,0 +1,172 @@
+package form
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// Major types of CBOR (RFC 8949, section 3.1): as much of it as a CMW
+// collection needs, in the core deterministic encoding (section 4.2.1).
+const (
+	majorUint  = 0
+	majorBytes = 2
+	majorText  = 3
+	majorArray = 4
+	majorMap   = 5
+)
+
+// appendHead writes a major type and its argument, as short as can be.
+func appendHead(b []byte, major byte, n uint64) []byte {
+	major <<= 5
+	switch {
+	case n < 24:
+		return append(b, major|byte(n))
+	case n <= 0xFF:
+		return append(b, major|24, byte(n))
+	case n <= 0xFFFF:
+		return binary.BigEndian.AppendUint16(append(b, major|25), uint16(n))
+	case n <= 0xFFFFFFFF:
+		return binary.BigEndian.AppendUint32(append(b, major|26), uint32(n))
+	}
+	return binary.BigEndian.AppendUint64(append(b, major|27), n)
+}
+
+func appendText(b []byte, text string) []byte {
+	return append(appendHead(b, majorText, uint64(len(text))), text...)
+}
+
+func encodeCMWCBOR(e *rpc.Evidence) ([]byte, error) {
+	values, err := split(e)
+	if err != nil {
+		return nil, err
+	}
+	n := 1
+	for _, v := range values {
+		if v != nil {
+			n++
+		}
+	}
+	b := appendHead(nil, majorMap, uint64(n))
+	for i, p := range parts {
+		if p.name == "boot_log" { // keys go by their encoded bytes: short ones first
+			b = appendText(appendText(b, cmwType), cmwTag)
+		}
+		if values[i] == nil {
+			continue
+		}
+		b = appendHead(appendText(b, p.name), majorArray, 3)
+		b = appendHead(appendText(b, p.media), majorBytes, uint64(len(values[i])))
+		b = appendHead(append(b, values[i]...), majorUint, indicators)
+	}
+	return b, nil
+}
+
+// cbor reads what is left of an encoding. The first error stays.
+type cbor struct {
+	b   []byte
+	err error
+}
+
+var errCBOR = errors.New("CMW: not a collection in deterministic CBOR")
+
+func (c *cbor) fail() uint64 {
+	c.b, c.err = nil, errCBOR
+	return 0
+}
+
+// head reads a major type's argument.
+func (c *cbor) head(major byte) uint64 {
+	if len(c.b) == 0 || c.b[0]>>5 != major {
+		return c.fail()
+	}
+	small := c.b[0] & 31
+	c.b = c.b[1:]
+	if small < 24 {
+		return uint64(small)
+	}
+	size := 1 << (small - 24)
+	if small > 27 || len(c.b) < size {
+		return c.fail()
+	}
+	var full [8]byte
+	copy(full[8-size:], c.b)
+	n := binary.BigEndian.Uint64(full[:])
+	if len(appendHead(nil, major, n)) != 1+size { // it could be shorter
+		return c.fail()
+	}
+	c.b = c.b[size:]
+	return n
+}
+
+func (c *cbor) bytes(major byte) []byte {
+	n := c.head(major)
+	if n > uint64(len(c.b)) {
+		c.fail()
+		return nil
+	}
+	v := c.b[:n:n]
+	c.b = c.b[n:]
+	return v
+}
+
+func (c *cbor) text() string {
+	b := c.bytes(majorText)
+	if !utf8.Valid(b) {
+		c.fail()
+	}
+	return string(b)
+}
+
+func decodeCMWCBOR(data []byte) (*Content, error) {
+	c := &cbor{b: data}
+	n := c.head(majorMap)
+	values := make([][]byte, len(parts))
+	last, tag := "", ""
+	for range min(n, uint64(len(parts))+2) {
+		name := c.text()
+		if c.err != nil {
+			return nil, c.err
+		}
+		if len(name) < len(last) || len(name) == len(last) && name <= last {
+			return nil, errCBOR // out of order, or twice
+		}
+		last = name
+		if name == cmwType {
+			tag = c.text()
+			continue
+		}
+		if err := c.part(name, values); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case c.err != nil || len(c.b) > 0:
+		return nil, errCBOR
+	case tag != cmwTag:
+		return nil, fmt.Errorf("CMW: a collection of type %.80q is not read here", tag)
+	}
+	return join(CMWCBOR, values)
+}
+
+// part reads one message: type, value, and perhaps indicators.
+func (c *cbor) part(name string, values [][]byte) error {
+	for i, p := range parts {
+		if p.name != name {
+			continue
+		}
+		n := c.head(majorArray)
+		if media := c.text(); c.err == nil && media != p.media {
+			return fmt.Errorf("CMW: %s is of the type %.80q, not %q", name, media, p.media)
+		}
+		values[i] = c.bytes(majorBytes)
+		if n == 3 && c.head(majorUint) != indicators || n != 3 && n != 2 {
+			return errCBOR
+		}
+		return c.err
+	}
+	return fmt.Errorf("CMW: the collection has a member %.80q, which is not read here", name)
+}

@@ -1,0 +1,147 @@
+package form
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/cima-project/cima/logs"
+)
+
+// Types of the CEL's TLV encoding (TCG CEL 1.0, section 5.1); 108 is Google's
+// for the registers of confidential computing, where RTMR3 is 4.
+const (
+	tlvRecNum   = 0
+	tlvCCMR     = 108
+	tlvDigests  = 3
+	tlvPCClient = 5
+)
+
+func encodeCEL(events []Event, form string) []byte {
+	var b []byte
+	for i, e := range events {
+		r := logs.CELRecord{Number: uint64(i), RTMR: e.RTMR, Digest: e.Digest, Type: e.Type, Data: e.Data}
+		if e.Data == nil {
+			r.Data = redacted
+		}
+		if form == CELTLV {
+			b = logs.AppendCELTLV(b, r)
+		} else {
+			b = append(logs.AppendCELJSON(b, r), '\n')
+		}
+	}
+	return b
+}
+
+func decodeCEL(data []byte) (*Content, error) {
+	c := &Content{Form: CEL}
+	for r, err := range logs.UnverifiedCELRecords(bytes.NewReader(data)) {
+		if err == nil {
+			err = c.addRecord(r)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("event log: record %d: %w", len(c.Events), err)
+		}
+	}
+	return c, nil
+}
+
+func (c *Content) addRecord(r logs.CELRecord) error {
+	var content struct {
+		Type json.RawMessage `json:"event_type"`
+		Data string          `json:"event_data"`
+	}
+	if r.Number != uint64(len(c.Events)) {
+		return fmt.Errorf("has the number %d: records are numbered from 0, without gaps", r.Number)
+	}
+	if r.ContentType != "pcclient_std" {
+		return fmt.Errorf("content of type %q is not read here", r.ContentType)
+	}
+	if err := json.Unmarshal(r.Content, &content); err != nil {
+		return err
+	}
+	kind, err := eventType(content.Type)
+	if err != nil {
+		return err
+	}
+	data, err := hex.DecodeString(content.Data)
+	if err != nil {
+		return err
+	}
+	c.add(r.RTMR, kind, r.Digest, data)
+	return nil
+}
+
+func (c *Content) add(rtmr int, kind uint32, digest [48]byte, data []byte) {
+	if kind == logs.EvEventTag && bytes.Equal(data, redacted) {
+		data = nil
+	}
+	c.Events = append(c.Events, Event{rtmr, kind, digest, data})
+}
+
+// eventType reads a type: its name, or its number.
+func eventType(text json.RawMessage) (uint32, error) {
+	var number uint32
+	if json.Unmarshal(text, &number) == nil {
+		return number, nil
+	}
+	var name string
+	if err := json.Unmarshal(text, &name); err != nil {
+		return 0, fmt.Errorf("event type: %w", err)
+	}
+	for _, first := range []uint32{0, 0x80000000, 0x800000E0} {
+		for t := first; t < first+32; t++ {
+			if logs.EventTypeName(t) == name {
+				return t, nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("unknown event type %.40q", name)
+}
+
+var errTLV = errors.New("not as TCG CEL 1.0 has it, with one SHA-384 digest")
+
+func decodeCELTLV(data []byte) (*Content, error) {
+	c := &Content{Form: CELTLV}
+	for rest := data; len(rest) > 0; {
+		var err error
+		if rest, err = c.addTLV(rest); err != nil {
+			return nil, fmt.Errorf("event log: record %d: %w", len(c.Events), err)
+		}
+	}
+	return c, nil
+}
+
+// addTLV reads one record: number, register, digests, content.
+func (c *Content) addTLV(b []byte) (rest []byte, err error) {
+	number, b, err1 := cutTLV(b, tlvRecNum)
+	register, b, err2 := cutTLV(b, tlvCCMR)
+	digests, b, err3 := cutTLV(b, tlvDigests)
+	content, b, err4 := cutTLV(b, tlvPCClient)
+	digest, more, err5 := cutTLV(digests, byte(logs.AlgSHA384))
+	kind, content, err6 := cutTLV(content, 0)
+	event, end, err7 := cutTLV(content, 1)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7); err != nil {
+		return nil, errTLV
+	}
+	if len(number) != 8 || binary.BigEndian.Uint64(number) != uint64(len(c.Events)) ||
+		len(register) != 1 || register[0] < 1 || register[0] > 4 ||
+		len(digest) != 48 || len(more) > 0 || len(kind) != 4 || len(end) > 0 {
+		return nil, errTLV
+	}
+	c.add(int(register[0])-1, binary.BigEndian.Uint32(kind), [48]byte(digest), slices.Clone(event))
+	return b, nil
+}
+
+// cutTLV takes one element of a type off: u8 type, u32 length big-endian.
+func cutTLV(b []byte, kind byte) (value, rest []byte, err error) {
+	if len(b) < 5 || b[0] != kind || uint64(binary.BigEndian.Uint32(b[1:])) > uint64(len(b)-5) {
+		return nil, nil, errTLV
+	}
+	n := 5 + int(binary.BigEndian.Uint32(b[1:]))
+	return b[5:n:n], b[n:], nil
+}

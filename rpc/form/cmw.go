@@ -1,0 +1,147 @@
+package form
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// A CMW collection (draft-ietf-rats-msg-wrap, section 3.2) with a part for
+// each member of a bundle.
+const (
+	cmwType    = "__cmwc_t"
+	cmwTag     = "tag:github.com,2026:cima-project/cima/evidence/v1"
+	indicators = 4 // evidence
+)
+
+// part is one message of the collection.
+type part struct {
+	name, media string
+	text        bool // the bundle's member is a string as it stands; else base64 of it, or JSON
+	json        bool
+}
+
+// parts in the order of their encoded names (RFC 8949, section 4.2.1).
+var parts = []part{
+	{name: "tee", media: "text/plain", text: true},
+	{name: "quote", media: "application/vnd.intel.tdx-quote"},
+	{name: "claims", media: "application/vnd.cima.claims+json", json: true},
+	{name: "os_logs", media: "application/vnd.cima.os-logs+json", json: true},
+	{name: "profile", media: "text/plain", text: true},
+	{name: "boot_log", media: "application/vnd.tcg.ccel"},
+	{name: "runtime_log", media: "application/vnd.cima.runtime-log+json", json: true},
+	{name: "agent_signature", media: "application/vnd.cima.agent-signature"},
+}
+
+// split takes a bundle apart; a part that is absent is nil.
+func split(e *rpc.Evidence) ([][]byte, error) {
+	bundle, err := e.AppendJSON(nil)
+	if err != nil {
+		return nil, err
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(bundle, &members); err != nil {
+		return nil, err
+	}
+	values := make([][]byte, len(parts))
+	for i, p := range parts {
+		member, ok := members[p.name]
+		switch {
+		case !ok:
+		case p.json:
+			values[i] = member
+		case p.text:
+			var s string
+			err = errors.Join(err, json.Unmarshal(member, &s))
+			values[i] = []byte(s)
+		default:
+			err = errors.Join(err, json.Unmarshal(member, &values[i]))
+		}
+	}
+	return values, err
+}
+
+// join puts a bundle together, and reads it as strictly as any.
+func join(form string, values [][]byte) (*Content, error) {
+	b := []byte{'{'}
+	for i, p := range parts {
+		if values[i] == nil {
+			continue
+		}
+		if len(b) > 1 {
+			b = append(b, ',')
+		}
+		b = fmt.Appendf(b, "%q:", p.name)
+		switch {
+		case p.json:
+			b = append(b, values[i]...)
+		case p.text:
+			text, err := json.Marshal(string(values[i]))
+			if err != nil {
+				return nil, err
+			}
+			b = append(b, text...)
+		default:
+			b = base64.StdEncoding.AppendEncode(append(b, '"'), values[i])
+			b = append(b, '"')
+		}
+	}
+	e, _, err := rpc.DecodeEvidence(append(b, '}'))
+	if err != nil {
+		return nil, fmt.Errorf("CMW: %w", err)
+	}
+	return &Content{Form: form, Evidence: e}, nil
+}
+
+func encodeCMW(e *rpc.Evidence) ([]byte, error) {
+	values, err := split(e)
+	if err != nil {
+		return nil, err
+	}
+	b := fmt.Appendf(nil, "{%q:%q", cmwType, cmwTag)
+	for i, p := range parts {
+		if values[i] != nil {
+			b = fmt.Appendf(b, ",%q:[%q,%q,%d]", p.name, p.media, base64.RawURLEncoding.EncodeToString(values[i]), indicators)
+		}
+	}
+	return append(b, '}'), nil
+}
+
+func decodeCMW(members map[string]json.RawMessage) (*Content, error) {
+	var tag string
+	if err := json.Unmarshal(members[cmwType], &tag); err != nil || tag != cmwTag {
+		return nil, fmt.Errorf("CMW: a collection of type %.80q is not read here", tag)
+	}
+	values := make([][]byte, len(parts))
+	known := 1
+	for i, p := range parts {
+		member, ok := members[p.name]
+		if !ok {
+			continue
+		}
+		known++
+		var record []json.RawMessage
+		if err := json.Unmarshal(member, &record); err != nil || len(record) < 2 || len(record) > 3 {
+			return nil, fmt.Errorf("CMW: %s is no record of type, value and indicator", p.name)
+		}
+		var media, value string
+		if err := errors.Join(json.Unmarshal(record[0], &media), json.Unmarshal(record[1], &value)); err != nil || media != p.media {
+			return nil, fmt.Errorf("CMW: %s is of the type %.80q, not %q", p.name, media, p.media)
+		}
+		if len(record) == 3 && !bytes.Equal(record[2], []byte("4")) {
+			return nil, fmt.Errorf("CMW: %s is not indicated as evidence", p.name)
+		}
+		var err error
+		if values[i], err = base64.RawURLEncoding.Strict().DecodeString(value); err != nil {
+			return nil, fmt.Errorf("CMW: %s: %w", p.name, err)
+		}
+	}
+	if known != len(members) {
+		return nil, errors.New("CMW: the collection has members that are not read here")
+	}
+	return join(CMW, values)
+}

@@ -1,0 +1,205 @@
+// Package form answers: in which form does evidence travel?
+//
+// The own form, a bundle (cima-evidence(7)), holds all. Others carry it to
+// verifiers that know no bundles: as a conceptual message (CMW) it is still
+// whole; Trustee's forms leave out the agent's signature; event logs (CEL) are
+// the events alone. Each is read back to the same events. Nothing here says
+// whether any of it is true.
+package form
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// Names of forms.
+const (
+	CIMA           = "cima"            // a bundle
+	Trustee        = "trustee"         // what Trustee's TDX verifier reads
+	TrusteeRequest = "trustee-request" // what its attestation service takes
+	CMW            = "cmw"             // a CMW collection in JSON (draft-ietf-rats-msg-wrap)
+	CMWCBOR        = "cmw-cbor"        // the same in CBOR
+	CEL            = "cel"             // TCG Canonical Event Log, a JSON record per line
+	CELTLV         = "cel-tlv"         // the same in TLV
+)
+
+// Names of all forms, in the order in which they are documented.
+var Names = []string{CIMA, Trustee, TrusteeRequest, CMW, CMWCBOR, CEL, CELTLV}
+
+// Event is an event of a log as every form carries it.
+type Event struct {
+	RTMR   int
+	Type   uint32   // of the boot log's event types; runtime events are logs.EvEventTag
+	Digest [48]byte // SHA-384: what extended the register
+	Data   []byte   // nil where only the digest is shown
+}
+
+// Content is what evidence in any form holds.
+type Content struct {
+	Form     string
+	Evidence *rpc.Evidence   // whole: of bundles and CMW; else nil
+	Quote    []byte          // nil in CEL
+	Claims   json.RawMessage // nil in CEL and in Trustee's evidence
+	Events   []Event         // what extended RTMR0–3, in order within each register
+}
+
+// Encode writes evidence in a form.
+func Encode(e *rpc.Evidence, form string) ([]byte, error) {
+	switch form {
+	case CIMA:
+		return e.AppendJSON(nil)
+	case CMW:
+		return encodeCMW(e)
+	case CMWCBOR:
+		return encodeCMWCBOR(e)
+	}
+	events, err := eventsOf(e)
+	if err != nil {
+		return nil, err
+	}
+	switch form {
+	case Trustee:
+		return encodeTrustee(e, events)
+	case TrusteeRequest:
+		return encodeRequest(e, events)
+	case CEL, CELTLV:
+		return encodeCEL(events, form), nil
+	}
+	return nil, fmt.Errorf("unknown form %q; there are %s", form, strings.Join(Names, ", "))
+}
+
+// Decode reads evidence in whatever form it has, at most rpc.MaxEvidence
+// bytes of it.
+func Decode(data []byte) (*Content, error) {
+	if len(data) > rpc.MaxEvidence {
+		return nil, fmt.Errorf("evidence has at most %d bytes", rpc.MaxEvidence)
+	}
+	text := bytes.TrimLeft(data, "\x1e \t\r\n")
+	var c *Content
+	var err error
+	switch {
+	case len(text) > 0 && text[0] == '{':
+		c, err = decodeJSON(data, text)
+	case len(data) > 0 && data[0]>>5 == majorMap:
+		c, err = decodeCMWCBOR(data)
+	case bytes.HasPrefix(data, []byte{0, 0, 0, 0, 8}): // record number, 8 bytes
+		c, err = decodeCELTLV(data)
+	default:
+		return nil, fmt.Errorf("in none of the forms %s", strings.Join(Names, ", "))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if c.Evidence != nil {
+		c.Quote, c.Claims = c.Evidence.Quote, c.Evidence.Claims
+		c.Events, err = eventsOf(c.Evidence)
+	}
+	return c, err
+}
+
+// decodeJSON tells JSON forms apart by their members.
+func decodeJSON(data, text []byte) (*Content, error) {
+	var members map[string]json.RawMessage
+	d := json.NewDecoder(bytes.NewReader(text))
+	if err := d.Decode(&members); err != nil {
+		return nil, fmt.Errorf("not JSON: %w", err)
+	}
+	has := func(name string) bool { _, ok := members[name]; return ok }
+	switch {
+	case has("recnum"):
+		return decodeCEL(data)
+	case has("profile") && !has(cmwType):
+		e, _, err := rpc.DecodeEvidence(data)
+		return &Content{Form: CIMA, Evidence: e}, err
+	}
+	if err := rpc.Strict(data); err != nil { // one object, no member twice
+		return nil, err
+	}
+	switch {
+	case has(cmwType):
+		return decodeCMW(members)
+	case has("verification_requests"):
+		return decodeRequest(data)
+	case has("cc_eventlog"):
+		return decodeTrustee(data)
+	}
+	return nil, fmt.Errorf("JSON in none of the forms %s", strings.Join(Names, ", "))
+}
+
+// eventsOf are the events of a bundle that extended RTMR0–3: the boot's, the
+// operating system's, then the runtime log's.
+func eventsOf(e *rpc.Evidence) ([]Event, error) {
+	log, err := logs.ParseBootLog(e.BootLog)
+	if err != nil {
+		return nil, err
+	}
+	events := bootEvents(log)
+	for _, l := range e.OSLogs {
+		if events, err = appendOSLog(events, l); err != nil {
+			return nil, err
+		}
+	}
+	for _, entry := range e.RuntimeLog {
+		for at := 0; at < len(entry.Digests); at += 48 {
+			events = append(events, Event{RTMR: 3, Type: logs.EvEventTag, Digest: [48]byte(entry.Digests[at:])})
+		}
+		if entry.Event == nil {
+			continue
+		}
+		own, err := logs.ParseEvent(entry.Event)
+		if err != nil {
+			return nil, fmt.Errorf("runtime log: %w", err)
+		}
+		events = append(events, Event{3, logs.EvEventTag, own.Digest(), own.Bytes()})
+	}
+	return events, nil
+}
+
+// bootEvents are those of a boot log that extended a register.
+func bootEvents(log *logs.BootLog) []Event {
+	var events []Event
+	for _, b := range log.UnverifiedEvents() {
+		rtmr, ok := b.Extends()
+		if !ok {
+			continue
+		}
+		data := b.Data
+		if b.Redacted() {
+			data = nil
+		}
+		events = append(events, Event{rtmr, b.Type, b.Digest, data})
+	}
+	return events
+}
+
+// appendOSLog adds IMA's entries, as tagged events "IMA" with the entry's line.
+func appendOSLog(events []Event, l rpc.OSLog) ([]Event, error) {
+	if l.Format != "ima-ascii" || l.Register != "rtmr2" {
+		return nil, fmt.Errorf("a log %q of the operating system for %q: only \"ima-ascii\" for \"rtmr2\" has another form", l.Format, l.Register)
+	}
+	for entry, err := range logs.NewIMAReader(bytes.NewReader(l.Entries)).UnverifiedEntries() {
+		if err != nil {
+			return nil, fmt.Errorf("IMA log: %w", err)
+		}
+		event := Event{RTMR: 2, Type: logs.EvEventTag}
+		switch {
+		case entry.Violation:
+			for i := range event.Digest {
+				event.Digest[i] = 0xFF
+			}
+		case entry.Alg == logs.AlgSHA384:
+			event.Digest = [48]byte(entry.TemplateHash())
+		default:
+			return nil, errors.New("IMA log: template hashes are not SHA-384, which RTMR2 takes")
+		}
+		event.Data = tagged(tagIMA, strings.ToValidUTF8(entry.String(), "\uFFFD"))
+		events = append(events, event)
+	}
+	return events, nil
+}

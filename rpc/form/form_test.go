@@ -1,0 +1,401 @@
+package form
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-eventlog/cel"
+
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+func event(t testing.TB, operation, container, body string) logs.Event {
+	t.Helper()
+	c := logs.Content{Measured: json.RawMessage(fmt.Sprintf(`{%q:%s}`, operation, body))}
+	if container != "" {
+		c.Container, c.Salt = container, base64.StdEncoding.EncodeToString([]byte("salt of sixteen."))
+	}
+	e, err := logs.NewEvent(operation, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+const imaLog = "10 " + "ab" + "0000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000" +
+	" ima-ng sha256:00 /usr/bin/a b\n" +
+	"10 000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000 ima-ng sha256:00 /x\n"
+
+// boot is a boot log; awkward ones hold what Trustee refuses.
+func boot(awkward bool) []byte {
+	e := func(mr, kind uint32, data string) logs.BootEvent {
+		return logs.BootEvent{MR: mr, Type: kind, Digest: sha512.Sum384([]byte(data)), Data: []byte(data)}
+	}
+	events := []logs.BootEvent{
+		e(1, logs.EvEFIVariableDriverConfig, "variable"), e(2, logs.EvSeparator, "\x00\x00\x00\x00"), e(3, logs.EvIPL, "kernel"), e(3, logs.EvIPL, ""),
+	}
+	if awkward {
+		events = append(events, e(1, logs.EvNoAction, "extends nothing"), e(2, 0x13, "post code 2"), e(3, 0x08000001, "vendor"), e(0, logs.EvNoAction, "MRTD"))
+	}
+	return logs.EncodeBootLog(events)
+}
+
+// evidence is a bundle in which one container's events are shown.
+func evidence(t testing.TB, bootLog []byte, osLogs ...rpc.OSLog) *rpc.Evidence {
+	t.Helper()
+	hidden := [][48]byte{sha512.Sum384([]byte("one")), sha512.Sum384([]byte("two"))}
+	digest := strings.Repeat("ab", 48)
+	claims := fmt.Sprintf(`{"agent":%q,"boot_log":%q,"host":{"uid":0,"unit":"a\u0001.service"},"log":{"anchor":"rtmr3","count":4,"public":%q,"register":%q},"nonce":"AAECAwQFBgc=","profile":%q}`,
+		digest, digest, digest, digest, rpc.ClaimsProfile)
+	e := &rpc.Evidence{
+		Profile: rpc.EvidenceProfile, TEE: "tdx", Quote: []byte("a quote"), Claims: json.RawMessage(claims),
+		AgentSignature: bytes.Repeat([]byte{7}, 64), BootLog: bootLog, OSLogs: osLogs,
+		RuntimeLog: []rpc.LogEntry{
+			{Event: event(t, logs.OpStart, "", `{"version":"1"}`).Bytes()},
+			{Digests: slices.Concat(hidden[0][:], hidden[1][:])},
+			{Event: event(t, logs.OpExec, "c1", `{"path":"/bin/sh","sha384":"é"}`).Bytes()},
+		},
+	}
+	bundle, err := e.AppendJSON(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := rpc.DecodeEvidence(bundle); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func ima() rpc.OSLog {
+	return rpc.OSLog{Register: "rtmr2", Format: "ima-ascii", Entries: []byte(imaLog)}
+}
+
+// TestEachFormReadsBack: to the same events, and the whole forms to the same
+// bundle.
+func TestEachFormReadsBack(t *testing.T) {
+	for name, e := range map[string]*rpc.Evidence{
+		"plain": evidence(t, boot(false)), "awkward": evidence(t, boot(true)),
+		"with IMA": evidence(t, boot(false), ima()), "awkward with IMA": evidence(t, boot(true), ima()),
+	} {
+		want, err := eventsOf(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, form := range Names {
+			text, err := Encode(e, form)
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, form, err)
+				continue
+			}
+			got, err := Decode(text)
+			if err != nil {
+				t.Errorf("%s, %s: %v", name, form, err)
+				continue
+			}
+			if got.Form != form {
+				t.Errorf("%s, %s: taken for %s", name, form, got.Form)
+			}
+			if strings.HasPrefix(form, "trustee") { // types that Trustee doesn't know
+				for i, w := range want {
+					if !trusteeKnows(w.Type) && got.Events[i].Type == logs.EvUnused {
+						got.Events[i].Type = w.Type
+					}
+				}
+			}
+			if diff := cmp.Diff(want, got.Events); diff != "" {
+				t.Errorf("%s, %s: events differ: %s", name, form, diff)
+			}
+			whole := form == CIMA || form == CMW || form == CMWCBOR
+			if (got.Evidence != nil) != whole || whole && !cmp.Equal(got.Evidence, e) {
+				t.Errorf("%s, %s: another bundle: %+v", name, form, got.Evidence)
+			}
+			isCEL := form == CEL || form == CELTLV
+			if !isCEL && string(got.Quote) != "a quote" || form == TrusteeRequest && !bytes.Equal(got.Claims, e.Claims) {
+				t.Errorf("%s, %s: quote %q, claims %s", name, form, got.Quote, got.Claims)
+			}
+		}
+	}
+}
+
+// TestTrusteeForm holds it field by field against Trustee's rules: its parser
+// knows these types and algorithms only, extends by every event, and wants
+// all four registers from zero.
+func TestTrusteeForm(t *testing.T) {
+	for name, e := range map[string]*rpc.Evidence{
+		"plain": evidence(t, boot(false)), "awkward": evidence(t, boot(true)), "with IMA": evidence(t, boot(true), ima()),
+	} {
+		text, err := Encode(e, Trustee)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var form map[string]string
+		if err := json.Unmarshal(text, &form); err != nil || len(form) != 2 || form["quote"] != base64.StdEncoding.EncodeToString(e.Quote) {
+			t.Errorf("%s: %s, %v", name, text, err)
+		}
+		log, err := base64.StdEncoding.Strict().DecodeString(form["cc_eventlog"])
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, matches := trusteeReplay(t, log)
+		events, err := eventsOf(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want [4][48]byte
+		for _, e := range events {
+			want[e.RTMR] = logs.Extend(want[e.RTMR], e.Digest)
+		}
+		if got != want {
+			t.Errorf("%s: replays to %x, not %x", name, got, want)
+		}
+		if matches < 4 { // boot events and own runtime events: their data is what was hashed
+			t.Errorf("%s: only %d digests match their events", name, matches)
+		}
+	}
+}
+
+// trusteeReplay reads a log as deps/eventlog does, from what FACTS and its
+// source say, and not with package logs.
+func trusteeReplay(t *testing.T, b []byte) (rtmr [4][48]byte, matches int) {
+	t.Helper()
+	u32 := func() (n uint32) { n = binary.LittleEndian.Uint32(b); b = b[4:]; return n }
+	b = b[8+20:]
+	b = b[4+binary.LittleEndian.Uint32(b):] // spec-id event
+	for {
+		if stop := binary.LittleEndian.Uint64(b); stop == 0 || stop == 1<<64-1 {
+			return rtmr, matches
+		}
+		mr, kind, count := u32(), u32(), u32()
+		if !(kind <= 0x12 || kind >= 0x80000000 && kind <= 0x8000000C || kind == 0x80000010 || kind >= 0x800000E0 && kind <= 0x800000E2) {
+			t.Fatalf("type %#x is not in the list: the whole evidence is refused", kind)
+		}
+		if count != 1 || binary.LittleEndian.Uint16(b) != 0x0C {
+			t.Fatalf("%d digests, algorithm %#x", count, binary.LittleEndian.Uint16(b))
+		}
+		digest := [48]byte(b[2:])
+		b = b[2+48:]
+		n := u32()
+		data := b[:n]
+		b = b[n:]
+		if mr >= 1 && mr <= 4 { // EV_NO_ACTION too
+			both := append(rtmr[mr-1][:], digest[:]...)
+			rtmr[mr-1] = sha512.Sum384(both)
+		}
+		if sha512.Sum384(data) == digest {
+			matches++
+		}
+		if kind != 6 {
+			continue
+		}
+		if len(data) < 8 || int(binary.LittleEndian.Uint32(data[4:])) > len(data)-8 {
+			t.Fatalf("tagged event %x has no length, or lies: the whole evidence is refused", data)
+		}
+		text := string(data[8:])
+		if strings.ToValidUTF8(text, "") != text {
+			t.Fatalf("tagged event %q is not UTF-8: the whole evidence is refused", text)
+		}
+		if words := strings.SplitN(text, " ", 3); string(data[:4]) == "LEAA" && len(words) != 3 {
+			t.Fatalf("AAEL %q has not two spaces: the whole evidence is refused", text)
+		}
+	}
+}
+
+func TestTrusteeRequest(t *testing.T) {
+	e := evidence(t, boot(false))
+	text, err := Encode(e, TrusteeRequest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var form struct {
+		Requests []struct {
+			TEE         string `json:"tee"`
+			Evidence    string `json:"evidence"`
+			RuntimeData struct {
+				Structured json.RawMessage `json:"structured"`
+			} `json:"runtime_data"`
+			Hash string `json:"runtime_data_hash_algorithm"`
+		} `json:"verification_requests"`
+		Policies []string `json:"policy_ids"`
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&form); err != nil || len(form.Requests) != 1 || form.Policies == nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	one := form.Requests[0]
+	inner, err := base64.RawURLEncoding.Strict().DecodeString(one.Evidence)
+	if plain, _ := Encode(e, Trustee); err != nil || !bytes.Equal(inner, plain) || one.TEE != "tdx" || one.Hash != "sha512" {
+		t.Errorf("%v in %s", err, text)
+	}
+	got, err := rpc.ReportData(one.RuntimeData.Structured) // what Trustee computes
+	want, _ := rpc.ReportData(e.Claims)
+	if err != nil || got != want {
+		t.Errorf("REPORTDATA %x, not %x, %v", got, want, err)
+	}
+}
+
+// TestCELTLV as google/go-eventlog reads it.
+func TestCELTLV(t *testing.T) {
+	e := evidence(t, boot(false), ima())
+	text, err := Encode(e, CELTLV)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := cel.DecodeToCEL(bytes.NewBuffer(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, _ := eventsOf(e)
+	if len(log.Records()) != len(want) {
+		t.Fatalf("%d records of %d", len(log.Records()), len(want))
+	}
+	for i, r := range log.Records() {
+		if r.RecNum != uint64(i) || int(r.Index) != want[i].RTMR+1 || r.IndexType != cel.CCMRType {
+			t.Errorf("record %d: %+v", i, r)
+		}
+	}
+}
+
+// TestCMW: each record is a type, a value and the indicator of evidence.
+func TestCMW(t *testing.T) {
+	e := evidence(t, boot(false), ima())
+	text, err := Encode(e, CMW)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var collection map[string]any
+	if err := json.Unmarshal(text, &collection); err != nil || len(collection) != 9 {
+		t.Fatalf("%d members, %v", len(collection), err)
+	}
+	for name, v := range collection {
+		record, ok := v.([]any)
+		if name == "__cmwc_t" {
+			if !strings.HasPrefix(v.(string), "tag:") {
+				t.Errorf("type %v", v)
+			}
+			continue
+		}
+		if !ok || len(record) != 3 || !strings.Contains(record[0].(string), "/") || record[2] != 4.0 {
+			t.Errorf("%s: %v", name, v)
+		}
+	}
+	// The CBOR form, byte by byte at its head: a map of nine, "tee".
+	binary, err := Encode(e, CMWCBOR)
+	if want := "a963746565836a746578742f706c61696e437464780465" + hex.EncodeToString([]byte("quote")); err != nil || !strings.HasPrefix(hex.EncodeToString(binary), want) {
+		t.Errorf("%x, %v", binary[:40], err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	e := evidence(t, boot(false))
+	forms := map[string]string{}
+	for _, f := range Names {
+		text, err := Encode(e, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forms[f] = string(text)
+	}
+	for name, text := range map[string]string{
+		"nothing":                    "",
+		"text":                       "hello",
+		"an object":                  `{"hello":1}`,
+		"bundle, a member":           strings.Replace(forms[CIMA], `"tee"`, `"Tee"`, 1),
+		"CMW, cut":                   forms[CMW][:len(forms[CMW])-1],
+		"CMW, another type":          strings.Replace(forms[CMW], "tag:", "tag:x", 1),
+		"CMW, a media type":          strings.Replace(forms[CMW], "vnd.tcg.ccel", "octet-stream", 1),
+		"CMW, an indicator":          strings.Replace(forms[CMW], ",4]", ",8]", 1),
+		"CMW, a member more":         strings.Replace(forms[CMW], `"tee"`, `"more":["text/plain",""],"tee"`, 1),
+		"CMW, a member twice":        strings.Replace(forms[CMW], `"tee"`, `"tee":["text/plain",""],"tee"`, 1),
+		"CMW, a member less":         strings.Replace(forms[CMW], `"tee":["text/plain","dGR4",4],`, "", 1),
+		"CBOR, cut":                  forms[CMWCBOR][:len(forms[CMWCBOR])-1],
+		"CBOR, more":                 forms[CMWCBOR] + "\x00",
+		"CBOR, count":                "\xaa" + forms[CMWCBOR][1:],
+		"CBOR, indefinite":           "\xbf" + forms[CMWCBOR][1:],
+		"CBOR, longer than it needs": "\xb8\x08" + forms[CMWCBOR][1:],
+		"CBOR, another order":        strings.Replace(forms[CMWCBOR], "\x63tee", "\x66teeeee", 1),
+		"Trustee, no log":            `{"quote":"YQ==","cc_eventlog":"YQ=="}`,
+		"request, sha384":            strings.Replace(forms[TrusteeRequest], "sha512", "sha384", 1),
+		"request, none":              `{"verification_requests":[],"policy_ids":[]}`,
+		"CEL, a gap":                 strings.Replace(forms[CEL], `{"recnum":3`, `{"recnum":4`, 1),
+		"CEL, a digest":              strings.Replace(forms[CEL], "sha384", "sha512", 1),
+		"CEL, a type":                strings.Replace(forms[CEL], "EV_IPL", "EV_EPL", 1),
+		"CEL, other content":         strings.Replace(forms[CEL], "pcclient_std", "ima_template", 1),
+		"TLV, cut":                   forms[CELTLV][:len(forms[CELTLV])-1],
+		"TLV, a register":            strings.Replace(forms[CELTLV], "\x6c\x00\x00\x00\x01\x04", "\x6c\x00\x00\x00\x01\x05", 1),
+		"TLV, a length":              strings.Replace(forms[CELTLV], "\x6c\x00\x00\x00\x01", "\x6c\xff\x00\x00\x01", 1),
+	} {
+		if c, err := Decode([]byte(text)); err == nil {
+			t.Errorf("%s: taken: %+v", name, c)
+		}
+	}
+	if _, err := Encode(e, "jwt"); err == nil || !strings.Contains(err.Error(), "trustee-request") {
+		t.Errorf("an unknown form: %v", err)
+	}
+	e.OSLogs = []rpc.OSLog{{Register: "rtmr2", Format: "systemd", Entries: []byte("x")}}
+	if _, err := Encode(e, CEL); err == nil {
+		t.Error("a log that isn't understood was left out")
+	}
+	if _, err := Decode(make([]byte, rpc.MaxEvidence+1)); err == nil {
+		t.Error("evidence of any size is read")
+	}
+}
+
+// TestCBORHeads: arguments of all sizes, and none longer than it need be.
+func TestCBORHeads(t *testing.T) {
+	for _, n := range []uint64{0, 23, 24, 255, 256, 65535, 65536, 1<<32 - 1, 1 << 32, 1<<64 - 1} {
+		b := appendHead(nil, majorBytes, n)
+		c := &cbor{b: b}
+		if got := c.head(majorBytes); got != n || c.err != nil || len(c.b) != 0 {
+			t.Errorf("%d: %d, %v", n, got, c.err)
+		}
+		c = &cbor{b: b}
+		if c.head(majorText); c.err == nil {
+			t.Errorf("%d: another type", n)
+		}
+	}
+	for _, long := range []string{"5817", "5900ff", "5a0000ffff", "5b00000000ffffffff", "5c", "5f", "58", "59ff"} {
+		b, _ := hex.DecodeString(long)
+		c := &cbor{b: b}
+		if c.head(majorBytes); c.err == nil {
+			t.Errorf("%s: taken", long)
+		}
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	for _, e := range []*rpc.Evidence{evidence(f, boot(false)), evidence(f, boot(true), ima())} {
+		for _, form := range Names {
+			text, err := Encode(e, form)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(text)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := Decode(data)
+		if err != nil || c.Evidence == nil {
+			return
+		}
+		for _, form := range []string{CMW, CMWCBOR, CIMA} {
+			text, err := Encode(c.Evidence, form)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again, err := Decode(text); err != nil || !cmp.Equal(again.Evidence, c.Evidence) {
+				t.Errorf("%s: another bundle: %v", form, err)
+			}
+		}
+	})
+}

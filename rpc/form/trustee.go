@@ -1,0 +1,168 @@
+package form
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// trusteeEvidence is what Trustee's TDX verifier reads (deps/verifier).
+type trusteeEvidence struct {
+	Quote    []byte `json:"quote"`
+	EventLog []byte `json:"cc_eventlog"`
+}
+
+// trusteeRequest is what its attestation service takes (restful-as).
+type trusteeRequest struct {
+	Requests  []trusteeOne `json:"verification_requests"`
+	PolicyIDs []string     `json:"policy_ids"`
+}
+
+type trusteeOne struct {
+	TEE         string      `json:"tee"`
+	Evidence    string      `json:"evidence"` // base64url without padding
+	RuntimeData runtimeData `json:"runtime_data"`
+	Hash        string      `json:"runtime_data_hash_algorithm"`
+}
+
+// runtimeData's structured form is hashed as RFC 8785 writes it: the claims,
+// so that Trustee finds their hash in REPORTDATA.
+type runtimeData struct {
+	Structured json.RawMessage `json:"structured"`
+}
+
+const hashSHA512 = "sha512"
+
+// tagIMA marks an IMA entry's line: "IMA" in a tagged event of ours.
+const tagIMA = 0x00414D49
+
+func tagged(tag uint32, text string) []byte {
+	b := binary.LittleEndian.AppendUint32(nil, tag)
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(text)))
+	return append(b, text...)
+}
+
+func encodeTrustee(e *rpc.Evidence, events []Event) ([]byte, error) {
+	log, err := trusteeLog(e, events)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(trusteeEvidence{e.Quote, log})
+}
+
+func encodeRequest(e *rpc.Evidence, events []Event) ([]byte, error) {
+	inner, err := encodeTrustee(e, events)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(trusteeRequest{
+		Requests: []trusteeOne{{
+			TEE: e.TEE, Evidence: base64.RawURLEncoding.EncodeToString(inner),
+			RuntimeData: runtimeData{e.Claims}, Hash: hashSHA512,
+		}},
+		PolicyIDs: []string{},
+	})
+}
+
+// trusteeLog is one boot log of all events, as Trustee replays it: it
+// extends by every event, EV_NO_ACTION too, and refuses event types and
+// algorithms that it doesn't know. A boot log that it can't take as it stands
+// is written anew: the digests and their order stay.
+func trusteeLog(e *rpc.Evidence, events []Event) ([]byte, error) {
+	boot, err := logs.ParseBootLog(e.BootLog)
+	if err != nil {
+		return nil, err
+	}
+	head, rest := boot.Bytes(), events[len(bootEvents(boot)):]
+	if !trusteeTakes(boot) {
+		head, rest = logs.AppendBootHeader(nil), events
+	}
+	var records []byte
+	for _, event := range rest {
+		records = appendRecord(records, event)
+	}
+	return logs.TrusteeLog(head, records)
+}
+
+// appendRecord writes an event as TCG_PCR_EVENT2.
+func appendRecord(b []byte, e Event) []byte {
+	r := logs.BootEvent{MR: uint32(e.RTMR + 1), Type: e.Type, Digest: e.Digest, Data: e.Data}
+	switch {
+	case e.Data == nil:
+		r.Data = redacted
+	case !trusteeKnows(e.Type):
+		r.Type = logs.EvUnused // the type is under no digest; this one's data Trustee doesn't read
+	}
+	return logs.AppendBootEvent(b, r)
+}
+
+// redacted is the data of a record that shows only its digest: no AAEL, for
+// Trustee parses those, and not empty, which it refuses.
+var redacted = []byte("CIRD\x00\x00\x00\x00")
+
+func trusteeTakes(log *logs.BootLog) bool {
+	for _, e := range log.UnverifiedEvents() {
+		if e.Type == logs.EvNoAction && e.MR >= 1 && e.MR <= 4 || !trusteeKnows(e.Type) {
+			return false
+		}
+		n := 0
+		for alg := range e.Digests() {
+			if n++; alg != logs.AlgSHA384 && alg != logs.AlgSHA1 && alg != logs.AlgSHA256 && alg != logs.AlgSHA512 {
+				return false
+			}
+		}
+		if _, extends := e.Extends(); extends && n == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// trusteeKnows says whether an event type is in Trustee's list
+// (deps/eventlog, tcg_enum.rs).
+func trusteeKnows(t uint32) bool {
+	return t <= 0x12 || t >= 0x80000000 && t <= 0x8000000C || t == 0x80000010 || t >= 0x800000E0 && t <= 0x800000E2
+}
+
+func decodeTrustee(data []byte) (*Content, error) {
+	var form trusteeEvidence
+	if err := json.Unmarshal(data, &form); err != nil {
+		return nil, fmt.Errorf("trustee evidence: %w", err)
+	}
+	c := &Content{Form: Trustee, Quote: form.Quote}
+	if form.EventLog == nil {
+		return c, nil
+	}
+	log, err := logs.ParseBootLog(form.EventLog)
+	if err != nil {
+		return nil, fmt.Errorf("trustee evidence: %w", err)
+	}
+	c.Events = bootEvents(log)
+	return c, nil
+}
+
+func decodeRequest(data []byte) (*Content, error) {
+	var form trusteeRequest
+	if err := json.Unmarshal(data, &form); err != nil {
+		return nil, fmt.Errorf("trustee request: %w", err)
+	}
+	if len(form.Requests) != 1 || form.Requests[0].Hash != hashSHA512 {
+		return nil, errors.New("trustee request: one request, hashed by sha512, is read")
+	}
+	one := form.Requests[0]
+	inner, err := base64.RawURLEncoding.Strict().DecodeString(one.Evidence)
+	if err != nil {
+		return nil, fmt.Errorf("trustee request: evidence: %w", err)
+	}
+	c, err := decodeTrustee(inner)
+	if err != nil {
+		return nil, err
+	}
+	c.Form, c.Claims = TrusteeRequest, one.RuntimeData.Structured
+	return c, nil
+}
