@@ -2,14 +2,11 @@ package rpc
 
 import (
 	"bytes"
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -190,69 +187,4 @@ func TestPipelined(t *testing.T) {
 	if sent, err := v.nc.Write([]byte(strings.Repeat(requestLine, n))); err == nil {
 		t.Errorf("all %d bytes were taken", sent)
 	}
-}
-
-// The limit is exact: 16 may be open, always, and one more is too many.
-func TestInFlight(t *testing.T) {
-	s := testServer()
-	gate := make(chan struct{})
-	s.Methods["Gate"] = func(context.Context, json.RawMessage) (any, error) { <-gate; return 0, nil }
-	w := connect(t, start(t, s))
-	const gated = `{"jsonrpc":"2.0","id":1,"method":"Gate"}` + "\n"
-	w.send(strings.Repeat(gated, 16))
-	for range 20_000 { // each answer makes room for one request
-		select {
-		case gate <- struct{}{}:
-		case <-time.After(10 * time.Second):
-			t.Fatal("nothing runs")
-		}
-		if r := w.receive(); r.Error != nil {
-			t.Fatal(r.Error)
-		}
-		w.send(gated)
-	}
-	w.send(gated)
-	if r := w.receive(); r.Error == nil || r.Error.Code != CodeRateLimited || r.ID != nil {
-		t.Errorf("17 requests: %+v", r)
-	}
-	w.ends()
-	close(gate)
-}
-
-// Long requests that wait for their turn are charged like any other bytes.
-func TestWaitingRequestsAreCharged(t *testing.T) {
-	s := testServer()
-	s.Limits = Limits{CallerMemory: 1} // raised to two replies and a line
-	s.Key = func(context.Context) string { return "me" }
-	gate := make(chan struct{})
-	opened := sync.OnceFunc(func() { close(gate) })
-	s.Methods["Gate"] = func(context.Context, json.RawMessage) (any, error) { <-gate; return 0, nil }
-	path := start(t, s)
-	t.Cleanup(opened) // before the server is stopped
-	long := `{"jsonrpc":"2.0","id":1,"method":"Gate","params":{"a":"` + strings.Repeat("x", 60<<10) + "\"}}\n"
-	var all []*wire
-	for range 4 {
-		w := connect(t, path)
-		// The one too many is refused before all of it is sent.
-		w.nc.Write([]byte(strings.Repeat(long, 16)))
-		all = append(all, w)
-	}
-	refused := all[3].receive()
-	if refused.Error == nil || refused.Error.Code != CodeRateLimited {
-		t.Errorf("got %+v", refused)
-	}
-	if held := s.Counts().Memory; held < 1<<20 || held > 2<<20+64<<10 {
-		t.Errorf("%d bytes are charged", held)
-	}
-	opened()
-	for _, w := range all {
-		w.nc.Close()
-	}
-	for range 1000 {
-		if s.Counts().Memory == 0 {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	t.Errorf("%d bytes stay charged", s.Counts().Memory)
 }

@@ -21,7 +21,7 @@ type Limits struct {
 	InFlight int
 
 	// Connections is how many connections there may be in all. Default
-	// 1024, at about 10 KiB each.
+	// 1024, at about 20 KiB each.
 	Connections int
 
 	// CallerConnections is how many connections one caller may have.
@@ -33,9 +33,10 @@ type Limits struct {
 	// it builds its reply.
 	CallerCalls int
 
-	// Memory is how many bytes of long lines (half read) and long replies
-	// (half written) are held in all, CallerMemory for one caller. What is
-	// up to 4 KiB is not counted. Defaults 16 MiB and 4 MiB.
+	// Memory is how many bytes of long lines (half read, or of requests
+	// that wait) and long replies (half written) are held in all,
+	// CallerMemory for one caller. What is up to 4 KiB is not counted.
+	// Defaults 16 MiB and 4 MiB.
 	Memory       int64
 	CallerMemory int64
 

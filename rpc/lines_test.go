@@ -96,7 +96,7 @@ func TestNonces(t *testing.T) {
 		`{"nonce":"_-ECAwQFBgc="}`:                                                        `nonce`,
 		`{"Nonce":"AAECAwQFBgc="}`:                                                        `Nonce`,
 		`{"nonce":"AAECAwQFBgc=","container_id":"x"}`:                                     `container_id`,
-		`{"nonce":"AAECAwQFBgc=","shared":true}`:                                          `shared`,
+		`{"nonce":"AAECAwQFBgc=","shared":"yes"}`:                                         `shared`,
 		`{"nonce":"AAECAwQFBgc=","format":"cmw"}`:                                         `format`,
 		`{"nonce":"AAECAwQFBgc=","Format":"cima"}`:                                        `Format`,
 		`{"nonce":"AAECAwQFBgc=","user_data":"` + strings.Repeat("AAAA", 1365) + `AAA="}`: `user_data`,

@@ -167,37 +167,6 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-func TestHalfClosedStillAnswered(t *testing.T) {
-	w := connect(t, start(t, testServer()))
-	w.send(strings.Repeat(`{"jsonrpc":"2.0","id":7,"method":"Echo"}`+"\n", 3) + `{"jsonrpc"`)
-	w.nc.CloseWrite()
-	for range 3 {
-		if r := w.receive(); r.Error != nil {
-			t.Error(r.Error)
-		}
-	}
-	if r := w.receive(); r.Error == nil || r.Error.Code != CodeParseError || r.ID != nil {
-		t.Errorf("half a line: %+v", r)
-	}
-	w.ends()
-}
-
-func TestHangingUpCancels(t *testing.T) {
-	s := testServer()
-	began, ended := make(chan struct{}), make(chan struct{})
-	s.Before = func(context.Context, string) error { close(began); return nil }
-	s.After = func(context.Context, string, time.Duration, *Error, error) { close(ended) }
-	w := connect(t, start(t, s))
-	w.send(`{"jsonrpc":"2.0","id":7,"method":"Wait"}` + "\n")
-	<-began // what nobody has begun is forgotten
-	w.nc.Close()
-	select {
-	case <-ended:
-	case <-time.After(10 * time.Second):
-		t.Error("the handler went on")
-	}
-}
-
 func TestAttach(t *testing.T) {
 	type key struct{}
 	var released atomic.Int32

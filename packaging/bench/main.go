@@ -105,21 +105,14 @@ func (p plan) measure(ctx context.Context, s *stage, m measurement) (row, error)
 		rounds = min(rounds, m.rounds)
 	}
 	out := row{Name: m.name, Target: m.target, Connect: m.connect}
-	var used time.Duration
-	answers := 0
 	for i := range rounds {
 		var limit, ours result
 		for turn := range 2 {
 			var err error
 			if (turn+i)%2 == 0 {
-				bare := m.order(p.time)
-				bare.Server, bare.Request = "raw", ""
-				limit, err = s.driver.ask(ctx, bare)
+				limit, err = s.round(ctx, s.raw, m.bare(p.time), &out.RawCPU)
 			} else {
-				before := cpuTime(s.daemon)
-				ours, err = s.driver.ask(ctx, m.order(p.time))
-				used += cpuTime(s.daemon) - before
-				answers += ours.Answers
+				ours, err = s.round(ctx, s.daemon, m.order(p.time), &out.CPU)
 			}
 			if err != nil {
 				return row{}, err
@@ -127,6 +120,16 @@ func (p plan) measure(ctx context.Context, s *stage, m measurement) (row, error)
 		}
 		out.add(limit, ours)
 	}
-	out.CPU = float64(used.Microseconds()) / float64(max(1, answers))
+	out.CPU /= answers(out.Ours)
+	out.RawCPU /= answers(out.Raw)
 	return out, nil
+}
+
+// round lets the client carry out an order and adds what CPU time the server
+// used, in µs.
+func (s *stage) round(ctx context.Context, server int, o order, used *float64) (result, error) {
+	before := cpuTime(server)
+	r, err := s.driver.ask(ctx, o)
+	*used += float64((cpuTime(server) - before).Microseconds())
+	return r, err
 }

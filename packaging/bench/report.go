@@ -25,6 +25,11 @@ func (m measurement) order(took time.Duration) order {
 	return order{Server: "cima", Request: m.request, Connections: m.connections, Connect: m.connect, Time: took}
 }
 
+// bare is the same for the bare server.
+func (m measurement) bare(took time.Duration) order {
+	return order{Server: "raw", Connections: m.connections, Connect: m.connect, Time: took}
+}
+
 func ask(method, params string) string {
 	return fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%q,"params":%s}`, method, params)
 }
@@ -56,6 +61,7 @@ type row struct {
 	Raw     []result  `json:"raw"`
 	Ours    []result  `json:"ours"`
 	CPU     float64   `json:"cpu_us"` // of the daemon, per answer
+	RawCPU  float64   `json:"raw_cpu_us"`
 }
 
 func (r *row) add(limit, ours result) {
@@ -65,6 +71,14 @@ func (r *row) add(limit, ours result) {
 		ratio = 1 / ratio
 	}
 	r.Ratios = append(r.Ratios, ratio)
+}
+
+func answers(results []result) float64 {
+	n := 0
+	for _, r := range results {
+		n += r.Answers
+	}
+	return float64(max(1, n))
 }
 
 // quartile 2 is the median.
@@ -126,16 +140,17 @@ func (r report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Speed\n\nThe real daemon on a simulated TD, identity and limits on, beside a server that gives back\nsingle bytes; each in its own process, driven by the same client in turn: %d rounds of %s.\n", r.Rounds, r.Time)
 	fmt.Fprintf(&b, "The client is %s.\nBegun %s, load %s; at the end %s. The daemon's memory at its most: %d KiB.\n\n", r.Where, r.Begun.Format(time.RFC3339), r.LoadBefore, r.LoadAfter, r.PeakMemoryKiB)
-	fmt.Fprintf(&b, "| %-34s | %8s | %-15s | %8s | %8s | %8s | %8s | %8s |\n", "", "ratio", "quartiles", "raw/s", "cima/s", "p50 µs", "p99 µs", "CPU µs")
+	fmt.Fprintf(&b, "| %-34s | %8s | %-15s | %8s | %8s | %11s | %13s | %11s |\n", "", "ratio", "quartiles", "cima/s", "raw/s", "p50 µs, raw", "p99 µs, raw", "CPU µs, raw")
 	b.WriteString("|---|---|---|---|---|---|---|---|\n")
 	for _, row := range r.Rows {
 		ratio := fmt.Sprintf("%.3f", quartile(row.Ratios, 2))
 		if row.Connect {
 			ratio = fmt.Sprintf("1/%.2f", quartile(row.Ratios, 2))
 		}
-		fmt.Fprintf(&b, "| %-34s | %8s | %-15s | %8.0f | %8.0f | %8.0f | %8.0f | %8.1f |\n", row.Name, ratio,
-			fmt.Sprintf("%.3f to %.3f", quartile(row.Ratios, 1), quartile(row.Ratios, 3)), row.rate(row.Raw), row.rate(row.Ours),
-			median(row.Ours, func(r result) float64 { return r.P50 }), median(row.Ours, func(r result) float64 { return r.P99 }), row.CPU)
+		p50, p99 := func(r result) float64 { return r.P50 }, func(r result) float64 { return r.P99 }
+		fmt.Fprintf(&b, "| %-34s | %8s | %-15s | %8.0f | %8.0f | %5.0f %5.0f | %6.0f %6.0f | %6.1f %4.1f |\n", row.Name, ratio,
+			fmt.Sprintf("%.3f to %.3f", quartile(row.Ratios, 1), quartile(row.Ratios, 3)), row.rate(row.Ours), row.rate(row.Raw),
+			median(row.Ours, p50), median(row.Raw, p50), median(row.Ours, p99), median(row.Raw, p99), row.CPU, row.RawCPU)
 	}
 	b.WriteString("\n")
 	for _, row := range r.Rows {

@@ -34,6 +34,7 @@ type stage struct {
 	where  string // where the client runs, for people
 	index  int    // of GetCCMeasurement
 	daemon int    // pid
+	raw    int    // pid
 	driver *driver
 	undo   []func()
 }
@@ -110,6 +111,7 @@ func (s *stage) startServers(sim, self string) error {
 		return err
 	}
 	s.undo = append(s.undo, raw.stop)
+	s.raw = raw.process.Pid
 	return nil
 }
 
@@ -118,7 +120,7 @@ func noDocker(ctx context.Context) string {
 	if os.Geteuid() != 0 {
 		return "the daemon must be root to know a container's processes"
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, "docker", "info").CombinedOutput(); err != nil {
 		last := strings.TrimSpace(string(out))

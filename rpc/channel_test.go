@@ -1,0 +1,147 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestHalfClosedStillAnswered(t *testing.T) {
+	w := connect(t, start(t, testServer()))
+	w.send(strings.Repeat(`{"jsonrpc":"2.0","id":7,"method":"Echo"}`+"\n", 3) + `{"jsonrpc"`)
+	w.nc.CloseWrite()
+	for range 3 {
+		if r := w.receive(); r.Error != nil {
+			t.Error(r.Error)
+		}
+	}
+	if r := w.receive(); r.Error == nil || r.Error.Code != CodeParseError || r.ID != nil {
+		t.Errorf("half a line: %+v", r)
+	}
+	w.ends()
+}
+
+func TestHangingUpCancels(t *testing.T) {
+	s := testServer()
+	began, ended := make(chan struct{}), make(chan struct{})
+	s.Before = func(context.Context, string) error { close(began); return nil }
+	s.After = func(context.Context, string, time.Duration, *Error, error) { close(ended) }
+	w := connect(t, start(t, s))
+	w.send(`{"jsonrpc":"2.0","id":7,"method":"Wait"}` + "\n")
+	<-began // what nobody has begun is forgotten
+	w.nc.Close()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the handler went on")
+	}
+}
+
+// A slow call holds up no other one of its connection, and who waits for its
+// answer is not idle.
+func TestSideBySide(t *testing.T) {
+	s := testServer()
+	s.Limits.Idle = 50 * time.Millisecond
+	began, gate := make(chan struct{}), make(chan struct{})
+	s.Methods["Gate"] = func(context.Context, json.RawMessage) (any, error) { close(began); <-gate; return 0, nil }
+	w := connect(t, start(t, s))
+	w.send(`{"jsonrpc":"2.0","id":1,"method":"Gate"}` + "\n")
+	<-began
+	if r := w.ask("Echo", `{}`); r.Error != nil || r.ID != 7.0 {
+		t.Errorf("beside it: %+v", r)
+	}
+	time.Sleep(300 * time.Millisecond)
+	close(gate)
+	if r := w.receive(); r.Error != nil || r.ID != 1.0 {
+		t.Errorf("the slow one: %+v", r)
+	}
+	w.ends()
+}
+
+// Who has closed its writing half, or sent too many bad lines, still gets the
+// answers to what came before.
+func TestAnswersBeforeTheEnd(t *testing.T) {
+	s := testServer()
+	s.Methods["Slow"] = func(context.Context, json.RawMessage) (any, error) { time.Sleep(100 * time.Millisecond); return 0, nil }
+	path := start(t, s)
+	for name, bad := range map[string]int{"half closed": 0, "bad lines": maxBad} {
+		w := connect(t, path)
+		w.send(`{"jsonrpc":"2.0","id":1,"method":"Slow"}` + "\n" + strings.Repeat("x\n", bad))
+		w.nc.CloseWrite()
+		for range bad {
+			w.receive()
+		}
+		if r := w.receive(); r.Error != nil || r.ID != 1.0 {
+			t.Errorf("%s: %+v", name, r)
+		}
+		w.ends()
+	}
+}
+
+// The limit is exact: 16 may be open, always, and one more is too many.
+func TestInFlight(t *testing.T) {
+	s := testServer()
+	gate := make(chan struct{})
+	s.Methods["Gate"] = func(context.Context, json.RawMessage) (any, error) { <-gate; return 0, nil }
+	w := connect(t, start(t, s))
+	const gated = `{"jsonrpc":"2.0","id":1,"method":"Gate"}` + "\n"
+	w.send(strings.Repeat(gated, 16))
+	for range 20_000 { // each answer makes room for one request
+		select {
+		case gate <- struct{}{}:
+		case <-time.After(10 * time.Second):
+			t.Fatal("nothing runs")
+		}
+		if r := w.receive(); r.Error != nil {
+			t.Fatal(r.Error)
+		}
+		w.send(gated)
+	}
+	w.send(gated)
+	if r := w.receive(); r.Error == nil || r.Error.Code != CodeRateLimited || r.ID != nil {
+		t.Errorf("17 requests: %+v", r)
+	}
+	w.ends()
+	close(gate)
+}
+
+// Long requests that wait for their turn are charged like any other bytes.
+func TestWaitingRequestsAreCharged(t *testing.T) {
+	s := testServer()
+	s.Limits = Limits{CallerMemory: 1} // raised to two replies and a line
+	s.Key = func(context.Context) string { return "me" }
+	gate := make(chan struct{})
+	opened := sync.OnceFunc(func() { close(gate) })
+	s.Methods["Gate"] = func(context.Context, json.RawMessage) (any, error) { <-gate; return 0, nil }
+	path := start(t, s)
+	t.Cleanup(opened) // before the server is stopped
+	long := `{"jsonrpc":"2.0","id":1,"method":"Gate","params":{"a":"` + strings.Repeat("x", 60<<10) + "\"}}\n"
+	var all []*wire
+	for range 4 {
+		w := connect(t, path)
+		// The one too many is refused before all of it is sent.
+		w.nc.Write([]byte(strings.Repeat(long, 16)))
+		all = append(all, w)
+	}
+	refused := all[3].receive()
+	if refused.Error == nil || refused.Error.Code != CodeRateLimited {
+		t.Errorf("got %+v", refused)
+	}
+	if held := s.Counts().Memory; held < 1<<20 || held > 2<<20+64<<10 {
+		t.Errorf("%d bytes are charged", held)
+	}
+	opened()
+	for _, w := range all {
+		w.nc.Close()
+	}
+	for range 1000 {
+		if s.Counts().Memory == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%d bytes stay charged", s.Counts().Memory)
+}
