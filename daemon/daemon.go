@@ -61,6 +61,7 @@ type Daemon struct {
 	records   atomic.Pointer[launch.Store]
 	peers     *peer.Identifier
 	quotes    *hw.Queue
+	shares    shares
 	accounts  accounts
 	instances instances
 	gated     *gated
@@ -161,6 +162,7 @@ func (d *Daemon) openRooms() (err error) {
 		return err
 	}
 	d.quotes = hw.NewQueue(d.opts.TEE, 1, d.config().Limits.ConnectionsPerContainer)
+	d.shares.queue = d.quotes
 	d.accounts = accounts{limits: d.config().Limits, byKey: make(map[string]*account)}
 	d.instances = instances{byKey: make(map[instanceKey]*instance)}
 	d.gated = newGated(d)

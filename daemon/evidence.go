@@ -18,6 +18,7 @@ import (
 type report struct {
 	quote     []byte
 	claims    json.RawMessage // canonical
+	shared    *rpc.Shared     // nil: the quote is over these claims alone
 	signature []byte
 	at        ledger.Snapshot // where the log stood when the claims were fixed
 	registers hw.Registers    // the quote's
@@ -25,12 +26,12 @@ type report struct {
 
 // report fixes the claims, then asks for a quote over them. The log goes on
 // growing meanwhile, and no lock is held: the claims say where it stood.
-func (d *Daemon) report(ctx context.Context, s *subject, nonce, userData []byte) (*report, error) {
+func (d *Daemon) report(ctx context.Context, s *subject, p rpc.CCReportParams) (*report, error) {
 	claims, at, err := d.claims(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	claims.Nonce, claims.UserData = nonce, userData
+	claims.Nonce, claims.UserData = p.Nonce, p.UserData
 	r := &report{at: at}
 	if r.claims, err = canonicalClaims(claims); err != nil {
 		return nil, err
@@ -40,7 +41,7 @@ func (d *Daemon) report(ctx context.Context, s *subject, nonce, userData []byte)
 		return nil, err
 	}
 	r.signature = rpc.SignReportData(d.key.private, data)
-	if r.quote, err = d.quote(ctx, s, data); err != nil {
+	if r.quote, r.shared, err = d.quote(ctx, s, data, p.Shared); err != nil {
 		return nil, err
 	}
 	if r.registers, err = hw.QuoteRegisters(r.quote); err != nil {
@@ -96,23 +97,33 @@ func assurance(s *subject, f *facts) rpc.Assurance {
 }
 
 // quote waits for its turn, fairly by caller, and no longer than the limit.
-func (d *Daemon) quote(ctx context.Context, s *subject, data hw.ReportData) ([]byte, error) {
-	if wait := take(s.account.quotes); wait > 0 {
-		return nil, rpc.RateLimited(wait, "more than %g quotes a minute: ask again in %v",
-			d.config().Limits.QuotesPerMinute, wait.Round(time.Millisecond))
-	}
+// Where it is shared, it comes with the proof that data has a part in it.
+func (d *Daemon) quote(ctx context.Context, s *subject, data hw.ReportData, share bool) (quote []byte, proof *rpc.Shared, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(d.config().Limits.QuoteTimeout))
 	defer cancel()
-	quote, err := d.quotes.Quote(ctx, s.queue(), data)
-	if errors.Is(err, context.DeadlineExceeded) {
-		return nil, rpc.TEEUnavailable(err, "no quote within %v: ask again later", time.Duration(d.config().Limits.QuoteTimeout))
+	if share {
+		quote, proof, err = d.shares.get(ctx, data, s.account, func() error { return d.chargeQuote(s) })
+	} else if err = d.chargeQuote(s); err == nil {
+		quote, err = d.quotes.Quote(ctx, s.queue(), data)
 	}
-	return quote, err
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = rpc.TEEUnavailable(err, "no quote within %v: ask again later", time.Duration(d.config().Limits.QuoteTimeout))
+	}
+	return quote, proof, err
+}
+
+// chargeQuote takes a quote from the allowance of whoever pays.
+func (d *Daemon) chargeQuote(s *subject) error {
+	if wait := take(s.account.quotes); wait > 0 {
+		return rpc.RateLimited(wait, "more than %g quotes a minute: ask again in %v",
+			d.config().Limits.QuotesPerMinute, wait.Round(time.Millisecond))
+	}
+	return nil
 }
 
 // evidence is a report with the logs behind its registers.
 func (d *Daemon) evidence(ctx context.Context, s *subject, p rpc.EvidenceParams) (*rpc.Evidence, error) {
-	r, err := d.report(ctx, s, p.Nonce, p.UserData)
+	r, err := d.report(ctx, s, rpc.CCReportParams{Nonce: p.Nonce, UserData: p.UserData, Shared: p.Shared})
 	if err != nil {
 		return nil, err
 	}
@@ -121,15 +132,23 @@ func (d *Daemon) evidence(ctx context.Context, s *subject, p rpc.EvidenceParams)
 		return nil, err
 	}
 	e := &rpc.Evidence{
-		Profile: rpc.EvidenceProfile, TEE: "tdx", Quote: r.quote, Claims: r.claims,
+		Profile: rpc.EvidenceProfile, TEE: "tdx", Quote: r.quote, Claims: r.claims, Shared: r.shared,
 		AgentSignature: r.signature, BootLog: d.bootLog,
 		RuntimeLog: make([]rpc.LogEntry, 0, len(view)),
 	}
 	for _, entry := range view {
 		e.RuntimeLog = append(e.RuntimeLog, rpc.LogEntry{Event: entry.Event, Digests: entry.Digests})
 	}
-	d.log.Info("evidence given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce))
+	d.log.Info("evidence given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce), "sharing", r.sharing())
 	return e, nil
+}
+
+// sharing is how many claims the quote is over, for the journal.
+func (r *report) sharing() int {
+	if r.shared == nil {
+		return 1
+	}
+	return r.shared.Size
 }
 
 // canonicalClaims are the claims as they are hashed and sent.

@@ -39,12 +39,14 @@ func (d *Daemon) measurementCount(_ context.Context, s *subject, _ rpc.NoParams)
 }
 
 func (d *Daemon) ccReport(ctx context.Context, s *subject, p rpc.CCReportParams) (rpc.CCReport, error) {
-	r, err := d.report(ctx, s, p.Nonce, p.UserData)
+	r, err := d.report(ctx, s, p)
 	if err != nil {
 		return rpc.CCReport{}, err
 	}
-	d.log.Info("report given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce))
-	return rpc.CCReport{CCType: rpc.CCTypeTDX, CCReport: r.quote, Claims: r.claims, AgentSignature: r.signature}, nil
+	d.log.Info("report given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce), "sharing", r.sharing())
+	return rpc.CCReport{
+		CCType: rpc.CCTypeTDX, CCReport: r.quote, Claims: r.claims, Shared: r.shared, AgentSignature: r.signature,
+	}, nil
 }
 
 func (d *Daemon) whoAmI(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Identity, error) {

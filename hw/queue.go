@@ -35,6 +35,13 @@ func NewQueue(quoter Quoter, parallel, perKey int) *Queue {
 // Quote waits for a turn of key's and makes a quote. A caller whose ctx ends
 // stops waiting. Where too many calls of key wait already: ErrBusy.
 func (q *Queue) Quote(ctx context.Context, key string, data ReportData) ([]byte, error) {
+	return q.QuoteLate(ctx, key, func() (ReportData, error) { return data, nil })
+}
+
+// QuoteLate is Quote over what data returns when the turn has come, so that it
+// may be gathered while others have theirs. An error of data's is returned, and
+// the turn given up.
+func (q *Queue) QuoteLate(ctx context.Context, key string, data func() (ReportData, error)) ([]byte, error) {
 	if err := q.acquire(ctx, key); err != nil {
 		return nil, err
 	}
@@ -42,7 +49,11 @@ func (q *Queue) Quote(ctx context.Context, key string, data ReportData) ([]byte,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	return q.quoter.Quote(ctx, data)
+	over, err := data()
+	if err != nil {
+		return nil, err
+	}
+	return q.quoter.Quote(ctx, over)
 }
 
 // Waiting is how many calls have no turn yet.
