@@ -66,7 +66,7 @@ func appendTLV(b []byte, kind byte, value []byte) []byte {
 
 // Bounds of a record as JSON: the least holds one digest.
 const (
-	maxCELRecord = 2*MaxEvent + 64<<10
+	maxCELRecord = 64 << 10
 	minCELRecord = 2 * 48
 )
 

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
 )
 
 // Types of the CEL's TLV encoding (TCG CEL 1.0, section 5.1); 108 is Google's
@@ -37,42 +38,63 @@ func encodeCEL(events []Event, form string) []byte {
 	return b
 }
 
+// celRecord is a record of ours in JSON. Its data may be an event of
+// logs.MaxEvent bytes, which the reader of the kernel's logs would not take.
+type celRecord struct {
+	Number  *uint64 `json:"recnum"`
+	RTMR    *int    `json:"rtmr"`
+	Digests []struct {
+		Alg    string `json:"hashAlg"`
+		Digest string `json:"digest"`
+	} `json:"digests"`
+	ContentType string `json:"content_type"`
+	Content     struct {
+		Type json.RawMessage `json:"event_type"`
+		Data string          `json:"event_data"`
+	} `json:"content"`
+}
+
 func decodeCEL(data []byte) (*Content, error) {
 	c := &Content{Form: CEL}
-	for r, err := range logs.UnverifiedCELRecords(bytes.NewReader(data)) {
-		if err == nil {
-			err = c.addRecord(r)
+	for line := range bytes.Lines(data) {
+		if line = bytes.Trim(line, "\x1e \t\r\n"); len(line) == 0 {
+			continue
 		}
-		if err != nil {
+		if err := c.addLine(line); err != nil {
 			return nil, fmt.Errorf("event log: record %d: %w", len(c.Events), err)
 		}
 	}
 	return c, nil
 }
 
-func (c *Content) addRecord(r logs.CELRecord) error {
-	var content struct {
-		Type json.RawMessage `json:"event_type"`
-		Data string          `json:"event_data"`
-	}
-	if r.Number != uint64(len(c.Events)) {
-		return fmt.Errorf("has the number %d: records are numbered from 0, without gaps", r.Number)
-	}
-	if r.ContentType != "pcclient_std" {
-		return fmt.Errorf("content of type %q is not read here", r.ContentType)
-	}
-	if err := json.Unmarshal(r.Content, &content); err != nil {
+func (c *Content) addLine(line []byte) error {
+	var r celRecord
+	if err := rpc.Strict(line); err != nil {
 		return err
 	}
-	kind, err := eventType(content.Type)
-	if err != nil {
+	if err := json.Unmarshal(line, &r); err != nil {
 		return err
 	}
-	data, err := hex.DecodeString(content.Data)
-	if err != nil {
+	switch {
+	case r.Number == nil || *r.Number != uint64(len(c.Events)):
+		return errors.New("records are numbered from 0, without gaps")
+	case r.RTMR == nil || *r.RTMR < 0 || *r.RTMR > 3:
+		return errors.New("no \"rtmr\" from 0 to 3")
+	case r.ContentType != "pcclient_std":
+		return fmt.Errorf("content of type %.40q is not read here", r.ContentType)
+	case len(r.Digests) != 1 || r.Digests[0].Alg != "sha384":
+		return errors.New("not one SHA-384 digest")
+	}
+	digest, err1 := hex.DecodeString(r.Digests[0].Digest)
+	data, err2 := hex.DecodeString(r.Content.Data)
+	kind, err3 := eventType(r.Content.Type)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return err
 	}
-	c.add(r.RTMR, kind, r.Digest, data)
+	if len(digest) != 48 {
+		return fmt.Errorf("a SHA-384 digest has 48 bytes, not %d", len(digest))
+	}
+	c.add(*r.RTMR, kind, [48]byte(digest), data)
 	return nil
 }
 

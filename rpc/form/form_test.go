@@ -296,6 +296,23 @@ func TestCMW(t *testing.T) {
 	}
 }
 
+// TestLargeEvents: the largest event of the runtime log goes through each form.
+func TestLargeEvents(t *testing.T) {
+	e := evidence(t, boot(false))
+	large := event(t, logs.OpExtend, "c1", `{"content":"`+strings.Repeat("x", logs.MaxEvent-400)+`"}`)
+	e.RuntimeLog = append(e.RuntimeLog, rpc.LogEntry{Event: large.Bytes()})
+	for _, form := range Names {
+		text, err := Encode(e, form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := Decode(text)
+		if err != nil || !bytes.Equal(c.Events[len(c.Events)-1].Data, large.Bytes()) {
+			t.Errorf("%s: %v", form, err)
+		}
+	}
+}
+
 func TestRefused(t *testing.T) {
 	e := evidence(t, boot(false))
 	forms := map[string]string{}
