@@ -51,6 +51,9 @@ func (a *appraisal) debug() Step {
 
 // boundClaims: the quote was made for these claims and no others.
 func (a *appraisal) boundClaims() Step {
+	if a.evidence.Shared != nil {
+		return a.boundInTree()
+	}
 	c := Comparison{"REPORTDATA", hex.EncodeToString(a.reportData[:]), hex.EncodeToString(a.quote.ReportData[:])}
 	if a.reportData != a.quote.ReportData {
 		return fail("the quote was made for other claims", c)

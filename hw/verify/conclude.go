@@ -50,7 +50,7 @@ func (a *appraisal) proved(r *Result) {
 	if a.claims.Log.Anchor == anchorRTMR3 {
 		say("the runtime log is whole: it replays to RTMR3, and no public event is hidden")
 	}
-	say("the claims are the agent's: the quote holds their hash, and the key in the log signed them")
+	say("the claims are the agent's: %s, and the key in the log signed them", a.boundWords())
 	if r.passed(StepNonce) {
 		say("they are fresh: your nonce is among them")
 	}

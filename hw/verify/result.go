@@ -25,7 +25,8 @@ const (
 	StepEnclave      = "enclave"       // quoting enclave and TDX module are Intel's
 	StepTCB          = "tcb"           // the platform's patch level
 	StepRevocation   = "revocation"    // the certificates are not revoked
-	StepReportData   = "report-data"   // REPORTDATA is the hash of the claims
+	StepShared       = "shared"        // a quote for many: the claims are a leaf of its tree
+	StepReportData   = "report-data"   // REPORTDATA is the hash of the claims, or that tree's
 	StepAgent        = "agent"         // the agent in the log signed
 	StepNonce        = "nonce"         // the verifier's nonce is in the claims
 	StepBootLog      = "boot-log"      // boot and OS logs replay to RTMR0–2

@@ -23,6 +23,7 @@ type appraisal struct {
 	instance   *instance     // set by caller: what the log says of the container
 	keys       []agentKey    // set by agent: of the start events in the prefix
 	boot       string        // set by bootValues: name of the boot that matched
+	inTree     bool          // set by shared: the proof leads to the quote
 	untrusted  error         // set by quoteSignature: why, where it failed
 	collateral *collateral   // set by checkCollateral, where it can be used
 	level      *TCB          // set by tcb
@@ -55,6 +56,7 @@ var steps = []step{
 	{StepEnclave, NotAuthentic, false, (*appraisal).enclave},
 	{StepTCB, NotTrusted, false, (*appraisal).tcb},
 	{StepRevocation, NotAuthentic, false, (*appraisal).revocation},
+	{StepShared, NotAuthentic, false, (*appraisal).shared},
 	{StepReportData, NotAuthentic, true, (*appraisal).boundClaims},
 	{StepAgent, NotAuthentic, true, (*appraisal).agent},
 	{StepNonce, NotAuthentic, true, (*appraisal).nonce},
