@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -13,10 +14,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/form"
 )
 
 func evidenceCommand() *cobra.Command {
-	var nonce, userData string
+	var nonce, userData, format string
 	c := &cobra.Command{
 		Use:   "evidence --nonce HEX",
 		Short: "Get evidence about the caller, as JSON",
@@ -27,7 +29,11 @@ behind its registers. The relying party chooses the nonce.`,
 		Args: cobra.NoArgs,
 	}
 	nonceFlags(c, &nonce, &userData)
+	c.Flags().StringVar(&format, "format", form.CIMA, "write it in this `FORM`: "+strings.Join(form.Names, ", "))
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := checkForm(format); err != nil {
+			return err
+		}
 		n, data, err := bound(c, nonce, userData)
 		if err != nil {
 			return err
@@ -37,6 +43,20 @@ behind its registers. The relying party chooses the nonce.`,
 			return err
 		}
 		defer d.Close()
+		if format != form.CIMA {
+			bundle, err := called(c, d, func() (result json.RawMessage, err error) {
+				err = d.Call(c.Context(), rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: n, UserData: data}, &result)
+				return result, err
+			})
+			if err != nil {
+				return err
+			}
+			e, _, err := rpc.DecodeEvidence(bundle)
+			if err != nil {
+				return fmt.Errorf("the daemon's evidence: %w", err)
+			}
+			return writeForm(c, e, format)
+		}
 		// The bundle goes out as it came in: its bytes are what is bound.
 		return passOn(c, d, rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: n, UserData: data})
 	}

@@ -123,7 +123,7 @@ away it appraises the evidence, offline.`,
 	root.PersistentFlags().String("socket", "", "the daemon's socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
 		containersCommand(), statusCommand(), predictCommand(),
-		nonceCommand(), verifyCommand(), replayCommand(), policyCommand())
+		nonceCommand(), verifyCommand(), replayCommand(), policyCommand(), convertCommand())
 	return root
 }
 

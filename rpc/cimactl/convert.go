@@ -1,0 +1,68 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/form"
+)
+
+func convertCommand() *cobra.Command {
+	var to string
+	c := &cobra.Command{
+		Use:   "convert EVIDENCE --format FORM",
+		Short: "Write evidence in another form",
+		Long: `Write evidence in another form: ` + strings.Join(form.Names, ", ") + `.
+The form it is in is told by its looks; "-" reads it from stdin. Trustee's forms
+and the event logs (cel) don't hold all, so nothing is made from them. Nothing
+is appraised here.`,
+		Example: `  cimactl convert evidence.json --format trustee-request | curl -d @- …/attestation`,
+		Args:    cobra.ExactArgs(1),
+	}
+	c.Flags().StringVar(&to, "format", form.CIMA, "`FORM` to write")
+	c.RunE = func(c *cobra.Command, args []string) error {
+		data, err := readBounded(args[0], maxEvidence)
+		if err != nil {
+			return err
+		}
+		content, err := form.Decode(data)
+		if err != nil {
+			return &failure{err: fmt.Errorf("%s: %w", args[0], err), code: exitMalformed}
+		}
+		if content.Evidence == nil && content.Form == to {
+			_, err = c.OutOrStdout().Write(data)
+			return err
+		}
+		if content.Evidence == nil {
+			return hinted(fmt.Errorf("%s is in the form %s, which doesn't hold all that %s needs", args[0], content.Form, to),
+				"convert from the bundle that cimactl evidence wrote")
+		}
+		return writeForm(c, content.Evidence, to)
+	}
+	return c
+}
+
+func writeForm(c *cobra.Command, e *rpc.Evidence, to string) error {
+	text, err := form.Encode(e, to)
+	if err != nil {
+		return err
+	}
+	if len(text) > 0 && text[len(text)-1] != '\n' && to != form.CMWCBOR && to != form.CELTLV {
+		text = append(text, '\n')
+	}
+	_, err = c.OutOrStdout().Write(text)
+	return err
+}
+
+// checkForm refuses a form before anything is asked for.
+func checkForm(name string) error {
+	if slices.Contains(form.Names, name) {
+		return nil
+	}
+	return hinted(errors.New("unknown form "+fmt.Sprintf("%q", name)), "there are %s", strings.Join(form.Names, ", "))
+}
