@@ -31,6 +31,7 @@ pub mod evidence;
 mod records;
 pub mod replay;
 mod retry;
+mod runtime_log;
 pub mod sha512;
 mod wire;
 
