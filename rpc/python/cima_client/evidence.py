@@ -75,6 +75,10 @@ def read_event(raw: bytes) -> Event:
         if domain != "cima":
             raise ValueError(f"domain {domain!r}")
         parts = wire.members(content)
+        if set(parts) - {"container", "measured", "salt"} or ("measured" in parts) == (operation == "exit"):
+            raise ValueError(f"members {sorted(parts)}")
+        if "measured" in parts and set(wire.members(parts["measured"][0])) != {operation}:
+            raise ValueError(f"what is measured is not named {operation!r}")
     except (ValueError, RecursionError) as e:
         raise MalformedError(f"runtime event: {e}") from None
     container = parts.get("container", ("", None))[1]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import collections
 import dataclasses
 import json
+import random
 import unittest
 from typing import Any, Callable, Dict
 
-from cima_client import CCReport, Client, Evidence, MalformedError, RPCError, canonical, evidence
+from cima_client import CCReport, CimaError, Client, Evidence, MalformedError, RPCError, canonical, evidence
 from cima_client.replay import replay
 
 from stage import VECTORS, Scripted
@@ -111,6 +113,52 @@ class BundlesTest(unittest.TestCase):
         got["report_data"] = evidence.report_data(bundle.claims_raw).hex()
         self.assertEqual(got, {name: expected[name] for name in got})
         self.assertEqual(set(expected) - set(got), {"file", "about", "expect", "nonce"})
+
+
+    def test_mutants_are_found_or_malformed(self) -> None:
+        """Whatever is done to a bundle, reading it ends with a CimaError or a
+        difference, or it says the same."""
+        text = (VECTORS / "bundles/beside.json").read_text()
+        meant = json.loads(text)
+        chance = random.Random(8785)
+        seen = collections.Counter[str]()
+        for _ in range(600):
+            mutant = mutated(text, chance)
+            try:
+                bundle = evidence.parse(mutant)
+                found = bundle.differences()
+            except CimaError:
+                seen["malformed"] += 1
+                continue
+            if found:
+                seen["differs"] += 1
+                continue
+            # Neither the quote's signature nor the agent's is looked at here.
+            value = json.loads(mutant)
+            for name in ("quote", "agent_signature", "tee"):
+                value[name] = meant[name]
+            self.assertEqual(value, meant)
+        self.assertGreater(seen["malformed"], 50)
+        self.assertGreater(seen["differs"], 5)
+
+
+def mutated(text: str, chance: random.Random) -> str:
+    """One change: a character, a piece cut out, or an event's bytes."""
+    kind, at = chance.randrange(3), chance.randrange(len(text))
+    if kind == 0:
+        return text[:at] + chance.choice('{}[]":,0aZ/=\\ é\x00') + text[at + 1 :]
+    if kind == 1:
+        return text[:at] + text[at + chance.randrange(1, 60) :]
+    bundle = json.loads(text)
+    entry = chance.choice([e for e in bundle["runtime_log"] if "event" in e])
+    raw = bytearray(base64.b64decode(entry["event"]))
+    raw[chance.randrange(len(raw))] = chance.randrange(256)
+    if chance.random() < 0.5:
+        at = chance.randrange(8, len(raw))
+        del raw[at : at + chance.randrange(1, 60)]
+        raw[4:8] = (len(raw) - 8).to_bytes(4, "little")
+    entry["event"] = base64.b64encode(raw).decode()
+    return json.dumps(bundle, ensure_ascii=False, separators=(",", ":"))
 
 
 class CanonicalTest(unittest.TestCase):

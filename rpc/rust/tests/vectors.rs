@@ -160,3 +160,39 @@ fn bundles() {
         }
     }
 }
+
+/// Whatever is done to a bundle, reading it ends with an error, with a
+/// difference, or with what it said before; never with a panic.
+#[test]
+fn mutants() {
+    let text = fs::read_to_string(root().join("rpc/vectors/bundles/beside.json")).unwrap();
+    let meant: Value = serde_json::from_str(&text).unwrap();
+    let (mut seed, mut refused) = (8785u64, 0);
+    let mut chance = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    for _ in 0..600 {
+        let mut mutant = text.clone().into_bytes();
+        let at = chance(mutant.len());
+        match chance(2) {
+            0 => mutant[at] = b"{}[]\":,0aZ/=\\ \n"[chance(15)],
+            _ => drop(mutant.drain(at..(at + 1 + chance(60)).min(text.len()))),
+        }
+        let mutant = String::from_utf8(mutant).unwrap_or_default();
+        let read = Evidence::parse(&mutant).and_then(|bundle| bundle.differences());
+        if !matches!(&read, Ok(differences) if differences.is_empty()) {
+            refused += 1;
+            continue;
+        }
+        // Neither the quote's signature nor the agent's is looked at here.
+        let mut said: Value = serde_json::from_str(&mutant).unwrap();
+        for name in ["quote", "agent_signature", "tee"] {
+            said[name] = meant[name].clone();
+        }
+        assert_eq!(said, meant);
+    }
+    assert!(refused > 300, "only {refused} of 600");
+}
