@@ -71,8 +71,7 @@ func (c *conn) Recv() ([]byte, error) {
 		case c.server.draining.Load():
 			c.refusal(request.id, ShuttingDown())
 		case int(c.unanswered.Add(1)) > c.limits.InFlight:
-			c.refusal(nil, RateLimited(time.Second, "at most %d requests are sent ahead of their answers: connection closed", c.limits.InFlight))
-			return nil, c.drop()
+			return nil, c.drop(RateLimited(time.Second, "at most %d requests are sent ahead of their answers: connection closed", c.limits.InFlight))
 		default:
 			if call := c.begin(request); call != nil {
 				c.message = strconv.AppendInt(append(c.message[:0], beforeNumber...), int64(call.number), 10)
@@ -84,7 +83,8 @@ func (c *conn) Recv() ([]byte, error) {
 		c.open.Add(-1)
 	}
 	c.settle()
-	return nil, c.drop()
+	c.server.callers.dropped.Add(1)
+	return nil, errDropped // each line was answered already
 }
 
 // numberedMessage is what jrpc2 gets of a call. A method that there is not has
@@ -107,7 +107,7 @@ func (c *conn) Send(message []byte) error {
 		c.Close()
 		return fmt.Errorf("jrpc2 answers no call: %q", clip(message))
 	}
-	// Who has read an answer may send a request for it at once.
+	// Before the answer can be read: whoever has it may ask anew at once.
 	c.unanswered.Add(-1)
 	if call.reply.buf.Len() == 0 { // an error of jrpc2's: the connection is over
 		call.reply.refusal(call.id, ShuttingDown())
@@ -135,9 +135,10 @@ func (c *conn) named(message []byte) *call {
 // Close ends the connection, and whatever waits for its peer.
 func (c *conn) Close() error { return c.net.Close() }
 
-func (c *conn) drop() error {
+// drop tells the caller which limit it broke, and nothing behind that.
+func (c *conn) drop(e *Error) error {
 	c.server.callers.dropped.Add(1)
-	c.Close()
+	c.last(c.refused(nil, e))
 	return errDropped
 }
 
@@ -149,8 +150,7 @@ func (c *conn) end(err error) error {
 	switch {
 	case errors.As(err, &e):
 		c.settle()
-		c.refusal(nil, e)
-		return c.drop()
+		return c.drop(e)
 	case errors.Is(err, io.EOF):
 		c.settle()
 	}
@@ -166,12 +166,17 @@ func (c *conn) settle() {
 
 // refusal answers a line that is no call; id is nil where it has none.
 func (c *conn) refusal(id []byte, e *Error) {
-	var r reply
-	r.refusal(id, e)
+	if c.write(c.refused(id, e)) != nil {
+		c.Close()
+	}
+}
+
+// refused is the line of a refusal, and tells After of it.
+func (c *conn) refused(id []byte, e *Error) []byte {
 	if c.server.After != nil {
 		c.server.After(c.ctx, "", 0, e, nil)
 	}
-	if c.write(r.buf.Bytes()) != nil {
-		c.Close()
-	}
+	var r reply
+	r.refusal(id, e)
+	return r.buf.Bytes()
 }

@@ -153,6 +153,19 @@ func (f *framing) readUntil(t time.Time) error {
 func (f *framing) write(line []byte) error {
 	f.turn.Lock()
 	defer f.turn.Unlock()
+	return f.put(line)
+}
+
+// last writes one line and closes the connection before any other is written.
+func (f *framing) last(line []byte) {
+	f.turn.Lock()
+	defer f.turn.Unlock()
+	f.put(line) // if it can't be told, it is closed all the same
+	f.net.Close()
+}
+
+// put is write for whoever has the turn.
+func (f *framing) put(line []byte) error {
 	// As with reading, the deadline is not set anew each time: there is
 	// always at least Write left, and never more than twice that.
 	wait := f.limits.Write
