@@ -99,7 +99,7 @@ func (g *gated) openExecs(ctx context.Context) (closeExecs func()) {
 	var err error
 	x.roots, err = gate.HoldRoots(c.MaxSize, gate.Options{
 		Deadline: time.Duration(c.Deadline), Refuse: c.Mode == execEnforce,
-		Decide: x.atExec, Missed: x.missed,
+		Decide: x.atExec, Missed: x.missed, Guard: ownProgram,
 	})
 	if err != nil {
 		g.d.log.Warn("executions are not measured", "error", err)

@@ -80,6 +80,9 @@ type adopted struct {
 	inode  uint64
 }
 
+// ownProgram is what runs, whatever has its name by now. Main makes it a guard.
+const ownProgram = "/proc/self/exe"
+
 var errBefore = errors.New("it was there before the gate")
 
 func newGated(d *Daemon) *gated {
@@ -98,7 +101,7 @@ func (g *gated) open(ctx context.Context) (closeGate func()) {
 	var err error
 	g.runtimes, err = gate.HoldRuntimes(slices.Concat(gate.Usual(), c.Gate.Runtimes), gate.Options{
 		Deadline: time.Duration(c.Gate.Deadline), Refuse: c.Gate.Mode == gateEnforce,
-		Decide: g.atRuntime, Missed: g.missed,
+		Decide: g.atRuntime, Missed: g.missed, Guard: ownProgram,
 	})
 	if err != nil {
 		level := d.log.Warn

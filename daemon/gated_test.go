@@ -1,13 +1,40 @@
 package daemon
 
 import (
+	"crypto/sha512"
+	"encoding/hex"
+	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
+
+// TestMain lets this program be the gate's guard, as the daemon's is.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == gate.GuardCommand {
+		os.Exit(gate.Guard(os.Args[2:]))
+	}
+	os.Exit(m.Run())
+}
+
+// whole is set for the sizes that the figures are taken at: CIMA_WHOLE=1.
+var whole = os.Getenv("CIMA_WHOLE") != ""
+
+func size(short, long int) int {
+	if whole {
+		return long
+	}
+	return short
+}
 
 // gateFixture is a daemon with a gate. The test is left out where there can be
 // none.
@@ -22,41 +49,265 @@ func gateFixture(t *testing.T, configure ...func(*Config)) *fixture {
 func (f *fixture) gateStands() {
 	f.t.Helper()
 	eventually(f.t, "the gate stands, or can't", func() bool { return strings.Contains(f.log.String(), "msg=ready") })
-	if log := f.log.String(); strings.Contains(log, "error=\"fanotify_init: operation not permitted\"") {
+	if log := f.log.String(); strings.Contains(log, "fanotify_init: operation not permitted") {
 		f.t.Skip("left out: no gate without CAP_SYS_ADMIN")
 	} else if !strings.Contains(log, "the gate stands") {
 		f.t.Fatalf("no gate: %s", log)
 	}
 }
 
-// A container finds itself gated with its first call.
-func TestGated(t *testing.T) {
+// regate starts the daemon anew and waits for its gate.
+func (f *fixture) regate(configure func(*Config)) {
+	f.t.Helper()
+	f.stop()
+	configure(&f.config)
+	stands := strings.Count(f.log.String(), "msg=ready")
+	f.start()
+	eventually(f.t, "the daemon is ready again", func() bool { return strings.Count(f.log.String(), "msg=ready") > stands })
+}
+
+// startOfContainer is what its launch in the log says.
+func (f *fixture) startOfContainer(id string) string {
+	f.t.Helper()
+	s, err := f.daemon.ledger.Snapshot(id)
+	if err != nil || s.Owner.Instance == "" {
+		f.t.Fatalf("no launch of %.12s is logged: %v", id, err)
+	}
+	return startOf(s.Owner.Instance)
+}
+
+// Started many at a time, each container finds itself gated with its first
+// call.
+func TestGatedStorm(t *testing.T) {
 	f := gateFixture(t)
+	var all sync.WaitGroup
+	slots := make(chan struct{}, 10)
+	for range size(20, 200) {
+		all.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			out, err := f.inContainer(nil, "whoami", "--json")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			who := decode[rpc.Identity](t, out)
+			if who.Container == nil || who.Container.Assurance.Start != startGated {
+				t.Errorf("the daemon sees %s", out)
+			}
+		})
+	}
+	all.Wait()
+	f.wantAuthentic(f.evidenceOf())
+}
+
+// Gated stays gated over a restart of the daemon, and a new start is a new
+// launch, gated again.
+func TestGatedOverRestarts(t *testing.T) {
+	f := gateFixture(t)
+	hold := f.hold()
+	evidence := func() []byte {
+		return []byte(docker(t, "exec", hold, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))
+	}
+	before := evidence()
+	f.regate(func(*Config) {})
+	after := evidence()
+	docker(t, "restart", "-t", "0", hold)
+	relaunched := evidence()
+	for i, bundle := range [][]byte{before, after, relaunched} {
+		f.wantAuthentic(bundle)
+		if start := claimsOf(t, bundle).Container.Assurance.Start; start != startGated {
+			t.Errorf("evidence %d: start %q", i, start)
+		}
+	}
+	if a, b := claimsOf(t, before).Container, claimsOf(t, after).Container; a.Register != b.Register {
+		t.Error("the register changed over a restart of the daemon")
+	}
+	if n := countEvents(t, relaunched, logs.OpLaunch); n != 2 {
+		t.Errorf("two starts, %d launches", n)
+	}
+}
+
+// What could act as the guest's root is announced before it can.
+func TestGatedPower(t *testing.T) {
+	f := gateFixture(t)
+	id := f.hold("--privileged")
+	if start := f.startOfContainer(id); start != startGated {
+		t.Errorf("start %q", start)
+	}
+	events := f.events()
+	at := slices.IndexFunc(events, func(e logs.Event) bool { return e.Container == id })
+	if at < 1 || events[at].Operation != logs.OpLaunch || !slices.ContainsFunc(events[:at], func(e logs.Event) bool { return e.Operation == logs.OpPower }) {
+		t.Errorf("no power before its launch, event %d", at)
+	}
+}
+
+// A runtime that can't be measured in time goes on, is logged as missed, and
+// its container as observed; or it is refused.
+func TestGateMisses(t *testing.T) {
+	f := gateFixture(t, func(c *Config) { c.Gate.Deadline = 1 })
 	out, err := f.inContainer(nil, "whoami", "--json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	who := decode[rpc.Identity](t, out)
-	if who.Container == nil || who.Container.Assurance.Start != startGated {
-		t.Fatalf("the daemon sees %s", out)
+	if who := decode[rpc.Identity](t, out); who.Container.Assurance.Start != startObserved {
+		t.Errorf("the daemon sees %s", out)
 	}
 	bundle := f.evidenceOf()
 	f.wantAuthentic(bundle)
-	if c := claimsOf(t, bundle).Container; c.Assurance.Start != startGated {
-		t.Errorf("claims %+v", c)
+	if countEvents(t, bundle, logs.OpMissed) == 0 {
+		t.Error("nothing is logged as missed")
 	}
-	if n := countEvents(t, bundle, logs.OpLaunch); n != 1 {
-		t.Errorf("one start, %d launches", n)
+	f.regate(func(c *Config) { c.Gate.Mode = gateEnforce })
+	if out, err := f.inContainer(nil, "whoami"); err == nil {
+		t.Errorf("a runtime that was not measured was let go: %s", out)
+	}
+	f.regate(func(c *Config) { c.Gate.Deadline = defaultGate().Deadline })
+	if _, err := f.inContainer(nil, "whoami"); err != nil {
+		t.Error("a runtime that was measured was refused:", err)
 	}
 }
 
+func TestGatedPodman(t *testing.T) {
+	f := gateFixture(t)
+	conf := filepath.Join(t.TempDir(), "containers.conf")
+	text := "[containers]\ndefault_ulimits = [\"nofile=1000:1000\", \"nproc=1000:1000\"]\n" +
+		"[engine]\ncgroup_manager = \"cgroupfs\"\nruntime = \"runc\"\nevents_logger = \"file\"\n"
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	podman := func(args ...string) (string, error) {
+		c := exec.Command("podman", args...)
+		c.Env = append(os.Environ(), "CONTAINERS_CONF="+conf)
+		out, err := c.Output()
+		return strings.TrimSpace(string(out)), err
+	}
+	saved := filepath.Join(t.TempDir(), "image")
+	docker(t, "save", "-o", saved, testImage)
+	if _, err := podman("load", "-i", saved); err != nil {
+		t.Skip("left out: podman loads no image:", err)
+	}
+	id, err := podman("run", "-d", "-i", "--network", "none", "docker.io/library/"+testImage, "/cimactl", "evidence", "--nonce", "-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { podman("rm", "-f", "-t", "0", id) })
+	if start := f.startOfContainer(id); start != startGated {
+		t.Errorf("start %q", start)
+	}
+	eventually(t, "the image follows, and there is one launch", func() bool { return f.operations(id) == "launch image" })
+	if _, err := podman("restart", "-t", "0", id); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the second start is logged", func() bool { return strings.Count(f.operations(id), "launch") == 2 })
+	if start := f.startOfContainer(id); start != startGated {
+		t.Errorf("after a restart: start %q", start)
+	}
+}
+
+// A start may not take much longer with a gate than without.
+func TestGateCost(t *testing.T) {
+	f := gateFixture(t)
+	var ratios []float64
+	for range size(4, 30) {
+		var took [2]time.Duration
+		for i, mode := range []string{gateOff, gateOn} {
+			f.regate(func(c *Config) { c.Gate.Mode = mode })
+			begin := time.Now()
+			docker(t, "run", "--rm", "--network", "none", testImage, "/cimactl", "--version")
+			took[i] = time.Since(begin)
+		}
+		ratios = append(ratios, float64(took[1])/float64(took[0]))
+	}
+	slices.Sort(ratios)
+	median := ratios[len(ratios)/2]
+	t.Logf("gated to ungated, %d pairs: median %.3f, from %.2f to %.2f", len(ratios), median, ratios[0], ratios[len(ratios)-1])
+	if limit := 1.2; whole && median > limit {
+		t.Errorf("a gated start takes %.2f times an ungated one, the limit is %.1f", median, limit)
+	}
+}
+
+// Every program of a scripted run is in its container's log, in order, with
+// the digest of its bytes, and in no other's.
 func TestGatedExecs(t *testing.T) {
 	f := gateFixture(t, func(c *Config) { c.Exec.Mode = execMeasure })
-	out, err := exec.Command("docker", "run", "--rm", "--network", "none", "bb:1", "/bin/busybox", "sh", "-c",
-		"/bin/busybox cp /bin/busybox /x; echo >>/x; /x true; /bin/sleep 0").CombinedOutput()
-	t.Logf("%s %v", out, err)
-	for _, e := range f.events() {
-		t.Logf("%s %.12s %s", e.Operation, e.Container, e.Body())
+	other := f.hold()
+	mount := filepath.Dir(f.socket()) + ":/run/cima:ro"
+	id := docker(t, "create", "--network", "none", "-v", mount, "bb:1", "/bin/busybox", "sh", "-c",
+		`b=/bin/busybox; $b cp $b /made; $b dd if=/dev/zero bs=1 count=3 >>/made; /made sh -c true
+		$b echo '#!/bin/busybox sh' >/script; $b chmod 755 /script; /script; $b sleep 300`)
+	t.Cleanup(func() { docker(t, "rm", "-f", id) })
+	docker(t, "start", id)
+	exec.Command("docker", "exec", id, "/made", "true").Run()
+	digest := func(path string) string {
+		local := filepath.Join(t.TempDir(), "file")
+		docker(t, "cp", "-L", id+":"+path, local)
+		b, err := os.ReadFile(local)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprintf("%s %x", path, sha512.Sum384(b))
 	}
-	f.wantAuthentic(f.evidenceOf())
+	want := []string{digest("/bin/busybox"), digest("/made"), digest("/script")}
+	execs := func(id string) (all []string) {
+		for _, e := range f.events() {
+			if e.Container == id && e.Operation == logs.OpExec {
+				x := decode[execEvent](t, e.Body())
+				all = append(all, x.Path+" "+x.Missed)
+				if x.SHA384 != nil {
+					all[len(all)-1] = x.Path + " " + x.SHA384.String()
+				}
+			}
+		}
+		return all
+	}
+	eventually(t, "three programs are logged", func() bool { return len(execs(id)) >= len(want) })
+	if got := execs(id); !slices.Equal(got, want) {
+		t.Errorf("logged:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if got := execs(other); len(got) != 1 || !strings.HasPrefix(got[0], "/cimactl ") {
+		t.Errorf("the other container's log: %q", got)
+	}
+	f.wantAuthentic([]byte(docker(t, "exec", other, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce))))
+
+	// After a restart the gap is logged, and what runs is known as late.
+	f.regate(func(*Config) {})
+	eventually(t, "what ran before is late", func() bool {
+		text := strings.Join(execs(other), "\n")
+		return strings.Contains(text, errRanBefore.Error()) && strings.Count(text, "/cimactl ") == 2
+	})
+	f.wantAuthentic([]byte(docker(t, "exec", other, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce))))
+}
+
+// Many execs lose nothing, and cost little where the program is known.
+func TestExecCost(t *testing.T) {
+	f := gateFixture(t)
+	n := size(300, 5000)
+	script := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do /bin/true; i=$((i+1)); done`, n)
+	var ratios []float64
+	for range size(2, 9) {
+		var took [2]time.Duration
+		for i, mode := range []string{execOff, execMeasure} {
+			f.regate(func(c *Config) { c.Exec.Mode = mode })
+			id := docker(t, "run", "-d", "--network", "none", "bb:1", "/bin/busybox", "sleep", "300")
+			begin := time.Now()
+			var both sync.WaitGroup
+			for range 2 {
+				both.Go(func() { docker(t, "exec", id, "/bin/busybox", "sh", "-c", script) })
+			}
+			both.Wait()
+			took[i] = time.Since(begin)
+			if mode == execMeasure && f.operations(id) != "launch exec image" && f.operations(id) != "launch image exec" {
+				t.Errorf("logged: %s", f.operations(id))
+			}
+			docker(t, "rm", "-f", id)
+		}
+		ratios = append(ratios, float64(took[1])/float64(took[0]))
+	}
+	slices.Sort(ratios)
+	median := ratios[len(ratios)/2]
+	t.Logf("2 × %d execs of a known program, measured to bare, %d pairs: median %.3f, from %.2f to %.2f", n, len(ratios), median, ratios[0], ratios[len(ratios)-1])
+	if limit := 1.5; whole && median > limit {
+		t.Errorf("an exec takes %.2f times the bare one, the limit is %.1f", median, limit)
+	}
 }

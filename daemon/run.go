@@ -11,6 +11,8 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/cima-project/cima/daemon/gate"
 )
 
 // Exit codes of the daemons (cimad(8), EXIT STATUS).
@@ -48,6 +50,9 @@ type flags struct {
 
 // Main runs a daemon until it is told to stop and returns its exit code.
 func Main(p Program, args []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == gate.GuardCommand {
+		return gate.Guard(args[1:])
+	}
 	var f flags
 	set := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	set.SetOutput(io.Discard)

@@ -37,6 +37,11 @@ type Options struct {
 	Deadline time.Duration // for which a process is held at most
 	Refuse   bool          // refuse what was not decided in time, or failed
 
+	// Guard is a program that calls Guard when its first argument is
+	// GuardCommand. "" is for none: whoever stops this process then stops
+	// those that it holds.
+	Guard string
+
 	// Decide looks at a held process, which may go on when it returns nil.
 	// It is called by several workers at once. ctx ends at the deadline.
 	Decide func(ctx context.Context, h *Held) error
@@ -86,6 +91,7 @@ type gate struct {
 	reports chan report
 	lost    atomic.Bool // a report found no place
 	held    atomic.Int32
+	guard   *guarded
 	leases  chan struct{} // slots of those that are kept after an answer
 
 	reading, deciding, waiting, telling sync.WaitGroup
@@ -113,7 +119,11 @@ func open(o Options) (*gate, error) {
 
 // run answers until close. It is called before the first mark is laid: what a
 // mark holds must find somebody who answers.
-func (g *gate) run() {
+func (g *gate) run() error {
+	if err := g.startGuard(); err != nil {
+		g.file.Close()
+		return err
+	}
 	g.reading.Go(func() {
 		defer close(g.queue)
 		g.read()
@@ -126,11 +136,15 @@ func (g *gate) run() {
 		})
 	}
 	g.telling.Go(g.tell)
+	return nil
 }
 
 // close lets everybody go. It waits for Decide and Missed to return.
 func (g *gate) close() {
-	g.file.Close() // the kernel allows what is pending
+	g.file.Close() // with this and the guard's the kernel allows what is pending
+	if g.guard != nil {
+		g.guard.stop()
+	}
 	g.reading.Wait()
 	g.deciding.Wait()
 	g.waiting.Wait()

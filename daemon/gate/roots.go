@@ -31,8 +31,7 @@ func HoldRoots(maxSize int64, o Options) (*Roots, error) {
 		return nil, err
 	}
 	r := &Roots{gate: g, measurer: measurer{maxSize: maxSize, gate: g, known: make(map[fileID]measured)}}
-	g.run()
-	return r, nil
+	return r, g.run()
 }
 
 // Close lets everybody go.

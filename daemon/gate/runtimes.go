@@ -75,7 +75,10 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 		changes: os.NewFile(uintptr(fd), "inotify"), ended: make(chan struct{}),
 		marked: make(map[string]*marked),
 	}
-	g.run()
+	if err := g.run(); err != nil {
+		r.changes.Close()
+		return nil, err
+	}
 	if err := r.mark(); err != nil {
 		r.Close()
 		return nil, err
@@ -228,7 +231,6 @@ func openMarked(p string) (*marked, error) {
 	}
 	return &marked{fd: fd, dev: st.Dev, ino: st.Ino}, nil
 }
-
 
 // mark changes the mark of the file, or with FAN_MARK_FILESYSTEM of the file
 // system, behind an O_PATH descriptor.

@@ -1,0 +1,371 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The test's program is also a guard, a holder that is stopped and killed, and
+// whatever else has to be a process of its own.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case GuardCommand:
+			os.Exit(Guard(os.Args[2:]))
+		case "hold":
+			os.Exit(holder(os.Args[2]))
+		case "true":
+			os.Exit(0)
+		}
+	}
+	os.Exit(m.Run())
+}
+
+func needRoot(t *testing.T) {
+	t.Helper()
+	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT, 0)
+	if err != nil {
+		t.Skipf("left out: fanotify_init: %v", err)
+	}
+	unix.Close(fd)
+}
+
+// program copies this program, so that a mark on it holds nobody else.
+func program(t *testing.T, at string) string {
+	t.Helper()
+	from, err := os.Open("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	to, err := os.OpenFile(at, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.Copy(to, from)
+	if err := errors.Join(err, to.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+// errRefused is what run makes of the shell's word for EPERM.
+var errRefused = errors.New("refused")
+
+// run executes a program and says how long it took. A shell does, for the
+// thread of a Go program that forks can't be stopped before the exec is
+// through: one that holds itself hangs with the next garbage collection.
+func run(path string, args ...string) (time.Duration, error) {
+	begin := time.Now()
+	c := exec.Command("/bin/sh", append([]string{"-c", `"$0" true "$@"`, path}, args...)...)
+	c.Dir = filepath.Dir(path)
+	err := c.Run()
+	if c.ProcessState.ExitCode() == 126 {
+		err = errRefused
+	}
+	return time.Since(begin), err
+}
+
+// missedList is what Missed was told.
+type missedList struct {
+	mu  sync.Mutex
+	all []error
+}
+
+func (m *missedList) note(_ *Held, why error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.all = append(m.all, why)
+}
+
+func (m *missedList) is(want error) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.ContainsFunc(m.all, func(err error) bool { return errors.Is(err, want) })
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("not within 10 s: %s", what)
+}
+
+func hold(t *testing.T, paths []string, o Options) *Runtimes {
+	t.Helper()
+	needRoot(t)
+	if o.Missed == nil {
+		o.Missed = func(_ *Held, why error) { t.Errorf("missed: %v", why) }
+	}
+	r, err := HoldRuntimes(paths, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(sync.OnceFunc(r.Close))
+	return r
+}
+
+// Who executes the runtime is held until it was decided, and nobody else is.
+func TestHeldUntilDecided(t *testing.T) {
+	dir := t.TempDir()
+	runtime, other := program(t, filepath.Join(dir, "runtime")), program(t, filepath.Join(dir, "other"))
+	release, held := make(chan struct{}), make(chan string, 4)
+	hold(t, []string{runtime}, Options{Deadline: time.Minute, Decide: func(_ context.Context, h *Held) error {
+		uid, ok := h.UID()
+		held <- fmt.Sprint(h.Path(), uid, ok, h.Names(dir, "nothing"), h.Names("/", "an-id"), h.Names("/", "an"))
+		<-release
+		return nil
+	}})
+	ended := make(chan error)
+	go func() { _, err := run(runtime, "an-id"); ended <- err }()
+	if got, want := <-held, fmt.Sprint(runtime, 0, true, true, true, false); got != want {
+		t.Errorf("held: %s, want %s", got, want)
+	}
+	if _, err := run(other); err != nil {
+		t.Error("another program meanwhile:", err)
+	}
+	select {
+	case err := <-ended:
+		t.Fatal("it went on undecided:", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(release)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDeadline(t *testing.T) {
+	const deadline = 200 * time.Millisecond
+	for _, refuse := range []bool{false, true} {
+		t.Run(fmt.Sprint("refuse ", refuse), func(t *testing.T) {
+			runtime, stuck := program(t, filepath.Join(t.TempDir(), "runtime")), make(chan struct{})
+			var missed missedList
+			hold(t, []string{runtime}, Options{Deadline: deadline, Refuse: refuse, Missed: missed.note,
+				Decide: func(context.Context, *Held) error { <-stuck; return nil }})
+			defer close(stuck)
+			// More than there are workers: all of these are stuck.
+			var all sync.WaitGroup
+			for range workers + 4 {
+				all.Go(func() {
+					took, err := run(runtime)
+					if errors.Is(err, errRefused) != refuse || err != nil && !refuse {
+						t.Errorf("it ended with %v", err)
+					}
+					if took < deadline || took > 5*deadline {
+						t.Errorf("held for %v, the deadline is %v", took, deadline)
+					}
+				})
+			}
+			all.Wait()
+			eventually(t, "it is told", func() bool { return missed.is(ErrDeadline) })
+		})
+	}
+}
+
+func TestUndecided(t *testing.T) {
+	why := errors.New("some reason")
+	for _, refuse := range []bool{false, true} {
+		runtime := program(t, filepath.Join(t.TempDir(), "runtime"))
+		var missed missedList
+		hold(t, []string{runtime}, Options{Deadline: time.Minute, Refuse: refuse, Missed: missed.note,
+			Decide: func(context.Context, *Held) error { return why }})
+		if _, err := run(runtime); errors.Is(err, errRefused) != refuse || err != nil && !refuse {
+			t.Errorf("refuse %t: it ended with %v", refuse, err)
+		}
+		eventually(t, "it is told", func() bool { return missed.is(why) })
+	}
+}
+
+// No more are held than there is room for, and nobody waits for others.
+func TestTooMany(t *testing.T) {
+	runtime, stuck := program(t, filepath.Join(t.TempDir(), "runtime")), make(chan struct{})
+	var missed missedList
+	hold(t, []string{runtime}, Options{Deadline: 4 * time.Second, Missed: missed.note,
+		Decide: func(context.Context, *Held) error { <-stuck; return nil }})
+	var all sync.WaitGroup
+	for range maxHeld + 20 {
+		all.Go(func() {
+			if _, err := run(runtime); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	eventually(t, "it is told", func() bool { return missed.is(ErrBusy) })
+	close(stuck)
+	all.Wait()
+}
+
+// A package that replaces a runtime doesn't get around the gate: neither does
+// one that comes later.
+func TestReplaced(t *testing.T) {
+	dir := t.TempDir()
+	link, runtime, late := filepath.Join(dir, "link"), filepath.Join(dir, "d", "runtime"), filepath.Join(dir, "late")
+	if err := errors.Join(os.Mkdir(filepath.Dir(runtime), 0o755), os.Symlink("d/runtime", link)); err != nil {
+		t.Fatal(err)
+	}
+	program(t, runtime)
+	held := make(chan string, 1)
+	r := hold(t, []string{link, late}, Options{Deadline: time.Minute, Decide: func(_ context.Context, h *Held) error {
+		held <- h.Path()
+		return nil
+	}})
+	wantHeld := func(path string) {
+		t.Helper()
+		if _, err := run(path); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-held:
+		case <-time.After(time.Second):
+			t.Errorf("%s was not held", path)
+		}
+	}
+	wantHeld(link)
+	old := inode(t, runtime)
+	if err := os.Rename(program(t, runtime+".new"), runtime); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new file is marked", func() bool { return r.inode(link) == inode(t, runtime) })
+	if old == inode(t, runtime) {
+		t.Fatal("the file was not replaced")
+	}
+	wantHeld(runtime)
+	program(t, late)
+	eventually(t, "what came is marked", func() bool { return len(r.Marked()) == 2 })
+	wantHeld(late)
+	os.Remove(late)
+	eventually(t, "what went is not", func() bool { return len(r.Marked()) == 1 })
+}
+
+func inode(t *testing.T, path string) uint64 {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		t.Fatal(err)
+	}
+	return st.Ino
+}
+
+func (r *Runtimes) inode(path string) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m := r.marked[path]; m != nil {
+		return m.ino
+	}
+	return 0
+}
+
+const holdersDeadline = time.Second
+
+// holder is a process that holds a runtime's callers until they wait for
+// nothing but the deadline.
+func holder(runtime string) int {
+	_, err := HoldRuntimes([]string{runtime}, Options{
+		Deadline: holdersDeadline, Guard: "/proc/self/exe", Missed: func(*Held, error) {},
+		Decide: func(ctx context.Context, h *Held) error { fmt.Println("held"); <-ctx.Done(); return ctx.Err() },
+	})
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	fmt.Println("ready")
+	select {}
+}
+
+// A holder that is stopped, or killed, holds nobody beyond the deadline.
+func TestStoppedAndKilled(t *testing.T) {
+	needRoot(t)
+	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
+		t.Run(sig.String(), func(t *testing.T) {
+			runtime := program(t, filepath.Join(t.TempDir(), "runtime"))
+			h := exec.Command("/proc/self/exe", "hold", runtime)
+			out, err := h.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { h.Process.Kill(); h.Wait() })
+			lines := make(chan string, 100)
+			go func() {
+				for {
+					var line string
+					if _, err := fmt.Fscanln(out, &line); err != nil {
+						return
+					}
+					lines <- line
+				}
+			}()
+			if line := <-lines; line != "ready" {
+				t.Fatal(line)
+			}
+			var all sync.WaitGroup
+			begin := func() {
+				took, err := run(runtime)
+				if err != nil || took > 3*holdersDeadline {
+					t.Errorf("after %v: %v", took, err)
+				}
+			}
+			all.Go(begin) // is taken
+			if line := <-lines; line != "held" {
+				t.Fatal(line)
+			}
+			h.Process.Signal(sig)
+			for range 10 { // stay in the queue
+				all.Go(begin)
+			}
+			all.Wait()
+			if sig == syscall.SIGSTOP {
+				h.Process.Signal(syscall.SIGCONT)
+				all.Go(begin)
+				all.Wait()
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte{32, 0, 0, 0, 3, 0, 24, 0, 0, 0, 4, 0, 0, 0, 0, 0, 7, 0, 0, 0, 99, 0, 0, 0, 4, 0, 8, 0, 8, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for len(b) > 0 {
+			e, rest, err := parse(b)
+			if err != nil {
+				return
+			}
+			if len(rest) >= len(b) || e.pidfd < -1 {
+				t.Fatalf("%+v, %d of %d bytes are left", e, len(rest), len(b))
+			}
+			b = rest
+		}
+	})
+}
+
+func TestParse(t *testing.T) {
+	b := []byte{32, 0, 0, 0, 3, 0, 24, 0, 0, 0, 4, 0, 0, 0, 0, 0, 7, 0, 0, 0, 99, 0, 0, 0, 4, 0, 8, 0, 8, 0, 0, 0, 1}
+	e, rest, err := parse(b)
+	if want := (event{mask: unix.FAN_OPEN_EXEC_PERM, fd: 7, pid: 99, pidfd: 8}); err != nil || e != want || len(rest) != 1 {
+		t.Errorf("%+v, %d left, %v", e, len(rest), err)
+	}
+	for n := range 32 {
+		if _, _, err := parse(b[:n]); err == nil {
+			t.Errorf("%d of 32 bytes are an event", n)
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// GuardCommand is the first argument by which a program becomes a guard; the
+// rest is for Guard.
+const GuardCommand = "gate-guard"
+
+// ErrStopped says that this process didn't run for a while.
+var ErrStopped = errors.New("the daemon was stopped, or too busy")
+
+// guarded is the process that answers in our place when we can't: if we are
+// stopped (SIGSTOP, a debugger) the kernel would wait for ever. It hears a
+// beat from us, and ends with us.
+type guarded struct {
+	gate    *gate
+	program string
+	ended   chan struct{}
+	working sync.WaitGroup
+}
+
+// beats is how many beats there are in a deadline.
+const beats = 4
+
+// guard starts the process. An error means that there is none.
+func (g *gate) startGuard() error {
+	if g.options.Guard == "" {
+		return nil
+	}
+	w := &guarded{gate: g, program: g.options.Guard, ended: make(chan struct{})}
+	beat, pid, err := w.start()
+	if err != nil {
+		return fmt.Errorf("start the gate's guard: %w", err)
+	}
+	g.guard = w
+	w.working.Go(func() { w.beat(beat, pid) })
+	return nil
+}
+
+func (w *guarded) stop() {
+	close(w.ended)
+	w.working.Wait()
+}
+
+// start is no os/exec: that would make the group's descriptor a blocking one.
+func (w *guarded) start() (beat *os.File, pid int, err error) {
+	r, b, err := os.Pipe()
+	if err != nil {
+		return nil, 0, err
+	}
+	defer r.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		b.Close()
+		return nil, 0, err
+	}
+	defer null.Close()
+	raw, err := w.gate.file.SyscallConn()
+	if err != nil {
+		b.Close()
+		return nil, 0, err
+	}
+	o := w.gate.options
+	failed := raw.Control(func(group uintptr) {
+		pid, err = syscall.ForkExec(w.program, []string{"cima-gate-guard", GuardCommand, o.Deadline.String(), strconv.FormatBool(o.Refuse)},
+			&syscall.ProcAttr{Env: append(os.Environ(), "GOMAXPROCS=1"), Files: []uintptr{null.Fd(), 2, 2, r.Fd(), group}})
+	})
+	if err = errors.Join(failed, err); err != nil {
+		b.Close()
+		return nil, 0, err
+	}
+	return b, pid, nil
+}
+
+// beat tells the guard that we live, and starts another where it ended.
+func (w *guarded) beat(beat *os.File, pid int) {
+	deadline := w.gate.options.Deadline
+	tick := time.NewTicker(deadline / beats)
+	defer tick.Stop()
+	defer func() {
+		beat.Close()
+		syscall.Wait4(pid, nil, 0, nil)
+	}()
+	for last := time.Now(); ; last = time.Now() {
+		select {
+		case <-w.ended:
+			return
+		case <-tick.C:
+		}
+		if time.Since(last) >= deadline {
+			w.gate.report(nil, ErrStopped) // the guard let go what came
+		}
+		if _, err := beat.Write([]byte{0}); err == nil {
+			continue
+		}
+		beat.Close()
+		syscall.Wait4(pid, nil, 0, nil)
+		if again, next, err := w.start(); err == nil {
+			beat, pid = again, next
+		}
+	}
+}
+
+// Where Guard finds what it was given.
+const (
+	guardBeat  = 3
+	guardGroup = 4
+)
+
+// maxDescriptor is above every descriptor that the guarded process may have
+// for a held process.
+const maxDescriptor = 1 << 16
+
+// Guard is the program of the guard: it runs until the process that started it
+// ends. When no beat came for a deadline it answers for all that are held, as
+// the deadline would have, until there is one again. It returns an exit code.
+func Guard(args []string) int {
+	if len(args) != 2 {
+		return 2
+	}
+	deadline, err1 := time.ParseDuration(args[0])
+	refuse, err2 := strconv.ParseBool(args[1])
+	if errors.Join(err1, err2) != nil {
+		return 2
+	}
+	// It ends by the pipe, not by a signal that is meant for the service.
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	group := os.NewFile(guardGroup, "fanotify")
+	wait, taken := deadline, true
+	buf := make([]byte, 64)
+	for {
+		polls := []unix.PollFd{{Fd: guardBeat, Events: unix.POLLIN}}
+		n, err := unix.Poll(polls, int(wait.Milliseconds()))
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return 1
+		case n == 0:
+			if taken {
+				relieveTaken(group, !refuse)
+			}
+			relieveQueue(group, !refuse)
+			taken = false // it takes no more until it runs again
+			wait = 20 * time.Millisecond
+		default:
+			if n, err := unix.Read(guardBeat, buf); n <= 0 && err != unix.EINTR {
+				return 0
+			}
+			wait, taken = deadline, true
+		}
+	}
+}
+
+// relieveTaken answers for those whom the stopped process has taken: by the
+// numbers of its descriptors, which it alone knows.
+func relieveTaken(group *os.File, allow bool) {
+	for fd := range maxDescriptor {
+		respond(group, fd, allow)
+	}
+}
+
+// relieveQueue answers for those in the queue.
+func relieveQueue(group *os.File, allow bool) {
+	buf := make([]byte, batch)
+	for {
+		n, err := unix.Read(guardGroup, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n <= 0 {
+			return // EAGAIN: nobody is left
+		}
+		for rest := buf[:n]; len(rest) > 0; {
+			var e event
+			if e, rest, err = parse(rest); err != nil {
+				break
+			}
+			if e.fd >= 0 {
+				respond(group, e.fd, allow)
+				unix.Close(e.fd)
+			}
+			if e.pidfd >= 0 {
+				unix.Close(e.pidfd)
+			}
+		}
+	}
+}
