@@ -2,8 +2,6 @@ package vectors
 
 import (
 	"bytes"
-	"crypto/sha512"
-	"encoding/hex"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -12,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -236,60 +233,6 @@ func (r *recorder) relaunched(line string) string {
 	defer r.e.do(r.t, "", "rm", "-f", id)
 	r.e.do(r.t, line+"\n", "start", "-a", "-i", id)
 	return r.e.do(r.t, line+"\n", "start", "-a", "-i", id)
-}
-
-// expected replays a bundle by the rooms' own code.
-func expected(t *testing.T, bundle []byte) Bundle {
-	t.Helper()
-	e, c, err := rpc.DecodeEvidence(bundle)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := rpc.ReportData(e.Claims)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := Bundle{Expect: Agrees, Nonce: hex.EncodeToString(c.Nonce), ReportData: hex.EncodeToString(data[:])}
-	var rtmr3, register, public, own [48]byte
-	body := map[string]json.RawMessage{}
-	n := 0
-	extend := func(digest [48]byte) {
-		rtmr3 = logs.Extend(rtmr3, digest)
-		if n++; n <= c.Log.Count {
-			register = rtmr3
-		}
-	}
-	for _, entry := range e.RuntimeLog {
-		for at := 0; at < len(entry.Digests); at += 48 {
-			extend([48]byte(entry.Digests[at:]))
-		}
-		if entry.Event == nil {
-			continue
-		}
-		event, err := logs.ParseEvent(entry.Event)
-		if err != nil {
-			t.Fatal(err)
-		}
-		extend(event.Digest())
-		measured, some := event.MeasuredDigest()
-		switch {
-		case !some || n > c.Log.Count:
-		case logs.Public(event.Operation):
-			public = logs.Extend(public, measured)
-		default:
-			if event.Operation == logs.OpLaunch {
-				own, body = [48]byte{}, map[string]json.RawMessage{}
-			}
-			own = logs.Extend(own, measured)
-			body[event.Operation] = event.Body()
-		}
-	}
-	b.RTMR3, b.Register, b.Public = hex.EncodeToString(rtmr3[:]), hex.EncodeToString(register[:]), hex.EncodeToString(public[:])
-	if c.Container != nil {
-		launch := sha512.Sum384(fmt.Appendf(nil, `{"image":%s,"launch":%s}`, body[logs.OpImage], body[logs.OpLaunch]))
-		b.Container, b.LaunchDigest = hex.EncodeToString(own[:]), hex.EncodeToString(launch[:])
-	}
-	return b
 }
 
 func save(t *testing.T, name string, v any) {

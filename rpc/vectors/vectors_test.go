@@ -259,7 +259,7 @@ func shape(v any) any {
 	return v
 }
 
-// check.py, written from the manual alone, finds what the vectors say, and
+// check.py, which follows the manual alone, finds what the vectors say, and
 // agrees with evidence that the daemon gives now.
 func TestIndependentCheck(t *testing.T) {
 	python, err := exec.LookPath("python3")
