@@ -76,6 +76,7 @@ func printRecord(w *tabwriter.Writer, r rpc.EventRecord) {
 
 func reportCommand() *cobra.Command {
 	var nonce, userData string
+	var shared bool
 	c := &cobra.Command{
 		Use:   "report --nonce HEX",
 		Short: "Get a quote and the claims it is bound to, without the logs",
@@ -85,6 +86,7 @@ func reportCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 	}
 	nonceFlags(c, &nonce, &userData)
+	sharedFlag(c, &shared)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		n, data, err := bound(c, nonce, userData)
 		if err != nil {
@@ -95,7 +97,7 @@ func reportCommand() *cobra.Command {
 			return err
 		}
 		defer d.Close()
-		return passOn(c, d, rpc.MethodGetCCReport, rpc.CCReportParams{Nonce: n, UserData: data})
+		return passOn(c, d, rpc.MethodGetCCReport, rpc.CCReportParams{Nonce: n, UserData: data, Shared: shared})
 	}
 	return c
 }

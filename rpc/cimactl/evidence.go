@@ -19,6 +19,7 @@ import (
 
 func evidenceCommand() *cobra.Command {
 	var nonce, userData, format string
+	var shared bool
 	c := &cobra.Command{
 		Use:   "evidence --nonce HEX",
 		Short: "Get evidence about the caller, as JSON",
@@ -29,6 +30,7 @@ behind its registers. The relying party chooses the nonce.`,
 		Args: cobra.NoArgs,
 	}
 	nonceFlags(c, &nonce, &userData)
+	sharedFlag(c, &shared)
 	c.Flags().StringVar(&format, "format", form.CIMA, "write it in this `FORM`: "+strings.Join(form.Names, ", "))
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := checkForm(format); err != nil {
@@ -43,9 +45,10 @@ behind its registers. The relying party chooses the nonce.`,
 			return err
 		}
 		defer d.Close()
+		params := rpc.EvidenceParams{Nonce: n, UserData: data, Shared: shared}
 		if format != form.CIMA {
 			bundle, err := called(c, d, func() (result json.RawMessage, err error) {
-				err = d.Call(c.Context(), rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: n, UserData: data}, &result)
+				err = d.Call(c.Context(), rpc.MethodGetEvidence, params, &result)
 				return result, err
 			})
 			if err != nil {
@@ -58,7 +61,7 @@ behind its registers. The relying party chooses the nonce.`,
 			return writeForm(c, e, format)
 		}
 		// The bundle goes out as it came in: its bytes are what is bound.
-		return passOn(c, d, rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: n, UserData: data})
+		return passOn(c, d, rpc.MethodGetEvidence, params)
 	}
 	return c
 }
@@ -66,6 +69,10 @@ behind its registers. The relying party chooses the nonce.`,
 func nonceFlags(c *cobra.Command, nonce, userData *string) {
 	c.Flags().StringVar(nonce, "nonce", "", "the relying party's `HEX`, 8 to 64 bytes; - reads a line from stdin")
 	c.Flags().StringVar(userData, "user-data", "", "`FILE` with up to 4 KiB to bind, such as a hash of the channel's key")
+}
+
+func sharedFlag(c *cobra.Command, shared *bool) {
+	c.Flags().BoolVar(shared, "shared", false, "have one quote with all who wait and say so too")
 }
 
 // bound reads what a quote is to be bound to.

@@ -30,6 +30,7 @@ var parts = []part{
 	{name: "tee", media: "text/plain", text: true},
 	{name: "quote", media: "application/vnd.intel.tdx-quote"},
 	{name: "claims", media: "application/vnd.cima.claims+json", json: true},
+	{name: "shared", media: "application/vnd.cima.shared+json", json: true},
 	{name: "os_logs", media: "application/vnd.cima.os-logs+json", json: true},
 	{name: "profile", media: "text/plain", text: true},
 	{name: "boot_log", media: "application/vnd.tcg.ccel"},

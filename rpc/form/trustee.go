@@ -48,6 +48,9 @@ func tagged(tag uint32, text string) []byte {
 }
 
 func encodeTrustee(e *rpc.Evidence, events []Event) ([]byte, error) {
+	if e.Shared != nil {
+		return nil, errors.New("no form of Trustee's is of a shared quote: it looks for the hash of the claims in REPORTDATA, where the root of a tree stands; get evidence that is not shared")
+	}
 	log, err := trusteeLog(e, events)
 	if err != nil {
 		return nil, err
