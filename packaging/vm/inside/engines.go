@@ -209,6 +209,8 @@ func (e engine) expect(id string, c *rpc.ContainerClaims) error {
 		return fmt.Errorf("claims name %s of %s, not %s of %s", c.ID, c.Runtime, want, e.runtime)
 	case c.Assurance.CgroupOwner != e.uid || !c.Assurance.PIDFD:
 		return fmt.Errorf("assurance %+v, not of uid %d by pidfd", c.Assurance, e.uid)
+	case e.uid == 0 && c.Assurance.Start != "gated":
+		return fmt.Errorf("assurance %+v: it was not measured before its first instruction", c.Assurance)
 	case e.uid == 0 && (c.Assurance.Metadata != "bundle+engine" || c.ImageDigest == ""):
 		return fmt.Errorf("assurance %+v and image digest %q: the engine did not tell the image", c.Assurance, c.ImageDigest)
 	}

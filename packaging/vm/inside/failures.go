@@ -80,7 +80,7 @@ func quoteSlow(ctx context.Context, w *world) error {
 // quoteLapped writes into the daemon's own configfs entry while its quote is
 // made.
 func quoteLapped(ctx context.Context, w *world) error {
-	err := turned(map[string]int{"quote_delay_ms": 2000}, func() error {
+	err := turned(map[string]int{"quote_delay_ms": 4000}, func() error {
 		done := make(chan error, 1)
 		go func() {
 			_, err := hostEvidence(ctx, newNonce())
@@ -97,6 +97,8 @@ func quoteLapped(ctx context.Context, w *world) error {
 	return goodHostEvidence(ctx)
 }
 
+// lap waits for an entry, and until the quote through it is well under way. The
+// write then waits for the quote, and comes before the daemon's next read.
 func lap(ctx context.Context) error {
 	for ctx.Err() == nil {
 		entries, err := filepath.Glob(reports + "/cima-*")
@@ -104,12 +106,7 @@ func lap(ctx context.Context) error {
 			return err
 		}
 		for _, entry := range entries {
-			// The generation is shown once the quote is under way or before
-			// it: only a written inblob may be lapped.
-			text, err := os.ReadFile(entry + "/generation")
-			if err == nil && strings.TrimSpace(string(text)) == "0" {
-				continue
-			}
+			time.Sleep(time.Second)
 			other := make([]byte, 64)
 			rand.Read(other)
 			return os.WriteFile(entry+"/inblob", other, 0)

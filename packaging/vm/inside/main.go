@@ -57,7 +57,7 @@ func main() {
 	passed, failed := 0, 0
 	for _, c := range checks {
 		start := time.Now()
-		err := within(3*time.Minute, func(ctx context.Context) error { return c.run(ctx, w) })
+		err := within(5*time.Minute, func(ctx context.Context) error { return c.run(ctx, w) })
 		took, note := time.Since(start).Seconds(), w.takeNote()
 		if err != nil {
 			failed++
