@@ -131,7 +131,7 @@ func TestGatedOverRestarts(t *testing.T) {
 // What could act as the guest's root is announced before it can.
 func TestGatedPower(t *testing.T) {
 	f := gateFixture(t)
-	id := f.hold("--privileged")
+	id := f.hold("--cap-add", "SYS_ADMIN")
 	if start := f.startOfContainer(id); start != startGated {
 		t.Errorf("start %q", start)
 	}

@@ -30,8 +30,12 @@ type guarded struct {
 	working sync.WaitGroup
 }
 
-// beats is how many beats there are in a deadline.
-const beats = 4
+// The guard answers when no beat came for a deadline, and not before shortest:
+// a process that is only busy is not stopped. There are beats in that time.
+const (
+	beats    = 4
+	shortest = time.Second
+)
 
 // guard starts the process. An error means that there is none.
 func (g *gate) startGuard() error {
@@ -73,7 +77,7 @@ func (w *guarded) start() (beat *os.File, pid int, err error) {
 	}
 	o := w.gate.options
 	failed := raw.Control(func(group uintptr) {
-		pid, err = syscall.ForkExec(w.program, []string{"cima-gate-guard", GuardCommand, o.Deadline.String(), strconv.FormatBool(o.Refuse)},
+		pid, err = syscall.ForkExec(w.program, []string{"cima-gate-guard", GuardCommand, max(o.Deadline, shortest).String(), strconv.FormatBool(o.Refuse)},
 			&syscall.ProcAttr{Env: append(os.Environ(), "GOMAXPROCS=1"), Files: []uintptr{null.Fd(), 2, 2, r.Fd(), group}})
 	})
 	if err = errors.Join(failed, err); err != nil {
@@ -85,7 +89,7 @@ func (w *guarded) start() (beat *os.File, pid int, err error) {
 
 // beat tells the guard that we live, and starts another where it ended.
 func (w *guarded) beat(beat *os.File, pid int) {
-	deadline := w.gate.options.Deadline
+	deadline := max(w.gate.options.Deadline, shortest)
 	tick := time.NewTicker(deadline / beats)
 	defer tick.Stop()
 	defer func() {

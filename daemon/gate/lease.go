@@ -10,11 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lease is a read lease on the file of a held process.
+// lease is a read lease on the file of a held process, and on the one behind
+// it in an overlay's upper layer.
 type lease struct {
-	gate *gate
-	fd   int
-	id   fileID
+	gate  *gate
+	fd    int
+	upper int // -1: none
+	id    fileID
 }
 
 const (
@@ -42,7 +44,7 @@ func (m *measurer) lease(ctx context.Context, h *Held) (*lease, error) {
 	}
 	_, err = unix.FcntlInt(uintptr(h.FD), unix.F_SETLEASE, unix.F_RDLCK)
 	if err == nil {
-		return &lease{gate: m.gate, fd: h.FD, id: id}, nil
+		return &lease{gate: m.gate, fd: h.FD, upper: -1, id: id}, nil
 	}
 	<-m.gate.leases
 	if errors.Is(err, unix.EAGAIN) {
@@ -51,8 +53,28 @@ func (m *measurer) lease(ctx context.Context, h *Held) (*lease, error) {
 	return nil, fmt.Errorf("read lease: %w", err)
 }
 
-// end gives the lease back; the descriptor is still open.
+// also takes a lease on the file in the upper layer, and its descriptor.
+func (l *lease) also(upper int) error {
+	if l.upper >= 0 {
+		unix.Close(upper)
+		return nil
+	}
+	if _, err := unix.FcntlInt(uintptr(upper), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
+		unix.Close(upper)
+		if errors.Is(err, unix.EAGAIN) {
+			return ErrWritable
+		}
+		return fmt.Errorf("read lease: %w", err)
+	}
+	l.upper = upper
+	return nil
+}
+
+// end gives the leases back; the held process's descriptor is still open.
 func (l *lease) end() {
+	if l.upper >= 0 {
+		unix.Close(l.upper) // its lease goes with it
+	}
 	unix.FcntlInt(uintptr(l.fd), unix.F_SETLEASE, unix.F_UNLCK)
 	<-l.gate.leases
 }

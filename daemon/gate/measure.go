@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,15 +38,25 @@ type fileID struct {
 	mtime, ctime unix.Timespec
 }
 
-type measured struct{ digest [sha512.Size384]byte }
+type measured struct {
+	digest [sha512.Size384]byte
+	lower  bool // of a lower layer
+}
+
+// mounted is an overlay where the host has it.
+type mounted struct {
+	layers
+	dir string
+}
 
 // measurer hashes files, each content once.
 type measurer struct {
 	gate    *gate
 	maxSize int64
 
-	mu    sync.Mutex
-	known map[fileID]measured
+	mu     sync.Mutex
+	known  map[fileID]measured
+	layers map[uint64]mounted // by device
 }
 
 // Measure returns the SHA-384 of the file that h is about to execute, read
@@ -53,6 +64,8 @@ type measurer struct {
 // and until the exec is through, it holds a read lease (fcntl(2), F_SETLEASE):
 // it is only given while nobody can write the file, by descriptor or mapping,
 // and whoever opens it for writing meanwhile has to wait.
+//
+// On an overlay it holds one on the file of the upper layer too (layers).
 //
 // A digest is remembered by inode, size and times, and counts only while a
 // lease can be had: a writable mapping that was dirtied before changes
@@ -66,7 +79,7 @@ func (r *Roots) Measure(ctx context.Context, h *Held) ([sha512.Size384]byte, err
 		}
 		h.lease = l
 	}
-	return m.digest(ctx, h.FD)
+	return m.digest(ctx, h)
 }
 
 // MeasureProcess hashes what a process runs already, and whose bytes can't be
@@ -94,14 +107,31 @@ func (r *Roots) MeasureProcess(ctx context.Context, pid int) (path string, diges
 	return path, digest, err
 }
 
-func (m *measurer) digest(ctx context.Context, fd int) ([sha512.Size384]byte, error) {
+func (m *measurer) digest(ctx context.Context, h *Held) ([sha512.Size384]byte, error) {
+	fd := h.FD
 	id, err := identify(fd)
 	if err != nil {
 		return [sha512.Size384]byte{}, err
 	}
 	m.mu.Lock()
 	k, ok := m.known[id]
+	at, marked := m.layers[id.dev]
 	m.mu.Unlock()
+	if ok && k.lower {
+		return k.digest, nil
+	}
+	if !marked {
+		return k.digest, ErrUnlocated
+	}
+	upper, err := at.locate(strings.TrimPrefix(h.Path(), at.dir), id)
+	if err != nil {
+		return k.digest, err
+	}
+	if upper >= 0 {
+		if err := h.lease.also(upper); err != nil {
+			return k.digest, err
+		}
+	}
 	if ok {
 		return k.digest, nil
 	}
@@ -114,23 +144,26 @@ func (m *measurer) digest(ctx context.Context, fd int) ([sha512.Size384]byte, er
 		return digest, errors.Join(ErrWritable, err)
 	}
 	if old {
-		m.remember(id, digest)
+		m.remember(id, measured{digest, upper < 0})
 	}
 	return digest, nil
 }
 
-func (m *measurer) remember(id fileID, digest [sha512.Size384]byte) {
+func (m *measurer) remember(id fileID, now measured) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.known) >= maxKnown {
 		clear(m.known)
 	}
-	m.known[id] = measured{digest}
+	m.known[id] = now
 }
 
-func (m *measurer) forget(device uint64) {
+// adopt notes where a device's layers are, and forgets what was known of one
+// that had its number before.
+func (m *measurer) adopt(device uint64, at mounted) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.layers[device] = at
 	for id := range m.known {
 		if id.dev == device {
 			delete(m.known, id)

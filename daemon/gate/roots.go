@@ -30,7 +30,7 @@ func HoldRoots(maxSize int64, o Options) (*Roots, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Roots{gate: g, measurer: measurer{maxSize: maxSize, gate: g, known: make(map[fileID]measured)}}
+	r := &Roots{gate: g, measurer: measurer{maxSize: maxSize, gate: g, known: make(map[fileID]measured), layers: make(map[uint64]mounted)}}
 	return r, g.run()
 }
 
@@ -60,19 +60,25 @@ func (r *Roots) Add(dir string) (device uint64, err error) {
 	if fs.Type != unix.OVERLAYFS_SUPER_MAGIC {
 		return 0, fmt.Errorf("%w: the root file system is no overlay (type %#x)", ErrUnmarkable, fs.Type)
 	}
-	if err := onlyMount(st.Dev, dir); err != nil {
+	options, err := onlyMount(st.Dev, dir)
+	if err != nil {
 		return 0, err
 	}
-	r.measurer.forget(st.Dev) // device numbers are used again
+	l, err := parseLayers(options, dir)
+	if err != nil {
+		return 0, err
+	}
+	r.measurer.adopt(st.Dev, mounted{l, dir})
 	return st.Dev, r.gate.mark(fd, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM)
 }
 
 // onlyMount makes sure that a device is mounted at one place and no other.
-// Our own mountinfo is the host's to write, not a container's.
-func onlyMount(device uint64, dir string) error {
+// Our own mountinfo is the host's to write, not a container's. It returns the
+// options of the file system.
+func onlyMount(device uint64, dir string) (options string, err error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer f.Close()
 	want := fmt.Sprintf("%d:%d", unix.Major(device), unix.Minor(device))
@@ -86,16 +92,17 @@ func onlyMount(device uint64, dir string) error {
 			continue
 		}
 		if found++; fields[3] != "/" || unescape(fields[4]) != dir {
-			return fmt.Errorf("%w: the root file system is mounted at another place too", ErrUnmarkable)
+			return "", fmt.Errorf("%w: the root file system is mounted at another place too", ErrUnmarkable)
 		}
+		options = fields[len(fields)-1]
 	}
 	if err := lines.Err(); err != nil {
-		return fmt.Errorf("mountinfo: %w", err)
+		return "", fmt.Errorf("mountinfo: %w", err)
 	}
 	if found != 1 {
-		return fmt.Errorf("%w: the root file system is mounted %d times", ErrUnmarkable, found)
+		return "", fmt.Errorf("%w: the root file system is mounted %d times", ErrUnmarkable, found)
 	}
-	return nil
+	return options, nil
 }
 
 // unescape undoes what the kernel does to space, tab, newline and backslash.

@@ -1,0 +1,116 @@
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrUnlocated says that the layer that holds a file's bytes was not found, so
+// nobody can tell who can write it.
+var ErrUnlocated = errors.New("the layer that holds the file was not found")
+
+// layers are the directories that an overlay is made of. An overlay's own inode
+// doesn't know of all writers: a shared mapping is one of the file in the upper
+// layer, and only a lease there meets it. Files of the lower layers are
+// nobody's to write: the first who opens one gets a copy in the upper layer.
+type layers struct {
+	upper string
+	lower []string
+}
+
+// parseLayers reads an overlay's options as mountinfo shows them. Engines with
+// many layers name them from the driver's directory, two above the mount.
+func parseLayers(options, mount string) (layers, error) {
+	var l layers
+	base := filepath.Dir(filepath.Dir(mount))
+	absolute := func(dir string) string {
+		if dir = unescape(dir); !filepath.IsAbs(dir) {
+			dir = filepath.Join(base, dir)
+		}
+		return dir
+	}
+	for option := range strings.SplitSeq(options, ",") {
+		if dirs, ok := strings.CutPrefix(option, "lowerdir="); ok {
+			for dir := range strings.SplitSeq(dirs, ":") {
+				if dir != "" { // "::" comes before data-only layers
+					l.lower = append(l.lower, absolute(dir))
+				}
+			}
+		}
+		if dir, ok := strings.CutPrefix(option, "upperdir="); ok {
+			l.upper = absolute(dir)
+		}
+	}
+	if len(l.lower) == 0 {
+		return l, fmt.Errorf("%w: the overlay's layers can't be read", ErrUnmarkable)
+	}
+	return l, nil
+}
+
+// locate finds the file behind an overlay's by its name, and proves that it is
+// that file: the name is the container's to change at any moment. It returns -1
+// for a file of a lower layer. The times prove that: an upper file would have
+// been changed after the overlay was mounted, and ctime is nobody's to set.
+func (l layers) locate(name string, id fileID) (fd int, err error) {
+	for _, dir := range l.lower {
+		fd, found, err := openBelow(dir, name)
+		if err != nil {
+			continue
+		}
+		unix.Close(fd)
+		if found.ino == id.ino && found.sameTimes(id) {
+			return -1, nil
+		}
+	}
+	if l.upper == "" {
+		return -1, ErrUnlocated
+	}
+	fd, found, err := openBelow(l.upper, name)
+	if err != nil {
+		return -1, ErrUnlocated
+	}
+	// A copy keeps the number of its origin, and says so where no container
+	// can write.
+	if found.sameTimes(id) && (found.ino == id.ino || copied(fd)) {
+		return fd, nil
+	}
+	unix.Close(fd)
+	return -1, ErrUnlocated
+}
+
+func (f fileID) sameTimes(g fileID) bool {
+	return f.size == g.size && f.mtime == g.mtime && f.ctime == g.ctime
+}
+
+func copied(fd int) bool {
+	n, err := unix.Fgetxattr(fd, "trusted.overlay.origin", nil)
+	return err == nil && n > 0
+}
+
+// openBelow opens a file for reading, without symbolic links and never outside
+// the directory.
+func openBelow(dir, name string) (int, fileID, error) {
+	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, fileID{}, err
+	}
+	defer unix.Close(at)
+	fd, err := unix.Openat2(at, strings.TrimLeft(name, "/"), &unix.OpenHow{
+		// A device node, or a pipe, in place of the file must not block.
+		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
+	})
+	if err != nil {
+		return -1, fileID{}, err
+	}
+	id, err := identify(fd)
+	if err != nil {
+		unix.Close(fd)
+		return -1, fileID{}, err
+	}
+	return fd, id, nil
+}
