@@ -166,6 +166,17 @@ func TestOthersAreDigests(t *testing.T) {
 	}
 }
 
+// Without isolation all is shown to all, and the evidence says so.
+func TestWithoutIsolation(t *testing.T) {
+	f := dockerFixture(t, func(c *Config) { c.Isolation = isolationNone })
+	f.evidenceOf("--env", "ITS_NAME=1")
+	bundle := f.evidenceOf()
+	f.wantAuthentic(bundle)
+	if claimsOf(t, bundle).Log.View != rpc.ViewWhole || countEvents(t, bundle, logs.OpLaunch) < 2 {
+		t.Errorf("the other's events are not shown: %+v", claimsOf(t, bundle).Log)
+	}
+}
+
 func mustJSON(t *testing.T, v any) []byte {
 	t.Helper()
 	b, err := json.Marshal(v)

@@ -71,6 +71,9 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 	claims.Log = rpc.LogClaims{
 		Count: at.Count, Register: rpc.Digest(at.Register), Public: rpc.Digest(at.Public), Anchor: d.config().Anchor,
 	}
+	if d.config().Isolation == isolationNone {
+		claims.Log.View = rpc.ViewWhole
+	}
 	if f == nil {
 		claims.Host = &rpc.HostClaims{Unit: s.unit, UID: s.uid}
 		return claims, at, nil

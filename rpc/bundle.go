@@ -128,6 +128,7 @@ func (c *Claims) read(m *members) {
 		inner.digest("register", &c.Log.Register)
 		inner.digest("public", &c.Log.Public)
 		inner.text("anchor", &c.Log.Anchor, 1, maxText, true)
+		inner.text("view", &c.Log.View, 1, maxText, false)
 		inner.variants()
 		m.join(inner)
 	}

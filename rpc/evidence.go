@@ -15,6 +15,9 @@ const (
 	ClaimsProfile   = "https://github.com/cima-project/cima/claims/v1"
 )
 
+// ViewWhole says that a daemon without isolation shows all to all.
+const ViewWhole = "whole"
+
 // agentContext keeps a signature of the agent's from meaning anything else.
 const agentContext = "cima-agent-v1"
 
@@ -102,6 +105,10 @@ type LogClaims struct {
 	Register Digest `json:"register"` // the replay of that many: RTMR3
 	Public   Digest `json:"public"`   // public register at that point
 	Anchor   string `json:"anchor"`   // "rtmr3", or "report-data" where RTMR3 is another's
+
+	// View is ViewWhole where the log is shown whole, other containers'
+	// events too; absent where those are digests.
+	View string `json:"view,omitempty"`
 }
 
 // ReportData hashes claims as they were received: SHA-512 over their

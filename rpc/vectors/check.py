@@ -163,18 +163,20 @@ def runtime_log(entries):
     return events
 
 
-def replay_log(events, count, owner):
+def replay_log(events, count, owner, whole=False):
     found = {"rtmr3": ZERO, "register": ZERO, "public": ZERO, "container": ZERO, "launch": {}, "keys": []}
     for position, (value, operation, content) in enumerate(events):
         found["rtmr3"] = extend(found["rtmr3"], value)
         if operation == "start":
             found["keys"].append(data(content["measured"]["start"]["agent_key"]))
-        if operation in OWN and content["container"] != owner:
+        if operation in OWN and content["container"] != owner and not whole:
             raise Differs(f"event {position} is of another container")
         if position >= count:
             continue
         found["register"] = found["rtmr3"]
         if operation is None or operation == "exit":
+            continue
+        if operation in OWN and content["container"] != owner:
             continue
         measured = sha384(canonical(content["measured"]).encode())
         if operation in PUBLIC:
@@ -207,7 +209,7 @@ def check(text):
     about, log, boot_log = claims.get("container"), claims["log"], data(bundle["boot_log"])
     events = runtime_log(bundle["runtime_log"])
     owner = about["id"] if about else None
-    found = replay_log(events, log["count"], owner)
+    found = replay_log(events, log["count"], owner, log.get("view") == "whole")
     expected = [
         ("REPORTDATA", body[520:584], report_data),
         ("boot_log", digest(claims["boot_log"]), sha384(boot_log)),
