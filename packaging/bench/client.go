@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -36,6 +37,7 @@ type result struct {
 	Rate    float64 `json:"rate"` // answers per second
 	P50     float64 `json:"p50"`  // µs from writing a request to having read its answer
 	P99     float64 `json:"p99"`
+	CPU     float64 `json:"cpu_us"` // that the client used, in all
 }
 
 // client carries out orders, a line each, until there are no more.
@@ -71,12 +73,13 @@ func (o order) carryOut() (result, error) {
 		}
 	}
 	var all sync.WaitGroup
-	begun := time.Now()
+	used, begun := ownCPU(), time.Now()
 	for _, d := range drivers {
 		all.Go(func() { d.drive(begun, o.Time, o.Connect) })
 	}
 	all.Wait()
 	took := time.Since(begun)
+	used = ownCPU() - used
 	var times []time.Duration
 	for _, d := range drivers {
 		if d.err != nil {
@@ -91,7 +94,16 @@ func (o order) carryOut() (result, error) {
 		}
 		return float64(times[int(part*float64(len(times)-1))].Nanoseconds()) / 1000
 	}
-	return result{Answers: len(times), Rate: float64(len(times)) / took.Seconds(), P50: at(0.5), P99: at(0.99)}, nil
+	return result{Answers: len(times), Rate: float64(len(times)) / took.Seconds(), P50: at(0.5), P99: at(0.99), CPU: used}, nil
+}
+
+// ownCPU is what this process has used so far, in µs.
+func ownCPU() float64 {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1000
 }
 
 // driven is one connection, and what it saw.

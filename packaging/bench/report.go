@@ -81,6 +81,20 @@ func answers(results []result) float64 {
 	return float64(max(1, n))
 }
 
+// byCPU is the ratio of what server and client use for an answer: about what
+// the ratio of rates would be with nothing else on the machine. Where there
+// is, each process gets an equal share, and the dearer server looks worse.
+func (r *row) byCPU() float64 {
+	used := func(server float64, results []result) float64 {
+		client := 0.0
+		for _, r := range results {
+			client += r.CPU
+		}
+		return server + client/answers(results)
+	}
+	return used(r.RawCPU, r.Raw) / used(r.CPU, r.Ours)
+}
+
 // quartile 2 is the median.
 func quartile(v []float64, quarter int) float64 {
 	v = slices.Sorted(slices.Values(v))
@@ -140,19 +154,19 @@ func (r report) markdown() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Speed\n\nThe real daemon on a simulated TD, identity and limits on, beside a server that gives back\nsingle bytes; each in its own process, driven by the same client in turn: %d rounds of %s.\n", r.Rounds, r.Time)
 	fmt.Fprintf(&b, "The client is %s.\nBegun %s, load %s; at the end %s. The daemon's memory at its most: %d KiB.\n\n", r.Where, r.Begun.Format(time.RFC3339), r.LoadBefore, r.LoadAfter, r.PeakMemoryKiB)
-	fmt.Fprintf(&b, "| %-34s | %8s | %-15s | %8s | %8s | %11s | %13s | %11s |\n", "", "ratio", "quartiles", "cima/s", "raw/s", "p50 µs, raw", "p99 µs, raw", "CPU µs, raw")
-	b.WriteString("|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(&b, "| %-34s | %8s | %-15s | %6s | %8s | %8s | %11s | %13s | %11s |\n", "", "ratio", "quartiles", "by CPU", "cima/s", "raw/s", "p50 µs, raw", "p99 µs, raw", "CPU µs, raw")
+	b.WriteString("|---|---|---|---|---|---|---|---|---|\n")
 	for _, row := range r.Rows {
 		ratio := fmt.Sprintf("%.3f", quartile(row.Ratios, 2))
 		if row.Connect {
 			ratio = fmt.Sprintf("1/%.2f", quartile(row.Ratios, 2))
 		}
 		p50, p99 := func(r result) float64 { return r.P50 }, func(r result) float64 { return r.P99 }
-		fmt.Fprintf(&b, "| %-34s | %8s | %-15s | %8.0f | %8.0f | %5.0f %5.0f | %6.0f %6.0f | %6.1f %4.1f |\n", row.Name, ratio,
-			fmt.Sprintf("%.3f to %.3f", quartile(row.Ratios, 1), quartile(row.Ratios, 3)), row.rate(row.Ours), row.rate(row.Raw),
+		fmt.Fprintf(&b, "| %-34s | %8s | %-15s | %6.3f | %8.0f | %8.0f | %5.0f %5.0f | %6.0f %6.0f | %6.1f %4.1f |\n", row.Name, ratio,
+			fmt.Sprintf("%.3f to %.3f", quartile(row.Ratios, 1), quartile(row.Ratios, 3)), row.byCPU(), row.rate(row.Ours), row.rate(row.Raw),
 			median(row.Ours, p50), median(row.Raw, p50), median(row.Ours, p99), median(row.Raw, p99), row.CPU, row.RawCPU)
 	}
-	b.WriteString("\n")
+	b.WriteString("\nBy CPU: what server and client use for an answer, raw to ours. With much load from others it\nsays more than the ratio of rates: each process then gets its share, whatever it needs.\n\n")
 	for _, row := range r.Rows {
 		if row.Target != 0 {
 			fmt.Fprintf(&b, "- %s\n", row.verdict())
