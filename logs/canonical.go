@@ -23,18 +23,6 @@ type canonical struct {
 	at int
 }
 
-// checkCanonical says why b is not one JSON value in RFC 8785 form.
-func checkCanonical(b []byte) error {
-	c := canonical{b: b}
-	if err := c.value(0); err != nil {
-		return fmt.Errorf("%w at byte %d", err, c.at)
-	}
-	if c.at != len(b) {
-		return fmt.Errorf("%w: bytes behind the value", errNotCanonical)
-	}
-	return nil
-}
-
 func (c *canonical) value(depth int) error {
 	if depth > maxDepth {
 		return fmt.Errorf("JSON nested more than %d deep", maxDepth)
@@ -126,9 +114,12 @@ func (c *canonical) str() ([]byte, error) {
 	}
 	start := c.at
 	for c.at < len(c.b) {
-		if c.b[c.at] == '"' {
+		if b := c.b[c.at]; b == '"' {
 			c.at++
 			return c.b[start : c.at-1], nil
+		} else if b >= ' ' && b < utf8.RuneSelf && b != '\\' {
+			c.at++ // stands for itself
+			continue
 		}
 		_, n := character(c.b[c.at:])
 		if n == 0 {

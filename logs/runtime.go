@@ -127,27 +127,34 @@ func ParseEvent(raw []byte) (Event, error) {
 		return Event{}, fmt.Errorf("unknown operation %.32q", operation)
 	}
 	e.Operation = string(operation)
-	if err := checkCanonical(content); err != nil {
+	measures, err := e.read(content)
+	if err != nil {
 		return Event{}, fmt.Errorf("%s event: %w", e.Operation, err)
 	}
-	if err := e.read(content); err != nil {
-		return Event{}, fmt.Errorf("%s event: %w", e.Operation, err)
-	}
-	if err := e.check(); err != nil {
+	if err := e.check(measures); err != nil {
 		return Event{}, err
 	}
 	return e, nil
 }
 
-// read takes the members out of content, which is canonical.
-func (e *Event) read(content []byte) error {
+// read takes the members out of content, in one walk that sees to it that
+// all of it is canonical, and says whether what is measured is an object with
+// one member, an object named after the operation.
+func (e *Event) read(content []byte) (measures bool, err error) {
 	c := canonical{b: content}
-	if content[0] != '{' {
-		return errors.New("content is no object")
+	if len(content) == 0 || content[0] != '{' {
+		if err := c.value(0); err != nil {
+			return false, fmt.Errorf("%w at byte %d", err, c.at)
+		}
+		return false, errors.New("content is no object")
 	}
-	return c.members(func(key []byte) error {
+	err = c.members(func(key []byte) error {
 		start := c.at
-		if err := c.value(1); err != nil {
+		if string(key) == "measured" && c.at < len(content) && content[c.at] == '{' {
+			if measures, err = e.readMeasured(&c); err != nil {
+				return err
+			}
+		} else if err := c.value(1); err != nil {
 			return err
 		}
 		value := content[start:c.at:c.at]
@@ -163,13 +170,33 @@ func (e *Event) read(content []byte) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return false, fmt.Errorf("%w at byte %d", err, c.at)
+	}
+	if c.at != len(content) {
+		return false, fmt.Errorf("%w: bytes behind the value", errNotCanonical)
+	}
+	return measures, nil
+}
+
+// readMeasured walks over the object that is measured.
+func (e *Event) readMeasured(c *canonical) (measures bool, err error) {
+	members, named := 0, false
+	err = c.members(func(key []byte) error {
+		members++
+		named = string(key) == e.Operation && c.at < len(c.b) && c.b[c.at] == '{'
+		return c.value(2)
+	})
+	return members == 1 && named, err
 }
 
 func stringMember(to *string, value []byte) error {
 	if value[0] != '"' || len(value) > maxContainerID {
 		return fmt.Errorf("%.32q is no string of at most %d bytes", value, maxContainerID)
 	}
-	if err := json.Unmarshal(value, to); err != nil {
+	if bytes.IndexByte(value, '\\') < 0 { // canonical, so no quote stands inside
+		*to = string(value[1 : len(value)-1])
+	} else if err := json.Unmarshal(value, to); err != nil {
 		return err
 	}
 	if *to == "" { // left out where there is none
@@ -186,8 +213,10 @@ func known(operation string) bool {
 	return Public(operation)
 }
 
+var strictBase64 = base64.StdEncoding.Strict() // making it costs more than decoding a salt
+
 // check holds the event against its operation's rules.
-func (e *Event) check() error {
+func (e *Event) check(measures bool) error {
 	if Public(e.Operation) {
 		if e.Container != "" || e.Salt != "" {
 			return fmt.Errorf("a public %s event names no container and has no salt", e.Operation)
@@ -196,8 +225,8 @@ func (e *Event) check() error {
 		if e.Container == "" {
 			return fmt.Errorf("a %s event names its container", e.Operation)
 		}
-		salt, err := base64.StdEncoding.Strict().DecodeString(e.Salt)
-		if err != nil || len(salt) != 16 || strings.ContainsAny(e.Salt, "\r\n") {
+		var salt [18]byte
+		if n, err := strictBase64.Decode(salt[:], []byte(e.Salt[:min(len(e.Salt), 24)])); err != nil || n != 16 || len(e.Salt) != 24 || strings.ContainsAny(e.Salt, "\r\n") {
 			return fmt.Errorf("a %s event has a salt of 16 bytes in standard base64", e.Operation)
 		}
 	}
@@ -207,16 +236,10 @@ func (e *Event) check() error {
 		}
 		return nil
 	}
-	c, members, named := canonical{b: e.Measured}, 0, false
 	if len(e.Measured) == 0 || e.Measured[0] != '{' {
 		return fmt.Errorf("a %s event measures an object", e.Operation)
 	}
-	err := c.members(func(key []byte) error {
-		members++
-		named = string(key) == e.Operation && c.b[c.at] == '{'
-		return c.value(2)
-	})
-	if err != nil || members != 1 || !named {
+	if !measures {
 		return fmt.Errorf("measured has one member, an object named %q", e.Operation)
 	}
 	return nil

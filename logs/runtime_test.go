@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -175,6 +176,18 @@ func TestNewEventRefuses(t *testing.T) {
 	if _, err := NewEvent(OpExec, Content{Container: "\xff", Salt: someSalt, Measured: json.RawMessage(`{"exec":{}}`)}); err == nil {
 		t.Error("a container id that is not UTF-8 was changed silently")
 	}
+}
+
+// checkCanonical says why b is not one JSON value in RFC 8785 form.
+func checkCanonical(b []byte) error {
+	c := canonical{b: b}
+	if err := c.value(0); err != nil {
+		return fmt.Errorf("%w at byte %d", err, c.at)
+	}
+	if c.at != len(b) {
+		return fmt.Errorf("%w: bytes behind the value", errNotCanonical)
+	}
+	return nil
 }
 
 // What checkCanonical takes is what jcs.Transform writes, and nothing else.

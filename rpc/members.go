@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -41,11 +42,16 @@ func (m *members) reset() {
 // open takes an object apart that a scanner has already accepted.
 func open(path string, object []byte) *members {
 	m := &members{path: path}
-	s := scanner{data: object}
-	if m.err = s.all(m); m.err != nil {
-		m.wrong("", "%s", reasonOf(m.err))
-	}
+	m.fill(object)
 	return m
+}
+
+// fill fills an empty m with one object's members.
+func (m *members) fill(object []byte) {
+	s := scanner{data: object}
+	if err := s.all(m); err != nil {
+		m.wrong("", "%s", reasonOf(err))
+	}
 }
 
 func reasonOf(err error) string {
@@ -160,6 +166,8 @@ func (m *members) text(name string, v *string, least, most int, must bool) {
 	*v = string(raw)
 }
 
+var strictBase64 = base64.StdEncoding.Strict() // making it costs more than a short string
+
 // bytes reads standard base64 (RFC 4648, section 4) of least to most bytes.
 func (m *members) bytes(name string, v *[]byte, least, most int, must bool) {
 	value := m.take(name, must)
@@ -178,7 +186,7 @@ func (m *members) bytes(name string, v *[]byte, least, most int, must bool) {
 	// The decoder skips line breaks, but none can stand in a string
 	// unescaped, and a backslash is no base64.
 	out := make([]byte, base64.StdEncoding.DecodedLen(len(text)))
-	n, err := base64.StdEncoding.Strict().Decode(out, text)
+	n, err := strictBase64.Decode(out, text)
 	switch {
 	case err != nil:
 		m.wrong(name, "is not standard base64 with padding")
@@ -250,11 +258,20 @@ func (m *members) array(name string, must bool, each func(element *members)) {
 		return
 	}
 	n := 0
+	var inner members // for one element after the other
 	err := s.array(1, func(element []byte) error {
-		inner := open(m.at(name)+"["+strconv.Itoa(n)+"]", element)
+		inner.reset()
+		inner.fill(element)
+		if !inner.failed() {
+			each(&inner)
+		}
+		if inner.failed() { // once more, for an error that says where
+			again := open(m.at(name)+"["+strconv.Itoa(n)+"]", element)
+			each(again)
+			return cmp.Or(again.err, inner.err)
+		}
 		n++
-		each(inner)
-		return inner.err
+		return nil
 	})
 	if err != nil && !m.failed() {
 		m.err = err

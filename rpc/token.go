@@ -2,6 +2,8 @@ package rpc
 
 import (
 	"bytes"
+	"encoding/binary"
+	"math/bits"
 	"strconv"
 	"unicode"
 	"unicode/utf16"
@@ -68,14 +70,7 @@ func (s *scanner) text() (raw []byte, escaped bool, err error) {
 	s.pos++
 	from := s.pos
 	for {
-		n := 0
-		for _, c := range s.data[s.pos:] {
-			if special[c] {
-				break
-			}
-			n++
-		}
-		s.pos += n
+		s.pos += unescaped(s.data[s.pos:])
 		switch c := s.peek(); {
 		case s.pos == len(s.data):
 			return nil, false, s.fail("ends in the middle of a string")
@@ -91,6 +86,26 @@ func (s *scanner) text() (raw []byte, escaped bool, err error) {
 			return nil, false, s.fail("control character %#02x in a string", c)
 		}
 	}
+}
+
+// unescaped is how many bytes at the head of b stand for themselves, eight at a
+// time: a byte below 0x20, a quote or a backslash leaves its highest bit set in
+// mask, and what is set above the lowest hit doesn't matter.
+func unescaped(b []byte) int {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	n := 0
+	for ; len(b)-n >= 8; n += 8 {
+		w := binary.LittleEndian.Uint64(b[n:])
+		quote, slash := w^ones*'"', w^ones*'\\'
+		mask := ((w-ones*0x20)&^w | (quote-ones)&^quote | (slash-ones)&^slash) & high
+		if mask != 0 {
+			return n + bits.TrailingZeros64(mask)/8
+		}
+	}
+	for n < len(b) && !special[b[n]] {
+		n++
+	}
+	return n
 }
 
 // special is what does not stand for itself in a string.
