@@ -161,3 +161,50 @@ func TestQueueUnderLoad(t *testing.T) {
 		}
 	}
 }
+
+// Data that are late are asked for when the turn has come, and without them
+// the turn is the next one's.
+func TestQueueAsksForLateData(t *testing.T) {
+	b := &bench{step: make(chan bool)}
+	q := hw.NewQueue(b, 1, 100)
+	var wg sync.WaitGroup
+	wg.Go(func() { q.Quote(t.Context(), "a", hw.ReportData{1}) })
+	await(t, q, 0)
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		b.mu.Lock()
+		begun := b.now
+		b.mu.Unlock()
+		if begun == 1 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the first quote does not begin")
+		}
+	}
+	nothing := errors.New("nothing to quote")
+	asked := make(chan byte, 2)
+	late := func(key string, data byte, err error) {
+		wg.Go(func() {
+			_, got := q.QuoteLate(t.Context(), key, func() (hw.ReportData, error) {
+				asked <- data
+				return hw.ReportData{data}, err
+			})
+			if got != err {
+				t.Errorf("%s: %v, want %v", key, got, err)
+			}
+		})
+	}
+	late("b", 2, nothing)
+	await(t, q, 1)
+	late("c", 3, nil)
+	await(t, q, 2)
+	if len(asked) != 0 {
+		t.Error("data were asked for before the turn came")
+	}
+	b.step <- true // a's
+	b.step <- true // c's: b had none
+	wg.Wait()
+	if got := []byte{<-asked, <-asked}; !slices.Equal(got, []byte{2, 3}) || !slices.Equal(b.served, []byte{1, 3}) {
+		t.Errorf("asked in the order %v, served %v", got, b.served)
+	}
+}

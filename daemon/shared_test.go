@@ -1,0 +1,254 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// slow makes a quote take a while, and counts those that are begun.
+type slow struct {
+	TEE
+	takes time.Duration
+	begun atomic.Int32
+	order sync.Map // which of them each was, by its data
+}
+
+func (s *slow) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
+	s.order.Store(data, s.begun.Add(1))
+	select {
+	case <-time.After(s.takes):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	return s.TEE.Quote(ctx, data)
+}
+
+// number is which quote the one over data was, from 1.
+func (s *slow) number(data hw.ReportData) int32 {
+	n, _ := s.order.Load(data)
+	return n.(int32)
+}
+
+// slowQuotes is a daemon whose quotes take so long, and its hardware.
+func slowQuotes(t *testing.T, takes time.Duration, configure ...func(*Config)) (*fixture, *slow) {
+	t.Helper()
+	f := newFixture(t, configure...)
+	tee := &slow{TEE: f.machine, takes: takes}
+	f.daemon.quotes = hw.NewQueue(tee, 1, f.config.Limits.ConnectionsPerContainer)
+	f.daemon.shares.queue = f.daemon.quotes
+	return f, tee
+}
+
+// somebody is a caller with a queue and an account of its own, as every
+// container has.
+func (f *fixture) somebody(n int) *subject {
+	name := fmt.Sprintf("caller %d", n)
+	return &subject{
+		unit: name + ".service", uid: uint32(n), payer: name, account: f.daemon.accounts.use(name),
+		still: func(context.Context) error { return nil },
+	}
+}
+
+// asks gets evidence as somebody and appraises it.
+func (f *fixture) asks(ctx context.Context, s *subject, shared bool) (*rpc.Evidence, error) {
+	e, err := f.daemon.evidence(ctx, s, rpc.EvidenceParams{Nonce: nonce, Shared: shared})
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := e.AppendJSON(nil)
+	if err != nil {
+		return nil, err
+	}
+	_, claims, err := rpc.DecodeEvidence(bundle)
+	if err != nil {
+		return nil, err
+	}
+	if claims.Host.UID != s.uid || (e.Shared != nil) != shared {
+		return nil, fmt.Errorf("evidence of uid %d, shared: %v", claims.Host.UID, e.Shared)
+	}
+	return e, nil
+}
+
+// all appraises what callers got.
+func (f *fixture) all(got []*rpc.Evidence) {
+	f.t.Helper()
+	for _, e := range got {
+		bundle, err := e.AppendJSON(nil)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		f.wantAuthentic(bundle)
+	}
+}
+
+// together asks for evidence as so many at once, and says how long the last
+// one waited.
+func (f *fixture) together(callers int, shared bool) ([]*rpc.Evidence, time.Duration) {
+	f.t.Helper()
+	got := make([]*rpc.Evidence, callers)
+	var wg sync.WaitGroup
+	start := time.Now()
+	for i := range got {
+		wg.Go(func() {
+			var err error
+			if got[i], err = f.asks(f.t.Context(), f.somebody(i), shared); err != nil {
+				f.t.Errorf("caller %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(start)
+	if f.t.Failed() {
+		f.t.FailNow()
+	}
+	return got, took
+}
+
+// quoteTime is how long quotes take where many are made one after the other.
+// CIMA_TEST_SECONDS has the hardware's second.
+func quoteTime() time.Duration {
+	if os.Getenv("CIMA_TEST_SECONDS") != "" {
+		return time.Second
+	}
+	return 200 * time.Millisecond
+}
+
+// TestSharedByMany: 200 at once have evidence after two quotes, three at most;
+// without sharing each waits for its own.
+func TestSharedByMany(t *testing.T) {
+	const many, few = 200, 20
+	f, tee := slowQuotes(t, time.Second)
+	got, took := f.together(many, true)
+	quotes := tee.begun.Load()
+	t.Logf("%d shared, quotes at %v: %d quotes, the last after %v", many, tee.takes, quotes, took)
+	if quotes > 3 || took > 4*time.Second {
+		t.Errorf("%d quotes, the last after %v: want 3 at most, within 4 s", quotes, took)
+	}
+	f.all(got)
+	sum := 0
+	for quote, n := range byQuote(got) {
+		sum += n
+		for _, e := range got {
+			if string(e.Quote) == quote && e.Shared.Size != n {
+				t.Errorf("%d share a quote that says %d", n, e.Shared.Size)
+			}
+		}
+	}
+	if sum != many {
+		t.Errorf("%d have a quote", sum)
+	}
+
+	takes := quoteTime()
+	f, tee = slowQuotes(t, takes)
+	got, took = f.together(few, false)
+	t.Logf("%d unshared, quotes at %v: %d quotes, the last after %v", few, takes, tee.begun.Load(), took)
+	if n := tee.begun.Load(); n != few || took < few*takes {
+		t.Errorf("%d quotes in %v", n, took)
+	}
+	f.all(got)
+}
+
+func byQuote(got []*rpc.Evidence) map[string]int {
+	n := make(map[string]int)
+	for _, e := range got {
+		n[string(e.Quote)]++
+	}
+	return n
+}
+
+// TestSharedLogGrows: those who share fixed their claims at different points of
+// the log, and the quote comes after all of them.
+func TestSharedLogGrows(t *testing.T) {
+	f, tee := slowQuotes(t, 300*time.Millisecond)
+	var wg sync.WaitGroup
+	wg.Go(func() { f.asks(t.Context(), f.somebody(1), false) })
+	eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
+	got := make([]*rpc.Evidence, 3)
+	for i := range got {
+		wg.Go(func() {
+			var err error
+			if got[i], err = f.asks(t.Context(), f.somebody(10+i), true); err != nil {
+				t.Error(err)
+			}
+		})
+		eventually(t, "the next one in the batch", func() bool {
+			f.daemon.shares.mu.Lock()
+			defer f.daemon.shares.mu.Unlock()
+			return f.daemon.shares.open != nil && f.daemon.shares.open.waiting == i+1
+		})
+		if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: map[string]int{"n": i}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	f.all(got)
+	for i, e := range got {
+		if n := decode[rpc.Claims](t, e.Claims).Log.Count; n != 3+i || len(e.RuntimeLog) != 6 || e.Shared.Size != 3 {
+			t.Errorf("caller %d: claims at event %d, a log of %d, %d share", i, n, len(e.RuntimeLog), e.Shared.Size)
+		}
+	}
+}
+
+// TestSharedFailsForAll: an error of the hardware's is everybody's, once.
+func TestSharedFailsForAll(t *testing.T) {
+	f := newFixture(t)
+	if err := f.machine.Inject(sim.Fault{Op: hw.OpQuote, Errno: syscall.EIO, Times: 1}); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.asks(t.Context(), f.somebody(1), true)
+	var hardware *hw.Error
+	if !errors.As(err, &hardware) {
+		t.Errorf("%v", err)
+	}
+	f.machine.Inject()
+	e, err := f.asks(t.Context(), f.somebody(1), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.all([]*rpc.Evidence{e})
+}
+
+// TestSharedOverTheWire: evidence and report, as a client asks.
+func TestSharedOverTheWire(t *testing.T) {
+	f := newFixture(t)
+	bundle, err := f.client().GetEvidence(t.Context(), rpc.EvidenceParams{Nonce: nonce, Shared: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.wantAuthentic(bundle)
+	r, err := f.client().GetCCReport(t.Context(), rpc.CCReportParams{Nonce: nonce, Shared: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := rpc.ReportData(r.Claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := r.Shared.ReportData(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q, err := verify.ParseQuote(r.CCReport); err != nil || q.ReportData != want {
+		t.Errorf("REPORTDATA is not %x: %v", want, err)
+	}
+	if !rpc.VerifyReportData(f.daemon.key.public(), data, r.AgentSignature) {
+		t.Error("the agent's signature is not over the claims")
+	}
+}

@@ -1,0 +1,254 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/rpc"
+)
+
+// TestFairBesideAFlood: one that asks all the time keeps nobody waiting for
+// more than two quotes, the one in flight and one of its own.
+func TestFairBesideAFlood(t *testing.T) {
+	takes := quoteTime()
+	f, tee := slowQuotes(t, takes, func(c *Config) { c.Limits.QuotesBurst = 1000 })
+	ctx, cancel := context.WithCancel(t.Context())
+	var flood sync.WaitGroup
+	flooder := f.somebody(1)
+	for range 50 {
+		flood.Go(func() {
+			if _, err := f.asks(ctx, flooder, false); err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("flood: %v", err)
+			}
+		})
+	}
+	eventually(t, "a flood", func() bool { return f.daemon.quotes.Waiting() == 49 })
+	for n, shared := range []bool{false, true, false, true} {
+		before, start := tee.begun.Load(), time.Now()
+		e, err := f.asks(t.Context(), f.somebody(10+n), shared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, err := verify.ParseQuote(e.Quote)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The one in flight had begun before.
+		if between := tee.number(q.ReportData) - before - 1; between > 1 {
+			t.Errorf("shared %v: %d quotes came between", shared, between)
+		}
+		t.Logf("beside a flood, shared %v: evidence after %v, quotes take %v", shared, time.Since(start), takes)
+	}
+	cancel()
+	flood.Wait()
+}
+
+// stepped makes a quote at each step, which is the data itself.
+type stepped chan bool
+
+func (s stepped) Quote(_ context.Context, data hw.ReportData) ([]byte, error) {
+	<-s
+	return data[:], nil
+}
+
+// TestBatchHasOneTurn: a batch is one of those that wait, however many share.
+func TestBatchHasOneTurn(t *testing.T) {
+	step := make(stepped)
+	queue := hw.NewQueue(step, 1, 100)
+	s := &shares{queue: queue}
+	var mu sync.Mutex
+	var order []string
+	served := func(who string, _ []byte, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			t.Errorf("%s: %v", who, err)
+		}
+		order = append(order, who)
+	}
+	var wg sync.WaitGroup
+	waits := 0
+	alone := func(key string) {
+		wg.Go(func() {
+			quote, err := queue.Quote(t.Context(), key, hw.ReportData{1})
+			served(key, quote, err)
+		})
+		eventually(t, key+" in the queue", func() bool { return queue.Waiting() == waits })
+		waits++
+	}
+	batch := func(callers int) {
+		for i := range callers {
+			data, by := hw.ReportData{2, byte(i)}, &account{}
+			wg.Go(func() {
+				quote, proof, err := s.get(t.Context(), data, by, func() error { return nil })
+				if err == nil && proof.Size != callers {
+					err = fmt.Errorf("shared by %d, want %d", proof.Size, callers)
+				}
+				if want, _ := proof.ReportData(data); err == nil && string(quote) != string(want[:]) {
+					err = errors.New("a proof of another quote")
+				}
+				served("batch", quote, err)
+			})
+		}
+		eventually(t, "a batch in the queue", func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.open != nil && s.open.waiting == callers && queue.Waiting() == waits
+		})
+		waits++
+	}
+	next := func(want string, n int) {
+		t.Helper()
+		step <- true
+		eventually(t, "an answer", func() bool { mu.Lock(); defer mu.Unlock(); return len(order) >= n })
+		for _, who := range order {
+			if who != want || len(order) != n {
+				t.Errorf("served %v, want %s", order, want)
+				break
+			}
+		}
+		order = nil
+		waits--
+	}
+	for range 5 {
+		alone("flood")
+	}
+	batch(100)
+	alone("other")
+	next("flood", 1) // was in flight
+	next("flood", 1) // was first in the queue
+	next("batch", 100)
+	batch(50) // behind the others again
+	next("other", 1)
+	next("flood", 1)
+	next("batch", 50)
+	next("flood", 1)
+	next("flood", 1)
+	wg.Wait()
+}
+
+// TestSharedCallersLeave: whoever goes away before the batch closes has no
+// part in it; when all do, no quote is made.
+func TestSharedCallersLeave(t *testing.T) {
+	f, tee := slowQuotes(t, 300*time.Millisecond)
+	ask := func(ctx context.Context, n int, to *sync.WaitGroup, check func(*rpc.Evidence, error)) {
+		to.Go(func() { check(f.asks(ctx, f.somebody(n), true)) })
+	}
+	waiting := func(n int) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%d in a batch", n), func() bool {
+			f.daemon.shares.mu.Lock()
+			defer f.daemon.shares.mu.Unlock()
+			return f.daemon.shares.open != nil && f.daemon.shares.open.waiting == n
+		})
+	}
+	left := func(_ *rpc.Evidence, err error) {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("a caller that left: %v", err)
+		}
+	}
+	stays := func(e *rpc.Evidence, err error) {
+		if err != nil || e.Shared.Size != 3 {
+			t.Errorf("a caller that stayed: %+v, %v", e, err)
+			return
+		}
+		f.all([]*rpc.Evidence{e})
+	}
+	first, err := f.asks(t.Context(), f.somebody(0), true)
+	if err != nil || first.Shared.Size != 1 {
+		t.Fatalf("alone: %+v, %v", first, err)
+	}
+	f.all([]*rpc.Evidence{first})
+
+	ctx, cancel := context.WithCancel(t.Context())
+	var gone, all sync.WaitGroup
+	all.Go(func() { f.asks(t.Context(), f.somebody(1), false) }) // in flight
+	eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 2 })
+	for i := range 6 {
+		if i%2 == 0 {
+			ask(ctx, 10+i, &gone, left)
+		} else {
+			ask(t.Context(), 10+i, &all, stays)
+		}
+		waiting(i + 1)
+	}
+	cancel()
+	gone.Wait()
+	all.Wait()
+	if n := tee.begun.Load(); n != 3 {
+		t.Errorf("%d quotes, want 3", n)
+	}
+
+	ctx, cancel = context.WithCancel(t.Context())
+	all.Go(func() { f.asks(t.Context(), f.somebody(2), false) })
+	eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 4 })
+	for i := range 3 {
+		ask(ctx, 20+i, &gone, left)
+		waiting(i + 1)
+	}
+	cancel()
+	gone.Wait()
+	eventually(t, "an empty queue", func() bool { return f.daemon.quotes.Waiting() == 0 })
+	all.Wait()
+	if n := tee.begun.Load(); n != 4 {
+		t.Errorf("%d quotes were made, the last one for nobody", n)
+	}
+	if e, err := f.asks(t.Context(), f.somebody(3), true); err != nil || e.Shared.Size != 1 {
+		t.Errorf("after all left: %+v, %v", e, err)
+	}
+}
+
+// TestSharedAllowance: a quote of the allowance pays for sixteen in one batch,
+// and then for no more.
+func TestSharedAllowance(t *testing.T) {
+	f, tee := slowQuotes(t, 500*time.Millisecond, func(c *Config) {
+		c.Limits.QuotesBurst, c.Limits.QuotesPerMinute = 2, 0.001
+	})
+	var wg sync.WaitGroup
+	wg.Go(func() { f.asks(t.Context(), f.somebody(1), false) })
+	eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
+	s := f.somebody(2)
+	var given, refused atomic.Int32
+	for i := range 40 {
+		wg.Go(func() {
+			// Claims differ by their user data.
+			e, err := f.daemon.evidence(t.Context(), s, rpc.EvidenceParams{Nonce: nonce, UserData: []byte{byte(i)}, Shared: true})
+			var limited *rpc.Error
+			switch {
+			case err == nil && e.Shared.Size == 2*sharedPerQuote:
+				given.Add(1)
+			case errors.As(err, &limited) && limited.Code == rpc.CodeRateLimited:
+				refused.Add(1)
+			default:
+				t.Errorf("%+v, %v", e, err)
+			}
+		})
+	}
+	wg.Wait()
+	if given.Load() != 2*sharedPerQuote || refused.Load() != 40-2*sharedPerQuote {
+		t.Errorf("%d given, %d refused", given.Load(), refused.Load())
+	}
+}
+
+// TestSameClaimsAreOneLeaf: a leaf's place has no two values.
+func TestSameClaimsAreOneLeaf(t *testing.T) {
+	f, tee := slowQuotes(t, 200*time.Millisecond)
+	var wg sync.WaitGroup
+	wg.Go(func() { f.asks(t.Context(), f.somebody(1), false) })
+	eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
+	for range 4 {
+		wg.Go(func() {
+			if e, err := f.asks(t.Context(), f.somebody(2), true); err != nil || e.Shared.Size != 1 {
+				t.Errorf("%+v, %v", e, err)
+			}
+		})
+	}
+	wg.Wait()
+}
