@@ -240,7 +240,7 @@ func (x *execs) say(ctx context.Context, w *watchedRoot, e execEvent) error {
 // Where the container is not known it is said of each.
 func (x *execs) missed(h *gate.Held, why error) {
 	d := x.g.d
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(d.config().Exec.Deadline))
+	ctx, cancel := context.WithTimeout(context.Background(), missedTime)
 	defer cancel()
 	e := execEvent{Missed: reason(why)}
 	if h != nil {

@@ -255,10 +255,13 @@ func (g *gated) unstarted(ctx context.Context, rec launch.Record) (bool, error) 
 	return false, err
 }
 
+// missedTime is how long logging what was missed may wait for its turn.
+const missedTime = 10 * time.Second
+
 // missed logs that some runtime went on, or was refused, unmeasured. What is
 // new and undecided by now can't count as gated any more.
 func (g *gated) missed(h *gate.Held, why error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(g.d.config().Gate.Deadline))
+	ctx, cancel := context.WithTimeout(context.Background(), missedTime)
 	defer cancel()
 	g.skipPresent(ctx)
 	if h != nil {

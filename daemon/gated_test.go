@@ -179,15 +179,21 @@ func TestGatedPodman(t *testing.T) {
 	podman := func(args ...string) (string, error) {
 		c := exec.Command("podman", args...)
 		c.Env = append(os.Environ(), "CONTAINERS_CONF="+conf)
+		var errText strings.Builder
+		c.Stderr = &errText
 		out, err := c.Output()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, errText.String())
+		}
 		return strings.TrimSpace(string(out)), err
 	}
 	saved := filepath.Join(t.TempDir(), "image")
 	docker(t, "save", "-o", saved, testImage)
-	if _, err := podman("load", "-i", saved); err != nil {
+	loaded, err := podman("load", "-q", "-i", saved)
+	if err != nil {
 		t.Skip("left out: podman loads no image:", err)
 	}
-	id, err := podman("run", "-d", "-i", "--network", "none", "docker.io/library/"+testImage, "/cimactl", "evidence", "--nonce", "-")
+	id, err := podman("run", "-d", "-i", "--network", "none", loaded[strings.LastIndex(loaded, " ")+1:], "/cimactl", "evidence", "--nonce", "-")
 	if err != nil {
 		t.Fatal(err)
 	}
