@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/daemon"
+	"github.com/cima-project/cima/hw/verify"
 )
 
 func page(t *testing.T, name string) string {
@@ -128,5 +129,33 @@ func TestMethodsAndErrorsAreInTheirPage(t *testing.T) {
 		if !strings.Contains(text, "| "+code+" |") {
 			t.Errorf("error %s isn't in cima-api.7", code)
 		}
+	}
+}
+
+func TestPolicyKeysAreInTheirPage(t *testing.T) {
+	text := page(t, "cima-relying-party.7")
+	keys := 0
+	var walk func(typ reflect.Type)
+	walk = func(typ reflect.Type) {
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			key := f.Tag.Get("toml")
+			keys++
+			if !regexp.MustCompile(`\*\*(\[\[?)?([\w.]*\.)?` + key + `(\]\]?)?( = \w+)?\*\*|\*` + key + `\*`).MatchString(text) {
+				t.Errorf("%s.%s isn't in cima-relying-party.7", typ.Name(), key)
+			}
+			for e := f.Type; ; e = e.Elem() {
+				if e.Kind() == reflect.Struct {
+					walk(e)
+				}
+				if e.Kind() != reflect.Pointer && e.Kind() != reflect.Slice {
+					break
+				}
+			}
+		}
+	}
+	walk(reflect.TypeFor[verify.Policy]())
+	if keys < 40 {
+		t.Errorf("only %d keys were looked at", keys)
 	}
 }
