@@ -42,7 +42,7 @@ func isBind(m specMount) bool {
 
 // opposite options: of two that speak of the same thing the later one holds.
 var opposites = map[string]string{
-	"rw": "ro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "norelro": "relro",
+	"rw": "ro", "rrw": "rro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "norelro": "relro",
 	"async": "sync", "noatime": "atime", "nodiratime": "diratime", "norelatime": "relatime",
 	"nostrictatime": "strictatime", "nomand": "mand",
 }

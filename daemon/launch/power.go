@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Classes of power. Those that end in ":" are followed by what they are about.
@@ -155,13 +157,18 @@ func mountPowers(c *spec, id string, l Launch) []string {
 	var out []string
 	e := newEngineFiles(c, id)
 	for _, m := range c.Mounts {
-		readOnly := slices.Contains(mountOptions(m.Options), "ro")
+		options := mountOptions(m.Options)
+		whole := slices.Contains(options, "rro") // what is mounted below too
+		readOnly := whole || slices.Contains(options, "ro")
 		switch {
 		case isBind(m):
 			var made Mount
 			e.source(m, &made)
 			for _, at := range hostPaths(string(m.Source)) {
 				out = append(out, bindPowers(at, readOnly, made.Source == "", e.storage)...)
+				if readOnly && !whole && slices.Contains(options, "rbind") {
+					out = append(out, mountsBelow(at)...)
+				}
 			}
 		case readOnly:
 		case m.Type == "sysfs":
@@ -171,6 +178,24 @@ func mountPowers(c *spec, id string, l Launch) []string {
 		}
 	}
 	return out
+}
+
+// mountsBelow are the parts of the host that are mounted somewhere below at: a
+// recursive bind takes them along, and "ro" holds for its topmost mount only.
+func mountsBelow(at string) []string {
+	var out []string
+	for _, p := range hostParts {
+		if p.path != at && within(p.path, at) && isMount(p.path) {
+			out = append(out, PowerMount+p.path)
+		}
+	}
+	return out
+}
+
+// isMount says whether another file system begins here.
+func isMount(dir string) bool {
+	var here, above unix.Stat_t
+	return unix.Lstat(dir, &here) == nil && unix.Lstat(path.Dir(dir), &above) == nil && here.Dev != above.Dev
 }
 
 // bindPowers judges a host path that a container sees. Connecting to a socket

@@ -153,3 +153,29 @@ func TestPowerOfNothing(t *testing.T) {
 		t.Error(p)
 	}
 }
+
+// "ro" holds for the topmost mount of a recursive bind; what is mounted below
+// can be written, unless the mount is recursively read-only (docker 25).
+func TestPowerBelowAReadOnlyMount(t *testing.T) {
+	x := newTree(t)
+	for _, tt := range []struct {
+		options []any
+		want    bool
+	}{
+		{[]any{"rbind", "ro"}, true},
+		{[]any{"rbind", "rro"}, false},
+		{[]any{"rbind", "ro", "rro"}, false},
+		{[]any{"bind", "ro"}, false},
+	} {
+		m := mount("/h", "bind", "/", "x")
+		m["options"] = tt.options
+		x.bundle("moby", id(1), "/docker/"+id(1), add("mounts", m))
+		power := Power(x.list()[id(1)])
+		if got := slices.Contains(power, "mount:/proc"); got != tt.want {
+			t.Errorf("%v: %v", tt.options, power)
+		}
+		if slices.Contains(power, "mount:/") {
+			t.Errorf("%v can write /: %v", tt.options, power)
+		}
+	}
+}
