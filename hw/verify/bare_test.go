@@ -167,6 +167,12 @@ func TestReplayKnowsTheLastAgreement(t *testing.T) {
 	if _, known := r.LastAgreement(&quoted.RTMR[3]); known {
 		t.Error("a log that never had the quote's RTMR3 agrees with it")
 	}
+	lines := bytes.SplitAfter(w.runtimeLog(), []byte("\n"))
+	lines[3] = bytes.Replace(lines[3], []byte(`"after":"`), []byte(`"after":"`+strings.Repeat("0", 96)+`","x":"`), 1)
+	f.RuntimeLog = bytes.Join(lines, nil)
+	if n, known := replay(f).LastAgreement(nil); n != 2 || !known {
+		t.Errorf("one record lies: the first %d agree, %v", n, known)
+	}
 	f.RuntimeLog = nil
 	if m := replay(f).Against(quoted)[3]; !m.NothingKnown {
 		t.Errorf("no log speaks of RTMR3: %+v", m)

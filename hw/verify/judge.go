@@ -148,23 +148,6 @@ func (a *appraisal) callerValues() Step {
 	return f.step("the container is one that the policy names")
 }
 
-func (in *instance) wantExecs(f *findings, allowed []rpc.Digest) {
-	for _, e := range in.events {
-		if e.Operation != logs.OpExec {
-			continue
-		}
-		var exec struct {
-			Path   string     `json:"path"`
-			SHA384 rpc.Digest `json:"sha384"`
-		}
-		if err := json.Unmarshal(e.Body(), &exec); err != nil {
-			f.want(false, "exec", "an event with path and sha384", string(e.Body()))
-			continue
-		}
-		f.want(slices.Contains(allowed, exec.SHA384), "exec of "+exec.Path, oneOf(allowed), exec.SHA384.String())
-	}
-}
-
 func (a *appraisal) hostValues(p HostPolicy) Step {
 	var f findings
 	f.want(p.Any || slices.Contains(p.Units, a.claims.Host.Unit) && a.claims.Host.Unit != "",

@@ -161,23 +161,23 @@ func atLeast(got, least []byte) bool {
 func (c *collateral) level(q *Quote) (*TCB, error) {
 	found := slices.IndexFunc(c.tcb.TcbLevels, func(l pcs.TcbLevel) bool { return c.reaches(q, l) })
 	if found < 0 {
-		return nil, fmt.Errorf("Intel knows no TCB level as low as this platform's (FMSPC %s)", c.platform.fmspc)
+		return nil, fmt.Errorf("no TCB level as low as this platform's (FMSPC %s) is known", c.platform.fmspc)
 	}
 	levels := []pcs.TcbLevel{c.tcb.TcbLevels[found]}
 	if version := q.TCBSVN[1]; version > 0 {
 		id := c.module(version)
 		if id == nil {
-			return nil, fmt.Errorf("Intel knows no TDX module of version %d", version)
+			return nil, fmt.Errorf("no TDX module of version %d is known", version)
 		}
 		at := slices.IndexFunc(id.TcbLevels, func(l pcs.TcbLevel) bool { return uint32(q.TCBSVN[0]) >= l.Tcb.Isvsvn })
 		if at < 0 {
-			return nil, fmt.Errorf("Intel knows no TCB level as low as this TDX module's (%d)", q.TCBSVN[0])
+			return nil, fmt.Errorf("no TCB level as low as this TDX module's (%d) is known", q.TCBSVN[0])
 		}
 		levels = append(levels, id.TcbLevels[at])
 	}
 	at := slices.IndexFunc(c.qe.TcbLevels, func(l pcs.TcbLevel) bool { return q.enclave.GetIsvSvn() >= l.Tcb.Isvsvn })
 	if at < 0 {
-		return nil, fmt.Errorf("Intel knows no TCB level as low as this quoting enclave's (%d)", q.enclave.GetIsvSvn())
+		return nil, fmt.Errorf("no TCB level as low as this quoting enclave's (%d) is known", q.enclave.GetIsvSvn())
 	}
 	levels = append(levels, c.qe.TcbLevels[at])
 

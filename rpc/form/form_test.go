@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha512"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -124,123 +123,6 @@ func TestEachFormReadsBack(t *testing.T) {
 				t.Errorf("%s, %s: quote %q, claims %s", name, form, got.Quote, got.Claims)
 			}
 		}
-	}
-}
-
-// TestTrusteeForm holds it field by field against Trustee's rules: its parser
-// knows these types and algorithms only, extends by every event, and wants
-// all four registers from zero.
-func TestTrusteeForm(t *testing.T) {
-	for name, e := range map[string]*rpc.Evidence{
-		"plain": evidence(t, boot(false)), "awkward": evidence(t, boot(true)), "with IMA": evidence(t, boot(true), ima()),
-	} {
-		text, err := Encode(e, Trustee)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var form map[string]string
-		if err := json.Unmarshal(text, &form); err != nil || len(form) != 2 || form["quote"] != base64.StdEncoding.EncodeToString(e.Quote) {
-			t.Errorf("%s: %s, %v", name, text, err)
-		}
-		log, err := base64.StdEncoding.Strict().DecodeString(form["cc_eventlog"])
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, matches := trusteeReplay(t, log)
-		events, err := eventsOf(e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var want [4][48]byte
-		for _, e := range events {
-			want[e.RTMR] = logs.Extend(want[e.RTMR], e.Digest)
-		}
-		if got != want {
-			t.Errorf("%s: replays to %x, not %x", name, got, want)
-		}
-		if matches < 4 { // boot events and own runtime events: their data is what was hashed
-			t.Errorf("%s: only %d digests match their events", name, matches)
-		}
-	}
-}
-
-// trusteeReplay reads a log as deps/eventlog does, from what FACTS and its
-// source say, and not with package logs.
-func trusteeReplay(t *testing.T, b []byte) (rtmr [4][48]byte, matches int) {
-	t.Helper()
-	u32 := func() (n uint32) { n = binary.LittleEndian.Uint32(b); b = b[4:]; return n }
-	b = b[8+20:]
-	b = b[4+binary.LittleEndian.Uint32(b):] // spec-id event
-	for {
-		if stop := binary.LittleEndian.Uint64(b); stop == 0 || stop == 1<<64-1 {
-			return rtmr, matches
-		}
-		mr, kind, count := u32(), u32(), u32()
-		if !(kind <= 0x12 || kind >= 0x80000000 && kind <= 0x8000000C || kind == 0x80000010 || kind >= 0x800000E0 && kind <= 0x800000E2) {
-			t.Fatalf("type %#x is not in the list: the whole evidence is refused", kind)
-		}
-		if count != 1 || binary.LittleEndian.Uint16(b) != 0x0C {
-			t.Fatalf("%d digests, algorithm %#x", count, binary.LittleEndian.Uint16(b))
-		}
-		digest := [48]byte(b[2:])
-		b = b[2+48:]
-		n := u32()
-		data := b[:n]
-		b = b[n:]
-		if mr >= 1 && mr <= 4 { // EV_NO_ACTION too
-			both := append(rtmr[mr-1][:], digest[:]...)
-			rtmr[mr-1] = sha512.Sum384(both)
-		}
-		if sha512.Sum384(data) == digest {
-			matches++
-		}
-		if kind != 6 {
-			continue
-		}
-		if len(data) < 8 || int(binary.LittleEndian.Uint32(data[4:])) > len(data)-8 {
-			t.Fatalf("tagged event %x has no length, or lies: the whole evidence is refused", data)
-		}
-		text := string(data[8:])
-		if strings.ToValidUTF8(text, "") != text {
-			t.Fatalf("tagged event %q is not UTF-8: the whole evidence is refused", text)
-		}
-		if words := strings.SplitN(text, " ", 3); string(data[:4]) == "LEAA" && len(words) != 3 {
-			t.Fatalf("AAEL %q has not two spaces: the whole evidence is refused", text)
-		}
-	}
-}
-
-func TestTrusteeRequest(t *testing.T) {
-	e := evidence(t, boot(false))
-	text, err := Encode(e, TrusteeRequest)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var form struct {
-		Requests []struct {
-			TEE         string `json:"tee"`
-			Evidence    string `json:"evidence"`
-			RuntimeData struct {
-				Structured json.RawMessage `json:"structured"`
-			} `json:"runtime_data"`
-			Hash string `json:"runtime_data_hash_algorithm"`
-		} `json:"verification_requests"`
-		Policies []string `json:"policy_ids"`
-	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&form); err != nil || len(form.Requests) != 1 || form.Policies == nil {
-		t.Fatalf("%s: %v", text, err)
-	}
-	one := form.Requests[0]
-	inner, err := base64.RawURLEncoding.Strict().DecodeString(one.Evidence)
-	if plain, _ := Encode(e, Trustee); err != nil || !bytes.Equal(inner, plain) || one.TEE != "tdx" || one.Hash != "sha512" {
-		t.Errorf("%v in %s", err, text)
-	}
-	got, err := rpc.ReportData(one.RuntimeData.Structured) // what Trustee computes
-	want, _ := rpc.ReportData(e.Claims)
-	if err != nil || got != want {
-		t.Errorf("REPORTDATA %x, not %x, %v", got, want, err)
 	}
 }
 

@@ -95,7 +95,12 @@ proved(operation) := [content |
 	some e in own
 	e.digest_matches_event == true
 	e.details.data.operation == operation
-	content := json.unmarshal(e.details.data.content)
+	content := object_of(e.details.data.content)
 ]
+
+# Versions of Trustee give an event's JSON as text, or read.
+object_of(c) := c if is_object(c)
+
+object_of(c) := json.unmarshal(c) if is_string(c)
 
 unproved := [e | some e in own; e.digest_matches_event != true]

@@ -1,0 +1,294 @@
+package verify
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/sim"
+)
+
+// service signs collateral for a simulated TD, as Intel does for real ones.
+type service struct {
+	t       *testing.T
+	rootKey *ecdsa.PrivateKey
+	root    *x509.Certificate
+	quote   *Quote
+
+	tcb, qe      map[string]any
+	revokePCK    bool
+	revokeSigner bool
+	signerName   string
+	from, until  time.Time
+	spoil        Document // whose signature doesn't hold; -1: none
+	wrongRoot    bool
+}
+
+// newService reads the root's key where the TD keeps it.
+func newService(t *testing.T) (*service, *world) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "root.pem")
+	w := newWorld(t, sim.Config{RootFile: path})
+	w.launch(idOne, "one", "/bin/one")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyBlock, rest := pem.Decode(text)
+	rootBlock, _ := pem.Decode(rest)
+	key, err := x509.ParsePKCS8PrivateKey(keyBlock.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := x509.ParseCertificate(rootBlock.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := w.td.Quote(context.Background(), hw.ReportData{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := ParseQuote(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &service{t: t, rootKey: key.(*ecdsa.PrivateKey), root: root, quote: q, signerName: tcbSigner,
+		from: time.Now().Add(-time.Hour), until: time.Now().Add(time.Hour), spoil: -1}
+	p, err := q.platform()
+	if err != nil {
+		t.Fatal(err)
+	}
+	zero := strings.Repeat("00", 48)
+	s.tcb = map[string]any{"id": "TDX", "version": 3, "fmspc": strings.ToUpper(p.fmspc), "pceId": p.pceID,
+		"tdxModule": map[string]any{"mrsigner": zero, "attributes": zero[:16], "attributesMask": strings.Repeat("FF", 8)},
+		"tcbLevels": []any{level(components(p.cpuSVN), components(q.TCBSVN[:]), int(p.pceSVN), "UpToDate", "2026-01-01T00:00:00Z")}}
+	e := q.enclave
+	s.qe = map[string]any{"id": "TD_QE", "version": 2, "miscselect": "00000000", "miscselectMask": "FFFFFFFF",
+		"attributes": hex.EncodeToString(e.GetAttributes()), "attributesMask": strings.Repeat("FF", 16),
+		"mrsigner": hex.EncodeToString(e.GetMrSigner()), "isvprodid": e.GetIsvProdId(),
+		"tcbLevels": []any{map[string]any{"tcb": map[string]any{"isvsvn": e.GetIsvSvn()}, "tcbDate": "2020-01-01T00:00:00Z", "tcbStatus": "UpToDate"}}}
+	return s, w
+}
+
+func components(svn []byte) []any {
+	var list []any
+	for _, v := range svn {
+		list = append(list, map[string]any{"svn": v})
+	}
+	return list
+}
+
+func level(sgx, tdx []any, pce int, status, date string) map[string]any {
+	return map[string]any{"tcb": map[string]any{"sgxtcbcomponents": sgx, "tdxtcbcomponents": tdx, "pcesvn": pce},
+		"tcbDate": date, "tcbStatus": status, "advisoryIDs": []string{"INTEL-SA-00001"}}
+}
+
+// Get is a document as it is now.
+func (s *service) Get(_ context.Context, doc Document, of string) (body, chain []byte, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	issuer, issuerKey := s.root, s.rootKey
+	if s.wrongRoot {
+		copied := *s.root
+		copied.PublicKey, copied.PublicKeyAlgorithm = key.Public(), x509.ECDSA
+		issuer, issuerKey = &copied, key
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(77), Subject: pkix.Name{CommonName: s.signerName},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, issuer, key.Public(), issuerKey)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, c := range [][]byte{der, s.root.Raw} {
+		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
+	}
+	switch doc {
+	case TCBInfo:
+		return s.signed("tcbInfo", s.tcb, key, s.spoil == doc), chain, nil
+	case QEIdentity:
+		return s.signed("enclaveIdentity", s.qe, key, s.spoil == doc), chain, nil
+	case RootCRL:
+		var serials []*big.Int
+		if s.revokeSigner {
+			serials = []*big.Int{big.NewInt(77)}
+		}
+		return s.crl(s.root, s.rootKey, serials), nil, nil
+	}
+	// The platform CA's key is the TD's own: another with its name stands in,
+	// and the test puts it into the quote's chain.
+	return nil, nil, fmt.Errorf("no PCK CRL of %s", of)
+}
+
+func (s *service) signed(member string, form map[string]any, key *ecdsa.PrivateKey, spoil bool) []byte {
+	form["issueDate"], form["nextUpdate"] = s.from, s.until
+	inner, err := json.Marshal(form)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	sum := sha256.Sum256(inner)
+	if spoil {
+		sum[0] ^= 1
+	}
+	r, v, err := ecdsa.Sign(rand.Reader, key, sum[:])
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var raw [64]byte
+	r.FillBytes(raw[:32])
+	v.FillBytes(raw[32:])
+	return fmt.Appendf(nil, `{%q:%s,"signature":"%x"}`, member, inner, raw)
+}
+
+func (s *service) crl(issuer *x509.Certificate, key *ecdsa.PrivateKey, serials []*big.Int) []byte {
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: s.from, NextUpdate: s.until}
+	for _, n := range serials {
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: s.from})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, issuer, key)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return der
+}
+
+// readWith reads the service's documents for its quote, under a platform CA
+// whose key is known here.
+func (s *service) appraise(t *testing.T, policy *TCBPolicy) *Result {
+	t.Helper()
+	q := *s.quote
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := *q.Chain[1]
+	der, err := x509.CreateCertificate(rand.Reader, &template, s.root, key.Public(), s.rootKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Chain = []*x509.Certificate{q.Chain[0], ca, q.Chain[2]}
+	var d documents
+	for _, doc := range []Document{TCBInfo, QEIdentity, RootCRL} {
+		if d.body[doc], d.chain[doc], err = s.Get(context.Background(), doc, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var serials []*big.Int
+	if s.revokePCK {
+		serials = []*big.Int{q.Chain[0].SerialNumber}
+	}
+	d.body[PCKCRL] = s.crl(ca, key, serials)
+	a := &appraisal{quote: &q, opts: Options{Policy: &Policy{TCB: policy}}}
+	r := &Result{Verdict: Trusted}
+	add := func(name string, fails Verdict, got Step) {
+		got.Name = name
+		r.Steps = append(r.Steps, got)
+		r.judge(step{name: name, fail: fails}, got)
+	}
+	if a.collateral, err = d.read(&q, q.Chain[2:], time.Now()); err != nil {
+		add(StepCollateral, NotTrusted, fail(err.Error()))
+		a.collateral = nil
+	}
+	add(StepEnclave, NotAuthentic, a.enclave())
+	add(StepTCB, NotTrusted, a.tcb())
+	add(StepRevocation, NotAuthentic, a.revocation())
+	r.ExitCode, r.TCB = r.Verdict.ExitCode(), a.level
+	return r
+}
+
+func (s *service) setStatus(status string) {
+	s.tcb["tcbLevels"].([]any)[0].(map[string]any)["tcbStatus"] = status
+}
+
+func TestPlatformStates(t *testing.T) {
+	outOfDate := &TCBPolicy{Statuses: []string{"UpToDate", "OutOfDate"}}
+	for name, c := range map[string]struct {
+		change  func(*service)
+		policy  *TCBPolicy
+		verdict Verdict
+		failed  []string
+		says    string
+	}{
+		"as it should be":                    {func(*service) {}, nil, Trusted, nil, ""},
+		"out of date":                        {func(s *service) { s.setStatus("OutOfDate") }, nil, NotTrusted, []string{StepTCB}, "OutOfDate, of 2026-01-01: INTEL-SA-00001"},
+		"out of date, allowed":               {func(s *service) { s.setStatus("OutOfDate") }, outOfDate, Trusted, nil, "the policy allows it"},
+		"hardening needed":                   {func(s *service) { s.setStatus("SWHardeningNeeded") }, outOfDate, NotTrusted, []string{StepTCB}, "SWHardeningNeeded"},
+		"level revoked, and \"allowed\"":     {func(s *service) { s.setStatus("Revoked") }, &TCBPolicy{Statuses: []string{"Revoked"}}, NotAuthentic, []string{StepTCB, StepRevocation}, "Revoked"},
+		"before the policy's date":           {func(*service) {}, &TCBPolicy{MinDate: "2026-01-02"}, NotTrusted, []string{StepTCB}, "min_date"},
+		"at the policy's date":               {func(*service) {}, &TCBPolicy{MinDate: "2026-01-01"}, Trusted, nil, ""},
+		"below the policy's SVN":             {func(*service) {}, &TCBPolicy{MinSVN: []byte{4}}, NotTrusted, []string{StepTCB}, "min_svn"},
+		"at the policy's SVN":                {func(*service) {}, &TCBPolicy{MinSVN: []byte{3, 0, 5}}, Trusted, nil, ""},
+		"enclave out of date":                {func(s *service) { s.setQE("OutOfDate", 0) }, nil, NotTrusted, []string{StepTCB}, "OutOfDate"},
+		"enclave, and configuration":         {func(s *service) { s.setQE("OutOfDate", 0); s.setStatus("ConfigurationNeeded") }, nil, NotTrusted, []string{StepTCB}, "OutOfDateConfigurationNeeded"},
+		"enclave revoked":                    {func(s *service) { s.setQE("Revoked", 0) }, nil, NotAuthentic, []string{StepTCB, StepRevocation}, "Revoked"},
+		"level revoked, enclave out of date": {func(s *service) { s.setQE("OutOfDate", 0); s.setStatus("Revoked") }, nil, NotAuthentic, []string{StepTCB, StepRevocation}, "Revoked"},
+		"enclave below all levels":           {func(s *service) { s.setQE("UpToDate", 1000) }, nil, NotTrusted, []string{StepTCB}, "quoting enclave"},
+		"platform below all levels":          {func(s *service) { s.raise("sgxtcbcomponents", 0) }, nil, NotTrusted, []string{StepTCB}, "no TCB level as low"},
+		"module below all levels":            {func(s *service) { s.raise("tdxtcbcomponents", 2) }, nil, NotTrusted, []string{StepTCB}, "no TCB level as low"},
+		"PCE below all levels":               {func(s *service) { s.tcbOf()["pcesvn"] = 60000 }, nil, NotTrusted, []string{StepTCB}, "no TCB level as low"},
+		"another's quoting enclave":          {func(s *service) { s.qe["mrsigner"] = strings.Repeat("ab", 32) }, nil, NotAuthentic, []string{StepEnclave}, ""},
+		"another enclave of the signer's":    {func(s *service) { s.qe["isvprodid"] = 1 }, nil, NotAuthentic, []string{StepEnclave}, ""},
+		"enclave of other attributes":        {func(s *service) { s.qe["attributes"] = strings.Repeat("00", 16) }, nil, NotAuthentic, []string{StepEnclave}, ""},
+		"enclave of other MISCSELECT":        {func(s *service) { s.qe["miscselect"] = "00000001" }, nil, NotAuthentic, []string{StepEnclave}, ""},
+		"another's TDX module":               {func(s *service) { s.module()["mrsigner"] = strings.Repeat("ab", 48) }, nil, NotAuthentic, []string{StepEnclave}, ""},
+		"TDX module of other attributes":     {func(s *service) { s.module()["attributes"] = "0100000000000000" }, nil, NotAuthentic, []string{StepEnclave}, ""},
+		"PCK revoked":                        {func(s *service) { s.revokePCK = true }, nil, NotAuthentic, []string{StepRevocation}, ""},
+		"signer revoked":                     {func(s *service) { s.revokeSigner = true }, nil, NotAuthentic, []string{StepRevocation}, ""},
+		"old":                                {func(s *service) { s.until = time.Now().Add(-time.Minute) }, nil, NotTrusted, []string{StepCollateral}, ""},
+		"of the future":                      {func(s *service) { s.from = time.Now().Add(time.Minute) }, nil, NotTrusted, []string{StepCollateral}, ""},
+		"TCB info not signed":                {func(s *service) { s.spoil = TCBInfo }, nil, NotTrusted, []string{StepCollateral}, ""},
+		"QE identity not signed":             {func(s *service) { s.spoil = QEIdentity }, nil, NotTrusted, []string{StepCollateral}, ""},
+		"another root":                       {func(s *service) { s.wrongRoot = true }, nil, NotTrusted, []string{StepCollateral}, ""},
+		"signed by a platform":               {func(s *service) { s.signerName = "Intel SGX PCK Certificate" }, nil, NotTrusted, []string{StepCollateral}, ""},
+		"of SGX":                             {func(s *service) { s.tcb["id"] = "SGX" }, nil, NotTrusted, []string{StepCollateral}, ""},
+		"of the SGX enclave":                 {func(s *service) { s.qe["id"] = "QE" }, nil, NotTrusted, []string{StepCollateral}, ""},
+		"of other platforms":                 {func(s *service) { s.tcb["fmspc"] = "000000000000" }, nil, NotTrusted, []string{StepCollateral}, ""},
+		"wanted, and of no use":              {func(s *service) { s.spoil = TCBInfo }, outOfDate, NotTrusted, []string{StepCollateral, StepTCB}, "no usable collateral"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := newService(t)
+			c.change(s)
+			r := s.appraise(t, c.policy)
+			expect(t, r, c.verdict, c.failed...)
+			if got := r.Step(StepTCB).Detail; !strings.Contains(got, c.says) {
+				t.Errorf("tcb says %q, not %q", got, c.says)
+			}
+		})
+	}
+}
+
+func (s *service) tcbOf() map[string]any {
+	return s.tcb["tcbLevels"].([]any)[0].(map[string]any)["tcb"].(map[string]any)
+}
+
+func (s *service) raise(which string, at int) {
+	s.tcbOf()[which].([]any)[at] = map[string]any{"svn": 255}
+}
+
+func (s *service) module() map[string]any { return s.tcb["tdxModule"].(map[string]any) }
+
+func (s *service) setQE(status string, more int) {
+	l := s.qe["tcbLevels"].([]any)[0].(map[string]any)
+	l["tcbStatus"] = status
+	l["tcb"] = map[string]any{"isvsvn": int(s.quote.enclave.GetIsvSvn()) + more}
+}
