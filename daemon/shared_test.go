@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,11 +26,13 @@ type slow struct {
 	TEE
 	takes time.Duration
 	begun atomic.Int32
+	ended atomic.Int32
 	order sync.Map // which of them each was, by its data
 }
 
 func (s *slow) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
 	s.order.Store(data, s.begun.Add(1))
+	defer s.ended.Add(1)
 	select {
 	case <-time.After(s.takes):
 	case <-ctx.Done():
@@ -47,10 +51,15 @@ func (s *slow) number(data hw.ReportData) int32 {
 func slowQuotes(t *testing.T, takes time.Duration, configure ...func(*Config)) (*fixture, *slow) {
 	t.Helper()
 	f := newFixture(t, configure...)
+	return f, f.slowed(takes)
+}
+
+// slowed makes the quotes of a running daemon take so long.
+func (f *fixture) slowed(takes time.Duration) *slow {
 	tee := &slow{TEE: f.machine, takes: takes}
 	f.daemon.quotes = hw.NewQueue(tee, 1, f.config.Limits.ConnectionsPerContainer)
 	f.daemon.shares.queue = f.daemon.quotes
-	return f, tee
+	return tee
 }
 
 // somebody is a caller with a queue and an account of its own, as every
@@ -250,5 +259,40 @@ func TestSharedOverTheWire(t *testing.T) {
 	}
 	if !rpc.VerifyReportData(f.daemon.key.public(), data, r.AgentSignature) {
 		t.Error("the agent's signature is not over the claims")
+	}
+}
+
+// TestContainersShare: containers that start together, as a compose file's do.
+func TestContainersShare(t *testing.T) {
+	f := dockerFixture(t)
+	tee := f.slowed(3 * time.Second)
+	const containers = 5
+	bundles := make([][]byte, containers)
+	var wg sync.WaitGroup
+	for i := range bundles {
+		wg.Go(func() {
+			var err error
+			bundles[i], err = f.inContainer(nil, "evidence", "--shared", "--nonce", hex.EncodeToString(nonce))
+			if err != nil {
+				t.Errorf("container %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		return
+	}
+	ids := make(map[string]bool)
+	for _, b := range bundles {
+		f.wantAuthentic(b)
+		ids[claimsOf(t, b).Container.ID] = true
+		for other := range ids {
+			if id := claimsOf(t, b).Container.ID; other != id && strings.Contains(string(b), other) {
+				t.Errorf("evidence of %s names %s", id, other)
+			}
+		}
+	}
+	if n := int(tee.begun.Load()); n >= containers || len(ids) != containers {
+		t.Errorf("%d containers, %d quotes", len(ids), n)
 	}
 }

@@ -31,6 +31,7 @@ func TestFairBesideAFlood(t *testing.T) {
 	}
 	eventually(t, "a flood", func() bool { return f.daemon.quotes.Waiting() == 49 })
 	for n, shared := range []bool{false, true, false, true} {
+		eventually(t, "the flood's next one", func() bool { return tee.begun.Load() > tee.ended.Load() })
 		before, start := tee.begun.Load(), time.Now()
 		e, err := f.asks(t.Context(), f.somebody(10+n), shared)
 		if err != nil {
