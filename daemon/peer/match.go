@@ -32,8 +32,10 @@ type match struct {
 // refused.
 func (r *rule) match(ctx context.Context, hs []hierarchy) (match, error) {
 	var m match
+	asked := *r // every hierarchy names the same paths: each is asked for once
+	asked.records = &answers{records: r.records, byPath: make(map[string]answer)}
 	for _, h := range hs {
-		line, err := r.line(ctx, h)
+		line, err := asked.line(ctx, h)
 		if err != nil {
 			return match{}, err
 		}
@@ -149,4 +151,26 @@ func before(a, b hierarchy) bool {
 		return rank(a) < rank(b)
 	}
 	return a.controllers < b.controllers
+}
+
+// answers are what records said of paths, for as long as one caller is looked
+// at.
+type answers struct {
+	records Records
+	byPath  map[string]answer
+}
+
+type answer struct {
+	container Container
+	found     bool
+	err       error
+}
+
+func (a *answers) Declared(ctx context.Context, path string) (Container, bool, error) {
+	said, ok := a.byPath[path]
+	if !ok {
+		said.container, said.found, said.err = a.records.Declared(ctx, path)
+		a.byPath[path] = said
+	}
+	return said.container, said.found, said.err
 }
