@@ -253,3 +253,20 @@ func TestSameClaimsAreOneLeaf(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// TestHungQuoteOfABatch: where the hardware doesn't answer, a batch that all
+// have left gives up its turn.
+func TestHungQuoteOfABatch(t *testing.T) {
+	f, tee := slowQuotes(t, time.Hour)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { f.asks(ctx, f.somebody(1), true) })
+	eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
+	cancel()
+	wg.Wait()
+	ctx, cancel = context.WithCancel(t.Context())
+	wg.Go(func() { f.asks(ctx, f.somebody(2), false) })
+	eventually(t, "the next one's turn", func() bool { return tee.begun.Load() == 2 })
+	cancel()
+	wg.Wait()
+}
