@@ -13,8 +13,11 @@ if ! command -v "${CC:-gcc}" >/dev/null 2>&1; then
 fi
 
 # gotestsum prints failures whole and lists every skipped test with its reason.
-"$GO" run "$GOTESTSUM" --format pkgname --jsonfile "$log" -- \
-	$race -timeout 30m "$@" ./...
+# A test that fails is run again, up to twice, and the list says so: engines and
+# a loaded machine can be late. More than three failures are no accident.
+"$GO" run "$GOTESTSUM" --format pkgname --jsonfile "$log" \
+	--rerun-fails=2 --rerun-fails-max-failures=3 --packages=./... -- \
+	$race -timeout 30m "$@"
 
 if grep -q '"Action":"skip".*"Test"' "$log"; then
 	n=$(grep -c '"Action":"skip".*"Test"' "$log")
