@@ -89,7 +89,7 @@ func dockerUsable(ctx context.Context, command ...string) error {
 		ServerErrors    []string
 	}
 	if json.Unmarshal([]byte(out), &info) == nil && len(info.ServerErrors) > 0 {
-		out, err = info.ServerErrors[0], errors.New(info.ServerErrors[0])
+		err = errors.New(info.ServerErrors[0])
 	}
 	if err != nil {
 		if strings.Contains(err.Error(), "permission denied") {
@@ -98,7 +98,7 @@ func dockerUsable(ctx context.Context, command ...string) error {
 		return fmt.Errorf("its daemon doesn't answer: %s", firstLine(err.Error()))
 	}
 	if strings.Contains(info.OperatingSystem, "Docker Desktop") {
-		return errors.New("Docker Desktop runs containers in a VM of its own: a Unix socket can't cross")
+		return errors.New("it is Docker Desktop, which runs containers in a VM of its own: a Unix socket can't cross")
 	}
 	for _, option := range info.SecurityOptions {
 		switch {
