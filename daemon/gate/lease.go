@@ -92,7 +92,7 @@ func (g *gate) settle(h *Held) {
 	h.users.Add(1)
 	g.waiting.Go(func() {
 		defer g.release(h)
-		wait := 100 * time.Microsecond
+		wait := time.Millisecond // a writer has time
 		for end := time.Now().Add(keepLease); time.Now().Before(end) && alive(h.PIDFD) && !h.running(); {
 			time.Sleep(wait)
 			wait = min(2*wait, 10*time.Millisecond)
