@@ -16,7 +16,7 @@ const module = "github.com/cima-project/cima/"
 // allowed says which rooms a room may import (DESIGN, section 3). A room that
 // is not listed is a leaf.
 var allowed = map[string][]string{
-	"daemon":           {"daemon/peer", "daemon/launch", "daemon/ledger", "daemon/gate", "rpc", "hw", "logs"},
+	"daemon":           {"daemon/peer", "daemon/launch", "daemon/ledger", "daemon/gate", "rpc", "rpc/form", "hw", "logs"},
 	"daemon/ledger":    {"hw", "logs"},
 	"daemon/cimad":     {"daemon", "hw"},
 	"daemon/cimad-sim": {"daemon", "hw/sim"},

@@ -12,6 +12,7 @@ import (
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/form"
 )
 
 func readFile(t *testing.T, path string) string {
@@ -47,6 +48,29 @@ func TestHostEvidence(t *testing.T) {
 	}
 	if claims.Log.Count != 3 || claims.Log.Anchor != "rtmr3" {
 		t.Errorf("log %+v", claims.Log)
+	}
+}
+
+// Evidence can be had in every form, and each is read back to the same events.
+func TestFormsOfEvidence(t *testing.T) {
+	f := newFixture(t)
+	for _, name := range form.Names[1:] {
+		var got rpc.FormedEvidence
+		err := f.client().Call(t.Context(), rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce, Format: name}, &got)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		content, err := form.Decode(got.Content)
+		if err != nil || got.Format != name || content.Form != name {
+			t.Errorf("%s: read back as %+v: %v", name, content, err)
+		}
+	}
+	err := f.client().Call(t.Context(), rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce, Format: "nosuch"}, nil)
+	wantCode(t, err, rpc.CodeInvalidParams)
+	err = f.client().Call(t.Context(), rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce, Format: form.Trustee, Shared: true}, nil)
+	if e := wantCode(t, err, rpc.CodeInvalidParams); e.Data == nil || e.Data.Member != "shared" {
+		t.Errorf("trustee, shared: %v", e)
 	}
 }
 

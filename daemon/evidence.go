@@ -12,6 +12,7 @@ import (
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/form"
 )
 
 // report is a quote and what it is bound to.
@@ -125,7 +126,19 @@ func (d *Daemon) chargeQuote(s *subject) error {
 }
 
 // evidence is a report with the logs behind its registers.
-func (d *Daemon) evidence(ctx context.Context, s *subject, p rpc.EvidenceParams) (*rpc.Evidence, error) {
+func (d *Daemon) evidence(ctx context.Context, s *subject, p rpc.EvidenceParams) (any, error) {
+	e, err := d.bundle(ctx, s, p)
+	if err != nil || p.Format == "" || p.Format == rpc.FormatCIMA {
+		return e, err
+	}
+	content, err := form.Encode(e, p.Format)
+	if err != nil {
+		return nil, err
+	}
+	return rpc.FormedEvidence{Format: p.Format, Content: content}, nil
+}
+
+func (d *Daemon) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (*rpc.Evidence, error) {
 	r, err := d.report(ctx, s, rpc.CCReportParams{Nonce: p.Nonce, UserData: p.UserData, Shared: p.Shared})
 	if err != nil {
 		return nil, err

@@ -74,7 +74,7 @@ func (f *fixture) somebody(n int) *subject {
 
 // asks gets evidence as somebody and appraises it.
 func (f *fixture) asks(ctx context.Context, s *subject, shared bool) (*rpc.Evidence, error) {
-	e, err := f.daemon.evidence(ctx, s, rpc.EvidenceParams{Nonce: nonce, Shared: shared})
+	e, err := f.daemon.bundle(ctx, s, rpc.EvidenceParams{Nonce: nonce, Shared: shared})
 	if err != nil {
 		return nil, err
 	}

@@ -220,7 +220,7 @@ func TestSharedAllowance(t *testing.T) {
 	for i := range 40 {
 		wg.Go(func() {
 			// Claims differ by their user data.
-			e, err := f.daemon.evidence(t.Context(), s, rpc.EvidenceParams{Nonce: nonce, UserData: []byte{byte(i)}, Shared: true})
+			e, err := f.daemon.bundle(t.Context(), s, rpc.EvidenceParams{Nonce: nonce, UserData: []byte{byte(i)}, Shared: true})
 			var limited *rpc.Error
 			switch {
 			case err == nil && e.Shared.Size == 2*sharedPerQuote:

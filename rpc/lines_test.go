@@ -97,7 +97,7 @@ func TestNonces(t *testing.T) {
 		`{"Nonce":"AAECAwQFBgc="}`:                                                        `Nonce`,
 		`{"nonce":"AAECAwQFBgc=","container_id":"x"}`:                                     `container_id`,
 		`{"nonce":"AAECAwQFBgc=","shared":"yes"}`:                                         `shared`,
-		`{"nonce":"AAECAwQFBgc=","format":"cmw"}`:                                         `format`,
+		`{"nonce":"AAECAwQFBgc=","format":"nosuch"}`:                                      `format`,
 		`{"nonce":"AAECAwQFBgc=","Format":"cima"}`:                                        `Format`,
 		`{"nonce":"AAECAwQFBgc=","user_data":"` + strings.Repeat("AAAA", 1365) + `AAA="}`: `user_data`,
 	} {

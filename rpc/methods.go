@@ -60,7 +60,7 @@ const (
 	MaxExtendContent = 16 << 10 // bytes
 	MaxContainerID   = 256      // bytes of container_id
 
-	FormatCIMA = "cima" // the only format of GetEvidence
+	FormatCIMA = "cima" // GetEvidence's own; the others are rpc/form's
 )
 
 // NoParams are the parameters of a method that has none: absent, or {}.
@@ -89,8 +89,26 @@ type CCReportParams struct {
 type EvidenceParams struct {
 	Nonce    []byte `json:"nonce"`               // MinNonce to MaxNonce bytes
 	UserData []byte `json:"user_data,omitempty"` // up to MaxUserData bytes
-	Format   string `json:"format,omitempty"`    // FormatCIMA, which is also what is taken where it is absent
+	Format   string `json:"format,omitempty"`    // of rpc/form.Names; FormatCIMA where it is absent
 	Shared   bool   `json:"shared,omitempty"`    // one quote for all who wait with this
+}
+
+// FormedEvidence is evidence in another form than our own.
+type FormedEvidence struct {
+	Format  string `json:"format"`
+	Content []byte `json:"content"` // the whole in that form, text or not
+}
+
+// formatKnown says whether evidence can be had in a form (rpc/form.Names). Those
+// of Trustee can't carry a shared quote's proof.
+func formatKnown(name string) (known, carriesShared bool) {
+	switch name {
+	case FormatCIMA, "cmw", "cmw-cbor", "cel", "cel-tlv":
+		return true, true
+	case "trustee", "trustee-request":
+		return true, false
+	}
+	return false, false
 }
 
 // ExtendParams is an event of the container's own. Domain and operation are

@@ -55,8 +55,11 @@ func (p *EvidenceParams) read(m *members) {
 	m.flag("shared", &p.Shared)
 	p.Format = FormatCIMA
 	m.text("format", &p.Format, 0, 64, false)
-	if p.Format != FormatCIMA {
-		m.wrong("format", "is %q; this daemon gives no other format", FormatCIMA)
+	switch known, carriesShared := formatKnown(p.Format); {
+	case !known:
+		m.wrong("format", "is cima, trustee, trustee-request, cmw, cmw-cbor, cel or cel-tlv")
+	case p.Shared && !carriesShared:
+		m.wrong("shared", "can't be carried by the format %s: ask for a quote of your own", p.Format)
 	}
 }
 
