@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"path"
 	"slices"
@@ -31,17 +32,26 @@ type AccessRule struct {
 
 // allowed holds a call against the policy. Root, on the admin socket, is not
 // asked for more than the container itself could do.
-func (d *Daemon) allowed(s *subject, method string, a access) error {
+func (d *Daemon) allowed(ctx context.Context, s *subject, method string, a access) error {
 	rules := d.config().Access
 	granted := a == read
 	if len(rules) == 0 && granted {
 		return nil
 	}
+	// Rules speak of image and labels: what isn't known yet would slip
+	// through a denial.
+	var f *facts
+	if s.instance != nil && len(rules) > 0 {
+		var err error
+		if f, err = d.measured(ctx, s.instance, s.still); err != nil {
+			return err
+		}
+	}
 	for _, r := range rules {
 		if !slices.Contains(r.Allow, method) && !slices.Contains(r.Deny, method) {
 			continue
 		}
-		if !d.matches(r, s) {
+		if !r.matches(s, f) {
 			continue
 		}
 		if slices.Contains(r.Deny, method) {
@@ -55,7 +65,8 @@ func (d *Daemon) allowed(s *subject, method string, a access) error {
 	return nil
 }
 
-func (d *Daemon) matches(r AccessRule, s *subject) bool {
+// matches holds a caller against a rule; f is nil for a host process.
+func (r AccessRule) matches(s *subject, f *facts) bool {
 	if r.Unit != "" {
 		if ok, _ := path.Match(r.Unit, s.unit); !ok || s.instance != nil || s.unit == "" {
 			return false
@@ -64,12 +75,8 @@ func (d *Daemon) matches(r AccessRule, s *subject) bool {
 	if r.Image == "" && r.Label == "" {
 		return true
 	}
-	if s.instance == nil {
-		return false
-	}
-	f := s.instance.known()
 	if f == nil {
-		return false // not measured yet: matched when it is
+		return false
 	}
 	if r.Image != "" && !imageMatches(r.Image, f.image.Reference) {
 		return false

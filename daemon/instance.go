@@ -52,13 +52,6 @@ const (
 	startObserved = "observed" // measured when it was seen
 )
 
-// known are the facts so far, nil where it isn't measured.
-func (i *instance) known() *facts {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return i.facts
-}
-
 // ownerName is how events and claims name a container: its id, with the uid
 // before it where records or cgroups are a user's, so that a user's container
 // can't pass for root's.

@@ -128,6 +128,23 @@ func TestExtendInDocker(t *testing.T) {
 	}
 }
 
+// A denial by image holds for the very first call, before anything of the
+// container is known, and so does a grant.
+func TestAccessOfTheFirstCallInDocker(t *testing.T) {
+	f := dockerFixture(t, func(c *Config) {
+		c.Access = []AccessRule{
+			{Image: "*" + testImage, Deny: []string{rpc.MethodGetEvidence}},
+			{Image: "*" + testImage, Allow: []string{rpc.MethodExtendMeasurement}},
+		}
+	})
+	if _, err := f.inContainer(nil, "evidence", "--nonce", hexOf(nonce)); err == nil || !strings.Contains(err.Error(), "policy denies") {
+		t.Errorf("a denied first call: %v", err)
+	}
+	if _, err := f.inContainer(nil, "call", rpc.MethodExtendMeasurement, `{"domain":"d","operation":"o","content":"c"}`); err != nil {
+		t.Errorf("a granted first call: %v", err)
+	}
+}
+
 func TestAdminInDocker(t *testing.T) {
 	f := dockerFixture(t)
 	hold := f.hold()

@@ -80,9 +80,9 @@ func about[P, R any, PP interface {
 	rpc.Params
 }](d *Daemon, name string, a access, f func(context.Context, *subject, P) (R, error)) method {
 	answer := func(ctx context.Context, s *subject, p P) (R, error) {
-		if err := d.allowed(s, name, a); err != nil {
+		if err := d.allowed(ctx, s, name, a); err != nil {
 			var none R
-			return none, err
+			return none, explain(err)
 		}
 		r, err := f(ctx, s, p)
 		return r, explain(err)
