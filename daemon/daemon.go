@@ -212,7 +212,7 @@ func (d *Daemon) logStart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.logPolicy(ctx); err != nil {
+	if err := d.logPolicy(ctx, d.config()); err != nil {
 		return err
 	}
 	records, err := d.store().List(ctx)

@@ -49,9 +49,9 @@ func (d *Daemon) adopt(c Config) {
 	d.records.Store(launch.New(launchOptions(c)))
 }
 
-// logPolicy tells all which policy is in force.
-func (d *Daemon) logPolicy(ctx context.Context) error {
-	digest, err := d.config().digest()
+// logPolicy tells all which policy is in force from here on.
+func (d *Daemon) logPolicy(ctx context.Context, c *Config) error {
+	digest, err := c.digest()
 	if err != nil {
 		return err
 	}
@@ -73,8 +73,12 @@ func (d *Daemon) Reload(ctx context.Context) error {
 	if c.Anchor != d.config().Anchor {
 		return fmt.Errorf("%s: anchor can't be changed while the daemon runs: restart it", d.opts.ConfigFile)
 	}
+	// Told first: no evidence is given under a policy that the log hasn't.
+	if err := d.logPolicy(ctx, &c); err != nil {
+		return err
+	}
 	d.adopt(c)
-	return d.logPolicy(ctx)
+	return nil
 }
 
 // reloadOn reloads whenever SIGHUP comes (systemctl reload).

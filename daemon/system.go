@@ -38,7 +38,9 @@ func (r SystemRule) check() error {
 
 func (r SystemRule) matches(p launch.Process) bool {
 	if r.Path != "" {
-		return executablePath(p) == r.Path
+		// Anybody can have a file of any path, in a mount namespace of
+		// their own.
+		return p.UID == 0 && executablePath(p) == r.Path
 	}
 	ok, _ := path.Match(r.Unit, p.Unit)
 	return ok && p.Unit != ""

@@ -256,7 +256,8 @@ func digestFile(ctx context.Context, fd int) (string, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > maxExecutable {
 		return "", errors.New("no regular file, or too large")
 	}
-	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", fd))
+	// O_NONBLOCK: a lease that the container holds must not hold us.
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return "", err
 	}

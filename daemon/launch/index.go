@@ -79,33 +79,14 @@ func (s *Store) usersBundles(number, id string) []location {
 	return out
 }
 
-// locations returns all bundles, users' included.
+// locations returns all bundles of root's.
 func (s *Store) locations(ctx context.Context) ([]location, error) {
 	s.scan.Lock()
 	defer s.scan.Unlock()
 	if err := s.refresh(ctx); err != nil {
 		return nil, err
 	}
-	out := slices.Clone(s.index.all)
-	for uid, home := range s.options.Users() {
-		for i := range s.options.Places {
-			p := &s.options.Places[i]
-			if !p.users() {
-				continue
-			}
-			dir, _, _ := strings.Cut(p.Config, "/{id}/")
-			names, err := list(strings.ReplaceAll(dir, "{home}", home))
-			if err != nil {
-				continue // one user's directory is no matter of the others
-			}
-			for _, id := range names {
-				if isID(id) {
-					out = append(out, location{place: p, id: id, uid: uid, home: home})
-				}
-			}
-		}
-	}
-	return out, nil
+	return slices.Clone(s.index.all), nil
 }
 
 // isContainer says that some record of root's has this id.

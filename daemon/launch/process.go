@@ -12,13 +12,15 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // Process is a running process of the host, as the kernel shows it.
 type Process struct {
 	PID   int
 	Start string // clock ticks since boot; with PID it names the process
-	Unit  string // systemd unit that it belongs to, "" where it is in none
+	UID   uint32 // who it runs as; a user's own root is not 0 here
+	Unit  string // systemd's system unit that it belongs to, "" where it is in none
 	Path  string // of its executable
 	dir   string
 }
@@ -48,6 +50,11 @@ func Processes(proc string) ([]Process, error) {
 		if ns, err := os.Readlink(filepath.Join(p.dir, "ns/pid")); err != nil || ns != root {
 			continue
 		}
+		info, err := os.Stat(p.dir)
+		if err != nil {
+			continue
+		}
+		p.UID = info.Sys().(*syscall.Stat_t).Uid
 		if p.Path, err = os.Readlink(filepath.Join(p.dir, "exe")); err != nil {
 			continue // a kernel thread, or gone
 		}
@@ -74,17 +81,21 @@ func startTicks(path string) (string, error) {
 	return fields[19], nil
 }
 
-// processUnit is the deepest service or scope in any of a process's cgroups.
+// processUnit is the service or scope of the system's manager: the first one
+// below system.slice. What users' managers call their own is theirs.
 func processUnit(path string) string {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return ""
 	}
 	for line := range strings.Lines(string(text)) {
-		parts := strings.Split(strings.TrimSpace(line), "/")
-		for i := len(parts) - 1; i > 0; i-- {
-			if strings.HasSuffix(parts[i], ".service") || strings.HasSuffix(parts[i], ".scope") {
-				return parts[i]
+		_, below, ok := strings.Cut(strings.TrimSpace(line), ":/system.slice/")
+		if !ok {
+			continue
+		}
+		for name := range strings.SplitSeq(below, "/") {
+			if strings.HasSuffix(name, ".service") || strings.HasSuffix(name, ".scope") {
+				return name
 			}
 		}
 	}
@@ -106,7 +117,11 @@ func (p Process) Measure() (sha384 string, arguments []Text, err error) {
 	}
 	defer f.Close()
 	h := sha512.New384()
-	if _, err := io.Copy(h, f); err != nil {
+	n, err := io.Copy(h, io.LimitReader(f, maxExecutable+1))
+	if err == nil && n > maxExecutable {
+		err = fmt.Errorf("%s has more than %d bytes", p.Path, maxExecutable)
+	}
+	if err != nil {
 		return "", nil, err
 	}
 	line, err := os.Open(filepath.Join(p.dir, "cmdline"))

@@ -10,9 +10,11 @@ import (
 // Bounds of what is read. An OCI bundle of a container with a thousand mounts
 // and docker's seccomp profile has about 300 KiB.
 const (
-	maxConfig  = 4 << 20 // config.json, and the runtime's state file
-	maxMounts  = 4096
-	maxDevices = 16384
+	maxConfig = 4 << 20 // config.json, and the runtime's state file
+
+	maxUserConfig = 256 << 10 // of a user's bundle, which root parses
+	maxMounts     = 4096
+	maxDevices    = 16384
 )
 
 // spec is the part of an OCI runtime configuration that counts here

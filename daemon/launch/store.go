@@ -91,9 +91,11 @@ func (s *Store) Declared(ctx context.Context, cgroupPath string) (Record, bool, 
 	return found, found.ID != "", ctx.Err()
 }
 
-// List returns all records there are now, also those of stopped containers
+// List returns all records of root's there are now, also those of stopped containers
 // where the engine keeps them (podman). A bundle that vanishes meanwhile is
-// passed over; one that can't be read has Err set.
+// passed over; one that can't be read has Err set. Users' records are not among
+// them: their directories could hold up whoever lists them, so a rootless
+// container is met when it calls (Declared).
 func (s *Store) List(ctx context.Context) ([]Record, error) {
 	all, err := s.locations(ctx)
 	if err != nil {
@@ -160,7 +162,11 @@ func (s *Store) bundle(at location) (Record, error) {
 	if ok && unchanged(file, known.stamp) {
 		return known.record, nil
 	}
-	raw, now, owner, err := s.readFile(file, maxConfig)
+	limit := int64(maxConfig)
+	if at.uid != 0 {
+		limit = maxUserConfig
+	}
+	raw, now, owner, err := s.readFile(file, limit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Record{}, err
 	}
