@@ -296,6 +296,8 @@ func explain(err error) error {
 		return err
 	case errors.As(err, &inconsistent):
 		return rpc.LogInconsistent(inconsistent.Count, "no evidence before the next boot: %v", inconsistent).Because(err)
+	case errors.Is(err, ledger.ErrReplaced):
+		return rpc.Unattributed("%v: connect again", err).Because(err)
 	case errors.Is(err, ledger.ErrFull):
 		return rpc.Errorf(rpc.CodeTooLarge, "%v", err).Because(err)
 	case errors.As(err, &hardware):

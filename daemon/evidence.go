@@ -75,6 +75,9 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 	if d.config().Isolation == isolationNone {
 		claims.Log.View = rpc.ViewWhole
 	}
+	if f != nil && at.Owner.Instance != f.instance {
+		return claims, at, ledger.ErrReplaced
+	}
 	if f == nil {
 		claims.Host = &rpc.HostClaims{Unit: s.unit, UID: s.uid}
 		return claims, at, nil

@@ -44,6 +44,7 @@ type facts struct {
 	labels       map[string]launch.Text // those that policy counts
 	metadata     string
 	start        string
+	instance     string // as the log names it
 }
 
 // Values of assurance.start.
@@ -124,7 +125,11 @@ func (d *Daemon) measured(ctx context.Context, i *instance, still func(context.C
 		}
 	}
 	if img == nil {
-		if err := d.logImage(ctx, i, rec); err != nil {
+		at, err := d.ledger.Snapshot(i.owner)
+		if err != nil {
+			return nil, err
+		}
+		if err := d.logImage(ctx, i, rec, at.Owner.Instance); err != nil {
 			return nil, err
 		}
 	}
@@ -133,12 +138,20 @@ func (d *Daemon) measured(ctx context.Context, i *instance, still func(context.C
 			return nil, err
 		}
 	}
-	if i.facts, err = newFacts(l, img); err != nil {
+	f, err := newFacts(l, img)
+	if err != nil {
 		return nil, err
 	}
-	s, err := d.ledger.Snapshot(i.owner)
-	i.facts.start = startOf(s.Owner.Instance)
-	return i.facts, err
+	at, err := d.ledger.Snapshot(i.owner)
+	if err != nil {
+		return nil, err
+	}
+	if !d.gated.same(at.Owner.Instance, rec, i) {
+		return nil, ledger.ErrReplaced
+	}
+	f.instance, f.start = at.Owner.Instance, startOf(at.Owner.Instance)
+	i.facts = f
+	return f, nil
 }
 
 // logged reads back what the log holds of an instance: a former run of the
@@ -210,7 +223,7 @@ type powerEvent struct {
 	Classes []string `json:"classes"`
 }
 
-func (d *Daemon) logImage(ctx context.Context, i *instance, rec launch.Record) error {
+func (d *Daemon) logImage(ctx context.Context, i *instance, rec launch.Record, instance string) error {
 	img, err := d.store().Image(ctx, rec)
 	deadline := time.Duration(d.config().Launch.ImageDeadline)
 	switch {
@@ -223,7 +236,7 @@ func (d *Daemon) logImage(ctx context.Context, i *instance, rec launch.Record) e
 		d.log.Warn("image not measured", "container", i.owner, "error", err)
 		img = launch.Image{Absent: "the engine did not answer"}
 	}
-	_, err = d.ledger.Append(ctx, ledger.Event{Operation: logs.OpImage, Owner: i.owner, Measured: img})
+	_, err = d.ledger.Append(ctx, ledger.Event{Operation: logs.OpImage, Owner: i.owner, Instance: instance, Measured: img})
 	return err
 }
 

@@ -138,14 +138,15 @@ func (d *Daemon) extendMeasurement(ctx context.Context, s *subject, p rpc.Extend
 	if strings.Contains(p.Content, "\n") {
 		return rpc.Extended{}, rpc.InvalidParams("content", "content has no line feed, as AAEL wants it")
 	}
-	if _, err := d.measured(ctx, s.instance, s.still); err != nil {
+	f, err := d.measured(ctx, s.instance, s.still)
+	if err != nil {
 		return rpc.Extended{}, err
 	}
 	if err := s.still(ctx); err != nil {
 		return rpc.Extended{}, refusal(err)
 	}
 	event, err := d.ledger.Append(ctx, ledger.Event{
-		Operation: logs.OpExtend, Owner: s.owner, Measured: extendEvent{p.Domain, p.Operation, p.Content},
+		Operation: logs.OpExtend, Owner: s.owner, Instance: f.instance, Measured: extendEvent{p.Domain, p.Operation, p.Content},
 	})
 	if err != nil {
 		return rpc.Extended{}, err

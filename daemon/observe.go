@@ -152,7 +152,7 @@ func (o *observer) ended(ctx context.Context, i *instance) {
 	if i.facts == nil {
 		return
 	}
-	if _, err := o.d.ledger.Append(ctx, ledger.Event{Operation: logs.OpExit, Owner: i.owner}); err != nil {
+	if _, err := o.d.ledger.Append(ctx, ledger.Event{Operation: logs.OpExit, Owner: i.owner, Instance: i.facts.instance}); err != nil && !errors.Is(err, ledger.ErrReplaced) {
 		o.d.log.Warn("end of a container not logged", "container", i.owner, "error", err)
 	}
 }

@@ -57,6 +57,10 @@ type Options struct {
 // ErrFull says that a bound of the log was reached.
 var ErrFull = errors.New("runtime log is full")
 
+// ErrReplaced says that an event came too late: its container was launched anew
+// meanwhile, and it would have gone into the new instance's register.
+var ErrReplaced = errors.New("the container was started anew")
+
 // InconsistentError says that register and log no longer agree: something
 // else extended RTMR3. It stays until the boot ends.
 type InconsistentError struct {
@@ -207,7 +211,7 @@ func (l *Ledger) note(e logs.Event, r diskRecord) {
 type Event struct {
 	Operation string
 	Owner     string // container, empty for a public event
-	Instance  string // with launch: which start of the container this is
+	Instance  string // with launch: which start of the container this is; else the one it must be
 	Measured  any    // marshalled to the object that Measured holds under Operation; nil for exit
 }
 
@@ -232,7 +236,7 @@ func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
 	if err := l.agreed(whole); err != nil {
 		return logs.Event{}, err
 	}
-	if err := l.admit(event); err != nil {
+	if err := l.admit(event, e.Instance); err != nil {
 		return logs.Event{}, err
 	}
 	before := l.Register()
@@ -257,12 +261,15 @@ func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
 	return logs.Event{}, fmt.Errorf("extend RTMR3: %w", failed)
 }
 
-// admit holds an event against the limits.
-func (l *Ledger) admit(e logs.Event) error {
+// admit holds an event against the limits, and to the instance it is for.
+func (l *Ledger) admit(e logs.Event, instance string) error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.broken != nil {
 		return l.broken
+	}
+	if o := l.owners[e.Container]; instance != "" && e.Operation != logs.OpLaunch && (o == nil || o.instance != instance) {
+		return ErrReplaced
 	}
 	if n := l.spent[payer(e.Container)]; e.Container != "" && l.opts.Limits.OwnerEvents > 0 && n >= l.opts.Limits.OwnerEvents {
 		return fmt.Errorf("%w: %s caused %d events, its limit", ErrFull, payer(e.Container), n)

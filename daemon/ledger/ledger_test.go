@@ -382,6 +382,26 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+// What belongs to a start of a container that is over doesn't go into the
+// register of the next one.
+func TestEventsOfAnInstanceThatIsOver(t *testing.T) {
+	r := &register{}
+	l := open(t, t.TempDir(), r)
+	must(t, l, launch("a", "1"))
+	late := extend("a", "late")
+	late.Instance = "1"
+	must(t, l, late, launch("a", "2"))
+	before, _ := l.Snapshot("a")
+	for _, e := range []Event{late, {Operation: logs.OpExit, Owner: "a", Instance: "1"}, {Operation: logs.OpExit, Owner: "b", Instance: "1"}} {
+		if _, err := l.Append(t.Context(), e); !errors.Is(err, ErrReplaced) {
+			t.Errorf("%s of the first instance: %v", e.Operation, err)
+		}
+	}
+	if after, _ := l.Snapshot("a"); after != before {
+		t.Errorf("the log went on: %+v, then %+v", before, after)
+	}
+}
+
 func TestFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("left out: needs root to mount a small file system")
