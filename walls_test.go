@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"hw/sim":           {"hw", "logs"},
 	"hw/verify":        {"rpc", "hw", "logs"},
 	"rpc/form":         {"rpc", "logs"},
-	"rpc/cimactl":      {"rpc", "rpc/form", "logs", "daemon/launch", "hw/verify"},
+	"rpc/cimactl":      {"rpc", "rpc/form", "logs", "daemon/launch", "hw", "hw/verify"},
 }
 
 type listed struct {

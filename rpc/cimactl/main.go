@@ -122,7 +122,7 @@ away it appraises the evidence, offline.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().String("socket", "", "the daemon's socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
-		containersCommand(), statusCommand(), predictCommand(),
+		containersCommand(), statusCommand(), doctorCommand(), predictCommand(),
 		nonceCommand(), verifyCommand(), replayCommand(), policyCommand(), convertCommand())
 	return root
 }

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/hw"
+)
+
+func doctorCommand() *cobra.Command {
+	var report bool
+	c := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what this machine's hardware offers, and what is missing (on the host)",
+		Long: `Look at what cimad would use on this machine: quotes, registers, extends and
+the boot log. Says what was found, what would be chosen, and what to do about
+what is missing. It makes no quote and changes nothing. Run it as root.
+
+Exit status: 0 if evidence anchored in RTMR3 can be had, 1 if not.`,
+		Example: "  sudo cimactl doctor",
+		Args:    cobra.NoArgs,
+	}
+	c.Flags().BoolVar(&report, "report", false, "print JSON, for a bug report")
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		found := hw.NewTDX(hw.TDXOptions{}).Probe(c.Context())
+		if report {
+			if err := printJSON(c, found); err != nil {
+				return err
+			}
+		} else if err := table(c.OutOrStdout(), func(w *tabwriter.Writer) { printProbe(w, found) }); err != nil {
+			return err
+		}
+		if found.Quote == "" || found.Registers == "" || found.Extend == "" || found.BootLog == "" {
+			return hinted(errors.New("cimad can't give evidence anchored in RTMR3 on this machine"),
+				"the lines marked with - say what to do; to try CIMA without hardware, use cimad-sim")
+		}
+		return nil
+	}
+	return c
+}
+
+func printProbe(w *tabwriter.Writer, found hw.Report) {
+	line(w, "kernel", found.Kernel)
+	for _, check := range found.Checks {
+		mark := "-"
+		if check.OK {
+			mark = "+"
+		}
+		fmt.Fprintf(w, "%s %s\t%s\n", mark, check.Name, check.Found)
+		if !check.OK && check.Advice != "" {
+			fmt.Fprintf(w, "\t  %s\n", check.Advice)
+		}
+	}
+	for _, chosen := range []struct{ what, by string }{
+		{"quotes", found.Quote}, {"registers", found.Registers}, {"extends", found.Extend}, {"boot log", found.BootLog},
+	} {
+		by := chosen.by
+		if by == "" {
+			by = "none"
+		}
+		line(w, chosen.what, by)
+	}
+}
