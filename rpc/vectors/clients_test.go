@@ -141,7 +141,8 @@ func TestContainerOutlivesDaemon(t *testing.T) {
 			defer func() { in.Close(); hold.Wait() }()
 			running := append(e.command[:len(e.command):len(e.command)], "exec", id, "/no such program")
 			for range 100 {
-				if out, _ := exec.Command(running[0], running[1:]...).CombinedOutput(); !bytes.Contains(out, []byte("not running")) {
+				if out, _ := exec.Command(running[0], running[1:]...).CombinedOutput(); !bytes.Contains(out, []byte("not running")) &&
+					!bytes.Contains(out, []byte("on running containers")) { // docker's words, and podman's
 					break
 				}
 				time.Sleep(50 * time.Millisecond)
