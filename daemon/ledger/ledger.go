@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
@@ -57,6 +58,10 @@ type Options struct {
 // ErrFull says that a bound of the log was reached.
 var ErrFull = errors.New("runtime log is full")
 
+// ErrLogged says that the log holds this event already: launch, image and exit
+// are logged once for an instance. Who gave up waiting may ask again.
+var ErrLogged = errors.New("it is in the runtime log already")
+
 // ErrReplaced says that an event came too late: its container was launched anew
 // meanwhile, and it would have gone into the new instance's register.
 var ErrReplaced = errors.New("the container was started anew")
@@ -80,8 +85,8 @@ type Ledger struct {
 	opts Options
 	file *file
 
-	writing sync.Mutex  // one event at a time: held over the extend
-	pending *diskRecord // written, its extend's outcome not known yet; under writing
+	writing chan struct{} // holds a token while an event is written: one at a time, over the extend
+	pending *diskRecord   // written, its extend's outcome not known yet; under writing
 
 	mu       sync.RWMutex // everything below
 	records  []record
@@ -106,13 +111,15 @@ type owner struct {
 	first    int     // position in events of the latest launch
 	instance string
 	register hw.Digest
+	image    bool // of the instance, is logged
+	over     bool // the instance's exit is logged
 }
 
 // Open continues the log in opts.Dir or begins a new one. An inconsistent log
 // is not an error: the ledger is returned and refuses events and snapshots
 // with an *InconsistentError, so that the daemon can say why.
 func Open(ctx context.Context, opts Options) (*Ledger, error) {
-	l := &Ledger{opts: opts, owners: make(map[string]*owner), spent: make(map[string]int)}
+	l := &Ledger{opts: opts, writing: make(chan struct{}, 1), owners: make(map[string]*owner), spent: make(map[string]int)}
 	f, err := openFile(opts.Dir, opts.BootID)
 	if err != nil {
 		return nil, err
@@ -198,8 +205,13 @@ func (l *Ledger) note(e logs.Event, r diskRecord) {
 		o = &owner{}
 		l.owners[e.Container] = o
 	}
-	if e.Operation == logs.OpLaunch {
-		o.instance, o.first, o.register = r.Instance, len(o.events), hw.Digest{}
+	switch e.Operation {
+	case logs.OpLaunch:
+		*o = owner{events: o.events, first: len(o.events), instance: r.Instance}
+	case logs.OpImage:
+		o.image = true
+	case logs.OpExit:
+		o.over = true
 	}
 	o.events = append(o.events, at)
 	if isMeasured {
@@ -220,45 +232,86 @@ type Event struct {
 // not known yet and is settled before anything else is logged; an
 // *InconsistentError says what is known.
 //
-// ctx bounds the wait for the turn only: an extend that has begun is seen
-// through, for its outcome must be known.
+// Where ctx ends first, an *hw.Error says so: what waits for its turn is given
+// up, and what has begun is seen through, for its outcome must be known; it may
+// be logged after Append returned.
 func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
 	event, err := newEvent(e)
 	if err != nil {
 		return logs.Event{}, err
 	}
-	l.writing.Lock()
-	defer l.writing.Unlock()
+	err = l.exclusive(ctx, func(whole context.Context) error {
+		if err := l.agreed(whole); err != nil {
+			return err
+		}
+		if err := l.admit(event, e.Instance); err != nil {
+			return err
+		}
+		return l.attest(whole, event, e)
+	})
+	if err != nil {
+		return logs.Event{}, err
+	}
+	return event, nil
+}
+
+// exclusive has f run alone. It waits for its turn, and then for f, no longer
+// than ctx lasts. f isn't told of ctx's end, and keeps its turn until it is
+// through: hardware that doesn't answer holds up one goroutine, and nobody who
+// has a deadline.
+func (l *Ledger) exclusive(ctx context.Context, f func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
-		return logs.Event{}, err
+		return gaveUp(err, "it was not begun", "")
 	}
-	whole := context.WithoutCancel(ctx)
-	if err := l.agreed(whole); err != nil {
-		return logs.Event{}, err
+	select {
+	case l.writing <- struct{}{}:
+	case <-ctx.Done():
+		return gaveUp(ctx.Err(), "what came before is still under way", "the register does not answer, or is slow: ask again later")
 	}
-	if err := l.admit(event, e.Instance); err != nil {
-		return logs.Event{}, err
+	done := make(chan error, 1)
+	go func() {
+		defer func() { <-l.writing }()
+		done <- f(context.WithoutCancel(ctx))
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
 	}
+	select {
+	case err := <-done:
+		return err
+	default:
+		return gaveUp(ctx.Err(), "it is still under way", "the register does not answer, or is slow; an event may be logged yet: look before it is sent again")
+	}
+}
+
+func gaveUp(why error, what, advice string) error {
+	return &hw.Error{Op: hw.OpExtend, Path: "RTMR3", Err: fmt.Errorf("gave up waiting, %s: %w", what, why), Advice: advice}
+}
+
+// attest logs and attests an event that was admitted; the turn is the caller's.
+func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
 	before := l.Register()
 	r := diskRecord{Before: before, After: before.Extend(event.Digest()), Instance: e.Instance, Event: event.Bytes()}
 	if err := l.file.append(&r); err != nil {
-		return logs.Event{}, err
+		return err
 	}
 	l.pending = &r
 	var failed error
 	if l.opts.Anchor == AnchorRTMR3 {
-		failed = l.opts.Register.Extend(whole, event.Digest())
+		failed = l.opts.Register.Extend(ctx, event.Digest())
 	}
-	done, err := l.settlePending(whole)
+	done, err := l.settlePending(ctx)
 	switch {
 	case err != nil:
-		return logs.Event{}, err
+		return err
 	case done:
-		return event, nil
+		return nil
 	case failed == nil:
-		return logs.Event{}, errors.New("extend RTMR3: reported done, and the register didn't change")
+		return errors.New("extend RTMR3: reported done, and the register didn't change")
 	}
-	return logs.Event{}, fmt.Errorf("extend RTMR3: %w", failed)
+	return fmt.Errorf("extend RTMR3: %w", failed)
 }
 
 // admit holds an event against the limits, and to the instance it is for.
@@ -267,6 +320,9 @@ func (l *Ledger) admit(e logs.Event, instance string) error {
 	defer l.mu.RUnlock()
 	if l.broken != nil {
 		return l.broken
+	}
+	if l.holds(e, instance) {
+		return ErrLogged
 	}
 	if o := l.owners[e.Container]; instance != "" && e.Operation != logs.OpLaunch && (o == nil || o.instance != instance) {
 		return ErrReplaced
@@ -283,6 +339,24 @@ func (l *Ledger) admit(e logs.Event, instance string) error {
 		return fmt.Errorf("%w: it holds %d bytes of %d", ErrFull, l.file.size, limit)
 	}
 	return nil
+}
+
+// holds says that an event which is logged once for an instance is there; under
+// mu.
+func (l *Ledger) holds(e logs.Event, instance string) bool {
+	o := l.owners[e.Container]
+	if o == nil || instance == "" || o.instance != instance {
+		return false
+	}
+	switch e.Operation {
+	case logs.OpLaunch:
+		return true
+	case logs.OpImage:
+		return o.image
+	case logs.OpExit:
+		return o.over
+	}
+	return false
 }
 
 // payer is whom a container's events are charged to: itself, or the user whose
@@ -356,11 +430,7 @@ func (l *Ledger) settlePending(ctx context.Context) (done bool, err error) {
 
 // Check settles what is pending, reads the register and reports whether log
 // and register agree.
-func (l *Ledger) Check(ctx context.Context) error {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	return l.agreed(ctx)
-}
+func (l *Ledger) Check(ctx context.Context) error { return l.exclusive(ctx, l.agreed) }
 
 func (l *Ledger) rtmr3(ctx context.Context) (hw.Digest, error) {
 	all, err := l.opts.Register.Registers(ctx)
@@ -374,11 +444,25 @@ func (l *Ledger) disagree(actual hw.Digest, why string) error {
 	return l.broken
 }
 
-// Close ends the ledger; the log stays.
+// closeTime is how long Close waits for an extend that is under way.
+const closeTime = 5 * time.Second
+
+// Close ends the ledger; the log stays. Where an extend doesn't come back the
+// file is closed once it does: its record is written, and whoever opens the log
+// next sees by the register what became of it.
 func (l *Ledger) Close() error {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	return l.file.Close()
+	closed := make(chan error, 1)
+	go func() {
+		l.writing <- struct{}{}
+		defer func() { <-l.writing }()
+		closed <- l.file.Close()
+	}()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(closeTime):
+		return errors.New("close the runtime log: an extend of RTMR3 is still under way")
+	}
 }
 
 func newEvent(e Event) (logs.Event, error) {

@@ -124,9 +124,11 @@ func (l *Ledger) find(ctx context.Context, from Snapshot, register hw.Digest) (i
 		if attempt > 0 {
 			break
 		}
-		l.writing.Lock() // until the extend in flight has its outcome
-		_, err := l.settlePending(ctx)
-		l.writing.Unlock()
+		// Until the extend in flight has its outcome.
+		err := l.exclusive(ctx, func(ctx context.Context) error {
+			_, err := l.settlePending(ctx)
+			return err
+		})
 		if err != nil {
 			return 0, err
 		}
