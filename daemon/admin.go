@@ -38,6 +38,8 @@ func (d *Daemon) listContainers(ctx context.Context, _ rpc.NoParams) (rpc.Contai
 	if err != nil {
 		return list, err
 	}
+	inTime, cancel := d.inTime(ctx) // in all, not for each
+	defer cancel()
 	for _, rec := range records {
 		c := containerOf(rec)
 		status := rpc.ContainerStatus{ContainerIdentity: rpc.ContainerIdentity{
@@ -54,7 +56,7 @@ func (d *Daemon) listContainers(ctx context.Context, _ rpc.NoParams) (rpc.Contai
 		default:
 			status.Running = true
 			i := d.instances.use(c, r.Instance, r.CgroupOwner)
-			d.describe(ctx, i, &status)
+			d.describe(inTime, i, &status)
 			d.instances.release(i)
 		}
 		list.Containers = append(list.Containers, status)

@@ -78,6 +78,7 @@ type LimitsConfig struct {
 	QuotesPerMinute         float64  `toml:"quotes_per_minute"` // per container
 	QuotesBurst             int      `toml:"quotes_burst"`
 	QuoteTimeout            Duration `toml:"quote_timeout"`
+	RegisterTimeout         Duration `toml:"register_timeout"`     // for a register to be read or extended
 	LogBytes                int64    `toml:"log_bytes"`            // of the runtime log
 	EventsPerContainer      int      `toml:"events_per_container"` // that one container may cause
 }
@@ -126,6 +127,7 @@ func DefaultConfig() Config {
 			QuotesPerMinute:         60,
 			QuotesBurst:             10,
 			QuoteTimeout:            Duration(45 * time.Second),
+			RegisterTimeout:         Duration(10 * time.Second),
 			LogBytes:                128 << 20,
 			EventsPerContainer:      1000,
 		},

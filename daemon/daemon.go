@@ -55,6 +55,7 @@ type Options struct {
 type Daemon struct {
 	opts      Options
 	log       *slog.Logger
+	tee       *patient
 	ledger    *ledger.Ledger
 	key       *agentKey
 	policy    atomic.Pointer[Config]
@@ -74,13 +75,17 @@ type Daemon struct {
 	bootID        string
 	started       time.Time
 
-	closing sync.Once
+	begun      chan struct{} // closed when the start is in the log, or can't be
+	end        context.CancelFunc
+	announcing sync.WaitGroup
+	closing    sync.Once
 }
 
 // New opens the runtime log, makes or takes up the agent key, and logs that
 // the daemon started. It needs no engine: one may be ordered after us.
 func New(ctx context.Context, opts Options) (*Daemon, error) {
-	d := &Daemon{opts: opts, log: opts.Log, started: time.Now()}
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	d := &Daemon{opts: opts, log: opts.Log, tee: newPatient(opts.TEE), started: time.Now(), begun: make(chan struct{}), end: end}
 	d.adopt(opts.Config)
 	if os.Geteuid() != 0 {
 		d.log.Warn("not root: containers can't be told apart and are refused; host processes are answered")
@@ -96,7 +101,7 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 		return nil, err
 	}
 	d.ledger, err = ledger.Open(ctx, ledger.Options{
-		Dir: opts.LogDir, BootID: d.bootID, Anchor: opts.Config.Anchor, Register: opts.TEE,
+		Dir: opts.LogDir, BootID: d.bootID, Anchor: opts.Config.Anchor, Register: d.tee,
 		Limits: ledger.Limits{
 			Bytes:          opts.Config.Limits.LogBytes,
 			OwnerEvents:    opts.Config.Limits.EventsPerContainer,
@@ -111,7 +116,10 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 		d.Close()
 		return nil, err
 	}
-	d.announce(ctx)
+	d.announcing.Go(func() { d.announce(life) })
+	if err := d.announced(ctx); err != nil {
+		d.log.Error("no evidence can be given yet", "error", err)
+	}
 	return d, nil
 }
 
@@ -197,75 +205,17 @@ func launchOptions(c Config) launch.Options {
 	return o
 }
 
-// announce logs the public events that every start has. A log that refuses
-// them is no reason not to run: callers are told, and the admin sees it.
-func (d *Daemon) announce(ctx context.Context) {
-	if err := d.logStart(ctx); err != nil {
-		d.log.Error("no evidence can be given", "error", err)
-	}
-}
-
-func (d *Daemon) logStart(ctx context.Context) error {
-	_, err := d.ledger.Append(ctx, ledger.Event{Operation: logs.OpStart, Measured: startEvent{
-		Version: d.opts.Version, Executable: d.opts.Executable, AgentKey: d.key.public(), BootID: d.bootID,
-	}})
-	if err != nil {
-		return err
-	}
-	if err := d.logPolicy(ctx, d.config()); err != nil {
-		return err
-	}
-	records, err := d.store().List(ctx)
-	if err != nil {
-		d.log.Warn("containers that run already can't be listed", "error", err)
-	}
-	running := 0
-	for _, rec := range records {
-		if rec.Err == nil && rec.InitPID != 0 {
-			running++
-		}
-	}
-	_, err = d.ledger.Append(ctx, ledger.Event{
-		Operation: logs.OpSeal, Measured: sealEvent{Engines: d.engines(), Running: running},
-	})
-	return err
-}
-
-// startEvent is measured.start: event 0, and again whenever the daemon starts.
-type startEvent struct {
-	Version    string     `json:"version"`
-	Executable rpc.Digest `json:"executable"`
-	AgentKey   []byte     `json:"agent_key"` // 32-byte Ed25519 public key
-	BootID     string     `json:"boot_id"`
-}
-
-// sealEvent is measured.seal: what was there when the daemon became ready.
-type sealEvent struct {
-	Engines []string `json:"engines"`
-	Running int      `json:"running"` // containers started before they could be watched
-}
-
-// engines are the engines whose sockets exist. They are not asked anything.
-func (d *Daemon) engines() []string {
-	found := []string{}
-	for _, e := range []struct{ name, socket string }{
-		{"docker", d.config().Engines.Docker},
-		{"podman", d.config().Engines.Podman},
-	} {
-		if fi, err := os.Stat(e.socket); err == nil && fi.Mode().Type() == os.ModeSocket {
-			found = append(found, e.name)
-		}
-	}
-	return found
-}
-
 // Close releases what New opened.
 func (d *Daemon) Close() {
 	d.closing.Do(func() {
+		d.end()
+		d.announcing.Wait()
 		if d.peers != nil {
 			d.peers.Close()
 		}
-		d.ledger.Close()
+		if err := d.ledger.Close(); err != nil {
+			d.log.Warn("the log is not closed", "error", err)
+		}
 		d.key.memfd.Close()
 	})
 }

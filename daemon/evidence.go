@@ -58,6 +58,9 @@ func (d *Daemon) report(ctx context.Context, s *subject, p rpc.CCReportParams) (
 // claims are all that the daemon says of a subject but nonce and user data.
 func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Snapshot, error) {
 	claims := rpc.Claims{Profile: rpc.ClaimsProfile, Agent: d.key.digest, BootLog: d.bootLogDigest}
+	if err := d.announced(ctx); err != nil {
+		return claims, ledger.Snapshot{}, err
+	}
 	var f *facts
 	if s.instance != nil {
 		var err error
@@ -146,7 +149,9 @@ func (d *Daemon) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (
 	if err != nil {
 		return nil, err
 	}
-	view, err := d.ledger.View(ctx, s.owner, r.at, r.registers.RTMR[3], d.config().Isolation == isolationNone)
+	inTime, cancel := d.inTime(ctx)
+	defer cancel()
+	view, err := d.ledger.View(inTime, s.owner, r.at, r.registers.RTMR[3], d.config().Isolation == isolationNone)
 	if err != nil {
 		return nil, err
 	}

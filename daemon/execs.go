@@ -85,8 +85,8 @@ type watchedRoot struct {
 	device  uint64        // 0: not watched
 	settled atomic.Uint64 // inode of the instance that is known to be its
 
-	mu   sync.Mutex // held while one event is logged
-	said sync.Map   // execEvent's text: logged
+	saying lock     // held while one event is logged
+	said   sync.Map // execEvent's text: logged
 }
 
 // openExecs begins to measure executions where the configuration wants it.
@@ -119,7 +119,7 @@ func (g *gated) openExecs(ctx context.Context) (closeExecs func()) {
 // watch lays the mark of a container that is about to start, whose launch is
 // logged.
 func (x *execs) watch(ctx context.Context, rec launch.Record) *watchedRoot {
-	w := &watchedRoot{owner: rec.ID, start: startKey(rec)}
+	w := &watchedRoot{owner: rec.ID, start: startKey(rec), saying: newLock()}
 	device, err := x.roots.Add(rec.RootPath)
 	if err == nil {
 		w.device = device
@@ -196,9 +196,9 @@ func (x *execs) launched(ctx context.Context, w *watchedRoot, c *peer.Caller) er
 			w.settled.Store(i.inode)
 			return nil
 		}
-		if i.mu.TryLock() { // else somebody measures it
+		if i.measuring.try() { // else somebody measures it
 			err := d.logLaunch(ctx, i, rec, c.Check)
-			i.mu.Unlock()
+			i.measuring.give()
 			if err != nil {
 				return err
 			}
@@ -224,12 +224,14 @@ func (x *execs) say(ctx context.Context, w *watchedRoot, e execEvent) error {
 	if _, ok := w.said.Load(string(text)); ok {
 		return nil
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	if err := w.saying.take(ctx); err != nil {
+		return gate.ErrDeadline
+	}
+	defer w.saying.give()
 	if _, ok := w.said.Load(string(text)); ok {
 		return nil
 	}
-	if _, err := x.g.d.ledger.Append(ctx, ledger.Event{Operation: logs.OpExec, Owner: w.owner, Measured: e}); err != nil {
+	if _, err := x.g.d.append(ctx, ledger.Event{Operation: logs.OpExec, Owner: w.owner, Measured: e}); err != nil {
 		return err
 	}
 	w.said.Store(string(text), true)

@@ -269,7 +269,7 @@ func (g *gated) missed(h *gate.Held, why error) {
 	} else {
 		g.d.log.Warn("runtimes were not measured", "error", why)
 	}
-	_, err := g.d.ledger.Append(ctx, ledger.Event{Operation: logs.OpMissed, Measured: missedEvent{"launch", reason(why)}})
+	_, err := g.d.append(ctx, ledger.Event{Operation: logs.OpMissed, Measured: missedEvent{"launch", reason(why)}})
 	if err != nil {
 		g.d.log.Error("what was missed is not logged", "error", err)
 	}

@@ -32,9 +32,10 @@ type instance struct {
 	cgroupOwner uint32
 	users       int // connections, and 1 while it is known to run; under instances.mu
 
-	mu    sync.Mutex // held while it is measured: others of the container wait
-	first time.Time  // when it was seen first
-	facts *facts     // nil until all is logged
+	first time.Time // when it was seen first
+
+	measuring lock   // held while it is measured: others of the container wait
+	facts     *facts // nil until all is logged; under measuring
 }
 
 // facts are what claims say of an instance.
@@ -85,7 +86,7 @@ func (is *instances) use(c peer.Container, inode uint64, cgroupOwner uint32) *in
 	key := instanceKey{ownerName(c, cgroupOwner), inode}
 	i := is.byKey[key]
 	if i == nil {
-		i = &instance{owner: key.owner, container: c, inode: inode, cgroupOwner: cgroupOwner, first: time.Now()}
+		i = &instance{owner: key.owner, container: c, inode: inode, cgroupOwner: cgroupOwner, first: time.Now(), measuring: newLock()}
 		is.byKey[key] = i
 	}
 	i.users++
@@ -106,8 +107,10 @@ func (is *instances) release(i *instance) {
 // first where they aren't yet. still says whether the instance is what it was
 // when its record was found; what is logged must not be another's.
 func (d *Daemon) measured(ctx context.Context, i *instance, still func(context.Context) error) (*facts, error) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+	if err := d.enter(ctx, i); err != nil {
+		return nil, err
+	}
+	defer i.measuring.give()
 	if i.facts != nil {
 		return i.facts, nil
 	}
@@ -203,12 +206,12 @@ func (d *Daemon) appendLaunch(ctx context.Context, owner, instance string, rec l
 	}
 	if classes := launch.Power(rec); len(classes) > 0 {
 		// Before its launch, so that no evidence of it is without.
-		if _, err := d.ledger.Append(ctx, ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}}); err != nil {
+		if _, err := d.attest(ctx, ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}}); err != nil {
 			return err
 		}
 		d.log.Warn("a container can act as root of the guest", "container", owner, "power", fmt.Sprint(classes))
 	}
-	_, err = d.ledger.Append(ctx, ledger.Event{
+	_, err = d.attest(ctx, ledger.Event{
 		Operation: logs.OpLaunch, Owner: owner, Instance: instance, Measured: l,
 	})
 	if err == nil {
@@ -236,7 +239,7 @@ func (d *Daemon) logImage(ctx context.Context, i *instance, rec launch.Record, i
 		d.log.Warn("image not measured", "container", i.owner, "error", err)
 		img = launch.Image{Absent: "the engine did not answer"}
 	}
-	_, err = d.ledger.Append(ctx, ledger.Event{Operation: logs.OpImage, Owner: i.owner, Instance: instance, Measured: img})
+	_, err = d.attest(ctx, ledger.Event{Operation: logs.OpImage, Owner: i.owner, Instance: instance, Measured: img})
 	return err
 }
 

@@ -82,7 +82,7 @@ func (d *Daemon) measurements(ctx context.Context, s *subject, _ rpc.NoParams) (
 	if err != nil {
 		return rpc.Measurements{}, err
 	}
-	now, err := d.opts.TEE.Registers(ctx)
+	now, err := d.registers(ctx)
 	if err != nil {
 		return rpc.Measurements{}, err
 	}
@@ -101,7 +101,7 @@ func (d *Daemon) measurements(ctx context.Context, s *subject, _ rpc.NoParams) (
 func (d *Daemon) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurementParams) (rpc.CCMeasurement, error) {
 	m := rpc.CCMeasurement{Index: p.Index, AlgoID: rpc.AlgoSHA384}
 	if p.Index < 3 {
-		now, err := d.opts.TEE.Registers(ctx)
+		now, err := d.registers(ctx)
 		m.Hash = rpc.Digest(now.RTMR[p.Index])
 		return m, err
 	}
@@ -145,7 +145,7 @@ func (d *Daemon) extendMeasurement(ctx context.Context, s *subject, p rpc.Extend
 	if err := s.still(ctx); err != nil {
 		return rpc.Extended{}, refusal(err)
 	}
-	event, err := d.ledger.Append(ctx, ledger.Event{
+	event, err := d.attest(ctx, ledger.Event{
 		Operation: logs.OpExtend, Owner: s.owner, Instance: f.instance, Measured: extendEvent{p.Domain, p.Operation, p.Content},
 	})
 	if err != nil {

@@ -111,7 +111,9 @@ func (o *observer) survey(ctx context.Context) {
 	}
 	for key, i := range o.running {
 		if !seen[key] {
-			o.ended(ctx, i)
+			if !o.ended(ctx, i) {
+				continue // the next survey tries again
+			}
 			delete(o.running, key)
 			o.d.instances.release(i)
 		}
@@ -145,16 +147,27 @@ func (o *observer) measure(ctx context.Context, i *instance) {
 	}
 }
 
-// ended logs the end of an instance whose launch is logged.
-func (o *observer) ended(ctx context.Context, i *instance) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
+// ended logs the end of an instance whose launch is logged, false where it is
+// to be tried again: the register failed, and may work the next time.
+func (o *observer) ended(ctx context.Context, i *instance) bool {
+	if o.d.enter(ctx, i) != nil {
+		return false
+	}
+	defer i.measuring.give()
 	if i.facts == nil {
-		return
+		return true
 	}
-	if _, err := o.d.ledger.Append(ctx, ledger.Event{Operation: logs.OpExit, Owner: i.owner, Instance: i.facts.instance}); err != nil && !errors.Is(err, ledger.ErrReplaced) {
+	_, err := o.d.attest(ctx, ledger.Event{Operation: logs.OpExit, Owner: i.owner, Instance: i.facts.instance})
+	var inconsistent *ledger.InconsistentError
+	switch {
+	case err == nil || errors.Is(err, ledger.ErrReplaced):
+	case errors.As(err, &inconsistent) || errors.Is(err, ledger.ErrFull):
 		o.d.log.Warn("end of a container not logged", "container", i.owner, "error", err)
+	default:
+		o.d.log.Debug("end of a container not logged yet", "container", i.owner, "error", err)
+		return false
 	}
+	return true
 }
 
 func (o *observer) releaseAll() {

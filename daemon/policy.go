@@ -49,14 +49,10 @@ func (d *Daemon) adopt(c Config) {
 	d.records.Store(launch.New(launchOptions(c)))
 }
 
-// logPolicy tells all which policy is in force from here on.
-func (d *Daemon) logPolicy(ctx context.Context, c *Config) error {
+// policyOf tells all which policy is in force from here on.
+func policyOf(c *Config) (ledger.Event, error) {
 	digest, err := c.digest()
-	if err != nil {
-		return err
-	}
-	_, err = d.ledger.Append(ctx, ledger.Event{Operation: logs.OpPolicy, Measured: policyEvent{digest}})
-	return err
+	return ledger.Event{Operation: logs.OpPolicy, Measured: policyEvent{digest}}, err
 }
 
 // Reload reads the configuration again. A bad file keeps the old one. Limits
@@ -74,7 +70,11 @@ func (d *Daemon) Reload(ctx context.Context) error {
 		return fmt.Errorf("%s: anchor can't be changed while the daemon runs: restart it", d.opts.ConfigFile)
 	}
 	// Told first: no evidence is given under a policy that the log hasn't.
-	if err := d.logPolicy(ctx, &c); err != nil {
+	e, err := policyOf(&c)
+	if err != nil {
+		return err
+	}
+	if _, err := d.append(ctx, e); err != nil {
 		return err
 	}
 	d.adopt(c)

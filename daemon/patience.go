@@ -1,0 +1,131 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// Hardware may hang: a system call that doesn't come back can't be called off.
+// What waits for it on somebody's behalf gives up at a deadline, and what is
+// under way goes on in few goroutines.
+
+// registerReads is how many readings of the registers may hang at once.
+const registerReads = 4
+
+// patient is a TEE whose registers are waited for no longer than a context
+// lasts, whatever the TEE makes of contexts. Quotes are the queue's affair, and
+// extends the ledger's.
+type patient struct {
+	TEE
+	slots chan struct{}
+}
+
+func newPatient(tee TEE) *patient { return &patient{tee, make(chan struct{}, registerReads)} }
+
+func (p *patient) Registers(ctx context.Context) (hw.Registers, error) {
+	type answer struct {
+		hw.Registers
+		err error
+	}
+	select {
+	case p.slots <- struct{}{}:
+	case <-ctx.Done():
+		return hw.Registers{}, noAnswer(ctx.Err())
+	}
+	got := make(chan answer, 1)
+	go func() {
+		defer func() { <-p.slots }()
+		r, err := p.TEE.Registers(ctx)
+		got <- answer{r, err}
+	}()
+	select {
+	case a := <-got:
+		return a.Registers, a.err
+	case <-ctx.Done():
+		return hw.Registers{}, noAnswer(ctx.Err())
+	}
+}
+
+func noAnswer(why error) error {
+	return &hw.Error{Op: hw.OpRegisters, Err: fmt.Errorf("gave up waiting: %w", why), Advice: "the hardware does not answer, or is slow: ask again later"}
+}
+
+// inTime bounds what waits for the register, or for what waits for it.
+func (d *Daemon) inTime(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, time.Duration(d.config().Limits.RegisterTimeout))
+}
+
+// registers reads the registers for a caller.
+func (d *Daemon) registers(ctx context.Context) (hw.Registers, error) {
+	ctx, cancel := d.inTime(ctx)
+	defer cancel()
+	return d.tee.Registers(ctx)
+}
+
+// attest logs an event on somebody's behalf, in time.
+func (d *Daemon) attest(ctx context.Context, e ledger.Event) (logs.Event, error) {
+	ctx, cancel := d.inTime(ctx)
+	defer cancel()
+	return d.append(ctx, e)
+}
+
+// append logs an event behind the daemon's start. It waits for as long as ctx
+// lasts. An event that an instance has once and that is logged already is no
+// error: who gave up waiting for it came again.
+func (d *Daemon) append(ctx context.Context, e ledger.Event) (logs.Event, error) {
+	if err := d.announced(ctx); err != nil {
+		return logs.Event{}, err
+	}
+	event, err := d.ledger.Append(ctx, e)
+	if errors.Is(err, ledger.ErrLogged) {
+		err = nil
+	}
+	return event, err
+}
+
+// lock is a mutex that can be waited for in time.
+type lock chan struct{}
+
+func newLock() lock { return make(lock, 1) }
+
+func (l lock) take(ctx context.Context) error {
+	select {
+	case l <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case l <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (l lock) try() bool {
+	select {
+	case l <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (l lock) give() { <-l }
+
+// enter takes an instance's lock, or says that it is being measured.
+func (d *Daemon) enter(ctx context.Context, i *instance) error {
+	ctx, cancel := d.inTime(ctx)
+	defer cancel()
+	if err := i.measuring.take(ctx); err != nil {
+		return rpc.NotReady(time.Second, "the container is still being measured, and the register does not answer: ask again").Because(err)
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package daemon
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// impatient gives up on a register after 200 ms.
+func impatient(c *Config) { c.Limits.RegisterTimeout = Duration(200 * time.Millisecond) }
+
+func (f *fixture) inject(faults ...sim.Fault) {
+	f.t.Helper()
+	if err := f.machine.Inject(faults...); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// deaf is hardware that takes no notice of contexts, as a system call doesn't.
+type deaf struct{ TEE }
+
+func (d deaf) Registers(context.Context) (hw.Registers, error) {
+	return d.TEE.Registers(context.Background())
+}
+
+// Registers that can't be read hold up nobody, however many ask.
+func TestHungReadings(t *testing.T) {
+	f := newFixture(t, impatient)
+	f.daemon.tee.TEE = deaf{f.machine}
+	f.inject(sim.Fault{Op: sim.OpRegisters, Hang: true})
+	var wg sync.WaitGroup
+	begin := time.Now()
+	for range 2 * registerReads {
+		wg.Go(func() {
+			var m rpc.CCMeasurement
+			err := f.client().Call(t.Context(), rpc.MethodGetCCMeasurement, rpc.CCMeasurementParams{Index: 1}, &m)
+			if e := wantCode(t, err, rpc.CodeTEEUnavailable); !strings.Contains(e.Message, "gave up waiting") {
+				t.Errorf("%v", e)
+			}
+		})
+	}
+	wg.Wait()
+	// Four at a time are answered for one caller.
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("the last one waited for %v", took)
+	}
+	f.inject()
+	var m rpc.Measurements
+	if err := f.client().Call(t.Context(), rpc.MethodGetMeasurements, rpc.NoParams{}, &m); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// Nothing is answered, and nothing logged, before the daemon's start is in the
+// log: a register that hangs or fails then is waited for.
+func TestStartIsFirst(t *testing.T) {
+	for name, fault := range map[string]sim.Fault{
+		"hangs before": {Op: sim.OpExtend, Hang: true},
+		"hangs after":  {Op: sim.OpExtend, Hang: true, After: true, Times: 1},
+		"fails":        {Op: sim.OpExtend, Errno: syscall.EIO},
+		"fails once":   {Op: sim.OpExtend, Errno: syscall.EIO, Skip: 1, Times: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, impatient)
+			f.stop()
+			f.inject(fault)
+			f.start()
+			if name != "fails once" {
+				_, err := f.evidence()
+				wantCode(t, err, rpc.CodeTEEUnavailable)
+				_, err = f.daemon.attest(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: missedEvent{"x", "y"}})
+				wantCode(t, err, rpc.CodeTEEUnavailable)
+			}
+			f.inject()
+			eventually(t, "the start is logged", func() bool { return isClosed(f.daemon.begun) })
+			bundle, err := f.evidence()
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.wantAuthentic(bundle)
+			events, err := f.daemon.ledger.All()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var operations []string
+			for _, e := range events {
+				operations = append(operations, e.Operation)
+			}
+			if got := strings.Join(operations, " "); got != "start policy seal start policy seal" {
+				t.Errorf("logged: %s", got)
+			}
+		})
+	}
+}
+
+// Whoever waits for a container that is being measured is told to come again.
+func TestMeasuringIsWaitedForInTime(t *testing.T) {
+	f := newFixture(t, impatient)
+	i := &instance{measuring: newLock()}
+	if err := i.measuring.take(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := f.daemon.measured(t.Context(), i, nil)
+	if e := wantCode(t, err, rpc.CodeNotReady); e.RetryAfter() == 0 {
+		t.Errorf("%v", e)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	w := &watchedRoot{saying: newLock()}
+	w.saying.take(ctx)
+	if err := (&execs{g: f.daemon.gated}).say(ctx, w, execEvent{Path: "/x"}); err == nil {
+		t.Error("an exec's event was not given up")
+	}
+}
+
+// The daemon stops while its register hangs.
+func TestStopWhileHung(t *testing.T) {
+	f := newFixture(t, impatient)
+	f.inject(sim.Fault{Op: sim.OpExtend, Hang: true})
+	_, err := f.daemon.attest(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: missedEvent{"x", "y"}})
+	if _, ok := err.(*hw.Error); !ok {
+		t.Errorf("%v", err)
+	}
+	begin := time.Now()
+	f.stop()
+	if took := time.Since(begin); took > 20*time.Second {
+		t.Errorf("stopped after %v", took)
+	}
+	f.inject()
+	eventually(t, "the log is given back", func() bool {
+		l, err := ledger.Open(t.Context(), ledger.Options{Dir: dirsUnder(f.dir).log, BootID: f.daemon.bootID, Anchor: ledger.AnchorRTMR3, Register: f.machine})
+		if err == nil {
+			l.Close()
+		}
+		return err == nil
+	})
+}
