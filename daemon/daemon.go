@@ -173,8 +173,8 @@ func (d *Daemon) openRooms() (err error) {
 	d.shares.queue = d.quotes
 	d.accounts = accounts{limits: d.config().Limits, byKey: make(map[string]*account)}
 	d.instances = instances{byKey: make(map[instanceKey]*instance)}
-	d.gated = newGated(d)
-	return nil
+	d.gated, err = newGated(d)
+	return err
 }
 
 // launchOptions say where records and engines are.
@@ -212,6 +212,9 @@ func (d *Daemon) Close() {
 		d.announcing.Wait()
 		if d.peers != nil {
 			d.peers.Close()
+		}
+		if d.gated != nil {
+			d.gated.adoptions.close()
 		}
 		if err := d.ledger.Close(); err != nil {
 			d.log.Warn("the log is not closed", "error", err)

@@ -2,22 +2,15 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch"
-	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
-	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -84,9 +77,15 @@ type watchedRoot struct {
 	start   string        // the writing of its record
 	device  uint64        // 0: not watched
 	settled atomic.Uint64 // inode of the instance that is known to be its
+	said    sync.Map      // execEvent's text: logged
+	spent   atomic.Bool   // its share of the log is used up, and that is logged
+	owes    atomic.Bool   // owed holds something
 
-	saying lock     // held while one event is logged
-	said   sync.Map // execEvent's text: logged
+	saying lock // held while one event is logged
+
+	mu       sync.Mutex
+	instance string     // as the log names it
+	owed     *execEvent // what was missed, and that isn't logged yet
 }
 
 // openExecs begins to measure executions where the configuration wants it.
@@ -118,8 +117,8 @@ func (g *gated) openExecs(ctx context.Context) (closeExecs func()) {
 
 // watch lays the mark of a container that is about to start, whose launch is
 // logged.
-func (x *execs) watch(ctx context.Context, rec launch.Record) *watchedRoot {
-	w := &watchedRoot{owner: rec.ID, start: startKey(rec), saying: newLock()}
+func (x *execs) watch(ctx context.Context, rec launch.Record, instance string) *watchedRoot {
+	w := &watchedRoot{owner: rec.ID, start: startKey(rec), instance: instance, saying: newLock()}
 	device, err := x.roots.Add(rec.RootPath)
 	if err == nil {
 		w.device = device
@@ -129,7 +128,7 @@ func (x *execs) watch(ctx context.Context, rec launch.Record) *watchedRoot {
 	x.mu.Unlock()
 	if err != nil {
 		x.g.d.log.Warn("executions of a container are not measured", "container", w.owner, "error", err)
-		x.say(ctx, w, execEvent{Missed: reason(err)})
+		x.gap(ctx, w, execEvent{Missed: reason(err)})
 	}
 	return w
 }
@@ -153,6 +152,9 @@ func (x *execs) atExec(ctx context.Context, h *gate.Held) error {
 	}
 	if err := x.launched(ctx, w, c); err != nil {
 		return err
+	}
+	if w.spent.Load() && d.config().Exec.Mode != execEnforce {
+		return nil // said already
 	}
 	e := execEvent{Path: h.Path()}
 	digest, err := x.roots.Measure(ctx, h)
@@ -193,6 +195,9 @@ func (x *execs) launched(ctx context.Context, w *watchedRoot, c *peer.Caller) er
 			return err
 		}
 		if x.g.same(s.Owner.Instance, rec, i) {
+			w.mu.Lock()
+			w.instance = s.Owner.Instance
+			w.mu.Unlock()
 			w.settled.Store(i.inode)
 			return nil
 		}
@@ -208,169 +213,5 @@ func (x *execs) launched(ctx context.Context, w *watchedRoot, c *peer.Caller) er
 		if ctx.Err() != nil {
 			return gate.ErrDeadline
 		}
-	}
-}
-
-// say logs an event of a container, once per content.
-func (x *execs) say(ctx context.Context, w *watchedRoot, e execEvent) error {
-	key := e
-	if e.SHA384 != nil {
-		key.Path = "" // one content may have many names
-	}
-	text, err := json.Marshal(key)
-	if err != nil {
-		return err
-	}
-	if _, ok := w.said.Load(string(text)); ok {
-		return nil
-	}
-	if err := w.saying.take(ctx); err != nil {
-		return gate.ErrDeadline
-	}
-	defer w.saying.give()
-	if _, ok := w.said.Load(string(text)); ok {
-		return nil
-	}
-	if _, err := x.g.d.append(ctx, ledger.Event{Operation: logs.OpExec, Owner: w.owner, Measured: e}); err != nil {
-		return err
-	}
-	w.said.Store(string(text), true)
-	return nil
-}
-
-// missed logs, in the container's own register, an exec that has no digest.
-// Where the container is not known it is said of each.
-func (x *execs) missed(h *gate.Held, why error) {
-	d := x.g.d
-	ctx, cancel := context.WithTimeout(context.Background(), missedTime)
-	defer cancel()
-	e := execEvent{Missed: reason(why)}
-	if h != nil {
-		e.Path = h.Path()
-	}
-	for _, w := range x.concerned(ctx, h) {
-		d.log.Warn("an execution was not measured", "container", w.owner, "path", e.Path, "error", why)
-		if err := x.say(ctx, w, e); err != nil {
-			d.log.Error("what was missed is not logged", "container", w.owner, "error", err)
-		}
-	}
-}
-
-func (x *execs) concerned(ctx context.Context, h *gate.Held) []*watchedRoot {
-	if h != nil {
-		c, err := x.g.d.peers.IdentifyProcess(ctx, h.PID, h.PIDFD)
-		if err == nil {
-			defer c.Close()
-			if c.Container == nil {
-				return nil
-			}
-			if w := x.of(ownerName(*c.Container, c.CgroupOwner)); w != nil {
-				return []*watchedRoot{w}
-			}
-		}
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	var all, its []*watchedRoot
-	for _, w := range x.watched {
-		all = append(all, w)
-		if h != nil && w.device != 0 && w.device == h.Device() {
-			its = append(its, w)
-		}
-	}
-	if len(its) > 0 {
-		return its
-	}
-	return all
-}
-
-// follow finds containers that run and that the gate did not see, and forgets
-// those that are gone.
-func (x *execs) follow(ctx context.Context) {
-	for ctx.Err() == nil {
-		if records, err := x.g.d.store().List(ctx); err == nil {
-			x.forget(records)
-			for _, rec := range records {
-				if rec.Err == nil && rec.InitPID != 0 && rec.CgroupPath != "" {
-					x.late(ctx, rec)
-				}
-			}
-		}
-		pause(ctx, lookForRoots)
-	}
-}
-
-func (x *execs) forget(records []launch.Record) {
-	live := make(map[string]bool, len(records))
-	for _, rec := range records {
-		live[rec.ID] = true
-	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for owner := range x.watched {
-		if !live[owner] {
-			delete(x.watched, owner)
-		}
-	}
-}
-
-// late watches a container from now on, and hashes what it runs.
-func (x *execs) late(ctx context.Context, rec launch.Record) {
-	d := x.g.d
-	r, err := d.peers.Running(ctx, containerOf(rec))
-	if err != nil || rec.UID != 0 || r.CgroupOwner != 0 {
-		return // ended; or a user's, whose root file system is the user's
-	}
-	if w := x.of(rec.ID); w != nil && w.start == startKey(rec) {
-		return
-	}
-	i := d.instances.use(containerOf(rec), r.Instance, r.CgroupOwner)
-	defer d.instances.release(i)
-	s, err := d.ledger.Snapshot(i.owner)
-	if err != nil || !x.g.same(s.Owner.Instance, rec, i) {
-		return // it will be, the next time
-	}
-	w := x.watch(ctx, rec)
-	if err := x.say(ctx, w, execEvent{Missed: errRanBefore.Error()}); err != nil {
-		d.log.Error("what was missed is not logged", "container", w.owner, "error", err)
-	}
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if pid, err := strconv.Atoi(e.Name()); err == nil && ctx.Err() == nil {
-			x.lateProcess(ctx, w, rec, pid)
-		}
-	}
-}
-
-// lateProcess hashes the executable of one process, if it is the container's.
-func (x *execs) lateProcess(ctx context.Context, w *watchedRoot, rec launch.Record, pid int) {
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return
-	}
-	defer unix.Close(pidfd)
-	c, err := x.g.d.peers.IdentifyProcess(ctx, pid, pidfd)
-	if err != nil {
-		return
-	}
-	defer c.Close()
-	if c.Container == nil || c.Container.ID != rec.ID {
-		return
-	}
-	path, digest, err := x.roots.MeasureProcess(ctx, pid)
-	e := execEvent{Late: true, Path: path}
-	if err != nil {
-		e.Missed = reason(err)
-	} else {
-		e.SHA384 = (*rpc.Digest)(&digest)
-	}
-	if !c.Alive() { // the file may have been another's
-		return
-	}
-	if err := x.say(ctx, w, e); err != nil {
-		x.g.d.log.Error("an execution is not logged", "container", w.owner, "error", err)
 	}
 }

@@ -51,7 +51,7 @@ func (c GateConfig) check() error {
 // missedEvent is measured.missed: what could not be measured, and why. It is
 // public, and so names no container.
 type missedEvent struct {
-	What string `json:"what"` // launch
+	What string `json:"what"` // launch, exec
 	Why  string `json:"why"`
 }
 
@@ -62,31 +62,27 @@ type gated struct {
 	execs    *execs         // nil: executions are not measured
 	ready    chan struct{}  // closed when starts holds what was there before
 
-	mu      sync.Mutex
-	starts  map[string]*start  // bundles that were seen, by writing
-	adopted map[string]adopted // by owner
-}
+	adoptions *adoptions
 
-// start is one bundle at the gate.
-type start struct {
-	done chan struct{}
-	err  error // why it is not gated; once done
-}
-
-// adopted is the instance as which a gated launch, logged before there was a
-// cgroup, came to run.
-type adopted struct {
-	logged string
-	inode  uint64
+	mu     sync.Mutex
+	starts map[string]chan struct{} // bundles that were seen, by writing; closed once decided
 }
 
 // ownProgram is what runs, whatever has its name by now. Main makes it a guard.
 const ownProgram = "/proc/self/exe"
 
-var errBefore = errors.New("it was there before the gate")
-
-func newGated(d *Daemon) *gated {
-	return &gated{d: d, ready: make(chan struct{}), starts: make(map[string]*start), adopted: make(map[string]adopted)}
+func newGated(d *Daemon) (*gated, error) {
+	a, err := openAdoptions(d.opts.LogDir, func(owner string) string {
+		s, err := d.ledger.Snapshot(owner)
+		if err != nil {
+			return ""
+		}
+		return s.Owner.Instance
+	})
+	if err != nil {
+		return nil, fmt.Errorf("what was gated before: %w", err)
+	}
+	return &gated{d: d, ready: make(chan struct{}), adoptions: a, starts: make(map[string]chan struct{})}, nil
 }
 
 // open lays the marks; from there on nothing starts unseen. What it
@@ -133,7 +129,7 @@ func (g *gated) skipPresent(ctx context.Context) {
 	defer g.mu.Unlock()
 	for _, rec := range records {
 		if g.starts[startKey(rec)] == nil {
-			g.starts[startKey(rec)] = &start{done: done, err: errBefore}
+			g.starts[startKey(rec)] = done
 		}
 	}
 }
@@ -176,7 +172,7 @@ func (g *gated) concerned(records []launch.Record, h *gate.Held) []launch.Record
 	var fresh, named []launch.Record
 	for _, rec := range records {
 		s := g.starts[startKey(rec)]
-		if rec.UID != 0 || rec.InitPID != 0 || s != nil && isClosed(s.done) {
+		if rec.UID != 0 || rec.InitPID != 0 || s != nil && isClosed(s) {
 			continue
 		}
 		fresh = append(fresh, rec)
@@ -200,22 +196,22 @@ func (g *gated) concerned(records []launch.Record, h *gate.Held) []launch.Record
 func (g *gated) once(ctx context.Context, rec launch.Record) error {
 	key := startKey(rec)
 	g.mu.Lock()
-	s := g.starts[key]
-	if s != nil {
-		g.mu.Unlock()
-		select {
-		case <-s.done:
-			return nil // if it failed, that was said
-		case <-ctx.Done():
-			return gate.ErrDeadline
-		}
+	decided, seen := g.starts[key]
+	if !seen {
+		decided = make(chan struct{})
+		g.starts[key] = decided
 	}
-	s = &start{done: make(chan struct{})}
-	g.starts[key] = s
 	g.mu.Unlock()
-	s.err = g.launch(ctx, rec)
-	close(s.done)
-	return s.err
+	if !seen {
+		defer close(decided)
+		return g.launch(ctx, rec)
+	}
+	select {
+	case <-decided:
+		return nil // if it failed, that was said
+	case <-ctx.Done():
+		return gate.ErrDeadline
+	}
 }
 
 // launch logs what is about to be started, as an instance that has no cgroup
@@ -240,9 +236,20 @@ func (g *gated) launch(ctx context.Context, rec launch.Record) error {
 		return errors.Join(gate.ErrLetGo, err)
 	}
 	if g.execs != nil {
-		g.execs.watch(ctx, rec)
+		w := g.execs.watch(ctx, rec, instanceID(rec, 0))
+		if w.device == 0 && g.d.config().Exec.Mode == execEnforce {
+			return gate.ErrUnmarkable
+		}
 	}
-	return nil
+	return g.adoptions.confirm(rec.ID, instanceID(rec, 0))
+}
+
+// settle logs what is owed of a container's executions, or says why it can't.
+func (g *gated) settle(ctx context.Context, owner string) error {
+	if g.execs == nil {
+		return nil
+	}
+	return g.execs.settle(ctx, owner)
 }
 
 func (g *gated) unstarted(ctx context.Context, rec launch.Record) (bool, error) {
@@ -301,37 +308,24 @@ func (g *gated) prune(records []launch.Record) {
 		live[startKey(rec)], owners[rec.ID] = true, true
 	}
 	for key, s := range g.starts {
-		if !live[key] && isClosed(s.done) {
+		if !live[key] && isClosed(s) {
 			delete(g.starts, key)
 		}
 	}
-	for owner := range g.adopted {
-		if !owners[owner] {
-			delete(g.adopted, owner)
-		}
-	}
+	g.adoptions.keep(owners)
 }
 
 // same says whether the launch that was logged last for an instance's owner is
-// that instance's. The first cgroup that comes with a gated launch is the one
-// that was gated, a later one is a start that the gate didn't see.
+// that instance's.
 func (g *gated) same(logged string, rec launch.Record, i *instance) bool {
-	if logged == instanceID(rec, i.inode) {
-		return true
-	}
 	if logged != instanceID(rec, 0) {
-		return false
+		return logged == instanceID(rec, i.inode)
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if s := g.starts[logged]; s != nil && (!isClosed(s.done) || s.err != nil && s.err != errBefore) {
-		return false
+	mine, err := g.adoptions.adopt(i.owner, logged, i.inode)
+	if err != nil {
+		g.d.log.Error("a gated launch can't be kept for its container", "container", i.owner, "error", err)
 	}
-	if a, ok := g.adopted[i.owner]; ok && a.logged == logged {
-		return a.inode == i.inode
-	}
-	g.adopted[i.owner] = adopted{logged, i.inode}
-	return true
+	return mine
 }
 
 // startOf is what claims say of how an instance's launch was measured: on disk

@@ -56,25 +56,33 @@ func (f *fixture) gateStands() {
 	}
 }
 
-// shellImage has a shell; the test is left out where none can be had that
+// shellImage has a shell and cimactl; the test is left out where none can be had that
 // needs no libraries.
 const shellImage = "cima-gate-test:1"
 
 func needShell(t *testing.T) {
 	t.Helper()
-	dir := t.TempDir()
-	busybox, err := exec.Command("busybox", "--list").Output()
-	if err != nil {
-		t.Skip("left out: needs busybox-static:", err)
-	}
-	script := `set -e; mkdir bin; cp "$(command -v busybox)" bin/busybox; ! ldd bin/busybox 2>/dev/null
-		for a in sh true sleep; do ln -s busybox bin/$a; done; tar -c bin | docker import - ` + shellImage
-	c := exec.Command("/bin/sh", "-c", script)
-	c.Dir = dir
-	if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(busybox), "sleep") {
-		t.Skipf("left out: no image with a static busybox: %v: %s", err, out)
+	if err := makeShell(); err != nil {
+		t.Skip("left out: no image with a static busybox:", err)
 	}
 }
+
+// makeShell makes the image once: another one has another digest.
+var makeShell = sync.OnceValue(func() error {
+	dir, err := os.MkdirTemp("", "shell")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	c := exec.Command("/bin/sh", "-c", `set -e; mkdir bin; b=$(command -v busybox); ! ldd "$b" 2>/dev/null; cp "$b" bin/busybox
+		id=$(docker create `+testImage+` /cimactl); docker cp "$id:/cimactl" bin/; docker rm "$id" >/dev/null
+		for a in sh true sleep; do ln -s busybox bin/$a; done; tar -c bin | docker import - `+shellImage)
+	c.Dir = dir
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
+})
 
 // regate starts the daemon anew and waits for its gate.
 func (f *fixture) regate(configure func(*Config)) {

@@ -103,10 +103,20 @@ func (is *instances) release(i *instance) {
 	}
 }
 
-// measured returns the facts of an instance, and logs its launch and its image
+// measured returns the facts of an instance, once all that is to be logged of
+// it is: also what it executed.
+func (d *Daemon) measured(ctx context.Context, i *instance, still func(context.Context) error) (*facts, error) {
+	f, err := d.launched(ctx, i, still)
+	if err != nil {
+		return nil, err
+	}
+	return f, d.gated.settle(ctx, i.owner)
+}
+
+// launched returns the facts of an instance, and logs its launch and its image
 // first where they aren't yet. still says whether the instance is what it was
 // when its record was found; what is logged must not be another's.
-func (d *Daemon) measured(ctx context.Context, i *instance, still func(context.Context) error) (*facts, error) {
+func (d *Daemon) launched(ctx context.Context, i *instance, still func(context.Context) error) (*facts, error) {
 	if err := d.enter(ctx, i); err != nil {
 		return nil, err
 	}

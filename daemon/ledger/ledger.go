@@ -58,6 +58,9 @@ type Options struct {
 // ErrFull says that a bound of the log was reached.
 var ErrFull = errors.New("runtime log is full")
 
+// ErrSpent is an ErrFull: one owner's bound was reached, not all's.
+var ErrSpent = errors.New("its share is used up")
+
 // ErrLogged says that the log holds this event already: launch, image and exit
 // are logged once for an instance. Who gave up waiting may ask again.
 var ErrLogged = errors.New("it is in the runtime log already")
@@ -225,6 +228,11 @@ type Event struct {
 	Owner     string // container, empty for a public event
 	Instance  string // with launch: which start of the container this is; else the one it must be
 	Measured  any    // marshalled to the object that Measured holds under Operation; nil for exit
+
+	// Last says that from here on events of the owner's are missing. One is
+	// taken past the owner's bound, so that a bound reached is no way to act
+	// unseen.
+	Last bool
 }
 
 // Append logs and attests one event. Without an error the event is in the
@@ -244,7 +252,7 @@ func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
 		if err := l.agreed(whole); err != nil {
 			return err
 		}
-		if err := l.admit(event, e.Instance); err != nil {
+		if err := l.admit(event, e.Instance, e.Last); err != nil {
 			return err
 		}
 		return l.attest(whole, event, e)
@@ -315,7 +323,7 @@ func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
 }
 
 // admit holds an event against the limits, and to the instance it is for.
-func (l *Ledger) admit(e logs.Event, instance string) error {
+func (l *Ledger) admit(e logs.Event, instance string, last bool) error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.broken != nil {
@@ -327,8 +335,12 @@ func (l *Ledger) admit(e logs.Event, instance string) error {
 	if o := l.owners[e.Container]; instance != "" && e.Operation != logs.OpLaunch && (o == nil || o.instance != instance) {
 		return ErrReplaced
 	}
-	if n := l.spent[payer(e.Container)]; e.Container != "" && l.opts.Limits.OwnerEvents > 0 && n >= l.opts.Limits.OwnerEvents {
-		return fmt.Errorf("%w: %s caused %d events, its limit", ErrFull, payer(e.Container), n)
+	share := l.opts.Limits.OwnerEvents
+	if share > 0 && last {
+		share++
+	}
+	if n := l.spent[payer(e.Container)]; e.Container != "" && share > 0 && n >= share {
+		return fmt.Errorf("%w: %w: %s caused %d events, its limit", ErrFull, ErrSpent, payer(e.Container), n)
 	}
 	limit := l.opts.Limits.Bytes
 	if limit > 0 && e.Container == "" {

@@ -363,13 +363,20 @@ func TestLimits(t *testing.T) {
 	if _, err := l.Append(t.Context(), extend("a", "3")); !errors.Is(err, ErrFull) {
 		t.Fatalf("fourth event of a: %v", err)
 	}
+	// What is past the bound is said once.
+	last := extend("a", "3")
+	last.Last = true
+	must(t, l, last)
+	if _, err := l.Append(t.Context(), last); !errors.Is(err, ErrSpent) {
+		t.Fatalf("a second event past a's bound: %v", err)
+	}
 	must(t, l, launch("1000/x", "1"), extend("1000/y", "1"), extend("1000/z", "1"))
 	if _, err := l.Append(t.Context(), launch("1000/w", "1")); !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "uid 1000") {
 		t.Fatalf("a user's fourth event, by another container: %v", err)
 	}
 	for i := 0; ; i++ {
 		_, err := l.Append(t.Context(), launch(fmt.Sprint("c", i), "1"))
-		if errors.Is(err, ErrFull) {
+		if errors.Is(err, ErrFull) && !errors.Is(err, ErrSpent) {
 			break
 		}
 		if err != nil || i > 100 {

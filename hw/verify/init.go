@@ -126,7 +126,17 @@ func (w *policyWriter) container() {
 		w.comment("execs: SHA-384 of the programs that the log shows. One that isn't shown is no",
 			"proof that it did not run.")
 		w.value("execs", execs)
+		if w.gaps() {
+			w.comment("allow_missed: the log tells of programs that have no digest. Any could have run.")
+			w.value("allow_missed", true)
+		}
 	}
+}
+
+// gaps says whether the log shows a program without a digest.
+func (w *policyWriter) gaps() bool {
+	return slices.ContainsFunc(w.bodies("exec"), func(exec map[string]any) bool { return exec["sha384"] == nil }) ||
+		slices.ContainsFunc(w.bodies("missed"), func(missed map[string]any) bool { return missed["what"] == "exec" })
 }
 
 // bodies are what the events of one operation measured, in the container's

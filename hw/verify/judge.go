@@ -137,7 +137,7 @@ func (a *appraisal) callerValues() Step {
 	f.want(slices.Contains(p.Source, in.launch.Source), "source", oneOf(p.Source), in.launch.Source)
 	f.want(slices.Contains(p.CgroupOwner, as.CgroupOwner), "cgroup owner", oneOf(p.CgroupOwner), fmt.Sprint(as.CgroupOwner))
 	if p.Execs != nil {
-		in.wantExecs(&f, p.Execs)
+		a.wantExecs(&f, &p)
 	}
 	if p.Launch != nil {
 		in.wantLaunch(&f, p.Launch)

@@ -6,9 +6,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-
-	"github.com/cima-project/cima/logs"
-	"github.com/cima-project/cima/rpc"
 )
 
 // LaunchPolicy is about what was asked of the runtime (cima-evidence(7),
@@ -113,21 +110,4 @@ func (p *LaunchPolicy) check() error {
 		}
 	}
 	return nil
-}
-
-func (in *instance) wantExecs(f *findings, allowed []rpc.Digest) {
-	for _, e := range in.events {
-		if e.Operation != logs.OpExec {
-			continue
-		}
-		var exec struct {
-			Path   string     `json:"path"`
-			SHA384 rpc.Digest `json:"sha384"`
-		}
-		if err := json.Unmarshal(e.Body(), &exec); err != nil {
-			f.want(false, "exec", "an event with path and sha384", string(e.Body()))
-			continue
-		}
-		f.want(slices.Contains(allowed, exec.SHA384), "exec of "+exec.Path, oneOf(allowed), exec.SHA384.String())
-	}
 }

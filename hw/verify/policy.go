@@ -118,7 +118,8 @@ type ContainerPolicy struct {
 	Start         []string     `toml:"start"`          // default: gated
 	Source        []string     `toml:"source"`         // default: bundle, engine
 	CgroupOwner   []uint32     `toml:"cgroup_owner"`   // default: 0
-	Execs         []rpc.Digest `toml:"execs"`          // if there: every exec event's sha384 is one of them
+	Execs         []rpc.Digest `toml:"execs"`          // if there: execs were measured, and each event's sha384 is one of them
+	AllowMissed   bool         `toml:"allow_missed"`   // with execs: also execs that the log has no digest of
 
 	Launch *LaunchPolicy `toml:"launch"`
 }

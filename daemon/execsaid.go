@@ -1,0 +1,180 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/cima-project/cima/daemon/gate"
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// say logs an event of a container, once per content.
+func (x *execs) say(ctx context.Context, w *watchedRoot, e execEvent) error {
+	return x.sayOnce(ctx, w, ledger.Event{Measured: e}, e)
+}
+
+func (x *execs) sayOnce(ctx context.Context, w *watchedRoot, event ledger.Event, e execEvent) error {
+	if e.SHA384 != nil {
+		e.Path = "" // one content may have many names
+	}
+	text, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	if _, ok := w.said.Load(string(text)); ok {
+		return nil
+	}
+	if err := w.saying.take(ctx); err != nil {
+		return gate.ErrDeadline
+	}
+	defer w.saying.give()
+	if _, ok := w.said.Load(string(text)); ok {
+		return nil
+	}
+	event.Operation, event.Owner, event.Instance = logs.OpExec, w.owner, w.logged()
+	if _, err := x.g.d.append(ctx, event); err != nil {
+		return err
+	}
+	w.said.Store(string(text), true)
+	return nil
+}
+
+// logged is the instance as the log names it.
+func (w *watchedRoot) logged() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.instance
+}
+
+// gap says that something of a container has no digest. What can't be logged
+// now is owed: no evidence of the container is given before it is.
+func (x *execs) gap(ctx context.Context, w *watchedRoot, e execEvent) {
+	err := x.sayGap(ctx, w, e)
+	if err == nil {
+		return
+	}
+	x.g.d.log.Error("what was missed is not logged yet", "container", w.owner, "error", err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.owed != nil && *w.owed != e {
+		e = execEvent{Missed: reason(err)} // more than one: that there are is enough
+	}
+	w.owed = &e
+	w.owes.Store(true)
+}
+
+// sayGap logs it in the container's own register; past its share of the log
+// once, and then that there is more; and for all where the log takes nothing
+// of containers any more.
+func (x *execs) sayGap(ctx context.Context, w *watchedRoot, e execEvent) error {
+	err := ledger.ErrSpent
+	if e.Missed != ledger.ErrFull.Error() {
+		err = x.say(ctx, w, e)
+	}
+	if errors.Is(err, ledger.ErrSpent) {
+		full := execEvent{Missed: ledger.ErrFull.Error()}
+		err = x.sayOnce(ctx, w, ledger.Event{Measured: full, Last: true}, full)
+		if err == nil || errors.Is(err, ledger.ErrSpent) { // a former run of the daemon said it
+			w.spent.Store(true)
+			return nil
+		}
+	}
+	switch {
+	case errors.Is(err, ledger.ErrReplaced):
+		return nil // nobody can have evidence of that instance any more
+	case errors.Is(err, ledger.ErrFull):
+		return x.sayAll(ctx, w, err)
+	}
+	return err
+}
+
+func (x *execs) sayAll(ctx context.Context, w *watchedRoot, why error) error {
+	if w.spent.Load() {
+		return nil
+	}
+	_, err := x.g.d.append(ctx, ledger.Event{Operation: logs.OpMissed, Measured: missedEvent{"exec", reason(why)}})
+	w.spent.Store(err == nil)
+	return err
+}
+
+// owedRetry is how long a caller is asked to wait for what is owed.
+const owedRetry = time.Second
+
+// settle logs what is owed of a container, and says why it can't.
+func (x *execs) settle(ctx context.Context, owner string) error {
+	w := x.of(owner)
+	if w == nil || !w.owes.Load() {
+		return nil
+	}
+	w.mu.Lock()
+	owed := w.owed
+	w.mu.Unlock()
+	if owed == nil {
+		return nil
+	}
+	ctx, cancel := x.g.d.inTime(ctx)
+	defer cancel()
+	if err := x.sayGap(ctx, w, *owed); err != nil {
+		return rpc.NotReady(owedRetry, "not all that was executed is logged yet: ask again").Because(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.owed == owed { // else there is more by now
+		w.owed = nil
+		w.owes.Store(false)
+	}
+	if w.owed != nil {
+		return rpc.NotReady(owedRetry, "not all that was executed is logged yet: ask again")
+	}
+	return nil
+}
+
+// missed logs an exec that has no digest. Where the container is not known it
+// is said of each.
+func (x *execs) missed(h *gate.Held, why error) {
+	ctx, cancel := context.WithTimeout(context.Background(), missedTime)
+	defer cancel()
+	e := execEvent{Missed: reason(why)}
+	if h != nil {
+		e.Path = h.Path()
+	}
+	for _, w := range x.concerned(ctx, h) {
+		if w.spent.Load() {
+			continue
+		}
+		x.g.d.log.Warn("an execution was not measured", "container", w.owner, "path", e.Path, "error", why)
+		x.gap(ctx, w, e)
+	}
+}
+
+func (x *execs) concerned(ctx context.Context, h *gate.Held) []*watchedRoot {
+	if h != nil {
+		c, err := x.g.d.peers.IdentifyProcess(ctx, h.PID, h.PIDFD)
+		if err == nil {
+			defer c.Close()
+			if c.Container == nil {
+				return nil
+			}
+			if w := x.of(ownerName(*c.Container, c.CgroupOwner)); w != nil {
+				return []*watchedRoot{w}
+			}
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var all, its []*watchedRoot
+	for _, w := range x.watched {
+		all = append(all, w)
+		if h != nil && w.device != 0 && w.device == h.Device() {
+			its = append(its, w)
+		}
+	}
+	if len(its) > 0 {
+		return its
+	}
+	return all
+}

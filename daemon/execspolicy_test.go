@@ -1,0 +1,168 @@
+package daemon
+
+import (
+	"encoding/hex"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// shell starts a container with a shell and cimactl, which stays.
+func (f *fixture) shell(flags ...string) string {
+	f.t.Helper()
+	needShell(f.t)
+	args := append([]string{"create", "--network", "none", "-v", filepath.Dir(f.socket()) + ":/run/cima:ro"}, flags...)
+	id := docker(f.t, append(args, shellImage, "/bin/busybox", "sleep", "600")...)
+	f.t.Cleanup(func() { docker(f.t, "rm", "-f", id) })
+	docker(f.t, "start", id)
+	return id
+}
+
+// inside runs a script in a container. What it executes is executed there.
+func inside(id, script string) (string, error) {
+	out, err := exec.Command("docker", "exec", id, "/bin/busybox", "sh", "-c", script).CombinedOutput()
+	return strings.TrimSpace(string(out)), err
+}
+
+// evidenceFrom is evidence of a running container.
+func evidenceFrom(t *testing.T, id string) []byte {
+	t.Helper()
+	return []byte(docker(t, "exec", id, "/bin/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))
+}
+
+// execsOf are a container's exec events, in order.
+func (f *fixture) execsOf(id string) (all []execEvent) {
+	f.t.Helper()
+	for _, e := range f.events() {
+		if e.Container == id && e.Operation == logs.OpExec {
+			all = append(all, decode[execEvent](f.t, e.Body()))
+		}
+	}
+	return all
+}
+
+// What was executed by plain exec, and is not on the list, is named.
+func TestIntruderIsNamed(t *testing.T) {
+	f := gateFixture(t, func(c *Config) { c.Exec.Mode = execMeasure })
+	id := f.shell()
+	good := evidenceFrom(t, id)
+	policy := f.policyFrom(good)
+	if len(policy.Container.Execs) != 2 { // busybox and cimactl
+		t.Fatalf("the policy made from it lists %d programs", len(policy.Container.Execs))
+	}
+	if r := f.appraise(evidenceFrom(t, id), policy); r.Verdict != verify.Trusted {
+		t.Fatalf("nothing else ran: %s: %s", r.Verdict, r.Reason)
+	}
+	if out, err := inside(id, `/bin/busybox cp /bin/busybox /busybox-intruder; echo x >>/busybox-intruder; /busybox-intruder true`); err != nil {
+		t.Fatal(out)
+	}
+	r := f.appraise(evidenceFrom(t, id), policy)
+	step := r.Step(verify.StepCallerValues)
+	if r.Verdict == verify.Trusted || step.Outcome != verify.Fail || !strings.Contains(step.Detail, "exec of /busybox-intruder is ") {
+		t.Errorf("with an intruder: %s; %s", r.Verdict, step.Detail)
+	}
+	f.wantAuthentic(evidenceFrom(t, id)) // the register replays, RTMR3 agrees
+	again := f.shell()
+	if r := f.appraise(evidenceFrom(t, again), policy); r.Verdict != verify.Trusted {
+		t.Errorf("another container of the right image: %s: %s", r.Verdict, r.Reason)
+	}
+}
+
+// scripts are n programs that differ, and an intruder after them.
+const scripts = `i=0; while [ $i -lt %d ]; do /bin/busybox printf '#!/bin/busybox true\n# %%d\n' $i >/s$i; /bin/busybox chmod 755 /s$i; /s$i || exit 9; i=$((i+1)); done`
+
+// Who has used up the share of the log can't act unseen: the log says that
+// there is more, and verification refuses that; or it is denied.
+func TestExecBudget(t *testing.T) {
+	const share = 12
+	f := gateFixture(t, func(c *Config) { c.Exec.Mode, c.Limits.EventsPerContainer = execMeasure, share })
+	id := f.shell()
+	policy := f.policyFrom(evidenceFrom(t, id))
+	if out, err := inside(id, fmt.Sprintf(scripts, 2*share)); err != nil {
+		t.Fatal(out)
+	}
+	bundle := evidenceFrom(t, id)
+	f.wantAuthentic(bundle)
+	last := f.execsOf(id)
+	if e := last[len(last)-1]; e.Missed != ledger.ErrFull.Error() || e.SHA384 != nil {
+		t.Fatalf("the last of %d execs: %+v", len(last), e)
+	}
+	if n := len(strings.Fields(f.operations(id))); n != share+1 {
+		t.Errorf("%d events, its share is %d, and one", n, share)
+	}
+	policy.Container.Execs = append(policy.Container.Execs, digestsOf(last)...)
+	if r := f.appraise(bundle, policy); r.Verdict == verify.Trusted || !strings.Contains(r.Step(verify.StepCallerValues).Detail, ledger.ErrFull.Error()) {
+		t.Errorf("all that is logged is allowed, more ran: %s: %s", r.Verdict, r.Step(verify.StepCallerValues).Detail)
+	}
+	policy.Container.AllowMissed = true
+	if r := f.appraise(bundle, policy); r.Verdict != verify.Trusted {
+		t.Errorf("with allow_missed: %s: %s", r.Verdict, r.Step(verify.StepCallerValues).Detail)
+	}
+	// It is said once, also over a restart of the daemon.
+	f.regate(func(*Config) {})
+	inside(id, "/bin/busybox cp /s1 /t1; echo >>/t1; /t1")
+	f.wantAuthentic(evidenceFrom(t, id))
+	if n := len(f.execsOf(id)); n != len(last) {
+		t.Errorf("%d exec events after a restart, %d before", n, len(last))
+	}
+
+	f.regate(func(c *Config) { c.Exec.Mode = execEnforce })
+	id = f.shell()
+	if out, err := inside(id, fmt.Sprintf(scripts, 2*share)); err == nil || !strings.Contains(out, "ermission denied") && !strings.Contains(out, "not permitted") {
+		t.Errorf("enforced, and past its share it ran on: %v %s", err, out)
+	}
+	if out, err := inside(id, "true"); err != nil {
+		t.Errorf("what is known already may run: %v %s", err, out)
+	}
+}
+
+func digestsOf(execs []execEvent) (digests []rpc.Digest) {
+	for _, e := range execs {
+		if e.SHA384 != nil {
+			digests = append(digests, *e.SHA384)
+		}
+	}
+	return digests
+}
+
+// A launch that was logged at the gate, and whose runtime had gone on by then,
+// isn't gated for the next daemon either.
+func TestFailedStartIsNotAdopted(t *testing.T) {
+	f := dockerFixture(t)
+	id := docker(t, "create", "-i", "--network", "none", "-v", filepath.Dir(f.socket())+":/run/cima:ro", testImage, "/cimactl", "evidence", "--nonce", "-")
+	t.Cleanup(func() { docker(t, "rm", "-f", id) })
+	f.stop()
+	docker(t, "start", id)
+	f.start()
+	records, err := f.daemon.store().List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(records, func(r launch.Record) bool { return r.ID == id })
+	if at < 0 {
+		t.Fatal("no record of the container")
+	}
+	rec := records[at]
+	l, err := f.daemon.store().Measure(t.Context(), rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// As the gate does; then the daemon is killed, or was stopped before.
+	if err := f.daemon.appendLaunch(t.Context(), rec.ID, instanceID(rec, 0), rec, l); err != nil {
+		t.Fatal(err)
+	}
+	f.regate(func(c *Config) { c.Gate.Mode = gateOn })
+	out := []byte(docker(t, "exec", id, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))
+	if start := claimsOf(t, out).Container.Assurance.Start; start != startObserved {
+		t.Errorf("start %q", start)
+	}
+}

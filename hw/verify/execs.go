@@ -1,0 +1,79 @@
+package verify
+
+import (
+	"encoding/json"
+	"slices"
+
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// wantExecs holds what was executed against the policy: each program is one
+// that it lists, and none ran unmeasured, so far as the log tells.
+func (a *appraisal) wantExecs(f *findings, p *ContainerPolicy) {
+	watched := false
+	for _, e := range a.instance.events {
+		if e.Operation == logs.OpExec {
+			watched = true
+			wantExec(f, p, e)
+		}
+	}
+	f.want(watched, "executions", "measured", measuredOrNot(watched))
+	if p.AllowMissed {
+		return
+	}
+	for _, e := range a.sinceLaunch() {
+		var missed struct{ What, Why string }
+		if e.Operation != logs.OpMissed || json.Unmarshal(e.Body(), &missed) == nil && missed.What != "exec" {
+			continue
+		}
+		f.want(false, "executions of all containers", "measured", "missed: "+missed.Why)
+	}
+}
+
+func measuredOrNot(yes bool) string {
+	if yes {
+		return "measured"
+	}
+	return "not measured: there is no exec event"
+}
+
+func wantExec(f *findings, p *ContainerPolicy, e *logs.Event) {
+	var exec struct {
+		Path     string      `json:"path"`
+		SHA384   *rpc.Digest `json:"sha384"`
+		Late     bool        `json:"late"`
+		Writable bool        `json:"writable"`
+		Missed   string      `json:"missed"`
+	}
+	if err := json.Unmarshal(e.Body(), &exec); err != nil {
+		f.want(false, "exec", "an event with path and sha384", string(e.Body()))
+		return
+	}
+	what := "exec of " + exec.Path
+	if exec.Path == "" {
+		what = "exec of a program"
+	}
+	switch {
+	case exec.SHA384 != nil:
+		f.want(slices.Contains(p.Execs, *exec.SHA384), what, oneOf(p.Execs), exec.SHA384.String())
+	case exec.Writable:
+		f.want(p.AllowMissed, what, "measured", "not measured: somebody could write the file")
+	default:
+		f.want(p.AllowMissed, what, "measured", "missed: "+exec.Missed)
+	}
+}
+
+// sinceLaunch are the judged public events since the container's latest launch.
+func (a *appraisal) sinceLaunch() (events []*logs.Event) {
+	for _, e := range a.prefix() {
+		switch {
+		case e.event == nil:
+		case e.event.Container == "":
+			events = append(events, e.event)
+		case e.event.Container == a.claims.Container.ID && e.event.Operation == logs.OpLaunch:
+			events = nil
+		}
+	}
+	return events
+}
