@@ -16,17 +16,26 @@ func (d *Daemon) adminMethods() map[string]rpc.Handler {
 		rpc.MethodListContainers: rpc.Bind(d.listContainers),
 		rpc.MethodGetStatus:      rpc.Bind(d.status),
 	}
+	told := []rpc.Signature{
+		rpc.SignatureOf[rpc.NoParams, rpc.ContainerList](rpc.MethodListContainers),
+		rpc.SignatureOf[rpc.NoParams, rpc.Status](rpc.MethodGetStatus),
+	}
 	for _, m := range d.methods() {
 		table[m.name] = m.named
+		told = append(told, m.tells.Named())
 	}
+	table[rpc.MethodDiscover] = rpc.Discovery(d.opts.Version, told)
 	return table
 }
 
 func (d *Daemon) callerMethods() map[string]rpc.Handler {
 	table := make(map[string]rpc.Handler)
+	var told []rpc.Signature
 	for _, m := range d.methods() {
 		table[m.name] = m.own
+		told = append(told, m.tells)
 	}
+	table[rpc.MethodDiscover] = rpc.Discovery(d.opts.Version, told)
 	return table
 }
 

@@ -18,7 +18,7 @@ func (d *Daemon) methods() []method {
 		about(d, rpc.MethodGetCCMeasurement, read, d.ccMeasurement),
 		about(d, rpc.MethodGetCCEventLog, read, d.ccEventLog),
 		about(d, rpc.MethodGetCCReport, read, d.ccReport),
-		about(d, rpc.MethodGetEvidence, read, d.evidence),
+		about(d, rpc.MethodGetEvidence, read, d.evidence).giving(rpc.Evidence{}, rpc.FormedEvidence{}),
 		about(d, rpc.MethodGetMeasurements, read, d.measurements),
 		about(d, rpc.MethodExtendMeasurement, attest, d.extendMeasurement),
 		about(d, rpc.MethodWhoAmI, read, d.whoAmI),

@@ -72,6 +72,13 @@ type method struct {
 	access access
 	own    rpc.Handler // about the caller
 	named  rpc.Handler // on the admin socket: about a container, or the caller
+	tells  rpc.Signature
+}
+
+// giving says what a function gives whose type doesn't tell.
+func (m method) giving(results ...any) method {
+	m.tells.Results = results
+	return m
 }
 
 // about makes a row of a function that answers about a subject.
@@ -88,7 +95,7 @@ func about[P, R any, PP interface {
 		return r, explain(err)
 	}
 	return method{
-		name: name, access: a,
+		name: name, access: a, tells: rpc.SignatureOf[P, R, PP](name),
 		own: rpc.Bind[P, R, PP](func(ctx context.Context, p P) (R, error) {
 			return answer(ctx, callerOf(ctx).subject(), p)
 		}),

@@ -35,6 +35,28 @@ const (
 	CodeNotReady        Code = -32008 // try again: something is not known yet
 )
 
+// errorTable is every code with what it means and the members of its data
+// (cima-api(7), ERRORS, says the same). Any method can end in any of them.
+var errorTable = []struct {
+	code  Code
+	means string
+	data  []string
+}{
+	{CodeParseError, "no JSON", nil},
+	{CodeInvalidRequest, "no request", []string{"member"}},
+	{CodeMethodNotFound, "no such method on this socket", nil},
+	{CodeInvalidParams, "invalid parameters", []string{"member"}},
+	{CodeInternalError, "internal error: the daemon's journal says more", nil},
+	{CodeUnattributed, "unattributed: nobody can tell who is calling", nil},
+	{CodeDenied, "denied", nil},
+	{CodeRateLimited, "rate limited", []string{"retry_after_ms"}},
+	{CodeTEEUnavailable, "TEE unavailable", []string{"errno"}},
+	{CodeTooLarge, "too large", []string{"limit"}},
+	{CodeLogInconsistent, "log inconsistent: no evidence before the next boot", []string{"agreed"}},
+	{CodeShuttingDown, "shutting down: connect again", nil},
+	{CodeNotReady, "not ready: ask again", []string{"retry_after_ms"}},
+}
+
 // Error is what a caller is told. It is an error on both sides: handlers
 // return it, the client gives it back.
 type Error struct {

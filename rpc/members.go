@@ -16,6 +16,9 @@ type members struct {
 	list []member
 	err  error
 
+	// learned gathers what would be read, where nothing is: nil otherwise.
+	learned *[]parameter
+
 	few   [8]member // what list begins in
 	asked [12]string
 	names int
@@ -64,13 +67,18 @@ func reasonOf(err error) string {
 
 // wrong keeps an error about the member of that name, the first one only.
 func (m *members) wrong(name, format string, args ...any) {
-	if m.failed() {
+	if m.failed() || m.learned != nil {
 		return
 	}
 	m.err = &MalformedError{Member: m.at(name), Reason: fmt.Sprintf(format, args...)}
 }
 
 func (m *members) failed() bool { return m.err != nil }
+
+// learn keeps what a member is like instead of reading it.
+func (m *members) learn(name string, must bool, s schema) {
+	*m.learned = append(*m.learned, parameter{name, must, s})
+}
 
 // at is the path of a member.
 func (m *members) at(name string) string {
@@ -142,6 +150,10 @@ func (m *members) variants() {
 
 // text reads a string of least to most bytes.
 func (m *members) text(name string, v *string, least, most int, must bool) {
+	if m.learned != nil {
+		m.learn(name, must, schema{Type: "string", MinLength: least, MaxLength: most})
+		return
+	}
 	value := m.take(name, must)
 	if value == nil {
 		return
@@ -170,6 +182,13 @@ var strictBase64 = base64.StdEncoding.Strict() // making it costs more than a sh
 
 // bytes reads standard base64 (RFC 4648, section 4) of least to most bytes.
 func (m *members) bytes(name string, v *[]byte, least, most int, must bool) {
+	if m.learned != nil {
+		// The length of base64 tells the number of bytes but for two.
+		encoded := base64.StdEncoding.EncodedLen
+		m.learn(name, must, schema{Type: "string", Description: fmt.Sprintf("%d to %d bytes", least, most),
+			ContentEncoding: "base64", MinLength: encoded(least), MaxLength: encoded(most)})
+		return
+	}
 	value := m.take(name, must)
 	if value == nil {
 		return
@@ -199,6 +218,10 @@ func (m *members) bytes(name string, v *[]byte, least, most int, must bool) {
 
 // integer reads a whole number in plain digits.
 func (m *members) integer(name string, v *int, least, most int, must bool) {
+	if m.learned != nil {
+		m.learn(name, must, schema{Type: "integer", Minimum: &least, Maximum: &most})
+		return
+	}
 	value := m.take(name, must)
 	if value == nil {
 		return

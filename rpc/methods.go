@@ -99,17 +99,9 @@ type FormedEvidence struct {
 	Content []byte `json:"content"` // the whole in that form, text or not
 }
 
-// formatKnown says whether evidence can be had in a form (rpc/form.Names). Those
-// of Trustee can't carry a shared quote's proof.
-func formatKnown(name string) (known, carriesShared bool) {
-	switch name {
-	case FormatCIMA, "cmw", "cmw-cbor", "cel", "cel-tlv":
-		return true, true
-	case "trustee", "trustee-request":
-		return true, false
-	}
-	return false, false
-}
+// formats are the forms that evidence can be had in (rpc/form.Names). Those of
+// Trustee can't carry a shared quote's proof.
+var formats = []string{FormatCIMA, "trustee", "trustee-request", "cmw", "cmw-cbor", "cel", "cel-tlv"}
 
 // ExtendParams is an event of the container's own. Domain and operation are
 // words of AAEL: 1 to MaxExtendWord bytes without white space.

@@ -3,6 +3,7 @@ package rpc
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -52,13 +53,10 @@ func (p *CCReportParams) read(m *members) {
 func (p *EvidenceParams) read(m *members) {
 	m.bytes("nonce", &p.Nonce, MinNonce, MaxNonce, true)
 	m.bytes("user_data", &p.UserData, 0, MaxUserData, false)
-	m.flag("shared", &p.Shared)
 	p.Format = FormatCIMA
-	m.text("format", &p.Format, 0, 64, false)
-	switch known, carriesShared := formatKnown(p.Format); {
-	case !known:
-		m.wrong("format", "is cima, trustee, trustee-request, cmw, cmw-cbor, cel or cel-tlv")
-	case p.Shared && !carriesShared:
+	m.choice("format", &p.Format, formats)
+	m.flag("shared", &p.Shared)
+	if p.Shared && strings.HasPrefix(p.Format, "trustee") {
 		m.wrong("shared", "can't be carried by the format %s: ask for a quote of your own", p.Format)
 	}
 }
@@ -73,8 +71,24 @@ func (p *ExtendParams) read(m *members) {
 
 // flag reads a boolean that may be absent.
 func (m *members) flag(name string, v *bool) {
+	if m.learned != nil {
+		m.learn(name, false, schema{Type: "boolean"})
+		return
+	}
 	if m.take(name, false) != nil {
 		m.boolean(name, v)
+	}
+}
+
+// choice reads one of some words, which may be absent.
+func (m *members) choice(name string, v *string, of []string) {
+	if m.learned != nil {
+		m.learn(name, false, schema{Enum: of})
+		return
+	}
+	m.text(name, v, 0, 64, false)
+	if last := len(of) - 1; !slices.Contains(of, *v) {
+		m.wrong(name, "is %s or %s", strings.Join(of[:last], ", "), of[last])
 	}
 }
 

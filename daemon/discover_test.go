@@ -1,0 +1,76 @@
+package daemon
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// What rpc.discover tells on a socket is that socket's method table: no method
+// more, none less, container_id where a container may be named.
+func TestDiscoveryIsTheMethodTable(t *testing.T) {
+	f := newFixture(t)
+	admin, err := rpc.Dial(t.Context(), filepath.Join(f.dir, "cima-admin", "admin.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	for _, tt := range []struct {
+		socket string
+		client *rpc.Client
+		table  map[string]rpc.Handler
+		named  int // methods that take container_id
+	}{
+		{"caller", f.client(), f.daemon.callerMethods(), 0},
+		{"admin", admin, f.daemon.adminMethods(), len(f.daemon.methods())},
+	} {
+		raw, err := tt.client.Discover(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var document struct {
+			Methods []struct {
+				Name, Summary string
+				Params        []struct {
+					Name     string
+					Required bool
+				}
+				Result struct{ Schema map[string]any }
+			}
+		}
+		if err := json.Unmarshal(raw, &document); err != nil {
+			t.Fatal(err)
+		}
+		var told []string
+		named := 0
+		for _, m := range document.Methods {
+			told = append(told, m.Name)
+			if m.Summary == "" || len(m.Result.Schema) == 0 {
+				t.Errorf("%s socket: %s has no summary, or no result", tt.socket, m.Name)
+			}
+			for _, p := range m.Params {
+				if p.Name == "container_id" && !p.Required {
+					named++
+				}
+			}
+			// It is there: whatever it answers to no parameters, it isn't that.
+			err := tt.client.Call(t.Context(), m.Name, nil, nil)
+			var e *rpc.Error
+			if errors.As(err, &e) && e.Code == rpc.CodeMethodNotFound {
+				t.Errorf("%s socket: %s is told of, and not there", tt.socket, m.Name)
+			}
+		}
+		slices.Sort(told)
+		if want := slices.Sorted(maps.Keys(tt.table)); !slices.Equal(told, want) {
+			t.Errorf("%s socket tells of %q, and has %q", tt.socket, told, want)
+		}
+		if named != tt.named {
+			t.Errorf("%s socket: %d methods take container_id, not %d", tt.socket, named, tt.named)
+		}
+	}
+}
