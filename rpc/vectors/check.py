@@ -120,6 +120,28 @@ def replay_boot(log):
     return registers[1:4]
 
 
+def shared_report_data(shared, own):
+    """REPORTDATA of a quote that others share: over the root of a Merkle tree."""
+    only(shared, ["size", "index", "path"])
+    size, i, path = shared["size"], shared["index"], [digest(text) for text in shared["path"]]
+    if type(size) is not int or type(i) is not int or not 1 <= size <= 4096 or not 0 <= i < 4096 or len(path) > 12:
+        raise Malformed("shared is out of bounds")
+    if i >= size:
+        raise Differs("shared.index is no leaf of the tree")
+    value, n = sha384(b"\0" + own), size
+    while n > 1:
+        if i % 2 or i != n - 1:
+            if not path:
+                raise Differs("shared.path ends before the root")
+            beside = path.pop(0)
+            value = sha384(b"\1" + (beside + value if i % 2 else value + beside))
+        i, n = i // 2, (n + 1) // 2
+    if path:
+        raise Differs("shared.path leads beyond the root")
+    profile = "https://github.com/cima-project/cima/shared/v1"
+    return hashlib.sha512(canonical({"profile": profile, "root": value.hex(), "size": size}).encode()).digest()
+
+
 # Events of the runtime log.
 
 PUBLIC = ("start", "policy", "seal", "system", "power", "missed", "ima")
@@ -193,7 +215,7 @@ def check(text):
     """Recomputes what a bundle claims, and returns it by name."""
     bundle = Parser(text).whole()
     members = ["profile", "tee", "quote", "claims", "agent_signature", "boot_log", "runtime_log"]
-    only(bundle, members, ["os_logs"])
+    only(bundle, members, ["os_logs", "shared"])
     claims = bundle["claims"]
     if bundle["profile"] != "https://github.com/cima-project/cima/evidence/v1" or bundle["tee"] != "tdx":
         raise Malformed("evidence of another profile or hardware")
@@ -205,7 +227,9 @@ def check(text):
         raise Malformed("claims are a container's or the host's")
     body = quote_body(data(bundle["quote"]))
     rtmr = [body[328 + 48 * i : 376 + 48 * i] for i in range(4)]
-    report_data = hashlib.sha512(canonical(claims).encode()).digest()
+    own = report_data = hashlib.sha512(canonical(claims).encode()).digest()
+    if "shared" in bundle:
+        report_data = shared_report_data(bundle["shared"], own)
     about, log, boot_log = claims.get("container"), claims["log"], data(bundle["boot_log"])
     events = runtime_log(bundle["runtime_log"])
     owner = about["id"] if about else None
@@ -233,7 +257,7 @@ def check(text):
     keys = [key for key in found["keys"] if sha384(key) == digest(claims["agent"])]
     if not keys:
         raise Differs("no start event has the key that claims.agent names")
-    if not ed25519.verify(keys[0], b"cima-agent-v1" + report_data, data(bundle["agent_signature"])):
+    if not ed25519.verify(keys[0], b"cima-agent-v1" + own, data(bundle["agent_signature"])):
         raise Signature("the agent did not sign this")
     result = {"report_data": report_data, "rtmr3": found["rtmr3"], "register": found["register"], "public": found["public"]}
     if about:

@@ -22,6 +22,11 @@ func expected(t *testing.T, bundle []byte) Bundle {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if e.Shared != nil {
+		if data, err = e.Shared.ReportData(data); err != nil {
+			t.Fatal(err)
+		}
+	}
 	b := Bundle{Expect: Agrees, Nonce: hex.EncodeToString(c.Nonce), ReportData: hex.EncodeToString(data[:])}
 	var rtmr3, register, public, own [48]byte
 	body := map[string]json.RawMessage{}

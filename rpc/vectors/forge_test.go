@@ -13,7 +13,7 @@ import (
 
 // forgeries are what somebody who holds two good bundles could try, written
 // as the bundles are.
-func forgeries(t *testing.T, a, b []byte) (all []Bundle) {
+func forgeries(t *testing.T, a, b, shared []byte) (all []Bundle) {
 	t.Helper()
 	other := decode(t, b)
 	for _, f := range []struct {
@@ -51,6 +51,26 @@ func forgeries(t *testing.T, a, b []byte) (all []Bundle) {
 				}
 			}
 			t.Fatal("no power event to hide")
+			return ""
+		}},
+		{"place", "another place in the tree of a shared quote", Differs, func(e *rpc.Evidence) string {
+			*e = *decode(t, shared)
+			e.Shared.Index ^= 1
+			return ""
+		}},
+		{"path", "the path to the root of a shared quote is too short", Differs, func(e *rpc.Evidence) string {
+			*e = *decode(t, shared)
+			e.Shared.Path = e.Shared.Path[1:]
+			return ""
+		}},
+		{"alone", "a shared quote shown as the caller's own", Differs, func(e *rpc.Evidence) string {
+			*e = *decode(t, shared)
+			e.Shared = nil
+			return ""
+		}},
+		{"tree", "a tree of more leaves than one may have", Malformed, func(e *rpc.Evidence) string {
+			*e = *decode(t, shared)
+			e.Shared.Size = rpc.MaxShared + 1
 			return ""
 		}},
 		{"signature", "the agent's signature is another's", Signature, func(e *rpc.Evidence) string {

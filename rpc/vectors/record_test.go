@@ -40,6 +40,8 @@ var asked = []struct {
 	{"report", rpc.MethodGetCCReport, rpc.CCReportParams{Nonce: nonce}, true},
 	{"report with user data", rpc.MethodGetCCReport, rpc.CCReportParams{Nonce: nonce, UserData: []byte{0, 1, 0xFE, 0xFF}}, false},
 	{"report, nonce too short", rpc.MethodGetCCReport, rpc.CCReportParams{Nonce: []byte("short")}, false},
+	{"report, shared", rpc.MethodGetCCReport, rpc.CCReportParams{Nonce: nonce, Shared: true}, true},
+	{"evidence, shared", rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce, Shared: true}, true},
 	{"evidence", rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce}, true},
 	{"evidence, user data too long", rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce, UserData: make([]byte, 4097)}, false},
 	{"measurements of the host", rpc.MethodGetMeasurements, nil, false},
@@ -55,7 +57,8 @@ var asked = []struct {
 }
 
 // granted lets containers make events of their own, and no process of the host.
-const granted = "[[access]]\nimage = \"*\"\nallow = [\"ExtendMeasurement\"]\n"
+// Recording asks for more quotes than a container needs.
+const granted = "[limits]\nquotes_per_minute = 6000\n[[access]]\nimage = \"*\"\nallow = [\"ExtendMeasurement\"]\n"
 
 // raw are requests that no client sends.
 var raw = []struct{ name, request string }{
@@ -70,6 +73,7 @@ var raw = []struct{ name, request string }{
 	{"parameter twice", `{"jsonrpc":"2.0","id":1,"method":"GetCCMeasurement","params":{"index":0,"index":1}}`},
 	{"parameter in another case", `{"jsonrpc":"2.0","id":1,"method":"GetCCMeasurement","params":{"Index":0}}`},
 	{"no nonce", `{"jsonrpc":"2.0","id":1,"method":"GetEvidence","params":{}}`},
+	{"a form that can't be shared", `{"jsonrpc":"2.0","id":1,"method":"GetEvidence","params":{"nonce":"AAECAwQFBgc=","format":"trustee","shared":true}}`},
 	{"loose base64", `{"jsonrpc":"2.0","id":1,"method":"GetEvidence","params":{"nonce":"AAECAwQFBgcICR=="}}`},
 }
 
@@ -204,6 +208,7 @@ func (r *recorder) bundles() (all []Bundle) {
 	container := evidence(r.ask(true, with)[0])
 	r.s.in(r.e, line+"\n", "--cap-add", "SYS_ADMIN", "-e", inside+"=relay", r.image, "/client")
 	beside := evidence(r.ask(true, line)[0])
+	shared := evidence(r.shared())
 	relaunched := evidence(r.relaunched(line))
 	r.s.restart()
 	after := evidence(r.ask(true, line)[0])
@@ -214,6 +219,7 @@ func (r *recorder) bundles() (all []Bundle) {
 		{"host", "a process in no container", host},
 		{"container", "a container, with user data", container},
 		{"beside", "a container beside others, one of which has power", beside},
+		{"shared", "a process whose quote others share", shared},
 		{"relaunched", "a container that was stopped and started again", relaunched},
 		{"restarted", "a container after the daemon was started again", after},
 	} {
@@ -222,7 +228,33 @@ func (r *recorder) bundles() (all []Bundle) {
 		all = append(all, b)
 		write(r.t, b.File, g.bundle)
 	}
-	return append(all, forgeries(r.t, container, beside)...)
+	return append(all, forgeries(r.t, container, beside, shared)...)
+}
+
+// shared is evidence whose quote at least three share, of an odd number: asked
+// for at once, again and again until it is so.
+func (r *recorder) shared() string {
+	r.t.Helper()
+	for range 200 {
+		replies := make(chan string, 5)
+		for i := range cap(replies) {
+			go func() {
+				line, _ := requestLine(r.t, rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce, UserData: []byte{byte(i)}, Shared: true})
+				reply, _ := exchange(r.s.socket(), line+"\n")
+				replies <- strings.TrimSuffix(reply, "\n")
+			}()
+		}
+		for range cap(replies) {
+			reply := <-replies
+			var answer struct{ Result rpc.Evidence }
+			if json.Unmarshal([]byte(reply), &answer) == nil && answer.Result.Shared != nil &&
+				answer.Result.Shared.Size >= 3 && len(answer.Result.Shared.Path) > 1 {
+				return reply
+			}
+		}
+	}
+	r.t.Fatal("no three callers shared a quote")
+	return ""
 }
 
 // relaunched is what a container is answered when it runs a second time.

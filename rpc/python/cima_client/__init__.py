@@ -33,6 +33,7 @@ from .records import (
     Identity,
     Measurements,
 )
+from .shared import Shared
 
 __version__ = "0.6.0"
 
@@ -56,6 +57,7 @@ __all__ = [
     "ProtocolError",
     "RPCError",
     "ReplayError",
+    "Shared",
     "UnknownOutcomeError",
     "UnreachableError",
 ]

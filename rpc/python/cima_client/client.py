@@ -91,14 +91,27 @@ class Client:
             yield from here.events
             following = replay.next_start(following, here)
 
-    def get_cc_report(self, nonce: bytes, user_data: Optional[bytes] = None) -> records.CCReport:
-        """A quote and what it is bound to. ``nonce`` has 8 to 64 bytes."""
-        return records.CCReport.read(self.call("GetCCReport", {"nonce": nonce, "user_data": user_data}))
+    def get_cc_report(
+        self, nonce: bytes, user_data: Optional[bytes] = None, *, shared: bool = False
+    ) -> records.CCReport:
+        """A quote and what it is bound to. ``nonce`` has 8 to 64 bytes,
+        ``user_data`` up to 4096. ``shared``: one quote with all who wait."""
+        return records.CCReport.read(self.call("GetCCReport", wire.quote_params(nonce, user_data, shared)))
 
-    def get_evidence(self, nonce: bytes, user_data: Optional[bytes] = None) -> Evidence:
+    def get_evidence(self, nonce: bytes, user_data: Optional[bytes] = None, *, shared: bool = False) -> Evidence:
         """Evidence about the caller. ``nonce`` is the relying party's, 8 to 64
-        bytes; its ``raw`` member is what a relying party wants."""
-        return parse(self.call("GetEvidence", {"nonce": nonce, "user_data": user_data}).text)
+        bytes; ``user_data`` up to 4096. ``shared``: one quote with all who
+        wait. The result's ``raw`` member is what a relying party wants."""
+        return parse(self.call("GetEvidence", wire.quote_params(nonce, user_data, shared)).text)
+
+    def get_evidence_as(
+        self, form: str, nonce: bytes, user_data: Optional[bytes] = None, *, shared: bool = False
+    ) -> bytes:
+        """Evidence in another form than CIMA's own: "trustee", "trustee-request",
+        "cmw", "cmw-cbor", "cel" or "cel-tlv" (cima-evidence(7), FORMS). The
+        whole in that form, text or not."""
+        params = {**wire.quote_params(nonce, user_data, shared), "format": form}
+        return wire.data((self.call("GetEvidence", params)).value, "content")
 
     def get_measurements(self) -> records.Measurements:
         """All registers by name."""
@@ -113,6 +126,10 @@ class Client:
     def who_am_i(self) -> records.Identity:
         """The caller as the daemon sees it."""
         return records.Identity.read(self.call("WhoAmI").value)
+
+    def discover(self) -> Mapping[str, Any]:
+        """The OpenRPC document that describes the daemon's methods."""
+        return wire.mapping((self.call("rpc.discover")).value)
 
     def compare_event_log(self) -> Mapping[int, replay.Comparison]:
         """Replays the event log and puts each register beside it, by index."""

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from . import canonical, wire
-from .errors import MalformedError, ProtocolError
+from .errors import MalformedError, ProtocolError, ReplayError
 from .replay import ZERO, extend
+from .shared import Shared
 
 PROFILE = "https://github.com/cima-project/cima/evidence/v1"
 
@@ -108,12 +109,14 @@ class Replay:
 @dataclass(frozen=True)
 class Evidence:
     """A bundle. ``raw`` is its JSON as it came, ``claims`` the claims parsed,
-    ``claims_raw`` as they came."""
+    ``claims_raw`` as they came; ``shared`` is None where the quote is the
+    caller's alone."""
 
     raw: str
     quote: bytes
     claims: Mapping[str, Any]
     claims_raw: str
+    shared: Optional[Shared]
     agent_signature: bytes
     boot_log: bytes
     os_logs: Tuple[Mapping[str, Any], ...]
@@ -153,8 +156,12 @@ class Evidence:
         """Where quote, claims and logs contradict each other; empty where they
         don't. That says nothing of who signed the quote."""
         quote, log, replayed = quote_registers(self.quote), wire.member(self.claims, "log"), self.replay()
+        try:
+            bound = report_data(self.claims_raw, self.shared)
+        except ReplayError as e:
+            return [str(e)]
         pairs = [
-            ("REPORTDATA", quote.report_data, report_data(self.claims_raw)),
+            ("REPORTDATA", quote.report_data, bound),
             ("boot_log", wire.digest(self.claims, "boot_log"), hashlib.sha384(self.boot_log).digest()),
             ("log.register", wire.digest(log, "register"), replayed.register),
             ("log.public", wire.digest(log, "public"), replayed.public),
@@ -168,12 +175,15 @@ class Evidence:
         return [f"{name}: {said.hex()}, recomputed {got.hex()}" for name, said, got in pairs if said != got]
 
 
-def report_data(claims: str) -> bytes:
-    """SHA-512 over the RFC 8785 form of the claims: what the quote is bound to."""
+def report_data(claims: str, shared: Optional[Shared] = None) -> bytes:
+    """What the quote is bound to: SHA-512 over the RFC 8785 form of the claims,
+    or what follows from that and ``shared``. Raises ReplayError where
+    ``shared`` leads nowhere."""
     try:
-        return hashlib.sha512(canonical.encode(json.loads(claims))).digest()
+        own = hashlib.sha512(canonical.encode(json.loads(claims))).digest()
     except ValueError as e:
         raise MalformedError(f"claims: {e}") from None
+    return own if shared is None else shared.report_data(own)
 
 
 def _launch_digest(launch: Mapping[str, str]) -> Optional[bytes]:
@@ -182,7 +192,9 @@ def _launch_digest(launch: Mapping[str, str]) -> Optional[bytes]:
     return hashlib.sha384(f'{{"image":{launch["image"]},"launch":{launch["launch"]}}}'.encode()).digest()
 
 
-_MEMBERS = frozenset(("profile", "tee", "quote", "claims", "agent_signature", "boot_log", "os_logs", "runtime_log"))
+_MEMBERS = frozenset(
+    ("profile", "tee", "quote", "claims", "shared", "agent_signature", "boot_log", "os_logs", "runtime_log")
+)
 
 
 def parse(text: str) -> Evidence:
@@ -200,6 +212,7 @@ def parse(text: str) -> Evidence:
             quote=wire.data(value, "quote"),
             claims=wire.mapping(value.get("claims")),
             claims_raw=parts["claims"][0],
+            shared=Shared.read(value["shared"]) if "shared" in value else None,
             agent_signature=wire.data(value, "agent_signature"),
             boot_log=wire.data(value, "boot_log"),
             os_logs=tuple(wire.mapping(log) for log in value.get("os_logs", [])),

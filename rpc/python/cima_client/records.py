@@ -11,6 +11,7 @@ from typing import Any, Dict, Mapping, Optional, Tuple
 
 from . import wire
 from .errors import ProtocolError
+from .shared import Shared
 
 SHA384 = 12
 """TPM_ALG_SHA384 of the TCG Algorithm Registry, the only algo_id."""
@@ -98,19 +99,24 @@ class CCEventLog:
 @dataclass(frozen=True)
 class CCReport:
     """A quote and the claims that it is bound to. ``claims`` are the claims'
-    JSON as it came: :func:`cima_client.evidence.report_data` hashes it."""
+    JSON as it came: :func:`cima_client.evidence.report_data` says from it and
+    ``shared`` what the quote's REPORTDATA is. ``shared`` is None where the
+    quote is the caller's alone."""
 
     cc_type: int
     cc_report: bytes
     claims: str
     agent_signature: bytes
+    shared: Optional[Shared] = None
 
     @classmethod
     def read(cls, reply: wire.Reply) -> CCReport:
+        """Reads it from a whole reply, for the claims' own bytes count."""
         v = reply.value
         wire.mapping(wire.member(v, "claims"))
         claims = wire.members(reply.text)["claims"][0]
-        return cls(wire.integer(v, "cc_type"), wire.data(v, "cc_report"), claims, wire.data(v, "agent_signature"))
+        shared = Shared.read(v["shared"]) if "shared" in v else None
+        return cls(wire.integer(v, "cc_type"), wire.data(v, "cc_report"), claims, wire.data(v, "agent_signature"), shared)
 
 
 @dataclass(frozen=True)

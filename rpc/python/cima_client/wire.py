@@ -38,6 +38,11 @@ def request_line(number: int, method: str, params: Optional[Mapping[str, Any]]) 
     return text.encode() + b"\n"
 
 
+def quote_params(nonce: bytes, user_data: Optional[bytes], shared: bool) -> Dict[str, Any]:
+    """The parameters of what ends in a quote."""
+    return {"nonce": nonce, "user_data": user_data, "shared": True if shared else None}
+
+
 class Reply:
     """A result, parsed and as it came."""
 

@@ -118,6 +118,8 @@ class Simulator:
         self.program = program
         self.directory = tempfile.mkdtemp(prefix="cima-p", dir="/tmp")
         self.socket = f"{self.directory}/run/cima/cima.sock"
+        self.config = f"{self.directory}/cimad.toml"
+        Path(self.config).write_text("[limits]\nquotes_per_minute = 6000\n")  # the tests ask more than a container does
         self.running: List[subprocess.Popen[bytes]] = []
         self._run(f"{self.directory}/td/td.sock", "td", "--dir", f"{self.directory}/td")
         self.start()
@@ -126,8 +128,8 @@ class Simulator:
         ready = f"{self.directory}/run/cima-admin/admin.sock"
         if os.path.exists(ready):
             os.unlink(ready)
-        arguments = ("--td", f"{self.directory}/td/td.sock", "--runtime-dir", f"{self.directory}/run")
-        self._run(ready, *arguments)
+        where = ("--td", f"{self.directory}/td/td.sock", "--runtime-dir", f"{self.directory}/run")
+        self._run(ready, *where, "--config", self.config)
 
     def stop(self) -> None:
         """Ends the daemon; the TD goes on."""

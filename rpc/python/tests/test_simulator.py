@@ -11,9 +11,10 @@ import subprocess
 import sys
 import threading
 import unittest
+from typing import List
 
 from cima_client import AsyncClient, Client, Code, RPCError, __main__ as program
-from cima_client.evidence import parse, quote_registers, report_data
+from cima_client.evidence import Evidence, parse, quote_registers, report_data
 from cima_client.replay import ZERO
 
 from stage import ROOT, Simulator
@@ -72,6 +73,39 @@ class SimulatorTest(unittest.TestCase):
         self.assertEqual(evidence.replay().rtmr3, client.get_measurements().rtmr3)
         self.assertEqual(parse(evidence.raw), evidence)
 
+    def test_shared(self) -> None:
+        client = self.client()
+        report = client.get_cc_report(NONCE, shared=True)
+        assert report.shared is not None
+        self.assertNotEqual(quote_registers(report.cc_report).report_data, report_data(report.claims))
+        self.assertEqual(quote_registers(report.cc_report).report_data, report_data(report.claims, report.shared))
+        got: List[Evidence] = []
+
+        def ask(data: bytes) -> None:
+            with Client(self.simulator.socket) as one:
+                got.append(one.get_evidence(NONCE, data, shared=True))
+
+        for _ in range(10):  # until some have met
+            threads = [threading.Thread(target=ask, args=(bytes([i]),)) for i in range(4)]
+            for t in threads:
+                t.start()
+            for t in threads:
+                t.join()
+            self.assertTrue(all(e.differences() == [] for e in got))
+            if max(e.shared.size for e in got if e.shared is not None) > 1:
+                return
+        self.fail("no two callers shared a quote")
+
+    def test_other_forms(self) -> None:
+        cmw = json.loads(self.client().get_evidence_as("cmw", NONCE, shared=True))
+        self.assertIn("__cmwc_t", cmw)  # a CMW collection
+
+    def test_discovery(self) -> None:
+        told = self.client().discover()
+        self.assertIn("GetEvidence", [m["name"] for m in told["methods"]])
+        codes = {e["code"] for e in told["components"]["errors"].values()}
+        self.assertEqual(codes, {int(code) for code in Code})
+
     def test_errors(self) -> None:
         client = self.client()
         for call, code, member in (
@@ -121,6 +155,13 @@ class SimulatorTest(unittest.TestCase):
                 self.assertEqual((await client.get_evidence(NONCE)).differences(), [])
                 report = await client.get_cc_report(NONCE)
                 self.assertEqual(quote_registers(report.cc_report).report_data, report_data(report.claims))
+                report = await client.get_cc_report(NONCE, b"data", shared=True)
+                self.assertEqual(
+                    quote_registers(report.cc_report).report_data, report_data(report.claims, report.shared)
+                )
+                self.assertEqual((await client.get_evidence(NONCE, shared=True)).differences(), [])
+                self.assertIn("__cmwc_t", json.loads(await client.get_evidence_as("cmw", NONCE)))
+                self.assertIn("methods", await client.discover())
                 self.assertEqual((await client.get_measurements()).rtmr0, (await client.get_cc_measurement(0)).hash)
                 with self.assertRaises(RPCError):
                     await client.extend_measurement("test", "operation", "content")

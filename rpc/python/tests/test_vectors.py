@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import collections
 import dataclasses
@@ -10,12 +11,12 @@ import random
 import unittest
 from typing import Any, Callable, Dict
 
-from cima_client import CCReport, CimaError, Client, Evidence, MalformedError, RPCError, canonical, evidence
+from cima_client import AsyncClient, CCReport, CimaError, Client, Evidence, MalformedError, RPCError, canonical, evidence
 from cima_client.replay import replay
 
 from stage import VECTORS, Scripted
 
-Asked = Callable[[Client, Dict[str, Any]], Any]
+Asked = Callable[[Any, Dict[str, Any]], Any]
 
 ASK: Dict[str, Asked] = {
     "GetDefaultAlgorithm": lambda c, p: c.get_default_algorithm(),
@@ -38,21 +39,21 @@ class ExchangesTest(unittest.TestCase):
         typed = [x for x in exchanges if "method" in x]
         self.assertGreater(len(typed), 20)
         for x in typed:
-            with self.subTest(x["name"]):
-                self.one(x)
+            for kind in (Client, AsyncClient):
+                with self.subTest(x["name"], client=kind.__name__):
+                    self.one(x, kind)
 
-    def one(self, x: Dict[str, Any]) -> None:
+    def one(self, x: Dict[str, Any], kind: Any) -> None:
         daemon = Scripted(x["reply"].encode() + b"\n")
         self.addCleanup(daemon.close)
         params = {k: base64.b64decode(v) if k in BINARY else v for k, v in x["params"].items()}
         reply = json.loads(x["reply"])
-        with Client(daemon.path, patience=0) as client:
-            try:
-                got = ASK[x["method"]](client, params)
-            except RPCError as e:
-                self.assertEqual(reply["error"], sent(e))
-            else:
-                self.assertTrue(holds(got, reply["result"]), got)
+        try:
+            got = asked(kind(daemon.path, patience=0), ASK[x["method"]], params)
+        except RPCError as e:
+            self.assertEqual(reply["error"], sent(e))
+        else:
+            self.assertTrue(holds(got, reply["result"]), got)
         self.assertEqual(json.loads(daemon.requests[0]), json.loads(x["request"]))
 
     def test_event_logs_replay_to_the_registers_beside_them(self) -> None:
@@ -64,6 +65,19 @@ class ExchangesTest(unittest.TestCase):
                 got = replay(client.events())
             name = {0: "RTMR0", 3: "container register"}[index]
             self.assertEqual(got[index].hex(), json.loads(exchanges[name]["reply"])["result"]["hash"])
+
+
+def asked(client: Any, ask: Asked, params: Dict[str, Any]) -> Any:
+    """What either client is answered."""
+    if isinstance(client, Client):
+        with client:
+            return ask(client, params)
+
+    async def scene() -> Any:
+        async with client:
+            return await ask(client, params)
+
+    return asyncio.run(scene())
 
 
 def sent(e: RPCError) -> Dict[str, Any]:
@@ -110,7 +124,7 @@ class BundlesTest(unittest.TestCase):
         r = bundle.replay()
         names = ("rtmr3", "register", "public", "container", "launch_digest")
         got = {name: getattr(r, name).hex() for name in names if getattr(r, name) is not None}
-        got["report_data"] = evidence.report_data(bundle.claims_raw).hex()
+        got["report_data"] = evidence.report_data(bundle.claims_raw, bundle.shared).hex()
         self.assertEqual(got, {name: expected[name] for name in got})
         self.assertEqual(set(expected) - set(got), {"file", "about", "expect", "nonce"})
 

@@ -4,7 +4,7 @@
 //! (3 in a container), there is a report, and the evidence agrees with itself.
 
 use cima_client::evidence::{quote_registers, report_data};
-use cima_client::{Client, Code, Digest, Error};
+use cima_client::{Client, Code, Digest, Error, Quote};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -38,12 +38,14 @@ fn checked() -> Result<(), Box<dyn std::error::Error>> {
     if who.container.is_some() != (compared.len() == 4) {
         return Err("a container has four registers, the host three".into());
     }
-    let report = cima.get_cc_report(&nonce, None)?;
-    if quote_registers(&report.cc_report)?.report_data != report_data(&report.claims)? {
+    let report = cima.get_cc_report(&nonce, None, Quote::Own)?;
+    if quote_registers(&report.cc_report)?.report_data
+        != report_data(&report.claims, report.shared.as_ref())?
+    {
         return Err("the report is bound to something else than its claims".into());
     }
     let differences = cima
-        .get_evidence(&nonce, Some(b"end to end"))?
+        .get_evidence(&nonce, Some(b"end to end"), Quote::Own)?
         .differences()?;
     if !differences.is_empty() {
         return Err(Error::Malformed(differences.join("; ")).into());

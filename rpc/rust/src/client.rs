@@ -6,7 +6,7 @@ use crate::records::*;
 use crate::replay::{self, Comparison};
 use crate::retry::{unreachable, Patience};
 use crate::wire::{self, Params, EXTEND, MAX_REPLY};
-use crate::{Digest, Options};
+use crate::{Digest, Options, Quote};
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -100,22 +100,39 @@ impl Client {
         }
     }
 
-    /// A quote and what it is bound to. `nonce` has 8 to 64 bytes.
+    /// A quote and what it is bound to. `nonce` has 8 to 64 bytes, `user_data`
+    /// up to 4096.
     pub fn get_cc_report(
         &mut self,
         nonce: &[u8],
         user_data: Option<&[u8]>,
+        quote: Quote,
     ) -> Result<CcReport, Error> {
-        wire::read(&self.ask("GetCCReport", &Params::nonce(nonce, user_data))?)
+        wire::read(&self.ask("GetCCReport", &Params::nonce(nonce, user_data, quote))?)
     }
 
-    /// Evidence about the caller. `nonce` is the relying party's, 8 to 64 bytes.
+    /// Evidence about the caller. `nonce` is the relying party's, 8 to 64
+    /// bytes, `user_data` has up to 4096.
     pub fn get_evidence(
         &mut self,
         nonce: &[u8],
         user_data: Option<&[u8]>,
+        quote: Quote,
     ) -> Result<Evidence, Error> {
-        Evidence::parse(&self.ask("GetEvidence", &Params::nonce(nonce, user_data))?)
+        Evidence::parse(&self.ask("GetEvidence", &Params::nonce(nonce, user_data, quote))?)
+    }
+
+    /// Evidence in another form than CIMA's own: "trustee", "trustee-request",
+    /// "cmw", "cmw-cbor", "cel" or "cel-tlv" (cima-evidence(7), FORMS).
+    pub fn get_evidence_as(
+        &mut self,
+        format: &str,
+        nonce: &[u8],
+        user_data: Option<&[u8]>,
+        quote: Quote,
+    ) -> Result<FormedEvidence, Error> {
+        let params = Params::nonce(nonce, user_data, quote).with("format", format);
+        wire::read(&self.ask("GetEvidence", &params)?)
     }
 
     /// All registers by name.
@@ -136,6 +153,11 @@ impl Client {
             .with("operation", operation)
             .with("content", content);
         wire::read(&self.ask(EXTEND, &params)?)
+    }
+
+    /// The OpenRPC document that describes the daemon's methods, as it came.
+    pub fn discover(&mut self) -> Result<String, Error> {
+        self.ask("rpc.discover", &Params::default())
     }
 
     /// The caller as the daemon sees it.

@@ -98,6 +98,15 @@ pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     (base64(&bytes) == text).then_some(bytes)
 }
 
+/// serde's deserialize_with = for a member that may be absent, but not null.
+pub(crate) fn present<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(from).map(Some)
+}
+
 /// serde's with = for bytes in hex.
 pub(crate) mod hex_bytes {
     use super::*;

@@ -4,11 +4,12 @@
 //! checks no signature: whether a bundle is true, `cimactl verify` says.
 
 use crate::canonical;
-use crate::encoding::{base64_bytes, hex, Digest};
+use crate::encoding::{base64_bytes, hex, present, Digest};
 use crate::error::Error;
 use crate::replay::extend;
 pub use crate::runtime_log::{Event, LogEntry};
 use crate::sha512::{sha384, sha512};
+use crate::shared::Shared;
 use serde::Deserialize;
 use serde_json::{value::RawValue, Value};
 
@@ -40,8 +41,10 @@ pub fn quote_registers(quote: &[u8]) -> Result<QuoteRegisters, Error> {
     })
 }
 
-/// SHA-512 over the RFC 8785 form of the claims: what the quote is bound to.
-pub fn report_data(claims: &RawValue) -> Result<[u8; 64], Error> {
+/// What the quote is bound to: SHA-512 over the RFC 8785 form of the claims,
+/// or what follows from that and `shared` ([`Error::Replay`] where that leads
+/// nowhere).
+pub fn report_data(claims: &RawValue, shared: Option<&Shared>) -> Result<[u8; 64], Error> {
     let value: Value =
         serde_json::from_str(claims.get()).map_err(|e| Error::Malformed(e.to_string()))?;
     let text = canonical::text(&value);
@@ -51,7 +54,8 @@ pub fn report_data(claims: &RawValue) -> Result<[u8; 64], Error> {
             "claims not as RFC 8785 spells them".into(),
         ));
     }
-    Ok(sha512(text.as_bytes()))
+    let own = sha512(text.as_bytes());
+    shared.map_or(Ok(own), |shared| shared.report_data(&own))
 }
 
 /// A bundle of evidence.
@@ -71,6 +75,8 @@ struct Bundle {
     #[serde(with = "base64_bytes")]
     quote: Vec<u8>,
     claims: Box<RawValue>,
+    #[serde(default, deserialize_with = "present")]
+    shared: Option<Shared>,
     #[serde(with = "base64_bytes")]
     agent_signature: Vec<u8>,
     #[serde(with = "base64_bytes")]
@@ -157,7 +163,13 @@ impl Evidence {
         &self.bundle.claims
     }
 
-    /// Ed25519 by the agent's key over "cima-agent-v1" ‖ REPORTDATA.
+    /// Where the claims stand in a quote that others share; none where the
+    /// quote is the caller's alone.
+    pub fn shared(&self) -> Option<&Shared> {
+        self.bundle.shared.as_ref()
+    }
+
+    /// Ed25519 by the agent's key over "cima-agent-v1" ‖ SHA-512(JCS(claims)).
     pub fn agent_signature(&self) -> &[u8] {
         &self.bundle.agent_signature
     }
@@ -225,15 +237,15 @@ impl Evidence {
     pub fn differences(&self) -> Result<Vec<String>, Error> {
         let quote = quote_registers(self.quote())?;
         let (r, log) = (self.replay(), &self.claims.log);
+        let bound = match report_data(self.claims(), self.shared()) {
+            Err(Error::Replay(why)) => return Ok(vec![why]),
+            other => other?,
+        };
         let said = |name: &str, said: &[u8], got: &[u8]| {
             (said != got).then(|| format!("{name}: {}, recomputed {}", hex(said), hex(got)))
         };
         let mut all = vec![
-            said(
-                "REPORTDATA",
-                &quote.report_data,
-                &report_data(self.claims())?,
-            ),
+            said("REPORTDATA", &quote.report_data, &bound),
             said(
                 "boot_log",
                 &self.claims.boot_log.0,

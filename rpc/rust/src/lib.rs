@@ -5,8 +5,10 @@
 //!
 //! ```no_run
 //! # fn main() -> Result<(), cima_client::Error> {
-//! let mut cima = cima_client::Client::new(None);
-//! let bundle = cima.get_evidence(b"the relying party's nonce", None)?;
+//! use cima_client::{Client, Quote};
+//!
+//! let mut cima = Client::new(None);
+//! let bundle = cima.get_evidence(b"the relying party's nonce", None, Quote::Own)?;
 //! println!("{}", bundle.raw());
 //! # Ok(())
 //! # }
@@ -33,6 +35,7 @@ pub mod replay;
 mod retry;
 mod runtime_log;
 pub mod sha512;
+mod shared;
 mod wire;
 
 #[cfg(feature = "tokio")]
@@ -43,8 +46,9 @@ pub use error::{Code, Error, RpcError};
 pub use evidence::Evidence;
 pub use records::{
     Assurance, CcEventLog, CcMeasurement, CcReport, ContainerIdentity, DefaultAlgorithm,
-    EventDigest, EventRecord, Extended, HostIdentity, Identity, Measurements,
+    EventDigest, EventRecord, Extended, FormedEvidence, HostIdentity, Identity, Measurements,
 };
+pub use shared::{Quote, Shared};
 
 use std::time::Duration;
 

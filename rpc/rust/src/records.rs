@@ -1,7 +1,8 @@
 //! What do the daemon's methods give? Each is a result of cima-api(7), its
 //! members under the names there.
 
-use crate::encoding::{base64_bytes, hex_bytes, Digest};
+use crate::encoding::{base64_bytes, hex_bytes, present, Digest};
+use crate::shared::Shared;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -66,7 +67,8 @@ pub struct EventDigest {
 }
 
 /// A quote and the claims that it is bound to.
-/// [`evidence::report_data`](crate::evidence::report_data) hashes them.
+/// [`evidence::report_data`](crate::evidence::report_data) says from them and
+/// `shared` what the quote's REPORTDATA is.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[allow(missing_docs)]
 pub struct CcReport {
@@ -76,8 +78,25 @@ pub struct CcReport {
     pub cc_report: Vec<u8>,
     /// As they came.
     pub claims: Box<RawValue>,
+    /// None where the quote is the caller's alone.
+    #[serde(
+        default,
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub shared: Option<Shared>,
     #[serde(with = "base64_bytes")]
     pub agent_signature: Vec<u8>,
+}
+
+/// Evidence in another form than CIMA's own.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct FormedEvidence {
+    /// The form's name.
+    pub format: String,
+    /// The whole in that form, text or not.
+    #[serde(with = "base64_bytes")]
+    pub content: Vec<u8>,
 }
 
 /// All registers by name; a caller in no container has neither container

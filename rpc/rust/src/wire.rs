@@ -3,6 +3,7 @@
 
 use crate::encoding::base64;
 use crate::error::{Code, Error, RpcError};
+use crate::shared::Quote;
 use serde::Deserialize;
 use serde_json::{value::RawValue, Map, Value};
 use std::{env, path::PathBuf};
@@ -37,10 +38,12 @@ impl Params {
         }
     }
 
-    pub fn nonce(nonce: &[u8], user_data: Option<&[u8]>) -> Self {
+    /// Those of what ends in a quote.
+    pub fn nonce(nonce: &[u8], user_data: Option<&[u8]>, quote: Quote) -> Self {
         Params::default()
             .with("nonce", base64(nonce))
             .maybe("user_data", user_data.map(base64))
+            .maybe("shared", (quote == Quote::Shared).then_some(true))
     }
 }
 

@@ -3,7 +3,7 @@
 mod common;
 
 use cima_client::evidence::{quote_registers, report_data};
-use cima_client::{AsyncClient, Error, Options};
+use cima_client::{AsyncClient, Error, Options, Quote};
 use common::{error, result, Scripted, Simulator, SILENCE};
 use std::future::Future;
 use std::time::Duration;
@@ -88,12 +88,18 @@ fn calls() {
             whole.len()
         );
         let nonce = b"a nonce of the test's";
-        let report = cima.get_cc_report(nonce, None).await.unwrap();
+        let report = cima.get_cc_report(nonce, None, Quote::Own).await.unwrap();
         assert_eq!(
             quote_registers(&report.cc_report).unwrap().report_data,
-            report_data(&report.claims).unwrap()
+            report_data(&report.claims, report.shared.as_ref()).unwrap()
         );
-        let evidence = cima.get_evidence(nonce, None).await.unwrap();
+        let formed = cima.get_evidence_as("cmw", nonce, None, Quote::Own).await;
+        assert_eq!(formed.unwrap().format, "cmw");
+        assert!(cima.discover().await.unwrap().contains("GetEvidence"));
+        let shared = cima.get_evidence(nonce, None, Quote::Shared).await.unwrap();
+        assert_eq!(shared.differences().unwrap(), Vec::<String>::new());
+        assert!(shared.shared().is_some());
+        let evidence = cima.get_evidence(nonce, None, Quote::Own).await.unwrap();
         assert_eq!(evidence.differences().unwrap(), Vec::<String>::new());
         assert_eq!(
             evidence.replay().rtmr3,

@@ -3,9 +3,9 @@
 mod common;
 
 use cima_client::evidence::{quote_registers, report_data};
-use cima_client::{Client, Code, Digest, EventRecord};
+use cima_client::{Client, Code, Digest, EventRecord, Quote};
 use common::Simulator;
-use serde_json::{json, Map};
+use serde_json::{json, Map, Value};
 use std::{process, thread};
 
 const NONCE: &[u8] = b"a nonce of the test's";
@@ -36,12 +36,14 @@ fn calls() {
         whole.len()
     );
 
-    let report = cima.get_cc_report(NONCE, Some(b"\0data")).unwrap();
+    let report = cima
+        .get_cc_report(NONCE, Some(b"\0data"), Quote::Own)
+        .unwrap();
     assert_eq!(
         quote_registers(&report.cc_report).unwrap().report_data,
-        report_data(&report.claims).unwrap()
+        report_data(&report.claims, report.shared.as_ref()).unwrap()
     );
-    let evidence = cima.get_evidence(NONCE, None).unwrap();
+    let evidence = cima.get_evidence(NONCE, None, Quote::Own).unwrap();
     assert_eq!(evidence.differences().unwrap(), Vec::<String>::new());
     assert_eq!(
         evidence.replay().rtmr3,
@@ -50,10 +52,48 @@ fn calls() {
 }
 
 #[test]
+fn shared() {
+    let sim = Simulator::new();
+    let mut cima = Client::new(Some(sim.socket()));
+    let report = cima.get_cc_report(NONCE, None, Quote::Shared).unwrap();
+    let said = quote_registers(&report.cc_report).unwrap().report_data;
+    assert_ne!(said, report_data(&report.claims, None).unwrap());
+    assert_eq!(
+        said,
+        report_data(&report.claims, report.shared.as_ref()).unwrap()
+    );
+    let ask = |data: u8| {
+        let mut cima = Client::new(Some(sim.socket()));
+        let evidence = cima.get_evidence(NONCE, Some(&[data]), Quote::Shared);
+        let evidence = evidence.unwrap();
+        assert_eq!(evidence.differences().unwrap(), Vec::<String>::new());
+        evidence.shared().unwrap().size
+    };
+    let met = (0..20).any(|_| {
+        thread::scope(|s| {
+            let all: Vec<_> = (0..4).map(|data| s.spawn(move || ask(data))).collect();
+            all.into_iter().any(|one| one.join().unwrap() > 1)
+        })
+    });
+    assert!(met, "no two callers shared a quote");
+}
+
+#[test]
+fn other_forms_and_discovery() {
+    let sim = Simulator::new();
+    let mut cima = Client::new(Some(sim.socket()));
+    let formed = cima.get_evidence_as("cmw", NONCE, None, Quote::Shared);
+    let formed = formed.unwrap();
+    assert!(formed.format == "cmw" && formed.content.starts_with(b"{"));
+    let told: Value = serde_json::from_str(&cima.discover().unwrap()).unwrap();
+    assert_eq!(told["openrpc"], "1.3.2");
+}
+
+#[test]
 fn errors() {
     let sim = Simulator::new();
     let mut cima = Client::new(Some(sim.socket()));
-    let short = cima.get_evidence(b"short", None).unwrap_err();
+    let short = cima.get_evidence(b"short", None, Quote::Own).unwrap_err();
     assert_eq!(short.rpc().unwrap().code, Code::INVALID_PARAMS);
     assert_eq!(short.rpc().unwrap().data["member"], "nonce");
     let unknown = cima.call("GetStatus", Map::new()).unwrap_err();
@@ -84,7 +124,7 @@ fn restart() {
         assert_eq!(cima.get_measurement_count().unwrap(), 3);
     });
     assert_eq!(
-        cima.get_evidence(NONCE, None)
+        cima.get_evidence(NONCE, None, Quote::Own)
             .unwrap()
             .differences()
             .unwrap(),

@@ -4,10 +4,10 @@ mod common;
 
 use cima_client::evidence::report_data;
 use cima_client::replay::replay;
-use cima_client::{Client, Error, Evidence};
+use cima_client::{Client, Error, Evidence, Quote};
 use common::{root, Scripted};
 use serde_json::{json, to_value, Map, Value};
-use std::fs;
+use std::{fs, path::PathBuf};
 
 fn load(name: &str) -> Vec<Value> {
     let text = fs::read_to_string(root().join("rpc/vectors").join(name)).unwrap();
@@ -38,33 +38,62 @@ fn decoded(text: &Value) -> Option<Vec<u8>> {
     (!text.is_null()).then(|| serde_json::from_value::<Any>(text.clone()).unwrap().0)
 }
 
-/// Makes the call of an exchange, and gives its result as JSON again.
-fn call(cima: &mut Client, method: &str, p: &Value) -> Result<Value, Error> {
-    let number = |name: &str| p[name].as_u64().map(|n| n as usize);
-    let text = |name: &str| p[name].as_str().unwrap_or_default();
-    let (nonce, data) = (
-        decoded(&p["nonce"]).unwrap_or_default(),
-        decoded(&p["user_data"]),
-    );
-    Ok(match method {
-        "GetDefaultAlgorithm" => to_value(cima.get_default_algorithm()?),
-        "GetMeasurementCount" => to_value(json!({"count": cima.get_measurement_count()?})),
-        "GetCCMeasurement" => to_value(cima.get_cc_measurement(
-            number("index").unwrap() as u8,
-            number("algo_id").map(|n| n as u16),
-        )?),
-        "GetCCEventLog" => to_value(cima.get_cc_event_log(number("start"), number("count"))?),
-        "GetCCReport" => to_value(cima.get_cc_report(&nonce, data.as_deref())?),
-        "GetEvidence" => serde_json::from_str(cima.get_evidence(&nonce, data.as_deref())?.raw()),
-        "GetMeasurements" => to_value(cima.get_measurements()?),
-        "ExtendMeasurement" => {
-            to_value(cima.extend_measurement(text("domain"), text("operation"), text("content"))?)
+/// Makes the call of an exchange by either client, and gives its result as
+/// JSON again.
+macro_rules! call {
+    ($cima:expr, $method:expr, $p:expr $(, $wait:tt)?) => {{
+        let p: &Value = $p;
+        let number = |name: &str| p[name].as_u64().map(|n| n as usize);
+        let text = |name: &str| p[name].as_str().unwrap_or_default();
+        let nonce = decoded(&p["nonce"]).unwrap_or_default();
+        let data = decoded(&p["user_data"]);
+        let (data, quote) = (data.as_deref(), match p["shared"] == true {
+            true => Quote::Shared,
+            false => Quote::Own,
+        });
+        let index = number("index").unwrap_or_default() as u8;
+        let algorithm = number("algo_id").map(|n| n as u16);
+        let (start, count) = (number("start"), number("count"));
+        let (domain, operation) = (text("domain"), text("operation"));
+        Ok(match $method {
+            "GetDefaultAlgorithm" => to_value($cima.get_default_algorithm()$(.$wait)??),
+            "GetMeasurementCount" => to_value(json!({"count": $cima.get_measurement_count()$(.$wait)??})),
+            "GetCCMeasurement" => to_value($cima.get_cc_measurement(index, algorithm)$(.$wait)??),
+            "GetCCEventLog" => to_value($cima.get_cc_event_log(start, count)$(.$wait)??),
+            "GetCCReport" => to_value($cima.get_cc_report(&nonce, data, quote)$(.$wait)??),
+            "GetEvidence" => serde_json::from_str($cima.get_evidence(&nonce, data, quote)$(.$wait)??.raw()),
+            "GetMeasurements" => to_value($cima.get_measurements()$(.$wait)??),
+            "ExtendMeasurement" => {
+                to_value($cima.extend_measurement(domain, operation, text("content"))$(.$wait)??)
+            }
+            "WhoAmI" => to_value($cima.who_am_i()$(.$wait)??),
+            other => panic!("a call {other} that nobody knows"),
         }
-        "WhoAmI" => to_value(cima.who_am_i()?),
-        other => panic!("a call {other} that nobody knows"),
-    }
-    .unwrap())
+        .unwrap())
+    }};
 }
+
+fn blocking(path: PathBuf, method: &str, p: &Value) -> Result<Value, Error> {
+    let mut cima = Client::new(Some(path));
+    call!(cima, method, p)
+}
+
+#[cfg(feature = "tokio")]
+fn on_tokio(path: PathBuf, method: &str, p: &Value) -> Result<Value, Error> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap().block_on(async {
+        let mut cima = cima_client::AsyncClient::new(Some(path));
+        call!(cima, method, p, await)
+    })
+}
+
+type Ask = fn(PathBuf, &str, &Value) -> Result<Value, Error>;
+
+const CLIENTS: &[Ask] = &[
+    blocking,
+    #[cfg(feature = "tokio")]
+    on_tokio,
+];
 
 #[test]
 fn exchanges() {
@@ -75,18 +104,22 @@ fn exchanges() {
         };
         typed += 1;
         let line = x["reply"].as_str().unwrap();
-        let daemon = Scripted::new(&[&format!("{line}\n")]);
         let reply: Map<String, Value> = serde_json::from_str(line).unwrap();
-        match call(&mut Client::new(Some(daemon.path())), method, &x["params"]) {
-            Ok(got) => assert_eq!(got, reply["result"], "{}", x["name"]),
-            Err(Error::Rpc(e)) => assert_eq!(to_value(e).unwrap(), reply["error"], "{}", x["name"]),
-            Err(e) => panic!("{}: {e}", x["name"]),
+        for ask in CLIENTS {
+            let daemon = Scripted::new(&[&format!("{line}\n")]);
+            match ask(daemon.path(), method, &x["params"]) {
+                Ok(got) => assert_eq!(got, reply["result"], "{}", x["name"]),
+                Err(Error::Rpc(e)) => {
+                    assert_eq!(to_value(e).unwrap(), reply["error"], "{}", x["name"])
+                }
+                Err(e) => panic!("{}: {e}", x["name"]),
+            }
+            let sent: Value = serde_json::from_str(&daemon.requests()[0]).unwrap();
+            assert_eq!(
+                sent,
+                serde_json::from_str::<Value>(x["request"].as_str().unwrap()).unwrap()
+            );
         }
-        let sent: Value = serde_json::from_str(&daemon.requests()[0]).unwrap();
-        assert_eq!(
-            sent,
-            serde_json::from_str::<Value>(x["request"].as_str().unwrap()).unwrap()
-        );
     }
     assert!(typed > 20, "only {typed} exchanges were looked at");
 }
@@ -139,7 +172,7 @@ fn bundles() {
             continue;
         }
         let r = bundle.replay();
-        let hash: String = report_data(bundle.claims())
+        let hash: String = report_data(bundle.claims(), bundle.shared())
             .unwrap()
             .iter()
             .map(|b| format!("{b:02x}"))
@@ -158,6 +191,25 @@ fn bundles() {
                 "{file}: {name}"
             );
         }
+    }
+}
+
+#[test]
+fn shared_is_a_place_or_absent() {
+    let text = fs::read_to_string(root().join("rpc/vectors/bundles/host.json")).unwrap();
+    let with = |shared: &str| {
+        let member = format!("\"shared\":{shared},\"agent_signature\"");
+        Evidence::parse(&text.replacen("\"agent_signature\"", &member, 1))
+    };
+    for wrong in ["null", "[]", r#"{"size":0,"index":0,"path":[]}"#] {
+        assert!(matches!(with(wrong), Err(Error::Malformed(_))), "{wrong}");
+    }
+    for another in [
+        r#"{"size":1,"index":0,"path":[]}"#,
+        r#"{"size":2,"index":0,"path":[]}"#,
+    ] {
+        let differences = with(another).unwrap().differences().unwrap();
+        assert_ne!(differences, Vec::<String>::new(), "{another}");
     }
 }
 

@@ -149,6 +149,8 @@ impl Simulator {
             place: Place::new(),
             running: Vec::new(),
         };
+        // The tests ask more than a container does.
+        fs::write(s.dir("cimad.toml"), "[limits]\nquotes_per_minute = 6000\n").unwrap();
         let dir = s.dir("td");
         s.run(
             &s.dir("td/td.sock"),
@@ -170,6 +172,7 @@ impl Simulator {
         let ready = self.dir("run/cima-admin/admin.sock");
         let _ = fs::remove_file(&ready);
         let (td, run) = (self.dir("td/td.sock"), self.dir("run"));
+        let config = self.dir("cimad.toml");
         self.run(
             &ready,
             &[
@@ -177,6 +180,8 @@ impl Simulator {
                 td.to_str().unwrap(),
                 "--runtime-dir",
                 run.to_str().unwrap(),
+                "--config",
+                config.to_str().unwrap(),
             ],
         );
     }
