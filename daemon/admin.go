@@ -2,8 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
-	"sync"
 	"time"
 
 	"github.com/cima-project/cima/rpc"
@@ -87,7 +85,7 @@ func (d *Daemon) describe(ctx context.Context, i *instance, status *rpc.Containe
 	}
 }
 
-func (d *Daemon) status(ctx context.Context, _ rpc.NoParams) (rpc.Status, error) {
+func (d *Daemon) status(_ context.Context, p rpc.StatusParams) (rpc.Status, error) {
 	log := d.ledger.Status()
 	at, broken := d.ledger.Snapshot("")
 	s := rpc.Status{
@@ -109,6 +107,9 @@ func (d *Daemon) status(ctx context.Context, _ rpc.NoParams) (rpc.Status, error)
 	if d.server != nil {
 		s.Server = d.server.Counts()
 	}
+	if p.Metrics {
+		s.Metrics = d.metrics(s)
+	}
 	return s, nil
 }
 
@@ -116,38 +117,4 @@ func (is *instances) count() int {
 	is.mu.Lock()
 	defer is.mu.Unlock()
 	return len(is.byKey)
-}
-
-// counters count calls and refusals since the daemon started.
-type counters struct {
-	mu       sync.Mutex
-	byMethod map[string]uint64
-	byCode   map[string]uint64
-}
-
-func (c *counters) count(method string, refused *rpc.Error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.byMethod == nil {
-		c.byMethod, c.byCode = make(map[string]uint64), make(map[string]uint64)
-	}
-	if method != "" {
-		c.byMethod[method]++ // the names of the table only: no caller can add one
-	}
-	if refused != nil {
-		c.byCode[fmt.Sprint(int(refused.Code))]++
-	}
-}
-
-func (c *counters) calls() map[string]uint64  { return c.copy(&c.byMethod) }
-func (c *counters) errors() map[string]uint64 { return c.copy(&c.byCode) }
-
-func (c *counters) copy(from *map[string]uint64) map[string]uint64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	to := make(map[string]uint64, len(*from))
-	for name, n := range *from {
-		to[name] = n
-	}
-	return to
 }

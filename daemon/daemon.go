@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -66,7 +68,7 @@ type Daemon struct {
 	accounts  accounts
 	instances instances
 	gated     *gated
-	counters  counters
+	counters  *counters
 	server    *rpc.Server // for callers; its counts are in the status
 
 	bootLog       []byte
@@ -85,7 +87,9 @@ type Daemon struct {
 // the daemon started. It needs no engine: one may be ordered after us.
 func New(ctx context.Context, opts Options) (*Daemon, error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	d := &Daemon{opts: opts, log: opts.Log, tee: newPatient(opts.TEE), started: time.Now(), begun: make(chan struct{}), end: end}
+	d := &Daemon{opts: opts, log: opts.Log, started: time.Now(), begun: make(chan struct{}), end: end}
+	d.counters = newCounters(slices.Collect(maps.Keys(d.adminMethods())))
+	d.tee = newPatient(opts.TEE, d.counters)
 	d.adopt(opts.Config)
 	if os.Geteuid() != 0 {
 		d.log.Warn("not root: containers can't be told apart and are refused; host processes are answered")
@@ -169,7 +173,7 @@ func (d *Daemon) openRooms() (err error) {
 	if d.peers, err = peer.New(peer.Options{Records: records{d.store}}); err != nil {
 		return err
 	}
-	d.quotes = hw.NewQueue(d.opts.TEE, 1, d.config().Limits.ConnectionsPerContainer)
+	d.quotes = hw.NewQueue(d.tee, 1, d.config().Limits.ConnectionsPerContainer)
 	d.shares.queue = d.quotes
 	d.accounts = accounts{limits: d.config().Limits, byKey: make(map[string]*account)}
 	d.instances = instances{byKey: make(map[instanceKey]*instance)}

@@ -119,6 +119,13 @@ func (d *Daemon) quote(ctx context.Context, s *subject, data hw.ReportData, shar
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = rpc.TEEUnavailable(err, "no quote within %v: ask again later", time.Duration(d.config().Limits.QuoteTimeout))
 	}
+	switch {
+	case err != nil:
+	case share:
+		d.counters.givenShared.Add(1)
+	default:
+		d.counters.given.Add(1)
+	}
 	return quote, proof, err
 }
 

@@ -137,6 +137,8 @@ func (x *execs) watch(ctx context.Context, rec launch.Record, instance string) *
 // system.
 func (x *execs) atExec(ctx context.Context, h *gate.Held) error {
 	d := x.g.d
+	begin := time.Now()
+	defer func() { d.counters.execsHeld.add(time.Since(begin)) }()
 	c, err := d.peers.IdentifyProcess(ctx, h.PID, h.PIDFD)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNobody, err)

@@ -136,6 +136,7 @@ func (x *execs) settle(ctx context.Context, owner string) error {
 // missed logs an exec that has no digest. Where the container is not known it
 // is said of each.
 func (x *execs) missed(h *gate.Held, why error) {
+	x.g.d.counters.execsMissed.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), missedTime)
 	defer cancel()
 	e := execEvent{Missed: reason(why)}

@@ -145,6 +145,8 @@ func startKey(rec launch.Record) string {
 // atRuntime looks at whoever executes a runtime. It reads files alone: the
 // engine holds the container's lock, and would wait for us.
 func (g *gated) atRuntime(ctx context.Context, h *gate.Held) error {
+	begin := time.Now()
+	defer func() { g.d.counters.runtimesHeld.add(time.Since(begin)) }()
 	if uid, ok := h.UID(); !ok || uid != 0 {
 		return nil // ended, or a user's engine, whose bundles prove nothing
 	}
@@ -268,6 +270,7 @@ const missedTime = 10 * time.Second
 // missed logs that some runtime went on, or was refused, unmeasured. What is
 // new and undecided by now can't count as gated any more.
 func (g *gated) missed(h *gate.Held, why error) {
+	g.d.counters.launchesMissed.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), missedTime)
 	defer cancel()
 	g.skipPresent(ctx)

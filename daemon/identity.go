@@ -117,7 +117,7 @@ func (d *Daemon) before(ctx context.Context, method string) error {
 
 // after writes the journal: one line for evidence, extends and refusals.
 func (d *Daemon) after(ctx context.Context, method string, took time.Duration, refused *rpc.Error, cause error) {
-	d.counters.count(method, refused)
+	d.counters.count(method, took, refused)
 	args := []any{"method", method, "duration", took}
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
 		args = append(args, "caller", c.key(), "pid", c.PID)

@@ -21,13 +21,30 @@ const registerReads = 4
 
 // patient is a TEE whose registers are waited for no longer than a context
 // lasts, whatever the TEE makes of contexts. Quotes are the queue's affair, and
-// extends the ledger's.
+// extends the ledger's; they are counted.
 type patient struct {
 	TEE
-	slots chan struct{}
+	slots    chan struct{}
+	counters *counters
 }
 
-func newPatient(tee TEE) *patient { return &patient{tee, make(chan struct{}, registerReads)} }
+func newPatient(tee TEE, c *counters) *patient {
+	return &patient{tee, make(chan struct{}, registerReads), c}
+}
+
+func (p *patient) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
+	begin := time.Now()
+	quote, err := p.TEE.Quote(ctx, data)
+	did(&p.counters.quoting, &p.counters.quotes, &p.counters.quotesFailed, begin, err)
+	return quote, err
+}
+
+func (p *patient) Extend(ctx context.Context, digest hw.Digest) error {
+	begin := time.Now()
+	err := p.TEE.Extend(ctx, digest)
+	did(&p.counters.extending, &p.counters.extends, &p.counters.extendsFailed, begin, err)
+	return err
+}
 
 func (p *patient) Registers(ctx context.Context) (hw.Registers, error) {
 	type answer struct {

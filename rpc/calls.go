@@ -75,3 +75,10 @@ func (c *Client) ListContainers(ctx context.Context) (ContainerList, error) {
 func (c *Client) GetStatus(ctx context.Context) (Status, error) {
 	return ask[Status](ctx, c, MethodGetStatus, nil)
 }
+
+// Metrics returns the daemon's counters in Prometheus' text form (admin
+// socket).
+func (c *Client) Metrics(ctx context.Context) (string, error) {
+	s, err := ask[Status](ctx, c, MethodGetStatus, StatusParams{Metrics: true})
+	return s.Metrics, err
+}

@@ -41,7 +41,7 @@ const (
 // Methods of the admin socket alone.
 const (
 	MethodListContainers = "ListContainers" // NoParams, ContainerList
-	MethodGetStatus      = "GetStatus"      // NoParams, Status
+	MethodGetStatus      = "GetStatus"      // StatusParams, Status
 )
 
 // Sizes and values that parameters are held to.
@@ -91,6 +91,11 @@ type EvidenceParams struct {
 	UserData []byte `json:"user_data,omitempty"` // up to MaxUserData bytes
 	Format   string `json:"format,omitempty"`    // of rpc/form.Names; FormatCIMA where it is absent
 	Shared   bool   `json:"shared,omitempty"`    // one quote for all who wait with this
+}
+
+// StatusParams asks for the state of the daemon.
+type StatusParams struct {
+	Metrics bool `json:"metrics,omitempty"` // its counters too, in Prometheus' text form
 }
 
 // FormedEvidence is evidence in another form than our own.

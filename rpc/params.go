@@ -69,6 +69,8 @@ func (p *ExtendParams) read(m *members) {
 	m.oneWord("operation", p.Operation)
 }
 
+func (p *StatusParams) read(m *members) { m.flag("metrics", &p.Metrics) }
+
 // flag reads a boolean that may be absent.
 func (m *members) flag(name string, v *bool) {
 	if m.learned != nil {

@@ -99,6 +99,7 @@ type Status struct {
 	Calls     map[string]uint64 `json:"calls"`      // by method
 	Errors    map[string]uint64 `json:"errors"`     // by code, "-32001"
 	Container int               `json:"containers"` // known and running
+	Metrics   string            `json:"metrics,omitempty"`
 }
 
 // LogStatus is the state of the runtime log.

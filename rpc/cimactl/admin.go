@@ -61,13 +61,14 @@ func containersCommand() *cobra.Command {
 }
 
 func statusCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, metrics bool
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say how the daemon does (root, on the host)",
 		Args:  cobra.NoArgs,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&metrics, "metrics", false, "print counters and histograms as Prometheus reads them")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		d, err := adminClient(c)
 		if err != nil {
@@ -75,7 +76,15 @@ func statusCommand() *cobra.Command {
 		}
 		defer d.Close()
 		if asJSON {
-			return passOn(c, d, rpc.MethodGetStatus, rpc.NoParams{})
+			return passOn(c, d, rpc.MethodGetStatus, rpc.StatusParams{Metrics: metrics})
+		}
+		if metrics {
+			text, err := d.Metrics(c.Context())
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(c.OutOrStdout(), text)
+			return err
 		}
 		s, err := d.GetStatus(c.Context())
 		if err != nil {
