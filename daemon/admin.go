@@ -16,7 +16,7 @@ func (d *Daemon) adminMethods() map[string]rpc.Handler {
 	}
 	told := []rpc.Signature{
 		rpc.SignatureOf[rpc.NoParams, rpc.ContainerList](rpc.MethodListContainers),
-		rpc.SignatureOf[rpc.NoParams, rpc.Status](rpc.MethodGetStatus),
+		rpc.SignatureOf[rpc.StatusParams, rpc.Status](rpc.MethodGetStatus),
 	}
 	for _, m := range d.methods() {
 		table[m.name] = m.named
