@@ -107,7 +107,13 @@ const owedRetry = time.Second
 // settle logs what is owed of a container, and says why it can't.
 func (x *execs) settle(ctx context.Context, owner string) error {
 	w := x.of(owner)
-	if w == nil || !w.owes.Load() {
+	if w == nil {
+		return nil
+	}
+	if x.roots.Untold() { // maybe of this one
+		return rpc.NotReady(owedRetry, "not all that was executed is logged yet: ask again")
+	}
+	if !w.owes.Load() {
 		return nil
 	}
 	w.mu.Lock()

@@ -59,12 +59,8 @@ var (
 	ErrLetGo    = errors.New("it was let go before it was measured")
 )
 
-// Bounds: each held process costs two descriptors.
-const (
-	maxHeld    = 256
-	maxReports = 256
-	workers    = 8
-)
+// maxReports bounds what Missed isn't told yet.
+const maxReports = 256
 
 // Held is a process in the middle of execve(2). It is valid until Decide or
 // Missed returns.
@@ -73,12 +69,14 @@ type Held struct {
 	PIDFD int // of that very process; -1 if it ended already
 	FD    int // what it is about to execute, open for reading
 
+	who      who
 	lease    *lease // taken on FD, for as long as the exec isn't through
 	until    time.Time
 	deadline *time.Timer
 	answered atomic.Bool
 	users    atomic.Int32
 	late     atomic.Bool
+	through  atomic.Bool // the process executes something else by now
 }
 
 // gate is one fanotify group and those that it holds.
@@ -87,12 +85,13 @@ type gate struct {
 	file    *os.File // the group
 	pid     int      // our own: never held
 
-	queue   chan *Held
+	charge  func(*Held) who
+	shares  *shares
 	reports chan report
-	lost    atomic.Bool // a report found no place
-	held    atomic.Int32
+	lost    atomic.Bool  // a report found no place
+	untold  atomic.Int64 // who went on undecided, before Missed was told
 	guard   *guarded
-	leases  chan struct{} // slots of those that are kept after an answer
+	kept    sync.Map // *Held whose lease is kept, by pid
 
 	reading, deciding, waiting, telling sync.WaitGroup
 }
@@ -102,8 +101,8 @@ type report struct {
 	why  error
 }
 
-// open makes a group without marks.
-func open(o Options) (*gate, error) {
+// open makes a group without marks. charge must not wait for anything.
+func open(o Options, charge func(*Held) who) (*gate, error) {
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_REPORT_PIDFD|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK,
 		unix.O_RDONLY|unix.O_CLOEXEC|unix.O_LARGEFILE)
 	if err != nil {
@@ -111,9 +110,8 @@ func open(o Options) (*gate, error) {
 	}
 	return &gate{
 		options: o, file: os.NewFile(uintptr(fd), "fanotify"), pid: os.Getpid(),
-		queue:   make(chan *Held, maxHeld),
+		charge: charge, shares: newShares(),
 		reports: make(chan report, maxReports),
-		leases:  make(chan struct{}, maxLeases),
 	}, nil
 }
 
@@ -125,13 +123,15 @@ func (g *gate) run() error {
 		return err
 	}
 	g.reading.Go(func() {
-		defer close(g.queue)
+		defer g.shares.close()
 		g.read()
 	})
 	for range workers {
 		g.deciding.Go(func() {
-			for h := range g.queue {
+			for h := g.shares.next(); h != nil; h = g.shares.next() {
 				g.decide(h)
+				g.shares.done(h)
+				g.release(h)
 			}
 		})
 	}
@@ -167,12 +167,8 @@ func (g *gate) take(e event) {
 		g.answer(h, true)
 		return
 	}
-	if g.held.Add(1) > maxHeld {
-		g.held.Add(-1)
-		g.answer(h, !g.options.Refuse)
-		g.report(h, ErrBusy)
-		return
-	}
+	g.next(h.PID)
+	h.who = g.charge(h)
 	h.users.Add(2) // of the deadline, and of who decides
 	g.waiting.Add(1)
 	h.until = time.Now().Add(g.options.Deadline)
@@ -180,7 +176,14 @@ func (g *gate) take(e event) {
 		g.miss(h, ErrDeadline)
 		g.passed(h)
 	})
-	g.queue <- h // has room: no more than maxHeld are out
+	if g.shares.put(h) {
+		return
+	}
+	g.miss(h, ErrBusy)
+	g.release(h)
+	if h.deadline.Stop() {
+		g.passed(h)
+	}
 }
 
 // passed says that a deadline no longer matters.
@@ -191,8 +194,6 @@ func (g *gate) passed(h *Held) {
 
 // decide has a held process looked at, and answers.
 func (g *gate) decide(h *Held) {
-	defer g.held.Add(-1)
-	defer g.release(h)
 	if h.late.Load() {
 		return // its deadline passed in the queue
 	}
@@ -221,9 +222,11 @@ func (g *gate) miss(h *Held, why error) {
 		return
 	}
 	h.late.Store(true)
+	g.untold.Add(1) // before it goes on
 	if g.answer(h, !g.options.Refuse) {
 		g.report(h, why)
 	}
+	g.untold.Add(-1)
 }
 
 // answer tells the kernel, once. It says whether the process was still held.
@@ -236,6 +239,7 @@ func (g *gate) answer(h *Held, allow bool) bool {
 
 // report hands over to who tells, and never waits.
 func (g *gate) report(h *Held, why error) {
+	g.untold.Add(1)
 	if h != nil {
 		h.users.Add(1)
 	}
@@ -243,6 +247,7 @@ func (g *gate) report(h *Held, why error) {
 	case g.reports <- report{h, why}:
 	default:
 		g.lost.Store(true)
+		g.untold.Add(-1) // that some were lost is told with those before it
 		if h != nil {
 			g.release(h)
 		}
@@ -258,6 +263,7 @@ func (g *gate) tell() {
 		if g.lost.Swap(false) {
 			g.options.Missed(nil, ErrBusy)
 		}
+		g.untold.Add(-1)
 	}
 }
 

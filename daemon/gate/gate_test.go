@@ -192,23 +192,101 @@ func TestUndecided(t *testing.T) {
 	}
 }
 
-// No more are held than there is room for, and nobody waits for others.
+// No more of one user are held than there is room for, and nobody waits for
+// others: neither do those of another user while these keep all workers busy
+// that one can.
 func TestTooMany(t *testing.T) {
-	runtime, stuck := program(t, filepath.Join(t.TempDir(), "runtime")), make(chan struct{})
+	runtime, stuck := program(t, filepath.Join(openDir(t), "runtime")), make(chan struct{})
 	var missed missedList
-	hold(t, []string{runtime}, Options{Deadline: 4 * time.Second, Missed: missed.note,
-		Decide: func(context.Context, *Held) error { <-stuck; return nil }})
+	hold(t, []string{runtime}, Options{Deadline: 20 * time.Second, Missed: missed.note,
+		Decide: func(_ context.Context, h *Held) error {
+			if uid, _ := h.UID(); uid != 0 {
+				<-stuck
+			}
+			return nil
+		}})
+	release := sync.OnceFunc(func() { close(stuck) })
+	defer release()
 	var all sync.WaitGroup
-	for range maxHeld + 20 {
+	for range maxShare + 20 {
 		all.Go(func() {
-			if _, err := run(runtime); err != nil {
+			c := exec.Command("/bin/sh", "-c", `"$0" true`, runtime)
+			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345}}
+			if err := c.Run(); err != nil {
 				t.Error(err)
 			}
 		})
 	}
 	eventually(t, "it is told", func() bool { return missed.is(ErrBusy) })
-	close(stuck)
+	for range 10 {
+		if took, err := run(runtime); err != nil || took > 10*time.Second {
+			t.Errorf("another user's, after %v: %v", took, err)
+		}
+	}
+	if missed.is(ErrDeadline) {
+		t.Error("a deadline passed")
+	}
+	release()
 	all.Wait()
+}
+
+// openDir is one that other users can enter.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "gate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// Each comes to its turn, none has more than its share of places and workers,
+// and nobody is lost.
+func TestShares(t *testing.T) {
+	s := newShares()
+	a, b := who{user: 1}, who{device: 1}
+	for range maxShare {
+		if !s.put(&Held{who: a}) {
+			t.Fatal("no place")
+		}
+	}
+	if s.put(&Held{who: a}) {
+		t.Error("one more than its share")
+	}
+	if !s.put(&Held{who: b}) {
+		t.Error("no place for another")
+	}
+	var got []who
+	var out []*Held
+	for range perShare + 1 {
+		h := s.next()
+		out, got = append(out, h), append(got, h.who)
+	}
+	if got[1] != b {
+		t.Errorf("the other came to its turn as %v", got)
+	}
+	if len(s.turns) != 0 {
+		t.Error("one has more workers than its share")
+	}
+	s.close()
+	for n := 0; len(out) > 0; n++ {
+		s.done(out[0])
+		if out = out[1:]; len(s.turns) > 0 {
+			out = append(out, s.next())
+		}
+	}
+	if s.next() != nil || s.held != 0 || len(s.by) != 0 {
+		t.Errorf("%d are held still, %d have a share", s.held, len(s.by))
+	}
+	for i := range maxHeld + 1 {
+		if ok := s.put(&Held{who: who{device: uint64(i)}}); ok != (i < maxHeld) {
+			t.Errorf("%d are held: a place for one more: %t", i, ok)
+		}
+	}
 }
 
 // A package that replaces a runtime doesn't get around the gate: neither does

@@ -13,18 +13,20 @@ import (
 // lease is a read lease on the file of a held process, and on the one behind
 // it in an overlay's upper layer.
 type lease struct {
-	gate  *gate
+	slots [2]chan struct{} // of its file system's, and of all
 	fd    int
 	upper int // -1: none
 	id    fileID
 }
 
 const (
-	// maxLeases bounds those kept while execs go through.
-	maxLeases = 512
+	// maxLeases bounds those kept while execs go through, shareOfLeases those
+	// of one file system.
+	maxLeases     = 512
+	shareOfLeases = 64
 
 	// keepLease is how long one is kept for an exec that doesn't show: it
-	// failed, or the file is a script, whose interpreter shows instead.
+	// failed, or the file is a script, whose interpreter may show instead.
 	keepLease = 250 * time.Millisecond
 )
 
@@ -37,16 +39,26 @@ func (m *measurer) lease(ctx context.Context, h *Held) (*lease, error) {
 	if id.size > m.maxSize {
 		return nil, fmt.Errorf("%w: %d bytes, the bound is %d", ErrTooLarge, id.size, m.maxSize)
 	}
-	select {
-	case m.gate.leases <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ErrDeadline
+	m.mu.Lock()
+	at, marked := m.layers[id.dev]
+	m.mu.Unlock()
+	if !marked {
+		return nil, ErrUnlocated
+	}
+	l := &lease{slots: [2]chan struct{}{at.leases, m.leases}, fd: h.FD, upper: -1, id: id}
+	for i, slots := range l.slots {
+		select {
+		case slots <- struct{}{}:
+		case <-ctx.Done():
+			l.leave(i)
+			return nil, ErrDeadline
+		}
 	}
 	_, err = unix.FcntlInt(uintptr(h.FD), unix.F_SETLEASE, unix.F_RDLCK)
 	if err == nil {
-		return &lease{gate: m.gate, fd: h.FD, upper: -1, id: id}, nil
+		return l, nil
 	}
-	<-m.gate.leases
+	l.leave(len(l.slots))
 	if errors.Is(err, unix.EAGAIN) {
 		return nil, ErrWritable
 	}
@@ -76,7 +88,14 @@ func (l *lease) end() {
 		unix.Close(l.upper) // its lease goes with it
 	}
 	unix.FcntlInt(uintptr(l.fd), unix.F_SETLEASE, unix.F_UNLCK)
-	<-l.gate.leases
+	l.leave(len(l.slots))
+}
+
+// leave gives the first n slots back.
+func (l *lease) leave(n int) {
+	for _, slots := range l.slots[:n] {
+		<-slots
+	}
 }
 
 // settle keeps a lease until the exec that was allowed is through. From there
@@ -90,14 +109,33 @@ func (g *gate) settle(h *Held) {
 		return
 	}
 	h.users.Add(1)
+	if h.script() {
+		g.kept.Store(h.PID, h)
+	}
 	g.waiting.Go(func() {
 		defer g.release(h)
+		defer g.kept.CompareAndDelete(h.PID, h)
 		wait := time.Millisecond // a writer has time
-		for end := time.Now().Add(keepLease); time.Now().Before(end) && alive(h.PIDFD) && !h.running(); {
+		for end := time.Now().Add(keepLease); time.Now().Before(end) && alive(h.PIDFD) && !h.through.Load() && !h.running(); {
 			time.Sleep(wait)
 			wait = min(2*wait, 10*time.Millisecond)
 		}
 	})
+}
+
+// next notes that a process executes something: if it is the interpreter of a
+// script, the kernel has read the script's first line by now. Another thread
+// may do so too: hence nothing but scripts are kept, of which no more is sure.
+func (g *gate) next(pid int) {
+	if h, ok := g.kept.Load(pid); ok {
+		h.(*Held).through.Store(true)
+	}
+}
+
+func (h *Held) script() bool {
+	var b [2]byte
+	n, err := unix.Pread(h.FD, b[:], 0)
+	return err == nil && n == 2 && string(b[:]) == "#!"
 }
 
 // running says that the process runs the file by now.

@@ -46,13 +46,14 @@ type measured struct {
 // mounted is an overlay where the host has it.
 type mounted struct {
 	layers
-	dir string
+	dir    string
+	leases chan struct{} // slots of those that are kept
 }
 
 // measurer hashes files, each content once.
 type measurer struct {
-	gate    *gate
 	maxSize int64
+	leases  chan struct{} // slots of all
 
 	mu     sync.Mutex
 	known  map[fileID]measured

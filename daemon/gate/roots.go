@@ -26,13 +26,20 @@ var ErrUnmarkable = errors.New("executions can't be measured there")
 // HoldRoots begins with no root file system. MaxSize bounds the bytes of a
 // file that Measure reads.
 func HoldRoots(maxSize int64, o Options) (*Roots, error) {
-	g, err := open(o)
+	// Not by user: a container's root can be any.
+	g, err := open(o, func(h *Held) who { return who{device: h.Device()} })
 	if err != nil {
 		return nil, err
 	}
-	r := &Roots{gate: g, measurer: measurer{maxSize: maxSize, gate: g, known: make(map[fileID]measured), layers: make(map[uint64]mounted)}}
+	r := &Roots{gate: g, measurer: measurer{
+		maxSize: maxSize, leases: make(chan struct{}, maxLeases), known: make(map[fileID]measured), layers: make(map[uint64]mounted),
+	}}
 	return r, g.run()
 }
+
+// Untold says that somebody went on, or was refused, of whom Missed isn't told
+// to the end yet.
+func (r *Roots) Untold() bool { return r.gate.untold.Load() > 0 }
 
 // Close lets everybody go.
 func (r *Roots) Close() { r.gate.close() }
@@ -68,7 +75,7 @@ func (r *Roots) Add(dir string) (device uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	r.measurer.adopt(st.Dev, mounted{l, dir})
+	r.measurer.adopt(st.Dev, mounted{l, dir, make(chan struct{}, shareOfLeases)})
 	return st.Dev, r.gate.mark(fd, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM)
 }
 

@@ -61,7 +61,10 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 			return nil, fmt.Errorf("runtime %q: the path must be absolute", p)
 		}
 	}
-	g, err := open(o)
+	g, err := open(o, func(h *Held) who {
+		uid, _ := h.UID()
+		return who{user: uid}
+	})
 	if err != nil {
 		return nil, err
 	}
