@@ -12,6 +12,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // CELRecord is an event in the terms of the TCG's Canonical Event Log format
@@ -68,6 +69,7 @@ func appendTLV(b []byte, kind byte, value []byte) []byte {
 const (
 	maxCELRecord = 64 << 10
 	minCELRecord = 2 * 48
+	maxCELName   = 64 // of a member: the longest that means something has 12 bytes
 )
 
 // UnverifiedCELRecords reads a log of CEL-JSON records, one per line, each
@@ -114,7 +116,7 @@ var (
 
 func (j *celJSON) parse(line []byte) (CELRecord, error) {
 	*j = celJSON{}
-	if len(line) < minCELRecord || json.Unmarshal(line, j) != nil {
+	if len(line) < minCELRecord || !plainNames(line) || json.Unmarshal(line, j) != nil {
 		return CELRecord{}, errCELJSON
 	}
 	r := CELRecord{Number: j.RecNum, RTMR: -1, ContentType: j.ContentType, Content: j.Content}
@@ -140,6 +142,35 @@ func (j *celJSON) parse(line []byte) (CELRecord, error) {
 		return CELRecord{}, errCELDigests
 	}
 	return r, nil
+}
+
+// plainNames reports whether the line is UTF-8 and no member has a name longer
+// than maxCELName: encoding/json makes many copies of a name, and more of one
+// that isn't UTF-8.
+func plainNames(line []byte) bool {
+	if !utf8.Valid(line) {
+		return false
+	}
+	for {
+		_, rest, ok := bytes.Cut(line, []byte{'"'})
+		if !ok {
+			return true
+		}
+		end := 0
+		for end < len(rest) && rest[end] != '"' {
+			if rest[end] == '\\' {
+				end++
+			}
+			end++
+		}
+		if end >= len(rest) {
+			return false // no end: no JSON either
+		}
+		line = bytes.TrimLeft(rest[end+1:], " \t\r")
+		if end > maxCELName && len(line) > 0 && line[0] == ':' {
+			return false
+		}
+	}
 }
 
 type celDigest struct {

@@ -37,6 +37,7 @@ func TestAllocationIsBounded(t *testing.T) {
 		strings.Replace(ima, "e", "f", 1), everyTemplate()[11].ascii(crypto.SHA1),
 		everyTemplate()[1].binary(crypto.SHA1), everyTemplate()[11].binary(crypto.SHA1),
 		strings.Repeat("{", 100) + "\n", "{\"digests\":[" + strings.Repeat("{},", 30) + "{}]}\n",
+		"{\"" + strings.Repeat("V\xa7", 15<<10) + "\":1}\n", "{\"" + strings.Repeat("Vé", 15<<10) + "\" :1}\n",
 		string(AppendCELJSON(nil, CELRecord{})) + "\n",
 	} {
 		b := []byte(strings.Repeat(unit, size/len(unit)))
