@@ -1,8 +1,10 @@
 package gate
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -92,25 +94,53 @@ func copied(fd int) bool {
 }
 
 // openBelow opens a file for reading, without symbolic links and never outside
-// the directory.
+// the directory or its mount. Component by component, for RestrictSUIDSGID= in
+// cimad's unit forbids openat2(2), which does it in one call.
 func openBelow(dir, name string) (int, fileID, error) {
-	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fileID{}, err
 	}
-	defer unix.Close(at)
-	fd, err := unix.Openat2(at, strings.TrimLeft(name, "/"), &unix.OpenHow{
-		// A device node, or a pipe, in place of the file must not block.
-		Flags:   unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
-	})
-	if err != nil {
-		return -1, fileID{}, err
+	mount, err := mountOf(fd)
+	parts := strings.Split(path.Join("/", name)[1:], "/")
+	for i, part := range parts {
+		if err != nil {
+			break
+		}
+		flags := unix.O_PATH | unix.O_DIRECTORY
+		if i == len(parts)-1 {
+			// A device node, or a pipe, in place of the file must not block.
+			flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
+		}
+		var next int
+		if next, err = unix.Openat(fd, part, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err != nil {
+			break
+		}
+		unix.Close(fd)
+		fd = next
+		if m, failed := mountOf(fd); failed != nil || m != mount {
+			err = cmp.Or(failed, error(unix.EXDEV))
+		}
 	}
-	id, err := identify(fd)
+	var id fileID
+	if err == nil {
+		id, err = identify(fd)
+	}
 	if err != nil {
 		unix.Close(fd)
 		return -1, fileID{}, err
 	}
 	return fd, id, nil
+}
+
+// mountOf tells mounts apart, those of one file system too (Linux 5.8).
+func mountOf(fd int) (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, err
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0, unix.ENOSYS
+	}
+	return st.Mnt_id, nil
 }

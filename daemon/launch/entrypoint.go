@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha512"
 	"encoding/hex"
@@ -222,9 +223,15 @@ func (root *rootfs) resolve(name string) (string, error) {
 
 // stat opens a path without symlinks, and never leaves the file system.
 func (root *rootfs) stat(name string) (int, *unix.Stat_t, error) {
-	fd, err := unix.Openat2(root.fd, path.Join(".", name), &unix.OpenHow{
-		Flags:   unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+	mount, err := mountOf(root.fd)
+	if err != nil {
+		return -1, nil, err
+	}
+	fd, err := descend(root.fd, name, func(fd int) error {
+		if m, err := mountOf(fd); err != nil || m != mount {
+			return cmp.Or(err, error(unix.EXDEV))
+		}
+		return nil
 	})
 	if err != nil {
 		return -1, nil, err
@@ -235,6 +242,18 @@ func (root *rootfs) stat(name string) (int, *unix.Stat_t, error) {
 		return -1, nil, err
 	}
 	return fd, &st, nil
+}
+
+// mountOf tells mounts apart, those of one file system too (Linux 5.8).
+func mountOf(fd int) (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, err
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0, unix.ENOSYS
+	}
+	return st.Mnt_id, nil
 }
 
 func readlink(fd int) (string, error) {

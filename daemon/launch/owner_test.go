@@ -206,3 +206,32 @@ func symlink(x *tree, target, name string) {
 		x.Fatal(err)
 	}
 }
+
+// A file that is known is looked at again without following what a user could
+// have put in its way meanwhile.
+func TestUnchanged(t *testing.T) {
+	x := newTree(t)
+	x.write("a/b/config.json", []byte("{}"))
+	dir := filepath.Join(x.dir, "a/b")
+	file := filepath.Join(dir, "config.json")
+	var st unix.Stat_t
+	if err := unix.Lstat(file, &st); err != nil {
+		t.Fatal(err)
+	}
+	then := stamp(&st)
+	for _, owner := range []uint32{0, 1000} {
+		if !unchanged(file, then, owner) {
+			t.Errorf("uid %d: the same file counts as changed", owner)
+		}
+		other := then
+		other.Changed++
+		if unchanged(file, other, owner) || unchanged(file+"x", then, owner) {
+			t.Errorf("uid %d: another file counts as unchanged", owner)
+		}
+	}
+	rename(x, dir, dir+"-real")
+	symlink(x, dir+"-real", dir)
+	if unchanged(file, then, 1000) {
+		t.Error("a user's symlink was followed")
+	}
+}

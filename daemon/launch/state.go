@@ -77,7 +77,7 @@ func (s *Store) stateFile(file string, owner uint32) (state, bool, error) {
 	s.mu.Lock()
 	known, ok := s.states[file]
 	s.mu.Unlock()
-	if ok && unchanged(file, known.stamp) {
+	if ok && unchanged(file, known.stamp, owner) {
 		return known.state, true, nil
 	}
 	raw, now, uid, err := s.readFile(file, maxConfig)

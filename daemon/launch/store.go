@@ -159,7 +159,7 @@ func (s *Store) bundle(at location) (Record, error) {
 	s.mu.Lock()
 	known, ok := s.records[file]
 	s.mu.Unlock()
-	if ok && unchanged(file, known.stamp) {
+	if ok && unchanged(file, known.stamp, at.uid) {
 		return known.record, nil
 	}
 	limit := int64(maxConfig)

@@ -1,0 +1,50 @@
+package gate
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A layer's directories are the container's to rearrange: nothing leads out.
+func TestOpenBelow(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "layer/a"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{"layer/a/file", "secret"} {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte(f), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range map[string]string{"layer/link": "a", "layer/a/link": "file", "layer/out": "../"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	layer := filepath.Join(dir, "layer")
+	for _, test := range []struct {
+		dir, name string
+		want      error
+	}{
+		{layer, "/a/file", nil},
+		{layer, "a/file", nil},
+		{layer, "/link/file", unix.ENOTDIR},
+		{layer, "/a/link", unix.ELOOP},
+		{layer, "/out/secret", unix.ENOTDIR},
+		{layer, "/../secret", unix.ENOENT},
+		{layer, "/a/none", unix.ENOENT},
+		{"/", "/proc/version", unix.EXDEV},
+	} {
+		fd, _, err := openBelow(test.dir, test.name)
+		if err == nil {
+			unix.Close(fd)
+		}
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s below %s: %v, not %v", test.name, test.dir, err, test.want)
+		}
+	}
+}
