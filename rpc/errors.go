@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Code is the code of an error on the wire.
@@ -127,7 +125,7 @@ func TEEUnavailable(cause error, format string, args ...any) *Error {
 	e := Errorf(CodeTEEUnavailable, format, args...).Because(cause)
 	var number syscall.Errno
 	if errors.As(cause, &number) {
-		name := unix.ErrnoName(number)
+		name := errnoName(number)
 		if name == "" {
 			name = fmt.Sprint(int(number))
 		}

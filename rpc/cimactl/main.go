@@ -122,8 +122,9 @@ away it appraises the evidence, offline.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().String("socket", "", "the daemon's socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
-		containersCommand(), statusCommand(), doctorCommand(), predictCommand(),
+		containersCommand(), statusCommand(),
 		nonceCommand(), verifyCommand(), replayCommand(), policyCommand(), convertCommand())
+	root.AddCommand(hostCommands()...)
 	return root
 }
 

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package main
+
+import "github.com/spf13/cobra"
+
+// hostCommands are of Linux alone: no other system runs cimad or its containers.
+func hostCommands() []*cobra.Command { return nil }
