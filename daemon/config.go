@@ -19,6 +19,7 @@ const ConfigFile = "/etc/cima/cimad.toml"
 // Values of isolation.
 const (
 	isolationRedacted = "redacted"
+	isolationPrivate  = "private"
 	isolationNone     = "none"
 )
 
@@ -30,7 +31,8 @@ type Config struct {
 	Anchor string `toml:"anchor"`
 
 	// Isolation is "redacted": a container sees its own events, the public
-	// ones, and digests of the others'; or "none": it sees them all.
+	// ones, and digests of the others'; "private": no digests either, so
+	// that its evidence doesn't replay; or "none": it sees them all.
 	Isolation string `toml:"isolation"`
 
 	Launch  LaunchConfig  `toml:"launch"`
@@ -188,12 +190,25 @@ func keyLine(text string, key toml.Key) int {
 	return 0
 }
 
+// show is how much of the log evidence shows of others.
+func (c *Config) show() ledger.Show {
+	switch c.Isolation {
+	case isolationNone:
+		return ledger.ShowAll
+	case isolationPrivate:
+		return ledger.ShowOwn
+	}
+	return ledger.ShowDigests
+}
+
 func (c Config) check() error {
 	if c.Anchor != ledger.AnchorRTMR3 && c.Anchor != ledger.AnchorReportData {
 		return fmt.Errorf("anchor = %q: it is %q or %q", c.Anchor, ledger.AnchorRTMR3, ledger.AnchorReportData)
 	}
-	if c.Isolation != isolationRedacted && c.Isolation != isolationNone {
-		return fmt.Errorf("isolation = %q: it is %q or %q", c.Isolation, isolationRedacted, isolationNone)
+	switch c.Isolation {
+	case isolationRedacted, isolationPrivate, isolationNone:
+	default:
+		return fmt.Errorf("isolation = %q: it is %q, %q or %q", c.Isolation, isolationRedacted, isolationPrivate, isolationNone)
 	}
 	switch c.Launch.Environment {
 	case "names", "digest", "none":

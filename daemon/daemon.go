@@ -97,6 +97,9 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 	if err := d.readBoot(); err != nil {
 		return nil, err
 	}
+	if err := d.checkRoom(opts.Config); err != nil {
+		return nil, err
+	}
 	if err := makeDir(opts.LogDir, 0o700); err != nil {
 		return nil, fmt.Errorf("runtime log: %w", err)
 	}
@@ -106,11 +109,7 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 	}
 	d.ledger, err = ledger.Open(ctx, ledger.Options{
 		Dir: opts.LogDir, BootID: d.bootID, Anchor: opts.Config.Anchor, Register: d.tee,
-		Limits: ledger.Limits{
-			Bytes:          opts.Config.Limits.LogBytes,
-			OwnerEvents:    opts.Config.Limits.EventsPerContainer,
-			ReservedEvents: 1024,
-		},
+		Limits: d.logLimits(opts.Config),
 	})
 	if err != nil {
 		d.key.memfd.Close()

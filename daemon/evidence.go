@@ -75,8 +75,11 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 	claims.Log = rpc.LogClaims{
 		Count: at.Count, Register: rpc.Digest(at.Register), Public: rpc.Digest(at.Public), Anchor: d.config().Anchor,
 	}
-	if d.config().Isolation == isolationNone {
+	switch d.config().Isolation {
+	case isolationNone:
 		claims.Log.View = rpc.ViewWhole
+	case isolationPrivate:
+		claims.Log.View = rpc.ViewPrivate
 	}
 	if f != nil && at.Owner.Instance != f.instance {
 		return claims, at, ledger.ErrReplaced
@@ -158,7 +161,7 @@ func (d *Daemon) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (
 	}
 	inTime, cancel := d.inTime(ctx)
 	defer cancel()
-	view, err := d.ledger.View(inTime, s.owner, r.at, r.registers.RTMR[3], d.config().Isolation == isolationNone)
+	view, err := d.ledger.View(inTime, s.owner, r.at, r.registers.RTMR[3], d.config().show())
 	if err != nil {
 		return nil, err
 	}

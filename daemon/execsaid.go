@@ -96,7 +96,7 @@ func (x *execs) sayAll(ctx context.Context, w *watchedRoot, why error) error {
 	if w.spent.Load() {
 		return nil
 	}
-	_, err := x.g.d.append(ctx, ledger.Event{Operation: logs.OpMissed, Measured: missedEvent{"exec", reason(why)}})
+	err := x.g.d.ledger.Missed(ctx, "exec", reason(why))
 	w.spent.Store(err == nil)
 	return err
 }

@@ -14,7 +14,6 @@ import (
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
-	"github.com/cima-project/cima/logs"
 )
 
 // Modes of the gate.
@@ -46,13 +45,6 @@ func (c GateConfig) check() error {
 		}
 	}
 	return nil
-}
-
-// missedEvent is measured.missed: what could not be measured, and why. It is
-// public, and so names no container.
-type missedEvent struct {
-	What string `json:"what"` // launch, exec
-	Why  string `json:"why"`
 }
 
 // gated measures containers that are about to start.
@@ -279,8 +271,7 @@ func (g *gated) missed(h *gate.Held, why error) {
 	} else {
 		g.d.log.Warn("runtimes were not measured", "error", why)
 	}
-	_, err := g.d.append(ctx, ledger.Event{Operation: logs.OpMissed, Measured: missedEvent{"launch", reason(why)}})
-	if err != nil {
+	if err := g.d.ledger.Missed(ctx, "launch", reason(why)); err != nil {
 		g.d.log.Error("what was missed is not logged", "error", err)
 	}
 }

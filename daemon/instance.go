@@ -215,8 +215,10 @@ func (d *Daemon) appendLaunch(ctx context.Context, owner, instance string, rec l
 		return err
 	}
 	if classes := launch.Power(rec); len(classes) > 0 {
-		// Before its launch, so that no evidence of it is without.
-		if _, err := d.attest(ctx, ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}}); err != nil {
+		// Before its launch, so that no evidence of it is without. What was
+		// said of another container isn't said again, for it names none.
+		e := ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}, Charge: owner, Once: true}
+		if _, err := d.attest(ctx, e); err != nil {
 			return err
 		}
 		d.log.Warn("a container can act as root of the guest", "container", owner, "power", fmt.Sprint(classes))

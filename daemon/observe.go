@@ -79,6 +79,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 // survey measures what runs and isn't measured yet, and notes what ended.
 func (o *observer) survey(ctx context.Context) {
+	o.d.tellMissed(ctx)
 	records, err := o.d.store().List(ctx)
 	if err != nil {
 		o.d.log.Warn("records can't be listed", "error", err)

@@ -93,6 +93,15 @@ func (d *Daemon) attest(ctx context.Context, e ledger.Event) (logs.Event, error)
 	return d.append(ctx, e)
 }
 
+// tellMissed tells what was missed and could not be told then.
+func (d *Daemon) tellMissed(ctx context.Context) {
+	ctx, cancel := d.inTime(ctx)
+	defer cancel()
+	if err := d.ledger.TellMissed(ctx); err != nil {
+		d.log.Debug("what was missed is not logged yet", "error", err)
+	}
+}
+
 // append logs an event behind the daemon's start. It waits for as long as ctx
 // lasts. An event that an instance has once and that is logged already is no
 // error: who gave up waiting for it came again.

@@ -77,7 +77,7 @@ func TestStartIsFirst(t *testing.T) {
 			if name != "fails once" {
 				_, err := f.evidence()
 				wantCode(t, err, rpc.CodeTEEUnavailable)
-				_, err = f.daemon.attest(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: missedEvent{"x", "y"}})
+				_, err = f.daemon.attest(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: powerEvent{[]string{"x"}}})
 				wantCode(t, err, rpc.CodeTEEUnavailable)
 			}
 			f.inject()
@@ -126,7 +126,7 @@ func TestMeasuringIsWaitedForInTime(t *testing.T) {
 func TestStopWhileHung(t *testing.T) {
 	f := newFixture(t, impatient)
 	f.inject(sim.Fault{Op: sim.OpExtend, Hang: true})
-	_, err := f.daemon.attest(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: missedEvent{"x", "y"}})
+	_, err := f.daemon.attest(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: powerEvent{[]string{"x"}}})
 	if _, ok := err.(*hw.Error); !ok {
 		t.Errorf("%v", err)
 	}

@@ -69,6 +69,9 @@ func (d *Daemon) Reload(ctx context.Context) error {
 	if c.Anchor != d.config().Anchor {
 		return fmt.Errorf("%s: anchor can't be changed while the daemon runs: restart it", d.opts.ConfigFile)
 	}
+	if err := d.checkRoom(c); err != nil {
+		return fmt.Errorf("%s: %w", d.opts.ConfigFile, err)
+	}
 	// Told first: no evidence is given under a policy that the log hasn't.
 	e, err := policyOf(&c)
 	if err != nil {
@@ -78,6 +81,7 @@ func (d *Daemon) Reload(ctx context.Context) error {
 		return err
 	}
 	d.adopt(c)
+	d.ledger.SetLimits(d.logLimits(c))
 	return nil
 }
 

@@ -68,6 +68,10 @@ type system struct {
 	logged map[string]bool // what was said already: a service of many processes is said once
 }
 
+// systemAccount pays for all host services: who makes one start over and over,
+// with ever new arguments, can't fill the log.
+const systemAccount = "host services"
+
 // maxSaid bounds what is remembered; beyond it things are said again.
 const maxSaid = 4096
 
@@ -129,7 +133,7 @@ func (s *system) measure(ctx context.Context, p launch.Process, r SystemRule) er
 	if s.logged[said] {
 		return nil
 	}
-	if _, err := s.d.append(ctx, ledger.Event{Operation: logs.OpSystem, Measured: e}); err != nil {
+	if _, err := s.d.append(ctx, ledger.Event{Operation: logs.OpSystem, Measured: e, Charge: systemAccount}); err != nil {
 		return err
 	}
 	s.d.log.Info("host service measured", "path", p.Path, "unit", p.Unit, "pid", p.PID)

@@ -43,6 +43,28 @@ func (g *IMARegister) Extend(e *IMAEntry) error {
 	if !g.covers(e.PCR) {
 		return nil
 	}
+	digest, err := g.digest(e)
+	if err != nil {
+		return err
+	}
+	g.extend(digest)
+	return nil
+}
+
+// ExtendDigest extends RTMR2, or a PCR of a SHA-384 bank, by an entry of which
+// only the digest is known.
+func (g *IMARegister) ExtendDigest(digest [48]byte) {
+	g.extend(digest[:])
+}
+
+func (g *IMARegister) extend(digest []byte) {
+	size := g.alg.Size()
+	copy(g.buf[size:2*size], digest)
+	g.alg.sum(g.buf[:0], g.buf[:2*size])
+}
+
+// digest is what an entry extends the register with; good until the next call.
+func (g *IMARegister) digest(e *IMAEntry) ([]byte, error) {
 	size := g.alg.Size()
 	digest := g.buf[size : 2*size]
 	switch {
@@ -56,12 +78,25 @@ func (g *IMARegister) Extend(e *IMAEntry) error {
 		data, err := e.AppendTemplateData(g.data[:0])
 		g.data = data
 		if err != nil {
-			return fmt.Errorf("%s of an entry with a %s template hash: %w", g.alg, e.Alg, err)
+			return nil, fmt.Errorf("%s of an entry with a %s template hash: %w", g.alg, e.Alg, err)
 		}
 		g.alg.sum(digest[:0], data)
 	}
-	g.alg.sum(g.buf[:0], g.buf[:2*size])
-	return nil
+	return digest, nil
+}
+
+// RTMR2Digest is what an entry extends RTMR2 with, false where it doesn't, on
+// kernels that do so for IMA.
+func (e *IMAEntry) RTMR2Digest() (digest [48]byte, ok bool, err error) {
+	g := NewRTMR2([48]byte{})
+	if !g.covers(e.PCR) {
+		return digest, false, nil
+	}
+	b, err := g.digest(e)
+	if err != nil {
+		return digest, false, err
+	}
+	return [48]byte(b), true, nil
 }
 
 // UnverifiedEntries are the log's entries, each good until the next. It ends at

@@ -15,8 +15,11 @@ const (
 	ClaimsProfile   = "https://github.com/cima-project/cima/claims/v1"
 )
 
-// ViewWhole says that a daemon without isolation shows all to all.
-const ViewWhole = "whole"
+// Values of LogClaims.View.
+const (
+	ViewWhole   = "whole"   // a daemon without isolation shows all to all
+	ViewPrivate = "private" // of others not even digests are shown: the log doesn't replay
+)
 
 // agentContext keeps a signature of the agent's from meaning anything else.
 const agentContext = "cima-agent-v1"
@@ -46,12 +49,19 @@ type Evidence struct {
 	RuntimeLog []LogEntry `json:"runtime_log"`
 }
 
-// OSLog is a log of what extended an RTMR between firmware and runtime log.
+// OSLog is a log, or a part of one, of what extended an RTMR between firmware and
+// runtime log.
 type OSLog struct {
 	Register string `json:"register"` // "rtmr2"
-	Format   string `json:"format"`   // "ima-ascii"
+	Format   string `json:"format"`   // FormatIMA, FormatIMADigests
 	Entries  []byte `json:"entries"`
 }
+
+// Formats of an OSLog. Entries that are somebody else's are digests.
+const (
+	FormatIMA        = "ima-ascii"   // lines of ascii_runtime_measurements
+	FormatIMADigests = "ima-digests" // n × 48 bytes: what extended the register
+)
 
 // LogEntry is one event of the runtime log in full, or the digests of a run
 // of events that are somebody else's. Exactly one member is set.
@@ -107,7 +117,8 @@ type LogClaims struct {
 	Anchor   string `json:"anchor"`   // "rtmr3", or "report-data" where RTMR3 is another's
 
 	// View is ViewWhole where the log is shown whole, other containers'
-	// events too; absent where those are digests.
+	// events too, ViewPrivate where nothing is shown of them; absent where
+	// those are digests.
 	View string `json:"view,omitempty"`
 }
 

@@ -42,6 +42,7 @@ type diskRecord struct {
 	Before   hw.Digest
 	After    hw.Digest
 	Instance string
+	Charge   string
 	Event    []byte
 
 	offset int64
@@ -52,6 +53,7 @@ type diskForm struct {
 	Before   string `json:"before"`
 	After    string `json:"after"`
 	Instance string `json:"instance,omitempty"`
+	Charge   string `json:"charge,omitempty"` // whose doing a public event is: root's eyes only
 	Event    []byte `json:"event"`
 }
 
@@ -64,7 +66,7 @@ func (r diskRecord) event() (logs.Event, error) {
 }
 
 func (r diskRecord) encode() ([]byte, error) {
-	line, err := json.Marshal(diskForm{r.Before.String(), r.After.String(), r.Instance, r.Event})
+	line, err := json.Marshal(diskForm{r.Before.String(), r.After.String(), r.Instance, r.Charge, r.Event})
 	return append(line, '\n'), err
 }
 
@@ -84,7 +86,7 @@ func decodeRecord(line []byte, offset int64) (diskRecord, error) {
 		}
 		copy(x.to[:], b)
 	}
-	r.Instance, r.Event = d.Instance, d.Event
+	r.Instance, r.Charge, r.Event = d.Instance, d.Charge, d.Event
 	return r, nil
 }
 

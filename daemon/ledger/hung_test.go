@@ -87,7 +87,7 @@ func TestHungRegister(t *testing.T) {
 				t.Errorf("a snapshot meanwhile: %d events, %v", s.Count, err)
 			}
 			wantGaveUp(t, "a view that needs the outcome", soon(t, "view", func(ctx context.Context) error {
-				_, err := l.View(ctx, "a", s, hw.Digest{1}, false)
+				_, err := l.View(ctx, "a", s, hw.Digest{1}, ShowDigests)
 				return err
 			}))
 			at(h).Done()

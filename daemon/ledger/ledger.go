@@ -17,7 +17,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -39,13 +38,6 @@ const (
 	AnchorReportData = "report-data" // RTMR3 is another's: only the claims in a quote hold it
 )
 
-// Limits bound the log. Zero means no bound.
-type Limits struct {
-	Bytes          int64 // of the file, so that the log can't fill /run
-	OwnerEvents    int   // events that one container, or all of one user's, may cause
-	ReservedEvents int   // public events are still taken for this many past Bytes' mark
-}
-
 // Options of a ledger.
 type Options struct {
 	Dir      string // root-owned, not writable by others; made by the caller
@@ -54,12 +46,6 @@ type Options struct {
 	Register Register
 	Limits   Limits
 }
-
-// ErrFull says that a bound of the log was reached.
-var ErrFull = errors.New("runtime log is full")
-
-// ErrSpent is an ErrFull: one owner's bound was reached, not all's.
-var ErrSpent = errors.New("its share is used up")
 
 // ErrLogged says that the log holds this event already: launch, image and exit
 // are logged once for an instance. Who gave up waiting may ask again.
@@ -92,13 +78,19 @@ type Ledger struct {
 	pending *diskRecord   // written, its extend's outcome not known yet; under writing
 
 	mu       sync.RWMutex // everything below
+	limits   Limits
 	records  []record
 	register hw.Digest // replay of records
 	public   hw.Digest // public register
 	publics  []int32   // positions of public events
 	owners   map[string]*owner
-	spent    map[string]int // events by whom they are charged to
-	broken   error          // an *InconsistentError, for good
+	spent    map[string]int     // events by whom they are charged to
+	shown    sizes              // of what everybody's evidence shows
+	said     map[hw.Digest]bool // measured digests of public events
+	gaps     gaps               // what was missed
+	begun    bool               // this run's start is logged
+	open     map[string]*owner  // those whose latest instance has no exit
+	broken   error              // an *InconsistentError, for good
 }
 
 // record is what is kept in memory of an event; the rest is on disk.
@@ -114,15 +106,17 @@ type owner struct {
 	first    int     // position in events of the latest launch
 	instance string
 	register hw.Digest
-	image    bool // of the instance, is logged
-	over     bool // the instance's exit is logged
+	image    bool  // of the instance, is logged
+	over     bool  // the instance's exit is logged
+	shown    int64 // bytes of its evidence that its events take
 }
 
 // Open continues the log in opts.Dir or begins a new one. An inconsistent log
 // is not an error: the ledger is returned and refuses events and snapshots
 // with an *InconsistentError, so that the daemon can say why.
 func Open(ctx context.Context, opts Options) (*Ledger, error) {
-	l := &Ledger{opts: opts, writing: make(chan struct{}, 1), owners: make(map[string]*owner), spent: make(map[string]int)}
+	l := &Ledger{opts: opts, limits: opts.Limits, writing: make(chan struct{}, 1)}
+	l.forget()
 	f, err := openFile(opts.Dir, opts.BootID)
 	if err != nil {
 		return nil, err
@@ -180,8 +174,7 @@ func (l *Ledger) settle(ctx context.Context, last *diskRecord) error {
 }
 
 func (l *Ledger) reload() error {
-	l.records, l.publics, l.owners, l.spent = nil, nil, make(map[string]*owner), make(map[string]int)
-	l.register, l.public = hw.Digest{}, hw.Digest{}
+	l.forget()
 	return l.file.scan(func(r diskRecord) error {
 		e, err := r.event()
 		if err == nil {
@@ -191,18 +184,35 @@ func (l *Ledger) reload() error {
 	})
 }
 
+// forget makes memory as it is before the first event.
+func (l *Ledger) forget() {
+	l.records, l.publics, l.shown = nil, nil, sizes{}
+	l.register, l.public = hw.Digest{}, hw.Digest{}
+	l.owners, l.open = make(map[string]*owner), make(map[string]*owner)
+	l.spent, l.said = make(map[string]int), make(map[hw.Digest]bool)
+	if l.gaps.happened == nil { // what happened stays so
+		l.gaps.happened = make(map[gap]int)
+	}
+	l.gaps.told = make(map[gap]int)
+}
+
 // note enters an event that is in log and register into memory.
 func (l *Ledger) note(e logs.Event, r diskRecord) {
 	at := int32(len(l.records))
 	l.records = append(l.records, record{digest: e.Digest(), offset: r.offset, length: r.length})
 	l.register = r.After
+	l.shown.add(e)
+	if who := payer(e.Container, r.Charge); who != "" {
+		l.spent[who]++
+	}
 	measured, isMeasured := e.MeasuredDigest()
 	if e.Container == "" {
 		l.publics = append(l.publics, at)
 		l.public = l.public.Extend(measured)
+		l.said[measured] = true
+		l.noteMissed(e)
 		return
 	}
-	l.spent[payer(e.Container)]++
 	o := l.owners[e.Container]
 	if o == nil {
 		o = &owner{}
@@ -210,13 +220,16 @@ func (l *Ledger) note(e logs.Event, r diskRecord) {
 	}
 	switch e.Operation {
 	case logs.OpLaunch:
-		*o = owner{events: o.events, first: len(o.events), instance: r.Instance}
+		*o = owner{events: o.events, first: len(o.events), instance: r.Instance, shown: o.shown}
+		l.open[e.Container] = o
 	case logs.OpImage:
 		o.image = true
 	case logs.OpExit:
 		o.over = true
+		delete(l.open, e.Container)
 	}
 	o.events = append(o.events, at)
+	o.shown += shownWhole(e)
 	if isMeasured {
 		o.register = o.register.Extend(measured)
 	}
@@ -233,6 +246,14 @@ type Event struct {
 	// taken past the owner's bound, so that a bound reached is no way to act
 	// unseen.
 	Last bool
+
+	// Charge is whose doing a public event is, in the words of Owner; empty
+	// where nobody can cause more of them by being there.
+	Charge string
+
+	// Once: a public event that says what an earlier one said is not logged
+	// again.
+	Once bool
 }
 
 // Append logs and attests one event. Without an error the event is in the
@@ -252,8 +273,12 @@ func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
 		if err := l.agreed(whole); err != nil {
 			return err
 		}
-		if err := l.admit(event, e.Instance, e.Last); err != nil {
-			return err
+		if measured, ok := event.MeasuredDigest(); e.Once && ok && l.wasSaid(measured) {
+			return nil
+		}
+		l.tellGaps(whole) // if that failed the last time
+		if err := l.admit(event, e); err != nil {
+			return l.refused(whole, err)
 		}
 		return l.attest(whole, event, e)
 	})
@@ -301,7 +326,7 @@ func gaveUp(why error, what, advice string) error {
 // attest logs and attests an event that was admitted; the turn is the caller's.
 func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
 	before := l.Register()
-	r := diskRecord{Before: before, After: before.Extend(event.Digest()), Instance: e.Instance, Event: event.Bytes()}
+	r := diskRecord{Before: before, After: before.Extend(event.Digest()), Instance: e.Instance, Charge: e.Charge, Event: event.Bytes()}
 	if err := l.file.append(&r); err != nil {
 		return err
 	}
@@ -315,6 +340,9 @@ func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
 	case err != nil:
 		return err
 	case done:
+		l.mu.Lock()
+		l.begun = l.begun || event.Operation == logs.OpStart
+		l.mu.Unlock()
 		return nil
 	case failed == nil:
 		return errors.New("extend RTMR3: reported done, and the register didn't change")
@@ -322,35 +350,10 @@ func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
 	return fmt.Errorf("extend RTMR3: %w", failed)
 }
 
-// admit holds an event against the limits, and to the instance it is for.
-func (l *Ledger) admit(e logs.Event, instance string, last bool) error {
+func (l *Ledger) wasSaid(measured hw.Digest) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if l.broken != nil {
-		return l.broken
-	}
-	if l.holds(e, instance) {
-		return ErrLogged
-	}
-	if o := l.owners[e.Container]; instance != "" && e.Operation != logs.OpLaunch && (o == nil || o.instance != instance) {
-		return ErrReplaced
-	}
-	share := l.opts.Limits.OwnerEvents
-	if share > 0 && last {
-		share++
-	}
-	if n := l.spent[payer(e.Container)]; e.Container != "" && share > 0 && n >= share {
-		return fmt.Errorf("%w: %w: %s caused %d events, its limit", ErrFull, ErrSpent, payer(e.Container), n)
-	}
-	limit := l.opts.Limits.Bytes
-	if limit > 0 && e.Container == "" {
-		// What all must learn is told even when the log is full for the rest.
-		limit += int64(l.opts.Limits.ReservedEvents) * 1024
-	}
-	if limit > 0 && l.file.size+diskSize(e) > limit {
-		return fmt.Errorf("%w: it holds %d bytes of %d", ErrFull, l.file.size, limit)
-	}
-	return nil
+	return l.said[measured]
 }
 
 // holds says that an event which is logged once for an instance is there; under
@@ -369,16 +372,6 @@ func (l *Ledger) holds(e logs.Event, instance string) bool {
 		return o.over
 	}
 	return false
-}
-
-// payer is whom a container's events are charged to: itself, or the user whose
-// it is ("uid/id"), who can make as many containers as they like.
-func payer(container string) string {
-	uid, _, user := strings.Cut(container, "/")
-	if user {
-		return "uid " + uid
-	}
-	return container
 }
 
 // agreed settles what is pending and checks that nobody else extended RTMR3.

@@ -227,7 +227,7 @@ func TestForeignExtend(t *testing.T) {
 		l := open(t, t.TempDir(), r)
 		must(t, l, public(logs.OpStart))
 		s, _ := l.Snapshot("")
-		_, err := l.View(t.Context(), "", s, s.Register.Extend(hw.Digest{1}), false)
+		_, err := l.View(t.Context(), "", s, s.Register.Extend(hw.Digest{1}), ShowDigests)
 		wantInconsistent(t, err, 1)
 	})
 }
@@ -351,44 +351,6 @@ func TestChangedFileIsFound(t *testing.T) {
 	}
 }
 
-func TestLimits(t *testing.T) {
-	r := &register{}
-	l, err := Open(t.Context(), Options{Dir: t.TempDir(), BootID: "boot", Anchor: AnchorRTMR3, Register: r,
-		Limits: Limits{Bytes: 8 << 10, OwnerEvents: 3, ReservedEvents: 4}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	must(t, l, launch("a", "1"), extend("a", "1"), extend("a", "2"))
-	if _, err := l.Append(t.Context(), extend("a", "3")); !errors.Is(err, ErrFull) {
-		t.Fatalf("fourth event of a: %v", err)
-	}
-	// What is past the bound is said once.
-	last := extend("a", "3")
-	last.Last = true
-	must(t, l, last)
-	if _, err := l.Append(t.Context(), last); !errors.Is(err, ErrSpent) {
-		t.Fatalf("a second event past a's bound: %v", err)
-	}
-	must(t, l, launch("1000/x", "1"), extend("1000/y", "1"), extend("1000/z", "1"))
-	if _, err := l.Append(t.Context(), launch("1000/w", "1")); !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "uid 1000") {
-		t.Fatalf("a user's fourth event, by another container: %v", err)
-	}
-	for i := 0; ; i++ {
-		_, err := l.Append(t.Context(), launch(fmt.Sprint("c", i), "1"))
-		if errors.Is(err, ErrFull) && !errors.Is(err, ErrSpent) {
-			break
-		}
-		if err != nil || i > 100 {
-			t.Fatalf("event %d: %v", i, err)
-		}
-	}
-	must(t, l, public(logs.OpMissed)) // what all must learn still fits
-	if s, _ := l.Snapshot(""); s.Register != r.value {
-		t.Fatal("log and register disagree at the limit")
-	}
-}
-
 // What belongs to a start of a container that is over doesn't go into the
 // register of the next one.
 func TestEventsOfAnInstanceThatIsOver(t *testing.T) {
@@ -450,7 +412,7 @@ func TestViewShowsOwnAndPublicOnly(t *testing.T) {
 	must(t, l, extend("c", "after the claims"))
 	quoted := r.value
 	must(t, l, extend("c", "after the quote"))
-	view, err := l.View(t.Context(), "a", s, quoted, false)
+	view, err := l.View(t.Context(), "a", s, quoted, ShowDigests)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -469,11 +431,11 @@ func TestViewShowsOwnAndPublicOnly(t *testing.T) {
 	if replay(t, view) != quoted {
 		t.Fatal("the view doesn't replay to the quote's register")
 	}
-	whole, err := l.View(t.Context(), "a", s, quoted, true)
+	whole, err := l.View(t.Context(), "a", s, quoted, ShowAll)
 	if err != nil || len(whole) != 7 || replay(t, whole) != quoted {
 		t.Fatalf("the view without isolation has %d entries, %v", len(whole), err)
 	}
-	hostView, err := l.View(t.Context(), "", s, quoted, false)
+	hostView, err := l.View(t.Context(), "", s, quoted, ShowDigests)
 	if err != nil || replay(t, hostView) != quoted {
 		t.Fatalf("the host's view: %v", err)
 	}
@@ -517,7 +479,7 @@ func TestRandomHistory(t *testing.T) {
 		if err != nil || s.Register != r.value || s.Count != acknowledged {
 			t.Fatalf("seed %d: %d events, %d acknowledged, %v", seed, s.Count, acknowledged, err)
 		}
-		view, err := l.View(t.Context(), "c1", s, r.value, false)
+		view, err := l.View(t.Context(), "c1", s, r.value, ShowDigests)
 		if err != nil || replay(t, view) != r.value {
 			t.Fatalf("seed %d: view: %v", seed, err)
 		}
@@ -566,7 +528,7 @@ func TestConcurrentUse(t *testing.T) {
 					return
 				}
 				now, _ := r.Registers(t.Context()) // a quote: its register may be ahead of the log
-				view, err := l.View(t.Context(), name, s, now.RTMR[3], false)
+				view, err := l.View(t.Context(), name, s, now.RTMR[3], ShowDigests)
 				if err != nil || replay(t, view) != now.RTMR[3] {
 					t.Errorf("view: %v", err)
 					return

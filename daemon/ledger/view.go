@@ -41,6 +41,18 @@ func (l *Ledger) Snapshot(name string) (Snapshot, error) {
 	return s, l.broken
 }
 
+// Open are the owners whose latest instance has no exit event, with that
+// instance.
+func (l *Ledger) Open() map[string]string {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	open := make(map[string]string, len(l.open))
+	for name, o := range l.open {
+		open[name] = o.instance
+	}
+	return open
+}
+
 // Events reads the events of an owner's latest instance, in order.
 func (l *Ledger) Events(name string) ([]logs.Event, error) {
 	l.mu.RLock()
@@ -69,13 +81,26 @@ type Entry struct {
 	Digests []byte // n × 48 bytes
 }
 
+// Show is how much of the log somebody sees, beside their own events and the
+// public ones.
+type Show int
+
+const (
+	ShowDigests Show = iota // digests of the others: it replays
+	ShowAll                 // the others whole
+	ShowOwn                 // nothing: it doesn't replay
+)
+
 // View is the log as an owner may see it, up to the event after which its
-// replay is register: that of a quote, taken at or after the snapshot. Own
-// and public events are whole, the others are digests, unless all are shown.
-func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register hw.Digest, all bool) ([]Entry, error) {
+// replay is register: that of a quote, taken at or after the snapshot. Where it
+// doesn't replay it ends at the snapshot.
+func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register hw.Digest, show Show) ([]Entry, error) {
 	count, err := l.find(ctx, from, register)
 	if err != nil {
 		return nil, err
+	}
+	if show == ShowOwn {
+		count = from.Count
 	}
 	l.mu.RLock()
 	var own []int32
@@ -85,7 +110,7 @@ func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register 
 	seen := merge(own, l.publics, int32(count))
 	records := l.records[:count]
 	l.mu.RUnlock() // records before count never change
-	if all {
+	if show == ShowAll {
 		seen = seen[:0]
 		for at := range int32(count) {
 			seen = append(seen, at)
@@ -95,7 +120,7 @@ func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register 
 	var view []Entry
 	at := 0
 	for _, next := range append(seen, int32(count)) {
-		if hidden := records[at:next]; len(hidden) > 0 {
+		if hidden := records[at:next]; len(hidden) > 0 && show != ShowOwn {
 			view = append(view, Entry{Digests: digests(hidden)})
 		}
 		if int(next) == count {

@@ -47,7 +47,7 @@ func (a *appraisal) proved(r *Result) {
 	if !r.passed(StepDebug, StepReportData, StepAgent, StepRuntimeLog, StepClaims) {
 		return
 	}
-	if a.claims.Log.Anchor == anchorRTMR3 {
+	if a.claims.Log.Anchor == anchorRTMR3 && !a.private() {
 		say("the runtime log is whole: it replays to RTMR3, and no public event is hidden")
 	}
 	say("the claims are the agent's: %s, and the key in the log signed them", a.boundWords())
@@ -117,6 +117,9 @@ func (a *appraisal) notProved(r *Result) {
 	}
 	if a.claims.Log.Anchor == anchorReportData {
 		say("that the log is whole: RTMR3 is not its anchor, the agent's word is")
+	}
+	if a.private() {
+		say("that the log is whole: nothing is shown of other containers, so it doesn't replay; the agent's word is all")
 	}
 	if r.Step(StepUserData).Outcome == Skip {
 		say("who is at the other end (channel: not bound): a nonce can be relayed")

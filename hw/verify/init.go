@@ -95,6 +95,10 @@ func (w *policyWriter) agent() {
 		"anchors: \"rtmr3\" means that the log replays to the hardware's register;",
 		"\"report-data\" that the agent's word alone holds it.")
 	w.value("anchors", []string{w.r.Claims.Log.Anchor})
+	if w.r.Claims.Log.View == rpc.ViewPrivate {
+		w.comment("The log doesn't replay: nothing is shown of other containers.")
+		w.value("allow_private", true)
+	}
 	if s := w.r.Step(StepAgent); s != nil && s.Outcome == Warn {
 		w.comment("The agent had another key after a restart: so would something that passes for it.")
 		w.value("allow_new_key", true)

@@ -181,16 +181,17 @@ func (a *appraisal) power() Step {
 }
 
 func (a *appraisal) powerWords() string {
-	n := 0
+	var classes []string
 	for _, e := range a.prefix() {
 		if e.event != nil && e.event.Operation == logs.OpPower {
-			n++
+			classes = append(classes, powerClasses(e.event)...)
 		}
 	}
-	if n == 0 {
+	if len(classes) == 0 {
 		return "the log knows of no container that could act as root of the guest"
 	}
-	return fmt.Sprintf("%d containers could act as root of the guest", n)
+	slices.Sort(classes)
+	return "containers could act as root of the guest: " + strings.Join(slices.Compact(classes), ", ")
 }
 
 // powerClasses are the classes in a power event; none where they can't be
@@ -215,6 +216,9 @@ func (a *appraisal) events() Step {
 	var f findings
 	anchor := a.claims.Log.Anchor
 	f.want(slices.Contains(p.Agent.Anchors, anchor), "anchor", oneOf(p.Agent.Anchors), anchor)
+	if a.private() {
+		f.want(p.Agent.AllowPrivate, "view of the log", "one that replays", "private")
+	}
 	if a.newKey() {
 		f.want(p.Agent.AllowNewKey, "agent key", "that of event 0", "a new one after a restart")
 	}

@@ -128,6 +128,31 @@ func TestIMALog(t *testing.T) {
 			t.Errorf("%s: taken", name)
 		}
 	}
+	// Runs of entries and of digests, whatever is shown, give the same.
+	line, digest := imaEntry(10, "boot_aggregate")
+	first := rpc.OSLog{Register: "rtmr2", Format: rpc.FormatIMADigests, Entries: digest[:]}
+	second := osLog(log[len(line):])[0]
+	e.OSLogs = []rpc.OSLog{first, second}
+	r = appraiseT(t, encode(t, e), w.options())
+	expect(t, r, NotTrusted)
+	if got := r.Step(StepBootLog).Detail; got != "32 boot events and 2 IMA entries (of 1 only the digest is shown) replay to RTMR0–2" {
+		t.Errorf("detail %q", got)
+	}
+	cut := first
+	cut.Entries = cut.Entries[:47]
+	for name, list := range map[string][]rpc.OSLog{
+		"order": {second, first}, "one missing": {second}, "twice": {first, second, first},
+		"cut": {cut, second}, "as lines": {{Register: "rtmr2", Format: rpc.FormatIMA, Entries: digest[:]}, second},
+		"parted":           {osLog(log[:len(line)])[0], second},
+		"empty run":        {first, {Register: "rtmr2", Format: rpc.FormatIMADigests}, second},
+		"another register": {{Register: "rtmr1", Format: rpc.FormatIMADigests, Entries: digest[:]}, second},
+		"another format":   {{Register: "rtmr2", Format: "digests", Entries: digest[:]}, second},
+	} {
+		e.OSLogs = list
+		if r := appraiseT(t, encode(t, e), w.options()); r.Verdict != NotAuthentic || r.Step(StepBootLog).Outcome != Fail {
+			t.Errorf("%s: taken", name)
+		}
+	}
 	e.OSLogs = append(osLog(log), osLog(nil)...)
 	if r := appraiseT(t, rawEncode(t, e), w.options()); r.ExitCode == 4 {
 		t.Error("two logs: taken")

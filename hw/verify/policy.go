@@ -107,6 +107,10 @@ func (p *TCBPolicy) check() error {
 type AgentPolicy struct {
 	Anchors     []string `toml:"anchors"`       // default: rtmr3
 	AllowNewKey bool     `toml:"allow_new_key"` // a later start event with another key
+
+	// AllowPrivate takes a log that doesn't replay, for nothing is shown of
+	// other containers (isolation = "private").
+	AllowPrivate bool `toml:"allow_private"`
 }
 
 // ContainerPolicy is about evidence of containers. At least one of

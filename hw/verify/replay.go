@@ -1,13 +1,10 @@
 package verify
 
 import (
-	"bytes"
 	"crypto/sha512"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -34,8 +31,11 @@ func (a *appraisal) bootReplay() Step {
 		if err != nil {
 			return fail(err.Error(), digest)
 		}
-		booted += fmt.Sprintf(" and %d IMA entries", os.Entries)
-		violations = os.Violations
+		booted += fmt.Sprintf(" and %d IMA entries", os.entries+os.hidden)
+		if os.hidden > 0 {
+			booted += fmt.Sprintf(" (of %d only the digest is shown)", os.hidden)
+		}
+		violations = os.violations
 	}
 	compared, differ := []Comparison{digest}, ""
 	if want := a.claims.OSLogs; want != nil {
@@ -63,58 +63,6 @@ func (a *appraisal) bootReplay() Step {
 	return pass(booted+" replay to RTMR0–2", compared...)
 }
 
-// replayOSLogs replays what extended the registers after the boot log: IMA's
-// list, where the kernel extends RTMR2 for it. Every byte of it must be under a
-// digest, so it is in the kernel's own form and no other.
-func replayOSLogs(list []rpc.OSLog, registers *logs.Registers) (*logs.IMAReader, error) {
-	if len(list) != 1 || list[0].Register != "rtmr2" || list[0].Format != "ima-ascii" {
-		return nil, fmt.Errorf("%d logs of the operating system, the first %q for %q: this version replays one of \"ima-ascii\" for \"rtmr2\"",
-			len(list), list[0].Format, list[0].Register)
-	}
-	rtmr2 := logs.NewRTMR2(registers[2])
-	reader := logs.NewIMAReader(bytes.NewReader(list[0].Entries))
-	reader.Check = true
-	rest := list[0].Entries
-	for e, err := range reader.UnverifiedEntries() {
-		if err != nil {
-			return nil, fmt.Errorf("IMA log: %w", err)
-		}
-		at := reader.Entries - 1
-		if e.PCR != 2 && e.PCR != 10 {
-			return nil, fmt.Errorf("IMA log: entry %d is for register %d, not IMA's 10 or RTMR2", at, e.PCR)
-		}
-		var same bool
-		if rest, same = bytes.CutPrefix(rest, []byte(e.String()+"\n")); !same || !asKernelWrites(e) {
-			return nil, fmt.Errorf("IMA log: entry %d is not as the kernel writes it", at)
-		}
-		if err := rtmr2.Extend(e); err != nil {
-			return nil, fmt.Errorf("IMA log: entry %d: %w", at, err)
-		}
-	}
-	if bad := reader.Mismatched + reader.Unchecked + reader.Skipped; bad > 0 || len(rest) > 0 {
-		return nil, fmt.Errorf("IMA log: %d entries are not what their template hashes say, or no entries", max(bad, 1))
-	}
-	registers[2] = [48]byte(rtmr2.Value())
-	return reader, nil
-}
-
-// asKernelWrites says whether an entry's text is the one that the kernel makes
-// of the bytes under the template hash: upper-case hex, say, would be another.
-func asKernelWrites(e *logs.IMAEntry) bool {
-	data, err := e.AppendTemplateData(nil)
-	if err != nil {
-		return false
-	}
-	const pcr = "\x02\x00\x00\x00" // any will do; the entry's own was looked at
-	record := append([]byte(pcr), e.TemplateHash()...)
-	for _, part := range [][]byte{[]byte(e.Template()), data} {
-		record = binary.LittleEndian.AppendUint32(record, uint32(len(part)))
-		record = append(record, part...)
-	}
-	again, err := logs.NewIMAReader(bytes.NewReader(record)).Next()
-	return err == nil && again.String()[len(" 2"):] == e.String()[len("10"):]
-}
-
 // replayLog replays the runtime log, once for the two steps that look at it.
 func (a *appraisal) replayLog() {
 	for i, e := range a.log {
@@ -128,6 +76,8 @@ func (a *appraisal) replayLog() {
 // runtimeReplay: the log is all that happened to RTMR3, up to the quote.
 func (a *appraisal) runtimeReplay() Step {
 	switch later := len(a.log) - a.claims.Log.Count; {
+	case a.private():
+		return a.privateLog()
 	case later < 0:
 		return fail(fmt.Sprintf("the claims count %d events, the log has %d", a.claims.Log.Count, len(a.log)))
 	case a.claims.Log.Anchor == anchorReportData && later > 0:
@@ -149,10 +99,30 @@ func (a *appraisal) runtimeReplay() Step {
 	}
 }
 
+// private says that the daemon shows nothing of others' events.
+func (a *appraisal) private() bool { return a.claims.Log.View == rpc.ViewPrivate }
+
+// privateLog: what is shown is all the caller's or public; nothing replays.
+func (a *appraisal) privateLog() Step {
+	for i, e := range a.log {
+		if e.event == nil {
+			return fail(fmt.Sprintf("event %d is a digest, and the claims say that none of others is shown", i))
+		}
+	}
+	switch anchor := a.claims.Log.Anchor; {
+	case len(a.log) > a.claims.Log.Count:
+		return fail(fmt.Sprintf("the claims count %d events, and %d are shown", a.claims.Log.Count, len(a.log)))
+	case anchor != anchorRTMR3 && anchor != anchorReportData:
+		return fail(fmt.Sprintf("unknown anchor %q", anchor))
+	}
+	return warn(fmt.Sprintf("RTMR3 was not judged: %d of %d events are shown, for the agent isolates containers wholly, and vouches for the log alone",
+		len(a.log), a.claims.Log.Count))
+}
+
 // logClaims: the claims are of this log at that point, and no public event of
 // it is hidden.
 func (a *appraisal) logClaims() Step {
-	if a.claims.Log.Count > len(a.log) {
+	if a.claims.Log.Count > len(a.log) && !a.private() {
 		return fail(fmt.Sprintf("the claims count %d events, the log has %d", a.claims.Log.Count, len(a.log)))
 	}
 	var public hw.Digest
@@ -167,15 +137,18 @@ func (a *appraisal) logClaims() Step {
 		}
 	}
 	register := rpc.Digest(a.claimed)
-	compared := []Comparison{
-		{"log register", a.claims.Log.Register.String(), register.String()},
-		{"public register", a.claims.Log.Public.String(), rpc.Digest(public).String()},
+	compared := []Comparison{{"public register", a.claims.Log.Public.String(), rpc.Digest(public).String()}}
+	if !a.private() {
+		compared = append([]Comparison{{"log register", a.claims.Log.Register.String(), register.String()}}, compared...)
 	}
 	switch {
-	case register != a.claims.Log.Register:
+	case !a.private() && register != a.claims.Log.Register:
 		return fail("the log replays to another register than the claims say", compared...)
 	case rpc.Digest(public) != a.claims.Log.Public:
 		return fail("public events are hidden, or others are shown, than the claims say", compared...)
+	}
+	if a.private() {
+		return pass(fmt.Sprintf("all %d public events are shown", publics), compared...)
 	}
 	return pass(fmt.Sprintf("the first %d events give the claimed log; all %d public ones are shown", a.claims.Log.Count, publics), compared...)
 }

@@ -10,7 +10,6 @@ package form
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -180,26 +179,31 @@ func bootEvents(log *logs.BootLog) []Event {
 
 // appendOSLog adds IMA's entries, as tagged events "IMA" with the entry's line.
 func appendOSLog(events []Event, l rpc.OSLog) ([]Event, error) {
-	if l.Format != "ima-ascii" || l.Register != "rtmr2" {
-		return nil, fmt.Errorf("a log %q of the operating system for %q: only \"ima-ascii\" for \"rtmr2\" has another form", l.Format, l.Register)
+	if l.Register != "rtmr2" || l.Format != rpc.FormatIMA && l.Format != rpc.FormatIMADigests {
+		return nil, fmt.Errorf("a log %q of the operating system for %q: only IMA's for \"rtmr2\" has another form", l.Format, l.Register)
+	}
+	if l.Format == rpc.FormatIMADigests {
+		if len(l.Entries)%48 != 0 {
+			return nil, fmt.Errorf("IMA log: digests of 48 bytes are no %d bytes", len(l.Entries))
+		}
+		for at := 0; at < len(l.Entries); at += 48 {
+			events = append(events, Event{RTMR: 2, Type: logs.EvEventTag, Digest: [48]byte(l.Entries[at:])})
+		}
+		return events, nil
 	}
 	for entry, err := range logs.NewIMAReader(bytes.NewReader(l.Entries)).UnverifiedEntries() {
 		if err != nil {
 			return nil, fmt.Errorf("IMA log: %w", err)
 		}
-		event := Event{RTMR: 2, Type: logs.EvEventTag}
-		switch {
-		case entry.Violation:
-			for i := range event.Digest {
-				event.Digest[i] = 0xFF
-			}
-		case entry.Alg == logs.AlgSHA384:
-			event.Digest = [48]byte(entry.TemplateHash())
-		default:
-			return nil, errors.New("IMA log: template hashes are not SHA-384, which RTMR2 takes")
+		digest, extends, err := entry.RTMR2Digest()
+		if err != nil {
+			return nil, fmt.Errorf("IMA log: %w", err)
 		}
-		event.Data = tagged(tagIMA, strings.ToValidUTF8(entry.String(), "\uFFFD"))
-		events = append(events, event)
+		if !extends {
+			continue
+		}
+		line := strings.ToValidUTF8(entry.String(), "\uFFFD")
+		events = append(events, Event{2, logs.EvEventTag, digest, tagged(tagIMA, line)})
 	}
 	return events, nil
 }

@@ -47,9 +47,22 @@ func tagged(tag uint32, text string) []byte {
 	return append(b, text...)
 }
 
+// isPrivate says whether claims are of a log that doesn't replay.
+func isPrivate(claims json.RawMessage) bool {
+	var c struct {
+		Log struct {
+			View string `json:"view"`
+		} `json:"log"`
+	}
+	return json.Unmarshal(claims, &c) == nil && c.Log.View == rpc.ViewPrivate
+}
+
 func encodeTrustee(e *rpc.Evidence, events []Event) ([]byte, error) {
 	if e.Shared != nil {
 		return nil, errors.New("no form of Trustee's is of a shared quote: it looks for the hash of the claims in REPORTDATA, where the root of a tree stands; get evidence that is not shared")
+	}
+	if isPrivate(e.Claims) {
+		return nil, errors.New("no form of Trustee's is of a private log: it replays RTMR3, and nothing is shown of other containers' events here")
 	}
 	log, err := trusteeLog(e, events)
 	if err != nil {

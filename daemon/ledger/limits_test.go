@@ -1,0 +1,252 @@
+package ledger
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+)
+
+func openLimited(t *testing.T, dir string, r *register, limits Limits) *Ledger {
+	t.Helper()
+	l, err := Open(t.Context(), Options{Dir: dir, BootID: "boot", Anchor: AnchorRTMR3, Register: r, Limits: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
+}
+
+// fill logs launches of ever new containers until the log takes no more.
+func fill(t *testing.T, l *Ledger) (taken int) {
+	t.Helper()
+	for ; ; taken++ {
+		_, err := l.Append(t.Context(), launch(fmt.Sprint("c", taken), "1"))
+		if errors.Is(err, ErrFull) && !errors.Is(err, ErrSpent) {
+			return taken
+		}
+		if err != nil || taken > 10000 {
+			t.Fatalf("event %d: %v", taken, err)
+		}
+	}
+}
+
+// missedCounts are the counts of the missed events of one reason, in order.
+func missedCounts(t *testing.T, l *Ledger, why string) (counts []int) {
+	t.Helper()
+	events, err := l.All()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range events {
+		var m missedEvent
+		if e.Operation != logs.OpMissed {
+			continue
+		}
+		if err := json.Unmarshal(e.Body(), &m); err != nil {
+			t.Fatal(err)
+		}
+		if m.Why == why {
+			counts = append(counts, m.Count)
+		}
+	}
+	return counts
+}
+
+func TestOwnersLimits(t *testing.T) {
+	r := &register{}
+	l := openLimited(t, t.TempDir(), r, Limits{OwnerEvents: 3})
+	must(t, l, public(logs.OpStart))
+	must(t, l, launch("a", "1"), extend("a", "1"), extend("a", "2"))
+	if _, err := l.Append(t.Context(), extend("a", "3")); !errors.Is(err, ErrSpent) {
+		t.Fatalf("fourth event of a: %v", err)
+	}
+	last := extend("a", "3") // what is past the bound is said once
+	last.Last = true
+	must(t, l, last)
+	if _, err := l.Append(t.Context(), last); !errors.Is(err, ErrSpent) {
+		t.Fatalf("a second event past a's bound: %v", err)
+	}
+	must(t, l, launch("1000/x", "1"), extend("1000/y", "1"), extend("1000/z", "1"))
+	if _, err := l.Append(t.Context(), launch("1000/w", "1")); !errors.Is(err, ErrSpent) || !strings.Contains(err.Error(), "uid 1000") {
+		t.Fatalf("a user's fourth event, by another container: %v", err)
+	}
+	if s, _ := l.Snapshot(""); s.Register != r.value || len(missedCounts(t, l, ErrFull.Error())) > 0 {
+		t.Fatal("what one container used up is its own affair")
+	}
+}
+
+// A public event is charged to whoever caused it, over restarts too.
+func TestPublicEventsAreCharged(t *testing.T) {
+	dir, r, limits := t.TempDir(), &register{}, Limits{OwnerEvents: 3}
+	power := func(class string) Event {
+		return Event{Operation: logs.OpPower, Charge: "a", Once: true, Measured: map[string]any{"classes": []string{class}}}
+	}
+	l := openLimited(t, dir, r, limits)
+	must(t, l, power("1"), power("2"), power("1"), power("2"), launch("a", "1"))
+	if s, _ := l.Snapshot(""); s.Count != 3 {
+		t.Fatalf("%d events: what was said is said again", s.Count)
+	}
+	l.Close()
+	l = openLimited(t, dir, r, limits)
+	must(t, l, power("1")) // it was said
+	if _, err := l.Append(t.Context(), power("3")); !errors.Is(err, ErrSpent) {
+		t.Fatalf("a fourth event that a caused: %v", err)
+	}
+	if _, err := l.Append(t.Context(), extend("a", "x")); !errors.Is(err, ErrSpent) {
+		t.Fatalf("a fourth event of a: %v", err)
+	}
+	must(t, l, public(logs.OpPolicy)) // nobody's doing
+}
+
+// At the log's bounds new events are refused, all learn of it, and what all must
+// learn still fits.
+func TestFullLogIsPublic(t *testing.T) {
+	for name, limits := range map[string]Limits{
+		"file":     {Bytes: 32 << 10},
+		"evidence": {Shown: 16 << 10},
+		"whole":    {Shown: 16 << 10, Whole: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, r := t.TempDir(), &register{}
+			l := openLimited(t, dir, r, limits)
+			must(t, l, public(logs.OpStart))
+			if fill(t, l) < 10 {
+				t.Fatal("hardly anything was taken")
+			}
+			for range 99 {
+				if _, err := l.Append(t.Context(), launch("more", "1")); !errors.Is(err, ErrFull) {
+					t.Fatal(err)
+				}
+			}
+			if got := missedCounts(t, l, ErrFull.Error()); !slices.Equal(got, []int{1, 2, 4, 8, 16, 32, 64}) {
+				t.Errorf("of 100 refused events %v are told", got)
+			}
+			l.Close()
+			l = openLimited(t, dir, r, limits)
+			must(t, l, public(logs.OpStart))
+			if _, err := l.Append(t.Context(), launch("more", "1")); !errors.Is(err, ErrFull) {
+				t.Fatal(err)
+			}
+			if got := missedCounts(t, l, ErrFull.Error()); len(got) != 7 {
+				t.Errorf("the restarted daemon counts %v", got)
+			}
+			// Host power is told as long as it can be, and when it can't
+			// that is told.
+			for i := range 2000 {
+				_, err := l.Append(t.Context(), Event{Operation: logs.OpPower, Measured: map[string]any{"classes": []int{i}}})
+				if errors.Is(err, ErrFull) {
+					break
+				}
+				if err != nil || i == 1999 {
+					t.Fatalf("power %d: %v", i, err)
+				}
+			}
+			for range 64 {
+				if _, err := l.Append(t.Context(), Event{Operation: logs.OpPower, Measured: map[string]any{"classes": []int{-1}}}); !errors.Is(err, ErrFull) {
+					t.Fatal(err)
+				}
+			}
+			if got := missedCounts(t, l, ErrFull.Error()); len(got) != 8 {
+				t.Errorf("power that could not be told: %v", got)
+			}
+			must(t, l, public(logs.OpStart), public(logs.OpPolicy), public(logs.OpSeal))
+			if s, err := l.Snapshot(""); err != nil || s.Register != r.value {
+				t.Fatal("log and register disagree at the limit")
+			}
+		})
+	}
+}
+
+// What anybody's evidence holds of the log stays within Shown, and a container's
+// own events within OwnerShown beside it.
+func TestShownIsWhatEvidenceHolds(t *testing.T) {
+	for _, whole := range []bool{false, true} {
+		limits := Limits{Shown: 24 << 10, OwnerShown: 4 << 10, Whole: whole}
+		r := &register{}
+		l := openLimited(t, t.TempDir(), r, limits)
+		must(t, l, public(logs.OpStart), launch("a", "1"))
+		for i := 0; ; i++ {
+			if _, err := l.Append(t.Context(), extend("a", strings.Repeat("x", i))); errors.Is(err, ErrFull) {
+				break
+			}
+			l.Append(t.Context(), launch(fmt.Sprint("b", i), "1"))
+			l.Append(t.Context(), Event{Operation: logs.OpPower, Measured: map[string]any{"classes": []int{i}}})
+		}
+		fill(t, l)
+		s, _ := l.Snapshot("a")
+		show := ShowDigests
+		if whole {
+			show = ShowAll
+		}
+		view, err := l.View(t.Context(), "a", s, r.value, show)
+		if err != nil || replay(t, view) != r.value {
+			t.Fatalf("whole %v: %v", whole, err)
+		}
+		size := 0
+		for _, e := range view {
+			size += len(`{"digests":""},`) + base64.StdEncoding.EncodedLen(len(e.Event)+len(e.Digests))
+		}
+		if most := limits.Shown + limits.OwnerShown; int64(size) > most || int64(size) < most/3 {
+			t.Errorf("whole %v: %d bytes of evidence, of %d", whole, size, most)
+		}
+	}
+}
+
+// A gap that could not be told is told before the next event.
+func TestMissedIsToldLater(t *testing.T) {
+	r := &register{}
+	l := open(t, t.TempDir(), r)
+	if err := l.Missed(t.Context(), "launch", "early"); err != nil || r.value != (hw.Digest{}) {
+		t.Fatalf("told before event 0: %v", err)
+	}
+	must(t, l, public(logs.OpStart))
+	failing := errors.New("busy")
+	r.onExtend = func(*register, hw.Digest) error { return failing }
+	if err := l.Missed(t.Context(), "launch", "deadline"); !errors.Is(err, failing) {
+		t.Fatalf("told by a register that fails: %v", err)
+	}
+	r.onExtend = nil
+	must(t, l, launch("a", "1"))
+	if got := missedCounts(t, l, "deadline"); !slices.Equal(got, []int{1}) {
+		t.Fatalf("told %v", got)
+	}
+	events, _ := l.All()
+	if events[0].Operation != logs.OpStart || events[1].Operation != logs.OpMissed || events[2].Operation != logs.OpMissed {
+		t.Errorf("%s, %s, %s stand first", events[0].Operation, events[1].Operation, events[2].Operation)
+	}
+	r.onExtend = func(*register, hw.Digest) error { return failing }
+	l.Missed(t.Context(), "launch", "late")
+	r.onExtend = nil
+	if err := l.TellMissed(t.Context()); err != nil || len(missedCounts(t, l, "late")) != 1 {
+		t.Errorf("told again: %v", err)
+	}
+	for i := range 1000 { // ever new reasons are told as one
+		if err := l.Missed(t.Context(), "launch", fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s, _ := l.Snapshot(""); s.Count > 2*maxGaps {
+		t.Errorf("%d events", s.Count)
+	}
+}
+
+func TestOpenInstances(t *testing.T) {
+	dir, r := t.TempDir(), &register{}
+	l := open(t, dir, r)
+	must(t, l, launch("a", "1"), launch("b", "1"), launch("a", "2"),
+		Event{Operation: logs.OpExit, Owner: "b", Instance: "1"})
+	for range 2 {
+		if got := fmt.Sprint(l.Open()); got != "map[a:2]" {
+			t.Errorf("open instances %s", got)
+		}
+		l.Close()
+		l = open(t, dir, r)
+	}
+}

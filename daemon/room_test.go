@@ -1,0 +1,129 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// Whatever others do, evidence can be sent: the log is full before that.
+func TestEvidenceBesideAFullLog(t *testing.T) {
+	for _, isolation := range []string{isolationRedacted, isolationPrivate, isolationNone} {
+		t.Run(isolation, func(t *testing.T) {
+			f := newFixture(t, func(c *Config) {
+				c.Limits.EvidenceReply = 512 << 10
+				c.Isolation = isolation
+			})
+			events := 0
+			full := func(e ledger.Event) bool {
+				_, err := f.daemon.ledger.Append(t.Context(), e)
+				events++
+				if err != nil && !errors.Is(err, ledger.ErrFull) || events > 100000 {
+					t.Fatalf("event %d: %v", events, err)
+				}
+				return err != nil
+			}
+			other := func(i int) ledger.Event {
+				return ledger.Event{Operation: logs.OpLaunch, Owner: fmt.Sprint("c", i), Instance: "1",
+					Measured: map[string]any{"arguments": strings.Repeat("x", i%5000)}}
+			}
+			power := func(i int) ledger.Event {
+				return ledger.Event{Operation: logs.OpPower, Measured: powerEvent{[]string{fmt.Sprint(i)}}}
+			}
+			for i := 0; !full(other(i)); i++ {
+			}
+			for i := 0; !full(power(i)); i++ {
+			}
+			bundle, err := f.client().GetEvidence(t.Context(), rpc.EvidenceParams{Nonce: nonce})
+			if err != nil {
+				t.Fatalf("after %d events: %v", events, err)
+			}
+			if len(bundle) > f.config.Limits.EvidenceReply {
+				t.Errorf("evidence has %d bytes", len(bundle))
+			}
+			f.wantAuthentic(bundle)
+			if n := countEvents(t, bundle, logs.OpMissed); n == 0 {
+				t.Error("nobody is told that the log was full")
+			}
+			t.Logf("%d events, evidence of %d bytes", events, len(bundle))
+		})
+	}
+}
+
+func TestEvidenceReplyHasRoom(t *testing.T) {
+	f := newFixture(t)
+	f.stop()
+	f.config.Limits.EvidenceReply = 300 << 10
+	err := f.daemon.checkRoom(f.config)
+	if err == nil || !strings.Contains(err.Error(), "or more would do") {
+		t.Fatalf("%v", err)
+	}
+	var most int
+	fmt.Sscanf(err.Error()[strings.Index(err.Error(), "too small: "):], "too small: %d", &most)
+	if f.config.Limits.EvidenceReply = most; f.daemon.checkRoom(f.config) != nil {
+		t.Errorf("%d bytes would not do", most)
+	}
+}
+
+// Of others a private log shows nothing, and its evidence says that it doesn't
+// replay; what its reader can check holds.
+func TestPrivateIsolation(t *testing.T) {
+	f := dockerFixture(t, func(c *Config) { c.Isolation = isolationPrivate })
+	f.evidenceOf("--env", "ITS_NAME=1")
+	bundle := f.evidenceOf()
+	r := f.wantAuthentic(bundle)
+	if s := r.Step(verify.StepRuntimeLog); s.Outcome != verify.Warn {
+		t.Errorf("%+v", s)
+	}
+	e := decode[rpc.Evidence](t, bundle)
+	for _, entry := range e.RuntimeLog {
+		if entry.Event == nil || strings.Contains(string(entry.Event), "ITS_NAME") {
+			t.Errorf("shown of another: %s%x", entry.Event, entry.Digests)
+		}
+	}
+	if claims := claimsOf(t, bundle); claims.Log.View != rpc.ViewPrivate || len(e.RuntimeLog) >= claims.Log.Count {
+		t.Errorf("%d records and %+v", len(e.RuntimeLog), claims.Log)
+	}
+	if r := f.appraise(f.evidenceOf(), f.policyFrom(bundle)); r.Verdict != verify.Trusted {
+		t.Errorf("under the policy made from it: %s: %s", r.Verdict, r.Reason)
+	}
+	if _, err := f.inContainer(nil, "evidence", "--format", "trustee", "--nonce", "0011223344556677"); err == nil || !strings.Contains(err.Error(), "private") {
+		t.Errorf("as Trustee's: %v", err)
+	}
+}
+
+// A reload brings the log's limits along.
+func TestReloadOfLimits(t *testing.T) {
+	f := newFixture(t)
+	f.stop()
+	f.start()
+	f.daemon.opts.ConfigFile = filepath.Join(f.dir, "cimad.toml")
+	write := func(text string) error {
+		if err := os.WriteFile(f.daemon.opts.ConfigFile, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return f.daemon.Reload(t.Context())
+	}
+	if err := write("[limits]\nevidence_reply = 100000\n"); err == nil || !strings.Contains(err.Error(), "evidence_reply") {
+		t.Errorf("too little room: %v", err)
+	}
+	if err := write("[limits]\nevents_per_container = 1\n"); err != nil {
+		t.Fatal(err)
+	}
+	launched := ledger.Event{Operation: logs.OpLaunch, Owner: "c", Instance: "1", Measured: map[string]any{}}
+	if _, err := f.daemon.ledger.Append(t.Context(), launched); err != nil {
+		t.Fatal(err)
+	}
+	launched.Instance = "2"
+	if _, err := f.daemon.ledger.Append(t.Context(), launched); !errors.Is(err, ledger.ErrSpent) {
+		t.Errorf("the second event of one: %v", err)
+	}
+}
