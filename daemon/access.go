@@ -43,7 +43,7 @@ func (d *Daemon) allowed(ctx context.Context, s *subject, method string, a acces
 	var f *facts
 	if s.instance != nil && len(rules) > 0 {
 		var err error
-		if f, err = d.measured(ctx, s.instance, s.still); err != nil {
+		if f, err = d.facts(ctx, s); err != nil {
 			return err
 		}
 	}

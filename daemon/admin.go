@@ -37,6 +37,16 @@ func (d *Daemon) callerMethods() map[string]rpc.Handler {
 	return table
 }
 
+func (d *Daemon) methodsAtOnce() map[string]rpc.Handler {
+	table := make(map[string]rpc.Handler)
+	for _, m := range d.methods() {
+		if m.quick {
+			table[m.name] = m.ownNow
+		}
+	}
+	return table
+}
+
 // listContainers tells of every record, those too that get no evidence, and
 // why.
 func (d *Daemon) listContainers(ctx context.Context, _ rpc.NoParams) (rpc.ContainerList, error) {

@@ -46,7 +46,7 @@ func (d *Daemon) ownRecords(ctx context.Context, s *subject) ([]rpc.EventRecord,
 	if s.instance == nil {
 		return nil, nil
 	}
-	if _, err := d.measured(ctx, s.instance, s.still); err != nil {
+	if _, err := d.facts(ctx, s); err != nil {
 		return nil, err
 	}
 	events, err := d.ledger.Events(s.owner)

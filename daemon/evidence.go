@@ -64,7 +64,7 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 	var f *facts
 	if s.instance != nil {
 		var err error
-		if f, err = d.measured(ctx, s.instance, s.still); err != nil {
+		if f, err = d.facts(ctx, s); err != nil {
 			return claims, ledger.Snapshot{}, err
 		}
 	}

@@ -246,6 +246,15 @@ func (g *gated) settle(ctx context.Context, owner string) error {
 	return g.execs.settle(ctx, owner)
 }
 
+// owes says that settle may have something to do.
+func (g *gated) owes(owner string) bool {
+	if g.execs == nil {
+		return false
+	}
+	w := g.execs.of(owner)
+	return w != nil && (w.owes.Load() || g.execs.roots.Untold())
+}
+
 func (g *gated) unstarted(ctx context.Context, rec launch.Record) (bool, error) {
 	records, err := g.d.store().List(ctx)
 	for _, now := range records {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"sync"
 	"time"
@@ -32,7 +33,10 @@ type caller struct {
 	owner    string    // as the runtime log names the container; "" on the host
 	instance *instance // of the container; nil on the host
 	account  *account
+	payer    string // the account's name
 	admin    bool
+
+	own, ownNow subject // whom its own answers are about; with ownNow.atOnce
 }
 
 type callerKey struct{}
@@ -52,7 +56,9 @@ func (d *Daemon) attach(ctx context.Context, conn *net.UnixConn) (context.Contex
 		c.instance = d.instances.use(*p.Container, p.Instance, p.CgroupOwner)
 		c.owner = c.instance.owner
 	}
-	c.account = d.accounts.use(c.key())
+	c.payer = c.charged()
+	c.account = d.accounts.use(c.payer)
+	c.setSubjects()
 	release := func() {
 		d.accounts.release(c.account)
 		if c.instance != nil {
@@ -87,9 +93,9 @@ func refusal(err error) error {
 	return err
 }
 
-// key is whom the caller's use is charged to (rule 8): the container, or the
+// charged is whom the caller's use is charged to (rule 8): the container, or the
 // owning uid where its cgroup chain isn't root's, or the uid on the host.
-func (c *caller) key() string {
+func (c *caller) charged() string {
 	switch {
 	case c.Container == nil:
 		return fmt.Sprintf("uid %d", c.UID)
@@ -118,9 +124,12 @@ func (d *Daemon) before(ctx context.Context, method string) error {
 // after writes the journal: one line for evidence, extends and refusals.
 func (d *Daemon) after(ctx context.Context, method string, took time.Duration, refused *rpc.Error, cause error) {
 	d.counters.count(method, took, refused)
+	if refused == nil && cause == nil && !d.log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
 	args := []any{"method", method, "duration", took}
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
-		args = append(args, "caller", c.key(), "pid", c.PID)
+		args = append(args, "caller", c.payer, "pid", c.PID)
 	}
 	switch {
 	case cause != nil:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cima-project/cima/daemon/launch"
@@ -34,8 +35,8 @@ type instance struct {
 
 	first time.Time // when it was seen first
 
-	measuring lock   // held while it is measured: others of the container wait
-	facts     *facts // nil until all is logged; under measuring
+	measuring lock                  // held while it is measured: others of the container wait
+	facts     atomic.Pointer[facts] // nil until all is logged; set under measuring
 }
 
 // facts are what claims say of an instance.
@@ -117,12 +118,15 @@ func (d *Daemon) measured(ctx context.Context, i *instance, still func(context.C
 // first where they aren't yet. still says whether the instance is what it was
 // when its record was found; what is logged must not be another's.
 func (d *Daemon) launched(ctx context.Context, i *instance, still func(context.Context) error) (*facts, error) {
+	if f := i.facts.Load(); f != nil {
+		return f, nil
+	}
 	if err := d.enter(ctx, i); err != nil {
 		return nil, err
 	}
 	defer i.measuring.give()
-	if i.facts != nil {
-		return i.facts, nil
+	if f := i.facts.Load(); f != nil {
+		return f, nil
 	}
 	rec, err := d.record(ctx, i)
 	if err != nil {
@@ -163,7 +167,7 @@ func (d *Daemon) launched(ctx context.Context, i *instance, still func(context.C
 		return nil, ledger.ErrReplaced
 	}
 	f.instance, f.start = at.Owner.Instance, startOf(at.Owner.Instance)
-	i.facts = f
+	i.facts.Store(f)
 	return f, nil
 }
 

@@ -10,18 +10,19 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// methods is the method table: what may be asked, and what it needs.
+// methods is the method table: what may be asked, and what it needs. Those
+// that can be answered from memory are answered at once.
 func (d *Daemon) methods() []method {
 	return []method{
-		about(d, rpc.MethodGetDefaultAlgorithm, read, d.defaultAlgorithm),
-		about(d, rpc.MethodGetMeasurementCount, read, d.measurementCount),
-		about(d, rpc.MethodGetCCMeasurement, read, d.ccMeasurement),
+		about(d, rpc.MethodGetDefaultAlgorithm, read, d.defaultAlgorithm).atOnce(),
+		about(d, rpc.MethodGetMeasurementCount, read, d.measurementCount).atOnce(),
+		about(d, rpc.MethodGetCCMeasurement, read, d.ccMeasurement).atOnce(),
 		about(d, rpc.MethodGetCCEventLog, read, d.ccEventLog),
 		about(d, rpc.MethodGetCCReport, read, d.ccReport),
 		about(d, rpc.MethodGetEvidence, read, d.evidence).giving(rpc.Evidence{}, rpc.FormedEvidence{}),
 		about(d, rpc.MethodGetMeasurements, read, d.measurements),
 		about(d, rpc.MethodExtendMeasurement, attest, d.extendMeasurement),
-		about(d, rpc.MethodWhoAmI, read, d.whoAmI),
+		about(d, rpc.MethodWhoAmI, read, d.whoAmI).atOnce(),
 	}
 }
 
@@ -56,6 +57,11 @@ func (d *Daemon) whoAmI(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Id
 		who.Host = &rpc.HostClaims{Unit: s.unit, UID: s.uid}
 		return who, nil
 	}
+	if s.atOnce {
+		if _, err := d.facts(ctx, s); err != nil {
+			return who, err
+		}
+	}
 	who.Container = d.identity(ctx, s)
 	return who, nil
 }
@@ -64,7 +70,7 @@ func (d *Daemon) whoAmI(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Id
 // all is measured, or when the hardware doesn't answer: then without the image.
 func (d *Daemon) identity(ctx context.Context, s *subject) *rpc.ContainerIdentity {
 	i := s.instance
-	f, err := d.measured(ctx, i, s.still)
+	f, err := d.facts(ctx, s)
 	if err != nil {
 		d.log.Debug("identity without image", "caller", s, "error", err)
 	}
@@ -101,6 +107,9 @@ func (d *Daemon) measurements(ctx context.Context, s *subject, _ rpc.NoParams) (
 func (d *Daemon) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurementParams) (rpc.CCMeasurement, error) {
 	m := rpc.CCMeasurement{Index: p.Index, AlgoID: rpc.AlgoSHA384}
 	if p.Index < 3 {
+		if s.atOnce {
+			return m, rpc.ErrWaits // for the hardware
+		}
 		now, err := d.registers(ctx)
 		m.Hash = rpc.Digest(now.RTMR[p.Index])
 		return m, err
@@ -108,7 +117,7 @@ func (d *Daemon) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurem
 	if s.instance == nil {
 		return m, rpc.InvalidParams("index", "index 3 is the caller's container register, and this caller is in no container")
 	}
-	if _, err := d.measured(ctx, s.instance, s.still); err != nil {
+	if _, err := d.facts(ctx, s); err != nil {
 		return m, err
 	}
 	at, err := d.ledger.Snapshot(s.owner)
@@ -138,7 +147,7 @@ func (d *Daemon) extendMeasurement(ctx context.Context, s *subject, p rpc.Extend
 	if strings.Contains(p.Content, "\n") {
 		return rpc.Extended{}, rpc.InvalidParams("content", "content has no line feed, as AAEL wants it")
 	}
-	f, err := d.measured(ctx, s.instance, s.still)
+	f, err := d.facts(ctx, s)
 	if err != nil {
 		return rpc.Extended{}, err
 	}

@@ -155,10 +155,11 @@ func (o *observer) ended(ctx context.Context, i *instance) bool {
 		return false
 	}
 	defer i.measuring.give()
-	if i.facts == nil {
+	f := i.facts.Load()
+	if f == nil {
 		return true
 	}
-	_, err := o.d.attest(ctx, ledger.Event{Operation: logs.OpExit, Owner: i.owner, Instance: i.facts.instance})
+	_, err := o.d.attest(ctx, ledger.Event{Operation: logs.OpExit, Owner: i.owner, Instance: f.instance})
 	var inconsistent *ledger.InconsistentError
 	switch {
 	case err == nil || errors.Is(err, ledger.ErrReplaced):

@@ -20,6 +20,7 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	defer cancel()
 	defer d.gated.open(ctx)()
 	d.server = d.newServer(d.callerMethods(), d.attach)
+	d.server.AtOnce = d.methodsAtOnce()
 	ended := make(chan error, 2)
 	servers := 1
 	go func() { ended <- d.server.Serve(ctx, sockets.Caller) }()
@@ -63,7 +64,7 @@ func (d *Daemon) newServer(methods map[string]rpc.Handler, attach func(context.C
 		Attach: attach,
 		Key: func(ctx context.Context) string {
 			if c, ok := ctx.Value(callerKey{}).(*caller); ok {
-				return c.key()
+				return c.payer
 			}
 			return ""
 		},

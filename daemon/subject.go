@@ -17,18 +17,34 @@ type subject struct {
 	unit     string    // systemd unit of a host process
 	uid      uint32
 
+	atOnce  bool     // nothing may be waited for: rpc.ErrWaits instead
 	account *account // who pays for it
 	payer   string   // the account's name
 	still   func(context.Context) error
 	done    func() // gives back what named took; nil for a caller
 }
 
-// subject is the caller as whom its own answers are about.
-func (c *caller) subject() *subject {
-	return &subject{
+// setSubjects fills in the caller as whom its own answers are about.
+func (c *caller) setSubjects() {
+	c.own = subject{
 		owner: c.owner, instance: c.instance, pidfd: c.PIDFD, unit: c.Unit, uid: c.UID,
-		account: c.account, payer: c.key(), still: c.Check,
+		account: c.account, payer: c.payer, still: c.Check,
 	}
+	c.ownNow = c.own
+	c.ownNow.atOnce = true
+}
+
+// facts are those of the subject's instance, measured first where they aren't
+// known yet.
+func (d *Daemon) facts(ctx context.Context, s *subject) (*facts, error) {
+	if s.atOnce {
+		f := s.instance.facts.Load()
+		if f == nil || d.gated.owes(s.owner) {
+			return nil, rpc.ErrWaits
+		}
+		return f, nil
+	}
+	return d.measured(ctx, s.instance, s.still)
 }
 
 // named is a running container that root asks about.
@@ -49,7 +65,7 @@ func (d *Daemon) named(ctx context.Context, id string) (*subject, error) {
 		asker := callerOf(ctx)
 		i := d.instances.use(c, r.Instance, r.CgroupOwner)
 		return &subject{
-			owner: i.owner, instance: i, account: asker.account, payer: asker.key(),
+			owner: i.owner, instance: i, account: asker.account, payer: asker.payer,
 			still: func(ctx context.Context) error { return d.stillRuns(ctx, i) },
 			done:  func() { d.instances.release(i) },
 		}, nil
@@ -71,6 +87,8 @@ type method struct {
 	name   string
 	access access
 	own    rpc.Handler // about the caller
+	ownNow rpc.Handler // the same, where rpc.ErrWaits is allowed and waiting isn't
+	quick  bool        // worth asking ownNow first
 	named  rpc.Handler // on the admin socket: about a container, or the caller
 	tells  rpc.Signature
 }
@@ -97,11 +115,14 @@ func about[P, R any, PP interface {
 	return method{
 		name: name, access: a, tells: rpc.SignatureOf[P, R, PP](name),
 		own: rpc.Bind[P, R, PP](func(ctx context.Context, p P) (R, error) {
-			return answer(ctx, callerOf(ctx).subject(), p)
+			return answer(ctx, &callerOf(ctx).own, p)
+		}),
+		ownNow: rpc.Bind[P, R, PP](func(ctx context.Context, p P) (R, error) {
+			return answer(ctx, &callerOf(ctx).ownNow, p)
 		}),
 		named: rpc.BindAdmin[P, R, PP](func(ctx context.Context, id string, p P) (R, error) {
 			if id == "" {
-				return answer(ctx, callerOf(ctx).subject(), p)
+				return answer(ctx, &callerOf(ctx).own, p)
 			}
 			s, err := d.named(ctx, id)
 			if err != nil {
@@ -112,6 +133,12 @@ func about[P, R any, PP interface {
 			return answer(ctx, s, p)
 		}),
 	}
+}
+
+// atOnce marks a row whose answers mostly need no wait.
+func (m method) atOnce() method {
+	m.quick = true
+	return m
 }
 
 // queue is the name by which quotes are shared out fairly: by container, not

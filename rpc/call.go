@@ -25,18 +25,20 @@ func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v",
 // A call is a request from the line that it was read from to the line that
 // answers it.
 type call struct {
-	request        // lies in held
-	number  int    // for jrpc2
-	known   method // which method it is
-	held    []byte
-	charged int64 // for held and for the reply
-	reply   reply
+	request         // lies in held
+	number   int    // for jrpc2
+	known    method // which method it is
+	admitted bool   // by Server.Before
+	held     []byte
+	charged  int64 // for held and for the reply
+	reply    reply
 }
 
 // A method is a member of Server.Methods. No handler: there is no such one.
 type method struct {
 	name    string
 	handler Handler
+	atOnce  Handler // nil: it always waits
 }
 
 // begin makes a call of a request, nil where the caller may hold no more. No
@@ -105,9 +107,18 @@ func (c *conn) answer(ctx context.Context, of *jrpc2.Request) (any, error) {
 	if err != nil {
 		return nil, err // we have numbered it ourselves
 	}
+	c.carryOut(ctx, c.numbered(number), false)
+	return nil, nil
+}
+
+// carryOut leaves the reply in the call; false where that was to be done at
+// once and must wait for something.
+func (c *conn) carryOut(ctx context.Context, call *call, atOnce bool) bool {
 	began := time.Now()
-	call := c.numbered(number)
-	err = c.invoke(ctx, call)
+	err := c.invoke(ctx, call, atOnce)
+	if atOnce && err == ErrWaits {
+		return false
+	}
 	var refused *Error
 	var cause error
 	if err != nil {
@@ -120,31 +131,37 @@ func (c *conn) answer(ctx context.Context, of *jrpc2.Request) (any, error) {
 	if c.server.After != nil {
 		c.server.After(ctx, call.known.name, time.Since(began), refused, cause)
 	}
-	return nil, nil
+	return true
 }
 
 // invoke calls the handler and marshals its result.
-func (c *conn) invoke(ctx context.Context, call *call) (err error) {
+func (c *conn) invoke(ctx context.Context, call *call, atOnce bool) (err error) {
 	defer recovered(&err)
-	if c.refuse != nil {
+	handler := call.known.handler
+	switch {
+	case c.refuse != nil:
 		return c.refuse
-	}
-	if call.known.handler == nil {
+	case handler == nil:
 		return Errorf(CodeMethodNotFound, "no method %q on this socket", clip(call.method))
 	}
-	if c.server.Before != nil {
+	if c.server.Before != nil && !call.admitted {
 		if err := c.server.Before(ctx, call.known.name); err != nil {
 			return err
 		}
 	}
-	if err := c.caller.begin(ctx); err != nil {
-		return err
+	call.admitted = true
+	if atOnce {
+		handler = call.known.atOnce
+	} else {
+		if err := c.caller.begin(ctx); err != nil {
+			return err
+		}
+		defer c.caller.done()
 	}
-	defer c.caller.done()
 	if c.caller.full() {
 		return unread()
 	}
-	result, err := call.known.handler(ctx, call.params)
+	result, err := handler(ctx, call.params)
 	if err != nil {
 		return err
 	}

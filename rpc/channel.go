@@ -23,7 +23,8 @@ var errDropped = errors.New("connection dropped")
 
 // A conn is one connection, as its jrpc2 server sees it: a channel.Channel
 // that gives one call at a time and takes one answer for each, and the
-// Assigner of all of them. Lines that are no call are answered here.
+// Assigner of all of them. Lines that are no call are answered here, and calls
+// that need no wait while no other is under way.
 //
 // jrpc2 parses what Recv gives it with encoding/json, and marshals and copies
 // what handlers return. Both are kept small: it gets the number of a call and
@@ -35,9 +36,11 @@ type conn struct {
 	refuse *Error          // what Attach said: the answer to everything
 	handle jrpc2.Handler   // c.answer
 
-	// For Recv alone.
+	// For who reads alone: run, then jrpc2's Recv.
 	members members // of a request, for parseRequest
-	message []byte  // what jrpc2 gets of it
+	now     call    // that is answered at once
+	first   *call   // that was read before jrpc2 began
+	message []byte  // what jrpc2 gets of a call
 	bad     int
 
 	unanswered atomic.Int32 // calls that jrpc2 has not answered
@@ -57,6 +60,19 @@ const (
 
 // Recv returns the next call for jrpc2, valid until the next Recv.
 func (c *conn) Recv() ([]byte, error) {
+	call := c.first
+	if c.first = nil; call == nil {
+		var err error
+		if call, err = c.nextCall(); err != nil {
+			return nil, err
+		}
+	}
+	return c.numberedMessage(call), nil
+}
+
+// nextCall reads up to the next call that is for jrpc2, and answers what comes
+// before it.
+func (c *conn) nextCall() (*call, error) {
 	for c.bad < maxBad {
 		line, err := c.next()
 		if err != nil {
@@ -64,18 +80,20 @@ func (c *conn) Recv() ([]byte, error) {
 		}
 		c.open.Add(1)
 		request, bad := parseRequest(line, &c.members)
+		admitted := false
 		switch {
 		case bad != nil:
 			c.bad++
 			c.refusal(request.id, bad)
 		case c.server.draining.Load():
 			c.refusal(request.id, ShuttingDown())
+		case c.answered(request, &admitted):
 		case int(c.unanswered.Add(1)) > c.limits.InFlight:
 			return nil, c.drop(RateLimited(time.Second, "at most %d requests are sent ahead of their answers: connection closed", c.limits.InFlight))
 		default:
 			if call := c.begin(request); call != nil {
-				c.message = strconv.AppendInt(append(c.message[:0], beforeNumber...), int64(call.number), 10)
-				return c.numberedMessage(call), nil
+				call.admitted = admitted
+				return call, nil
 			}
 			c.unanswered.Add(-1)
 			c.refusal(request.id, RateLimited(time.Second, "too many long lines at once: wait for answers, then ask again"))
@@ -85,6 +103,27 @@ func (c *conn) Recv() ([]byte, error) {
 	c.settle()
 	c.server.callers.dropped.Add(1)
 	return nil, errDropped // each line was answered already
+}
+
+// answered answers a request in this goroutine if it can be answered at once,
+// nothing else of this connection is under way, and nothing was sent ahead of
+// the answer: that is what jrpc2 is for. If not, admitted says whether Before
+// let it pass.
+func (c *conn) answered(r request, admitted *bool) bool {
+	known := c.server.methods[string(r.method)]
+	if c.open.Load() > 1 || c.from != c.to || known.handler != nil && known.atOnce == nil && c.refuse == nil {
+		return false
+	}
+	c.now.request, c.now.known, c.now.admitted = r, known, false // it still lies in the line
+	done := c.carryOut(c.ctx, &c.now, true)
+	if done && c.write(c.now.reply.buf.Bytes()) != nil {
+		c.Close()
+	}
+	*admitted = c.now.admitted
+	c.caller.take(-c.now.charged)
+	c.now.charged, c.now.request = 0, request{}
+	c.now.reply.reset()
+	return done
 }
 
 // numberedMessage is what jrpc2 gets of a call. A method that there is not has

@@ -40,15 +40,18 @@ func (*tape) SetWriteDeadline(time.Time) error { return nil }
 func (*tape) Close() error                     { return nil }
 
 // Whatever is sent, in whatever pieces, each line gets one answer, the same
-// one however it was cut, until the connection is dropped. Answers come in any
-// order.
+// one however it was cut and by whichever way it was answered, until the
+// connection is dropped. Answers come in any order.
 func FuzzFraming(f *testing.F) {
 	line := `{"jsonrpc":"2.0","id":1,"method":"Echo","params":{"a":"b"}}`
 	for _, seed := range []string{line + "\n", line + "\n" + line, "\n\n", "[" + line + "]\n", strings.Repeat("x", 300) + "\n", line + "\r\n", "\xff\n"} {
 		f.Add([]byte(seed), uint8(3))
 	}
-	run := func(t *testing.T, data []byte, cut int) []string {
+	run := func(t *testing.T, data []byte, cut int, atOnce bool) []string {
 		s := testServer()
+		if !atOnce {
+			s.AtOnce = nil
+		}
 		s.Limits = Limits{Line: 256, InFlight: 1 << 20}
 		s.once.Do(s.setUp)
 		nc := new(tape)
@@ -66,9 +69,12 @@ func FuzzFraming(f *testing.F) {
 		return answers
 	}
 	f.Fuzz(func(t *testing.T, data []byte, cut uint8) {
-		answers := run(t, bytes.Clone(data), len(data)+1)
-		if again := run(t, bytes.Clone(data), int(cut)+1); !slices.Equal(again, answers) {
+		answers := run(t, bytes.Clone(data), len(data)+1, true)
+		if again := run(t, bytes.Clone(data), int(cut)+1, true); !slices.Equal(again, answers) {
 			t.Fatalf("cut after %d: %q\nwhole: %q", int(cut)+1, again, answers)
+		}
+		if by := run(t, bytes.Clone(data), int(cut)+1, false); !slices.Equal(by, answers) {
+			t.Fatalf("all by jrpc2: %q\nat once: %q", by, answers)
 		}
 		out := strings.Join(answers, "")
 		lines := bytes.Count(data, []byte("\n"))

@@ -3,7 +3,12 @@ package rpc
 import (
 	"context"
 	"encoding/json"
+	"errors"
 )
+
+// ErrWaits is what a handler of Server.AtOnce returns, as it is, where the
+// answer has to be waited for.
+var ErrWaits = errors.New("the answer has to be waited for")
 
 // Handler answers one method. params is the member of that name as received,
 // nil where it is absent; it has passed Strict and is valid until the handler

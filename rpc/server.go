@@ -22,6 +22,15 @@ type Server struct {
 	// Methods is every method there is on this socket.
 	Methods map[string]Handler
 
+	// AtOnce are handlers for some of Methods that give an answer from what
+	// is in memory, or ErrWaits where this one must be waited for; then
+	// Methods' own is asked. They run in the goroutine that reads the
+	// connection, so they never wait: for a lock that somebody holds over
+	// I/O, for hardware, for another caller. Nor do they wait for others of
+	// their caller to end: Limits.CallerCalls doesn't count them, and there
+	// is no more than one for each connection. Any other error is the answer.
+	AtOnce map[string]Handler
+
 	// Limits bound what callers can do.
 	Limits Limits
 
@@ -66,7 +75,7 @@ func (s *Server) setUp() {
 	s.limits = s.Limits.withDefaults()
 	s.methods = make(map[string]method, len(s.Methods))
 	for name, handler := range s.Methods {
-		s.methods[name] = method{name, handler}
+		s.methods[name] = method{name, handler, s.AtOnce[name]}
 	}
 	s.callers = callers{limits: &s.limits, byKey: make(map[string]*caller)}
 	s.attaching = make(chan struct{}, s.limits.Attaching)
@@ -215,16 +224,21 @@ func (s *Server) attach(ctx context.Context, nc net.Conn) (attached context.Cont
 	return s.Attach(ctx, unix)
 }
 
-// run lets jrpc2 answer a connection until it ends.
+// run answers a connection until it ends. What can be answered at once is
+// answered in this goroutine; jrpc2 is for calls that wait, beside each other,
+// and begins with the first of them: most connections never need it.
 func (s *Server) run(c *conn) {
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
-	jrpc2.NewServer(c, &jrpc2.ServerOptions{
-		DisableBuiltin: true,
-		Concurrency:    s.limits.CallerCalls,
-		NewContext:     func() context.Context { return c.ctx },
-	}).Start(c).Wait()
+	if first, err := c.nextCall(); err == nil {
+		c.first = first
+		jrpc2.NewServer(c, &jrpc2.ServerOptions{
+			DisableBuiltin: true,
+			Concurrency:    s.limits.CallerCalls,
+			NewContext:     func() context.Context { return c.ctx },
+		}).Start(c).Wait()
+	}
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()

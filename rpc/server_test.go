@@ -22,8 +22,17 @@ type echoed struct {
 
 // testServer is a server with handlers that show what a caller can do.
 func testServer() *Server {
-	return &Server{Methods: map[string]Handler{
-		"Echo":                    func(_ context.Context, p json.RawMessage) (any, error) { return echoed{string(p)}, nil },
+	echo := func(_ context.Context, p json.RawMessage) (any, error) { return echoed{string(p)}, nil }
+	return &Server{AtOnce: map[string]Handler{
+		"Echo":                 echo,
+		"Panic":                func(context.Context, json.RawMessage) (any, error) { panic("secret") },
+		"Busy":                 func(context.Context, json.RawMessage) (any, error) { return nil, RateLimited(time.Minute, "later") },
+		"Large":                func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-2), nil },
+		"TooLarge":             func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-1), nil },
+		"Nonce":                func(context.Context, json.RawMessage) (any, error) { return nil, ErrWaits },
+		MethodGetCCMeasurement: Bind(measurement),
+	}, Methods: map[string]Handler{
+		"Echo":                    echo,
 		"Panic":                   func(context.Context, json.RawMessage) (any, error) { panic("secret") },
 		"Leak":                    func(context.Context, json.RawMessage) (any, error) { return nil, errors.New("secret") },
 		"Busy":                    func(context.Context, json.RawMessage) (any, error) { return nil, RateLimited(time.Minute, "later") },
@@ -132,8 +141,14 @@ func (w *wire) ask(method, params string) response {
 }
 
 func TestAnswers(t *testing.T) {
-	var caused atomic.Pointer[error]
+	t.Run("at once", func(t *testing.T) { testAnswers(t, testServer()) })
 	s := testServer()
+	s.AtOnce = nil
+	t.Run("by jrpc2", func(t *testing.T) { testAnswers(t, s) })
+}
+
+func testAnswers(t *testing.T, s *Server) {
+	var caused atomic.Pointer[error]
 	s.After = func(_ context.Context, _ string, _ time.Duration, _ *Error, cause error) { caused.Store(&cause) }
 	w := connect(t, start(t, s))
 	if r := w.ask("Echo", `{"a" : "<"}`); string(r.Result) != `{"text":"{\"a\" : \"<\"}"}` || r.ID != 7.0 {

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"os"
 	"path"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // index knows where records lie, so that a cgroup path leads to its container
@@ -18,6 +19,7 @@ import (
 // says that something was made in it.
 type index struct {
 	dirs      map[string]time.Time // what was listed, and its mtime then
+	looked    time.Time            // when the directories were last found unchanged
 	unsettled bool                 // a directory changed too short before it was listed
 	all       []location
 	byID      map[string][]location
@@ -29,6 +31,11 @@ type index struct {
 // move on.
 const settle = 50 * time.Millisecond
 
+// moment is for how long directories needn't be looked at again: a caller is
+// asked about by several paths, one after the other. What isn't found is looked
+// for again all the same.
+const moment = 200 * time.Microsecond
+
 // maxPending bounds what is looked at again on each question.
 const maxPending = 256
 
@@ -39,9 +46,19 @@ var userManagerPath = regexp.MustCompile(`^/user\.slice/user-([0-9]+)\.slice/use
 func (s *Store) candidates(ctx context.Context, cgroupPath string) ([]location, error) {
 	s.scan.Lock()
 	defer s.scan.Unlock()
+	if time.Since(s.index.looked) < moment {
+		if out := s.known(ctx, cgroupPath); len(out) > 0 {
+			return out, nil
+		}
+	}
 	if err := s.refresh(ctx); err != nil {
 		return nil, err
 	}
+	return s.known(ctx, cgroupPath), nil
+}
+
+// known are the candidates that the index has.
+func (s *Store) known(ctx context.Context, cgroupPath string) []location {
 	last := path.Base(cgroupPath)
 	id := hexID(last)
 	s.retry(ctx)
@@ -57,7 +74,7 @@ func (s *Store) candidates(ctx context.Context, cgroupPath string) ([]location, 
 	if m := userManagerPath.FindStringSubmatch(cgroupPath); m != nil && m[1] == m[2] && id != "" {
 		out = append(out, s.usersBundles(m[1], id)...)
 	}
-	return out, nil
+	return out
 }
 
 // usersBundles are where one user's rootless engine would have put a container.
@@ -177,15 +194,16 @@ func (s *Store) stale() bool {
 			return true
 		}
 	}
+	s.index.looked = time.Now()
 	return false
 }
 
 func changed(dir string) time.Time {
-	info, err := os.Stat(dir)
-	if err != nil {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
 		return time.Time{}
 	}
-	return info.ModTime()
+	return time.Unix(st.Mtim.Unix())
 }
 
 // walk lists a place.

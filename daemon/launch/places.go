@@ -114,9 +114,29 @@ type location struct {
 
 func (p *Place) users() bool { return strings.Contains(p.Config, "{home}") }
 
+// fill puts what a location has into a pattern: for each caller that connects,
+// so by hand.
 func (at location) fill(pattern string) string {
-	return strings.NewReplacer("{namespace}", at.namespace, "{id}", at.id,
-		"{uid}", strconv.FormatUint(uint64(at.uid), 10), "{home}", at.home).Replace(pattern)
+	b := make([]byte, 0, len(pattern)+len(at.namespace)+len(at.id)+len(at.home))
+	for {
+		before, rest, found := strings.Cut(pattern, "{")
+		b = append(b, before...)
+		if !found {
+			return string(b)
+		}
+		var name string
+		name, pattern, _ = strings.Cut(rest, "}")
+		switch name {
+		case "namespace":
+			b = append(b, at.namespace...)
+		case "id":
+			b = append(b, at.id...)
+		case "uid":
+			b = strconv.AppendUint(b, uint64(at.uid), 10)
+		case "home":
+			b = append(b, at.home...)
+		}
+	}
 }
 
 func (at location) config() string { return at.fill(at.place.Config) }

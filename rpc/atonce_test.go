@@ -1,0 +1,253 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const quickLine = `{"jsonrpc":"2.0","id":2,"method":"Quick","params":{}}` + "\n"
+
+// quickServer has a method that counts by which way it was answered, and one
+// that holds its connection's jrpc2 for as long as the test wants.
+func quickServer() (s *Server, atOnce, waited *atomic.Int32, gate chan struct{}) {
+	s, atOnce, waited, gate = testServer(), new(atomic.Int32), new(atomic.Int32), make(chan struct{})
+	counted := func(n *atomic.Int32) Handler {
+		return func(context.Context, json.RawMessage) (any, error) { n.Add(1); return "done", nil }
+	}
+	s.AtOnce["Quick"], s.Methods["Quick"] = counted(atOnce), counted(waited)
+	s.AtOnce["Unsure"] = func(_ context.Context, p json.RawMessage) (any, error) {
+		if strings.Contains(string(p), "wait") {
+			return nil, ErrWaits
+		}
+		atOnce.Add(1)
+		return "done", nil
+	}
+	s.Methods["Unsure"] = counted(waited)
+	s.Methods["Gate"] = func(ctx context.Context, _ json.RawMessage) (any, error) {
+		select {
+		case <-gate:
+			return "open", nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return s, atOnce, waited, gate
+}
+
+func (w *wire) gets(id float64, result string) {
+	w.t.Helper()
+	if r := w.receive(); r.Error != nil || r.ID != id || string(r.Result) != result {
+		w.t.Errorf("got %v %s %+v, want %v %s", r.ID, r.Result, r.Error, id, result)
+	}
+}
+
+// A connection that asks one thing after the other costs one goroutine, and
+// jrpc2 begins with the first call that waits.
+func TestAtOnceNeedsNoServer(t *testing.T) {
+	s, atOnce, waited, _ := quickServer()
+	path := start(t, s)
+	first := connect(t, path)
+	first.ask("Quick", "{}")
+	before := runtime.NumGoroutine()
+	for range 20 {
+		w := connect(t, path)
+		w.send(quickLine)
+		w.gets(2, `"done"`)
+		w.ask("NoSuchMethod", "{}")
+	}
+	if n := runtime.NumGoroutine() - before; n > 20 {
+		t.Errorf("20 connections took %d goroutines", n)
+	}
+	if atOnce.Load() != 21 || waited.Load() != 0 {
+		t.Errorf("%d at once, %d not", atOnce.Load(), waited.Load())
+	}
+	first.ask("Unsure", `{"a":"wait"}`)
+	first.ask("Quick", "{}")
+	if atOnce.Load() != 22 || waited.Load() != 1 {
+		t.Errorf("afterwards: %d at once, %d not", atOnce.Load(), waited.Load())
+	}
+	if n := runtime.NumGoroutine() - before; n <= 20 {
+		t.Errorf("jrpc2 took %d goroutines: does it serve?", n-20)
+	}
+}
+
+// A quick call beside a slow one is answered first, by jrpc2.
+func TestQuickBesideSlow(t *testing.T) {
+	s, atOnce, waited, gate := quickServer()
+	w := connect(t, start(t, s))
+	w.send(`{"jsonrpc":"2.0","id":1,"method":"Gate"}` + "\n")
+	for range 3 {
+		w.send(quickLine)
+		w.gets(2, `"done"`)
+	}
+	if atOnce.Load() != 0 || waited.Load() != 3 {
+		t.Errorf("%d at once beside a slow one, %d not", atOnce.Load(), waited.Load())
+	}
+	close(gate)
+	w.gets(1, `"open"`)
+}
+
+// Whatever is sent ahead is answered, each once, in any order, and counts
+// against the limit.
+func TestPipelinedMix(t *testing.T) {
+	s, atOnce, waited, gate := quickServer()
+	close(gate)
+	w := connect(t, start(t, s))
+	for range 200 {
+		want := make(map[any]bool)
+		var lines strings.Builder
+		for id := range 12 {
+			method := []string{"Quick", "Gate", "Unsure", "NoSuchMethod"}[id%4]
+			fmt.Fprintf(&lines, `{"jsonrpc":"2.0","id":%d,"method":%q,"params":{"a":"%s"}}`+"\n", id, method, []string{"", "wait"}[id%2])
+			want[float64(id)] = true
+		}
+		w.send(lines.String())
+		for range 12 {
+			r := w.receive()
+			if !want[r.ID] {
+				t.Fatalf("answer to %v: twice, or never asked", r.ID)
+			}
+			delete(want, r.ID)
+			if unknown := int(r.ID.(float64))%4 == 3; (r.Error != nil) != unknown {
+				t.Fatalf("%v: %+v", r.ID, r.Error)
+			}
+		}
+	}
+	if n := atOnce.Load() + waited.Load(); n != 200*6 {
+		t.Errorf("%d calls were carried out, not %d", n, 200*6)
+	}
+	held := connect(t, start(t, func() *Server { s, _, _, _ := quickServer(); return s }()))
+	held.send(strings.Repeat(`{"jsonrpc":"2.0","id":1,"method":"Gate"}`+"\n", 16))
+	held.send(quickLine)
+	for {
+		r := held.receive()
+		if r.Error == nil {
+			t.Fatalf("got %+v", r)
+		}
+		if r.Error.Code == CodeRateLimited {
+			break
+		}
+	}
+	held.ends()
+}
+
+// Before is asked once for each call, whichever way it goes.
+func TestAdmittedOnce(t *testing.T) {
+	s, _, waited, _ := quickServer()
+	var asked, told atomic.Int32
+	s.Before = func(context.Context, string) error { asked.Add(1); return nil }
+	s.After = func(_ context.Context, _ string, _ time.Duration, refused *Error, _ error) {
+		if refused == nil {
+			told.Add(1)
+		}
+	}
+	w := connect(t, start(t, s))
+	for i := range 10 {
+		w.ask("Unsure", fmt.Sprintf(`{"a":"%s"}`, []string{"", "wait"}[i%2]))
+	}
+	if asked.Load() != 10 || told.Load() != 10 || waited.Load() != 5 {
+		t.Errorf("Before was asked %d times, After told %d times, of 10 calls; %d waited", asked.Load(), told.Load(), waited.Load())
+	}
+	refuse := connect(t, start(t, func() *Server {
+		s, _, _, _ := quickServer()
+		s.Before = func(context.Context, string) error { return Denied("no") }
+		return s
+	}()))
+	if r := refuse.ask("Quick", "{}"); r.Error == nil || r.Error.Code != CodeDenied {
+		t.Errorf("refused by Before: %+v", r)
+	}
+}
+
+// As many slow calls as a caller may have running hold up further slow ones,
+// on whichever connection, and no quick ones.
+func TestCallerCallsBoundsTheSlow(t *testing.T) {
+	s, _, _, gate := quickServer()
+	s.Limits.CallerCalls = 2
+	s.Key = func(context.Context) string { return "me" }
+	running := make(chan struct{}, 10)
+	s.Methods["Slow"] = func(context.Context, json.RawMessage) (any, error) { running <- struct{}{}; <-gate; return "open", nil }
+	path := start(t, s)
+	var all []*wire
+	for range 3 {
+		w := connect(t, path)
+		w.send(`{"jsonrpc":"2.0","id":1,"method":"Slow"}` + "\n")
+		all = append(all, w)
+	}
+	<-running
+	<-running
+	quick := connect(t, path)
+	quick.send(quickLine)
+	quick.gets(2, `"done"`)
+	select {
+	case <-running:
+		t.Error("a third one runs")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(gate)
+	for _, w := range all {
+		w.gets(1, `"open"`)
+	}
+}
+
+// A server that stops waits for an answer that is being made at once.
+func TestDrainWaitsForTheQuick(t *testing.T) {
+	s, _, _, _ := quickServer()
+	s.Limits.Drain = 3 * time.Second
+	running, finish := make(chan struct{}), make(chan struct{})
+	s.AtOnce["Quick"] = func(context.Context, json.RawMessage) (any, error) { close(running); <-finish; return "done", nil }
+	path := filepath.Join(t.TempDir(), "s")
+	stop := startAt(t, s, path)
+	w, other := connect(t, path), connect(t, path)
+	other.ask("Echo", "{}")
+	w.send(quickLine)
+	<-running
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	for !s.draining.Load() {
+		time.Sleep(time.Millisecond)
+	}
+	if r := other.ask("Quick", "{}"); r.Error == nil || r.Error.Code != CodeShuttingDown {
+		t.Errorf("a new request: %+v", r)
+	}
+	select {
+	case <-stopped:
+		t.Error("stopped under a call")
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(finish)
+	w.gets(2, `"done"`)
+	<-stopped
+	w.ends()
+}
+
+// Nothing is allocated for a call that is answered at once but what its
+// handler takes.
+func TestAtOnceAllocates(t *testing.T) {
+	if raceDetector() {
+		t.Log("the race detector allocates: the figure is shown only")
+	}
+	s := testServer()
+	s.AtOnce["Quick"] = func(context.Context, json.RawMessage) (any, error) { return json.RawMessage("1"), nil }
+	s.Methods["Quick"] = s.AtOnce["Quick"]
+	s.once.Do(s.setUp)
+	charged := s.callers.enter("tape")
+	defer charged.leave()
+	nc, line := new(tape), []byte(quickLine)
+	c := s.newConn(context.Background(), nc, charged)
+	n := testing.AllocsPerRun(1000, func() {
+		nc.pieces = append(nc.pieces[:0], line)
+		nc.out.Reset()
+		c.nextCall()
+	})
+	t.Logf("%.0f allocations for a call", n)
+	if n > 4 && !raceDetector() {
+		t.Errorf("%.0f allocations", n)
+	}
+}
