@@ -131,6 +131,11 @@ func decodeResult(method string, raw json.RawMessage, result any) error {
 	case *json.RawMessage:
 		*v = raw
 		return nil
+	case *CCEventLog:
+		if err := decodeEventLog(raw, v); err != nil {
+			return fmt.Errorf("%s: result: %w", method, err)
+		}
+		return nil
 	case *Evidence:
 		e, _, err := DecodeEvidence(raw)
 		if err != nil {

@@ -34,7 +34,7 @@ func TestClientMethods(t *testing.T) {
 		MethodGetMeasurementCount: Bind(func(context.Context, NoParams) (MeasurementCount, error) { return MeasurementCount{4}, nil }),
 		MethodGetCCMeasurement:    Bind(measurement),
 		MethodGetCCEventLog: Bind(func(_ context.Context, p CCEventLogParams) (CCEventLog, error) {
-			return CCEventLog{Total: p.Start + p.Count, Events: []EventRecord{{Digests: []EventDigest{{12, HexBytes{0xab}}}}}}, nil
+			return CCEventLog{Total: p.Start + p.Count, Events: []EventRecord{{Event: []byte{}, Digests: []EventDigest{{12, HexBytes{0xab}}}}}}, nil
 		}),
 		MethodGetCCReport: Bind(func(_ context.Context, p CCReportParams) (CCReport, error) {
 			return CCReport{CCReport: p.UserData}, nil

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -111,7 +110,7 @@ func (l *link) answer(line []byte) (json.RawMessage, error) {
 		if !ours {
 			return nil, fmt.Errorf("the daemon's reply is to request %s, not to %d", clip(id), l.id)
 		}
-		return bytes.Clone(result), nil
+		return result, nil
 	}
 	e := new(Error)
 	if err := json.Unmarshal(failure, e); err != nil {
