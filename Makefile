@@ -13,7 +13,7 @@ COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 # Where cimactl appraises, beside the machine that builds.
 PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
-.PHONY: all build cross demo test test-clients test-vm short lint fuzz bench bench-rooms packages install clean help FORCE
+.PHONY: all build cross demo test test-clients test-vm short lint fuzz soak bench bench-rooms packages install clean help FORCE
 all: build
 
 ## build: the three static binaries, in bin/
@@ -70,6 +70,14 @@ bench: build
 	@mkdir -p .cache/bench
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/bench/bench ./packaging/bench
 	.cache/bench/bench -bin bin -out .cache/bench
+
+SOAK_TIME ?= 10m
+SOAK_FLAGS ?=
+## soak: thousands of containers, hostile callers, kills, upgrades and failing hardware for SOAK_TIME (10m); root
+soak: bin/cimad-sim
+	@mkdir -p .cache/soak
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/soak/soak ./packaging/soak
+	.cache/soak/soak -bin bin -time $(SOAK_TIME) $(SOAK_FLAGS)
 
 ## bench-rooms: the benchmarks of each room
 bench-rooms:

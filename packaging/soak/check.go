@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+func newNonce() []byte {
+	nonce := make([]byte, 32)
+	rand.Read(nonce)
+	return nonce
+}
+
+// evidence asks for evidence, appraises it, and holds it against what the
+// container was told.
+func (c *container) evidence(shared bool) error {
+	nonce := newNonce()
+	a, err := c.call(order{Do: doEvidence, Nonce: nonce, Shared: shared})
+	if err != nil || a.Error != "" {
+		return err
+	}
+	c.appraise(a.Result, nonce)
+	return nil
+}
+
+func (c *container) appraise(bundle []byte, nonce []byte) *verify.Result {
+	v := c.b.tally.violate
+	r, err := verify.Appraise(context.Background(), bundle, verify.Options{Nonce: nonce, TrustRoots: c.b.manager.roots})
+	if err != nil {
+		v("evidence of %.12s: %v", c.id, err)
+		return nil
+	}
+	if r.Verdict != verify.NotTrusted { // authentic: that nothing says who wrote what was booted is right
+		v("evidence of %.12s is %s: %s", c.id, r.Verdict, r.Reason)
+		return nil
+	}
+	if r.Claims.Container == nil || r.Claims.Container.ID != c.id {
+		v("evidence of %.12s is about %+v", c.id, r.Claims.Container)
+		return nil
+	}
+	e, _, err := rpc.DecodeEvidence(bundle)
+	if err != nil {
+		v("evidence of %.12s: %v", c.id, err)
+		return nil
+	}
+	found := make(map[string]int)
+	for _, entry := range e.RuntimeLog {
+		if entry.Event == nil {
+			continue
+		}
+		event, err := logs.ParseEvent(entry.Event)
+		if err != nil {
+			v("evidence of %.12s: %v", c.id, err)
+			return nil
+		}
+		if event.Operation == logs.OpExtend {
+			found[extendContent(event)]++
+		}
+	}
+	c.compare("evidence", found)
+	c.b.tally.count("evidences verified")
+	return r
+}
+
+func extendContent(e logs.Event) string {
+	var body struct{ Content string }
+	json.Unmarshal(e.Body(), &body)
+	return body.Content
+}
+
+// compare holds the extends found somewhere against what was told.
+func (c *container) compare(where string, found map[string]int) {
+	for content := range c.told {
+		if found[content] != 1 {
+			c.b.tally.violate("%s of %.12s has the extend %q, which was told to be done, %d times", where, c.id, content, found[content])
+		}
+	}
+	for content, n := range found {
+		switch {
+		case n > 1:
+			c.b.tally.violate("%s of %.12s has the extend %q %d times", where, c.id, content, n)
+		case c.refused[content]:
+			c.b.tally.violate("%s of %.12s has the extend %q, which was refused", where, c.id, content)
+		case !c.told[content] && !c.unknown[content]:
+			c.b.tally.violate("%s of %.12s has the extend %q, which it never asked for", where, c.id, content)
+		}
+	}
+}
+
+// registers asks for register and event log: one replays to the other.
+func (c *container) registers() error {
+	var m rpc.CCMeasurement
+	a, err := c.call(order{Do: doMeasure})
+	if err != nil || a.Error != "" || json.Unmarshal(a.Result, &m) != nil {
+		return err
+	}
+	var page rpc.CCEventLog
+	a, err = c.call(order{Do: doEventLog})
+	if err != nil || a.Error != "" {
+		return err
+	}
+	if err := json.Unmarshal(a.Result, &page); err != nil {
+		c.b.tally.violate("event log of %.12s: %v", c.id, err)
+		return nil
+	}
+	var replay hw.Digest
+	for _, r := range page.Events {
+		if r.IMRIndex == 3 {
+			replay = replay.Extend(hw.Digest(r.Digests[0].Hash))
+		}
+	}
+	if replay != hw.Digest(m.Hash) && page.Next == 0 && !c.open {
+		c.b.tally.violate("event log of %.12s replays to %s, its register is %s", c.id, replay, m.Hash)
+	}
+	c.b.tally.count("event logs replayed")
+	return nil
+}
+
+// report asks for a quote and looks whether it is over the claims.
+func (c *container) report(shared bool) error {
+	nonce := newNonce()
+	var r rpc.CCReport
+	a, err := c.call(order{Do: doReport, Nonce: nonce, Shared: shared})
+	if err != nil || a.Error != "" || json.Unmarshal(a.Result, &r) != nil {
+		return err
+	}
+	if err := checkReport(r, nonce, c.id); err != nil {
+		c.b.tally.violate("report of %.12s: %v", c.id, err)
+	}
+	c.b.tally.count("reports verified")
+	return nil
+}
+
+func checkReport(r rpc.CCReport, nonce []byte, id string) error {
+	var claims rpc.Claims
+	if err := json.Unmarshal(r.Claims, &claims); err != nil {
+		return err
+	}
+	data, err := rpc.ReportData(r.Claims)
+	if err == nil && r.Shared != nil {
+		data, err = r.Shared.ReportData(data)
+	}
+	if err != nil {
+		return err
+	}
+	quote, err := verify.ParseQuote(r.CCReport)
+	switch {
+	case err != nil:
+		return err
+	case !bytes.Equal(quote.ReportData[:], data[:]):
+		return fmt.Errorf("REPORTDATA is %s, not of the claims", hex.EncodeToString(quote.ReportData[:8]))
+	case !bytes.Equal(claims.Nonce, nonce) || claims.Container == nil || claims.Container.ID != id:
+		return fmt.Errorf("claims are about %+v", claims.Container)
+	}
+	return nil
+}
+
+// whoAmI sees that the daemon knows who asks.
+func (c *container) whoAmI() error {
+	var who rpc.Identity
+	a, err := c.call(order{Do: doWhoAmI})
+	if err != nil || a.Error != "" {
+		return err
+	}
+	if err := json.Unmarshal(a.Result, &who); err != nil || who.Container == nil || who.Container.ID != c.id {
+		c.b.tally.violate("%.12s is taken for %s: %v", c.id, a.Result, err)
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// What must not be is found.
+func TestViolationsAreFound(t *testing.T) {
+	for name, tt := range map[string]struct {
+		found map[string]int
+		want  string
+	}{
+		"all is well": {map[string]int{"told": 1}, ""},
+		"and later":   {map[string]int{"told": 1, "unknown": 1}, ""},
+		"lost":        {map[string]int{"unknown": 1}, "0 times"},
+		"twice":       {map[string]int{"told": 2}, "2 times"},
+		"refused":     {map[string]int{"told": 1, "refused": 1}, "was refused"},
+		"another's":   {map[string]int{"told": 1, "x": 1}, "never asked for"},
+	} {
+		b := &boot{tally: newTally()}
+		c := b.newContainer("c")
+		c.told["told"], c.unknown["unknown"], c.refused["refused"] = true, true, true
+		c.compare("the log", tt.found)
+		got := strings.Join(b.tally.wrong, "; ")
+		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	b := &boot{tally: newTally(), manager: &manager{}}
+	c := b.newContainer("c")
+	c.appraise([]byte(`{}`), newNonce())
+	c.refusedWith(order{Do: doEvidence}, outcome{Code: rpc.CodeLogInconsistent})
+	c.refusedWith(order{Do: doEvidence}, outcome{Code: rpc.CodeNotReady})
+	if b.tally.violations() == 0 || len(b.tally.wrong) != 2 {
+		t.Errorf("%q", b.tally.wrong)
+	}
+}
+
+// A log that was changed, or that says something twice, is found.
+func TestLogIsRead(t *testing.T) {
+	var register hw.Digest
+	var lines []string
+	add := func(operation, id, instance, measured string) {
+		e, err := logs.NewEvent(operation, logs.Content{Container: id, Measured: json.RawMessage(measured), Salt: map[bool]string{true: "AAAAAAAAAAAAAAAAAAAAAA=="}[id != ""]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := register
+		register = register.Extend(hw.Digest(e.Digest()))
+		line, _ := json.Marshal(map[string]any{"before": before.String(), "after": register.String(), "instance": instance, "event": e.Bytes()})
+		lines = append(lines, string(line))
+	}
+	add(logs.OpStart, "", "", `{"start":{"agent_key":"k"}}`)
+	add(logs.OpLaunch, "c", "1", `{"launch":{}}`)
+	add(logs.OpExtend, "c", "1", `{"extend":{"content":"x"}}`)
+	add(logs.OpLaunch, "c", "1", `{"launch":{}}`)
+	path := filepath.Join(t.TempDir(), "log")
+	write := func(lines []string) {
+		if err := os.WriteFile(path, []byte("{\"cima\":1}\n"+strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(lines)
+	l, err := readLog(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.events != 4 || l.register != register || l.once["launch of c 1"] != 2 || l.extends["c"]["x"] != 1 || !l.launched["c"] || l.exited["c"] || fmt.Sprint(l.keys) != "map[k:true]" {
+		t.Errorf("%+v", l)
+	}
+	write(append(lines[:1:1], lines[2:]...))
+	if _, err := readLog(path); err == nil {
+		t.Error("a log with an event taken out was read")
+	}
+}

@@ -1,0 +1,229 @@
+package main
+
+import (
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// manager does for the daemon what systemd does: it keeps sockets and the
+// agent's key, starts it, and starts it again.
+type manager struct {
+	dir     string
+	program string // of the daemon; another one after an upgrade
+	tally   *tally
+
+	sockets []*os.File
+	notify  *net.UnixConn
+	td      *exec.Cmd
+	roots   []*x509.Certificate
+
+	mu       sync.Mutex
+	key      *os.File // the stored agent key
+	daemon   *exec.Cmd
+	ended    chan struct{} // closed when daemon has
+	told     bool          // it was told to end
+	upgrades int
+}
+
+const config = `[limits]
+events_per_container = 1000000
+quotes_per_minute = 1e6
+quotes_burst = 100000
+evidence_reply = 16777216
+register_timeout = "2s"
+quote_timeout = "5s"
+[launch]
+image_deadline = "3s"
+[gate]
+deadline = "1s"
+[engines]
+docker = %q
+docker_exec_root = %q
+[[access]]
+allow = ["ExtendMeasurement"]
+`
+
+func newManager(dir, bin string, t *tally) (*manager, error) {
+	m := &manager{dir: dir, tally: t, program: filepath.Join(dir, "cimad-sim")}
+	for _, d := range []string{dir, filepath.Join(dir, "cima")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.install(filepath.Join(bin, "cimad-sim"), 0); err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf(config, m.path("engine.sock"), m.path("exec"))
+	if err := os.WriteFile(m.path("cimad.toml"), []byte(text), 0o600); err != nil {
+		return nil, err
+	}
+	for name, mode := range map[string]os.FileMode{"cima/cima.sock": 0o666, "admin.sock": 0o600} {
+		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: m.path(name), Net: "unix"})
+		if err != nil {
+			return nil, err
+		}
+		f, err := l.File()
+		if err != nil {
+			return nil, err
+		}
+		l.SetUnlinkOnClose(false)
+		l.Close()
+		if err := os.Chmod(m.path(name), mode); err != nil {
+			return nil, err
+		}
+		if mode == 0o666 {
+			m.sockets = append([]*os.File{f}, m.sockets...)
+		} else {
+			m.sockets = append(m.sockets, f)
+		}
+	}
+	var err error
+	if m.notify, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Name: m.path("notify"), Net: "unixgram"}); err != nil {
+		return nil, err
+	}
+	go m.listen()
+	return m, m.startTD()
+}
+
+func (m *manager) path(name string) string { return filepath.Join(m.dir, name) }
+
+// install puts a program in place. Bytes behind it make it another one for
+// whoever measures it.
+func (m *manager) install(from string, version int) error {
+	text, err := os.ReadFile(from)
+	if err != nil {
+		return fmt.Errorf("%w: `make build` makes it", err)
+	}
+	if version > 0 {
+		text = append(text, fmt.Sprint(version)...)
+	}
+	next := m.program + ".new"
+	if err := os.WriteFile(next, text, 0o755); err != nil {
+		return err
+	}
+	return os.Rename(next, m.program)
+}
+
+func (m *manager) startTD() error {
+	m.td = exec.Command(m.program, "td", "--dir", m.path("td"), "--quote-delay", "5ms")
+	if err := m.td.Start(); err != nil {
+		return err
+	}
+	for range 1000 {
+		text, _ := os.ReadFile(m.path("td/root.pem"))
+		if block, _ := pem.Decode(text); block != nil { // it may be half written
+			root, err := x509.ParseCertificate(block.Bytes)
+			m.roots = []*x509.Certificate{root}
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return errors.New("the simulated TD doesn't start")
+}
+
+// listen keeps what the daemon stores (FDSTORE=1).
+func (m *manager) listen() {
+	text, control := make([]byte, 4096), make([]byte, 4096)
+	for {
+		n, cn, _, _, err := m.notify.ReadMsgUnix(text, control)
+		if err != nil {
+			return
+		}
+		messages, _ := unix.ParseSocketControlMessage(control[:cn])
+		for _, message := range messages {
+			fds, _ := unix.ParseUnixRights(&message)
+			for _, fd := range fds {
+				m.mu.Lock()
+				if m.key == nil && strings.Contains(string(text[:n]), "FDSTORE=1") {
+					m.key = os.NewFile(uintptr(fd), "agent-key")
+				} else {
+					unix.Close(fd)
+				}
+				m.mu.Unlock()
+			}
+		}
+	}
+}
+
+func (m *manager) start() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	files, names := m.sockets, "cima:cima-admin"
+	if m.key != nil {
+		files, names = append(files[:2:2], m.key), names+":agent-key"
+	}
+	// LISTEN_PID is the daemon's own: the shell becomes it.
+	c := exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, m.program,
+		"--td", m.path("td/td.sock"), "--runtime-dir", m.dir, "--config", m.path("cimad.toml"))
+	c.Env = append(os.Environ(), "NOTIFY_SOCKET="+m.path("notify"),
+		fmt.Sprint("LISTEN_FDS=", len(files)), "LISTEN_FDNAMES="+names)
+	c.ExtraFiles = files
+	log, err := os.OpenFile(m.path("log.txt"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	c.Stderr = log
+	if err := c.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	m.daemon, m.ended, m.told = c, ended, false
+	go func() {
+		err := c.Wait()
+		m.mu.Lock()
+		if !m.told {
+			m.tally.violate("the daemon ended by itself: %v; its log is %s", err, m.path("log.txt"))
+		}
+		m.mu.Unlock()
+		close(ended)
+	}()
+	return nil
+}
+
+// end ends the daemon and waits for that.
+func (m *manager) end(sig syscall.Signal) {
+	m.mu.Lock()
+	if m.daemon == nil {
+		m.mu.Unlock()
+		return
+	}
+	m.told = true
+	ended := m.ended
+	m.daemon.Process.Signal(sig)
+	m.mu.Unlock()
+	select {
+	case <-ended:
+	case <-time.After(60 * time.Second): // longer than all that it waits for
+		m.tally.violate("the daemon doesn't stop within 60 s of signal %v", sig)
+		m.daemon.Process.Kill()
+		<-ended
+	}
+}
+
+// close ends all.
+func (m *manager) close() {
+	m.end(syscall.SIGKILL)
+	if m.td != nil && m.td.Process != nil {
+		m.td.Process.Kill()
+		m.td.Wait()
+	}
+	m.notify.Close()
+	for _, f := range append(m.sockets, m.key) {
+		if f != nil {
+			f.Close()
+		}
+	}
+}

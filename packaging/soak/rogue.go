@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"time"
+)
+
+// rogues are callers that mean harm, or know no better. What they are answered
+// is their affair; that others are answered all the same is what counts.
+var rogues = map[string]func(context.Context, string) error{
+	"flood":     flood,
+	"slow":      slow,
+	"half open": halfOpen,
+	"garbage":   garbage,
+	"deaf":      deaf,
+	"many":      many,
+}
+
+const whoAmI = `{"jsonrpc":"2.0","id":%d,"method":"WhoAmI"}` + "\n"
+
+func dial(ctx context.Context, socket string, d time.Duration) (net.Conn, error) {
+	var dialer net.Dialer
+	c, err := dialer.DialContext(ctx, "unix", socket)
+	if err == nil {
+		c.SetDeadline(time.Now().Add(d))
+	}
+	return c, err
+}
+
+// flood asks more than it waits for.
+func flood(ctx context.Context, socket string) error {
+	c, err := dial(ctx, socket, 2*time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	go io.Copy(io.Discard, c)
+	for i := range 3000 {
+		if _, err := fmt.Fprintf(c, whoAmI, i); err != nil {
+			return nil // dropped, as it should be
+		}
+	}
+	return nil
+}
+
+// slow sends a request byte by byte, and hangs up in the midst of it.
+func slow(ctx context.Context, socket string) error {
+	c, err := dial(ctx, socket, 3*time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for _, b := range []byte(fmt.Sprintf(whoAmI, 1))[:30] {
+		if _, err := c.Write([]byte{b}); err != nil {
+			return nil
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return nil
+}
+
+// halfOpen connects and says nothing, or half of something, until its process
+// ends.
+func halfOpen(ctx context.Context, socket string) error {
+	for i := range 5 {
+		c, err := dial(ctx, socket, time.Hour)
+		if err != nil {
+			return err
+		}
+		if i%2 == 0 {
+			c.Write([]byte(`{"jsonrpc":"2.0",`))
+			c.(*net.UnixConn).CloseWrite()
+		}
+	}
+	return nil
+}
+
+// garbage sends what is no request.
+func garbage(ctx context.Context, socket string) error {
+	noise := make([]byte, 100<<10)
+	rand.Read(noise)
+	for _, text := range [][]byte{
+		noise, bytes.Repeat([]byte("["), 70<<10), []byte(strings.Repeat("{}\n", 50)),
+		[]byte(`{"jsonrpc":"2.0","id":1,"method":"WhoAmI","params":{"a":1,"A":2}}` + "\n"),
+	} {
+		c, err := dial(ctx, socket, time.Second)
+		if err != nil {
+			return err
+		}
+		c.Write(text)
+		c.(*net.UnixConn).CloseWrite()
+		io.Copy(io.Discard, c)
+		c.Close()
+	}
+	return nil
+}
+
+// deaf asks for much and reads nothing of it.
+func deaf(ctx context.Context, socket string) error {
+	c, err := dial(ctx, socket, time.Second)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for i := range 16 {
+		if _, err := fmt.Fprintf(c, `{"jsonrpc":"2.0","id":%d,"method":"GetCCEventLog"}`+"\n", i); err != nil {
+			return nil
+		}
+	}
+	time.Sleep(500 * time.Millisecond)
+	return nil
+}
+
+// many opens more connections than it may have.
+func many(ctx context.Context, socket string) error {
+	for range 100 {
+		c, err := dial(ctx, socket, time.Second)
+		if err != nil {
+			return nil
+		}
+		defer c.Close()
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// maxViolations ends the soak: what follows would be the same.
+const maxViolations = 50
+
+// tally counts what happened and holds what must not have.
+type tally struct {
+	mu     sync.Mutex
+	counts map[string]int
+	wrong  []string
+	notes  []string
+}
+
+func newTally() *tally { return &tally{counts: make(map[string]int)} }
+
+func (t *tally) count(what string) { t.add(what, 1) }
+
+func (t *tally) add(what string, n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.counts[what] += n
+}
+
+func (t *tally) of(what string) int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.counts[what]
+}
+
+// note keeps a line for the summary.
+func (t *tally) note(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.notes = append(t.notes, fmt.Sprintf(format, args...))
+}
+
+// violate says that something was found which must not be.
+func (t *tally) violate(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	t.mu.Lock()
+	t.wrong = append(t.wrong, text)
+	t.mu.Unlock()
+	say("VIOLATION: %s", text)
+}
+
+func (t *tally) violations() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.wrong)
+}
+
+func (t *tally) progress() string {
+	return fmt.Sprintf("%d containers, %d calls, %d evidences verified, %d extends told, %d kills, %d violations",
+		t.of("containers"), t.of("calls"), t.of("evidences verified"), t.of("extends told"),
+		t.of("kills")+t.of("upgrades")+t.of("restarts"), t.violations())
+}
+
+func (t *tally) summary() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var b strings.Builder
+	b.WriteString("\nsoak: what happened\n")
+	for _, name := range slices.Sorted(maps.Keys(t.counts)) {
+		fmt.Fprintf(&b, "  %-44s %8d\n", name, t.counts[name])
+	}
+	for _, n := range t.notes {
+		fmt.Fprintf(&b, "  %s\n", n)
+	}
+	fmt.Fprintf(&b, "soak: %d violations\n", len(t.wrong))
+	for _, w := range t.wrong[:min(len(t.wrong), maxViolations)] {
+		fmt.Fprintf(&b, "  %s\n", w)
+	}
+	return b.String()
+}
