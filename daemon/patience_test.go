@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
@@ -143,4 +144,41 @@ func TestStopWhileHung(t *testing.T) {
 		}
 		return err == nil
 	})
+}
+
+// What was missed while the register failed, or hung, is told once it works.
+func TestMissedIsToldOnceTheRegisterWorks(t *testing.T) {
+	for name, fault := range map[string]sim.Fault{
+		"fails": {Op: sim.OpExtend, Errno: syscall.EIO},
+		"hangs": {Op: sim.OpExtend, Hang: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, impatient)
+			f.inject(fault)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				f.daemon.gated.missed(nil, gate.ErrOverflow)
+			}()
+			missed := func() (n int) {
+				events, err := f.daemon.ledger.All()
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, e := range events {
+					if e.Operation == logs.OpMissed {
+						n++
+					}
+				}
+				return n
+			}
+			time.Sleep(300 * time.Millisecond)
+			if missed() != 0 {
+				t.Fatal("the fault has no effect")
+			}
+			f.inject()
+			<-done
+			eventually(t, "the gap is logged", func() bool { return missed() == 1 })
+		})
+	}
 }

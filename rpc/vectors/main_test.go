@@ -13,6 +13,8 @@ import (
 	"os"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -24,7 +26,7 @@ const inside = "CIMA_VECTORS"
 func TestMain(m *testing.M) {
 	run := map[string]func() error{"relay": relay, "end-to-end": endToEnd}[os.Getenv(inside)]
 	if run == nil {
-		os.Exit(m.Run())
+		goleak.VerifyTestMain(m)
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
