@@ -73,7 +73,8 @@ type Daemon struct {
 
 	bootLog       []byte
 	bootLogDigest rpc.Digest
-	bootView      []rpc.EventRecord
+	bootView      encodedRecords
+	pages         encodedPages
 	bootID        string
 	started       time.Time
 

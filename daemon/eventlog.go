@@ -2,9 +2,9 @@ package daemon
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/hex"
 
+	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -13,26 +13,22 @@ import (
 // same for all callers, then the caller's own. It replays to RTMR0–2 and to
 // the container register. What replays to RTMR3 is in GetEvidence.
 
-// Slack of a page: the reply's other members, and a record's JSON beside its
-// event and digests.
-const (
-	pageSlack   = 1 << 10
-	recordSlack = 512
-)
+// pageSlack is what a reply takes beside its records.
+const pageSlack = 1 << 10
 
 // bootRecords are the boot log's part of the view, made once.
-func bootRecords(bootLog []byte) ([]rpc.EventRecord, error) {
+func bootRecords(bootLog []byte) (encodedRecords, error) {
 	parsed, err := logs.ParseBootLog(bootLog)
 	if err != nil {
-		return nil, err
+		return encodedRecords{}, err
 	}
-	var records []rpc.EventRecord
+	var records encodedRecords
 	for v := range parsed.UnverifiedView() {
 		if v.IMR > 2 {
 			continue // RTMR3 is the runtime log's
 		}
-		records = append(records, rpc.EventRecord{
-			RecNum: len(records), IMRIndex: v.IMR, EventType: v.Type,
+		records.add(rpc.EventRecord{
+			RecNum: records.count(), IMRIndex: v.IMR, EventType: v.Type,
 			Digests:   []rpc.EventDigest{{AlgoID: int(v.Alg), Hash: v.Digest}},
 			EventSize: len(v.Event), Event: v.Event,
 		})
@@ -40,79 +36,103 @@ func bootRecords(bootLog []byte) ([]rpc.EventRecord, error) {
 	return records, nil
 }
 
-// ownRecords are the events of the caller's instance that its container
-// register holds.
-func (d *Daemon) ownRecords(ctx context.Context, s *subject) ([]rpc.EventRecord, error) {
-	if s.instance == nil {
-		return nil, nil
+// ownRecord is an event that the container register holds.
+func ownRecord(e logs.Event, number int) rpc.EventRecord {
+	measured, _ := e.MeasuredDigest()
+	whole := e.Digest()
+	return rpc.EventRecord{
+		RecNum: number, IMRIndex: 3, EventType: logs.EvEventTag,
+		Digests:   []rpc.EventDigest{{AlgoID: rpc.AlgoSHA384, Hash: measured[:]}},
+		EventSize: len(e.Measured), Event: e.Measured,
+		ExtraInfo: map[string]string{"rtmr3_digest": hex.EncodeToString(whole[:])},
 	}
-	if _, err := d.facts(ctx, s); err != nil {
-		return nil, err
-	}
-	events, err := d.ledger.Events(s.owner)
-	if err != nil {
-		return nil, err
-	}
-	var records []rpc.EventRecord
-	for _, e := range events {
-		measured, ok := e.MeasuredDigest()
-		if !ok {
-			continue
-		}
-		whole := e.Digest()
-		records = append(records, rpc.EventRecord{
-			RecNum: len(d.bootView) + len(records), IMRIndex: 3, EventType: logs.EvEventTag,
-			Digests:   []rpc.EventDigest{{AlgoID: rpc.AlgoSHA384, Hash: measured[:]}},
-			EventSize: len(e.Measured), Event: e.Measured,
-			ExtraInfo: map[string]string{"rtmr3_digest": hex.EncodeToString(whole[:])},
-		})
-	}
-	return records, nil
 }
 
-func (d *Daemon) ccEventLog(ctx context.Context, s *subject, p rpc.CCEventLogParams) (rpc.CCEventLog, error) {
-	own, err := d.ownRecords(ctx, s)
+// view is what one caller sees of the event log at one moment.
+type view struct {
+	d        *Daemon
+	owner    string
+	instance string
+	own      int // records behind the boot's
+}
+
+func (d *Daemon) eventView(ctx context.Context, s *subject) (view, error) {
+	v := view{d: d, owner: s.owner}
+	if s.instance == nil {
+		return v, nil
+	}
+	f, err := d.facts(ctx, s)
 	if err != nil {
-		return rpc.CCEventLog{}, err
+		return v, err
 	}
-	page := rpc.CCEventLog{Events: []rpc.EventRecord{}, Total: len(d.bootView) + len(own)}
-	if p.Start > page.Total {
-		return page, rpc.InvalidParams("start", "start is %d, and the log has %d records", p.Start, page.Total)
+	at, err := d.ledger.Snapshot(s.owner)
+	if err == nil && at.Owner.Instance != f.instance {
+		err = ledger.ErrReplaced
 	}
-	count := p.Count
-	if count == 0 {
-		count = rpc.MaxEventCount
+	v.instance, v.own = f.instance, at.Owner.Held
+	return v, err
+}
+
+func (v view) total() int { return v.d.bootView.count() + v.own }
+
+// at are encoded records with that at position in the view among them, and
+// where in the view they begin.
+func (v view) at(position int) (records *encodedRecords, first int, err error) {
+	boot := v.d.bootView.count()
+	if position < boot {
+		return &v.d.bootView, 0, nil
 	}
+	chunk := (position - boot) / chunkRecords
+	first = boot + chunk*chunkRecords
+	wanted := min(chunkRecords, v.total()-first)
+	records, err = v.d.pages.get(chunkKey{v.owner, v.instance, chunk}, wanted, func() (*encodedRecords, error) {
+		events, err := v.d.ledger.Held(v.owner, v.instance, chunk*chunkRecords, chunkRecords)
+		if err != nil {
+			return nil, err
+		}
+		records := new(encodedRecords)
+		for i, e := range events {
+			records.add(ownRecord(e, first+i))
+		}
+		return records, nil
+	})
+	return records, first, err
+}
+
+func (d *Daemon) ccEventLog(ctx context.Context, s *subject, p rpc.CCEventLogParams) (eventPage, error) {
+	v, err := d.eventView(ctx, s)
+	if err != nil {
+		return eventPage{}, err
+	}
+	page := eventPage{total: v.total()}
+	if p.Start > page.total {
+		return page, rpc.InvalidParams("start", "start is %d, and the log has %d records", p.Start, page.total)
+	}
+	end := p.Start + rpc.MaxEventCount
+	if p.Count > 0 {
+		end = p.Start + p.Count
+	}
+	end = min(end, page.total)
 	room := d.config().Limits.Reply - pageSlack
 	next := p.Start
-	for ; next < page.Total && len(page.Events) < count; next++ {
-		record := recordAt(d.bootView, own, next)
-		if room -= recordSize(record); room < 0 {
+	for next < end {
+		records, first, err := v.at(next)
+		if err != nil {
+			return page, err
+		}
+		text, n := records.cut(next-first, end-next, room)
+		if n == 0 {
 			break
 		}
-		page.Events = append(page.Events, record)
+		page.parts = append(page.parts, text)
+		room -= len(text) + 1
+		next += n
 	}
-	if next < page.Total {
+	if next < page.total {
 		if next == p.Start {
 			return page, rpc.TooLarge(int64(d.config().Limits.Reply), "record %d alone is larger than a reply may be", next)
 		}
-		page.Next = next
+		page.next = next
 	}
 	return page, nil
-}
-
-func recordAt(boot, own []rpc.EventRecord, at int) rpc.EventRecord {
-	if at < len(boot) {
-		return boot[at]
-	}
-	return own[at-len(boot)]
-}
-
-// recordSize is about what a record takes on the wire, and never less.
-func recordSize(r rpc.EventRecord) int {
-	size := recordSlack + base64.StdEncoding.EncodedLen(len(r.Event))
-	for _, d := range r.Digests {
-		size += hex.EncodedLen(len(d.Hash)) + 64
-	}
-	return size
 }

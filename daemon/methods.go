@@ -17,7 +17,7 @@ func (d *Daemon) methods() []method {
 		about(d, rpc.MethodGetDefaultAlgorithm, read, d.defaultAlgorithm).atOnce(),
 		about(d, rpc.MethodGetMeasurementCount, read, d.measurementCount).atOnce(),
 		about(d, rpc.MethodGetCCMeasurement, read, d.ccMeasurement).atOnce(),
-		about(d, rpc.MethodGetCCEventLog, read, d.ccEventLog),
+		about(d, rpc.MethodGetCCEventLog, read, d.ccEventLog).giving(rpc.CCEventLog{}),
 		about(d, rpc.MethodGetCCReport, read, d.ccReport),
 		about(d, rpc.MethodGetEvidence, read, d.evidence).giving(rpc.Evidence{}, rpc.FormedEvidence{}),
 		about(d, rpc.MethodGetMeasurements, read, d.measurements),

@@ -1,8 +1,12 @@
 package rpc
 
 import (
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 )
 
 // CCEventLog is one page of the event log in the view of CIMA 0.5: boot
@@ -24,6 +28,32 @@ type EventRecord struct {
 	EventSize int               `json:"event_size"` // bytes of Event
 	Event     []byte            `json:"event"`
 	ExtraInfo map[string]string `json:"extra_info,omitempty"` // index 3: rtmr3_digest, lower-case hex
+}
+
+// AppendJSON writes what encoding/json would: the daemon encodes each record
+// once and sends it often.
+func (r EventRecord) AppendJSON(b []byte) ([]byte, error) {
+	b = strconv.AppendInt(append(b, `{"rec_num":`...), int64(r.RecNum), 10)
+	b = strconv.AppendInt(append(b, `,"imr_index":`...), int64(r.IMRIndex), 10)
+	b = strconv.AppendUint(append(b, `,"event_type":`...), uint64(r.EventType), 10)
+	b = append(b, `,"digests":[`...)
+	for i, d := range r.Digests {
+		b = append(append(b, separator(i, "")...), `{"algo_id":`...)
+		b = strconv.AppendInt(b, int64(d.AlgoID), 10)
+		b = hex.AppendEncode(append(b, `,"hash":"`...), d.Hash)
+		b = append(b, `"}`...)
+	}
+	b = strconv.AppendInt(append(b, `],"event_size":`...), int64(r.EventSize), 10)
+	b = base64.StdEncoding.AppendEncode(append(b, `,"event":"`...), r.Event)
+	b = append(b, '"')
+	for i, name := range slices.Sorted(maps.Keys(r.ExtraInfo)) {
+		b = append(b, separator(i, `,"extra_info":{`)...)
+		b = appendText(append(appendText(b, name), ':'), r.ExtraInfo[name])
+	}
+	if len(r.ExtraInfo) > 0 {
+		b = append(b, '}')
+	}
+	return append(b, '}'), nil
 }
 
 // EventDigest is one digest of an event.

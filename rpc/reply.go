@@ -52,11 +52,11 @@ func (r *reply) result(id []byte, result any, most int) error {
 		}
 		r.buf.Write(v)
 	case jsonAppender:
-		b, err := v.AppendJSON(r.buf.AvailableBuffer())
+		b, err := v.AppendJSON(r.buf.Bytes())
 		if err != nil {
 			return fmt.Errorf("result: %w", err)
 		}
-		r.buf.Write(b)
+		r.buf = *bytes.NewBuffer(b) // not copied: it may be long
 	default:
 		enc := json.NewEncoder(&r.buf)
 		enc.SetEscapeHTML(false) // RFC 8785's spelling, as evidence wants it

@@ -104,6 +104,7 @@ type record struct {
 type owner struct {
 	events   []int32 // positions of all its events
 	first    int     // position in events of the latest launch
+	held     []int32 // positions of those since then that register holds
 	instance string
 	register hw.Digest
 	image    bool  // of the instance, is logged
@@ -231,6 +232,7 @@ func (l *Ledger) note(e logs.Event, r diskRecord) {
 	o.events = append(o.events, at)
 	o.shown += shownWhole(e)
 	if isMeasured {
+		o.held = append(o.held, at)
 		o.register = o.register.Extend(measured)
 	}
 }

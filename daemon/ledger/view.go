@@ -20,6 +20,7 @@ type Owner struct {
 	Instance string    // of the latest launch, "" where none is logged
 	Register hw.Digest // container register
 	Events   int       // of the latest instance
+	Held     int       // of those, that the container register holds
 }
 
 // Register is the log's replay value.
@@ -36,7 +37,7 @@ func (l *Ledger) Snapshot(name string) (Snapshot, error) {
 	defer l.mu.RUnlock()
 	s := Snapshot{Count: len(l.records), Register: l.register, Public: l.public}
 	if o := l.owners[name]; o != nil {
-		s.Owner = Owner{Instance: o.instance, Register: o.register, Events: len(o.events) - o.first}
+		s.Owner = Owner{Instance: o.instance, Register: o.register, Events: len(o.events) - o.first, Held: len(o.held)}
 	}
 	return s, l.broken
 }
@@ -53,6 +54,24 @@ func (l *Ledger) Open() map[string]string {
 	return open
 }
 
+// Held reads up to count events that the container register of this instance
+// holds, in order; from is the first's position among them.
+func (l *Ledger) Held(name, instance string, from, count int) ([]logs.Event, error) {
+	l.mu.RLock()
+	o := l.owners[name]
+	if o == nil || o.instance != instance {
+		l.mu.RUnlock()
+		return nil, ErrReplaced
+	}
+	from = min(from, len(o.held))
+	var places []record
+	for _, at := range o.held[from:min(from+count, len(o.held))] {
+		places = append(places, l.records[at])
+	}
+	l.mu.RUnlock()
+	return l.read(places)
+}
+
 // Events reads the events of an owner's latest instance, in order.
 func (l *Ledger) Events(name string) ([]logs.Event, error) {
 	l.mu.RLock()
@@ -63,6 +82,10 @@ func (l *Ledger) Events(name string) ([]logs.Event, error) {
 		}
 	}
 	l.mu.RUnlock()
+	return l.read(places)
+}
+
+func (l *Ledger) read(places []record) ([]logs.Event, error) {
 	events := make([]logs.Event, 0, len(places))
 	for _, r := range places {
 		e, err := l.file.read(r)
@@ -232,13 +255,5 @@ func (l *Ledger) All() ([]logs.Event, error) {
 	l.mu.RLock()
 	places := l.records
 	l.mu.RUnlock() // records are only ever added
-	events := make([]logs.Event, 0, len(places))
-	for _, r := range places {
-		e, err := l.file.read(r)
-		if err != nil {
-			return nil, err
-		}
-		events = append(events, e)
-	}
-	return events, nil
+	return l.read(places)
 }

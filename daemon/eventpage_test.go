@@ -1,0 +1,148 @@
+package daemon
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// eventful is a container with a launch and so many events of its own.
+func eventful(t *testing.T, f *fixture, id string, events int) *subject {
+	t.Helper()
+	add := func(op string, instance string, measured any) {
+		t.Helper()
+		if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: op, Owner: id, Instance: instance, Measured: measured}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(logs.OpLaunch, "first", map[string]string{"args": "x"})
+	add(logs.OpExtend, "first", extendEvent{"a", "b", "of the instance before"})
+	add(logs.OpExit, "first", nil)
+	add(logs.OpLaunch, "second", map[string]string{"args": "y"})
+	for i := range events - 1 {
+		add(logs.OpExtend, "second", extendEvent{"domain", "operation", fmt.Sprint("content <", i)})
+	}
+	i := f.daemon.instances.use(peer.Container{ID: id}, 1, 0)
+	i.facts.Store(&facts{instance: "second"})
+	return &subject{owner: id, instance: i, still: nil}
+}
+
+func (f *fixture) page(s *subject, start, count int) (page rpc.CCEventLog) {
+	f.t.Helper()
+	encoded, err := f.daemon.ccEventLog(f.t.Context(), s, rpc.CCEventLogParams{Start: start, Count: count})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	text, err := encoded.AppendJSON(nil)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := rpc.Strict(text); err != nil {
+		f.t.Fatalf("%s: %v", text, err)
+	}
+	if err := json.Unmarshal(text, &page); err != nil {
+		f.t.Fatal(err)
+	}
+	return page
+}
+
+// Every page is a piece of one and the same log, from memory or not, of an
+// instance that grows, and replays to the container register.
+func TestPagesOfOwnEvents(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Limits.Reply = 20_000 })
+	s, other := eventful(t, f, "one", 300), eventful(t, f, "other", 3)
+	read := func(s *subject) (all []rpc.EventRecord) {
+		for start := 0; ; {
+			page := f.page(s, start, 0)
+			all = append(all, page.Events...)
+			if page.Next == 0 {
+				if len(all) != page.Total {
+					t.Fatalf("%d records of %d", len(all), page.Total)
+				}
+				return all
+			}
+			start = page.Next
+		}
+	}
+	boot := f.daemon.bootView.count()
+	for round := range 3 {
+		if round == 2 {
+			if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: "one", Instance: "second", Measured: extendEvent{"a", "b", "more"}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all := read(s)
+		if want := boot + 300 + round/2; len(all) != want {
+			t.Errorf("round %d: %d records, not %d", round, len(all), want)
+		}
+		at, err := f.daemon.ledger.Snapshot("one")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := replayView(t, all)[3]; got != at.Owner.Register {
+			t.Errorf("round %d: index 3 doesn't replay to the container register", round)
+		}
+		for range 200 {
+			start, count := rand.IntN(len(all)), 1+rand.IntN(100)
+			page := f.page(s, start, count)
+			for i, r := range page.Events {
+				if fmt.Sprint(r) != fmt.Sprint(all[start+i]) {
+					t.Fatalf("record %d of the page from %d: %+v", i, start, r)
+				}
+			}
+			if len(page.Events) == 0 || page.Next != 0 && page.Next != start+len(page.Events) {
+				t.Fatalf("page from %d: %d records, next %d", start, len(page.Events), page.Next)
+			}
+		}
+	}
+	if n := len(read(other)); n != boot+3 {
+		t.Errorf("another container has %d records", n)
+	}
+	if f.page(s, boot+301, 0).Next != 0 {
+		t.Error("behind the end")
+	}
+	// Relaunched: the log of the instance that asked is gone.
+	if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpLaunch, Owner: "one", Instance: "third", Measured: struct{}{}}); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := f.daemon.ccEventLog(t.Context(), s, rpc.CCEventLogParams{Start: boot}); err != ledger.ErrReplaced {
+		t.Errorf("of an instance that is over: %+v, %v", p, err)
+	}
+}
+
+// What is kept has a bound, and what is over it is what was asked for longest
+// ago.
+func TestEncodedPagesHaveABound(t *testing.T) {
+	var p encodedPages
+	made := 0
+	get := func(owner string, n int) {
+		t.Helper()
+		r, err := p.get(chunkKey{owner: owner}, n, func() (*encodedRecords, error) {
+			made++
+			r := &encodedRecords{text: make([]byte, 1<<20)}
+			r.ends = make([]int, n)
+			return r, nil
+		})
+		if err != nil || r.count() < n {
+			t.Fatal(err)
+		}
+	}
+	for i := range 100 {
+		get(fmt.Sprint(i), 1)
+		get("often", 2)
+	}
+	if made != 101 || p.size > maxPages || len(p.byKey) != p.used.Len() || p.used.Len() != 8 {
+		t.Errorf("made %d, %d bytes, %d and %d kept", made, p.size, len(p.byKey), p.used.Len())
+	}
+	get("often", 3) // it has grown
+	get("often", 2)
+	if made != 102 || p.used.Len() != 8 {
+		t.Errorf("grown: made %d, %d kept", made, p.used.Len())
+	}
+}
