@@ -27,6 +27,7 @@ type link struct {
 	maxReply int
 	id       uint64
 	used     time.Time
+	over     bool // what came answered no request: the daemon closes it
 }
 
 func newLink(nc net.Conn, maxReply int) *link {
@@ -41,7 +42,7 @@ func (l *link) next() uint64 {
 // usable reports whether another request can follow one that ended so.
 func (l *link) usable(err error) bool {
 	var e *Error
-	return errors.As(err, &e) && e.Code != CodeShuttingDown && !errors.Is(err, errTurnedAway)
+	return errors.As(err, &e) && e.Code != CodeShuttingDown && !l.over
 }
 
 // roundTrip sends a line and returns the result in the line that comes back.
@@ -116,7 +117,8 @@ func (l *link) answer(line []byte) (json.RawMessage, error) {
 	if err := json.Unmarshal(failure, e); err != nil {
 		return nil, fmt.Errorf("the daemon's error: %w", err)
 	}
-	if !ours && e.Code == CodeRateLimited {
+	l.over = !ours
+	if l.over && e.Code == CodeRateLimited {
 		e = e.Because(errTurnedAway)
 	}
 	return nil, e

@@ -111,6 +111,43 @@ func TestClientNeverRepeatsExtends(t *testing.T) {
 	}
 }
 
+// An error that is to no request (a line that is too long) is the last of its
+// connection, which the daemon closes, perhaps later: an extend that went there
+// would be lost.
+func TestAnswerToNoRequestIsTheLast(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		var b [4096]byte
+		for _, says := range []string{
+			`{"jsonrpc":"2.0","id":null,"error":{"code":-32005,"message":"too long"}}`,
+			`{"jsonrpc":"2.0","id":1,"result":{"index":3}}`,
+		} {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer nc.Close()
+			nc.Read(b[:])
+			io.WriteString(nc, says+"\n")
+		}
+	}()
+	c := dial(t, Dialer{Path: path})
+	var e *Error
+	if _, err := c.WhoAmI(t.Context()); !errors.As(err, &e) || e.Code != CodeTooLarge {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if made, err := c.ExtendMeasurement(ctx, ExtendParams{"a", "b", "c"}); err != nil || made.Index != 3 {
+		t.Error(made, err)
+	}
+}
+
 func TestClientBadReplies(t *testing.T) {
 	for reply, want := range map[string]string{
 		"hello\n":                         "reply",

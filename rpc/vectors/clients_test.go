@@ -56,21 +56,37 @@ func TestClientsInContainers(t *testing.T) {
 
 func goLayer(t *testing.T) []byte { return newLayer(t).add(clientProgram(t), "/client").bytes() }
 
-// rustLayer is a static program of the musl target.
-func rustLayer(t *testing.T) []byte {
+// muslTarget makes static programs.
+const muslTarget = "x86_64-unknown-linux-musl"
+
+// rustEnv is what cargo builds in, where it can.
+func rustEnv(t *testing.T) []string {
 	t.Helper()
-	const target = "x86_64-unknown-linux-musl"
 	if _, err := exec.LookPath("cargo"); err != nil {
 		t.Skip("left out: no cargo")
 	}
-	if out, err := exec.Command("rustc", "--print", "target-libdir", "--target", target).Output(); err != nil || !isDir(string(bytes.TrimSpace(out))) {
-		t.Skipf("left out: rustup target add %s", target)
+	if out, err := exec.Command("rustc", "--print", "target-libdir", "--target", muslTarget).Output(); err != nil || !isDir(string(bytes.TrimSpace(out))) {
+		t.Skipf("left out: rustup target add %s", muslTarget)
 	}
-	env := append(os.Environ(), "CARGO_TARGET_DIR="+filepath.Join(t.TempDir(), "target"))
-	output(t, env, "", "cargo", "build", "-q", "--locked", "--release", "--target", target,
+	return append(os.Environ(), "CARGO_TARGET_DIR="+rustTarget(t))
+}
+
+// rustTarget is where cargo builds: with what was built for these tests before.
+func rustTarget(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../../.cache/clients/musl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// rustLayer is a static program.
+func rustLayer(t *testing.T) []byte {
+	t.Helper()
+	output(t, rustEnv(t), "", "cargo", "build", "-q", "--locked", "--target", muslTarget,
 		"--manifest-path", "../rust/Cargo.toml", "--example", "end_to_end")
-	built := filepath.Join(strings.TrimPrefix(env[len(env)-1], "CARGO_TARGET_DIR="), target, "release/examples/end_to_end")
-	return newLayer(t).add(built, "/end_to_end").bytes()
+	return newLayer(t).add(filepath.Join(rustTarget(t), muslTarget, "debug/examples/end_to_end"), "/end_to_end").bytes()
 }
 
 func isDir(path string) bool {
@@ -78,9 +94,13 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// pythonLayer is the system's interpreter with its standard library and the
-// libraries that these link, taken from this machine.
 func pythonLayer(t *testing.T) []byte {
+	return interpreter(t).add("../python/cima_client", "/app/cima_client").add("../python/examples/end_to_end.py", "/app/end_to_end.py").bytes()
+}
+
+// interpreter is the system's Python with its standard library and the
+// libraries that these link, taken from this machine.
+func interpreter(t *testing.T) *layer {
 	t.Helper()
 	const python = "/usr/bin/python3"
 	if _, err := os.Stat(python); err != nil {
@@ -101,7 +121,7 @@ func pythonLayer(t *testing.T) []byte {
 			}
 		}
 	}
-	return l.add("../python/cima_client", "/app/cima_client").add("../python/examples/end_to_end.py", "/app/end_to_end.py").bytes()
+	return l
 }
 
 func containerID(t *testing.T, printed string) string {

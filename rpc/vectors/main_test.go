@@ -24,7 +24,7 @@ import (
 const inside = "CIMA_VECTORS"
 
 func TestMain(m *testing.M) {
-	run := map[string]func() error{"relay": relay, "end-to-end": endToEnd}[os.Getenv(inside)]
+	run := map[string]func() error{"relay": relay, "end-to-end": endToEnd, "every-call": everyCall}[os.Getenv(inside)]
 	if run == nil {
 		goleak.VerifyTestMain(m)
 	}

@@ -58,7 +58,7 @@ var asked = []struct {
 
 // granted lets containers make events of their own, and no process of the host.
 // Recording asks for more quotes than a container needs.
-const granted = "[limits]\nquotes_per_minute = 6000\n[[access]]\nimage = \"*\"\nallow = [\"ExtendMeasurement\"]\n"
+const granted = "[limits]\nquotes_burst = 1000\n[[access]]\nimage = \"*\"\nallow = [\"ExtendMeasurement\"]\n"
 
 // raw are requests that no client sends.
 var raw = []struct{ name, request string }{

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 from types import TracebackType
 from typing import Any, AsyncIterator, Mapping, Optional, Type
@@ -180,7 +181,11 @@ class _Link:
 
     def usable(self) -> bool:
         """Whether the daemon has kept it open."""
-        return time.monotonic() - self.used <= IDLE and not self.reader.at_eof() and not self.writer.is_closing()
+        if time.monotonic() - self.used > IDLE or self.reader.at_eof() or self.writer.is_closing():
+            return False
+        poll = select.poll()  # the loop may not have been told yet
+        poll.register(self.writer.get_extra_info("socket"), select.POLLIN)
+        return not poll.poll(0)
 
     async def exchange(self, request: bytes, timeout: float) -> bytes:
         self.answered = False

@@ -51,14 +51,19 @@ class Reply:
         self.text = text
 
 
-class TurnedAway(RPCError):
-    """An answer to the connection, not to the request."""
+class ToConnection(RPCError):
+    """An answer to the connection or to a line, not to the request: the daemon
+    closes it then."""
+
+
+class TurnedAway(ToConnection):
+    """A connection that was not taken: the request was not read."""
 
 
 def ends_connection(error: BaseException) -> bool:
     """Whether no other request can follow an answer that was this error."""
     if isinstance(error, RPCError):
-        return isinstance(error, TurnedAway) or error.code == Code.SHUTTING_DOWN
+        return isinstance(error, ToConnection) or error.code == Code.SHUTTING_DOWN
     return True
 
 
@@ -74,9 +79,10 @@ def read_reply(line: bytes, number: int) -> Reply:
     ours = parts.get("id", ("", None))[0] == str(number)
     if "error" in parts:
         error = _error(parts["error"][1])
-        if not ours and error.code == Code.RATE_LIMITED:
-            raise TurnedAway(error.code, error.message, error.data)
-        raise error
+        if ours:
+            raise error
+        kind = TurnedAway if error.code == Code.RATE_LIMITED else ToConnection
+        raise kind(error.code, error.message, error.data)
     if not ours:
         raise ProtocolError(f"the daemon's reply is not to request {number}")
     raw, value = parts["result"]

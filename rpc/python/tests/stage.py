@@ -119,7 +119,7 @@ class Simulator:
         self.directory = tempfile.mkdtemp(prefix="cima-p", dir="/tmp")
         self.socket = f"{self.directory}/run/cima/cima.sock"
         self.config = f"{self.directory}/cimad.toml"
-        Path(self.config).write_text("[limits]\nquotes_per_minute = 6000\n")  # the tests ask more than a container does
+        Path(self.config).write_text("[limits]\nquotes_burst = 1000\n")  # the tests ask more than a container does
         self.running: List[subprocess.Popen[bytes]] = []
         self._run(f"{self.directory}/td/td.sock", "td", "--dir", f"{self.directory}/td")
         self.start()

@@ -146,6 +146,15 @@ class Cases(Both, unittest.TestCase):
         self.assertEqual(self.ask(client, "get_measurement_count"), 4)  # the connection is kept
         self.assertEqual(self.scripted().connections, 1)
 
+    def test_answer_to_no_request_is_the_last(self) -> None:
+        # A line that is too long: the daemon says so and hangs up, perhaps later.
+        client = self.against(error(Code.TOO_LARGE, None), EXTENDED)
+        with self.assertRaises(RPCError) as told:
+            self.ask(client, "get_measurement_count")
+        self.assertIs(told.exception.code, Code.TOO_LARGE)
+        self.assertEqual(self.ask(client, *EXTEND).index, 3)
+        self.assertEqual(self.scripted().connections, 2)
+
     def test_unknown_code_is_a_number(self) -> None:
         with self.assertRaises(RPCError) as told:
             self.ask(self.against(error(-32099)), "get_measurement_count")

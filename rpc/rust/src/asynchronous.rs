@@ -227,8 +227,9 @@ impl AsyncClient {
         let line = link
             .exchange(&wire::request(link.id, method, params))
             .await?;
-        let result = wire::reply(&line, link.id).map(String::from);
-        if !result.as_ref().is_err_and(wire::ends_connection) {
+        let (result, goes_on) = wire::reply(&line, link.id);
+        let result = result.map(String::from);
+        if goes_on {
             link.used = Instant::now();
             self.link = Some(link);
         }

@@ -209,8 +209,9 @@ impl Client {
             &wire::request(link.id, method, params),
             self.options.timeout,
         )?;
-        let result = wire::reply(&line, link.id).map(String::from);
-        if !result.as_ref().is_err_and(wire::ends_connection) {
+        let (result, goes_on) = wire::reply(&line, link.id);
+        let result = result.map(String::from);
+        if goes_on {
             link.used = Instant::now();
             self.link = Some(link);
         }

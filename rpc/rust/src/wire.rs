@@ -69,11 +69,25 @@ struct Response<'a> {
     error: Option<RpcError>,
 }
 
-/// The result in a line, as it came.
-pub(crate) fn reply(line: &[u8], id: u64) -> Result<&str, Error> {
-    let wrong = |why: &str| Error::Protocol(why.into());
-    let r: Response = serde_json::from_slice(line).map_err(|e| Error::Protocol(e.to_string()))?;
+/// The result in a line, as it came, and whether another request can follow on
+/// the connection: the daemon closes one after an error that is to no request.
+pub(crate) fn reply(line: &[u8], id: u64) -> (Result<&str, Error>, bool) {
+    let r: Response = match serde_json::from_slice(line) {
+        Ok(r) => r,
+        Err(e) => return (Err(Error::Protocol(e.to_string())), false),
+    };
     let ours = r.id.as_u64() == Some(id);
+    let result = result(r, ours);
+    let goes_on = match &result {
+        Ok(_) => true,
+        Err(Error::Rpc(e)) => ours && e.code != Code::SHUTTING_DOWN,
+        Err(_) => false,
+    };
+    (result, goes_on)
+}
+
+fn result(r: Response<'_>, ours: bool) -> Result<&str, Error> {
+    let wrong = |why: &str| Error::Protocol(why.into());
     match (r.jsonrpc, r.result, r.error) {
         ("2.0", None, Some(e)) if !ours && e.code == Code::RATE_LIMITED => {
             Err(Error::TurnedAway(e))
@@ -83,11 +97,6 @@ pub(crate) fn reply(line: &[u8], id: u64) -> Result<&str, Error> {
         ("2.0", Some(result), None) => Ok(result.get()),
         _ => Err(wrong("no JSON-RPC response")),
     }
-}
-
-/// Whether no other request can follow an answer that was this error.
-pub(crate) fn ends_connection(e: &Error) -> bool {
-    !matches!(e, Error::Rpc(e) if e.code != Code::SHUTTING_DOWN)
 }
 
 /// Reads a result.

@@ -24,14 +24,17 @@ fn connections_that_end() {
             "",
             &error("null", -32003, ""),
             &error("1", -32007, ""),
+            &error("null", -32005, ""),
             &count(1),
             &count(2),
             &count(1),
         ]);
         let mut cima = AsyncClient::new(Some(daemon.path()));
+        let e = cima.get_measurement_count().await.unwrap_err();
+        assert_eq!(e.rpc().unwrap().code, cima_client::Code::TOO_LARGE);
         assert_eq!(cima.get_measurement_count().await.unwrap(), 4);
         assert_eq!(cima.get_measurement_count().await.unwrap(), 4);
-        assert_eq!(daemon.connections(), 4);
+        assert_eq!(daemon.connections(), 5);
         daemon.hang_up();
         tokio::time::sleep(Duration::from_millis(50)).await;
         assert_eq!(cima.get_measurement_count().await.unwrap(), 4);

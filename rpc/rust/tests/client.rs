@@ -110,6 +110,17 @@ fn rate_limits() {
     assert_eq!(daemon.connections(), 2); // turned away once, then kept
 }
 
+/// A line that is too long: the daemon says so and hangs up, perhaps later.
+#[test]
+fn answer_to_no_request_is_the_last() {
+    let daemon = Scripted::new(&[&error("null", -32005, ""), &extended(1)]);
+    let mut cima = client(&daemon);
+    let e = cima.get_measurement_count().unwrap_err();
+    assert_eq!(e.rpc().unwrap().code, Code::TOO_LARGE);
+    let made = cima.extend_measurement("d", "o", "c").unwrap();
+    assert_eq!((made.index, daemon.connections()), (3, 2));
+}
+
 #[test]
 fn patience_ends() {
     let daemon = Scripted::new(&[]);
