@@ -94,11 +94,11 @@ func refusal(err error) error {
 }
 
 // charged is whom the caller's use is charged to (rule 8): the container, or the
-// owning uid where its cgroup chain isn't root's, or the uid on the host.
+// owning uid where its cgroup chain isn't root's, or the user on the host.
 func (c *caller) charged() string {
 	switch {
 	case c.Container == nil:
-		return fmt.Sprintf("uid %d", c.UID)
+		return fmt.Sprintf("uid %d", c.User)
 	case c.CgroupOwner != 0:
 		return fmt.Sprintf("uid %d", c.CgroupOwner)
 	case c.Container.UID != 0:

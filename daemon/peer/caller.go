@@ -20,6 +20,11 @@ type Caller struct {
 	Container *Container
 	Unit      string
 
+	// User is whom a caller of the host belongs to, however many uids they
+	// have: the user of its systemd slice, else the owner of its subordinate
+	// uid (subuid(5)), else its uid. Root is root wherever it is.
+	User uint32
+
 	// Instance is the inode of the container's cgroup directory: in the
 	// unified hierarchy if the container's first process is in it there,
 	// else in systemd's, else in the first by name. A container that was

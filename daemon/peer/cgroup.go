@@ -132,21 +132,24 @@ func isAlnum(b byte) bool {
 	return '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'z'
 }
 
-// unitOf returns the systemd unit of a process: the first name below the
-// slices, which systemd itself made, whatever was made further down by those
-// to whom the unit is delegated. Empty where there is none.
-func unitOf(hs []hierarchy) string {
-	path := ""
+// systemdPath is the path in the hierarchy that systemd keeps.
+func systemdPath(hs []hierarchy) (path string) {
 	for _, h := range hs {
 		if h.controllers == "name=systemd" {
-			path = h.path
-			break
+			return h.path
 		}
 		if h.controllers == "" {
 			path = h.path
 		}
 	}
-	for name := range strings.SplitSeq(strings.Trim(path, "/"), "/") {
+	return path
+}
+
+// unitOf returns the systemd unit of a process: the first name below the
+// slices, which systemd itself made, whatever was made further down by those
+// to whom the unit is delegated. Empty where there is none.
+func unitOf(hs []hierarchy) string {
+	for name := range strings.SplitSeq(strings.Trim(systemdPath(hs), "/"), "/") {
 		name = strings.TrimPrefix(name, "_") // systemd's escape of reserved names
 		dot := strings.LastIndexByte(name, '.')
 		if dot <= 0 {

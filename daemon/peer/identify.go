@@ -17,6 +17,7 @@ type Options struct {
 	Records    Records // required
 	ProcRoot   string  // default /proc; it must show the daemon's own pid namespace
 	CgroupRoot string  // default /sys/fs/cgroup
+	SubUIDs    string  // default /etc/subuid
 }
 
 // Identifier tells who calls. Its methods may be called by several goroutines
@@ -26,6 +27,7 @@ type Identifier struct {
 	proc   int // O_PATH of /proc
 	roots  *roots
 	rule   rule
+	users  users
 
 	// What "host" means: the daemon's own.
 	ownNS   fileID
@@ -48,7 +50,10 @@ func New(o Options) (*Identifier, error) {
 	if o.CgroupRoot == "" {
 		o.CgroupRoot = "/sys/fs/cgroup"
 	}
-	id := &Identifier{proc: -1, firsts: map[Container]*first{}}
+	if o.SubUIDs == "" {
+		o.SubUIDs = "/etc/subuid"
+	}
+	id := &Identifier{proc: -1, firsts: map[Container]*first{}, users: users{file: o.SubUIDs}}
 	if err := id.start(o); err != nil {
 		id.Close()
 		return nil, fmt.Errorf("peer: %w", err)
@@ -245,7 +250,7 @@ func (id *Identifier) onHost(c *Caller, p process, hs []hierarchy) error {
 		return refuse(fmt.Errorf("pid %d has another root directory", c.PID),
 			"it is in no container's cgroup, but its root directory is not the host's; start the container with cgroups enabled, or the service without a root directory of its own")
 	}
-	c.Unit = unitOf(hs)
+	c.Unit, c.User = unitOf(hs), id.users.of(c.UID, systemdPath(hs))
 	return nil
 }
 

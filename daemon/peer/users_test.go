@@ -1,0 +1,62 @@
+package peer
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// All uids of a user are the user's.
+func TestUsersOfUIDs(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "subuid")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("1000:100000:65536\nnobody:165536:10\n# comment\n1001:x:1\nno-such-user-here:300000:10\n1002:4294967295:4294967295\n1003:0:1000000\n")
+	u := users{file: file}
+	for _, tt := range []struct {
+		uid    uint32
+		cgroup string
+		want   uint32
+	}{
+		{0, "/user.slice/user-1000.slice/session-1.scope", 0},
+		{1000, "/user.slice/user-1000.slice/session-1.scope", 1000},
+		{100007, "/user.slice/user-1000.slice/user@1000.service/app.slice/x", 1000},
+		{1007, "/user.slice/user-1000.slice", 1000}, // su
+		{100000, "", 1000},
+		{165535, "/", 1000},
+		{165536, "/system.slice/x.service", 65534},
+		{165546, "", 165546},
+		{300001, "", 300001},
+		{4294967295, "", 1002},
+		{7, "", 7},
+		{100007, "/system.slice/user.slice/user-5.slice", 1000},
+		{7, "/user.slice/user-x.slice", 7},
+		{7, "/user.slice/user-5", 7},
+	} {
+		if got := u.of(tt.uid, tt.cgroup); got != tt.want {
+			t.Errorf("uid %d in %q is %d's, want %d", tt.uid, tt.cgroup, got, tt.want)
+		}
+	}
+	write("1001:100000:65536\n1000:200000:1\n")
+	if got := u.of(100000, ""); got != 1001 {
+		t.Errorf("after a change %d", got)
+	}
+	os.Remove(file)
+	if got := u.of(100000, ""); got != 100000 {
+		t.Errorf("without the file %d", got)
+	}
+}
+
+func FuzzSubUIDs(f *testing.F) {
+	f.Add("1000:100000:65536\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, r := range parseSubUIDs(text, func(string) (uint32, bool) { return 9, true }) {
+			if r.first == 0 {
+				t.Errorf("root is given to %d", r.owner)
+			}
+		}
+	})
+}
