@@ -94,6 +94,21 @@ func (is *instances) use(c peer.Container, inode uint64, cgroupOwner uint32) *in
 	return i
 }
 
+// ofUsers returns the instances of users' engines that are measured, each used
+// once more.
+func (is *instances) ofUsers() map[instanceKey]*instance {
+	is.mu.Lock()
+	defer is.mu.Unlock()
+	of := make(map[instanceKey]*instance)
+	for key, i := range is.byKey {
+		if i.container.UID != 0 && i.facts.Load() != nil { // so the user's share of the log bounds them
+			i.users++
+			of[key] = i
+		}
+	}
+	return of
+}
+
 // release drops what nobody uses: what was known is in the runtime log, if
 // somebody comes again.
 func (is *instances) release(i *instance) {
@@ -218,20 +233,29 @@ func (d *Daemon) appendLaunch(ctx context.Context, owner, instance string, rec l
 	if err != nil {
 		return err
 	}
-	if classes := launch.Power(rec); len(classes) > 0 {
-		// Before its launch, so that no evidence of it is without. What was
-		// said of another container isn't said again, for it names none.
-		e := ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}, Charge: owner, Once: true}
-		if _, err := d.attest(ctx, e); err != nil {
-			return err
-		}
-		d.log.Warn("a container can act as root of the guest", "container", owner, "power", fmt.Sprint(classes))
+	// Before its launch, so that no evidence of it is without.
+	if err := d.announcePower(ctx, owner, rec); err != nil {
+		return err
 	}
 	_, err = d.attest(ctx, ledger.Event{
 		Operation: logs.OpLaunch, Owner: owner, Instance: instance, Measured: l,
 	})
 	if err == nil {
 		d.log.Info("container measured", "container", owner, "runtime", rec.Runtime, "start", startOf(instance))
+	}
+	return err
+}
+
+// announcePower tells all by which means a container could act as root of the
+// guest. What was said of another one isn't said again, for it names none.
+func (d *Daemon) announcePower(ctx context.Context, owner string, rec launch.Record) error {
+	classes := launch.Power(rec)
+	if len(classes) == 0 {
+		return nil
+	}
+	_, err := d.attest(ctx, ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}, Charge: owner, Once: true})
+	if err == nil {
+		d.log.Warn("a container can act as root of the guest", "container", owner, "power", fmt.Sprint(classes))
 	}
 	return err
 }

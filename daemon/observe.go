@@ -3,12 +3,11 @@ package daemon
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/cima-project/cima/daemon/launch"
-	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
-	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -32,6 +31,8 @@ type observer struct {
 
 	// starts are the recent ones of each container that starts often.
 	starts map[string][]time.Time
+
+	ends *ends
 }
 
 // A container that starts over and over is measured when it calls, or when it
@@ -44,8 +45,20 @@ const (
 
 // observe runs until ctx ends.
 func (d *Daemon) observe(ctx context.Context) {
-	o := &observer{d: d, running: make(map[instanceKey]*instance), starts: make(map[string][]time.Time)}
+	o := &observer{d: d, running: make(map[instanceKey]*instance), starts: make(map[string][]time.Time), ends: newEnds(d)}
 	defer o.releaseAll()
+	var following sync.WaitGroup
+	defer following.Wait()
+	told := make(chan struct{}, 1)
+	following.Go(func() {
+		d.store().Follow(ctx, func(h launch.Happening) {
+			o.ends.told(h)
+			select {
+			case told <- struct{}{}:
+			default:
+			}
+		})
+	})
 	changes, err := d.store().Watch(ctx)
 	if err != nil {
 		d.log.Warn("starts of containers are noticed late: their records can't be watched", "error", err)
@@ -59,6 +72,8 @@ func (d *Daemon) observe(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-told:
+			busy = time.Now().Add(busyFor)
 		case _, open := <-changes:
 			if !open {
 				changes = nil
@@ -80,12 +95,13 @@ func pause(ctx context.Context, d time.Duration) {
 // survey measures what runs and isn't measured yet, and notes what ended.
 func (o *observer) survey(ctx context.Context) {
 	o.d.tellMissed(ctx)
+	open := o.d.ledger.Open()
 	records, err := o.d.store().List(ctx)
 	if err != nil {
 		o.d.log.Warn("records can't be listed", "error", err)
 		return
 	}
-	seen := make(map[instanceKey]bool, len(records))
+	seen, owners := make(map[instanceKey]bool, len(records)), make(map[string]bool, len(records))
 	for _, rec := range records {
 		if ctx.Err() != nil {
 			return
@@ -99,7 +115,7 @@ func (o *observer) survey(ctx context.Context) {
 			continue // stopped, or starting: the next survey sees
 		}
 		key := instanceKey{ownerName(c, r.CgroupOwner), r.Instance}
-		seen[key] = true
+		seen[key], owners[key.owner] = true, true
 		i := o.running[key]
 		if i == nil {
 			i = o.d.instances.use(c, r.Instance, r.CgroupOwner)
@@ -110,6 +126,7 @@ func (o *observer) survey(ctx context.Context) {
 			o.measure(ctx, i)
 		}
 	}
+	o.users(ctx, seen)
 	for key, i := range o.running {
 		if !seen[key] {
 			if !o.ended(ctx, i) {
@@ -119,6 +136,7 @@ func (o *observer) survey(ctx context.Context) {
 			o.d.instances.release(i)
 		}
 	}
+	o.ends.look(ctx, open, records, owners)
 }
 
 // started notes a start of a container.
@@ -149,27 +167,31 @@ func (o *observer) measure(ctx context.Context, i *instance) {
 }
 
 // ended logs the end of an instance whose launch is logged, false where it is
-// to be tried again: the register failed, and may work the next time.
+// to be tried again.
 func (o *observer) ended(ctx context.Context, i *instance) bool {
 	if o.d.enter(ctx, i) != nil {
 		return false
 	}
 	defer i.measuring.give()
 	f := i.facts.Load()
-	if f == nil {
-		return true
+	return f == nil || o.ends.exit(ctx, i.owner, f.instance)
+}
+
+// users sees to instances of users' engines, whose records are not listed: they
+// are met when they call, and looked after from then on.
+func (o *observer) users(ctx context.Context, seen map[instanceKey]bool) {
+	for key, i := range o.d.instances.ofUsers() {
+		if o.running[key] == nil {
+			o.running[key] = i
+		} else {
+			o.d.instances.release(i)
+		}
 	}
-	_, err := o.d.attest(ctx, ledger.Event{Operation: logs.OpExit, Owner: i.owner, Instance: f.instance})
-	var inconsistent *ledger.InconsistentError
-	switch {
-	case err == nil || errors.Is(err, ledger.ErrReplaced):
-	case errors.As(err, &inconsistent) || errors.Is(err, ledger.ErrFull):
-		o.d.log.Warn("end of a container not logged", "container", i.owner, "error", err)
-	default:
-		o.d.log.Debug("end of a container not logged yet", "container", i.owner, "error", err)
-		return false
+	for key, i := range o.running {
+		if i.container.UID != 0 && o.d.stillRuns(ctx, i) == nil {
+			seen[key] = true
+		}
 	}
-	return true
 }
 
 func (o *observer) releaseAll() {

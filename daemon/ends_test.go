@@ -1,0 +1,191 @@
+package daemon
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/logs"
+)
+
+// What was gated and ran for a moment, or ended while no daemon ran, has an end
+// in the log too.
+func TestEveryLaunchHasAnEndInDocker(t *testing.T) {
+	f := gateFixture(t)
+	over := func() bool { return len(f.daemon.ledger.Open()) == 0 }
+	for range 10 {
+		docker(t, "run", "--rm", "--network", "none", testImage, "/cimactl", "--version")
+	}
+	eventually(t, "all ten are over", over)
+	id := docker(t, "run", "-d", "--network", "none", "-i", testImage, "/cimactl", "evidence", "--nonce", "-")
+	t.Cleanup(func() { exec.Command("docker", "rm", "-f", id).Run() })
+	time.Sleep(2 * goneFor)
+	if over() {
+		t.Error("a container that runs is over")
+	}
+	f.stop()
+	docker(t, "rm", "-f", id)
+	f.start()
+	eventually(t, "the one that ended meanwhile is over", over)
+	launches, exits := 0, 0
+	for _, e := range f.events() {
+		switch e.Operation {
+		case logs.OpLaunch:
+			launches++
+		case logs.OpExit:
+			exits++
+		}
+	}
+	if launches != 11 || exits != 11 {
+		t.Errorf("%d launches and %d exits", launches, exits)
+	}
+}
+
+// Without the gate a container may be gone before it can be read: docker's own
+// word is logged then, and that it may have had any power.
+func TestGoneInDocker(t *testing.T) {
+	f := dockerFixture(t)
+	before := f.evidenceOf()
+	policy := f.policyFrom(before)
+	ids := make(map[string]bool)
+	for range 20 {
+		id := filepath.Join(t.TempDir(), "cid")
+		docker(t, "run", "--rm", "--cidfile", id, "--network", "none", testImage, "/cimactl", "--version")
+		ids[readFile(t, id)] = true
+	}
+	known := func() map[string]string {
+		of := make(map[string]string)
+		for _, e := range f.events() {
+			if ids[e.Container] && e.Operation == logs.OpLaunch {
+				var l launch.Launch
+				if err := json.Unmarshal(e.Body(), &l); err != nil {
+					t.Fatal(err)
+				}
+				of[e.Container] = l.Source
+			}
+		}
+		return of
+	}
+	eventually(t, "each of 20 short runs is in the log", func() bool { return len(known()) == len(ids) })
+	gone := 0
+	for _, source := range known() {
+		if source == launch.SourceNone {
+			gone++
+		}
+	}
+	t.Logf("%d of %d were gone before they could be read", gone, len(ids))
+	eventually(t, "all are over", func() bool { return len(f.daemon.ledger.Open()) == 0 })
+	r := f.appraise(f.evidenceOf(), policy)
+	if want := gone > 0; want != strings.Contains(r.Step(verify.StepPower).Detail, launch.PowerNoMetadata) {
+		t.Errorf("%d were gone, and power says %q", gone, r.Step(verify.StepPower).Detail)
+	}
+}
+
+// fakeEngine tells what the test wants told, and ends its stream as told.
+type fakeEngine struct {
+	mu      sync.Mutex
+	lines   []string
+	asked   []string // since
+	current chan string
+}
+
+func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	e.asked = append(e.asked, r.URL.Query().Get("since"))
+	lines, current := e.lines, e.current
+	e.mu.Unlock()
+	for _, l := range lines {
+		fmt.Fprintln(w, l)
+	}
+	w.(http.Flusher).Flush()
+	for {
+		select {
+		case l, open := <-current:
+			if !open {
+				return
+			}
+			fmt.Fprintln(w, l)
+			w.(http.Flusher).Flush()
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+// A container that an engine tells of, and that nothing else knows, is logged
+// once; over an end of the stream nothing is lost and nothing is told twice.
+func TestEnginesAreFollowed(t *testing.T) {
+	dir := t.TempDir()
+	engine := &fakeEngine{current: make(chan string)}
+	l, err := net.Listen("unix", filepath.Join(dir, "e.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: engine}
+	go server.Serve(l)
+	t.Cleanup(func() { server.Close() })
+	if os.Geteuid() != 0 {
+		t.Skip("left out: needs a socket of root's")
+	}
+	var begun time.Time
+	at := 0
+	line := func(id, action string) string {
+		at++
+		return fmt.Sprintf(`{"Type":"container","Action":%q,"Actor":{"ID":%q,"Attributes":{"x":%q}},"timeNano":%d}`,
+			action, id, strings.Repeat("x", 100), begun.Add(time.Duration(at)*time.Millisecond).UnixNano())
+	}
+	id := func(c string) string { return strings.Repeat(c, 64) }
+	store := launch.New(launch.Options{Places: []launch.Place{}, Engines: []launch.Engine{{Runtime: "docker", Socket: l.Addr().String()}}})
+	f := startFixture(t, store)
+	// What the log knows is no news.
+	if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpLaunch, Owner: id("c"), Instance: "1", Measured: launch.Launch{}}); err != nil {
+		t.Fatal(err)
+	}
+	send := func(line string) {
+		t.Helper()
+		select {
+		case engine.current <- line:
+		case <-time.After(10 * time.Second):
+			t.Fatal("nobody follows")
+		}
+	}
+	send("{")
+	begun = time.Now()
+	for _, text := range []string{line("not an id", "die"), line(id("a"), "start"), line(id("d"), "start"), line(id("c"), "die")} {
+		send(text)
+	}
+	first := line(id("a"), "die")
+	send(first)
+	eventually(t, "a container that was gone is logged", func() bool { return f.operations(id("a")) == "launch exit" })
+	engine.mu.Lock()
+	engine.lines = []string{first, line(id("b"), "died")}
+	close(engine.current)
+	engine.current = make(chan string)
+	engine.mu.Unlock()
+	eventually(t, "one that ended while the stream did", func() bool { return f.operations(id("b")) == "launch exit" })
+	if got := f.operations(id("a")) + "; " + f.operations(id("c")) + "; " + f.operations(id("d")); !strings.HasPrefix(got, "launch exit; launch") || !strings.HasSuffix(got, "; ") {
+		t.Errorf("logged: %s", got)
+	}
+	powers := 0
+	for _, e := range f.events() {
+		if e.Operation == logs.OpPower && strings.Contains(string(e.Body()), launch.PowerNoMetadata) {
+			powers++
+		}
+	}
+	engine.mu.Lock()
+	defer engine.mu.Unlock()
+	if powers != 1 || len(engine.asked) != 2 || engine.asked[0] == engine.asked[1] {
+		t.Errorf("%d power events, asked since %v", powers, engine.asked)
+	}
+}
