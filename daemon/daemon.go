@@ -51,6 +51,15 @@ type Options struct {
 	// Records are where containers are found; nil: where the configuration
 	// and the engines' habits say.
 	Records *launch.Store
+
+	IMADir string // of the kernel's IMA log; "": where kernels have it
+}
+
+func (o Options) imaDir() string {
+	if o.IMADir == "" {
+		return imaDir
+	}
+	return o.IMADir
 }
 
 // Daemon is one running daemon.
@@ -75,6 +84,7 @@ type Daemon struct {
 	bootLogDigest rpc.Digest
 	bootView      encodedRecords
 	pages         encodedPages
+	osLog         *osLog // nil: the kernel extends no register for IMA
 	bootID        string
 	started       time.Time
 
@@ -96,6 +106,9 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 		d.log.Warn("not root: containers can't be told apart and are refused; host processes are answered")
 	}
 	if err := d.readBoot(); err != nil {
+		return nil, err
+	}
+	if err := d.openOSLog(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.checkRoom(opts.Config); err != nil {

@@ -165,9 +165,13 @@ func (d *Daemon) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (
 	if err != nil {
 		return nil, err
 	}
+	osLogs, err := d.osLogs(s, r.registers.RTMR[2])
+	if err != nil {
+		return nil, err
+	}
 	e := &rpc.Evidence{
 		Profile: rpc.EvidenceProfile, TEE: "tdx", Quote: r.quote, Claims: r.claims, Shared: r.shared,
-		AgentSignature: r.signature, BootLog: d.bootLog,
+		AgentSignature: r.signature, BootLog: d.bootLog, OSLogs: osLogs,
 		RuntimeLog: make([]rpc.LogEntry, 0, len(view)),
 	}
 	for _, entry := range view {

@@ -31,6 +31,7 @@ type fixture struct {
 	machine *sim.Machine
 	config  Config
 	records *launch.Store // nil: this machine's
+	imaDir  string        // "": this machine's
 	roots   []*x509.Certificate
 
 	daemon *Daemon
@@ -91,7 +92,7 @@ func (f *fixture) start() {
 	f.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	d, err := New(ctx, Options{
-		TEE: f.machine, Config: f.config, LogDir: dirsUnder(f.dir).log, Version: "test", Records: f.records,
+		TEE: f.machine, Config: f.config, LogDir: dirsUnder(f.dir).log, Version: "test", Records: f.records, IMADir: f.imaDir,
 		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {

@@ -40,18 +40,21 @@ type ima struct {
 // openIMA opens the log, fs.ErrNotExist where the kernel has none.
 func openIMA(dir string) (*ima, error) {
 	m := &ima{digest: sha512.New384()}
+	err := m.open(dir, func(e *logs.IMAEntry) { fmt.Fprintf(m.digest, "%s\n", e) })
+	return m, err
+}
+
+func (m *ima) open(dir string, onEntry func(*logs.IMAEntry)) error {
 	for _, name := range []string{"binary_runtime_measurements", "runtime_measurements_count"} {
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
 			m.close()
-			return nil, err
+			return err
 		}
 		m.files = append(m.files, f)
 	}
-	m.tail = logs.NewIMATail(m.files[0], m.files[1], func(e *logs.IMAEntry) {
-		fmt.Fprintf(m.digest, "%s\n", e)
-	})
-	return m, nil
+	m.tail = logs.NewIMATail(m.files[0], m.files[1], onEntry)
+	return nil
 }
 
 func (m *ima) close() {
@@ -77,12 +80,14 @@ func (m *ima) done(e imaEvent) {
 	m.digest.Reset()
 }
 
-// watchIMA logs what is new, no more often than the configuration allows.
+// watchIMA logs what is new, no more often than the configuration allows. Each
+// imaSlower events it goes half as often: anybody can cause new entries, and they
+// must not fill the log.
 func (d *Daemon) watchIMA(ctx context.Context) {
-	if d.config().IMA.Mode == imaOff {
+	if d.config().IMA.Mode == imaOff || d.osLog != nil {
 		return
 	}
-	m, err := openIMA(imaDir)
+	m, err := openIMA(d.opts.imaDir())
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			d.log.Warn("the IMA log can't be read", "error", err)
@@ -91,7 +96,7 @@ func (d *Daemon) watchIMA(ctx context.Context) {
 	}
 	defer m.close()
 	var unsaid *imaEvent
-	for ctx.Err() == nil {
+	for said := 0; ctx.Err() == nil; {
 		if unsaid == nil {
 			e, some, err := m.next()
 			if err != nil {
@@ -106,12 +111,23 @@ func (d *Daemon) watchIMA(ctx context.Context) {
 			if _, err := d.append(ctx, ledger.Event{Operation: logs.OpIMA, Measured: *unsaid}); err == nil {
 				m.done(*unsaid)
 				unsaid = nil
+				said++
 			} else {
 				d.log.Debug("IMA entries not anchored yet", "error", err)
 			}
 		}
-		pause(ctx, time.Duration(d.config().IMA.Interval))
+		pause(ctx, slower(time.Duration(d.config().IMA.Interval), said))
 	}
+}
+
+const (
+	imaSlower   = 64
+	imaRarely   = 24 * time.Hour
+	maxDoubling = 20
+)
+
+func slower(interval time.Duration, said int) time.Duration {
+	return max(interval, min(interval<<min(said/imaSlower, maxDoubling), imaRarely))
 }
 
 // Modes of the IMA log's anchor.

@@ -14,16 +14,27 @@ const beside = 64 << 10
 // minRoom is what the runtime log needs at least: some thousand events.
 const minRoom = 256 << 10
 
-// logRoom is how many bytes of evidence the runtime log may take, so that it
-// can be sent whatever others do: what is left beside what doesn't grow.
-func (d *Daemon) logRoom(c Config) int64 {
+// room is how many bytes of evidence are left beside what doesn't grow.
+func (d *Daemon) room(c Config) int64 {
 	return int64(c.Limits.EvidenceReply - beside - base64.StdEncoding.EncodedLen(len(d.bootLog)))
 }
+
+// osRoom is the part of it for the kernel's IMA log, where that is in evidence.
+func (d *Daemon) osRoom(c Config) int64 {
+	if d.osLog == nil {
+		return 0
+	}
+	return d.room(c) / 2
+}
+
+// logRoom is how many bytes of evidence the runtime log may take, so that it
+// can be sent whatever others do.
+func (d *Daemon) logRoom(c Config) int64 { return d.room(c) - d.osRoom(c) }
 
 func (d *Daemon) checkRoom(c Config) error {
 	if room := d.logRoom(c); room < minRoom {
 		return fmt.Errorf("limits.evidence_reply = %d: beside a boot log of %d bytes it is too small: %d or more would do",
-			c.Limits.EvidenceReply, len(d.bootLog), int64(c.Limits.EvidenceReply)-room+minRoom)
+			c.Limits.EvidenceReply, len(d.bootLog), int64(c.Limits.EvidenceReply)+2*(minRoom-room))
 	}
 	return nil
 }

@@ -1,0 +1,240 @@
+package daemon
+
+import (
+	"crypto/sha512"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/form"
+)
+
+// fakeIMA is a kernel that extends RTMR2 for its IMA log.
+type fakeIMA struct {
+	f     *fixture
+	lines []string
+}
+
+func (k *fakeIMA) write() {
+	k.f.t.Helper()
+	for name, text := range map[string]string{
+		"binary_runtime_measurements": strings.Join(k.lines, ""), // the reader takes either form
+		"runtime_measurements_count":  fmt.Sprintln(len(k.lines)),
+	} {
+		file, err := os.OpenFile(filepath.Join(k.f.imaDir, name), os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			k.f.t.Fatal(err)
+		}
+		file.WriteString(text)
+		file.Close()
+	}
+}
+
+// measure adds an entry as kernels with the template ima-cgpath do: to the list, then
+// to the register.
+func (k *fakeIMA) measure(cgroup, path string) {
+	k.f.t.Helper()
+	sum := sha512.Sum384([]byte(path))
+	template := "ima-cgpath /bin/sh " + cgroup
+	if cgroup == "" {
+		template = "ima-ng"
+	}
+	rest := fmt.Sprintf("%s sha384:%x %s\n", template, sum, path)
+	e, err := logs.NewIMAReader(strings.NewReader("10 " + strings.Repeat("01", 48) + " " + rest)).Next()
+	if err != nil {
+		k.f.t.Fatal(err)
+	}
+	data, err := e.AppendTemplateData(nil)
+	if err != nil {
+		k.f.t.Fatal(err)
+	}
+	k.extend(sha512.Sum384(data), sha512.Sum384(data), rest)
+}
+
+func (k *fakeIMA) extend(shown, digest hw.Digest, rest string) {
+	k.f.t.Helper()
+	k.lines = append(k.lines, fmt.Sprintf("10 %x %s", shown[:], rest))
+	k.write()
+	if err := k.f.machine.ExtendRTMR(k.f.t.Context(), 2, digest); err != nil {
+		k.f.t.Fatal(err)
+	}
+}
+
+// violate adds a violation: a digest of zeroes in the list, of ones in the register.
+func (k *fakeIMA) violate(cgroup, path string) {
+	var ones hw.Digest
+	for i := range ones {
+		ones[i] = 0xFF
+	}
+	k.extend(hw.Digest{}, ones, fmt.Sprintf("ima-cgpath /bin/sh %s sha384:%s %s\n", cgroup, strings.Repeat("0", 96), path))
+}
+
+// imaFixture is a daemon on such a kernel, with docker.
+func imaFixture(t *testing.T, configure ...func(*Config)) (*fixture, *fakeIMA) {
+	f := dockerFixture(t, configure...)
+	f.stop()
+	f.imaDir = t.TempDir()
+	k := &fakeIMA{f: f}
+	k.measure("", "boot_aggregate")
+	k.measure("/", "/usr/lib/systemd/systemd")
+	f.start()
+	return f, k
+}
+
+// Where the kernel extends RTMR2 for IMA, evidence replays to it: own entries
+// are shown, those of others are digests.
+func TestOSLogsInDocker(t *testing.T) {
+	for _, isolation := range []string{isolationRedacted, isolationPrivate, isolationNone} {
+		t.Run(isolation, func(t *testing.T) {
+			f, k := imaFixture(t, func(c *Config) { c.Isolation = isolation })
+			hold := f.hold()
+			other := strings.Repeat("ab", 32)
+			k.measure("/docker/"+other, "/bin/secret-of-another")
+			k.measure("/docker/"+hold, "/bin/one")
+			k.measure("/docker/"+hold+"/init", "/bin/two")
+			k.measure("/docker/"+hold+"/"+other, "/bin/nested-in-it")
+			k.violate("/docker/"+hold, "/var/log/own")
+			k.violate("/docker/"+other, "/var/log/other")
+			ask := func() []byte {
+				return []byte(docker(t, "exec", hold, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))
+			}
+			bundle := ask()
+			r := f.wantAuthentic(bundle)
+			if s := r.Step(verify.StepBootLog); s.Outcome != verify.Pass || !strings.Contains(s.Detail, "8 IMA entries") {
+				t.Errorf("%+v", s)
+			}
+			shown := shownIMA(t, bundle)
+			for name, want := range map[string]bool{
+				"/bin/one": true, "/bin/two": true, "/var/log/own": false, "/var/log/other": false,
+				"secret": isolation == isolationNone, "nested": isolation == isolationNone, "systemd": isolation == isolationNone,
+			} {
+				if strings.Contains(shown, name) != want {
+					t.Errorf("%s is shown: %v\n%s", name, !want, shown)
+				}
+			}
+			k.measure("/docker/"+hold, "/bin/three")
+			if later := ask(); !strings.Contains(shownIMA(t, later), "/bin/three") {
+				t.Error("a later entry is not shown")
+			} else {
+				f.wantAuthentic(later)
+			}
+			if n := countEvents(t, bundle, logs.OpIMA); n != 0 {
+				t.Errorf("entries are anchored in the runtime log too: %d", n)
+			}
+			host, err := f.client().GetEvidence(t.Context(), rpc.EvidenceParams{Nonce: nonce})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.wantAuthentic(host)
+			if shown := shownIMA(t, host); isolation != isolationNone && shown != "" {
+				t.Errorf("the host is shown %s", shown)
+			}
+			e := decode[rpc.Evidence](t, bundle)
+			if _, err := form.Encode(&e, form.CEL); err != nil {
+				t.Errorf("as CEL: %v", err)
+			}
+			f.restart() // it is read anew
+			f.wantAuthentic(ask())
+		})
+	}
+}
+
+func shownIMA(t *testing.T, bundle []byte) string {
+	t.Helper()
+	var shown []byte
+	for _, l := range decode[rpc.Evidence](t, bundle).OSLogs {
+		if l.Format == rpc.FormatIMA {
+			shown = append(shown, l.Entries...)
+		}
+	}
+	return string(shown)
+}
+
+// Something else that extends RTMR2 is no reason not to run: verification finds it.
+func TestRTMR2ExtendedByOthers(t *testing.T) {
+	f := newFixture(t)
+	f.stop()
+	f.imaDir = t.TempDir()
+	k := &fakeIMA{f: f}
+	k.measure("", "boot_aggregate")
+	if err := f.machine.ExtendRTMR(t.Context(), 2, hw.Digest{1}); err != nil {
+		t.Fatal(err)
+	}
+	f.start()
+	if !strings.Contains(f.log.String(), "something else than IMA extends RTMR2") {
+		t.Error("the journal doesn't say so")
+	}
+	bundle, err := f.client().GetEvidence(t.Context(), rpc.EvidenceParams{Nonce: nonce})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := f.appraise(bundle, nil); r.Step(verify.StepBootLog).Outcome != verify.Fail {
+		t.Errorf("%+v", r.Step(verify.StepBootLog))
+	}
+}
+
+// An IMA log that evidence has no room for is told as such.
+func TestOSLogTooLarge(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Limits.EvidenceReply = 1 << 20 })
+	f.stop()
+	f.imaDir = t.TempDir()
+	k := &fakeIMA{f: f}
+	k.measure("", "boot_aggregate")
+	digest, line := sha512.Sum384([]byte("x")), k.lines[0]
+	for range 10000 {
+		k.lines = append(k.lines, fmt.Sprintf("10 %x %s", digest[:], line[len("10 ")+97:]))
+		if err := f.machine.ExtendRTMR(t.Context(), 2, digest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	k.write()
+	f.start()
+	_, err := f.client().GetEvidence(t.Context(), rpc.EvidenceParams{Nonce: nonce})
+	if err == nil || !strings.Contains(err.Error(), "IMA log takes") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestOwnCgroups(t *testing.T) {
+	a, b := strings.Repeat("a1", 32), strings.Repeat("b2", 32)
+	for _, tt := range []struct {
+		path, declared string
+		want           bool
+	}{
+		{"/docker/" + a, "/docker/" + a, true},
+		{"/docker/" + a + "/x", "/docker/" + a, true},
+		{"/docker/" + a + "x", "/docker/" + a, false},
+		{"/docker/" + a + "/docker-" + b + ".scope", "/docker/" + a, false},
+		{"/docker/" + a + "/y/" + b, "/docker/" + a, false},
+		{"/docker/" + b, "/docker/" + a, false},
+		{"/a_b/" + a, "/a b/" + a, true},
+		{"", "", false}, {"/docker/" + a, "", false}, {"", "/docker/" + a, false},
+	} {
+		if got := isOwn(tt.path, tt.declared); got != tt.want {
+			t.Errorf("%q of %q: %v", tt.path, tt.declared, got)
+		}
+	}
+}
+
+// Anchoring gets rarer: new entries are anybody's to cause.
+func TestIMAIsAnchoredEverLessOften(t *testing.T) {
+	events, year := 0, 365*24*time.Hour
+	for at := time.Duration(0); at < year; events++ {
+		at += slower(time.Minute, events)
+	}
+	if events > 2000 {
+		t.Errorf("%d events in a year", events)
+	}
+	if slower(time.Minute, 0) != time.Minute || slower(48*time.Hour, 1<<40) != 48*time.Hour || slower(time.Minute, 1<<40) != imaRarely {
+		t.Error("intervals")
+	}
+	t.Logf("%d events in a year", events)
+}
