@@ -9,11 +9,11 @@ import (
 func policyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy",
-		Short: "Write reference values, and try them out",
+		Short: "Write reference values and try them out; convert policies of CIMA 0.5",
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(policyInitCommand(), policyTestCommand())
+	c.AddCommand(policyInitCommand(), policyTestCommand(), policyConvertCommand())
 	return c
 }
 

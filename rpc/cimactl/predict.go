@@ -4,11 +4,11 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -28,7 +28,8 @@ func predictCommand() *cobra.Command {
 		Long: `Compute the launch digest that a container of this OCI bundle will have. The
 image is given as the image event holds it: JSON with reference, digest and
 layers ("cimactl evidence" of a run shows one). The digest of the entrypoint's
-file is in the launch where the daemon can read it; give it as --entrypoint.`,
+file is in the launch, too: of a bundle it is read from the root file system,
+beside a config.json it is given as --entrypoint.`,
 		Example: `  cimactl predict --bundle /run/containerd/…/ID --image image.json`,
 		Args:    cobra.NoArgs,
 	}
@@ -43,14 +44,7 @@ file is in the launch where the daemon can read it; give it as --entrypoint.`,
 		if (bundle == "") == (config == "") {
 			return errors.New("give --bundle or --config, and not both")
 		}
-		if bundle != "" {
-			config = filepath.Join(bundle, "config.json")
-		}
-		text, err := readBounded(config, maxConfig)
-		if err != nil {
-			return err
-		}
-		l, err := launch.FromConfig(bytes.NewReader(text), launch.Rules{Environment: environment, Labels: labels})
+		l, err := predicted(c.Context(), bundle, config, launch.Rules{Environment: environment, Labels: labels})
 		if err != nil {
 			return err
 		}
@@ -76,6 +70,18 @@ file is in the launch where the daemon can read it; give it as --entrypoint.`,
 		return nil
 	}
 	return c
+}
+
+// predicted is the launch of a bundle, or of a config.json alone.
+func predicted(ctx context.Context, bundle, config string, rules launch.Rules) (launch.Launch, error) {
+	if bundle != "" {
+		return launch.FromBundle(ctx, bundle, rules)
+	}
+	text, err := readBounded(config, maxConfig)
+	if err != nil {
+		return launch.Launch{}, err
+	}
+	return launch.FromConfig(bytes.NewReader(text), rules)
 }
 
 func parseEntrypoint(s string) (*launch.Entrypoint, error) {

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+)
+
+// maxOldPolicy bounds a policy of CIMA 0.5; those that are known have a few
+// hundred bytes.
+const maxOldPolicy = 64 << 10
+
+func policyConvertCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "convert FILE",
+		Short: "Translate a policy of CIMA 0.5 into a configuration of cimad",
+		Long: `Translate /etc/cima/policy.yaml of CIMA 0.5 into cimad.toml. What has no
+counterpart stands in it as a comment that says why, and is repeated on stderr.
+cima-from-05(7) puts the keys beside each other; "-" reads stdin.`,
+		Example: "  cimactl policy convert policy.yaml >cimad.toml && cimad --check-config --config cimad.toml",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			text, err := readBounded(args[0], maxOldPolicy)
+			if err != nil {
+				return err
+			}
+			p, err := readOldPolicy(text)
+			if err != nil {
+				return &failure{err: fmt.Errorf("%s: %w", args[0], err), code: exitMalformed}
+			}
+			out, notes := p.convert()
+			for _, n := range notes {
+				fmt.Fprintln(c.ErrOrStderr(), "cimactl: note:", n)
+			}
+			_, err = io.WriteString(c.OutOrStdout(), out)
+			return err
+		},
+	}
+}
+
+// oldPolicy is a policy of CIMA 0.5; nil and empty are keys that weren't there.
+type oldPolicy struct {
+	backend, hash string
+	system        struct {
+		parameters bool
+		processes  []string
+	}
+	isolated   *bool
+	kubernetes struct {
+		parameters bool
+		pods       []string
+	}
+}
+
+// readOldPolicy reads one YAML document, and takes no key that 0.5 didn't know.
+func readOldPolicy(text []byte) (*oldPolicy, error) {
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	var document yaml.Node
+	if err := d.Decode(&document); err == io.EOF {
+		return &oldPolicy{}, nil // 0.5 had defaults, too
+	} else if err != nil {
+		return nil, err
+	}
+	if err := d.Decode(new(yaml.Node)); err != io.EOF {
+		return nil, fmt.Errorf("more than one document")
+	}
+	p := &oldPolicy{}
+	parts := map[string]func(*yaml.Node) error{
+		"system": keys(map[string]func(*yaml.Node) error{
+			"withParameter": scalar(&p.system.parameters), "processes": list(&p.system.processes),
+		}),
+		"container": keys(map[string]func(*yaml.Node) error{
+			"isolated": func(n *yaml.Node) error { p.isolated = new(bool); return scalar(p.isolated)(n) },
+		}),
+		"kubernetes": keys(map[string]func(*yaml.Node) error{
+			"withParameter": scalar(&p.kubernetes.parameters), "pods": list(&p.kubernetes.pods),
+		}),
+	}
+	top := map[string]func(*yaml.Node) error{
+		"backend": scalar(&p.backend), "hashAlgorithm": scalar(&p.hash), "measure": keys(parts),
+	}
+	for name, read := range parts { // some of its documents leave "measure" out
+		top[name] = read
+	}
+	return p, keys(top)(document.Content[0])
+}
+
+// keys reads a mapping that has some of these keys, each once.
+func keys(known map[string]func(*yaml.Node) error) func(*yaml.Node) error {
+	return func(n *yaml.Node) error {
+		if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+			return nil
+		}
+		if n.Kind != yaml.MappingNode {
+			return fmt.Errorf("line %d: here stands a mapping", n.Line)
+		}
+		seen := make(map[string]bool)
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			key := n.Content[i]
+			read := known[key.Value]
+			if read == nil || seen[key.Value] {
+				return fmt.Errorf("line %d: key %q is unknown, or stands there twice", key.Line, key.Value)
+			}
+			seen[key.Value] = true
+			if err := read(n.Content[i+1]); err != nil {
+				return fmt.Errorf("%s: %w", key.Value, err)
+			}
+		}
+		return nil
+	}
+}
+
+// scalar reads a string or a boolean.
+func scalar[T string | bool](to *T) func(*yaml.Node) error {
+	return func(n *yaml.Node) error {
+		if n.Kind != yaml.ScalarNode || n.Decode(to) != nil {
+			return fmt.Errorf("line %d: here stands one value of the type %T", n.Line, *to)
+		}
+		return nil
+	}
+}
+
+func list(to *[]string) func(*yaml.Node) error {
+	return func(n *yaml.Node) error {
+		if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+			return nil
+		}
+		if n.Kind != yaml.SequenceNode {
+			return fmt.Errorf("line %d: here stands a list", n.Line)
+		}
+		for _, e := range n.Content {
+			var one string
+			if err := scalar(&one)(e); err != nil {
+				return err
+			}
+			*to = append(*to, one)
+		}
+		return nil
+	}
+}
+
+// systemTable is a [[system]] rule as cimad reads it.
+type systemTable struct {
+	Path      string `toml:"path"`
+	Arguments bool   `toml:"arguments"`
+}
+
+// convert writes cimad.toml, and tells what has no counterpart there.
+func (p *oldPolicy) convert() (text string, notes []string) {
+	var b strings.Builder
+	b.WriteString("# Made of a policy of CIMA 0.5, see cima-from-05(7) and cimad.toml(5).\n")
+	note := func(format string, args ...any) {
+		n := fmt.Sprintf(format, args...)
+		notes = append(notes, n)
+		fmt.Fprintf(&b, "# %s\n", n)
+	}
+	if p.backend != "" && p.backend != "ima" {
+		note("backend: %q has no counterpart: there is one backend, and it needs no IMA", p.backend)
+	}
+	if p.hash != "" && p.hash != "sha384" {
+		note("hashAlgorithm: %q has no counterpart: digests are SHA-384, as RTMRs take no other", p.hash)
+	}
+	isolation := "redacted"
+	if p.isolated != nil && !*p.isolated {
+		isolation = "none"
+	}
+	fmt.Fprintf(&b, "isolation = %q\n", isolation)
+	if len(p.kubernetes.pods) > 0 {
+		note("measure.kubernetes.pods (%q) has no counterpart: pods are containers, and all are measured; what must run, the verifier's policy says (cimactl policy init)", p.kubernetes.pods)
+	}
+	var system []systemTable
+	for _, process := range p.system.processes {
+		if !path.IsAbs(process) || path.Clean(process) != process {
+			note("measure.system.processes: %q is no absolute, clean path: name a path or a unit in a [[system]] table", process)
+		} else if s := (systemTable{process, p.system.parameters}); !slices.Contains(system, s) {
+			system = append(system, s)
+		}
+	}
+	if len(system) > 0 {
+		b.WriteString("\n")
+		e := toml.NewEncoder(&b)
+		e.Indent = ""
+		if err := e.Encode(map[string]any{"system": system}); err != nil {
+			panic(err) // strings and booleans always encode
+		}
+	}
+	return b.String(), notes
+}
