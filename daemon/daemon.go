@@ -202,8 +202,9 @@ func launchOptions(c Config) launch.Options {
 		return launch.Options{Places: []launch.Place{}, Engines: []launch.Engine{}}
 	}
 	o := launch.Options{
-		Places: launch.DefaultPlaces(),
-		Rules:  launch.Rules{Environment: c.Launch.Environment, Labels: c.Launch.Labels},
+		Places:  launch.DefaultPlaces(),
+		Engines: []launch.Engine{}, // nil would be those that are usual
+		Rules:   launch.Rules{Environment: c.Launch.Environment, Labels: c.Launch.Labels},
 	}
 	if root := c.Engines.DockerExecRoot; root != defaultExecRoot {
 		task := root + "/containerd/daemon/io.containerd.runtime.v2.task/{namespace}/{id}/"

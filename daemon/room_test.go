@@ -142,3 +142,12 @@ func TestAccountsOfUsers(t *testing.T) {
 		}
 	}
 }
+
+// An engine that the configuration leaves out is not asked.
+func TestEnginesLeftOut(t *testing.T) {
+	c := DefaultConfig()
+	c.Engines.Docker, c.Engines.Podman = "", ""
+	if o := launchOptions(c); o.Engines == nil || len(o.Engines) != 0 {
+		t.Errorf("asked: %+v", o.Engines)
+	}
+}

@@ -231,13 +231,11 @@ func (m *manager) kill() {
 	m.daemon.Wait()
 }
 
-// extender starts a container that extends without pause, and returns what was
-// acknowledged so far.
-func (m *manager) extender() func() []string {
+// importImage makes an image of one program.
+func (m *manager) importImage(name, program string) {
 	m.Helper()
-	m.build(filepath.Join(m.dir, "extender"), "./testdata/extender")
-	tar := exec.Command("tar", "-C", m.dir, "-c", "extender")
-	image := exec.Command("docker", "import", "-", "cima-kill-test:1")
+	tar := exec.Command("tar", "-C", m.dir, "-c", program)
+	image := exec.Command("docker", "import", "-", name)
 	image.Stdin, _ = tar.StdoutPipe()
 	if err := tar.Start(); err != nil {
 		m.Fatal(err)
@@ -246,6 +244,14 @@ func (m *manager) extender() func() []string {
 		m.Fatalf("import: %s", out)
 	}
 	tar.Wait()
+}
+
+// extender starts a container that extends without pause, and returns what was
+// acknowledged so far.
+func (m *manager) extender() func() []string {
+	m.Helper()
+	m.build(filepath.Join(m.dir, "extender"), "./testdata/extender")
+	m.importImage("cima-kill-test:1", "extender")
 	cid := filepath.Join(m.dir, "cid")
 	run := exec.Command("docker", "run", "--rm", "--network", "none", "--cidfile", cid,
 		"-v", filepath.Join(m.dir, "cima")+":/run/cima:ro", "cima-kill-test:1", "/extender")

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// A container at ten times its rate leaves another's p99 under three times its
+// value beside a burner that takes as much CPU as the flood's own process, and none
+// of the other's calls is refused. (What the daemon itself spends on the flood
+// is not given to the burner.)
+func TestFlood(t *testing.T) {
+	alternations := 3
+	if n, err := strconv.Atoi(os.Getenv("CIMA_ALTERNATIONS")); err == nil {
+		alternations = n
+	}
+	const limit, seconds = 500, 3
+	m := newManager(t)
+	m.configure(fmt.Sprintf("[limits]\nrequests_per_second = %d.0\n", limit))
+	m.start()
+	t.Cleanup(func() { m.daemon.Process.Kill(); m.daemon.Wait() })
+	hostile, victim := m.contender(), m.contender()
+	var ratios []float64
+	var sent, refused, cpu int
+	for n := range alternations {
+		hostile.say("flood %d %d", 10*limit, seconds*1000)
+		flooded := victim.ask(t)
+		hostile.hear(t, &sent, &refused, &cpu)
+		if sent < 5*limit*seconds || refused < sent/2 {
+			t.Errorf("a flood of %d calls, %d refused: that is none", sent, refused)
+		}
+		hostile.say("burn %d %d", seconds*1000, cpu)
+		burnt := victim.ask(t)
+		hostile.hear(t)
+		ratios = append(ratios, float64(flooded)/float64(burnt))
+		t.Logf("alternation %d: %d calls, %d refused, %d ms of CPU; p99 beside it %v, beside a burner %v",
+			n, sent, refused, cpu, flooded, burnt)
+	}
+	slices.Sort(ratios)
+	median := ratios[len(ratios)/2]
+	t.Logf("median of %d alternations %.2f, from %.2f to %.2f", alternations, median, ratios[0], ratios[len(ratios)-1])
+	if median >= 3 {
+		t.Errorf("beside a flood p99 is %.2f times what it is beside a burner", median)
+	}
+}
+
+// configure writes another configuration.
+func (m *manager) configure(text string) {
+	m.Helper()
+	if err := os.WriteFile(filepath.Join(m.dir, "cimad.toml"), []byte(text), 0o600); err != nil {
+		m.Fatal(err)
+	}
+}
+
+// contender is a container that does what it is told.
+type contender struct {
+	in  io.Writer
+	out *bufio.Scanner
+}
+
+func (m *manager) contender() *contender {
+	m.Helper()
+	const image = "cima-flood-test:1"
+	if _, err := os.Stat(filepath.Join(m.dir, "contender")); err != nil {
+		m.build(filepath.Join(m.dir, "contender"), "./testdata/contender")
+		m.importImage(image, "contender")
+	}
+	run := exec.Command("docker", "run", "--rm", "-i", "--network", "none",
+		"-v", filepath.Join(m.dir, "cima")+":/run/cima:ro", image, "/contender")
+	in, err1 := run.StdinPipe()
+	out, err2 := run.StdoutPipe()
+	if err1 != nil || err2 != nil {
+		m.Fatal(err1, err2)
+	}
+	if err := run.Start(); err != nil {
+		m.Fatal(err)
+	}
+	m.Cleanup(func() { in.Close(); run.Wait() })
+	c := &contender{in, bufio.NewScanner(out)}
+	c.say("ask 1000 10") // it is measured
+	c.hear(m.T)
+	return c
+}
+
+func (c *contender) say(format string, args ...any) { fmt.Fprintf(c.in, format+"\n", args...) }
+
+// hear reads an answer's numbers.
+func (c *contender) hear(t *testing.T, to ...*int) {
+	t.Helper()
+	if !c.out.Scan() {
+		t.Fatal("the container ended")
+	}
+	var list []any
+	for _, n := range to {
+		list = append(list, n)
+	}
+	if _, err := fmt.Sscan(c.out.Text(), list...); err != nil && len(list) > 0 {
+		t.Fatalf("%q: %v", c.out.Text(), err)
+	}
+}
+
+// ask has it call for two seconds, at well below its rate, in the midst of what the
+// other does.
+func (c *contender) ask(t *testing.T) (p99 time.Duration) {
+	t.Helper()
+	time.Sleep(300 * time.Millisecond)
+	c.say("ask 5000 400")
+	var ns, refused int
+	c.hear(t, &ns, &refused)
+	if refused > 0 {
+		t.Errorf("%d calls were refused", refused)
+	}
+	return time.Duration(ns)
+}

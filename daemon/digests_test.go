@@ -1,0 +1,177 @@
+package daemon
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// Equal lines of docker give equal digests, and whatever is changed in the line
+// another one, as evidence has it.
+func TestLaunchDigestsInDocker(t *testing.T) {
+	f := dockerFixture(t)
+	docker(t, "tag", testImage, "cima-daemon-test:2")
+	base := f.digestOf()
+	if f.digestOf() != base {
+		t.Fatal("two equal lines have two digests")
+	}
+	seen := map[rpc.Digest]string{base: "nothing"}
+	for name, flags := range map[string][]string{
+		"environment": {"--env", "A=1"},
+		"mount":       {"-v", "/srv:/srv:ro"},
+		"privileged":  {"--privileged"},
+		"capability":  {"--cap-add", "NET_ADMIN"},
+		"less":        {"--cap-drop", "CHOWN"},
+		"device":      {"--device", "/dev/full:/dev/other"},
+		"pid=host":    {"--pid", "host"},
+		"user":        {"--user", "1"},
+		"read-only":   {"--read-only"},
+	} {
+		d := f.digestOf(flags...)
+		if other, ok := seen[d]; ok {
+			t.Errorf("%s and %s have one digest", name, other)
+		}
+		seen[d] = name
+	}
+	for name, args := range map[string][]string{
+		"command": {testImage, "/cimactl", "evidence", "--nonce=" + hex.EncodeToString(nonce)},
+		"image":   {"cima-daemon-test:2", "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)},
+	} {
+		run := []string{"run", "--rm", "--network", "none", "-v", filepath.Dir(f.socket()) + ":/run/cima:ro"}
+		d := claimsOf(t, []byte(docker(t, append(run, args...)...))).Container.LaunchDigest
+		if other, ok := seen[d]; ok {
+			t.Errorf("%s and %s have one digest", name, other)
+		}
+		seen[d] = name
+	}
+}
+
+func (f *fixture) digestOf(flags ...string) rpc.Digest {
+	f.t.Helper()
+	return claimsOf(f.t, f.evidenceOf(flags...)).Container.LaunchDigest
+}
+
+// What cimactl computes of a bundle that lies there is what the daemon measures.
+func TestPredictInDocker(t *testing.T) {
+	f := dockerFixture(t)
+	cimactl := filepath.Join(t.TempDir(), "cimactl")
+	build := exec.Command("go", "build", "-o", cimactl, "../rpc/cimactl")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for name, flags := range map[string][]string{
+		"plain": nil,
+		"much": {"--env", "A=1", "-v", "/srv:/srv:ro", "-v", "/anonymous", "--cap-add", "NET_ADMIN", "--user", "7:8",
+			"--read-only", "--tmpfs", "/t", "--device", "/dev/full", "--label", "x=y", "--hostname", "h"},
+		"privileged": {"--privileged", "--pid", "host"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hold := f.hold(flags...)
+			bundle := []byte(docker(t, "exec", "--user", "0", hold, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))
+			var image json.RawMessage
+			for _, entry := range decode[rpc.Evidence](t, bundle).RuntimeLog {
+				if e, err := logs.ParseEvent(entry.Event); err == nil && e.Operation == logs.OpImage {
+					image = e.Body()
+				}
+			}
+			file := filepath.Join(t.TempDir(), "image.json")
+			if err := os.WriteFile(file, image, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var dirs []string
+			for _, pattern := range []string{"/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/", "/run/containerd/io.containerd.runtime.v2.task/moby/"} {
+				if _, err := os.Stat(pattern + hold); err == nil {
+					dirs = append(dirs, pattern+hold)
+				}
+			}
+			if len(dirs) != 1 {
+				t.Fatalf("bundles %v", dirs)
+			}
+			out, err := exec.Command(cimactl, "predict", "--bundle", dirs[0], "--image", file).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			if want := claimsOf(t, bundle).Container.LaunchDigest.String(); strings.TrimSpace(string(out)) != want {
+				t.Errorf("predicted %s, measured %s", out, want)
+			}
+		})
+	}
+}
+
+// Each class of power, by a container that has it: another one's evidence tells
+// of it, and is trusted only under a policy that allows it.
+func TestEachClassOfPowerInDocker(t *testing.T) {
+	f := gateFixture(t)
+	policy := f.policyFrom(f.evidenceOf())
+	f.evidenceOf() // what the policy is about runs beside all that follows
+	var want []string
+	for class, flags := range map[string][]string{
+		"privileged":           {"--privileged"},
+		"unconfined:seccomp":   {"--security-opt", "seccomp=unconfined"},
+		"unconfined:paths":     {"--security-opt", "systempaths=unconfined"},
+		"capability:CAP_BPF":   {"--cap-add", "BPF"},
+		"device:c:10:229":      {"--device", "/dev/fuse"},
+		"device:b:*:*":         {"--device-cgroup-rule", "b *:* rwm"},
+		"namespace:ipc":        {"--ipc", "host"},
+		"namespace:network":    {"--network", "host"},
+		"namespace:pid":        {"--pid", "host"},
+		"namespace:uts":        {"--uts", "host"},
+		"mount:/":              {"-v", "/:/host"},
+		"mount:/proc":          {"-v", "/proc:/p"},
+		"mount:/sys":           {"-v", "/sys:/s"},
+		"mount:/sys/fs/cgroup": {"-v", "/sys/fs/cgroup:/c"},
+		"mount:/etc":           {"-v", "/etc:/e"},
+		"mount:/run":           {"-v", "/run:/r"},
+		"mount:/usr":           {"-v", "/usr/share:/u"},
+		"engine-storage":       {"-v", "/var/lib/docker:/d"},
+		"socket:docker":        {"-v", "/run/docker.sock:/d.sock:ro"},
+	} {
+		want = append(want, class)
+		args := append([]string{"run", "--rm"}, flags...)
+		if class != "namespace:network" {
+			args = append(args, "--network", "none")
+		}
+		if out, err := exec.Command("docker", append(args, testImage, "/cimactl", "--version")...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", class, err, out)
+		}
+	}
+	parent := f.hold()
+	want = append(want, "cgroup-parent")
+	docker(t, "run", "--rm", "--network", "none", "--cgroup-parent", "/docker/"+parent, testImage, "/cimactl", "--version")
+	bundle := f.evidenceOf()
+	var all []string
+	for _, entry := range decode[rpc.Evidence](t, bundle).RuntimeLog {
+		if e, err := logs.ParseEvent(entry.Event); err == nil && e.Operation == logs.OpPower {
+			all = append(all, decode[powerEvent](t, e.Body()).Classes...)
+		}
+	}
+	if r := f.appraise(bundle, policy); r.Verdict != verify.NotTrusted || r.Step(verify.StepPower).Outcome != verify.Fail {
+		t.Fatalf("under a policy that allows none: %s", r.Verdict)
+	}
+	allowing := *policy
+	allowing.Power.Allow = all
+	if r := f.appraise(bundle, &allowing); r.Verdict != verify.Trusted {
+		t.Fatalf("under a policy that allows all: %s: %s", r.Verdict, r.Reason)
+	}
+	for _, class := range want {
+		if !slices.Contains(all, class) {
+			t.Errorf("%s is not announced", class)
+			continue
+		}
+		but := *policy
+		but.Power.Allow = slices.DeleteFunc(slices.Clone(all), func(c string) bool { return c == class })
+		r := f.appraise(bundle, &but)
+		if s := r.Step(verify.StepPower); r.Verdict != verify.NotTrusted || s.Outcome != verify.Fail || !strings.Contains(s.Detail, class) {
+			t.Errorf("under a policy that allows all but %s: %s: %s", class, r.Verdict, s.Detail)
+		}
+	}
+}
