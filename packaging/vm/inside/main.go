@@ -32,6 +32,7 @@ var checks = []struct {
 	{"host service: evidence names unit and uid", hostService},
 	{"a privileged container is announced to all", privileged},
 	{"docker and podman: the same command line has the same launch digest", sameLaunch},
+	{"each launch of a container that is gone has its exit in the log", ends},
 	{"quote fails with EBUSY, ETIMEDOUT, EIO: each is told, the next call works", quoteErrors},
 	{"a quote with no bytes is an error, the next call works", quoteEmpty},
 	{"a quote that takes 1 s holds up nobody else", quoteSlow},

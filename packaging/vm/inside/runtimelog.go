@@ -2,9 +2,13 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"time"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
@@ -40,6 +44,39 @@ func readRuntimeLog() (events []logs.Event, err error) {
 		events = append(events, e)
 	}
 	return events, nil
+}
+
+// ends looks for containers of docker and podman that are gone, and whose launch
+// has no exit: rootless ones are missed where they never called.
+func ends(ctx context.Context, w *world) error {
+	var open map[string]bool
+	for range 40 {
+		events, err := readRuntimeLog()
+		if err != nil {
+			return err
+		}
+		launches := 0
+		open = map[string]bool{}
+		for _, e := range events {
+			switch e.Operation {
+			case logs.OpLaunch:
+				open[e.Container] = true
+				launches++
+			case logs.OpExit:
+				delete(open, e.Container)
+			}
+		}
+		if len(open) == 0 && launches > 0 {
+			w.note("%d launches", launches)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(2 * time.Second):
+		}
+	}
+	return fmt.Errorf("no exit of %v", slices.Collect(maps.Keys(open)))
 }
 
 // readStates are the values that RTMR3 has had, by that log.
