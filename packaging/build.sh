@@ -29,6 +29,8 @@ for name in cimad cimactl cimad-sim; do
 	DESTDIR=dist/stage/$name packaging/install.sh "$name"
 	sed "s/^PACKAGE/$name/" packaging/lintian-overrides >"dist/stage/$name.overrides"
 done
+DESTDIR=dist/stage/python3-cima-client packaging/install.sh python
+sed -n 's/^PACKAGE: initial/python3-cima-client: initial/p' packaging/lintian-overrides >dist/stage/python3-cima-client.overrides
 find dist/stage -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 for name in cimad cimactl cimad-sim; do
 	for format in deb rpm; do
@@ -36,4 +38,7 @@ for name in cimad cimactl cimad-sim; do
 			--config "packaging/nfpm/$name.yaml" --packager "$format" --target dist/ >/dev/null
 	done
 done
+# A deb alone: an rpm's place for modules depends on the distribution's Python.
+${GO:-go} run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2 package \
+	--config packaging/nfpm/python3-cima-client.yaml --packager deb --target dist/ >/dev/null
 (cd dist && sha256sum -- *.deb *.rpm >SHA256SUMS && cat SHA256SUMS)

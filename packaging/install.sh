@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what was built: install.sh cimad|cimactl|cimad-sim|all. For packagers:
+# Installs what was built: install.sh cimad|cimactl|cimad-sim|python|all. For packagers:
 # DESTDIR goes in front of every path, PREFIX is /usr, MAN the pages' folder.
 set -eu
 cd "$(dirname "$0")/.."
@@ -58,13 +58,30 @@ cimad_sim() {
 	echo '.so man8/cimad.8' | gzip -9n >"$share/man/man8/cimad-sim.8.gz"
 }
 
+# For the system's Python, where Debian has it; others set PYTHON_SITE. python isn't
+# part of "all": containers take the wheel.
+python() {
+	from=rpc/python
+	site=${DESTDIR:-}${PYTHON_SITE:-$prefix/lib/python3/dist-packages}
+	field() { sed -n "s/^$1 = \"\(.*\)\"$/\1/p" $from/pyproject.toml; }
+	info=$site/cima_client-$(field version).dist-info
+	put 644 "$site/cima_client" $from/cima_client/*.py $from/cima_client/py.typed
+	install -d "$info"
+	{
+		printf 'Metadata-Version: 2.1\nName: %s\nVersion: %s\n' "$(field name)" "$(field version)"
+		printf 'Summary: %s\nLicense: %s\nRequires-Python: %s\n' "$(field description)" "$(field license)" "$(field requires-python)"
+	} >"$info/METADATA"
+	chmod 644 "$info/METADATA"
+}
+
 case ${1:-all} in
 cimad) cimad ;;
 cimactl) cimactl ;;
 cimad-sim) cimad_sim ;;
+python) python ;;
 all) cimad && cimactl && cimad_sim ;;
 *)
-	echo "install.sh: there is no part $1: cimad, cimactl, cimad-sim or all" >&2
+	echo "install.sh: there is no part $1: cimad, cimactl, cimad-sim, python or all" >&2
 	exit 2
 	;;
 esac

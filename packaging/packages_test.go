@@ -106,8 +106,8 @@ func TestPackages(t *testing.T) {
 	}
 	dist := built(t, here)
 	first, second := packages(t, dist), packages(t, built(t, there))
-	if len(first) != 7 || len(second) != 7 {
-		t.Errorf("three debs, three rpms and the checksums are wanted: %d and %d files", len(first), len(second))
+	if len(first) != 8 || len(second) != 8 {
+		t.Errorf("four debs, three rpms and the checksums are wanted: %d and %d files", len(first), len(second))
 	}
 	for name, b := range first {
 		if !bytes.Equal(b, second[name]) {
@@ -122,6 +122,7 @@ func TestPackages(t *testing.T) {
 		}
 	}
 	t.Run("deb", func(t *testing.T) { debs(t, dist) })
+	t.Run("python deb", func(t *testing.T) { pythonDeb(t, dist) })
 	t.Run("rpm", func(t *testing.T) { rpms(t, dist) })
 	t.Run("rpm in a root of its own", func(t *testing.T) { rpmRoot(t, dist) })
 	t.Run("lint", func(t *testing.T) { lint(t, dist) })
