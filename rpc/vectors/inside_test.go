@@ -20,20 +20,22 @@ type inContainer struct {
 	env       []string
 	everyCall []string
 	vectors   []string
+	from05    []string // a program for CIMA 0.5
 }
 
 var insiders = []inContainer{
 	{"go", func(t *testing.T) []byte { return withVectors(newLayer(t).add(clientProgram(t), "/client")).bytes() },
 		[]string{inside + "=every-call"},
 		[]string{"/client"},
-		[]string{"/client", "-test.run", "TestClientReadsExchanges|TestBundles"}},
+		[]string{"/client", "-test.run", "TestClientReadsExchanges|TestBundles"}, nil},
 	{"python", func(t *testing.T) []byte {
 		return withVectors(interpreter(t).add("../python/cima_client", "/rpc/python/cima_client").add("../python/tests", "/rpc/python/tests").
 			add("../python/examples", "/rpc/python/examples")).bytes()
 	},
 		[]string{"PYTHONPATH=/rpc/python:/rpc/python/tests", "PYTHONHOME=/usr", "PYTHONDONTWRITEBYTECODE=1"},
 		[]string{"/usr/bin/python3", "/rpc/python/examples/every_call.py"},
-		[]string{"/usr/bin/python3", "-m", "unittest", "test_client", "test_shared", "test_vectors"}},
+		[]string{"/usr/bin/python3", "-m", "unittest", "test_client", "test_shared", "test_vectors"},
+		[]string{"/usr/bin/python3", "/rpc/python/examples/from_05.py"}},
 	{"rust", func(t *testing.T) []byte {
 		l, built := newLayer(t), rustPrograms(t)
 		for name, path := range built {
@@ -43,7 +45,7 @@ var insiders = []inContainer{
 	},
 		[]string{"CIMA_ROOT=/"},
 		[]string{"/every_call"},
-		[]string{"/vectors"}},
+		[]string{"/vectors"}, nil},
 }
 
 func withVectors(l *layer) *layer {
@@ -100,6 +102,9 @@ func TestEveryCallInContainers(t *testing.T) {
 				s.overARestart(e, append(append(append(run, env...), image), c.everyCall...))
 				if c.language == "go" {
 					env = nil // then it is a test again
+				}
+				if c.from05 != nil {
+					s.in(e, "", append(append(append(run, env...), image), c.from05...)...)
 				}
 				t.Logf("%.300s", s.in(e, "", append(append(append(run, env...), image), c.vectors...)...))
 			})
