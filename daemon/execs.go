@@ -21,21 +21,32 @@ const (
 	execEnforce = "enforce"
 )
 
+// Sources of exec events.
+const (
+	execByGate = "gate" // fanotify, on the root file systems
+	execByIMA  = "ima"  // the kernel's IMA log
+)
+
 // ExecConfig says whether what containers execute is measured.
 type ExecConfig struct {
 	Mode     string   `toml:"mode"`     // "off", "measure", "enforce"
+	Source   string   `toml:"source"`   // "gate", "ima"
 	Deadline Duration `toml:"deadline"` // for which an exec is held at most
 	MaxSize  int64    `toml:"max_size"` // bytes of a file; larger ones are missed
 }
 
 func defaultExec() ExecConfig {
-	return ExecConfig{Mode: execOff, Deadline: Duration(5 * time.Second), MaxSize: 256 << 20}
+	return ExecConfig{Mode: execOff, Source: execByGate, Deadline: Duration(5 * time.Second), MaxSize: 256 << 20}
 }
 
 func (c ExecConfig) check() error {
 	switch {
 	case c.Mode != execOff && c.Mode != execMeasure && c.Mode != execEnforce:
 		return fmt.Errorf("exec.mode = %q: it is %q, %q or %q", c.Mode, execOff, execMeasure, execEnforce)
+	case c.Source != execByGate && c.Source != execByIMA:
+		return fmt.Errorf("exec.source = %q: it is %q or %q", c.Source, execByGate, execByIMA)
+	case c.Source == execByIMA && c.Mode == execEnforce:
+		return fmt.Errorf("exec.mode = %q with exec.source = %q: what the kernel tells of afterwards can't be refused", execEnforce, execByIMA)
 	case c.MaxSize < 1<<20 || c.MaxSize > 1<<34:
 		return fmt.Errorf("exec.max_size = %d: it is from %d to %d", c.MaxSize, 1<<20, 1<<34)
 	}
@@ -50,6 +61,7 @@ type execEvent struct {
 	Late     bool        `json:"late,omitempty"`     // it ran before executions were watched
 	Writable bool        `json:"writable,omitempty"` // somebody could write the file
 	Missed   string      `json:"missed,omitempty"`   // why there is no digest
+	Digest   string      `json:"digest,omitempty"`   // by another hash, as IMA writes it: "sha256:…"
 }
 
 var (
@@ -64,10 +76,12 @@ const lookForRoots = 2 * time.Second
 // execs measures what containers execute.
 type execs struct {
 	g     *gated
-	roots *gate.Roots
+	roots *gate.Roots // nil: ima tells
+	ima   *imaSource  // nil: roots tell
 
 	mu      sync.Mutex
 	watched map[string]*watchedRoot // by owner
+	devices map[uint64]*watchedRoot // the same, save those that can't be watched
 }
 
 // watchedRoot is a container's root file system. One that can't be watched is
@@ -75,17 +89,19 @@ type execs struct {
 type watchedRoot struct {
 	owner   string
 	start   string        // the writing of its record
+	cgroup  string        // as the kernel's templates write it
 	device  uint64        // 0: not watched
 	settled atomic.Uint64 // inode of the instance that is known to be its
-	said    sync.Map      // execEvent's text: logged
+	said    sync.Map      // saidOnce: logged
 	spent   atomic.Bool   // its share of the log is used up, and that is logged
 	owes    atomic.Bool   // owed holds something
 
 	saying lock // held while one event is logged
 
 	mu       sync.Mutex
-	instance string     // as the log names it
-	owed     *execEvent // what was missed, and that isn't logged yet
+	traits   map[peer.Traits]bool // of processes that are known to be its
+	instance string               // as the log names it
+	owed     *execEvent           // what was missed, and that isn't logged yet
 }
 
 // openExecs begins to measure executions where the configuration wants it.
@@ -94,12 +110,8 @@ func (g *gated) openExecs(ctx context.Context) (closeExecs func()) {
 	if c.Mode == execOff {
 		return func() {}
 	}
-	x := &execs{g: g, watched: make(map[string]*watchedRoot)}
-	var err error
-	x.roots, err = gate.HoldRoots(c.MaxSize, gate.Options{
-		Deadline: time.Duration(c.Deadline), Refuse: c.Mode == execEnforce,
-		Decide: x.atExec, Missed: x.missed, Guard: ownProgram,
-	})
+	x := &execs{g: g, watched: make(map[string]*watchedRoot), devices: make(map[uint64]*watchedRoot)}
+	closeSource, err := x.openSource(c)
 	if err != nil {
 		g.d.log.Warn("executions are not measured", "error", err)
 		return func() {}
@@ -111,20 +123,42 @@ func (g *gated) openExecs(ctx context.Context) (closeExecs func()) {
 	return func() {
 		cancel()
 		working.Wait()
-		x.roots.Close()
+		closeSource()
 	}
+}
+
+func (x *execs) openSource(c ExecConfig) (closeSource func(), err error) {
+	if c.Source == execByIMA {
+		if x.ima, err = openIMASource(x.g.d.opts.imaDir()); err != nil {
+			return nil, err
+		}
+		return x.ima.log.close, nil
+	}
+	x.roots, err = gate.HoldRoots(c.MaxSize, gate.Options{
+		Deadline: time.Duration(c.Deadline), Refuse: c.Mode == execEnforce,
+		Decide: x.atExec, Missed: x.missed, Guard: ownProgram,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return x.roots.Close, nil
 }
 
 // watch lays the mark of a container that is about to start, whose launch is
 // logged.
 func (x *execs) watch(ctx context.Context, rec launch.Record, instance string) *watchedRoot {
-	w := &watchedRoot{owner: rec.ID, start: startKey(rec), instance: instance, saying: newLock()}
-	device, err := x.roots.Add(rec.RootPath)
-	if err == nil {
-		w.device = device
+	w := &watchedRoot{owner: rec.ID, start: startKey(rec), cgroup: kernelsName(rec.CgroupPath), instance: instance, saying: newLock(), traits: make(map[peer.Traits]bool)}
+	var err error
+	if x.ima != nil {
+		x.watchIMA(ctx, w)
+	} else {
+		w.device, err = x.roots.Add(rec.RootPath)
 	}
 	x.mu.Lock()
 	x.watched[w.owner] = w
+	if w.device != 0 {
+		x.devices[w.device] = w
+	}
 	x.mu.Unlock()
 	if err != nil {
 		x.g.d.log.Warn("executions of a container are not measured", "container", w.owner, "error", err)
@@ -136,26 +170,12 @@ func (x *execs) watch(ctx context.Context, rec launch.Record, instance string) *
 // atExec measures what somebody is about to execute from a watched root file
 // system.
 func (x *execs) atExec(ctx context.Context, h *gate.Held) error {
-	d := x.g.d
-	begin := time.Now()
-	defer func() { d.counters.execsHeld.add(time.Since(begin)) }()
-	c, err := d.peers.IdentifyProcess(ctx, h.PID, h.PIDFD)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNobody, err)
+	w, err := x.whose(ctx, h)
+	if w == nil || err != nil {
+		return err // the host looks into a container, or it was said where it was seen
 	}
-	defer c.Close()
-	if c.Container == nil {
-		return nil // the host looks into a container
-	}
-	owner := ownerName(*c.Container, c.CgroupOwner)
-	w := x.of(owner)
-	if w == nil || w.device == 0 {
-		return nil // said where it was seen
-	}
-	if err := x.launched(ctx, w, c); err != nil {
-		return err
-	}
-	if w.spent.Load() && d.config().Exec.Mode != execEnforce {
+	enforced := x.g.d.config().Exec.Mode == execEnforce
+	if w.spent.Load() && !enforced {
 		return nil // said already
 	}
 	e := execEvent{Path: h.Path()}
@@ -163,7 +183,7 @@ func (x *execs) atExec(ctx context.Context, h *gate.Held) error {
 	switch {
 	case err == nil:
 		e.SHA384 = (*rpc.Digest)(&digest)
-	case errors.Is(err, gate.ErrWritable) && d.config().Exec.Mode != execEnforce:
+	case errors.Is(err, gate.ErrWritable) && !enforced:
 		e.Writable = true
 	default:
 		return err
@@ -171,10 +191,70 @@ func (x *execs) atExec(ctx context.Context, h *gate.Held) error {
 	return x.say(ctx, w, e)
 }
 
+// maxTraits bounds what is remembered of a container's processes: they can make
+// cgroups and pid namespaces of their own.
+const maxTraits = 64
+
+// whose names the container of a held process, whose launch is logged by then;
+// nil where it is none that is watched. What was found once holds for processes
+// with the same traits that execute from the container's own root file system.
+func (x *execs) whose(ctx context.Context, h *gate.Held) (*watchedRoot, error) {
+	own := x.on(h.Device())
+	traits, err := x.g.d.peers.TraitsOf(h.PID, h.PIDFD)
+	if own != nil && err == nil && own.has(traits) {
+		return own, nil
+	}
+	c, err := x.g.d.peers.IdentifyProcess(ctx, h.PID, h.PIDFD)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNobody, err)
+	}
+	defer c.Close()
+	if c.Container == nil {
+		return nil, nil
+	}
+	w := x.of(ownerName(*c.Container, c.CgroupOwner))
+	if w == nil || w.device == 0 {
+		return nil, nil
+	}
+	if err := x.launched(ctx, w, c); err != nil {
+		return nil, err
+	}
+	if w == own {
+		w.remember(traits)
+	}
+	return w, nil
+}
+
+func (w *watchedRoot) has(t peer.Traits) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.traits[t]
+}
+
+func (w *watchedRoot) remember(t peer.Traits) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.traits) >= maxTraits {
+		clear(w.traits)
+	}
+	w.traits[t] = true
+}
+
 func (x *execs) of(owner string) *watchedRoot {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	return x.watched[owner]
+}
+
+// on is the container whose root file system this device is, nil where none is
+// watched.
+func (x *execs) on(device uint64) *watchedRoot {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if w := x.devices[device]; w != nil && x.watched[w.owner] == w {
+		return w
+	}
+	return nil
 }
 
 // launched waits until the launch of the process's instance is logged, for an

@@ -2,8 +2,8 @@ package daemon
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/cima-project/cima/daemon/gate"
@@ -12,34 +12,42 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
+// saidOnce is what is logged once.
+type saidOnce struct {
+	execEvent
+	digest rpc.Digest
+}
+
+func keyOf(e execEvent) saidOnce {
+	key := saidOnce{execEvent: e}
+	if e.SHA384 != nil { // one content may have many names
+		key.digest, key.SHA384, key.Path = *e.SHA384, nil, ""
+	}
+	return key
+}
+
 // say logs an event of a container, once per content.
 func (x *execs) say(ctx context.Context, w *watchedRoot, e execEvent) error {
 	return x.sayOnce(ctx, w, ledger.Event{Measured: e}, e)
 }
 
 func (x *execs) sayOnce(ctx context.Context, w *watchedRoot, event ledger.Event, e execEvent) error {
-	if e.SHA384 != nil {
-		e.Path = "" // one content may have many names
-	}
-	text, err := json.Marshal(e)
-	if err != nil {
-		return err
-	}
-	if _, ok := w.said.Load(string(text)); ok {
+	key := keyOf(e)
+	if _, ok := w.said.Load(key); ok {
 		return nil
 	}
 	if err := w.saying.take(ctx); err != nil {
 		return gate.ErrDeadline
 	}
 	defer w.saying.give()
-	if _, ok := w.said.Load(string(text)); ok {
+	if _, ok := w.said.Load(key); ok {
 		return nil
 	}
 	event.Operation, event.Owner, event.Instance = logs.OpExec, w.owner, w.logged()
 	if _, err := x.g.d.append(ctx, event); err != nil {
 		return err
 	}
-	w.said.Store(string(text), true)
+	w.said.Store(key, true)
 	return nil
 }
 
@@ -106,11 +114,21 @@ const owedRetry = time.Second
 
 // settle logs what is owed of a container, and says why it can't.
 func (x *execs) settle(ctx context.Context, owner string) error {
+	ctx, cancel := x.g.d.inTime(ctx)
+	defer cancel()
+	if x.ima != nil {
+		if err := x.settleIMA(ctx); err != nil {
+			return rpc.NotReady(owedRetry, "not all that was executed is logged yet: ask again").Because(err)
+		}
+	}
 	w := x.of(owner)
+	if x.ima != nil && !strings.Contains(owner, "/") && (w == nil || !x.current(w)) {
+		return rpc.NotReady(owedRetry, "what was executed before the container was seen isn't logged yet: ask again")
+	}
 	if w == nil {
 		return nil
 	}
-	if x.roots.Untold() { // maybe of this one
+	if x.roots != nil && x.roots.Untold() { // maybe of this one
 		return rpc.NotReady(owedRetry, "not all that was executed is logged yet: ask again")
 	}
 	if !w.owes.Load() {
@@ -122,8 +140,6 @@ func (x *execs) settle(ctx context.Context, owner string) error {
 	if owed == nil {
 		return nil
 	}
-	ctx, cancel := x.g.d.inTime(ctx)
-	defer cancel()
 	if err := x.sayGap(ctx, w, *owed); err != nil {
 		return rpc.NotReady(owedRetry, "not all that was executed is logged yet: ask again").Because(err)
 	}
@@ -137,6 +153,12 @@ func (x *execs) settle(ctx context.Context, owner string) error {
 		return rpc.NotReady(owedRetry, "not all that was executed is logged yet: ask again")
 	}
 	return nil
+}
+
+// current says that it is of the instance that was logged last.
+func (x *execs) current(w *watchedRoot) bool {
+	s, err := x.g.d.ledger.Snapshot(w.owner)
+	return err == nil && s.Owner.Instance == w.logged()
 }
 
 // missed logs an exec that has no digest. Where the container is not known it
@@ -171,17 +193,21 @@ func (x *execs) concerned(ctx context.Context, h *gate.Held) []*watchedRoot {
 			}
 		}
 	}
+	all := x.all()
+	if h == nil {
+		return all
+	}
+	if w := x.on(h.Device()); w != nil {
+		return []*watchedRoot{w}
+	}
+	return all
+}
+
+func (x *execs) all() (all []*watchedRoot) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	var all, its []*watchedRoot
 	for _, w := range x.watched {
 		all = append(all, w)
-		if h != nil && w.device != 0 && w.device == h.Device() {
-			its = append(its, w)
-		}
-	}
-	if len(its) > 0 {
-		return its
 	}
 	return all
 }

@@ -15,6 +15,7 @@ import (
 // those that are gone.
 func (x *execs) follow(ctx context.Context) {
 	for ctx.Err() == nil {
+		x.before(ctx)
 		if records, err := x.g.d.store().List(ctx); err == nil {
 			x.forget(records)
 			for _, rec := range records {
@@ -39,6 +40,11 @@ func (x *execs) forget(records []launch.Record) {
 			delete(x.watched, owner)
 		}
 	}
+	for device, w := range x.devices {
+		if x.watched[w.owner] != w {
+			delete(x.devices, device)
+		}
+	}
 }
 
 // late watches a container from now on, and hashes what it runs.
@@ -58,6 +64,9 @@ func (x *execs) late(ctx context.Context, rec launch.Record) {
 		return // it will be, the next time
 	}
 	w := x.watch(ctx, rec, s.Owner.Instance)
+	if x.ima != nil {
+		return // the log has all since the boot
+	}
 	x.gap(ctx, w, execEvent{Missed: errRanBefore.Error()})
 	entries, err := os.ReadDir("/proc")
 	if err != nil {

@@ -82,10 +82,13 @@ func newGated(d *Daemon) (*gated, error) {
 // measured when they are seen, and their evidence says so.
 func (g *gated) open(ctx context.Context) (closeGate func()) {
 	d, c := g.d, g.d.config()
-	if c.Gate.Mode == gateOff {
+	if c.Gate.Mode == gateOff && c.Exec.Source != execByIMA {
 		return func() {}
 	}
 	closeExecs := g.openExecs(ctx)
+	if c.Gate.Mode == gateOff {
+		return closeExecs
+	}
 	var err error
 	g.runtimes, err = gate.HoldRuntimes(slices.Concat(gate.Usual(), c.Gate.Runtimes), gate.Options{
 		Deadline: time.Duration(c.Gate.Deadline), Refuse: c.Gate.Mode == gateEnforce,
@@ -218,6 +221,9 @@ func (g *gated) launch(ctx context.Context, rec launch.Record) error {
 	if err != nil {
 		return fmt.Errorf("measure container %.12s: %w", rec.ID, err)
 	}
+	if g.execs != nil {
+		g.execs.before(ctx)
+	}
 	if err := g.d.appendLaunch(ctx, rec.ID, instanceID(rec, 0), rec, l); err != nil {
 		return err
 	}
@@ -289,7 +295,7 @@ func (g *gated) missed(h *gate.Held, why error) {
 func reason(err error) string {
 	for _, known := range []error{
 		gate.ErrDeadline, gate.ErrBusy, gate.ErrOverflow, gate.ErrLetGo,
-		gate.ErrWritable, gate.ErrTooLarge, gate.ErrUnmarkable, ledger.ErrFull, errRanBefore, errNobody,
+		gate.ErrWritable, gate.ErrTooLarge, gate.ErrUnmarkable, ledger.ErrFull, errRanBefore, errNobody, errIMALost,
 	} {
 		if errors.Is(err, known) {
 			return known.Error()

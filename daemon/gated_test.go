@@ -315,37 +315,3 @@ func TestGatedExecs(t *testing.T) {
 	})
 	f.wantAuthentic([]byte(docker(t, "exec", other, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce))))
 }
-
-// Many execs lose nothing, and cost little where the program is known.
-func TestExecCost(t *testing.T) {
-	f := gateFixture(t)
-	needShell(t)
-	n := size(300, 2000)
-	script := fmt.Sprintf(`i=0; while [ $i -lt %d ]; do /bin/true || exit 9; i=$((i+1)); done`, n)
-	var ratios []float64
-	for range size(2, 9) {
-		var took [2]time.Duration
-		for i, mode := range []string{execOff, execMeasure} {
-			f.regate(func(c *Config) { c.Exec.Mode = mode })
-			id := docker(t, "run", "-d", "--network", "none", shellImage, "/bin/busybox", "sleep", "300")
-			begin := time.Now()
-			var both sync.WaitGroup
-			for range 2 {
-				both.Go(func() { docker(t, "exec", id, "/bin/busybox", "sh", "-c", script) })
-			}
-			both.Wait()
-			took[i] = time.Since(begin)
-			if mode == execMeasure && f.operations(id) != "launch exec image" && f.operations(id) != "launch image exec" {
-				t.Errorf("logged: %s", f.operations(id))
-			}
-			docker(t, "rm", "-f", id)
-		}
-		ratios = append(ratios, float64(took[1])/float64(took[0]))
-	}
-	slices.Sort(ratios)
-	median := ratios[len(ratios)/2]
-	t.Logf("2 × %d execs of a known program, measured to bare, %d pairs: median %.3f, from %.2f to %.2f", n, len(ratios), median, ratios[0], ratios[len(ratios)-1])
-	if limit := 1.5; whole && median > limit {
-		t.Errorf("an exec takes %.2f times the bare one, the limit is %.1f", median, limit)
-	}
-}

@@ -76,7 +76,10 @@ type Held struct {
 	answered atomic.Bool
 	users    atomic.Int32
 	late     atomic.Bool
-	through  atomic.Bool // the process executes something else by now
+	through  bool // the process executes something else by now; under keeper.mu
+	naming   sync.Once
+	path     string
+	device   uint64
 }
 
 // gate is one fanotify group and those that it holds.
@@ -91,7 +94,7 @@ type gate struct {
 	lost    atomic.Bool  // a report found no place
 	untold  atomic.Int64 // who went on undecided, before Missed was told
 	guard   *guarded
-	kept    sync.Map // *Held whose lease is kept, by pid
+	keeper  keeper
 
 	reading, deciding, waiting, telling sync.WaitGroup
 }
@@ -112,6 +115,7 @@ func open(o Options, charge func(*Held) who) (*gate, error) {
 		options: o, file: os.NewFile(uintptr(fd), "fanotify"), pid: os.Getpid(),
 		charge: charge, shares: newShares(),
 		reports: make(chan report, maxReports),
+		keeper:  keeper{kept: make(map[*Held]time.Time), scripts: make(map[int]*Held)},
 	}, nil
 }
 
@@ -168,6 +172,10 @@ func (g *gate) take(e event) {
 		return
 	}
 	g.next(h.PID)
+	var st unix.Stat_t
+	if unix.Fstat(h.FD, &st) == nil {
+		h.device = st.Dev
+	}
 	h.who = g.charge(h)
 	h.users.Add(2) // of the deadline, and of who decides
 	g.waiting.Add(1)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -98,37 +99,69 @@ func (l *lease) leave(n int) {
 	}
 }
 
-// settle keeps a lease until the exec that was allowed is through. From there
-// on the kernel itself keeps writers away (ETXTBSY); up to there a writer
-// would slip in between what was hashed and what runs.
+// keeper keeps leases until the execs that were allowed are through. From there
+// on the kernel itself keeps writers away (ETXTBSY); up to there a writer would
+// slip in between what was hashed and what runs.
+type keeper struct {
+	mu      sync.Mutex
+	kept    map[*Held]time.Time // until when
+	scripts map[int]*Held       // of these, by pid
+}
+
+// lookAfter is how often it is looked whether execs are through: a writer has
+// time, and one look for many costs less than one for each.
+const lookAfter = 4 * time.Millisecond
+
+// settle keeps the lease of a process that was answered for.
 func (g *gate) settle(h *Held) {
 	if h.lease == nil {
 		return
 	}
-	if h.running() {
-		return
-	}
 	h.users.Add(1)
-	if h.script() {
-		g.kept.Store(h.PID, h)
+	k := &g.keeper
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.kept) == 0 {
+		g.waiting.Go(func() {
+			for left := 1; left > 0; left = g.look() {
+				time.Sleep(lookAfter)
+			}
+		})
 	}
-	g.waiting.Go(func() {
-		defer g.release(h)
-		defer g.kept.CompareAndDelete(h.PID, h)
-		wait := time.Millisecond // a writer has time
-		for end := time.Now().Add(keepLease); time.Now().Before(end) && alive(h.PIDFD) && !h.through.Load() && !h.running(); {
-			time.Sleep(wait)
-			wait = min(2*wait, 10*time.Millisecond)
+	k.kept[h] = time.Now().Add(keepLease)
+	if h.script() {
+		k.scripts[h.PID] = h
+	}
+}
+
+// look releases those that are through, and says how many are left.
+func (g *gate) look() int {
+	k := &g.keeper
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := time.Now()
+	for h, until := range k.kept {
+		if now.Before(until) && alive(h.PIDFD) && !h.through && !h.running() {
+			continue
 		}
-	})
+		delete(k.kept, h)
+		if k.scripts[h.PID] == h {
+			delete(k.scripts, h.PID)
+		}
+		g.release(h)
+	}
+	return len(k.kept)
 }
 
 // next notes that a process executes something: if it is the interpreter of a
 // script, the kernel has read the script's first line by now. Another thread
-// may do so too: hence nothing but scripts are kept, of which no more is sure.
+// may do so too: hence nothing but scripts count, of which no more is sure.
 func (g *gate) next(pid int) {
-	if h, ok := g.kept.Load(pid); ok {
-		h.(*Held).through.Store(true)
+	k := &g.keeper
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if h := k.scripts[pid]; h != nil {
+		h.through = true
 	}
 }
 

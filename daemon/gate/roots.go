@@ -117,20 +117,12 @@ func unescape(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// Device is the device of the file that a held process is about to execute.
-func (h *Held) Device() uint64 {
-	var st unix.Stat_t
-	if unix.Fstat(h.FD, &st) != nil {
-		return 0
-	}
-	return st.Dev
-}
+// Device is the device of the file that a held process is about to execute, 0
+// where it isn't known.
+func (h *Held) Device() uint64 { return h.device }
 
-// Path is the file's, as seen from the root of its mount.
+// Path is the file's, as it was first seen from the root of its mount.
 func (h *Held) Path() string {
-	p, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", h.FD))
-	if err != nil {
-		return ""
-	}
-	return p
+	h.naming.Do(func() { h.path, _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", h.FD)) })
+	return h.path
 }

@@ -29,3 +29,31 @@ func (id *Identifier) IdentifyProcess(ctx context.Context, pid, pidfd int) (*Cal
 	}
 	return c, nil
 }
+
+// Traits are what a process is identified by, as the kernel shows it: its
+// cgroups, and its pid namespace. Two processes with equal traits are of the
+// same container, for as long as that one runs. Traits can be compared.
+type Traits struct {
+	cgroups string
+	pidNS   fileID
+}
+
+// TraitsOf reads them, at a third of what identifying costs.
+func (id *Identifier) TraitsOf(pid, pidfd int) (Traits, error) {
+	p, err := openProcess(id.proc, pid, pidfd)
+	if err != nil {
+		return Traits{}, unreadable(err)
+	}
+	defer p.closeDir()
+	var t Traits
+	if t.cgroups, err = p.read("cgroup"); err != nil {
+		return Traits{}, unreadable(err)
+	}
+	if t.pidNS, err = p.pidNS(); err != nil {
+		return Traits{}, unreadable(err)
+	}
+	if err := alive(pidfd); err != nil { // after the last read
+		return Traits{}, unreadable(err)
+	}
+	return t, nil
+}

@@ -45,6 +45,7 @@ func wantExec(f *findings, p *ContainerPolicy, e *logs.Event) {
 		Late     bool        `json:"late"`
 		Writable bool        `json:"writable"`
 		Missed   string      `json:"missed"`
+		Digest   string      `json:"digest"`
 	}
 	if err := json.Unmarshal(e.Body(), &exec); err != nil {
 		f.want(false, "exec", "an event with path and sha384", string(e.Body()))
@@ -57,6 +58,8 @@ func wantExec(f *findings, p *ContainerPolicy, e *logs.Event) {
 	switch {
 	case exec.SHA384 != nil:
 		f.want(slices.Contains(p.Execs, *exec.SHA384), what, oneOf(p.Execs), exec.SHA384.String())
+	case exec.Digest != "":
+		f.want(p.AllowMissed, what, oneOf(p.Execs), exec.Digest)
 	case exec.Writable:
 		f.want(p.AllowMissed, what, "measured", "not measured: somebody could write the file")
 	default:

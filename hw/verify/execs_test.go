@@ -26,6 +26,7 @@ func TestPolicyOnExecs(t *testing.T) {
 		"an intruder":           {own: []string{good, `{"path":"/intruder","sha384":"` + (rpc.Digest{2}).String() + `"}`}, wrong: "exec of /intruder is 02", always: true},
 		"no digest":             {own: []string{good, `{"path":"/x"}`}, wrong: "exec of /x is missed"},
 		"writable":              {own: []string{good, `{"path":"/x","writable":true}`}, wrong: "somebody could write"},
+		"another hash":          {own: []string{good, `{"path":"/x","digest":"sha256:00"}`}, wrong: "exec of /x is sha256:00"},
 		"its share is used up":  {own: []string{good, `{"missed":"` + full + `"}`}, wrong: "exec of a program is missed: " + full},
 		"late, and listed":      {own: []string{`{"path":"/bin/one","late":true,"sha384":"` + known.String() + `"}`}},
 		"never watched":         {wrong: "executions is not measured", always: true},
