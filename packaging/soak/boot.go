@@ -64,7 +64,7 @@ func (b *boot) run(ctx context.Context, d time.Duration) (err error) {
 		return err
 	}
 	steady := time.Duration(float64(d) * steadyShare)
-	b.phase(ctx, "steady", steady, b.breakHardware, b.breakEngine)
+	b.phase(ctx, "steady", steady, b.breakHardware, b.breakEngine, b.vexDaemon)
 	b.calm()
 	if err := b.recovers(ctx); err != nil {
 		return err

@@ -96,20 +96,27 @@ func (c *container) compare(where string, found map[string]int) {
 	}
 }
 
-// registers asks for register and event log: one replays to the other.
+// registers asks for register and event log: one replays to the other, unless
+// an event came between.
 func (c *container) registers() error {
-	var m rpc.CCMeasurement
-	a, err := c.call(order{Do: doMeasure})
-	if err != nil || a.Error != "" || json.Unmarshal(a.Result, &m) != nil {
+	before, err := c.register()
+	if err != nil || before == nil {
 		return err
 	}
 	var page rpc.CCEventLog
-	a, err = c.call(order{Do: doEventLog})
+	a, err := c.call(order{Do: doEventLog})
 	if err != nil || a.Error != "" {
+		return err
+	}
+	after, err := c.register()
+	if err != nil || after == nil || *after != *before {
 		return err
 	}
 	if err := json.Unmarshal(a.Result, &page); err != nil {
 		c.b.tally.violate("event log of %.12s: %v", c.id, err)
+		return nil
+	}
+	if page.Next != 0 {
 		return nil
 	}
 	var replay hw.Digest
@@ -118,11 +125,25 @@ func (c *container) registers() error {
 			replay = replay.Extend(hw.Digest(r.Digests[0].Hash))
 		}
 	}
-	if replay != hw.Digest(m.Hash) && page.Next == 0 && !c.open {
-		c.b.tally.violate("event log of %.12s replays to %s, its register is %s", c.id, replay, m.Hash)
+	if replay != hw.Digest(*before) {
+		c.b.tally.violate("event log of %.12s replays to %s, its register is %s", c.id, replay, *before)
 	}
 	c.b.tally.count("event logs replayed")
 	return nil
+}
+
+// register is the container's, nil where it was refused.
+func (c *container) register() (*rpc.Digest, error) {
+	var m rpc.CCMeasurement
+	a, err := c.call(order{Do: doMeasure})
+	if err != nil || a.Error != "" {
+		return nil, err
+	}
+	if err := json.Unmarshal(a.Result, &m); err != nil {
+		c.b.tally.violate("register of %.12s: %v", c.id, err)
+		return nil, nil
+	}
+	return &m.Hash, nil
 }
 
 // report asks for a quote and looks whether it is over the claims.

@@ -24,7 +24,6 @@ type container struct {
 	number  int // of its extends
 
 	told, unknown, refused map[string]bool // contents of extends, over all its instances
-	open                   bool            // an extend of this instance may be yet to come
 	measured               bool            // it had an answer about itself
 	made                   bool            // by us, not by an engine
 }
@@ -43,7 +42,7 @@ func (c *container) begin(p *exec.Cmd) error {
 	if err != nil {
 		return err
 	}
-	c.process, c.orders, c.answers, c.open = p, in, json.NewDecoder(bufio.NewReader(out)), false
+	c.process, c.orders, c.answers = p, in, json.NewDecoder(bufio.NewReader(out))
 	return p.Start()
 }
 
@@ -125,7 +124,6 @@ func (c *container) extend() error {
 		delete(c.unknown, content)
 		c.refused[content] = true
 	default:
-		c.open = true
 		c.b.tally.count("extends of unknown outcome")
 	}
 	return nil

@@ -37,6 +37,7 @@ type manager struct {
 	upgrades int
 }
 
+// config bounds what waits, so that what hangs shows soon.
 const config = `[limits]
 events_per_container = 1000000
 quotes_per_minute = 1e6
@@ -47,6 +48,9 @@ quote_timeout = "5s"
 [launch]
 image_deadline = "3s"
 [gate]
+deadline = "1s"
+[exec]
+mode = "measure"
 deadline = "1s"
 [engines]
 docker = %q
@@ -65,8 +69,7 @@ func newManager(dir, bin string, t *tally) (*manager, error) {
 	if err := m.install(filepath.Join(bin, "cimad-sim"), 0); err != nil {
 		return nil, err
 	}
-	text := fmt.Sprintf(config, m.path("engine.sock"), m.path("exec"))
-	if err := os.WriteFile(m.path("cimad.toml"), []byte(text), 0o600); err != nil {
+	if err := m.configure(0); err != nil {
 		return nil, err
 	}
 	for name, mode := range map[string]os.FileMode{"cima/cima.sock": 0o666, "admin.sock": 0o600} {
@@ -98,6 +101,30 @@ func newManager(dir, bin string, t *tally) (*manager, error) {
 }
 
 func (m *manager) path(name string) string { return filepath.Join(m.dir, name) }
+
+// configure writes the configuration, which version makes another one; -1 makes
+// one that is wrong.
+func (m *manager) configure(version int) error {
+	text := fmt.Sprintf(config, m.path("engine.sock"), m.path("exec"))
+	switch {
+	case version < 0:
+		text += "no such key = 1\n"
+	case version > 0:
+		text += fmt.Sprintf("[[system]]\n  path = \"/no/such/%d\"\n", version)
+	}
+	next := m.path("cimad.toml.new")
+	if err := os.WriteFile(next, []byte(text), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, m.path("cimad.toml"))
+}
+
+// signal tells the daemon something that doesn't end it.
+func (m *manager) signal(sig syscall.Signal) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.daemon.Process.Signal(sig)
+}
 
 // install puts a program in place. Bytes behind it make it another one for
 // whoever measures it.

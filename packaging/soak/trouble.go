@@ -83,6 +83,36 @@ func (b *boot) breakEngine(ctx context.Context, rnd *rand.Rand) {
 	}
 }
 
+// vexDaemon does what leaves the daemon running: it stops for a while, and is told
+// to read its configuration again.
+func (b *boot) vexDaemon(ctx context.Context, rnd *rand.Rand) {
+	m := b.manager
+	for n := 1; pause(ctx, rnd, 2*time.Second, 8*time.Second); n++ {
+		switch rnd.IntN(3) {
+		case 0:
+			b.tally.count("daemon: stopped for a while")
+			m.signal(syscall.SIGSTOP)
+			pause(ctx, rnd, 100*time.Millisecond, 2*time.Second)
+			m.signal(syscall.SIGCONT)
+			continue
+		case 1:
+			b.tally.count("daemon: reloaded")
+			if err := m.configure(n); err != nil {
+				b.tally.violate("configuration: %v", err)
+			}
+			m.signal(syscall.SIGHUP)
+		case 2:
+			b.tally.count("daemon: reloaded, wrong configuration")
+			if err := m.configure(-1); err != nil {
+				b.tally.violate("configuration: %v", err)
+			}
+			m.signal(syscall.SIGHUP)
+			pause(ctx, rnd, 100*time.Millisecond, 300*time.Millisecond)
+			m.configure(n)
+		}
+	}
+}
+
 // breakDaemon kills, restarts and upgrades the daemon.
 func (b *boot) breakDaemon(ctx context.Context, rnd *rand.Rand) {
 	for pause(ctx, rnd, time.Second, 6*time.Second) {
