@@ -121,7 +121,9 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 	if d.key, err = takeKey(opts.StoredKey, d.log); err != nil {
 		return nil, err
 	}
-	d.ledger, err = ledger.Open(ctx, ledger.Options{
+	opening, cancel := d.inTime(ctx)
+	defer cancel()
+	d.ledger, err = ledger.Open(opening, ledger.Options{
 		Dir: opts.LogDir, BootID: d.bootID, Anchor: opts.Config.Anchor, Register: d.tee,
 		Limits: d.logLimits(opts.Config),
 	})

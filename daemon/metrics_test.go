@@ -252,8 +252,9 @@ func TestHistogramsAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	h.add(time.Hour)
 	count, upTo, sum := h.read()
-	if count != 8000 || upTo[0] != 1000 || upTo[7] != 8000 || sum == 0 {
+	if count != 8001 || upTo[0] != 1000 || upTo[7] != 8000 || upTo[len(upTo)-1] != 8000 || sum < time.Hour {
 		t.Errorf("%d in all, %v, %v", count, upTo, sum)
 	}
 }

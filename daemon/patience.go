@@ -146,8 +146,12 @@ func (l lock) try() bool {
 
 func (l lock) give() { <-l }
 
-// enter takes an instance's lock, or says that it is being measured.
+// enter takes an instance's lock, or says that it is being measured. Before the
+// daemon's start is logged nobody knows whether the log's last record happened.
 func (d *Daemon) enter(ctx context.Context, i *instance) error {
+	if err := d.announced(ctx); err != nil {
+		return err
+	}
 	ctx, cancel := d.inTime(ctx)
 	defer cancel()
 	if err := i.measuring.take(ctx); err != nil {

@@ -69,6 +69,8 @@ func TestStartIsFirst(t *testing.T) {
 		"hangs after":  {Op: sim.OpExtend, Hang: true, After: true, Times: 1},
 		"fails":        {Op: sim.OpExtend, Errno: syscall.EIO},
 		"fails once":   {Op: sim.OpExtend, Errno: syscall.EIO, Skip: 1, Times: 1},
+		"unreadable":   {Op: sim.OpRegisters, Errno: syscall.EIO},
+		"not read":     {Op: sim.OpRegisters, Hang: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, impatient)

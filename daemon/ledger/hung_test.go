@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
 )
@@ -157,6 +159,53 @@ func TestCloseWhileHung(t *testing.T) {
 				t.Error(err)
 			}
 			return
+		}
+	}
+}
+
+// A register that fails, or hangs, when the daemon starts is read later: it ends
+// nothing, and nothing is told meanwhile of a record whose outcome isn't known.
+func TestOpenWithARegisterThatFails(t *testing.T) {
+	for _, done := range []bool{false, true} {
+		for _, hangs := range []bool{false, true} {
+			h := &hung{}
+			opts := Options{Dir: t.TempDir(), BootID: "boot", Anchor: AnchorRTMR3, Register: h}
+			l, err := Open(t.Context(), opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			must(t, l, public(logs.OpStart))
+			before := h.value
+			must(t, l, launch("a", "1"))
+			l.Close()
+			if !done {
+				h.value = before // it died before the extend
+			}
+			if hangs {
+				h.reads.Add(1)
+			} else {
+				h.onRead = func() error { return unix.EIO }
+			}
+			if err := soon(t, "open", func(ctx context.Context) (err error) {
+				l, err = Open(ctx, opts)
+				return err
+			}); err != nil {
+				t.Fatalf("done %v, hangs %v: %v", done, hangs, err)
+			}
+			if s, err := l.Snapshot("a"); err != nil || s.Count != 1 || s.Owner.Instance != "" {
+				t.Errorf("done %v, hangs %v: it tells of %+v, %v", done, hangs, s, err)
+			}
+			if hangs {
+				h.reads.Done()
+			} else {
+				h.onRead = nil
+			}
+			must(t, l, public(logs.OpStart))
+			want := map[bool]int{false: 2, true: 3}[done]
+			if s, err := l.Snapshot("a"); err != nil || s.Count != want || s.Register != h.value || (s.Owner.Instance == "1") != done {
+				t.Errorf("done %v, hangs %v: %+v, %v", done, hangs, s, err)
+			}
+			l.Close()
 		}
 	}
 }

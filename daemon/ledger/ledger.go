@@ -75,7 +75,7 @@ type Ledger struct {
 	file *file
 
 	writing chan struct{} // holds a token while an event is written: one at a time, over the extend
-	pending *diskRecord   // written, its extend's outcome not known yet; under writing
+	pending *diskRecord   // written last, its extend's outcome not known yet; under writing
 
 	mu       sync.RWMutex // everything below
 	limits   Limits
@@ -114,7 +114,9 @@ type owner struct {
 
 // Open continues the log in opts.Dir or begins a new one. An inconsistent log
 // is not an error: the ledger is returned and refuses events and snapshots
-// with an *InconsistentError, so that the daemon can say why.
+// with an *InconsistentError, so that the daemon can say why. Nor is a register
+// that can't be read, or not before ctx ends: it is read before anything is
+// logged.
 func Open(ctx context.Context, opts Options) (*Ledger, error) {
 	l := &Ledger{opts: opts, limits: opts.Limits, writing: make(chan struct{}, 1)}
 	l.forget()
@@ -123,65 +125,32 @@ func Open(ctx context.Context, opts Options) (*Ledger, error) {
 		return nil, err
 	}
 	l.file = f
-	var last *diskRecord
-	err = f.scan(func(r diskRecord) error {
+	if err := l.load(); err != nil {
+		f.Close()
+		return nil, err
+	}
+	// The error is told again by whatever needs the register.
+	_ = l.Check(ctx)
+	return l, nil
+}
+
+// load enters what the file holds. Whether its last record happened isn't known:
+// the daemon may have died between writing it and extending.
+func (l *Ledger) load() error {
+	var last logs.Event
+	return l.file.scan(func(r diskRecord) error {
 		e, err := r.event()
 		if err != nil {
 			return err
 		}
+		if l.pending != nil {
+			l.note(last, *l.pending)
+		}
 		if r.Before != l.register || r.After != l.register.Extend(e.Digest()) {
 			return fmt.Errorf("record %d doesn't follow from the one before it", len(l.records))
 		}
-		l.note(e, r)
-		last = &r
+		last, l.pending = e, &r
 		return nil
-	})
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	if opts.Anchor == AnchorRTMR3 {
-		if err := l.settle(ctx, last); err != nil {
-			f.Close()
-			return nil, err
-		}
-	}
-	return l, nil
-}
-
-// settle holds the log that was found against the register: the daemon may
-// have died between writing the last record and extending.
-func (l *Ledger) settle(ctx context.Context, last *diskRecord) error {
-	now, err := l.rtmr3(ctx)
-	if err != nil {
-		return fmt.Errorf("read RTMR3: %w", err)
-	}
-	switch {
-	case now == l.register:
-	case last != nil && now == last.Before:
-		// The extend never happened, and nobody was told that it did.
-		if err := l.file.truncate(last.offset); err != nil {
-			return err
-		}
-		return l.reload()
-	case last == nil:
-		l.broken = &InconsistentError{Log: l.register, Actual: now,
-			Why: "RTMR3 was extended before this log began"}
-	default:
-		l.broken = &InconsistentError{Count: len(l.records) - 1, Log: l.register, Actual: now,
-			Why: "RTMR3 was extended by something else while no daemon ran"}
-	}
-	return nil
-}
-
-func (l *Ledger) reload() error {
-	l.forget()
-	return l.file.scan(func(r diskRecord) error {
-		e, err := r.event()
-		if err == nil {
-			l.note(e, r)
-		}
-		return err
 	})
 }
 
@@ -395,7 +364,7 @@ func (l *Ledger) agreed(ctx context.Context) error {
 		return fmt.Errorf("read RTMR3: %w", err)
 	}
 	if now != l.Register() {
-		return l.disagree(now, "RTMR3 was extended by something else")
+		return l.foreign(now)
 	}
 	return nil
 }
@@ -429,7 +398,7 @@ func (l *Ledger) settlePending(ctx context.Context) (done bool, err error) {
 			return false, err
 		}
 	default:
-		return false, l.disagree(now, "RTMR3 was extended by something else at the same time")
+		return false, l.foreign(now)
 	}
 	l.pending = nil
 	return done, nil
@@ -442,6 +411,23 @@ func (l *Ledger) Check(ctx context.Context) error { return l.exclusive(ctx, l.ag
 func (l *Ledger) rtmr3(ctx context.Context) (hw.Digest, error) {
 	all, err := l.opts.Register.Registers(ctx)
 	return all.RTMR[3], err
+}
+
+// foreign says when something else extended RTMR3, so far as is known.
+func (l *Ledger) foreign(actual hw.Digest) error {
+	l.mu.RLock()
+	begun, events := l.begun, len(l.records)
+	l.mu.RUnlock()
+	why := "RTMR3 was extended by something else"
+	switch {
+	case !begun && events == 0 && l.pending == nil:
+		why = "RTMR3 was extended before this log began"
+	case !begun:
+		why += " while no daemon ran"
+	case l.pending != nil:
+		why += " at the same time"
+	}
+	return l.disagree(actual, why)
 }
 
 func (l *Ledger) disagree(actual hw.Digest, why string) error {
