@@ -84,6 +84,7 @@ class CcReport:
 
     @property
     def length(self) -> int:
+        """Bytes of the quote."""
         return len(self.data)
 
     def dump(self, is_raw: bool = True) -> None:

@@ -64,6 +64,7 @@ class Event:
 
     @property
     def public(self) -> bool:
+        """Whether all see it."""
         return self.operation in _PUBLIC
 
 

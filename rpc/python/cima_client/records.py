@@ -22,32 +22,41 @@ TDX = 1
 
 @dataclass(frozen=True)
 class DefaultAlgorithm:
+    """The algorithm of every digest: 12, "sha384"."""
+
     algo_id: int
     algorithm: str
 
     @classmethod
     def read(cls, v: Any) -> DefaultAlgorithm:
+        """Reads it from a result."""
         return cls(wire.integer(v, "algo_id"), wire.string(v, "algorithm"))
 
 
 @dataclass(frozen=True)
 class CCMeasurement:
+    """What one register holds: 48 bytes."""
+
     index: int
     algo_id: int
     hash: bytes
 
     @classmethod
     def read(cls, v: Any) -> CCMeasurement:
+        """Reads it from a result."""
         return cls(wire.integer(v, "index"), wire.integer(v, "algo_id"), wire.digest(v, "hash"))
 
 
 @dataclass(frozen=True)
 class EventDigest:
+    """One digest of an event, in an algorithm of the TCG Algorithm Registry."""
+
     algo_id: int
     hash: bytes
 
     @classmethod
     def read(cls, v: Any) -> EventDigest:
+        """Reads it from a result."""
         return cls(wire.integer(v, "algo_id"), wire.digest(v, "hash"))
 
 
@@ -65,6 +74,7 @@ class EventRecord:
 
     @classmethod
     def read(cls, v: Any) -> EventRecord:
+        """Reads it from a result."""
         event = wire.data(v, "event")
         extra = wire.mapping(wire.mapping(v).get("extra_info", {}))
         record = cls(
@@ -91,6 +101,7 @@ class CCEventLog:
 
     @classmethod
     def read(cls, v: Any) -> CCEventLog:
+        """Reads it from a result."""
         following = wire.integer(v, "next") if "next" in wire.mapping(v) else None
         events = tuple(EventRecord.read(e) for e in wire.sequence(v, "events"))
         return cls(events, wire.integer(v, "total"), following)
@@ -135,6 +146,7 @@ class Measurements:
 
     @classmethod
     def read(cls, v: Any) -> Measurements:
+        """Reads it from a result."""
         names = ("mrtd", "rtmr0", "rtmr1", "rtmr2", "rtmr3", "public")
         always: Dict[str, bytes] = {name: wire.digest(v, name) for name in names}
         return cls(
@@ -153,11 +165,19 @@ class Extended:
 
     @classmethod
     def read(cls, v: Any) -> Extended:
+        """Reads it from a result."""
         return cls(wire.integer(v, "index"), wire.digest(v, "digest"))
 
 
 @dataclass(frozen=True)
 class Assurance:
+    """How sure the daemon is of a caller.
+
+    ``start`` is "gated" (measured before its first instruction) or "observed",
+    ``pidfd`` whether the kernel named the very process, ``cgroup_owner`` the uid
+    that owns the cgroup chain, ``metadata`` where the facts came from.
+    """
+
     start: str
     pidfd: bool
     cgroup_owner: int
@@ -165,6 +185,7 @@ class Assurance:
 
     @classmethod
     def read(cls, v: Any) -> Assurance:
+        """Reads it from a result."""
         return cls(
             wire.string(v, "start"),
             wire.member(v, "pidfd") is True,
@@ -175,6 +196,10 @@ class Assurance:
 
 @dataclass(frozen=True)
 class ContainerIdentity:
+    """Which container, and how sure that is. ``image`` and ``image_digest`` are
+    empty where they aren't known, ``launch_digest`` is None until the launch is
+    in the log; ``cgroup`` is the declared path."""
+
     id: str
     runtime: str
     image: str
@@ -185,6 +210,7 @@ class ContainerIdentity:
 
     @classmethod
     def read(cls, v: Any) -> ContainerIdentity:
+        """Reads it from a result."""
         return cls(
             id=wire.string(v, "id"),
             runtime=wire.string(v, "runtime"),
@@ -198,11 +224,14 @@ class ContainerIdentity:
 
 @dataclass(frozen=True)
 class HostIdentity:
+    """A process in no container: its uid and systemd unit ("" where it has none)."""
+
     uid: int
     unit: str
 
     @classmethod
     def read(cls, v: Any) -> HostIdentity:
+        """Reads it from a result."""
         return cls(wire.integer(v, "uid"), wire.string(v, "unit", ""))
 
 
@@ -218,6 +247,7 @@ class Identity:
 
     @classmethod
     def read(cls, v: Any) -> Identity:
+        """Reads it from a result."""
         container, host = wire.mapping(v).get("container"), v.get("host")
         if (container is None) == (host is None):
             raise ProtocolError("an identity is a container's or the host's")

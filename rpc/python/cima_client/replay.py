@@ -63,6 +63,7 @@ class Comparison:
 
     @property
     def equal(self) -> bool:
+        """Whether the log explains the register."""
         return self.replayed == self.register
 
 

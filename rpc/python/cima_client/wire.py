@@ -167,6 +167,7 @@ def _is_int(value: Any) -> bool:
 
 
 def integer(of: Any, name: str) -> int:
+    """A member that is a whole number."""
     value = member(of, name)
     if not _is_int(value):
         raise ProtocolError(f"{name} is no integer")
@@ -174,6 +175,7 @@ def integer(of: Any, name: str) -> int:
 
 
 def string(of: Any, name: str, default: Optional[str] = None) -> str:
+    """A member that is text."""
     value = member(of, name, default)
     if not isinstance(value, str):
         raise ProtocolError(f"{name} is no string")
@@ -201,10 +203,12 @@ def digest(of: Any, name: str) -> bytes:
 
 
 def optional_digest(of: Any, name: str) -> Optional[bytes]:
+    """A member in lower-case hex, None where it is absent."""
     return digest(of, name) if name in mapping(of) else None
 
 
 def sequence(of: Any, name: str) -> List[Any]:
+    """A member that is an array."""
     value = member(of, name)
     if not isinstance(value, list):
         raise ProtocolError(f"{name} is no array")
@@ -212,12 +216,14 @@ def sequence(of: Any, name: str) -> List[Any]:
 
 
 def mapping(value: Any) -> Dict[str, Any]:
+    """A value that is an object."""
     if not isinstance(value, dict):
         raise ProtocolError("an object is missing")
     return value
 
 
 def member(of: Any, name: str, default: Any = None) -> Any:
+    """A member that must be there."""
     value = mapping(of).get(name, default)
     if value is None:
         raise ProtocolError(f"{name} is missing")

@@ -8,20 +8,32 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 #[serde(transparent)]
 pub struct Code(pub i64);
 
-#[allow(missing_docs)]
 impl Code {
+    /// No JSON.
     pub const PARSE_ERROR: Code = Code(-32700);
+    /// No request.
     pub const INVALID_REQUEST: Code = Code(-32600);
+    /// No such method on this socket.
     pub const METHOD_NOT_FOUND: Code = Code(-32601);
+    /// Invalid parameters; `member` says which.
     pub const INVALID_PARAMS: Code = Code(-32602);
+    /// The daemon's journal says more.
     pub const INTERNAL_ERROR: Code = Code(-32603);
+    /// Nobody can tell who is calling.
     pub const UNATTRIBUTED: Code = Code(-32001);
+    /// The caller may not do this.
     pub const DENIED: Code = Code(-32002);
+    /// Ask again after `retry_after_ms`.
     pub const RATE_LIMITED: Code = Code(-32003);
+    /// The hardware did not answer; `errno` is the kernel's.
     pub const TEE_UNAVAILABLE: Code = Code(-32004);
+    /// A line, a parameter or a reply is above its `limit`.
     pub const TOO_LARGE: Code = Code(-32005);
+    /// Log and register disagree: no evidence before the next boot.
     pub const LOG_INCONSISTENT: Code = Code(-32006);
+    /// The daemon stops: connect again.
     pub const SHUTTING_DOWN: Code = Code(-32007);
+    /// Something is not known yet: ask again after `retry_after_ms`.
     pub const NOT_READY: Code = Code(-32008);
 }
 

@@ -17,10 +17,12 @@ const PROFILE: &str = "https://github.com/cima-project/cima/evidence/v1";
 
 /// What a TDX quote says of the TD. Nothing here has checked the quote.
 #[derive(Clone, Debug)]
-#[allow(missing_docs)]
 pub struct QuoteRegisters {
+    /// What the TD was built of.
     pub mrtd: Digest,
+    /// RTMR0–3.
     pub rtmr: [Digest; 4],
+    /// What the quote is bound to.
     pub report_data: [u8; 64],
 }
 
@@ -123,12 +125,16 @@ struct LogClaims {
 /// the rest. `container` and `launch_digest` are none in evidence about the
 /// host.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs)]
 pub struct Replay {
+    /// All of the log.
     pub rtmr3: Digest,
+    /// Its first `log.count` events.
     pub register: Digest,
+    /// The public events among them.
     pub public: Digest,
+    /// The container's own events since its latest launch.
     pub container: Option<Digest>,
+    /// Of that launch and its image.
     pub launch_digest: Option<Digest>,
 }
 

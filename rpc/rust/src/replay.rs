@@ -55,10 +55,12 @@ fn sha384_of(event: &EventRecord) -> Result<Digest, Error> {
 
 /// What the log gives, and what the register holds.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
 pub struct Comparison {
+    /// 0–2: RTMR0–2, 3: the container register.
     pub index: u8,
+    /// What the log gives.
     pub replayed: Digest,
+    /// What it holds.
     pub register: Digest,
 }
 

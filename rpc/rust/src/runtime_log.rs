@@ -12,9 +12,10 @@ const TAG: &[u8] = b"LEAA"; // 0x4141454C, little-endian
 /// One event of the runtime log, or the digests of a run of events that are
 /// somebody else's.
 #[derive(Clone, Debug)]
-#[allow(missing_docs)]
 pub enum LogEntry {
+    /// An event that the caller may see.
     Event(Event),
+    /// Digests of events of others.
     Digests(Vec<Digest>),
 }
 
@@ -49,9 +50,10 @@ impl<'de> Deserialize<'de> for LogEntry {
 
 /// One event of the runtime log.
 #[derive(Clone, Debug)]
-#[allow(missing_docs)]
 pub struct Event {
+    /// "launch", "exec", … (cima-evidence(7), Operations).
     pub operation: String,
+    /// Whose event it is; none in public ones.
     pub container: Option<String>,
     /// JCS of what was measured, none for an exit.
     pub measured: Option<Box<RawValue>>,
