@@ -196,7 +196,10 @@ func (b *boot) recovers(ctx context.Context) error {
 		if err := c.evidence(false); err != nil {
 			return fmt.Errorf("a container that only asks for evidence ended: %w", err)
 		}
-		if time.Since(begin) > soon || ctx.Err() != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if time.Since(begin) > soon {
 			return fmt.Errorf("no evidence within %v though nothing fails any more", soon)
 		}
 	}

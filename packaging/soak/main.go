@@ -78,7 +78,7 @@ func (p plan) run(ctx context.Context) (violations int, err error) {
 	for n := range boots {
 		rnd := rand.New(rand.NewPCG(p.seed, uint64(n)))
 		b := &boot{plan: p, number: n + 1, dir: filepath.Join(dir, fmt.Sprint(n)), tally: t, random: rnd}
-		if err := b.run(ctx, p.time/time.Duration(boots)); err != nil {
+		if err := b.run(ctx, p.time/time.Duration(boots)); err != nil && ctx.Err() == nil {
 			t.violate("boot %d: %v", n+1, err)
 		}
 		if ctx.Err() != nil || t.violations() > maxViolations {
