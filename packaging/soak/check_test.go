@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
@@ -42,6 +43,19 @@ func TestViolationsAreFound(t *testing.T) {
 	c.refusedWith(order{Do: doEvidence}, outcome{Code: rpc.CodeNotReady})
 	if b.tally.violations() == 0 || len(b.tally.wrong) != 2 {
 		t.Errorf("%q", b.tally.wrong)
+	}
+}
+
+func TestANoughtIsFound(t *testing.T) {
+	a := newTally()
+	for _, what := range []string{"evidences verified", "reports verified", "event logs replayed", "extends told", "events: exit"} {
+		a.count(what)
+	}
+	if a.sawAll(time.Second); a.violations() != 0 {
+		t.Errorf("%q", a.wrong)
+	}
+	if a.sawAll(time.Hour); a.violations() != 4 {
+		t.Errorf("%q", a.wrong)
 	}
 }
 

@@ -85,6 +85,9 @@ func (p plan) run(ctx context.Context) (violations int, err error) {
 			break
 		}
 	}
+	if ctx.Err() == nil {
+		t.sawAll(p.time)
+	}
 	fmt.Print(t.summary())
 	if n := t.violations(); n > 0 {
 		say("what is left of it lies in %s", dir)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 )
 
 // maxViolations ends the soak: what follows would be the same.
@@ -55,6 +56,20 @@ func (t *tally) violations() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.wrong)
+}
+
+// sawAll sees that there was something to be seen: a soak in which nothing was
+// asked or broken finds nothing wrong.
+func (t *tally) sawAll(d time.Duration) {
+	wanted := []string{"evidences verified", "reports verified", "event logs replayed", "extends told", "events: exit"}
+	if d >= time.Minute {
+		wanted = append(wanted, "kills", "engine: restarts", "hardware: extend hangs", "misbehaviour: flood")
+	}
+	for _, what := range wanted {
+		if t.of(what) == 0 {
+			t.violate("of this nothing was seen: %s", what)
+		}
+	}
 }
 
 func (t *tally) progress() string {
