@@ -40,6 +40,7 @@ demo: build
 ## test: all tests that this machine can run, race detector on; lists what it left out
 test: build
 	@GO="$(GO)" GOTESTSUM="$(GOTESTSUM)" packaging/test.sh
+	$(GO) test -C packaging/bench ./...
 
 ## test-clients: the Python and Rust clients, alone and in containers, and the vectors that all clients pass
 test-clients: bin/cimad-sim
@@ -58,6 +59,8 @@ lint: cross
 	@test -z "$$(git ls-files -z '*.go' | xargs -0 gofmt -l)" || { git ls-files -z '*.go' | xargs -0 gofmt -l; echo 'lint: run gofmt -w on the files above' >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	$(GO) vet -C packaging/bench ./...
+	cd packaging/bench && $(GO) run $(STATICCHECK) ./...
 	GO="$(GO)" man/build.sh "$(CURDIR)/.cache/man"
 
 FUZZTIME ?= 15s
@@ -65,11 +68,12 @@ FUZZTIME ?= 15s
 fuzz:
 	@GO="$(GO)" FUZZTIME="$(FUZZTIME)" packaging/fuzz.sh
 
-## bench: the real daemon beside the limit of a Unix socket; report in .cache/bench
+## bench: the real daemon beside the limit of a Unix socket and beside gRPC; report in .cache/bench (BENCH_FLAGS=-short: 1 min)
 bench: build
 	@mkdir -p .cache/bench
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/bench/bench ./packaging/bench
-	.cache/bench/bench -bin bin -out .cache/bench
+	CGO_ENABLED=0 $(GO) build -C packaging/bench -trimpath -buildvcs=false -o "$(CURDIR)/.cache/bench/bench" .
+	.cache/bench/bench -bin bin -out .cache/bench $(BENCH_FLAGS) \
+		-ccel "$$($(GO) list -m -f '{{.Dir}}' github.com/google/go-eventlog)/testdata/eventlogs/ccel/ubuntu-2404-intel-tdx.bin"
 
 SOAK_TIME ?= 10m
 SOAK_FLAGS ?=

@@ -69,9 +69,12 @@ func TestAtOnceNeedsNoServer(t *testing.T) {
 		t.Errorf("%d at once, %d not", atOnce.Load(), waited.Load())
 	}
 	first.ask("Unsure", `{"a":"wait"}`)
-	first.ask("Quick", "{}")
-	if atOnce.Load() != 22 || waited.Load() != 1 {
-		t.Errorf("afterwards: %d at once, %d not", atOnce.Load(), waited.Load())
+	// The one right behind may still find the other's answer under way.
+	for range 10 {
+		first.ask("Quick", "{}")
+	}
+	if n := atOnce.Load(); n < 22 || n+waited.Load() != 32 {
+		t.Errorf("afterwards: %d at once, %d not", n, waited.Load())
 	}
 	if n := runtime.NumGoroutine() - before; n <= 20 {
 		t.Errorf("jrpc2 took %d goroutines: does it serve?", n-20)
@@ -152,7 +155,7 @@ func TestAdmittedOnce(t *testing.T) {
 	for i := range 10 {
 		w.ask("Unsure", fmt.Sprintf(`{"a":"%s"}`, []string{"", "wait"}[i%2]))
 	}
-	if asked.Load() != 10 || told.Load() != 10 || waited.Load() != 5 {
+	if asked.Load() != 10 || told.Load() != 10 || waited.Load() < 5 {
 		t.Errorf("Before was asked %d times, After told %d times, of 10 calls; %d waited", asked.Load(), told.Load(), waited.Load())
 	}
 	refuse := connect(t, start(t, func() *Server {

@@ -51,7 +51,10 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 	}
 	again := c.pool.dialer.retries()
 	for {
-		raw, err := c.pool.once(ctx, again, method, body)
+		raw, err := c.pool.once(ctx, again, method, body, plainly(result))
+		if err == nil && raw == nil {
+			return nil // plainly has it
+		}
 		if err == nil {
 			return decodeResult(method, raw, result)
 		}
@@ -124,6 +127,15 @@ func (c *Client) params(params any) (json.RawMessage, error) {
 	return append(with, body[1:]...), nil
 }
 
+// plainly decodes results of a type that may be long, without looking at them
+// first; nil for the others.
+func plainly(result any) func([]byte) bool {
+	if page, ok := result.(*CCEventLog); ok {
+		return func(raw []byte) bool { return decodePlain(raw, page) }
+	}
+	return nil
+}
+
 func decodeResult(method string, raw json.RawMessage, result any) error {
 	switch v := result.(type) {
 	case nil:
@@ -167,7 +179,7 @@ type pool struct {
 }
 
 // once makes a call once.
-func (p *pool) once(ctx context.Context, again *retries, method string, params json.RawMessage) (json.RawMessage, error) {
+func (p *pool) once(ctx context.Context, again *retries, method string, params json.RawMessage, plain func([]byte) bool) (json.RawMessage, error) {
 	l := p.get()
 	if l == nil {
 		var err error
@@ -178,6 +190,7 @@ func (p *pool) once(ctx context.Context, again *retries, method string, params j
 	request := append([]byte(`{"jsonrpc":"2.0","id":`), strconv.FormatUint(l.next(), 10)...)
 	request = appendText(append(request, `,"method":`...), method)
 	request = append(append(append(request, `,"params":`...), params...), "}\n"...)
+	l.plain = plain
 	raw, err := l.roundTrip(ctx, request)
 	if err != nil && !l.usable(err) {
 		l.net.Close()

@@ -3,7 +3,9 @@ package rpc
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 )
 
@@ -11,7 +13,7 @@ func somePage(n int) CCEventLog {
 	page := CCEventLog{Events: []EventRecord{}, Total: n + 7, Next: n}
 	for i := range n {
 		r := EventRecord{
-			RecNum: i, IMRIndex: i % 4, EventType: 0x80000000 + uint32(i), EventSize: i % 100,
+			RecNum: i, IMRIndex: i % 4, EventType: 0x80000000 + uint32(i), EventSize: 2 * (i % 50),
 			Digests: []EventDigest{{AlgoID: 12, Hash: bytes.Repeat([]byte{byte(i)}, 48)}},
 			Event:   bytes.Repeat([]byte{0xfb, byte(i)}, i%50),
 		}
@@ -42,6 +44,80 @@ func TestEventRecordJSON(t *testing.T) {
 		}
 		if string(ours)+"\n" != theirs.String() {
 			t.Fatalf("ours   %s\ntheirs %s", ours, &theirs)
+		}
+	}
+}
+
+func TestPlainPage(t *testing.T) {
+	page := somePage(9) // none with what needs an escape
+	raw, err := json.Marshal(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got CCEventLog
+	if !decodePlain(raw, &got) || !reflect.DeepEqual(got, page) {
+		t.Errorf("got %+v", got)
+	}
+	for name, other := range map[string]string{
+		"space":       string(raw) + " ",
+		"cut":         string(raw[:len(raw)-1]),
+		"upper case":  string(bytes.Replace(raw, []byte(`"hash":"0101`), []byte(`"hash":"0A01`), 1)),
+		"another":     `{"total":1,"events":[]}`,
+		"sign":        `{"events":[],"total":-1}`,
+		"zero before": `{"events":[],"total":01}`,
+		"nothing":     ``,
+	} {
+		if decodePlain([]byte(other), &got) {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	if !reflect.DeepEqual(got, page) {
+		t.Error("what wasn't taken left a trace")
+	}
+}
+
+// What is decoded plainly is what the careful reader and encoding/json read.
+func FuzzEventLogPage(f *testing.F) {
+	for _, n := range []int{0, 1, 5, 20} {
+		raw, err := json.Marshal(somePage(n))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var ours, theirs CCEventLog
+		if !decodePlain(raw, &ours) {
+			return
+		}
+		if err := json.Unmarshal(raw, &theirs); err != nil {
+			t.Fatalf("%q: encoding/json refuses it: %v", raw, err)
+		}
+		var careful CCEventLog
+		if err := errors.Join(Strict(raw), decodeEventLog(raw, &careful)); err != nil || !reflect.DeepEqual(careful, theirs) {
+			t.Fatalf("%q: %+v, the careful reader has %+v, %v", raw, theirs, careful, err)
+		}
+		if a, b := fmt.Sprintf("%v", ours), fmt.Sprintf("%v", theirs); a != b {
+			t.Fatalf("%q: %s, encoding/json has %s", raw, a, b)
+		}
+	})
+}
+
+func BenchmarkEventLogDecode(b *testing.B) {
+	page := somePage(9)
+	for len(page.Events) < 1000 {
+		page.Events = append(page.Events, page.Events[len(page.Events)%4+3])
+	}
+	raw, err := json.Marshal(page)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(raw)))
+	b.ReportAllocs()
+	for b.Loop() {
+		var got CCEventLog
+		if !decodePlain(raw, &got) {
+			b.Fatal("not as the daemon writes it")
 		}
 	}
 }

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,11 +28,16 @@ type link struct {
 	maxReply int
 	id       uint64
 	used     time.Time
-	over     bool // what came answered no request: the daemon closes it
+	over     bool   // what came answered no request: the daemon closes it
+	buf      []byte // of the line read last: a page of a log is as long as the one before
+
+	// plain takes the result of the next answer as it is, before it is looked
+	// at; false where it doesn't know it. Nil: there is none.
+	plain func(result []byte) bool
 }
 
 func newLink(nc net.Conn, maxReply int) *link {
-	return &link{net: nc, in: bufio.NewReaderSize(nc, 4096), maxReply: maxReply}
+	return &link{net: nc, in: bufio.NewReaderSize(nc, 16<<10), maxReply: maxReply}
 }
 
 func (l *link) next() uint64 {
@@ -59,7 +65,22 @@ func (l *link) roundTrip(ctx context.Context, request []byte) (json.RawMessage, 
 	if err != nil {
 		return nil, err
 	}
+	if l.plain != nil && l.taken(line) {
+		return nil, nil
+	}
 	return l.answer(line)
+}
+
+// taken lets plain have the result in an answer that is written as our daemon
+// does.
+func (l *link) taken(line []byte) bool {
+	begin := strconv.AppendUint([]byte(`{"jsonrpc":"2.0","id":`), l.id, 10)
+	rest, ok := bytes.CutPrefix(line, append(begin, `,"result":`...))
+	if !ok {
+		return false
+	}
+	rest, ok = bytes.CutSuffix(rest, []byte("}"))
+	return ok && l.plain(rest)
 }
 
 func (l *link) exchange(request []byte) ([]byte, error) {
@@ -75,9 +96,17 @@ func (l *link) exchange(request []byte) ([]byte, error) {
 	return line, err
 }
 
-// line reads a line of at most maxReply bytes.
+// keptLine is how long a line's room is kept for the next: a page.
+const keptLine = 1 << 20
+
+// line reads a line of at most maxReply bytes, valid until the next one.
 func (l *link) line() ([]byte, error) {
-	var line []byte
+	line := l.buf[:0]
+	defer func() {
+		if l.buf = nil; cap(line) <= keptLine {
+			l.buf = line[:0]
+		}
+	}()
 	for {
 		part, err := l.in.ReadSlice('\n')
 		if len(line)+len(part) > l.maxReply {

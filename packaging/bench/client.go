@@ -1,33 +1,26 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
 )
 
-// Where the client finds the two servers, and where the stage puts them.
-var sockets = map[string]string{
-	"cima": "/run/cima/cima.sock",
-	"raw":  "/run/cima-raw/raw.sock",
-}
-
 // order tells the client what to do for one round.
 type order struct {
-	Server      string        `json:"server"`
-	Under       string        `json:"under"`   // a directory that the sockets' paths begin with
-	Request     string        `json:"request"` // written as it is; "" is a newline, as for the bare server
+	Kind        string        `json:"kind"` // "line", "log", "go", "golog", "grpc" or "grpclog": who asks (callers.go)
+	Path        string        `json:"path"` // of the server's socket, as the client sees it
+	Request     string        `json:"request"`
+	Answer      string        `json:"answer"` // what every answer begins with
 	Connections int           `json:"connections"`
-	Connect     bool          `json:"connect"` // connect and close for each request
-	Time        time.Duration `json:"time"`
+	Connect     bool          `json:"connect"`         // connect and close for each request
+	Time        time.Duration `json:"time"`            // what was begun in time counts
+	Count       int           `json:"count,omitempty"` // requests of each connection, however long they take
 }
 
 // result is what came of it.
@@ -35,9 +28,11 @@ type result struct {
 	Error   string  `json:"error,omitempty"`
 	Answers int     `json:"answers"`
 	Rate    float64 `json:"rate"` // answers per second
-	P50     float64 `json:"p50"`  // µs from writing a request to having read its answer
+	P50     float64 `json:"p50"`  // µs from asking to having the answer
 	P99     float64 `json:"p99"`
-	CPU     float64 `json:"cpu_us"` // that the client used, in all
+	CPU     float64 `json:"cpu_us"`    // that the client used for each answer
+	Server  float64 `json:"server_us"` // that the server used for each answer
+	Records int     `json:"records"`   // of the event log in an answer
 }
 
 // client carries out orders, a line each, until there are no more.
@@ -60,14 +55,26 @@ func client(in io.Reader, out io.Writer) error {
 	}
 }
 
+// driven is one caller, and what it saw.
+type driven struct {
+	caller  caller
+	records int
+	times   []time.Duration
+	err     error
+}
+
 // carryOut drives one server for one round.
 func (o order) carryOut() (result, error) {
-	drivers := make([]*driven, o.Connections)
+	drivers := make([]*driven, max(1, o.Connections))
 	for i := range drivers {
-		drivers[i] = newDriven(o)
+		c, err := newCaller(o)
+		if err != nil {
+			return result{}, err
+		}
+		drivers[i] = &driven{caller: c, times: make([]time.Duration, 0, 1<<12)}
 		if !o.Connect {
-			defer drivers[i].close()
-			if err := drivers[i].open(); err != nil {
+			defer c.close()
+			if err := c.open(); err != nil {
 				return result{}, err
 			}
 		}
@@ -75,11 +82,14 @@ func (o order) carryOut() (result, error) {
 	var all sync.WaitGroup
 	used, begun := ownCPU(), time.Now()
 	for _, d := range drivers {
-		all.Go(func() { d.drive(begun, o.Time, o.Connect) })
+		all.Go(func() { d.drive(begun, o) })
 	}
 	all.Wait()
 	took := time.Since(begun)
-	used = ownCPU() - used
+	return sum(drivers, took, ownCPU()-used)
+}
+
+func sum(drivers []*driven, took time.Duration, used float64) (result, error) {
 	var times []time.Duration
 	for _, d := range drivers {
 		if d.err != nil {
@@ -87,14 +97,39 @@ func (o order) carryOut() (result, error) {
 		}
 		times = append(times, d.times...)
 	}
+	if len(times) == 0 {
+		return result{}, errors.New("no answer in all that time")
+	}
 	slices.Sort(times)
 	at := func(part float64) float64 {
-		if len(times) == 0 {
-			return 0
-		}
 		return float64(times[int(part*float64(len(times)-1))].Nanoseconds()) / 1000
 	}
-	return result{Answers: len(times), Rate: float64(len(times)) / took.Seconds(), P50: at(0.5), P99: at(0.99), CPU: used}, nil
+	n := float64(len(times))
+	return result{
+		Answers: len(times), Rate: n / took.Seconds(), P50: at(0.5), P99: at(0.99), CPU: used / n,
+		Records: drivers[0].records,
+	}, nil
+}
+
+// drive asks again and again.
+func (d *driven) drive(begun time.Time, o order) {
+	for last := begun; d.err == nil && (len(d.times) < o.Count || o.Count == 0 && last.Sub(begun) < o.Time); {
+		if o.Connect {
+			d.err = d.caller.open()
+		}
+		if d.err == nil {
+			d.records, d.err = d.caller.once()
+		}
+		if o.Connect {
+			d.caller.close()
+		}
+		now := time.Now()
+		d.times = append(d.times, now.Sub(last))
+		last = now
+	}
+	if d.err != nil {
+		d.err = fmt.Errorf("%s: %w", o.Path, d.err)
+	}
 }
 
 // ownCPU is what this process has used so far, in µs.
@@ -104,81 +139,4 @@ func ownCPU() float64 {
 		return 0
 	}
 	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1000
-}
-
-// driven is one connection, and what it saw.
-type driven struct {
-	path    string
-	request []byte
-	answer  []byte // what every answer begins with
-	nc      net.Conn
-	in      *bufio.Reader
-	times   []time.Duration
-	err     error
-}
-
-func newDriven(o order) *driven {
-	d := &driven{path: o.Under + sockets[o.Server], request: []byte("\n"), answer: []byte("\n"), times: make([]time.Duration, 0, 1<<12)}
-	d.in = bufio.NewReaderSize(nil, 64<<10)
-	if o.Request != "" {
-		d.request = []byte(o.Request + "\n")
-		d.answer = []byte(`{"jsonrpc":"2.0","id":1,"result":`)
-	}
-	return d
-}
-
-func (d *driven) open() error {
-	nc, err := net.Dial("unix", d.path)
-	if err != nil {
-		return err
-	}
-	d.nc = nc
-	d.in.Reset(nc)
-	return nil
-}
-
-func (d *driven) close() {
-	if d.nc != nil {
-		d.nc.Close()
-	}
-}
-
-// drive asks again and again; what was begun in time counts.
-func (d *driven) drive(begun time.Time, wanted time.Duration, connect bool) {
-	for last := begun; d.err == nil && last.Sub(begun) < wanted; {
-		if connect {
-			d.err = d.open()
-		}
-		if d.err == nil {
-			d.err = d.once()
-		}
-		if connect {
-			d.close()
-		}
-		now := time.Now()
-		d.times = append(d.times, now.Sub(last))
-		last = now
-	}
-}
-
-// once writes the request and reads a line.
-func (d *driven) once() error {
-	if _, err := d.nc.Write(d.request); err != nil {
-		return err
-	}
-	first, whole := []byte(nil), false
-	for !whole {
-		part, err := d.in.ReadSlice('\n')
-		if first == nil {
-			first = part[:min(len(part), 512)]
-			if !bytes.HasPrefix(first, d.answer) && err == nil {
-				return fmt.Errorf("answer: %s", first)
-			}
-		}
-		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return err
-		}
-		whole = err == nil
-	}
-	return nil
 }

@@ -1,8 +1,8 @@
-// Bench answers: how fast is it, beside the limit of what a socket can do? It
-// starts a simulated TD, the real daemon, and a server that does nothing but
-// give back single bytes, each in its own process, drives them in turn with
-// one and the same client, in a container where there is docker, and reports
-// ratios.
+// Bench answers: how fast is it, beside the limit of what a socket can do, and
+// beside what else one could build? It starts a simulated TD, the real daemon,
+// a server that gives back single bytes and a gRPC service as CIMA 0.5's, each
+// in its own process, drives them in turn with one and the same client, in a
+// container where there is docker, and reports ratios.
 package main
 
 import (
@@ -18,24 +18,34 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == "raw" {
+	if len(os.Args) == 4 && os.Args[1] == "raw" {
 		fail(rawServer(os.Args[2]))
+	}
+	if len(os.Args) == 4 && os.Args[1] == "grpc" {
+		fail(grpcServer(os.Args[2], os.Args[3]))
 	}
 	if len(os.Args) == 2 && os.Args[1] == "client" {
 		fail(client(os.Stdin, os.Stdout))
 	}
 	var p plan
 	flag.StringVar(&p.bin, "bin", "bin", "`DIR` of cimad-sim")
-	flag.StringVar(&p.out, "out", ".cache/bench", "`DIR` that bench.md and bench.json are written to")
+	flag.StringVar(&p.out, "out", ".cache/bench", "`DIR` that bench.md, bench.json and plots are written to")
 	flag.IntVar(&p.rounds, "rounds", 15, "`N` rounds of each measurement")
 	flag.DurationVar(&p.time, "time", 400*time.Millisecond, "`TIME` of a round")
 	flag.BoolVar(&p.host, "host", false, "call from this machine itself, also where there is docker")
 	flag.StringVar(&p.only, "only", "", "measure only what has `TEXT` in its name")
 	flag.DurationVar(&p.hold, "hold", 0, "drive the daemon for `TIME` and measure nothing: a profiler may look at it")
+	flag.StringVar(&p.ccel, "ccel", "", "boot log `FILE` that is replayed; the simulated TD's without it")
+	names := flag.String("parts", "parse,calls,log,scale", "`PARTS` of the bench, with commas between")
+	short := flag.Bool("short", false, "a short form: 3 rounds of 200 ms, and 20,000 events for a million")
 	strict := flag.Bool("strict", false, "exit with 1 where a target is not met")
 	flag.Parse()
+	p.many, p.crowd = 1_000_000, 1000
+	if *short {
+		p.rounds, p.time, p.many, p.crowd = 3, 200*time.Millisecond, 20_000, 50
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	met, err := p.run(ctx)
+	met, err := p.run(ctx, strings.Split(*names, ","))
 	stop()
 	if err != nil {
 		fail(err)
@@ -57,79 +67,42 @@ func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"
 
 // plan is what is measured, and how often.
 type plan struct {
-	bin, out string
-	rounds   int
-	time     time.Duration
-	host     bool
-	only     string
-	hold     time.Duration
+	bin, out    string
+	rounds      int
+	time        time.Duration
+	host        bool
+	only        string
+	hold        time.Duration
+	ccel        string
+	many, crowd int // events and containers of the largest daemon
 }
 
-// run measures all and reports whether every target was met.
-func (p plan) run(ctx context.Context) (met bool, err error) {
-	s, err := newStage(ctx, p.bin, p.host)
-	if err != nil {
-		return false, err
-	}
-	defer s.close()
-	r := report{Where: s.where, Begun: time.Now().UTC(), Rounds: p.rounds, Time: p.time.String(), LoadBefore: load()}
-	for _, m := range s.measurements() {
-		if !strings.Contains(m.name, p.only) {
-			continue
+// run measures all and reports whether every target was met. What a former run
+// left of other parts stays in the report.
+func (p plan) run(ctx context.Context, names []string) (met bool, err error) {
+	r := readReport(p.out)
+	for _, name := range names {
+		measure, ok := parts[name]
+		if !ok {
+			return false, fmt.Errorf("there is no part %q: they are parse, calls, log and scale", name)
 		}
-		if p.hold > 0 {
-			say("%s: the daemon is pid %d", m.name, s.daemon)
-			_, err := s.driver.ask(ctx, m.order(p.hold))
-			return true, err
+		part := &part{Begun: time.Now().UTC(), Rounds: p.rounds, Time: p.time.String(), LoadBefore: load()}
+		if err := measure(ctx, p, part); err != nil {
+			return false, fmt.Errorf("%s: %w", name, err)
 		}
-		row, err := p.measure(ctx, s, m)
-		if err != nil {
-			return false, fmt.Errorf("%s: %w", m.name, err)
+		part.LoadAfter = load()
+		if len(part.Rows) > 0 {
+			r.Parts[name] = part
 		}
-		r.Rows = append(r.Rows, row)
-		say("%s: %s", row.Name, row.summary())
 	}
-	if len(r.Rows) == 0 {
-		return false, fmt.Errorf("nothing has %q in its name", p.only)
+	if p.hold > 0 {
+		return true, nil
 	}
-	r.LoadAfter = load()
-	r.PeakMemoryKiB = peakMemory(s.daemon)
 	fmt.Print(r.markdown())
 	return r.met(), r.write(filepath.Clean(p.out))
 }
 
-// measure drives the daemon and, in turn with it, the bare server.
-func (p plan) measure(ctx context.Context, s *stage, m measurement) (row, error) {
-	rounds := p.rounds
-	if m.rounds > 0 {
-		rounds = min(rounds, m.rounds)
-	}
-	out := row{Name: m.name, Target: m.target, Connect: m.connect}
-	for i := range rounds {
-		var limit, ours result
-		for turn := range 2 {
-			var err error
-			if (turn+i)%2 == 0 {
-				limit, err = s.round(ctx, s.raw, m.bare(p.time), &out.RawCPU)
-			} else {
-				ours, err = s.round(ctx, s.daemon, m.order(p.time), &out.CPU)
-			}
-			if err != nil {
-				return row{}, err
-			}
-		}
-		out.add(limit, ours)
-	}
-	out.CPU /= answers(out.Ours)
-	out.RawCPU /= answers(out.Raw)
-	return out, nil
-}
-
-// round lets the client carry out an order and adds what CPU time the server
-// used, in µs.
-func (s *stage) round(ctx context.Context, server int, o order, used *float64) (result, error) {
-	before := cpuTime(server)
-	r, err := s.driver.ask(ctx, o)
-	*used += float64((cpuTime(server) - before).Microseconds())
-	return r, err
+// parts are the pieces that can be measured one by one.
+var parts = map[string]func(context.Context, plan, *part) error{
+	"parse": parseLogs, "calls": calls, "log": wholeLog, "scale": scale,
 }

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,35 +11,6 @@ import (
 	"syscall"
 	"time"
 )
-
-// rawServer gives back every byte: no protocol can be faster.
-func rawServer(path string) error {
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return err
-	}
-	if err := os.Chmod(path, 0o666); err != nil {
-		return err
-	}
-	for {
-		nc, err := l.Accept()
-		if err != nil {
-			return err
-		}
-		go func() {
-			defer nc.Close()
-			var b [1]byte
-			for {
-				if _, err := nc.Read(b[:]); err != nil {
-					return
-				}
-				if _, err := nc.Write(b[:]); err != nil {
-					return
-				}
-			}
-		}()
-	}
-}
 
 // started is a process that listens on a socket.
 type started struct {
@@ -65,7 +34,7 @@ func begin(log, socket, program string, args ...string) (*started, error) {
 	}
 	s := &started{process: c.Process, done: make(chan struct{})}
 	go func() { c.Wait(); close(s.done) }()
-	for deadline := time.After(15 * time.Second); ; {
+	for deadline := time.After(3 * time.Minute); ; {
 		if nc, err := net.Dial("unix", socket); err == nil {
 			nc.Close()
 			return s, nil
@@ -76,7 +45,7 @@ func begin(log, socket, program string, args ...string) (*started, error) {
 			return nil, fmt.Errorf("%s ended at once: %s", filepath.Base(program), strings.TrimSpace(string(text)))
 		case <-deadline:
 			s.stop()
-			return nil, fmt.Errorf("%s is not ready after 15 s", filepath.Base(program))
+			return nil, fmt.Errorf("%s is not ready after 3 minutes", filepath.Base(program))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -93,30 +62,41 @@ func (s *started) stop() {
 	}
 }
 
-// cpuTime is what a process has used so far, in ticks of 10 ms
-// (proc_pid_stat(5)).
+// cpuTime is what a process has used so far, which the kernel counts for each
+// thread to the nanosecond (/proc/PID/task/TID/schedstat); a Go program ends
+// none of its own in a round.
 func cpuTime(pid int) time.Duration {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil {
 		return 0
 	}
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	user, err1 := strconv.Atoi(fields[11])
-	system, err2 := strconv.Atoi(fields[12])
-	if errors.Join(err1, err2) != nil {
-		return 0
+	var all time.Duration
+	for _, task := range tasks {
+		text, err := os.ReadFile(task)
+		if err != nil {
+			continue
+		}
+		first, _, _ := strings.Cut(string(text), " ")
+		if ns, err := strconv.ParseInt(first, 10, 64); err == nil {
+			all += time.Duration(ns)
+		}
 	}
-	return time.Duration(user+system) * 10 * time.Millisecond
+	return all
 }
 
-// peakMemory is the most that a process ever had resident, in KiB
-// (proc_pid_status(5)).
-func peakMemory(pid int) int {
+// memory is what a process has resident and had at most, in KiB.
+type memory struct {
+	Now  int `json:"now_kib"`
+	Peak int `json:"peak_kib"`
+}
+
+// statusKiB is a figure of proc_pid_status(5).
+func statusKiB(pid int, name string) int {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}
-	_, rest, found := strings.Cut(string(status), "VmHWM:")
+	_, rest, found := strings.Cut(string(status), name)
 	if !found {
 		return 0
 	}

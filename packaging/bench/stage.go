@@ -13,71 +13,68 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 const image = "cima-bench:1"
 
-// config keeps every limit, and lets one caller through that asks as fast as
-// it can on a thousand connections.
-const config = `[limits]
-connections = 4096
-connections_per_container = 2048
-requests_per_second = 1000000000.0
-requests_burst = 1000000000
-quotes_per_minute = 100000000.0
-quotes_burst = 1000000
-`
-
 // stage is the servers that are measured and the client that drives them.
 type stage struct {
-	dir    string // short: a socket's path has at most 107 bytes
-	where  string // where the client runs, for people
-	index  int    // of GetCCMeasurement
-	daemon int    // pid
-	raw    int    // pid
-	driver *driver
-	undo   []func()
+	dir     string // short: a socket's path has at most 107 bytes
+	where   string // where the client runs, for people
+	host    bool
+	index   int            // of GetCCMeasurement
+	pids    map[string]int // of servers
+	daemons []*daemon
+	driver  *driver
+	undo    []func()
 }
 
-func newStage(ctx context.Context, bin string, host bool) (_ *stage, err error) {
+func newStage(ctx context.Context, p plan, daemons []*daemon) (_ *stage, err error) {
 	dir, err := os.MkdirTemp("/tmp", "cimab-")
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{dir: dir}
+	s := &stage{dir: dir, pids: make(map[string]int), daemons: daemons}
 	s.undo = append(s.undo, func() { os.RemoveAll(dir) })
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	// The container's user must get in.
-	for _, d := range []string{"", "run", "run/cima-raw"} {
-		if err := os.MkdirAll(s.path(d), 0o755); err != nil {
-			return nil, err
-		}
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
+	if err := os.Chmod(dir, 0o755); err != nil { // the container's user must get in
 		return nil, err
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	if err := s.startServers(filepath.Join(bin, "cimad-sim"), self); err != nil {
-		return nil, err
-	}
-	if why := noDocker(ctx); host || why != "" {
-		if !host {
-			say("no container: %s", why)
+	for _, d := range daemons {
+		if err := s.startDaemon(ctx, d, filepath.Join(p.bin, "cimad-sim")); err != nil {
+			return nil, err
 		}
+		s.pids[d.name] = d.pid
+	}
+	for _, peer := range []string{"raw", "grpc"} {
+		if err := s.startPeer(peer, self, s.path(daemons[0].name)+".td/td.sock"); err != nil {
+			return nil, err
+		}
+	}
+	why := noDocker(ctx)
+	switch {
+	case p.host:
 		err = s.onHost(self)
-	} else {
+	case why != "":
+		say("no container: %s", why)
+		err = s.onHost(self)
+	default:
 		err = s.inContainer(ctx, self)
 	}
 	if err != nil {
 		return nil, err
 	}
+	s.undo = append(s.undo, s.driver.close)
 	return s, s.ready(ctx)
 }
 
@@ -90,29 +87,31 @@ func (s *stage) close() {
 	}
 }
 
-func (s *stage) startServers(sim, self string) error {
-	if err := os.WriteFile(s.path("cimad.toml"), []byte(config), 0o644); err != nil {
+// startPeer starts what is compared with.
+func (s *stage) startPeer(name, self, td string) error {
+	if err := os.MkdirAll(s.path(name), 0o755); err != nil {
 		return err
 	}
-	td, err := begin(s.path("td.log"), s.path("td/td.sock"), sim, "td", "--dir", s.path("td"))
+	p, err := begin(s.path(name)+".log", s.path(name)+"/s.sock", self, name, s.path(name)+"/s.sock", td)
 	if err != nil {
 		return err
 	}
-	s.undo = append(s.undo, td.stop)
-	d, err := begin(s.path("cimad.log"), s.path("run/cima/cima.sock"), sim,
-		"--td", s.path("td/td.sock"), "--runtime-dir", s.path("run"), "--config", s.path("cimad.toml"))
-	if err != nil {
-		return err
-	}
-	s.undo = append(s.undo, d.stop)
-	s.daemon = d.process.Pid
-	raw, err := begin(s.path("raw.log"), s.path("run/cima-raw/raw.sock"), self, "raw", s.path("run/cima-raw/raw.sock"))
-	if err != nil {
-		return err
-	}
-	s.undo = append(s.undo, raw.stop)
-	s.raw = raw.process.Pid
+	s.undo = append(s.undo, p.stop)
+	s.pids[name] = p.process.Pid
 	return nil
+}
+
+// socketOf is where the client finds a server.
+func (s *stage) socketOf(server string) string {
+	switch peer := server == "raw" || server == "grpc"; {
+	case peer && s.host:
+		return s.path(server) + "/s.sock"
+	case peer:
+		return "/run/" + server + "/s.sock"
+	case s.host:
+		return s.path(server) + "/cima/cima.sock"
+	}
+	return "/run/" + server + "/cima.sock"
 }
 
 // noDocker says why the client can't run in a container, "" where it can.
@@ -131,8 +130,9 @@ func noDocker(ctx context.Context) string {
 
 // onHost runs the client as a process of this machine.
 func (s *stage) onHost(self string) (err error) {
+	s.host = true
 	s.where = "a process of the host; index 0, for which the daemon asks the simulated TD each time"
-	s.driver, err = newDriver(exec.Command(self, "client"), s.path("run"))
+	s.driver, err = newDriver(exec.Command(self, "client"))
 	return err
 }
 
@@ -159,34 +159,60 @@ func (s *stage) inContainer(ctx context.Context, self string) error {
 	s.undo = append(s.undo, func() { exec.Command("docker", "rmi", "-f", image).Run() })
 	name := filepath.Base(s.dir)
 	s.undo = append(s.undo, func() { exec.Command("docker", "rm", "-f", name).Run() })
-	s.driver, err = newDriver(exec.Command("docker", "run", "--rm", "-i", "--name", name, "--network", "none",
-		"-v", s.path("run/cima")+":/run/cima:ro", "-v", s.path("run/cima-raw")+":/run/cima-raw:ro", image, "/bench", "client"), "")
+	args := []string{"run", "--rm", "-i", "--name", name, "--network", "none"}
+	for _, d := range s.daemons {
+		args = append(args, "-v", s.path(d.name)+"/cima:/run/"+d.name+":ro")
+	}
+	args = append(args, "-v", s.path("raw")+":/run/raw:ro", "-v", s.path("grpc")+":/run/grpc:ro", image, "/bench", "client")
+	s.driver, err = newDriver(exec.Command("docker", args...))
 	return err
 }
 
-// ready waits until the client gets an answer: its image must be known first.
+// ready waits until each daemon answers the client: its image must be known
+// first.
 func (s *stage) ready(ctx context.Context) error {
-	s.undo = append(s.undo, s.driver.close)
-	for deadline := time.Now().Add(30 * time.Second); ; {
-		_, err := s.driver.ask(ctx, order{Server: "cima", Request: s.measurement(), Connections: 1, Time: time.Millisecond})
-		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
-			return err
+	for _, d := range s.daemons {
+		for deadline := time.Now().Add(time.Minute); ; {
+			o := s.measurement().order(s, d.name)
+			o.Count = 1
+			_, err := s.driver.ask(ctx, o)
+			if err != nil && (ctx.Err() != nil || time.Now().After(deadline)) {
+				return err
+			}
+			if err == nil {
+				break
+			}
+			time.Sleep(250 * time.Millisecond)
 		}
-		time.Sleep(250 * time.Millisecond)
 	}
+	return nil
+}
+
+// extend fills the client's own log at a daemon with n events more.
+func (s *stage) extend(ctx context.Context, server string, from, n int) error {
+	if n <= 0 {
+		return nil
+	}
+	params, err := json.Marshal(rpc.ExtendParams{Domain: "bench", Operation: "event", Content: eventContent(from)})
+	if err != nil {
+		return err
+	}
+	o := line(rpc.MethodExtendMeasurement, string(params)).order(s, server)
+	o.Count, o.Connections = n, 1
+	_, err = s.driver.ask(ctx, o)
+	return err
 }
 
 // driver is the client's process.
 type driver struct {
 	cmd     *exec.Cmd
-	under   string
 	in      io.WriteCloser
 	results *json.Decoder
 	said    bytes.Buffer
 }
 
-func newDriver(c *exec.Cmd, under string) (*driver, error) {
-	d := &driver{cmd: c, under: strings.TrimSuffix(under, "/run")}
+func newDriver(c *exec.Cmd) (*driver, error) {
+	d := &driver{cmd: c}
 	c.Stderr = &d.said
 	in, err := c.StdinPipe()
 	if err != nil {
@@ -205,7 +231,6 @@ func (d *driver) ask(ctx context.Context, o order) (result, error) {
 	if ctx.Err() != nil {
 		return result{}, errors.New("interrupted")
 	}
-	o.Under = d.under
 	if err := json.NewEncoder(d.in).Encode(o); err != nil {
 		return result{}, err
 	}
