@@ -79,7 +79,7 @@ type Ledger struct {
 
 	mu       sync.RWMutex // everything below
 	limits   Limits
-	records  []record
+	records  places
 	register hw.Digest // replay of records
 	public   hw.Digest // public register
 	publics  []int32   // positions of public events
@@ -147,7 +147,7 @@ func (l *Ledger) load() error {
 			l.note(last, *l.pending)
 		}
 		if r.Before != l.register || r.After != l.register.Extend(e.Digest()) {
-			return fmt.Errorf("record %d doesn't follow from the one before it", len(l.records))
+			return fmt.Errorf("record %d doesn't follow from the one before it", l.records.n)
 		}
 		last, l.pending = e, &r
 		return nil
@@ -156,7 +156,7 @@ func (l *Ledger) load() error {
 
 // forget makes memory as it is before the first event.
 func (l *Ledger) forget() {
-	l.records, l.publics, l.shown = nil, nil, sizes{}
+	l.records, l.publics, l.shown = places{}, nil, sizes{}
 	l.register, l.public = hw.Digest{}, hw.Digest{}
 	l.owners, l.open = make(map[string]*owner), make(map[string]*owner)
 	l.spent, l.said = make(map[string]int), make(map[hw.Digest]bool)
@@ -168,8 +168,8 @@ func (l *Ledger) forget() {
 
 // note enters an event that is in log and register into memory.
 func (l *Ledger) note(e logs.Event, r diskRecord) {
-	at := int32(len(l.records))
-	l.records = append(l.records, record{digest: e.Digest(), offset: r.offset, length: r.length})
+	at := int32(l.records.n)
+	l.records.add(record{digest: e.Digest(), offset: r.offset, length: r.length})
 	l.register = r.After
 	l.shown.add(e)
 	if who := payer(e.Container, r.Charge); who != "" {
@@ -416,7 +416,7 @@ func (l *Ledger) rtmr3(ctx context.Context) (hw.Digest, error) {
 // foreign says when something else extended RTMR3, so far as is known.
 func (l *Ledger) foreign(actual hw.Digest) error {
 	l.mu.RLock()
-	begun, events := l.begun, len(l.records)
+	begun, events := l.begun, l.records.n
 	l.mu.RUnlock()
 	why := "RTMR3 was extended by something else"
 	switch {
@@ -433,7 +433,7 @@ func (l *Ledger) foreign(actual hw.Digest) error {
 func (l *Ledger) disagree(actual hw.Digest, why string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.broken = &InconsistentError{Count: len(l.records), Log: l.register, Actual: actual, Why: why}
+	l.broken = &InconsistentError{Count: l.records.n, Log: l.register, Actual: actual, Why: why}
 	return l.broken
 }
 

@@ -35,7 +35,7 @@ func (l *Ledger) Register() hw.Digest {
 func (l *Ledger) Snapshot(name string) (Snapshot, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	s := Snapshot{Count: len(l.records), Register: l.register, Public: l.public}
+	s := Snapshot{Count: l.records.n, Register: l.register, Public: l.public}
 	if o := l.owners[name]; o != nil {
 		s.Owner = Owner{Instance: o.instance, Register: o.register, Events: len(o.events) - o.first, Held: len(o.held)}
 	}
@@ -64,30 +64,25 @@ func (l *Ledger) Held(name, instance string, from, count int) ([]logs.Event, err
 		return nil, ErrReplaced
 	}
 	from = min(from, len(o.held))
-	var places []record
-	for _, at := range o.held[from:min(from+count, len(o.held))] {
-		places = append(places, l.records[at])
-	}
+	picked := l.records.pick(o.held[from:min(from+count, len(o.held))])
 	l.mu.RUnlock()
-	return l.read(places)
+	return l.read(picked)
 }
 
 // Events reads the events of an owner's latest instance, in order.
 func (l *Ledger) Events(name string) ([]logs.Event, error) {
 	l.mu.RLock()
-	var places []record
+	var picked []record
 	if o := l.owners[name]; o != nil {
-		for _, at := range o.events[o.first:] {
-			places = append(places, l.records[at])
-		}
+		picked = l.records.pick(o.events[o.first:])
 	}
 	l.mu.RUnlock()
-	return l.read(places)
+	return l.read(picked)
 }
 
-func (l *Ledger) read(places []record) ([]logs.Event, error) {
-	events := make([]logs.Event, 0, len(places))
-	for _, r := range places {
+func (l *Ledger) read(records []record) ([]logs.Event, error) {
+	events := make([]logs.Event, 0, len(records))
+	for _, r := range records {
 		e, err := l.file.read(r)
 		if err != nil {
 			return nil, err
@@ -131,7 +126,7 @@ func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register 
 		own = o.events
 	}
 	seen := merge(own, l.publics, int32(count))
-	records := l.records[:count]
+	records := l.records
 	l.mu.RUnlock() // records before count never change
 	if show == ShowAll {
 		seen = seen[:0]
@@ -143,13 +138,13 @@ func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register 
 	var view []Entry
 	at := 0
 	for _, next := range append(seen, int32(count)) {
-		if hidden := records[at:next]; len(hidden) > 0 && show != ShowOwn {
-			view = append(view, Entry{Digests: digests(hidden)})
+		if at < int(next) && show != ShowOwn {
+			view = append(view, Entry{Digests: records.digests(at, int(next))})
 		}
 		if int(next) == count {
 			break
 		}
-		e, err := l.file.read(records[next])
+		e, err := l.file.read(records.at(int(next)))
 		if err != nil {
 			return nil, err
 		}
@@ -197,8 +192,8 @@ func (l *Ledger) replayFrom(from Snapshot, register hw.Digest) (int, bool) {
 		return from.Count, true
 	}
 	value := from.Register
-	for i := from.Count; i < len(l.records); i++ {
-		if value = value.Extend(l.records[i].digest); value == register {
+	for i := from.Count; i < l.records.n; i++ {
+		if value = value.Extend(l.records.at(i).digest); value == register {
 			return i + 1, true
 		}
 	}
@@ -223,14 +218,6 @@ func merge(a, b []int32, end int32) []int32 {
 	return out
 }
 
-func digests(rs []record) []byte {
-	out := make([]byte, 0, len(rs)*len(hw.Digest{}))
-	for _, r := range rs {
-		out = append(out, r.digest[:]...)
-	}
-	return out
-}
-
 // Status is what an admin wants to know of the log.
 type Status struct {
 	Events     int
@@ -244,16 +231,25 @@ func (l *Ledger) Status() Status {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	var end int64
-	if n := len(l.records); n > 0 {
-		end = l.records[n-1].offset + int64(l.records[n-1].length)
+	if n := l.records.n; n > 0 {
+		last := l.records.at(n - 1)
+		end = last.offset + int64(last.length)
 	}
-	return Status{Events: len(l.records), Containers: len(l.owners), Bytes: end, Broken: l.broken}
+	return Status{Events: l.records.n, Containers: len(l.owners), Bytes: end, Broken: l.broken}
 }
 
 // All reads every event. It is for root's eyes.
 func (l *Ledger) All() ([]logs.Event, error) {
 	l.mu.RLock()
-	places := l.records
+	all := l.records
 	l.mu.RUnlock() // records are only ever added
-	return l.read(places)
+	events := make([]logs.Event, 0, all.n)
+	for i := range all.n {
+		e, err := l.file.read(all.at(i))
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+	return events, nil
 }

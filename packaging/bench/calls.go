@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/cima-project/cima/rpc"
 )
@@ -124,6 +125,7 @@ func scale(ctx context.Context, p plan, into *part) error {
 			return err
 		}
 	}
+	s.settle(ctx)
 	each := func(c call) (runs []run) {
 		for _, d := range daemons {
 			runs = append(runs, run{d.name, d.name, c})
@@ -138,6 +140,28 @@ func scale(ctx context.Context, p plan, into *part) error {
 	})
 	into.Memory = memoryOf(s)
 	return err
+}
+
+// settle waits until the daemons have measured what they found, a minute at
+// most.
+func (s *stage) settle(ctx context.Context) {
+	for range 60 {
+		busy := time.Duration(0)
+		for _, d := range s.daemons {
+			busy -= cpuTime(d.pid)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+		for _, d := range s.daemons {
+			busy += cpuTime(d.pid)
+		}
+		if busy < 20*time.Millisecond {
+			return
+		}
+	}
 }
 
 // measure drives all of a row in turn, the order changing from round to round.

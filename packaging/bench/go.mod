@@ -7,6 +7,7 @@ go 1.26.0
 require (
 	github.com/cima-project/cima v0.0.0-00010101000000-000000000000
 	github.com/google/go-eventlog v0.0.3-0.20260520195024-af9e78c4d692
+	go.uber.org/goleak v1.3.0
 	google.golang.org/grpc v1.85.0
 	google.golang.org/protobuf v1.36.12
 )

@@ -6,7 +6,11 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // rounds makes results that have these rates, and a p99 and CPU time by them.
 func rounds(rates ...float64) (all []result) {
