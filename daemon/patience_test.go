@@ -2,6 +2,9 @@ package daemon
 
 import (
 	"context"
+	"fmt"
+	"net"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -182,5 +185,45 @@ func TestMissedIsToldOnceTheRegisterWorks(t *testing.T) {
 			<-done
 			eventually(t, "the gap is logged", func() bool { return missed() == 1 })
 		})
+	}
+}
+
+// Hardware that hangs doesn't have the daemon killed by its watchdog; a lock that
+// can't be had does.
+func TestWatchdogWhileHung(t *testing.T) {
+	f := newFixture(t, impatient)
+	f.stop()
+	manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: f.dir + "/notify", Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { manager.Close() })
+	t.Setenv("NOTIFY_SOCKET", f.dir+"/notify")
+	t.Setenv("WATCHDOG_USEC", "300000")
+	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
+	f.start()
+	beats := func(d time.Duration) (n int) {
+		manager.SetReadDeadline(time.Now().Add(d))
+		for b := make([]byte, 4096); ; {
+			got, err := manager.Read(b)
+			if err != nil {
+				return n
+			}
+			if strings.Contains(string(b[:got]), "WATCHDOG=1") {
+				n++
+			}
+		}
+	}
+	f.inject(sim.Fault{Op: sim.OpRegisters, Hang: true})
+	if n := beats(3 * time.Second); n < 5 {
+		t.Errorf("%d beats in 3 s while the register hangs", n)
+	}
+	f.inject()
+	f.daemon.instances.mu.Lock()
+	beats(500 * time.Millisecond) // one may be under way
+	n := beats(time.Second)
+	f.daemon.instances.mu.Unlock()
+	if n != 0 {
+		t.Errorf("%d beats while a lock can't be had", n)
 	}
 }

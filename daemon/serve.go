@@ -80,8 +80,9 @@ func (d *Daemon) notify(state string) {
 	}
 }
 
-// watchdog says that the daemon lives, as long as the ledger's lock can be had
-// and the register read: a daemon that hangs there is of no use.
+// watchdog says that the daemon lives, as long as its locks can be had. Hardware
+// that hangs is no reason to be killed: the next daemon would fare no better, and
+// this one answers that it is so.
 func (d *Daemon) watchdog(ctx context.Context) {
 	interval, err := sd.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
@@ -95,9 +96,13 @@ func (d *Daemon) watchdog(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := d.ledger.Check(ctx); err != nil {
+		d.ledger.Status()
+		d.instances.count()
+		inTime, cancel := context.WithTimeout(ctx, interval/3)
+		if err := d.ledger.Check(inTime); err != nil {
 			d.log.Debug("watchdog", "error", err) // doubtful, not hung
 		}
+		cancel()
 		d.notify(sd.SdNotifyWatchdog)
 	}
 }
