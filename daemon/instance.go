@@ -71,8 +71,9 @@ func ownerName(c peer.Container, cgroupOwner uint32) string {
 
 // instances are those that run or are connected.
 type instances struct {
-	mu    sync.Mutex
-	byKey map[instanceKey]*instance
+	mu      sync.Mutex
+	byKey   map[instanceKey]*instance
+	ofUsers []*instance // measured, and looked after by nobody yet
 }
 
 type instanceKey struct {
@@ -94,19 +95,25 @@ func (is *instances) use(c peer.Container, inode uint64, cgroupOwner uint32) *in
 	return i
 }
 
-// ofUsers returns the instances of users' engines that are measured, each used
-// once more.
-func (is *instances) ofUsers() map[instanceKey]*instance {
+// keep has a measured instance of a user's engine looked after until its end: no
+// record of it is listed.
+func (is *instances) keep(i *instance) {
+	if i.container.UID == 0 {
+		return
+	}
 	is.mu.Lock()
 	defer is.mu.Unlock()
-	of := make(map[instanceKey]*instance)
-	for key, i := range is.byKey {
-		if i.container.UID != 0 && i.facts.Load() != nil { // so the user's share of the log bounds them
-			i.users++
-			of[key] = i
-		}
-	}
-	return of
+	i.users++
+	is.ofUsers = append(is.ofUsers, i)
+}
+
+// kept are those that nobody looks after yet, each used once for it.
+func (is *instances) kept() []*instance {
+	is.mu.Lock()
+	defer is.mu.Unlock()
+	list := is.ofUsers
+	is.ofUsers = nil
+	return list
 }
 
 // release drops what nobody uses: what was known is in the runtime log, if
@@ -183,6 +190,7 @@ func (d *Daemon) launched(ctx context.Context, i *instance, still func(context.C
 	}
 	f.instance, f.start = at.Owner.Instance, startOf(at.Owner.Instance)
 	i.facts.Store(f)
+	d.instances.keep(i)
 	return f, nil
 }
 

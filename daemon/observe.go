@@ -180,7 +180,8 @@ func (o *observer) ended(ctx context.Context, i *instance) bool {
 // users sees to instances of users' engines, whose records are not listed: they
 // are met when they call, and looked after from then on.
 func (o *observer) users(ctx context.Context, seen map[instanceKey]bool) {
-	for key, i := range o.d.instances.ofUsers() {
+	for _, i := range o.d.instances.kept() {
+		key := instanceKey{i.owner, i.inode}
 		if o.running[key] == nil {
 			o.running[key] = i
 		} else {

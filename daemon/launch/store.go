@@ -234,10 +234,17 @@ func joinedToHost(c *spec, spaces map[string]string) {
 		if short, ok := file[name]; ok {
 			name = short
 		}
-		here, err1 := os.Stat("/proc/1/ns/" + name)
-		there, err2 := os.Stat(n.Path)
-		if err1 == nil && err2 == nil && os.SameFile(here, there) {
-			spaces[n.Type] = host
+		there, err := os.Stat(n.Path)
+		if err != nil {
+			continue
+		}
+		// Our own are the host's too, save what a unit's sandbox makes
+		// private, and nobody else joins that.
+		for _, process := range []string{"1", "self"} {
+			here, err := os.Stat("/proc/" + process + "/ns/" + name)
+			if err == nil && os.SameFile(here, there) {
+				spaces[n.Type] = host
+			}
 		}
 	}
 }
