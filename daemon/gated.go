@@ -29,6 +29,15 @@ type GateConfig struct {
 	Mode     string   `toml:"mode"`     // "on", "enforce", "off"
 	Runtimes []string `toml:"runtimes"` // files of OCI runtimes, beside the usual ones
 	Deadline Duration `toml:"deadline"` // for which a runtime is held at most
+
+	only bool // no usual ones: for tests that stop the daemon, and hold nobody else so
+}
+
+func (c GateConfig) files() []string {
+	if c.only {
+		return c.Runtimes
+	}
+	return slices.Concat(gate.Usual(), c.Runtimes)
 }
 
 func defaultGate() GateConfig {
@@ -90,7 +99,7 @@ func (g *gated) open(ctx context.Context) (closeGate func()) {
 		return closeExecs
 	}
 	var err error
-	g.runtimes, err = gate.HoldRuntimes(slices.Concat(gate.Usual(), c.Gate.Runtimes), gate.Options{
+	g.runtimes, err = gate.HoldRuntimes(c.Gate.files(), gate.Options{
 		Deadline: time.Duration(c.Gate.Deadline), Refuse: c.Gate.Mode == gateEnforce,
 		Decide: g.atRuntime, Missed: g.missed, Guard: ownProgram,
 	})

@@ -20,10 +20,16 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// TestMain lets this program be the gate's guard, as the daemon's is.
+// TestMain lets this program be the gate's guard, as the daemon's is, and a
+// daemon that is stopped and killed.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == gate.GuardCommand {
-		os.Exit(gate.Guard(os.Args[2:]))
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case gate.GuardCommand:
+			os.Exit(gate.Guard(os.Args[2:]))
+		case stormedCommand:
+			os.Exit(stormed(os.Args[2], os.Args[3]))
+		}
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -198,15 +204,16 @@ func TestGateMisses(t *testing.T) {
 	}
 }
 
-func TestGatedPodman(t *testing.T) {
-	f := gateFixture(t)
+// podmanWith runs podman with a runtime.
+func podmanWith(t *testing.T, runtime string) func(args ...string) (string, error) {
+	t.Helper()
 	conf := filepath.Join(t.TempDir(), "containers.conf")
 	text := "[containers]\ndefault_ulimits = [\"nofile=1000:1000\", \"nproc=1000:1000\"]\n" +
-		"[engine]\ncgroup_manager = \"cgroupfs\"\nruntime = \"runc\"\nevents_logger = \"file\"\n"
+		"[engine]\ncgroup_manager = \"cgroupfs\"\nruntime = \"" + runtime + "\"\nevents_logger = \"file\"\n"
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	podman := func(args ...string) (string, error) {
+	return func(args ...string) (string, error) {
 		c := exec.Command("podman", args...)
 		c.Env = append(os.Environ(), "CONTAINERS_CONF="+conf)
 		var errText strings.Builder
@@ -217,13 +224,24 @@ func TestGatedPodman(t *testing.T) {
 		}
 		return strings.TrimSpace(string(out)), err
 	}
+}
+
+// loadImage gives podman an image of docker's.
+func loadImage(t *testing.T, podman func(...string) (string, error), image string) string {
+	t.Helper()
 	saved := filepath.Join(t.TempDir(), "image")
-	docker(t, "save", "-o", saved, testImage)
+	docker(t, "save", "-o", saved, image)
 	loaded, err := podman("load", "-q", "-i", saved)
 	if err != nil {
 		t.Skip("left out: podman loads no image:", err)
 	}
-	id, err := podman("run", "-d", "-i", "--network", "none", loaded[strings.LastIndex(loaded, " ")+1:], "/cimactl", "evidence", "--nonce", "-")
+	return loaded[strings.LastIndex(loaded, " ")+1:]
+}
+
+func TestGatedPodman(t *testing.T) {
+	f := gateFixture(t)
+	podman := podmanWith(t, "runc")
+	id, err := podman("run", "-d", "-i", "--network", "none", loadImage(t, podman, testImage), "/cimactl", "evidence", "--nonce", "-")
 	if err != nil {
 		t.Fatal(err)
 	}
