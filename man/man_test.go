@@ -92,6 +92,9 @@ func TestKeysAreInTheirPage(t *testing.T) {
 	walk = func(table string, typ reflect.Type) {
 		for i := range typ.NumField() {
 			f := typ.Field(i)
+			if !f.IsExported() {
+				continue
+			}
 			key := f.Tag.Get("toml")
 			typ := f.Type
 			if typ.Kind() == reflect.Slice && typ.Elem().Kind() == reflect.Struct {
