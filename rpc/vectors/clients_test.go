@@ -118,6 +118,13 @@ func interpreter(t *testing.T) *layer {
 			if strings.HasPrefix(word, "/") && !strings.HasSuffix(word, ":") && !linked[word] {
 				linked[word] = true
 				l.add(word, word)
+				// glibc loads it where a thread is ended, and nothing links it.
+				if unwinder := filepath.Join(filepath.Dir(word), "libgcc_s.so.1"); !linked[unwinder] {
+					if _, err := os.Stat(unwinder); err == nil {
+						linked[unwinder] = true
+						l.add(unwinder, unwinder)
+					}
+				}
 			}
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 // forgeries are what somebody who holds two good bundles could try, written
 // as the bundles are.
-func forgeries(t *testing.T, a, b, shared []byte) (all []Bundle) {
+func forgeries(t *testing.T, a, b, shared, private []byte) (all []Bundle) {
 	t.Helper()
 	other := decode(t, b)
 	for _, f := range []struct {
@@ -71,6 +71,11 @@ func forgeries(t *testing.T, a, b, shared []byte) (all []Bundle) {
 		{"tree", "a tree of more leaves than one may have", Malformed, func(e *rpc.Evidence) string {
 			*e = *decode(t, shared)
 			e.Shared.Size = rpc.MaxShared + 1
+			return ""
+		}},
+		{"more", "digests in a log that shows nothing of others", Differs, func(e *rpc.Evidence) string {
+			*e = *decode(t, private)
+			e.RuntimeLog = append(e.RuntimeLog, rpc.LogEntry{Digests: make([]byte, 48)})
 			return ""
 		}},
 		{"signature", "the agent's signature is another's", Signature, func(e *rpc.Evidence) string {

@@ -212,6 +212,9 @@ func (r *recorder) bundles() (all []Bundle) {
 	relaunched := evidence(r.relaunched(line))
 	r.s.restart()
 	after := evidence(r.ask(true, line)[0])
+	r.s.config = "isolation = \"private\"\n" + r.s.config
+	r.s.restart()
+	private := evidence(r.ask(true, line)[0])
 	for _, g := range []struct {
 		file, about string
 		bundle      []byte
@@ -221,6 +224,7 @@ func (r *recorder) bundles() (all []Bundle) {
 		{"beside", "a container beside others, one of which has power", beside},
 		{"shared", "a process whose quote others share", shared},
 		{"relaunched", "a container that was stopped and started again", relaunched},
+		{"private", "a container of a daemon that shows nothing of others", private},
 		{"restarted", "a container after the daemon was started again", after},
 	} {
 		b := expected(r.t, g.bundle)
@@ -228,7 +232,7 @@ func (r *recorder) bundles() (all []Bundle) {
 		all = append(all, b)
 		write(r.t, b.File, g.bundle)
 	}
-	return append(all, forgeries(r.t, container, beside, shared)...)
+	return append(all, forgeries(r.t, container, beside, shared, private)...)
 }
 
 // shared is evidence whose quote at least three share, of an odd number: asked

@@ -18,6 +18,9 @@ from .shared import Shared
 
 PROFILE = "https://github.com/cima-project/cima/evidence/v1"
 
+PRIVATE = "private"
+"""The view of a log in which nothing is shown of other containers' events."""
+
 _PUBLIC = frozenset(("start", "policy", "seal", "system", "power", "missed", "ima"))
 _TAG = b"LEAA"  # 0x4141454C, little-endian
 _DIGEST = 48
@@ -98,7 +101,8 @@ class LogEntry:
 @dataclass(frozen=True)
 class Replay:
     """What the runtime log gives. ``container`` and ``launch_digest`` are None
-    in evidence about the host."""
+    in evidence about the host. Of a private log (``claims["log"]["view"]`` is
+    PRIVATE) ``rtmr3`` and ``register`` mean nothing, for events are missing."""
 
     rtmr3: bytes
     register: bytes
@@ -153,6 +157,12 @@ class Evidence:
             return Replay(rtmr3, register, public, None, None)
         return Replay(rtmr3, register, public, own, _launch_digest(launch))
 
+    def _shows_own_alone(self, most: int) -> bool:
+        about = self.claims.get("container")
+        owner = wire.string(about, "id") if about is not None else None
+        events = [entry.event for entry in self.runtime_log]
+        return len(events) <= most and all(e is not None and (e.public or e.container == owner) for e in events)
+
     def differences(self) -> List[str]:
         """Where quote, claims and logs contradict each other; empty where they
         don't. That says nothing of who signed the quote."""
@@ -164,11 +174,16 @@ class Evidence:
         pairs = [
             ("REPORTDATA", quote.report_data, bound),
             ("boot_log", wire.digest(self.claims, "boot_log"), hashlib.sha384(self.boot_log).digest()),
-            ("log.register", wire.digest(log, "register"), replayed.register),
             ("log.public", wire.digest(log, "public"), replayed.public),
         ]
-        if wire.string(log, "anchor") == "rtmr3":
-            pairs.append(("RTMR3", quote.rtmr[3], replayed.rtmr3))
+        # Of a private log other containers' events are missing: it gives neither.
+        if wire.string(log, "view", "") == PRIVATE:
+            if not self._shows_own_alone(wire.integer(log, "count")):
+                return ["more is shown than a private log's own and public events"]
+        else:
+            pairs.append(("log.register", wire.digest(log, "register"), replayed.register))
+            if wire.string(log, "anchor") == "rtmr3":
+                pairs.append(("RTMR3", quote.rtmr[3], replayed.rtmr3))
         if "container" in self.claims:
             about = wire.member(self.claims, "container")
             pairs.append(("container.register", wire.digest(about, "register"), replayed.container or b""))

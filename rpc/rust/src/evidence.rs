@@ -13,6 +13,9 @@ use crate::shared::Shared;
 use serde::Deserialize;
 use serde_json::{value::RawValue, Value};
 
+/// The view of a log in which nothing is shown of other containers' events.
+const PRIVATE: &str = "private";
+
 const PROFILE: &str = "https://github.com/cima-project/cima/evidence/v1";
 
 /// What a TDX quote says of the TD. Nothing here has checked the quote.
@@ -119,11 +122,14 @@ struct LogClaims {
     register: Digest,
     public: Digest,
     anchor: String,
+    #[serde(default)]
+    view: String,
 }
 
 /// What the runtime log gives: all of it RTMR3, its first `log.count` events
 /// the rest. `container` and `launch_digest` are none in evidence about the
-/// host.
+/// host. Of a private log ([`Evidence::private`]) `rtmr3` and `register` mean
+/// nothing, for events are missing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replay {
     /// All of the log.
@@ -190,6 +196,12 @@ impl Evidence {
         &self.bundle.runtime_log
     }
 
+    /// Whether the log holds nothing of other containers' events, so that it
+    /// replays neither to `log.register` nor to RTMR3.
+    pub fn private(&self) -> bool {
+        self.claims.log.view == PRIVATE
+    }
+
     /// Replays the runtime log.
     pub fn replay(&self) -> Replay {
         let owner = self.claims.container.as_ref().map(|c| c.id.as_str());
@@ -238,6 +250,16 @@ impl Evidence {
         }
     }
 
+    fn shows_own_alone(&self) -> bool {
+        let owner = self.claims.container.as_ref().map(|c| c.id.as_str());
+        let own = |entry: &LogEntry| match entry {
+            LogEntry::Event(e) => e.public() || e.container.as_deref() == owner,
+            LogEntry::Digests(_) => false,
+        };
+        let log = self.runtime_log();
+        log.len() <= self.claims.log.count && log.iter().all(own)
+    }
+
     /// Where quote, claims and logs contradict each other; empty where they
     /// don't. That says nothing of who signed the quote.
     pub fn differences(&self) -> Result<Vec<String>, Error> {
@@ -257,11 +279,19 @@ impl Evidence {
                 &self.claims.boot_log.0,
                 &sha384(self.boot_log()),
             ),
-            said("log.register", &log.register.0, &r.register.0),
             said("log.public", &log.public.0, &r.public.0),
         ];
-        if log.anchor == "rtmr3" {
-            all.push(said("RTMR3", &quote.rtmr[3].0, &r.rtmr3.0));
+        // Of a private log other containers' events are missing: it gives neither.
+        if self.private() {
+            if !self.shows_own_alone() {
+                let more = "more is shown than a private log's own and public events";
+                return Ok(vec![more.into()]);
+            }
+        } else {
+            all.push(said("log.register", &log.register.0, &r.register.0));
+            if log.anchor == "rtmr3" {
+                all.push(said("RTMR3", &quote.rtmr[3].0, &r.rtmr3.0));
+            }
         }
         if let Some(c) = &self.claims.container {
             let got = |d: Option<Digest>| d.map(|d| d.0.to_vec()).unwrap_or_default();
