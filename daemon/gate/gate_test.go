@@ -29,6 +29,9 @@ func TestMain(m *testing.M) {
 			os.Exit(holder(os.Args[2]))
 		case "true":
 			os.Exit(0)
+		case "wait":
+			time.Sleep(2 * time.Second)
+			os.Exit(0)
 		}
 	}
 	goleak.VerifyTestMain(m)

@@ -140,7 +140,7 @@ func (w *policyWriter) container() {
 // gaps says whether the log shows a program without a digest.
 func (w *policyWriter) gaps() bool {
 	return slices.ContainsFunc(w.bodies("exec"), func(exec map[string]any) bool { return exec["sha384"] == nil }) ||
-		slices.ContainsFunc(w.bodies("missed"), func(missed map[string]any) bool { return missed["what"] == "exec" })
+		slices.ContainsFunc(w.bodies("missed"), func(missed map[string]any) bool { return missed["what"] != "launch" })
 }
 
 // bodies are what the events of one operation measured, in the container's

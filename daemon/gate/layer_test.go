@@ -1,0 +1,85 @@
+package gate
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A device's number can be another file system's next.
+func TestKnownDigestsOfAnotherMount(t *testing.T) {
+	m := measurer{known: make(map[fileID]measured), layers: make(map[uint64]mounted)}
+	m.remember(fileID{dev: 1, ino: 1}, measured{})
+	m.remember(fileID{dev: 2, ino: 1}, measured{})
+	m.adopt(1, mounted{})
+	if _, ok := m.known[fileID{dev: 1, ino: 1}]; ok || len(m.known) != 1 {
+		t.Errorf("known still: %v", m.known)
+	}
+	for i := range uint64(2 * maxKnown) {
+		m.remember(fileID{dev: 3, ino: i}, measured{})
+	}
+	if len(m.known) > maxKnown {
+		t.Errorf("%d digests are remembered", len(m.known))
+	}
+}
+
+// A file that isn't where its name says is in no layer that could be leased,
+// however like it another one looks.
+func TestLocate(t *testing.T) {
+	dir := t.TempDir()
+	lower, upper := filepath.Join(dir, "lower"), filepath.Join(dir, "upper")
+	l := layers{upper: upper, lower: []string{lower}}
+	for _, d := range []string{lower, upper} {
+		if err := errors.Join(os.Mkdir(d, 0o755), os.WriteFile(filepath.Join(d, "file"), []byte("same"), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	id := func(path string) fileID {
+		fd, found, err := openBelow(dir, path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(fd)
+		return found
+	}
+	if fd, err := l.locate("/file", id("lower/file")); fd != -1 || err != nil {
+		t.Errorf("of the lower layer: %d %v", fd, err)
+	}
+	if fd, err := l.locate("/file", id("upper/file")); fd < 0 || err != nil {
+		t.Errorf("of the upper layer: %d %v", fd, err)
+	} else {
+		unix.Close(fd)
+	}
+	other := id("upper/file")
+	other.ctime.Nsec++
+	if fd, err := l.locate("/file", other); !errors.Is(err, ErrUnlocated) {
+		t.Errorf("changed since: %d %v", fd, err)
+	}
+	other = id("upper/file")
+	other.ino++ // no copy either
+	if fd, err := l.locate("/file", other); !errors.Is(err, ErrUnlocated) {
+		t.Errorf("another file: %d %v", fd, err)
+	}
+	other = id("lower/file")
+	other.ino += 1 << 40
+	if fd, err := l.locate("/file", other); !errors.Is(err, ErrUnlocated) {
+		t.Errorf("another lower file: %d %v", fd, err)
+	}
+}
+
+// A file system of another kind is not taken for one whose layers are known.
+func TestNoOverlay(t *testing.T) {
+	r, _ := watch(t)
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+		t.Skip("left out:", err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	if _, err := r.Add(dir); !errors.Is(err, ErrUnmarkable) || !strings.Contains(err.Error(), "no overlay") {
+		t.Errorf("error %v", err)
+	}
+}
