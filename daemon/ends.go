@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
@@ -73,7 +75,9 @@ func (e *ends) look(ctx context.Context, open map[string]string, records []launc
 			continue
 		}
 		patience := goneFor
-		if _, there := byID[owner]; there {
+		if rec, there := byID[owner]; lives(rec) {
+			continue
+		} else if there {
 			patience = notStarted
 		}
 		key := owner + " " + instance
@@ -88,6 +92,12 @@ func (e *ends) look(ctx context.Context, open map[string]string, records []launc
 	e.missing = missing
 	e.announce(ctx, records)
 	e.judge(ctx)
+}
+
+// lives says that a record's first process is there, or another that has its
+// number by now.
+func lives(rec launch.Record) bool {
+	return rec.InitPID > 0 && !errors.Is(unix.Kill(rec.InitPID, 0), unix.ESRCH)
 }
 
 // exit logs the end of an instance, false where it is to be tried again: the
@@ -111,8 +121,8 @@ func (e *ends) exit(ctx context.Context, owner, instance string) bool {
 func (e *ends) announce(ctx context.Context, records []launch.Record) {
 	bad := make(map[string]*unread)
 	for _, rec := range records {
-		if rec.UID != 0 || rec.Err == nil && (rec.CgroupPath != "" || rec.InitPID == 0) {
-			continue
+		if rec.UID != 0 || rec.Err == nil && rec.CgroupPath != "" || !lives(rec) {
+			continue // what doesn't run has no power
 		}
 		u := e.bad[rec.Bundle]
 		if u == nil {

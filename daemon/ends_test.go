@@ -23,32 +23,37 @@ import (
 // in the log too.
 func TestEveryLaunchHasAnEndInDocker(t *testing.T) {
 	f := gateFixture(t)
-	over := func() bool { return len(f.daemon.ledger.Open()) == 0 }
-	for range 10 {
-		docker(t, "run", "--rm", "--network", "none", testImage, "/cimactl", "--version")
+	over := func(ids ...string) func() bool {
+		return func() bool {
+			for _, id := range ids {
+				if got := f.operations(id); !strings.HasPrefix(got, "launch") || !strings.HasSuffix(got, " exit") {
+					return false
+				}
+			}
+			return true
+		}
 	}
-	eventually(t, "all ten are over", over)
+	var ids []string
+	for range 10 {
+		file := filepath.Join(t.TempDir(), "cid")
+		docker(t, "run", "--rm", "--cidfile", file, "--network", "none", testImage, "/cimactl", "--version")
+		ids = append(ids, readFile(t, file))
+	}
+	eventually(t, "all ten are over", over(ids...))
 	id := docker(t, "run", "-d", "--network", "none", "-i", testImage, "/cimactl", "evidence", "--nonce", "-")
 	t.Cleanup(func() { exec.Command("docker", "rm", "-f", id).Run() })
 	time.Sleep(2 * goneFor)
-	if over() {
+	if over(id)() {
 		t.Error("a container that runs is over")
 	}
 	f.stop()
 	docker(t, "rm", "-f", id)
 	f.start()
-	eventually(t, "the one that ended meanwhile is over", over)
-	launches, exits := 0, 0
-	for _, e := range f.events() {
-		switch e.Operation {
-		case logs.OpLaunch:
-			launches++
-		case logs.OpExit:
-			exits++
+	eventually(t, "the one that ended meanwhile is over", over(id))
+	for _, id := range append(ids, id) {
+		if got := f.operations(id); strings.Count(got, "exit") != 1 || strings.Count(got, "launch") != 1 {
+			t.Errorf("logged: %s", got)
 		}
-	}
-	if launches != 11 || exits != 11 {
-		t.Errorf("%d launches and %d exits", launches, exits)
 	}
 }
 
@@ -85,7 +90,14 @@ func TestGoneInDocker(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d were gone before they could be read", gone, len(ids))
-	eventually(t, "all are over", func() bool { return len(f.daemon.ledger.Open()) == 0 })
+	eventually(t, "all are over", func() bool {
+		for id := range ids {
+			if !strings.HasSuffix(f.operations(id), "exit") {
+				return false
+			}
+		}
+		return true
+	})
 	r := f.appraise(f.evidenceOf(), policy)
 	if want := gone > 0; want != strings.Contains(r.Step(verify.StepPower).Detail, launch.PowerNoMetadata) {
 		t.Errorf("%d were gone, and power says %q", gone, r.Step(verify.StepPower).Detail)
@@ -187,5 +199,37 @@ func TestEnginesAreFollowed(t *testing.T) {
 	defer engine.mu.Unlock()
 	if powers != 1 || len(engine.asked) != 2 || engine.asked[0] == engine.asked[1] {
 		t.Errorf("%d power events, asked since %v", powers, engine.asked)
+	}
+}
+
+// A container whose record can't be read is announced while it runs: nothing is
+// known of it. What only lies there is not.
+func TestUnreadableRecordsAreAnnounced(t *testing.T) {
+	f := newFixture(t)
+	e := newEnds(f.daemon)
+	look := func(rec launch.Record) (powers int) {
+		for range 2 {
+			e.announce(t.Context(), []launch.Record{rec})
+			for _, u := range e.bad {
+				u.since = u.since.Add(-halfWritten)
+			}
+		}
+		for _, ev := range f.events() {
+			if ev.Operation == logs.OpPower {
+				powers++
+			}
+		}
+		return powers
+	}
+	torn := launch.Record{ID: "a", Bundle: "/a", Err: os.ErrInvalid}
+	if n := look(torn); n != 0 {
+		t.Errorf("a torn record that nothing runs of: %d power events", n)
+	}
+	torn.InitPID = os.Getpid()
+	if n := look(torn); n != 1 {
+		t.Errorf("a torn record of a container that runs: %d power events", n)
+	}
+	if n := look(torn); n != 1 {
+		t.Errorf("said again: %d", n)
 	}
 }

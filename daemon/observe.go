@@ -102,6 +102,7 @@ func (o *observer) survey(ctx context.Context) {
 		return
 	}
 	seen, owners := make(map[instanceKey]bool, len(records)), make(map[string]bool, len(records))
+	doubtful := make(map[string]bool) // by id: it lives, and can't be looked at now
 	for _, rec := range records {
 		if ctx.Err() != nil {
 			return
@@ -112,6 +113,7 @@ func (o *observer) survey(ctx context.Context) {
 		c := containerOf(rec)
 		r, err := o.d.peers.Running(ctx, c)
 		if err != nil {
+			doubtful[rec.ID] = lives(rec)
 			continue // stopped, or starting: the next survey sees
 		}
 		key := instanceKey{ownerName(c, r.CgroupOwner), r.Instance}
@@ -128,7 +130,7 @@ func (o *observer) survey(ctx context.Context) {
 	}
 	o.users(ctx, seen)
 	for key, i := range o.running {
-		if !seen[key] {
+		if !seen[key] && !doubtful[i.container.ID] {
 			if !o.ended(ctx, i) {
 				continue // the next survey tries again
 			}

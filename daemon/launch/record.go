@@ -29,9 +29,9 @@ type Record struct {
 	Pod      Pod    // where a kubelet started it
 	Launch   Launch // without digests of files: Store.Measure adds them
 
-	// Err says why the record is no more than an id and a place: its
-	// config.json is torn, oversized or not to be trusted. Such a record
-	// matches no cgroup.
+	// Err says why the record is no more than an id, a place and, where the
+	// runtime noted it, a first process: its config.json is torn, oversized
+	// or not to be trusted. Such a record matches no cgroup.
 	Err error
 
 	power   []string // classes that the bundle alone shows

@@ -117,6 +117,9 @@ func (s *Store) List(ctx context.Context) ([]Record, error) {
 		}
 		if err != nil {
 			r = Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(at.config()), UID: at.uid, Err: err}
+			if st, ok, err := s.state(at, at.uid); ok && err == nil {
+				r.InitPID, r.InitStart = st.pid, st.start // it may run all the same
+			}
 		}
 		seen[key{at.uid, at.id}] = r.Err == nil
 		out = append(out, r)
