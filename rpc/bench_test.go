@@ -237,3 +237,20 @@ func quantile(v []float64, quarter int) float64 {
 	v = slices.Sorted(slices.Values(v))
 	return v[(len(v)-1)*quarter/4]
 }
+
+// BenchmarkAtOnce is a call from its line to the line that answers it, without
+// the socket.
+func BenchmarkAtOnce(b *testing.B) {
+	s := testServer()
+	s.once.Do(s.setUp)
+	charged := s.callers.enter("bench")
+	defer charged.leave()
+	nc, line := new(tape), []byte(requestLine)
+	c := s.newConn(context.Background(), nc, charged)
+	b.ReportAllocs()
+	for b.Loop() {
+		nc.pieces = append(nc.pieces[:0], line)
+		nc.out.Reset()
+		c.nextCall()
+	}
+}

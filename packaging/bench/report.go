@@ -99,6 +99,11 @@ func (r *row) ratios(as, to string, of func(result) float64) []float64 {
 	return v
 }
 
+// byCPU is the ratio of what server and client use for an answer: about what the
+// ratio of rates would be with nothing else on the machine. Where there is, each
+// process gets its share, and whatever sleeps often looks worse.
+func (r *row) byCPU(as, to string) float64 { return quartile(r.ratios(to, as, both), 2) }
+
 func spread(v []float64) string {
 	return fmt.Sprintf("%.3f (%.3f to %.3f)", quartile(v, 2), quartile(v, 1), quartile(v, 3))
 }
@@ -124,7 +129,7 @@ func (r report) row(name string) *row {
 
 func (r report) markdown() string {
 	var b strings.Builder
-	b.WriteString("# Speed\n\nThe real daemon on a simulated TD, identity and limits on, beside a server that gives back single\nbytes (raw) and a gRPC service of CIMA 0.5's shape; each in its own process, driven by the same\nclient in turn. Ratios are of rounds side by side: median (quartiles).\n")
+	b.WriteString("# Speed\n\nThe real daemon on a simulated TD, identity and limits on, beside a server that gives back single\nbytes (raw) and a gRPC service of CIMA 0.5's shape; each in its own process, driven by the same\nclient in turn. Ratios are of rounds side by side: median (quartiles); by\nCPU: of what server and client use for an answer, which says more where others use the machine, too.\n")
 	for _, name := range []string{"calls", "log", "scale", "parse"} {
 		if p := r.Parts[name]; p != nil {
 			p.markdown(&b, name)
@@ -143,17 +148,18 @@ func (p *part) markdown(b *strings.Builder, name string) {
 	for _, note := range p.Notes {
 		fmt.Fprintf(b, "%s.\n", note)
 	}
-	b.WriteString("\n| | | per second | p50 µs | p99 µs | CPU µs, server | CPU µs, both | of the first |\n|---|---|--:|--:|--:|--:|--:|---|\n")
+	b.WriteString("\n| | | per second | p50 µs | p99 µs | CPU µs, server | CPU µs, both | of the first | by CPU |\n|---|---|--:|--:|--:|--:|--:|---|--:|\n")
 	for _, r := range p.Rows {
 		for i, as := range r.As {
-			name, beside := "", ""
+			name, beside, byCPU := "", "", ""
 			if i == 0 {
 				name = r.Name
 			} else {
 				beside = spread(r.ratios(as, r.As[0], rate))
+				byCPU = fmt.Sprintf("%.3f", r.byCPU(as, r.As[0]))
 			}
-			fmt.Fprintf(b, "| %s | %s | %.0f | %.0f | %.0f | %.1f | %.1f | %s |\n", name, as, r.median(as, rate), r.median(as, p50),
-				r.median(as, p99), r.median(as, serve), r.median(as, both), beside)
+			fmt.Fprintf(b, "| %s | %s | %.0f | %.0f | %.0f | %.1f | %.1f | %s | %s |\n", name, as, r.median(as, rate), r.median(as, p50),
+				r.median(as, p99), r.median(as, serve), r.median(as, both), beside, byCPU)
 		}
 	}
 	if len(p.Memory) > 0 {
