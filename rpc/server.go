@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -166,6 +167,7 @@ func turnAway(nc net.Conn, e *Error) {
 // serve answers one connection until it ends.
 func (s *Server) serve(ctx context.Context, nc net.Conn) {
 	defer nc.Close()
+	makeRoom()
 	attached, release, err := s.attach(ctx, nc)
 	<-s.attaching
 	if release != nil {
@@ -193,6 +195,16 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) {
 		c.refuse = s.refusal(attached, err)
 	}
 	s.run(c)
+}
+
+// makeRoom lets the goroutine's stack grow at once and while there is little on
+// it: else it is copied three times on the way down to the caller's identity,
+// for each connection.
+//
+//go:noinline
+func makeRoom() {
+	var room [6 << 10]byte
+	runtime.KeepAlive(&room)
 }
 
 func (s *Server) newConn(ctx context.Context, nc net.Conn, charged *caller) *conn {

@@ -71,14 +71,14 @@ func (s *Store) state(at location, owner uint32) (state, bool, error) {
 
 // stateFile reads one state file, from memory where it has not changed.
 func (s *Store) stateFile(file string, owner uint32) (state, bool, error) {
-	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
-		return state{}, false, nil // the usual case, without a walk
-	}
 	s.mu.Lock()
 	known, ok := s.states[file]
 	s.mu.Unlock()
 	if ok && unchanged(file, known.stamp, owner) {
 		return known.state, true, nil
+	}
+	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		return state{}, false, nil // the usual case, without a walk
 	}
 	raw, now, uid, err := s.readFile(file, maxConfig)
 	if err != nil {

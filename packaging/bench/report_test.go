@@ -40,8 +40,8 @@ func TestVerdicts(t *testing.T) {
 	}
 	text := strings.Join(all, "\n")
 	for _, want := range []string{
-		"met: GetCCMeasurement, 1 connection: cima: 0.500 (0.400 to 0.500) of raw, target at least 0.33",
-		"NOT met: GetCCMeasurement, 1 connection: cima: 1.600 (1.250 to 1.600) times gRPC with its own client, target at least 1.80",
+		"met: GetCCMeasurement, 1 connection: cima: 0.500 (0.400 to 0.500) of raw (by CPU 0.500), target at least 0.33",
+		"NOT met: GetCCMeasurement, 1 connection: cima: 1.600 (1.250 to 1.600) times gRPC with its own client (by CPU 1.600), target at least 1.80",
 		"met: GetCCMeasurement, 1 connection, by what is held: large: 1.111 (1.000 to 1.111) times the daemon's CPU time with 100 events, target 0.85 to 1.15",
 		"NOT met: memory of the daemon that holds most: 100 MiB, at most 300 MiB, target under 256",
 	} {
