@@ -44,6 +44,12 @@ func (c *Client) GetEvidence(ctx context.Context, p EvidenceParams) (json.RawMes
 	return ask[json.RawMessage](ctx, c, MethodGetEvidence, p)
 }
 
+// GetFormedEvidence returns evidence in the form that p.Format names, another
+// than FormatCIMA.
+func (c *Client) GetFormedEvidence(ctx context.Context, p EvidenceParams) (FormedEvidence, error) {
+	return ask[FormedEvidence](ctx, c, MethodGetEvidence, p)
+}
+
 // GetMeasurements returns all registers by name.
 func (c *Client) GetMeasurements(ctx context.Context) (Measurements, error) {
 	return ask[Measurements](ctx, c, MethodGetMeasurements, nil)

@@ -105,8 +105,8 @@ func quotes(ctx context.Context, c *rpc.Client) error {
 		}
 	}
 	for _, name := range form.Names[1:] {
-		var formed rpc.FormedEvidence
-		if err := c.Call(ctx, rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce, Format: name}, &formed); err != nil || formed.Format != name {
+		formed, err := c.GetFormedEvidence(ctx, rpc.EvidenceParams{Nonce: nonce, Format: name})
+		if err != nil || formed.Format != name || len(formed.Content) < 1000 {
 			return fmt.Errorf("%s: %v", name, err)
 		}
 	}
