@@ -188,7 +188,15 @@ func (t *TDX) Extend(ctx context.Context, digest Digest) error {
 		return err
 	}
 	path := t.register("rtmr3")
-	n, err := t.files.Write(path, digest[:])
+	var n int
+	var err error
+	done := make(chan struct{})
+	// A signal while the kernel waits for its lock would be an EINTR.
+	undisturbed(func() {
+		n, err = t.files.Write(path, digest[:])
+		close(done)
+	})
+	<-done
 	switch {
 	case errors.Is(err, syscall.ENOENT):
 		return t.noExtend()

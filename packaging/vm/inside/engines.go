@@ -28,6 +28,8 @@ type engine struct {
 	run     []string // flags of its run
 	runtime string   // as claims name it
 	uid     uint32   // whose engine it is
+	cdi     bool     // CIMA's directory by the CDI specification
+	ungated bool     // cimad has no gate
 }
 
 var (
@@ -90,7 +92,11 @@ func imageTar() (string, error) {
 // begin is the command line of a container of the test image with CIMA's
 // directory.
 func (e engine) begin(flags []string, program ...string) []string {
-	args := append([]string{"run", "--network", "none", "-v", "/run/cima:/run/cima:ro"}, e.run...)
+	args := []string{"run", "--network", "none", "-v", "/run/cima:/run/cima:ro"}
+	if e.cdi {
+		args = []string{"run", "--network", "none", "--device", cdiDevice}
+	}
+	args = append(args, e.run...)
 	return append(append(append(args, flags...), imageName), program...)
 }
 
@@ -209,8 +215,8 @@ func (e engine) expect(id string, c *rpc.ContainerClaims) error {
 		return fmt.Errorf("claims name %s of %s, not %s of %s", c.ID, c.Runtime, want, e.runtime)
 	case c.Assurance.CgroupOwner != e.uid || !c.Assurance.PIDFD:
 		return fmt.Errorf("assurance %+v, not of uid %d by pidfd", c.Assurance, e.uid)
-	case e.uid == 0 && c.Assurance.Start != "gated":
-		return fmt.Errorf("assurance %+v: it was not measured before its first instruction", c.Assurance)
+	case e.uid == 0 && (c.Assurance.Start == "gated") == e.ungated:
+		return fmt.Errorf("assurance %+v: measured before its first instruction or not, it should be the other way round", c.Assurance)
 	case e.uid == 0 && (c.Assurance.Metadata != "bundle+engine" || c.ImageDigest == ""):
 		return fmt.Errorf("assurance %+v and image digest %q: the engine did not tell the image", c.Assurance, c.ImageDigest)
 	}

@@ -52,7 +52,10 @@ func killed(ctx context.Context, w *world) error {
 	}
 	w.note("%d extends, %d of them of unknown outcome to their caller, %d kills, %d containers, %d new events",
 		calls, len(s.extends.Unknown), kills, len(s.ids), len(after)-len(before))
-	return s.judge(after[len(before):])
+	if n := len(s.extends.Done) + len(s.extends.Unknown); n != calls {
+		return fmt.Errorf("%d of %d extends made", n, calls)
+	}
+	return s.judge(after[len(before):], kills)
 }
 
 // storm is what goes on while the daemon is killed.
@@ -124,15 +127,21 @@ func (s *storm) kill(ctx context.Context, done <-chan struct{}) (n int) {
 // patient asks until it is answered: the daemon may be dead for a moment.
 const patient = `for i in 1 2 3 4 5 6 7 8 9 10; do /cimactl measurements && exit 0; /bin/busybox sleep 1; done; exit 1`
 
-// extendMany is the container's side. It makes no call twice.
+// extendMany is the container's side.
 func extendMany(ctx context.Context) error {
+	return extendWhile(ctx, func(made int) bool { return made < calls })
+}
+
+// extendWhile extends as long as it is told to, makes no call twice, and prints
+// what became of the calls.
+func extendWhile(ctx context.Context, more func(made int) bool) error {
 	c, err := client(ctx)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	var e extended
-	for i := range calls {
+	for i := 0; more(i); i++ {
 		err := ask(ctx, func() error {
 			_, err := c.ExtendMeasurement(ctx, rpc.ExtendParams{Domain: "vm", Operation: "call", Content: strconv.Itoa(i)})
 			return err
@@ -170,9 +179,9 @@ func settled(ctx context.Context, agent rpc.Digest) error {
 	return (&given{evidence: e}).agrees(ctx)
 }
 
-// judge says that each container was launched and its image measured once, and
+// judge says that the daemon started that often, that each container was launched and its image measured once, and
 // that each extend is in the log once if its caller was told so, and never twice.
-func (s *storm) judge(events []logs.Event) error {
+func (s *storm) judge(events []logs.Event, starts int) error {
 	seen := map[string]int{}
 	for _, e := range events {
 		key := e.Operation + " " + e.Container
@@ -188,7 +197,7 @@ func (s *storm) judge(events []logs.Event) error {
 		}
 		seen[key]++
 	}
-	want := map[string]int{logs.OpStart: kills}
+	want := map[string]int{logs.OpStart: starts}
 	for _, id := range s.ids {
 		want[logs.OpLaunch+" "+id], want[logs.OpImage+" "+id] = 1, 1
 	}
@@ -205,9 +214,6 @@ func (s *storm) judge(events []logs.Event) error {
 		if n := seen[logs.OpExtend+" "+strconv.Itoa(i)]; n > 1 {
 			errs = append(errs, fmt.Errorf("extend %d, of unknown outcome, is in the log %d times", i, n))
 		}
-	}
-	if n := len(s.extends.Done) + len(s.extends.Unknown); n != calls {
-		errs = append(errs, fmt.Errorf("%d of %d extends made", n, calls))
 	}
 	return errors.Join(errs...)
 }

@@ -9,16 +9,28 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/cima-project/cima/rpc"
 )
 
-// checks run in this order: the last ones spoil the boot for evidence.
-var checks = []struct {
+type check struct {
 	name string
 	run  func(context.Context, *world) error
-}{
+}
+
+// before run on the first boot, when the machine is no TD yet.
+var before = []check{
+	{"apt installs the packages on a machine that is no TD: enabled, skipped, nothing said", installed},
+	{"autopkgtest's no-td passes", autopkgtest},
+	{"docker and podman: a container each that starts with the machine", startsWithMachine},
+}
+
+// checks run on the second boot, in this order: the last ones spoil it for
+// evidence, and then take the packages away.
+var checks = []check{
+	{"the machine's start: cimad is ready before the engines, their containers are gated", bootOrder},
 	{"the system is what it should be: systemd as PID 1, cgroup v2, Linux 6.16 or newer", system},
 	{"hw.Probe finds configfs-tsm, TDREPORT, registers to extend and the CCEL", probe},
 	{"the kernel's CCEL replays to the RTMR0-2 of the TDREPORT", bootLog},
@@ -28,6 +40,7 @@ var checks = []struct {
 	{"docker with crun: the same", dockerCrun},
 	{"podman: the same", podman},
 	{"podman, rootless: the same, and it is the user's", rootless},
+	{"docker and podman by CDI: the same, read-only, CIMA_SOCKET set, no power", cdi},
 	{"docker without privileges: no power is announced, docker exec is its container", plain},
 	{"many starts, 10 at a time, of three engines: each finds itself gated", gatedStorm},
 	{"executions measured: all in the container's log, in order, and an intruder is named", execsMeasured},
@@ -43,22 +56,31 @@ var checks = []struct {
 	{"extend fails and did not happen: it is told, the next call works", extendFails},
 	{"extend fails and did happen: it counts", extendFailsLate},
 	{"SIGKILL in the midst of 1,000 extends: no extend lost or doubled", killed},
+	{"apt upgrades under load: what was read is answered, clients go on, no extend is made twice", upgrade},
+	{"apt downgrades: the same", downgrade},
+	{"with no-gate.conf and no-homes.conf: docker and podman all the same, but observed", dropIns},
 	{"no configfs entry is left behind", noEntries},
 	{"an extend behind the daemon's back, by the kernel: refused with the last agreement", foreignKernel},
 	{"an extend behind the daemon's back, by sysfs, with no daemon: found by the next one", foreignSysfs},
+	{"apt removes: nothing runs, configuration and log stay", removed},
+	{"apt purges: no file is left", purged},
 }
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == "extend" {
-		if err := extendMany(context.Background()); err != nil {
-			fmt.Fprintf(os.Stderr, "inside extend: %v\n", err)
-			os.Exit(1)
-		}
+	run := checks
+	switch strings.Join(os.Args[1:], " ") {
+	case "extend":
+		report(extendMany(context.Background()))
 		return
+	case "extend until end of input":
+		report(extendUntil(context.Background(), os.Stdin))
+		return
+	case "before":
+		run = before
 	}
 	w := &world{out: "out", launches: map[string][]rpc.Digest{}}
 	passed, failed := 0, 0
-	for _, c := range checks {
+	for _, c := range run {
 		start := time.Now()
 		err := within(15*time.Minute, func(ctx context.Context) error { return c.run(ctx, w) })
 		took, note := time.Since(start).Seconds(), w.takeNote()
@@ -72,6 +94,14 @@ func main() {
 	}
 	fmt.Printf("%d passed, %d failed\n", passed, failed)
 	if failed > 0 {
+		os.Exit(1)
+	}
+}
+
+// report ends a program that a check runs in a container.
+func report(err error) {
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "inside: %v\n", err)
 		os.Exit(1)
 	}
 }

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// bootOrder says that the machine's start brought cimad up before what it
+// watches, so that containers that start with the machine are measured before
+// their first instruction.
+func bootOrder(ctx context.Context, w *world) error {
+	ready, err := since(ctx, "cimad.service", "ActiveEnterTimestampMonotonic")
+	if err != nil {
+		return err
+	}
+	var first float64
+	for _, unit := range []string{"docker.service", "podman-restart.service"} {
+		begun, err := since(ctx, unit, "ExecMainStartTimestampMonotonic")
+		if err != nil {
+			return err
+		}
+		if first = begun; begun < ready {
+			return fmt.Errorf("%s began at %.1f s, cimad was ready at %.1f s", unit, begun, ready)
+		}
+	}
+	began, err := since(ctx, "cimad.service", "ExecMainStartTimestampMonotonic")
+	if err != nil {
+		return err
+	}
+	w.note("cimad began at %.1f s, was ready at %.1f s; podman-restart began at %.1f s", began, ready, first)
+	events, err := readRuntimeLog()
+	if err != nil {
+		return err
+	}
+	for _, e := range []engine{dockerd, rootful} {
+		if err := gatedAtBoot(ctx, e, events); err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+	}
+	return nil
+}
+
+// since is a moment of a unit, in seconds since the kernel began.
+func since(ctx context.Context, unit, name string) (float64, error) {
+	text := property(ctx, unit, name)
+	us, err := strconv.ParseFloat(text, 64)
+	if err == nil && us == 0 {
+		err = errors.New("it never was")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%s has %s=%q: %w", unit, name, text, err)
+	}
+	return us / 1e6, nil
+}
+
+// gatedAtBoot asks in a container that the engine started with the machine.
+func gatedAtBoot(ctx context.Context, e engine, events []logs.Event) error {
+	out, err := finish(e.cmd(ctx, "exec", withMachine, "/cimactl", "whoami", "--json"))
+	if err != nil {
+		return err
+	}
+	var who rpc.Identity
+	if err := json.Unmarshal([]byte(out), &who); err != nil {
+		return err
+	}
+	if who.Container == nil || who.Container.Assurance.Start != "gated" {
+		return fmt.Errorf("it was not measured before its first instruction: %s", out)
+	}
+	id, err := finish(e.cmd(ctx, "inspect", "--format", "{{.Id}}", withMachine))
+	if err != nil {
+		return err
+	}
+	if who.Container.ID != strings.TrimSpace(id) {
+		return fmt.Errorf("whoami names %s, the engine %s", who.Container.ID, id)
+	}
+	if len(events) == 0 || events[0].Operation != logs.OpStart {
+		return errors.New("event 0 is no start")
+	}
+	launches := 0
+	for _, event := range events {
+		if event.Operation == logs.OpLaunch && event.Container == who.Container.ID {
+			launches++
+		}
+	}
+	if launches != 1 {
+		return fmt.Errorf("%d launches of it are in the log", launches)
+	}
+	return nil
+}
