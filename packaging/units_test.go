@@ -64,7 +64,7 @@ func analyze(t *testing.T, dropins []string, args ...string) (string, int) {
 }
 
 func TestUnitsVerifyInSilence(t *testing.T) {
-	for _, dropins := range [][]string{nil, {"no-gate.conf"}, {"rootless.conf"}, {"qgs.conf"}} {
+	for _, dropins := range [][]string{nil, {"no-gate.conf"}, {"no-gate.conf", "no-homes.conf"}, {"rootless.conf"}, {"qgs.conf"}} {
 		out, version := analyze(t, dropins, append([]string{"verify", "--man=no"}, units...)...)
 		for line := range strings.Lines(out) {
 			if version < 254 && strings.Contains(line, "Unknown key 'FileDescriptorStorePreserve'") {
@@ -81,10 +81,11 @@ func TestExposure(t *testing.T) {
 		dropins []string
 		most    string // in tenths
 	}{
-		{nil, "18"},
-		{[]string{"no-gate.conf"}, "14"},
-		{[]string{"rootless.conf"}, "20"},
-		{[]string{"qgs.conf"}, "20"},
+		{nil, "16"},
+		{[]string{"no-gate.conf"}, "12"},
+		{[]string{"no-gate.conf", "no-homes.conf"}, "11"},
+		{[]string{"rootless.conf"}, "18"},
+		{[]string{"qgs.conf"}, "19"},
 	} {
 		out, _ := analyze(t, tt.dropins, "security", "--no-pager", "--offline=true", "--threshold="+tt.most, "cimad.service")
 		if t.Failed() {
