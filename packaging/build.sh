@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes deb and rpm packages and their checksums in dist/. Two runs at one commit
-# give equal bytes: SOURCE_DATE_EPOCH is the commit's time.
+# Makes deb and rpm packages, cimactl for other systems, and their checksums, in
+# dist/. Two runs at one commit give equal bytes: SOURCE_DATE_EPOCH is the
+# commit's time.
 set -eu
 cd "$(dirname "$0")/.."
 umask 022
@@ -12,8 +13,9 @@ export VERSION SOURCE_DATE_EPOCH ARCH
 
 rm -rf dist/stage
 mkdir -p dist/stage
-rm -f dist/*.deb dist/*.rpm dist/SHA256SUMS
+rm -f dist/*.deb dist/*.rpm dist/cimactl-*.tar.gz dist/SHA256SUMS
 make -s build VERSION="$VERSION"
+make -s cross VERSION="$VERSION"
 GO=${GO:-go} man/build.sh "$PWD/.cache/man"
 
 gzip -9n <CHANGELOG.md >dist/stage/CHANGELOG.md.gz
@@ -31,14 +33,39 @@ for name in cimad cimactl cimad-sim; do
 done
 DESTDIR=dist/stage/python3-cima-client packaging/install.sh python
 sed -n 's/^PACKAGE: initial/python3-cima-client: initial/p' packaging/lintian-overrides >dist/stage/python3-cima-client.overrides
-find dist/stage -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-for name in cimad cimactl cimad-sim; do
-	for format in deb rpm; do
+
+# package NAME FORMAT...: what stands in dist/stage/NAME, for $ARCH.
+package() {
+	find dist/stage -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+	local name=$1 format
+	shift
+	for format; do
 		${GO:-go} run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2 package \
 			--config "packaging/nfpm/$name.yaml" --packager "$format" --target dist/ >/dev/null
 	done
+}
+for name in cimad cimactl cimad-sim; do
+	package "$name" deb rpm
 done
 # A deb alone: an rpm's place for modules depends on the distribution's Python.
-${GO:-go} run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2 package \
-	--config packaging/nfpm/python3-cima-client.yaml --packager deb --target dist/ >/dev/null
-(cd dist && sha256sum -- *.deb *.rpm >SHA256SUMS && cat SHA256SUMS)
+package python3-cima-client deb
+
+# Client and verifier for the other machines of whoever appraises.
+for platform in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do
+	os=${platform%/*} arch=${platform#*/}
+	if [ "$os" = linux ]; then
+		[ "$arch" != "$ARCH" ] || continue
+		install -m 755 "bin/cross/$platform/cimactl" dist/stage/cimactl/usr/bin/cimactl
+		ARCH=$arch package cimactl deb rpm
+		continue
+	fi
+	name=cimactl-$VERSION-$os-$arch
+	install -d "dist/stage/$name"
+	install -m 644 LICENSE .cache/man/cimactl.1 "dist/stage/$name/"
+	program=cimactl
+	[ "$os" != windows ] || program=cimactl.exe
+	install -m 755 "bin/cross/$platform/cimactl" "dist/stage/$name/$program"
+	tar -C dist/stage --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -c "$name" |
+		gzip -9n >"dist/$name.tar.gz"
+done
+(cd dist && sha256sum -- *.deb *.rpm cimactl-*.tar.gz >SHA256SUMS && cat SHA256SUMS)

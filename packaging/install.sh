@@ -30,7 +30,7 @@ cimad() {
 	put 644 "$units" systemd/cimad.service systemd/cimad.socket systemd/cimad-admin.socket
 	install -D -p -m 644 systemd/cima.tmpfiles.conf "${DESTDIR:-}$prefix/lib/tmpfiles.d/cima.conf"
 	put 644 "${DESTDIR:-}$prefix/lib/systemd/system-preset" systemd/85-cima.preset
-	put 644 "$share/cima" systemd/no-gate.conf systemd/rootless.conf systemd/qgs.conf
+	put 644 "$share/cima" systemd/no-gate.conf systemd/no-homes.conf systemd/rootless.conf systemd/qgs.conf
 	put 644 "${DESTDIR:-}/etc/cima" packaging/cimad.toml
 	put 644 "${DESTDIR:-}/etc/cdi" packaging/cdi/cima.yaml
 	put 644 "${DESTDIR:-}/etc/apparmor.d/abstractions" packaging/apparmor/cima

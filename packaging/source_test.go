@@ -1,0 +1,123 @@
+package packaging
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// Distributions build from the release tarball, without a network, what nfpm
+// packs: the same files, and nothing that their linters complain of.
+func TestSourcePackages(t *testing.T) {
+	if testing.Short() {
+		t.Skip("left out: -short")
+	}
+	// Half of what is built is the same for both, and for other tests.
+	t.Setenv("GOCACHE", strings.TrimSpace(run(t, "..", "go", "env", "GOCACHE")))
+	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
+	dir := tree(t)
+	for _, args := range [][]string{
+		{"init", "-q"}, {"add", "-A"},
+		{"-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false", "commit", "-q", "-m", "release"},
+	} {
+		run(t, dir, "git", args...)
+	}
+	tarball := func() []byte {
+		b, err := os.ReadFile(filepath.Join(dir, strings.TrimSpace(run(t, dir, "packaging/dist.sh"))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	b := tarball()
+	if string(b) != string(tarball()) {
+		t.Error("two release tarballs of a commit differ")
+	}
+	t.Run("deb", func(t *testing.T) { sourceDeb(t, b) })
+	t.Run("rpm", func(t *testing.T) { sourceRPM(t, b) })
+}
+
+// offline runs a program that sees no network but its own loopback.
+func offline(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	alone := []string{"-n"}
+	if os.Geteuid() != 0 {
+		alone = []string{"-rn"}
+	}
+	run(t, dir, need(t, "unshare"), append(alone, args...)...)
+}
+
+func put(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func sourceDeb(t *testing.T, tarball []byte) {
+	build := need(t, "dpkg-buildpackage")
+	need(t, "dh")
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "cima_"+testVersion+".orig.tar.gz"), tarball)
+	run(t, dir, "tar", "-xzf", "cima_"+testVersion+".orig.tar.gz")
+	src := filepath.Join(dir, "cima-"+testVersion)
+	run(t, src, "cp", "-r", "packaging/debian", "debian")
+	run(t, src, "sed", "-i", "1s/(.*)/("+testVersion+"-1)/", "debian/changelog")
+	// -d: Go need not be a package of this machine's.
+	offline(t, src, build, "-d", "-us", "-uc", "-F")
+	for name := range contents {
+		oneDeb(t, dir, name)
+	}
+	changes, err := filepath.Glob(filepath.Join(dir, "*.changes"))
+	if err != nil || len(changes) != 1 {
+		t.Fatal(changes, err)
+	}
+	run(t, dir, need(t, "lintian"), "--fail-on=error,warning", "--allow-root", changes[0])
+}
+
+func sourceRPM(t *testing.T, tarball []byte) {
+	build, rpm := need(t, "rpmbuild"), need(t, "rpm")
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "SOURCES", "cima-"+testVersion+".tar.gz"), tarball)
+	spec, err := os.ReadFile("rpm/cima.spec")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Replace(string(spec), "\nVersion:        0\n", "\nVersion:        "+testVersion+"\n", 1)
+	put(t, filepath.Join(dir, "cima.spec"), []byte(text))
+	// --nodeps: as above.
+	offline(t, dir, build, "--define", "_topdir "+dir, "--nodeps", "-ba", "cima.spec")
+	rpms, err := filepath.Glob(filepath.Join(dir, "RPMS", "*", "*.rpm"))
+	if err != nil || len(rpms) != len(contents) {
+		t.Fatal(rpms, err)
+	}
+	for _, file := range rpms {
+		name := strings.TrimSpace(run(t, dir, rpm, "-qp", "--qf", "%{NAME}", file))
+		files := run(t, dir, rpm, "-qp", "--qf", `[%{FILEMODES:perms} %{FILENAMES}\n]`, file)
+		var paths []string
+		for line := range strings.Lines(files) {
+			var mode, path string
+			if _, err := fmt.Sscan(line, &mode, &path); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			if !strings.HasPrefix(mode, "d") {
+				paths = append(paths, path)
+			}
+		}
+		sameContents(t, name, paths)
+	}
+	source, err := filepath.Glob(filepath.Join(dir, "SRPMS", "*.src.rpm"))
+	if err != nil || len(source) != 1 {
+		t.Fatal(source, err)
+	}
+	config, err := filepath.Abs("rpm/rpmlintrc.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, dir, need(t, "rpmlint"), append([]string{"-c", config, source[0]}, rpms...)...)
+}
