@@ -61,7 +61,7 @@ const (
 func (b *boot) leaks(ctx context.Context, before resources) {
 	var now resources
 	var err error
-	most := before.memory + slackMemory
+	var most int64
 	for end := time.Now().Add(30 * time.Second); ; time.Sleep(500 * time.Millisecond) {
 		if now, err = b.resources(ctx); err != nil {
 			b.tally.violate("the idle daemon does not tell what it holds: %v", err)
