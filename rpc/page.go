@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"strconv"
@@ -87,10 +86,13 @@ func (r *pageReader) digest() {
 }
 
 func lowerHex(to, text []byte) (int, error) {
-	if bytes.ContainsAny(text, "ABCDEF") {
-		return 0, hex.InvalidByteError('A')
+	n, err := hex.Decode(to, text)
+	for _, c := range text {
+		if c < 'a' && c > '9' { // a capital: hex.Decode takes those, too
+			return 0, hex.InvalidByteError(c)
+		}
 	}
-	return hex.Decode(to, text)
+	return n, err
 }
 
 func (r *pageReader) wrong(reason string) {

@@ -136,6 +136,9 @@ func (c *goCaller) once() (int, error) {
 		if err != nil {
 			return 0, err
 		}
+		if records == nil {
+			records = make([]rpc.EventRecord, 0, page.Total)
+		}
 		records = append(records, page.Events...)
 		if start = page.Next; start == 0 {
 			return len(records), nil
