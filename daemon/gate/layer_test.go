@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -81,5 +82,30 @@ func TestNoOverlay(t *testing.T) {
 	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
 	if _, err := r.Add(dir); !errors.Is(err, ErrUnmarkable) || !strings.Contains(err.Error(), "no overlay") {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A digest is remembered of a file that has been left alone for a while: a
+// second change within one tick of the kernel's clock shows nowhere.
+func TestFreshFileIsNotRemembered(t *testing.T) {
+	dir := overlay(t)
+	r, _ := watch(t, dir)
+	file := filepath.Join(dir, "fresh")
+	if err := os.WriteFile(file, exiting(t, 0), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	known := func() int {
+		r.measurer.mu.Lock()
+		defer r.measurer.mu.Unlock()
+		return len(r.measurer.known)
+	}
+	for want, wait := range []time.Duration{0, settled + 100*time.Millisecond} {
+		time.Sleep(wait)
+		if _, err := run(file); err != nil {
+			t.Fatal(err)
+		}
+		if got := known(); got != want {
+			t.Errorf("%v after it was written, %d digests are remembered", wait, got)
+		}
 	}
 }
