@@ -250,3 +250,20 @@ func TestOpenInstances(t *testing.T) {
 		l = open(t, dir, r)
 	}
 }
+
+// The last event of an owner fits even where its own evidence is full.
+func TestLastIsShown(t *testing.T) {
+	r := &register{}
+	l := openLimited(t, t.TempDir(), r, Limits{OwnerShown: 2 << 10})
+	must(t, l, launch("a", "1"))
+	for {
+		if _, err := l.Append(t.Context(), extend("a", "x")); errors.Is(err, ErrSpent) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := extend("a", "more")
+	last.Last = true
+	must(t, l, last)
+}
