@@ -359,7 +359,12 @@ const holdersDeadline = time.Second
 // nothing but the deadline.
 func holder(runtime string) int {
 	_, err := HoldRuntimes([]string{runtime}, Options{
-		Deadline: holdersDeadline, Guard: "/proc/self/exe", Missed: func(*Held, error) {},
+		Deadline: holdersDeadline, Guard: "/proc/self/exe",
+		Missed: func(_ *Held, why error) {
+			if errors.Is(why, ErrStopped) {
+				fmt.Println("stopped")
+			}
+		},
 		Decide: func(ctx context.Context, h *Held) error { fmt.Println("held"); <-ctx.Done(); return ctx.Err() },
 	})
 	if err != nil {
@@ -416,6 +421,13 @@ func TestStoppedAndKilled(t *testing.T) {
 			all.Wait()
 			if sig == syscall.SIGSTOP {
 				h.Process.Signal(syscall.SIGCONT)
+				for line := ""; line != "stopped"; { // the gap is told
+					select {
+					case line = <-lines:
+					case <-time.After(10 * time.Second):
+						t.Fatal("that it was stopped is not told")
+					}
+				}
 				all.Go(begin)
 				all.Wait()
 			}
