@@ -124,7 +124,7 @@ func (e engine) execsMeasured(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	defer finish(e.cmd(ctx, "rm", "-f", "-t", "0", id))
+	defer finish(e.cmd(ctx, "rm", "-f", id))
 	dir, err := os.MkdirTemp("", "cima-vm-")
 	if err != nil {
 		return err
