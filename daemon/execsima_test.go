@@ -50,7 +50,13 @@ func (k *kernelsIMA) add(cgroup, name, digest string) {
 	}
 	k.append("binary_runtime_measurements", fmt.Sprintf(" 2 %x ima-cgpath %s %s %s %s\n", hash, "/usr/bin/containerd-shim-runc-v2", cgroup, field, name))
 	k.count++
-	if err := os.WriteFile(filepath.Join(k.dir, "runtime_measurements_count"), fmt.Appendln(nil, k.count), 0o600); err != nil {
+	// Over what is there, as the kernel's file is never empty in between.
+	f, err := os.OpenFile(filepath.Join(k.dir, "runtime_measurements_count"), os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt(fmt.Appendln(nil, k.count), 0); err != nil {
 		k.t.Fatal(err)
 	}
 }
