@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -131,6 +132,10 @@ func (x *execs) settleIMA(ctx context.Context) error {
 			continue // nothing of it has run
 		}
 		if err := x.say(ctx, w, e.event); err != nil {
+			if errors.Is(err, ledger.ErrReplaced) {
+				s.keep(e) // launched anew, and that one isn't watched yet
+				continue
+			}
 			if ctx.Err() != nil {
 				s.pending = append(s.pending, todo[i:]...)
 				return err
