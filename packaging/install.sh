@@ -15,6 +15,13 @@ put() {
 	install -p -m "$mode" "$@" "$dir"
 }
 
+# notices PACKAGE PROGRAM
+notices() {
+	install -d "$share/doc/$1"
+	packaging/notices.sh "$2" >"$share/doc/$1/NOTICE"
+	chmod 644 "$share/doc/$1/NOTICE"
+}
+
 page() {
 	for name; do
 		section=$share/man/man${name##*.}
@@ -27,6 +34,7 @@ page() {
 cimad() {
 	units=${DESTDIR:-}$prefix/lib/systemd/system
 	put 755 "${DESTDIR:-}$prefix/sbin" bin/cimad
+	notices cimad ./daemon/cimad
 	put 644 "$units" systemd/cimad.service systemd/cimad.socket systemd/cimad-admin.socket
 	install -D -p -m 644 systemd/cima.tmpfiles.conf "${DESTDIR:-}$prefix/lib/tmpfiles.d/cima.conf"
 	put 644 "${DESTDIR:-}$prefix/lib/systemd/system-preset" systemd/85-cima.preset
@@ -42,6 +50,7 @@ cimad() {
 
 cimactl() {
 	put 755 "${DESTDIR:-}$prefix/bin" bin/cimactl
+	notices cimactl ./rpc/cimactl
 	page cimactl.1
 	# The program knows its completions. A build for another machine can't run it.
 	for shell in bash:bash-completion/completions/cimactl zsh:zsh/site-functions/_cimactl fish:fish/vendor_completions.d/cimactl.fish; do
@@ -54,6 +63,7 @@ cimactl() {
 
 cimad_sim() {
 	put 755 "${DESTDIR:-}$prefix/bin" bin/cimad-sim
+	notices cimad-sim ./daemon/cimad-sim
 	install -d "$share/man/man8"
 	echo '.so man8/cimad.8' | gzip -9n >"$share/man/man8/cimad-sim.8.gz"
 }
