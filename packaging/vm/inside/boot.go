@@ -43,6 +43,10 @@ func bootOrder(ctx context.Context, w *world) error {
 		if err := gatedAtBoot(ctx, e, events); err != nil {
 			return fmt.Errorf("%s: %w", e.name, err)
 		}
+		// Later checks want all containers gone.
+		if _, err := finish(e.cmd(ctx, "rm", "-f", withMachine)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
