@@ -86,6 +86,7 @@ type Daemon struct {
 	pages         encodedPages
 	osLog         *osLog // nil: the kernel extends no register for IMA
 	bootID        string
+	hostRoot      string // before paths that engines mount at
 	started       time.Time
 
 	begun      chan struct{} // closed when the start is in the log, or can't be
@@ -98,7 +99,7 @@ type Daemon struct {
 // the daemon started. It needs no engine: one may be ordered after us.
 func New(ctx context.Context, opts Options) (*Daemon, error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	d := &Daemon{opts: opts, log: opts.Log, started: time.Now(), begun: make(chan struct{}), end: end}
+	d := &Daemon{opts: opts, log: opts.Log, started: time.Now(), hostRoot: hostRoot(), begun: make(chan struct{}), end: end}
 	d.counters = newCounters(slices.Collect(maps.Keys(d.adminMethods())))
 	d.tee = newPatient(opts.TEE, d.counters)
 	d.adopt(opts.Config)
@@ -196,8 +197,20 @@ func (d *Daemon) openRooms() (err error) {
 	return err
 }
 
+// hostRoot is where the host's mounts are seen from a mount namespace of our own,
+// as cimad.service has: not all that engines mount comes through there. "" where
+// our namespace is the host's, or the host's can't be looked at.
+func hostRoot() string {
+	own, err := os.Readlink("/proc/self/ns/mnt")
+	hosts, failed := os.Readlink("/proc/1/ns/mnt")
+	if err != nil || failed != nil || own == hosts {
+		return ""
+	}
+	return "/proc/1/root"
+}
+
 // launchOptions say where records and engines are.
-func launchOptions(c Config) launch.Options {
+func launchOptions(c Config, hostRoot string) launch.Options {
 	if os.Geteuid() != 0 {
 		// Records are root's to read: without, nobody in a container can be
 		// named, and is refused; host processes are answered.
@@ -207,6 +220,8 @@ func launchOptions(c Config) launch.Options {
 		Places:  launch.DefaultPlaces(),
 		Engines: []launch.Engine{}, // nil would be those that are usual
 		Rules:   launch.Rules{Environment: c.Launch.Environment, Labels: c.Launch.Labels},
+
+		HostRoot: hostRoot,
 	}
 	if root := c.Engines.DockerExecRoot; root != defaultExecRoot {
 		task := root + "/containerd/daemon/io.containerd.runtime.v2.task/{namespace}/{id}/"

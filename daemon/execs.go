@@ -136,7 +136,7 @@ func (x *execs) openSource(c ExecConfig) (closeSource func(), err error) {
 	}
 	x.roots, err = gate.HoldRoots(c.MaxSize, gate.Options{
 		Deadline: time.Duration(c.Deadline), Refuse: c.Mode == execEnforce,
-		Decide: x.atExec, Missed: x.missed, Guard: ownProgram,
+		Decide: x.atExec, Missed: x.missed, Guard: ownProgram, HostRoot: x.g.d.hostRoot,
 	})
 	if err != nil {
 		return nil, err

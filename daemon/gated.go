@@ -195,7 +195,7 @@ func (g *gated) concerned(records []launch.Record, h *gate.Held) []launch.Record
 	if len(named) > 0 {
 		return named
 	}
-	return slices.DeleteFunc(fresh, func(rec launch.Record) bool { return rec.Err != nil || !isMount(rec.RootPath) })
+	return slices.DeleteFunc(fresh, func(rec launch.Record) bool { return rec.Err != nil || !isMount(g.d.hostRoot, rec.RootPath) })
 }
 
 // once measures a bundle, or waits for who does.
@@ -365,7 +365,7 @@ func isClosed(c chan struct{}) bool {
 }
 
 // isMount says that a directory is not on the device of the one above it.
-func isMount(dir string) bool {
+func isMount(hostRoot, dir string) bool {
 	var here, above unix.Stat_t
-	return dir != "" && unix.Stat(dir, &here) == nil && unix.Stat(dir+"/..", &above) == nil && here.Dev != above.Dev
+	return dir != "" && unix.Stat(hostRoot+dir, &here) == nil && unix.Stat(hostRoot+dir+"/..", &above) == nil && here.Dev != above.Dev
 }

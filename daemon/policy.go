@@ -46,7 +46,7 @@ func (d *Daemon) adopt(c Config) {
 		d.records.Store(d.opts.Records)
 		return
 	}
-	d.records.Store(launch.New(launchOptions(c)))
+	d.records.Store(launch.New(launchOptions(c, d.hostRoot)))
 }
 
 // policyOf tells all which policy is in force from here on.

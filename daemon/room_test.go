@@ -147,7 +147,7 @@ func TestAccountsOfUsers(t *testing.T) {
 func TestEnginesLeftOut(t *testing.T) {
 	c := DefaultConfig()
 	c.Engines.Docker, c.Engines.Podman = "", ""
-	if o := launchOptions(c); o.Engines == nil || len(o.Engines) != 0 {
+	if o := launchOptions(c, ""); o.Engines == nil || len(o.Engines) != 0 {
 		t.Errorf("asked: %+v", o.Engines)
 	}
 }

@@ -37,6 +37,12 @@ type Options struct {
 	Deadline time.Duration // for which a process is held at most
 	Refuse   bool          // refuse what was not decided in time, or failed
 
+	// HostRoot is where the root of the host's mount namespace is seen from a
+	// mount namespace of our own, as /proc/1/root; "" where ours is the host's.
+	// What an engine mounts doesn't always come through: podman makes the
+	// directory private that its mounts lie in.
+	HostRoot string
+
 	// Guard is a program that calls Guard when its first argument is
 	// GuardCommand. "" is for none: whoever stops this process then stops
 	// those that it holds.

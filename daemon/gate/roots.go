@@ -15,6 +15,7 @@ import (
 // whatever mount namespace. Nobody is held elsewhere.
 type Roots struct {
 	gate     *gate
+	hostRoot string
 	measurer measurer
 }
 
@@ -31,7 +32,7 @@ func HoldRoots(maxSize int64, o Options) (*Roots, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Roots{gate: g, measurer: measurer{
+	r := &Roots{gate: g, hostRoot: o.HostRoot, measurer: measurer{
 		maxSize: maxSize, leases: make(chan struct{}, maxLeases), known: make(map[fileID]measured), layers: make(map[uint64]mounted),
 	}}
 	return r, g.run()
@@ -54,7 +55,7 @@ func (r *Roots) Add(dir string) (device uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(r.hostRoot+dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return 0, fmt.Errorf("open %s: %w", dir, err)
 	}
@@ -67,7 +68,7 @@ func (r *Roots) Add(dir string) (device uint64, err error) {
 	if fs.Type != unix.OVERLAYFS_SUPER_MAGIC {
 		return 0, fmt.Errorf("%w: the root file system is no overlay (type %#x)", ErrUnmarkable, fs.Type)
 	}
-	options, err := onlyMount(st.Dev, dir)
+	options, err := r.onlyMount(st.Dev, dir)
 	if err != nil {
 		return 0, err
 	}
@@ -80,10 +81,14 @@ func (r *Roots) Add(dir string) (device uint64, err error) {
 }
 
 // onlyMount makes sure that a device is mounted at one place and no other.
-// Our own mountinfo is the host's to write, not a container's. It returns the
-// options of the file system.
-func onlyMount(device uint64, dir string) (options string, err error) {
-	f, err := os.Open("/proc/self/mountinfo")
+// The host's mountinfo is not a container's to write. It returns the options of
+// the file system.
+func (r *Roots) onlyMount(device uint64, dir string) (options string, err error) {
+	process := "/proc/self"
+	if r.hostRoot != "" {
+		process = filepath.Dir(r.hostRoot)
+	}
+	f, err := os.Open(process + "/mountinfo")
 	if err != nil {
 		return "", err
 	}

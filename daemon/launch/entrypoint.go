@@ -82,7 +82,7 @@ func entrypoint(ctx context.Context, r Record) *Entrypoint {
 	if len(r.Launch.Arguments) == 0 || r.Launch.Arguments[0] == "" || r.RootPath == "" {
 		return nil
 	}
-	root, err := openRoot(r.RootPath, r.Launch.Mounts)
+	root, err := openRoot(r.hostRoot+r.RootPath, r.Launch.Mounts)
 	if err != nil {
 		return nil
 	}

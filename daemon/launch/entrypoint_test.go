@@ -174,3 +174,17 @@ func TestLabels(t *testing.T) {
 		t.Error("measuring changed the record")
 	}
 }
+
+// A root file system is looked for where the host sees it.
+func TestEntrypointBelowTheHostsRoot(t *testing.T) {
+	x := newTree(t)
+	image(x)
+	r := Record{RootPath: "/root", hostRoot: x.dir, Launch: Launch{Arguments: []Text{"/bin/app"}}}
+	if e := entrypoint(t.Context(), r); e == nil || e.SHA384 != sha384Hex([]byte("app")) {
+		t.Errorf("%+v", e)
+	}
+	s := New(Options{HostRoot: "/host"})
+	if err := s.understand(&r, []byte(`{"root":{"path":"/r"},"process":{"args":["x"]},"linux":{"cgroupsPath":"/docker/x"}}`)); err != nil || r.hostRoot != "/host" {
+		t.Errorf("host root %q, %v", r.hostRoot, err)
+	}
+}

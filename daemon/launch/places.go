@@ -21,6 +21,11 @@ type Options struct {
 	Storage []string // roots of containers/storage: podman, cri-o; DefaultStorage
 	Rules   Rules    // how a launch is normalised
 
+	// HostRoot is where the root of the host's mount namespace is seen from a
+	// mount namespace of our own, as /proc/1/root: root file systems are looked
+	// for below it. "" where ours is the host's.
+	HostRoot string
+
 	// Users are those who may run a rootless engine, with their homes; by
 	// default those with a /run/user/UID.
 	Users func() map[uint32]string

@@ -34,10 +34,11 @@ type Record struct {
 	// or not to be trusted. Such a record matches no cgroup.
 	Err error
 
-	power   []string // classes that the bundle alone shows
-	sandbox string   // id of the pod's first container
-	labels  []string // names that the rules want
-	search  string   // the container's PATH
+	power    []string // classes that the bundle alone shows
+	sandbox  string   // id of the pod's first container
+	labels   []string // names that the rules want
+	search   string   // the container's PATH
+	hostRoot string   // before RootPath
 }
 
 // Stamp names one writing of a file.

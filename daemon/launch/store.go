@@ -215,7 +215,7 @@ func (s *Store) understand(r *Record, raw []byte) error {
 		r.RootPath = path.Join(r.Bundle, r.RootPath)
 	}
 	r.Pod, r.sandbox, r.labels = c.pod(), c.sandbox(), s.options.Rules.Labels
-	r.search = searchPath(c)
+	r.search, r.hostRoot = searchPath(c), s.options.HostRoot
 	if r.UID != 0 {
 		r.Launch.Source = SourceUser
 	} else {

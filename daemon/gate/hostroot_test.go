@@ -1,0 +1,61 @@
+package gate
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// What an engine mounts can be hidden from a mount namespace of our own: it is
+// found where the host sees it.
+func TestMountThatOnlyTheHostSees(t *testing.T) {
+	dir := filepath.Dir(overlay(t)) // skips where marks can't be
+	at := filepath.Join(dir, "elsewhere")
+	for _, d := range []string{"low", "up", "work", "at"} {
+		if err := os.MkdirAll(filepath.Join(at, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	merged := filepath.Join(at, "at")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	host := exec.CommandContext(ctx, "unshare", "--mount", "--propagation", "private", "sh", "-c",
+		fmt.Sprintf("cd %s && mount -t overlay -o lowerdir=%[1]s/low,upperdir=%[1]s/up,workdir=%[1]s/work overlay at && echo ready && exec sleep 60", at))
+	host.Stderr = os.Stderr
+	out, err := host.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer host.Wait()
+	defer cancel()
+	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the other namespace says %q", line)
+	}
+	add := func(hostRoot string) error {
+		r, err := HoldRoots(1<<20, Options{
+			Deadline: time.Second, Missed: func(*Held, error) {}, HostRoot: hostRoot,
+			Decide: func(context.Context, *Held) error { return nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		_, err = r.Add(merged)
+		return err
+	}
+	if err := add(fmt.Sprintf("/proc/%d/root", host.Process.Pid)); err != nil {
+		t.Errorf("as the host sees it: %v", err)
+	}
+	if err := add(""); !errors.Is(err, ErrUnmarkable) {
+		t.Errorf("as we see it: %v", err)
+	}
+}
