@@ -1,0 +1,133 @@
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+)
+
+// Event is an event to be.
+type Event struct {
+	Operation string
+	Owner     string // container, empty for a public event
+	Instance  string // with launch: which start of the container this is; else the one it must be
+	Measured  any    // marshalled to the object that Measured holds under Operation; nil for exit
+
+	// Last says that from here on events of the owner's are missing. One is
+	// taken past the owner's bound, so that a bound reached is no way to act
+	// unseen.
+	Last bool
+
+	// Charge is whose doing a public event is, in the words of Owner; empty
+	// where nobody can cause more of them by being there.
+	Charge string
+
+	// Once: a public event that says what an earlier one said is not logged
+	// again.
+	Once bool
+}
+
+// Append logs and attests one event. Without an error the event is in the
+// log and in the register. After an error it is in neither, or its outcome is
+// not known yet and is settled before anything else is logged; an
+// *InconsistentError says what is known.
+//
+// Where ctx ends first, an *hw.Error says so: what waits for its turn is given
+// up, and what has begun is seen through, for its outcome must be known; it may
+// be logged after Append returned.
+func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
+	event, err := newEvent(e)
+	if err != nil {
+		return logs.Event{}, err
+	}
+	err = l.exclusive(ctx, func(whole context.Context) error {
+		if err := l.agreed(whole); err != nil {
+			return err
+		}
+		if measured, ok := event.MeasuredDigest(); e.Once && ok && l.wasSaid(measured) {
+			return nil
+		}
+		l.tellGaps(whole) // if that failed the last time
+		if err := l.admit(event, e); err != nil {
+			return l.refused(whole, err)
+		}
+		return l.attest(whole, event, e)
+	})
+	if err != nil {
+		return logs.Event{}, err
+	}
+	return event, nil
+}
+
+// attest logs and attests an event that was admitted; the turn is the caller's.
+func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
+	before := l.Register()
+	r := diskRecord{Before: before, After: before.Extend(event.Digest()), Instance: e.Instance, Charge: e.Charge, Event: event.Bytes()}
+	if err := l.file.append(&r); err != nil {
+		return err
+	}
+	l.pending = &r
+	var failed error
+	if l.opts.Anchor == AnchorRTMR3 {
+		failed = l.opts.Register.Extend(ctx, event.Digest())
+	}
+	done, err := l.settlePending(ctx)
+	switch {
+	case err != nil:
+		return err
+	case done:
+		l.mu.Lock()
+		l.begun = l.begun || event.Operation == logs.OpStart
+		l.mu.Unlock()
+		return nil
+	case failed == nil:
+		return errors.New("extend RTMR3: reported done, and the register didn't change")
+	}
+	return fmt.Errorf("extend RTMR3: %w", failed)
+}
+
+func (l *Ledger) wasSaid(measured hw.Digest) bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.said[measured]
+}
+
+// holds says that an event which is logged once for an instance is there; under
+// mu.
+func (l *Ledger) holds(e logs.Event, instance string) bool {
+	o := l.owners[e.Container]
+	if o == nil || instance == "" || o.instance != instance {
+		return false
+	}
+	switch e.Operation {
+	case logs.OpLaunch:
+		return true
+	case logs.OpImage:
+		return o.image
+	case logs.OpExit:
+		return o.over
+	}
+	return false
+}
+
+func newEvent(e Event) (logs.Event, error) {
+	c := logs.Content{Container: e.Owner}
+	if e.Measured != nil {
+		body, err := marshal(map[string]any{e.Operation: e.Measured})
+		if err != nil {
+			return logs.Event{}, fmt.Errorf("%s event: %w", e.Operation, err)
+		}
+		c.Measured = body
+	}
+	if e.Owner != "" {
+		salt := make([]byte, 16)
+		rand.Read(salt) // never fails (crypto/rand)
+		c.Salt = base64.StdEncoding.EncodeToString(salt)
+	}
+	return logs.NewEvent(e.Operation, c)
+}
