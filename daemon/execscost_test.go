@@ -44,11 +44,11 @@ func TestExecCost(t *testing.T) {
 	for range size(2, 12) {
 		f.stop()
 		bare := f.loopTwice(id, n)
+		stood := strings.Count(f.log.String(), "the gate stands")
 		f.start()
-		eventually(t, "the container is watched", func() bool {
-			x := f.daemon.gated.execs
-			return x != nil && x.of(id) != nil && x.of(id).device != 0
-		})
+		eventually(t, "the gate stands again", func() bool { return strings.Count(f.log.String(), "the gate stands") > stood })
+		x := f.daemon.gated.execs
+		eventually(t, "the container is watched", func() bool { return x.of(id) != nil && x.of(id).device != 0 })
 		inside(id, "true")
 		measured := f.loopTwice(id, n)
 		t.Logf("bare %.0f µs, measured %.0f µs an exec, two at a time", bare/float64(n)*1e6, measured/float64(n)*1e6)
