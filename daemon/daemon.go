@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
@@ -53,6 +54,17 @@ type Options struct {
 	Records *launch.Store
 
 	IMADir string // of the kernel's IMA log; "": where kernels have it
+
+	// Runtimes are held beside those of the configuration; nil: those that are
+	// usual.
+	Runtimes []string
+}
+
+func (o Options) usualRuntimes() []string {
+	if o.Runtimes == nil {
+		return gate.Usual()
+	}
+	return o.Runtimes
 }
 
 func (o Options) imaDir() string {

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/cima-project/cima/daemon/gate"
 )
 
 // Modes of the gate.
@@ -22,15 +20,6 @@ type GateConfig struct {
 	Mode     string   `toml:"mode"`     // "on", "enforce", "off"
 	Runtimes []string `toml:"runtimes"` // files of OCI runtimes, beside the usual ones
 	Deadline Duration `toml:"deadline"` // for which a runtime is held at most
-
-	only bool // no usual ones: for tests that stop the daemon, and hold nobody else so
-}
-
-func (c GateConfig) files() []string {
-	if c.only {
-		return c.Runtimes
-	}
-	return slices.Concat(gate.Usual(), c.Runtimes)
 }
 
 func defaultGate() GateConfig {

@@ -59,7 +59,7 @@ func (g *gated) open(ctx context.Context) (closeGate func()) {
 		return closeExecs
 	}
 	var err error
-	g.runtimes, err = gate.HoldRuntimes(c.Gate.files(), gate.Options{
+	g.runtimes, err = gate.HoldRuntimes(slices.Concat(d.opts.usualRuntimes(), c.Gate.Runtimes), gate.Options{
 		Deadline: time.Duration(c.Gate.Deadline), Refuse: c.Gate.Mode == gateEnforce,
 		Decide: g.atRuntime, Missed: g.missed, Guard: ownProgram,
 	})

@@ -62,13 +62,14 @@ func stormed(dir, runtime string) int {
 			return err
 		}
 		c := DefaultConfig()
-		c.Gate = GateConfig{Mode: gateOn, Runtimes: []string{runtime}, Deadline: Duration(stormedDeadline), only: true}
+		c.Gate = GateConfig{Mode: gateOn, Runtimes: []string{runtime}, Deadline: Duration(stormedDeadline)}
 		c.Exec.Mode, c.Exec.Deadline = execMeasure, Duration(stormedDeadline)
 		places := slices.DeleteFunc(launch.DefaultPlaces(), func(p launch.Place) bool { return p.Runtime != "podman" })
 		ctx := context.Background()
 		d, err := New(ctx, Options{
 			TEE: td, Config: c, LogDir: dirsUnder(dir).log, Version: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-			Records: launch.New(launch.Options{Places: places, Engines: []launch.Engine{}, Rules: launch.Rules{Environment: "names"}}),
+			Runtimes: []string{}, // who stops this daemon holds nobody else so
+			Records:  launch.New(launch.Options{Places: places, Engines: []launch.Engine{}, Rules: launch.Rules{Environment: "names"}}),
 		})
 		if err != nil {
 			return err

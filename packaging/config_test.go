@@ -75,8 +75,7 @@ func sameConfig(a, b reflect.Value) bool {
 	switch a.Kind() {
 	case reflect.Struct:
 		for i := range a.NumField() {
-			// What isn't exported is no key.
-			if a.Type().Field(i).IsExported() && !sameConfig(a.Field(i), b.Field(i)) {
+			if !sameConfig(a.Field(i), b.Field(i)) {
 				return false
 			}
 		}
