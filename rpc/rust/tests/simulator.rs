@@ -43,12 +43,13 @@ fn calls() {
         quote_registers(&report.cc_report).unwrap().report_data,
         report_data(&report.claims, report.shared.as_ref()).unwrap()
     );
-    let evidence = cima.get_evidence(NONCE, None, Quote::Own).unwrap();
-    assert_eq!(evidence.differences().unwrap(), Vec::<String>::new());
-    assert_eq!(
-        evidence.replay().rtmr3,
-        cima.get_measurements().unwrap().rtmr3
-    );
+    // Others' events may come between the two calls.
+    let same = (0..10).any(|_| {
+        let evidence = cima.get_evidence(NONCE, None, Quote::Own).unwrap();
+        assert_eq!(evidence.differences().unwrap(), Vec::<String>::new());
+        evidence.replay().rtmr3 == cima.get_measurements().unwrap().rtmr3
+    });
+    assert!(same, "the log never replays to RTMR3");
 }
 
 #[test]
