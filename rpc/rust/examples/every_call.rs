@@ -29,7 +29,7 @@ macro_rules! events {
             .unwrap()
     };
     ($cima:expr, $wait:tt) => {
-        $cima.events(0, Some(7)).$wait.unwrap()
+        $cima.events(0, Some(7)).all().$wait.unwrap()
     };
 }
 

@@ -90,20 +90,15 @@ impl AsyncClient {
         wire::read(&self.ask("GetCCEventLog", &params).await?)
     }
 
-    /// All records from the `start`-th on, asked for in pages.
-    pub async fn events(
-        &mut self,
-        start: usize,
-        page: Option<usize>,
-    ) -> Result<Vec<EventRecord>, Error> {
-        let mut all = Vec::new();
-        let mut next = Some(start);
-        while let Some(start) = next {
-            let here = self.get_cc_event_log(Some(start), page).await?;
-            next = replay::next_start(start, &here)?;
-            all.extend(here.events);
+    /// The records from the `start`-th on, asked for in pages of `page` (the
+    /// daemon's choice if `None`) while they are read.
+    pub fn events(&mut self, start: usize, page: Option<usize>) -> AsyncEvents<'_> {
+        AsyncEvents {
+            client: self,
+            next: Some(start),
+            page,
+            here: Vec::new().into_iter(),
         }
-        Ok(all)
     }
 
     /// A quote and what it is bound to. `nonce` has 8 to 64 bytes, `user_data`
@@ -183,7 +178,7 @@ impl AsyncClient {
     pub async fn compare_event_log(&mut self) -> Result<Vec<Comparison>, Error> {
         for _ in 0..replay::ATTEMPTS {
             let before = self.registers().await?;
-            let events = self.events(0, None).await?;
+            let events = self.events(0, None).all().await?;
             let after = self.registers().await?;
             if before == after {
                 return Ok(replay::compare(replay::replay(&events)?, &after));
@@ -234,6 +229,43 @@ impl AsyncClient {
             self.link = Some(link);
         }
         result
+    }
+}
+
+/// The records of the event log, page by page: see [`AsyncClient::events`].
+pub struct AsyncEvents<'a> {
+    client: &'a mut AsyncClient,
+    next: Option<usize>,
+    page: Option<usize>,
+    here: std::vec::IntoIter<EventRecord>,
+}
+
+impl AsyncEvents<'_> {
+    /// The next record, `None` behind the last. One page is held at a time;
+    /// after an error there are no more. A call that is dropped loses nothing.
+    pub async fn next(&mut self) -> Result<Option<EventRecord>, Error> {
+        loop {
+            if let Some(event) = self.here.next() {
+                return Ok(Some(event));
+            }
+            let Some(start) = self.next else {
+                return Ok(None);
+            };
+            let page = self.client.get_cc_event_log(Some(start), self.page).await;
+            self.next = None;
+            let page = page?;
+            self.next = replay::next_start(start, &page)?;
+            self.here = page.events.into_iter();
+        }
+    }
+
+    /// All that are left.
+    pub async fn all(mut self) -> Result<Vec<EventRecord>, Error> {
+        let mut all = Vec::new();
+        while let Some(event) = self.next().await? {
+            all.push(event);
+        }
+        Ok(all)
     }
 }
 

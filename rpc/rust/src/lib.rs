@@ -39,7 +39,7 @@ mod shared;
 mod wire;
 
 #[cfg(feature = "tokio")]
-pub use asynchronous::AsyncClient;
+pub use asynchronous::{AsyncClient, AsyncEvents};
 pub use client::{Client, Events};
 pub use encoding::Digest;
 pub use error::{Code, Error, RpcError};

@@ -74,6 +74,18 @@ fn call_that_is_dropped_leaves_no_answer_behind() {
 }
 
 #[test]
+fn events_end_with_an_error() {
+    let daemon = Scripted::new(&[&result(1, r#"{"events":[],"total":9,"next":0}"#)]);
+    run(async {
+        let mut cima = AsyncClient::new(Some(daemon.path()));
+        let mut events = cima.events(0, None);
+        let e = events.next().await.unwrap_err();
+        assert!(matches!(e, Error::Protocol(_)), "{e}");
+        assert!(events.next().await.unwrap().is_none());
+    });
+}
+
+#[test]
 fn calls() {
     let sim = Simulator::new();
     run(async {
@@ -85,7 +97,13 @@ fn calls() {
         );
         let compared = cima.compare_event_log().await.unwrap();
         assert!(compared.len() == 3 && compared.iter().all(|c| c.equal()));
-        let whole = cima.events(0, Some(3)).await.unwrap();
+        let whole = cima.events(0, Some(3)).all().await.unwrap();
+        let mut one_by_one = cima.events(0, Some(3));
+        for want in 0..whole.len() {
+            let event = one_by_one.next().await.unwrap().unwrap();
+            assert_eq!(event.rec_num, want);
+        }
+        assert!(one_by_one.next().await.unwrap().is_none());
         assert_eq!(
             cima.get_cc_event_log(None, None).await.unwrap().total,
             whole.len()
