@@ -25,6 +25,7 @@ type counters struct {
 
 	runtimesHeld, execsHeld     histogram // at the gate, until decided
 	launchesMissed, execsMissed atomic.Uint64
+	launchesRepeated            atomic.Uint64 // measured in a crash loop, and not logged at once
 }
 
 func newCounters(methods []string) *counters {

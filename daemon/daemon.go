@@ -89,6 +89,7 @@ type Daemon struct {
 	accounts  accounts
 	instances instances
 	gated     *gated
+	starts    starts
 	counters  *counters
 	server    *rpc.Server // for callers; its counts are in the status
 

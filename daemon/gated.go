@@ -27,6 +27,8 @@ type gated struct {
 
 	mu     sync.Mutex
 	starts map[string]chan struct{} // bundles that were seen, by writing; closed once decided
+
+	unlogged map[string]unlogged // by owner
 }
 
 // ownProgram is what runs, whatever has its name by now. Main makes it a guard.
@@ -43,7 +45,7 @@ func newGated(d *Daemon) (*gated, error) {
 	if err != nil {
 		return nil, fmt.Errorf("what was gated before: %w", err)
 	}
-	return &gated{d: d, ready: make(chan struct{}), adoptions: a, starts: make(map[string]chan struct{})}, nil
+	return &gated{d: d, ready: make(chan struct{}), adoptions: a, starts: make(map[string]chan struct{}), unlogged: make(map[string]unlogged)}, nil
 }
 
 // open lays the marks; from there on nothing starts unseen. What it
@@ -181,7 +183,7 @@ func (g *gated) once(ctx context.Context, rec launch.Record) error {
 }
 
 // launch logs what is about to be started, as an instance that has no cgroup
-// yet.
+// yet; in a crash loop it may be logged later.
 func (g *gated) launch(ctx context.Context, rec launch.Record) error {
 	if rec.Err != nil {
 		return rec.Err
@@ -190,10 +192,20 @@ func (g *gated) launch(ctx context.Context, rec launch.Record) error {
 	if err != nil {
 		return fmt.Errorf("measure container %.12s: %w", rec.ID, err)
 	}
+	g.d.starts.note(rec.ID, startKey(rec), 0, time.Now())
+	again, err := g.repeats(rec, l)
+	if err != nil {
+		return err
+	}
 	if g.execs != nil {
 		g.execs.before(ctx)
 	}
-	if err := g.d.appendLaunch(ctx, rec.ID, instanceID(rec, 0), rec, l); err != nil {
+	if again {
+		err = g.d.announcePower(ctx, rec.ID, rec) // which a launch needn't tell
+	} else {
+		err = g.d.appendLaunch(ctx, rec.ID, instanceID(rec, 0), rec, l)
+	}
+	if err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
@@ -203,6 +215,10 @@ func (g *gated) launch(ctx context.Context, rec launch.Record) error {
 	// has noted no first process, none runs.
 	if still, err := g.unstarted(ctx, rec); !still {
 		return errors.Join(gate.ErrLetGo, err)
+	}
+	if again {
+		g.keep(rec, l)
+		return nil
 	}
 	if g.execs != nil {
 		w := g.execs.watch(ctx, rec, instanceID(rec, 0))
@@ -288,6 +304,11 @@ func (g *gated) prune(records []launch.Record) {
 	for key, s := range g.starts {
 		if !live[key] && isClosed(s) {
 			delete(g.starts, key)
+		}
+	}
+	for owner := range g.unlogged {
+		if !owners[owner] {
+			delete(g.unlogged, owner)
 		}
 	}
 	g.adoptions.keep(owners)

@@ -224,11 +224,17 @@ func instanceID(rec launch.Record, inode uint64) string {
 }
 
 func (d *Daemon) logLaunch(ctx context.Context, i *instance, rec launch.Record, still func(context.Context) error) error {
+	// The record was read after the container was named: is it still its own?
+	if err := still(ctx); err != nil {
+		return refusal(err)
+	}
+	if kept, err := d.gated.logKept(ctx, i.owner, rec); kept {
+		return err
+	}
 	l, err := d.store().Measure(ctx, rec)
 	if err != nil {
 		return fmt.Errorf("measure container %.12s: %w", rec.ID, err)
 	}
-	// The record was read after the container was named: is it still its own?
 	if err := still(ctx); err != nil {
 		return refusal(err)
 	}

@@ -78,6 +78,7 @@ func (d *Daemon) gateMetrics(x *exposition) {
 	x.family("missed_total", counterKind, "What could not be measured in time.")
 	x.sample(float64(c.launchesMissed.Load()), "what", "launch")
 	x.sample(float64(c.execsMissed.Load()), "what", "exec")
+	x.one("launches_repeated_total", counterKind, "Starts in a crash loop, measured at the gate and not logged at once.", float64(c.launchesRepeated.Load()))
 }
 
 // processMetrics are what Prometheus' own libraries tell of a process. What

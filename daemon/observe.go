@@ -29,23 +29,12 @@ type observer struct {
 	// of its own users.
 	running map[instanceKey]*instance
 
-	// starts are the recent ones of each container that starts often.
-	starts map[string][]time.Time
-
 	ends *ends
 }
 
-// A container that starts over and over is measured when it calls, or when it
-// has stayed for a while: a crash loop must not fill the log.
-const (
-	loopStarts = 5
-	loopWindow = 10 * time.Minute
-	loopStay   = 30 * time.Second
-)
-
 // observe runs until ctx ends.
 func (d *Daemon) observe(ctx context.Context) {
-	o := &observer{d: d, running: make(map[instanceKey]*instance), starts: make(map[string][]time.Time), ends: newEnds(d)}
+	o := &observer{d: d, running: make(map[instanceKey]*instance), ends: newEnds(d)}
 	defer o.releaseAll()
 	var following sync.WaitGroup
 	defer following.Wait()
@@ -122,7 +111,7 @@ func (o *observer) survey(ctx context.Context) {
 		if i == nil {
 			i = o.d.instances.use(c, r.Instance, r.CgroupOwner)
 			o.running[key] = i
-			o.started(i)
+			o.d.starts.note(i.owner, instanceID(rec, 0), i.inode, i.first)
 		}
 		if o.worth(i) {
 			o.measure(ctx, i)
@@ -141,23 +130,9 @@ func (o *observer) survey(ctx context.Context) {
 	o.ends.look(ctx, open, records, owners)
 }
 
-// started notes a start of a container.
-func (o *observer) started(i *instance) {
-	recent := o.starts[i.owner]
-	for len(recent) > 0 && time.Since(recent[0]) > loopWindow {
-		recent = recent[1:]
-	}
-	o.starts[i.owner] = append(recent, i.first)
-	for owner, times := range o.starts {
-		if time.Since(times[len(times)-1]) > loopWindow {
-			delete(o.starts, owner)
-		}
-	}
-}
-
 // worth says whether an instance is to be measured though it hasn't called.
 func (o *observer) worth(i *instance) bool {
-	return len(o.starts[i.owner]) <= loopStarts || time.Since(i.first) > loopStay
+	return !o.d.starts.loop(i.owner, time.Now()) || time.Since(i.first) > loopStay
 }
 
 func (o *observer) measure(ctx context.Context, i *instance) {
