@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import ed25519
+import ima
 from strict_json import Malformed, Parser, canonical
 
 
@@ -120,6 +121,28 @@ def replay_boot(log):
     return registers[1:4]
 
 
+def replay_os(logs, rtmr2):
+    """RTMR2 after what the kernel extended it with: IMA's lines, and digests of others' lines."""
+    if not isinstance(logs, list) or not logs:
+        raise Malformed("os_logs is left out where it would be empty")
+    before = None
+    for log in logs:
+        only(log, ["register", "format", "entries"])
+        entries, kind = data(log["entries"]), log["format"]
+        if log["register"] != "rtmr2" or not entries or kind == before:
+            raise Malformed("runs of os_logs are of rtmr2, not empty, and of alternating kinds")
+        if kind == "ima-digests" and len(entries) % 48 == 0:
+            digests = [entries[at : at + 48] for at in range(0, len(entries), 48)]
+        elif kind == "ima-ascii" and entries.endswith(b"\n"):
+            digests = [ima.line(text) for text in entries[:-1].split(b"\n")]
+        else:
+            raise Malformed(f"os_logs: no {kind}")
+        for value in digests:
+            rtmr2 = extend(rtmr2, value)
+        before = kind
+    return rtmr2
+
+
 def shared_report_data(shared, own):
     """REPORTDATA of a quote that others share: over the root of a Merkle tree."""
     only(shared, ["size", "index", "path"])
@@ -219,8 +242,6 @@ def check(text):
     claims = bundle["claims"]
     if bundle["profile"] != "https://github.com/cima-project/cima/evidence/v1" or bundle["tee"] != "tdx":
         raise Malformed("evidence of another profile or hardware")
-    if "os_logs" in bundle:
-        raise Malformed("os_logs: not met in these vectors, and not read here")
     if claims.get("profile") != "https://github.com/cima-project/cima/claims/v1":
         raise Malformed("claims of another profile")
     if ("container" in claims) == ("host" in claims):
@@ -231,6 +252,9 @@ def check(text):
     if "shared" in bundle:
         report_data = shared_report_data(bundle["shared"], own)
     about, log, boot_log = claims.get("container"), claims["log"], data(bundle["boot_log"])
+    booted = replay_boot(boot_log)
+    if "os_logs" in bundle:
+        booted[2] = replay_os(bundle["os_logs"], booted[2])
     events = runtime_log(bundle["runtime_log"])
     owner = about["id"] if about else None
     private = log.get("view") == "private"
@@ -238,9 +262,12 @@ def check(text):
     expected = [
         ("REPORTDATA", body[520:584], report_data),
         ("boot_log", digest(claims["boot_log"]), sha384(boot_log)),
-        *((f"RTMR{i}", rtmr[i], value) for i, value in enumerate(replay_boot(boot_log))),
+        *((f"RTMR{i}", rtmr[i], value) for i, value in enumerate(booted)),
         ("log.public", digest(log["public"]), found["public"]),
     ]
+    if "os_logs" in claims:
+        os_logs = sha384(canonical(bundle.get("os_logs", [])).encode())
+        expected.append(("os_logs", digest(claims["os_logs"]), os_logs))
     if not private:
         expected.append(("log.register", digest(log["register"]), found["register"]))
     elif len(events) > log["count"] or any(operation is None for _, operation, _ in events):

@@ -1,0 +1,118 @@
+package verify
+
+import (
+	"bytes"
+	"crypto"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/logs"
+)
+
+// imaTexts are entries of every template, without register and template hash.
+var imaTexts = []string{
+	"ima-ng sha256:" + strings.Repeat("07", 32) + " boot_aggregate",
+	"ima-ng sha384:" + strings.Repeat("ab", 48) + " /usr/lib/é_and_more",
+	"ima-sig sha256:" + strings.Repeat("07", 32) + " /usr/bin/true 0302047369676e6174757265",
+	"ima-sig sha256:" + strings.Repeat("07", 32) + " /usr/bin/unsigned ",
+	"ima-ngv2 verity:sha256:" + strings.Repeat("02", 32) + " /usr/bin/true",
+	"ima-sigv2 ima:sha512:" + strings.Repeat("02", 64) + " /usr/bin/true 736967",
+	"ima-buf sha256:" + strings.Repeat("07", 32) + " kernel_version 362e31362e30",
+	"ima-modsig sha256:" + strings.Repeat("07", 32) + " /usr/bin/true  sha256:" + strings.Repeat("03", 32) + " 706b637337",
+	"evm-sig sha256:" + strings.Repeat("07", 32) + " /usr/bin/true 65766d security.ima|security.selinux 01000000 76 1000 100 33188",
+	"ima-cgpath /usr/bin/runc:swapper/0 /docker/x sha256:" + strings.Repeat("07", 32) + " /usr/bin/true",
+	"ima-dep-cgn /usr/bin/runc docker-x.scope sha256:" + strings.Repeat("07", 32) + " /usr/bin/true",
+	"n-ng|d-ng|imode /usr/bin/true sha256:" + strings.Repeat("07", 32) + " 493",
+	"d-ng|n-ng " + strings.Repeat("07", 20) + " /without-algorithm",
+}
+
+// TestIndependentCheckOfIMA: check.py, which follows cima-evidence(7) and shares no
+// code with us, reads IMA's lines as we do, and refuses what we refuse.
+func TestIndependentCheckOfIMA(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("left out: no python3")
+	}
+	w := newWorld(t, sim.Config{})
+	w.launch(idOne, "one", "/bin/one")
+	var log []byte
+	for _, text := range imaTexts {
+		for _, hash := range []crypto.Hash{crypto.SHA384, crypto.SHA256} {
+			line := imaLineOf(t, hash, text)
+			log = append(log, line...)
+			e := imaEntryOf(t, line)
+			digest, _, err := e.RTMR2Digest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := w.td.ExtendRTMR(t.Context(), 2, digest); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	dir := t.TempDir()
+	var files []string
+	var taken []bool // by us
+	try := func(log []byte) {
+		e := w.evidence(idOne)
+		e.OSLogs = osLog(log)
+		name := filepath.Join(dir, fmt.Sprintf("%d.json", len(files)))
+		bundle := rawEncode(t, e)
+		if err := os.WriteFile(name, bundle, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, name)
+		taken = append(taken, appraiseT(t, bundle, w.options()).Step(StepBootLog).Outcome == Pass)
+	}
+	try(log)
+	if !taken[0] {
+		t.Fatal("the whole log is not taken")
+	}
+	for range 300 {
+		changed := bytes.Clone(log)
+		changed[rand.IntN(len(log))] ^= 1 << rand.IntN(8)
+		try(changed)
+	}
+	first, rest, _ := bytes.Cut(log, []byte("\n"))
+	for _, changed := range [][]byte{rest, append(bytes.Clone(log), first...), append(append(bytes.Clone(log), first...), '\n'), log[:len(log)-1],
+		append(bytes.Clone(log), imaLineOf(t, crypto.SHA384, "ima "+strings.Repeat("07", 20)+" /the/oldest template")...)} {
+		try(changed)
+	}
+	out, _ := exec.Command(python, append([]string{"../../rpc/vectors/check.py"}, files...)...).Output()
+	words := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if len(words) != len(files) {
+		t.Fatalf("%d answers to %d bundles", len(words), len(files))
+	}
+	for i, word := range words {
+		if strings.Contains(word, ".json: agrees") != taken[i] {
+			t.Errorf("taken by us: %v; %s", taken[i], word)
+		}
+	}
+}
+
+// imaLineOf is an entry's line, with its template hash.
+func imaLineOf(t *testing.T, hash crypto.Hash, text string) []byte {
+	t.Helper()
+	data, err := imaEntryOf(t, []byte("10 "+strings.Repeat("01", 48)+" "+text+"\n")).AppendTemplateData(nil)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	h := hash.New()
+	h.Write(data)
+	return fmt.Appendf(nil, "10 %x %s\n", h.Sum(nil), text)
+}
+
+func imaEntryOf(t *testing.T, line []byte) *logs.IMAEntry {
+	t.Helper()
+	e, err := logs.NewIMAReader(bytes.NewReader(line)).Next()
+	if err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	return e
+}
