@@ -10,8 +10,9 @@ import (
 )
 
 // The event log in the view of CIMA 0.5: the boot's events, which are the
-// same for all callers, then the caller's own. It replays to RTMR0–2 and to
-// the container register. What replays to RTMR3 is in GetEvidence.
+// same for all callers, then the caller's own, and IMA's where the kernel
+// extends RTMR2 for them. It replays to RTMR0–2 and to the container register.
+// What replays to RTMR3 is in GetEvidence.
 
 // pageSlack is what a reply takes beside its records.
 const pageSlack = 1 << 10
@@ -53,27 +54,52 @@ type view struct {
 	d        *Daemon
 	owner    string
 	instance string
-	own      int // records behind the boot's
+	own      int      // events of its own
+	ima      *imaView // nil: RTMR2 is the boot log's alone
 }
 
 func (d *Daemon) eventView(ctx context.Context, s *subject) (view, error) {
 	v := view{d: d, owner: s.owner}
-	if s.instance == nil {
+	if s.instance != nil {
+		f, err := d.facts(ctx, s)
+		if err != nil {
+			return v, err
+		}
+		at, err := d.ledger.Snapshot(s.owner)
+		if err == nil && at.Owner.Instance != f.instance {
+			err = ledger.ErrReplaced
+		}
+		if err != nil {
+			return v, err
+		}
+		v.instance, v.own = f.instance, at.Owner.Held
+	}
+	if d.osLog == nil {
 		return v, nil
 	}
-	f, err := d.facts(ctx, s)
+	now, err := d.registers(ctx)
 	if err != nil {
 		return v, err
 	}
-	at, err := d.ledger.Snapshot(s.owner)
-	if err == nil && at.Owner.Instance != f.instance {
-		err = ledger.ErrReplaced
+	entries, err := d.osLog.upTo(now.RTMR[2])
+	if err != nil {
+		return v, err
 	}
-	v.instance, v.own = f.instance, at.Owner.Held
-	return v, err
+	order := new(merged)
+	if s.instance != nil {
+		order = &s.instance.merged
+	}
+	runs := order.grow(len(entries), v.own) // perhaps by another call, further than this
+	v.ima = &imaView{entries: d.osLog.first(runs), cgroup: s.cgroup(), whole: d.osLog.whole, runs: runs}
+	return v, nil
 }
 
-func (v view) total() int { return v.d.bootView.count() + v.own }
+func (v view) total() int {
+	if v.ima != nil {
+		return v.d.bootView.count() + v.ima.total()
+	}
+	return v.d.bootView.count() + v.own
+}
 
 // at are encoded records with that at position in the view among them, and
 // where in the view they begin.
@@ -81,6 +107,10 @@ func (v view) at(position int) (records *encodedRecords, first int, err error) {
 	boot := v.d.bootView.count()
 	if position < boot {
 		return &v.d.bootView, 0, nil
+	}
+	if v.ima != nil {
+		records, err = v.atMerged(position, boot)
+		return records, position, err
 	}
 	chunk := (position - boot) / chunkRecords
 	first = boot + chunk*chunkRecords
@@ -97,6 +127,25 @@ func (v view) at(position int) (records *encodedRecords, first int, err error) {
 		return records, nil
 	})
 	return records, first, err
+}
+
+// atMerged encodes some records from a position on. They aren't kept: what number
+// they have depends on the caller.
+func (v view) atMerged(position, boot int) (*encodedRecords, error) {
+	records := new(encodedRecords)
+	isIMA, index, count := v.ima.find(position - boot)
+	count = min(count, chunkRecords)
+	if isIMA {
+		for i := range count {
+			records.add(v.ima.record(index+i, position+i))
+		}
+		return records, nil
+	}
+	events, err := v.d.ledger.Held(v.owner, v.instance, index, count)
+	for i, e := range events {
+		records.add(ownRecord(e, position+i))
+	}
+	return records, err
 }
 
 func (d *Daemon) ccEventLog(ctx context.Context, s *subject, p rpc.CCEventLogParams) (eventPage, error) {

@@ -37,6 +37,8 @@ type instance struct {
 
 	measuring lock                  // held while it is measured: others of the container wait
 	facts     atomic.Pointer[facts] // nil until all is logged; set under measuring
+
+	merged merged
 }
 
 // facts are what claims say of an instance.

@@ -141,6 +141,17 @@ func (o *osLog) upTo(rtmr2 hw.Digest) ([]osEntry, error) {
 	return nil, fmt.Errorf("RTMR2 is %.16s…, which the IMA log's %d entries don't lead to", rtmr2, len(o.entries))
 }
 
+// first are the entries that an order has.
+func (o *osLog) first(runs []mergedRun) []osEntry {
+	if len(runs) == 0 {
+		return nil
+	}
+	n := runs[len(runs)-1].ima
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.entries[:n:n]
+}
+
 // shown are the entries as a container may see them, or the host: its own in
 // full, the others as digests.
 func (o *osLog) shown(rtmr2 hw.Digest, cgroup string) ([]rpc.OSLog, error) {
@@ -157,13 +168,19 @@ func (o *osLog) shown(rtmr2 hw.Digest, cgroup string) ([]rpc.OSLog, error) {
 		last.Entries = append(last.Entries, data...)
 	}
 	for _, e := range entries {
-		if e.line != "" && (o.whole || isOwn(e.cgroup, cgroup)) {
+		if e.shownTo(cgroup, o.whole) {
 			add(rpc.FormatIMA, []byte(e.line))
 		} else {
 			add(rpc.FormatIMADigests, e.digest[:])
 		}
 	}
 	return list, nil
+}
+
+// shownTo says whether a container sees an entry whole: its own, or all where
+// nobody is isolated.
+func (e *osEntry) shownTo(cgroup string, whole bool) bool {
+	return e.line != "" && (whole || isOwn(e.cgroup, cgroup))
 }
 
 // isOwn says whether an entry's cgroup is a container's declared one, or made
@@ -182,11 +199,7 @@ func (d *Daemon) osLogs(s *subject, rtmr2 hw.Digest) ([]rpc.OSLog, error) {
 	if d.osLog == nil {
 		return nil, nil
 	}
-	cgroup := ""
-	if s.instance != nil {
-		cgroup = s.instance.container.CgroupPath
-	}
-	list, err := d.osLog.shown(rtmr2, cgroup)
+	list, err := d.osLog.shown(rtmr2, s.cgroup())
 	if err != nil {
 		return nil, err
 	}

@@ -145,6 +145,14 @@ func (m method) atOnce() method {
 // by connection.
 func (s *subject) queue() string { return s.payer }
 
+// cgroup is the one that the subject's record declares, "" on the host.
+func (s *subject) cgroup() string {
+	if s.instance == nil {
+		return ""
+	}
+	return s.instance.container.CgroupPath
+}
+
 func (s *subject) String() string {
 	if s.instance != nil {
 		return s.owner

@@ -47,7 +47,7 @@ var summaries = map[string]string{
 	MethodGetDefaultAlgorithm: "the algorithm of every digest",
 	MethodGetMeasurementCount: "how many registers GetCCMeasurement knows",
 	MethodGetCCMeasurement:    "one register: 0-2 are RTMR0-2, 3 is the caller's container register",
-	MethodGetCCEventLog:       "a page of the event log: the boot's events, then the caller's own",
+	MethodGetCCEventLog:       "a page of the event log: the boot's events, IMA's where they extend RTMR2, the caller's own",
 	MethodGetCCReport:         "a quote and the claims that it is bound to",
 	MethodGetEvidence:         "evidence about the caller: a quote, what it is bound to, and the logs behind its registers",
 	MethodGetMeasurements:     "all registers by name",

@@ -10,8 +10,9 @@ import (
 )
 
 // CCEventLog is one page of the event log in the view of CIMA 0.5: boot
-// events under index 0–2, the caller's own events under index 3. The log
-// that replays to RTMR3 is in Evidence.
+// events under index 0–2, IMA's entries under 2 where the kernel extends RTMR2
+// for them, the caller's own events under index 3. The log that replays to
+// RTMR3 is in Evidence.
 type CCEventLog struct {
 	Events []EventRecord `json:"events"`
 	Total  int           `json:"total"`          // records in the whole view
@@ -27,7 +28,7 @@ type EventRecord struct {
 	Digests   []EventDigest     `json:"digests"`
 	EventSize int               `json:"event_size"` // bytes of Event
 	Event     []byte            `json:"event"`
-	ExtraInfo map[string]string `json:"extra_info,omitempty"` // index 3: rtmr3_digest, lower-case hex
+	ExtraInfo map[string]string `json:"extra_info,omitempty"` // index 3: rtmr3_digest, lower-case hex; IMA: template_name
 }
 
 // AppendJSON writes what encoding/json would: the daemon encodes each record
