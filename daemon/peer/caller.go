@@ -3,10 +3,7 @@ package peer
 import (
 	"context"
 	"errors"
-	"fmt"
-	"sync"
-
-	"golang.org/x/sys/unix"
+	"sync/atomic"
 )
 
 // Caller is the process that connected, as it was when it was identified. Its
@@ -42,90 +39,42 @@ type Caller struct {
 	// moment later, which may be another if the first one died.
 	PIDFD bool
 
-	mu     sync.Mutex
-	pidfd  int
-	first  *first // nil for the host
-	cgroup watch
-	failed error // a caller that changed once stays refused
-	closed bool
+	*binding
+	closed atomic.Bool
 }
 
 // Check says whether the caller is still the one that was identified: the
 // process lives, so does its container's first one, and the cgroups are the
-// same. It is cheap and belongs before every reply. The error is a *Refusal,
-// and stays: such a caller must connect again.
+// same. It is cheap and belongs before every reply: connections of one process
+// whose requests came together have one look together, which begins after the
+// last of them called. The error is a *Refusal, and stays: such a caller must
+// connect again.
 func (c *Caller) Check(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
+	if c.closed.Load() {
 		return refuse(errClosed, "its connection is closed")
 	}
-	if c.failed == nil {
-		c.failed = c.orEnded(c.check())
-	}
-	return c.failed
-}
-
-// orEnded makes plain why a process that has ended was refused: what it left
-// behind reads like a process that moved.
-func (c *Caller) orEnded(err error) error {
-	if err == nil {
-		return nil
-	}
-	if end := alive(c.pidfd); end != nil {
-		return unreadable(end)
-	}
-	return err
-}
-
-func (c *Caller) check() error {
-	if err := c.cgroup.unchanged(c.pidfd); err != nil {
-		if errors.Is(err, errMoved) {
-			return refuse(fmt.Errorf("pid %d: %w", c.PID, err), "its cgroups changed after it connected; connect again")
-		}
-		return unreadable(err)
-	}
-	if c.first != nil {
-		if err := same(c.first.root, c.Container.CgroupPath, c.Instance); err != nil {
-			return refuse(err, "its container's cgroup was removed or replaced; connect again")
-		}
-	}
-	if err := c.alive(); err != nil { // after the last read
-		return unreadable(err)
-	}
-	return nil
+	return c.renew()
 }
 
 // Alive says whether the process that connected lives, and the first one of
 // its container.
 func (c *Caller) Alive() bool {
+	if c.closed.Load() {
+		return false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.closed && c.alive() == nil
+	return !c.binding.closed && c.alive() == nil
 }
 
-func (c *Caller) alive() error {
-	if c.first == nil {
-		return alive(c.pidfd)
-	}
-	return alive(c.pidfd, c.first.pidfd)
-}
-
-// Close gives back the descriptors; Check fails afterwards.
+// Close gives back the descriptors that no other connection of the process
+// needs; Check fails afterwards.
 func (c *Caller) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return nil
-	}
-	c.closed = true
-	unix.Close(c.pidfd)
-	c.cgroup.close()
-	if c.first != nil {
-		c.first.release()
+	if !c.closed.Swap(true) {
+		c.leave()
 	}
 	return nil
 }

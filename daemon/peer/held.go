@@ -19,7 +19,7 @@ func (id *Identifier) IdentifyProcess(ctx context.Context, pid, pidfd int) (*Cal
 	if err != nil {
 		return nil, unreadable(fmt.Errorf("pidfd of process %d: %w", pid, errEnded))
 	}
-	c := &Caller{PID: pid, PIDFD: true, pidfd: own, cgroup: watch{fd: -1}}
+	c := &Caller{PID: pid, PIDFD: true, binding: id.bindings.bind(pid, own)}
 	if err := id.attribute(ctx, c); err != nil {
 		if ctx.Err() == nil {
 			err = c.orEnded(err)

@@ -29,6 +29,8 @@ type Identifier struct {
 	rule   rule
 	users  users
 
+	bindings bindings
+
 	// What "host" means: the daemon's own.
 	ownNS   fileID
 	ownRoot fileID
@@ -140,7 +142,7 @@ func (id *Identifier) Identify(ctx context.Context, conn *net.UnixConn) (*Caller
 	if err != nil {
 		return nil, err
 	}
-	c := &Caller{PID: peer.pid, UID: peer.uid, GID: peer.gid, PIDFD: peer.exact, pidfd: peer.pidfd, cgroup: watch{fd: -1}}
+	c := &Caller{PID: peer.pid, UID: peer.uid, GID: peer.gid, PIDFD: peer.exact, binding: id.bindings.bind(peer.pid, peer.pidfd)}
 	if err := id.attribute(ctx, c); err != nil {
 		if ctx.Err() == nil {
 			err = c.orEnded(err)
@@ -148,6 +150,7 @@ func (id *Identifier) Identify(ctx context.Context, conn *net.UnixConn) (*Caller
 		c.Close()
 		return nil, err
 	}
+	c.binding = id.bindings.share(c.binding)
 	return c, nil
 }
 
@@ -220,6 +223,7 @@ func (id *Identifier) inContainer(ctx context.Context, c *Caller, p process, m m
 		return refuse(err, "its container's cgroup was removed or replaced; restart the container")
 	}
 	c.Instance, c.CgroupOwner = s.inode, s.owner
+	c.path, c.instance = m.container.CgroupPath, s.inode
 	return nil
 }
 

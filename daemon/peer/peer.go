@@ -19,7 +19,8 @@
 //     our own root directory is a caller of the host. "Host" is what shares
 //     these with the daemon: if it runs in a container, that one is its host.
 //  6. The process is polled once more after the last read, and Caller.Check
-//     repeats the cheap half before each reply.
+//     repeats the cheap half before each reply, once for requests of one
+//     process that come together, and after the last of them has come.
 //
 // What this can't tell. The identity is that of the process that connected. A
 // descriptor handed on, by fork or by SCM_RIGHTS, speaks in the name of who

@@ -80,6 +80,11 @@ func (w *watch) unchanged(pidfd int) error {
 	}
 }
 
+// same reports whether two watches are of the same place.
+func (w *watch) same(other *watch) bool {
+	return w.text == other.text && w.id == other.id && (w.fd < 0) == (other.fd < 0)
+}
+
 func (w *watch) close() {
 	if w.fd >= 0 {
 		unix.Close(w.fd)

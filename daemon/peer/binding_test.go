@@ -1,0 +1,124 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Connections of one process have one binding, which the last one closes, and
+// who changed is refused on all of them.
+func TestConnectionsShareABinding(t *testing.T) {
+	w, id, c, pid, conn := named(t)
+	again := identify(t, id, conn.UnixConn)
+	if again.binding != c.binding || c.users.Load() != 2 {
+		t.Fatalf("bindings %p and %p, %d users", c.binding, again.binding, c.users.Load())
+	}
+	c.Close()
+	wantRefusal(t, c.Check(context.Background()), "closed")
+	if err := again.Check(context.Background()); err != nil || !again.Alive() {
+		t.Fatalf("after the other's end: %v, alive %t", err, again.Alive())
+	}
+	third := identify(t, id, conn.UnixConn)
+	file := fmt.Sprintf("%s/proc/%d/cgroup", w.dir, pid)
+	w.must(os.WriteFile(file, []byte(inA.cgroup+"x"), 0o644))
+	wantRefusal(t, third.Check(context.Background()), "its cgroups changed")
+	w.must(os.WriteFile(file, []byte(inA.cgroup), 0o644))
+	wantRefusal(t, again.Check(context.Background()), "its cgroups changed")
+
+	fresh := identify(t, id, conn.UnixConn) // it is at its place again
+	if fresh.binding == again.binding {
+		t.Fatal("a binding that failed is used again")
+	}
+	again.Close()
+	third.Close()
+	if id.bindings.byPID[pid] != fresh.binding {
+		t.Error("the old binding took the new one with it")
+	}
+	fresh.Close()
+	if n := len(id.bindings.byPID); n != 0 {
+		t.Errorf("%d bindings are left", n)
+	}
+}
+
+// Where the process has moved, or it has another first process, it is no more
+// the binding that others have.
+func TestBindingsOfOthersAreNotShared(t *testing.T) {
+	_, id, c, pid, conn := named(t)
+	for name, change := range map[string]func(b *binding){
+		"cgroups":   func(b *binding) { b.cgroup.text += "x" },
+		"cgroup id": func(b *binding) { b.cgroup.id++ },
+		"first":     func(b *binding) { b.first = nil },
+		"path":      func(b *binding) { b.path = "/other" },
+		"instance":  func(b *binding) { b.instance++ },
+		"pid":       func(b *binding) { b.pid++ },
+	} {
+		b := &binding{all: &id.bindings, pid: pid, pidfd: -1, cgroup: watch{fd: 0, text: c.cgroup.text, id: c.cgroup.id},
+			first: c.first, path: c.path, instance: c.instance}
+		if c.cgroup.fd < 0 {
+			b.cgroup.fd = -1
+		}
+		if !c.binding.same(b) {
+			t.Fatal("the same is not the same")
+		}
+		change(b)
+		if id.bindings.byPID[b.pid] == c.binding && c.binding.same(b) {
+			t.Errorf("shared in spite of another %s", name)
+		}
+	}
+	conn.tell(t, "exit")
+	waitFor(t, "the end of the client", func() bool { return !c.Alive() })
+	if c.binding.same(c.binding) {
+		t.Error("shared after the end of the process")
+	}
+}
+
+// A look that began before a request was there doesn't count for it: who knows
+// that the process has moved sees it refused, however many ask beside it.
+func TestLooksBeginAfterTheRequest(t *testing.T) {
+	w, id, c, pid, conn := named(t)
+	file, err := os.OpenFile(fmt.Sprintf("%s/proc/%d/cgroup", w.dir, pid), os.O_WRONLY, 0)
+	w.must(err)
+	defer file.Close()
+	put := func(b byte) { // as fast as can be: a look may be under way
+		_, err := file.WriteAt([]byte{b}, 0)
+		w.must(err)
+	}
+	var callers []*Caller
+	for range 8 {
+		callers = append(callers, identify(t, id, conn.UnixConn))
+	}
+	rounds := 2000
+	if testing.Short() {
+		rounds = 500
+	}
+	for range rounds {
+		var moved atomic.Bool
+		var all sync.WaitGroup
+		for _, caller := range callers {
+			all.Go(func() {
+				for {
+					known := moved.Load()
+					err := caller.Check(context.Background())
+					if known && err == nil {
+						t.Error("a process that had moved passed")
+					}
+					if known || t.Failed() {
+						return
+					}
+				}
+			})
+		}
+		time.Sleep(time.Duration(rand.N(300)) * time.Microsecond)
+		put('x')
+		moved.Store(true)
+		all.Wait()
+		put(inA.cgroup[0])
+		c.failed = nil
+	}
+}
