@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"strings"
 	"sync"
 	"time"
 
@@ -62,16 +61,15 @@ func (e *ends) told(h launch.Happening) {
 }
 
 // look logs what is over. open is what the log held before records were listed,
-// running are the owners that were found to run.
-func (e *ends) look(ctx context.Context, open map[string]string, records []launch.Record, running map[string]bool) {
+// running are the owners that were found to run, or can't be looked at.
+func (e *ends) look(ctx context.Context, open map[string]ledger.Launched, records []launch.Record, running map[string]bool) {
 	byID := make(map[string]launch.Record, len(records))
 	for _, rec := range records {
 		byID[rec.ID] = rec
 	}
 	missing := make(map[string]time.Time)
-	for owner, instance := range open {
-		// Users' records are not listed: how theirs end their callers' instances tell.
-		if running[owner] || strings.Contains(owner, "/") {
+	for owner, launched := range open {
+		if running[owner] {
 			continue
 		}
 		patience := goneFor
@@ -80,12 +78,12 @@ func (e *ends) look(ctx context.Context, open map[string]string, records []launc
 		} else if there {
 			patience = notStarted
 		}
-		key := owner + " " + instance
+		key := owner + " " + launched.Instance
 		since, known := e.missing[key]
 		if !known {
 			since = time.Now()
 		}
-		if time.Since(since) < patience || !e.exit(ctx, owner, instance) {
+		if time.Since(since) < patience || !e.exit(ctx, owner, launched.Instance) {
 			missing[key] = since
 		}
 	}

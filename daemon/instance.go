@@ -253,9 +253,11 @@ func (d *Daemon) appendLaunch(ctx context.Context, owner, instance string, rec l
 	if err := d.announcePower(ctx, owner, rec); err != nil {
 		return err
 	}
-	_, err = d.attest(ctx, ledger.Event{
-		Operation: logs.OpLaunch, Owner: owner, Instance: instance, Measured: l,
-	})
+	e := ledger.Event{Operation: logs.OpLaunch, Owner: owner, Instance: instance, Measured: l}
+	if owner != rec.ID {
+		e.Cgroup = rec.CgroupPath // a user's record isn't listed
+	}
+	_, err = d.attest(ctx, e)
 	if err == nil {
 		d.log.Info("container measured", "container", owner, "runtime", rec.Runtime, "start", startOf(instance))
 	}

@@ -3,10 +3,13 @@ package daemon
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/rpc"
 )
@@ -55,6 +58,9 @@ func (d *Daemon) observe(ctx context.Context) {
 	for busy := time.Now(); ; {
 		o.survey(ctx)
 		wait := surveyInterval
+		if len(o.ends.missing) > 0 {
+			wait = goneFor
+		}
 		if time.Now().Before(busy) {
 			wait = busyInterval
 		}
@@ -117,7 +123,7 @@ func (o *observer) survey(ctx context.Context) {
 			o.measure(ctx, i)
 		}
 	}
-	o.users(ctx, seen)
+	o.users(ctx, open, seen, owners)
 	for key, i := range o.running {
 		if !seen[key] && !doubtful[i.container.ID] {
 			if !o.ended(ctx, i) {
@@ -151,26 +157,78 @@ func (o *observer) ended(ctx context.Context, i *instance) bool {
 	}
 	defer i.measuring.give()
 	f := i.facts.Load()
+	// Without facts the log may have its launch: then it is open there, and the
+	// next survey finds it over.
 	return f == nil || o.ends.exit(ctx, i.owner, f.instance)
 }
 
 // users sees to instances of users' engines, whose records are not listed: they
-// are met when they call, and looked after from then on.
-func (o *observer) users(ctx context.Context, seen map[instanceKey]bool) {
+// are met when they call, and looked after from then on; those that called a
+// daemon before this one, by where they ran. Owners gets those that run.
+func (o *observer) users(ctx context.Context, open map[string]ledger.Launched, seen map[instanceKey]bool, owners map[string]bool) {
 	for _, i := range o.d.instances.kept() {
-		key := instanceKey{i.owner, i.inode}
-		if o.running[key] == nil {
-			o.running[key] = i
-		} else {
-			o.d.instances.release(i)
+		o.lookAfter(i)
+	}
+	for owner, launched := range open {
+		if !strings.Contains(owner, "/") || owners[owner] || o.known(owner, launched.Instance) {
+			continue
 		}
+		i, err := o.d.refound(ctx, owner, launched)
+		if i != nil {
+			o.lookAfter(i)
+		}
+		owners[owner] = err != nil // the next survey tries again
 	}
 	for key, i := range o.running {
 		if i.container.UID != 0 && o.d.stillRuns(ctx, i) == nil {
-			seen[key] = true
+			seen[key], owners[key.owner] = true, true
 		}
 	}
 }
+
+// lookAfter takes over an instance that somebody counted as used for it.
+func (o *observer) lookAfter(i *instance) {
+	key := instanceKey{i.owner, i.inode}
+	if o.running[key] == nil {
+		o.running[key] = i
+	} else {
+		o.d.instances.release(i)
+	}
+}
+
+// known says that the instance of a launch is looked after.
+func (o *observer) known(owner, launched string) bool {
+	_, hex, _ := strings.Cut(launched, "/")
+	inode, err := strconv.ParseUint(hex, 16, 64)
+	return err == nil && o.running[instanceKey{owner, inode}] != nil
+}
+
+// refound is the instance of a launch, used once, that a former run of the daemon
+// logged; nil where it runs no more. An error says that this can't be told.
+func (d *Daemon) refound(ctx context.Context, owner string, launched ledger.Launched) (*instance, error) {
+	if launched.Cgroup == "" {
+		return nil, errNoCgroup
+	}
+	rec, there, err := d.store().Declared(ctx, launched.Cgroup)
+	if err != nil || !there {
+		return nil, err
+	}
+	c := containerOf(rec)
+	r, err := d.peers.Running(ctx, c)
+	if err != nil {
+		if !lives(rec) {
+			err = nil
+		}
+		return nil, err
+	}
+	if ownerName(c, r.CgroupOwner) != owner || instanceID(rec, r.Instance) != launched.Instance {
+		return nil, nil
+	}
+	return d.instances.use(c, r.Instance, r.CgroupOwner), nil
+}
+
+// errNoCgroup says that an older daemon did not log where a launch runs.
+var errNoCgroup = errors.New("where it runs is not in the log")
 
 func (o *observer) releaseAll() {
 	for _, i := range o.running {

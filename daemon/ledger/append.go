@@ -27,6 +27,10 @@ type Event struct {
 	// where nobody can cause more of them by being there.
 	Charge string
 
+	// Cgroup is with launch where the instance runs, for whoever looks after it
+	// once the daemon was started anew; up to PATH_MAX bytes.
+	Cgroup string
+
 	// Once: a public event that says what an earlier one said is not logged
 	// again.
 	Once bool
@@ -41,6 +45,9 @@ type Event struct {
 // up, and what has begun is seen through, for its outcome must be known; it may
 // be logged after Append returned.
 func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
+	if len(e.Cgroup) > maxCgroup {
+		return logs.Event{}, fmt.Errorf("%s event: a cgroup path of %d bytes, more than %d", e.Operation, len(e.Cgroup), maxCgroup)
+	}
 	event, err := newEvent(e)
 	if err != nil {
 		return logs.Event{}, err
@@ -67,7 +74,7 @@ func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
 // attest logs and attests an event that was admitted; the turn is the caller's.
 func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
 	before := l.Register()
-	r := diskRecord{Before: before, After: before.Extend(event.Digest()), Instance: e.Instance, Charge: e.Charge, Event: event.Bytes()}
+	r := diskRecord{Before: before, After: before.Extend(event.Digest()), Instance: e.Instance, Charge: e.Charge, Cgroup: []byte(e.Cgroup), Event: event.Bytes()}
 	if err := l.file.append(&r); err != nil {
 		return err
 	}

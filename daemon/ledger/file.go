@@ -22,8 +22,12 @@ const FileName = "runtime.log"
 
 const formatVersion = 1
 
-// maxLine bounds a line: an event in base64 and what stands beside it.
-const maxLine = logs.MaxEvent*4/3 + 1024
+// maxCgroup bounds the path of a cgroup: PATH_MAX.
+const maxCgroup = 4096
+
+// maxLine bounds a line: an event and a path in base64, and what stands beside
+// them.
+const maxLine = (logs.MaxEvent+maxCgroup)*4/3 + 1024
 
 // file is the log on disk: a header line, then one JSON line for each event.
 // A line without its newline was never whole and is cut off.
@@ -43,6 +47,7 @@ type diskRecord struct {
 	After    hw.Digest
 	Instance string
 	Charge   string
+	Cgroup   []byte
 	Event    []byte
 
 	offset int64
@@ -54,6 +59,7 @@ type diskForm struct {
 	After    string `json:"after"`
 	Instance string `json:"instance,omitempty"`
 	Charge   string `json:"charge,omitempty"` // whose doing a public event is: root's eyes only
+	Cgroup   []byte `json:"cgroup,omitempty"` // of a launch, where it isn't looked for by its record
 	Event    []byte `json:"event"`
 }
 
@@ -66,7 +72,7 @@ func (r diskRecord) event() (logs.Event, error) {
 }
 
 func (r diskRecord) encode() ([]byte, error) {
-	line, err := json.Marshal(diskForm{r.Before.String(), r.After.String(), r.Instance, r.Charge, r.Event})
+	line, err := json.Marshal(diskForm{r.Before.String(), r.After.String(), r.Instance, r.Charge, r.Cgroup, r.Event})
 	return append(line, '\n'), err
 }
 
@@ -86,7 +92,7 @@ func decodeRecord(line []byte, offset int64) (diskRecord, error) {
 		}
 		copy(x.to[:], b)
 	}
-	r.Instance, r.Charge, r.Event = d.Instance, d.Charge, d.Event
+	r.Instance, r.Charge, r.Cgroup, r.Event = d.Instance, d.Charge, d.Cgroup, d.Event
 	return r, nil
 }
 

@@ -104,6 +104,7 @@ type owner struct {
 	first    int     // position in events of the latest launch
 	held     []int32 // positions of those since then that register holds
 	instance string
+	cgroup   string // as it was told with the launch
 	register hw.Digest
 	image    bool  // of the instance, is logged
 	over     bool  // the instance's exit is logged
@@ -188,7 +189,7 @@ func (l *Ledger) note(e logs.Event, r diskRecord) {
 	}
 	switch e.Operation {
 	case logs.OpLaunch:
-		*o = owner{events: o.events, first: len(o.events), instance: r.Instance, shown: o.shown}
+		*o = owner{events: o.events, first: len(o.events), instance: r.Instance, cgroup: string(r.Cgroup), shown: o.shown}
 		l.open[e.Container] = o
 	case logs.OpImage:
 		o.image = true

@@ -242,9 +242,21 @@ func TestOpenInstances(t *testing.T) {
 	l := open(t, dir, r)
 	must(t, l, launch("a", "1"), launch("b", "1"), launch("a", "2"),
 		Event{Operation: logs.OpExit, Owner: "b", Instance: "1"})
+	// The longest path, and bytes that are no UTF-8, come back as they were, in
+	// the longest event too.
+	path := "/" + strings.Repeat("\xff\x01", maxCgroup/2-1)
+	somewhere := launch("1000/c", "3")
+	somewhere.Cgroup, somewhere.Measured = path, map[string]any{"x": strings.Repeat("x", logs.MaxEvent-1024)}
+	must(t, l, somewhere)
+	if somewhere.Cgroup += "/more"; len(somewhere.Cgroup) <= maxCgroup {
+		t.Fatal("not too long")
+	}
+	if _, err := l.Append(t.Context(), somewhere); err == nil {
+		t.Error("a path that is too long was logged")
+	}
 	for range 2 {
-		if got := fmt.Sprint(l.Open()); got != "map[a:2]" {
-			t.Errorf("open instances %s", got)
+		if got := l.Open(); len(got) != 2 || got["a"] != (Launched{"2", ""}) || got["1000/c"] != (Launched{"3", path}) {
+			t.Errorf("open instances %q", got)
 		}
 		l.Close()
 		l = open(t, dir, r)

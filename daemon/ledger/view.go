@@ -42,14 +42,20 @@ func (l *Ledger) Snapshot(name string) (Snapshot, error) {
 	return s, l.broken
 }
 
+// Launched is an instance that has no exit event.
+type Launched struct {
+	Instance string
+	Cgroup   string // as it was told with its launch
+}
+
 // Open are the owners whose latest instance has no exit event, with that
 // instance.
-func (l *Ledger) Open() map[string]string {
+func (l *Ledger) Open() map[string]Launched {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	open := make(map[string]string, len(l.open))
+	open := make(map[string]Launched, len(l.open))
 	for name, o := range l.open {
-		open[name] = o.instance
+		open[name] = Launched{o.instance, o.cgroup}
 	}
 	return open
 }
