@@ -59,6 +59,7 @@ var checks = []check{
 	{"apt upgrades under load: what was read is answered, clients go on, no extend is made twice", upgrade},
 	{"apt downgrades: the same", downgrade},
 	{"with no-gate.conf and no-homes.conf: docker and podman all the same, but observed", dropIns},
+	{"with the packaged AppArmor profile: docker and podman all the same, and nothing is denied", confined},
 	{"no configfs entry is left behind", noEntries},
 	{"an extend behind the daemon's back, by the kernel: refused with the last agreement", foreignKernel},
 	{"an extend behind the daemon's back, by sysfs, with no daemon: found by the next one", foreignSysfs},

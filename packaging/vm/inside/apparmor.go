@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+const (
+	packagedProfile = "/usr/share/cima/usr.sbin.cimad"
+	loadedProfile   = "/etc/apparmor.d/usr.sbin.cimad"
+)
+
+// confined gets evidence from the daemon under the packaged AppArmor profile, in
+// containers under their engines' own, and wants nothing denied to either.
+func confined(ctx context.Context, w *world) (err error) {
+	if on, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err != nil || on[0] != 'Y' {
+		return fmt.Errorf("AppArmor is not on here: %q, %v", on, err)
+	}
+	profile, err := os.ReadFile(packagedProfile)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(loadedProfile, profile, 0o644); err != nil {
+		return err
+	}
+	defer func() {
+		_, unloaded := command(ctx, "apparmor_parser", "--remove", loadedProfile)
+		err = errors.Join(err, unloaded, os.Remove(loadedProfile), restartWith(ctx, "rootless.conf"))
+	}()
+	if _, err := command(ctx, "apparmor_parser", "--replace", "--skip-cache", loadedProfile); err != nil {
+		return err
+	}
+	// What the profile doesn't allow, to see that denials are told.
+	if _, err := command(ctx, "aa-exec", "-p", "cimad", "--", "/bin/cat", "/etc/shadow"); err == nil {
+		return errors.New("under the profile /etc/shadow can be read")
+	}
+	before, err := denials(ctx)
+	if err != nil {
+		return err
+	}
+	if len(before) == 0 {
+		return errors.New("the kernel's log doesn't tell what was denied")
+	}
+	if err := restartWith(ctx, "rootless.conf"); err != nil {
+		return err
+	}
+	label, err := os.ReadFile("/proc/" + property(ctx, "cimad.service", "MainPID") + "/attr/current")
+	if err != nil || strings.TrimSpace(string(label)) != "cimad (enforce)" {
+		return fmt.Errorf("cimad runs as %q: %v", label, err)
+	}
+	for _, e := range []engine{dockerd, rootful, alices} {
+		if _, proved := e.prove(ctx, w); proved != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", e.name, proved))
+		}
+	}
+	denied, unread := denials(ctx)
+	if len(denied) > len(before) {
+		w.keep("apparmor.txt", []byte(strings.Join(denied[len(before):], "\n")))
+		err = errors.Join(err, fmt.Errorf("%d denials, the first is %s", len(denied)-len(before), denied[len(before)]))
+	}
+	return errors.Join(err, unread)
+}
+
+// denials are the kernel's lines about what AppArmor has denied to cimad, or to
+// others that met it.
+func denials(ctx context.Context) (lines []string, err error) {
+	out, err := command(ctx, "journalctl", "-k", "--no-pager", "-o", "cat")
+	if err != nil {
+		return nil, err
+	}
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, `apparmor="DENIED"`) && strings.Contains(line, "cima") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines, nil
+}
