@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cima-project/cima/hw"
@@ -46,8 +48,42 @@ func readRuntimeLog() (events []logs.Event, err error) {
 	return events, nil
 }
 
-// ends looks for containers of docker and podman that are gone, and whose launch
-// has no exit: rootless ones are missed where they never called.
+// usersEnd has a rootless container call once, and end after cimad was started
+// anew: its exit is looked for with the others.
+func usersEnd(ctx context.Context, w *world) error {
+	if err := alices.image(ctx); err != nil {
+		return err
+	}
+	out, err := finish(alices.cmd(ctx, alices.begin([]string{"-d"}, "/bin/busybox", "sleep", "600")...))
+	if err != nil {
+		return err
+	}
+	id := strings.TrimSpace(out)
+	defer finish(alices.cmd(ctx, "rm", "-f", "-t", "0", id))
+	who, err := finish(alices.cmd(ctx, "exec", id, "/cimactl", "whoami"))
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(who, id) {
+		return fmt.Errorf("whoami says %s", who)
+	}
+	if _, err := command(ctx, "systemctl", "restart", "cimad.service"); err != nil {
+		return err
+	}
+	time.Sleep(10 * time.Second) // for two surveys of what runs
+	events, err := readRuntimeLog()
+	if err != nil {
+		return err
+	}
+	for _, e := range events {
+		if e.Operation == logs.OpExit && strings.HasSuffix(e.Container, id) {
+			return errors.New("it runs, and has an exit")
+		}
+	}
+	return nil
+}
+
+// ends looks for containers that are gone, and whose launch has no exit.
 func ends(ctx context.Context, w *world) error {
 	var open map[string]bool
 	for range 40 {

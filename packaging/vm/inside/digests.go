@@ -1,0 +1,154 @@
+package main
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+const digestImage = "localhost/cima-digest:1"
+
+// predicted says that `cimactl predict` gives the launch digest that was logged, of
+// a fixed line, and brings image, bundle and digest out of the VM: another machine
+// with this docker gives the same. Without AppArmor too, which the other one's
+// kernel may not have: docker leaves it alone where it believes itself in a
+// container.
+func predicted(ctx context.Context, w *world) error {
+	if err := importBusybox(ctx); err != nil {
+		return err
+	}
+	saved := filepath.Join(os.TempDir(), "digest-image.tar")
+	if _, err := command(ctx, "docker", "save", "-o", saved, digestImage); err != nil {
+		return err
+	}
+	image, err := os.ReadFile(saved)
+	if err != nil {
+		return err
+	}
+	w.keep("digests/image.tar", image)
+	with, err := predictedOnce(ctx, w, "with-apparmor")
+	if err != nil {
+		return err
+	}
+	const dropIn = "/etc/systemd/system/docker.service.d/no-apparmor.conf"
+	if err := os.MkdirAll(filepath.Dir(dropIn), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(dropIn, []byte("[Service]\nEnvironment=container=vm\n"), 0o644); err != nil {
+		return err
+	}
+	restart := func() error {
+		_, err1 := command(ctx, "systemctl", "daemon-reload")
+		_, err2 := command(ctx, "systemctl", "restart", "docker.service")
+		return errors.Join(err1, err2)
+	}
+	err = restart()
+	without := ""
+	if err == nil {
+		without, err = predictedOnce(ctx, w, "without-apparmor")
+	}
+	if err = errors.Join(err, os.Remove(dropIn), restart()); err != nil {
+		return err
+	}
+	if with == without {
+		return errors.New("the digest is the same without AppArmor")
+	}
+	version, err := command(ctx, "docker", "version", "--format", "{{.Server.Version}}")
+	w.keep("digests/docker-version", []byte(version))
+	w.note("docker %s, %.16s… and %.16s…", strings.TrimSpace(version), with, without)
+	return err
+}
+
+func predictedOnce(ctx context.Context, w *world, name string) (digest string, err error) {
+	out, err := command(ctx, "docker", "run", "-d", "--network", "none", "--cgroupns", "private", digestImage, "/bin/busybox", "sleep", "300")
+	if err != nil {
+		return "", err
+	}
+	id := strings.TrimSpace(out)
+	defer command(ctx, "docker", "rm", "-f", id)
+	if digest, err = loggedDigest(ctx, id); err != nil {
+		return "", err
+	}
+	bundle := "/run/containerd/io.containerd.runtime.v2.task/moby/" + id
+	config, err := os.ReadFile(bundle + "/config.json")
+	if err != nil {
+		return "", err
+	}
+	events, err := readRuntimeLog()
+	if err != nil {
+		return "", err
+	}
+	image := filepath.Join(os.TempDir(), "image.json")
+	for _, e := range events {
+		if e.Container == id && (e.Operation == logs.OpLaunch || e.Operation == logs.OpImage) {
+			w.keep("digests/"+name+"/"+e.Operation+".json", e.Body())
+			if e.Operation == logs.OpImage {
+				err = os.WriteFile(image, e.Body(), 0o600)
+			}
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	w.keep("digests/"+name+"/config.json", config)
+	w.keep("digests/"+name+"/digest", []byte(digest))
+	out, err = command(ctx, "cimactl", "predict", "--bundle", bundle, "--image", image)
+	if err == nil && strings.TrimSpace(out) != digest {
+		err = fmt.Errorf("%s: predicted %s, logged %s", name, out, digest)
+	}
+	return digest, err
+}
+
+// loggedDigest is a container's launch digest, once its image is known.
+func loggedDigest(ctx context.Context, id string) (string, error) {
+	admin, err := rpc.Dial(ctx, "/run/cima-admin/admin.sock")
+	if err != nil {
+		return "", err
+	}
+	defer admin.Close()
+	for ctx.Err() == nil {
+		list, err := admin.ListContainers(ctx)
+		if err != nil {
+			return "", err
+		}
+		for _, c := range list.Containers {
+			if c.ID == id && c.LaunchDigest != nil {
+				return c.LaunchDigest.String(), nil
+			}
+		}
+		time.Sleep(200 * time.Millisecond)
+	}
+	return "", ctx.Err()
+}
+
+// importBusybox makes an image of busybox alone.
+func importBusybox(ctx context.Context) error {
+	data, err := os.ReadFile("/bin/busybox")
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp("/var/tmp", "image-*.tar")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	t := tar.NewWriter(f)
+	err = t.WriteHeader(&tar.Header{Name: "bin/busybox", Mode: 0o755, Size: int64(len(data))})
+	if err == nil {
+		_, err = t.Write(data)
+	}
+	if err = errors.Join(err, t.Close()); err != nil {
+		return err
+	}
+	_, err = command(ctx, "docker", "import", f.Name(), digestImage)
+	return err
+}

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/logs"
+)
+
+// powers are classes that take this system to show: AppArmor, and an engine that
+// makes no cgroup.
+var powers = []struct {
+	engine engine
+	flags  []string
+	class  string
+}{
+	{dockerd, []string{"--privileged"}, "privileged"},
+	{dockerd, []string{"--security-opt", "apparmor=unconfined"}, "unconfined:apparmor"},
+	{dockercru, []string{"--security-opt", "apparmor=unconfined"}, "unconfined:apparmor"},
+	{rootful, []string{"--privileged"}, "privileged"},
+	{rootful, []string{"--security-opt", "apparmor=unconfined"}, "unconfined:apparmor"},
+	{rootful, []string{"--security-opt", "label=disable"}, "unconfined:selinux"},
+	{rootful, []string{"--cgroups", "disabled"}, "no-cgroup"},
+}
+
+// powersAnnounced runs a container of each, and says that others' evidence tells of
+// it, and is trusted only where the policy allows it.
+func powersAnnounced(ctx context.Context, w *world) error {
+	for _, p := range powers {
+		out, _, err := p.engine.start(ctx, "", p.flags, "/cimactl", "--version")
+		if err != nil || !strings.Contains(out, "cimactl") {
+			return fmt.Errorf("%s %v: %q %w", p.engine.name, p.flags, out, err)
+		}
+		if err := announcedPower(ctx, p.class); err != nil {
+			return fmt.Errorf("%s %v: %w", p.engine.name, p.flags, err)
+		}
+	}
+	w.note("%d ways", len(powers))
+	return nil
+}
+
+// announcedPower says that the class is public.
+func announcedPower(ctx context.Context, class string) error {
+	events, err := readRuntimeLog()
+	if err != nil {
+		return err
+	}
+	var all []string
+	for _, e := range events {
+		var power struct {
+			Classes []string `json:"classes"`
+		}
+		if e.Operation == logs.OpPower {
+			if err := json.Unmarshal(e.Body(), &power); err != nil {
+				return err
+			}
+			all = append(all, power.Classes...)
+		}
+	}
+	if !slices.Contains(all, class) {
+		return fmt.Errorf("%s is not announced: %q", class, all)
+	}
+	return judged(ctx, class)
+}
+
+// judged holds the host's evidence against two policies: with the class, and
+// without it.
+func judged(ctx context.Context, class string) error {
+	nonce := newNonce()
+	bundle, err := hostEvidence(ctx, nonce)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "cima-vm-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	file, policy := filepath.Join(dir, "evidence.json"), filepath.Join(dir, "policy.toml")
+	if err := os.WriteFile(file, bundle, 0o600); err != nil {
+		return err
+	}
+	values, err := command(ctx, "cimactl", "policy", "init", file, "--trust-root", rootPEM)
+	if err != nil {
+		return err
+	}
+	for _, allowed := range []bool{true, false} {
+		text := values
+		if !allowed {
+			text = strings.ReplaceAll(values, strconv.Quote(class), `"another"`)
+		}
+		if err := os.WriteFile(policy, []byte(text), 0o600); err != nil {
+			return err
+		}
+		r, err := verdict(ctx, file, nonce, policy)
+		if err != nil {
+			return err
+		}
+		step := r.Step(verify.StepPower)
+		if (r.Verdict == verify.Trusted) != allowed || !allowed && !strings.Contains(step.Detail, class) {
+			return fmt.Errorf("allowed: %t, and verify says %q: %+v", allowed, r.Verdict, step)
+		}
+	}
+	return nil
+}
