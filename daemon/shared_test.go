@@ -28,6 +28,9 @@ type slow struct {
 	begun atomic.Int32
 	ended atomic.Int32
 	order sync.Map // which of them each was, by its data
+
+	hold  sync.Mutex  // whoever has it holds up the one in flight
+	stuck atomic.Bool // it is held up
 }
 
 func (s *slow) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
@@ -38,6 +41,10 @@ func (s *slow) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	s.stuck.Store(true)
+	s.hold.Lock()
+	s.stuck.Store(false)
+	s.hold.Unlock()
 	return s.TEE.Quote(ctx, data)
 }
 

@@ -31,17 +31,28 @@ func TestFairBesideAFlood(t *testing.T) {
 	}
 	eventually(t, "a flood", func() bool { return f.daemon.quotes.Waiting() == 49 })
 	for n, shared := range []bool{false, true, false, true} {
-		eventually(t, "the flood's next one", func() bool { return tee.begun.Load() > tee.ended.Load() })
-		before, start := tee.begun.Load(), time.Now()
-		e, err := f.asks(t.Context(), f.somebody(10+n), shared)
-		if err != nil {
+		// One is in flight until who asks now is in the queue: however busy the
+		// machine is, that is the moment from which quotes are counted.
+		tee.hold.Lock()
+		eventually(t, "the flood's next one is in flight", tee.stuck.Load)
+		before, waiting := tee.begun.Load(), f.daemon.quotes.Waiting()
+		var e *rpc.Evidence
+		asked := make(chan error)
+		go func() {
+			var err error
+			e, err = f.asks(t.Context(), f.somebody(10+n), shared)
+			asked <- err
+		}()
+		eventually(t, "it is in the queue", func() bool { return f.daemon.quotes.Waiting() == waiting+1 })
+		start := time.Now()
+		tee.hold.Unlock()
+		if err := <-asked; err != nil {
 			t.Fatal(err)
 		}
 		q, err := verify.ParseQuote(e.Quote)
 		if err != nil {
 			t.Fatal(err)
 		}
-		// The one in flight had begun before.
 		if between := tee.number(q.ReportData) - before - 1; between > 1 {
 			t.Errorf("shared %v: %d quotes came between", shared, between)
 		}
