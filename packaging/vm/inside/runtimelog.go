@@ -54,13 +54,28 @@ func usersEnd(ctx context.Context, w *world) error {
 	if err := alices.image(ctx); err != nil {
 		return err
 	}
-	out, err := finish(alices.cmd(ctx, alices.begin([]string{"-d"}, "/bin/busybox", "sleep", "600")...))
-	if err != nil {
+	const name = "outlives-cimad"
+	run := alices.cmd(ctx, alices.begin([]string{"--rm", "--name", name}, "/bin/busybox", "sleep", "600")...)
+	if err := run.Start(); err != nil { // not -d: conmon would end with the unit that started it
 		return err
 	}
-	id := strings.TrimSpace(out)
-	defer finish(alices.cmd(ctx, "rm", "-f", "-t", "0", id))
-	who, err := finish(alices.cmd(ctx, "exec", id, "/cimactl", "whoami"))
+	defer func() {
+		finish(alices.cmd(ctx, "rm", "-f", "-t", "0", name))
+		run.Wait()
+	}()
+	id, err := "", error(nil)
+	for range 60 {
+		var out string
+		if out, err = finish(alices.cmd(ctx, "inspect", "-f", "{{.Id}} {{.State.Running}}", name)); err == nil && strings.Contains(out, "true") {
+			id, _, _ = strings.Cut(out, " ")
+			break
+		}
+		time.Sleep(time.Second)
+	}
+	if id == "" {
+		return fmt.Errorf("it does not run: %w", err)
+	}
+	who, err := finish(alices.cmd(ctx, "exec", name, "/cimactl", "whoami"))
 	if err != nil {
 		return err
 	}
