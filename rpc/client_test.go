@@ -203,3 +203,27 @@ func TestTEEUnavailableNamesErrno(t *testing.T) {
 		t.Error("the cause is lost")
 	}
 }
+
+// A result is the caller's own, whatever the connection is used for next.
+func TestResultsOutliveTheNextCall(t *testing.T) {
+	for _, size := range []int{10, firstRead, 3 * firstRead} {
+		var s Server
+		calls := 0
+		s.Methods = map[string]Handler{MethodDiscover: Bind(func(context.Context, NoParams) (json.RawMessage, error) {
+			calls++
+			return json.RawMessage(`"` + strings.Repeat(string(rune('a'+calls)), size) + `"`), nil
+		})}
+		c := dial(t, Dialer{Path: start(t, &s)})
+		first, err := c.Discover(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := string(first)
+		if second, err := c.Discover(t.Context()); err != nil || len(second) != len(first) {
+			t.Fatal(err)
+		}
+		if string(first) != before {
+			t.Errorf("%d bytes: the next call has overwritten %.20q by %.20q", size, before, first)
+		}
+	}
+}

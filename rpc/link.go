@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -24,12 +23,14 @@ var (
 // A link is one connection of a client: a request, then its answer.
 type link struct {
 	net      net.Conn
-	in       *bufio.Reader
 	maxReply int
 	id       uint64
 	used     time.Time
-	over     bool   // what came answered no request: the daemon closes it
-	buf      []byte // of the line read last: a page of a log is as long as the one before
+	over     bool // what came answered no request: the daemon closes it
+
+	buf  []byte // what is read into: a page of a log is as long as the one before
+	past int    // where the line returned last ends in buf
+	have int    // what was read of buf
 
 	// plain takes the result of the next answer as it is, before it is looked
 	// at; false where it doesn't know it. Nil: there is none.
@@ -37,7 +38,7 @@ type link struct {
 }
 
 func newLink(nc net.Conn, maxReply int) *link {
-	return &link{net: nc, in: bufio.NewReaderSize(nc, 16<<10), maxReply: maxReply}
+	return &link{net: nc, maxReply: maxReply}
 }
 
 func (l *link) next() uint64 {
@@ -51,7 +52,8 @@ func (l *link) usable(err error) bool {
 	return errors.As(err, &e) && e.Code != CodeShuttingDown && !l.over
 }
 
-// roundTrip sends a line and returns the result in the line that comes back.
+// roundTrip sends a line and returns the result in the line that comes back, which
+// is the caller's own; nil where plain has taken it.
 func (l *link) roundTrip(ctx context.Context, request []byte) (json.RawMessage, error) {
 	// The context's end cuts short what waits for the daemon.
 	stop := context.AfterFunc(ctx, func() { l.net.SetDeadline(time.Unix(1, 0)) })
@@ -68,7 +70,13 @@ func (l *link) roundTrip(ctx context.Context, request []byte) (json.RawMessage, 
 	if l.plain != nil && l.taken(line) {
 		return nil, nil
 	}
-	return l.answer(line)
+	result, err := l.answer(line)
+	if len(result) > len(l.buf)/2 {
+		l.giveAway() // not worth copying
+	} else {
+		result = bytes.Clone(result) // l may have another call at once
+	}
+	return result, err
 }
 
 // taken lets plain have the result in an answer that is written as our daemon
@@ -96,32 +104,55 @@ func (l *link) exchange(request []byte) ([]byte, error) {
 	return line, err
 }
 
-// keptLine is how long a line's room is kept for the next: a page.
-const keptLine = 1 << 20
+// firstRead is what a line's room begins with, and keptLine how large it may be
+// and be kept for the next line: a page of a log.
+const (
+	firstRead = 16 << 10
+	keptLine  = 2 << 20
+)
 
 // line reads a line of at most maxReply bytes, valid until the next one.
 func (l *link) line() ([]byte, error) {
-	line := l.buf[:0]
-	defer func() {
-		if l.buf = nil; cap(line) <= keptLine {
-			l.buf = line[:0]
-		}
-	}()
+	if len(l.buf) > keptLine {
+		l.giveAway()
+	}
+	l.have, l.past = copy(l.buf, l.buf[l.past:l.have]), 0
+	looked := 0
 	for {
-		part, err := l.in.ReadSlice('\n')
-		if len(line)+len(part) > l.maxReply {
+		if i := bytes.IndexByte(l.buf[looked:l.have], '\n'); i >= 0 && looked+i < l.maxReply {
+			l.past = looked + i + 1
+			return l.buf[:l.past-1], nil
+		}
+		if l.have > l.maxReply {
 			return nil, fmt.Errorf("the reply has more than %d bytes", l.maxReply)
 		}
-		line = append(line, part...)
+		if l.have == len(l.buf) {
+			l.room(min(max(firstRead, 4*l.have), l.maxReply+1))
+		}
+		n, err := l.net.Read(l.buf[l.have:])
+		looked = l.have
+		l.have += n
 		switch {
-		case err == nil:
-			return line[:len(line)-1], nil
-		case errors.Is(err, io.EOF) && len(line) > 0:
+		case n > 0 || err == nil:
+		case errors.Is(err, io.EOF) && l.have > 0:
 			return nil, io.ErrUnexpectedEOF
-		case !errors.Is(err, bufio.ErrBufferFull):
+		default:
 			return nil, err
 		}
 	}
+}
+
+// room gives what has been read a buffer of that size.
+func (l *link) room(size int) {
+	buf := make([]byte, size)
+	copy(buf, l.buf[:l.have])
+	l.buf = buf
+}
+
+// giveAway leaves the buffer to whoever has the line in it.
+func (l *link) giveAway() {
+	rest := l.buf[l.past:l.have]
+	l.buf, l.past, l.have = bytes.Clone(rest), 0, len(rest)
 }
 
 // answer takes a response (JSON-RPC 2.0, section 5) apart.

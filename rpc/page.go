@@ -85,15 +85,33 @@ func (r *pageReader) digest() {
 	r.digests = append(r.digests, d)
 }
 
+// lowerHex is hex.Decode without capitals.
 func lowerHex(to, text []byte) (int, error) {
-	n, err := hex.Decode(to, text)
-	for _, c := range text {
-		if c < 'a' && c > '9' { // a capital: hex.Decode takes those, too
-			return 0, hex.InvalidByteError(c)
-		}
+	if len(text)%2 != 0 {
+		return 0, hex.ErrLength
 	}
-	return n, err
+	n := len(text) / 2
+	to = to[:n]
+	for i := range to {
+		high, low := nibbles[text[2*i]], nibbles[text[2*i+1]]
+		if high|low > 15 {
+			return i, hex.InvalidByteError(text[2*i])
+		}
+		to[i] = high<<4 | low
+	}
+	return n, nil
 }
+
+// nibbles are what lower-case hex digits stand for, 255 for all others.
+var nibbles = func() (n [256]byte) {
+	for i := range n {
+		n[i] = 255
+	}
+	for i, digit := range []byte("0123456789abcdef") {
+		n[digit] = byte(i)
+	}
+	return n
+}()
 
 func (r *pageReader) wrong(reason string) {
 	if r.err == nil {

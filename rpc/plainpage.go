@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
-	"strconv"
+	"strings"
 )
 
 // decodePlain reads a page of the event log byte by byte as our daemon writes
@@ -12,42 +12,52 @@ import (
 // it before. Whatever is written otherwise is for decodeEventLog, errors too: it
 // is false then.
 func decodePlain(raw []byte, l *CCEventLog) bool {
-	r := plainPage{rest: raw, room: make([]byte, 0, len(raw)/2), digests: make([]EventDigest, 0, 64)}
-	page := CCEventLog{Events: make([]EventRecord, 0, len(raw)/512)}
+	most := min(len(raw)/leastRecord, MaxEventCount)
+	r := plainPage{data: raw, room: make([]byte, len(raw)/2), digests: make([]EventDigest, 0, most)}
+	page := CCEventLog{Events: make([]EventRecord, 0, most)}
 	r.literal(`{"events":[`)
 	for first := true; !r.failed && !r.next("]"); first = false {
 		if !first {
 			r.literal(",")
 		}
-		page.Events = append(page.Events, r.record())
+		page.Events = append(page.Events, EventRecord{})
+		r.record(&page.Events[len(page.Events)-1])
 	}
 	page.Total = r.integer(`,"total":`)
 	if r.next(`,"next":`) {
 		page.Next = r.integer("")
 	}
 	r.literal("}")
-	if r.failed || len(r.rest) > 0 || max(page.Total, page.Next) > 1<<31-1 {
+	if r.failed || r.pos < len(raw) || max(page.Total, page.Next) > 1<<31-1 {
 		return false
 	}
 	*l = page
 	return true
 }
 
+// leastRecord is about how long a record is at least: with one digest.
+const leastRecord = 256
+
 // A plainPage reads what stands exactly there; failed says that something
-// else did.
+// else did. What it changes with every byte is no pointer: those cost more while
+// memory is collected, and pages make much of that.
 type plainPage struct {
-	rest    []byte
+	data    []byte
+	pos     int
 	failed  bool
-	room    []byte        // what events and digests are read into
+	room    []byte // what events and digests are read into
+	used    int
 	digests []EventDigest // of all records; each has its part
+	texts   strings.Builder
 }
 
 // next reads text if it stands there.
 func (r *plainPage) next(text string) bool {
-	if len(r.rest) < len(text) || string(r.rest[:len(text)]) != text {
+	end := r.pos + len(text)
+	if end > len(r.data) || string(r.data[r.pos:end]) != text {
 		return false
 	}
-	r.rest = r.rest[len(text):]
+	r.pos = end
 	return true
 }
 
@@ -60,32 +70,32 @@ func (r *plainPage) literal(text string) {
 // integer reads a whole number from 0 to 2^32 - 1 behind name.
 func (r *plainPage) integer(name string) int {
 	r.literal(name)
-	n := 0
-	for n < len(r.rest) && '0' <= r.rest[n] && r.rest[n] <= '9' {
-		n++
+	rest := r.data[r.pos:min(r.pos+len("4294967295")+1, len(r.data))]
+	n, v := 0, 0
+	for ; n < len(rest) && '0' <= rest[n] && rest[n] <= '9'; n++ {
+		v = 10*v + int(rest[n]-'0')
 	}
-	v, err := strconv.ParseUint(string(r.rest[:n]), 10, 32)
-	if err != nil || n > 1 && r.rest[0] == '0' {
+	if n == 0 || v > 1<<32-1 || n > 1 && rest[0] == '0' {
 		r.failed = true
 		return 0
 	}
-	r.rest = r.rest[n:]
-	return int(v)
+	r.pos += n
+	return v
 }
 
 // plain reads up to the quote that ends a string, which has no escape in it.
 func (r *plainPage) plain() []byte {
-	end := bytes.IndexByte(r.rest, '"')
-	if end < 0 || bytes.IndexByte(r.rest[:end], '\\') >= 0 {
+	rest := r.data[r.pos:]
+	end := bytes.IndexByte(rest, '"')
+	if end < 0 || bytes.IndexByte(rest[:end], '\\') >= 0 {
 		r.failed = true
 		return nil
 	}
-	text := r.rest[:end]
-	r.rest = r.rest[end+1:]
-	return text
+	r.pos += end + 1
+	return rest[:end]
 }
 
-func (r *plainPage) record() (e EventRecord) {
+func (r *plainPage) record(e *EventRecord) {
 	e.RecNum = r.integer(`{"rec_num":`)
 	e.IMRIndex = r.integer(`,"imr_index":`)
 	e.EventType = uint32(r.integer(`,"event_type":`))
@@ -112,10 +122,10 @@ func (r *plainPage) record() (e EventRecord) {
 		r.literal("}")
 	}
 	r.literal("}")
-	return e
 }
 
-// text is plain where every byte is a character that needs no second look.
+// text is plain where every byte is a character that needs no second look. All
+// texts of a page are cut from one.
 func (r *plainPage) text() string {
 	text := r.plain()
 	for _, c := range text {
@@ -124,7 +134,12 @@ func (r *plainPage) text() string {
 			break
 		}
 	}
-	return string(text)
+	if r.texts.Cap() == 0 {
+		r.texts.Grow(len(r.data) / 4)
+	}
+	from := r.texts.Len()
+	r.texts.Write(text)
+	return r.texts.String()[from:]
 }
 
 func (r *plainPage) hex(name string) HexBytes {
@@ -135,15 +150,15 @@ func (r *plainPage) hex(name string) HexBytes {
 
 // into decodes text into what is left of room.
 func (r *plainPage) into(text []byte, size int, decode func(to, text []byte) (int, error)) []byte {
-	if size > cap(r.room)-len(r.room) {
-		r.room = make([]byte, 0, max(size, 4096))
+	if size > len(r.room)-r.used {
+		r.room, r.used = make([]byte, max(size, 4096)), 0
 	}
-	from := len(r.room)
-	n, err := decode(r.room[from:from+size], text)
+	n, err := decode(r.room[r.used:r.used+size], text)
 	if err != nil {
 		r.failed = true
 		return nil
 	}
-	r.room = r.room[:from+n]
-	return r.room[from:len(r.room):len(r.room)]
+	from := r.used
+	r.used += n
+	return r.room[from:r.used:r.used]
 }
