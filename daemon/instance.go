@@ -267,11 +267,14 @@ func (d *Daemon) appendLaunch(ctx context.Context, owner, instance string, rec l
 // announcePower tells all by which means a container could act as root of the
 // guest. What was said of another one isn't said again, for it names none.
 func (d *Daemon) announcePower(ctx context.Context, owner string, rec launch.Record) error {
-	classes := launch.Power(rec)
+	classes, err := d.store().Power(ctx, rec)
+	if err != nil {
+		return fmt.Errorf("power of container %.12s: %w", rec.ID, err)
+	}
 	if len(classes) == 0 {
 		return nil
 	}
-	_, err := d.attest(ctx, ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}, Charge: owner, Once: true})
+	_, err = d.attest(ctx, ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}, Charge: owner, Once: true})
 	if err == nil {
 		d.log.Warn("a container can act as root of the guest", "container", owner, "power", fmt.Sprint(classes))
 	}

@@ -40,8 +40,8 @@ func TestDocker(t *testing.T) {
 		t.Error("another digest after a restart")
 	}
 	c.declaredExactly(store, one)
-	if len(Power(one)) != 0 {
-		t.Error("a plain container has power:", Power(one))
+	if len(powerOf(t, store, one)) != 0 {
+		t.Error("a plain container has power:", powerOf(t, store, one))
 	}
 	dockerImage(t, c, store, one)
 
@@ -74,7 +74,7 @@ func TestDocker(t *testing.T) {
 			t.Errorf("%s and %s have one digest", name, other)
 		}
 		seen[d] = name
-		if p := Power(r); change.power != "" && !slices.Contains(p, change.power) || change.power == "" && len(p) != 0 {
+		if p := powerOf(t, store, r); change.power != "" && !slices.Contains(p, change.power) || change.power == "" && len(p) != 0 {
 			t.Errorf("%s has power %v, want %q", name, p, change.power)
 		}
 	}
@@ -110,6 +110,22 @@ func dockerImage(t *testing.T, c *cli, store *Store, r Record) {
 	}
 }
 
+// Docker leaves a link in a source to the runtime, which follows it.
+func TestDockerMountsThroughALink(t *testing.T) {
+	c := docker(t)
+	store := New(Options{})
+	x := newTree(t)
+	for name, class := range map[string]string{"/": "mount:/", "/run/docker.sock": "socket:docker", "/etc": "mount:/etc"} {
+		link := filepath.Join(x.dir, "link")
+		os.Remove(link)
+		symlink(x, name, link)
+		r := c.start(store, []string{"-v", link + ":/h", "launch-test:1"}, "/bin/sleeper")
+		if p := powerOf(t, store, r); !slices.Contains(p, class) {
+			t.Errorf("%s: %v", name, p)
+		}
+	}
+}
+
 // --privileged differs too, also where this machine can't run it.
 func TestDockerPrivileged(t *testing.T) {
 	c := docker(t)
@@ -119,8 +135,8 @@ func TestDockerPrivileged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(Power(r), PowerPrivileged) || !r.Launch.AllDevices || len(r.Launch.Devices) != 0 {
-		t.Errorf("%v, %v", Power(r), r.Launch.Devices)
+	if !slices.Contains(powerOf(t, store, r), PowerPrivileged) || !r.Launch.AllDevices || len(r.Launch.Devices) != 0 {
+		t.Errorf("%v, %v", powerOf(t, store, r), r.Launch.Devices)
 	}
 	if digestOf(t, r.Launch, Image{}) == digestOf(t, plain.Launch, Image{}) {
 		t.Error("--privileged does not change the digest")
@@ -136,8 +152,8 @@ func TestDockerCgroupParent(t *testing.T) {
 		t.Skip("does not apply: docker's systemd driver takes only slices as parents")
 	}
 	r := c.start(store, []string{"--cgroup-parent", victim.CgroupPath, "launch-test:1"}, "/bin/sleeper")
-	if r.CgroupPath != victim.CgroupPath+"/"+r.ID || !slices.Contains(Power(r), PowerCgroupParent) {
-		t.Errorf("%s: %v", r.CgroupPath, Power(r))
+	if r.CgroupPath != victim.CgroupPath+"/"+r.ID || !slices.Contains(powerOf(t, store, r), PowerCgroupParent) {
+		t.Errorf("%s: %v", r.CgroupPath, powerOf(t, store, r))
 	}
 	c.declaredExactly(store, r)
 	if got, ok, err := store.Declared(context.Background(), victim.CgroupPath); !ok || err != nil || got.ID != victim.ID {

@@ -55,9 +55,9 @@ func measure(ctx context.Context, r Record) (Launch, error) {
 	l.Entrypoint = entrypoint(ctx, r)
 	l.Hooks = slices.Clone(l.Hooks)
 	for i := range l.Hooks {
-		if fd, err := unix.Open(string(l.Hooks[i].Path), unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
-			l.Hooks[i].SHA384, _ = digestFile(ctx, fd)
-			unix.Close(fd)
+		if at, err := (hostTree{root: r.hostRoot}).find(string(l.Hooks[i].Path)); err == nil {
+			l.Hooks[i].SHA384, _ = digestFile(ctx, at.fd)
+			at.close()
 		}
 	}
 	if err := ctx.Err(); err != nil {

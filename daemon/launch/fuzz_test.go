@@ -49,6 +49,13 @@ func FuzzFromConfig(f *testing.F) {
 		if err != nil {
 			t.Fatal("FromConfig took what parseSpec refuses")
 		}
-		powers(c, "", l)
+		powers(c, l)
+		h := hostTree{root: t.TempDir()}
+		for _, b := range binds(c, "", "/bundle") {
+			h.judge(b, nil)
+		}
+		for _, j := range joins(c) {
+			h.hostsNamespace(j)
+		}
 	})
 }

@@ -166,8 +166,8 @@ func TestUsersRecords(t *testing.T) {
 	if !ok || err != nil || r.UID != 1234 || r.Launch.Source != SourceUser {
 		t.Errorf("%+v, %v, %v", r, ok, err)
 	}
-	if len(Power(r)) != 0 {
-		t.Error("a user's container has power over the guest:", Power(r))
+	if len(powerOf(t, x.store, r)) != 0 {
+		t.Error("a user's container has power over the guest:", powerOf(t, x.store, r))
 	}
 	if r, ok, err := x.declared("/docker/" + id(2)); !ok || err != nil || r.UID != 0 {
 		t.Errorf("root's container: %+v, %v, %v", r, ok, err)

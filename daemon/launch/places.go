@@ -22,8 +22,8 @@ type Options struct {
 	Rules   Rules    // how a launch is normalised
 
 	// HostRoot is where the root of the host's mount namespace is seen from a
-	// mount namespace of our own, as /proc/1/root: root file systems are looked
-	// for below it. "" where ours is the host's.
+	// mount namespace of our own, as /proc/1/root: root file systems, and what
+	// containers mount of the host, are looked for below it. "" where ours is the host's.
 	HostRoot string
 
 	// Users are those who may run a rootless engine, with their homes; by

@@ -53,8 +53,8 @@ func TestPodman(t *testing.T) {
 		t.Error(one.Runtime)
 	}
 	c.declaredExactly(store, one)
-	if len(Power(one)) != 0 {
-		t.Error("a plain container has power:", Power(one))
+	if len(powerOf(t, store, one)) != 0 {
+		t.Error("a plain container has power:", powerOf(t, store, one))
 	}
 	podmanImage(t, c, store, one)
 
@@ -92,7 +92,7 @@ func TestPodman(t *testing.T) {
 			t.Errorf("%s and %s have one digest", name, other)
 		}
 		seen[d] = name
-		if p := Power(r); change.power != "" && !slices.Contains(p, change.power) || change.power == "" && len(p) != 0 {
+		if p := powerOf(t, store, r); change.power != "" && !slices.Contains(p, change.power) || change.power == "" && len(p) != 0 {
 			t.Errorf("%s has power %v, want %q", name, p, change.power)
 		}
 	}
@@ -125,8 +125,8 @@ func TestPodmanPod(t *testing.T) {
 		lines := strings.Fields(c.run("run", "-d", "--pod", name, "launch-test:1", "/bin/sleeper", "x"))
 		r := store.mustFind(t, lines[len(lines)-1])
 		c.declaredExactly(store, r)
-		if len(Power(r)) != 0 {
-			t.Error(Power(r))
+		if len(powerOf(t, store, r)) != 0 {
+			t.Error(powerOf(t, store, r))
 		}
 		if r.Launch.Namespaces["ipc"] != joined || r.Launch.Namespaces["network"] != own {
 			t.Error(r.Launch.Namespaces)

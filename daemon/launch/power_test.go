@@ -60,9 +60,13 @@ func TestPower(t *testing.T) {
 		"other's volume":    {add("mounts", mount("/d", "bind", "/var/lib/docker/containers/x", "rbind")), []string{"engine-storage"}},
 		"a volume":          {add("mounts", mount("/d", "bind", "/var/lib/docker/volumes/v/_data", "rbind")), nil},
 		"srv":               {add("mounts", mount("/d", "bind", "/srv/data", "rbind")), nil},
+		"no source":         {add("mounts", mount("/d", "bind", "/srv/gone", "rbind", "ro")), []string{"unresolved-mount"}},
+		"relative":          {add("mounts", mount("/d", "bind", "../../../../host/etc", "rbind")), []string{"unresolved-mount"}},
+		"joined, gone":      {add("linux.namespaces", map[string]any{"type": "ipc", "path": "/gone/ns"}), []string{"namespace:ipc"}},
 		"no cgroup":         {set("linux.cgroupsPath", ""), []string{"no-cgroup"}},
 	} {
 		x := newTree(t)
+		x.host()
 		c := config(t, "docker")
 		test.change(c)
 		id := strings.Repeat("a1", 32)
@@ -71,7 +75,7 @@ func TestPower(t *testing.T) {
 		if r.Err != nil {
 			t.Fatal(r.Err)
 		}
-		if diff := cmp.Diff(test.want, Power(r)); diff != "" && len(test.want)+len(Power(r)) > 0 {
+		if diff := cmp.Diff(test.want, powerOf(t, x.store, r)); diff != "" && len(test.want)+len(powerOf(t, x.store, r)) > 0 {
 			t.Errorf("%s: %s", name, diff)
 		}
 	}
@@ -84,11 +88,11 @@ func TestPowerOfPrivileged(t *testing.T) {
 		x.write("task/moby/"+id+"/config.json", encode(t, config(t, name)))
 		r := x.list()[id]
 		for _, want := range []string{"privileged", "device:*", "capability:CAP_SYS_ADMIN", "unconfined:seccomp", "unconfined:paths", "mount:/sys", "mount:/sys/fs/cgroup"} {
-			if !slices.Contains(Power(r), want) {
-				t.Errorf("%s lacks %s: %v", name, want, Power(r))
+			if !slices.Contains(powerOf(t, x.store, r), want) {
+				t.Errorf("%s lacks %s: %v", name, want, powerOf(t, x.store, r))
 			}
 		}
-		if !slices.IsSorted(Power(r)) {
+		if !slices.IsSorted(powerOf(t, x.store, r)) {
 			t.Error("not sorted")
 		}
 	}
@@ -103,8 +107,8 @@ func TestPowerByAnotherName(t *testing.T) {
 	symlink(x, "/usr/share", filepath.Join(x.dir, "below"))
 	for source, want := range map[string]string{"/harmless": "mount:/etc", "/harmless/ssh/..": "mount:/etc", "/slash": "mount:/", "/below": "mount:/usr"} {
 		x.bundle("moby", id(1), "/docker/"+id(1), add("mounts", mount("/x", "bind", x.dir+source, "rbind")))
-		if r := x.list()[id(1)]; !slices.Contains(Power(r), want) {
-			t.Errorf("%s: %v", source, Power(r))
+		if r := x.list()[id(1)]; !slices.Contains(powerOf(t, x.store, r), want) {
+			t.Errorf("%s: %v", source, powerOf(t, x.store, r))
 		}
 	}
 }
@@ -124,9 +128,11 @@ func TestPowerByAnotherMount(t *testing.T) {
 			unix.Mount("/etc", volume, "", unix.MS_BIND, "") != nil {
 			return
 		}
-		seen <- hostPaths(volume)
+		h := hostTree{trust: owners{0}}
+		marks := h.landmarks("")
+		seen <- slices.Concat(h.judge(bind{source: volume}, marks).powers, h.judge(bind{source: volume + "/ssl"}, marks).powers)
 	}()
-	if same := <-seen; !slices.Contains(same, "/etc") {
+	if same := <-seen; len(same) != 2 || same[0] != "mount:/etc" || same[1] != "mount:/etc" {
 		t.Error(same)
 	}
 }
@@ -139,17 +145,17 @@ func TestPowerOfCgroupParent(t *testing.T) {
 	x.bundle("k8s.io", id(4), "/pod/crio-"+id(1)+".scope/"+id(4), set("annotations", map[string]any{"io.kubernetes.cri.sandbox-id": id(1)}))
 	all := x.list()
 	for n, want := range map[int]bool{1: false, 2: true, 3: false, 4: false} {
-		if got := slices.Contains(Power(all[id(n)]), PowerCgroupParent); got != want {
-			t.Errorf("container %d: %v", n, Power(all[id(n)]))
+		if got := slices.Contains(powerOf(t, x.store, all[id(n)]), PowerCgroupParent); got != want {
+			t.Errorf("container %d: %v", n, powerOf(t, x.store, all[id(n)]))
 		}
 	}
 }
 
 func TestPowerOfNothing(t *testing.T) {
-	if p := Power(Record{}); len(p) != 1 || p[0] != PowerNoMetadata {
+	if p := powerOf(t, New(Options{}), Record{}); len(p) != 1 || p[0] != PowerNoMetadata {
 		t.Error(p)
 	}
-	if p := Power(Record{Launch: Launch{Source: SourceNone}}); len(p) != 1 || p[0] != PowerNoMetadata {
+	if p := powerOf(t, New(Options{}), Record{Launch: Launch{Source: SourceNone}}); len(p) != 1 || p[0] != PowerNoMetadata {
 		t.Error(p)
 	}
 }
@@ -170,7 +176,7 @@ func TestPowerBelowAReadOnlyMount(t *testing.T) {
 		m := mount("/h", "bind", "/", "x")
 		m["options"] = tt.options
 		x.bundle("moby", id(1), "/docker/"+id(1), add("mounts", m))
-		power := Power(x.list()[id(1)])
+		power := powerOf(t, x.store, x.list()[id(1)])
 		if got := slices.Contains(power, "mount:/proc"); got != tt.want {
 			t.Errorf("%v: %v", tt.options, power)
 		}

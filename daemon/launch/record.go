@@ -1,5 +1,7 @@
 package launch
 
+import "path"
+
 // Record is what root, or the user of a rootless engine, wrote down of one
 // container. Records are shared: change none of what they point to.
 type Record struct {
@@ -35,11 +37,16 @@ type Record struct {
 	Err error
 
 	power    []string // classes that the bundle alone shows
+	binds    []bind   // mounts of the host's, which Store.Power looks at
+	joins    []join   // namespaces, likewise
+	storage  string   // root of the engine's, "" where unknown
 	sandbox  string   // id of the pod's first container
 	labels   []string // names that the rules want
 	search   string   // the container's PATH
 	hostRoot string   // before RootPath
 }
+
+func (r Record) config() string { return path.Join(r.Bundle, "config.json") }
 
 // Stamp names one writing of a file.
 type Stamp struct {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -41,8 +40,9 @@ type Store struct {
 
 // knownRecord is what was read of a config.json, good or bad, and when.
 type knownRecord struct {
-	stamp  Stamp
-	record Record
+	stamp   Stamp
+	record  Record
+	mounted []mounted // what its binds were found to mount, nil before
 }
 
 type knownState struct {
@@ -185,14 +185,14 @@ func (s *Store) bundle(at location) (Record, error) {
 	}
 	r.Err = err
 	s.mu.Lock()
-	s.records[file] = knownRecord{now, r}
+	s.records[file] = knownRecord{stamp: now, record: r}
 	s.mu.Unlock()
 	return r, nil
 }
 
 // understand fills in a record from its config.json.
 func (s *Store) understand(r *Record, raw []byte) error {
-	file := path.Join(r.Bundle, "config.json")
+	file := r.config()
 	c, err := parseSpec(raw)
 	if err != nil {
 		return fmt.Errorf("%s %w", file, err)
@@ -219,37 +219,17 @@ func (s *Store) understand(r *Record, raw []byte) error {
 	if r.UID != 0 {
 		r.Launch.Source = SourceUser
 	} else {
-		joinedToHost(c, r.Launch.Namespaces)
-		r.power = powers(c, r.ID, r.Launch)
+		r.joins = joins(c)
+		for _, j := range r.joins {
+			if hosts, _ := s.host().hostsNamespace(j); hosts {
+				r.Launch.Namespaces[j.kind] = host
+			}
+		}
+		r.power = powers(c, r.Launch)
+		r.binds, r.storage = binds(c, r.ID, r.Bundle), storageRoot(c.Root.Path)
 	}
 	r.HostPID = r.Launch.Namespaces["pid"] == host
 	return nil
-}
-
-// joinedToHost finds namespaces joined by a path that leads to the host's.
-func joinedToHost(c *spec, spaces map[string]string) {
-	file := map[string]string{"network": "net", "mount": "mnt"}
-	for _, n := range c.Linux.Namespaces {
-		if n.Path == "" {
-			continue
-		}
-		name := n.Type
-		if short, ok := file[name]; ok {
-			name = short
-		}
-		there, err := os.Stat(n.Path)
-		if err != nil {
-			continue
-		}
-		// Our own are the host's too, save what a unit's sandbox makes
-		// private, and nobody else joins that.
-		for _, process := range []string{"1", "self"} {
-			here, err := os.Stat("/proc/" + process + "/ns/" + name)
-			if err == nil && os.SameFile(here, there) {
-				spaces[n.Type] = host
-			}
-		}
-	}
 }
 
 // ownCgroup takes a user's word only for cgroups below the user's manager.

@@ -196,7 +196,7 @@ func TestBrokenBundles(t *testing.T) {
 			if len(all) != 3 || all[id(1)].Err != nil || all[id(2)].Err == nil || all["broken"].Err == nil {
 				t.Errorf("%+v", all)
 			}
-			if p := Power(all[id(2)]); len(p) != 1 || p[0] != PowerNoMetadata {
+			if p := powerOf(t, x.store, all[id(2)]); len(p) != 1 || p[0] != PowerNoMetadata {
 				t.Error(p)
 			}
 			// Once written whole it is read, whatever it declares, though

@@ -107,3 +107,31 @@ func (x *tree) list() map[string]Record {
 
 // id makes 64 hex digits of a number.
 func id(n int) string { return fmt.Sprintf("%064x", n+0xa0000) }
+
+func powerOf(t *testing.T, s *Store, r Record) []string {
+	t.Helper()
+	power, err := s.Power(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return power
+}
+
+// host makes a host's file tree below the tree, and has the store look at it.
+func (x *tree) host() string {
+	x.Helper()
+	for _, dir := range []string{
+		"/etc/ssh", "/run/cima", "/run/cima-admin", "/sys/fs/cgroup", "/proc/sys/kernel", "/usr/bin", "/srv/data", "/tmp", "/dev",
+		"/var/lib/containers/storage/x", "/var/lib/docker/containers/x", "/var/lib/docker/volumes/v/_data",
+	} {
+		x.mkdir("host" + dir)
+	}
+	if err := os.Chmod(filepath.Join(x.dir, "host/tmp"), 0o777|os.ModeSticky); err != nil {
+		x.Fatal(err)
+	}
+	x.write("host/run/docker.sock", nil)
+	symlink(x, "/run", filepath.Join(x.dir, "host/var/run"))
+	symlink(x, "usr/bin", filepath.Join(x.dir, "host/bin"))
+	x.store.options.HostRoot = filepath.Join(x.dir, "host")
+	return x.store.options.HostRoot
+}

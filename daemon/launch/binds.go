@@ -1,0 +1,137 @@
+package launch
+
+import (
+	"context"
+	"path"
+	"slices"
+)
+
+// bind is a mount of a host path, as the specification asks for it.
+type bind struct {
+	source   string // absolute
+	readOnly bool
+	below    bool // read-only, but what is mounted below it comes along and isn't
+	ofEngine bool // a file or volume of the engine's own, whose place nobody else names
+}
+
+// binds are the bind mounts of a container whose bundle lies in dir.
+func binds(c *spec, id, dir string) []bind {
+	var out []bind
+	e := newEngineFiles(c, id)
+	for _, m := range c.Mounts {
+		if !isBind(m) {
+			continue
+		}
+		var made Mount
+		e.source(m, &made)
+		options := mountOptions(m.Options)
+		whole := slices.Contains(options, "rro") // what is mounted below too
+		b := bind{source: string(m.Source), readOnly: whole || slices.Contains(options, "ro"), ofEngine: made.Source == ""}
+		b.below = b.readOnly && !whole && slices.Contains(options, "rbind")
+		if !path.IsAbs(b.source) {
+			b.source = dir + "/" + b.source
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// mounted is what a bind was found to mount.
+type mounted struct {
+	bind
+	path   string
+	looked []string // as in spot
+	powers []string
+}
+
+// judge looks at what a bind mounts, before the runtime does.
+func (h hostTree) judge(b bind, marks []landmark) mounted {
+	seen, at, err := h.see(b.source)
+	out := mounted{bind: b, path: at.path, looked: at.looked}
+	for _, l := range marks {
+		inside := l.tree && l.holds(seen) && !(l.engine && b.ofEngine)
+		switch {
+		case b.readOnly && !l.socket:
+			if b.below && !l.engine && seen.holds(l.sighting) && !l.holds(seen) && l.isMount() {
+				out.powers = append(out.powers, l.class)
+			}
+		case seen.holds(l.sighting) || inside:
+			out.powers = append(out.powers, l.class)
+		}
+	}
+	if b.ofEngine {
+		return out // nobody knows the name before the engine has made it
+	}
+	if err != nil {
+		out.powers = append(out.powers, PowerUnresolved)
+	}
+	if at.replaceable {
+		out.powers = append(out.powers, PowerReplaceable)
+	}
+	return out
+}
+
+// replaces says that who has this mount can put something else in the place of
+// what the other one mounts. That a part of the host can be written was said.
+func (m mounted) replaces(o mounted) bool {
+	if m.readOnly || o.ofEngine || slices.ContainsFunc(m.powers, func(class string) bool {
+		return class != PowerReplaceable && class != PowerUnresolved
+	}) {
+		return false
+	}
+	return slices.ContainsFunc(o.looked, func(dir string) bool { return within(dir, m.path) })
+}
+
+// contested says that another container can replace what this one mounts, or
+// this one what another mounts that has not begun. Both are asked, so that
+// whichever comes later tells.
+func (s *Store) contested(ctx context.Context, r Record, mine []mounted) (bool, error) {
+	all, err := s.List(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, o := range all {
+		if o.Err != nil || o.Bundle == r.Bundle || o.ID == r.ID {
+			continue
+		}
+		for _, theirs := range s.mounted(o) {
+			for _, m := range mine {
+				if theirs.replaces(m) || o.InitPID == 0 && m.replaces(theirs) {
+					return true, nil
+				}
+			}
+		}
+	}
+	return false, nil
+}
+
+// mounted is what another container's binds were found to mount when they were
+// judged, or are now.
+func (s *Store) mounted(r Record) []mounted {
+	s.mu.Lock()
+	known := s.records[r.config()]
+	s.mu.Unlock()
+	if known.stamp == r.Stamp && known.mounted != nil {
+		return known.mounted
+	}
+	return s.look(r)
+}
+
+// look judges a container's binds and remembers what they mount.
+func (s *Store) look(r Record) []mounted {
+	h := s.host()
+	marks := h.landmarks(r.storage)
+	out := make([]mounted, 0, len(r.binds))
+	for _, b := range r.binds {
+		out = append(out, h.judge(b, marks))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known := s.records[r.config()]; known.stamp == r.Stamp {
+		known.mounted = out
+		s.records[r.config()] = known
+	}
+	return out
+}
+
+func (s *Store) host() hostTree { return hostTree{root: s.options.HostRoot, trust: s.trust} }
