@@ -289,11 +289,14 @@ func executableDigest() (digest rpc.Digest, err error) {
 
 // explain makes an error of another room into what a caller is told.
 func explain(err error) error {
+	if err == nil {
+		return nil // before room is made for what follows
+	}
 	var wire *rpc.Error
 	var inconsistent *ledger.InconsistentError
 	var hardware *hw.Error
 	switch {
-	case err == nil || errors.As(err, &wire):
+	case errors.As(err, &wire):
 		return err
 	case errors.As(err, &inconsistent):
 		return rpc.LogInconsistent(inconsistent.Count, "no evidence before the next boot: %v", inconsistent).Because(err)

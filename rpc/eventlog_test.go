@@ -103,6 +103,29 @@ func FuzzEventLogPage(f *testing.F) {
 	})
 }
 
+// A page is decoded into room that is made once; only maps are made for each
+// record.
+func TestPlainPageAllocates(t *testing.T) {
+	page, records := CCEventLog{Total: 500}, 500.0
+	for i := range 500 {
+		page.Events = append(page.Events, somePage(9).Events[3+4*(i%2)])
+	}
+	raw, err := json.Marshal(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := testing.AllocsPerRun(20, func() {
+		var got CCEventLog
+		if !decodePlain(raw, &got) {
+			t.Error("not as the daemon writes it")
+		}
+	})
+	t.Logf("%.2f allocations for a record", n/records)
+	if n > 2*records+10 {
+		t.Errorf("%.2f allocations for a record", n/records)
+	}
+}
+
 func BenchmarkEventLogDecode(b *testing.B) {
 	page := somePage(9)
 	for len(page.Events) < 1000 {

@@ -219,6 +219,7 @@ func (m *members) bytes(name string, v *[]byte, least, most int, must bool) {
 // integer reads a whole number in plain digits.
 func (m *members) integer(name string, v *int, least, most int, must bool) {
 	if m.learned != nil {
+		least, most := least, most // else every call has them on the heap
 		m.learn(name, must, schema{Type: "integer", Minimum: &least, Maximum: &most})
 		return
 	}

@@ -36,6 +36,7 @@ func thousand(b *testing.B) *Store {
 
 func benchmark(b *testing.B, path string) {
 	s := thousand(b)
+	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, err := s.Declared(context.Background(), path); err != nil {
 			b.Fatal(err)

@@ -37,6 +37,8 @@ func BenchmarkThousandEvents(b *testing.B) {
 		}
 	}
 	b.Run("appraise", func(b *testing.B) {
+		b.SetBytes(int64(len(bundle)))
+		b.ReportAllocs()
 		for b.Loop() {
 			appraised(b)
 		}

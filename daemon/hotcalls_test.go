@@ -1,0 +1,61 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"testing"
+
+	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/rpc"
+)
+
+// hotCall is a call that containers make often, and what it may cost.
+type hotCall struct {
+	name   string
+	allocs float64 // at most
+	do     func() (bytes int)
+}
+
+// hotCalls are answers from memory to a container with some hundred events: of
+// a register, and of a page of its log.
+func hotCalls(t *testing.T) []hotCall {
+	f := newFixture(t)
+	s := eventful(t, f, "one", 300)
+	c := &caller{Caller: &peer.Caller{}, owner: "one", instance: s.instance}
+	c.setSubjects()
+	ctx := context.WithValue(t.Context(), callerKey{}, c)
+	measurement := f.daemon.methodsAtOnce()[rpc.MethodGetCCMeasurement]
+	third, room := json.RawMessage(`{"index":3}`), []byte(nil)
+	return []hotCall{
+		{"GetCCMeasurement", 3, func() int {
+			m, err := measurement(ctx, third)
+			if err != nil {
+				t.Fatal(err)
+			}
+			hash := m.(rpc.CCMeasurement).Hash
+			return len(hash)
+		}},
+		{"GetCCEventLog", 6, func() int {
+			page, err := f.daemon.ccEventLog(ctx, s, rpc.CCEventLogParams{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if room, err = page.AppendJSON(room[:0]); err != nil {
+				t.Fatal(err)
+			}
+			return len(room)
+		}},
+	}
+}
+
+// What is asked often allocates little, and a page no more than where its
+// pieces lie: it was encoded before.
+func TestHotCallsAllocate(t *testing.T) {
+	for _, call := range hotCalls(t) {
+		n := testing.AllocsPerRun(200, func() { call.do() })
+		t.Logf("%s: %.0f allocations, %d bytes", call.name, n, call.do())
+		if n > call.allocs {
+			t.Errorf("%s: %.0f allocations, more than %.0f", call.name, n, call.allocs)
+		}
+	}
+}
