@@ -83,8 +83,6 @@ func (s *spot) close() {
 	s.fd = -1
 }
 
-func (s *spot) last() step { return s.chain[len(s.chain)-1] }
-
 // walk is a spot on the way.
 type walk struct {
 	spot
