@@ -86,7 +86,7 @@ type Daemon struct {
 	peers     *peer.Identifier
 	quotes    *hw.Queue
 	shares    shares
-	accounts  accounts
+	accounts  *accounts
 	instances instances
 	gated     *gated
 	starts    starts
@@ -204,7 +204,7 @@ func (d *Daemon) openRooms() (err error) {
 	}
 	d.quotes = hw.NewQueue(d.tee, 1, d.config().Limits.ConnectionsPerContainer)
 	d.shares.queue = d.quotes
-	d.accounts = accounts{limits: d.config().Limits, byKey: make(map[string]*account)}
+	d.accounts = newAccounts(d.config().Limits)
 	d.instances = instances{byKey: make(map[instanceKey]*instance)}
 	d.gated, err = newGated(d)
 	return err

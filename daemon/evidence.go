@@ -23,7 +23,35 @@ type report struct {
 	signature []byte
 	at        ledger.Snapshot // where the log stood when the claims were fixed
 	registers hw.Registers    // the quote's
+	payment
 }
+
+// payment is what a result cost; it is given back if the result has no room to be
+// sent (rpc.Unsent).
+type payment struct{ by *account } // nil: nothing
+
+// Unsent is for rpc's server.
+func (p payment) Unsent() {
+	if p.by != nil {
+		p.by.quotes.AllowN(time.Now(), -1)
+	}
+}
+
+// Results that were paid for.
+type (
+	paidReport struct {
+		rpc.CCReport
+		payment
+	}
+	paidEvidence struct {
+		*rpc.Evidence
+		payment
+	}
+	paidForm struct {
+		rpc.FormedEvidence
+		payment
+	}
+)
 
 // report fixes the claims, then asks for a quote over them. The log goes on
 // growing meanwhile, and no lock is held: the claims say where it stood.
@@ -42,7 +70,7 @@ func (d *Daemon) report(ctx context.Context, s *subject, p rpc.CCReportParams) (
 		return nil, err
 	}
 	r.signature = rpc.SignReportData(d.key.private, data)
-	if r.quote, r.shared, err = d.quote(ctx, s, data, p.Shared); err != nil {
+	if r.quote, r.shared, err = d.quote(ctx, s, data, p.Shared, &r.payment); err != nil {
 		return nil, err
 	}
 	if r.registers, err = hw.QuoteRegisters(r.quote); err != nil {
@@ -111,12 +139,13 @@ func assurance(s *subject, f *facts) rpc.Assurance {
 
 // quote waits for its turn, fairly by caller, and no longer than the limit.
 // Where it is shared, it comes with the proof that data has a part in it.
-func (d *Daemon) quote(ctx context.Context, s *subject, data hw.ReportData, share bool) (quote []byte, proof *rpc.Shared, err error) {
+func (d *Daemon) quote(ctx context.Context, s *subject, data hw.ReportData, share bool, paid *payment) (quote []byte, proof *rpc.Shared, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(d.config().Limits.QuoteTimeout))
 	defer cancel()
+	charge := func() error { return d.chargeQuote(s, paid) }
 	if share {
-		quote, proof, err = d.shares.get(ctx, data, s.account, func() error { return d.chargeQuote(s) })
-	} else if err = d.chargeQuote(s); err == nil {
+		quote, proof, err = d.shares.get(ctx, data, s.account, charge)
+	} else if err = charge(); err == nil {
 		quote, err = d.quotes.Quote(ctx, s.queue(), data)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -133,28 +162,32 @@ func (d *Daemon) quote(ctx context.Context, s *subject, data hw.ReportData, shar
 }
 
 // chargeQuote takes a quote from the allowance of whoever pays.
-func (d *Daemon) chargeQuote(s *subject) error {
+func (d *Daemon) chargeQuote(s *subject, paid *payment) error {
 	if wait := take(s.account.quotes); wait > 0 {
 		return rpc.RateLimited(wait, "more than %g quotes a minute: ask again in %v",
 			d.config().Limits.QuotesPerMinute, wait.Round(time.Millisecond))
 	}
+	paid.by = s.account
 	return nil
 }
 
 // evidence is a report with the logs behind its registers.
 func (d *Daemon) evidence(ctx context.Context, s *subject, p rpc.EvidenceParams) (any, error) {
 	e, err := d.bundle(ctx, s, p)
-	if err != nil || p.Format == "" || p.Format == rpc.FormatCIMA {
-		return e, err
-	}
-	content, err := form.Encode(e, p.Format)
 	if err != nil {
 		return nil, err
 	}
-	return rpc.FormedEvidence{Format: p.Format, Content: content}, nil
+	if p.Format == "" || p.Format == rpc.FormatCIMA {
+		return e, nil
+	}
+	content, err := form.Encode(e.Evidence, p.Format)
+	if err != nil {
+		return nil, err
+	}
+	return paidForm{rpc.FormedEvidence{Format: p.Format, Content: content}, e.payment}, nil
 }
 
-func (d *Daemon) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (*rpc.Evidence, error) {
+func (d *Daemon) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (*paidEvidence, error) {
 	r, err := d.report(ctx, s, rpc.CCReportParams{Nonce: p.Nonce, UserData: p.UserData, Shared: p.Shared})
 	if err != nil {
 		return nil, err
@@ -178,7 +211,7 @@ func (d *Daemon) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (
 		e.RuntimeLog = append(e.RuntimeLog, rpc.LogEntry{Event: entry.Event, Digests: entry.Digests})
 	}
 	d.log.Info("evidence given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce), "sharing", r.sharing())
-	return e, nil
+	return &paidEvidence{e, r.payment}, nil
 }
 
 // sharing is how many claims the quote is over, for the journal.

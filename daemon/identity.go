@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/peer"
@@ -48,8 +45,8 @@ func callerOf(ctx context.Context) *caller { return ctx.Value(callerKey{}).(*cal
 func (d *Daemon) attach(ctx context.Context, conn *net.UnixConn) (context.Context, func(), error) {
 	p, err := d.peers.Identify(ctx, conn)
 	if err != nil {
-		d.log.Info("caller refused", "error", err)
-		return nil, nil, refusal(err)
+		ctx, release := d.stranger(ctx, conn, err)
+		return ctx, release, refusal(err)
 	}
 	c := &caller{Caller: p}
 	if p.Container != nil {
@@ -70,17 +67,29 @@ func (d *Daemon) attach(ctx context.Context, conn *net.UnixConn) (context.Contex
 	return context.WithValue(context.WithoutCancel(ctx), callerKey{}, c), release, nil
 }
 
+type strangerKey struct{}
+
+// stranger has who was refused pay for what the refusals cost, by uid.
+func (d *Daemon) stranger(ctx context.Context, conn *net.UnixConn, refused error) (context.Context, func()) {
+	key := unattributed
+	if uid, ok := d.peers.User(conn); ok {
+		key = fmt.Sprintf("%s uid %d", unattributed, uid)
+	}
+	a := d.accounts.useStranger(key)
+	d.tellRefused(a, "caller refused", "caller", a.name, "error", refused)
+	return context.WithValue(context.WithoutCancel(ctx), strangerKey{}, a), func() { d.accounts.release(a) }
+}
+
 // attachAdmin takes root on the host only: the directory keeps others away,
 // and this says so again.
 func (d *Daemon) attachAdmin(ctx context.Context, conn *net.UnixConn) (context.Context, func(), error) {
 	ctx, release, err := d.attach(ctx, conn)
 	if err != nil {
-		return nil, nil, err
+		return ctx, release, err
 	}
 	c := callerOf(ctx)
 	if c.Container != nil || c.UID != 0 && c.UID != ownUID() {
-		release()
-		return nil, nil, rpc.Denied("the admin socket answers root on the host only")
+		return ctx, release, rpc.Denied("the admin socket answers root on the host only")
 	}
 	c.admin = true
 	return ctx, release, nil
@@ -110,18 +119,37 @@ func (c *caller) charged() string {
 // before runs before each request: the caller must still be who it was, and
 // within its rate.
 func (d *Daemon) before(ctx context.Context, method string) error {
-	c := callerOf(ctx)
+	c, ok := ctx.Value(callerKey{}).(*caller)
+	if !ok {
+		return d.withinRate(d.payerOf(ctx))
+	}
 	if err := c.Check(ctx); err != nil {
 		return refusal(err)
 	}
-	if wait := take(c.account.requests); wait > 0 {
+	return d.withinRate(c.account)
+}
+
+func (d *Daemon) withinRate(a *account) error {
+	if wait := take(a.requests); wait > 0 {
 		return rpc.RateLimited(wait, "more than %g requests a second: ask again in %v",
 			d.config().Limits.RequestsPerSecond, wait.Round(time.Millisecond))
 	}
 	return nil
 }
 
-// after writes the journal: one line for evidence, extends and refusals.
+// payerOf is the account of a caller, or of who was refused.
+func (d *Daemon) payerOf(ctx context.Context) *account {
+	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
+		return c.account
+	}
+	if a, ok := ctx.Value(strangerKey{}).(*account); ok {
+		return a
+	}
+	return d.accounts.nobody
+}
+
+// after writes the journal: one line for evidence, extends and refusals. A flood
+// must not become a flood of lines.
 func (d *Daemon) after(ctx context.Context, method string, took time.Duration, refused *rpc.Error, cause error) {
 	d.counters.count(method, took, refused)
 	if refused == nil && cause == nil && !d.log.Enabled(ctx, slog.LevelDebug) {
@@ -130,79 +158,17 @@ func (d *Daemon) after(ctx context.Context, method string, took time.Duration, r
 	args := []any{"method", method, "duration", took}
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
 		args = append(args, "caller", c.payer, "pid", c.PID)
+	} else {
+		args = append(args, "caller", d.payerOf(ctx).name)
 	}
 	switch {
 	case cause != nil:
-		d.log.Error("call failed", append(args, "code", int(refused.Code), "error", cause)...)
+		d.tellFailed(d.payerOf(ctx), "call failed", append(args, "code", int(refused.Code), "error", cause)...)
 	case refused != nil && refused.Code == rpc.CodeRateLimited:
-		// A flood must not become a flood of lines.
 		d.log.Debug("call refused", append(args, "code", int(refused.Code), "error", refused)...)
 	case refused != nil:
-		d.log.Info("call refused", append(args, "code", int(refused.Code), "error", refused)...)
+		d.tellRefused(d.payerOf(ctx), "call refused", append(args, "code", int(refused.Code), "error", refused)...)
 	default:
 		d.log.Debug("call answered", args...)
 	}
-}
-
-// accounts are what callers may still use, by whom they are charged to.
-type accounts struct {
-	limits LimitsConfig
-
-	mu    sync.Mutex
-	byKey map[string]*account
-}
-
-type account struct {
-	requests, quotes *rate.Limiter
-
-	users int       // connections; under accounts.mu
-	idle  time.Time // since when there are none
-}
-
-func (as *accounts) use(key string) *account {
-	as.mu.Lock()
-	defer as.mu.Unlock()
-	a := as.byKey[key]
-	if a == nil {
-		as.forget()
-		l := as.limits
-		a = &account{
-			requests: rate.NewLimiter(rate.Limit(l.RequestsPerSecond), l.RequestsBurst),
-			quotes:   rate.NewLimiter(rate.Limit(l.QuotesPerMinute/60), l.QuotesBurst),
-		}
-		as.byKey[key] = a
-	}
-	a.users++
-	return a
-}
-
-// forget drops accounts whose limiters have long filled up again: dropping
-// one sooner would let a caller reset its rate by reconnecting.
-func (as *accounts) forget() {
-	l := as.limits
-	refill := time.Duration((float64(l.QuotesBurst)/l.QuotesPerMinute*60 +
-		float64(l.RequestsBurst)/l.RequestsPerSecond) * float64(time.Second))
-	for key, a := range as.byKey {
-		if a.users == 0 && time.Since(a.idle) > refill+time.Second {
-			delete(as.byKey, key)
-		}
-	}
-}
-
-func (as *accounts) release(a *account) {
-	as.mu.Lock()
-	defer as.mu.Unlock()
-	if a.users--; a.users == 0 {
-		a.idle = time.Now()
-	}
-}
-
-// take uses up one of a limiter's tokens, or says how long to wait for it.
-func take(l *rate.Limiter) time.Duration {
-	r := l.Reserve()
-	wait := r.Delay()
-	if wait > 0 {
-		r.Cancel()
-	}
-	return wait
 }

@@ -18,7 +18,7 @@ func (d *Daemon) methods() []method {
 		about(d, rpc.MethodGetMeasurementCount, read, d.measurementCount).atOnce(),
 		about(d, rpc.MethodGetCCMeasurement, read, d.ccMeasurement).atOnce(),
 		about(d, rpc.MethodGetCCEventLog, read, d.ccEventLog).giving(rpc.CCEventLog{}),
-		about(d, rpc.MethodGetCCReport, read, d.ccReport),
+		about(d, rpc.MethodGetCCReport, read, d.ccReport).giving(rpc.CCReport{}),
 		about(d, rpc.MethodGetEvidence, read, d.evidence).giving(rpc.Evidence{}, rpc.FormedEvidence{}),
 		about(d, rpc.MethodGetMeasurements, read, d.measurements),
 		about(d, rpc.MethodExtendMeasurement, attest, d.extendMeasurement),
@@ -39,15 +39,15 @@ func (d *Daemon) measurementCount(_ context.Context, s *subject, _ rpc.NoParams)
 	return rpc.MeasurementCount{Count: 4}, nil
 }
 
-func (d *Daemon) ccReport(ctx context.Context, s *subject, p rpc.CCReportParams) (rpc.CCReport, error) {
+func (d *Daemon) ccReport(ctx context.Context, s *subject, p rpc.CCReportParams) (any, error) {
 	r, err := d.report(ctx, s, p)
 	if err != nil {
-		return rpc.CCReport{}, err
+		return nil, err
 	}
 	d.log.Info("report given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce), "sharing", r.sharing())
-	return rpc.CCReport{
+	return paidReport{rpc.CCReport{
 		CCType: rpc.CCTypeTDX, CCReport: r.quote, Claims: r.claims, Shared: r.shared, AgentSignature: r.signature,
-	}, nil
+	}, r.payment}, nil
 }
 
 func (d *Daemon) whoAmI(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Identity, error) {

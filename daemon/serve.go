@@ -48,6 +48,7 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 			failed = errors.Join(failed, err)
 		}
 	}
+	d.accounts.flush()
 	d.log.Info("stopped")
 	return failed
 }

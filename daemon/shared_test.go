@@ -96,7 +96,7 @@ func (f *fixture) asks(ctx context.Context, s *subject, shared bool) (*rpc.Evide
 	if claims.Host.UID != s.uid || (e.Shared != nil) != shared {
 		return nil, fmt.Errorf("evidence of uid %d, shared: %v", claims.Host.UID, e.Shared)
 	}
-	return e, nil
+	return e.Evidence, nil
 }
 
 // all appraises what callers got.

@@ -79,7 +79,7 @@ func (call *call) hold(r request) {
 
 // giveBack makes a call free for another request.
 func (c *conn) giveBack(call *call) {
-	c.caller.take(-call.charged)
+	c.caller.giveBack(call.charged)
 	call.charged = 0
 	if cap(call.held) > keptCall {
 		call.held = nil
@@ -138,18 +138,21 @@ func (c *conn) carryOut(ctx context.Context, call *call, atOnce bool) bool {
 func (c *conn) invoke(ctx context.Context, call *call, atOnce bool) (err error) {
 	defer recovered(&err)
 	handler := call.known.handler
+	if c.server.Before != nil && !call.admitted {
+		if err := c.server.Before(ctx, call.known.name); err != nil {
+			if c.refuse != nil || handler == nil {
+				c.bad.Add(1)
+			}
+			return err
+		}
+	}
+	call.admitted = true
 	switch {
 	case c.refuse != nil:
 		return c.refuse
 	case handler == nil:
 		return Errorf(CodeMethodNotFound, "no method %q on this socket", clip(call.method))
 	}
-	if c.server.Before != nil && !call.admitted {
-		if err := c.server.Before(ctx, call.known.name); err != nil {
-			return err
-		}
-	}
-	call.admitted = true
 	if atOnce {
 		handler = call.known.atOnce
 	} else {
@@ -165,11 +168,25 @@ func (c *conn) invoke(ctx context.Context, call *call, atOnce bool) (err error) 
 	if err != nil {
 		return err
 	}
+	if atOnce {
+		return c.finish(call, result)
+	}
+	// What is being written down isn't charged yet: not all do so at once.
+	c.server.writing <- struct{}{}
+	defer func() { <-c.server.writing }()
+	return c.finish(call, result)
+}
+
+// finish makes the reply of a result, if there is room for it.
+func (c *conn) finish(call *call, result any) error {
 	if err := call.reply.result(call.id, result, c.limits.Reply); err != nil {
 		return err
 	}
 	if n := int64(call.reply.buf.Len()); n > free {
 		if !c.caller.take(n) {
+			if paid, ok := result.(Unsent); ok {
+				paid.Unsent()
+			}
 			return unread()
 		}
 		call.charged += n

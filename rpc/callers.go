@@ -12,6 +12,7 @@ type callers struct {
 
 	mu          sync.Mutex
 	byKey       map[string]*caller
+	holds       map[*hold]struct{} // that hold something
 	connections int
 	memory      int64
 
@@ -77,21 +78,6 @@ func (c *caller) leave() {
 	if c.connections--; c.connections == 0 {
 		delete(c.all.byKey, c.key)
 	}
-}
-
-// take charges n bytes, or gives back -n; false where there is too much.
-func (c *caller) take(n int64) bool {
-	if n == 0 {
-		return true
-	}
-	c.all.mu.Lock()
-	defer c.all.mu.Unlock()
-	if n > 0 && (c.memory.Load()+n > c.all.limits.CallerMemory || c.all.memory+n > c.all.limits.Memory) {
-		return false
-	}
-	c.memory.Add(n)
-	c.all.memory += n
-	return true
 }
 
 // full reports whether the caller already holds so much that nothing long

@@ -15,7 +15,8 @@ import (
 )
 
 // maxBad is how many lines that are no request a connection may send before
-// it is dropped.
+// it is dropped, together with requests that could have no result and were
+// beyond the caller's rate.
 const maxBad = 16
 
 // errDropped ends a connection that broke a limit.
@@ -41,7 +42,8 @@ type conn struct {
 	now     call    // that is answered at once
 	first   *call   // that was read before jrpc2 began
 	message []byte  // what jrpc2 gets of a call
-	bad     int
+
+	bad atomic.Int32 // lines that were no request, and requests that nobody may make beyond the rate
 
 	unanswered atomic.Int32 // calls that jrpc2 has not answered
 
@@ -73,7 +75,7 @@ func (c *conn) Recv() ([]byte, error) {
 // nextCall reads up to the next call that is for jrpc2, and answers what comes
 // before it.
 func (c *conn) nextCall() (*call, error) {
-	for c.bad < maxBad {
+	for c.bad.Load() < maxBad {
 		line, err := c.next()
 		if err != nil {
 			return nil, c.end(err)
@@ -83,8 +85,8 @@ func (c *conn) nextCall() (*call, error) {
 		admitted := false
 		switch {
 		case bad != nil:
-			c.bad++
-			c.refusal(request.id, bad)
+			c.bad.Add(1)
+			c.refusal(request.id, c.within(bad))
 		case c.server.draining.Load():
 			c.refusal(request.id, ShuttingDown())
 		case c.answered(request, &admitted):
@@ -120,7 +122,7 @@ func (c *conn) answered(r request, admitted *bool) bool {
 		c.Close()
 	}
 	*admitted = c.now.admitted
-	c.caller.take(-c.now.charged)
+	c.caller.giveBack(c.now.charged)
 	c.now.charged, c.now.request = 0, request{}
 	c.now.reply.reset()
 	return done
@@ -201,6 +203,25 @@ func (c *conn) settle() {
 	for wait := time.Millisecond; c.open.Load() > 0 && !hungUp(c.net); wait = min(2*wait, 100*time.Millisecond) {
 		time.Sleep(wait)
 	}
+}
+
+// within is what a line that is no request is answered: it counts against the
+// caller's rate as requests do.
+func (c *conn) within(bad *Error) (refused *Error) {
+	if c.server.Before == nil {
+		return bad
+	}
+	err := c.before(c.ctx, "")
+	if err == nil {
+		return bad
+	}
+	refused, _ = WireError(err)
+	return refused
+}
+
+func (c *conn) before(ctx context.Context, method string) (err error) {
+	defer recovered(&err)
+	return c.server.Before(ctx, method)
 }
 
 // refusal answers a line that is no call; id is nil where it has none.

@@ -21,7 +21,7 @@ const (
 type framing struct {
 	net    net.Conn
 	limits *Limits
-	caller *caller
+	caller hold
 	open   atomic.Int32 // lines that were read and not yet answered
 
 	buf      []byte

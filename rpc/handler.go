@@ -16,6 +16,12 @@ var ErrWaits = errors.New("the answer has to be waited for")
 // is). The context ends soon after the caller has hung up.
 type Handler func(ctx context.Context, params json.RawMessage) (any, error)
 
+// Unsent is a result that cost something: it is told where it was made and then
+// not sent, for there was no room for it.
+type Unsent interface {
+	Unsent()
+}
+
 // Params is a parameter type of this package; DecodeParams reads it.
 type Params interface {
 	read(m *members)

@@ -36,7 +36,10 @@ type Limits struct {
 	// Memory is how many bytes of long lines (half read, or of requests
 	// that wait) and long replies (half written) are held in all,
 	// CallerMemory for one caller. What is up to 4 KiB is not counted.
-	// Defaults 16 MiB and 4 MiB.
+	// Defaults 16 MiB and 4 MiB. Beside Memory there is a share for each of
+	// 16 callers: room for one reply of full length and the lines that ask
+	// for it, kept for those who hold no more than that. Who has read all
+	// replies is refused none for want of room.
 	Memory       int64
 	CallerMemory int64
 
@@ -97,6 +100,13 @@ func (l Limits) withDefaults() Limits {
 	l.Memory = max(l.Memory, l.CallerMemory)
 	return l
 }
+
+// share is what a caller may hold where Memory is used up: a line, the request
+// that it was, the reply, and what stands round that.
+func (l *Limits) share() int64 { return int64(2*l.Line+l.Reply) + free }
+
+// most is what is held in all.
+func (l *Limits) most() int64 { return l.Memory + shares*l.share() }
 
 func fill[T comparable](v *T, standard T) {
 	var zero T

@@ -48,9 +48,11 @@ type Server struct {
 	// context that Attach made. "" is charged to nobody.
 	Key func(ctx context.Context) string
 
-	// Before is called before each request's handler; its error is the
+	// Before is called before each request is answered; its error is the
 	// answer. A rate limit and a check that the caller still lives belong
-	// here.
+	// here. method is "" where there is no such one, or a line was no
+	// request. Where Attach refused the caller, ctx is what came with that,
+	// or Serve's.
 	Before func(ctx context.Context, method string) error
 
 	// After is called when a request has its answer: refused is what the
@@ -65,6 +67,7 @@ type Server struct {
 	methods   map[string]method
 	callers   callers
 	attaching chan struct{}
+	writing   chan struct{} // a token for each result that is made a reply
 	draining  atomic.Bool
 	running   sync.WaitGroup
 
@@ -78,8 +81,9 @@ func (s *Server) setUp() {
 	for name, handler := range s.Methods {
 		s.methods[name] = method{name, handler, s.AtOnce[name]}
 	}
-	s.callers = callers{limits: &s.limits, byKey: make(map[string]*caller)}
+	s.callers = callers{limits: &s.limits, byKey: make(map[string]*caller), holds: make(map[*hold]struct{})}
 	s.attaching = make(chan struct{}, s.limits.Attaching)
+	s.writing = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
 	s.conns = make(map[*conn]struct{})
 }
 
@@ -208,7 +212,8 @@ func makeRoom() {
 }
 
 func (s *Server) newConn(ctx context.Context, nc net.Conn, charged *caller) *conn {
-	c := &conn{server: s, ctx: ctx, framing: framing{net: nc, limits: &s.limits, caller: charged}}
+	c := &conn{server: s, ctx: ctx, framing: framing{net: nc, limits: &s.limits}}
+	c.caller = hold{caller: charged, drop: c.Close}
 	c.handle = c.answer
 	return c
 }

@@ -73,6 +73,21 @@ func (id *Identifier) connector(conn *net.UnixConn) (connector, error) {
 	return p, failed
 }
 
+// User is whom a connection that was refused is charged to: the owner of the
+// subordinate uid that called, else that uid; false where nobody tells.
+func (id *Identifier) User(conn *net.UnixConn) (uint32, bool) {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	var cred *unix.Ucred
+	failed := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err != nil || failed != nil {
+		return 0, false
+	}
+	return id.users.of(cred.Uid, ""), true
+}
+
 func (id *Identifier) credentials(socket int) (connector, error) {
 	cred, err := unix.GetsockoptUcred(socket, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {

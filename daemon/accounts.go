@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// accounts are what callers may still use, by whom they are charged to.
+type accounts struct {
+	limits LimitsConfig
+	nobody *account // of whom not even a uid is known
+
+	mu    sync.Mutex
+	byKey map[string]*account
+}
+
+// unattributed is the account of whom not even a uid is known.
+const unattributed = "unattributed"
+
+// maxStrangers is how many accounts there are of callers whom nobody can name.
+const maxStrangers = 64
+
+func newAccounts(l LimitsConfig) *accounts {
+	as := &accounts{limits: l, byKey: make(map[string]*account)}
+	as.nobody = as.use(unattributed)
+	return as
+}
+
+type account struct {
+	name               string
+	requests, quotes   *rate.Limiter
+	refusals, failures *quiet // in the journal
+
+	users int       // connections; under accounts.mu
+	idle  time.Time // since when there are none
+}
+
+func (as *accounts) use(key string) *account {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	a := as.byKey[key]
+	if a == nil {
+		as.forget()
+		l := as.limits
+		a = &account{
+			name:     key,
+			refusals: newQuiet(), failures: newQuiet(),
+			requests: rate.NewLimiter(rate.Limit(l.RequestsPerSecond), l.RequestsBurst),
+			quotes:   rate.NewLimiter(rate.Limit(l.QuotesPerMinute/60), l.QuotesBurst),
+		}
+		as.byKey[key] = a
+	}
+	a.users++
+	return a
+}
+
+// useStranger is use for whom nobody can name. There are few such accounts: who
+// may become any uid would have as many.
+func (as *accounts) useStranger(key string) *account {
+	as.mu.Lock()
+	strangers := 0
+	for known := range as.byKey {
+		if known == key {
+			strangers = 0
+			break
+		}
+		if strings.HasPrefix(known, unattributed) {
+			strangers++
+		}
+	}
+	as.mu.Unlock()
+	if strangers >= maxStrangers {
+		key = unattributed
+	}
+	return as.use(key)
+}
+
+// forget drops accounts whose limiters have long filled up again: dropping
+// one sooner would let a caller reset its rate by reconnecting.
+func (as *accounts) forget() {
+	l := as.limits
+	refill := time.Duration((float64(l.QuotesBurst)/l.QuotesPerMinute*60 +
+		float64(l.RequestsBurst)/l.RequestsPerSecond) * float64(time.Second))
+	for key, a := range as.byKey {
+		if a.users == 0 && time.Since(a.idle) > refill+time.Second {
+			delete(as.byKey, key)
+		}
+	}
+}
+
+func (as *accounts) release(a *account) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	if a.users--; a.users == 0 {
+		a.idle = time.Now()
+	}
+}
+
+// flush tells what the journal's bounds left out.
+func (as *accounts) flush() {
+	as.mu.Lock()
+	all := slices.Collect(maps.Values(as.byKey))
+	as.mu.Unlock()
+	for _, a := range all {
+		a.refusals.flush()
+		a.failures.flush()
+	}
+}
+
+// take uses up one of a limiter's tokens, or says how long to wait for it.
+func take(l *rate.Limiter) time.Duration {
+	r := l.Reserve()
+	wait := r.Delay()
+	if wait > 0 {
+		r.Cancel()
+	}
+	return wait
+}

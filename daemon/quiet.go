@@ -1,0 +1,76 @@
+package daemon
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// What callers can cause in the journal beside what is limited already (quotes,
+// events) is bounded for each account: a flood of lines would rotate out those
+// of others, and journald drops a service's lines beyond a rate.
+
+const (
+	quietLines = 10               // at once, for each account
+	quietEvery = time.Second      // one more
+	quietTell  = 10 * time.Second // until what was left out is told as a number
+)
+
+// quiet bounds the lines of one kind for one account.
+type quiet struct {
+	lines *rate.Limiter
+
+	mu   sync.Mutex
+	more int // left out, and not told yet
+	tell func(more int)
+	wait *time.Timer
+}
+
+func newQuiet() *quiet { return &quiet{lines: rate.NewLimiter(rate.Every(quietEvery), quietLines)} }
+
+// allow reports whether a line may be written. Where not, it is counted, and
+// told later.
+func (q *quiet) allow(tell func(more int)) bool {
+	if q.lines.Allow() {
+		return true
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.tell = tell
+	if q.more++; q.more == 1 {
+		q.wait = time.AfterFunc(quietTell, q.flush)
+	}
+	return false
+}
+
+// flush tells how many lines were left out.
+func (q *quiet) flush() {
+	q.mu.Lock()
+	more, tell := q.more, q.tell
+	if q.more = 0; q.wait != nil {
+		q.wait.Stop()
+	}
+	q.mu.Unlock()
+	if more > 0 {
+		tell(more)
+	}
+}
+
+// tellRefused writes a line about a refusal, as many as one account may cause;
+// the others are told as a number.
+func (d *Daemon) tellRefused(a *account, message string, args ...any) {
+	if a.refusals.allow(func(more int) { d.log.Info("… and more refusals", "caller", a.name, "more", more) }) {
+		d.log.Info(message, args...)
+	} else {
+		d.log.Debug(message, args...)
+	}
+}
+
+func (d *Daemon) tellFailed(a *account, message string, args ...any) {
+	if a.failures.allow(func(more int) { d.log.Error("… and more calls that failed", "caller", a.name, "more", more) }) {
+		d.log.Error(message, args...)
+	} else {
+		d.log.Debug(message, args...)
+	}
+}

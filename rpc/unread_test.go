@@ -1,0 +1,194 @@
+package rpc
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const longLine = `{"jsonrpc":"2.0","id":1,"method":"Long"}` + "\n"
+
+// Callers who ask for much on many connections and read nothing, and come again
+// when they are closed, keep no reply of full length from one who reads: fewer
+// than sixteen are not felt, more only until they have not read for a while.
+func TestUnreadRepliesOfMany(t *testing.T) {
+	for _, test := range []struct {
+		callers, connections int
+		within               time.Duration
+	}{{4, 20, 0}, {15, 5, 0}, {60, 4, 2 * unreadFor}} {
+		t.Run(fmt.Sprint(test.callers), func(t *testing.T) {
+			s := beginSiege(t)
+			s.most = 192 << 10 // it may hold 34 MiB, and as much again until it is collected
+			s.fill(test.callers, test.connections)
+			time.Sleep(300 * time.Millisecond)
+			refused := 0
+			for i := range 20 {
+				begun := time.Now()
+				for {
+					w := connectedTo(s.as(fmt.Sprintf("reader%d", i)))
+					w.send(longLine)
+					r := w.receive()
+					w.nc.Close()
+					if r.Error == nil {
+						break
+					}
+					refused++
+					if r.Error.Code != CodeRateLimited || time.Since(begun) >= test.within {
+						t.Fatalf("after %v, %d refused before: %v", time.Since(begun), refused, r.Error)
+					}
+					time.Sleep(50 * time.Millisecond)
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			t.Logf("20 replies of 1 MiB, %d refused", refused)
+		})
+	}
+}
+
+// fill has so many callers hold all that they get, until the test ends.
+func (s *siege) fill(callers, connections int) {
+	done := make(chan struct{})
+	var all sync.WaitGroup
+	var n atomic.Int64
+	for i := range callers {
+		for range connections {
+			all.Go(func() {
+				for {
+					name := fmt.Sprintf("unread%d-%d-fill%d", i, s.pid, n.Add(1))
+					nc, err := dialAs(s.path, name)
+					if err != nil {
+						s.t.Error(err)
+						return
+					}
+					nc.Write([]byte(strings.Repeat(longLine, 3)))
+					select {
+					case <-done:
+					case <-time.After(1500 * time.Millisecond):
+					}
+					nc.Close()
+					select {
+					case <-done:
+						return
+					default:
+					}
+				}
+			})
+		}
+	}
+	s.t.Cleanup(func() { close(done); all.Wait() })
+}
+
+// The connections that are closed are those that aren't read: of who holds most,
+// the one that is unread for longest. What they held is all given back.
+func TestUnreadForLongestIsClosed(t *testing.T) {
+	s := hostileServer()
+	s.Limits = Limits{Memory: 1, CallerMemory: 1, Write: time.Minute} // raised to two replies and a line
+	path := start(t, s)
+	n := 0
+	as := func(name string) *wire {
+		n++
+		nc, err := dialAs(path, fmt.Sprintf("%s-%d-closed%d", name, os.Getpid(), n))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { nc.Close() })
+		return connectedTo(&wire{t: t, nc: nc.(*net.UnixConn)})
+	}
+	holds := func(replies int) {
+		t.Helper()
+		for range 1000 {
+			if s.Counts().Memory >= int64(replies)<<20 {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		t.Fatalf("%d bytes are held, not %d replies", s.Counts().Memory, replies)
+	}
+	var greedy []*wire
+	for i := range 2 {
+		greedy = append(greedy, as("greedy"))
+		greedy[i].send(longLine)
+		holds(i + 1)
+		time.Sleep(50 * time.Millisecond)
+	}
+	var others []*wire
+	for i := 0; s.Counts().Memory+1<<20 <= s.limits.most(); i++ {
+		w := as(fmt.Sprint("other", i))
+		w.send(longLine)
+		others = append(others, w)
+		holds(3 + i)
+	}
+	if len(others) < shares {
+		t.Errorf("room for %d, beside the shared memory", len(others))
+	}
+	if r := as("soon").ask("Long", "{}"); r.Error == nil || r.Error.Code != CodeRateLimited {
+		t.Errorf("while nobody has been unread for long: %+v", r)
+	}
+	time.Sleep(unreadFor)
+	if r := as("reader").ask("Long", "{}"); r.Error != nil {
+		t.Error(r.Error)
+	}
+	for i, closed := range []bool{true, false} {
+		line, err := greedy[i].in.ReadSlice('\n')
+		if (err != nil) != closed {
+			t.Errorf("connection %d, closed should be %v: %d bytes, %v", i, closed, len(line), err)
+		}
+	}
+	for _, w := range others {
+		if r := w.receive(); r.Error != nil {
+			t.Error(r.Error)
+		}
+	}
+	for range 1000 {
+		if s.Counts().Memory == 0 {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Errorf("%d bytes stay charged", s.Counts().Memory)
+}
+
+// A result that was paid for, and isn't sent for want of room, is told so.
+type paidFor struct {
+	Text   string
+	unsent *atomic.Int32
+}
+
+func (p paidFor) Unsent() { p.unsent.Add(1) }
+
+func TestUnsentIsTold(t *testing.T) {
+	s := hostileServer()
+	s.Limits = Limits{CallerMemory: 1} // raised to two replies and a line
+	var unsent atomic.Int32
+	began, gate := make(chan struct{}, 3), make(chan struct{})
+	s.Methods["Paid"] = func(context.Context, json.RawMessage) (any, error) {
+		began <- struct{}{}
+		<-gate
+		return paidFor{strings.Repeat("x", 1<<20-100), &unsent}, nil
+	}
+	path := start(t, s)
+	for i := range 3 {
+		nc, err := dialAs(path, fmt.Sprintf("payer-%d-unsent%d", os.Getpid(), i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		nc.Write([]byte(`{"jsonrpc":"2.0","id":1,"method":"Paid"}` + "\n"))
+		<-began
+	}
+	close(gate)
+	for range 1000 {
+		if unsent.Load() == 1 {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Errorf("%d were told that they weren't sent, of one", unsent.Load())
+}
