@@ -136,7 +136,7 @@ func (x *execs) openSource(c ExecConfig) (closeSource func(), err error) {
 	}
 	x.roots, err = gate.HoldRoots(c.MaxSize, gate.Options{
 		Deadline: time.Duration(c.Deadline), Refuse: c.Mode == execEnforce,
-		Decide: x.atExec, Missed: x.missed, Guard: ownProgram, HostRoot: x.g.d.hostRoot,
+		Known: x.known, Decide: x.atExec, Missed: x.missed, Guard: ownProgram, HostRoot: x.g.d.hostRoot,
 	})
 	if err != nil {
 		return nil, err
@@ -165,6 +165,24 @@ func (x *execs) watch(ctx context.Context, rec launch.Record, instance string) *
 		x.gap(ctx, w, execEvent{Missed: reason(err)})
 	}
 	return w
+}
+
+// known says that what somebody is about to execute is the container's own, and
+// is logged already.
+func (x *execs) known(h *gate.Held) bool {
+	own := x.on(h.Device())
+	if own == nil {
+		return false
+	}
+	digest, ok := x.roots.Known(h)
+	if !ok {
+		return false
+	}
+	if _, said := own.said.Load(saidOnce{digest: digest}); !said {
+		return false
+	}
+	traits, err := x.g.d.peers.TraitsOf(h.PID, h.PIDFD)
+	return err == nil && own.has(traits)
 }
 
 // atExec measures what somebody is about to execute from a watched root file

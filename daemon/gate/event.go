@@ -60,16 +60,20 @@ func parse(b []byte) (event, []byte, error) {
 // writes: 32 bytes.
 const batch = 64 * 32
 
-// read takes events until the group is closed. It does nothing that could
-// wait.
-func (g *gate) read() {
+// read takes events until the gate is closed. It does nothing that could wait.
+func (g *gate) read(group, ended int) {
 	buf := make([]byte, batch)
+	polls := []unix.PollFd{{Fd: int32(group), Events: unix.POLLIN}, {Fd: int32(ended), Events: unix.POLLIN}}
 	for {
-		n, err := g.file.Read(buf)
-		switch {
-		case errors.Is(err, os.ErrClosed):
+		unix.Poll(polls, -1)
+		if polls[1].Revents != 0 {
 			return
-		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		}
+		n, err := unix.Read(group, buf)
+		switch {
+		case err == unix.EAGAIN, err == unix.EINTR:
+			continue // a signal, or the guard took it
+		case err == unix.EMFILE, err == unix.ENFILE:
 			// The kernel refused the process whose file it couldn't open.
 			g.report(nil, err)
 			time.Sleep(time.Millisecond)

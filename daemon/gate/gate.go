@@ -22,6 +22,8 @@ package gate
 
 import (
 	"context"
+	"crypto/sha512"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -47,6 +49,11 @@ type Options struct {
 	// GuardCommand. "" is for none: whoever stops this process then stops
 	// those that it holds.
 	Guard string
+
+	// Known, if any, is asked by who reads the kernel's events whether a held
+	// process may go on at once. It must not wait. Who is not known waits for
+	// Decide.
+	Known func(h *Held) bool
 
 	// Decide looks at a held process, which may go on when it returns nil.
 	// It is called by several workers at once. ctx ends at the deadline.
@@ -85,13 +92,15 @@ type Held struct {
 	through  bool // the process executes something else by now; under keeper.mu
 	naming   sync.Once
 	path     string
-	device   uint64
+	id       fileID                // when it was held; zero where that isn't known
+	lasting  *[sha512.Size384]byte // its digest, where that may be remembered
 }
 
 // gate is one fanotify group and those that it holds.
 type gate struct {
 	options Options
 	file    *os.File // the group
+	ended   *os.File // an eventfd: reading ends
 	pid     int      // our own: never held
 
 	charge  func(*Held) who
@@ -112,16 +121,24 @@ type report struct {
 
 // open makes a group without marks. charge must not wait for anything.
 func open(o Options, charge func(*Held) who) (*gate, error) {
-	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_REPORT_PIDFD|unix.FAN_CLOEXEC|unix.FAN_NONBLOCK,
+	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_REPORT_PIDFD|unix.FAN_CLOEXEC,
 		unix.O_RDONLY|unix.O_CLOEXEC|unix.O_LARGEFILE)
 	if err != nil {
 		return nil, fmt.Errorf("fanotify_init: %w", err)
 	}
+	// A file that blocks when it is made one of the os package's is not polled
+	// by Go's runtime, whose polling costs each exec two more threads' wake-up.
+	group := os.NewFile(uintptr(fd), "fanotify")
+	ended, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err := errors.Join(err, unix.SetNonblock(fd, true)); err != nil {
+		group.Close()
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
 	return &gate{
-		options: o, file: os.NewFile(uintptr(fd), "fanotify"), pid: os.Getpid(),
+		options: o, file: group, ended: os.NewFile(uintptr(ended), "eventfd"), pid: os.Getpid(),
 		charge: charge, shares: newShares(),
 		reports: make(chan report, maxReports),
-		keeper:  keeper{kept: make(map[*Held]time.Time), scripts: make(map[int]*Held)},
+		keeper:  newKeeper(),
 	}, nil
 }
 
@@ -129,12 +146,12 @@ func open(o Options, charge func(*Held) who) (*gate, error) {
 // mark holds must find somebody who answers.
 func (g *gate) run() error {
 	if err := g.startGuard(); err != nil {
-		g.file.Close()
+		g.discard()
 		return err
 	}
 	g.reading.Go(func() {
 		defer g.shares.close()
-		g.read()
+		g.read(int(g.file.Fd()), int(g.ended.Fd()))
 	})
 	for range workers {
 		g.deciding.Go(func() {
@@ -151,15 +168,22 @@ func (g *gate) run() error {
 
 // close lets everybody go. It waits for Decide and Missed to return.
 func (g *gate) close() {
-	g.file.Close() // with this and the guard's the kernel allows what is pending
+	g.ended.Write(binary.NativeEndian.AppendUint64(nil, 1))
+	g.reading.Wait()
+	g.keeper.end()
+	g.discard() // with this and the guard's the kernel allows what is pending
 	if g.guard != nil {
 		g.guard.stop()
 	}
-	g.reading.Wait()
 	g.deciding.Wait()
 	g.waiting.Wait()
 	close(g.reports)
 	g.telling.Wait()
+}
+
+func (g *gate) discard() {
+	g.file.Close()
+	g.ended.Close()
 }
 
 // take queues an event's process, or answers at once where too many are held.
@@ -178,9 +202,12 @@ func (g *gate) take(e event) {
 		return
 	}
 	g.next(h.PID)
-	var st unix.Stat_t
-	if unix.Fstat(h.FD, &st) == nil {
-		h.device = st.Dev
+	h.id, _ = identify(h.FD)
+	if g.options.Known != nil && g.options.Known(h) {
+		if !g.answer(h, true) && alive(h.PIDFD) {
+			g.report(h, ErrLetGo)
+		}
+		return
 	}
 	h.who = g.charge(h)
 	h.users.Add(2) // of the deadline, and of who decides
@@ -224,10 +251,10 @@ func (g *gate) decide(h *Held) {
 	if h.late.Load() {
 		return
 	}
+	g.settle(h) // before it goes on: what it executes next is through with this
 	if !g.answer(h, true) && !h.late.Load() && alive(h.PIDFD) {
 		g.report(h, ErrLetGo)
 	}
-	g.settle(h)
 }
 
 // miss answers for a process that was not decided, unless it is answered.

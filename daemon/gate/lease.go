@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -99,83 +97,13 @@ func (l *lease) leave(n int) {
 	}
 }
 
-// keeper keeps leases until the execs that were allowed are through. From there
-// on the kernel itself keeps writers away (ETXTBSY); up to there a writer would
-// slip in between what was hashed and what runs.
-type keeper struct {
-	mu      sync.Mutex
-	kept    map[*Held]time.Time // until when
-	scripts map[int]*Held       // of these, by pid
+// stands says that nobody asked to write since the leases were taken: a lease
+// that was lost doesn't come back.
+func (l *lease) stands() bool {
+	return leased(l.fd) && (l.upper < 0 || leased(l.upper))
 }
 
-// lookAfter is how often it is looked whether execs are through: a writer has
-// time, and one look for many costs less than one for each.
-const lookAfter = 4 * time.Millisecond
-
-// settle keeps the lease of a process that was answered for.
-func (g *gate) settle(h *Held) {
-	if h.lease == nil {
-		return
-	}
-	h.users.Add(1)
-	k := &g.keeper
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if len(k.kept) == 0 {
-		g.waiting.Go(func() {
-			for left := 1; left > 0; left = g.look() {
-				time.Sleep(lookAfter)
-			}
-		})
-	}
-	k.kept[h] = time.Now().Add(keepLease)
-	if h.script() {
-		k.scripts[h.PID] = h
-	}
-}
-
-// look releases those that are through, and says how many are left.
-func (g *gate) look() int {
-	k := &g.keeper
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := time.Now()
-	for h, until := range k.kept {
-		if now.Before(until) && alive(h.PIDFD) && !h.through && !h.running() {
-			continue
-		}
-		delete(k.kept, h)
-		if k.scripts[h.PID] == h {
-			delete(k.scripts, h.PID)
-		}
-		g.release(h)
-	}
-	return len(k.kept)
-}
-
-// next notes that a process executes something: if it is the interpreter of a
-// script, the kernel has read the script's first line by now. Another thread
-// may do so too: hence nothing but scripts count, of which no more is sure.
-func (g *gate) next(pid int) {
-	k := &g.keeper
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if h := k.scripts[pid]; h != nil {
-		h.through = true
-	}
-}
-
-func (h *Held) script() bool {
-	var b [2]byte
-	n, err := unix.Pread(h.FD, b[:], 0)
-	return err == nil && n == 2 && string(b[:]) == "#!"
-}
-
-// running says that the process runs the file by now.
-func (h *Held) running() bool {
-	var st unix.Stat_t
-	if err := unix.Stat(fmt.Sprintf("/proc/%d/exe", h.PID), &st); err != nil {
-		return errors.Is(err, os.ErrNotExist) // gone
-	}
-	return st.Dev == h.lease.id.dev && st.Ino == h.lease.id.ino
+func leased(fd int) bool {
+	kind, err := unix.FcntlInt(uintptr(fd), unix.F_GETLEASE, 0)
+	return err == nil && kind == unix.F_RDLCK
 }

@@ -119,6 +119,7 @@ func (m *measurer) digest(ctx context.Context, h *Held) ([sha512.Size384]byte, e
 	at, marked := m.layers[id.dev]
 	m.mu.Unlock()
 	if ok && k.lower {
+		h.lasts(id, k.digest)
 		return k.digest, nil
 	}
 	if !marked {
@@ -134,6 +135,7 @@ func (m *measurer) digest(ctx context.Context, h *Held) ([sha512.Size384]byte, e
 		}
 	}
 	if ok {
+		h.lasts(id, k.digest)
 		return k.digest, nil
 	}
 	old := time.Since(time.Unix(id.ctime.Unix())) > settled && time.Since(time.Unix(id.mtime.Unix())) > settled
@@ -145,9 +147,17 @@ func (m *measurer) digest(ctx context.Context, h *Held) ([sha512.Size384]byte, e
 		return digest, errors.Join(ErrWritable, err)
 	}
 	if old {
+		h.lasts(id, digest)
 		m.remember(id, measured{digest, upper < 0})
 	}
 	return digest, nil
+}
+
+// lasts notes the digest of what may be remembered.
+func (h *Held) lasts(id fileID, digest [sha512.Size384]byte) {
+	if id == h.lease.id {
+		h.lasting = &digest
+	}
 }
 
 func (m *measurer) remember(id fileID, now measured) {

@@ -124,7 +124,7 @@ func unescape(s string) string {
 
 // Device is the device of the file that a held process is about to execute, 0
 // where it isn't known.
-func (h *Held) Device() uint64 { return h.device }
+func (h *Held) Device() uint64 { return h.id.dev }
 
 // Path is the file's, as it was first seen from the root of its mount.
 func (h *Held) Path() string {

@@ -70,7 +70,7 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		g.file.Close()
+		g.discard()
 		return nil, fmt.Errorf("inotify_init1: %w", err)
 	}
 	r := &Runtimes{

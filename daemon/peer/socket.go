@@ -13,6 +13,8 @@ type Kernel struct {
 	PeerPIDFD bool   // SO_PEERPIDFD, Linux 6.5: no doubt about the pid
 	PIDFDInfo bool   // PIDFD_GET_INFO with the cgroup id, Linux 6.13
 	Cgroup    string // "v2", "hybrid" or "v1"
+
+	pidfdNS bool // PIDFD_GET_PID_NAMESPACE, Linux 6.11
 }
 
 // probe tries the kernel's interfaces on the daemon itself.
@@ -35,6 +37,8 @@ func probe() (Kernel, error) {
 	defer unix.Close(fd)
 	_, err = cgroupID(fd)
 	k.PIDFDInfo = err == nil
+	_, err = pidNSBehind(fd)
+	k.pidfdNS = err == nil
 	return k, nil
 }
 
