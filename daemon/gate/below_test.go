@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,5 +47,27 @@ func TestOpenBelow(t *testing.T) {
 		if !errors.Is(err, test.want) {
 			t.Errorf("%s below %s: %v, not %v", test.name, test.dir, err, test.want)
 		}
+	}
+}
+
+// A pipe in the place of a file holds up nobody.
+func TestPipeBelow(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mkfifo(filepath.Join(dir, "program"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { _, _, err := openBelow(dir, "program"); ended <- err }()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("a pipe counts as a file")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for who writes the pipe")
+		if f, err := os.OpenFile(filepath.Join(dir, "program"), os.O_WRONLY|unix.O_NONBLOCK, 0); err == nil {
+			f.Close()
+		}
+		<-ended
 	}
 }
