@@ -139,6 +139,17 @@ func TestExecsFromIMA(t *testing.T) {
 		t.Errorf("the policy made from it lists no nested program: %v", err)
 	}
 
+	// A register that is asked for alone has what was executed by then.
+	k.add(f.cgroupOf(id), "/bin/late", "sha384:"+digest(10))
+	want = append(want, "/bin/late "+digest(10)+"false")
+	register := docker(t, "exec", id, "/bin/cimactl", "call", "GetCCMeasurement", `{"index":3}`)
+	if got := texts(id); !slices.Equal(got, want) {
+		t.Errorf("after a call:\n%s", strings.Join(got, "\n"))
+	}
+	if got := claimsOf(t, evidenceFrom(t, id)).Container.Register.String(); !strings.Contains(register, got) {
+		t.Errorf("the register was given as %s; evidence says %s", register, got)
+	}
+
 	f.regate(func(*Config) {})
 	f.wantAuthentic(evidenceFrom(t, id))
 	if got := texts(id); !slices.Equal(got, want) {

@@ -242,6 +242,9 @@ func (g *gated) owes(owner string) bool {
 	if g.execs == nil {
 		return false
 	}
+	if g.execs.ima != nil {
+		return true // the kernel's log may have gone on
+	}
 	w := g.execs.of(owner)
 	return w != nil && (w.owes.Load() || g.execs.roots.Untold())
 }
