@@ -34,7 +34,7 @@ func TestOpenBelow(t *testing.T) {
 		{layer, "/a/file", nil},
 		{layer, "a/file", nil},
 		{layer, "/link/file", unix.ENOTDIR},
-		{layer, "/a/link", unix.ELOOP},
+		{layer, "/a/link", errNoFile},
 		{layer, "/out/secret", unix.ENOTDIR},
 		{layer, "/../secret", unix.ENOENT},
 		{layer, "/a/none", unix.ENOENT},
@@ -56,6 +56,14 @@ func TestPipeBelow(t *testing.T) {
 	if err := unix.Mkfifo(filepath.Join(dir, "program"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	opened, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(opened)
+	if _, err := unix.InotifyAddWatch(opened, filepath.Join(dir, "program"), unix.IN_OPEN); err != nil {
+		t.Fatal(err)
+	}
 	ended := make(chan error, 1)
 	go func() { _, _, err := openBelow(dir, "program"); ended <- err }()
 	select {
@@ -69,5 +77,8 @@ func TestPipeBelow(t *testing.T) {
 			f.Close()
 		}
 		<-ended
+	}
+	if n, err := unix.Read(opened, make([]byte, 4096)); err != unix.EAGAIN {
+		t.Errorf("it was opened: %d bytes, %v", n, err)
 	}
 }

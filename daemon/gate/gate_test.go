@@ -198,13 +198,22 @@ func TestUndecided(t *testing.T) {
 
 // No more of one user are held than there is room for, and nobody waits for
 // others: neither do those of another user while these keep all workers busy
-// that one can.
+// that one can, nor the host's root while a container's does.
 func TestTooMany(t *testing.T) {
+	for name, attr := range map[string]*syscall.SysProcAttr{
+		"another user":       {Credential: &syscall.Credential{Uid: 12345}},
+		"a container's root": {Cloneflags: syscall.CLONE_NEWPID},
+	} {
+		t.Run(name, func(t *testing.T) { tooMany(t, attr) })
+	}
+}
+
+func tooMany(t *testing.T, attr *syscall.SysProcAttr) {
 	runtime, stuck := program(t, filepath.Join(openDir(t), "runtime")), make(chan struct{})
 	var missed missedList
 	hold(t, []string{runtime}, Options{Deadline: 20 * time.Second, Missed: missed.note,
 		Decide: func(_ context.Context, h *Held) error {
-			if uid, _ := h.UID(); uid != 0 {
+			if h.who != (who{}) {
 				<-stuck
 			}
 			return nil
@@ -215,7 +224,7 @@ func TestTooMany(t *testing.T) {
 	for range maxShare + 20 {
 		all.Go(func() {
 			c := exec.Command("/bin/sh", "-c", `"$0" true`, runtime)
-			c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345}}
+			c.SysProcAttr = attr
 			if err := c.Run(); err != nil {
 				t.Error(err)
 			}

@@ -107,10 +107,9 @@ func openBelow(dir, name string) (int, fileID, error) {
 		if err != nil {
 			break
 		}
-		flags := unix.O_PATH | unix.O_DIRECTORY
-		if i == len(parts)-1 {
-			// A device node, or a pipe, in place of the file must not block.
-			flags = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOCTTY
+		flags := unix.O_PATH
+		if i < len(parts)-1 {
+			flags |= unix.O_DIRECTORY
 		}
 		var next int
 		if next, err = unix.Openat(fd, part, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err != nil {
@@ -122,15 +121,22 @@ func openBelow(dir, name string) (int, fileID, error) {
 			err = cmp.Or(failed, error(unix.EXDEV))
 		}
 	}
-	var id fileID
-	if err == nil {
-		id, err = identify(fd)
-	}
+	defer unix.Close(fd)
 	if err != nil {
-		unix.Close(fd)
 		return -1, fileID{}, err
 	}
-	return fd, id, nil
+	return openFile(fd)
+}
+
+// openFile opens what an O_PATH descriptor is of, if that is a regular file:
+// opening a device that a container put in its place may have effects.
+func openFile(path int) (int, fileID, error) {
+	id, err := identify(path)
+	if err != nil {
+		return -1, fileID{}, err
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", path), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	return fd, id, err
 }
 
 // mountOf tells mounts apart, those of one file system too (Linux 5.8).

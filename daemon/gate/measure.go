@@ -182,13 +182,15 @@ func (m *measurer) adopt(device uint64, at mounted) {
 	}
 }
 
+var errNoFile = errors.New("no regular file")
+
 func identify(fd int) (fileID, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return fileID{}, fmt.Errorf("fstat: %w", err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fileID{}, errors.New("no regular file")
+		return fileID{}, errNoFile
 	}
 	return fileID{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -61,9 +62,13 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 			return nil, fmt.Errorf("runtime %q: the path must be absolute", p)
 		}
 	}
+	host, err := pidSpace("self")
+	if err != nil {
+		return nil, err
+	}
 	g, err := open(o, func(h *Held) who {
 		uid, _ := h.UID()
-		return who{user: uid}
+		return who{user: uid, inside: h.inside(host)}
 	})
 	if err != nil {
 		return nil, err
@@ -273,4 +278,20 @@ func (h *Held) UID() (uint32, bool) {
 		return 0, false
 	}
 	return st.Uid, true
+}
+
+// inside says that a held process is in another pid namespace than the host's: a
+// container's root has the host's uid, and must not take its places.
+func (h *Held) inside(host uint64) bool {
+	space, err := pidSpace(strconv.Itoa(h.PID))
+	return err == nil && space != host
+}
+
+// pidSpace is the inode of a process's pid namespace.
+func pidSpace(pid string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat("/proc/"+pid+"/ns/pid", &st); err != nil {
+		return 0, fmt.Errorf("pid namespace of process %s: %w", pid, err)
+	}
+	return st.Ino, nil
 }

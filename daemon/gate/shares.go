@@ -14,6 +14,7 @@ const (
 // nor keep all workers busy.
 type who struct {
 	user   uint32 // who executes a runtime
+	inside bool   // of a container, whichever
 	device uint64 // the root file system executed from
 }
 
