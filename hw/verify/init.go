@@ -144,10 +144,14 @@ func (w *policyWriter) gaps() bool {
 }
 
 // bodies are what the events of one operation measured, in the container's
-// latest instance.
+// latest instance. Others' events, which a log that hides nobody has too, don't
+// count.
 func (w *policyWriter) bodies(operation string) []map[string]any {
 	var found []map[string]any
 	for _, e := range w.r.Events {
+		if c := w.r.Claims.Container; e.Container != "" && (c == nil || c.ID != e.Container) {
+			continue
+		}
 		if e.Operation == "launch" && e.Judged {
 			found = nil
 		}

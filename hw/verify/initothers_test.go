@@ -1,0 +1,29 @@
+package verify
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// Of a log that hides nobody, others' events are no reference values.
+func TestInitLeavesOthersOut(t *testing.T) {
+	own, other := json.RawMessage(`{"exec":{"path":"/own"}}`), json.RawMessage(`{"exec":{"path":"/other"}}`)
+	r := &Result{Claims: &rpc.Claims{Container: &rpc.ContainerClaims{ID: idOne}}, Events: []Event{
+		{Operation: "exec", Container: idOne, Measured: own, Judged: true},
+		{Operation: "launch", Container: idTwo, Measured: json.RawMessage(`{"launch":{}}`), Judged: true},
+		{Operation: "exec", Container: idTwo, Measured: other, Judged: true},
+		{Operation: "missed", Measured: json.RawMessage(`{"missed":{"what":"exec"}}`), Judged: true},
+	}}
+	w := &policyWriter{r: r}
+	if got := w.bodies("exec"); len(got) != 1 || got[0]["path"] != "/own" {
+		t.Errorf("executed: %v", got)
+	}
+	if got := w.bodies("launch"); len(got) != 0 {
+		t.Errorf("launched: %v", got)
+	}
+	if got := w.bodies("missed"); len(got) != 1 {
+		t.Errorf("public: %v", got)
+	}
+}
