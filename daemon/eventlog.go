@@ -90,7 +90,7 @@ func (d *Daemon) eventView(ctx context.Context, s *subject) (view, error) {
 		order = &s.instance.merged
 	}
 	runs := order.grow(len(entries), v.own) // perhaps by another call, further than this
-	v.ima = &imaView{entries: d.osLog.first(runs), cgroup: s.cgroup(), whole: d.osLog.whole, runs: runs}
+	v.ima = &imaView{entries: d.osLog.first(runs), cgroup: s.cgroup(), whole: d.config().Isolation == isolationNone, runs: runs}
 	return v, nil
 }
 

@@ -25,7 +25,8 @@ func hotCalls(t *testing.T) []hotCall {
 	c.setSubjects()
 	ctx := context.WithValue(t.Context(), callerKey{}, c)
 	measurement := f.daemon.methodsAtOnce()[rpc.MethodGetCCMeasurement]
-	third, room := json.RawMessage(`{"index":3}`), []byte(nil)
+	third := json.RawMessage(`{"index":3}`)
+	var room []byte
 	return []hotCall{
 		{"GetCCMeasurement", 3, func() int {
 			m, err := measurement(ctx, third)
@@ -33,7 +34,7 @@ func hotCalls(t *testing.T) []hotCall {
 				t.Fatal(err)
 			}
 			hash := m.(rpc.CCMeasurement).Hash
-			return len(hash)
+			return len(hash[:])
 		}},
 		{"GetCCEventLog", 6, func() int {
 			page, err := f.daemon.ccEventLog(ctx, s, rpc.CCEventLogParams{})

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
@@ -19,7 +20,9 @@ import (
 type osLog struct {
 	ima
 	booted hw.Digest // RTMR2 as the boot log left it
-	whole  bool      // nobody is isolated: all lines are kept
+	whole  bool      // nobody was isolated at the start: all lines are kept
+
+	warned atomic.Bool // that it gets large
 
 	mu      sync.Mutex
 	entries []osEntry
@@ -88,9 +91,10 @@ func (o *osLog) add(e *logs.IMAEntry) {
 		}
 		entry.cgroup = one
 	}
-	// What a violation says, nothing proves: its digest is all that counts.
-	if (o.whole || isContainers(entry.cgroup)) && !e.Violation {
-		entry.line = e.String() + "\n"
+	// What a violation says, nothing proves: its digest is all that counts. So it
+	// is with a name of several lines, which readers may not put together again.
+	if line := e.String(); (o.whole || isContainers(entry.cgroup)) && !e.Violation && !strings.Contains(line, "\n") {
+		entry.line = line + "\n"
 	}
 	o.entries = append(o.entries, entry)
 }
@@ -153,8 +157,8 @@ func (o *osLog) first(runs []mergedRun) []osEntry {
 }
 
 // shown are the entries as a container may see them, or the host: its own in
-// full, the others as digests.
-func (o *osLog) shown(rtmr2 hw.Digest, cgroup string) ([]rpc.OSLog, error) {
+// full, the others as digests, unless it sees all.
+func (o *osLog) shown(rtmr2 hw.Digest, cgroup string, whole bool) ([]rpc.OSLog, error) {
 	entries, err := o.upTo(rtmr2)
 	if err != nil {
 		return nil, err
@@ -168,7 +172,7 @@ func (o *osLog) shown(rtmr2 hw.Digest, cgroup string) ([]rpc.OSLog, error) {
 		last.Entries = append(last.Entries, data...)
 	}
 	for _, e := range entries {
-		if e.shownTo(cgroup, o.whole) {
+		if e.shownTo(cgroup, whole) {
 			add(rpc.FormatIMA, []byte(e.line))
 		} else {
 			add(rpc.FormatIMADigests, e.digest[:])
@@ -199,7 +203,7 @@ func (d *Daemon) osLogs(s *subject, rtmr2 hw.Digest) ([]rpc.OSLog, error) {
 	if d.osLog == nil {
 		return nil, nil
 	}
-	list, err := d.osLog.shown(rtmr2, s.cgroup())
+	list, err := d.osLog.shown(rtmr2, s.cgroup(), d.config().Isolation == isolationNone)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +211,11 @@ func (d *Daemon) osLogs(s *subject, rtmr2 hw.Digest) ([]rpc.OSLog, error) {
 	for _, l := range list {
 		size += shownOSLog + int64(base64.StdEncoding.EncodedLen(len(l.Entries)))
 	}
-	if most := d.osRoom(*d.config()); size > most {
+	most := d.osRoom(*d.config())
+	if size > most/2 && !d.osLog.warned.Swap(true) {
+		d.log.Warn("the kernel's IMA log takes more than half of its room in evidence; raise limits.evidence_reply and reload", "bytes", size, "room", most)
+	}
+	if size > most {
 		return nil, rpc.TooLarge(most, "the kernel's IMA log takes %d bytes of evidence: limits.evidence_reply leaves %d for it", size, most)
 	}
 	return list, nil

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"bytes"
 	"crypto/sha512"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"os"
@@ -200,6 +202,58 @@ func TestOSLogTooLarge(t *testing.T) {
 	_, err := f.client().GetEvidence(t.Context(), rpc.EvidenceParams{Nonce: nonce})
 	if err == nil || !strings.Contains(err.Error(), "IMA log takes") {
 		t.Errorf("%v", err)
+	}
+}
+
+// What lies in several lines is shown by its digest: readers put few together.
+func TestNamesOfManyLinesAreDigests(t *testing.T) {
+	for name, shown := range map[string]bool{"/bin/plain": true, "/bin/two\nlines": false} {
+		part := func(b []byte, text string) []byte {
+			return append(binary.LittleEndian.AppendUint32(b, uint32(len(text))), text...)
+		}
+		var data []byte
+		for _, field := range []string{"/bin/sh\x00", "/docker/x\x00", "sha384:\x00" + strings.Repeat("d", 48), name + "\x00"} {
+			data = part(data, field)
+		}
+		digest := sha512.Sum384(data)
+		record := part(append([]byte{2, 0, 0, 0}, digest[:]...), "ima-cgpath") // as the kernel has it in binary
+		e, err := logs.NewIMAReader(bytes.NewReader(part(record, string(data)))).Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := &osLog{whole: true, cgroups: make(map[string]string)}
+		o.add(e)
+		if len(o.entries) != 1 || (o.entries[0].line != "") != shown || o.entries[0].digest != hw.Digest(digest) {
+			t.Errorf("%q: %+v", name, o.entries)
+		}
+	}
+}
+
+// A reload that isolates containers counts at once.
+func TestOSLogsAfterAReload(t *testing.T) {
+	f, k := imaFixture(t, func(c *Config) { c.Isolation = isolationNone })
+	f.daemon.opts.ConfigFile = filepath.Join(f.dir, "cimad.toml")
+	hold := f.hold()
+	k.measure("/docker/"+strings.Repeat("ab", 32), "/bin/secret-of-another")
+	for _, isolation := range []string{isolationNone, isolationRedacted} {
+		text := fmt.Sprintf("isolation = %q\n", isolation)
+		if err := os.WriteFile(f.daemon.opts.ConfigFile, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.daemon.Reload(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		bundle := []byte(docker(t, "exec", hold, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))
+		f.wantAuthentic(bundle)
+		var log string
+		for _, e := range decode[rpc.CCEventLog](t, []byte(docker(t, "exec", hold, "/cimactl", "call", "GetCCEventLog"))).Events {
+			log += string(e.Event)
+		}
+		for what, text := range map[string]string{"evidence": shownIMA(t, bundle), "event log": log} {
+			if strings.Contains(text, "secret") != (isolation == isolationNone) {
+				t.Errorf("%s with isolation %q: %s", what, isolation, text)
+			}
+		}
 	}
 }
 
