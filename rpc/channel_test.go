@@ -44,7 +44,7 @@ func TestHangingUpCancels(t *testing.T) {
 // answer is not idle.
 func TestSideBySide(t *testing.T) {
 	s := testServer()
-	s.Limits.Idle = 50 * time.Millisecond
+	s.Limits.Idle = 500 * time.Millisecond
 	began, gate := make(chan struct{}), make(chan struct{})
 	s.Methods["Gate"] = func(context.Context, json.RawMessage) (any, error) { close(began); <-gate; return 0, nil }
 	w := connect(t, start(t, s))
@@ -53,7 +53,7 @@ func TestSideBySide(t *testing.T) {
 	if r := w.ask("Echo", `{}`); r.Error != nil || r.ID != 7.0 {
 		t.Errorf("beside it: %+v", r)
 	}
-	time.Sleep(300 * time.Millisecond)
+	time.Sleep(3 * s.Limits.Idle)
 	close(gate)
 	if r := w.receive(); r.Error != nil || r.ID != 1.0 {
 		t.Errorf("the slow one: %+v", r)

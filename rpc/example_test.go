@@ -139,8 +139,8 @@ func ExampleDialer() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	_, err := rpc.Dialer{Path: "/tmp/no-such-directory/cima.sock", Wait: true}.Dial(ctx)
-	fmt.Println(err != nil, ctx.Err())
-	// Output: true context deadline exceeded
+	fmt.Println(err != nil)
+	// Output: true
 }
 
 // simulated is a daemon on a simulated TD, and the root of its quotes.
