@@ -77,23 +77,7 @@ func (f *googleFiles) Remove(p string) error { return f.client.RemoveAll(f.path(
 // TestQuoteByGooglesFake makes quotes through the fake, many at once, and
 // leaves no entry behind.
 func TestQuoteByGooglesFake(t *testing.T) {
-	machine, err := sim.Boot(sim.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	fake := faketsm.Report611(0)
-	fallback := fake.ReadAttr
-	fake.ReadAttr = func(e *faketsm.ReportEntry, attr string) ([]byte, error) {
-		if attr == "outblob" {
-			return machine.Quote(t.Context(), hw.ReportData(e.InAttrs["inblob"].Value))
-		}
-		return fallback(e, attr)
-	}
-	files := &googleFiles{
-		client: &faketsm.Client{Subsystems: map[string]configfsi.Client{"report": fake}},
-		names:  make(map[string]string),
-	}
-	tdx := hw.NewTDX(hw.TDXOptions{Files: files})
+	tdx, fake := byGooglesFake(t)
 	var wg sync.WaitGroup
 	for n := range 8 {
 		wg.Go(func() {
@@ -112,4 +96,58 @@ func TestQuoteByGooglesFake(t *testing.T) {
 	if len(fake.Entries) != 0 {
 		t.Errorf("%d entries are left", len(fake.Entries))
 	}
+}
+
+// BenchmarkQuote is what a quote costs beside the hardware's part.
+func BenchmarkQuote(b *testing.B) {
+	tdx, _ := byGooglesFake(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		quote, err := tdx.Quote(b.Context(), hw.ReportData{1})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.SetBytes(int64(len(quote)))
+	}
+}
+
+// BenchmarkQuoteRegisters reads registers where they lie in a quote.
+func BenchmarkQuoteRegisters(b *testing.B) {
+	machine, err := sim.Boot(sim.Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	quote, err := machine.Quote(b.Context(), hw.ReportData{1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.SetBytes(int64(len(quote)))
+	for b.Loop() {
+		if _, err := hw.QuoteRegisters(quote); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// byGooglesFake makes quotes through the fake of go-configfs-tsm.
+func byGooglesFake(tb testing.TB) (*hw.TDX, *faketsm.ReportSubsystem) {
+	tb.Helper()
+	machine, err := sim.Boot(sim.Config{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	fake := faketsm.Report611(0)
+	fallback := fake.ReadAttr
+	fake.ReadAttr = func(e *faketsm.ReportEntry, attr string) ([]byte, error) {
+		if attr == "outblob" {
+			return machine.Quote(tb.Context(), hw.ReportData(e.InAttrs["inblob"].Value))
+		}
+		return fallback(e, attr)
+	}
+	files := &googleFiles{
+		client: &faketsm.Client{Subsystems: map[string]configfsi.Client{"report": fake}},
+		names:  make(map[string]string),
+	}
+	return hw.NewTDX(hw.TDXOptions{Files: files}), fake
 }
