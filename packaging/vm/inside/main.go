@@ -49,6 +49,7 @@ var checks = []check{
 	{"host service: evidence names unit and uid", hostService},
 	{"a privileged container is announced to all", privileged},
 	{"docker and podman: privileged, unconfined, without a cgroup: announced, and trusted where policy allows it", powersAnnounced},
+	{"privileged containers that kill cimad as their first act: in the log, after their power", killedFirst},
 	{"docker and podman: the same command line has the same launch digest", sameLaunch},
 	{"docker: predict gives the launch digest that was logged, with AppArmor and without", predicted},
 	{"podman, rootless: a container that called outlives cimad", usersEnd},
