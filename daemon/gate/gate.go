@@ -72,9 +72,6 @@ var (
 	ErrLetGo    = errors.New("it was let go before it was measured")
 )
 
-// maxReports bounds what Missed isn't told yet.
-const maxReports = 256
-
 // Held is a process in the middle of execve(2). It is valid until Decide or
 // Missed returns.
 type Held struct {
@@ -112,11 +109,6 @@ type gate struct {
 	keeper  keeper
 
 	reading, deciding, waiting, telling sync.WaitGroup
-}
-
-type report struct {
-	held *Held
-	why  error
 }
 
 // open makes a group without marks. charge must not wait for anything.
@@ -254,70 +246,5 @@ func (g *gate) decide(h *Held) {
 	g.settle(h) // before it goes on: what it executes next is through with this
 	if !g.answer(h, true) && !h.late.Load() && alive(h.PIDFD) {
 		g.report(h, ErrLetGo)
-	}
-}
-
-// miss answers for a process that was not decided, unless it is answered.
-func (g *gate) miss(h *Held, why error) {
-	if h.answered.Load() {
-		return
-	}
-	h.late.Store(true)
-	g.untold.Add(1) // before it goes on
-	if g.answer(h, !g.options.Refuse) {
-		g.report(h, why)
-	}
-	g.untold.Add(-1)
-}
-
-// answer tells the kernel, once. It says whether the process was still held.
-func (g *gate) answer(h *Held, allow bool) bool {
-	if !h.answered.CompareAndSwap(false, true) {
-		return false
-	}
-	return respond(g.file, h.FD, allow) == nil
-}
-
-// report hands over to who tells, and never waits.
-func (g *gate) report(h *Held, why error) {
-	g.untold.Add(1)
-	if h != nil {
-		h.users.Add(1)
-	}
-	select {
-	case g.reports <- report{h, why}:
-	default:
-		g.lost.Store(true)
-		g.untold.Add(-1) // that some were lost is told with those before it
-		if h != nil {
-			g.release(h)
-		}
-	}
-}
-
-func (g *gate) tell() {
-	for r := range g.reports {
-		g.options.Missed(r.held, r.why)
-		if r.held != nil {
-			g.release(r.held)
-		}
-		if g.lost.Swap(false) {
-			g.options.Missed(nil, ErrBusy)
-		}
-		g.untold.Add(-1)
-	}
-}
-
-// release gives one use back, and what the kernel lent with the last one.
-func (g *gate) release(h *Held) {
-	if h.users.Add(-1) > 0 {
-		return
-	}
-	if h.lease != nil {
-		h.lease.end()
-	}
-	unix.Close(h.FD)
-	if h.PIDFD >= 0 {
-		unix.Close(h.PIDFD)
 	}
 }
