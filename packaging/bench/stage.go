@@ -1,7 +1,6 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -14,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cima-project/cima/packaging/scratch"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -137,24 +137,11 @@ func (s *stage) onHost(self string) (err error) {
 }
 
 // inContainer runs the client in a container with nothing else in it.
-func (s *stage) inContainer(ctx context.Context, self string) error {
+func (s *stage) inContainer(ctx context.Context, self string) (err error) {
 	s.where = "a docker container from a scratch image, no network, socket directories mounted read-only; index 3, its own register"
 	s.index = 3
-	program, err := os.ReadFile(self)
-	if err != nil {
+	if err := scratch.Import(exec.CommandContext(ctx, "docker", "import", "-", image), self, "bench"); err != nil {
 		return err
-	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	w.WriteHeader(&tar.Header{Name: "bench", Mode: 0o755, Size: int64(len(program))})
-	w.Write(program)
-	if err := w.Close(); err != nil {
-		return err
-	}
-	c := exec.CommandContext(ctx, "docker", "import", "-", image)
-	c.Stdin = &b
-	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("import the image: %v: %s", err, strings.TrimSpace(string(out)))
 	}
 	s.undo = append(s.undo, func() { exec.Command("docker", "rmi", "-f", image).Run() })
 	name := filepath.Base(s.dir)

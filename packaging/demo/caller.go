@@ -1,7 +1,6 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/cima-project/cima/packaging/scratch"
 )
 
 const image = "cima-demo:1"
@@ -78,21 +79,8 @@ func (s *stage) daemon(name string, args []string, made string) error {
 // makeImage imports an image that holds cimactl and nothing else.
 func (s *stage) makeImage(ctx context.Context) error {
 	say("an image made from scratch holds cimactl and nothing else")
-	program, err := os.ReadFile(filepath.Join(s.bin, "cimactl"))
-	if err != nil {
+	if err := scratch.Import(s.command(ctx, "import", "-", image), filepath.Join(s.bin, "cimactl"), "cimactl"); err != nil {
 		return err
-	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	w.WriteHeader(&tar.Header{Name: "cimactl", Mode: 0o755, Size: int64(len(program))})
-	w.Write(program)
-	if err := w.Close(); err != nil {
-		return err
-	}
-	c := s.command(ctx, "import", "-", image)
-	c.Stdin = &b
-	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("import the image: %v: %s", err, lastLine(string(out)))
 	}
 	s.undo = append(s.undo, func() { s.command(context.Background(), "rmi", "-f", image).Run() })
 	return nil

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/cima-project/cima/packaging/scratch"
 )
 
 const image = "cima-soak:1"
@@ -52,21 +53,8 @@ func (e realEngine) do(ctx context.Context, args ...string) *exec.Cmd {
 
 // load makes an image of this program alone.
 func (e realEngine) load(self string) error {
-	program, err := os.ReadFile(self)
-	if err != nil {
-		return err
-	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	w.WriteHeader(&tar.Header{Name: "soak", Mode: 0o755, Size: int64(len(program))})
-	w.Write(program)
-	if err := w.Close(); err != nil {
-		return err
-	}
-	c := e.do(context.Background(), "import", "-", image)
-	c.Stdin = &b
-	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s import: %v: %s", e.name, err, bytes.TrimSpace(out))
+	if err := scratch.Import(e.do(context.Background(), "import", "-", image), self, "soak"); err != nil {
+		return fmt.Errorf("%s: %w", e.name, err)
 	}
 	return nil
 }
