@@ -11,7 +11,6 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/cima-project/cima/daemon/ledger"
-	"github.com/cima-project/cima/rpc"
 )
 
 // ConfigFile is read when --config names no other; it need not exist.
@@ -240,7 +239,7 @@ func (c Config) check() error {
 	}{
 		{"line", int64(l.Line), 1 << 10, 16 << 20},
 		{"reply", int64(l.Reply), 4 << 10, 64 << 20},
-		{"evidence_reply", int64(l.EvidenceReply), 64 << 10, rpc.MaxEvidence},
+		{"evidence_reply", int64(l.EvidenceReply), 64 << 10, 256 << 20},
 		{"connections", int64(l.Connections), 1, 1 << 16},
 		{"connections_per_container", int64(l.ConnectionsPerContainer), 1, 1 << 16},
 		{"in_flight", int64(l.InFlight), 1, 1 << 10},
