@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 )
 
 const (
@@ -38,11 +39,22 @@ func confined(ctx context.Context, w *world) (err error) {
 		return errors.New("under the profile /etc/shadow can be read")
 	}
 	before, err := denials(ctx)
+	for range 20 { // the journal takes its time
+		if err != nil || len(before) > 0 {
+			break
+		}
+		time.Sleep(500 * time.Millisecond)
+		before, err = denials(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	if len(before) == 0 {
 		return errors.New("the kernel's log doesn't tell what was denied")
+	}
+	time.Sleep(time.Second) // for the rest of them
+	if before, err = denials(ctx); err != nil {
+		return err
 	}
 	if err := restartWith(ctx, "rootless.conf"); err != nil {
 		return err
