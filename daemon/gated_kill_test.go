@@ -110,9 +110,10 @@ func ownRuntime(t *testing.T, dir string) string {
 	return path
 }
 
-// The daemon is stopped, or killed, amid starts and execs: no container hangs
-// beyond the deadlines, and none fails.
-func TestGateStoppedInStorm(t *testing.T) {
+// ownGate is a simulated TD in a directory, and podman with a runtime and an image
+// of its own: a daemon there can be killed, and holds nobody else.
+func ownGate(t *testing.T) (dir, runtime string, podman func(...string) (string, error), image string) {
+	t.Helper()
 	needDocker(t)
 	needShell(t)
 	dir, err := os.MkdirTemp("/tmp", "cima-g")
@@ -124,10 +125,17 @@ func TestGateStoppedInStorm(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", program, "./cimad-sim").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
-	runtime := ownRuntime(t, dir)
-	podman := podmanWith(t, runtime)
-	image := loadImage(t, podman, shellImage)
+	runtime = ownRuntime(t, dir)
+	podman = podmanWith(t, runtime)
+	image = loadImage(t, podman, shellImage)
 	startSimulated(t, filepath.Join(dir, "td", "td.sock"), program, "td", "--dir", filepath.Join(dir, "td"))
+	return dir, runtime, podman, image
+}
+
+// The daemon is stopped, or killed, amid starts and execs: no container hangs
+// beyond the deadlines, and none fails.
+func TestGateStoppedInStorm(t *testing.T) {
+	dir, runtime, podman, image := ownGate(t)
 	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
 		t.Run(sig.String(), func(t *testing.T) {
 			s := startSimulated(t, "msg=ready", "/proc/self/exe", stormedCommand, dir, runtime)

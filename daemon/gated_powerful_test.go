@@ -3,7 +3,6 @@ package daemon
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -16,21 +15,7 @@ import (
 // A container that kills the daemon as its first act is in the log by then, and
 // that it could, before its launch.
 func TestKilledByItsFirstAct(t *testing.T) {
-	needDocker(t)
-	needShell(t)
-	dir, err := os.MkdirTemp("/tmp", "cima-k")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	program := filepath.Join(dir, "cimad-sim")
-	if out, err := exec.Command("go", "build", "-o", program, "./cimad-sim").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v: %s", err, out)
-	}
-	runtime := ownRuntime(t, dir)
-	podman := podmanWith(t, runtime)
-	image := loadImage(t, podman, shellImage)
-	startSimulated(t, filepath.Join(dir, "td", "td.sock"), program, "td", "--dir", filepath.Join(dir, "td"))
+	dir, runtime, podman, image := ownGate(t)
 	s := startSimulated(t, "msg=ready", "/proc/self/exe", stormedCommand, dir, runtime)
 	if log := s.log.String(); !strings.Contains(log, "the gate stands") {
 		t.Skip("left out: no gate:", log)

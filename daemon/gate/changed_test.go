@@ -38,14 +38,7 @@ func TestChangedWhileHashed(t *testing.T) {
 			measured <- err
 			return err
 		}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	close(ready)
-	t.Cleanup(r.Close)
-	if _, err := r.Add(dir); err != nil {
-		t.Fatal(err)
-	}
+	r.begins(t, err, ready, dir)
 	if _, err := run(file); err != nil {
 		t.Fatal(err)
 	}

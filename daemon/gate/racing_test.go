@@ -140,6 +140,17 @@ func TestSwappedWhileHeld(t *testing.T) {
 			digests <- digest
 			return err
 		}})
+	r.begins(t, err, ready, dir)
+	c := exec.Command("/bin/sh", "-c", `exec "$0"`, file)
+	c.Run()
+	if got := <-digests; c.ProcessState.ExitCode() != 10 || got != sha512.Sum384(good) {
+		t.Errorf("it ended with %d, measured was %.8x", c.ProcessState.ExitCode(), got)
+	}
+}
+
+// begins lets decisions begin that need r, for what is below dir.
+func (r *Roots) begins(t *testing.T, err error, ready chan struct{}, dir string) {
+	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,10 +158,5 @@ func TestSwappedWhileHeld(t *testing.T) {
 	t.Cleanup(r.Close)
 	if _, err := r.Add(dir); err != nil {
 		t.Fatal(err)
-	}
-	c := exec.Command("/bin/sh", "-c", `exec "$0"`, file)
-	c.Run()
-	if got := <-digests; c.ProcessState.ExitCode() != 10 || got != sha512.Sum384(good) {
-		t.Errorf("it ended with %d, measured was %.8x", c.ProcessState.ExitCode(), got)
 	}
 }

@@ -56,14 +56,7 @@ func standingWatch(t *testing.T, dir string, meanwhile func()) (r *Roots, known,
 			_, err := r.Measure(ctx, h)
 			return err
 		}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	close(ready)
-	t.Cleanup(r.Close)
-	if _, err := r.Add(dir); err != nil {
-		t.Fatal(err)
-	}
+	r.begins(t, err, ready, dir)
 	return r, known, decided
 }
 
