@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/hex"
 	"strconv"
@@ -27,7 +28,7 @@ func decodeEventLog(data []byte, page *CCEventLog) error {
 				r.record(&page.Events[len(page.Events)-1])
 			})
 		default:
-			r.skip()
+			r.unknown(name, pageMembers)
 		}
 	})
 	return r.err
@@ -60,9 +61,9 @@ func (r *pageReader) record(e *EventRecord) {
 			e.Digests = r.digests[from:len(r.digests):len(r.digests)]
 		case "extra_info":
 			e.ExtraInfo = map[string]string{}
-			r.object(nil, func(name []byte) { e.ExtraInfo[string(name)] = string(r.text()) })
+			r.object(shape{}, func(name []byte) { e.ExtraInfo[string(name)] = string(r.text()) })
 		default:
-			r.skip()
+			r.unknown(name, recordMembers)
 		}
 	})
 	if e.EventSize != len(e.Event) {
@@ -79,7 +80,7 @@ func (r *pageReader) digest() {
 		case "hash":
 			d.Hash = r.bytes(lowerHex, hex.DecodedLen)
 		default:
-			r.skip()
+			r.unknown(name, digestMembers)
 		}
 	})
 	r.digests = append(r.digests, d)
@@ -126,16 +127,33 @@ func (r *pageReader) keep(err error) {
 	}
 }
 
-// Members that have to be there.
+// A shape is the members that an object is known to have: those that have to
+// be there, and those that may.
+type shape struct{ must, may []string }
+
 var (
-	pageMembers   = []string{"events", "total"}
-	recordMembers = []string{"rec_num", "imr_index", "event_type", "digests", "event_size", "event"}
-	digestMembers = []string{"algo_id", "hash"}
+	pageMembers   = shape{[]string{"events", "total"}, []string{"next"}}
+	recordMembers = shape{[]string{"rec_num", "imr_index", "event_type", "digests", "event_size", "event"}, []string{"extra_info"}}
+	digestMembers = shape{must: []string{"algo_id", "hash"}}
 )
 
+// unknown passes over a member of a later version. What differs from a known
+// name in case alone is none: encoding/json would take it for that one.
+func (r *pageReader) unknown(name []byte, s shape) {
+	for _, known := range [][]string{s.must, s.may} {
+		for _, k := range known {
+			if bytes.EqualFold(name, []byte(k)) {
+				r.wrong("a case variant of " + k)
+				return
+			}
+		}
+	}
+	r.keep(r.s.value(1, nil))
+}
+
 // object calls each with every member's name, to read its value.
-func (r *pageReader) object(must []string, each func(name []byte)) {
-	missing := len(must)
+func (r *pageReader) object(s shape, each func(name []byte)) {
+	missing := len(s.must)
 	r.list('{', '}', func() {
 		name := r.text()
 		r.s.space()
@@ -145,7 +163,7 @@ func (r *pageReader) object(must []string, each func(name []byte)) {
 		}
 		r.s.pos++
 		r.s.space()
-		for _, m := range must {
+		for _, m := range s.must {
 			if m == string(name) {
 				missing--
 			}
@@ -153,7 +171,7 @@ func (r *pageReader) object(must []string, each func(name []byte)) {
 		each(name)
 	})
 	if missing > 0 {
-		r.wrong("one of the members " + strings.Join(must, ", ") + " is missing")
+		r.wrong("one of the members " + strings.Join(s.must, ", ") + " is missing")
 	}
 }
 
@@ -182,8 +200,6 @@ func (r *pageReader) list(begin, end byte, each func()) {
 	}
 	r.s.pos++
 }
-
-func (r *pageReader) skip() { r.keep(r.s.value(1, nil)) }
 
 // integer reads a whole number from 0 to most.
 func (r *pageReader) integer(most int) int {

@@ -139,6 +139,9 @@ func TestLeanPages(t *testing.T) {
 	}
 	samePage(t, text)
 	samePage(t, []byte(`{"events":[],"total":0,"new":{"a":[1,2]}}`))
+	if err := decodeEventLog([]byte(`{"events":[],"total":0,"nexts":[1,2]}`), new(CCEventLog)); err != nil {
+		t.Error(err)
+	}
 	for _, wrong := range []string{
 		`{"events":[]}`, `{"total":0}`, `{"events":{},"total":0}`, `{"events":[1],"total":0}`, `[]`, `{"events":[],"total":"0"}`,
 		strings.Replace(string(text), `"rec_num":0`, `"rec_num":-1`, 1),
@@ -146,6 +149,10 @@ func TestLeanPages(t *testing.T) {
 		strings.Replace(string(text), `"event":"`, `"event":"!`, 1),
 		strings.Replace(string(text), `"event":"`, `"event":null,"b":"`, 1),
 		strings.Replace(string(text), `"hash":"`, `"hash":"AB`, 1),
+		strings.Replace(string(text), `"next"`, `"Next"`, 1),
+		strings.Replace(string(text), `"extra_info"`, `"extra_Info"`, 1),
+		strings.Replace(string(text), `"total"`, `"Total":1,"total"`, 1),
+		strings.Replace(string(text), `"hash"`, `"ha\u017Fh":"","hash"`, 1),
 		strings.Replace(string(text), `"event_size":100`, `"event_size":99`, 1),
 		strings.Replace(string(text), `"rtmr3_digest":"`, `"rtmr3_digest":1,"b":"`, 1),
 	} {
