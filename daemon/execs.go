@@ -58,6 +58,7 @@ func (c ExecConfig) check() error {
 type execEvent struct {
 	Path     string      `json:"path,omitempty"` // from the root of its file system
 	SHA384   *rpc.Digest `json:"sha384,omitempty"`
+	Verity   string      `json:"verity,omitempty"`   // fs-verity's digest, as "sha256:…", where the file has one
 	Late     bool        `json:"late,omitempty"`     // it ran before executions were watched
 	Writable bool        `json:"writable,omitempty"` // somebody could write the file
 	Missed   string      `json:"missed,omitempty"`   // why there is no digest
@@ -197,10 +198,10 @@ func (x *execs) atExec(ctx context.Context, h *gate.Held) error {
 		return nil // said already
 	}
 	e := execEvent{Path: h.Path()}
-	digest, err := x.roots.Measure(ctx, h)
+	content, err := x.roots.Measure(ctx, h)
 	switch {
 	case err == nil:
-		e.SHA384 = (*rpc.Digest)(&digest)
+		e.SHA384, e.Verity = (*rpc.Digest)(content.SHA384), content.Verity
 	case errors.Is(err, gate.ErrWritable) && !enforced:
 		e.Writable = true
 	default:

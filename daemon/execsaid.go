@@ -20,8 +20,8 @@ type saidOnce struct {
 
 func keyOf(e execEvent) saidOnce {
 	key := saidOnce{execEvent: e}
-	if e.SHA384 != nil { // one content may have many names
-		key.digest, key.SHA384, key.Path = *e.SHA384, nil, ""
+	if e.SHA384 != nil { // one content may have many names, and fs-verity's digest follows from it
+		key.digest, key.SHA384, key.Verity, key.Path = *e.SHA384, nil, "", ""
 	}
 	return key
 }

@@ -57,31 +57,36 @@ func parseLayers(options, mount string) (layers, error) {
 // that file: the name is the container's to change at any moment. It returns -1
 // for a file of a lower layer. The times prove that: an upper file would have
 // been changed after the overlay was mounted, and ctime is nobody's to set.
-func (l layers) locate(name string, id fileID) (fd int, err error) {
+// verity is asked of the file that it is.
+func (l layers) locate(name string, id fileID, verity func(fd int) string) (fd int, guarded string, err error) {
 	for _, dir := range l.lower {
 		fd, found, err := openBelow(dir, name)
 		if err != nil {
 			continue
 		}
+		is := found.ino == id.ino && found.sameTimes(id)
+		if is {
+			guarded = verity(fd)
+		}
 		unix.Close(fd)
-		if found.ino == id.ino && found.sameTimes(id) {
-			return -1, nil
+		if is {
+			return -1, guarded, nil
 		}
 	}
 	if l.upper == "" {
-		return -1, ErrUnlocated
+		return -1, "", ErrUnlocated
 	}
 	fd, found, err := openBelow(l.upper, name)
 	if err != nil {
-		return -1, ErrUnlocated
+		return -1, "", ErrUnlocated
 	}
 	// A copy keeps the number of its origin, and says so where no container
 	// can write.
 	if found.sameTimes(id) && (found.ino == id.ino || copied(fd)) {
-		return fd, nil
+		return fd, verity(fd), nil
 	}
 	unix.Close(fd)
-	return -1, ErrUnlocated
+	return -1, "", ErrUnlocated
 }
 
 func (f fileID) sameTimes(g fileID) bool {

@@ -39,6 +39,17 @@ func TestLocate(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	asked := 0
+	locate := func(id fileID) (int, string, error) {
+		return l.locate("/file", id, func(fd int) string {
+			asked++
+			found, err := identify(fd)
+			if err != nil || found != id {
+				t.Errorf("asked of %v, not of %v: %v", found, id, err)
+			}
+			return "sha256:aa"
+		})
+	}
 	id := func(path string) fileID {
 		fd, found, err := openBelow(dir, path)
 		if err != nil {
@@ -47,28 +58,31 @@ func TestLocate(t *testing.T) {
 		unix.Close(fd)
 		return found
 	}
-	if fd, err := l.locate("/file", id("lower/file")); fd != -1 || err != nil {
+	if fd, verity, err := locate(id("lower/file")); fd != -1 || verity == "" || err != nil {
 		t.Errorf("of the lower layer: %d %v", fd, err)
 	}
-	if fd, err := l.locate("/file", id("upper/file")); fd < 0 || err != nil {
+	if fd, verity, err := locate(id("upper/file")); fd < 0 || verity == "" || err != nil {
 		t.Errorf("of the upper layer: %d %v", fd, err)
 	} else {
 		unix.Close(fd)
 	}
 	other := id("upper/file")
 	other.ctime.Nsec++
-	if fd, err := l.locate("/file", other); !errors.Is(err, ErrUnlocated) {
+	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, ErrUnlocated) {
 		t.Errorf("changed since: %d %v", fd, err)
 	}
 	other = id("upper/file")
 	other.ino++ // no copy either
-	if fd, err := l.locate("/file", other); !errors.Is(err, ErrUnlocated) {
+	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, ErrUnlocated) {
 		t.Errorf("another file: %d %v", fd, err)
 	}
 	other = id("lower/file")
 	other.ino += 1 << 40
-	if fd, err := l.locate("/file", other); !errors.Is(err, ErrUnlocated) {
+	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, ErrUnlocated) {
 		t.Errorf("another lower file: %d %v", fd, err)
+	}
+	if asked != 2 {
+		t.Errorf("asked for fs-verity's digest %d times", asked)
 	}
 }
 

@@ -35,9 +35,6 @@ func (m *measurer) lease(ctx context.Context, h *Held) (*lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	if id.size > m.maxSize {
-		return nil, fmt.Errorf("%w: %d bytes, the bound is %d", ErrTooLarge, id.size, m.maxSize)
-	}
 	m.mu.Lock()
 	at, marked := m.layers[id.dev]
 	m.mu.Unlock()

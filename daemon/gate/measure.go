@@ -40,7 +40,14 @@ type fileID struct {
 
 type measured struct {
 	digest [sha512.Size384]byte
+	verity string
 	lower  bool // of a lower layer
+}
+
+// Content is what a file is known by.
+type Content struct {
+	SHA384 *[sha512.Size384]byte // nil: too large to be hashed, but it has a Verity
+	Verity string                // fs-verity's digest of it, "sha256:…"; "": it has none
 }
 
 // mounted is an overlay where the host has it.
@@ -53,7 +60,8 @@ type mounted struct {
 // measurer hashes files, each content once.
 type measurer struct {
 	maxSize int64
-	leases  chan struct{} // slots of all
+	verity  func(fd int) string // the kernel's word: verityOf
+	leases  chan struct{}       // slots of all
 
 	mu     sync.Mutex
 	known  map[fileID]measured
@@ -61,7 +69,9 @@ type measurer struct {
 }
 
 // Measure returns the SHA-384 of the file that h is about to execute, read
-// through the descriptor that the kernel gave: not by a name. While it reads,
+// through the descriptor that the kernel gave: not by a name. Where the layer's
+// own file has an fs-verity digest, it has that too, and a file of any size may
+// do without the other. While it reads,
 // and until the exec is through, it holds a read lease (fcntl(2), F_SETLEASE):
 // it is only given while nobody can write the file, by descriptor or mapping,
 // and whoever opens it for writing meanwhile has to wait.
@@ -71,16 +81,16 @@ type measurer struct {
 // A digest is remembered by inode, size and times, and counts only while a
 // lease can be had: a writable mapping that was dirtied before changes
 // content without changing those.
-func (r *Roots) Measure(ctx context.Context, h *Held) ([sha512.Size384]byte, error) {
+func (r *Roots) Measure(ctx context.Context, h *Held) (Content, error) {
 	m := &r.measurer
 	if h.lease == nil {
 		l, err := m.lease(ctx, h)
 		if err != nil {
-			return [sha512.Size384]byte{}, err
+			return Content{}, err
 		}
 		h.lease = l
 	}
-	return m.digest(ctx, h)
+	return m.content(ctx, h)
 }
 
 // MeasureProcess hashes what a process runs already, and whose bytes can't be
@@ -108,56 +118,63 @@ func (r *Roots) MeasureProcess(ctx context.Context, pid int) (path string, diges
 	return path, digest, err
 }
 
-func (m *measurer) digest(ctx context.Context, h *Held) ([sha512.Size384]byte, error) {
+func (m *measurer) content(ctx context.Context, h *Held) (Content, error) {
 	fd := h.FD
 	id, err := identify(fd)
 	if err != nil {
-		return [sha512.Size384]byte{}, err
+		return Content{}, err
 	}
 	m.mu.Lock()
 	k, ok := m.known[id]
 	at, marked := m.layers[id.dev]
 	m.mu.Unlock()
 	if ok && k.lower {
-		h.lasts(id, k.digest)
-		return k.digest, nil
+		return h.lasts(id, k), nil
 	}
 	if !marked {
-		return k.digest, ErrUnlocated
+		return Content{}, ErrUnlocated
 	}
-	upper, err := at.locate(strings.TrimPrefix(h.Path(), at.dir), id)
+	upper, verity, err := at.locate(strings.TrimPrefix(h.Path(), at.dir), id, m.verity)
 	if err != nil {
-		return k.digest, err
+		return Content{}, err
 	}
 	if upper >= 0 {
 		if err := h.lease.also(upper); err != nil {
-			return k.digest, err
+			return Content{}, err
 		}
 	}
-	if ok {
-		h.lasts(id, k.digest)
-		return k.digest, nil
+	switch {
+	case ok:
+		return h.lasts(id, k), nil
+	case id.size > m.maxSize && verity != "":
+		return Content{Verity: verity}, nil
+	case id.size > m.maxSize:
+		return Content{}, fmt.Errorf("%w: %d bytes, the bound is %d", ErrTooLarge, id.size, m.maxSize)
 	}
 	old := time.Since(time.Unix(id.ctime.Unix())) > settled && time.Since(time.Unix(id.mtime.Unix())) > settled
 	digest, err := m.hash(ctx, fd)
 	if err != nil {
-		return digest, err
+		return Content{}, err
 	}
 	if again, err := identify(fd); err != nil || again != id {
-		return digest, errors.Join(ErrWritable, err)
+		return Content{}, errors.Join(ErrWritable, err)
 	}
-	if old {
-		h.lasts(id, digest)
-		m.remember(id, measured{digest, upper < 0})
+	now := measured{digest, verity, upper < 0}
+	if !old {
+		return now.content(), nil
 	}
-	return digest, nil
+	m.remember(id, now)
+	return h.lasts(id, now), nil
 }
 
+func (k measured) content() Content { return Content{&k.digest, k.verity} }
+
 // lasts notes the digest of what may be remembered.
-func (h *Held) lasts(id fileID, digest [sha512.Size384]byte) {
+func (h *Held) lasts(id fileID, k measured) Content {
 	if id == h.lease.id {
-		h.lasting = &digest
+		h.lasting = &k.digest
 	}
+	return k.content()
 }
 
 func (m *measurer) remember(id fileID, now measured) {

@@ -133,11 +133,11 @@ func TestSwappedWhileHeld(t *testing.T) {
 	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(_ *Held, why error) { t.Log("missed:", why) },
 		Decide: func(ctx context.Context, h *Held) error {
 			<-ready
-			digest, err := r.Measure(ctx, h)
+			content, err := r.Measure(ctx, h)
 			if err := errors.Join(os.Rename(sub, sub+".good"), os.Rename(sub+".evil", sub)); err != nil {
 				t.Error(err)
 			}
-			digests <- digest
+			digests <- sha384(content)
 			return err
 		}})
 	r.begins(t, err, ready, dir)

@@ -33,7 +33,7 @@ func HoldRoots(maxSize int64, o Options) (*Roots, error) {
 		return nil, err
 	}
 	r := &Roots{gate: g, hostRoot: o.HostRoot, measurer: measurer{
-		maxSize: maxSize, leases: make(chan struct{}, maxLeases), known: make(map[fileID]measured), layers: make(map[uint64]mounted),
+		maxSize: maxSize, verity: verityOf, leases: make(chan struct{}, maxLeases), known: make(map[fileID]measured), layers: make(map[uint64]mounted),
 	}}
 	return r, g.run()
 }

@@ -47,7 +47,8 @@ type seen struct {
 type sight struct {
 	path   string
 	device uint64
-	digest [48]byte
+	digest [48]byte // zero: none
+	verity string
 	err    error
 }
 
@@ -71,10 +72,10 @@ func watch(t *testing.T, dirs ...string) (*Roots, *seen) {
 		Deadline: 5 * time.Second, Missed: func(*Held, error) {},
 		Decide: func(ctx context.Context, h *Held) error {
 			<-ready
-			digest, err := r.Measure(ctx, h)
+			content, err := r.Measure(ctx, h)
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.all = append(s.all, sight{h.Path(), h.Device(), digest, err})
+			s.all = append(s.all, sight{h.Path(), h.Device(), sha384(content), content.Verity, err})
 			return err
 		},
 	})
@@ -89,6 +90,14 @@ func watch(t *testing.T, dirs ...string) (*Roots, *seen) {
 		}
 	}
 	return r, s
+}
+
+// sha384 is zero where there is none.
+func sha384(c Content) (digest [48]byte) {
+	if c.SHA384 != nil {
+		digest = *c.SHA384
+	}
+	return digest
 }
 
 func digestOf(t *testing.T, path string) [48]byte {
@@ -186,7 +195,7 @@ func TestWriterBetweenHashAndExec(t *testing.T) {
 	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(*Held, error) {},
 		Decide: func(ctx context.Context, h *Held) error {
 			<-ready
-			digest, err := r.Measure(ctx, h)
+			content, err := r.Measure(ctx, h)
 			go func() {
 				f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
 				if err == nil {
@@ -199,7 +208,7 @@ func TestWriterBetweenHashAndExec(t *testing.T) {
 			if wrote.Load() {
 				t.Error("the file was written after it was hashed, before it ran")
 			}
-			hashed <- digest
+			hashed <- sha384(content)
 			return err
 		}})
 	if err != nil {

@@ -45,6 +45,7 @@ func wantExec(f *findings, p *ContainerPolicy, e *logs.Event) {
 	var exec struct {
 		Path     string      `json:"path"`
 		SHA384   *rpc.Digest `json:"sha384"`
+		Verity   string      `json:"verity"`
 		Late     bool        `json:"late"`
 		Writable bool        `json:"writable"`
 		Missed   string      `json:"missed"`
@@ -59,6 +60,9 @@ func wantExec(f *findings, p *ContainerPolicy, e *logs.Event) {
 		what = "exec of a program"
 	}
 	switch {
+	case exec.Verity != "" && slices.Contains(p.ExecVerity, exec.Verity):
+	case exec.SHA384 == nil && exec.Verity != "":
+		f.want(false, what, oneOf(p.ExecVerity), exec.Verity)
 	case exec.SHA384 != nil:
 		f.want(slices.Contains(p.Execs, *exec.SHA384), what, oneOf(p.Execs), exec.SHA384.String())
 	case exec.Digest != "":

@@ -15,6 +15,7 @@ func TestPolicyOnExecs(t *testing.T) {
 	known := rpc.Digest{1}
 	good := `{"path":"/bin/one","sha384":"` + known.String() + `"}`
 	const full = "runtime log is full"
+	guarded, other := "sha256:"+strings.Repeat("aa", 32), "sha256:"+strings.Repeat("bb", 32)
 	for name, c := range map[string]struct {
 		own    []string // exec events
 		public string   // missed event
@@ -27,6 +28,10 @@ func TestPolicyOnExecs(t *testing.T) {
 		"no digest":             {own: []string{good, `{"path":"/x"}`}, wrong: "exec of /x is missed"},
 		"writable":              {own: []string{good, `{"path":"/x","writable":true}`}, wrong: "somebody could write"},
 		"another hash":          {own: []string{good, `{"path":"/x","digest":"sha256:00"}`}, wrong: "exec of /x is sha256:00"},
+		"listed by fs-verity":   {own: []string{`{"path":"/x","verity":"` + guarded + `","sha384":"` + (rpc.Digest{2}).String() + `"}`}},
+		"large, and listed":     {own: []string{good, `{"path":"/x","verity":"` + guarded + `"}`}},
+		"large, an intruder":    {own: []string{good, `{"path":"/x","verity":"` + other + `"}`}, wrong: "exec of /x is " + other, always: true},
+		"listed by content":     {own: []string{`{"path":"/x","verity":"` + other + `","sha384":"` + known.String() + `"}`}},
 		"its share is used up":  {own: []string{good, `{"missed":"` + full + `"}`}, wrong: "exec of a program is missed: " + full},
 		"late, and listed":      {own: []string{`{"path":"/bin/one","late":true,"sha384":"` + known.String() + `"}`}},
 		"never watched":         {wrong: "executions is not measured", always: true},
@@ -53,7 +58,7 @@ func TestPolicyOnExecs(t *testing.T) {
 			opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
 			opts.Policy.Container.Execs = []rpc.Digest{known}
 			for _, allow := range []bool{false, true} {
-				opts.Policy.Container.AllowMissed = allow
+				opts.Policy.Container.AllowMissed, opts.Policy.Container.ExecVerity = allow, []string{guarded}
 				r := appraiseT(t, bundle, opts)
 				want := c.wrong
 				if allow && !c.always {
@@ -65,5 +70,39 @@ func TestPolicyOnExecs(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A policy made from evidence lists fs-verity's digest of what has no other.
+func TestPolicyInitOnVerity(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	w.launch(idOne, "one", "/bin/one")
+	both, alone := "sha256:"+strings.Repeat("aa", 32), "sha512:"+strings.Repeat("bb", 64)
+	for _, e := range []string{
+		`{"path":"/bin/one","sha384":"` + (rpc.Digest{1}).String() + `","verity":"` + both + `"}`,
+		`{"path":"/large","verity":"` + alone + `"}`, `{"path":"/the same","verity":"` + alone + `"}`,
+	} {
+		w.own(idOne, logs.OpExec, e)
+	}
+	bundle, opts := encode(t, w.evidence(idOne)), w.options()
+	p := policyOf(t, appraiseT(t, bundle, opts))
+	if got := p.Container; len(got.Execs) != 1 || got.Execs[0] != (rpc.Digest{1}) || len(got.ExecVerity) != 1 || got.ExecVerity[0] != alone || got.AllowMissed {
+		t.Errorf("%+v", got)
+	}
+	opts.Policy = p
+	if r := appraiseT(t, bundle, opts); r.Verdict != Trusted {
+		t.Errorf("%s", r.Verdict)
+	}
+}
+
+func TestVerityInPolicy(t *testing.T) {
+	for digest, good := range map[string]bool{
+		"sha256:" + strings.Repeat("aa", 32): true, "sha512:" + strings.Repeat("aa", 64): true,
+		"sha256:" + strings.Repeat("aa", 64): false, "sha256:" + strings.Repeat("AA", 32): false, strings.Repeat("aa", 32): false, "": false,
+	} {
+		_, err := ParsePolicy([]byte("[container]\nany = true\nexec_verity = [\"" + digest + "\"]\n"))
+		if (err == nil) != good || err != nil && !strings.Contains(err.Error(), "exec_verity") {
+			t.Errorf("%q: %v", digest, err)
+		}
 	}
 }

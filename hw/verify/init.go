@@ -126,10 +126,14 @@ func (w *policyWriter) container() {
 	w.value("source", []string{w.source()})
 	w.value("cgroup_owner", []uint32{c.Assurance.CgroupOwner})
 	w.launch()
-	if execs := w.execs(); len(execs) > 0 {
+	if execs, verity := w.execs(); len(execs)+len(verity) > 0 {
 		w.comment("execs: SHA-384 of the programs that the log shows. One that isn't shown is no",
 			"proof that it did not run.")
 		w.value("execs", execs)
+		if len(verity) > 0 {
+			w.comment("exec_verity: fs-verity's digests of those that have no SHA-384, for their size.")
+			w.value("exec_verity", verity)
+		}
 		if w.gaps() {
 			w.comment("allow_missed: the log tells of programs that have no digest. Any could have run.")
 			w.value("allow_missed", true)
@@ -139,7 +143,7 @@ func (w *policyWriter) container() {
 
 // gaps says whether the log shows a program without a digest.
 func (w *policyWriter) gaps() bool {
-	return slices.ContainsFunc(w.bodies("exec"), func(exec map[string]any) bool { return exec["sha384"] == nil }) ||
+	return slices.ContainsFunc(w.bodies("exec"), func(exec map[string]any) bool { return exec["sha384"] == nil && exec["verity"] == nil }) ||
 		slices.ContainsFunc(w.bodies("missed"), func(missed map[string]any) bool { return missed["what"] != "launch" })
 }
 
@@ -187,14 +191,21 @@ func (w *policyWriter) source() string {
 	return "none"
 }
 
-func (w *policyWriter) execs() []string {
-	var digests []string
+// execs are the digests of what was executed, and fs-verity's of what has no
+// other.
+func (w *policyWriter) execs() (digests, verity []string) {
+	digests = []string{}
 	for _, exec := range w.bodies("exec") {
-		if s, ok := exec["sha384"].(string); ok && !slices.Contains(digests, s) {
+		s, ok := exec["sha384"].(string)
+		v, guarded := exec["verity"].(string)
+		switch {
+		case ok && !slices.Contains(digests, s):
 			digests = append(digests, s)
+		case !ok && guarded && !slices.Contains(verity, v):
+			verity = append(verity, v)
 		}
 	}
-	return digests
+	return digests, verity
 }
 
 func (w *policyWriter) host() {

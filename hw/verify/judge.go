@@ -136,7 +136,7 @@ func (a *appraisal) callerValues() Step {
 	f.want(slices.Contains(p.Start, as.Start), "start", oneOf(p.Start), as.Start)
 	f.want(slices.Contains(p.Source, in.launch.Source), "source", oneOf(p.Source), in.launch.Source)
 	f.want(slices.Contains(p.CgroupOwner, as.CgroupOwner), "cgroup owner", oneOf(p.CgroupOwner), fmt.Sprint(as.CgroupOwner))
-	if p.Execs != nil {
+	if p.Execs != nil || p.ExecVerity != nil {
 		a.wantExecs(&f, &p)
 	}
 	if p.Launch != nil {

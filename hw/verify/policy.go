@@ -123,6 +123,7 @@ type ContainerPolicy struct {
 	Source        []string     `toml:"source"`         // default: bundle, engine
 	CgroupOwner   []uint32     `toml:"cgroup_owner"`   // default: 0
 	Execs         []rpc.Digest `toml:"execs"`          // if there: execs were measured, and each event's sha384 is one of them
+	ExecVerity    []string     `toml:"exec_verity"`    // the same, by fs-verity's digest ("sha256:…"): one of both is enough
 	AllowMissed   bool         `toml:"allow_missed"`   // with execs: also execs that the log has no digest of
 
 	Launch *LaunchPolicy `toml:"launch"`
@@ -248,6 +249,11 @@ func (p *Policy) check() error {
 			return fmt.Errorf("container.image_digests: %q is not \"sha256:\" and 64 lower-case hex digits", d)
 		}
 	}
+	for _, d := range p.Container.ExecVerity {
+		if !verityDigest.MatchString(d) {
+			return fmt.Errorf("container.exec_verity: %q is neither \"sha256:\" and 64 lower-case hex digits nor \"sha512:\" and 128", d)
+		}
+	}
 	for _, e := range slices.Concat(p.Required, p.Forbidden) {
 		if !slices.Contains(operations, e.Operation) {
 			return fmt.Errorf("required, forbidden: unknown operation %q; there are %s", e.Operation, strings.Join(operations, ", "))
@@ -256,7 +262,10 @@ func (p *Policy) check() error {
 	return nil
 }
 
-var imageDigest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+var (
+	imageDigest  = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	verityDigest = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$`)
+)
 
 func isImageDigest(s string) bool { return imageDigest.MatchString(s) }
 

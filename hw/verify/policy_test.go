@@ -91,6 +91,7 @@ func TestPolicyDecides(t *testing.T) {
 		"source":                  {func(p *Policy) { p.Container.Source = []string{"user"} }, StepCallerValues},
 		"cgroup owner":            {func(p *Policy) { p.Container.CgroupOwner = []uint32{7} }, StepCallerValues},
 		"no exec":                 {func(p *Policy) { p.Container.Execs = []rpc.Digest{} }, StepCallerValues},
+		"no exec by fs-verity":    {func(p *Policy) { p.Container.Execs, p.Container.ExecVerity = nil, []string{} }, StepCallerValues},
 		"execs not looked at":     {func(p *Policy) { p.Container.Execs = nil }, ""},
 		"anchor":                  {func(p *Policy) { p.Agent.Anchors = []string{"report-data"} }, StepEvents},
 		"required, there":         {func(p *Policy) { p.Required = seal }, ""},

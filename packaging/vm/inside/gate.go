@@ -76,8 +76,9 @@ func (e engine) startsGated(ctx context.Context) error {
 
 const configFile = "/etc/cima/cimad.toml"
 
-// measuringExecs runs f while executions are measured.
-func measuringExecs(ctx context.Context, f func() error) (err error) {
+// measuringExecs runs f while executions are measured, with further keys of
+// [exec].
+func measuringExecs(ctx context.Context, keys string, f func() error) (err error) {
 	before, err := os.ReadFile(configFile)
 	if err != nil {
 		return err
@@ -89,7 +90,7 @@ func measuringExecs(ctx context.Context, f func() error) (err error) {
 		_, err := command(ctx, "systemctl", "restart", "cimad.service")
 		return err
 	}
-	measuring := append(before[:len(before):len(before)], "\n[exec]\nmode = \"measure\"\ndeadline = \"20s\"\n"...)
+	measuring := append(before[:len(before):len(before)], "\n[exec]\nmode = \"measure\"\ndeadline = \"20s\"\n"+keys...)
 	if err := restart(measuring); err != nil {
 		return err
 	}
@@ -105,7 +106,7 @@ const script = `b=/bin/busybox; $b cp $b /busybox-made; $b echo more >>/busybox-
 // log in order with the digests of the files, and that verification under a
 // policy made before names what came later.
 func execsMeasured(ctx context.Context, w *world) error {
-	return measuringExecs(ctx, func() error {
+	return measuringExecs(ctx, "", func() error {
 		for _, e := range []engine{dockerd, dockercru, rootful} {
 			if err := e.execsMeasured(ctx, w); err != nil {
 				return fmt.Errorf("%s: %w", e.name, err)

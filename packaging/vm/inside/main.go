@@ -46,6 +46,7 @@ var checks = []check{
 	{"docker without privileges: no power is announced, docker exec is its container", plain},
 	{"many starts, 10 at a time, of three engines: each finds itself gated", gatedStorm},
 	{"executions measured: all in the container's log, in order, and an intruder is named", execsMeasured},
+	{"executions measured: programs that fs-verity guards have its digest, whatever their size", verityMeasured},
 	{"host service: evidence names unit and uid", hostService},
 	{"a privileged container is announced to all", privileged},
 	{"docker and podman: privileged, unconfined, without a cgroup: announced, and trusted where policy allows it", powersAnnounced},

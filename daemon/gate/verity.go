@@ -1,0 +1,43 @@
+package gate
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxVerityDigest is the longest digest that fs-verity knows, of SHA-512.
+const maxVerityDigest = 64
+
+// verityOf returns the digest by which fs-verity guards a file's content, as
+// "sha256:…" or "sha512:…", in lower-case hex, and "" where it guards none. It
+// is of the file's own file system: an overlay doesn't hand the question on
+// (Documentation/filesystems/fsverity.rst, FS_IOC_MEASURE_VERITY).
+func verityOf(fd int) string {
+	var b [4 + maxVerityDigest]byte // struct fsverity_digest, in the machine's byte order
+	binary.NativeEndian.PutUint16(b[2:], maxVerityDigest)
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.FS_IOC_MEASURE_VERITY, uintptr(unsafe.Pointer(&b)))
+	if errno != 0 { // ENODATA, ENOTTY, EOPNOTSUPP: the file, its file system or the kernel has none
+		return ""
+	}
+	return verityDigest(b)
+}
+
+func verityDigest(b [4 + maxVerityDigest]byte) string {
+	size := int(binary.NativeEndian.Uint16(b[2:]))
+	var name string
+	switch binary.NativeEndian.Uint16(b[:]) {
+	case unix.FS_VERITY_HASH_ALG_SHA256:
+		name = "sha256"
+	case unix.FS_VERITY_HASH_ALG_SHA512:
+		name = "sha512"
+	default:
+		return ""
+	}
+	if size > maxVerityDigest {
+		return ""
+	}
+	return name + ":" + hex.EncodeToString(b[4:4+size])
+}

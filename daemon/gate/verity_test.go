@@ -1,0 +1,78 @@
+package gate
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// What fs-verity guards may be of any size. Whether the kernel is asked rightly
+// is shown in the VM, where it has fs-verity.
+func TestVerity(t *testing.T) {
+	dir := overlay(t)
+	r, s := watch(t, dir)
+	large, small := filepath.Join(dir, "large"), filepath.Join(dir, "program")
+	if err := os.WriteFile(large, append(exiting(t, 0), make([]byte, 65<<20)...), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	asked := ""
+	for _, has := range []string{"", "sha256:aa"} {
+		r.measurer.mu.Lock()
+		r.measurer.verity = func(fd int) string {
+			asked = (&Held{FD: fd}).Path()
+			return has
+		}
+		r.measurer.mu.Unlock()
+		run(large)
+		got, _ := s.last()
+		if got.verity != has || got.digest != [48]byte{} || (got.err == nil) != (has != "") || has == "" && !errors.Is(got.err, ErrTooLarge) {
+			t.Errorf("large, fs-verity says %q: %+v", has, got)
+		}
+		if !strings.HasSuffix(asked, "/large") || strings.HasPrefix(asked, dir) {
+			t.Errorf("asked of %s, not of a layer's own file", asked)
+		}
+	}
+	for range 2 { // as it is measured, and as it is remembered
+		run(small)
+		if got, _ := s.last(); got.err != nil || got.verity != "sha256:aa" || got.digest != digestOf(t, small) {
+			t.Errorf("small: %+v", got)
+		}
+	}
+}
+
+func TestVerityDigest(t *testing.T) {
+	digest := func(algorithm, size uint16) string {
+		var b [4 + maxVerityDigest]byte
+		binary.NativeEndian.PutUint16(b[:], algorithm)
+		binary.NativeEndian.PutUint16(b[2:], size)
+		copy(b[4:], bytes.Repeat([]byte{0xab}, maxVerityDigest))
+		return verityDigest(b)
+	}
+	for _, c := range []struct {
+		algorithm, size uint16
+		want            string
+	}{
+		{unix.FS_VERITY_HASH_ALG_SHA256, 32, "sha256:" + strings.Repeat("ab", 32)},
+		{unix.FS_VERITY_HASH_ALG_SHA512, 64, "sha512:" + strings.Repeat("ab", 64)},
+		{unix.FS_VERITY_HASH_ALG_SHA512, 65, ""},
+		{3, 32, ""},
+	} {
+		if got := digest(c.algorithm, c.size); got != c.want {
+			t.Errorf("%d, %d bytes: %q", c.algorithm, c.size, got)
+		}
+	}
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if got := verityOf(int(f.Fd())); got != "" {
+		t.Errorf("of a file that isn't guarded: %q", got)
+	}
+}
