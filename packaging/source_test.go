@@ -73,6 +73,7 @@ func sourceDeb(t *testing.T, tarball []byte) {
 	for name := range contents {
 		oneDeb(t, dir, name)
 	}
+	pythonDeb(t, dir)
 	changes, err := filepath.Glob(filepath.Join(dir, "*.changes"))
 	if err != nil || len(changes) != 1 {
 		t.Fatal(changes, err)

@@ -47,6 +47,7 @@ var checks = []check{
 	{"many starts, 10 at a time, of three engines: each finds itself gated", gatedStorm},
 	{"executions measured: all in the container's log, in order, and an intruder is named", execsMeasured},
 	{"executions measured: programs that fs-verity guards have its digest, whatever their size", verityMeasured},
+	{"executions measured: none of a root file system by FUSE has a digest, and the log says why", onFUSE},
 	{"host service: evidence names unit and uid", hostService},
 	{"a privileged container is announced to all", privileged},
 	{"docker and podman: privileged, unconfined, without a cgroup: announced, and trusted where policy allows it", powersAnnounced},

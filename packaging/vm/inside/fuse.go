@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// onFUSE says that a container whose root file system is served by a program
+// (FUSE) starts measured and gated, and that its log says why nothing of what it
+// executes has a digest.
+func onFUSE(ctx context.Context, w *world) error {
+	e := rootful
+	e.name, e.command = "podman-fuse", []string{"podman", "--storage-opt", "overlay.mount_program=/usr/bin/fuse-overlayfs"}
+	if err := e.image(ctx); err != nil {
+		return err
+	}
+	return measuringExecs(ctx, "", func() error {
+		out, err := finish(e.cmd(ctx, e.begin([]string{"-d"}, "/bin/busybox", "sleep", "600")...))
+		id := strings.TrimSpace(out)
+		if err != nil {
+			return err
+		}
+		defer finish(e.cmd(ctx, "rm", "-f", id))
+		pid, err := finish(e.cmd(ctx, "inspect", "-f", "{{.State.Pid}}", id))
+		if err != nil {
+			return err
+		}
+		if err := rootIs("fuse.fuse-overlayfs", strings.TrimSpace(pid)); err != nil {
+			return err
+		}
+		bundle, err := finish(e.cmd(ctx, "exec", id, "/cimactl", "evidence", "--nonce", fmt.Sprintf("%x", newNonce())))
+		if err != nil {
+			return err
+		}
+		evidence, claims, err := rpc.DecodeEvidence([]byte(strings.TrimSpace(bundle)))
+		if err != nil {
+			return err
+		}
+		if start := claims.Container.Assurance.Start; start != "gated" {
+			return fmt.Errorf("it is %s, not gated", start)
+		}
+		var execs []string
+		for _, event := range ownEvents(&given{evidence: evidence}) {
+			var x struct{ SHA384, Missed string }
+			if event.Operation != logs.OpExec {
+				continue
+			}
+			if err := json.Unmarshal(event.Body(), &x); err != nil {
+				return err
+			}
+			execs = append(execs, x.SHA384+x.Missed)
+		}
+		w.note("%s", strings.Join(execs, "; "))
+		if len(execs) != 1 || !strings.Contains(execs[0], "can't be measured there") {
+			return fmt.Errorf("its exec events: %q", execs)
+		}
+		return nil
+	})
+}
+
+// rootIs wants a process's root to be a file system of this type.
+func rootIs(kind, pid string) error {
+	mounts, err := os.ReadFile("/proc/" + pid + "/mountinfo")
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(mounts)) {
+		fields, options, _ := strings.Cut(line, " - ")
+		if words := strings.Fields(fields); len(words) > 4 && words[4] == "/" {
+			if !strings.HasPrefix(options, kind+" ") {
+				return fmt.Errorf("its root file system is %s, not %s", options, kind)
+			}
+			return nil
+		}
+	}
+	return errors.New("it has no root file system")
+}
