@@ -29,11 +29,18 @@ type bootHeader struct {
 	algCount int
 }
 
+// acpiTable is how the table begins that is easily taken for the log: both are
+// files named CCEL.
+var acpiTable = []byte("CCEL")
+
 // parse reads the first record, a TCG_PCClientPCREvent with SHA-1's 20 bytes
 // of digest that holds a TCG_EfiSpecIdEvent. All numbers little-endian.
 func (h *bootHeader) parse(b []byte) error {
 	if len(b) < legacyHeader {
 		return fmt.Errorf("%d bytes are too few for a spec-id header", len(b))
+	}
+	if bytes.HasPrefix(b, acpiTable) {
+		return fmt.Errorf("this is the ACPI table that says where the log is: the log is tables/data/CCEL, not tables/CCEL")
 	}
 	h.mr = binary.LittleEndian.Uint32(b)
 	if t := binary.LittleEndian.Uint32(b[4:]); t != EvNoAction {

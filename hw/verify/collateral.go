@@ -73,11 +73,20 @@ func (dir CollateralDir) Get(_ context.Context, doc Document, of string) (body, 
 func (dir CollateralDir) read(name string) ([]byte, error) {
 	f, err := os.Open(filepath.Join(string(dir), name))
 	if err != nil {
-		return nil, fmt.Errorf("collateral: %w", err)
+		return nil, &CollateralFileError{err}
 	}
 	defer f.Close()
 	return bounded(name, f)
 }
+
+// CollateralFileError says that a folder has not the document that is needed.
+type CollateralFileError struct{ Err error }
+
+// Error names the file.
+func (e *CollateralFileError) Error() string { return fmt.Sprintf("collateral: %v", e.Err) }
+
+// Unwrap is the cause.
+func (e *CollateralFileError) Unwrap() error { return e.Err }
 
 func bounded(name string, r io.Reader) ([]byte, error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxDocument+1))

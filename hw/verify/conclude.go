@@ -10,8 +10,11 @@ import (
 func (a *appraisal) conclude(r *Result) {
 	r.Proved, r.NotProved = []string{}, []string{}
 	if r.Verdict == Malformed {
-		r.NotProved = append(r.NotProved, "anything: the bundle can't be read")
+		r.NotProved = append(r.NotProved, "anything: it can't be read")
 		r.Hint = "get the evidence again; it is refused wherever a byte of it could change unnoticed"
+		if a.bare != nil {
+			r.Hint = "see that each file is what it is given as; quotes are bytes as the hardware made them, neither base64 nor hex"
+		}
 		return
 	}
 	if a.bare != nil {
@@ -177,7 +180,7 @@ func (a *appraisal) hint(r *Result) string {
 	switch failed[0].Name {
 	case StepQuote:
 		if errors.As(a.untrusted, &untrusted) && strings.Contains(untrusted.root.Subject.String(), "NOT HARDWARE") {
-			return "this is a simulated TD; for a test, give its root as the trust root"
+			return "this is a simulated TD; for a test, give its root.pem as the trust root (--trust-root)"
 		}
 		return "evidence for which no trusted root vouches is worth nothing"
 	case StepNonce:

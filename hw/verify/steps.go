@@ -94,7 +94,7 @@ func (a *appraisal) judge(ctx context.Context, format Step, steps []step) (*Resu
 		var got Step
 		switch {
 		case r.Verdict == Malformed:
-			got = skip("the bundle can't be read")
+			got = skip("it can't be read")
 		case r.Verdict == NotAuthentic && s.byReference():
 			got = skip("the evidence is not authentic")
 		case s.name == StepCollateral:

@@ -2,8 +2,10 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"slices"
 	"text/tabwriter"
@@ -22,15 +24,41 @@ func adminClient(c *cobra.Command) (*rpc.Client, error) {
 	if path == "" {
 		path = rpc.DefaultAdminSocket
 	}
-	return rpc.Dial(c.Context(), path)
+	d, err := rpc.Dial(c.Context(), path)
+	var away *rpc.UnreachableError
+	if errors.As(err, &away) {
+		return nil, hinted(err, "%s", adminHint(away))
+	}
+	return d, err
 }
+
+// adminHint is what may be the matter with the admin socket. It is never to
+// mount it into a container, as it may be with the other.
+func adminHint(away *rpc.UnreachableError) string {
+	switch {
+	case errors.Is(away, fs.ErrPermission):
+		return "this is for root on the host: try it with sudo"
+	case errors.Is(away, fs.ErrNotExist):
+		return "this is for root on the host, and no container should have the socket; on the host: systemctl status cimad-admin.socket"
+	}
+	return away.Hint
+}
+
+// adminLong says of a command of the administrator's whom it asks.
+const adminLong = `
+It asks the admin socket, ` + rpc.DefaultAdminSocket + `, unless --socket names
+another; CIMA_SOCKET does not count here. For root, on the host.`
 
 func containersCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "containers",
 		Short: "List the containers that the daemon knows (root, on the host)",
-		Args:  cobra.NoArgs,
+		Long: `List the containers that the daemon knows: how each was measured ("gated":
+before its first instruction), or why it gets no evidence.
+` + adminLong,
+		Example: "  sudo cimactl containers",
+		Args:    cobra.NoArgs,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -65,7 +93,10 @@ func statusCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say how the daemon does (root, on the host)",
-		Args:  cobra.NoArgs,
+		Long: `Say how the daemon does: whether evidence can be had, and if not, why.
+` + adminLong,
+		Example: "  sudo cimactl status\n  sudo cimactl status --metrics",
+		Args:    cobra.NoArgs,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&metrics, "metrics", false, "print counters and histograms as Prometheus reads them")

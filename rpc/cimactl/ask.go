@@ -33,7 +33,10 @@ func measurementsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "measurements",
 		Short: "Print the measurement registers",
-		Args:  cobra.NoArgs,
+		Long: `Print the TD's measurement registers (mrtd, rtmr0 to rtmr3), the public one, and
+for a container its own register and its launch digest.`,
+		Example: "  cimactl measurements\n  cimactl measurements --json | jq -r .rtmr3",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return ask(c, rpc.MethodGetMeasurements, asJSON, printMeasurements)
 		},
@@ -44,11 +47,12 @@ func measurementsCommand() *cobra.Command {
 
 func callCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "call METHOD [JSON]",
-		Short:   "Call any method of the daemon",
-		Long:    "Call any method of the daemon and print its result as JSON. cima-api(7) lists the methods.",
-		Example: `  cimactl call GetCCMeasurement '{"index":3}'`,
-		Args:    cobra.RangeArgs(1, 2),
+		Use:   "call METHOD [JSON]",
+		Short: "Call any method of the daemon",
+		Long:  "Call any method of the daemon and print its result as JSON. cima-api(7) lists\nthe methods.",
+		Example: `  cimactl call WhoAmI
+  cimactl call GetCCMeasurement '{"index":3}'`,
+		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
 			params := json.RawMessage("{}")
 			if len(args) == 2 {

@@ -17,16 +17,20 @@ func convertCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "convert EVIDENCE --format FORM",
 		Short: "Write evidence in another form",
-		Long: `Write evidence in another form: ` + strings.Join(form.Names, ", ") + `.
+		Long: `Write evidence in another form:
+` + strings.Join(form.Names, ", ") + `.
 The form it is in is told by its looks; "-" reads it from stdin. Trustee's forms
 and the event logs (cel) don't hold all, so nothing is made from them. Nothing
 is appraised here.`,
-		Example: `  cimactl convert evidence.json --format trustee-request | curl -d @- …/attestation`,
+		Example: "  cimactl convert evidence.json --format trustee-request >request.json",
 		Args:    cobra.ExactArgs(1),
 	}
 	c.Flags().StringVar(&to, "format", form.CIMA, "`FORM` to write")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		data, err := readBounded(args[0], maxEvidence)
+		if err := checkForm(to); err != nil {
+			return err
+		}
+		data, err := readEvidence(args[0])
 		if err != nil {
 			return err
 		}

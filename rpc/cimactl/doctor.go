@@ -16,7 +16,7 @@ func doctorCommand() *cobra.Command {
 	var report bool
 	c := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say what this machine's hardware offers, and what is missing (on the host)",
+		Short: "Say what the hardware offers and what is missing (on the host)",
 		Long: `Look at what cimad would use on this machine: quotes, registers, extends and
 the boot log. Says what was found, what would be chosen, and what to do about
 what is missing. It makes no quote and changes nothing. Run it as root.

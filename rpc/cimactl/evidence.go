@@ -25,13 +25,13 @@ func evidenceCommand() *cobra.Command {
 		Short: "Get evidence about the caller, as JSON",
 		Long: `Get evidence about the caller: a quote, what it is bound to, and the logs
 behind its registers. The relying party chooses the nonce.`,
-		Example: `  cimactl evidence --nonce 6f1d…c2 >evidence.json
-  echo 6f1d…c2 | cimactl evidence --nonce - --user-data tls-key.der`,
+		Example: `  cimactl evidence --nonce "$NONCE" >evidence.json
+  echo "$NONCE" | cimactl evidence --nonce - --user-data tls-key.der`,
 		Args: cobra.NoArgs,
 	}
 	nonceFlags(c, &nonce, &userData)
 	sharedFlag(c, &shared)
-	c.Flags().StringVar(&format, "format", form.CIMA, "write it in this `FORM`: "+strings.Join(form.Names, ", "))
+	c.Flags().StringVar(&format, "format", form.CIMA, "`FORM` to write (see \"cimactl convert\")")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := checkForm(format); err != nil {
 			return err
@@ -67,12 +67,12 @@ behind its registers. The relying party chooses the nonce.`,
 }
 
 func nonceFlags(c *cobra.Command, nonce, userData *string) {
-	c.Flags().StringVar(nonce, "nonce", "", "the relying party's `HEX`, 8 to 64 bytes; - reads a line from stdin")
-	c.Flags().StringVar(userData, "user-data", "", "`FILE` with up to 4 KiB to bind, such as a hash of the channel's key")
+	c.Flags().StringVar(nonce, "nonce", "", "the relying party's `HEX`; - reads a line of stdin")
+	c.Flags().StringVar(userData, "user-data", "", "`FILE` to bind, up to 4 KiB: a hash of the TLS key")
 }
 
 func sharedFlag(c *cobra.Command, shared *bool) {
-	c.Flags().BoolVar(shared, "shared", false, "have one quote with all who wait and say so too")
+	c.Flags().BoolVar(shared, "shared", false, "share a quote with others who say so: faster in a crowd")
 }
 
 // bound reads what a quote is to be bound to.
@@ -88,12 +88,14 @@ func nonceCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "nonce",
 		Short: "Print a fresh nonce, as a relying party needs one",
-		Args:  cobra.NoArgs,
+		Example: `  NONCE=$(cimactl nonce)
+  # send it to the container, and keep it for "cimactl verify"`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			n := make([]byte, 32)
 			rand.Read(n) // never fails (crypto/rand)
-			fmt.Fprintln(c.OutOrStdout(), hex.EncodeToString(n))
-			return nil
+			_, err := fmt.Fprintln(c.OutOrStdout(), hex.EncodeToString(n))
+			return err
 		},
 	}
 }
@@ -113,7 +115,7 @@ func readNonce(flag string, stdin io.Reader) ([]byte, error) {
 	}
 	nonce, err := hex.DecodeString(flag)
 	if err != nil {
-		return nil, hinted(fmt.Errorf("the nonce is not hex: %w", err), "a nonce is written as 16 to 128 hex digits")
+		return nil, hinted(fmt.Errorf("the nonce is not hex: %w", err), "a nonce is written as 16 to 128 hex digits; of base64, as JSON has it, `base64 -d | od -An -v -tx1 | tr -d ' \\n'` makes them")
 	}
 	if len(nonce) < rpc.MinNonce || len(nonce) > rpc.MaxNonce {
 		return nil, fmt.Errorf("a nonce has %d to %d bytes, this one has %d", rpc.MinNonce, rpc.MaxNonce, len(nonce))
@@ -133,10 +135,10 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
+		return nil, err // it names the file
 	}
 	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s has more than %d bytes", path, limit)
+		return nil, fmt.Errorf("%s: %w: it has more than %d bytes", path, errLarge, limit)
 	}
 	return b, nil
 }

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -77,8 +76,6 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		hint = wireHint(wire)
 	case errors.As(err, &away):
 		hint = away.Hint
-	case strings.HasPrefix(err.Error(), "unknown "):
-		hint = "`cimactl --help` lists the commands"
 	}
 	fmt.Fprintf(stderr, "cimactl: %v\n", err)
 	if hint != "" {
@@ -90,6 +87,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 // wireHint says what a person can do about an error of the daemon's.
 func wireHint(e *rpc.Error) string {
 	switch e.Code {
+	case rpc.CodeMethodNotFound:
+		return "cima-api(7) lists the methods, and which of them are on the admin socket alone"
 	case rpc.CodeUnattributed:
 		return "docker and podman started by root are known; `journalctl -u cimad` says what was seen"
 	case rpc.CodeRateLimited, rpc.CodeNotReady:
@@ -120,12 +119,41 @@ away it appraises the evidence, offline.`,
 	}
 	root.SetVersionTemplate("cimactl {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.PersistentFlags().String("socket", "", "the daemon's socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
+	root.PersistentFlags().String("socket", "", "socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
 		containersCommand(), statusCommand(),
 		nonceCommand(), verifyCommand(), replayCommand(), policyCommand(), convertCommand())
 	root.AddCommand(hostCommands()...)
+	root.SetFlagErrorFunc(usage)
+	helpful(root)
 	return root
+}
+
+// usage gives an error in flags or arguments the command's own help as its hint.
+func usage(c *cobra.Command, err error) error {
+	return hinted(err, "`%s --help` shows what it takes, and an example", c.CommandPath())
+}
+
+// helpful makes a command, and those below it, say what is wrong with its
+// arguments in words of their own.
+func helpful(c *cobra.Command) {
+	fits := c.Args
+	c.Args = func(c *cobra.Command, args []string) error {
+		if fits(c, args) == nil {
+			return nil
+		}
+		if c.HasSubCommands() {
+			return usage(c, fmt.Errorf("unknown command %q", args[0]))
+		}
+		given := "none given"
+		if len(args) > 0 {
+			given = fmt.Sprintf("%d given, %q", len(args), args)
+		}
+		return usage(c, fmt.Errorf("wrong number of arguments, %s; it is: %s", given, c.UseLine()))
+	}
+	for _, below := range c.Commands() {
+		helpful(below)
+	}
 }
 
 // client connects to the daemon that the flags or the environment name.

@@ -9,9 +9,11 @@ import (
 func policyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy",
-		Short: "Write reference values and try them out; convert policies of CIMA 0.5",
-		Args:  cobra.NoArgs,
-		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+		Short: "Write and try reference values; convert policies of CIMA 0.5",
+		Example: `  cimactl policy init evidence.json >policy.toml
+  cimactl policy test policy.toml good/*.json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(policyInitCommand(), policyTestCommand(), policyConvertCommand())
 	return c
@@ -34,17 +36,21 @@ not authentic is refused; that it is fresh, nobody checks here.`,
 		if err != nil {
 			return err
 		}
-		bundle, err := readBounded(args[0], maxEvidence)
+		bundle, err := readEvidence(args[0])
 		if err != nil {
 			return err
 		}
-		result, err := verify.Appraise(c.Context(), bundle, opts)
+		result, err := appraiseBundle(c.Context(), args[0], bundle, opts)
 		if err != nil {
-			return networkFailure(err)
+			return collateralFailure(err)
 		}
 		text, err := verify.InitPolicy(result)
 		if err != nil {
-			return hinted(err, "`cimactl verify` says which step failed")
+			hint := result.Hint
+			if hint == "" {
+				hint = "`cimactl verify` says which step failed"
+			}
+			return hinted(err, "%s", hint)
 		}
 		_, err = c.OutOrStdout().Write(text)
 		return err

@@ -24,7 +24,7 @@ func policyConvertCommand() *cobra.Command {
 		Long: `Translate /etc/cima/policy.yaml of CIMA 0.5 into cimad.toml. What has no
 counterpart stands in it as a comment that says why, and is repeated on stderr.
 cima-from-05(7) puts the keys beside each other; "-" reads stdin.`,
-		Example: "  cimactl policy convert policy.yaml >cimad.toml && cimad --check-config --config cimad.toml",
+		Example: "  cimactl policy convert policy.yaml >cimad.toml\n  cimad --check-config --config cimad.toml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			text, err := readBounded(args[0], maxOldPolicy)

@@ -19,7 +19,7 @@ func policyTestCommand() *cobra.Command {
 the evidence is fresh nobody checks: each is taken with its own nonce.
 
 Exit status: 0 all meet it, 4 some don't, 2 or 5 where one is not authentic or
-malformed.`,
+malformed; 1 where a file can't be read, and no later one is looked at then.`,
 		Example: "  cimactl policy test policy.toml good/*.json",
 		Args:    cobra.MinimumNArgs(2),
 	}
@@ -33,17 +33,21 @@ malformed.`,
 			return err
 		}
 		worst := 0
+		var failed error // the table's own error is another
 		err = table(c.OutOrStdout(), func(w *tabwriter.Writer) {
 			for _, path := range args[1:] {
 				var code int
-				if code, err = testPolicy(c, w, path, opts); err != nil {
+				if code, failed = testPolicy(c, w, path, opts); failed != nil {
 					return
 				}
 				worst = worse(worst, code)
 			}
 		})
+		if failed != nil {
+			return collateralFailure(failed)
+		}
 		if err != nil {
-			return networkFailure(err)
+			return err
 		}
 		if worst != 0 {
 			return quiet(worst)
@@ -55,14 +59,14 @@ malformed.`,
 
 // testPolicy appraises one file and prints a line.
 func testPolicy(c *cobra.Command, w *tabwriter.Writer, path string, opts verify.Options) (int, error) {
-	bundle, err := readBounded(path, maxEvidence)
+	bundle, err := readEvidence(path)
 	if err != nil {
 		return 0, err
 	}
 	if _, claims, err := rpc.DecodeEvidence(bundle); err == nil {
 		opts.Nonce = claims.Nonce
 	}
-	result, err := verify.Appraise(c.Context(), bundle, opts)
+	result, err := appraiseBundle(c.Context(), path, bundle, opts)
 	if err != nil {
 		return 0, err
 	}

@@ -9,14 +9,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/rpc"
 )
 
 // maxConfig bounds an OCI config.json.
 const maxConfig = 4 << 20
+
+var environmentModes = []string{launch.EnvironmentNames, launch.EnvironmentDigest, launch.EnvironmentNone}
 
 func predictCommand() *cobra.Command {
 	var bundle, config, image, environment, entrypoint string
@@ -27,22 +32,26 @@ func predictCommand() *cobra.Command {
 		Short: "Compute the launch digest of an OCI bundle without running it",
 		Long: `Compute the launch digest that a container of this OCI bundle will have. The
 image is given as the image event holds it: JSON with reference, digest and
-layers ("cimactl evidence" of a run shows one). The digest of the entrypoint's
-file is in the launch, too: of a bundle it is read from the root file system,
-beside a config.json it is given as --entrypoint.`,
+layers ("cimactl verify --json" of a run's evidence shows one). Without it the
+digest is that of a container of which no engine tells the image. The digest of
+the entrypoint's file is in the launch, too: of a bundle it is read from the
+root file system, beside a config.json it is given as --entrypoint.`,
 		Example: `  cimactl predict --bundle /run/containerd/…/ID --image image.json`,
 		Args:    cobra.NoArgs,
 	}
 	c.Flags().StringVar(&bundle, "bundle", "", "`DIR` of an OCI bundle")
 	c.Flags().StringVar(&config, "config", "", "`FILE`, an OCI config.json; - reads stdin")
 	c.Flags().StringVar(&image, "image", "", "`FILE` with the image's identity as JSON")
-	c.Flags().StringVar(&entrypoint, "entrypoint", "", "the entrypoint `PATH=SHA384`, as the launch event has it")
-	c.Flags().StringVar(&environment, "environment", "names", "how the environment is measured: `names`, digest or none")
-	c.Flags().StringSliceVar(&labels, "label", nil, "`NAME` of a label that the daemon counts")
+	c.Flags().StringVar(&entrypoint, "entrypoint", "", "`PATH=SHA384` of the entrypoint's file")
+	c.Flags().StringVar(&environment, "environment", "names", "`MODE`: names, digest or none")
+	c.Flags().StringSliceVar(&labels, "label", nil, "`NAME` of a label that is measured")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the launch too, as JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if (bundle == "") == (config == "") {
-			return errors.New("give --bundle or --config, and not both")
+			return usage(c, errors.New("give --bundle or --config, and not both"))
+		}
+		if !slices.Contains(environmentModes, environment) {
+			return fmt.Errorf("--environment %q: it is %s", environment, strings.Join(environmentModes, ", "))
 		}
 		l, err := predicted(c.Context(), bundle, config, launch.Rules{Environment: environment, Labels: labels})
 		if err != nil {
@@ -66,8 +75,8 @@ beside a config.json it is given as --entrypoint.`,
 		if asJSON {
 			return printJSON(c, map[string]any{"launch_digest": hex.EncodeToString(digest[:]), "launch": l, "image": i})
 		}
-		fmt.Fprintln(c.OutOrStdout(), hex.EncodeToString(digest[:]))
-		return nil
+		_, err = fmt.Fprintln(c.OutOrStdout(), hex.EncodeToString(digest[:]))
+		return err
 	}
 	return c
 }
@@ -81,16 +90,23 @@ func predicted(ctx context.Context, bundle, config string, rules launch.Rules) (
 	if err != nil {
 		return launch.Launch{}, err
 	}
-	return launch.FromConfig(bytes.NewReader(text), rules)
+	l, err := launch.FromConfig(bytes.NewReader(text), rules)
+	if err != nil {
+		return l, fmt.Errorf("%s: %w", config, err)
+	}
+	return l, nil
 }
 
 func parseEntrypoint(s string) (*launch.Entrypoint, error) {
-	at := bytes.LastIndexByte([]byte(s), '=')
-	if at < 1 {
-		return nil, fmt.Errorf("--entrypoint %q: it is PATH=SHA384", s)
+	at := strings.LastIndexByte(s, '=')
+	var digest rpc.Digest
+	if at < 1 || digest.UnmarshalText([]byte(s[at+1:])) != nil {
+		return nil, fmt.Errorf("--entrypoint %q: it is PATH=SHA384, the digest in 96 lower-case hex digits", s)
 	}
 	return &launch.Entrypoint{Path: launch.Text(s[:at]), SHA384: s[at+1:]}, nil
 }
+
+const imageHint = `an image is {"reference":…,"digest":"sha256:…","layers":[…]}, as the image event has it`
 
 func readImage(path string) (i launch.Image, err error) {
 	text, err := readBounded(path, maxConfig)
@@ -100,7 +116,10 @@ func readImage(path string) (i launch.Image, err error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&i); err != nil {
-		return i, hinted(fmt.Errorf("%s: %w", path, err), `an image is {"reference":…,"digest":"sha256:…","layers":[…]}`)
+		return i, hinted(fmt.Errorf("%s: %w", path, err), imageHint)
+	}
+	if i.Reference+i.Digest+i.Manifest+i.Absent == "" && len(i.Layers) == 0 {
+		return i, hinted(fmt.Errorf("%s: there is no image in it", path), imageHint)
 	}
 	return i, nil
 }

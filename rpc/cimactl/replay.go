@@ -62,7 +62,7 @@ type logFiles struct{ quote, report, boot, ima, runtime string }
 func (p *logFiles) flags(c *cobra.Command) {
 	c.Flags().StringVar(&p.boot, "boot-log", "", "`FILE` with the boot log (CCEL)")
 	c.Flags().StringVar(&p.ima, "ima-log", "", "`FILE` with the IMA log, ascii or binary")
-	c.Flags().StringVar(&p.runtime, "runtime-log", "", "`FILE` with runtime events: cimad's runtime.log, CEL-JSON or AAEL records")
+	c.Flags().StringVar(&p.runtime, "runtime-log", "", "`FILE`: cimad's runtime.log, CEL-JSON or AAEL records")
 	c.Flags().StringVar(&p.quote, "quote", "", "`FILE` with a quote")
 }
 
@@ -116,7 +116,7 @@ func replay(c *cobra.Command, files verify.Files, asJSON, withoutEvents bool) er
 	}
 	r, err := verify.Replay(files, each)
 	if err != nil {
-		return &failure{err: err, code: exitMalformed, hint: "nothing is compared with a log that can't be read whole"}
+		return &failure{err: err, code: exitMalformed, hint: "see that each flag has its own kind of file; a log that can't be read whole is compared with nothing"}
 	}
 	if err := events.Flush(); err != nil {
 		return err
@@ -156,7 +156,11 @@ func replay(c *cobra.Command, files verify.Files, asJSON, withoutEvents bool) er
 	if asJSON {
 		err = json.NewEncoder(out).Encode(form)
 	} else {
-		err = printReplay(out, form, matches, r)
+		against := "quote"
+		if files.Quote == nil {
+			against = "TDREPORT"
+		}
+		err = printReplay(out, form, matches, against, r)
 	}
 	if err == nil && !agrees {
 		err = quiet(exitDisagrees)
@@ -164,7 +168,8 @@ func replay(c *cobra.Command, files verify.Files, asJSON, withoutEvents bool) er
 	return err
 }
 
-func printReplay(out io.Writer, form replayed, matches []verify.Match, r *verify.Replayed) error {
+// printReplay prints for people. against is what the registers were compared with.
+func printReplay(out io.Writer, form replayed, matches []verify.Match, against string, r *verify.Replayed) error {
 	return table(out, func(w *tabwriter.Writer) {
 		for i := range 4 {
 			name := fmt.Sprintf("rtmr%d", i)
@@ -174,7 +179,7 @@ func printReplay(out io.Writer, form replayed, matches []verify.Match, r *verify
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\n", name, form.Registers[name], word)
 			if matches != nil && !matches[i].Agrees && !matches[i].NothingKnown {
-				fmt.Fprintf(w, "\t%s\tis in the quote\n", rpc.Digest(matches[i].Quoted))
+				fmt.Fprintf(w, "\t%s\tis in the %s\n", rpc.Digest(matches[i].Quoted), against)
 			}
 		}
 		if r.PCR10 != nil {

@@ -20,10 +20,10 @@ type trustFlags struct {
 
 func (f *trustFlags) flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.root, "trust-root", "", "`PEM` file of the root to trust instead of Intel's")
-	c.Flags().StringVar(&f.collateral, "collateral", "", "`DIR` with Intel's word on the platform: TCB, revocation (cima-evidence(7))")
-	c.Flags().BoolVar(&f.online, "online", false, "ask Intel's service for that")
-	c.Flags().StringVar(&f.pcs, "pcs", "", "with --online: `URL` of a mirror to ask instead of Intel's service")
-	c.Flags().StringVar(&f.at, "at", "", "judge certificates and collateral at this `TIME` (RFC 3339) instead of now")
+	c.Flags().StringVar(&f.collateral, "collateral", "", "`DIR` of collateral: TCB, revocation (cima-evidence(7))")
+	c.Flags().BoolVar(&f.online, "online", false, "get the collateral from Intel's service")
+	c.Flags().StringVar(&f.pcs, "pcs", "", "with --online: ask the mirror at this `URL`")
+	c.Flags().StringVar(&f.at, "at", "", "judge as of this `TIME` (RFC 3339), not as of now")
 	c.MarkFlagsMutuallyExclusive("collateral", "online")
 }
 
@@ -69,11 +69,16 @@ func readRoots(path string) ([]*x509.Certificate, error) {
 	return roots, nil
 }
 
-// networkFailure gives an error of the network its exit code.
-func networkFailure(err error) error {
+// collateralFailure says of an error of an appraisal's what to do where
+// collateral is the matter, and gives one of the network its exit code.
+func collateralFailure(err error) error {
 	var network *verify.NetworkError
-	if errors.As(err, &network) {
+	var file *verify.CollateralFileError
+	switch {
+	case errors.As(err, &network):
 		return &failure{err: err, code: exitNetwork, hint: "--collateral DIR does without the network; cima-evidence(7) says what is in it"}
+	case errors.As(err, &file):
+		return hinted(err, "cima-evidence(7), COLLATERAL, says where each file comes from; --online gets them all")
 	}
 	return err
 }

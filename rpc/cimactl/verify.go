@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 
@@ -33,7 +34,7 @@ other error.`,
 	}
 	files.flags(c)
 	trust.flags(c)
-	c.Flags().StringVar(&nonce, "nonce", "", "the `HEX` that was sent to the attester; - reads a line from stdin")
+	c.Flags().StringVar(&nonce, "nonce", "", "the `HEX` that you sent; - reads a line of stdin")
 	c.Flags().StringVar(&userData, "user-data", "", "`FILE` with the user data that must be bound")
 	c.Flags().StringVar(&policy, "policy", "", "`FILE` with reference values, as policy init writes it")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the attestation result as JSON")
@@ -58,7 +59,7 @@ other error.`,
 		}
 		result, err := appraise(c, args, &files, opts)
 		if err != nil {
-			return networkFailure(err)
+			return collateralFailure(err)
 		}
 		if err := printResult(c, result, asJSON); err != nil {
 			return err
@@ -90,11 +91,23 @@ func appraise(c *cobra.Command, args []string, files *logFiles, opts verify.Opti
 		}
 		return verify.AppraiseQuote(c.Context(), f, opts)
 	}
-	bundle, err := readBounded(args[0], maxEvidence)
+	bundle, err := readEvidence(args[0])
 	if err != nil {
 		return nil, err
 	}
-	return verify.Appraise(c.Context(), bundle, opts)
+	return appraiseBundle(c.Context(), args[0], bundle, opts)
+}
+
+// appraiseBundle appraises what a file holds. Where that is no bundle, but
+// something that has to do with evidence, the hint says so.
+func appraiseBundle(ctx context.Context, path string, bundle []byte, opts verify.Options) (*verify.Result, error) {
+	result, err := verify.Appraise(ctx, bundle, opts)
+	if err == nil && result.Verdict == verify.Malformed {
+		if hint := insteadOfEvidence(path, bundle); hint != "" {
+			result.Hint = hint
+		}
+	}
+	return result, err
 }
 
 // readWanted reads what the evidence is held against.
