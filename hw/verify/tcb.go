@@ -1,10 +1,8 @@
 package verify
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -55,54 +53,6 @@ func (a *appraisal) roots() []*x509.Certificate {
 		return a.opts.TrustRoots
 	}
 	return []*x509.Certificate{IntelRoot()}
-}
-
-// enclave: the quoting enclave, and the TDX module, are Intel's.
-func (a *appraisal) enclave() Step {
-	c := a.collateral
-	if c == nil {
-		return skip("no usable collateral: quoting enclave and TDX module not checked")
-	}
-	report, qe := a.quote.enclave, c.qe
-	var misc [4]byte
-	binary.LittleEndian.PutUint32(misc[:], report.GetMiscSelect())
-	var f findings
-	f.want(bytes.Equal(report.GetMrSigner(), qe.Mrsigner.Bytes), "MRSIGNER of the quoting enclave", hexOf(qe.Mrsigner.Bytes), hexOf(report.GetMrSigner()))
-	f.want(report.GetIsvProdId() == uint32(qe.IsvProdID), "ISVPRODID", fmt.Sprint(qe.IsvProdID), fmt.Sprint(report.GetIsvProdId()))
-	f.want(masked(qe.AttributesMask.Bytes, report.GetAttributes(), qe.Attributes.Bytes), "ATTRIBUTES", hexOf(qe.Attributes.Bytes), hexOf(report.GetAttributes()))
-	f.want(masked(reversed(qe.MiscselectMask.Bytes), misc[:], reversed(qe.Miscselect.Bytes)), "MISCSELECT", hexOf(qe.Miscselect.Bytes), hexOf(misc[:]))
-
-	signer, mask, want := c.tcb.TdxModule.Mrsigner, c.tcb.TdxModule.AttributesMask, c.tcb.TdxModule.Attributes
-	if version := a.quote.TCBSVN[1]; version > 0 {
-		id := c.module(version)
-		if id == nil {
-			return fail(fmt.Sprintf("Intel knows no TDX module of version %d", version))
-		}
-		signer, mask, want = id.Mrsigner, id.AttributesMask, id.Attributes
-	}
-	f.want(bytes.Equal(a.quote.moduleSigner, signer.Bytes), "MRSIGNERSEAM", hexOf(signer.Bytes), hexOf(a.quote.moduleSigner))
-	f.want(masked(mask.Bytes, a.quote.moduleAttributes, want.Bytes), "SEAMATTRIBUTES", hexOf(want.Bytes), hexOf(a.quote.moduleAttributes))
-	if len(f.wrong) > 0 {
-		return fail("not Intel's: "+strings.Join(f.wrong, "; "), f.compared...)
-	}
-	return pass("quoting enclave and TDX module are Intel's", f.compared...)
-}
-
-// reversed: Intel writes MISCSELECT as a number, in hex.
-func reversed(b []byte) []byte {
-	b = bytes.Clone(b)
-	slices.Reverse(b)
-	return b
-}
-
-func (c *collateral) module(version byte) *pcs.TdxModuleIdentity {
-	name := fmt.Sprintf("TDX_%02x", version)
-	for i := range c.tcb.TdxModuleIdentities {
-		if strings.EqualFold(c.tcb.TdxModuleIdentities[i].ID, name) {
-			return &c.tcb.TdxModuleIdentities[i]
-		}
-	}
-	return nil
 }
 
 // tcb: platform, TDX module and quoting enclave are patched as Intel, or the
