@@ -33,7 +33,8 @@ func (a *authority) sign(config Config, registers hw.Registers, data hw.ReportDa
 	}
 	signed = append(signed, body(config, registers, data)...)
 	if config.QuoteVersion == 5 {
-		signed = append(signed, make([]byte, 64)...) // TEE_TCB_SVN_2, MRSERVICETD
+		signed = append(signed, make([]byte, 16)...) // TEE_TCB_SVN_2
+		signed = append(signed, config.ServiceTD[:]...)
 	}
 
 	signature, err := signP256(a.attestation, signed)
@@ -71,6 +72,9 @@ func body(config Config, registers hw.Registers, data hw.ReportData) []byte {
 	attributes := [8]byte{0, 0, 0, 0x10} // SEPT_VE_DISABLE
 	if config.Debug {
 		attributes[0] |= 1
+	}
+	if config.Migratable {
+		attributes[3] |= 0x20
 	}
 	b := []byte{3, 0, 5, 15: 0}                                // TEE_TCB_SVN
 	b = append(b, module[:]...)                                // MRSEAM

@@ -36,6 +36,11 @@ type Config struct {
 	// Debug sets the debug bit of the TD's attributes.
 	Debug bool
 
+	// Migratable sets the attribute of that name; ServiceTD is what quotes of
+	// version 5 say of the migration TD (MRSERVICETD).
+	Migratable bool
+	ServiceTD  hw.Digest
+
 	// QuoteVersion is 4, or 5 for quotes with a TDX 1.5 body. Zero: 4.
 	QuoteVersion int
 

@@ -198,8 +198,8 @@ func (a *appraisal) concludeBare(r *Result) {
 	for _, s := range r.Failed() {
 		say(&r.NotProved, "%s: %s", s.Name, s.Detail)
 	}
-	if r.Step(StepDebug).Outcome == Warn {
-		say(&r.NotProved, "that the host keeps out: the TD is under debug")
+	if s := r.Step(StepDebug); s.Outcome == Warn {
+		say(&r.NotProved, "that the host keeps out: %s", s.Detail)
 	}
 	if a.opts.TrustRoots != nil {
 		say(&r.NotProved, "that this is hardware: the root was given by you, it is not built in")

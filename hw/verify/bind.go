@@ -37,18 +37,6 @@ func rootName(c *x509.Certificate) string {
 	return name
 }
 
-// debug: the host can read and write the memory of a TD under debug.
-func (a *appraisal) debug() Step {
-	attributes := Comparison{"TDATTRIBUTES, bits 0–7", "00", hex.EncodeToString(a.quote.Attributes[:1])}
-	switch {
-	case a.quote.Attributes[0] == 0:
-		return pass("the TD is not under debug", attributes)
-	case a.opts.Policy != nil && a.opts.Policy.TD.AllowDebug:
-		return warn("the TD is under debug: its host can read and write its memory; the policy allows it", attributes)
-	}
-	return fail("the TD is under debug: its host can read and write its memory", attributes)
-}
-
 // boundClaims: the quote was made for these claims and no others.
 func (a *appraisal) boundClaims() Step {
 	if a.evidence.Shared != nil {

@@ -121,10 +121,11 @@ type booted struct {
 	log     *logs.BootLog
 	rtmr    [3]hw.Digest
 	further bool // the operating system's log comes after
+	open    TDPolicy
 }
 
 func (a *appraisal) booted() booted {
-	b := booted{rtmr: [3]hw.Digest(a.quote.Registers.RTMR[:3])}
+	b := booted{rtmr: [3]hw.Digest(a.quote.Registers.RTMR[:3]), open: a.quote.wouldAllow()}
 	switch {
 	case a.bare == nil:
 		b.log, b.further = a.bootLog, len(a.evidence.OSLogs) > 0

@@ -108,8 +108,8 @@ func (a *appraisal) notProved(r *Result) {
 	if !r.passed(StepBootValues) {
 		say("who wrote it: no reference value covers the boot, so the agent's word is anybody's")
 	}
-	if r.Step(StepDebug).Outcome == Warn {
-		say("that the host keeps out: the TD is under debug")
+	if s := r.Step(StepDebug); s.Outcome == Warn {
+		say("that the host keeps out: %s", s.Detail)
 	}
 	a.notProvedOfPlatform(r, say)
 	if r.Step(StepNonce).Outcome == Skip {
@@ -186,7 +186,7 @@ func (a *appraisal) hint(r *Result) string {
 	case StepNonce:
 		return "ask for evidence with the nonce that you verify with; this may be a replay"
 	case StepDebug:
-		return "start the TD without debug; nothing in it is confidential"
+		return "start the TD without debug and without migration; else nothing in it is confidential"
 	}
 	if r.Verdict == NotTrusted {
 		return "if this is what you expect, put it in the policy; \"cimactl policy init\" shows how"

@@ -72,9 +72,26 @@ func (w *policyWriter) boot() {
 		w.comment("The operating system extends RTMR2 after the boot (IMA): the value is the boot's.")
 		w.value("os_log", true)
 	}
-	if s := w.r.Step(StepDebug); s != nil && s.Outcome == Warn {
+	w.td()
+}
+
+func (w *policyWriter) td() {
+	open := w.r.booted.open
+	if open.AllowDebug {
 		w.table("[td]", "A TD under debug hides nothing from its host. Never in production.")
 		w.value("allow_debug", true)
+	}
+	if open.ServiceTDs == nil && !open.AllowMigratable {
+		return
+	}
+	if !open.AllowDebug {
+		w.table("[td]")
+	}
+	w.comment("The TD can be migrated: whoever wrote the migration TD can read its memory.")
+	if open.AllowMigratable {
+		w.value("allow_migratable", true)
+	} else {
+		w.value("service_tds", open.ServiceTDs)
 	}
 }
 

@@ -57,6 +57,11 @@ type BootValues struct {
 // TDPolicy is about the TD itself.
 type TDPolicy struct {
 	AllowDebug bool `toml:"allow_debug"` // a TD whose host can read and write its memory
+
+	// A TD that can be migrated is refused but with one of these service TDs
+	// (MRSERVICETD, in quotes of TDX 1.5), or where any is allowed.
+	ServiceTDs      []rpc.Digest `toml:"service_tds"`
+	AllowMigratable bool         `toml:"allow_migratable"`
 }
 
 // TCBPolicy is about the platform's patch level. Where it has rules that need

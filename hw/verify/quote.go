@@ -18,6 +18,7 @@ import (
 	tdx "github.com/google/go-tdx-guest/verify"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/rpc"
 )
 
 // Intel's SGX Root CA, as Intel publishes it
@@ -36,6 +37,7 @@ type Quote struct {
 	Registers  hw.Registers
 	ReportData hw.ReportData
 	Attributes [8]byte             // TDATTRIBUTES, little-endian; bits 0–7: the TD is under debug
+	ServiceTD  *rpc.Digest         // MRSERVICETD: over the service TDs that are bound, zero where none is; nil in bodies of TDX 1.0
 	TCBSVN     [16]byte            // TEE_TCB_SVN
 	Chain      []*x509.Certificate // PCK, platform CA, root
 
@@ -124,7 +126,11 @@ func (q *Quote) read() error {
 	case *pb.QuoteV4:
 		q.Version, body, auth = 4, p.GetTdQuoteBody(), p.GetSignedData()
 	case *pb.QuoteV5:
-		q.Version, body, auth = 5, p.GetTdQuoteBodyDescriptor().GetTdQuoteBodyV5(), p.GetSignedData()
+		v5 := p.GetTdQuoteBodyDescriptor().GetTdQuoteBodyV5()
+		q.Version, body, auth = 5, v5, p.GetSignedData()
+		if service := v5.GetMrServiceTd(); len(service) > 0 {
+			q.ServiceTD = (*rpc.Digest)(service)
+		}
 	default:
 		return fmt.Errorf("quote of an unknown kind %T", p)
 	}
