@@ -92,7 +92,7 @@ type Duration time.Duration
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
 	if err != nil {
-		return err
+		return fmt.Errorf("%q is no duration: write \"10s\" or \"1m30s\"", text)
 	}
 	if v <= 0 {
 		return fmt.Errorf("%s is not a positive duration", text)

@@ -164,7 +164,7 @@ func (d *Daemon) readBoot() error {
 	}
 	whole, err := d.opts.TEE.BootLog()
 	if err != nil {
-		return fmt.Errorf("boot log: %w", err)
+		return err // it says what was read, and where
 	}
 	trimmed, err := logs.TrimBootLog(whole)
 	if err != nil {
@@ -191,9 +191,11 @@ func takeKey(stored *os.File, log *slog.Logger) (*agentKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept, err := key.store()
-	if err != nil || !kept {
-		log.Info("the agent key won't survive a restart of the daemon", "error", err)
+	switch kept, err := key.store(); {
+	case err != nil:
+		log.Warn("the agent key won't survive a restart of the daemon", "error", err)
+	case !kept:
+		log.Info("the agent key won't survive a restart of the daemon: no service manager keeps it")
 	}
 	return key, nil
 }

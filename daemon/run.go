@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/gate"
+	"github.com/cima-project/cima/hw"
 )
 
 // Exit codes of the daemons (cimad(8), EXIT STATUS).
@@ -84,8 +85,7 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		return fail(stderr, p.Name, exitConfig, err, "cimad.toml(5) describes the configuration")
 	}
 	if f.checkConfig {
-		fmt.Fprintf(stdout, "%s: ok\n", f.config)
-		return 0
+		return saidOK(p.Name, f.config, stdout, stderr)
 	}
 	level := slog.LevelInfo
 	if f.debug {
@@ -98,6 +98,20 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	if err := run(ctx, p, f, config, log); err != nil {
 		return fail(stderr, p.Name, exitFailure, err, hintFor(err))
 	}
+	return 0
+}
+
+// saidOK says that the configuration is right. That a file isn't there is right for
+// the one that need not be, and elsewhere a name that was mistyped.
+func saidOK(program, path string, stdout, stderr io.Writer) int {
+	what := "ok"
+	if _, err := os.Stat(path); err != nil {
+		if path != ConfigFile {
+			return fail(stderr, program, exitConfig, err, "nothing was checked; a daemon that is started so has the defaults")
+		}
+		what = "not there, and it need not be: the defaults hold"
+	}
+	fmt.Fprintf(stdout, "%s: %s\n", path, what)
 	return 0
 }
 
@@ -163,6 +177,8 @@ func hintFor(err error) string {
 		return "cimad runs as root; as another user, give cimad-sim a --runtime-dir of your own"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "something else listens on the socket: does another daemon run?"
+	case errors.Is(err, hw.ErrUnsupported):
+		return "`cimactl doctor` says what this machine lacks; cimad-sim needs no TD"
 	}
 	return ""
 }

@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/hw"
+)
+
+// --check-config says ok of a file that was read, and of no other.
+func TestCheckConfig(t *testing.T) {
+	dir := t.TempDir()
+	good, bad := filepath.Join(dir, "good.toml"), filepath.Join(dir, "bad.toml")
+	for path, text := range map[string]string{good: "[limits]\nidle = \"30s\"\n", bad: "[limits]\nidle = \"30\"\n"} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, test := range []struct {
+		path string
+		code int
+		want string
+	}{
+		{good, 0, good + ": ok\n"},
+		{bad, exitConfig, `bad.toml: line 2: "30" is no duration: write "10s" or "1m30s"`},
+		{filepath.Join(dir, "mistyped.toml"), exitConfig, "mistyped.toml: no such file or directory\nhint: nothing was checked"},
+	} {
+		var out bytes.Buffer
+		code := Main(Program{Name: "cimad"}, []string{"--check-config", "--config", test.path}, &out, &out)
+		if code != test.code || !strings.Contains(out.String(), test.want) {
+			t.Errorf("%s: exit %d, %q", test.path, code, &out)
+		}
+	}
+}
+
+// What ends the daemon where there is no TD says who knows more.
+func TestHintWhereThereIsNoTD(t *testing.T) {
+	err := fmt.Errorf("start: %w", &hw.Error{Op: hw.OpBootLog, Err: hw.ErrUnsupported})
+	if h := hintFor(err); !strings.Contains(h, "cimactl doctor") {
+		t.Errorf("hint %q", h)
+	}
+	if h := hintFor(errors.New("something else")); h != "" {
+		t.Errorf("hint %q", h)
+	}
+}
+
+// A daemon that nobody keeps the key for says that, and no error that is none.
+func TestKeyWithoutServiceManager(t *testing.T) {
+	t.Setenv("NOTIFY_SOCKET", "")
+	var journal bytes.Buffer
+	key, err := takeKey(nil, slog.New(slog.NewTextHandler(&journal, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key.memfd.Close()
+	if text := journal.String(); !strings.Contains(text, "no service manager keeps it") || strings.Contains(text, "error=") {
+		t.Errorf("journal %q", text)
+	}
+}
