@@ -19,9 +19,10 @@ func main() {
 		Version: version,
 		Usage:   "[--config FILE] [--runtime-dir DIR]",
 		About: `Answers docker and podman containers on a Unix socket with evidence about
-themselves, rooted in this machine's Intel TDX. It is started by its socket:
+themselves, rooted in this machine's Intel TDX. Its units start it, and make its
+sockets:
 
-  systemctl enable --now cimad.socket`,
+  systemctl enable --now cimad`,
 		Open: open,
 	}, os.Args[1:], os.Stdout, os.Stderr))
 }

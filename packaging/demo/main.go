@@ -58,7 +58,7 @@ func run(ctx context.Context, bin, only string) (code int, err error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 1, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 
 	s.engine, err = chooseEngine(ctx, s, only)
@@ -69,10 +69,7 @@ func run(ctx context.Context, bin, only string) (code int, err error) {
 		return 1, err
 	}
 	if err := s.play(ctx); err != nil {
-		if ctx.Err() != nil {
-			return 130, errors.New("interrupted; everything was removed")
-		}
-		return 1, err
+		return ended(ctx, err)
 	}
 	s.table.print(os.Stdout)
 	switch {
@@ -82,6 +79,20 @@ func run(ctx context.Context, bin, only string) (code int, err error) {
 		return 1, errors.New("with CI=true everything must be shown")
 	}
 	return 0, nil
+}
+
+// patience is for the whole demo, which takes well under a minute.
+const patience = 4 * time.Minute
+
+// ended says why the play broke off, and gives the exit code.
+func ended(ctx context.Context, err error) (int, error) {
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return 1, fmt.Errorf("not done after %v, everything was removed: %w", patience, err)
+	case ctx.Err() != nil:
+		return 130, errors.New("interrupted; everything was removed")
+	}
+	return 1, err
 }
 
 // close takes back everything, the last first.
