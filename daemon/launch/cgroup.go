@@ -62,9 +62,10 @@ func userManager(uid uint32) string {
 
 // slicePath nests a slice as its dashes say: a-b.slice is /a.slice/a-b.slice.
 func slicePath(slice string) (string, error) {
+	const most = 255 // bytes of a unit's name; the path grows with their square
 	name, ok := strings.CutSuffix(slice, ".slice")
-	if !ok || strings.Contains(name, "/") {
-		return "", fmt.Errorf("%q is no slice", slice)
+	if !ok || strings.Contains(name, "/") || len(slice) > most {
+		return "", fmt.Errorf("%.300q is no slice", slice)
 	}
 	if name == "-" {
 		return "/", nil

@@ -38,12 +38,22 @@ func TestCgroupPath(t *testing.T) {
 		{declared: "../x.slice:docker:x", bad: true},
 		{declared: ".slice:docker:x", bad: true},
 		{declared: "/" + strings.Repeat("x", 5000), bad: true},
+		{declared: strings.Repeat("a-", 124) + "a.slice:x:y", want: nested(125) + "/x-y.scope"},
+		{declared: strings.Repeat("a-", 125) + "a.slice:x:y", bad: true}, // 257 bytes
 	} {
 		got, err := cgroupPath(test.declared, test.uid)
 		if got != test.want || (err != nil) != test.bad {
-			t.Errorf("%.60q, uid %d: %q, %v; want %q, error %v", test.declared, test.uid, got, err, test.want, test.bad)
+			t.Errorf("%.60q, uid %d: %.60q, %v; want %.60q, error %v", test.declared, test.uid, got, err, test.want, test.bad)
 		}
 	}
+}
+
+// nested is the path of the slice a-a-….slice with so many letters.
+func nested(n int) (path string) {
+	for i := range n {
+		path += "/" + strings.Repeat("a-", i) + "a.slice"
+	}
+	return path
 }
 
 func FuzzCgroupPath(f *testing.F) {

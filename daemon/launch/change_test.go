@@ -165,6 +165,34 @@ func TestOrderOfMountsThatOverlap(t *testing.T) {
 	}
 }
 
+// A later mount hides those at its place and below; whether one does costs no
+// more than a path is long, and no path has 4096 bytes.
+func TestHiddenMounts(t *testing.T) {
+	for _, tt := range []struct {
+		destination, later string
+		hidden             bool
+	}{
+		{"/a/b", "/a/b", true}, {"/a/b", "/a", true}, {"/a/b/", "a//.", true}, {"/a/b", "/", true}, {"/", "/", true},
+		{"/a/b", "/a/b/c", false}, {"/ab", "/a", false}, {"/a/b", "/b", false}, {"/", "/a", false},
+		{strings.Repeat("/a", 2047), "/a/a", true}, {strings.Repeat("/a", 2047), "/b", false},
+	} {
+		c := config(t, "docker")
+		set("mounts", []any{mount(tt.destination, "tmpfs", "t"), mount(tt.later, "tmpfs", "later")})(c)
+		hidden := false
+		for _, m := range launchOf(t, c).Mounts {
+			hidden = hidden || m.Hidden
+		}
+		if hidden != tt.hidden {
+			t.Errorf("%.20s below %s: hidden %t", tt.destination, tt.later, hidden)
+		}
+	}
+	c := config(t, "docker")
+	set("mounts", []any{mount(strings.Repeat("/a", 2048), "tmpfs", "t")})(c)
+	if _, err := FromConfig(bytes.NewReader(encode(t, c)), Rules{}); err == nil || !strings.Contains(err.Error(), "destination") {
+		t.Error(err)
+	}
+}
+
 // Only what lies in the engine's own storage is the engine's.
 func TestSourceOfBinds(t *testing.T) {
 	other := strings.Repeat("ab", 32)

@@ -21,13 +21,9 @@ func mounts(c *spec, id string) []Mount {
 			e.source(m, &out[i])
 		}
 		destination := path.Clean("/" + string(m.Destination))
-		for at := destination; ; at = path.Dir(at) {
-			if later[at] {
-				out[i].Hidden = true
-			}
-			if at == "/" {
-				break
-			}
+		out[i].Hidden = later["/"]
+		for end := len(destination); end > 0; end = strings.LastIndexByte(destination[:end], '/') {
+			out[i].Hidden = out[i].Hidden || later[destination[:end]]
 		}
 		later[destination] = true
 	}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // Bounds of what is read. An OCI bundle of a container with a thousand mounts
@@ -115,6 +118,8 @@ func parseSpec(raw []byte) (*spec, error) {
 		return nil, errors.New("has no linux section")
 	case len(c.Mounts) > maxMounts:
 		return nil, fmt.Errorf("has %d mounts, more than %d", len(c.Mounts), maxMounts)
+	case slices.ContainsFunc(c.Mounts, func(m specMount) bool { return len(m.Destination) >= unix.PathMax }):
+		return nil, fmt.Errorf("has a mount whose destination is no path: of %d bytes or more", unix.PathMax)
 	case len(c.Linux.Devices) > maxDevices || len(c.Linux.Resources.Devices) > maxDevices:
 		return nil, fmt.Errorf("has more than %d devices", maxDevices)
 	}
