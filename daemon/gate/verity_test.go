@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -21,11 +22,11 @@ func TestVerity(t *testing.T) {
 	if err := os.WriteFile(large, append(exiting(t, 0), make([]byte, 65<<20)...), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	asked := ""
+	var asked atomic.Value
 	for _, has := range []string{"", "sha256:aa"} {
 		r.measurer.mu.Lock()
 		r.measurer.verity = func(fd int) string {
-			asked = (&Held{FD: fd}).Path()
+			asked.Store((&Held{FD: fd}).Path())
 			return has
 		}
 		r.measurer.mu.Unlock()
@@ -34,8 +35,8 @@ func TestVerity(t *testing.T) {
 		if got.verity != has || got.digest != [48]byte{} || (got.err == nil) != (has != "") || has == "" && !errors.Is(got.err, ErrTooLarge) {
 			t.Errorf("large, fs-verity says %q: %+v", has, got)
 		}
-		if !strings.HasSuffix(asked, "/large") || strings.HasPrefix(asked, dir) {
-			t.Errorf("asked of %s, not of a layer's own file", asked)
+		if path, _ := asked.Load().(string); !strings.HasSuffix(path, "/large") || strings.HasPrefix(path, dir) {
+			t.Errorf("asked of %q, not of a layer's own file", path)
 		}
 	}
 	for range 2 { // as it is measured, and as it is remembered
