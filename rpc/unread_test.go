@@ -158,6 +158,22 @@ func TestUnreadForLongestIsClosed(t *testing.T) {
 	t.Errorf("%d bytes stay charged", s.Counts().Memory)
 }
 
+// Who reads is not unread, however long it has held something.
+func TestReadingIsNotUnread(t *testing.T) {
+	a := &callers{limits: &Limits{Memory: 100, CallerMemory: 100}, holds: make(map[*hold]struct{})}
+	h := &hold{caller: &caller{all: a}, drop: func() error { t.Error("closed"); return nil }}
+	if !h.take(10) {
+		t.Fatal("no room")
+	}
+	h.since = h.since.Add(-2 * unreadFor)
+	h.giveBack(5)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.close() || h.gone || a.memory != 5 {
+		t.Errorf("gone: %t, held: %d", h.gone, a.memory)
+	}
+}
+
 // A result that was paid for, and isn't sent for want of room, is told so.
 type paidFor struct {
 	Text   string
