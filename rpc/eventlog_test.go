@@ -65,6 +65,8 @@ func TestPlainPage(t *testing.T) {
 		"another":     `{"total":1,"events":[]}`,
 		"sign":        `{"events":[],"total":-1}`,
 		"zero before": `{"events":[],"total":01}`,
+		"total":       `{"events":[],"total":2147483648}`,
+		"number":      string(bytes.Replace(raw, []byte(`"rec_num":8`), []byte(`"rec_num":2147483648`), 1)),
 		"nothing":     ``,
 	} {
 		if decodePlain([]byte(other), &got) {

@@ -19,9 +19,9 @@ func decodeEventLog(data []byte, page *CCEventLog) error {
 	r.object(pageMembers, func(name []byte) {
 		switch string(name) {
 		case "total":
-			page.Total = r.integer(1<<31 - 1)
+			page.Total = r.integer(maxRecord)
 		case "next":
-			page.Next = r.integer(1<<31 - 1)
+			page.Next = r.integer(maxRecord)
 		case "events":
 			r.array(func() {
 				page.Events = append(page.Events, EventRecord{})
@@ -46,7 +46,7 @@ func (r *pageReader) record(e *EventRecord) {
 	r.object(recordMembers, func(name []byte) {
 		switch string(name) {
 		case "rec_num":
-			e.RecNum = r.integer(1<<31 - 1)
+			e.RecNum = r.integer(maxRecord)
 		case "imr_index":
 			e.IMRIndex = r.integer(MaxIndex)
 		case "event_type":

@@ -28,12 +28,16 @@ func decodePlain(raw []byte, l *CCEventLog) bool {
 		page.Next = r.integer("")
 	}
 	r.literal("}")
-	if r.failed || r.pos < len(raw) || max(page.Total, page.Next) > 1<<31-1 {
+	if r.failed || r.pos < len(raw) || max(page.Total, page.Next) > maxRecord {
 		return false
 	}
 	*l = page
 	return true
 }
+
+// maxRecord is the highest number that a record may have: what a client asks
+// for fits 31 bits.
+const maxRecord = 1<<31 - 1
 
 // leastRecord is about how long a record is at least: with one digest.
 const leastRecord = 256
@@ -116,7 +120,7 @@ func (r *plainPage) record(e *EventRecord) {
 	text := r.plain()
 	r.failed = r.failed || bytes.IndexByte(text, '\r') >= 0 || bytes.IndexByte(text, '\n') >= 0 // the decoder would pass over them
 	e.Event = r.into(text, base64.StdEncoding.DecodedLen(len(text)), strictBase64.Decode)
-	r.failed = r.failed || e.EventSize != len(e.Event) || e.IMRIndex > MaxIndex
+	r.failed = r.failed || e.EventSize != len(e.Event) || e.IMRIndex > MaxIndex || e.RecNum > maxRecord
 	if r.next(`,"extra_info":{"rtmr3_digest":"`) {
 		e.ExtraInfo = map[string]string{"rtmr3_digest": r.text()}
 		r.literal("}")

@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
@@ -122,6 +123,9 @@ func scalar[T string | bool](to *T) func(*yaml.Node) error {
 	return func(n *yaml.Node) error {
 		if n.Kind != yaml.ScalarNode || n.Decode(to) != nil {
 			return fmt.Errorf("line %d: here stands one value of the type %T", n.Line, *to)
+		}
+		if s, ok := any(to).(*string); ok && !utf8.ValidString(*s) { // !!binary
+			return fmt.Errorf("line %d: %q is not UTF-8, as all of cimad.toml is", n.Line, *s)
 		}
 		return nil
 	}

@@ -57,6 +57,7 @@ func TestOldPolicies(t *testing.T) {
 		"backend: ima\nbackend: ima\n":                     "twice",
 		"a: b\n---\nc: d\n":                                "more than one document",
 		"backend: [\n":                                     "line",
+		"measure: {system: {processes: [!!binary L/8=]}}":  "not UTF-8",
 		"x: &a [1]\nmeasure: *a\n":                         "line 1: key \"x\"",
 		"measure: {system: {processes: [&a /x]}}\nb: *a\n": "line 2",
 	} {

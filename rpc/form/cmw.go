@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"unicode/utf8"
+
+	"github.com/gowebpki/jcs"
 
 	"github.com/cima-project/cima/rpc"
 )
@@ -79,11 +82,14 @@ func join(form string, values [][]byte) (*Content, error) {
 		b = fmt.Appendf(b, "%q:", p.name)
 		switch {
 		case p.json:
+			if err := rpc.StrictCanonical(values[i]); err != nil { // one value, and no members behind it
+				return nil, fmt.Errorf("CMW: %s: %w", p.name, err)
+			}
 			b = append(b, values[i]...)
 		case p.text:
-			text, err := json.Marshal(string(values[i]))
+			text, err := canonicalText(values[i])
 			if err != nil {
-				return nil, err
+				return nil, fmt.Errorf("CMW: %s: %w", p.name, err)
 			}
 			b = append(b, text...)
 		default:
@@ -96,6 +102,18 @@ func join(form string, values [][]byte) (*Content, error) {
 		return nil, fmt.Errorf("CMW: %w", err)
 	}
 	return &Content{Form: form, Evidence: e}, nil
+}
+
+// canonicalText spells a string as RFC 8785 does, and so as bundles do.
+func canonicalText(text []byte) ([]byte, error) {
+	if !utf8.Valid(text) { // else it would be read as another text
+		return nil, errors.New("not UTF-8")
+	}
+	plain, err := json.Marshal(string(text))
+	if err != nil {
+		return nil, err
+	}
+	return jcs.Transform(plain)
 }
 
 func encodeCMW(e *rpc.Evidence) ([]byte, error) {

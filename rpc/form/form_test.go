@@ -126,6 +126,39 @@ func TestEachFormReadsBack(t *testing.T) {
 	}
 }
 
+// TestTextOfCMW: whatever a bundle's strings hold; and no part passes for more
+// than one, or for another text.
+func TestTextOfCMW(t *testing.T) {
+	e := evidence(t, boot(false))
+	for _, e.TEE = range []string{"td<x>&", "\u2028\u2029", "\b\f\n\x01\x7f", "\"\\/", "é\ufffd\ufeff😀"} {
+		for _, form := range []string{CMW, CMWCBOR} {
+			text, err := Encode(e, form)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := Decode(text); err != nil || !cmp.Equal(got.Evidence, e) {
+				t.Errorf("%q, %s: %v", e.TEE, form, err)
+			}
+		}
+	}
+	e.TEE = "tdx"
+	values, err := split(e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, more := range map[string]string{"tee": "\xff", "claims": `,"shared":{"size":1,"index":0,"path":[]}`} {
+		spoiled := slices.Clone(values)
+		for i, p := range parts {
+			if p.name == name {
+				spoiled[i] = append(bytes.Clone(values[i]), more...)
+			}
+		}
+		if c, err := join(CMW, spoiled); err == nil {
+			t.Errorf("%s with %q is taken: %+v", name, more, c.Evidence)
+		}
+	}
+}
+
 // TestCELTLV as google/go-eventlog reads it.
 func TestCELTLV(t *testing.T) {
 	e := evidence(t, boot(false), ima())
