@@ -37,6 +37,7 @@ type osLog struct {
 type osEntry struct {
 	digest hw.Digest
 	cgroup string // "" where the entry doesn't tell
+	first  bool   // the kernel's own, shown to all: verifiers see where the boot ended
 	line   string
 }
 
@@ -82,7 +83,7 @@ func (o *osLog) add(e *logs.IMAEntry) {
 	if !extends || err != nil {
 		return
 	}
-	entry := osEntry{digest: digest}
+	entry := osEntry{digest: digest, first: len(o.entries) == 0 && e.BootAggregate()}
 	if path, ok := e.CgroupPath(); ok {
 		one, known := o.cgroups[string(path)]
 		if !known {
@@ -93,7 +94,7 @@ func (o *osLog) add(e *logs.IMAEntry) {
 	}
 	// What a violation says, nothing proves: its digest is all that counts. So it
 	// is with a name of several lines, which readers may not put together again.
-	if line := e.String(); (o.whole || isContainers(entry.cgroup)) && !e.Violation && !strings.Contains(line, "\n") {
+	if line := e.String(); (o.whole || entry.first || isContainers(entry.cgroup)) && !e.Violation && !strings.Contains(line, "\n") {
 		entry.line = line + "\n"
 	}
 	o.entries = append(o.entries, entry)
@@ -181,10 +182,10 @@ func (o *osLog) shown(rtmr2 hw.Digest, cgroup string, whole bool) ([]rpc.OSLog, 
 	return list, nil
 }
 
-// shownTo says whether a container sees an entry whole: its own, or all where
-// nobody is isolated.
+// shownTo says whether a container sees an entry whole: the first, its own, or all
+// where nobody is isolated.
 func (e *osEntry) shownTo(cgroup string, whole bool) bool {
-	return e.line != "" && (whole || isOwn(e.cgroup, cgroup))
+	return e.line != "" && (whole || e.first || isOwn(e.cgroup, cgroup))
 }
 
 // isOwn says whether an entry's cgroup is a container's declared one, or made

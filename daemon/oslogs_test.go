@@ -115,7 +115,7 @@ func TestOSLogsInDocker(t *testing.T) {
 			}
 			shown := shownIMA(t, bundle)
 			for name, want := range map[string]bool{
-				"/bin/one": true, "/bin/two": true, "/var/log/own": false, "/var/log/other": false,
+				" boot_aggregate\n": true, "/bin/one": true, "/bin/two": true, "/var/log/own": false, "/var/log/other": false,
 				"secret": isolation == isolationNone, "nested": isolation == isolationNone, "systemd": isolation == isolationNone,
 			} {
 				if strings.Contains(shown, name) != want {
@@ -136,7 +136,7 @@ func TestOSLogsInDocker(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.wantAuthentic(host)
-			if shown := shownIMA(t, host); isolation != isolationNone && shown != "" {
+			if shown := shownIMA(t, host); isolation != isolationNone && shown != k.lines[0] {
 				t.Errorf("the host is shown %s", shown)
 			}
 			e := decode[rpc.Evidence](t, bundle)
@@ -225,6 +225,29 @@ func TestNamesOfManyLinesAreDigests(t *testing.T) {
 		o.add(e)
 		if len(o.entries) != 1 || (o.entries[0].line != "") != shown || o.entries[0].digest != hw.Digest(digest) {
 			t.Errorf("%q: %+v", name, o.entries)
+		}
+	}
+}
+
+// The kernel's first entry is shown to all: verifiers want to see where the boot
+// ended. A file of that name is nobody's but its container's.
+func TestFirstEntryIsShown(t *testing.T) {
+	f := newFixture(t)
+	k := &fakeIMA{f: f}
+	f.imaDir = t.TempDir()
+	k.measure("", "boot_aggregate")
+	k.measure("/docker/"+strings.Repeat("ab", 32), "boot_aggregate")
+	o := &osLog{cgroups: make(map[string]string)}
+	for _, line := range k.lines {
+		e, err := logs.NewIMAReader(strings.NewReader(line)).Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.add(e)
+	}
+	for i, want := range []bool{true, false} {
+		if got := o.entries[i].shownTo("/docker/"+strings.Repeat("cd", 32), false); got != want {
+			t.Errorf("entry %d is shown: %v", i, got)
 		}
 	}
 }

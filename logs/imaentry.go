@@ -94,6 +94,18 @@ func (e *IMAEntry) CgroupPath() ([]byte, bool) {
 	return nil, false
 }
 
+// BootAggregate says whether it is the entry with which the kernel begins its
+// list (security/integrity/ima/ima_init.c), by its name: a later file can be
+// called the same.
+func (e *IMAEntry) BootAggregate() bool {
+	for _, f := range e.Fields() {
+		if f.ID == "n" || f.ID == "n-ng" {
+			return f.Text == "boot_aggregate" && !e.Violation
+		}
+	}
+	return false
+}
+
 // parseText reads one line of an ASCII log, without its newline.
 func (e *IMAEntry) parseText(line []byte) error {
 	for len(line) > 0 && line[0] == ' ' {

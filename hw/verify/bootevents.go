@@ -121,6 +121,7 @@ type booted struct {
 	log     *logs.BootLog
 	rtmr    [3]hw.Digest
 	further bool // the operating system's log comes after
+	begun   bool // and what it shows begins where the boot ended
 	open    TDPolicy
 }
 
@@ -128,9 +129,13 @@ func (a *appraisal) booted() booted {
 	b := booted{rtmr: [3]hw.Digest(a.quote.Registers.RTMR[:3]), open: a.quote.wouldAllow()}
 	switch {
 	case a.bare == nil:
-		b.log, b.further = a.bootLog, len(a.evidence.OSLogs) > 0
+		if b.log, b.further = a.bootLog, len(a.evidence.OSLogs) > 0; b.further {
+			first := a.evidence.OSLogs[0]
+			b.begun = first.Format == rpc.FormatIMA && beginsIMA(first.Entries)
+		}
 	case a.bare.replayed.hasBoot:
 		b.log, b.further = a.bare.bootLog(), a.bare.replayed.hasIMA && a.quote.Registers.RTMR[2] != a.bare.replayed.Booted[2]
+		b.begun = beginsIMA(a.bare.files.IMALog)
 	}
 	if b.log != nil {
 		if registers, err := b.log.Replay(); err == nil {
@@ -138,6 +143,16 @@ func (a *appraisal) booted() booted {
 		}
 	}
 	return b
+}
+
+// beginsIMA says whether an IMA log begins as the kernel's does. Else events of the
+// boot could be hidden there, as digests: RTMR2 is the same, and the boot log that
+// is cut before them replays to what the policy knows.
+func beginsIMA(log []byte) bool {
+	reader := logs.NewIMAReader(bytes.NewReader(log))
+	reader.Check = true
+	e, err := reader.Next()
+	return err == nil && reader.Mismatched+reader.Unchecked+reader.Skipped == 0 && e.BootAggregate()
 }
 
 // againstEvents holds the boot log against the patterns of a boot.

@@ -1,9 +1,11 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha512"
 	"encoding/binary"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
+	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -195,6 +198,57 @@ func TestOSLogPolicy(t *testing.T) {
 	expect(t, appraiseT(t, bundle, opts), Trusted)
 	opts.Policy.Boot[0].OSLog = false
 	expect(t, appraiseT(t, bundle, opts), NotTrusted, StepBootValues)
+}
+
+// TestBootHiddenInOSLog: a host that boots something more, after all that the
+// policy knows, can't have it shown as what IMA extended.
+func TestBootHiddenInOSLog(t *testing.T) {
+	good, ima := imaWorld(t)
+	e := good.evidence(idOne)
+	e.OSLogs = osLog(ima)
+	opts := good.options()
+	opts.Policy = policyOf(t, appraiseT(t, encode(t, e), opts))
+
+	log := good.bootLog()
+	initrd := logs.BootEvent{MR: 3, Type: logs.EvIPL, Digest: sum384([]byte("an initrd of the host's"))}
+	bad := newWorld(t, sim.Config{BootLog: logs.AppendBootEvent(bytes.Clone(log), initrd)})
+	bad.launch(idOne, "one", "/bin/one")
+	line, digest := imaEntry(10, "boot_aggregate")
+	if err := bad.td.ExtendRTMR(t.Context(), 2, digest); err != nil {
+		t.Fatal(err)
+	}
+	file := fmt.Sprintf("%096x", 0xabc)
+	forged := fmt.Appendf(nil, "10 %x ima-ng sha384:%s boot_aggregate\n", initrd.Digest, file)
+	violation := fmt.Appendf(nil, "10 %096d ima-ng sha384:%s boot_aggregate\n", 0, file)
+	opts.TrustRoots = bad.roots()
+	for name, c := range map[string]struct {
+		logs    []rpc.OSLog
+		verdict Verdict
+		failed  string
+	}{
+		"a digest":      {append([]rpc.OSLog{{Register: "rtmr2", Format: rpc.FormatIMADigests, Entries: initrd.Digest[:]}}, osLog(line)...), NotTrusted, StepBootValues},
+		"all digests":   {[]rpc.OSLog{{Register: "rtmr2", Format: rpc.FormatIMADigests, Entries: append(bytes.Clone(initrd.Digest[:]), digest[:]...)}}, NotTrusted, StepBootValues},
+		"a false line":  {osLog(append(forged, line...)), NotAuthentic, StepBootLog},
+		"no violation":  {osLog(append(violation, line...)), NotAuthentic, StepBootLog},
+		"nothing there": {osLog(line), NotAuthentic, StepBootLog},
+	} {
+		t.Run(name, func(t *testing.T) {
+			claims := bad.claims(idOne)
+			claims.BootLog = rpc.Digest(sum384(log))
+			e := bad.seal(claims, bad.key)
+			e.BootLog, e.OSLogs = log, c.logs
+			expect(t, appraiseT(t, encode(t, e), opts), c.verdict, c.failed)
+		})
+	}
+	// In files entries that are not what their hashes say are a warning.
+	f := bad.files(hw.ReportData{})
+	opts.Nonce = nil
+	f.BootLog, f.IMALog = log, append(forged, line...)
+	r := appraiseFiles(t, f, opts)
+	expect(t, r, NotTrusted, StepBootValues)
+	if s := r.Step(StepBootLog); s.Outcome != Warn {
+		t.Errorf("bare: %+v", s)
+	}
 }
 
 func TestLaunchFacts(t *testing.T) {

@@ -54,6 +54,10 @@ func (b BootValues) against(r hw.Registers, now booted) (compared []Comparison, 
 		compared = append(compared, Comparison{"log of the operating system", "none", "one that extends RTMR2"})
 		differ = append(differ, "what the operating system extended RTMR2 with is")
 	}
+	if now.further && !now.begun {
+		compared = append(compared, Comparison{"log of the operating system", "IMA's, from its boot_aggregate on", "another, or its begin is a digest"})
+		differ = append(differ, "the begin of the operating system's log is")
+	}
 	for _, v := range []struct {
 		name string
 		want *rpc.Digest
