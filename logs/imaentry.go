@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -96,8 +97,17 @@ func (e *IMAEntry) CgroupPath() ([]byte, bool) {
 
 // BootAggregate says whether it is the entry with which the kernel begins its
 // list (security/integrity/ima/ima_init.c), by its name: a later file can be
-// called the same.
+// called the same. Its bytes begin as no program, script or archive does (with a
+// length below 0x50, three zeros), so that the digest is of nothing that could run.
 func (e *IMAEntry) BootAggregate() bool {
+	const longest = 0x50
+	data, err := e.AppendTemplateData(nil)
+	if err != nil || e.oldForm || len(data) < 4 {
+		return false
+	}
+	if n := binary.LittleEndian.Uint32(data); n == 0 || n > longest {
+		return false
+	}
 	for _, f := range e.Fields() {
 		if f.ID == "n" || f.ID == "n-ng" {
 			return f.Text == "boot_aggregate" && !e.Violation
