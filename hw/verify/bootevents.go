@@ -25,6 +25,8 @@ type BootPattern struct {
 	Text     string      `toml:"text"`     // what was hashed: in UTF-8 or UTF-16, with or without a NUL
 	Words    []string    `toml:"words"`    // each is a word of the text that was hashed, "roothash=…"
 	Optional bool        `toml:"optional"` // may be there; without it: must
+
+	OnlyWords bool `toml:"only_words"` // and no other word is
 }
 
 func (p BootPattern) check() error {
@@ -33,6 +35,9 @@ func (p BootPattern) check() error {
 		return fmt.Errorf("rtmr is 0, 1 or 2, not %d", p.RTMR)
 	case p.Type == "" && p.Digest == nil && p.Text == "" && len(p.Words) == 0:
 		return errors.New("it fits any event: give type, digest, text or words")
+	}
+	if p.OnlyWords && len(p.Words) == 0 {
+		return errors.New("only_words goes with words")
 	}
 	for _, w := range p.Words {
 		if len(strings.Fields(w)) != 1 || strings.TrimSpace(w) != w {
@@ -67,13 +72,13 @@ func (p BootPattern) fits(e *logs.BootEvent) bool {
 	if len(p.Words) == 0 {
 		return true
 	}
-	said := strings.Fields(provedText(e))
+	said := words(provedText(e))
 	for _, w := range p.Words {
 		if !slices.Contains(said, w) {
 			return false
 		}
 	}
-	return true
+	return !p.OnlyWords || !slices.ContainsFunc(said, func(w string) bool { return !slices.Contains(p.Words, w) })
 }
 
 // encodings are the bytes that firmware and boot loaders hash for a text:
@@ -104,15 +109,30 @@ func provedText(e *logs.BootEvent) string {
 	return ""
 }
 
+// textOf is "" where a NUL stands in the text: whoever executes it may end there,
+// or read it as UTF-16 where this does not.
 func textOf(b []byte) string {
 	if len(b) < 4 || len(b)%2 != 0 || b[1] != 0 || b[3] != 0 {
-		return strings.TrimRight(string(b), "\x00")
+		return whole(string(b))
 	}
 	var units []uint16
 	for ; len(b) >= 2; b = b[2:] {
 		units = append(units, binary.LittleEndian.Uint16(b))
 	}
-	return strings.TrimRight(string(utf16.Decode(units)), "\x00")
+	return whole(string(utf16.Decode(units)))
+}
+
+func whole(text string) string {
+	if text = strings.TrimRight(text, "\x00"); strings.Contains(text, "\x00") {
+		return ""
+	}
+	return text
+}
+
+// words are parted as the kernel parts its command line, which knows no spaces but
+// ASCII's.
+func words(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\n\v\f\r", r) })
 }
 
 // booted is what the boot itself left: its log, where that replays to the

@@ -110,6 +110,8 @@ func TestBootEvents(t *testing.T) {
 // TestWordsMustBeProved: data that the digest doesn't cover say nothing.
 func TestWordsMustBeProved(t *testing.T) {
 	p := BootPattern{RTMR: 2, Words: []string{"roothash=abcd"}}
+	only := p
+	only.OnlyWords = true
 	for name, c := range map[string]struct {
 		hashed, data string
 		fits         bool
@@ -123,10 +125,18 @@ func TestWordsMustBeProved(t *testing.T) {
 		"not covered":      {"roothash=ffff", "roothash=abcd", false},
 		"in the label":     {"x", "roothash=abcd: x", false},
 		"no word":          {"xroothash=abcd", "xroothash=abcd", false},
+		"another space":    {"x\u2003roothash=abcd", "x\u2003roothash=abcd", false},
+		// To the EFI stub, which reads UTF-16, this begins with six foreign characters.
+		"mixed":          {"roothash=abcd " + string(wide(" init=/evil")), "roothash=abcd " + string(wide(" init=/evil")), false},
+		"behind its NUL": {"x\x00 roothash=abcd", "x\x00 roothash=abcd", false},
+		"behind, wide":   {string(wide("x\x00 roothash=abcd")), string(wide("x\x00 roothash=abcd")), false},
 	} {
 		e := logs.BootEvent{MR: 3, Type: logs.EvIPL, Digest: sha512.Sum384([]byte(c.hashed)), Data: []byte(c.data)}
 		if got := p.fits(&e); got != c.fits {
 			t.Errorf("%s: %v", name, got)
+		}
+		if got := only.fits(&e); got != (c.fits && !strings.Contains(c.hashed, "x")) {
+			t.Errorf("%s, and no other: %v", name, got)
 		}
 	}
 }
@@ -164,6 +174,8 @@ func TestBootPatternsAreChecked(t *testing.T) {
 		"[[boot.events]]\nrtmr=2\ntext=\"x\"":                             true,
 		"[[boot.events]]\nrtmr=2\nwords=[\"roothash=x\"]":                 true,
 		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"":                        true,
+		"[[boot.events]]\nrtmr=2\nwords=[\"ro\"]\nonly_words=true":         true,
+		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"\nonly_words=true":       false,
 		"[[boot.events]]\nrtmr=2\ntext=\"x\"\noptional=true":              false,
 		"[[boot.events]]\nrtmr=1\ntext=\"x\"":                             false,
 		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=3\ntext=\"x\"":            false,
@@ -300,4 +312,10 @@ func TestLaunchFacts(t *testing.T) {
 	opts.Policy.Container.LaunchDigests = nil
 	opts.Policy.Container.Launch = &LaunchPolicy{Capabilities: []string{}}
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepCallerValues)
+	opts.Policy.Container.Launch = nil
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
+	opts.Policy.Forbidden = []EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"root_read_only": false}}}
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
+	opts.Policy.Forbidden = []EventPattern{{Operation: logs.OpImage, Match: map[string]any{"reference": "r:2"}}}
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
 }
