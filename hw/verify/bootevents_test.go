@@ -174,7 +174,7 @@ func TestBootPatternsAreChecked(t *testing.T) {
 		"[[boot.events]]\nrtmr=2\ntext=\"x\"":                             true,
 		"[[boot.events]]\nrtmr=2\nwords=[\"roothash=x\"]":                 true,
 		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"":                        true,
-		"[[boot.events]]\nrtmr=2\nwords=[\"ro\"]\nonly_words=true":         true,
+		"[[boot.events]]\nrtmr=2\nwords=[\"ro\"]\nonly_words=true":        true,
 		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"\nonly_words=true":       false,
 		"[[boot.events]]\nrtmr=2\ntext=\"x\"\noptional=true":              false,
 		"[[boot.events]]\nrtmr=1\ntext=\"x\"":                             false,
