@@ -162,3 +162,47 @@ func TestPolicyKeysAreInTheirPage(t *testing.T) {
 		t.Errorf("only %d keys were looked at", keys)
 	}
 }
+
+// Pages that a page refers to are there, and it names them all at its end.
+func TestReferencesLeadSomewhere(t *testing.T) {
+	pages, err := filepath.Glob("*.[1-8].md")
+	if err != nil || len(pages) < 7 {
+		t.Fatal(pages, err)
+	}
+	for _, file := range pages {
+		name := strings.TrimSuffix(file, ".md")
+		text := page(t, name)
+		before, also, ok := strings.Cut(text, "# SEE ALSO\n")
+		if !ok {
+			t.Errorf("%s has no SEE ALSO", name)
+		}
+		for _, m := range regexp.MustCompile(`\*\*(cima[\w.-]*)\*\*\((\d)\)`).FindAllStringSubmatch(before, -1) {
+			other := m[1] + "." + m[2]
+			if _, err := os.Stat(other + ".md"); err != nil {
+				t.Errorf("%s refers to %s, which is no page", name, other)
+			}
+			if other != name && !strings.Contains(also, m[0]) {
+				t.Errorf("%s refers to %s, and not in SEE ALSO", name, other)
+			}
+		}
+	}
+}
+
+// The example of a configuration is one.
+func TestExampleOfConfiguration(t *testing.T) {
+	_, example, ok := strings.Cut(page(t, "cimad.toml.5"), "\n# EXAMPLE\n")
+	example, _, closed := strings.Cut(example, "\n# ")
+	if !ok || !closed {
+		t.Fatal("no example")
+	}
+	var lines []string
+	for line := range strings.Lines(example) {
+		if code, ok := strings.CutPrefix(line, "    "); ok {
+			lines = append(lines, code)
+		}
+	}
+	c, err := daemon.ParseConfig(strings.Join(lines, ""))
+	if err != nil || len(c.Access) != 1 || len(c.System) != 1 || c.Exec.Mode != "measure" {
+		t.Errorf("%v: %+v", err, c)
+	}
+}

@@ -45,13 +45,14 @@ cimad() {
 	put 644 "$share/cima" packaging/apparmor/usr.sbin.cimad
 	put 644 "$share/selinux/packages" packaging/selinux/cima.cil
 	put 644 "$share/doc/cimad/examples" packaging/compose/compose.yaml packaging/kubernetes/pod.yaml
-	page $(cd "$man" && ls | grep -v '^cimactl')
+	page cimad.8 cimad.toml.5 cima-api.7 cima-from-05.7
 }
 
 cimactl() {
 	put 755 "${DESTDIR:-}$prefix/bin" bin/cimactl
 	notices cimactl ./rpc/cimactl
-	page cimactl.1
+	# A relying party has this package alone.
+	page cimactl.1 cima-evidence.7 cima-relying-party.7
 	# The program knows its completions. A build for another machine can't run it.
 	for shell in bash:bash-completion/completions/cimactl zsh:zsh/site-functions/_cimactl fish:fish/vendor_completions.d/cimactl.fish; do
 		file=$share/${shell#*:}

@@ -138,12 +138,12 @@ var contents = map[string][]string{
 		"/usr/lib/systemd/system/cimad-admin.socket", "/usr/lib/systemd/system/cimad.service", "/usr/lib/systemd/system/cimad.socket",
 		"/usr/lib/tmpfiles.d/cima.conf", "/usr/sbin/cimad",
 		"/usr/share/cima/no-gate.conf", "/usr/share/cima/no-homes.conf", "/usr/share/cima/qgs.conf", "/usr/share/cima/rootless.conf", "/usr/share/cima/usr.sbin.cimad",
-		"/usr/share/man/man5/cimad.toml.5.gz", "/usr/share/man/man7/cima-api.7.gz", "/usr/share/man/man7/cima-evidence.7.gz", "/usr/share/man/man7/cima-from-05.7.gz", "/usr/share/man/man7/cima-relying-party.7.gz",
+		"/usr/share/man/man5/cimad.toml.5.gz", "/usr/share/man/man7/cima-api.7.gz", "/usr/share/man/man7/cima-from-05.7.gz",
 		"/usr/share/man/man8/cimad.8.gz", "/usr/share/selinux/packages/cima.cil",
 	},
 	"cimactl": {
 		"/usr/bin/cimactl", "/usr/share/bash-completion/completions/cimactl", "/usr/share/fish/vendor_completions.d/cimactl.fish",
-		"/usr/share/man/man1/cimactl.1.gz", "/usr/share/zsh/_cimactl",
+		"/usr/share/man/man1/cimactl.1.gz", "/usr/share/man/man7/cima-evidence.7.gz", "/usr/share/man/man7/cima-relying-party.7.gz", "/usr/share/zsh/_cimactl",
 	},
 	"cimad-sim": {"/usr/bin/cimad-sim", "/usr/share/man/man8/cimad-sim.8.gz"},
 }
