@@ -240,6 +240,20 @@ func TestWhatIsNoEntryIsPassedOver(t *testing.T) {
 	}
 }
 
+// The bound of an entry is the same however much is read at once.
+func TestLongestEntry(t *testing.T) {
+	head := "10 " + strings.Repeat("ab", 20) + " ima-ng sha1:00 "
+	for size, want := range map[int]int64{maxIMAEntry - 1: 2, maxIMAEntry: 2, maxIMAEntry + 1: 1, maxIMAEntry * 3 / 2: 1} {
+		raw := []byte(head + strings.Repeat("x", size-len(head)) + "\n" + head + "y\n")
+		for name, src := range map[string]io.Reader{"whole": bytes.NewReader(raw), "in pieces": &growing{data: raw}} {
+			r := NewIMAReader(src)
+			if err := r.Replay(); err != nil || r.Entries != want || r.Skipped != 2-want {
+				t.Errorf("%d bytes, %s: %d entries, %d skipped, %v", size, name, r.Entries, r.Skipped, err)
+			}
+		}
+	}
+}
+
 func TestBrokenBinaryRecords(t *testing.T) {
 	good := everyTemplate()[0].binary(crypto.SHA384)
 	huge := good[:4+48+4+6] + le(5<<20, 4) + strings.Repeat("\x00", 5<<20)

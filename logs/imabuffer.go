@@ -26,7 +26,7 @@ func (r *IMAReader) until(from int) ([]byte, error) {
 	seen := from
 	for {
 		if r.end-r.at > seen {
-			if i := bytes.IndexByte(r.buf[r.at+seen:r.end], '\n'); i >= 0 {
+			if i := bytes.IndexByte(r.buf[r.at+seen:r.end], '\n'); i >= 0 && seen+i <= maxIMAEntry {
 				return r.buf[r.at : r.at+seen+i], nil
 			}
 			seen = r.end - r.at
