@@ -209,19 +209,20 @@ def runtime_log(entries):
 
 
 def replay_log(events, count, owner, whole=False):
-    found = {"rtmr3": ZERO, "register": ZERO, "public": ZERO, "container": ZERO, "launch": {}, "keys": []}
+    found = {"rtmr3": ZERO, "register": ZERO, "public": ZERO, "container": ZERO, "launch": {}, "key": b""}
     for position, (value, operation, content) in enumerate(events):
         found["rtmr3"] = extend(found["rtmr3"], value)
-        if operation == "start":
-            found["keys"].append(data(content["measured"]["start"]["agent_key"]))
         if operation in OWN and content["container"] != owner and not whole:
             raise Differs(f"event {position} is of another container")
         if position >= count:
             continue
         found["register"] = found["rtmr3"]
-        if operation is None or operation == "exit":
+        if operation == "start":
+            found["key"] = data(content["measured"]["start"]["agent_key"])
+        if operation is None or operation in OWN and content["container"] != owner:
             continue
-        if operation in OWN and content["container"] != owner:
+        if operation == "exit":
+            found["launch"] = {}  # the instance is over
             continue
         measured = sha384(canonical(content["measured"]).encode())
         if operation in PUBLIC:
@@ -229,6 +230,10 @@ def replay_log(events, count, owner, whole=False):
             continue
         if operation == "launch":
             found["container"], found["launch"] = ZERO, {}
+        elif not found["launch"]:
+            continue  # of an instance before, whose launch is hidden
+        elif operation == "image" and "image" in found["launch"]:
+            raise Differs("an instance has two images")
         found["container"] = extend(found["container"], measured)
         found["launch"].update(content["measured"])
     return found
@@ -272,23 +277,35 @@ def check(text):
         expected.append(("log.register", digest(log["register"]), found["register"]))
     elif len(events) > log["count"] or any(operation is None for _, operation, _ in events):
         raise Differs("more is shown than a private log's own and public events")
+    if log["anchor"] not in ("rtmr3", "report-data"):
+        raise Differs("an anchor that the manual doesn't know")
+    if log["anchor"] == "report-data" and len(events) > log["count"]:
+        raise Differs("nothing vouches for events after the claims")
     if log["anchor"] == "rtmr3" and not private:
         expected.append(("RTMR3", rtmr[3], found["rtmr3"]))
     if not 0 < log["count"] <= (log["count"] if private else len(events)) or not events or events[0][1] != "start":
         raise Differs("the log is shorter than its count, or begins with no start")
     if about:
         launch = found["launch"]
-        both = {"image": launch.get("image"), "launch": launch.get("launch")}
+        if not {"image", "launch"} <= set(launch):
+            raise Differs("no launch and image of an instance that runs are shown")
+        both = {"image": launch["image"], "launch": launch["launch"]}
+        for name, said, logged in (
+            ("image", about.get("image", ""), launch["image"].get("reference", "")),
+            ("image_digest", about.get("image_digest", ""), launch["image"].get("digest", "")),
+            ("cgroup_owner", about["assurance"]["cgroup_owner"], launch["launch"].get("cgroup_owner", about["assurance"]["cgroup_owner"])),
+        ):
+            if said != logged:
+                raise Differs(f"{name} is {said!a}, the log says {logged!a}")
         launch_digest = sha384(canonical(both).encode())
         expected.append(("container.register", digest(about["register"]), found["container"]))
         expected.append(("launch_digest", digest(about["launch_digest"]), launch_digest))
     for name, said, recomputed in expected:
         if said != recomputed:
             raise Differs(f"{name} is {said.hex()[:16]}..., recomputed {recomputed.hex()[:16]}...")
-    keys = [key for key in found["keys"] if sha384(key) == digest(claims["agent"])]
-    if not keys:
-        raise Differs("no start event has the key that claims.agent names")
-    if not ed25519.verify(keys[0], b"cima-agent-v1" + own, data(bundle["agent_signature"])):
+    if len(found["key"]) != 32 or sha384(found["key"]) != digest(claims["agent"]):
+        raise Differs("the last start event has another key than claims.agent names")
+    if not ed25519.verify(found["key"], b"cima-agent-v1" + own, data(bundle["agent_signature"])):
         raise Signature("the agent did not sign this")
     result = {"report_data": report_data, "rtmr3": found["rtmr3"], "register": found["register"], "public": found["public"]}
     if about:
