@@ -206,3 +206,17 @@ func TestExampleOfConfiguration(t *testing.T) {
 		t.Errorf("%v: %+v", err, c)
 	}
 }
+
+// The journal's messages are those that the daemon writes.
+func TestMessagesOfTheJournal(t *testing.T) {
+	_, section, _ := strings.Cut(page(t, "cimad.8"), "\n# JOURNAL\n")
+	section, _, _ = strings.Cut(section, "\n# ")
+	code := source(t, "daemon")
+	for _, line := range find(t, `(?m)^(".*")$`, section, 8) {
+		for _, message := range find(t, `("[^"]+")`, line, 1) {
+			if !strings.Contains(code, message) {
+				t.Errorf("the daemon doesn't write %s", message)
+			}
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -129,7 +130,7 @@ func statusCommand() *cobra.Command {
 func printStatus(w *tabwriter.Writer, s rpc.Status) {
 	line(w, "version", s.Version)
 	line(w, "boot id", s.BootID)
-	line(w, "up", fmt.Sprintf("%d s", s.Uptime))
+	line(w, "up", time.Duration(s.Uptime)*time.Second)
 	line(w, "evidence", map[bool]string{true: "can be had", false: "refused"}[s.Ready])
 	line(w, "problem", s.Problem)
 	printCounts(w, "hardware", s.Hardware)
