@@ -1,7 +1,7 @@
 # CIMA. `make demo` shows what it does, `make test` proves it; `make help` lists the rest.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-GO      ?= go
+GO      ?= $(or $(shell packaging/go.sh),$(error no Go to build with))
 GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
 # Tools run at fixed versions and are no dependency of the module.
@@ -35,7 +35,7 @@ bin/cross/%/cimactl: FORCE
 
 ## demo: two containers get evidence about themselves on a simulated TD, and it is appraised
 demo: build
-	$(GO) run ./packaging/demo -bin bin
+	$(GO) run ./packaging/demo -bin bin $(DEMO_FLAGS)
 
 ## test: all tests that this machine can run, race detector on; lists what it left out
 test: build
@@ -56,7 +56,7 @@ short:
 
 ## lint: gofmt, go vet, staticcheck, man pages, builds for other platforms
 lint: cross
-	@test -z "$$(git ls-files -z '*.go' | xargs -0 gofmt -l)" || { git ls-files -z '*.go' | xargs -0 gofmt -l; echo 'lint: run gofmt -w on the files above' >&2; exit 1; }
+	@bad=$$(git ls-files -z '*.go' | xargs -0 "$$($(GO) env GOROOT)/bin/gofmt" -l) && test -z "$$bad" || { echo "$$bad"; echo 'lint: run gofmt -w on the files above' >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) vet -C packaging/bench ./...

@@ -2,6 +2,7 @@
 # Runs all Go tests and says what was left out. Left out under CI=true is failed.
 set -eu
 cd "$(dirname "$0")/.."
+PATH=$("$GO" env GOROOT)/bin:$PATH # gotestsum runs go
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 

@@ -1,0 +1,61 @@
+#!/bin/sh
+# Prints the path of a Go that builds CIMA: the one that is here, where it is new
+# enough, else one of our own, which is fetched once, to .cache/go.
+set -eu
+cd "$(dirname "$0")/.."
+need=$(sed -n 's/^go //p' go.mod)
+
+# What is fetched where there is none: the module that Go's own toolchains come in.
+version=1.26.8
+amd64=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
+arm64=02b36b6787b3ac767668f630e2998df45a3b1f9ffee08d1bf3ef6487cd658d99
+
+die() { printf 'go.sh: %s\nhint: install Go %s or later, https://go.dev/dl, or name one: make GO=/path/to/go\n' "$1" "$need" >&2; exit 1; }
+
+# An older Go that may fetch the toolchain that go.mod wants says that one's version.
+enough() {
+	have=$("$1" env GOVERSION 2>/dev/null) || return 1
+	[ "$(printf '%s\n' "$need" "${have#go}" | sort -V | head -n 1)" = "$need" ]
+}
+
+for go in "$(command -v go || true)" /usr/local/go/bin/go; do # sudo leaves out the second
+	if [ -x "$go" ] && enough "$go"; then
+		echo "$go"
+		exit
+	fi
+done
+
+case $(uname -sm) in
+'Linux x86_64') arch=amd64 sum=$amd64 ;;
+'Linux aarch64') arch=arm64 sum=$arm64 ;;
+*) die "no Go $need here" ;;
+esac
+made=$PWD/.cache/go/$version-$arch
+if [ ! -d "$made" ]; then
+	mkdir -p .cache/go
+	new=$(mktemp -d .cache/go/new-XXXXXX)
+	trap 'rm -rf "$new"' EXIT
+	url=https://proxy.golang.org/golang.org/toolchain/@v/v0.0.1-go$version.linux-$arch.zip
+	echo "go.sh: no Go $need here: fetching $version to .cache/go (70 MB)" >&2
+	if command -v curl >/dev/null; then
+		curl -fsSL --retry 3 -o "$new/zip" "$url" || die "can't fetch $url"
+	elif command -v wget >/dev/null; then
+		wget -q -O "$new/zip" "$url" || die "can't fetch $url"
+	elif command -v python3 >/dev/null; then
+		python3 -c 'import sys, urllib.request; urllib.request.urlretrieve(sys.argv[1], sys.argv[2])' "$url" "$new/zip" || die "can't fetch $url"
+	else
+		die "no Go $need here, and none of curl, wget and python3 to fetch it with"
+	fi
+	echo "$sum  $new/zip" | sha256sum --check --quiet >&2 || die "$url is not what it was"
+	if command -v unzip >/dev/null; then
+		unzip -q "$new/zip" -d "$new"
+	elif command -v python3 >/dev/null; then
+		python3 -m zipfile -e "$new/zip" "$new"
+	else
+		die "no Go $need here, and neither unzip nor python3 to unpack one with"
+	fi
+	root=$new/golang.org/toolchain@v0.0.1-go$version.linux-$arch
+	chmod +x "$root"/bin/* "$root"/pkg/tool/*/* # a module's files have no modes
+	mv -T "$root" "$made" || [ -d "$made" ] # another make was faster
+fi
+echo "$made/bin/go"
