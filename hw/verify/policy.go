@@ -100,12 +100,31 @@ func (p *TCBPolicy) check() error {
 	if p.MinDate == "" {
 		return nil
 	}
+	if _, err := date(p.MinDate); err != nil {
+		return fmt.Errorf("tcb.min_date: %w", err)
+	}
+	return nil
+}
+
+// date reads a day, or RFC 3339.
+func date(text string) (time.Time, error) {
 	for _, layout := range []string{time.DateOnly, time.RFC3339} {
-		if _, err := time.Parse(layout, p.MinDate); err == nil {
-			return nil
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
 		}
 	}
-	return fmt.Errorf("tcb.min_date: %q is no date like 2025-08-13", p.MinDate)
+	return time.Time{}, fmt.Errorf("%q is no date like 2025-08-13", text)
+}
+
+// old says that a TCB level is of before the rule's date, or of none that can be
+// read.
+func (p *TCBPolicy) old(of string) bool {
+	if p.MinDate == "" {
+		return false
+	}
+	least, err1 := date(p.MinDate)
+	got, err2 := date(of)
+	return err1 != nil || err2 != nil || got.Before(least)
 }
 
 // AgentPolicy is about cimad.

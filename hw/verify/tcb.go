@@ -89,7 +89,7 @@ func (a *appraisal) tcb() Step {
 	switch {
 	case t.Status == string(pcs.TcbComponentStatusRevoked) || !slices.Contains(allowed, t.Status):
 		return fail(words, compared...)
-	case rules.MinDate != "" && t.Date < rules.MinDate:
+	case rules.old(t.Date):
 		return fail(words+", before the policy's min_date", compared...)
 	case t.Status != string(pcs.TcbComponentStatusUpToDate):
 		return warn(words+"; the policy allows it", compared...)
