@@ -27,17 +27,19 @@ type BootPattern struct {
 	Optional bool        `toml:"optional"` // may be there; without it: must
 
 	OnlyWords bool `toml:"only_words"` // and no other word is
+	Any       bool `toml:"any"`        // whatever it is, so long as the log says that it is of the type
 }
 
 func (p BootPattern) check() error {
 	switch {
 	case p.RTMR < 0 || p.RTMR > 2:
 		return fmt.Errorf("rtmr is 0, 1 or 2, not %d", p.RTMR)
-	case p.Type == "" && p.Digest == nil && p.Text == "" && len(p.Words) == 0:
-		return errors.New("it fits any event: give type, digest, text or words")
-	}
-	if p.OnlyWords && len(p.Words) == 0 {
+	case p.OnlyWords && len(p.Words) == 0:
 		return errors.New("only_words goes with words")
+	case p.proves() && p.Any:
+		return errors.New("any goes with no digest, text or words")
+	case !p.proves() && !p.Any:
+		return errors.New("it fits any event, for a type is under no digest: give digest, text or words, or say any = true")
 	}
 	for _, w := range p.Words {
 		if len(strings.Fields(w)) != 1 || strings.TrimSpace(w) != w {
@@ -47,11 +49,18 @@ func (p BootPattern) check() error {
 	return nil
 }
 
+// proves says whether it wants more than a type, which whoever writes the log down
+// can give any event: the register is the same.
+func (p BootPattern) proves() bool { return p.Digest != nil || p.Text != "" || len(p.Words) > 0 }
+
 // String is the pattern as people read it.
 func (p BootPattern) String() string {
 	parts := []string{fmt.Sprintf("rtmr%d", p.RTMR)}
 	if p.Type != "" {
 		parts = append(parts, p.Type)
+	}
+	if p.Any {
+		parts = append(parts, "any")
 	}
 	if p.Digest != nil {
 		parts = append(parts, fmt.Sprintf("%.16s…", p.Digest))
@@ -220,7 +229,7 @@ func (b BootValues) check() error {
 		return errors.New("mrtd must be there: less doesn't cover a boot")
 	}
 	for i, v := range []*rpc.Digest{b.RTMR0, b.RTMR1, b.RTMR2} {
-		if v == nil && !slices.ContainsFunc(b.Events, func(p BootPattern) bool { return p.RTMR == i && !p.Optional }) {
+		if v == nil && !slices.ContainsFunc(b.Events, func(p BootPattern) bool { return p.RTMR == i && !p.Optional && !p.Any }) {
 			return fmt.Errorf("rtmr%d must be there, as a value or by events of which one must be in the log: less doesn't cover a boot", i)
 		}
 	}

@@ -71,6 +71,8 @@ func TestBootEvents(t *testing.T) {
 		"one that may is not":       {commandLine, "the initrd", []BootPattern{kernel, words, initrd, may(BootPattern{RTMR: 2, Text: "more"})}, true},
 		"one too many in the log":   {commandLine, "the initrd", []BootPattern{words, initrd}, false},
 		"right, of another type":    {commandLine, "the initrd", []BootPattern{{RTMR: 2, Type: "EV_ACTION", Digest: kernel.Digest}, words, initrd}, false},
+		"any, as the log says":      {commandLine, "another initrd", []BootPattern{kernel, words, {RTMR: 2, Type: "EV_EVENT_TAG", Any: true}}, true},
+		"any of another type":       {commandLine, "another initrd", []BootPattern{kernel, words, {RTMR: 2, Type: "EV_ACTION", Any: true}}, false},
 		"right, in another order":   {commandLine, "the initrd", []BootPattern{initrd, line, kernel}, true},
 		"right, of another's RTMR1": {commandLine, "the initrd", []BootPattern{kernel, words, initrd, {RTMR: 1, Text: commandLine}}, false},
 	} {
@@ -171,22 +173,25 @@ func TestBootPatternsAreChecked(t *testing.T) {
 	d := `"` + strings.Repeat("ab", 48) + `"`
 	head := "[[boot]]\nmrtd=" + d + "\nrtmr0=" + d + "\nrtmr1=" + d + "\n"
 	for text, fine := range map[string]bool{
-		"[[boot.events]]\nrtmr=2\ntext=\"x\"":                             true,
-		"[[boot.events]]\nrtmr=2\nwords=[\"roothash=x\"]":                 true,
-		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"":                        true,
-		"[[boot.events]]\nrtmr=2\nwords=[\"ro\"]\nonly_words=true":        true,
-		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"\nonly_words=true":       false,
-		"[[boot.events]]\nrtmr=2\ntext=\"x\"\noptional=true":              false,
-		"[[boot.events]]\nrtmr=1\ntext=\"x\"":                             false,
-		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=3\ntext=\"x\"":            false,
-		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2":                        false,
-		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2\nwords=[\"a b\"]":       false,
-		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2\nkernel=\"x\"":          false,
-		"rtmr2=" + d + "\nos_log=true":                                    true,
-		"rtmr2=" + d + "\n[container.launch]\ncapabilities=[\"net_raw\"]": false,
-		"rtmr2=" + d + "\n[container.launch]\ncapabilities=[]":            true,
-		"rtmr2=" + d + "\n[[container.launch.mounts]]\ntype=\"bind\"":     false,
-		"rtmr2=" + d + "\n[container.launch]\nargument=[]":                false,
+		"[[boot.events]]\nrtmr=2\ntext=\"x\"":                                 true,
+		"[[boot.events]]\nrtmr=2\nwords=[\"roothash=x\"]":                     true,
+		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"":                            false, // under no digest
+		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"\nany=true":                  false,
+		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"\nany=true": true,
+		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2\ntext=\"x\"\nany=true":      false,
+		"[[boot.events]]\nrtmr=2\nwords=[\"ro\"]\nonly_words=true":            true,
+		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"\nonly_words=true":           false,
+		"[[boot.events]]\nrtmr=2\ntext=\"x\"\noptional=true":                  false,
+		"[[boot.events]]\nrtmr=1\ntext=\"x\"":                                 false,
+		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=3\ntext=\"x\"":                false,
+		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2":                            false,
+		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2\nwords=[\"a b\"]":           false,
+		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2\nkernel=\"x\"":              false,
+		"rtmr2=" + d + "\nos_log=true":                                        true,
+		"rtmr2=" + d + "\n[container.launch]\ncapabilities=[\"net_raw\"]":     false,
+		"rtmr2=" + d + "\n[container.launch]\ncapabilities=[]":                true,
+		"rtmr2=" + d + "\n[[container.launch.mounts]]\ntype=\"bind\"":         false,
+		"rtmr2=" + d + "\n[container.launch]\nargument=[]":                    false,
 	} {
 		if _, err := ParsePolicy([]byte(head + text)); (err == nil) != fine {
 			t.Errorf("%s: %v", text, err)
