@@ -43,6 +43,9 @@ func UnverifiedRuntimeRecords(src io.Reader) iter.Seq2[RuntimeRecord, error] {
 			readRuntimeFile(in, yield)
 		case bytes.HasPrefix(text, []byte("{")):
 			for r, err := range UnverifiedCELRecords(in) {
+				if err != nil {
+					err = fmt.Errorf("runtime log: a line of CEL-JSON: %w", err)
+				}
 				if !yield(RuntimeRecord{RTMR: r.RTMR, Digest: r.Digest, Data: r.Content}, err) || err != nil {
 					return
 				}

@@ -100,11 +100,12 @@ func nonceCommand() *cobra.Command {
 	}
 }
 
+var errNoNonce = errors.New("a nonce is needed: without one evidence could be old")
+
 // readNonce reads hex from the flag, or from a line of stdin.
 func readNonce(flag string, stdin io.Reader) ([]byte, error) {
 	if flag == "" {
-		return nil, hinted(errors.New("a nonce is needed: without one evidence could be old"),
-			"give what the relying party sent as --nonce HEX; `cimactl nonce` makes one")
+		return nil, hinted(errNoNonce, "give what the relying party sent as --nonce HEX; `cimactl nonce` makes one")
 	}
 	if flag == "-" {
 		line, err := bufio.NewReader(io.LimitReader(stdin, 4096)).ReadString('\n')

@@ -42,8 +42,10 @@ can't be read as what it should be, 1 any other error.`,
 	c.Flags().StringVar(&paths.report, "tdreport", "", "`FILE` with a TDREPORT to compare with")
 	c.Flags().BoolVar(&quiescent, "no-events", false, "print the registers, not the events")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.MarkFlagsMutuallyExclusive("quote", "tdreport")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if paths.quote != "" && paths.report != "" {
+			return usage(c, errors.New("--quote and --tdreport exclude each other: the registers are compared with one"))
+		}
 		files, err := paths.read()
 		if err != nil {
 			return err
@@ -116,7 +118,7 @@ func replay(c *cobra.Command, files verify.Files, asJSON, withoutEvents bool) er
 	}
 	r, err := verify.Replay(files, each)
 	if err != nil {
-		return &failure{err: err, code: exitMalformed, hint: "see that each flag has its own kind of file; a log that can't be read whole is compared with nothing"}
+		return &failure{err: err, code: exitMalformed, hint: replayHint(files.RuntimeLog)}
 	}
 	if err := events.Flush(); err != nil {
 		return err
@@ -166,6 +168,17 @@ func replay(c *cobra.Command, files verify.Files, asJSON, withoutEvents bool) er
 		err = quiet(exitDisagrees)
 	}
 	return err
+}
+
+// replayHint says what to do where a log can't be read.
+func replayHint(runtime []byte) string {
+	var bundle struct {
+		Log json.RawMessage `json:"runtime_log"`
+	}
+	if len(runtime) <= maxEvidence && json.Unmarshal(runtime, &bundle) == nil && bundle.Log != nil {
+		return "this is evidence, and no log: `cimactl convert EVIDENCE --format cel >log.cel` makes a log of its events"
+	}
+	return "see that each flag has its own kind of file; a log that can't be read whole is compared with nothing"
 }
 
 // printReplay prints for people. against is what the registers were compared with.

@@ -96,7 +96,7 @@ func TestReplay(t *testing.T) {
 		{"--boot-log @ccel --quote @junk", 5, "cut off"},
 		{"--boot-log @nosuch", 1, "no such file"},
 		{"--quote @quote", 1, "no log is given"},
-		{"--boot-log @ccel --quote @quote --tdreport @report", 1, "quote tdreport"},
+		{"--boot-log @ccel --quote @quote --tdreport @report", 1, "--quote and --tdreport exclude each other"},
 	} {
 		code, out, errs := inDir(dir, "replay "+c.line)
 		if code != c.code || !strings.Contains(compact(out+errs), compact(c.says)) {
@@ -154,7 +154,7 @@ func TestVerifyQuote(t *testing.T) {
 		{"--quote @quote --trust-root @root.pem --nonce 00000000000000000000000000000000", 0, "REPORTDATA is the nonce"},
 		{"--quote @quote --trust-root @root.pem --online --pcs http://127.0.0.1:1", 3, "hint: --collateral DIR"},
 		{"--quote @quote --trust-root @root.pem --collateral @none", 1, "tcb-43494d410000.json"},
-		{"--quote @quote --online --collateral @none", 1, "collateral online"},
+		{"--quote @quote --online --collateral @none", 1, "--collateral and --online exclude each other"},
 		{"--quote @quote --pcs http://127.0.0.1:1", 1, "--online"},
 		{"--quote @quote --at soon", 1, "hint: a time is written"},
 		{"--quote @junk", 5, "malformed"},

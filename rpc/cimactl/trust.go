@@ -24,7 +24,6 @@ func (f *trustFlags) flags(c *cobra.Command) {
 	c.Flags().BoolVar(&f.online, "online", false, "get the collateral from Intel's service")
 	c.Flags().StringVar(&f.pcs, "pcs", "", "with --online: ask the mirror at this `URL`")
 	c.Flags().StringVar(&f.at, "at", "", "judge as of this `TIME` (RFC 3339), not as of now")
-	c.MarkFlagsMutuallyExclusive("collateral", "online")
 }
 
 // options reads what the flags name.
@@ -35,6 +34,8 @@ func (f *trustFlags) options() (opts verify.Options, err error) {
 		}
 	}
 	switch {
+	case f.collateral != "" && f.online:
+		return opts, errors.New("--collateral and --online exclude each other: it comes from files or from Intel's service")
 	case f.collateral != "":
 		opts.Collateral = verify.CollateralDir(f.collateral)
 	case f.online:

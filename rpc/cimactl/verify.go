@@ -50,6 +50,9 @@ other error.`,
 			return err
 		}
 		if nonce != "" || files.quote == "" {
+			if nonce == "" {
+				return hinted(errNoNonce, "give the one that you sent as --nonce HEX; `cimactl policy test` takes evidence with whatever nonce it has, and says nothing of its age")
+			}
 			if opts.Nonce, err = readNonce(nonce, c.InOrStdin()); err != nil {
 				return err
 			}
