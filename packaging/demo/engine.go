@@ -25,7 +25,7 @@ type engine struct {
 // don't. No engine is no error: host processes stand in.
 func chooseEngine(ctx context.Context, s *stage, only string) (*engine, error) {
 	if os.Geteuid() != 0 {
-		say("containers are left out: cimad reads root-owned records and other users' processes; run `sudo env \"PATH=$PATH\" make demo`")
+		say("containers are left out: cimad reads root-owned records and other users' processes; run `sudo make demo`")
 		return nil, nil
 	}
 	for _, candidate := range []struct {
