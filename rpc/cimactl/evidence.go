@@ -80,8 +80,17 @@ func bound(c *cobra.Command, nonce, userData string) (n, data []byte, err error)
 	if n, err = readNonce(nonce, c.InOrStdin()); err != nil || userData == "" {
 		return n, nil, err
 	}
-	data, err = readBounded(userData, rpc.MaxUserData)
+	data, err = readUserData(userData)
 	return n, data, err
+}
+
+// readUserData reads what binds a channel. An empty file binds none.
+func readUserData(path string) ([]byte, error) {
+	data, err := readBounded(path, rpc.MaxUserData)
+	if err == nil && len(data) == 0 {
+		err = hinted(fmt.Errorf("--user-data: %s is empty: it would bind nothing", path), "did what wrote it fail?")
+	}
+	return data, err
 }
 
 func nonceCommand() *cobra.Command {

@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/cima-project/cima/rpc"
 )
@@ -116,6 +117,8 @@ away it appraises the evidence, offline.`,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return noneEmpty(c) },
 	}
 	root.SetVersionTemplate("cimactl {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
@@ -127,6 +130,17 @@ away it appraises the evidence, offline.`,
 	root.SetFlagErrorFunc(usage)
 	helpful(root)
 	return root
+}
+
+// noneEmpty refuses flags that are given with nothing in them: without them less is
+// checked, and nobody who gives one means that.
+func noneEmpty(c *cobra.Command) (err error) {
+	c.Flags().Visit(func(f *pflag.Flag) {
+		if f.Value.Type() == "string" && f.Value.String() == "" {
+			err = hinted(fmt.Errorf("--%s is given, and empty", f.Name), "is a variable of the shell not set?")
+		}
+	})
+	return err
 }
 
 // usage gives an error in flags or arguments the command's own help as its hint.

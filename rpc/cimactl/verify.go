@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/hw/verify"
-	"github.com/cima-project/cima/rpc"
 )
 
 // maxEvidence bounds a bundle that is appraised.
@@ -116,7 +115,7 @@ func appraiseBundle(ctx context.Context, path string, bundle []byte, opts verify
 // readWanted reads what the evidence is held against.
 func readWanted(opts *verify.Options, userData, policy string) (err error) {
 	if userData != "" {
-		b, err := readBounded(userData, rpc.MaxUserData)
+		b, err := readUserData(userData)
 		if err != nil {
 			return err
 		}
