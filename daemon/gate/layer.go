@@ -2,6 +2,7 @@ package gate
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"path"
@@ -80,9 +81,9 @@ func (l layers) locate(name string, id fileID, verity func(fd int) string) (fd i
 	if err != nil {
 		return -1, "", ErrUnlocated
 	}
-	// A copy keeps the number of its origin, and says so where no container
-	// can write.
-	if found.sameTimes(id) && (found.ino == id.ino || copied(fd)) {
+	// A copy keeps the number of its origin, and says whose where no container
+	// can write: two copies can have the same times.
+	if found.sameTimes(id) && (found.ino == id.ino || copyOf(fd, id.ino)) {
 		return fd, verity(fd), nil
 	}
 	unix.Close(fd)
@@ -93,9 +94,27 @@ func (f fileID) sameTimes(g fileID) bool {
 	return f.size == g.size && f.mtime == g.mtime && f.ctime == g.ctime
 }
 
-func copied(fd int) bool {
-	n, err := unix.Fgetxattr(fd, "trusted.overlay.origin", nil)
-	return err == nil && n > 0
+// originHandle is where the file handle begins in trusted.overlay.origin (struct
+// ovl_fb, fs/overlayfs/overlayfs.h): behind version, magic, length, flags, type and
+// the file system's UUID.
+const originHandle = 5 + 16
+
+// copyOf says whether a file was copied up from the one of this number. Its lower
+// half is a word of the handle, which one differs from file system to file system:
+// ext4 and F2FS begin with it, tmpfs has a generation before it. That another word
+// is the same by chance is no way to choose.
+func copyOf(fd int, ino uint64) bool {
+	var b [256]byte
+	n, err := unix.Fgetxattr(fd, "trusted.overlay.origin", b[:])
+	if err != nil || n < originHandle {
+		return false
+	}
+	for words := b[originHandle:n]; len(words) >= 4; words = words[4:] {
+		if binary.NativeEndian.Uint32(words) == uint32(ino) {
+			return true
+		}
+	}
+	return false
 }
 
 // openBelow opens a file for reading, without symbolic links and never outside
