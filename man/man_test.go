@@ -3,6 +3,7 @@
 package man
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -218,5 +219,31 @@ func TestMessagesOfTheJournal(t *testing.T) {
 				t.Errorf("the daemon doesn't write %s", message)
 			}
 		}
+	}
+}
+
+// Values in the page are the defaults. Tables that stand several times have none.
+func TestDefaultsAreInTheirPage(t *testing.T) {
+	text, _, _ := strings.Cut(page(t, "cimad.toml.5"), "\n# EXAMPLE\n")
+	var b strings.Builder
+	several := false
+	for line := range strings.Lines(text) {
+		if table, ok := strings.CutPrefix(line, "## "); ok {
+			if several = strings.HasPrefix(table, "[["); !several {
+				b.WriteString(table)
+			}
+		} else if strings.HasPrefix(line, "**") && !several {
+			for _, m := range regexp.MustCompile(`\*\*(\w+)\*\* = ("[^"]*"|[^,\n]+)`).FindAllStringSubmatch(line, -1) {
+				b.WriteString(m[1] + " = " + m[2] + "\n")
+			}
+		}
+	}
+	got, err := daemon.ParseConfig(b.String())
+	if n := strings.Count(b.String(), " = "); err != nil || n < 30 {
+		t.Fatalf("%d keys, %v in\n%s", n, err, &b)
+	}
+	// Printed, for an empty list and none are the same here.
+	if got, want := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", daemon.DefaultConfig()); got != want {
+		t.Errorf("the page says\n%s\nand these are the defaults:\n%s", got, want)
 	}
 }

@@ -27,18 +27,22 @@ const (
 // runTD is the simulated TD: it keeps its registers until it is ended.
 func runTD(args []string, stdout, stderr io.Writer) int {
 	set := flag.NewFlagSet("cimad-sim td", flag.ContinueOnError)
-	set.SetOutput(stderr)
+	set.SetOutput(io.Discard)
 	dir := set.String("dir", "", "`DIR` for "+socketFile+" and "+rootFile+"; made if it isn't there")
 	bootLog := set.String("boot-log", "", "`FILE` with the CCEL to boot by; without it a synthetic one")
 	delay := set.Duration("quote-delay", 0, "how long a quote takes; with the kernel's own driver 1s")
 	keyFile := set.String("root-key", "", "`FILE` that keeps the root's key, so that boots share a root; made if it isn't there")
 	switch err := set.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(stdout, "Usage: cimad-sim td --dir DIR [--boot-log FILE]\n\nA simulated TD: NOT HARDWARE. It keeps its registers until it is ended.\n\n")
+		set.SetOutput(stdout)
+		set.PrintDefaults()
 		return 0
-	case err != nil:
-		return 2
-	case *dir == "" || set.NArg() > 0:
-		fmt.Fprintln(stderr, "cimad-sim td: --dir DIR is needed, and nothing behind the flags")
+	case err != nil || *dir == "" || set.NArg() > 0:
+		if err == nil {
+			err = errors.New("--dir DIR is needed, and nothing behind the flags")
+		}
+		fmt.Fprintf(stderr, "cimad-sim td: %v\nhint: `cimad-sim td --help` lists the flags\n", err)
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

@@ -45,6 +45,19 @@ func TestTrustedUnderItsOwnPolicy(t *testing.T) {
 	}
 }
 
+func TestCertificatesOfAnotherTime(t *testing.T) {
+	w := twoContainers(t)
+	opts := w.options()
+	for _, years := range []int{-20, 20} {
+		opts.At = time.Now().AddDate(years, 0, 0)
+		r := appraiseT(t, encode(t, w.evidence(idOne)), opts)
+		expect(t, r, NotAuthentic, StepQuote)
+		if !strings.Contains(r.Hint, "--at") {
+			t.Errorf("%d years from now: hint %q", years, r.Hint)
+		}
+	}
+}
+
 func TestQuoteVersion5(t *testing.T) {
 	w := newWorld(t, sim.Config{QuoteVersion: 5})
 	w.launch(idOne, "one", "/bin/one")

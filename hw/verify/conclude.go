@@ -1,9 +1,12 @@
 package verify
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 )
 
 // conclude says in plain words what the steps add up to.
@@ -163,6 +166,17 @@ func (a *appraisal) notProvedOfCaller(say func(string, ...any)) {
 	say("that nothing else ran: a program without an exec event may have run all the same")
 }
 
+// outOfDate says whether a certificate of the quote's is not yet, or no more, valid.
+func (a *appraisal) outOfDate() bool {
+	at := a.opts.At
+	if at.IsZero() {
+		at = time.Now()
+	}
+	return slices.ContainsFunc(a.quote.Chain, func(c *x509.Certificate) bool {
+		return at.Before(c.NotBefore) || at.After(c.NotAfter)
+	})
+}
+
 // hint is what to do about the verdict.
 func (a *appraisal) hint(r *Result) string {
 	failed := r.Failed()
@@ -181,6 +195,9 @@ func (a *appraisal) hint(r *Result) string {
 	case StepQuote:
 		if errors.As(a.untrusted, &untrusted) && strings.Contains(untrusted.root.Subject.String(), "NOT HARDWARE") {
 			return "this is a simulated TD; for a test, give its root.pem as the trust root (--trust-root)"
+		}
+		if a.outOfDate() {
+			return "a certificate isn't of the time that is judged for: see the clock, or judge as of when the quote was made (--at)"
 		}
 		return "evidence for which no trusted root vouches is worth nothing"
 	case StepNonce:
