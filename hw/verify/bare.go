@@ -211,6 +211,9 @@ func (a *appraisal) concludeBare(r *Result) {
 	if r.Step(StepNonce).Outcome == Skip {
 		say(&r.NotProved, "that it is fresh: no nonce")
 	}
+	if a.opts.Policy != nil {
+		say(&r.NotProved, "what the policy wants of agent, containers, host processes, power and events: a bare quote tells of none")
+	}
 	say(&r.NotProved, "who is at the other end (channel: not bound), and which program asked for the quote")
 	r.Hint = a.hint(r)
 	if r.Verdict == Authentic {

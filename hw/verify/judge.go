@@ -227,7 +227,7 @@ func (a *appraisal) events() Step {
 		f.want(p.Agent.AllowNewKey, "agent key", "that of event 0", "a new one after a restart")
 	}
 	for _, pattern := range p.Required {
-		got := a.any(pattern.matches)
+		got := a.holds(pattern)
 		f.want(got, "event "+pattern.String(), "there", there(got))
 	}
 	for _, pattern := range p.Forbidden {
@@ -242,6 +242,21 @@ func there(yes bool) string {
 		return "there"
 	}
 	return "not there"
+}
+
+// holds says whether a judged event matches; of starts and policies the last one,
+// for it says what is in force.
+func (a *appraisal) holds(p EventPattern) bool {
+	if p.Operation != logs.OpStart && p.Operation != logs.OpPolicy {
+		return a.any(p.matches)
+	}
+	last := false
+	for _, e := range a.prefix() {
+		if e.event != nil && e.event.Operation == p.Operation {
+			last = p.matches(e.event)
+		}
+	}
+	return last
 }
 
 // any says whether a judged event is such: a public one, or one of the

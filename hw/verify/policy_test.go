@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"slices"
@@ -239,4 +240,30 @@ func TestInitPolicySaysToCheck(t *testing.T) {
 	if !strings.Contains(string(text), "CHECK EACH") || !strings.Contains(string(text), "nothing here says who wrote it") {
 		t.Errorf("no warning in\n%s", text)
 	}
+}
+
+// TestLastCounts: a daemon or a configuration that was required, and is replaced, is
+// not in force.
+func TestLastCounts(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	w.public(logs.OpPolicy, `{"sha384":"aa"}`)
+	w.launch(idOne, "one", "/bin/one")
+	fits := policyOf(t, appraiseT(t, encode(t, w.evidence(idOne)), w.options()))
+	of := func(operation, member, value string) EventPattern {
+		return EventPattern{Operation: operation, Match: map[string]any{member: value}}
+	}
+	fits.Required = []EventPattern{of("start", "version", "1"), of("policy", "sha384", "aa")}
+	opts := w.options()
+	opts.Policy = fits
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
+	w.public(logs.OpPolicy, `{"sha384":"bb"}`)
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
+	w.public(logs.OpPolicy, `{"sha384":"aa"}`)
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
+	fits.Forbidden = []EventPattern{of("policy", "sha384", "bb")}
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
+	fits.Forbidden = nil
+	key := base64.StdEncoding.EncodeToString(publicOf(w.key))
+	w.public(logs.OpStart, `{"version":"0","agent_key":"`+key+`","boot_id":"x"}`)
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
 }
