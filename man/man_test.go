@@ -13,6 +13,7 @@ import (
 
 	"github.com/cima-project/cima/daemon"
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/rpc"
 )
 
 func page(t *testing.T, name string) string {
@@ -245,5 +246,19 @@ func TestDefaultsAreInTheirPage(t *testing.T) {
 	// Printed, for an empty list and none are the same here.
 	if got, want := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", daemon.DefaultConfig()); got != want {
 		t.Errorf("the page says\n%s\nand these are the defaults:\n%s", got, want)
+	}
+}
+
+// Members of the daemon's status stand beside the method that gives it.
+func TestStatusIsInItsPage(t *testing.T) {
+	_, text, _ := strings.Cut(page(t, "cima-api.7"), "**GetStatus**")
+	text, _, _ = strings.Cut(text, "\n# ")
+	for _, typ := range []reflect.Type{reflect.TypeFor[rpc.Status](), reflect.TypeFor[rpc.LogStatus]()} {
+		for i := range typ.NumField() {
+			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if name != "" && !strings.Contains(text, "*"+name+"*") {
+				t.Errorf("%s of %s isn't in cima-api.7", name, typ.Name())
+			}
+		}
 	}
 }

@@ -120,7 +120,7 @@ func TestClientHints(t *testing.T) {
 		hint string
 	}{
 		filepath.Join(dir, "cima", "cima.sock"): {syscall.ENOENT, "mounted"},
-		filepath.Join(dir, "cima.sock"):         {syscall.ENOENT, "systemctl start"},
+		filepath.Join(dir, "cima.sock"):         {syscall.ENOENT, "cimactl doctor says why"},
 		gone:                                    {syscall.ECONNREFUSED, "nobody listens"},
 		"/" + strings.Repeat("x", 120):          {syscall.EINVAL, "107"},
 	} {

@@ -117,7 +117,7 @@ func hint(path string, err error) string {
 		if _, err := os.Stat(dir); err != nil {
 			return fmt.Sprintf("is %s mounted into this container (-v %s:%s:ro), and cimad installed?", dir, dir, dir)
 		}
-		return "cimad is not running: systemctl start cimad.socket"
+		return "cimad is not running: systemctl start cimad, on the host; if that changes nothing, cimactl doctor says why"
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		return fmt.Sprintf("SELinux or AppArmor may forbid containers to connect (the audit log says so; try --security-opt label=disable), or %s is not for this user", path)
 	case errors.Is(err, syscall.ECONNREFUSED):

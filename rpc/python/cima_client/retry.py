@@ -61,7 +61,7 @@ def unreachable(path: str, cause: OSError) -> UnreachableError:
     if number == errno.ENOENT and not os.path.isdir(directory):
         hint = f"is {directory} mounted into this container (-v {directory}:{directory}:ro), and cimad installed?"
     elif number == errno.ENOENT:
-        hint = "cimad is not running: systemctl start cimad.socket"
+        hint = "cimad is not running: systemctl start cimad, on the host; if that changes nothing, cimactl doctor says why"
     elif number in (errno.EACCES, errno.EPERM):
         hint = f"SELinux or AppArmor may forbid containers to connect, or {path} is not for this user"
     elif number == errno.ECONNREFUSED:

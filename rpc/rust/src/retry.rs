@@ -75,7 +75,7 @@ pub(crate) fn unreachable(path: &Path, e: io::Error) -> Error {
         ErrorKind::NotFound if !there => {
             "is /run/cima mounted into this container (-v /run/cima:/run/cima:ro), and cimad installed?"
         }
-        ErrorKind::NotFound => "cimad is not running: systemctl start cimad.socket",
+        ErrorKind::NotFound => "cimad is not running: systemctl start cimad, on the host; if that changes nothing, cimactl doctor says why",
         ErrorKind::PermissionDenied => "SELinux or AppArmor may forbid containers to connect",
         ErrorKind::ConnectionRefused => {
             "nobody listens: systemctl status cimad; a container mounts the directory, not the socket"
