@@ -68,6 +68,8 @@ type execEvent struct {
 var (
 	errRanBefore = errors.New("it ran before its executions were watched")
 	errNobody    = errors.New("the process can't be attributed")
+
+	errUnmeasured = errors.New("executions are not measured any more")
 )
 
 // lookForRoots is how often containers that the gate did not see are looked
@@ -109,12 +111,14 @@ type watchedRoot struct {
 func (g *gated) openExecs(ctx context.Context) (closeExecs func()) {
 	c := g.d.config().Exec
 	if c.Mode == execOff {
+		g.unmeasured(ctx)
 		return func() {}
 	}
 	x := &execs{g: g, watched: make(map[string]*watchedRoot), devices: make(map[uint64]*watchedRoot)}
 	closeSource, err := x.openSource(c)
 	if err != nil {
 		g.d.log.Warn("executions are not measured", "error", err)
+		g.unmeasured(ctx)
 		return func() {}
 	}
 	g.execs = x
@@ -125,6 +129,19 @@ func (g *gated) openExecs(ctx context.Context) (closeExecs func()) {
 		cancel()
 		working.Wait()
 		closeSource()
+	}
+}
+
+// unmeasured tells all that executions are not measured from now on, where they
+// were: what the log has of them would pass for all that there is.
+func (g *gated) unmeasured(ctx context.Context) {
+	if !g.d.ledger.Executed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, missedTime)
+	defer cancel()
+	if err := g.d.ledger.Missed(ctx, "exec", reason(errUnmeasured)); err != nil {
+		g.d.log.Error("what was missed is not logged", "error", err)
 	}
 }
 

@@ -53,6 +53,7 @@ func newGated(d *Daemon) (*gated, error) {
 func (g *gated) open(ctx context.Context) (closeGate func()) {
 	d, c := g.d, g.d.config()
 	if c.Gate.Mode == gateOff && c.Exec.Source != execByIMA {
+		g.unmeasured(ctx)
 		return func() {}
 	}
 	closeExecs := g.openExecs(ctx)

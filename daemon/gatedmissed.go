@@ -51,7 +51,7 @@ func (g *gated) missed(h *gate.Held, why error) {
 func reason(err error) string {
 	for _, known := range []error{
 		gate.ErrDeadline, gate.ErrBusy, gate.ErrOverflow, gate.ErrLetGo,
-		gate.ErrWritable, gate.ErrTooLarge, gate.ErrUnmarkable, ledger.ErrFull, errRanBefore, errNobody, errIMALost,
+		gate.ErrWritable, gate.ErrTooLarge, gate.ErrUnmarkable, ledger.ErrFull, errRanBefore, errNobody, errIMALost, errUnmeasured,
 	} {
 		if errors.Is(err, known) {
 			return known.Error()

@@ -88,6 +88,7 @@ type Ledger struct {
 	gaps     gaps               // what was missed
 	begun    bool               // this run's start is logged
 	open     map[string]*owner  // those whose latest instance has no exit
+	executed bool               // an exec event is among them
 	broken   error              // an *InconsistentError, for good
 }
 
@@ -155,7 +156,7 @@ func (l *Ledger) load() error {
 
 // forget makes memory as it is before the first event.
 func (l *Ledger) forget() {
-	l.records, l.publics, l.shown = places{}, nil, sizes{}
+	l.records, l.publics, l.shown, l.executed = places{}, nil, sizes{}, false
 	l.register, l.public = hw.Digest{}, hw.Digest{}
 	l.owners, l.open = make(map[string]*owner), make(map[string]*owner)
 	l.spent, l.said = make(map[string]int), make(map[hw.Digest]bool)
@@ -193,6 +194,8 @@ func (l *Ledger) note(e logs.Event, r diskRecord) {
 		l.open[e.Container] = o
 	case logs.OpImage:
 		o.image = true
+	case logs.OpExec:
+		l.executed = true
 	case logs.OpExit:
 		o.over = true
 		delete(l.open, e.Container)

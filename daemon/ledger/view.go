@@ -42,6 +42,13 @@ func (l *Ledger) Snapshot(name string) (Snapshot, error) {
 	return s, l.broken
 }
 
+// Executed says whether an exec event is in the log.
+func (l *Ledger) Executed() bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.executed
+}
+
 // Launched is an instance that has no exit event.
 type Launched struct {
 	Instance string

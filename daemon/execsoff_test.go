@@ -1,0 +1,55 @@
+package daemon
+
+import (
+	"testing"
+
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// A daemon that measures no executions any more, since it may not or can't, says so:
+// the log's exec events of before would pass for all.
+func TestExecsNoMoreMeasured(t *testing.T) {
+	for name, c := range map[string]struct {
+		then  func(c *Config)
+		execs bool // before
+		tells bool
+	}{
+		"off":             {func(c *Config) { c.Exec.Mode = execOff }, true, true},
+		"off as before":   {func(c *Config) { c.Exec.Mode = execOff }, false, false},
+		"without a gate":  {func(c *Config) { c.Exec.Mode, c.Gate.Mode = execMeasure, gateOff }, true, true},
+		"no IMA log":      {func(c *Config) { c.Exec.Mode, c.Exec.Source = execMeasure, execByIMA }, true, true},
+		"still as before": {func(c *Config) { c.Exec.Mode, c.Gate.Mode = execMeasure, gateOn }, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			for _, e := range []ledger.Event{
+				{Operation: logs.OpLaunch, Owner: "c", Instance: "1/0", Measured: map[string]any{}},
+				{Operation: logs.OpExec, Owner: "c", Instance: "1/0", Measured: execEvent{Path: "/one", SHA384: &rpc.Digest{1}}},
+			}[:map[bool]int{true: 2, false: 1}[c.execs]] {
+				if _, err := f.daemon.append(t.Context(), e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.stop()
+			f.imaDir = t.TempDir()
+			c.then(&f.config)
+			f.start()
+			f.client().WhoAmI(t.Context()) // it is told before anybody is answered
+			events, err := f.daemon.ledger.All()
+			if err != nil {
+				t.Fatal(err)
+			}
+			told := 0
+			for _, e := range events {
+				if e.Operation == logs.OpMissed && string(e.Body()) == `{"count":1,"what":"exec","why":"executions are not measured any more"}` {
+					told++
+				}
+			}
+			if told > 1 || (told == 1) != c.tells {
+				t.Errorf("told %d times", told)
+			}
+		})
+	}
+}
