@@ -166,3 +166,16 @@ func TestFailedStartIsNotAdopted(t *testing.T) {
 		t.Errorf("start %q", start)
 	}
 }
+
+// One content is logged once, under whatever name and with whatever digests: what
+// is known of it is looked up by SHA-384 alone.
+func TestContentIsSaidOnce(t *testing.T) {
+	d := rpc.Digest{1}
+	if got := keyOf(execEvent{Path: "/a", SHA384: &d, Verity: "sha256:aa"}); got != (saidOnce{digest: d}) {
+		t.Errorf("%+v", got)
+	}
+	large := execEvent{Path: "/a", Verity: "sha256:aa"}
+	if got := keyOf(large); got != (saidOnce{execEvent: large}) {
+		t.Errorf("%+v", got)
+	}
+}
