@@ -138,7 +138,7 @@ func (a *appraisal) notProved(r *Result) {
 
 func (a *appraisal) notProvedOfPlatform(r *Result, say func(string, ...any)) {
 	if r.Step(StepRevocation).Outcome == Skip {
-		say("that the platform is patched and its certificates not revoked: no collateral")
+		say("that the platform is patched and its certificates not revoked: no collateral, Intel's word on that (--online gets it)")
 	} else if r.Step(StepTCB).Outcome == Warn {
 		say("that the platform is patched: %s", r.Step(StepTCB).Detail)
 	}
