@@ -87,6 +87,9 @@ func bound(c *cobra.Command, nonce, userData string) (n, data []byte, err error)
 // readUserData reads what binds a channel. An empty file binds none.
 func readUserData(path string) ([]byte, error) {
 	data, err := readBounded(path, rpc.MaxUserData)
+	if errors.Is(err, errLarge) {
+		return nil, hinted(err, "bind a hash of it: sha512sum FILE | cut -d' ' -f1 >bound")
+	}
 	if err == nil && len(data) == 0 {
 		err = hinted(fmt.Errorf("--user-data: %s is empty: it would bind nothing", path), "did what wrote it fail?")
 	}
