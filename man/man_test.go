@@ -262,3 +262,22 @@ func TestStatusIsInItsPage(t *testing.T) {
 		}
 	}
 }
+
+// Members of an attestation result, and its verdicts, stand in the table of it.
+func TestResultIsInItsPage(t *testing.T) {
+	_, text, _ := strings.Cut(page(t, "cima-evidence.7"), "\n## Result\n")
+	text, _, _ = strings.Cut(text, "\n# ")
+	for _, typ := range []reflect.Type{reflect.TypeFor[verify.Result](), reflect.TypeFor[verify.Step](), reflect.TypeFor[verify.Comparison]()} {
+		for i := range typ.NumField() {
+			name, _, _ := strings.Cut(typ.Field(i).Tag.Get("json"), ",")
+			if name != "" && !strings.Contains(text, "*"+name+"*") {
+				t.Errorf("%s of %s isn't in cima-evidence.7", name, typ.Name())
+			}
+		}
+	}
+	for _, v := range []verify.Verdict{verify.Trusted, verify.Authentic, verify.NotTrusted, verify.NotAuthentic, verify.Malformed} {
+		if !strings.Contains(text, `"`+string(v)+`"`) {
+			t.Errorf("verdict %q isn't in cima-evidence.7", v)
+		}
+	}
+}
