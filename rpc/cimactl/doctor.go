@@ -25,7 +25,8 @@ Exit status: 0 if evidence anchored in RTMR3 can be had, 1 if not.`,
 		Example: "  sudo cimactl doctor",
 		Args:    cobra.NoArgs,
 	}
-	c.Flags().BoolVar(&report, "report", false, "print JSON, for a bug report")
+	c.Flags().BoolVar(&report, "json", false, "print JSON")
+	c.Flags().BoolVar(&report, "report", false, "the same, for a bug report")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		found := hw.NewTDX(hw.TDXOptions{}).Probe(c.Context())
 		if report {
