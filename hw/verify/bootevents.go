@@ -122,16 +122,16 @@ func provedText(e *logs.BootEvent) string {
 // or read it as UTF-16 where this does not.
 func textOf(b []byte) string {
 	if len(b) < 4 || len(b)%2 != 0 || b[1] != 0 || b[3] != 0 {
-		return whole(string(b))
+		return untilEnd(string(b))
 	}
 	var units []uint16
 	for ; len(b) >= 2; b = b[2:] {
 		units = append(units, binary.LittleEndian.Uint16(b))
 	}
-	return whole(string(utf16.Decode(units)))
+	return untilEnd(string(utf16.Decode(units)))
 }
 
-func whole(text string) string {
+func untilEnd(text string) string {
 	if text = strings.TrimRight(text, "\x00"); strings.Contains(text, "\x00") {
 		return ""
 	}

@@ -291,7 +291,9 @@ func TestLaunchFacts(t *testing.T) {
 		`mounts=[]`:                                                                              false,
 		`match={root_read_only=true}`:                                                            true,
 		`match={root_read_only=false}`:                                                           false,
-		`match={terminal=false}`:                                                                 false, // what is empty is left out
+		`match={terminal=false}`:                                                                 true, // what is empty is left out
+		`match={devices=[],sysctls={},seccomp=""}`:                                               true,
+		`match={terminal=true}`:                                                                  false,
 	} {
 		p := policyOf(t, fits)
 		p.Container.LaunchDigests = nil
@@ -321,6 +323,9 @@ func TestLaunchFacts(t *testing.T) {
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
 	opts.Policy.Forbidden = []EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"root_read_only": false}}}
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
+	opts.Policy.Forbidden, opts.Policy.Required = nil, []EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"all_devices": false}}}
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
+	opts.Policy.Required = nil
 	opts.Policy.Forbidden = []EventPattern{{Operation: logs.OpImage, Match: map[string]any{"reference": "r:2"}}}
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
 }

@@ -282,8 +282,7 @@ func (p EventPattern) mayMatch(e *logs.Event) bool {
 	if e.Operation != p.Operation || json.Unmarshal(e.Body(), &body) != nil {
 		return false
 	}
-	_, whole := body["whole"]
-	return e.Operation == logs.OpLaunch && whole
+	return e.Operation == logs.OpLaunch && body[whole] != nil
 }
 
 func (p EventPattern) matches(e *logs.Event) bool {

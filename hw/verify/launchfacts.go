@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/cima-project/cima/logs"
 )
 
 // LaunchPolicy is about what was asked of the runtime (cima-evidence(7),
@@ -25,8 +27,8 @@ func (in *instance) wantLaunch(f *findings, p *LaunchPolicy) {
 		f.want(false, "launch", "an object", err.Error())
 		return
 	}
-	if whole, ok := body["whole"]; ok {
-		f.want(false, "launch", "its facts", fmt.Sprintf("too large to be shown: only its digest is, %v", whole))
+	if digest, ok := body[whole]; ok {
+		f.want(false, "launch", "its facts", fmt.Sprintf("too large to be shown: only its digest is, %v", digest))
 		return
 	}
 	if p.Arguments != nil {
@@ -79,16 +81,6 @@ func capabilities(body map[string]any) []string {
 	return slices.Compact(all)
 }
 
-// has says whether an object has members of these values.
-func has(body, want map[string]any) bool {
-	for name, v := range want {
-		if got, ok := body[name]; !ok || !reflect.DeepEqual(got, asJSON(v)) {
-			return false
-		}
-	}
-	return true
-}
-
 func inJSON(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -104,7 +96,13 @@ func (p *LaunchPolicy) check() error {
 			return fmt.Errorf("container.launch.capabilities: %q is not written as CAP_NET_RAW", c)
 		}
 	}
+	if err := checkMembers("container.launch.match: a launch", p.Match, measuredMembers[logs.OpLaunch]); err != nil {
+		return err
+	}
 	for _, m := range p.Mounts {
+		if err := checkMembers("container.launch.mounts: a mount", m, mountMembers); err != nil {
+			return err
+		}
 		if _, ok := m["destination"]; !ok {
 			return fmt.Errorf("container.launch.mounts: one has no destination")
 		}

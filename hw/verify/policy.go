@@ -282,6 +282,9 @@ func (p *Policy) check() error {
 		if !slices.Contains(operations, e.Operation) {
 			return fmt.Errorf("required, forbidden: unknown operation %q; there are %s", e.Operation, strings.Join(operations, ", "))
 		}
+		if err := checkMembers("required, forbidden: what "+e.Operation+" events measure", e.Match, measuredMembers[e.Operation]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

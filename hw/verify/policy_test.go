@@ -33,7 +33,11 @@ func TestParsePolicy(t *testing.T) {
 		"[container]\nlaunch_digests=[\"ab\"]\n":       "96 hex digits",
 		"[agent]\nanchors=[\"rtmr2\"]\n":               `unknown anchor "rtmr2"`,
 		"[[required]]\noperation=\"boot\"\n":           `unknown operation "boot"`,
-		"[[required]]\noperation=\"extend\"\nmatch = { Domain = \"a\" }\n":                     "",
+		"[[required]]\noperation=\"extend\"\nmatch = { domain = \"a\" }\n":                     "",
+		"[[required]]\noperation=\"extend\"\nmatch = { Domain = \"a\" }\n":                     `no member "Domain"; there are domain,`,
+		"[[forbidden]]\noperation=\"exec\"\nmatch = { sha256 = \"a\" }\n":                      `no member "sha256"`,
+		"[container.launch]\nmatch = { root_readonly = true }\n":                               `no member "root_readonly"`,
+		"[container.launch]\nmounts = [{ destination = \"/\", option = [\"ro\"] }]\n":          `no member "option"`,
 		"[[boot]]\nname=\"a\"\n[[boot]]\nname=\"b\"\nmrtd=\"" + strings.ToUpper(digest) + "\"": "lower-case hex",
 		"#" + strings.Repeat("x", maxPolicy):                                                   "more than",
 	} {
@@ -105,6 +109,9 @@ func TestPolicyDecides(t *testing.T) {
 		}, ""},
 		"forbidden, by arguments": {func(p *Policy) {
 			p.Forbidden = []EventPattern{{Operation: "launch", Match: map[string]any{"arguments": []any{"/bin/one"}}}}
+		}, StepEvents},
+		"forbidden, for it is left out": {func(p *Policy) {
+			p.Forbidden = []EventPattern{{Operation: "launch", Match: map[string]any{"no_new_privileges": false}}}
 		}, StepEvents},
 		"forbidden, by a number": {func(p *Policy) {
 			p.Forbidden = []EventPattern{{Operation: "launch", Match: map[string]any{"cgroup_owner": int64(0)}}}
