@@ -2,11 +2,14 @@ package verify
 
 import (
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cima-project/cima/logs"
 )
 
 // conclude says in plain words what the steps add up to.
@@ -133,7 +136,20 @@ func (a *appraisal) notProved(r *Result) {
 	if r.passed(StepCallerValues) && a.takesAny() {
 		say("that the right one asked: the policy takes any; compare the claims yourself")
 	}
+	if a.missedLaunches() {
+		say("that no other container could act as root of the guest: the log says that starts were missed")
+	}
 	a.notProvedOfCaller(say)
+}
+
+// missedLaunches says whether the log tells of containers that were started
+// unmeasured: one that ended before it was seen had any power.
+func (a *appraisal) missedLaunches() bool {
+	return slices.ContainsFunc(a.prefix(), func(e entry) bool {
+		var missed struct{ What string }
+		return e.event != nil && e.event.Operation == logs.OpMissed &&
+			(json.Unmarshal(e.event.Body(), &missed) != nil || missed.What != "exec")
+	})
 }
 
 func (a *appraisal) notProvedOfPlatform(r *Result, say func(string, ...any)) {

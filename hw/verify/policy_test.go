@@ -174,6 +174,16 @@ func TestPower(t *testing.T) {
 			expect(t, r, NotTrusted, StepPower)
 		}
 	}
+	// One whose start was missed could have had any.
+	for what, says := range map[string]bool{"exec": false, "launch": true} {
+		w := newWorld(t, sim.Config{})
+		w.public(logs.OpMissed, `{"count":1,"what":"`+what+`","why":"x"}`)
+		w.launch(idOne, "one", "/bin/one")
+		r := appraiseT(t, encode(t, w.evidence(idOne)), w.options())
+		if got := strings.Contains(strings.Join(r.NotProved, "\n"), "starts were missed"); got != says {
+			t.Errorf("%s missed: not proved are %q", what, r.NotProved)
+		}
+	}
 	// Classes that can't be read are allowed by nothing.
 	for _, body := range []string{`{}`, `{"classes":[]}`, `{"classes":"privileged"}`, `{"why":"?"}`} {
 		w := newWorld(t, sim.Config{})
