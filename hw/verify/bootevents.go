@@ -149,7 +149,7 @@ func words(text string) []string {
 type booted struct {
 	log     *logs.BootLog
 	rtmr    [3]hw.Digest
-	further bool // the operating system's log comes after
+	further bool // the operating system's log comes after, or another
 	begun   bool // and what it shows begins where the boot ended
 	open    TDPolicy
 }
@@ -165,6 +165,9 @@ func (a *appraisal) booted() booted {
 	case a.bare.replayed.hasBoot:
 		b.log, b.further = a.bare.bootLog(), a.bare.replayed.hasIMA && a.quote.Registers.RTMR[2] != a.bare.replayed.Booted[2]
 		b.begun = beginsIMA(a.bare.files.IMALog)
+		if a.bare.replayed.besides { // the boot log is not all of the boot
+			b.further, b.begun = true, false
+		}
 	}
 	if b.log != nil {
 		if registers, err := b.log.Replay(); err == nil {

@@ -268,6 +268,44 @@ func TestBootHiddenInOSLog(t *testing.T) {
 	}
 }
 
+// TestBootHiddenInRuntimeLog: the records of a runtime log can be of any register.
+// Those of the boot's are no part of the boot that a policy knows.
+func TestBootHiddenInRuntimeLog(t *testing.T) {
+	for register, member := range []string{"rtmr0", "rtmr1", "rtmr2"} {
+		good := newWorld(t, sim.Config{BootLog: grubBoot(commandLine, "the initrd")})
+		opts := good.options()
+		opts.Nonce = nil
+		opts.Policy = &Policy{Boot: []BootValues{bootOf(appraiseFiles(t, good.files(hw.ReportData{}), opts))}}
+		boot := &opts.Policy.Boot[0]
+		separator := digestOf("\x00\x00\x00\x00")
+		switch register { // the others are known by value
+		case 0:
+			boot.RTMR0, boot.Events = nil, []BootPattern{{RTMR: 0, Digest: separator}}
+		case 1:
+			boot.RTMR1, boot.Events = nil, []BootPattern{{RTMR: 1, Digest: separator}}
+		}
+		expect(t, appraiseFiles(t, good.files(hw.ReportData{}), opts), Trusted)
+
+		hidden := logs.BootEvent{MR: uint32(register + 1), Type: logs.EvIPL, Digest: sum384([]byte("something of the host's"))}
+		log := good.bootLog()
+		bad := newWorld(t, sim.Config{BootLog: logs.AppendBootEvent(bytes.Clone(log), hidden)})
+		f := bad.files(hw.ReportData{})
+		f.BootLog = log
+		f.RuntimeLog = append(logs.AppendCELJSON(nil, logs.CELRecord{RTMR: register, Digest: hidden.Digest, Type: hidden.Type}), '\n')
+		for i, e := range bad.log {
+			f.RuntimeLog = append(logs.AppendCELJSON(f.RuntimeLog, logs.CELRecord{Number: uint64(i + 1), RTMR: 3, Digest: e.Digest(), Type: logs.EvEventTag, Data: e.Bytes()}), '\n')
+		}
+		opts.TrustRoots = bad.roots()
+		for _, boot.OSLog = range []bool{false, true} {
+			r := appraiseFiles(t, f, opts)
+			t.Run(member, func(t *testing.T) { expect(t, r, NotTrusted, StepBootValues) })
+			if s := r.Step(StepBootLog); s.Outcome != Pass {
+				t.Errorf("%s: %+v", member, s)
+			}
+		}
+	}
+}
+
 func TestLaunchFacts(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"arguments":["/bin/one","-x"],"root_read_only":true,

@@ -43,6 +43,7 @@ type Replayed struct {
 	PCR10                                  []byte
 	PCR10Alg                               logs.AlgID
 	hasBoot, hasIMA, hasRuntime, seesRTMR3 bool
+	besides                                bool // records of the runtime log are of other registers than RTMR3
 
 	// values are RTMR3 before the first runtime event and after each;
 	// told says what the records themselves say, up to which they agree.
@@ -151,6 +152,7 @@ func (r *Replayed) runtime(raw []byte, each func(LoggedEvent)) error {
 				r.agreed++
 			}
 		}
+		r.besides = r.besides || record.RTMR != 3
 		r.Registers[record.RTMR] = logs.Extend(r.Registers[record.RTMR], record.Digest)
 		kind, detail := runtimeWords(record)
 		each(LoggedEvent{"runtime", r.RuntimeEvents, fmt.Sprintf("rtmr%d", record.RTMR), kind, record.Digest[:], detail})
