@@ -284,3 +284,31 @@ func TestLastCounts(t *testing.T) {
 	w.public(logs.OpStart, `{"version":"0","agent_key":"`+key+`","boot_id":"x"}`)
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
 }
+
+// TestPolicyMadeInCode: reference values that a program fills in are looked at as
+// those of a file are. Some that say nothing would fit any boot.
+func TestPolicyMadeInCode(t *testing.T) {
+	w := twoContainers(t)
+	bundle, opts := encode(t, w.evidence(idOne)), w.options()
+	fits := policyOf(t, appraiseT(t, bundle, opts))
+	opts.Policy = fits
+	expect(t, appraiseT(t, bundle, opts), Trusted)
+	for name, boot := range map[string]BootValues{
+		"nothing":   {},
+		"a name":    {Name: "appliance"},
+		"MRTD":      {MRTD: fits.Boot[0].MRTD},
+		"no RTMR2":  {MRTD: fits.Boot[0].MRTD, RTMR0: fits.Boot[0].RTMR0, RTMR1: fits.Boot[0].RTMR1},
+		"any RTMR2": {MRTD: fits.Boot[0].MRTD, RTMR0: fits.Boot[0].RTMR0, RTMR1: fits.Boot[0].RTMR1, Events: []BootPattern{{RTMR: 2}}},
+	} {
+		made := *fits
+		made.Boot = []BootValues{boot}
+		opts.Policy = &made
+		if r, err := Appraise(t.Context(), bundle, opts); err == nil {
+			t.Errorf("%s: %s", name, r.Verdict)
+		}
+		opts := Options{TrustRoots: opts.TrustRoots, Policy: &made}
+		if r, err := AppraiseQuote(t.Context(), w.files([64]byte{}), opts); err == nil {
+			t.Errorf("%s, bare: %s", name, r.Verdict)
+		}
+	}
+}

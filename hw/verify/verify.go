@@ -36,7 +36,8 @@ type Options struct {
 	// Intel's SGX Root CA, and only that.
 	TrustRoots []*x509.Certificate
 
-	// Policy are the reference values; nil means that there are none.
+	// Policy are the reference values; nil means that there are none. One that
+	// ParsePolicy would refuse is an error.
 	Policy *Policy
 
 	// Collateral says how the platform stands; nil: nobody looks. Errors of
@@ -63,6 +64,12 @@ func (o *Options) check() error {
 	}
 	if o.TrustRoots != nil && len(o.TrustRoots) == 0 {
 		return errors.New("no trust root is given; leave it out for Intel's")
+	}
+	if o.Policy == nil {
+		return nil
+	}
+	if err := o.Policy.check(); err != nil {
+		return fmt.Errorf("policy: %w", err)
 	}
 	return nil
 }
