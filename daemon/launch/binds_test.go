@@ -207,7 +207,7 @@ func TestManualNamesEachClass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, class := range []string{PowerPrivileged, PowerUnconfined, PowerCapability, PowerDevice, PowerNamespace, PowerMount, PowerUnresolved, PowerReplaceable, PowerStorage, PowerSocket, PowerCgroupParent, PowerNoCgroup, PowerNoMetadata} {
+	for _, class := range []string{PowerPrivileged, PowerUnconfined, PowerCapability, PowerDevice, PowerNamespace, PowerMount, PowerUnresolved, PowerReplaceable, PowerStorage, PowerSocket, PowerCgroupParent, PowerNoCgroup, PowerAnnotation, PowerNoMetadata} {
 		if !strings.Contains(string(text), "\n| "+class) {
 			t.Errorf("cima-evidence(7) has no class %s", class)
 		}

@@ -61,7 +61,8 @@ func devices(c *spec) (nodes []Device, rules []DeviceRule, all bool) {
 	all = true // runc and crun: what no rule denies is allowed
 	for _, r := range c.Linux.Resources.Devices {
 		r = plainRule(r)
-		if r.Type == "a" && r.Major == nil && r.Minor == nil && r.Access == "mrw" {
+		// runc, and the kernel's devices.allow, read of a rule of type "a" nothing more.
+		if r.Type == "a" && (r.Allow || r.Major == nil && r.Minor == nil && r.Access == "mrw") {
 			all = r.Allow
 			rules = nil
 		}
@@ -109,14 +110,15 @@ func sameRule(a, b DeviceRule) bool {
 // hookStages in the order in which the runtime runs them.
 var hookStages = []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}
 
-// engineHook is docker's own hook, which names a pid and the container's id.
+// engineHook is docker's own hook, which names a pid and the container's id. Who
+// uses docker can't add others.
 var engineHook = regexp.MustCompile(`^/proc/([0-9]+|self)/exe$`)
 
 func hooks(c *spec, id string) []Hook {
 	var out []Hook
 	for _, stage := range hookStages {
 		for _, h := range c.Hooks[stage] {
-			if engineHook.MatchString(string(h.Path)) && len(h.Args) > 0 && h.Args[0] == "libnetwork-setkey" {
+			if (c.runtime == "docker" || c.runtime == "") && engineHook.MatchString(string(h.Path)) && len(h.Args) > 0 && h.Args[0] == "libnetwork-setkey" {
 				continue
 			}
 			hook := Hook{Stage: stage, Path: h.Path}

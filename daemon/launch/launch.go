@@ -59,8 +59,9 @@ type Launch struct {
 	RootReadOnly     bool              `json:"root_read_only,omitempty"`
 	MaskedPaths      []Text            `json:"masked_paths,omitempty"`
 	ReadOnlyPaths    []Text            `json:"read_only_paths,omitempty"`
-	Hooks            []Hook            `json:"hooks,omitempty"`  // other than the engine's own, in order
-	Labels           map[string]Text   `json:"labels,omitempty"` // those that policy names
+	Hooks            []Hook            `json:"hooks,omitempty"`       // other than the engine's own, in order
+	Labels           map[string]Text   `json:"labels,omitempty"`      // those that policy names
+	Annotations      map[string]Text   `json:"annotations,omitempty"` // those that a runtime acts on
 	Entrypoint       *Entrypoint       `json:"entrypoint,omitempty"`
 
 	// Whole is SHA-384 of the canonical form of a launch that is too large

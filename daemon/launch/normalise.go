@@ -66,6 +66,7 @@ func normalise(c *spec, id string, rules Rules) (Launch, error) {
 		ReadOnlyPaths:   sorted(c.Linux.ReadonlyPaths),
 		Hooks:           hooks(c, id),
 		Labels:          rules.labels(c.Annotations),
+		Annotations:     runtimeAnnotations(c, id),
 	}
 	l.Devices, l.DeviceRules, l.AllDevices = devices(c)
 	return l, nil

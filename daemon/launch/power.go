@@ -2,6 +2,7 @@ package launch
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,6 +22,7 @@ const (
 	PowerSocket       = "socket:"           // reaches the socket of something that acts for root
 	PowerCgroupParent = "cgroup-parent"     // lies in another container's cgroup
 	PowerNoCgroup     = "no-cgroup"         // declares no cgroup of its own
+	PowerAnnotation   = "annotation:"       // has the runtime do, by an annotation, what the specification doesn't say
 	PowerNoMetadata   = "no-metadata"       // nothing is known of it
 )
 
@@ -70,7 +72,7 @@ var powerfulNamespaces = []string{"ipc", "mount", "network", "pid", "uts"}
 
 // powers judges a container by its specification alone.
 func powers(c *spec, l Launch) []string {
-	out := slices.Concat(capabilityPowers(l.Capabilities), confinementPowers(c, l), devicePowers(l), mountPowers(c, l))
+	out := slices.Concat(capabilityPowers(l.Capabilities), confinementPowers(c, l), annotationPowers(l), devicePowers(l), mountPowers(c, l))
 	if l.AllDevices && slices.Contains(out, PowerCapability+"CAP_SYS_ADMIN") {
 		out = append(out, PowerPrivileged)
 	}
@@ -96,7 +98,7 @@ func capabilityPowers(c Capabilities) []string {
 // AppArmor nor SELinux nothing says so in a bundle, and nothing is reported.
 func confinementPowers(c *spec, l Launch) []string {
 	var out []string
-	if l.Seccomp == "unconfined" {
+	if l.Seccomp == "unconfined" || allowsUnnamed(c) {
 		out = append(out, PowerUnconfined+"seccomp")
 	}
 	if l.AppArmor == "unconfined" {
@@ -162,4 +164,13 @@ func mountPowers(c *spec, l Launch) []string {
 		}
 	}
 	return out
+}
+
+// allowsUnnamed says that a seccomp profile allows what it doesn't name.
+func allowsUnnamed(c *spec) bool {
+	var profile struct {
+		DefaultAction string `json:"defaultAction"`
+	}
+	err := json.Unmarshal(c.Linux.Seccomp, &profile)
+	return err == nil && (profile.DefaultAction == "SCMP_ACT_ALLOW" || profile.DefaultAction == "SCMP_ACT_LOG")
 }

@@ -23,6 +23,8 @@ const (
 // spec is the part of an OCI runtime configuration that counts here
 // (OCI runtime specification 1.2, config.md and config-linux.md).
 type spec struct {
+	runtime string // whose bundle it is, "" where that isn't known
+
 	Process *struct {
 		Terminal bool `json:"terminal"`
 		User     struct {
@@ -123,6 +125,7 @@ func parseSpec(raw []byte) (*spec, error) {
 	case len(c.Linux.Devices) > maxDevices || len(c.Linux.Resources.Devices) > maxDevices:
 		return nil, fmt.Errorf("has more than %d devices", maxDevices)
 	}
+	c.runtime = managed(&c, "")
 	return &c, nil
 }
 
@@ -138,11 +141,17 @@ func (c *spec) annotation(names ...string) string {
 
 // sandbox is the id of the pod's first container, in which the others live.
 func (c *spec) sandbox() string {
+	if !c.ofPod() {
+		return ""
+	}
 	return c.annotation("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")
 }
 
 // pod reads the annotations of containerd's CRI plugin and of cri-o.
 func (c *spec) pod() Pod {
+	if !c.ofPod() {
+		return Pod{}
+	}
 	return Pod{
 		Name:      c.annotation("io.kubernetes.cri.sandbox-name", "io.kubernetes.cri-o.KubeName", "io.kubernetes.pod.name"),
 		Namespace: c.annotation("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri-o.Namespace", "io.kubernetes.pod.namespace"),

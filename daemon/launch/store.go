@@ -197,6 +197,8 @@ func (s *Store) understand(r *Record, raw []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s %w", file, err)
 	}
+	r.Runtime = managed(c, r.Runtime)
+	c.runtime = r.Runtime
 	if r.Launch, err = normalise(c, r.ID, s.options.Rules); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
@@ -204,12 +206,6 @@ func (s *Store) understand(r *Record, raw []byte) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	r.CgroupPath = ownCgroup(r.CgroupPath, r.UID)
-	switch c.annotation("io.container.manager") {
-	case "libpod":
-		r.Runtime = "podman"
-	case "cri-o":
-		r.Runtime = "cri-o"
-	}
 	r.RootPath = c.Root.Path
 	if r.RootPath != "" && !path.IsAbs(r.RootPath) {
 		r.RootPath = path.Join(r.Bundle, r.RootPath)
