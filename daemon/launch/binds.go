@@ -4,14 +4,24 @@ import (
 	"context"
 	"path"
 	"slices"
+	"strings"
 )
 
 // bind is a mount of a host path, as the specification asks for it.
 type bind struct {
 	source   string // absolute
 	readOnly bool
-	below    bool // read-only, but what is mounted below it comes along and isn't
-	ofEngine bool // a file or volume of the engine's own, whose place nobody else names
+	below    bool     // read-only, but what is mounted below it comes along and isn't
+	depth    int      // how many overlays lead to it
+	ofEngine bool     // a file or volume of the engine's own, whose place nobody else names
+	ids      []string // the container's, and its pod's
+}
+
+// names says that a path holds the container's id or its pod's.
+func (b bind) names(name string) bool {
+	return slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool {
+		return part != "" && slices.Contains(b.ids, part)
+	})
 }
 
 // binds are the bind mounts of a container whose bundle lies in dir.
@@ -19,14 +29,18 @@ func binds(c *spec, id, dir string) []bind {
 	var out []bind
 	e := newEngineFiles(c, id)
 	for _, m := range c.Mounts {
-		if !isBind(m) {
+		upper, overlay := writableLayer(m)
+		if !overlay && !isBind(m) {
 			continue
+		}
+		if overlay {
+			m.Source = upper
 		}
 		var made Mount
 		e.source(m, &made)
 		options := mountOptions(m.Options)
 		whole := slices.Contains(options, "rro") // what is mounted below too
-		b := bind{source: string(m.Source), readOnly: whole || slices.Contains(options, "ro"), ofEngine: made.Source == ""}
+		b := bind{source: string(m.Source), readOnly: whole || slices.Contains(options, "ro"), ofEngine: made.Source == "", ids: []string{e.id, e.sandbox, e.pod}}
 		b.below = b.readOnly && !whole && slices.Contains(options, "rbind")
 		if !path.IsAbs(b.source) {
 			b.source = dir + "/" + b.source
@@ -34,6 +48,19 @@ func binds(c *spec, id, dir string) []bind {
 		out = append(out, b)
 	}
 	return out
+}
+
+// writableLayer is what an overlay of the specification's own writes to.
+func writableLayer(m specMount) (Text, bool) {
+	if m.Type != "overlay" || isBind(m) {
+		return "", false
+	}
+	for _, o := range m.Options {
+		if upper, ok := strings.CutPrefix(string(o), "upperdir="); ok {
+			return Text(upper), true
+		}
+	}
+	return "", false
 }
 
 // mounted is what a bind was found to mount.
@@ -45,19 +72,11 @@ type mounted struct {
 }
 
 // judge looks at what a bind mounts, before the runtime does.
-func (h hostTree) judge(b bind, marks []landmark) mounted {
+func (h hostTree) judge(b bind, marks landmarks) mounted {
 	seen, at, err := h.see(b.source)
-	out := mounted{bind: b, path: at.path, looked: at.looked}
-	for _, l := range marks {
-		inside := l.tree && l.holds(seen) && !(l.engine && b.ofEngine)
-		switch {
-		case b.readOnly && !l.socket:
-			if b.below && !l.engine && seen.holds(l.sighting) && !l.holds(seen) && l.isMount() {
-				out.powers = append(out.powers, l.class)
-			}
-		case seen.holds(l.sighting) || inside:
-			out.powers = append(out.powers, l.class)
-		}
+	out := mounted{bind: b, path: at.path, looked: at.looked, powers: marks.powers(seen, b)}
+	if err == nil && !b.readOnly {
+		out.powers = sorted(append(out.powers, h.behind(b, seen, at, marks)...))
 	}
 	if b.ofEngine {
 		return out // nobody knows the name before the engine has made it

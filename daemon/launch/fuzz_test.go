@@ -52,7 +52,7 @@ func FuzzFromConfig(f *testing.F) {
 		powers(c, l)
 		h := hostTree{root: t.TempDir()}
 		for _, b := range binds(c, "", "/bundle") {
-			h.judge(b, nil)
+			h.judge(b, h.landmarks(""))
 		}
 		for _, j := range joins(c) {
 			h.hostsNamespace(j)

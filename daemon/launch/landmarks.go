@@ -4,6 +4,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // hostParts are directories that whoever can write them is root of the guest.
@@ -41,6 +42,38 @@ type landmark struct {
 	engine bool // what the engine made for a container lies there by right
 }
 
+// landmarks are all of them, and the host's mounts, which are read once.
+type landmarks struct {
+	parts  []landmark
+	mounts func() ([]hostMount, error)
+}
+
+// powers are those of whoever has what was seen, mounted as b says.
+func (ls landmarks) powers(seen sighting, b bind) []string {
+	var out []string
+	for _, l := range ls.parts {
+		inside := l.tree && l.holds(seen) && !(l.engine && b.ofEngine)
+		switch {
+		case b.readOnly && !l.socket:
+			if b.below && !l.engine && seen.holds(l.sighting) && !l.holds(seen) && l.isMount() {
+				out = append(out, l.class)
+			}
+		case seen.holds(l.sighting) || inside:
+			out = append(out, l.class)
+		}
+	}
+	return out
+}
+
+// inEngine says that what was seen lies in the very mount in which an engine's
+// storage lies: nothing was mounted between the two.
+func (ls landmarks) inEngine(seen sighting) bool {
+	last := seen.chain[len(seen.chain)-1]
+	return slices.ContainsFunc(ls.parts, func(l landmark) bool {
+		return l.engine && len(l.chain) > 0 && l.chain[len(l.chain)-1].mount == last.mount && l.holds(seen)
+	})
+}
+
 // sighting is what is known of a host path: its names, as given and without
 // symlinks, and the files on the way to it, none where it isn't there.
 type sighting struct {
@@ -61,11 +94,11 @@ func (h hostTree) see(name string) (sighting, spot, error) {
 
 // landmarks looks for them all. Storage is that of the container's engine, if
 // it is known.
-func (h hostTree) landmarks(storage string) []landmark {
-	var out []landmark
+func (h hostTree) landmarks(storage string) landmarks {
+	out := landmarks{mounts: sync.OnceValues(h.mounts)}
 	add := func(name string, l landmark) {
 		l.sighting, _, _ = h.see(name)
-		out = append(out, l)
+		out.parts = append(out.parts, l)
 	}
 	for _, p := range hostParts {
 		add(p.path, landmark{class: PowerMount + p.path, tree: p.tree})

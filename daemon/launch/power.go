@@ -150,6 +150,10 @@ func devicePowers(l Launch) []string {
 	return out
 }
 
+// ownKinds are file systems of which a container gets one of its own. What an
+// overlay writes to is looked at as what is bound.
+var ownKinds = []string{"tmpfs", "ramfs", "devpts", "mqueue", "hugetlbfs", "overlay"}
+
 // mountPowers are those of mounts that come from no path of the host.
 func mountPowers(c *spec, l Launch) []string {
 	var out []string
@@ -159,8 +163,15 @@ func mountPowers(c *spec, l Launch) []string {
 		case isBind(m), slices.Contains(options, "ro"), slices.Contains(options, "rro"):
 		case m.Type == "sysfs":
 			out = append(out, PowerMount+"/sys")
-		case (m.Type == "cgroup" || m.Type == "cgroup2") && l.Namespaces["cgroup"] == host:
-			out = append(out, PowerMount+"/sys/fs/cgroup")
+		case m.Type == "cgroup", m.Type == "cgroup2":
+			if l.Namespaces["cgroup"] == host {
+				out = append(out, PowerMount+"/sys/fs/cgroup")
+			}
+		case m.Type == "proc", slices.Contains(ownKinds, m.Type):
+		case kernelTrees[m.Type] != "":
+			out = append(out, PowerMount+kernelTrees[m.Type])
+		default:
+			out = append(out, PowerUnresolved) // a disk, another machine
 		}
 	}
 	return out

@@ -19,7 +19,7 @@ var measuredMembers = map[string][]string{
 	logs.OpPower:  {"classes"},
 	logs.OpLaunch: {"source", "cgroup_owner", "arguments", "environment", "working_directory", "terminal", "user",
 		"capabilities", "no_new_privileges", "seccomp", "apparmor", "selinux", "namespaces", "mounts", "all_devices",
-		"devices", "device_rules", "sysctls", "root_read_only", "masked_paths", "read_only_paths", "hooks", "labels",
+		"devices", "device_rules", "sysctls", "root_read_only", "masked_paths", "read_only_paths", "hooks", "labels", "annotations",
 		"entrypoint", whole},
 	logs.OpImage:  {"reference", "digest", "manifest", "layers", absent},
 	logs.OpExec:   {"path", "sha384", "verity", "late", "writable", "missed", "digest"},
