@@ -51,8 +51,9 @@ func FuzzFromConfig(f *testing.F) {
 		}
 		powers(c, l)
 		h := hostTree{root: t.TempDir()}
+		marks := h.landmarks("")
 		for _, b := range binds(c, "", "/bundle") {
-			h.judge(b, h.landmarks(""))
+			h.judge(b, marks)
 		}
 		for _, j := range joins(c) {
 			h.hostsNamespace(j)
