@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 )
@@ -11,7 +12,7 @@ import (
 // Classes of power. Those that end in ":" are followed by what they are about.
 const (
 	PowerPrivileged   = "privileged"        // every device, and CAP_SYS_ADMIN
-	PowerUnconfined   = "unconfined:"       // seccomp, apparmor, selinux, or paths: nothing keeps it from writing /proc/sys or /proc/sysrq-trigger
+	PowerUnconfined   = "unconfined:"       // seccomp, apparmor, selinux, or paths: nothing keeps it from writing /proc/sys, /proc/sysrq-trigger or the like
 	PowerCapability   = "capability:"       // CAP_…, beyond docker's default set
 	PowerDevice       = "device:"           // type:major:minor beyond the default ones; "*" is any
 	PowerNamespace    = "namespace:"        // ipc, mount, network, pid or uts of the host, or one that can't be told from it
@@ -111,8 +112,8 @@ func confinementPowers(c *spec, l Launch) []string {
 		if m.Type != "proc" || slices.Contains(m.Options, "ro") {
 			continue
 		}
-		for _, dangerous := range []string{"/proc/sys", "/proc/sysrq-trigger"} {
-			if !slices.Contains(l.ReadOnlyPaths, Text(dangerous)) && !slices.Contains(l.MaskedPaths, Text(dangerous)) {
+		for _, dangerous := range []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} {
+			if path.Clean(string(m.Destination)) != "/proc" || !slices.Contains(l.ReadOnlyPaths, Text(dangerous)) && !slices.Contains(l.MaskedPaths, Text(dangerous)) {
 				out = append(out, PowerUnconfined+"paths")
 			}
 		}

@@ -31,6 +31,8 @@ func TestPower(t *testing.T) {
 		"selinux off":  {set("process.selinuxLabel", "system_u:system_r:spc_t:s0"), []string{"unconfined:selinux"}},
 		"selinux":      {set("process.selinuxLabel", "system_u:system_r:container_t:s0:c1,c2"), nil},
 		"paths open":   {drop("linux.readonlyPaths"), []string{"unconfined:paths"}},
+		"a path open":  {set("linux.readonlyPaths", []any{"/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}), []string{"unconfined:paths"}},
+		"another proc": {add("mounts", mount("/p", "proc", "proc")), []string{"unconfined:paths"}},
 		"pid=host":     {without("linux.namespaces", "type", "pid"), []string{"namespace:pid"}},
 		"ipc=host":     {without("linux.namespaces", "type", "ipc"), []string{"namespace:ipc"}},
 		"net=host":     {without("linux.namespaces", "type", "network"), []string{"namespace:network"}},
