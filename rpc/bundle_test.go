@@ -147,25 +147,29 @@ func FuzzEvidence(f *testing.F) {
 	_, good := testEvidence(f)
 	f.Add(good)
 	f.Add([]byte(`{"claims":{}}`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		e, _, err := DecodeEvidence(data)
-		if err != nil {
-			var malformed *MalformedError
-			if !errors.As(err, &malformed) {
-				t.Fatalf("got %T: %v", err, err)
-			}
-			return
+	f.Fuzz(func(t *testing.T, data []byte) { sameEvidence(t, data) })
+}
+
+// sameEvidence writes what is read, reads it again, and hashes its claims.
+func sameEvidence(t *testing.T, data []byte) (taken bool) {
+	e, _, err := DecodeEvidence(data)
+	if err != nil {
+		var malformed *MalformedError
+		if !errors.As(err, &malformed) {
+			t.Fatalf("got %T: %v", err, err)
 		}
-		b, err := e.AppendJSON(nil)
-		if err != nil {
-			t.Fatalf("was read, can't be written: %v", err)
-		}
-		again, _, err := DecodeEvidence(b)
-		if err != nil || !reflect.DeepEqual(e, again) {
-			t.Fatalf("written and read: %v", err)
-		}
-		if _, err := ReportData(e.Claims); err != nil {
-			t.Fatalf("claims that can't be hashed: %v", err)
-		}
-	})
+		return false
+	}
+	b, err := e.AppendJSON(nil)
+	if err != nil {
+		t.Fatalf("%q was read, can't be written: %v", data, err)
+	}
+	again, _, err := DecodeEvidence(b)
+	if err != nil || !reflect.DeepEqual(e, again) {
+		t.Fatalf("%q written and read: %v", data, err)
+	}
+	if _, err := ReportData(e.Claims); err != nil {
+		t.Fatalf("%q: claims that can't be hashed: %v", data, err)
+	}
+	return true
 }
