@@ -7,14 +7,16 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
 // foreignKernel extends RTMR3 as other code in the kernel could: the sysfs
 // cache is not told, so that a daemon that reads it would see nothing.
 func foreignKernel(ctx context.Context, w *world) error {
-	events, err := readRuntimeLog()
+	events, err := settledLog(ctx)
 	if err != nil {
 		return err
 	}
@@ -26,6 +28,20 @@ func foreignKernel(ctx context.Context, w *world) error {
 		return err
 	}
 	return refusedAndAlive(ctx, len(events))
+}
+
+// settledLog is the log once nothing of what was done before is still to be
+// logged: the ends of containers are.
+func settledLog(ctx context.Context) ([]logs.Event, error) {
+	events, err := readRuntimeLog()
+	for err == nil && ctx.Err() == nil {
+		before := len(events)
+		time.Sleep(3 * time.Second)
+		if events, err = readRuntimeLog(); len(events) == before {
+			break
+		}
+	}
+	return events, err
 }
 
 // refusedAndAlive says that evidence is refused with the last agreement, and
@@ -58,7 +74,7 @@ func refusedAndAlive(ctx context.Context, agreed int) error {
 
 // foreignSysfs extends through sysfs while no daemon runs.
 func foreignSysfs(ctx context.Context, w *world) error {
-	events, err := readRuntimeLog()
+	events, err := settledLog(ctx)
 	if err != nil {
 		return err
 	}
