@@ -113,7 +113,11 @@ func entrypoint(ctx context.Context, r Record) *Entrypoint {
 type rootfs struct {
 	fd     int
 	mounts map[string]bool // destinations, symlinks resolved
+	lost   bool            // where one of them goes can't be told
 }
+
+// fresh are file systems that hold no symlink of anybody's when they are mounted.
+var fresh = []string{"tmpfs", "ramfs", "proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"}
 
 func openRoot(dir string, mounts []Mount) (*rootfs, error) {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -126,12 +130,19 @@ func openRoot(dir string, mounts []Mount) (*rootfs, error) {
 		root.close()
 		return nil, errors.New("not a local file system")
 	}
-	resolved := map[string]bool{}
+	resolved, holding := map[string]bool{}, map[string]bool{}
 	for _, m := range mounts {
 		at, _ := root.resolve(string(m.Destination))
 		resolved[at] = true
+		holding[at] = holding[at] || !slices.Contains(fresh, m.Type)
 	}
 	root.mounts = resolved
+	// A destination within another mount follows the symlinks that lie there.
+	for at := range resolved {
+		for end := strings.LastIndexByte(at, '/'); end > 0; end = strings.LastIndexByte(at[:end], '/') {
+			root.lost = root.lost || holding[at[:end]]
+		}
+	}
 	return root, nil
 }
 
@@ -191,7 +202,7 @@ func (root *rootfs) resolve(name string) (string, error) {
 			at = next
 			continue
 		}
-		if root.mounts[next] {
+		if root.mounts[next] || root.lost {
 			return next, errCovered
 		}
 		fd, st, err := root.stat(next)

@@ -47,6 +47,7 @@ func TestEntrypoint(t *testing.T) {
 	for _, test := range []struct {
 		arg, cwd, search string
 		mounts           []string
+		kind             string // of the mounts
 		path, digest     string
 	}{
 		{arg: "/bin/app", path: "/bin/app", digest: app},
@@ -80,6 +81,12 @@ func TestEntrypoint(t *testing.T) {
 		{arg: "/bin/tovol", mounts: []string{"/lvol"}, path: "/bin/tovol"},
 		{arg: "/bin/app", mounts: []string{"/new/one", "/vol"}, path: "/bin/app", digest: app},
 		{arg: "app", search: "/vol:/bin", mounts: []string{"/vol"}, path: ""}, // perhaps in /vol
+		// A mount within a mount goes where a symlink there leads.
+		{arg: "/bin/app", mounts: []string{"/vol", "/vol/x"}, path: "/bin/app"},
+		{arg: "/bin/app", mounts: []string{"/vol/x/y", "/lvol"}, path: "/bin/app"},
+		{arg: "app", search: "/bin", mounts: []string{"/vol", "/vol/x"}, path: ""},
+		{arg: "/bin/app", mounts: []string{"/vol", "/volume"}, path: "/bin/app", digest: app},
+		{arg: "/bin/app", kind: "tmpfs", mounts: []string{"/vol", "/vol/x"}, path: "/bin/app", digest: app},
 	} {
 		r := Record{RootPath: root, search: test.search}
 		if test.search == "" {
@@ -87,7 +94,7 @@ func TestEntrypoint(t *testing.T) {
 		}
 		r.Launch.Arguments, r.Launch.WorkingDirectory = []Text{Text(test.arg)}, Text(test.cwd)
 		for _, m := range test.mounts {
-			r.Launch.Mounts = append(r.Launch.Mounts, Mount{Destination: Text(m)})
+			r.Launch.Mounts = append(r.Launch.Mounts, Mount{Destination: Text(m), Type: test.kind})
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		got := Entrypoint{}
