@@ -139,7 +139,8 @@ type Entrypoint struct {
 	Path Text `json:"path"` // in the container, as found along PATH
 
 	// SHA384 is the digest of the file in the root file system; empty where
-	// a mount covers it, or it is no regular file, above 256 MiB, on FUSE or
+	// a mount covers it, or may (one that lies within a bind goes where a
+	// symlink there leads), or it is no regular file, above 256 MiB, on FUSE or
 	// a network, or the root file system can't be seen.
 	SHA384 string `json:"sha384,omitempty"`
 }
