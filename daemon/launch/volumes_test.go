@@ -172,3 +172,31 @@ func TestPowerOfOtherFileSystems(t *testing.T) {
 		}
 	}
 }
+
+// The same by engines' own volumes, as anybody makes them who may use an engine.
+func TestPowerOfAVolumeByPodman(t *testing.T) { volumeOfTheHosts(t, podman(t)) }
+
+func TestPowerOfAVolumeByDocker(t *testing.T) {
+	c := docker(t)
+	volumeOfTheHosts(t, c)
+	r := c.start(New(Options{}), []string{"--device-cgroup-rule", "a *:* m", "launch-test:1"}, "/bin/sleeper")
+	if got := powerOf(t, New(Options{}), r); !slices.Contains(got, "device:*") {
+		t.Errorf("every device by a rule to make them: %v", got)
+	}
+}
+
+func volumeOfTheHosts(t *testing.T, c *cli) {
+	c.command("volume", "rm", "-f", "launch-of-host").Run()
+	c.run("volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device=/etc/ssl", "launch-of-host")
+	t.Cleanup(func() { c.command("volume", "rm", "-f", "launch-of-host").Run() })
+	store := New(Options{})
+	r := c.start(store, []string{"-v", "launch-of-host:/v", "launch-test:1"}, "/bin/sleeper")
+	if got := powerOf(t, store, r); !slices.Equal(got, []string{"mount:/etc"}) {
+		t.Errorf("%s, a volume that is /etc/ssl: %v", c.name, got)
+	}
+	for _, m := range r.Launch.Mounts {
+		if m.Destination == "/v" && m.Volume != "launch-of-host" {
+			t.Errorf("%+v", m)
+		}
+	}
+}
