@@ -12,6 +12,7 @@ type bind struct {
 	source   string // absolute
 	readOnly bool
 	below    bool     // read-only, but what is mounted below it comes along and isn't
+	root     bool     // the root file system, whose layers are the engine's
 	depth    int      // how many overlays lead to it
 	ofEngine bool     // a file or volume of the engine's own, whose place nobody else names
 	ids      []string // the container's, and its pod's
@@ -28,6 +29,9 @@ func (b bind) names(name string) bool {
 func binds(c *spec, id, dir string) []bind {
 	var out []bind
 	e := newEngineFiles(c, id)
+	if c.Root.Path != "" { // podman run --rootfs: it may be the host's own
+		out = append(out, bind{source: c.Root.Path, readOnly: c.Root.Readonly, root: true, ofEngine: true})
+	}
 	for _, m := range c.Mounts {
 		upper, overlay := writableLayer(m)
 		if !overlay && !isBind(m) {
@@ -42,10 +46,12 @@ func binds(c *spec, id, dir string) []bind {
 		whole := slices.Contains(options, "rro") // what is mounted below too
 		b := bind{source: string(m.Source), readOnly: whole || slices.Contains(options, "ro"), ofEngine: made.Source == "", ids: []string{e.id, e.sandbox, e.pod}}
 		b.below = b.readOnly && !whole && slices.Contains(options, "rbind")
-		if !path.IsAbs(b.source) {
-			b.source = dir + "/" + b.source
-		}
 		out = append(out, b)
+	}
+	for i := range out {
+		if !path.IsAbs(out[i].source) {
+			out[i].source = dir + "/" + out[i].source
+		}
 	}
 	return out
 }

@@ -136,7 +136,7 @@ func (h hostTree) behind(b bind, seen sighting, at spot, marks landmarks) []stri
 		twice := m.root == here.root
 		out = append(out, marks.powers(origin, bind{ofEngine: twice || b.ofEngine && (b.names(from.path) || marks.inEngine(seen))})...)
 	}
-	if here.kind == "overlay" && here.upper != "" && here.id != seen.chain[0].mount {
+	if !b.root && here.kind == "overlay" && here.upper != "" && here.id != seen.chain[0].mount {
 		out = append(out, h.judgeUpper(b, path.Join(here.upper, within), marks)...)
 	}
 	return out
