@@ -1,15 +1,12 @@
 package verify
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/BurntSushi/toml"
 
@@ -62,69 +59,6 @@ type TDPolicy struct {
 	// (MRSERVICETD, in quotes of TDX 1.5), or where any is allowed.
 	ServiceTDs      []rpc.Digest `toml:"service_tds"`
 	AllowMigratable bool         `toml:"allow_migratable"`
-}
-
-// TCBPolicy is about the platform's patch level. Where it has rules that need
-// collateral, evidence without is not trusted. Where it isn't there and
-// collateral is, the status must be UpToDate.
-type TCBPolicy struct {
-	Statuses []string `toml:"statuses"` // allowed; default: UpToDate. Revoked never is
-	MinDate  string   `toml:"min_date"` // of the TCB level, as 2025-08-13 or RFC 3339
-	MinSVN   hexBytes `toml:"min_svn"`  // each of TEE_TCB_SVN's 16 bytes is at least this, in hex
-}
-
-func (p *TCBPolicy) needsCollateral() bool { return p.Statuses != nil || p.MinDate != "" }
-
-// hexBytes are bytes in hex.
-type hexBytes []byte
-
-// UnmarshalText reads hex.
-func (b *hexBytes) UnmarshalText(text []byte) (err error) {
-	*b, err = hex.DecodeString(string(text))
-	return err
-}
-
-// tcbStatuses are those that a policy can allow (Intel PCS API v4).
-var tcbStatuses = []string{"UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded",
-	"OutOfDate", "OutOfDateConfigurationNeeded"}
-
-func (p *TCBPolicy) check() error {
-	for _, s := range p.Statuses {
-		if !slices.Contains(tcbStatuses, s) {
-			return fmt.Errorf("tcb.statuses: unknown status %q; there are %s", s, strings.Join(tcbStatuses, ", "))
-		}
-	}
-	if len(p.MinSVN) > 16 {
-		return fmt.Errorf("tcb.min_svn has at most 16 bytes, not %d", len(p.MinSVN))
-	}
-	if p.MinDate == "" {
-		return nil
-	}
-	if _, err := date(p.MinDate); err != nil {
-		return fmt.Errorf("tcb.min_date: %w", err)
-	}
-	return nil
-}
-
-// date reads a day, or RFC 3339.
-func date(text string) (time.Time, error) {
-	for _, layout := range []string{time.DateOnly, time.RFC3339} {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("%q is no date like 2025-08-13", text)
-}
-
-// old says that a TCB level is of before the rule's date, or of none that can be
-// read.
-func (p *TCBPolicy) old(of string) bool {
-	if p.MinDate == "" {
-		return false
-	}
-	least, err1 := date(p.MinDate)
-	got, err2 := date(of)
-	return err1 != nil || err2 != nil || got.Before(least)
 }
 
 // AgentPolicy is about cimad.
@@ -233,90 +167,4 @@ func (p *Policy) setDefaults(meta toml.MetaData) {
 	if !meta.IsDefined("container", "cgroup_owner") {
 		p.Container.CgroupOwner = []uint32{0}
 	}
-}
-
-// check refuses values that can't match anything: a slip of the pen in a
-// policy should not look like bad evidence.
-func (p *Policy) check() error {
-	if p.TCB != nil {
-		if err := p.TCB.check(); err != nil {
-			return err
-		}
-	}
-	for _, b := range p.Boot {
-		if err := b.check(); err != nil {
-			return fmt.Errorf("boot %s: %w", bootName(b), err)
-		}
-	}
-	for _, a := range p.Agent.Anchors {
-		if a != anchorRTMR3 && a != anchorReportData {
-			return fmt.Errorf("agent.anchors: unknown anchor %q; there are %q and %q", a, anchorRTMR3, anchorReportData)
-		}
-	}
-	for _, s := range p.Container.Start {
-		if s != "gated" && s != "observed" {
-			return fmt.Errorf("container.start: unknown value %q; there are \"gated\" and \"observed\"", s)
-		}
-	}
-	for _, s := range p.Container.Source {
-		if !slices.Contains([]string{"bundle", "engine", "user", "none"}, s) {
-			return fmt.Errorf("container.source: unknown value %q; there are \"bundle\", \"engine\", \"user\", \"none\"", s)
-		}
-	}
-	if p.Container.Launch != nil {
-		if err := p.Container.Launch.check(); err != nil {
-			return err
-		}
-	}
-	for _, d := range p.Container.ImageDigests {
-		if !isImageDigest(d) {
-			return fmt.Errorf("container.image_digests: %q is not \"sha256:\" and 64 lower-case hex digits", d)
-		}
-	}
-	for _, d := range p.Container.ExecVerity {
-		if !verityDigest.MatchString(d) {
-			return fmt.Errorf("container.exec_verity: %q is neither \"sha256:\" and 64 lower-case hex digits nor \"sha512:\" and 128", d)
-		}
-	}
-	for _, e := range slices.Concat(p.Required, p.Forbidden) {
-		if !slices.Contains(operations, e.Operation) {
-			return fmt.Errorf("required, forbidden: unknown operation %q; there are %s", e.Operation, strings.Join(operations, ", "))
-		}
-		if err := checkMembers("required, forbidden: what "+e.Operation+" events measure", e.Match, measuredMembers[e.Operation]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-var (
-	imageDigest  = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-	verityDigest = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$`)
-)
-
-func isImageDigest(s string) bool { return imageDigest.MatchString(s) }
-
-// lineOf finds the line of a key, for the TOML reader doesn't tell it: the
-// first one after its table's header.
-func lineOf(text []byte, key toml.Key) int {
-	want, table := key[:len(key)-1].String(), ""
-	for i, line := range strings.Split(string(text), "\n") {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "[") {
-			header, _, _ := strings.Cut(line, "]")
-			if table = strings.Trim(header, "[ "); table == key.String() {
-				return i + 1
-			}
-			continue
-		}
-		name, _, found := strings.Cut(line, "=")
-		name = strings.TrimSpace(name)
-		if !found || table != want && table != "" {
-			continue
-		}
-		if name = strings.Trim(name, "\"'"); name == key[len(key)-1] && table == want || table == "" && name == key.String() {
-			return i + 1
-		}
-	}
-	return 1
 }

@@ -1,0 +1,72 @@
+package verify
+
+import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// TCBPolicy is about the platform's patch level. Where it has rules that need
+// collateral, evidence without is not trusted. Where it isn't there and
+// collateral is, the status must be UpToDate.
+type TCBPolicy struct {
+	Statuses []string `toml:"statuses"` // allowed; default: UpToDate. Revoked never is
+	MinDate  string   `toml:"min_date"` // of the TCB level, as 2025-08-13 or RFC 3339
+	MinSVN   hexBytes `toml:"min_svn"`  // each of TEE_TCB_SVN's 16 bytes is at least this, in hex
+}
+
+func (p *TCBPolicy) needsCollateral() bool { return p.Statuses != nil || p.MinDate != "" }
+
+// hexBytes are bytes in hex.
+type hexBytes []byte
+
+// UnmarshalText reads hex.
+func (b *hexBytes) UnmarshalText(text []byte) (err error) {
+	*b, err = hex.DecodeString(string(text))
+	return err
+}
+
+// tcbStatuses are those that a policy can allow (Intel PCS API v4).
+var tcbStatuses = []string{"UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded",
+	"OutOfDate", "OutOfDateConfigurationNeeded"}
+
+func (p *TCBPolicy) check() error {
+	for _, s := range p.Statuses {
+		if !slices.Contains(tcbStatuses, s) {
+			return fmt.Errorf("tcb.statuses: unknown status %q; there are %s", s, strings.Join(tcbStatuses, ", "))
+		}
+	}
+	if len(p.MinSVN) > 16 {
+		return fmt.Errorf("tcb.min_svn has at most 16 bytes, not %d", len(p.MinSVN))
+	}
+	if p.MinDate == "" {
+		return nil
+	}
+	if _, err := date(p.MinDate); err != nil {
+		return fmt.Errorf("tcb.min_date: %w", err)
+	}
+	return nil
+}
+
+// date reads a day, or RFC 3339.
+func date(text string) (time.Time, error) {
+	for _, layout := range []string{time.DateOnly, time.RFC3339} {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is no date like 2025-08-13", text)
+}
+
+// old says that a TCB level is of before the rule's date, or of none that can be
+// read.
+func (p *TCBPolicy) old(of string) bool {
+	if p.MinDate == "" {
+		return false
+	}
+	least, err1 := date(p.MinDate)
+	got, err2 := date(of)
+	return err1 != nil || err2 != nil || got.Before(least)
+}
