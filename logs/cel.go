@@ -4,15 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 // CELRecord is an event in the terms of the TCG's Canonical Event Log format
@@ -95,87 +91,6 @@ func UnverifiedCELRecords(src io.Reader) iter.Seq2[CELRecord, error] {
 			yield(CELRecord{}, fmt.Errorf("event log: %w", err))
 		}
 	}
-}
-
-// celJSON is a record as it stands there; used for line after line.
-type celJSON struct {
-	RecNum      uint64                       `json:"recnum"`
-	RTMR        *uint32                      `json:"rtmr"`
-	PCR         *uint32                      `json:"pcr"`
-	Digests     [maxAlgorithms + 1]celDigest `json:"digests"`
-	ContentType string                       `json:"content_type"`
-	Content     json.RawMessage              `json:"content"`
-}
-
-// Errors of lines carry no detail, as those of IMA entries don't.
-var (
-	errCELJSON     = errors.New("no record in JSON")
-	errCELRegister = errors.New("no register that a TD has")
-	errCELDigests  = fmt.Errorf("not one SHA-384 digest, or more than %d digests", maxAlgorithms)
-)
-
-func (j *celJSON) parse(line []byte) (CELRecord, error) {
-	*j = celJSON{}
-	if len(line) < minCELRecord || !plainNames(line) || json.Unmarshal(line, j) != nil {
-		return CELRecord{}, errCELJSON
-	}
-	r := CELRecord{Number: j.RecNum, RTMR: -1, ContentType: j.ContentType, Content: j.Content}
-	switch {
-	case j.RTMR != nil && *j.RTMR <= 3:
-		r.RTMR = int(*j.RTMR)
-	case j.RTMR == nil && j.PCR != nil:
-		r.RTMR = rtmrOf(*j.PCR)
-	}
-	if r.RTMR < 0 {
-		return CELRecord{}, errCELRegister
-	}
-	found := 0
-	for _, d := range j.Digests {
-		if d.HashAlg == "sha384" && len(d.Digest) == hex.EncodedLen(len(r.Digest)) {
-			if _, err := hex.Decode(r.Digest[:], []byte(d.Digest)); err != nil {
-				return CELRecord{}, errCELDigests
-			}
-			found++
-		}
-	}
-	if found != 1 || j.Digests[maxAlgorithms] != (celDigest{}) {
-		return CELRecord{}, errCELDigests
-	}
-	return r, nil
-}
-
-// plainNames reports whether the line is UTF-8 and no member has a name longer
-// than maxCELName: encoding/json makes many copies of a name, and more of one
-// that isn't UTF-8.
-func plainNames(line []byte) bool {
-	if !utf8.Valid(line) {
-		return false
-	}
-	for {
-		_, rest, ok := bytes.Cut(line, []byte{'"'})
-		if !ok {
-			return true
-		}
-		end := 0
-		for end < len(rest) && rest[end] != '"' {
-			if rest[end] == '\\' {
-				end++
-			}
-			end++
-		}
-		if end >= len(rest) {
-			return false // no end: no JSON either
-		}
-		line = bytes.TrimLeft(rest[end+1:], " \t\r")
-		if end > maxCELName && len(line) > 0 && line[0] == ':' {
-			return false
-		}
-	}
-}
-
-type celDigest struct {
-	HashAlg string `json:"hashAlg"`
-	Digest  string `json:"digest"`
 }
 
 // rtmrOf maps a PCR to the RTMR that stands for it on a TD, -1 where none does

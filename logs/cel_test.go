@@ -116,6 +116,58 @@ func TestSystemdLog(t *testing.T) {
 	}
 }
 
+// White space and order are free; a member twice, of another type or spelled with
+// escapes is none that anybody writes.
+func TestCELMembers(t *testing.T) {
+	d := strings.Repeat("ab", 48)
+	const rtmr, more = `"rtmr":2`, `"content":{"padding":"xxxxxxxxxxxxxxxxxxxxxxxx"}`
+	list := `"digests":[{"hashAlg":"sha384","digest":"` + d + `"}]`
+	for line, good := range map[string]bool{
+		rtmr + "," + list:   true,
+		list + " , " + rtmr: true,
+		`"rtmr" : 2 , "digests" : [ { "digest" : "` + d + `" , "hashAlg" : "sha384" } , { "hashAlg" : "sha1" , "digest" : "00" } ]`: true,
+		rtmr + `,"recnum":null,"pcr":null,"content_type":null,` + list:                                                              true,
+		rtmr + `,"content_type":"a",` + list:                                                                                        true,
+
+		rtmr + `,"rtmr":2,` + list:                                                             false,
+		rtmr + `,"digests":[],` + list:                                                         false,
+		rtmr + "," + list + "," + list:                                                         false,
+		`"rtmr":"2",` + list:                                                                   false,
+		`"rtmr":2.0,` + list:                                                                   false,
+		`"rtmr":-2,` + list:                                                                    false,
+		`"rtmr":4294967298,` + list:                                                            false,
+		`"pcr":4294967303,` + list:                                                             false,
+		`"rtmr":18446744073709551618,` + list:                                                  false,
+		rtmr + `,"recnum":"0",` + list:                                                         false,
+		rtmr + `,"content_type":1,` + list:                                                     false,
+		rtmr + `,"content_type":"a","content_type":"b",` + list:                                false,
+		rtmr + `,"content_type":"\u0061",` + list:                                              false,
+		rtmr + `,"digests":{"hashAlg":"sha384","digest":"` + d + `"}`:                          false,
+		rtmr + `,"digests":[1,{"hashAlg":"sha384","digest":"` + d + `"}]`:                      false,
+		rtmr + `,"digests":[{"hashAlg":"sha384","digest":"` + d + `","more":1}]`:               false,
+		rtmr + `,"digests":[{"hashAlg":"sha384","digest":"` + d + `","digest":"` + d + `"}]`:   false,
+		rtmr + `,"digests":[{"hashAlg":"sh\u00613842","digest":"` + d + `"}]`:                  false,
+		rtmr + `,"digests":[{"hashAlg":"sha384","digest":"` + strings.Repeat("xy", 48) + `"}]`: false,
+		rtmr + `,"digests":[{"hashAlg":"sha384"},{"digest":"` + d + `"}]`:                      false,
+		rtmr + `,"digests":[[{"hashAlg":"sha384","digest":"` + d + `"}]]`:                      false,
+	} {
+		var registers Registers
+		n, skipped := ReplayCEL(strings.NewReader("{"+line+","+more+"}\n"), &registers)
+		if n+skipped != 1 || (n == 1) != good {
+			t.Errorf("%d records, %d skipped, good %t: %s", n, skipped, good, line)
+		}
+		if good && hex.EncodeToString(registers[2][:]) != hex.EncodeToString(replayOnce(d)) {
+			t.Errorf("another digest: %s", line)
+		}
+	}
+}
+
+func replayOnce(digest string) []byte {
+	b, _ := hex.DecodeString(digest)
+	value := Extend([48]byte{}, [48]byte(b))
+	return value[:]
+}
+
 func TestAAEL(t *testing.T) {
 	a := AAEL{"coco.com", "some-operation", `{"a":"b c"}`}
 	data, err := a.Data()

@@ -61,6 +61,16 @@ func (r *IMAReader) dropRest() error {
 	return nil
 }
 
+// larger is the size of the next buffer: twice this one's, and at once what an
+// entry can need of a source that lies in memory, for each buffer is garbage soon.
+func (r *IMAReader) larger() int {
+	size := max(imaBuffer, 2*len(r.buf))
+	if src, ok := r.src.(interface{ Len() int }); ok && len(r.buf) > 0 {
+		size = min(r.end+src.Len(), maxIMAEntry+imaBuffer)
+	}
+	return max(size, len(r.buf)+1)
+}
+
 // fill reads once more, growing the buffer only when an entry needs it.
 func (r *IMAReader) fill() error {
 	if r.at > 0 && (r.at == r.end || r.end == len(r.buf)) {
@@ -68,7 +78,7 @@ func (r *IMAReader) fill() error {
 		r.at = 0
 	}
 	if r.end == len(r.buf) {
-		grown := make([]byte, max(imaBuffer, 2*len(r.buf)))
+		grown := make([]byte, r.larger())
 		copy(grown, r.buf[:r.end])
 		r.buf = grown
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -155,6 +156,7 @@ func (e *IMAEntry) AppendTemplateData(b []byte) ([]byte, error) {
 	if e.binary && !e.oldForm {
 		return append(b, e.data...), nil
 	}
+	b = slices.Grow(b, len(e.data)+64) // less in bytes than as text, but for lengths
 	err := e.eachField(func(id string, kind fieldKind, raw []byte) (err error) {
 		if e.oldForm {
 			b, err = e.appendOld(b, id, raw)
