@@ -92,19 +92,6 @@ func (g *gated) openExecs(ctx context.Context) (closeExecs func()) {
 	}
 }
 
-// unmeasured tells all that executions are not measured from now on, where they
-// were: what the log has of them would pass for all that there is.
-func (g *gated) unmeasured(ctx context.Context) {
-	if !g.d.ledger.Executed() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, missedTime)
-	defer cancel()
-	if err := g.d.ledger.Missed(ctx, "exec", reason(errUnmeasured)); err != nil {
-		g.d.log.Error("what was missed is not logged", "error", err)
-	}
-}
-
 func (x *execs) openSource(c ExecConfig) (closeSource func(), err error) {
 	if c.Source == execByIMA {
 		if x.ima, err = openIMASource(x.g.d.opts.imaDir()); err != nil {

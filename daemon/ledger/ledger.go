@@ -88,7 +88,6 @@ type Ledger struct {
 	gaps     gaps               // what was missed
 	begun    bool               // this run's start is logged
 	open     map[string]*owner  // those whose latest instance has no exit
-	executed bool               // an exec event is among them
 	broken   error              // an *InconsistentError, for good
 }
 
@@ -108,6 +107,7 @@ type owner struct {
 	cgroup   string // as it was told with the launch
 	register hw.Digest
 	image    bool  // of the instance, is logged
+	execs    bool  // of the instance are logged
 	over     bool  // the instance's exit is logged
 	shown    int64 // bytes of its evidence that its events take
 }
@@ -156,7 +156,7 @@ func (l *Ledger) load() error {
 
 // forget makes memory as it is before the first event.
 func (l *Ledger) forget() {
-	l.records, l.publics, l.shown, l.executed = places{}, nil, sizes{}, false
+	l.records, l.publics, l.shown = places{}, nil, sizes{}
 	l.register, l.public = hw.Digest{}, hw.Digest{}
 	l.owners, l.open = make(map[string]*owner), make(map[string]*owner)
 	l.spent, l.said = make(map[string]int), make(map[hw.Digest]bool)
@@ -195,7 +195,7 @@ func (l *Ledger) note(e logs.Event, r diskRecord) {
 	case logs.OpImage:
 		o.image = true
 	case logs.OpExec:
-		l.executed = true
+		o.execs = true
 	case logs.OpExit:
 		o.over = true
 		delete(l.open, e.Container)

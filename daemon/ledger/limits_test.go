@@ -255,8 +255,8 @@ func TestOpenInstances(t *testing.T) {
 		t.Error("a path that is too long was logged")
 	}
 	for range 2 {
-		if got := l.Open(); len(got) != 2 || got["a"] != (Launched{"2", ""}) || got["1000/c"] != (Launched{"3", path}) {
-			t.Errorf("open instances %q", got)
+		if got := l.Open(); len(got) != 2 || got["a"] != (Launched{Instance: "2"}) || got["1000/c"] != (Launched{Instance: "3", Cgroup: path}) {
+			t.Errorf("open instances %v", got)
 		}
 		l.Close()
 		l = open(t, dir, r)

@@ -42,17 +42,11 @@ func (l *Ledger) Snapshot(name string) (Snapshot, error) {
 	return s, l.broken
 }
 
-// Executed says whether an exec event is in the log.
-func (l *Ledger) Executed() bool {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	return l.executed
-}
-
 // Launched is an instance that has no exit event.
 type Launched struct {
 	Instance string
 	Cgroup   string // as it was told with its launch
+	Execs    bool   // some of its exec events are logged
 }
 
 // Open are the owners whose latest instance has no exit event, with that
@@ -62,7 +56,7 @@ func (l *Ledger) Open() map[string]Launched {
 	defer l.mu.RUnlock()
 	open := make(map[string]Launched, len(l.open))
 	for name, o := range l.open {
-		open[name] = Launched{o.instance, o.cgroup}
+		open[name] = Launched{o.instance, o.cgroup, o.execs}
 	}
 	return open
 }
