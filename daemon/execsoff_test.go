@@ -25,6 +25,7 @@ func TestExecsNoMoreMeasured(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
+			f.client().WhoAmI(t.Context()) // it looks for executions before it answers
 			for _, e := range []ledger.Event{
 				{Operation: logs.OpLaunch, Owner: "c", Instance: "1/0", Measured: map[string]any{}},
 				{Operation: logs.OpLaunch, Owner: "another", Instance: "2/0", Measured: map[string]any{}},
