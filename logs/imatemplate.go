@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -156,7 +155,9 @@ func (e *IMAEntry) AppendTemplateData(b []byte) ([]byte, error) {
 	if e.binary && !e.oldForm {
 		return append(b, e.data...), nil
 	}
-	b = slices.Grow(b, len(e.data)+64) // less in bytes than as text, but for lengths
+	if size := len(b) + len(e.data) + 64; size > cap(b) { // less in bytes than as text, but for lengths
+		b = append(make([]byte, 0, size), b...)
+	}
 	err := e.eachField(func(id string, kind fieldKind, raw []byte) (err error) {
 		if e.oldForm {
 			b, err = e.appendOld(b, id, raw)
