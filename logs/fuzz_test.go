@@ -42,6 +42,7 @@ func TestAllocationIsBounded(t *testing.T) {
 		`{"rtmr":"","pcr":"","digests":[1,1,1,1,1,1,1,1,1],"recnum":"","content_type":1,"content":{}    }` + "\n",
 		"{" + strings.Repeat(`"digests":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],`, 1000) + "\"a\":1}\n",
 		"10 " + strings.Repeat("a", 40) + " ima-ng sha1:00 " + strings.Repeat("x", 140_000) + "\n",
+		growingEntries(50_000, 50_100, 100_200), growingEntries(100, 170, 250, 350, 500, 700, 1000, 1400, 2000, 3000, 4500, 7000),
 	} {
 		b := []byte(strings.Repeat(unit, size/len(unit)))
 		for name, parse := range map[string]func(){
@@ -68,6 +69,13 @@ func TestAllocationIsBounded(t *testing.T) {
 			})
 		}
 	}
+}
+
+func growingEntries(sizes ...int) (log string) {
+	for _, n := range sizes {
+		log += "10 " + strings.Repeat("a", 40) + " ima-ng sha1:00 " + strings.Repeat("x", n) + "\n"
+	}
+	return log
 }
 
 func FuzzParseBootLog(f *testing.F) {

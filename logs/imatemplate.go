@@ -156,7 +156,7 @@ func (e *IMAEntry) AppendTemplateData(b []byte) ([]byte, error) {
 		return append(b, e.data...), nil
 	}
 	if size := len(b) + len(e.data) + 64; size > cap(b) { // less in bytes than as text, but for lengths
-		b = append(make([]byte, 0, size), b...)
+		b = append(make([]byte, 0, max(size, cap(b)+cap(b)/4)), b...) // a quarter more, for entries that grow
 	}
 	err := e.eachField(func(id string, kind fieldKind, raw []byte) (err error) {
 		if e.oldForm {
