@@ -26,6 +26,8 @@ type IMAEntry struct {
 	data     []byte // fields: text, or template data
 	binary   bool
 	oldForm  bool // template "ima"
+
+	scratch []byte // what templateData gave last
 }
 
 // TemplateHash is the digest of the template data as the log has it.

@@ -52,7 +52,6 @@ type IMAReader struct {
 	binary    bool
 	alg       AlgID
 	tries     int
-	scratch   []byte
 	entry     IMAEntry
 }
 
@@ -165,8 +164,7 @@ func (r *IMAReader) join(size int) (int, bool) {
 // matches recomputes the entry's template hash.
 func (r *IMAReader) matches() bool {
 	e := &r.entry
-	data, err := e.AppendTemplateData(r.scratch[:0])
-	r.scratch = data
+	data, err := e.templateData()
 	var sum [64]byte
 	e.Matches = err == nil && bytes.Equal(e.Alg.sum(sum[:0], data), e.TemplateHash())
 	return e.Matches

@@ -14,7 +14,6 @@ type IMARegister struct {
 	alg    AlgID
 	covers func(pcr uint32) bool
 	buf    [128]byte // value, then the digest that extends it
-	data   []byte    // of an entry whose template hash is of another bank
 }
 
 // NewPCR is a TPM register, from zero: bank alg, register index (IMA's is
@@ -75,8 +74,7 @@ func (g *IMARegister) digest(e *IMAEntry) ([]byte, error) {
 	case e.Alg == g.alg:
 		copy(digest, e.hash[:])
 	default:
-		data, err := e.AppendTemplateData(g.data[:0])
-		g.data = data
+		data, err := e.templateData()
 		if err != nil {
 			return nil, fmt.Errorf("%s of an entry with a %s template hash: %w", g.alg, e.Alg, err)
 		}

@@ -173,6 +173,13 @@ func (e *IMAEntry) AppendTemplateData(b []byte) ([]byte, error) {
 	return b, err
 }
 
+// templateData is good until the next call; a reader's entries share one buffer.
+func (e *IMAEntry) templateData() ([]byte, error) {
+	data, err := e.AppendTemplateData(e.scratch[:0])
+	e.scratch = data
+	return data, err
+}
+
 func (e *IMAEntry) appendOld(b []byte, id string, raw []byte) ([]byte, error) {
 	if id == "d" && e.binary {
 		return append(b, raw...), nil
