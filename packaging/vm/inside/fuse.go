@@ -2,13 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"strings"
 
-	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -22,12 +20,11 @@ func onFUSE(ctx context.Context, w *world) error {
 		return err
 	}
 	return measuringExecs(ctx, "", func() error {
-		out, err := finish(e.cmd(ctx, e.begin([]string{"-d"}, "/bin/busybox", "sleep", "600")...))
-		id := strings.TrimSpace(out)
+		id, remove, err := e.sleeps(ctx)
 		if err != nil {
 			return err
 		}
-		defer finish(e.cmd(ctx, "rm", "-f", id))
+		defer remove()
 		pid, err := finish(e.cmd(ctx, "inspect", "-f", "{{.State.Pid}}", id))
 		if err != nil {
 			return err
@@ -39,22 +36,20 @@ func onFUSE(ctx context.Context, w *world) error {
 		if err != nil {
 			return err
 		}
-		evidence, claims, err := rpc.DecodeEvidence([]byte(strings.TrimSpace(bundle)))
+		bundle = strings.TrimSpace(bundle)
+		_, claims, err := rpc.DecodeEvidence([]byte(bundle))
 		if err != nil {
 			return err
 		}
 		if start := claims.Container.Assurance.Start; start != "gated" {
 			return fmt.Errorf("it is %s, not gated", start)
 		}
+		seen, err := execsIn([]byte(bundle))
+		if err != nil {
+			return err
+		}
 		var execs []string
-		for _, event := range ownEvents(&given{evidence: evidence}) {
-			var x struct{ SHA384, Missed string }
-			if event.Operation != logs.OpExec {
-				continue
-			}
-			if err := json.Unmarshal(event.Body(), &x); err != nil {
-				return err
-			}
+		for _, x := range seen {
 			execs = append(execs, x.SHA384+x.Missed)
 		}
 		w.note("%s", strings.Join(execs, "; "))

@@ -120,12 +120,11 @@ func (e engine) execsMeasured(ctx context.Context, w *world) error {
 	if err := e.image(ctx); err != nil {
 		return err
 	}
-	out, err := finish(e.cmd(ctx, e.begin([]string{"-d"}, "/bin/busybox", "sleep", "600")...))
-	id := strings.TrimSpace(out)
+	id, remove, err := e.sleeps(ctx)
 	if err != nil {
 		return err
 	}
-	defer finish(e.cmd(ctx, "rm", "-f", id))
+	defer remove()
 	dir, err := os.MkdirTemp("", "cima-vm-")
 	if err != nil {
 		return err
@@ -168,6 +167,35 @@ func (e engine) execsMeasured(ctx context.Context, w *world) error {
 	return e.wantExecs(ctx, id, bundle)
 }
 
+// sleeps starts a container that does nothing; remove ends it.
+func (e engine) sleeps(ctx context.Context) (id string, remove func(), err error) {
+	out, err := finish(e.cmd(ctx, e.begin([]string{"-d"}, "/bin/busybox", "sleep", "600")...))
+	id = strings.TrimSpace(out)
+	return id, func() { finish(e.cmd(ctx, "rm", "-f", id)) }, err
+}
+
+// seenExec is what an exec event measured.
+type seenExec struct{ Path, SHA384, Verity, Missed string }
+
+// execsIn are the container's own exec events in its evidence, in order.
+func execsIn(bundle []byte) (execs []seenExec, err error) {
+	evidence, _, err := rpc.DecodeEvidence(bundle)
+	if err != nil {
+		return nil, err
+	}
+	for _, event := range ownEvents(&given{evidence: evidence}) {
+		if event.Operation != logs.OpExec {
+			continue
+		}
+		var x seenExec
+		if err := json.Unmarshal(event.Body(), &x); err != nil {
+			return nil, err
+		}
+		execs = append(execs, x)
+	}
+	return execs, nil
+}
+
 // evidenceTo writes a running container's evidence to a file.
 func (e engine) evidenceTo(ctx context.Context, id, file string) (nonce []byte, err error) {
 	nonce = newNonce()
@@ -194,19 +222,12 @@ func verdict(ctx context.Context, file string, nonce []byte, policy string) (*ve
 
 // wantExecs holds the exec events against the files.
 func (e engine) wantExecs(ctx context.Context, id string, bundle []byte) error {
-	evidence, _, err := rpc.DecodeEvidence(bundle)
+	execs, err := execsIn(bundle)
 	if err != nil {
 		return err
 	}
 	var got, want []string
-	for _, event := range ownEvents(&given{evidence: evidence}) {
-		if event.Operation != logs.OpExec {
-			continue
-		}
-		var x struct{ Path, SHA384, Missed string }
-		if err := json.Unmarshal(event.Body(), &x); err != nil {
-			return err
-		}
+	for _, x := range execs {
 		got = append(got, strings.TrimSpace(x.Path+" "+x.SHA384+x.Missed))
 	}
 	for _, path := range []string{"/bin/busybox", "/cimactl", "/busybox-made", "/script"} {

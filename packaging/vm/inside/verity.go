@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,8 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/hw/verify"
-	"github.com/cima-project/cima/logs"
-	"github.com/cima-project/cima/rpc"
 )
 
 // guardedPrograms are those of the test image that fs-verity is told to guard.
@@ -55,12 +52,11 @@ func verityMeasured(ctx context.Context, w *world) error {
 }
 
 func (e engine) verityMeasured(ctx context.Context, want []string, hashed bool) error {
-	out, err := finish(e.cmd(ctx, e.begin([]string{"-d"}, "/bin/busybox", "sleep", "600")...))
-	id := strings.TrimSpace(out)
+	id, remove, err := e.sleeps(ctx)
 	if err != nil {
 		return err
 	}
-	defer finish(e.cmd(ctx, "rm", "-f", id))
+	defer remove()
 	dir, err := os.MkdirTemp("", "cima-vm-")
 	if err != nil {
 		return err
@@ -75,21 +71,14 @@ func (e engine) verityMeasured(ctx context.Context, want []string, hashed bool) 
 	if err != nil {
 		return err
 	}
-	evidence, _, err := rpc.DecodeEvidence(bundle)
+	execs, err := execsIn(bundle)
 	if err != nil {
 		return err
 	}
 	var got []string
-	for _, event := range ownEvents(&given{evidence: evidence}) {
-		var x struct{ SHA384, Verity string }
-		if event.Operation != logs.OpExec {
-			continue
-		}
-		if err := json.Unmarshal(event.Body(), &x); err != nil {
-			return err
-		}
+	for _, x := range execs {
 		if (x.SHA384 != "") != hashed {
-			return fmt.Errorf("hashed: %t, but its event is %s", hashed, event.Body())
+			return fmt.Errorf("hashed: %t, but its event is %+v", hashed, x)
 		}
 		got = append(got, x.Verity)
 	}
