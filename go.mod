@@ -1,6 +1,6 @@
 module github.com/cima-project/cima
 
-go 1.26.0
+go 1.27.0
 
 require (
 	github.com/BurntSushi/toml v1.6.0

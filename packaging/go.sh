@@ -6,9 +6,9 @@ cd "$(dirname "$0")/.."
 need=$(sed -n 's/^go //p' go.mod)
 
 # What is fetched where there is none: the module that Go's own toolchains come in.
-version=1.26.8
-amd64=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
-arm64=02b36b6787b3ac767668f630e2998df45a3b1f9ffee08d1bf3ef6487cd658d99
+version=1.27.3
+amd64=af4c06478303fdd1bfb335fab86c7ccb9b12e529044a946a16a1c4bcc779f8d7
+arm64=0ec0774cad42ecf4df82691146ee0b10c303ea594f163acb1737baedd5cc2835
 
 die() { printf 'go.sh: %s\nhint: install Go %s or later, https://go.dev/dl, or name one: make GO=/path/to/go\n' "$1" "$need" >&2; exit 1; }
 

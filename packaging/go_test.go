@@ -61,8 +61,8 @@ func (s goScript) run() (stdout, stderr string, err error) {
 }
 
 func TestGoThatIsHere(t *testing.T) {
-	s := newGoScript(t, "1.26.0")
-	for _, version := range []string{"go1.26.0", "go1.26.11", "go1.30.1", "go2.0"} {
+	s := newGoScript(t, "1.27.0")
+	for _, version := range []string{"go1.27.0", "go1.27.11", "go1.30.1", "go2.0"} {
 		s.has("go", "echo "+version)
 		if got, said, err := s.run(); err != nil || got != filepath.Join(s.bin, "go") {
 			t.Errorf("%s: %s, %v %s", version, got, err, said)
@@ -106,7 +106,7 @@ func TestGoIsFetched(t *testing.T) {
 	archive := filepath.Join(t.TempDir(), "zip")
 	put(t, archive, append([]byte("x"), module.Bytes()...))
 
-	s.has("go", "echo go1.25.9") // too old
+	s.has("go", "echo go1.26.9") // too old
 	refused := func(want string) {
 		t.Helper()
 		got, said, err := s.run()

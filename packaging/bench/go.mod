@@ -2,7 +2,7 @@
 // CIMA.
 module github.com/cima-project/cima/packaging/bench
 
-go 1.26.0
+go 1.27.0
 
 require (
 	github.com/cima-project/cima v0.0.0-00010101000000-000000000000
