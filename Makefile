@@ -35,12 +35,12 @@ bin/cross/%/cimactl: FORCE
 
 ## demo: two containers get evidence about themselves on a simulated TD, and it is appraised
 demo: build
-	$(GO) run ./packaging/demo -bin bin $(DEMO_FLAGS)
+	$(GO) run ./packaging/test/demo -bin bin $(DEMO_FLAGS)
 
 ## test: all tests that this machine can run, race detector on; lists what it left out
 test: build
 	@GO="$(GO)" GOTESTSUM="$(GOTESTSUM)" packaging/test.sh
-	$(GO) test -C packaging/bench ./...
+	$(GO) test -C packaging/test/bench ./...
 
 ## test-clients: the Python and Rust clients, alone and in containers, and the vectors that all clients pass
 test-clients: bin/cimad-sim
@@ -48,7 +48,7 @@ test-clients: bin/cimad-sim
 
 ## test-vm: the released cimad in a Debian VM: systemd, docker, podman, IMA (root, 6 min; 12 the first time)
 test-vm: build
-	packaging/vm/run
+	packaging/test/vm/run
 
 ## short: the quick loop
 short:
@@ -59,8 +59,8 @@ lint: cross
 	@bad=$$(git ls-files -z '*.go' | xargs -0 "$$($(GO) env GOROOT)/bin/gofmt" -l) && test -z "$$bad" || { echo "$$bad"; echo 'lint: run gofmt -w on the files above' >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
-	$(GO) vet -C packaging/bench ./...
-	cd packaging/bench && $(GO) run $(STATICCHECK) ./...
+	$(GO) vet -C packaging/test/bench ./...
+	cd packaging/test/bench && $(GO) run $(STATICCHECK) ./...
 	GO="$(GO)" man/build.sh "$(CURDIR)/.cache/man"
 
 FUZZTIME ?= 15s
@@ -71,7 +71,7 @@ fuzz:
 ## bench: the real daemon beside the limit of a Unix socket and beside gRPC; report in .cache/bench (BENCH_FLAGS=-short: 1 min)
 bench: build
 	@mkdir -p .cache/bench
-	CGO_ENABLED=0 $(GO) build -C packaging/bench -trimpath -buildvcs=false -o "$(CURDIR)/.cache/bench/bench" .
+	CGO_ENABLED=0 $(GO) build -C packaging/test/bench -trimpath -buildvcs=false -o "$(CURDIR)/.cache/bench/bench" .
 	.cache/bench/bench -bin bin -out .cache/bench $(BENCH_FLAGS) \
 		-ccel "$$($(GO) list -m -f '{{.Dir}}' github.com/google/go-eventlog)/testdata/eventlogs/ccel/ubuntu-2404-intel-tdx.bin"
 
@@ -80,7 +80,7 @@ SOAK_FLAGS ?=
 ## soak: thousands of containers, hostile callers, kills, upgrades and failing hardware for SOAK_TIME (10m); root
 soak: bin/cimad-sim
 	@mkdir -p .cache/soak
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/soak/soak ./packaging/soak
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/soak/soak ./packaging/test/soak
 	.cache/soak/soak -bin bin -time $(SOAK_TIME) $(SOAK_FLAGS)
 
 ## bench-rooms: the benchmarks of each room

@@ -184,7 +184,7 @@ func (m *Machine) Quote(ctx context.Context, data hw.ReportData) ([]byte, error)
 }
 
 // Sign signs a quote over any registers, as the quoting enclave would: for a
-// kernel module that keeps registers of its own (packaging/vm).
+// kernel module that keeps registers of its own (packaging/test/vm).
 func (m *Machine) Sign(registers hw.Registers, data hw.ReportData) ([]byte, error) {
 	quote, err := m.keys.sign(m.config, registers, data)
 	if err != nil {

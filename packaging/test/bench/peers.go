@@ -17,7 +17,7 @@ import (
 
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/logs"
-	"github.com/cima-project/cima/packaging/bench/cima05"
+	"github.com/cima-project/cima/packaging/test/bench/cima05"
 )
 
 // rawServer gives back every byte: no protocol can be faster.

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cima-project/cima/packaging/scratch"
+	"github.com/cima-project/cima/packaging/test/engine"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -140,7 +140,7 @@ func (s *stage) onHost(self string) (err error) {
 func (s *stage) inContainer(ctx context.Context, self string) (err error) {
 	s.where = "a docker container from a scratch image, no network, socket directories mounted read-only; index 3, its own register"
 	s.index = 3
-	if err := scratch.Import(exec.CommandContext(ctx, "docker", "import", "-", image), self, "bench"); err != nil {
+	if err := engine.Import(exec.CommandContext(ctx, "docker", "import", "-", image), self, "bench"); err != nil {
 		return err
 	}
 	s.undo = append(s.undo, func() { exec.Command("docker", "rmi", "-f", image).Run() })

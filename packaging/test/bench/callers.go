@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/cima-project/cima/packaging/bench/cima05"
+	"github.com/cima-project/cima/packaging/test/bench/cima05"
 	"github.com/cima-project/cima/rpc"
 )
 

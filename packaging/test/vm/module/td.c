@@ -6,7 +6,7 @@
  * the TSM report provider "tdx_guest" (configfs), the measurement registers
  * under the misc device "tdx_guest" (sysfs), and the TDREPORT ioctl. What the
  * TDX module and the host would do is done here, and quotes are made by a
- * helper in user space (packaging/vm/signer) that talks to /dev/cima_test_td.
+ * helper in user space (packaging/test/vm/signer) that talks to /dev/cima_test_td.
  * Nothing here is trusted by any verifier. It is never packaged.
  */
 #include <linux/delay.h>

@@ -1,6 +1,6 @@
 // The bench has a module of its own: what it compares with is no dependency of
 // CIMA.
-module github.com/cima-project/cima/packaging/bench
+module github.com/cima-project/cima/packaging/test/bench
 
 go 1.27.0
 
@@ -27,4 +27,4 @@ require (
 	google.golang.org/genproto/googleapis/rpc v0.0.0-20260817212433-ac3dfec99bb1 // indirect
 )
 
-replace github.com/cima-project/cima => ../..
+replace github.com/cima-project/cima => ../../..

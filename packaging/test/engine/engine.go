@@ -1,6 +1,6 @@
-// Package scratch answers: how does one program come into an image that holds
+// Package engine answers: how does one program come into an image that holds
 // nothing else?
-package scratch
+package engine
 
 import (
 	"archive/tar"

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cima-project/cima/packaging/scratch"
+	images "github.com/cima-project/cima/packaging/test/engine"
 )
 
 const image = "cima-demo:1"
@@ -79,7 +79,7 @@ func (s *stage) daemon(name string, args []string, made string) error {
 // makeImage imports an image that holds cimactl and nothing else.
 func (s *stage) makeImage(ctx context.Context) error {
 	say("an image made from scratch holds cimactl and nothing else")
-	if err := scratch.Import(s.command(ctx, "import", "-", image), filepath.Join(s.bin, "cimactl"), "cimactl"); err != nil {
+	if err := images.Import(s.command(ctx, "import", "-", image), filepath.Join(s.bin, "cimactl"), "cimactl"); err != nil {
 		return err
 	}
 	s.undo = append(s.undo, func() { s.command(context.Background(), "rmi", "-f", image).Run() })

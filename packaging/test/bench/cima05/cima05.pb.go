@@ -706,7 +706,7 @@ const file_cima05_proto_rawDesc = "" +
 	"\x13GetMeasurementCount\x12\".cima05.GetMeasurementCountRequest\x1a .cima05.GetMeasurementCountReply\x12R\n" +
 	"\x10GetCcMeasurement\x12\x1f.cima05.GetCcMeasurementRequest\x1a\x1d.cima05.GetCcMeasurementReply\x12I\n" +
 	"\rGetCcEventlog\x12\x1c.cima05.GetCcEventlogRequest\x1a\x1a.cima05.GetCcEventlogReply\x12C\n" +
-	"\vGetCcReport\x12\x1a.cima05.GetCcReportRequest\x1a\x18.cima05.GetCcReportReplyB5Z3github.com/cima-project/cima/packaging/bench/cima05b\x06proto3"
+	"\vGetCcReport\x12\x1a.cima05.GetCcReportRequest\x1a\x18.cima05.GetCcReportReplyB:Z8github.com/cima-project/cima/packaging/test/bench/cima05b\x06proto3"
 
 var (
 	file_cima05_proto_rawDescOnce sync.Once

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cima-project/cima/packaging/scratch"
+	images "github.com/cima-project/cima/packaging/test/engine"
 )
 
 const image = "cima-soak:1"
@@ -53,7 +53,7 @@ func (e realEngine) do(ctx context.Context, args ...string) *exec.Cmd {
 
 // load makes an image of this program alone.
 func (e realEngine) load(self string) error {
-	if err := scratch.Import(e.do(context.Background(), "import", "-", image), self, "soak"); err != nil {
+	if err := images.Import(e.do(context.Background(), "import", "-", image), self, "soak"); err != nil {
 		return fmt.Errorf("%s: %w", e.name, err)
 	}
 	return nil
