@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // AAEL is an entry of the Confidential Containers' attestation agent event
@@ -32,42 +31,16 @@ func ParseAAEL(data []byte) (AAEL, error) {
 	return AAEL{string(domain), string(operation), string(content)}, nil
 }
 
-// Data writes the tagged event; its SHA-384 is the event's digest.
-func (a AAEL) Data() ([]byte, error) {
-	if strings.ContainsAny(a.Domain+a.Operation, " \t\r\n\v\f") || a.Domain == "" || a.Operation == "" {
-		return nil, fmt.Errorf("AAEL domain %q and operation %q are words", a.Domain, a.Operation)
-	}
-	if strings.ContainsRune(a.Content, '\n') {
-		return nil, errors.New("AAEL content holds a line feed")
-	}
-	text := a.Domain + " " + a.Operation + " " + a.Content
-	b := binary.LittleEndian.AppendUint32(nil, tagAAEL)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(text)))
-	return append(b, text...), nil
+// RedactedData is the data of a record that shows only its digest: a tagged event
+// (u32 tag, u32 length 0) that is no AAEL. Trustee parses AAEL, and refuses the
+// whole log because of an event without data. The digest doesn't match the data:
+// Trustee reports that and goes on.
+const RedactedData = "CIRD\x00\x00\x00\x00"
+
+// Redacted reports whether the record shows only its digest ([RedactedData]).
+func (e *BootEvent) Redacted() bool {
+	return e.Type == EvEventTag && string(e.Data) == RedactedData
 }
-
-// rtmr3 is RTMR3 as boot logs number it.
-const rtmr3 = 4
-
-// AppendAAELRecord appends an event of the runtime log as a record of a boot
-// log (TCG_PCR_EVENT2 on RTMR3), as Trustee reads it behind the CCEL.
-func AppendAAELRecord(b []byte, e Event) []byte {
-	return AppendBootEvent(b, BootEvent{MR: rtmr3, Type: EvEventTag, Digest: e.Digest(), Data: e.Bytes()})
-}
-
-// redacted is the data of a record that shows only its digest: a tagged event
-// that is no AAEL, for Trustee refuses a whole log over an empty one.
-var redacted = []byte("CIRD\x00\x00\x00\x00")
-
-// AppendRedactedRecord appends somebody else's event, of which only the
-// digest is shown. The digest doesn't match the data, which Trustee reports
-// but allows; the log replays all the same.
-func AppendRedactedRecord(b []byte, digest [48]byte) []byte {
-	return AppendBootEvent(b, BootEvent{MR: rtmr3, Type: EvEventTag, Digest: digest, Data: redacted})
-}
-
-// Redacted says whether a record shows only its digest (AppendRedactedRecord).
-func (e *BootEvent) Redacted() bool { return e.Type == EvEventTag && bytes.Equal(e.Data, redacted) }
 
 // logEnd ends a log for Trustee, as OVMF's padding would.
 const logEnd = "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"

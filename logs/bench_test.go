@@ -200,26 +200,6 @@ func inTurns(rounds int, work ...func()) (best, sum []float64) {
 	return best, sum
 }
 
-// A container's register, asked for after a million entries.
-func BenchmarkIMAContainerQuery(b *testing.B) {
-	log, count := newIMALog(1_000_000, binaryForm), &counter{n: 1_000_000}
-	tail := NewIMATail(log, count, nil, NewRTMR2([48]byte{}))
-	path := fmt.Sprintf("/system.slice/docker-%064x.scope", 7)
-	for i := range 50 {
-		if err := tail.Track(fmt.Sprintf("/system.slice/docker-%064x.scope", i)); err != nil {
-			b.Fatal(err)
-		}
-	}
-	if sum, _, err := tail.Container(path); err != nil || sum.Entries != 20_000 {
-		b.Fatal(err, sum.Entries)
-	}
-	for b.Loop() {
-		if _, ok, err := tail.Container(path); !ok || err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 func BenchmarkEvent(b *testing.B) {
 	e := mustEvent(b, OpExtend)
 	b.Run("parse", func(b *testing.B) {

@@ -98,7 +98,7 @@ func (l *BootLog) Len() int { return l.count }
 func (l *BootLog) Bytes() []byte { return l.raw }
 
 // UnverifiedEvents are the events as they stand in the log, by number. Nothing
-// says that any of them happened: see [Agree].
+// says that any of them happened before a replay agrees with verified registers.
 func (l *BootLog) UnverifiedEvents() iter.Seq2[int, BootEvent] {
 	return func(yield func(int, BootEvent) bool) {
 		var e BootEvent

@@ -68,14 +68,3 @@ func (l *BootLog) UnverifiedSteps() iter.Seq2[BootEvent, Registers] {
 		}
 	}
 }
-
-// Agree compares a replay with registers out of a verified quote or TDREPORT,
-// register by register. Only what the log says of a register that agrees
-// happened. RTMR2 and RTMR3 may go on growing after the boot log's end.
-func Agree(replayed, quoted Registers) [4]bool {
-	var same [4]bool
-	for i := range same {
-		same[i] = replayed[i] == quoted[i]
-	}
-	return same
-}

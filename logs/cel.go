@@ -106,18 +106,3 @@ func rtmrOf(pcr uint32) int {
 	}
 	return -1
 }
-
-// ReplayCEL extends the registers by a log that the operating system kept
-// (systemd's), from what the boot log left in them. It counts the records that
-// it extended and the lines that are none.
-func ReplayCEL(src io.Reader, registers *Registers) (records, skipped int) {
-	for r, err := range UnverifiedCELRecords(src) {
-		if err != nil {
-			skipped++
-			continue
-		}
-		registers[r.RTMR] = Extend(registers[r.RTMR], r.Digest)
-		records++
-	}
-	return records, skipped
-}

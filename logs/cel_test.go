@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"strings"
 	"testing"
 
@@ -17,6 +18,20 @@ func runtimeRecords(t *testing.T) []CELRecord {
 		records = append(records, CELRecord{Number: uint64(i), RTMR: 3, Digest: e.Digest(), Type: EvEventTag, Data: e.Bytes()})
 	}
 	return records
+}
+
+// replayCEL extends the registers by a log, and counts its records and the lines
+// that are none.
+func replayCEL(src io.Reader, registers *Registers) (records, skipped int) {
+	for r, err := range UnverifiedCELRecords(src) {
+		if err != nil {
+			skipped++
+			continue
+		}
+		registers[r.RTMR] = Extend(registers[r.RTMR], r.Digest)
+		records++
+	}
+	return records, skipped
 }
 
 func replayed(records []CELRecord) Registers {
@@ -75,7 +90,7 @@ func TestCELJSONReadsBack(t *testing.T) {
 		i++
 	}
 	var registers Registers
-	if n, skipped := ReplayCEL(bytes.NewReader(lines), &registers); n != len(want) || skipped != 0 || registers != replayed(want) {
+	if n, skipped := replayCEL(bytes.NewReader(lines), &registers); n != len(want) || skipped != 0 || registers != replayed(want) {
 		t.Errorf("%d records, %d skipped, %x", n, skipped, registers)
 	}
 }
@@ -103,7 +118,7 @@ func TestSystemdLog(t *testing.T) {
 	want[2] = Extend(Extend(want[2], x), x)
 	want[0] = Extend(want[0], x)
 	var got Registers
-	if n, skipped := ReplayCEL(strings.NewReader(log), &got); n != 3 || skipped != 9 || got != want {
+	if n, skipped := replayCEL(strings.NewReader(log), &got); n != 3 || skipped != 9 || got != want {
 		t.Errorf("%d records, %d skipped, %x", n, skipped, got)
 	}
 	for r, err := range UnverifiedCELRecords(strings.NewReader(good)) {
@@ -111,7 +126,7 @@ func TestSystemdLog(t *testing.T) {
 			t.Errorf("%+v, %v", r, err)
 		}
 	}
-	if _, skipped := ReplayCEL(strings.NewReader(strings.Repeat("x", maxCELRecord+1)), &got); skipped != 1 {
+	if _, skipped := replayCEL(strings.NewReader(strings.Repeat("x", maxCELRecord+1)), &got); skipped != 1 {
 		t.Error("a line too long passed unnoticed")
 	}
 }
@@ -152,7 +167,7 @@ func TestCELMembers(t *testing.T) {
 		rtmr + `,"digests":[[{"hashAlg":"sha384","digest":"` + d + `"}]]`:                      false,
 	} {
 		var registers Registers
-		n, skipped := ReplayCEL(strings.NewReader("{"+line+","+more+"}\n"), &registers)
+		n, skipped := replayCEL(strings.NewReader("{"+line+","+more+"}\n"), &registers)
 		if n+skipped != 1 || (n == 1) != good {
 			t.Errorf("%d records, %d skipped, good %t: %s", n, skipped, good, line)
 		}
@@ -169,18 +184,9 @@ func replayOnce(digest string) []byte {
 }
 
 func TestAAEL(t *testing.T) {
-	a := AAEL{"coco.com", "some-operation", `{"a":"b c"}`}
-	data, err := a.Data()
-	if err != nil || string(data) != "LEAA\x23\x00\x00\x00coco.com some-operation {\"a\":\"b c\"}" {
-		t.Fatalf("%q, %v", data, err)
-	}
-	if back, err := ParseAAEL(data); err != nil || back != a {
-		t.Errorf("%+v, %v", back, err)
-	}
-	for _, bad := range []AAEL{{"a b", "c", "d"}, {"a", "c\t", "d"}, {"", "c", "d"}, {"a", "", "d"}, {"a", "b", "c\nd"}} {
-		if _, err := bad.Data(); err == nil {
-			t.Errorf("%+v was written", bad)
-		}
+	want := AAEL{"coco.com", "some-operation", `{"a":"b c"}`}
+	if got, err := ParseAAEL([]byte("LEAA\x23\x00\x00\x00coco.com some-operation {\"a\":\"b c\"}")); err != nil || got != want {
+		t.Errorf("%+v, %v", got, err)
 	}
 	for _, bad := range []string{"", "LEAA", "AAEL\x00\x00\x00\x00", "LEAA\x05\x00\x00\x00a b", "LEAA\x03\x00\x00\x00a b"} {
 		if a, err := ParseAAEL([]byte(bad)); err == nil {
@@ -193,7 +199,7 @@ func TestAAEL(t *testing.T) {
 func TestTrusteeLog(t *testing.T) {
 	boot := EncodeBootLog(someEvents()[:4])
 	mine, others := mustEvent(t, OpExec), mustEvent(t, OpLaunch)
-	records := AppendRedactedRecord(AppendAAELRecord(nil, mine), others.Digest())
+	records := redactedRecord(aaelRecord(nil, mine), others.Digest())
 	for _, padding := range [][]byte{nil, bytes.Repeat([]byte{0xFF}, 99), make([]byte, 99)} {
 		joined, err := TrusteeLog(append(bytes.Clone(boot), padding...), records)
 		if err != nil || !bytes.HasPrefix(joined, boot) || !strings.HasSuffix(string(joined), logEnd) {
@@ -217,4 +223,13 @@ func TestTrusteeLog(t *testing.T) {
 	if _, err := TrusteeLog(boot[:40], nil); err == nil {
 		t.Error("a broken boot log was joined")
 	}
+}
+
+// aaelRecord appends an event of the runtime log as a record of RTMR3.
+func aaelRecord(b []byte, e Event) []byte {
+	return AppendBootEvent(b, BootEvent{MR: 4, Type: EvEventTag, Digest: e.Digest(), Data: e.Bytes()})
+}
+
+func redactedRecord(b []byte, digest [48]byte) []byte {
+	return AppendBootEvent(b, BootEvent{MR: 4, Type: EvEventTag, Digest: digest, Data: []byte(RedactedData)})
 }

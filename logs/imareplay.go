@@ -2,7 +2,6 @@ package logs
 
 import (
 	"bytes"
-	"crypto/sha512"
 	"fmt"
 	"io"
 	"iter"
@@ -123,31 +122,4 @@ func (r *IMAReader) Replay(registers ...*IMARegister) error {
 		}
 	}
 	return nil
-}
-
-// ContainerSum is the running register of one container's entries: 48 zero
-// bytes, then SHA-384(register ‖ template hash), a violation as 0xFF, and
-// SHA-384 of the template hash in its place where it is shorter.
-type ContainerSum struct {
-	Register [48]byte
-	Entries  int64
-}
-
-func (c *ContainerSum) add(e *IMAEntry) {
-	var both [96]byte
-	copy(both[:48], c.Register[:])
-	digest := both[48:]
-	switch {
-	case e.Violation:
-		for i := range digest {
-			digest[i] = 0xFF
-		}
-	case e.Alg == AlgSHA384:
-		copy(digest, e.TemplateHash())
-	default: // shorter template hashes: one more hash makes 48 bytes of them
-		d := sha512.Sum384(e.TemplateHash())
-		copy(digest, d[:])
-	}
-	c.Register = sha512.Sum384(both[:])
-	c.Entries++
 }

@@ -47,7 +47,7 @@ func TestRuntimeFileForms(t *testing.T) {
 	boot := EncodeBootLog(someEvents()[:4])
 	var records, cel []byte
 	for i, e := range events {
-		records = AppendAAELRecord(records, e)
+		records = aaelRecord(records, e)
 		cel = append(AppendCELJSON(cel, CELRecord{Number: uint64(i), RTMR: 3, Digest: e.Digest(), Type: EvEventTag, Data: e.Bytes()}), '\n')
 	}
 	file := runtimeFile(t, events)
@@ -89,7 +89,7 @@ func TestRuntimeFileForms(t *testing.T) {
 
 func TestRuntimeFileShowsRedactedByDigestOnly(t *testing.T) {
 	e := mustEvent(t, OpExec)
-	got, err := readRuntime(t, string(AppendRedactedRecord(nil, e.Digest())))
+	got, err := readRuntime(t, string(redactedRecord(nil, e.Digest())))
 	if err != nil || len(got) != 1 || got[0].Digest != e.Digest() || got[0].Data != nil || got[0].Event != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -120,7 +120,7 @@ func FuzzRuntimeFile(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add([]byte(runtimeFile(f, []Event{e, e})))
-	f.Add(AppendAAELRecord(nil, e))
+	f.Add(aaelRecord(nil, e))
 	f.Add(AppendCELJSON(nil, CELRecord{RTMR: 3, Digest: e.Digest(), Type: EvEventTag, Data: e.Bytes()}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n := 0

@@ -10,7 +10,7 @@ import (
 
 func TestSharedQuotes(t *testing.T) {
 	gcp, err := ReplayBootLog(sharedFile(t, "gcp-cos113/ccel.bin"))
-	if err != nil || Agree(gcp, quoteRTMRs(sharedFile(t, "gcp-cos113/quote.bin"))) != [4]bool{true, true, true, true} {
+	if err != nil || gcp != quoteRTMRs(sharedFile(t, "gcp-cos113/quote.bin")) {
 		t.Errorf("gcp-cos113: %x, %v", gcp, err)
 	}
 	api, err := ReplayBootLog(sharedFile(t, "evidence-api/ccel.bin"))
@@ -18,16 +18,16 @@ func TestSharedQuotes(t *testing.T) {
 		t.Fatal(err)
 	}
 	quoted := quoteRTMRs(sharedFile(t, "evidence-api/quote.bin"))
-	if Agree(api, quoted) != [4]bool{true, true, false, true} {
-		t.Errorf("evidence-api, boot log alone: %v", Agree(api, quoted))
+	if api == quoted {
+		t.Error("evidence-api: the boot log alone explains RTMR2, which IMA extended")
 	}
 	rtmr2 := NewRTMR2(api[2])
 	if err := NewIMAReader(bytes.NewReader(sharedFile(t, "evidence-api/ima.ascii"))).Replay(rtmr2); err != nil {
 		t.Fatal(err)
 	}
 	api[2] = [48]byte(rtmr2.Value())
-	if Agree(api, quoted) != [4]bool{true, true, true, true} {
-		t.Errorf("evidence-api with IMA: %v", Agree(api, quoted))
+	if api != quoted {
+		t.Errorf("evidence-api with IMA: %x, want %x", api, quoted)
 	}
 }
 
@@ -86,7 +86,6 @@ func TestSharedAAELAsTrusteeReadsIt(t *testing.T) {
 }
 
 func TestSharedIMALogs(t *testing.T) {
-	const container = "/system.slice/docker-ff7fded24dcf75ee1a528500225bf34854706ebdf7ac666ec8d6fcd77ce2c113.scope"
 	for name, want := range map[string]int64{"evidence-api/ima-cgpath.ascii": 694, "keylime/ima-ng.ascii": 826, "evidence-api/ima.ascii": 1} {
 		raw := sharedFile(t, name)
 		r := NewIMAReader(bytes.NewReader(raw))
@@ -108,9 +107,5 @@ func TestSharedIMALogs(t *testing.T) {
 		if !bytes.Equal(again, raw) {
 			t.Errorf("%s: entries don't write as they were read", name)
 		}
-	}
-	sum, err := ReplayContainer(bytes.NewReader(sharedFile(t, "evidence-api/ima-cgpath.ascii")), container)
-	if err != nil || sum.Entries != 36 {
-		t.Errorf("the container's entries: %d, %v", sum.Entries, err)
 	}
 }

@@ -27,7 +27,7 @@ func encodeCEL(events []Event, form string) []byte {
 	for i, e := range events {
 		r := logs.CELRecord{Number: uint64(i), RTMR: e.RTMR, Digest: e.Digest, Type: e.Type, Data: e.Data}
 		if e.Data == nil {
-			r.Data = redacted
+			r.Data = []byte(logs.RedactedData)
 		}
 		if form == CELTLV {
 			b = logs.AppendCELTLV(b, r)
@@ -99,7 +99,7 @@ func (c *Content) addLine(line []byte) error {
 }
 
 func (c *Content) add(rtmr int, kind uint32, digest [48]byte, data []byte) {
-	if kind == logs.EvEventTag && bytes.Equal(data, redacted) {
+	if kind == logs.EvEventTag && string(data) == logs.RedactedData {
 		data = nil
 	}
 	c.Events = append(c.Events, Event{rtmr, kind, digest, data})

@@ -110,16 +110,12 @@ func appendRecord(b []byte, e Event) []byte {
 	r := logs.BootEvent{MR: uint32(e.RTMR + 1), Type: e.Type, Digest: e.Digest, Data: e.Data}
 	switch {
 	case e.Data == nil:
-		r.Data = redacted
+		r.Data = []byte(logs.RedactedData)
 	case !trusteeKnows(e.Type):
 		r.Type = logs.EvUnused // the type is under no digest; this one's data Trustee doesn't read
 	}
 	return logs.AppendBootEvent(b, r)
 }
-
-// redacted is the data of a record that shows only its digest: no AAEL, for
-// Trustee parses those, and not empty, which it refuses.
-var redacted = []byte("CIRD\x00\x00\x00\x00")
 
 func trusteeTakes(log *logs.BootLog) bool {
 	for _, e := range log.UnverifiedEvents() {
