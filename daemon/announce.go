@@ -2,79 +2,38 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"os"
-	"time"
 
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
-// announceRetry is how soon an announcement that failed is tried again.
-const announceRetry = 500 * time.Millisecond
-
-// announce logs the public events that every start has, before any other event:
-// the agent's key must be in the log before what it signs. A register that
-// fails is no reason not to run, and it may work again.
-func (d *Daemon) announce(ctx context.Context) {
-	defer close(d.begun)
-	for _, e := range []func(context.Context) error{d.logStart, d.logPolicyInForce, d.logSeal} {
-		for failed := false; ; failed = true {
-			err := e(ctx)
-			if err == nil {
-				break
-			}
-			var inconsistent *ledger.InconsistentError
-			if errors.As(err, &inconsistent) || errors.Is(err, ledger.ErrFull) {
-				d.log.Error("the daemon's start is not in the log", "error", err)
-				return // the log says so to whoever asks
-			}
-			if !failed {
-				d.log.Warn("the daemon's start is not in the log yet", "error", err)
-			}
-			pause(ctx, announceRetry)
-			if ctx.Err() != nil {
-				return
-			}
-		}
-	}
+// begin logs the public events that every start has, before any other event:
+// the agent's key must be in the log before what it signs.
+func (d *Daemon) begin(ctx context.Context) error {
+	return d.ledger.Begin(ctx, d.startEvent, d.policyEvent, d.sealEvent)
 }
 
-// announced waits until the start is in the log.
-func (d *Daemon) announced(ctx context.Context) error {
+// waitBegun waits until the start is logged, and returns why it never will be.
+func (d *Daemon) waitBegun(ctx context.Context) error {
 	select {
 	case <-d.begun:
-		return nil
-	default:
-	}
-	ctx, cancel := d.inTime(ctx)
-	defer cancel()
-	select {
-	case <-d.begun:
-		return nil
+		return d.notBegun
 	case <-ctx.Done():
-		return rpc.TEEUnavailable(ctx.Err(), "the daemon's own start is not in the log yet, for the register does not answer: ask again later")
+		return nil
 	}
 }
 
-func (d *Daemon) logStart(ctx context.Context) error {
-	_, err := d.ledger.Append(ctx, ledger.Event{Operation: logs.OpStart, Measured: startEvent{
+func (d *Daemon) startEvent(context.Context) (ledger.Event, error) {
+	return ledger.Event{Operation: logs.OpStart, Measured: startEvent{
 		Version: d.opts.Version, Executable: d.opts.Executable, AgentKey: d.key.public(), BootID: d.bootID,
-	}})
-	return err
+	}}, nil
 }
 
-func (d *Daemon) logPolicyInForce(ctx context.Context) error {
-	e, err := policyOf(d.config())
-	if err != nil {
-		return err
-	}
-	_, err = d.ledger.Append(ctx, e)
-	return err
-}
+func (d *Daemon) policyEvent(context.Context) (ledger.Event, error) { return policyOf(d.config()) }
 
-func (d *Daemon) logSeal(ctx context.Context) error {
+func (d *Daemon) sealEvent(ctx context.Context) (ledger.Event, error) {
 	records, err := d.store().List(ctx)
 	if err != nil {
 		d.log.Warn("containers that run already can't be listed", "error", err)
@@ -85,10 +44,7 @@ func (d *Daemon) logSeal(ctx context.Context) error {
 			running++
 		}
 	}
-	_, err = d.ledger.Append(ctx, ledger.Event{
-		Operation: logs.OpSeal, Measured: sealEvent{Engines: d.engines(), Running: running},
-	})
-	return err
+	return ledger.Event{Operation: logs.OpSeal, Measured: sealEvent{Engines: d.engines(), Running: running}}, nil
 }
 
 // startEvent is measured.start: event 0, and again whenever the daemon starts.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -252,8 +253,13 @@ func (c Config) check() error {
 			return fmt.Errorf("limits.%s = %d: it is from %d to %d", limit.key, limit.is, limit.min, limit.limit)
 		}
 	}
-	if l.RequestsPerSecond <= 0 || l.QuotesPerMinute <= 0 {
-		return errors.New("limits.requests_per_second and limits.quotes_per_minute are above zero")
+	for _, rate := range []struct {
+		key string
+		is  float64
+	}{{"requests_per_second", l.RequestsPerSecond}, {"quotes_per_minute", l.QuotesPerMinute}} {
+		if !(rate.is > 0) || math.IsInf(rate.is, 0) { // NaN is above nothing
+			return fmt.Errorf("limits.%s = %v: must be a finite number above zero", rate.key, rate.is)
+		}
 	}
 	return nil
 }

@@ -102,10 +102,11 @@ type Daemon struct {
 	hostRoot      string // before paths that engines mount at
 	started       time.Time
 
-	begun      chan struct{} // closed when the start is in the log, or can't be
-	end        context.CancelFunc
-	announcing sync.WaitGroup
-	closing    sync.Once
+	begun     chan struct{} // closed when the start is logged, or can't be
+	notBegun  error         // why it can't be; set before begun is closed
+	beginning sync.WaitGroup
+	end       context.CancelFunc
+	closing   sync.Once
 }
 
 // New opens the runtime log, makes or takes up the agent key, and logs that
@@ -135,11 +136,9 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 	if d.key, err = takeKey(opts.StoredKey, d.log); err != nil {
 		return nil, err
 	}
-	opening, cancel := d.inTime(ctx)
-	defer cancel()
-	d.ledger, err = ledger.Open(opening, ledger.Options{
+	d.ledger, err = ledger.Open(ctx, ledger.Options{
 		Dir: opts.LogDir, BootID: d.bootID, Anchor: opts.Config.Anchor, Register: d.tee,
-		Limits: d.logLimits(opts.Config),
+		Limits: d.logLimits(opts.Config), Log: d.log,
 	})
 	if err != nil {
 		d.key.memfd.Close()
@@ -149,9 +148,18 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 		d.Close()
 		return nil, err
 	}
-	d.announcing.Go(func() { d.announce(life) })
-	if err := d.announced(ctx); err != nil {
-		d.log.Error("no evidence can be given yet", "error", err)
+	d.beginning.Go(func() {
+		d.notBegun = d.begin(life)
+		close(d.begun)
+	})
+	waiting, cancel := d.inTime(ctx)
+	defer cancel()
+	if err := d.waitBegun(waiting); err != nil {
+		d.Close()
+		return nil, err
+	}
+	if waiting.Err() != nil {
+		d.log.Error("no evidence can be given yet: the register does not answer")
 	}
 	return d, nil
 }
@@ -259,7 +267,7 @@ func launchOptions(c Config, hostRoot string) launch.Options {
 func (d *Daemon) Close() {
 	d.closing.Do(func() {
 		d.end()
-		d.announcing.Wait()
+		d.beginning.Wait()
 		if d.peers != nil {
 			d.peers.Close()
 		}

@@ -258,6 +258,9 @@ func TestConfig(t *testing.T) {
 		{"not TOML", "anchor = \n", "line 1"},
 		{"wrong anchor", `anchor = "pcr"`, "anchor"},
 		{"out of range", "[limits]\nline = 0\n", "limits.line"},
+		{"no finite number", "[limits]\nrequests_per_second = inf\n", "limits.requests_per_second"},
+		{"no number", "[limits]\nquotes_per_minute = nan\n", "limits.quotes_per_minute"},
+		{"no quotes", "[limits]\nquotes_per_minute = 0.0\n", "limits.quotes_per_minute"},
 		{"bad duration", "[limits]\nidle = \"-1s\"\n", "duration"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -101,7 +101,7 @@ func lives(rec launch.Record) bool {
 // exit logs the end of an instance, false where it is to be tried again: the
 // register failed, and may work the next time.
 func (e *ends) exit(ctx context.Context, owner, instance string) bool {
-	_, err := e.d.attest(ctx, ledger.Event{Operation: logs.OpExit, Owner: owner, Instance: instance})
+	_, err := e.d.ledger.Append(ctx, ledger.Event{Operation: logs.OpExit, Owner: owner, Instance: instance})
 	var inconsistent *ledger.InconsistentError
 	switch {
 	case err == nil || errors.Is(err, ledger.ErrReplaced):

@@ -86,7 +86,7 @@ func (d *Daemon) report(ctx context.Context, s *subject, p rpc.CCReportParams) (
 // claims are all that the daemon says of a subject but nonce and user data.
 func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Snapshot, error) {
 	claims := rpc.Claims{Profile: rpc.ClaimsProfile, Agent: d.key.digest, BootLog: d.bootLogDigest}
-	if err := d.announced(ctx); err != nil {
+	if err := d.ledger.Ready(ctx); err != nil {
 		return claims, ledger.Snapshot{}, err
 	}
 	var f *facts
@@ -192,9 +192,7 @@ func (d *Daemon) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (
 	if err != nil {
 		return nil, err
 	}
-	inTime, cancel := d.inTime(ctx)
-	defer cancel()
-	view, err := d.ledger.View(inTime, s.owner, r.at, r.registers.RTMR[3], d.config().show())
+	view, err := d.ledger.View(ctx, s.owner, r.at, r.registers.RTMR[3], d.config().show())
 	if err != nil {
 		return nil, err
 	}

@@ -44,7 +44,7 @@ func (x *execs) sayOnce(ctx context.Context, w *watchedRoot, event ledger.Event,
 		return nil
 	}
 	event.Operation, event.Owner, event.Instance = logs.OpExec, w.owner, w.logged()
-	if _, err := x.g.d.append(ctx, event); err != nil {
+	if _, err := x.g.d.ledger.AppendUntil(ctx, event); err != nil {
 		return err
 	}
 	w.said.Store(key, true)

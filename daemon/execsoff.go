@@ -47,11 +47,11 @@ func (g *gated) sayUnmeasured(ctx context.Context, owner, instance string) error
 	ctx, cancel := context.WithTimeout(ctx, missedTime)
 	defer cancel()
 	event := ledger.Event{Operation: logs.OpExec, Owner: owner, Instance: instance, Measured: gap}
-	if _, err = g.d.append(ctx, event); !errors.Is(err, ledger.ErrSpent) {
+	if _, err = g.d.ledger.AppendUntil(ctx, event); !errors.Is(err, ledger.ErrSpent) {
 		return err
 	}
 	event.Last = true
-	if _, err = g.d.append(ctx, event); errors.Is(err, ledger.ErrSpent) {
+	if _, err = g.d.ledger.AppendUntil(ctx, event); errors.Is(err, ledger.ErrSpent) {
 		return nil // that more is missing is its last event already
 	}
 	return err

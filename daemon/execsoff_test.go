@@ -31,7 +31,7 @@ func TestExecsNoMoreMeasured(t *testing.T) {
 				{Operation: logs.OpLaunch, Owner: "another", Instance: "2/0", Measured: map[string]any{}},
 				{Operation: logs.OpExec, Owner: "c", Instance: "1/0", Measured: execEvent{Path: "/one", SHA384: &rpc.Digest{1}}},
 			}[:map[bool]int{true: 3, false: 2}[c.execs]] {
-				if _, err := f.daemon.append(t.Context(), e); err != nil {
+				if _, err := f.daemon.ledger.Append(t.Context(), e); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -42,10 +42,7 @@ func TestExecsNoMoreMeasured(t *testing.T) {
 				f.start()
 				f.client().WhoAmI(t.Context()) // it is told before anybody is answered
 			}
-			events, err := f.daemon.ledger.All()
-			if err != nil {
-				t.Fatal(err)
-			}
+			events := f.events()
 			told := 0
 			for _, e := range events {
 				if e.Operation == logs.OpMissed && strings.Contains(string(e.Body()), errUnmeasured.Error()) {

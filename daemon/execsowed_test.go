@@ -19,11 +19,11 @@ import (
 func watchedFixture(t *testing.T, configure ...func(*Config)) (*fixture, *execs, *watchedRoot) {
 	t.Helper()
 	f := newFixture(t, configure...)
-	if err := f.daemon.announced(t.Context()); err != nil {
+	if err := f.daemon.ledger.Ready(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	launched := ledger.Event{Operation: logs.OpLaunch, Owner: "c", Instance: "1/0", Measured: map[string]any{}}
-	if _, err := f.daemon.append(t.Context(), launched); err != nil {
+	if _, err := f.daemon.ledger.Append(t.Context(), launched); err != nil {
 		t.Fatal(err)
 	}
 	x := &execs{g: f.daemon.gated, watched: make(map[string]*watchedRoot), devices: make(map[uint64]*watchedRoot)}
@@ -66,7 +66,7 @@ func TestGapIsOwed(t *testing.T) {
 func TestGapInFullLogIsPublic(t *testing.T) {
 	f, x, w := watchedFixture(t, func(c *Config) { c.Limits.LogBytes = 64 << 10 })
 	for {
-		_, err := f.daemon.append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: "filler", Measured: extendEvent{"a", "b", strings.Repeat("x", 200)}})
+		_, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: "filler", Measured: extendEvent{"a", "b", strings.Repeat("x", 200)}})
 		if errors.Is(err, ledger.ErrFull) {
 			break
 		}
@@ -94,7 +94,7 @@ func TestGapInFullLogIsPublic(t *testing.T) {
 // What was said of one instance isn't said of the next.
 func TestGapOfAnInstanceThatIsOver(t *testing.T) {
 	f, x, w := watchedFixture(t)
-	if _, err := f.daemon.append(t.Context(), ledger.Event{Operation: logs.OpLaunch, Owner: "c", Instance: "2/0", Measured: map[string]any{}}); err != nil {
+	if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpLaunch, Owner: "c", Instance: "2/0", Measured: map[string]any{}}); err != nil {
 		t.Fatal(err)
 	}
 	x.gap(t.Context(), w, execEvent{Missed: reason(gate.ErrDeadline)})

@@ -108,7 +108,7 @@ func (d *Daemon) watchIMA(ctx context.Context) {
 			}
 		}
 		if unsaid != nil {
-			if _, err := d.append(ctx, ledger.Event{Operation: logs.OpIMA, Measured: *unsaid}); err == nil {
+			if _, err := d.ledger.AppendUntil(ctx, ledger.Event{Operation: logs.OpIMA, Measured: *unsaid}); err == nil {
 				m.done(*unsaid)
 				unsaid = nil
 				said++

@@ -51,7 +51,7 @@ func (d *Daemon) appendLaunch(ctx context.Context, owner, instance string, rec l
 	if owner != rec.ID {
 		e.Cgroup = rec.CgroupPath // a user's record isn't listed
 	}
-	_, err = d.attest(ctx, e)
+	_, err = d.ledger.Append(ctx, e)
 	if err == nil {
 		d.log.Info("container measured", "container", owner, "runtime", rec.Runtime, "start", startOf(instance))
 	}
@@ -68,7 +68,7 @@ func (d *Daemon) announcePower(ctx context.Context, owner string, rec launch.Rec
 	if len(classes) == 0 {
 		return nil
 	}
-	_, err = d.attest(ctx, ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}, Charge: owner, Once: true})
+	_, err = d.ledger.Append(ctx, ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}, Charge: owner, Once: true})
 	if err == nil {
 		d.log.Warn("a container can act as root of the guest", "container", owner, "power", fmt.Sprint(classes))
 	}
@@ -94,7 +94,7 @@ func (d *Daemon) logImage(ctx context.Context, i *instance, rec launch.Record, i
 		d.log.Warn("image not measured", "container", i.owner, "error", err)
 		img = launch.Image{Absent: "the engine did not answer"}
 	}
-	_, err = d.attest(ctx, ledger.Event{Operation: logs.OpImage, Owner: i.owner, Instance: instance, Measured: img})
+	_, err = d.ledger.Append(ctx, ledger.Event{Operation: logs.OpImage, Owner: i.owner, Instance: instance, Measured: img})
 	return err
 }
 

@@ -154,7 +154,7 @@ func (d *Daemon) extendMeasurement(ctx context.Context, s *subject, p rpc.Extend
 	if err := s.still(ctx); err != nil {
 		return rpc.Extended{}, refusal(err)
 	}
-	event, err := d.attest(ctx, ledger.Event{
+	event, err := d.ledger.Append(ctx, ledger.Event{
 		Operation: logs.OpExtend, Owner: s.owner, Instance: f.instance, Measured: extendEvent{p.Domain, p.Operation, p.Content},
 	})
 	if err != nil {

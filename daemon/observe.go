@@ -89,7 +89,9 @@ func pause(ctx context.Context, d time.Duration) {
 
 // survey measures what runs and isn't measured yet, and notes what ended.
 func (o *observer) survey(ctx context.Context) {
-	o.d.tellMissed(ctx)
+	if err := o.d.ledger.TellMissed(ctx); err != nil {
+		o.d.log.Debug("what was missed is not logged yet", "error", err)
+	}
 	open := o.d.ledger.Open()
 	records, err := o.d.store().List(ctx)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -53,9 +54,19 @@ func TestContainersFoundRunning(t *testing.T) {
 // events are all events of the log, as nobody but root can read them.
 func (f *fixture) events() []logs.Event {
 	f.t.Helper()
-	events, err := f.daemon.ledger.All()
+	l := f.daemon.ledger
+	at, _ := l.Snapshot("") // the log is read, inconsistent or not
+	view, err := l.View(f.t.Context(), "", at, at.Register, ledger.ShowAll)
 	if err != nil {
 		f.t.Fatal(err)
+	}
+	var events []logs.Event
+	for _, entry := range view {
+		e, err := logs.ParseEvent(entry.Event)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		events = append(events, e)
 	}
 	return events
 }

@@ -2,13 +2,10 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
-	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -86,36 +83,6 @@ func (d *Daemon) registers(ctx context.Context) (hw.Registers, error) {
 	return d.tee.Registers(ctx)
 }
 
-// attest logs an event on somebody's behalf, in time.
-func (d *Daemon) attest(ctx context.Context, e ledger.Event) (logs.Event, error) {
-	ctx, cancel := d.inTime(ctx)
-	defer cancel()
-	return d.append(ctx, e)
-}
-
-// tellMissed tells what was missed and could not be told then.
-func (d *Daemon) tellMissed(ctx context.Context) {
-	ctx, cancel := d.inTime(ctx)
-	defer cancel()
-	if err := d.ledger.TellMissed(ctx); err != nil {
-		d.log.Debug("what was missed is not logged yet", "error", err)
-	}
-}
-
-// append logs an event behind the daemon's start. It waits for as long as ctx
-// lasts. An event that an instance has once and that is logged already is no
-// error: who gave up waiting for it came again.
-func (d *Daemon) append(ctx context.Context, e ledger.Event) (logs.Event, error) {
-	if err := d.announced(ctx); err != nil {
-		return logs.Event{}, err
-	}
-	event, err := d.ledger.Append(ctx, e)
-	if errors.Is(err, ledger.ErrLogged) {
-		err = nil
-	}
-	return event, err
-}
-
 // lock is a mutex that can be waited for in time.
 type lock chan struct{}
 
@@ -149,7 +116,7 @@ func (l lock) give() { <-l }
 // enter takes an instance's lock, or says that it is being measured. Before the
 // daemon's start is logged nobody knows whether the log's last record happened.
 func (d *Daemon) enter(ctx context.Context, i *instance) error {
-	if err := d.announced(ctx); err != nil {
+	if err := d.ledger.Ready(ctx); err != nil {
 		return err
 	}
 	ctx, cancel := d.inTime(ctx)

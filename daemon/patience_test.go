@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"math"
 	"net"
 	"os"
 	"strings"
@@ -83,8 +85,10 @@ func TestStartIsFirst(t *testing.T) {
 			if name != "fails once" {
 				_, err := f.evidence()
 				wantCode(t, err, rpc.CodeTEEUnavailable)
-				_, err = f.daemon.attest(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: powerEvent{[]string{"x"}}})
-				wantCode(t, err, rpc.CodeTEEUnavailable)
+				_, err = f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: powerEvent{[]string{"x"}}})
+				if _, ok := err.(*hw.Error); !ok {
+					t.Errorf("append: %v; want an error of the hardware", err)
+				}
 			}
 			f.inject()
 			eventually(t, "the start is logged", func() bool { return isClosed(f.daemon.begun) })
@@ -93,10 +97,7 @@ func TestStartIsFirst(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.wantAuthentic(bundle)
-			events, err := f.daemon.ledger.All()
-			if err != nil {
-				t.Fatal(err)
-			}
+			events := f.events()
 			var operations []string
 			for _, e := range events {
 				operations = append(operations, e.Operation)
@@ -105,6 +106,18 @@ func TestStartIsFirst(t *testing.T) {
 				t.Errorf("logged: %s", got)
 			}
 		})
+	}
+}
+
+// A start that can never be logged ends the daemon: it would give no evidence.
+func TestStartThatCanNotBeLogged(t *testing.T) {
+	f := newFixture(t)
+	f.stop()
+	f.config.Limits.RequestsPerSecond = math.Inf(1) // JSON has no such number
+	d, err := New(t.Context(), Options{TEE: f.machine, Config: f.config, LogDir: dirsUnder(f.dir).log, Records: f.records, Log: slog.New(slog.DiscardHandler)})
+	if err == nil {
+		d.Close()
+		t.Error("the daemon started")
 	}
 }
 
@@ -132,7 +145,7 @@ func TestMeasuringIsWaitedForInTime(t *testing.T) {
 func TestStopWhileHung(t *testing.T) {
 	f := newFixture(t, impatient)
 	f.inject(sim.Fault{Op: sim.OpExtend, Hang: true})
-	_, err := f.daemon.attest(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: powerEvent{[]string{"x"}}})
+	_, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: powerEvent{[]string{"x"}}})
 	if _, ok := err.(*hw.Error); !ok {
 		t.Errorf("%v", err)
 	}
@@ -166,10 +179,7 @@ func TestMissedIsToldOnceTheRegisterWorks(t *testing.T) {
 				f.daemon.gated.missed(nil, gate.ErrOverflow)
 			}()
 			missed := func() (n int) {
-				events, err := f.daemon.ledger.All()
-				if err != nil {
-					t.Fatal(err)
-				}
+				events := f.events()
 				for _, e := range events {
 					if e.Operation == logs.OpMissed {
 						n++

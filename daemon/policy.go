@@ -77,7 +77,7 @@ func (d *Daemon) Reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.append(ctx, e); err != nil {
+	if _, err := d.ledger.AppendUntil(ctx, e); err != nil {
 		return err
 	}
 	d.adopt(c)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"encoding/base64"
 	"fmt"
+	"time"
 
 	"github.com/cima-project/cima/daemon/ledger"
 )
@@ -49,5 +50,6 @@ func (d *Daemon) logLimits(c Config) ledger.Limits {
 		OwnerShown:  room - room/2,
 		OwnerEvents: c.Limits.EventsPerContainer,
 		Whole:       c.Isolation == isolationNone,
+		Timeout:     time.Duration(c.Limits.RegisterTimeout),
 	}
 }

@@ -37,7 +37,12 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	background.Go(func() { d.reloadOn(ctx) })
 	background.Go(func() { d.watchSystem(ctx) })
 	background.Go(func() { d.watchIMA(ctx) })
-	defer background.Wait()
+	var notBegun error
+	background.Go(func() {
+		if notBegun = d.waitBegun(ctx); notBegun != nil {
+			cancel() // no evidence could ever be given
+		}
+	})
 
 	var failed error
 	for range servers {
@@ -48,9 +53,10 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 			failed = errors.Join(failed, err)
 		}
 	}
+	background.Wait()
 	d.accounts.flush()
 	d.log.Info("stopped")
-	return failed
+	return errors.Join(notBegun, failed)
 }
 
 func (d *Daemon) newServer(methods map[string]rpc.Handler, attach func(context.Context, *net.UnixConn) (context.Context, func(), error)) *rpc.Server {

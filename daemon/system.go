@@ -133,7 +133,7 @@ func (s *system) measure(ctx context.Context, p launch.Process, r SystemRule) er
 	if s.logged[said] {
 		return nil
 	}
-	if _, err := s.d.append(ctx, ledger.Event{Operation: logs.OpSystem, Measured: e, Charge: systemAccount}); err != nil {
+	if _, err := s.d.ledger.AppendUntil(ctx, ledger.Event{Operation: logs.OpSystem, Measured: e, Charge: systemAccount}); err != nil {
 		return err
 	}
 	s.d.log.Info("host service measured", "path", p.Path, "unit", p.Unit, "pid", p.PID)

@@ -41,10 +41,33 @@ type Event struct {
 // not known yet and is settled before anything else is logged; an
 // *InconsistentError says what is known.
 //
-// Where ctx ends first, an *hw.Error says so: what waits for its turn is given
-// up, and what has begun is seen through, for its outcome must be known; it may
+// Append waits for Begin, for its turn and for the register, no longer than ctx
+// and Limits.Timeout last; then it returns an *hw.Error. An extend that has begun
+// is seen through all the same, because its outcome must be known: the event may
 // be logged after Append returned.
+//
+// The log holds one launch, one image and one exit of an instance. Append
+// returns no error for the second: its caller gave up the first, and asks again.
 func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
+	ctx, cancel := l.withTimeout(ctx)
+	defer cancel()
+	return l.AppendUntil(ctx, e)
+}
+
+// AppendUntil is Append without Limits.Timeout. It is for callers that need to
+// know the outcome, and have no client that waits.
+func (l *Ledger) AppendUntil(ctx context.Context, e Event) (logs.Event, error) {
+	if err := l.waitOpened(ctx); err != nil {
+		return logs.Event{}, err
+	}
+	event, err := l.append(ctx, e)
+	if errors.Is(err, errLogged) {
+		err = nil
+	}
+	return event, err
+}
+
+func (l *Ledger) append(ctx context.Context, e Event) (logs.Event, error) {
 	if len(e.Cgroup) > maxCgroup {
 		return logs.Event{}, fmt.Errorf("%s event: a cgroup path of %d bytes, more than %d", e.Operation, len(e.Cgroup), maxCgroup)
 	}
@@ -65,10 +88,10 @@ func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
 		}
 		return l.attest(whole, event, e)
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errLogged) {
 		return logs.Event{}, err
 	}
-	return event, nil
+	return event, err
 }
 
 // attest logs and attests an event that was admitted; the turn is the caller's.
@@ -89,11 +112,11 @@ func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
 		return err
 	case done:
 		l.mu.Lock()
-		l.begun = l.begun || event.Operation == logs.OpStart
+		l.started = l.started || event.Operation == logs.OpStart
 		l.mu.Unlock()
 		return nil
 	case failed == nil:
-		return errors.New("extend RTMR3: reported done, and the register didn't change")
+		return &hw.Error{Op: hw.OpExtend, Path: "RTMR3", Err: errors.New("reported done, and the register did not change")}
 	}
 	return fmt.Errorf("extend RTMR3: %w", failed)
 }

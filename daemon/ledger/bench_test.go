@@ -8,11 +8,7 @@ import (
 // filled is a ledger with some containers and 1,000 events.
 func filled(b testing.TB) *Ledger {
 	b.Helper()
-	l, err := Open(b.Context(), Options{Dir: b.TempDir(), BootID: "boot", Anchor: AnchorRTMR3, Register: &register{}})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { l.Close() })
+	l := openWith(b, Options{Dir: b.TempDir(), Register: &register{}})
 	for i := range 1000 {
 		e := extend(fmt.Sprint(i%10), fmt.Sprint("event ", i))
 		if i < 10 {

@@ -32,11 +32,7 @@ func (h *hung) Registers(ctx context.Context) (hw.Registers, error) {
 
 func openHung(t *testing.T) (*Ledger, *hung) {
 	h := &hung{}
-	l, err := Open(t.Context(), Options{Dir: t.TempDir(), BootID: "boot", Anchor: AnchorRTMR3, Register: h})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
+	l := openWith(t, Options{Dir: t.TempDir(), Register: h})
 	must(t, l, public(logs.OpStart), launch("a", "1"))
 	return l, h
 }
@@ -119,9 +115,7 @@ func TestAskedAgainLoggedOnce(t *testing.T) {
 			return err
 		}))
 		h.extends.Done()
-		if _, err := l.Append(t.Context(), e); !errors.Is(err, ErrLogged) {
-			t.Errorf("%s again: %v", e.Operation, err)
-		}
+		must(t, l, e) // again
 	}
 	must(t, l, launch("b", "2"), Event{Operation: logs.OpImage, Owner: "b", Instance: "2", Measured: map[string]any{"reference": "x"}})
 	if s, _ := l.Snapshot("b"); s.Count != 7 || s.Owner.Events != 2 || s.Register != h.value {
@@ -170,10 +164,7 @@ func TestOpenWithARegisterThatFails(t *testing.T) {
 		for _, hangs := range []bool{false, true} {
 			h := &hung{}
 			opts := Options{Dir: t.TempDir(), BootID: "boot", Anchor: AnchorRTMR3, Register: h}
-			l, err := Open(t.Context(), opts)
-			if err != nil {
-				t.Fatal(err)
-			}
+			l := openWith(t, opts)
 			must(t, l, public(logs.OpStart))
 			before := h.value
 			must(t, l, launch("a", "1"))
@@ -195,6 +186,7 @@ func TestOpenWithARegisterThatFails(t *testing.T) {
 			if s, err := l.Snapshot("a"); err != nil || s.Count != 1 || s.Owner.Instance != "" {
 				t.Errorf("done %v, hangs %v: it tells of %+v, %v", done, hangs, s, err)
 			}
+			l.Begin(t.Context())
 			if hangs {
 				h.reads.Done()
 			} else {

@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -43,11 +44,12 @@ type Options struct {
 	Anchor   string // AnchorRTMR3 or AnchorReportData
 	Register Register
 	Limits   Limits
+	Log      *slog.Logger // for what Begin retries; nil: none
 }
 
-// ErrLogged says that the log holds this event already: launch, image and exit
-// are logged once for an instance. Who gave up waiting may ask again.
-var ErrLogged = errors.New("it is in the runtime log already")
+// errLogged says that the log holds this event already: launch, image and exit
+// are logged once for an instance.
+var errLogged = errors.New("it is in the runtime log already")
 
 // ErrReplaced says that an event came too late: its container was launched anew
 // meanwhile, and it would have gone into the new instance's register.
@@ -72,6 +74,9 @@ type Ledger struct {
 	opts Options
 	file *file
 
+	opened chan struct{} // closed by Begin
+	shut   error         // why no event is taken; set before opened is closed
+
 	writing chan struct{} // holds a token while an event is written: one at a time, over the extend
 	pending *diskRecord   // written last, its extend's outcome not known yet; under writing
 
@@ -86,7 +91,7 @@ type Ledger struct {
 	shown    sizes              // of what everybody's evidence shows
 	said     map[hw.Digest]bool // measured digests of public events
 	gaps     gaps               // what was missed
-	begun    bool               // this run's start is logged
+	started  bool               // this run's start is logged
 	open     map[string]*owner  // those whose latest instance has no exit
 	broken   error              // an *InconsistentError, for good
 }
@@ -115,10 +120,13 @@ type owner struct {
 // Open continues the log in opts.Dir or begins a new one. An inconsistent log
 // is not an error: the ledger is returned and refuses events and snapshots
 // with an *InconsistentError, so that the daemon can say why. Nor is a register
-// that can't be read, or not before ctx ends: it is read before anything is
-// logged.
+// that can't be read, or not within Limits.Timeout: it is read before anything is
+// logged. Append waits for Begin.
 func Open(ctx context.Context, opts Options) (*Ledger, error) {
-	l := &Ledger{opts: opts, limits: opts.Limits, writing: make(chan struct{}, 1)}
+	l := &Ledger{opts: opts, limits: opts.Limits, opened: make(chan struct{}), writing: make(chan struct{}, 1)}
+	if l.opts.Log == nil {
+		l.opts.Log = slog.New(slog.DiscardHandler)
+	}
 	l.forget()
 	f, err := openFile(opts.Dir, opts.BootID)
 	if err != nil {
@@ -129,7 +137,7 @@ func Open(ctx context.Context, opts Options) (*Ledger, error) {
 		f.Close()
 		return nil, err
 	}
-	// The error is told again by whatever needs the register.
+	// Whatever needs the register returns the error again.
 	_ = l.Check(ctx)
 	return l, nil
 }

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,12 +50,41 @@ func (r *register) Extend(_ context.Context, d hw.Digest) error {
 
 func open(t *testing.T, dir string, r *register) *Ledger {
 	t.Helper()
-	l, err := Open(t.Context(), Options{Dir: dir, BootID: "boot", Anchor: AnchorRTMR3, Register: r})
+	return openWith(t, Options{Dir: dir, Register: r})
+}
+
+// openWith opens a ledger that takes events: Begin has no events of its own.
+func openWith(t testing.TB, opts Options) *Ledger {
+	t.Helper()
+	opts.BootID, opts.Anchor = cmp.Or(opts.BootID, "boot"), AnchorRTMR3
+	l, err := Open(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+	if err := l.Begin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return l
+}
+
+// all are all events of the log.
+func all(t testing.TB, l *Ledger) []logs.Event {
+	t.Helper()
+	s, _ := l.Snapshot("")
+	view, err := l.View(t.Context(), "", s, s.Register, ShowAll)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var events []logs.Event
+	for _, entry := range view {
+		e, err := logs.ParseEvent(entry.Event)
+		if err != nil {
+			t.Fatal(err)
+		}
+		events = append(events, e)
+	}
+	return events
 }
 
 func public(op string) Event { return Event{Operation: op, Measured: map[string]any{"x": 1}} }
@@ -311,11 +341,7 @@ func TestAnotherBootIsNotContinued(t *testing.T) {
 	l := open(t, dir, r)
 	must(t, l, public(logs.OpStart))
 	l.Close()
-	next, err := Open(t.Context(), Options{Dir: dir, BootID: "another", Anchor: AnchorRTMR3, Register: &register{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer next.Close()
+	next := openWith(t, Options{Dir: dir, BootID: "another", Register: &register{}})
 	must(t, next, public(logs.OpStart))
 	if _, err := os.Stat(filepath.Join(dir, FileName+".old")); err != nil {
 		t.Fatal("the old log was not set aside:", err)

@@ -5,18 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/cima-project/cima/logs"
 )
 
-// Limits bound the log. Zero means no bound. A part of Bytes and Shown is kept
-// for what all must learn.
+// Limits bound the log, and how long it is waited for. Zero means no bound. A
+// part of Bytes and Shown is kept for what all must learn.
 type Limits struct {
 	Bytes       int64 // of the file, so that the log can't fill /run
 	Shown       int64 // that the log takes in the evidence of anybody: public events, digests of the others
 	OwnerShown  int64 // that a container's own events take in its evidence, beside that
 	OwnerEvents int   // that one container, or all of one user's, may cause
 	Whole       bool  // evidence shows all events whole
+
+	Timeout time.Duration // for Begin, a turn and the register, together
 }
 
 var (
@@ -42,7 +45,7 @@ func (l *Ledger) admit(e logs.Event, asked Event) error {
 		return l.broken
 	}
 	if l.holds(e, asked.Instance) {
-		return ErrLogged
+		return errLogged
 	}
 	o := l.owners[e.Container]
 	if asked.Instance != "" && e.Operation != logs.OpLaunch && (o == nil || o.instance != asked.Instance) {

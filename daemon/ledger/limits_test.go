@@ -15,12 +15,7 @@ import (
 
 func openLimited(t *testing.T, dir string, r *register, limits Limits) *Ledger {
 	t.Helper()
-	l, err := Open(t.Context(), Options{Dir: dir, BootID: "boot", Anchor: AnchorRTMR3, Register: r, Limits: limits})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l
+	return openWith(t, Options{Dir: dir, Register: r, Limits: limits})
 }
 
 // fill logs launches of ever new containers until the log takes no more.
@@ -40,11 +35,7 @@ func fill(t *testing.T, l *Ledger) (taken int) {
 // missedCounts are the counts of the missed events of one reason, in order.
 func missedCounts(t *testing.T, l *Ledger, why string) (counts []int) {
 	t.Helper()
-	events, err := l.All()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range events {
+	for _, e := range all(t, l) {
 		var m missedEvent
 		if e.Operation != logs.OpMissed {
 			continue
@@ -217,7 +208,7 @@ func TestMissedIsToldLater(t *testing.T) {
 	if got := missedCounts(t, l, "deadline"); !slices.Equal(got, []int{1}) {
 		t.Fatalf("told %v", got)
 	}
-	events, _ := l.All()
+	events := all(t, l)
 	if events[0].Operation != logs.OpStart || events[1].Operation != logs.OpMissed || events[2].Operation != logs.OpMissed {
 		t.Errorf("%s, %s, %s stand first", events[0].Operation, events[1].Operation, events[2].Operation)
 	}

@@ -40,11 +40,14 @@ func (l *Ledger) Missed(ctx context.Context, what, why string) error {
 	return l.TellMissed(ctx)
 }
 
-// TellMissed logs what was missed and could not be told then.
+// TellMissed logs what was missed and could not be told then, within
+// Limits.Timeout.
 func (l *Ledger) TellMissed(ctx context.Context) error {
 	if _, due := l.due(); !due {
 		return nil
 	}
+	ctx, cancel := l.withTimeout(ctx)
+	defer cancel()
 	return l.exclusive(ctx, func(whole context.Context) error {
 		if err := l.agreed(whole); err != nil {
 			return err
@@ -66,7 +69,7 @@ func (l *Ledger) count(g gap) {
 func (l *Ledger) due() (missedEvent, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	if !l.begun {
+	if !l.started {
 		return missedEvent{}, false // start goes before all
 	}
 	for g, n := range l.gaps.happened {

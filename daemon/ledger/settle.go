@@ -102,8 +102,12 @@ func (l *Ledger) settlePending(ctx context.Context) (done bool, err error) {
 }
 
 // Check settles what is pending, reads the register and reports whether log
-// and register agree.
-func (l *Ledger) Check(ctx context.Context) error { return l.exclusive(ctx, l.agreed) }
+// and register agree, within Limits.Timeout.
+func (l *Ledger) Check(ctx context.Context) error {
+	ctx, cancel := l.withTimeout(ctx)
+	defer cancel()
+	return l.exclusive(ctx, l.agreed)
+}
 
 func (l *Ledger) rtmr3(ctx context.Context) (hw.Digest, error) {
 	all, err := l.opts.Register.Registers(ctx)
@@ -113,13 +117,13 @@ func (l *Ledger) rtmr3(ctx context.Context) (hw.Digest, error) {
 // foreign says when something else extended RTMR3, so far as is known.
 func (l *Ledger) foreign(actual hw.Digest) error {
 	l.mu.RLock()
-	begun, events := l.begun, l.records.n
+	started, events := l.started, l.records.n
 	l.mu.RUnlock()
 	why := "RTMR3 was extended by something else"
 	switch {
-	case !begun && events == 0 && l.pending == nil:
+	case !started && events == 0 && l.pending == nil:
 		why = "RTMR3 was extended before this log began"
-	case !begun:
+	case !started:
 		why += " while no daemon ran"
 	case l.pending != nil:
 		why += " at the same time"

@@ -175,6 +175,8 @@ func (l *Ledger) find(ctx context.Context, from Snapshot, register hw.Digest) (i
 			break
 		}
 		// Until the extend in flight has its outcome.
+		ctx, cancel := l.withTimeout(ctx)
+		defer cancel()
 		err := l.exclusive(ctx, func(ctx context.Context) error {
 			_, err := l.settlePending(ctx)
 			return err
@@ -243,20 +245,4 @@ func (l *Ledger) Status() Status {
 		end = last.offset + int64(last.length)
 	}
 	return Status{Events: l.records.n, Containers: len(l.owners), Bytes: end, Broken: l.broken}
-}
-
-// All reads every event. It is for root's eyes.
-func (l *Ledger) All() ([]logs.Event, error) {
-	l.mu.RLock()
-	all := l.records
-	l.mu.RUnlock() // records are only ever added
-	events := make([]logs.Event, 0, all.n)
-	for i := range all.n {
-		e, err := l.file.read(all.at(i))
-		if err != nil {
-			return nil, err
-		}
-		events = append(events, e)
-	}
-	return events, nil
 }

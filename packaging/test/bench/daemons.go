@@ -110,6 +110,9 @@ func fill(ctx context.Context, dir, td string, events int, owners []string) erro
 		return err
 	}
 	defer l.Close()
+	if err := l.Begin(ctx); err != nil {
+		return err
+	}
 	for i := range max(1, 100-len(owners)) {
 		owners = append(owners, strings.Repeat(fmt.Sprintf("%08x", i), 8))
 	}
