@@ -106,17 +106,3 @@ func respond(group *os.File, fd int, allow bool) error {
 	_, err := group.Write(b[:])
 	return err
 }
-
-// alive says that a process has not ended.
-func alive(pidfd int) bool {
-	if pidfd < 0 {
-		return false
-	}
-	polls := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	for {
-		n, err := unix.Poll(polls, 0)
-		if err != unix.EINTR {
-			return err == nil && n == 0
-		}
-	}
-}

@@ -32,6 +32,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // Options of a gate.
@@ -196,7 +198,7 @@ func (g *gate) take(e event) {
 	g.next(h.PID)
 	h.id, _ = identify(h.FD)
 	if g.options.Known != nil && g.options.Known(h) {
-		if !g.answer(h, true) && alive(h.PIDFD) {
+		if !g.answer(h, true) && procfs.Alive(h.PIDFD) == nil {
 			g.report(h, ErrLetGo)
 		}
 		return
@@ -244,7 +246,7 @@ func (g *gate) decide(h *Held) {
 		return
 	}
 	g.settle(h) // before it goes on: what it executes next is through with this
-	if !g.answer(h, true) && !h.late.Load() && alive(h.PIDFD) {
+	if !g.answer(h, true) && !h.late.Load() && procfs.Alive(h.PIDFD) == nil {
 		g.report(h, ErrLetGo)
 	}
 }

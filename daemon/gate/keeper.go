@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // keeper keeps leases until the execs that were allowed are through. From there
@@ -64,7 +66,7 @@ func (g *gate) look() int {
 	defer k.mu.Unlock()
 	now := time.Now()
 	for h, until := range k.kept {
-		if now.Before(until) && alive(h.PIDFD) && !h.through && !h.lease.id.runsIn(h.PID) {
+		if now.Before(until) && procfs.Alive(h.PIDFD) == nil && !h.through && !h.lease.id.runsIn(h.PID) {
 			continue
 		}
 		delete(k.kept, h)

@@ -1,15 +1,15 @@
 package gate
 
 import (
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"path"
 	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // ErrUnlocated says that the layer that holds a file's bytes was not found, so
@@ -31,7 +31,7 @@ func parseLayers(options, mount string) (layers, error) {
 	var l layers
 	base := filepath.Dir(filepath.Dir(mount))
 	absolute := func(dir string) string {
-		if dir = unescape(dir); !filepath.IsAbs(dir) {
+		if dir = procfs.Unescape(dir); !filepath.IsAbs(dir) {
 			dir = filepath.Join(base, dir)
 		}
 		return dir
@@ -117,38 +117,19 @@ func copyOf(fd int, ino uint64) bool {
 	return false
 }
 
-// openBelow opens a file for reading, without symbolic links and never outside
-// the directory or its mount. Component by component, for RestrictSUIDSGID= in
-// cimad's unit forbids openat2(2), which does it in one call.
+// openBelow opens a regular file for reading, without symbolic links and never
+// outside the directory or its mount.
 func openBelow(dir, name string) (int, fileID, error) {
-	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	top, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, fileID{}, err
 	}
-	mount, err := mountOf(fd)
-	parts := strings.Split(path.Join("/", name)[1:], "/")
-	for i, part := range parts {
-		if err != nil {
-			break
-		}
-		flags := unix.O_PATH
-		if i < len(parts)-1 {
-			flags |= unix.O_DIRECTORY
-		}
-		var next int
-		if next, err = unix.Openat(fd, part, flags|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0); err != nil {
-			break
-		}
-		unix.Close(fd)
-		fd = next
-		if m, failed := mountOf(fd); failed != nil || m != mount {
-			err = cmp.Or(failed, error(unix.EXDEV))
-		}
+	fd, err := procfs.OpenBelow(top, name)
+	unix.Close(top)
+	if err != nil {
+		return -1, fileID{}, err
 	}
 	defer unix.Close(fd)
-	if err != nil {
-		return -1, fileID{}, err
-	}
 	return openFile(fd)
 }
 
@@ -161,16 +142,4 @@ func openFile(path int) (int, fileID, error) {
 	}
 	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", path), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	return fd, id, err
-}
-
-// mountOf tells mounts apart, those of one file system too (Linux 5.8).
-func mountOf(fd int) (uint64, error) {
-	var st unix.Statx_t
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID, &st); err != nil {
-		return 0, err
-	}
-	if st.Mask&unix.STATX_MNT_ID == 0 {
-		return 0, unix.ENOSYS
-	}
-	return st.Mnt_id, nil
 }

@@ -1,14 +1,14 @@
 package gate
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // Roots holds whoever executes a file of a container's root file system, in
@@ -88,38 +88,24 @@ func (r *Roots) onlyMount(device uint64, dir string) (options string, err error)
 	if r.hostRoot != "" {
 		process = filepath.Dir(r.hostRoot)
 	}
-	f, err := os.Open(process + "/mountinfo")
+	all, err := procfs.Mounts(process)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
-	want := fmt.Sprintf("%d:%d", unix.Major(device), unix.Minor(device))
 	found := 0
-	lines := bufio.NewScanner(f)
-	lines.Buffer(make([]byte, 64<<10), 1<<20)
-	for lines.Scan() {
-		// 36 35 98:0 /root /mount/point … (proc_pid_mountinfo(5))
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 5 || fields[2] != want {
+	for _, m := range all {
+		if m.Device != device {
 			continue
 		}
-		if found++; fields[3] != "/" || unescape(fields[4]) != dir {
+		if found++; m.Root != "/" || m.Point != dir {
 			return "", fmt.Errorf("%w: the root file system is mounted at another place too", ErrUnmarkable)
 		}
-		options = fields[len(fields)-1]
-	}
-	if err := lines.Err(); err != nil {
-		return "", fmt.Errorf("mountinfo: %w", err)
+		options = m.Options
 	}
 	if found != 1 {
 		return "", fmt.Errorf("%w: the root file system is mounted %d times", ErrUnmarkable, found)
 	}
 	return options, nil
-}
-
-// unescape undoes what the kernel does to space, tab, newline and backslash.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
 // Device is the device of the file that a held process is about to execute, 0

@@ -7,12 +7,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fsnotify/fsnotify"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // Usual are the files that OCI runtimes usually have.
@@ -34,7 +37,7 @@ const lookAgain = 5 * time.Second
 type Runtimes struct {
 	gate    *gate
 	paths   []string
-	changes *os.File // inotify, of their directories
+	changes *fsnotify.Watcher // of their directories
 	ended   chan struct{}
 	working sync.WaitGroup
 
@@ -62,9 +65,9 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 			return nil, fmt.Errorf("runtime %q: the path must be absolute", p)
 		}
 	}
-	host, err := pidSpace("self")
+	host, err := procfs.Stat(unix.AT_FDCWD, "/proc/self/ns/pid")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the daemon's own pid namespace: %w", err)
 	}
 	g, err := open(o, func(h *Held) who {
 		uid, _ := h.UID()
@@ -73,14 +76,14 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 	if err != nil {
 		return nil, err
 	}
-	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	changes, err := fsnotify.NewWatcher()
 	if err != nil {
 		g.discard()
-		return nil, fmt.Errorf("inotify_init1: %w", err)
+		return nil, fmt.Errorf("watch the runtimes' directories: %w", err)
 	}
 	r := &Runtimes{
 		gate: g, paths: slices.Compact(slices.Sorted(slices.Values(paths))),
-		changes: os.NewFile(uintptr(fd), "inotify"), ended: make(chan struct{}),
+		changes: changes, ended: make(chan struct{}),
 		marked: make(map[string]*marked),
 	}
 	if err := g.run(); err != nil {
@@ -92,7 +95,6 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 		return nil, err
 	}
 	r.working.Go(r.follow)
-	r.working.Go(r.lookAgain)
 	return r, nil
 }
 
@@ -122,21 +124,8 @@ func (r *Runtimes) Marked() []string {
 	return all
 }
 
-// follow marks again when something changed in a runtime's directory.
+// follow marks again when a runtime's directory changed, and now and then.
 func (r *Runtimes) follow() {
-	buf := make([]byte, 16<<10)
-	for {
-		_, err := r.changes.Read(buf)
-		if errors.Is(err, os.ErrClosed) {
-			return
-		}
-		if err := r.mark(); err != nil {
-			r.gate.report(nil, err)
-		}
-	}
-}
-
-func (r *Runtimes) lookAgain() {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for {
@@ -144,6 +133,11 @@ func (r *Runtimes) lookAgain() {
 		case <-r.ended:
 			return
 		case <-tick.C:
+		case <-r.changes.Errors: // an overflow: something changed
+		case e := <-r.changes.Events:
+			if e.Op&(fsnotify.Create|fsnotify.Remove|fsnotify.Rename) == 0 {
+				continue
+			}
 		}
 		if err := r.mark(); err != nil {
 			r.gate.report(nil, err)
@@ -165,22 +159,13 @@ func (r *Runtimes) mark() error {
 	return errors.Join(failed...)
 }
 
-// watch has changes told of the directory that names the runtime, and of the
-// one in which a symbolic link ends.
+// watch watches the directory that names the runtime, and the one in which a
+// symbolic link ends. A directory that isn't there is tried again later.
 func (r *Runtimes) watch(p string) {
-	dirs := []string{filepath.Dir(p)}
+	r.changes.Add(filepath.Dir(p))
 	if whole, err := filepath.EvalSymlinks(p); err == nil {
-		dirs = append(dirs, filepath.Dir(whole))
+		r.changes.Add(filepath.Dir(whole))
 	}
-	raw, err := r.changes.SyscallConn()
-	if err != nil {
-		return // closed
-	}
-	raw.Control(func(fd uintptr) {
-		for _, dir := range dirs { // one that isn't there is looked for again
-			unix.InotifyAddWatch(int(fd), dir, unix.IN_CREATE|unix.IN_MOVED_TO|unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_ONLYDIR)
-		}
-	})
 }
 
 func (r *Runtimes) markPath(p string) error {
@@ -264,7 +249,7 @@ func (g *gate) mark(fd int, flags uint) error {
 func (h *Held) Names(bundle, id string) bool {
 	dir, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", h.PID))
 	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", h.PID))
-	if !alive(h.PIDFD) { // after the reads: they were of this process
+	if procfs.Alive(h.PIDFD) != nil { // after the reads: they were of this process
 		return false
 	}
 	return dir == bundle || slices.Contains(strings.Split(string(line), "\x00"), id)
@@ -274,7 +259,7 @@ func (h *Held) Names(bundle, id string) bool {
 // that isn't dumpable counts as root's (proc(5)).
 func (h *Held) UID() (uint32, bool) {
 	var st unix.Stat_t
-	if unix.Stat(fmt.Sprintf("/proc/%d", h.PID), &st) != nil || !alive(h.PIDFD) {
+	if unix.Stat(fmt.Sprintf("/proc/%d", h.PID), &st) != nil || procfs.Alive(h.PIDFD) != nil {
 		return 0, false
 	}
 	return st.Uid, true
@@ -282,16 +267,7 @@ func (h *Held) UID() (uint32, bool) {
 
 // inside says that a held process is in another pid namespace than the host's: a
 // container's root has the host's uid, and must not take its places.
-func (h *Held) inside(host uint64) bool {
-	space, err := pidSpace(strconv.Itoa(h.PID))
+func (h *Held) inside(host procfs.FileID) bool {
+	space, err := procfs.Stat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/ns/pid", h.PID))
 	return err == nil && space != host
-}
-
-// pidSpace is the inode of a process's pid namespace.
-func pidSpace(pid string) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Stat("/proc/"+pid+"/ns/pid", &st); err != nil {
-		return 0, fmt.Errorf("pid namespace of process %s: %w", pid, err)
-	}
-	return st.Ino, nil
 }

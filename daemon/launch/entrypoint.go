@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha512"
 	"encoding/hex"
@@ -14,6 +13,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // maxExecutable is the largest file whose digest is taken.
@@ -211,7 +212,7 @@ func (root *rootfs) resolve(name string) (string, error) {
 		}
 		target := ""
 		if st.Mode&unix.S_IFMT == unix.S_IFLNK {
-			target, err = readlink(fd)
+			target, err = procfs.Readlink(fd)
 		}
 		unix.Close(fd)
 		switch {
@@ -234,16 +235,7 @@ func (root *rootfs) resolve(name string) (string, error) {
 
 // stat opens a path without symlinks, and never leaves the file system.
 func (root *rootfs) stat(name string) (int, *unix.Stat_t, error) {
-	mount, err := mountOf(root.fd)
-	if err != nil {
-		return -1, nil, err
-	}
-	fd, err := descend(root.fd, name, func(fd int) error {
-		if m, err := mountOf(fd); err != nil || m != mount {
-			return cmp.Or(err, error(unix.EXDEV))
-		}
-		return nil
-	})
+	fd, err := procfs.OpenBelow(root.fd, name)
 	if err != nil {
 		return -1, nil, err
 	}
@@ -253,27 +245,6 @@ func (root *rootfs) stat(name string) (int, *unix.Stat_t, error) {
 		return -1, nil, err
 	}
 	return fd, &st, nil
-}
-
-// mountOf tells mounts apart, those of one file system too (Linux 5.8).
-func mountOf(fd int) (uint64, error) {
-	var st unix.Statx_t
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID, &st); err != nil {
-		return 0, err
-	}
-	if st.Mask&unix.STATX_MNT_ID == 0 {
-		return 0, unix.ENOSYS
-	}
-	return st.Mnt_id, nil
-}
-
-func readlink(fd int) (string, error) {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(fd, "", buf)
-	if err != nil || n == 0 || n == len(buf) {
-		return "", unix.EINVAL
-	}
-	return string(buf[:n]), nil
 }
 
 // digestFile is SHA-384, in hex, of the regular file behind an O_PATH

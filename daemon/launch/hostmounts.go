@@ -1,31 +1,16 @@
 package launch
 
 import (
-	"bytes"
-	"fmt"
-	"io"
-	"os"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
-)
 
-// maxMountinfo bounds what is read of the host's mounts: fs.mount-max are 100,000.
-const maxMountinfo = 64 << 20
+	"github.com/cima-project/cima/daemon/procfs"
+)
 
 // maxOverlays bounds how many overlays lie upon each other, which the kernel does
 // too; by name one may seem to lie upon itself.
 const maxOverlays = 3
-
-// hostMount is a mount of the host's (proc_pid_mountinfo(5)).
-type hostMount struct {
-	id          uint64
-	device      string // major:minor
-	root, point string // directory of the file system, and where it is mounted
-	kind        string // type of the file system
-	upper       string // of an overlay, what is written to; "" where nothing is
-}
 
 // kernelTrees are file systems through which the kernel is told what to do, and the
 // part of the host that they are, wherever they are mounted.
@@ -36,71 +21,25 @@ var kernelTrees = map[string]string{
 }
 
 // mounts reads the mounts of the namespace that the tree is of.
-func (h hostTree) mounts() ([]hostMount, error) {
-	file := "/proc/thread-self/mountinfo"
-	if dir, ok := strings.CutSuffix(h.root, "/root"); ok && strings.HasPrefix(dir, "/proc/") {
-		file = dir + "/mountinfo"
+func (h hostTree) mounts() ([]procfs.Mount, error) {
+	if process, ok := strings.CutSuffix(h.root, "/root"); ok && strings.HasPrefix(process, "/proc/") {
+		return procfs.Mounts(process)
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxMountinfo+1))
-	if err == nil && len(text) > maxMountinfo {
-		err = fmt.Errorf("%s has more than %d bytes", file, maxMountinfo)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return parseMountinfo(text)
+	return procfs.Mounts("/proc/thread-self")
 }
 
-func parseMountinfo(text []byte) ([]hostMount, error) {
-	out := make([]hostMount, 0, bytes.Count(text, []byte("\n")))
-	for line := range strings.Lines(string(text)) {
-		mount, super, found := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
-		fields, of := strings.Fields(mount), strings.Fields(super)
-		if !found || len(fields) < 6 || len(of) < 3 {
-			return nil, fmt.Errorf("a mount is told of in %d and %d fields", len(fields), len(of))
-		}
-		id, err := strconv.ParseUint(fields[0], 10, 64)
-		if err != nil {
-			return nil, err
-		}
-		m := hostMount{id: id, device: fields[2], root: unescaped(fields[3]), point: unescaped(fields[4]), kind: of[0]}
-		if m.kind == "overlay" {
-			for option := range strings.SplitSeq(of[2], ",") {
-				if upper, ok := strings.CutPrefix(option, "upperdir="); ok {
-					m.upper = unescaped(upper)
-				}
-			}
-		}
-		out = append(out, m)
+// upperOf is what an overlay writes to, "" where nothing is. The kernel escapes
+// the option that whoever mounted the overlay may have escaped before.
+func upperOf(m procfs.Mount) (upper string) {
+	if m.Type != "overlay" {
+		return ""
 	}
-	return out, nil
-}
-
-// unescaped undoes the kernel's \ooo; an overlay escapes its own options first.
-func unescaped(s string) string {
-	for range 2 {
-		if !strings.Contains(s, `\`) {
-			break
+	for option := range strings.SplitSeq(m.Options, ",") {
+		if dir, ok := strings.CutPrefix(option, "upperdir="); ok {
+			upper = procfs.Unescape(procfs.Unescape(dir))
 		}
-		var b strings.Builder
-		for i := 0; i < len(s); i++ {
-			if s[i] == '\\' && i+3 < len(s) {
-				if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-					b.WriteByte(byte(n))
-					i += 3
-					continue
-				}
-			}
-			b.WriteByte(s[i])
-		}
-		s = b.String()
 	}
-	return s
+	return upper
 }
 
 // behind judges what lies behind a mount that a bind leads to: a volume's driver
@@ -112,32 +51,32 @@ func (h hostTree) behind(b bind, seen sighting, at spot, marks landmarks) []stri
 	}
 	all, err := marks.mounts()
 	last := seen.chain[len(seen.chain)-1]
-	i := slices.IndexFunc(all, func(m hostMount) bool { return m.id == last.mount })
+	i := slices.IndexFunc(all, func(m procfs.Mount) bool { return m.ID == last.mount })
 	if err != nil || i < 0 {
 		return []string{PowerUnresolved}
 	}
 	var out []string
 	here := all[i]
-	if part := kernelTrees[here.kind]; part != "" {
+	if part := kernelTrees[here.Type]; part != "" {
 		out = append(out, PowerMount+part)
 	}
-	within := path.Join(here.root, strings.TrimPrefix(h.root+at.path, here.point))
+	within := path.Join(here.Root, strings.TrimPrefix(h.root+at.path, here.Point))
 	for _, m := range all {
-		if m.device != here.device || m.point == here.point || len(m.root) > len(here.root) {
+		if m.Device != here.Device || m.Point == here.Point || len(m.Root) > len(here.Root) {
 			continue
 		}
-		rest, below := strings.CutPrefix(within+"/", strings.TrimSuffix(m.root, "/")+"/")
-		point, ours := strings.CutPrefix(m.point, h.seenAs())
+		rest, below := strings.CutPrefix(within+"/", strings.TrimSuffix(m.Root, "/")+"/")
+		point, ours := strings.CutPrefix(m.Point, h.seenAs())
 		if !ours || !below {
 			continue
 		}
 		origin, from, _ := h.see(path.Join("/", point, rest))
 		// One file system in two places: what an engine mounted is no part of the other.
-		twice := m.root == here.root
+		twice := m.Root == here.Root
 		out = append(out, marks.powers(origin, bind{ofEngine: twice || b.ofEngine && (b.names(from.path) || marks.inEngine(seen))})...)
 	}
-	if !b.root && here.kind == "overlay" && here.upper != "" && here.id != seen.chain[0].mount {
-		out = append(out, h.judgeUpper(b, path.Join(here.upper, within), marks)...)
+	if upper := upperOf(here); upper != "" && !b.root && here.ID != seen.chain[0].mount {
+		out = append(out, h.judgeUpper(b, path.Join(upper, within), marks)...)
 	}
 	return out
 }

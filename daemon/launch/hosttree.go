@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // hostTree is the file tree of the host's mount namespace: what engines and
@@ -163,7 +165,7 @@ func (w *walk) follow(fd int) error {
 	if w.links++; w.links > maxLinks {
 		return unix.ELOOP
 	}
-	target, err := readlink(fd)
+	target, err := procfs.Readlink(fd)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // join is a namespace that a container enters by a path.
@@ -38,8 +40,8 @@ func (h hostTree) hostsNamespace(j join) (hosts, told bool) {
 	// Our own are the host's too, save what a unit's sandbox makes private, and
 	// nobody else joins that.
 	for _, process := range []string{"1", "self"} {
-		var here unix.Stat_t
-		if unix.Stat("/proc/"+process+"/ns/"+j.file(), &here) == nil && here.Dev == st.Dev && here.Ino == st.Ino {
+		here, err := procfs.Stat(unix.AT_FDCWD, "/proc/"+process+"/ns/"+j.file())
+		if err == nil && here == (procfs.FileID{Device: st.Dev, Inode: st.Ino}) {
 			return true, true
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // hostParts are directories that whoever can write them is root of the guest.
@@ -45,7 +47,7 @@ type landmark struct {
 // landmarks are all of them, and the host's mounts, which are read once.
 type landmarks struct {
 	parts  []landmark
-	mounts func() ([]hostMount, error)
+	mounts func() ([]procfs.Mount, error)
 }
 
 // powers are those of whoever has what was seen, mounted as b says.

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // errUntrusted says that others than the owner could have written a record.
@@ -94,41 +96,12 @@ func unchanged(file string, then Stamp, owner uint32) bool {
 	if owner == 0 {
 		return unix.Lstat(file, &st) == nil && stamp(&st) == then
 	}
-	fd, err := descend(unix.AT_FDCWD, file, nil)
+	fd, err := procfs.OpenAbsolute(file)
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
 	return unix.Fstat(fd, &st) == nil && stamp(&st) == then
-}
-
-// descend opens a path below a directory, as O_PATH, and follows no symlink; the
-// last component may be one. See is shown each component where it is not nil.
-// Not by one openat2(2): RestrictSUIDSGID= in cimad's unit forbids that call.
-func descend(dir int, name string, see func(fd int) error) (int, error) {
-	at := "."
-	if dir == unix.AT_FDCWD {
-		at = "/"
-	}
-	fd, err := unix.Openat(dir, at, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	for part := range strings.SplitSeq(path.Join("/", name)[1:], "/") {
-		if err != nil || part == "" {
-			break
-		}
-		var next int
-		next, err = unix.Openat(fd, part, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-		unix.Close(fd)
-		fd = next
-		if err == nil && see != nil {
-			if err = see(fd); err != nil {
-				unix.Close(fd)
-			}
-		}
-	}
-	if err != nil {
-		return -1, err
-	}
-	return fd, nil
 }
 
 func stamp(st *unix.Stat_t) Stamp {

@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"bytes"
 	"crypto/sha512"
 	"encoding/hex"
 	"errors"
@@ -13,12 +12,14 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // Process is a running process of the host, as the kernel shows it.
 type Process struct {
 	PID   int
-	Start string // clock ticks since boot; with PID it names the process
+	Start uint64 // clock ticks since boot; with PID it names the process
 	UID   uint32 // who it runs as; a user's own root is not 0 here
 	Unit  string // systemd's system unit that it belongs to, "" where it is in none
 	Path  string // of its executable
@@ -67,18 +68,12 @@ func Processes(proc string) ([]Process, error) {
 	return all, nil
 }
 
-// startTicks is field 22 of proc_pid_stat(5), behind the name in parentheses,
-// which may hold anything.
-func startTicks(path string) (string, error) {
+func startTicks(path string) (uint64, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return "", err
+		return 0, err
 	}
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	if len(fields) < 20 {
-		return "", fmt.Errorf("%s: too short", path)
-	}
-	return fields[19], nil
+	return procfs.StartTicks(string(text))
 }
 
 // processUnit is the service or scope of the system's manager: the first one

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // volumeTest is a volume of docker's, to be mounted as some driver would.
@@ -114,40 +115,19 @@ func TestPowerOfAVolumeOfTheHosts(t *testing.T) {
 	}
 }
 
-func TestMountinfo(t *testing.T) {
-	const text = `27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
-42 27 254:0 /a\040b /v\011x rw shared:2 master:1 - ext4 /dev/vda rw
-43 42 0:50 / /m rw - overlay overlay rw,lowerdir=/l,upperdir=/u\134054v\040w,workdir=/w
-44 42 0:51 / /ro rw - overlay overlay ro,lowerdir=/l:/k
-`
-	got, err := parseMountinfo([]byte(text))
-	want := []hostMount{
-		{27, "254:0", "/", "/", "ext4", ""}, {42, "254:0", "/a b", "/v\tx", "ext4", ""},
-		{43, "0:50", "/", "/m", "overlay", "/u,v w"}, {44, "0:51", "/", "/ro", "overlay", ""},
-	}
-	if diff := cmp.Diff(want, got, cmp.AllowUnexported(hostMount{})); err != nil || diff != "" {
-		t.Error(err, diff)
-	}
-	for _, bad := range []string{"27 1\n", "x 1 254:0 / / rw - ext4 /dev/vda rw\n", "27 1 254:0 / / rw - ext4\n", "27 1 254:0 / / rw ext4 x rw\n"} {
-		if _, err := parseMountinfo([]byte(bad)); err == nil {
-			t.Errorf("taken: %s", bad)
+func TestUpperOf(t *testing.T) {
+	for _, test := range []struct {
+		mount procfs.Mount
+		want  string
+	}{
+		{procfs.Mount{Type: "overlay", Options: `rw,lowerdir=/l,upperdir=/u\134054v\040w,workdir=/w`}, "/u,v w"},
+		{procfs.Mount{Type: "overlay", Options: "ro,lowerdir=/l:/k"}, ""},
+		{procfs.Mount{Type: "ext4", Options: "rw,upperdir=/u"}, ""},
+	} {
+		if got := upperOf(test.mount); got != test.want {
+			t.Errorf("%v: %q", test.mount, got)
 		}
 	}
-}
-
-func FuzzMountinfo(f *testing.F) {
-	f.Add([]byte("43 42 0:50 / /m rw - overlay overlay rw,upperdir=/u\\134054v\\040w\n"))
-	f.Fuzz(func(t *testing.T, text []byte) {
-		all, err := parseMountinfo(text)
-		if err != nil && all != nil {
-			t.Error("mounts beside an error")
-		}
-		for _, m := range all {
-			if len(m.root)+len(m.point)+len(m.upper) > len(text) {
-				t.Error("longer than what was read")
-			}
-		}
-	})
 }
 
 // Mounts that a specification asks of the runtime itself.

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // A binding is what Check holds a process to. All connections of a process have
@@ -69,7 +71,7 @@ func (all *bindings) share(b *binding) *binding {
 // descriptor was made: as old's lives now, they are one.
 func (old *binding) same(b *binding) bool {
 	return !old.stale.Load() && old.first == b.first && old.path == b.path && old.instance == b.instance &&
-		old.cgroup.same(&b.cgroup) && alive(old.pidfd) == nil
+		old.cgroup.same(&b.cgroup) && procfs.Alive(old.pidfd) == nil
 }
 
 // leave ends a connection's use.
@@ -122,7 +124,7 @@ func (b *binding) orEnded(err error) error {
 	if err == nil {
 		return nil
 	}
-	if end := alive(b.pidfd); end != nil {
+	if end := procfs.Alive(b.pidfd); end != nil {
 		return unreadable(end)
 	}
 	return err
@@ -148,7 +150,7 @@ func (b *binding) look() error {
 
 func (b *binding) alive() error {
 	if b.first == nil {
-		return alive(b.pidfd)
+		return procfs.Alive(b.pidfd)
 	}
-	return alive(b.pidfd, b.first.pidfd)
+	return procfs.Alive(b.pidfd, b.first.pidfd)
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // maxFirsts bounds the first processes that are kept, one descriptor each.
@@ -17,7 +19,7 @@ const maxFirsts = 1024
 // number, so the proof need not be repeated: one poll renews it.
 type first struct {
 	pidfd    int
-	ns       fileID
+	ns       procfs.FileID
 	root     int    // of the hierarchy in which the container's cgroup is looked up
 	instance uint64 // inode of that cgroup
 	refs     atomic.Int32
@@ -49,7 +51,7 @@ func (id *Identifier) kept(c Container) *first {
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	f := id.firsts[c]
-	if f == nil || alive(f.pidfd) != nil {
+	if f == nil || procfs.Alive(f.pidfd) != nil {
 		return nil
 	}
 	f.refs.Add(1)
@@ -62,7 +64,7 @@ func (id *Identifier) keep(c Container, f *first) {
 	id.mu.Lock()
 	defer id.mu.Unlock()
 	for key, old := range id.firsts {
-		if key == c || alive(old.pidfd) != nil {
+		if key == c || procfs.Alive(old.pidfd) != nil {
 			delete(id.firsts, key)
 			old.release()
 		}
@@ -132,7 +134,7 @@ func (id *Identifier) fill(ctx context.Context, c Container, f *first) error {
 		return wrongFirst(c, err)
 	}
 	f.instance = s.inode
-	if err := alive(f.pidfd); err != nil {
+	if err := procfs.Alive(f.pidfd); err != nil {
 		return wrongFirst(c, err)
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // IdentifyProcess applies the rules of Identify to a process that the kernel
@@ -18,7 +20,7 @@ func (id *Identifier) IdentifyProcess(ctx context.Context, pid, pidfd int) (*Cal
 	}
 	own, err := unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		return nil, unreadable(fmt.Errorf("pidfd of process %d: %w", pid, errEnded))
+		return nil, unreadable(fmt.Errorf("pidfd of process %d: %w", pid, procfs.ErrEnded))
 	}
 	c := &Caller{PID: pid, PIDFD: true, binding: id.bindings.bind(pid, own)}
 	if err := id.attribute(ctx, c); err != nil {
@@ -37,7 +39,7 @@ func (id *Identifier) IdentifyProcess(ctx context.Context, pid, pidfd int) (*Cal
 type Traits struct {
 	cgroups string
 	cgroup  uint64 // instead of cgroups, where all there is is cgroup v2
-	pidNS   fileID
+	pidNS   procfs.FileID
 }
 
 // TraitsOf reads them, at a fifth of what identifying costs.
@@ -55,7 +57,7 @@ func (id *Identifier) TraitsOf(pid, pidfd int) (t Traits, err error) {
 	}
 	// The pid is the process's own for as long as it lives, and it lives after
 	// the last read: what was read was read of it.
-	if err := alive(pidfd); err != nil {
+	if err := procfs.Alive(pidfd); err != nil {
 		return Traits{}, unreadable(err)
 	}
 	return t, nil
@@ -71,29 +73,14 @@ func (id *Identifier) cgroupsOf(pid int) (string, error) {
 }
 
 // pidNSOf asks the pidfd, or where that can't tell, /proc.
-func (id *Identifier) pidNSOf(pid, pidfd int) (fileID, error) {
+func (id *Identifier) pidNSOf(pid, pidfd int) (procfs.FileID, error) {
 	if id.kernel.pidfdNS {
-		return pidNSBehind(pidfd)
+		ns, err := procfs.PIDNamespace(pidfd)
+		return ns, ended(err) // nil, where err is
 	}
-	var st unix.Stat_t
-	if err := unix.Fstatat(id.proc, strconv.Itoa(pid)+"/ns/pid", &st, 0); err != nil {
-		return fileID{}, fmt.Errorf("stat the pid namespace of the process: %w", ended(err))
-	}
-	return fileID{st.Dev, st.Ino}, nil
-}
-
-// pidNSBehind asks a pidfd for the pid namespace of its process
-// (PIDFD_GET_PID_NAMESPACE, linux/pidfd.h, Linux 6.11). The kernel asks for the
-// rights of ptrace, as /proc does.
-func pidNSBehind(pidfd int) (fileID, error) {
-	fd, err := unix.IoctlRetInt(pidfd, unix.PIDFD_GET_PID_NAMESPACE)
+	ns, err := procfs.Stat(id.proc, strconv.Itoa(pid)+"/ns/pid")
 	if err != nil {
-		return fileID{}, fmt.Errorf("PIDFD_GET_PID_NAMESPACE: %w", ended(err))
+		return ns, fmt.Errorf("stat the pid namespace of the process: %w", ended(err))
 	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return fileID{}, fmt.Errorf("stat a pid namespace: %w", err)
-	}
-	return fileID{st.Dev, st.Ino}, nil
+	return ns, nil
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // Options says where the kernel's facts and the records are.
@@ -32,8 +34,8 @@ type Identifier struct {
 	bindings bindings
 
 	// What "host" means: the daemon's own.
-	ownNS   fileID
-	ownRoot fileID
+	ownNS   procfs.FileID
+	ownRoot procfs.FileID
 
 	mu     sync.Mutex
 	firsts map[Container]*first
@@ -274,7 +276,7 @@ func (id *Identifier) matchProcess(ctx context.Context, p process) (match, error
 // unreadable refuses a caller whose process could not be looked at.
 func unreadable(err error) error {
 	switch {
-	case errors.Is(err, errEnded):
+	case errors.Is(err, procfs.ErrEnded):
 		return refuse(err, "the process that connected has ended; the connection must belong to a living process")
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
 		return refuse(err, "its process may not be looked at; cimad needs CAP_SYS_PTRACE and must not be in a landlock domain")

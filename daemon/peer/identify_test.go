@@ -4,6 +4,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // TestIdentify changes one fact at a time of a caller that would be named.
@@ -128,9 +130,9 @@ func TestIdentifyPollsAfterTheLastRead(t *testing.T) {
 	w.set(caller.Process.Pid, fact{cgroup: "0::/x\n"})
 	p := openTest(t, caller.Process.Pid)
 	id := newIdentifier(t, w.options(recordsFunc(func(string) (Container, bool, error) {
-		if alive(p.pidfd) == nil {
+		if procfs.Alive(p.pidfd) == nil {
 			conn.tell(t, "exit")
-			waitFor(t, "the end of the client", func() bool { return alive(p.pidfd) != nil })
+			waitFor(t, "the end of the client", func() bool { return procfs.Alive(p.pidfd) != nil })
 		}
 		return Container{}, false, nil
 	})))

@@ -4,38 +4,34 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // maxPIDNamespaces is how deep pid namespaces nest (MAX_PID_NS_LEVEL in
 // include/linux/pid_namespace.h).
 const maxPIDNamespaces = 32
 
-// fileID names a file, a directory or a namespace for as long as something
-// keeps it in being; its number may be given to another afterwards.
-type fileID struct {
-	dev, ino uint64
-}
-
 // pidNS returns the pid namespace that the process is in. It never changes:
 // setns(2) and unshare(2) move the children only (pid_namespaces(7)).
-func (p process) pidNS() (fileID, error) { return p.stat("ns/pid") }
+func (p process) pidNS() (procfs.FileID, error) { return p.stat("ns/pid") }
 
 // rootDir returns the root directory of the process.
-func (p process) rootDir() (fileID, error) { return p.stat("root") }
+func (p process) rootDir() (procfs.FileID, error) { return p.stat("root") }
 
 // stat follows a link of /proc/PID. The kernel asks for the rights of ptrace:
 // CAP_SYS_PTRACE, and no landlock domain round the daemon.
-func (p process) stat(name string) (fileID, error) {
-	var st unix.Stat_t
-	if err := unix.Fstatat(p.dir, name, &st, 0); err != nil {
-		return fileID{}, fmt.Errorf("stat %s of the process: %w", name, ended(err))
+func (p process) stat(name string) (procfs.FileID, error) {
+	id, err := procfs.Stat(p.dir, name)
+	if err != nil {
+		return id, fmt.Errorf("stat %s of the process: %w", name, ended(err))
 	}
-	return fileID{st.Dev, st.Ino}, nil
+	return id, nil
 }
 
 // below tells whether the process's pid namespace lies somewhere below the
 // given one (NS_GET_PARENT, ioctl_nsfs(2)).
-func (p process) below(top fileID) (bool, error) {
+func (p process) below(top procfs.FileID) (bool, error) {
 	fd, err := p.open("ns/pid")
 	if err != nil {
 		return false, err
@@ -55,7 +51,7 @@ func (p process) below(top fileID) (bool, error) {
 		if err := unix.Fstat(fd, &st); err != nil {
 			return false, fmt.Errorf("stat the parent of a pid namespace: %w", err)
 		}
-		if (fileID{st.Dev, st.Ino}) == top {
+		if (procfs.FileID{Device: st.Dev, Inode: st.Ino}) == top {
 			return true, nil
 		}
 	}

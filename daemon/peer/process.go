@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // process is a process that was seen to live after its /proc directory was
@@ -15,9 +17,6 @@ type process struct {
 	pidfd int
 	dir   int // O_PATH of /proc/PID
 }
-
-// errEnded says that a process ended while it was looked at.
-var errEnded = errors.New("the process has ended")
 
 // openProcess opens /proc/PID of the process that pidfd stands for. The order
 // is the proof: the pid is the process's own for as long as it lives, it lives
@@ -28,7 +27,7 @@ func openProcess(proc, pid, pidfd int) (process, error) {
 	if err != nil {
 		return process{}, fmt.Errorf("open /proc/%d: %w", pid, ended(err))
 	}
-	if err := alive(pidfd); err != nil {
+	if err := procfs.Alive(pidfd); err != nil {
 		unix.Close(dir)
 		return process{}, err
 	}
@@ -37,31 +36,10 @@ func openProcess(proc, pid, pidfd int) (process, error) {
 
 func (p process) closeDir() { unix.Close(p.dir) }
 
-// alive polls pidfds and returns errEnded unless every process lives.
-func alive(pidfds ...int) error {
-	var space [2]unix.PollFd
-	polls := space[:0]
-	for _, fd := range pidfds {
-		polls = append(polls, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
-	}
-	for {
-		n, err := unix.Poll(polls, 0)
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return fmt.Errorf("poll a pidfd: %w", err)
-		case n != 0:
-			return errEnded
-		default:
-			return nil
-		}
-	}
-}
-
-// ended makes errEnded of the errors by which /proc says so.
+// ended makes procfs.ErrEnded of the errors by which /proc says so.
 func ended(err error) error {
-	if err == unix.ESRCH || err == unix.ENOENT {
-		return errEnded
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
+		return procfs.ErrEnded
 	}
 	return err
 }
@@ -150,27 +128,5 @@ func (p process) started() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return startTime(text)
-}
-
-// startTime returns field 22 of proc_pid_stat(5). Field 2 is the program's
-// name in parentheses and may hold anything, parentheses and spaces included.
-func startTime(text string) (uint64, error) {
-	const skip = 22 - 3 // what follows the name starts with field 3
-	end := strings.LastIndexByte(text, ')')
-	if end < 0 {
-		return 0, errors.New("stat file: no program name")
-	}
-	i := 0
-	for field := range strings.FieldsSeq(text[end+1:]) {
-		if i == skip {
-			ticks, err := strconv.ParseUint(field, 10, 64)
-			if err != nil {
-				return 0, fmt.Errorf("stat file: start time %q", field)
-			}
-			return ticks, nil
-		}
-		i++
-	}
-	return 0, fmt.Errorf("stat file: %d fields behind the name, no start time", i)
+	return procfs.StartTicks(text)
 }

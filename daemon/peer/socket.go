@@ -5,6 +5,8 @@ import (
 	"net"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // Kernel says what the identity of callers can rest on here, by what was
@@ -37,7 +39,7 @@ func probe() (Kernel, error) {
 	defer unix.Close(fd)
 	_, err = cgroupID(fd)
 	k.PIDFDInfo = err == nil
-	_, err = pidNSBehind(fd)
+	_, err = procfs.PIDNamespace(fd)
 	k.pidfdNS = err == nil
 	return k, nil
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // startWith starts a program that waits, and returns its pid, a pidfd and what
@@ -37,7 +39,7 @@ func TestTraits(t *testing.T) {
 	pid, pidfd, end := startWith(t, 0)
 	siblingPID, sibling, _ := startWith(t, 0)
 	insidePID, inside, _ := startWith(t, unix.CLONE_NEWPID)
-	var spaces []fileID
+	var spaces []procfs.FileID
 	for _, id.kernel.pidfdNS = range []bool{false, byPIDFD} {
 		mine, err1 := id.TraitsOf(pid, pidfd)
 		its, err2 := id.TraitsOf(siblingPID, sibling)

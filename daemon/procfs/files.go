@@ -1,0 +1,98 @@
+package procfs
+
+import (
+	"cmp"
+	"fmt"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// FileID names a file, a directory or a namespace for as long as something keeps
+// it in being. Afterwards its number may be given to another.
+type FileID struct{ Device, Inode uint64 }
+
+// Stat follows a path below the directory descriptor, links of /proc such as
+// ns/pid included. For those the kernel asks for the rights of ptrace(2).
+func Stat(dir int, name string) (FileID, error) {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, name, &st, 0); err != nil {
+		return FileID{}, err
+	}
+	return FileID{uint64(st.Dev), st.Ino}, nil
+}
+
+// PIDNamespace asks a pidfd for the pid namespace of its process
+// (PIDFD_GET_PID_NAMESPACE, linux/pidfd.h, Linux 6.11). The kernel asks for the
+// rights of ptrace(2), as it does for /proc/PID/ns/pid.
+func PIDNamespace(pidfd int) (FileID, error) {
+	fd, err := unix.IoctlRetInt(pidfd, unix.PIDFD_GET_PID_NAMESPACE)
+	if err != nil {
+		return FileID{}, fmt.Errorf("PIDFD_GET_PID_NAMESPACE: %w", err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return FileID{}, fmt.Errorf("stat a pid namespace: %w", err)
+	}
+	return FileID{uint64(st.Dev), st.Ino}, nil
+}
+
+// OpenBelow opens a path below a directory descriptor, as O_PATH. It follows no
+// symbolic link, though the last component may be one, and it never leaves the
+// directory or its mount (EXDEV).
+func OpenBelow(dir int, name string) (int, error) {
+	mount, err := MountID(dir)
+	if err != nil {
+		return -1, err
+	}
+	return descend(dir, ".", name, func(fd int) error {
+		if m, err := MountID(fd); err != nil || m != mount {
+			return cmp.Or(err, error(unix.EXDEV))
+		}
+		return nil
+	})
+}
+
+// OpenAbsolute opens an absolute path, as O_PATH. It follows no symbolic link,
+// though the last component may be one.
+func OpenAbsolute(name string) (int, error) {
+	return descend(unix.AT_FDCWD, "/", name, func(int) error { return nil })
+}
+
+// descend opens the components of a path one after the other and has each
+// checked. One openat2(2) would do, but RestrictSUIDSGID= in cimad's unit forbids
+// that call.
+func descend(dir int, start, name string, check func(fd int) error) (int, error) {
+	fd, err := unix.Openat(dir, start, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	for part := range strings.SplitSeq(path.Join("/", name)[1:], "/") {
+		if part == "" {
+			break
+		}
+		next, err := unix.Openat(fd, part, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		unix.Close(fd)
+		if err != nil {
+			return -1, err
+		}
+		fd = next
+		if err := check(fd); err != nil {
+			unix.Close(fd)
+			return -1, err
+		}
+	}
+	return fd, nil
+}
+
+// Readlink returns the target of the symbolic link behind an O_PATH descriptor.
+func Readlink(fd int) (string, error) {
+	buf := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", buf)
+	if err != nil || n == 0 || n == len(buf) {
+		return "", unix.EINVAL
+	}
+	return string(buf[:n]), nil
+}

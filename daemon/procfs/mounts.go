@@ -1,0 +1,116 @@
+package procfs
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxMountinfo bounds what is read of a mount namespace: fs.mount-max is 100,000.
+const maxMountinfo = 64 << 20
+
+// Mount is a line of proc_pid_mountinfo(5).
+type Mount struct {
+	ID          uint64
+	Device      uint64 // as st_dev of stat(2)
+	Root, Point string // directory of the file system, and where it is mounted
+	Type        string // of the file system
+	Options     string // of the file system, as the kernel escaped them: see Unescape
+}
+
+// Mounts reads the mounts of the namespace of a process, which is given as its
+// directory of /proc: "/proc/self".
+func Mounts(process string) ([]Mount, error) {
+	file := filepath.Join(process, "mountinfo")
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxMountinfo+1))
+	if err == nil && len(text) > maxMountinfo {
+		err = fmt.Errorf("%s has more than %d bytes", file, maxMountinfo)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return parseMounts(text)
+}
+
+// parseMounts reads lines such as
+//
+//	36 35 98:0 /root /point rw,noatime shared:1 - ext4 /dev/vda rw,errors=continue
+func parseMounts(text []byte) ([]Mount, error) {
+	out := make([]Mount, 0, bytes.Count(text, []byte("\n")))
+	for line := range strings.Lines(string(text)) {
+		mount, super, found := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
+		fields, of := strings.Fields(mount), strings.Fields(super)
+		if !found || len(fields) < 6 || len(of) < 3 {
+			return nil, fmt.Errorf("mountinfo: a mount has %d and %d fields", len(fields), len(of))
+		}
+		id, err := strconv.ParseUint(fields[0], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("mountinfo: %w", err)
+		}
+		device, err := parseDevice(fields[2])
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, Mount{
+			ID: id, Device: device, Root: Unescape(fields[3]), Point: Unescape(fields[4]),
+			Type: of[0], Options: of[len(of)-1],
+		})
+	}
+	return out, nil
+}
+
+func parseDevice(field string) (uint64, error) {
+	major, minor, _ := strings.Cut(field, ":")
+	a, err := strconv.ParseUint(major, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("mountinfo: device: %w", err)
+	}
+	b, err := strconv.ParseUint(minor, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("mountinfo: device: %w", err)
+	}
+	return unix.Mkdev(uint32(a), uint32(b)), nil
+}
+
+// Unescape undoes what the kernel does to spaces, backslashes and the like: it
+// writes them as a backslash and three octal digits.
+func Unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(n))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// MountID tells mounts apart, those of one file system too (Linux 5.8).
+func MountID(fd int) (uint64, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, err
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0, unix.ENOSYS
+	}
+	return st.Mnt_id, nil
+}
