@@ -134,7 +134,7 @@ func (x *execs) watch(ctx context.Context, rec launch.Record, instance string) *
 
 // known says that what somebody is about to execute is the container's own, and
 // is logged already.
-func (x *execs) known(h *gate.Held) bool {
+func (x *execs) known(h *gate.HeldExec) bool {
 	own := x.on(h.Device())
 	if own == nil {
 		return false
@@ -152,7 +152,7 @@ func (x *execs) known(h *gate.Held) bool {
 
 // atExec measures what somebody is about to execute from a watched root file
 // system.
-func (x *execs) atExec(ctx context.Context, h *gate.Held) error {
+func (x *execs) atExec(ctx context.Context, h *gate.HeldExec) error {
 	w, err := x.whose(ctx, h)
 	if w == nil || err != nil {
 		return err // the host looks into a container, or it was said where it was seen

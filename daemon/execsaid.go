@@ -128,7 +128,7 @@ func (x *execs) settle(ctx context.Context, owner string) error {
 	if w == nil {
 		return nil
 	}
-	if x.roots != nil && x.roots.Untold() { // maybe of this one
+	if x.roots != nil && x.roots.Unreported() { // maybe of this one
 		return rpc.NotReady(owedRetry, "not all that was executed is logged yet: ask again")
 	}
 	if !w.owes.Load() {
@@ -163,7 +163,7 @@ func (x *execs) current(w *watchedRoot) bool {
 
 // missed logs an exec that has no digest. Where the container is not known it
 // is said of each.
-func (x *execs) missed(h *gate.Held, why error) {
+func (x *execs) missed(h *gate.HeldExec, why error) {
 	x.g.d.counters.execsMissed.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), missedTime)
 	defer cancel()
@@ -180,7 +180,7 @@ func (x *execs) missed(h *gate.Held, why error) {
 	}
 }
 
-func (x *execs) concerned(ctx context.Context, h *gate.Held) []*watchedRoot {
+func (x *execs) concerned(ctx context.Context, h *gate.HeldExec) []*watchedRoot {
 	if h != nil {
 		c, err := x.g.d.peers.IdentifyProcess(ctx, h.PID, h.PIDFD)
 		if err == nil {

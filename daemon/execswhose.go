@@ -16,7 +16,7 @@ const maxTraits = 64
 // whose names the container of a held process, whose launch is logged by then;
 // nil where it is none that is watched. What was found once holds for processes
 // with the same traits that execute from the container's own root file system.
-func (x *execs) whose(ctx context.Context, h *gate.Held) (*watchedRoot, error) {
+func (x *execs) whose(ctx context.Context, h *gate.HeldExec) (*watchedRoot, error) {
 	own := x.on(h.Device())
 	traits, err := x.g.d.peers.TraitsOf(h.PID, h.PIDFD)
 	if own != nil && err == nil && own.has(traits) {

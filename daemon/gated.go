@@ -92,7 +92,7 @@ func startKey(rec launch.Record) string {
 
 // atRuntime looks at whoever executes a runtime. It reads files alone: the
 // engine holds the container's lock, and would wait for us.
-func (g *gated) atRuntime(ctx context.Context, h *gate.Held) error {
+func (g *gated) atRuntime(ctx context.Context, h *gate.HeldExec) error {
 	begin := time.Now()
 	defer func() { g.d.counters.runtimesHeld.add(time.Since(begin)) }()
 	if uid, ok := h.UID(); !ok || uid != 0 {
@@ -116,7 +116,7 @@ func (g *gated) atRuntime(ctx context.Context, h *gate.Held) error {
 
 // concerned are the new bundles that the held process was started for; where
 // it names none, all new ones that are complete.
-func (g *gated) concerned(records []launch.Record, h *gate.Held) []launch.Record {
+func (g *gated) concerned(records []launch.Record, h *gate.HeldExec) []launch.Record {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var fresh, named []launch.Record
@@ -228,7 +228,7 @@ func (g *gated) owes(owner string) bool {
 		return true // the kernel's log may have gone on
 	}
 	w := g.execs.of(owner)
-	return w != nil && (w.owes.Load() || g.execs.roots.Untold())
+	return w != nil && (w.owes.Load() || g.execs.roots.Unreported())
 }
 
 func (g *gated) unstarted(ctx context.Context, rec launch.Record) (bool, error) {

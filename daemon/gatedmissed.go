@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/cima-project/cima/daemon/gate"
@@ -32,7 +31,7 @@ const missedTime = 10 * time.Second
 
 // missed logs that some runtime went on, or was refused, unmeasured. What is
 // new and undecided by now can't count as gated any more.
-func (g *gated) missed(h *gate.Held, why error) {
+func (g *gated) missed(h *gate.HeldExec, why error) {
 	g.d.counters.launchesMissed.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), missedTime)
 	defer cancel()
@@ -49,16 +48,5 @@ func (g *gated) missed(h *gate.Held, why error) {
 
 // reason is an error as all may read it: without the container's facts.
 func reason(err error) string {
-	for _, known := range []error{
-		gate.ErrDeadline, gate.ErrBusy, gate.ErrOverflow, gate.ErrLetGo,
-		gate.ErrWritable, gate.ErrTooLarge, gate.ErrUnmarkable, ledger.ErrFull, errRanBefore, errNobody, errIMALost, errUnmeasured,
-	} {
-		if errors.Is(err, known) {
-			return known.Error()
-		}
-	}
-	if errors.Is(err, context.DeadlineExceeded) {
-		return gate.ErrDeadline.Error()
-	}
-	return "it could not be measured"
+	return gate.PublicReason(err, ledger.ErrFull, errRanBefore, errNobody, errIMALost, errUnmeasured)
 }

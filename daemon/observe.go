@@ -89,7 +89,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 // survey measures what runs and isn't measured yet, and notes what ended.
 func (o *observer) survey(ctx context.Context) {
-	if err := o.d.ledger.TellMissed(ctx); err != nil {
+	if err := o.d.ledger.FlushMissed(ctx); err != nil {
 		o.d.log.Debug("what was missed is not logged yet", "error", err)
 	}
 	open := o.d.ledger.Open()

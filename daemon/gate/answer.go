@@ -3,28 +3,28 @@ package gate
 import "golang.org/x/sys/unix"
 
 type report struct {
-	held *Held
+	held *HeldExec
 	why  error
 }
 
 // maxReports bounds what Missed isn't told yet.
 const maxReports = 256
 
-// miss answers for a process that was not decided, unless it is answered.
-func (g *gate) miss(h *Held, why error) {
+// giveUp answers for a process that was not decided, unless it is answered.
+func (g *gate) giveUp(h *HeldExec, why error) {
 	if h.answered.Load() {
 		return
 	}
-	h.late.Store(true)
-	g.untold.Add(1) // before it goes on
+	h.missed.Store(true)
+	g.unreported.Add(1) // before it goes on
 	if g.answer(h, !g.options.Refuse) {
 		g.report(h, why)
 	}
-	g.untold.Add(-1)
+	g.unreported.Add(-1)
 }
 
 // answer tells the kernel, once. It says whether the process was still held.
-func (g *gate) answer(h *Held, allow bool) bool {
+func (g *gate) answer(h *HeldExec, allow bool) bool {
 	if !h.answered.CompareAndSwap(false, true) {
 		return false
 	}
@@ -32,8 +32,8 @@ func (g *gate) answer(h *Held, allow bool) bool {
 }
 
 // report hands over to who tells, and never waits.
-func (g *gate) report(h *Held, why error) {
-	g.untold.Add(1)
+func (g *gate) report(h *HeldExec, why error) {
+	g.unreported.Add(1)
 	if h != nil {
 		h.users.Add(1)
 	}
@@ -41,14 +41,14 @@ func (g *gate) report(h *Held, why error) {
 	case g.reports <- report{h, why}:
 	default:
 		g.lost.Store(true)
-		g.untold.Add(-1) // that some were lost is told with those before it
+		g.unreported.Add(-1) // that some were lost is told with those before it
 		if h != nil {
 			g.release(h)
 		}
 	}
 }
 
-func (g *gate) tell() {
+func (g *gate) reportLoop() {
 	for r := range g.reports {
 		g.options.Missed(r.held, r.why)
 		if r.held != nil {
@@ -57,17 +57,17 @@ func (g *gate) tell() {
 		if g.lost.Swap(false) {
 			g.options.Missed(nil, ErrBusy)
 		}
-		g.untold.Add(-1)
+		g.unreported.Add(-1)
 	}
 }
 
 // release gives one use back, and what the kernel lent with the last one.
-func (g *gate) release(h *Held) {
+func (g *gate) release(h *HeldExec) {
 	if h.users.Add(-1) > 0 {
 		return
 	}
 	if h.lease != nil {
-		h.lease.end()
+		h.lease.release()
 	}
 	unix.Close(h.FD)
 	if h.PIDFD >= 0 {

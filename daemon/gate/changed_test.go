@@ -27,8 +27,8 @@ func TestChangedWhileHashed(t *testing.T) {
 	measured := make(chan error, 1)
 	var r *Roots
 	ready := make(chan struct{})
-	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(*Held, error) {},
-		Decide: func(ctx context.Context, h *Held) error {
+	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(*HeldExec, error) {},
+		Decide: func(ctx context.Context, h *HeldExec) error {
 			<-ready
 			_, err := r.Measure(looking{ctx, func() {
 				if err := os.Chmod(file, 0o711); err != nil {

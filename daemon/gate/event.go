@@ -88,7 +88,7 @@ func (g *gate) read(group, ended int) {
 				g.report(nil, err)
 				break
 			}
-			g.take(e)
+			g.accept(e)
 		}
 	}
 }

@@ -55,15 +55,15 @@ type Options struct {
 	// Known, if any, is asked by who reads the kernel's events whether a held
 	// process may go on at once. It must not wait. Who is not known waits for
 	// Decide.
-	Known func(h *Held) bool
+	Known func(h *HeldExec) bool
 
 	// Decide looks at a held process, which may go on when it returns nil.
 	// It is called by several workers at once. ctx ends at the deadline.
-	Decide func(ctx context.Context, h *Held) error
+	Decide func(ctx context.Context, h *HeldExec) error
 
 	// Missed is told, by one goroutine, of each process that went on, or
 	// was refused, without a decision. h is nil where that is not known.
-	Missed func(h *Held, why error)
+	Missed func(h *HeldExec, why error)
 }
 
 // Errors that Missed is told.
@@ -74,25 +74,25 @@ var (
 	ErrLetGo    = errors.New("it was let go before it was measured")
 )
 
-// Held is a process in the middle of execve(2). It is valid until Decide or
+// HeldExec is a process in the middle of execve(2). It is valid until Decide or
 // Missed returns.
-type Held struct {
+type HeldExec struct {
 	PID   int // of the process, in our pid namespace
 	PIDFD int // of that very process; -1 if it ended already
 	FD    int // what it is about to execute, open for reading
 
-	who      who
-	lease    *lease // taken on FD, for as long as the exec isn't through
-	until    time.Time
-	deadline *time.Timer
-	answered atomic.Bool
-	users    atomic.Int32
-	late     atomic.Bool
-	through  bool // the process executes something else by now; under keeper.mu
-	naming   sync.Once
-	path     string
-	id       fileID                // when it was held; zero where that isn't known
-	lasting  *[sha512.Size384]byte // its digest, where that may be remembered
+	payer     payer
+	lease     *lease // taken on FD, for as long as the exec isn't through
+	until     time.Time
+	deadline  *time.Timer
+	answered  atomic.Bool
+	users     atomic.Int32
+	missed    atomic.Bool
+	execDone  bool // the process executes something else by now; under keeper.mu
+	pathOnce  sync.Once
+	path      string
+	id        fileID                // when it was held; zero where that isn't known
+	cacheable *[sha512.Size384]byte // its digest, where that may be remembered
 }
 
 // gate is one fanotify group and those that it holds.
@@ -102,19 +102,19 @@ type gate struct {
 	ended   *os.File // an eventfd: reading ends
 	pid     int      // our own: never held
 
-	charge  func(*Held) who
-	shares  *shares
-	reports chan report
-	lost    atomic.Bool  // a report found no place
-	untold  atomic.Int64 // who went on undecided, before Missed was told
-	guard   *guarded
-	keeper  keeper
+	payerOf    func(*HeldExec) payer
+	queue      *fairQueue
+	reports    chan report
+	lost       atomic.Bool  // a report found no place
+	unreported atomic.Int64 // who went on undecided, before Missed was told
+	guard      *guard
+	leases     leaseKeeper
 
-	reading, deciding, waiting, telling sync.WaitGroup
+	reading, deciding, waiting, reporting sync.WaitGroup
 }
 
 // open makes a group without marks. charge must not wait for anything.
-func open(o Options, charge func(*Held) who) (*gate, error) {
+func open(o Options, charge func(*HeldExec) payer) (*gate, error) {
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_REPORT_PIDFD|unix.FAN_CLOEXEC,
 		unix.O_RDONLY|unix.O_CLOEXEC|unix.O_LARGEFILE)
 	if err != nil {
@@ -130,9 +130,9 @@ func open(o Options, charge func(*Held) who) (*gate, error) {
 	}
 	return &gate{
 		options: o, file: group, ended: os.NewFile(uintptr(ended), "eventfd"), pid: os.Getpid(),
-		charge: charge, shares: newShares(),
+		payerOf: charge, queue: newFairQueue(),
 		reports: make(chan report, maxReports),
-		keeper:  newKeeper(),
+		leases:  newLeaseKeeper(),
 	}, nil
 }
 
@@ -144,19 +144,19 @@ func (g *gate) run() error {
 		return err
 	}
 	g.reading.Go(func() {
-		defer g.shares.close()
+		defer g.queue.close()
 		g.read(int(g.file.Fd()), int(g.ended.Fd()))
 	})
 	for range workers {
 		g.deciding.Go(func() {
-			for h := g.shares.next(); h != nil; h = g.shares.next() {
+			for h := g.queue.next(); h != nil; h = g.queue.next() {
 				g.decide(h)
-				g.shares.done(h)
+				g.queue.done(h)
 				g.release(h)
 			}
 		})
 	}
-	g.telling.Go(g.tell)
+	g.reporting.Go(g.reportLoop)
 	return nil
 }
 
@@ -164,7 +164,7 @@ func (g *gate) run() error {
 func (g *gate) close() {
 	g.ended.Write(binary.NativeEndian.AppendUint64(nil, 1))
 	g.reading.Wait()
-	g.keeper.end()
+	g.leases.stop()
 	g.discard() // with this and the guard's the kernel allows what is pending
 	if g.guard != nil {
 		g.guard.stop()
@@ -172,7 +172,7 @@ func (g *gate) close() {
 	g.deciding.Wait()
 	g.waiting.Wait()
 	close(g.reports)
-	g.telling.Wait()
+	g.reporting.Wait()
 }
 
 func (g *gate) discard() {
@@ -180,22 +180,22 @@ func (g *gate) discard() {
 	g.ended.Close()
 }
 
-// take queues an event's process, or answers at once where too many are held.
-func (g *gate) take(e event) {
+// accept queues an event's process, or answers at once where too many are held.
+func (g *gate) accept(e event) {
 	if e.mask&unix.FAN_Q_OVERFLOW != 0 {
 		g.report(nil, ErrOverflow)
 	}
 	if e.fd < 0 {
 		return
 	}
-	h := &Held{PID: e.pid, PIDFD: e.pidfd, FD: e.fd}
+	h := &HeldExec{PID: e.pid, PIDFD: e.pidfd, FD: e.fd}
 	h.users.Store(1)
 	defer g.release(h)
 	if e.mask&unix.FAN_OPEN_EXEC_PERM == 0 || e.pid == g.pid {
 		g.answer(h, true)
 		return
 	}
-	g.next(h.PID)
+	g.noteExec(h.PID)
 	h.id, _ = identify(h.FD)
 	if g.options.Known != nil && g.options.Known(h) {
 		if !g.answer(h, true) && procfs.Alive(h.PIDFD) == nil {
@@ -203,50 +203,50 @@ func (g *gate) take(e event) {
 		}
 		return
 	}
-	h.who = g.charge(h)
+	h.payer = g.payerOf(h)
 	h.users.Add(2) // of the deadline, and of who decides
 	g.waiting.Add(1)
 	h.until = time.Now().Add(g.options.Deadline)
 	h.deadline = time.AfterFunc(g.options.Deadline, func() {
-		g.miss(h, ErrDeadline)
-		g.passed(h)
+		g.giveUp(h, ErrDeadline)
+		g.deadlineOver(h)
 	})
-	if g.shares.put(h) {
+	if g.queue.put(h) {
 		return
 	}
-	g.miss(h, ErrBusy)
+	g.giveUp(h, ErrBusy)
 	g.release(h)
 	if h.deadline.Stop() {
-		g.passed(h)
+		g.deadlineOver(h)
 	}
 }
 
-// passed says that a deadline no longer matters.
-func (g *gate) passed(h *Held) {
+// deadlineOver says that a deadline no longer matters.
+func (g *gate) deadlineOver(h *HeldExec) {
 	g.release(h)
 	g.waiting.Done()
 }
 
 // decide has a held process looked at, and answers.
-func (g *gate) decide(h *Held) {
-	if h.late.Load() {
+func (g *gate) decide(h *HeldExec) {
+	if h.missed.Load() {
 		return // its deadline passed in the queue
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), h.until)
 	err := g.options.Decide(ctx, h)
 	cancel()
 	if h.deadline.Stop() {
-		g.passed(h)
+		g.deadlineOver(h)
 	}
 	if err != nil {
-		g.miss(h, err)
+		g.giveUp(h, err)
 		return
 	}
-	if h.late.Load() {
+	if h.missed.Load() {
 		return
 	}
-	g.settle(h) // before it goes on: what it executes next is through with this
-	if !g.answer(h, true) && !h.late.Load() && procfs.Alive(h.PIDFD) == nil {
+	g.holdLease(h) // before it goes on: what it executes next is through with this
+	if !g.answer(h, true) && !h.missed.Load() && procfs.Alive(h.PIDFD) == nil {
 		g.report(h, ErrLetGo)
 	}
 }

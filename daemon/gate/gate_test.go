@@ -88,7 +88,7 @@ type missedList struct {
 	all []error
 }
 
-func (m *missedList) note(_ *Held, why error) {
+func (m *missedList) note(_ *HeldExec, why error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.all = append(m.all, why)
@@ -114,7 +114,7 @@ func hold(t *testing.T, paths []string, o Options) *Runtimes {
 	t.Helper()
 	needRoot(t)
 	if o.Missed == nil {
-		o.Missed = func(_ *Held, why error) { t.Errorf("missed: %v", why) }
+		o.Missed = func(_ *HeldExec, why error) { t.Errorf("missed: %v", why) }
 	}
 	r, err := HoldRuntimes(paths, o)
 	if err != nil {
@@ -129,7 +129,7 @@ func TestHeldUntilDecided(t *testing.T) {
 	dir := t.TempDir()
 	runtime, other := program(t, filepath.Join(dir, "runtime")), program(t, filepath.Join(dir, "other"))
 	release, held := make(chan struct{}), make(chan string, 4)
-	hold(t, []string{runtime}, Options{Deadline: time.Minute, Decide: func(_ context.Context, h *Held) error {
+	hold(t, []string{runtime}, Options{Deadline: time.Minute, Decide: func(_ context.Context, h *HeldExec) error {
 		uid, ok := h.UID()
 		held <- fmt.Sprint(h.Path(), uid, ok, h.Names(dir, "nothing"), h.Names("/", "an-id"), h.Names("/", "an"))
 		<-release
@@ -161,7 +161,7 @@ func TestDeadline(t *testing.T) {
 			runtime, stuck := program(t, filepath.Join(t.TempDir(), "runtime")), make(chan struct{})
 			var missed missedList
 			hold(t, []string{runtime}, Options{Deadline: deadline, Refuse: refuse, Missed: missed.note,
-				Decide: func(context.Context, *Held) error { <-stuck; return nil }})
+				Decide: func(context.Context, *HeldExec) error { <-stuck; return nil }})
 			defer close(stuck)
 			// More than there are workers: all of these are stuck.
 			var all sync.WaitGroup
@@ -188,7 +188,7 @@ func TestUndecided(t *testing.T) {
 		runtime := program(t, filepath.Join(t.TempDir(), "runtime"))
 		var missed missedList
 		hold(t, []string{runtime}, Options{Deadline: time.Minute, Refuse: refuse, Missed: missed.note,
-			Decide: func(context.Context, *Held) error { return why }})
+			Decide: func(context.Context, *HeldExec) error { return why }})
 		if _, err := run(runtime); errors.Is(err, errRefused) != refuse || err != nil && !refuse {
 			t.Errorf("refuse %t: it ended with %v", refuse, err)
 		}
@@ -212,8 +212,8 @@ func tooMany(t *testing.T, attr *syscall.SysProcAttr) {
 	runtime, stuck := program(t, filepath.Join(openDir(t), "runtime")), make(chan struct{})
 	var missed missedList
 	hold(t, []string{runtime}, Options{Deadline: 20 * time.Second, Missed: missed.note,
-		Decide: func(_ context.Context, h *Held) error {
-			if h.who != (who{}) {
+		Decide: func(_ context.Context, h *HeldExec) error {
+			if h.payer != (payer{}) {
 				<-stuck
 			}
 			return nil
@@ -221,7 +221,7 @@ func tooMany(t *testing.T, attr *syscall.SysProcAttr) {
 	release := sync.OnceFunc(func() { close(stuck) })
 	defer release()
 	var all sync.WaitGroup
-	for range maxShare + 20 {
+	for range maxHeldPerPayer + 20 {
 		all.Go(func() {
 			c := exec.Command("/bin/sh", "-c", `"$0" true`, runtime)
 			c.SysProcAttr = attr
@@ -260,24 +260,24 @@ func openDir(t *testing.T) string {
 // Each comes to its turn, none has more than its share of places and workers,
 // and nobody is lost.
 func TestShares(t *testing.T) {
-	s := newShares()
-	a, b := who{user: 1}, who{device: 1}
-	for range maxShare {
-		if !s.put(&Held{who: a}) {
+	s := newFairQueue()
+	a, b := payer{user: 1}, payer{device: 1}
+	for range maxHeldPerPayer {
+		if !s.put(&HeldExec{payer: a}) {
 			t.Fatal("no place")
 		}
 	}
-	if s.put(&Held{who: a}) {
+	if s.put(&HeldExec{payer: a}) {
 		t.Error("one more than its share")
 	}
-	if !s.put(&Held{who: b}) {
+	if !s.put(&HeldExec{payer: b}) {
 		t.Error("no place for another")
 	}
-	var got []who
-	var out []*Held
-	for range perShare + 1 {
+	var got []payer
+	var out []*HeldExec
+	for range workersPerPayer + 1 {
 		h := s.next()
-		out, got = append(out, h), append(got, h.who)
+		out, got = append(out, h), append(got, h.payer)
 	}
 	if got[1] != b {
 		t.Errorf("the other came to its turn as %v", got)
@@ -292,11 +292,11 @@ func TestShares(t *testing.T) {
 			out = append(out, s.next())
 		}
 	}
-	if s.next() != nil || s.held != 0 || len(s.by) != 0 {
-		t.Errorf("%d are held still, %d have a share", s.held, len(s.by))
+	if s.next() != nil || s.held != 0 || len(s.byPayer) != 0 {
+		t.Errorf("%d are held still, %d have a share", s.held, len(s.byPayer))
 	}
 	for i := range maxHeld + 1 {
-		if ok := s.put(&Held{who: who{device: uint64(i)}}); ok != (i < maxHeld) {
+		if ok := s.put(&HeldExec{payer: payer{device: uint64(i)}}); ok != (i < maxHeld) {
 			t.Errorf("%d are held: a place for one more: %t", i, ok)
 		}
 	}
@@ -312,7 +312,7 @@ func TestReplaced(t *testing.T) {
 	}
 	program(t, runtime)
 	held := make(chan string, 1)
-	r := hold(t, []string{link, late}, Options{Deadline: time.Minute, Decide: func(_ context.Context, h *Held) error {
+	r := hold(t, []string{link, late}, Options{Deadline: time.Minute, Decide: func(_ context.Context, h *HeldExec) error {
 		held <- h.Path()
 		return nil
 	}})
@@ -369,12 +369,12 @@ const holdersDeadline = time.Second
 func holder(runtime string) int {
 	_, err := HoldRuntimes([]string{runtime}, Options{
 		Deadline: holdersDeadline, Guard: "/proc/self/exe",
-		Missed: func(_ *Held, why error) {
+		Missed: func(_ *HeldExec, why error) {
 			if errors.Is(why, ErrStopped) {
 				fmt.Println("stopped")
 			}
 		},
-		Decide: func(ctx context.Context, h *Held) error { fmt.Println("held"); <-ctx.Done(); return ctx.Err() },
+		Decide: func(ctx context.Context, h *HeldExec) error { fmt.Println("held"); <-ctx.Done(); return ctx.Err() },
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -20,10 +20,10 @@ const GuardCommand = "gate-guard"
 // ErrStopped says that this process didn't run for a while.
 var ErrStopped = errors.New("the daemon was stopped, or too busy")
 
-// guarded is the process that answers in our place when we can't: if we are
+// guard is the process that answers in our place when we can't: if we are
 // stopped (SIGSTOP, a debugger) the kernel would wait for ever. It hears a
 // beat from us, and ends with us.
-type guarded struct {
+type guard struct {
 	gate    *gate
 	program string
 	ended   chan struct{}
@@ -33,8 +33,8 @@ type guarded struct {
 // The guard answers when no beat came for a deadline, and not before shortest:
 // a process that is only busy is not stopped. There are beats in that time.
 const (
-	beats    = 4
-	shortest = time.Second
+	heartbeats  = 4
+	minDeadline = time.Second
 )
 
 // guard starts the process. An error means that there is none.
@@ -42,23 +42,23 @@ func (g *gate) startGuard() error {
 	if g.options.Guard == "" {
 		return nil
 	}
-	w := &guarded{gate: g, program: g.options.Guard, ended: make(chan struct{})}
+	w := &guard{gate: g, program: g.options.Guard, ended: make(chan struct{})}
 	beat, pid, err := w.start()
 	if err != nil {
 		return fmt.Errorf("start the gate's guard: %w", err)
 	}
 	g.guard = w
-	w.working.Go(func() { w.beat(beat, pid) })
+	w.working.Go(func() { w.heartbeat(beat, pid) })
 	return nil
 }
 
-func (w *guarded) stop() {
+func (w *guard) stop() {
 	close(w.ended)
 	w.working.Wait()
 }
 
 // start is no os/exec: that would make the group's descriptor a blocking one.
-func (w *guarded) start() (beat *os.File, pid int, err error) {
+func (w *guard) start() (beat *os.File, pid int, err error) {
 	r, b, err := os.Pipe()
 	if err != nil {
 		return nil, 0, err
@@ -77,7 +77,7 @@ func (w *guarded) start() (beat *os.File, pid int, err error) {
 	}
 	o := w.gate.options
 	failed := raw.Control(func(group uintptr) {
-		pid, err = syscall.ForkExec(w.program, []string{"cima-gate-guard", GuardCommand, max(o.Deadline, shortest).String(), strconv.FormatBool(o.Refuse)},
+		pid, err = syscall.ForkExec(w.program, []string{"cima-gate-guard", GuardCommand, max(o.Deadline, minDeadline).String(), strconv.FormatBool(o.Refuse)},
 			&syscall.ProcAttr{Env: append(os.Environ(), "GOMAXPROCS=1"), Files: []uintptr{null.Fd(), 2, 2, r.Fd(), group}})
 	})
 	if err = errors.Join(failed, err); err != nil {
@@ -87,10 +87,10 @@ func (w *guarded) start() (beat *os.File, pid int, err error) {
 	return b, pid, nil
 }
 
-// beat tells the guard that we live, and starts another where it ended.
-func (w *guarded) beat(beat *os.File, pid int) {
-	deadline := max(w.gate.options.Deadline, shortest)
-	tick := time.NewTicker(deadline / beats)
+// heartbeat tells the guard that we live, and starts another where it ended.
+func (w *guard) heartbeat(beat *os.File, pid int) {
+	deadline := max(w.gate.options.Deadline, minDeadline)
+	tick := time.NewTicker(deadline / heartbeats)
 	defer tick.Stop()
 	defer func() {
 		beat.Close()
@@ -118,8 +118,8 @@ func (w *guarded) beat(beat *os.File, pid int) {
 
 // Where Guard finds what it was given.
 const (
-	guardBeat  = 3
-	guardGroup = 4
+	guardHeartbeat = 3
+	guardGroup     = 4
 )
 
 // maxDescriptor is above every descriptor that the guarded process may have
@@ -144,7 +144,7 @@ func Guard(args []string) int {
 	wait, taken := deadline, true
 	buf := make([]byte, 64)
 	for {
-		polls := []unix.PollFd{{Fd: guardBeat, Events: unix.POLLIN}}
+		polls := []unix.PollFd{{Fd: guardHeartbeat, Events: unix.POLLIN}}
 		n, err := unix.Poll(polls, int(wait.Milliseconds()))
 		switch {
 		case err == unix.EINTR:
@@ -152,13 +152,13 @@ func Guard(args []string) int {
 			return 1
 		case n == 0:
 			if taken {
-				relieveTaken(group, !refuse)
+				releaseAccepted(group, !refuse)
 			}
-			relieveQueue(group, !refuse)
+			releaseQueued(group, !refuse)
 			taken = false // it takes no more until it runs again
 			wait = 20 * time.Millisecond
 		default:
-			if n, err := unix.Read(guardBeat, buf); n <= 0 && err != unix.EINTR {
+			if n, err := unix.Read(guardHeartbeat, buf); n <= 0 && err != unix.EINTR {
 				return 0
 			}
 			wait, taken = deadline, true
@@ -166,16 +166,16 @@ func Guard(args []string) int {
 	}
 }
 
-// relieveTaken answers for those whom the stopped process has taken: by the
+// releaseAccepted answers for those whom the stopped process has taken: by the
 // numbers of its descriptors, which it alone knows.
-func relieveTaken(group *os.File, allow bool) {
+func releaseAccepted(group *os.File, allow bool) {
 	for fd := range maxDescriptor {
 		respond(group, fd, allow)
 	}
 }
 
-// relieveQueue answers for those in the queue.
-func relieveQueue(group *os.File, allow bool) {
+// releaseQueued answers for those in the queue.
+func releaseQueued(group *os.File, allow bool) {
 	buf := make([]byte, batch)
 	for {
 		n, err := unix.Read(guardGroup, buf)

@@ -16,14 +16,14 @@ import (
 func TestOverflowIsTold(t *testing.T) {
 	var missed missedList
 	r := hold(t, nil, Options{Deadline: time.Minute, Missed: missed.note,
-		Decide: func(context.Context, *Held) error { return nil }})
-	r.gate.take(event{mask: unix.FAN_Q_OVERFLOW, fd: -1, pidfd: -1})
+		Decide: func(context.Context, *HeldExec) error { return nil }})
+	r.gate.accept(event{mask: unix.FAN_Q_OVERFLOW, fd: -1, pidfd: -1})
 	eventually(t, "it is told", func() bool { return missed.is(ErrOverflow) })
 }
 
 // What this process executes itself can't wait for this process.
 func TestOwnExecIsNotHeld(t *testing.T) {
-	r := hold(t, nil, Options{Deadline: time.Minute, Decide: func(context.Context, *Held) error {
+	r := hold(t, nil, Options{Deadline: time.Minute, Decide: func(context.Context, *HeldExec) error {
 		t.Error("it was held")
 		return nil
 	}})
@@ -36,7 +36,7 @@ func TestOwnExecIsNotHeld(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.gate.take(event{mask: unix.FAN_OPEN_EXEC_PERM, fd: fd, pidfd: -1, pid: os.Getpid()})
+	r.gate.accept(event{mask: unix.FAN_OPEN_EXEC_PERM, fd: fd, pidfd: -1, pid: os.Getpid()})
 	time.Sleep(50 * time.Millisecond)
 }
 
@@ -48,7 +48,7 @@ func TestLetGoByAnother(t *testing.T) {
 	var r *Runtimes
 	ready := make(chan struct{})
 	r = hold(t, []string{runtime}, Options{Deadline: time.Minute, Missed: missed.note,
-		Decide: func(_ context.Context, h *Held) error {
+		Decide: func(_ context.Context, h *HeldExec) error {
 			<-ready
 			return respond(r.gate.file, h.FD, true)
 		}})
@@ -65,8 +65,8 @@ func TestUntold(t *testing.T) {
 	dir := overlay(t)
 	told, ready := make(chan struct{}), make(chan struct{})
 	r, err := HoldRoots(1<<20, Options{Deadline: time.Minute,
-		Missed: func(*Held, error) { <-told },
-		Decide: func(context.Context, *Held) error { <-ready; return errors.New("no") }})
+		Missed: func(*HeldExec, error) { <-told },
+		Decide: func(context.Context, *HeldExec) error { <-ready; return errors.New("no") }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,18 +74,18 @@ func TestUntold(t *testing.T) {
 	if _, err := r.Add(dir); err != nil {
 		t.Fatal(err)
 	}
-	if r.Untold() {
+	if r.Unreported() {
 		t.Error("nobody went on, and somebody is untold")
 	}
 	close(ready)
 	if _, err := run(filepath.Join(dir, "program")); err != nil {
 		t.Fatal(err)
 	}
-	if !r.Untold() {
+	if !r.Unreported() {
 		t.Error("it went on, and nobody is untold")
 	}
 	close(told)
-	eventually(t, "all are told", func() bool { return !r.Untold() })
+	eventually(t, "all are told", func() bool { return !r.Unreported() })
 }
 
 // A script's lease ends with its interpreter's exec: nobody has to wait for it.
@@ -112,7 +112,7 @@ func TestLeaseOfAScript(t *testing.T) {
 		f.Close()
 		return err == nil
 	})
-	if took := time.Since(begin); took > keepLease*3/4 {
+	if took := time.Since(begin); took > leaseTime*3/4 {
 		t.Errorf("a writer waited for %v", took)
 	}
 }

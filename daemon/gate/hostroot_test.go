@@ -42,8 +42,8 @@ func TestMountThatOnlyTheHostSees(t *testing.T) {
 	}
 	add := func(hostRoot string) error {
 		r, err := HoldRoots(1<<20, Options{
-			Deadline: time.Second, Missed: func(*Held, error) {}, HostRoot: hostRoot,
-			Decide: func(context.Context, *Held) error { return nil },
+			Deadline: time.Second, Missed: func(*HeldExec, error) {}, HostRoot: hostRoot,
+			Decide: func(context.Context, *HeldExec) error { return nil },
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -13,18 +13,18 @@ import (
 
 // A device's number can be another file system's next.
 func TestKnownDigestsOfAnotherMount(t *testing.T) {
-	m := measurer{known: make(map[fileID]measured), layers: make(map[uint64]mounted)}
-	m.remember(fileID{dev: 1, ino: 1}, measured{})
-	m.remember(fileID{dev: 2, ino: 1}, measured{})
-	m.adopt(1, mounted{})
-	if _, ok := m.known[fileID{dev: 1, ino: 1}]; ok || len(m.known) != 1 {
-		t.Errorf("known still: %v", m.known)
+	m := measurer{cache: make(map[fileID]cachedDigest), layers: make(map[uint64]overlayMount)}
+	m.store(fileID{dev: 1, ino: 1}, cachedDigest{})
+	m.store(fileID{dev: 2, ino: 1}, cachedDigest{})
+	m.setLayers(1, overlayMount{})
+	if _, ok := m.cache[fileID{dev: 1, ino: 1}]; ok || len(m.cache) != 1 {
+		t.Errorf("known still: %v", m.cache)
 	}
-	for i := range uint64(2 * maxKnown) {
-		m.remember(fileID{dev: 3, ino: i}, measured{})
+	for i := range uint64(2 * maxCached) {
+		m.store(fileID{dev: 3, ino: i}, cachedDigest{})
 	}
-	if len(m.known) > maxKnown {
-		t.Errorf("%d digests are remembered", len(m.known))
+	if len(m.cache) > maxCached {
+		t.Errorf("%d digests are remembered", len(m.cache))
 	}
 }
 
@@ -111,9 +111,9 @@ func TestFreshFileIsNotRemembered(t *testing.T) {
 	known := func() int {
 		r.measurer.mu.Lock()
 		defer r.measurer.mu.Unlock()
-		return len(r.measurer.known)
+		return len(r.measurer.cache)
 	}
-	for want, wait := range []time.Duration{0, settled + 100*time.Millisecond} {
+	for want, wait := range []time.Duration{0, minAge + 100*time.Millisecond} {
 		time.Sleep(wait)
 		if _, err := run(file); err != nil {
 			t.Fatal(err)

@@ -21,16 +21,16 @@ type lease struct {
 const (
 	// maxLeases bounds those kept while execs go through, shareOfLeases those
 	// of one file system.
-	maxLeases     = 512
-	shareOfLeases = 64
+	maxLeases   = 512
+	maxLeasesOn = 64
 
-	// keepLease is how long one is kept for an exec that doesn't show: it
+	// leaseTime is how long one is kept for an exec that doesn't show: it
 	// failed, or the file is a script, whose interpreter may show instead.
-	keepLease = 250 * time.Millisecond
+	leaseTime = 250 * time.Millisecond
 )
 
 // lease waits for a slot and takes a lease.
-func (m *measurer) lease(ctx context.Context, h *Held) (*lease, error) {
+func (m *measurer) lease(ctx context.Context, h *HeldExec) (*lease, error) {
 	id, err := identify(h.FD)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func (m *measurer) lease(ctx context.Context, h *Held) (*lease, error) {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
-			l.leave(i)
+			l.releaseSlots(i)
 			return nil, ErrDeadline
 		}
 	}
@@ -54,15 +54,15 @@ func (m *measurer) lease(ctx context.Context, h *Held) (*lease, error) {
 	if err == nil {
 		return l, nil
 	}
-	l.leave(len(l.slots))
+	l.releaseSlots(len(l.slots))
 	if errors.Is(err, unix.EAGAIN) {
 		return nil, ErrWritable
 	}
 	return nil, fmt.Errorf("read lease: %w", err)
 }
 
-// also takes a lease on the file in the upper layer, and its descriptor.
-func (l *lease) also(upper int) error {
+// addUpper takes a lease on the file in the upper layer, and its descriptor.
+func (l *lease) addUpper(upper int) error {
 	if l.upper >= 0 {
 		unix.Close(upper)
 		return nil
@@ -78,25 +78,25 @@ func (l *lease) also(upper int) error {
 	return nil
 }
 
-// end gives the leases back; the held process's descriptor is still open.
-func (l *lease) end() {
+// release gives the leases back; the held process's descriptor is still open.
+func (l *lease) release() {
 	if l.upper >= 0 {
 		unix.Close(l.upper) // its lease goes with it
 	}
 	unix.FcntlInt(uintptr(l.fd), unix.F_SETLEASE, unix.F_UNLCK)
-	l.leave(len(l.slots))
+	l.releaseSlots(len(l.slots))
 }
 
-// leave gives the first n slots back.
-func (l *lease) leave(n int) {
+// releaseSlots gives the first n slots back.
+func (l *lease) releaseSlots(n int) {
 	for _, slots := range l.slots[:n] {
 		<-slots
 	}
 }
 
-// stands says that nobody asked to write since the leases were taken: a lease
+// intact says that nobody asked to write since the leases were taken: a lease
 // that was lost doesn't come back.
-func (l *lease) stands() bool {
+func (l *lease) intact() bool {
 	return leased(l.fd) && (l.upper < 0 || leased(l.upper))
 }
 

@@ -26,10 +26,10 @@ var (
 // A digest is kept in memory only of a file that changed this long before it
 // was read: within one tick of the kernel's coarse clock a second change
 // leaves no trace. Longer than a tick, for clocks are set.
-const settled = time.Second
+const minAge = time.Second
 
-// maxKnown bounds the digests that are remembered.
-const maxKnown = 8192
+// maxCached bounds the digests that are remembered.
+const maxCached = 8192
 
 // fileID is all by which a change of a file shows in its metadata.
 type fileID struct {
@@ -38,7 +38,7 @@ type fileID struct {
 	mtime, ctime unix.Timespec
 }
 
-type measured struct {
+type cachedDigest struct {
 	digest [sha512.Size384]byte
 	verity string
 	lower  bool // of a lower layer
@@ -50,8 +50,8 @@ type Content struct {
 	Verity string                // fs-verity's digest of it, "sha256:…"; "": it has none
 }
 
-// mounted is an overlay where the host has it.
-type mounted struct {
+// overlayMount is an overlay where the host has it.
+type overlayMount struct {
 	layers
 	dir    string
 	leases chan struct{} // slots of those that are kept
@@ -64,8 +64,8 @@ type measurer struct {
 	leases  chan struct{}       // slots of all
 
 	mu     sync.Mutex
-	known  map[fileID]measured
-	layers map[uint64]mounted // by device
+	cache  map[fileID]cachedDigest
+	layers map[uint64]overlayMount // by device
 }
 
 // Measure returns the SHA-384 of the file that h is about to execute, read
@@ -81,7 +81,7 @@ type measurer struct {
 // A digest is remembered by inode, size and times, and counts only while a
 // lease can be had: a writable mapping that was dirtied before changes
 // content without changing those.
-func (r *Roots) Measure(ctx context.Context, h *Held) (Content, error) {
+func (r *Roots) Measure(ctx context.Context, h *HeldExec) (Content, error) {
 	m := &r.measurer
 	if h.lease == nil {
 		l, err := m.lease(ctx, h)
@@ -102,7 +102,7 @@ func (r *Roots) MeasureProcess(ctx context.Context, pid int) (path string, diges
 		return "", digest, err
 	}
 	defer unix.Close(at)
-	h := Held{FD: at}
+	h := HeldExec{FD: at}
 	path = h.Path()
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(at, &fs); err != nil || fs.Type == unix.FUSE_SUPER_MAGIC || fs.Type == unix.NFS_SUPER_MAGIC {
@@ -118,18 +118,18 @@ func (r *Roots) MeasureProcess(ctx context.Context, pid int) (path string, diges
 	return path, digest, err
 }
 
-func (m *measurer) content(ctx context.Context, h *Held) (Content, error) {
+func (m *measurer) content(ctx context.Context, h *HeldExec) (Content, error) {
 	fd := h.FD
 	id, err := identify(fd)
 	if err != nil {
 		return Content{}, err
 	}
 	m.mu.Lock()
-	k, ok := m.known[id]
+	k, ok := m.cache[id]
 	at, marked := m.layers[id.dev]
 	m.mu.Unlock()
 	if ok && k.lower {
-		return h.lasts(id, k), nil
+		return h.noteCacheable(id, k), nil
 	}
 	if !marked {
 		return Content{}, ErrUnlocated
@@ -139,19 +139,19 @@ func (m *measurer) content(ctx context.Context, h *Held) (Content, error) {
 		return Content{}, err
 	}
 	if upper >= 0 {
-		if err := h.lease.also(upper); err != nil {
+		if err := h.lease.addUpper(upper); err != nil {
 			return Content{}, err
 		}
 	}
 	switch {
 	case ok:
-		return h.lasts(id, k), nil
+		return h.noteCacheable(id, k), nil
 	case id.size > m.maxSize && verity != "":
 		return Content{Verity: verity}, nil
 	case id.size > m.maxSize:
 		return Content{}, fmt.Errorf("%w: %d bytes, the bound is %d", ErrTooLarge, id.size, m.maxSize)
 	}
-	old := time.Since(time.Unix(id.ctime.Unix())) > settled && time.Since(time.Unix(id.mtime.Unix())) > settled
+	old := time.Since(time.Unix(id.ctime.Unix())) > minAge && time.Since(time.Unix(id.mtime.Unix())) > minAge
 	digest, err := m.hash(ctx, fd)
 	if err != nil {
 		return Content{}, err
@@ -159,42 +159,42 @@ func (m *measurer) content(ctx context.Context, h *Held) (Content, error) {
 	if again, err := identify(fd); err != nil || again != id {
 		return Content{}, errors.Join(ErrWritable, err)
 	}
-	now := measured{digest, verity, upper < 0}
+	now := cachedDigest{digest, verity, upper < 0}
 	if !old {
 		return now.content(), nil
 	}
-	m.remember(id, now)
-	return h.lasts(id, now), nil
+	m.store(id, now)
+	return h.noteCacheable(id, now), nil
 }
 
-func (k measured) content() Content { return Content{&k.digest, k.verity} }
+func (k cachedDigest) content() Content { return Content{&k.digest, k.verity} }
 
-// lasts notes the digest of what may be remembered.
-func (h *Held) lasts(id fileID, k measured) Content {
+// noteCacheable notes the digest of what may be remembered.
+func (h *HeldExec) noteCacheable(id fileID, k cachedDigest) Content {
 	if id == h.lease.id {
-		h.lasting = &k.digest
+		h.cacheable = &k.digest
 	}
 	return k.content()
 }
 
-func (m *measurer) remember(id fileID, now measured) {
+func (m *measurer) store(id fileID, now cachedDigest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.known) >= maxKnown {
-		clear(m.known)
+	if len(m.cache) >= maxCached {
+		clear(m.cache)
 	}
-	m.known[id] = now
+	m.cache[id] = now
 }
 
-// adopt notes where a device's layers are, and forgets what was known of one
+// setLayers notes where a device's layers are, and forgets what was known of one
 // that had its number before.
-func (m *measurer) adopt(device uint64, at mounted) {
+func (m *measurer) setLayers(device uint64, at overlayMount) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.layers[device] = at
-	for id := range m.known {
+	for id := range m.cache {
 		if id.dev == device {
-			delete(m.known, id)
+			delete(m.cache, id)
 		}
 	}
 }

@@ -130,8 +130,8 @@ func TestSwappedWhileHeld(t *testing.T) {
 	}
 	var r *Roots
 	ready, digests := make(chan struct{}), make(chan [48]byte, 1)
-	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(_ *Held, why error) { t.Log("missed:", why) },
-		Decide: func(ctx context.Context, h *Held) error {
+	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(_ *HeldExec, why error) { t.Log("missed:", why) },
+		Decide: func(ctx context.Context, h *HeldExec) error {
 			<-ready
 			content, err := r.Measure(ctx, h)
 			if err := errors.Join(os.Rename(sub, sub+".good"), os.Rename(sub+".evil", sub)); err != nil {

@@ -28,19 +28,19 @@ var ErrUnmarkable = errors.New("executions can't be measured there")
 // file that Measure reads.
 func HoldRoots(maxSize int64, o Options) (*Roots, error) {
 	// Not by user: a container's root can be any.
-	g, err := open(o, func(h *Held) who { return who{device: h.Device()} })
+	g, err := open(o, func(h *HeldExec) payer { return payer{device: h.Device()} })
 	if err != nil {
 		return nil, err
 	}
 	r := &Roots{gate: g, hostRoot: o.HostRoot, measurer: measurer{
-		maxSize: maxSize, verity: verityOf, leases: make(chan struct{}, maxLeases), known: make(map[fileID]measured), layers: make(map[uint64]mounted),
+		maxSize: maxSize, verity: verityOf, leases: make(chan struct{}, maxLeases), cache: make(map[fileID]cachedDigest), layers: make(map[uint64]overlayMount),
 	}}
 	return r, g.run()
 }
 
-// Untold says that somebody went on, or was refused, of whom Missed isn't told
+// Unreported says that somebody went on, or was refused, of whom Missed isn't told
 // to the end yet.
-func (r *Roots) Untold() bool { return r.gate.untold.Load() > 0 }
+func (r *Roots) Unreported() bool { return r.gate.unreported.Load() > 0 }
 
 // Close lets everybody go.
 func (r *Roots) Close() { r.gate.close() }
@@ -76,7 +76,7 @@ func (r *Roots) Add(dir string) (device uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	r.measurer.adopt(st.Dev, mounted{l, dir, make(chan struct{}, shareOfLeases)})
+	r.measurer.setLayers(st.Dev, overlayMount{l, dir, make(chan struct{}, maxLeasesOn)})
 	return st.Dev, r.gate.mark(fd, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM)
 }
 
@@ -110,10 +110,10 @@ func (r *Roots) onlyMount(device uint64, dir string) (options string, err error)
 
 // Device is the device of the file that a held process is about to execute, 0
 // where it isn't known.
-func (h *Held) Device() uint64 { return h.id.dev }
+func (h *HeldExec) Device() uint64 { return h.id.dev }
 
 // Path is the file's, as it was first seen from the root of its mount.
-func (h *Held) Path() string {
-	h.naming.Do(func() { h.path, _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", h.FD)) })
+func (h *HeldExec) Path() string {
+	h.pathOnce.Do(func() { h.path, _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", h.FD)) })
 	return h.path
 }

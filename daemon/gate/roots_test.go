@@ -69,8 +69,8 @@ func watch(t *testing.T, dirs ...string) (*Roots, *seen) {
 	var r *Roots
 	ready := make(chan struct{})
 	r, err := HoldRoots(64<<20, Options{
-		Deadline: 5 * time.Second, Missed: func(*Held, error) {},
-		Decide: func(ctx context.Context, h *Held) error {
+		Deadline: 5 * time.Second, Missed: func(*HeldExec, error) {},
+		Decide: func(ctx context.Context, h *HeldExec) error {
 			<-ready
 			content, err := r.Measure(ctx, h)
 			s.mu.Lock()
@@ -165,7 +165,7 @@ func TestMappedWriter(t *testing.T) {
 	if err := os.Chtimes(file, old, old); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(settled + 100*time.Millisecond)
+	time.Sleep(minAge + 100*time.Millisecond)
 	run(file) // ETXTBSY; were it hashed now, it would be remembered as good
 	if got, _ := s.last(); !errors.Is(got.err, ErrWritable) {
 		t.Errorf("with a writable mapping: %+v", got)
@@ -192,8 +192,8 @@ func TestWriterBetweenHashAndExec(t *testing.T) {
 	var r *Roots
 	var wrote atomic.Bool
 	hashed, ready := make(chan [48]byte, 1), make(chan struct{})
-	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(*Held, error) {},
-		Decide: func(ctx context.Context, h *Held) error {
+	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(*HeldExec, error) {},
+		Decide: func(ctx context.Context, h *HeldExec) error {
 			<-ready
 			content, err := r.Measure(ctx, h)
 			go func() {

@@ -29,9 +29,9 @@ func Usual() []string {
 	return all
 }
 
-// lookAgain is how often runtimes are looked for where no change was told: a
+// remarkInterval is how often runtimes are looked for where no change was told: a
 // directory may have come up.
-const lookAgain = 5 * time.Second
+const remarkInterval = 5 * time.Second
 
 // Runtimes holds whoever executes one of the runtimes' files.
 type Runtimes struct {
@@ -69,9 +69,9 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the daemon's own pid namespace: %w", err)
 	}
-	g, err := open(o, func(h *Held) who {
+	g, err := open(o, func(h *HeldExec) payer {
 		uid, _ := h.UID()
-		return who{user: uid, inside: h.inside(host)}
+		return payer{user: uid, inside: h.inContainer(host)}
 	})
 	if err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 		r.Close()
 		return nil, err
 	}
-	r.working.Go(r.follow)
+	r.working.Go(r.followChanges)
 	return r, nil
 }
 
@@ -124,9 +124,9 @@ func (r *Runtimes) Marked() []string {
 	return all
 }
 
-// follow marks again when a runtime's directory changed, and now and then.
-func (r *Runtimes) follow() {
-	tick := time.NewTicker(lookAgain)
+// followChanges marks again when a runtime's directory changed, and now and then.
+func (r *Runtimes) followChanges() {
+	tick := time.NewTicker(remarkInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -246,7 +246,7 @@ func (g *gate) mark(fd int, flags uint) error {
 // shims are in it as their working directory, and podman's and cri-o's conmon
 // has the container's id among its arguments. Whose arguments these are is the
 // caller's, for the runtime doesn't run yet.
-func (h *Held) Names(bundle, id string) bool {
+func (h *HeldExec) Names(bundle, id string) bool {
 	dir, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", h.PID))
 	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", h.PID))
 	if procfs.Alive(h.PIDFD) != nil { // after the reads: they were of this process
@@ -257,7 +257,7 @@ func (h *Held) Names(bundle, id string) bool {
 
 // UID is the effective user of a held process, false where it ended. A process
 // that isn't dumpable counts as root's (proc(5)).
-func (h *Held) UID() (uint32, bool) {
+func (h *HeldExec) UID() (uint32, bool) {
 	var st unix.Stat_t
 	if unix.Stat(fmt.Sprintf("/proc/%d", h.PID), &st) != nil || procfs.Alive(h.PIDFD) != nil {
 		return 0, false
@@ -265,9 +265,9 @@ func (h *Held) UID() (uint32, bool) {
 	return st.Uid, true
 }
 
-// inside says that a held process is in another pid namespace than the host's: a
+// inContainer says that a held process is in another pid namespace than the host's: a
 // container's root has the host's uid, and must not take its places.
-func (h *Held) inside(host procfs.FileID) bool {
+func (h *HeldExec) inContainer(host procfs.FileID) bool {
 	space, err := procfs.Stat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/ns/pid", h.PID))
 	return err == nil && space != host
 }

@@ -79,10 +79,10 @@ func (l *Ledger) append(ctx context.Context, e Event) (logs.Event, error) {
 		if err := l.agreed(whole); err != nil {
 			return err
 		}
-		if measured, ok := event.MeasuredDigest(); e.Once && ok && l.wasSaid(measured) {
+		if measured, ok := event.MeasuredDigest(); e.Once && ok && l.wasLogged(measured) {
 			return nil
 		}
-		l.tellGaps(whole) // if that failed the last time
+		l.logGaps(whole) // if that failed the last time
 		if err := l.admit(event, e); err != nil {
 			return l.refused(whole, err)
 		}
@@ -106,7 +106,7 @@ func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
 	if l.opts.Anchor == AnchorRTMR3 {
 		failed = l.opts.Register.Extend(ctx, event.Digest())
 	}
-	done, err := l.settlePending(ctx)
+	done, err := l.resolvePending(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -121,10 +121,10 @@ func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
 	return fmt.Errorf("extend RTMR3: %w", failed)
 }
 
-func (l *Ledger) wasSaid(measured hw.Digest) bool {
+func (l *Ledger) wasLogged(measured hw.Digest) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	return l.said[measured]
+	return l.logged[measured]
 }
 
 // holds says that an event which is logged once for an instance is there; under

@@ -82,14 +82,14 @@ type Ledger struct {
 
 	mu       sync.RWMutex // everything below
 	limits   Limits
-	records  places
+	records  recordList
 	register hw.Digest // replay of records
 	public   hw.Digest // public register
 	publics  []int32   // positions of public events
 	owners   map[string]*owner
 	spent    map[string]int     // events by whom they are charged to
 	shown    sizes              // of what everybody's evidence shows
-	said     map[hw.Digest]bool // measured digests of public events
+	logged   map[hw.Digest]bool // measured digests of public events
 	gaps     gaps               // what was missed
 	started  bool               // this run's start is logged
 	open     map[string]*owner  // those whose latest instance has no exit
@@ -107,7 +107,7 @@ type record struct {
 type owner struct {
 	events   []int32 // positions of all its events
 	first    int     // position in events of the latest launch
-	held     []int32 // positions of those since then that register holds
+	measured []int32 // positions of those since then that register holds
 	instance string
 	cgroup   string // as it was told with the launch
 	register hw.Digest
@@ -127,7 +127,7 @@ func Open(ctx context.Context, opts Options) (*Ledger, error) {
 	if l.opts.Log == nil {
 		l.opts.Log = slog.New(slog.DiscardHandler)
 	}
-	l.forget()
+	l.reset()
 	f, err := openFile(opts.Dir, opts.BootID)
 	if err != nil {
 		return nil, err
@@ -162,16 +162,16 @@ func (l *Ledger) load() error {
 	})
 }
 
-// forget makes memory as it is before the first event.
-func (l *Ledger) forget() {
-	l.records, l.publics, l.shown = places{}, nil, sizes{}
+// reset makes memory as it is before the first event.
+func (l *Ledger) reset() {
+	l.records, l.publics, l.shown = recordList{}, nil, sizes{}
 	l.register, l.public = hw.Digest{}, hw.Digest{}
 	l.owners, l.open = make(map[string]*owner), make(map[string]*owner)
-	l.spent, l.said = make(map[string]int), make(map[hw.Digest]bool)
+	l.spent, l.logged = make(map[string]int), make(map[hw.Digest]bool)
 	if l.gaps.happened == nil { // what happened stays so
 		l.gaps.happened = make(map[gap]int)
 	}
-	l.gaps.told = make(map[gap]int)
+	l.gaps.logged = make(map[gap]int)
 }
 
 // note enters an event that is in log and register into memory.
@@ -180,14 +180,14 @@ func (l *Ledger) note(e logs.Event, r diskRecord) {
 	l.records.add(record{digest: e.Digest(), offset: r.offset, length: r.length})
 	l.register = r.After
 	l.shown.add(e)
-	if who := payer(e.Container, r.Charge); who != "" {
+	if who := payerOf(e.Container, r.Charge); who != "" {
 		l.spent[who]++
 	}
 	measured, isMeasured := e.MeasuredDigest()
 	if e.Container == "" {
 		l.publics = append(l.publics, at)
 		l.public = l.public.Extend(measured)
-		l.said[measured] = true
+		l.logged[measured] = true
 		l.noteMissed(e)
 		return
 	}
@@ -211,7 +211,7 @@ func (l *Ledger) note(e logs.Event, r diskRecord) {
 	o.events = append(o.events, at)
 	o.shown += shownWhole(e)
 	if isMeasured {
-		o.held = append(o.held, at)
+		o.measured = append(o.measured, at)
 		o.register = o.register.Extend(measured)
 	}
 }

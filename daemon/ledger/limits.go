@@ -51,7 +51,7 @@ func (l *Ledger) admit(e logs.Event, asked Event) error {
 	if asked.Instance != "" && e.Operation != logs.OpLaunch && (o == nil || o.instance != asked.Instance) {
 		return ErrReplaced
 	}
-	who := payer(e.Container, asked.Charge)
+	who := payerOf(e.Container, asked.Charge)
 	share, most := l.limits.OwnerEvents, l.limits.OwnerShown
 	if asked.Last {
 		share, most = share+1, most+lastShown
@@ -62,12 +62,12 @@ func (l *Ledger) admit(e logs.Event, asked Event) error {
 	if o != nil && l.limits.OwnerShown > 0 && o.shown+shownWhole(e) > most {
 		return fmt.Errorf("%w: its events take %d bytes of its evidence, of %d", ErrSpent, o.shown, most)
 	}
-	if most := room(l.limits.Bytes, e.Operation); most > 0 && l.file.size+diskSize(e) > most {
+	if most := boundFor(l.limits.Bytes, e.Operation); most > 0 && l.file.size+diskSize(e) > most {
 		return fmt.Errorf("%w: it holds %d bytes, of %d for such events", ErrFull, l.file.size, most)
 	}
 	after := l.shown
 	after.add(e)
-	if most := room(l.limits.Shown, e.Operation); most > 0 && after.of(l.limits.Whole) > most {
+	if most := boundFor(l.limits.Shown, e.Operation); most > 0 && after.of(l.limits.Whole) > most {
 		return fmt.Errorf("%w: it takes %d bytes of any evidence, of %d for such events", ErrFull, l.shown.of(l.limits.Whole), most)
 	}
 	return nil
@@ -76,10 +76,10 @@ func (l *Ledger) admit(e logs.Event, asked Event) error {
 // lastShown is the room of an event that is an owner's last.
 const lastShown = 4 << 10
 
-// room is the part of a bound that an event may fill: what all must learn is
+// boundFor is the part of a bound that an event may fill: what all must learn is
 // told even when the log is full for the rest, and that something was missed
 // even after that.
-func room(bound int64, operation string) int64 {
+func boundFor(bound int64, operation string) int64 {
 	switch operation {
 	case logs.OpStart, logs.OpPolicy, logs.OpSeal, logs.OpMissed:
 		return bound
@@ -120,10 +120,10 @@ func shownWhole(e logs.Event) int64 {
 	return shownRecord + int64(base64.StdEncoding.EncodedLen(len(e.Bytes())))
 }
 
-// payer is whom an event is charged to: its container, or the user whose that
+// payerOf is whom an event is charged to: its container, or the user whose that
 // is ("uid/id"), who can make as many containers as they like. A public event is
 // charged to whoever caused it.
-func payer(container, charge string) string {
+func payerOf(container, charge string) string {
 	if container == "" {
 		container = charge
 	}

@@ -215,7 +215,7 @@ func TestMissedIsToldLater(t *testing.T) {
 	r.onExtend = func(*register, hw.Digest) error { return failing }
 	l.Missed(t.Context(), "launch", "late")
 	r.onExtend = nil
-	if err := l.TellMissed(t.Context()); err != nil || len(missedCounts(t, l, "late")) != 1 {
+	if err := l.FlushMissed(t.Context()); err != nil || len(missedCounts(t, l, "late")) != 1 {
 		t.Errorf("told again: %v", err)
 	}
 	for i := range 1000 { // ever new reasons are told as one

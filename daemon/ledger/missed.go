@@ -25,7 +25,7 @@ type missedEvent struct {
 // gaps counts what was missed.
 type gaps struct {
 	happened map[gap]int
-	told     map[gap]int // the log's count
+	logged   map[gap]int // the log's count
 }
 
 // maxGaps bounds the kinds of gaps that are told apart.
@@ -37,12 +37,12 @@ const maxGaps = 64
 // told before the next event, or by TellMissed.
 func (l *Ledger) Missed(ctx context.Context, what, why string) error {
 	l.count(gap{what, why})
-	return l.TellMissed(ctx)
+	return l.FlushMissed(ctx)
 }
 
-// TellMissed logs what was missed and could not be told then, within
+// FlushMissed logs what was missed and could not be told then, within
 // Limits.Timeout.
-func (l *Ledger) TellMissed(ctx context.Context) error {
+func (l *Ledger) FlushMissed(ctx context.Context) error {
 	if _, due := l.due(); !due {
 		return nil
 	}
@@ -52,7 +52,7 @@ func (l *Ledger) TellMissed(ctx context.Context) error {
 		if err := l.agreed(whole); err != nil {
 			return err
 		}
-		return l.tellGaps(whole)
+		return l.logGaps(whole)
 	})
 }
 
@@ -73,15 +73,15 @@ func (l *Ledger) due() (missedEvent, bool) {
 		return missedEvent{}, false // start goes before all
 	}
 	for g, n := range l.gaps.happened {
-		if n >= max(1, 2*l.gaps.told[g]) {
+		if n >= max(1, 2*l.gaps.logged[g]) {
 			return missedEvent{g, n}, true
 		}
 	}
 	return missedEvent{}, false
 }
 
-// tellGaps logs what is due; the turn is the caller's.
-func (l *Ledger) tellGaps(whole context.Context) error {
+// logGaps logs what is due; the turn is the caller's.
+func (l *Ledger) logGaps(whole context.Context) error {
 	for {
 		missed, due := l.due()
 		if !due {
@@ -108,7 +108,7 @@ func (l *Ledger) refused(whole context.Context, err error) error {
 		return err
 	}
 	l.count(gap{"event", ErrFull.Error()})
-	return errors.Join(err, l.tellGaps(whole))
+	return errors.Join(err, l.logGaps(whole))
 }
 
 // noteMissed takes up what the log says of gaps; under mu.
@@ -117,6 +117,6 @@ func (l *Ledger) noteMissed(e logs.Event) {
 	if e.Operation != logs.OpMissed || json.Unmarshal(e.Body(), &m) != nil {
 		return
 	}
-	l.gaps.told[m.gap] = max(m.Count, 1)
+	l.gaps.logged[m.gap] = max(m.Count, 1)
 	l.gaps.happened[m.gap] = max(l.gaps.happened[m.gap], m.Count, 1)
 }

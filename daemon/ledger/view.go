@@ -37,7 +37,7 @@ func (l *Ledger) Snapshot(name string) (Snapshot, error) {
 	defer l.mu.RUnlock()
 	s := Snapshot{Count: l.records.n, Register: l.register, Public: l.public}
 	if o := l.owners[name]; o != nil {
-		s.Owner = Owner{Instance: o.instance, Register: o.register, Events: len(o.events) - o.first, Held: len(o.held)}
+		s.Owner = Owner{Instance: o.instance, Register: o.register, Events: len(o.events) - o.first, Held: len(o.measured)}
 	}
 	return s, l.broken
 }
@@ -70,8 +70,8 @@ func (l *Ledger) Held(name, instance string, from, count int) ([]logs.Event, err
 		l.mu.RUnlock()
 		return nil, ErrReplaced
 	}
-	from = min(from, len(o.held))
-	picked := l.records.pick(o.held[from:min(from+count, len(o.held))])
+	from = min(from, len(o.measured))
+	picked := l.records.pick(o.measured[from:min(from+count, len(o.measured))])
 	l.mu.RUnlock()
 	return l.read(picked)
 }
@@ -178,7 +178,7 @@ func (l *Ledger) find(ctx context.Context, from Snapshot, register hw.Digest) (i
 		ctx, cancel := l.withTimeout(ctx)
 		defer cancel()
 		err := l.exclusive(ctx, func(ctx context.Context) error {
-			_, err := l.settlePending(ctx)
+			_, err := l.resolvePending(ctx)
 			return err
 		})
 		if err != nil {

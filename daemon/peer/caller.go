@@ -39,7 +39,7 @@ type Caller struct {
 	// moment later, which may be another if the first one died.
 	PIDFD bool
 
-	*binding
+	*processWatch
 	closed atomic.Bool
 }
 
@@ -56,7 +56,7 @@ func (c *Caller) Check(ctx context.Context) error {
 	if c.closed.Load() {
 		return refuse(errClosed, "its connection is closed")
 	}
-	return c.renew()
+	return c.check()
 }
 
 // Alive says whether the process that connected lives, and the first one of
@@ -67,14 +67,14 @@ func (c *Caller) Alive() bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return !c.binding.closed && c.alive() == nil
+	return !c.processWatch.closed && c.alive() == nil
 }
 
 // Close gives back the descriptors that no other connection of the process
 // needs; Check fails afterwards.
 func (c *Caller) Close() error {
 	if !c.closed.Swap(true) {
-		c.leave()
+		c.release()
 	}
 	return nil
 }

@@ -86,36 +86,36 @@ func TestFirstProcessesAreKept(t *testing.T) {
 	w, id, c, pid, conn := named(t)
 	w.must(os.WriteFile(fmt.Sprintf("%s/proc/%d/stat", w.dir, pid), []byte("broken"), 0o644))
 	again := identify(t, id, conn.UnixConn)
-	if again.first != c.first || c.first.refs.Load() != 2 { // one is the Identifier's
-		t.Errorf("%p and %p, %d references", again.first, c.first, c.first.refs.Load())
+	if again.initProcess != c.initProcess || c.initProcess.refs.Load() != 2 { // one is the Identifier's
+		t.Errorf("%p and %p, %d references", again.initProcess, c.initProcess, c.initProcess.refs.Load())
 	}
 	again.Close()
-	f := c.first
+	f := c.initProcess
 	conn.tell(t, "exit")
 	waitFor(t, "the end of the client", func() bool { return !c.Alive() })
-	id.keep(at(idB, "/b"), &first{pidfd: -1})
-	if _, ok := id.firsts[containerA(pid)]; ok || f.refs.Load() != 1 {
+	id.cacheInit(at(idB, "/b"), &initProcess{pidfd: -1})
+	if _, ok := id.inits[containerA(pid)]; ok || f.refs.Load() != 1 {
 		t.Errorf("kept %t, %d references", ok, f.refs.Load())
 	}
-	delete(id.firsts, at(idB, "/b"))
+	delete(id.inits, at(idB, "/b"))
 }
 
 func TestFirstProcessesAreBounded(t *testing.T) {
-	id := &Identifier{firsts: map[Container]*first{}}
+	id := &Identifier{inits: map[Container]*initProcess{}}
 	p := openTest(t, os.Getpid())
-	for i := range maxFirsts + 10 {
-		f := &first{pidfd: p.pidfd}
+	for i := range maxInits + 10 {
+		f := &initProcess{pidfd: p.pidfd}
 		f.refs.Store(1)
-		id.firsts[Container{InitPID: -1 - i}] = f
-		if len(id.firsts) == maxFirsts {
+		id.inits[Container{InitPID: -1 - i}] = f
+		if len(id.inits) == maxInits {
 			break
 		}
 	}
-	f := &first{pidfd: p.pidfd}
+	f := &initProcess{pidfd: p.pidfd}
 	f.refs.Store(1)
-	id.keep(containerA(1), f)
-	if len(id.firsts) != maxFirsts || f.refs.Load() != 1 {
-		t.Errorf("%d kept, %d references", len(id.firsts), f.refs.Load())
+	id.cacheInit(containerA(1), f)
+	if len(id.inits) != maxInits || f.refs.Load() != 1 {
+		t.Errorf("%d kept, %d references", len(id.inits), f.refs.Load())
 	}
 }
 

@@ -31,14 +31,14 @@ type Identifier struct {
 	rule   rule
 	users  users
 
-	bindings bindings
+	watches processWatches
 
 	// What "host" means: the daemon's own.
 	ownNS   procfs.FileID
 	ownRoot procfs.FileID
 
 	mu     sync.Mutex
-	firsts map[Container]*first
+	inits  map[Container]*initProcess
 	closed bool
 }
 
@@ -57,7 +57,7 @@ func New(o Options) (*Identifier, error) {
 	if o.SubUIDs == "" {
 		o.SubUIDs = "/etc/subuid"
 	}
-	id := &Identifier{proc: -1, firsts: map[Container]*first{}, users: users{file: o.SubUIDs}}
+	id := &Identifier{proc: -1, inits: map[Container]*initProcess{}, users: users{file: o.SubUIDs}}
 	if err := id.start(o); err != nil {
 		id.Close()
 		return nil, fmt.Errorf("peer: %w", err)
@@ -120,10 +120,10 @@ func (id *Identifier) Close() error {
 		return nil
 	}
 	id.closed = true
-	for _, f := range id.firsts {
+	for _, f := range id.inits {
 		f.release()
 	}
-	clear(id.firsts)
+	clear(id.inits)
 	if id.roots != nil {
 		id.roots.close()
 	}
@@ -144,7 +144,7 @@ func (id *Identifier) Identify(ctx context.Context, conn *net.UnixConn) (*Caller
 	if err != nil {
 		return nil, err
 	}
-	c := &Caller{PID: peer.pid, UID: peer.uid, GID: peer.gid, PIDFD: peer.exact, binding: id.bindings.bind(peer.pid, peer.pidfd)}
+	c := &Caller{PID: peer.pid, UID: peer.uid, GID: peer.gid, PIDFD: peer.exact, processWatch: id.watches.begin(peer.pid, peer.pidfd)}
 	if err := id.attribute(ctx, c); err != nil {
 		if ctx.Err() == nil {
 			err = c.orEnded(err)
@@ -152,7 +152,7 @@ func (id *Identifier) Identify(ctx context.Context, conn *net.UnixConn) (*Caller
 		c.Close()
 		return nil, err
 	}
-	c.binding = id.bindings.share(c.binding)
+	c.processWatch = id.watches.share(c.processWatch)
 	return c, nil
 }
 
@@ -196,11 +196,11 @@ func (id *Identifier) attribute(ctx context.Context, c *Caller) error {
 // inContainer holds what the cgroups say to the pid namespace, and to the
 // record's own first process.
 func (id *Identifier) inContainer(ctx context.Context, c *Caller, p process, m match) error {
-	f, err := id.first(ctx, m.container)
+	f, err := id.initProcess(ctx, m.container)
 	if err != nil {
 		return err
 	}
-	c.first, c.Container = f, &m.container
+	c.initProcess, c.Container = f, &m.container
 	ns, err := p.pidNS()
 	if err != nil {
 		return unreadable(err)

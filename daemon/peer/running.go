@@ -15,7 +15,7 @@ type Running struct {
 // lives and is in the cgroup that the record declares. An error is a *Refusal,
 // which says what is wrong, or the context's.
 func (id *Identifier) Running(ctx context.Context, c Container) (Running, error) {
-	f, err := id.first(ctx, c)
+	f, err := id.initProcess(ctx, c)
 	if err != nil {
 		return Running{}, err
 	}

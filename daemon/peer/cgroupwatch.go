@@ -9,8 +9,8 @@ import (
 
 var errMoved = errors.New("the process is in another cgroup than before")
 
-// watch is where a process was, and the means to see whether it still is.
-type watch struct {
+// cgroupWatch is where a process was, and the means to see whether it still is.
+type cgroupWatch struct {
 	fd   int    // its cgroup file, kept open: after its end it reads nothing
 	text string // what stood there
 	buf  []byte // to read it again, one byte longer
@@ -18,8 +18,8 @@ type watch struct {
 }
 
 // watchCgroup reads the cgroup file and keeps it open.
-func watchCgroup(p process) (watch, error) {
-	w := watch{fd: -1}
+func watchCgroup(p process) (cgroupWatch, error) {
+	w := cgroupWatch{fd: -1}
 	fd, err := p.open("cgroup")
 	if err != nil {
 		return w, err
@@ -34,7 +34,7 @@ func watchCgroup(p process) (watch, error) {
 
 // useID goes over to the cgroup id, which PIDFD_GET_INFO tells faster than the
 // file and without a descriptor. The id must be that of the path that was read.
-func (w *watch) useID(pidfd int, roots *roots, h hierarchy) error {
+func (w *cgroupWatch) useID(pidfd int, roots *roots, h hierarchy) error {
 	root, err := roots.root(h)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func (w *watch) useID(pidfd int, roots *roots, h hierarchy) error {
 }
 
 // unchanged returns errMoved if the process is elsewhere than it was.
-func (w *watch) unchanged(pidfd int) error {
+func (w *cgroupWatch) unchanged(pidfd int) error {
 	if w.fd < 0 {
 		now, err := cgroupID(pidfd)
 		if err == nil && now != w.id {
@@ -81,11 +81,11 @@ func (w *watch) unchanged(pidfd int) error {
 }
 
 // same reports whether two watches are of the same place.
-func (w *watch) same(other *watch) bool {
+func (w *cgroupWatch) same(other *cgroupWatch) bool {
 	return w.text == other.text && w.id == other.id && (w.fd < 0) == (other.fd < 0)
 }
 
-func (w *watch) close() {
+func (w *cgroupWatch) close() {
 	if w.fd >= 0 {
 		unix.Close(w.fd)
 	}

@@ -50,7 +50,7 @@ func TestWatchByCgroupID(t *testing.T) {
 	}
 	defer roots.close()
 
-	watch := func(path string) (watch, error) {
+	watch := func(path string) (cgroupWatch, error) {
 		t.Helper()
 		w, err := watchCgroup(p)
 		if err != nil {

@@ -22,7 +22,7 @@ func (id *Identifier) IdentifyProcess(ctx context.Context, pid, pidfd int) (*Cal
 	if err != nil {
 		return nil, unreadable(fmt.Errorf("pidfd of process %d: %w", pid, procfs.ErrEnded))
 	}
-	c := &Caller{PID: pid, PIDFD: true, binding: id.bindings.bind(pid, own)}
+	c := &Caller{PID: pid, PIDFD: true, processWatch: id.watches.begin(pid, own)}
 	if err := id.attribute(ctx, c); err != nil {
 		if ctx.Err() == nil {
 			err = c.orEnded(err)

@@ -50,7 +50,7 @@ func (l *Ledger) agreed(ctx context.Context) error {
 	if broken != nil {
 		return broken
 	}
-	if _, err := l.settlePending(ctx); err != nil {
+	if _, err := l.resolvePending(ctx); err != nil {
 		return err
 	}
 	if l.opts.Anchor != AnchorRTMR3 {
@@ -66,10 +66,10 @@ func (l *Ledger) agreed(ctx context.Context) error {
 	return nil
 }
 
-// settlePending decides by the register alone whether the record written last
+// resolvePending decides by the register alone whether the record written last
 // was attested, enters it or takes it back, and reports which. After an error
 // it is pending still, and nothing else is logged before it is settled.
-func (l *Ledger) settlePending(ctx context.Context) (done bool, err error) {
+func (l *Ledger) resolvePending(ctx context.Context) (done bool, err error) {
 	r := l.pending
 	if r == nil {
 		return false, nil

@@ -8,8 +8,8 @@ import (
 )
 
 func TestPlaces(t *testing.T) {
-	var p places
-	var early places
+	var p recordList
+	var early recordList
 	const n = 3*blockRecords + 5
 	for i := range n {
 		if p.n != i {

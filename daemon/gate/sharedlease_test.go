@@ -36,8 +36,8 @@ func standingWatch(t *testing.T, dir string, meanwhile func()) (r *Roots, known,
 	known, decided = &atomic.Int32{}, &atomic.Int32{}
 	want := sha512.Sum384(exiting(t, 0))
 	ready := make(chan struct{})
-	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(*Held, error) {},
-		Known: func(h *Held) bool {
+	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(*HeldExec, error) {},
+		Known: func(h *HeldExec) bool {
 			<-ready
 			digest, ok := r.Known(h)
 			if !ok {
@@ -50,7 +50,7 @@ func standingWatch(t *testing.T, dir string, meanwhile func()) (r *Roots, known,
 			meanwhile()
 			return true
 		},
-		Decide: func(ctx context.Context, h *Held) error {
+		Decide: func(ctx context.Context, h *HeldExec) error {
 			<-ready
 			decided.Add(1)
 			_, err := r.Measure(ctx, h)
@@ -65,13 +65,13 @@ func standingWatch(t *testing.T, dir string, meanwhile func()) (r *Roots, known,
 func TestKnownWhileTheLeaseStands(t *testing.T) {
 	dir := overlay(t)
 	_, several := tiny(t, dir)
-	time.Sleep(settled + 100*time.Millisecond)
+	time.Sleep(minAge + 100*time.Millisecond)
 	_, known, decided := standingWatch(t, dir, func() {})
 	several(50)
 	if known.Load() == 0 || known.Load()+decided.Load() != 50 {
 		t.Errorf("of 50, %d were known and %d measured", known.Load(), decided.Load())
 	}
-	time.Sleep(keepLease * 2)
+	time.Sleep(leaseTime * 2)
 	before := decided.Load()
 	several(1)
 	if decided.Load() != before+1 {
@@ -86,7 +86,7 @@ func TestFreshIsNotKnown(t *testing.T) {
 	begin := time.Now()
 	_, several := tiny(t, dir)
 	several(5)
-	if time.Since(begin) < settled && (known.Load() != 0 || decided.Load() != 5) {
+	if time.Since(begin) < minAge && (known.Load() != 0 || decided.Load() != 5) {
 		t.Errorf("of 5, %d were known and %d measured", known.Load(), decided.Load())
 	}
 }
@@ -96,14 +96,14 @@ func TestFreshIsNotKnown(t *testing.T) {
 func TestWriterOfTheKnown(t *testing.T) {
 	dir := overlay(t)
 	file, several := tiny(t, dir)
-	time.Sleep(settled + 100*time.Millisecond)
+	time.Sleep(minAge + 100*time.Millisecond)
 	held := make(chan struct{})
 	var once sync.Once
 	var opened atomic.Bool
 	_, known, decided := standingWatch(t, dir, func() {
 		once.Do(func() {
 			close(held)
-			time.Sleep(keepLease / 2)
+			time.Sleep(leaseTime / 2)
 			if opened.Load() {
 				t.Error("somebody could write what was about to run")
 			}
@@ -129,7 +129,7 @@ func TestWriterOfTheKnown(t *testing.T) {
 	f.Write([]byte("more"))
 	f.Close()
 	<-ended
-	if took > 8*keepLease {
+	if took > 8*leaseTime {
 		t.Errorf("the writer waited for %v", took)
 	}
 	knownBefore, before := known.Load(), decided.Load()

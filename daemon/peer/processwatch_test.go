@@ -16,8 +16,8 @@ import (
 func TestConnectionsShareABinding(t *testing.T) {
 	w, id, c, pid, conn := named(t)
 	again := identify(t, id, conn.UnixConn)
-	if again.binding != c.binding || c.users.Load() != 2 {
-		t.Fatalf("bindings %p and %p, %d users", c.binding, again.binding, c.users.Load())
+	if again.processWatch != c.processWatch || c.users.Load() != 2 {
+		t.Fatalf("bindings %p and %p, %d users", c.processWatch, again.processWatch, c.users.Load())
 	}
 	c.Close()
 	wantRefusal(t, c.Check(context.Background()), "closed")
@@ -32,16 +32,16 @@ func TestConnectionsShareABinding(t *testing.T) {
 	wantRefusal(t, again.Check(context.Background()), "its cgroups changed")
 
 	fresh := identify(t, id, conn.UnixConn) // it is at its place again
-	if fresh.binding == again.binding {
+	if fresh.processWatch == again.processWatch {
 		t.Fatal("a binding that failed is used again")
 	}
 	again.Close()
 	third.Close()
-	if id.bindings.byPID[pid] != fresh.binding {
+	if id.watches.byPID[pid] != fresh.processWatch {
 		t.Error("the old binding took the new one with it")
 	}
 	fresh.Close()
-	if n := len(id.bindings.byPID); n != 0 {
+	if n := len(id.watches.byPID); n != 0 {
 		t.Errorf("%d bindings are left", n)
 	}
 }
@@ -50,30 +50,30 @@ func TestConnectionsShareABinding(t *testing.T) {
 // the binding that others have.
 func TestBindingsOfOthersAreNotShared(t *testing.T) {
 	_, id, c, pid, conn := named(t)
-	for name, change := range map[string]func(b *binding){
-		"cgroups":   func(b *binding) { b.cgroup.text += "x" },
-		"cgroup id": func(b *binding) { b.cgroup.id++ },
-		"first":     func(b *binding) { b.first = nil },
-		"path":      func(b *binding) { b.path = "/other" },
-		"instance":  func(b *binding) { b.instance++ },
-		"pid":       func(b *binding) { b.pid++ },
+	for name, change := range map[string]func(b *processWatch){
+		"cgroups":   func(b *processWatch) { b.cgroup.text += "x" },
+		"cgroup id": func(b *processWatch) { b.cgroup.id++ },
+		"first":     func(b *processWatch) { b.initProcess = nil },
+		"path":      func(b *processWatch) { b.path = "/other" },
+		"instance":  func(b *processWatch) { b.instance++ },
+		"pid":       func(b *processWatch) { b.pid++ },
 	} {
-		b := &binding{all: &id.bindings, pid: pid, pidfd: -1, cgroup: watch{fd: 0, text: c.cgroup.text, id: c.cgroup.id},
-			first: c.first, path: c.path, instance: c.instance}
+		b := &processWatch{watches: &id.watches, pid: pid, pidfd: -1, cgroup: cgroupWatch{fd: 0, text: c.cgroup.text, id: c.cgroup.id},
+			initProcess: c.initProcess, path: c.path, instance: c.instance}
 		if c.cgroup.fd < 0 {
 			b.cgroup.fd = -1
 		}
-		if !c.binding.same(b) {
+		if !c.processWatch.same(b) {
 			t.Fatal("the same is not the same")
 		}
 		change(b)
-		if id.bindings.byPID[b.pid] == c.binding && c.binding.same(b) {
+		if id.watches.byPID[b.pid] == c.processWatch && c.processWatch.same(b) {
 			t.Errorf("shared in spite of another %s", name)
 		}
 	}
 	conn.tell(t, "exit")
 	waitFor(t, "the end of the client", func() bool { return !c.Alive() })
-	if c.binding.same(c.binding) {
+	if c.processWatch.same(c.processWatch) {
 		t.Error("shared after the end of the process")
 	}
 }
