@@ -19,14 +19,17 @@ var allowed = map[string][]string{
 	"daemon/gate":      {"daemon/procfs"},
 	"daemon/launch":    {"daemon/procfs"},
 	"daemon/peer":      {"daemon/procfs"},
-	"daemon":           {"daemon/peer", "daemon/launch", "daemon/ledger", "daemon/gate", "rpc", "rpc/form", "hw", "logs"},
+	"daemon":           {"daemon/peer", "daemon/launch", "daemon/ledger", "daemon/gate", "rpc", "rpc/form", "hw", "logs", "logs/boot", "logs/ima"},
 	"daemon/ledger":    {"hw", "logs"},
 	"daemon/cimad":     {"daemon", "hw"},
 	"daemon/cimad-sim": {"daemon", "hw/sim"},
-	"hw/sim":           {"hw", "logs"},
-	"hw/verify":        {"rpc", "hw", "logs"},
-	"rpc/form":         {"rpc", "logs"},
-	"rpc/cimactl":      {"rpc", "rpc/form", "logs", "daemon/launch", "hw", "hw/verify"},
+	"hw/sim":           {"hw", "logs/boot"},
+	"hw/verify":        {"rpc", "hw", "logs", "logs/boot", "logs/ima", "logs/alg"},
+	"logs":             {"logs/boot", "logs/alg"},
+	"logs/boot":        {"logs/alg"},
+	"logs/ima":         {"logs/alg"},
+	"rpc/form":         {"rpc", "logs", "logs/boot", "logs/ima", "logs/alg"},
+	"rpc/cimactl":      {"rpc", "rpc/form", "logs", "logs/boot", "daemon/launch", "hw", "hw/verify"},
 }
 
 type listed struct {

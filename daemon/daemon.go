@@ -25,7 +25,7 @@ import (
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -174,7 +174,7 @@ func (d *Daemon) readBoot() error {
 	if err != nil {
 		return err // it says what was read, and where
 	}
-	trimmed, err := logs.TrimBootLog(whole)
+	trimmed, err := boot.Trim(whole)
 	if err != nil {
 		return fmt.Errorf("boot log: %w", err)
 	}

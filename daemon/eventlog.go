@@ -6,6 +6,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -19,7 +20,7 @@ const pageSlack = 1 << 10
 
 // bootRecords are the boot log's part of the view, made once.
 func bootRecords(bootLog []byte) (encodedRecords, error) {
-	parsed, err := logs.ParseBootLog(bootLog)
+	parsed, err := boot.Parse(bootLog)
 	if err != nil {
 		return encodedRecords{}, err
 	}
@@ -42,7 +43,7 @@ func ownRecord(e logs.Event, number int) rpc.EventRecord {
 	measured, _ := e.MeasuredDigest()
 	whole := e.Digest()
 	return rpc.EventRecord{
-		RecNum: number, IMRIndex: 3, EventType: logs.EvEventTag,
+		RecNum: number, IMRIndex: 3, EventType: boot.EvEventTag,
 		Digests:   []rpc.EventDigest{{AlgoID: rpc.AlgoSHA384, Hash: measured[:]}},
 		EventSize: len(e.Measured), Event: e.Measured,
 		ExtraInfo: map[string]string{"rtmr3_digest": hex.EncodeToString(whole[:])},

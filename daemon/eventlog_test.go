@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -19,7 +19,7 @@ func replayView(t *testing.T, records []rpc.EventRecord) (imr [4]hw.Digest) {
 		if r.RecNum != i || r.EventSize != len(r.Event) || len(r.Digests) != 1 || len(r.Digests[0].Hash) != 48 {
 			t.Fatalf("record %d: %+v", i, r)
 		}
-		if r.EventType == logs.EvNoAction {
+		if r.EventType == boot.EvNoAction {
 			continue
 		}
 		imr[r.IMRIndex] = imr[r.IMRIndex].Extend(hw.Digest(r.Digests[0].Hash))

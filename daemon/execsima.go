@@ -10,6 +10,7 @@ import (
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/ima"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -19,7 +20,7 @@ import (
 // What is logged here is what the log had: each file once, for whoever was the
 // first to execute it since it changed.
 type imaSource struct {
-	log     *ima
+	log     *imaLog
 	reading lock // held while the log is read on; over the rest
 
 	fresh   []imaExec // read, and not looked at yet
@@ -46,9 +47,9 @@ var (
 // openIMASource reads what the log has by now. Its first entry, boot_aggregate,
 // tells the template.
 func openIMASource(dir string) (*imaSource, error) {
-	s := &imaSource{log: &ima{}, reading: newLock()}
+	s := &imaSource{log: &imaLog{}, reading: newLock()}
 	named := false
-	err := s.log.open(dir, func(e *logs.IMAEntry) {
+	err := s.log.open(dir, func(e *ima.Entry) {
 		cgroup, ok := e.CgroupPath()
 		named = named || ok
 		if x, ok := execOf(e); ok && len(cgroup) > 1 {
@@ -70,7 +71,7 @@ func openIMASource(dir string) (*imaSource, error) {
 
 // execOf is an entry as an exec event. A violation says that somebody had the
 // file open for writing, and its digest is of nothing.
-func execOf(e *logs.IMAEntry) (x execEvent, ok bool) {
+func execOf(e *ima.Entry) (x execEvent, ok bool) {
 	for _, f := range e.Fields() {
 		switch f.ID {
 		case "n-ng", "n":

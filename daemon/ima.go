@@ -13,6 +13,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/ima"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -28,9 +29,9 @@ type imaEvent struct {
 	SHA384 rpc.Digest `json:"sha384"`
 }
 
-// ima anchors the kernel's IMA log in ours.
-type ima struct {
-	tail  *logs.IMATail
+// imaLog anchors the kernel's IMA log in ours.
+type imaLog struct {
+	tail  *ima.Tail
 	files []*os.File
 
 	from   int64
@@ -38,13 +39,13 @@ type ima struct {
 }
 
 // openIMA opens the log, fs.ErrNotExist where the kernel has none.
-func openIMA(dir string) (*ima, error) {
-	m := &ima{digest: sha512.New384()}
-	err := m.open(dir, func(e *logs.IMAEntry) { fmt.Fprintf(m.digest, "%s\n", e) })
+func openIMA(dir string) (*imaLog, error) {
+	m := &imaLog{digest: sha512.New384()}
+	err := m.open(dir, func(e *ima.Entry) { fmt.Fprintf(m.digest, "%s\n", e) })
 	return m, err
 }
 
-func (m *ima) open(dir string, onEntry func(*logs.IMAEntry)) error {
+func (m *imaLog) open(dir string, onEntry func(*ima.Entry)) error {
 	for _, name := range []string{"binary_runtime_measurements", "runtime_measurements_count"} {
 		f, err := os.Open(filepath.Join(dir, name))
 		if err != nil {
@@ -53,18 +54,18 @@ func (m *ima) open(dir string, onEntry func(*logs.IMAEntry)) error {
 		}
 		m.files = append(m.files, f)
 	}
-	m.tail = logs.NewIMATail(m.files[0], m.files[1], onEntry)
+	m.tail = ima.NewTail(m.files[0], m.files[1], onEntry)
 	return nil
 }
 
-func (m *ima) close() {
+func (m *imaLog) close() {
 	for _, f := range m.files {
 		f.Close()
 	}
 }
 
 // next returns the event of what is new, false where nothing is.
-func (m *ima) next() (imaEvent, bool, error) {
+func (m *imaLog) next() (imaEvent, bool, error) {
 	n, err := m.tail.Update()
 	if n == 0 {
 		return imaEvent{}, false, err
@@ -75,7 +76,7 @@ func (m *ima) next() (imaEvent, bool, error) {
 }
 
 // done says that the event of next is in our log.
-func (m *ima) done(e imaEvent) {
+func (m *imaLog) done(e imaEvent) {
 	m.from += e.Count
 	m.digest.Reset()
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -82,7 +82,7 @@ func (v *imaView) find(position int) (isIMA bool, index, count int) {
 func (v *imaView) record(index, number int) rpc.EventRecord {
 	e := &v.entries[index]
 	r := rpc.EventRecord{
-		RecNum: number, IMRIndex: 2, EventType: logs.EvIMAMeasurement,
+		RecNum: number, IMRIndex: 2, EventType: boot.EvIMAMeasurement,
 		Digests: []rpc.EventDigest{{AlgoID: rpc.AlgoSHA384, Hash: e.digest[:]}},
 	}
 	if !e.shownTo(v.cgroup, v.whole) {

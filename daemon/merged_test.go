@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -122,7 +122,7 @@ func TestEventLogWithIMAInDocker(t *testing.T) {
 			var shown []string
 			hidden := 0
 			for _, e := range paged {
-				if e.EventType != logs.EvIMAMeasurement {
+				if e.EventType != boot.EvIMAMeasurement {
 					continue
 				}
 				if e.EventSize == 0 && e.ExtraInfo == nil {

@@ -11,14 +11,15 @@ import (
 	"sync/atomic"
 
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/ima"
 	"github.com/cima-project/cima/rpc"
 )
 
 // osLog is the kernel's IMA log where the kernel itself extends RTMR2 for it: then
 // it is a part of evidence, for without it RTMR2 doesn't replay.
 type osLog struct {
-	ima
+	imaLog
 	booted hw.Digest // RTMR2 as the boot log left it
 	whole  bool      // nobody was isolated at the start: all lines are kept
 
@@ -44,7 +45,7 @@ type osEntry struct {
 // openOSLog opens the IMA log if the kernel extends RTMR2 for it, and says so in
 // the journal; nil where it doesn't, or has none.
 func (d *Daemon) openOSLog(ctx context.Context) error {
-	booted, err := logs.ReplayBootLog(d.bootLog)
+	booted, err := boot.Replay(d.bootLog)
 	if err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func (d *Daemon) openOSLog(ctx context.Context) error {
 }
 
 // add takes an entry; called by the tail, under mu.
-func (o *osLog) add(e *logs.IMAEntry) {
+func (o *osLog) add(e *ima.Entry) {
 	digest, extends, err := e.RTMR2Digest()
 	if err != nil && o.failed == nil {
 		o.failed = err

@@ -15,6 +15,7 @@ import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/ima"
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/form"
 )
@@ -50,7 +51,7 @@ func (k *fakeIMA) measure(cgroup, path string) {
 		template = "ima-ng"
 	}
 	rest := fmt.Sprintf("%s sha384:%x %s\n", template, sum, path)
-	e, err := logs.NewIMAReader(strings.NewReader("10 " + strings.Repeat("01", 48) + " " + rest)).Next()
+	e, err := ima.NewReader(strings.NewReader("10 " + strings.Repeat("01", 48) + " " + rest)).Next()
 	if err != nil {
 		k.f.t.Fatal(err)
 	}
@@ -217,7 +218,7 @@ func TestNamesOfManyLinesAreDigests(t *testing.T) {
 		}
 		digest := sha512.Sum384(data)
 		record := part(append([]byte{2, 0, 0, 0}, digest[:]...), "ima-cgpath") // as the kernel has it in binary
-		e, err := logs.NewIMAReader(bytes.NewReader(part(record, string(data)))).Next()
+		e, err := ima.NewReader(bytes.NewReader(part(record, string(data)))).Next()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -239,7 +240,7 @@ func TestFirstEntryIsShown(t *testing.T) {
 	k.measure("/docker/"+strings.Repeat("ab", 32), "boot_aggregate")
 	o := &osLog{cgroups: make(map[string]string)}
 	for _, line := range k.lines {
-		e, err := logs.NewIMAReader(strings.NewReader(line)).Next()
+		e, err := ima.NewReader(strings.NewReader(line)).Next()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,9 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+
+	"github.com/cima-project/cima/logs/alg"
+	"github.com/cima-project/cima/logs/boot"
 )
 
 // CELRecord is an event in the terms of the TCG's Canonical Event Log format
@@ -29,7 +32,7 @@ type CELRecord struct {
 // with the member "rtmr" in the place of "pcr", as systemd writes it.
 func AppendCELJSON(b []byte, r CELRecord) []byte {
 	kind := strconv.FormatUint(uint64(r.Type), 10)
-	if name := EventTypeName(r.Type); strings.HasPrefix(name, "EV_") {
+	if name := boot.TypeName(r.Type); strings.HasPrefix(name, "EV_") {
 		kind = `"` + name + `"`
 	}
 	return fmt.Appendf(b, `{"recnum":%d,"rtmr":%d,"digests":[{"hashAlg":"sha384","digest":"%x"}],`+
@@ -51,7 +54,7 @@ const (
 func AppendCELTLV(b []byte, r CELRecord) []byte {
 	b = appendTLV(b, celRecNum, binary.BigEndian.AppendUint64(nil, r.Number))
 	b = appendTLV(b, celCCMR, []byte{byte(r.RTMR + 1)})
-	b = appendTLV(b, celDigests, appendTLV(nil, byte(AlgSHA384), r.Digest[:]))
+	b = appendTLV(b, celDigests, appendTLV(nil, byte(alg.SHA384), r.Digest[:]))
 	content := appendTLV(nil, 0, binary.BigEndian.AppendUint32(nil, r.Type))
 	return appendTLV(b, celPCClient, appendTLV(content, 1, r.Data))
 }

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"strconv"
 	"unicode/utf8"
+
+	"github.com/cima-project/cima/logs/alg"
 )
 
 // celJSON is a record as it stands there; used for line after line. Each member
@@ -26,7 +28,7 @@ type celJSON struct {
 var (
 	errCELJSON     = errors.New("no record in JSON")
 	errCELRegister = errors.New("no register that a TD has")
-	errCELDigests  = fmt.Errorf("not one SHA-384 digest, or more than %d digests", maxAlgorithms)
+	errCELDigests  = fmt.Errorf("not one SHA-384 digest, or more than %d digests", alg.Max)
 )
 
 func (j *celJSON) parse(line []byte) (CELRecord, error) {
@@ -44,7 +46,7 @@ func (j *celJSON) parse(line []byte) (CELRecord, error) {
 	if r.RTMR < 0 {
 		return CELRecord{}, errCELRegister
 	}
-	if j.Digests.found != 1 || j.Digests.all > maxAlgorithms {
+	if j.Digests.found != 1 || j.Digests.all > alg.Max {
 		return CELRecord{}, errCELDigests
 	}
 	return r, nil

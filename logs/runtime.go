@@ -1,3 +1,12 @@
+// Package logs answers: what does CIMA's runtime log say?
+//
+// It writes and reads the runtime log's events, in one canonical form each, the files
+// that hold them, and the TCG's Canonical Event Log. It does no I/O beyond the reader that
+// it is given.
+//
+// A log proves nothing by itself: anybody can write one. What a log says counts only
+// after its replay equals a register of a verified quote. So what yields records
+// of a log has "Unverified" in its name.
 package logs
 
 import (
@@ -11,6 +20,8 @@ import (
 	"strings"
 
 	"github.com/gowebpki/jcs"
+
+	"github.com/cima-project/cima/logs/boot"
 )
 
 // Domain is the first word of every event of the runtime log.
@@ -42,9 +53,6 @@ func Public(operation string) bool {
 }
 
 const (
-	tagAAEL      = 0x4141454C // "AAEL", TCG tagged event id of Confidential Containers
-	tagHeaderLen = 8
-
 	// MaxEvent bounds the bytes of one event, its tag header included.
 	MaxEvent = 256 << 10
 
@@ -87,8 +95,8 @@ func NewEvent(operation string, content Content) (Event, error) {
 		return Event{}, fmt.Errorf("%s event: %w", operation, err)
 	}
 	n := len(Domain) + 1 + len(operation) + 1 + len(text)
-	raw := make([]byte, 0, tagHeaderLen+n)
-	raw = binary.LittleEndian.AppendUint32(raw, tagAAEL)
+	raw := make([]byte, 0, boot.TagHeaderLen+n)
+	raw = binary.LittleEndian.AppendUint32(raw, boot.TagAAEL)
 	raw = binary.LittleEndian.AppendUint32(raw, uint32(n))
 	raw = append(raw, Domain+" "+operation+" "...)
 	raw = append(raw, text...)
@@ -105,17 +113,17 @@ func NewEvent(operation string, content Content) (Event, error) {
 // ParseEvent reads the canonical bytes of one event and refuses any other
 // form of them, so that an event has exactly one digest.
 func ParseEvent(raw []byte) (Event, error) {
-	if len(raw) < tagHeaderLen || len(raw) > MaxEvent {
-		return Event{}, fmt.Errorf("a runtime event has %d to %d bytes, not %d", tagHeaderLen, MaxEvent, len(raw))
+	if len(raw) < boot.TagHeaderLen || len(raw) > MaxEvent {
+		return Event{}, fmt.Errorf("a runtime event has %d to %d bytes, not %d", boot.TagHeaderLen, MaxEvent, len(raw))
 	}
-	if tag := binary.LittleEndian.Uint32(raw); tag != tagAAEL {
-		return Event{}, fmt.Errorf("tag %#08x is not AAEL's %#08x", tag, tagAAEL)
+	if tag := binary.LittleEndian.Uint32(raw); tag != boot.TagAAEL {
+		return Event{}, fmt.Errorf("tag %#08x is not AAEL's %#08x", tag, boot.TagAAEL)
 	}
-	if n := binary.LittleEndian.Uint32(raw[4:]); uint64(n) != uint64(len(raw)-tagHeaderLen) {
-		return Event{}, fmt.Errorf("event announces %d bytes and has %d", n, len(raw)-tagHeaderLen)
+	if n := binary.LittleEndian.Uint32(raw[4:]); uint64(n) != uint64(len(raw)-boot.TagHeaderLen) {
+		return Event{}, fmt.Errorf("event announces %d bytes and has %d", n, len(raw)-boot.TagHeaderLen)
 	}
 	e := Event{raw: bytes.Clone(raw)}
-	domain, rest, ok := bytes.Cut(e.raw[tagHeaderLen:], []byte(" "))
+	domain, rest, ok := bytes.Cut(e.raw[boot.TagHeaderLen:], []byte(" "))
 	if !ok || string(domain) != Domain {
 		return Event{}, fmt.Errorf("event is not of the domain %q", Domain)
 	}

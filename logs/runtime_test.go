@@ -12,6 +12,9 @@ import (
 	"testing"
 
 	"github.com/gowebpki/jcs"
+
+	"github.com/cima-project/cima/logs/alg"
+	"github.com/cima-project/cima/logs/boot"
 )
 
 const someSalt = "AAECAwQFBgcICQoLDA0ODw=="
@@ -47,7 +50,7 @@ func TestEventsReadBack(t *testing.T) {
 		if back.Operation != op || back.Container != e.Container || back.Salt != e.Salt || !bytes.Equal(back.Measured, e.Measured) {
 			t.Errorf("%s: %+v is not %+v", op, back, e)
 		}
-		if a, err := ParseAAEL(e.Bytes()); err != nil || a.Domain != Domain || a.Operation != op || !strings.HasPrefix(a.Content, "{") {
+		if a, err := boot.ParseAAEL(e.Bytes()); err != nil || a.Domain != Domain || a.Operation != op || !strings.HasPrefix(a.Content, "{") {
 			t.Errorf("%s: as AAEL %+v, %v", op, a, err)
 		}
 		body := `{"n":1,"path":"/usr/bin/true"}`
@@ -97,7 +100,7 @@ func TestExtend(t *testing.T) {
 }
 
 func rawEvent(text string) []byte {
-	b := binary.LittleEndian.AppendUint32(nil, tagAAEL)
+	b := binary.LittleEndian.AppendUint32(nil, boot.TagAAEL)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(text)))
 	return append(b, text...)
 }
@@ -210,4 +213,41 @@ func sameAsJCS(t *testing.T, b []byte) {
 	if canonical := jerr == nil && bytes.Equal(want, b); canonical != (err == nil) {
 		t.Errorf("%q: %v, but jcs writes %q (%v)", b, err, want, jerr)
 	}
+}
+
+func BenchmarkEvent(b *testing.B) {
+	e := mustEvent(b, OpExtend)
+	b.Run("parse", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := ParseEvent(e.Bytes()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func FuzzParseEvent(f *testing.F) {
+	for _, op := range operations() {
+		f.Add(mustEvent(f, op).Bytes())
+	}
+	f.Add(rawEvent(`cima exec {"container":"4f","measured":{"exec":{"a":[1,1.5,"\u0000é😀",true,null],"b":{}}},"salt":"` + someSalt + `"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var e Event
+		var err error
+		bounded(t, len(b), func() { e, err = ParseEvent(b) })
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(e.Bytes(), b) || e.Digest() != [48]byte(alg.SHA384.Sum(nil, b)) {
+			t.Fatal("the event is not the bytes it was read from")
+		}
+		again, err := NewEvent(e.Operation, e.Content)
+		if err != nil || !bytes.Equal(again.Bytes(), b) {
+			t.Fatalf("made again: %q, %v", again.Bytes(), err)
+		}
+		if (e.Body() == nil) != (e.Operation == OpExit) {
+			t.Fatalf("body %s", e.Body())
+		}
+	})
 }

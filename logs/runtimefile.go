@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+
+	"github.com/cima-project/cima/logs/boot"
 )
 
 // RuntimeRecord is what a file says extended a register after the boot.
@@ -118,9 +120,9 @@ func readRuntimeRecords(in io.Reader, yield func(RuntimeRecord, error) bool) {
 		yield(RuntimeRecord{}, fmt.Errorf("runtime log: %w", err))
 		return
 	}
-	log, err := ParseBootLog(raw)
+	log, err := boot.Parse(raw)
 	if err != nil { // records alone, without a log's header
-		log, err = ParseBootLog(append(AppendBootHeader(nil), raw...))
+		log, err = boot.Parse(append(boot.AppendHeader(nil), raw...))
 	}
 	if err != nil {
 		yield(RuntimeRecord{}, fmt.Errorf("runtime log: in no known form: %w", err))

@@ -2,10 +2,13 @@ package logs
 
 import (
 	"bytes"
+	"crypto/sha512"
 	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/cima-project/cima/logs/boot"
 )
 
 // runtimeFile is a log as cimad writes it.
@@ -44,11 +47,14 @@ func readRuntime(t *testing.T, text string) ([]RuntimeRecord, error) {
 
 func TestRuntimeFileForms(t *testing.T) {
 	events := someRuntimeEvents(t)
-	boot := EncodeBootLog(someEvents()[:4])
+	bootLog := boot.Encode([]boot.Event{
+		{MR: 1, Type: boot.EvSeparator, Digest: sha512.Sum384(make([]byte, 4)), Data: make([]byte, 4)},
+		{MR: 3, Type: boot.EvIPL, Digest: sha512.Sum384([]byte("ro")), Data: []byte("ro")},
+	})
 	var records, cel []byte
 	for i, e := range events {
 		records = aaelRecord(records, e)
-		cel = append(AppendCELJSON(cel, CELRecord{Number: uint64(i), RTMR: 3, Digest: e.Digest(), Type: EvEventTag, Data: e.Bytes()}), '\n')
+		cel = append(AppendCELJSON(cel, CELRecord{Number: uint64(i), RTMR: 3, Digest: e.Digest(), Type: boot.EvEventTag, Data: e.Bytes()}), '\n')
 	}
 	file := runtimeFile(t, events)
 	for name, c := range map[string]struct {
@@ -59,11 +65,11 @@ func TestRuntimeFileForms(t *testing.T) {
 		"cimad's file":            {file, true, true},
 		"with a torn line":        {file + `{"before":"00`, true, true},
 		"AAEL records":            {string(records), true, false},
-		"behind a boot log":       {string(boot) + string(records), true, false},
-		"padded":                  {string(boot) + string(records) + strings.Repeat("\xff", 99), true, false},
+		"behind a boot log":       {string(bootLog) + string(records), true, false},
+		"padded":                  {string(bootLog) + string(records) + strings.Repeat("\xff", 99), true, false},
 		"canonical event log":     {string(cel), false, false},
 		"with record separators":  {"\x1e" + strings.ReplaceAll(strings.TrimSpace(string(cel)), "\n", "\n\x1e") + "\n", false, false},
-		"others' of the same log": {string(boot), false, false},
+		"others' of the same log": {string(bootLog), false, false},
 	} {
 		got, err := readRuntime(t, c.text)
 		want := events
@@ -121,7 +127,7 @@ func FuzzRuntimeFile(f *testing.F) {
 	}
 	f.Add([]byte(runtimeFile(f, []Event{e, e})))
 	f.Add(aaelRecord(nil, e))
-	f.Add(AppendCELJSON(nil, CELRecord{RTMR: 3, Digest: e.Digest(), Type: EvEventTag, Data: e.Bytes()}))
+	f.Add(AppendCELJSON(nil, CELRecord{RTMR: 3, Digest: e.Digest(), Type: boot.EvEventTag, Data: e.Bytes()}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		n := 0
 		for r, err := range UnverifiedRuntimeRecords(bytes.NewReader(b)) {

@@ -85,7 +85,7 @@ func longIMALog() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return err
 	}
-	const security, from = "/sys/kernel/security", "../logs/testdata/ima-debian13"
+	const security, from = "/sys/kernel/security", "../logs/ima/testdata/ima-debian13"
 	if err := unix.Mount("tmpfs", security, "tmpfs", 0, ""); err != nil {
 		return fmt.Errorf("mount on %s: %w", security, err)
 	}

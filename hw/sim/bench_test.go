@@ -10,7 +10,7 @@ import (
 )
 
 func BenchmarkSign(b *testing.B) {
-	m := boot(b, Config{})
+	m := bootMachine(b, Config{})
 	for b.Loop() {
 		if _, err := m.Sign(m.read(), hw.ReportData{}); err != nil {
 			b.Fatal(err)
@@ -26,7 +26,7 @@ func BenchmarkCallByConnection(b *testing.B) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, listener, boot(b, Config{})) }()
+	go func() { done <- Serve(ctx, listener, bootMachine(b, Config{})) }()
 	td := &TD{path: path}
 	for b.Loop() {
 		if err := td.Extend(ctx, hw.Digest{}); err != nil {

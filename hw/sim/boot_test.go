@@ -10,16 +10,16 @@ import (
 	"github.com/google/go-eventlog/register"
 
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 )
 
 func TestSyntheticBootLooksLikeOne(t *testing.T) {
-	m := boot(t, Config{})
+	m := bootMachine(t, Config{})
 	raw, err := m.BootLog()
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := logs.ParseBootLog(raw)
+	log, err := boot.Parse(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,9 +34,9 @@ func TestSyntheticBootLooksLikeOne(t *testing.T) {
 			commandLine = string(text)
 		}
 	}
-	for _, kind := range []uint32{logs.EvSeparator, logs.EvEventTag, logs.EvIPL, logs.EvEFIVariableDriverConfig, logs.EvEFIBootServicesApplication, logs.EvEFIHandoffTables2} {
+	for _, kind := range []uint32{boot.EvSeparator, boot.EvEventTag, boot.EvIPL, boot.EvEFIVariableDriverConfig, boot.EvEFIBootServicesApplication, boot.EvEFIHandoffTables2} {
 		if seen[kind] == 0 {
-			t.Errorf("no %s", logs.EventTypeName(kind))
+			t.Errorf("no %s", boot.TypeName(kind))
 		}
 	}
 	_, hash, found := strings.Cut(commandLine, " roothash=")
@@ -48,7 +48,7 @@ func TestSyntheticBootLooksLikeOne(t *testing.T) {
 // google/go-eventlog, which nobody here wrote, replays the log to the same
 // registers and finds secure boot on.
 func TestSyntheticBootByAnotherParser(t *testing.T) {
-	m := boot(t, Config{})
+	m := bootMachine(t, Config{})
 	var bank register.RTMRBank
 	for i, rtmr := range m.read().RTMR {
 		bank.RTMRs = append(bank.RTMRs, register.RTMR{Index: i, Digest: rtmr[:]})
@@ -66,15 +66,15 @@ func TestSyntheticBootByAnotherParser(t *testing.T) {
 }
 
 func TestBootByALogOfOnesOwn(t *testing.T) {
-	events := []logs.BootEvent{{MR: 1, Type: logs.EvSeparator, Digest: [48]byte{1}, Data: make([]byte, 4)}}
-	m := boot(t, Config{BootLog: logs.EncodeBootLog(events), MRTD: hw.Digest{8}})
+	events := []boot.Event{{MR: 1, Type: boot.EvSeparator, Digest: [48]byte{1}, Data: make([]byte, 4)}}
+	m := bootMachine(t, Config{BootLog: boot.Encode(events), MRTD: hw.Digest{8}})
 	want := hw.Registers{MRTD: hw.Digest{8}, RTMR: [4]hw.Digest{hw.Digest{}.Extend(hw.Digest{1})}}
 	if got := m.read(); got != want {
 		t.Errorf("registers %v, want %v", got, want)
 	}
 	events[0].MR = 4
 	for _, bad := range []Config{
-		{BootLog: logs.EncodeBootLog(events)},
+		{BootLog: boot.Encode(events)},
 		{BootLog: []byte("nonsense")},
 		{BootLog: make([]byte, maxBootLog+1)},
 		{QuoteVersion: 3},

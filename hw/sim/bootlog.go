@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"unicode/utf16"
 
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 )
 
 // Measurement register indices of a CCEL (UEFI 2.10, section 38.4.1, TDX):
@@ -35,15 +35,15 @@ const (
 // kernel with a root file system under dm-verity, in the order and with the
 // digests that such machines show. It is the same at every boot.
 func syntheticBootLog() []byte {
-	var events []logs.BootEvent
+	var events []boot.Event
 	add := func(mr, kind uint32, measured, data []byte) {
-		events = append(events, logs.BootEvent{MR: mr, Type: kind, Digest: sha512.Sum384(measured), Data: data})
+		events = append(events, boot.Event{MR: mr, Type: kind, Digest: sha512.Sum384(measured), Data: data})
 	}
 	firmware(add)
 	loader(add)
 	system(add)
 	const area = 64 << 10 // what OVMF sets apart for the log
-	encoded := logs.EncodeBootLog(events)
+	encoded := boot.Encode(events)
 	return append(encoded, bytes.Repeat([]byte{0xff}, area-len(encoded))...)
 }
 
@@ -54,9 +54,9 @@ func content(name string) []byte { return []byte("CIMA simulated TD, NOT HARDWAR
 
 func firmware(add adder) {
 	tables := append([]byte("\x09TdxTable\x00\x01\x00\x00\x00\x00\x00\x00\x00"), content("hand-off block")[:24]...)
-	add(mrFirmware, logs.EvEFIHandoffTables2, content("hand-off block list"), tables)
+	add(mrFirmware, boot.EvEFIHandoffTables2, content("hand-off block list"), tables)
 	blob := append([]byte(")Fv(48DB5E17-707C-472D-91CD-1613E7EF51B0)\x00"), 0, 0, 0xe0, 0xff, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0)
-	add(mrFirmware, logs.EvEFIPlatformFirmwareBlob2, content("configuration volume"), blob)
+	add(mrFirmware, boot.EvEFIPlatformFirmwareBlob2, content("configuration volume"), blob)
 	for _, v := range []struct {
 		space [16]byte
 		name  string
@@ -69,37 +69,37 @@ func firmware(add adder) {
 		{efiSecurity, "dbx", signatureList("forbidden signer")},
 	} {
 		data := variable(v.space, v.name, v.value)
-		add(mrFirmware, logs.EvEFIVariableDriverConfig, data, data)
+		add(mrFirmware, boot.EvEFIVariableDriverConfig, data, data)
 	}
-	add(mrFirmware, logs.EvSeparator, make([]byte, 4), make([]byte, 4))
+	add(mrFirmware, boot.EvSeparator, make([]byte, 4), make([]byte, 4))
 	for _, table := range []string{"table loader", "RSDP", "tables"} {
-		add(mrFirmware, logs.EvPlatformConfigFlags, content("ACPI "+table), []byte("ACPI DATA"))
+		add(mrFirmware, boot.EvPlatformConfigFlags, content("ACPI "+table), []byte("ACPI DATA"))
 	}
 	order := []byte{1, 0, 0, 0}
-	add(mrFirmware, logs.EvEFIVariableBoot, order, variable(efiGlobal, "BootOrder", order))
+	add(mrFirmware, boot.EvEFIVariableBoot, order, variable(efiGlobal, "BootOrder", order))
 	option := append([]byte{1, 0, 0, 0, 0x22, 0}, utf16le("UEFI CIMA simulated disk\x00")...)
-	add(mrFirmware, logs.EvEFIVariableBoot, option, variable(efiGlobal, "Boot0001", option))
+	add(mrFirmware, boot.EvEFIVariableBoot, option, variable(efiGlobal, "Boot0001", option))
 }
 
 func loader(add adder) {
 	action(add, "Calling EFI Application from Boot Option")
-	add(mrBoot, logs.EvSeparator, make([]byte, 4), make([]byte, 4))
-	add(mrBoot, logs.EvEFIBootServicesApplication, content("shimx64.efi"), image(`\EFI\BOOT\shimx64.efi`))
+	add(mrBoot, boot.EvSeparator, make([]byte, 4), make([]byte, 4))
+	add(mrBoot, boot.EvEFIBootServicesApplication, content("shimx64.efi"), image(`\EFI\BOOT\shimx64.efi`))
 	sbat := variable(shimLock, "SbatLevel", []byte("sbat,1,2025051000\nshim,4\ngrub,5\n"))
-	add(mrFirmware, logs.EvEFIVariableAuthority, sbat, sbat)
-	add(mrBoot, logs.EvEFIBootServicesApplication, content("grubx64.efi"), image(`\EFI\BOOT\grubx64.efi`))
-	add(mrBoot, logs.EvEFIBootServicesApplication, content(kernel), image(kernel))
+	add(mrFirmware, boot.EvEFIVariableAuthority, sbat, sbat)
+	add(mrBoot, boot.EvEFIBootServicesApplication, content("grubx64.efi"), image(`\EFI\BOOT\grubx64.efi`))
+	add(mrBoot, boot.EvEFIBootServicesApplication, content(kernel), image(kernel))
 }
 
 // system is what grub and the kernel's EFI stub measure.
 func system(add adder) {
 	root := sha256.Sum256(content("root file system"))
 	line := fmt.Sprintf("%s root=/dev/mapper/root roothash=%x systemd.verity=yes ro console=hvc0", kernel, root)
-	said := func(prefix, text string) { add(mrSystem, logs.EvIPL, []byte(text), []byte(prefix+text+"\x00")) }
-	file := func(name string) { add(mrSystem, logs.EvIPL, content(name), []byte(name+"\x00")) }
+	said := func(prefix, text string) { add(mrSystem, boot.EvIPL, []byte(text), []byte(prefix+text+"\x00")) }
+	file := func(name string) { add(mrSystem, boot.EvIPL, content(name), []byte(name+"\x00")) }
 
 	for _, name := range []string{"MokList", "MokListX"} {
-		add(mrSystem, logs.EvIPL, content(name), []byte(name+"\x00"))
+		add(mrSystem, boot.EvIPL, content(name), []byte(name+"\x00"))
 	}
 	file("(hd0,gpt1)/EFI/BOOT/grub.cfg")
 	said("grub_cmd: ", "set default=0")
@@ -108,13 +108,13 @@ func system(add adder) {
 	said("kernel_cmdline: ", line)
 	said("grub_cmd: ", "initrd "+initrd)
 	file(initrd)
-	add(mrSystem, logs.EvEventTag, utf16le(line+"\x00"), tagged(0x8F3B22ED, "LOADED_IMAGE::LoadOptions\x00"))
-	add(mrSystem, logs.EvEventTag, content(initrd), tagged(0x8F3B22EC, "Linux initrd\x00"))
+	add(mrSystem, boot.EvEventTag, utf16le(line+"\x00"), tagged(0x8F3B22ED, "LOADED_IMAGE::LoadOptions\x00"))
+	add(mrSystem, boot.EvEventTag, content(initrd), tagged(0x8F3B22EC, "Linux initrd\x00"))
 	action(add, "Exit Boot Services Invocation")
 	action(add, "Exit Boot Services Returned with Success")
 }
 
-func action(add adder, text string) { add(mrBoot, logs.EvEFIAction, []byte(text), []byte(text)) }
+func action(add adder, text string) { add(mrBoot, boot.EvEFIAction, []byte(text), []byte(text)) }
 
 // variable is a UEFI_VARIABLE_DATA.
 func variable(space [16]byte, name string, value []byte) []byte {

@@ -69,7 +69,7 @@ func TestListenAfterAKill(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if err := Serve(ctx, listener, boot(t, Config{})); err != nil {
+	if err := Serve(ctx, listener, bootMachine(t, Config{})); err != nil {
 		t.Error(err)
 	}
 	if _, err := os.Lstat(path); err == nil {
@@ -89,8 +89,8 @@ func TestDialRefusesAnOpenSocket(t *testing.T) {
 
 func TestRootFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "root.pem")
-	first := boot(t, Config{RootFile: path})
-	second := boot(t, Config{RootFile: path})
+	first := bootMachine(t, Config{RootFile: path})
+	second := bootMachine(t, Config{RootFile: path})
 	if string(first.RootPEM()) != string(second.RootPEM()) {
 		t.Error("two boots with one root file have two roots")
 	}

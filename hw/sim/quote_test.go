@@ -18,7 +18,7 @@ import (
 	"github.com/cima-project/cima/hw"
 )
 
-func boot(t testing.TB, config Config) *Machine {
+func bootMachine(t testing.TB, config Config) *Machine {
 	t.Helper()
 	m, err := Boot(config)
 	if err != nil {
@@ -52,7 +52,7 @@ func judge(quote, root []byte) (err error) {
 func TestQuoteVerifiesUnderItsRootOnly(t *testing.T) {
 	for _, version := range []int{4, 5} {
 		t.Run(fmt.Sprint("version ", version), func(t *testing.T) {
-			m, other := boot(t, Config{QuoteVersion: version}), boot(t, Config{})
+			m, other := bootMachine(t, Config{QuoteVersion: version}), bootMachine(t, Config{})
 			quote := quoteOf(t, m, hw.ReportData{1, 2, 3})
 			if err := judge(quote, m.RootPEM()); err != nil {
 				t.Errorf("under its own root: %v", err)
@@ -73,7 +73,7 @@ func TestQuoteVerifiesUnderItsRootOnly(t *testing.T) {
 
 func TestQuoteRoundTrip(t *testing.T) {
 	for _, version := range []int{4, 5} {
-		m := boot(t, Config{QuoteVersion: version})
+		m := bootMachine(t, Config{QuoteVersion: version})
 		quote := quoteOf(t, m, hw.ReportData{9})
 		parsed, err := abi.QuoteToProto(quote)
 		if err != nil {
@@ -90,7 +90,7 @@ func TestQuoteRoundTrip(t *testing.T) {
 }
 
 func TestQuoteHoldsRegistersAndReportData(t *testing.T) {
-	m := boot(t, Config{Debug: true})
+	m := bootMachine(t, Config{Debug: true})
 	if err := m.Extend(context.Background(), hw.Digest{7}); err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestQuoteHoldsRegistersAndReportData(t *testing.T) {
 // only white space between the blocks could be free.
 func TestEveryFlippedByteFails(t *testing.T) {
 	for _, version := range []int{4, 5} {
-		m := boot(t, Config{QuoteVersion: version})
+		m := bootMachine(t, Config{QuoteVersion: version})
 		quote := quoteOf(t, m, hw.ReportData{1})
 		root := m.RootPEM()
 		for i := range quote {
@@ -148,7 +148,7 @@ func canonicalChain(quote []byte) bool {
 }
 
 func TestCertificatesSayWhatTheyAre(t *testing.T) {
-	m := boot(t, Config{})
+	m := bootMachine(t, Config{})
 	rest, n := m.keys.chainPEM, 0
 	for block, tail := pem.Decode(rest); block != nil; block, tail = pem.Decode(tail) {
 		cert, err := x509.ParseCertificate(block.Bytes)
@@ -177,7 +177,7 @@ func TestCertificatesSayWhatTheyAre(t *testing.T) {
 }
 
 func TestQuoteIsAsLongAsItSays(t *testing.T) {
-	quote := quoteOf(t, boot(t, Config{}), hw.ReportData{})
+	quote := quoteOf(t, bootMachine(t, Config{}), hw.ReportData{})
 	if n := binary.LittleEndian.Uint32(quote[632:]); int(n) != len(quote)-636 {
 		t.Errorf("announces %d bytes, has %d", n, len(quote)-636)
 	}

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 )
 
 // maxBootLog bounds a boot log given to Boot; real ones have up to 256 KiB.
@@ -104,7 +104,7 @@ func Boot(config Config) (*Machine, error) {
 	if m.bootLog == nil {
 		m.bootLog = syntheticBootLog()
 	}
-	rtmr, err := logs.ReplayBootLog(m.bootLog)
+	rtmr, err := boot.Replay(m.bootLog)
 	if err != nil {
 		return nil, fmt.Errorf("boot log of the simulated TD: %w", err)
 	}

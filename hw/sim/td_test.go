@@ -33,7 +33,7 @@ func serve(t *testing.T, config Config) (*Machine, *TD) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := boot(t, config)
+	m := bootMachine(t, config)
 	path := filepath.Join(dir, "td.sock")
 	listener, err := Listen(path)
 	if err != nil {
@@ -93,7 +93,7 @@ func TestTDIsItsMachine(t *testing.T) {
 }
 
 func TestExtendArithmetic(t *testing.T) {
-	m := boot(t, Config{})
+	m := bootMachine(t, Config{})
 	start := m.read()
 	if start.RTMR[3] != (hw.Digest{}) {
 		t.Fatalf("RTMR3 is %s at boot", start.RTMR[3])
@@ -114,7 +114,7 @@ func TestExtendArithmetic(t *testing.T) {
 	if got := m.read(); got != want {
 		t.Errorf("registers %v, want %v", got, want)
 	}
-	if again := boot(t, Config{}); again.read() != start {
+	if again := bootMachine(t, Config{}); again.read() != start {
 		t.Error("two boots of one log differ")
 	} else if again.bootID == m.bootID {
 		t.Error("two boots have one id")

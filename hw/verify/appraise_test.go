@@ -10,6 +10,7 @@ import (
 
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 )
 
 // expect checks the verdict, and that the steps named fail and no others.
@@ -214,14 +215,14 @@ func TestLatestInstanceCounts(t *testing.T) {
 // register, though the agent names it.
 func TestBootLogStaysOutOfRTMR3(t *testing.T) {
 	w := twoContainers(t)
-	longer := logs.AppendBootEvent(w.bootLog(), logs.BootEvent{MR: 4, Type: logs.EvEventTag, Data: []byte("x")})
+	longer := boot.AppendEvent(w.bootLog(), boot.Event{MR: 4, Type: boot.EvEventTag, Data: []byte("x")})
 	c := w.claims(idOne)
 	c.BootLog = sha512.Sum384(longer)
 	e := w.seal(c, w.key)
 	e.BootLog = longer
 	expect(t, appraiseT(t, encode(t, e), w.options()), NotAuthentic, StepBootLog)
 
-	longer = logs.AppendBootEvent(w.bootLog(), logs.BootEvent{MR: 1, Type: logs.EvEventTag, Data: []byte("x")})
+	longer = boot.AppendEvent(w.bootLog(), boot.Event{MR: 1, Type: boot.EvEventTag, Data: []byte("x")})
 	c.BootLog = sha512.Sum384(longer)
 	e = w.seal(c, w.key)
 	e.BootLog = longer

@@ -8,7 +8,7 @@ import (
 	"fmt"
 
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 )
 
 // bareSteps judge a quote, and logs beside it, that come without claims:
@@ -50,8 +50,8 @@ func AppraiseQuote(ctx context.Context, files Files, opts Options) (*Result, err
 }
 
 // bootLog is the boot log among the files, which was read before.
-func (b *bare) bootLog() *logs.BootLog {
-	log, err := logs.ParseBootLog(b.files.BootLog)
+func (b *bare) bootLog() *boot.Log {
+	log, err := boot.Parse(b.files.BootLog)
 	if err != nil {
 		return nil
 	}

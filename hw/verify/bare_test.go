@@ -16,6 +16,7 @@ import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 )
 
 // files are what another system with this TD would hand over.
@@ -80,7 +81,7 @@ func TestBareQuote(t *testing.T) {
 		"another nonce":      {func(f *Files, o *Options) { o.Nonce = testNonce }, NotAuthentic, []string{StepNonce}},
 		"a nonce cut short":  {func(f *Files, o *Options) { o.Nonce = o.Nonce[:20] }, NotAuthentic, []string{StepNonce}},
 		"another boot log": {func(f *Files, o *Options) {
-			f.BootLog = logs.EncodeBootLog([]logs.BootEvent{{MR: 1, Type: logs.EvSeparator, Data: make([]byte, 4)}})
+			f.BootLog = boot.Encode([]boot.Event{{MR: 1, Type: boot.EvSeparator, Data: make([]byte, 4)}})
 		}, NotAuthentic, []string{StepBootLog}},
 		"no boot log":         {func(f *Files, o *Options) { f.BootLog = []byte("boot") }, Malformed, []string{StepFormat}},
 		"a record dropped":    {func(f *Files, o *Options) { f.RuntimeLog = dropLine(f.RuntimeLog, 3) }, NotAuthentic, []string{StepRuntimeLog}},
@@ -240,7 +241,7 @@ func TestRealLogBare(t *testing.T) {
 	if s := r.Step(StepBootLog); s.Outcome != Pass || len(s.Compared) != 3 {
 		t.Errorf("%+v", s)
 	}
-	log, err := logs.ParseBootLog(f.BootLog)
+	log, err := boot.Parse(f.BootLog)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,8 @@ import (
 	"unicode/utf16"
 
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/ima"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -71,9 +72,9 @@ func (p BootPattern) String() string {
 	return strings.Join(append(parts, p.Words...), " ")
 }
 
-func (p BootPattern) fits(e *logs.BootEvent) bool {
+func (p BootPattern) fits(e *boot.Event) bool {
 	switch {
-	case p.Type != "" && p.Type != logs.EventTypeName(e.Type),
+	case p.Type != "" && p.Type != boot.TypeName(e.Type),
 		p.Digest != nil && *p.Digest != rpc.Digest(e.Digest),
 		p.Text != "" && !slices.ContainsFunc(encodings(p.Text), func(b []byte) bool { return sha512.Sum384(b) == e.Digest }):
 		return false
@@ -102,7 +103,7 @@ func encodings(text string) [][]byte {
 
 // provedText is the text in an event's data that its digest covers, ""
 // where it covers none: anybody could have written that.
-func provedText(e *logs.BootEvent) string {
+func provedText(e *boot.Event) string {
 	plain := bytes.TrimRight(e.Data, "\x00")
 	candidates := [][]byte{e.Data, plain}
 	for _, label := range []string{": ", " "} { // grub's "kernel_cmdline: …"
@@ -147,7 +148,7 @@ func words(text string) []string {
 // booted is what the boot itself left: its log, where that replays to the
 // quote's registers, and RTMR0–2 before the operating system extended them.
 type booted struct {
-	log     *logs.BootLog
+	log     *boot.Log
 	rtmr    [3]hw.Digest
 	further bool // the operating system's log comes after, or another
 	begun   bool // and what it shows begins where the boot ended
@@ -181,14 +182,14 @@ func (a *appraisal) booted() booted {
 // boot could be hidden there, as digests: RTMR2 is the same, and the boot log that
 // is cut before them replays to what the policy knows.
 func beginsIMA(log []byte) bool {
-	reader := logs.NewIMAReader(bytes.NewReader(log))
+	reader := ima.NewReader(bytes.NewReader(log))
 	reader.Check = true
 	e, err := reader.Next()
 	return err == nil && reader.Mismatched+reader.Unchecked+reader.Skipped == 0 && e.BootAggregate()
 }
 
 // againstEvents holds the boot log against the patterns of a boot.
-func (b BootValues) againstEvents(log *logs.BootLog) (compared []Comparison, differ []string) {
+func (b BootValues) againstEvents(log *boot.Log) (compared []Comparison, differ []string) {
 	if len(b.Events) == 0 {
 		return nil, nil
 	}
@@ -209,7 +210,7 @@ func (b BootValues) againstEvents(log *logs.BootLog) (compared []Comparison, dif
 		}
 		if !fits {
 			what := fmt.Sprintf("boot event %d", i)
-			compared = append(compared, Comparison{what, "one of the policy's", fmt.Sprintf("rtmr%d %s %x %s", rtmr, logs.EventTypeName(e.Type), e.Digest, clip(e.Detail(), 100))})
+			compared = append(compared, Comparison{what, "one of the policy's", fmt.Sprintf("rtmr%d %s %x %s", rtmr, boot.TypeName(e.Type), e.Digest, clip(e.Detail(), 100))})
 			differ = append(differ, what)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -29,18 +30,18 @@ func wide(text string) []byte {
 
 // grubBoot is a boot as grub and systemd-stub measure it.
 func grubBoot(commandLine, initrd string) []byte {
-	event := func(mr, kind uint32, hashed, data []byte) logs.BootEvent {
-		return logs.BootEvent{MR: mr, Type: kind, Digest: sha512.Sum384(hashed), Data: data}
+	event := func(mr, kind uint32, hashed, data []byte) boot.Event {
+		return boot.Event{MR: mr, Type: kind, Digest: sha512.Sum384(hashed), Data: data}
 	}
 	zero := make([]byte, 4)
-	return logs.EncodeBootLog([]logs.BootEvent{
-		event(1, logs.EvSeparator, zero, zero),
-		event(2, logs.EvSeparator, zero, zero),
-		event(3, logs.EvIPL, []byte("the kernel's bytes"), []byte("/vmlinuz\x00")),
-		event(3, logs.EvIPL, []byte(commandLine), []byte("kernel_cmdline: "+commandLine+"\x00")),
-		event(3, logs.EvEventTag, []byte(initrd), []byte("\xec\x3b\x22\x8f\x0d\x00\x00\x00Linux initrd\x00")),
-		event(3, logs.EvIPL, wide(commandLine), wide(commandLine)),
-		event(3, logs.EvNoAction, nil, []byte("extends nothing")),
+	return boot.Encode([]boot.Event{
+		event(1, boot.EvSeparator, zero, zero),
+		event(2, boot.EvSeparator, zero, zero),
+		event(3, boot.EvIPL, []byte("the kernel's bytes"), []byte("/vmlinuz\x00")),
+		event(3, boot.EvIPL, []byte(commandLine), []byte("kernel_cmdline: "+commandLine+"\x00")),
+		event(3, boot.EvEventTag, []byte(initrd), []byte("\xec\x3b\x22\x8f\x0d\x00\x00\x00Linux initrd\x00")),
+		event(3, boot.EvIPL, wide(commandLine), wide(commandLine)),
+		event(3, boot.EvNoAction, nil, []byte("extends nothing")),
 	})
 }
 
@@ -133,7 +134,7 @@ func TestWordsMustBeProved(t *testing.T) {
 		"behind its NUL": {"x\x00 roothash=abcd", "x\x00 roothash=abcd", false},
 		"behind, wide":   {string(wide("x\x00 roothash=abcd")), string(wide("x\x00 roothash=abcd")), false},
 	} {
-		e := logs.BootEvent{MR: 3, Type: logs.EvIPL, Digest: sha512.Sum384([]byte(c.hashed)), Data: []byte(c.data)}
+		e := boot.Event{MR: 3, Type: boot.EvIPL, Digest: sha512.Sum384([]byte(c.hashed)), Data: []byte(c.data)}
 		if got := p.fits(&e); got != c.fits {
 			t.Errorf("%s: %v", name, got)
 		}
@@ -153,7 +154,7 @@ func TestRealCommandLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := logs.ParseBootLog(raw)
+	log, err := boot.Parse(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,8 +228,8 @@ func TestBootHiddenInOSLog(t *testing.T) {
 	opts.Policy = policyOf(t, appraiseT(t, encode(t, e), opts))
 
 	log := good.bootLog()
-	initrd := logs.BootEvent{MR: 3, Type: logs.EvIPL, Digest: sum384([]byte("an initrd of the host's"))}
-	bad := newWorld(t, sim.Config{BootLog: logs.AppendBootEvent(bytes.Clone(log), initrd)})
+	initrd := boot.Event{MR: 3, Type: boot.EvIPL, Digest: sum384([]byte("an initrd of the host's"))}
+	bad := newWorld(t, sim.Config{BootLog: boot.AppendEvent(bytes.Clone(log), initrd)})
 	bad.launch(idOne, "one", "/bin/one")
 	line, digest := imaEntry(10, "boot_aggregate")
 	if err := bad.td.ExtendRTMR(t.Context(), 2, digest); err != nil {
@@ -276,27 +277,27 @@ func TestBootHiddenInRuntimeLog(t *testing.T) {
 		opts := good.options()
 		opts.Nonce = nil
 		opts.Policy = &Policy{Boot: []BootValues{bootOf(appraiseFiles(t, good.files(hw.ReportData{}), opts))}}
-		boot := &opts.Policy.Boot[0]
+		values := &opts.Policy.Boot[0]
 		separator := digestOf("\x00\x00\x00\x00")
 		switch register { // the others are known by value
 		case 0:
-			boot.RTMR0, boot.Events = nil, []BootPattern{{RTMR: 0, Digest: separator}}
+			values.RTMR0, values.Events = nil, []BootPattern{{RTMR: 0, Digest: separator}}
 		case 1:
-			boot.RTMR1, boot.Events = nil, []BootPattern{{RTMR: 1, Digest: separator}}
+			values.RTMR1, values.Events = nil, []BootPattern{{RTMR: 1, Digest: separator}}
 		}
 		expect(t, appraiseFiles(t, good.files(hw.ReportData{}), opts), Trusted)
 
-		hidden := logs.BootEvent{MR: uint32(register + 1), Type: logs.EvIPL, Digest: sum384([]byte("something of the host's"))}
+		hidden := boot.Event{MR: uint32(register + 1), Type: boot.EvIPL, Digest: sum384([]byte("something of the host's"))}
 		log := good.bootLog()
-		bad := newWorld(t, sim.Config{BootLog: logs.AppendBootEvent(bytes.Clone(log), hidden)})
+		bad := newWorld(t, sim.Config{BootLog: boot.AppendEvent(bytes.Clone(log), hidden)})
 		f := bad.files(hw.ReportData{})
 		f.BootLog = log
 		f.RuntimeLog = append(logs.AppendCELJSON(nil, logs.CELRecord{RTMR: register, Digest: hidden.Digest, Type: hidden.Type}), '\n')
 		for i, e := range bad.log {
-			f.RuntimeLog = append(logs.AppendCELJSON(f.RuntimeLog, logs.CELRecord{Number: uint64(i + 1), RTMR: 3, Digest: e.Digest(), Type: logs.EvEventTag, Data: e.Bytes()}), '\n')
+			f.RuntimeLog = append(logs.AppendCELJSON(f.RuntimeLog, logs.CELRecord{Number: uint64(i + 1), RTMR: 3, Digest: e.Digest(), Type: boot.EvEventTag, Data: e.Bytes()}), '\n')
 		}
 		opts.TrustRoots = bad.roots()
-		for _, boot.OSLog = range []bool{false, true} {
+		for _, values.OSLog = range []bool{false, true} {
 			r := appraiseFiles(t, f, opts)
 			t.Run(member, func(t *testing.T) { expect(t, r, NotTrusted, StepBootValues) })
 			if s := r.Step(StepBootLog); s.Outcome != Pass {

@@ -8,6 +8,9 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/alg"
+	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/ima"
 )
 
 // Files are logs as files have them, of this system or another; nil where one
@@ -33,15 +36,15 @@ type LoggedEvent struct {
 
 // Replayed is what logs come to.
 type Replayed struct {
-	Registers logs.Registers // after all logs
-	Booted    logs.Registers // after the boot log alone
+	Registers boot.Registers // after all logs
+	Booted    boot.Registers // after the boot log alone
 
 	BootEvents, RuntimeEvents              int
 	IMAEntries, IMAViolations              int64
 	Skipped                                int64 // of the IMA log: what is no entry
 	Mismatched                             int64 // of the IMA log: template hashes that don't recompute
 	PCR10                                  []byte
-	PCR10Alg                               logs.AlgID
+	PCR10Alg                               alg.ID
 	hasBoot, hasIMA, hasRuntime, seesRTMR3 bool
 	besides                                bool // records of the runtime log are of other registers than RTMR3
 
@@ -81,7 +84,7 @@ func Replay(f Files, each func(LoggedEvent)) (*Replayed, error) {
 }
 
 func (r *Replayed) boot(raw []byte, each func(LoggedEvent)) error {
-	log, err := logs.ParseBootLog(raw)
+	log, err := boot.Parse(raw)
 	if err != nil {
 		return err
 	}
@@ -98,23 +101,23 @@ func (r *Replayed) boot(raw []byte, each func(LoggedEvent)) error {
 		} else if e.MR == 0 {
 			register = "mrtd"
 		}
-		each(LoggedEvent{"boot", i, register, logs.EventTypeName(e.Type), e.Digest[:], e.Detail()})
+		each(LoggedEvent{"boot", i, register, boot.TypeName(e.Type), e.Digest[:], e.Detail()})
 	}
 	return nil
 }
 
 func (r *Replayed) ima(raw []byte, each func(LoggedEvent)) error {
-	in := logs.NewIMAReader(bytes.NewReader(raw))
+	in := ima.NewReader(bytes.NewReader(raw))
 	in.Check = true
-	rtmr2 := logs.NewRTMR2(r.Registers[2])
-	var pcr10 *logs.IMARegister
+	rtmr2 := ima.NewRTMR2(r.Registers[2])
+	var pcr10 *ima.Register
 	for e, err := range in.UnverifiedEntries() {
 		if err != nil {
 			return fmt.Errorf("IMA log: %w", err)
 		}
 		if pcr10 == nil && e.PCR == 10 {
 			r.PCR10Alg = e.Alg
-			pcr10 = logs.NewPCR(e.Alg, 10)
+			pcr10 = ima.NewPCR(e.Alg, 10)
 		}
 		err := rtmr2.Extend(e)
 		if pcr10 != nil {
@@ -171,7 +174,7 @@ func runtimeWords(r logs.RuntimeRecord) (kind, detail string) {
 	case r.Data == nil:
 		return "?", "only its digest is shown"
 	}
-	if a, err := logs.ParseAAEL(r.Data); err == nil {
+	if a, err := boot.ParseAAEL(r.Data); err == nil {
 		return Printable(a.Domain + " " + a.Operation), Printable(a.Content)
 	}
 	return "event", Printable(string(r.Data))

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/hw/sim"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/ima"
 )
 
 // imaTexts are entries of every template, without register and template hash.
@@ -114,9 +114,9 @@ func imaLineOf(t *testing.T, hash crypto.Hash, text string) []byte {
 	return fmt.Appendf(nil, "10 %x %s\n", h.Sum(nil), text)
 }
 
-func imaEntryOf(t *testing.T, line []byte) *logs.IMAEntry {
+func imaEntryOf(t *testing.T, line []byte) *ima.Entry {
 	t.Helper()
-	e, err := logs.NewIMAReader(bytes.NewReader(line)).Next()
+	e, err := ima.NewReader(bytes.NewReader(line)).Next()
 	if err != nil {
 		t.Fatalf("%s: %v", line, err)
 	}

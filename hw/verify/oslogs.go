@@ -5,13 +5,14 @@ import (
 	"encoding/binary"
 	"fmt"
 
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/ima"
 	"github.com/cima-project/cima/rpc"
 )
 
 // osReplay is what a replay of the operating system's logs met.
 type osReplay struct {
-	rtmr2      *logs.IMARegister
+	rtmr2      *ima.Register
 	entries    int64 // shown
 	hidden     int64 // of which only the digest is shown
 	violations int64 // among those shown: nothing proves what they say
@@ -20,8 +21,8 @@ type osReplay struct {
 // replayOSLogs replays what extended the registers after the boot log: IMA's
 // list, where the kernel extends RTMR2 for it. Runs of entries alternate with runs
 // of digests, which are of entries that the caller may not see.
-func replayOSLogs(list []rpc.OSLog, registers *logs.Registers) (*osReplay, error) {
-	r := &osReplay{rtmr2: logs.NewRTMR2(registers[2])}
+func replayOSLogs(list []rpc.OSLog, registers *boot.Registers) (*osReplay, error) {
+	r := &osReplay{rtmr2: ima.NewRTMR2(registers[2])}
 	for i, l := range list {
 		if l.Register != "rtmr2" {
 			return nil, fmt.Errorf("a log of the operating system for %q: this version replays those for \"rtmr2\"", l.Register)
@@ -60,7 +61,7 @@ func (r *osReplay) digests(run []byte) error {
 // lines replays entries. Every byte of them must be under a digest, so they are
 // in the kernel's own form and no other.
 func (r *osReplay) lines(text []byte) error {
-	reader := logs.NewIMAReader(bytes.NewReader(text))
+	reader := ima.NewReader(bytes.NewReader(text))
 	reader.Check = true
 	rest := text
 	for e, err := range reader.UnverifiedEntries() {
@@ -89,7 +90,7 @@ func (r *osReplay) lines(text []byte) error {
 
 // asKernelWrites says whether an entry's text is the one that the kernel makes
 // of the bytes under the template hash: upper-case hex, say, would be another.
-func asKernelWrites(e *logs.IMAEntry) bool {
+func asKernelWrites(e *ima.Entry) bool {
 	data, err := e.AppendTemplateData(nil)
 	if err != nil {
 		return false
@@ -100,6 +101,6 @@ func asKernelWrites(e *logs.IMAEntry) bool {
 		record = binary.LittleEndian.AppendUint32(record, uint32(len(part)))
 		record = append(record, part...)
 	}
-	again, err := logs.NewIMAReader(bytes.NewReader(record)).Next()
+	again, err := ima.NewReader(bytes.NewReader(record)).Next()
 	return err == nil && again.String()[len(" 2"):] == e.String()[len("10"):]
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -54,7 +55,7 @@ func (a *appraisal) readBootLog() error {
 	if sha512.Sum384(a.evidence.BootLog) != a.claims.BootLog {
 		return nil
 	}
-	log, err := logs.ParseBootLog(a.evidence.BootLog)
+	log, err := boot.Parse(a.evidence.BootLog)
 	if err != nil {
 		return err
 	}

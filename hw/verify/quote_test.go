@@ -17,7 +17,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 )
 
 // whenMade is a time at which the certificates of the quotes below were good.
@@ -111,7 +111,7 @@ func TestSharedQuotes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		registers, err := logs.ReplayBootLog(log)
+		registers, err := boot.Replay(log)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,7 +142,7 @@ func TestSharedIMALog(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	registers, err := logs.ReplayBootLog(ccel)
+	registers, err := boot.Replay(ccel)
 	if err != nil {
 		t.Fatal(err)
 	}

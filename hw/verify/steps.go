@@ -5,6 +5,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -15,19 +16,19 @@ type appraisal struct {
 	evidence   *rpc.Evidence
 	claims     *rpc.Claims
 	quote      *Quote
-	reportData [64]byte      // of the claims, as received
-	bootLog    *logs.BootLog // nil where the claims are of other bytes
-	log        []entry       // the runtime log
-	register   hw.Digest     // its replay
-	claimed    hw.Digest     // its replay up to claims.log.count
-	instance   *instance     // set by caller: what the log says of the container
-	keys       []agentKey    // set by agent: of the start events in the prefix
-	boot       string        // set by bootValues: name of the boot that matched
-	inTree     bool          // set by shared: the proof leads to the quote
-	untrusted  error         // set by quoteSignature: why, where it failed
-	collateral *collateral   // set by checkCollateral, where it can be used
-	level      *TCB          // set by tcb
-	bare       *bare         // a quote without claims; evidence and claims are nil then
+	reportData [64]byte    // of the claims, as received
+	bootLog    *boot.Log   // nil where the claims are of other bytes
+	log        []entry     // the runtime log
+	register   hw.Digest   // its replay
+	claimed    hw.Digest   // its replay up to claims.log.count
+	instance   *instance   // set by caller: what the log says of the container
+	keys       []agentKey  // set by agent: of the start events in the prefix
+	boot       string      // set by bootValues: name of the boot that matched
+	inTree     bool        // set by shared: the proof leads to the quote
+	untrusted  error       // set by quoteSignature: why, where it failed
+	collateral *collateral // set by checkCollateral, where it can be used
+	level      *TCB        // set by tcb
+	bare       *bare       // a quote without claims; evidence and claims are nil then
 }
 
 // entry is one event of the runtime log, or only its digest.

@@ -18,6 +18,7 @@ import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -179,7 +180,7 @@ func (w *world) bootLog() []byte {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	trimmed, err := logs.TrimBootLog(raw)
+	trimmed, err := boot.Trim(raw)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -59,7 +59,7 @@ they are true, "cimactl verify" finds out from evidence.`,
 
 func printRecord(w *tabwriter.Writer, r rpc.EventRecord) {
 	register := fmt.Sprintf("rtmr%d", r.IMRIndex)
-	what := logs.EventTypeName(r.EventType)
+	what := boot.TypeName(r.EventType)
 	if r.IMRIndex == 3 {
 		register = "container"
 		var measured map[string]json.RawMessage

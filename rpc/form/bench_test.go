@@ -6,7 +6,7 @@ import (
 
 // BenchmarkEncode is evidence in each of the forms that others read.
 func BenchmarkEncode(b *testing.B) {
-	e := evidence(b, boot(false))
+	e := evidence(b, bootLog(false))
 	for _, form := range []string{Trustee, CMW, CEL} {
 		b.Run(form, func(b *testing.B) {
 			b.ReportAllocs()

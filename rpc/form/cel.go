@@ -10,6 +10,8 @@ import (
 	"slices"
 
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/alg"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -27,7 +29,7 @@ func encodeCEL(events []Event, form string) []byte {
 	for i, e := range events {
 		r := logs.CELRecord{Number: uint64(i), RTMR: e.RTMR, Digest: e.Digest, Type: e.Type, Data: e.Data}
 		if e.Data == nil {
-			r.Data = []byte(logs.RedactedData)
+			r.Data = []byte(boot.RedactedData)
 		}
 		if form == CELTLV {
 			b = logs.AppendCELTLV(b, r)
@@ -99,7 +101,7 @@ func (c *Content) addLine(line []byte) error {
 }
 
 func (c *Content) add(rtmr int, kind uint32, digest [48]byte, data []byte) {
-	if kind == logs.EvEventTag && string(data) == logs.RedactedData {
+	if kind == boot.EvEventTag && string(data) == boot.RedactedData {
 		data = nil
 	}
 	c.Events = append(c.Events, Event{rtmr, kind, digest, data})
@@ -117,7 +119,7 @@ func eventType(text json.RawMessage) (uint32, error) {
 	}
 	for _, first := range []uint32{0, 0x80000000, 0x800000E0} {
 		for t := first; t < first+32; t++ {
-			if logs.EventTypeName(t) == name {
+			if boot.TypeName(t) == name {
 				return t, nil
 			}
 		}
@@ -144,7 +146,7 @@ func (c *Content) addTLV(b []byte) (rest []byte, err error) {
 	register, b, err2 := cutTLV(b, tlvCCMR)
 	digests, b, err3 := cutTLV(b, tlvDigests)
 	content, b, err4 := cutTLV(b, tlvPCClient)
-	digest, more, err5 := cutTLV(digests, byte(logs.AlgSHA384))
+	digest, more, err5 := cutTLV(digests, byte(alg.SHA384))
 	kind, content, err6 := cutTLV(content, 0)
 	event, end, err7 := cutTLV(content, 1)
 	if err := errors.Join(err1, err2, err3, err4, err5, err6, err7); err != nil {

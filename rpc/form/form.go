@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/ima"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -134,7 +136,7 @@ func decodeJSON(data, text []byte) (*Content, error) {
 // eventsOf are the events of a bundle that extended RTMR0–3: the boot's, the
 // operating system's, then the runtime log's.
 func eventsOf(e *rpc.Evidence) ([]Event, error) {
-	log, err := logs.ParseBootLog(e.BootLog)
+	log, err := boot.Parse(e.BootLog)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +148,7 @@ func eventsOf(e *rpc.Evidence) ([]Event, error) {
 	}
 	for _, entry := range e.RuntimeLog {
 		for at := 0; at < len(entry.Digests); at += 48 {
-			events = append(events, Event{RTMR: 3, Type: logs.EvEventTag, Digest: [48]byte(entry.Digests[at:])})
+			events = append(events, Event{RTMR: 3, Type: boot.EvEventTag, Digest: [48]byte(entry.Digests[at:])})
 		}
 		if entry.Event == nil {
 			continue
@@ -155,13 +157,13 @@ func eventsOf(e *rpc.Evidence) ([]Event, error) {
 		if err != nil {
 			return nil, fmt.Errorf("runtime log: %w", err)
 		}
-		events = append(events, Event{3, logs.EvEventTag, own.Digest(), own.Bytes()})
+		events = append(events, Event{3, boot.EvEventTag, own.Digest(), own.Bytes()})
 	}
 	return events, nil
 }
 
 // bootEvents are those of a boot log that extended a register.
-func bootEvents(log *logs.BootLog) []Event {
+func bootEvents(log *boot.Log) []Event {
 	var events []Event
 	for _, b := range log.UnverifiedEvents() {
 		rtmr, ok := b.Extends()
@@ -187,11 +189,11 @@ func appendOSLog(events []Event, l rpc.OSLog) ([]Event, error) {
 			return nil, fmt.Errorf("IMA log: digests of 48 bytes are no %d bytes", len(l.Entries))
 		}
 		for at := 0; at < len(l.Entries); at += 48 {
-			events = append(events, Event{RTMR: 2, Type: logs.EvEventTag, Digest: [48]byte(l.Entries[at:])})
+			events = append(events, Event{RTMR: 2, Type: boot.EvEventTag, Digest: [48]byte(l.Entries[at:])})
 		}
 		return events, nil
 	}
-	for entry, err := range logs.NewIMAReader(bytes.NewReader(l.Entries)).UnverifiedEntries() {
+	for entry, err := range ima.NewReader(bytes.NewReader(l.Entries)).UnverifiedEntries() {
 		if err != nil {
 			return nil, fmt.Errorf("IMA log: %w", err)
 		}
@@ -203,7 +205,7 @@ func appendOSLog(events []Event, l rpc.OSLog) ([]Event, error) {
 			continue
 		}
 		line := strings.ToValidUTF8(entry.String(), "\uFFFD")
-		events = append(events, Event{2, logs.EvEventTag, digest, tagged(tagIMA, line)})
+		events = append(events, Event{2, boot.EvEventTag, digest, tagged(tagIMA, line)})
 	}
 	return events, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-eventlog/cel"
 
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -35,18 +36,18 @@ const imaLog = "10 " + "ab" + "0000000000000000000000000000000000000000000000000
 	" ima-ng sha256:00 /usr/bin/a b\n" +
 	"10 000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000 ima-ng sha256:00 /x\n"
 
-// boot is a boot log; awkward ones hold what Trustee refuses.
-func boot(awkward bool) []byte {
-	e := func(mr, kind uint32, data string) logs.BootEvent {
-		return logs.BootEvent{MR: mr, Type: kind, Digest: sha512.Sum384([]byte(data)), Data: []byte(data)}
+// bootLog is a boot log; awkward ones hold what Trustee refuses.
+func bootLog(awkward bool) []byte {
+	e := func(mr, kind uint32, data string) boot.Event {
+		return boot.Event{MR: mr, Type: kind, Digest: sha512.Sum384([]byte(data)), Data: []byte(data)}
 	}
-	events := []logs.BootEvent{
-		e(1, logs.EvEFIVariableDriverConfig, "variable"), e(2, logs.EvSeparator, "\x00\x00\x00\x00"), e(3, logs.EvIPL, "kernel"), e(3, logs.EvIPL, ""),
+	events := []boot.Event{
+		e(1, boot.EvEFIVariableDriverConfig, "variable"), e(2, boot.EvSeparator, "\x00\x00\x00\x00"), e(3, boot.EvIPL, "kernel"), e(3, boot.EvIPL, ""),
 	}
 	if awkward {
-		events = append(events, e(1, logs.EvNoAction, "extends nothing"), e(2, 0x13, "post code 2"), e(3, 0x08000001, "vendor"), e(0, logs.EvNoAction, "MRTD"))
+		events = append(events, e(1, boot.EvNoAction, "extends nothing"), e(2, 0x13, "post code 2"), e(3, 0x08000001, "vendor"), e(0, boot.EvNoAction, "MRTD"))
 	}
-	return logs.EncodeBootLog(events)
+	return boot.Encode(events)
 }
 
 // evidence is a bundle in which one container's events are shown.
@@ -75,7 +76,7 @@ func evidence(t testing.TB, bootLog []byte, osLogs ...rpc.OSLog) *rpc.Evidence {
 	return e
 }
 
-func ima() rpc.OSLog {
+func osLog() rpc.OSLog {
 	return rpc.OSLog{Register: "rtmr2", Format: "ima-ascii", Entries: []byte(imaLog)}
 }
 
@@ -83,8 +84,8 @@ func ima() rpc.OSLog {
 // bundle.
 func TestEachFormReadsBack(t *testing.T) {
 	for name, e := range map[string]*rpc.Evidence{
-		"plain": evidence(t, boot(false)), "awkward": evidence(t, boot(true)),
-		"with IMA": evidence(t, boot(false), ima()), "awkward with IMA": evidence(t, boot(true), ima()),
+		"plain": evidence(t, bootLog(false)), "awkward": evidence(t, bootLog(true)),
+		"with IMA": evidence(t, bootLog(false), osLog()), "awkward with IMA": evidence(t, bootLog(true), osLog()),
 	} {
 		want, err := eventsOf(e)
 		if err != nil {
@@ -106,7 +107,7 @@ func TestEachFormReadsBack(t *testing.T) {
 			}
 			if strings.HasPrefix(form, "trustee") { // types that Trustee doesn't know
 				for i, w := range want {
-					if !trusteeKnows(w.Type) && got.Events[i].Type == logs.EvUnused {
+					if !trusteeKnows(w.Type) && got.Events[i].Type == boot.EvUnused {
 						got.Events[i].Type = w.Type
 					}
 				}
@@ -129,7 +130,7 @@ func TestEachFormReadsBack(t *testing.T) {
 // TestTextOfCMW: whatever a bundle's strings hold; and no part passes for more
 // than one, or for another text.
 func TestTextOfCMW(t *testing.T) {
-	e := evidence(t, boot(false))
+	e := evidence(t, bootLog(false))
 	for _, e.TEE = range []string{"td<x>&", "\u2028\u2029", "\b\f\n\x01\x7f", "\"\\/", "é\ufffd\ufeff😀"} {
 		for _, form := range []string{CMW, CMWCBOR} {
 			text, err := Encode(e, form)
@@ -161,7 +162,7 @@ func TestTextOfCMW(t *testing.T) {
 
 // TestCELTLV as google/go-eventlog reads it.
 func TestCELTLV(t *testing.T) {
-	e := evidence(t, boot(false), ima())
+	e := evidence(t, bootLog(false), osLog())
 	text, err := Encode(e, CELTLV)
 	if err != nil {
 		t.Fatal(err)
@@ -183,7 +184,7 @@ func TestCELTLV(t *testing.T) {
 
 // TestCMW: each record is a type, a value and the indicator of evidence.
 func TestCMW(t *testing.T) {
-	e := evidence(t, boot(false), ima())
+	e := evidence(t, bootLog(false), osLog())
 	text, err := Encode(e, CMW)
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +214,7 @@ func TestCMW(t *testing.T) {
 
 // TestLargeEvents: the largest event of the runtime log goes through each form.
 func TestLargeEvents(t *testing.T) {
-	e := evidence(t, boot(false))
+	e := evidence(t, bootLog(false))
 	large := event(t, logs.OpExtend, "c1", `{"content":"`+strings.Repeat("x", logs.MaxEvent-400)+`"}`)
 	e.RuntimeLog = append(e.RuntimeLog, rpc.LogEntry{Event: large.Bytes()})
 	for _, form := range Names {
@@ -229,7 +230,7 @@ func TestLargeEvents(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	e := evidence(t, boot(false))
+	e := evidence(t, bootLog(false))
 	forms := map[string]string{}
 	for _, f := range Names {
 		text, err := Encode(e, f)
@@ -306,7 +307,7 @@ func TestCBORHeads(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	for _, e := range []*rpc.Evidence{evidence(f, boot(false)), evidence(f, boot(true), ima())} {
+	for _, e := range []*rpc.Evidence{evidence(f, bootLog(false)), evidence(f, bootLog(true), osLog())} {
 		for _, form := range Names {
 			text, err := Encode(e, form)
 			if err != nil {

@@ -12,7 +12,7 @@ import (
 // TestShared: whole forms keep the proof of a shared quote; Trustee's can't
 // have it, and say so, rather than leave it out.
 func TestShared(t *testing.T) {
-	e := evidence(t, boot(false))
+	e := evidence(t, bootLog(false))
 	for _, e.Shared = range []*rpc.Shared{
 		{Size: 1, Path: []rpc.Digest{}},
 		{Size: 3, Index: 1, Path: []rpc.Digest{{1}, {2}}},

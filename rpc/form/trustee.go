@@ -7,7 +7,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/alg"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -90,41 +91,41 @@ func encodeRequest(e *rpc.Evidence, events []Event) ([]byte, error) {
 // algorithms that it doesn't know. A boot log that it can't take as it stands
 // is written anew: the digests and their order stay.
 func trusteeLog(e *rpc.Evidence, events []Event) ([]byte, error) {
-	boot, err := logs.ParseBootLog(e.BootLog)
+	bootLog, err := boot.Parse(e.BootLog)
 	if err != nil {
 		return nil, err
 	}
-	head, rest := boot.Bytes(), events[len(bootEvents(boot)):]
-	if !trusteeTakes(boot) {
-		head, rest = logs.AppendBootHeader(nil), events
+	head, rest := bootLog.Bytes(), events[len(bootEvents(bootLog)):]
+	if !trusteeTakes(bootLog) {
+		head, rest = boot.AppendHeader(nil), events
 	}
 	var records []byte
 	for _, event := range rest {
 		records = appendRecord(records, event)
 	}
-	return logs.TrusteeLog(head, records)
+	return boot.TrusteeLog(head, records)
 }
 
 // appendRecord writes an event as TCG_PCR_EVENT2.
 func appendRecord(b []byte, e Event) []byte {
-	r := logs.BootEvent{MR: uint32(e.RTMR + 1), Type: e.Type, Digest: e.Digest, Data: e.Data}
+	r := boot.Event{MR: uint32(e.RTMR + 1), Type: e.Type, Digest: e.Digest, Data: e.Data}
 	switch {
 	case e.Data == nil:
-		r.Data = []byte(logs.RedactedData)
+		r.Data = []byte(boot.RedactedData)
 	case !trusteeKnows(e.Type):
-		r.Type = logs.EvUnused // the type is under no digest; this one's data Trustee doesn't read
+		r.Type = boot.EvUnused // the type is under no digest; this one's data Trustee doesn't read
 	}
-	return logs.AppendBootEvent(b, r)
+	return boot.AppendEvent(b, r)
 }
 
-func trusteeTakes(log *logs.BootLog) bool {
+func trusteeTakes(log *boot.Log) bool {
 	for _, e := range log.UnverifiedEvents() {
-		if e.Type == logs.EvNoAction && e.MR >= 1 && e.MR <= 4 || !trusteeKnows(e.Type) {
+		if e.Type == boot.EvNoAction && e.MR >= 1 && e.MR <= 4 || !trusteeKnows(e.Type) {
 			return false
 		}
 		n := 0
-		for alg := range e.Digests() {
-			if n++; alg != logs.AlgSHA384 && alg != logs.AlgSHA1 && alg != logs.AlgSHA256 && alg != logs.AlgSHA512 {
+		for id := range e.Digests() {
+			if n++; id != alg.SHA384 && id != alg.SHA1 && id != alg.SHA256 && id != alg.SHA512 {
 				return false
 			}
 		}
@@ -150,7 +151,7 @@ func decodeTrustee(data []byte) (*Content, error) {
 	if form.EventLog == nil {
 		return c, nil
 	}
-	log, err := logs.ParseBootLog(form.EventLog)
+	log, err := boot.Parse(form.EventLog)
 	if err != nil {
 		return nil, fmt.Errorf("trustee evidence: %w", err)
 	}

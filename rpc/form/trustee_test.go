@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -18,10 +19,10 @@ import (
 // all four registers from zero.
 func TestTrusteeForm(t *testing.T) {
 	for name, e := range map[string]*rpc.Evidence{
-		"no action": evidence(t, logs.EncodeBootLog([]logs.BootEvent{
-			{MR: 1, Type: logs.EvNoAction, Digest: sha512.Sum384(nil)}, {MR: 1, Type: logs.EvSeparator, Digest: sha512.Sum384([]byte("x")), Data: []byte("x")},
-			{MR: 2, Type: logs.EvSeparator, Digest: sha512.Sum384([]byte("x")), Data: []byte("x")}})),
-		"plain": evidence(t, boot(false)), "awkward": evidence(t, boot(true)), "with IMA": evidence(t, boot(true), ima()),
+		"no action": evidence(t, boot.Encode([]boot.Event{
+			{MR: 1, Type: boot.EvNoAction, Digest: sha512.Sum384(nil)}, {MR: 1, Type: boot.EvSeparator, Digest: sha512.Sum384([]byte("x")), Data: []byte("x")},
+			{MR: 2, Type: boot.EvSeparator, Digest: sha512.Sum384([]byte("x")), Data: []byte("x")}})),
+		"plain": evidence(t, bootLog(false)), "awkward": evidence(t, bootLog(true)), "with IMA": evidence(t, bootLog(true), osLog()),
 	} {
 		text, err := Encode(e, Trustee)
 		if err != nil {
@@ -100,7 +101,7 @@ func trusteeReplay(t *testing.T, b []byte) (rtmr [4][48]byte, matches int) {
 }
 
 func TestTrusteeRequest(t *testing.T) {
-	e := evidence(t, boot(false))
+	e := evidence(t, bootLog(false))
 	text, err := Encode(e, TrusteeRequest)
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-eventlog/tcg"
 
 	"github.com/cima-project/cima/hw/sim"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 )
 
 // parseLogs replays a boot log: ours beside go-eventlog, and
@@ -23,11 +23,11 @@ func parseLogs(ctx context.Context, p plan, into *part) error {
 	if err != nil {
 		return err
 	}
-	registers, err := logs.ReplayBootLog(raw)
+	registers, err := boot.Replay(raw)
 	if err != nil {
 		return err
 	}
-	parsed, err := logs.ParseBootLog(raw)
+	parsed, err := boot.Parse(raw)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func parseLogs(ctx context.Context, p plan, into *part) error {
 		do func() error
 	}{
 		{"hashing", func() error { extendAll(digests); return nil }},
-		{"cima", func() error { _, err := logs.ReplayBootLog(raw); return err }},
+		{"cima", func() error { _, err := boot.Replay(raw); return err }},
 		{"go-eventlog", func() error {
 			_, err := tcg.ParseAndReplay(raw, bank.MRs(), tcg.ParseOpts{AllowPadding: true})
 			return err

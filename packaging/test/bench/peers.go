@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/cima-project/cima/hw/sim"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/packaging/test/bench/cima05"
 )
 
@@ -107,7 +107,7 @@ func event05(i int) *cima05.Event {
 	digest := sha512.Sum384([]byte(text))
 	whole := sha512.Sum384(digest[:])
 	return &cima05.Event{
-		RecNum: uint32(i), ImrIndex: 3, EventType: logs.EvEventTag,
+		RecNum: uint32(i), ImrIndex: 3, EventType: boot.EvEventTag,
 		Digests:   []*cima05.Digest{{AlgoId: 12, Hash: digest[:]}},
 		EventSize: uint32(len(text)), Event: []byte(text),
 		ExtraInfo: map[string]string{"rtmr3_digest": hex.EncodeToString(whole[:])},

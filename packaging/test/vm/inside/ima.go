@@ -10,7 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/alg"
+	"github.com/cima-project/cima/logs/ima"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 	earlyIMA = "/run/cima-vm-ima/" // ima-early
 )
 
-var banks = map[string]logs.AlgID{"sha1": logs.AlgSHA1, "sha256": logs.AlgSHA256, "sha384": logs.AlgSHA384, "sha512": logs.AlgSHA512}
+var banks = map[string]alg.ID{"sha1": alg.SHA1, "sha256": alg.SHA256, "sha384": alg.SHA384, "sha512": alg.SHA512}
 
 // imaLogs replays every form of the log that the kernel shows to every bank of
 // the TPM's PCR 10, which the kernel itself extended.
@@ -88,12 +89,12 @@ func takeSnapshot(ima, tpm string) (*snapshot, error) {
 // judge parses and replays each log.
 func (s *snapshot) judge() error {
 	for name, log := range s.logs {
-		r := logs.NewIMAReader(bytes.NewReader(log))
+		r := ima.NewReader(bytes.NewReader(log))
 		r.Check = true
-		registers := map[string]*logs.IMARegister{}
-		var list []*logs.IMARegister
+		registers := map[string]*ima.Register{}
+		var list []*ima.Register
 		for bank := range s.pcr {
-			registers[bank] = logs.NewPCR(banks[bank], 10)
+			registers[bank] = ima.NewPCR(banks[bank], 10)
 			list = append(list, registers[bank])
 		}
 		if err := r.Replay(list...); err != nil {

@@ -4,7 +4,7 @@ import "testing"
 
 // The log of a real boot, brought out of the VM by make test-vm, against the
 // PCR 10 that its TPM had at that moment.
-const keptIMA = "../../../../logs/testdata/ima-debian13/"
+const keptIMA = "../../../../logs/ima/testdata/ima-debian13/"
 
 func TestIMALogOfABoot(t *testing.T) {
 	s, err := takeSnapshot(keptIMA, keptIMA)

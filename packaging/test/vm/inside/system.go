@@ -9,7 +9,7 @@ import (
 	"syscall"
 
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/boot"
 )
 
 func system(ctx context.Context, w *world) error {
@@ -61,7 +61,7 @@ func bootLog(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	replayed, err := logs.ReplayBootLog(log)
+	replayed, err := boot.Replay(log)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,200 @@
+package boot
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"strings"
+)
+
+// EFIVariable is a measured UEFI variable (UEFI_VARIABLE_DATA, TCG PFP 1.06
+// section 10.2.6).
+type EFIVariable struct {
+	GUID  string // of the vendor, in the usual upper-case form
+	Name  string
+	Value []byte // shares the event's memory
+}
+
+// ParseEFIVariable reads the data of an EV_EFI_VARIABLE_… event.
+func ParseEFIVariable(b []byte) (EFIVariable, error) {
+	const head = 32
+	if len(b) < head {
+		return EFIVariable{}, fmt.Errorf("%d bytes are no EFI variable", len(b))
+	}
+	name, value := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
+	rest := b[head:]
+	if name > uint64(len(rest)/2) || value > uint64(len(rest))-2*name {
+		return EFIVariable{}, fmt.Errorf("EFI variable announces a name of %d and a value of %d bytes, %d are there", 2*name, value, len(rest))
+	}
+	return EFIVariable{
+		GUID:  guid(b),
+		Name:  utf16Text(rest[:2*name]),
+		Value: rest[2*name : 2*name+value],
+	}, nil
+}
+
+const guidGlobalVariable = "8BE4DF61-93CA-11D2-AA0D-00E098032B8C"
+
+func (v EFIVariable) String() string {
+	switch {
+	case v.GUID == guidGlobalVariable && v.Name == "SecureBoot":
+		return "SecureBoot: " + onOff(v.Value)
+	case v.GUID == guidGlobalVariable && v.Name == "BootOrder":
+		return "BootOrder: " + bootOrder(v.Value)
+	case v.GUID == guidGlobalVariable && len(v.Name) == 8 && strings.HasPrefix(v.Name, "Boot"):
+		if s, err := loadOption(v.Value); err == nil {
+			return v.Name + ": " + s
+		}
+	case v.Name == "SbatLevel":
+		return "SbatLevel: " + anyText(v.Value)
+	}
+	if len(v.Value) == 0 {
+		return v.Name + ": empty"
+	}
+	return fmt.Sprintf("%s: %d bytes", v.Name, len(v.Value))
+}
+
+func onOff(value []byte) string {
+	if len(value) == 0 {
+		return "not set"
+	}
+	if len(value) == 1 && value[0] <= 1 {
+		return [...]string{"off", "on"}[value[0]]
+	}
+	return "undefined value " + hex.EncodeToString(value[:min(len(value), 16)])
+}
+
+func bootOrder(value []byte) string {
+	var s strings.Builder
+	for ; len(value) >= 2 && s.Len() < maxDetail; value = value[2:] {
+		if s.Len() > 0 {
+			s.WriteByte(' ')
+		}
+		fmt.Fprintf(&s, "%04X", binary.LittleEndian.Uint16(value))
+	}
+	return s.String()
+}
+
+// loadOption: EFI_LOAD_OPTION, UEFI 2.10 section 3.1.3.
+func loadOption(b []byte) (string, error) {
+	if len(b) < 6 {
+		return "", fmt.Errorf("%d bytes are no load option", len(b))
+	}
+	pathLen, b := int(binary.LittleEndian.Uint16(b[4:])), b[6:]
+	name := utf16Text(b)
+	for len(b) >= 2 && (b[0] != 0 || b[1] != 0) {
+		b = b[2:]
+	}
+	if len(b) < 2+pathLen {
+		return "", fmt.Errorf("load option is cut off")
+	}
+	return fmt.Sprintf("%q %s", name, devicePath(b[2:2+pathLen])), nil
+}
+
+// SecureBootState is what the boot log says of secure boot: "on", "off", or
+// "" where RTMR0 got no such event, two that differ, or one whose digest does
+// not cover its data. It counts only where RTMR0 agrees.
+func (l *Log) SecureBootState() string {
+	state := ""
+	for _, e := range l.UnverifiedEvents() {
+		if rtmr, ok := e.Extends(); !ok || rtmr != 0 || e.Type != EvEFIVariableDriverConfig {
+			continue // firmware measures it to PCR 7, which is RTMR0
+		}
+		v, err := ParseEFIVariable(e.Data)
+		if err != nil || v.GUID != guidGlobalVariable || v.Name != "SecureBoot" {
+			continue
+		}
+		said := onOff(v.Value)
+		if (said != "on" && said != "off") || (state != "" && state != said) || !e.DigestCoversData() {
+			return ""
+		}
+		state = said
+	}
+	return state
+}
+
+// imageLoad: UEFI_IMAGE_LOAD_EVENT, TCG PFP 1.06 section 10.2.3.
+func imageLoad(b []byte) (string, error) {
+	const head = 32
+	if len(b) < head {
+		return "", fmt.Errorf("%d bytes are no image load event", len(b))
+	}
+	size, pathLen := binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[24:])
+	if pathLen > uint64(len(b)-head) {
+		return "", fmt.Errorf("image load event announces a path of %d bytes, %d are there", pathLen, len(b)-head)
+	}
+	return fmt.Sprintf("%s (%d bytes)", devicePath(b[head:head+pathLen]), size), nil
+}
+
+// firmwareBlob: UEFI_PLATFORM_FIRMWARE_BLOB and …_BLOB2, TCG PFP 1.06
+// sections 10.2.4 and 10.2.5.
+func firmwareBlob(b []byte, described bool) (string, error) {
+	name, b, err := description(b, described)
+	if err != nil {
+		return "", err
+	}
+	if len(b) < 16 {
+		return "", fmt.Errorf("%d bytes are no firmware blob", len(b))
+	}
+	base, size := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
+	return strings.TrimLeft(fmt.Sprintf("%s %d bytes at 0x%x", name, size, base), " "), nil
+}
+
+// handoffTables: UEFI_HANDOFF_TABLE_POINTERS and …_POINTERS2, TCG PFP 1.06
+// sections 10.2.1 and 10.2.2.
+func handoffTables(b []byte, described bool) (string, error) {
+	name, b, err := description(b, described)
+	if err != nil {
+		return "", err
+	}
+	if len(b) < 8 {
+		return "", fmt.Errorf("%d bytes are no table list", len(b))
+	}
+	n := binary.LittleEndian.Uint64(b)
+	if b = b[8:]; n > uint64(len(b)/24) {
+		return "", fmt.Errorf("%d tables announced, %d bytes are there", n, len(b))
+	}
+	parts := []string{name}
+	for ; n > 0 && len(parts) < 32; n, b = n-1, b[24:] {
+		parts = append(parts, guid(b))
+	}
+	return strings.TrimLeft(strings.Join(parts, " "), " "), nil
+}
+
+func description(b []byte, described bool) (string, []byte, error) {
+	if !described {
+		return "", b, nil
+	}
+	if len(b) < 1 || len(b)-1 < int(b[0]) {
+		return "", nil, fmt.Errorf("description is cut off")
+	}
+	n := 1 + int(b[0])
+	return anyText(b[1:n]), b[n:], nil
+}
+
+// gpt: UEFI_GPT_DATA, TCG PFP 1.06 section 10.2.6; header and entries as in
+// UEFI 2.10 section 5.3.
+func gpt(b []byte) (string, error) {
+	const head = 92
+	if len(b) < head+8 || string(b[:8]) != "EFI PART" {
+		return "", fmt.Errorf("no partition table")
+	}
+	size := uint64(binary.LittleEndian.Uint32(b[84:]))
+	n := binary.LittleEndian.Uint64(b[head:])
+	disk := guid(b[56:])
+	if b = b[head+8:]; size < 128 || n > uint64(len(b))/size {
+		return "", fmt.Errorf("%d partitions of %d bytes announced, %d bytes are there", n, size, len(b))
+	}
+	parts := []string{fmt.Sprintf("disk %s, %d partitions", disk, n)}
+	for ; n > 0 && len(parts) < 32; n, b = n-1, b[size:] {
+		parts = append(parts, fmt.Sprintf("%s %q", guid(b[16:]), utf16Text(b[56:128])))
+	}
+	return strings.Join(parts, ", "), nil
+}
+
+// guid writes the EFI_GUID at the head of b (at least 16 bytes): its first
+// three numbers are little-endian.
+func guid(b []byte) string {
+	return fmt.Sprintf("%08X-%04X-%04X-%X-%X", binary.LittleEndian.Uint32(b),
+		binary.LittleEndian.Uint16(b[4:]), binary.LittleEndian.Uint16(b[6:]), b[8:10], b[10:16])
+}

@@ -1,0 +1,96 @@
+package boot
+
+import (
+	"crypto"
+	"crypto/sha512"
+	"testing"
+
+	"github.com/google/go-eventlog/register"
+	"github.com/google/go-eventlog/tcg"
+)
+
+func TestReplayAgreesWithQuote(t *testing.T) {
+	const dir = "testing/testdata/ccel/"
+	got, err := Replay(moduleFile(t, modTDX, dir+"ccel_data.dat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := quoteRTMRs(moduleFile(t, modTDX, dir+"cos-113-tdx-quote.dat"))
+	if got != want {
+		t.Errorf("got  %x\nwant %x", got, want)
+	}
+	if want[0] == [48]byte{} || want[3] != [48]byte{} {
+		t.Error("the quote is not the one this test was written for")
+	}
+}
+
+// Where go-eventlog survives, its replay of all registers must agree too.
+func TestReplayAsGoEventlogDoes(t *testing.T) {
+	for _, name := range []string{"cos-113-intel-tdx.bin", "gdc-tdx.bin", "ubuntu-2404-intel-tdx.bin", "event_log.bin"} {
+		raw := moduleCCEL(t, name)
+		registers, err := Replay(raw)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if err := oracleReplay(raw, registers); err != nil {
+			t.Errorf("%s: go-eventlog does not arrive at our registers: %v", name, err)
+		}
+		registers[0][0] ^= 1
+		if oracleReplay(raw, registers) == nil {
+			t.Errorf("%s: go-eventlog takes any register", name)
+		}
+	}
+}
+
+func oracleReplay(raw []byte, registers Registers) error {
+	bank := register.RTMRBank{}
+	for i := range registers {
+		bank.RTMRs = append(bank.RTMRs, register.RTMR{Index: i, Digest: registers[i][:]})
+	}
+	_, err := tcg.ParseAndReplay(raw, bank.MRs(), tcg.ParseOpts{AllowPadding: true})
+	return err
+}
+
+// The registers, computed here by hand from crypto.SHA384.
+func TestReplayExtendsWhatItShould(t *testing.T) {
+	log := mustParse(t, Encode(someEvents()))
+	h := func(register [48]byte, data string) [48]byte {
+		d := sha512.Sum384([]byte(data))
+		sum := crypto.SHA384.New()
+		sum.Write(register[:])
+		sum.Write(d[:])
+		return [48]byte(sum.Sum(nil))
+	}
+	var want Registers
+	want[0] = h(want[0], "\x00\x00\x00\x00")
+	after1 := want
+	want[1] = h(want[1], "Calling EFI Application from Boot Option")
+	want[2] = h(want[2], "kernel_cmdline: /vmlinuz ro\x00")
+	want[0] = h(want[0], "of no known type")
+	want[3] = h(want[3], "LEAA\x05\x00\x00\x00a b c")
+	got, err := log.Replay()
+	if err != nil || got != want {
+		t.Errorf("replay: %x, %v\nwant %x", got, err, want)
+	}
+	steps, last := 0, Registers{}
+	for _, registers := range log.UnverifiedSteps() {
+		if steps == 1 && registers != after1 {
+			t.Errorf("after event 1: %x", registers)
+		}
+		steps, last = steps+1, registers
+	}
+	if steps != len(someEvents()) || last != want {
+		t.Errorf("%d steps, ending at %x", steps, last)
+	}
+}
+
+func extended(register, digest [48]byte) [48]byte {
+	return sha512.Sum384(append(register[:], digest[:]...))
+}
+
+func TestSharedQuote(t *testing.T) {
+	got, err := Replay(sharedFile(t, "gcp-cos113/ccel.bin"))
+	if want := quoteRTMRs(sharedFile(t, "gcp-cos113/quote.bin")); err != nil || got != want {
+		t.Errorf("%x, want %x, %v", got, want, err)
+	}
+}

@@ -1,0 +1,63 @@
+package boot
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// moduleFile reads a file of a Go module that this one requires: real logs
+// and quotes come with the oracles.
+func moduleFile(t testing.TB, module, path string) []byte {
+	t.Helper()
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		t.Fatalf("go list -m %s: %v", module, err)
+	}
+	b, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+const (
+	modTDX = "github.com/google/go-tdx-guest"
+	modLog = "github.com/google/go-eventlog"
+)
+
+func moduleCCEL(t testing.TB, name string) []byte {
+	return moduleFile(t, modLog, "testdata/eventlogs/ccel/"+name)
+}
+
+// sharedFile reads a file of the project's testdata, which lies beside the
+// checkout (CI) or where CIMA_TESTDATA says. Tests of the repository proper
+// do without: those that use it say so in their name.
+func sharedFile(t testing.TB, path string) []byte {
+	t.Helper()
+	dir := os.Getenv("CIMA_TESTDATA")
+	if dir == "" {
+		dir = "../../shared/testdata"
+	}
+	if _, err := os.Stat(dir); err != nil && os.Getenv("CIMA_TESTDATA") == "" {
+		t.Skip("no shared testdata here: set CIMA_TESTDATA")
+	}
+	b, err := os.ReadFile(filepath.Join(dir, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// quoteRTMRs cuts RTMR0–3 out of a v4 quote, or out of a v5 quote of body
+// type 2 (Intel TDX DCAP Quoting Library API, appendix A.3).
+func quoteRTMRs(quote []byte) Registers {
+	const header, rtmr0 = 48, 328
+	var r Registers
+	for i := range r {
+		r[i] = [48]byte(quote[header+rtmr0+48*i:])
+	}
+	return r
+}

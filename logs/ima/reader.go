@@ -1,0 +1,287 @@
+// Package ima answers: what does the kernel's IMA log say, and which registers does it explain?
+//
+// It reads the log in its ASCII and its binary form, follows it as it grows
+// ([Tail]), recomputes template hashes, and replays the log to a TPM's PCR or to RTMR2.
+//
+// A log proves nothing by itself: an entry counts only after the replay equals a
+// register of a verified quote, and its fields only where the template hash was
+// recomputed from them ([Reader.Check]).
+package ima
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cima-project/cima/logs/alg"
+)
+
+const (
+	// maxEntry bounds one entry, ASCII or binary; the kernel's largest
+	// hold a module's signature or a policy.
+	maxEntry = 1 << 20
+
+	maxTemplateName = 255
+	minBuffer       = 32 << 10
+
+	// An entry's name may hold newlines, which the ASCII log shows as they
+	// are: so many lines are tried as one, and so often in vain.
+	maxJoin      = 16
+	maxJoinTries = 1024
+)
+
+// Reader reads an IMA log, ASCII or binary, entry by entry, in constant
+// memory. The form is told by the first bytes, the size of a binary log's
+// template hashes by its first entry.
+type Reader struct {
+	// Check has every template hash recomputed from the fields. In an
+	// ASCII log it also mends entries whose names hold newlines. Without
+	// it such an entry's name is cut and the rest of it counts as skipped
+	// lines: no name can pass for an entry, for its spaces are shown as
+	// underscores.
+	Check bool
+
+	// Counts of what was read so far.
+	Entries    int64
+	Violations int64
+	Mismatched int64 // Check: template hash doesn't fit the fields, violations left out
+	Unchecked  int64 // Check: ASCII entries with fields of unknown form
+	Skipped    int64 // lines and records that are no entry
+
+	lastSkip  error
+	skippedAt int64
+	src       io.Reader
+	buf       []byte
+	at, end   int
+	drop      uint64 // bytes to pass over: the rest of a record too long
+	dropLine  bool   // or of a line too long
+	final     bool   // the end of src is the end of the log
+	known     bool   // the log's form
+	binary    bool
+	alg       alg.ID
+	tries     int
+	entry     Entry
+}
+
+// NewReader reads a log that is complete: its last line needs no newline.
+func NewReader(src io.Reader) *Reader { return &Reader{src: src, final: true} }
+
+// LastSkip says why the last line or record that is no entry was passed over,
+// nil where none was.
+func (r *Reader) LastSkip() error {
+	if r.lastSkip == nil {
+		return nil
+	}
+	return fmt.Errorf("after entry %d: %w", r.skippedAt, r.lastSkip)
+}
+
+// Next returns the next entry, which is good until the next call. What is no
+// entry is counted and passed over. The error is io.EOF, what the source said,
+// or, in a binary log only, that nothing tells where the next record begins.
+func (r *Reader) Next() (*Entry, error) {
+	for {
+		if err := r.dropRest(); err != nil {
+			return nil, err
+		}
+		if err := r.need(1); err != nil {
+			return nil, err
+		}
+		if !r.known {
+			if err := r.detectForm(); err != nil {
+				return nil, err
+			}
+		}
+		next := r.nextLine
+		if r.binary {
+			next = r.nextRecord
+		}
+		ok, err := next()
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			r.count()
+			return &r.entry, nil
+		}
+	}
+}
+
+func (r *Reader) count() {
+	r.Entries++
+	if r.entry.Violation {
+		r.Violations++
+	} else if r.Check && r.entry.fields == "" && !r.binary {
+		r.Unchecked++
+	} else if r.Check && !r.entry.Matches {
+		r.Mismatched++
+	}
+}
+
+func (r *Reader) skip(err error) {
+	r.Skipped++
+	r.lastSkip, r.skippedAt = err, r.Entries
+}
+
+// nextLine reads a line; false where it is no entry.
+func (r *Reader) nextLine() (bool, error) {
+	line, err := r.until(0)
+	if err != nil {
+		return false, err
+	}
+	if line == nil {
+		r.skip(errLongLine)
+		r.dropLine = true
+		return false, nil
+	}
+	size := len(line)
+	perr := r.entry.parseText(line)
+	if perr == nil && r.Check && !r.entry.Violation && !r.matches() {
+		if joined, ok := r.join(size); ok {
+			size = joined
+		} else if perr = r.entry.parseText(r.buf[r.at : r.at+size]); perr != nil {
+			return false, perr // it was one before
+		}
+	}
+	r.at = min(r.at+size+1, r.end)
+	if perr != nil {
+		r.skip(perr)
+	}
+	return perr == nil, nil
+}
+
+// join tries the line at hand, of size bytes, with those that follow it as one
+// entry. The template hash decides.
+func (r *Reader) join(size int) (int, bool) {
+	if r.tries >= maxJoinTries || r.entry.fields == "" {
+		return 0, false
+	}
+	for range maxJoin {
+		line, err := r.until(size + 1)
+		if err != nil || line == nil || len(line) <= size {
+			break
+		}
+		size = len(line)
+		if r.entry.parseText(line) == nil && r.matches() {
+			return size, true
+		}
+	}
+	r.tries++
+	return 0, false
+}
+
+// matches recomputes the entry's template hash.
+func (r *Reader) matches() bool {
+	e := &r.entry
+	data, err := e.templateData()
+	var sum [64]byte
+	e.Matches = err == nil && bytes.Equal(e.Alg.Sum(sum[:0], data), e.TemplateHash())
+	return e.Matches
+}
+
+var errNoRecord = errors.New("not a record of a binary IMA log")
+
+// nextRecord reads a record of a binary log: u32 register, template hash, u32
+// name length, name, u32 data length, data; all little-endian. The
+// template "ima" has no data length.
+func (r *Reader) nextRecord() (bool, error) {
+	if r.alg == 0 {
+		if err := r.detectHash(); err != nil {
+			return false, err
+		}
+	}
+	head := 4 + r.alg.Size() + 4
+	if err := r.need(head); err != nil {
+		return false, err
+	}
+	n := int(min(binary.LittleEndian.Uint32(r.buf[r.at+head-4:]), maxTemplateName+1))
+	if n == 0 || n > maxTemplateName {
+		return false, fmt.Errorf("after entry %d: %w", r.Entries, errNoRecord)
+	}
+	if err := r.need(head + n + 4); err != nil {
+		return false, err
+	}
+	name := r.buf[r.at+head : r.at+head+n]
+	start, size, err := r.dataSize(head+n, string(name) == templateIMA)
+	if err != nil {
+		return false, err
+	}
+	if uint64(start)+size > maxEntry {
+		r.skip(errLongLine)
+		r.drop = uint64(start) + size
+		return false, nil
+	}
+	if err := r.need(start + int(size)); err != nil {
+		return false, err
+	}
+	b := r.buf[r.at : r.at+start+int(size)]
+	clear(r.entry.hash[:])
+	copy(r.entry.hash[:], b[4:head-4])
+	r.entry.set(binary.LittleEndian.Uint32(b), r.alg, b[head:head+n], b[start:])
+	r.entry.binary = true
+	r.at += len(b)
+	if r.Check && !r.entry.Violation {
+		r.matches()
+	}
+	return true, nil
+}
+
+// dataSize tells where a record's data begin and how many bytes they have.
+func (r *Reader) dataSize(at int, old bool) (start int, size uint64, err error) {
+	if !old {
+		return at + 4, uint64(binary.LittleEndian.Uint32(r.buf[r.at+at:])), nil
+	}
+	if err := r.need(at + imaDigest + 4); err != nil {
+		return 0, 0, err
+	}
+	name := binary.LittleEndian.Uint32(r.buf[r.at+at+imaDigest:])
+	return at, imaDigest + 4 + uint64(name), nil
+}
+
+// detectForm tells binary from ASCII: a record begins with a register number
+// below 256 as a u32, a line holds no zero bytes.
+func (r *Reader) detectForm() error {
+	for r.end-r.at < 4 {
+		if err := r.fill(); err == io.EOF && r.final {
+			break
+		} else if err != nil {
+			return err
+		}
+	}
+	head := r.buf[r.at:min(r.at+4, r.end)]
+	r.known, r.binary = true, len(head) == 4 && isZero(head[1:])
+	return nil
+}
+
+// detectHash finds the size of template hashes: that with which a template's
+// name follows.
+func (r *Reader) detectHash() error {
+	for _, alg := range []alg.ID{alg.SHA1, alg.SHA256, alg.SHA384, alg.SHA512} {
+		head := 4 + alg.Size() + 4
+		if err := r.need(head); err != nil {
+			return err
+		}
+		n := binary.LittleEndian.Uint32(r.buf[r.at+head-4:])
+		if n == 0 || n > maxTemplateName {
+			continue
+		}
+		if err := r.need(head + int(n)); err != nil {
+			return err
+		}
+		if printable(r.buf[r.at+head : r.at+head+int(n)]) {
+			r.alg = alg
+			return nil
+		}
+	}
+	return errNoRecord
+}
+
+func printable(name []byte) bool {
+	for _, c := range name {
+		if c <= ' ' || c > '~' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,153 @@
+package ima
+
+import (
+	"bytes"
+	"crypto"
+	"io"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+func growingEntries(sizes ...int) (log string) {
+	for _, n := range sizes {
+		log += "10 " + strings.Repeat("a", 40) + " ima-ng sha1:00 " + strings.Repeat("x", n) + "\n"
+	}
+	return log
+}
+
+func FuzzReader(f *testing.F) {
+	for _, alg := range hashes {
+		var ascii, bin string
+		for _, k := range everyTemplate() {
+			ascii, bin = ascii+k.ascii(alg), bin+k.binary(alg)
+		}
+		f.Add([]byte(ascii), true)
+		f.Add([]byte(bin), true)
+		f.Add([]byte(ascii), false)
+		f.Add([]byte(bin), false)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, check bool) {
+		r := NewReader(bytes.NewReader(b))
+		r.Check = check
+		bounded(t, len(b), func() { r.Replay(NewRTMR2([48]byte{})) })
+		whole := lines(t, bytes.NewReader(b), check)
+		if parts := lines(t, &growing{data: b}, check); parts != whole {
+			t.Errorf("read in pieces:\n%s\nas a whole:\n%s", parts, whole)
+		}
+	})
+}
+
+// lines reads a log and writes its entries, each parsed field included.
+func lines(t *testing.T, src io.Reader, check bool) string {
+	r := NewReader(src)
+	r.Check = check
+	var s strings.Builder
+	for e, err := range r.UnverifiedEntries() {
+		if err != nil {
+			s.WriteString(err.Error())
+			break
+		}
+		e.CgroupPath()
+		if e.Matches && e.Violation {
+			t.Error("a violation matches")
+		}
+		s.WriteString(e.String() + "\n")
+		if s.Len() > 1<<20 {
+			break
+		}
+	}
+	return s.String()
+}
+
+func TestWhatIsNoEntryIsPassedOver(t *testing.T) {
+	good := everyTemplate()[0].ascii(crypto.SHA256)
+	long := strings.Repeat("x", 3*maxEntry) + "\n"
+	raw := good + "garbage\n" + "\n" + "10 zz ima-ng a b\n" + " 10 " + strings.Repeat("g", 64) + " ima-ng a b\n" +
+		good + long + "300 " + strings.Repeat("a", 64) + " ima-ng a b\n" + good + "10 " + strings.Repeat("a", 64) + "\n" + strings.TrimSuffix(good, "\n")
+	r := NewReader(iotest.OneByteReader(strings.NewReader(raw)))
+	for range 4 {
+		if _, err := r.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Next(); err != io.EOF {
+		t.Errorf("at the end: %v", err)
+	}
+	if r.Entries != 4 || r.Skipped != 7 || r.LastSkip() == nil {
+		t.Errorf("%d entries, %d skipped: %v", r.Entries, r.Skipped, r.LastSkip())
+	}
+}
+
+func TestBrokenBinaryRecords(t *testing.T) {
+	good := everyTemplate()[0].binary(crypto.SHA384)
+	huge := good[:4+48+4+6] + le(5<<20, 4) + strings.Repeat("\x00", 5<<20)
+	r := NewReader(strings.NewReader(good + huge + good + good[:60]))
+	for range 2 {
+		if _, err := r.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Next(); err != io.EOF || r.Skipped != 2 {
+		t.Errorf("%v, %d skipped: %v", err, r.Skipped, r.LastSkip())
+	}
+	r = NewReader(strings.NewReader(good + strings.Repeat("\x00", 100) + good))
+	r.Next()
+	if _, err := r.Next(); err == nil || err == io.EOF {
+		t.Errorf("a record without a name: %v", err)
+	}
+	if _, err := NewReader(strings.NewReader("\x0a\x00\x00\x00" + strings.Repeat("\xFF", 200))).Next(); err == nil || err == io.EOF {
+		t.Errorf("no IMA log: %v", err)
+	}
+}
+
+// A file whose name holds a newline and a whole forged entry.
+func TestNamesWithNewlines(t *testing.T) {
+	plain := kernelEntry{2, "ima-cgpath", []kernelField{text("a"), text(cgroupA), algoDigest("sha384", 1, 48), text("/bin/sh")}, false}
+	forged := strings.TrimSuffix(plain.ascii(crypto.SHA384), "\n")
+	evil := kernelEntry{2, "ima-sig", []kernelField{algoDigest("sha384", 9, 48), text("/tmp/x\n" + forged + "\n\n"), {}}, false}
+	raw := plain.ascii(crypto.SHA384) + evil.ascii(crypto.SHA384) + plain.ascii(crypto.SHA384)
+
+	want := NewRTMR2([48]byte{})
+	bin := NewReader(strings.NewReader(plain.binary(crypto.SHA384) + evil.binary(crypto.SHA384) + plain.binary(crypto.SHA384)))
+	if err := bin.Replay(want); err != nil || bin.Entries != 3 {
+		t.Fatal(err, bin.Entries)
+	}
+	for _, check := range []bool{true, false} {
+		got := NewRTMR2([48]byte{})
+		r := NewReader(iotest.HalfReader(strings.NewReader(raw)))
+		r.Check = check
+		err := r.Replay(got)
+		if err != nil || r.Entries != 3 || !bytes.Equal(got.Value(), want.Value()) {
+			t.Errorf("%d entries, %x, want %x (%v)", r.Entries, got.Value(), want.Value(), err)
+		}
+		if r.Mismatched != 0 || check != (r.Skipped == 0) {
+			t.Errorf("check %v: %d skipped, %d mismatched", check, r.Skipped, r.Mismatched)
+		}
+	}
+}
+
+func TestSharedIMALogs(t *testing.T) {
+	for name, want := range map[string]int64{"evidence-api/ima-cgpath.ascii": 694, "keylime/ima-ng.ascii": 826, "evidence-api/ima.ascii": 1} {
+		raw := sharedFile(t, name)
+		r := NewReader(bytes.NewReader(raw))
+		r.Check = true
+		matches := int64(0)
+		var again []byte
+		for e, err := range r.UnverifiedEntries() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Matches {
+				matches++
+			}
+			again = append(append(again, e.String()...), '\n')
+		}
+		if r.Entries != want || matches != want || r.Skipped+r.Violations+r.Mismatched != 0 {
+			t.Errorf("%s: %d of %d template hashes recompute, expected %d", name, matches, r.Entries, want)
+		}
+		if !bytes.Equal(again, raw) {
+			t.Errorf("%s: entries don't write as they were read", name)
+		}
+	}
+}

@@ -1,0 +1,127 @@
+package ima
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/cima-project/cima/logs/alg"
+)
+
+// Register is a register that IMA extends, computed: what it would hold if
+// the log is true.
+type Register struct {
+	alg    alg.ID
+	covers func(pcr uint32) bool
+	buf    [128]byte // value, then the digest that extends it
+}
+
+// NewPCR is a TPM register, from zero: bank alg, register index (IMA's is
+// 10). Where the log's template hashes are of another algorithm they are
+// recomputed from the fields, as Linux has done since 5.8.
+func NewPCR(alg alg.ID, index uint32) *Register {
+	return &Register{alg: alg, covers: func(pcr uint32) bool { return pcr == index }}
+}
+
+// NewRTMR2 is RTMR2 on kernels that extend it for IMA, from the value that
+// the boot log left. It covers entries whose register is given as RTMR2 or as a
+// PCR that maps to it (8–15; UEFI 2.10 section 38.4.1).
+func NewRTMR2(booted [48]byte) *Register {
+	covers := func(pcr uint32) bool { return pcr == 2 || pcr >= 8 && pcr <= 15 }
+	g := &Register{alg: alg.SHA384, covers: covers}
+	copy(g.buf[:], booted[:])
+	return g
+}
+
+// Value is the register's value now.
+func (g *Register) Value() []byte { return bytes.Clone(g.buf[:g.alg.Size()]) }
+
+// Extend extends the register as the kernel did for this entry. It fails where
+// the digest of its bank can't be recomputed.
+func (g *Register) Extend(e *Entry) error {
+	if !g.covers(e.PCR) {
+		return nil
+	}
+	digest, err := g.digest(e)
+	if err != nil {
+		return err
+	}
+	g.extend(digest)
+	return nil
+}
+
+// ExtendDigest extends RTMR2, or a PCR of a SHA-384 bank, by an entry of which
+// only the digest is known.
+func (g *Register) ExtendDigest(digest [48]byte) {
+	g.extend(digest[:])
+}
+
+func (g *Register) extend(digest []byte) {
+	size := g.alg.Size()
+	copy(g.buf[size:2*size], digest)
+	g.alg.Sum(g.buf[:0], g.buf[:2*size])
+}
+
+// digest is what an entry extends the register with; good until the next call.
+func (g *Register) digest(e *Entry) ([]byte, error) {
+	size := g.alg.Size()
+	digest := g.buf[size : 2*size]
+	switch {
+	case e.Violation:
+		for i := range digest {
+			digest[i] = 0xFF
+		}
+	case e.Alg == g.alg:
+		copy(digest, e.hash[:])
+	default:
+		data, err := e.templateData()
+		if err != nil {
+			return nil, fmt.Errorf("%s of an entry with a %s template hash: %w", g.alg, e.Alg, err)
+		}
+		g.alg.Sum(digest[:0], data)
+	}
+	return digest, nil
+}
+
+// RTMR2Digest is what an entry extends RTMR2 with, false where it doesn't, on
+// kernels that do so for IMA.
+func (e *Entry) RTMR2Digest() (digest [48]byte, ok bool, err error) {
+	g := NewRTMR2([48]byte{})
+	if !g.covers(e.PCR) {
+		return digest, false, nil
+	}
+	b, err := g.digest(e)
+	if err != nil {
+		return digest, false, err
+	}
+	return [48]byte(b), true, nil
+}
+
+// UnverifiedEntries are the log's entries, each good until the next. It ends at
+// the log's end or at the error that it yields.
+func (r *Reader) UnverifiedEntries() iter.Seq2[*Entry, error] {
+	return func(yield func(*Entry, error) bool) {
+		for {
+			e, err := r.Next()
+			if err == io.EOF || !yield(e, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Replay extends the registers by all that is left of the log.
+func (r *Reader) Replay(registers ...*Register) error {
+	for e, err := range r.UnverifiedEntries() {
+		if err != nil {
+			return fmt.Errorf("IMA log: %w", err)
+		}
+		for _, g := range registers {
+			if err := g.Extend(e); err != nil {
+				return fmt.Errorf("IMA log: entry %d: %w", r.Entries-1, err)
+			}
+		}
+	}
+	return nil
+}
