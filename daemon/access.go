@@ -2,11 +2,11 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/rpc"
 )
@@ -19,16 +19,6 @@ const (
 	read   access = iota // of the caller's own: granted unless a rule denies it
 	attest               // an event of the caller's own: denied unless a rule grants it
 )
-
-// AccessRule grants or denies methods to those it matches. All matchers that
-// are given must match; a denial in any rule that matches wins.
-type AccessRule struct {
-	Image string   `toml:"image"` // reference, with * and ? as in glob(7)
-	Label string   `toml:"label"` // "name=value", of a label in launch.labels
-	Unit  string   `toml:"unit"`  // systemd unit of a host process, with * and ?
-	Allow []string `toml:"allow"` // methods
-	Deny  []string `toml:"deny"`
-}
 
 // allowed holds a call against the policy. Root, on the admin socket, is not
 // asked for more than the container itself could do.
@@ -51,7 +41,7 @@ func (d *Daemon) allowed(ctx context.Context, s *subject, method string, a acces
 		if !slices.Contains(r.Allow, method) && !slices.Contains(r.Deny, method) {
 			continue
 		}
-		if !r.matches(s, f) {
+		if !matches(r, s, f) {
 			continue
 		}
 		if slices.Contains(r.Deny, method) {
@@ -65,8 +55,9 @@ func (d *Daemon) allowed(ctx context.Context, s *subject, method string, a acces
 	return nil
 }
 
-// matches holds a caller against a rule; f is nil for a host process.
-func (r AccessRule) matches(s *subject, f *facts) bool {
+// matches reports whether an access rule is about a caller; f is nil for a host
+// process.
+func matches(r config.AccessRule, s *subject, f *facts) bool {
 	if r.Unit != "" {
 		if ok, _ := path.Match(r.Unit, s.unit); !ok || s.instance != nil || s.unit == "" {
 			return false
@@ -91,25 +82,4 @@ func imageMatches(pattern, reference string) bool {
 	flat := strings.NewReplacer("/", "\x00")
 	ok, err := path.Match(flat.Replace(pattern), flat.Replace(reference))
 	return ok && err == nil && reference != ""
-}
-
-func (r AccessRule) check(known []string, labels []string) error {
-	if len(r.Allow)+len(r.Deny) == 0 {
-		return fmt.Errorf("an [[access]] rule allows or denies something")
-	}
-	for _, name := range slices.Concat(r.Allow, r.Deny) {
-		if !slices.Contains(known, name) {
-			return fmt.Errorf("access: there is no method %q", name)
-		}
-	}
-	for _, pattern := range []string{r.Image, r.Unit} {
-		if _, err := path.Match(pattern, ""); err != nil {
-			return fmt.Errorf("access: %q: %w", pattern, err)
-		}
-	}
-	name, _, ok := strings.Cut(r.Label, "=")
-	if r.Label != "" && (!ok || !slices.Contains(labels, name)) {
-		return fmt.Errorf(`access: label = %q: it is "name=value", and the name stands in launch.labels`, r.Label)
-	}
-	return nil
 }

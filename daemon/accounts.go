@@ -7,12 +7,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"golang.org/x/time/rate"
 )
 
 // accounts are what callers may still use, by whom they are charged to.
 type accounts struct {
-	limits LimitsConfig
+	limits config.Limits
 	nobody *account // of whom not even a uid is known
 
 	mu    sync.Mutex
@@ -25,7 +26,7 @@ const unattributed = "unattributed"
 // maxStrangers is how many accounts there are of callers whom nobody can name.
 const maxStrangers = 64
 
-func newAccounts(l LimitsConfig) *accounts {
+func newAccounts(l config.Limits) *accounts {
 	as := &accounts{limits: l, byKey: make(map[string]*account)}
 	as.nobody = as.use(unattributed)
 	return as

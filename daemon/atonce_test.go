@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/rpc"
@@ -23,11 +24,11 @@ func (hung) Registers(ctx context.Context) (hw.Registers, error) {
 // What is answered at once waits for nothing: not for a container that is being
 // measured, not for hardware, not with access rules either.
 func TestAtOnceNeverWaits(t *testing.T) {
-	for name, rules := range map[string][]AccessRule{
+	for name, rules := range map[string][]config.AccessRule{
 		"no rules": nil,
 		"rules":    {{Image: "*", Deny: []string{rpc.MethodGetCCEventLog}}},
 	} {
-		f := newFixture(t, func(c *Config) { c.Access = rules })
+		f := newFixture(t, func(c *config.Config) { c.Access = rules })
 		f.daemon.tee = newPatient(hung{f.machine}, f.daemon.counters)
 		i := f.daemon.instances.use(peer.Container{ID: "one"}, 1, 0)
 		if err := i.measuring.take(t.Context()); err != nil { // and it takes its time

@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
@@ -41,7 +42,7 @@ type TEE interface {
 // Options of a daemon.
 type Options struct {
 	TEE        TEE
-	Config     Config
+	Config     config.Config
 	ConfigFile string // read again by Reload; "": never
 	LogDir     string // of the runtime log; made if it isn't there
 	Version    string
@@ -81,7 +82,7 @@ type Daemon struct {
 	tee       *patient
 	ledger    *ledger.Ledger
 	key       *agentKey
-	policy    atomic.Pointer[Config]
+	policy    atomic.Pointer[config.Config]
 	records   atomic.Pointer[launch.Store]
 	peers     *peer.Identifier
 	quotes    *hw.Queue
@@ -126,7 +127,7 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 	if err := d.openOSLog(ctx); err != nil {
 		return nil, err
 	}
-	if err := d.checkRoom(opts.Config); err != nil {
+	if err := d.budget().Check(&opts.Config.Limits); err != nil {
 		return nil, err
 	}
 	if err := makeDir(opts.LogDir, 0o700); err != nil {
@@ -138,7 +139,7 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 	}
 	d.ledger, err = ledger.Open(ctx, ledger.Options{
 		Dir: opts.LogDir, BootID: d.bootID, Anchor: opts.Config.Anchor, Register: d.tee,
-		Limits: d.logLimits(opts.Config), Log: d.log,
+		Limits: opts.Config.LogLimits(d.budget()), Log: d.log,
 	})
 	if err != nil {
 		d.key.memfd.Close()
@@ -183,6 +184,11 @@ func (d *Daemon) readBoot() error {
 		return fmt.Errorf("boot log: %w", err)
 	}
 	return nil
+}
+
+// budget divides the bytes of evidence between its parts.
+func (d *Daemon) budget() config.Budget {
+	return config.Budget{BootLog: len(d.bootLog), OSLog: d.osLog != nil}
 }
 
 func takeKey(stored *os.File, log *slog.Logger) (*agentKey, error) {
@@ -233,7 +239,7 @@ func hostRoot() string {
 }
 
 // launchOptions say where records and engines are.
-func launchOptions(c Config, hostRoot string) launch.Options {
+func launchOptions(c config.Config, hostRoot string) launch.Options {
 	if os.Geteuid() != 0 {
 		// Records are root's to read: without, nobody in a container can be
 		// named, and is refused; host processes are answered.
@@ -246,7 +252,7 @@ func launchOptions(c Config, hostRoot string) launch.Options {
 
 		HostRoot: hostRoot,
 	}
-	if root := c.Engines.DockerExecRoot; root != defaultExecRoot {
+	if root := c.Engines.DockerExecRoot; root != config.DefaultExecRoot {
 		task := root + "/containerd/daemon/io.containerd.runtime.v2.task/{namespace}/{id}/"
 		o.Places = append(o.Places, launch.Place{
 			Runtime: "docker",

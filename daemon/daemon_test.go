@@ -8,6 +8,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
@@ -166,7 +167,7 @@ func TestHardwareErrorsAreTold(t *testing.T) {
 }
 
 func TestQuoteRateIsLimited(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Limits.QuotesPerMinute, c.Limits.QuotesBurst = 1, 2 })
+	f := newFixture(t, func(c *config.Config) { c.Limits.QuotesPerMinute, c.Limits.QuotesBurst = 1, 2 })
 	for range 2 {
 		if _, err := f.evidence(); err != nil {
 			t.Fatal(err)
@@ -179,7 +180,7 @@ func TestQuoteRateIsLimited(t *testing.T) {
 }
 
 func TestAnchorReportDataIsSaid(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Anchor = "report-data" })
+	f := newFixture(t, func(c *config.Config) { c.Anchor = "report-data" })
 	before, _ := f.machine.Registers(t.Context())
 	bundle, err := f.evidence()
 	if err != nil {
@@ -264,7 +265,7 @@ func TestConfig(t *testing.T) {
 		{"bad duration", "[limits]\nidle = \"-1s\"\n", "duration"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := ParseConfig(tt.text)
+			_, err := config.Parse(tt.text)
 			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -168,7 +169,7 @@ func TestOthersAreDigests(t *testing.T) {
 
 // Without isolation all is shown to all, and the evidence says so.
 func TestWithoutIsolation(t *testing.T) {
-	f := dockerFixture(t, func(c *Config) { c.Isolation = isolationNone })
+	f := dockerFixture(t, func(c *config.Config) { c.Isolation = config.IsolationNone })
 	f.evidenceOf("--env", "ITS_NAME=1")
 	bundle := f.evidenceOf()
 	f.wantAuthentic(bundle)

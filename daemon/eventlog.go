@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
@@ -91,7 +92,7 @@ func (d *Daemon) eventView(ctx context.Context, s *subject) (view, error) {
 		order = &s.instance.merged
 	}
 	runs := order.grow(len(entries), v.own) // perhaps by another call, further than this
-	v.ima = &imaView{entries: d.osLog.first(runs), cgroup: s.cgroup(), whole: d.config().Isolation == isolationNone, runs: runs}
+	v.ima = &imaView{entries: d.osLog.first(runs), cgroup: s.cgroup(), whole: d.config().Isolation == config.IsolationNone, runs: runs}
 	return v, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
@@ -62,7 +63,7 @@ func TestEventLogReplaysInAnyPages(t *testing.T) {
 
 // A page ends where a reply would grow too large, whatever count says.
 func TestEventLogPagesFitAReply(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Limits.Reply = 8 << 10 })
+	f := newFixture(t, func(c *config.Config) { c.Limits.Reply = 8 << 10 })
 	page, err := f.client().GetCCEventLog(t.Context(), rpc.CCEventLogParams{Count: 1024})
 	if err != nil {
 		t.Fatal(err)

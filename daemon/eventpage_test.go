@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/logs"
@@ -55,7 +56,7 @@ func (f *fixture) page(s *subject, start, count int) (page rpc.CCEventLog) {
 // Every page is a piece of one and the same log, from memory or not, of an
 // instance that grows, and replays to the container register.
 func TestPagesOfOwnEvents(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Limits.Reply = 20_000 })
+	f := newFixture(t, func(c *config.Config) { c.Limits.Reply = 20_000 })
 	s, other := eventful(t, f, "one", 300), eventful(t, f, "other", 3)
 	read := func(s *subject) (all []rpc.EventRecord) {
 		for start := 0; ; {

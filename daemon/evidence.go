@@ -9,6 +9,7 @@ import (
 
 	"github.com/gowebpki/jcs"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/rpc"
@@ -104,9 +105,9 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 		Count: at.Count, Register: rpc.Digest(at.Register), Public: rpc.Digest(at.Public), Anchor: d.config().Anchor,
 	}
 	switch d.config().Isolation {
-	case isolationNone:
+	case config.IsolationNone:
 		claims.Log.View = rpc.ViewWhole
-	case isolationPrivate:
+	case config.IsolationPrivate:
 		claims.Log.View = rpc.ViewPrivate
 	}
 	if f != nil && at.Owner.Instance != f.instance {
@@ -192,7 +193,7 @@ func (d *Daemon) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (
 	if err != nil {
 		return nil, err
 	}
-	view, err := d.ledger.View(ctx, s.owner, r.at, r.registers.RTMR[3], d.config().show())
+	view, err := d.ledger.View(ctx, s.owner, r.at, r.registers.RTMR[3], d.config().Show())
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/peer"
@@ -70,7 +71,7 @@ type watchedRoot struct {
 // openExecs begins to measure executions where the configuration wants it.
 func (g *gated) openExecs(ctx context.Context) (closeExecs func()) {
 	c := g.d.config().Exec
-	if c.Mode == execOff {
+	if c.Mode == config.ExecOff {
 		g.unmeasured(ctx)
 		return func() {}
 	}
@@ -92,15 +93,15 @@ func (g *gated) openExecs(ctx context.Context) (closeExecs func()) {
 	}
 }
 
-func (x *execs) openSource(c ExecConfig) (closeSource func(), err error) {
-	if c.Source == execByIMA {
+func (x *execs) openSource(c config.Exec) (closeSource func(), err error) {
+	if c.Source == config.ExecByIMA {
 		if x.ima, err = openIMASource(x.g.d.opts.imaDir()); err != nil {
 			return nil, err
 		}
 		return x.ima.log.close, nil
 	}
 	x.roots, err = gate.HoldRoots(c.MaxSize, gate.Options{
-		Deadline: time.Duration(c.Deadline), Refuse: c.Mode == execEnforce,
+		Deadline: time.Duration(c.Deadline), Refuse: c.Mode == config.ExecEnforce,
 		Known: x.known, Decide: x.atExec, Missed: x.missed, Guard: ownProgram, HostRoot: x.g.d.hostRoot,
 	})
 	if err != nil {
@@ -157,7 +158,7 @@ func (x *execs) atExec(ctx context.Context, h *gate.HeldExec) error {
 	if w == nil || err != nil {
 		return err // the host looks into a container, or it was said where it was seen
 	}
-	enforced := x.g.d.config().Exec.Mode == execEnforce
+	enforced := x.g.d.config().Exec.Mode == config.ExecEnforce
 	if w.spent.Load() && !enforced {
 		return nil // said already
 	}

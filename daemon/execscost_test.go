@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -37,7 +38,7 @@ func (f *fixture) loopTwice(id string, n int) float64 {
 // An exec of a known program costs little: the same container, with the daemon
 // and without, in turn.
 func TestExecCost(t *testing.T) {
-	f := gateFixture(t, func(c *Config) { c.Exec.Mode = execMeasure })
+	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode = config.ExecMeasure })
 	id := f.shell()
 	n := size(200, 1500)
 	var ratios []float64
@@ -65,7 +66,7 @@ func TestExecCost(t *testing.T) {
 // Of many execs two at a time none is lost: each program that differs is in the
 // log once, and nothing was missed.
 func TestNoExecIsLost(t *testing.T) {
-	f := gateFixture(t, func(c *Config) { c.Exec.Mode = execMeasure })
+	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode = config.ExecMeasure })
 	id := f.shell()
 	programs, n := size(20, 200), size(500, 4600)
 	script := func(name string) string {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/rpc"
 )
@@ -78,7 +79,9 @@ func imaExecsFixture(t *testing.T, k *kernelsIMA) *fixture {
 	t.Helper()
 	f := dockerFixture(t)
 	f.imaDir = k.dir
-	f.regate(func(c *Config) { c.Gate.Mode, c.Exec.Mode, c.Exec.Source = gateOn, execMeasure, execByIMA })
+	f.regate(func(c *config.Config) {
+		c.Gate.Mode, c.Exec.Mode, c.Exec.Source = config.GateOn, config.ExecMeasure, config.ExecByIMA
+	})
 	f.gateStands()
 	return f
 }
@@ -150,7 +153,7 @@ func TestExecsFromIMA(t *testing.T) {
 		t.Errorf("the register was given as %s; evidence says %s", register, got)
 	}
 
-	f.regate(func(*Config) {})
+	f.regate(func(*config.Config) {})
 	f.wantAuthentic(evidenceFrom(t, id))
 	if got := texts(id); !slices.Equal(got, want) {
 		t.Errorf("after a restart of the daemon:\n%s", strings.Join(got, "\n"))
@@ -199,7 +202,7 @@ func TestStockIMAIsNoSource(t *testing.T) {
 		t.Error("no log, and no error")
 	}
 	for _, bad := range []string{"[exec]\nsource = \"x\"\n", "[exec]\nsource = \"ima\"\nmode = \"enforce\"\n"} {
-		if _, err := ParseConfig(bad); err == nil {
+		if _, err := config.Parse(bad); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}

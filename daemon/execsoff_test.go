@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -13,15 +14,15 @@ import (
 // the log's exec events of before would pass for all.
 func TestExecsNoMoreMeasured(t *testing.T) {
 	for name, c := range map[string]struct {
-		then  func(c *Config)
+		then  func(c *config.Config)
 		execs bool // before
 		tells bool
 	}{
-		"off":             {func(c *Config) { c.Exec.Mode = execOff }, true, true},
-		"off as before":   {func(c *Config) { c.Exec.Mode = execOff }, false, false},
-		"without a gate":  {func(c *Config) { c.Exec.Mode, c.Gate.Mode = execMeasure, gateOff }, true, true},
-		"no IMA log":      {func(c *Config) { c.Exec.Mode, c.Exec.Source = execMeasure, execByIMA }, true, true},
-		"still as before": {func(c *Config) { c.Exec.Mode, c.Gate.Mode = execMeasure, gateOn }, true, false},
+		"off":             {func(c *config.Config) { c.Exec.Mode = config.ExecOff }, true, true},
+		"off as before":   {func(c *config.Config) { c.Exec.Mode = config.ExecOff }, false, false},
+		"without a gate":  {func(c *config.Config) { c.Exec.Mode, c.Gate.Mode = config.ExecMeasure, config.GateOff }, true, true},
+		"no IMA log":      {func(c *config.Config) { c.Exec.Mode, c.Exec.Source = config.ExecMeasure, config.ExecByIMA }, true, true},
+		"still as before": {func(c *config.Config) { c.Exec.Mode, c.Gate.Mode = config.ExecMeasure, config.GateOn }, true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)

@@ -6,6 +6,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
@@ -16,7 +17,7 @@ import (
 
 // watchedFixture is a daemon with a container in its log whose executions are
 // measured; nothing of it runs.
-func watchedFixture(t *testing.T, configure ...func(*Config)) (*fixture, *execs, *watchedRoot) {
+func watchedFixture(t *testing.T, configure ...func(*config.Config)) (*fixture, *execs, *watchedRoot) {
 	t.Helper()
 	f := newFixture(t, configure...)
 	if err := f.daemon.ledger.Ready(t.Context()); err != nil {
@@ -64,7 +65,7 @@ func TestGapIsOwed(t *testing.T) {
 
 // Where the log takes nothing of containers any more, all are told.
 func TestGapInFullLogIsPublic(t *testing.T) {
-	f, x, w := watchedFixture(t, func(c *Config) { c.Limits.LogBytes = 64 << 10 })
+	f, x, w := watchedFixture(t, func(c *config.Config) { c.Limits.LogBytes = 64 << 10 })
 	for {
 		_, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: "filler", Measured: extendEvent{"a", "b", strings.Repeat("x", 200)}})
 		if errors.Is(err, ledger.ErrFull) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw/verify"
@@ -52,7 +53,7 @@ func (f *fixture) execsOf(id string) (all []execEvent) {
 
 // What was executed by plain exec, and is not on the list, is named.
 func TestIntruderIsNamed(t *testing.T) {
-	f := gateFixture(t, func(c *Config) { c.Exec.Mode = execMeasure })
+	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode = config.ExecMeasure })
 	id := f.shell()
 	good := evidenceFrom(t, id)
 	policy := f.policyFrom(good)
@@ -84,7 +85,7 @@ const scripts = `i=0; while [ $i -lt %d ]; do /bin/busybox printf '#!/bin/busybo
 // there is more, and verification refuses that; or it is denied.
 func TestExecBudget(t *testing.T) {
 	const share = 12
-	f := gateFixture(t, func(c *Config) { c.Exec.Mode, c.Limits.EventsPerContainer = execMeasure, share })
+	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode, c.Limits.EventsPerContainer = config.ExecMeasure, share })
 	id := f.shell()
 	policy := f.policyFrom(evidenceFrom(t, id))
 	if out, err := inside(id, fmt.Sprintf(scripts, 2*share)); err != nil {
@@ -108,14 +109,14 @@ func TestExecBudget(t *testing.T) {
 		t.Errorf("with allow_missed: %s: %s", r.Verdict, r.Step(verify.StepCallerValues).Detail)
 	}
 	// It is said once, also over a restart of the daemon.
-	f.regate(func(*Config) {})
+	f.regate(func(*config.Config) {})
 	inside(id, "/bin/busybox cp /s1 /t1; echo >>/t1; /t1")
 	f.wantAuthentic(evidenceFrom(t, id))
 	if n := len(f.execsOf(id)); n != len(last) {
 		t.Errorf("%d exec events after a restart, %d before", n, len(last))
 	}
 
-	f.regate(func(c *Config) { c.Exec.Mode = execEnforce })
+	f.regate(func(c *config.Config) { c.Exec.Mode = config.ExecEnforce })
 	id = f.shell()
 	if out, err := inside(id, fmt.Sprintf(scripts, 2*share)); err == nil || !strings.Contains(out, "ermission denied") && !strings.Contains(out, "not permitted") {
 		t.Errorf("enforced, and past its share it ran on: %v %s", err, out)
@@ -160,7 +161,7 @@ func TestFailedStartIsNotAdopted(t *testing.T) {
 	if err := f.daemon.appendLaunch(t.Context(), rec.ID, instanceID(rec, 0), rec, l); err != nil {
 		t.Fatal(err)
 	}
-	f.regate(func(c *Config) { c.Gate.Mode = gateOn })
+	f.regate(func(c *config.Config) { c.Gate.Mode = config.GateOn })
 	out := []byte(docker(t, "exec", id, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))
 	if start := claimsOf(t, out).Container.Assurance.Start; start != startObserved {
 		t.Errorf("start %q", start)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -57,7 +58,7 @@ func says(all []execEvent, program []byte) bool {
 // Attacks by real containers: each program is in the log, or isn't, as cimad(8)
 // says, and the host's own execs of those files are held by nobody.
 func TestExecAttacks(t *testing.T) {
-	f := gateFixture(t, func(c *Config) { c.Exec.Mode = execMeasure })
+	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode = config.ExecMeasure })
 	volume, intruder := attackers(t)
 	mounts := []string{"--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--security-opt", "apparmor=unconfined"}
 	busybox, loader, loaded, memfd := fileOf(t, "busybox"), fileOf(t, "/lib64/ld-linux-x86-64.so.2"), fileOf(t, "/bin/true"), fileOf(t, filepath.Join(volume, "memfd"))

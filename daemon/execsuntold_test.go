@@ -1,11 +1,14 @@
 package daemon
 
-import "testing"
+import (
+	"github.com/cima-project/cima/daemon/config"
+	"testing"
+)
 
 // A container gets no evidence between an exec that went on unmeasured and the
 // event that says so.
 func TestNothingIsSettledUntold(t *testing.T) {
-	f := gateFixture(t, func(c *Config) { c.Exec.Mode, c.Exec.MaxSize = execMeasure, 1<<20 })
+	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode, c.Exec.MaxSize = config.ExecMeasure, 1<<20 })
 	if len(fileOf(t, "busybox")) <= 1<<20 {
 		t.Skip("left out: this busybox is too small to be too large")
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
@@ -29,7 +30,7 @@ type fixture struct {
 	t       *testing.T
 	dir     string
 	machine *sim.Machine
-	config  Config
+	config  config.Config
 	records *launch.Store // nil: this machine's
 	imaDir  string        // "": this machine's
 	roots   []*x509.Certificate
@@ -40,20 +41,20 @@ type fixture struct {
 }
 
 // newFixture sees no container of this machine.
-func newFixture(t *testing.T, configure ...func(*Config)) *fixture {
+func newFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	t.Helper()
 	return startFixture(t, launch.New(launch.Options{Places: []launch.Place{}, Engines: []launch.Engine{}}), configure...)
 }
 
 // dockerFixture sees all containers of this machine. The test is left out
 // where there is no docker.
-func dockerFixture(t *testing.T, configure ...func(*Config)) *fixture {
+func dockerFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	t.Helper()
 	needDocker(t)
 	return startFixture(t, nil, configure...)
 }
 
-func startFixture(t *testing.T, records *launch.Store, configure ...func(*Config)) *fixture {
+func startFixture(t *testing.T, records *launch.Store, configure ...func(*config.Config)) *fixture {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "cima-t")
 	if err != nil {
@@ -72,8 +73,8 @@ func startFixture(t *testing.T, records *launch.Store, configure ...func(*Config
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, dir: dir, machine: machine, config: DefaultConfig(), records: records, roots: []*x509.Certificate{root}, log: &safeBuffer{}}
-	f.config.Gate.Mode = gateOff // its tests ask for it
+	f := &fixture{t: t, dir: dir, machine: machine, config: config.Default(), records: records, roots: []*x509.Certificate{root}, log: &safeBuffer{}}
+	f.config.Gate.Mode = config.GateOff // its tests ask for it
 	for _, c := range configure {
 		c(&f.config)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch"
 )
@@ -52,22 +53,22 @@ func newGated(d *Daemon) (*gated, error) {
 // measured when they are seen, and their evidence says so.
 func (g *gated) open(ctx context.Context) (closeGate func()) {
 	d, c := g.d, g.d.config()
-	if c.Gate.Mode == gateOff && c.Exec.Source != execByIMA {
+	if c.Gate.Mode == config.GateOff && c.Exec.Source != config.ExecByIMA {
 		g.unmeasured(ctx)
 		return func() {}
 	}
 	closeExecs := g.openExecs(ctx)
-	if c.Gate.Mode == gateOff {
+	if c.Gate.Mode == config.GateOff {
 		return closeExecs
 	}
 	var err error
 	g.runtimes, err = gate.HoldRuntimes(slices.Concat(d.opts.usualRuntimes(), c.Gate.Runtimes), gate.Options{
-		Deadline: time.Duration(c.Gate.Deadline), Refuse: c.Gate.Mode == gateEnforce,
+		Deadline: time.Duration(c.Gate.Deadline), Refuse: c.Gate.Mode == config.GateEnforce,
 		Decide: g.atRuntime, Missed: g.missed, Guard: ownProgram,
 	})
 	if err != nil {
 		level := d.log.Warn
-		if errors.Is(err, unix.EPERM) && c.Gate.Mode != gateEnforce {
+		if errors.Is(err, unix.EPERM) && c.Gate.Mode != config.GateEnforce {
 			level = d.log.Info // installed so, by no-gate.conf
 		}
 		level("starts of containers are observed, not gated", "error", err)
@@ -204,7 +205,7 @@ func (g *gated) launch(ctx context.Context, rec launch.Record) error {
 	}
 	if g.execs != nil {
 		w := g.execs.watch(ctx, rec, instanceID(rec, 0))
-		if w.device == 0 && g.d.config().Exec.Mode == execEnforce {
+		if w.device == 0 && g.d.config().Exec.Mode == config.ExecEnforce {
 			return gate.ErrUnmarkable
 		}
 	}

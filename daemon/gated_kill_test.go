@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/hw/sim"
 )
@@ -61,9 +62,9 @@ func stormed(dir, runtime string) int {
 		if err != nil {
 			return err
 		}
-		c := DefaultConfig()
-		c.Gate = GateConfig{Mode: gateOn, Runtimes: []string{runtime}, Deadline: Duration(stormedDeadline)}
-		c.Exec.Mode, c.Exec.Deadline = execMeasure, Duration(stormedDeadline)
+		c := config.Default()
+		c.Gate = config.Gate{Mode: config.GateOn, Runtimes: []string{runtime}, Deadline: config.Duration(stormedDeadline)}
+		c.Exec.Mode, c.Exec.Deadline = config.ExecMeasure, config.Duration(stormedDeadline)
 		places := slices.DeleteFunc(launch.DefaultPlaces(), func(p launch.Place) bool { return p.Runtime != "podman" })
 		ctx := context.Background()
 		d, err := New(ctx, Options{

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -46,10 +47,10 @@ func size(short, long int) int {
 
 // gateFixture is a daemon with a gate. The test is left out where there can be
 // none.
-func gateFixture(t *testing.T, configure ...func(*Config)) *fixture {
+func gateFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	t.Helper()
-	on := func(c *Config) { c.Gate.Mode = gateOn }
-	f := dockerFixture(t, append([]func(*Config){on}, configure...)...)
+	on := func(c *config.Config) { c.Gate.Mode = config.GateOn }
+	f := dockerFixture(t, append([]func(*config.Config){on}, configure...)...)
 	f.gateStands()
 	return f
 }
@@ -93,7 +94,7 @@ var makeShell = sync.OnceValue(func() error {
 })
 
 // regate starts the daemon anew and waits for its gate.
-func (f *fixture) regate(configure func(*Config)) {
+func (f *fixture) regate(configure func(*config.Config)) {
 	f.t.Helper()
 	f.stop()
 	configure(&f.config)
@@ -146,7 +147,7 @@ func TestGatedOverRestarts(t *testing.T) {
 		return []byte(docker(t, "exec", hold, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))
 	}
 	before := evidence()
-	f.regate(func(*Config) {})
+	f.regate(func(*config.Config) {})
 	after := evidence()
 	docker(t, "restart", "-t", "0", hold)
 	relaunched := evidence()
@@ -181,7 +182,7 @@ func TestGatedPower(t *testing.T) {
 // A runtime that can't be measured in time goes on, is logged as missed, and
 // its container as observed; or it is refused.
 func TestGateMisses(t *testing.T) {
-	f := gateFixture(t, func(c *Config) { c.Gate.Deadline = 1 })
+	f := gateFixture(t, func(c *config.Config) { c.Gate.Deadline = 1 })
 	out, err := f.inContainer(nil, "whoami", "--json")
 	if err != nil {
 		t.Fatal(err)
@@ -194,11 +195,11 @@ func TestGateMisses(t *testing.T) {
 	if countEvents(t, bundle, logs.OpMissed) == 0 {
 		t.Error("nothing is logged as missed")
 	}
-	f.regate(func(c *Config) { c.Gate.Mode = gateEnforce })
+	f.regate(func(c *config.Config) { c.Gate.Mode = config.GateEnforce })
 	if out, err := f.inContainer(nil, "whoami"); err == nil {
 		t.Errorf("a runtime that was not measured was let go: %s", out)
 	}
-	f.regate(func(c *Config) { c.Gate.Deadline = defaultGate().Deadline })
+	f.regate(func(c *config.Config) { c.Gate.Deadline = config.DefaultGate().Deadline })
 	if _, err := f.inContainer(nil, "whoami"); err != nil {
 		t.Error("a runtime that was measured was refused:", err)
 	}
@@ -265,8 +266,8 @@ func TestGateCost(t *testing.T) {
 	var ratios []float64
 	for range size(4, 30) {
 		var took [2]time.Duration
-		for i, mode := range []string{gateOff, gateOn} {
-			f.regate(func(c *Config) { c.Gate.Mode = mode })
+		for i, mode := range []string{config.GateOff, config.GateOn} {
+			f.regate(func(c *config.Config) { c.Gate.Mode = mode })
 			begin := time.Now()
 			docker(t, "run", "--rm", "--network", "none", testImage, "/cimactl", "--version")
 			took[i] = time.Since(begin)
@@ -284,7 +285,7 @@ func TestGateCost(t *testing.T) {
 // Every program of a scripted run is in its container's log, in order, with
 // the digest of its bytes, and in no other's.
 func TestGatedExecs(t *testing.T) {
-	f := gateFixture(t, func(c *Config) { c.Exec.Mode = execMeasure })
+	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode = config.ExecMeasure })
 	needShell(t)
 	other := f.hold()
 	mount := filepath.Dir(f.socket()) + ":/run/cima:ro"
@@ -326,7 +327,7 @@ func TestGatedExecs(t *testing.T) {
 	f.wantAuthentic([]byte(docker(t, "exec", other, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce))))
 
 	// After a restart the gap is logged, and what runs is known as late.
-	f.regate(func(*Config) {})
+	f.regate(func(*config.Config) {})
 	eventually(t, "what ran before is late", func() bool {
 		text := strings.Join(execs(other), "\n")
 		return strings.Contains(text, errRanBefore.Error()) && strings.Count(text, "/cimactl ") == 2

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/logs"
@@ -19,7 +20,7 @@ import (
 // in A's view tells which: not with A's own salts, with none, nor by any register.
 // Both views replay to the same RTMR3; with B's salt the guess is sure.
 func TestGuesses(t *testing.T) {
-	f := dockerFixture(t, func(c *Config) { c.Access = []AccessRule{{Allow: []string{rpc.MethodExtendMeasurement}}} })
+	f := dockerFixture(t, func(c *config.Config) { c.Access = []config.AccessRule{{Allow: []string{rpc.MethodExtendMeasurement}}} })
 	a, b := f.hold(), f.hold()
 	const secret = 73113
 	ask := func(id string) []byte {

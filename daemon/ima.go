@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/ima"
@@ -85,7 +86,7 @@ func (m *imaLog) done(e imaEvent) {
 // imaSlower events it goes half as often: anybody can cause new entries, and they
 // must not fill the log.
 func (d *Daemon) watchIMA(ctx context.Context) {
-	if d.config().IMA.Mode == imaOff || d.osLog != nil {
+	if d.config().IMA.Mode == config.IMAOff || d.osLog != nil {
 		return
 	}
 	m, err := openIMA(d.opts.imaDir())
@@ -129,16 +130,4 @@ const (
 
 func slower(interval time.Duration, said int) time.Duration {
 	return max(interval, min(interval<<min(said/imaSlower, maxDoubling), imaRarely))
-}
-
-// Modes of the IMA log's anchor.
-const (
-	imaAnchor = "anchor"
-	imaOff    = "off"
-)
-
-// IMAConfig says whether the kernel's IMA log is anchored.
-type IMAConfig struct {
-	Mode     string   `toml:"mode"`     // "anchor", "off"
-	Interval Duration `toml:"interval"` // at most one event in this time
 }

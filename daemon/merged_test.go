@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
@@ -64,11 +65,11 @@ func TestMergedKeepsItsNumbers(t *testing.T) {
 // Where the kernel extends RTMR2 for IMA, the event log replays to it, page by page
 // and while it grows; of others it shows digests.
 func TestEventLogWithIMAInDocker(t *testing.T) {
-	for _, isolation := range []string{isolationRedacted, isolationPrivate, isolationNone} {
+	for _, isolation := range []string{config.IsolationRedacted, config.IsolationPrivate, config.IsolationNone} {
 		t.Run(isolation, func(t *testing.T) {
-			f, k := imaFixture(t, func(c *Config) {
+			f, k := imaFixture(t, func(c *config.Config) {
 				c.Isolation = isolation
-				c.Access = []AccessRule{{Allow: []string{rpc.MethodExtendMeasurement}}}
+				c.Access = []config.AccessRule{{Allow: []string{rpc.MethodExtendMeasurement}}}
 			})
 			hold, other := f.hold(), strings.Repeat("ab", 32)
 			call := func(method, params string) []byte {
@@ -134,7 +135,7 @@ func TestEventLogWithIMAInDocker(t *testing.T) {
 			text := strings.Join(shown, "\n")
 			for name, want := range map[string]bool{
 				"ima-cgpath /bin/sh /docker/" + hold + " sha384:": true, "/bin/own": true, "/var/log/own": false,
-				"secret": isolation == isolationNone, "between": isolation == isolationNone, "systemd": isolation == isolationNone,
+				"secret": isolation == config.IsolationNone, "between": isolation == config.IsolationNone, "systemd": isolation == config.IsolationNone,
 			} {
 				if strings.Contains(text, name) != want {
 					t.Errorf("%s is shown: %t\n%s", name, !want, text)

@@ -170,12 +170,3 @@ func nonceDigest(nonce []byte) string {
 	sum := sha512.Sum384(nonce)
 	return hexOf(sum[:8])
 }
-
-// methodNames are the names that access rules may hold.
-func methodNames() []string {
-	var names []string
-	for _, m := range (*Daemon)(nil).methods() {
-		names = append(names, m.name)
-	}
-	return names
-}

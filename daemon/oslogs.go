@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/logs/ima"
@@ -57,7 +58,7 @@ func (d *Daemon) openOSLog(ctx context.Context) error {
 	if now.RTMR[2] == hw.Digest(booted[2]) {
 		return nil // entries are anchored in the runtime log
 	}
-	o := &osLog{booted: booted[2], at: booted[2], whole: d.config().Isolation == isolationNone, cgroups: make(map[string]string)}
+	o := &osLog{booted: booted[2], at: booted[2], whole: d.config().Isolation == config.IsolationNone, cgroups: make(map[string]string)}
 	if err := o.open(d.opts.imaDir(), o.add); err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			d.log.Warn("the IMA log can't be read", "error", err)
@@ -205,7 +206,7 @@ func (d *Daemon) osLogs(s *subject, rtmr2 hw.Digest) ([]rpc.OSLog, error) {
 	if d.osLog == nil {
 		return nil, nil
 	}
-	list, err := d.osLog.shown(rtmr2, s.cgroup(), d.config().Isolation == isolationNone)
+	list, err := d.osLog.shown(rtmr2, s.cgroup(), d.config().Isolation == config.IsolationNone)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +214,7 @@ func (d *Daemon) osLogs(s *subject, rtmr2 hw.Digest) ([]rpc.OSLog, error) {
 	for _, l := range list {
 		size += shownOSLog + int64(base64.StdEncoding.EncodedLen(len(l.Entries)))
 	}
-	most := d.osRoom(*d.config())
+	most := d.budget().OSLogs(&d.config().Limits)
 	if size > most/2 && !d.osLog.warned.Swap(true) {
 		d.log.Warn("the kernel's IMA log takes more than half of its room in evidence; raise limits.evidence_reply and reload", "bytes", size, "room", most)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/logs"
@@ -81,7 +82,7 @@ func (k *fakeIMA) violate(cgroup, path string) {
 }
 
 // imaFixture is a daemon on such a kernel, with docker.
-func imaFixture(t *testing.T, configure ...func(*Config)) (*fixture, *fakeIMA) {
+func imaFixture(t *testing.T, configure ...func(*config.Config)) (*fixture, *fakeIMA) {
 	f := dockerFixture(t, configure...)
 	f.stop()
 	f.imaDir = t.TempDir()
@@ -95,9 +96,9 @@ func imaFixture(t *testing.T, configure ...func(*Config)) (*fixture, *fakeIMA) {
 // Where the kernel extends RTMR2 for IMA, evidence replays to it: own entries
 // are shown, those of others are digests.
 func TestOSLogsInDocker(t *testing.T) {
-	for _, isolation := range []string{isolationRedacted, isolationPrivate, isolationNone} {
+	for _, isolation := range []string{config.IsolationRedacted, config.IsolationPrivate, config.IsolationNone} {
 		t.Run(isolation, func(t *testing.T) {
-			f, k := imaFixture(t, func(c *Config) { c.Isolation = isolation })
+			f, k := imaFixture(t, func(c *config.Config) { c.Isolation = isolation })
 			hold := f.hold()
 			other := strings.Repeat("ab", 32)
 			k.measure("/docker/"+other, "/bin/secret-of-another")
@@ -117,7 +118,7 @@ func TestOSLogsInDocker(t *testing.T) {
 			shown := shownIMA(t, bundle)
 			for name, want := range map[string]bool{
 				" boot_aggregate\n": true, "/bin/one": true, "/bin/two": true, "/var/log/own": false, "/var/log/other": false,
-				"secret": isolation == isolationNone, "nested": isolation == isolationNone, "systemd": isolation == isolationNone,
+				"secret": isolation == config.IsolationNone, "nested": isolation == config.IsolationNone, "systemd": isolation == config.IsolationNone,
 			} {
 				if strings.Contains(shown, name) != want {
 					t.Errorf("%s is shown: %v\n%s", name, !want, shown)
@@ -137,7 +138,7 @@ func TestOSLogsInDocker(t *testing.T) {
 				t.Fatal(err)
 			}
 			f.wantAuthentic(host)
-			if shown := shownIMA(t, host); isolation != isolationNone && shown != k.lines[0] {
+			if shown := shownIMA(t, host); isolation != config.IsolationNone && shown != k.lines[0] {
 				t.Errorf("the host is shown %s", shown)
 			}
 			e := decode[rpc.Evidence](t, bundle)
@@ -186,7 +187,7 @@ func TestRTMR2ExtendedByOthers(t *testing.T) {
 
 // An IMA log that evidence has no room for is told as such.
 func TestOSLogTooLarge(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Limits.EvidenceReply = 1 << 20 })
+	f := newFixture(t, func(c *config.Config) { c.Limits.EvidenceReply = 1 << 20 })
 	f.stop()
 	f.imaDir = t.TempDir()
 	k := &fakeIMA{f: f}
@@ -255,11 +256,11 @@ func TestFirstEntryIsShown(t *testing.T) {
 
 // A reload that isolates containers counts at once.
 func TestOSLogsAfterAReload(t *testing.T) {
-	f, k := imaFixture(t, func(c *Config) { c.Isolation = isolationNone })
+	f, k := imaFixture(t, func(c *config.Config) { c.Isolation = config.IsolationNone })
 	f.daemon.opts.ConfigFile = filepath.Join(f.dir, "cimad.toml")
 	hold := f.hold()
 	k.measure("/docker/"+strings.Repeat("ab", 32), "/bin/secret-of-another")
-	for _, isolation := range []string{isolationNone, isolationRedacted} {
+	for _, isolation := range []string{config.IsolationNone, config.IsolationRedacted} {
 		text := fmt.Sprintf("isolation = %q\n", isolation)
 		if err := os.WriteFile(f.daemon.opts.ConfigFile, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -274,7 +275,7 @@ func TestOSLogsAfterAReload(t *testing.T) {
 			log += string(e.Event)
 		}
 		for what, text := range map[string]string{"evidence": shownIMA(t, bundle), "event log": log} {
-			if strings.Contains(text, "secret") != (isolation == isolationNone) {
+			if strings.Contains(text, "secret") != (isolation == config.IsolationNone) {
 				t.Errorf("%s with isolation %q: %s", what, isolation, text)
 			}
 		}

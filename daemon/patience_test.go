@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw"
@@ -22,7 +23,7 @@ import (
 )
 
 // impatient gives up on a register after 200 ms.
-func impatient(c *Config) { c.Limits.RegisterTimeout = Duration(200 * time.Millisecond) }
+func impatient(c *config.Config) { c.Limits.RegisterTimeout = config.Duration(200 * time.Millisecond) }
 
 func (f *fixture) inject(faults ...sim.Fault) {
 	f.t.Helper()

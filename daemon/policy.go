@@ -2,16 +2,14 @@ package daemon
 
 import (
 	"context"
-	"crypto/sha512"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"github.com/gowebpki/jcs"
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
@@ -24,23 +22,14 @@ type policyEvent struct {
 	SHA384 rpc.Digest `json:"sha384"`
 }
 
-func (c *Config) digest() (digest rpc.Digest, err error) {
-	plain, err := json.Marshal(c)
-	if err != nil {
-		return digest, err
-	}
-	canonical, err := jcs.Transform(plain)
-	return sha512.Sum384(canonical), err
-}
-
 // config is the configuration in force.
-func (d *Daemon) config() *Config { return d.policy.Load() }
+func (d *Daemon) config() *config.Config { return d.policy.Load() }
 
 // store reads records as the configuration in force wants them.
 func (d *Daemon) store() *launch.Store { return d.records.Load() }
 
 // adopt makes a configuration the one in force.
-func (d *Daemon) adopt(c Config) {
+func (d *Daemon) adopt(c config.Config) {
 	d.policy.Store(&c)
 	if d.opts.Records != nil {
 		d.records.Store(d.opts.Records)
@@ -50,8 +39,8 @@ func (d *Daemon) adopt(c Config) {
 }
 
 // policyOf tells all which policy is in force from here on.
-func policyOf(c *Config) (ledger.Event, error) {
-	digest, err := c.digest()
+func policyOf(c *config.Config) (ledger.Event, error) {
+	digest, err := c.Digest()
 	return ledger.Event{Operation: logs.OpPolicy, Measured: policyEvent{digest}}, err
 }
 
@@ -62,14 +51,14 @@ func (d *Daemon) Reload(ctx context.Context) error {
 	if d.opts.ConfigFile == "" {
 		return nil
 	}
-	c, err := LoadConfig(d.opts.ConfigFile)
+	c, err := config.Load(d.opts.ConfigFile)
 	if err != nil {
 		return err
 	}
 	if c.Anchor != d.config().Anchor {
 		return fmt.Errorf("%s: anchor can't be changed while the daemon runs: restart it", d.opts.ConfigFile)
 	}
-	if err := d.checkRoom(c); err != nil {
+	if err := d.budget().Check(&c.Limits); err != nil {
 		return fmt.Errorf("%s: %w", d.opts.ConfigFile, err)
 	}
 	// Told first: no evidence is given under a policy that the log hasn't.
@@ -81,7 +70,7 @@ func (d *Daemon) Reload(ctx context.Context) error {
 		return err
 	}
 	d.adopt(c)
-	d.ledger.SetLimits(d.logLimits(c))
+	d.ledger.SetLimits(c.LogLimits(d.budget()))
 	return nil
 }
 

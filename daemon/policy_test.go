@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -53,7 +54,7 @@ func TestAccessRulesAreChecked(t *testing.T) {
 		{"[[access]]\nlabel = \"a=b\"\nallow = [\"WhoAmI\"]\n", "launch.labels"},
 		{"[launch]\nlabels = [\"a\"]\n[[access]]\nlabel = \"a=b\"\nallow = [\"WhoAmI\"]\n", ""},
 	} {
-		_, err := ParseConfig(tt.text)
+		_, err := config.Parse(tt.text)
 		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q: %v, want %q", tt.text, err, tt.want)
 		}
@@ -80,8 +81,8 @@ func TestImagePatterns(t *testing.T) {
 }
 
 func TestDeniedToHostProcesses(t *testing.T) {
-	f := newFixture(t, func(c *Config) {
-		c.Access = []AccessRule{{Deny: []string{rpc.MethodGetEvidence}}}
+	f := newFixture(t, func(c *config.Config) {
+		c.Access = []config.AccessRule{{Deny: []string{rpc.MethodGetEvidence}}}
 	})
 	_, err := f.evidence()
 	wantCode(t, err, rpc.CodeDenied)
@@ -99,8 +100,8 @@ func TestExtendInDocker(t *testing.T) {
 			t.Fatalf("extend without a grant: %v", err)
 		}
 	})
-	f := dockerFixture(t, func(c *Config) {
-		c.Access = []AccessRule{{Image: "*" + testImage, Allow: []string{rpc.MethodExtendMeasurement}}}
+	f := dockerFixture(t, func(c *config.Config) {
+		c.Access = []config.AccessRule{{Image: "*" + testImage, Allow: []string{rpc.MethodExtendMeasurement}}}
 	})
 	hold := f.hold()
 	call := func(method, params string) []byte {
@@ -131,8 +132,8 @@ func TestExtendInDocker(t *testing.T) {
 // A denial by image holds for the very first call, before anything of the
 // container is known, and so does a grant.
 func TestAccessOfTheFirstCallInDocker(t *testing.T) {
-	f := dockerFixture(t, func(c *Config) {
-		c.Access = []AccessRule{
+	f := dockerFixture(t, func(c *config.Config) {
+		c.Access = []config.AccessRule{
 			{Image: "*" + testImage, Deny: []string{rpc.MethodGetEvidence}},
 			{Image: "*" + testImage, Allow: []string{rpc.MethodExtendMeasurement}},
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -171,7 +172,7 @@ func unixPair(t *testing.T, dir string) (server, client *net.UnixConn) {
 
 // A quote whose reply isn't sent is not charged.
 func TestUnsentIsNotCharged(t *testing.T) {
-	f := newFixture(t, func(c *Config) { c.Limits.QuotesBurst, c.Limits.QuotesPerMinute = 1, 0.001 })
+	f := newFixture(t, func(c *config.Config) { c.Limits.QuotesBurst, c.Limits.QuotesPerMinute = 1, 0.001 })
 	s := f.somebody(1)
 	ask := map[string]func() (any, error){
 		"evidence": func() (any, error) {

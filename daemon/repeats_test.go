@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -98,7 +99,7 @@ func TestCallInACrashLoopInDocker(t *testing.T) {
 
 	// A daemon that is started anew didn't see the start of what runs.
 	docker(t, "restart", "-t", "0", id)
-	f.regate(func(*Config) {})
+	f.regate(func(*config.Config) {})
 	bundle = evidence()
 	f.wantAuthentic(bundle)
 	if start := claimsOf(t, bundle).Container.Assurance.Start; start != startObserved {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/hw/verify"
@@ -17,9 +18,9 @@ import (
 
 // Whatever others do, evidence can be sent: the log is full before that.
 func TestEvidenceBesideAFullLog(t *testing.T) {
-	for _, isolation := range []string{isolationRedacted, isolationPrivate, isolationNone} {
+	for _, isolation := range []string{config.IsolationRedacted, config.IsolationPrivate, config.IsolationNone} {
 		t.Run(isolation, func(t *testing.T) {
-			f := newFixture(t, func(c *Config) {
+			f := newFixture(t, func(c *config.Config) {
 				c.Limits.EvidenceReply = 512 << 10
 				c.Isolation = isolation
 			})
@@ -63,13 +64,13 @@ func TestEvidenceReplyHasRoom(t *testing.T) {
 	f := newFixture(t)
 	f.stop()
 	f.config.Limits.EvidenceReply = 300 << 10
-	err := f.daemon.checkRoom(f.config)
-	if err == nil || !strings.Contains(err.Error(), "or more would do") {
+	err := f.daemon.budget().Check(&f.config.Limits)
+	if err == nil || !strings.Contains(err.Error(), "or more") {
 		t.Fatalf("%v", err)
 	}
 	var most int
-	fmt.Sscanf(err.Error()[strings.Index(err.Error(), "too small: "):], "too small: %d", &most)
-	if f.config.Limits.EvidenceReply = most; f.daemon.checkRoom(f.config) != nil {
+	fmt.Sscanf(err.Error()[strings.Index(err.Error(), "it must be "):], "it must be %d", &most)
+	if f.config.Limits.EvidenceReply = most; f.daemon.budget().Check(&f.config.Limits) != nil {
 		t.Errorf("%d bytes would not do", most)
 	}
 }
@@ -77,7 +78,7 @@ func TestEvidenceReplyHasRoom(t *testing.T) {
 // Of others a private log shows nothing, and its evidence says that it doesn't
 // replay; what its reader can check holds.
 func TestPrivateIsolation(t *testing.T) {
-	f := dockerFixture(t, func(c *Config) { c.Isolation = isolationPrivate })
+	f := dockerFixture(t, func(c *config.Config) { c.Isolation = config.IsolationPrivate })
 	f.evidenceOf("--env", "ITS_NAME=1")
 	bundle := f.evidenceOf()
 	r := f.wantAuthentic(bundle)
@@ -145,7 +146,7 @@ func TestAccountsOfUsers(t *testing.T) {
 
 // An engine that the configuration leaves out is not asked.
 func TestEnginesLeftOut(t *testing.T) {
-	c := DefaultConfig()
+	c := config.Default()
 	c.Engines.Docker, c.Engines.Podman = "", ""
 	if o := launchOptions(c, ""); o.Engines == nil || len(o.Engines) != 0 {
 		t.Errorf("asked: %+v", o.Engines)

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/hw"
 )
@@ -58,7 +59,7 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	set := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	set.StringVar(&f.runtimeDir, "runtime-dir", "/run", "`DIR` for sockets and log where no service manager gives sockets")
-	set.StringVar(&f.config, "config", ConfigFile, "configuration `FILE`, see cimad.toml(5)")
+	set.StringVar(&f.config, "config", config.File, "configuration `FILE`, see cimad.toml(5)")
 	set.BoolVar(&f.checkConfig, "check-config", false, "check the configuration and exit")
 	set.BoolVar(&f.debug, "debug", false, "log every call")
 	set.BoolVar(&f.version, "version", false, "print the version and exit")
@@ -80,7 +81,7 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, p.Name, p.Version)
 		return 0
 	}
-	config, err := LoadConfig(f.config)
+	config, err := config.Load(f.config)
 	if err != nil {
 		return fail(stderr, p.Name, exitConfig, err, "cimad.toml(5) describes the configuration")
 	}
@@ -106,7 +107,7 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 func saidOK(program, path string, stdout, stderr io.Writer) int {
 	what := "ok"
 	if _, err := os.Stat(path); err != nil {
-		if path != ConfigFile {
+		if path != config.File {
 			return fail(stderr, program, exitConfig, err, "nothing was checked; a daemon that is started so has the defaults")
 		}
 		what = "not there, and it need not be: the defaults hold"
@@ -116,7 +117,7 @@ func saidOK(program, path string, stdout, stderr io.Writer) int {
 }
 
 // run opens everything, serves, and closes everything.
-func run(ctx context.Context, p Program, f flags, config Config, log *slog.Logger) error {
+func run(ctx context.Context, p Program, f flags, config config.Config, log *slog.Logger) error {
 	in, err := inherit()
 	if err != nil {
 		return err

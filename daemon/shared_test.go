@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
@@ -55,7 +56,7 @@ func (s *slow) number(data hw.ReportData) int32 {
 }
 
 // slowQuotes is a daemon whose quotes take so long, and its hardware.
-func slowQuotes(t *testing.T, takes time.Duration, configure ...func(*Config)) (*fixture, *slow) {
+func slowQuotes(t *testing.T, takes time.Duration, configure ...func(*config.Config)) (*fixture, *slow) {
 	t.Helper()
 	f := newFixture(t, configure...)
 	return f, f.slowed(takes)

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
@@ -18,25 +18,8 @@ import (
 // systemInterval is how often processes of the host are looked through.
 const systemInterval = 5 * time.Second
 
-// SystemRule names host services to measure: all see them in the log.
-type SystemRule struct {
-	Unit      string `toml:"unit"`      // systemd unit, with * and ?
-	Path      string `toml:"path"`      // of the executable
-	Arguments bool   `toml:"arguments"` // measure these too
-}
-
-func (r SystemRule) check() error {
-	if (r.Unit == "") == (r.Path == "") {
-		return errors.New("a [[system]] rule names a unit or a path, and not both")
-	}
-	if r.Path != "" && (!filepath.IsAbs(r.Path) || filepath.Clean(r.Path) != r.Path) {
-		return fmt.Errorf("system: path = %q: it is absolute and clean", r.Path)
-	}
-	_, err := path.Match(r.Unit, "")
-	return err
-}
-
-func (r SystemRule) matches(p launch.Process) bool {
+// isNamed reports whether a rule names a process.
+func isNamed(r config.SystemRule, p launch.Process) bool {
 	if r.Path != "" {
 		// Anybody can have a file of any path, in a mount namespace of
 		// their own.
@@ -62,7 +45,7 @@ type systemEvent struct {
 type system struct {
 	d     *Daemon
 	proc  string
-	rules func() []SystemRule
+	rules func() []config.SystemRule
 
 	seen   map[string]bool // processes, by pid and start
 	logged map[string]bool // what was said already: a service of many processes is said once
@@ -76,7 +59,7 @@ const systemAccount = "host services"
 const maxSaid = 4096
 
 func (d *Daemon) watchSystem(ctx context.Context) {
-	s := newSystem(d, func() []SystemRule { return d.config().System })
+	s := newSystem(d, func() []config.SystemRule { return d.config().System })
 	for {
 		if len(s.rules()) > 0 {
 			if err := s.look(ctx); err != nil {
@@ -90,7 +73,7 @@ func (d *Daemon) watchSystem(ctx context.Context) {
 	}
 }
 
-func newSystem(d *Daemon, rules func() []SystemRule) *system {
+func newSystem(d *Daemon, rules func() []config.SystemRule) *system {
 	return &system{d: d, proc: "/proc", rules: rules, seen: make(map[string]bool), logged: make(map[string]bool)}
 }
 
@@ -107,7 +90,7 @@ func (s *system) look(ctx context.Context) error {
 		if s.seen[key] {
 			continue
 		}
-		i := slices.IndexFunc(rules, func(r SystemRule) bool { return r.matches(p) })
+		i := slices.IndexFunc(rules, func(r config.SystemRule) bool { return isNamed(r, p) })
 		if i < 0 {
 			continue
 		}
@@ -119,7 +102,7 @@ func (s *system) look(ctx context.Context) error {
 	return nil
 }
 
-func (s *system) measure(ctx context.Context, p launch.Process, r SystemRule) error {
+func (s *system) measure(ctx context.Context, p launch.Process, r config.SystemRule) error {
 	digest, argv, err := p.Measure()
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -20,7 +21,7 @@ func TestSystemServices(t *testing.T) {
 	f := newFixture(t)
 	program := filepath.Join(f.dir, "service")
 	copyFile(t, "/bin/sleep", program)
-	s := newSystem(f.daemon, func() []SystemRule { return []SystemRule{{Path: program, Arguments: true}} })
+	s := newSystem(f.daemon, func() []config.SystemRule { return []config.SystemRule{{Path: program, Arguments: true}} })
 	start := func(args ...string) {
 		c := exec.Command(program, args...)
 		if err := c.Start(); err != nil {
@@ -106,7 +107,7 @@ func TestSystemRules(t *testing.T) {
 		"[[access]]\nunit = \"x\"\nallow = [\"GetStatus\"]\n":   "no method",
 		"[[access]]\nunit = \"x\"\nallow = [\"WhoAmI\"]\nx=1\n": "unknown key",
 	} {
-		_, err := ParseConfig(text)
+		_, err := config.Parse(text)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}

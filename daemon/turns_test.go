@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/rpc"
@@ -18,7 +19,7 @@ import (
 // more than two quotes, the one in flight and one of its own.
 func TestFairBesideAFlood(t *testing.T) {
 	takes := quoteTime()
-	f, tee := slowQuotes(t, takes, func(c *Config) { c.Limits.QuotesBurst = 1000 })
+	f, tee := slowQuotes(t, takes, func(c *config.Config) { c.Limits.QuotesBurst = 1000 })
 	ctx, cancel := context.WithCancel(t.Context())
 	var flood sync.WaitGroup
 	flooder := f.somebody(1)
@@ -220,7 +221,7 @@ func TestSharedCallersLeave(t *testing.T) {
 // TestSharedAllowance: a quote of the allowance pays for sixteen in one batch,
 // and then for no more.
 func TestSharedAllowance(t *testing.T) {
-	f, tee := slowQuotes(t, 500*time.Millisecond, func(c *Config) {
+	f, tee := slowQuotes(t, 500*time.Millisecond, func(c *config.Config) {
 		c.Limits.QuotesBurst, c.Limits.QuotesPerMinute = 2, 0.001
 	})
 	var wg sync.WaitGroup

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/logs"
 )
@@ -154,7 +155,7 @@ func (c *usersContainer) call(f *fixture) error {
 }
 
 // usersFixture sees one user's containers, and nobody else's.
-func usersFixture(t *testing.T, configure ...func(*Config)) (f *fixture, home string) {
+func usersFixture(t *testing.T, configure ...func(*config.Config)) (f *fixture, home string) {
 	home = filepath.Join(t.TempDir(), "home")
 	return startFixture(t, launch.New(launch.Options{
 		Places: []launch.Place{{Runtime: "podman", Config: "{home}/containers/{id}/userdata/config.json", States: []string{"{home}/run/{id}/state.json"}}},
@@ -166,7 +167,7 @@ func usersFixture(t *testing.T, configure ...func(*Config)) (f *fixture, home st
 // whichever daemon sees it: the one that it called, one started after that, or
 // one started after its end.
 func TestEndsOfUsersContainers(t *testing.T) {
-	f, home := usersFixture(t, func(c *Config) { c.Launch.ImageDeadline = 1 })
+	f, home := usersFixture(t, func(c *config.Config) { c.Launch.ImageDeadline = 1 })
 	for digit, c := range map[string]struct{ before, after bool }{
 		"a": {false, false}, "b": {true, false}, "c": {true, true},
 	} {

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cima-project/cima/daemon"
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/rpc"
 )
@@ -115,7 +115,7 @@ func TestKeysAreInTheirPage(t *testing.T) {
 			}
 		}
 	}
-	walk("", reflect.TypeFor[daemon.Config]())
+	walk("", reflect.TypeFor[config.Config]())
 	if keys < 15 {
 		t.Errorf("only %d keys were looked at", keys)
 	}
@@ -203,7 +203,7 @@ func TestExampleOfConfiguration(t *testing.T) {
 			lines = append(lines, code)
 		}
 	}
-	c, err := daemon.ParseConfig(strings.Join(lines, ""))
+	c, err := config.Parse(strings.Join(lines, ""))
 	if err != nil || len(c.Access) != 1 || len(c.System) != 1 || c.Exec.Mode != "measure" {
 		t.Errorf("%v: %+v", err, c)
 	}
@@ -239,12 +239,12 @@ func TestDefaultsAreInTheirPage(t *testing.T) {
 			}
 		}
 	}
-	got, err := daemon.ParseConfig(b.String())
+	got, err := config.Parse(b.String())
 	if n := strings.Count(b.String(), " = "); err != nil || n < 30 {
 		t.Fatalf("%d keys, %v in\n%s", n, err, &b)
 	}
 	// Printed, for an empty list and none are the same here.
-	if got, want := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", daemon.DefaultConfig()); got != want {
+	if got, want := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", config.Default()); got != want {
 		t.Errorf("the page says\n%s\nand these are the defaults:\n%s", got, want)
 	}
 }

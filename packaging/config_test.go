@@ -9,7 +9,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
-	"github.com/cima-project/cima/daemon"
+	"github.com/cima-project/cima/daemon/config"
 )
 
 // The packaged configuration changes nothing, and with its comments taken off
@@ -23,19 +23,19 @@ func TestConfigurationHasEveryKeyAtItsDefault(t *testing.T) {
 		"as packaged":          string(b),
 		"with its defaults on": regexp.MustCompile(`(?m)^#([a-z_]+ = )`).ReplaceAllString(string(b), "$1"),
 	} {
-		c, err := daemon.ParseConfig(text)
+		c, err := config.Parse(text)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		want := daemon.DefaultConfig()
+		want := config.Default()
 		if !sameConfig(reflect.ValueOf(c), reflect.ValueOf(want)) {
 			t.Errorf("%s it says\n%+v\nand the defaults are\n%+v", name, c, want)
 		}
 	}
 	whole := regexp.MustCompile(`(?m)^#(  [a-z_]+ = |\[|[a-z_]+ = )`).ReplaceAllString(string(b), "$1")
 	// An example measures by a label, which labels has then.
-	if _, err := daemon.ParseConfig(strings.Replace(whole, "labels = []", `labels = ["tier"]`, 1)); err != nil {
+	if _, err := config.Parse(strings.Replace(whole, "labels = []", `labels = ["tier"]`, 1)); err != nil {
 		t.Errorf("with its examples on: %v", err)
 	}
 	meta, err := toml.Decode(whole, &struct{}{})
@@ -64,7 +64,7 @@ func TestConfigurationHasEveryKeyAtItsDefault(t *testing.T) {
 			}
 		}
 	}
-	walk(nil, reflect.TypeFor[daemon.Config]())
+	walk(nil, reflect.TypeFor[config.Config]())
 	if n < 20 {
 		t.Errorf("only %d keys were looked at", n)
 	}

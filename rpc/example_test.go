@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon"
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
@@ -151,7 +152,7 @@ func simulated() (socket string, roots []*x509.Certificate, stop func()) {
 	must(err)
 	roots, err = verify.ParseRoots(machine.RootPEM())
 	must(err)
-	config := daemon.DefaultConfig()
+	config := config.Default()
 	config.Gate.Mode = "off"
 	ctx, cancel := context.WithCancel(context.Background())
 	d, err := daemon.New(ctx, daemon.Options{

@@ -38,6 +38,15 @@ const (
 	MethodDiscover            = "rpc.discover"        // NoParams, an OpenRPC document
 )
 
+// CallerMethods are the methods about a caller's own measurements and evidence,
+// in the order of cima-api(7). Access rules name them.
+func CallerMethods() []string {
+	return []string{
+		MethodGetDefaultAlgorithm, MethodGetMeasurementCount, MethodGetCCMeasurement, MethodGetCCEventLog,
+		MethodGetCCReport, MethodGetEvidence, MethodGetMeasurements, MethodExtendMeasurement, MethodWhoAmI,
+	}
+}
+
 // Methods of the admin socket alone.
 const (
 	MethodListContainers = "ListContainers" // NoParams, ContainerList

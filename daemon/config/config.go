@@ -1,6 +1,12 @@
-package daemon
+// Package config answers: what was configured?
+//
+// It reads cimad.toml over the defaults, checks every value, and computes the
+// digest that the policy event logs (cimad.toml(5)).
+package config
 
 import (
+	"crypto/sha512"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,21 +16,23 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+	"github.com/gowebpki/jcs"
 
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/rpc"
 )
 
-// ConfigFile is read when --config names no other; it need not exist.
-const ConfigFile = "/etc/cima/cimad.toml"
+// File is read when --config names no other; it need not exist.
+const File = "/etc/cima/cimad.toml"
 
 // Values of isolation.
 const (
-	isolationRedacted = "redacted"
-	isolationPrivate  = "private"
-	isolationNone     = "none"
+	IsolationRedacted = "redacted"
+	IsolationPrivate  = "private"
+	IsolationNone     = "none"
 )
 
-const defaultExecRoot = "/run/docker"
+const DefaultExecRoot = "/run/docker"
 
 // Config is the daemon's configuration (cimad.toml(5)).
 type Config struct {
@@ -36,18 +44,18 @@ type Config struct {
 	// that its evidence doesn't replay; or "none": it sees them all.
 	Isolation string `toml:"isolation"`
 
-	Launch  LaunchConfig  `toml:"launch"`
-	Engines EnginesConfig `toml:"engines"`
-	Limits  LimitsConfig  `toml:"limits"`
-	IMA     IMAConfig     `toml:"ima"`
-	Gate    GateConfig    `toml:"gate"`
-	Exec    ExecConfig    `toml:"exec"`
-	Access  []AccessRule  `toml:"access"`
-	System  []SystemRule  `toml:"system"`
+	Launch  Launch       `toml:"launch"`
+	Engines Engines      `toml:"engines"`
+	Limits  Limits       `toml:"limits"`
+	IMA     IMA          `toml:"ima"`
+	Gate    Gate         `toml:"gate"`
+	Exec    Exec         `toml:"exec"`
+	Access  []AccessRule `toml:"access"`
+	System  []SystemRule `toml:"system"`
 }
 
-// LaunchConfig says what of a container is measured.
-type LaunchConfig struct {
+// Launch says what of a container is measured.
+type Launch struct {
 	Environment string   `toml:"environment"` // "names", "digest", "none"
 	Labels      []string `toml:"labels"`      // keys of labels that count
 
@@ -56,8 +64,8 @@ type LaunchConfig struct {
 	ImageDeadline Duration `toml:"image_deadline"`
 }
 
-// EnginesConfig says where engines are.
-type EnginesConfig struct {
+// Engines says where engines are.
+type Engines struct {
 	Docker string `toml:"docker"` // API socket; empty: never asked
 	Podman string `toml:"podman"`
 
@@ -66,8 +74,8 @@ type EnginesConfig struct {
 	DockerExecRoot string `toml:"docker_exec_root"`
 }
 
-// LimitsConfig bounds everything that a caller controls (rule 8).
-type LimitsConfig struct {
+// Limits bounds everything that a caller controls (rule 8).
+type Limits struct {
 	Line                    int      `toml:"line"`                      // bytes of a request
 	Reply                   int      `toml:"reply"`                     // bytes of a reply
 	EvidenceReply           int      `toml:"evidence_reply"`            // bytes of GetEvidence's reply
@@ -102,21 +110,21 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// DefaultConfig is what holds where the file says nothing. cimad.toml(5)
+// Default is what holds where the file says nothing. cimad.toml(5)
 // gives the reason for each limit.
-func DefaultConfig() Config {
+func Default() Config {
 	return Config{
-		Anchor: ledger.AnchorRTMR3, Isolation: isolationRedacted,
-		Launch: LaunchConfig{Environment: "names", ImageDeadline: Duration(10 * time.Second)},
-		Engines: EnginesConfig{
+		Anchor: ledger.AnchorRTMR3, Isolation: IsolationRedacted,
+		Launch: Launch{Environment: "names", ImageDeadline: Duration(10 * time.Second)},
+		Engines: Engines{
 			Docker:         "/run/docker.sock",
 			Podman:         "/run/podman/podman.sock",
-			DockerExecRoot: defaultExecRoot,
+			DockerExecRoot: DefaultExecRoot,
 		},
-		IMA:  IMAConfig{Mode: imaAnchor, Interval: Duration(time.Minute)},
-		Gate: defaultGate(),
+		IMA:  IMA{Mode: imaAnchor, Interval: Duration(time.Minute)},
+		Gate: DefaultGate(),
 		Exec: defaultExec(),
-		Limits: LimitsConfig{
+		Limits: Limits{
 			Line:                    64 << 10,
 			Reply:                   1 << 20,
 			EvidenceReply:           4 << 20,
@@ -137,26 +145,26 @@ func DefaultConfig() Config {
 	}
 }
 
-// LoadConfig reads a configuration file. A file that isn't there gives the
+// Load reads a configuration file. A file that isn't there gives the
 // defaults; an unknown key is an error that names its line.
-func LoadConfig(path string) (Config, error) {
+func Load(path string) (Config, error) {
 	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return DefaultConfig(), nil
+		return Default(), nil
 	}
 	if err != nil {
 		return Config{}, fmt.Errorf("configuration: %w", err)
 	}
-	c, err := ParseConfig(string(text))
+	c, err := Parse(string(text))
 	if err != nil {
 		return Config{}, fmt.Errorf("%s: %w", path, err)
 	}
 	return c, nil
 }
 
-// ParseConfig reads the text of a configuration file over the defaults.
-func ParseConfig(text string) (Config, error) {
-	c := DefaultConfig()
+// Parse reads the text of a configuration file over the defaults.
+func Parse(text string) (Config, error) {
+	c := Default()
 	meta, err := toml.Decode(text, &c)
 	if err != nil {
 		var at toml.ParseError
@@ -191,12 +199,12 @@ func keyLine(text string, key toml.Key) int {
 	return 0
 }
 
-// show is how much of the log evidence shows of others.
-func (c *Config) show() ledger.Show {
+// Show is how much of the log evidence shows of others.
+func (c *Config) Show() ledger.Show {
 	switch c.Isolation {
-	case isolationNone:
+	case IsolationNone:
 		return ledger.ShowAll
-	case isolationPrivate:
+	case IsolationPrivate:
 		return ledger.ShowOwn
 	}
 	return ledger.ShowDigests
@@ -207,9 +215,9 @@ func (c Config) check() error {
 		return fmt.Errorf("anchor = %q: it is %q or %q", c.Anchor, ledger.AnchorRTMR3, ledger.AnchorReportData)
 	}
 	switch c.Isolation {
-	case isolationRedacted, isolationPrivate, isolationNone:
+	case IsolationRedacted, IsolationPrivate, IsolationNone:
 	default:
-		return fmt.Errorf("isolation = %q: it is %q, %q or %q", c.Isolation, isolationRedacted, isolationPrivate, isolationNone)
+		return fmt.Errorf("isolation = %q: it is %q, %q or %q", c.Isolation, IsolationRedacted, IsolationPrivate, IsolationNone)
 	}
 	switch c.Launch.Environment {
 	case "names", "digest", "none":
@@ -217,7 +225,7 @@ func (c Config) check() error {
 		return fmt.Errorf(`launch.environment = %q: it is "names", "digest" or "none"`, c.Launch.Environment)
 	}
 	for _, r := range c.Access {
-		if err := r.check(methodNames(), c.Launch.Labels); err != nil {
+		if err := r.check(rpc.CallerMethods(), c.Launch.Labels); err != nil {
 			return err
 		}
 	}
@@ -226,8 +234,8 @@ func (c Config) check() error {
 			return err
 		}
 	}
-	if c.IMA.Mode != imaAnchor && c.IMA.Mode != imaOff {
-		return fmt.Errorf("ima.mode = %q: it is %q or %q", c.IMA.Mode, imaAnchor, imaOff)
+	if c.IMA.Mode != imaAnchor && c.IMA.Mode != IMAOff {
+		return fmt.Errorf("ima.mode = %q: it is %q or %q", c.IMA.Mode, imaAnchor, IMAOff)
 	}
 	if err := errors.Join(c.Gate.check(), c.Exec.check()); err != nil {
 		return err
@@ -262,4 +270,15 @@ func (c Config) check() error {
 		}
 	}
 	return nil
+}
+
+// Digest is the SHA-384 over the RFC 8785 form of the whole configuration,
+// defaults included: measured.policy.
+func (c *Config) Digest() (digest rpc.Digest, err error) {
+	plain, err := json.Marshal(c)
+	if err != nil {
+		return digest, err
+	}
+	canonical, err := jcs.Transform(plain)
+	return sha512.Sum384(canonical), err
 }
