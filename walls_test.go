@@ -33,6 +33,9 @@ var allowed = map[string][]string{
 	"rpc/cimactl":      {"rpc", "rpc/form", "logs", "logs/boot", "daemon/launch", "hw", "hw/verify"},
 }
 
+// leaves may be imported by all: they hold what would be written twice otherwise.
+var leaves = []string{"logs/canonical"}
+
 type listed struct {
 	ImportPath string
 	Name       string
@@ -72,7 +75,7 @@ func TestWalls(t *testing.T) {
 		rooms++
 		for _, i := range p.Imports {
 			other, ours := strings.CutPrefix(i, module)
-			if ours && !slices.Contains(allowed[room], other) {
+			if ours && !slices.Contains(allowed[room], other) && !slices.Contains(leaves, other) {
 				t.Errorf("%s imports %s: what it needs of it, it declares itself", room, other)
 			}
 		}

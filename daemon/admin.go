@@ -91,7 +91,7 @@ func (d *Daemon) describe(ctx context.Context, i *instance, status *rpc.Containe
 	case status.LaunchDigest == nil:
 		status.NotReady = "not measured yet"
 	default:
-		status.Register, status.Events = (*rpc.Digest)(&at.Owner.Register), at.Owner.Events
+		status.Register, status.Events = &at.Owner.Register, at.Owner.Events
 	}
 }
 
@@ -103,7 +103,7 @@ func (d *Daemon) status(_ context.Context, p rpc.StatusParams) (rpc.Status, erro
 		Ready: broken == nil,
 		Log: rpc.LogStatus{
 			LogClaims: rpc.LogClaims{
-				Count: log.Events, Register: rpc.Digest(at.Register), Public: rpc.Digest(at.Public), Anchor: d.config().Anchor,
+				Count: log.Events, Register: at.Register, Public: at.Public, Anchor: d.config().Anchor,
 			},
 			Consistent: broken == nil,
 		},

@@ -86,7 +86,7 @@ func TestMeasurementsAreTheRegisters(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := [...]hw.Digest{now.MRTD, now.RTMR[0], now.RTMR[1], now.RTMR[2], now.RTMR[3]}
-	if got := [...]hw.Digest{hw.Digest(m.MRTD), hw.Digest(m.RTMR0), hw.Digest(m.RTMR1), hw.Digest(m.RTMR2), hw.Digest(m.RTMR3)}; got != want {
+	if got := [...]hw.Digest{m.MRTD, m.RTMR0, m.RTMR1, m.RTMR2, m.RTMR3}; got != want {
 		t.Errorf("measurements %v, registers %v", got, want)
 	}
 	for i := range 3 {
@@ -94,7 +94,7 @@ func TestMeasurementsAreTheRegisters(t *testing.T) {
 		if err := f.client().Call(t.Context(), rpc.MethodGetCCMeasurement, rpc.CCMeasurementParams{Index: i}, &one); err != nil {
 			t.Fatal(err)
 		}
-		if hw.Digest(one.Hash) != now.RTMR[i] || one.Index != i || one.AlgoID != 12 {
+		if one.Hash != now.RTMR[i] || one.Index != i || one.AlgoID != 12 {
 			t.Errorf("index %d: %+v", i, one)
 		}
 	}

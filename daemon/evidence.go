@@ -102,7 +102,7 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 		return claims, at, err
 	}
 	claims.Log = rpc.LogClaims{
-		Count: at.Count, Register: rpc.Digest(at.Register), Public: rpc.Digest(at.Public), Anchor: d.config().Anchor,
+		Count: at.Count, Register: at.Register, Public: at.Public, Anchor: d.config().Anchor,
 	}
 	switch d.config().Isolation {
 	case config.IsolationNone:
@@ -123,7 +123,7 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 		Image:        f.image.Reference,
 		ImageDigest:  f.image.Digest,
 		LaunchDigest: f.launchDigest,
-		Register:     rpc.Digest(at.Owner.Register),
+		Register:     at.Owner.Register,
 		Assurance:    assurance(s, f),
 	}
 	return claims, at, nil

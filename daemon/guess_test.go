@@ -51,7 +51,7 @@ func TestGuesses(t *testing.T) {
 	}
 	claims := claimsOf(t, mine)
 	for _, d := range []rpc.Digest{claims.Log.Register, claims.Log.Public, claims.Container.Register, claims.Container.LaunchDigest} {
-		known[hw.Digest(d)] = true
+		known[d] = true
 	}
 	salts = append(salts, base64.StdEncoding.EncodeToString(make([]byte, 16)))
 	var its logs.Event

@@ -93,9 +93,9 @@ func (d *Daemon) measurements(ctx context.Context, s *subject, _ rpc.NoParams) (
 		return rpc.Measurements{}, err
 	}
 	m := rpc.Measurements{
-		MRTD:  rpc.Digest(now.MRTD),
-		RTMR0: rpc.Digest(now.RTMR[0]), RTMR1: rpc.Digest(now.RTMR[1]),
-		RTMR2: rpc.Digest(now.RTMR[2]), RTMR3: rpc.Digest(now.RTMR[3]),
+		MRTD:  now.MRTD,
+		RTMR0: now.RTMR[0], RTMR1: now.RTMR[1],
+		RTMR2: now.RTMR[2], RTMR3: now.RTMR[3],
 		Public: claims.Log.Public,
 	}
 	if claims.Container != nil {
@@ -111,7 +111,7 @@ func (d *Daemon) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurem
 			return m, rpc.ErrWaits // for the hardware
 		}
 		now, err := d.registers(ctx)
-		m.Hash = rpc.Digest(now.RTMR[p.Index])
+		m.Hash = now.RTMR[p.Index]
 		return m, err
 	}
 	if s.instance == nil {
@@ -121,7 +121,7 @@ func (d *Daemon) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurem
 		return m, err
 	}
 	at, err := d.ledger.Snapshot(s.owner)
-	m.Hash = rpc.Digest(at.Owner.Register)
+	m.Hash = at.Owner.Register
 	return m, err
 }
 

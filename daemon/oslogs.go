@@ -55,7 +55,7 @@ func (d *Daemon) openOSLog(ctx context.Context) error {
 		d.log.Warn("whether the kernel extends RTMR2 for IMA is not known", "error", err)
 		return nil
 	}
-	if now.RTMR[2] == hw.Digest(booted[2]) {
+	if now.RTMR[2] == booted[2] {
 		return nil // entries are anchored in the runtime log
 	}
 	o := &osLog{booted: booted[2], at: booted[2], whole: d.config().Isolation == config.IsolationNone, cgroups: make(map[string]string)}

@@ -7,13 +7,12 @@ package hw
 
 import (
 	"context"
-	"crypto/sha512"
-	"encoding/hex"
+
+	"github.com/cima-project/cima/logs/canonical"
 )
 
-// Digest is a SHA-384 digest, or the value of a measurement register that is
-// extended with such digests. Big-endian, as SHA-384 prints it.
-type Digest [48]byte
+// Digest is a SHA-384 digest, or the value of a measurement register.
+type Digest = canonical.Digest
 
 // ReportData is the 64 bytes that a caller binds into a quote
 // (REPORTDATA, Intel TDX Module ABI, REPORTMACSTRUCT).
@@ -25,18 +24,6 @@ type Registers struct {
 	MRTD Digest
 	RTMR [4]Digest
 }
-
-// Extend returns the register after digest was extended into it:
-// SHA-384(register ‖ digest) (Intel TDX Module ABI, TDG.MR.RTMR.EXTEND).
-func (register Digest) Extend(digest Digest) Digest {
-	var both [96]byte
-	copy(both[:48], register[:])
-	copy(both[48:], digest[:])
-	return sha512.Sum384(both[:])
-}
-
-// String is the digest in lower-case hex.
-func (register Digest) String() string { return hex.EncodeToString(register[:]) }
 
 // TEE is what every backend of this room offers; its consumers declare the
 // part that they need themselves. It stands here so that both backends are

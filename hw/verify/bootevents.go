@@ -75,7 +75,7 @@ func (p BootPattern) String() string {
 func (p BootPattern) fits(e *boot.Event) bool {
 	switch {
 	case p.Type != "" && p.Type != boot.TypeName(e.Type),
-		p.Digest != nil && *p.Digest != rpc.Digest(e.Digest),
+		p.Digest != nil && *p.Digest != e.Digest,
 		p.Text != "" && !slices.ContainsFunc(encodings(p.Text), func(b []byte) bool { return sha512.Sum384(b) == e.Digest }):
 		return false
 	}

@@ -252,7 +252,7 @@ func TestBootHiddenInOSLog(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			claims := bad.claims(idOne)
-			claims.BootLog = rpc.Digest(sum384(log))
+			claims.BootLog = sum384(log)
 			e := bad.seal(claims, bad.key)
 			e.BootLog, e.OSLogs = log, c.logs
 			expect(t, appraiseT(t, encode(t, e), opts), c.verdict, c.failed)

@@ -136,7 +136,7 @@ func launchDigest(launch, image *logs.Event) (rpc.Digest, error) {
 // against holds the claims against the log; Want is the log's.
 func (in *instance) against(c *rpc.ContainerClaims) []Comparison {
 	compared := []Comparison{
-		{"container register", rpc.Digest(in.register).String(), c.Register.String()},
+		{"container register", in.register.String(), c.Register.String()},
 		{"launch digest", in.digest.String(), c.LaunchDigest.String()},
 		{"image", in.image.Reference, c.Image},
 		{"image digest", in.image.Digest, c.ImageDigest},

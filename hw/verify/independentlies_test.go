@@ -19,7 +19,7 @@ func TestIndependentCheckOfLies(t *testing.T) {
 	image := func(w *world) {
 		w.own(idOne, logs.OpImage, `{"reference":"registry/one:1","digest":"`+imageDigestOf("one")+`"}`)
 	}
-	named := func(c *rpc.Claims) { c.Agent = rpc.Digest(sum384(publicOf(other))) }
+	named := func(c *rpc.Claims) { c.Agent = sum384(publicOf(other)) }
 	dir := t.TempDir()
 	var files []string
 	var taken []bool // by us

@@ -66,7 +66,7 @@ func (w *policyWriter) boot() {
 	w.value("name", "as first seen")
 	w.value("mrtd", w.r.Registers.MRTD)
 	for i, v := range w.r.booted.rtmr {
-		w.value(fmt.Sprintf("rtmr%d", i), rpc.Digest(v))
+		w.value(fmt.Sprintf("rtmr%d", i), v)
 	}
 	if w.r.booted.further {
 		w.comment("The operating system extends RTMR2 after the boot (IMA): the value is the boot's.")

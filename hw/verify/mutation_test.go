@@ -200,7 +200,7 @@ func TestOSLogsInClaims(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sum := rpc.Digest(sum384(canonical)) // as the manual has it
+	sum := sum384(canonical) // as the manual has it
 	c.OSLogs = &sum
 	e = w.seal(c, w.key)
 	e.OSLogs = osLog(log)

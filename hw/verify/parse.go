@@ -95,7 +95,7 @@ func (a *appraisal) readRuntimeLog() error {
 func (a *appraisal) shown() []Event {
 	var shown []Event
 	for i, e := range a.log {
-		s := Event{Position: i, Digest: rpc.Digest(e.digest), Judged: i < a.claims.Log.Count}
+		s := Event{Position: i, Digest: e.digest, Judged: i < a.claims.Log.Count}
 		if e.event != nil {
 			s.Operation, s.Container, s.Measured = e.event.Operation, e.event.Container, e.event.Measured
 		}

@@ -47,7 +47,7 @@ func (a *appraisal) bootReplay() Step {
 	}
 	for i, want := range a.quote.Registers.RTMR[:3] {
 		compared = append(compared, Comparison{fmt.Sprintf("RTMR%d", i), want.String(), hw.Digest(registers[i]).String()})
-		if want != hw.Digest(registers[i]) && differ == "" {
+		if want != registers[i] && differ == "" {
 			differ = fmt.Sprintf("RTMR%d holds something else than the boot log replays to", i)
 		}
 	}
@@ -136,15 +136,15 @@ func (a *appraisal) logClaims() Step {
 			publics++
 		}
 	}
-	register := rpc.Digest(a.claimed)
-	compared := []Comparison{{"public register", a.claims.Log.Public.String(), rpc.Digest(public).String()}}
+	register := a.claimed
+	compared := []Comparison{{"public register", a.claims.Log.Public.String(), public.String()}}
 	if !a.private() {
 		compared = append([]Comparison{{"log register", a.claims.Log.Register.String(), register.String()}}, compared...)
 	}
 	switch {
 	case !a.private() && register != a.claims.Log.Register:
 		return fail("the log replays to another register than the claims say", compared...)
-	case rpc.Digest(public) != a.claims.Log.Public:
+	case public != a.claims.Log.Public:
 		return fail("public events are hidden, or others are shown, than the claims say", compared...)
 	}
 	if a.private() {

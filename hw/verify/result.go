@@ -113,9 +113,9 @@ type Registers struct {
 }
 
 func registersOf(r hw.Registers) *Registers {
-	out := &Registers{MRTD: rpc.Digest(r.MRTD)}
+	out := &Registers{MRTD: r.MRTD}
 	for i, v := range r.RTMR {
-		out.RTMR[i] = rpc.Digest(v)
+		out.RTMR[i] = v
 	}
 	return out
 }

@@ -20,9 +20,9 @@ func TestMigratable(t *testing.T) {
 	}{
 		"1.0":            {sim.Config{Migratable: true}, TDPolicy{AllowMigratable: true}},
 		"1.5, unbound":   {sim.Config{Migratable: true, QuoteVersion: 5}, TDPolicy{AllowMigratable: true}},
-		"1.5, bound":     {sim.Config{Migratable: true, QuoteVersion: 5, ServiceTD: known}, TDPolicy{ServiceTDs: []rpc.Digest{other, rpc.Digest(known)}}},
+		"1.5, bound":     {sim.Config{Migratable: true, QuoteVersion: 5, ServiceTD: known}, TDPolicy{ServiceTDs: []rpc.Digest{other, known}}},
 		"1.5, any bound": {sim.Config{Migratable: true, QuoteVersion: 5, ServiceTD: known}, TDPolicy{AllowMigratable: true}},
-		"service alone":  {sim.Config{QuoteVersion: 5, ServiceTD: known}, TDPolicy{ServiceTDs: []rpc.Digest{rpc.Digest(known)}}},
+		"service alone":  {sim.Config{QuoteVersion: 5, ServiceTD: known}, TDPolicy{ServiceTDs: []rpc.Digest{known}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.config)

@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/hw/verify"
-	"github.com/cima-project/cima/rpc"
 )
 
 // Exit codes of what is judged here without verify's verdict.
@@ -192,7 +191,7 @@ func printReplay(out io.Writer, form replayed, matches []verify.Match, against s
 			}
 			fmt.Fprintf(w, "%s\t%s\t%s\n", name, form.Registers[name], word)
 			if matches != nil && !matches[i].Agrees && !matches[i].NothingKnown {
-				fmt.Fprintf(w, "\t%s\tis in the %s\n", rpc.Digest(matches[i].Quoted), against)
+				fmt.Fprintf(w, "\t%s\tis in the %s\n", matches[i].Quoted, against)
 			}
 		}
 		if r.PCR10 != nil {

@@ -125,7 +125,7 @@ func (c *container) registers() error {
 			replay = replay.Extend(hw.Digest(r.Digests[0].Hash))
 		}
 	}
-	if replay != hw.Digest(*before) {
+	if replay != *before {
 		c.b.tally.violate("event log of %.12s replays to %s, its register is %s", c.id, replay, *before)
 	}
 	c.b.tally.count("event logs replayed")

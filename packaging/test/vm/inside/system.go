@@ -66,7 +66,7 @@ func bootLog(ctx context.Context, w *world) error {
 		return err
 	}
 	for i := range 3 {
-		if hw.Digest(replayed[i]) != now.RTMR[i] || now.RTMR[i] == (hw.Digest{}) {
+		if replayed[i] != now.RTMR[i] || now.RTMR[i] == (hw.Digest{}) {
 			return fmt.Errorf("RTMR%d: the CCEL replays to %v, the TDREPORT says %v", i, hw.Digest(replayed[i]), now.RTMR[i])
 		}
 	}

@@ -1,0 +1,131 @@
+// Package canonical answers: which JSON has one meaning, and one spelling?
+//
+// What is hashed, signed or appraised must mean the same to every reader. So this
+// package reads JSON (RFC 8259) more strictly than encoding/json/v2 does, on which
+// it stands, and writes it in the one form of RFC 8785 (JCS).
+//
+// Refused on reading, besides what json/v2 refuses (duplicate names, text that is
+// not UTF-8, half surrogate pairs, bytes after the value): members that are missing
+// or unknown, names that differ in case alone, null, base64 with loose bits, numbers
+// that an IEEE double does not hold, and deep nesting. Errors are *Error, and short
+// whatever the input is.
+package canonical
+
+import (
+	"bytes"
+	"crypto/sha512"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
+	"errors"
+	"math"
+)
+
+// MaxDepth is how deep objects and arrays may nest, save in CheckForm.
+const MaxDepth = 32
+
+// Marshal writes v as RFC 8785 does. Struct tags are those of encoding/json/v2: use
+// omitzero for what is left out when false, 0 or nil. A nil slice or map is null. In
+// a Go string each byte that is not UTF-8 becomes U+FFFD; raw JSON must be UTF-8. A
+// number that an IEEE double does not hold is an error, so that no two values share
+// a form.
+func Marshal(v any) ([]byte, error) {
+	text, err := json.Marshal(v, json.FormatNilSliceAsNull(true), json.FormatNilMapAsNull(true),
+		jsontext.AllowInvalidUTF8(true), json.WithMarshalers(validRaw))
+	if err == nil {
+		err = checkRaw(text)
+	}
+	if err == nil {
+		err = (*jsontext.Value)(&text).Canonicalize()
+	}
+	if err != nil {
+		return nil, explain(err)
+	}
+	return text, nil
+}
+
+// validRaw refuses raw JSON that is not Unicode, which AllowInvalidUTF8 would change.
+var validRaw = json.MarshalToFunc(func(_ *jsontext.Encoder, raw jsontext.Value) error {
+	if err := checkRaw(raw); err != nil {
+		return err
+	}
+	return errors.ErrUnsupported
+})
+
+// checkRaw wants JSON that has a form; names in it may differ in case alone.
+func checkRaw(text []byte) error {
+	w := walker{max: math.MaxInt, anyNames: true}
+	return w.walk(text, anything)
+}
+
+// Sum is SHA-384 of v as Marshal writes it.
+func Sum(v any) (Digest, error) {
+	text, err := Marshal(v)
+	if err != nil {
+		return Digest{}, err
+	}
+	return sha512.Sum384(text), nil
+}
+
+// CheckForm reports whether text is what RFC 8785 writes, byte for byte, nested at
+// most depth deep.
+func CheckForm(text []byte, depth int) error {
+	w := walker{max: depth, anyNames: true}
+	if err := w.walk(text, anything); err != nil {
+		return err
+	}
+	form, err := jsontext.AppendFormat(nil, text, jsontext.CanonicalizeRawInts(true),
+		jsontext.CanonicalizeRawFloats(true), jsontext.ReorderRawObjects(true))
+	if err != nil {
+		return explain(err)
+	}
+	if !bytes.Equal(form, text) {
+		at := 0
+		for at < min(len(form), len(text)) && form[at] == text[at] {
+			at++
+		}
+		return &Error{Offset: at, Reason: "must be canonical JSON (RFC 8785)"}
+	}
+	return nil
+}
+
+// Check reports whether text is one JSON value with one meaning.
+func Check(text []byte) error {
+	w := walker{max: MaxDepth}
+	return w.walk(text, anything)
+}
+
+// CheckSpelling is Check, and each string and number must be spelled as RFC 8785
+// spells it, so that no bit of a text can change and leave its meaning. White space
+// and the order of members are free.
+func CheckSpelling(text []byte) error {
+	w := walker{max: MaxDepth, spelled: true}
+	return w.walk(text, anything)
+}
+
+// Unmarshal reads text, which has one meaning, into v, a pointer. Every member that
+// is not tagged omitempty or omitzero must be there, and none is unknown, save in a
+// struct with a field of type Open. []byte is standard base64 (RFC 4648, section 4).
+func Unmarshal(text []byte, v any) error {
+	w := walker{max: MaxDepth}
+	return w.read(text, v)
+}
+
+// UnmarshalSpelled is Unmarshal, and CheckSpelling of text.
+func UnmarshalSpelled(text []byte, v any) error {
+	w := walker{max: MaxDepth, spelled: true}
+	return w.read(text, v)
+}
+
+// Open marks a struct, as a field named _, that may have members which it does not
+// know: those of a later version, or those that others read.
+type Open struct{}
+
+func (w *walker) read(text []byte, v any) error {
+	if err := w.walk(text, typeOf(v)); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, v); err != nil {
+		return explain(err)
+	}
+	return nil
+}
