@@ -7,8 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cima-project/cima/daemon/config"
 	"golang.org/x/time/rate"
+
+	"github.com/cima-project/cima/daemon/config"
 )
 
 // accounts are what callers may still use, by whom they are charged to.

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/engines"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
@@ -80,6 +81,7 @@ type Daemon struct {
 	opts      Options
 	log       *slog.Logger
 	tee       *patient
+	engine    *engines.Client
 	ledger    *ledger.Ledger
 	key       *agentKey
 	policy    atomic.Pointer[config.Config]
@@ -117,6 +119,7 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 	d := &Daemon{opts: opts, log: opts.Log, started: time.Now(), hostRoot: hostRoot(), begun: make(chan struct{}), end: end}
 	d.counters = newCounters(slices.Collect(maps.Keys(d.adminMethods())))
 	d.tee = newPatient(opts.TEE, d.counters)
+	d.engine = engines.New(engineOptions(opts.Config))
 	d.adopt(opts.Config)
 	if os.Geteuid() != 0 {
 		d.log.Warn("not root: containers can't be told apart and are refused; host processes are answered")
@@ -238,17 +241,16 @@ func hostRoot() string {
 	return "/proc/1/root"
 }
 
-// launchOptions say where records and engines are.
+// launchOptions say where records are.
 func launchOptions(c config.Config, hostRoot string) launch.Options {
 	if os.Geteuid() != 0 {
 		// Records are root's to read: without, nobody in a container can be
 		// named, and is refused; host processes are answered.
-		return launch.Options{Places: []launch.Place{}, Engines: []launch.Engine{}}
+		return launch.Options{Places: []launch.Place{}}
 	}
 	o := launch.Options{
-		Places:  launch.DefaultPlaces(),
-		Engines: []launch.Engine{}, // nil would be those that are usual
-		Rules:   launch.Rules{Environment: c.Launch.Environment, Labels: c.Launch.Labels},
+		Places: launch.DefaultPlaces(),
+		Rules:  launch.Rules{Environment: c.Launch.Environment, Labels: c.Launch.Labels},
 
 		HostRoot: hostRoot,
 	}
@@ -261,7 +263,16 @@ func launchOptions(c config.Config, hostRoot string) launch.Options {
 			PIDs:    []string{task + "init.pid"},
 		})
 	}
-	for _, e := range []launch.Engine{{Runtime: "docker", Socket: c.Engines.Docker}, {Runtime: "podman", Socket: c.Engines.Podman}} {
+	return o
+}
+
+// engineOptions say which engines are asked. They are root's to ask.
+func engineOptions(c config.Config) engines.Options {
+	o := engines.Options{Engines: []engines.Engine{}} // nil would be those that are usual
+	if os.Geteuid() != 0 {
+		return o
+	}
+	for _, e := range []engines.Engine{{Runtime: "docker", Socket: c.Engines.Docker}, {Runtime: "podman", Socket: c.Engines.Podman}} {
 		if e.Socket != "" {
 			o.Engines = append(o.Engines, e)
 		}

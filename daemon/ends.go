@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/engines"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
@@ -35,7 +36,7 @@ type ends struct {
 	bad     map[string]*unread   // by bundle
 
 	mu   sync.Mutex
-	died map[string]launch.Happening // by id: what engines told
+	died map[string]engines.Event // by id: what engines told
 }
 
 // unread is a record that no instance can be made of.
@@ -47,15 +48,15 @@ type unread struct {
 func newEnds(d *Daemon) *ends {
 	return &ends{
 		d: d, missing: make(map[string]time.Time), bad: make(map[string]*unread),
-		died: make(map[string]launch.Happening),
+		died: make(map[string]engines.Event),
 	}
 }
 
 // told takes what an engine tells.
-func (e *ends) told(h launch.Happening) {
+func (e *ends) told(h engines.Event) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if h.Action == launch.ActionDie && len(e.died) < maxDeaths {
+	if h.Action == engines.ActionDie && len(e.died) < maxDeaths {
 		e.died[h.ID] = h
 	}
 }
@@ -141,7 +142,7 @@ func (e *ends) announce(ctx context.Context, records []launch.Record) {
 // judge logs the containers that ended before anything could be told of them.
 func (e *ends) judge(ctx context.Context) {
 	e.mu.Lock()
-	var due []launch.Happening
+	var due []engines.Event
 	for id, h := range e.died {
 		if time.Since(h.At) > judgeEndFor {
 			due = append(due, h)
@@ -161,7 +162,7 @@ func (e *ends) judge(ctx context.Context) {
 
 // unseen logs a container that is gone, if the log doesn't know it: that it was,
 // and that it may have had any power.
-func (e *ends) unseen(ctx context.Context, h launch.Happening) error {
+func (e *ends) unseen(ctx context.Context, h engines.Event) error {
 	at, err := e.d.ledger.Snapshot(h.ID)
 	if err != nil || at.Owner.Instance != "" {
 		return err

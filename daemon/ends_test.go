@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw/verify"
@@ -158,8 +159,7 @@ func TestEnginesAreFollowed(t *testing.T) {
 			action, id, strings.Repeat("x", 100), begun.Add(time.Duration(at)*time.Millisecond).UnixNano())
 	}
 	id := func(c string) string { return strings.Repeat(c, 64) }
-	store := launch.New(launch.Options{Places: []launch.Place{}, Engines: []launch.Engine{{Runtime: "docker", Socket: l.Addr().String()}}})
-	f := startFixture(t, store)
+	f := newFixture(t, func(c *config.Config) { c.Engines.Docker = l.Addr().String() })
 	// What the log knows is no news.
 	if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpLaunch, Owner: id("c"), Instance: "1", Measured: launch.Launch{}}); err != nil {
 		t.Fatal(err)

@@ -1,8 +1,9 @@
 package daemon
 
 import (
-	"github.com/cima-project/cima/daemon/config"
 	"testing"
+
+	"github.com/cima-project/cima/daemon/config"
 )
 
 // A container gets no evidence between an exec that went on unmeasured and the

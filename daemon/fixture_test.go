@@ -43,7 +43,7 @@ type fixture struct {
 // newFixture sees no container of this machine.
 func newFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	t.Helper()
-	return startFixture(t, launch.New(launch.Options{Places: []launch.Place{}, Engines: []launch.Engine{}}), configure...)
+	return startFixture(t, launch.New(launch.Options{Places: []launch.Place{}}), configure...)
 }
 
 // dockerFixture sees all containers of this machine. The test is left out
@@ -75,6 +75,9 @@ func startFixture(t *testing.T, records *launch.Store, configure ...func(*config
 	}
 	f := &fixture{t: t, dir: dir, machine: machine, config: config.Default(), records: records, roots: []*x509.Certificate{root}, log: &safeBuffer{}}
 	f.config.Gate.Mode = config.GateOff // its tests ask for it
+	if records != nil {
+		f.config.Engines.Docker, f.config.Engines.Podman = "", "" // those of this machine know nothing of these records
+	}
 	for _, c := range configure {
 		c(&f.config)
 	}

@@ -63,6 +63,7 @@ func stormed(dir, runtime string) int {
 			return err
 		}
 		c := config.Default()
+		c.Engines.Docker, c.Engines.Podman = "", ""
 		c.Gate = config.Gate{Mode: config.GateOn, Runtimes: []string{runtime}, Deadline: config.Duration(stormedDeadline)}
 		c.Exec.Mode, c.Exec.Deadline = config.ExecMeasure, config.Duration(stormedDeadline)
 		places := slices.DeleteFunc(launch.DefaultPlaces(), func(p launch.Place) bool { return p.Runtime != "podman" })
@@ -70,7 +71,7 @@ func stormed(dir, runtime string) int {
 		d, err := New(ctx, Options{
 			TEE: td, Config: c, LogDir: dirsUnder(dir).log, Version: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 			Runtimes: []string{}, // who stops this daemon holds nobody else so
-			Records:  launch.New(launch.Options{Places: places, Engines: []launch.Engine{}, Rules: launch.Rules{Environment: "names"}}),
+			Records:  launch.New(launch.Options{Places: places, Rules: launch.Rules{Environment: "names"}}),
 		})
 		if err != nil {
 			return err

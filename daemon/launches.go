@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cima-project/cima/daemon/engines"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
@@ -82,11 +83,11 @@ type powerEvent struct {
 }
 
 func (d *Daemon) logImage(ctx context.Context, i *instance, rec launch.Record, instance string) error {
-	img, err := d.store().Image(ctx, rec)
+	img, err := d.engine.Image(ctx, rec)
 	deadline := time.Duration(d.config().Launch.ImageDeadline)
 	switch {
 	case err == nil:
-	case errors.Is(err, launch.ErrNoEngine):
+	case errors.Is(err, engines.ErrNoEngine):
 		img = launch.Image{Absent: "no engine to ask"}
 	case time.Since(i.first) < deadline:
 		return rpc.NotReady(imageRetry, "the engine has not told the image yet: ask again").Because(err)

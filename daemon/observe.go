@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cima-project/cima/daemon/engines"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
@@ -43,7 +44,7 @@ func (d *Daemon) observe(ctx context.Context) {
 	defer following.Wait()
 	told := make(chan struct{}, 1)
 	following.Go(func() {
-		d.store().Follow(ctx, func(h launch.Happening) {
+		d.engine.Follow(ctx, func(h engines.Event) {
 			o.ends.told(h)
 			select {
 			case told <- struct{}{}:

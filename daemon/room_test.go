@@ -148,7 +148,7 @@ func TestAccountsOfUsers(t *testing.T) {
 func TestEnginesLeftOut(t *testing.T) {
 	c := config.Default()
 	c.Engines.Docker, c.Engines.Podman = "", ""
-	if o := launchOptions(c, ""); o.Engines == nil || len(o.Engines) != 0 {
+	if o := engineOptions(c); o.Engines == nil || len(o.Engines) != 0 {
 		t.Errorf("asked: %+v", o.Engines)
 	}
 }

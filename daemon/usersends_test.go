@@ -159,7 +159,7 @@ func usersFixture(t *testing.T, configure ...func(*config.Config)) (f *fixture, 
 	home = filepath.Join(t.TempDir(), "home")
 	return startFixture(t, launch.New(launch.Options{
 		Places: []launch.Place{{Runtime: "podman", Config: "{home}/containers/{id}/userdata/config.json", States: []string{"{home}/run/{id}/state.json"}}},
-		Users:  func() map[uint32]string { return map[uint32]string{someUser: home} }, Engines: []launch.Engine{},
+		Users:  func() map[uint32]string { return map[uint32]string{someUser: home} },
 	}), configure...), home
 }
 

@@ -154,11 +154,12 @@ func simulated() (socket string, roots []*x509.Certificate, stop func()) {
 	must(err)
 	config := config.Default()
 	config.Gate.Mode = "off"
+	config.Engines.Docker, config.Engines.Podman = "", ""
 	ctx, cancel := context.WithCancel(context.Background())
 	d, err := daemon.New(ctx, daemon.Options{
 		TEE: machine, Config: config, LogDir: filepath.Join(dir, "log"), Version: "example",
 		Log:     slog.New(slog.DiscardHandler),
-		Records: launch.New(launch.Options{Places: []launch.Place{}, Engines: []launch.Engine{}}),
+		Records: launch.New(launch.Options{Places: []launch.Place{}}),
 	})
 	must(err)
 	socket = filepath.Join(dir, "cima.sock")

@@ -15,7 +15,7 @@ func thousand(b *testing.B) *Store {
 	b.Helper()
 	dir := b.TempDir()
 	s := New(Options{Places: []Place{{"docker", dir + "/task/{namespace}/{id}/config.json", []string{dir + "/runc/{namespace}/{id}/state.json"}, nil}}})
-	s.trust.root = uint32(os.Getuid())
+	s.trust.Root = uint32(os.Getuid())
 	raw := encode(b, config(b, "docker"))
 	for n := range 1000 {
 		d := filepath.Join(dir, "task/moby", id(n))

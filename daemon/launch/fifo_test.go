@@ -19,7 +19,7 @@ func TestUsersFIFOHoldsNobody(t *testing.T) {
 	if err := unix.Mkfifo(filepath.Join(dir, "overlay-containers"), 0o666); err != nil {
 		t.Fatal(err)
 	}
-	store := New(Options{Places: DefaultPlaces()[4:], Engines: []Engine{}, Users: func() map[uint32]string {
+	store := New(Options{Places: DefaultPlaces()[4:], Users: func() map[uint32]string {
 		return map[uint32]string{1000: home}
 	}})
 	done := make(chan error, 2)

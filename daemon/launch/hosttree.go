@@ -16,7 +16,7 @@ import (
 // PrivateDevices= in cimad's unit).
 type hostTree struct {
 	root  string // Options.HostRoot, "" for our own /
-	trust owners
+	trust Trust
 }
 
 // spot is what a path leads to, as the kernel would follow it below the root.
@@ -194,8 +194,8 @@ func (w *walk) kind() (int64, error) {
 
 // mayReplace says that somebody who isn't root can put something else in the
 // place of a directory's entry. A sticky directory protects what root has in it.
-func (o owners) mayReplace(dir, entry step) bool {
-	roots := func(uid uint32) bool { return uid == 0 || uid == o.root }
+func (t Trust) mayReplace(dir, entry step) bool {
+	roots := func(uid uint32) bool { return uid == 0 || uid == t.Root }
 	switch {
 	case !roots(dir.uid):
 		return true

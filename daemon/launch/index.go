@@ -141,7 +141,7 @@ func (s *Store) refresh(ctx context.Context) error {
 		s.mu.Lock()
 		known, ok := s.records[at.config()]
 		s.mu.Unlock()
-		if ok && isID(at.id) && len(old[at.id]) > 0 && known.record.Err == nil {
+		if ok && IsID(at.id) && len(old[at.id]) > 0 && known.record.Err == nil {
 			next.add(at, known.record)
 			continue
 		}
@@ -223,7 +223,7 @@ func (x *index) walk(p *Place) error {
 			return err
 		}
 		for _, id := range names {
-			if !spaces && !isID(id) {
+			if !spaces && !IsID(id) {
 				continue // containers.json and its lock
 			}
 			x.all = append(x.all, location{place: p, namespace: namespace, id: id})

@@ -132,7 +132,7 @@ func hooks(c *spec, id string) []Hook {
 }
 
 func withoutID(t Text, id string) Text {
-	if !isID(id) {
+	if !IsID(id) {
 		return t
 	}
 	return Text(strings.NewReplacer(id, "{id}", id[:12], "{id}").Replace(string(t)))

@@ -96,7 +96,7 @@ func (e engineFiles) source(m specMount, out *Mount) {
 	source := path.Clean(string(m.Source))
 	parts := strings.Split(source, "/")
 	switch {
-	case isID(e.id) && slices.Contains(parts, e.id), isID(e.sandbox) && slices.Contains(parts, e.sandbox):
+	case IsID(e.id) && slices.Contains(parts, e.id), IsID(e.sandbox) && slices.Contains(parts, e.sandbox):
 		out.Engine = true
 	case slices.Contains(podFiles, path.Clean(string(m.Destination))) && e.stored(source) &&
 		(userdata.MatchString(source) || dockerDir.MatchString(source)):
@@ -112,7 +112,7 @@ func (e engineFiles) source(m specMount, out *Mount) {
 		}
 	case e.storage != "" && strings.HasPrefix(source, e.storage+"/volumes/") && strings.HasSuffix(source, "/_data"):
 		name := strings.TrimSuffix(strings.TrimPrefix(source, e.storage+"/volumes/"), "/_data")
-		if isID(name) {
+		if IsID(name) {
 			out.Anonymous = true
 		} else {
 			out.Volume = Text(name)

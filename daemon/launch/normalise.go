@@ -185,13 +185,13 @@ func sorted[T ~string | ~uint32](list []T) []T {
 // "docker-<id>.scope" or "libpod-<id>", empty where there are none.
 func hexID(name string) string {
 	name = strings.TrimSuffix(name, ".scope")
-	if i := len(name) - 64; i >= 0 && isID(name[i:]) && (i == 0 || name[i-1] == '-') {
+	if i := len(name) - 64; i >= 0 && IsID(name[i:]) && (i == 0 || name[i-1] == '-') {
 		return name[i:]
 	}
 	return ""
 }
 
-func isID(s string) bool {
+func IsID(s string) bool {
 	if len(s) != 64 {
 		return false
 	}

@@ -16,10 +16,8 @@ import (
 // Options say where to look. The zero value looks where the engines of a
 // usual Linux put things.
 type Options struct {
-	Places  []Place  // of bundles; DefaultPlaces
-	Engines []Engine // to ask for images; DefaultEngines
-	Storage []string // roots of containers/storage: podman, cri-o; DefaultStorage
-	Rules   Rules    // how a launch is normalised
+	Places []Place // of bundles; DefaultPlaces
+	Rules  Rules   // how a launch is normalised
 
 	// HostRoot is where the root of the host's mount namespace is seen from a
 	// mount namespace of our own, as /proc/1/root: root file systems, and what
@@ -39,12 +37,6 @@ type Place struct {
 	Config  string   // of config.json
 	States  []string // of what the runtime noted: runc's state.json, crun's status
 	PIDs    []string // of a file with the first process's id, if there is no such note
-}
-
-// Engine is an engine's API: HTTP on a Unix socket.
-type Engine struct {
-	Runtime string // "docker" or "podman"
-	Socket  string
 }
 
 // DefaultPlaces are those of docker (with containerd of its own or the
@@ -67,25 +59,9 @@ func DefaultPlaces() []Place {
 	}
 }
 
-// DefaultEngines are the sockets of docker and podman.
-func DefaultEngines() []Engine {
-	return []Engine{{"docker", "/run/docker.sock"}, {"podman", "/run/podman/podman.sock"}}
-}
-
-// DefaultStorage is podman's and cri-o's, on disk and for this boot.
-func DefaultStorage() []string {
-	return []string{"/var/lib/containers/storage", "/run/containers/storage"}
-}
-
 func (o Options) withDefaults() Options {
 	if o.Places == nil {
 		o.Places = DefaultPlaces()
-	}
-	if o.Engines == nil {
-		o.Engines = DefaultEngines()
-	}
-	if o.Storage == nil {
-		o.Storage = DefaultStorage()
 	}
 	if o.Users == nil {
 		o.Users = users

@@ -139,7 +139,7 @@ func TestPowerByAnotherMount(t *testing.T) {
 			unix.Mount("/etc", volume, "", unix.MS_BIND, "") != nil {
 			return
 		}
-		h := hostTree{trust: owners{0}}
+		h := hostTree{trust: Trust{}}
 		marks := h.landmarks("")
 		seen <- slices.Concat(h.judge(bind{source: volume}, marks).powers, h.judge(bind{source: volume + "/ssl"}, marks).powers)
 	}()

@@ -58,7 +58,7 @@ func (s *Store) state(at location, owner uint32) (state, bool, error) {
 		}
 	}
 	for _, pattern := range at.place.PIDs {
-		raw, _, uid, err := s.readFile(at.fill(pattern), 32)
+		raw, _, uid, err := s.trust.ReadFile(at.fill(pattern), 32)
 		if err != nil || uid != owner {
 			continue
 		}
@@ -80,12 +80,12 @@ func (s *Store) stateFile(file string, owner uint32) (state, bool, error) {
 	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
 		return state{}, false, nil // the usual case, without a walk
 	}
-	raw, now, uid, err := s.readFile(file, maxConfig)
+	raw, now, uid, err := s.trust.ReadFile(file, maxConfig)
 	if err != nil {
 		return state{}, false, ignoreMissing(err)
 	}
 	if uid != owner {
-		return state{}, false, fmt.Errorf("%s: %w: belongs to uid %d, the bundle to uid %d", file, errUntrusted, uid, owner)
+		return state{}, false, fmt.Errorf("%s: %w: belongs to uid %d, the bundle to uid %d", file, ErrUntrusted, uid, owner)
 	}
 	st, err := parseState(file, raw)
 	if err != nil {

@@ -28,7 +28,7 @@ const (
 // Store reads records. It may be used from many goroutines.
 type Store struct {
 	options Options
-	trust   owners
+	trust   Trust
 
 	mu      sync.Mutex // of the two maps
 	records map[string]knownRecord
@@ -169,14 +169,14 @@ func (s *Store) bundle(at location) (Record, error) {
 	if at.uid != 0 {
 		limit = maxUserConfig
 	}
-	raw, now, owner, err := s.readFile(file, limit)
+	raw, now, owner, err := s.trust.ReadFile(file, limit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Record{}, err
 	}
 	if err == nil && owner != at.uid {
-		err = fmt.Errorf("%s: %w: belongs to uid %d", file, errUntrusted, owner)
+		err = fmt.Errorf("%s: %w: belongs to uid %d", file, ErrUntrusted, owner)
 	}
-	if errors.Is(err, errUntrusted) {
+	if errors.Is(err, ErrUntrusted) {
 		return Record{}, err // not remembered: the directory may be mended
 	}
 	r := Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(file), UID: owner, Stamp: now}
@@ -269,14 +269,4 @@ func (s *Store) forget(live map[string]bool) {
 	if len(s.states) > 2*len(live)+64 {
 		clear(s.states)
 	}
-}
-
-// readFile reads a small file whose owner is to be known.
-func (s *Store) readFile(file string, limit int64) ([]byte, Stamp, uint32, error) {
-	dir, err := s.trust.open(path.Dir(file))
-	if err != nil {
-		return nil, Stamp{}, 0, err
-	}
-	defer dir.close()
-	return dir.read(path.Base(file), limit)
 }

@@ -51,7 +51,7 @@ func (v volumeTest) powers(mount func(volumeTest) error) ([]string, error) {
 		if err == nil {
 			err = mount(v)
 		}
-		h := hostTree{trust: owners{0}}
+		h := hostTree{trust: Trust{}}
 		seen <- judged{h.judge(bind{source: v.volume, ofEngine: true, ids: []string{"", "mypod"}}, h.landmarks(v.dir+"/docker")).powers, err}
 	}()
 	got := <-seen
@@ -149,34 +149,6 @@ func TestPowerOfOtherFileSystems(t *testing.T) {
 		x.bundle("moby", id(1), "/docker/"+id(1), add("mounts", test.mount))
 		if got := powerOf(t, x.store, x.list()[id(1)]); !slices.Equal(got, test.want) {
 			t.Errorf("%s: %v, not %v", name, got, test.want)
-		}
-	}
-}
-
-// The same by engines' own volumes, as anybody makes them who may use an engine.
-func TestPowerOfAVolumeByPodman(t *testing.T) { volumeOfTheHosts(t, podman(t)) }
-
-func TestPowerOfAVolumeByDocker(t *testing.T) {
-	c := docker(t)
-	volumeOfTheHosts(t, c)
-	r := c.start(New(Options{}), []string{"--device-cgroup-rule", "a *:* m", "launch-test:1"}, "/bin/sleeper")
-	if got := powerOf(t, New(Options{}), r); !slices.Contains(got, "device:*") {
-		t.Errorf("every device by a rule to make them: %v", got)
-	}
-}
-
-func volumeOfTheHosts(t *testing.T, c *cli) {
-	c.command("volume", "rm", "-f", "launch-of-host").Run()
-	c.run("volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device=/etc/ssl", "launch-of-host")
-	t.Cleanup(func() { c.command("volume", "rm", "-f", "launch-of-host").Run() })
-	store := New(Options{})
-	r := c.start(store, []string{"-v", "launch-of-host:/v", "launch-test:1"}, "/bin/sleeper")
-	if got := powerOf(t, store, r); !slices.Equal(got, []string{"mount:/etc"}) {
-		t.Errorf("%s, a volume that is /etc/ssl: %v", c.name, got)
-	}
-	for _, m := range r.Launch.Mounts {
-		if m.Destination == "/v" && m.Volume != "launch-of-host" {
-			t.Errorf("%+v", m)
 		}
 	}
 }

@@ -1,7 +1,9 @@
-package launch
+package engines
 
 import (
 	"context"
+	"crypto/sha512"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -9,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/daemon/launch"
 )
 
 func docker(t *testing.T) *cli {
@@ -27,7 +31,7 @@ func docker(t *testing.T) *cli {
 
 func TestDocker(t *testing.T) {
 	c := docker(t)
-	store := New(Options{})
+	store := launch.New(launch.Options{})
 	plain := []string{"-e", "A=b", "-v", "/srv:/data:ro", "-v", "/anonymous", "-v", "launch-volume:/named", "launch-test:1"}
 	t.Cleanup(func() { c.command("volume", "rm", "-f", "launch-volume").Run() })
 	one := c.start(store, plain, "/bin/sleeper", "x")
@@ -36,7 +40,7 @@ func TestDocker(t *testing.T) {
 	if c.digest(store, two) != base {
 		t.Error("two equal lines give two digests")
 	}
-	if again := New(Options{}); c.digest(again, again.mustFind(t, one.ID)) != base {
+	if again := launch.New(launch.Options{}); c.digest(again, mustFind(t, again, one.ID)) != base {
 		t.Error("another digest after a restart")
 	}
 	c.declaredExactly(store, one)
@@ -80,7 +84,7 @@ func TestDocker(t *testing.T) {
 	}
 }
 
-func (s *Store) mustFind(t *testing.T, id string) Record {
+func mustFind(t *testing.T, s *launch.Store, id string) launch.Record {
 	t.Helper()
 	all, err := s.List(context.Background())
 	if err != nil {
@@ -92,12 +96,12 @@ func (s *Store) mustFind(t *testing.T, id string) Record {
 		}
 	}
 	t.Fatalf("no record of %s", id)
-	return Record{}
+	return launch.Record{}
 }
 
-func dockerImage(t *testing.T, c *cli, store *Store, r Record) {
+func dockerImage(t *testing.T, c *cli, store *launch.Store, r launch.Record) {
 	t.Helper()
-	got, err := store.Image(context.Background(), r)
+	got, err := New(Options{}).Image(context.Background(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,12 +117,14 @@ func dockerImage(t *testing.T, c *cli, store *Store, r Record) {
 // Docker leaves a link in a source to the runtime, which follows it.
 func TestDockerMountsThroughALink(t *testing.T) {
 	c := docker(t)
-	store := New(Options{})
-	x := newTree(t)
+	store := launch.New(launch.Options{})
+	dir := trustedDir(t)
 	for name, class := range map[string]string{"/": "mount:/", "/run/docker.sock": "socket:docker", "/etc": "mount:/etc"} {
-		link := filepath.Join(x.dir, "link")
+		link := filepath.Join(dir, "link")
 		os.Remove(link)
-		symlink(x, name, link)
+		if err := os.Symlink(name, link); err != nil {
+			t.Fatal(err)
+		}
 		r := c.start(store, []string{"-v", link + ":/h", "launch-test:1"}, "/bin/sleeper")
 		if p := powerOf(t, store, r); !slices.Contains(p, class) {
 			t.Errorf("%s: %v", name, p)
@@ -129,16 +135,16 @@ func TestDockerMountsThroughALink(t *testing.T) {
 // --privileged differs too, also where this machine can't run it.
 func TestDockerPrivileged(t *testing.T) {
 	c := docker(t)
-	store := New(Options{})
+	store := launch.New(launch.Options{})
 	plain := c.start(store, []string{"launch-test:1"}, "/bin/sleeper")
 	r, err := c.try(store, []string{"--privileged", "launch-test:1"}, "/bin/sleeper")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(powerOf(t, store, r), PowerPrivileged) || !r.Launch.AllDevices || len(r.Launch.Devices) != 0 {
+	if !slices.Contains(powerOf(t, store, r), launch.PowerPrivileged) || !r.Launch.AllDevices || len(r.Launch.Devices) != 0 {
 		t.Errorf("%v, %v", powerOf(t, store, r), r.Launch.Devices)
 	}
-	if digestOf(t, r.Launch, Image{}) == digestOf(t, plain.Launch, Image{}) {
+	if digestOf(t, r.Launch, launch.Image{}) == digestOf(t, plain.Launch, launch.Image{}) {
 		t.Error("--privileged does not change the digest")
 	}
 }
@@ -146,13 +152,13 @@ func TestDockerPrivileged(t *testing.T) {
 // A container put into another's cgroup is known by its own record.
 func TestDockerCgroupParent(t *testing.T) {
 	c := docker(t)
-	store := New(Options{})
+	store := launch.New(launch.Options{})
 	victim := c.start(store, []string{"launch-test:1"}, "/bin/sleeper")
 	if strings.HasSuffix(victim.CgroupPath, ".scope") {
 		t.Skip("does not apply: docker's systemd driver takes only slices as parents")
 	}
 	r := c.start(store, []string{"--cgroup-parent", victim.CgroupPath, "launch-test:1"}, "/bin/sleeper")
-	if r.CgroupPath != victim.CgroupPath+"/"+r.ID || !slices.Contains(powerOf(t, store, r), PowerCgroupParent) {
+	if r.CgroupPath != victim.CgroupPath+"/"+r.ID || !slices.Contains(powerOf(t, store, r), launch.PowerCgroupParent) {
 		t.Errorf("%s: %v", r.CgroupPath, powerOf(t, store, r))
 	}
 	c.declaredExactly(store, r)
@@ -188,7 +194,7 @@ func TestContainerd(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "bin/sleeper"), program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	store := New(Options{})
+	store := launch.New(launch.Options{})
 	var digests [][48]byte
 	for _, id := range []string{"launch-ctr-a", "launch-ctr-b"} {
 		c.run("run", "-d", "--rootfs", root, id, "/bin/sleeper")
@@ -202,18 +208,46 @@ func TestContainerd(t *testing.T) {
 			}
 			c.command("container", "rm", id).Run()
 		})
-		r := store.mustFind(t, id)
+		r := mustFind(t, store, id)
 		c.declaredExactly(store, r)
 		l, err := store.Measure(context.Background(), r)
-		if err != nil || l.Entrypoint == nil || l.Entrypoint.SHA384 != sha384Hex(program) {
+		if err != nil || l.Entrypoint == nil || l.Entrypoint.SHA384 != fmt.Sprintf("%x", sha512.Sum384(program)) {
 			t.Errorf("%+v, %v", l.Entrypoint, err)
 		}
-		if _, err := store.Image(context.Background(), r); err == nil || r.Runtime != "containerd" {
+		if _, err := New(Options{}).Image(context.Background(), r); err == nil || r.Runtime != "containerd" {
 			t.Error(r.Runtime, err)
 		}
-		digests = append(digests, digestOf(t, l, Image{}))
+		digests = append(digests, digestOf(t, l, launch.Image{}))
 	}
 	if digests[0] != digests[1] {
 		t.Error("two equal lines give two digests")
+	}
+}
+
+// The same by engines' own volumes, as anybody makes them who may use an engine.
+func TestPowerOfAVolumeByPodman(t *testing.T) { volumeOfTheHosts(t, podman(t)) }
+
+func TestPowerOfAVolumeByDocker(t *testing.T) {
+	c := docker(t)
+	volumeOfTheHosts(t, c)
+	r := c.start(launch.New(launch.Options{}), []string{"--device-cgroup-rule", "a *:* m", "launch-test:1"}, "/bin/sleeper")
+	if got := powerOf(t, launch.New(launch.Options{}), r); !slices.Contains(got, "device:*") {
+		t.Errorf("every device by a rule to make them: %v", got)
+	}
+}
+
+func volumeOfTheHosts(t *testing.T, c *cli) {
+	c.command("volume", "rm", "-f", "launch-of-host").Run()
+	c.run("volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device=/etc/ssl", "launch-of-host")
+	t.Cleanup(func() { c.command("volume", "rm", "-f", "launch-of-host").Run() })
+	store := launch.New(launch.Options{})
+	r := c.start(store, []string{"-v", "launch-of-host:/v", "launch-test:1"}, "/bin/sleeper")
+	if got := powerOf(t, store, r); !slices.Equal(got, []string{"mount:/etc"}) {
+		t.Errorf("%s, a volume that is /etc/ssl: %v", c.name, got)
+	}
+	for _, m := range r.Launch.Mounts {
+		if m.Destination == "/v" && m.Volume != "launch-of-host" {
+			t.Errorf("%+v", m)
+		}
 	}
 }

@@ -1,4 +1,4 @@
-package launch
+package engines
 
 import (
 	"context"
@@ -16,11 +16,11 @@ func (c *cli) followed(t *testing.T, engine Engine) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	told := make(chan Happening, 1000)
+	told := make(chan Event, 1000)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		New(Options{Places: []Place{}, Engines: []Engine{engine}}).Follow(ctx, func(h Happening) { told <- h })
+		New(Options{Engines: []Engine{engine}}).Follow(ctx, func(h Event) { told <- h })
 	}()
 	time.Sleep(time.Second) // what happens before it follows is told, too: it asks since then
 	file := filepath.Join(t.TempDir(), "cid")

@@ -1,4 +1,4 @@
-package launch
+package engines
 
 import (
 	"bufio"
@@ -14,57 +14,59 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/cima-project/cima/daemon/launch"
 )
 
-// Streams that ended are taken up again after followAgain, and ever later where
-// that fails.
+// A stream that ended is opened again after minRetry, and after ever longer times
+// up to maxRetry where that fails.
 const (
-	followAgain = time.Second
-	followMost  = 30 * time.Second
+	minRetry = time.Second
+	maxRetry = 30 * time.Second
 )
 
-// maxHappening bounds one event of an engine's: it repeats a container's labels.
-const maxHappening = 1 << 20
+// maxEvent bounds one event, which repeats a container's labels.
+const maxEvent = 1 << 20
 
-// Happening is what an engine tells of a container.
-type Happening struct {
+// Event is what an engine reports of a container.
+type Event struct {
 	Runtime string
 	ID      string
 	Action  string // ActionStart, ActionDie
 	At      time.Time
 }
 
-// Actions that are told.
+// Actions of an Event.
 const (
 	ActionStart = "start"
 	ActionDie   = "die"
 )
 
-// Follow calls tell, from several goroutines, for each start and end of a
-// container that an engine tells of from now on, until ctx ends. It connects
-// again where a stream ends, and asks then for what happened meanwhile. An
-// engine that isn't there is waited for; one that systemd would start for the
-// asking is left alone until somebody else starts it.
-func (s *Store) Follow(ctx context.Context, tell func(Happening)) {
+// Follow calls report, from several goroutines, for each start and end of a
+// container that an engine reports from now on, until ctx ends. Where a stream
+// ends it connects again, and asks for what happened in between. It waits for an
+// engine that does not run. It does not connect to a socket of systemd's, which
+// would start the engine, before somebody else has started it.
+func (c *Client) Follow(ctx context.Context, report func(Event)) {
 	var all sync.WaitGroup
-	for _, e := range s.options.Engines {
-		all.Go(func() { s.follow(ctx, e, tell) })
+	for _, e := range c.options.Engines {
+		all.Go(func() { c.follow(ctx, e, report) })
 	}
 	all.Wait()
 }
 
-func (s *Store) follow(ctx context.Context, e Engine, tell func(Happening)) {
-	since, wait := time.Now(), followAgain
+func (c *Client) follow(ctx context.Context, e Engine, report func(Event)) {
+	since, wait := time.Now(), minRetry
 	for ctx.Err() == nil {
 		begun := time.Now()
-		if !asleep(e) && s.rootsSocket(e.Socket) == nil {
-			// A line that is too long would come again and again.
-			if err := stream(ctx, e, &since, tell); errors.Is(err, bufio.ErrTooLong) {
+		if !asleep(e) && c.trust.Socket(e.Socket) == nil {
+			// The engine would send a line that is too long again and again.
+			if err := stream(ctx, e, &since, report); errors.Is(err, bufio.ErrTooLong) {
 				since = time.Now()
 			}
 		}
-		if wait = min(2*wait, followMost); time.Since(begun) > followMost {
-			wait = followAgain
+		if wait = min(2*wait, maxRetry); time.Since(begun) > maxRetry {
+			wait = minRetry
 		}
 		select {
 		case <-ctx.Done():
@@ -73,16 +75,17 @@ func (s *Store) follow(ctx context.Context, e Engine, tell func(Happening)) {
 	}
 }
 
-// happening is a line of GET /events (Docker Engine API 1.24 and later; podman's
+// engineEvent is a line of the answer to GET /events (Docker Engine API 1.24 and later; podman's
 // compatible API).
-type happening struct {
+type engineEvent struct {
 	Type, Action string
 	Actor        struct{ ID string }
 	TimeNano     int64 `json:"timeNano"`
 }
 
-// stream reads one stream of events to its end, and moves since along.
-func stream(ctx context.Context, e Engine, since *time.Time, tell func(Happening)) error {
+// stream reads one stream of events to its end. It sets since to the time of the
+// last event.
+func stream(ctx context.Context, e Engine, since *time.Time, report func(Event)) error {
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", e.Socket)
 	}}
@@ -104,29 +107,29 @@ func stream(ctx context.Context, e Engine, since *time.Time, tell func(Happening
 		return fmt.Errorf("GET /events: %s", answer.Status)
 	}
 	lines := bufio.NewScanner(answer.Body)
-	lines.Buffer(nil, maxHappening)
+	lines.Buffer(nil, maxEvent)
 	for lines.Scan() {
-		var h happening
-		if json.Unmarshal(lines.Bytes(), &h) != nil || h.Type != "container" || !isID(h.Actor.ID) {
+		var h engineEvent
+		if json.Unmarshal(lines.Bytes(), &h) != nil || h.Type != "container" || !launch.IsID(h.Actor.ID) {
 			continue
 		}
 		at := time.Unix(0, h.TimeNano)
 		if !at.After(*since) {
-			continue // told before
+			continue // reported before
 		}
 		*since = at
 		switch h.Action {
 		case "start":
-			tell(Happening{e.Runtime, h.Actor.ID, ActionStart, at})
+			report(Event{e.Runtime, h.Actor.ID, ActionStart, at})
 		case "die", "died":
-			tell(Happening{e.Runtime, h.Actor.ID, ActionDie, at})
+			report(Event{e.Runtime, h.Actor.ID, ActionDie, at})
 		}
 	}
 	return lines.Err()
 }
 
-// asleep says that connecting would start the engine: systemd holds its socket,
-// and its service is not active.
+// asleep reports whether connecting would start the engine: systemd holds its
+// socket, and its service is not active.
 func asleep(e Engine) bool {
 	if _, err := os.Lstat("/run/systemd/units/invocation:" + e.Runtime + ".service"); err == nil {
 		return false
@@ -141,7 +144,8 @@ func asleep(e Engine) bool {
 	return false
 }
 
-// listening is the inode of the Unix socket that has this path (proc_net(5)).
+// listening returns the inode of the Unix socket that listens at this path
+// (proc_net(5)), "" where none does.
 func listening(path string) string {
 	text, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
@@ -157,7 +161,7 @@ func listening(path string) string {
 	return ""
 }
 
-// samePath takes /var/run for /run.
+// samePath compares paths, for which /var/run is /run.
 func samePath(a, b string) bool {
 	return strings.TrimPrefix(a, "/var") == strings.TrimPrefix(b, "/var")
 }

@@ -1,4 +1,4 @@
-package launch
+package engines
 
 import (
 	"context"
@@ -8,11 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"path"
 	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/launch"
 )
 
 const (
@@ -20,7 +21,7 @@ const (
 	maxAnswer     = 8 << 20
 )
 
-// engineContainer and engineImage are the parts that count of the answers to
+// engineContainer and engineImage are the parts of interest in the answers to
 // GET /containers/ID/json and /images/ID/json (Docker Engine API 1.24 and
 // later; podman's compatible API).
 type engineContainer struct {
@@ -38,7 +39,7 @@ type engineImage struct {
 		Layers []string `json:"Layers"`
 	} `json:"RootFS"`
 
-	// Descriptor is there (API 1.48) where images lie in containerd's store
+	// Descriptor is present (API 1.48) where images lie in containerd's store
 	// and Id is the digest of a manifest or an index.
 	Descriptor *struct {
 		Digest string `json:"digest"`
@@ -46,13 +47,13 @@ type engineImage struct {
 }
 
 // ask asks the record's engine for its container's image.
-func (s *Store) ask(ctx context.Context, r Record) (Image, error) {
-	socket, err := s.socket(r.Runtime)
+func (c *Client) ask(ctx context.Context, r launch.Record) (launch.Image, error) {
+	socket, err := c.socket(r.Runtime)
 	if err != nil {
-		return Image{}, err
+		return launch.Image{}, err
 	}
-	if !isID(r.ID) {
-		return Image{}, fmt.Errorf("%w: %q is no id of %s", ErrNoEngine, r.ID, r.Runtime)
+	if !launch.IsID(r.ID) {
+		return launch.Image{}, fmt.Errorf("%w: %q must be an id of %s, 64 hex digits", ErrNoEngine, r.ID, r.Runtime)
 	}
 	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
 	defer cancel()
@@ -62,40 +63,40 @@ func (s *Store) ask(ctx context.Context, r Record) (Image, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}
-	var c engineContainer
-	if err := get(ctx, client, "/containers/"+r.ID+"/json", &c); err != nil {
-		return Image{}, err
+	var container engineContainer
+	if err := get(ctx, client, "/containers/"+r.ID+"/json", &container); err != nil {
+		return launch.Image{}, err
 	}
-	if c.ID != r.ID {
-		return Image{}, fmt.Errorf("%s answered for container %q instead of %s", r.Runtime, c.ID, r.ID)
+	if container.ID != r.ID {
+		return launch.Image{}, fmt.Errorf("%s answered for container %q instead of %s", r.Runtime, container.ID, r.ID)
 	}
-	id := strings.TrimPrefix(c.Image, "sha256:")
-	if !isID(id) {
-		return Image{}, fmt.Errorf("%s names no image by id: %q", r.Runtime, c.Image)
+	id := strings.TrimPrefix(container.Image, "sha256:")
+	if !launch.IsID(id) {
+		return launch.Image{}, fmt.Errorf("%s names no image by id: %q", r.Runtime, container.Image)
 	}
 	var i engineImage
 	if err := get(ctx, client, "/images/sha256:"+id+"/json", &i); err != nil {
-		return Image{}, err
+		return launch.Image{}, err
 	}
-	return identity(c, i, id)
+	return identity(container, i, id)
 }
 
-func identity(c engineContainer, i engineImage, id string) (Image, error) {
+func identity(c engineContainer, i engineImage, id string) (launch.Image, error) {
 	if strings.TrimPrefix(i.ID, "sha256:") != id {
-		return Image{}, fmt.Errorf("engine answered for image %q instead of %s", i.ID, id)
+		return launch.Image{}, fmt.Errorf("engine answered for image %q instead of %s", i.ID, id)
 	}
 	for _, layer := range i.RootFS.Layers {
-		if !isID(strings.TrimPrefix(layer, "sha256:")) {
-			return Image{}, fmt.Errorf("engine gives %q for a layer", layer)
+		if !launch.IsID(strings.TrimPrefix(layer, "sha256:")) {
+			return launch.Image{}, fmt.Errorf("engine gives %q for a layer", layer)
 		}
 	}
-	out := Image{Reference: reference(c.Config.Image), Layers: i.RootFS.Layers}
+	out := launch.Image{Reference: reference(c.Config.Image), Layers: i.RootFS.Layers}
 	if i.Descriptor != nil && strings.TrimPrefix(i.Descriptor.Digest, "sha256:") == id {
 		out.Manifest = "sha256:" + id
 	} else {
 		out.Digest = "sha256:" + id
 	}
-	// docker run b86c77…: an id is no reference, unless an image is called so.
+	// docker run b86c77…: an id is no reference, unless it is an image's name too.
 	if short := strings.TrimPrefix(c.Config.Image, "sha256:"); strings.HasPrefix(id, short) {
 		out.Reference = ""
 		for _, tag := range i.RepoTags {
@@ -137,33 +138,17 @@ func get(ctx context.Context, client *http.Client, url string, into any) error {
 	return nil
 }
 
-// socket finds the engine's socket. Root made it, in a directory where nobody
-// else can put another.
-func (s *Store) socket(runtime string) (string, error) {
-	err := fmt.Errorf("%w: no socket of %s is known", ErrNoEngine, runtime)
-	for _, e := range s.options.Engines {
+// socket returns the path of the engine's socket, which root must have made.
+func (c *Client) socket(runtime string) (string, error) {
+	err := fmt.Errorf("%w: %s has no known socket", ErrNoEngine, runtime)
+	for _, e := range c.options.Engines {
 		if e.Runtime != runtime {
 			continue
 		}
-		if err = s.rootsSocket(e.Socket); err == nil {
+		if err = c.trust.Socket(e.Socket); err == nil {
 			return e.Socket, nil
 		}
+		err = fmt.Errorf("%w: %w", ErrNoEngine, err)
 	}
 	return "", err
-}
-
-func (s *Store) rootsSocket(file string) error {
-	dir, err := s.trust.open(path.Dir(file))
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNoEngine, err)
-	}
-	defer dir.close()
-	var st unix.Stat_t
-	if err := unix.Fstatat(dir.fd, path.Base(file), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrNoEngine, file, err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || dir.owner != 0 || st.Uid != 0 && st.Uid != s.trust.root {
-		return fmt.Errorf("%w: %s: %w: no socket of root's", ErrNoEngine, file, errUntrusted)
-	}
-	return nil
 }

@@ -1,4 +1,4 @@
-package launch
+package engines
 
 import (
 	"archive/tar"
@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/daemon/launch"
 )
 
 // unavailable skips a test that needs what this machine lacks; in CI nothing
@@ -43,7 +45,7 @@ func aloneWithEngines(t *testing.T) {
 
 // sleeper is a static program for the images, built once.
 var sleeper = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "launch-")
+	dir, err := os.MkdirTemp("", "engines-")
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +124,7 @@ func (c *cli) images() {
 }
 
 // start creates and starts a container, and gives its record while it runs.
-func (c *cli) start(store *Store, options []string, command ...string) Record {
+func (c *cli) start(store *launch.Store, options []string, command ...string) launch.Record {
 	c.Helper()
 	r, err := c.try(store, options, command...)
 	if err != nil {
@@ -133,7 +135,7 @@ func (c *cli) start(store *Store, options []string, command ...string) Record {
 
 // try is start for containers that this machine may have no right to run:
 // their bundle stands for a moment all the same.
-func (c *cli) try(store *Store, options []string, command ...string) (Record, error) {
+func (c *cli) try(store *launch.Store, options []string, command ...string) (launch.Record, error) {
 	c.Helper()
 	args := append([]string{"create", "--network", "none"}, options...)
 	lines := strings.Fields(c.run(append(args, command...)...))
@@ -147,13 +149,13 @@ func (c *cli) try(store *Store, options []string, command ...string) (Record, er
 		}
 		started <- err
 	}()
-	var last Record
+	var last launch.Record
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		all, err := store.List(context.Background())
 		if err != nil {
-			return Record{}, err
+			return launch.Record{}, err
 		}
-		if i := slices.IndexFunc(all, func(r Record) bool { return r.ID == id && r.Err == nil }); i >= 0 {
+		if i := slices.IndexFunc(all, func(r launch.Record) bool { return r.ID == id && r.Err == nil }); i >= 0 {
 			last = all[i]
 		}
 		if last.InitPID != 0 {
@@ -162,7 +164,7 @@ func (c *cli) try(store *Store, options []string, command ...string) (Record, er
 		select {
 		case err := <-started:
 			if err != nil && last.ID == "" {
-				return Record{}, err
+				return launch.Record{}, err
 			}
 			if err != nil {
 				return last, nil
@@ -170,11 +172,11 @@ func (c *cli) try(store *Store, options []string, command ...string) (Record, er
 		default:
 		}
 	}
-	return Record{}, errors.New("no record within 30 s")
+	return launch.Record{}, errors.New("no record within 30 s")
 }
 
 // digest is the launch digest as the daemon would have it.
-func (c *cli) digest(store *Store, r Record) [48]byte {
+func (c *cli) digest(store *launch.Store, r launch.Record) [48]byte {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -182,7 +184,7 @@ func (c *cli) digest(store *Store, r Record) [48]byte {
 	if err != nil {
 		c.Fatal(err)
 	}
-	i, err := store.Image(ctx, r)
+	i, err := New(Options{}).Image(ctx, r)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -202,7 +204,7 @@ func (c *cli) cgroup(pid int) string {
 }
 
 // declaredExactly checks that this path, and none beside it, is the record's.
-func (c *cli) declaredExactly(store *Store, r Record) {
+func (c *cli) declaredExactly(store *launch.Store, r launch.Record) {
 	c.Helper()
 	path := strings.TrimSuffix(c.cgroup(r.InitPID), "/container")
 	got, ok, err := store.Declared(context.Background(), path)
@@ -215,4 +217,38 @@ func (c *cli) declaredExactly(store *Store, r Record) {
 			c.Errorf("%s: %s, %v, %v", wrong, got.ID, ok, err)
 		}
 	}
+}
+
+func digestOf(t *testing.T, l launch.Launch, i launch.Image) [48]byte {
+	t.Helper()
+	d, err := launch.Digest(l, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func powerOf(t *testing.T, s *launch.Store, r launch.Record) []string {
+	t.Helper()
+	power, err := s.Power(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return power
+}
+
+// id makes 64 hex digits of a number.
+func id(n int) string { return fmt.Sprintf("%064x", n+0xa0000) }
+
+// trustedDir is a directory whose path nobody else may write to: the directories
+// that testing makes above may be anybody's.
+func trustedDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }

@@ -1,4 +1,4 @@
-package launch
+package engines
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cima-project/cima/daemon/launch"
 )
 
 // podman runs rootful, as FACTS.md has it for machines with hybrid cgroups
@@ -37,7 +39,7 @@ func podman(t *testing.T) *cli {
 
 func TestPodman(t *testing.T) {
 	c := podman(t)
-	store := New(Options{})
+	store := launch.New(launch.Options{})
 	plain := []string{"-e", "A=b", "-v", "/srv:/data:ro", "-v", "/anonymous", "-v", "launch-volume:/named", "launch-test:1"}
 	t.Cleanup(func() { c.command("volume", "rm", "-f", "launch-volume").Run() })
 	one := c.start(store, plain, "/bin/sleeper", "x")
@@ -46,7 +48,7 @@ func TestPodman(t *testing.T) {
 	if c.digest(store, two) != base {
 		t.Error("two equal lines give two digests")
 	}
-	if again := New(Options{}); c.digest(again, again.mustFind(t, one.ID)) != base {
+	if again := launch.New(launch.Options{}); c.digest(again, mustFind(t, again, one.ID)) != base {
 		t.Error("another digest after a restart")
 	}
 	if one.Runtime != "podman" {
@@ -61,11 +63,11 @@ func TestPodman(t *testing.T) {
 	// Stopped, its record stays, without a first process; started again it
 	// has the same digest.
 	c.run("stop", "-t", "0", one.ID)
-	if r := store.mustFind(t, one.ID); r.InitPID != 0 {
+	if r := mustFind(t, store, one.ID); r.InitPID != 0 {
 		t.Error("a stopped container has a first process:", r.InitPID)
 	}
 	c.run("start", one.ID)
-	restarted := store.mustFind(t, one.ID)
+	restarted := mustFind(t, store, one.ID)
 	if c.digest(store, restarted) != base || restarted.Stamp == one.Stamp {
 		t.Error("another digest, or the old writing, after podman start")
 	}
@@ -98,9 +100,9 @@ func TestPodman(t *testing.T) {
 	}
 }
 
-func podmanImage(t *testing.T, c *cli, store *Store, r Record) {
+func podmanImage(t *testing.T, c *cli, store *launch.Store, r launch.Record) {
 	t.Helper()
-	got, err := store.Image(context.Background(), r)
+	got, err := New(Options{}).Image(context.Background(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,18 +119,18 @@ func podmanImage(t *testing.T, c *cli, store *Store, r Record) {
 // container's; it is no container and no power.
 func TestPodmanPod(t *testing.T) {
 	c := podman(t)
-	store := New(Options{})
+	store := launch.New(launch.Options{})
 	var digests [][48]byte
 	for _, name := range []string{"launch-pod-a", "launch-pod-b"} {
 		c.run("pod", "create", "--name", name, "--network", "none", "--share", "ipc,uts", "--infra-image", "localhost/launch-test:1", "--infra-command", "/bin/sleeper")
 		t.Cleanup(func() { c.command("pod", "rm", "-f", "-t", "0", name).Run() })
 		lines := strings.Fields(c.run("run", "-d", "--pod", name, "launch-test:1", "/bin/sleeper", "x"))
-		r := store.mustFind(t, lines[len(lines)-1])
+		r := mustFind(t, store, lines[len(lines)-1])
 		c.declaredExactly(store, r)
 		if len(powerOf(t, store, r)) != 0 {
 			t.Error(powerOf(t, store, r))
 		}
-		if r.Launch.Namespaces["ipc"] != joined || r.Launch.Namespaces["network"] != own {
+		if r.Launch.Namespaces["ipc"] != "joined" || r.Launch.Namespaces["network"] != "own" {
 			t.Error(r.Launch.Namespaces)
 		}
 		digests = append(digests, c.digest(store, r))
