@@ -28,7 +28,7 @@ func (g *gate) answer(h *HeldExec, allow bool) bool {
 	if !h.answered.CompareAndSwap(false, true) {
 		return false
 	}
-	return respond(g.file, h.FD, allow) == nil
+	return respond(g.file, h.fd, allow) == nil
 }
 
 // report hands over to who tells, and never waits.
@@ -55,7 +55,7 @@ func (g *gate) reportLoop() {
 			g.release(r.held)
 		}
 		if g.lost.Swap(false) {
-			g.options.Missed(nil, ErrBusy)
+			g.options.Missed(nil, errBusy)
 		}
 		g.unreported.Add(-1)
 	}
@@ -69,7 +69,7 @@ func (g *gate) release(h *HeldExec) {
 	if h.lease != nil {
 		h.lease.release()
 	}
-	unix.Close(h.FD)
+	unix.Close(h.fd)
 	if h.PIDFD >= 0 {
 		unix.Close(h.PIDFD)
 	}

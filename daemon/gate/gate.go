@@ -69,7 +69,7 @@ type Options struct {
 // Errors that Missed is told.
 var (
 	ErrDeadline = errors.New("not measured before the deadline")
-	ErrBusy     = errors.New("too many were held at once")
+	errBusy     = errors.New("too many were held at once")
 	ErrOverflow = errors.New("the kernel's queue overflowed")
 	ErrLetGo    = errors.New("it was let go before it was measured")
 )
@@ -79,7 +79,7 @@ var (
 type HeldExec struct {
 	PID   int // of the process, in our pid namespace
 	PIDFD int // of that very process; -1 if it ended already
-	FD    int // what it is about to execute, open for reading
+	fd    int // what it is about to execute, open for reading
 
 	payer     payer
 	lease     *lease // taken on FD, for as long as the exec isn't through
@@ -188,7 +188,7 @@ func (g *gate) accept(e event) {
 	if e.fd < 0 {
 		return
 	}
-	h := &HeldExec{PID: e.pid, PIDFD: e.pidfd, FD: e.fd}
+	h := &HeldExec{PID: e.pid, PIDFD: e.pidfd, fd: e.fd}
 	h.users.Store(1)
 	defer g.release(h)
 	if e.mask&unix.FAN_OPEN_EXEC_PERM == 0 || e.pid == g.pid {
@@ -196,7 +196,7 @@ func (g *gate) accept(e event) {
 		return
 	}
 	g.noteExec(h.PID)
-	h.id, _ = identify(h.FD)
+	h.id, _ = identify(h.fd)
 	if g.options.Known != nil && g.options.Known(h) {
 		if !g.answer(h, true) && procfs.Alive(h.PIDFD) == nil {
 			g.report(h, ErrLetGo)
@@ -214,7 +214,7 @@ func (g *gate) accept(e event) {
 	if g.queue.put(h) {
 		return
 	}
-	g.giveUp(h, ErrBusy)
+	g.giveUp(h, errBusy)
 	g.release(h)
 	if h.deadline.Stop() {
 		g.deadlineOver(h)

@@ -230,7 +230,7 @@ func tooMany(t *testing.T, attr *syscall.SysProcAttr) {
 			}
 		})
 	}
-	eventually(t, "it is told", func() bool { return missed.is(ErrBusy) })
+	eventually(t, "it is told", func() bool { return missed.is(errBusy) })
 	for range 10 {
 		if took, err := run(runtime); err != nil || took > 10*time.Second {
 			t.Errorf("another user's, after %v: %v", took, err)
@@ -370,7 +370,7 @@ func holder(runtime string) int {
 	_, err := HoldRuntimes([]string{runtime}, Options{
 		Deadline: holdersDeadline, Guard: "/proc/self/exe",
 		Missed: func(_ *HeldExec, why error) {
-			if errors.Is(why, ErrStopped) {
+			if errors.Is(why, errStopped) {
 				fmt.Println("stopped")
 			}
 		},

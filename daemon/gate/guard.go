@@ -17,8 +17,8 @@ import (
 // rest is for Guard.
 const GuardCommand = "gate-guard"
 
-// ErrStopped says that this process didn't run for a while.
-var ErrStopped = errors.New("the daemon was stopped, or too busy")
+// errStopped says that this process didn't run for a while.
+var errStopped = errors.New("the daemon was stopped, or too busy")
 
 // guard is the process that answers in our place when we can't: if we are
 // stopped (SIGSTOP, a debugger) the kernel would wait for ever. It hears a
@@ -103,7 +103,7 @@ func (w *guard) heartbeat(beat *os.File, pid int) {
 		case <-tick.C:
 		}
 		if time.Since(last) >= deadline {
-			w.gate.report(nil, ErrStopped) // the guard let go what came
+			w.gate.report(nil, errStopped) // the guard let go what came
 		}
 		if _, err := beat.Write([]byte{0}); err == nil {
 			continue

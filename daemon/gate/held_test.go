@@ -50,7 +50,7 @@ func TestLetGoByAnother(t *testing.T) {
 	r = hold(t, []string{runtime}, Options{Deadline: time.Minute, Missed: missed.note,
 		Decide: func(_ context.Context, h *HeldExec) error {
 			<-ready
-			return respond(r.gate.file, h.FD, true)
+			return respond(r.gate.file, h.fd, true)
 		}})
 	close(ready)
 	if err := exec.Command("/bin/sh", "-c", `"$0" wait`, runtime).Run(); err != nil {

@@ -12,9 +12,9 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// ErrUnlocated says that the layer that holds a file's bytes was not found, so
+// errUnlocated says that the layer that holds a file's bytes was not found, so
 // nobody can tell who can write it.
-var ErrUnlocated = errors.New("the layer that holds the file was not found")
+var errUnlocated = errors.New("the layer that holds the file was not found")
 
 // layers are the directories that an overlay is made of. An overlay's own inode
 // doesn't know of all writers: a shared mapping is one of the file in the upper
@@ -75,11 +75,11 @@ func (l layers) locate(name string, id fileID, verity func(fd int) string) (fd i
 		}
 	}
 	if l.upper == "" {
-		return -1, "", ErrUnlocated
+		return -1, "", errUnlocated
 	}
 	fd, found, err := openBelow(l.upper, name)
 	if err != nil {
-		return -1, "", ErrUnlocated
+		return -1, "", errUnlocated
 	}
 	// A copy keeps the number of its origin, and says whose where no container
 	// can write: two copies can have the same times.
@@ -87,7 +87,7 @@ func (l layers) locate(name string, id fileID, verity func(fd int) string) (fd i
 		return fd, verity(fd), nil
 	}
 	unix.Close(fd)
-	return -1, "", ErrUnlocated
+	return -1, "", errUnlocated
 }
 
 func (f fileID) sameTimes(g fileID) bool {

@@ -68,17 +68,17 @@ func TestLocate(t *testing.T) {
 	}
 	other := id("upper/file")
 	other.ctime.Nsec++
-	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, ErrUnlocated) {
+	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, errUnlocated) {
 		t.Errorf("changed since: %d %v", fd, err)
 	}
 	other = id("upper/file")
 	other.ino++ // no copy either
-	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, ErrUnlocated) {
+	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, errUnlocated) {
 		t.Errorf("another file: %d %v", fd, err)
 	}
 	other = id("lower/file")
 	other.ino += 1 << 40
-	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, ErrUnlocated) {
+	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, errUnlocated) {
 		t.Errorf("another lower file: %d %v", fd, err)
 	}
 	if asked != 2 {

@@ -31,7 +31,7 @@ const (
 
 // lease waits for a slot and takes a lease.
 func (m *measurer) lease(ctx context.Context, h *HeldExec) (*lease, error) {
-	id, err := identify(h.FD)
+	id, err := identify(h.fd)
 	if err != nil {
 		return nil, err
 	}
@@ -39,9 +39,9 @@ func (m *measurer) lease(ctx context.Context, h *HeldExec) (*lease, error) {
 	at, marked := m.layers[id.dev]
 	m.mu.Unlock()
 	if !marked {
-		return nil, ErrUnlocated
+		return nil, errUnlocated
 	}
-	l := &lease{slots: [2]chan struct{}{at.leases, m.leases}, fd: h.FD, upper: -1, id: id}
+	l := &lease{slots: [2]chan struct{}{at.leases, m.leases}, fd: h.fd, upper: -1, id: id}
 	for i, slots := range l.slots {
 		select {
 		case slots <- struct{}{}:
@@ -50,7 +50,7 @@ func (m *measurer) lease(ctx context.Context, h *HeldExec) (*lease, error) {
 			return nil, ErrDeadline
 		}
 	}
-	_, err = unix.FcntlInt(uintptr(h.FD), unix.F_SETLEASE, unix.F_RDLCK)
+	_, err = unix.FcntlInt(uintptr(h.fd), unix.F_SETLEASE, unix.F_RDLCK)
 	if err == nil {
 		return l, nil
 	}

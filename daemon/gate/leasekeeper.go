@@ -109,7 +109,7 @@ func (k *leaseKeeper) stop() {
 
 func (h *HeldExec) isScript() bool {
 	var b [2]byte
-	n, err := unix.Pread(h.FD, b[:], 0)
+	n, err := unix.Pread(h.fd, b[:], 0)
 	return err == nil && n == 2 && string(b[:]) == "#!"
 }
 

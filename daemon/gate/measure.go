@@ -102,7 +102,7 @@ func (r *Roots) MeasureProcess(ctx context.Context, pid int) (path string, diges
 		return "", digest, err
 	}
 	defer unix.Close(at)
-	h := HeldExec{FD: at}
+	h := HeldExec{fd: at}
 	path = h.Path()
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(at, &fs); err != nil || fs.Type == unix.FUSE_SUPER_MAGIC || fs.Type == unix.NFS_SUPER_MAGIC {
@@ -119,7 +119,7 @@ func (r *Roots) MeasureProcess(ctx context.Context, pid int) (path string, diges
 }
 
 func (m *measurer) content(ctx context.Context, h *HeldExec) (Content, error) {
-	fd := h.FD
+	fd := h.fd
 	id, err := identify(fd)
 	if err != nil {
 		return Content{}, err
@@ -132,7 +132,7 @@ func (m *measurer) content(ctx context.Context, h *HeldExec) (Content, error) {
 		return h.noteCacheable(id, k), nil
 	}
 	if !marked {
-		return Content{}, ErrUnlocated
+		return Content{}, errUnlocated
 	}
 	upper, verity, err := at.locate(strings.TrimPrefix(h.Path(), at.dir), id, m.verity)
 	if err != nil {

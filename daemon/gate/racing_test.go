@@ -98,7 +98,7 @@ func TestRacingWriter(t *testing.T) {
 					ran[c.ProcessState.ExitCode()]++
 				case got.err == nil:
 					t.Errorf("it ended with %d, and another program was measured", c.ProcessState.ExitCode())
-				case !errors.Is(got.err, ErrWritable) && !errors.Is(got.err, ErrUnlocated):
+				case !errors.Is(got.err, ErrWritable) && !errors.Is(got.err, errUnlocated):
 					t.Errorf("it ran unmeasured: %v", got.err)
 				}
 			}

@@ -10,7 +10,7 @@ import (
 // errors, of one of the caller's own errors in known, or a general one.
 func PublicReason(err error, known ...error) string {
 	for _, reason := range []error{
-		ErrDeadline, ErrBusy, ErrOverflow, ErrLetGo, ErrWritable, ErrTooLarge, ErrUnmarkable,
+		ErrDeadline, errBusy, ErrOverflow, ErrLetGo, ErrWritable, ErrTooLarge, ErrUnmarkable,
 	} {
 		if errors.Is(err, reason) {
 			return reason.Error()

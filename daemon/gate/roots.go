@@ -114,6 +114,6 @@ func (h *HeldExec) Device() uint64 { return h.id.dev }
 
 // Path is the file's, as it was first seen from the root of its mount.
 func (h *HeldExec) Path() string {
-	h.pathOnce.Do(func() { h.path, _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", h.FD)) })
+	h.pathOnce.Do(func() { h.path, _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", h.fd)) })
 	return h.path
 }

@@ -26,7 +26,7 @@ func TestVerity(t *testing.T) {
 	for _, has := range []string{"", "sha256:aa"} {
 		r.measurer.mu.Lock()
 		r.measurer.verity = func(fd int) string {
-			asked.Store((&HeldExec{FD: fd}).Path())
+			asked.Store((&HeldExec{fd: fd}).Path())
 			return has
 		}
 		r.measurer.mu.Unlock()

@@ -11,51 +11,50 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// Event is an event to be.
+// Event is an event to log.
 type Event struct {
 	Operation string
 	Owner     string // container, empty for a public event
-	Instance  string // with launch: which start of the container this is; else the one it must be
-	Measured  any    // marshalled to the object that Measured holds under Operation; nil for exit
+	Instance  string // of a launch: which start of the container this is; of other events: the start they belong to
+	Measured  any    // written as JSON under the name Operation; nil for exit
 
-	// Last says that from here on events of the owner's are missing. One is
-	// taken past the owner's bound, so that a bound reached is no way to act
-	// unseen.
+	// Last says that the owner's events are missing from here on. The ledger
+	// takes one such event past the owner's limit: an owner that has used up
+	// its limit can't act unseen.
 	Last bool
 
-	// Charge is whose doing a public event is, in the words of Owner; empty
-	// where nobody can cause more of them by being there.
+	// Charge is the container that caused a public event, written as Owner;
+	// empty if no container can cause more such events.
 	Charge string
 
-	// Cgroup is with launch where the instance runs, for whoever looks after it
-	// once the daemon was started anew; up to PATH_MAX bytes.
+	// Cgroup of a launch is the path of the instance's cgroup, at most PATH_MAX
+	// bytes. A later run of the daemon finds the instance by it.
 	Cgroup string
 
-	// Once: a public event that says what an earlier one said is not logged
-	// again.
+	// Once says that a public event with the same measured content is logged
+	// once only.
 	Once bool
 }
 
-// Append logs and attests one event. Without an error the event is in the
-// log and in the register. After an error it is in neither, or its outcome is
-// not known yet and is settled before anything else is logged; an
-// *InconsistentError says what is known.
+// Append logs and attests one event. Without an error the event is in the log
+// and in the register. After an error the event is in neither, or its outcome is
+// not known; the ledger resolves that before it logs another event.
 //
-// Append waits for Begin, for its turn and for the register, no longer than ctx
-// and Limits.Timeout last; then it returns an *hw.Error. An extend that has begun
-// is seen through all the same, because its outcome must be known: the event may
-// be logged after Append returned.
+// Append waits for Begin, for its turn and for the register. When ctx or
+// Limits.Timeout ends first, Append returns an *hw.Error. An extend that has begun
+// goes on, because its outcome must be known: the event may be logged after Append
+// returned.
 //
 // The log holds one launch, one image and one exit of an instance. Append
-// returns no error for the second: its caller gave up the first, and asks again.
+// returns no error for the second one: a caller that gave up may ask again.
 func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
 	ctx, cancel := l.withTimeout(ctx)
 	defer cancel()
 	return l.AppendUntil(ctx, e)
 }
 
-// AppendUntil is Append without Limits.Timeout. It is for callers that need to
-// know the outcome, and have no client that waits.
+// AppendUntil is Append without Limits.Timeout, for callers that must know the
+// outcome and for whom no client waits.
 func (l *Ledger) AppendUntil(ctx context.Context, e Event) (logs.Event, error) {
 	if err := l.waitOpened(ctx); err != nil {
 		return logs.Event{}, err
@@ -69,7 +68,7 @@ func (l *Ledger) AppendUntil(ctx context.Context, e Event) (logs.Event, error) {
 
 func (l *Ledger) append(ctx context.Context, e Event) (logs.Event, error) {
 	if len(e.Cgroup) > maxCgroup {
-		return logs.Event{}, fmt.Errorf("%s event: a cgroup path of %d bytes, more than %d", e.Operation, len(e.Cgroup), maxCgroup)
+		return logs.Event{}, fmt.Errorf("%s event: the cgroup path has %d bytes, must be at most %d", e.Operation, len(e.Cgroup), maxCgroup)
 	}
 	event, err := newEvent(e)
 	if err != nil {
@@ -82,7 +81,7 @@ func (l *Ledger) append(ctx context.Context, e Event) (logs.Event, error) {
 		if measured, ok := event.MeasuredDigest(); e.Once && ok && l.wasLogged(measured) {
 			return nil
 		}
-		l.logGaps(whole) // if that failed the last time
+		l.logGaps(whole) // of which an earlier try failed
 		if err := l.admit(event, e); err != nil {
 			return l.refused(whole, err)
 		}
@@ -94,9 +93,9 @@ func (l *Ledger) append(ctx context.Context, e Event) (logs.Event, error) {
 	return event, err
 }
 
-// attest logs and attests an event that was admitted; the turn is the caller's.
+// attest logs and attests an event that admit let pass. The caller has the turn.
 func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
-	before := l.Register()
+	before := l.replayed()
 	r := diskRecord{Before: before, After: before.Extend(event.Digest()), Instance: e.Instance, Charge: e.Charge, Cgroup: []byte(e.Cgroup), Event: event.Bytes()}
 	if err := l.file.append(&r); err != nil {
 		return err
@@ -127,8 +126,8 @@ func (l *Ledger) wasLogged(measured hw.Digest) bool {
 	return l.logged[measured]
 }
 
-// holds says that an event which is logged once for an instance is there; under
-// mu.
+// holds reports whether the log has an event that an instance has once. The caller
+// holds mu.
 func (l *Ledger) holds(e logs.Event, instance string) bool {
 	o := l.owners[e.Container]
 	if o == nil || instance == "" || o.instance != instance {

@@ -17,20 +17,20 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// FileName is the log's name in its directory.
+// FileName is the name of the log in its directory.
 const FileName = "runtime.log"
 
 const formatVersion = 1
 
-// maxCgroup bounds the path of a cgroup: PATH_MAX.
+// maxCgroup is the most bytes of a cgroup's path: PATH_MAX.
 const maxCgroup = 4096
 
-// maxLine bounds a line: an event and a path in base64, and what stands beside
-// them.
+// maxLine is the most bytes of a line: an event and a path in base64, and the
+// other members.
 const maxLine = (logs.MaxEvent+maxCgroup)*4/3 + 1024
 
-// file is the log on disk: a header line, then one JSON line for each event.
-// A line without its newline was never whole and is cut off.
+// file is the log on disk: a header line, then one JSON line for each event. A
+// last line without a newline was not written to its end, and is cut off.
 type file struct {
 	f    *os.File
 	size int64 // end of the last whole line
@@ -58,8 +58,8 @@ type diskForm struct {
 	Before   string `json:"before"`
 	After    string `json:"after"`
 	Instance string `json:"instance,omitempty"`
-	Charge   string `json:"charge,omitempty"` // whose doing a public event is: root's eyes only
-	Cgroup   []byte `json:"cgroup,omitempty"` // of a launch, where it isn't looked for by its record
+	Charge   string `json:"charge,omitempty"` // of a public event: who caused it; not in evidence
+	Cgroup   []byte `json:"cgroup,omitempty"` // of a launch whose container is in no list of records
 	Event    []byte `json:"event"`
 }
 
@@ -88,7 +88,7 @@ func decodeRecord(line []byte, offset int64) (diskRecord, error) {
 	}{{d.Before, &r.Before}, {d.After, &r.After}} {
 		b, err := hex.DecodeString(x.text)
 		if err != nil || len(b) != len(x.to) {
-			return r, fmt.Errorf("runtime log, byte %d: a register has 96 hex digits", offset)
+			return r, fmt.Errorf("runtime log, byte %d: a register must have 96 hexadecimal digits", offset)
 		}
 		copy(x.to[:], b)
 	}
@@ -96,11 +96,11 @@ func decodeRecord(line []byte, offset int64) (diskRecord, error) {
 	return r, nil
 }
 
-// diskSize is about what an event takes on disk.
+// diskSize estimates how many bytes an event takes on disk.
 func diskSize(e logs.Event) int64 { return int64(len(e.Bytes()))*4/3 + 256 }
 
-// openFile opens the log of this boot. A log of another boot is set aside,
-// once: its registers are gone, so it says nothing any more.
+// openFile opens the log of this boot. It renames a log of another boot: the
+// registers of that boot are gone, so nothing attests that log any more.
 func openFile(dir, bootID string) (*file, error) {
 	path := filepath.Join(dir, FileName)
 	for range 2 {
@@ -113,7 +113,7 @@ func openFile(dir, bootID string) (*file, error) {
 		case err != nil:
 			f.Close()
 			return nil, err
-		case n == 0: // new, or died before the header was whole
+		case n == 0: // new, or the daemon died before it had written the header
 			if err := f.begin(bootID); err != nil {
 				f.Close()
 				return nil, err
@@ -121,7 +121,7 @@ func openFile(dir, bootID string) (*file, error) {
 			return f, nil
 		case head.Version != formatVersion:
 			f.Close()
-			return nil, fmt.Errorf("%s has format %d, this daemon knows %d: a downgrade needs a reboot", path, head.Version, formatVersion)
+			return nil, fmt.Errorf("%s: the format is %d, must be %d: reboot after a downgrade", path, head.Version, formatVersion)
 		case head.BootID == bootID:
 			f.size = n
 			return f, nil
@@ -129,10 +129,10 @@ func openFile(dir, bootID string) (*file, error) {
 		err = os.Rename(path, path+".old")
 		f.Close()
 		if err != nil {
-			return nil, fmt.Errorf("set the log of another boot aside: %w", err)
+			return nil, fmt.Errorf("rename the log of another boot: %w", err)
 		}
 	}
-	return nil, fmt.Errorf("%s: changed while it was opened", path)
+	return nil, fmt.Errorf("%s: the file changed while it was opened", path)
 }
 
 func openLocked(path string) (*file, error) {
@@ -142,12 +142,13 @@ func openLocked(path string) (*file, error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("lock %s: %w: does another daemon run?", path, err)
+		return nil, fmt.Errorf("lock %s: %w: another daemon must not run", path, err)
 	}
 	return &file{f: f}, nil
 }
 
-// readHeader returns the header and its length, 0 where there is none yet.
+// readHeader returns the header and its length, which is 0 if the file has no
+// header yet.
 func readHeader(f *os.File) (header, int64, error) {
 	var h header
 	line, err := bufio.NewReaderSize(io.NewSectionReader(f, 0, 4096), 4096).ReadSlice('\n')
@@ -174,7 +175,8 @@ func (f *file) begin(bootID string) error {
 	return f.write(append(line, '\n'))
 }
 
-// scan calls fn for each whole record and cuts off a torn last one.
+// scan calls fn for each whole record, and cuts off a record that was not written
+// to its end.
 func (f *file) scan(fn func(diskRecord) error) error {
 	_, at, err := readHeader(f.f)
 	if err != nil {
@@ -214,7 +216,7 @@ func (f *file) append(r *diskRecord) error {
 	return f.write(line)
 }
 
-// write adds a line, or leaves the file as it was (a full disk).
+// write adds a line. After an error, as of a full disk, the file is as before.
 func (f *file) write(line []byte) error {
 	if _, err := f.f.WriteAt(line, f.size); err != nil {
 		return errors.Join(fmt.Errorf("write the runtime log: %w", err), f.truncate(f.size))
@@ -231,7 +233,7 @@ func (f *file) truncate(size int64) error {
 	return nil
 }
 
-// read returns the event at a place in the file.
+// read returns the event of a record.
 func (f *file) read(r record) (logs.Event, error) {
 	line := make([]byte, r.length)
 	if _, err := f.f.ReadAt(line, r.offset); err != nil {
@@ -243,7 +245,7 @@ func (f *file) read(r record) (logs.Event, error) {
 	}
 	e, err := d.event()
 	if err == nil && hw.Digest(e.Digest()) != r.digest {
-		err = fmt.Errorf("runtime log, byte %d: the file was changed behind the daemon", r.offset)
+		err = fmt.Errorf("runtime log, byte %d: the event does not have the digest that it was logged with: another program changed the file", r.offset)
 	}
 	return e, err
 }

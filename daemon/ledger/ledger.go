@@ -1,14 +1,15 @@
 // Package ledger answers: what has been attested so far?
 //
-// It keeps the runtime log on disk and RTMR3 in step: nothing is in the one
-// that is not in the other (DESIGN, rule 3). Each event is written ahead with
-// the register's value before and after it; then the register is extended and
-// read back, whatever the extend said. The register itself is the commit mark:
-// after a crash its value tells whether the last record happened.
+// The ledger keeps the runtime log on disk and RTMR3 in step: each holds exactly
+// the events that the other holds (SECURITY.md, What holds it, 3). The ledger
+// writes a record ahead, with the register's value before and after the event;
+// then it extends the register and reads it back, whatever the extend returned.
+// The register's value is the commit mark: after a crash it tells whether the
+// last record was attested.
 //
-// The log lives on a file system that ends with the boot (/run), as the
-// register does. So nothing is flushed: what survives a crash of the daemon is
-// in the page cache, and a crash of the kernel resets both.
+// The log lies on a file system that ends with the boot (/run), as the register
+// does. So no write is synced: the page cache survives a crash of the daemon,
+// and a crash of the kernel resets log and register.
 package ledger
 
 import (
@@ -23,80 +24,81 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// Register is what this room needs of the hardware.
+// Register is what the ledger needs of the hardware.
 type Register interface {
-	// Registers are read live: a cached value would hide a foreign extend.
+	// Registers reads the registers from the hardware each time: a cached value
+	// would hide an extend by another program.
 	Registers(ctx context.Context) (hw.Registers, error)
-	// Extend extends RTMR3. Its error doesn't say that nothing happened.
+	// Extend extends RTMR3. After an error RTMR3 may be extended all the same.
 	Extend(ctx context.Context, digest hw.Digest) error
 }
 
-// Anchors: what holds the log's replay value.
+// Anchors name what holds the log's replay value.
 const (
-	AnchorRTMR3      = "rtmr3"       // the register is ours alone
-	AnchorReportData = "report-data" // RTMR3 is another's: only the claims in a quote hold it
+	AnchorRTMR3      = "rtmr3"       // RTMR3: only the ledger extends it
+	AnchorReportData = "report-data" // the claims in a quote: another program extends RTMR3
 )
 
 // Options of a ledger.
 type Options struct {
-	Dir      string // root-owned, not writable by others; made by the caller
-	BootID   string // the TEE's: a log of another boot is not continued
+	Dir      string // owned by root, not writable by others; the caller makes it
+	BootID   string // the TEE's; a log of another boot is not continued
 	Anchor   string // AnchorRTMR3 or AnchorReportData
 	Register Register
 	Limits   Limits
-	Log      *slog.Logger // for what Begin retries; nil: none
+	Log      *slog.Logger // gets what Begin retries; nil: no log
 }
 
-// errLogged says that the log holds this event already: launch, image and exit
-// are logged once for an instance.
+// errLogged says that the log holds this event already: an instance has one
+// launch, one image and one exit.
 var errLogged = errors.New("it is in the runtime log already")
 
 // ErrReplaced says that an event came too late: its container was launched anew
-// meanwhile, and it would have gone into the new instance's register.
+// in the meantime, and the event would go into the new instance's register.
 var ErrReplaced = errors.New("the container was started anew")
 
-// InconsistentError says that register and log no longer agree: something
-// else extended RTMR3. It stays until the boot ends.
+// InconsistentError says that register and log no longer agree: another program
+// extended RTMR3. The ledger returns it until the boot ends.
 type InconsistentError struct {
-	Count  int       // events up to which they agreed, so far as is known
-	Log    hw.Digest // the log's replay
-	Actual hw.Digest // what the register says
-	Why    string
+	Count  int       // events up to which log and register agreed, as far as is known
+	log    hw.Digest // the log's replay value
+	actual hw.Digest // the register's value
+	why    string
 }
 
 func (e *InconsistentError) Error() string {
 	return fmt.Sprintf("runtime log and RTMR3 disagree: %s; they agreed last after %d events; the log replays to %.16s…, the register holds %.16s…",
-		e.Why, e.Count, e.Log, e.Actual)
+		e.why, e.Count, e.log, e.actual)
 }
 
-// Ledger is the runtime log of this boot. Its methods may be called at once.
+// Ledger is the runtime log of this boot. Its methods may be called concurrently.
 type Ledger struct {
 	opts Options
 	file *file
 
 	opened chan struct{} // closed by Begin
-	shut   error         // why no event is taken; set before opened is closed
+	shut   error         // why the ledger takes no event; set before opened is closed
 
-	writing chan struct{} // holds a token while an event is written: one at a time, over the extend
-	pending *diskRecord   // written last, its extend's outcome not known yet; under writing
+	writing chan struct{} // holds a token while one event is written and the register extended
+	pending *diskRecord   // the last record, if the outcome of its extend is not known; under writing
 
-	mu       sync.RWMutex // everything below
+	mu       sync.RWMutex // guards all fields below
 	limits   Limits
 	records  recordList
-	register hw.Digest // replay of records
+	register hw.Digest // replay value of records
 	public   hw.Digest // public register
 	publics  []int32   // positions of public events
 	owners   map[string]*owner
-	spent    map[string]int     // events by whom they are charged to
-	shown    sizes              // of what everybody's evidence shows
-	logged   map[hw.Digest]bool // measured digests of public events
-	gaps     gaps               // what was missed
-	started  bool               // this run's start is logged
-	open     map[string]*owner  // those whose latest instance has no exit
-	broken   error              // an *InconsistentError, for good
+	spent    map[string]int     // number of events, by payer
+	shown    sizes              // of the log in everybody's evidence
+	logged   map[hw.Digest]bool // by measured digest: public events
+	gaps     gaps               // what was not measured or logged
+	started  bool               // the start of this run is logged
+	open     map[string]*owner  // owners whose latest instance has no exit event
+	broken   error              // an *InconsistentError; stays
 }
 
-// record is what is kept in memory of an event; the rest is on disk.
+// record is what memory holds of an event. The event itself is on disk.
 type record struct {
 	digest hw.Digest
 	offset int64
@@ -107,21 +109,23 @@ type record struct {
 type owner struct {
 	events   []int32 // positions of all its events
 	first    int     // position in events of the latest launch
-	measured []int32 // positions of those since then that register holds
+	measured []int32 // positions of the events since then that register holds
 	instance string
-	cgroup   string // as it was told with the launch
+	cgroup   string // from the launch event
 	register hw.Digest
-	image    bool  // of the instance, is logged
-	execs    bool  // of the instance are logged
+	image    bool  // the instance's image is logged
+	execs    bool  // exec events of the instance are logged
 	over     bool  // the instance's exit is logged
-	shown    int64 // bytes of its evidence that its events take
+	shown    int64 // bytes that its events take in its evidence
 }
 
-// Open continues the log in opts.Dir or begins a new one. An inconsistent log
-// is not an error: the ledger is returned and refuses events and snapshots
-// with an *InconsistentError, so that the daemon can say why. Nor is a register
-// that can't be read, or not within Limits.Timeout: it is read before anything is
-// logged. Append waits for Begin.
+// Open continues the log in opts.Dir, or begins a new one. Append waits for
+// Begin.
+//
+// An inconsistent log is no error of Open: the ledger refuses events and
+// snapshots with an *InconsistentError, so that the daemon can report the cause.
+// A register that can't be read within Limits.Timeout is no error of Open
+// either: the ledger reads it again before it logs an event.
 func Open(ctx context.Context, opts Options) (*Ledger, error) {
 	l := &Ledger{opts: opts, limits: opts.Limits, opened: make(chan struct{}), writing: make(chan struct{}, 1)}
 	if l.opts.Log == nil {
@@ -137,13 +141,13 @@ func Open(ctx context.Context, opts Options) (*Ledger, error) {
 		f.Close()
 		return nil, err
 	}
-	// Whatever needs the register returns the error again.
+	// Each method that needs the register returns the error again.
 	_ = l.Check(ctx)
 	return l, nil
 }
 
-// load enters what the file holds. Whether its last record happened isn't known:
-// the daemon may have died between writing it and extending.
+// load reads the file into memory. The last record stays pending: the daemon may
+// have died after it wrote the record and before it extended the register.
 func (l *Ledger) load() error {
 	var last logs.Event
 	return l.file.scan(func(r diskRecord) error {
@@ -162,19 +166,19 @@ func (l *Ledger) load() error {
 	})
 }
 
-// reset makes memory as it is before the first event.
+// reset sets memory to its state before the first event.
 func (l *Ledger) reset() {
 	l.records, l.publics, l.shown = recordList{}, nil, sizes{}
 	l.register, l.public = hw.Digest{}, hw.Digest{}
 	l.owners, l.open = make(map[string]*owner), make(map[string]*owner)
 	l.spent, l.logged = make(map[string]int), make(map[hw.Digest]bool)
-	if l.gaps.happened == nil { // what happened stays so
+	if l.gaps.happened == nil { // a reset does not undo gaps
 		l.gaps.happened = make(map[gap]int)
 	}
 	l.gaps.logged = make(map[gap]int)
 }
 
-// note enters an event that is in log and register into memory.
+// note adds an event that log and register hold to memory.
 func (l *Ledger) note(e logs.Event, r diskRecord) {
 	at := int32(l.records.n)
 	l.records.add(record{digest: e.Digest(), offset: r.offset, length: r.length})
@@ -216,12 +220,12 @@ func (l *Ledger) note(e logs.Event, r diskRecord) {
 	}
 }
 
-// closeTime is how long Close waits for an extend that is under way.
+// closeTime bounds how long Close waits for an extend that has begun.
 const closeTime = 5 * time.Second
 
-// Close ends the ledger; the log stays. Where an extend doesn't come back the
-// file is closed once it does: its record is written, and whoever opens the log
-// next sees by the register what became of it.
+// Close ends the ledger; the log stays on disk. If an extend does not return in
+// time, Close returns an error, and the file is closed when the extend returns.
+// Its record is written: Open decides by the register whether it was attested.
 func (l *Ledger) Close() error {
 	closed := make(chan error, 1)
 	go func() {

@@ -1,25 +1,25 @@
 package ledger
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
 )
 
-// register is a measurement register in memory that fails as it is told.
+// register is a measurement register in memory, which fails as a test wants.
 type register struct {
 	mu       sync.Mutex
 	value    hw.Digest
@@ -142,62 +142,6 @@ func TestRestartKeepsLogAndRegisters(t *testing.T) {
 	}
 }
 
-func TestLaunchBeginsANewInstance(t *testing.T) {
-	r := &register{}
-	l := open(t, t.TempDir(), r)
-	must(t, l, launch("a", "1"), extend("a", "x"))
-	first, _ := l.Snapshot("a")
-	must(t, l, launch("a", "2"), extend("a", "x"))
-	second, _ := l.Snapshot("a")
-	if first.Owner.Register != second.Owner.Register || second.Owner.Instance != "2" || second.Owner.Events != 2 {
-		t.Fatalf("the same events of a new instance: %+v, then %+v", first.Owner, second.Owner)
-	}
-	events, err := l.Events("a")
-	if err != nil || len(events) != 2 || events[0].Operation != logs.OpLaunch {
-		t.Fatalf("events of the instance: %v, %v", events, err)
-	}
-}
-
-// The daemon dies at every point of an append; the register decides.
-func TestCrash(t *testing.T) {
-	tests := []struct {
-		name   string
-		hurt   func(t *testing.T, dir string, r *register, before hw.Digest)
-		events int
-	}{
-		{"after the extend", func(*testing.T, string, *register, hw.Digest) {}, 2},
-		{"between record and extend", func(_ *testing.T, _ string, r *register, before hw.Digest) { r.value = before }, 1},
-		{"in the midst of the record", func(t *testing.T, dir string, r *register, before hw.Digest) {
-			r.value = before
-			cut(t, dir, 5)
-		}, 1},
-		{"before the record's newline", func(t *testing.T, dir string, r *register, before hw.Digest) {
-			r.value = before
-			cut(t, dir, 1)
-		}, 1},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			dir, r := t.TempDir(), &register{}
-			l := open(t, dir, r)
-			must(t, l, public(logs.OpStart))
-			before := r.value
-			must(t, l, launch("a", "1"))
-			l.Close()
-			tt.hurt(t, dir, r, before)
-			l = open(t, dir, r)
-			s, err := l.Snapshot("a")
-			if err != nil || s.Count != tt.events || s.Register != r.value {
-				t.Fatalf("%d events, %v; want %d", s.Count, err, tt.events)
-			}
-			must(t, l, extend("a", "goes on"))
-			if s, _ := l.Snapshot("a"); s.Register != r.value {
-				t.Fatal("log and register disagree after going on")
-			}
-		})
-	}
-}
-
 func cut(t *testing.T, dir string, n int64) {
 	t.Helper()
 	path := filepath.Join(dir, FileName)
@@ -210,58 +154,6 @@ func cut(t *testing.T, dir string, n int64) {
 	}
 }
 
-func TestForeignExtend(t *testing.T) {
-	foreign := func(r *register) { r.value = r.value.Extend(hw.Digest{9}) }
-	t.Run("while running", func(t *testing.T) {
-		r := &register{}
-		l := open(t, t.TempDir(), r)
-		must(t, l, public(logs.OpStart), launch("a", "1"))
-		foreign(r)
-		_, err := l.Append(t.Context(), extend("a", "x"))
-		wantInconsistent(t, err, 2)
-		_, err = l.Snapshot("a")
-		wantInconsistent(t, err, 2)
-	})
-	t.Run("seen by a check", func(t *testing.T) {
-		r := &register{}
-		l := open(t, t.TempDir(), r)
-		must(t, l, public(logs.OpStart))
-		foreign(r)
-		wantInconsistent(t, l.Check(t.Context()), 1)
-	})
-	t.Run("during an extend", func(t *testing.T) {
-		r := &register{}
-		l := open(t, t.TempDir(), r)
-		must(t, l, public(logs.OpStart))
-		r.onExtend = func(r *register, d hw.Digest) error { foreign(r); r.value = r.value.Extend(d); return nil }
-		_, err := l.Append(t.Context(), launch("a", "1"))
-		wantInconsistent(t, err, 1)
-	})
-	t.Run("while no daemon ran", func(t *testing.T) {
-		dir, r := t.TempDir(), &register{}
-		l := open(t, dir, r)
-		must(t, l, public(logs.OpStart), launch("a", "1"))
-		l.Close()
-		foreign(r)
-		_, err := open(t, dir, r).Snapshot("a")
-		wantInconsistent(t, err, 1) // the last record may or may not have come before the foreign one
-	})
-	t.Run("before the first start", func(t *testing.T) {
-		r := &register{}
-		foreign(r)
-		_, err := open(t, t.TempDir(), r).Append(t.Context(), public(logs.OpStart))
-		wantInconsistent(t, err, 0)
-	})
-	t.Run("in a quote", func(t *testing.T) {
-		r := &register{}
-		l := open(t, t.TempDir(), r)
-		must(t, l, public(logs.OpStart))
-		s, _ := l.Snapshot("")
-		_, err := l.View(t.Context(), "", s, s.Register.Extend(hw.Digest{1}), ShowDigests)
-		wantInconsistent(t, err, 1)
-	})
-}
-
 func wantInconsistent(t *testing.T, err error, count int) {
 	t.Helper()
 	var in *InconsistentError
@@ -270,297 +162,144 @@ func wantInconsistent(t *testing.T, err error, count int) {
 	}
 }
 
-// Whatever an extend says, the register is believed.
-func TestExtendOutcomes(t *testing.T) {
-	eio := fmt.Errorf("extend: %w", unix.EIO)
-	tests := []struct {
-		name     string
-		onExtend func(*register, hw.Digest) error
-		logged   bool
-	}{
-		{"failed and not done", func(*register, hw.Digest) error { return eio }, false},
-		{"failed and yet done", func(r *register, d hw.Digest) error { r.value = r.value.Extend(d); return eio }, true},
-		{"reported done and not done", func(*register, hw.Digest) error { return nil }, false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			dir, r := t.TempDir(), &register{}
-			l := open(t, dir, r)
-			must(t, l, public(logs.OpStart))
-			r.onExtend = tt.onExtend
-			_, err := l.Append(t.Context(), launch("a", "1"))
-			if (err == nil) != tt.logged {
-				t.Fatalf("append: %v; logged should be %v", err, tt.logged)
-			}
-			r.onExtend = nil
-			must(t, l, launch("b", "2"))
-			want := 2
-			if tt.logged {
-				want = 3
-			}
-			if s, err := l.Snapshot("b"); err != nil || s.Count != want || s.Register != r.value {
-				t.Fatalf("%d events, want %d; %v", s.Count, want, err)
-			}
-		})
-	}
-}
-
-// A register that can't be read after an extend leaves the outcome open until
-// it can.
-func TestUnknownOutcomeIsSettledLater(t *testing.T) {
-	for _, done := range []bool{false, true} {
-		t.Run(fmt.Sprint("done=", done), func(t *testing.T) {
-			r := &register{}
-			l := open(t, t.TempDir(), r)
-			must(t, l, public(logs.OpStart))
-			r.onExtend = func(r *register, d hw.Digest) error {
-				if done {
-					r.value = r.value.Extend(d)
-				}
-				r.onRead = func() error { return unix.EIO }
-				return unix.EIO
-			}
-			if _, err := l.Append(t.Context(), launch("a", "1")); !errors.Is(err, unix.EIO) {
-				t.Fatalf("append: %v", err)
-			}
-			if _, err := l.Append(t.Context(), launch("b", "1")); !errors.Is(err, unix.EIO) {
-				t.Fatalf("append while the outcome is open: %v", err)
-			}
-			r.onRead, r.onExtend = nil, nil
-			must(t, l, launch("c", "1"))
-			want := map[bool]int{false: 2, true: 3}[done]
-			if s, err := l.Snapshot("c"); err != nil || s.Count != want || s.Register != r.value {
-				t.Fatalf("%d events, want %d; %v", s.Count, want, err)
-			}
-		})
-	}
-}
-
-func TestAnotherBootIsNotContinued(t *testing.T) {
-	dir, r := t.TempDir(), &register{}
-	l := open(t, dir, r)
-	must(t, l, public(logs.OpStart))
-	l.Close()
-	next := openWith(t, Options{Dir: dir, BootID: "another", Register: &register{}})
-	must(t, next, public(logs.OpStart))
-	if _, err := os.Stat(filepath.Join(dir, FileName+".old")); err != nil {
-		t.Fatal("the old log was not set aside:", err)
-	}
-}
-
-func TestOneDaemonOnly(t *testing.T) {
-	dir := t.TempDir()
-	open(t, dir, &register{})
-	_, err := Open(t.Context(), Options{Dir: dir, BootID: "boot", Anchor: AnchorRTMR3, Register: &register{}})
-	if err == nil || !strings.Contains(err.Error(), "another daemon") {
-		t.Fatalf("second open: %v", err)
-	}
-}
-
-func TestChangedFileIsFound(t *testing.T) {
-	dir, r := t.TempDir(), &register{}
-	l := open(t, dir, r)
-	must(t, l, public(logs.OpStart), launch("a", "1"), launch("b", "1"))
-	l.Close()
-	path := filepath.Join(dir, FileName)
-	whole, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	lines := bytes.SplitAfter(whole, []byte("\n"))
-	without := bytes.Join(append(lines[:2:2], lines[3:]...), nil)
-	if err := os.WriteFile(path, without, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open(t.Context(), Options{Dir: dir, BootID: "boot", Anchor: AnchorRTMR3, Register: r}); err == nil {
-		t.Fatal("a log with an event taken out was opened")
-	}
-}
-
-// What belongs to a start of a container that is over doesn't go into the
-// register of the next one.
-func TestEventsOfAnInstanceThatIsOver(t *testing.T) {
-	r := &register{}
-	l := open(t, t.TempDir(), r)
-	must(t, l, launch("a", "1"))
-	late := extend("a", "late")
-	late.Instance = "1"
-	must(t, l, late, launch("a", "2"))
-	before, _ := l.Snapshot("a")
-	for _, e := range []Event{late, {Operation: logs.OpExit, Owner: "a", Instance: "1"}, {Operation: logs.OpExit, Owner: "b", Instance: "1"}} {
-		if _, err := l.Append(t.Context(), e); !errors.Is(err, ErrReplaced) {
-			t.Errorf("%s of the first instance: %v", e.Operation, err)
+// filled is a ledger with some containers and 1,000 events.
+func filled(b testing.TB) *Ledger {
+	b.Helper()
+	l := openWith(b, Options{Dir: b.TempDir(), Register: &register{}})
+	for i := range 1000 {
+		e := extend(fmt.Sprint(i%10), fmt.Sprint("event ", i))
+		if i < 10 {
+			e = launch(fmt.Sprint(i), "first")
+		}
+		if _, err := l.Append(b.Context(), e); err != nil {
+			b.Fatal(err)
 		}
 	}
-	if after, _ := l.Snapshot("a"); after != before {
-		t.Errorf("the log went on: %+v, then %+v", before, after)
-	}
+	return l
 }
 
-func TestFullDisk(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("left out: needs root to mount a small file system")
-	}
-	dir, r := t.TempDir(), &register{}
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=16k"); err != nil {
-		t.Skipf("left out: mount a small file system: %v", err)
-	}
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-	l := open(t, dir, r)
-	full := false
-	for i := range 200 {
-		if _, err := l.Append(t.Context(), launch(fmt.Sprint("c", i), "1")); err != nil {
-			if !errors.Is(err, unix.ENOSPC) {
-				t.Fatal(err)
-			}
-			full = true
-			break
-		}
-	}
-	s, err := l.Snapshot("")
-	if !full || err != nil || s.Register != r.value {
-		t.Fatalf("full=%v, %v, agree=%v", full, err, s.Register == r.value)
-	}
-	l.Close()
-	if again, err := open(t, dir, r).Snapshot(""); err != nil || again.Count != s.Count {
-		t.Fatalf("after a restart %d events of %d, %v", again.Count, s.Count, err)
-	}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// hung is a register whose extends, or readings, don't come back for a while,
+// and which takes no notice of contexts, as a system call doesn't.
+type hung struct {
+	register
+	extends, reads sync.WaitGroup // as long as they are above zero
 }
 
-func TestViewShowsOwnAndPublicOnly(t *testing.T) {
-	r := &register{}
-	l := open(t, t.TempDir(), r)
-	must(t, l, public(logs.OpStart), launch("b", "1"), launch("c", "1"), launch("a", "1"), public(logs.OpSeal), extend("b", "secret of b"))
-	s, err := l.Snapshot("a")
-	if err != nil {
-		t.Fatal(err)
-	}
-	must(t, l, extend("c", "after the claims"))
-	quoted := r.value
-	must(t, l, extend("c", "after the quote"))
-	view, err := l.View(t.Context(), "a", s, quoted, ShowDigests)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var shape []string
-	for _, e := range view {
-		if e.Event == nil {
-			shape = append(shape, fmt.Sprint(len(e.Digests)/48, " hidden"))
-			continue
-		}
-		ev, _ := logs.ParseEvent(e.Event)
-		shape = append(shape, ev.Operation+ev.Container)
-	}
-	if got, want := strings.Join(shape, ", "), "start, 2 hidden, launcha, seal, 2 hidden"; got != want {
-		t.Fatalf("view is %s, want %s", got, want)
-	}
-	if replay(t, view) != quoted {
-		t.Fatal("the view doesn't replay to the quote's register")
-	}
-	whole, err := l.View(t.Context(), "a", s, quoted, ShowAll)
-	if err != nil || len(whole) != 7 || replay(t, whole) != quoted {
-		t.Fatalf("the view without isolation has %d entries, %v", len(whole), err)
-	}
-	hostView, err := l.View(t.Context(), "", s, quoted, ShowDigests)
-	if err != nil || replay(t, hostView) != quoted {
-		t.Fatalf("the host's view: %v", err)
-	}
+func (h *hung) Extend(ctx context.Context, d hw.Digest) error {
+	h.extends.Wait()
+	return h.register.Extend(ctx, d)
 }
 
-// Many writers, viewers, failures and deaths of the daemon in random order:
-// what was acknowledged is there, and log and register agree.
-func TestRandomHistory(t *testing.T) {
-	for seed := range uint64(40) {
-		rnd := rand.New(rand.NewPCG(seed, 1))
-		dir, r := t.TempDir(), &register{}
-		fail := func(r *register, d hw.Digest) error {
-			switch rnd.IntN(4) {
-			case 0:
-				return unix.EBUSY
-			case 1:
-				r.value = r.value.Extend(d)
-				return unix.EINTR
-			}
-			r.value = r.value.Extend(d)
-			return nil
-		}
-		r.onExtend = fail
-		l := open(t, dir, r)
-		acknowledged := 0
-		for step := range 60 {
-			_, err := l.Append(t.Context(), extend(fmt.Sprint("c", rnd.IntN(3)), fmt.Sprint(step)))
-			if err == nil {
-				acknowledged++
-			}
-			if rnd.IntN(10) == 0 {
-				l.Close()
-				before := r.value
-				if rnd.IntN(2) == 0 { // died after writing ahead
-					writeAhead(t, dir, before)
-				}
-				l = open(t, dir, r)
-			}
-		}
-		s, err := l.Snapshot("c1")
-		if err != nil || s.Register != r.value || s.Count != acknowledged {
-			t.Fatalf("seed %d: %d events, %d acknowledged, %v", seed, s.Count, acknowledged, err)
-		}
-		view, err := l.View(t.Context(), "c1", s, r.value, ShowDigests)
-		if err != nil || replay(t, view) != r.value {
-			t.Fatalf("seed %d: view: %v", seed, err)
-		}
-		l.Close()
-	}
+func (h *hung) Registers(ctx context.Context) (hw.Registers, error) {
+	h.reads.Wait()
+	return h.register.Registers(ctx)
 }
 
-// writeAhead leaves a record whose extend never came.
-func writeAhead(t *testing.T, dir string, before hw.Digest) {
+func openHung(t *testing.T) (*Ledger, *hung) {
+	h := &hung{}
+	l := openWith(t, Options{Dir: t.TempDir(), Register: h})
+	must(t, l, public(logs.OpStart), launch("a", "1"))
+	return l, h
+}
+
+// soon runs f with a context that ends soon. f must return when the context ends.
+// The test runs in a bubble of synctest: it hangs, and fails, if f goes on.
+func soon(t *testing.T, what string, f func(context.Context) error) error {
 	t.Helper()
-	e, err := newEvent(extend("c0", "never attested"))
-	if err != nil {
-		t.Fatal(err)
+	const patience = time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	begin := time.Now()
+	err := f(ctx)
+	if took := time.Since(begin); took > patience {
+		t.Errorf("%s returned after %v, its context ended after %v", what, took, patience)
 	}
-	r := diskRecord{Before: before, After: before.Extend(e.Digest()), Event: e.Bytes()}
-	line, err := r.encode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	f, err := os.OpenFile(filepath.Join(dir, FileName), os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.Write(line); err != nil {
-		t.Fatal(err)
+	return err
+}
+
+func wantGaveUp(t *testing.T, what string, err error) {
+	t.Helper()
+	var hardware *hw.Error
+	if !errors.As(err, &hardware) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%s: %v; want a failure of the hardware by the deadline", what, err)
 	}
 }
 
-func TestConcurrentUse(t *testing.T) {
-	r := &register{}
-	l := open(t, t.TempDir(), r)
-	must(t, l, public(logs.OpStart))
-	var wg sync.WaitGroup
-	for w := range 8 {
-		wg.Go(func() {
-			name := fmt.Sprint("c", w)
-			for i := range 25 {
-				if _, err := l.Append(t.Context(), extend(name, fmt.Sprint(i))); err != nil {
-					t.Error(err)
-					return
-				}
-				s, err := l.Snapshot(name)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				now, _ := r.Registers(t.Context()) // a quote: its register may be ahead of the log
-				view, err := l.View(t.Context(), name, s, now.RTMR[3], ShowDigests)
-				if err != nil || replay(t, view) != now.RTMR[3] {
-					t.Errorf("view: %v", err)
-					return
-				}
-			}
-		})
+// A register that hangs doesn't keep the daemon from ending.
+func TestCloseWhileHung(t *testing.T) { synctest.Test(t, closeWhileHung) }
+
+func closeWhileHung(t *testing.T) {
+	l, h := openHung(t)
+	h.extends.Add(1)
+	wantGaveUp(t, "append", soon(t, "append", func(ctx context.Context) error {
+		_, err := l.Append(ctx, extend("a", "under way"))
+		return err
+	}))
+	begin := time.Now()
+	if err := l.Close(); err == nil || time.Since(begin) != closeTime {
+		t.Errorf("closed while the register hangs after %v: %v", time.Since(begin), err)
 	}
-	wg.Wait()
+	h.extends.Done()
+	synctest.Wait() // the file is closed
+	next, err := Open(t.Context(), Options{Dir: l.opts.Dir, BootID: "boot", Anchor: AnchorRTMR3, Register: h})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	if s, err := next.Snapshot("a"); err != nil || s.Count != 3 || s.Register != h.value {
+		t.Errorf("after it ended: %+v, %v", s, err)
+	}
+}
+
+// A register that fails, or hangs, when the daemon starts is read later: Open
+// returns no error, and shows no record whose outcome isn't known.
+func TestOpenWithARegisterThatFails(t *testing.T) {
+	for _, done := range []bool{false, true} {
+		for _, hangs := range []bool{false, true} {
+			t.Run(fmt.Sprintf("done %t, hangs %t", done, hangs), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { openWithARegisterThatFails(t, done, hangs) })
+			})
+		}
+	}
+}
+
+func openWithARegisterThatFails(t *testing.T, done, hangs bool) {
+	h := &hung{}
+	opts := Options{Dir: t.TempDir(), BootID: "boot", Anchor: AnchorRTMR3, Register: h}
+	l := openWith(t, opts)
+	must(t, l, public(logs.OpStart))
+	before := h.value
+	must(t, l, launch("a", "1"))
+	l.Close()
+	if !done {
+		h.value = before // it died before the extend
+	}
+	if hangs {
+		h.reads.Add(1)
+	} else {
+		h.onRead = func() error { return unix.EIO }
+	}
+	if err := soon(t, "open", func(ctx context.Context) (err error) {
+		l, err = Open(ctx, opts)
+		return err
+	}); err != nil {
+		t.Fatalf("done %v, hangs %v: %v", done, hangs, err)
+	}
+	if s, err := l.Snapshot("a"); err != nil || s.Count != 1 || s.Owner.Instance != "" {
+		t.Errorf("done %v, hangs %v: it tells of %+v, %v", done, hangs, s, err)
+	}
+	l.Begin(t.Context())
+	if hangs {
+		h.reads.Done()
+	} else {
+		h.onRead = nil
+	}
+	must(t, l, public(logs.OpStart))
+	want := map[bool]int{false: 2, true: 3}[done]
+	if s, err := l.Snapshot("a"); err != nil || s.Count != want || s.Register != h.value || (s.Owner.Instance == "1") != done {
+		t.Errorf("done %v, hangs %v: %+v, %v", done, hangs, s, err)
+	}
+	l.Close()
 }

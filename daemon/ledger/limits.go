@@ -10,34 +10,35 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// Limits bound the log, and how long it is waited for. Zero means no bound. A
-// part of Bytes and Shown is kept for what all must learn.
+// Limits bound the log, and how long callers wait for it. Zero means no bound. A
+// part of Bytes and Shown is reserved for events that everybody must see.
 type Limits struct {
 	Bytes       int64 // of the file, so that the log can't fill /run
-	Shown       int64 // that the log takes in the evidence of anybody: public events, digests of the others
-	OwnerShown  int64 // that a container's own events take in its evidence, beside that
-	OwnerEvents int   // that one container, or all of one user's, may cause
-	Whole       bool  // evidence shows all events whole
+	Shown       int64 // of the log in everybody's evidence: public events, and digests of the others
+	OwnerShown  int64 // of a container's own events in its evidence, in addition to Shown
+	OwnerEvents int   // that one container may cause, or all containers of one user
+	Whole       bool  // evidence shows all events, not digests
 
-	Timeout time.Duration // for Begin, a turn and the register, together
+	Timeout time.Duration // for Begin, a turn and the register together
 }
 
 var (
-	// ErrFull says that a bound of the log was reached.
+	// ErrFull says that the log has reached a limit.
 	ErrFull = errors.New("runtime log is full")
 
-	// ErrSpent is an ErrFull of one container, or user, alone.
+	// ErrSpent is the ErrFull of one container or one user.
 	ErrSpent = fmt.Errorf("%w for this container", ErrFull)
 )
 
-// SetLimits takes other limits from now on.
+// SetLimits replaces the limits.
 func (l *Ledger) SetLimits(limits Limits) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.limits = limits
 }
 
-// admit holds an event against the limits, and to the instance it is for.
+// admit checks an event against the limits and against the instance that it
+// belongs to.
 func (l *Ledger) admit(e logs.Event, asked Event) error {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -57,28 +58,28 @@ func (l *Ledger) admit(e logs.Event, asked Event) error {
 		share, most = share+1, most+lastShown
 	}
 	if n := l.spent[who]; who != "" && l.limits.OwnerEvents > 0 && n >= share {
-		return fmt.Errorf("%w: %s caused %d events, its limit", ErrSpent, who, n)
+		return fmt.Errorf("%w: %s has caused %d events, its limit", ErrSpent, who, n)
 	}
 	if o != nil && l.limits.OwnerShown > 0 && o.shown+shownWhole(e) > most {
-		return fmt.Errorf("%w: its events take %d bytes of its evidence, of %d", ErrSpent, o.shown, most)
+		return fmt.Errorf("%w: its events take %d of %d bytes of its evidence", ErrSpent, o.shown, most)
 	}
 	if most := boundFor(l.limits.Bytes, e.Operation); most > 0 && l.file.size+diskSize(e) > most {
-		return fmt.Errorf("%w: it holds %d bytes, of %d for such events", ErrFull, l.file.size, most)
+		return fmt.Errorf("%w: it takes %d of %d bytes that such events may fill", ErrFull, l.file.size, most)
 	}
 	after := l.shown
 	after.add(e)
 	if most := boundFor(l.limits.Shown, e.Operation); most > 0 && after.of(l.limits.Whole) > most {
-		return fmt.Errorf("%w: it takes %d bytes of any evidence, of %d for such events", ErrFull, l.shown.of(l.limits.Whole), most)
+		return fmt.Errorf("%w: it takes %d of %d bytes of everybody's evidence that such events may fill", ErrFull, l.shown.of(l.limits.Whole), most)
 	}
 	return nil
 }
 
-// lastShown is the room of an event that is an owner's last.
+// lastShown is how many bytes an owner's last event may take past OwnerShown.
 const lastShown = 4 << 10
 
-// boundFor is the part of a bound that an event may fill: what all must learn is
-// told even when the log is full for the rest, and that something was missed
-// even after that.
+// boundFor returns the part of a bound that an event may fill. Events that
+// everybody must see still fit when the log is full for all others; events about
+// the daemon and about gaps still fit after those.
 func boundFor(bound int64, operation string) int64 {
 	switch operation {
 	case logs.OpStart, logs.OpPolicy, logs.OpSeal, logs.OpMissed:
@@ -89,8 +90,8 @@ func boundFor(bound int64, operation string) int64 {
 	return bound - bound/4
 }
 
-// sizes are the bytes that the log takes in evidence that shows nobody's own
-// events, and in one that shows all.
+// sizes are the bytes that the log takes in evidence that shows no container's
+// own events, and in evidence that shows all.
 type sizes struct{ redacted, whole int64 }
 
 func (s *sizes) add(e logs.Event) {
@@ -109,8 +110,9 @@ func (s sizes) of(whole bool) int64 {
 	return s.redacted
 }
 
-// What an event takes in evidence (cima-evidence(7)): 48 bytes in base64, or
-// all of its own in a member of a record, which parts a run of digests in two.
+// The bytes that an event takes in evidence (cima-evidence(7)): a digest of 48
+// bytes in base64, or a record with the whole event, which splits a run of
+// digests in two.
 const (
 	shownDigest = 64
 	shownRecord = int64(len(`{"event":""},`) + len(`{"digests":""},`))
@@ -120,9 +122,9 @@ func shownWhole(e logs.Event) int64 {
 	return shownRecord + int64(base64.StdEncoding.EncodedLen(len(e.Bytes())))
 }
 
-// payerOf is whom an event is charged to: its container, or the user whose that
-// is ("uid/id"), who can make as many containers as they like. A public event is
-// charged to whoever caused it.
+// payerOf returns who is charged for an event: its container, or the user that
+// owns the container ("uid/id"), because a user can make any number of containers.
+// A public event is charged to the container that caused it.
 func payerOf(container, charge string) string {
 	if container == "" {
 		container = charge

@@ -2,14 +2,12 @@ package ledger
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -30,24 +28,6 @@ func fill(t *testing.T, l *Ledger) (taken int) {
 			t.Fatalf("event %d: %v", taken, err)
 		}
 	}
-}
-
-// missedCounts are the counts of the missed events of one reason, in order.
-func missedCounts(t *testing.T, l *Ledger, why string) (counts []int) {
-	t.Helper()
-	for _, e := range all(t, l) {
-		var m missedEvent
-		if e.Operation != logs.OpMissed {
-			continue
-		}
-		if err := json.Unmarshal(e.Body(), &m); err != nil {
-			t.Fatal(err)
-		}
-		if m.Why == why {
-			counts = append(counts, m.Count)
-		}
-	}
-	return counts
 }
 
 func TestOwnersLimits(t *testing.T) {
@@ -73,7 +53,7 @@ func TestOwnersLimits(t *testing.T) {
 	}
 }
 
-// A public event is charged to whoever caused it, over restarts too.
+// A public event is charged to the container that caused it, after a restart too.
 func TestPublicEventsAreCharged(t *testing.T) {
 	dir, r, limits := t.TempDir(), &register{}, Limits{OwnerEvents: 3}
 	power := func(class string) Event {
@@ -93,7 +73,7 @@ func TestPublicEventsAreCharged(t *testing.T) {
 	if _, err := l.Append(t.Context(), extend("a", "x")); !errors.Is(err, ErrSpent) {
 		t.Fatalf("a fourth event of a: %v", err)
 	}
-	must(t, l, public(logs.OpPolicy)) // nobody's doing
+	must(t, l, public(logs.OpPolicy)) // no container causes it
 }
 
 // At the log's bounds new events are refused, all learn of it, and what all must
@@ -117,7 +97,7 @@ func TestFullLogIsPublic(t *testing.T) {
 				}
 			}
 			if got := missedCounts(t, l, ErrFull.Error()); !slices.Equal(got, []int{1, 2, 4, 8, 16, 32, 64}) {
-				t.Errorf("of 100 refused events %v are told", got)
+				t.Errorf("of 100 refused events %v are logged", got)
 			}
 			l.Close()
 			l = openLimited(t, dir, r, limits)
@@ -128,8 +108,8 @@ func TestFullLogIsPublic(t *testing.T) {
 			if got := missedCounts(t, l, ErrFull.Error()); len(got) != 7 {
 				t.Errorf("the restarted daemon counts %v", got)
 			}
-			// Host power is told as long as it can be, and when it can't
-			// that is told.
+			// Power of the host is logged as long as it fits, and then that it
+			// no longer fits.
 			for i := range 2000 {
 				_, err := l.Append(t.Context(), Event{Operation: logs.OpPower, Measured: map[string]any{"classes": []int{i}}})
 				if errors.Is(err, ErrFull) {
@@ -145,7 +125,7 @@ func TestFullLogIsPublic(t *testing.T) {
 				}
 			}
 			if got := missedCounts(t, l, ErrFull.Error()); len(got) != 8 {
-				t.Errorf("power that could not be told: %v", got)
+				t.Errorf("power that could not be logged: %v", got)
 			}
 			must(t, l, public(logs.OpStart), public(logs.OpPolicy), public(logs.OpSeal))
 			if s, err := l.Snapshot(""); err != nil || s.Register != r.value {
@@ -155,8 +135,8 @@ func TestFullLogIsPublic(t *testing.T) {
 	}
 }
 
-// What anybody's evidence holds of the log stays within Shown, and a container's
-// own events within OwnerShown beside it.
+// The log takes at most Shown bytes of everybody's evidence, and a container's own
+// events at most OwnerShown bytes in addition.
 func TestShownIsWhatEvidenceHolds(t *testing.T) {
 	for _, whole := range []bool{false, true} {
 		limits := Limits{Shown: 24 << 10, OwnerShown: 4 << 10, Whole: whole}
@@ -187,70 +167,6 @@ func TestShownIsWhatEvidenceHolds(t *testing.T) {
 		if most := limits.Shown + limits.OwnerShown; int64(size) > most || int64(size) < most/3 {
 			t.Errorf("whole %v: %d bytes of evidence, of %d", whole, size, most)
 		}
-	}
-}
-
-// A gap that could not be told is told before the next event.
-func TestMissedIsToldLater(t *testing.T) {
-	r := &register{}
-	l := open(t, t.TempDir(), r)
-	if err := l.Missed(t.Context(), "launch", "early"); err != nil || r.value != (hw.Digest{}) {
-		t.Fatalf("told before event 0: %v", err)
-	}
-	must(t, l, public(logs.OpStart))
-	failing := errors.New("busy")
-	r.onExtend = func(*register, hw.Digest) error { return failing }
-	if err := l.Missed(t.Context(), "launch", "deadline"); !errors.Is(err, failing) {
-		t.Fatalf("told by a register that fails: %v", err)
-	}
-	r.onExtend = nil
-	must(t, l, launch("a", "1"))
-	if got := missedCounts(t, l, "deadline"); !slices.Equal(got, []int{1}) {
-		t.Fatalf("told %v", got)
-	}
-	events := all(t, l)
-	if events[0].Operation != logs.OpStart || events[1].Operation != logs.OpMissed || events[2].Operation != logs.OpMissed {
-		t.Errorf("%s, %s, %s stand first", events[0].Operation, events[1].Operation, events[2].Operation)
-	}
-	r.onExtend = func(*register, hw.Digest) error { return failing }
-	l.Missed(t.Context(), "launch", "late")
-	r.onExtend = nil
-	if err := l.FlushMissed(t.Context()); err != nil || len(missedCounts(t, l, "late")) != 1 {
-		t.Errorf("told again: %v", err)
-	}
-	for i := range 1000 { // ever new reasons are told as one
-		if err := l.Missed(t.Context(), "launch", fmt.Sprint(i)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if s, _ := l.Snapshot(""); s.Count > 2*maxGaps {
-		t.Errorf("%d events", s.Count)
-	}
-}
-
-func TestOpenInstances(t *testing.T) {
-	dir, r := t.TempDir(), &register{}
-	l := open(t, dir, r)
-	must(t, l, launch("a", "1"), launch("b", "1"), launch("a", "2"),
-		Event{Operation: logs.OpExit, Owner: "b", Instance: "1"})
-	// The longest path, and bytes that are no UTF-8, come back as they were, in
-	// the longest event too.
-	path := "/" + strings.Repeat("\xff\x01", maxCgroup/2-1)
-	somewhere := launch("1000/c", "3")
-	somewhere.Cgroup, somewhere.Measured = path, map[string]any{"x": strings.Repeat("x", logs.MaxEvent-1024)}
-	must(t, l, somewhere)
-	if somewhere.Cgroup += "/more"; len(somewhere.Cgroup) <= maxCgroup {
-		t.Fatal("not too long")
-	}
-	if _, err := l.Append(t.Context(), somewhere); err == nil {
-		t.Error("a path that is too long was logged")
-	}
-	for range 2 {
-		if got := l.Open(); len(got) != 2 || got["a"] != (Launched{Instance: "2"}) || got["1000/c"] != (Launched{Instance: "3", Cgroup: path}) {
-			t.Errorf("open instances %v", got)
-		}
-		l.Close()
-		l = open(t, dir, r)
 	}
 }
 

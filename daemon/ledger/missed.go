@@ -9,8 +9,8 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// gap is something that evidence should tell of and can't. It is public, and so
-// holds no container's facts.
+// gap is something that evidence should show and does not. It is public, so it
+// holds no fact of a container.
 type gap struct {
 	What string `json:"what"` // "launch", "event"
 	Why  string `json:"why"`
@@ -19,29 +19,28 @@ type gap struct {
 // missedEvent is measured.missed.
 type missedEvent struct {
 	gap
-	Count int `json:"count"` // how often so far, in this boot
+	Count int `json:"count"` // how often it happened in this boot so far
 }
 
-// gaps counts what was missed.
+// gaps counts gaps.
 type gaps struct {
 	happened map[gap]int
-	logged   map[gap]int // the log's count
+	logged   map[gap]int // the count that the log holds
 }
 
-// maxGaps bounds the kinds of gaps that are told apart.
+// maxGaps is the most kinds of gaps that are counted apart.
 const maxGaps = 64
 
-// Missed tells all that something could not be measured or logged, and why: the
-// first time, and when it has happened twice, 4, 8, … times, so that whoever can
-// bring it about over and over can't fill the log with it. After an error it is
-// told before the next event, or by TellMissed.
+// Missed logs a public event: what could not be measured or logged, and why. Of a
+// gap that repeats, Missed logs the 1st, 2nd, 4th, 8th, … time, so that a container
+// that causes it over and over can't fill the log. After an error the gap is logged
+// before the next event, or by FlushMissed.
 func (l *Ledger) Missed(ctx context.Context, what, why string) error {
 	l.count(gap{what, why})
 	return l.FlushMissed(ctx)
 }
 
-// FlushMissed logs what was missed and could not be told then, within
-// Limits.Timeout.
+// FlushMissed logs the gaps that Missed could not log, within Limits.Timeout.
 func (l *Ledger) FlushMissed(ctx context.Context) error {
 	if _, due := l.due(); !due {
 		return nil
@@ -65,12 +64,12 @@ func (l *Ledger) count(g gap) {
 	l.gaps.happened[g]++
 }
 
-// due is a gap that is to be told now.
+// due returns a gap that must be logged now.
 func (l *Ledger) due() (missedEvent, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if !l.started {
-		return missedEvent{}, false // start goes before all
+		return missedEvent{}, false // the start event is the first
 	}
 	for g, n := range l.gaps.happened {
 		if n >= max(1, 2*l.gaps.logged[g]) {
@@ -80,7 +79,7 @@ func (l *Ledger) due() (missedEvent, bool) {
 	return missedEvent{}, false
 }
 
-// logGaps logs what is due; the turn is the caller's.
+// logGaps logs all gaps that are due. The caller has the turn.
 func (l *Ledger) logGaps(whole context.Context) error {
 	for {
 		missed, due := l.due()
@@ -96,13 +95,13 @@ func (l *Ledger) logGaps(whole context.Context) error {
 			err = l.attest(whole, event, e)
 		}
 		if err != nil {
-			return fmt.Errorf("what was missed is not told: %w", err)
+			return fmt.Errorf("log what was missed: %w", err)
 		}
 	}
 }
 
-// refused makes a gap of an event that the log as a whole has no room for. What
-// one container or user has used up is its own affair, and it is told.
+// refused counts a gap for an event that the whole log has no space for. An event
+// past the limit of one container or user is no gap: that owner gets the error.
 func (l *Ledger) refused(whole context.Context, err error) error {
 	if !errors.Is(err, ErrFull) || errors.Is(err, ErrSpent) {
 		return err
@@ -111,7 +110,7 @@ func (l *Ledger) refused(whole context.Context, err error) error {
 	return errors.Join(err, l.logGaps(whole))
 }
 
-// noteMissed takes up what the log says of gaps; under mu.
+// noteMissed reads a missed event of the log into gaps. The caller holds mu.
 func (l *Ledger) noteMissed(e logs.Event) {
 	var m missedEvent
 	if e.Operation != logs.OpMissed || json.Unmarshal(e.Body(), &m) != nil {

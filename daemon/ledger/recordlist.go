@@ -2,9 +2,9 @@ package ledger
 
 import "github.com/cima-project/cima/hw"
 
-// recordList are the records of all events, in blocks that stay where they are: a
-// slice is copied when it grows, and a log of a million events would be in
-// memory twice. A copy of places goes on showing what was there.
+// recordList holds the records of all events in blocks that never move: a slice is
+// copied when it grows, and memory would hold a log of a million events twice. A
+// copy of a recordList keeps its records while the original grows.
 type recordList struct {
 	blocks []*[blockRecords]record
 	n      int
@@ -31,7 +31,7 @@ func (p recordList) pick(positions []int32) []record {
 	return out
 }
 
-// digests returns those of a run of records, one behind the other.
+// digests returns the digests of a run of records, 48 bytes each.
 func (p recordList) digests(from, to int) []byte {
 	out := make([]byte, 0, (to-from)*len(hw.Digest{}))
 	for i := from; i < to; i++ {

@@ -7,7 +7,7 @@ import (
 	"github.com/cima-project/cima/hw"
 )
 
-func TestPlaces(t *testing.T) {
+func TestRecordList(t *testing.T) {
 	var p recordList
 	var early recordList
 	const n = 3*blockRecords + 5

@@ -7,10 +7,9 @@ import (
 	"github.com/cima-project/cima/hw"
 )
 
-// exclusive has f run alone. It waits for its turn, and then for f, no longer
-// than ctx lasts. f isn't told of ctx's end, and keeps its turn until it is
-// through: hardware that doesn't answer holds up one goroutine, and nobody who
-// has a deadline.
+// exclusive runs f, one f at a time. It waits for the turn and for f until ctx
+// ends. f does not see the end of ctx and keeps the turn until it returns: hardware
+// that does not answer blocks one goroutine, and no caller that has a deadline.
 func (l *Ledger) exclusive(ctx context.Context, f func(context.Context) error) error {
 	if err := ctx.Err(); err != nil {
 		return gaveUp(err, "it was not begun", "")
@@ -18,7 +17,7 @@ func (l *Ledger) exclusive(ctx context.Context, f func(context.Context) error) e
 	select {
 	case l.writing <- struct{}{}:
 	case <-ctx.Done():
-		return gaveUp(ctx.Err(), "what came before is still under way", "the register does not answer, or is slow: ask again later")
+		return gaveUp(ctx.Err(), "an earlier event is not done yet", "the register does not answer, or is slow: ask again later")
 	}
 	done := make(chan error, 1)
 	go func() {
@@ -34,7 +33,7 @@ func (l *Ledger) exclusive(ctx context.Context, f func(context.Context) error) e
 	case err := <-done:
 		return err
 	default:
-		return gaveUp(ctx.Err(), "it is still under way", "the register does not answer, or is slow; an event may be logged yet: look before it is sent again")
+		return gaveUp(ctx.Err(), "it is not done yet", "the register does not answer, or is slow; an event may still be logged: read the log before you send it again")
 	}
 }
 
@@ -42,7 +41,8 @@ func gaveUp(why error, what, advice string) error {
 	return &hw.Error{Op: hw.OpExtend, Path: "RTMR3", Err: fmt.Errorf("gave up waiting, %s: %w", what, why), Advice: advice}
 }
 
-// agreed settles what is pending and checks that nobody else extended RTMR3.
+// agreed resolves the pending record and checks that no other program extended
+// RTMR3.
 func (l *Ledger) agreed(ctx context.Context) error {
 	l.mu.RLock()
 	broken := l.broken
@@ -60,15 +60,15 @@ func (l *Ledger) agreed(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read RTMR3: %w", err)
 	}
-	if now != l.Register() {
+	if now != l.replayed() {
 		return l.foreign(now)
 	}
 	return nil
 }
 
-// resolvePending decides by the register alone whether the record written last
-// was attested, enters it or takes it back, and reports which. After an error
-// it is pending still, and nothing else is logged before it is settled.
+// resolvePending decides by the register alone whether the last record was
+// attested. It adds the record to memory, or removes it from the file, and reports
+// which. After an error the record stays pending, and the ledger logs nothing else.
 func (l *Ledger) resolvePending(ctx context.Context) (done bool, err error) {
 	r := l.pending
 	if r == nil {
@@ -101,8 +101,8 @@ func (l *Ledger) resolvePending(ctx context.Context) (done bool, err error) {
 	return done, nil
 }
 
-// Check settles what is pending, reads the register and reports whether log
-// and register agree, within Limits.Timeout.
+// Check resolves the pending record, reads the register and returns an error unless
+// log and register agree. It takes no longer than Limits.Timeout.
 func (l *Ledger) Check(ctx context.Context) error {
 	ctx, cancel := l.withTimeout(ctx)
 	defer cancel()
@@ -114,7 +114,8 @@ func (l *Ledger) rtmr3(ctx context.Context) (hw.Digest, error) {
 	return all.RTMR[3], err
 }
 
-// foreign says when something else extended RTMR3, so far as is known.
+// foreign returns the InconsistentError for an extend by another program. Its text
+// says when that happened, as far as is known.
 func (l *Ledger) foreign(actual hw.Digest) error {
 	l.mu.RLock()
 	started, events := l.started, l.records.n
@@ -134,6 +135,6 @@ func (l *Ledger) foreign(actual hw.Digest) error {
 func (l *Ledger) disagree(actual hw.Digest, why string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.broken = &InconsistentError{Count: l.records.n, Log: l.register, Actual: actual, Why: why}
+	l.broken = &InconsistentError{Count: l.records.n, log: l.register, actual: actual, why: why}
 	return l.broken
 }

@@ -3,63 +3,16 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
 )
-
-// hung is a register whose extends, or readings, don't come back for a while,
-// and which takes no notice of contexts, as a system call doesn't.
-type hung struct {
-	register
-	extends, reads sync.WaitGroup // as long as they are above zero
-}
-
-func (h *hung) Extend(ctx context.Context, d hw.Digest) error {
-	h.extends.Wait()
-	return h.register.Extend(ctx, d)
-}
-
-func (h *hung) Registers(ctx context.Context) (hw.Registers, error) {
-	h.reads.Wait()
-	return h.register.Registers(ctx)
-}
-
-func openHung(t *testing.T) (*Ledger, *hung) {
-	h := &hung{}
-	l := openWith(t, Options{Dir: t.TempDir(), Register: h})
-	must(t, l, public(logs.OpStart), launch("a", "1"))
-	return l, h
-}
-
-// soon runs f with a context that ends soon, and wants it to end then and there.
-func soon(t *testing.T, what string, f func(context.Context) error) error {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- f(ctx) }()
-	select {
-	case err := <-ended:
-		return err
-	case <-time.After(5 * time.Second):
-		t.Fatalf("%s waits though its time is up", what)
-		return nil
-	}
-}
-
-func wantGaveUp(t *testing.T, what string, err error) {
-	t.Helper()
-	var hardware *hw.Error
-	if !errors.As(err, &hardware) || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("%s: %v; want a failure of the hardware by the deadline", what, err)
-	}
-}
 
 // The register hangs: all who wait give up in time, the extend under way is
 // seen through, and what was given up before its turn never happens.
@@ -69,135 +22,159 @@ func TestHungRegister(t *testing.T) {
 		"reading": func(h *hung) *sync.WaitGroup { return &h.reads },
 	} {
 		t.Run(name, func(t *testing.T) {
-			l, h := openHung(t)
-			at(h).Add(1)
-			appending := func(content string) func(context.Context) error {
-				return func(ctx context.Context) error {
-					_, err := l.Append(ctx, extend("a", content))
-					return err
+			synctest.Test(t, func(t *testing.T) {
+				l, h := openHung(t)
+				at(h).Add(1)
+				appending := func(content string) func(context.Context) error {
+					return func(ctx context.Context) error {
+						_, err := l.Append(ctx, extend("a", content))
+						return err
+					}
 				}
-			}
-			wantGaveUp(t, "the append that hangs", soon(t, "append", appending("under way")))
-			wantGaveUp(t, "an append behind it", soon(t, "append", appending("gave up")))
-			wantGaveUp(t, "a check", soon(t, "check", l.Check))
+				wantGaveUp(t, "the append that hangs", soon(t, "append", appending("under way")))
+				wantGaveUp(t, "an append behind it", soon(t, "append", appending("gave up")))
+				wantGaveUp(t, "a check", soon(t, "check", l.Check))
+				s, err := l.Snapshot("a")
+				if err != nil || s.Count != 2 {
+					t.Errorf("a snapshot meanwhile: %d events, %v", s.Count, err)
+				}
+				wantGaveUp(t, "a view that needs the outcome", soon(t, "view", func(ctx context.Context) error {
+					_, err := l.View(ctx, "a", s, hw.Digest{1}, ShowDigests)
+					return err
+				}))
+				at(h).Done()
+				must(t, l, extend("a", "afterwards"))
+				events, err := l.Events("a")
+				if err != nil || len(events) != 3 {
+					t.Fatalf("%d events of its own, %v; want launch, the one under way and the one afterwards", len(events), err)
+				}
+				if s, _ := l.Snapshot("a"); s.Register != h.value {
+					t.Error("log and register disagree")
+				}
+			})
+		})
+	}
+}
+
+// The daemon dies at every point of an append; the register decides.
+func TestCrash(t *testing.T) {
+	tests := []struct {
+		name   string
+		hurt   func(t *testing.T, dir string, r *register, before hw.Digest)
+		events int
+	}{
+		{"after the extend", func(*testing.T, string, *register, hw.Digest) {}, 2},
+		{"between record and extend", func(_ *testing.T, _ string, r *register, before hw.Digest) { r.value = before }, 1},
+		{"in the midst of the record", func(t *testing.T, dir string, r *register, before hw.Digest) {
+			r.value = before
+			cut(t, dir, 5)
+		}, 1},
+		{"before the record's newline", func(t *testing.T, dir string, r *register, before hw.Digest) {
+			r.value = before
+			cut(t, dir, 1)
+		}, 1},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir, r := t.TempDir(), &register{}
+			l := open(t, dir, r)
+			must(t, l, public(logs.OpStart))
+			before := r.value
+			must(t, l, launch("a", "1"))
+			l.Close()
+			tt.hurt(t, dir, r, before)
+			l = open(t, dir, r)
 			s, err := l.Snapshot("a")
-			if err != nil || s.Count != 2 {
-				t.Errorf("a snapshot meanwhile: %d events, %v", s.Count, err)
+			if err != nil || s.Count != tt.events || s.Register != r.value {
+				t.Fatalf("%d events, %v; want %d", s.Count, err, tt.events)
 			}
-			wantGaveUp(t, "a view that needs the outcome", soon(t, "view", func(ctx context.Context) error {
-				_, err := l.View(ctx, "a", s, hw.Digest{1}, ShowDigests)
-				return err
-			}))
-			at(h).Done()
-			must(t, l, extend("a", "afterwards"))
-			events, err := l.Events("a")
-			if err != nil || len(events) != 3 {
-				t.Fatalf("%d events of its own, %v; want launch, the one under way and the one afterwards", len(events), err)
-			}
-			if s, _ := l.Snapshot("a"); s.Register != h.value {
-				t.Error("log and register disagree")
+			must(t, l, extend("a", "goes on"))
+			if s, _ := l.Snapshot("a"); s.Register != r.value {
+				t.Fatal("log and register disagree after going on")
 			}
 		})
 	}
 }
 
-// Whoever gave up a launch, an image or an exit asks again: each is logged once.
-func TestAskedAgainLoggedOnce(t *testing.T) {
-	l, h := openHung(t)
-	for _, e := range []Event{
-		launch("b", "1"),
-		{Operation: logs.OpImage, Owner: "b", Instance: "1", Measured: map[string]any{"reference": "x"}},
-		{Operation: logs.OpExit, Owner: "b", Instance: "1"},
-	} {
-		h.extends.Add(1)
-		wantGaveUp(t, e.Operation, soon(t, e.Operation, func(ctx context.Context) error {
-			_, err := l.Append(ctx, e)
-			return err
-		}))
-		h.extends.Done()
-		must(t, l, e) // again
-	}
-	must(t, l, launch("b", "2"), Event{Operation: logs.OpImage, Owner: "b", Instance: "2", Measured: map[string]any{"reference": "x"}})
-	if s, _ := l.Snapshot("b"); s.Count != 7 || s.Owner.Events != 2 || s.Register != h.value {
-		t.Errorf("%+v", s)
-	}
+func TestForeignExtend(t *testing.T) {
+	foreign := func(r *register) { r.value = r.value.Extend(hw.Digest{9}) }
+	t.Run("while running", func(t *testing.T) {
+		r := &register{}
+		l := open(t, t.TempDir(), r)
+		must(t, l, public(logs.OpStart), launch("a", "1"))
+		foreign(r)
+		_, err := l.Append(t.Context(), extend("a", "x"))
+		wantInconsistent(t, err, 2)
+		_, err = l.Snapshot("a")
+		wantInconsistent(t, err, 2)
+	})
+	t.Run("seen by a check", func(t *testing.T) {
+		r := &register{}
+		l := open(t, t.TempDir(), r)
+		must(t, l, public(logs.OpStart))
+		foreign(r)
+		wantInconsistent(t, l.Check(t.Context()), 1)
+	})
+	t.Run("during an extend", func(t *testing.T) {
+		r := &register{}
+		l := open(t, t.TempDir(), r)
+		must(t, l, public(logs.OpStart))
+		r.onExtend = func(r *register, d hw.Digest) error { foreign(r); r.value = r.value.Extend(d); return nil }
+		_, err := l.Append(t.Context(), launch("a", "1"))
+		wantInconsistent(t, err, 1)
+	})
+	t.Run("while no daemon ran", func(t *testing.T) {
+		dir, r := t.TempDir(), &register{}
+		l := open(t, dir, r)
+		must(t, l, public(logs.OpStart), launch("a", "1"))
+		l.Close()
+		foreign(r)
+		_, err := open(t, dir, r).Snapshot("a")
+		wantInconsistent(t, err, 1) // the last record may or may not have come before the foreign one
+	})
+	t.Run("before the first start", func(t *testing.T) {
+		r := &register{}
+		foreign(r)
+		_, err := open(t, t.TempDir(), r).Append(t.Context(), public(logs.OpStart))
+		wantInconsistent(t, err, 0)
+	})
+	t.Run("in a quote", func(t *testing.T) {
+		r := &register{}
+		l := open(t, t.TempDir(), r)
+		must(t, l, public(logs.OpStart))
+		s, _ := l.Snapshot("")
+		_, err := l.View(t.Context(), "", s, s.Register.Extend(hw.Digest{1}), ShowDigests)
+		wantInconsistent(t, err, 1)
+	})
 }
 
-// A register that hangs doesn't keep the daemon from ending.
-func TestCloseWhileHung(t *testing.T) {
-	l, h := openHung(t)
-	h.extends.Add(1)
-	wantGaveUp(t, "append", soon(t, "append", func(ctx context.Context) error {
-		_, err := l.Append(ctx, extend("a", "under way"))
-		return err
-	}))
-	begin := time.Now()
-	if err := l.Close(); err == nil || time.Since(begin) > 2*closeTime {
-		t.Errorf("closed with an extend under way after %v: %v", time.Since(begin), err)
-	}
-	h.extends.Done()
-	next := func() error {
-		n, err := Open(t.Context(), Options{Dir: l.opts.Dir, BootID: "boot", Anchor: AnchorRTMR3, Register: h})
-		if err != nil {
-			return err
-		}
-		defer n.Close()
-		if s, err := n.Snapshot("a"); err != nil || s.Count != 3 || s.Register != h.value {
-			t.Errorf("after it ended: %+v, %v", s, err)
-		}
-		return nil
-	}
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if err := next(); err == nil || time.Now().After(end) {
-			if err != nil {
-				t.Error(err)
-			}
-			return
-		}
-	}
-}
-
-// A register that fails, or hangs, when the daemon starts is read later: it ends
-// nothing, and nothing is told meanwhile of a record whose outcome isn't known.
-func TestOpenWithARegisterThatFails(t *testing.T) {
+// A register that can't be read after an extend leaves the outcome open until
+// it can.
+func TestUnknownOutcomeIsResolvedLater(t *testing.T) {
 	for _, done := range []bool{false, true} {
-		for _, hangs := range []bool{false, true} {
-			h := &hung{}
-			opts := Options{Dir: t.TempDir(), BootID: "boot", Anchor: AnchorRTMR3, Register: h}
-			l := openWith(t, opts)
+		t.Run(fmt.Sprint("done=", done), func(t *testing.T) {
+			r := &register{}
+			l := open(t, t.TempDir(), r)
 			must(t, l, public(logs.OpStart))
-			before := h.value
-			must(t, l, launch("a", "1"))
-			l.Close()
-			if !done {
-				h.value = before // it died before the extend
+			r.onExtend = func(r *register, d hw.Digest) error {
+				if done {
+					r.value = r.value.Extend(d)
+				}
+				r.onRead = func() error { return unix.EIO }
+				return unix.EIO
 			}
-			if hangs {
-				h.reads.Add(1)
-			} else {
-				h.onRead = func() error { return unix.EIO }
+			if _, err := l.Append(t.Context(), launch("a", "1")); !errors.Is(err, unix.EIO) {
+				t.Fatalf("append: %v", err)
 			}
-			if err := soon(t, "open", func(ctx context.Context) (err error) {
-				l, err = Open(ctx, opts)
-				return err
-			}); err != nil {
-				t.Fatalf("done %v, hangs %v: %v", done, hangs, err)
+			if _, err := l.Append(t.Context(), launch("b", "1")); !errors.Is(err, unix.EIO) {
+				t.Fatalf("append while the outcome is open: %v", err)
 			}
-			if s, err := l.Snapshot("a"); err != nil || s.Count != 1 || s.Owner.Instance != "" {
-				t.Errorf("done %v, hangs %v: it tells of %+v, %v", done, hangs, s, err)
-			}
-			l.Begin(t.Context())
-			if hangs {
-				h.reads.Done()
-			} else {
-				h.onRead = nil
-			}
-			must(t, l, public(logs.OpStart))
+			r.onRead, r.onExtend = nil, nil
+			must(t, l, launch("c", "1"))
 			want := map[bool]int{false: 2, true: 3}[done]
-			if s, err := l.Snapshot("a"); err != nil || s.Count != want || s.Register != h.value || (s.Owner.Instance == "1") != done {
-				t.Errorf("done %v, hangs %v: %+v, %v", done, hangs, s, err)
+			if s, err := l.Snapshot("c"); err != nil || s.Count != want || s.Register != r.value {
+				t.Fatalf("%d events, want %d; %v", s.Count, want, err)
 			}
-			l.Close()
-		}
+		})
 	}
 }

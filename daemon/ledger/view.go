@@ -7,31 +7,31 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// Snapshot is where the log stands for one owner at one moment.
+// Snapshot is the state of the log for one owner at one moment.
 type Snapshot struct {
 	Count    int       // events
-	Register hw.Digest // their replay: RTMR3
+	Register hw.Digest // their replay value: RTMR3
 	Public   hw.Digest // public register
-	Owner    Owner     // zero for an owner without events
+	Owner    Owner     // zero if the owner has no events
 }
 
 // Owner is a container's part of a snapshot.
 type Owner struct {
-	Instance string    // of the latest launch, "" where none is logged
+	Instance string    // of the latest launch; "" if no launch is logged
 	Register hw.Digest // container register
 	Events   int       // of the latest instance
-	Held     int       // of those, that the container register holds
+	Held     int       // of these, events that the container register holds
 }
 
-// Register is the log's replay value.
-func (l *Ledger) Register() hw.Digest {
+// replayed is the log's replay value.
+func (l *Ledger) replayed() hw.Digest {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return l.register
 }
 
-// Snapshot tells where the log stands. It fails where log and register are
-// known to disagree.
+// Snapshot returns the state of the log. It returns an *InconsistentError if log and
+// register are known to disagree.
 func (l *Ledger) Snapshot(name string) (Snapshot, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -45,11 +45,11 @@ func (l *Ledger) Snapshot(name string) (Snapshot, error) {
 // Launched is an instance that has no exit event.
 type Launched struct {
 	Instance string
-	Cgroup   string // as it was told with its launch
-	Execs    bool   // some of its exec events are logged
+	Cgroup   string // from its launch event
+	Execs    bool   // the log holds exec events of it
 }
 
-// Open are the owners whose latest instance has no exit event, with that
+// Open returns the owners whose latest instance has no exit event, and that
 // instance.
 func (l *Ledger) Open() map[string]Launched {
 	l.mu.RLock()
@@ -62,7 +62,7 @@ func (l *Ledger) Open() map[string]Launched {
 }
 
 // Held reads up to count events that the container register of this instance
-// holds, in order; from is the first's position among them.
+// holds, in order, from position from on.
 func (l *Ledger) Held(name, instance string, from, count int) ([]logs.Event, error) {
 	l.mu.RLock()
 	o := l.owners[name]
@@ -99,26 +99,26 @@ func (l *Ledger) read(records []record) ([]logs.Event, error) {
 	return events, nil
 }
 
-// Entry is a part of a view: one event whole, or the digests of a run of
-// events that the viewer may not see.
+// Entry is a part of a view: one whole event, or the digests of a run of events
+// that the viewer must not see.
 type Entry struct {
 	Event   []byte
 	Digests []byte // n × 48 bytes
 }
 
-// Show is how much of the log somebody sees, beside their own events and the
-// public ones.
+// Show says what a view shows of the events of other owners. A view always shows
+// the viewer's own events and the public events.
 type Show int
 
 const (
-	ShowDigests Show = iota // digests of the others: it replays
-	ShowAll                 // the others whole
-	ShowOwn                 // nothing: it doesn't replay
+	ShowDigests Show = iota // their digests: the view replays to the register
+	ShowAll                 // the whole events
+	ShowOwn                 // nothing: the view does not replay
 )
 
-// View is the log as an owner may see it, up to the event after which its
-// replay is register: that of a quote, taken at or after the snapshot. Where it
-// doesn't replay it ends at the snapshot.
+// View returns the log as an owner may see it, up to the event after which its
+// replay value is register. register is RTMR3 of a quote that was made at or after
+// the snapshot from. With ShowOwn the view ends at the snapshot.
 func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register hw.Digest, show Show) ([]Entry, error) {
 	count, err := l.find(ctx, from, register)
 	if err != nil {
@@ -134,7 +134,7 @@ func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register 
 	}
 	seen := merge(own, l.publics, int32(count))
 	records := l.records
-	l.mu.RUnlock() // records before count never change
+	l.mu.RUnlock() // the first count records never change
 	if show == ShowAll {
 		seen = seen[:0]
 		for at := range int32(count) {
@@ -161,8 +161,8 @@ func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register 
 	return view, nil
 }
 
-// find returns how many events replay to register. A quote may hold an extend
-// that its writer hasn't entered yet: that one is waited for.
+// find returns how many events replay to register. A quote may hold the extend of
+// an event that Append has not added to memory yet: find waits for that one.
 func (l *Ledger) find(ctx context.Context, from Snapshot, register hw.Digest) (int, error) {
 	if l.opts.Anchor != AnchorRTMR3 {
 		return from.Count, nil
@@ -174,7 +174,7 @@ func (l *Ledger) find(ctx context.Context, from Snapshot, register hw.Digest) (i
 		if attempt > 0 {
 			break
 		}
-		// Until the extend in flight has its outcome.
+		// Wait until the extend that has begun has an outcome.
 		ctx, cancel := l.withTimeout(ctx)
 		defer cancel()
 		err := l.exclusive(ctx, func(ctx context.Context) error {
@@ -209,7 +209,7 @@ func (l *Ledger) replayFrom(from Snapshot, register hw.Digest) (int, bool) {
 	return 0, false
 }
 
-// merge joins two ascending lists, up to end.
+// merge merges two ascending lists, and leaves out what is not below end.
 func merge(a, b []int32, end int32) []int32 {
 	out := make([]int32, 0, len(a)+len(b)+1)
 	for len(a) > 0 || len(b) > 0 {
@@ -227,15 +227,14 @@ func merge(a, b []int32, end int32) []int32 {
 	return out
 }
 
-// Status is what an admin wants to know of the log.
+// Status are the figures of the log for an administrator.
 type Status struct {
 	Events     int
 	Containers int
 	Bytes      int64
-	Broken     error
 }
 
-// Status of the log.
+// Status returns the figures of the log.
 func (l *Ledger) Status() Status {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -244,5 +243,5 @@ func (l *Ledger) Status() Status {
 		last := l.records.at(n - 1)
 		end = last.offset + int64(last.length)
 	}
-	return Status{Events: l.records.n, Containers: len(l.owners), Bytes: end, Broken: l.broken}
+	return Status{Events: l.records.n, Containers: len(l.owners), Bytes: end}
 }

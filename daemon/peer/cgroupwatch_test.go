@@ -21,7 +21,7 @@ func TestWatchByCgroupID(t *testing.T) {
 	if dir == "" || os.Getuid() != 0 {
 		leaveOut(t, "making cgroups needs root and cgroup v2")
 	}
-	if id := newIdentifier(t, Options{}); !id.Kernel().PIDFDInfo {
+	if id := newIdentifier(t, Options{}); !id.kernel.pidfdInfo {
 		leaveOut(t, "the kernel has no PIDFD_GET_INFO (Linux 6.13)")
 	}
 	cmd, conn := startClient(t, listen(t))

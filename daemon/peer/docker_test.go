@@ -100,7 +100,7 @@ func TestDockerMoveIntoAnotherIsRefused(t *testing.T) {
 
 func TestDockerOneHierarchyMovedIsRefused(t *testing.T) {
 	d := newDocker(t)
-	if d.id.Kernel().Cgroup == "v2" {
+	if d.id.kernel.cgroup == "v2" {
 		t.Skip("does not apply: there is one hierarchy only (the forms are in TestMatch)")
 	}
 	victim, _ := d.start(nil)
@@ -113,7 +113,7 @@ func TestDockerOneHierarchyMovedIsRefused(t *testing.T) {
 
 func TestDockerRenamedCgroupIsRefused(t *testing.T) {
 	d := newDocker(t)
-	if d.id.Kernel().Cgroup == "v2" {
+	if d.id.kernel.cgroup == "v2" {
 		t.Skip("does not apply: cgroup v2 has no rename")
 	}
 	victim, victimConn := d.start(nil)
@@ -133,7 +133,7 @@ func TestDockerRenamedCgroupIsRefused(t *testing.T) {
 	})
 	// By name it is in the victim's place wherever there is a rename, and
 	// then, having moved in the unified hierarchy too, everywhere.
-	if d.id.Kernel().Cgroup == "hybrid" {
+	if d.id.kernel.cgroup == "hybrid" {
 		refused(t, d.id, conn.UnixConn, "name different containers")
 		conn.do(t, "join unified %s", v)
 	}

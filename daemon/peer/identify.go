@@ -17,15 +17,15 @@ import (
 // Options says where the kernel's facts and the records are.
 type Options struct {
 	Records    Records // required
-	ProcRoot   string  // default /proc; it must show the daemon's own pid namespace
-	CgroupRoot string  // default /sys/fs/cgroup
-	SubUIDs    string  // default /etc/subuid
+	procRoot   string  // default /proc; it must show the daemon's own pid namespace
+	cgroupRoot string  // default /sys/fs/cgroup
+	subUIDs    string  // default /etc/subuid
 }
 
 // Identifier tells who calls. Its methods may be called by several goroutines
 // at once.
 type Identifier struct {
-	kernel Kernel
+	kernel kernel
 	proc   int // O_PATH of /proc
 	roots  *roots
 	rule   rule
@@ -48,16 +48,16 @@ func New(o Options) (*Identifier, error) {
 	if o.Records == nil {
 		return nil, errors.New("peer: no records given")
 	}
-	if o.ProcRoot == "" {
-		o.ProcRoot = "/proc"
+	if o.procRoot == "" {
+		o.procRoot = "/proc"
 	}
-	if o.CgroupRoot == "" {
-		o.CgroupRoot = "/sys/fs/cgroup"
+	if o.cgroupRoot == "" {
+		o.cgroupRoot = "/sys/fs/cgroup"
 	}
-	if o.SubUIDs == "" {
-		o.SubUIDs = "/etc/subuid"
+	if o.subUIDs == "" {
+		o.subUIDs = "/etc/subuid"
 	}
-	id := &Identifier{proc: -1, inits: map[Container]*initProcess{}, users: users{file: o.SubUIDs}}
+	id := &Identifier{proc: -1, inits: map[Container]*initProcess{}, users: users{file: o.subUIDs}}
 	if err := id.start(o); err != nil {
 		id.Close()
 		return nil, fmt.Errorf("peer: %w", err)
@@ -70,15 +70,15 @@ func (id *Identifier) start(o Options) error {
 	if id.kernel, err = probe(); err != nil {
 		return err
 	}
-	if id.roots, id.kernel.Cgroup, err = newRoots(o.CgroupRoot); err != nil {
+	if id.roots, id.kernel.cgroup, err = newRoots(o.cgroupRoot); err != nil {
 		return err
 	}
-	if id.proc, err = unix.Open(o.ProcRoot, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		return fmt.Errorf("open %s: %w", o.ProcRoot, err)
+	if id.proc, err = unix.Open(o.procRoot, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("open %s: %w", o.procRoot, err)
 	}
 	pid := os.Getpid()
-	if self, err := os.Readlink(o.ProcRoot + "/self"); err != nil || self != strconv.Itoa(pid) {
-		return fmt.Errorf("%s/self is %q, the daemon's pid is %d: mount the proc file system of its own pid namespace", o.ProcRoot, self, pid)
+	if self, err := os.Readlink(o.procRoot + "/self"); err != nil || self != strconv.Itoa(pid) {
+		return fmt.Errorf("%s/self is %q, the daemon's pid is %d: mount the proc file system of its own pid namespace", o.procRoot, self, pid)
 	}
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
@@ -107,9 +107,6 @@ func (id *Identifier) start(o Options) error {
 	id.rule = rule{records: o.Records, own: own, owner: id.roots.owner}
 	return nil
 }
-
-// Kernel returns what identity rests on here.
-func (id *Identifier) Kernel() Kernel { return id.kernel }
 
 // Close gives back the descriptors. Callers that were identified must have
 // been closed before.
@@ -182,7 +179,7 @@ func (id *Identifier) attribute(ctx context.Context, c *Caller) error {
 	if err != nil {
 		return err
 	}
-	if id.kernel.Cgroup == "v2" && id.kernel.PIDFDInfo && len(hs) == 1 {
+	if id.kernel.cgroup == "v2" && id.kernel.pidfdInfo && len(hs) == 1 {
 		if err := c.cgroup.useID(c.pidfd, id.roots, hs[0]); err != nil {
 			return unreadable(err)
 		}

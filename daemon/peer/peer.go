@@ -78,25 +78,25 @@ type Records interface {
 // ErrUnattributed says that the kernel and the records together name no one.
 var ErrUnattributed = errors.New("caller could not be attributed")
 
-// Refusal is the error of every caller that was not attributed; it wraps
+// refusal is the error of every caller that was not attributed; it wraps
 // ErrUnattributed. Its text may be told to the caller: it says what was seen
 // of the caller and what to do, and nothing of any other container.
-type Refusal struct {
-	Reason string
-	Cause  error // what was found, with paths and ids: for the journal only
+type refusal struct {
+	reason string
+	cause  error // what was found, with paths and ids: for the journal only
 }
 
-func (r *Refusal) Error() string { return ErrUnattributed.Error() + ": " + r.Reason }
+func (r *refusal) Error() string { return ErrUnattributed.Error() + ": " + r.reason }
 
 // Unwrap returns ErrUnattributed and the cause.
-func (r *Refusal) Unwrap() []error {
-	if r.Cause == nil {
+func (r *refusal) Unwrap() []error {
+	if r.cause == nil {
 		return []error{ErrUnattributed}
 	}
-	return []error{ErrUnattributed, r.Cause}
+	return []error{ErrUnattributed, r.cause}
 }
 
 // refuse returns a Refusal; the cause may be nil.
 func refuse(cause error, reason string, args ...any) error {
-	return &Refusal{Reason: fmt.Sprintf(reason, args...), Cause: cause}
+	return &refusal{reason: fmt.Sprintf(reason, args...), cause: cause}
 }

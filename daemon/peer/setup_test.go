@@ -199,19 +199,19 @@ func refused(t testing.TB, id *Identifier, conn *net.UnixConn, reason string) {
 
 func wantRefusal(t testing.TB, err error, reason string) {
 	t.Helper()
-	var r *Refusal
+	var r *refusal
 	if !errors.As(err, &r) || !errors.Is(err, ErrUnattributed) {
 		t.Fatalf("error %v, want a refusal", err)
 	}
-	if !strings.Contains(r.Reason, reason) {
-		t.Fatalf("refused for %q (%v), want %q", r.Reason, r.Cause, reason)
+	if !strings.Contains(r.reason, reason) {
+		t.Fatalf("refused for %q (%v), want %q", r.reason, r.cause, reason)
 	}
 }
 
 func cause(err error) error {
-	var r *Refusal
+	var r *refusal
 	if errors.As(err, &r) {
-		return r.Cause
+		return r.cause
 	}
 	return nil
 }

@@ -9,36 +9,36 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// Kernel says what the identity of callers can rest on here, by what was
+// kernel says what the identity of callers can rest on here, by what was
 // tried and not by version.
-type Kernel struct {
-	PeerPIDFD bool   // SO_PEERPIDFD, Linux 6.5: no doubt about the pid
-	PIDFDInfo bool   // PIDFD_GET_INFO with the cgroup id, Linux 6.13
-	Cgroup    string // "v2", "hybrid" or "v1"
+type kernel struct {
+	peerPIDFD bool   // SO_PEERPIDFD, Linux 6.5: no doubt about the pid
+	pidfdInfo bool   // PIDFD_GET_INFO with the cgroup id, Linux 6.13
+	cgroup    string // "v2", "hybrid" or "v1"
 
 	pidfdNS bool // PIDFD_GET_PID_NAMESPACE, Linux 6.11
 }
 
 // probe tries the kernel's interfaces on the daemon itself.
-func probe() (Kernel, error) {
+func probe() (kernel, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return Kernel{}, fmt.Errorf("socketpair: %w", err)
+		return kernel{}, fmt.Errorf("socketpair: %w", err)
 	}
 	defer unix.Close(pair[0])
 	defer unix.Close(pair[1])
-	var k Kernel
+	var k kernel
 	if fd, err := unix.GetsockoptInt(pair[0], unix.SOL_SOCKET, unix.SO_PEERPIDFD); err == nil {
 		unix.Close(fd)
-		k.PeerPIDFD = true
+		k.peerPIDFD = true
 	}
 	fd, err := unix.PidfdOpen(unix.Getpid(), 0)
 	if err != nil {
-		return Kernel{}, fmt.Errorf("pidfd_open: %w; Linux 5.3 or later is needed, and a seccomp filter that lets it through", err)
+		return kernel{}, fmt.Errorf("pidfd_open: %w; Linux 5.3 or later is needed, and a seccomp filter that lets it through", err)
 	}
 	defer unix.Close(fd)
 	_, err = cgroupID(fd)
-	k.PIDFDInfo = err == nil
+	k.pidfdInfo = err == nil
 	_, err = procfs.PIDNamespace(fd)
 	k.pidfdNS = err == nil
 	return k, nil
@@ -102,7 +102,7 @@ func (id *Identifier) credentials(socket int) (connector, error) {
 	if cred.Pid <= 0 {
 		return connector{}, refuse(nil, "its process cannot be seen from the daemon's pid namespace; cimad must run in the host's, or in one above the caller's")
 	}
-	p := connector{pid: int(cred.Pid), uid: cred.Uid, gid: cred.Gid, exact: id.kernel.PeerPIDFD}
+	p := connector{pid: int(cred.Pid), uid: cred.Uid, gid: cred.Gid, exact: id.kernel.peerPIDFD}
 	if p.exact {
 		p.pidfd, err = unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
 	} else {

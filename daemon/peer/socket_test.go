@@ -20,7 +20,7 @@ func TestIdentifyHost(t *testing.T) {
 	if c.PID != os.Getpid() || c.UID != uint32(os.Getuid()) || c.GID != uint32(os.Getgid()) {
 		t.Errorf("%d %d %d", c.PID, c.UID, c.GID)
 	}
-	if c.Container != nil || c.Instance != 0 || c.CgroupOwner != 0 || c.PIDFD != id.Kernel().PeerPIDFD {
+	if c.Container != nil || c.Instance != 0 || c.CgroupOwner != 0 || c.PIDFD != id.kernel.peerPIDFD {
 		t.Errorf("%+v", c)
 	}
 	if err := c.Check(context.Background()); err != nil || !c.Alive() {
@@ -36,7 +36,7 @@ func TestIdentifyHost(t *testing.T) {
 
 func TestIdentifyWithoutPeerPIDFD(t *testing.T) {
 	id := newIdentifier(t, Options{})
-	id.kernel.PeerPIDFD = false
+	id.kernel.peerPIDFD = false
 	c := identify(t, id, dial(t))
 	if c.PIDFD || c.PID != os.Getpid() {
 		t.Errorf("pidfd %t, pid %d", c.PIDFD, c.PID)
@@ -82,7 +82,7 @@ func TestDeadPeerIsRefused(t *testing.T) {
 			cmd.Wait()
 			refused(t, id, conn.UnixConn, "has ended")
 			wantRefusal(t, c.Check(context.Background()), "has ended")
-			id.kernel.PeerPIDFD = false
+			id.kernel.peerPIDFD = false
 			refused(t, id, conn.UnixConn, "has ended")
 		})
 	}
@@ -94,7 +94,7 @@ func TestReusedPIDIsRefused(t *testing.T) {
 		leaveOut(t, "choosing the next pid needs root")
 	}
 	id := newIdentifier(t, Options{})
-	if !id.Kernel().PeerPIDFD {
+	if !id.kernel.peerPIDFD {
 		leaveOut(t, "the kernel has no SO_PEERPIDFD (Linux 6.5)")
 	}
 	s := listen(t)
@@ -113,7 +113,7 @@ func TestReusedPIDIsRefused(t *testing.T) {
 		wantRefusal(t, c.Check(context.Background()), "has ended")
 
 		// Without SO_PEERPIDFD the mistake can't be seen, and that is said.
-		id.kernel.PeerPIDFD = false
+		id.kernel.peerPIDFD = false
 		if c := identify(t, id, conn.UnixConn); c.PIDFD {
 			t.Error("sure of a pid that may have been reused")
 		}
@@ -173,9 +173,9 @@ func TestInvisiblePeer(t *testing.T) {
 func TestNewErrors(t *testing.T) {
 	for name, o := range map[string]Options{
 		"no records given": {},
-		"is it mounted?":   {Records: declare(), CgroupRoot: "/none"},
-		"open /none":       {Records: declare(), ProcRoot: "/none"},
-		"the proc file system of its own pid namespace": {Records: declare(), ProcRoot: "/"},
+		"is it mounted?":   {Records: declare(), cgroupRoot: "/none"},
+		"open /none":       {Records: declare(), procRoot: "/none"},
+		"the proc file system of its own pid namespace": {Records: declare(), procRoot: "/"},
 	} {
 		id, err := New(o)
 		if err == nil || !strings.Contains(err.Error(), name) {

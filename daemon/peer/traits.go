@@ -44,7 +44,7 @@ type Traits struct {
 
 // TraitsOf reads them, at a fifth of what identifying costs.
 func (id *Identifier) TraitsOf(pid, pidfd int) (t Traits, err error) {
-	if id.kernel.Cgroup == "v2" && id.kernel.PIDFDInfo && len(id.rule.own) == 1 {
+	if id.kernel.cgroup == "v2" && id.kernel.pidfdInfo && len(id.rule.own) == 1 {
 		t.cgroup, err = cgroupID(pidfd)
 	} else {
 		t.cgroups, err = id.cgroupsOf(pid)

@@ -69,7 +69,7 @@ func (w world) mkdir(path string) {
 }
 
 func (w world) options(r Records) Options {
-	return Options{Records: r, ProcRoot: w.dir + "/proc", CgroupRoot: w.dir + "/cgroup"}
+	return Options{Records: r, procRoot: w.dir + "/proc", cgroupRoot: w.dir + "/cgroup"}
 }
 
 // inA is a process of container A, whose first process is pid init.
