@@ -8,7 +8,7 @@ import (
 	"fmt"
 )
 
-// ID is a TPM algorithm identifier (TCG Algorithm Registry).
+// ID is a TPM algorithm identifier (TPM_ALG_ID, TCG Algorithm Registry).
 type ID uint16
 
 // Hash algorithms of event logs.
@@ -20,11 +20,11 @@ const (
 	SM3    ID = 0x0012
 )
 
-// Max bounds the algorithms of one log and of one record: no TPM knows
-// 16 hash algorithms.
+// Max bounds the algorithms that one log declares, and the digests of one record.
+// No TPM knows 16 hash algorithms.
 const Max = 16
 
-// Size is the length of a digest in bytes, 0 where the algorithm is unknown.
+// Size is the length of a digest in bytes; 0 for an algorithm that is not listed here.
 func (a ID) Size() int {
 	switch a {
 	case SHA1:
@@ -39,7 +39,8 @@ func (a ID) Size() int {
 	return 0
 }
 
-// String is the algorithm's name as Linux and the CEL write it.
+// String is the name that Linux and the TCG's Canonical Event Log use ("sha384"), or the
+// number ("0x0777") of an algorithm that is not listed here.
 func (a ID) String() string {
 	switch a {
 	case SHA1:

@@ -8,38 +8,41 @@ import (
 )
 
 const (
-	TagAAEL      = 0x4141454C // "AAEL": the TCG tagged event id of Confidential Containers
-	TagHeaderLen = 8          // bytes: u32 tag, u32 length of the data, both little-endian
+	// TagAAEL is "AAEL" in memory "LEAA": the id of Confidential Containers' tagged events.
+	TagAAEL = 0x4141454C
+	// TagHeaderLen is the length in bytes of a tagged event's header
+	// (TCG_PCClientTaggedEvent): u32 id, u32 length of the data, both little-endian.
+	TagHeaderLen = 8
 )
 
-// AAEL is an entry of the Confidential Containers' attestation agent event
-// log: text in a TCG tagged event. CIMA's own events are AAEL entries of the domain
-// "cima"; ParseEvent reads those, and strictly.
+// AAEL is an entry of the attestation agent event log of Confidential Containers: text
+// in a TCG tagged event. CIMA's own events are AAEL entries of the domain "cima", which
+// logs.ParseEvent reads strictly.
 type AAEL struct{ Domain, Operation, Content string }
 
-// ParseAAEL reads the data of a tagged event: u32 tag "AAEL", u32 length
-// (both little-endian), then "<domain> <operation> <content>". As Trustee does, it
-// refuses text without its two spaces.
+// ParseAAEL reads the data of a tagged event: u32 id TagAAEL, u32 length of the text
+// (both little-endian), then "<domain> <operation> <content>". Like Trustee, it refuses
+// text without two spaces.
 func ParseAAEL(data []byte) (AAEL, error) {
 	if len(data) < TagHeaderLen || binary.LittleEndian.Uint32(data) != TagAAEL {
 		return AAEL{}, errors.New("not an AAEL event")
 	}
 	text := data[TagHeaderLen:]
 	if n := binary.LittleEndian.Uint32(data[4:]); uint64(n) != uint64(len(text)) {
-		return AAEL{}, fmt.Errorf("AAEL event announces %d bytes and has %d", n, len(text))
+		return AAEL{}, fmt.Errorf("AAEL event announces %d bytes, but %d are left", n, len(text))
 	}
 	domain, rest, ok := bytes.Cut(text, []byte(" "))
 	operation, content, ok2 := bytes.Cut(rest, []byte(" "))
 	if !ok || !ok2 {
-		return AAEL{}, errors.New("AAEL event is not of the form \"domain operation content\"")
+		return AAEL{}, errors.New("an AAEL event must have the form \"domain operation content\"")
 	}
 	return AAEL{string(domain), string(operation), string(content)}, nil
 }
 
 // RedactedData is the data of a record that shows only its digest: a tagged event
-// (u32 tag, u32 length 0) that is no AAEL. Trustee parses AAEL, and refuses the
-// whole log because of an event without data. The digest doesn't match the data:
-// Trustee reports that and goes on.
+// without text, whose id is not AAEL's. (Trustee parses AAEL, and refuses a whole log
+// in which an event has no data.) The digest doesn't match these data; Trustee
+// reports that and goes on.
 const RedactedData = "CIRD\x00\x00\x00\x00"
 
 // Redacted reports whether the record shows only its digest ([RedactedData]).
@@ -47,11 +50,12 @@ func (e *Event) Redacted() bool {
 	return e.Type == EvEventTag && string(e.Data) == RedactedData
 }
 
-// logEnd ends a log for Trustee, as OVMF's padding would.
+// logEnd ends a log for Trustee, as OVMF's padding does.
 const logEnd = "\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"
 
-// TrusteeLog joins a boot log (padding or not) and records of the runtime log
-// to the cc_eventlog of Trustee's TDX evidence.
+// TrusteeLog joins a boot log, with or without padding, and records in its form
+// ([AppendEvent]) to the cc_eventlog of Trustee's TDX evidence. It fails where [Parse]
+// fails for the boot log.
 func TrusteeLog(bootLog, records []byte) ([]byte, error) {
 	log, err := Trim(bootLog)
 	if err != nil {

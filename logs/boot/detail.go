@@ -11,12 +11,13 @@ import (
 	"unicode/utf8"
 )
 
-// maxDetail bounds an event's detail, in bytes, roughly.
+// maxDetail is roughly how many bytes an event's detail may have.
 const maxDetail = 4096
 
-// Detail says in one line of printable text what the event's data tell, ""
-// where they tell nothing. It is for people: the data are proved only where
-// the digest covers them, and what can't be decoded is shown as hex.
+// Detail shows the event's data in one line of printable text of about 4096 bytes at
+// most, "" where they are empty. Data that can't be decoded are shown as an error and
+// hex. It is for people to read: the data are proved only where
+// [Event.DigestCoversData].
 func (e *Event) Detail() string {
 	text, err := e.decode()
 	if err != nil {
@@ -58,7 +59,7 @@ func (e *Event) decode() (string, error) {
 // separator: TCG PFP 1.06 section 10.4.1, EV_SEPARATOR.
 func separator(b []byte) (string, error) {
 	if len(b) != 4 {
-		return "", fmt.Errorf("a separator has 4 bytes, not %d", len(b))
+		return "", fmt.Errorf("a separator must have 4 bytes, not %d", len(b))
 	}
 	switch v := binary.LittleEndian.Uint32(b); v {
 	case 0, 0xFFFFFFFF:
@@ -66,11 +67,11 @@ func separator(b []byte) (string, error) {
 	case 1:
 		return "error separator: measuring failed before this point", nil
 	default:
-		return "", fmt.Errorf("separator of an unknown value")
+		return "", fmt.Errorf("a separator must be 0, 1 or 0xffffffff")
 	}
 }
 
-// tagName names the tags of Linux's EFI stub (drivers/firmware/efi/libstub) and
+// tagName names the tagged events of Linux's EFI stub (drivers/firmware/efi/libstub) and
 // of systemd-stub (src/fundamental/tpm2-pcr.h).
 func tagName(tag uint32) string {
 	switch tag {
@@ -97,14 +98,14 @@ func taggedEvent(b []byte) (string, error) {
 		return a.Domain + " " + a.Operation + " " + a.Content, nil
 	}
 	if len(b) < TagHeaderLen || uint64(binary.LittleEndian.Uint32(b[4:])) > uint64(len(b)-TagHeaderLen) {
-		return "", fmt.Errorf("no tagged event")
+		return "", fmt.Errorf("not a tagged event")
 	}
 	return tagName(binary.LittleEndian.Uint32(b)) + ": " + anyText(b[TagHeaderLen:]), nil
 }
 
-// platformConfig: OVMF writes a name padded with NUL, td-shim a name of 16
-// bytes, a u32 length and a body, which is the kernel's command line for
-// td_payload_info.
+// platformConfig shows EV_PLATFORM_CONFIG_FLAGS. OVMF writes a name padded with NUL.
+// td-shim writes a name of 16 bytes, a u32 length and a body; the body of
+// td_payload_info is the kernel's command line.
 func platformConfig(b []byte) string {
 	const info = "td_payload_info\x00"
 	if bytes.HasPrefix(b, []byte(info)) && len(b) > len(info)+4 {
@@ -113,7 +114,7 @@ func platformConfig(b []byte) string {
 	return anyText(b)
 }
 
-// anyText reads text up to its NUL, 8-bit or UTF-16, or else gives hex.
+// anyText reads UTF-8 or UTF-16 up to its NUL, and shows anything else as hex.
 // systemd-stub writes command lines in UTF-16.
 func anyText(b []byte) string {
 	if len(b) >= 4 && len(b)%2 == 0 && b[0] != 0 && b[1] == 0 && b[2] != 0 && b[3] == 0 {
@@ -129,7 +130,7 @@ func anyText(b []byte) string {
 	return hex.EncodeToString(b[:min(len(b), 32)])
 }
 
-// utf16Text reads UTF-16 (little-endian) up to a NUL or the end.
+// utf16Text reads little-endian UTF-16 up to a NUL or the end.
 func utf16Text(b []byte) string {
 	var s strings.Builder
 	for len(b) >= 2 && s.Len() < maxDetail {
@@ -147,8 +148,8 @@ func utf16Text(b []byte) string {
 	return s.String()
 }
 
-// clean makes text safe to print: no control or invisible characters, no
-// escape sequences, bounded.
+// clean makes text safe to print: without control characters, invisible characters and
+// escape sequences, and not much longer than maxDetail.
 func clean(text string) string {
 	var s strings.Builder
 	for _, c := range text {

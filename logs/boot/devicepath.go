@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// devicePath writes an EFI device path as UEFI 2.10 section 10.6 does, as far
-// as it is known here; other nodes as Path(type,subtype,hex).
+// devicePath writes an EFI device path as text (UEFI 2.10 section 10.6). Nodes of kinds
+// that are not listed in pathNode are written Path(type,subtype,hex).
 func devicePath(b []byte) string {
 	var s strings.Builder
 	for len(b) >= 4 && s.Len() < maxDetail {
@@ -69,7 +69,7 @@ func pathNode(node uint16, b []byte) string {
 	return fmt.Sprintf("Path(%d,%d,%s)", node>>8, node&0xFF, hex.EncodeToString(b[:min(len(b), 64)]))
 }
 
-// acpi: an EISA id in the low half of 0x____41D0 is "PNP" and four digits.
+// acpi writes an ACPI node. An id 0x____41D0 is an EISA id: "PNP" and four digits.
 func acpi(hid, uid uint32) string {
 	switch {
 	case hid == 0x0A0341D0:

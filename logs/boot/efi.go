@@ -7,24 +7,24 @@ import (
 	"strings"
 )
 
-// EFIVariable is a measured UEFI variable (UEFI_VARIABLE_DATA, TCG PFP 1.06
-// section 10.2.6).
+// EFIVariable is a measured UEFI variable (UEFI_VARIABLE_DATA, TCG PFP 1.06 section
+// 10.2).
 type EFIVariable struct {
-	GUID  string // of the vendor, in the usual upper-case form
+	GUID  string // of the vendor, in upper case
 	Name  string
-	Value []byte // shares the event's memory
+	Value []byte // in the event's own memory
 }
 
 // ParseEFIVariable reads the data of an EV_EFI_VARIABLE_… event.
 func ParseEFIVariable(b []byte) (EFIVariable, error) {
 	const head = 32
 	if len(b) < head {
-		return EFIVariable{}, fmt.Errorf("%d bytes are no EFI variable", len(b))
+		return EFIVariable{}, fmt.Errorf("an EFI variable must have at least 32 bytes, not %d", len(b))
 	}
 	name, value := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
 	rest := b[head:]
 	if name > uint64(len(rest)/2) || value > uint64(len(rest))-2*name {
-		return EFIVariable{}, fmt.Errorf("EFI variable announces a name of %d and a value of %d bytes, %d are there", 2*name, value, len(rest))
+		return EFIVariable{}, fmt.Errorf("EFI variable announces a name of %d and a value of %d bytes, but %d are left", 2*name, value, len(rest))
 	}
 	return EFIVariable{
 		GUID:  guid(b),
@@ -75,10 +75,10 @@ func bootOrder(value []byte) string {
 	return s.String()
 }
 
-// loadOption: EFI_LOAD_OPTION, UEFI 2.10 section 3.1.3.
+// loadOption shows an EFI_LOAD_OPTION (UEFI 2.10 section 3.1.3).
 func loadOption(b []byte) (string, error) {
 	if len(b) < 6 {
-		return "", fmt.Errorf("%d bytes are no load option", len(b))
+		return "", fmt.Errorf("a load option must have at least 6 bytes, not %d", len(b))
 	}
 	pathLen, b := int(binary.LittleEndian.Uint16(b[4:])), b[6:]
 	name := utf16Text(b)
@@ -91,68 +91,68 @@ func loadOption(b []byte) (string, error) {
 	return fmt.Sprintf("%q %s", name, devicePath(b[2:2+pathLen])), nil
 }
 
-// SecureBootState is what the boot log says of secure boot: "on", "off", or
-// "" where RTMR0 got no such event, two that differ, or one whose digest does
-// not cover its data. It counts only where RTMR0 agrees.
+// SecureBootState is what the boot log says about secure boot: "on" or "off". It is ""
+// where RTMR0 has no such event, several that differ, or one whose digest does not
+// cover its data. It counts only where the replay of RTMR0 agrees with a verified quote.
 func (l *Log) SecureBootState() string {
 	state := ""
 	for _, e := range l.UnverifiedEvents() {
 		if rtmr, ok := e.Extends(); !ok || rtmr != 0 || e.Type != EvEFIVariableDriverConfig {
-			continue // firmware measures it to PCR 7, which is RTMR0
+			continue // firmware measures secure boot to PCR 7, which maps to RTMR0
 		}
 		v, err := ParseEFIVariable(e.Data)
 		if err != nil || v.GUID != guidGlobalVariable || v.Name != "SecureBoot" {
 			continue
 		}
-		said := onOff(v.Value)
-		if (said != "on" && said != "off") || (state != "" && state != said) || !e.DigestCoversData() {
+		value := onOff(v.Value)
+		if (value != "on" && value != "off") || (state != "" && state != value) || !e.DigestCoversData() {
 			return ""
 		}
-		state = said
+		state = value
 	}
 	return state
 }
 
-// imageLoad: UEFI_IMAGE_LOAD_EVENT, TCG PFP 1.06 section 10.2.3.
+// imageLoad shows a UEFI_IMAGE_LOAD_EVENT (TCG PFP 1.06 section 10.2).
 func imageLoad(b []byte) (string, error) {
 	const head = 32
 	if len(b) < head {
-		return "", fmt.Errorf("%d bytes are no image load event", len(b))
+		return "", fmt.Errorf("an image load event must have at least 32 bytes, not %d", len(b))
 	}
 	size, pathLen := binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint64(b[24:])
 	if pathLen > uint64(len(b)-head) {
-		return "", fmt.Errorf("image load event announces a path of %d bytes, %d are there", pathLen, len(b)-head)
+		return "", fmt.Errorf("image load event announces a path of %d bytes, but %d are left", pathLen, len(b)-head)
 	}
 	return fmt.Sprintf("%s (%d bytes)", devicePath(b[head:head+pathLen]), size), nil
 }
 
-// firmwareBlob: UEFI_PLATFORM_FIRMWARE_BLOB and …_BLOB2, TCG PFP 1.06
-// sections 10.2.4 and 10.2.5.
+// firmwareBlob shows a UEFI_PLATFORM_FIRMWARE_BLOB, or a …_BLOB2, which has a description
+// (TCG PFP 1.06 section 10.2).
 func firmwareBlob(b []byte, described bool) (string, error) {
 	name, b, err := description(b, described)
 	if err != nil {
 		return "", err
 	}
 	if len(b) < 16 {
-		return "", fmt.Errorf("%d bytes are no firmware blob", len(b))
+		return "", fmt.Errorf("a firmware blob must have at least 16 bytes, not %d", len(b))
 	}
 	base, size := binary.LittleEndian.Uint64(b), binary.LittleEndian.Uint64(b[8:])
 	return strings.TrimLeft(fmt.Sprintf("%s %d bytes at 0x%x", name, size, base), " "), nil
 }
 
-// handoffTables: UEFI_HANDOFF_TABLE_POINTERS and …_POINTERS2, TCG PFP 1.06
-// sections 10.2.1 and 10.2.2.
+// handoffTables shows UEFI_HANDOFF_TABLE_POINTERS, or …_POINTERS2, which have a
+// description (TCG PFP 1.06 section 10.2).
 func handoffTables(b []byte, described bool) (string, error) {
 	name, b, err := description(b, described)
 	if err != nil {
 		return "", err
 	}
 	if len(b) < 8 {
-		return "", fmt.Errorf("%d bytes are no table list", len(b))
+		return "", fmt.Errorf("a table list must have at least 8 bytes, not %d", len(b))
 	}
 	n := binary.LittleEndian.Uint64(b)
 	if b = b[8:]; n > uint64(len(b)/24) {
-		return "", fmt.Errorf("%d tables announced, %d bytes are there", n, len(b))
+		return "", fmt.Errorf("the list announces %d tables, but %d bytes are left", n, len(b))
 	}
 	parts := []string{name}
 	for ; n > 0 && len(parts) < 32; n, b = n-1, b[24:] {
@@ -172,18 +172,18 @@ func description(b []byte, described bool) (string, []byte, error) {
 	return anyText(b[1:n]), b[n:], nil
 }
 
-// gpt: UEFI_GPT_DATA, TCG PFP 1.06 section 10.2.6; header and entries as in
-// UEFI 2.10 section 5.3.
+// gpt shows UEFI_GPT_DATA (TCG PFP 1.06 section 10.2); its header and entries are
+// those of UEFI 2.10 section 5.3.
 func gpt(b []byte) (string, error) {
 	const head = 92
 	if len(b) < head+8 || string(b[:8]) != "EFI PART" {
-		return "", fmt.Errorf("no partition table")
+		return "", fmt.Errorf("not a partition table")
 	}
 	size := uint64(binary.LittleEndian.Uint32(b[84:]))
 	n := binary.LittleEndian.Uint64(b[head:])
 	disk := guid(b[56:])
 	if b = b[head+8:]; size < 128 || n > uint64(len(b))/size {
-		return "", fmt.Errorf("%d partitions of %d bytes announced, %d bytes are there", n, size, len(b))
+		return "", fmt.Errorf("the table announces %d partitions of %d bytes, but %d bytes are left", n, size, len(b))
 	}
 	parts := []string{fmt.Sprintf("disk %s, %d partitions", disk, n)}
 	for ; n > 0 && len(parts) < 32; n, b = n-1, b[size:] {
@@ -192,7 +192,7 @@ func gpt(b []byte) (string, error) {
 	return strings.Join(parts, ", "), nil
 }
 
-// guid writes the EFI_GUID at the head of b (at least 16 bytes): its first
+// guid writes the EFI_GUID at the head of b, which must have at least 16 bytes. Its first
 // three numbers are little-endian.
 func guid(b []byte) string {
 	return fmt.Sprintf("%08X-%04X-%04X-%X-%X", binary.LittleEndian.Uint32(b),

@@ -10,7 +10,7 @@ const (
 	EvNoAction            = 0x03 // extends nothing
 	EvSeparator           = 0x04
 	EvAction              = 0x05
-	EvEventTag            = 0x06 // TCG_PCClientTaggedEvent; AAEL records too
+	EvEventTag            = 0x06 // TCG_PCClientTaggedEvent; AAEL records have it, too
 	EvSCRTMContents       = 0x07
 	EvSCRTMVersion        = 0x08
 	EvCPUMicrocode        = 0x09
@@ -25,8 +25,8 @@ const (
 	EvOmitBootDevice      = 0x12
 	EvPostCode2           = 0x13
 
-	// Not the TCG's: an IMA entry in the views of the CC Trusted API, which
-	// CIMA 0.5 spoke.
+	// Not of the TCG: an IMA entry in the event log of the CC Trusted API, which CIMA
+	// 0.5 answered with.
 	EvIMAMeasurement = 0x14
 
 	EvEFIEventBase               = 0x80000000
@@ -51,8 +51,8 @@ const (
 	EvEFISPDMDeviceAuthority     = 0x800000E4
 )
 
-// TypeName is the name of a boot event's type in the TCG's spelling,
-// "unknown (0x…)" for one that is not listed.
+// TypeName is the name of an event type in the TCG's spelling ("EV_SEPARATOR"), or
+// "unknown (0x…)" for a type that is not listed here.
 func TypeName(t uint32) string {
 	switch {
 	case t < uint32(len(lowTypes)):

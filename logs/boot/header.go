@@ -8,18 +8,19 @@ import (
 	"github.com/cima-project/cima/logs/alg"
 )
 
+// Lengths in bytes.
 const (
-	legacyHeader = 32
-	specIDFixed  = 28
+	legacyHeader = 32 // TCG_PCClientPCREvent without its data
+	specIDFixed  = 28 // TCG_EfiSpecIdEvent up to its list of algorithms
 )
 
 var specIDSignature = []byte("Spec ID Event03\x00")
 
 type header struct {
-	size     int // bytes, to the first event
+	size     int // in bytes, up to the first event
 	mr       uint32
 	platform uint32
-	version  [3]byte // minor, major, errata, as they stand there
+	version  [3]byte // minor, major, errata, in this order
 	vendor   []byte
 	algs     [alg.Max]struct {
 		id   alg.ID
@@ -28,32 +29,32 @@ type header struct {
 	algCount int
 }
 
-// acpiTable is how the table begins that is easily taken for the log: both are
-// files named CCEL.
+// acpiTable begins the ACPI table that is easily mistaken for the log: both are files
+// named CCEL.
 var acpiTable = []byte("CCEL")
 
-// parse reads the first record, a TCG_PCClientPCREvent with SHA-1's 20 bytes
-// of digest that holds a TCG_EfiSpecIdEvent. All numbers little-endian.
+// parse reads the first record: a TCG_PCClientPCREvent with a digest of 20 bytes (SHA-1),
+// whose data are a TCG_EfiSpecIdEvent (TCG PFP 1.06 section 10.4.5.1). Little-endian.
 func (h *header) parse(b []byte) error {
 	if len(b) < legacyHeader {
 		return fmt.Errorf("%d bytes are too few for a spec-id header", len(b))
 	}
 	if bytes.HasPrefix(b, acpiTable) {
-		return fmt.Errorf("this is the ACPI table that says where the log is: the log is tables/data/CCEL, not tables/CCEL")
+		return fmt.Errorf("this is the ACPI table that points to the log; hint: the log is tables/data/CCEL, not tables/CCEL")
 	}
 	h.mr = binary.LittleEndian.Uint32(b)
 	if t := binary.LittleEndian.Uint32(b[4:]); t != EvNoAction {
-		return fmt.Errorf("first event is %s, not the spec-id header's EV_NO_ACTION", TypeName(t))
+		return fmt.Errorf("the first event is %s: it must be the spec-id header, EV_NO_ACTION", TypeName(t))
 	}
 	size := binary.LittleEndian.Uint32(b[28:])
 	body := b[legacyHeader:]
 	if uint64(size) > uint64(len(body)) {
-		return fmt.Errorf("spec-id header announces %d bytes, %d are there", size, len(body))
+		return fmt.Errorf("spec-id header announces %d bytes, but %d are left", size, len(body))
 	}
 	h.size = legacyHeader + int(size)
 	body = body[:size]
 	if len(body) < specIDFixed || !bytes.HasPrefix(body, specIDSignature) {
-		return fmt.Errorf("no \"Spec ID Event03\": not a crypto-agile log")
+		return fmt.Errorf("the header must hold \"Spec ID Event03\": this is not a crypto-agile log")
 	}
 	h.platform = binary.LittleEndian.Uint32(body[16:])
 	h.version = [3]byte(body[20:23])
@@ -64,13 +65,13 @@ func (h *header) parseAlgorithms(b []byte) error {
 	n := binary.LittleEndian.Uint32(b)
 	b = b[4:]
 	if n > alg.Max || len(b) < int(n)*4+1 {
-		return fmt.Errorf("spec-id header lists %d algorithms in %d bytes; at most %d are read", n, len(b), alg.Max)
+		return fmt.Errorf("spec-id header lists %d algorithms in %d bytes: it must list at most %d", n, len(b), alg.Max)
 	}
 	for i := range int(n) {
 		id, size := alg.ID(binary.LittleEndian.Uint16(b)), int(binary.LittleEndian.Uint16(b[2:]))
 		b = b[4:]
 		if known := id.Size(); known != 0 && known != size {
-			return fmt.Errorf("spec-id header gives %s %d bytes instead of %d", id, size, known)
+			return fmt.Errorf("spec-id header gives %s %d bytes: it must have %d", id, size, known)
 		}
 		if h.digestSize(id) >= 0 && id.Size() == 0 {
 			return fmt.Errorf("spec-id header lists algorithm %s twice", id)
@@ -80,13 +81,14 @@ func (h *header) parseAlgorithms(b []byte) error {
 	}
 	vendor := int(b[0])
 	if len(b)-1 < vendor {
-		return fmt.Errorf("spec-id header announces %d bytes of vendor info, %d are there", vendor, len(b)-1)
+		return fmt.Errorf("spec-id header announces %d bytes of vendor info, but %d are left", vendor, len(b)-1)
 	}
 	h.vendor = b[1 : 1+vendor]
 	return nil
 }
 
-// digestSize is -1 for an algorithm that is neither known nor declared.
+// digestSize is a digest's length in bytes, -1 for an algorithm that is neither known nor
+// declared.
 func (h *header) digestSize(id alg.ID) int {
 	if n := id.Size(); n != 0 {
 		return n

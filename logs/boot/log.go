@@ -20,36 +20,37 @@ import (
 	"github.com/cima-project/cima/logs/alg"
 )
 
-const padLen = 8 // bytes of one value at an event's place that end a log
+// padLen is how many bytes of one value (0xFF or 0x00) end a log where an event could begin.
+const padLen = 8
 
-// Registers are the values of RTMR0–3 that a replay arrives at.
+// Registers are the values of RTMR0–3, in this order, that a replay computes.
 type Registers = [4][48]byte
 
-// Log is a boot log in the TCG2 crypto-agile form: TCG PC Client Platform
-// Firmware Profile 1.06 section 10, with the measurement registers of the
-// UEFI 2.10 confidential computing protocol in place of PCRs. AAEL records
-// appended behind the boot's own events are events like them.
+// Log is a boot log in the crypto-agile form of the TCG PC Client Platform Firmware
+// Profile 1.06 (section 10), with the measurement registers of the UEFI 2.10
+// confidential computing protocol (section 38) instead of PCRs. Records that other
+// software appends, such as AAEL's, are events like those of the boot.
 type Log struct {
 	header header
-	raw    []byte // exactly the log, no padding
+	raw    []byte // the log without its padding
 	count  int
 }
 
 // Event is one event of a boot log.
 type Event struct {
 	MR     uint32   // measurement register: 0 = MRTD, 1–4 = RTMR0–3
-	Type   uint32   // TCG event type, EvSeparator and so on; unknown ones are kept
-	Digest [48]byte // the SHA-384 digest: what extends the register
-	Data   []byte   // event data; shares the log's memory
+	Type   uint32   // TCG event type, such as EvSeparator; unknown types are kept
+	Digest [48]byte // the SHA-384 digest, which extends the register
+	Data   []byte   // event data, in the log's own memory
 
-	digests []byte // count × (u16 algorithm, digest), as read
-	noSHA   bool   // no SHA-384 digest among them
-	sizes   *header
+	digests []byte  // as read: u16 algorithm and digest, repeated
+	noSHA   bool    // no digest is SHA-384
+	sizes   *header // nil for an event that was not read from a log
 }
 
-// Parse checks a whole boot log, up to its padding (eight bytes or
-// all the rest 0xFF, as OVMF leaves it, or 0x00, as td-shim does). It keeps b,
-// which must not change afterwards.
+// Parse reads a whole boot log up to its padding: eight bytes, or all that is left, of
+// 0xFF (OVMF) or 0x00 (td-shim). All numbers are little-endian. The Log keeps b, which
+// must not change afterwards. The error names the event and the byte where it begins.
 func Parse(b []byte) (*Log, error) {
 	log := &Log{}
 	if err := log.read(b, nil); err != nil {
@@ -58,8 +59,7 @@ func Parse(b []byte) (*Log, error) {
 	return log, nil
 }
 
-// read walks over the whole log once, and replays it where registers are
-// given.
+// read reads the whole log once, and replays it if registers is not nil.
 func (l *Log) read(b []byte, registers *replay) error {
 	if err := l.header.parse(b); err != nil {
 		return err
@@ -81,8 +81,8 @@ func (l *Log) read(b []byte, registers *replay) error {
 	return nil
 }
 
-// Trim returns b up to its padding: the log proper, which evidence
-// carries.
+// Trim returns b without its padding: the log as evidence carries it. It fails where
+// [Parse] fails.
 func Trim(b []byte) ([]byte, error) {
 	log, err := Parse(b)
 	if err != nil {
@@ -91,20 +91,20 @@ func Trim(b []byte) ([]byte, error) {
 	return log.raw, nil
 }
 
-// Len is the number of events, the spec-id header not counted.
+// Len is the number of events, without the spec-id header.
 func (l *Log) Len() int { return l.count }
 
-// Bytes is the log without its padding, header included.
+// Bytes is the log without its padding, with its header. It is the log's own memory.
 func (l *Log) Bytes() []byte { return l.raw }
 
-// UnverifiedEvents are the events as they stand in the log, by number. Nothing
-// says that any of them happened before a replay agrees with verified registers.
+// UnverifiedEvents yields the events with their numbers, from 0. No event is known to
+// have happened until a replay agrees with registers of a verified quote.
 func (l *Log) UnverifiedEvents() iter.Seq2[int, Event] {
 	return func(yield func(int, Event) bool) {
 		var e Event
 		at := l.header.size
 		for i := range l.count {
-			n, _ := l.header.event(l.raw[at:], &e) // ParseBootLog saw every event already
+			n, _ := l.header.event(l.raw[at:], &e) // Parse has read every event already
 			at += n
 			if !yield(i, e) {
 				return
@@ -113,9 +113,9 @@ func (l *Log) UnverifiedEvents() iter.Seq2[int, Event] {
 	}
 }
 
-// padding says whether no event stands at the head of b. Eight zero bytes
-// would be an event of MRTD of type 0 too; nobody writes one, and Trustee
-// reads them as the end.
+// padding reports whether b begins with padding instead of an event. Eight zero bytes
+// could also begin an event of type 0 on MRTD: no firmware writes one, and Trustee reads
+// them as the end, too.
 func padding(b []byte) bool {
 	if len(b) >= padLen {
 		head := binary.LittleEndian.Uint64(b)
@@ -124,8 +124,9 @@ func padding(b []byte) bool {
 	return bytes.Count(b, []byte{0xFF}) == len(b) || bytes.Count(b, []byte{0}) == len(b)
 }
 
-// event reads one TCG_PCR_EVENT2 at the head of b into e and returns its
-// length.
+// event reads the TCG_PCR_EVENT2 (TCG PFP 1.06 section 10.2.2) at the head of b into e and
+// returns its length: u32 register, u32 type, u32 number of digests, digests (u16
+// algorithm, digest), u32 length of the data, data; little-endian.
 func (h *header) event(b []byte, e *Event) (int, error) {
 	if len(b) < 12 {
 		return 0, fmt.Errorf("cut off after %d bytes", len(b))
@@ -141,14 +142,14 @@ func (h *header) event(b []byte, e *Event) (int, error) {
 		id := alg.ID(binary.LittleEndian.Uint16(b[at:]))
 		size := h.digestSize(id)
 		if size < 0 {
-			return 0, fmt.Errorf("digest of algorithm %s, whose size the header doesn't declare", id)
+			return 0, fmt.Errorf("digest of algorithm %s: its size must be declared in the header", id)
 		}
 		if at += 2; len(b)-at < size {
 			return 0, fmt.Errorf("cut off in a digest of %s", id)
 		}
 		if id == alg.SHA384 {
 			if !e.noSHA {
-				return 0, fmt.Errorf("two SHA-384 digests: which one extended the register?")
+				return 0, fmt.Errorf("two SHA-384 digests: there must be one, which extended the register")
 			}
 			e.noSHA, e.Digest = false, [48]byte(b[at:])
 		}
@@ -163,17 +164,17 @@ func (h *header) event(b []byte, e *Event) (int, error) {
 	}
 	size := binary.LittleEndian.Uint32(b[at:])
 	if at += 4; uint64(size) > uint64(len(b)-at) {
-		return 0, fmt.Errorf("announces %d bytes of data, %d are there", size, len(b)-at)
+		return 0, fmt.Errorf("announces %d bytes of data, but %d are left", size, len(b)-at)
 	}
 	end := at + int(size)
 	e.Data = b[at:end:end]
 	return end, nil
 }
 
-// Digests are all digests of an event, in the log's order.
+// Digests yields all digests of an event, in the log's order, in the log's own memory.
 func (e *Event) Digests() iter.Seq2[alg.ID, []byte] {
 	return func(yield func(alg.ID, []byte) bool) {
-		if e.sizes == nil { // made here, not read
+		if e.sizes == nil { // made by this program, not read from a log
 			yield(alg.SHA384, e.Digest[:])
 			return
 		}
@@ -188,7 +189,7 @@ func (e *Event) Digests() iter.Seq2[alg.ID, []byte] {
 	}
 }
 
-// DigestCoversData says whether the digest is SHA-384 of the event's data. Where
-// it is not, a replay that agrees proves nothing of the data: firmware hashes
-// images and tables and writes their names.
+// DigestCoversData reports whether the digest is the SHA-384 of the event's data. Where
+// it is not, a replay that agrees proves nothing about the data: firmware hashes
+// images and tables, and writes their names as data.
 func (e *Event) DigestCoversData() bool { return sha512.Sum384(e.Data) == e.Digest }

@@ -6,25 +6,25 @@ import (
 	"iter"
 )
 
-// Extends says whether the event changes one of RTMR0–3, and which. Events of
-// type EV_NO_ACTION extend nothing, MRTD is measured before any log begins,
-// and other register numbers exist on no TD.
+// Extends returns the number of the RTMR (0–3) that the event extends. It is false for
+// events that extend none: those of type EV_NO_ACTION, those of MRTD, which is complete
+// before any log begins, and those of registers that no TD has.
 func (e *Event) Extends() (rtmr int, ok bool) {
 	return int(e.MR) - 1, e.Type != EvNoAction && e.MR >= 1 && e.MR <= 4
 }
 
-// replay is RTMR0–3 as they are computed: each register with room for the
+// replay is RTMR0–3 as they are computed: each register's value, then 48 bytes for the
 // digest that extends it.
 type replay [4][96]byte
 
-// extend does to the registers what the event did, if all is true.
+// extend extends the registers as the event would have.
 func (r *replay) extend(e *Event) error {
 	rtmr, ok := e.Extends()
 	if !ok {
 		return nil
 	}
 	if e.noSHA {
-		return fmt.Errorf("no SHA-384 digest to extend RTMR%d with", rtmr)
+		return fmt.Errorf("there must be a SHA-384 digest, which extends RTMR%d", rtmr)
 	}
 	both := &r[rtmr]
 	copy(both[48:], e.Digest[:])
@@ -41,12 +41,12 @@ func (r *replay) registers() Registers {
 	return registers
 }
 
-// Replay computes what RTMR0–3 hold, from zero, if all that the log says
-// happened and nothing else. It fails where an event that extends a register
-// carries no SHA-384 digest.
+// Replay computes what RTMR0–3 hold if exactly the log's events happened, from zero. It
+// fails where an event that extends a register has no SHA-384 digest.
 func (l *Log) Replay() (Registers, error) { return Replay(l.raw) }
 
-// Replay parses a boot log and replays it to RTMR0–3.
+// Replay reads a boot log, as [Parse] does, and replays it to RTMR0–3, as [Log.Replay]
+// does, in one pass and without allocations.
 func Replay(b []byte) (Registers, error) {
 	var log Log
 	var r replay
@@ -56,8 +56,8 @@ func Replay(b []byte) (Registers, error) {
 	return r.registers(), nil
 }
 
-// UnverifiedSteps are the events with what RTMR0–3 hold after each. It ends
-// before an event that can't be replayed; Replay says why.
+// UnverifiedSteps yields the events with what RTMR0–3 hold after each one. It ends
+// before an event that can't be replayed; the error of [Log.Replay] says why.
 func (l *Log) UnverifiedSteps() iter.Seq2[Event, Registers] {
 	return func(yield func(Event, Registers) bool) {
 		var r replay

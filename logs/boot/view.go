@@ -6,18 +6,18 @@ import (
 	"github.com/cima-project/cima/logs/alg"
 )
 
-// ViewEvent is an event of the boot in the view that containers get
-// (GetCCEventLog, as in CIMA 0.5). It is as unverified as the log it is from.
+// ViewEvent is an event of the boot as the method GetCCEventLog shows it to containers
+// (cima-from-05(7)). It is as unverified as its log.
 type ViewEvent struct {
-	IMR    int    // 0–2 = RTMR0–2, 3 = RTMR3 in logs that go on behind the boot
-	Type   uint32 // of the boot log; EvIMAMeasurement for IMA entries
+	IMR    int    // n = RTMRn; 3 occurs in logs to which other software appended
+	Type   uint32 // TCG event type
 	Alg    alg.ID // of Digest
-	Digest []byte // what extended the register
-	Event  []byte // data of a boot event, fields of an IMA entry as text
+	Digest []byte // SHA-384 where the event has it, which extended the register
+	Event  []byte // the event's data
 }
 
-// UnverifiedView are the boot log's events of RTMR0–3, in order; MRTD's (MR 0)
-// have no place in it. Digests are the log's memory.
+// UnverifiedView yields the log's events of RTMR0–3, in order. Those of MRTD are left out.
+// Digest and Event are in the log's own memory.
 func (l *Log) UnverifiedView() iter.Seq[ViewEvent] {
 	return func(yield func(ViewEvent) bool) {
 		for _, e := range l.UnverifiedEvents() {

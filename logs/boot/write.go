@@ -6,8 +6,8 @@ import (
 	"github.com/cima-project/cima/logs/alg"
 )
 
-// AppendHeader appends the spec-id header of a log whose events carry one
-// SHA-384 digest each.
+// AppendHeader appends the spec-id header of a log whose events have one SHA-384 digest
+// each (TCG PFP 1.06 section 10.4.5.1).
 func AppendHeader(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, 1)
 	b = binary.LittleEndian.AppendUint32(b, EvNoAction)
@@ -22,7 +22,7 @@ func AppendHeader(b []byte) []byte {
 	return append(b, 0) // no vendor info
 }
 
-// AppendEvent appends one event with its SHA-384 digest.
+// AppendEvent appends one event as a TCG_PCR_EVENT2 with its SHA-384 digest alone.
 func AppendEvent(b []byte, e Event) []byte {
 	b = binary.LittleEndian.AppendUint32(b, e.MR)
 	b = binary.LittleEndian.AppendUint32(b, e.Type)
@@ -33,7 +33,7 @@ func AppendEvent(b []byte, e Event) []byte {
 	return append(b, e.Data...)
 }
 
-// Encode writes a boot log of these events, without padding.
+// Encode returns a boot log of these events, without padding.
 func Encode(events []Event) []byte {
 	b := AppendHeader(nil)
 	for _, e := range events {
