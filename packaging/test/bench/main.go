@@ -2,7 +2,7 @@
 // beside what else one could build? It starts a simulated TD, the real daemon,
 // a server that gives back single bytes and a gRPC service as CIMA 0.5's, each
 // in its own process, drives them in turn with one and the same client, in a
-// container where there is docker, and reports ratios.
+// container of a dockerd of its own where docker is installed, and reports ratios.
 package main
 
 import (
@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/cima-project/cima/packaging/test/engine"
 )
 
 func main() {
@@ -32,7 +34,7 @@ func main() {
 	flag.StringVar(&p.out, "out", ".cache/bench", "`DIR` that bench.md, bench.json and plots are written to")
 	flag.IntVar(&p.rounds, "rounds", 15, "`N` rounds of each measurement")
 	flag.DurationVar(&p.time, "time", 400*time.Millisecond, "`TIME` of a round")
-	flag.BoolVar(&p.host, "host", false, "call from this machine itself, also where there is docker")
+	flag.BoolVar(&p.host, "host", false, "call from this machine itself, also where docker is installed")
 	flag.StringVar(&p.only, "only", "", "measure only what has `TEXT` in its name")
 	flag.DurationVar(&p.hold, "hold", 0, "drive the daemon for `TIME` and measure nothing: a profiler may look at it")
 	flag.StringVar(&p.ccel, "ccel", "", "boot log `FILE` that is replayed; the simulated TD's without it")
@@ -40,6 +42,9 @@ func main() {
 	short := flag.Bool("short", false, "a short form: 3 rounds of 200 ms, and 20,000 events for a million")
 	strict := flag.Bool("strict", false, "exit with 1 where a target is not met")
 	flag.Parse()
+	if err := engine.Alone(); err != nil {
+		say("no engine of its own: %v", err)
+	}
 	p.many, p.crowd = 1_000_000, 1000
 	if *short {
 		p.rounds, p.time, p.many, p.crowd = 3, 200*time.Millisecond, 20_000, 50

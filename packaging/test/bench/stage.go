@@ -61,15 +61,14 @@ func newStage(ctx context.Context, p plan, daemons []*daemon) (_ *stage, err err
 			return nil, err
 		}
 	}
-	why := noDocker(ctx)
-	switch {
-	case p.host:
+	docker, why := engine.Docker()
+	if p.host || why != nil {
+		if !p.host {
+			say("no container: %v", why)
+		}
 		err = s.onHost(self)
-	case why != "":
-		say("no container: %s", why)
-		err = s.onHost(self)
-	default:
-		err = s.inContainer(ctx, self)
+	} else {
+		err = s.inContainer(ctx, docker, self)
 	}
 	if err != nil {
 		return nil, err
@@ -114,20 +113,6 @@ func (s *stage) socketOf(server string) string {
 	return "/run/" + server + "/cima.sock"
 }
 
-// noDocker says why the client can't run in a container, "" where it can.
-func noDocker(ctx context.Context) string {
-	if os.Geteuid() != 0 {
-		return "the daemon must be root to know a container's processes"
-	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	if out, err := exec.CommandContext(ctx, "docker", "info").CombinedOutput(); err != nil {
-		last := strings.TrimSpace(string(out))
-		return fmt.Sprintf("docker: %v: %s", err, last[strings.LastIndexByte(last, '\n')+1:])
-	}
-	return ""
-}
-
 // onHost runs the client as a process of this machine.
 func (s *stage) onHost(self string) (err error) {
 	s.host = true
@@ -137,21 +122,20 @@ func (s *stage) onHost(self string) (err error) {
 }
 
 // inContainer runs the client in a container with nothing else in it.
-func (s *stage) inContainer(ctx context.Context, self string) (err error) {
+func (s *stage) inContainer(ctx context.Context, docker *engine.Engine, self string) (err error) {
 	s.where = "a docker container from a scratch image, no network, socket directories mounted read-only; index 3, its own register"
 	s.index = 3
-	if err := engine.Import(exec.CommandContext(ctx, "docker", "import", "-", image), self, "bench"); err != nil {
+	if err := docker.Import(ctx, image, engine.NewImage().File("/bench", self)); err != nil {
 		return err
 	}
-	s.undo = append(s.undo, func() { exec.Command("docker", "rmi", "-f", image).Run() })
 	name := filepath.Base(s.dir)
-	s.undo = append(s.undo, func() { exec.Command("docker", "rm", "-f", name).Run() })
+	s.undo = append(s.undo, func() { docker.Command(context.Background(), "rm", "-f", name).Run() })
 	args := []string{"run", "--rm", "-i", "--name", name, "--network", "none"}
 	for _, d := range s.daemons {
 		args = append(args, "-v", s.path(d.name)+"/cima:/run/"+d.name+":ro")
 	}
 	args = append(args, "-v", s.path("raw")+":/run/raw:ro", "-v", s.path("grpc")+":/run/grpc:ro", image, "/bench", "client")
-	s.driver, err = newDriver(exec.Command("docker", args...))
+	s.driver, err = newDriver(docker.Command(context.Background(), args...))
 	return err
 }
 

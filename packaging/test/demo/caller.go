@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	images "github.com/cima-project/cima/packaging/test/engine"
+	"github.com/cima-project/cima/packaging/test/engine"
 )
 
 const image = "cima-demo:1"
@@ -26,7 +26,7 @@ func (s *stage) start(ctx context.Context) error {
 	}
 	config := ""
 	if s.engine != nil {
-		config = s.engine.config
+		config = s.engine.Config
 	}
 	if err := os.WriteFile(s.path("cimad.toml"), []byte(config), 0o644); err != nil {
 		return err
@@ -79,16 +79,22 @@ func (s *stage) daemon(name string, args []string, made string) error {
 // makeImage imports an image that holds cimactl and nothing else.
 func (s *stage) makeImage(ctx context.Context) error {
 	say("an image made from scratch holds cimactl and nothing else")
-	if err := images.Import(s.command(ctx, "import", "-", image), filepath.Join(s.bin, "cimactl"), "cimactl"); err != nil {
+	if err := s.engine.Import(ctx, image, engine.NewImage().File("/cimactl", filepath.Join(s.bin, "cimactl"))); err != nil {
 		return err
 	}
-	s.undo = append(s.undo, func() { s.command(context.Background(), "rmi", "-f", image).Run() })
+	s.undo = append(s.undo, func() { s.engine.Command(context.Background(), "rmi", "-f", image).Run() })
 	return nil
 }
 
-func (s *stage) command(ctx context.Context, args ...string) *exec.Cmd {
-	all := append(s.engine.command[:len(s.engine.command):len(s.engine.command)], args...)
-	return exec.CommandContext(ctx, all[0], all[1:]...)
+// stopProcess asks, waits, and kills.
+func stopProcess(p *os.Process, done <-chan error) {
+	p.Signal(syscall.SIGTERM)
+	select {
+	case <-done:
+	case <-time.After(15 * time.Second):
+		p.Kill()
+		<-done
+	}
 }
 
 // caller is one run of cimactl, in a container or, where there is no engine,
@@ -113,11 +119,11 @@ func (s *stage) begin(ctx context.Context, name string, args ...string) (*caller
 		c.cid = s.path(name + ".cid")
 		run := []string{"run", "--rm", "-i", "--network", "none", "--cidfile", c.cid,
 			"-v", s.path("run/cima") + ":/run/cima:ro"}
-		run = append(run, s.engine.run...)
-		c.cmd = s.command(ctx, append(append(run, image, "/cimactl"), args...)...)
+		run = append(run, s.engine.Run...)
+		c.cmd = s.engine.Command(ctx, append(append(run, image, "/cimactl"), args...)...)
 		s.undo = append(s.undo, func() {
 			if id := c.id(); id != "" {
-				s.command(context.Background(), "rm", "-f", id).Run()
+				s.engine.Command(context.Background(), "rm", "-f", id).Run()
 			}
 		})
 	}
@@ -187,3 +193,5 @@ func (s *stage) appraise(ctx context.Context, evidence []byte, nonce string, arg
 	}
 	return c.ProcessState.ExitCode(), why, nil
 }
+
+func firstLine(s string) string { l, _, _ := strings.Cut(strings.TrimSpace(s), "\n"); return l }

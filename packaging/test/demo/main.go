@@ -14,6 +14,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/cima-project/cima/packaging/test/engine"
 )
 
 func main() {
@@ -37,7 +39,7 @@ func main() {
 type stage struct {
 	dir    string // short: a socket's path has at most 107 bytes
 	bin    string
-	engine *engine // nil: host processes stand in
+	engine *engine.Found // nil: host processes stand in
 	table  table
 
 	undo []func() // in reverse order
@@ -61,8 +63,7 @@ func run(ctx context.Context, bin, only string) (code int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 
-	s.engine, err = chooseEngine(ctx, s, only)
-	if err != nil {
+	if err := s.chooseEngine(ctx, only); err != nil {
 		return 1, err
 	}
 	if err := s.start(ctx); err != nil {
@@ -79,6 +80,18 @@ func run(ctx context.Context, bin, only string) (code int, err error) {
 		return 1, errors.New("with CI=true everything must be shown")
 	}
 	return 0, nil
+}
+
+// chooseEngine looks for an engine. None is no error: host processes stand in.
+func (s *stage) chooseEngine(ctx context.Context, only string) (err error) {
+	if os.Geteuid() != 0 {
+		say("containers are left out: cimad reads root-owned records and other users' processes; run `sudo make demo`")
+		return nil
+	}
+	if s.engine, err = engine.Find(ctx, s.dir, only, say); s.engine != nil {
+		s.undo = append(s.undo, s.engine.Stop)
+	}
+	return err
 }
 
 // patience is for the whole demo, which takes well under a minute.

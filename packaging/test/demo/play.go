@@ -71,9 +71,9 @@ func (s *stage) identity(ctx context.Context) error {
 		if err := s.whoami(ctx, named, "w1"); err != nil {
 			return err
 		}
-		s.engine.run = append(s.engine.run, "--user", "1234", "--cap-drop", "ALL")
+		s.engine.Run = append(s.engine.Run, "--user", "1234", "--cap-drop", "ALL")
 		err := s.whoami(ctx, unprivileged, "w2")
-		s.engine.run = s.engine.run[:len(s.engine.run)-4]
+		s.engine.Run = s.engine.Run[:len(s.engine.Run)-4]
 		if err != nil {
 			return err
 		}

@@ -1,48 +1,52 @@
-// Package engine answers: how does one program come into an image that holds
-// nothing else?
+// Package engine answers: how does a test get a container engine of its own?
+//
+// Alone continues a program in namespaces where nothing of the machine's engines
+// and containers is seen; Docker and Podman give it engines there, which end
+// with it. Programs that show something on the machine itself (packaging/test/demo,
+// bench) look for an engine that works, by Find.
 package engine
 
 import (
-	"archive/tar"
-	"bytes"
+	"context"
+	"errors"
 	"fmt"
-	"os"
 	"os/exec"
+	"strings"
+	"time"
 )
 
-// Import has an engine ("docker import - image", as command) make an image of a
-// static program alone, under a name in its root directory.
-func Import(command *exec.Cmd, program, name string) error {
-	layer, err := layer(program, name)
-	if err != nil {
-		return err
-	}
-	command.Stdin = bytes.NewReader(layer)
-	if out, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("import the image: %w: %s", err, lastLine(out))
-	}
-	return nil
+// Engine is a container engine.
+type Engine struct {
+	Name   string   // "docker" or "podman"
+	Client []string // the command of its client, with global flags
+	Run    []string // flags that run and create need on this machine
+	Config string   // what cimad's configuration must say of it, TOML
+	Socket string   // of its API; "" where nothing listens
 }
 
-func layer(program, name string) ([]byte, error) {
-	text, err := os.ReadFile(program)
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: int64(len(text))}); err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(text); err != nil {
-		return nil, err
-	}
-	err = w.Close()
-	return b.Bytes(), err
+// patience is how long an engine may take to start.
+const patience = time.Minute
+
+// Command is the engine's client with arguments.
+func (e *Engine) Command(ctx context.Context, args ...string) *exec.Cmd {
+	all := append(e.Client[:len(e.Client):len(e.Client)], args...)
+	return exec.CommandContext(ctx, all[0], all[1:]...)
 }
 
-// lastLine is where engines say why.
-func lastLine(out []byte) []byte {
-	out = bytes.TrimSpace(out)
-	return out[bytes.LastIndexByte(out, '\n')+1:]
+// Do runs the engine's client with input and returns what it printed, without
+// white space around. An error ends with the client's own last line.
+func (e *Engine) Do(ctx context.Context, input string, args ...string) (string, error) {
+	c := e.Command(ctx, args...)
+	c.Stdin = strings.NewReader(input)
+	out, err := c.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("%s %s: %w: %s", e.Name, strings.Join(args, " "), err, lastLine(exit.Stderr))
+	}
+	return strings.TrimSpace(string(out)), err
+}
+
+func lastLine(text []byte) string {
+	s := strings.TrimSpace(string(text))
+	return s[strings.LastIndexByte(s, '\n')+1:]
 }

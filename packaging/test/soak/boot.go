@@ -24,7 +24,7 @@ type boot struct {
 	random *rand.Rand
 
 	manager *manager
-	engine  *engine
+	engine  *fakeEngine
 	td      *sim.TD
 
 	mu    sync.Mutex
@@ -45,7 +45,7 @@ func (b *boot) run(ctx context.Context, d time.Duration) (err error) {
 		return err
 	}
 	defer b.manager.close()
-	if b.engine, err = newEngine(b.manager); err != nil {
+	if b.engine, err = newFakeEngine(b.manager); err != nil {
 		return err
 	}
 	defer b.engine.close()

@@ -22,9 +22,9 @@ const (
 	realDocker   = "/run/docker.sock"
 )
 
-// engine makes what docker and runc make of a container, and answers for them.
+// fakeEngine makes what docker and runc make of a container, and answers for them.
 // What it doesn't know, the real docker is asked.
-type engine struct {
+type fakeEngine struct {
 	root   string   // --exec-root
 	parent string   // cgroup
 	mounts []string // of the cgroup hierarchies
@@ -38,8 +38,8 @@ type engine struct {
 	broken atomic.Bool  // it answers 500
 }
 
-func newEngine(m *manager) (*engine, error) {
-	e := &engine{
+func newFakeEngine(m *manager) (*fakeEngine, error) {
+	e := &fakeEngine{
 		root: m.path("exec"), parent: fmt.Sprintf("%s-%d", cgroupParent, os.Getpid()), socket: m.path("engine.sock"),
 		known: make(map[string]bool),
 	}
@@ -65,7 +65,7 @@ func newEngine(m *manager) (*engine, error) {
 }
 
 // appear and vanish are the engine's restart.
-func (e *engine) appear() error {
+func (e *fakeEngine) appear() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	l, err := net.Listen("unix", e.socket)
@@ -77,13 +77,13 @@ func (e *engine) appear() error {
 	return nil
 }
 
-func (e *engine) vanish() {
+func (e *fakeEngine) vanish() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.server.Close() // takes the socket away, too
 }
 
-func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	time.Sleep(time.Duration(e.slow.Load()))
 	if e.broken.Load() {
 		http.Error(w, "out of order", http.StatusInternalServerError)
@@ -103,15 +103,15 @@ func (e *engine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (e *engine) bundle(id string) string {
+func (e *fakeEngine) bundle(id string) string {
 	return filepath.Join(e.root, "containerd/daemon/io.containerd.runtime.v2.task/moby", id)
 }
 
-func (e *engine) state(id string) string { return filepath.Join(e.root, "runtime-runc/moby", id) }
+func (e *fakeEngine) state(id string) string { return filepath.Join(e.root, "runtime-runc/moby", id) }
 
 // adopt makes a container of a process: its cgroups, its bundle and, at last,
 // its state.
-func (e *engine) adopt(id string, pid int) error {
+func (e *fakeEngine) adopt(id string, pid int) error {
 	e.mu.Lock()
 	e.known[id] = true
 	e.mu.Unlock()
@@ -135,7 +135,7 @@ func (e *engine) adopt(id string, pid int) error {
 	return e.record(id, pid)
 }
 
-func (e *engine) record(id string, pid int) error {
+func (e *fakeEngine) record(id string, pid int) error {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return err
@@ -174,7 +174,7 @@ func (e *engine) record(id string, pid int) error {
 }
 
 // forget takes away what adopt made, once the process has ended.
-func (e *engine) forget(id string) error {
+func (e *fakeEngine) forget(id string) error {
 	e.mu.Lock()
 	delete(e.known, id)
 	e.mu.Unlock()
@@ -193,7 +193,7 @@ func (e *engine) forget(id string) error {
 	return last
 }
 
-func (e *engine) close() {
+func (e *fakeEngine) close() {
 	e.vanish()
 	for _, mount := range e.mounts {
 		os.Remove(filepath.Join(mount, e.parent))

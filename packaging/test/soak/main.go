@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/cima-project/cima/packaging/test/engine"
 )
 
 func main() {
@@ -30,6 +32,10 @@ func main() {
 	if os.Geteuid() != 0 {
 		fmt.Fprintln(os.Stderr, "soak: it makes cgroups and records as engines do\nhint: run it as root")
 		os.Exit(2)
+	}
+	if err := engine.Alone(); err != nil {
+		fmt.Fprintf(os.Stderr, "soak: %v\n", err)
+		os.Exit(1)
 	}
 	if p.seed == 0 {
 		p.seed = rand.Uint64()>>1 + 1
