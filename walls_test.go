@@ -17,8 +17,9 @@ const module = "github.com/cima-project/cima/"
 // is not listed is a leaf.
 var allowed = map[string][]string{
 	"daemon/engines":   {"daemon/launch"},
-	"daemon":           {"daemon/config", "daemon/engines", "daemon/peer", "daemon/launch", "daemon/ledger", "daemon/gate", "rpc", "rpc/form", "hw", "logs", "logs/boot", "logs/ima"},
+	"daemon":           {"daemon/config", "daemon/services", "daemon/engines", "daemon/peer", "daemon/launch", "daemon/ledger", "daemon/gate", "rpc", "rpc/form", "hw", "logs", "logs/boot", "logs/ima"},
 	"daemon/config":    {"daemon/ledger", "rpc"},
+	"daemon/services":  {"daemon/launch"},
 	"daemon/ledger":    {"hw", "logs"},
 	"daemon/cimad":     {"daemon", "hw"},
 	"daemon/cimad-sim": {"daemon", "hw/sim"},

@@ -12,6 +12,7 @@ import (
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/services"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -19,7 +20,7 @@ import (
 const systemInterval = 5 * time.Second
 
 // isNamed reports whether a rule names a process.
-func isNamed(r config.SystemRule, p launch.Process) bool {
+func isNamed(r config.SystemRule, p services.Process) bool {
 	if r.Path != "" {
 		// Anybody can have a file of any path, in a mount namespace of
 		// their own.
@@ -31,7 +32,7 @@ func isNamed(r config.SystemRule, p launch.Process) bool {
 
 // executablePath is where the executable was when it was started; the kernel
 // marks what was removed since, as package upgrades do.
-func executablePath(p launch.Process) string { return strings.TrimSuffix(p.Path, " (deleted)") }
+func executablePath(p services.Process) string { return strings.TrimSuffix(p.Path, " (deleted)") }
 
 // systemEvent is measured.system.
 type systemEvent struct {
@@ -79,7 +80,7 @@ func newSystem(d *Daemon, rules func() []config.SystemRule) *system {
 
 // look measures processes that weren't there the last time.
 func (s *system) look(ctx context.Context) error {
-	all, err := launch.Processes(s.proc)
+	all, err := services.Processes(s.proc)
 	if err != nil {
 		return err
 	}
@@ -94,7 +95,7 @@ func (s *system) look(ctx context.Context) error {
 		if i < 0 {
 			continue
 		}
-		if err := s.measure(ctx, p, rules[i]); err != nil && !errors.Is(err, launch.ErrGone) {
+		if err := s.measure(ctx, p, rules[i]); err != nil && !errors.Is(err, services.ErrGone) {
 			return err
 		}
 	}
@@ -102,7 +103,7 @@ func (s *system) look(ctx context.Context) error {
 	return nil
 }
 
-func (s *system) measure(ctx context.Context, p launch.Process, r config.SystemRule) error {
+func (s *system) measure(ctx context.Context, p services.Process, r config.SystemRule) error {
 	digest, argv, err := p.Measure()
 	if err != nil {
 		return err

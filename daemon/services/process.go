@@ -1,4 +1,8 @@
-package launch
+// Package services answers: which services of the host run?
+//
+// It lists the processes outside containers, and measures the bytes of an
+// executable that runs.
+package services
 
 import (
 	"crypto/sha512"
@@ -13,25 +17,29 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // Process is a running process of the host, as the kernel shows it.
 type Process struct {
 	PID   int
-	Start uint64 // clock ticks since boot; with PID it names the process
-	UID   uint32 // who it runs as; a user's own root is not 0 here
-	Unit  string // systemd's system unit that it belongs to, "" where it is in none
+	Start uint64 // clock ticks since boot; together with PID it names the process
+	UID   uint32 // of the user that it runs as; root of a user namespace is not 0 here
+	Unit  string // systemd's system unit that it belongs to, "" where it belongs to none
 	Path  string // of its executable
 	dir   string
 }
 
-// maxArguments bounds what is read of a command line.
-const maxArguments = 32 << 10
+// Bounds of what is read of a process.
+const (
+	maxProgram   = 256 << 20 // bytes of its executable
+	maxArguments = 32 << 10  // bytes of its command line
+)
 
-// Processes lists the processes below proc ("/proc") that run an executable
-// and are in this pid namespace's own root: those of containers are not among
-// them. What ends meanwhile is passed over.
+// Processes lists the processes below proc ("/proc") that run an executable and are
+// in the daemon's pid namespace itself: those of containers are not among them. A
+// process that ends meanwhile is left out.
 func Processes(proc string) ([]Process, error) {
 	entries, err := os.ReadDir(proc)
 	if err != nil {
@@ -76,8 +84,8 @@ func startTicks(path string) (uint64, error) {
 	return procfs.StartTicks(string(text))
 }
 
-// processUnit is the service or scope of the system's manager: the first one
-// below system.slice. What users' managers call their own is theirs.
+// processUnit returns the service or scope of the system's manager: the first one
+// below system.slice. Units of users' managers don't count.
 func processUnit(path string) string {
 	text, err := os.ReadFile(path)
 	if err != nil {
@@ -100,9 +108,9 @@ func processUnit(path string) string {
 // ErrGone says that a process ended before it could be measured.
 var ErrGone = errors.New("the process ended")
 
-// Measure hashes the bytes of the executable that runs, whatever has its name
-// by now, and reads the arguments.
-func (p Process) Measure() (sha384 string, arguments []Text, err error) {
+// Measure returns SHA-384, in hex, of the executable that runs, though another file
+// may have its name by now, and the arguments.
+func (p Process) Measure() (sha384 string, arguments []launch.Text, err error) {
 	f, err := os.Open(filepath.Join(p.dir, "exe"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil, ErrGone
@@ -112,9 +120,9 @@ func (p Process) Measure() (sha384 string, arguments []Text, err error) {
 	}
 	defer f.Close()
 	h := sha512.New384()
-	n, err := io.Copy(h, io.LimitReader(f, maxExecutable+1))
-	if err == nil && n > maxExecutable {
-		err = fmt.Errorf("%s has more than %d bytes", p.Path, maxExecutable)
+	n, err := io.Copy(h, io.LimitReader(f, maxProgram+1))
+	if err == nil && n > maxProgram {
+		err = fmt.Errorf("%s has more than %d bytes", p.Path, maxProgram)
 	}
 	if err != nil {
 		return "", nil, err
@@ -128,12 +136,12 @@ func (p Process) Measure() (sha384 string, arguments []Text, err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	// Hold it to the process again: the pid may have been given away.
+	// Compare the start time again: the pid may have been given to another process.
 	if start, err := startTicks(filepath.Join(p.dir, "stat")); err != nil || start != p.Start {
 		return "", nil, ErrGone
 	}
 	for arg := range strings.SplitSeq(strings.TrimSuffix(string(text), "\x00"), "\x00") {
-		arguments = append(arguments, Text(arg))
+		arguments = append(arguments, launch.Text(arg))
 	}
 	return hex.EncodeToString(h.Sum(nil)), arguments, nil
 }
