@@ -24,12 +24,15 @@ var allowed = map[string][]string{
 	"daemon/cimad":     {"daemon", "hw"},
 	"daemon/cimad-sim": {"daemon", "hw/sim"},
 	"hw/sim":           {"hw", "logs/boot"},
-	"hw/verify":        {"rpc", "hw", "logs", "logs/boot", "logs/ima", "logs/alg"},
+	"hw/verify":        {"hw/verify/dcap", "hw/verify/policy", "hw/verify/replay", "rpc", "hw", "logs", "logs/boot"},
+	"hw/verify/dcap":   {"hw"},
+	"hw/verify/policy": {"hw/verify/dcap", "hw/verify/replay", "rpc", "hw", "logs", "logs/boot"},
+	"hw/verify/replay": {"hw/verify/dcap", "rpc", "hw", "logs", "logs/boot", "logs/ima", "logs/alg"},
 	"logs":             {"logs/boot", "logs/alg"},
 	"logs/boot":        {"logs/alg"},
 	"logs/ima":         {"logs/alg"},
 	"rpc/form":         {"rpc", "logs", "logs/boot", "logs/ima", "logs/alg"},
-	"rpc/cimactl":      {"rpc", "rpc/form", "logs", "logs/boot", "daemon/launch", "hw", "hw/verify"},
+	"rpc/cimactl":      {"rpc", "rpc/form", "logs", "logs/boot", "daemon/launch", "hw", "hw/verify", "hw/verify/dcap", "hw/verify/policy", "hw/verify/replay"},
 }
 
 // leaves may be imported by all: they hold what would be written twice otherwise.

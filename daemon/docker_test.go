@@ -9,6 +9,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -82,13 +83,13 @@ func TestPowerIsAnnounced(t *testing.T) {
 	}
 }
 
-func (f *fixture) policyFrom(bundle []byte) *verify.Policy {
+func (f *fixture) policyFrom(bundle []byte) *policy.Policy {
 	f.t.Helper()
 	text, err := verify.InitPolicy(f.wantAuthentic(bundle))
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	p, err := verify.ParsePolicy(text)
+	p, err := policy.Parse(text)
 	if err != nil {
 		f.t.Fatalf("%v in\n%s", err, text)
 	}

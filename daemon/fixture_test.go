@@ -22,6 +22,7 @@ import (
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -142,7 +143,7 @@ func (f *fixture) client() *rpc.Client {
 var nonce = []byte("a nonce of the test's")
 
 // appraise verifies a bundle with the simulation's root.
-func (f *fixture) appraise(bundle []byte, policy *verify.Policy) *verify.Result {
+func (f *fixture) appraise(bundle []byte, policy *policy.Policy) *verify.Result {
 	f.t.Helper()
 	r, err := verify.Appraise(f.t.Context(), bundle, verify.Options{Nonce: nonce, TrustRoots: f.roots, Policy: policy})
 	if err != nil {

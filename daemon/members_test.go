@@ -7,13 +7,13 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/daemon/launch"
-	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/policy"
 )
 
 // Policies can name each member of what is measured, and none that isn't.
 func TestPoliciesNameMembers(t *testing.T) {
 	accepts := func(operation, member string) bool {
-		_, err := verify.ParsePolicy(fmt.Appendf(nil, "[[forbidden]]\noperation = %q\nmatch = { %s = 1 }\n", operation, member))
+		_, err := policy.Parse(fmt.Appendf(nil, "[[forbidden]]\noperation = %q\nmatch = { %s = 1 }\n", operation, member))
 		return err == nil
 	}
 	for operation, measured := range map[string]any{
@@ -33,7 +33,7 @@ func TestPoliciesNameMembers(t *testing.T) {
 		if name == "destination" {
 			continue
 		}
-		if _, err := verify.ParsePolicy(fmt.Appendf(nil, "[container.launch]\nmounts = [{ destination = \"/\", %s = 1 }]", name)); err != nil {
+		if _, err := policy.Parse(fmt.Appendf(nil, "[container.launch]\nmounts = [{ destination = \"/\", %s = 1 }]", name)); err != nil {
 			t.Errorf("policies can't name %q of a mount: %v", name, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -26,7 +27,7 @@ func (f *fixture) announced() (all []string) {
 
 // wantPower says that a class is announced, and that another one's evidence is
 // trusted under a policy only that allows it.
-func (f *fixture) wantPower(policy *verify.Policy, class string) {
+func (f *fixture) wantPower(policy *policy.Policy, class string) {
 	f.t.Helper()
 	all := f.announced()
 	if !slices.Contains(all, class) {

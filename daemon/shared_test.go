@@ -17,7 +17,7 @@ import (
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
-	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -262,7 +262,7 @@ func TestSharedOverTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if q, err := verify.ParseQuote(r.CCReport); err != nil || q.ReportData != want {
+	if q, err := dcap.ParseQuote(r.CCReport); err != nil || q.ReportData != want {
 		t.Errorf("REPORTDATA is not %x: %v", want, err)
 	}
 	if !rpc.VerifyReportData(f.daemon.key.public(), data, r.AgentSignature) {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -50,7 +50,7 @@ func TestFairBesideAFlood(t *testing.T) {
 		if err := <-asked; err != nil {
 			t.Fatal(err)
 		}
-		q, err := verify.ParseQuote(e.Quote)
+		q, err := dcap.ParseQuote(e.Quote)
 		if err != nil {
 			t.Fatal(err)
 		}

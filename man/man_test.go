@@ -13,6 +13,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -159,7 +160,7 @@ func TestPolicyKeysAreInTheirPage(t *testing.T) {
 			}
 		}
 	}
-	walk(reflect.TypeFor[verify.Policy]())
+	walk(reflect.TypeFor[policy.Policy]())
 	if keys < 40 {
 		t.Errorf("only %d keys were looked at", keys)
 	}

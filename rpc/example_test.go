@@ -16,6 +16,7 @@ import (
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -150,7 +151,7 @@ func simulated() (socket string, roots []*x509.Certificate, stop func()) {
 	must(err)
 	machine, err := sim.Boot(sim.Config{})
 	must(err)
-	roots, err = verify.ParseRoots(machine.RootPEM())
+	roots, err = dcap.ParseRoots(machine.RootPEM())
 	must(err)
 	config := config.Default()
 	config.Gate.Mode = "off"

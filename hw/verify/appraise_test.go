@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
 )
@@ -112,7 +113,7 @@ func TestDebug(t *testing.T) {
 	w.launch(idOne, "one", "/bin/one")
 	bundle, opts := encode(t, w.evidence(idOne)), w.options()
 	expect(t, appraiseT(t, bundle, opts), NotAuthentic, StepDebug)
-	opts.Policy = &Policy{TD: TDPolicy{AllowDebug: true}}
+	opts.Policy = &policy.Policy{TD: policy.TD{AllowDebug: true}}
 	r := appraiseT(t, bundle, opts)
 	if s := r.Step(StepDebug); s.Outcome != Warn {
 		t.Errorf("allowed by policy: %+v", s)

@@ -8,117 +8,146 @@ import (
 	"fmt"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs/boot"
 )
 
-// bareSteps judge a quote, and logs beside it, that come without claims:
-// other systems' evidence. What is not given is not missed.
-var bareSteps = []step{
-	{StepFormat, Malformed, true, nil},
-	{StepQuote, NotAuthentic, true, (*appraisal).quoteSignature},
-	{StepDebug, NotAuthentic, true, (*appraisal).bareDebug},
-	{StepCollateral, NotTrusted, false, nil},
-	{StepEnclave, NotAuthentic, false, (*appraisal).enclave},
-	{StepTCB, NotTrusted, false, (*appraisal).tcb},
-	{StepRevocation, NotAuthentic, false, (*appraisal).revocation},
-	{StepNonce, NotAuthentic, false, (*appraisal).bareNonce},
-	{StepBootLog, NotAuthentic, false, (*appraisal).bareBootLog},
-	{StepRuntimeLog, NotAuthentic, false, (*appraisal).bareRuntimeLog},
-	{StepUserData, NotAuthentic, false, (*appraisal).bareUserData},
-	{StepBootValues, NotTrusted, false, (*appraisal).bareBootValues},
-}
-
-// bare is what an appraisal has where there are no claims.
+// bare is a quote without claims, with the logs next to it.
 type bare struct {
-	files    Files
-	replayed *Replayed
-	behind   []byte // the quote, in its file
+	files    replay.Files
+	quote    *dcap.Quote
+	behind   []byte // what stands behind the quote in its file
+	replayed *replay.Replayed
 }
 
-// AppraiseQuote judges a quote, and the logs behind its registers as far as
-// they are given, by what they are: whose quote it is and whether the logs
-// are its. Without a policy the best verdict is Authentic.
-func AppraiseQuote(ctx context.Context, files Files, opts Options) (*Result, error) {
+// AppraiseQuote judges a quote that comes without claims, as other systems make
+// it, and those of the logs behind its registers that are given: whose quote it
+// is, and whether the logs are its own. The nonce in opts must then be all of
+// REPORTDATA, without the zeros at its end, and UserData nil. Without a policy the
+// best verdict is Authentic. Errors are as Appraise's.
+func AppraiseQuote(ctx context.Context, files replay.Files, opts Options) (*Result, error) {
 	if err := opts.check(); err != nil {
 		return nil, err
 	}
 	if opts.UserData != nil {
 		return nil, errors.New("a bare quote binds no user data beside its REPORTDATA: give all of that as the nonce")
 	}
-	a := &appraisal{opts: opts, bare: &bare{files: files}}
-	return a.judge(ctx, a.readFiles(), bareSteps)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	r := begin(bareSteps)
+	b, err := readBare(files)
+	if err != nil {
+		return r.malformed(err, "see that each file is what it is given as; quotes are bytes as the hardware made them, neither base64 nor hex"), nil
+	}
+	r.add(StepFormat, b.format())
+	p, err := r.judgePlatform(ctx, b.quote, bareDebug(b.quote, opts), opts)
+	if err != nil {
+		return nil, err
+	}
+	r.add(StepNonce, bareNonce(b.quote, opts))
+	r.add(StepBootLog, bareBootLog(b))
+	r.add(StepRuntimeLog, bareRuntimeLog(b))
+	r.add(StepUserData, skip("channel: not bound: a bare quote says nothing of who presents it"))
+	r.seen.Booted = b.booted()
+	boot := ""
+	if r.Verdict == NotAuthentic {
+		r.skipRest(notAuthentic)
+	} else {
+		var s Step
+		s, boot = bareBootValues(r.seen.Booted, opts)
+		r.add(StepBootValues, s)
+	}
+	r.concludeBare(b.quote, p, boot, opts)
+	return r, nil
 }
 
-// bootLog is the boot log among the files, which was read before.
-func (b *bare) bootLog() *boot.Log {
-	log, err := boot.Parse(b.files.BootLog)
+// readBare reads the quote, and replays the logs.
+func readBare(files replay.Files) (*bare, error) {
+	q, behind, err := dcap.CutQuote(files.Quote)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	return log
+	replayed, err := replay.Run(files, nil)
+	if err != nil {
+		return nil, err
+	}
+	return &bare{files, q, files.Quote[len(files.Quote)-behind:], replayed}, nil
 }
 
-func (a *appraisal) readFiles() Step {
-	b := a.bare
-	q, behind, err := cutQuote(b.files.Quote)
-	if err != nil {
-		return fail(err.Error())
-	}
-	a.quote, b.behind = q, b.files.Quote[len(b.files.Quote)-behind:]
-	if b.replayed, err = Replay(b.files, nil); err != nil {
-		return fail(err.Error())
-	}
-	detail := fmt.Sprintf("quote version %d", q.Version)
+// format is the result of the step format for files that could be read.
+func (b *bare) format() Step {
+	detail := fmt.Sprintf("quote version %d", b.quote.Version)
 	r := b.replayed
-	if r.hasBoot {
+	if b.files.BootLog != nil {
 		detail += fmt.Sprintf(", boot log of %d events", r.BootEvents)
 	}
-	if r.hasIMA {
+	if b.files.IMALog != nil {
 		detail += fmt.Sprintf(", IMA log of %d entries", r.IMAEntries)
 	}
-	if r.hasRuntime {
+	if b.files.RuntimeLog != nil {
 		detail += fmt.Sprintf(", runtime log of %d events", r.RuntimeEvents)
 	}
-	if behind > 0 && bytes.Count(b.behind, []byte{0}) != behind {
-		return warn(fmt.Sprintf("%s; %d bytes behind the quote were left out", detail, behind))
+	if n := len(b.behind); n > 0 && bytes.Count(b.behind, []byte{0}) != n {
+		return warn(fmt.Sprintf("%s; %d bytes behind the quote were left out", detail, n))
 	}
 	return pass(detail)
 }
 
-// bareDebug: a quote says itself that its TD is under debug. Where nobody
-// says what is wanted, that is for the reader to know.
-func (a *appraisal) bareDebug() Step {
-	s := a.debug()
-	if s.Outcome == Fail && a.opts.Policy == nil {
+// booted is what the boot itself left, as far as the logs given show it.
+func (b *bare) booted() policy.Booted {
+	now := bootedOf(b.quote)
+	if b.files.BootLog == nil {
+		return now
+	}
+	now.Further = b.files.IMALog != nil && b.quote.Registers.RTMR[2] != b.replayed.Booted[2]
+	now.Begun = replay.BeginsIMA(b.files.IMALog)
+	if b.replayed.OtherRegisters { // the boot log is not all of the boot
+		now.Further, now.Begun = true, false
+	}
+	log, err := boot.Parse(b.files.BootLog)
+	if err != nil {
+		return now
+	}
+	return withLog(now, log)
+}
+
+// bareDebug: a quote itself shows that its TD is under debug. Where no policy
+// says what is wanted, the reader must know of it.
+func bareDebug(q *dcap.Quote, opts Options) Step {
+	s := debug(q, opts)
+	if s.Outcome == Fail && opts.Policy == nil {
 		s.Outcome = Warn
 	}
 	return s
 }
 
-// bareNonce: other systems put what they are given into REPORTDATA, padded
-// with zeros.
-func (a *appraisal) bareNonce() Step {
-	if len(a.opts.Nonce) == 0 {
+// bareNonce: other systems put the nonce itself into REPORTDATA, padded with
+// zeros.
+func bareNonce(q *dcap.Quote, opts Options) Step {
+	if len(opts.Nonce) == 0 {
 		return skip("no nonce was given to look for: the quote may be old")
 	}
 	var want hw.ReportData
-	copy(want[:], a.opts.Nonce)
-	c := Comparison{"REPORTDATA", hex.EncodeToString(want[:]), hex.EncodeToString(a.quote.ReportData[:])}
-	if want != a.quote.ReportData {
+	copy(want[:], opts.Nonce)
+	c := Comparison{"REPORTDATA", hex.EncodeToString(want[:]), hex.EncodeToString(q.ReportData[:])}
+	if want != q.ReportData {
 		return fail("REPORTDATA is not the nonce: the quote was made for something else", c)
 	}
 	return pass("REPORTDATA is the nonce", c)
 }
 
-func (a *appraisal) bareBootLog() Step {
-	r := a.bare.replayed
-	if !r.hasBoot && !r.hasIMA {
+func bareBootLog(b *bare) Step {
+	r := b.replayed
+	if b.files.BootLog == nil && b.files.IMALog == nil {
 		return skip("no boot log was given: nothing says what the registers mean")
 	}
-	matches := r.Against(a.quote.Registers)
+	matches := r.Against(b.quote.Registers)
 	compared, s := compareMatches(matches[:3])
 	detail := fmt.Sprintf("%d boot events", r.BootEvents)
-	if r.hasIMA {
+	if b.files.IMALog != nil {
 		detail += fmt.Sprintf(" and %d IMA entries", r.IMAEntries)
 	}
 	switch {
@@ -134,26 +163,26 @@ func (a *appraisal) bareBootLog() Step {
 	return pass(detail+" replay to RTMR0–2", compared...)
 }
 
-func (a *appraisal) bareRuntimeLog() Step {
-	r := a.bare.replayed
-	m := r.Against(a.quote.Registers)[3]
+func bareRuntimeLog(b *bare) Step {
+	r := b.replayed
+	m := r.Against(b.quote.Registers)[3]
 	if m.NothingKnown {
 		return skip("no runtime log was given: nothing says what RTMR3 means")
 	}
-	compared, s := compareMatches([]Match{m})
+	compared, s := compareMatches([]replay.Match{m})
 	switch {
 	case s == "" && m.Replayed == (hw.Digest{}):
 		return pass("RTMR3 is zero: nothing extended it", compared...)
 	case s == "":
 		return pass("the events given replay to RTMR3", compared...)
 	}
-	if n, known := r.LastAgreement(&a.quote.Registers.RTMR[3]); known {
+	if n, known := r.LastAgreement(&b.quote.Registers.RTMR[3]); known {
 		s += fmt.Sprintf("; its first %d of %d events do", n, r.RuntimeEvents)
 	}
 	return fail(s, compared...)
 }
 
-func compareMatches(matches []Match) (compared []Comparison, differ string) {
+func compareMatches(matches []replay.Match) (compared []Comparison, differ string) {
 	for _, m := range matches {
 		if m.NothingKnown {
 			continue
@@ -166,56 +195,51 @@ func compareMatches(matches []Match) (compared []Comparison, differ string) {
 	return compared, differ
 }
 
-func (a *appraisal) bareUserData() Step {
-	return skip("channel: not bound: a bare quote says nothing of who presents it")
-}
-
-func (a *appraisal) bareBootValues() Step {
-	s := a.bootValues()
-	if s.Outcome == Skip && a.opts.Policy != nil {
-		s.Outcome = Fail // a policy that was given is to be met
+func bareBootValues(now policy.Booted, opts Options) (s Step, boot string) {
+	s, boot = bootValues(now, opts)
+	if s.Outcome == Skip && opts.Policy != nil {
+		s.Outcome = Fail // a policy that was given must be met
 	}
-	return s
+	return s, boot
 }
 
-// concludeBare says in plain words what a bare quote comes to.
-func (a *appraisal) concludeBare(r *Result) {
-	if r.Verdict == Trusted && a.opts.Policy == nil {
+// concludeBare puts the result of all steps into plain words.
+func (r *Result) concludeBare(q *dcap.Quote, p platform, boot string, opts Options) {
+	if r.Verdict == Trusted && opts.Policy == nil {
 		r.Verdict, r.ExitCode = Authentic, Authentic.ExitCode()
 	}
-	say := func(to *[]string, format string, args ...any) { *to = append(*to, fmt.Sprintf(format, args...)) }
 	if r.passed(StepQuote) {
-		say(&r.Proved, "a TD has these registers: its quote's chain ends in %s", rootName(a.quote.Chain[chainLength-1]))
+		r.proves("a TD has these registers: its quote's chain ends in %s", dcap.RootName(q.Root()))
 		for _, name := range []string{StepNonce, StepBootLog, StepRuntimeLog} {
 			if r.passed(name) {
-				say(&r.Proved, "%s", r.Step(name).Detail)
+				r.proves("%s", r.Step(name).Detail)
 			}
 		}
 		if r.passed(StepBootValues) {
-			say(&r.Proved, "you know who wrote firmware and kernel: the boot %q in the policy", a.boot)
+			r.proves("you know who wrote firmware and kernel: the boot %q in the policy", boot)
 		}
 	}
 	for _, s := range r.Failed() {
-		say(&r.NotProved, "%s: %s", s.Name, s.Detail)
+		r.leaves("%s: %s", s.Name, s.Detail)
 	}
 	if s := r.Step(StepDebug); s.Outcome == Warn {
-		say(&r.NotProved, "that the host keeps out: %s", s.Detail)
+		r.leaves("that the host keeps out: %s", s.Detail)
 	}
-	if a.opts.TrustRoots != nil {
-		say(&r.NotProved, "that this is hardware: the root was given by you, it is not built in")
+	if opts.TrustRoots != nil {
+		r.leaves("that this is hardware: the root was given by you, it is not built in")
 	}
 	if !r.passed(StepBootValues) {
-		say(&r.NotProved, "who wrote what was booted: no reference value covers it")
+		r.leaves("who wrote what was booted: no reference value covers it")
 	}
-	a.notProvedOfPlatform(r, func(format string, args ...any) { say(&r.NotProved, format, args...) })
+	r.leavesOfPlatform()
 	if r.Step(StepNonce).Outcome == Skip {
-		say(&r.NotProved, "that it is fresh: no nonce")
+		r.leaves("that it is fresh: no nonce")
 	}
-	if a.opts.Policy != nil {
-		say(&r.NotProved, "what the policy wants of agent, containers, host processes, power and events: a bare quote tells of none")
+	if opts.Policy != nil {
+		r.leaves("what the policy wants of agent, containers, host processes, power and events: a bare quote tells of none")
 	}
-	say(&r.NotProved, "who is at the other end (channel: not bound), and which program asked for the quote")
-	r.Hint = a.hint(r)
+	r.leaves("who is at the other end (channel: not bound), and which program asked for the quote")
+	r.Hint = r.hint(q, p, opts)
 	if r.Verdict == Authentic {
 		r.Hint = ""
 	}

@@ -15,12 +15,14 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
 )
 
 // files are what another system with this TD would hand over.
-func (w *world) files(data hw.ReportData) Files {
+func (w *world) files(data hw.ReportData) replay.Files {
 	w.t.Helper()
 	quote, err := w.td.Quote(context.Background(), data)
 	if err != nil {
@@ -30,7 +32,7 @@ func (w *world) files(data hw.ReportData) Files {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return Files{Quote: append(quote, make([]byte, 99)...), BootLog: boot, RuntimeLog: w.runtimeLog()}
+	return replay.Files{Quote: append(quote, make([]byte, 99)...), BootLog: boot, RuntimeLog: w.runtimeLog()}
 }
 
 // runtimeLog is the log as cimad keeps it.
@@ -45,7 +47,7 @@ func (w *world) runtimeLog() []byte {
 	return b
 }
 
-func appraiseFiles(t *testing.T, f Files, opts Options) *Result {
+func appraiseFiles(t *testing.T, f replay.Files, opts Options) *Result {
 	t.Helper()
 	r, err := AppraiseQuote(context.Background(), f, opts)
 	if err != nil {
@@ -68,30 +70,30 @@ func TestBareQuote(t *testing.T) {
 	}
 	none := opts
 	none.Nonce = nil
-	expect(t, appraiseFiles(t, Files{Quote: good.Quote}, none), Authentic) // what isn't given isn't missed
+	expect(t, appraiseFiles(t, replay.Files{Quote: good.Quote}, none), Authentic) // what isn't given isn't missed
 
 	for name, c := range map[string]struct {
-		change  func(f *Files, o *Options)
+		change  func(f *replay.Files, o *Options)
 		verdict Verdict
 		failed  []string
 	}{
-		"Intel's root":       {func(f *Files, o *Options) { o.TrustRoots = nil }, NotAuthentic, []string{StepQuote}},
-		"a bit of the quote": {func(f *Files, o *Options) { f.Quote[200] ^= 1 }, NotAuthentic, []string{StepQuote}},
-		"no quote":           {func(f *Files, o *Options) { f.Quote = []byte("quote") }, Malformed, []string{StepFormat}},
-		"another nonce":      {func(f *Files, o *Options) { o.Nonce = testNonce }, NotAuthentic, []string{StepNonce}},
-		"a nonce cut short":  {func(f *Files, o *Options) { o.Nonce = o.Nonce[:20] }, NotAuthentic, []string{StepNonce}},
-		"another boot log": {func(f *Files, o *Options) {
+		"Intel's root":       {func(f *replay.Files, o *Options) { o.TrustRoots = nil }, NotAuthentic, []string{StepQuote}},
+		"a bit of the quote": {func(f *replay.Files, o *Options) { f.Quote[200] ^= 1 }, NotAuthentic, []string{StepQuote}},
+		"no quote":           {func(f *replay.Files, o *Options) { f.Quote = []byte("quote") }, Malformed, []string{StepFormat}},
+		"another nonce":      {func(f *replay.Files, o *Options) { o.Nonce = testNonce }, NotAuthentic, []string{StepNonce}},
+		"a nonce cut short":  {func(f *replay.Files, o *Options) { o.Nonce = o.Nonce[:20] }, NotAuthentic, []string{StepNonce}},
+		"another boot log": {func(f *replay.Files, o *Options) {
 			f.BootLog = boot.Encode([]boot.Event{{MR: 1, Type: boot.EvSeparator, Data: make([]byte, 4)}})
 		}, NotAuthentic, []string{StepBootLog}},
-		"no boot log":         {func(f *Files, o *Options) { f.BootLog = []byte("boot") }, Malformed, []string{StepFormat}},
-		"a record dropped":    {func(f *Files, o *Options) { f.RuntimeLog = dropLine(f.RuntimeLog, 3) }, NotAuthentic, []string{StepRuntimeLog}},
-		"the last one too":    {func(f *Files, o *Options) { f.RuntimeLog = dropLine(f.RuntimeLog, len(w.log)) }, NotAuthentic, []string{StepRuntimeLog}},
-		"IMA entries, no IMA": {func(f *Files, o *Options) { f.IMALog = []byte(stockIMALine) }, Authentic, nil},
-		"an empty policy":     {func(f *Files, o *Options) { o.Policy = &Policy{} }, NotTrusted, []string{StepBootValues}},
-		"this boot's policy": {func(f *Files, o *Options) {
-			o.Policy = &Policy{Boot: []BootValues{bootOf(trusted)}}
+		"no boot log":         {func(f *replay.Files, o *Options) { f.BootLog = []byte("boot") }, Malformed, []string{StepFormat}},
+		"a record dropped":    {func(f *replay.Files, o *Options) { f.RuntimeLog = dropLine(f.RuntimeLog, 3) }, NotAuthentic, []string{StepRuntimeLog}},
+		"the last one too":    {func(f *replay.Files, o *Options) { f.RuntimeLog = dropLine(f.RuntimeLog, len(w.log)) }, NotAuthentic, []string{StepRuntimeLog}},
+		"IMA entries, no IMA": {func(f *replay.Files, o *Options) { f.IMALog = []byte(stockIMALine) }, Authentic, nil},
+		"an empty policy":     {func(f *replay.Files, o *Options) { o.Policy = &policy.Policy{} }, NotTrusted, []string{StepBootValues}},
+		"this boot's policy": {func(f *replay.Files, o *Options) {
+			o.Policy = &policy.Policy{Boot: []policy.BootValues{bootOf(trusted)}}
 		}, Trusted, nil},
-		"another boot's policy": {func(f *Files, o *Options) { o.Policy = &Policy{Boot: []BootValues{zeroBoot}} }, NotTrusted, []string{StepBootValues}},
+		"another boot's policy": {func(f *replay.Files, o *Options) { o.Policy = &policy.Policy{Boot: []policy.BootValues{zeroBoot}} }, NotTrusted, []string{StepBootValues}},
 	} {
 		f, o := good, opts
 		f.Quote = bytes.Clone(f.Quote)
@@ -106,9 +108,9 @@ func TestBareQuote(t *testing.T) {
 
 const stockIMALine = "10 0000000000000000000000000000000000000000 ima-ng sha1:0000000000000000000000000000000000000000 boot_aggregate\n"
 
-func bootOf(r *Result) BootValues {
+func bootOf(r *Result) policy.BootValues {
 	v := r.Registers
-	return BootValues{Name: "one", MRTD: &v.MRTD, RTMR0: &v.RTMR[0], RTMR1: &v.RTMR[1], RTMR2: &v.RTMR[2]}
+	return policy.BootValues{Name: "one", MRTD: &v.MRTD, RTMR0: &v.RTMR[0], RTMR1: &v.RTMR[1], RTMR2: &v.RTMR[2]}
 }
 
 func dropLine(text []byte, n int) []byte {
@@ -127,7 +129,7 @@ func TestBareDebug(t *testing.T) {
 	if s := r.Step(StepDebug); s.Outcome != Warn || !strings.Contains(strings.Join(r.NotProved, "\n"), "the host keeps out") {
 		t.Errorf("%+v, not proved %q", s, r.NotProved)
 	}
-	opts.Policy = &Policy{Boot: []BootValues{bootOf(r)}}
+	opts.Policy = &policy.Policy{Boot: []policy.BootValues{bootOf(r)}}
 	expect(t, appraiseFiles(t, f, opts), NotAuthentic, StepDebug)
 }
 
@@ -138,9 +140,9 @@ func TestReplayKnowsTheLastAgreement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	replay := func(f Files) *Replayed {
+	replay := func(f replay.Files) *replay.Replayed {
 		t.Helper()
-		r, err := Replay(f, nil)
+		r, err := replay.Run(f, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,26 +185,6 @@ func TestReplayKnowsTheLastAgreement(t *testing.T) {
 	}
 }
 
-func TestTDReport(t *testing.T) {
-	raw := make([]byte, reportSize)
-	for i := range raw {
-		raw[i] = byte(i * 7 / 3)
-	}
-	r, err := Files{TDReport: raw}.UnverifiedRegisters()
-	if err != nil || !bytes.Equal(r.MRTD[:], raw[528:576]) || !bytes.Equal(r.RTMR[0][:], raw[720:768]) || !bytes.Equal(r.RTMR[3][:], raw[864:912]) {
-		t.Errorf("%+v, %v", r, err)
-	}
-	if _, err := (Files{TDReport: raw[:1000]}).UnverifiedRegisters(); err == nil {
-		t.Error("1000 bytes are a TDREPORT")
-	}
-	if _, err := (Files{}).UnverifiedRegisters(); err == nil {
-		t.Error("nothing has registers")
-	}
-	if _, err := (Files{TDReport: testdata.RawReport}).UnverifiedRegisters(); err != nil {
-		t.Errorf("a real one: %v", err)
-	}
-}
-
 // TestRealQuotesBare: those that go-tdx-guest carries, whose outcomes are
 // known.
 func TestRealQuotesBare(t *testing.T) {
@@ -214,7 +196,7 @@ func TestRealQuotesBare(t *testing.T) {
 		"v4, padded":              {append(cut(t, testdata.RawQuote), make([]byte, 3000)...), Pass},
 		"v5":                      {testdata.RawQuoteV5, Pass},
 	} {
-		r := appraiseFiles(t, Files{Quote: c.quote}, Options{At: whenMade})
+		r := appraiseFiles(t, replay.Files{Quote: c.quote}, Options{At: whenMade})
 		expect(t, r, Authentic)
 		if s := r.Step(StepFormat); s.Outcome != c.outcome {
 			t.Errorf("%s: %+v", name, s)
@@ -235,7 +217,7 @@ func TestRealLogBare(t *testing.T) {
 		}
 		return b
 	}
-	f := Files{Quote: read("cos-113-tdx-quote.dat"), BootLog: read("ccel_data.dat")}
+	f := replay.Files{Quote: read("cos-113-tdx-quote.dat"), BootLog: read("ccel_data.dat")}
 	r := appraiseFiles(t, f, Options{At: whenMade, Nonce: read("nonce.dat")})
 	expect(t, r, Authentic)
 	if s := r.Step(StepBootLog); s.Outcome != Pass || len(s.Compared) != 3 {
@@ -269,9 +251,9 @@ func TestSharedBare(t *testing.T) {
 		}
 		return b
 	}
-	gcp := Files{Quote: read("gcp-cos113/quote.bin"), BootLog: read("gcp-cos113/ccel.bin")}
+	gcp := replay.Files{Quote: read("gcp-cos113/quote.bin"), BootLog: read("gcp-cos113/ccel.bin")}
 	expect(t, appraiseFiles(t, gcp, Options{At: whenMade, Nonce: read("gcp-cos113/nonce.bin")}), Authentic)
-	api := Files{Quote: read("evidence-api/quote.bin"), BootLog: read("evidence-api/ccel.bin"), IMALog: read("evidence-api/ima.ascii")}
+	api := replay.Files{Quote: read("evidence-api/quote.bin"), BootLog: read("evidence-api/ccel.bin"), IMALog: read("evidence-api/ima.ascii")}
 	expect(t, appraiseFiles(t, api, Options{At: whenMade}), NotAuthentic, StepQuote)
 	api.IMALog = nil // RTMR2 is not the boot's alone
 	expect(t, appraiseFiles(t, api, Options{At: whenMade}), NotAuthentic, StepQuote, StepBootLog)

@@ -23,17 +23,16 @@ func BenchmarkThousandEvents(b *testing.B) {
 	e := w.evidence(idOne)
 	bundle, opts := encode(b, e), w.options()
 	appraised := func(b *testing.B) {
-		a, format := parse(bundle, opts)
-		if format.Outcome != Pass {
-			b.Fatal(format.Detail)
+		ev, err := parse(bundle)
+		if err != nil {
+			b.Fatal(err)
 		}
-		for _, s := range steps[2:] {
-			if s.name == StepCollateral {
-				continue
-			}
-			if got := s.run(a); got.Outcome == Fail {
-				b.Fatal(s.name, got.Detail)
-			}
+		r := begin(claimSteps)
+		keys, in := r.judgeClaims(ev, opts)
+		r.seen.Booted = ev.booted()
+		r.judgeValues(ev, keys, in, opts)
+		if failed := r.Failed(); len(failed) > 0 {
+			b.Fatal(failed)
 		}
 	}
 	b.Run("appraise", func(b *testing.B) {
@@ -56,9 +55,12 @@ func BenchmarkThousandEvents(b *testing.B) {
 		b.ReportMetric(float64(best[0])/float64(best[1]), "×hash")
 	})
 	b.Run("signature", func(b *testing.B) {
-		a, _ := parse(bundle, opts)
+		ev, err := parse(bundle)
+		if err != nil {
+			b.Fatal(err)
+		}
 		for b.Loop() {
-			if got := a.quoteSignature(); got.Outcome != Pass {
+			if got, _ := quoteSignature(ev.quote, opts); got.Outcome != Pass {
 				b.Fatal(got.Detail)
 			}
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha512"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -15,35 +14,13 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// quoteSignature: the TD's report is signed by a key that a quoting enclave
-// vouches for, that one by a platform key, and so on up to a trusted root.
-func (a *appraisal) quoteSignature() Step {
-	if err := a.quote.Verify(a.roots(), a.opts.At); err != nil {
-		a.untrusted = err
-		return fail(err.Error())
-	}
-	root := a.quote.Chain[chainLength-1]
-	return pass("signed, and the chain ends in "+rootName(root),
-		Comparison{"root, SHA-256", fingerprint(root), fingerprint(root)})
-}
-
-// rootName is what tells roots apart for people: a simulated TD's bears the
-// same common name as Intel's, for verifiers ask for it.
-func rootName(c *x509.Certificate) string {
-	name := c.Subject.CommonName
-	if len(c.Subject.Organization) > 0 {
-		name += " of " + c.Subject.Organization[0]
-	}
-	return name
-}
-
 // boundClaims: the quote was made for these claims and no others.
-func (a *appraisal) boundClaims() Step {
-	if a.evidence.Shared != nil {
-		return a.boundInTree()
+func boundClaims(ev *evidence) Step {
+	if ev.bundle.Shared != nil {
+		return boundInTree(ev)
 	}
-	c := Comparison{"REPORTDATA", hex.EncodeToString(a.reportData[:]), hex.EncodeToString(a.quote.ReportData[:])}
-	if a.reportData != a.quote.ReportData {
+	c := Comparison{"REPORTDATA", hex.EncodeToString(ev.reportData[:]), hex.EncodeToString(ev.quote.ReportData[:])}
+	if ev.reportData != ev.quote.ReportData {
 		return fail("the quote was made for other claims", c)
 	}
 	return pass("the quote holds the SHA-512 of the claims", c)
@@ -56,23 +33,29 @@ type agentKey struct {
 }
 
 // agent: the claims are by the agent whose key the log announced before
-// anything else, or at its latest restart.
-func (a *appraisal) agent() Step {
-	if err := a.readKeys(); err != nil {
-		return fail(err.Error())
+// anything else, or at its latest restart. It gives the keys in the log.
+func agent(ev *evidence) (Step, agentKeys) {
+	keys, err := readKeys(ev)
+	if err != nil {
+		return fail(err.Error()), nil
 	}
-	inForce := a.keys[len(a.keys)-1]
+	return signedBy(ev, keys), keys
+}
+
+// signedBy holds the claims' signature against the key in force, the last one.
+func signedBy(ev *evidence, keys agentKeys) Step {
+	inForce := keys[len(keys)-1]
 	sum := rpc.Digest(sha512.Sum384(inForce.key))
-	c := Comparison{"agent key, SHA-384", sum.String(), a.claims.Agent.String()}
-	if sum != a.claims.Agent {
+	c := Comparison{"agent key, SHA-384", sum.String(), ev.claims.Agent.String()}
+	if sum != ev.claims.Agent {
 		return fail("the claims name another agent than the log", c)
 	}
-	if !rpc.VerifyReportData(inForce.key, a.reportData, a.evidence.AgentSignature) {
+	if !rpc.VerifyReportData(inForce.key, ev.reportData, ev.bundle.AgentSignature) {
 		return fail(fmt.Sprintf("the signature is not by the key of event %d", inForce.position), c)
 	}
-	restarts := len(a.keys) - 1
+	restarts := len(keys) - 1
 	switch {
-	case a.newKey():
+	case keys.changed():
 		return warn(fmt.Sprintf("signed by the key of event %d: the agent restarted and lost the key of event 0, or something else passes for it", inForce.position), c)
 	case restarts > 0:
 		return pass(fmt.Sprintf("signed by the key of event 0, which the agent kept over %d restarts", restarts), c)
@@ -80,24 +63,25 @@ func (a *appraisal) agent() Step {
 	return pass("signed by the key of event 0", c)
 }
 
-// newKey says whether a start event in the prefix announces another key than
-// event 0.
-func (a *appraisal) newKey() bool {
-	for _, k := range a.keys {
-		if !bytes.Equal(k.key, a.keys[0].key) {
+// agentKeys are the keys of the start events in the prefix, event 0's first.
+type agentKeys []agentKey
+
+// changed reports whether a start event announces another key than event 0.
+func (keys agentKeys) changed() bool {
+	for _, k := range keys {
+		if !bytes.Equal(k.key, keys[0].key) {
 			return true
 		}
 	}
 	return false
 }
 
-// readKeys reads the keys of the start events in the prefix; the first is
-// event 0's.
-func (a *appraisal) readKeys() error {
-	if len(a.log) == 0 || a.log[0].event == nil || a.log[0].event.Operation != logs.OpStart {
-		return errors.New("event 0 is no start event: the log doesn't say who writes it")
+// readKeys reads the keys of the start events in the prefix.
+func readKeys(ev *evidence) (keys agentKeys, err error) {
+	if len(ev.log) == 0 || ev.log[0].event == nil || ev.log[0].event.Operation != logs.OpStart {
+		return nil, errors.New("event 0 is no start event: the log doesn't say who writes it")
 	}
-	for i, e := range a.prefix() {
+	for i, e := range ev.prefix() {
 		if e.event == nil || e.event.Operation != logs.OpStart {
 			continue
 		}
@@ -105,43 +89,43 @@ func (a *appraisal) readKeys() error {
 			AgentKey string `json:"agent_key"`
 		}
 		if err := json.Unmarshal(e.event.Body(), &start); err != nil {
-			return fmt.Errorf("start event %d: %w", i, err)
+			return nil, fmt.Errorf("start event %d: %w", i, err)
 		}
 		key, err := base64.StdEncoding.Strict().DecodeString(start.AgentKey)
 		if err != nil || len(key) != ed25519.PublicKeySize {
-			return fmt.Errorf("start event %d: agent_key is not %d bytes in standard base64", i, ed25519.PublicKeySize)
+			return nil, fmt.Errorf("start event %d: agent_key is not %d bytes in standard base64", i, ed25519.PublicKeySize)
 		}
-		a.keys = append(a.keys, agentKey{i, key})
+		keys = append(keys, agentKey{i, key})
 	}
-	if len(a.keys) == 0 {
-		return errors.New("the claims were fixed before event 0: no agent had started")
+	if len(keys) == 0 {
+		return nil, errors.New("the claims were fixed before event 0: no agent had started")
 	}
-	return nil
+	return keys, nil
 }
 
 // nonce: the evidence was made after the verifier chose its nonce.
-func (a *appraisal) nonce() Step {
-	if len(a.opts.Nonce) == 0 {
+func nonce(ev *evidence, opts Options) Step {
+	if len(opts.Nonce) == 0 {
 		return skip("no nonce was given to look for: the evidence may be old")
 	}
-	c := Comparison{"nonce", hex.EncodeToString(a.opts.Nonce), hex.EncodeToString(a.claims.Nonce)}
-	if !bytes.Equal(a.opts.Nonce, a.claims.Nonce) {
+	c := Comparison{"nonce", hex.EncodeToString(opts.Nonce), hex.EncodeToString(ev.claims.Nonce)}
+	if !bytes.Equal(opts.Nonce, ev.claims.Nonce) {
 		return fail("the evidence was made for another nonce", c)
 	}
 	return pass("the evidence was made for this nonce", c)
 }
 
 // userData: what the caller bound into the claims, typically its channel's key.
-func (a *appraisal) userData() Step {
-	got := a.claims.UserData
-	if a.opts.UserData == nil {
+func userData(ev *evidence, opts Options) Step {
+	got := ev.claims.UserData
+	if opts.UserData == nil {
 		if len(got) > 0 {
 			return skip(fmt.Sprintf("channel: not bound: nobody looked at the %d bytes of user data", len(got)))
 		}
 		return skip("channel: not bound: the claims carry no user data")
 	}
-	c := Comparison{"user data", hex.EncodeToString(*a.opts.UserData), hex.EncodeToString(got)}
-	if !bytes.Equal(*a.opts.UserData, got) {
+	c := Comparison{"user data", hex.EncodeToString(*opts.UserData), hex.EncodeToString(got)}
+	if !bytes.Equal(*opts.UserData, got) {
 		return fail("the claims carry other user data", c)
 	}
 	if len(got) == 0 {

@@ -6,15 +6,14 @@ import (
 	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf16"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
@@ -50,32 +49,32 @@ const commandLine = "/vmlinuz root=/dev/mapper/root roothash=abcd ro"
 func digestOf(text string) *rpc.Digest { d := rpc.Digest(sha512.Sum384([]byte(text))); return &d }
 
 func TestBootEvents(t *testing.T) {
-	kernel := BootPattern{RTMR: 2, Type: "EV_IPL", Digest: digestOf("the kernel's bytes")}
-	initrd := BootPattern{RTMR: 2, Digest: digestOf("the initrd")}
-	line := BootPattern{RTMR: 2, Text: commandLine}
-	words := BootPattern{RTMR: 2, Words: []string{"roothash=abcd", "ro"}}
-	may := func(p BootPattern) BootPattern { p.Optional = true; return p }
+	kernel := policy.BootPattern{RTMR: 2, Type: "EV_IPL", Digest: digestOf("the kernel's bytes")}
+	initrd := policy.BootPattern{RTMR: 2, Digest: digestOf("the initrd")}
+	line := policy.BootPattern{RTMR: 2, Text: commandLine}
+	words := policy.BootPattern{RTMR: 2, Words: []string{"roothash=abcd", "ro"}}
+	may := func(p policy.BootPattern) policy.BootPattern { p.Optional = true; return p }
 	for name, c := range map[string]struct {
 		commandLine, initrd string
-		events              []BootPattern
+		events              []policy.BootPattern
 		fits                bool
 	}{
-		"as it is":                  {commandLine, "the initrd", []BootPattern{kernel, line, initrd}, true},
-		"by words":                  {commandLine, "the initrd", []BootPattern{kernel, words, initrd}, true},
-		"words of another line":     {commandLine + " quiet", "the initrd", []BootPattern{kernel, words, initrd}, true},
-		"another line":              {commandLine + " init=/bin/sh", "the initrd", []BootPattern{kernel, line, initrd}, false},
-		"another root hash":         {strings.Replace(commandLine, "abcd", "abce", 1), "the initrd", []BootPattern{kernel, words, initrd}, false},
-		"a root hash and more":      {strings.Replace(commandLine, "abcd", "abcde", 1), "the initrd", []BootPattern{kernel, words, initrd}, false},
-		"another initrd":            {commandLine, "another initrd", []BootPattern{kernel, words, initrd}, false},
-		"another initrd, allowed":   {commandLine, "another initrd", []BootPattern{kernel, words, may(initrd), {RTMR: 2, Digest: digestOf("another initrd")}}, true},
-		"one that must is not":      {commandLine, "the initrd", []BootPattern{kernel, words, initrd, {RTMR: 2, Text: "more"}}, false},
-		"one that may is not":       {commandLine, "the initrd", []BootPattern{kernel, words, initrd, may(BootPattern{RTMR: 2, Text: "more"})}, true},
-		"one too many in the log":   {commandLine, "the initrd", []BootPattern{words, initrd}, false},
-		"right, of another type":    {commandLine, "the initrd", []BootPattern{{RTMR: 2, Type: "EV_ACTION", Digest: kernel.Digest}, words, initrd}, false},
-		"any, as the log says":      {commandLine, "another initrd", []BootPattern{kernel, words, {RTMR: 2, Type: "EV_EVENT_TAG", Any: true}}, true},
-		"any of another type":       {commandLine, "another initrd", []BootPattern{kernel, words, {RTMR: 2, Type: "EV_ACTION", Any: true}}, false},
-		"right, in another order":   {commandLine, "the initrd", []BootPattern{initrd, line, kernel}, true},
-		"right, of another's RTMR1": {commandLine, "the initrd", []BootPattern{kernel, words, initrd, {RTMR: 1, Text: commandLine}}, false},
+		"as it is":                  {commandLine, "the initrd", []policy.BootPattern{kernel, line, initrd}, true},
+		"by words":                  {commandLine, "the initrd", []policy.BootPattern{kernel, words, initrd}, true},
+		"words of another line":     {commandLine + " quiet", "the initrd", []policy.BootPattern{kernel, words, initrd}, true},
+		"another line":              {commandLine + " init=/bin/sh", "the initrd", []policy.BootPattern{kernel, line, initrd}, false},
+		"another root hash":         {strings.Replace(commandLine, "abcd", "abce", 1), "the initrd", []policy.BootPattern{kernel, words, initrd}, false},
+		"a root hash and more":      {strings.Replace(commandLine, "abcd", "abcde", 1), "the initrd", []policy.BootPattern{kernel, words, initrd}, false},
+		"another initrd":            {commandLine, "another initrd", []policy.BootPattern{kernel, words, initrd}, false},
+		"another initrd, allowed":   {commandLine, "another initrd", []policy.BootPattern{kernel, words, may(initrd), {RTMR: 2, Digest: digestOf("another initrd")}}, true},
+		"one that must is not":      {commandLine, "the initrd", []policy.BootPattern{kernel, words, initrd, {RTMR: 2, Text: "more"}}, false},
+		"one that may is not":       {commandLine, "the initrd", []policy.BootPattern{kernel, words, initrd, may(policy.BootPattern{RTMR: 2, Text: "more"})}, true},
+		"one too many in the log":   {commandLine, "the initrd", []policy.BootPattern{words, initrd}, false},
+		"right, of another type":    {commandLine, "the initrd", []policy.BootPattern{{RTMR: 2, Type: "EV_ACTION", Digest: kernel.Digest}, words, initrd}, false},
+		"any, as the log says":      {commandLine, "another initrd", []policy.BootPattern{kernel, words, {RTMR: 2, Type: "EV_EVENT_TAG", Any: true}}, true},
+		"any of another type":       {commandLine, "another initrd", []policy.BootPattern{kernel, words, {RTMR: 2, Type: "EV_ACTION", Any: true}}, false},
+		"right, in another order":   {commandLine, "the initrd", []policy.BootPattern{initrd, line, kernel}, true},
+		"right, of another's RTMR1": {commandLine, "the initrd", []policy.BootPattern{kernel, words, initrd, {RTMR: 1, Text: commandLine}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, sim.Config{BootLog: grubBoot(c.commandLine, c.initrd)})
@@ -101,102 +100,12 @@ func TestBootEvents(t *testing.T) {
 				t.Errorf("%+v", s)
 			}
 			// Without its log nothing is known of a boot that is known by events.
-			bare, err = AppraiseQuote(context.Background(), Files{Quote: f.Quote}, Options{TrustRoots: w.roots(), Policy: opts.Policy})
+			bare, err = AppraiseQuote(context.Background(), replay.Files{Quote: f.Quote}, Options{TrustRoots: w.roots(), Policy: opts.Policy})
 			if err != nil {
 				t.Fatal(err)
 			}
 			expect(t, bare, NotTrusted, StepBootValues)
 		})
-	}
-}
-
-// TestWordsMustBeProved: data that the digest doesn't cover say nothing.
-func TestWordsMustBeProved(t *testing.T) {
-	p := BootPattern{RTMR: 2, Words: []string{"roothash=abcd"}}
-	only := p
-	only.OnlyWords = true
-	for name, c := range map[string]struct {
-		hashed, data string
-		fits         bool
-	}{
-		"covered":          {"roothash=abcd", "roothash=abcd", true},
-		"with its NUL":     {"roothash=abcd\x00", "roothash=abcd\x00", true},
-		"without its NUL":  {"roothash=abcd", "roothash=abcd\x00", true},
-		"labelled":         {"x roothash=abcd", "kernel_cmdline: x roothash=abcd\x00", true},
-		"labelled by word": {"x roothash=abcd", "grub_kernel_cmdline x roothash=abcd", true},
-		"wide":             {string(wide("x roothash=abcd y")), string(wide("x roothash=abcd y")), true},
-		"not covered":      {"roothash=ffff", "roothash=abcd", false},
-		"in the label":     {"x", "roothash=abcd: x", false},
-		"no word":          {"xroothash=abcd", "xroothash=abcd", false},
-		"another space":    {"x\u2003roothash=abcd", "x\u2003roothash=abcd", false},
-		// To the EFI stub, which reads UTF-16, this begins with six foreign characters.
-		"mixed":          {"roothash=abcd " + string(wide(" init=/evil")), "roothash=abcd " + string(wide(" init=/evil")), false},
-		"behind its NUL": {"x\x00 roothash=abcd", "x\x00 roothash=abcd", false},
-		"behind, wide":   {string(wide("x\x00 roothash=abcd")), string(wide("x\x00 roothash=abcd")), false},
-	} {
-		e := boot.Event{MR: 3, Type: boot.EvIPL, Digest: sha512.Sum384([]byte(c.hashed)), Data: []byte(c.data)}
-		if got := p.fits(&e); got != c.fits {
-			t.Errorf("%s: %v", name, got)
-		}
-		if got := only.fits(&e); got != (c.fits && !strings.Contains(c.hashed, "x")) {
-			t.Errorf("%s, and no other: %v", name, got)
-		}
-	}
-}
-
-// TestRealCommandLine: what grub measured on a real machine is proved.
-func TestRealCommandLine(t *testing.T) {
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/go-tdx-guest").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "testing/testdata/ccel/ccel_data.dat"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := boot.Parse(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := 0
-	p := BootPattern{RTMR: 2, Type: "EV_IPL", Words: []string{"init=/usr/lib/systemd/systemd", "rootwait"}}
-	for _, e := range log.UnverifiedEvents() {
-		if strings.HasPrefix(e.Detail(), "kernel_cmdline: ") && p.fits(&e) {
-			found++
-		}
-	}
-	if found != 1 {
-		t.Errorf("%d command lines found", found)
-	}
-}
-
-func TestBootPatternsAreChecked(t *testing.T) {
-	d := `"` + strings.Repeat("ab", 48) + `"`
-	head := "[[boot]]\nmrtd=" + d + "\nrtmr0=" + d + "\nrtmr1=" + d + "\n"
-	for text, fine := range map[string]bool{
-		"[[boot.events]]\nrtmr=2\ntext=\"x\"":                                 true,
-		"[[boot.events]]\nrtmr=2\nwords=[\"roothash=x\"]":                     true,
-		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"":                            false, // under no digest
-		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"\nany=true":                  false,
-		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"\nany=true": true,
-		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2\ntext=\"x\"\nany=true":      false,
-		"[[boot.events]]\nrtmr=2\nwords=[\"ro\"]\nonly_words=true":            true,
-		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"\nonly_words=true":           false,
-		"[[boot.events]]\nrtmr=2\ntext=\"x\"\noptional=true":                  false,
-		"[[boot.events]]\nrtmr=1\ntext=\"x\"":                                 false,
-		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=3\ntext=\"x\"":                false,
-		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2":                            false,
-		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2\nwords=[\"a b\"]":           false,
-		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2\nkernel=\"x\"":              false,
-		"rtmr2=" + d + "\nos_log=true":                                        true,
-		"rtmr2=" + d + "\n[container.launch]\ncapabilities=[\"net_raw\"]":     false,
-		"rtmr2=" + d + "\n[container.launch]\ncapabilities=[]":                true,
-		"rtmr2=" + d + "\n[[container.launch.mounts]]\ntype=\"bind\"":         false,
-		"rtmr2=" + d + "\n[container.launch]\nargument=[]":                    false,
-	} {
-		if _, err := ParsePolicy([]byte(head + text)); (err == nil) != fine {
-			t.Errorf("%s: %v", text, err)
-		}
 	}
 }
 
@@ -276,14 +185,14 @@ func TestBootHiddenInRuntimeLog(t *testing.T) {
 		good := newWorld(t, sim.Config{BootLog: grubBoot(commandLine, "the initrd")})
 		opts := good.options()
 		opts.Nonce = nil
-		opts.Policy = &Policy{Boot: []BootValues{bootOf(appraiseFiles(t, good.files(hw.ReportData{}), opts))}}
-		values := &opts.Policy.Boot[0]
+		opts.Policy = &policy.Policy{Boot: []policy.BootValues{bootOf(appraiseFiles(t, good.files(hw.ReportData{}), opts))}}
+		known := &opts.Policy.Boot[0]
 		separator := digestOf("\x00\x00\x00\x00")
 		switch register { // the others are known by value
 		case 0:
-			values.RTMR0, values.Events = nil, []BootPattern{{RTMR: 0, Digest: separator}}
+			known.RTMR0, known.Events = nil, []policy.BootPattern{{RTMR: 0, Digest: separator}}
 		case 1:
-			values.RTMR1, values.Events = nil, []BootPattern{{RTMR: 1, Digest: separator}}
+			known.RTMR1, known.Events = nil, []policy.BootPattern{{RTMR: 1, Digest: separator}}
 		}
 		expect(t, appraiseFiles(t, good.files(hw.ReportData{}), opts), Trusted)
 
@@ -297,7 +206,7 @@ func TestBootHiddenInRuntimeLog(t *testing.T) {
 			f.RuntimeLog = append(logs.AppendCELJSON(f.RuntimeLog, logs.CELRecord{Number: uint64(i + 1), RTMR: 3, Digest: e.Digest(), Type: boot.EvEventTag, Data: e.Bytes()}), '\n')
 		}
 		opts.TrustRoots = bad.roots()
-		for _, values.OSLog = range []bool{false, true} {
+		for _, known.OSLog = range []bool{false, true} {
 			r := appraiseFiles(t, f, opts)
 			t.Run(member, func(t *testing.T) { expect(t, r, NotTrusted, StepBootValues) })
 			if s := r.Step(StepBootLog); s.Outcome != Pass {
@@ -336,7 +245,7 @@ func TestLaunchFacts(t *testing.T) {
 	} {
 		p := policyOf(t, fits)
 		p.Container.LaunchDigests = nil
-		with, err := ParsePolicy([]byte("[container.launch]\n" + text))
+		with, err := policy.Parse([]byte("[container.launch]\n" + text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -356,15 +265,15 @@ func TestLaunchFacts(t *testing.T) {
 	w.own(idOne, logs.OpImage, `{"reference":"r:1","digest":"`+imageDigestOf("one")+`"}`)
 	opts.Policy = policyOf(t, fits)
 	opts.Policy.Container.LaunchDigests = nil
-	opts.Policy.Container.Launch = &LaunchPolicy{Capabilities: []string{}}
+	opts.Policy.Container.Launch = &policy.Launch{Capabilities: []string{}}
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepCallerValues)
 	opts.Policy.Container.Launch = nil
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
-	opts.Policy.Forbidden = []EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"root_read_only": false}}}
+	opts.Policy.Forbidden = []policy.EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"root_read_only": false}}}
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
-	opts.Policy.Forbidden, opts.Policy.Required = nil, []EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"all_devices": false}}}
+	opts.Policy.Forbidden, opts.Policy.Required = nil, []policy.EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"all_devices": false}}}
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
 	opts.Policy.Required = nil
-	opts.Policy.Forbidden = []EventPattern{{Operation: logs.OpImage, Match: map[string]any{"reference": "r:2"}}}
+	opts.Policy.Forbidden = []policy.EventPattern{{Operation: logs.OpImage, Match: map[string]any{"reference": "r:2"}}}
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
 }

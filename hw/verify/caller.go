@@ -5,11 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/gowebpki/jcs"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -40,33 +40,33 @@ type imageFacts struct {
 	Absent    string `json:"absent"`   // why all else is empty
 }
 
-// caller: the log says the same of the caller as the claims, and tells of
-// nobody else, unless the daemon says that it isolates nobody.
-func (a *appraisal) caller() Step {
+// caller: the log shows the same of the caller as the claims, and shows events of
+// no other one, unless the claims say that the daemon isolates nobody. It gives
+// what the log shows of the container; nil for a process of the host.
+func caller(ev *evidence) (Step, *instance) {
 	id := ""
-	if a.claims.Container != nil {
-		id = a.claims.Container.ID
+	if ev.claims.Container != nil {
+		id = ev.claims.Container.ID
 	}
-	for i, e := range a.log {
-		if e.event != nil && e.event.Container != "" && e.event.Container != id && a.claims.Log.View != rpc.ViewWhole {
-			return fail(fmt.Sprintf("event %d is of another caller", i), Comparison{"container", id, e.event.Container})
+	for i, e := range ev.log {
+		if e.event != nil && e.event.Container != "" && e.event.Container != id && ev.claims.Log.View != rpc.ViewWhole {
+			return fail(fmt.Sprintf("event %d is of another caller", i), Comparison{"container", id, e.event.Container}), nil
 		}
 	}
-	if a.claims.Host != nil {
-		return pass("a process of the host" + unitWords(a.claims.Host) + ": the agent's word alone, no event is about it")
+	if ev.claims.Host != nil {
+		return pass("a process of the host" + unitWords(ev.claims.Host) + ": the agent's word alone, no event is about it"), nil
 	}
-	in, err := readInstance(a.prefix(), id)
+	in, err := readInstance(ev.prefix(), id)
 	if err != nil {
-		return fail(err.Error())
+		return fail(err.Error()), nil
 	}
-	a.instance = in
-	compared := in.against(a.claims.Container)
+	compared := in.against(ev.claims.Container)
 	for _, c := range compared {
 		if c.Want != c.Got {
-			return fail("the log gives another "+c.What+" than the claims", compared...)
+			return fail("the log gives another "+c.What+" than the claims", compared...), in
 		}
 	}
-	return pass(fmt.Sprintf("%d events of container %s give its register, launch digest and image", len(in.events), short(id)), compared...)
+	return pass(fmt.Sprintf("%d events of container %s give its register, launch digest and image", len(in.events), replay.ShortID(id)), compared...), in
 }
 
 // readInstance collects the events of the container's latest instance.
@@ -153,23 +153,4 @@ func unitWords(h *rpc.HostClaims) string {
 		return fmt.Sprintf(", uid %d", h.UID)
 	}
 	return fmt.Sprintf(", unit %s, uid %d", h.Unit, h.UID)
-}
-
-// short is an id as people know it: docker ps shows as much.
-func short(id string) string {
-	owner, name, found := cutLast(id, "/")
-	if len(name) == 64 {
-		name = name[:12]
-	}
-	if found {
-		name = owner + "/" + name
-	}
-	return clip(name, 80)
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return "", s, false
 }

@@ -14,12 +14,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/replay"
 	tdxtesting "github.com/google/go-tdx-guest/testing"
 	"github.com/google/go-tdx-guest/testing/testdata"
 )
 
 // recorded is Intel's service as go-tdx-guest recorded its answers.
-func recorded(t *testing.T) PCS {
+func recorded(t *testing.T) dcap.PCS {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := "https://api.trustedservices.intel.com"
@@ -37,7 +40,7 @@ func recorded(t *testing.T) PCS {
 		w.Write(answer.Body)
 	}))
 	t.Cleanup(server.Close)
-	return PCS{API: server.URL, Certificates: server.URL, Client: server.Client()}
+	return dcap.PCS{API: server.URL, Certificates: server.URL, Client: server.Client()}
 }
 
 func TestRecordedCollateral(t *testing.T) {
@@ -53,7 +56,7 @@ func TestRecordedCollateral(t *testing.T) {
 		"v4, too late": {testdata.RawQuote, time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), []string{StepCollateral}, "no usable"},
 		"v5":           {testdata.RawQuoteV5, time.Date(2026, 2, 3, 1, 0, 0, 0, time.UTC), nil, ""},
 	} {
-		r, err := AppraiseQuote(context.Background(), Files{Quote: c.quote}, Options{Collateral: pcs, At: c.at})
+		r, err := AppraiseQuote(context.Background(), replay.Files{Quote: c.quote}, Options{Collateral: pcs, At: c.at})
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -79,17 +82,17 @@ func TestNetworkErrors(t *testing.T) {
 	answers := map[string]http.HandlerFunc{
 		"down":      func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
 		"no chain":  func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("{}")) },
-		"too large": func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, maxDocument+1)) },
+		"too large": func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, 4<<20+1)) },
 		"loose chain": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("TCB-Info-Issuer-Chain", "%zz")
 		},
 	}
 	for name, handler := range answers {
 		server := httptest.NewServer(handler)
-		_, err := AppraiseQuote(context.Background(), Files{Quote: testdata.RawQuote},
-			Options{Collateral: PCS{API: server.URL, Certificates: server.URL}, At: whenMade})
+		_, err := AppraiseQuote(context.Background(), replay.Files{Quote: testdata.RawQuote},
+			Options{Collateral: dcap.PCS{API: server.URL, Certificates: server.URL}, At: whenMade})
 		server.Close()
-		var network *NetworkError
+		var network *dcap.NetworkError
 		if !errors.As(err, &network) || !strings.Contains(err.Error(), server.URL) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -97,7 +100,7 @@ func TestNetworkErrors(t *testing.T) {
 	// Evidence that isn't authentic asks nobody.
 	w := twoContainers(t)
 	opts := w.options()
-	opts.TrustRoots, opts.Collateral = nil, PCS{API: "http://127.0.0.1:1"}
+	opts.TrustRoots, opts.Collateral = nil, dcap.PCS{API: "http://127.0.0.1:1"}
 	r := appraiseT(t, encode(t, w.evidence(idOne)), opts)
 	expect(t, r, NotAuthentic, StepQuote)
 }
@@ -105,22 +108,25 @@ func TestNetworkErrors(t *testing.T) {
 func TestCollateralDir(t *testing.T) {
 	dir := t.TempDir()
 	pcs := recorded(t)
-	for doc, of := range map[Document]string{TCBInfo: "50806f000000", QEIdentity: "", PCKCRL: "platform", RootCRL: ""} {
-		body, chain, err := pcs.Get(context.Background(), doc, of)
+	for doc, c := range map[dcap.Document]struct{ of, file string }{
+		dcap.TCBInfo: {"50806f000000", "tcb-50806f000000.json"}, dcap.QEIdentity: {"", "qe-identity.json"},
+		dcap.PCKCRL: {"platform", "pck-crl-platform.der"}, dcap.RootCRL: {"", "root-crl.der"},
+	} {
+		body, chain, err := pcs.Get(context.Background(), doc, c.of)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if doc == QEIdentity { // as the service's header has it
+		if doc == dcap.QEIdentity { // as the service's header has it
 			chain = []byte(url.QueryEscape(string(chain)) + "\n")
 		}
-		for name, b := range map[string][]byte{fileName(doc, of): body, fileName(doc, of) + ".chain": chain} {
+		for name, b := range map[string][]byte{c.file: body, c.file + ".chain": chain} {
 			if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	opts := Options{Collateral: CollateralDir(dir), At: time.Date(2023, 7, 1, 1, 0, 0, 0, time.UTC)}
-	r, err := AppraiseQuote(context.Background(), Files{Quote: testdata.RawQuote}, opts)
+	opts := Options{Collateral: dcap.Dir(dir), At: time.Date(2023, 7, 1, 1, 0, 0, 0, time.UTC)}
+	r, err := AppraiseQuote(context.Background(), replay.Files{Quote: testdata.RawQuote}, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,8 +135,8 @@ func TestCollateralDir(t *testing.T) {
 		t.Errorf("%+v", r.Steps)
 	}
 	os.Remove(filepath.Join(dir, "root-crl.der"))
-	var network *NetworkError
-	if _, err := AppraiseQuote(context.Background(), Files{Quote: testdata.RawQuote}, opts); err == nil ||
+	var network *dcap.NetworkError
+	if _, err := AppraiseQuote(context.Background(), replay.Files{Quote: testdata.RawQuote}, opts); err == nil ||
 		errors.As(err, &network) || !strings.Contains(err.Error(), "root-crl.der") {
 		t.Errorf("a document is missing: %v", err)
 	}
@@ -142,11 +148,11 @@ func TestPolicyWithoutCollateral(t *testing.T) {
 	bundle, opts := encode(t, w.evidence(idOne)), w.options()
 	opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
 	for _, c := range []struct {
-		rules TCBPolicy
+		rules policy.TCB
 		fits  bool
 	}{
-		{TCBPolicy{}, true}, {TCBPolicy{MinSVN: []byte{3, 0, 5}}, true}, {TCBPolicy{MinSVN: []byte{3, 1}}, false},
-		{TCBPolicy{Statuses: []string{"UpToDate"}}, false}, {TCBPolicy{MinDate: "2020-01-01"}, false},
+		{policy.TCB{}, true}, {policy.TCB{MinSVN: []byte{3, 0, 5}}, true}, {policy.TCB{MinSVN: []byte{3, 1}}, false},
+		{policy.TCB{Statuses: []string{"UpToDate"}}, false}, {policy.TCB{MinDate: "2020-01-01"}, false},
 	} {
 		opts.Policy.TCB = &c.rules
 		if r := appraiseT(t, bundle, opts); c.fits {
@@ -157,11 +163,11 @@ func TestPolicyWithoutCollateral(t *testing.T) {
 	}
 	for _, text := range []string{"statuses = [\"Revoked\"]", "statuses = [\"uptodate\"]", "min_date = \"soon\"", "min_svn = \"0\"",
 		"min_svn = \"" + strings.Repeat("00", 17) + "\"", "max_date = \"2020-01-01\""} {
-		if p, err := ParsePolicy([]byte("[tcb]\n" + text)); err == nil {
+		if p, err := policy.Parse([]byte("[tcb]\n" + text)); err == nil {
 			t.Errorf("%s: taken: %+v", text, p.TCB)
 		}
 	}
-	p, err := ParsePolicy([]byte("[tcb]\nstatuses = [\"OutOfDate\"]\nmin_date = \"2025-08-13\"\nmin_svn = \"0300\""))
+	p, err := policy.Parse([]byte("[tcb]\nstatuses = [\"OutOfDate\"]\nmin_date = \"2025-08-13\"\nmin_svn = \"0300\""))
 	if err != nil || len(p.TCB.MinSVN) != 2 || p.TCB.MinSVN[0] != 3 {
 		t.Errorf("%+v, %v", p, err)
 	}

@@ -4,15 +4,16 @@ import (
 	"encoding/json"
 	"slices"
 
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
-// wantExecs holds what was executed against the policy: each program is one
-// that it lists, and none ran unmeasured, so far as the log tells.
-func (a *appraisal) wantExecs(f *findings, p *ContainerPolicy) {
+// wantExecs holds what was executed against the policy: each program must be one
+// that it lists, and none may have run unmeasured, as far as the log shows.
+func wantExecs(f *findings, prefix []entry, own []*logs.Event, p *policy.Container) {
 	watched := false
-	for _, e := range a.instance.events {
+	for _, e := range own {
 		if e.Operation == logs.OpExec {
 			watched = true
 			wantExec(f, p, e)
@@ -22,8 +23,8 @@ func (a *appraisal) wantExecs(f *findings, p *ContainerPolicy) {
 	if p.AllowMissed {
 		return
 	}
-	// Not only since its launch: gaps are told when they double.
-	for _, e := range a.prefix() {
+	// Not only those since its launch: gaps are logged when they double.
+	for _, e := range prefix {
 		if e.event == nil || e.event.Operation != logs.OpMissed {
 			continue
 		}
@@ -41,7 +42,7 @@ func measuredOrNot(yes bool) string {
 	return "not measured: there is no exec event"
 }
 
-func wantExec(f *findings, p *ContainerPolicy, e *logs.Event) {
+func wantExec(f *findings, p *policy.Container, e *logs.Event) {
 	var exec struct {
 		Path     string      `json:"path"`
 		SHA384   *rpc.Digest `json:"sha384"`
@@ -62,11 +63,11 @@ func wantExec(f *findings, p *ContainerPolicy, e *logs.Event) {
 	switch {
 	case exec.Verity != "" && slices.Contains(p.ExecVerity, exec.Verity):
 	case exec.SHA384 == nil && exec.Verity != "":
-		f.want(false, what, oneOf(p.ExecVerity), exec.Verity)
+		f.want(false, what, policy.OneOf(p.ExecVerity), exec.Verity)
 	case exec.SHA384 != nil:
-		f.want(slices.Contains(p.Execs, *exec.SHA384), what, oneOf(p.Execs), exec.SHA384.String())
+		f.want(slices.Contains(p.Execs, *exec.SHA384), what, policy.OneOf(p.Execs), exec.SHA384.String())
 	case exec.Digest != "":
-		f.want(p.AllowMissed, what, oneOf(p.Execs), exec.Digest)
+		f.want(p.AllowMissed, what, policy.OneOf(p.Execs), exec.Digest)
 	case exec.Writable:
 		f.want(p.AllowMissed, what, "measured", "not measured: somebody could write the file")
 	default:

@@ -1,183 +1,190 @@
 package verify
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/sha256"
+	"cmp"
+	"context"
 	"crypto/x509"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"math/big"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/google/go-tdx-guest/pcs"
+	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/policy"
 )
 
-// platform is what a quote's PCK certificate says of the machine.
+const noCollateral = "no collateral was given"
+
+// platform is what the steps on quote and platform found out.
 type platform struct {
-	fmspc  string // lower-case hex
-	ca     string // "platform" or "processor"
-	pceID  string
-	pceSVN uint16
-	cpuSVN []byte // 16 components
+	untrusted  error            // why the quote's signature or chain is not trusted
+	collateral *dcap.Collateral // nil where there is none that can be used
+	level      *dcap.TCB        // nil where collateral gives none
 }
 
-func (q *Quote) platform() (p platform, err error) {
-	defer recovered(&err)
-	x, err := pcs.PckCertificateExtensions(q.Chain[0])
+// judgePlatform runs the steps on quote and platform; debug is one's result. The
+// error is the collateral source's, or ctx's.
+func (r *Result) judgePlatform(ctx context.Context, q *dcap.Quote, debug Step, opts Options) (p platform, err error) {
+	var s Step
+	s, p.untrusted = quoteSignature(q, opts)
+	r.add(StepQuote, s)
+	r.add(StepDebug, debug)
+	if s, p.collateral, err = checkCollateral(ctx, q, p.untrusted, opts); err != nil {
+		return p, err
+	}
+	r.add(StepCollateral, s)
+	r.add(StepEnclave, enclave(q, p.collateral, p.untrusted))
+	s, p.level = tcb(q, p.collateral, tcbRules(opts))
+	r.add(StepTCB, s)
+	r.add(StepRevocation, revocation(p.collateral, p.level))
+	r.Registers, r.TCB, r.seen.TD = registersOf(q.Registers), p.level, policy.TDOf(q)
+	return p, ctx.Err()
+}
+
+// quoteSignature: the TD's report is signed by a key that a quoting enclave
+// vouches for, that key by a platform key, and so on up to a trusted root.
+func quoteSignature(q *dcap.Quote, opts Options) (s Step, untrusted error) {
+	if err := q.Verify(opts.roots(), opts.At); err != nil {
+		return fail(err.Error()), err
+	}
+	sum := dcap.Fingerprint(q.Root())
+	return pass("signed, and the chain ends in "+dcap.RootName(q.Root()), Comparison{"root, SHA-256", sum, sum}), nil
+}
+
+func (o *Options) roots() []*x509.Certificate {
+	if o.TrustRoots != nil {
+		return o.TrustRoots
+	}
+	return []*x509.Certificate{dcap.IntelRoot()}
+}
+
+// at is the time for which the appraisal judges.
+func (o *Options) at() time.Time {
+	if o.At.IsZero() {
+		return time.Now()
+	}
+	return o.At
+}
+
+// checkCollateral gets collateral, and reads it. That a source gives nothing is
+// no result, but an error.
+func checkCollateral(ctx context.Context, q *dcap.Quote, untrusted error, opts Options) (Step, *dcap.Collateral, error) {
+	switch {
+	case opts.Collateral == nil:
+		return skip(noCollateral), nil, nil
+	case untrusted != nil:
+		return skip("the quote's chain is not trusted"), nil, nil
+	}
+	docs, err := dcap.Gather(ctx, opts.Collateral, q)
 	if err != nil {
-		return p, fmt.Errorf("PCK certificate: %w", err)
+		return Step{}, nil, err
 	}
-	p = platform{fmspc: strings.ToLower(x.FMSPC), ca: "processor", pceID: x.PCEID, pceSVN: x.TCB.PCESvn, cpuSVN: x.TCB.CPUSvnComponents}
-	if strings.Contains(q.Chain[1].Subject.CommonName, "Platform") {
-		p.ca = "platform"
+	// The root that vouches for the quote must vouch for the collateral too.
+	c, err := docs.Read(q, []*x509.Certificate{q.Root()}, opts.at())
+	if err != nil {
+		return fail("can't be used: " + err.Error()), nil, nil
 	}
-	return p, nil
+	return pass("signed under the same root, good until " + c.Until.UTC().Format(time.DateOnly)), c, nil
 }
 
-// collateral are documents that were read and whose signatures hold.
-type collateral struct {
-	platform platform
-	tcb      pcs.TcbInfo
-	qe       pcs.EnclaveIdentity
-	revoked  []string // certificates of the quote's chain that are
-	until    time.Time
+// enclave: the quoting enclave and the TDX module are Intel's. Without
+// collateral, Intel's own are known all the same.
+func enclave(q *dcap.Quote, c *dcap.Collateral, untrusted error) Step {
+	if c == nil && untrusted != nil {
+		return skip("the quote's chain is not trusted")
+	}
+	if c == nil {
+		found, ok := q.CheckEnclave()
+		if !ok {
+			return skip("no usable collateral, and the root is not Intel's: quoting enclave and TDX module not checked")
+		}
+		return intels(found, "quoting enclave and TDX module are signed by Intel; no usable collateral: how old they are was not checked")
+	}
+	found, err := c.CheckEnclave(q)
+	if err != nil {
+		return fail(err.Error())
+	}
+	return intels(found, "quoting enclave and TDX module are Intel's")
 }
 
-// read checks the documents: signed under the roots, in date at
-// the time, and of this quote's platform.
-func (d *documents) read(q *Quote, roots []*x509.Certificate, at time.Time) (*collateral, error) {
-	c := &collateral{}
-	var err error
-	if c.platform, err = q.platform(); err != nil {
-		return nil, err
+func intels(found []dcap.Finding, fine string) Step {
+	var f findings
+	for _, one := range found {
+		f.want(one.OK, one.What, one.Want, one.Got)
 	}
-	if err := d.readSigned(TCBInfo, "tcbInfo", &c.tcb, roots, at); err != nil {
-		return nil, fmt.Errorf("TCB info: %w", err)
+	if len(f.wrong) > 0 {
+		return fail("not Intel's: "+strings.Join(f.wrong, "; "), f.compared...)
 	}
-	if err := d.readSigned(QEIdentity, "enclaveIdentity", &c.qe, roots, at); err != nil {
-		return nil, fmt.Errorf("QE identity: %w", err)
+	return pass(fine, f.compared...)
+}
+
+func tcbRules(opts Options) policy.TCB {
+	if opts.Policy == nil || opts.Policy.TCB == nil {
+		return policy.TCB{}
+	}
+	return *opts.Policy.TCB
+}
+
+// tcb: platform, TDX module and quoting enclave are patched as Intel, or the
+// policy, wants it.
+func tcb(q *dcap.Quote, c *dcap.Collateral, rules policy.TCB) (Step, *dcap.TCB) {
+	svn := Comparison{"TEE_TCB_SVN", cmp.Or(fmt.Sprintf("%x", []byte(rules.MinSVN)), "none"), fmt.Sprintf("%x", q.TCBSVN)}
+	if !atLeast(q.TCBSVN[:], rules.MinSVN) {
+		return fail("older than the policy's min_svn", svn), nil
+	}
+	if c == nil {
+		if rules.NeedsCollateral() {
+			return fail("the policy has rules for it, and there is no usable collateral", svn), nil
+		}
+		return skip("no usable collateral: patch level not checked"), nil
+	}
+	level, err := c.Level(q)
+	if err != nil {
+		return fail(err.Error(), svn), nil
+	}
+	return judgeLevel(level, rules, svn), level
+}
+
+// judgeLevel holds a patch level against the rules.
+func judgeLevel(t *dcap.TCB, rules policy.TCB, svn Comparison) Step {
+	allowed := rules.Statuses
+	if allowed == nil {
+		allowed = []string{dcap.StatusUpToDate}
+	}
+	compared := []Comparison{svn, {"TCB status", policy.OneOf(allowed), t.Status}, {"TCB date", cmp.Or(rules.MinDate, "none"), t.Date}}
+	words := fmt.Sprintf("%s, of %.10s", t.Status, t.Date)
+	if len(t.Advisories) > 0 {
+		words += ": " + strings.Join(t.Advisories, ", ")
 	}
 	switch {
-	case c.tcb.ID != "TDX" || c.tcb.Version != 3:
-		return nil, fmt.Errorf("TCB info is %q of version %d, not \"TDX\" of version 3", c.tcb.ID, c.tcb.Version)
-	case c.qe.ID != "TD_QE" || c.qe.Version != 2:
-		return nil, fmt.Errorf("QE identity is %q of version %d, not \"TD_QE\" of version 2", c.qe.ID, c.qe.Version)
-	case !strings.EqualFold(c.tcb.Fmspc, c.platform.fmspc) || !strings.EqualFold(c.tcb.PceID, c.platform.pceID):
-		return nil, fmt.Errorf("TCB info is of the platforms %s, the quote's is %s", c.tcb.Fmspc, c.platform.fmspc)
+	case t.Status == dcap.StatusRevoked || !slices.Contains(allowed, t.Status):
+		return fail(words, compared...)
+	case rules.Old(t.Date):
+		return fail(words+", before the policy's min_date", compared...)
+	case t.Status != dcap.StatusUpToDate:
+		return warn(words+"; the policy allows it", compared...)
 	}
-	c.until = c.tcb.NextUpdate
-	if err := errors.Join(
-		inDate("TCB info", c.tcb.IssueDate, c.tcb.NextUpdate, at),
-		inDate("QE identity", c.qe.IssueDate, c.qe.NextUpdate, at)); err != nil {
-		return nil, err
-	}
-	return c, c.readCRLs(d, q, at)
+	return pass(words, compared...)
 }
 
-func inDate(what string, from, until, at time.Time) error {
-	if at.Before(from) || at.After(until) {
-		return fmt.Errorf("%s is good from %s to %s, not at %s", what,
-			from.Format(time.DateOnly), until.Format(time.DateOnly), at.UTC().Format(time.DateOnly))
-	}
-	return nil
-}
-
-// tcbSigner is the only name under which Intel signs such documents.
-const tcbSigner = "Intel SGX TCB Signing"
-
-// readSigned reads the member of a document that its signature covers, byte
-// for byte.
-func (d *documents) readSigned(doc Document, member string, into any, roots []*x509.Certificate, at time.Time) error {
-	cert, err := signer(d.chain[doc], roots, at)
-	if err != nil {
-		return err
-	}
-	if cert.Subject.CommonName != tcbSigner || cert.IsCA {
-		return fmt.Errorf("its signer is %q, not %q", cert.Subject.CommonName, tcbSigner)
-	}
-	var form map[string]json.RawMessage
-	if err := json.Unmarshal(d.body[doc], &form); err != nil {
-		return err
-	}
-	var signature string
-	if err := json.Unmarshal(form["signature"], &signature); err != nil {
-		return fmt.Errorf("its signature: %w", err)
-	}
-	r, s, err := rawSignature(signature)
-	if err != nil {
-		return err
-	}
-	key, ok := cert.PublicKey.(*ecdsa.PublicKey)
-	sum := sha256.Sum256(form[member])
-	if !ok || !ecdsa.Verify(key, sum[:], new(big.Int).SetBytes(r), new(big.Int).SetBytes(s)) {
-		return errors.New("its signature doesn't hold")
-	}
-	return json.Unmarshal(form[member], into)
-}
-
-// readCRLs looks for the quote's certificates, and the documents' signers,
-// in the lists of their issuers.
-func (c *collateral) readCRLs(d *documents, q *Quote, at time.Time) error {
-	root, err := readCRL(d.body[RootCRL], q.Chain[2], at)
-	if err != nil {
-		return fmt.Errorf("root CRL: %w", err)
-	}
-	pck, err := readCRL(d.body[PCKCRL], q.Chain[1], at)
-	if err != nil {
-		return fmt.Errorf("PCK CRL: %w", err)
-	}
-	under := []*x509.Certificate{q.Chain[1]}
-	for _, doc := range []Document{TCBInfo, QEIdentity} {
-		cert, err := first(d.chain[doc])
-		if err != nil {
-			return err
-		}
-		under = append(under, cert)
-	}
-	for _, cert := range under {
-		c.look(root, cert)
-	}
-	c.look(pck, q.Chain[0])
-	return nil
-}
-
-func (c *collateral) look(list *x509.RevocationList, cert *x509.Certificate) {
-	for _, r := range list.RevokedCertificateEntries {
-		if r.SerialNumber.Cmp(cert.SerialNumber) == 0 {
-			c.revoked = append(c.revoked, fmt.Sprintf("%s (serial %x) since %s",
-				cert.Subject.CommonName, cert.SerialNumber, r.RevocationTime.UTC().Format(time.DateOnly)))
-		}
-	}
-}
-
-func readCRL(der []byte, issuer *x509.Certificate, at time.Time) (*x509.RevocationList, error) {
-	list, err := x509.ParseRevocationList(der)
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
-		return nil, fmt.Errorf("it is by %s, not by %s", list.Issuer, issuer.Subject)
-	}
-	if err := list.CheckSignatureFrom(issuer); err != nil {
-		return nil, fmt.Errorf("its signature doesn't hold: %w", err)
-	}
-	return list, inDate("it", list.ThisUpdate, list.NextUpdate, at)
-}
-
-func masked(mask, value, want []byte) bool {
-	if len(mask) != len(value) || len(want) != len(value) {
-		return false
-	}
-	for i := range value {
-		if value[i]&mask[i] != want[i] {
+func atLeast(got, least []byte) bool {
+	for i := range least {
+		if i >= len(got) || got[i] < least[i] {
 			return false
 		}
 	}
 	return true
 }
 
-func hexOf(b []byte) string { return hex.EncodeToString(b) }
+// revocation: no certificate is revoked, nor is the TCB level.
+func revocation(c *dcap.Collateral, level *dcap.TCB) Step {
+	switch {
+	case c == nil:
+		return skip("no usable collateral: revoked certificates would not be noticed")
+	case len(c.Revoked) > 0:
+		return fail("revoked: " + strings.Join(c.Revoked, "; "))
+	case level != nil && level.Status == dcap.StatusRevoked:
+		return fail("the platform's TCB level is revoked: its keys count for nothing")
+	}
+	return pass("no certificate of the chain is revoked")
+}

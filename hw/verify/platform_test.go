@@ -19,8 +19,16 @@ import (
 	"testing"
 	"time"
 
+	pb "github.com/google/go-tdx-guest/proto/tdx"
+
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/replay"
+	"github.com/google/go-tdx-guest/abi"
+	"github.com/google/go-tdx-guest/pcs"
+	"github.com/google/go-tdx-guest/testing/testdata"
 )
 
 // service signs collateral for a simulated TD, as Intel does for real ones.
@@ -28,14 +36,18 @@ type service struct {
 	t       *testing.T
 	rootKey *ecdsa.PrivateKey
 	root    *x509.Certificate
-	quote   *Quote
+	quote   *dcap.Quote
+	ca      *x509.Certificate // stands in for the platform CA, whose key is the TD's own
+	caKey   *ecdsa.PrivateKey
+
+	enclaveSVN int
 
 	tcb, qe      map[string]any
 	revokePCK    bool
 	revokeSigner bool
 	signerName   string
 	from, until  time.Time
-	spoil        Document // whose signature doesn't hold; -1: none
+	spoil        dcap.Document // whose signature doesn't hold; -1: none
 	wrongRoot    bool
 }
 
@@ -63,26 +75,37 @@ func newService(t *testing.T) (*service, *world) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	q, err := ParseQuote(raw)
+	q, err := dcap.ParseQuote(raw)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &service{t: t, rootKey: key.(*ecdsa.PrivateKey), root: root, quote: q, signerName: tcbSigner,
+	s := &service{t: t, rootKey: key.(*ecdsa.PrivateKey), root: root, quote: q, signerName: "Intel SGX TCB Signing",
 		from: time.Now().Add(-time.Hour), until: time.Now().Add(time.Hour), spoil: -1}
-	p, err := q.platform()
+	p, err := pcs.PckCertificateExtensions(q.Chain[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	zero := strings.Repeat("00", 48)
-	s.tcb = map[string]any{"id": "TDX", "version": 3, "fmspc": strings.ToUpper(p.fmspc), "pceId": p.pceID,
+	s.tcb = map[string]any{"id": "TDX", "version": 3, "fmspc": strings.ToUpper(p.FMSPC), "pceId": p.PCEID,
 		"tdxModule": map[string]any{"mrsigner": zero, "attributes": zero[:16], "attributesMask": strings.Repeat("FF", 8)},
-		"tcbLevels": []any{level(components(p.cpuSVN), components(q.TCBSVN[:]), int(p.pceSVN), "UpToDate", "2026-01-01T00:00:00Z")}}
-	e := q.enclave
+		"tcbLevels": []any{level(components(p.TCB.CPUSvnComponents), components(q.TCBSVN[:]), int(p.TCB.PCESvn), "UpToDate", "2026-01-01T00:00:00Z")}}
+	e := enclaveOf(t, raw)
+	s.enclaveSVN = int(e.GetIsvSvn())
 	s.qe = map[string]any{"id": "TD_QE", "version": 2, "miscselect": "00000000", "miscselectMask": "FFFFFFFF",
 		"attributes": hex.EncodeToString(e.GetAttributes()), "attributesMask": strings.Repeat("FF", 16),
 		"mrsigner": hex.EncodeToString(e.GetMrSigner()), "isvprodid": e.GetIsvProdId(),
 		"tcbLevels": []any{map[string]any{"tcb": map[string]any{"isvsvn": e.GetIsvSvn()}, "tcbDate": "2020-01-01T00:00:00Z", "tcbStatus": "UpToDate"}}}
 	return s, w
+}
+
+// enclaveOf is the report of a quote's quoting enclave.
+func enclaveOf(t *testing.T, raw []byte) *pb.EnclaveReport {
+	t.Helper()
+	proto, err := abi.QuoteToProto(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return proto.(*pb.QuoteV4).GetSignedData().GetCertificationData().GetQeReportCertificationData().GetQeReport()
 }
 
 func components(svn []byte) []any {
@@ -99,7 +122,7 @@ func level(sgx, tdx []any, pce int, status, date string) map[string]any {
 }
 
 // Get is a document as it is now.
-func (s *service) Get(_ context.Context, doc Document, of string) (body, chain []byte, err error) {
+func (s *service) Get(_ context.Context, doc dcap.Document, _ string) (body, chain []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
@@ -120,20 +143,22 @@ func (s *service) Get(_ context.Context, doc Document, of string) (body, chain [
 		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
 	}
 	switch doc {
-	case TCBInfo:
+	case dcap.TCBInfo:
 		return s.signed("tcbInfo", s.tcb, key, s.spoil == doc), chain, nil
-	case QEIdentity:
+	case dcap.QEIdentity:
 		return s.signed("enclaveIdentity", s.qe, key, s.spoil == doc), chain, nil
-	case RootCRL:
+	case dcap.RootCRL:
 		var serials []*big.Int
 		if s.revokeSigner {
 			serials = []*big.Int{big.NewInt(77)}
 		}
 		return s.crl(s.root, s.rootKey, serials), nil, nil
 	}
-	// The platform CA's key is the TD's own: another with its name stands in,
-	// and the test puts it into the quote's chain.
-	return nil, nil, fmt.Errorf("no PCK CRL of %s", of)
+	var serials []*big.Int
+	if s.revokePCK {
+		serials = []*big.Int{s.quote.Chain[0].SerialNumber}
+	}
+	return s.crl(s.ca, s.caKey, serials), nil, nil
 }
 
 func (s *service) signed(member string, form map[string]any, key *ecdsa.PrivateKey, spoil bool) []byte {
@@ -170,7 +195,7 @@ func (s *service) crl(issuer *x509.Certificate, key *ecdsa.PrivateKey, serials [
 
 // readWith reads the service's documents for its quote, under a platform CA
 // whose key is known here.
-func (s *service) appraise(t *testing.T, policy *TCBPolicy) *Result {
+func (s *service) appraise(t *testing.T, rules *policy.TCB) *Result {
 	t.Helper()
 	q := *s.quote
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -187,32 +212,22 @@ func (s *service) appraise(t *testing.T, policy *TCBPolicy) *Result {
 		t.Fatal(err)
 	}
 	q.Chain = []*x509.Certificate{q.Chain[0], ca, q.Chain[2]}
-	var d documents
-	for _, doc := range []Document{TCBInfo, QEIdentity, RootCRL} {
-		if d.body[doc], d.chain[doc], err = s.Get(context.Background(), doc, ""); err != nil {
-			t.Fatal(err)
-		}
+	s.ca, s.caKey = ca, key
+	docs, err := dcap.Gather(t.Context(), s, &q)
+	if err != nil {
+		t.Fatal(err)
 	}
-	var serials []*big.Int
-	if s.revokePCK {
-		serials = []*big.Int{q.Chain[0].SerialNumber}
+	r := begin(claimSteps)
+	c, err := docs.Read(&q, q.Chain[2:], time.Now())
+	if err != nil {
+		c = nil
+		r.add(StepCollateral, fail(err.Error()))
 	}
-	d.body[PCKCRL] = s.crl(ca, key, serials)
-	a := &appraisal{quote: &q, opts: Options{Policy: &Policy{TCB: policy}}}
-	r := &Result{Verdict: Trusted}
-	add := func(name string, fails Verdict, got Step) {
-		got.Name = name
-		r.Steps = append(r.Steps, got)
-		r.judge(step{name: name, fail: fails}, got)
-	}
-	if a.collateral, err = d.read(&q, q.Chain[2:], time.Now()); err != nil {
-		add(StepCollateral, NotTrusted, fail(err.Error()))
-		a.collateral = nil
-	}
-	add(StepEnclave, NotAuthentic, a.enclave())
-	add(StepTCB, NotTrusted, a.tcb())
-	add(StepRevocation, NotAuthentic, a.revocation())
-	r.ExitCode, r.TCB = r.Verdict.ExitCode(), a.level
+	r.add(StepEnclave, enclave(&q, c, nil))
+	step, level := tcb(&q, c, tcbRules(Options{Policy: &policy.Policy{TCB: rules}}))
+	r.add(StepTCB, step)
+	r.add(StepRevocation, revocation(c, level))
+	r.TCB = level
 	return r
 }
 
@@ -220,11 +235,32 @@ func (s *service) setStatus(status string) {
 	s.tcb["tcbLevels"].([]any)[0].(map[string]any)["tcbStatus"] = status
 }
 
+// TestEnclaveWithoutCollateral: the identities of Intel's own are known. A
+// simulated TD's enclave is its own, under its root only.
+func TestEnclaveWithoutCollateral(t *testing.T) {
+	for name, raw := range map[string][]byte{"v4": testdata.RawQuote, "v5": testdata.RawQuoteV5} {
+		r := appraiseFiles(t, replay.Files{Quote: raw}, Options{At: whenMade})
+		expect(t, r, Authentic)
+		if s := r.Step(StepEnclave); s.Outcome != Pass || len(s.Compared) != 6 {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	if s := intels([]dcap.Finding{{What: "ISVPRODID", Want: "2", Got: "1"}}, "fine"); s.Outcome != Fail || s.Detail != "not Intel's: ISVPRODID is 1" {
+		t.Errorf("another enclave: %+v", s)
+	}
+	w := twoContainers(t)
+	r := appraiseT(t, encode(t, w.evidence(idOne)), w.options())
+	expect(t, r, NotTrusted)
+	if s := r.Step(StepEnclave); s.Outcome != Skip {
+		t.Errorf("of a simulated TD: %+v", s)
+	}
+}
+
 func TestPlatformStates(t *testing.T) {
-	outOfDate := &TCBPolicy{Statuses: []string{"UpToDate", "OutOfDate"}}
+	outOfDate := &policy.TCB{Statuses: []string{"UpToDate", "OutOfDate"}}
 	for name, c := range map[string]struct {
 		change  func(*service)
-		policy  *TCBPolicy
+		policy  *policy.TCB
 		verdict Verdict
 		failed  []string
 		says    string
@@ -233,14 +269,14 @@ func TestPlatformStates(t *testing.T) {
 		"out of date":                        {func(s *service) { s.setStatus("OutOfDate") }, nil, NotTrusted, []string{StepTCB}, "OutOfDate, of 2026-01-01: INTEL-SA-00001"},
 		"out of date, allowed":               {func(s *service) { s.setStatus("OutOfDate") }, outOfDate, Trusted, nil, "the policy allows it"},
 		"hardening needed":                   {func(s *service) { s.setStatus("SWHardeningNeeded") }, outOfDate, NotTrusted, []string{StepTCB}, "SWHardeningNeeded"},
-		"level revoked, and \"allowed\"":     {func(s *service) { s.setStatus("Revoked") }, &TCBPolicy{Statuses: []string{"Revoked"}}, NotAuthentic, []string{StepTCB, StepRevocation}, "Revoked"},
-		"before the policy's date":           {func(*service) {}, &TCBPolicy{MinDate: "2026-01-02"}, NotTrusted, []string{StepTCB}, "min_date"},
-		"at the policy's date":               {func(*service) {}, &TCBPolicy{MinDate: "2026-01-01"}, Trusted, nil, ""},
-		"before, but for the zone":           {func(*service) {}, &TCBPolicy{MinDate: "2025-12-31T23:00:00-02:00"}, NotTrusted, []string{StepTCB}, "min_date"},
-		"at it, in a zone":                   {func(*service) {}, &TCBPolicy{MinDate: "2026-01-01T02:00:00+02:00"}, Trusted, nil, ""},
-		"of no date":                         {func(*service) {}, &TCBPolicy{MinDate: "soon"}, NotTrusted, []string{StepTCB}, "min_date"},
-		"below the policy's SVN":             {func(*service) {}, &TCBPolicy{MinSVN: []byte{4}}, NotTrusted, []string{StepTCB}, "min_svn"},
-		"at the policy's SVN":                {func(*service) {}, &TCBPolicy{MinSVN: []byte{3, 0, 5}}, Trusted, nil, ""},
+		"level revoked, and \"allowed\"":     {func(s *service) { s.setStatus("Revoked") }, &policy.TCB{Statuses: []string{"Revoked"}}, NotAuthentic, []string{StepTCB, StepRevocation}, "Revoked"},
+		"before the policy's date":           {func(*service) {}, &policy.TCB{MinDate: "2026-01-02"}, NotTrusted, []string{StepTCB}, "min_date"},
+		"at the policy's date":               {func(*service) {}, &policy.TCB{MinDate: "2026-01-01"}, Trusted, nil, ""},
+		"before, but for the zone":           {func(*service) {}, &policy.TCB{MinDate: "2025-12-31T23:00:00-02:00"}, NotTrusted, []string{StepTCB}, "min_date"},
+		"at it, in a zone":                   {func(*service) {}, &policy.TCB{MinDate: "2026-01-01T02:00:00+02:00"}, Trusted, nil, ""},
+		"of no date":                         {func(*service) {}, &policy.TCB{MinDate: "soon"}, NotTrusted, []string{StepTCB}, "min_date"},
+		"below the policy's SVN":             {func(*service) {}, &policy.TCB{MinSVN: []byte{4}}, NotTrusted, []string{StepTCB}, "min_svn"},
+		"at the policy's SVN":                {func(*service) {}, &policy.TCB{MinSVN: []byte{3, 0, 5}}, Trusted, nil, ""},
 		"enclave out of date":                {func(s *service) { s.setQE("OutOfDate", 0) }, nil, NotTrusted, []string{StepTCB}, "OutOfDate"},
 		"enclave, and configuration":         {func(s *service) { s.setQE("OutOfDate", 0); s.setStatus("ConfigurationNeeded") }, nil, NotTrusted, []string{StepTCB}, "OutOfDateConfigurationNeeded"},
 		"enclave revoked":                    {func(s *service) { s.setQE("Revoked", 0) }, nil, NotAuthentic, []string{StepTCB, StepRevocation}, "Revoked"},
@@ -259,14 +295,14 @@ func TestPlatformStates(t *testing.T) {
 		"signer revoked":                     {func(s *service) { s.revokeSigner = true }, nil, NotAuthentic, []string{StepRevocation}, ""},
 		"old":                                {func(s *service) { s.until = time.Now().Add(-time.Minute) }, nil, NotTrusted, []string{StepCollateral}, ""},
 		"of the future":                      {func(s *service) { s.from = time.Now().Add(time.Minute) }, nil, NotTrusted, []string{StepCollateral}, ""},
-		"TCB info not signed":                {func(s *service) { s.spoil = TCBInfo }, nil, NotTrusted, []string{StepCollateral}, ""},
-		"QE identity not signed":             {func(s *service) { s.spoil = QEIdentity }, nil, NotTrusted, []string{StepCollateral}, ""},
+		"TCB info not signed":                {func(s *service) { s.spoil = dcap.TCBInfo }, nil, NotTrusted, []string{StepCollateral}, ""},
+		"QE identity not signed":             {func(s *service) { s.spoil = dcap.QEIdentity }, nil, NotTrusted, []string{StepCollateral}, ""},
 		"another root":                       {func(s *service) { s.wrongRoot = true }, nil, NotTrusted, []string{StepCollateral}, ""},
 		"signed by a platform":               {func(s *service) { s.signerName = "Intel SGX PCK Certificate" }, nil, NotTrusted, []string{StepCollateral}, ""},
 		"of SGX":                             {func(s *service) { s.tcb["id"] = "SGX" }, nil, NotTrusted, []string{StepCollateral}, ""},
 		"of the SGX enclave":                 {func(s *service) { s.qe["id"] = "QE" }, nil, NotTrusted, []string{StepCollateral}, ""},
 		"of other platforms":                 {func(s *service) { s.tcb["fmspc"] = "000000000000" }, nil, NotTrusted, []string{StepCollateral}, ""},
-		"wanted, and of no use":              {func(s *service) { s.spoil = TCBInfo }, outOfDate, NotTrusted, []string{StepCollateral, StepTCB}, "no usable collateral"},
+		"wanted, and of no use":              {func(s *service) { s.spoil = dcap.TCBInfo }, outOfDate, NotTrusted, []string{StepCollateral, StepTCB}, "no usable collateral"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, _ := newService(t)
@@ -293,5 +329,5 @@ func (s *service) module() map[string]any { return s.tcb["tdxModule"].(map[strin
 func (s *service) setQE(status string, more int) {
 	l := s.qe["tcbLevels"].([]any)[0].(map[string]any)
 	l["tcbStatus"] = status
-	l["tcb"] = map[string]any{"isvsvn": int(s.quote.enclave.GetIsvSvn()) + more}
+	l["tcb"] = map[string]any{"isvsvn": s.enclaveSVN + more}
 }

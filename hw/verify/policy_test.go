@@ -2,74 +2,15 @@ package verify
 
 import (
 	"encoding/base64"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
-
-func TestParsePolicy(t *testing.T) {
-	digest := strings.Repeat("ab", 48)
-	boot := "[[boot]]\nmrtd=\"" + digest + "\"\nrtmr0=\"" + digest + "\"\nrtmr1=\"" + digest + "\"\n"
-	for text, want := range map[string]string{
-		"":                                             "",
-		boot + "rtmr2=\"" + digest + "\"\n":            "",
-		boot:                                           "must be there, as a value or by events",
-		"[container]\nlaunch_digest = []\n":            `line 2: unknown key "container.launch_digest"`,
-		"\n\n[containers]\nany = true\n":               `line 3: unknown key "containers"`,
-		"colour = 1\n":                                 `line 1: unknown key "colour"`,
-		"# x\n[container]\nany = true\nAny=true":       `line 4: unknown key "container.Any"`,
-		"[power]\nallow = 3\n":                         "line 2",
-		"[power\n":                                     "line 2",
-		"[power]\nallow = []\nallow = []\n":            "line 3",
-		"[container]\nstart = [\"ungated\"]\n":         `unknown value "ungated"`,
-		"[container]\nsource = [\"root\"]\n":           `unknown value "root"`,
-		"[container]\nimage_digests=[\"sha256:AB\"]\n": "lower-case hex",
-		"[container]\nlaunch_digests=[\"ab\"]\n":       "96 hex digits",
-		"[agent]\nanchors=[\"rtmr2\"]\n":               `unknown anchor "rtmr2"`,
-		"[[required]]\noperation=\"boot\"\n":           `unknown operation "boot"`,
-		"[[required]]\noperation=\"extend\"\nmatch = { domain = \"a\" }\n":                     "",
-		"[[required]]\noperation=\"extend\"\nmatch = { Domain = \"a\" }\n":                     `no member "Domain"; there are domain,`,
-		"[[forbidden]]\noperation=\"exec\"\nmatch = { sha256 = \"a\" }\n":                      `no member "sha256"`,
-		"[container.launch]\nmatch = { root_readonly = true }\n":                               `no member "root_readonly"`,
-		"[container.launch]\nmounts = [{ destination = \"/\", option = [\"ro\"] }]\n":          `no member "option"`,
-		"[[boot]]\nname=\"a\"\n[[boot]]\nname=\"b\"\nmrtd=\"" + strings.ToUpper(digest) + "\"": "lower-case hex",
-		"#" + strings.Repeat("x", maxPolicy):                                                   "more than",
-	} {
-		_, err := ParsePolicy([]byte(text))
-		switch {
-		case want == "" && err != nil:
-			t.Errorf("%.80q: %v", text, err)
-		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
-			t.Errorf("%.80q: error %v, want %q", text, err, want)
-		}
-	}
-}
-
-func TestLoadPolicy(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "policy.toml")
-	if _, err := LoadPolicy(path); err == nil || !strings.Contains(err.Error(), path) {
-		t.Errorf("no file: %v", err)
-	}
-	if err := os.WriteFile(path, []byte("[td]\nallow_debug = true\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	p, err := LoadPolicy(path)
-	if err != nil || !p.TD.AllowDebug {
-		t.Fatalf("%+v, %v", p, err)
-	}
-	// What it doesn't say stays strict.
-	if !slices.Equal(p.Agent.Anchors, []string{"rtmr3"}) || !slices.Equal(p.Container.Start, []string{"gated"}) ||
-		!slices.Equal(p.Container.Source, []string{"bundle", "engine"}) || !slices.Equal(p.Container.CgroupOwner, []uint32{0}) ||
-		len(p.Power.Allow) != 0 || p.Agent.AllowNewKey || p.Container.Any || p.Host.Any {
-		t.Errorf("defaults: %+v", p)
-	}
-}
 
 // TestPolicyDecides changes one thing in a policy that fits.
 func TestPolicyDecides(t *testing.T) {
@@ -78,45 +19,47 @@ func TestPolicyDecides(t *testing.T) {
 	bundle, opts := encode(t, w.evidence(idOne)), w.options()
 	fits := appraiseT(t, bundle, opts)
 	for name, c := range map[string]struct {
-		change func(p *Policy)
+		change func(p *policy.Policy)
 		failed string // "" where it still fits
 	}{
-		"as made":                 {func(p *Policy) {}, ""},
-		"MRTD":                    {func(p *Policy) { p.Boot[0].MRTD = &rpc.Digest{} }, StepBootValues},
-		"RTMR0":                   {func(p *Policy) { p.Boot[0].RTMR0 = &rpc.Digest{} }, StepBootValues},
-		"RTMR1":                   {func(p *Policy) { p.Boot[0].RTMR1 = &rpc.Digest{} }, StepBootValues},
-		"RTMR2":                   {func(p *Policy) { p.Boot[0].RTMR2 = &rpc.Digest{} }, StepBootValues},
-		"another boot before it":  {func(p *Policy) { p.Boot = append([]BootValues{zeroBoot}, p.Boot...) }, ""},
-		"another boot only":       {func(p *Policy) { p.Boot = []BootValues{zeroBoot} }, StepBootValues},
-		"launch":                  {func(p *Policy) { p.Container.LaunchDigests[0][0] ^= 1 }, StepCallerValues},
-		"any launch of the image": {func(p *Policy) { p.Container.LaunchDigests = nil }, ""},
-		"image":                   {func(p *Policy) { p.Container.ImageDigests[0] = imageDigestOf("two") }, StepCallerValues},
-		"any image so launched":   {func(p *Policy) { p.Container.ImageDigests = nil }, ""},
-		"start":                   {func(p *Policy) { p.Container.Start = []string{"observed"} }, StepCallerValues},
-		"source":                  {func(p *Policy) { p.Container.Source = []string{"user"} }, StepCallerValues},
-		"cgroup owner":            {func(p *Policy) { p.Container.CgroupOwner = []uint32{7} }, StepCallerValues},
-		"no exec":                 {func(p *Policy) { p.Container.Execs = []rpc.Digest{} }, StepCallerValues},
-		"no exec by fs-verity":    {func(p *Policy) { p.Container.Execs, p.Container.ExecVerity = nil, []string{} }, StepCallerValues},
-		"execs not looked at":     {func(p *Policy) { p.Container.Execs = nil }, ""},
-		"anchor":                  {func(p *Policy) { p.Agent.Anchors = []string{"report-data"} }, StepEvents},
-		"required, there":         {func(p *Policy) { p.Required = seal }, ""},
-		"required, own":           {func(p *Policy) { p.Required = extendOf("load") }, ""},
-		"required, not there":     {func(p *Policy) { p.Required = extendOf("unload") }, StepEvents},
-		"forbidden, not there":    {func(p *Policy) { p.Forbidden = extendOf("unload") }, ""},
-		"forbidden, there":        {func(p *Policy) { p.Forbidden = seal }, StepEvents},
-		"forbidden, another's": {func(p *Policy) {
-			p.Forbidden = []EventPattern{{Operation: "launch", Match: map[string]any{"arguments": []any{"/bin/two"}}}}
+		"as made":                 {func(p *policy.Policy) {}, ""},
+		"MRTD":                    {func(p *policy.Policy) { p.Boot[0].MRTD = &rpc.Digest{} }, StepBootValues},
+		"RTMR0":                   {func(p *policy.Policy) { p.Boot[0].RTMR0 = &rpc.Digest{} }, StepBootValues},
+		"RTMR1":                   {func(p *policy.Policy) { p.Boot[0].RTMR1 = &rpc.Digest{} }, StepBootValues},
+		"RTMR2":                   {func(p *policy.Policy) { p.Boot[0].RTMR2 = &rpc.Digest{} }, StepBootValues},
+		"another boot before it":  {func(p *policy.Policy) { p.Boot = append([]policy.BootValues{zeroBoot}, p.Boot...) }, ""},
+		"another boot only":       {func(p *policy.Policy) { p.Boot = []policy.BootValues{zeroBoot} }, StepBootValues},
+		"launch":                  {func(p *policy.Policy) { p.Container.LaunchDigests[0][0] ^= 1 }, StepCallerValues},
+		"any launch of the image": {func(p *policy.Policy) { p.Container.LaunchDigests = nil }, ""},
+		"image":                   {func(p *policy.Policy) { p.Container.ImageDigests[0] = imageDigestOf("two") }, StepCallerValues},
+		"any image so launched":   {func(p *policy.Policy) { p.Container.ImageDigests = nil }, ""},
+		"start":                   {func(p *policy.Policy) { p.Container.Start = []string{"observed"} }, StepCallerValues},
+		"source":                  {func(p *policy.Policy) { p.Container.Source = []string{"user"} }, StepCallerValues},
+		"cgroup owner":            {func(p *policy.Policy) { p.Container.CgroupOwner = []uint32{7} }, StepCallerValues},
+		"no exec":                 {func(p *policy.Policy) { p.Container.Execs = []rpc.Digest{} }, StepCallerValues},
+		"no exec by fs-verity":    {func(p *policy.Policy) { p.Container.Execs, p.Container.ExecVerity = nil, []string{} }, StepCallerValues},
+		"execs not looked at":     {func(p *policy.Policy) { p.Container.Execs = nil }, ""},
+		"anchor":                  {func(p *policy.Policy) { p.Agent.Anchors = []string{"report-data"} }, StepEvents},
+		"required, there":         {func(p *policy.Policy) { p.Required = seal }, ""},
+		"required, own":           {func(p *policy.Policy) { p.Required = extendOf("load") }, ""},
+		"required, not there":     {func(p *policy.Policy) { p.Required = extendOf("unload") }, StepEvents},
+		"forbidden, not there":    {func(p *policy.Policy) { p.Forbidden = extendOf("unload") }, ""},
+		"forbidden, there":        {func(p *policy.Policy) { p.Forbidden = seal }, StepEvents},
+		"forbidden, another's": {func(p *policy.Policy) {
+			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"arguments": []any{"/bin/two"}}}}
 		}, ""},
-		"forbidden, by arguments": {func(p *Policy) {
-			p.Forbidden = []EventPattern{{Operation: "launch", Match: map[string]any{"arguments": []any{"/bin/one"}}}}
+		"forbidden, by arguments": {func(p *policy.Policy) {
+			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"arguments": []any{"/bin/one"}}}}
 		}, StepEvents},
-		"forbidden, for it is left out": {func(p *Policy) {
-			p.Forbidden = []EventPattern{{Operation: "launch", Match: map[string]any{"no_new_privileges": false}}}
+		"forbidden, for it is left out": {func(p *policy.Policy) {
+			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"no_new_privileges": false}}}
 		}, StepEvents},
-		"forbidden, by a number": {func(p *Policy) {
-			p.Forbidden = []EventPattern{{Operation: "launch", Match: map[string]any{"cgroup_owner": int64(0)}}}
+		"forbidden, by a number": {func(p *policy.Policy) {
+			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"cgroup_owner": int64(0)}}}
 		}, StepEvents},
-		"any container, and no more": {func(p *Policy) { p.Container.Any, p.Container.LaunchDigests, p.Container.ImageDigests = true, nil, nil }, ""},
+		"any container, and no more": {func(p *policy.Policy) {
+			p.Container.Any, p.Container.LaunchDigests, p.Container.ImageDigests = true, nil, nil
+		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts.Policy = policyOf(t, fits)
@@ -131,11 +74,11 @@ func TestPolicyDecides(t *testing.T) {
 	}
 	// What a policy leaves out is not allowed.
 	for name, c := range map[string]struct {
-		remove  func(p *Policy)
+		remove  func(p *policy.Policy)
 		skipped string
 	}{
-		"no boot":      {func(p *Policy) { p.Boot = nil }, StepBootValues},
-		"no container": {func(p *Policy) { p.Container.LaunchDigests, p.Container.ImageDigests = nil, nil }, StepCallerValues},
+		"no boot":      {func(p *policy.Policy) { p.Boot = nil }, StepBootValues},
+		"no container": {func(p *policy.Policy) { p.Container.LaunchDigests, p.Container.ImageDigests = nil, nil }, StepCallerValues},
 	} {
 		opts.Policy = policyOf(t, fits)
 		c.remove(opts.Policy)
@@ -148,12 +91,12 @@ func TestPolicyDecides(t *testing.T) {
 }
 
 var (
-	zeroBoot = BootValues{MRTD: &rpc.Digest{}, RTMR0: &rpc.Digest{}, RTMR1: &rpc.Digest{}, RTMR2: &rpc.Digest{}}
-	seal     = []EventPattern{{Operation: "seal"}}
+	zeroBoot = policy.BootValues{MRTD: &rpc.Digest{}, RTMR0: &rpc.Digest{}, RTMR1: &rpc.Digest{}, RTMR2: &rpc.Digest{}}
+	seal     = []policy.EventPattern{{Operation: "seal"}}
 )
 
-func extendOf(operation string) []EventPattern {
-	return []EventPattern{{Operation: "extend", Match: map[string]any{"operation": operation, "domain": "app"}}}
+func extendOf(operation string) []policy.EventPattern {
+	return []policy.EventPattern{{Operation: "extend", Match: map[string]any{"operation": operation, "domain": "app"}}}
 }
 
 func TestPower(t *testing.T) {
@@ -266,10 +209,10 @@ func TestLastCounts(t *testing.T) {
 	w.public(logs.OpPolicy, `{"sha384":"aa"}`)
 	w.launch(idOne, "one", "/bin/one")
 	fits := policyOf(t, appraiseT(t, encode(t, w.evidence(idOne)), w.options()))
-	of := func(operation, member, value string) EventPattern {
-		return EventPattern{Operation: operation, Match: map[string]any{member: value}}
+	of := func(operation, member, value string) policy.EventPattern {
+		return policy.EventPattern{Operation: operation, Match: map[string]any{member: value}}
 	}
-	fits.Required = []EventPattern{of("start", "version", "1"), of("policy", "sha384", "aa")}
+	fits.Required = []policy.EventPattern{of("start", "version", "1"), of("policy", "sha384", "aa")}
 	opts := w.options()
 	opts.Policy = fits
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
@@ -277,7 +220,7 @@ func TestLastCounts(t *testing.T) {
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
 	w.public(logs.OpPolicy, `{"sha384":"aa"}`)
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
-	fits.Forbidden = []EventPattern{of("policy", "sha384", "bb")}
+	fits.Forbidden = []policy.EventPattern{of("policy", "sha384", "bb")}
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
 	fits.Forbidden = nil
 	key := base64.StdEncoding.EncodeToString(publicOf(w.key))
@@ -293,15 +236,15 @@ func TestPolicyMadeInCode(t *testing.T) {
 	fits := policyOf(t, appraiseT(t, bundle, opts))
 	opts.Policy = fits
 	expect(t, appraiseT(t, bundle, opts), Trusted)
-	for name, boot := range map[string]BootValues{
+	for name, boot := range map[string]policy.BootValues{
 		"nothing":   {},
 		"a name":    {Name: "appliance"},
 		"MRTD":      {MRTD: fits.Boot[0].MRTD},
 		"no RTMR2":  {MRTD: fits.Boot[0].MRTD, RTMR0: fits.Boot[0].RTMR0, RTMR1: fits.Boot[0].RTMR1},
-		"any RTMR2": {MRTD: fits.Boot[0].MRTD, RTMR0: fits.Boot[0].RTMR0, RTMR1: fits.Boot[0].RTMR1, Events: []BootPattern{{RTMR: 2}}},
+		"any RTMR2": {MRTD: fits.Boot[0].MRTD, RTMR0: fits.Boot[0].RTMR0, RTMR1: fits.Boot[0].RTMR1, Events: []policy.BootPattern{{RTMR: 2}}},
 	} {
 		made := *fits
-		made.Boot = []BootValues{boot}
+		made.Boot = []policy.BootValues{boot}
 		opts.Policy = &made
 		if r, err := Appraise(t.Context(), bundle, opts); err == nil {
 			t.Errorf("%s: %s", name, r.Verdict)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -29,7 +30,7 @@ func TestPrivateLog(t *testing.T) {
 		t.Errorf("proved %q, not proved %q", r.Proved, words)
 	}
 	for name, tt := range map[string]struct {
-		policy *Policy
+		policy *policy.Policy
 		want   Verdict
 	}{"one of a log that replays": {strict, NotTrusted}, "its own": {policyOf(t, r), Trusted}} {
 		opts := w.options()

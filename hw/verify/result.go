@@ -2,6 +2,8 @@ package verify
 
 import (
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -99,11 +101,12 @@ type Result struct {
 	// verdict says.
 
 	Registers *Registers  `json:"registers,omitempty"` // the quote's
-	TCB       *TCB        `json:"tcb,omitempty"`       // where collateral was given
+	TCB       *dcap.TCB   `json:"tcb,omitempty"`       // where collateral was given
 	Claims    *rpc.Claims `json:"claims,omitempty"`
 	Events    []Event     `json:"events,omitempty"` // the runtime log's
 
-	booted booted // for InitPolicy
+	rules []rule      // of its steps, in their order
+	seen  policy.Seen // for InitPolicy: the boot and the TD
 }
 
 // Registers are the measurement registers in a quote.

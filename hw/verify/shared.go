@@ -6,35 +6,34 @@ import (
 )
 
 // shared: where the quote is one for many, the claims are a leaf of the tree
-// whose root it was made for. Whoever else is in it stays unknown.
-func (a *appraisal) shared() Step {
-	s := a.evidence.Shared
+// whose root it was made for. The others in the tree stay unknown.
+func shared(ev *evidence) Step {
+	s := ev.bundle.Shared
 	if s == nil {
 		return skip("the quote is over these claims alone")
 	}
-	want, err := s.ReportData(a.reportData)
+	want, err := s.ReportData(ev.reportData)
 	if err != nil {
 		return fail(err.Error())
 	}
-	c := Comparison{"REPORTDATA", hex.EncodeToString(want[:]), hex.EncodeToString(a.quote.ReportData[:])}
-	if want != a.quote.ReportData {
+	c := Comparison{"REPORTDATA", hex.EncodeToString(want[:]), hex.EncodeToString(ev.quote.ReportData[:])}
+	if want != ev.quote.ReportData {
 		return fail(fmt.Sprintf("the quote was made for no tree of %d in which these claims are leaf %d", s.Size, s.Index), c)
 	}
-	a.inTree = true
 	return pass(fmt.Sprintf("the claims are leaf %d of the %d that share the quote", s.Index, s.Size), c)
 }
 
 // boundInTree is the step report-data where the quote is shared.
-func (a *appraisal) boundInTree() Step {
-	if !a.inTree {
+func boundInTree(ev *evidence) Step {
+	if shared(ev).Outcome != Pass {
 		return skip("the step " + StepShared + " doesn't lead from these claims to the quote")
 	}
 	return pass("the quote holds the root of the tree that the claims are in")
 }
 
-// boundWords says what binds the claims.
-func (a *appraisal) boundWords() string {
-	if a.evidence.Shared == nil {
+// boundWords describes what binds the claims.
+func (ev *evidence) boundWords() string {
+	if ev.bundle.Shared == nil {
 		return "the quote holds their hash"
 	}
 	return "the quote, which others share, holds the root of a tree with their hash"

@@ -4,8 +4,9 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/cima-project/cima/hw/verify/replay"
 )
 
 // WriteTable writes the result for people: a line per step, then in plain
@@ -17,7 +18,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 		width = max(width, len(s.Name))
 	}
 	for _, s := range r.Steps {
-		fmt.Fprintf(&b, "%-4s  %-*s  %s\n", s.Outcome, width, s.Name, Printable(s.Detail))
+		fmt.Fprintf(&b, "%-4s  %-*s  %s\n", s.Outcome, width, s.Name, replay.Printable(s.Detail))
 		if s.Outcome == Fail {
 			writeCompared(&b, width, s.Compared)
 		}
@@ -26,7 +27,7 @@ func (r *Result) WriteTable(w io.Writer) error {
 	section(&b, "not proved", r.NotProved)
 	fmt.Fprintf(&b, "\n%s", r.Verdict)
 	if r.Reason != "" {
-		fmt.Fprintf(&b, ": %s", Printable(r.Reason))
+		fmt.Fprintf(&b, ": %s", replay.Printable(r.Reason))
 	}
 	b.WriteByte('\n')
 	if r.Hint != "" {
@@ -40,21 +41,10 @@ func (r *Result) WriteTable(w io.Writer) error {
 func writeCompared(b *strings.Builder, width int, compared []Comparison) {
 	for _, c := range compared {
 		if c.Want != c.Got {
-			fmt.Fprintf(b, "%*s%s: want %s\n", width+8, "", Printable(c.What), Printable(c.Want))
-			fmt.Fprintf(b, "%*s%s  got  %s\n", width+8, "", strings.Repeat(" ", utf8.RuneCountInString(c.What)), Printable(c.Got))
+			fmt.Fprintf(b, "%*s%s: want %s\n", width+8, "", replay.Printable(c.What), replay.Printable(c.Want))
+			fmt.Fprintf(b, "%*s%s  got  %s\n", width+8, "", strings.Repeat(" ", utf8.RuneCountInString(c.What)), replay.Printable(c.Got))
 		}
 	}
-}
-
-// Printable keeps what others wrote from steering a terminal, or filling it.
-func Printable(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, s)
-	return clip(s, 400)
 }
 
 func section(b *strings.Builder, title string, lines []string) {
@@ -63,6 +53,6 @@ func section(b *strings.Builder, title string, lines []string) {
 	}
 	fmt.Fprintf(b, "\n%s\n", title)
 	for _, l := range lines {
-		fmt.Fprintf(b, "  - %s\n", Printable(l))
+		fmt.Fprintf(b, "  - %s\n", replay.Printable(l))
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -16,24 +17,24 @@ func TestMigratable(t *testing.T) {
 	known, other := hw.Digest(bytes.Repeat([]byte{7}, 48)), rpc.Digest{1}
 	for name, c := range map[string]struct {
 		config sim.Config
-		td     TDPolicy // that takes it
+		td     policy.TD // that takes it
 	}{
-		"1.0":            {sim.Config{Migratable: true}, TDPolicy{AllowMigratable: true}},
-		"1.5, unbound":   {sim.Config{Migratable: true, QuoteVersion: 5}, TDPolicy{AllowMigratable: true}},
-		"1.5, bound":     {sim.Config{Migratable: true, QuoteVersion: 5, ServiceTD: known}, TDPolicy{ServiceTDs: []rpc.Digest{other, known}}},
-		"1.5, any bound": {sim.Config{Migratable: true, QuoteVersion: 5, ServiceTD: known}, TDPolicy{AllowMigratable: true}},
-		"service alone":  {sim.Config{QuoteVersion: 5, ServiceTD: known}, TDPolicy{ServiceTDs: []rpc.Digest{known}}},
+		"1.0":            {sim.Config{Migratable: true}, policy.TD{AllowMigratable: true}},
+		"1.5, unbound":   {sim.Config{Migratable: true, QuoteVersion: 5}, policy.TD{AllowMigratable: true}},
+		"1.5, bound":     {sim.Config{Migratable: true, QuoteVersion: 5, ServiceTD: known}, policy.TD{ServiceTDs: []rpc.Digest{other, known}}},
+		"1.5, any bound": {sim.Config{Migratable: true, QuoteVersion: 5, ServiceTD: known}, policy.TD{AllowMigratable: true}},
+		"service alone":  {sim.Config{QuoteVersion: 5, ServiceTD: known}, policy.TD{ServiceTDs: []rpc.Digest{known}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.config)
 			w.launch(idOne, "one", "/bin/one")
 			bundle, opts := encode(t, w.evidence(idOne)), w.options()
 			expect(t, appraiseT(t, bundle, opts), NotAuthentic, StepDebug)
-			for _, p := range []TDPolicy{{AllowDebug: true}, {ServiceTDs: []rpc.Digest{other}}, {ServiceTDs: []rpc.Digest{{}}}} {
-				opts.Policy = &Policy{TD: p}
+			for _, p := range []policy.TD{{AllowDebug: true}, {ServiceTDs: []rpc.Digest{other}}, {ServiceTDs: []rpc.Digest{{}}}} {
+				opts.Policy = &policy.Policy{TD: p}
 				expect(t, appraiseT(t, bundle, opts), NotAuthentic, StepDebug)
 			}
-			opts.Policy = &Policy{TD: c.td, Agent: AgentPolicy{Anchors: []string{anchorRTMR3}}}
+			opts.Policy = &policy.Policy{TD: c.td, Agent: policy.Agent{Anchors: []string{policy.AnchorRTMR3}}}
 			first := appraiseT(t, bundle, opts)
 			expect(t, first, NotTrusted)
 			if says := strings.Contains(strings.Join(first.NotProved, "\n"), "a migration TD of its host's choice"); says != c.td.AllowMigratable {

@@ -12,11 +12,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/gowebpki/jcs"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
@@ -116,7 +119,7 @@ func imageDigestOf(image string) string {
 
 func (w *world) roots() []*x509.Certificate {
 	w.t.Helper()
-	roots, err := ParseRoots(w.td.RootPEM())
+	roots, err := dcap.ParseRoots(w.td.RootPEM())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -262,20 +265,20 @@ func appraiseT(t testing.TB, bundle []byte, opts Options) *Result {
 }
 
 // policyOf makes a policy from evidence and reads it back.
-func policyOf(t testing.TB, r *Result) *Policy {
+func policyOf(t testing.TB, r *Result) *policy.Policy {
 	t.Helper()
 	text, err := InitPolicy(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := ParsePolicy(text)
+	p, err := policy.Parse(text)
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
 	return p
 }
 
-func intel() []*x509.Certificate { return []*x509.Certificate{IntelRoot()} }
+func intel() []*x509.Certificate { return []*x509.Certificate{dcap.IntelRoot()} }
 
 func osLog(entries []byte) []rpc.OSLog {
 	return []rpc.OSLog{{Register: "rtmr2", Format: "ima-ascii", Entries: entries}}
@@ -302,3 +305,16 @@ func unhex(s string) []byte {
 func le32(n int) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(n)) }
 
 func sum384(b []byte) hw.Digest { return sha512.Sum384(b) }
+
+// whenMade is a time at which the certificates of go-tdx-guest's quotes were good.
+var whenMade = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+
+// cut takes a quote out of its buffer.
+func cut(t testing.TB, buffer []byte) []byte {
+	t.Helper()
+	n, err := dcap.QuoteLength(buffer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return buffer[:n]
+}

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -74,7 +75,7 @@ func testPolicy(c *cobra.Command, w *tabwriter.Writer, path string, opts verify.
 	if result.Verdict != verify.Trusted {
 		word, reason = "FAILS", string(result.Verdict)+": "+result.Reason
 	}
-	fmt.Fprintf(w, "%s\t%s\t%s\n", word, path, verify.Printable(reason))
+	fmt.Fprintf(w, "%s\t%s\t%s\n", word, path, replay.Printable(reason))
 	return result.ExitCode, nil
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/replay"
 )
 
 // Exit codes of what is judged here without verify's verdict.
@@ -52,7 +52,7 @@ can't be read as what it should be, 1 any other error.`,
 		if files.BootLog == nil && files.IMALog == nil && files.RuntimeLog == nil {
 			return hinted(errors.New("no log is given"), "give --boot-log, --ima-log or --runtime-log; the boot log is /sys/firmware/acpi/tables/data/CCEL")
 		}
-		return replay(c, files, asJSON, quiescent || asJSON)
+		return printReplay(c, files, asJSON, quiescent || asJSON)
 	}
 	return c
 }
@@ -67,7 +67,7 @@ func (p *logFiles) flags(c *cobra.Command) {
 	c.Flags().StringVar(&p.quote, "quote", "", "`FILE` with a quote")
 }
 
-func (p *logFiles) read() (f verify.Files, err error) {
+func (p *logFiles) read() (f replay.Files, err error) {
 	for _, one := range []struct {
 		path string
 		to   *[]byte
@@ -102,20 +102,20 @@ type replayed struct {
 	Disagreement  string            `json:"disagreement,omitempty"`
 }
 
-func replay(c *cobra.Command, files verify.Files, asJSON, withoutEvents bool) error {
-	var each func(verify.LoggedEvent)
+func printReplay(c *cobra.Command, files replay.Files, asJSON, withoutEvents bool) error {
+	var each func(replay.Event)
 	out := c.OutOrStdout()
 	events := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	if !withoutEvents {
 		rows := 0
-		each = func(e verify.LoggedEvent) {
+		each = func(e replay.Event) {
 			fmt.Fprintf(events, "%s %d\t%s\t%s\t%.24s…\t%s\n", e.Log, e.Number, e.Register, e.Type, hex.EncodeToString(e.Digest), e.Detail)
 			if rows++; rows%1000 == 0 { // a writer of columns keeps all that it hasn't written
 				events.Flush()
 			}
 		}
 	}
-	r, err := verify.Replay(files, each)
+	r, err := replay.Run(files, each)
 	if err != nil {
 		return &failure{err: err, code: exitMalformed, hint: replayHint(files.RuntimeLog)}
 	}
@@ -131,7 +131,7 @@ func replay(c *cobra.Command, files verify.Files, asJSON, withoutEvents bool) er
 		form.Registers["pcr10"], form.PCR10Bank = hex.EncodeToString(r.PCR10), r.PCR10Alg.String()
 	}
 	agrees := form.Disagreement == "" && r.Mismatched == 0
-	var matches []verify.Match
+	var matches []replay.Match
 	if n, known := r.LastAgreement(nil); known {
 		form.LastAgreement = &n
 	}
@@ -161,7 +161,7 @@ func replay(c *cobra.Command, files verify.Files, asJSON, withoutEvents bool) er
 		if files.Quote == nil {
 			against = "TDREPORT"
 		}
-		err = printReplay(out, form, matches, against, r)
+		err = printRegisters(out, form, matches, against, r)
 	}
 	if err == nil && !agrees {
 		err = quiet(exitDisagrees)
@@ -180,8 +180,8 @@ func replayHint(runtime []byte) string {
 	return "see that each flag has its own kind of file; a log that can't be read whole is compared with nothing"
 }
 
-// printReplay prints for people. against is what the registers were compared with.
-func printReplay(out io.Writer, form replayed, matches []verify.Match, against string, r *verify.Replayed) error {
+// printRegisters prints for people. against is what the registers were compared with.
+func printRegisters(out io.Writer, form replayed, matches []replay.Match, against string, r *replay.Replayed) error {
 	return table(out, func(w *tabwriter.Writer) {
 		for i := range 4 {
 			name := fmt.Sprintf("rtmr%d", i)
@@ -215,7 +215,7 @@ func printReplay(out io.Writer, form replayed, matches []verify.Match, against s
 	})
 }
 
-func matchWord(m verify.Match) string {
+func matchWord(m replay.Match) string {
 	switch {
 	case m.NothingKnown:
 		return "not compared: no log given speaks of it"

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/dcap"
 )
 
 // trustFlags say what vouches for hardware, and as of when.
@@ -37,9 +38,9 @@ func (f *trustFlags) options() (opts verify.Options, err error) {
 	case f.collateral != "" && f.online:
 		return opts, errors.New("--collateral and --online exclude each other: it comes from files or from Intel's service")
 	case f.collateral != "":
-		opts.Collateral = verify.CollateralDir(f.collateral)
+		opts.Collateral = dcap.Dir(f.collateral)
 	case f.online:
-		opts.Collateral = verify.PCS{API: f.pcs, Certificates: f.pcs}
+		opts.Collateral = dcap.PCS{API: f.pcs, Certificates: f.pcs}
 	case f.pcs != "":
 		return opts, errors.New("--pcs says whom to ask with --online, which isn't given")
 	}
@@ -73,8 +74,8 @@ func readRoots(path string) ([]*x509.Certificate, error) {
 // collateralFailure says of an error of an appraisal's what to do where
 // collateral is the matter, and gives one of the network its exit code.
 func collateralFailure(err error) error {
-	var network *verify.NetworkError
-	var file *verify.CollateralFileError
+	var network *dcap.NetworkError
+	var file *dcap.FileError
 	switch {
 	case errors.As(err, &network):
 		return &failure{err: err, code: exitNetwork, hint: "--collateral DIR does without the network; cima-evidence(7) says what is in it"}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/policy"
 )
 
 // maxEvidence bounds a bundle that is appraised.
@@ -113,7 +114,7 @@ func appraiseBundle(ctx context.Context, path string, bundle []byte, opts verify
 }
 
 // readWanted reads what the evidence is held against.
-func readWanted(opts *verify.Options, userData, policy string) (err error) {
+func readWanted(opts *verify.Options, userData, policyFile string) (err error) {
 	if userData != "" {
 		b, err := readUserData(userData)
 		if err != nil {
@@ -121,8 +122,8 @@ func readWanted(opts *verify.Options, userData, policy string) (err error) {
 		}
 		opts.UserData = &b
 	}
-	if policy != "" {
-		if opts.Policy, err = verify.LoadPolicy(policy); err != nil {
+	if policyFile != "" {
+		if opts.Policy, err = policy.Load(policyFile); err != nil {
 			return hinted(err, "`cimactl policy init EVIDENCE` writes a policy to begin with")
 		}
 	}

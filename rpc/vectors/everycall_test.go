@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/form"
 )
@@ -118,7 +119,7 @@ func report(ctx context.Context, c *rpc.Client, shared bool) error {
 	if err != nil {
 		return err
 	}
-	quote, err := verify.ParseQuote(r.CCReport)
+	quote, err := dcap.ParseQuote(r.CCReport)
 	if err != nil {
 		return err
 	}
@@ -134,7 +135,7 @@ func report(ctx context.Context, c *rpc.Client, shared bool) error {
 
 // appraised is whether evidence is authentic; nothing says what is trusted.
 func appraised(ctx context.Context, bundle []byte) error {
-	roots, err := verify.ParseRoots([]byte(os.Getenv("CIMA_VECTORS_ROOT")))
+	roots, err := dcap.ParseRoots([]byte(os.Getenv("CIMA_VECTORS_ROOT")))
 	if err != nil {
 		return err
 	}

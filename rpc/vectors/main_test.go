@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -110,7 +111,7 @@ func endToEnd() error {
 	if err != nil {
 		return err
 	}
-	quote, err := verify.ParseQuote(report.CCReport)
+	quote, err := dcap.ParseQuote(report.CCReport)
 	if err != nil {
 		return err
 	}
@@ -121,7 +122,7 @@ func endToEnd() error {
 	if err != nil {
 		return err
 	}
-	roots, err := verify.ParseRoots([]byte(os.Getenv("CIMA_VECTORS_ROOT")))
+	roots, err := dcap.ParseRoots([]byte(os.Getenv("CIMA_VECTORS_ROOT")))
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -71,7 +72,7 @@ func TestShellExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots, err := verify.ParseRoots(root)
+	roots, err := dcap.ParseRoots(root)
 	if err != nil {
 		t.Fatal(err)
 	}

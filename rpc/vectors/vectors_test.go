@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -158,7 +159,7 @@ func TestBundles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots, err := verify.ParseRoots(root)
+	roots, err := dcap.ParseRoots(root)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -173,7 +174,7 @@ func checkReport(r rpc.CCReport, nonce []byte, id string) error {
 	if err != nil {
 		return err
 	}
-	quote, err := verify.ParseQuote(r.CCReport)
+	quote, err := dcap.ParseQuote(r.CCReport)
 	switch {
 	case err != nil:
 		return err

@@ -1,4 +1,9 @@
-package verify
+// Package policy answers: what is expected?
+//
+// It reads a relying party's policy, which is a TOML file (cima-evidence(7),
+// POLICY), refuses what can match nothing, and holds boots, launches and events
+// against it. It makes a policy from what one evidence shows (Init).
+package policy
 
 import (
 	"errors"
@@ -10,49 +15,35 @@ import (
 
 	"github.com/BurntSushi/toml"
 
-	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
-var operations = []string{logs.OpStart, logs.OpPolicy, logs.OpSeal, logs.OpSystem, logs.OpPower, logs.OpLaunch,
-	logs.OpImage, logs.OpExec, logs.OpExtend, logs.OpMissed, logs.OpIMA}
-
-// maxPolicy bounds a policy file.
+// maxPolicy bounds a policy file, in bytes.
 const maxPolicy = 1 << 20
 
+// Anchors of a runtime log (cima-evidence(7), claims.log.anchor).
+const (
+	AnchorRTMR3      = "rtmr3"
+	AnchorReportData = "report-data"
+)
+
 // Policy are the reference values and rules of a relying party (RFC 9334),
-// as a TOML file has them. What it does not name is not allowed.
+// as a TOML file has them. What it does not name is not allowed. Parse and Load
+// set the defaults, a Policy literal must set them itself.
 type Policy struct {
-	Boot      []BootValues    `toml:"boot"`
-	TD        TDPolicy        `toml:"td"`
-	TCB       *TCBPolicy      `toml:"tcb"`
-	Agent     AgentPolicy     `toml:"agent"`
-	Container ContainerPolicy `toml:"container"`
-	Host      HostPolicy      `toml:"host"`
-	Power     PowerPolicy     `toml:"power"`
-	Required  []EventPattern  `toml:"required"`  // each must match a judged event
-	Forbidden []EventPattern  `toml:"forbidden"` // none may match a judged event
+	Boot      []BootValues   `toml:"boot"`
+	TD        TD             `toml:"td"`
+	TCB       *TCB           `toml:"tcb"`
+	Agent     Agent          `toml:"agent"`
+	Container Container      `toml:"container"`
+	Host      Host           `toml:"host"`
+	Power     Power          `toml:"power"`
+	Required  []EventPattern `toml:"required"`  // each must match a judged event
+	Forbidden []EventPattern `toml:"forbidden"` // none may match a judged event
 }
 
-// BootValues are the registers of one boot that the relying party knows: the
-// evidence must have all of one set. RTMR0–2 are known by value, by events, or
-// by both.
-type BootValues struct {
-	Name  string      `toml:"name"` // for people
-	MRTD  *rpc.Digest `toml:"mrtd"`
-	RTMR0 *rpc.Digest `toml:"rtmr0"`
-	RTMR1 *rpc.Digest `toml:"rtmr1"`
-	RTMR2 *rpc.Digest `toml:"rtmr2"`
-
-	Events []BootPattern `toml:"events"`
-
-	// OSLog allows that the operating system extended RTMR2 after the boot,
-	// by the log in the evidence: RTMR2 is then what the boot left there.
-	OSLog bool `toml:"os_log"`
-}
-
-// TDPolicy is about the TD itself.
-type TDPolicy struct {
+// TD is about the TD itself.
+type TD struct {
 	AllowDebug bool `toml:"allow_debug"` // a TD whose host can read and write its memory
 
 	// A TD that can be migrated is refused but with one of these service TDs
@@ -61,8 +52,8 @@ type TDPolicy struct {
 	AllowMigratable bool         `toml:"allow_migratable"`
 }
 
-// AgentPolicy is about cimad.
-type AgentPolicy struct {
+// Agent is about cimad.
+type Agent struct {
 	Anchors     []string `toml:"anchors"`       // default: rtmr3
 	AllowNewKey bool     `toml:"allow_new_key"` // a later start event with another key
 
@@ -71,9 +62,9 @@ type AgentPolicy struct {
 	AllowPrivate bool `toml:"allow_private"`
 }
 
-// ContainerPolicy is about evidence of containers. At least one of
+// Container is about evidence of containers. At least one of
 // LaunchDigests and ImageDigests is there, or Any.
-type ContainerPolicy struct {
+type Container struct {
 	Any           bool         `toml:"any"`            // whatever it runs: the reader looks at the claims
 	LaunchDigests []rpc.Digest `toml:"launch_digests"` // what was started, image included
 	ImageDigests  []string     `toml:"image_digests"`  // config digests, "sha256:…"
@@ -84,33 +75,24 @@ type ContainerPolicy struct {
 	ExecVerity    []string     `toml:"exec_verity"`    // the same, by fs-verity's digest ("sha256:…"): one of both is enough
 	AllowMissed   bool         `toml:"allow_missed"`   // with execs: also execs that the log has no digest of
 
-	Launch *LaunchPolicy `toml:"launch"`
+	Launch *Launch `toml:"launch"`
 }
 
-// HostPolicy is about evidence of processes outside any container, which is
+// Host is about evidence of processes outside any container, which is
 // refused unless one of its members allows it.
-type HostPolicy struct {
+type Host struct {
 	Any   bool     `toml:"any"`
 	Units []string `toml:"units"`
 }
 
-// PowerPolicy is about containers that could act as root of the guest.
-type PowerPolicy struct {
+// Power is about containers that could act as root of the guest.
+type Power struct {
 	Allow []string `toml:"allow"` // classes; default: none
 }
 
-// EventPattern describes events of the runtime log.
-type EventPattern struct {
-	Operation string `toml:"operation"`
-
-	// Match are members that the measured object has, with these values;
-	// what isn't named here is not looked at.
-	Match map[string]any `toml:"match"`
-}
-
-// LoadPolicy reads a policy file. Unknown keys are errors that name their
+// Load reads a policy file. Unknown keys are errors that name their
 // line.
-func LoadPolicy(path string) (*Policy, error) {
+func Load(path string) (*Policy, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
@@ -120,15 +102,15 @@ func LoadPolicy(path string) (*Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	p, err := ParsePolicy(text)
+	p, err := Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("policy %s: %w", path, err)
 	}
 	return p, nil
 }
 
-// ParsePolicy reads a policy's text.
-func ParsePolicy(text []byte) (*Policy, error) {
+// Parse reads a policy's text.
+func Parse(text []byte) (*Policy, error) {
 	if len(text) > maxPolicy {
 		return nil, fmt.Errorf("more than %d bytes", maxPolicy)
 	}
@@ -151,12 +133,12 @@ func ParsePolicy(text []byte) (*Policy, error) {
 		}
 	}
 	p.setDefaults(meta)
-	return p, p.check()
+	return p, p.Check()
 }
 
 func (p *Policy) setDefaults(meta toml.MetaData) {
 	if !meta.IsDefined("agent", "anchors") {
-		p.Agent.Anchors = []string{anchorRTMR3}
+		p.Agent.Anchors = []string{AnchorRTMR3}
 	}
 	if !meta.IsDefined("container", "start") {
 		p.Container.Start = []string{"gated"}

@@ -1,4 +1,4 @@
-package verify
+package policy
 
 import (
 	"encoding/json"
@@ -10,50 +10,51 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// LaunchPolicy is about what was asked of the runtime (cima-evidence(7),
+// Launch is about what was asked of the runtime (cima-evidence(7),
 // LAUNCH), member by member: for containers whose launch digest varies. What
 // is left out is not looked at.
-type LaunchPolicy struct {
+type Launch struct {
 	Arguments    []string         `toml:"arguments"`    // exactly these
 	Capabilities []string         `toml:"capabilities"` // no others, in any set; [] is none
 	Mounts       []map[string]any `toml:"mounts"`       // each mount has the members of one of these; [] is none
 	Match        map[string]any   `toml:"match"`        // members with these values
 }
 
-// wantLaunch holds a launch against the policy.
-func (in *instance) wantLaunch(f *findings, p *LaunchPolicy) {
+// Judge holds the body of a launch event, which is JSON, against the policy.
+func (p *Launch) Judge(launch []byte) (found Findings) {
 	var body map[string]any
-	if err := json.Unmarshal(in.events[0].Body(), &body); err != nil {
-		f.want(false, "launch", "an object", err.Error())
-		return
+	if err := json.Unmarshal(launch, &body); err != nil {
+		found.Want(false, "launch", "an object", err.Error())
+		return found
 	}
 	if digest, ok := body[whole]; ok {
-		f.want(false, "launch", "its facts", fmt.Sprintf("too large to be shown: only its digest is, %v", digest))
-		return
+		found.Want(false, "launch", "its facts", fmt.Sprintf("too large to be shown: only its digest is, %v", digest))
+		return found
 	}
 	if p.Arguments != nil {
 		got, _ := body["arguments"].([]any)
-		f.want(reflect.DeepEqual(asJSON(p.Arguments), asJSON(orEmpty(got))), "arguments", inJSON(p.Arguments), inJSON(orEmpty(got)))
+		found.Want(reflect.DeepEqual(asJSON(p.Arguments), asJSON(orEmpty(got))), "arguments", inJSON(p.Arguments), inJSON(orEmpty(got)))
 	}
 	if p.Capabilities != nil {
 		for _, c := range capabilities(body) {
-			f.want(slices.Contains(p.Capabilities, c), "capability", oneOf(p.Capabilities), c)
+			found.Want(slices.Contains(p.Capabilities, c), "capability", OneOf(p.Capabilities), c)
 		}
 	}
 	if p.Mounts != nil {
-		in.wantMounts(f, p.Mounts, body)
+		p.judgeMounts(&found, body)
 	}
 	for name, want := range p.Match {
-		f.want(has(body, map[string]any{name: want}), name, inJSON(want), inJSON(body[name]))
+		found.Want(has(body, map[string]any{name: want}), name, inJSON(want), inJSON(body[name]))
 	}
+	return found
 }
 
-func (in *instance) wantMounts(f *findings, allowed []map[string]any, body map[string]any) {
+func (p *Launch) judgeMounts(found *Findings, body map[string]any) {
 	mounts, _ := body["mounts"].([]any)
 	for _, m := range mounts {
 		members, _ := m.(map[string]any)
-		fits := slices.ContainsFunc(allowed, func(want map[string]any) bool { return members != nil && has(members, want) })
-		f.want(fits, "mount", "one of the policy's", inJSON(m))
+		fits := slices.ContainsFunc(p.Mounts, func(want map[string]any) bool { return members != nil && has(members, want) })
+		found.Want(fits, "mount", "one of the policy's", inJSON(m))
 	}
 }
 
@@ -90,7 +91,7 @@ func inJSON(v any) string {
 }
 
 // check refuses capabilities that none has: a slip of the pen.
-func (p *LaunchPolicy) check() error {
+func (p *Launch) check() error {
 	for _, c := range p.Capabilities {
 		if !strings.HasPrefix(c, "CAP_") || c != strings.ToUpper(c) {
 			return fmt.Errorf("container.launch.capabilities: %q is not written as CAP_NET_RAW", c)

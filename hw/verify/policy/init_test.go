@@ -1,7 +1,8 @@
-package verify
+package policy
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/cima-project/cima/rpc"
@@ -10,13 +11,14 @@ import (
 // Of a log that hides nobody, others' events are no reference values.
 func TestInitLeavesOthersOut(t *testing.T) {
 	own, other := json.RawMessage(`{"exec":{"path":"/own"}}`), json.RawMessage(`{"exec":{"path":"/other"}}`)
-	r := &Result{Claims: &rpc.Claims{Container: &rpc.ContainerClaims{ID: idOne}}, Events: []Event{
-		{Operation: "exec", Container: idOne, Measured: own, Judged: true},
-		{Operation: "launch", Container: idTwo, Measured: json.RawMessage(`{"launch":{}}`), Judged: true},
-		{Operation: "exec", Container: idTwo, Measured: other, Judged: true},
-		{Operation: "missed", Measured: json.RawMessage(`{"missed":{"what":"exec"}}`), Judged: true},
+	idOne, idTwo := strings.Repeat("1", 64), strings.Repeat("2", 64)
+	seen := Seen{Claims: &rpc.Claims{Container: &rpc.ContainerClaims{ID: idOne}}, Events: []Event{
+		{Operation: "exec", Container: idOne, Measured: own},
+		{Operation: "launch", Container: idTwo, Measured: json.RawMessage(`{"launch":{}}`)},
+		{Operation: "exec", Container: idTwo, Measured: other},
+		{Operation: "missed", Measured: json.RawMessage(`{"missed":{"what":"exec"}}`)},
 	}}
-	w := &policyWriter{r: r}
+	w := &writer{seen: seen}
 	if got := w.bodies("exec"); len(got) != 1 || got[0]["path"] != "/own" {
 		t.Errorf("executed: %v", got)
 	}

@@ -1,4 +1,4 @@
-package verify
+package policy
 
 import (
 	"fmt"
@@ -9,32 +9,25 @@ import (
 	"github.com/BurntSushi/toml"
 )
 
-// check refuses values that can't match anything: a slip of the pen in a
-// policy should not look like bad evidence.
-func (p *Policy) check() error {
-	if p.TCB != nil {
-		if err := p.TCB.check(); err != nil {
+// Check refuses values that can't match anything: a slip of the pen in a policy
+// must not look like bad evidence.
+func (p *Policy) Check() error {
+	for _, b := range p.Boot {
+		if err := b.check(); err != nil {
+			return fmt.Errorf("boot %s: %w", b.Title(), err)
+		}
+	}
+	for _, k := range p.keys() {
+		if err := k.check(); err != nil {
 			return err
 		}
 	}
-	for _, b := range p.Boot {
-		if err := b.check(); err != nil {
-			return fmt.Errorf("boot %s: %w", bootName(b), err)
-		}
+	if err := p.checkDigests(); err != nil {
+		return err
 	}
-	for _, a := range p.Agent.Anchors {
-		if a != anchorRTMR3 && a != anchorReportData {
-			return fmt.Errorf("agent.anchors: unknown anchor %q; there are %q and %q", a, anchorRTMR3, anchorReportData)
-		}
-	}
-	for _, s := range p.Container.Start {
-		if s != "gated" && s != "observed" {
-			return fmt.Errorf("container.start: unknown value %q; there are \"gated\" and \"observed\"", s)
-		}
-	}
-	for _, s := range p.Container.Source {
-		if !slices.Contains([]string{"bundle", "engine", "user", "none"}, s) {
-			return fmt.Errorf("container.source: unknown value %q; there are \"bundle\", \"engine\", \"user\", \"none\"", s)
+	if p.TCB != nil {
+		if err := p.TCB.check(); err != nil {
+			return err
 		}
 	}
 	if p.Container.Launch != nil {
@@ -42,6 +35,41 @@ func (p *Policy) check() error {
 			return err
 		}
 	}
+	for _, e := range slices.Concat(p.Required, p.Forbidden) {
+		if err := e.check(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// key is a key of a policy whose values must be among those that are allowed.
+type key struct {
+	name    string
+	noun    string // for one of its values
+	values  []string
+	allowed []string
+}
+
+func (p *Policy) keys() []key {
+	return []key{
+		{"agent.anchors", "anchor", p.Agent.Anchors, []string{AnchorRTMR3, AnchorReportData}},
+		{"container.start", "value", p.Container.Start, []string{"gated", "observed"}},
+		{"container.source", "value", p.Container.Source, []string{"bundle", "engine", "user", "none"}},
+		{"tcb.statuses", "status", p.statuses(), tcbStatuses},
+	}
+}
+
+func (k key) check() error {
+	for _, v := range k.values {
+		if !slices.Contains(k.allowed, v) {
+			return fmt.Errorf("%s: unknown %s %q; there are %s", k.name, k.noun, v, strings.Join(k.allowed, ", "))
+		}
+	}
+	return nil
+}
+
+func (p *Policy) checkDigests() error {
 	for _, d := range p.Container.ImageDigests {
 		if !isImageDigest(d) {
 			return fmt.Errorf("container.image_digests: %q is not \"sha256:\" and 64 lower-case hex digits", d)
@@ -50,14 +78,6 @@ func (p *Policy) check() error {
 	for _, d := range p.Container.ExecVerity {
 		if !verityDigest.MatchString(d) {
 			return fmt.Errorf("container.exec_verity: %q is neither \"sha256:\" and 64 lower-case hex digits nor \"sha512:\" and 128", d)
-		}
-	}
-	for _, e := range slices.Concat(p.Required, p.Forbidden) {
-		if !slices.Contains(operations, e.Operation) {
-			return fmt.Errorf("required, forbidden: unknown operation %q; there are %s", e.Operation, strings.Join(operations, ", "))
-		}
-		if err := checkMembers("required, forbidden: what "+e.Operation+" events measure", e.Match, measuredMembers[e.Operation]); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -70,8 +90,8 @@ var (
 
 func isImageDigest(s string) bool { return imageDigest.MatchString(s) }
 
-// lineOf finds the line of a key, for the TOML reader doesn't tell it: the
-// first one after its table's header.
+// lineOf finds the line of a key: the first one after the header of its table.
+// The TOML reader doesn't report it.
 func lineOf(text []byte, key toml.Key) int {
 	want, table := key[:len(key)-1].String(), ""
 	for i, line := range strings.Split(string(text), "\n") {

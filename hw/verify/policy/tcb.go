@@ -1,23 +1,22 @@
-package verify
+package policy
 
 import (
 	"encoding/hex"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 )
 
-// TCBPolicy is about the platform's patch level. Where it has rules that need
+// TCB is about the platform's patch level. Where it has rules that need
 // collateral, evidence without is not trusted. Where it isn't there and
 // collateral is, the status must be UpToDate.
-type TCBPolicy struct {
+type TCB struct {
 	Statuses []string `toml:"statuses"` // allowed; default: UpToDate. Revoked never is
 	MinDate  string   `toml:"min_date"` // of the TCB level, as 2025-08-13 or RFC 3339
 	MinSVN   hexBytes `toml:"min_svn"`  // each of TEE_TCB_SVN's 16 bytes is at least this, in hex
 }
 
-func (p *TCBPolicy) needsCollateral() bool { return p.Statuses != nil || p.MinDate != "" }
+// NeedsCollateral reports whether a rule can be checked with collateral alone.
+func (p *TCB) NeedsCollateral() bool { return p.Statuses != nil || p.MinDate != "" }
 
 // hexBytes are bytes in hex.
 type hexBytes []byte
@@ -32,12 +31,15 @@ func (b *hexBytes) UnmarshalText(text []byte) (err error) {
 var tcbStatuses = []string{"UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded",
 	"OutOfDate", "OutOfDateConfigurationNeeded"}
 
-func (p *TCBPolicy) check() error {
-	for _, s := range p.Statuses {
-		if !slices.Contains(tcbStatuses, s) {
-			return fmt.Errorf("tcb.statuses: unknown status %q; there are %s", s, strings.Join(tcbStatuses, ", "))
-		}
+// statuses are those that the policy allows, none where it has no rule.
+func (p *Policy) statuses() []string {
+	if p.TCB == nil {
+		return nil
 	}
+	return p.TCB.Statuses
+}
+
+func (p *TCB) check() error {
 	if len(p.MinSVN) > 16 {
 		return fmt.Errorf("tcb.min_svn has at most 16 bytes, not %d", len(p.MinSVN))
 	}
@@ -60,9 +62,8 @@ func date(text string) (time.Time, error) {
 	return time.Time{}, fmt.Errorf("%q is no date like 2025-08-13", text)
 }
 
-// old says that a TCB level is of before the rule's date, or of none that can be
-// read.
-func (p *TCBPolicy) old(of string) bool {
+// Old reports whether a TCB level's date is before MinDate, or can't be read.
+func (p *TCB) Old(of string) bool {
 	if p.MinDate == "" {
 		return false
 	}

@@ -1,4 +1,4 @@
-package verify
+package policy
 
 import (
 	"bytes"
@@ -10,9 +10,8 @@ import (
 	"strings"
 	"unicode/utf16"
 
-	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs/boot"
-	"github.com/cima-project/cima/logs/ima"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -50,8 +49,9 @@ func (p BootPattern) check() error {
 	return nil
 }
 
-// proves says whether it wants more than a type, which whoever writes the log down
-// can give any event: the register is the same.
+// proves reports whether the pattern wants more than a type. A type proves
+// nothing: who writes the log down can give any to an event, and the register is
+// the same.
 func (p BootPattern) proves() bool { return p.Digest != nil || p.Text != "" || len(p.Words) > 0 }
 
 // String is the pattern as people read it.
@@ -67,7 +67,7 @@ func (p BootPattern) String() string {
 		parts = append(parts, fmt.Sprintf("%.16s…", p.Digest))
 	}
 	if p.Text != "" {
-		parts = append(parts, fmt.Sprintf("%q", clip(p.Text, 60)))
+		parts = append(parts, fmt.Sprintf("%q", replay.Clip(p.Text, 60)))
 	}
 	return strings.Join(append(parts, p.Words...), " ")
 }
@@ -119,8 +119,8 @@ func provedText(e *boot.Event) string {
 	return ""
 }
 
-// textOf is "" where a NUL stands in the text: whoever executes it may end there,
-// or read it as UTF-16 where this does not.
+// textOf is "" where a NUL stands in the text: a program that executes it may end
+// there, or read it as UTF-16 where this function does not.
 func textOf(b []byte) string {
 	if len(b) < 4 || len(b)%2 != 0 || b[1] != 0 || b[3] != 0 {
 		return untilEnd(string(b))
@@ -139,108 +139,7 @@ func untilEnd(text string) string {
 	return text
 }
 
-// words are parted as the kernel parts its command line, which knows no spaces but
-// ASCII's.
+// words splits text as the kernel splits its command line: at ASCII's spaces.
 func words(text string) []string {
 	return strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\n\v\f\r", r) })
-}
-
-// booted is what the boot itself left: its log, where that replays to the
-// quote's registers, and RTMR0–2 before the operating system extended them.
-type booted struct {
-	log     *boot.Log
-	rtmr    [3]hw.Digest
-	further bool // the operating system's log comes after, or another
-	begun   bool // and what it shows begins where the boot ended
-	open    TDPolicy
-}
-
-func (a *appraisal) booted() booted {
-	b := booted{rtmr: [3]hw.Digest(a.quote.Registers.RTMR[:3]), open: a.quote.wouldAllow()}
-	switch {
-	case a.bare == nil:
-		if b.log, b.further = a.bootLog, len(a.evidence.OSLogs) > 0; b.further {
-			first := a.evidence.OSLogs[0]
-			b.begun = first.Format == rpc.FormatIMA && beginsIMA(first.Entries)
-		}
-	case a.bare.replayed.hasBoot:
-		b.log, b.further = a.bare.bootLog(), a.bare.replayed.hasIMA && a.quote.Registers.RTMR[2] != a.bare.replayed.Booted[2]
-		b.begun = beginsIMA(a.bare.files.IMALog)
-		if a.bare.replayed.besides { // the boot log is not all of the boot
-			b.further, b.begun = true, false
-		}
-	}
-	if b.log != nil {
-		if registers, err := b.log.Replay(); err == nil {
-			b.rtmr[2] = registers[2]
-		}
-	}
-	return b
-}
-
-// beginsIMA says whether an IMA log begins as the kernel's does. Else events of the
-// boot could be hidden there, as digests: RTMR2 is the same, and the boot log that
-// is cut before them replays to what the policy knows.
-func beginsIMA(log []byte) bool {
-	reader := ima.NewReader(bytes.NewReader(log))
-	reader.Check = true
-	e, err := reader.Next()
-	return err == nil && reader.Mismatched+reader.Unchecked+reader.Skipped == 0 && e.BootAggregate()
-}
-
-// againstEvents holds the boot log against the patterns of a boot.
-func (b BootValues) againstEvents(log *boot.Log) (compared []Comparison, differ []string) {
-	if len(b.Events) == 0 {
-		return nil, nil
-	}
-	if log == nil {
-		return nil, []string{"events (there is no boot log)"}
-	}
-	met := make([]bool, len(b.Events))
-	for i, e := range log.UnverifiedEvents() { // proved: they replay to the quote's registers
-		rtmr, ok := e.Extends()
-		if !ok || !b.hasEvents(rtmr) {
-			continue
-		}
-		fits := false
-		for n, p := range b.Events {
-			if p.RTMR == rtmr && p.fits(&e) {
-				met[n], fits = true, true
-			}
-		}
-		if !fits {
-			what := fmt.Sprintf("boot event %d", i)
-			compared = append(compared, Comparison{what, "one of the policy's", fmt.Sprintf("rtmr%d %s %x %s", rtmr, boot.TypeName(e.Type), e.Digest, clip(e.Detail(), 100))})
-			differ = append(differ, what)
-		}
-	}
-	for n, p := range b.Events {
-		if !met[n] && !p.Optional {
-			compared = append(compared, Comparison{"boot event " + p.String(), "there", "not there"})
-			differ = append(differ, "event "+p.String())
-		}
-	}
-	return compared, differ
-}
-
-func (b BootValues) hasEvents(rtmr int) bool {
-	return slices.ContainsFunc(b.Events, func(p BootPattern) bool { return p.RTMR == rtmr })
-}
-
-// check: every register that a boot leaves is covered.
-func (b BootValues) check() error {
-	if b.MRTD == nil {
-		return errors.New("mrtd must be there: less doesn't cover a boot")
-	}
-	for i, v := range []*rpc.Digest{b.RTMR0, b.RTMR1, b.RTMR2} {
-		if v == nil && !slices.ContainsFunc(b.Events, func(p BootPattern) bool { return p.RTMR == i && !p.Optional && !p.Any }) {
-			return fmt.Errorf("rtmr%d must be there, as a value or by events of which one must be in the log: less doesn't cover a boot", i)
-		}
-	}
-	for _, p := range b.Events {
-		if err := p.check(); err != nil {
-			return fmt.Errorf("event %s: %w", p, err)
-		}
-	}
-	return nil
 }

@@ -1,0 +1,36 @@
+package verify
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+
+	"github.com/cima-project/cima/hw/verify/policy"
+)
+
+// findings collects what a policy says of several values.
+type findings struct {
+	compared []Comparison
+	wrong    []string
+}
+
+// want notes one value, and whether it is as wanted.
+func (f *findings) want(ok bool, what, want, got string) {
+	f.compared = append(f.compared, Comparison{what, want, got})
+	if !ok {
+		f.wrong = append(f.wrong, fmt.Sprintf("%s is %s", what, cmp.Or(got, "none")))
+	}
+}
+
+func (f *findings) add(found policy.Findings) {
+	for _, one := range found {
+		f.want(one.OK, one.What, one.Want, one.Got)
+	}
+}
+
+func (f *findings) step(fine string) Step {
+	if len(f.wrong) > 0 {
+		return fail("the policy does not allow it: "+strings.Join(f.wrong, "; "), f.compared...)
+	}
+	return pass(fine, f.compared...)
+}

@@ -1,0 +1,83 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cima-project/cima/logs"
+)
+
+// operations are those of the events that a pattern can match.
+var operations = []string{logs.OpStart, logs.OpPolicy, logs.OpSeal, logs.OpSystem, logs.OpPower, logs.OpLaunch,
+	logs.OpImage, logs.OpExec, logs.OpExtend, logs.OpMissed, logs.OpIMA}
+
+// EventPattern describes events of the runtime log.
+type EventPattern struct {
+	Operation string `toml:"operation"`
+
+	// Match are members that the measured object has, with these values;
+	// what isn't named here is not looked at.
+	Match map[string]any `toml:"match"`
+}
+
+func (p EventPattern) check() error {
+	if !slices.Contains(operations, p.Operation) {
+		return fmt.Errorf("required, forbidden: unknown operation %q; there are %s", p.Operation, strings.Join(operations, ", "))
+	}
+	return checkMembers("required, forbidden: what "+p.Operation+" events measure", p.Match, measuredMembers[p.Operation])
+}
+
+// MayMatch reports whether the event matches, or could: a launch that is too
+// large to be shown could be any.
+func (p EventPattern) MayMatch(e *logs.Event) bool {
+	if p.Matches(e) {
+		return true
+	}
+	var body map[string]any
+	if e.Operation != p.Operation || json.Unmarshal(e.Body(), &body) != nil {
+		return false
+	}
+	return e.Operation == logs.OpLaunch && body[whole] != nil
+}
+
+// Matches reports whether the event is of the operation and has the members.
+func (p EventPattern) Matches(e *logs.Event) bool {
+	if e.Operation != p.Operation {
+		return false
+	}
+	if len(p.Match) == 0 {
+		return true
+	}
+	var body map[string]any
+	if json.Unmarshal(e.Body(), &body) != nil {
+		return false
+	}
+	return has(body, p.Match)
+}
+
+// asJSON is a TOML value as JSON decodes to.
+func asJSON(v any) any {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil
+	}
+	var out any
+	if json.Unmarshal(text, &out) != nil {
+		return nil
+	}
+	return out
+}
+
+// String is the pattern as people read it.
+func (p EventPattern) String() string {
+	if len(p.Match) == 0 {
+		return p.Operation
+	}
+	text, err := json.Marshal(p.Match)
+	if err != nil {
+		return p.Operation
+	}
+	return p.Operation + " " + string(text)
+}
