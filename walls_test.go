@@ -17,7 +17,7 @@ const module = "github.com/cima-project/cima/"
 // is not listed is a leaf.
 var allowed = map[string][]string{
 	"daemon/engines":   {"daemon/launch"},
-	"daemon":           {"daemon/config", "daemon/services", "daemon/engines", "daemon/peer", "daemon/launch", "daemon/ledger", "daemon/gate", "rpc", "rpc/form", "hw", "logs", "logs/boot", "logs/ima"},
+	"daemon":           {"daemon/config", "daemon/services", "daemon/engines", "daemon/peer", "daemon/launch", "daemon/ledger", "daemon/gate", "rpc", "rpc/server", "rpc/form", "hw", "logs", "logs/boot", "logs/ima"},
 	"daemon/config":    {"daemon/ledger", "rpc"},
 	"daemon/services":  {"daemon/launch"},
 	"daemon/ledger":    {"hw", "logs"},
@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"logs/boot":        {"logs/alg"},
 	"logs/ima":         {"logs/alg"},
 	"rpc/form":         {"rpc", "logs", "logs/boot", "logs/ima", "logs/alg"},
+	"rpc/server":       {"rpc"},
 	"rpc/cimactl":      {"rpc", "rpc/form", "logs", "logs/boot", "daemon/launch", "hw", "hw/verify", "hw/verify/dcap", "hw/verify/policy", "hw/verify/replay"},
 }
 
@@ -107,6 +108,23 @@ func TestWhatBinariesLink(t *testing.T) {
 	if seen != 7 {
 		t.Errorf("%d of 7 pairs were looked at: was a binary renamed?", seen)
 	}
+}
+
+// A program that imports the Go client links no server: neither jrpc2 nor what
+// jrpc2 needs, which would serve /debug/vars on http.DefaultServeMux.
+func TestWhatTheClientLinks(t *testing.T) {
+	for _, p := range list(t) {
+		if p.ImportPath != module+"rpc" {
+			continue
+		}
+		for _, d := range p.Deps {
+			if d == "net/http" || d == "expvar" || strings.HasPrefix(d, "github.com/creachadair/") || strings.HasPrefix(d, module+"rpc/") {
+				t.Errorf("rpc links %s", d)
+			}
+		}
+		return
+	}
+	t.Error("there is no package rpc")
 }
 
 // Every room opens with the question that it answers.

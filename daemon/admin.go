@@ -5,40 +5,41 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/server"
 )
 
 // What root asks, on the admin socket only.
 
-func (d *Daemon) adminMethods() map[string]rpc.Handler {
-	table := map[string]rpc.Handler{
-		rpc.MethodListContainers: rpc.Bind(d.listContainers),
-		rpc.MethodGetStatus:      rpc.Bind(d.status),
+func (d *Daemon) adminMethods() map[string]server.Handler {
+	table := map[string]server.Handler{
+		rpc.MethodListContainers: server.Bind(d.listContainers),
+		rpc.MethodGetStatus:      server.Bind(d.status),
 	}
-	told := []rpc.Signature{
-		rpc.SignatureOf[rpc.NoParams, rpc.ContainerList](rpc.MethodListContainers),
-		rpc.SignatureOf[rpc.StatusParams, rpc.Status](rpc.MethodGetStatus),
+	told := []server.Signature{
+		server.SignatureOf[rpc.NoParams, rpc.ContainerList](rpc.MethodListContainers),
+		server.SignatureOf[rpc.StatusParams, rpc.Status](rpc.MethodGetStatus),
 	}
 	for _, m := range d.methods() {
 		table[m.name] = m.named
 		told = append(told, m.tells.Named())
 	}
-	table[rpc.MethodDiscover] = rpc.Discovery(d.opts.Version, told)
+	table[rpc.MethodDiscover] = server.Discovery(d.opts.Version, told)
 	return table
 }
 
-func (d *Daemon) callerMethods() map[string]rpc.Handler {
-	table := make(map[string]rpc.Handler)
-	var told []rpc.Signature
+func (d *Daemon) callerMethods() map[string]server.Handler {
+	table := make(map[string]server.Handler)
+	var told []server.Signature
 	for _, m := range d.methods() {
 		table[m.name] = m.own
 		told = append(told, m.tells)
 	}
-	table[rpc.MethodDiscover] = rpc.Discovery(d.opts.Version, told)
+	table[rpc.MethodDiscover] = server.Discovery(d.opts.Version, told)
 	return table
 }
 
-func (d *Daemon) methodsAtOnce() map[string]rpc.Handler {
-	table := make(map[string]rpc.Handler)
+func (d *Daemon) methodsAtOnce() map[string]server.Handler {
+	table := make(map[string]server.Handler)
 	for _, m := range d.methods() {
 		if m.quick {
 			table[m.name] = m.ownNow

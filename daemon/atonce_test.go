@@ -11,6 +11,7 @@ import (
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/server"
 )
 
 // hung is hardware that never answers.
@@ -42,7 +43,7 @@ func TestAtOnceNeverWaits(t *testing.T) {
 			for _, params := range []string{`{}`, `{"index":0}`, `{"index":3}`} {
 				err := within(t, func() error { _, err := now(ctx, json.RawMessage(params)); return err })
 				var wire *rpc.Error
-				if err != nil && err != rpc.ErrWaits && !(errors.As(err, &wire) && wire.Code == rpc.CodeInvalidParams) {
+				if err != nil && err != server.ErrWaits && !(errors.As(err, &wire) && wire.Code == rpc.CodeInvalidParams) {
 					t.Errorf("%s: %s %s: %v", name, method, params, err)
 				}
 				if err == nil {
@@ -84,7 +85,7 @@ func TestAtOnceNotWhileOwed(t *testing.T) {
 	d := &Daemon{gated: g}
 	i := &instance{owner: "one"}
 	i.facts.Store(&facts{})
-	if _, err := d.facts(t.Context(), &subject{owner: "one", instance: i, atOnce: true}); err != rpc.ErrWaits {
+	if _, err := d.facts(t.Context(), &subject{owner: "one", instance: i, atOnce: true}); err != server.ErrWaits {
 		t.Errorf("got %v", err)
 	}
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/server"
 )
 
 // TEE is what the daemon needs of the hardware; hw.TDX and sim.TD satisfy it.
@@ -94,7 +95,7 @@ type Daemon struct {
 	gated     *gated
 	starts    starts
 	counters  *counters
-	server    *rpc.Server // for callers; its counts are in the status
+	server    *server.Server // for callers; its counts are in the status
 
 	bootLog       []byte
 	bootLogDigest rpc.Digest

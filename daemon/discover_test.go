@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/server"
 )
 
 // What rpc.discover tells on a socket is that socket's method table: no method
@@ -23,7 +24,7 @@ func TestDiscoveryIsTheMethodTable(t *testing.T) {
 	for _, tt := range []struct {
 		socket string
 		client *rpc.Client
-		table  map[string]rpc.Handler
+		table  map[string]server.Handler
 		named  int // methods that take container_id
 	}{
 		{"caller", f.client(), f.daemon.callerMethods(), 0},

@@ -8,6 +8,7 @@ import (
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/server"
 )
 
 // methods is the method table: what may be asked, and what it needs. Those
@@ -108,7 +109,7 @@ func (d *Daemon) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurem
 	m := rpc.CCMeasurement{Index: p.Index, AlgoID: rpc.AlgoSHA384}
 	if p.Index < 3 {
 		if s.atOnce {
-			return m, rpc.ErrWaits // for the hardware
+			return m, server.ErrWaits // for the hardware
 		}
 		now, err := d.registers(ctx)
 		m.Hash = now.RTMR[p.Index]

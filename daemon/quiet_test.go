@@ -13,6 +13,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/server"
 )
 
 // connectAs connects as a uid of the host, from a thread that ends with it.
@@ -193,6 +194,6 @@ func TestUnsentIsNotCharged(t *testing.T) {
 		if _, err := f(); err == nil {
 			t.Errorf("%s: the second is not limited", name)
 		}
-		result.(rpc.Unsent).Unsent()
+		result.(server.Unsent).Unsent()
 	}
 }

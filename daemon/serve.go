@@ -10,7 +10,7 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
-	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/server"
 )
 
 // Serve answers on the sockets until ctx ends, then drains: what was read is
@@ -59,11 +59,11 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	return errors.Join(notBegun, failed)
 }
 
-func (d *Daemon) newServer(methods map[string]rpc.Handler, attach func(context.Context, *net.UnixConn) (context.Context, func(), error)) *rpc.Server {
+func (d *Daemon) newServer(methods map[string]server.Handler, attach func(context.Context, *net.UnixConn) (context.Context, func(), error)) *server.Server {
 	l := d.config().Limits
-	return &rpc.Server{
+	return &server.Server{
 		Methods: methods,
-		Limits: rpc.Limits{
+		Limits: server.Limits{
 			Line: l.Line, Reply: l.EvidenceReply, InFlight: l.InFlight,
 			Connections: l.Connections, CallerConnections: l.ConnectionsPerContainer,
 			Idle: time.Duration(l.Idle), Write: time.Duration(l.Write),

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/server"
 )
 
 // subject is whom an answer is about: the caller itself, always; on the admin
@@ -40,7 +41,7 @@ func (d *Daemon) facts(ctx context.Context, s *subject) (*facts, error) {
 	if s.atOnce {
 		f := s.instance.facts.Load()
 		if f == nil || d.gated.owes(s.owner) {
-			return nil, rpc.ErrWaits
+			return nil, server.ErrWaits
 		}
 		return f, nil
 	}
@@ -86,11 +87,11 @@ func (d *Daemon) stillRuns(ctx context.Context, i *instance) error {
 type method struct {
 	name   string
 	access access
-	own    rpc.Handler // about the caller
-	ownNow rpc.Handler // the same, where rpc.ErrWaits is allowed and waiting isn't
-	quick  bool        // worth asking ownNow first
-	named  rpc.Handler // on the admin socket: about a container, or the caller
-	tells  rpc.Signature
+	own    server.Handler // about the caller
+	ownNow server.Handler // the same, where rpc.ErrWaits is allowed and waiting isn't
+	quick  bool           // worth asking ownNow first
+	named  server.Handler // on the admin socket: about a container, or the caller
+	tells  server.Signature
 }
 
 // giving says what a function gives whose type doesn't tell.
@@ -113,14 +114,14 @@ func about[P, R any, PP interface {
 		return r, explain(err)
 	}
 	return method{
-		name: name, access: a, tells: rpc.SignatureOf[P, R, PP](name),
-		own: rpc.Bind[P, R, PP](func(ctx context.Context, p P) (R, error) {
+		name: name, access: a, tells: server.SignatureOf[P, R, PP](name),
+		own: server.Bind[P, R, PP](func(ctx context.Context, p P) (R, error) {
 			return answer(ctx, &callerOf(ctx).own, p)
 		}),
-		ownNow: rpc.Bind[P, R, PP](func(ctx context.Context, p P) (R, error) {
+		ownNow: server.Bind[P, R, PP](func(ctx context.Context, p P) (R, error) {
 			return answer(ctx, &callerOf(ctx).ownNow, p)
 		}),
-		named: rpc.BindAdmin[P, R, PP](func(ctx context.Context, id string, p P) (R, error) {
+		named: server.BindAdmin[P, R, PP](func(ctx context.Context, id string, p P) (R, error) {
 			if id == "" {
 				return answer(ctx, &callerOf(ctx).own, p)
 			}

@@ -173,3 +173,19 @@ func sameEvidence(t *testing.T, data []byte) (taken bool) {
 	}
 	return true
 }
+
+func BenchmarkDecodeEvidence(b *testing.B) {
+	e, _ := testEvidence(b)
+	e.BootLog = make([]byte, 1<<20)
+	data, err := e.AppendJSON(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(len(data)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := DecodeEvidence(data); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

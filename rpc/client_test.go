@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
@@ -26,37 +25,38 @@ func dial(t *testing.T, d Dialer) *Client {
 
 // Every typed method asks for what its name says, and reads what comes.
 func TestClientMethods(t *testing.T) {
-	e, bundle := testEvidence(t)
+	_, bundle := testEvidence(t)
 	container := Digest{9}
-	var s Server
-	s.Methods = map[string]Handler{
-		MethodGetDefaultAlgorithm: Bind(func(context.Context, NoParams) (DefaultAlgorithm, error) { return DefaultAlgorithm{12, "sha384"}, nil }),
-		MethodGetMeasurementCount: Bind(func(context.Context, NoParams) (MeasurementCount, error) { return MeasurementCount{4}, nil }),
-		MethodGetCCMeasurement:    Bind(measurement),
-		MethodGetCCEventLog: Bind(func(_ context.Context, p CCEventLogParams) (CCEventLog, error) {
+	daemon := fakeDaemon{
+		MethodGetDefaultAlgorithm: fake(func(NoParams) (DefaultAlgorithm, error) { return DefaultAlgorithm{12, "sha384"}, nil }),
+		MethodGetMeasurementCount: fake(func(NoParams) (MeasurementCount, error) { return MeasurementCount{4}, nil }),
+		MethodGetCCMeasurement: fake(func(p CCMeasurementParams) (CCMeasurement, error) {
+			return CCMeasurement{Index: p.Index, AlgoID: p.AlgoID, Hash: Digest{1, 2, 3}}, nil
+		}),
+		MethodGetCCEventLog: fake(func(p CCEventLogParams) (CCEventLog, error) {
 			return CCEventLog{Total: p.Start + p.Count, Events: []EventRecord{{Event: []byte{}, Digests: []EventDigest{{12, HexBytes{0xab}}}}}}, nil
 		}),
-		MethodGetCCReport: Bind(func(_ context.Context, p CCReportParams) (CCReport, error) {
+		MethodGetCCReport: fake(func(p CCReportParams) (CCReport, error) {
 			return CCReport{CCReport: p.UserData}, nil
 		}),
-		MethodGetEvidence:     Bind(func(_ context.Context, p EvidenceParams) (*Evidence, error) { return e, nil }),
-		MethodGetMeasurements: Bind(func(context.Context, NoParams) (Measurements, error) { return Measurements{Container: &container}, nil }),
-		MethodExtendMeasurement: Bind(func(_ context.Context, p ExtendParams) (Extended, error) {
+		MethodGetEvidence:     fake(func(p EvidenceParams) (json.RawMessage, error) { return json.RawMessage(bundle), nil }),
+		MethodGetMeasurements: fake(func(NoParams) (Measurements, error) { return Measurements{Container: &container}, nil }),
+		MethodExtendMeasurement: fake(func(p ExtendParams) (Extended, error) {
 			if p.Domain != "a" || p.Operation != "b" || p.Content != "c\n<\u2028" {
 				return Extended{}, errors.New("other parameters")
 			}
 			return Extended{Index: 3}, nil
 		}),
-		MethodWhoAmI: Bind(func(context.Context, NoParams) (Identity, error) { return Identity{PID: 5}, nil }),
-		MethodDiscover: Bind(func(context.Context, NoParams) (json.RawMessage, error) {
+		MethodWhoAmI: fake(func(NoParams) (Identity, error) { return Identity{PID: 5}, nil }),
+		MethodDiscover: fake(func(NoParams) (json.RawMessage, error) {
 			return json.RawMessage(`{"openrpc":"1"}`), nil
 		}),
-		MethodListContainers: Bind(func(context.Context, NoParams) (ContainerList, error) {
+		MethodListContainers: fake(func(NoParams) (ContainerList, error) {
 			return ContainerList{[]ContainerStatus{{Events: 2}}}, nil
 		}),
-		MethodGetStatus: Bind(func(context.Context, NoParams) (Status, error) { return Status{Version: "v"}, nil }),
+		MethodGetStatus: fake(func(NoParams) (Status, error) { return Status{Version: "v"}, nil }),
 	}
-	c, ctx := dial(t, Dialer{Path: start(t, &s)}), t.Context()
+	c, ctx := dial(t, Dialer{Path: daemon.start(t)}), t.Context()
 	check := func(method string, err error, good bool) {
 		t.Helper()
 		if err != nil || !good {
@@ -94,9 +94,10 @@ func TestClientMethods(t *testing.T) {
 }
 
 func TestClientContainer(t *testing.T) {
-	var s Server
-	s.Methods = map[string]Handler{"Which": BindAdmin(func(_ context.Context, id string, p CCMeasurementParams) (string, error) { return id, nil })}
-	c := dial(t, Dialer{Path: start(t, &s)})
+	daemon := fakeDaemon{"Which": func(_ context.Context, raw json.RawMessage) (any, error) {
+		return DecodeAdminParams(raw, new(CCMeasurementParams))
+	}}
+	c := dial(t, Dialer{Path: daemon.start(t)})
 	for _, id := range []string{"", "0abc", `1000/"`} {
 		var got string
 		if err := c.Container(id).Call(t.Context(), "Which", CCMeasurementParams{}, &got); err != nil || got != id {
@@ -142,14 +143,13 @@ func TestClientHints(t *testing.T) {
 func TestClientWaits(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	var ready atomic.Bool
-	s := testServer()
-	s.Before = func(context.Context, string) error {
+	daemon := fakeDaemon{"Echo": func(context.Context, json.RawMessage) (any, error) {
 		if !ready.Swap(true) {
-			return NotReady(5*time.Millisecond, "not yet")
+			return nil, NotReady(5*time.Millisecond, "not yet")
 		}
-		return nil
-	}
-	timer := time.AfterFunc(100*time.Millisecond, func() { t.Cleanup(startAt(t, s, path)) })
+		return "done", nil
+	}}
+	timer := time.AfterFunc(100*time.Millisecond, func() { daemon.startAt(t, path) })
 	defer timer.Stop()
 	c := dial(t, Dialer{Path: path, Wait: true})
 	if err := c.Call(t.Context(), "Echo", nil, nil); err != nil {
@@ -168,7 +168,11 @@ func TestClientWaits(t *testing.T) {
 }
 
 func TestClientContexts(t *testing.T) {
-	c := dial(t, Dialer{Path: start(t, testServer())})
+	daemon := fakeDaemon{
+		"Wait": func(ctx context.Context, _ json.RawMessage) (any, error) { <-ctx.Done(); return nil, ctx.Err() },
+		"Echo": func(context.Context, json.RawMessage) (any, error) { return "done", nil },
+	}
+	c := dial(t, Dialer{Path: daemon.start(t)})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := c.Call(ctx, "Wait", nil, nil); !errors.Is(err, context.DeadlineExceeded) {
@@ -179,41 +183,15 @@ func TestClientContexts(t *testing.T) {
 	}
 }
 
-// At the connection limit the daemon says so; the client tries again.
-func TestClientAtTheLimit(t *testing.T) {
-	s := testServer()
-	s.Limits = Limits{Connections: 1}
-	path := start(t, s)
-	w := connect(t, path)
-	w.ask("Echo", "{}")
-	c := dial(t, Dialer{Path: path})
-	time.AfterFunc(100*time.Millisecond, func() { w.nc.Close() })
-	if err := c.Call(t.Context(), "Echo", nil, nil); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestTEEUnavailableNamesErrno(t *testing.T) {
-	err := TEEUnavailable(&os.PathError{Op: "write", Path: "/secret", Err: syscall.EBUSY}, "no quote: try again")
-	wire, whole := WireError(err)
-	if text := string(appendError(nil, wire)); !whole || text != `{"code":-32004,"message":"no quote: try again","data":{"errno":"EBUSY"}}` {
-		t.Errorf("got %s", text)
-	}
-	if !errors.Is(err, syscall.EBUSY) {
-		t.Error("the cause is lost")
-	}
-}
-
 // A result is the caller's own, whatever the connection is used for next.
 func TestResultsOutliveTheNextCall(t *testing.T) {
 	for _, size := range []int{10, firstRead, 3 * firstRead} {
-		var s Server
 		calls := 0
-		s.Methods = map[string]Handler{MethodDiscover: Bind(func(context.Context, NoParams) (json.RawMessage, error) {
+		daemon := fakeDaemon{MethodDiscover: fake(func(NoParams) (json.RawMessage, error) {
 			calls++
 			return json.RawMessage(`"` + strings.Repeat(string(rune('a'+calls)), size) + `"`), nil
 		})}
-		c := dial(t, Dialer{Path: start(t, &s)})
+		c := dial(t, Dialer{Path: daemon.start(t)})
 		first, err := c.Discover(t.Context())
 		if err != nil {
 			t.Fatal(err)

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"syscall"
@@ -32,28 +31,6 @@ const (
 	CodeShuttingDown    Code = -32007 // the daemon stops: connect again
 	CodeNotReady        Code = -32008 // try again: something is not known yet
 )
-
-// errorTable is every code with what it means and the members of its data
-// (cima-api(7), ERRORS, says the same). Any method can end in any of them.
-var errorTable = []struct {
-	code  Code
-	means string
-	data  []string
-}{
-	{CodeParseError, "no JSON", nil},
-	{CodeInvalidRequest, "no request", []string{"member"}},
-	{CodeMethodNotFound, "no such method on this socket", nil},
-	{CodeInvalidParams, "invalid parameters", []string{"member"}},
-	{CodeInternalError, "internal error: the daemon's journal says more", nil},
-	{CodeUnattributed, "unattributed: nobody can tell who is calling", nil},
-	{CodeDenied, "denied", nil},
-	{CodeRateLimited, "rate limited", []string{"retry_after_ms"}},
-	{CodeTEEUnavailable, "TEE unavailable", []string{"errno"}},
-	{CodeTooLarge, "too large", []string{"limit"}},
-	{CodeLogInconsistent, "log inconsistent: no evidence before the next boot", []string{"agreed"}},
-	{CodeShuttingDown, "shutting down: connect again", nil},
-	{CodeNotReady, "not ready: ask again", []string{"retry_after_ms"}},
-}
 
 // Error is what a caller is told. It is an error on both sides: handlers
 // return it, the client gives it back.
@@ -190,14 +167,4 @@ func WireError(err error) (*Error, bool) {
 		return ShuttingDown(), true
 	}
 	return Errorf(CodeInternalError, "internal error of the daemon: its journal says more"), false
-}
-
-// appendError writes the error member's value. It can't fail: Error holds
-// only strings and numbers.
-func appendError(b []byte, e *Error) []byte {
-	text, err := json.Marshal(e)
-	if err != nil {
-		return append(b, `{"code":-32603,"message":"internal error"}`...)
-	}
-	return append(b, text...)
 }

@@ -17,7 +17,7 @@ type members struct {
 	err  error
 
 	// learned gathers what would be read, where nothing is: nil otherwise.
-	learned *[]parameter
+	learned *[]Parameter
 
 	few   [8]member // what list begins in
 	asked [12]string
@@ -76,8 +76,8 @@ func (m *members) wrong(name, format string, args ...any) {
 func (m *members) failed() bool { return m.err != nil }
 
 // learn keeps what a member is like instead of reading it.
-func (m *members) learn(name string, must bool, s schema) {
-	*m.learned = append(*m.learned, parameter{name, must, s})
+func (m *members) learn(name string, must bool, s Schema) {
+	*m.learned = append(*m.learned, Parameter{name, must, s})
 }
 
 // at is the path of a member.
@@ -151,7 +151,7 @@ func (m *members) variants() {
 // text reads a string of least to most bytes.
 func (m *members) text(name string, v *string, least, most int, must bool) {
 	if m.learned != nil {
-		m.learn(name, must, schema{Type: "string", MinLength: least, MaxLength: most})
+		m.learn(name, must, Schema{Type: "string", MinLength: least, MaxLength: most})
 		return
 	}
 	value := m.take(name, must)
@@ -185,7 +185,7 @@ func (m *members) bytes(name string, v *[]byte, least, most int, must bool) {
 	if m.learned != nil {
 		// The length of base64 tells the number of bytes but for two.
 		encoded := base64.StdEncoding.EncodedLen
-		m.learn(name, must, schema{Type: "string", Description: fmt.Sprintf("%d to %d bytes", least, most),
+		m.learn(name, must, Schema{Type: "string", Description: fmt.Sprintf("%d to %d bytes", least, most),
 			ContentEncoding: "base64", MinLength: encoded(least), MaxLength: encoded(most)})
 		return
 	}
@@ -220,7 +220,7 @@ func (m *members) bytes(name string, v *[]byte, least, most int, must bool) {
 func (m *members) integer(name string, v *int, least, most int, must bool) {
 	if m.learned != nil {
 		least, most := least, most // else every call has them on the heap
-		m.learn(name, must, schema{Type: "integer", Minimum: &least, Maximum: &most})
+		m.learn(name, must, Schema{Type: "integer", Minimum: &least, Maximum: &most})
 		return
 	}
 	value := m.take(name, must)

@@ -1,10 +1,9 @@
-// Package rpc answers: what goes over the wire?
+// Package rpc answers: how does one ask the daemon?
 //
 // It holds the methods and their types, JSON read so strictly that a message
-// has one meaning, framing and a server with a bound on everything that a
-// caller controls, and the Go client. The wire is JSON-RPC 2.0, one object
-// per line, over a Unix stream socket; cima-api(7) is its specification. Who
-// a caller is and what it is told, package daemon decides.
+// has one meaning, and the Go client. The wire is JSON-RPC 2.0, one object per
+// line, over a Unix stream socket; cima-api(7) is its specification. The other
+// end of the socket is package rpc/server.
 package rpc
 
 import (

@@ -34,20 +34,20 @@ func logOf(n int) (records []EventRecord, registers [4]Digest) {
 // paged serves a log in pages of at most most records.
 func paged(t *testing.T, records []EventRecord, registers *[4]Digest, most int) *Client {
 	t.Helper()
-	s := &Server{Methods: map[string]Handler{
-		MethodGetMeasurementCount: Bind(func(context.Context, NoParams) (MeasurementCount, error) { return MeasurementCount{4}, nil }),
-		MethodGetCCMeasurement: Bind(func(_ context.Context, p CCMeasurementParams) (CCMeasurement, error) {
+	daemon := fakeDaemon{
+		MethodGetMeasurementCount: fake(func(NoParams) (MeasurementCount, error) { return MeasurementCount{4}, nil }),
+		MethodGetCCMeasurement: fake(func(p CCMeasurementParams) (CCMeasurement, error) {
 			return CCMeasurement{Index: p.Index, AlgoID: AlgoSHA384, Hash: registers[p.Index]}, nil
 		}),
-		MethodGetCCEventLog: Bind(func(_ context.Context, p CCEventLogParams) (CCEventLog, error) {
+		MethodGetCCEventLog: fake(func(p CCEventLogParams) (CCEventLog, error) {
 			page := CCEventLog{Total: len(records), Events: records[p.Start:]}
 			if count := min(most, max(p.Count, 1)); len(page.Events) > count {
 				page.Events, page.Next = page.Events[:count], p.Start+count
 			}
 			return page, nil
 		}),
-	}}
-	return dial(t, Dialer{Path: start(t, s)})
+	}
+	return dial(t, Dialer{Path: daemon.start(t)})
 }
 
 func collect(c *Client, t *testing.T, p CCEventLogParams) (all []EventRecord, err error) {
@@ -88,12 +88,12 @@ func TestEventsArePagedThrough(t *testing.T) {
 
 // A daemon that gives the same page again and again doesn't hold a client.
 func TestEventsGoOn(t *testing.T) {
-	s := &Server{Methods: map[string]Handler{
-		MethodGetCCEventLog: Bind(func(_ context.Context, p CCEventLogParams) (json.RawMessage, error) {
+	daemon := fakeDaemon{
+		MethodGetCCEventLog: fake(func(p CCEventLogParams) (json.RawMessage, error) {
 			return json.RawMessage(`{"events":[],"total":9,"next":4}`), nil
 		}),
-	}}
-	if _, err := collect(dial(t, Dialer{Path: start(t, s)}), t, CCEventLogParams{}); err == nil || !strings.Contains(err.Error(), "begins at 4") {
+	}
+	if _, err := collect(dial(t, Dialer{Path: daemon.start(t)}), t, CCEventLogParams{}); err == nil || !strings.Contains(err.Error(), "begins at 4") {
 		t.Error(err)
 	}
 }

@@ -8,6 +8,11 @@ import (
 	"unicode"
 )
 
+// Params is a parameter type of this package; DecodeParams reads it.
+type Params interface {
+	read(m *members)
+}
+
 // DecodeParams reads the params member of a request into p. Unknown, missing,
 // duplicate and case-variant members, and values that are out of bounds or
 // not in the one spelling, are errors that name the member (CodeInvalidParams).
@@ -29,6 +34,14 @@ func DecodeParams(raw json.RawMessage, p Params) error {
 		return InvalidParams(malformed.Member, "params: %s", malformed)
 	}
 	return m.err
+}
+
+// DecodeAdminParams is DecodeParams on the admin socket, where a request may name
+// a container in the member container_id: container is "" where it names none.
+func DecodeAdminParams(raw json.RawMessage, p Params) (container string, err error) {
+	admin := adminParams{inner: p}
+	err = DecodeParams(raw, &admin)
+	return admin.container, err
 }
 
 func (*NoParams) read(*members) {}
@@ -74,7 +87,7 @@ func (p *StatusParams) read(m *members) { m.flag("metrics", &p.Metrics) }
 // flag reads a boolean that may be absent.
 func (m *members) flag(name string, v *bool) {
 	if m.learned != nil {
-		m.learn(name, false, schema{Type: "boolean"})
+		m.learn(name, false, Schema{Type: "boolean"})
 		return
 	}
 	if m.take(name, false) != nil {
@@ -85,7 +98,7 @@ func (m *members) flag(name string, v *bool) {
 // choice reads one of some words, which may be absent.
 func (m *members) choice(name string, v *string, of []string) {
 	if m.learned != nil {
-		m.learn(name, false, schema{Enum: of})
+		m.learn(name, false, Schema{Enum: of})
 		return
 	}
 	m.text(name, v, 0, 64, false)

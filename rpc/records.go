@@ -133,6 +133,16 @@ type Status struct {
 	Metrics   string            `json:"metrics,omitempty"`
 }
 
+// Counts are the server's own figures, for GetStatus.
+type Counts struct {
+	Connections int    `json:"connections"` // open now
+	Callers     int    `json:"callers"`     // with a connection now
+	Accepted    uint64 `json:"accepted"`
+	Refused     uint64 `json:"refused"` // turned away at a connection limit
+	Dropped     uint64 `json:"dropped"` // closed for breaking a limit of the protocol
+	Memory      int64  `json:"memory"`  // bytes of long lines and replies held now
+}
+
 // LogStatus is the state of the runtime log.
 type LogStatus struct {
 	LogClaims

@@ -13,46 +13,6 @@ import (
 	"time"
 )
 
-// A restart between two calls, and calls while the daemon is away.
-func TestClientOutlivesRestart(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "s")
-	stop := startAt(t, testServer(), path)
-	c := dial(t, Dialer{Path: path, Wait: true})
-	var failed, answered atomic.Int64
-	ctx, cancel := context.WithCancel(t.Context())
-	var all sync.WaitGroup
-	for range 8 {
-		all.Go(func() {
-			for ctx.Err() == nil {
-				err := c.Call(ctx, "Echo", nil, nil)
-				switch {
-				case ctx.Err() != nil:
-				case err != nil:
-					t.Error(err)
-					failed.Add(1)
-					return
-				default:
-					answered.Add(1)
-				}
-			}
-		})
-	}
-	for range 3 {
-		time.Sleep(50 * time.Millisecond)
-		stop()
-		time.Sleep(50 * time.Millisecond)
-		stop = startAt(t, testServer(), path)
-	}
-	before := answered.Load()
-	time.Sleep(100 * time.Millisecond)
-	cancel()
-	all.Wait()
-	stop()
-	if answered.Load() == before || failed.Load() != 0 {
-		t.Errorf("%d answers, %d after the last restart, %d failures", answered.Load(), answered.Load()-before, failed.Load())
-	}
-}
-
 // rude is a daemon that reads a request, says what it is told to, and closes.
 func rude(t *testing.T, says func(n int64) string) (path string, requests *atomic.Int64) {
 	path = filepath.Join(t.TempDir(), "s")

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"bytes"
@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/creachadair/jrpc2"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 // maxBad is how many lines that are no request a connection may send before
@@ -34,14 +36,13 @@ type conn struct {
 	framing
 	server *Server
 	ctx    context.Context // what Attach made
-	refuse *Error          // what Attach said: the answer to everything
+	refuse *rpc.Error      // what Attach said: the answer to everything
 	handle jrpc2.Handler   // c.answer
 
 	// For who reads alone: run, then jrpc2's Recv.
-	members members // of a request, for parseRequest
-	now     call    // that is answered at once
-	first   *call   // that was read before jrpc2 began
-	message []byte  // what jrpc2 gets of a call
+	now     call   // that is answered at once
+	first   *call  // that was read before jrpc2 began
+	message []byte // what jrpc2 gets of a call
 
 	bad atomic.Int32 // lines that were no request, and requests that nobody may make beyond the rate
 
@@ -81,24 +82,24 @@ func (c *conn) nextCall() (*call, error) {
 			return nil, c.end(err)
 		}
 		c.open.Add(1)
-		request, bad := parseRequest(line, &c.members)
+		request, bad := parseRequest(line)
 		admitted := false
 		switch {
 		case bad != nil:
 			c.bad.Add(1)
 			c.refusal(request.id, c.within(bad))
 		case c.server.draining.Load():
-			c.refusal(request.id, ShuttingDown())
+			c.refusal(request.id, rpc.ShuttingDown())
 		case c.answered(request, &admitted):
 		case int(c.unanswered.Add(1)) > c.limits.InFlight:
-			return nil, c.drop(RateLimited(time.Second, "at most %d requests are sent ahead of their answers: connection closed", c.limits.InFlight))
+			return nil, c.drop(rpc.RateLimited(time.Second, "at most %d requests are sent ahead of their answers: connection closed", c.limits.InFlight))
 		default:
 			if call := c.begin(request); call != nil {
 				call.admitted = admitted
 				return call, nil
 			}
 			c.unanswered.Add(-1)
-			c.refusal(request.id, RateLimited(time.Second, "too many long lines at once: wait for answers, then ask again"))
+			c.refusal(request.id, rpc.RateLimited(time.Second, "too many long lines at once: wait for answers, then ask again"))
 		}
 		c.open.Add(-1)
 	}
@@ -146,12 +147,12 @@ func (c *conn) Send(message []byte) error {
 	call := c.named(message)
 	if call == nil {
 		c.Close()
-		return fmt.Errorf("jrpc2 answers no call: %q", clip(message))
+		return fmt.Errorf("jrpc2 answers no call: %q", shortened(message))
 	}
 	// Before the answer can be read: whoever has it may ask anew at once.
 	c.unanswered.Add(-1)
 	if call.reply.buf.Len() == 0 { // an error of jrpc2's: the connection is over
-		call.reply.refusal(call.id, ShuttingDown())
+		call.reply.refusal(call.id, rpc.ShuttingDown())
 	}
 	err := c.write(call.reply.buf.Bytes())
 	c.giveBack(call)
@@ -177,7 +178,7 @@ func (c *conn) named(message []byte) *call {
 func (c *conn) Close() error { return c.net.Close() }
 
 // drop tells the caller which limit it broke, and nothing behind that.
-func (c *conn) drop(e *Error) error {
+func (c *conn) drop(e *rpc.Error) error {
 	c.server.callers.dropped.Add(1)
 	c.last(c.refused(nil, e))
 	return errDropped
@@ -187,7 +188,7 @@ func (c *conn) drop(e *Error) error {
 // closed its writing half still gets its answers, and who broke a limit is
 // told so behind them.
 func (c *conn) end(err error) error {
-	var e *Error
+	var e *rpc.Error
 	switch {
 	case errors.As(err, &e):
 		c.settle()
@@ -200,14 +201,14 @@ func (c *conn) end(err error) error {
 
 // settle waits until all is answered or the peer has hung up.
 func (c *conn) settle() {
-	for wait := time.Millisecond; c.open.Load() > 0 && !hungUp(c.net); wait = min(2*wait, 100*time.Millisecond) {
+	for wait := time.Millisecond; c.open.Load() > 0 && !peerGone(c.net); wait = min(2*wait, 100*time.Millisecond) {
 		time.Sleep(wait)
 	}
 }
 
 // within is what a line that is no request is answered: it counts against the
 // caller's rate as requests do.
-func (c *conn) within(bad *Error) (refused *Error) {
+func (c *conn) within(bad *rpc.Error) (refused *rpc.Error) {
 	if c.server.Before == nil {
 		return bad
 	}
@@ -215,7 +216,7 @@ func (c *conn) within(bad *Error) (refused *Error) {
 	if err == nil {
 		return bad
 	}
-	refused, _ = WireError(err)
+	refused, _ = rpc.WireError(err)
 	return refused
 }
 
@@ -225,14 +226,14 @@ func (c *conn) before(ctx context.Context, method string) (err error) {
 }
 
 // refusal answers a line that is no call; id is nil where it has none.
-func (c *conn) refusal(id []byte, e *Error) {
+func (c *conn) refusal(id []byte, e *rpc.Error) {
 	if c.write(c.refused(id, e)) != nil {
 		c.Close()
 	}
 }
 
 // refused is the line of a refusal, and tells After of it.
-func (c *conn) refused(id []byte, e *Error) []byte {
+func (c *conn) refused(id []byte, e *rpc.Error) []byte {
 	if c.server.After != nil {
 		c.server.After(c.ctx, "", 0, e, nil)
 	}

@@ -1,10 +1,12 @@
-package rpc
+package server
 
 import (
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 // keptReply is how large a buffer a connection keeps for its next reply.
@@ -72,13 +74,23 @@ func (r *reply) result(id []byte, result any, most int) error {
 	return nil
 }
 
-func replyTooLarge(n, most int) *Error {
-	return TooLarge(int64(most), "the reply has %d bytes, more than the limit of %d: ask for less at a time", n, most)
+func replyTooLarge(n, most int) *rpc.Error {
+	return rpc.TooLarge(int64(most), "the reply has %d bytes, more than the limit of %d: ask for less at a time", n, most)
 }
 
 // refusal writes an answer with an error; id is nil where none is known.
-func (r *reply) refusal(id []byte, e *Error) {
+func (r *reply) refusal(id []byte, e *rpc.Error) {
 	r.begin(id, `,"error":`)
 	r.buf.Write(appendError(r.buf.AvailableBuffer(), e))
 	r.buf.WriteString("}\n")
+}
+
+// appendError writes the error member's value. It can't fail: Error holds
+// only strings and numbers.
+func appendError(b []byte, e *rpc.Error) []byte {
+	text, err := json.Marshal(e)
+	if err != nil {
+		return append(b, `{"code":-32603,"message":"internal error"}`...)
+	}
+	return append(b, text...)
 }

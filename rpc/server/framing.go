@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 const (
@@ -45,9 +47,9 @@ func (f *framing) next() ([]byte, error) {
 		return line, nil
 	case f.from == f.to:
 	case errors.Is(err, io.EOF):
-		return nil, Errorf(CodeParseError, "the last line has no newline")
+		return nil, rpc.Errorf(rpc.CodeParseError, "the last line has no newline")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, Errorf(CodeInvalidRequest, "a line takes no longer than %v: connection closed", f.limits.LineTime)
+		return nil, rpc.Errorf(rpc.CodeInvalidRequest, "a line takes no longer than %v: connection closed", f.limits.LineTime)
 	}
 	return nil, err
 }
@@ -83,9 +85,9 @@ func (f *framing) room() error {
 	case f.to < len(f.buf):
 		return nil
 	case len(f.buf) >= most:
-		return TooLarge(int64(most-1), "a line has at most %d bytes: connection closed", most-1)
+		return rpc.TooLarge(int64(most-1), "a line has at most %d bytes: connection closed", most-1)
 	case !f.resize(min(2*len(f.buf), most)):
-		return RateLimited(time.Second, "too many long lines at once: try again; connection closed")
+		return rpc.RateLimited(time.Second, "too many long lines at once: try again; connection closed")
 	}
 	f.from, f.to = 0, f.to-f.from
 	return nil

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 const longLine = `{"jsonrpc":"2.0","id":1,"method":"Long"}` + "\n"
@@ -40,7 +42,7 @@ func TestUnreadRepliesOfMany(t *testing.T) {
 						break
 					}
 					refused++
-					if r.Error.Code != CodeRateLimited || time.Since(begun) >= test.within {
+					if r.Error.Code != rpc.CodeRateLimited || time.Since(begun) >= test.within {
 						t.Fatalf("after %v, %d refused before: %v", time.Since(begun), refused, r.Error)
 					}
 					time.Sleep(50 * time.Millisecond)
@@ -131,7 +133,7 @@ func TestUnreadForLongestIsClosed(t *testing.T) {
 	}
 	r := as("soon").ask("Long", "{}")
 	// Where all this took that long, the first is unread for long enough.
-	if (r.Error == nil || r.Error.Code != CodeRateLimited) && time.Since(began) < unreadFor {
+	if (r.Error == nil || r.Error.Code != rpc.CodeRateLimited) && time.Since(began) < unreadFor {
 		t.Errorf("while nobody has been unread for long: %+v", r)
 	}
 	time.Sleep(unreadFor)

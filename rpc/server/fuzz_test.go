@@ -1,17 +1,16 @@
-package rpc
+package server
 
 import (
 	"bytes"
 	"context"
-	"encoding/base64"
-	"encoding/json"
-	"errors"
 	"io"
 	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 // A tape is a connection that gives what was recorded, in pieces, and keeps
@@ -48,7 +47,7 @@ func FuzzFraming(f *testing.F) {
 		f.Add([]byte(seed), uint8(3))
 	}
 	mixed := "{}\n"
-	for _, method := range []string{"Panic", "Busy", "Leak", "Nonce", MethodGetCCMeasurement, MethodGetDefaultAlgorithm} {
+	for _, method := range []string{"Panic", "Busy", "Leak", "Nonce", rpc.MethodGetCCMeasurement, rpc.MethodGetDefaultAlgorithm} {
 		mixed += strings.Replace(line, "Echo", method, 1) + "\n"
 	}
 	f.Add([]byte(mixed), uint8(100))
@@ -93,7 +92,7 @@ func FuzzFraming(f *testing.F) {
 			t.Fatalf("%d answers to %d lines: %q", len(answers), lines, out)
 		}
 		for _, answer := range answers {
-			if err := Strict([]byte(answer)); err != nil || !strings.HasPrefix(answer, `{"jsonrpc":"2.0","id":`) {
+			if err := rpc.Strict([]byte(answer)); err != nil || !strings.HasPrefix(answer, `{"jsonrpc":"2.0","id":`) {
 				t.Fatalf("answer %q: %v", answer, err)
 			}
 		}
@@ -105,67 +104,4 @@ func (s *Server) serveTape(nc net.Conn) {
 	charged := s.callers.enter("tape")
 	defer charged.leave()
 	s.run(s.newConn(context.Background(), nc, charged))
-}
-
-// What DecodeParams takes, encoding/json understands in the same way, and
-// writing it and reading it again changes nothing.
-func FuzzParams(f *testing.F) {
-	f.Add([]byte(`{"nonce":"AAECAwQFBgc=","user_data":"AAAA","format":"cima","shared":true}`))
-	f.Add([]byte(`{"index":3,"algo_id":12}`))
-	f.Add([]byte(`{"domain":"a","operation":"b","content":"\u00e9\ud83d\ude00"}`))
-	f.Add([]byte(`{"start":1,"count":1024}`))
-	f.Add([]byte(`{"nonce":"AAECAwQFBgc=","Nonce":"AAECAwQFBgc="}`))
-	f.Fuzz(func(t *testing.T, data []byte) { sameParams(t, data) })
-}
-
-func sameParams(t *testing.T, data []byte) (taken bool) {
-	none := compare(t, data, new(NoParams), new(NoParams), new(NoParams))
-	register := compare(t, data, new(CCMeasurementParams), new(CCMeasurementParams), &CCMeasurementParams{AlgoID: AlgoSHA384})
-	page := compare(t, data, new(CCEventLogParams), new(CCEventLogParams), new(CCEventLogParams))
-	report := compare(t, data, new(CCReportParams), new(CCReportParams), new(CCReportParams))
-	evidence := compare(t, data, new(EvidenceParams), new(EvidenceParams), &EvidenceParams{Format: FormatCIMA})
-	extend := compare(t, data, new(ExtendParams), new(ExtendParams), new(ExtendParams))
-	return none || register || page || report || evidence || extend
-}
-
-// compare reads data with DecodeParams into ours and with encoding/json into
-// theirs, which starts with what absent members are.
-func compare[P Params](t *testing.T, data []byte, ours, again, theirs P) (taken bool) {
-	err := DecodeParams(data, ours)
-	if err != nil {
-		var e *Error
-		if !errors.As(err, &e) || e.Code != CodeInvalidParams {
-			t.Fatalf("got %T: %v", err, err)
-		}
-		return false
-	}
-	if len(data) > 0 {
-		if err := json.Unmarshal(data, theirs); err != nil {
-			t.Fatalf("encoding/json refuses %q: %v", data, err)
-		}
-	}
-	a, _ := json.Marshal(ours)
-	b, _ := json.Marshal(theirs)
-	if !bytes.Equal(a, b) {
-		t.Fatalf("%q: we read %s, encoding/json reads %s", data, a, b)
-	}
-	if err := DecodeParams(a, again); err != nil {
-		t.Fatalf("%q: read, written as %s, and refused: %v", data, a, err)
-	}
-	return true
-}
-
-// Strict takes nothing that encoding/json refuses.
-func FuzzStrict(f *testing.F) {
-	f.Add([]byte(`{"a":[1,-0.5e+3,true,null,"\u00e9\\"],"b":{"c":""}}`))
-	f.Add([]byte(base64.StdEncoding.EncodeToString([]byte("x"))))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		strict, canonical := Strict(data), StrictCanonical(data)
-		if strict == nil && !json.Valid(data) {
-			t.Fatalf("took %q", data)
-		}
-		if canonical == nil && strict != nil {
-			t.Fatalf("canonical takes %q, which is not strict: %v", data, strict)
-		}
-	})
 }

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"bufio"
@@ -16,13 +16,15 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 // requestLine is what the benchmarks send, prepared once.
 const requestLine = `{"jsonrpc":"2.0","id":1,"method":"GetCCMeasurement","params":{"index":3}}` + "\n"
 
-func measurement(_ context.Context, p CCMeasurementParams) (CCMeasurement, error) {
-	return CCMeasurement{Index: p.Index, AlgoID: p.AlgoID, Hash: Digest{1, 2, 3}}, nil
+func measurement(_ context.Context, p rpc.CCMeasurementParams) (rpc.CCMeasurement, error) {
+	return rpc.CCMeasurement{Index: p.Index, AlgoID: p.AlgoID, Hash: rpc.Digest{1, 2, 3}}, nil
 }
 
 // round drives n connections for a while, writing out and reading a line, and
@@ -80,13 +82,13 @@ func pingPong(l net.Listener) {
 
 func answerAll(l net.Listener) {
 	s := &Server{
-		Methods: map[string]Handler{MethodGetCCMeasurement: Bind(measurement)},
+		Methods: map[string]Handler{rpc.MethodGetCCMeasurement: Bind(measurement)},
 		Attach: func(ctx context.Context, _ *net.UnixConn) (context.Context, func(), error) {
 			return context.WithoutCancel(ctx), nil, nil
 		},
 		Key:    func(context.Context) string { return "bench" },
 		Before: func(context.Context, string) error { return nil },
-		After:  func(context.Context, string, time.Duration, *Error, error) {},
+		After:  func(context.Context, string, time.Duration, *rpc.Error, error) {},
 		Limits: Limits{CallerConnections: 100},
 	}
 	s.Serve(context.Background(), l)
@@ -204,33 +206,6 @@ func BenchmarkConnect(b *testing.B) {
 	}
 	b.ReportMetric(quantile(times, 2), "times-raw")
 	b.ReportMetric(0, "ns/op")
-}
-
-func BenchmarkDecodeParams(b *testing.B) {
-	raw := []byte(`{"nonce":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=","format":"cima"}`)
-	b.ReportAllocs()
-	for b.Loop() {
-		var p EvidenceParams
-		if err := DecodeParams(raw, &p); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
-func BenchmarkDecodeEvidence(b *testing.B) {
-	e, _ := testEvidence(b)
-	e.BootLog = make([]byte, 1<<20)
-	data, err := e.AppendJSON(nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.SetBytes(int64(len(data)))
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, _, err := DecodeEvidence(data); err != nil {
-			b.Fatal(err)
-		}
-	}
 }
 
 func quantile(v []float64, quarter int) float64 {

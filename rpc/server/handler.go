@@ -1,9 +1,11 @@
-package rpc
+package server
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 // ErrWaits is what a handler of Server.AtOnce returns, as it is, where the
@@ -22,19 +24,14 @@ type Unsent interface {
 	Unsent()
 }
 
-// Params is a parameter type of this package; DecodeParams reads it.
-type Params interface {
-	read(m *members)
-}
-
 // Bind makes a handler of a function with typed parameters.
 func Bind[P, R any, PP interface {
 	*P
-	Params
+	rpc.Params
 }](f func(ctx context.Context, params P) (R, error)) Handler {
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
 		var p P
-		if err := DecodeParams(raw, PP(&p)); err != nil {
+		if err := rpc.DecodeParams(raw, PP(&p)); err != nil {
 			return nil, err
 		}
 		return f(ctx, p)
@@ -45,14 +42,14 @@ func Bind[P, R any, PP interface {
 // container: container is "" where it names none.
 func BindAdmin[P, R any, PP interface {
 	*P
-	Params
+	rpc.Params
 }](f func(ctx context.Context, container string, params P) (R, error)) Handler {
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
 		var p P
-		admin := adminParams{inner: PP(&p)}
-		if err := DecodeParams(raw, &admin); err != nil {
+		container, err := rpc.DecodeAdminParams(raw, PP(&p))
+		if err != nil {
 			return nil, err
 		}
-		return f(ctx, admin.container, p)
+		return f(ctx, container, p)
 	}
 }

@@ -1,9 +1,11 @@
-package rpc
+package server
 
 import (
 	"context"
 	"sync"
 	"sync/atomic"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 // callers counts what is held, in all and for each caller.
@@ -101,10 +103,10 @@ func (c *caller) begin(ctx context.Context) error {
 
 func (c *caller) done() { <-c.calls }
 
-func (a *callers) counts() Counts {
+func (a *callers) counts() rpc.Counts {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return Counts{
+	return rpc.Counts{
 		Connections: a.connections,
 		Callers:     len(a.byKey),
 		Accepted:    a.accepted.Load(),

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"bufio"
@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 type echoed struct {
@@ -24,24 +26,24 @@ type echoed struct {
 func testServer() *Server {
 	echo := func(_ context.Context, p json.RawMessage) (any, error) { return echoed{string(p)}, nil }
 	return &Server{AtOnce: map[string]Handler{
-		"Echo":                 echo,
-		"Panic":                func(context.Context, json.RawMessage) (any, error) { panic("secret") },
-		"Busy":                 func(context.Context, json.RawMessage) (any, error) { return nil, RateLimited(time.Minute, "later") },
-		"Large":                func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-2), nil },
-		"TooLarge":             func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-1), nil },
-		"Nonce":                func(context.Context, json.RawMessage) (any, error) { return nil, ErrWaits },
-		MethodGetCCMeasurement: Bind(measurement),
+		"Echo":                     echo,
+		"Panic":                    func(context.Context, json.RawMessage) (any, error) { panic("secret") },
+		"Busy":                     func(context.Context, json.RawMessage) (any, error) { return nil, rpc.RateLimited(time.Minute, "later") },
+		"Large":                    func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-2), nil },
+		"TooLarge":                 func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-1), nil },
+		"Nonce":                    func(context.Context, json.RawMessage) (any, error) { return nil, ErrWaits },
+		rpc.MethodGetCCMeasurement: Bind(measurement),
 	}, Methods: map[string]Handler{
-		"Echo":                    echo,
-		"Panic":                   func(context.Context, json.RawMessage) (any, error) { panic("secret") },
-		"Leak":                    func(context.Context, json.RawMessage) (any, error) { return nil, errors.New("secret") },
-		"Busy":                    func(context.Context, json.RawMessage) (any, error) { return nil, RateLimited(time.Minute, "later") },
-		"Wait":                    func(ctx context.Context, _ json.RawMessage) (any, error) { <-ctx.Done(); return nil, ctx.Err() },
-		"Large":                   func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-2), nil },
-		"TooLarge":                func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-1), nil },
-		"Unmarshalable":           func(context.Context, json.RawMessage) (any, error) { return func() {}, nil },
-		MethodGetCCMeasurement:    Bind(measurement),
-		MethodGetDefaultAlgorithm: Bind(func(context.Context, NoParams) (string, error) { return "ok", nil }),
+		"Echo":                        echo,
+		"Panic":                       func(context.Context, json.RawMessage) (any, error) { panic("secret") },
+		"Leak":                        func(context.Context, json.RawMessage) (any, error) { return nil, errors.New("secret") },
+		"Busy":                        func(context.Context, json.RawMessage) (any, error) { return nil, rpc.RateLimited(time.Minute, "later") },
+		"Wait":                        func(ctx context.Context, _ json.RawMessage) (any, error) { <-ctx.Done(); return nil, ctx.Err() },
+		"Large":                       func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-2), nil },
+		"TooLarge":                    func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-1), nil },
+		"Unmarshalable":               func(context.Context, json.RawMessage) (any, error) { return func() {}, nil },
+		rpc.MethodGetCCMeasurement:    Bind(measurement),
+		rpc.MethodGetDefaultAlgorithm: Bind(func(context.Context, rpc.NoParams) (string, error) { return "ok", nil }),
 	}}
 }
 
@@ -110,7 +112,7 @@ func (w *wire) send(text string) {
 type response struct {
 	ID     any
 	Result json.RawMessage
-	Error  *Error
+	Error  *rpc.Error
 }
 
 func (w *wire) receive() response {
@@ -121,7 +123,7 @@ func (w *wire) receive() response {
 	}
 	var r response
 	if err := json.Unmarshal(line, &r); err != nil {
-		w.t.Fatalf("receive %q: %v", clip(line), err)
+		w.t.Fatalf("receive %q: %v", shortened(line), err)
 	}
 	return r
 }
@@ -149,7 +151,7 @@ func TestAnswers(t *testing.T) {
 
 func testAnswers(t *testing.T, s *Server) {
 	var caused atomic.Pointer[error]
-	s.After = func(_ context.Context, _ string, _ time.Duration, _ *Error, cause error) { caused.Store(&cause) }
+	s.After = func(_ context.Context, _ string, _ time.Duration, _ *rpc.Error, cause error) { caused.Store(&cause) }
 	w := connect(t, start(t, s))
 	if r := w.ask("Echo", `{"a" : "<"}`); string(r.Result) != `{"text":"{\"a\" : \"<\"}"}` || r.ID != 7.0 {
 		t.Errorf("Echo: %+v", r)
@@ -160,12 +162,12 @@ func testAnswers(t *testing.T, s *Server) {
 		}
 	}
 	for method, want := range map[string]struct {
-		code  Code
+		code  rpc.Code
 		cause string
 	}{
-		"Panic": {CodeInternalError, "secret"}, "Leak": {CodeInternalError, "secret"}, "Unmarshalable": {CodeInternalError, "func()"},
-		"Busy": {CodeRateLimited, ""}, "TooLarge": {CodeTooLarge, ""}, "Nothing": {CodeMethodNotFound, ""},
-		`Ec\u0068o`: {CodeMethodNotFound, ""},
+		"Panic": {rpc.CodeInternalError, "secret"}, "Leak": {rpc.CodeInternalError, "secret"}, "Unmarshalable": {rpc.CodeInternalError, "func()"},
+		"Busy": {rpc.CodeRateLimited, ""}, "TooLarge": {rpc.CodeTooLarge, ""}, "Nothing": {rpc.CodeMethodNotFound, ""},
+		`Ec\u0068o`: {rpc.CodeMethodNotFound, ""},
 	} {
 		r := w.ask(method, `{}`)
 		if r.Error == nil || r.Error.Code != want.code || strings.Contains(r.Error.Message, "secret") {
@@ -190,7 +192,7 @@ func TestAttach(t *testing.T) {
 	s.Attach = func(ctx context.Context, nc *net.UnixConn) (context.Context, func(), error) {
 		release := func() { released.Add(1) }
 		if refuse.Load() {
-			return nil, release, Unattributed("no one")
+			return nil, release, rpc.Unattributed("no one")
 		}
 		return context.WithValue(context.WithoutCancel(ctx), key{}, "me"), release, nil
 	}
@@ -205,7 +207,7 @@ func TestAttach(t *testing.T) {
 	refuse.Store(true)
 	v := connect(t, path)
 	for range 2 {
-		if r := v.ask("Who", `{}`); r.Error == nil || r.Error.Code != CodeUnattributed {
+		if r := v.ask("Who", `{}`); r.Error == nil || r.Error.Code != rpc.CodeUnattributed {
 			t.Errorf("got %+v", r)
 		}
 	}
@@ -233,7 +235,7 @@ func TestShutdown(t *testing.T) {
 	for !s.draining.Load() {
 		time.Sleep(time.Millisecond)
 	}
-	if r := other.ask("Echo", `{}`); r.Error == nil || r.Error.Code != CodeShuttingDown {
+	if r := other.ask("Echo", `{}`); r.Error == nil || r.Error.Code != rpc.CodeShuttingDown {
 		t.Errorf("a new request: %+v", r)
 	}
 	close(finish)

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 const quickLine = `{"jsonrpc":"2.0","id":2,"method":"Quick","params":{}}` + "\n"
@@ -134,7 +136,7 @@ func TestPipelinedMix(t *testing.T) {
 		if r.Error == nil {
 			t.Fatalf("got %+v", r)
 		}
-		if r.Error.Code == CodeRateLimited {
+		if r.Error.Code == rpc.CodeRateLimited {
 			break
 		}
 	}
@@ -146,7 +148,7 @@ func TestAdmittedOnce(t *testing.T) {
 	s, _, waited, _ := quickServer()
 	var asked, told atomic.Int32
 	s.Before = func(context.Context, string) error { asked.Add(1); return nil }
-	s.After = func(_ context.Context, _ string, _ time.Duration, refused *Error, _ error) {
+	s.After = func(_ context.Context, _ string, _ time.Duration, refused *rpc.Error, _ error) {
 		if refused == nil {
 			told.Add(1)
 		}
@@ -160,10 +162,10 @@ func TestAdmittedOnce(t *testing.T) {
 	}
 	refuse := connect(t, start(t, func() *Server {
 		s, _, _, _ := quickServer()
-		s.Before = func(context.Context, string) error { return Denied("no") }
+		s.Before = func(context.Context, string) error { return rpc.Denied("no") }
 		return s
 	}()))
-	if r := refuse.ask("Quick", "{}"); r.Error == nil || r.Error.Code != CodeDenied {
+	if r := refuse.ask("Quick", "{}"); r.Error == nil || r.Error.Code != rpc.CodeDenied {
 		t.Errorf("refused by Before: %+v", r)
 	}
 }
@@ -216,7 +218,7 @@ func TestDrainWaitsForTheQuick(t *testing.T) {
 	for !s.draining.Load() {
 		time.Sleep(time.Millisecond)
 	}
-	if r := other.ask("Quick", "{}"); r.Error == nil || r.Error.Code != CodeShuttingDown {
+	if r := other.ask("Quick", "{}"); r.Error == nil || r.Error.Code != rpc.CodeShuttingDown {
 		t.Errorf("a new request: %+v", r)
 	}
 	select {

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import "time"
 
@@ -113,14 +113,4 @@ func fill[T comparable](v *T, standard T) {
 	if *v == zero {
 		*v = standard
 	}
-}
-
-// Counts are the server's own figures, for GetStatus.
-type Counts struct {
-	Connections int    `json:"connections"` // open now
-	Callers     int    `json:"callers"`     // with a connection now
-	Accepted    uint64 `json:"accepted"`
-	Refused     uint64 `json:"refused"` // turned away at a connection limit
-	Dropped     uint64 `json:"dropped"` // closed for breaking a limit of the protocol
-	Memory      int64  `json:"memory"`  // bytes of long lines and replies held now
 }

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/creachadair/jrpc2"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 // keptCall is how large a buffer a call keeps for the next request.
@@ -119,11 +121,11 @@ func (c *conn) carryOut(ctx context.Context, call *call, atOnce bool) bool {
 	if atOnce && err == ErrWaits {
 		return false
 	}
-	var refused *Error
+	var refused *rpc.Error
 	var cause error
 	if err != nil {
 		var whole bool
-		if refused, whole = WireError(err); !whole {
+		if refused, whole = rpc.WireError(err); !whole {
 			cause = err
 		}
 		call.reply.refusal(call.id, refused)
@@ -151,7 +153,7 @@ func (c *conn) invoke(ctx context.Context, call *call, atOnce bool) (err error) 
 	case c.refuse != nil:
 		return c.refuse
 	case handler == nil:
-		return Errorf(CodeMethodNotFound, "no method %q on this socket", clip(call.method))
+		return rpc.Errorf(rpc.CodeMethodNotFound, "no method %q on this socket", shortened(call.method))
 	}
 	if atOnce {
 		handler = call.known.atOnce
@@ -194,8 +196,8 @@ func (c *conn) finish(call *call, result any) error {
 	return nil
 }
 
-func unread() *Error {
-	return RateLimited(time.Second, "too many long replies wait to be read: read them, then ask again")
+func unread() *rpc.Error {
+	return rpc.RateLimited(time.Second, "too many long replies wait to be read: read them, then ask again")
 }
 
 // recovered turns a panic into an error.

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 // What can have no result counts against the rate too, and beyond it ends the
@@ -16,24 +18,24 @@ func TestStraysCountAgainstTheRate(t *testing.T) {
 		line    string
 		answers int // before the end
 		refuse  bool
-		code    Code
+		code    rpc.Code
 	}{
-		"no method": {`{"jsonrpc":"2.0","id":1,"method":"x"}`, within + maxBad, false, CodeMethodNotFound},
-		"no JSON":   {"x", maxBad, false, CodeParseError},
-		"refused":   {`{"jsonrpc":"2.0","id":1,"method":"Echo"}`, within + maxBad, true, CodeUnattributed},
+		"no method": {`{"jsonrpc":"2.0","id":1,"method":"x"}`, within + maxBad, false, rpc.CodeMethodNotFound},
+		"no JSON":   {"x", maxBad, false, rpc.CodeParseError},
+		"refused":   {`{"jsonrpc":"2.0","id":1,"method":"Echo"}`, within + maxBad, true, rpc.CodeUnattributed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := testServer()
 			var asked atomic.Int32
 			s.Before = func(context.Context, string) error {
 				if asked.Add(1) > within {
-					return RateLimited(time.Minute, "later")
+					return rpc.RateLimited(time.Minute, "later")
 				}
 				return nil
 			}
 			if test.refuse {
 				s.Attach = func(context.Context, *net.UnixConn) (context.Context, func(), error) {
-					return nil, nil, Unattributed("no one")
+					return nil, nil, rpc.Unattributed("no one")
 				}
 			}
 			w := connect(t, start(t, s))
@@ -41,10 +43,10 @@ func TestStraysCountAgainstTheRate(t *testing.T) {
 				w.send(test.line + "\n")
 				want := test.code
 				if i >= within {
-					want = CodeRateLimited
+					want = rpc.CodeRateLimited
 				}
 				r := w.receive()
-				if r.Error == nil || r.Error.Code != want || want == CodeRateLimited && r.Error.RetryAfter() != time.Minute {
+				if r.Error == nil || r.Error.Code != want || want == rpc.CodeRateLimited && r.Error.RetryAfter() != time.Minute {
 					t.Fatalf("answer %d: %+v, want %d", i, r.Error, want)
 				}
 			}

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 func TestTenThousandConnections(t *testing.T) {
@@ -154,11 +156,11 @@ func TestMemoryShares(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	w := as("greedy")
-	if r := w.ask("Echo", "{}"); r.Error == nil || r.Error.Code != CodeRateLimited {
+	if r := w.ask("Echo", "{}"); r.Error == nil || r.Error.Code != rpc.CodeRateLimited {
 		t.Errorf("a third: %+v", r)
 	}
 	w.send(strings.Repeat("x", 40<<10))
-	if r := w.receive(); r.Error == nil || r.Error.Code != CodeTooLarge && r.Error.Code != CodeRateLimited {
+	if r := w.receive(); r.Error == nil || r.Error.Code != rpc.CodeTooLarge && r.Error.Code != rpc.CodeRateLimited {
 		t.Errorf("a long line: %+v", r)
 	}
 	w.ends()
@@ -181,7 +183,7 @@ func TestPipelined(t *testing.T) {
 		for ; r.Error == nil; r = w.receive() {
 			answers++
 		}
-		if r.Error.Code != CodeRateLimited || r.ID != nil || answers >= n {
+		if r.Error.Code != rpc.CodeRateLimited || r.ID != nil || answers >= n {
 			t.Errorf("after %d answers: %+v", answers, r)
 		}
 		w.ends()

@@ -1,4 +1,4 @@
-package rpc
+package server
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 func TestHalfClosedStillAnswered(t *testing.T) {
@@ -18,7 +20,7 @@ func TestHalfClosedStillAnswered(t *testing.T) {
 			t.Error(r.Error)
 		}
 	}
-	if r := w.receive(); r.Error == nil || r.Error.Code != CodeParseError || r.ID != nil {
+	if r := w.receive(); r.Error == nil || r.Error.Code != rpc.CodeParseError || r.ID != nil {
 		t.Errorf("half a line: %+v", r)
 	}
 	w.ends()
@@ -28,7 +30,7 @@ func TestHangingUpCancels(t *testing.T) {
 	s := testServer()
 	began, ended := make(chan struct{}), make(chan struct{})
 	s.Before = func(context.Context, string) error { close(began); return nil }
-	s.After = func(context.Context, string, time.Duration, *Error, error) { close(ended) }
+	s.After = func(context.Context, string, time.Duration, *rpc.Error, error) { close(ended) }
 	w := connect(t, start(t, s))
 	w.send(`{"jsonrpc":"2.0","id":7,"method":"Wait"}` + "\n")
 	<-began // what nobody has begun is forgotten
@@ -101,7 +103,7 @@ func TestInFlight(t *testing.T) {
 		w.send(gated)
 	}
 	w.send(gated)
-	if r := w.receive(); r.Error == nil || r.Error.Code != CodeRateLimited || r.ID != nil {
+	if r := w.receive(); r.Error == nil || r.Error.Code != rpc.CodeRateLimited || r.ID != nil {
 		t.Errorf("17 requests: %+v", r)
 	}
 	w.ends()
@@ -127,7 +129,7 @@ func TestWaitingRequestsAreCharged(t *testing.T) {
 		all = append(all, w)
 	}
 	refused := all[3].receive()
-	if refused.Error == nil || refused.Error.Code != CodeRateLimited {
+	if refused.Error == nil || refused.Error.Code != rpc.CodeRateLimited {
 		t.Errorf("got %+v", refused)
 	}
 	if held := s.Counts().Memory; held < 1<<20 || held > 2<<20+64<<10 {

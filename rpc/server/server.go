@@ -1,4 +1,12 @@
-package rpc
+// Package server answers: who is answered, and what may it cost us?
+//
+// It serves JSON-RPC 2.0 on a Unix stream socket, one object per line, with a
+// bound on everything that a caller controls: the length of a line, the requests
+// in flight, the connections, the bytes of replies that the caller does not
+// read, and the time for each. cima-api(7) is the specification of the wire. The
+// Server's owner decides who a caller is (Attach), whether it may ask (Before)
+// and what it is answered (Methods).
+package server
 
 import (
 	"context"
@@ -12,6 +20,8 @@ import (
 	"time"
 
 	"github.com/creachadair/jrpc2"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 // attachTime is how long Attach may take.
@@ -60,7 +70,7 @@ type Server struct {
 	// should hold beyond that, nil where nothing is left out: the error of
 	// a handler that is no *Error, or a *PanicError. method is "" where a
 	// line was no request.
-	After func(ctx context.Context, method string, took time.Duration, refused *Error, cause error)
+	After func(ctx context.Context, method string, took time.Duration, refused *rpc.Error, cause error)
 
 	once      sync.Once
 	limits    Limits
@@ -88,7 +98,7 @@ func (s *Server) setUp() {
 }
 
 // Counts are the server's own figures.
-func (s *Server) Counts() Counts {
+func (s *Server) Counts() rpc.Counts {
 	s.once.Do(s.setUp)
 	return s.callers.counts()
 }
@@ -129,7 +139,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 		}
 		wait = 0
 		if !s.callers.admit() {
-			turnAway(nc, RateLimited(time.Second, "%d connections are open, more are not taken: try again", s.limits.Connections))
+			turnAway(nc, rpc.RateLimited(time.Second, "%d connections are open, more are not taken: try again", s.limits.Connections))
 			continue
 		}
 		s.attaching <- struct{}{} // Attach has a deadline, so this passes
@@ -161,7 +171,7 @@ func pause(ctx context.Context, wait time.Duration) {
 
 // turnAway answers a connection that nothing was built for. The line goes
 // into an empty socket buffer, so it does not wait for the peer.
-func turnAway(nc net.Conn, e *Error) {
+func turnAway(nc net.Conn, e *rpc.Error) {
 	line := appendError([]byte(`{"jsonrpc":"2.0","id":null,"error":`), e)
 	nc.SetWriteDeadline(time.Now().Add(time.Second))
 	nc.Write(append(line, "}\n"...))
@@ -187,7 +197,7 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) {
 	}
 	charged := s.callers.enter(key)
 	if charged == nil {
-		turnAway(nc, RateLimited(time.Second, "this caller has %d connections open, more are not taken: close some", s.limits.CallerConnections))
+		turnAway(nc, rpc.RateLimited(time.Second, "this caller has %d connections open, more are not taken: close some", s.limits.CallerConnections))
 		return
 	}
 	defer charged.leave()
@@ -219,8 +229,8 @@ func (s *Server) newConn(ctx context.Context, nc net.Conn, charged *caller) *con
 }
 
 // refusal is what every request of an unwelcome connection is answered.
-func (s *Server) refusal(ctx context.Context, err error) *Error {
-	refused, whole := WireError(err)
+func (s *Server) refusal(ctx context.Context, err error) *rpc.Error {
+	refused, whole := rpc.WireError(err)
 	if !whole && s.After != nil {
 		s.After(ctx, "", 0, refused, err)
 	}
@@ -233,7 +243,7 @@ func (s *Server) attach(ctx context.Context, nc net.Conn) (attached context.Cont
 	}
 	unix, ok := nc.(*net.UnixConn)
 	if !ok {
-		return nil, nil, Unattributed("no Unix socket: nobody can tell who calls")
+		return nil, nil, rpc.Unattributed("no Unix socket: nobody can tell who calls")
 	}
 	defer recovered(&err)
 	ctx, cancel := context.WithTimeout(ctx, attachTime)

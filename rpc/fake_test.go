@@ -1,0 +1,86 @@
+package rpc
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// A fakeDaemon answers a client by these functions, by method. It checks nothing
+// and bounds nothing: rpc/server is the real one, and its tests use this client.
+type fakeDaemon map[string]fakeHandler
+
+type fakeHandler func(ctx context.Context, params json.RawMessage) (any, error)
+
+// fake makes a fakeHandler of a function with typed parameters.
+func fake[P, R any, PP interface {
+	*P
+	Params
+}](f func(P) (R, error)) fakeHandler {
+	return func(_ context.Context, raw json.RawMessage) (any, error) {
+		var p P
+		if err := DecodeParams(raw, PP(&p)); err != nil {
+			return nil, err
+		}
+		return f(p)
+	}
+}
+
+// start serves on a socket until the test ends, and returns its path.
+func (d fakeDaemon) start(t testing.TB) string {
+	path := filepath.Join(t.TempDir(), "s")
+	d.startAt(t, path)
+	return path
+}
+
+func (d fakeDaemon) startAt(t testing.TB, path string) {
+	t.Helper()
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			context.AfterFunc(ctx, func() { nc.Close() })
+			all.Go(func() { d.serve(ctx, nc) })
+		}
+	})
+	t.Cleanup(func() { cancel(); l.Close(); all.Wait() })
+}
+
+func (d fakeDaemon) serve(ctx context.Context, nc net.Conn) {
+	defer nc.Close()
+	for in := bufio.NewScanner(nc); in.Scan(); {
+		var request struct {
+			ID, Params json.RawMessage
+			Method     string
+		}
+		if json.Unmarshal(in.Bytes(), &request) != nil {
+			return
+		}
+		result, err := d[request.Method](ctx, request.Params)
+		member := "result"
+		if err != nil {
+			member = "error"
+			result, _ = WireError(err)
+		}
+		text, ready := result.(json.RawMessage) // goes out as it is
+		if !ready {
+			text, _ = json.Marshal(result)
+		}
+		if _, err := fmt.Fprintf(nc, `{"jsonrpc":"2.0","id":%s,"%s":%s}`+"\n", request.ID, member, text); err != nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+const schemaRef = "#/components/schemas/"
+
+// schemas are those of Go types, by name.
+type schemas map[string]*rpc.Schema
+
+// of is the Schema of a type; structs are referred to by name. Members that a
+// reader doesn't know are to be left alone, so nothing is closed.
+func (all schemas) of(t reflect.Type) rpc.Schema {
+	switch t {
+	case reflect.TypeFor[rpc.Digest]():
+		all["Digest"] = &rpc.Schema{Type: "string", Pattern: "^[0-9a-f]{96}$"}
+		return rpc.Schema{Ref: schemaRef + "Digest"}
+	case reflect.TypeFor[rpc.HexBytes]():
+		return rpc.Schema{Type: "string", Pattern: "^([0-9a-f]{2})+$"}
+	case reflect.TypeFor[[]byte]():
+		return rpc.Schema{Type: "string", ContentEncoding: "base64"}
+	case reflect.TypeFor[json.RawMessage]():
+		return rpc.Schema{Type: "object"}
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return all.of(t.Elem())
+	case reflect.Slice:
+		items := all.of(t.Elem())
+		return rpc.Schema{Type: "array", Items: &items}
+	case reflect.Map:
+		values := all.of(t.Elem())
+		return rpc.Schema{Type: "object", Additional: &values}
+	case reflect.Struct:
+		if _, known := all[t.Name()]; !known {
+			s := &rpc.Schema{Type: "object", Properties: map[string]*rpc.Schema{}}
+			all[t.Name()] = s
+			all.fields(s, t)
+		}
+		return rpc.Schema{Ref: schemaRef + t.Name()}
+	case reflect.String:
+		return rpc.Schema{Type: "string"}
+	case reflect.Bool:
+		return rpc.Schema{Type: "boolean"}
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		least := 0
+		return rpc.Schema{Type: "integer", Minimum: &least}
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		return rpc.Schema{Type: "integer"}
+	}
+	panic("no Schema for " + t.String()) // a test builds them all
+}
+
+// fields describes the members of a struct as encoding/json writes them.
+func (all schemas) fields(s *rpc.Schema, t reflect.Type) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if f.Anonymous {
+			all.fields(s, f.Type)
+			continue
+		}
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "" || !f.IsExported() {
+			continue
+		}
+		typ := f.Type
+		if f.Name == "Claims" { // kept as bytes, for their hash
+			typ = reflect.TypeFor[rpc.Claims]()
+		}
+		of := all.of(typ)
+		s.Properties[name] = &of
+		if options != "omitempty" {
+			s.Required = append(s.Required, name)
+		}
+	}
+}
