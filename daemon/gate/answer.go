@@ -2,28 +2,29 @@ package gate
 
 import "golang.org/x/sys/unix"
 
+// report is a call of Missed that is due.
 type report struct {
 	held *HeldExec
 	why  error
 }
 
-// maxReports bounds what Missed isn't told yet.
+// maxReports is the most reports that wait for Missed.
 const maxReports = 256
 
-// giveUp answers for a process that was not decided, unless it is answered.
+// giveUp answers for a process that was not decided, unless it has an answer.
 func (g *gate) giveUp(h *HeldExec, why error) {
 	if h.answered.Load() {
 		return
 	}
 	h.missed.Store(true)
-	g.unreported.Add(1) // before it goes on
+	g.unreported.Add(1) // before the process goes on
 	if g.answer(h, !g.options.Refuse) {
 		g.report(h, why)
 	}
 	g.unreported.Add(-1)
 }
 
-// answer tells the kernel, once. It says whether the process was still held.
+// answer answers the kernel, once. It reports whether the process was still held.
 func (g *gate) answer(h *HeldExec, allow bool) bool {
 	if !h.answered.CompareAndSwap(false, true) {
 		return false
@@ -31,7 +32,7 @@ func (g *gate) answer(h *HeldExec, allow bool) bool {
 	return respond(g.file, h.fd, allow) == nil
 }
 
-// report hands over to who tells, and never waits.
+// report queues a call of Missed. It never waits.
 func (g *gate) report(h *HeldExec, why error) {
 	g.unreported.Add(1)
 	if h != nil {
@@ -41,13 +42,14 @@ func (g *gate) report(h *HeldExec, why error) {
 	case g.reports <- report{h, why}:
 	default:
 		g.lost.Store(true)
-		g.unreported.Add(-1) // that some were lost is told with those before it
+		g.unreported.Add(-1) // an earlier report also reports that some were lost
 		if h != nil {
 			g.release(h)
 		}
 	}
 }
 
+// reportLoop calls Missed.
 func (g *gate) reportLoop() {
 	for r := range g.reports {
 		g.options.Missed(r.held, r.why)
@@ -61,7 +63,8 @@ func (g *gate) reportLoop() {
 	}
 }
 
-// release gives one use back, and what the kernel lent with the last one.
+// release gives one use of h back. The last one closes its descriptors and ends
+// its lease.
 func (g *gate) release(h *HeldExec) {
 	if h.users.Add(-1) > 0 {
 		return

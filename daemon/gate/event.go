@@ -13,7 +13,7 @@ import (
 // event is a struct fanotify_event_metadata with its pidfd (fanotify(7)).
 type event struct {
 	mask           uint64
-	fd, pid, pidfd int // descriptors are -1 where there is none
+	fd, pid, pidfd int // a descriptor is -1 if the kernel gave none
 }
 
 const (
@@ -21,8 +21,7 @@ const (
 	infoHeaderLen = 4
 )
 
-// parse reads one event, in the machine's byte order, and returns what is
-// behind it.
+// parse reads one event in the machine's byte order, and returns the bytes after it.
 func parse(b []byte) (event, []byte, error) {
 	order := binary.NativeEndian
 	if len(b) < metadataLen {
@@ -30,10 +29,10 @@ func parse(b []byte) (event, []byte, error) {
 	}
 	whole, fixed := int(order.Uint32(b)), int(order.Uint16(b[6:]))
 	if whole < fixed || whole > len(b) || fixed < metadataLen {
-		return event{}, nil, fmt.Errorf("fanotify: an event of %d bytes, %d of them fixed, in %d", whole, fixed, len(b))
+		return event{}, nil, fmt.Errorf("fanotify: an event of %d bytes with %d fixed bytes, in %d bytes", whole, fixed, len(b))
 	}
 	if v := b[4]; v != unix.FANOTIFY_METADATA_VERSION {
-		return event{}, nil, fmt.Errorf("fanotify: the kernel speaks version %d, this knows %d", v, unix.FANOTIFY_METADATA_VERSION)
+		return event{}, nil, fmt.Errorf("fanotify: the kernel's version is %d, must be %d", v, unix.FANOTIFY_METADATA_VERSION)
 	}
 	e := event{
 		mask: order.Uint64(b[8:]), pidfd: -1,
@@ -45,7 +44,7 @@ func parse(b []byte) (event, []byte, error) {
 		}
 		n := int(order.Uint16(info[2:]))
 		if n < infoHeaderLen || n > len(info) {
-			return event{}, nil, fmt.Errorf("fanotify: a record of %d bytes in %d", n, len(info))
+			return event{}, nil, fmt.Errorf("fanotify: a record of %d bytes, in %d bytes", n, len(info))
 		}
 		if info[0] == unix.FAN_EVENT_INFO_TYPE_PIDFD && n >= infoHeaderLen+4 {
 			// FAN_NOPIDFD and FAN_EPIDFD are below zero too.
@@ -56,11 +55,12 @@ func parse(b []byte) (event, []byte, error) {
 	return e, b[whole:], nil
 }
 
-// batch is small, for the kernel opens two descriptors for each event that it
-// writes: 32 bytes.
+// batch is how many bytes one read takes. An event has 32 bytes, and the kernel opens
+// two descriptors for each event that it writes.
 const batch = 64 * 32
 
-// read takes events until the gate is closed. It does nothing that could wait.
+// read reads events until the gate is closed. Nothing in it may wait, except for
+// the kernel.
 func (g *gate) read(group, ended int) {
 	buf := make([]byte, batch)
 	polls := []unix.PollFd{{Fd: int32(group), Events: unix.POLLIN}, {Fd: int32(ended), Events: unix.POLLIN}}
@@ -72,14 +72,14 @@ func (g *gate) read(group, ended int) {
 		n, err := unix.Read(group, buf)
 		switch {
 		case err == unix.EAGAIN, err == unix.EINTR:
-			continue // a signal, or the guard took it
+			continue // a signal, or the guard read the event
 		case err == unix.EMFILE, err == unix.ENFILE:
-			// The kernel refused the process whose file it couldn't open.
+			// The kernel has refused the process, as it could not open its file.
 			g.report(nil, err)
 			time.Sleep(time.Millisecond)
 			continue
 		case err != nil:
-			g.report(nil, err) // one event's: the file can't be opened
+			g.report(nil, err) // of one event: its file can't be opened
 			continue
 		}
 		for rest := buf[:n]; len(rest) > 0; {
@@ -93,8 +93,8 @@ func (g *gate) read(group, ended int) {
 	}
 }
 
-// respond writes a struct fanotify_response. ENOENT says that the process is
-// not held any more.
+// respond writes a struct fanotify_response. ENOENT means that the process is not
+// held any more.
 func respond(group *os.File, fd int, allow bool) error {
 	var b [8]byte
 	answer := uint32(unix.FAN_DENY)

@@ -2,33 +2,33 @@ package gate
 
 import "sync"
 
-// Bounds: each held process costs two descriptors.
+// Limits. Each held process takes two descriptors.
 const (
-	maxHeld         = 1024 // in all
-	maxHeldPerPayer = 128  // of one user, or of one root file system
+	maxHeld         = 1024 // of all payers
+	maxHeldPerPayer = 128
 	workers         = 16
-	workersPerPayer = 4 // workers that decide for one at once
+	workersPerPayer = 4 // that decide for one payer at a time
 )
 
-// payer is whom a held process is charged to. One can neither fill all places
+// payer is who is charged for a held process. One payer can neither fill the queue
 // nor keep all workers busy.
 type payer struct {
-	user   uint32 // who executes a runtime
-	inside bool   // of a container, whichever
-	device uint64 // the root file system executed from
+	user   uint32 // the user that executes a runtime
+	inside bool   // the process is in a container
+	device uint64 // the root file system of the executed file
 }
 
-// fairQueue are those who wait for a decision, in the order in which they come to
-// it: each of whom they are charged to in turn.
+// fairQueue holds the processes that wait for a decision. The payers take turns.
 type fairQueue struct {
 	mu      sync.Mutex
 	ready   sync.Cond
 	byPayer map[payer]*payerQueue
-	turns   []*payerQueue // who have somebody waiting, and a worker to spare
+	turns   []*payerQueue // payers with a process that waits and a worker to spare
 	held    int
 	closed  bool
 }
 
+// payerQueue holds the processes of one payer.
 type payerQueue struct {
 	held, deciding int
 	waiting        []*HeldExec
@@ -36,79 +36,81 @@ type payerQueue struct {
 }
 
 func newFairQueue() *fairQueue {
-	s := &fairQueue{byPayer: make(map[payer]*payerQueue)}
-	s.ready.L = &s.mu
-	return s
+	q := &fairQueue{byPayer: make(map[payer]*payerQueue)}
+	q.ready.L = &q.mu
+	return q
 }
 
-// put has a process wait, false where there are too many.
-func (s *fairQueue) put(h *HeldExec) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	mine := s.byPayer[h.payer]
-	if s.held >= maxHeld || mine != nil && mine.held >= maxHeldPerPayer {
+// put adds a process. It returns false if too many wait.
+func (q *fairQueue) put(h *HeldExec) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	mine := q.byPayer[h.payer]
+	if q.held >= maxHeld || mine != nil && mine.held >= maxHeldPerPayer {
 		return false
 	}
 	if mine == nil {
 		mine = &payerQueue{}
-		s.byPayer[h.payer] = mine
+		q.byPayer[h.payer] = mine
 	}
-	s.held++
+	q.held++
 	mine.held++
 	mine.waiting = append(mine.waiting, h)
-	s.list(mine)
+	q.list(mine)
 	return true
 }
 
-func (s *fairQueue) list(mine *payerQueue) {
+// list gives a payer a turn, if it has a process that waits and a worker to spare.
+func (q *fairQueue) list(mine *payerQueue) {
 	if mine.listed || len(mine.waiting) == 0 || mine.deciding >= workersPerPayer {
 		return
 	}
 	mine.listed = true
-	s.turns = append(s.turns, mine)
-	s.ready.Signal()
+	q.turns = append(q.turns, mine)
+	q.ready.Signal()
 }
 
-// next waits for the next one, nil once there is none and will be none.
-func (s *fairQueue) next() *HeldExec {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.turns) == 0 {
-		if s.closed && s.held == 0 {
+// next waits for the next process to decide. It returns nil when the queue is
+// closed and empty.
+func (q *fairQueue) next() *HeldExec {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.turns) == 0 {
+		if q.closed && q.held == 0 {
 			return nil
 		}
-		s.ready.Wait()
+		q.ready.Wait()
 	}
-	mine := s.turns[0]
-	s.turns, mine.listed = s.turns[1:], false
+	mine := q.turns[0]
+	q.turns, mine.listed = q.turns[1:], false
 	h := mine.waiting[0]
 	mine.waiting = mine.waiting[1:]
 	mine.deciding++
-	s.list(mine)
+	q.list(mine)
 	return h
 }
 
-// done gives the place of one that next returned.
-func (s *fairQueue) done(h *HeldExec) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	mine := s.byPayer[h.payer]
-	s.held--
+// done gives back the place of a process that next returned.
+func (q *fairQueue) done(h *HeldExec) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	mine := q.byPayer[h.payer]
+	q.held--
 	mine.held--
 	mine.deciding--
-	s.list(mine)
+	q.list(mine)
 	if mine.held == 0 {
-		delete(s.byPayer, h.payer)
+		delete(q.byPayer, h.payer)
 	}
-	if s.closed && s.held == 0 {
-		s.ready.Broadcast()
+	if q.closed && q.held == 0 {
+		q.ready.Broadcast()
 	}
 }
 
-// close says that no more come.
-func (s *fairQueue) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.closed = true
-	s.ready.Broadcast()
+// close says that put is not called any more.
+func (q *fairQueue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.ready.Broadcast()
 }

@@ -1,23 +1,28 @@
 // Package gate answers: what is about to run?
 //
-// It has the kernel hold processes in the middle of execve(2), by fanotify's
-// permission events (fanotify(7), FAN_OPEN_EXEC_PERM; Linux 5.0, and 5.15 for
-// FAN_REPORT_PIDFD), until somebody has looked at what they are about to run:
+// The kernel holds a process in the middle of execve(2) until the daemon has
+// measured what the process is about to run (fanotify(7), FAN_OPEN_EXEC_PERM;
+// Linux 5.0, and 5.15 for FAN_REPORT_PIDFD). Runtimes holds each process that
+// executes the file of an OCI runtime: at that moment the bundle is written, the
+// root file system is mounted, and no instruction of the container has run. Roots
+// holds each process that executes a file of a container's root file system, and
+// Measure returns the file's digest.
 //
-//   - Runtimes holds whoever executes the file of an OCI runtime. At that
-//     moment the bundle is written and the root file system mounted, and no
-//     instruction of the container has run.
-//   - Roots holds whoever executes a file of a container's root file system,
-//     and Measure tells what the file holds.
+//	execve(2)          the kernel holds the process and writes an event
+//	  accept           one goroutine reads events and never waits
+//	    Known          the file's digest is known: answer at once
+//	    fairQueue.put  otherwise the process waits in its payer's turn
+//	  decide           one of 16 workers
+//	    Decide         the daemon measures and logs
+//	    holdLease      keeps writers away until the exec is done
+//	    answer         the process goes on
+//	  giveUp           deadline, error or full queue: answer, then Missed
 //
-// Nobody is held for longer than a deadline. Who answers the kernel never
-// waits for anything: deciding is left to a bounded number of workers, and
-// what they don't decide in time is let go, or refused, and reported. If this
-// process dies the kernel lets everybody go; if it is stopped, Guard does.
-//
-// What it can't see: what is read and not executed (libraries, scripts given
-// to an interpreter, ld.so PROG), memfd, and files of other mounts (volumes,
-// tmpfs, mounts made after unshare(2)).
+// A deadline bounds how long a process is held. If the daemon dies, the kernel
+// lets all processes go; if it is stopped, Guard does. The gate does not see what
+// is read and not executed (libraries, scripts given to an interpreter, ld.so
+// PROG), memfd, and files of other mounts (volumes, tmpfs, mounts made after
+// unshare(2)).
 package gate
 
 import (
@@ -38,35 +43,35 @@ import (
 
 // Options of a gate.
 type Options struct {
-	Deadline time.Duration // for which a process is held at most
-	Refuse   bool          // refuse what was not decided in time, or failed
+	Deadline time.Duration // a process is held no longer than this
+	Refuse   bool          // refuse a process that Decide did not let pass in time
 
-	// HostRoot is where the root of the host's mount namespace is seen from a
-	// mount namespace of our own, as /proc/1/root; "" where ours is the host's.
-	// What an engine mounts doesn't always come through: podman makes the
-	// directory private that its mounts lie in.
+	// HostRoot is a path to the root directory of the host's mount namespace,
+	// such as /proc/1/root; "" if the daemon is in that namespace. A mount of an
+	// engine does not always show in the daemon's own namespace: podman makes the
+	// directory of its mounts private.
 	HostRoot string
 
 	// Guard is a program that calls Guard when its first argument is
-	// GuardCommand. "" is for none: whoever stops this process then stops
-	// those that it holds.
+	// GuardCommand. "" means no guard: if this process is stopped, the processes
+	// that it holds hang.
 	Guard string
 
-	// Known, if any, is asked by who reads the kernel's events whether a held
-	// process may go on at once. It must not wait. Who is not known waits for
-	// Decide.
+	// Known reports whether a held process may go on at once; nil: none may. It
+	// must not wait. A process that is not known waits for Decide.
 	Known func(h *HeldExec) bool
 
-	// Decide looks at a held process, which may go on when it returns nil.
-	// It is called by several workers at once. ctx ends at the deadline.
+	// Decide measures what a held process is about to run. The process goes on
+	// when Decide returns nil. Several workers call it concurrently. ctx ends at
+	// the deadline.
 	Decide func(ctx context.Context, h *HeldExec) error
 
-	// Missed is told, by one goroutine, of each process that went on, or
-	// was refused, without a decision. h is nil where that is not known.
+	// Missed is called for each process that went on, or was refused, without
+	// a decision; by one goroutine. h is nil if the process is not known.
 	Missed func(h *HeldExec, why error)
 }
 
-// Errors that Missed is told.
+// Errors that Missed gets.
 var (
 	ErrDeadline = errors.New("not measured before the deadline")
 	errBusy     = errors.New("too many were held at once")
@@ -77,51 +82,51 @@ var (
 // HeldExec is a process in the middle of execve(2). It is valid until Decide or
 // Missed returns.
 type HeldExec struct {
-	PID   int // of the process, in our pid namespace
-	PIDFD int // of that very process; -1 if it ended already
-	fd    int // what it is about to execute, open for reading
+	PID   int // in the daemon's pid namespace
+	PIDFD int // of the same process; -1 if it has ended
+	fd    int // the file that it is about to execute, open for reading
 
 	payer     payer
-	lease     *lease // taken on FD, for as long as the exec isn't through
+	lease     *lease // on fd; kept until the exec is done
 	until     time.Time
 	deadline  *time.Timer
 	answered  atomic.Bool
 	users     atomic.Int32
 	missed    atomic.Bool
-	execDone  bool // the process executes something else by now; under keeper.mu
+	execDone  bool // the process executes another file by now; under leaseKeeper.mu
 	pathOnce  sync.Once
 	path      string
-	id        fileID                // when it was held; zero where that isn't known
-	cacheable *[sha512.Size384]byte // its digest, where that may be remembered
+	id        fileID                // of the file when the process was held; zero if not known
+	cacheable *[sha512.Size384]byte // its digest, if a later exec may use it; nil otherwise
 }
 
-// gate is one fanotify group and those that it holds.
+// gate is one fanotify group and the processes that it holds.
 type gate struct {
 	options Options
 	file    *os.File // the group
-	ended   *os.File // an eventfd: reading ends
-	pid     int      // our own: never held
+	ended   *os.File // an eventfd: readable when read must end
+	pid     int      // the daemon's own: never held
 
 	payerOf    func(*HeldExec) payer
 	queue      *fairQueue
 	reports    chan report
-	lost       atomic.Bool  // a report found no place
-	unreported atomic.Int64 // who went on undecided, before Missed was told
+	lost       atomic.Bool  // reports was full
+	unreported atomic.Int64 // processes that went on undecided and that Missed has not returned for
 	guard      *guard
 	leases     leaseKeeper
 
 	reading, deciding, waiting, reporting sync.WaitGroup
 }
 
-// open makes a group without marks. charge must not wait for anything.
-func open(o Options, charge func(*HeldExec) payer) (*gate, error) {
+// open makes a group without marks. payerOf must not wait.
+func open(o Options, payerOf func(*HeldExec) payer) (*gate, error) {
 	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_REPORT_PIDFD|unix.FAN_CLOEXEC,
 		unix.O_RDONLY|unix.O_CLOEXEC|unix.O_LARGEFILE)
 	if err != nil {
 		return nil, fmt.Errorf("fanotify_init: %w", err)
 	}
-	// A file that blocks when it is made one of the os package's is not polled
-	// by Go's runtime, whose polling costs each exec two more threads' wake-up.
+	// The descriptor is set to non-blocking after os.NewFile: Go's runtime does
+	// not poll it then. Its polling would wake two more threads for each exec.
 	group := os.NewFile(uintptr(fd), "fanotify")
 	ended, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err := errors.Join(err, unix.SetNonblock(fd, true)); err != nil {
@@ -130,14 +135,14 @@ func open(o Options, charge func(*HeldExec) payer) (*gate, error) {
 	}
 	return &gate{
 		options: o, file: group, ended: os.NewFile(uintptr(ended), "eventfd"), pid: os.Getpid(),
-		payerOf: charge, queue: newFairQueue(),
+		payerOf: payerOf, queue: newFairQueue(),
 		reports: make(chan report, maxReports),
 		leases:  newLeaseKeeper(),
 	}, nil
 }
 
-// run answers until close. It is called before the first mark is laid: what a
-// mark holds must find somebody who answers.
+// run answers the kernel until close. Call it before the first mark: a process
+// that a mark holds needs an answer.
 func (g *gate) run() error {
 	if err := g.startGuard(); err != nil {
 		g.discard()
@@ -160,12 +165,12 @@ func (g *gate) run() error {
 	return nil
 }
 
-// close lets everybody go. It waits for Decide and Missed to return.
+// close lets all processes go. It waits until Decide and Missed have returned.
 func (g *gate) close() {
 	g.ended.Write(binary.NativeEndian.AppendUint64(nil, 1))
 	g.reading.Wait()
 	g.leases.stop()
-	g.discard() // with this and the guard's the kernel allows what is pending
+	g.discard() // once the guard's copy is closed too, the kernel lets all go
 	if g.guard != nil {
 		g.guard.stop()
 	}
@@ -180,7 +185,7 @@ func (g *gate) discard() {
 	g.ended.Close()
 }
 
-// accept queues an event's process, or answers at once where too many are held.
+// accept queues the process of an event, or answers at once if too many are held.
 func (g *gate) accept(e event) {
 	if e.mask&unix.FAN_Q_OVERFLOW != 0 {
 		g.report(nil, ErrOverflow)
@@ -204,7 +209,7 @@ func (g *gate) accept(e event) {
 		return
 	}
 	h.payer = g.payerOf(h)
-	h.users.Add(2) // of the deadline, and of who decides
+	h.users.Add(2) // the deadline and the worker
 	g.waiting.Add(1)
 	h.until = time.Now().Add(g.options.Deadline)
 	h.deadline = time.AfterFunc(g.options.Deadline, func() {
@@ -221,16 +226,16 @@ func (g *gate) accept(e event) {
 	}
 }
 
-// deadlineOver says that a deadline no longer matters.
+// deadlineOver gives back the use of a deadline that has passed or was stopped.
 func (g *gate) deadlineOver(h *HeldExec) {
 	g.release(h)
 	g.waiting.Done()
 }
 
-// decide has a held process looked at, and answers.
+// decide calls Decide for a held process, and answers.
 func (g *gate) decide(h *HeldExec) {
 	if h.missed.Load() {
-		return // its deadline passed in the queue
+		return // its deadline passed while it waited
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), h.until)
 	err := g.options.Decide(ctx, h)
@@ -245,7 +250,7 @@ func (g *gate) decide(h *HeldExec) {
 	if h.missed.Load() {
 		return
 	}
-	g.holdLease(h) // before it goes on: what it executes next is through with this
+	g.holdLease(h) // before the answer: its next exec ends this one
 	if !g.answer(h, true) && !h.missed.Load() && procfs.Alive(h.PIDFD) == nil {
 		g.report(h, ErrLetGo)
 	}

@@ -13,16 +13,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// GuardCommand is the first argument by which a program becomes a guard; the
-// rest is for Guard.
+// GuardCommand is the first argument of a program that is to call Guard; Guard gets
+// the other arguments.
 const GuardCommand = "gate-guard"
 
-// errStopped says that this process didn't run for a while.
+// errStopped says that this process did not run for a while.
 var errStopped = errors.New("the daemon was stopped, or too busy")
 
-// guard is the process that answers in our place when we can't: if we are
-// stopped (SIGSTOP, a debugger) the kernel would wait for ever. It hears a
-// beat from us, and ends with us.
+// guard is a process that answers the kernel when the daemon can't: if the daemon is
+// stopped (SIGSTOP, a debugger), the kernel waits for ever. The daemon sends it
+// heartbeats, and it ends with the daemon.
 type guard struct {
 	gate    *gate
 	program string
@@ -30,14 +30,15 @@ type guard struct {
 	working sync.WaitGroup
 }
 
-// The guard answers when no beat came for a deadline, and not before shortest:
-// a process that is only busy is not stopped. There are beats in that time.
+// The guard answers when no heartbeat came for the deadline, and not before
+// minDeadline, because a busy daemon is not a stopped one. The daemon sends this
+// many heartbeats in that time.
 const (
 	heartbeats  = 4
 	minDeadline = time.Second
 )
 
-// guard starts the process. An error means that there is none.
+// startGuard starts the guard's process, if the options want one.
 func (g *gate) startGuard() error {
 	if g.options.Guard == "" {
 		return nil
@@ -57,7 +58,8 @@ func (w *guard) stop() {
 	w.working.Wait()
 }
 
-// start is no os/exec: that would make the group's descriptor a blocking one.
+// start starts the process. It does not use os/exec, which would set the group's
+// descriptor to blocking.
 func (w *guard) start() (beat *os.File, pid int, err error) {
 	r, b, err := os.Pipe()
 	if err != nil {
@@ -87,7 +89,7 @@ func (w *guard) start() (beat *os.File, pid int, err error) {
 	return b, pid, nil
 }
 
-// heartbeat tells the guard that we live, and starts another where it ended.
+// heartbeat sends heartbeats, and starts another guard if the guard has ended.
 func (w *guard) heartbeat(beat *os.File, pid int) {
 	deadline := max(w.gate.options.Deadline, minDeadline)
 	tick := time.NewTicker(deadline / heartbeats)
@@ -103,7 +105,7 @@ func (w *guard) heartbeat(beat *os.File, pid int) {
 		case <-tick.C:
 		}
 		if time.Since(last) >= deadline {
-			w.gate.report(nil, errStopped) // the guard let go what came
+			w.gate.report(nil, errStopped) // the guard has answered meanwhile
 		}
 		if _, err := beat.Write([]byte{0}); err == nil {
 			continue
@@ -116,19 +118,19 @@ func (w *guard) heartbeat(beat *os.File, pid int) {
 	}
 }
 
-// Where Guard finds what it was given.
+// Descriptors of the guard's process.
 const (
 	guardHeartbeat = 3
 	guardGroup     = 4
 )
 
-// maxDescriptor is above every descriptor that the guarded process may have
-// for a held process.
+// maxDescriptor is above each descriptor that the daemon may have for a held
+// process.
 const maxDescriptor = 1 << 16
 
-// Guard is the program of the guard: it runs until the process that started it
-// ends. When no beat came for a deadline it answers for all that are held, as
-// the deadline would have, until there is one again. It returns an exit code.
+// Guard runs the guard until the process that started it ends, and returns an exit
+// code. When no heartbeat came for the deadline, it answers for all held processes
+// as the deadline would have, until the next heartbeat.
 func Guard(args []string) int {
 	if len(args) != 2 {
 		return 2
@@ -138,7 +140,7 @@ func Guard(args []string) int {
 	if errors.Join(err1, err2) != nil {
 		return 2
 	}
-	// It ends by the pipe, not by a signal that is meant for the service.
+	// It ends when the pipe closes, not by a signal to the whole service.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	group := os.NewFile(guardGroup, "fanotify")
 	wait, taken := deadline, true
@@ -155,7 +157,7 @@ func Guard(args []string) int {
 				releaseAccepted(group, !refuse)
 			}
 			releaseQueued(group, !refuse)
-			taken = false // it takes no more until it runs again
+			taken = false // the daemon takes no more until it runs again
 			wait = 20 * time.Millisecond
 		default:
 			if n, err := unix.Read(guardHeartbeat, buf); n <= 0 && err != unix.EINTR {
@@ -166,15 +168,15 @@ func Guard(args []string) int {
 	}
 }
 
-// releaseAccepted answers for those whom the stopped process has taken: by the
-// numbers of its descriptors, which it alone knows.
+// releaseAccepted answers for the processes that the stopped daemon has read from
+// the queue. Only the daemon knows the numbers of their descriptors, so it tries all.
 func releaseAccepted(group *os.File, allow bool) {
 	for fd := range maxDescriptor {
 		respond(group, fd, allow)
 	}
 }
 
-// releaseQueued answers for those in the queue.
+// releaseQueued answers for the processes in the kernel's queue.
 func releaseQueued(group *os.File, allow bool) {
 	buf := make([]byte, batch)
 	for {
@@ -183,7 +185,7 @@ func releaseQueued(group *os.File, allow bool) {
 			continue
 		}
 		if err != nil || n <= 0 {
-			return // EAGAIN: nobody is left
+			return // EAGAIN: the queue is empty
 		}
 		for rest := buf[:n]; len(rest) > 0; {
 			var e event

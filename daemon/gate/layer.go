@@ -12,21 +12,21 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// errUnlocated says that the layer that holds a file's bytes was not found, so
-// nobody can tell who can write it.
+// errUnlocated says that the layer that holds a file's bytes was not found, so that
+// it is not known which programs can write it.
 var errUnlocated = errors.New("the layer that holds the file was not found")
 
-// layers are the directories that an overlay is made of. An overlay's own inode
-// doesn't know of all writers: a shared mapping is one of the file in the upper
-// layer, and only a lease there meets it. Files of the lower layers are
-// nobody's to write: the first who opens one gets a copy in the upper layer.
+// layers are the directories of an overlay. A lease on the overlay's own inode does
+// not see all writers: a shared mapping is of the file in the upper layer, and only
+// a lease on that file conflicts with it. No program writes a file of a lower
+// layer: the first one that opens it for writing gets a copy in the upper layer.
 type layers struct {
 	upper string
 	lower []string
 }
 
-// parseLayers reads an overlay's options as mountinfo shows them. Engines with
-// many layers name them from the driver's directory, two above the mount.
+// parseLayers reads an overlay's options as mountinfo shows them. An engine with
+// many layers names them relative to the driver's directory, two above the mount.
 func parseLayers(options, mount string) (layers, error) {
 	var l layers
 	base := filepath.Dir(filepath.Dir(mount))
@@ -54,11 +54,11 @@ func parseLayers(options, mount string) (layers, error) {
 	return l, nil
 }
 
-// locate finds the file behind an overlay's by its name, and proves that it is
-// that file: the name is the container's to change at any moment. It returns -1
-// for a file of a lower layer. The times prove that: an upper file would have
-// been changed after the overlay was mounted, and ctime is nobody's to set.
-// verity is asked of the file that it is.
+// locate finds the layer's file of an overlay's file by its name, and proves that it
+// is that file, because the container can change the name at any moment. It returns
+// an open descriptor, or -1 for a file of a lower layer. The times prove a lower
+// file: a file of the upper layer has changed after the overlay was mounted, and no
+// program can set ctime. guarded is what verity returns for the file found.
 func (l layers) locate(name string, id fileID, verity func(fd int) string) (fd int, guarded string, err error) {
 	for _, dir := range l.lower {
 		fd, found, err := openBelow(dir, name)
@@ -81,8 +81,8 @@ func (l layers) locate(name string, id fileID, verity func(fd int) string) (fd i
 	if err != nil {
 		return -1, "", errUnlocated
 	}
-	// A copy keeps the number of its origin, and says whose where no container
-	// can write: two copies can have the same times.
+	// Two copies can have the same times. A copy names the inode of its origin in
+	// an attribute that no container can write.
 	if found.sameTimes(id) && (found.ino == id.ino || copyOf(fd, id.ino)) {
 		return fd, verity(fd), nil
 	}
@@ -94,15 +94,15 @@ func (f fileID) sameTimes(g fileID) bool {
 	return f.size == g.size && f.mtime == g.mtime && f.ctime == g.ctime
 }
 
-// originHandle is where the file handle begins in trusted.overlay.origin (struct
-// ovl_fb, fs/overlayfs/overlayfs.h): behind version, magic, length, flags, type and
+// originHandle is the offset of the file handle in trusted.overlay.origin (struct
+// ovl_fb, fs/overlayfs/overlayfs.h): after version, magic, length, flags, type and
 // the file system's UUID.
 const originHandle = 5 + 16
 
-// copyOf says whether a file was copied up from the one of this number. Its lower
-// half is a word of the handle, which one differs from file system to file system:
-// ext4 and F2FS begin with it, tmpfs has a generation before it. That another word
-// is the same by chance is no way to choose.
+// copyOf reports whether a file was copied up from the file with this inode number.
+// The number's lower half is a word of the handle. Which word differs between file
+// systems: ext4 and F2FS begin with it, tmpfs has a generation before it. Another
+// word may be equal by chance, but a container can't choose it.
 func copyOf(fd int, ino uint64) bool {
 	var b [256]byte
 	n, err := unix.Fgetxattr(fd, "trusted.overlay.origin", b[:])
@@ -133,8 +133,8 @@ func openBelow(dir, name string) (int, fileID, error) {
 	return openFile(fd)
 }
 
-// openFile opens what an O_PATH descriptor is of, if that is a regular file:
-// opening a device that a container put in its place may have effects.
+// openFile opens the file of an O_PATH descriptor, if it is a regular file: to open
+// a device that a container put in its place may have effects.
 func openFile(path int) (int, fileID, error) {
 	id, err := identify(path)
 	if err != nil {

@@ -9,27 +9,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lease is a read lease on the file of a held process, and on the one behind
-// it in an overlay's upper layer.
+// lease is a read lease on the file of a held process, and on the same file in the
+// overlay's upper layer.
 type lease struct {
-	slots [2]chan struct{} // of its file system's, and of all
+	slots [2]chan struct{} // one of its file system's, one of all
 	fd    int
-	upper int // -1: none
+	upper int // the file in the upper layer; -1: none
 	id    fileID
 }
 
 const (
-	// maxLeases bounds those kept while execs go through, shareOfLeases those
-	// of one file system.
+	// maxLeases bounds all leases, maxLeasesOn those on one file system.
 	maxLeases   = 512
 	maxLeasesOn = 64
 
-	// leaseTime is how long one is kept for an exec that doesn't show: it
-	// failed, or the file is a script, whose interpreter may show instead.
+	// leaseTime bounds how long a lease is kept for an exec that does not show:
+	// the exec failed, or the file is a script, and its interpreter shows.
 	leaseTime = 250 * time.Millisecond
 )
 
-// lease waits for a slot and takes a lease.
+// lease waits for the slots, and takes a lease.
 func (m *measurer) lease(ctx context.Context, h *HeldExec) (*lease, error) {
 	id, err := identify(h.fd)
 	if err != nil {
@@ -61,7 +60,7 @@ func (m *measurer) lease(ctx context.Context, h *HeldExec) (*lease, error) {
 	return nil, fmt.Errorf("read lease: %w", err)
 }
 
-// addUpper takes a lease on the file in the upper layer, and its descriptor.
+// addUpper takes a lease on the file in the upper layer. l owns the descriptor.
 func (l *lease) addUpper(upper int) error {
 	if l.upper >= 0 {
 		unix.Close(upper)
@@ -78,7 +77,7 @@ func (l *lease) addUpper(upper int) error {
 	return nil
 }
 
-// release gives the leases back; the held process's descriptor is still open.
+// release ends the leases. The held process's descriptor is still open.
 func (l *lease) release() {
 	if l.upper >= 0 {
 		unix.Close(l.upper) // its lease goes with it
@@ -87,15 +86,15 @@ func (l *lease) release() {
 	l.releaseSlots(len(l.slots))
 }
 
-// releaseSlots gives the first n slots back.
+// releaseSlots gives back the first n slots.
 func (l *lease) releaseSlots(n int) {
 	for _, slots := range l.slots[:n] {
 		<-slots
 	}
 }
 
-// intact says that nobody asked to write since the leases were taken: a lease
-// that was lost doesn't come back.
+// intact reports whether no program has asked to write the file since the leases
+// were taken: a lease that was broken does not come back.
 func (l *lease) intact() bool {
 	return leased(l.fd) && (l.upper < 0 || leased(l.upper))
 }

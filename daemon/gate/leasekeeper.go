@@ -12,15 +12,15 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// leaseKeeper keeps leases until the execs that were allowed are through. From there
-// on the kernel itself keeps writers away (ETXTBSY); up to there a writer would
-// slip in between what was hashed and what runs.
+// leaseKeeper keeps a lease until the exec that was allowed is done. From then on
+// the kernel itself keeps writers away (ETXTBSY); without the lease a writer could
+// change the file after it was hashed and before it runs.
 type leaseKeeper struct {
 	mu       sync.Mutex
-	held     map[*HeldExec]time.Time // until when
-	scripts  map[int]*HeldExec       // of these, by pid
+	held     map[*HeldExec]time.Time // each until this time
+	scripts  map[int]*HeldExec       // of held, by pid
 	shared   map[fileID]*sharedLease
-	sharedOn map[uint64]int // of those that stand, by device
+	sharedOn map[uint64]int // number of shared leases, by device
 	ended    bool
 }
 
@@ -31,11 +31,11 @@ func newLeaseKeeper() leaseKeeper {
 	}
 }
 
-// sweepInterval is how often it is looked whether execs are through: a writer has
-// time, and one look for many costs less than one for each.
+// sweepInterval is the time between two sweeps for execs that are done. One sweep
+// for many execs costs less than one for each, and a writer can wait that long.
 const sweepInterval = 4 * time.Millisecond
 
-// holdLease keeps the lease of a process that is answered for.
+// holdLease keeps the lease of a process that is about to be allowed.
 func (g *gate) holdLease(h *HeldExec) {
 	if h.lease == nil {
 		return
@@ -59,7 +59,8 @@ func (g *gate) holdLease(h *HeldExec) {
 	k.share(h, script)
 }
 
-// sweepLeases releases those that are through, and says how many are left.
+// sweepLeases releases the leases of execs that are done, and returns how many
+// leases are left.
 func (g *gate) sweepLeases() int {
 	k := &g.leases
 	k.mu.Lock()
@@ -88,9 +89,10 @@ func (g *gate) sweepLeases() int {
 	return len(k.held) + len(k.shared)
 }
 
-// noteExec notes that a process executes something: if it is the interpreter of a
-// script, the kernel has read the script's first line by now. Another thread
-// may do so too: hence nothing but scripts count, of which no more is sure.
+// noteExec notes that a process executes a file. If the file is the interpreter of
+// a script, the kernel has read the script's first line by now, and the script's
+// lease can end. Another thread of the process may be the one that executes: so
+// noteExec ends leases of scripts only, for which nothing surer shows.
 func (g *gate) noteExec(pid int) {
 	k := &g.leases
 	k.mu.Lock()
@@ -100,7 +102,7 @@ func (g *gate) noteExec(pid int) {
 	}
 }
 
-// stop says that no more are answered for.
+// stop says that holdLease is not called any more.
 func (k *leaseKeeper) stop() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -113,7 +115,7 @@ func (h *HeldExec) isScript() bool {
 	return err == nil && n == 2 && string(b[:]) == "#!"
 }
 
-// runsIn says that a process runs the file by now, or is gone.
+// runsIn reports whether a process runs the file by now, or has ended.
 func (f fileID) runsIn(pid int) bool {
 	var st unix.Stat_t
 	if err := unix.Stat(fmt.Sprintf("/proc/%d/exe", pid), &st); err != nil {

@@ -15,72 +15,72 @@ import (
 
 // Errors of Measure.
 var (
-	// ErrWritable says that somebody has the file open for writing, or has
-	// a writable mapping of it: whatever is hashed may not be what runs.
+	// ErrWritable says that a program has the file open for writing, or has a
+	// writable mapping of it: what is hashed may not be what runs.
 	ErrWritable = errors.New("somebody can write the file")
 
-	// ErrTooLarge says that the file is larger than the bound.
+	// ErrTooLarge says that the file is larger than the limit.
 	ErrTooLarge = errors.New("the file is too large")
 )
 
-// A digest is kept in memory only of a file that changed this long before it
-// was read: within one tick of the kernel's coarse clock a second change
-// leaves no trace. Longer than a tick, for clocks are set.
+// minAge is the least time since the last change of a file whose digest is cached:
+// within one tick of the kernel's coarse clock a second change leaves no trace. It
+// is longer than a tick, because clocks are set.
 const minAge = time.Second
 
-// maxCached bounds the digests that are remembered.
+// maxCached is the most digests in the cache.
 const maxCached = 8192
 
-// fileID is all by which a change of a file shows in its metadata.
+// fileID is all metadata of a file in which a change shows.
 type fileID struct {
 	dev, ino     uint64
 	size         int64
 	mtime, ctime unix.Timespec
 }
 
+// cachedDigest is an entry of the cache.
 type cachedDigest struct {
 	digest [sha512.Size384]byte
 	verity string
-	lower  bool // of a lower layer
+	lower  bool // the file is of a lower layer
 }
 
-// Content is what a file is known by.
+// Content is what identifies the content of a file.
 type Content struct {
-	SHA384 *[sha512.Size384]byte // nil: too large to be hashed, but it has a Verity
-	Verity string                // fs-verity's digest of it, "sha256:…"; "": it has none
+	SHA384 *[sha512.Size384]byte // nil: the file is too large to hash, and has a Verity
+	Verity string                // fs-verity's digest, "sha256:" or "sha512:" and lower-case hex; "": none
 }
 
-// overlayMount is an overlay where the host has it.
+// overlayMount is an overlay and where the host has it mounted.
 type overlayMount struct {
 	layers
 	dir    string
-	leases chan struct{} // slots of those that are kept
+	leases chan struct{} // slots for leases on it
 }
 
-// measurer hashes files, each content once.
+// measurer hashes files, and caches digests.
 type measurer struct {
 	maxSize int64
-	verity  func(fd int) string // the kernel's word: verityOf
-	leases  chan struct{}       // slots of all
+	verity  func(fd int) string // verityOf, except in tests
+	leases  chan struct{}       // slots for all leases
 
 	mu     sync.Mutex
 	cache  map[fileID]cachedDigest
 	layers map[uint64]overlayMount // by device
 }
 
-// Measure returns the SHA-384 of the file that h is about to execute, read
-// through the descriptor that the kernel gave: not by a name. Where the layer's
-// own file has an fs-verity digest, it has that too, and a file of any size may
-// do without the other. While it reads,
-// and until the exec is through, it holds a read lease (fcntl(2), F_SETLEASE):
-// it is only given while nobody can write the file, by descriptor or mapping,
-// and whoever opens it for writing meanwhile has to wait.
+// Measure returns the SHA-384 of the file that h is about to execute, read through
+// the descriptor that the kernel gave, not by a name. If the layer's file has an
+// fs-verity digest, Measure returns that too; such a file may have any size, and a
+// large one gets no SHA-384.
 //
-// On an overlay it holds one on the file of the upper layer too (layers).
+// Until the exec is done, Measure holds a read lease on the file (fcntl(2),
+// F_SETLEASE), and one on the file of the upper layer (layers). The kernel gives a
+// lease only while no program can write the file, by descriptor or mapping, and a
+// program that opens it for writing has to wait.
 //
-// A digest is remembered by inode, size and times, and counts only while a
-// lease can be had: a writable mapping that was dirtied before changes
-// content without changing those.
+// The cache finds a digest by inode, size and times. It is valid only under a
+// lease: a writable mapping changes the content and none of these.
 func (r *Roots) Measure(ctx context.Context, h *HeldExec) (Content, error) {
 	m := &r.measurer
 	if h.lease == nil {
@@ -93,9 +93,9 @@ func (r *Roots) Measure(ctx context.Context, h *HeldExec) (Content, error) {
 	return m.content(ctx, h)
 }
 
-// MeasureProcess hashes what a process runs already, and whose bytes can't be
-// written therefore (execve(2), ETXTBSY). The path is as the file's own mount
-// has it. Whether the process is still the same is for the caller to check.
+// MeasureProcess hashes the file that a process runs, which no program can write
+// (execve(2), ETXTBSY). The path begins at the root of the file's mount. The caller
+// checks that the pid is still of the same process.
 func (r *Roots) MeasureProcess(ctx context.Context, pid int) (path string, digest [sha512.Size384]byte, err error) {
 	at, err := unix.Open(fmt.Sprintf("/proc/%d/exe", pid), unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -106,7 +106,7 @@ func (r *Roots) MeasureProcess(ctx context.Context, pid int) (path string, diges
 	path = h.Path()
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(at, &fs); err != nil || fs.Type == unix.FUSE_SUPER_MAGIC || fs.Type == unix.NFS_SUPER_MAGIC {
-		// Opening it could wait for ever.
+		// To open the file could take for ever.
 		return path, digest, errors.Join(ErrUnmarkable, err)
 	}
 	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", at), unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -149,7 +149,7 @@ func (m *measurer) content(ctx context.Context, h *HeldExec) (Content, error) {
 	case id.size > m.maxSize && verity != "":
 		return Content{Verity: verity}, nil
 	case id.size > m.maxSize:
-		return Content{}, fmt.Errorf("%w: %d bytes, the bound is %d", ErrTooLarge, id.size, m.maxSize)
+		return Content{}, fmt.Errorf("%w: %d bytes, must be at most %d", ErrTooLarge, id.size, m.maxSize)
 	}
 	old := time.Since(time.Unix(id.ctime.Unix())) > minAge && time.Since(time.Unix(id.mtime.Unix())) > minAge
 	digest, err := m.hash(ctx, fd)
@@ -169,7 +169,7 @@ func (m *measurer) content(ctx context.Context, h *HeldExec) (Content, error) {
 
 func (k cachedDigest) content() Content { return Content{&k.digest, k.verity} }
 
-// noteCacheable notes the digest of what may be remembered.
+// noteCacheable notes the digest of a file that later execs may use.
 func (h *HeldExec) noteCacheable(id fileID, k cachedDigest) Content {
 	if id == h.lease.id {
 		h.cacheable = &k.digest
@@ -186,8 +186,8 @@ func (m *measurer) store(id fileID, now cachedDigest) {
 	m.cache[id] = now
 }
 
-// setLayers notes where a device's layers are, and forgets what was known of one
-// that had its number before.
+// setLayers sets the layers of a device, and removes the digests of a device that
+// had the same number before.
 func (m *measurer) setLayers(device uint64, at overlayMount) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -212,8 +212,7 @@ func identify(fd int) (fileID, error) {
 	return fileID{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}, nil
 }
 
-// reader is what hashing one file takes; 128 KiB is what the kernel reads
-// ahead.
+// reader is the memory that hashing takes. The kernel reads ahead 128 KiB.
 type reader struct {
 	hash hash.Hash
 	buf  [128 << 10]byte
@@ -240,7 +239,7 @@ func (m *measurer) hash(ctx context.Context, fd int) (digest [sha512.Size384]byt
 			return digest, nil
 		}
 		if at += int64(n); at > m.maxSize {
-			return digest, fmt.Errorf("%w: above %d bytes", ErrTooLarge, m.maxSize)
+			return digest, fmt.Errorf("%w: must have at most %d bytes", ErrTooLarge, m.maxSize)
 		}
 		r.hash.Write(r.buf[:n])
 	}

@@ -11,23 +11,22 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// Roots holds whoever executes a file of a container's root file system, in
-// whatever mount namespace. Nobody is held elsewhere.
+// Roots holds each process that executes a file of a container's root file system,
+// in any mount namespace, and no other process.
 type Roots struct {
 	gate     *gate
 	hostRoot string
 	measurer measurer
 }
 
-// ErrUnmarkable says why a root file system can't be watched: a mark there
-// would hold others than the container, or what is hashed might not be what
-// runs.
+// ErrUnmarkable says that a root file system can't be watched: a mark would hold
+// processes of others than the container, or what is hashed might not be what runs.
 var ErrUnmarkable = errors.New("executions can't be measured there")
 
-// HoldRoots begins with no root file system. MaxSize bounds the bytes of a
-// file that Measure reads.
+// HoldRoots returns a Roots without a root file system: Add adds them. maxSize is
+// the most bytes of a file that Measure hashes.
 func HoldRoots(maxSize int64, o Options) (*Roots, error) {
-	// Not by user: a container's root can be any.
+	// Not by user: the processes of a container can have any uid.
 	g, err := open(o, func(h *HeldExec) payer { return payer{device: h.Device()} })
 	if err != nil {
 		return nil, err
@@ -38,18 +37,18 @@ func HoldRoots(maxSize int64, o Options) (*Roots, error) {
 	return r, g.run()
 }
 
-// Unreported says that somebody went on, or was refused, of whom Missed isn't told
-// to the end yet.
+// Unreported reports whether a process went on, or was refused, for which Missed has
+// not returned yet.
 func (r *Roots) Unreported() bool { return r.gate.unreported.Load() > 0 }
 
-// Close lets everybody go.
+// Close lets all processes go.
 func (r *Roots) Close() { r.gate.close() }
 
-// Add holds who executes files below the root file system at dir, which must
-// be an overlay whose device no other mount here has: a container can choose
-// what its processes take for their root, but not what the bundle says. It
-// returns the device that the file system's files have (stat(2), st_dev). The
-// mark goes with the mount.
+// Add holds the processes that execute files of the root file system at dir. That
+// must be an overlay whose device is mounted nowhere else: a container can choose
+// the root directory of its processes, but not what its bundle says. Add returns
+// the device of the file system's files (stat(2), st_dev). The mark ends with the
+// mount.
 func (r *Roots) Add(dir string) (device uint64, err error) {
 	dir, err = filepath.EvalSymlinks(dir)
 	if err != nil {
@@ -80,9 +79,8 @@ func (r *Roots) Add(dir string) (device uint64, err error) {
 	return st.Dev, r.gate.mark(fd, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM)
 }
 
-// onlyMount makes sure that a device is mounted at one place and no other.
-// The host's mountinfo is not a container's to write. It returns the options of
-// the file system.
+// onlyMount checks that a device is mounted at dir and nowhere else, and returns
+// the options of the file system. A container can't change the host's mountinfo.
 func (r *Roots) onlyMount(device uint64, dir string) (options string, err error) {
 	process := "/proc/self"
 	if r.hostRoot != "" {
@@ -108,11 +106,12 @@ func (r *Roots) onlyMount(device uint64, dir string) (options string, err error)
 	return options, nil
 }
 
-// Device is the device of the file that a held process is about to execute, 0
-// where it isn't known.
+// Device returns the device of the file that the process is about to execute, 0 if
+// it is not known.
 func (h *HeldExec) Device() uint64 { return h.id.dev }
 
-// Path is the file's, as it was first seen from the root of its mount.
+// Path returns the path of the file from the root of its mount, as it was at the
+// first call.
 func (h *HeldExec) Path() string {
 	h.pathOnce.Do(func() { h.path, _ = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", h.fd)) })
 	return h.path

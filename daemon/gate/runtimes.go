@@ -18,7 +18,7 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// Usual are the files that OCI runtimes usually have.
+// Usual returns the paths where OCI runtimes usually are.
 func Usual() []string {
 	var all []string
 	for _, dir := range []string{"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"} {
@@ -29,15 +29,15 @@ func Usual() []string {
 	return all
 }
 
-// remarkInterval is how often runtimes are looked for where no change was told: a
-// directory may have come up.
+// remarkInterval is the time after which runtimes are looked for though no change
+// was reported: their directory may have been created.
 const remarkInterval = 5 * time.Second
 
-// Runtimes holds whoever executes one of the runtimes' files.
+// Runtimes holds each process that executes one of the runtimes' files.
 type Runtimes struct {
 	gate    *gate
 	paths   []string
-	changes *fsnotify.Watcher // of their directories
+	changes *fsnotify.Watcher // in the runtimes' directories
 	ended   chan struct{}
 	working sync.WaitGroup
 
@@ -45,20 +45,19 @@ type Runtimes struct {
 	marked map[string]*marked // by path
 }
 
-// marked is a file that has a mark, kept open so that the mark can be removed.
+// marked is a file with a mark. It stays open, so that the mark can be removed.
 type marked struct {
 	fd  int // O_PATH
 	dev uint64
 	ino uint64
 }
 
-// HoldRuntimes begins to hold. Paths that aren't there are marked when they
-// come, and files that a package replaces are marked anew, some milliseconds
-// after they lie there: a runtime that runs in between is not held. Symbolic
-// links are followed.
+// HoldRuntimes begins to hold. It follows symbolic links. A path that does not exist
+// is marked when it is created, and a file that a package replaces is marked anew,
+// some milliseconds later: a runtime that runs in between is not held.
 //
-// EPERM says that CAP_SYS_ADMIN is missing, ENOSYS or EINVAL that the kernel
-// can't do it.
+// EPERM means that CAP_SYS_ADMIN is missing, ENOSYS or EINVAL that the kernel has
+// no such events.
 func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 	for _, p := range paths {
 		if !filepath.IsAbs(p) {
@@ -98,7 +97,7 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 	return r, nil
 }
 
-// Close lets everybody go.
+// Close lets all processes go.
 func (r *Runtimes) Close() {
 	close(r.ended)
 	r.changes.Close()
@@ -112,7 +111,7 @@ func (r *Runtimes) Close() {
 	clear(r.marked)
 }
 
-// Marked are the paths whose files are marked now.
+// Marked returns the paths whose files have a mark now.
 func (r *Runtimes) Marked() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -145,7 +144,7 @@ func (r *Runtimes) followChanges() {
 	}
 }
 
-// mark lays marks on what now lies at the paths.
+// mark marks the files that are now at the paths.
 func (r *Runtimes) mark() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -191,8 +190,8 @@ func (r *Runtimes) markPath(p string) error {
 	return nil
 }
 
-// drop removes the mark of what lay at a path: it would keep a deleted file on
-// the disk.
+// drop removes the mark of the file that was at a path: the mark would keep a
+// deleted file on the disk.
 func (r *Runtimes) drop(p string) {
 	old := r.marked[p]
 	if old == nil {
@@ -216,7 +215,7 @@ func openMarked(p string) (*marked, error) {
 	}
 	var st unix.Stat_t
 	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
-		err = errors.New("no regular file")
+		err = errors.New("must be a regular file")
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -225,8 +224,8 @@ func openMarked(p string) (*marked, error) {
 	return &marked{fd: fd, dev: st.Dev, ino: st.Ino}, nil
 }
 
-// mark changes the mark of the file, or with FAN_MARK_FILESYSTEM of the file
-// system, behind an O_PATH descriptor.
+// mark changes the mark of the file of an O_PATH descriptor, or with
+// FAN_MARK_FILESYSTEM of its file system.
 func (g *gate) mark(fd int, flags uint) error {
 	raw, err := g.file.SyscallConn()
 	if err != nil {
@@ -242,10 +241,10 @@ func (g *gate) mark(fd int, flags uint) error {
 	return marking
 }
 
-// Names says whether a held process was started for this bundle: containerd's
-// shims are in it as their working directory, and podman's and cri-o's conmon
-// has the container's id among its arguments. Whose arguments these are is the
-// caller's, for the runtime doesn't run yet.
+// Names reports whether a held process was started for this bundle: the bundle is
+// the working directory of containerd's shims, and the container's id is an argument
+// of podman's and CRI-O's conmon. These are facts of the program that executes the
+// runtime, because the runtime does not run yet.
 func (h *HeldExec) Names(bundle, id string) bool {
 	dir, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", h.PID))
 	line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", h.PID))
@@ -255,8 +254,8 @@ func (h *HeldExec) Names(bundle, id string) bool {
 	return dir == bundle || slices.Contains(strings.Split(string(line), "\x00"), id)
 }
 
-// UID is the effective user of a held process, false where it ended. A process
-// that isn't dumpable counts as root's (proc(5)).
+// UID returns the effective user of a held process, false if the process has ended.
+// A process that is not dumpable counts as root's (proc(5)).
 func (h *HeldExec) UID() (uint32, bool) {
 	var st unix.Stat_t
 	if unix.Stat(fmt.Sprintf("/proc/%d", h.PID), &st) != nil || procfs.Alive(h.PIDFD) != nil {
@@ -265,8 +264,9 @@ func (h *HeldExec) UID() (uint32, bool) {
 	return st.Uid, true
 }
 
-// inContainer says that a held process is in another pid namespace than the host's: a
-// container's root has the host's uid, and must not take its places.
+// inContainer reports whether a held process is in another pid namespace than the
+// host's: root of a container has the uid of the host's root, and must not take the
+// places of the host's root.
 func (h *HeldExec) inContainer(host procfs.FileID) bool {
 	space, err := procfs.Stat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/ns/pid", h.PID))
 	return err == nil && space != host

@@ -5,31 +5,31 @@ import (
 	"time"
 )
 
-// sharedLease is a lease that outlives the exec that it was taken for. What is
-// executed again meanwhile needs none of its own: nobody could write the file
-// since it was measured, and whoever wants to has to wait until all who were
-// answered for are through.
+// sharedLease is a lease that outlives the exec that it was taken for. A later exec
+// of the same file needs no lease of its own: no program could write the file since
+// it was measured, and a writer has to wait until all allowed execs are done.
 type sharedLease struct {
-	owner  *HeldExec // who took it; its descriptors stay open
+	owner  *HeldExec // the exec that took the lease; its descriptors stay open
 	script bool
 	last   time.Time
-	uses   []use // since keepLease ago, the newest last
+	uses   []use // of the last leaseTime, the newest last
 }
 
+// use is an exec that the lease covers.
 type use struct {
 	pid int
 	at  time.Time
 }
 
-// Bounds: a lease that stands takes a place of those that each exec may need.
+// Limits. A shared lease takes a slot that another exec may need.
 const (
 	maxShared   = maxLeases / 2
 	maxSharedOn = maxLeasesOn / 2
 	maxUses     = 4096
 )
 
-// share has the lease of a process stand if what it executes may be remembered;
-// under mu.
+// share shares the lease of a process if a later exec may use the file's digest.
+// The caller holds mu.
 func (k *leaseKeeper) share(h *HeldExec, script bool) {
 	id := h.lease.id
 	if h.cacheable == nil || k.ended || k.shared[id] != nil || len(k.shared) >= maxShared || k.sharedOn[id.dev] >= maxSharedOn {
@@ -41,9 +41,9 @@ func (k *leaseKeeper) share(h *HeldExec, script bool) {
 	k.shared[id] = &sharedLease{owner: h, script: script, last: now, uses: []use{{h.PID, now}}}
 }
 
-// expired says that nobody needs it any more: it wasn't used for a while, or
-// somebody wants to write and all who used it are through. Of a script that
-// can't be seen.
+// expired reports whether the lease can end: it was not used for leaseTime, or a
+// writer waits and all execs that used the lease are done. Whether the exec of a
+// script is done does not show.
 func (s *sharedLease) expired(now time.Time, ended bool) bool {
 	if now.Sub(s.last) > leaseTime {
 		return true
@@ -59,9 +59,9 @@ func (s *sharedLease) expired(now time.Time, ended bool) bool {
 	return true
 }
 
-// Known returns the digest of the file that h is about to execute, where it was
-// measured under a lease that still stands. It stands on until h is through.
-// It never waits.
+// Known returns the digest of the file that h is about to execute, if the file was
+// measured under a lease that is still intact. The lease then lasts until h's exec
+// is done. Known never waits.
 func (r *Roots) Known(h *HeldExec) (digest [sha512.Size384]byte, ok bool) {
 	k := &r.gate.leases
 	k.mu.Lock()
@@ -76,7 +76,7 @@ func (r *Roots) Known(h *HeldExec) (digest [sha512.Size384]byte, ok bool) {
 	return *s.owner.cacheable, true
 }
 
-// recentUses are the uses that still count, in the same place.
+// recentUses returns the uses of the last leaseTime, in the same array.
 func (s *sharedLease) recentUses(now time.Time) []use {
 	old := 0
 	for old < len(s.uses) && now.Sub(s.uses[old].at) > leaseTime {

@@ -8,18 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxVerityDigest is the longest digest that fs-verity knows, of SHA-512.
+// maxVerityDigest is the length of fs-verity's longest digest, of SHA-512.
 const maxVerityDigest = 64
 
 // verityOf returns the digest by which fs-verity guards a file's content, as
-// "sha256:…" or "sha512:…", in lower-case hex, and "" where it guards none. It
-// is of the file's own file system: an overlay doesn't hand the question on
+// "sha256:…" or "sha512:…" in lower-case hex, and "" if the file has none. fd must be
+// of the layer's file: an overlay does not pass the request on
 // (Documentation/filesystems/fsverity.rst, FS_IOC_MEASURE_VERITY).
 func verityOf(fd int) string {
 	var b [4 + maxVerityDigest]byte // struct fsverity_digest, in the machine's byte order
 	binary.NativeEndian.PutUint16(b[2:], maxVerityDigest)
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.FS_IOC_MEASURE_VERITY, uintptr(unsafe.Pointer(&b)))
-	if errno != 0 { // ENODATA, ENOTTY, EOPNOTSUPP: the file, its file system or the kernel has none
+	if errno != 0 { // ENODATA, ENOTTY, EOPNOTSUPP: file, file system or kernel has no fs-verity
 		return ""
 	}
 	return verityDigest(b)
