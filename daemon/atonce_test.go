@@ -9,13 +9,14 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/daemon/quotes"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/server"
 )
 
 // hung is hardware that never answers.
-type hung struct{ TEE }
+type hung struct{ hw.TEE }
 
 func (hung) Registers(ctx context.Context) (hw.Registers, error) {
 	<-ctx.Done()
@@ -30,7 +31,7 @@ func TestAtOnceNeverWaits(t *testing.T) {
 		"rules":    {{Image: "*", Deny: []string{rpc.MethodGetCCEventLog}}},
 	} {
 		f := newFixture(t, func(c *config.Config) { c.Access = rules })
-		f.daemon.tee = newPatient(hung{f.machine}, f.daemon.counters)
+		f.daemon.tee = quotes.NewTimedTEE(hung{f.machine})
 		i := f.daemon.instances.use(peer.Container{ID: "one"}, 1, 0)
 		if err := i.measuring.take(t.Context()); err != nil { // and it takes its time
 			t.Fatal(err)

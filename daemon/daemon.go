@@ -26,24 +26,16 @@ import (
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/daemon/quotes"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/server"
 )
 
-// TEE is what the daemon needs of the hardware; hw.TDX and sim.TD satisfy it.
-type TEE interface {
-	Quote(ctx context.Context, data hw.ReportData) ([]byte, error)
-	Registers(ctx context.Context) (hw.Registers, error)
-	Extend(ctx context.Context, digest hw.Digest) error
-	BootLog() ([]byte, error)
-	BootID() (string, error)
-}
-
 // Options of a daemon.
 type Options struct {
-	TEE        TEE
+	TEE        hw.TEE
 	Config     config.Config
 	ConfigFile string // read again by Reload; "": never
 	LogDir     string // of the runtime log; made if it isn't there
@@ -81,15 +73,16 @@ func (o Options) imaDir() string {
 type Daemon struct {
 	opts      Options
 	log       *slog.Logger
-	tee       *patient
 	engine    *engines.Client
+	tee       *quotes.TimedTEE
 	ledger    *ledger.Ledger
 	key       *agentKey
 	policy    atomic.Pointer[config.Config]
 	records   atomic.Pointer[launch.Store]
 	peers     *peer.Identifier
-	quotes    *hw.Queue
-	shares    shares
+	quotes    *quotes.Queue
+	batches   *quotes.Batches
+	given     givenQuotes
 	accounts  *accounts
 	instances instances
 	gated     *gated
@@ -119,8 +112,8 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	d := &Daemon{opts: opts, log: opts.Log, started: time.Now(), hostRoot: hostRoot(), begun: make(chan struct{}), end: end}
 	d.counters = newCounters(slices.Collect(maps.Keys(d.adminMethods())))
-	d.tee = newPatient(opts.TEE, d.counters)
 	d.engine = engines.New(engineOptions(opts.Config))
+	d.tee = quotes.NewTimedTEE(opts.TEE)
 	d.adopt(opts.Config)
 	if os.Geteuid() != 0 {
 		d.log.Warn("not root: containers can't be told apart and are refused; host processes are answered")
@@ -222,8 +215,8 @@ func (d *Daemon) openRooms() (err error) {
 	if d.peers, err = peer.New(peer.Options{Records: records{d.store}}); err != nil {
 		return err
 	}
-	d.quotes = hw.NewQueue(d.tee, 1, d.config().Limits.ConnectionsPerContainer)
-	d.shares.queue = d.quotes
+	d.quotes = quotes.NewQueue(d.tee, 1, d.config().Limits.ConnectionsPerContainer)
+	d.batches = quotes.NewBatches(d.quotes)
 	d.accounts = newAccounts(d.config().Limits)
 	d.instances = instances{byKey: make(map[instanceKey]*instance)}
 	d.gated, err = newGated(d)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/gowebpki/jcs"
@@ -26,6 +27,9 @@ type report struct {
 	registers hw.Registers    // the quote's
 	payment
 }
+
+// givenQuotes counts the quotes that callers were given since the daemon started.
+type givenQuotes struct{ alone, shared atomic.Uint64 }
 
 // payment is what a result cost; it is given back if the result has no room to be
 // sent (rpc.Unsent).
@@ -145,7 +149,7 @@ func (d *Daemon) quote(ctx context.Context, s *subject, data hw.ReportData, shar
 	defer cancel()
 	charge := func() error { return d.chargeQuote(s, paid) }
 	if share {
-		quote, proof, err = d.shares.get(ctx, data, s.account, charge)
+		quote, proof, err = d.batches.Quote(ctx, s.payer, data, charge)
 	} else if err = charge(); err == nil {
 		quote, err = d.quotes.Quote(ctx, s.queue(), data)
 	}
@@ -155,9 +159,9 @@ func (d *Daemon) quote(ctx context.Context, s *subject, data hw.ReportData, shar
 	switch {
 	case err != nil:
 	case share:
-		d.counters.givenShared.Add(1)
+		d.given.shared.Add(1)
 	default:
-		d.counters.given.Add(1)
+		d.given.alone.Add(1)
 	}
 	return quote, proof, err
 }

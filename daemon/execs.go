@@ -10,6 +10,7 @@ import (
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/metrics"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/rpc"
 )
@@ -37,13 +38,21 @@ var (
 // for.
 const lookForRoots = 2 * time.Second
 
+// execCounts are what happened to executions since the daemon started.
+type execCounts struct {
+	held   metrics.Histogram // at the gate, until decided
+	missed atomic.Uint64
+}
+
 // execs measures what containers execute.
 type execs struct {
 	g     *gated
 	roots *gate.Roots // nil: ima tells
 	ima   *imaSource  // nil: roots tell
 
-	mu      sync.Mutex
+	mu     sync.Mutex
+	counts execCounts
+
 	watched map[string]*watchedRoot // by owner
 	devices map[uint64]*watchedRoot // the same, save those that can't be watched
 }
@@ -154,6 +163,8 @@ func (x *execs) known(h *gate.HeldExec) bool {
 // atExec measures what somebody is about to execute from a watched root file
 // system.
 func (x *execs) atExec(ctx context.Context, h *gate.HeldExec) error {
+	begin := time.Now()
+	defer func() { x.counts.held.Add(time.Since(begin)) }()
 	w, err := x.whose(ctx, h)
 	if w == nil || err != nil {
 		return err // the host looks into a container, or it was said where it was seen

@@ -164,7 +164,7 @@ func (x *execs) current(w *watchedRoot) bool {
 // missed logs an exec that has no digest. Where the container is not known it
 // is said of each.
 func (x *execs) missed(h *gate.HeldExec, why error) {
-	x.g.d.counters.execsMissed.Add(1)
+	x.counts.missed.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), missedTime)
 	defer cancel()
 	e := execEvent{Missed: reason(why)}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,7 +15,15 @@ import (
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/metrics"
 )
+
+// startCounts are what happened to starts since the daemon started.
+type startCounts struct {
+	held     metrics.Histogram // runtimes at the gate, until decided
+	missed   atomic.Uint64     // starts that were not measured in time
+	repeated atomic.Uint64     // starts measured in a crash loop, and not logged at once
+}
 
 // gated measures containers that are about to start.
 type gated struct {
@@ -24,6 +33,7 @@ type gated struct {
 	ready    chan struct{}  // closed when starts holds what was there before
 
 	adoptions *adoptions
+	counts    startCounts
 
 	mu     sync.Mutex
 	starts map[string]chan struct{} // bundles that were seen, by writing; closed once decided
@@ -95,7 +105,7 @@ func startKey(rec launch.Record) string {
 // engine holds the container's lock, and would wait for us.
 func (g *gated) atRuntime(ctx context.Context, h *gate.HeldExec) error {
 	begin := time.Now()
-	defer func() { g.d.counters.runtimesHeld.add(time.Since(begin)) }()
+	defer func() { g.counts.held.Add(time.Since(begin)) }()
 	if uid, ok := h.UID(); !ok || uid != 0 {
 		return nil // ended, or a user's engine, whose bundles prove nothing
 	}

@@ -32,7 +32,7 @@ const missedTime = 10 * time.Second
 // missed logs that some runtime went on, or was refused, unmeasured. What is
 // new and undecided by now can't count as gated any more.
 func (g *gated) missed(h *gate.HeldExec, why error) {
-	g.d.counters.launchesMissed.Add(1)
+	g.counts.missed.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), missedTime)
 	defer cancel()
 	g.skipPresent(ctx)

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/metrics"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -54,11 +55,11 @@ func scrape(text string) (s scraped, err error) {
 			switch {
 			case name != helped || s.kinds[name] != "" || !metricName.MatchString(name):
 				return s, wrong("a type comes once, behind its help")
-			case !slices.Contains([]string{counterKind, gaugeKind, histogramKind}, kind):
+			case !slices.Contains([]string{metrics.Counter, metrics.Gauge, metrics.HistogramKind}, kind):
 				return s, wrong("no such type")
-			case strings.HasSuffix(name, "_total") != (kind == counterKind):
+			case strings.HasSuffix(name, "_total") != (kind == metrics.Counter):
 				return s, wrong("counters, and they alone, end in _total")
-			case kind == histogramKind && !strings.HasSuffix(name, "_seconds"):
+			case kind == metrics.HistogramKind && !strings.HasSuffix(name, "_seconds"):
 				return s, wrong("histograms here are of seconds")
 			}
 			family, s.kinds[name] = name, kind
@@ -104,7 +105,7 @@ func scrape(text string) (s scraped, err error) {
 			if bound := bounds[others]; value != counts[others] || bound < 1e300 {
 				return s, wrong("the bucket +Inf is the count")
 			}
-		case suffix != "" && suffix != "_sum", (suffix == "_sum") != (s.kinds[family] == histogramKind):
+		case suffix != "" && suffix != "_sum", (suffix == "_sum") != (s.kinds[family] == metrics.HistogramKind):
 			return s, wrong("a sample that its type hasn't")
 		}
 		key := m[1] + fmt.Sprint(labels) + bound
@@ -211,12 +212,12 @@ func TestMetrics(t *testing.T) {
 }
 
 func TestScrapeIsStrict(t *testing.T) {
-	x := new(exposition)
-	h := new(histogram)
-	h.add(time.Microsecond)
-	h.add(time.Hour)
-	x.family("x_seconds", histogramKind, "A sentence.")
-	x.histogram(h, "label", "a \"quoted\" \\ and\nnew")
+	x := new(metrics.Text)
+	h := new(metrics.Histogram)
+	h.Add(time.Microsecond)
+	h.Add(time.Hour)
+	x.Family("x_seconds", metrics.HistogramKind, "A sentence.")
+	x.Histogram(h, "label", "a \"quoted\" \\ and\nnew")
 	good := x.String()
 	if s, err := scrape(good); err != nil || s.of("cima_x_seconds_count", "label", `a \"quoted\" \\ and\nnew`) != 2 {
 		t.Fatalf("%v: %s", err, good)
@@ -242,18 +243,18 @@ func TestScrapeIsStrict(t *testing.T) {
 }
 
 func TestHistogramsAtOnce(t *testing.T) {
-	h := new(histogram)
+	h := new(metrics.Histogram)
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
 			for range 1000 {
-				h.add(bounds[i])
+				h.Add(metrics.Bounds[i])
 			}
 		})
 	}
 	wg.Wait()
-	h.add(time.Hour)
-	count, upTo, sum := h.read()
+	h.Add(time.Hour)
+	count, upTo, sum := h.Read()
 	if count != 8001 || upTo[0] != 1000 || upTo[7] != 8000 || upTo[len(upTo)-1] != 8000 || sum < time.Hour {
 		t.Errorf("%d in all, %v, %v", count, upTo, sum)
 	}

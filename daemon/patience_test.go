@@ -33,7 +33,7 @@ func (f *fixture) inject(faults ...sim.Fault) {
 }
 
 // deaf is hardware that takes no notice of contexts, as a system call doesn't.
-type deaf struct{ TEE }
+type deaf struct{ hw.TEE }
 
 func (d deaf) Registers(context.Context) (hw.Registers, error) {
 	return d.TEE.Registers(context.Background())
@@ -46,7 +46,7 @@ func TestHungReadings(t *testing.T) {
 	f.inject(sim.Fault{Op: sim.OpRegisters, Hang: true})
 	var wg sync.WaitGroup
 	begin := time.Now()
-	for range 2 * registerReads {
+	for range 8 {
 		wg.Go(func() {
 			var m rpc.CCMeasurement
 			err := f.client().Call(t.Context(), rpc.MethodGetCCMeasurement, rpc.CCMeasurementParams{Index: 1}, &m)

@@ -49,7 +49,7 @@ func (g *gated) repeats(rec launch.Record, l launch.Launch) (bool, error) {
 
 // keep has a launch logged later, if it is asked for.
 func (g *gated) keep(rec launch.Record, l launch.Launch) {
-	g.d.counters.launchesRepeated.Add(1)
+	g.counts.repeated.Add(1)
 	g.d.log.Info("container measured as before, in a crash loop", "container", rec.ID, "runtime", rec.Runtime)
 	g.mu.Lock()
 	defer g.mu.Unlock()

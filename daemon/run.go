@@ -38,7 +38,7 @@ type Program struct {
 	Flags func(*flag.FlagSet)
 
 	// Open opens the hardware, once flags are parsed.
-	Open func(ctx context.Context, runtimeDir string, log *slog.Logger) (TEE, error)
+	Open func(ctx context.Context, runtimeDir string, log *slog.Logger) (hw.TEE, error)
 }
 
 // flags are common to both daemons.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/quotes"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify/dcap"
@@ -24,7 +25,7 @@ import (
 
 // slow makes a quote take a while, and counts those that are begun.
 type slow struct {
-	TEE
+	hw.TEE
 	takes time.Duration
 	begun atomic.Int32
 	ended atomic.Int32
@@ -65,8 +66,8 @@ func slowQuotes(t *testing.T, takes time.Duration, configure ...func(*config.Con
 // slowed makes the quotes of a running daemon take so long.
 func (f *fixture) slowed(takes time.Duration) *slow {
 	tee := &slow{TEE: f.machine, takes: takes}
-	f.daemon.quotes = hw.NewQueue(tee, 1, f.config.Limits.ConnectionsPerContainer)
-	f.daemon.shares.queue = f.daemon.quotes
+	f.daemon.quotes = quotes.NewQueue(tee, 1, f.config.Limits.ConnectionsPerContainer)
+	f.daemon.batches = quotes.NewBatches(f.daemon.quotes)
 	return tee
 }
 
@@ -202,11 +203,7 @@ func TestSharedLogGrows(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		eventually(t, "the next one in the batch", func() bool {
-			f.daemon.shares.mu.Lock()
-			defer f.daemon.shares.mu.Unlock()
-			return f.daemon.shares.open != nil && f.daemon.shares.open.waiting == i+1
-		})
+		eventually(t, "the next one in the batch", func() bool { return f.daemon.batches.Joined() == i+1 })
 		if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: map[string]int{"n": i}}); err != nil {
 			t.Fatal(err)
 		}

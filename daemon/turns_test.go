@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
-	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/daemon/quotes"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/rpc"
 )
@@ -63,90 +63,6 @@ func TestFairBesideAFlood(t *testing.T) {
 	flood.Wait()
 }
 
-// stepped makes a quote at each step, which is the data itself.
-type stepped chan bool
-
-func (s stepped) Quote(_ context.Context, data hw.ReportData) ([]byte, error) {
-	<-s
-	return data[:], nil
-}
-
-// TestBatchHasOneTurn: a batch is one of those that wait, however many share.
-func TestBatchHasOneTurn(t *testing.T) {
-	step := make(stepped)
-	queue := hw.NewQueue(step, 1, 100)
-	s := &shares{queue: queue}
-	var mu sync.Mutex
-	var order []string
-	served := func(who string, _ []byte, err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if err != nil {
-			t.Errorf("%s: %v", who, err)
-		}
-		order = append(order, who)
-	}
-	var wg sync.WaitGroup
-	waits := 0
-	alone := func(key string) {
-		wg.Go(func() {
-			quote, err := queue.Quote(t.Context(), key, hw.ReportData{1})
-			served(key, quote, err)
-		})
-		eventually(t, key+" in the queue", func() bool { return queue.Waiting() == waits })
-		waits++
-	}
-	batch := func(callers int) {
-		for i := range callers {
-			data, by := hw.ReportData{2, byte(i)}, &account{}
-			wg.Go(func() {
-				quote, proof, err := s.get(t.Context(), data, by, func() error { return nil })
-				if err == nil && proof.Size != callers {
-					err = fmt.Errorf("shared by %d, want %d", proof.Size, callers)
-				}
-				if want, _ := proof.ReportData(data); err == nil && string(quote) != string(want[:]) {
-					err = errors.New("a proof of another quote")
-				}
-				served("batch", quote, err)
-			})
-		}
-		eventually(t, "a batch in the queue", func() bool {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			return s.open != nil && s.open.waiting == callers && queue.Waiting() == waits
-		})
-		waits++
-	}
-	next := func(want string, n int) {
-		t.Helper()
-		step <- true
-		eventually(t, "an answer", func() bool { mu.Lock(); defer mu.Unlock(); return len(order) >= n })
-		for _, who := range order {
-			if who != want || len(order) != n {
-				t.Errorf("served %v, want %s", order, want)
-				break
-			}
-		}
-		order = nil
-		waits--
-	}
-	for range 5 {
-		alone("flood")
-	}
-	batch(100)
-	alone("other")
-	next("flood", 1) // was in flight
-	next("flood", 1) // was first in the queue
-	next("batch", 100)
-	batch(50) // behind the others again
-	next("other", 1)
-	next("flood", 1)
-	next("batch", 50)
-	next("flood", 1)
-	next("flood", 1)
-	wg.Wait()
-}
-
 // TestSharedCallersLeave: whoever goes away before the batch closes has no
 // part in it; when all do, no quote is made.
 func TestSharedCallersLeave(t *testing.T) {
@@ -156,11 +72,7 @@ func TestSharedCallersLeave(t *testing.T) {
 	}
 	waiting := func(n int) {
 		t.Helper()
-		eventually(t, fmt.Sprintf("%d in a batch", n), func() bool {
-			f.daemon.shares.mu.Lock()
-			defer f.daemon.shares.mu.Unlock()
-			return f.daemon.shares.open != nil && f.daemon.shares.open.waiting == n
-		})
+		eventually(t, fmt.Sprintf("%d in a batch", n), func() bool { return f.daemon.batches.Joined() == n })
 	}
 	left := func(_ *rpc.Evidence, err error) {
 		if !errors.Is(err, context.Canceled) {
@@ -235,7 +147,7 @@ func TestSharedAllowance(t *testing.T) {
 			e, err := f.daemon.bundle(t.Context(), s, rpc.EvidenceParams{Nonce: nonce, UserData: []byte{byte(i)}, Shared: true})
 			var limited *rpc.Error
 			switch {
-			case err == nil && e.Shared.Size == 2*sharedPerQuote:
+			case err == nil && e.Shared.Size == 2*16:
 				given.Add(1)
 			case errors.As(err, &limited) && limited.Code == rpc.CodeRateLimited:
 				refused.Add(1)
@@ -245,7 +157,7 @@ func TestSharedAllowance(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if given.Load() != 2*sharedPerQuote || refused.Load() != 40-2*sharedPerQuote {
+	if given.Load() != 2*16 || refused.Load() != 40-2*quotes.CallersPerQuote {
 		t.Errorf("%d given, %d refused", given.Load(), refused.Load())
 	}
 }

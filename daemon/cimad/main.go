@@ -27,6 +27,6 @@ sockets:
 	}, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-func open(context.Context, string, *slog.Logger) (daemon.TEE, error) {
+func open(context.Context, string, *slog.Logger) (hw.TEE, error) {
 	return hw.NewTDX(hw.TDXOptions{}), nil
 }

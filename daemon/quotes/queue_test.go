@@ -1,4 +1,4 @@
-package hw_test
+package quotes_test
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/daemon/quotes"
 	"github.com/cima-project/cima/hw"
 )
 
@@ -36,7 +37,7 @@ func (b *bench) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
 }
 
 // await waits until the queue holds n calls.
-func await(t *testing.T, q *hw.Queue, n int) {
+func await(t *testing.T, q *quotes.Queue, n int) {
 	t.Helper()
 	for end := time.Now().Add(5 * time.Second); q.Waiting() != n; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -49,7 +50,7 @@ func await(t *testing.T, q *hw.Queue, n int) {
 // they wait for one of its quotes each, not for all.
 func TestQueueIsFairByKey(t *testing.T) {
 	b := &bench{step: make(chan bool)}
-	q := hw.NewQueue(b, 1, 100)
+	q := quotes.NewQueue(b, 1, 100)
 	var wg sync.WaitGroup
 	waits := 0
 	ask := func(key string) {
@@ -94,7 +95,7 @@ func (b *bench) taken() int {
 
 func TestQueueForgetsWhoLeaves(t *testing.T) {
 	b := &bench{step: make(chan bool)}
-	q := hw.NewQueue(b, 1, 2)
+	q := quotes.NewQueue(b, 1, 2)
 	ctx, cancel := context.WithCancel(context.Background())
 	first := make(chan error)
 	go func() { _, err := q.Quote(context.Background(), "a", hw.ReportData{'1'}); first <- err }()
@@ -142,7 +143,7 @@ func TestQueueForgetsWhoLeaves(t *testing.T) {
 func TestQueueUnderLoad(t *testing.T) {
 	b := &bench{step: make(chan bool)}
 	close(b.step)
-	q := hw.NewQueue(b, 3, 1000)
+	q := quotes.NewQueue(b, 3, 1000)
 	var wg sync.WaitGroup
 	for i := range 300 {
 		wg.Go(func() {
@@ -166,7 +167,7 @@ func TestQueueUnderLoad(t *testing.T) {
 // the turn is the next one's.
 func TestQueueAsksForLateData(t *testing.T) {
 	b := &bench{step: make(chan bool)}
-	q := hw.NewQueue(b, 1, 100)
+	q := quotes.NewQueue(b, 1, 100)
 	var wg sync.WaitGroup
 	wg.Go(func() { q.Quote(t.Context(), "a", hw.ReportData{1}) })
 	await(t, q, 0)

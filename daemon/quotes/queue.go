@@ -1,15 +1,21 @@
-package hw
+// Package quotes answers: how do callers share the hardware?
+//
+// A TDX guest makes one quote at a time, and a quote takes a second. Queue gives
+// callers turns, fairly by payer; Batches makes one quote for all callers that
+// wait at the same time; TimedTEE bounds how long a caller waits for registers.
+package quotes
 
 import (
 	"context"
 	"fmt"
+	"github.com/cima-project/cima/hw"
 	"slices"
 	"sync"
 )
 
 // Quoter is what a Queue stands before; every TEE is one.
 type Quoter interface {
-	Quote(ctx context.Context, data ReportData) ([]byte, error)
+	Quote(ctx context.Context, data hw.ReportData) ([]byte, error)
 }
 
 // Queue lets callers have quotes in turn. Callers are told apart by a key:
@@ -34,14 +40,14 @@ func NewQueue(quoter Quoter, parallel, perKey int) *Queue {
 
 // Quote waits for a turn of key's and makes a quote. A caller whose ctx ends
 // stops waiting. Where too many calls of key wait already: ErrBusy.
-func (q *Queue) Quote(ctx context.Context, key string, data ReportData) ([]byte, error) {
-	return q.QuoteLate(ctx, key, func() (ReportData, error) { return data, nil })
+func (q *Queue) Quote(ctx context.Context, key string, data hw.ReportData) ([]byte, error) {
+	return q.QuoteLate(ctx, key, func() (hw.ReportData, error) { return data, nil })
 }
 
 // QuoteLate is Quote over what data returns when the turn has come, so that it
 // may be gathered while others have theirs. An error of data's is returned, and
 // the turn given up.
-func (q *Queue) QuoteLate(ctx context.Context, key string, data func() (ReportData, error)) ([]byte, error) {
+func (q *Queue) QuoteLate(ctx context.Context, key string, data func() (hw.ReportData, error)) ([]byte, error) {
 	if err := q.acquire(ctx, key); err != nil {
 		return nil, err
 	}
@@ -76,7 +82,7 @@ func (q *Queue) acquire(ctx context.Context, key string) error {
 	}
 	if len(q.waiting[key]) >= q.perKey {
 		q.mu.Unlock()
-		return &Error{Op: OpQuote, Err: fmt.Errorf("%w: %d quotes of this caller wait already", ErrBusy, q.perKey), Advice: "wait for their answers before asking again"}
+		return &hw.Error{Op: hw.OpQuote, Err: fmt.Errorf("%w: %d quotes of this caller wait already", hw.ErrBusy, q.perKey), Advice: "wait for their answers before asking again"}
 	}
 	turn := make(chan bool)
 	if len(q.waiting[key]) == 0 {
@@ -90,7 +96,7 @@ func (q *Queue) acquire(ctx context.Context, key string) error {
 		return nil
 	case <-ctx.Done():
 		q.leave(key, turn)
-		return NewError(OpQuote, "", fmt.Errorf("gave up waiting for a turn: %w", ctx.Err()))
+		return hw.NewError(hw.OpQuote, "", fmt.Errorf("gave up waiting for a turn: %w", ctx.Err()))
 	}
 }
 

@@ -1,4 +1,4 @@
-package daemon
+package metrics
 
 import (
 	"strconv"
@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// exposition is Prometheus' text form, version 0.0.4: what its scrapers and
+// Text is Prometheus' text form, version 0.0.4: what its scrapers and
 // node_exporter's textfile collector read.
-type exposition struct {
+type Text struct {
 	strings.Builder
 	name string // of the family that samples are added to
 }
 
 // Kinds of metrics.
 const (
-	counterKind   = "counter"
-	gaugeKind     = "gauge"
-	histogramKind = "histogram"
+	Counter       = "counter"
+	Gauge         = "gauge"
+	HistogramKind = "histogram"
 )
 
-// family begins a metric. Names are cima_…, in base units, counters end in
+// Family begins a metric. Names are cima_…, in base units, counters end in
 // _total (Prometheus' naming practices).
-func (x *exposition) family(name, kind, help string) {
+func (x *Text) Family(name, kind, help string) {
 	x.name = "cima_" + name
 	x.WriteString("# HELP " + x.name + " " + help + "\n# TYPE " + x.name + " " + kind + "\n")
 }
 
-// sample adds a value; labels are pairs of name and value.
-func (x *exposition) sample(value float64, labels ...string) { x.line("", value, labels) }
+// Sample adds a value; labels are pairs of name and value.
+func (x *Text) Sample(value float64, labels ...string) { x.line("", value, labels) }
 
-func (x *exposition) line(suffix string, value float64, labels []string) {
+func (x *Text) line(suffix string, value float64, labels []string) {
 	x.WriteString(x.name + suffix)
 	for i := 0; i < len(labels); i += 2 {
 		x.WriteString([]string{"{", ","}[min(i, 1)] + labels[i] + `="` + escapeLabel.Replace(labels[i+1]) + `"`)
@@ -43,11 +43,11 @@ func (x *exposition) line(suffix string, value float64, labels []string) {
 
 var escapeLabel = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-// histogram adds a histogram's samples, in seconds.
-func (x *exposition) histogram(h *histogram, labels ...string) {
-	count, upTo, sum := h.read()
+// Histogram adds a histogram's samples, in seconds.
+func (x *Text) Histogram(h *Histogram, labels ...string) {
+	count, upTo, sum := h.Read()
 	for i, n := range upTo {
-		x.line("_bucket", float64(n), append(labels[:len(labels):len(labels)], "le", seconds(bounds[i])))
+		x.line("_bucket", float64(n), append(labels[:len(labels):len(labels)], "le", seconds(Bounds[i])))
 	}
 	x.line("_bucket", float64(count), append(labels[:len(labels):len(labels)], "le", "+Inf"))
 	x.line("_sum", sum.Seconds(), labels)
@@ -56,8 +56,8 @@ func (x *exposition) histogram(h *histogram, labels ...string) {
 
 func seconds(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'g', -1, 64) }
 
-// one is a family of one sample without labels.
-func (x *exposition) one(name, kind, help string, value float64) {
-	x.family(name, kind, help)
-	x.sample(value)
+// One is a family of one sample without labels.
+func (x *Text) One(name, kind, help string, value float64) {
+	x.Family(name, kind, help)
+	x.Sample(value)
 }
