@@ -1,96 +1,61 @@
 package peer
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/cima-project/cima/packaging/test/engine"
 )
 
-// dockerImage is this run's own: others may run the tests beside us.
-var dockerImage = fmt.Sprintf("cima-peer-test:%d", os.Getpid())
+const dockerImage = "cima-peer-test:1"
 
 // docker is a test in containers: an identifier over docker's own records and
 // a socket that the containers see.
 type docker struct {
 	testing.TB
-	id *Identifier
+	engine *engine.Engine
+	id     *Identifier
 	socket
 }
 
 func newDocker(t testing.TB) docker {
 	t.Helper()
-	if os.Getuid() != 0 {
-		leaveOut(t, "reading docker's bundles needs root")
+	e, err := engine.Docker()
+	if err != nil {
+		leaveOut(t, err.Error())
 	}
-	if out, err := exec.Command("docker", "version").CombinedOutput(); err != nil {
-		leaveOut(t, fmt.Sprintf("docker is not reachable: %v: %s", err, out))
+	if err := imported(); err != nil {
+		t.Fatal(err)
 	}
-	aloneWithDocker(t)
-	makeImage(t)
-	return docker{t, newIdentifier(t, Options{Records: bundles{}}), listen(t)}
+	return docker{t, e, newIdentifier(t, Options{Records: bundles{}}), listen(t)}
 }
 
-// aloneWithDocker keeps the other rooms' tests away from docker meanwhile: a
-// daemon under test sees all containers of the machine.
-func aloneWithDocker(t testing.TB) {
-	t.Helper()
-	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "cima-docker-test.lock"), os.O_CREATE|os.O_RDWR, 0o666)
+// imported is whether there is an image with nothing but the client in it.
+var imported = sync.OnceValue(func() error {
+	e, err := engine.Docker()
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { lock.Close() })
-}
-
-// makeImage imports an image with nothing but the client in it.
-func makeImage(t testing.TB) {
-	t.Helper()
-	program, err := os.ReadFile(clientPath)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var image bytes.Buffer
-	w := tar.NewWriter(&image)
-	header := &tar.Header{Name: "client", Mode: 0o755, Size: int64(len(program))}
-	if err := w.WriteHeader(header); err != nil {
-		t.Fatal(err)
-	}
-	_, errWrite := w.Write(program)
-	if err := errors.Join(errWrite, w.Close()); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("docker", "import", "-", dockerImage)
-	cmd.Stdin = &image
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("docker import: %v: %s", err, out)
-	}
-	t.Cleanup(func() { exec.Command("docker", "image", "rm", dockerImage).Run() })
-}
+	return e.Import(context.Background(), dockerImage, engine.NewImage().File("/client", clientPath))
+})
 
 // command runs the docker client and returns what it says.
 func (d docker) command(args ...string) string {
 	d.Helper()
-	var stderr bytes.Buffer
-	cmd := exec.Command("docker", args...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := d.engine.Do(context.Background(), "", args...)
 	if err != nil {
-		d.Fatalf("docker %s: %v: %s", strings.Join(args, " "), err, stderr.Bytes())
+		d.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
+	return out
 }
 
 // start starts a container whose client connects, and returns its id and that
@@ -100,7 +65,7 @@ func (d docker) start(options []string, words ...string) (string, *client) {
 	args := append([]string{"create", "--network", "none", "--label", "cima-peer-test", "-v", d.dir + ":/run/cima:ro"}, options...)
 	args = append(append(append(args, dockerImage, "/client"), words...), "/run/cima/s")
 	container := d.command(args...)
-	d.Cleanup(func() { exec.Command("docker", "rm", "-f", container).Run() })
+	d.Cleanup(func() { d.engine.Command(context.Background(), "rm", "-f", container).Run() })
 	d.command("start", container)
 	return container, d.accept(d)
 }

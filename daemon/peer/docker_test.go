@@ -18,7 +18,7 @@ func TestDockerContainer(t *testing.T) {
 		"host pid":    {"--pid=host"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := docker{t, d.id, listen(t)}
+			d := docker{t, d.engine, d.id, listen(t)}
 			container, conn := d.start(options)
 			c := d.named(conn, container)
 			want := uint32(0)

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/cima-project/cima/packaging/test/engine"
 )
 
 // clientPath is testdata/client, built once; TestMain removes it.
@@ -25,6 +27,9 @@ const innerSocket = "CIMA_PEER_TEST_SOCKET"
 func TestMain(m *testing.M) {
 	if os.Getenv(innerSocket) != "" {
 		os.Exit(m.Run()) // needs no client
+	}
+	if err := engine.Alone(); err != nil {
+		fmt.Fprintln(os.Stderr, "tests of containers are left out:", err)
 	}
 	dir, err := os.MkdirTemp("", "cima-peer-")
 	if err != nil {
