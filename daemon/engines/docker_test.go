@@ -13,20 +13,12 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/packaging/test/engine"
 )
 
 func docker(t *testing.T) *cli {
 	t.Helper()
-	if os.Getuid() != 0 {
-		unavailable(t, "docker: records of its containers can be read by root only")
-	}
-	if out, err := exec.Command("docker", "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
-		unavailable(t, "docker: "+strings.TrimSpace(string(out)+" "+err.Error()))
-	}
-	aloneWithEngines(t)
-	c := &cli{T: t, name: "docker"}
-	c.images()
-	return c
+	return withEngine(t, engine.Docker)
 }
 
 func TestDocker(t *testing.T) {
@@ -169,20 +161,13 @@ func TestDockerCgroupParent(t *testing.T) {
 
 // containerd without docker: ctr, whose ids are any names.
 func TestContainerd(t *testing.T) {
-	if os.Getuid() != 0 {
-		unavailable(t, "containerd: needs root")
+	if _, err := exec.LookPath("ctr"); err != nil {
+		unavailable(t, err.Error())
 	}
-	socket := ""
-	for _, s := range []string{"/run/containerd/containerd.sock", "/run/docker/containerd/containerd.sock"} {
-		if exec.Command("ctr", "-a", s, "version").Run() == nil {
-			socket = s
-		}
+	if _, err := engine.Docker(); err != nil { // it brings its containerd
+		unavailable(t, err.Error())
 	}
-	if socket == "" {
-		unavailable(t, "containerd: ctr reaches none")
-	}
-	aloneWithEngines(t)
-	c := &cli{T: t, name: "ctr", args: []string{"-a", socket, "-n", "launch-test"}}
+	c := &cli{t, &engine.Engine{Name: "ctr", Client: []string{"ctr", "-a", "/run/docker/containerd/containerd.sock", "-n", "launch-test"}}}
 	root := t.TempDir()
 	program, err := sleeper()
 	if err != nil {
@@ -243,7 +228,7 @@ func volumeOfTheHosts(t *testing.T, c *cli) {
 	store := launch.New(launch.Options{})
 	r := c.start(store, []string{"-v", "launch-of-host:/v", "launch-test:1"}, "/bin/sleeper")
 	if got := powerOf(t, store, r); !slices.Equal(got, []string{"mount:/etc"}) {
-		t.Errorf("%s, a volume that is /etc/ssl: %v", c.name, got)
+		t.Errorf("%s, a volume that is /etc/ssl: %v", c.Name, got)
 	}
 	for _, m := range r.Launch.Mounts {
 		if m.Destination == "/v" && m.Volume != "launch-of-host" {

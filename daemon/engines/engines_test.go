@@ -1,8 +1,6 @@
 package engines
 
 import (
-	"archive/tar"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,11 +10,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/packaging/test/engine"
 )
 
 // unavailable skips a test that needs what this machine lacks; in CI nothing
@@ -27,20 +25,6 @@ func unavailable(t *testing.T, reason string) {
 		t.Fatalf("not available with CI=true: %s", reason)
 	}
 	t.Skipf("left out: %s", reason)
-}
-
-// aloneWithEngines keeps the other rooms' tests away from the engines
-// meanwhile: a daemon under test sees all containers of the machine.
-func aloneWithEngines(t *testing.T) {
-	t.Helper()
-	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "cima-docker-test.lock"), os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { lock.Close() })
 }
 
 // sleeper is a static program for the images, built once.
@@ -58,69 +42,43 @@ var sleeper = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(dir + "/sleeper")
 })
 
-// rootTar is a root file system; content makes two of them differ.
-func rootTar(t *testing.T, content string) []byte {
+// cli runs an engine's command line.
+type cli struct {
+	*testing.T
+	*engine.Engine
+}
+
+// withEngine leaves the test out where there is no such engine, and makes
+// launch-test:1 and :2, which differ in a file.
+func withEngine(t *testing.T, start func() (*engine.Engine, error)) *cli {
 	t.Helper()
+	e, err := start()
+	if err != nil {
+		unavailable(t, err.Error())
+	}
 	program, err := sleeper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	w := tar.NewWriter(&out)
-	for _, f := range []struct {
-		name string
-		body []byte
-	}{{"bin/sleeper", program}, {"bin/other", program}, {"content", []byte(content)}} {
-		if err := w.WriteHeader(&tar.Header{Name: f.name, Mode: 0o755, Size: int64(len(f.body))}); err != nil {
+	for _, tag := range []string{"1", "2"} {
+		image := engine.NewImage().Text("/bin/sleeper", program).Text("/bin/other", program).Text("/content", []byte(tag))
+		if err := e.Import(t.Context(), "launch-test:"+tag, image); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.Write(f.body); err != nil {
-			t.Fatal(err)
-		}
+		t.Cleanup(func() { e.Command(context.Background(), "rmi", "-f", "launch-test:"+tag).Run() })
 	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
+	return &cli{t, e}
 }
 
-// cli runs an engine's command line.
-type cli struct {
-	*testing.T
-	name string
-	args []string // before all others
-	env  []string
-}
-
-func (c *cli) command(args ...string) *exec.Cmd {
-	cmd := exec.Command(c.name, append(append([]string{}, c.args...), args...)...)
-	cmd.Env = append(os.Environ(), c.env...)
-	return cmd
-}
+func (c *cli) command(args ...string) *exec.Cmd { return c.Command(context.Background(), args...) }
 
 func (c *cli) run(args ...string) string {
 	c.Helper()
-	var stderr bytes.Buffer
-	cmd := c.command(args...)
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
+	out, err := c.Do(context.Background(), "", args...)
 	if err != nil {
-		c.Fatalf("%s %s: %v: %s", c.name, strings.Join(args, " "), err, stderr.String())
+		c.Fatal(err)
 	}
-	return strings.TrimSpace(string(out))
-}
-
-// images imports launch-test:1 and :2, which differ in a file.
-func (c *cli) images() {
-	c.Helper()
-	for _, tag := range []string{"1", "2"} {
-		cmd := c.command("import", "-", "launch-test:"+tag)
-		cmd.Stdin = bytes.NewReader(rootTar(c.T, tag))
-		if out, err := cmd.CombinedOutput(); err != nil {
-			c.Fatalf("import: %v: %s", err, out)
-		}
-		c.Cleanup(func() { c.command("rmi", "-f", "launch-test:"+tag).Run() })
-	}
+	return out
 }
 
 // start creates and starts a container, and gives its record while it runs.

@@ -2,39 +2,17 @@ package engines
 
 import (
 	"context"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/packaging/test/engine"
 )
 
-// podman runs rootful, as FACTS.md has it for machines with hybrid cgroups
-// and without CAP_SYS_RESOURCE.
 func podman(t *testing.T) *cli {
 	t.Helper()
-	if os.Getuid() != 0 {
-		unavailable(t, "podman: rootful containers need root")
-	}
-	conf := filepath.Join(t.TempDir(), "containers.conf")
-	text := "[containers]\ndefault_ulimits = [\"nofile=1000:1000\", \"nproc=1000:1000\"]\n" +
-		"[engine]\ncgroup_manager = \"cgroupfs\"\nruntime = \"runc\"\nevents_logger = \"file\"\n"
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	c := &cli{T: t, name: "podman", env: []string{"CONTAINERS_CONF=" + conf}}
-	if out, err := c.command("info").CombinedOutput(); err != nil {
-		unavailable(t, "podman: "+strings.TrimSpace(string(out)+" "+err.Error()))
-	}
-	if _, err := exec.LookPath("runc"); err != nil {
-		unavailable(t, "podman: no runc")
-	}
-	aloneWithEngines(t)
-	c.images()
-	return c
+	return withEngine(t, engine.Podman)
 }
 
 func TestPodman(t *testing.T) {
