@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -43,7 +44,8 @@ func (p *Launch) Judge(launch []byte) (found Findings) {
 	if p.Mounts != nil {
 		p.judgeMounts(&found, body)
 	}
-	for name, want := range p.Match {
+	for _, name := range slices.Sorted(maps.Keys(p.Match)) {
+		want := p.Match[name]
 		found.Want(has(body, map[string]any{name: want}), name, inJSON(want), inJSON(body[name]))
 	}
 	return found

@@ -29,6 +29,9 @@ func Clip(s string, most int) string {
 // shows it, behind the owner's name where there is one.
 func ShortID(id string) string {
 	owner, name, found := strings.CutLast(id, "/")
+	if !found {
+		name = id
+	}
 	if len(name) == 64 {
 		name = name[:12]
 	}
