@@ -72,25 +72,3 @@ func TestPolicyOnExecs(t *testing.T) {
 		})
 	}
 }
-
-// A policy made from evidence lists fs-verity's digest of what has no other.
-func TestPolicyInitOnVerity(t *testing.T) {
-	w := newWorld(t, sim.Config{})
-	w.launch(idOne, "one", "/bin/one")
-	both, alone := "sha256:"+strings.Repeat("aa", 32), "sha512:"+strings.Repeat("bb", 64)
-	for _, e := range []string{
-		`{"path":"/bin/one","sha384":"` + (rpc.Digest{1}).String() + `","verity":"` + both + `"}`,
-		`{"path":"/large","verity":"` + alone + `"}`, `{"path":"/the same","verity":"` + alone + `"}`,
-	} {
-		w.own(idOne, logs.OpExec, e)
-	}
-	bundle, opts := encode(t, w.evidence(idOne)), w.options()
-	p := policyOf(t, appraiseT(t, bundle, opts))
-	if got := p.Container; len(got.Execs) != 1 || got.Execs[0] != (rpc.Digest{1}) || len(got.ExecVerity) != 1 || got.ExecVerity[0] != alone || got.AllowMissed {
-		t.Errorf("%+v", got)
-	}
-	opts.Policy = p
-	if r := appraiseT(t, bundle, opts); r.Verdict != Trusted {
-		t.Errorf("%s", r.Verdict)
-	}
-}

@@ -2,237 +2,215 @@ package verify
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/hex"
 	"encoding/json"
-	"encoding/pem"
+	"errors"
 	"fmt"
-	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	pb "github.com/google/go-tdx-guest/proto/tdx"
-
-	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/replay"
-	"github.com/google/go-tdx-guest/abi"
-	"github.com/google/go-tdx-guest/pcs"
+	tdxtesting "github.com/google/go-tdx-guest/testing"
 	"github.com/google/go-tdx-guest/testing/testdata"
 )
 
-// service signs collateral for a simulated TD, as Intel does for real ones.
-type service struct {
-	t       *testing.T
-	rootKey *ecdsa.PrivateKey
-	root    *x509.Certificate
-	quote   *dcap.Quote
-	ca      *x509.Certificate // stands in for the platform CA, whose key is the TD's own
-	caKey   *ecdsa.PrivateKey
-
-	enclaveSVN int
-
-	tcb, qe      map[string]any
-	revokePCK    bool
-	revokeSigner bool
-	signerName   string
-	from, until  time.Time
-	spoil        dcap.Document // whose signature doesn't hold; -1: none
-	wrongRoot    bool
-}
-
-// newService reads the root's key where the TD keeps it.
-func newService(t *testing.T) (*service, *world) {
+// recorded is Intel's service as go-tdx-guest recorded its answers.
+func recorded(t *testing.T) dcap.PCS {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "root.pem")
-	w := newWorld(t, sim.Config{RootFile: path})
-	w.launch(idOne, "one", "/bin/one")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyBlock, rest := pem.Decode(text)
-	rootBlock, _ := pem.Decode(rest)
-	key, err := x509.ParsePKCS8PrivateKey(keyBlock.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, err := x509.ParseCertificate(rootBlock.Bytes)
-	if err != nil {
-		t.Fatal(err)
-	}
-	raw, err := w.td.Quote(context.Background(), hw.ReportData{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	q, err := dcap.ParseQuote(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &service{t: t, rootKey: key.(*ecdsa.PrivateKey), root: root, quote: q, signerName: "Intel SGX TCB Signing",
-		from: time.Now().Add(-time.Hour), until: time.Now().Add(time.Hour), spoil: -1}
-	p, err := pcs.PckCertificateExtensions(q.Chain[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	zero := strings.Repeat("00", 48)
-	s.tcb = map[string]any{"id": "TDX", "version": 3, "fmspc": strings.ToUpper(p.FMSPC), "pceId": p.PCEID,
-		"tdxModule": map[string]any{"mrsigner": zero, "attributes": zero[:16], "attributesMask": strings.Repeat("FF", 8)},
-		"tcbLevels": []any{level(components(p.TCB.CPUSvnComponents), components(q.TCBSVN[:]), int(p.TCB.PCESvn), "UpToDate", "2026-01-01T00:00:00Z")}}
-	e := enclaveOf(t, raw)
-	s.enclaveSVN = int(e.GetIsvSvn())
-	s.qe = map[string]any{"id": "TD_QE", "version": 2, "miscselect": "00000000", "miscselectMask": "FFFFFFFF",
-		"attributes": hex.EncodeToString(e.GetAttributes()), "attributesMask": strings.Repeat("FF", 16),
-		"mrsigner": hex.EncodeToString(e.GetMrSigner()), "isvprodid": e.GetIsvProdId(),
-		"tcbLevels": []any{map[string]any{"tcb": map[string]any{"isvsvn": e.GetIsvSvn()}, "tcbDate": "2020-01-01T00:00:00Z", "tcbStatus": "UpToDate"}}}
-	return s, w
-}
-
-// enclaveOf is the report of a quote's quoting enclave.
-func enclaveOf(t *testing.T, raw []byte) *pb.EnclaveReport {
-	t.Helper()
-	proto, err := abi.QuoteToProto(raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return proto.(*pb.QuoteV4).GetSignedData().GetCertificationData().GetQeReportCertificationData().GetQeReport()
-}
-
-func components(svn []byte) []any {
-	var list []any
-	for _, v := range svn {
-		list = append(list, map[string]any{"svn": v})
-	}
-	return list
-}
-
-func level(sgx, tdx []any, pce int, status, date string) map[string]any {
-	return map[string]any{"tcb": map[string]any{"sgxtcbcomponents": sgx, "tdxtcbcomponents": tdx, "pcesvn": pce},
-		"tcbDate": date, "tcbStatus": status, "advisoryIDs": []string{"INTEL-SA-00001"}}
-}
-
-// Get is a document as it is now.
-func (s *service) Get(_ context.Context, doc dcap.Document, _ string) (body, chain []byte, err error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, nil, err
-	}
-	issuer, issuerKey := s.root, s.rootKey
-	if s.wrongRoot {
-		copied := *s.root
-		copied.PublicKey, copied.PublicKeyAlgorithm = key.Public(), x509.ECDSA
-		issuer, issuerKey = &copied, key
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(77), Subject: pkix.Name{CommonName: s.signerName},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, template, issuer, key.Public(), issuerKey)
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, c := range [][]byte{der, s.root.Raw} {
-		chain = append(chain, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c})...)
-	}
-	switch doc {
-	case dcap.TCBInfo:
-		return s.signed("tcbInfo", s.tcb, key, s.spoil == doc), chain, nil
-	case dcap.QEIdentity:
-		return s.signed("enclaveIdentity", s.qe, key, s.spoil == doc), chain, nil
-	case dcap.RootCRL:
-		var serials []*big.Int
-		if s.revokeSigner {
-			serials = []*big.Int{big.NewInt(77)}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := "https://api.trustedservices.intel.com"
+		if strings.HasSuffix(r.URL.Path, ".der") {
+			host = "https://certificates.trustedservices.intel.com"
 		}
-		return s.crl(s.root, s.rootKey, serials), nil, nil
-	}
-	var serials []*big.Int
-	if s.revokePCK {
-		serials = []*big.Int{s.quote.Chain[0].SerialNumber}
-	}
-	return s.crl(s.ca, s.caKey, serials), nil, nil
+		answer, ok := tdxtesting.TestGetter.Responses[host+r.URL.String()]
+		if !ok {
+			http.NotFound(w, r)
+			return
+		}
+		for name, values := range answer.Header {
+			w.Header()[name] = values
+		}
+		w.Write(answer.Body)
+	}))
+	t.Cleanup(server.Close)
+	return dcap.PCS{API: server.URL, Certificates: server.URL, Client: server.Client()}
 }
 
-func (s *service) signed(member string, form map[string]any, key *ecdsa.PrivateKey, spoil bool) []byte {
-	form["issueDate"], form["nextUpdate"] = s.from, s.until
-	inner, err := json.Marshal(form)
-	if err != nil {
-		s.t.Fatal(err)
+func TestRecordedCollateral(t *testing.T) {
+	pcs := recorded(t)
+	for name, c := range map[string]struct {
+		quote []byte
+		at    time.Time
+		fails []string
+		says  string // step tcb does
+	}{
+		// Its TDX module is a step below the oldest level of that year.
+		"v4":           {testdata.RawQuote, time.Date(2023, 7, 1, 1, 0, 0, 0, time.UTC), []string{StepTCB}, "no TCB level as low as this platform's (FMSPC 50806f000000)"},
+		"v4, too late": {testdata.RawQuote, time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), []string{StepCollateral}, "no usable"},
+		"v5":           {testdata.RawQuoteV5, time.Date(2026, 2, 3, 1, 0, 0, 0, time.UTC), nil, ""},
+	} {
+		r, err := AppraiseQuote(context.Background(), replay.Files{Quote: c.quote}, Options{Collateral: pcs, At: c.at})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if name == "v5" { // the module kept no signing certificate of that year
+			if s := r.Step(StepCollateral); s.Outcome != Fail || !strings.Contains(s.Detail, "is after 2025-05-21") {
+				t.Errorf("v5: %+v", s)
+			}
+			continue
+		}
+		expect(t, r, NotTrusted, c.fails...)
+		if s := r.Step(StepTCB); !strings.Contains(s.Detail, c.says) {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if name == "v4" && (r.Step(StepRevocation).Outcome != Pass || r.Step(StepEnclave).Outcome != Pass || r.Step(StepCollateral).Outcome != Pass) {
+			t.Errorf("%s: %+v", name, r.Steps)
+		}
 	}
-	sum := sha256.Sum256(inner)
-	if spoil {
-		sum[0] ^= 1
-	}
-	r, v, err := ecdsa.Sign(rand.Reader, key, sum[:])
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	var raw [64]byte
-	r.FillBytes(raw[:32])
-	v.FillBytes(raw[32:])
-	return fmt.Appendf(nil, `{%q:%s,"signature":"%x"}`, member, inner, raw)
 }
 
-func (s *service) crl(issuer *x509.Certificate, key *ecdsa.PrivateKey, serials []*big.Int) []byte {
-	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: s.from, NextUpdate: s.until}
-	for _, n := range serials {
-		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: s.from})
+// TestNetworkErrors: a service that can't be asked is no result.
+func TestNetworkErrors(t *testing.T) {
+	answers := map[string]http.HandlerFunc{
+		"down":      func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"no chain":  func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("{}")) },
+		"too large": func(w http.ResponseWriter, r *http.Request) { w.Write(make([]byte, 4<<20+1)) },
+		"loose chain": func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("TCB-Info-Issuer-Chain", "%zz")
+		},
 	}
-	der, err := x509.CreateRevocationList(rand.Reader, list, issuer, key)
-	if err != nil {
-		s.t.Fatal(err)
+	for name, handler := range answers {
+		server := httptest.NewServer(handler)
+		_, err := AppraiseQuote(context.Background(), replay.Files{Quote: testdata.RawQuote},
+			Options{Collateral: dcap.PCS{API: server.URL, Certificates: server.URL}, At: whenMade})
+		server.Close()
+		var network *dcap.NetworkError
+		if !errors.As(err, &network) || !strings.Contains(err.Error(), server.URL) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
-	return der
+	// Evidence that isn't authentic asks nobody.
+	w := twoContainers(t)
+	opts := w.options()
+	opts.TrustRoots, opts.Collateral = nil, dcap.PCS{API: "http://127.0.0.1:1"}
+	r := appraiseT(t, encode(t, w.evidence(idOne)), opts)
+	expect(t, r, NotAuthentic, StepQuote)
 }
 
-// readWith reads the service's documents for its quote, under a platform CA
-// whose key is known here.
-func (s *service) appraise(t *testing.T, rules *policy.TCB) *Result {
-	t.Helper()
-	q := *s.quote
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+func TestCollateralDir(t *testing.T) {
+	dir := t.TempDir()
+	pcs := recorded(t)
+	for doc, c := range map[dcap.Document]struct{ of, file string }{
+		dcap.TCBInfo: {"50806f000000", "tcb-50806f000000.json"}, dcap.QEIdentity: {"", "qe-identity.json"},
+		dcap.PCKCRL: {"platform", "pck-crl-platform.der"}, dcap.RootCRL: {"", "root-crl.der"},
+	} {
+		body, chain, err := pcs.Get(context.Background(), doc, c.of)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if doc == dcap.QEIdentity { // as the service's header has it
+			chain = []byte(url.QueryEscape(string(chain)) + "\n")
+		}
+		for name, b := range map[string][]byte{c.file: body, c.file + ".chain": chain} {
+			if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	opts := Options{Collateral: dcap.Dir(dir), At: time.Date(2023, 7, 1, 1, 0, 0, 0, time.UTC)}
+	r, err := AppraiseQuote(context.Background(), replay.Files{Quote: testdata.RawQuote}, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := *q.Chain[1]
-	der, err := x509.CreateCertificate(rand.Reader, &template, s.root, key.Public(), s.rootKey)
-	if err != nil {
-		t.Fatal(err)
+	expect(t, r, NotTrusted, StepTCB)
+	if r.Step(StepRevocation).Outcome != Pass || r.Step(StepCollateral).Outcome != Pass {
+		t.Errorf("%+v", r.Steps)
 	}
-	ca, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
+	os.Remove(filepath.Join(dir, "root-crl.der"))
+	var network *dcap.NetworkError
+	if _, err := AppraiseQuote(context.Background(), replay.Files{Quote: testdata.RawQuote}, opts); err == nil ||
+		errors.As(err, &network) || !strings.Contains(err.Error(), "root-crl.der") {
+		t.Errorf("a document is missing: %v", err)
 	}
-	q.Chain = []*x509.Certificate{q.Chain[0], ca, q.Chain[2]}
-	s.ca, s.caKey = ca, key
-	docs, err := dcap.Gather(t.Context(), s, &q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := begin(claimSteps)
-	c, err := docs.Read(&q, q.Chain[2:], time.Now())
-	if err != nil {
-		c = nil
-		r.add(StepCollateral, fail(err.Error()))
-	}
-	r.add(StepEnclave, enclave(&q, c, nil))
-	step, level := tcb(&q, c, tcbRules(Options{Policy: &policy.Policy{TCB: rules}}))
-	r.add(StepTCB, step)
-	r.add(StepRevocation, revocation(c, level))
-	r.TCB = level
-	return r
 }
 
-func (s *service) setStatus(status string) {
-	s.tcb["tcbLevels"].([]any)[0].(map[string]any)["tcbStatus"] = status
+// TestPolicyWithoutCollateral: what the policy asks must have been looked at.
+func TestPolicyWithoutCollateral(t *testing.T) {
+	w := twoContainers(t)
+	bundle, opts := encode(t, w.evidence(idOne)), w.options()
+	opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
+	for _, c := range []struct {
+		rules policy.TCB
+		fits  bool
+	}{
+		{policy.TCB{}, true}, {policy.TCB{MinSVN: []byte{3, 0, 5}}, true}, {policy.TCB{MinSVN: []byte{3, 1}}, false},
+		{policy.TCB{Statuses: []string{"UpToDate"}}, false}, {policy.TCB{MinDate: "2020-01-01"}, false},
+	} {
+		opts.Policy.TCB = &c.rules
+		if r := appraiseT(t, bundle, opts); c.fits {
+			expect(t, r, Trusted)
+		} else {
+			expect(t, r, NotTrusted, StepTCB)
+		}
+	}
+	for _, text := range []string{"statuses = [\"Revoked\"]", "statuses = [\"uptodate\"]", "min_date = \"soon\"", "min_svn = \"0\"",
+		"min_svn = \"" + strings.Repeat("00", 17) + "\"", "max_date = \"2020-01-01\""} {
+		if p, err := policy.Parse([]byte("[tcb]\n" + text)); err == nil {
+			t.Errorf("%s: taken: %+v", text, p.TCB)
+		}
+	}
+	p, err := policy.Parse([]byte("[tcb]\nstatuses = [\"OutOfDate\"]\nmin_date = \"2025-08-13\"\nmin_svn = \"0300\""))
+	if err != nil || len(p.TCB.MinSVN) != 2 || p.TCB.MinSVN[0] != 3 {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestTDXModuleIdentity: modules from 1.5 on are judged by an identity of
+// their own (tee_tcb_svn[1] is its version, [0] its SVN).
+func TestTDXModuleIdentity(t *testing.T) {
+	for name, c := range map[string]struct {
+		id, isvsvn string
+		status     string
+		failed     []string
+	}{
+		"known":              {"TDX_01", "3", "UpToDate", nil},
+		"out of date":        {"TDX_01", "3", "OutOfDate", []string{StepTCB}},
+		"below all levels":   {"TDX_01", "4", "UpToDate", []string{StepTCB}},
+		"unknown":            {"TDX_02", "3", "UpToDate", []string{StepEnclave, StepTCB}},
+		"another's":          {"TDX_01", "3", "UpToDate", []string{StepEnclave}},
+		"lower than level 0": {"TDX_01", "1", "UpToDate", nil},
+	} {
+		s, _ := newService(t)
+		s.quote.TCBSVN[1] = 1
+		signer := strings.Repeat("00", 48)
+		if name == "another's" {
+			signer = strings.Repeat("ab", 48)
+		}
+		s.module()["mrsigner"] = strings.Repeat("cd", 48) // that of 1.0 doesn't count then
+		s.raise("tdxtcbcomponents", 0)                    // nor do the first two components
+		s.tcb["tdxModuleIdentities"] = []any{json.RawMessage(fmt.Sprintf(`{"id":%q,"mrsigner":%q,"attributes":"0000000000000000",
+			"attributesMask":"FFFFFFFFFFFFFFFF","tcbLevels":[{"tcb":{"isvsvn":%s},"tcbDate":"2025-01-01T00:00:00Z","tcbStatus":%q}]}`, c.id, signer, c.isvsvn, c.status))}
+		verdict := Trusted
+		if len(c.failed) > 0 {
+			verdict = NotTrusted
+			if c.failed[0] == StepEnclave {
+				verdict = NotAuthentic
+			}
+		}
+		r := s.appraise(t, nil)
+		t.Run(name, func(t *testing.T) { expect(t, r, verdict, c.failed...) })
+		if c.failed == nil && !strings.HasPrefix(r.TCB.Date, "2025-01-01") {
+			t.Errorf("%s: the date of the older part counts: %+v", name, r.TCB)
+		}
+	}
 }
 
 // TestEnclaveWithoutCollateral: the identities of Intel's own are known. A
@@ -314,20 +292,4 @@ func TestPlatformStates(t *testing.T) {
 			}
 		})
 	}
-}
-
-func (s *service) tcbOf() map[string]any {
-	return s.tcb["tcbLevels"].([]any)[0].(map[string]any)["tcb"].(map[string]any)
-}
-
-func (s *service) raise(which string, at int) {
-	s.tcbOf()[which].([]any)[at] = map[string]any{"svn": 255}
-}
-
-func (s *service) module() map[string]any { return s.tcb["tdxModule"].(map[string]any) }
-
-func (s *service) setQE(status string, more int) {
-	l := s.qe["tcbLevels"].([]any)[0].(map[string]any)
-	l["tcbStatus"] = status
-	l["tcb"] = map[string]any{"isvsvn": s.enclaveSVN + more}
 }

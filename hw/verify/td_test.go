@@ -54,3 +54,15 @@ func TestMigratable(t *testing.T) {
 		t.Errorf("bare: %+v, not proved %q", s, r.NotProved)
 	}
 }
+
+func TestDebug(t *testing.T) {
+	w := newWorld(t, sim.Config{Debug: true})
+	w.launch(idOne, "one", "/bin/one")
+	bundle, opts := encode(t, w.evidence(idOne)), w.options()
+	expect(t, appraiseT(t, bundle, opts), NotAuthentic, StepDebug)
+	opts.Policy = &policy.Policy{TD: policy.TD{AllowDebug: true}}
+	r := appraiseT(t, bundle, opts)
+	if s := r.Step(StepDebug); s.Outcome != Warn {
+		t.Errorf("allowed by policy: %+v", s)
+	}
+}

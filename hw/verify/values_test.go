@@ -1,8 +1,6 @@
 package verify
 
 import (
-	"encoding/base64"
-	"slices"
 	"strings"
 	"testing"
 
@@ -99,46 +97,6 @@ func extendOf(operation string) []policy.EventPattern {
 	return []policy.EventPattern{{Operation: "extend", Match: map[string]any{"operation": operation, "domain": "app"}}}
 }
 
-func TestPower(t *testing.T) {
-	w := newWorld(t, sim.Config{})
-	w.public(logs.OpPower, `{"classes":["privileged","devices"]}`)
-	w.launch(idOne, "one", "/bin/one")
-	bundle, opts := encode(t, w.evidence(idOne)), w.options()
-	made := policyOf(t, appraiseT(t, bundle, opts))
-	for _, c := range []struct {
-		allow []string
-		fits  bool
-	}{{nil, false}, {[]string{"devices"}, false}, {[]string{"devices", "privileged", "x"}, true}, {made.Power.Allow, true}} {
-		opts.Policy = made
-		opts.Policy.Power.Allow = c.allow
-		if r := appraiseT(t, bundle, opts); c.fits {
-			expect(t, r, Trusted)
-		} else {
-			expect(t, r, NotTrusted, StepPower)
-		}
-	}
-	// One whose start was missed could have had any.
-	for what, says := range map[string]bool{"exec": false, "launch": true} {
-		w := newWorld(t, sim.Config{})
-		w.public(logs.OpMissed, `{"count":1,"what":"`+what+`","why":"x"}`)
-		w.launch(idOne, "one", "/bin/one")
-		r := appraiseT(t, encode(t, w.evidence(idOne)), w.options())
-		if got := strings.Contains(strings.Join(r.NotProved, "\n"), "starts were missed"); got != says {
-			t.Errorf("%s missed: not proved are %q", what, r.NotProved)
-		}
-	}
-	// Classes that can't be read are allowed by nothing.
-	for _, body := range []string{`{}`, `{"classes":[]}`, `{"classes":"privileged"}`, `{"why":"?"}`} {
-		w := newWorld(t, sim.Config{})
-		w.public(logs.OpPower, body)
-		w.launch(idOne, "one", "/bin/one")
-		bundle, opts := encode(t, w.evidence(idOne)), w.options()
-		opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
-		opts.Policy.Power.Allow = []string{"privileged", ""}
-		expect(t, appraiseT(t, bundle, opts), NotTrusted, StepPower)
-	}
-}
-
 func TestHostPolicy(t *testing.T) {
 	w := twoContainers(t)
 	bundle, opts := encode(t, w.evidence("")), w.options()
@@ -157,75 +115,6 @@ func TestHostPolicy(t *testing.T) {
 	expect(t, appraiseT(t, bundle, opts), NotTrusted, StepCallerValues)
 	opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
 	expect(t, appraiseT(t, bundle, opts), Trusted)
-}
-
-// TestInitPolicyQuotes: what others chose can't become a line of the policy.
-func TestInitPolicyQuotes(t *testing.T) {
-	w := newWorld(t, sim.Config{})
-	evil := "x\n[power]\nallow = [\"privileged\"]\x7f\""
-	c := w.claims("")
-	c.Host.Unit = evil
-	opts := w.options()
-	p := policyOf(t, appraiseT(t, encode(t, w.seal(c, w.key)), opts))
-	if len(p.Power.Allow) != 0 || !slices.Equal(p.Host.Units, []string{evil}) {
-		t.Errorf("policy %+v", p)
-	}
-	w.own("a\nany = true", logs.OpLaunch, `{"source":"bundle\nany = true","cgroup_owner":0}`)
-	w.own("a\nany = true", logs.OpImage, `{"reference":"r\n[host]\nany = true","digest":"sha256:x\ny"}`)
-	r := appraiseT(t, encode(t, w.evidence("a\nany = true")), opts)
-	expect(t, r, NotTrusted)
-	if text, err := InitPolicy(r); err == nil { // no such source, so no policy
-		t.Errorf("made:\n%s", text)
-	}
-}
-
-func TestInitPolicyOfForgery(t *testing.T) {
-	w := twoContainers(t)
-	e := w.evidence(idOne)
-	e.AgentSignature[0] ^= 1
-	if text, err := InitPolicy(appraiseT(t, encode(t, e), w.options())); err == nil {
-		t.Errorf("made from a forgery:\n%s", text)
-	}
-	if text, err := InitPolicy(appraiseT(t, nil, w.options())); err == nil {
-		t.Errorf("made from nothing:\n%s", text)
-	}
-}
-
-func TestInitPolicySaysToCheck(t *testing.T) {
-	w := twoContainers(t)
-	text, err := InitPolicy(appraiseT(t, encode(t, w.evidence(idOne)), w.options()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(text), "CHECK EACH") || !strings.Contains(string(text), "nothing here says who wrote it") {
-		t.Errorf("no warning in\n%s", text)
-	}
-}
-
-// TestLastCounts: a daemon or a configuration that was required, and is replaced, is
-// not in force.
-func TestLastCounts(t *testing.T) {
-	w := newWorld(t, sim.Config{})
-	w.public(logs.OpPolicy, `{"sha384":"aa"}`)
-	w.launch(idOne, "one", "/bin/one")
-	fits := policyOf(t, appraiseT(t, encode(t, w.evidence(idOne)), w.options()))
-	of := func(operation, member, value string) policy.EventPattern {
-		return policy.EventPattern{Operation: operation, Match: map[string]any{member: value}}
-	}
-	fits.Required = []policy.EventPattern{of("start", "version", "1"), of("policy", "sha384", "aa")}
-	opts := w.options()
-	opts.Policy = fits
-	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
-	w.public(logs.OpPolicy, `{"sha384":"bb"}`)
-	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
-	w.public(logs.OpPolicy, `{"sha384":"aa"}`)
-	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
-	fits.Forbidden = []policy.EventPattern{of("policy", "sha384", "bb")}
-	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
-	fits.Forbidden = nil
-	key := base64.StdEncoding.EncodeToString(publicOf(w.key))
-	w.public(logs.OpStart, `{"version":"0","agent_key":"`+key+`","boot_id":"x"}`)
-	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
 }
 
 // TestPolicyMadeInCode: reference values that a program fills in are looked at as
@@ -254,4 +143,66 @@ func TestPolicyMadeInCode(t *testing.T) {
 			t.Errorf("%s, bare: %s", name, r.Verdict)
 		}
 	}
+}
+
+func TestLaunchFacts(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"arguments":["/bin/one","-x"],"root_read_only":true,
+		"capabilities":{"bounding":["CAP_CHOWN","CAP_KILL"],"effective":["CAP_KILL"]},
+		"mounts":[{"destination":"/data","type":"bind","source":"/srv/data","options":["ro"]},{"destination":"/proc","type":"proc"}]}`)
+	w.own(idOne, logs.OpImage, `{"reference":"r:1","digest":"`+imageDigestOf("one")+`"}`)
+	bundle, opts := encode(t, w.evidence(idOne)), w.options()
+	fits := appraiseT(t, bundle, opts)
+	for text, fine := range map[string]bool{
+		`arguments=["/bin/one","-x"]`:           true,
+		`arguments=["/bin/one"]`:                false,
+		`arguments=["-x","/bin/one"]`:           false,
+		`arguments=[]`:                          false,
+		`capabilities=["CAP_KILL","CAP_CHOWN"]`: true,
+		`capabilities=["CAP_KILL"]`:             false,
+		`capabilities=[]`:                       false,
+		`mounts=[{destination="/data",source="/srv/data",options=["ro"]},{destination="/proc"}]`: true,
+		`mounts=[{destination="/data",source="/srv/other"},{destination="/proc"}]`:               false,
+		`mounts=[{destination="/data",options=["rw"]},{destination="/proc"}]`:                    false,
+		`mounts=[{destination="/data"}]`:                                                         false,
+		`mounts=[]`:                                                                              false,
+		`match={root_read_only=true}`:                                                            true,
+		`match={root_read_only=false}`:                                                           false,
+		`match={terminal=false}`:                                                                 true, // what is empty is left out
+		`match={devices=[],sysctls={},seccomp=""}`:                                               true,
+		`match={terminal=true}`:                                                                  false,
+	} {
+		p := policyOf(t, fits)
+		p.Container.LaunchDigests = nil
+		with, err := policy.Parse([]byte("[container.launch]\n" + text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Container.Launch = with.Container.Launch
+		opts.Policy = p
+		r := appraiseT(t, bundle, opts)
+		t.Run(text, func(t *testing.T) {
+			if fine {
+				expect(t, r, Trusted)
+			} else {
+				expect(t, r, NotTrusted, StepCallerValues)
+			}
+		})
+	}
+	// A launch too large for an event shows nothing to hold a policy against.
+	w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"whole":"`+strings.Repeat("ab", 48)+`"}`)
+	w.own(idOne, logs.OpImage, `{"reference":"r:1","digest":"`+imageDigestOf("one")+`"}`)
+	opts.Policy = policyOf(t, fits)
+	opts.Policy.Container.LaunchDigests = nil
+	opts.Policy.Container.Launch = &policy.Launch{Capabilities: []string{}}
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepCallerValues)
+	opts.Policy.Container.Launch = nil
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
+	opts.Policy.Forbidden = []policy.EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"root_read_only": false}}}
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
+	opts.Policy.Forbidden, opts.Policy.Required = nil, []policy.EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"all_devices": false}}}
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
+	opts.Policy.Required = nil
+	opts.Policy.Forbidden = []policy.EventPattern{{Operation: logs.OpImage, Match: map[string]any{"reference": "r:2"}}}
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
 }
