@@ -25,6 +25,7 @@ import (
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/oslog"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/daemon/quotes"
 	"github.com/cima-project/cima/hw"
@@ -64,7 +65,7 @@ func (o Options) usualRuntimes() []string {
 
 func (o Options) imaDir() string {
 	if o.IMADir == "" {
-		return imaDir
+		return oslog.Dir
 	}
 	return o.IMADir
 }
@@ -94,7 +95,8 @@ type Daemon struct {
 	bootLogDigest rpc.Digest
 	bootView      encodedRecords
 	pages         encodedPages
-	osLog         *osLog // nil: the kernel extends no register for IMA
+	osLog         *oslog.Log  // nil: the kernel extends no register for IMA
+	osLogWarned   atomic.Bool // that it gets large
 	bootID        string
 	hostRoot      string // before paths that engines mount at
 	started       time.Time

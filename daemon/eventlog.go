@@ -6,6 +6,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/oslog"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
@@ -56,8 +57,8 @@ type view struct {
 	d        *Daemon
 	owner    string
 	instance string
-	own      int      // events of its own
-	ima      *imaView // nil: RTMR2 is the boot log's alone
+	own      int         // events of its own
+	ima      *oslog.View // nil: RTMR2 is the boot log's alone
 }
 
 func (d *Daemon) eventView(ctx context.Context, s *subject) (view, error) {
@@ -83,22 +84,17 @@ func (d *Daemon) eventView(ctx context.Context, s *subject) (view, error) {
 	if err != nil {
 		return v, err
 	}
-	entries, err := d.osLog.upTo(now.RTMR[2])
-	if err != nil {
-		return v, err
-	}
-	order := new(merged)
+	order := new(oslog.Order)
 	if s.instance != nil {
-		order = &s.instance.merged
+		order = &s.instance.order
 	}
-	runs := order.grow(len(entries), v.own) // perhaps by another call, further than this
-	v.ima = &imaView{entries: d.osLog.first(runs), cgroup: s.cgroup(), whole: d.config().Isolation == config.IsolationNone, runs: runs}
-	return v, nil
+	v.ima, err = d.osLog.View(order, now.RTMR[2], v.own, s.cgroup(), d.config().Isolation == config.IsolationNone)
+	return v, err
 }
 
 func (v view) total() int {
 	if v.ima != nil {
-		return v.d.bootView.count() + v.ima.total()
+		return v.d.bootView.count() + v.ima.Total()
 	}
 	return v.d.bootView.count() + v.own
 }
@@ -135,11 +131,11 @@ func (v view) at(position int) (records *encodedRecords, first int, err error) {
 // they have depends on the caller.
 func (v view) atMerged(position, boot int) (*encodedRecords, error) {
 	records := new(encodedRecords)
-	isIMA, index, count := v.ima.find(position - boot)
+	isIMA, index, count := v.ima.Find(position - boot)
 	count = min(count, chunkRecords)
 	if isIMA {
 		for i := range count {
-			records.add(v.ima.record(index+i, position+i))
+			records.add(v.ima.Record(index+i, position+i))
 		}
 		return records, nil
 	}

@@ -107,7 +107,7 @@ func (x *execs) openSource(c config.Exec) (closeSource func(), err error) {
 		if x.ima, err = openIMASource(x.g.d.opts.imaDir()); err != nil {
 			return nil, err
 		}
-		return x.ima.log.close, nil
+		return func() { x.ima.log.Close() }, nil
 	}
 	x.roots, err = gate.HoldRoots(c.MaxSize, gate.Options{
 		Deadline: time.Duration(c.Deadline), Refuse: c.Mode == config.ExecEnforce,

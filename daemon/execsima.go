@@ -9,6 +9,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/oslog"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/ima"
 	"github.com/cima-project/cima/rpc"
@@ -20,7 +21,7 @@ import (
 // What is logged here is what the log had: each file once, for whoever was the
 // first to execute it since it changed.
 type imaSource struct {
-	log     *imaLog
+	log     *oslog.Tail
 	reading lock // held while the log is read on; over the rest
 
 	fresh   []imaExec // read, and not looked at yet
@@ -47,9 +48,10 @@ var (
 // openIMASource reads what the log has by now. Its first entry, boot_aggregate,
 // tells the template.
 func openIMASource(dir string) (*imaSource, error) {
-	s := &imaSource{log: &imaLog{}, reading: newLock()}
+	s := &imaSource{reading: newLock()}
 	named := false
-	err := s.log.open(dir, func(e *ima.Entry) {
+	var err error
+	s.log, err = oslog.Follow(dir, func(e *ima.Entry) {
 		cgroup, ok := e.CgroupPath()
 		named = named || ok
 		if x, ok := execOf(e); ok && len(cgroup) > 1 {
@@ -59,11 +61,11 @@ func openIMASource(dir string) (*imaSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err = s.log.tail.Update(); err == nil && !named {
+	if _, err = s.log.Update(); err == nil && !named {
 		err = errNoCgroups
 	}
 	if err != nil {
-		s.log.close()
+		s.log.Close()
 		return nil, fmt.Errorf("IMA log: %w", err)
 	}
 	return s, nil
@@ -101,9 +103,9 @@ func (x *execs) settleIMA(ctx context.Context) error {
 	}
 	defer s.reading.give()
 	if s.failed == nil {
-		_, s.failed = s.log.tail.Update()
+		_, s.failed = s.log.Update()
 	}
-	if n := s.log.tail.Status().Skipped; s.failed != nil || n != s.skipped {
+	if n := s.log.Skipped(); s.failed != nil || n != s.skipped {
 		s.skipped = n
 		for _, w := range x.all() {
 			x.gap(ctx, w, execEvent{Missed: errIMALost.Error()})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/oslog"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -38,7 +39,7 @@ type instance struct {
 	measuring lock                  // held while it is measured: others of the container wait
 	facts     atomic.Pointer[facts] // nil until all is logged; set under measuring
 
-	merged merged
+	order oslog.Order // of its event log
 }
 
 // facts are what claims say of an instance.

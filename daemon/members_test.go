@@ -18,7 +18,7 @@ func TestPoliciesNameMembers(t *testing.T) {
 	}
 	for operation, measured := range map[string]any{
 		"start": startEvent{}, "policy": policyEvent{}, "seal": sealEvent{}, "system": systemEvent{}, "power": powerEvent{},
-		"launch": launch.Launch{}, "image": launch.Image{}, "exec": execEvent{}, "extend": extendEvent{}, "ima": imaEvent{},
+		"launch": launch.Launch{}, "image": launch.Image{}, "exec": execEvent{}, "extend": extendEvent{},
 	} {
 		for _, name := range memberNames(measured) {
 			if !accepts(operation, name) {

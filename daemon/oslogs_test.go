@@ -1,16 +1,13 @@
 package daemon
 
 import (
-	"bytes"
 	"crypto/sha512"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw"
@@ -173,7 +170,7 @@ func TestRTMR2ExtendedByOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.start()
-	if !strings.Contains(f.log.String(), "something else than IMA extends RTMR2") {
+	if !strings.Contains(f.log.String(), "something other than IMA extends RTMR2") {
 		t.Error("the journal doesn't say so")
 	}
 	bundle, err := f.client().GetEvidence(t.Context(), rpc.EvidenceParams{Nonce: nonce})
@@ -207,53 +204,6 @@ func TestOSLogTooLarge(t *testing.T) {
 	}
 }
 
-// What lies in several lines is shown by its digest: readers put few together.
-func TestNamesOfManyLinesAreDigests(t *testing.T) {
-	for name, shown := range map[string]bool{"/bin/plain": true, "/bin/two\nlines": false} {
-		part := func(b []byte, text string) []byte {
-			return append(binary.LittleEndian.AppendUint32(b, uint32(len(text))), text...)
-		}
-		var data []byte
-		for _, field := range []string{"/bin/sh\x00", "/docker/x\x00", "sha384:\x00" + strings.Repeat("d", 48), name + "\x00"} {
-			data = part(data, field)
-		}
-		digest := sha512.Sum384(data)
-		record := part(append([]byte{2, 0, 0, 0}, digest[:]...), "ima-cgpath") // as the kernel has it in binary
-		e, err := ima.NewReader(bytes.NewReader(part(record, string(data)))).Next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		o := &osLog{whole: true, cgroups: make(map[string]string)}
-		o.add(e)
-		if len(o.entries) != 1 || (o.entries[0].line != "") != shown || o.entries[0].digest != hw.Digest(digest) {
-			t.Errorf("%q: %+v", name, o.entries)
-		}
-	}
-}
-
-// The kernel's first entry is shown to all: verifiers want to see where the boot
-// ended. A file of that name is nobody's but its container's.
-func TestFirstEntryIsShown(t *testing.T) {
-	f := newFixture(t)
-	k := &fakeIMA{f: f}
-	f.imaDir = t.TempDir()
-	k.measure("", "boot_aggregate")
-	k.measure("/docker/"+strings.Repeat("ab", 32), "boot_aggregate")
-	o := &osLog{cgroups: make(map[string]string)}
-	for _, line := range k.lines {
-		e, err := ima.NewReader(strings.NewReader(line)).Next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		o.add(e)
-	}
-	for i, want := range []bool{true, false} {
-		if got := o.entries[i].shownTo("/docker/"+strings.Repeat("cd", 32), false); got != want {
-			t.Errorf("entry %d is shown: %v", i, got)
-		}
-	}
-}
-
 // A reload that isolates containers counts at once.
 func TestOSLogsAfterAReload(t *testing.T) {
 	f, k := imaFixture(t, func(c *config.Config) { c.Isolation = config.IsolationNone })
@@ -280,40 +230,4 @@ func TestOSLogsAfterAReload(t *testing.T) {
 			}
 		}
 	}
-}
-
-func TestOwnCgroups(t *testing.T) {
-	a, b := strings.Repeat("a1", 32), strings.Repeat("b2", 32)
-	for _, tt := range []struct {
-		path, declared string
-		want           bool
-	}{
-		{"/docker/" + a, "/docker/" + a, true},
-		{"/docker/" + a + "/x", "/docker/" + a, true},
-		{"/docker/" + a + "x", "/docker/" + a, false},
-		{"/docker/" + a + "/docker-" + b + ".scope", "/docker/" + a, false},
-		{"/docker/" + a + "/y/" + b, "/docker/" + a, false},
-		{"/docker/" + b, "/docker/" + a, false},
-		{"/a_b/" + a, "/a b/" + a, true},
-		{"", "", false}, {"/docker/" + a, "", false}, {"", "/docker/" + a, false},
-	} {
-		if got := isOwn(tt.path, tt.declared); got != tt.want {
-			t.Errorf("%q of %q: %v", tt.path, tt.declared, got)
-		}
-	}
-}
-
-// Anchoring gets rarer: new entries are anybody's to cause.
-func TestIMAIsAnchoredEverLessOften(t *testing.T) {
-	events, year := 0, 365*24*time.Hour
-	for at := time.Duration(0); at < year; events++ {
-		at += slower(time.Minute, events)
-	}
-	if events > 2000 {
-		t.Errorf("%d events in a year", events)
-	}
-	if slower(time.Minute, 0) != time.Minute || slower(48*time.Hour, 1<<40) != 48*time.Hour || slower(time.Minute, 1<<40) != imaRarely {
-		t.Error("intervals")
-	}
-	t.Logf("%d events in a year", events)
 }

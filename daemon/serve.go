@@ -10,6 +10,8 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/oslog"
 	"github.com/cima-project/cima/rpc/server"
 )
 
@@ -36,7 +38,11 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	background.Go(func() { d.observe(ctx) })
 	background.Go(func() { d.reloadOn(ctx) })
 	background.Go(func() { d.watchSystem(ctx) })
-	background.Go(func() { d.watchIMA(ctx) })
+	background.Go(func() {
+		if d.osLog == nil {
+			oslog.Anchor(ctx, d.opts.imaDir(), d.ledger, func() config.IMA { return d.config().IMA }, d.log)
+		}
+	})
 	var notBegun error
 	background.Go(func() {
 		if notBegun = d.waitBegun(ctx); notBegun != nil {

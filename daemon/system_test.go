@@ -3,7 +3,6 @@ package daemon
 import (
 	"crypto/sha512"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -111,40 +110,5 @@ func TestSystemRules(t *testing.T) {
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", text, err, want)
 		}
-	}
-}
-
-// The IMA log's entries are anchored once each.
-func TestIMAIsAnchored(t *testing.T) {
-	dir := t.TempDir()
-	const entry = "10 91f34b5c671d73504b274a919661cf80dab1e127 ima-ng sha1:1801e1be3e65ef1eaa5c16617bec8f1274eaf6b3 boot_aggregate\n"
-	write := func(lines int) {
-		for name, text := range map[string]string{
-			"binary_runtime_measurements": strings.Repeat(entry, lines), // the reader takes either form
-			"runtime_measurements_count":  fmt.Sprintln(lines),
-		} {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	write(2)
-	m, err := openIMA(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.close()
-	e, some, err := m.next()
-	if err != nil || !some || e.From != 0 || e.Count != 2 || e.SHA384 != sha512.Sum384([]byte(entry+entry)) {
-		t.Fatalf("%+v %v %v", e, some, err)
-	}
-	m.done(e)
-	if _, some, err := m.next(); some || err != nil {
-		t.Errorf("nothing is new: %v %v", some, err)
-	}
-	write(3)
-	e, some, err = m.next()
-	if err != nil || !some || e.From != 2 || e.Count != 1 || e.SHA384 != sha512.Sum384([]byte(entry)) {
-		t.Fatalf("%+v %v %v", e, some, err)
 	}
 }
