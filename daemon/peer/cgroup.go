@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Bounds of /proc/PID/cgroup. The kernel has about 15 controllers and lets
-// root mount named hierarchies; its paths end at PATH_MAX.
+// Limits of /proc/PID/cgroup. The kernel has about 15 controllers, root can mount
+// named hierarchies, and a path has at most PATH_MAX bytes.
 const (
 	maxCgroupFile  = 64 << 10
 	maxHierarchies = 64
@@ -14,7 +14,7 @@ const (
 	maxName        = 255
 )
 
-// hierarchy is one line of /proc/PID/cgroup: where a process is in it.
+// hierarchy is one line of /proc/PID/cgroup: a hierarchy and a process's place in it.
 type hierarchy struct {
 	controllers string // "memory", "cpu,cpuacct", "name=systemd"; empty: unified
 	path        string // from the hierarchy's root, clean: "/", "/docker/<id>"
@@ -30,17 +30,17 @@ func (h hierarchy) String() string {
 
 // parseCgroup reads /proc/PID/cgroup (cgroups(7)): lines of
 // "hierarchy-ID:controller-list:path", with an ID of 0 and no controllers for
-// cgroup v2. It takes only what the kernel writes: anything else is an error.
+// cgroup v2. Anything that the kernel does not write is an error.
 func parseCgroup(text string) ([]hierarchy, error) {
 	if len(text) > maxCgroupFile {
-		return nil, fmt.Errorf("cgroup file: more than %d bytes", maxCgroupFile)
+		return nil, fmt.Errorf("cgroup file: must have at most %d bytes", maxCgroupFile)
 	}
 	if text == "" || text[len(text)-1] != '\n' {
 		return nil, fmt.Errorf("cgroup file: its last line is cut off")
 	}
 	n := strings.Count(text, "\n")
 	if n > maxHierarchies {
-		return nil, fmt.Errorf("cgroup file: %d lines, more than %d", n, maxHierarchies)
+		return nil, fmt.Errorf("cgroup file: has %d lines, must have at most %d", n, maxHierarchies)
 	}
 	hs := make([]hierarchy, 0, n)
 	for line := range strings.SplitSeq(text[:len(text)-1], "\n") {
@@ -62,10 +62,10 @@ func parseHierarchy(line string) (hierarchy, error) {
 	number, rest, ok1 := strings.Cut(line, ":")
 	controllers, path, ok2 := strings.Cut(rest, ":")
 	if !ok1 || !ok2 {
-		return hierarchy{}, fmt.Errorf("%q has no two colons", line)
+		return hierarchy{}, fmt.Errorf("%q must have two colons", line)
 	}
 	if number == "" || strings.Trim(number, "0123456789") != "" {
-		return hierarchy{}, fmt.Errorf("hierarchy %q is not a number", number)
+		return hierarchy{}, fmt.Errorf("hierarchy %q must be a number", number)
 	}
 	if (number == "0") != (controllers == "") {
 		return hierarchy{}, fmt.Errorf("hierarchy %s with controllers %q", number, controllers)
@@ -79,14 +79,14 @@ func parseHierarchy(line string) (hierarchy, error) {
 	return hierarchy{controllers, path}, nil
 }
 
-// checkPath refuses what no path of a live process looks like from the root
-// cgroup namespace.
+// checkPath refuses a path that no living process has, as seen from the root cgroup
+// namespace.
 func checkPath(path string) error {
 	if path == "/" {
 		return nil
 	}
 	if path == "" || path[0] != '/' {
-		return fmt.Errorf("path %q does not start at the root", path)
+		return fmt.Errorf("path %q must begin with /", path)
 	}
 	if strings.HasSuffix(path, " (deleted)") {
 		return fmt.Errorf("path %q was removed", path)
@@ -98,7 +98,7 @@ func checkPath(path string) error {
 		case name == "..":
 			return fmt.Errorf("path %q lies outside the daemon's cgroup namespace", path)
 		case name == "" || name == ".":
-			return fmt.Errorf("path %q is not clean", path)
+			return fmt.Errorf("path %q must be clean", path)
 		case len(name) > maxName || depth > maxDepth:
 			return fmt.Errorf("path of %d bytes is too deep or has too long a name", len(path))
 		}
@@ -106,10 +106,10 @@ func checkPath(path string) error {
 	return nil
 }
 
-// holdsID tells whether the name of a cgroup is made of a container id: 64
-// lower-case hex digits, bare or set off by other characters, as every engine
-// writes it ("<id>", "docker-<id>.scope", "libpod-payload-<id>"). The scopes
-// of podman's and CRI-O's monitor carry the id too, but are no containers.
+// holdsID reports whether the name of a cgroup holds a container id: 64 lower-case hex
+// digits, with no letter or digit next to them, as all engines write it ("<id>",
+// "docker-<id>.scope", "libpod-payload-<id>"). The scopes of the monitors of podman
+// and CRI-O hold the id too, but are no containers.
 func holdsID(name string) bool {
 	const idLength = 64
 	for start := 0; start < len(name); start++ {
@@ -132,7 +132,7 @@ func isAlnum(b byte) bool {
 	return '0' <= b && b <= '9' || 'a' <= b|0x20 && b|0x20 <= 'z'
 }
 
-// systemdPath is the path in the hierarchy that systemd keeps.
+// systemdPath returns the path in the hierarchy that systemd manages.
 func systemdPath(hs []hierarchy) (path string) {
 	for _, h := range hs {
 		if h.controllers == "name=systemd" {
@@ -145,9 +145,8 @@ func systemdPath(hs []hierarchy) (path string) {
 	return path
 }
 
-// unitOf returns the systemd unit of a process: the first name below the
-// slices, which systemd itself made, whatever was made further down by those
-// to whom the unit is delegated. Empty where there is none.
+// unitOf returns the systemd unit of a process, or "": the first name below the
+// slices. systemd made that cgroup; a unit with delegation makes those further down.
 func unitOf(hs []hierarchy) string {
 	for name := range strings.SplitSeq(strings.Trim(systemdPath(hs), "/"), "/") {
 		name = strings.TrimPrefix(name, "_") // systemd's escape of reserved names

@@ -9,12 +9,12 @@ import (
 
 var errMoved = errors.New("the process is in another cgroup than before")
 
-// cgroupWatch is where a process was, and the means to see whether it still is.
+// cgroupWatch is the cgroup that a process was in, and the means to see whether it still is.
 type cgroupWatch struct {
-	fd   int    // its cgroup file, kept open: after its end it reads nothing
-	text string // what stood there
-	buf  []byte // to read it again, one byte longer
-	id   uint64 // instead of all that, where all there is is cgroup v2
+	fd   int    // its cgroup file, open; it can't be read after the process has ended
+	text string // its content
+	buf  []byte // for reading it again, one byte longer than text
+	id   uint64 // in place of these, if the host has cgroup v2 only
 }
 
 // watchCgroup reads the cgroup file and keeps it open.
@@ -32,8 +32,8 @@ func watchCgroup(p process) (cgroupWatch, error) {
 	return w, nil
 }
 
-// useID goes over to the cgroup id, which PIDFD_GET_INFO tells faster than the
-// file and without a descriptor. The id must be that of the path that was read.
+// useID changes the watch to the cgroup id, which PIDFD_GET_INFO returns faster than
+// the file and without a descriptor. The id must be that of the path that was read.
 func (w *cgroupWatch) useID(pidfd int, roots *roots, h hierarchy) error {
 	root, err := roots.root(h)
 	if err != nil {
@@ -54,7 +54,7 @@ func (w *cgroupWatch) useID(pidfd int, roots *roots, h hierarchy) error {
 	return nil
 }
 
-// unchanged returns errMoved if the process is elsewhere than it was.
+// unchanged returns errMoved if the process is in another cgroup than it was.
 func (w *cgroupWatch) unchanged(pidfd int) error {
 	if w.fd < 0 {
 		now, err := cgroupID(pidfd)
@@ -80,7 +80,7 @@ func (w *cgroupWatch) unchanged(pidfd int) error {
 	}
 }
 
-// same reports whether two watches are of the same place.
+// same reports whether two watches are of the same cgroup.
 func (w *cgroupWatch) same(other *cgroupWatch) bool {
 	return w.text == other.text && w.id == other.id && (w.fd < 0) == (other.fd < 0)
 }

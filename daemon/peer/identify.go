@@ -5,134 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"strconv"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// Options says where the kernel's facts and the records are.
-type Options struct {
-	Records    Records // required
-	procRoot   string  // default /proc; it must show the daemon's own pid namespace
-	cgroupRoot string  // default /sys/fs/cgroup
-	subUIDs    string  // default /etc/subuid
-}
-
-// Identifier tells who calls. Its methods may be called by several goroutines
-// at once.
-type Identifier struct {
-	kernel kernel
-	proc   int // O_PATH of /proc
-	roots  *roots
-	rule   rule
-	users  users
-
-	watches processWatches
-
-	// What "host" means: the daemon's own.
-	ownNS   procfs.FileID
-	ownRoot procfs.FileID
-
-	mu     sync.Mutex
-	inits  map[Container]*initProcess
-	closed bool
-}
-
-// New probes the kernel and reads the daemon's own place. An error means that
-// no caller could be identified here, and says why.
-func New(o Options) (*Identifier, error) {
-	if o.Records == nil {
-		return nil, errors.New("peer: no records given")
-	}
-	if o.procRoot == "" {
-		o.procRoot = "/proc"
-	}
-	if o.cgroupRoot == "" {
-		o.cgroupRoot = "/sys/fs/cgroup"
-	}
-	if o.subUIDs == "" {
-		o.subUIDs = "/etc/subuid"
-	}
-	id := &Identifier{proc: -1, inits: map[Container]*initProcess{}, users: users{file: o.subUIDs}}
-	if err := id.start(o); err != nil {
-		id.Close()
-		return nil, fmt.Errorf("peer: %w", err)
-	}
-	return id, nil
-}
-
-func (id *Identifier) start(o Options) error {
-	var err error
-	if id.kernel, err = probe(); err != nil {
-		return err
-	}
-	if id.roots, id.kernel.cgroup, err = newRoots(o.cgroupRoot); err != nil {
-		return err
-	}
-	if id.proc, err = unix.Open(o.procRoot, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
-		return fmt.Errorf("open %s: %w", o.procRoot, err)
-	}
-	pid := os.Getpid()
-	if self, err := os.Readlink(o.procRoot + "/self"); err != nil || self != strconv.Itoa(pid) {
-		return fmt.Errorf("%s/self is %q, the daemon's pid is %d: mount the proc file system of its own pid namespace", o.procRoot, self, pid)
-	}
-	pidfd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return fmt.Errorf("pidfd_open: %w", err)
-	}
-	defer unix.Close(pidfd)
-	p, err := openProcess(id.proc, pid, pidfd)
-	if err != nil {
-		return err
-	}
-	defer p.closeDir()
-	if id.ownNS, err = p.pidNS(); err != nil {
-		return err
-	}
-	if id.ownRoot, err = p.rootDir(); err != nil {
-		return err
-	}
-	text, err := p.read("cgroup")
-	if err != nil {
-		return err
-	}
-	own, err := parseCgroup(text)
-	if err != nil {
-		return fmt.Errorf("the daemon's own %w", err)
-	}
-	id.rule = rule{records: o.Records, own: own, owner: id.roots.owner}
-	return nil
-}
-
-// Close gives back the descriptors. Callers that were identified must have
-// been closed before.
-func (id *Identifier) Close() error {
-	id.mu.Lock()
-	defer id.mu.Unlock()
-	if id.closed {
-		return nil
-	}
-	id.closed = true
-	for _, f := range id.inits {
-		f.release()
-	}
-	clear(id.inits)
-	if id.roots != nil {
-		id.roots.close()
-	}
-	if id.proc >= 0 {
-		unix.Close(id.proc)
-	}
-	return nil
-}
-
-// Identify returns who connected. A caller of whom there is the least doubt is
-// refused with a *Refusal; the only other errors are the context's. The Caller
-// must be closed.
+// Identify returns the process that connected. It refuses a caller with the least
+// doubt: the error wraps ErrUnattributed, or is the context's. The Caller must be
+// closed.
 func (id *Identifier) Identify(ctx context.Context, conn *net.UnixConn) (*Caller, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -153,7 +34,29 @@ func (id *Identifier) Identify(ctx context.Context, conn *net.UnixConn) (*Caller
 	return c, nil
 }
 
-// attribute fills in to whom the process belongs.
+// IdentifyProcess applies the rules of Identify to a process with a pidfd from the
+// kernel, such as fanotify's; pid is its number in the daemon's pid namespace. The
+// caller closes the pidfd and the Caller. UID and GID of the Caller are not set.
+func (id *Identifier) IdentifyProcess(ctx context.Context, pid, pidfd int) (*Caller, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	own, err := unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, unreadable(fmt.Errorf("pidfd of process %d: %w", pid, procfs.ErrEnded))
+	}
+	c := &Caller{PID: pid, PIDFD: true, processWatch: id.watches.begin(pid, own)}
+	if err := id.attribute(ctx, c); err != nil {
+		if ctx.Err() == nil {
+			err = c.orEnded(err)
+		}
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// attribute finds out which container or unit the process belongs to.
 func (id *Identifier) attribute(ctx context.Context, c *Caller) error {
 	p, err := openProcess(id.proc, c.PID, c.pidfd)
 	if err != nil {
@@ -190,8 +93,8 @@ func (id *Identifier) attribute(ctx context.Context, c *Caller) error {
 	return nil
 }
 
-// inContainer holds what the cgroups say to the pid namespace, and to the
-// record's own first process.
+// inContainer checks the container that the cgroups name against the pid namespace
+// and the first process.
 func (id *Identifier) inContainer(ctx context.Context, c *Caller, p process, m match) error {
 	f, err := id.initProcess(ctx, m.container)
 	if err != nil {
@@ -203,8 +106,8 @@ func (id *Identifier) inContainer(ctx context.Context, c *Caller, p process, m m
 		return unreadable(err)
 	}
 	inside := ns == f.ns
-	// Every pid namespace lies below the host's: a container that shares
-	// that one has no namespace that others could be below.
+	// All pid namespaces are below the host's: to be below the namespace of a
+	// container that has the host's proves nothing.
 	if !inside && !m.container.HostPID {
 		if inside, err = p.below(f.ns); err != nil {
 			return unreadable(err)
@@ -226,7 +129,7 @@ func (id *Identifier) inContainer(ctx context.Context, c *Caller, p process, m m
 	return nil
 }
 
-// onHost makes sure that a caller in no container's cgroup is in no container.
+// onHost checks that a caller in no container's cgroup is in no container.
 func (id *Identifier) onHost(c *Caller, p process, hs []hierarchy) error {
 	pids, err := p.pids()
 	if err != nil {
@@ -243,8 +146,8 @@ func (id *Identifier) onHost(c *Caller, p process, hs []hierarchy) error {
 	if ns != id.ownNS {
 		return refuse(nil, "it is in no container's cgroup, and its pid namespace is not the host's; start the container with cgroups enabled")
 	}
-	// A container with the host's pid namespace and no cgroup of its own
-	// (podman's --cgroups=disabled) still has a root directory of its own.
+	// A container without a cgroup that has the host's pid namespace (podman's
+	// --cgroups=disabled) still has a root directory of its own.
 	root, err := p.rootDir()
 	if err != nil {
 		return unreadable(err)
@@ -257,7 +160,7 @@ func (id *Identifier) onHost(c *Caller, p process, hs []hierarchy) error {
 	return nil
 }
 
-// matchProcess applies the rule to a process.
+// matchProcess returns the container that the cgroups of a process name.
 func (id *Identifier) matchProcess(ctx context.Context, p process) (match, error) {
 	text, err := p.read("cgroup")
 	if err != nil {
@@ -270,7 +173,7 @@ func (id *Identifier) matchProcess(ctx context.Context, p process) (match, error
 	return id.rule.match(ctx, hs)
 }
 
-// unreadable refuses a caller whose process could not be looked at.
+// unreadable refuses a caller whose process could not be read.
 func unreadable(err error) error {
 	switch {
 	case errors.Is(err, procfs.ErrEnded):

@@ -11,29 +11,29 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// maxInits bounds the first processes that are kept, one descriptor each.
+// maxInits is the most first processes in the cache. Each takes a descriptor.
 const maxInits = 1024
 
-// initProcess is a container's first process, once it was proved to be that. While
-// it lives its pid namespace stays what it is and no other can have its
-// number, so the proof need not be repeated: one poll renews it.
+// initProcess is a process that was proved to be a container's first process. As
+// long as it lives, its pid namespace stays the same, and no other namespace can have
+// that inode number. So one poll renews the proof.
 type initProcess struct {
 	pidfd    int
 	ns       procfs.FileID
-	root     int    // of the hierarchy in which the container's cgroup is looked up
+	root     int    // root directory of the hierarchy with the container's cgroup
 	instance uint64 // inode of that cgroup
 	refs     atomic.Int32
 }
 
-// release gives one reference back.
+// release gives back one reference.
 func (f *initProcess) release() {
 	if f.refs.Add(-1) == 0 {
 		unix.Close(f.pidfd)
 	}
 }
 
-// initProcess returns the container's living first process, with a reference for
-// the caller of this function.
+// initProcess returns the container's living first process, with a reference that
+// the caller releases.
 func (id *Identifier) initProcess(ctx context.Context, c Container) (*initProcess, error) {
 	if f := id.cachedInit(c); f != nil {
 		return f, nil
@@ -46,7 +46,7 @@ func (id *Identifier) initProcess(ctx context.Context, c Container) (*initProces
 	return f, nil
 }
 
-// cachedInit returns the first process of exactly this record if it still lives.
+// cachedInit returns the first process of exactly this record, if it still lives.
 func (id *Identifier) cachedInit(c Container) *initProcess {
 	id.mu.Lock()
 	defer id.mu.Unlock()
@@ -58,8 +58,8 @@ func (id *Identifier) cachedInit(c Container) *initProcess {
 	return f
 }
 
-// cacheInit stores a first process, after those that ended were dropped. It is
-// called once per container, so looking at all of them is cheap enough.
+// cacheInit stores a first process, and evicts those that have ended. It is called
+// once for each container, so that a look at all of them is cheap enough.
 func (id *Identifier) cacheInit(c Container, f *initProcess) {
 	id.mu.Lock()
 	defer id.mu.Unlock()
@@ -75,8 +75,8 @@ func (id *Identifier) cacheInit(c Container, f *initProcess) {
 	}
 }
 
-// proveInit holds the record's first process to the kernel: it lives, started
-// when the record says, and is in the cgroup that the record declares.
+// proveInit checks the record's first process against the kernel: it must live, have
+// the start time of the record, and be in the cgroup that the record declares.
 func (id *Identifier) proveInit(ctx context.Context, c Container) (*initProcess, error) {
 	if c.InitPID <= 0 {
 		return nil, refuse(fmt.Errorf("container %s: no record of its first process", c.ID),
@@ -95,6 +95,7 @@ func (id *Identifier) proveInit(ctx context.Context, c Container) (*initProcess,
 	return f, nil
 }
 
+// readInit reads the process into f, and checks it.
 func (id *Identifier) readInit(ctx context.Context, c Container, f *initProcess) error {
 	p, err := openProcess(id.proc, c.InitPID, f.pidfd)
 	if err != nil {
@@ -104,7 +105,7 @@ func (id *Identifier) readInit(ctx context.Context, c Container, f *initProcess)
 	if c.InitStart != 0 {
 		ticks, err := p.started()
 		if err == nil && ticks != c.InitStart {
-			err = fmt.Errorf("started at tick %d, the record says %d", ticks, c.InitStart)
+			err = fmt.Errorf("started at tick %d, must be %d as the record says", ticks, c.InitStart)
 		}
 		if err != nil {
 			return wrongInit(c, err)
@@ -118,13 +119,13 @@ func (id *Identifier) readInit(ctx context.Context, c Container, f *initProcess)
 		return wrongInit(c, err)
 	}
 	if !m.found || !m.container.same(c) {
-		return wrongInit(c, fmt.Errorf("its cgroups are not those of the container"))
+		return wrongInit(c, fmt.Errorf("its cgroups must be those of the container"))
 	}
 	if f.ns, err = p.pidNS(); err != nil {
 		return wrongInit(c, err)
 	}
 	if c.HostPID != (f.ns == id.ownNS) {
-		return wrongInit(c, fmt.Errorf("the record says that the host's pid namespace is shared: %t, the kernel does not", c.HostPID))
+		return wrongInit(c, fmt.Errorf("the record says that it has the host's pid namespace: %t; the kernel says the opposite", c.HostPID))
 	}
 	if f.root, err = id.roots.root(m.in); err != nil {
 		return wrongInit(c, err)
@@ -140,9 +141,8 @@ func (id *Identifier) readInit(ctx context.Context, c Container, f *initProcess)
 	return nil
 }
 
-// wrongInit refuses a caller whose container's first process is not what the
-// record says. It unwraps nothing of a Refusal in err: its words are about the
-// first process and not for the caller.
+// wrongInit refuses a caller whose container's first process differs from the
+// record. The caller does not get the text of err, which is about the first process.
 func wrongInit(c Container, err error) error {
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
 		return refuse(fmt.Errorf("container %s, first process %d: %w", c.ID, c.InitPID, err),

@@ -6,33 +6,32 @@ import (
 	"strings"
 )
 
-// rule decides which container a set of cgroup paths names. It looks at paths
-// and records only; that a path proves nothing yet is seen to in identify.go.
+// rule decides which container a set of cgroup paths names, by paths and records
+// only. Identify proves that the process belongs there.
 type rule struct {
 	records Records
 
-	// own holds the daemon's own cgroups. In a container the daemon finds
-	// that container's id above everybody; it is not one that is asked for.
+	// own holds the daemon's own cgroups. If the daemon runs in a container, all
+	// paths hold that container's id, and need no record for it.
 	own []hierarchy
 
-	// owner returns the first owner other than root of the cgroup
-	// directories that lead to a path, else 0.
+	// owner returns the first owner other than root of the cgroup directories
+	// down to a path, else 0.
 	owner func(h hierarchy, path string) (uint32, error)
 }
 
-// match is what the cgroups of one process name.
+// match is the container that the cgroups of one process name.
 type match struct {
 	container Container
 	found     bool
-	in        hierarchy // the one of those that name it to look its cgroup up in
+	in        hierarchy // the hierarchy to look its cgroup up in
 }
 
-// match returns the container that the hierarchies name, found false where
-// none of them names any. A contradiction and an id that is in no record are
-// refused.
+// match returns the container that the hierarchies name, with found false if none
+// names any. It refuses a contradiction, and an id that no record has.
 func (r *rule) match(ctx context.Context, hs []hierarchy) (match, error) {
 	var m match
-	asked := *r // every hierarchy names the same paths: each is asked for once
+	asked := *r // the hierarchies name the same paths: look each up once
 	asked.records = &answers{records: r.records, byPath: make(map[string]answer)}
 	for _, h := range hs {
 		line, err := asked.line(ctx, h)
@@ -54,16 +53,14 @@ func (r *rule) match(ctx context.Context, hs []hierarchy) (match, error) {
 	return m, nil
 }
 
-// same tells whether two records are of one container, whatever changed in
-// them in between.
+// same reports whether two records are of one container. Other members may differ.
 func (c Container) same(d Container) bool {
 	return c.ID == d.ID && c.Runtime == d.Runtime && c.CgroupPath == d.CgroupPath
 }
 
-// line returns the container that one hierarchy names: the deepest prefix of
-// its path that a record declares. Anything shallower is the parent that was
-// asked for (--cgroup-parent, a pod); anything deeper the container, or who
-// was moved there, made itself.
+// line returns the container that one hierarchy names: by the longest prefix of its
+// path that a record declares. A shorter prefix is the cgroup parent that was asked
+// for (--cgroup-parent, a pod); cgroups further down were made in the container.
 func (r *rule) line(ctx context.Context, h hierarchy) (match, error) {
 	var m match
 	known := len(r.ownPath(h)) // ids up to here need no record
@@ -91,7 +88,7 @@ func (r *rule) line(ctx context.Context, h hierarchy) (match, error) {
 	return m, nil
 }
 
-// declared asks the records for one path and holds the answer to it.
+// declared looks one path up in the records, and checks the answer.
 func (r *rule) declared(ctx context.Context, h hierarchy, path string) (Container, bool, error) {
 	c, ok, err := r.records.Declared(ctx, path)
 	if err != nil {
@@ -111,7 +108,7 @@ func (r *rule) declared(ctx context.Context, h hierarchy, path string) (Containe
 	if c.UID == 0 {
 		return c, true, nil
 	}
-	// A user's record speaks for the user's own cgroups only.
+	// A user's record counts for the user's own cgroups only.
 	owner, err := r.owner(h, path)
 	if err != nil {
 		return Container{}, false, refuse(err, "the owner of its cgroup could not be read; connect again")
@@ -119,8 +116,8 @@ func (r *rule) declared(ctx context.Context, h hierarchy, path string) (Containe
 	return c, owner == c.UID, nil
 }
 
-// ownPath returns the daemon's own cgroup in this hierarchy if the path lies
-// in it, else nothing.
+// ownPath returns the daemon's own cgroup in this hierarchy if the path lies in it,
+// else "".
 func (r *rule) ownPath(h hierarchy) string {
 	for _, own := range r.own {
 		if own.controllers != h.controllers || own.path == "/" {
@@ -133,9 +130,9 @@ func (r *rule) ownPath(h hierarchy) string {
 	return ""
 }
 
-// before orders the hierarchies by which one stands for a container: the
-// unified one, systemd's, then by name. The order must never change: the inode
-// of the cgroup in the first of them is the container's instance.
+// before orders hierarchies: the unified one, systemd's, then by name. The order must
+// never change: the inode of the cgroup in the first of them is the container's
+// instance.
 func before(a, b hierarchy) bool {
 	rank := func(h hierarchy) int {
 		switch h.controllers {
@@ -153,8 +150,7 @@ func before(a, b hierarchy) bool {
 	return a.controllers < b.controllers
 }
 
-// answers are what records said of paths, for as long as one caller is looked
-// at.
+// answers caches the answers of Records while one caller is identified.
 type answers struct {
 	records Records
 	byPath  map[string]answer
@@ -167,10 +163,10 @@ type answer struct {
 }
 
 func (a *answers) Declared(ctx context.Context, path string) (Container, bool, error) {
-	said, ok := a.byPath[path]
+	cached, ok := a.byPath[path]
 	if !ok {
-		said.container, said.found, said.err = a.records.Declared(ctx, path)
-		a.byPath[path] = said
+		cached.container, cached.found, cached.err = a.records.Declared(ctx, path)
+		a.byPath[path] = cached
 	}
-	return said.container, said.found, said.err
+	return cached.container, cached.found, cached.err
 }

@@ -19,7 +19,7 @@ func (p process) pidNS() (procfs.FileID, error) { return p.stat("ns/pid") }
 // rootDir returns the root directory of the process.
 func (p process) rootDir() (procfs.FileID, error) { return p.stat("root") }
 
-// stat follows a link of /proc/PID. The kernel asks for the rights of ptrace:
+// stat follows a link of /proc/PID. The kernel wants the rights of ptrace:
 // CAP_SYS_PTRACE, and no landlock domain round the daemon.
 func (p process) stat(name string) (procfs.FileID, error) {
 	id, err := procfs.Stat(p.dir, name)
@@ -29,8 +29,8 @@ func (p process) stat(name string) (procfs.FileID, error) {
 	return id, nil
 }
 
-// below tells whether the process's pid namespace lies somewhere below the
-// given one (NS_GET_PARENT, ioctl_nsfs(2)).
+// below reports whether the process's pid namespace is below top (NS_GET_PARENT,
+// ioctl_nsfs(2)).
 func (p process) below(top procfs.FileID) (bool, error) {
 	fd, err := p.open("ns/pid")
 	if err != nil {
@@ -40,7 +40,7 @@ func (p process) below(top procfs.FileID) (bool, error) {
 	for range maxPIDNamespaces {
 		parent, err := unix.IoctlRetInt(fd, unix.NS_GET_PARENT)
 		if err == unix.EPERM {
-			return false, nil // above is only what the daemon can't see
+			return false, nil // the daemon can't see the namespaces further up
 		}
 		if err != nil {
 			return false, fmt.Errorf("ask for the parent of a pid namespace: %w", err)

@@ -11,17 +11,16 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// process is a process that was seen to live after its /proc directory was
-// opened: what is read through that directory is told of it and no other.
+// process is a process that was seen to live after its /proc directory was opened:
+// what is read through that directory is of this process and no other.
 type process struct {
 	pidfd int
 	dir   int // O_PATH of /proc/PID
 }
 
-// openProcess opens /proc/PID of the process that pidfd stands for. The order
-// is the proof: the pid is the process's own for as long as it lives, it lives
-// after the directory was opened, so the directory is the process's. pidfd
-// stays the caller's to close.
+// openProcess opens /proc/PID of the process of pidfd. The order is the proof: the
+// process lives after the directory was opened, and no other process has its pid as
+// long as it lives, so the directory is its own. The caller closes pidfd.
 func openProcess(proc, pid, pidfd int) (process, error) {
 	dir, err := unix.Openat(proc, strconv.Itoa(pid), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -36,7 +35,8 @@ func openProcess(proc, pid, pidfd int) (process, error) {
 
 func (p process) closeDir() { unix.Close(p.dir) }
 
-// ended makes procfs.ErrEnded of the errors by which /proc says so.
+// ended returns procfs.ErrEnded for the errors that /proc returns for a process that
+// has ended.
 func ended(err error) error {
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOENT) {
 		return procfs.ErrEnded
@@ -67,8 +67,8 @@ func (p process) read(name string) (string, error) {
 	return text, nil
 }
 
-// readAll reads a /proc file in one read, so that the kernel writes it in one
-// go: a file put together from several reads may never have been true.
+// readAll reads a /proc file in one read, so that the kernel writes it at one moment:
+// the parts of several reads may never have been true together.
 func readAll(fd int) (string, error) {
 	var small [4096]byte
 	for buf := small[:]; ; buf = make([]byte, 4*len(buf)) {
@@ -80,13 +80,13 @@ func readAll(fd int) (string, error) {
 		case n < len(buf):
 			return string(buf[:n]), nil
 		case n >= maxCgroupFile:
-			return "", fmt.Errorf("%d bytes or more, the limit is %d", n, maxCgroupFile)
+			return "", fmt.Errorf("%d bytes or more, must be below %d", n, maxCgroupFile)
 		}
 	}
 }
 
-// pids returns how many pid namespaces, from /proc's own down, give the
-// process a pid.
+// pids returns in how many pid namespaces, from that of /proc down, the process has
+// a pid.
 func (p process) pids() (int, error) {
 	text, err := p.read("status")
 	if err != nil {

@@ -12,145 +12,147 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// A binding is what Check holds a process to. All connections of a process have
-// one together: a look at the process is good for every request that was there
-// before the look began, whichever connection it came on.
+// processWatch is what Caller.Check compares a process with. All connections of a
+// process share one: an inspection counts for each request that came before it
+// began, on any connection.
 type processWatch struct {
 	watches *processWatches
 	pid     int
 	pidfd   int
 	cgroup  cgroupWatch
 
-	initProcess *initProcess // nil for the host
+	initProcess *initProcess // the container's; nil for the host
 	path        string       // of the container's cgroup
-	instance    uint64       // inode there
+	instance    uint64       // inode of that cgroup
 
-	users       atomic.Int32  // connections; changed under bindings.mu
-	inspections atomic.Uint64 // begun; raised under mu
-	stale       atomic.Bool   // failed is set: new connections get another
+	users       atomic.Int32  // connections; changed under processWatches.mu
+	inspections atomic.Uint64 // how many began; raised under mu
+	stale       atomic.Bool   // failed is set: new connections get another watch
 
 	mu     sync.Mutex
-	failed error // a process that changed once stays refused
+	failed error // a process that has changed once stays refused
 	closed bool
 }
 
-// processWatches are those of all processes that have connections.
+// processWatches are the watches of all processes that have connections.
 type processWatches struct {
 	mu    sync.Mutex
 	byPID map[int]*processWatch
 }
 
-// begin begins a binding for one connection. The pidfd is the binding's now.
+// begin returns a watch for one connection. The watch owns the pidfd.
 func (all *processWatches) begin(pid, pidfd int) *processWatch {
-	b := &processWatch{watches: all, pid: pid, pidfd: pidfd, cgroup: cgroupWatch{fd: -1}}
-	b.users.Store(1)
-	return b
+	w := &processWatch{watches: all, pid: pid, pidfd: pidfd, cgroup: cgroupWatch{fd: -1}}
+	w.users.Store(1)
+	return w
 }
 
-// share returns the binding that other connections of the same process have, in
-// place of b, or keeps b for those to come.
-func (all *processWatches) share(b *processWatch) *processWatch {
+// share returns the watch of other connections of the same process in place of w,
+// or stores w for later connections.
+func (all *processWatches) share(w *processWatch) *processWatch {
 	all.mu.Lock()
-	old := all.byPID[b.pid]
-	if old == nil || !old.same(b) {
+	old := all.byPID[w.pid]
+	if old == nil || !old.same(w) {
 		if all.byPID == nil {
 			all.byPID = make(map[int]*processWatch)
 		}
-		all.byPID[b.pid] = b
+		all.byPID[w.pid] = w
 		all.mu.Unlock()
-		return b
+		return w
 	}
 	old.users.Add(1)
 	all.mu.Unlock()
-	b.close()
+	w.close()
 	return old
 }
 
-// same reports whether b, which was just found to live, is of the same process
-// in the same place. Both had the same pid, and b's process lived after old's
-// descriptor was made: as old's lives now, they are one.
-func (old *processWatch) same(b *processWatch) bool {
-	return !old.stale.Load() && old.initProcess == b.initProcess && old.path == b.path && old.instance == b.instance &&
-		old.cgroup.same(&b.cgroup) && procfs.Alive(old.pidfd) == nil
+// same reports whether w, whose process was just seen to live, is of old's process at
+// the same place. Both have the same pid. w's process lived after old's descriptor
+// was made, and old's process still lives, so they are one process.
+func (old *processWatch) same(w *processWatch) bool {
+	return !old.stale.Load() && old.initProcess == w.initProcess && old.path == w.path && old.instance == w.instance &&
+		old.cgroup.same(&w.cgroup) && procfs.Alive(old.pidfd) == nil
 }
 
-// release ends a connection's use.
-func (b *processWatch) release() {
-	b.watches.mu.Lock()
-	last := b.users.Add(-1) == 0
-	if last && b.watches.byPID[b.pid] == b {
-		delete(b.watches.byPID, b.pid)
+// release gives back the use of one connection.
+func (w *processWatch) release() {
+	w.watches.mu.Lock()
+	last := w.users.Add(-1) == 0
+	if last && w.watches.byPID[w.pid] == w {
+		delete(w.watches.byPID, w.pid)
 	}
-	b.watches.mu.Unlock()
+	w.watches.mu.Unlock()
 	if last {
-		b.close()
+		w.close()
 	}
 }
 
-func (b *processWatch) close() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
-	unix.Close(b.pidfd)
-	b.cgroup.close()
-	if b.initProcess != nil {
-		b.initProcess.release()
+func (w *processWatch) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	unix.Close(w.pidfd)
+	w.cgroup.close()
+	if w.initProcess != nil {
+		w.initProcess.release()
 	}
 }
 
-// check looks at the process, or waits for a look that began after this call.
-func (b *processWatch) check() error {
-	before := b.inspections.Load()
-	if b.users.Load() > 1 {
-		runtime.Gosched() // others read their requests meanwhile: one look for all
+// check inspects the process, or waits for an inspection that began after this call.
+func (w *processWatch) check() error {
+	before := w.inspections.Load()
+	if w.users.Load() > 1 {
+		runtime.Gosched() // other connections read their requests: one inspection for all
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
 		return refuse(errClosed, "its connection is closed")
 	}
-	if b.inspections.Load() == before && b.failed == nil {
-		b.inspections.Add(1)
-		if b.failed = b.orEnded(b.inspect()); b.failed != nil {
-			b.stale.Store(true)
+	if w.inspections.Load() == before && w.failed == nil {
+		w.inspections.Add(1)
+		if w.failed = w.orEnded(w.inspect()); w.failed != nil {
+			w.stale.Store(true)
 		}
 	}
-	return b.failed
+	return w.failed
 }
 
-// orEnded makes plain why a process that has ended was refused: what it left
-// behind reads like a process that moved.
-func (b *processWatch) orEnded(err error) error {
+// orEnded replaces the error of a process that has ended: without it the error says
+// that the process moved.
+func (w *processWatch) orEnded(err error) error {
 	if err == nil {
 		return nil
 	}
-	if end := procfs.Alive(b.pidfd); end != nil {
+	if end := procfs.Alive(w.pidfd); end != nil {
 		return unreadable(end)
 	}
 	return err
 }
 
-func (b *processWatch) inspect() error {
-	if err := b.cgroup.unchanged(b.pidfd); err != nil {
+// inspect compares the process with what it was.
+func (w *processWatch) inspect() error {
+	if err := w.cgroup.unchanged(w.pidfd); err != nil {
 		if errors.Is(err, errMoved) {
-			return refuse(fmt.Errorf("pid %d: %w", b.pid, err), "its cgroups changed after it connected; connect again")
+			return refuse(fmt.Errorf("pid %d: %w", w.pid, err), "its cgroups changed after it connected; connect again")
 		}
 		return unreadable(err)
 	}
-	if b.initProcess != nil {
-		if err := same(b.initProcess.root, b.path, b.instance); err != nil {
+	if w.initProcess != nil {
+		if err := same(w.initProcess.root, w.path, w.instance); err != nil {
 			return refuse(err, "its container's cgroup was removed or replaced; connect again")
 		}
 	}
-	if err := b.alive(); err != nil { // after the last read
+	if err := w.alive(); err != nil { // after the last read
 		return unreadable(err)
 	}
 	return nil
 }
 
-func (b *processWatch) alive() error {
-	if b.initProcess == nil {
-		return procfs.Alive(b.pidfd)
+// alive checks that the process and the container's first process live.
+func (w *processWatch) alive() error {
+	if w.initProcess == nil {
+		return procfs.Alive(w.pidfd)
 	}
-	return procfs.Alive(b.pidfd, b.initProcess.pidfd)
+	return procfs.Alive(w.pidfd, w.initProcess.pidfd)
 }

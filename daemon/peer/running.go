@@ -5,15 +5,15 @@ import (
 	"fmt"
 )
 
-// Running is a container that runs, though nobody of it called.
+// Running describes a container that runs.
 type Running struct {
 	Instance    uint64 // as Caller.Instance
 	CgroupOwner uint32 // as Caller.CgroupOwner
 }
 
-// Running holds a record to the kernel as Identify does: its first process
-// lives and is in the cgroup that the record declares. An error is a *Refusal,
-// which says what is wrong, or the context's.
+// Running checks a record against the kernel as Identify does: the container's first
+// process lives and is in the cgroup that the record declares. An error wraps
+// ErrUnattributed, or is the context's.
 func (id *Identifier) Running(ctx context.Context, c Container) (Running, error) {
 	f, err := id.initProcess(ctx, c)
 	if err != nil {

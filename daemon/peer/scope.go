@@ -11,22 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// roots holds a descriptor of the root directory of each cgroup hierarchy,
-// opened when first needed: some are mounted late.
+// roots holds a descriptor of the root directory of each cgroup hierarchy. It opens
+// a directory when it is first needed, because some are mounted late.
 type roots struct {
-	dir string // usually /sys/fs/cgroup
+	dir string // /sys/fs/cgroup, except in tests
 	v2  bool   // dir is itself the unified hierarchy
 
 	mu   sync.Mutex
 	open map[string]int // by controllers
 }
 
-// newRoots looks at what is mounted: cgroup v2 alone, or a directory of v1
-// hierarchies, perhaps with the unified one among them.
+// newRoots finds out what is mounted at dir: "v2" (cgroup v2 only), "v1" (a directory
+// of v1 hierarchies) or "hybrid" (both).
 func newRoots(dir string) (*roots, string, error) {
 	magic, err := fsMagic(dir)
 	if err != nil {
-		return nil, "", fmt.Errorf("cgroup root: %w; is it mounted?", err)
+		return nil, "", fmt.Errorf("cgroup root: %w; a cgroup file system must be mounted there", err)
 	}
 	r := &roots{dir: dir, v2: magic == unix.CGROUP2_SUPER_MAGIC, open: map[string]int{}}
 	if r.v2 {
@@ -46,8 +46,8 @@ func fsMagic(dir string) (int64, error) {
 	return int64(st.Type), nil
 }
 
-// root returns the descriptor of the hierarchy's root directory; it stays the
-// roots' own.
+// root returns the descriptor of the hierarchy's root directory. The caller must not
+// close it.
 func (r *roots) root(h hierarchy) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -58,8 +58,8 @@ func (r *roots) root(h hierarchy) (int, error) {
 	if name, ok := strings.CutPrefix(h.controllers, "name="); ok {
 		path = filepath.Join(path, name)
 	} else if h.controllers != "" {
-		// The directory of joined controllers may name them in another
-		// order, but each controller has a link to it.
+		// The directory's name may list joined controllers in another order, but
+		// each controller has a link to it.
 		first, _, _ := strings.Cut(h.controllers, ",")
 		path = filepath.Join(path, first)
 	} else if !r.v2 {
@@ -82,7 +82,7 @@ func (r *roots) close() {
 	clear(r.open)
 }
 
-// owner is the rule's question who owns the way to a cgroup.
+// owner returns the first owner other than root of the directories down to a cgroup.
 func (r *roots) owner(h hierarchy, path string) (uint32, error) {
 	root, err := r.root(h)
 	if err != nil {
@@ -95,12 +95,11 @@ func (r *roots) owner(h hierarchy, path string) (uint32, error) {
 // scope is a cgroup directory.
 type scope struct {
 	inode uint64
-	owner uint32 // of the first directory from the root down that is not root's
+	owner uint32 // of the first directory from the root down that root does not own
 }
 
-// walk goes from a hierarchy's root down to a cgroup, directory by directory:
-// no link is followed and no mount is crossed, so what it finds is what the
-// kernel's path means.
+// walk goes from a hierarchy's root down to a cgroup, directory by directory. It
+// follows no link and crosses no mount, so it finds the cgroup of the kernel's path.
 func walk(root int, path string) (scope, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(root, &st); err != nil {
@@ -130,7 +129,7 @@ func walk(root int, path string) (scope, error) {
 			}
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Dev != dev {
-			return scope{}, fmt.Errorf("%q of cgroup %q is no directory of its hierarchy", name, path)
+			return scope{}, fmt.Errorf("%q of cgroup %q must be a directory of its hierarchy", name, path)
 		}
 		s.inode = st.Ino
 		if s.owner == 0 {
@@ -148,10 +147,10 @@ func closeBut(fd, keep int) {
 	}
 }
 
-// errSwapped says that a path leads to another cgroup than before.
+// errSwapped says that another cgroup has the path now.
 var errSwapped = errors.New("another cgroup stands at the path")
 
-// same returns nil if the path still leads to the cgroup with this inode.
+// same returns nil if the path is still that of the cgroup with this inode.
 func same(root int, path string, inode uint64) error {
 	var st unix.Stat_t
 	if err := unix.Fstatat(root, path[1:], &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {

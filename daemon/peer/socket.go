@@ -9,10 +9,9 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// kernel says what the identity of callers can rest on here, by what was
-// tried and not by version.
+// kernel says which interfaces this kernel has. They were tried: no version counts.
 type kernel struct {
-	peerPIDFD bool   // SO_PEERPIDFD, Linux 6.5: no doubt about the pid
+	peerPIDFD bool   // SO_PEERPIDFD, Linux 6.5
 	pidfdInfo bool   // PIDFD_GET_INFO with the cgroup id, Linux 6.13
 	cgroup    string // "v2", "hybrid" or "v1"
 
@@ -34,7 +33,7 @@ func probe() (kernel, error) {
 	}
 	fd, err := unix.PidfdOpen(unix.Getpid(), 0)
 	if err != nil {
-		return kernel{}, fmt.Errorf("pidfd_open: %w; Linux 5.3 or later is needed, and a seccomp filter that lets it through", err)
+		return kernel{}, fmt.Errorf("pidfd_open: %w; the kernel must be Linux 5.3 or later, and a seccomp filter must allow pidfd_open", err)
 	}
 	defer unix.Close(fd)
 	_, err = cgroupID(fd)
@@ -52,12 +51,12 @@ func cgroupID(pidfd int) (uint64, error) {
 		return 0, fmt.Errorf("PIDFD_GET_INFO: %w", ended(err))
 	}
 	if info.Mask&unix.PIDFD_INFO_CGROUPID == 0 {
-		return 0, fmt.Errorf("PIDFD_GET_INFO tells no cgroup id")
+		return 0, fmt.Errorf("PIDFD_GET_INFO returned no cgroup id")
 	}
 	return info.Cgroupid, nil
 }
 
-// connector is the process that called connect(2), as the socket remembers it.
+// connector is the process that called connect(2), from the socket.
 type connector struct {
 	pid      int
 	uid, gid uint32
@@ -65,7 +64,7 @@ type connector struct {
 	exact    bool // the pidfd came with the socket
 }
 
-// connector asks the socket who connected it. The caller closes the pidfd.
+// connector reads from the socket which process connected. The caller closes pidfd.
 func (id *Identifier) connector(conn *net.UnixConn) (connector, error) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -79,8 +78,8 @@ func (id *Identifier) connector(conn *net.UnixConn) (connector, error) {
 	return p, failed
 }
 
-// User is whom a connection that was refused is charged to: the owner of the
-// subordinate uid that called, else that uid; false where nobody tells.
+// User returns the user who is charged for a connection that was refused: the owner
+// of the caller's subordinate uid, else the caller's uid; false if it is not known.
 func (id *Identifier) User(conn *net.UnixConn) (uint32, bool) {
 	raw, err := conn.SyscallConn()
 	if err != nil {
@@ -106,9 +105,8 @@ func (id *Identifier) credentials(socket int) (connector, error) {
 	if p.exact {
 		p.pidfd, err = unix.GetsockoptInt(socket, unix.SOL_SOCKET, unix.SO_PEERPIDFD)
 	} else {
-		// The pid may have been given to another process since connect:
-		// the identity is that of who has the pid now, and Caller.PIDFD
-		// says so.
+		// Another process may have the pid since connect(2). The identity is that
+		// of the process that has the pid now, and Caller.PIDFD says so.
 		p.pidfd, err = unix.PidfdOpen(p.pid, 0)
 	}
 	if err != nil {

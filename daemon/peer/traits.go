@@ -1,7 +1,6 @@
 package peer
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 
@@ -10,39 +9,16 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// IdentifyProcess applies the rules of Identify to a process that the kernel
-// named by a pidfd, as fanotify does; pid is its number in our pid namespace.
-// The pidfd stays the caller's to close, the Caller must be closed. UID and GID
-// of the Caller are not filled in.
-func (id *Identifier) IdentifyProcess(ctx context.Context, pid, pidfd int) (*Caller, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	own, err := unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, unreadable(fmt.Errorf("pidfd of process %d: %w", pid, procfs.ErrEnded))
-	}
-	c := &Caller{PID: pid, PIDFD: true, processWatch: id.watches.begin(pid, own)}
-	if err := id.attribute(ctx, c); err != nil {
-		if ctx.Err() == nil {
-			err = c.orEnded(err)
-		}
-		c.Close()
-		return nil, err
-	}
-	return c, nil
-}
-
-// Traits are what a process is identified by, as the kernel shows it: its
-// cgroups, and its pid namespace. Two processes with equal traits are of the
-// same container, for as long as that one runs. Traits can be compared.
+// Traits are the facts that identify a process: its cgroups and its pid namespace.
+// Two processes with equal traits are of the same container, as long as that runs.
+// Traits are comparable.
 type Traits struct {
 	cgroups string
-	cgroup  uint64 // instead of cgroups, where all there is is cgroup v2
+	cgroup  uint64 // in place of cgroups, if the host has cgroup v2 only
 	pidNS   procfs.FileID
 }
 
-// TraitsOf reads them, at a fifth of what identifying costs.
+// TraitsOf reads the traits of a process. It costs a fifth of IdentifyProcess.
 func (id *Identifier) TraitsOf(pid, pidfd int) (t Traits, err error) {
 	if id.kernel.cgroup == "v2" && id.kernel.pidfdInfo && len(id.rule.own) == 1 {
 		t.cgroup, err = cgroupID(pidfd)
@@ -55,14 +31,15 @@ func (id *Identifier) TraitsOf(pid, pidfd int) (t Traits, err error) {
 	if t.pidNS, err = id.pidNSOf(pid, pidfd); err != nil {
 		return Traits{}, unreadable(err)
 	}
-	// The pid is the process's own for as long as it lives, and it lives after
-	// the last read: what was read was read of it.
+	// The process lives after the last read, so no other process had its pid, so
+	// all facts are of this process.
 	if err := procfs.Alive(pidfd); err != nil {
 		return Traits{}, unreadable(err)
 	}
 	return t, nil
 }
 
+// cgroupsOf reads the cgroup file of a process.
 func (id *Identifier) cgroupsOf(pid int) (string, error) {
 	fd, err := unix.Openat(id.proc, strconv.Itoa(pid)+"/cgroup", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -72,11 +49,11 @@ func (id *Identifier) cgroupsOf(pid int) (string, error) {
 	return readAll(fd)
 }
 
-// pidNSOf asks the pidfd, or where that can't tell, /proc.
+// pidNSOf reads the pid namespace by the pidfd, or by /proc on older kernels.
 func (id *Identifier) pidNSOf(pid, pidfd int) (procfs.FileID, error) {
 	if id.kernel.pidfdNS {
 		ns, err := procfs.PIDNamespace(pidfd)
-		return ns, ended(err) // nil, where err is
+		return ns, ended(err) // nil stays nil
 	}
 	ns, err := procfs.Stat(id.proc, strconv.Itoa(pid)+"/ns/pid")
 	if err != nil {

@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// maxSubUIDs bounds what is read of /etc/subuid.
+// maxSubUIDs is the most bytes that are read of /etc/subuid.
 const maxSubUIDs = 1 << 20
 
-// users tells whose a uid is. A user has as many uids as /etc/subuid gives
-// them, by user namespaces: all are charged to the user.
+// users maps uids to users. /etc/subuid gives a user more uids, for user namespaces;
+// the user is charged for all of them.
 type users struct {
 	file string
 
@@ -24,11 +24,11 @@ type users struct {
 	ranges  []uidRange
 }
 
-// uidRange are count subordinate uids of owner, from first on.
+// uidRange is count subordinate uids of owner, from first on.
 type uidRange struct{ first, count, owner uint32 }
 
-// of returns the user that a process of the host belongs to. Its cgroup tells
-// first: user.slice is root's, and a session can't leave its user's.
+// of returns the user of a process of the host. Its cgroup counts first: root owns
+// user.slice, and a session can't leave the slice of its user.
 func (u *users) of(uid uint32, systemd string) uint32 {
 	if uid == 0 {
 		return 0
@@ -52,7 +52,7 @@ func (u *users) of(uid uint32, systemd string) uint32 {
 	return uid
 }
 
-// refresh reads the file again where it was written again.
+// refresh reads the file again if it has changed.
 func (u *users) refresh() {
 	info, err := os.Stat(u.file)
 	if err != nil {
@@ -83,8 +83,8 @@ func lookUpUID(name string) (uint32, bool) {
 	return uint32(uid), err == nil
 }
 
-// parseSubUIDs reads lines of subuid(5): user or uid, first, count. What is no
-// such line gives nobody anything.
+// parseSubUIDs reads lines of subuid(5): user or uid, first, count. It skips other
+// lines.
 func parseSubUIDs(text string, lookUp func(string) (uint32, bool)) (ranges []uidRange) {
 	for line := range strings.Lines(text) {
 		fields := strings.Split(strings.TrimSpace(line), ":")
