@@ -173,7 +173,7 @@ func TestInvisiblePeer(t *testing.T) {
 func TestNewErrors(t *testing.T) {
 	for name, o := range map[string]Options{
 		"no records given": {},
-		"must be mounted":   {Records: declare(), cgroupRoot: "/none"},
+		"must be mounted":  {Records: declare(), cgroupRoot: "/none"},
 		"open /none":       {Records: declare(), procRoot: "/none"},
 		"the proc file system of its own pid namespace": {Records: declare(), procRoot: "/"},
 	} {
