@@ -17,7 +17,7 @@ func TestPoliciesNameMembers(t *testing.T) {
 		return err == nil
 	}
 	for operation, measured := range map[string]any{
-		"start": startEvent{}, "policy": policyEvent{}, "seal": sealEvent{}, "system": systemEvent{}, "power": powerEvent{},
+		"start": startEvent{}, "policy": policyEvent{}, "seal": sealEvent{}, "power": powerEvent{},
 		"launch": launch.Launch{}, "image": launch.Image{}, "exec": execEvent{}, "extend": extendEvent{},
 	} {
 		for _, name := range memberNames(measured) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/oslog"
+	"github.com/cima-project/cima/daemon/services"
 	"github.com/cima-project/cima/rpc/server"
 )
 
@@ -37,7 +38,9 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	var background sync.WaitGroup
 	background.Go(func() { d.observe(ctx) })
 	background.Go(func() { d.reloadOn(ctx) })
-	background.Go(func() { d.watchSystem(ctx) })
+	background.Go(func() {
+		services.NewWatcher(d.ledger, d.log).Watch(ctx, func() []config.SystemRule { return d.config().System })
+	})
 	background.Go(func() {
 		if d.osLog == nil {
 			oslog.Anchor(ctx, d.opts.imaDir(), d.ledger, func() config.IMA { return d.config().IMA }, d.log)

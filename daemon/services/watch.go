@@ -1,0 +1,130 @@
+package services
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/logs"
+)
+
+// surveyInterval is the time between two surveys of the host's processes.
+const surveyInterval = 5 * time.Second
+
+// payer pays for the events of all host services: a service that starts over and
+// over, with ever new arguments, can't fill the log.
+const payer = "host services"
+
+// maxLogged bounds how many measurements are remembered as logged. Beyond it they
+// are logged again.
+const maxLogged = 4096
+
+// systemEvent is measured.system.
+type systemEvent struct {
+	Path   string        `json:"path"`
+	SHA384 string        `json:"sha384"`         // of the running executable's bytes
+	Argv   []launch.Text `json:"argv,omitempty"` // where policy wants it
+}
+
+// Watcher measures the host services that [[system]] rules name, when the daemon
+// starts and whenever a service starts again.
+type Watcher struct {
+	ledger *ledger.Ledger
+	log    *slog.Logger
+	proc   string
+
+	seen   map[string]bool // processes, by pid and start time
+	logged map[string]bool // measurements: a service of many processes is logged once
+}
+
+// NewWatcher makes a watcher that logs to l.
+func NewWatcher(l *ledger.Ledger, log *slog.Logger) *Watcher {
+	return &Watcher{ledger: l, log: log, proc: "/proc", seen: make(map[string]bool), logged: make(map[string]bool)}
+}
+
+// Watch surveys the host's processes until ctx ends.
+func (w *Watcher) Watch(ctx context.Context, rules func() []config.SystemRule) {
+	for ctx.Err() == nil {
+		if r := rules(); len(r) > 0 {
+			if err := w.survey(ctx, r); err != nil {
+				w.log.Warn("host services are not measured", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(surveyInterval):
+		}
+	}
+}
+
+// survey measures processes that weren't there at the last survey.
+func (w *Watcher) survey(ctx context.Context, rules []config.SystemRule) error {
+	all, err := Processes(w.proc)
+	if err != nil {
+		return err
+	}
+	now := make(map[string]bool, len(all))
+	for _, p := range all {
+		key := fmt.Sprint(p.PID, " ", p.Start)
+		now[key] = true
+		if w.seen[key] {
+			continue
+		}
+		i := slices.IndexFunc(rules, func(r config.SystemRule) bool { return matches(r, p) })
+		if i < 0 {
+			continue
+		}
+		if err := w.measure(ctx, p, rules[i]); err != nil && !errors.Is(err, ErrGone) {
+			return err
+		}
+	}
+	w.seen = now
+	return nil
+}
+
+func (w *Watcher) measure(ctx context.Context, p Process, r config.SystemRule) error {
+	digest, argv, err := p.Measure()
+	if err != nil {
+		return err
+	}
+	e := systemEvent{Path: executable(p), SHA384: digest}
+	if r.Arguments {
+		e.Argv = argv
+	}
+	// A server that forks, or is started again unchanged, adds nothing.
+	key := fmt.Sprintf("%q", e)
+	if w.logged[key] {
+		return nil
+	}
+	if _, err := w.ledger.Append(ctx, ledger.Event{Operation: logs.OpSystem, Measured: e, Charge: payer}); err != nil {
+		return err
+	}
+	w.log.Info("host service measured", "path", p.Path, "unit", p.Unit, "pid", p.PID)
+	if len(w.logged) >= maxLogged {
+		clear(w.logged)
+	}
+	w.logged[key] = true
+	return nil
+}
+
+// matches reports whether a rule names a process.
+func matches(r config.SystemRule, p Process) bool {
+	if r.Path != "" {
+		// A user can have a file of any path, in a mount namespace of its own.
+		return p.UID == 0 && executable(p) == r.Path
+	}
+	ok, _ := path.Match(r.Unit, p.Unit)
+	return ok && p.Unit != ""
+}
+
+// executable is the path of the executable when it was started. The kernel marks
+// a file that was removed since, as package upgrades remove it.
+func executable(p Process) string { return strings.TrimSuffix(p.Path, " (deleted)") }
