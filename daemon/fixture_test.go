@@ -8,13 +8,13 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +23,7 @@ import (
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/packaging/test/engine"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -185,55 +186,43 @@ func needDocker(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out: -short")
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("left out: needs root to read root-owned records")
+	if _, err := engine.Docker(); err != nil {
+		t.Skip("left out:", err)
 	}
-	if out, err := exec.Command("docker", "info").CombinedOutput(); err != nil {
-		t.Skipf("left out: docker does not answer: %s", bytes.TrimSpace(out))
-	}
-	aloneWithDocker(t)
-	makeImage(t)
-}
-
-// aloneWithDocker keeps other packages' tests away from docker meanwhile: the
-// daemon under test measures all containers of the machine, theirs too.
-func aloneWithDocker(t *testing.T) {
-	t.Helper()
-	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "cima-docker-test.lock"), os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
+	if err := makeImage(); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { lock.Close() })
 }
 
 const testImage = "cima-daemon-test:1"
 
-var imageOnce sync.Once
-
 // makeImage makes an image of cimactl alone.
-func makeImage(t *testing.T) {
-	imageOnce.Do(func() {
-		dir := t.TempDir()
-		build := exec.Command("go", "build", "-o", filepath.Join(dir, "cimactl"), "../rpc/cimactl")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("build cimactl: %v: %s", err, out)
-		}
-		tar := exec.Command("tar", "-C", dir, "-c", "cimactl")
-		imp := exec.Command("docker", "import", "-", testImage)
-		imp.Stdin, _ = tar.StdoutPipe()
-		if err := tar.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if out, err := imp.CombinedOutput(); err != nil {
-			t.Fatalf("import: %v: %s", err, out)
-		}
-		tar.Wait()
-	})
-}
+var makeImage = sync.OnceValue(func() error {
+	text, err := cimactl()
+	if err != nil {
+		return err
+	}
+	docker, err := engine.Docker()
+	if err != nil {
+		return err
+	}
+	return docker.Import(context.Background(), testImage, engine.NewImage().Text("/cimactl", text))
+})
+
+// cimactl is built for images, once.
+var cimactl = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "cimactl")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "cimactl"), "../rpc/cimactl")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build cimactl: %w: %s", err, out)
+	}
+	return os.ReadFile(filepath.Join(dir, "cimactl"))
+})
 
 // inContainer runs cimactl in a container of this daemon's and returns its
 // output. flags are docker run's, args cimactl's.

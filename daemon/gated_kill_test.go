@@ -114,11 +114,16 @@ func ownRuntime(t *testing.T, dir string) string {
 
 // ownGate is a simulated TD in a directory, and podman with a runtime and an image
 // of its own: a daemon there can be killed, and holds nobody else.
-func ownGate(t *testing.T) (dir, runtime string, podman func(...string) (string, error), image string) {
+func ownGate(t *testing.T) (dir, runtime string, podman func(...string) (string, error)) {
 	t.Helper()
-	needDocker(t)
-	needShell(t)
-	dir, err := os.MkdirTemp("/tmp", "cima-g")
+	if testing.Short() {
+		t.Skip("left out: -short")
+	}
+	root, err := shell()
+	if err != nil {
+		t.Skip("left out: no image with a static busybox:", err)
+	}
+	dir, err = os.MkdirTemp("/tmp", "cima-g")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,23 +133,22 @@ func ownGate(t *testing.T) (dir, runtime string, podman func(...string) (string,
 		t.Fatalf("build: %v: %s", err, out)
 	}
 	runtime = ownRuntime(t, dir)
-	podman = podmanWith(t, runtime)
-	image = loadImage(t, podman, shellImage)
+	podman = podmanWith(t, runtime, root)
 	startSimulated(t, filepath.Join(dir, "td", "td.sock"), program, "td", "--dir", filepath.Join(dir, "td"))
-	return dir, runtime, podman, image
+	return dir, runtime, podman
 }
 
 // The daemon is stopped, or killed, amid starts and execs: no container hangs
 // beyond the deadlines, and none fails.
 func TestGateStoppedInStorm(t *testing.T) {
-	dir, runtime, podman, image := ownGate(t)
+	dir, runtime, podman := ownGate(t)
 	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
 		t.Run(sig.String(), func(t *testing.T) {
 			s := startSimulated(t, "msg=ready", "/proc/self/exe", stormedCommand, dir, runtime)
 			if log := s.log.String(); !strings.Contains(log, "the gate stands") {
 				t.Skip("left out: no gate:", log)
 			}
-			id, err := podman("run", "-d", "--network", "none", image, "/bin/busybox", "sleep", "600")
+			id, err := podman("run", "-d", "--network", "none", podmanImage, "/bin/busybox", "sleep", "600")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -160,7 +164,7 @@ func TestGateStoppedInStorm(t *testing.T) {
 					slots <- struct{}{}
 					defer func() { <-slots }()
 					w.note(t, "start and run", func() error {
-						_, err := podman("run", "--rm", "--network", "none", image, "/bin/busybox", "sh", "-c", "/bin/true; /bin/sleep 0")
+						_, err := podman("run", "--rm", "--network", "none", podmanImage, "/bin/busybox", "sh", "-c", "/bin/true; /bin/sleep 0")
 						return err
 					})
 				})

@@ -15,7 +15,7 @@ import (
 // A container that kills the daemon as its first act is in the log by then, and
 // that it could, before its launch.
 func TestKilledByItsFirstAct(t *testing.T) {
-	dir, runtime, podman, image := ownGate(t)
+	dir, runtime, podman := ownGate(t)
 	s := startSimulated(t, "msg=ready", "/proc/self/exe", stormedCommand, dir, runtime)
 	if log := s.log.String(); !strings.Contains(log, "the gate stands") {
 		t.Skip("left out: no gate:", log)
@@ -23,7 +23,7 @@ func TestKilledByItsFirstAct(t *testing.T) {
 	pid := s.Process.Pid // of this test's own daemon
 	const name = "cima-first-act"
 	t.Cleanup(func() { podman("rm", "-f", "-t", "0", name) })
-	id, err := podman("run", "-d", "--name", name, "--network", "none", "--pid", "host", "--cap-add", "KILL", image,
+	id, err := podman("run", "-d", "--name", name, "--network", "none", "--pid", "host", "--cap-add", "KILL", podmanImage,
 		"/bin/busybox", "sh", "-c", fmt.Sprintf("kill -9 %d; exec /bin/busybox sleep 60", pid))
 	if err != nil {
 		t.Fatal(err)

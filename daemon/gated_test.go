@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"context"
 	"crypto/sha512"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,6 +20,7 @@ import (
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/packaging/test/engine"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -31,6 +34,9 @@ func TestMain(m *testing.M) {
 		case stormedCommand:
 			os.Exit(stormed(os.Args[2], os.Args[3]))
 		}
+	}
+	if err := engine.Alone(); err != nil {
+		fmt.Fprintln(os.Stderr, "tests of containers are left out:", err)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -78,20 +84,36 @@ func needShell(t *testing.T) {
 
 // makeShell makes the image once: another one has another digest.
 var makeShell = sync.OnceValue(func() error {
-	dir, err := os.MkdirTemp("", "shell")
+	docker, err := engine.Docker()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	c := exec.Command("/bin/sh", "-c", `set -e; mkdir bin; b=$(command -v busybox); ! ldd "$b" 2>/dev/null; cp "$b" bin/busybox
-		id=$(docker create `+testImage+` /cimactl); docker cp "$id:/cimactl" bin/; docker rm "$id" >/dev/null
-		for a in sh true sleep; do ln -s busybox bin/$a; done; tar -c bin | docker import - `+shellImage)
-	c.Dir = dir
-	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: %s", err, out)
+	image, err := shell()
+	if err != nil {
+		return err
 	}
-	return nil
+	return docker.Import(context.Background(), shellImage, image)
 })
+
+// shell is a root file system of busybox and cimactl.
+func shell() (*engine.Image, error) {
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		return nil, err
+	}
+	if exec.Command("ldd", busybox).Run() == nil {
+		return nil, errors.New("busybox needs libraries")
+	}
+	program, err := cimactl()
+	if err != nil {
+		return nil, err
+	}
+	image := engine.NewImage().File("/bin/busybox", busybox).Text("/bin/cimactl", program)
+	for _, name := range []string{"sh", "true", "sleep"} {
+		image.Link("/bin/"+name, "busybox")
+	}
+	return image, nil
+}
 
 // regate starts the daemon anew and waits for its gate.
 func (f *fixture) regate(configure func(*config.Config)) {
@@ -205,44 +227,36 @@ func TestGateMisses(t *testing.T) {
 	}
 }
 
-// podmanWith runs podman with a runtime.
-func podmanWith(t *testing.T, runtime string) func(args ...string) (string, error) {
+// podmanWith runs podman with a runtime, and gives it an image.
+func podmanWith(t *testing.T, runtime string, image *engine.Image) func(args ...string) (string, error) {
 	t.Helper()
-	conf := filepath.Join(t.TempDir(), "containers.conf")
-	text := "[containers]\ndefault_ulimits = [\"nofile=1000:1000\", \"nproc=1000:1000\"]\n" +
-		"[engine]\ncgroup_manager = \"cgroupfs\"\nruntime = \"" + runtime + "\"\nevents_logger = \"file\"\n"
-	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+	own, err := engine.Podman()
+	if err != nil {
+		t.Skip("left out:", err)
+	}
+	e := &engine.Engine{Name: own.Name, Client: append(own.Client[:len(own.Client):len(own.Client)], "--runtime", runtime)}
+	if err := e.Import(t.Context(), podmanImage, image); err != nil {
 		t.Fatal(err)
 	}
-	return func(args ...string) (string, error) {
-		c := exec.Command("podman", args...)
-		c.Env = append(os.Environ(), "CONTAINERS_CONF="+conf)
-		var errText strings.Builder
-		c.Stderr = &errText
-		out, err := c.Output()
-		if err != nil {
-			err = fmt.Errorf("%w: %s", err, errText.String())
-		}
-		return strings.TrimSpace(string(out)), err
-	}
+	return func(args ...string) (string, error) { return e.Do(context.Background(), "", args...) }
 }
 
-// loadImage gives podman an image of docker's.
-func loadImage(t *testing.T, podman func(...string) (string, error), image string) string {
+// podmanCimactl is podman with runc and an image of cimactl alone.
+func podmanCimactl(t *testing.T) func(args ...string) (string, error) {
 	t.Helper()
-	saved := filepath.Join(t.TempDir(), "image")
-	docker(t, "save", "-o", saved, image)
-	loaded, err := podman("load", "-q", "-i", saved)
+	program, err := cimactl()
 	if err != nil {
-		t.Skip("left out: podman loads no image:", err)
+		t.Fatal(err)
 	}
-	return loaded[strings.LastIndex(loaded, " ")+1:]
+	return podmanWith(t, "runc", engine.NewImage().Text("/cimactl", program))
 }
+
+const podmanImage = "localhost/cima-test:1"
 
 func TestGatedPodman(t *testing.T) {
 	f := gateFixture(t)
-	podman := podmanWith(t, "runc")
-	id, err := podman("run", "-d", "-i", "--network", "none", loadImage(t, podman, testImage), "/cimactl", "evidence", "--nonce", "-")
+	podman := podmanCimactl(t)
+	id, err := podman("run", "-d", "-i", "--network", "none", podmanImage, "/cimactl", "evidence", "--nonce", "-")
 	if err != nil {
 		t.Fatal(err)
 	}

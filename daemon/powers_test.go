@@ -51,8 +51,8 @@ func (f *fixture) wantPower(policy *policy.Policy, class string) {
 func TestPowerInPodman(t *testing.T) {
 	f := gateFixture(t)
 	policy := f.policyFrom(f.evidenceOf())
-	podman := podmanWith(t, "runc")
-	if out, err := podman("run", "--rm", "--network", "none", "--security-opt", "label=disable", loadImage(t, podman, testImage), "/cimactl", "--version"); err != nil {
+	podman := podmanCimactl(t)
+	if out, err := podman("run", "--rm", "--network", "none", "--security-opt", "label=disable", podmanImage, "/cimactl", "--version"); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	f.wantPower(policy, "unconfined:selinux")
