@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// What a caller may find in an Error with errors.Is, besides the errno.
+// Causes of an Error, for errors.Is.
 var (
 	// ErrUnsupported says that this kernel has no interface for what was
 	// asked; before Linux 6.16 no register can be extended from user space.
@@ -34,7 +34,7 @@ const (
 )
 
 // Error is a failure of an interface of the hardware: what was tried, where,
-// what the kernel said and what can be done about it.
+// what the kernel answered, and what can be done about it.
 type Error struct {
 	Op     string        // one of the operations above
 	Path   string        // a file, a device or a socket
@@ -43,9 +43,9 @@ type Error struct {
 	Advice string        // a sentence, may be empty
 }
 
-// NewError makes an Error of err: it finds the errno in it and the advice that
-// belongs to it. The errors of package os are stripped to their cause, since
-// Path says where.
+// NewError makes an Error of err, with the errno that err holds and the advice
+// on it. Of errors of package os it keeps the cause alone, because Path names the
+// file. An err that is an *Error is returned as it is.
 func NewError(op, path string, err error) *Error {
 	if known, ok := errors.AsType[*Error](err); ok {
 		return known
@@ -61,6 +61,7 @@ func NewError(op, path string, err error) *Error {
 	return e
 }
 
+// Error is "op: path: cause (advice)".
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: ", e.Op)
@@ -74,9 +75,10 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is tells the errno's meaning where the cause does not name it itself.
+// Is matches the meaning of the errno, also where the cause does not name it.
 func (e *Error) Is(target error) bool {
 	switch target {
 	case ErrBusy:
@@ -87,8 +89,7 @@ func (e *Error) Is(target error) bool {
 	return e.Errno != 0 && errors.Is(e.Errno, target) // also fs.ErrPermission and its like
 }
 
-// As gives the errno also where the cause is cima's own finding and not a system
-// call's, so that whoever asks for a syscall.Errno finds it in every Error.
+// As finds the syscall.Errno also where the cause is not a system call's error.
 func (e *Error) As(target any) bool {
 	errno, ok := target.(*syscall.Errno)
 	if ok && e.Errno != 0 {
@@ -98,8 +99,9 @@ func (e *Error) As(target any) bool {
 	return false
 }
 
-// advice is a sentence for each errno that the interfaces document
-// (FACTS: configfs-tsm, RTMR sysfs, TDREPORT; kernel Documentation/ABI/testing).
+// advice is a sentence for each errno that the interfaces document (kernel,
+// Documentation/ABI/testing: configfs-tsm-report,
+// sysfs-devices-virtual-misc-tdx_guest; linux/tdx-guest.h).
 func advice(op string, errno syscall.Errno) string {
 	switch errno {
 	case 0:

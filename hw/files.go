@@ -10,9 +10,9 @@ import (
 )
 
 // Files are the operations on the kernel's files that TDX needs. Each is one
-// attempt: nothing is created, cut or tried again, as package os would, for
-// the kernel answers every write and read of these files by doing something.
-// Errors hold a syscall.Errno.
+// attempt: nothing is created, truncated or tried again, as package os does,
+// because the kernel acts on every read and write of these files. Errors hold a
+// syscall.Errno.
 type Files interface {
 	Access(path string, write bool) error          // nil: there, and permitted
 	Read(path string, limit int) ([]byte, error)   // to its end; EFBIG above limit
@@ -22,7 +22,7 @@ type Files interface {
 	Remove(path string) error // a directory
 }
 
-// kernelFiles are the real ones.
+// kernelFiles are the kernel's own.
 type kernelFiles struct{}
 
 func (kernelFiles) Access(path string, write bool) error {

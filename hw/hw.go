@@ -1,8 +1,8 @@
 // Package hw answers: what does the hardware say?
 //
 // It holds the values that a TEE gives (registers, quotes) and the code that
-// asks real hardware for them. It decides nothing about them: package verify
-// judges quotes, package logs replays registers.
+// asks real hardware for them. It decides nothing about them: package
+// hw/verify judges quotes and replays logs.
 package hw
 
 import (
@@ -25,11 +25,10 @@ type Registers struct {
 	RTMR [4]Digest
 }
 
-// TEE is what every backend of this room offers; its consumers declare the
-// part that they need themselves. It stands here so that both backends are
-// held to one list of promises.
+// TEE is what each backend offers: TDX here, and the simulated TD of hw/sim.
 //
-//   - Quote: a quote over data, exactly as long as its own header says.
+//   - Quote: a quote whose REPORTDATA is data, exactly as long as its own header
+//     says.
 //   - Registers: the registers as they are now, never a cache.
 //   - Extend: RTMR3 only. An error does not say that nothing happened: read
 //     the register.

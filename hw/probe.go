@@ -11,21 +11,21 @@ import (
 	"time"
 )
 
-// Report is what Probe found: for cimactl doctor and for a bug report. It holds
-// no secret and no register.
+// Report is what Probe found, for cimactl doctor and for bug reports. It holds no
+// secret and no register.
 type Report struct {
 	Kernel string  `json:"kernel"` // release
 	Checks []Check `json:"checks"`
 
-	// What calls use here and now, and what is to be known of it; empty
-	// where nothing can be used.
+	// The interface that calls use now, and its limits; empty where none can
+	// be used.
 	Quote     string `json:"quote,omitempty"`
 	Registers string `json:"registers,omitempty"`
 	Extend    string `json:"extend,omitempty"`
 	BootLog   string `json:"boot_log,omitempty"`
 }
 
-// Check is one thing that was looked for.
+// Check is one interface that Probe checked.
 type Check struct {
 	Name   string `json:"name"`
 	Path   string `json:"path"`
@@ -34,7 +34,7 @@ type Check struct {
 	Advice string `json:"advice,omitempty"` // what to do, where it is not OK
 }
 
-// What a Report says of choices.
+// What a Report says of interfaces.
 const (
 	byTSM    = "configfs-tsm, one quote at a time and about one per second"
 	byIoctl  = "TDREPORT ioctl"
@@ -46,8 +46,8 @@ const (
 	needsTDX = "load it with modprobe tdx_guest, and see that this machine is a TD"
 )
 
-// Probe looks at what there is, reads a TDREPORT to see that it works, and makes
-// no quote. It knocks at QGS where one is configured.
+// Probe checks which interfaces are there. It reads a TDREPORT to see that the
+// device works, connects to QGS where one is configured, and makes no quote.
 func (t *TDX) Probe(ctx context.Context) Report {
 	r := Report{Kernel: t.kernel()}
 	add := func(c Check) bool {
@@ -56,7 +56,7 @@ func (t *TDX) Probe(ctx context.Context) Report {
 	}
 	add(t.probeCPU())
 	device := add(t.probeDevice())
-	if t.there(t.oldDevice()) && !device {
+	if t.exists(t.oldDevice()) && !device {
 		add(Check{Name: "older device", Path: t.oldDevice(), Found: "found", Advice: "this is the interface of kernels before 6.2, which cima does not speak: use a newer kernel"})
 	}
 	tsm := add(t.probeTSM())
@@ -87,7 +87,7 @@ func (t *TDX) Probe(ctx context.Context) Report {
 
 func (t *TDX) oldDevice() string {
 	for _, name := range []string{"tdx-guest", "tdx-attest"} {
-		if path := t.options.DevRoot + "/" + name; t.there(path) {
+		if path := t.options.DevRoot + "/" + name; t.exists(path) {
 			return path
 		}
 	}
@@ -127,7 +127,7 @@ func (t *TDX) probeCPU() Check {
 
 func (t *TDX) probeDevice() Check {
 	c := Check{Name: "device", Path: t.device()}
-	if !t.there(c.Path) {
+	if !t.exists(c.Path) {
 		c.Found, c.Advice = "missing", "the module tdx_guest is not loaded: "+needsTDX
 		return c
 	}
@@ -140,7 +140,7 @@ func (t *TDX) probeDevice() Check {
 	return c
 }
 
-// probeTSM follows the way to reports and stops where it ends.
+// probeTSM finds the first part of the path to reports that is missing.
 func (t *TDX) probeTSM() Check {
 	c := Check{Name: "configfs-tsm", Path: t.reports()}
 	config := t.sys("kernel/config")
@@ -150,7 +150,7 @@ func (t *TDX) probeTSM() Check {
 		c.OK, c.Found = true, "found"
 	case !errors.Is(err, syscall.ENOENT):
 		c.Found, c.Advice = err.Error(), advice(OpQuote, errnoOf(err))
-	case !t.there(config):
+	case !t.exists(config):
 		c.Found, c.Advice = "no configfs", "load it with modprobe configfs"
 	case t.empty(config):
 		c.Found, c.Advice = "configfs is not mounted, or nothing uses it", "mount -t configfs none "+config+", and modprobe tdx_guest"
@@ -191,7 +191,7 @@ func (t *TDX) probeBootLog() Check {
 	return c
 }
 
-// probeQGS knocks at the host's service, where one is configured.
+// probeQGS connects to the host's service, where one is configured.
 func (t *TDX) probeQGS(ctx context.Context) Check {
 	c := Check{Name: "QGS by vsock", Path: t.attestConf()}
 	port, err := t.qgsPort()
@@ -222,25 +222,25 @@ func errnoOf(err error) syscall.Errno {
 	return errno
 }
 
-// noQuote, noRegisters and noExtend say why there is no way at all.
+// noQuote, noRegisters and noExtend are the errors where no interface is there.
 
 func (t *TDX) noQuote() error {
 	c := t.probeTSM()
-	return t.no(OpQuote, c)
+	return t.unavailable(OpQuote, c)
 }
 
 func (t *TDX) noRegisters() error {
 	c := t.probeDevice()
-	if t.there(t.oldDevice()) {
+	if t.exists(t.oldDevice()) {
 		c.Found += fmt.Sprintf(", but the older %s is there", t.oldDevice())
 		c.Advice = "its interface is that of kernels before 6.2: use a newer kernel"
 	}
-	return t.no(OpRegisters, c)
+	return t.unavailable(OpRegisters, c)
 }
 
-func (t *TDX) noExtend() error { return t.no(OpExtend, t.probeMeasurements()) }
+func (t *TDX) noExtend() error { return t.unavailable(OpExtend, t.probeMeasurements()) }
 
-func (t *TDX) no(op string, c Check) error {
+func (t *TDX) unavailable(op string, c Check) error {
 	return &Error{Op: op, Path: c.Path, Errno: syscall.ENOENT, Err: fmt.Errorf("%w: %s", ErrUnsupported, c.Found), Advice: c.Advice}
 }
 

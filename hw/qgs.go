@@ -31,7 +31,7 @@ const (
 	hostCID = 2 // vsock(7), VMADDR_CID_HOST
 )
 
-// errNoQGS says that there is no service to talk to.
+// errNoQGS says that no service answers.
 var errNoQGS = errors.New("no quote generation service answers")
 
 func dialVsock(ctx context.Context, port uint32) (net.Conn, error) {
@@ -40,7 +40,7 @@ func dialVsock(ctx context.Context, port uint32) (net.Conn, error) {
 
 func qgsPlace(port uint32) string { return fmt.Sprintf("vsock:%d:%d", hostCID, port) }
 
-// qgsPort is the port that /etc/tdx-attest.conf names, 0 where it names none.
+// qgsPort returns the port that /etc/tdx-attest.conf names, 0 where it names none.
 func (t *TDX) qgsPort() (uint32, error) {
 	text, err := t.files.Read(t.attestConf(), 64<<10)
 	if errors.Is(err, syscall.ENOENT) {
@@ -74,8 +74,8 @@ func parseAttestConf(text string) (port uint32, err error) {
 }
 
 // quoteQGS makes a quote over data: a TDREPORT from the device, which the host's
-// service turns into a quote. It keeps nobody else waiting and may be given up
-// at any moment.
+// service turns into a quote. Many can be made at once, and ctx may end each at
+// any moment.
 func (t *TDX) quoteQGS(ctx context.Context, port uint32, data ReportData) ([]byte, error) {
 	place := qgsPlace(port)
 	report, err := t.report(data)
@@ -169,6 +169,7 @@ func parseQGS(message []byte) ([]byte, error) {
 // QGSError is an error code of the host's service (qgs_msg_lib.h).
 type QGSError struct{ Code uint32 }
 
+// Error is the code, and what the header calls it.
 func (e *QGSError) Error() string {
 	const first = 0x12001
 	meanings := [...]string{"unexpected error", "out of memory", "invalid parameter", "unknown version", "invalid type", "invalid size", "invalid code"}

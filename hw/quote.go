@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// maxQuote bounds what is read as a quote: real ones have about 5 KiB, and no
-// released kernel's buffer was above 32 KiB before tsm_report took 16 MiB.
+// maxQuote bounds a quote, in bytes. Real ones have about 5 KiB, and no released
+// kernel's buffer was above 32 KiB before tsm_report took 16 MiB.
 const maxQuote = 128 << 10
 
 // Layout of a quote (Intel TDX DCAP Quoting Library API, appendix A.3 and A.4).
@@ -22,9 +22,20 @@ const (
 	bodyTypeTDX15 = 3
 )
 
-// cutQuote checks the outer form of a quote of version 4 or 5, cuts off what
-// hosts leave behind it, and returns what it says. It believes nothing: package
-// verify judges quotes.
+// QuoteRegisters reads the registers out of a quote of this machine (version 4
+// or 5, bodies of TDX 1.0 and 1.5). It checks no signature. Its errors are
+// ErrMalformed.
+func QuoteRegisters(quote []byte) (Registers, error) {
+	_, registers, _, err := cutQuote(quote)
+	if err != nil {
+		return Registers{}, fmt.Errorf("quote: %w", err)
+	}
+	return registers, nil
+}
+
+// cutQuote checks the outer form of a quote of version 4 or 5, cuts off the bytes
+// that hosts leave behind it, and reads it. It checks no signature: package
+// hw/verify judges quotes.
 func cutQuote(raw []byte) (quote []byte, registers Registers, data ReportData, err error) {
 	body, at, err := quoteBody(raw)
 	if err != nil {

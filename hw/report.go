@@ -38,13 +38,13 @@ func tdReport(path string, data ReportData) ([]byte, error) {
 	return request[64:], nil
 }
 
-// readingData is the report data of reports that are read for their registers
-// only: nobody's claims hash to it.
+// readingData is the report data of reports that are made for their registers
+// only. No claims hash to it.
 func readingData() ReportData {
 	return sha512.Sum512([]byte("cima reads its registers"))
 }
 
-// report is a TDREPORT over data from the device.
+// report gets a TDREPORT over data from the device, and checks its form.
 func (t *TDX) report(data ReportData) ([]byte, error) {
 	report, err := t.tdReport(t.device(), data)
 	if err != nil {

@@ -30,23 +30,23 @@ type TDXOptions struct {
 }
 
 // TDX is the TD that this process runs in, through the kernel's own
-// interfaces. It uses what is there at each call, by feature and not by the
-// kernel's version; Probe says what that is. Its methods may be called at once
-// from many goroutines. It satisfies TEE.
+// interfaces. Each call uses the interfaces that are there, by feature and not by
+// the kernel's version; Probe reports them. Its methods may be called from many
+// goroutines at once. Their errors are *Error, or ctx's. It satisfies TEE.
 type TDX struct {
 	options  TDXOptions
 	files    Files
 	tdReport func(device string, data ReportData) ([]byte, error)
 	dial     func(ctx context.Context, port uint32) (net.Conn, error)
 
-	turn  chan struct{} // held over a quote by configfs-tsm
+	turn  chan struct{} // held during a quote by configfs-tsm
 	sweep sync.Once
 }
 
 var _ TEE = (*TDX)(nil)
 
-// NewTDX looks at nothing yet: what is missing is told by the call that needs
-// it, and by Probe.
+// NewTDX checks nothing. The call that needs an interface reports that it is
+// missing, and so does Probe.
 func NewTDX(options TDXOptions) *TDX {
 	def := func(s *string, value string) {
 		if *s == "" {
@@ -84,8 +84,8 @@ func (t *TDX) measurements() string {
 	return t.sys("devices/virtual/misc/tdx_guest/measurements")
 }
 
-// there says whether a file exists, whatever may be done with it.
-func (t *TDX) there(path string) bool {
+// exists reports whether a file is there, even where it can't be read.
+func (t *TDX) exists(path string) bool {
 	return !errors.Is(t.files.Access(path, false), syscall.ENOENT)
 }
 
@@ -103,7 +103,7 @@ func (t *TDX) Quote(ctx context.Context, data ReportData) ([]byte, error) {
 	return quote, nil
 }
 
-// rawQuote is what the host answered, and where it was asked.
+// rawQuote returns the host's answer, and the path or address that gave it.
 func (t *TDX) rawQuote(ctx context.Context, data ReportData) (raw []byte, place string, err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
@@ -112,8 +112,8 @@ func (t *TDX) rawQuote(ctx context.Context, data ReportData) (raw []byte, place 
 	if err != nil {
 		return nil, "", err
 	}
-	tsm := t.there(t.reports())
-	if port != 0 && t.there(t.device()) {
+	tsm := t.exists(t.reports())
+	if port != 0 && t.exists(t.device()) {
 		raw, err := t.quoteQGS(ctx, port, data)
 		if !errors.Is(err, errNoQGS) || !tsm {
 			return raw, qgsPlace(port), err
@@ -126,14 +126,14 @@ func (t *TDX) rawQuote(ctx context.Context, data ReportData) (raw []byte, place 
 	return raw, t.reports(), err
 }
 
-// Registers are MRTD and RTMR0–3: from a TDREPORT, else from a quote, else from
-// sysfs, which is a cache that extends made elsewhere in the kernel can leave
-// stale; Probe says which.
+// Registers returns MRTD and RTMR0–3: from a TDREPORT, else from a quote, else
+// from sysfs. Sysfs is a cache, which extends made elsewhere in the kernel leave
+// stale. Probe reports which of them is used.
 func (t *TDX) Registers(ctx context.Context) (Registers, error) {
 	if err := ctx.Err(); err != nil {
 		return Registers{}, err
 	}
-	if t.there(t.device()) {
+	if t.exists(t.device()) {
 		report, err := t.report(readingData())
 		if err == nil {
 			return reportRegisters(report), nil
@@ -142,10 +142,10 @@ func (t *TDX) Registers(ctx context.Context) (Registers, error) {
 			return Registers{}, err
 		}
 	}
-	if t.there(t.reports()) {
+	if t.exists(t.reports()) {
 		return t.quotedRegisters(ctx)
 	}
-	if t.there(t.register("rtmr3")) {
+	if t.exists(t.register("rtmr3")) {
 		return t.cachedRegisters()
 	}
 	return Registers{}, t.noRegisters()
@@ -192,7 +192,7 @@ func (t *TDX) Extend(ctx context.Context, digest Digest) error {
 	var err error
 	done := make(chan struct{})
 	// A signal while the kernel waits for its lock would be an EINTR.
-	undisturbed(func() {
+	withoutSignals(func() {
 		n, err = t.files.Write(path, digest[:])
 		close(done)
 	})
@@ -206,7 +206,7 @@ func (t *TDX) Extend(ctx context.Context, digest Digest) error {
 	return nil
 }
 
-// BootLog is the CCEL as the firmware left it.
+// BootLog returns the CCEL as the firmware left it, padding included.
 func (t *TDX) BootLog() ([]byte, error) {
 	const limit = 4 << 20
 	log, err := t.files.Read(t.bootLog(), limit)
@@ -224,7 +224,7 @@ func (t *TDX) BootLog() ([]byte, error) {
 	return log, nil
 }
 
-// checkBootTable sees that the log is one of a TD, where the table can be read:
+// checkBootTable checks that the log is a TD's, where the table is there:
 // its byte 36 is the type, 2 for TDX (ACPI 6.5, CCEL; UEFI 2.10, section 38.4.1).
 func (t *TDX) checkBootTable() error {
 	table, err := t.files.Read(t.bootTable(), 4096)
@@ -240,7 +240,7 @@ func (t *TDX) checkBootTable() error {
 	return nil
 }
 
-// BootID is the kernel's random id of this boot, a UUID.
+// BootID returns the kernel's random id of this boot: a UUID, 36 characters.
 func (t *TDX) BootID() (string, error) {
 	path := t.proc("sys/kernel/random/boot_id")
 	text, err := t.files.Read(path, 64)

@@ -22,41 +22,41 @@ import (
 // providerTDX is the provider whose outblob is a TDX quote.
 const providerTDX = "tdx_guest"
 
-// entryPrefix begins the name of this room's entries; the process id follows.
+// entryPrefix begins the name of this package's entries; the process id follows.
 const entryPrefix = "cima-"
 
-// flight is what one quote came to.
-type flight struct {
+// answer is what the driver gave for one quote.
+type answer struct {
 	raw []byte
 	err error
 }
 
 // quoteTSM makes a quote over data. Callers take turns, since the driver can
 // make one quote at a time. A caller whose ctx ends stops waiting; the quote
-// itself goes on to its end, for a driver that is interrupted leaves its buffer
-// with the host and refuses the next quotes with EBUSY.
+// itself goes on to its end, because a driver that is interrupted leaves its
+// buffer with the host and refuses the next quotes with EBUSY.
 func (t *TDX) quoteTSM(ctx context.Context, data ReportData) ([]byte, error) {
 	select {
 	case t.turn <- struct{}{}:
 	case <-ctx.Done():
 		return nil, NewError(OpQuote, t.reports(), fmt.Errorf("gave up waiting for a turn: %w", ctx.Err()))
 	}
-	landed := make(chan flight, 1)
-	undisturbed(func() {
+	answered := make(chan answer, 1)
+	withoutSignals(func() {
 		defer func() { <-t.turn }()
-		raw, err := t.fly(data)
-		landed <- flight{raw, err}
+		raw, err := t.makeQuote(data)
+		answered <- answer{raw, err}
 	})
 	select {
-	case f := <-landed:
-		return f.raw, f.err
+	case a := <-answered:
+		return a.raw, a.err
 	case <-ctx.Done():
 		return nil, NewError(OpQuote, t.reports(), fmt.Errorf("abandoned while the host makes it: %w", ctx.Err()))
 	}
 }
 
-// Drain waits until no quote is in flight, so that a process which ends does
-// not interrupt one. Until it is drained no quote begins.
+// Drain waits until no quote is in the making, so that a process that ends does
+// not interrupt one. No quote begins before it returns. Its error is ctx's.
 func (t *TDX) Drain(ctx context.Context) error {
 	select {
 	case t.turn <- struct{}{}:
@@ -67,16 +67,16 @@ func (t *TDX) Drain(ctx context.Context) error {
 	}
 }
 
-// undisturbed runs f on a thread of its own that takes no signals: Go's
+// withoutSignals runs f on a thread of its own that gets no signals: Go's
 // runtime sends some to its threads, and the process may get others.
-func undisturbed(f func()) {
+func withoutSignals(f func()) {
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with f
 		var most unix.Sigset_t
 		for signal := 1; signal <= 64; signal++ {
 			switch syscall.Signal(signal) {
 			case syscall.SIGSEGV, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGILL, syscall.SIGTRAP:
-				continue // this thread's own doing
+				continue // the thread itself causes these
 			}
 			word := 8 * int(unsafe.Sizeof(most.Val[0]))
 			most.Val[(signal-1)/word] |= 1 << ((signal - 1) % word)
@@ -86,8 +86,8 @@ func undisturbed(f func()) {
 	}()
 }
 
-// fly makes one quote through a private, fresh entry and removes it.
-func (t *TDX) fly(data ReportData) (raw []byte, err error) {
+// makeQuote makes one quote through a fresh entry of its own, and removes the entry.
+func (t *TDX) makeQuote(data ReportData) (raw []byte, err error) {
 	t.sweep.Do(t.removeDeadEntries)
 	entry := filepath.Join(t.reports(), entryPrefix+strconv.Itoa(os.Getpid())+"-"+rand.Text())
 	if err := t.files.Mkdir(entry); err != nil {
@@ -142,7 +142,7 @@ func (t *TDX) generation(path string) (uint64, error) {
 	return n, nil
 }
 
-// removeDeadEntries removes entries of processes that were killed over a quote.
+// removeDeadEntries removes the entries of processes that were killed while they made a quote.
 func (t *TDX) removeDeadEntries() {
 	names, err := t.files.List(t.reports(), 1024)
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"time"
 )
 
-// Verifiers of quotes demand these common names of the chain's certificates
-// (go-tdx-guest verify, Intel's QVL), so the truth stands beside them.
+// Verifiers demand these common names in a quote's chain (go-tdx-guest verify,
+// Intel's QVL). Organization and unit say that it is no hardware's.
 const (
 	rootName         = "Intel SGX Root CA"
 	intermediateName = "Intel SGX PCK Platform CA"
@@ -31,8 +31,9 @@ const (
 	leafUnit         = "CIMA simulated TD PCK – NOT HARDWARE"
 )
 
-// authority is all that signs: the root for the platform CA, that for the
-// PCK, the PCK for the QE report, which vouches for the attestation key.
+// authority holds all keys that sign: the root's for the platform CA, the
+// platform CA's for the PCK, the PCK for the QE report, which vouches for the
+// attestation key.
 type authority struct {
 	rootPEM     []byte
 	chainPEM    []byte // PCK, platform CA, root
@@ -111,7 +112,8 @@ func encode(c *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 }
 
-// root makes a root, or reads the one that path keeps.
+// root reads the root from the file at path, or makes one and writes it there.
+// With no path the root is for this boot alone.
 func root(path string) (*ecdsa.PrivateKey, *x509.Certificate, error) {
 	if path != "" {
 		key, cert, err := readRoot(path)

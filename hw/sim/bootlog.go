@@ -16,7 +16,7 @@ import (
 const (
 	mrFirmware = 1 // RTMR0: firmware, its configuration, secure boot's variables
 	mrBoot     = 2 // RTMR1: boot loader, kernel
-	mrSystem   = 3 // RTMR2: what they were told: command line, initrd
+	mrSystem   = 3 // RTMR2: command line and initrd
 )
 
 // Variable namespaces, as they lie in memory.
@@ -31,7 +31,7 @@ const (
 	initrd = "/boot/initrd.img-6.18.0-cima-simulated"
 )
 
-// syntheticBootLog is the log of a boot that never was: OVMF, shim, grub and a
+// syntheticBootLog is the log of a boot that never happened: OVMF, shim, grub and a
 // kernel with a root file system under dm-verity, in the order and with the
 // digests that such machines show. It is the same at every boot.
 func syntheticBootLog() []byte {
@@ -42,7 +42,7 @@ func syntheticBootLog() []byte {
 	firmware(add)
 	loader(add)
 	system(add)
-	const area = 64 << 10 // what OVMF sets apart for the log
+	const area = 64 << 10 // what OVMF reserves for the log
 	encoded := boot.Encode(events)
 	return append(encoded, bytes.Repeat([]byte{0xff}, area-len(encoded))...)
 }
@@ -95,18 +95,18 @@ func loader(add adder) {
 func system(add adder) {
 	root := sha256.Sum256(content("root file system"))
 	line := fmt.Sprintf("%s root=/dev/mapper/root roothash=%x systemd.verity=yes ro console=hvc0", kernel, root)
-	said := func(prefix, text string) { add(mrSystem, boot.EvIPL, []byte(text), []byte(prefix+text+"\x00")) }
+	command := func(prefix, text string) { add(mrSystem, boot.EvIPL, []byte(text), []byte(prefix+text+"\x00")) }
 	file := func(name string) { add(mrSystem, boot.EvIPL, content(name), []byte(name+"\x00")) }
 
 	for _, name := range []string{"MokList", "MokListX"} {
 		add(mrSystem, boot.EvIPL, content(name), []byte(name+"\x00"))
 	}
 	file("(hd0,gpt1)/EFI/BOOT/grub.cfg")
-	said("grub_cmd: ", "set default=0")
-	said("grub_cmd: ", "linux "+line)
+	command("grub_cmd: ", "set default=0")
+	command("grub_cmd: ", "linux "+line)
 	file(kernel)
-	said("kernel_cmdline: ", line)
-	said("grub_cmd: ", "initrd "+initrd)
+	command("kernel_cmdline: ", line)
+	command("grub_cmd: ", "initrd "+initrd)
 	file(initrd)
 	add(mrSystem, boot.EvEventTag, utf16le(line+"\x00"), tagged(0x8F3B22ED, "LOADED_IMAGE::LoadOptions\x00"))
 	add(mrSystem, boot.EvEventTag, content(initrd), tagged(0x8F3B22EC, "Linux initrd\x00"))

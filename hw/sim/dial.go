@@ -15,15 +15,16 @@ import (
 	"github.com/cima-project/cima/hw"
 )
 
-// TD speaks to a simulated TD in a process of its own. It keeps no state and
-// no connection. It satisfies hw.TEE.
+// TD is a simulated TD in another process, behind a socket. Each call has a
+// connection of its own. It satisfies hw.TEE; its errors are *hw.Error.
 type TD struct {
 	path string
 }
 
 var _ hw.TEE = (*TD)(nil)
 
-// Dial finds the simulated TD behind the socket at path, which Listen made.
+// Dial finds the simulated TD behind the socket at path, which Listen made. The
+// socket must have mode 0600, in a directory as Listen wants it.
 func Dial(path string) (*TD, error) {
 	if err := checkDir(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("simulated TD: %w", err)

@@ -21,13 +21,12 @@ const (
 // place is the path that this package's errors name.
 const place = "simulated TD"
 
-// Fault is a failure of the hardware that tests ask for: the calls of one
-// operation meet it. Nothing outside this package knows of faults; their
-// consequences are those that the kernel's interfaces document.
+// Fault is a failure of the hardware that tests inject into the calls of one
+// operation. To callers it looks as the kernel's interfaces document failures.
 type Fault struct {
 	Op    string        `json:"op"`              // OpQuote, OpRegisters, OpExtend
-	Skip  int           `json:"skip,omitempty"`  // so many calls pass before it
-	Times int           `json:"times,omitempty"` // so many calls meet it; 0: all
+	Skip  int           `json:"skip,omitempty"`  // how many calls pass before it
+	Times int           `json:"times,omitempty"` // how many calls meet it; 0: all
 	Delay time.Duration `json:"delay,omitempty"` // nanoseconds before anything happens
 	Errno syscall.Errno `json:"errno,omitempty"` // the call fails with it
 	After bool          `json:"after,omitempty"` // an extend happens, then the call fails or hangs
@@ -56,7 +55,8 @@ type faults struct {
 	anew   chan struct{} // closed when active is replaced
 }
 
-// Inject puts these faults in force and no others; none: all is well.
+// Inject puts these faults in force, in place of those before. Without any, all
+// calls succeed.
 func (m *Machine) Inject(list ...Fault) error {
 	for _, f := range list {
 		if err := f.check(); err != nil {
@@ -74,14 +74,14 @@ func (m *Machine) Inject(list ...Fault) error {
 	return nil
 }
 
-// met is the fault that one call met; the zero value is none.
+// met is the fault that one call meets; the zero value is none.
 type met struct {
 	Fault
 	anew <-chan struct{}
 }
 
-// take is the first fault that this call meets.
-func (s *faults) take(op string) met {
+// next returns the first fault that this call meets.
+func (s *faults) next(op string) met {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range s.active {
@@ -95,7 +95,7 @@ func (s *faults) take(op string) met {
 		}
 		was := met{*f, s.anew}
 		if f.Times == 1 {
-			f.Times = -1 // spent
+			f.Times = -1 // no call meets it any more
 		} else if f.Times > 1 {
 			f.Times--
 		}
@@ -104,7 +104,7 @@ func (s *faults) take(op string) met {
 	return met{}
 }
 
-// before lets happen what comes before the operation.
+// before waits and fails as the fault says, before the operation.
 func (f met) before(ctx context.Context) error {
 	if f.Delay > 0 {
 		t := time.NewTimer(f.Delay)
@@ -121,7 +121,7 @@ func (f met) before(ctx context.Context) error {
 	return f.fail(ctx)
 }
 
-// after lets happen what comes after an operation that took effect.
+// after fails as the fault says, after an operation that took effect.
 func (f met) after(ctx context.Context) error {
 	if !f.After {
 		return nil

@@ -135,8 +135,8 @@ func TestEveryFlippedByteFails(t *testing.T) {
 	}
 }
 
-// canonicalChain says whether the chain is the PEM of its own certificates:
-// what go-tdx-guest leaves free there, hw/verify refuses (DESIGN section 6).
+// canonicalChain reports whether the chain is the PEM of its own certificates:
+// what go-tdx-guest leaves free there, hw/verify refuses.
 func canonicalChain(quote []byte) bool {
 	start := bytes.Index(quote, []byte("-----BEGIN"))
 	rest := bytes.TrimSuffix(quote[start:], []byte{0})
@@ -180,5 +180,14 @@ func TestQuoteIsAsLongAsItSays(t *testing.T) {
 	quote := quoteOf(t, bootMachine(t, Config{}), hw.ReportData{})
 	if n := binary.LittleEndian.Uint32(quote[632:]); int(n) != len(quote)-636 {
 		t.Errorf("announces %d bytes, has %d", n, len(quote)-636)
+	}
+}
+
+func BenchmarkSign(b *testing.B) {
+	m := bootMachine(b, Config{})
+	for b.Loop() {
+		if _, err := m.Sign(m.read(), hw.ReportData{}); err != nil {
+			b.Fatal(err)
+		}
 	}
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/cima-project/cima/hw"
 )
 
-// The protocol of td.sock: a connection per call; on it one line with a
-// request and one line with its reply, both JSON.
+// The protocol of td.sock: a connection for each call; on it one line with a
+// request and one line with its reply, both JSON. Limits are in bytes.
 const (
 	maxRequest  = 64 << 10
 	maxReply    = 2*maxBootLog + 4096
@@ -44,8 +44,8 @@ type reply struct {
 }
 
 // Listen opens the socket of a simulated TD at path, for Serve. Only its owner
-// can connect; the directory must be root's or the caller's and writable by
-// nobody else. A socket that nobody listens on any more is replaced.
+// can connect. The directory must belong to root or the caller, and only they may
+// write to it. A socket that no process listens on any more is replaced.
 func Listen(path string) (net.Listener, error) {
 	if err := checkDir(filepath.Dir(path)); err != nil {
 		return nil, err
@@ -96,8 +96,9 @@ func removeStale(path string) error {
 	return os.Remove(path)
 }
 
-// Serve answers the calls that arrive at listener until ctx ends. What a
-// client does or where it dies changes nothing but what it asked for whole.
+// Serve answers the calls that arrive at listener until ctx ends. A client that
+// dies changes nothing unless its request arrived whole. Callers other than root
+// and this process's own user get no answer.
 func Serve(ctx context.Context, listener net.Listener, m *Machine) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var callers sync.WaitGroup
@@ -105,7 +106,7 @@ func Serve(ctx context.Context, listener net.Listener, m *Machine) error {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { listener.Close() })()
 
-	room := make(chan struct{}, maxCallers)
+	slots := make(chan struct{}, maxCallers)
 	for {
 		conn, err := listener.Accept()
 		switch {
@@ -121,13 +122,13 @@ func Serve(ctx context.Context, listener net.Listener, m *Machine) error {
 			return fmt.Errorf("simulated TD: %w", err)
 		}
 		select {
-		case room <- struct{}{}:
+		case slots <- struct{}{}:
 		default:
 			conn.Close()
 			continue
 		}
 		callers.Go(func() {
-			defer func() { <-room }()
+			defer func() { <-slots }()
 			m.serveOne(ctx, conn)
 		})
 	}
@@ -141,13 +142,13 @@ func (m *Machine) serveOne(ctx context.Context, conn net.Conn) {
 	unhook := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	defer unhook()
 
-	if !ours(conn) {
+	if !mayCall(conn) {
 		return
 	}
 	conn.SetReadDeadline(time.Now().Add(lineTimeout))
 	var q request
 	if err := readLine(conn, maxRequest, &q); err != nil {
-		return // half a line asks for nothing
+		return // half a line is no request
 	}
 	conn.SetReadDeadline(time.Time{})
 	var watch sync.WaitGroup
@@ -166,8 +167,8 @@ func (m *Machine) serveOne(ctx context.Context, conn net.Conn) {
 	conn.Write(append(line, '\n'))
 }
 
-// ours says whether root or this process's own user is calling.
-func ours(conn net.Conn) bool {
+// mayCall reports whether the caller is root or this process's own user.
+func mayCall(conn net.Conn) bool {
 	u, ok := conn.(*net.UnixConn)
 	if !ok {
 		return true // a pipe within this process

@@ -3,7 +3,7 @@
 // It is a TD in memory: it boots by replaying a boot log, extends its
 // registers by the arithmetic of the hardware, and signs quotes with keys that
 // it makes at boot. The keys chain to a root of its own that says NOT HARDWARE
-// in every certificate and that no verifier trusts unless it is given it by
+// in every certificate, and that a verifier trusts only where it gets it in a
 // file. The released cimad does not link this package.
 package sim
 
@@ -48,12 +48,12 @@ type Config struct {
 	// driver, which polls once a second. One quote is made at a time.
 	QuoteDelay time.Duration
 
-	// RootFile keeps the root's key and certificate, so that its quotes
-	// verify against one root across boots. It is made (mode 0600) where it
-	// is not there yet. Empty: a new root at each boot.
+	// RootFile is the path of a file with the root's key and certificate in
+	// PEM, so that quotes verify under one root across boots. Boot makes the
+	// file (mode 0600) where it is missing. Empty: a new root at each boot.
 	RootFile string
 
-	// Faults are there from the beginning; see Machine.Inject.
+	// Faults are in force from the beginning; see Machine.Inject.
 	Faults []Fault
 }
 
@@ -66,7 +66,7 @@ type Machine struct {
 	bootID  string
 	slot    chan struct{} // one quote at a time
 
-	mu        sync.Mutex // held over reading and changing what follows
+	mu        sync.Mutex // protects registers
 	registers hw.Registers
 
 	faults faults
@@ -117,9 +117,9 @@ func Boot(config Config) (*Machine, error) {
 	return m, m.Inject(config.Faults...)
 }
 
-// Registers are MRTD and RTMR0–3 as they are now.
+// Registers returns MRTD and RTMR0–3 as they are now.
 func (m *Machine) Registers(ctx context.Context) (hw.Registers, error) {
-	if err := m.faults.take(OpRegisters).before(ctx); err != nil {
+	if err := m.faults.next(OpRegisters).before(ctx); err != nil {
 		return hw.Registers{}, err
 	}
 	return m.read(), nil
@@ -137,13 +137,13 @@ func (m *Machine) Extend(ctx context.Context, digest hw.Digest) error {
 }
 
 // ExtendRTMR extends one of RTMR0–3 (Intel TDX Module ABI,
-// TDG.MR.RTMR.EXTEND): IMA and systemd extend RTMR2 on some kernels, and a
-// rogue does what it likes. It happens wholly or not at all.
+// TDG.MR.RTMR.EXTEND). IMA and systemd extend RTMR2 on some kernels. It happens
+// wholly or not at all.
 func (m *Machine) ExtendRTMR(ctx context.Context, index int, digest hw.Digest) error {
 	if index < 0 || index > 3 {
 		return hw.NewError(hw.OpExtend, fmt.Sprintf("RTMR%d", index), syscall.ENXIO)
 	}
-	fault := m.faults.take(OpExtend)
+	fault := m.faults.next(OpExtend)
 	if err := fault.before(ctx); err != nil {
 		return err
 	}
@@ -153,9 +153,9 @@ func (m *Machine) ExtendRTMR(ctx context.Context, index int, digest hw.Digest) e
 	return fault.after(ctx)
 }
 
-// Quote signs the registers, as they were when the call began its turn, and
-// data. A caller that goes away while its quote is in flight gets the
-// context's error, and the quote goes on, as in the kernel's driver.
+// Quote signs data and the registers, as they are when the quote begins. One
+// quote is made at a time. Where ctx ends first, the error is ctx's, and the quote
+// goes on, as in the kernel's driver.
 func (m *Machine) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
 	select {
 	case m.slot <- struct{}{}:
@@ -163,17 +163,17 @@ func (m *Machine) Quote(ctx context.Context, data hw.ReportData) ([]byte, error)
 		return nil, ctx.Err()
 	}
 	registers := m.read()
-	fault := m.faults.take(OpQuote)
-	landed := make(chan struct{})
+	fault := m.faults.next(OpQuote)
+	made := make(chan struct{})
 	time.AfterFunc(m.config.QuoteDelay+fault.Delay, func() {
 		if fault.Hang {
 			<-fault.anew
 		}
 		<-m.slot
-		close(landed)
+		close(made)
 	})
 	select {
-	case <-landed:
+	case <-made:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -183,8 +183,8 @@ func (m *Machine) Quote(ctx context.Context, data hw.ReportData) ([]byte, error)
 	return m.Sign(registers, data)
 }
 
-// Sign signs a quote over any registers, as the quoting enclave would: for a
-// kernel module that keeps registers of its own (packaging/test/vm).
+// Sign signs a quote over the given registers, for a kernel module that has
+// registers of its own (packaging/test/vm).
 func (m *Machine) Sign(registers hw.Registers, data hw.ReportData) ([]byte, error) {
 	quote, err := m.keys.sign(m.config, registers, data)
 	if err != nil {
@@ -193,13 +193,14 @@ func (m *Machine) Sign(registers hw.Registers, data hw.ReportData) ([]byte, erro
 	return quote, nil
 }
 
-// BootLog is the CCEL that the machine booted by, padding included.
+// BootLog returns the CCEL that the machine booted by, padding included.
 func (m *Machine) BootLog() ([]byte, error) { return append([]byte(nil), m.bootLog...), nil }
 
-// BootID is a random UUID, as /proc/sys/kernel/random/boot_id gives one.
+// BootID returns a random UUID, as /proc/sys/kernel/random/boot_id gives one.
 func (m *Machine) BootID() (string, error) { return m.bootID, nil }
 
-// RootPEM is the root's certificate. Whoever trusts it trusts this machine.
+// RootPEM returns the root's certificate in PEM. A verifier that trusts it trusts
+// this machine.
 func (m *Machine) RootPEM() []byte { return append([]byte(nil), m.keys.rootPEM...) }
 
 func newUUID() string {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha512"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-eventlog/cel"
 
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
@@ -127,91 +125,6 @@ func TestEachFormReadsBack(t *testing.T) {
 	}
 }
 
-// TestTextOfCMW: whatever a bundle's strings hold; and no part passes for more
-// than one, or for another text.
-func TestTextOfCMW(t *testing.T) {
-	e := evidence(t, bootLog(false))
-	for _, e.TEE = range []string{"td<x>&", "\u2028\u2029", "\b\f\n\x01\x7f", "\"\\/", "é\ufffd\ufeff😀"} {
-		for _, form := range []string{CMW, CMWCBOR} {
-			text, err := Encode(e, form)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got, err := Decode(text); err != nil || !cmp.Equal(got.Evidence, e) {
-				t.Errorf("%q, %s: %v", e.TEE, form, err)
-			}
-		}
-	}
-	e.TEE = "tdx"
-	values, err := split(e)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, more := range map[string]string{"tee": "\xff", "claims": `,"shared":{"size":1,"index":0,"path":[]}`} {
-		spoiled := slices.Clone(values)
-		for i, p := range parts {
-			if p.name == name {
-				spoiled[i] = append(bytes.Clone(values[i]), more...)
-			}
-		}
-		if c, err := join(CMW, spoiled); err == nil {
-			t.Errorf("%s with %q is taken: %+v", name, more, c.Evidence)
-		}
-	}
-}
-
-// TestCELTLV as google/go-eventlog reads it.
-func TestCELTLV(t *testing.T) {
-	e := evidence(t, bootLog(false), osLog())
-	text, err := Encode(e, CELTLV)
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := cel.DecodeToCEL(bytes.NewBuffer(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, _ := eventsOf(e)
-	if len(log.Records()) != len(want) {
-		t.Fatalf("%d records of %d", len(log.Records()), len(want))
-	}
-	for i, r := range log.Records() {
-		if r.RecNum != uint64(i) || int(r.Index) != want[i].RTMR+1 || r.IndexType != cel.CCMRType {
-			t.Errorf("record %d: %+v", i, r)
-		}
-	}
-}
-
-// TestCMW: each record is a type, a value and the indicator of evidence.
-func TestCMW(t *testing.T) {
-	e := evidence(t, bootLog(false), osLog())
-	text, err := Encode(e, CMW)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var collection map[string]any
-	if err := json.Unmarshal(text, &collection); err != nil || len(collection) != 9 {
-		t.Fatalf("%d members, %v", len(collection), err)
-	}
-	for name, v := range collection {
-		record, ok := v.([]any)
-		if name == "__cmwc_t" {
-			if !strings.HasPrefix(v.(string), "tag:") {
-				t.Errorf("type %v", v)
-			}
-			continue
-		}
-		if !ok || len(record) != 3 || !strings.Contains(record[0].(string), "/") || record[2] != 4.0 {
-			t.Errorf("%s: %v", name, v)
-		}
-	}
-	// The CBOR form, byte by byte at its head: a map of nine, "tee".
-	binary, err := Encode(e, CMWCBOR)
-	if want := "a963746565836a746578742f706c61696e437464780465" + hex.EncodeToString([]byte("quote")); err != nil || !strings.HasPrefix(hex.EncodeToString(binary), want) {
-		t.Errorf("%x, %v", binary[:40], err)
-	}
-}
-
 // TestLargeEvents: the largest event of the runtime log goes through each form.
 func TestLargeEvents(t *testing.T) {
 	e := evidence(t, bootLog(false))
@@ -284,28 +197,6 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestCBORHeads: arguments of all sizes, and none longer than it need be.
-func TestCBORHeads(t *testing.T) {
-	for _, n := range []uint64{0, 23, 24, 255, 256, 65535, 65536, 1<<32 - 1, 1 << 32, 1<<64 - 1} {
-		b := appendHead(nil, majorBytes, n)
-		c := &cbor{b: b}
-		if got := c.head(majorBytes); got != n || c.err != nil || len(c.b) != 0 {
-			t.Errorf("%d: %d, %v", n, got, c.err)
-		}
-		c = &cbor{b: b}
-		if c.head(majorText); c.err == nil {
-			t.Errorf("%d: another type", n)
-		}
-	}
-	for _, long := range []string{"5817", "5900ff", "5a0000ffff", "5b00000000ffffffff", "5c", "5f", "58", "59ff"} {
-		b, _ := hex.DecodeString(long)
-		c := &cbor{b: b}
-		if c.head(majorBytes); c.err == nil {
-			t.Errorf("%s: taken", long)
-		}
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	for _, e := range []*rpc.Evidence{evidence(f, bootLog(false)), evidence(f, bootLog(true), osLog())} {
 		for _, form := range Names {
@@ -331,4 +222,50 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestShared: whole forms keep the proof of a shared quote; Trustee's can't
+// have it, and say so, rather than leave it out.
+func TestShared(t *testing.T) {
+	e := evidence(t, bootLog(false))
+	for _, e.Shared = range []*rpc.Shared{
+		{Size: 1, Path: []rpc.Digest{}},
+		{Size: 3, Index: 1, Path: []rpc.Digest{{1}, {2}}},
+	} {
+		for _, form := range []string{CIMA, CMW, CMWCBOR} {
+			text, err := Encode(e, form)
+			if err != nil {
+				t.Fatalf("%s: %v", form, err)
+			}
+			got, err := Decode(text)
+			if err != nil {
+				t.Fatalf("%s: %v", form, err)
+			}
+			if diff := cmp.Diff(e, got.Evidence); diff != "" {
+				t.Errorf("%s: %s", form, diff)
+			}
+		}
+		for _, form := range []string{Trustee, TrusteeRequest} {
+			if text, err := Encode(e, form); err == nil || !strings.Contains(err.Error(), "not shared") {
+				t.Errorf("%s: %v, %.80s", form, err, text)
+			}
+		}
+	}
+}
+
+// BenchmarkEncode is evidence in each of the forms that others read.
+func BenchmarkEncode(b *testing.B) {
+	e := evidence(b, bootLog(false))
+	for _, form := range []string{Trustee, CMW, CEL} {
+		b.Run(form, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				data, err := Encode(e, form)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.SetBytes(int64(len(data)))
+			}
+		})
+	}
 }

@@ -3,14 +3,12 @@ package sim
 import (
 	"bufio"
 	"context"
-	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -54,71 +52,6 @@ func serve(t *testing.T, config Config) (*Machine, *TD) {
 		t.Fatal(err)
 	}
 	return m, td
-}
-
-func TestTDIsItsMachine(t *testing.T) {
-	m, td := serve(t, Config{})
-	ctx := context.Background()
-	if err := td.Extend(ctx, hw.Digest{1}); err != nil {
-		t.Fatal(err)
-	}
-	if err := td.ExtendRTMR(ctx, 2, hw.Digest{2}); err != nil {
-		t.Fatal(err)
-	}
-	got, err := td.Registers(ctx)
-	if err != nil || got != m.read() {
-		t.Errorf("registers %v (%v), want %v", got, err, m.read())
-	}
-	quote, err := td.Quote(ctx, hw.ReportData{5})
-	if err != nil {
-		t.Fatal(err)
-	}
-	root, err := td.RootPEM()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := judge(quote, root); err != nil {
-		t.Error(err)
-	}
-	log, err := td.BootLog()
-	if want, _ := m.BootLog(); err != nil || string(log) != string(want) {
-		t.Errorf("boot log of %d bytes (%v), want %d", len(log), err, len(want))
-	}
-	if id, err := td.BootID(); err != nil || id != m.bootID || len(id) != 36 {
-		t.Errorf("boot id %q (%v), want %q", id, err, m.bootID)
-	}
-	if err := td.ExtendRTMR(ctx, 4, hw.Digest{}); !errors.Is(err, syscall.ENXIO) {
-		t.Errorf("RTMR4: %v, want ENXIO", err)
-	}
-}
-
-func TestExtendArithmetic(t *testing.T) {
-	m := bootMachine(t, Config{})
-	start := m.read()
-	if start.RTMR[3] != (hw.Digest{}) {
-		t.Fatalf("RTMR3 is %s at boot", start.RTMR[3])
-	}
-	for i := range 3 {
-		if start.RTMR[i] == (hw.Digest{}) {
-			t.Errorf("RTMR%d is zero after boot", i)
-		}
-	}
-	want := start
-	for i := range 10 {
-		digest := hw.Digest{byte(i)}
-		want.RTMR[3] = want.RTMR[3].Extend(digest)
-		if err := m.Extend(context.Background(), digest); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got := m.read(); got != want {
-		t.Errorf("registers %v, want %v", got, want)
-	}
-	if again := bootMachine(t, Config{}); again.read() != start {
-		t.Error("two boots of one log differ")
-	} else if again.bootID == m.bootID {
-		t.Error("two boots have one id")
-	}
 }
 
 func TestConcurrentCallers(t *testing.T) {

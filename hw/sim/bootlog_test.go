@@ -9,7 +9,6 @@ import (
 	"github.com/google/go-eventlog/extract"
 	"github.com/google/go-eventlog/register"
 
-	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs/boot"
 )
 
@@ -62,26 +61,5 @@ func TestSyntheticBootByAnotherParser(t *testing.T) {
 	}
 	if line := state.GetLinuxKernel().GetCommandLine(); !strings.Contains(line, "roothash=") {
 		t.Errorf("kernel command line %q", line)
-	}
-}
-
-func TestBootByALogOfOnesOwn(t *testing.T) {
-	events := []boot.Event{{MR: 1, Type: boot.EvSeparator, Digest: [48]byte{1}, Data: make([]byte, 4)}}
-	m := bootMachine(t, Config{BootLog: boot.Encode(events), MRTD: hw.Digest{8}})
-	want := hw.Registers{MRTD: hw.Digest{8}, RTMR: [4]hw.Digest{hw.Digest{}.Extend(hw.Digest{1})}}
-	if got := m.read(); got != want {
-		t.Errorf("registers %v, want %v", got, want)
-	}
-	events[0].MR = 4
-	for _, bad := range []Config{
-		{BootLog: boot.Encode(events)},
-		{BootLog: []byte("nonsense")},
-		{BootLog: make([]byte, maxBootLog+1)},
-		{QuoteVersion: 3},
-		{Faults: []Fault{{Op: "nonsense"}}},
-	} {
-		if _, err := Boot(bad); err == nil {
-			t.Errorf("booted with version %d, %d bytes of log", bad.QuoteVersion, len(bad.BootLog))
-		}
 	}
 }

@@ -77,42 +77,6 @@ func TestListenAfterAKill(t *testing.T) {
 	}
 }
 
-func TestDialRefusesAnOpenSocket(t *testing.T) {
-	_, td := serve(t, Config{})
-	if err := os.Chmod(td.path, 0o666); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Dial(td.path); err == nil {
-		t.Error("a socket that everybody can write to was taken for a TD")
-	}
-}
-
-func TestRootFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "root.pem")
-	first := bootMachine(t, Config{RootFile: path})
-	second := bootMachine(t, Config{RootFile: path})
-	if string(first.RootPEM()) != string(second.RootPEM()) {
-		t.Error("two boots with one root file have two roots")
-	}
-	if err := judge(quoteOf(t, second, [64]byte{}), first.RootPEM()); err != nil {
-		t.Error(err)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
-		t.Errorf("root file: %v, %v", info.Mode(), err)
-	}
-	os.Chmod(path, 0o644)
-	if _, err := Boot(Config{RootFile: path}); err == nil {
-		t.Error("a key that others can read was taken")
-	}
-	os.Chmod(path, 0o600)
-	for _, text := range []string{"", "nonsense", string(first.RootPEM()) + string(first.RootPEM())} {
-		os.WriteFile(path, []byte(text), 0o600)
-		if _, err := Boot(Config{RootFile: path}); err == nil {
-			t.Errorf("%.20q was taken for a root", text)
-		}
-	}
-}
-
 // Another user is not answered, not even where the socket's mode lets it in.
 func TestStrangersAreNotAnswered(t *testing.T) {
 	if os.Geteuid() != 0 {
