@@ -52,17 +52,3 @@ func TestAllocationIsBounded(t *testing.T) {
 		}
 	}
 }
-
-// What checkCanonical takes must be what jcs.Transform writes.
-func FuzzCanonical(f *testing.F) {
-	for _, s := range []string{`{"a":[1,-1.5e-7,1e+21,"\u0000é😀",true,null],"b":{}}`, "{\"\ufb33\":1,\"😀\":2}", `"\b\t\n\f\r\"\\"`, `-0`} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if bytes.Count(b, []byte("["))+bytes.Count(b, []byte("{")) <= maxDepth {
-			sameAsJCS(t, b)
-		} else {
-			bounded(t, len(b), func() { checkCanonical(b) })
-		}
-	})
-}

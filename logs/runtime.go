@@ -15,13 +15,13 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
+	"encoding/json/jsontext"
 	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/gowebpki/jcs"
-
 	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // Domain is the first word of every event of the runtime log.
@@ -86,11 +86,7 @@ type Event struct {
 // form (u32 tag, u32 length, both little-endian, then the text
 // "cima <operation> <RFC 8785 JSON>").
 func NewEvent(operation string, content Content) (Event, error) {
-	plain, err := json.Marshal(content)
-	if err != nil {
-		return Event{}, fmt.Errorf("%s event: %w", operation, err)
-	}
-	text, err := jcs.Transform(plain)
+	text, err := canonical.Marshal(content)
 	if err != nil {
 		return Event{}, fmt.Errorf("%s event: %w", operation, err)
 	}
@@ -145,71 +141,79 @@ func ParseEvent(raw []byte) (Event, error) {
 	return e, nil
 }
 
-// read takes the members out of content, in one walk that sees to it that
-// all of it is canonical, and says whether what is measured is an object with
-// one member, an object named after the operation.
+// maxDepth bounds the nesting of an event's content.
+const maxDepth = 128
+
+// read takes the members out of content, which must be canonical, and says whether
+// what is measured is an object with one member, an object named after the operation.
 func (e *Event) read(content []byte) (measures bool, err error) {
-	c := canonical{b: content}
-	if len(content) == 0 || content[0] != '{' {
-		if err := c.value(0); err != nil {
-			return false, fmt.Errorf("%w at byte %d", err, c.at)
-		}
-		return false, errors.New("content is no object")
+	if err := canonical.CheckForm(content, maxDepth); err != nil {
+		return false, err
 	}
-	err = c.members(func(key []byte) error {
-		start := c.at
-		if string(key) == "measured" && c.at < len(content) && content[c.at] == '{' {
-			if measures, err = e.readMeasured(&c); err != nil {
-				return err
-			}
-		} else if err := c.value(1); err != nil {
-			return err
+	if content[0] != '{' {
+		return false, errors.New("content must be an object")
+	}
+	d := jsontext.NewDecoder(bytes.NewBuffer(content))
+	next(d)
+	for d.PeekKind() != '}' {
+		name := next(d)
+		start := d.InputOffset() + 1 // behind the colon
+		if name == "measured" && d.PeekKind() == '{' {
+			measures = e.readMeasured(d)
+		} else if err := d.SkipValue(); err != nil {
+			return false, err
 		}
-		value := content[start:c.at:c.at]
-		switch string(key) {
+		value := content[start:d.InputOffset():d.InputOffset()]
+		switch name {
 		case "container":
-			return stringMember(&e.Container, value)
+			err = stringMember(&e.Container, value)
 		case "measured":
 			e.Measured = value
 		case "salt":
-			return stringMember(&e.Salt, value)
+			err = stringMember(&e.Salt, value)
 		default:
-			return fmt.Errorf("unknown member %.32q", key)
+			err = fmt.Errorf("unknown member %.32q", name)
 		}
-		return nil
-	})
-	if err != nil {
-		return false, fmt.Errorf("%w at byte %d", err, c.at)
-	}
-	if c.at != len(content) {
-		return false, fmt.Errorf("%w: bytes behind the value", errNotCanonical)
+		if err != nil {
+			return false, fmt.Errorf("%w at byte %d", err, start)
+		}
 	}
 	return measures, nil
 }
 
-// readMeasured walks over the object that is measured.
-func (e *Event) readMeasured(c *canonical) (measures bool, err error) {
-	members, named := 0, false
-	err = c.members(func(key []byte) error {
-		members++
-		named = string(key) == e.Operation && c.at < len(c.b) && c.b[c.at] == '{'
-		return c.value(2)
-	})
-	return members == 1 && named, err
+// readMeasured passes over the object that is measured.
+func (e *Event) readMeasured(d *jsontext.Decoder) (measures bool) {
+	next(d)
+	members := 0
+	for ; d.PeekKind() == '"'; members++ {
+		measures = next(d) == e.Operation && d.PeekKind() == '{'
+		d.SkipValue()
+	}
+	next(d)
+	return measures && members == 1
+}
+
+// next is the next token of JSON that is known to be canonical.
+func next(d *jsontext.Decoder) string {
+	token, err := d.ReadToken()
+	if err != nil {
+		return ""
+	}
+	return token.String()
 }
 
 func stringMember(to *string, value []byte) error {
 	if value[0] != '"' || len(value) > maxContainerID {
-		return fmt.Errorf("%.32q is no string of at most %d bytes", value, maxContainerID)
+		return fmt.Errorf("%.32q must be a string of at most %d bytes", value, maxContainerID)
 	}
-	if bytes.IndexByte(value, '\\') < 0 { // canonical, so no quote stands inside
-		*to = string(value[1 : len(value)-1])
-	} else if err := json.Unmarshal(value, to); err != nil {
+	text, err := jsontext.AppendUnquote(nil, value)
+	if err != nil {
 		return err
 	}
-	if *to == "" { // left out where there is none
-		return errors.New("an empty string stands for nothing")
+	if len(text) == 0 {
+		return errors.New("an empty string must be left out")
 	}
+	*to = string(text)
 	return nil
 }
 

@@ -17,6 +17,7 @@ import (
 	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"errors"
+	"fmt"
 	"math"
 )
 
@@ -45,8 +46,10 @@ func Marshal(v any) ([]byte, error) {
 
 // validRaw refuses raw JSON that is not Unicode, which AllowInvalidUTF8 would change.
 var validRaw = json.MarshalToFunc(func(_ *jsontext.Encoder, raw jsontext.Value) error {
-	if err := checkRaw(raw); err != nil {
-		return err
+	if raw != nil { // nil is null
+		if err := checkRaw(raw); err != nil {
+			return err
+		}
 	}
 	return errors.ErrUnsupported
 })
@@ -69,9 +72,8 @@ func Sum(v any) (Digest, error) {
 // CheckForm reports whether text is what RFC 8785 writes, byte for byte, nested at
 // most depth deep.
 func CheckForm(text []byte, depth int) error {
-	w := walker{max: depth, anyNames: true}
-	if err := w.walk(text, anything); err != nil {
-		return err
+	if at := tooDeep(text, depth); at >= 0 {
+		return &Error{Offset: at, Reason: fmt.Sprintf("must nest at most %d deep", depth)}
 	}
 	form, err := jsontext.AppendFormat(nil, text, jsontext.CanonicalizeRawInts(true),
 		jsontext.CanonicalizeRawFloats(true), jsontext.ReorderRawObjects(true))
@@ -86,6 +88,27 @@ func CheckForm(text []byte, depth int) error {
 		return &Error{Offset: at, Reason: "must be canonical JSON (RFC 8785)"}
 	}
 	return nil
+}
+
+// tooDeep is where text, if it is JSON, nests deeper than that, -1 where it does not.
+func tooDeep(text []byte, max int) int {
+	depth, inString := 0, false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			inString = !inString
+		case inString && c == '\\':
+			i++
+		case inString:
+		case c == '{' || c == '[':
+			if depth++; depth > max {
+				return i
+			}
+		case c == '}' || c == ']':
+			depth--
+		}
+	}
+	return -1
 }
 
 // Check reports whether text is one JSON value with one meaning.

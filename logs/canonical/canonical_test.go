@@ -91,6 +91,7 @@ func TestWhatAValueIsWrittenAs(t *testing.T) {
 		{[]string(nil), `null`},
 		{[]byte(nil), `null`},
 		{[]byte{}, `""`},
+		{jsontext.Value(nil), `null`},
 		{map[string]int(nil), `null`},
 		{map[string]int{"b": 1, "a": 2, "A": 3}, `{"A":3,"a":2,"b":1}`},
 		{"a\xffb\xed\xa0\x80c", "\"a\uFFFDb\uFFFD\uFFFD\uFFFDc\""},
