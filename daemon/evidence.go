@@ -4,11 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
 
-	"github.com/gowebpki/jcs"
+	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
@@ -67,7 +66,7 @@ func (d *Daemon) report(ctx context.Context, s *subject, p rpc.CCReportParams) (
 	}
 	claims.Nonce, claims.UserData = p.Nonce, p.UserData
 	r := &report{at: at}
-	if r.claims, err = canonicalClaims(claims); err != nil {
+	if r.claims, err = canonical.Marshal(claims); err != nil {
 		return nil, err
 	}
 	data, err := rpc.ReportData(r.claims)
@@ -223,13 +222,4 @@ func (r *report) sharing() int {
 		return 1
 	}
 	return r.shared.Size
-}
-
-// canonicalClaims are the claims as they are hashed and sent.
-func canonicalClaims(claims rpc.Claims) (json.RawMessage, error) {
-	plain, err := json.Marshal(claims)
-	if err != nil {
-		return nil, fmt.Errorf("claims: %w", err)
-	}
-	return jcs.Transform(plain)
 }

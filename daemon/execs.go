@@ -19,12 +19,12 @@ import (
 // write it has a digest: where there is none, no reference value is met.
 type execEvent struct {
 	Path     string      `json:"path,omitempty"` // from the root of its file system
-	SHA384   *rpc.Digest `json:"sha384,omitempty"`
-	Verity   string      `json:"verity,omitempty"`   // fs-verity's digest, as "sha256:…", where the file has one
-	Late     bool        `json:"late,omitempty"`     // it ran before executions were watched
-	Writable bool        `json:"writable,omitempty"` // somebody could write the file
-	Missed   string      `json:"missed,omitempty"`   // why there is no digest
-	Digest   string      `json:"digest,omitempty"`   // by another hash, as IMA writes it: "sha256:…"
+	SHA384   *rpc.Digest `json:"sha384,omitzero"`
+	Verity   string      `json:"verity,omitempty"`  // fs-verity's digest, as "sha256:…", where the file has one
+	Late     bool        `json:"late,omitzero"`     // it ran before executions were watched
+	Writable bool        `json:"writable,omitzero"` // somebody could write the file
+	Missed   string      `json:"missed,omitempty"`  // why there is no digest
+	Digest   string      `json:"digest,omitempty"`  // by another hash, as IMA writes it: "sha256:…"
 }
 
 var (

@@ -3,10 +3,9 @@ package daemon
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"time"
 
-	"github.com/gowebpki/jcs"
+	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/logs"
@@ -39,12 +38,8 @@ func (g *gated) repeats(rec launch.Record, l launch.Launch) (bool, error) {
 	if l, err = launch.Condense(l, maxLaunch); err != nil {
 		return false, err
 	}
-	plain, err := json.Marshal(l)
-	if err != nil {
-		return false, err
-	}
-	canonical, err := jcs.Transform(plain)
-	return bytes.Equal(canonical, last[0].Body()), err
+	form, err := canonical.Marshal(l)
+	return bytes.Equal(form, last[0].Body()), err
 }
 
 // keep has a launch logged later, if it is asked for.

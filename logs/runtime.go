@@ -67,7 +67,7 @@ type Content struct {
 
 	// Measured is an object with one member, named after the operation.
 	// Only exit has none.
-	Measured json.RawMessage `json:"measured,omitempty"`
+	Measured json.RawMessage `json:"measured,omitzero"`
 
 	// Salt is 16 random bytes in standard base64, so that the digest of an
 	// event of somebody else's can't be guessed. Empty for public events.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/gowebpki/jcs"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 const zeroDigest = `"000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000"`
@@ -60,16 +60,16 @@ func TestEvidenceRoundTrip(t *testing.T) {
 // (or the claims' digest).
 func TestEvidenceBitFlips(t *testing.T) {
 	e, b := testEvidence(t)
-	e.Claims, _ = jcs.Transform(e.Claims)
+	e.Claims, _ = canonical.Marshal(e.Claims)
 	for i := range b {
 		for bit := range 8 {
 			b[i] ^= 1 << bit
 			if got, _, err := DecodeEvidence(b); err == nil {
-				canonical, err := jcs.Transform(got.Claims)
+				form, err := canonical.Marshal(got.Claims)
 				if err != nil {
 					t.Fatalf("claims that nobody can hash: %v: %s", err, got.Claims)
 				}
-				if got.Claims = canonical; reflect.DeepEqual(got, e) {
+				if got.Claims = form; reflect.DeepEqual(got, e) {
 					t.Errorf("byte %d, bit %d: another text, the same evidence: …%s…", i, bit, b[max(0, i-20):i+10])
 				}
 			}

@@ -37,7 +37,7 @@ const (
 type Error struct {
 	Code    Code       `json:"code"`
 	Message string     `json:"message"` // what happened and what to do
-	Data    *ErrorData `json:"data,omitempty"`
+	Data    *ErrorData `json:"data,omitzero"`
 
 	cause error // for the journal; never on the wire
 }
@@ -45,11 +45,11 @@ type Error struct {
 // ErrorData is the data object of an error. Which member is there depends on
 // the code.
 type ErrorData struct {
-	RetryAfterMS int64  `json:"retry_after_ms,omitempty"` // rate limited, not ready
-	Errno        string `json:"errno,omitempty"`          // TEE unavailable: the kernel's, as "EBUSY"
-	Member       string `json:"member,omitempty"`         // invalid params: the member that is wrong
-	Limit        int64  `json:"limit,omitempty"`          // too large: what would have been accepted
-	Agreed       *int   `json:"agreed,omitempty"`         // log inconsistent: events up to the last agreement
+	RetryAfterMS int64  `json:"retry_after_ms,omitzero"` // rate limited, not ready
+	Errno        string `json:"errno,omitempty"`         // TEE unavailable: the kernel's, as "EBUSY"
+	Member       string `json:"member,omitempty"`        // invalid params: the member that is wrong
+	Limit        int64  `json:"limit,omitzero"`          // too large: what would have been accepted
+	Agreed       *int   `json:"agreed,omitzero"`         // log inconsistent: events up to the last agreement
 }
 
 // Error is the message as a person reads it.

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/gowebpki/jcs"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // Profiles name the rules that evidence and claims follow (RFC 9711, eat_profile).
@@ -38,7 +38,7 @@ type Evidence struct {
 
 	// Shared says where the claims stand in a quote that others share; nil:
 	// the quote is over these claims alone.
-	Shared *Shared `json:"shared,omitempty"`
+	Shared *Shared `json:"shared,omitzero"`
 
 	// AgentSignature is Ed25519 over "cima-agent-v1" ‖ SHA-512(JCS(claims))
 	// by the key in the start event, whether the quote is shared or not.
@@ -77,10 +77,10 @@ type Claims struct {
 	Agent     Digest           `json:"agent"`               // SHA-384 of the agent's 32-byte Ed25519 public key
 	Nonce     []byte           `json:"nonce"`               // the verifier's, 8 to 64 bytes
 	UserData  []byte           `json:"user_data,omitempty"` // the caller's, up to 4 KiB
-	Container *ContainerClaims `json:"container,omitempty"` // this, or Host
-	Host      *HostClaims      `json:"host,omitempty"`
-	BootLog   Digest           `json:"boot_log"`          // SHA-384 of Evidence.BootLog
-	OSLogs    *Digest          `json:"os_logs,omitempty"` // OSLogsDigest of Evidence.OSLogs; absent where there are none
+	Container *ContainerClaims `json:"container,omitzero"`  // this, or Host
+	Host      *HostClaims      `json:"host,omitzero"`
+	BootLog   Digest           `json:"boot_log"`         // SHA-384 of Evidence.BootLog
+	OSLogs    *Digest          `json:"os_logs,omitzero"` // OSLogsDigest of Evidence.OSLogs; absent where there are none
 	Log       LogClaims        `json:"log"`
 }
 
@@ -126,11 +126,11 @@ type LogClaims struct {
 // RFC 8785 form. It is also what Trustee computes over
 // runtime_data.structured.
 func ReportData(claims json.RawMessage) ([64]byte, error) {
-	canonical, err := jcs.Transform(claims)
+	form, err := canonical.Marshal(claims)
 	if err != nil {
 		return [64]byte{}, fmt.Errorf("claims: %w", err)
 	}
-	return sha512.Sum512(canonical), nil
+	return sha512.Sum512(form), nil
 }
 
 // OSLogsDigest is SHA-384 over the RFC 8785 form of the evidence's os_logs.

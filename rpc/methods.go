@@ -76,21 +76,21 @@ type NoParams struct{}
 
 // CCMeasurementParams asks for one register.
 type CCMeasurementParams struct {
-	Index  int `json:"index"`             // 0–2: RTMR0–2, 3: the caller's container register
-	AlgoID int `json:"algo_id,omitempty"` // AlgoSHA384, which is also what is taken where it is absent
+	Index  int `json:"index"`            // 0–2: RTMR0–2, 3: the caller's container register
+	AlgoID int `json:"algo_id,omitzero"` // AlgoSHA384, which is also what is taken where it is absent
 }
 
 // CCEventLogParams asks for a page of the event log.
 type CCEventLogParams struct {
-	Start int `json:"start,omitempty"` // rec_num of the first record wanted
-	Count int `json:"count,omitempty"` // at most MaxEventCount; 0 (absent): as many as a reply holds
+	Start int `json:"start,omitzero"` // rec_num of the first record wanted
+	Count int `json:"count,omitzero"` // at most MaxEventCount; 0 (absent): as many as a reply holds
 }
 
 // CCReportParams asks for a quote with the claims it is bound to.
 type CCReportParams struct {
 	Nonce    []byte `json:"nonce"`               // MinNonce to MaxNonce bytes
 	UserData []byte `json:"user_data,omitempty"` // up to MaxUserData bytes
-	Shared   bool   `json:"shared,omitempty"`    // one quote for all who wait with this
+	Shared   bool   `json:"shared,omitzero"`     // one quote for all who wait with this
 }
 
 // EvidenceParams asks for evidence.
@@ -98,12 +98,12 @@ type EvidenceParams struct {
 	Nonce    []byte `json:"nonce"`               // MinNonce to MaxNonce bytes
 	UserData []byte `json:"user_data,omitempty"` // up to MaxUserData bytes
 	Format   string `json:"format,omitempty"`    // of rpc/form.Names; FormatCIMA where it is absent
-	Shared   bool   `json:"shared,omitempty"`    // one quote for all who wait with this
+	Shared   bool   `json:"shared,omitzero"`     // one quote for all who wait with this
 }
 
 // StatusParams asks for the state of the daemon.
 type StatusParams struct {
-	Metrics bool `json:"metrics,omitempty"` // its counters too, in Prometheus' text form
+	Metrics bool `json:"metrics,omitzero"` // its counters too, in Prometheus' text form
 }
 
 // FormedEvidence is evidence in another form than our own.
@@ -157,8 +157,8 @@ type CCReport struct {
 	CCType         int             `json:"cc_type"`   // CCTypeTDX
 	CCReport       []byte          `json:"cc_report"` // the quote
 	Claims         json.RawMessage `json:"claims"`
-	Shared         *Shared         `json:"shared,omitempty"` // as in Evidence
-	AgentSignature []byte          `json:"agent_signature"`  // as in Evidence
+	Shared         *Shared         `json:"shared,omitzero"` // as in Evidence
+	AgentSignature []byte          `json:"agent_signature"` // as in Evidence
 }
 
 // Measurements are all registers by name. A caller in no container has
@@ -169,9 +169,9 @@ type Measurements struct {
 	RTMR1        Digest  `json:"rtmr1"`
 	RTMR2        Digest  `json:"rtmr2"`
 	RTMR3        Digest  `json:"rtmr3"`
-	Container    *Digest `json:"container,omitempty"`
+	Container    *Digest `json:"container,omitzero"`
 	Public       Digest  `json:"public"`
-	LaunchDigest *Digest `json:"launch_digest,omitempty"`
+	LaunchDigest *Digest `json:"launch_digest,omitzero"`
 }
 
 // Extended is where an event of the container's own went.

@@ -9,14 +9,14 @@ type Schema struct {
 	Enum            []string           `json:"enum,omitempty"`
 	Pattern         string             `json:"pattern,omitempty"`
 	ContentEncoding string             `json:"contentEncoding,omitempty"`
-	MinLength       int                `json:"minLength,omitempty"`
-	MaxLength       int                `json:"maxLength,omitempty"`
-	Minimum         *int               `json:"minimum,omitempty"`
-	Maximum         *int               `json:"maximum,omitempty"`
-	Items           *Schema            `json:"items,omitempty"`
+	MinLength       int                `json:"minLength,omitzero"`
+	MaxLength       int                `json:"maxLength,omitzero"`
+	Minimum         *int               `json:"minimum,omitzero"`
+	Maximum         *int               `json:"maximum,omitzero"`
+	Items           *Schema            `json:"items,omitzero"`
 	Properties      map[string]*Schema `json:"properties,omitempty"`
 	Required        []string           `json:"required,omitempty"`
-	Additional      *Schema            `json:"additionalProperties,omitempty"`
+	Additional      *Schema            `json:"additionalProperties,omitzero"`
 }
 
 // A Parameter is a member that a method's parameters may have.

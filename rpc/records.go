@@ -15,8 +15,8 @@ import (
 // RTMR3 is in Evidence.
 type CCEventLog struct {
 	Events []EventRecord `json:"events"`
-	Total  int           `json:"total"`          // records in the whole view
-	Next   int           `json:"next,omitempty"` // start of the next page; absent on the last one
+	Total  int           `json:"total"`         // records in the whole view
+	Next   int           `json:"next,omitzero"` // start of the next page; absent on the last one
 }
 
 // EventRecord is one event (TCG PC Client Platform Firmware Profile,
@@ -88,8 +88,8 @@ type Identity struct {
 	PID       int32              `json:"pid"` // in the daemon's pid namespace, as of connect()
 	UID       uint32             `json:"uid"` // as the kernel maps it for the daemon
 	GID       uint32             `json:"gid"`
-	Container *ContainerIdentity `json:"container,omitempty"`
-	Host      *HostClaims        `json:"host,omitempty"`
+	Container *ContainerIdentity `json:"container,omitzero"`
+	Host      *HostClaims        `json:"host,omitzero"`
 }
 
 // ContainerIdentity is which container, and how sure that is.
@@ -97,9 +97,9 @@ type ContainerIdentity struct {
 	ID           string    `json:"id"` // "uid/" before it where the record is a user's
 	Runtime      string    `json:"runtime"`
 	Image        string    `json:"image,omitempty"`
-	ImageDigest  string    `json:"image_digest,omitempty"`  // config digest, "sha256:…"
-	LaunchDigest *Digest   `json:"launch_digest,omitempty"` // absent until the launch is in the log
-	Cgroup       string    `json:"cgroup"`                  // declared path, from the hierarchy's root
+	ImageDigest  string    `json:"image_digest,omitempty"` // config digest, "sha256:…"
+	LaunchDigest *Digest   `json:"launch_digest,omitzero"` // absent until the launch is in the log
+	Cgroup       string    `json:"cgroup"`                 // declared path, from the hierarchy's root
 	Assurance    Assurance `json:"assurance"`
 }
 
@@ -111,8 +111,8 @@ type ContainerList struct {
 // ContainerStatus is one container as an admin sees it.
 type ContainerStatus struct {
 	ContainerIdentity
-	Register *Digest `json:"register,omitempty"` // absent until the launch is in the log
-	Events   int     `json:"events"`             // of this instance, in the runtime log
+	Register *Digest `json:"register,omitzero"` // absent until the launch is in the log
+	Events   int     `json:"events"`            // of this instance, in the runtime log
 	Running  bool    `json:"running"`
 	NotReady string  `json:"not_ready,omitempty"` // why it gets no evidence yet
 }

@@ -3,13 +3,14 @@ package rpc
 import (
 	"crypto/sha512"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"math/bits"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/gowebpki/jcs"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 func leafData(n int) [64]byte {
@@ -83,12 +84,12 @@ func TestTreeIsTheRFCs(t *testing.T) {
 // The preimage of REPORTDATA is what cima-evidence(7) says, in RFC 8785 form.
 func TestSharedReportData(t *testing.T) {
 	leaves, tree := testTree(t, 3)
-	canonical, err := jcs.Transform(fmt.Appendf(nil,
-		`{"size": 3, "root": %q, "profile": "https://github.com/cima-project/cima/shared/v1"}`, mth(leaves)))
+	form, err := canonical.Marshal(json.RawMessage(fmt.Appendf(nil,
+		`{"size": 3, "root": %q, "profile": "https://github.com/cima-project/cima/shared/v1"}`, mth(leaves))))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := sha512.Sum512(canonical); tree.ReportData() != want {
+	if want := sha512.Sum512(form); tree.ReportData() != want {
 		t.Errorf("got %x, want %x", tree.ReportData(), want)
 	}
 }

@@ -3,13 +3,12 @@ package rpc
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json/jsontext"
 	"math/bits"
 	"strconv"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
-
-	"github.com/gowebpki/jcs"
 )
 
 // number reads a number (RFC 8259, section 6).
@@ -50,7 +49,7 @@ func (s *scanner) number() error {
 	if err != nil {
 		return s.fail("number %s is no IEEE double", clip([]byte(text)))
 	}
-	if spelled, err := jcs.NumberToJSON(v); err != nil || spelled != text {
+	if spelled := jsontext.AppendFloat(nil, v, 64); string(spelled) != text {
 		return s.fail("number %s is written %s (RFC 8785)", clip([]byte(text)), spelled)
 	}
 	return nil

@@ -5,8 +5,6 @@
 package config
 
 import (
-	"crypto/sha512"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,8 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cima-project/cima/logs/canonical"
+
 	"github.com/BurntSushi/toml"
-	"github.com/gowebpki/jcs"
 
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/rpc"
@@ -274,11 +273,6 @@ func (c Config) check() error {
 
 // Digest is the SHA-384 over the RFC 8785 form of the whole configuration,
 // defaults included: measured.policy.
-func (c *Config) Digest() (digest rpc.Digest, err error) {
-	plain, err := json.Marshal(c)
-	if err != nil {
-		return digest, err
-	}
-	canonical, err := jcs.Transform(plain)
-	return sha512.Sum384(canonical), err
+func (c *Config) Digest() (rpc.Digest, error) {
+	return canonical.Sum(c)
 }

@@ -18,10 +18,9 @@ package launch
 import (
 	"crypto/sha512"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 
-	"github.com/gowebpki/jcs"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // Sources of a Launch.
@@ -43,26 +42,26 @@ type Launch struct {
 	Arguments        []Text            `json:"arguments,omitempty"`   // as given, in order
 	Environment      []Variable        `json:"environment,omitempty"` // by name, without HOSTNAME
 	WorkingDirectory Text              `json:"working_directory,omitempty"`
-	Terminal         bool              `json:"terminal,omitempty"`
+	Terminal         bool              `json:"terminal,omitzero"`
 	User             User              `json:"user"`
 	Capabilities     Capabilities      `json:"capabilities"`
-	NoNewPrivileges  bool              `json:"no_new_privileges,omitempty"`
+	NoNewPrivileges  bool              `json:"no_new_privileges,omitzero"`
 	Seccomp          string            `json:"seccomp,omitempty"`    // SHA-384 of its JCS form, or "unconfined"
 	AppArmor         string            `json:"apparmor,omitempty"`   // profile
 	SELinux          string            `json:"selinux,omitempty"`    // type of the label
 	Namespaces       map[string]string `json:"namespaces,omitempty"` // type → own, host, joined
 	Mounts           []Mount           `json:"mounts,omitempty"`     // by destination
-	AllDevices       bool              `json:"all_devices,omitempty"`
+	AllDevices       bool              `json:"all_devices,omitzero"`
 	Devices          []Device          `json:"devices,omitempty"`      // by path; none where AllDevices
 	DeviceRules      []DeviceRule      `json:"device_rules,omitempty"` // beyond the engines' defaults, in order
 	Sysctls          map[string]Text   `json:"sysctls,omitempty"`
-	RootReadOnly     bool              `json:"root_read_only,omitempty"`
+	RootReadOnly     bool              `json:"root_read_only,omitzero"`
 	MaskedPaths      []Text            `json:"masked_paths,omitempty"`
 	ReadOnlyPaths    []Text            `json:"read_only_paths,omitempty"`
 	Hooks            []Hook            `json:"hooks,omitempty"`       // other than the engine's own, in order
 	Labels           map[string]Text   `json:"labels,omitempty"`      // those that policy names
 	Annotations      map[string]Text   `json:"annotations,omitempty"` // those that a runtime acts on
-	Entrypoint       *Entrypoint       `json:"entrypoint,omitempty"`
+	Entrypoint       *Entrypoint       `json:"entrypoint,omitzero"`
 
 	// Whole is SHA-384 of the canonical form of a launch that is too large
 	// for an event; it then stands for all the rest (Condense).
@@ -74,7 +73,7 @@ type User struct {
 	UID            uint32   `json:"uid"`
 	GID            uint32   `json:"gid"`
 	AdditionalGIDs []uint32 `json:"additional_gids,omitempty"`
-	Umask          *uint32  `json:"umask,omitempty"`
+	Umask          *uint32  `json:"umask,omitzero"`
 }
 
 // Capabilities are names such as CAP_CHOWN, sorted.
@@ -99,11 +98,11 @@ type Mount struct {
 	Destination Text   `json:"destination"`
 	Type        string `json:"type,omitempty"`
 	Options     []Text `json:"options,omitempty"`
-	Source      Text   `json:"source,omitempty"`    // of a bind, as given
-	Volume      Text   `json:"volume,omitempty"`    // name of an engine's volume
-	Anonymous   bool   `json:"anonymous,omitempty"` // an engine's volume without a name
-	Engine      bool   `json:"engine,omitempty"`    // a file that the engine made for this container
-	Hidden      bool   `json:"hidden,omitempty"`    // a later mount covers it
+	Source      Text   `json:"source,omitempty"`   // of a bind, as given
+	Volume      Text   `json:"volume,omitempty"`   // name of an engine's volume
+	Anonymous   bool   `json:"anonymous,omitzero"` // an engine's volume without a name
+	Engine      bool   `json:"engine,omitzero"`    // a file that the engine made for this container
+	Hidden      bool   `json:"hidden,omitzero"`    // a later mount covers it
 }
 
 // Device is a device node made in the container.
@@ -112,17 +111,17 @@ type Device struct {
 	Type  string  `json:"type"` // c, b, u, p
 	Major int64   `json:"major"`
 	Minor int64   `json:"minor"`
-	Mode  *uint32 `json:"mode,omitempty"`
-	UID   *uint32 `json:"uid,omitempty"`
-	GID   *uint32 `json:"gid,omitempty"`
+	Mode  *uint32 `json:"mode,omitzero"`
+	UID   *uint32 `json:"uid,omitzero"`
+	GID   *uint32 `json:"gid,omitzero"`
 }
 
 // DeviceRule is a rule of the device cgroup; a number left out means any.
 type DeviceRule struct {
 	Allow  bool   `json:"allow"`
 	Type   string `json:"type,omitempty"` // a, c, b
-	Major  *int64 `json:"major,omitempty"`
-	Minor  *int64 `json:"minor,omitempty"`
+	Major  *int64 `json:"major,omitzero"`
+	Minor  *int64 `json:"minor,omitzero"`
 	Access string `json:"access,omitempty"`
 }
 
@@ -156,29 +155,21 @@ type Image struct {
 
 // Digest is the launch digest: SHA-384(JCS({"image": …, "launch": …})).
 func Digest(l Launch, i Image) ([48]byte, error) {
-	canonical, err := canonical(map[string]any{"launch": l, "image": i})
+	digest, err := canonical.Sum(map[string]any{"launch": l, "image": i})
 	if err != nil {
-		return [48]byte{}, fmt.Errorf("launch digest: %w", err)
+		return digest, fmt.Errorf("launch digest: %w", err)
 	}
-	return sha512.Sum384(canonical), nil
+	return digest, nil
 }
 
 // Condense returns l, or, if its canonical form has more than limit bytes, a
 // launch that holds only the digest of that form.
 func Condense(l Launch, limit int) (Launch, error) {
-	canonical, err := canonical(l)
-	if err != nil || len(canonical) <= limit {
+	form, err := canonical.Marshal(l)
+	if err != nil || len(form) <= limit {
 		return l, err
 	}
-	return Launch{Source: l.Source, CgroupOwner: l.CgroupOwner, Whole: sha384Hex(canonical)}, nil
-}
-
-func canonical(v any) ([]byte, error) {
-	plain, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	return jcs.Transform(plain)
+	return Launch{Source: l.Source, CgroupOwner: l.CgroupOwner, Whole: sha384Hex(form)}, nil
 }
 
 func sha384Hex(b []byte) string {

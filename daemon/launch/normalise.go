@@ -8,6 +8,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // FromConfig normalises an OCI config.json as it would be if it lay in a
@@ -138,7 +140,7 @@ func seccompDigest(raw json.RawMessage) (string, error) {
 			}
 		}
 	}
-	form, err := canonical(exactNumbers(profile))
+	form, err := canonical.Marshal(exactNumbers(profile))
 	if err != nil {
 		return "", fmt.Errorf("seccomp profile: %w", err)
 	}

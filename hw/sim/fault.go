@@ -24,14 +24,14 @@ const place = "simulated TD"
 // Fault is a failure of the hardware that tests inject into the calls of one
 // operation. To callers it looks as the kernel's interfaces document failures.
 type Fault struct {
-	Op    string        `json:"op"`              // OpQuote, OpRegisters, OpExtend
-	Skip  int           `json:"skip,omitempty"`  // how many calls pass before it
-	Times int           `json:"times,omitempty"` // how many calls meet it; 0: all
-	Delay time.Duration `json:"delay,omitempty"` // nanoseconds before anything happens
-	Errno syscall.Errno `json:"errno,omitempty"` // the call fails with it
-	After bool          `json:"after,omitempty"` // an extend happens, then the call fails or hangs
-	Empty bool          `json:"empty,omitempty"` // a quote has no bytes: hw.ErrMalformed
-	Hang  bool          `json:"hang,omitempty"`  // no answer until faults are set anew
+	Op    string        `json:"op"`             // OpQuote, OpRegisters, OpExtend
+	Skip  int           `json:"skip,omitzero"`  // how many calls pass before it
+	Times int           `json:"times,omitzero"` // how many calls meet it; 0: all
+	Delay time.Duration `json:"delay,omitzero"` // nanoseconds before anything happens
+	Errno syscall.Errno `json:"errno,omitzero"` // the call fails with it
+	After bool          `json:"after,omitzero"` // an extend happens, then the call fails or hangs
+	Empty bool          `json:"empty,omitzero"` // a quote has no bytes: hw.ErrMalformed
+	Hang  bool          `json:"hang,omitzero"`  // no answer until faults are set anew
 }
 
 func (f Fault) check() error {

@@ -31,15 +31,15 @@ const (
 
 type request struct {
 	Op     string  `json:"op"`
-	Index  int     `json:"index,omitempty"`  // extend: of the RTMR
+	Index  int     `json:"index,omitzero"`   // extend: of the RTMR
 	Data   []byte  `json:"data,omitempty"`   // quote: report data; extend: digest
 	Faults []Fault `json:"faults,omitempty"` // faults
 }
 
 type reply struct {
 	Bytes     []byte        `json:"bytes,omitempty"` // quote, boot log, boot id, root; MRTD ‖ RTMR0–3
-	Errno     syscall.Errno `json:"errno,omitempty"`
-	Malformed bool          `json:"malformed,omitempty"` // hw.ErrMalformed
+	Errno     syscall.Errno `json:"errno,omitzero"`
+	Malformed bool          `json:"malformed,omitzero"` // hw.ErrMalformed
 	Error     string        `json:"error,omitempty"`
 }
 

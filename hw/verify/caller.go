@@ -1,12 +1,11 @@
 package verify
 
 import (
-	"crypto/sha512"
 	"encoding/json"
 	"errors"
 	"fmt"
 
-	"github.com/gowebpki/jcs"
+	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/replay"
@@ -122,15 +121,11 @@ func (in *instance) read() error {
 
 // launchDigest is SHA-384(JCS({launch, image})).
 func launchDigest(launch, image *logs.Event) (rpc.Digest, error) {
-	both, err := json.Marshal(map[string]json.RawMessage{"launch": launch.Body(), "image": image.Body()})
+	digest, err := canonical.Sum(map[string]json.RawMessage{"launch": launch.Body(), "image": image.Body()})
 	if err != nil {
-		return rpc.Digest{}, fmt.Errorf("launch digest: %w", err)
+		return digest, fmt.Errorf("launch digest: %w", err)
 	}
-	canonical, err := jcs.Transform(both)
-	if err != nil {
-		return rpc.Digest{}, fmt.Errorf("launch digest: %w", err)
-	}
-	return sha512.Sum384(canonical), nil
+	return digest, nil
 }
 
 // against holds the claims against the log; Want is the log's.

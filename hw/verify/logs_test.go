@@ -4,18 +4,18 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha512"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
-	"github.com/gowebpki/jcs"
 )
 
 // Where the daemon shows nothing of others, its word for the log is all there is:
@@ -215,15 +215,10 @@ func TestOSLogsInClaims(t *testing.T) {
 		t.Errorf("a violation that nobody vouches for: %+v", s)
 	}
 	c := w.claims(idOne)
-	plain, err := json.Marshal(osLog(log))
+	sum, err := canonical.Sum(osLog(log)) // as the manual has it
 	if err != nil {
 		t.Fatal(err)
 	}
-	canonical, err := jcs.Transform(plain)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sum := sum384(canonical) // as the manual has it
 	c.OSLogs = &sum
 	e = w.seal(c, w.key)
 	e.OSLogs = osLog(log)

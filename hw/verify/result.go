@@ -100,9 +100,9 @@ type Result struct {
 	// What follows is read from the evidence. It is worth as much as the
 	// verdict says.
 
-	Registers *Registers  `json:"registers,omitempty"` // the quote's
-	TCB       *dcap.TCB   `json:"tcb,omitempty"`       // where collateral was given
-	Claims    *rpc.Claims `json:"claims,omitempty"`
+	Registers *Registers  `json:"registers,omitzero"` // the quote's
+	TCB       *dcap.TCB   `json:"tcb,omitzero"`       // where collateral was given
+	Claims    *rpc.Claims `json:"claims,omitzero"`
 	Events    []Event     `json:"events,omitempty"` // the runtime log's
 
 	rules []rule      // of its steps, in their order
@@ -128,9 +128,9 @@ type Event struct {
 	Position  int        `json:"position"`
 	Operation string     `json:"operation,omitempty"` // empty: somebody else's, only its digest is shown
 	Container string     `json:"container,omitempty"`
-	Measured  any        `json:"measured,omitempty"` // the event's JSON
-	Digest    rpc.Digest `json:"digest"`             // what extended RTMR3
-	Judged    bool       `json:"judged"`             // false: it came after the claims were fixed
+	Measured  any        `json:"measured,omitzero"` // the event's JSON
+	Digest    rpc.Digest `json:"digest"`            // what extended RTMR3
+	Judged    bool       `json:"judged"`            // false: it came after the claims were fixed
 }
 
 // Step returns the result of the named step, nil where there is none.

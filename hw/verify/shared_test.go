@@ -5,11 +5,10 @@ import (
 	"context"
 	"crypto/sha512"
 	"encoding/json"
-	"fmt"
 	"slices"
 	"testing"
 
-	"github.com/gowebpki/jcs"
+	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/rpc"
@@ -194,7 +193,7 @@ func TestSharedForged(t *testing.T) {
 // cima-evidence(7) has it.
 func statement(t *testing.T, root rpc.Digest, size int) string {
 	t.Helper()
-	text, err := jcs.Transform(fmt.Appendf(nil, `{"size":%d,"root":%q,"profile":"https://github.com/cima-project/cima/shared/v1"}`, size, root))
+	text, err := canonical.Marshal(map[string]any{"size": size, "root": root, "profile": "https://github.com/cima-project/cima/shared/v1"})
 	if err != nil {
 		t.Fatal(err)
 	}

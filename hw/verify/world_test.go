@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gowebpki/jcs"
+	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
@@ -215,11 +215,7 @@ func hide(view []rpc.LogEntry, digest [48]byte) []rpc.LogEntry {
 // now give.
 func (w *world) seal(c *rpc.Claims, key ed25519.PrivateKey) *rpc.Evidence {
 	w.t.Helper()
-	plain, err := json.Marshal(c)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	claims, err := jcs.Transform(plain)
+	claims, err := canonical.Marshal(c)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -18,9 +18,8 @@ type sample struct {
 	List   []element         `json:"list,omitempty"`
 	Names  map[string]string `json:"names,omitempty"`
 	Raw    jsontext.Value    `json:"raw,omitempty"`
-	Open   *grows            `json:"open,omitempty"`
+	Open   *grows            `json:"open,omitzero"`
 	Hidden int               `json:"-"`
-	inner  int
 }
 
 type element struct {

@@ -116,7 +116,7 @@ func (w *walker) scalar(k jsontext.Kind, raw jsontext.Value, s *shape) error {
 // isDouble reports whether a double holds a number: it does not overflow, and no
 // digit of an integer is lost.
 func isDouble(raw []byte) bool {
-	whole := bytes.IndexAny(raw, ".eE") < 0
+	whole := !bytes.ContainsAny(raw, ".eE")
 	if whole && len(raw) <= 15 {
 		return true
 	}
@@ -131,7 +131,7 @@ func isDouble(raw []byte) bool {
 
 // isInteger reports whether a number is in plain digits.
 func isInteger(raw []byte) bool {
-	return bytes.IndexAny(raw, ".eE") < 0 && string(raw) != "-0"
+	return !bytes.ContainsAny(raw, ".eE") && string(raw) != "-0"
 }
 
 // isTight reports whether a string, if it is base64, leaves no bits unused that

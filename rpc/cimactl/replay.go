@@ -98,7 +98,7 @@ type replayed struct {
 	Skipped       int64             `json:"skipped"`
 	Mismatched    int64             `json:"mismatched"`
 	Match         map[string]bool   `json:"match,omitempty"`
-	LastAgreement *int              `json:"last_agreement,omitempty"` // runtime events
+	LastAgreement *int              `json:"last_agreement,omitzero"` // runtime events
 	Disagreement  string            `json:"disagreement,omitempty"`
 }
 

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"unicode/utf8"
 
-	"github.com/gowebpki/jcs"
+	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/rpc"
 )
@@ -109,11 +109,7 @@ func canonicalText(text []byte) ([]byte, error) {
 	if !utf8.Valid(text) { // else it would be read as another text
 		return nil, errors.New("not UTF-8")
 	}
-	plain, err := json.Marshal(string(text))
-	if err != nil {
-		return nil, err
-	}
-	return jcs.Transform(plain)
+	return canonical.Marshal(string(text))
 }
 
 func encodeCMW(e *rpc.Evidence) ([]byte, error) {

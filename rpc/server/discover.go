@@ -86,7 +86,7 @@ type described struct {
 // content is a content descriptor of OpenRPC.
 type content struct {
 	Name     string     `json:"name"`
-	Required bool       `json:"required,omitempty"`
+	Required bool       `json:"required,omitzero"`
 	Schema   rpc.Schema `json:"schema"`
 }
 
@@ -97,7 +97,7 @@ type reference struct {
 type describedError struct {
 	Code    rpc.Code    `json:"code"`
 	Message string      `json:"message"`
-	Data    *rpc.Schema `json:"data,omitempty"` // the members that data has
+	Data    *rpc.Schema `json:"data,omitzero"` // the members that data has
 }
 
 // errorTable is every code with what it means and the members of its data

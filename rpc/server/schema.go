@@ -74,7 +74,7 @@ func (all schemas) fields(s *rpc.Schema, t reflect.Type) {
 		}
 		of := all.of(typ)
 		s.Properties[name] = &of
-		if options != "omitempty" {
+		if !strings.HasPrefix(options, "omit") {
 			s.Required = append(s.Required, name)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 type Exchange struct {
 	Name    string          `json:"name"`
 	Method  string          `json:"method,omitempty"` // absent where no client sends such a request
-	Params  json.RawMessage `json:"params,omitempty"`
+	Params  json.RawMessage `json:"params,omitzero"`
 	Request string          `json:"request"`
 	Reply   string          `json:"reply"`
 }

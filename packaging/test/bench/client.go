@@ -18,9 +18,9 @@ type order struct {
 	Request     string        `json:"request"`
 	Answer      string        `json:"answer"` // what every answer begins with
 	Connections int           `json:"connections"`
-	Connect     bool          `json:"connect"`         // connect and close for each request
-	Time        time.Duration `json:"time"`            // what was begun in time counts
-	Count       int           `json:"count,omitempty"` // requests of each connection, however long they take
+	Connect     bool          `json:"connect"`        // connect and close for each request
+	Time        time.Duration `json:"time"`           // what was begun in time counts
+	Count       int           `json:"count,omitzero"` // requests of each connection, however long they take
 }
 
 // result is what came of it.

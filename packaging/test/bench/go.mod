@@ -17,7 +17,6 @@ require (
 	github.com/creachadair/mds v0.31.0 // indirect
 	github.com/google/go-configfs-tsm v0.3.3 // indirect
 	github.com/google/go-tpm v0.9.0 // indirect
-	github.com/gowebpki/jcs v1.0.2 // indirect
 	github.com/mdlayher/socket v0.8.0 // indirect
 	github.com/mdlayher/vsock v1.4.0 // indirect
 	golang.org/x/net v0.62.0 // indirect

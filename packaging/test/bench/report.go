@@ -33,7 +33,7 @@ type part struct {
 // round i of one beside round i of the others.
 type row struct {
 	Name    string              `json:"name"`
-	Connect bool                `json:"connect,omitempty"`
+	Connect bool                `json:"connect,omitzero"`
 	As      []string            `json:"as"` // in order
 	Results map[string][]result `json:"results"`
 }

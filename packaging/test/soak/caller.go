@@ -26,15 +26,15 @@ type order struct {
 	Do      string `json:"do"`
 	Content string `json:"content,omitempty"` // of an extend
 	Nonce   []byte `json:"nonce,omitempty"`
-	Shared  bool   `json:"shared,omitempty"`
+	Shared  bool   `json:"shared,omitzero"`
 }
 
 // outcome is the line that answers an order.
 type outcome struct {
-	Result  json.RawMessage `json:"result,omitempty"`
+	Result  json.RawMessage `json:"result,omitzero"`
 	Error   string          `json:"error,omitempty"`
-	Code    rpc.Code        `json:"code,omitempty"`    // of the daemon's error
-	Unknown bool            `json:"unknown,omitempty"` // it may have been done
+	Code    rpc.Code        `json:"code,omitzero"`    // of the daemon's error
+	Unknown bool            `json:"unknown,omitzero"` // it may have been done
 	TookMS  int64           `json:"took_ms"`
 }
 
