@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"daemon/launch":            {"daemon/procfs"},
 	"daemon/peer":              {"daemon/procfs"},
 	"daemon/quotes":            {"daemon/metrics", "hw", "rpc"},
-	"daemon/config":            {"daemon/ledger", "rpc"},
+	"daemon/config":            {"daemon/ledger", "logs", "rpc"},
 	"daemon/services":          {"daemon/config", "daemon/launch", "daemon/ledger", "logs"},
 	"daemon/ledger/ledgertest": {"daemon/ledger", "hw", "logs"},
 	"daemon/ledger":            {"hw", "logs"},

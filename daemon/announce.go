@@ -6,7 +6,6 @@ import (
 
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
-	"github.com/cima-project/cima/rpc"
 )
 
 // begin logs the public events that every start has, before any other event:
@@ -26,8 +25,8 @@ func (d *Daemon) waitBegun(ctx context.Context) error {
 }
 
 func (d *Daemon) startEvent(context.Context) (ledger.Event, error) {
-	return ledger.Event{Operation: logs.OpStart, Measured: startEvent{
-		Version: d.opts.Version, Executable: d.opts.Executable, AgentKey: d.key.public(), BootID: d.bootID,
+	return ledger.Event{Operation: logs.OpStart, Measured: logs.StartBody{
+		Version: d.opts.Version, Executable: d.opts.Executable, AgentKey: logs.AgentKey(d.key.public()), BootID: d.bootID,
 	}}, nil
 }
 
@@ -44,21 +43,7 @@ func (d *Daemon) sealEvent(ctx context.Context) (ledger.Event, error) {
 			running++
 		}
 	}
-	return ledger.Event{Operation: logs.OpSeal, Measured: sealEvent{Engines: d.engines(), Running: running}}, nil
-}
-
-// startEvent is measured.start: event 0, and again whenever the daemon starts.
-type startEvent struct {
-	Version    string     `json:"version"`
-	Executable rpc.Digest `json:"executable"`
-	AgentKey   []byte     `json:"agent_key"` // 32-byte Ed25519 public key
-	BootID     string     `json:"boot_id"`
-}
-
-// sealEvent is measured.seal: what was there when the daemon became ready.
-type sealEvent struct {
-	Engines []string `json:"engines"`
-	Running int      `json:"running"` // containers started before they could be watched
+	return ledger.Event{Operation: logs.OpSeal, Measured: logs.SealBody{Engines: d.engines(), Running: running}}, nil
 }
 
 // engines are the engines whose sockets exist. They are not asked anything.

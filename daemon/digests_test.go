@@ -161,7 +161,7 @@ func TestEachClassOfPowerInDocker(t *testing.T) {
 	var all []string
 	for _, entry := range decode[rpc.Evidence](t, bundle).RuntimeLog {
 		if e, err := logs.ParseEvent(entry.Event); err == nil && e.Operation == logs.OpPower {
-			all = append(all, decode[powerEvent](t, e.Body()).Classes...)
+			all = append(all, decode[logs.PowerBody](t, e.Body()).Classes...)
 		}
 	}
 	if r := f.appraise(bundle, policy); r.Verdict != verify.NotTrusted || r.Step(verify.StepPower).Outcome != verify.Fail {

@@ -23,11 +23,11 @@ func eventful(t *testing.T, f *fixture, id string, events int) *subject {
 		}
 	}
 	add(logs.OpLaunch, "first", map[string]string{"args": "x"})
-	add(logs.OpExtend, "first", extendEvent{"a", "b", "of the instance before"})
+	add(logs.OpExtend, "first", logs.ExtendBody{Domain: "a", Operation: "b", Content: "of the instance before"})
 	add(logs.OpExit, "first", nil)
 	add(logs.OpLaunch, "second", map[string]string{"args": "y"})
 	for i := range events - 1 {
-		add(logs.OpExtend, "second", extendEvent{"domain", "operation", fmt.Sprint("content <", i)})
+		add(logs.OpExtend, "second", logs.ExtendBody{Domain: "domain", Operation: "operation", Content: fmt.Sprint("content <", i)})
 	}
 	i := f.daemon.instances.use(peer.Container{ID: id}, 1, 0)
 	i.facts.Store(&facts{instance: "second"})
@@ -74,7 +74,7 @@ func TestPagesOfOwnEvents(t *testing.T) {
 	boot := f.daemon.bootView.count()
 	for round := range 3 {
 		if round == 2 {
-			if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: "one", Instance: "second", Measured: extendEvent{"a", "b", "more"}}); err != nil {
+			if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: "one", Instance: "second", Measured: logs.ExtendBody{Domain: "a", Operation: "b", Content: "more"}}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/form"
 )
@@ -134,7 +135,7 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 
 // assurance says how sure the daemon is of a container; f may be nil.
 func assurance(s *subject, f *facts) rpc.Assurance {
-	a := rpc.Assurance{Start: startObserved, PIDFD: s.pidfd, CgroupOwner: s.instance.cgroupOwner}
+	a := rpc.Assurance{Start: logs.StartObserved, PIDFD: s.pidfd, CgroupOwner: s.instance.cgroupOwner}
 	if f != nil {
 		a.Metadata, a.Start = f.metadata, f.start
 	}

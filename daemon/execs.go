@@ -12,20 +12,9 @@ import (
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/metrics"
 	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
-
-// execEvent is measured.exec. Only a file that was hashed while nobody could
-// write it has a digest: where there is none, no reference value is met.
-type execEvent struct {
-	Path     string      `json:"path,omitempty"` // from the root of its file system
-	SHA384   *rpc.Digest `json:"sha384,omitzero"`
-	Verity   string      `json:"verity,omitempty"`  // fs-verity's digest, as "sha256:…", where the file has one
-	Late     bool        `json:"late,omitzero"`     // it ran before executions were watched
-	Writable bool        `json:"writable,omitzero"` // somebody could write the file
-	Missed   string      `json:"missed,omitempty"`  // why there is no digest
-	Digest   string      `json:"digest,omitempty"`  // by another hash, as IMA writes it: "sha256:…"
-}
 
 var (
 	errRanBefore = errors.New("it ran before its executions were watched")
@@ -74,7 +63,7 @@ type watchedRoot struct {
 	mu       sync.Mutex
 	traits   map[peer.Traits]bool // of processes that are known to be its
 	instance string               // as the log names it
-	owed     *execEvent           // what was missed, and that isn't logged yet
+	owed     *logs.ExecBody       // what was missed, and that isn't logged yet
 }
 
 // openExecs begins to measure executions where the configuration wants it.
@@ -137,7 +126,7 @@ func (x *execs) watch(ctx context.Context, rec launch.Record, instance string) *
 	x.mu.Unlock()
 	if err != nil {
 		x.g.d.log.Warn("executions of a container are not measured", "container", w.owner, "error", err)
-		x.gap(ctx, w, execEvent{Missed: reason(err)})
+		x.gap(ctx, w, logs.ExecBody{Missed: reason(err)})
 	}
 	return w
 }
@@ -173,7 +162,7 @@ func (x *execs) atExec(ctx context.Context, h *gate.HeldExec) error {
 	if w.spent.Load() && !enforced {
 		return nil // said already
 	}
-	e := execEvent{Path: h.Path()}
+	e := logs.ExecBody{Path: h.Path()}
 	content, err := x.roots.Measure(ctx, h)
 	switch {
 	case err == nil:

@@ -14,12 +14,12 @@ import (
 
 // saidOnce is what is logged once.
 type saidOnce struct {
-	execEvent
+	logs.ExecBody
 	digest rpc.Digest
 }
 
-func keyOf(e execEvent) saidOnce {
-	key := saidOnce{execEvent: e}
+func keyOf(e logs.ExecBody) saidOnce {
+	key := saidOnce{ExecBody: e}
 	if e.SHA384 != nil { // one content may have many names, and fs-verity's digest follows from it
 		key.digest, key.SHA384, key.Verity, key.Path = *e.SHA384, nil, "", ""
 	}
@@ -27,11 +27,11 @@ func keyOf(e execEvent) saidOnce {
 }
 
 // say logs an event of a container, once per content.
-func (x *execs) say(ctx context.Context, w *watchedRoot, e execEvent) error {
+func (x *execs) say(ctx context.Context, w *watchedRoot, e logs.ExecBody) error {
 	return x.sayOnce(ctx, w, ledger.Event{Measured: e}, e)
 }
 
-func (x *execs) sayOnce(ctx context.Context, w *watchedRoot, event ledger.Event, e execEvent) error {
+func (x *execs) sayOnce(ctx context.Context, w *watchedRoot, event ledger.Event, e logs.ExecBody) error {
 	key := keyOf(e)
 	if _, ok := w.said.Load(key); ok {
 		return nil
@@ -60,7 +60,7 @@ func (w *watchedRoot) logged() string {
 
 // gap says that something of a container has no digest. What can't be logged
 // now is owed: no evidence of the container is given before it is.
-func (x *execs) gap(ctx context.Context, w *watchedRoot, e execEvent) {
+func (x *execs) gap(ctx context.Context, w *watchedRoot, e logs.ExecBody) {
 	err := x.sayGap(ctx, w, e)
 	if err == nil {
 		return
@@ -69,7 +69,7 @@ func (x *execs) gap(ctx context.Context, w *watchedRoot, e execEvent) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.owed != nil && *w.owed != e {
-		e = execEvent{Missed: reason(err)} // more than one: that there are is enough
+		e = logs.ExecBody{Missed: reason(err)} // more than one: that there are is enough
 	}
 	w.owed = &e
 	w.owes.Store(true)
@@ -78,13 +78,13 @@ func (x *execs) gap(ctx context.Context, w *watchedRoot, e execEvent) {
 // sayGap logs it in the container's own register; past its share of the log
 // once, and then that there is more; and for all where the log takes nothing
 // of containers any more.
-func (x *execs) sayGap(ctx context.Context, w *watchedRoot, e execEvent) error {
+func (x *execs) sayGap(ctx context.Context, w *watchedRoot, e logs.ExecBody) error {
 	err := ledger.ErrSpent
 	if e.Missed != ledger.ErrFull.Error() {
 		err = x.say(ctx, w, e)
 	}
 	if errors.Is(err, ledger.ErrSpent) {
-		full := execEvent{Missed: ledger.ErrFull.Error()}
+		full := logs.ExecBody{Missed: ledger.ErrFull.Error()}
 		err = x.sayOnce(ctx, w, ledger.Event{Measured: full, Last: true}, full)
 		if err == nil || errors.Is(err, ledger.ErrSpent) { // a former run of the daemon said it
 			w.spent.Store(true)
@@ -104,7 +104,7 @@ func (x *execs) sayAll(ctx context.Context, w *watchedRoot, why error) error {
 	if w.spent.Load() {
 		return nil
 	}
-	err := x.g.d.ledger.Missed(ctx, "exec", reason(why))
+	err := x.g.d.ledger.Missed(ctx, logs.MissedExec, reason(why))
 	w.spent.Store(err == nil)
 	return err
 }
@@ -167,7 +167,7 @@ func (x *execs) missed(h *gate.HeldExec, why error) {
 	x.counts.missed.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), missedTime)
 	defer cancel()
-	e := execEvent{Missed: reason(why)}
+	e := logs.ExecBody{Missed: reason(why)}
 	if h != nil {
 		e.Path = h.Path()
 	}

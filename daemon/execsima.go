@@ -34,7 +34,7 @@ type imaSource struct {
 // imaExec is an entry: whose, and its event.
 type imaExec struct {
 	cgroup string // as the kernel writes it: underscores for spaces
-	event  execEvent
+	event  logs.ExecBody
 }
 
 // maxPending bounds the entries kept for launches to come.
@@ -73,7 +73,7 @@ func openIMASource(dir string) (*imaSource, error) {
 
 // execOf is an entry as an exec event. A violation says that somebody had the
 // file open for writing, and its digest is of nothing.
-func execOf(e *ima.Entry) (x execEvent, ok bool) {
+func execOf(e *ima.Entry) (x logs.ExecBody, ok bool) {
 	for _, f := range e.Fields() {
 		switch f.ID {
 		case "n-ng", "n":
@@ -88,7 +88,7 @@ func execOf(e *ima.Entry) (x execEvent, ok bool) {
 	if hex, is := strings.CutPrefix(x.Digest, "sha384:"); is {
 		var d rpc.Digest
 		if d.UnmarshalText([]byte(hex)) != nil {
-			return execEvent{}, false
+			return logs.ExecBody{}, false
 		}
 		x.SHA384, x.Digest = &d, ""
 	}
@@ -108,7 +108,7 @@ func (x *execs) settleIMA(ctx context.Context) error {
 	if n := s.log.Skipped(); s.failed != nil || n != s.skipped {
 		s.skipped = n
 		for _, w := range x.all() {
-			x.gap(ctx, w, execEvent{Missed: errIMALost.Error()})
+			x.gap(ctx, w, logs.ExecBody{Missed: errIMALost.Error()})
 		}
 	}
 	if len(s.fresh)+len(s.pending) == 0 {
@@ -143,7 +143,7 @@ func (x *execs) settleIMA(ctx context.Context) error {
 				s.pending = append(s.pending, todo[i:]...)
 				return err
 			}
-			x.gap(ctx, w, execEvent{Path: e.event.Path, Missed: reason(err)})
+			x.gap(ctx, w, logs.ExecBody{Path: e.event.Path, Missed: reason(err)})
 		}
 	}
 	return nil
@@ -203,20 +203,20 @@ func (x *execs) watchIMA(ctx context.Context, w *watchedRoot) {
 	s := x.ima
 	events, err := x.g.d.ledger.Events(w.owner)
 	if err != nil {
-		x.gap(ctx, w, execEvent{Missed: reason(err)})
+		x.gap(ctx, w, logs.ExecBody{Missed: reason(err)})
 	}
 	for _, e := range events { // a former run of the daemon logged them
-		var known execEvent
+		var known logs.ExecBody
 		if e.Operation == logs.OpExec && json.Unmarshal(e.Body(), &known) == nil {
 			w.said.Store(keyOf(known), true)
 		}
 	}
 	if err := s.reading.take(ctx); err != nil {
-		x.gap(ctx, w, execEvent{Missed: reason(err)})
+		x.gap(ctx, w, logs.ExecBody{Missed: reason(err)})
 		return
 	}
 	defer s.reading.give()
 	if s.lost {
-		x.gap(ctx, w, execEvent{Missed: errIMALost.Error()})
+		x.gap(ctx, w, logs.ExecBody{Missed: errIMALost.Error()})
 	}
 }

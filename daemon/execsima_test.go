@@ -12,6 +12,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -171,7 +172,7 @@ func TestExecsFromIMA(t *testing.T) {
 	var own []string
 	for _, e := range events {
 		if e.Operation == "exec" {
-			own = append(own, decode[execEvent](t, e.Body()).Path)
+			own = append(own, decode[logs.ExecBody](t, e.Body()).Path)
 		}
 	}
 	if !slices.Equal(own, []string{"/bin/first"}) {

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -67,7 +68,7 @@ func (x *execs) late(ctx context.Context, rec launch.Record) {
 	if x.ima != nil {
 		return // the log has all since the boot
 	}
-	x.gap(ctx, w, execEvent{Missed: errRanBefore.Error()})
+	x.gap(ctx, w, logs.ExecBody{Missed: errRanBefore.Error()})
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return
@@ -95,7 +96,7 @@ func (x *execs) lateProcess(ctx context.Context, w *watchedRoot, rec launch.Reco
 		return
 	}
 	path, digest, err := x.roots.MeasureProcess(ctx, pid)
-	e := execEvent{Late: true, Path: path}
+	e := logs.ExecBody{Late: true, Path: path}
 	if err != nil {
 		e.Missed = reason(err)
 	} else {
@@ -105,6 +106,6 @@ func (x *execs) lateProcess(ctx context.Context, w *watchedRoot, rec launch.Reco
 		return
 	}
 	if err := x.say(ctx, w, e); err != nil {
-		x.gap(ctx, w, execEvent{Late: true, Path: path, Missed: reason(err)})
+		x.gap(ctx, w, logs.ExecBody{Late: true, Path: path, Missed: reason(err)})
 	}
 }

@@ -22,7 +22,7 @@ func (g *gated) unmeasured(ctx context.Context) {
 			g.d.log.Error("that executions are not measured any more is not logged", "container", owner, "error", err)
 			ctx, cancel := context.WithTimeout(ctx, missedTime)
 			defer cancel()
-			g.d.ledger.Missed(ctx, "exec", reason(errUnmeasured)) // else it is told before the next event
+			g.d.ledger.Missed(ctx, logs.MissedExec, reason(errUnmeasured)) // else it is told before the next event
 			return
 		}
 	}
@@ -33,11 +33,11 @@ func (g *gated) sayUnmeasured(ctx context.Context, owner, instance string) error
 	if err != nil {
 		return err
 	}
-	gap := execEvent{Missed: reason(errUnmeasured)}
+	gap := logs.ExecBody{Missed: reason(errUnmeasured)}
 	said := false
 	for _, e := range events {
 		if e.Operation == logs.OpExec {
-			var x execEvent
+			var x logs.ExecBody
 			said = json.Unmarshal(e.Body(), &x) == nil && x == gap
 		}
 	}

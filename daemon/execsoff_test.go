@@ -30,7 +30,7 @@ func TestExecsNoMoreMeasured(t *testing.T) {
 			for _, e := range []ledger.Event{
 				{Operation: logs.OpLaunch, Owner: "c", Instance: "1/0", Measured: map[string]any{}},
 				{Operation: logs.OpLaunch, Owner: "another", Instance: "2/0", Measured: map[string]any{}},
-				{Operation: logs.OpExec, Owner: "c", Instance: "1/0", Measured: execEvent{Path: "/one", SHA384: &rpc.Digest{1}}},
+				{Operation: logs.OpExec, Owner: "c", Instance: "1/0", Measured: logs.ExecBody{Path: "/one", SHA384: &rpc.Digest{1}}},
 			}[:map[bool]int{true: 3, false: 2}[c.execs]] {
 				if _, err := f.daemon.ledger.Append(t.Context(), e); err != nil {
 					t.Fatal(err)

@@ -40,7 +40,7 @@ func TestGapIsOwed(t *testing.T) {
 		t.Fatal("nothing is owed:", err)
 	}
 	f.inject(sim.Fault{Op: sim.OpExtend, Errno: syscall.EIO})
-	x.gap(t.Context(), w, execEvent{Path: "/one", Missed: reason(gate.ErrTooLarge)})
+	x.gap(t.Context(), w, logs.ExecBody{Path: "/one", Missed: reason(gate.ErrTooLarge)})
 	err := x.settle(t.Context(), "c")
 	var wire *rpc.Error
 	if !errors.As(err, &wire) || wire.Code != rpc.CodeNotReady {
@@ -49,7 +49,7 @@ func TestGapIsOwed(t *testing.T) {
 	if err := x.settle(t.Context(), "another"); err != nil {
 		t.Errorf("of another: %v", err)
 	}
-	x.gap(t.Context(), w, execEvent{Path: "/two", Missed: reason(gate.ErrDeadline)})
+	x.gap(t.Context(), w, logs.ExecBody{Path: "/two", Missed: reason(gate.ErrDeadline)})
 	f.inject()
 	if err := x.settle(t.Context(), "c"); err != nil {
 		t.Errorf("afterwards: %v", err)
@@ -67,7 +67,7 @@ func TestGapIsOwed(t *testing.T) {
 func TestGapInFullLogIsPublic(t *testing.T) {
 	f, x, w := watchedFixture(t, func(c *config.Config) { c.Limits.LogBytes = 64 << 10 })
 	for {
-		_, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: "filler", Measured: extendEvent{"a", "b", strings.Repeat("x", 200)}})
+		_, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: "filler", Measured: logs.ExtendBody{Domain: "a", Operation: "b", Content: strings.Repeat("x", 200)}})
 		if errors.Is(err, ledger.ErrFull) {
 			break
 		}
@@ -76,7 +76,7 @@ func TestGapInFullLogIsPublic(t *testing.T) {
 		}
 	}
 	for range 2 {
-		x.gap(t.Context(), w, execEvent{Path: strings.Repeat("/long", 200), Missed: reason(ledger.ErrFull)})
+		x.gap(t.Context(), w, logs.ExecBody{Path: strings.Repeat("/long", 200), Missed: reason(ledger.ErrFull)})
 	}
 	told := 0
 	for _, e := range f.events() {
@@ -98,7 +98,7 @@ func TestGapOfAnInstanceThatIsOver(t *testing.T) {
 	if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpLaunch, Owner: "c", Instance: "2/0", Measured: map[string]any{}}); err != nil {
 		t.Fatal(err)
 	}
-	x.gap(t.Context(), w, execEvent{Missed: reason(gate.ErrDeadline)})
+	x.gap(t.Context(), w, logs.ExecBody{Missed: reason(gate.ErrDeadline)})
 	if err := x.settle(t.Context(), "c"); err != nil || len(f.execsOf("c")) != 0 {
 		t.Errorf("%v, logged: %+v", err, f.execsOf("c"))
 	}

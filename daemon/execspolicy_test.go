@@ -41,11 +41,11 @@ func evidenceFrom(t *testing.T, id string) []byte {
 }
 
 // execsOf are a container's exec events, in order.
-func (f *fixture) execsOf(id string) (all []execEvent) {
+func (f *fixture) execsOf(id string) (all []logs.ExecBody) {
 	f.t.Helper()
 	for _, e := range f.events() {
 		if e.Container == id && e.Operation == logs.OpExec {
-			all = append(all, decode[execEvent](f.t, e.Body()))
+			all = append(all, decode[logs.ExecBody](f.t, e.Body()))
 		}
 	}
 	return all
@@ -126,7 +126,7 @@ func TestExecBudget(t *testing.T) {
 	}
 }
 
-func digestsOf(execs []execEvent) (digests []rpc.Digest) {
+func digestsOf(execs []logs.ExecBody) (digests []rpc.Digest) {
 	for _, e := range execs {
 		if e.SHA384 != nil {
 			digests = append(digests, *e.SHA384)
@@ -163,7 +163,7 @@ func TestFailedStartIsNotAdopted(t *testing.T) {
 	}
 	f.regate(func(c *config.Config) { c.Gate.Mode = config.GateOn })
 	out := []byte(docker(t, "exec", id, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))
-	if start := claimsOf(t, out).Container.Assurance.Start; start != startObserved {
+	if start := claimsOf(t, out).Container.Assurance.Start; start != logs.StartObserved {
 		t.Errorf("start %q", start)
 	}
 }
@@ -172,11 +172,11 @@ func TestFailedStartIsNotAdopted(t *testing.T) {
 // is known of it is looked up by SHA-384 alone.
 func TestContentIsSaidOnce(t *testing.T) {
 	d := rpc.Digest{1}
-	if got := keyOf(execEvent{Path: "/a", SHA384: &d, Verity: "sha256:aa"}); got != (saidOnce{digest: d}) {
+	if got := keyOf(logs.ExecBody{Path: "/a", SHA384: &d, Verity: "sha256:aa"}); got != (saidOnce{digest: d}) {
 		t.Errorf("%+v", got)
 	}
-	large := execEvent{Path: "/a", Verity: "sha256:aa"}
-	if got := keyOf(large); got != (saidOnce{execEvent: large}) {
+	large := logs.ExecBody{Path: "/a", Verity: "sha256:aa"}
+	if got := keyOf(large); got != (saidOnce{ExecBody: large}) {
 		t.Errorf("%+v", got)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -50,9 +51,9 @@ func fileOf(t *testing.T, name string) []byte {
 }
 
 // says tells whether a program of these bytes is among exec events.
-func says(all []execEvent, program []byte) bool {
+func says(all []logs.ExecBody, program []byte) bool {
 	digest := rpc.Digest(sha512.Sum384(program))
-	return slices.ContainsFunc(all, func(e execEvent) bool { return e.SHA384 != nil && *e.SHA384 == digest })
+	return slices.ContainsFunc(all, func(e logs.ExecBody) bool { return e.SHA384 != nil && *e.SHA384 == digest })
 }
 
 // Attacks by real containers: each program is in the log, or isn't, as cimad(8)

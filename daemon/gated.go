@@ -16,6 +16,7 @@ import (
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/metrics"
+	"github.com/cima-project/cima/logs"
 )
 
 // startCounts are what happened to starts since the daemon started.
@@ -291,9 +292,9 @@ func (g *gated) same(logged string, rec launch.Record, i *instance) bool {
 // a gated one has no cgroup.
 func startOf(logged string) string {
 	if strings.HasSuffix(logged, "/0") {
-		return startGated
+		return logs.StartGated
 	}
-	return startObserved
+	return logs.StartObserved
 }
 
 func isClosed(c chan struct{}) bool {

@@ -151,7 +151,7 @@ func TestGatedStorm(t *testing.T) {
 				return
 			}
 			who := decode[rpc.Identity](t, out)
-			if who.Container == nil || who.Container.Assurance.Start != startGated {
+			if who.Container == nil || who.Container.Assurance.Start != logs.StartGated {
 				t.Errorf("the daemon sees %s", out)
 			}
 		})
@@ -175,7 +175,7 @@ func TestGatedOverRestarts(t *testing.T) {
 	relaunched := evidence()
 	for i, bundle := range [][]byte{before, after, relaunched} {
 		f.wantAuthentic(bundle)
-		if start := claimsOf(t, bundle).Container.Assurance.Start; start != startGated {
+		if start := claimsOf(t, bundle).Container.Assurance.Start; start != logs.StartGated {
 			t.Errorf("evidence %d: start %q", i, start)
 		}
 	}
@@ -191,7 +191,7 @@ func TestGatedOverRestarts(t *testing.T) {
 func TestGatedPower(t *testing.T) {
 	f := gateFixture(t)
 	id := f.hold("--cap-add", "SYS_ADMIN")
-	if start := f.startOfContainer(id); start != startGated {
+	if start := f.startOfContainer(id); start != logs.StartGated {
 		t.Errorf("start %q", start)
 	}
 	events := f.events()
@@ -209,7 +209,7 @@ func TestGateMisses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if who := decode[rpc.Identity](t, out); who.Container.Assurance.Start != startObserved {
+	if who := decode[rpc.Identity](t, out); who.Container.Assurance.Start != logs.StartObserved {
 		t.Errorf("the daemon sees %s", out)
 	}
 	bundle := f.evidenceOf()
@@ -261,7 +261,7 @@ func TestGatedPodman(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { podman("rm", "-f", "-t", "0", id) })
-	if start := f.startOfContainer(id); start != startGated {
+	if start := f.startOfContainer(id); start != logs.StartGated {
 		t.Errorf("start %q", start)
 	}
 	eventually(t, "the image follows, and there is one launch", func() bool { return f.operations(id) == "launch image" })
@@ -269,7 +269,7 @@ func TestGatedPodman(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the second start is logged", func() bool { return strings.Count(f.operations(id), "launch") == 2 })
-	if start := f.startOfContainer(id); start != startGated {
+	if start := f.startOfContainer(id); start != logs.StartGated {
 		t.Errorf("after a restart: start %q", start)
 	}
 }
@@ -322,7 +322,7 @@ func TestGatedExecs(t *testing.T) {
 	execs := func(id string) (all []string) {
 		for _, e := range f.events() {
 			if e.Container == id && e.Operation == logs.OpExec {
-				x := decode[execEvent](t, e.Body())
+				x := decode[logs.ExecBody](t, e.Body())
 				all = append(all, x.Path+" "+x.Missed)
 				if x.SHA384 != nil {
 					all[len(all)-1] = x.Path + " " + x.SHA384.String()

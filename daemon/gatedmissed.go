@@ -6,6 +6,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/logs"
 )
 
 // skipPresent passes over bundles that are there already: whether their
@@ -41,7 +42,7 @@ func (g *gated) missed(h *gate.HeldExec, why error) {
 	} else {
 		g.d.log.Warn("runtimes were not measured", "error", why)
 	}
-	if err := g.d.ledger.Missed(ctx, "launch", reason(why)); err != nil {
+	if err := g.d.ledger.Missed(ctx, logs.MissedLaunch, reason(why)); err != nil {
 		g.d.log.Error("what was missed is not logged", "error", err)
 	}
 }

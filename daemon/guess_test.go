@@ -67,7 +67,7 @@ func TestGuesses(t *testing.T) {
 		t.Fatal("A's view lacks B's event: there is nothing to guess")
 	}
 	guess := func(n int, salt string) logs.Event {
-		body, err := json.Marshal(map[string]any{"extend": extendEvent{"app", "pin", fmt.Sprintf("%05d", n)}})
+		body, err := json.Marshal(map[string]any{"extend": logs.ExtendBody{Domain: "app", Operation: "pin", Content: fmt.Sprintf("%05d", n)}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -52,12 +52,6 @@ type facts struct {
 	instance     string // as the log names it
 }
 
-// Values of assurance.start.
-const (
-	startGated    = "gated"    // measured before its first instruction
-	startObserved = "observed" // measured when it was seen
-)
-
 // ownerName is how events and claims name a container: its id, with the uid
 // before it where records or cgroups are a user's, so that a user's container
 // can't pass for root's.

@@ -69,17 +69,11 @@ func (d *Daemon) announcePower(ctx context.Context, owner string, rec launch.Rec
 	if len(classes) == 0 {
 		return nil
 	}
-	_, err = d.ledger.Append(ctx, ledger.Event{Operation: logs.OpPower, Measured: powerEvent{classes}, Charge: owner, Once: true})
+	_, err = d.ledger.Append(ctx, ledger.Event{Operation: logs.OpPower, Measured: logs.PowerBody{Classes: classes}, Charge: owner, Once: true})
 	if err == nil {
 		d.log.Warn("a container can act as root of the guest", "container", owner, "power", fmt.Sprint(classes))
 	}
 	return err
-}
-
-// powerEvent is measured.power: by which means some container could act as
-// root of the guest. It names no container, for all see it.
-type powerEvent struct {
-	Classes []string `json:"classes"`
 }
 
 func (d *Daemon) logImage(ctx context.Context, i *instance, rec launch.Record, instance string) error {

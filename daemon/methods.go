@@ -129,13 +129,6 @@ func (d *Daemon) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurem
 // maxExtendContent is what an event of a container's own may hold.
 const maxExtendContent = 4 << 10
 
-// extendEvent is measured.extend.
-type extendEvent struct {
-	Domain    string `json:"domain"`
-	Operation string `json:"operation"`
-	Content   string `json:"content"`
-}
-
 // extendMeasurement logs an event of the container's own: it is in the
 // container register, and so in its evidence, from here on.
 func (d *Daemon) extendMeasurement(ctx context.Context, s *subject, p rpc.ExtendParams) (rpc.Extended, error) {
@@ -156,7 +149,7 @@ func (d *Daemon) extendMeasurement(ctx context.Context, s *subject, p rpc.Extend
 		return rpc.Extended{}, refusal(err)
 	}
 	event, err := d.ledger.Append(ctx, ledger.Event{
-		Operation: logs.OpExtend, Owner: s.owner, Instance: f.instance, Measured: extendEvent{p.Domain, p.Operation, p.Content},
+		Operation: logs.OpExtend, Owner: s.owner, Instance: f.instance, Measured: logs.ExtendBody{Domain: p.Domain, Operation: p.Operation, Content: p.Content},
 	})
 	if err != nil {
 		return rpc.Extended{}, err

@@ -43,7 +43,7 @@ func TestContainersFoundRunning(t *testing.T) {
 	var running int
 	for _, e := range f.events() {
 		if e.Operation == logs.OpSeal {
-			running = decode[sealEvent](t, e.Body()).Running
+			running = decode[logs.SealBody](t, e.Body()).Running
 		}
 	}
 	if running < 1 {

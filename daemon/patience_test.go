@@ -86,7 +86,7 @@ func TestStartIsFirst(t *testing.T) {
 			if name != "fails once" {
 				_, err := f.evidence()
 				wantCode(t, err, rpc.CodeTEEUnavailable)
-				_, err = f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: powerEvent{[]string{"x"}}})
+				_, err = f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: logs.PowerBody{Classes: []string{"x"}}})
 				if _, ok := err.(*hw.Error); !ok {
 					t.Errorf("append: %v; want an error of the hardware", err)
 				}
@@ -137,7 +137,7 @@ func TestMeasuringIsWaitedForInTime(t *testing.T) {
 	defer cancel()
 	w := &watchedRoot{saying: newLock()}
 	w.saying.take(ctx)
-	if err := (&execs{g: f.daemon.gated}).say(ctx, w, execEvent{Path: "/x"}); err == nil {
+	if err := (&execs{g: f.daemon.gated}).say(ctx, w, logs.ExecBody{Path: "/x"}); err == nil {
 		t.Error("an exec's event was not given up")
 	}
 }
@@ -146,7 +146,7 @@ func TestMeasuringIsWaitedForInTime(t *testing.T) {
 func TestStopWhileHung(t *testing.T) {
 	f := newFixture(t, impatient)
 	f.inject(sim.Fault{Op: sim.OpExtend, Hang: true})
-	_, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: powerEvent{[]string{"x"}}})
+	_, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: logs.PowerBody{Classes: []string{"x"}}})
 	if _, ok := err.(*hw.Error); !ok {
 		t.Errorf("%v", err)
 	}
@@ -157,7 +157,7 @@ func TestStopWhileHung(t *testing.T) {
 	}
 	f.inject()
 	eventually(t, "the log is given back", func() bool {
-		l, err := ledger.Open(t.Context(), ledger.Options{Dir: dirsUnder(f.dir).log, BootID: f.daemon.bootID, Anchor: ledger.AnchorRTMR3, Register: f.machine})
+		l, err := ledger.Open(t.Context(), ledger.Options{Dir: dirsUnder(f.dir).log, BootID: f.daemon.bootID, Anchor: logs.AnchorRTMR3, Register: f.machine})
 		if err == nil {
 			l.Close()
 		}

@@ -13,14 +13,7 @@ import (
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
-	"github.com/cima-project/cima/rpc"
 )
-
-// policyEvent is measured.policy: SHA-384 over the JCS form of the whole
-// configuration, defaults included.
-type policyEvent struct {
-	SHA384 rpc.Digest `json:"sha384"`
-}
 
 // config is the configuration in force.
 func (d *Daemon) config() *config.Config { return d.policy.Load() }
@@ -41,7 +34,7 @@ func (d *Daemon) adopt(c config.Config) {
 // policyOf tells all which policy is in force from here on.
 func policyOf(c *config.Config) (ledger.Event, error) {
 	digest, err := c.Digest()
-	return ledger.Event{Operation: logs.OpPolicy, Measured: policyEvent{digest}}, err
+	return ledger.Event{Operation: logs.OpPolicy, Measured: logs.PolicyBody{SHA384: digest}}, err
 }
 
 // Reload reads the configuration again. A bad file keeps the old one. Limits

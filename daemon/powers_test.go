@@ -19,7 +19,7 @@ import (
 func (f *fixture) announced() (all []string) {
 	for _, e := range f.events() {
 		if e.Operation == logs.OpPower {
-			all = append(all, decode[powerEvent](f.t, e.Body()).Classes...)
+			all = append(all, decode[logs.PowerBody](f.t, e.Body()).Classes...)
 		}
 	}
 	return all

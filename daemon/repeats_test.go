@@ -67,7 +67,7 @@ func TestCallInACrashLoopInDocker(t *testing.T) {
 	f.wantAuthentic(bundle)
 	again := evidence()
 	claims := claimsOf(t, bundle).Container
-	if claims.Assurance.Start != startGated || launches() != loopStarts+1 {
+	if claims.Assurance.Start != logs.StartGated || launches() != loopStarts+1 {
 		t.Errorf("start %q, logged: %s", claims.Assurance.Start, f.operations(id))
 	}
 	if a := claimsOf(t, again).Container; a.Register != claims.Register || a.LaunchDigest != claims.LaunchDigest {
@@ -93,7 +93,7 @@ func TestCallInACrashLoopInDocker(t *testing.T) {
 	}
 	bundle = evidence()
 	f.wantAuthentic(bundle)
-	if a := claimsOf(t, bundle).Container; a.LaunchDigest == claims.LaunchDigest || a.Assurance.Start != startGated {
+	if a := claimsOf(t, bundle).Container; a.LaunchDigest == claims.LaunchDigest || a.Assurance.Start != logs.StartGated {
 		t.Errorf("another program: start %q, launch digest %s as before %s", a.Assurance.Start, a.LaunchDigest, claims.LaunchDigest)
 	}
 
@@ -102,7 +102,7 @@ func TestCallInACrashLoopInDocker(t *testing.T) {
 	f.regate(func(*config.Config) {})
 	bundle = evidence()
 	f.wantAuthentic(bundle)
-	if start := claimsOf(t, bundle).Container.Assurance.Start; start != startObserved {
+	if start := claimsOf(t, bundle).Container.Assurance.Start; start != logs.StartObserved {
 		t.Errorf("after a restart of the daemon: start %q", start)
 	}
 }

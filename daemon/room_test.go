@@ -38,7 +38,7 @@ func TestEvidenceBesideAFullLog(t *testing.T) {
 					Measured: map[string]any{"arguments": strings.Repeat("x", i%5000)}}
 			}
 			power := func(i int) ledger.Event {
-				return ledger.Event{Operation: logs.OpPower, Measured: powerEvent{[]string{fmt.Sprint(i)}}}
+				return ledger.Event{Operation: logs.OpPower, Measured: logs.PowerBody{Classes: []string{fmt.Sprint(i)}}}
 			}
 			for i := 0; !full(other(i)); i++ {
 			}

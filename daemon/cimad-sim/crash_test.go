@@ -329,19 +329,17 @@ func (m *manager) check(told []string) int {
 		}
 		switch event.Operation {
 		case logs.OpExtend:
-			var body struct{ Content string }
+			var body logs.ExtendBody
 			if err := json.Unmarshal(event.Body(), &body); err != nil {
 				m.Fatal(err)
 			}
 			seen[body.Content]++
 		case logs.OpStart:
-			var body struct {
-				AgentKey string `json:"agent_key"`
-			}
+			var body logs.StartBody
 			if err := json.Unmarshal(event.Body(), &body); err != nil {
 				m.Fatal(err)
 			}
-			keys[body.AgentKey] = true
+			keys[string(body.AgentKey)] = true
 		}
 	}
 	if len(keys) != 1 {

@@ -18,6 +18,7 @@ import (
 	"github.com/BurntSushi/toml"
 
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -113,7 +114,7 @@ func (d *Duration) UnmarshalText(text []byte) error {
 // gives the reason for each limit.
 func Default() Config {
 	return Config{
-		Anchor: ledger.AnchorRTMR3, Isolation: IsolationRedacted,
+		Anchor: logs.AnchorRTMR3, Isolation: IsolationRedacted,
 		Launch: Launch{Environment: "names", ImageDeadline: Duration(10 * time.Second)},
 		Engines: Engines{
 			Docker:         "/run/docker.sock",
@@ -210,8 +211,8 @@ func (c *Config) Show() ledger.Show {
 }
 
 func (c Config) check() error {
-	if c.Anchor != ledger.AnchorRTMR3 && c.Anchor != ledger.AnchorReportData {
-		return fmt.Errorf("anchor = %q: it is %q or %q", c.Anchor, ledger.AnchorRTMR3, ledger.AnchorReportData)
+	if c.Anchor != logs.AnchorRTMR3 && c.Anchor != logs.AnchorReportData {
+		return fmt.Errorf("anchor = %q: it is %q or %q", c.Anchor, logs.AnchorRTMR3, logs.AnchorReportData)
 	}
 	switch c.Isolation {
 	case IsolationRedacted, IsolationPrivate, IsolationNone:

@@ -102,7 +102,7 @@ func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
 	}
 	l.pending = &r
 	var failed error
-	if l.opts.Anchor == AnchorRTMR3 {
+	if l.opts.Anchor == logs.AnchorRTMR3 {
 		failed = l.opts.Register.Extend(ctx, event.Digest())
 	}
 	done, err := l.resolvePending(ctx)

@@ -18,7 +18,7 @@ import (
 // shutLedger is a ledger whose Begin was not called yet.
 func shutLedger(t *testing.T, r Register, limits Limits) *Ledger {
 	t.Helper()
-	l, err := Open(t.Context(), Options{Dir: t.TempDir(), BootID: "boot", Anchor: AnchorRTMR3, Register: r, Limits: limits})
+	l, err := Open(t.Context(), Options{Dir: t.TempDir(), BootID: "boot", Anchor: logs.AnchorRTMR3, Register: r, Limits: limits})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,10 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
-	"golang.org/x/sys/unix"
 )
 
 func TestAnotherBootIsNotContinued(t *testing.T) {
@@ -29,7 +30,7 @@ func TestAnotherBootIsNotContinued(t *testing.T) {
 func TestOneDaemonOnly(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, &register{})
-	_, err := Open(t.Context(), Options{Dir: dir, BootID: "boot", Anchor: AnchorRTMR3, Register: &register{}})
+	_, err := Open(t.Context(), Options{Dir: dir, BootID: "boot", Anchor: logs.AnchorRTMR3, Register: &register{}})
 	if err == nil || !strings.Contains(err.Error(), "another daemon") {
 		t.Fatalf("second open: %v", err)
 	}
@@ -50,7 +51,7 @@ func TestChangedFileIsFound(t *testing.T) {
 	if err := os.WriteFile(path, without, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), Options{Dir: dir, BootID: "boot", Anchor: AnchorRTMR3, Register: r}); err == nil {
+	if _, err := Open(t.Context(), Options{Dir: dir, BootID: "boot", Anchor: logs.AnchorRTMR3, Register: r}); err == nil {
 		t.Fatal("a log with an event taken out was opened")
 	}
 }

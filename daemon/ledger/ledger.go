@@ -33,17 +33,11 @@ type Register interface {
 	Extend(ctx context.Context, digest hw.Digest) error
 }
 
-// Anchors name what holds the log's replay value.
-const (
-	AnchorRTMR3      = "rtmr3"       // RTMR3: only the ledger extends it
-	AnchorReportData = "report-data" // the claims in a quote: another program extends RTMR3
-)
-
 // Options of a ledger.
 type Options struct {
 	Dir      string // owned by root, not writable by others; the caller makes it
 	BootID   string // the TEE's; a log of another boot is not continued
-	Anchor   string // AnchorRTMR3 or AnchorReportData
+	Anchor   string // logs.AnchorRTMR3 or logs.AnchorReportData: what holds the log's replay value
 	Register Register
 	Limits   Limits
 	Log      *slog.Logger // gets what Begin retries; nil: no log

@@ -56,7 +56,7 @@ func open(t *testing.T, dir string, r *register) *Ledger {
 // openWith opens a ledger that takes events: Begin has no events of its own.
 func openWith(t testing.TB, opts Options) *Ledger {
 	t.Helper()
-	opts.BootID, opts.Anchor = cmp.Or(opts.BootID, "boot"), AnchorRTMR3
+	opts.BootID, opts.Anchor = cmp.Or(opts.BootID, "boot"), logs.AnchorRTMR3
 	l, err := Open(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
@@ -243,7 +243,7 @@ func closeWhileHung(t *testing.T) {
 	}
 	h.extends.Done()
 	synctest.Wait() // the file is closed
-	next, err := Open(t.Context(), Options{Dir: l.opts.Dir, BootID: "boot", Anchor: AnchorRTMR3, Register: h})
+	next, err := Open(t.Context(), Options{Dir: l.opts.Dir, BootID: "boot", Anchor: logs.AnchorRTMR3, Register: h})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +267,7 @@ func TestOpenWithARegisterThatFails(t *testing.T) {
 
 func openWithARegisterThatFails(t *testing.T, done, hangs bool) {
 	h := &hung{}
-	opts := Options{Dir: t.TempDir(), BootID: "boot", Anchor: AnchorRTMR3, Register: h}
+	opts := Options{Dir: t.TempDir(), BootID: "boot", Anchor: logs.AnchorRTMR3, Register: h}
 	l := openWith(t, opts)
 	must(t, l, public(logs.OpStart))
 	before := h.value

@@ -12,14 +12,8 @@ import (
 // gap is something that evidence should show and does not. It is public, so it
 // holds no fact of a container.
 type gap struct {
-	What string `json:"what"` // "launch", "event"
-	Why  string `json:"why"`
-}
-
-// missedEvent is measured.missed.
-type missedEvent struct {
-	gap
-	Count int `json:"count"` // how often it happened in this boot so far
+	what string // logs.MissedLaunch, …
+	why  string
 }
 
 // gaps counts gaps.
@@ -59,24 +53,24 @@ func (l *Ledger) count(g gap) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if _, known := l.gaps.happened[g]; !known && len(l.gaps.happened) >= maxGaps {
-		g = gap{"event", "it could not be measured"}
+		g = gap{logs.MissedEvent, "it could not be measured"}
 	}
 	l.gaps.happened[g]++
 }
 
 // due returns a gap that must be logged now.
-func (l *Ledger) due() (missedEvent, bool) {
+func (l *Ledger) due() (logs.MissedBody, bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if !l.started {
-		return missedEvent{}, false // the start event is the first
+		return logs.MissedBody{}, false // the start event is the first
 	}
 	for g, n := range l.gaps.happened {
 		if n >= max(1, 2*l.gaps.logged[g]) {
-			return missedEvent{g, n}, true
+			return logs.MissedBody{What: g.what, Why: g.why, Count: n}, true
 		}
 	}
-	return missedEvent{}, false
+	return logs.MissedBody{}, false
 }
 
 // logGaps logs all gaps that are due. The caller has the turn.
@@ -106,16 +100,17 @@ func (l *Ledger) refused(whole context.Context, err error) error {
 	if !errors.Is(err, ErrFull) || errors.Is(err, ErrSpent) {
 		return err
 	}
-	l.count(gap{"event", ErrFull.Error()})
+	l.count(gap{logs.MissedEvent, ErrFull.Error()})
 	return errors.Join(err, l.logGaps(whole))
 }
 
 // noteMissed reads a missed event of the log into gaps. The caller holds mu.
 func (l *Ledger) noteMissed(e logs.Event) {
-	var m missedEvent
+	var m logs.MissedBody
 	if e.Operation != logs.OpMissed || json.Unmarshal(e.Body(), &m) != nil {
 		return
 	}
-	l.gaps.logged[m.gap] = max(m.Count, 1)
-	l.gaps.happened[m.gap] = max(l.gaps.happened[m.gap], m.Count, 1)
+	g := gap{m.What, m.Why}
+	l.gaps.logged[g] = max(m.Count, 1)
+	l.gaps.happened[g] = max(l.gaps.happened[g], m.Count, 1)
 }

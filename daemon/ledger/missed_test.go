@@ -15,7 +15,7 @@ import (
 func missedCounts(t *testing.T, l *Ledger, why string) (counts []int) {
 	t.Helper()
 	for _, e := range all(t, l) {
-		var m missedEvent
+		var m logs.MissedBody
 		if e.Operation != logs.OpMissed {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
 )
 
 // exclusive runs f, one f at a time. It waits for the turn and for f until ctx
@@ -53,7 +54,7 @@ func (l *Ledger) agreed(ctx context.Context) error {
 	if _, err := l.resolvePending(ctx); err != nil {
 		return err
 	}
-	if l.opts.Anchor != AnchorRTMR3 {
+	if l.opts.Anchor != logs.AnchorRTMR3 {
 		return nil
 	}
 	now, err := l.rtmr3(ctx)
@@ -75,7 +76,7 @@ func (l *Ledger) resolvePending(ctx context.Context) (done bool, err error) {
 		return false, nil
 	}
 	now := r.After
-	if l.opts.Anchor == AnchorRTMR3 {
+	if l.opts.Anchor == logs.AnchorRTMR3 {
 		if now, err = l.rtmr3(ctx); err != nil {
 			return false, fmt.Errorf("read RTMR3 after an extend: %w", err)
 		}

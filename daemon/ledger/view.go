@@ -164,7 +164,7 @@ func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register 
 // find returns how many events replay to register. A quote may hold the extend of
 // an event that Append has not added to memory yet: find waits for that one.
 func (l *Ledger) find(ctx context.Context, from Snapshot, register hw.Digest) (int, error) {
-	if l.opts.Anchor != AnchorRTMR3 {
+	if l.opts.Anchor != logs.AnchorRTMR3 {
 		return from.Count, nil
 	}
 	for attempt := 0; ; attempt++ {

@@ -14,7 +14,6 @@ import (
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/ima"
-	"github.com/cima-project/cima/rpc"
 )
 
 // Anchor logs new entries of the IMA log below dir as ima events until ctx ends,
@@ -74,8 +73,8 @@ type anchor struct {
 	tail   *Tail
 	digest hash.Hash // SHA-384 of the lines that no event holds yet
 
-	pending *imaEvent // not logged yet
-	from    int64     // number of the entry after the last one that is logged
+	pending *logs.IMABody // not logged yet
+	from    int64         // number of the entry after the last one that is logged
 }
 
 func openAnchor(dir string) (*anchor, error) {
@@ -87,13 +86,13 @@ func openAnchor(dir string) (*anchor, error) {
 
 // next returns the event to log, and false where there are no new entries. It
 // returns the same event until done.
-func (a *anchor) next() (imaEvent, bool, error) {
+func (a *anchor) next() (logs.IMABody, bool, error) {
 	if a.pending == nil {
 		n, err := a.tail.Update()
 		if n == 0 || err != nil {
-			return imaEvent{}, false, err
+			return logs.IMABody{}, false, err
 		}
-		a.pending = &imaEvent{From: a.from, Count: n}
+		a.pending = &logs.IMABody{From: a.from, Count: n}
 		a.digest.Sum(a.pending.SHA384[:0])
 	}
 	return *a.pending, true, nil
@@ -104,13 +103,4 @@ func (a *anchor) done() {
 	a.from += a.pending.Count
 	a.pending = nil
 	a.digest.Reset()
-}
-
-// imaEvent is measured.ima: new entries of the IMA log, on kernels that extend
-// no register for them. SHA384 is over the entries' lines as
-// ascii_runtime_measurements shows them, newlines included.
-type imaEvent struct {
-	From   int64      `json:"from"` // number of the first entry, from 0
-	Count  int64      `json:"count"`
-	SHA384 rpc.Digest `json:"sha384"`
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
-	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
 )
@@ -26,13 +25,6 @@ const payer = "host services"
 // maxLogged bounds how many measurements are remembered as logged. Beyond it they
 // are logged again.
 const maxLogged = 4096
-
-// systemEvent is measured.system.
-type systemEvent struct {
-	Path   string        `json:"path"`
-	SHA384 string        `json:"sha384"`         // of the running executable's bytes
-	Argv   []launch.Text `json:"argv,omitempty"` // where policy wants it
-}
 
 // Watcher measures the host services that [[system]] rules name, when the daemon
 // starts and whenever a service starts again.
@@ -95,9 +87,11 @@ func (w *Watcher) measure(ctx context.Context, p Process, r config.SystemRule) e
 	if err != nil {
 		return err
 	}
-	e := systemEvent{Path: executable(p), SHA384: digest}
+	e := logs.SystemBody{Path: executable(p), SHA384: digest}
 	if r.Arguments {
-		e.Argv = argv
+		for _, a := range argv {
+			e.Argv = append(e.Argv, a)
+		}
 	}
 	// A server that forks, or is started again unchanged, adds nothing.
 	key := fmt.Sprintf("%q", e)

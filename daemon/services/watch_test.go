@@ -31,13 +31,13 @@ func TestSystemServices(t *testing.T) {
 		}
 		t.Cleanup(func() { c.Process.Kill(); c.Wait() })
 	}
-	survey := func() (found []systemEvent) {
+	survey := func() (found []logs.SystemBody) {
 		t.Helper()
 		if err := w.survey(t.Context(), rules); err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range ledgertest.Events(t, l, "", logs.OpSystem) {
-			var x systemEvent
+			var x logs.SystemBody
 			if err := json.Unmarshal(e.Body(), &x); err != nil {
 				t.Fatal(err)
 			}

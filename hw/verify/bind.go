@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha512"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -85,17 +84,14 @@ func readKeys(ev *evidence) (keys agentKeys, err error) {
 		if e.event == nil || e.event.Operation != logs.OpStart {
 			continue
 		}
-		var start struct {
-			AgentKey string `json:"agent_key"`
-		}
+		var start logs.StartBody
 		if err := json.Unmarshal(e.event.Body(), &start); err != nil {
 			return nil, fmt.Errorf("start event %d: %w", i, err)
 		}
-		key, err := base64.StdEncoding.Strict().DecodeString(start.AgentKey)
-		if err != nil || len(key) != ed25519.PublicKeySize {
-			return nil, fmt.Errorf("start event %d: agent_key is not %d bytes in standard base64", i, ed25519.PublicKeySize)
+		if start.AgentKey == nil {
+			return nil, fmt.Errorf("start event %d: there must be an agent_key", i)
 		}
-		keys = append(keys, agentKey{i, key})
+		keys = append(keys, agentKey{i, ed25519.PublicKey(start.AgentKey)})
 	}
 	if len(keys) == 0 {
 		return nil, errors.New("the claims were fixed before event 0: no agent had started")

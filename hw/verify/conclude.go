@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw/verify/dcap"
-	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -64,7 +63,7 @@ func (c *conclusion) listProved() {
 	if !c.passed(StepDebug, StepReportData, StepAgent, StepRuntimeLog, StepClaims) {
 		return
 	}
-	if c.ev.claims.Log.Anchor == policy.AnchorRTMR3 && !c.ev.private() {
+	if c.ev.claims.Log.Anchor == logs.AnchorRTMR3 && !c.ev.private() {
 		c.proves("the runtime log is whole: it replays to RTMR3, and no public event is hidden")
 	}
 	c.proves("the claims are the agent's: %s, and the key in the log signed them", c.ev.boundWords())
@@ -131,7 +130,7 @@ func (c *conclusion) listNotProved() {
 	if c.keys.changed() {
 		c.leaves("that one agent wrote the log: it has another key since a restart")
 	}
-	if c.ev.claims.Log.Anchor == policy.AnchorReportData {
+	if c.ev.claims.Log.Anchor == logs.AnchorReportData {
 		c.leaves("that the log is whole: RTMR3 is not its anchor, the agent's word is")
 	}
 	if c.ev.private() {
@@ -153,9 +152,9 @@ func (c *conclusion) listNotProved() {
 // unmeasured: one that ended before it was seen had any power.
 func (c *conclusion) missedLaunches() bool {
 	return slices.ContainsFunc(c.ev.prefix(), func(e entry) bool {
-		var missed struct{ What string }
+		var missed logs.MissedBody
 		return e.event != nil && e.event.Operation == logs.OpMissed &&
-			(json.Unmarshal(e.event.Body(), &missed) != nil || missed.What != "exec")
+			(json.Unmarshal(e.event.Body(), &missed) != nil || missed.What != logs.MissedExec)
 	})
 }
 
@@ -175,7 +174,7 @@ func (c *conclusion) leavesOfCaller() {
 		return
 	}
 	as := c.ev.claims.Container.Assurance
-	if as.Start != "gated" {
+	if as.Start != logs.StartGated {
 		c.leaves("what ran before the container was measured: it was started first (%s)", cmp.Or(as.Start, "none"))
 	}
 	if !as.PIDFD {

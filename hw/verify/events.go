@@ -52,9 +52,7 @@ func powerWords(ev *evidence) string {
 // powerClasses are the classes in a power event. Where they can't be read there
 // are none, and no policy allows that.
 func powerClasses(e *logs.Event) []string {
-	var power struct {
-		Classes []string `json:"classes"`
-	}
+	var power logs.PowerBody
 	if json.Unmarshal(e.Body(), &power) != nil {
 		return nil
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
-	"github.com/cima-project/cima/rpc"
 )
 
 // wantExecs holds what was executed against the policy: each program must be one
@@ -28,8 +27,8 @@ func wantExecs(f *findings, prefix []entry, own []*logs.Event, p *policy.Contain
 		if e.event == nil || e.event.Operation != logs.OpMissed {
 			continue
 		}
-		var missed struct{ What, Why string }
-		if json.Unmarshal(e.event.Body(), &missed) != nil || missed.What == "exec" || missed.What == "event" {
+		var missed logs.MissedBody
+		if json.Unmarshal(e.event.Body(), &missed) != nil || missed.What == logs.MissedExec || missed.What == logs.MissedEvent {
 			f.want(false, "executions of all containers", "measured", "missed: "+missed.Why)
 		}
 	}
@@ -43,15 +42,7 @@ func measuredOrNot(yes bool) string {
 }
 
 func wantExec(f *findings, p *policy.Container, e *logs.Event) {
-	var exec struct {
-		Path     string      `json:"path"`
-		SHA384   *rpc.Digest `json:"sha384"`
-		Verity   string      `json:"verity"`
-		Late     bool        `json:"late"`
-		Writable bool        `json:"writable"`
-		Missed   string      `json:"missed"`
-		Digest   string      `json:"digest"`
-	}
+	var exec logs.ExecBody
 	if err := json.Unmarshal(e.Body(), &exec); err != nil {
 		f.want(false, "exec", "an event with path and sha384", string(e.Body()))
 		return

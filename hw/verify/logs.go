@@ -5,8 +5,8 @@ import (
 	"fmt"
 
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/replay"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -67,11 +67,11 @@ func runtimeLog(ev *evidence) Step {
 		return privateLog(ev)
 	case later < 0:
 		return fail(fmt.Sprintf("the claims count %d events, the log has %d", ev.claims.Log.Count, len(ev.log)))
-	case ev.claims.Log.Anchor == policy.AnchorReportData && later > 0:
+	case ev.claims.Log.Anchor == logs.AnchorReportData && later > 0:
 		return fail(fmt.Sprintf("%d events follow the claims, and nothing vouches for them: RTMR3 is not the log's", later))
-	case ev.claims.Log.Anchor == policy.AnchorReportData:
+	case ev.claims.Log.Anchor == logs.AnchorReportData:
 		return warn("RTMR3 was not judged: the agent says that it is another's, and vouches for the log alone")
-	case ev.claims.Log.Anchor != policy.AnchorRTMR3:
+	case ev.claims.Log.Anchor != logs.AnchorRTMR3:
 		return fail(fmt.Sprintf("unknown anchor %q", ev.claims.Log.Anchor))
 	default:
 		c := Comparison{"RTMR3", ev.quote.Registers.RTMR[3].String(), ev.register.String()}
@@ -97,7 +97,7 @@ func privateLog(ev *evidence) Step {
 	switch anchor := ev.claims.Log.Anchor; {
 	case len(ev.log) > ev.claims.Log.Count:
 		return fail(fmt.Sprintf("the claims count %d events, and %d are shown", ev.claims.Log.Count, len(ev.log)))
-	case anchor != policy.AnchorRTMR3 && anchor != policy.AnchorReportData:
+	case anchor != logs.AnchorRTMR3 && anchor != logs.AnchorReportData:
 		return fail(fmt.Sprintf("unknown anchor %q", anchor))
 	}
 	return warn(fmt.Sprintf("RTMR3 was not judged: %d of %d events are shown, for the agent isolates containers wholly, and vouches for the log alone",

@@ -8,6 +8,7 @@ import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -34,7 +35,7 @@ func TestMigratable(t *testing.T) {
 				opts.Policy = &policy.Policy{TD: p}
 				expect(t, appraiseT(t, bundle, opts), NotAuthentic, StepDebug)
 			}
-			opts.Policy = &policy.Policy{TD: c.td, Agent: policy.Agent{Anchors: []string{policy.AnchorRTMR3}}}
+			opts.Policy = &policy.Policy{TD: c.td, Agent: policy.Agent{Anchors: []string{logs.AnchorRTMR3}}}
 			first := appraiseT(t, bundle, opts)
 			expect(t, first, NotTrusted)
 			if says := strings.Contains(strings.Join(first.NotProved, "\n"), "a migration TD of its host's choice"); says != c.td.AllowMigratable {

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/hw/sim"
-	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/ima"
 	"github.com/cima-project/cima/rpc"
@@ -159,8 +158,8 @@ func TestIndependentCheckOfLies(t *testing.T) {
 		"no image":                    {claim: func(c *rpc.Claims) { c.Container.Image = "" }},
 		"another owner of the cgroup": {claim: func(c *rpc.Claims) { c.Container.Assurance.CgroupOwner = 7 }},
 		"another anchor":              {claim: func(c *rpc.Claims) { c.Log.Anchor = "rtmr2" }},
-		"report-data":                 {claim: func(c *rpc.Claims) { c.Log.Anchor = policy.AnchorReportData }, want: true},
-		"report-data, and later":      {claim: func(c *rpc.Claims) { c.Log.Anchor = policy.AnchorReportData }, later: image},
+		"report-data":                 {claim: func(c *rpc.Claims) { c.Log.Anchor = logs.AnchorReportData }, want: true},
+		"report-data, and later":      {claim: func(c *rpc.Claims) { c.Log.Anchor = logs.AnchorReportData }, later: image},
 		"a power of later":            {later: func(w *world) { w.public(logs.OpPower, `{"classes":["privileged"]}`) }, want: true},
 		"view of all":                 {claim: func(c *rpc.Claims) { c.Log.View = rpc.ViewWhole }, want: true},
 		"no events":                   {claim: func(c *rpc.Claims) { c.Log.Count = 0 }},

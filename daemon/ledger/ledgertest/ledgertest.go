@@ -50,7 +50,7 @@ func (r *Register) Extend(_ context.Context, d hw.Digest) error {
 // change its options.
 func Open(t testing.TB, change ...func(*ledger.Options)) *ledger.Ledger {
 	t.Helper()
-	o := ledger.Options{Dir: t.TempDir(), Register: &Register{}, BootID: "boot", Anchor: ledger.AnchorRTMR3}
+	o := ledger.Options{Dir: t.TempDir(), Register: &Register{}, BootID: "boot", Anchor: logs.AnchorRTMR3}
 	for _, c := range change {
 		c(&o)
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/cima-project/cima/logs"
 )
 
 // Check refuses values that can't match anything: a slip of the pen in a policy
@@ -53,9 +55,9 @@ type key struct {
 
 func (p *Policy) keys() []key {
 	return []key{
-		{"agent.anchors", "anchor", p.Agent.Anchors, []string{AnchorRTMR3, AnchorReportData}},
-		{"container.start", "value", p.Container.Start, []string{"gated", "observed"}},
-		{"container.source", "value", p.Container.Source, []string{"bundle", "engine", "user", "none"}},
+		{"agent.anchors", "anchor", p.Agent.Anchors, []string{logs.AnchorRTMR3, logs.AnchorReportData}},
+		{"container.start", "value", p.Container.Start, []string{logs.StartGated, logs.StartObserved}},
+		{"container.source", "value", p.Container.Source, []string{logs.SourceBundle, logs.SourceEngine, logs.SourceUser, logs.SourceNone}},
 		{"tcb.statuses", "status", p.statuses(), tcbStatuses},
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/replay"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -149,8 +150,8 @@ func (w *writer) container() {
 		w.value("image_digests", []string{c.ImageDigest})
 	}
 	w.comment("start: \"gated\" was measured before its first instruction, \"observed\" after it.")
-	start := []string{"gated"}
-	if c.Assurance.Start != "gated" {
+	start := []string{logs.StartGated}
+	if c.Assurance.Start != logs.StartGated {
 		start = append(start, c.Assurance.Start)
 	}
 	w.value("start", start)
@@ -175,8 +176,8 @@ func (w *writer) container() {
 
 // gaps says whether the log shows a program without a digest.
 func (w *writer) gaps() bool {
-	return slices.ContainsFunc(w.bodies("exec"), func(exec map[string]any) bool { return exec["sha384"] == nil && exec["verity"] == nil }) ||
-		slices.ContainsFunc(w.bodies("missed"), func(missed map[string]any) bool { return missed["what"] != "launch" })
+	return slices.ContainsFunc(w.bodies(logs.OpExec), func(exec map[string]any) bool { return exec["sha384"] == nil && exec["verity"] == nil }) ||
+		slices.ContainsFunc(w.bodies(logs.OpMissed), func(missed map[string]any) bool { return missed["what"] != logs.MissedLaunch })
 }
 
 // bodies are what the events of one operation measured, in the container's
@@ -188,7 +189,7 @@ func (w *writer) bodies(operation string) []map[string]any {
 		if c := w.seen.Claims.Container; e.Container != "" && (c == nil || c.ID != e.Container) {
 			continue
 		}
-		if e.Operation == "launch" {
+		if e.Operation == logs.OpLaunch {
 			found = nil
 		}
 		if e.Operation != operation {
@@ -204,7 +205,7 @@ func (w *writer) bodies(operation string) []map[string]any {
 
 // launch shows how launches are allowed by their facts.
 func (w *writer) launch() {
-	for _, launch := range w.bodies("launch") {
+	for _, launch := range w.bodies(logs.OpLaunch) {
 		if arguments, ok := launch["arguments"]; ok {
 			w.comment("In launch_digests' place, with image_digests, single facts of the launch; see",
 				"cima-evidence(7). No others are looked at then.",
@@ -214,19 +215,19 @@ func (w *writer) launch() {
 }
 
 func (w *writer) source() string {
-	for _, launch := range w.bodies("launch") {
+	for _, launch := range w.bodies(logs.OpLaunch) {
 		if s, ok := launch["source"].(string); ok {
 			return s
 		}
 	}
-	return "none"
+	return logs.SourceNone
 }
 
 // execs are the digests of what was executed, and fs-verity's of what has no
 // other.
 func (w *writer) execs() (digests, verity []string) {
 	digests = []string{}
-	for _, exec := range w.bodies("exec") {
+	for _, exec := range w.bodies(logs.OpExec) {
 		s, ok := exec["sha384"].(string)
 		v, guarded := exec["verity"].(string)
 		switch {
@@ -255,13 +256,11 @@ func (w *writer) power() {
 		"guest, and so on the agent itself. Best left empty.")
 	var classes []string
 	for _, e := range w.seen.Events {
-		if e.Operation != "power" {
+		if e.Operation != logs.OpPower {
 			continue
 		}
 		var measured struct {
-			Power struct {
-				Classes []string `json:"classes"`
-			} `json:"power"`
+			Power logs.PowerBody `json:"power"`
 		}
 		if json.Unmarshal(e.Measured, &measured) == nil {
 			classes = append(classes, measured.Power.Classes...)

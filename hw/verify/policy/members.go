@@ -9,26 +9,27 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// measuredMembers are what events of an operation measure (cima-evidence(7)):
-// another name in a policy would match nothing, and forbid nothing.
+// measuredMembers are the members of what events measure, by operation
+// (cima-evidence(7), OPERATIONS). Another name in a policy is refused, because it would
+// match nothing and forbid nothing.
 var measuredMembers = map[string][]string{
-	logs.OpStart:  {"version", "executable", "agent_key", "boot_id"},
-	logs.OpPolicy: {"sha384"},
-	logs.OpSeal:   {"engines", "running"},
-	logs.OpSystem: {"path", "sha384", "argv"},
-	logs.OpPower:  {"classes"},
+	logs.OpStart:  membersOf[logs.StartBody](),
+	logs.OpPolicy: membersOf[logs.PolicyBody](),
+	logs.OpSeal:   membersOf[logs.SealBody](),
+	logs.OpSystem: membersOf[logs.SystemBody](),
+	logs.OpPower:  membersOf[logs.PowerBody](),
 	logs.OpLaunch: {"source", "cgroup_owner", "arguments", "environment", "working_directory", "terminal", "user",
 		"capabilities", "no_new_privileges", "seccomp", "apparmor", "selinux", "namespaces", "mounts", "all_devices",
 		"devices", "device_rules", "sysctls", "root_read_only", "masked_paths", "read_only_paths", "hooks", "labels", "annotations",
 		"entrypoint", whole},
 	logs.OpImage:  {"reference", "digest", "manifest", "layers", absent},
-	logs.OpExec:   {"path", "sha384", "verity", "late", "writable", "missed", "digest"},
-	logs.OpExtend: {"domain", "operation", "content"},
-	logs.OpMissed: {"what", "why", "count"},
-	logs.OpIMA:    {"from", "count", "sha384"},
+	logs.OpExec:   membersOf[logs.ExecBody](),
+	logs.OpExtend: membersOf[logs.ExtendBody](),
+	logs.OpMissed: membersOf[logs.MissedBody](),
+	logs.OpIMA:    membersOf[logs.IMABody](),
 }
 
-// mountMembers are a launch's mounts'.
+// mountMembers are the members of a mount in a launch.
 var mountMembers = []string{"destination", "type", "options", "source", "volume", "anonymous", "engine", "hidden"}
 
 // Members that stand for all others: nothing is known of those.
@@ -36,6 +37,15 @@ const (
 	whole  = "whole"  // of a launch
 	absent = "absent" // of an image
 )
+
+// membersOf are the names of a struct's members in JSON.
+func membersOf[T any]() (names []string) {
+	for f := range reflect.TypeFor[T]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
+}
 
 func checkMembers(what string, match map[string]any, known []string) error {
 	for name := range match {

@@ -15,17 +15,12 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
 // maxPolicy bounds a policy file, in bytes.
 const maxPolicy = 1 << 20
-
-// Anchors of a runtime log (cima-evidence(7), claims.log.anchor).
-const (
-	AnchorRTMR3      = "rtmr3"
-	AnchorReportData = "report-data"
-)
 
 // Policy are the reference values and rules of a relying party (RFC 9334),
 // as a TOML file has them. What it does not name is not allowed. Parse and Load
@@ -138,13 +133,13 @@ func Parse(text []byte) (*Policy, error) {
 
 func (p *Policy) setDefaults(meta toml.MetaData) {
 	if !meta.IsDefined("agent", "anchors") {
-		p.Agent.Anchors = []string{AnchorRTMR3}
+		p.Agent.Anchors = []string{logs.AnchorRTMR3}
 	}
 	if !meta.IsDefined("container", "start") {
-		p.Container.Start = []string{"gated"}
+		p.Container.Start = []string{logs.StartGated}
 	}
 	if !meta.IsDefined("container", "source") {
-		p.Container.Source = []string{"bundle", "engine"}
+		p.Container.Source = []string{logs.SourceBundle, logs.SourceEngine}
 	}
 	if !meta.IsDefined("container", "cgroup_owner") {
 		p.Container.CgroupOwner = []uint32{0}

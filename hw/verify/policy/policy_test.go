@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -82,7 +83,7 @@ func TestVerityInPolicy(t *testing.T) {
 
 func FuzzPolicy(f *testing.F) {
 	text, err := Init(Seen{Claims: &rpc.Claims{
-		Log:       rpc.LogClaims{Anchor: AnchorRTMR3},
+		Log:       rpc.LogClaims{Anchor: logs.AnchorRTMR3},
 		Container: &rpc.ContainerClaims{ID: "1", Image: "an image", Assurance: rpc.Assurance{Start: "gated"}},
 	}})
 	if err != nil {

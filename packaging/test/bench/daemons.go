@@ -105,7 +105,7 @@ func fill(ctx context.Context, dir, td string, events int, owners []string) erro
 		return err
 	}
 	r := &keptRegister{}
-	l, err := ledger.Open(ctx, ledger.Options{Dir: dir, BootID: boot, Anchor: ledger.AnchorRTMR3, Register: r})
+	l, err := ledger.Open(ctx, ledger.Options{Dir: dir, BootID: boot, Anchor: logs.AnchorRTMR3, Register: r})
 	if err != nil {
 		return err
 	}

@@ -131,11 +131,9 @@ func (l *bootLog) take(e logs.Event, instance string, instances map[string]strin
 	id := e.Container
 	switch e.Operation {
 	case logs.OpStart:
-		var body struct {
-			AgentKey string `json:"agent_key"`
-		}
+		var body logs.StartBody
 		json.Unmarshal(e.Body(), &body)
-		l.keys[body.AgentKey] = true
+		l.keys[string(body.AgentKey)] = true
 	case logs.OpLaunch:
 		instances[id], l.launched[id], l.exited[id] = instance, true, false
 		l.once["launch of "+id+" "+instance]++

@@ -143,9 +143,7 @@ func privileged(ctx context.Context, w *world) error {
 		if strings.Contains(string(event.Bytes()), powerful.id) {
 			return errors.New("the power event names its container to others")
 		}
-		var power struct {
-			Classes []string `json:"classes"`
-		}
+		var power logs.PowerBody
 		if err := json.Unmarshal(event.Body(), &power); err != nil {
 			return err
 		}

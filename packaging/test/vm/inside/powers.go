@@ -54,9 +54,7 @@ func announcedPower(ctx context.Context, class string) error {
 	}
 	var all []string
 	for _, e := range events {
-		var power struct {
-			Classes []string `json:"classes"`
-		}
+		var power logs.PowerBody
 		if e.Operation == logs.OpPower {
 			if err := json.Unmarshal(e.Body(), &power); err != nil {
 				return err
