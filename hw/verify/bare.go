@@ -32,7 +32,7 @@ func AppraiseQuote(ctx context.Context, files replay.Files, opts Options) (*Resu
 		return nil, err
 	}
 	if opts.UserData != nil {
-		return nil, errors.New("a bare quote binds no user data beside its REPORTDATA: give all of that as the nonce")
+		return nil, errors.New("a bare quote binds no user data besides its REPORTDATA: give all of that as the nonce")
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -203,7 +203,7 @@ func bareBootValues(now policy.Booted, opts Options) (s Step, boot string) {
 	return s, boot
 }
 
-// concludeBare puts the result of all steps into plain words.
+// concludeBare puts the results of all steps into sentences.
 func (r *Result) concludeBare(q *dcap.Quote, p platform, boot string, opts Options) {
 	if r.Verdict == Trusted && opts.Policy == nil {
 		r.Verdict, r.ExitCode = Authentic, Authentic.ExitCode()

@@ -13,7 +13,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// boundClaims: the quote was made for these claims and no others.
+// boundClaims: the quote was made for these claims.
 func boundClaims(ev *evidence) Step {
 	if ev.bundle.Shared != nil {
 		return boundInTree(ev)
@@ -31,8 +31,8 @@ type agentKey struct {
 	key      ed25519.PublicKey
 }
 
-// agent: the claims are by the agent whose key the log announced before
-// anything else, or at its latest restart. It gives the keys in the log.
+// agent: the claims are signed by the agent whose key the log announces in event
+// 0, or in its latest start event. It returns the keys that the log announces.
 func agent(ev *evidence) (Step, agentKeys) {
 	keys, err := readKeys(ev)
 	if err != nil {
@@ -41,7 +41,7 @@ func agent(ev *evidence) (Step, agentKeys) {
 	return signedBy(ev, keys), keys
 }
 
-// signedBy holds the claims' signature against the key in force, the last one.
+// signedBy checks the claims' signature with the key in force, which is the last.
 func signedBy(ev *evidence, keys agentKeys) Step {
 	inForce := keys[len(keys)-1]
 	sum := rpc.Digest(sha512.Sum384(inForce.key))
@@ -111,7 +111,8 @@ func nonce(ev *evidence, opts Options) Step {
 	return pass("the evidence was made for this nonce", c)
 }
 
-// userData: what the caller bound into the claims, typically its channel's key.
+// userData: the claims carry the user data that the verifier expects, typically
+// a hash of the channel's key.
 func userData(ev *evidence, opts Options) Step {
 	got := ev.claims.UserData
 	if opts.UserData == nil {

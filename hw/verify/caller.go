@@ -13,8 +13,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// instance is what the log says of the container that asked: its events from
-// the latest launch on.
+// instance is what the log shows of the container that asked for evidence: its
+// events from the latest launch on.
 type instance struct {
 	events   []*logs.Event // launch first
 	register hw.Digest
@@ -40,8 +40,8 @@ type imageFacts struct {
 }
 
 // caller: the log shows the same of the caller as the claims, and shows events of
-// no other one, unless the claims say that the daemon isolates nobody. It gives
-// what the log shows of the container; nil for a process of the host.
+// no other one, unless the claims say that the daemon isolates no callers. It
+// returns what the log shows of the container; nil for a process of the host.
 func caller(ev *evidence) (Step, *instance) {
 	id := ""
 	if ev.claims.Container != nil {
@@ -78,7 +78,7 @@ func readInstance(prefix []entry, id string) (*instance, error) {
 		case e.event.Operation == logs.OpLaunch:
 			in = &instance{}
 		case len(in.events) == 0:
-			continue // of an instance before, whose launch is hidden
+			continue // of an earlier instance, whose launch is hidden
 		}
 		in.events = append(in.events, e.event)
 		if d, ok := e.event.MeasuredDigest(); ok {
@@ -128,7 +128,7 @@ func launchDigest(launch, image *logs.Event) (rpc.Digest, error) {
 	return digest, nil
 }
 
-// against holds the claims against the log; Want is the log's.
+// against compares the claims with the log, whose values are Want.
 func (in *instance) against(c *rpc.ContainerClaims) []Comparison {
 	compared := []Comparison{
 		{"container register", in.register.String(), c.Register.String()},

@@ -14,7 +14,7 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// conclusion puts the result of all steps into plain words.
+// conclusion puts the results of all steps into sentences.
 type conclusion struct {
 	*Result
 	ev       *evidence
@@ -85,7 +85,7 @@ func (c *conclusion) listProved() {
 	}
 }
 
-// takesAny reports whether the policy left open who may ask.
+// takesAny reports whether the policy allows any caller.
 func (c *conclusion) takesAny() bool {
 	p := c.opts.Policy
 	if p == nil {
@@ -148,8 +148,8 @@ func (c *conclusion) listNotProved() {
 	c.leavesOfCaller()
 }
 
-// missedLaunches says whether the log tells of containers that were started
-// unmeasured: one that ended before it was seen had any power.
+// missedLaunches reports whether the log shows that containers were started
+// unmeasured. One that ended before the daemon saw it could have had any power.
 func (c *conclusion) missedLaunches() bool {
 	return slices.ContainsFunc(c.ev.prefix(), func(e entry) bool {
 		var missed logs.MissedBody
@@ -190,15 +190,15 @@ func (c *conclusion) leavesOfCaller() {
 	c.leaves("that nothing else ran: a program without an exec event may have run all the same")
 }
 
-// outOfDate reports whether a certificate of the quote's is not yet, or no more,
-// valid at the time.
+// outOfDate reports whether a certificate of the quote's chain is not valid at
+// the time.
 func outOfDate(q *dcap.Quote, at time.Time) bool {
 	return slices.ContainsFunc(q.Chain, func(c *x509.Certificate) bool {
 		return at.Before(c.NotBefore) || at.After(c.NotAfter)
 	})
 }
 
-// hint is what to do about the verdict.
+// hint says what to do about the verdict.
 func (r *Result) hint(q *dcap.Quote, p platform, opts Options) string {
 	failed := r.Failed()
 	if len(failed) == 0 {

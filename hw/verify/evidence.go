@@ -22,7 +22,7 @@ type evidence struct {
 	bundle     *rpc.Evidence
 	claims     *rpc.Claims
 	quote      *dcap.Quote
-	reportData [64]byte  // that the claims, as received, must be under
+	reportData [64]byte  // the quote must hold for the claims, as received
 	bootLog    *boot.Log // nil where the claims name another one
 	log        []entry   // the runtime log
 	register   hw.Digest // its replay

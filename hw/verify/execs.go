@@ -22,7 +22,8 @@ func wantExecs(f *findings, prefix []entry, own []*logs.Event, p *policy.Contain
 	if p.AllowMissed {
 		return
 	}
-	// Not only those since its launch: gaps are logged when they double.
+	// Also those before its launch: the daemon logs a gap once, and again when it
+	// has doubled.
 	for _, e := range prefix {
 		if e.event == nil || e.event.Operation != logs.OpMissed {
 			continue

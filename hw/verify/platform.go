@@ -19,7 +19,7 @@ const noCollateral = "no collateral was given"
 type platform struct {
 	untrusted  error            // why the quote's signature or chain is not trusted
 	collateral *dcap.Collateral // nil where there is none that can be used
-	level      *dcap.TCB        // nil where collateral gives none
+	level      *dcap.TCBLevel   // nil where collateral gives none
 }
 
 // judgePlatform runs the steps on quote and platform; debug is one's result. The
@@ -127,7 +127,7 @@ func tcbRules(opts Options) policy.TCB {
 
 // tcb: platform, TDX module and quoting enclave are patched as Intel, or the
 // policy, wants it.
-func tcb(q *dcap.Quote, c *dcap.Collateral, rules policy.TCB) (Step, *dcap.TCB) {
+func tcb(q *dcap.Quote, c *dcap.Collateral, rules policy.TCB) (Step, *dcap.TCBLevel) {
 	svn := Comparison{"TEE_TCB_SVN", cmp.Or(fmt.Sprintf("%x", []byte(rules.MinSVN)), "none"), fmt.Sprintf("%x", q.TCBSVN)}
 	if !atLeast(q.TCBSVN[:], rules.MinSVN) {
 		return fail("older than the policy's min_svn", svn), nil
@@ -146,7 +146,7 @@ func tcb(q *dcap.Quote, c *dcap.Collateral, rules policy.TCB) (Step, *dcap.TCB) 
 }
 
 // judgeLevel holds a patch level against the rules.
-func judgeLevel(t *dcap.TCB, rules policy.TCB, svn Comparison) Step {
+func judgeLevel(t *dcap.TCBLevel, rules policy.TCB, svn Comparison) Step {
 	allowed := rules.Statuses
 	if allowed == nil {
 		allowed = []string{dcap.StatusUpToDate}
@@ -177,7 +177,7 @@ func atLeast(got, least []byte) bool {
 }
 
 // revocation: no certificate is revoked, nor is the TCB level.
-func revocation(c *dcap.Collateral, level *dcap.TCB) Step {
+func revocation(c *dcap.Collateral, level *dcap.TCBLevel) Step {
 	switch {
 	case c == nil:
 		return skip("no usable collateral: revoked certificates would not be noticed")

@@ -7,13 +7,13 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// Outcome is what a step came to.
+// Outcome is the result of a step in one word.
 type Outcome string
 
 const (
-	Pass Outcome = "pass" // checked, and so it is
-	Fail Outcome = "fail" // checked, and so it is not
-	Warn Outcome = "warn" // checked or accepted, and the reader should know of it
+	Pass Outcome = "pass" // checked, and it holds
+	Fail Outcome = "fail" // checked, and it does not hold
+	Warn Outcome = "warn" // it holds or is accepted, with a limit that the reader must know
 	Skip Outcome = "skip" // not checked; Detail says why
 )
 
@@ -42,20 +42,20 @@ const (
 	StepEvents       = "events"        // reference values: anchor, agent key, events required and forbidden
 )
 
-// Step is one step's result.
+// Step is the result of one step.
 type Step struct {
 	Name     string       `json:"name"`
 	Outcome  Outcome      `json:"outcome"`
 	Detail   string       `json:"detail"`             // plain words, one line
-	Compared []Comparison `json:"compared,omitempty"` // what was held against what
+	Compared []Comparison `json:"compared,omitempty"` // the values that were compared
 }
 
-// Comparison is two values that a step held against each other; Want is what
-// the other evidence, the caller or the policy says it should be.
+// Comparison is two values that a step compared. Both are text: digests in
+// lower-case hex, lists as "a or b", and "none" where there is no value.
 type Comparison struct {
-	What string `json:"what"`
-	Want string `json:"want"`
-	Got  string `json:"got"`
+	What string `json:"what"` // name of the value
+	Want string `json:"want"` // by other evidence, the verifier's options or the policy
+	Got  string `json:"got"`  // in the evidence
 }
 
 // Verdict is the result in one word.
@@ -63,14 +63,15 @@ type Verdict string
 
 const (
 	Trusted      Verdict = "trusted"
-	Authentic    Verdict = "authentic" // a bare quote that was held against no policy
+	Authentic    Verdict = "authentic" // a quote without claims, judged without a policy
 	NotAuthentic Verdict = "not authentic"
 	NotTrusted   Verdict = "authentic, not trusted"
 	Malformed    Verdict = "malformed"
 )
 
-// ExitCode is what cimactl verify exits with. A tool error is 1 and a network
-// error 3: those are errors of Appraise, not results.
+// ExitCode is the exit code of cimactl verify: 0 trusted or authentic, 2 not
+// authentic, 4 authentic and not trusted, 5 malformed. 1 and 3, for other errors
+// and errors of the network, are for errors of Appraise.
 func (v Verdict) ExitCode() int {
 	switch v {
 	case Trusted, Authentic:
@@ -94,16 +95,16 @@ type Result struct {
 	Hint     string  `json:"hint,omitempty"` // what to do about it
 
 	Steps     []Step   `json:"steps"`
-	Proved    []string `json:"proved"`     // plain words, each with what proves it
-	NotProved []string `json:"not_proved"` // plain words
+	Proved    []string `json:"proved"`     // sentences, each with what proves it
+	NotProved []string `json:"not_proved"` // sentences
 
-	// What follows is read from the evidence. It is worth as much as the
-	// verdict says.
+	// The members below are read from the evidence: see Verdict for what they
+	// are worth.
 
-	Registers *Registers  `json:"registers,omitzero"` // the quote's
-	TCB       *dcap.TCB   `json:"tcb,omitzero"`       // where collateral was given
-	Claims    *rpc.Claims `json:"claims,omitzero"`
-	Events    []Event     `json:"events,omitempty"` // the runtime log's
+	Registers *Registers     `json:"registers,omitzero"` // the quote's
+	TCB       *dcap.TCBLevel `json:"tcb,omitzero"`       // where collateral was given
+	Claims    *rpc.Claims    `json:"claims,omitzero"`
+	Events    []Event        `json:"events,omitempty"` // the runtime log's, in its order
 
 	rules []rule      // of its steps, in their order
 	seen  policy.Seen // for InitPolicy: the boot and the TD
@@ -126,14 +127,14 @@ func registersOf(r hw.Registers) *Registers {
 // Event is one event of the runtime log as the evidence shows it.
 type Event struct {
 	Position  int        `json:"position"`
-	Operation string     `json:"operation,omitempty"` // empty: somebody else's, only its digest is shown
+	Operation string     `json:"operation,omitempty"` // empty: another caller's event, of which only the digest is shown
 	Container string     `json:"container,omitempty"`
 	Measured  any        `json:"measured,omitzero"` // the event's JSON
 	Digest    rpc.Digest `json:"digest"`            // what extended RTMR3
 	Judged    bool       `json:"judged"`            // false: it came after the claims were fixed
 }
 
-// Step returns the result of the named step, nil where there is none.
+// Step returns the result of the named step, nil where the appraisal has none.
 func (r *Result) Step(name string) *Step {
 	for i := range r.Steps {
 		if r.Steps[i].Name == name {
@@ -143,7 +144,7 @@ func (r *Result) Step(name string) *Step {
 	return nil
 }
 
-// Failed are the steps that failed, in order.
+// Failed returns the steps that failed, in order.
 func (r *Result) Failed() []Step {
 	var failed []Step
 	for _, s := range r.Steps {

@@ -9,8 +9,8 @@ import (
 	"github.com/cima-project/cima/hw/verify/replay"
 )
 
-// WriteTable writes the result for people: a line per step, then in plain
-// words what was proved and what was not.
+// WriteTable writes the result for people: a line for each step, then what was
+// proved and what was not, the verdict and the hint.
 func (r *Result) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	width := 0

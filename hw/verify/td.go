@@ -10,7 +10,8 @@ import (
 	"github.com/cima-project/cima/hw/verify/policy"
 )
 
-// debug: nobody else can read or write the TD's memory.
+// debug: the TD's host can't read or write its memory, and no migration TD can
+// but one that the policy knows.
 func debug(q *dcap.Quote, opts Options) Step {
 	var rules policy.TD
 	if opts.Policy != nil {

@@ -14,7 +14,7 @@ const noPolicy = "no policy was given"
 
 // bootValues: does a reference value say who wrote what was booted? The agent
 // is software in the guest: its word is worth what was measured on the way to
-// it, and no more. It gives the name of the boot that fits.
+// it, and no more. It returns the name of the boot that fits.
 func bootValues(now policy.Booted, opts Options) (s Step, title string) {
 	if opts.Policy == nil {
 		return skip(noPolicy + ": nothing says who wrote firmware, kernel and agent"), ""
@@ -22,7 +22,7 @@ func bootValues(now policy.Booted, opts Options) (s Step, title string) {
 	if len(opts.Policy.Boot) == 0 {
 		return skip("the policy has no [[boot]]: nothing says who wrote firmware, kernel and agent"), ""
 	}
-	// The nearest set is the one worth showing.
+	// The result shows the set that differs least.
 	var nearest []Comparison
 	differ, least := "", 1<<30
 	for _, b := range opts.Policy.Boot {

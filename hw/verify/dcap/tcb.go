@@ -16,8 +16,8 @@ const (
 	StatusRevoked  = string(pcs.TcbComponentStatusRevoked)
 )
 
-// TCB is the patch level of a platform, as Intel rates it (PCS API v4, TCB info).
-type TCB struct {
+// TCBLevel is the patch level of a platform, as Intel rates it (PCS API v4, TCB info).
+type TCBLevel struct {
 	Status     string   `json:"status"`               // "UpToDate", "SWHardeningNeeded", "OutOfDate", …: worst of platform, TDX module and quoting enclave
 	Date       string   `json:"date"`                 // RFC 3339: of the older of the levels that platform and module reach
 	Advisories []string `json:"advisories,omitempty"` // "INTEL-SA-…"
@@ -30,7 +30,7 @@ type TCB struct {
 // (PCS API v4, Get TDX TCB Info), and joins the statuses of platform, TDX module
 // and quoting enclave as Intel's quote verification library does. It fails where
 // one of them is below all known levels.
-func (c *Collateral) Level(q *Quote) (*TCB, error) {
+func (c *Collateral) Level(q *Quote) (*TCBLevel, error) {
 	found := slices.IndexFunc(c.tcb.TcbLevels, func(l pcs.TcbLevel) bool { return c.reaches(q, l) })
 	if found < 0 {
 		return nil, fmt.Errorf("no TCB level as low as this platform's (FMSPC %s) is known", c.platform.fmspc)
@@ -53,7 +53,7 @@ func (c *Collateral) Level(q *Quote) (*TCB, error) {
 	}
 	levels = append(levels, c.qe.TcbLevels[at])
 
-	t := &TCB{Date: levels[0].TcbDate, FMSPC: c.platform.fmspc, SVN: hexOf(q.TCBSVN[:]), Until: c.Until.UTC().Format(time.RFC3339)}
+	t := &TCBLevel{Date: levels[0].TcbDate, FMSPC: c.platform.fmspc, SVN: hexOf(q.TCBSVN[:]), Until: c.Until.UTC().Format(time.RFC3339)}
 	status := levels[0].TcbStatus
 	for i, l := range levels {
 		if i > 0 {

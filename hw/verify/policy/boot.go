@@ -38,8 +38,8 @@ type Booted struct {
 	Begun   bool // and it shows that it begins where the boot ended
 }
 
-// Against holds a boot against the values: it returns what it compared, and words
-// for what differs.
+// Against compares a boot with the values. It returns what it compared, and a
+// name for each value that differs.
 func (b BootValues) Against(now Booted) (found Findings, differ []string) {
 	if now.Further && !b.OSLog {
 		found.Want(false, "log of the operating system", "none", "one that extends RTMR2")

@@ -24,10 +24,10 @@ type BootPattern struct {
 	Digest   *rpc.Digest `toml:"digest"`   // the event's
 	Text     string      `toml:"text"`     // what was hashed: in UTF-8 or UTF-16, with or without a NUL
 	Words    []string    `toml:"words"`    // each is a word of the text that was hashed, "roothash=…"
-	Optional bool        `toml:"optional"` // may be there; without it: must
+	Optional bool        `toml:"optional"` // the event may be missing
 
 	OnlyWords bool `toml:"only_words"` // and no other word is
-	Any       bool `toml:"any"`        // whatever it is, so long as the log says that it is of the type
+	Any       bool `toml:"any"`        // any event that the log calls of the type
 }
 
 func (p BootPattern) check() error {
@@ -102,7 +102,7 @@ func encodings(text string) [][]byte {
 }
 
 // provedText is the text in an event's data that its digest covers, ""
-// where it covers none: anybody could have written that.
+// where it covers none.
 func provedText(e *boot.Event) string {
 	plain := bytes.TrimRight(e.Data, "\x00")
 	candidates := [][]byte{e.Data, plain}

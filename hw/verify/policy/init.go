@@ -16,8 +16,8 @@ import (
 // Seen is what one evidence shows, which must be authentic.
 type Seen struct {
 	Booted Booted
-	TD     TD        // the rules under which the TD passes
-	TCB    *dcap.TCB // nil without collateral
+	TD     TD             // the rules under which the TD passes
+	TCB    *dcap.TCBLevel // nil without collateral
 	Claims *rpc.Claims
 	NewKey bool    // the agent had another key after a restart
 	Events []Event // the judged ones
@@ -174,15 +174,15 @@ func (w *writer) container() {
 	}
 }
 
-// gaps says whether the log shows a program without a digest.
+// gaps reports whether the log shows a program without a digest.
 func (w *writer) gaps() bool {
 	return slices.ContainsFunc(w.bodies(logs.OpExec), func(exec map[string]any) bool { return exec["sha384"] == nil && exec["verity"] == nil }) ||
 		slices.ContainsFunc(w.bodies(logs.OpMissed), func(missed map[string]any) bool { return missed["what"] != logs.MissedLaunch })
 }
 
 // bodies are what the events of one operation measured, in the container's
-// latest instance. Others' events, which a log that hides nobody has too, don't
-// count.
+// latest instance. Events of other containers, which an unredacted log also
+// shows, don't count.
 func (w *writer) bodies(operation string) []map[string]any {
 	var found []map[string]any
 	for _, e := range w.seen.Events {
@@ -283,7 +283,7 @@ func (w *writer) events() {
 }
 
 // tomlValue writes a value: JSON's strings, arrays, numbers and booleans are
-// TOML's too, save that TOML wants DEL escaped.
+// TOML's too, but TOML wants DEL escaped.
 func tomlValue(v any) string {
 	var b strings.Builder
 	e := json.NewEncoder(&b)
@@ -298,5 +298,5 @@ func tomlValue(v any) string {
 	return strings.ReplaceAll(text, "\x7f", `\u007f`)
 }
 
-// quoted keeps what others wrote on one line of a comment.
+// quoted makes text of others fit one line of a comment.
 func quoted(s string) string { return fmt.Sprintf("%q", replay.Clip(s, 200)) }

@@ -11,9 +11,8 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// Launch is about what was asked of the runtime (cima-evidence(7),
-// LAUNCH), member by member: for containers whose launch digest varies. What
-// is left out is not looked at.
+// Launch is about single members of a launch event (cima-evidence(7), LAUNCH), for
+// containers whose launch digest varies. What is left out is not checked.
 type Launch struct {
 	Arguments    []string         `toml:"arguments"`    // exactly these
 	Capabilities []string         `toml:"capabilities"` // no others, in any set; [] is none
@@ -21,7 +20,7 @@ type Launch struct {
 	Match        map[string]any   `toml:"match"`        // members with these values
 }
 
-// Judge holds the body of a launch event, which is JSON, against the policy.
+// Judge compares the body of a launch event, which is JSON, with the policy.
 func (p *Launch) Judge(launch []byte) (found Findings) {
 	var body map[string]any
 	if err := json.Unmarshal(launch, &body); err != nil {
@@ -92,7 +91,7 @@ func inJSON(v any) string {
 	return string(text)
 }
 
-// check refuses capabilities that none has: a slip of the pen.
+// check refuses names that no launch has.
 func (p *Launch) check() error {
 	for _, c := range p.Capabilities {
 		if !strings.HasPrefix(c, "CAP_") || c != strings.ToUpper(c) {

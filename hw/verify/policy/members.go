@@ -56,7 +56,7 @@ func checkMembers(what string, match map[string]any, known []string) error {
 	return nil
 }
 
-// has says whether an object has members of these values. Members that are empty
+// has reports whether an object has members of these values. Members that are empty
 // are left out of what is measured, unless all are.
 func has(body, want map[string]any) bool {
 	for name, v := range want {

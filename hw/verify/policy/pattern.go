@@ -18,7 +18,7 @@ type EventPattern struct {
 	Operation string `toml:"operation"`
 
 	// Match are members that the measured object has, with these values;
-	// what isn't named here is not looked at.
+	// what is not named here is not checked.
 	Match map[string]any `toml:"match"`
 }
 
@@ -29,8 +29,8 @@ func (p EventPattern) check() error {
 	return checkMembers("required, forbidden: what "+p.Operation+" events measure", p.Match, measuredMembers[p.Operation])
 }
 
-// MayMatch reports whether the event matches, or could: a launch that is too
-// large to be shown could be any.
+// MayMatch reports whether the event matches, or could match: a launch that is
+// too large to be shown may have any members.
 func (p EventPattern) MayMatch(e *logs.Event) bool {
 	if p.Matches(e) {
 		return true
@@ -57,7 +57,7 @@ func (p EventPattern) Matches(e *logs.Event) bool {
 	return has(body, p.Match)
 }
 
-// asJSON is a TOML value as JSON decodes to.
+// asJSON turns a TOML value into what its JSON decodes to.
 func asJSON(v any) any {
 	text, err := json.Marshal(v)
 	if err != nil {

@@ -41,8 +41,8 @@ type Policy struct {
 type TD struct {
 	AllowDebug bool `toml:"allow_debug"` // a TD whose host can read and write its memory
 
-	// A TD that can be migrated is refused but with one of these service TDs
-	// (MRSERVICETD, in quotes of TDX 1.5), or where any is allowed.
+	// A TD that can be migrated is refused, unless its MRSERVICETD (quotes of
+	// TDX 1.5) is one of ServiceTDs, or any is allowed.
 	ServiceTDs      []rpc.Digest `toml:"service_tds"`
 	AllowMigratable bool         `toml:"allow_migratable"`
 }
@@ -52,15 +52,15 @@ type Agent struct {
 	Anchors     []string `toml:"anchors"`       // default: rtmr3
 	AllowNewKey bool     `toml:"allow_new_key"` // a later start event with another key
 
-	// AllowPrivate takes a log that doesn't replay, for nothing is shown of
-	// other containers (isolation = "private").
+	// AllowPrivate accepts a log that does not replay, because nothing is shown
+	// of other containers (isolation = "private").
 	AllowPrivate bool `toml:"allow_private"`
 }
 
-// Container is about evidence of containers. At least one of
-// LaunchDigests and ImageDigests is there, or Any.
+// Container is about evidence of containers. LaunchDigests, ImageDigests or Any
+// must be there, else no container is trusted.
 type Container struct {
-	Any           bool         `toml:"any"`            // whatever it runs: the reader looks at the claims
+	Any           bool         `toml:"any"`            // any container: the reader must look at the claims
 	LaunchDigests []rpc.Digest `toml:"launch_digests"` // what was started, image included
 	ImageDigests  []string     `toml:"image_digests"`  // config digests, "sha256:…"
 	Start         []string     `toml:"start"`          // default: gated
@@ -85,8 +85,7 @@ type Power struct {
 	Allow []string `toml:"allow"` // classes; default: none
 }
 
-// Load reads a policy file. Unknown keys are errors that name their
-// line.
+// Load reads a policy file. Its errors name the file, and as Parse's the line.
 func Load(path string) (*Policy, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -104,7 +103,8 @@ func Load(path string) (*Policy, error) {
 	return p, nil
 }
 
-// Parse reads a policy's text.
+// Parse reads the text of a policy, in TOML, of at most 1 MiB. It refuses unknown
+// keys and values that can match nothing. Errors of TOML and keys name the line.
 func Parse(text []byte) (*Policy, error) {
 	if len(text) > maxPolicy {
 		return nil, fmt.Errorf("more than %d bytes", maxPolicy)
@@ -122,7 +122,7 @@ func Parse(text []byte) (*Policy, error) {
 		return nil, fmt.Errorf("line %d: unknown key %q", lineOf(text, unknown[0]), unknown[0].String())
 	}
 	for _, key := range meta.Keys() {
-		// The reader takes case variants for the key itself.
+		// The TOML reader accepts a key in any case.
 		if name := key[len(key)-1]; name != strings.ToLower(name) && !slices.Contains(key, "match") && !slices.Contains(key, "mounts") {
 			return nil, fmt.Errorf("line %d: unknown key %q: keys are lower-case", lineOf(text, key), key.String())
 		}

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// TCB is about the platform's patch level. Where it has rules that need
-// collateral, evidence without is not trusted. Where it isn't there and
-// collateral is, the status must be UpToDate.
+// TCB is about the platform's patch level. With rules that need collateral,
+// evidence without collateral is not trusted. Without any rule, but with
+// collateral, the status must be UpToDate.
 type TCB struct {
-	Statuses []string `toml:"statuses"` // allowed; default: UpToDate. Revoked never is
+	Statuses []string `toml:"statuses"` // those allowed; default: UpToDate. Revoked is never allowed
 	MinDate  string   `toml:"min_date"` // of the TCB level, as 2025-08-13 or RFC 3339
 	MinSVN   hexBytes `toml:"min_svn"`  // each of TEE_TCB_SVN's 16 bytes is at least this, in hex
 }
