@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -17,16 +18,15 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
+var containers = flag.Int("containers", 100, "`N` containers of TestManyContainers")
+
 // Many containers come and go, ten at a time. Their cgroups, bundles and first
 // processes are made by the test, as an engine would make them; daemon and
 // kernel are real. Each evidence verifies, and the daemon stays small.
 func TestManyContainers(t *testing.T) {
-	total := 200
-	if n, err := strconv.Atoi(os.Getenv("CIMA_CONTAINERS")); err == nil {
-		total = n
-	}
+	total := *containers
 	m := newManager(t)
-	e := newEngine(t, m)
+	e := newFakeEngine(t, m)
 	m.start()
 	admin, err := rpc.Dialer{Path: filepath.Join(m.dir, "admin.sock"), Wait: true}.Dial(t.Context())
 	if err != nil {
@@ -103,21 +103,22 @@ func peakMemory(t *testing.T, pid int) int {
 	return 0
 }
 
-// engine makes what docker and runc make of a container.
-type engine struct {
+// fakeEngine makes what docker and runc make of a container.
+type fakeEngine struct {
 	*testing.T
 	root   string   // --exec-root
 	mounts []string // of the cgroup hierarchies
+	random *rand.Rand
 }
 
 type fakeContainer struct {
-	e    *engine
+	e    *fakeEngine
 	id   string
 	init *exec.Cmd
 }
 
-func newEngine(t *testing.T, m *manager) *engine {
-	e := &engine{T: t, root: filepath.Join(m.dir, "exec")}
+func newFakeEngine(t *testing.T, m *manager) *fakeEngine {
+	e := &fakeEngine{T: t, root: filepath.Join(m.dir, "exec"), random: rand.New(rand.NewPCG(1, 2))}
 	found, err := filepath.Glob("/sys/fs/cgroup/*/cgroup.procs")
 	if err != nil {
 		t.Fatal(err)
@@ -147,9 +148,9 @@ func newEngine(t *testing.T, m *manager) *engine {
 
 const cgroupParent = "cima-many"
 
-func (e *engine) start() *fakeContainer {
+func (e *fakeEngine) start() *fakeContainer {
 	e.Helper()
-	id := fmt.Sprintf("%016x%016x%016x%016x", rand.Uint64(), rand.Uint64(), rand.Uint64(), rand.Uint64())
+	id := fmt.Sprintf("%016x%016x%016x%016x", e.random.Uint64(), e.random.Uint64(), e.random.Uint64(), e.random.Uint64())
 	c := &fakeContainer{e: e, id: id, init: exec.Command("/bin/sleep", "1000")}
 	c.init.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
 	if err := c.init.Start(); err != nil {
@@ -179,7 +180,7 @@ func (e *engine) start() *fakeContainer {
 }
 
 // record writes bundle and runtime state, the bundle last but one as engines do.
-func (e *engine) record(id string, pid int) {
+func (e *fakeEngine) record(id string, pid int) {
 	e.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {

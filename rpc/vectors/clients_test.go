@@ -17,7 +17,7 @@ import (
 // of itself, and the image that holds it and nothing that it doesn't need.
 type client struct {
 	language string
-	layer    func(t *testing.T) []byte
+	layer    func(t *testing.T) *layer
 	env      []string
 	command  []string
 }
@@ -42,7 +42,7 @@ func TestClientsInContainers(t *testing.T) {
 	for _, c := range clients {
 		layer := c.layer(t)
 		for _, e := range found {
-			t.Run(c.language+" in "+e.name, func(t *testing.T) {
+			t.Run(c.language+" in "+e.Name, func(t *testing.T) {
 				image := e.image(t, "vectors-"+c.language+":1", layer)
 				run := []string{"-e", "CIMA_VECTORS_ROOT=" + string(root)}
 				for _, env := range c.env {
@@ -54,7 +54,7 @@ func TestClientsInContainers(t *testing.T) {
 	}
 }
 
-func goLayer(t *testing.T) []byte { return newLayer(t).add(clientProgram(t), "/client").bytes() }
+func goLayer(t *testing.T) *layer { return newLayer().add(clientProgram(t), "/client") }
 
 // muslTarget makes static programs.
 const muslTarget = "x86_64-unknown-linux-musl"
@@ -82,11 +82,11 @@ func rustTarget(t *testing.T) string {
 }
 
 // rustLayer is a static program.
-func rustLayer(t *testing.T) []byte {
+func rustLayer(t *testing.T) *layer {
 	t.Helper()
 	output(t, rustEnv(t), "", "cargo", "build", "-q", "--locked", "--target", muslTarget,
 		"--manifest-path", "../rust/Cargo.toml", "--example", "end_to_end")
-	return newLayer(t).add(filepath.Join(rustTarget(t), muslTarget, "debug/examples/end_to_end"), "/end_to_end").bytes()
+	return newLayer().add(filepath.Join(rustTarget(t), muslTarget, "debug/examples/end_to_end"), "/end_to_end")
 }
 
 func isDir(path string) bool {
@@ -94,8 +94,8 @@ func isDir(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-func pythonLayer(t *testing.T) []byte {
-	return interpreter(t).add("../python/cima_client", "/app/cima_client").add("../python/examples/end_to_end.py", "/app/end_to_end.py").bytes()
+func pythonLayer(t *testing.T) *layer {
+	return interpreter(t).add("../python/cima_client", "/app/cima_client").add("../python/examples/end_to_end.py", "/app/end_to_end.py")
 }
 
 // interpreter is the system's Python with its standard library and the
@@ -111,7 +111,7 @@ func interpreter(t *testing.T) *layer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := newLayer(t).add(python, python).add(library, library)
+	l := newLayer().add(python, python).add(library, library)
 	linked := map[string]bool{}
 	for line := range strings.Lines(output(t, os.Environ(), "", append([]string{"ldd", python}, modules...)...)) {
 		for _, word := range strings.Fields(line) {
@@ -150,14 +150,14 @@ func TestContainerOutlivesDaemon(t *testing.T) {
 	}
 	layer := goLayer(t)
 	for _, e := range found {
-		t.Run(e.name, func(t *testing.T) {
+		t.Run(e.Name, func(t *testing.T) {
 			image := e.image(t, "vectors-stays:1", layer)
-			create := append([]string{"create", "-i", "--network", "none", "-v", filepath.Dir(s.socket()) + ":/run/cima:ro"}, e.run...)
+			create := append([]string{"create", "-i", "--network", "none", "-v", filepath.Dir(s.socket()) + ":/run/cima:ro"}, e.Run...)
 			create = append(create, "-e", inside+"=relay", "-e", "CIMA_VECTORS_ROOT="+string(root), image, "/client")
 			id := strings.TrimSpace(e.do(t, "", create...))
-			t.Cleanup(func() { exec.Command(e.command[0], append(e.command[1:], "rm", "-f", id)...).Run() })
+			t.Cleanup(func() { exec.Command(e.Client[0], append(e.Client[1:], "rm", "-f", id)...).Run() })
 			// Its first process waits for a line that never comes.
-			hold := exec.Command(e.command[0], append(e.command[1:], "start", "-a", "-i", id)...)
+			hold := exec.Command(e.Client[0], append(e.Client[1:], "start", "-a", "-i", id)...)
 			in, err := hold.StdinPipe()
 			if err != nil {
 				t.Fatal(err)
@@ -166,7 +166,7 @@ func TestContainerOutlivesDaemon(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { in.Close(); hold.Wait() }()
-			running := append(e.command[:len(e.command):len(e.command)], "exec", id, "/no such program")
+			running := append(e.Client[:len(e.Client):len(e.Client)], "exec", id, "/no such program")
 			for range 100 {
 				if out, _ := exec.Command(running[0], running[1:]...).CombinedOutput(); !bytes.Contains(out, []byte("not running")) &&
 					!bytes.Contains(out, []byte("on running containers")) { // docker's words, and podman's

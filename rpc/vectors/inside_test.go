@@ -16,7 +16,7 @@ import (
 // the tests that hold it against the vectors.
 type inContainer struct {
 	language  string
-	layer     func(t *testing.T) []byte
+	layer     func(t *testing.T) *layer
 	env       []string
 	everyCall []string
 	vectors   []string
@@ -24,24 +24,24 @@ type inContainer struct {
 }
 
 var insiders = []inContainer{
-	{"go", func(t *testing.T) []byte { return withVectors(newLayer(t).add(clientProgram(t), "/client")).bytes() },
+	{"go", func(t *testing.T) *layer { return withVectors(newLayer().add(clientProgram(t), "/client")) },
 		[]string{inside + "=every-call"},
 		[]string{"/client"},
 		[]string{"/client", "-test.run", "TestClientReadsExchanges|TestBundles"}, nil},
-	{"python", func(t *testing.T) []byte {
+	{"python", func(t *testing.T) *layer {
 		return withVectors(interpreter(t).add("../python/cima_client", "/rpc/python/cima_client").add("../python/tests", "/rpc/python/tests").
-			add("../python/examples", "/rpc/python/examples")).bytes()
+			add("../python/examples", "/rpc/python/examples"))
 	},
 		[]string{"PYTHONPATH=/rpc/python:/rpc/python/tests", "PYTHONHOME=/usr", "PYTHONDONTWRITEBYTECODE=1"},
 		[]string{"/usr/bin/python3", "/rpc/python/examples/every_call.py"},
 		[]string{"/usr/bin/python3", "-m", "unittest", "test_client", "test_shared", "test_vectors"},
 		[]string{"/usr/bin/python3", "/rpc/python/examples/from_05.py"}},
-	{"rust", func(t *testing.T) []byte {
-		l, built := newLayer(t), rustPrograms(t)
+	{"rust", func(t *testing.T) *layer {
+		l, built := newLayer(), rustPrograms(t)
 		for name, path := range built {
 			l.add(path, "/"+name)
 		}
-		return withVectors(l).bytes()
+		return withVectors(l)
 	},
 		[]string{"CIMA_ROOT=/"},
 		[]string{"/every_call"},
@@ -87,7 +87,7 @@ func TestEveryCallInContainers(t *testing.T) {
 	for _, c := range insiders {
 		layer := c.layer(t)
 		for _, e := range found {
-			t.Run(c.language+" in "+e.name, func(t *testing.T) {
+			t.Run(c.language+" in "+e.Name, func(t *testing.T) {
 				s := newStage(t, granted)
 				image := e.image(t, "vectors-inside-"+c.language+":1", layer)
 				root, err := os.ReadFile(s.path("td/root.pem"))
@@ -114,10 +114,10 @@ func TestEveryCallInContainers(t *testing.T) {
 
 // overARestart runs a container that asks for a restart of the daemon; then that
 // grants nothing and allows few quotes.
-func (s *stage) overARestart(e engine, args []string) {
+func (s *stage) overARestart(e own, args []string) {
 	s.t.Helper()
-	run := append([]string{"run", "--rm", "-i", "--network", "none", "-v", filepath.Dir(s.socket()) + ":/run/cima:ro"}, e.run...)
-	run = append(append(e.command[:len(e.command):len(e.command)], run...), args...)
+	run := append([]string{"run", "--rm", "-i", "--network", "none", "-v", filepath.Dir(s.socket()) + ":/run/cima:ro"}, e.Run...)
+	run = append(append(e.Client[:len(e.Client):len(e.Client)], run...), args...)
 	c := exec.CommandContext(s.t.Context(), run[0], run[1:]...)
 	var told bytes.Buffer
 	c.Stderr = &told

@@ -18,6 +18,7 @@ import (
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/packaging/test/engine"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -27,6 +28,9 @@ const inside = "CIMA_VECTORS"
 func TestMain(m *testing.M) {
 	run := map[string]func() error{"relay": relay, "end-to-end": endToEnd, "every-call": everyCall}[os.Getenv(inside)]
 	if run == nil {
+		if err := engine.Alone(); err != nil {
+			fmt.Fprintln(os.Stderr, "tests of containers are left out:", err)
+		}
 		goleak.VerifyTestMain(m)
 	}
 	if err := run(); err != nil {

@@ -84,7 +84,7 @@ func TestRecord(t *testing.T) {
 	}
 	e := docker(t)
 	s := newStage(t, granted)
-	r := &recorder{t: t, s: s, e: e, image: e.image(t, "vectors-relay:1", newLayer(t).add(clientProgram(t), "/client").bytes())}
+	r := &recorder{t: t, s: s, e: e, image: e.image(t, "vectors-relay:1", newLayer().add(clientProgram(t), "/client"))}
 	save(t, "exchanges.json", append(r.exchanges(), r.rateLimited()))
 	save(t, "bundles.json", r.bundles())
 }
@@ -92,19 +92,19 @@ func TestRecord(t *testing.T) {
 type recorder struct {
 	t     *testing.T
 	s     *stage
-	e     engine
+	e     own
 	image string
 }
 
-func docker(t *testing.T) engine {
+func docker(t *testing.T) own {
 	t.Helper()
 	for _, e := range engines(t) {
-		if e.name == "docker" {
+		if e.Name == "docker" {
 			return e
 		}
 	}
 	t.Fatal("recording needs docker")
-	return engine{}
+	return own{}
 }
 
 // ask sends lines from a container, or from this process.

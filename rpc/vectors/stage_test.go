@@ -1,10 +1,9 @@
 package vectors
 
 import (
-	"archive/tar"
-	"bytes"
+	"context"
 	"errors"
-	"io/fs"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/packaging/test/engine"
 )
 
 // stage is a running cimad-sim on a simulated TD, in a short directory.
@@ -96,11 +97,13 @@ func stop(c *exec.Cmd) {
 	}
 }
 
-// simulator is cimad-sim: $CIMA_SIM, else built from this tree.
+var sim = flag.String("sim", "", "`PATH` of cimad-sim; built from this tree without it")
+
+// simulator is the path of cimad-sim.
 func simulator(t *testing.T) string {
 	t.Helper()
-	if path := os.Getenv("CIMA_SIM"); path != "" {
-		return path
+	if *sim != "" {
+		return *sim
 	}
 	path := filepath.Join(t.TempDir(), "cimad-sim")
 	output(t, append(os.Environ(), "CGO_ENABLED=0"), "", "go", "build", "-o", path, "../../daemon/cimad-sim")
@@ -123,126 +126,62 @@ func output(t *testing.T, env []string, input string, command ...string) string 
 	return string(out)
 }
 
-// engine is a container engine on this machine.
-type engine struct {
-	name    string
-	command []string
-	run     []string // flags of run that this machine needs
-}
+// own is an engine of this test's own.
+type own struct{ *engine.Engine }
 
-// engines are docker and podman, where they answer.
-func engines(t *testing.T) (found []engine) {
+// engines are docker and podman, where they are installed.
+func engines(t *testing.T) (found []own) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("left out: -short")
 	}
-	if os.Geteuid() != 0 {
-		t.Skip("left out: needs root, for cimad reads root-owned records")
-	}
-	podman := engine{name: "podman", command: []string{"podman"},
-		// It asks for limits above the hard ones where root may not raise them.
-		run: []string{"--ulimit", "nofile=1000:1000", "--ulimit", "nproc=1000:1000"}}
-	if _, err := os.Stat("/run/systemd/system"); err != nil {
-		podman.command = append(podman.command, "--cgroup-manager", "cgroupfs")
-	}
-	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil {
-		podman.command = append(podman.command, "--runtime", "runc") // crun refuses cgroup v1
-	}
-	for _, e := range []engine{{name: "docker", command: []string{"docker"}}, podman} {
-		if out, err := exec.Command(e.command[0], append(e.command[1:], "info")...).CombinedOutput(); err != nil {
-			t.Logf("no %s: %v: %.200s", e.name, err, out)
+	for _, start := range []func() (*engine.Engine, error){engine.Docker, engine.Podman} {
+		e, err := start()
+		if err != nil {
+			t.Log("no engine:", err)
 			continue
 		}
-		found = append(found, e)
+		found = append(found, own{e})
 	}
 	if len(found) == 0 || os.Getenv("CI") == "true" && len(found) < 2 {
 		t.Skip("left out: needs docker and podman")
 	}
-	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "cima-docker-test.lock"), os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { lock.Close() })
-	// Other packages' tests are kept away meanwhile: the daemon measures all
-	// containers of the machine, theirs too.
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
 	return found
 }
 
-func (e engine) do(t *testing.T, input string, args ...string) string {
+func (e own) do(t *testing.T, input string, args ...string) string {
 	t.Helper()
-	return output(t, os.Environ(), input, append(e.command[:len(e.command):len(e.command)], args...)...)
+	out, err := e.Do(t.Context(), input, args...)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return out
 }
 
 // image makes an image from scratch.
-func (e engine) image(t *testing.T, name string, layer []byte) string {
+func (e own) image(t *testing.T, name string, l *layer) string {
 	t.Helper()
-	e.do(t, string(layer), "import", "-", name)
-	t.Cleanup(func() { exec.Command(e.command[0], append(e.command[1:], "rmi", "-f", name)...).Run() })
+	if err := e.Import(t.Context(), name, l.image); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { e.Command(context.Background(), "rmi", "-f", name).Run() })
 	return name
 }
 
 // in runs a container of an image beside the stage's daemon to its end.
-func (s *stage) in(e engine, input string, args ...string) string {
+func (s *stage) in(e own, input string, args ...string) string {
 	s.t.Helper()
-	run := append([]string{"run", "--rm", "-i", "--network", "none", "-v", filepath.Dir(s.socket()) + ":/run/cima:ro"}, e.run...)
+	run := append([]string{"run", "--rm", "-i", "--network", "none", "-v", filepath.Dir(s.socket()) + ":/run/cima:ro"}, e.Run...)
 	return e.do(s.t, input, append(run, args...)...)
 }
 
-// layer is a tar of files by the paths that they get.
-type layer struct {
-	t *testing.T
-	b bytes.Buffer
-	w *tar.Writer
-}
+// layer is what an image holds.
+type layer struct{ image *engine.Image }
 
-func newLayer(t *testing.T) *layer {
-	l := &layer{t: t}
-	l.w = tar.NewWriter(&l.b)
-	return l
-}
+func newLayer() *layer { return &layer{engine.NewImage()} }
 
 // add puts a file, or what is below a folder, at to.
 func (l *layer) add(from, to string) *layer {
-	l.t.Helper()
-	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			if d != nil && (d.Name() == "test" || d.Name() == "__pycache__" || d.Name() == "dist-packages") {
-				return fs.SkipDir
-			}
-			return err
-		}
-		info, err := os.Stat(path) // what a symbolic link leads to
-		if err != nil || !info.Mode().IsRegular() {
-			return nil
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		below, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		head := &tar.Header{Name: strings.TrimPrefix(filepath.Join(to, below), "/"), Mode: int64(info.Mode().Perm()), Size: int64(len(text))}
-		if err := l.w.WriteHeader(head); err != nil {
-			return err
-		}
-		_, err = l.w.Write(text)
-		return err
-	})
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	l.image.Tree(to, from, "test", "__pycache__", "dist-packages")
 	return l
-}
-
-func (l *layer) bytes() []byte {
-	l.t.Helper()
-	if err := l.w.Close(); err != nil {
-		l.t.Fatal(err)
-	}
-	return l.b.Bytes()
 }

@@ -58,7 +58,7 @@ else
 fi
 
 say 'the vectors, the independent check, and each client in containers'
-"${GO:-go}" test -count=1 -v ./rpc/vectors >"$cache/vectors.log" 2>&1 || { grep -E '^(---|    ---|panic|FAIL|ok|\s+\S+_test.go)' "$cache/vectors.log"; exit 1; }
+"${GO:-go}" test -count=1 -v ./rpc/vectors -args -sim "$CIMA_SIM" >"$cache/vectors.log" 2>&1 || { grep -E '^(---|    ---|panic|FAIL|ok|\s+\S+_test.go)' "$cache/vectors.log"; exit 1; }
 grep -E '^ *--- (SKIP|PASS: Test(Clients|Container|EveryCall)[^/]*/)|left out' "$cache/vectors.log" >&2 || true
 if grep -q -- '--- SKIP' "$cache/vectors.log"; then
 	left=1
