@@ -13,7 +13,7 @@ COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 # Where cimactl appraises, beside the machine that builds.
 PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
-.PHONY: all build cross demo test test-clients test-vm short lint fuzz soak bench bench-rooms packages install clean help FORCE
+.PHONY: all build cross demo golden proof-golden test test-clients test-vm short lint fuzz soak bench bench-rooms packages install clean help FORCE
 all: build
 
 ## build: the three static binaries, in bin/
@@ -45,6 +45,14 @@ test: build
 ## test-clients: the Python and Rust clients, alone and in containers, and the vectors that all clients pass
 test-clients: bin/cimad-sim
 	@GO="$(GO)" rpc/vectors/test-clients.sh
+
+## golden: the programs hold against what they said at a14dc83 (root, 1 min)
+golden: build
+	packaging/test/golden/golden.py --bin bin
+
+## proof-golden: golden, then the programs in OLD (a directory) and these, each other's client and verifier
+proof-golden: golden
+	packaging/test/golden/golden.py --bin bin --old $(or $(OLD),$(error give OLD=DIR, where the old programs are))
 
 ## test-vm: the released cimad in a Debian VM: systemd, docker, podman, IMA (root, 6 min; 12 the first time)
 test-vm: build
