@@ -37,7 +37,8 @@ func (r *Result) judgePlatform(ctx context.Context, q *dcap.Quote, debug Step, o
 	s, p.level = tcb(q, p.collateral, tcbRules(opts))
 	r.add(StepTCB, s)
 	r.add(StepRevocation, revocation(p.collateral, p.level))
-	r.Registers, r.TCB, r.seen.TD = registersOf(q.Registers), p.level, policy.TDOf(q)
+	registers := Registers(q.Registers)
+	r.Registers, r.TCB, r.seen.TD = &registers, p.level, policy.TDOf(q)
 	return p, ctx.Err()
 }
 
@@ -100,9 +101,9 @@ func enclave(q *dcap.Quote, c *dcap.Collateral, untrusted error) Step {
 		}
 		return intels(found, "quoting enclave and TDX module are signed by Intel; no usable collateral: how old they are was not checked")
 	}
-	found, err := c.CheckEnclave(q)
-	if err != nil {
-		return fail(err.Error())
+	found, ok := c.CheckEnclave(q)
+	if !ok {
+		return fail(fmt.Sprintf("Intel knows no TDX module of version %d", q.TCBSVN[1]))
 	}
 	return intels(found, "quoting enclave and TDX module are Intel's")
 }

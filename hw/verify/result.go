@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/rpc"
@@ -114,14 +113,6 @@ type Result struct {
 type Registers struct {
 	MRTD rpc.Digest    `json:"mrtd"`
 	RTMR [4]rpc.Digest `json:"rtmr"`
-}
-
-func registersOf(r hw.Registers) *Registers {
-	out := &Registers{MRTD: r.MRTD}
-	for i, v := range r.RTMR {
-		out.RTMR[i] = v
-	}
-	return out
 }
 
 // Event is one event of the runtime log as the evidence shows it.

@@ -274,8 +274,6 @@ func policyOf(t testing.TB, r *Result) *policy.Policy {
 	return p
 }
 
-func intel() []*x509.Certificate { return []*x509.Certificate{dcap.IntelRoot()} }
-
 func osLog(entries []byte) []rpc.OSLog {
 	return []rpc.OSLog{{Register: "rtmr2", Format: "ima-ascii", Entries: entries}}
 }

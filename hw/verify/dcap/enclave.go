@@ -13,18 +13,18 @@ import (
 )
 
 // CheckEnclave holds the quoting enclave and the TDX module against the
-// identities in collateral. It fails where collateral knows no module of the
-// quote's version.
-func (c *Collateral) CheckEnclave(q *Quote) ([]Finding, error) {
+// identities in collateral. False where collateral has no identity for a module
+// of the quote's version, which is TCBSVN[1].
+func (c *Collateral) CheckEnclave(q *Quote) ([]Finding, bool) {
 	module := c.tcb.TdxModule
 	if version := q.TCBSVN[1]; version > 0 {
 		id := c.module(version)
 		if id == nil {
-			return nil, fmt.Errorf("Intel knows no TDX module of version %d", version)
+			return nil, false
 		}
 		module = pcs.TdxModule{Mrsigner: id.Mrsigner, Attributes: id.Attributes, AttributesMask: id.AttributesMask}
 	}
-	return append(checkEnclave(q.enclave, &c.qe), checkModule(q, module)...), nil
+	return append(checkEnclave(q.enclave, &c.qe), checkModule(q, module)...), true
 }
 
 // CheckEnclave holds the quoting enclave and the TDX module against the
