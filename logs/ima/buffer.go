@@ -5,8 +5,8 @@ import (
 	"io"
 )
 
-// need has at least n bytes at hand. At the end of the source it gives io.EOF,
-// and what is left stays for a later call.
+// need reads until the buffer holds at least n bytes. At the end of the source it
+// returns io.EOF, and keeps the bytes that are left for a later call.
 func (r *Reader) need(n int) error {
 	for r.end-r.at < n {
 		if err := r.fill(); err != nil {
@@ -20,8 +20,8 @@ func (r *Reader) need(n int) error {
 	return nil
 }
 
-// until gives what stands from here to the first newline that is at least
-// from bytes away, nil where it is too long. Nothing is consumed.
+// until returns what is left before the first newline that is at least from bytes away,
+// nil where that is longer than maxEntry. It consumes nothing.
 func (r *Reader) until(from int) ([]byte, error) {
 	seen := from
 	for {
@@ -43,7 +43,7 @@ func (r *Reader) until(from int) ([]byte, error) {
 	}
 }
 
-// dropRest passes over the rest of what was too long.
+// dropRest skips the rest of a line or record that was too long.
 func (r *Reader) dropRest() error {
 	for r.drop > 0 || r.dropLine {
 		if err := r.need(1); err != nil {
@@ -61,8 +61,8 @@ func (r *Reader) dropRest() error {
 	return nil
 }
 
-// larger is the size of the next buffer: twice this one's, and at once what an
-// entry can need of a source that lies in memory, for each buffer is garbage soon.
+// larger is the size of the next buffer: twice this one's. For a source in memory it is
+// at once what its longest entry can need, because each buffer soon is garbage.
 func (r *Reader) larger() int {
 	size := max(minBuffer, 2*len(r.buf))
 	if src, ok := r.src.(interface{ Len() int }); ok && len(r.buf) > 0 {
@@ -71,7 +71,7 @@ func (r *Reader) larger() int {
 	return max(size, len(r.buf)+1)
 }
 
-// fill reads once more, growing the buffer only when an entry needs it.
+// fill reads once more. It grows the buffer only when an entry needs it.
 func (r *Reader) fill() error {
 	if r.at > 0 && (r.at == r.end || r.end == len(r.buf)) {
 		r.end = copy(r.buf, r.buf[r.at:r.end])
@@ -86,7 +86,7 @@ func (r *Reader) fill() error {
 		n, err := r.src.Read(r.buf[r.end:])
 		r.end += n
 		if n > 0 {
-			return nil // an error comes again with the next read
+			return nil // the next read returns the error again
 		}
 		if err != nil {
 			return err

@@ -11,38 +11,40 @@ import (
 )
 
 // Entry is one entry of the kernel's integrity measurement log
-// (Documentation/security/IMA-templates.rst). It is good until the reader
-// moves on.
+// (Documentation/security/IMA-templates.rst). It is valid until the reader's next entry.
 type Entry struct {
-	PCR       uint32 // 10, or what the policy says; 2 on kernels patched for RTMR2
+	PCR       uint32 // 10, or what the IMA policy says; 2 on kernels that are patched for RTMR2
 	Alg       alg.ID // of the template hash
-	Violation bool   // template hash all zero: the register got 0xFF instead, and no field is proved
+	Violation bool   // the template hash is all zero: 0xFF bytes extended the register, and no field is proved
 
-	// Matches says that the template hash was recomputed from the fields
-	// and agrees; false too where nobody asked for it (IMAReader.Check).
+	// Matches reports that the template hash was recomputed from the fields and
+	// agrees. It is false unless Reader.Check is set.
 	Matches bool
 
 	hash     [64]byte
 	template string
-	fields   string // "d-ng|n-ng", "" where unknown
-	data     []byte // fields: text, or template data
+	fields   string // "d-ng|n-ng"; "" where a field is unknown
+	data     []byte // the fields: text, or template data
 	binary   bool
 	oldForm  bool // template "ima"
 
-	scratch []byte // what templateData gave last
+	scratch []byte // the buffer of templateData
 }
 
-// TemplateHash is the digest of the template data as the log has it.
+// TemplateHash is the digest of the template data, as the log shows it. It has Alg.Size()
+// bytes and is valid until the reader's next entry.
 func (e *Entry) TemplateHash() []byte { return e.hash[:e.Alg.Size()] }
 
-// Template is the template's name, or its field list where it has none.
+// Template is the template's name ("ima-ng"), or its list of fields ("d-ng|n-ng") where it
+// has no name.
 func (e *Entry) Template() string { return e.template }
 
 // Field is one field of an entry, as the ASCII log shows it.
 type Field struct{ ID, Text string }
 
-// Fields are the entry's fields in order; one field "raw" (ASCII as it
-// stands, binary as hex) where the template is unknown or doesn't fit.
+// Fields are the entry's fields in the template's order. An entry of an unknown template,
+// or one that doesn't fit its template, has one field "raw": its text, or its data in
+// hex.
 func (e *Entry) Fields() []Field {
 	var fields []Field
 	err := e.eachField(func(id string, kind fieldKind, raw []byte) error {
@@ -64,7 +66,7 @@ func (e *Entry) Fields() []Field {
 	return []Field{{"raw", string(e.data)}}
 }
 
-// String is the entry's line in the ASCII log, without its newline.
+// String is the entry's line in the ASCII log, without the newline.
 func (e *Entry) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%2d %x %s", e.PCR, e.TemplateHash(), e.template)
@@ -75,10 +77,10 @@ func (e *Entry) String() string {
 	return b.String()
 }
 
-// CgroupPath is the cgroup of the process that caused the entry, in the
-// kernel's word for it (with underscores for spaces), false where the template
-// has none. A cgroup's bare name (ima-dep-cgn) doesn't count: a
-// container can name a cgroup below its own as it likes.
+// CgroupPath is the cgroup of the process that caused the entry, as the kernel writes it,
+// with underscores for spaces. It is false where the template has no path. A cgroup's
+// bare name (template ima-dep-cgn) doesn't count, because a container can give any name
+// to a cgroup below its own.
 func (e *Entry) CgroupPath() ([]byte, bool) {
 	data := e.data
 	for list, more := e.fields, true; more; {
@@ -99,10 +101,10 @@ func (e *Entry) CgroupPath() ([]byte, bool) {
 	return nil, false
 }
 
-// BootAggregate says whether it is the entry with which the kernel begins its
-// list (security/integrity/ima/ima_init.c), by its name: a later file can be
-// called the same. Its bytes begin as no program, script or archive does (with a
-// length below 0x50, three zeros), so that the digest is of nothing that could run.
+// BootAggregate reports whether the entry is like the one with which the kernel begins its
+// list (security/integrity/ima/ima_init.c). It looks at the name, which a later file can
+// have, too, and requires that the template data begin with a length below 0x50 and three
+// zero bytes, as no program, script or archive does: what was hashed can't be executed.
 func (e *Entry) BootAggregate() bool {
 	const longest = 0x50
 	data, err := e.AppendTemplateData(nil)
@@ -120,7 +122,8 @@ func (e *Entry) BootAggregate() bool {
 	return false
 }
 
-// parseText reads one line of an ASCII log, without its newline.
+// parseText reads one line of an ASCII log, without its newline: register number,
+// template hash, template name, and the fields.
 func (e *Entry) parseText(line []byte) error {
 	for len(line) > 0 && line[0] == ' ' {
 		line = line[1:]
@@ -157,7 +160,7 @@ func cutSpace(b []byte) (word, rest []byte, ok bool) {
 func (e *Entry) set(pcr uint32, alg alg.ID, template, data []byte) {
 	e.PCR, e.Alg, e.data, e.Matches = pcr, alg, data, false
 	e.Violation = isZero(e.TemplateHash())
-	if e.template != string(template) { // most logs have one template: no allocation per entry
+	if e.template != string(template) { // most logs have one template: this saves an allocation per entry
 		e.template = string(template)
 		e.fields = fieldList(e.template)
 		e.oldForm = e.template == templateIMA

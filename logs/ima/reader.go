@@ -19,57 +19,56 @@ import (
 )
 
 const (
-	// maxEntry bounds one entry, ASCII or binary; the kernel's largest
-	// hold a module's signature or a policy.
+	// maxEntry is the most bytes of one entry, ASCII or binary. The kernel's largest
+	// entries hold a module's signature or a policy.
 	maxEntry = 1 << 20
 
 	maxTemplateName = 255
 	minBuffer       = 32 << 10
 
-	// An entry's name may hold newlines, which the ASCII log shows as they
-	// are: so many lines are tried as one, and so often in vain.
+	// An entry's name may hold newlines, which the ASCII log shows as they are. At
+	// most maxJoin lines are tried as one entry, until maxJoinTries tries have failed.
 	maxJoin      = 16
 	maxJoinTries = 1024
 )
 
-// Reader reads an IMA log, ASCII or binary, entry by entry, in constant
-// memory. The form is told by the first bytes, the size of a binary log's
-// template hashes by its first entry.
+// Reader reads an IMA log, ASCII or binary, entry by entry, in constant memory. It
+// detects the form by the first bytes, and the size of a binary log's template hashes by
+// its first entry. Numbers in binary logs are little-endian.
 type Reader struct {
-	// Check has every template hash recomputed from the fields. In an
-	// ASCII log it also mends entries whose names hold newlines. Without
-	// it such an entry's name is cut and the rest of it counts as skipped
-	// lines: no name can pass for an entry, for its spaces are shown as
-	// underscores.
+	// Check recomputes every template hash from the fields. In an ASCII log it also
+	// joins the lines of entries whose names hold newlines. Without Check the name
+	// of such an entry is cut, and the rest counts as skipped lines. No name can pass
+	// for an entry, because the kernel shows its spaces as underscores.
 	Check bool
 
-	// Counts of what was read so far.
+	// Counts so far.
 	Entries    int64
 	Violations int64
-	Mismatched int64 // Check: template hash doesn't fit the fields, violations left out
-	Unchecked  int64 // Check: ASCII entries with fields of unknown form
-	Skipped    int64 // lines and records that are no entry
+	Mismatched int64 // with Check: entries whose fields don't give the template hash, without violations
+	Unchecked  int64 // with Check: ASCII entries whose fields have an unknown form
+	Skipped    int64 // lines and records that are not entries
 
 	lastSkip  error
 	skippedAt int64
 	src       io.Reader
 	buf       []byte
 	at, end   int
-	drop      uint64 // bytes to pass over: the rest of a record too long
-	dropLine  bool   // or of a line too long
+	drop      uint64 // bytes to skip: the rest of a record that is too long
+	dropLine  bool   // skip the rest of a line that is too long
 	final     bool   // the end of src is the end of the log
-	known     bool   // the log's form
+	known     bool   // the log's form was detected
 	binary    bool
 	alg       alg.ID
 	tries     int
 	entry     Entry
 }
 
-// NewReader reads a log that is complete: its last line needs no newline.
+// NewReader returns a reader of a complete log, whose last line needs no newline.
 func NewReader(src io.Reader) *Reader { return &Reader{src: src, final: true} }
 
-// LastSkip says why the last line or record that is no entry was passed over,
-// nil where none was.
+// LastSkip says why the last of the skipped lines or records is not an entry; nil where
+// nothing was skipped.
 func (r *Reader) LastSkip() error {
 	if r.lastSkip == nil {
 		return nil
@@ -77,9 +76,9 @@ func (r *Reader) LastSkip() error {
 	return fmt.Errorf("after entry %d: %w", r.skippedAt, r.lastSkip)
 }
 
-// Next returns the next entry, which is good until the next call. What is no
-// entry is counted and passed over. The error is io.EOF, what the source said,
-// or, in a binary log only, that nothing tells where the next record begins.
+// Next returns the next entry, which is valid until the next call. Lines and records that
+// are not entries are counted and skipped. The error is io.EOF, the source's error,
+// or, in binary logs only, that the next record's beginning can't be found.
 func (r *Reader) Next() (*Entry, error) {
 	for {
 		if err := r.dropRest(); err != nil {
@@ -124,7 +123,7 @@ func (r *Reader) skip(err error) {
 	r.lastSkip, r.skippedAt = err, r.Entries
 }
 
-// nextLine reads a line; false where it is no entry.
+// nextLine reads a line; false where it is not an entry.
 func (r *Reader) nextLine() (bool, error) {
 	line, err := r.until(0)
 	if err != nil {
@@ -141,7 +140,7 @@ func (r *Reader) nextLine() (bool, error) {
 		if joined, ok := r.join(size); ok {
 			size = joined
 		} else if perr = r.entry.parseText(r.buf[r.at : r.at+size]); perr != nil {
-			return false, perr // it was one before
+			return false, perr // can't happen: the same line was an entry before
 		}
 	}
 	r.at = min(r.at+size+1, r.end)
@@ -151,8 +150,8 @@ func (r *Reader) nextLine() (bool, error) {
 	return perr == nil, nil
 }
 
-// join tries the line at hand, of size bytes, with those that follow it as one
-// entry. The template hash decides.
+// join tries the current line, of size bytes, together with the lines after it as one
+// entry. The template hash decides whether they are.
 func (r *Reader) join(size int) (int, bool) {
 	if r.tries >= maxJoinTries || r.entry.fields == "" {
 		return 0, false
@@ -182,9 +181,9 @@ func (r *Reader) matches() bool {
 
 var errNoRecord = errors.New("not a record of a binary IMA log")
 
-// nextRecord reads a record of a binary log: u32 register, template hash, u32
-// name length, name, u32 data length, data; all little-endian. The
-// template "ima" has no data length.
+// nextRecord reads a record of a binary log: u32 register, template hash, u32 length of
+// the name, name, u32 length of the data, data; little-endian. The template "ima" has
+// no length of the data (ima_measurements_show in security/integrity/ima/ima_fs.c).
 func (r *Reader) nextRecord() (bool, error) {
 	if r.alg == 0 {
 		if err := r.detectHash(); err != nil {
@@ -227,7 +226,7 @@ func (r *Reader) nextRecord() (bool, error) {
 	return true, nil
 }
 
-// dataSize tells where a record's data begin and how many bytes they have.
+// dataSize returns where a record's data begin and how many bytes they have.
 func (r *Reader) dataSize(at int, old bool) (start int, size uint64, err error) {
 	if !old {
 		return at + 4, uint64(binary.LittleEndian.Uint32(r.buf[r.at+at:])), nil
@@ -239,8 +238,8 @@ func (r *Reader) dataSize(at int, old bool) (start int, size uint64, err error) 
 	return at, imaDigest + 4 + uint64(name), nil
 }
 
-// detectForm tells binary from ASCII: a record begins with a register number
-// below 256 as a u32, a line holds no zero bytes.
+// detectForm distinguishes binary from ASCII: a record begins with a register number
+// below 256 as a u32, and a line holds no zero bytes.
 func (r *Reader) detectForm() error {
 	for r.end-r.at < 4 {
 		if err := r.fill(); err == io.EOF && r.final {
@@ -254,8 +253,8 @@ func (r *Reader) detectForm() error {
 	return nil
 }
 
-// detectHash finds the size of template hashes: that with which a template's
-// name follows.
+// detectHash finds the size of the template hashes: the one after which a template's name
+// follows.
 func (r *Reader) detectHash() error {
 	for _, alg := range []alg.ID{alg.SHA1, alg.SHA256, alg.SHA384, alg.SHA512} {
 		head := 4 + alg.Size() + 4

@@ -9,24 +9,24 @@ import (
 	"github.com/cima-project/cima/logs/alg"
 )
 
-// Register is a register that IMA extends, computed: what it would hold if
-// the log is true.
+// Register computes a register that the kernel extends for IMA: what it holds if the log
+// is true.
 type Register struct {
 	alg    alg.ID
 	covers func(pcr uint32) bool
-	buf    [128]byte // value, then the digest that extends it
+	buf    [128]byte // the value, then the digest that extends it
 }
 
-// NewPCR is a TPM register, from zero: bank alg, register index (IMA's is
-// 10). Where the log's template hashes are of another algorithm they are
-// recomputed from the fields, as Linux has done since 5.8.
+// NewPCR returns a TPM's register of the bank alg, from zero. IMA's index is 10. Where the
+// log's template hashes are of another algorithm, they are recomputed from the
+// fields, as Linux has done since 5.8.
 func NewPCR(alg alg.ID, index uint32) *Register {
 	return &Register{alg: alg, covers: func(pcr uint32) bool { return pcr == index }}
 }
 
-// NewRTMR2 is RTMR2 on kernels that extend it for IMA, from the value that
-// the boot log left. It covers entries whose register is given as RTMR2 or as a
-// PCR that maps to it (8–15; UEFI 2.10 section 38.4.1).
+// NewRTMR2 returns RTMR2 of kernels that extend it for IMA, from the value that the replay
+// of the boot log gives. It covers entries whose register is 2 or one of the PCRs that
+// map to RTMR2 (8–15; UEFI 2.10 section 38.4.1).
 func NewRTMR2(booted [48]byte) *Register {
 	covers := func(pcr uint32) bool { return pcr == 2 || pcr >= 8 && pcr <= 15 }
 	g := &Register{alg: alg.SHA384, covers: covers}
@@ -34,11 +34,11 @@ func NewRTMR2(booted [48]byte) *Register {
 	return g
 }
 
-// Value is the register's value now.
+// Value is a copy of the register's value, in as many bytes as its bank's digests have.
 func (g *Register) Value() []byte { return bytes.Clone(g.buf[:g.alg.Size()]) }
 
-// Extend extends the register as the kernel did for this entry. It fails where
-// the digest of its bank can't be recomputed.
+// Extend extends the register as the kernel did for this entry, if it covers the entry. It
+// fails where the digest of its bank can't be recomputed from the entry's fields.
 func (g *Register) Extend(e *Entry) error {
 	if !g.covers(e.PCR) {
 		return nil
@@ -51,8 +51,8 @@ func (g *Register) Extend(e *Entry) error {
 	return nil
 }
 
-// ExtendDigest extends RTMR2, or a PCR of a SHA-384 bank, by an entry of which
-// only the digest is known.
+// ExtendDigest extends RTMR2, or a PCR of a SHA-384 bank, with the digest of an entry that
+// is not known otherwise.
 func (g *Register) ExtendDigest(digest [48]byte) {
 	g.extend(digest[:])
 }
@@ -63,7 +63,7 @@ func (g *Register) extend(digest []byte) {
 	g.alg.Sum(g.buf[:0], g.buf[:2*size])
 }
 
-// digest is what an entry extends the register with; good until the next call.
+// digest is what an entry extends the register with. It is valid until the next call.
 func (g *Register) digest(e *Entry) ([]byte, error) {
 	size := g.alg.Size()
 	digest := g.buf[size : 2*size]
@@ -84,8 +84,9 @@ func (g *Register) digest(e *Entry) ([]byte, error) {
 	return digest, nil
 }
 
-// RTMR2Digest is what an entry extends RTMR2 with, false where it doesn't, on
-// kernels that do so for IMA.
+// RTMR2Digest is what an entry extends RTMR2 with, on kernels that extend it for IMA; false
+// where the entry's register doesn't map to RTMR2. It fails where [Register.Extend]
+// fails.
 func (e *Entry) RTMR2Digest() (digest [48]byte, ok bool, err error) {
 	g := NewRTMR2([48]byte{})
 	if !g.covers(e.PCR) {
@@ -98,8 +99,9 @@ func (e *Entry) RTMR2Digest() (digest [48]byte, ok bool, err error) {
 	return [48]byte(b), true, nil
 }
 
-// UnverifiedEntries are the log's entries, each good until the next. It ends at
-// the log's end or at the error that it yields.
+// UnverifiedEntries yields the log's entries, each valid until the next one. It ends at the
+// log's end, or after the first error ([Reader.Next]). No entry is known to be
+// true until a replay agrees with a register of a verified quote.
 func (r *Reader) UnverifiedEntries() iter.Seq2[*Entry, error] {
 	return func(yield func(*Entry, error) bool) {
 		for {
@@ -111,7 +113,7 @@ func (r *Reader) UnverifiedEntries() iter.Seq2[*Entry, error] {
 	}
 }
 
-// Replay extends the registers by all that is left of the log.
+// Replay extends the registers with all entries that are left. The error names the entry.
 func (r *Reader) Replay(registers ...*Register) error {
 	for e, err := range r.UnverifiedEntries() {
 		if err != nil {

@@ -28,7 +28,8 @@ func NewTail(log io.Reader, count io.ReaderAt, onEntry func(*Entry)) *Tail {
 	return &Tail{count: count, reader: Reader{src: log}, onEntry: onEntry}
 }
 
-// Update reads what is new and says how many entries that was.
+// Update reads the new entries and returns their number. An error of a binary log that
+// can't be followed further is returned again by each later call.
 func (t *Tail) Update() (int64, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -62,13 +63,13 @@ func (t *Tail) update() (int64, error) {
 	}
 }
 
-// Status is what a tail has read.
+// Status counts what a tail has read.
 type Status struct {
 	Entries, Violations, Skipped int64
 	LastSkip                     error
 }
 
-// Status tells what was read so far.
+// Status returns the counts so far.
 func (t *Tail) Status() Status {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -83,7 +84,7 @@ func readCount(r io.ReaderAt) (int64, error) {
 	}
 	count, err := strconv.ParseInt(string(bytes.TrimSpace(b[:n])), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("IMA measurement count: %.32q is no number", b[:n])
+		return 0, fmt.Errorf("IMA measurement count: %.32q must be a number", b[:n])
 	}
 	return count, nil
 }

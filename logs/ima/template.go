@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// Errors of entries carry no detail: a hostile log is full of them, and each
+// Errors of entries carry no details: a hostile log is full of such entries, and each error
 // would cost more than its line.
 var (
-	errFields        = errors.New("fields don't fit the template")
+	errFields        = errors.New("the fields must fit the template")
 	errUnknownFields = errors.New("the template's fields are unknown")
-	errNoPCR         = errors.New("line doesn't begin with a register number")
-	errNoHash        = errors.New("no template hash of 40, 64, 96 or 128 hex digits")
-	errNoTemplate    = errors.New("no template")
-	errLongLine      = errors.New("line or record of more than 1 MiB")
+	errNoPCR         = errors.New("a line must begin with a register number")
+	errNoHash        = errors.New("the template hash must have 40, 64, 96 or 128 hex digits")
+	errNoTemplate    = errors.New("a template must follow the template hash")
+	errLongLine      = errors.New("a line or record must have at most 1 MiB")
 )
 
-// fieldKind is how the kernel keeps and shows a template field
+// fieldKind is how the kernel hashes and shows a field of a template
 // (security/integrity/ima/ima_template_lib.c).
 type fieldKind byte
 
@@ -53,14 +53,14 @@ func kindOf(id string) fieldKind {
 }
 
 const (
-	templateIMA = "ima" // the oldest form, with rules of its own
-	imaDigest   = 20    // its digest field
-	imaNameMax  = 255   // its name field, hashed with padding to one more
+	templateIMA = "ima" // the oldest template, with rules of its own
+	imaDigest   = 20    // bytes of its digest
+	imaNameMax  = 255   // bytes of its name, which is hashed with zeros up to 256
 )
 
-// fieldList gives a template's fields, separated by "|". A kernel told
-// ima_template_fmt= writes the list itself where the name stands. "" where a
-// field is unknown: such entries are kept raw.
+// fieldList is a template's fields, separated by "|". A kernel with ima_template_fmt= on
+// its command line writes that list instead of a name. It is "" where a field is
+// unknown: such entries are kept raw.
 func fieldList(template string) string {
 	switch template {
 	case templateIMA:
@@ -93,9 +93,8 @@ func fieldList(template string) string {
 	return template
 }
 
-// cutField takes the next field's raw form off data. In ASCII the last field
-// takes all that is left: kernels turn spaces in names into underscores, but
-// logs rebuilt by others may not.
+// cutField cuts the next field's raw form off data. In ASCII the last field is all that is
+// left: kernels write spaces in names as underscores, but other writers of logs may not.
 func (e *Entry) cutField(id string, last bool, data []byte) (field, rest []byte, err error) {
 	if !e.binary {
 		if last {
@@ -126,7 +125,7 @@ func (e *Entry) cutField(id string, last bool, data []byte) (field, rest []byte,
 	return data[:n], data[n:], nil
 }
 
-// eachField calls f with the fields' raw forms in order.
+// eachField calls f with each field's raw form, in order.
 func (e *Entry) eachField(f func(id string, kind fieldKind, raw []byte) error) error {
 	if e.fields == "" {
 		return errUnknownFields
@@ -147,16 +146,17 @@ func (e *Entry) eachField(f func(id string, kind fieldKind, raw []byte) error) e
 	return nil
 }
 
-// AppendTemplateData appends the bytes that the kernel hashed for this entry:
-// each field preceded by its length as a little-endian u32, and for the template
-// "ima" the bare digest and the name, padded with zeros to 256 bytes
-// (ima_calc_field_array_hash_tfm).
+// AppendTemplateData appends the bytes that the kernel hashed for this entry: each field
+// after its length as a little-endian u32. For the template "ima" they are the digest and
+// the name, without lengths, and zeros up to 256 bytes
+// (ima_calc_field_array_hash_tfm in security/integrity/ima/ima_crypto.c). It fails where
+// the fields are unknown or don't fit the template.
 func (e *Entry) AppendTemplateData(b []byte) ([]byte, error) {
 	if e.binary && !e.oldForm {
 		return append(b, e.data...), nil
 	}
-	if size := len(b) + len(e.data) + 64; size > cap(b) { // less in bytes than as text, but for lengths
-		b = append(make([]byte, 0, max(size, cap(b)+cap(b)/4)), b...) // a quarter more, for entries that grow
+	if size := len(b) + len(e.data) + 64; size > cap(b) { // in bytes most fields are shorter than as text; lengths are added
+		b = append(make([]byte, 0, max(size, cap(b)+cap(b)/4)), b...) // a quarter more, because entries may grow
 	}
 	err := e.eachField(func(id string, kind fieldKind, raw []byte) (err error) {
 		if e.oldForm {
@@ -173,7 +173,7 @@ func (e *Entry) AppendTemplateData(b []byte) ([]byte, error) {
 	return b, err
 }
 
-// templateData is good until the next call; a reader's entries share one buffer.
+// templateData is valid until the next call: a reader's entries share one buffer.
 func (e *Entry) templateData() ([]byte, error) {
 	data, err := e.AppendTemplateData(e.scratch[:0])
 	e.scratch = data
@@ -195,7 +195,7 @@ func (e *Entry) appendOld(b []byte, id string, raw []byte) ([]byte, error) {
 	return append(b, padded[:]...), nil
 }
 
-// appendFromText turns the ASCII form of a field back into what it shows.
+// appendFromText appends the bytes that the ASCII form of a field shows.
 func appendFromText(b []byte, kind fieldKind, text []byte) ([]byte, error) {
 	switch kind {
 	case fieldText:
@@ -231,7 +231,7 @@ func appendHex(b, text []byte) ([]byte, error) {
 	return b, nil
 }
 
-// decimal reads a decimal number of at most limit.
+// decimal reads a decimal number up to limit.
 func decimal(b []byte, limit uint64) (uint64, bool) {
 	var n uint64
 	for _, c := range b {
@@ -243,7 +243,7 @@ func decimal(b []byte, limit uint64) (uint64, bool) {
 	return n, len(b) > 0 && n <= limit
 }
 
-// textFromData shows a field of a binary log as the ASCII log does.
+// textFromData writes a field of a binary log as the ASCII log does.
 func textFromData(kind fieldKind, data []byte) string {
 	switch kind {
 	case fieldText:
