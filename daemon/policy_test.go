@@ -110,7 +110,7 @@ func TestExtendInDocker(t *testing.T) {
 	before := decode[rpc.CCMeasurement](t, call(rpc.MethodGetCCMeasurement, `{"index":3}`))
 	extended := decode[rpc.Extended](t, call(rpc.MethodExtendMeasurement, event))
 	after := decode[rpc.CCMeasurement](t, call(rpc.MethodGetCCMeasurement, `{"index":3}`))
-	if logs.Extend(before.Hash, extended.Digest) != after.Hash || extended.Index != 3 {
+	if before.Hash.Extend(extended.Digest) != after.Hash || extended.Index != 3 {
 		t.Errorf("register %v, extended by %v, is %v", before.Hash, extended.Digest, after.Hash)
 	}
 	for _, bad := range []string{

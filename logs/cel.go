@@ -14,22 +14,21 @@ import (
 	"github.com/cima-project/cima/logs/boot"
 )
 
-// CELRecord is an event in the terms of the TCG's Canonical Event Log format
-// 1.0. Runtime events become records of type EvEventTag on RTMR3, and their
-// digests stay the same.
+// CELRecord is a record of the TCG's Canonical Event Log (CEL) 1.0. Runtime events become
+// records of type boot.EvEventTag on RTMR3, with the same digests.
 type CELRecord struct {
 	Number uint64   // from 0, without gaps
 	RTMR   int      // 0–3
 	Digest [48]byte // SHA-384
-	Type   uint32   // of the boot log's event types; written only
-	Data   []byte   // written only
+	Type   uint32   // TCG event type; it is written, and not read
+	Data   []byte   // event data; they are written, and not read
 
-	ContentType string // "pcclient_std", "systemd"; read only
-	Content     []byte // its JSON; read only
+	ContentType string // "pcclient_std", "systemd"; it is read, and not written
+	Content     []byte // its JSON; it is read, and not written
 }
 
-// AppendCELJSON appends the record as one JSON object (CEL 1.0 section 5.3),
-// with the member "rtmr" in the place of "pcr", as systemd writes it.
+// AppendCELJSON appends the record as one JSON object (CEL 1.0 section 5.3), with the
+// member "rtmr" instead of "pcr", as systemd does. It appends no newline.
 func AppendCELJSON(b []byte, r CELRecord) []byte {
 	kind := strconv.FormatUint(uint64(r.Type), 10)
 	if name := boot.TypeName(r.Type); strings.HasPrefix(name, "EV_") {
@@ -40,8 +39,8 @@ func AppendCELJSON(b []byte, r CELRecord) []byte {
 		r.Number, r.RTMR, r.Digest, kind, r.Data)
 }
 
-// Types of the CEL's TLV encoding (section 5.1); 108 is Google's for the
-// registers of confidential computing, with RTMR3 = 4.
+// Types of the CEL's TLV encoding (CEL 1.0 section 5.1). 108 is not the TCG's: Google's
+// go-eventlog uses it for measurement registers, where 4 is RTMR3.
 const (
 	celRecNum   = 0
 	celCCMR     = 108
@@ -49,8 +48,8 @@ const (
 	celPCClient = 5
 )
 
-// AppendCELTLV appends the record in the CEL's TLV encoding: each a type byte,
-// a length as a big-endian u32, and the value.
+// AppendCELTLV appends the record in the CEL's TLV encoding (CEL 1.0 section 5.1): each
+// field has a type byte, a length as a big-endian u32, and the value.
 func AppendCELTLV(b []byte, r CELRecord) []byte {
 	b = appendTLV(b, celRecNum, binary.BigEndian.AppendUint64(nil, r.Number))
 	b = appendTLV(b, celCCMR, []byte{byte(r.RTMR + 1)})
@@ -64,18 +63,18 @@ func appendTLV(b []byte, kind byte, value []byte) []byte {
 	return append(b, value...)
 }
 
-// Bounds of a record as JSON: the least holds one digest.
+// Bounds of a record in JSON, in bytes.
 const (
 	maxCELRecord = 64 << 10
-	minCELRecord = 2 * 48
-	maxCELName   = 64 // of a member: the longest that means something has 12 bytes
+	minCELRecord = 2 * 48 // the hex digits of one digest
+	maxCELName   = 64     // of a member's name; the longest known one has 12
 )
 
-// UnverifiedCELRecords reads a log of CEL-JSON records, one per line, each
-// perhaps preceded by a record separator (RFC 7464): the form of systemd's
-// /run/log/systemd/cc-measure.log. A line that is no record is yielded as an
-// error, and reading goes on; it ends with the log or where it can't be read.
-// Only records of a register that a TD has, with a SHA-384 digest, count.
+// UnverifiedCELRecords reads a log of CEL-JSON records (CEL 1.0 section 5.3), one a line,
+// with or without a record separator (RFC 7464) before each: the form of systemd's
+// /run/log/systemd/cc-measure.log. A record must name a register that a TD has and have
+// one SHA-384 digest. A line that is no record is yielded as an error, and reading goes
+// on. It ends at the log's end, or after the source's error.
 func UnverifiedCELRecords(src io.Reader) iter.Seq2[CELRecord, error] {
 	return func(yield func(CELRecord, error) bool) {
 		lines := bufio.NewScanner(src)
@@ -96,8 +95,8 @@ func UnverifiedCELRecords(src io.Reader) iter.Seq2[CELRecord, error] {
 	}
 }
 
-// rtmrOf maps a PCR to the RTMR that stands for it on a TD, -1 where none does
-// (UEFI 2.10 section 38.4.1). PCR 0 is MRTD.
+// rtmrOf is the RTMR to which a PCR maps on a TD (UEFI 2.10 section 38.4.1), -1 where it
+// maps to none. PCR 0 maps to MRTD.
 func rtmrOf(pcr uint32) int {
 	switch {
 	case pcr == 1 || pcr == 7:

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-eventlog/cel"
 
 	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 func runtimeRecords(t *testing.T) []CELRecord {
@@ -24,7 +25,7 @@ func runtimeRecords(t *testing.T) []CELRecord {
 func replayed(records []CELRecord) boot.Registers {
 	var r boot.Registers
 	for _, c := range records {
-		r[c.RTMR] = Extend(r[c.RTMR], c.Digest)
+		r[c.RTMR] = canonical.Digest(r[c.RTMR]).Extend(c.Digest)
 	}
 	return r
 }
@@ -78,7 +79,7 @@ func TestCELJSONReadsBack(t *testing.T) {
 	}
 	var registers boot.Registers
 	if n, skipped := replayCEL(bytes.NewReader(lines), &registers); n != len(want) || skipped != 0 || registers != replayed(want) {
-		t.Errorf("%d records, %d skipped, %x", n, skipped, registers)
+		t.Errorf("%d records, %d skipped, %s", n, skipped, registers)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // replayCEL extends the registers by a log, and counts its records and the lines
@@ -18,7 +19,7 @@ func replayCEL(src io.Reader, registers *boot.Registers) (records, skipped int) 
 			skipped++
 			continue
 		}
-		registers[r.RTMR] = Extend(registers[r.RTMR], r.Digest)
+		registers[r.RTMR] = registers[r.RTMR].Extend(r.Digest)
 		records++
 	}
 	return records, skipped
@@ -44,11 +45,11 @@ func TestSystemdLog(t *testing.T) {
 		good
 	var want boot.Registers
 	x := [48]byte(bytes.Repeat([]byte{0xab}, 48))
-	want[2] = Extend(Extend(want[2], x), x)
-	want[0] = Extend(want[0], x)
+	want[2] = canonical.Digest(want[2]).Extend(x).Extend(x)
+	want[0] = canonical.Digest(want[0]).Extend(x)
 	var got boot.Registers
 	if n, skipped := replayCEL(strings.NewReader(log), &got); n != 3 || skipped != 9 || got != want {
-		t.Errorf("%d records, %d skipped, %x", n, skipped, got)
+		t.Errorf("%d records, %d skipped, %s", n, skipped, got)
 	}
 	for r, err := range UnverifiedCELRecords(strings.NewReader(good)) {
 		if err != nil || r.ContentType != "systemd" || !strings.Contains(string(r.Content), "enter-initrd") {
@@ -108,7 +109,7 @@ func TestCELMembers(t *testing.T) {
 
 func replayOnce(digest string) []byte {
 	b, _ := hex.DecodeString(digest)
-	value := Extend([48]byte{}, [48]byte(b))
+	value := canonical.Digest{}.Extend([48]byte(b))
 	return value[:]
 }
 

@@ -24,8 +24,8 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 )
 
-// Domain is the first word of every event of the runtime log.
-const Domain = "cima"
+// domain is the first word of every event of the runtime log.
+const domain = "cima"
 
 // Operations of the runtime log (cima-evidence(7), OPERATIONS).
 const (
@@ -43,7 +43,7 @@ const (
 	OpIMA    = "ima"
 )
 
-// Public reports whether every container sees events of this operation whole.
+// Public reports whether every container sees events of this operation as a whole.
 func Public(operation string) bool {
 	switch operation {
 	case OpStart, OpPolicy, OpSeal, OpSystem, OpPower, OpMissed, OpIMA:
@@ -53,24 +53,24 @@ func Public(operation string) bool {
 }
 
 const (
-	// MaxEvent bounds the bytes of one event, its tag header included.
+	// MaxEvent is the most bytes of one event, with its tag header.
 	MaxEvent = 256 << 10
 
-	maxContainerID = 512 // in JSON, with its quotes
+	maxContainerID = 512 // bytes in JSON, with the quotes
 )
 
-// Content is the JSON content of a runtime event.
+// Content is the JSON content of a runtime event (cima-evidence(7), RUNTIME LOG).
 type Content struct {
-	// Container is whose event it is: the container id, preceded by
-	// "uid/" where the record belongs to a user. Empty for public events.
+	// Container is the ID of the container that the event is about, after "uid/" where
+	// its record or cgroup belongs to a user. It is empty in public events.
 	Container string `json:"container,omitempty"`
 
-	// Measured is an object with one member, named after the operation.
-	// Only exit has none.
+	// Measured is an object with one member, named after the operation. Only exit
+	// events have none.
 	Measured json.RawMessage `json:"measured,omitzero"`
 
-	// Salt is 16 random bytes in standard base64, so that the digest of an
-	// event of somebody else's can't be guessed. Empty for public events.
+	// Salt is 16 random bytes in standard base64, so that other containers can't guess
+	// an event from its digest. It is empty in public events.
 	Salt string `json:"salt,omitempty"`
 }
 
@@ -82,50 +82,51 @@ type Event struct {
 	raw []byte
 }
 
-// NewEvent makes the canonical bytes of an event: a TCG tagged event in AAEL
-// form (u32 tag, u32 length, both little-endian, then the text
-// "cima <operation> <RFC 8785 JSON>").
+// NewEvent writes an event in its canonical form: a TCG tagged event in the AAEL form of
+// Confidential Containers (u32 boot.TagAAEL, u32 length of the text, both little-endian,
+// then the text "cima <operation> <content as RFC 8785 JSON>"). It fails where
+// [ParseEvent] would refuse the event.
 func NewEvent(operation string, content Content) (Event, error) {
 	text, err := canonical.Marshal(content)
 	if err != nil {
 		return Event{}, fmt.Errorf("%s event: %w", operation, err)
 	}
-	n := len(Domain) + 1 + len(operation) + 1 + len(text)
+	n := len(domain) + 1 + len(operation) + 1 + len(text)
 	raw := make([]byte, 0, boot.TagHeaderLen+n)
 	raw = binary.LittleEndian.AppendUint32(raw, boot.TagAAEL)
 	raw = binary.LittleEndian.AppendUint32(raw, uint32(n))
-	raw = append(raw, Domain+" "+operation+" "...)
+	raw = append(raw, domain+" "+operation+" "...)
 	raw = append(raw, text...)
 	e, err := ParseEvent(raw)
 	if err != nil {
 		return Event{}, err
 	}
 	if e.Container != content.Container {
-		return Event{}, fmt.Errorf("container id %q is not UTF-8", content.Container)
+		return Event{}, fmt.Errorf("container ID %q must be UTF-8", content.Container)
 	}
 	return e, nil
 }
 
-// ParseEvent reads the canonical bytes of one event and refuses any other
-// form of them, so that an event has exactly one digest.
+// ParseEvent reads the canonical bytes of one event (see [NewEvent]) and refuses any other
+// form, so that an event has exactly one digest. It keeps a copy of raw.
 func ParseEvent(raw []byte) (Event, error) {
 	if len(raw) < boot.TagHeaderLen || len(raw) > MaxEvent {
-		return Event{}, fmt.Errorf("a runtime event has %d to %d bytes, not %d", boot.TagHeaderLen, MaxEvent, len(raw))
+		return Event{}, fmt.Errorf("a runtime event must have %d to %d bytes, not %d", boot.TagHeaderLen, MaxEvent, len(raw))
 	}
 	if tag := binary.LittleEndian.Uint32(raw); tag != boot.TagAAEL {
-		return Event{}, fmt.Errorf("tag %#08x is not AAEL's %#08x", tag, boot.TagAAEL)
+		return Event{}, fmt.Errorf("the tag is %#08x: it must be AAEL's, %#08x", tag, boot.TagAAEL)
 	}
 	if n := binary.LittleEndian.Uint32(raw[4:]); uint64(n) != uint64(len(raw)-boot.TagHeaderLen) {
-		return Event{}, fmt.Errorf("event announces %d bytes and has %d", n, len(raw)-boot.TagHeaderLen)
+		return Event{}, fmt.Errorf("event announces %d bytes, but has %d", n, len(raw)-boot.TagHeaderLen)
 	}
 	e := Event{raw: bytes.Clone(raw)}
-	domain, rest, ok := bytes.Cut(e.raw[boot.TagHeaderLen:], []byte(" "))
-	if !ok || string(domain) != Domain {
-		return Event{}, fmt.Errorf("event is not of the domain %q", Domain)
+	word, rest, ok := bytes.Cut(e.raw[boot.TagHeaderLen:], []byte(" "))
+	if !ok || string(word) != domain {
+		return Event{}, fmt.Errorf("an event must be of the domain %q", domain)
 	}
 	operation, content, ok := bytes.Cut(rest, []byte(" "))
 	if !ok {
-		return Event{}, errors.New("event has no content")
+		return Event{}, errors.New("an event must have content")
 	}
 	if !known(string(operation)) {
 		return Event{}, fmt.Errorf("unknown operation %.32q", operation)
@@ -144,8 +145,8 @@ func ParseEvent(raw []byte) (Event, error) {
 // maxDepth bounds the nesting of an event's content.
 const maxDepth = 128
 
-// read takes the members out of content, which must be canonical, and says whether
-// what is measured is an object with one member, an object named after the operation.
+// read reads the members of content, which must be canonical. It reports whether measured
+// is an object with one member, which is an object and named after the operation.
 func (e *Event) read(content []byte) (measures bool, err error) {
 	if err := canonical.CheckForm(content, maxDepth); err != nil {
 		return false, err
@@ -157,7 +158,7 @@ func (e *Event) read(content []byte) (measures bool, err error) {
 	next(d)
 	for d.PeekKind() != '}' {
 		name := next(d)
-		start := d.InputOffset() + 1 // behind the colon
+		start := d.InputOffset() + 1 // after the colon
 		if name == "measured" && d.PeekKind() == '{' {
 			measures = e.readMeasured(d)
 		} else if err := d.SkipValue(); err != nil {
@@ -181,7 +182,7 @@ func (e *Event) read(content []byte) (measures bool, err error) {
 	return measures, nil
 }
 
-// readMeasured passes over the object that is measured.
+// readMeasured skips the value of measured, and reports what [Event.read] does.
 func (e *Event) readMeasured(d *jsontext.Decoder) (measures bool) {
 	next(d)
 	members := 0
@@ -193,7 +194,7 @@ func (e *Event) readMeasured(d *jsontext.Decoder) (measures bool) {
 	return measures && members == 1
 }
 
-// next is the next token of JSON that is known to be canonical.
+// next reads the next token of JSON that is known to be canonical.
 func next(d *jsontext.Decoder) string {
 	token, err := d.ReadToken()
 	if err != nil {
@@ -225,68 +226,60 @@ func known(operation string) bool {
 	return Public(operation)
 }
 
-var strictBase64 = base64.StdEncoding.Strict() // making it costs more than decoding a salt
+// strictBase64 is made once: that costs more than decoding a salt.
+var strictBase64 = base64.StdEncoding.Strict()
 
-// check holds the event against its operation's rules.
+// check checks the event against the rules of its operation.
 func (e *Event) check(measures bool) error {
 	if Public(e.Operation) {
 		if e.Container != "" || e.Salt != "" {
-			return fmt.Errorf("a public %s event names no container and has no salt", e.Operation)
+			return fmt.Errorf("a %s event is public: it must name no container and have no salt", e.Operation)
 		}
 	} else {
 		if e.Container == "" {
-			return fmt.Errorf("a %s event names its container", e.Operation)
+			return fmt.Errorf("a %s event must name its container", e.Operation)
 		}
 		var salt [18]byte
 		if n, err := strictBase64.Decode(salt[:], []byte(e.Salt[:min(len(e.Salt), 24)])); err != nil || n != 16 || len(e.Salt) != 24 || strings.ContainsAny(e.Salt, "\r\n") {
-			return fmt.Errorf("a %s event has a salt of 16 bytes in standard base64", e.Operation)
+			return fmt.Errorf("a %s event must have a salt of 16 bytes in standard base64", e.Operation)
 		}
 	}
 	if e.Operation == OpExit {
 		if e.Measured != nil {
-			return errors.New("an exit event measures nothing")
+			return errors.New("an exit event must measure nothing")
 		}
 		return nil
 	}
 	if len(e.Measured) == 0 || e.Measured[0] != '{' {
-		return fmt.Errorf("a %s event measures an object", e.Operation)
+		return fmt.Errorf("a %s event must measure an object", e.Operation)
 	}
 	if !measures {
-		return fmt.Errorf("measured has one member, an object named %q", e.Operation)
+		return fmt.Errorf("measured must have one member, an object named %q", e.Operation)
 	}
 	return nil
 }
 
-// Bytes are the canonical bytes, tag header included.
+// Bytes are the canonical bytes, with the tag header. They must not be changed.
 func (e Event) Bytes() []byte { return e.raw }
 
-// Digest is SHA-384 of the canonical bytes: what extends RTMR3.
+// Digest is the SHA-384 of the canonical bytes, which extends RTMR3.
 func (e Event) Digest() [48]byte { return sha512.Sum384(e.raw) }
 
-// MeasuredDigest is SHA-384 of the canonical JSON of Measured: what extends a
-// container register or the public register. It is the same on any machine,
-// for it covers neither container id nor salt. False where nothing is
-// measured.
+// MeasuredDigest is the SHA-384 of the canonical JSON of Measured, which extends a container
+// register or the public register. It is the same on every machine, because it covers
+// neither container ID nor salt. It is false where nothing is measured.
 func (e Event) MeasuredDigest() ([48]byte, bool) {
 	if e.Measured == nil {
 		return [48]byte{}, false
 	}
-	return sha512.Sum384(e.Measured), true // canonical already: ParseEvent saw to it
+	return sha512.Sum384(e.Measured), true // ParseEvent has checked that it is canonical
 }
 
-// Body is the measured object's only member, named after the operation.
+// Body is the value of the only member of Measured, such as an [ExecBody] in JSON; nil where
+// nothing is measured.
 func (e Event) Body() json.RawMessage {
 	if e.Measured == nil {
 		return nil
 	}
 	return e.Measured[len(`{"":`)+len(e.Operation) : len(e.Measured)-1]
-}
-
-// Extend returns SHA-384(register ‖ digest), the arithmetic of every register
-// here: RTMRs (TDG.MR.RTMR.EXTEND), container and public registers.
-func Extend(register, digest [48]byte) [48]byte {
-	var both [96]byte
-	copy(both[:48], register[:])
-	copy(both[48:], digest[:])
-	return sha512.Sum384(both[:])
 }

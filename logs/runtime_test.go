@@ -5,7 +5,6 @@ import (
 	"crypto"
 	_ "crypto/sha512"
 	"encoding/binary"
-	"encoding/hex"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -46,7 +45,7 @@ func TestEventsReadBack(t *testing.T) {
 		if back.Operation != op || back.Container != e.Container || back.Salt != e.Salt || !bytes.Equal(back.Measured, e.Measured) {
 			t.Errorf("%s: %+v is not %+v", op, back, e)
 		}
-		if a, err := boot.ParseAAEL(e.Bytes()); err != nil || a.Domain != Domain || a.Operation != op || !strings.HasPrefix(a.Content, "{") {
+		if a, err := boot.ParseAAEL(e.Bytes()); err != nil || a.Domain != domain || a.Operation != op || !strings.HasPrefix(a.Content, "{") {
 			t.Errorf("%s: as AAEL %+v, %v", op, a, err)
 		}
 		body := `{"n":1,"path":"/usr/bin/true"}`
@@ -87,14 +86,6 @@ func TestEventBytes(t *testing.T) {
 	}
 }
 
-// SHA-384 of 96 zero bytes, from sha384sum(1).
-func TestExtend(t *testing.T) {
-	const want = "f57bb7ed82c6ae4a29e6c9879338c592c7d42a39135583e8ccbe3940f2344b0eb6eb8503db0ffd6a39ddd00cd07d8317"
-	if got := Extend([48]byte{}, [48]byte{}); hex.EncodeToString(got[:]) != want {
-		t.Errorf("%x", got)
-	}
-}
-
 func rawEvent(text string) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, boot.TagAAEL)
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(text)))
@@ -112,7 +103,7 @@ func TestOneFormOnly(t *testing.T) {
 		"unknown member \"Container\"": `{"Container":"x",` + ours + `}`,
 		"unknown member \"extra\"":     `{"container":"4f","extra":0,"measured":{"exec":{}},"salt":"` + someSalt + `"}`,
 		"(RFC 8785) (byte 75)":         `{` + ours + `} `,
-		"names its container":          `{"measured":{"exec":{}},"salt":"` + someSalt + `"}`,
+		"must name its container":      `{"measured":{"exec":{}},"salt":"` + someSalt + `"}`,
 		"must be left out":             `{"container":"","measured":{"exec":{}},"salt":"` + someSalt + `"}`,
 		"salt of 16 bytes":             `{"container":"4f","measured":{"exec":{}},"salt":"AAAA"}`,
 		"salt of 16 bytes ":            `{"container":"4f","measured":{"exec":{}},"salt":"AAECAwQFBgcICQoLDA0ODx=="}`,
@@ -122,8 +113,8 @@ func TestOneFormOnly(t *testing.T) {
 		"one member ":                  `{"container":"4f","measured":{"image":{}},"salt":"` + someSalt + `"}`,
 		"one member  ":                 `{"container":"4f","measured":{"exec":1},"salt":"` + someSalt + `"}`,
 		"one member   ":                `{"container":"4f","measured":{},"salt":"` + someSalt + `"}`,
-		"measures an object":           `{"container":"4f","measured":[],"salt":"` + someSalt + `"}`,
-		"measures an object ":          `{"container":"4f","salt":"` + someSalt + `"}`,
+		"must measure an object":       `{"container":"4f","measured":[],"salt":"` + someSalt + `"}`,
+		"must measure an object ":      `{"container":"4f","salt":"` + someSalt + `"}`,
 		"must be a string of at most":  `{"container":4,"measured":{"exec":{}},"salt":"` + someSalt + `"}`,
 		"must be a string of at most ": `{"container":"` + strings.Repeat("x", 600) + `","measured":{"exec":{}},"salt":"` + someSalt + `"}`,
 		"content must be an object":    `[]`,
@@ -139,16 +130,16 @@ func TestOneFormOnly(t *testing.T) {
 		}
 	}
 	for want, raw := range map[string][]byte{
-		"has 8 to":               []byte("LEAA"),
-		"is not AAEL's":          []byte("AAEL\x00\x00\x00\x00"),
-		"announces 9 bytes":      []byte("LEAA\x09\x00\x00\x00x"),
-		"of the domain":          rawEvent("coco exec {}"),
-		"has no content":         rawEvent("cima exec"),
-		"unknown operation":      rawEvent("cima exex {}"),
-		"has 8 to 262144 bytes":  rawEvent("cima exec " + strings.Repeat("x", MaxEvent)),
-		"names no container":     rawEvent(`cima seal {"container":"x","measured":{"seal":{}}}`),
-		"names no container ":    rawEvent(`cima seal {"measured":{"seal":{}},"salt":"` + someSalt + `"}`),
-		"an exit event measures": rawEvent(`cima exit {` + strings.Replace(ours, "exec", "exit", 1) + `}`),
+		"must have 8 to":                     []byte("LEAA"),
+		"must be AAEL's":                     []byte("AAEL\x00\x00\x00\x00"),
+		"announces 9 bytes":                  []byte("LEAA\x09\x00\x00\x00x"),
+		"of the domain":                      rawEvent("coco exec {}"),
+		"must have content":                  rawEvent("cima exec"),
+		"unknown operation":                  rawEvent("cima exex {}"),
+		"must have 8 to 262144 bytes":        rawEvent("cima exec " + strings.Repeat("x", MaxEvent)),
+		"must name no container":             rawEvent(`cima seal {"container":"x","measured":{"seal":{}}}`),
+		"must name no container ":            rawEvent(`cima seal {"measured":{"seal":{}},"salt":"` + someSalt + `"}`),
+		"an exit event must measure nothing": rawEvent(`cima exit {` + strings.Replace(ours, "exec", "exit", 1) + `}`),
 	} {
 		if _, err := ParseEvent(raw); err == nil || !strings.Contains(err.Error(), strings.TrimSpace(want)) {
 			t.Errorf("%.60q: want %q, got %v", raw, want, err)

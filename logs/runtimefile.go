@@ -13,27 +13,27 @@ import (
 	"github.com/cima-project/cima/logs/boot"
 )
 
-// RuntimeRecord is what a file says extended a register after the boot.
+// RuntimeRecord is an extend of a register after the boot, as a file shows it.
 type RuntimeRecord struct {
-	RTMR   int // 0–3; CIMA's own events are RTMR3's
-	Digest [48]byte
-	Data   []byte // event data, nil where only the digest is shown
-	Event  *Event // of CIMA's own log, nil for others'
+	RTMR   int      // 0–3; CIMA's own events extend RTMR3
+	Digest [48]byte // SHA-384
+	Data   []byte   // event data; nil where only the digest is shown
+	Event  *Event   // an event of CIMA's runtime log; nil for other events
 
-	// Before and After are RTMR3 as the writer read it round the extend,
-	// nil where the form has no place for them.
+	// Before and After are RTMR3 as the writer read it before and after the extend; nil
+	// in forms that don't record them.
 	Before, After *[48]byte
 }
 
-// maxRuntimeLine bounds a line of cimad's file: an event in base64 and what
-// stands beside it.
+// maxRuntimeLine is the most bytes of a line in cimad's file: an event in base64, and the
+// other members.
 const maxRuntimeLine = MaxEvent*4/3 + 1024
 
-// UnverifiedRuntimeRecords reads a file of runtime events in whatever form it
-// has: cimad's own (/run/log/cima/runtime.log: a header, then a JSON line for
-// each event, the last of which may be torn), CEL-JSON, or records of the boot
-// log's form (TCG_PCR_EVENT2, AAEL), with or without a boot log before them,
-// whose own events are then left out. The first error ends it.
+// UnverifiedRuntimeRecords reads a file of runtime events, and detects its form: cimad's own
+// (/run/log/cima/runtime.log: a header, then a line of JSON for each event, of which the
+// last may be incomplete), lines of CEL-JSON ([UnverifiedCELRecords]), or records in the
+// boot log's form (TCG_PCR_EVENT2 with AAEL data), with or without a boot log before them.
+// Of a boot log it yields the events of RTMR3 alone. It ends after the first error.
 func UnverifiedRuntimeRecords(src io.Reader) iter.Seq2[RuntimeRecord, error] {
 	return func(yield func(RuntimeRecord, error) bool) {
 		in := bufio.NewReaderSize(src, maxRuntimeLine)
@@ -58,12 +58,12 @@ func UnverifiedRuntimeRecords(src io.Reader) iter.Seq2[RuntimeRecord, error] {
 	}
 }
 
-// readRuntimeFile reads cimad's file behind its header.
+// readRuntimeFile reads cimad's file, without its header.
 func readRuntimeFile(in *bufio.Reader, yield func(RuntimeRecord, error) bool) {
 	for n := 0; ; n++ {
 		line, err := in.ReadSlice('\n')
 		if errors.Is(err, io.EOF) {
-			return // what has no newline was never whole
+			return // a line without a newline was not written completely
 		}
 		if err != nil {
 			yield(RuntimeRecord{}, fmt.Errorf("runtime log: line %d: %w", n, err))
@@ -102,7 +102,7 @@ func parseRuntimeLine(line []byte) (RuntimeRecord, error) {
 	}{{form.Before, &r.Before}, {form.After, &r.After}} {
 		value, err := hex.DecodeString(v.text)
 		if err != nil || len(value) != 48 {
-			return RuntimeRecord{}, errors.New("a register has 96 hex digits")
+			return RuntimeRecord{}, errors.New("before and after must have 96 hex digits")
 		}
 		*v.to = (*[48]byte)(value)
 	}
@@ -111,21 +111,21 @@ func parseRuntimeLine(line []byte) (RuntimeRecord, error) {
 
 // readRuntimeRecords reads records in the boot log's form.
 func readRuntimeRecords(in io.Reader, yield func(RuntimeRecord, error) bool) {
-	const most = 64 << 20
-	raw, err := io.ReadAll(io.LimitReader(in, most+1))
-	if err == nil && len(raw) > most {
-		err = fmt.Errorf("more than %d bytes", most)
+	const maxSize = 64 << 20
+	raw, err := io.ReadAll(io.LimitReader(in, maxSize+1))
+	if err == nil && len(raw) > maxSize {
+		err = fmt.Errorf("it must have at most %d bytes", maxSize)
 	}
 	if err != nil {
 		yield(RuntimeRecord{}, fmt.Errorf("runtime log: %w", err))
 		return
 	}
 	log, err := boot.Parse(raw)
-	if err != nil { // records alone, without a log's header
+	if err != nil { // perhaps there are records without a log's header
 		log, err = boot.Parse(append(boot.AppendHeader(nil), raw...))
 	}
 	if err != nil {
-		yield(RuntimeRecord{}, fmt.Errorf("runtime log: in no known form: %w", err))
+		yield(RuntimeRecord{}, fmt.Errorf("runtime log: it must be cimad's file, CEL-JSON, or records of a boot log: %w", err))
 		return
 	}
 	for _, e := range log.UnverifiedEvents() {

@@ -9,16 +9,17 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // runtimeFile is a log as cimad writes it.
 func runtimeFile(t testing.TB, events []Event) string {
 	var b strings.Builder
 	b.WriteString(`{"cima":1,"boot_id":"x"}` + "\n")
-	var register [48]byte
+	var register canonical.Digest
 	for _, e := range events {
-		after := Extend(register, e.Digest())
-		fmt.Fprintf(&b, `{"before":"%x","after":"%x","instance":"i","event":%q}`+"\n",
+		after := register.Extend(e.Digest())
+		fmt.Fprintf(&b, `{"before":"%s","after":"%s","instance":"i","event":%q}`+"\n",
 			register, after, base64.StdEncoding.EncodeToString(e.Bytes()))
 		register = after
 	}
@@ -80,9 +81,9 @@ func TestRuntimeFileForms(t *testing.T) {
 			t.Errorf("%s: %d events of %d, %v", name, len(got), len(want), err)
 			continue
 		}
-		var register [48]byte
+		var register canonical.Digest
 		for i, r := range got {
-			register = Extend(register, r.Digest)
+			register = register.Extend(r.Digest)
 			if r.Digest != want[i].Digest() || r.RTMR != 3 || (r.Event != nil) != c.own || (r.After != nil) != c.after {
 				t.Errorf("%s: event %d: %+v", name, i, r)
 			}

@@ -19,6 +19,7 @@ import (
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // files are what another system with this TD would hand over.
@@ -38,10 +39,10 @@ func (w *world) files(data hw.ReportData) replay.Files {
 // runtimeLog is the log as cimad keeps it.
 func (w *world) runtimeLog() []byte {
 	b := []byte(`{"cima":1,"boot_id":"x"}` + "\n")
-	var register [48]byte
+	var register canonical.Digest
 	for _, e := range w.log {
-		after := logs.Extend(register, e.Digest())
-		b = fmt.Appendf(b, `{"before":"%x","after":"%x","event":%q}`+"\n", register, after, base64.StdEncoding.EncodeToString(e.Bytes()))
+		after := register.Extend(e.Digest())
+		b = fmt.Appendf(b, `{"before":"%s","after":"%s","event":%q}`+"\n", register, after, base64.StdEncoding.EncodeToString(e.Bytes()))
 		register = after
 	}
 	return b

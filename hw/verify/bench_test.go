@@ -8,6 +8,7 @@ import (
 
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -79,15 +80,15 @@ func hashed(w *world, e *rpc.Evidence) (sum byte) {
 		d := sha512.Sum384(e.BootLog)
 		sum += d[0]
 	}
-	var register, public, container [48]byte
+	var register, public, container canonical.Digest
 	for _, event := range w.log {
 		digest := event.Digest()
-		register = logs.Extend(register, digest)
+		register = register.Extend(digest)
 		measured, _ := event.MeasuredDigest()
 		if event.Container == "" {
-			public = logs.Extend(public, measured)
+			public = public.Extend(measured)
 		} else {
-			container = logs.Extend(container, measured)
+			container = container.Extend(measured)
 		}
 	}
 	return sum + register[0] + public[0] + container[0]

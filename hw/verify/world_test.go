@@ -14,14 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cima-project/cima/logs/canonical"
-
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -139,23 +138,23 @@ func (w *world) claims(id string) *rpc.Claims {
 		BootLog: sha512.Sum384(boot),
 		Log:     rpc.LogClaims{Count: len(w.log), Anchor: "rtmr3"},
 	}
-	var register, public, container [48]byte
+	var register, public, container canonical.Digest
 	var launch, image logs.Event
 	for _, e := range w.log {
-		register = logs.Extend(register, e.Digest())
+		register = register.Extend(e.Digest())
 		d, ok := e.MeasuredDigest()
 		switch {
 		case e.Container == "":
-			public = logs.Extend(public, d)
+			public = public.Extend(d)
 		case e.Container == id && id != "":
 			switch e.Operation {
 			case logs.OpLaunch:
-				launch, container = e, [48]byte{}
+				launch, container = e, canonical.Digest{}
 			case logs.OpImage:
 				image = e
 			}
 			if ok {
-				container = logs.Extend(container, d)
+				container = container.Extend(d)
 			}
 		}
 	}

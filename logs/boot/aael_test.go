@@ -36,7 +36,7 @@ func TestTrusteeLog(t *testing.T) {
 		registers, err := log.Replay()
 		want := extended(extended([48]byte{}, mine.Digest), others.Digest)
 		if err != nil || registers[3] != want || log.Len() != 6 {
-			t.Errorf("%d events, RTMR3 %x, %v", log.Len(), registers[3], err)
+			t.Errorf("%d events, RTMR3 %s, %v", log.Len(), registers[3], err)
 		}
 		for i, e := range log.UnverifiedEvents() {
 			if e.Redacted() != (i == 5) || i >= 4 && e.DigestCoversData() != (i == 4) {

@@ -18,13 +18,14 @@ import (
 	"iter"
 
 	"github.com/cima-project/cima/logs/alg"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // padLen is how many bytes of one value (0xFF or 0x00) end a log where an event could begin.
 const padLen = 8
 
 // Registers are the values of RTMR0–3, in this order, that a replay computes.
-type Registers = [4][48]byte
+type Registers = [4]canonical.Digest
 
 // Log is a boot log in the crypto-agile form of the TCG PC Client Platform Firmware
 // Profile 1.06 (section 10), with the measurement registers of the UEFI 2.10

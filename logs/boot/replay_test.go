@@ -17,7 +17,7 @@ func TestReplayAgreesWithQuote(t *testing.T) {
 	}
 	want := quoteRTMRs(moduleFile(t, modTDX, dir+"cos-113-tdx-quote.dat"))
 	if got != want {
-		t.Errorf("got  %x\nwant %x", got, want)
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if want[0] == [48]byte{} || want[3] != [48]byte{} {
 		t.Error("the quote is not the one this test was written for")
@@ -70,17 +70,17 @@ func TestReplayExtendsWhatItShould(t *testing.T) {
 	want[3] = h(want[3], "LEAA\x05\x00\x00\x00a b c")
 	got, err := log.Replay()
 	if err != nil || got != want {
-		t.Errorf("replay: %x, %v\nwant %x", got, err, want)
+		t.Errorf("replay: %s, %v\nwant %s", got, err, want)
 	}
 	steps, last := 0, Registers{}
 	for _, registers := range log.UnverifiedSteps() {
 		if steps == 1 && registers != after1 {
-			t.Errorf("after event 1: %x", registers)
+			t.Errorf("after event 1: %s", registers)
 		}
 		steps, last = steps+1, registers
 	}
 	if steps != len(someEvents()) || last != want {
-		t.Errorf("%d steps, ending at %x", steps, last)
+		t.Errorf("%d steps, ending at %s", steps, last)
 	}
 }
 
@@ -91,6 +91,6 @@ func extended(register, digest [48]byte) [48]byte {
 func TestSharedQuote(t *testing.T) {
 	got, err := Replay(sharedFile(t, "gcp-cos113/ccel.bin"))
 	if want := quoteRTMRs(sharedFile(t, "gcp-cos113/quote.bin")); err != nil || got != want {
-		t.Errorf("%x, want %x, %v", got, want, err)
+		t.Errorf("%s, want %s, %v", got, want, err)
 	}
 }

@@ -26,7 +26,7 @@ func TestViewReplays(t *testing.T) {
 		}
 	}
 	if got != want || n != 157 { // 159 less two of MR 0
-		t.Errorf("%d events, %x, want %x", n, got, want)
+		t.Errorf("%d events, %s, want %s", n, got, want)
 	}
 	for v := range mustParse(t, Encode(someEvents())).UnverifiedView() {
 		if strings.Contains(string(v.Event), "no known register") || v.IMR > 3 {

@@ -14,6 +14,7 @@ import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // captured are files of a simulated TD, as an admin would copy them.
@@ -27,7 +28,7 @@ func captured(t *testing.T) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var register [48]byte
+	var register canonical.Digest
 	file := `{"cima":1,"boot_id":"x"}` + "\n"
 	for i := range 3 {
 		e, err := logs.NewEvent(logs.OpSeal, logs.Content{Measured: fmt.Appendf(nil, `{"seal":{"n":%d}}`, i)})
@@ -37,8 +38,8 @@ func captured(t *testing.T) (dir string) {
 		if err := td.Extend(context.Background(), e.Digest()); err != nil {
 			t.Fatal(err)
 		}
-		after := logs.Extend(register, e.Digest())
-		file += fmt.Sprintf(`{"before":"%x","after":"%x","event":%q}`+"\n", register, after, base64.StdEncoding.EncodeToString(e.Bytes()))
+		after := register.Extend(e.Digest())
+		file += fmt.Sprintf(`{"before":"%s","after":"%s","event":%q}`+"\n", register, after, base64.StdEncoding.EncodeToString(e.Bytes()))
 		register = after
 	}
 	quote, err := td.Quote(context.Background(), hw.ReportData{})
@@ -92,7 +93,7 @@ func TestReplay(t *testing.T) {
 		{"--boot-log @ccel --no-events", 0, "rtmr0   "},
 		{"--boot-log @junk", 5, "boot log"},
 		{"--ima-log @junk", 5, "IMA log: no entry in it"},
-		{"--runtime-log @junk", 5, "in no known form"},
+		{"--runtime-log @junk", 5, "must be cimad's file"},
 		{"--boot-log @ccel --quote @junk", 5, "cut off"},
 		{"--boot-log @nosuch", 1, "no such file"},
 		{"--quote @quote", 1, "no log is given"},

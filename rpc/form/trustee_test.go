@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -41,12 +41,12 @@ func TestTrusteeForm(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var want [4][48]byte
+		var want [4]canonical.Digest
 		for _, e := range events {
-			want[e.RTMR] = logs.Extend(want[e.RTMR], e.Digest)
+			want[e.RTMR] = want[e.RTMR].Extend(e.Digest)
 		}
 		if got != want {
-			t.Errorf("%s: replays to %x, not %x", name, got, want)
+			t.Errorf("%s: replays to %s, not %s", name, got, want)
 		}
 		if matches < 4 { // boot events and own runtime events: their data is what was hashed
 			t.Errorf("%s: only %d digests match their events", name, matches)
@@ -56,7 +56,7 @@ func TestTrusteeForm(t *testing.T) {
 
 // trusteeReplay reads a log as deps/eventlog does, from what FACTS and its
 // source say, and not with package logs.
-func trusteeReplay(t *testing.T, b []byte) (rtmr [4][48]byte, matches int) {
+func trusteeReplay(t *testing.T, b []byte) (rtmr [4]canonical.Digest, matches int) {
 	t.Helper()
 	u32 := func() (n uint32) { n = binary.LittleEndian.Uint32(b); b = b[4:]; return n }
 	b = b[8+20:]

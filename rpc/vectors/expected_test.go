@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -28,11 +29,11 @@ func expected(t *testing.T, bundle []byte) Bundle {
 		}
 	}
 	b := Bundle{Expect: Agrees, Nonce: hex.EncodeToString(c.Nonce), ReportData: hex.EncodeToString(data[:])}
-	var rtmr3, register, public, own [48]byte
+	var rtmr3, register, public, own canonical.Digest
 	body := map[string]json.RawMessage{}
 	n := 0
 	extend := func(digest [48]byte) {
-		rtmr3 = logs.Extend(rtmr3, digest)
+		rtmr3 = rtmr3.Extend(digest)
 		if n++; n <= c.Log.Count {
 			register = rtmr3
 		}
@@ -53,12 +54,12 @@ func expected(t *testing.T, bundle []byte) Bundle {
 		switch {
 		case !some || n > c.Log.Count:
 		case logs.Public(event.Operation):
-			public = logs.Extend(public, measured)
+			public = public.Extend(measured)
 		default:
 			if event.Operation == logs.OpLaunch {
-				own, body = [48]byte{}, map[string]json.RawMessage{}
+				own, body = canonical.Digest{}, map[string]json.RawMessage{}
 			}
-			own = logs.Extend(own, measured)
+			own = own.Extend(measured)
 			body[event.Operation] = event.Body()
 		}
 	}

@@ -17,7 +17,6 @@ import (
 
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/dcap"
-	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/packaging/test/engine"
 	"github.com/cima-project/cima/rpc"
 )
@@ -179,7 +178,7 @@ func replayEventLog(ctx context.Context, c *rpc.Client) (registers [4]rpc.Digest
 				return registers, fmt.Errorf("record %d: its digest is not its event's", e.RecNum)
 			}
 			if e.IMRIndex == 3 || e.EventType != evNoAction {
-				registers[e.IMRIndex] = logs.Extend(registers[e.IMRIndex], digest)
+				registers[e.IMRIndex] = registers[e.IMRIndex].Extend(digest)
 			}
 		}
 		if page.Next == 0 {

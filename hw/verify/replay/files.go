@@ -82,12 +82,12 @@ func (r *Replayed) runtime(raw []byte, each func(Event)) error {
 		if record.Before != nil {
 			r.claimed = true
 			if r.agreed == r.RuntimeEvents && *record.Before == r.Registers[3] &&
-				*record.After == logs.Extend(r.Registers[3], record.Digest) {
+				*record.After == r.Registers[3].Extend(record.Digest) {
 				r.agreed++
 			}
 		}
 		r.OtherRegisters = r.OtherRegisters || record.RTMR != 3
-		r.Registers[record.RTMR] = logs.Extend(r.Registers[record.RTMR], record.Digest)
+		r.Registers[record.RTMR] = r.Registers[record.RTMR].Extend(record.Digest)
 		kind, detail := runtimeWords(record)
 		each(Event{"runtime", r.RuntimeEvents, fmt.Sprintf("rtmr%d", record.RTMR), kind, record.Digest[:], detail})
 		r.RuntimeEvents++
