@@ -10,42 +10,32 @@ import (
 
 // What root asks, on the admin socket only.
 
-func (d *Daemon) adminMethods() map[string]server.Handler {
-	table := map[string]server.Handler{
-		rpc.MethodListContainers: server.Bind(d.listContainers),
-		rpc.MethodGetStatus:      server.Bind(d.status),
+func (d *Daemon) adminMethods() []server.Method {
+	table := []server.Method{
+		server.Define(rpc.MethodListContainers, d.listContainers),
+		server.Define(rpc.MethodGetStatus, d.status),
 	}
-	told := []server.Signature{
-		server.SignatureOf[rpc.NoParams, rpc.ContainerList](rpc.MethodListContainers),
-		server.SignatureOf[rpc.StatusParams, rpc.Status](rpc.MethodGetStatus),
+	for _, m := range methods() {
+		table = append(table, m.forAdmin(d))
 	}
-	for _, m := range d.methods() {
-		table[m.name] = m.named
-		told = append(told, m.tells.Named())
-	}
-	table[rpc.MethodDiscover] = server.Discovery(d.opts.Version, told)
-	return table
+	return server.WithDiscovery(d.opts.Version, table)
 }
 
-func (d *Daemon) callerMethods() map[string]server.Handler {
-	table := make(map[string]server.Handler)
-	var told []server.Signature
-	for _, m := range d.methods() {
-		table[m.name] = m.own
-		told = append(told, m.tells)
+// methodNames are those of both sockets.
+func methodNames() []string {
+	names := []string{rpc.MethodListContainers, rpc.MethodGetStatus, rpc.MethodDiscover}
+	for _, m := range methods() {
+		names = append(names, m.name)
 	}
-	table[rpc.MethodDiscover] = server.Discovery(d.opts.Version, told)
-	return table
+	return names
 }
 
-func (d *Daemon) methodsAtOnce() map[string]server.Handler {
-	table := make(map[string]server.Handler)
-	for _, m := range d.methods() {
-		if m.quick {
-			table[m.name] = m.ownNow
-		}
+func (d *Daemon) callerMethods() []server.Method {
+	var table []server.Method
+	for _, m := range methods() {
+		table = append(table, m.forCallers(d))
 	}
-	return table
+	return server.WithDiscovery(d.opts.Version, table)
 }
 
 // listContainers tells of every record, those too that get no evidence, and

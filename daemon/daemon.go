@@ -13,9 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -113,7 +111,7 @@ type Daemon struct {
 func New(ctx context.Context, opts Options) (*Daemon, error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	d := &Daemon{opts: opts, log: opts.Log, started: time.Now(), hostRoot: hostRoot(), begun: make(chan struct{}), end: end}
-	d.counters = newCounters(slices.Collect(maps.Keys(d.adminMethods())))
+	d.counters = newCounters(methodNames())
 	d.engine = engines.New(engineOptions(opts.Config))
 	d.tee = quotes.NewTimedTEE(opts.TEE)
 	d.adopt(opts.Config)

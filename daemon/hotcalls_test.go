@@ -7,6 +7,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/server"
 )
 
 // hotCall is a call that containers make often, and what it may cost.
@@ -24,7 +25,12 @@ func hotCalls(t *testing.T) []hotCall {
 	c := &caller{Caller: &peer.Caller{}, owner: "one", instance: s.instance}
 	c.setSubjects()
 	ctx := context.WithValue(t.Context(), callerKey{}, c)
-	measurement := f.daemon.methodsAtOnce()[rpc.MethodGetCCMeasurement]
+	var measurement server.Handler
+	for _, m := range f.daemon.callerMethods() {
+		if m.Name == rpc.MethodGetCCMeasurement {
+			measurement = m.Handler
+		}
+	}
 	third := json.RawMessage(`{"index":3}`)
 	var room []byte
 	return []hotCall{

@@ -33,7 +33,7 @@ type caller struct {
 	payer    string // the account's name
 	admin    bool
 
-	own, ownNow subject // whom its own answers are about; with ownNow.atOnce
+	own subject // whom its own answers are about
 }
 
 type callerKey struct{}

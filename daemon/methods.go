@@ -11,19 +11,18 @@ import (
 	"github.com/cima-project/cima/rpc/server"
 )
 
-// methods is the method table: what may be asked, and what it needs. Those
-// that can be answered from memory are answered at once.
-func (d *Daemon) methods() []method {
+// methods is the method table: what may be asked, and what it needs.
+func methods() []method {
 	return []method{
-		about(d, rpc.MethodGetDefaultAlgorithm, read, d.defaultAlgorithm).atOnce(),
-		about(d, rpc.MethodGetMeasurementCount, read, d.measurementCount).atOnce(),
-		about(d, rpc.MethodGetCCMeasurement, read, d.ccMeasurement).atOnce(),
-		about(d, rpc.MethodGetCCEventLog, read, d.ccEventLog).giving(rpc.CCEventLog{}),
-		about(d, rpc.MethodGetCCReport, read, d.ccReport).giving(rpc.CCReport{}),
-		about(d, rpc.MethodGetEvidence, read, d.evidence).giving(rpc.Evidence{}, rpc.FormedEvidence{}),
-		about(d, rpc.MethodGetMeasurements, read, d.measurements),
-		about(d, rpc.MethodExtendMeasurement, attest, d.extendMeasurement),
-		about(d, rpc.MethodWhoAmI, read, d.whoAmI).atOnce(),
+		about(rpc.MethodGetDefaultAlgorithm, read, (*Daemon).defaultAlgorithm).inlined(),
+		about(rpc.MethodGetMeasurementCount, read, (*Daemon).measurementCount).inlined(),
+		about(rpc.MethodGetCCMeasurement, read, (*Daemon).ccMeasurement).inlined(),
+		about(rpc.MethodGetCCEventLog, read, (*Daemon).ccEventLog).giving(rpc.CCEventLog{}),
+		about(rpc.MethodGetCCReport, read, (*Daemon).ccReport).giving(rpc.CCReport{}),
+		about(rpc.MethodGetEvidence, read, (*Daemon).evidence).giving(rpc.Evidence{}, rpc.FormedEvidence{}),
+		about(rpc.MethodGetMeasurements, read, (*Daemon).measurements),
+		about(rpc.MethodExtendMeasurement, attest, (*Daemon).extendMeasurement),
+		about(rpc.MethodWhoAmI, read, (*Daemon).whoAmI).inlined(),
 	}
 }
 
@@ -58,7 +57,7 @@ func (d *Daemon) whoAmI(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Id
 		who.Host = &rpc.HostClaims{Unit: s.unit, UID: s.uid}
 		return who, nil
 	}
-	if s.atOnce {
+	if server.MayWait(ctx) != nil { // then without facts there is no answer
 		if _, err := d.facts(ctx, s); err != nil {
 			return who, err
 		}
@@ -108,8 +107,8 @@ func (d *Daemon) measurements(ctx context.Context, s *subject, _ rpc.NoParams) (
 func (d *Daemon) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurementParams) (rpc.CCMeasurement, error) {
 	m := rpc.CCMeasurement{Index: p.Index, AlgoID: rpc.AlgoSHA384}
 	if p.Index < 3 {
-		if s.atOnce {
-			return m, server.ErrWaits // for the hardware
+		if err := server.MayWait(ctx); err != nil { // for the hardware
+			return m, err
 		}
 		now, err := d.registers(ctx)
 		m.Hash = now.RTMR[p.Index]

@@ -23,7 +23,6 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	defer cancel()
 	defer d.gated.open(ctx)()
 	d.server = d.newServer(d.callerMethods(), d.attach)
-	d.server.AtOnce = d.methodsAtOnce()
 	ended := make(chan error, 2)
 	servers := 1
 	go func() { ended <- d.server.Serve(ctx, sockets.Caller) }()
@@ -68,7 +67,7 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	return errors.Join(notBegun, failed)
 }
 
-func (d *Daemon) newServer(methods map[string]server.Handler, attach func(context.Context, *net.UnixConn) (context.Context, func(), error)) *server.Server {
+func (d *Daemon) newServer(methods []server.Method, attach func(context.Context, *net.UnixConn) (context.Context, func(), error)) *server.Server {
 	l := d.config().Limits
 	return &server.Server{
 		Methods: methods,

@@ -18,7 +18,6 @@ type subject struct {
 	unit     string    // systemd unit of a host process
 	uid      uint32
 
-	atOnce  bool     // nothing may be waited for: rpc.ErrWaits instead
 	account *account // who pays for it
 	payer   string   // the account's name
 	still   func(context.Context) error
@@ -31,19 +30,16 @@ func (c *caller) setSubjects() {
 		owner: c.owner, instance: c.instance, pidfd: c.PIDFD, unit: c.Unit, uid: c.UID,
 		account: c.account, payer: c.payer, still: c.Check,
 	}
-	c.ownNow = c.own
-	c.ownNow.atOnce = true
 }
 
 // facts are those of the subject's instance, measured first where they aren't
 // known yet.
 func (d *Daemon) facts(ctx context.Context, s *subject) (*facts, error) {
-	if s.atOnce {
-		f := s.instance.facts.Load()
-		if f == nil || d.gated.owes(s.owner) {
-			return nil, server.ErrWaits
-		}
+	if f := s.instance.facts.Load(); f != nil && !d.gated.owes(s.owner) {
 		return f, nil
+	}
+	if err := server.MayWait(ctx); err != nil {
+		return nil, err
 	}
 	return d.measured(ctx, s.instance, s.still)
 }
@@ -87,59 +83,74 @@ func (d *Daemon) stillRuns(ctx context.Context, i *instance) error {
 type method struct {
 	name   string
 	access access
-	own    server.Handler // about the caller
-	ownNow server.Handler // the same, where rpc.ErrWaits is allowed and waiting isn't
-	quick  bool           // worth asking ownNow first
-	named  server.Handler // on the admin socket: about a container, or the caller
-	tells  server.Signature
-}
-
-// giving says what a function gives whose type doesn't tell.
-func (m method) giving(results ...any) method {
-	m.tells.Results = results
-	return m
+	inline bool                          // its answer to the caller is mostly in memory
+	own    func(d *Daemon) server.Method // about the caller
+	named  func(d *Daemon) server.Method // on the admin socket: about a container, or the caller
+	gives  []any                         // where the function's type doesn't tell
 }
 
 // about makes a row of a function that answers about a subject.
 func about[P, R any, PP interface {
 	*P
 	rpc.Params
-}](d *Daemon, name string, a access, f func(context.Context, *subject, P) (R, error)) method {
-	answer := func(ctx context.Context, s *subject, p P) (R, error) {
+}](name string, a access, f func(*Daemon, context.Context, *subject, P) (R, error)) method {
+	answer := func(ctx context.Context, d *Daemon, s *subject, p P) (r R, err error) {
 		if err := d.allowed(ctx, s, name, a); err != nil {
-			var none R
-			return none, explain(err)
+			return r, explain(err)
 		}
-		r, err := f(ctx, s, p)
+		r, err = f(d, ctx, s, p)
 		return r, explain(err)
 	}
 	return method{
-		name: name, access: a, tells: server.SignatureOf[P, R, PP](name),
-		own: server.Bind[P, R, PP](func(ctx context.Context, p P) (R, error) {
-			return answer(ctx, &callerOf(ctx).own, p)
-		}),
-		ownNow: server.Bind[P, R, PP](func(ctx context.Context, p P) (R, error) {
-			return answer(ctx, &callerOf(ctx).ownNow, p)
-		}),
-		named: server.BindAdmin[P, R, PP](func(ctx context.Context, id string, p P) (R, error) {
-			if id == "" {
-				return answer(ctx, &callerOf(ctx).own, p)
-			}
-			s, err := d.named(ctx, id)
-			if err != nil {
-				var none R
-				return none, explain(err)
-			}
-			defer s.done()
-			return answer(ctx, s, p)
-		}),
+		name: name, access: a,
+		own: func(d *Daemon) server.Method {
+			return server.Define[P, R, PP](name, func(ctx context.Context, p P) (R, error) {
+				return answer(ctx, d, &callerOf(ctx).own, p)
+			})
+		},
+		named: func(d *Daemon) server.Method {
+			return server.DefineAdmin[P, R, PP](name, func(ctx context.Context, id string, p P) (r R, err error) {
+				s := &callerOf(ctx).own
+				if id != "" {
+					if s, err = d.named(ctx, id); err != nil {
+						return r, explain(err)
+					}
+					defer s.done()
+				}
+				return answer(ctx, d, s, p)
+			})
+		},
 	}
 }
 
-// atOnce marks a row whose answers mostly need no wait.
-func (m method) atOnce() method {
-	m.quick = true
+// giving says what a function gives whose type doesn't tell.
+func (m method) giving(results ...any) method {
+	m.gives = results
 	return m
+}
+
+// inlined marks a row whose answers mostly need no wait.
+func (m method) inlined() method {
+	m.inline = true
+	return m
+}
+
+// forCallers and forAdmin make the method of each socket.
+func (m method) forCallers(d *Daemon) server.Method {
+	made := m.own(d)
+	made.Inline = m.inline
+	if m.gives != nil {
+		made.Results = m.gives
+	}
+	return made
+}
+
+func (m method) forAdmin(d *Daemon) server.Method {
+	made := m.named(d)
+	if m.gives != nil {
+		made.Results = m.gives
+	}
+	return made
 }
 
 // queue is the name by which quotes are shared out fairly: by container, not

@@ -117,6 +117,12 @@ func Check(text []byte) error {
 	return w.walk(text, anything)
 }
 
+// CheckNames is Check, save that numbers may be of any size and precision.
+func CheckNames(text []byte) error {
+	w := walker{max: MaxDepth, anyNumbers: true}
+	return w.walk(text, anything)
+}
+
 // CheckSpelling is Check, and each string and number must be spelled as RFC 8785
 // spells it, so that no bit of a text can change and leave its meaning. White space
 // and the order of members are free.

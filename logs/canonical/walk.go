@@ -15,6 +15,8 @@ type walker struct {
 	max      int  // depth
 	spelled  bool // strings and numbers must be spelled as RFC 8785 spells them
 	anyNames bool // names may differ in case alone
+
+	anyNumbers bool // numbers may be such as no double holds
 }
 
 // walk reads one value of that shape, and nothing after it.
@@ -99,7 +101,7 @@ func (w *walker) scalar(k jsontext.Kind, raw jsontext.Value, s *shape) error {
 		if err := w.spelling(raw); err != nil {
 			return err
 		}
-	case k == jsontext.KindNumber && !isDouble(raw):
+	case k == jsontext.KindNumber && !w.anyNumbers && !isDouble(raw):
 		return w.wrong("must be a number that an IEEE double holds")
 	case k == jsontext.KindNumber && w.spelled:
 		if form := canonicalForm(raw); !bytes.Equal(form, raw) {

@@ -82,7 +82,7 @@ func pingPong(l net.Listener) {
 
 func answerAll(l net.Listener) {
 	s := &Server{
-		Methods: map[string]Handler{rpc.MethodGetCCMeasurement: Bind(measurement)},
+		Methods: []Method{Define(rpc.MethodGetCCMeasurement, measurement)},
 		Attach: func(ctx context.Context, _ *net.UnixConn) (context.Context, func(), error) {
 			return context.WithoutCancel(ctx), nil, nil
 		},
@@ -213,9 +213,9 @@ func quantile(v []float64, quarter int) float64 {
 	return v[(len(v)-1)*quarter/4]
 }
 
-// BenchmarkAtOnce is a call from its line to the line that answers it, without
+// BenchmarkInline is a call from its line to the line that answers it, without
 // the socket.
-func BenchmarkAtOnce(b *testing.B) {
+func BenchmarkInline(b *testing.B) {
 	s := testServer()
 	s.once.Do(s.setUp)
 	charged := s.callers.enter("bench")
@@ -226,6 +226,6 @@ func BenchmarkAtOnce(b *testing.B) {
 	for b.Loop() {
 		nc.pieces = append(nc.pieces[:0], line)
 		nc.out.Reset()
-		c.nextCall()
+		c.serve()
 	}
 }

@@ -1,21 +1,18 @@
 package server
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime/debug"
-	"strconv"
 	"time"
 
-	"github.com/creachadair/jrpc2"
-
+	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
 )
 
-// keptCall is how large a buffer a call keeps for the next request.
-const keptCall = 256
-
-// PanicError is what After is told of a handler that panicked.
+// PanicError is what After gets of a handler that panicked.
 type PanicError struct {
 	Value any
 	Stack []byte
@@ -27,161 +24,133 @@ func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v",
 // A call is a request from the line that it was read from to the line that
 // answers it.
 type call struct {
-	request         // lies in held
-	number   int    // for jrpc2
-	known    method // which method it is
-	admitted bool   // by Server.Before
-	held     []byte
-	charged  int64 // for held and for the reply
+	id       []byte
+	admitted bool  // by Server.Before
+	charged  int64 // for the line and for the reply
 	reply    reply
+
+	// For jrpc2.
+	line    []byte // as it was received
+	next    *call  // that has the same id, and waits
+	handled bool   // the handler has run
 }
 
-// A method is a member of Server.Methods. No handler: there is no such one.
-type method struct {
-	name    string
-	handler Handler
-	atOnce  Handler // nil: it always waits
-}
-
-// begin makes a call of a request, nil where the caller may hold no more. No
-// more than one call beyond Limits.InFlight is ever made: the one whose
-// answer is being written.
-func (c *conn) begin(r request) *call {
-	n := len(r.id) + len(r.method) + len(r.params)
+// begin makes a call of a line for jrpc2, nil where the caller may hold no more.
+func (c *conn) begin(line []byte, id []byte) *call {
 	charge := int64(0)
-	if n > free {
-		charge = int64(n)
+	if len(line) > free {
+		charge = int64(len(line))
 	}
 	if !c.caller.take(charge) {
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.free) == 0 {
-		c.free = append(c.free, &call{number: len(c.calls)})
-		c.calls = append(c.calls, c.free[0])
-	}
-	call := c.free[len(c.free)-1]
-	c.free = c.free[:len(c.free)-1]
-	call.charged = charge
-	call.hold(r)
-	call.known = c.server.methods[string(r.method)]
-	return call
+	return &call{id: bytes.Clone(id), line: bytes.Clone(line), charged: charge}
 }
 
-// hold copies a request out of the line that it was read from.
-func (call *call) hold(r request) {
-	id, method := len(r.id), len(r.id)+len(r.method)
-	call.held = append(append(append(call.held[:0], r.id...), r.method...), r.params...)
-	call.request = request{id: call.held[:id], method: call.held[id:method]}
-	if r.params != nil {
-		call.params = call.held[method:]
-	}
-}
-
-// giveBack makes a call free for another request.
-func (c *conn) giveBack(call *call) {
-	c.caller.giveBack(call.charged)
-	call.charged = 0
-	if cap(call.held) > keptCall {
-		call.held = nil
-	}
-	call.request = request{}
-	call.reply.reset()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.free = append(c.free, call)
-}
-
-func (c *conn) numbered(number int) *call {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if number < 0 || number >= len(c.calls) {
-		return nil
-	}
-	return c.calls[number]
-}
-
-// answer is the jrpc2.Handler of all methods. It leaves the reply in the
-// call, for Send.
-func (c *conn) answer(ctx context.Context, of *jrpc2.Request) (any, error) {
-	number, err := strconv.Atoi(of.ID())
-	if err != nil {
-		return nil, err // we have numbered it ourselves
-	}
-	c.carryOut(ctx, c.numbered(number), false)
-	return nil, nil
-}
-
-// carryOut leaves the reply in the call; false where that was to be done at
-// once and must wait for something.
-func (c *conn) carryOut(ctx context.Context, call *call, atOnce bool) bool {
+// carryOut answers a call by a handler that may wait. It leaves the result in the
+// call's reply, or returns what the caller is told instead.
+func (c *conn) carryOut(ctx context.Context, call *call, method *Method, params json.RawMessage) *rpc.Error {
 	began := time.Now()
-	err := c.invoke(ctx, call, atOnce)
-	if atOnce && err == ErrWaits {
+	err := c.invoke(ctx, call, method, params)
+	return c.finished(ctx, method, began, err)
+}
+
+// carryOutInline leaves the whole answer in the call's reply; false where the
+// handler must wait. A nil method is one that there is not.
+func (c *conn) carryOutInline(call *call, method *Method, r request) bool {
+	began := time.Now()
+	err := c.invokeInline(call, method, r)
+	if err == errMustWait {
 		return false
 	}
-	var refused *rpc.Error
+	if refused := c.finished(c.ctx, method, began, err); refused != nil {
+		call.reply.refusal(call.id, refused)
+	}
+	return true
+}
+
+// finished tells After of an answer, and returns what the caller is told of err.
+func (c *conn) finished(ctx context.Context, method *Method, began time.Time, err error) (refused *rpc.Error) {
 	var cause error
 	if err != nil {
 		var whole bool
 		if refused, whole = rpc.WireError(err); !whole {
 			cause = err
 		}
-		call.reply.refusal(call.id, refused)
 	}
 	if c.server.After != nil {
-		c.server.After(ctx, call.known.name, time.Since(began), refused, cause)
+		name := ""
+		if method != nil {
+			name = method.Name
+		}
+		c.server.After(ctx, name, time.Since(began), refused, cause)
 	}
-	return true
+	return refused
 }
 
-// invoke calls the handler and marshals its result.
-func (c *conn) invoke(ctx context.Context, call *call, atOnce bool) (err error) {
+func (c *conn) invoke(ctx context.Context, call *call, method *Method, params json.RawMessage) (err error) {
 	defer recovered(&err)
-	handler := call.known.handler
-	if c.server.Before != nil && !call.admitted {
-		if err := c.server.Before(ctx, call.known.name); err != nil {
-			if c.refuse != nil || handler == nil {
-				c.bad.Add(1)
-			}
-			return err
-		}
+	if err := c.admit(ctx, call, method); err != nil {
+		return err
 	}
-	call.admitted = true
-	switch {
-	case c.refuse != nil:
-		return c.refuse
-	case handler == nil:
-		return rpc.Errorf(rpc.CodeMethodNotFound, "no method %q on this socket", shortened(call.method))
+	if err := c.caller.begin(ctx); err != nil {
+		return err
 	}
-	if atOnce {
-		handler = call.known.atOnce
-	} else {
-		if err := c.caller.begin(ctx); err != nil {
-			return err
-		}
-		defer c.caller.done()
-	}
+	defer c.caller.done()
 	if c.caller.full() {
 		return unread()
 	}
-	result, err := handler(ctx, call.params)
+	result, err := method.Handler(ctx, params)
 	if err != nil {
 		return err
 	}
-	if atOnce {
-		return c.finish(call, result)
-	}
-	// What is being written down isn't charged yet: not all do so at once.
+	// A reply that is being written is not charged yet, so few are at once.
 	c.server.writing <- struct{}{}
 	defer func() { <-c.server.writing }()
 	return c.finish(call, result)
 }
 
-// finish makes the reply of a result, if there is room for it.
+func (c *conn) invokeInline(call *call, method *Method, r request) (err error) {
+	defer recovered(&err)
+	if err := c.admit(c.ctx, call, method); err != nil {
+		if c.refuse != nil || method == nil {
+			c.bad++
+		}
+		return err
+	}
+	switch {
+	case c.refuse != nil:
+		return c.refuse
+	case method == nil:
+		return rpc.Errorf(rpc.CodeMethodNotFound, "no method %q on this socket", canonical.Clip(string(r.method), 64))
+	case c.caller.full():
+		return unread()
+	}
+	result, err := method.Handler(&c.inline, r.params)
+	if err != nil {
+		return err
+	}
+	return c.finish(call, result)
+}
+
+// admit asks Before, once for each call.
+func (c *conn) admit(ctx context.Context, call *call, method *Method) error {
+	if c.server.Before != nil && !call.admitted {
+		name := ""
+		if method != nil {
+			name = method.Name
+		}
+		if err := c.server.Before(ctx, name); err != nil {
+			return err
+		}
+	}
+	call.admitted = true
+	return nil
+}
+
+// finish makes the reply of a result, if the caller may hold it.
 func (c *conn) finish(call *call, result any) error {
-	if err := call.reply.result(call.id, result, c.limits.Reply); err != nil {
+	if err := call.reply.encode(call.id, result, c.limits.Reply); err != nil {
 		return err
 	}
 	if n := int64(call.reply.buf.Len()); n > free {

@@ -1,17 +1,10 @@
 package server
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"strconv"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/creachadair/jrpc2"
 
 	"github.com/cima-project/cima/rpc"
 )
@@ -24,154 +17,101 @@ const maxBad = 16
 // errDropped ends a connection that broke a limit.
 var errDropped = errors.New("connection dropped")
 
-// A conn is one connection, as its jrpc2 server sees it: a channel.Channel
-// that gives one call at a time and takes one answer for each, and the
-// Assigner of all of them. Lines that are no call are answered here, and calls
-// that need no wait while no other is under way.
-//
-// jrpc2 parses what Recv gives it with encoding/json, and marshals and copies
-// what handlers return. Both are kept small: it gets the number of a call and
-// its method, and gives back the number; request and reply lie in the call.
+// A conn is one connection. One goroutine reads it: it answers lines that are no
+// request, and inline methods while nothing else of the connection is under way;
+// all other lines go to jrpc2.
 type conn struct {
 	framing
 	server *Server
 	ctx    context.Context // what Attach made
-	refuse *rpc.Error      // what Attach said: the answer to everything
-	handle jrpc2.Handler   // c.answer
+	inline inlineContext   // the same, for inline handlers
+	refuse *rpc.Error      // what Attach returned: the answer to everything
 
-	// For who reads alone: run, then jrpc2's Recv.
-	now     call   // that is answered at once
-	first   *call  // that was read before jrpc2 began
-	message []byte // what jrpc2 gets of a call
-
-	bad atomic.Int32 // lines that were no request, and requests that nobody may make beyond the rate
-
-	unanswered atomic.Int32 // calls that jrpc2 has not answered
-
-	mu    sync.Mutex
-	calls []*call // by number
-	free  []*call // the one used last is at the end
+	// For the goroutine that reads.
+	requests requestReader
+	now      call     // that is answered inline
+	channel  *channel // nil until a line goes to jrpc2
+	bad      int      // lines that were no request, and requests that nobody may make beyond the rate
 }
 
-// Assign gives jrpc2 the handler of every method, unknown ones too.
-func (c *conn) Assign(context.Context, string) jrpc2.Handler { return c.handle }
-
-const (
-	beforeNumber = `{"jsonrpc":"2.0","id":` // in a request and in a response
-	beforeMethod = `,"method":"`
-)
-
-// Recv returns the next call for jrpc2, valid until the next Recv.
-func (c *conn) Recv() ([]byte, error) {
-	call := c.first
-	if c.first = nil; call == nil {
-		var err error
-		if call, err = c.nextCall(); err != nil {
-			return nil, err
-		}
-	}
-	return c.numberedMessage(call), nil
-}
-
-// nextCall reads up to the next call that is for jrpc2, and answers what comes
-// before it.
-func (c *conn) nextCall() (*call, error) {
-	for c.bad.Load() < maxBad {
+// serve answers lines until the connection ends. What waits is still under way then.
+func (c *conn) serve() error {
+	for c.bad < maxBad {
 		line, err := c.next()
 		if err != nil {
-			return nil, c.end(err)
+			return c.end(err)
 		}
 		c.open.Add(1)
-		request, bad := parseRequest(line)
-		admitted := false
-		switch {
-		case bad != nil:
-			c.bad.Add(1)
-			c.refusal(request.id, c.within(bad))
-		case c.server.draining.Load():
-			c.refusal(request.id, rpc.ShuttingDown())
-		case c.answered(request, &admitted):
-		case int(c.unanswered.Add(1)) > c.limits.InFlight:
-			return nil, c.drop(rpc.RateLimited(time.Second, "at most %d requests are sent ahead of their answers: connection closed", c.limits.InFlight))
-		default:
-			if call := c.begin(request); call != nil {
-				call.admitted = admitted
-				return call, nil
-			}
-			c.unanswered.Add(-1)
-			c.refusal(request.id, rpc.RateLimited(time.Second, "too many long lines at once: wait for answers, then ask again"))
+		done, err := c.answer(line)
+		if err != nil {
+			return err
 		}
-		c.open.Add(-1)
+		if done {
+			c.open.Add(-1)
+		}
 	}
-	c.settle()
+	c.drain()
 	c.server.callers.dropped.Add(1)
-	return nil, errDropped // each line was answered already
+	return errDropped // each line was answered already
 }
 
-// answered answers a request in this goroutine if it can be answered at once,
-// nothing else of this connection is under way, and nothing was sent ahead of
-// the answer: that is what jrpc2 is for. If not, admitted says whether Before
-// let it pass.
-func (c *conn) answered(r request, admitted *bool) bool {
-	known := c.server.methods[string(r.method)]
-	if c.open.Load() > 1 || c.from != c.to || known.handler != nil && known.atOnce == nil && c.refuse == nil {
-		return false
+// answer answers a line; false where jrpc2 will.
+func (c *conn) answer(line []byte) (done bool, err error) {
+	request, bad := c.requests.read(line)
+	switch {
+	case bad != nil:
+		c.bad++
+		c.refusal(request.id, c.limited(bad))
+		return true, nil
+	case c.server.draining.Load():
+		c.refusal(request.id, rpc.ShuttingDown())
+		return true, nil
 	}
-	c.now.request, c.now.known, c.now.admitted = r, known, false // it still lies in the line
-	done := c.carryOut(c.ctx, &c.now, true)
-	if done && c.write(c.now.reply.buf.Bytes()) != nil {
+	done, admitted := c.answerInline(request)
+	if done {
+		return true, nil
+	}
+	return c.forward(line, request, admitted)
+}
+
+// answerInline answers a request in this goroutine if that takes no waiting,
+// nothing else of this connection is under way and nothing was sent ahead of the
+// answer: such requests are for jrpc2. Where nobody may ask, or there is no such
+// method, that doesn't matter. admitted reports whether Before let it pass.
+func (c *conn) answerInline(r request) (done, admitted bool) {
+	method := c.server.methods[string(r.method)]
+	if method != nil && c.refuse == nil && (!method.Inline || c.open.Load() > 1 || c.from != c.to) {
+		return false, false
+	}
+	call := &c.now
+	call.id, call.admitted = r.id, false // it still lies in the line
+	done = c.carryOutInline(call, method, r)
+	if done && c.write(call.reply.buf.Bytes()) != nil {
 		c.Close()
 	}
-	*admitted = c.now.admitted
-	c.caller.giveBack(c.now.charged)
-	c.now.charged, c.now.request = 0, request{}
-	c.now.reply.reset()
-	return done
+	c.caller.giveBack(call.charged)
+	call.id, call.charged = nil, 0
+	call.reply.reset()
+	return done, call.admitted
 }
 
-// numberedMessage is what jrpc2 gets of a call. A method that there is not has
-// no name: its own could be long, and jrpc2 has no use for it.
-func (c *conn) numberedMessage(call *call) []byte {
-	name := call.known.name
-	if name == "" {
-		name = "?"
+// forward gives a line to jrpc2.
+func (c *conn) forward(line []byte, r request, admitted bool) (done bool, err error) {
+	if c.channel == nil {
+		c.channel = startChannel(c)
 	}
-	m := strconv.AppendInt(append(c.message[:0], beforeNumber...), int64(call.number), 10)
-	m = append(append(m, beforeMethod...), name...)
-	c.message = append(m, `"}`...)
-	return c.message
-}
-
-// Send writes the answer that lies in the call whose number message has.
-func (c *conn) Send(message []byte) error {
-	call := c.named(message)
+	if int(c.channel.unanswered.Add(1)) > c.limits.InFlight {
+		return false, c.drop(rpc.RateLimited(time.Second, "at most %d requests are sent ahead of their answers: connection closed", c.limits.InFlight))
+	}
+	call := c.begin(line, r.id)
 	if call == nil {
-		c.Close()
-		return fmt.Errorf("jrpc2 answers no call: %q", shortened(message))
+		c.channel.unanswered.Add(-1)
+		c.refusal(r.id, rpc.RateLimited(time.Second, "too many long lines at once: wait for answers, then ask again"))
+		return true, nil
 	}
-	// Before the answer can be read: whoever has it may ask anew at once.
-	c.unanswered.Add(-1)
-	if call.reply.buf.Len() == 0 { // an error of jrpc2's: the connection is over
-		call.reply.refusal(call.id, rpc.ShuttingDown())
-	}
-	err := c.write(call.reply.buf.Bytes())
-	c.giveBack(call)
-	c.open.Add(-1)
-	if err != nil {
-		c.Close()
-	}
-	return err
-}
-
-// named finds the call of a response.
-func (c *conn) named(message []byte) *call {
-	rest, ok := bytes.CutPrefix(message, []byte(beforeNumber))
-	digits, _, _ := bytes.Cut(rest, []byte(","))
-	number, err := strconv.Atoi(string(digits))
-	if !ok || err != nil {
-		return nil
-	}
-	return c.numbered(number)
+	call.admitted = admitted
+	c.channel.forward(call)
+	return false, nil
 }
 
 // Close ends the connection, and whatever waits for its peer.
@@ -184,35 +124,35 @@ func (c *conn) drop(e *rpc.Error) error {
 	return errDropped
 }
 
-// end turns an error of reading into the connection's end. Who has only
-// closed its writing half still gets its answers, and who broke a limit is
-// told so behind them.
+// end turns an error of reading into the connection's end. A caller that has only
+// closed its writing half still gets its answers, and a caller that broke a limit
+// is told so behind them.
 func (c *conn) end(err error) error {
 	var e *rpc.Error
 	switch {
 	case errors.As(err, &e):
-		c.settle()
+		c.drain()
 		return c.drop(e)
 	case errors.Is(err, io.EOF):
-		c.settle()
+		c.drain()
 	}
 	return err
 }
 
-// settle waits until all is answered or the peer has hung up.
-func (c *conn) settle() {
+// drain waits until all is answered or the peer has hung up.
+func (c *conn) drain() {
 	for wait := time.Millisecond; c.open.Load() > 0 && !peerGone(c.net); wait = min(2*wait, 100*time.Millisecond) {
 		time.Sleep(wait)
 	}
 }
 
-// within is what a line that is no request is answered: it counts against the
+// limited is the answer to a line that is no request: it counts against the
 // caller's rate as requests do.
-func (c *conn) within(bad *rpc.Error) (refused *rpc.Error) {
+func (c *conn) limited(bad *rpc.Error) (refused *rpc.Error) {
 	if c.server.Before == nil {
 		return bad
 	}
-	err := c.before(c.ctx, "")
+	err := c.before("")
 	if err == nil {
 		return bad
 	}
@@ -220,9 +160,9 @@ func (c *conn) within(bad *rpc.Error) (refused *rpc.Error) {
 	return refused
 }
 
-func (c *conn) before(ctx context.Context, method string) (err error) {
+func (c *conn) before(method string) (err error) {
 	defer recovered(&err)
-	return c.server.Before(ctx, method)
+	return c.server.Before(c.ctx, method)
 }
 
 // refusal answers a line that is no call; id is nil where it has none.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -48,7 +49,7 @@ func TestSideBySide(t *testing.T) {
 	s := testServer()
 	s.Limits.Idle = 500 * time.Millisecond
 	began, gate := make(chan struct{}), make(chan struct{})
-	s.Methods["Gate"] = func(context.Context, json.RawMessage) (any, error) { close(began); <-gate; return 0, nil }
+	s.waiting("Gate", func(context.Context, json.RawMessage) (any, error) { close(began); <-gate; return 0, nil })
 	w := connect(t, start(t, s))
 	w.send(`{"jsonrpc":"2.0","id":1,"method":"Gate"}` + "\n")
 	<-began
@@ -67,7 +68,7 @@ func TestSideBySide(t *testing.T) {
 // answers to what came before.
 func TestAnswersBeforeTheEnd(t *testing.T) {
 	s := testServer()
-	s.Methods["Slow"] = func(context.Context, json.RawMessage) (any, error) { time.Sleep(100 * time.Millisecond); return 0, nil }
+	s.waiting("Slow", func(context.Context, json.RawMessage) (any, error) { time.Sleep(100 * time.Millisecond); return 0, nil })
 	path := start(t, s)
 	for name, bad := range map[string]int{"half closed": 0, "bad lines": maxBad} {
 		w := connect(t, path)
@@ -87,7 +88,7 @@ func TestAnswersBeforeTheEnd(t *testing.T) {
 func TestInFlight(t *testing.T) {
 	s := testServer()
 	gate := make(chan struct{})
-	s.Methods["Gate"] = func(context.Context, json.RawMessage) (any, error) { <-gate; return 0, nil }
+	s.waiting("Gate", func(context.Context, json.RawMessage) (any, error) { <-gate; return 0, nil })
 	w := connect(t, start(t, s))
 	const gated = `{"jsonrpc":"2.0","id":1,"method":"Gate"}` + "\n"
 	w.send(strings.Repeat(gated, 16))
@@ -117,15 +118,18 @@ func TestWaitingRequestsAreCharged(t *testing.T) {
 	s.Key = func(context.Context) string { return "me" }
 	gate := make(chan struct{})
 	opened := sync.OnceFunc(func() { close(gate) })
-	s.Methods["Gate"] = func(context.Context, json.RawMessage) (any, error) { <-gate; return 0, nil }
+	s.waiting("Gate", func(context.Context, json.RawMessage) (any, error) { <-gate; return 0, nil })
 	path := start(t, s)
 	t.Cleanup(opened) // before the server is stopped
-	long := `{"jsonrpc":"2.0","id":1,"method":"Gate","params":{"a":"` + strings.Repeat("x", 60<<10) + "\"}}\n"
+	var long strings.Builder
+	for id := range 16 {
+		fmt.Fprintf(&long, `{"jsonrpc":"2.0","id":%d,"method":"Gate","params":{"a":"%s"}}`+"\n", id, strings.Repeat("x", 60<<10))
+	}
 	var all []*wire
 	for range 4 {
 		w := connect(t, path)
 		// The one too many is refused before all of it is sent.
-		w.nc.Write([]byte(strings.Repeat(long, 16)))
+		w.nc.Write([]byte(long.String()))
 		all = append(all, w)
 	}
 	refused := all[3].receive()

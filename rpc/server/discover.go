@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/cima-project/cima/rpc"
@@ -13,36 +14,15 @@ import (
 // openRPC is the version of the OpenRPC specification (spec.open-rpc.org).
 const openRPC = "1.3.2"
 
-// A Signature is what discovery tells of a method: its name, the type that
-// reads its parameters, and what it gives, one of Results.
-type Signature struct {
-	Name    string
-	Params  rpc.Params
-	Admin   bool // a container may be named
-	Results []any
-}
-
-// SignatureOf takes a method's signature from its Go types.
-func SignatureOf[P, R any, PP interface {
-	*P
-	rpc.Params
-}](name string) Signature {
-	var result R
-	return Signature{Name: name, Params: PP(new(P)), Results: []any{result}}
-}
-
-// Named is the signature on the admin socket, where a container may be named.
-func (s Signature) Named() Signature {
-	s.Admin = true
-	return s
-}
-
-// Discovery answers MethodDiscover: an OpenRPC document of the methods told of,
-// and of itself.
-func Discovery(version string, told []Signature) Handler {
-	told = append(told, Signature{Name: rpc.MethodDiscover, Params: new(rpc.NoParams), Results: []any{json.RawMessage{}}})
-	document, err := json.Marshal(describe(version, told))
-	return Bind(func(context.Context, rpc.NoParams) (json.RawMessage, error) { return document, err })
+// WithDiscovery is a method table with MethodDiscover in it, which answers with an
+// OpenRPC document of the whole table.
+func WithDiscovery(version string, methods []Method) []Method {
+	var document json.RawMessage
+	var err error
+	discover := Define(rpc.MethodDiscover, func(context.Context, rpc.NoParams) (json.RawMessage, error) { return document, err })
+	methods = append(slices.Clone(methods), discover)
+	document, err = json.Marshal(describeAll(version, methods))
+	return methods
 }
 
 // summaries are what each method gives, in a line.
@@ -122,7 +102,7 @@ var errorTable = []struct {
 	{rpc.CodeNotReady, "not ready: ask again", []string{"retry_after_ms"}},
 }
 
-func describe(version string, told []Signature) document {
+func describeAll(version string, methods []Method) document {
 	d := document{OpenRPC: openRPC}
 	d.Info.Title, d.Info.Version = "cimad", version
 	d.Components.Schemas = schemas{}
@@ -133,7 +113,7 @@ func describe(version string, told []Signature) document {
 		d.Components.Errors[name] = describedError{Code: e.code, Message: e.means, Data: errorData(e.data)}
 		errs = append(errs, reference{"#/components/errors/" + name})
 	}
-	for _, s := range told {
+	for _, s := range methods {
 		m := described{Name: s.Name, Summary: summaries[s.Name], ParamStructure: "by-name", Params: []content{}, Errors: errs}
 		for _, p := range rpc.Parameters(s.Params, s.Admin) {
 			m.Params = append(m.Params, content{p.Name, p.Required, p.Schema})

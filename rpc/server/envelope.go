@@ -2,155 +2,92 @@ package server
 
 import (
 	"bytes"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"fmt"
 
+	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
 )
 
-// An envelope holds the members of a request object as they stand in its line.
+// An envelope is a request's members, as they stand in its line; nil: absent.
 type envelope struct {
-	version, id, method, params []byte // nil: absent
+	version, id, method, params []byte
 
-	unknown  []byte    // the name of the first member that there must not be
-	variants [4][]byte // names of members that are a known one in other case
+	unknown []byte    // the name of the first other member, unescaped
+	variant [4][]byte // the name of one that is a known one in other case
+	other   []byte    // the value of an unknown member, which nobody reads
 }
 
 // known are the members that a request may have.
 var known = [...]string{"jsonrpc", "id", "method", "params"}
 
-// openEnvelope takes a line apart that Strict has accepted and that is an object.
-func openEnvelope(line []byte) (e envelope) {
-	at := afterSpace(line, bytes.IndexByte(line, '{')+1)
-	for line[at] != '}' {
-		end := afterText(line, at)
-		name := line[at:end]
-		at = afterSpace(line, afterSpace(line, end)+1) // the colon
-		end = afterValue(line, at)
-		e.add(name, line[at:end])
-		if at = afterSpace(line, end); line[at] == ',' {
-			at = afterSpace(line, at+1)
-		}
-	}
-	return e
-}
-
-func (e *envelope) add(quoted, value []byte) {
-	name := quoted[1 : len(quoted)-1]
+// member is where the value of the member with that name belongs.
+func (e *envelope) member(raw []byte) *[]byte {
+	name := raw[1 : len(raw)-1]
 	if bytes.IndexByte(name, '\\') >= 0 {
-		var text string
-		json.Unmarshal(quoted, &text) // Strict has read it
-		name = []byte(text)
+		name, _ = jsontext.AppendUnquote(nil, raw) // the decoder has checked it
 	}
 	switch string(name) {
 	case "jsonrpc":
-		e.version = value
+		return &e.version
 	case "id":
-		e.id = value
+		return &e.id
 	case "method":
-		e.method = value
+		return &e.method
 	case "params":
-		e.params = value
-	default:
-		e.addUnknown(name)
+		return &e.params
 	}
-}
-
-func (e *envelope) addUnknown(name []byte) {
+	name = bytes.Clone(name)
 	if e.unknown == nil {
 		e.unknown = name
 	}
 	for i := range known {
 		if bytes.EqualFold(name, []byte(known[i])) {
-			e.variants[i] = name
+			e.variant[i] = name
 		}
 	}
+	return &e.other
 }
 
-// read fills in method and params, and refuses what is no request.
-func (e *envelope) read(r *request) error {
+// request refuses what is no request. The id comes with the error.
+func (e *envelope) request() (r request, bad *rpc.Error) {
+	r.id = e.id
 	switch {
 	case e.version == nil:
-		return e.missing(0)
+		return r, e.missing(0)
 	case string(e.version) != `"2.0"`:
-		return wrong("jsonrpc", `is "2.0"`)
+		return r, wrong("jsonrpc", `must be "2.0"`)
 	case e.method == nil:
-		return e.missing(2)
+		return r, e.missing(2)
 	case e.method[0] != '"' || len(e.method) <= 2:
-		return wrong("method", "is the name of a method")
+		return r, wrong("method", "must be the name of a method")
+	case e.params != nil && e.params[0] != '{':
+		return r, wrong("params", "must be an object with named members")
 	}
-	r.method = e.method[1 : len(e.method)-1] // no method's name needs an escape
-	if r.params = e.params; r.params != nil && r.params[0] != '{' {
-		return wrong("params", "is an object with named members")
-	}
-	for i, name := range e.variants {
+	for i, name := range e.variant {
 		if name != nil {
-			return wrong(shortened(name), "is written %q", known[i])
+			return r, misspelled(name, known[i])
 		}
 	}
 	if e.unknown != nil {
-		return wrong(shortened(e.unknown), "is not known here")
+		return r, wrong(canonical.Clip(string(e.unknown), 64), "is not known here")
 	}
-	return nil
+	r.method, r.params = e.method[1:len(e.method)-1], e.params // no method's name needs an escape
+	return r, nil
 }
 
 // missing tells a member that is missing from one in other case.
-func (e *envelope) missing(i int) error {
-	if name := e.variants[i]; name != nil {
-		return wrong(shortened(name), "is written %q", known[i])
+func (e *envelope) missing(i int) *rpc.Error {
+	if name := e.variant[i]; name != nil {
+		return misspelled(name, known[i])
 	}
-	return wrong(known[i], "is missing")
+	return wrong(known[i], "must be there")
 }
 
-func wrong(member, format string, args ...any) error {
-	return &rpc.MalformedError{Member: member, Reason: fmt.Sprintf(format, args...)}
+func misspelled(name []byte, known string) *rpc.Error {
+	return invalidRequest(canonical.Clip(string(name), 64), fmt.Sprintf("member %q must be written %q", canonical.Clip(string(name), 64), known))
 }
 
-// The rest walks over JSON that Strict has accepted.
-
-func afterSpace(line []byte, at int) int {
-	for line[at] == ' ' || line[at] == '\t' || line[at] == '\r' || line[at] == '\n' {
-		at++
-	}
-	return at
-}
-
-// afterText is where a string that begins at at ends.
-func afterText(line []byte, at int) int {
-	for at++; line[at] != '"'; at++ {
-		if line[at] == '\\' {
-			at++
-		}
-	}
-	return at + 1
-}
-
-func afterValue(line []byte, at int) int {
-	for depth := 0; ; {
-		switch line[at] {
-		case '"':
-			at = afterText(line, at)
-		case '{', '[':
-			depth++
-			at++
-		case '}', ']':
-			depth--
-			at++
-		case ',', ':', ' ', '\t', '\r', '\n':
-			at++
-		default:
-			at = afterWord(line, at)
-		}
-		if depth == 0 {
-			return at
-		}
-	}
-}
-
-// afterWord is where a number, true, false or null ends.
-func afterWord(line []byte, at int) int {
-	for at < len(line) && bytes.IndexByte([]byte(",]} \t\r\n"), line[at]) < 0 {
-		at++
-	}
-	return at
+func wrong(member, reason string) *rpc.Error {
+	return invalidRequest(member, fmt.Sprintf("member %q: %s", member, reason))
 }

@@ -51,14 +51,15 @@ func FuzzFraming(f *testing.F) {
 		mixed += strings.Replace(line, "Echo", method, 1) + "\n"
 	}
 	f.Add([]byte(mixed), uint8(100))
-	run := func(t *testing.T, data []byte, cut int, atOnce bool) []string {
+	run := func(t *testing.T, data []byte, cut int, inline bool) []string {
 		s := testServer()
-		delete(s.Methods, "Wait")  // for ever: a tape's peer doesn't hang up
-		delete(s.Methods, "Large") // how many find room depends on which are written first
-		if !atOnce {
-			s.AtOnce = nil
+		// Wait: for ever, as a tape's peer doesn't hang up. Large: how many may be
+		// held depends on which are written first.
+		s.Methods = slices.DeleteFunc(s.Methods, func(m Method) bool { return m.Name == "Wait" || m.Name == "Large" })
+		if !inline {
+			s.noneInline()
 		}
-		s.Limits = Limits{Line: 256, InFlight: 1 << 20}
+		s.Limits = Limits{Line: 256, InFlight: 1 << 10}
 		s.once.Do(s.setUp)
 		nc := new(tape)
 		for ; len(data) > cut; data = data[cut:] {
@@ -80,7 +81,7 @@ func FuzzFraming(f *testing.F) {
 			t.Fatalf("cut after %d: %q\nwhole: %q", int(cut)+1, again, answers)
 		}
 		if by := run(t, bytes.Clone(data), int(cut)+1, false); !slices.Equal(by, answers) {
-			t.Fatalf("all by jrpc2: %q\nat once: %q", by, answers)
+			t.Fatalf("all by jrpc2: %q\ninline: %q", by, answers)
 		}
 		out := strings.Join(answers, "")
 		lines := bytes.Count(data, []byte("\n"))

@@ -189,11 +189,11 @@ func TestUnsentIsTold(t *testing.T) {
 	s.Limits = Limits{CallerMemory: 1} // raised to two replies and a line
 	var unsent atomic.Int32
 	began, gate := make(chan struct{}, 3), make(chan struct{})
-	s.Methods["Paid"] = func(context.Context, json.RawMessage) (any, error) {
+	s.waiting("Paid", func(context.Context, json.RawMessage) (any, error) {
 		began <- struct{}{}
 		<-gate
 		return paidFor{strings.Repeat("x", 1<<20-100), &unsent}, nil
-	}
+	})
 	path := start(t, s)
 	for i := range 3 {
 		nc, err := dialAs(path, fmt.Sprintf("payer-%d-unsent%d", os.Getpid(), i))

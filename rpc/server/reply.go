@@ -14,7 +14,8 @@ const keptReply = 1 << 10
 
 // A reply is the line that answers a request.
 type reply struct {
-	buf bytes.Buffer
+	buf  bytes.Buffer
+	from int // where the result begins
 }
 
 func (r *reply) reset() {
@@ -33,6 +34,13 @@ func (r *reply) begin(id []byte, member string) {
 	}
 	r.buf.Write(id)
 	r.buf.WriteString(member)
+	r.from = r.buf.Len()
+}
+
+// result is the result alone.
+func (r *reply) result() []byte {
+	line := r.buf.Bytes()
+	return line[r.from : len(line)-len("}\n")]
 }
 
 // A jsonAppender writes its own JSON, on one line.
@@ -40,10 +48,9 @@ type jsonAppender interface {
 	AppendJSON(b []byte) ([]byte, error)
 }
 
-// result writes an answer with a result of at most most bytes.
-func (r *reply) result(id []byte, result any, most int) error {
+// encode writes an answer with a result of at most most bytes.
+func (r *reply) encode(id []byte, result any, most int) error {
 	r.begin(id, `,"result":`)
-	from := r.buf.Len()
 	switch v := result.(type) {
 	case json.RawMessage:
 		if bytes.IndexByte(v, '\n') >= 0 || len(v) == 0 {
@@ -67,7 +74,7 @@ func (r *reply) result(id []byte, result any, most int) error {
 		}
 		r.buf.Truncate(r.buf.Len() - 1) // Encode's newline
 	}
-	if n := r.buf.Len() - from; n > most {
+	if n := r.buf.Len() - r.from; n > most {
 		return replyTooLarge(n, most)
 	}
 	r.buf.WriteString("}\n")

@@ -19,8 +19,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/creachadair/jrpc2"
-
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -31,16 +29,7 @@ const attachTime = 5 * time.Second
 // not changed afterwards.
 type Server struct {
 	// Methods is every method there is on this socket.
-	Methods map[string]Handler
-
-	// AtOnce are handlers for some of Methods that give an answer from what
-	// is in memory, or ErrWaits where this one must be waited for; then
-	// Methods' own is asked. They run in the goroutine that reads the
-	// connection, so they never wait: for a lock that somebody holds over
-	// I/O, for hardware, for another caller. Nor do they wait for others of
-	// their caller to end: Limits.CallerCalls doesn't count them, and there
-	// is no more than one for each connection. Any other error is the answer.
-	AtOnce map[string]Handler
+	Methods []Method
 
 	// Limits bound what callers can do.
 	Limits Limits
@@ -74,7 +63,7 @@ type Server struct {
 
 	once      sync.Once
 	limits    Limits
-	methods   map[string]method
+	methods   map[string]*Method
 	callers   callers
 	attaching chan struct{}
 	writing   chan struct{} // a token for each result that is made a reply
@@ -87,9 +76,9 @@ type Server struct {
 
 func (s *Server) setUp() {
 	s.limits = s.Limits.withDefaults()
-	s.methods = make(map[string]method, len(s.Methods))
-	for name, handler := range s.Methods {
-		s.methods[name] = method{name, handler, s.AtOnce[name]}
+	s.methods = make(map[string]*Method, len(s.Methods))
+	for i := range s.Methods {
+		s.methods[s.Methods[i].Name] = &s.Methods[i]
 	}
 	s.callers = callers{limits: &s.limits, byKey: make(map[string]*caller), holds: make(map[*hold]struct{})}
 	s.attaching = make(chan struct{}, s.limits.Attaching)
@@ -222,9 +211,8 @@ func makeRoom() {
 }
 
 func (s *Server) newConn(ctx context.Context, nc net.Conn, charged *caller) *conn {
-	c := &conn{server: s, ctx: ctx, framing: framing{net: nc, limits: &s.limits}}
+	c := &conn{server: s, ctx: ctx, inline: inlineContext{ctx}, framing: framing{net: nc, limits: &s.limits}}
 	c.caller = hold{caller: charged, drop: c.Close}
-	c.handle = c.answer
 	return c
 }
 
@@ -251,28 +239,19 @@ func (s *Server) attach(ctx context.Context, nc net.Conn) (attached context.Cont
 	return s.Attach(ctx, unix)
 }
 
-// run answers a connection until it ends. What can be answered at once is
-// answered in this goroutine; jrpc2 is for calls that wait, beside each other,
-// and begins with the first of them: most connections never need it.
+// run answers a connection until it ends.
 func (s *Server) run(c *conn) {
 	s.mu.Lock()
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
-	if first, err := c.nextCall(); err == nil {
-		c.first = first
-		jrpc2.NewServer(c, &jrpc2.ServerOptions{
-			DisableBuiltin: true,
-			Concurrency:    s.limits.CallerCalls,
-			NewContext:     func() context.Context { return c.ctx },
-		}).Start(c).Wait()
+	c.serve()
+	if c.channel != nil {
+		c.caller.take(-c.channel.end())
 	}
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
 	c.caller.take(-c.charged)
-	for _, call := range c.calls { // those that nobody began
-		c.caller.take(-call.charged)
-	}
 }
 
 func (s *Server) each(f func(*conn)) {

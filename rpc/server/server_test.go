@@ -24,27 +24,36 @@ type echoed struct {
 
 // testServer is a server with handlers that show what a caller can do.
 func testServer() *Server {
-	echo := func(_ context.Context, p json.RawMessage) (any, error) { return echoed{string(p)}, nil }
-	return &Server{AtOnce: map[string]Handler{
-		"Echo":                     echo,
-		"Panic":                    func(context.Context, json.RawMessage) (any, error) { panic("secret") },
-		"Busy":                     func(context.Context, json.RawMessage) (any, error) { return nil, rpc.RateLimited(time.Minute, "later") },
-		"Large":                    func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-2), nil },
-		"TooLarge":                 func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-1), nil },
-		"Nonce":                    func(context.Context, json.RawMessage) (any, error) { return nil, ErrWaits },
-		rpc.MethodGetCCMeasurement: Bind(measurement),
-	}, Methods: map[string]Handler{
-		"Echo":                        echo,
-		"Panic":                       func(context.Context, json.RawMessage) (any, error) { panic("secret") },
-		"Leak":                        func(context.Context, json.RawMessage) (any, error) { return nil, errors.New("secret") },
-		"Busy":                        func(context.Context, json.RawMessage) (any, error) { return nil, rpc.RateLimited(time.Minute, "later") },
-		"Wait":                        func(ctx context.Context, _ json.RawMessage) (any, error) { <-ctx.Done(); return nil, ctx.Err() },
-		"Large":                       func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-2), nil },
-		"TooLarge":                    func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-1), nil },
-		"Unmarshalable":               func(context.Context, json.RawMessage) (any, error) { return func() {}, nil },
-		rpc.MethodGetCCMeasurement:    Bind(measurement),
-		rpc.MethodGetDefaultAlgorithm: Bind(func(context.Context, rpc.NoParams) (string, error) { return "ok", nil }),
-	}}
+	s := new(Server)
+	s.inline("Echo", func(_ context.Context, p json.RawMessage) (any, error) { return echoed{string(p)}, nil })
+	s.inline("Panic", func(context.Context, json.RawMessage) (any, error) { panic("secret") })
+	s.inline("Busy", func(context.Context, json.RawMessage) (any, error) { return nil, rpc.RateLimited(time.Minute, "later") })
+	s.inline("Large", func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-2), nil })
+	s.inline("TooLarge", func(context.Context, json.RawMessage) (any, error) { return strings.Repeat("x", 1<<20-1), nil })
+	s.waiting("Leak", func(context.Context, json.RawMessage) (any, error) { return nil, errors.New("secret") })
+	s.waiting("Wait", func(ctx context.Context, _ json.RawMessage) (any, error) { <-ctx.Done(); return nil, ctx.Err() })
+	s.waiting("Unmarshalable", func(context.Context, json.RawMessage) (any, error) { return func() {}, nil })
+	s.Methods = append(s.Methods, Define(rpc.MethodGetCCMeasurement, measurement),
+		Define(rpc.MethodGetDefaultAlgorithm, func(context.Context, rpc.NoParams) (string, error) { return "ok", nil }))
+	s.Methods[len(s.Methods)-2].Inline = true
+	return s
+}
+
+// inline and waiting give a server a method, perhaps in place of another one.
+func (s *Server) inline(name string, h Handler) {
+	s.waiting(name, h)
+	s.Methods[len(s.Methods)-1].Inline = true
+}
+
+func (s *Server) waiting(name string, h Handler) {
+	s.Methods = append(s.Methods, Method{Name: name, Handler: h})
+}
+
+// noneInline has jrpc2 answer all.
+func (s *Server) noneInline() {
+	for i := range s.Methods {
+		s.Methods[i].Inline = false
+	}
 }
 
 // start serves on a socket until the test ends, and returns its path.
@@ -123,7 +132,7 @@ func (w *wire) receive() response {
 	}
 	var r response
 	if err := json.Unmarshal(line, &r); err != nil {
-		w.t.Fatalf("receive %q: %v", shortened(line), err)
+		w.t.Fatalf("receive %q: %v", line, err)
 	}
 	return r
 }
@@ -143,9 +152,9 @@ func (w *wire) ask(method, params string) response {
 }
 
 func TestAnswers(t *testing.T) {
-	t.Run("at once", func(t *testing.T) { testAnswers(t, testServer()) })
+	t.Run("inline", func(t *testing.T) { testAnswers(t, testServer()) })
 	s := testServer()
-	s.AtOnce = nil
+	s.noneInline()
 	t.Run("by jrpc2", func(t *testing.T) { testAnswers(t, s) })
 }
 
@@ -196,7 +205,7 @@ func TestAttach(t *testing.T) {
 		}
 		return context.WithValue(context.WithoutCancel(ctx), key{}, "me"), release, nil
 	}
-	s.Methods["Who"] = func(ctx context.Context, _ json.RawMessage) (any, error) { return ctx.Value(key{}), nil }
+	s.waiting("Who", func(ctx context.Context, _ json.RawMessage) (any, error) { return ctx.Value(key{}), nil })
 	path := filepath.Join(t.TempDir(), "s")
 	stop := startAt(t, s, path)
 	defer stop()
@@ -223,7 +232,7 @@ func TestShutdown(t *testing.T) {
 	s := testServer()
 	s.Limits.Drain = 3 * time.Second
 	running, finish := make(chan struct{}), make(chan struct{})
-	s.Methods["Slow"] = func(context.Context, json.RawMessage) (any, error) { close(running); <-finish; return "done", nil }
+	s.waiting("Slow", func(context.Context, json.RawMessage) (any, error) { close(running); <-finish; return "done", nil })
 	path := filepath.Join(t.TempDir(), "s")
 	stop := startAt(t, s, path)
 	slow, other := connect(t, path), connect(t, path)
@@ -301,5 +310,69 @@ func TestAcceptErrors(t *testing.T) {
 	inner.Close()
 	if err := testServer().Serve(context.Background(), inner); err == nil {
 		t.Error("a closed listener is no error")
+	}
+}
+
+func dialDaemon(t *testing.T, d rpc.Dialer) *rpc.Client {
+	t.Helper()
+	c, err := d.Dial(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// At the connection limit the daemon says so; the client tries again.
+func TestClientAtTheLimit(t *testing.T) {
+	s := testServer()
+	s.Limits = Limits{Connections: 1}
+	path := start(t, s)
+	w := connect(t, path)
+	w.ask("Echo", "{}")
+	c := dialDaemon(t, rpc.Dialer{Path: path})
+	time.AfterFunc(100*time.Millisecond, func() { w.nc.Close() })
+	if err := c.Call(t.Context(), "Echo", nil, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// A restart between two calls, and calls while the daemon is away.
+func TestClientOutlivesRestart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	stop := startAt(t, testServer(), path)
+	c := dialDaemon(t, rpc.Dialer{Path: path, Wait: true})
+	var failed, answered atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for ctx.Err() == nil {
+				err := c.Call(ctx, "Echo", nil, nil)
+				switch {
+				case ctx.Err() != nil:
+				case err != nil:
+					t.Error(err)
+					failed.Add(1)
+					return
+				default:
+					answered.Add(1)
+				}
+			}
+		})
+	}
+	for range 3 {
+		time.Sleep(50 * time.Millisecond)
+		stop()
+		time.Sleep(50 * time.Millisecond)
+		stop = startAt(t, testServer(), path)
+	}
+	before := answered.Load()
+	time.Sleep(100 * time.Millisecond)
+	cancel()
+	all.Wait()
+	stop()
+	if answered.Load() == before || failed.Load() != 0 {
+		t.Errorf("%d answers, %d after the last restart, %d failures", answered.Load(), answered.Load()-before, failed.Load())
 	}
 }

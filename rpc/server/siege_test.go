@@ -31,7 +31,7 @@ func hostileServer() *Server {
 	s := testServer()
 	s.Limits = Limits{LineTime: 2 * time.Second, Write: time.Second, Idle: 3 * time.Second}
 	s.Attach = callerAt
-	s.Methods["Long"] = func(context.Context, json.RawMessage) (any, error) { return longResult, nil }
+	s.waiting("Long", func(context.Context, json.RawMessage) (any, error) { return longResult, nil })
 	s.Key = func(ctx context.Context) string { return ctx.Value(callerName{}).(string) }
 	return s
 }

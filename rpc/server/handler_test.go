@@ -16,31 +16,36 @@ import (
 
 const quickLine = `{"jsonrpc":"2.0","id":2,"method":"Quick","params":{}}` + "\n"
 
-// quickServer has a method that counts by which way it was answered, and one
-// that holds its connection's jrpc2 for as long as the test wants.
-func quickServer() (s *Server, atOnce, waited *atomic.Int32, gate chan struct{}) {
-	s, atOnce, waited, gate = testServer(), new(atomic.Int32), new(atomic.Int32), make(chan struct{})
-	counted := func(n *atomic.Int32) Handler {
-		return func(context.Context, json.RawMessage) (any, error) { n.Add(1); return "done", nil }
-	}
-	s.AtOnce["Quick"], s.Methods["Quick"] = counted(atOnce), counted(waited)
-	s.AtOnce["Unsure"] = func(_ context.Context, p json.RawMessage) (any, error) {
-		if strings.Contains(string(p), "wait") {
-			return nil, ErrWaits
+// quickServer has inline methods that count by which way they were answered, and
+// one that holds its connection's jrpc2 for as long as the test wants.
+func quickServer() (s *Server, inline, waited *atomic.Int32, gate chan struct{}) {
+	s, inline, waited, gate = testServer(), new(atomic.Int32), new(atomic.Int32), make(chan struct{})
+	quick := func(ctx context.Context, _ json.RawMessage) (any, error) {
+		if MayWait(ctx) == nil {
+			waited.Add(1)
+		} else {
+			inline.Add(1)
 		}
-		atOnce.Add(1)
 		return "done", nil
 	}
-	s.Methods["Unsure"] = counted(waited)
-	s.Methods["Gate"] = func(ctx context.Context, _ json.RawMessage) (any, error) {
+	s.inline("Quick", quick)
+	s.inline("Unsure", func(ctx context.Context, p json.RawMessage) (any, error) {
+		if strings.Contains(string(p), "wait") {
+			if err := MayWait(ctx); err != nil {
+				return nil, err
+			}
+		}
+		return quick(ctx, p)
+	})
+	s.waiting("Gate", func(ctx context.Context, _ json.RawMessage) (any, error) {
 		select {
 		case <-gate:
 			return "open", nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
-	}
-	return s, atOnce, waited, gate
+	})
+	return s, inline, waited, gate
 }
 
 func (w *wire) gets(id float64, result string) {
@@ -52,8 +57,8 @@ func (w *wire) gets(id float64, result string) {
 
 // A connection that asks one thing after the other costs one goroutine, and
 // jrpc2 begins with the first call that waits.
-func TestAtOnceNeedsNoServer(t *testing.T) {
-	s, atOnce, waited, _ := quickServer()
+func TestInlineNeedsNoJRPC2(t *testing.T) {
+	s, inline, waited, _ := quickServer()
 	path := start(t, s)
 	first := connect(t, path)
 	first.ask("Quick", "{}")
@@ -67,16 +72,16 @@ func TestAtOnceNeedsNoServer(t *testing.T) {
 	if n := runtime.NumGoroutine() - before; n > 20 {
 		t.Errorf("20 connections took %d goroutines", n)
 	}
-	if atOnce.Load() != 21 || waited.Load() != 0 {
-		t.Errorf("%d at once, %d not", atOnce.Load(), waited.Load())
+	if inline.Load() != 21 || waited.Load() != 0 {
+		t.Errorf("%d inline, %d not", inline.Load(), waited.Load())
 	}
 	first.ask("Unsure", `{"a":"wait"}`)
 	// The one right behind may still find the other's answer under way.
 	for range 10 {
 		first.ask("Quick", "{}")
 	}
-	if n := atOnce.Load(); n < 22 || n+waited.Load() != 32 {
-		t.Errorf("afterwards: %d at once, %d not", n, waited.Load())
+	if n := inline.Load(); n < 22 || n+waited.Load() != 32 {
+		t.Errorf("afterwards: %d inline, %d not", n, waited.Load())
 	}
 	if n := runtime.NumGoroutine() - before; n <= 20 {
 		t.Errorf("jrpc2 took %d goroutines: does it serve?", n-20)
@@ -85,15 +90,15 @@ func TestAtOnceNeedsNoServer(t *testing.T) {
 
 // A quick call beside a slow one is answered first, by jrpc2.
 func TestQuickBesideSlow(t *testing.T) {
-	s, atOnce, waited, gate := quickServer()
+	s, inline, waited, gate := quickServer()
 	w := connect(t, start(t, s))
 	w.send(`{"jsonrpc":"2.0","id":1,"method":"Gate"}` + "\n")
 	for range 3 {
 		w.send(quickLine)
 		w.gets(2, `"done"`)
 	}
-	if atOnce.Load() != 0 || waited.Load() != 3 {
-		t.Errorf("%d at once beside a slow one, %d not", atOnce.Load(), waited.Load())
+	if inline.Load() != 0 || waited.Load() != 3 {
+		t.Errorf("%d inline beside a slow one, %d not", inline.Load(), waited.Load())
 	}
 	close(gate)
 	w.gets(1, `"open"`)
@@ -102,7 +107,7 @@ func TestQuickBesideSlow(t *testing.T) {
 // Whatever is sent ahead is answered, each once, in any order, and counts
 // against the limit.
 func TestPipelinedMix(t *testing.T) {
-	s, atOnce, waited, gate := quickServer()
+	s, inline, waited, gate := quickServer()
 	close(gate)
 	w := connect(t, start(t, s))
 	for range 200 {
@@ -125,7 +130,7 @@ func TestPipelinedMix(t *testing.T) {
 			}
 		}
 	}
-	if n := atOnce.Load() + waited.Load(); n != 200*6 {
+	if n := inline.Load() + waited.Load(); n != 200*6 {
 		t.Errorf("%d calls were carried out, not %d", n, 200*6)
 	}
 	held := connect(t, start(t, func() *Server { s, _, _, _ := quickServer(); return s }()))
@@ -177,7 +182,7 @@ func TestCallerCallsBoundsTheSlow(t *testing.T) {
 	s.Limits.CallerCalls = 2
 	s.Key = func(context.Context) string { return "me" }
 	running := make(chan struct{}, 10)
-	s.Methods["Slow"] = func(context.Context, json.RawMessage) (any, error) { running <- struct{}{}; <-gate; return "open", nil }
+	s.waiting("Slow", func(context.Context, json.RawMessage) (any, error) { running <- struct{}{}; <-gate; return "open", nil })
 	path := start(t, s)
 	var all []*wire
 	for range 3 {
@@ -201,12 +206,12 @@ func TestCallerCallsBoundsTheSlow(t *testing.T) {
 	}
 }
 
-// A server that stops waits for an answer that is being made at once.
+// A server that stops waits for an answer that is being made inline.
 func TestDrainWaitsForTheQuick(t *testing.T) {
 	s, _, _, _ := quickServer()
 	s.Limits.Drain = 3 * time.Second
 	running, finish := make(chan struct{}), make(chan struct{})
-	s.AtOnce["Quick"] = func(context.Context, json.RawMessage) (any, error) { close(running); <-finish; return "done", nil }
+	s.inline("Quick", func(context.Context, json.RawMessage) (any, error) { close(running); <-finish; return "done", nil })
 	path := filepath.Join(t.TempDir(), "s")
 	stop := startAt(t, s, path)
 	w, other := connect(t, path), connect(t, path)
@@ -232,15 +237,14 @@ func TestDrainWaitsForTheQuick(t *testing.T) {
 	w.ends()
 }
 
-// Nothing is allocated for a call that is answered at once but what its
+// Nothing is allocated for a call that is answered inline but what its
 // handler takes.
-func TestAtOnceAllocates(t *testing.T) {
+func TestInlineAllocates(t *testing.T) {
 	if raceDetector() {
 		t.Log("the race detector allocates: the figure is shown only")
 	}
 	s := testServer()
-	s.AtOnce["Quick"] = func(context.Context, json.RawMessage) (any, error) { return json.RawMessage("1"), nil }
-	s.Methods["Quick"] = s.AtOnce["Quick"]
+	s.inline("Quick", func(context.Context, json.RawMessage) (any, error) { return json.RawMessage("1"), nil })
 	s.once.Do(s.setUp)
 	charged := s.callers.enter("tape")
 	defer charged.leave()
@@ -249,7 +253,7 @@ func TestAtOnceAllocates(t *testing.T) {
 	n := testing.AllocsPerRun(1000, func() {
 		nc.pieces = append(nc.pieces[:0], line)
 		nc.out.Reset()
-		c.nextCall()
+		c.serve()
 	})
 	t.Logf("%.0f allocations for a call", n)
 	if n > 4 && !raceDetector() {

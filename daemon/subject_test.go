@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
+	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,9 +26,9 @@ func (hung) Registers(ctx context.Context) (hw.Registers, error) {
 	return hw.Registers{}, ctx.Err()
 }
 
-// What is answered at once waits for nothing: not for a container that is being
+// What is answered inline waits for nothing: not for a container that is being
 // measured, not for hardware, not with access rules either.
-func TestAtOnceNeverWaits(t *testing.T) {
+func TestInlineNeverWaits(t *testing.T) {
 	for name, rules := range map[string][]config.AccessRule{
 		"no rules": nil,
 		"rules":    {{Image: "*", Deny: []string{rpc.MethodGetCCEventLog}}},
@@ -40,12 +43,17 @@ func TestAtOnceNeverWaits(t *testing.T) {
 		c.setSubjects()
 		ctx := context.WithValue(t.Context(), callerKey{}, c)
 		quick := 0
-		for method, now := range f.daemon.methodsAtOnce() {
+		handlers := make(map[string]server.Handler)
+		for _, m := range f.daemon.callerMethods() {
+			if !m.Inline {
+				continue
+			}
+			handlers[m.Name] = m.Handler
 			for _, params := range []string{`{}`, `{"index":0}`, `{"index":3}`} {
-				err := within(t, func() error { _, err := now(ctx, json.RawMessage(params)); return err })
+				err := inline(t, ctx, m.Handler, params)
 				var wire *rpc.Error
-				if err != nil && err != server.ErrWaits && !(errors.As(err, &wire) && wire.Code == rpc.CodeInvalidParams) {
-					t.Errorf("%s: %s %s: %v", name, method, params, err)
+				if err != nil && !errors.Is(err, errMustWait) && !(errors.As(err, &wire) && wire.Code == rpc.CodeInvalidParams) {
+					t.Errorf("%s: %s %s: %v", name, m.Name, params, err)
 				}
 				if err == nil {
 					quick++
@@ -57,15 +65,11 @@ func TestAtOnceNeverWaits(t *testing.T) {
 		}
 		i.facts.Store(&facts{})
 		for _, method := range []string{rpc.MethodWhoAmI, rpc.MethodGetMeasurementCount} {
-			if err := within(t, func() error { _, err := f.daemon.methodsAtOnce()[method](ctx, nil); return err }); err != nil {
+			if err := inline(t, ctx, handlers[method], `{}`); err != nil {
 				t.Errorf("%s: %s of a measured container: %v", name, method, err)
 			}
 		}
-		measured := func() error {
-			_, err := f.daemon.methodsAtOnce()[rpc.MethodGetCCMeasurement](ctx, json.RawMessage(`{"index":3}`))
-			return err
-		}
-		if err := within(t, measured); err != nil {
+		if err := inline(t, ctx, handlers[rpc.MethodGetCCMeasurement], `{"index":3}`); err != nil {
 			t.Errorf("%s: a measured container's register: %v", name, err)
 		}
 		i.measuring.give()
@@ -73,7 +77,7 @@ func TestAtOnceNeverWaits(t *testing.T) {
 }
 
 // A container that something is owed of waits until it is logged.
-func TestAtOnceNotWhileOwed(t *testing.T) {
+func TestInlineNotWhileOwed(t *testing.T) {
 	w := &watchedRoot{owner: "one"}
 	g := &gated{execs: &execs{watched: map[string]*watchedRoot{"one": w}}}
 	if g.owes("another") {
@@ -86,9 +90,50 @@ func TestAtOnceNotWhileOwed(t *testing.T) {
 	d := &Daemon{gated: g}
 	i := &instance{owner: "one"}
 	i.facts.Store(&facts{})
-	if _, err := d.facts(t.Context(), &subject{owner: "one", instance: i, atOnce: true}); err != server.ErrWaits {
+	known := func(ctx context.Context, _ json.RawMessage) (any, error) {
+		return d.facts(ctx, &subject{owner: "one", instance: i})
+	}
+	if err := inline(t, t.Context(), known, `{}`); !errors.Is(err, errMustWait) {
 		t.Errorf("got %v", err)
 	}
+}
+
+// errMustWait is what an inline handler returned that must wait.
+var errMustWait = errors.New("must wait")
+
+// inline calls a handler as rpc/server does where it must not wait.
+func inline(t *testing.T, ctx context.Context, f server.Handler, params string) error {
+	t.Helper()
+	var got error
+	ctx, cancel := context.WithCancel(ctx)
+	s := server.Server{Methods: []server.Method{{Name: "Inline", Inline: true, Handler: func(ctx context.Context, p json.RawMessage) (any, error) {
+		must := server.MayWait(ctx)
+		if must == nil {
+			t.Error("it is not called inline")
+		}
+		if _, got = f(ctx, p); got != nil && got == must {
+			got = errMustWait
+		}
+		return nil, nil
+	}}}}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() { s.Serve(ctx, l) })
+	defer serving.Wait()
+	defer cancel()
+	client, err := rpc.Dial(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if err := within(t, func() error { return client.Call(t.Context(), "Inline", json.RawMessage(params), nil) }); err != nil {
+		t.Fatal(err)
+	}
+	return got
 }
 
 func within(t *testing.T, f func() error) error {

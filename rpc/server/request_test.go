@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -16,13 +17,13 @@ func TestBadLines(t *testing.T) {
 		code rpc.Code
 		says string
 	}{
-		"no JSON":                {"hello", rpc.CodeParseError, "not an object"},
-		"empty":                  {"", rpc.CodeParseError, "not an object"},
-		"half an object":         {`{"jsonrpc":"2.0"`, rpc.CodeParseError, "comma"},
+		"no JSON":                {"hello", rpc.CodeParseError, "must be"},
+		"empty":                  {"", rpc.CodeParseError, "must be"},
+		"half an object":         {`{"jsonrpc":"2.0"`, rpc.CodeParseError, "must be JSON"},
 		"not UTF-8":              {call(",\"params\":{\"a\":\"\xff\"}"), rpc.CodeParseError, "UTF-8"},
 		"batch":                  {"[" + call("") + "]", rpc.CodeInvalidRequest, "batches"},
 		"empty batch":            {"[]", rpc.CodeInvalidRequest, "batches"},
-		"no object":              {"3", rpc.CodeParseError, "not an object"},
+		"no object":              {"3", rpc.CodeParseError, "must be"},
 		"no id":                  {`{"jsonrpc":"2.0","method":"Echo"}`, rpc.CodeInvalidRequest, "id"},
 		"null id":                {`{"jsonrpc":"2.0","id":null,"method":"Echo"}`, rpc.CodeInvalidRequest, "id"},
 		"fraction id":            {`{"jsonrpc":"2.0","id":1.5,"method":"Echo"}`, rpc.CodeInvalidRequest, "id"},
@@ -41,17 +42,17 @@ func TestBadLines(t *testing.T) {
 		"params null":            {call(`,"params":null`), rpc.CodeInvalidRequest, "params"},
 		"params twice deep":      {call(`,"params":{"a":{"b":1,"b":1}}`), rpc.CodeInvalidRequest, "b"},
 		"params variant deep":    {call(`,"params":{"a":[{"nonce":1,"Nonce":1}]}`), rpc.CodeInvalidRequest, "Nonce"},
-		"params Kelvin sign":     {call(",\"params\":{\"k\":1,\"\u212a\":1}"), rpc.CodeInvalidRequest, "k"},
-		"too deep":               {call(`,"params":{"a":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + `}`), rpc.CodeParseError, "deeper"},
-		"two on a line":          {call("") + call(""), rpc.CodeParseError, "behind"},
-		"newline in a string":    {"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"Ec", rpc.CodeParseError, "middle of a string"},
-		"byte order mark":        {"\ufeff" + call(""), rpc.CodeParseError, "not an object"},
-		"NaN":                    {call(`,"params":{"a":NaN}`), rpc.CodeParseError, "no JSON value"},
-		"leading zero":           {call(`,"params":{"a":01}`), rpc.CodeParseError, "number"},
+		"params Kelvin sign":     {call(",\"params\":{\"k\":1,\"\u212a\":1}"), rpc.CodeInvalidRequest, "params.\u212a"},
+		"too deep":               {call(`,"params":{"a":` + strings.Repeat("[", 31) + strings.Repeat("]", 31) + `}`), rpc.CodeParseError, "32 deep"},
+		"two on a line":          {call("") + call(""), rpc.CodeParseError, "after the value"},
+		"newline in a string":    {"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"Ec", rpc.CodeParseError, "middle of a value"},
+		"byte order mark":        {"\ufeff" + call(""), rpc.CodeParseError, "must be"},
+		"NaN":                    {call(`,"params":{"a":NaN}`), rpc.CodeParseError, "must be JSON"},
+		"leading zero":           {call(`,"params":{"a":01}`), rpc.CodeParseError, "must be JSON"},
 		"half a surrogate":       {call(`,"params":{"a":"\udc00"}`), rpc.CodeParseError, "surrogate"},
 		"more than eight, twice": {call(`,"params":{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"A":1}`), rpc.CodeInvalidRequest, "A"},
 		"more than eight, later": {call(`,"params":{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1,"j":1,"J":1}`), rpc.CodeInvalidRequest, "J"},
-		"objects too deep":       {call(`,"params":` + strings.Repeat(`{"a":`, 32) + "1" + strings.Repeat("}", 32)), rpc.CodeParseError, "deeper"},
+		"objects too deep":       {call(`,"params":` + strings.Repeat(`{"a":`, 32) + "1" + strings.Repeat("}", 32)), rpc.CodeParseError, "32 deep"},
 	} {
 		w := connect(t, path)
 		w.send(c.line + "\n")
@@ -78,9 +79,9 @@ func TestBadLinesHaveAnEnd(t *testing.T) {
 
 func TestNonces(t *testing.T) {
 	s := testServer()
-	s.Methods["Nonce"] = Bind(func(_ context.Context, p rpc.EvidenceParams) (int, error) {
+	s.Methods = append(s.Methods, Define("Nonce", func(_ context.Context, p rpc.EvidenceParams) (int, error) {
 		return len(p.Nonce) + 100*len(p.UserData), nil
-	})
+	}))
 	w := connect(t, start(t, s))
 	for params, want := range map[string]string{
 		`{"nonce":"AAECAwQFBgc="}`:                                                        "8",
@@ -108,10 +109,10 @@ func TestNonces(t *testing.T) {
 		r := w.ask("Nonce", params)
 		if r.Error == nil {
 			if string(r.Result) != want {
-				t.Errorf("%s: got %s, want %s", shortened([]byte(params)), r.Result, want)
+				t.Errorf("%s: got %s, want %s", canonical.Clip(params, 64), r.Result, want)
 			}
 		} else if r.Error.Code != rpc.CodeInvalidParams || r.Error.Data == nil || r.Error.Data.Member != want {
-			t.Errorf("%s: got %+v, want %s", shortened([]byte(params)), r.Error, want)
+			t.Errorf("%s: got %+v, want %s", canonical.Clip(params, 64), r.Error, want)
 		}
 	}
 }
