@@ -9,7 +9,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -31,10 +30,10 @@ type kernel struct {
 	mu       sync.Mutex
 	entries  map[string]*entry
 	provider string
-	fail     map[string]error // by operation and attribute: "read outblob"
-	denied   string           // a path that may not be touched
-	blocked  string           // the signal mask of the thread that read a quote
-	delay    time.Duration
+	fail     map[string]error    // by operation and attribute: "read outblob"
+	denied   string              // a path that may not be touched
+	blocked  string              // the signal mask of the thread that read a quote
+	finish   chan struct{}       // quotes end when it is closed; nil: at once
 	lapped   bool                // another writer advances the generation
 	reshape  func([]byte) []byte // what the host makes of a quote
 	inFlight int

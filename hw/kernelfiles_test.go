@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/cima-project/cima/hw"
 )
@@ -157,7 +156,7 @@ func (k *kernel) quote(data hw.ReportData) ([]byte, error) {
 	k.mu.Lock()
 	k.inFlight++
 	k.most = max(k.most, k.inFlight)
-	busy, delay, reshape := k.inFlight > 1, k.delay, k.reshape
+	busy, finish, reshape := k.inFlight > 1, k.finish, k.reshape
 	k.mu.Unlock()
 	defer func() {
 		k.mu.Lock()
@@ -172,7 +171,9 @@ func (k *kernel) quote(data hw.ReportData) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	time.Sleep(delay)
+	if finish != nil {
+		<-finish
+	}
 	status, _ := os.ReadFile("/proc/thread-self/status")
 	_, mask, _ := strings.Cut(string(status), "SigBlk:\t")
 	k.mu.Lock()

@@ -138,10 +138,8 @@ func TestQGSIsSilent(t *testing.T) {
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
-	start := time.Now()
-	_, err := k.tdx().Quote(ctx, hw.ReportData{})
-	if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took > 5*time.Second {
-		t.Errorf("after %v: %v", took, err)
+	if _, err := k.tdx().Quote(ctx, hw.ReportData{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
 	}
 	<-gone
 }

@@ -148,22 +148,18 @@ func TestProviders(t *testing.T) {
 func TestQuoteIsAbandonedNotInterrupted(t *testing.T) {
 	k := newKernel(t)
 	tdx := k.tdx()
-	k.delay = 150 * time.Millisecond
+	k.finish = make(chan struct{})
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
 	defer cancel()
-	start := time.Now()
-	_, err := tdx.Quote(ctx, hw.ReportData{})
-	if took := time.Since(start); !errors.Is(err, context.DeadlineExceeded) || took >= k.delay {
-		t.Errorf("after %v: %v", took, err)
+	if _, err := tdx.Quote(ctx, hw.ReportData{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
 	}
 	if k.left() != 1 {
 		t.Error("the quote in flight was interrupted")
 	}
+	close(k.finish)
 	if _, err := tdx.Quote(context.Background(), hw.ReportData{}); err != nil {
 		t.Errorf("the next caller: %v", err)
-	}
-	if took := time.Since(start); took < 2*k.delay {
-		t.Errorf("two quotes in %v", took)
 	}
 	if err := tdx.Drain(context.Background()); err != nil {
 		t.Error(err)
@@ -176,7 +172,7 @@ func TestQuoteIsAbandonedNotInterrupted(t *testing.T) {
 func TestDrainWaitsForTheQuoteInFlight(t *testing.T) {
 	k := newKernel(t)
 	tdx := k.tdx()
-	k.delay = 100 * time.Millisecond
+	k.finish = make(chan struct{})
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
 	if _, err := tdx.Quote(ctx, hw.ReportData{}); err == nil {
@@ -185,6 +181,7 @@ func TestDrainWaitsForTheQuoteInFlight(t *testing.T) {
 	if err := tdx.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("drained at once: %v", err)
 	}
+	close(k.finish)
 	if err := tdx.Drain(context.Background()); err != nil || k.left() != 0 {
 		t.Errorf("drained with %d entries left: %v", k.left(), err)
 	}
@@ -193,7 +190,6 @@ func TestDrainWaitsForTheQuoteInFlight(t *testing.T) {
 func TestOneQuoteInFlight(t *testing.T) {
 	k := newKernel(t)
 	tdx := k.tdx()
-	k.delay = time.Millisecond
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {

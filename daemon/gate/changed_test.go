@@ -39,7 +39,7 @@ func TestChangedWhileHashed(t *testing.T) {
 			return err
 		}})
 	r.begins(t, err, ready, dir)
-	if _, err := run(file); err != nil {
+	if err := run(file); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-measured; !errors.Is(err, ErrWritable) {

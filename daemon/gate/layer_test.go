@@ -115,7 +115,7 @@ func TestFreshFileIsNotRemembered(t *testing.T) {
 	}
 	for want, wait := range []time.Duration{0, minAge + 100*time.Millisecond} {
 		time.Sleep(wait)
-		if _, err := run(file); err != nil {
+		if err := run(file); err != nil {
 			t.Fatal(err)
 		}
 		if got := known(); got != want {

@@ -40,8 +40,9 @@ func overlay(t *testing.T) string {
 
 // seen is what was measured, in order.
 type seen struct {
-	mu  sync.Mutex
-	all []sight
+	mu   sync.Mutex
+	all  []sight
+	held []*HeldExec // that were decided on
 }
 
 type sight struct {
@@ -75,6 +76,7 @@ func watch(t *testing.T, dirs ...string) (*Roots, *seen) {
 			content, err := r.Measure(ctx, h)
 			s.mu.Lock()
 			defer s.mu.Unlock()
+			s.held = append(s.held, h)
 			s.all = append(s.all, sight{h.Path(), h.Device(), sha384(content), content.Verity, err})
 			return err
 		},
@@ -116,7 +118,7 @@ func TestRootsMeasure(t *testing.T) {
 	_, s := watch(t, dir)
 	file := filepath.Join(dir, "program")
 	for range 2 {
-		if _, err := run(file); err != nil {
+		if err := run(file); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -220,11 +222,11 @@ func TestWriterBetweenHashAndExec(t *testing.T) {
 	if _, err := r.Add(dir); err != nil {
 		t.Fatal(err)
 	}
-	took, err := run(file)
+	err = run(file)
 	if got := <-hashed; got != want {
 		t.Error("another digest")
 	}
-	t.Logf("after %v the exec ended with %v", took, err)
+	t.Logf("the exec ended with %v", err)
 }
 
 // Where a mark would hold others, or not all, there is none.

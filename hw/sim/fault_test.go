@@ -7,6 +7,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cima-project/cima/hw"
@@ -80,20 +81,25 @@ func TestFaultsOfQuote(t *testing.T) {
 
 // One quote at a time; a caller that leaves does not interrupt it.
 func TestQuotesTakeTurns(t *testing.T) {
-	const delay = 60 * time.Millisecond
-	_, td := serve(t, Config{QuoteDelay: delay})
-	start := time.Now()
-	brief, cancel := context.WithTimeout(context.Background(), delay/3)
-	defer cancel()
-	if _, err := td.Quote(brief, hw.ReportData{}); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("abandoned quote: %v", err)
-	}
-	if _, err := td.Quote(context.Background(), hw.ReportData{}); err != nil {
-		t.Error(err)
-	}
-	if took := time.Since(start); took < 2*delay {
-		t.Errorf("two quotes took %v, one alone takes %v", took, delay)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const delay = time.Second
+		m, err := Boot(Config{QuoteDelay: delay})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now() // of the bubble
+		brief, cancel := context.WithTimeout(t.Context(), delay/3)
+		defer cancel()
+		if _, err := m.Quote(brief, hw.ReportData{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("abandoned quote: %v", err)
+		}
+		if _, err := m.Quote(t.Context(), hw.ReportData{}); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took != 2*delay {
+			t.Errorf("two quotes took %v, one alone takes %v", took, delay)
+		}
+	})
 }
 
 // A quote has the registers of its beginning, whatever happens until its end.
@@ -142,26 +148,31 @@ func TestHangingQuoteEndsWithTheFault(t *testing.T) {
 	}
 }
 
-// A caller that hangs up stops waiting for its turn.
+// A caller that leaves stops waiting for its turn.
 func TestGoneCallersDoNotWait(t *testing.T) {
-	const delay = 50 * time.Millisecond
-	_, td := serve(t, Config{QuoteDelay: delay, Faults: []Fault{{Op: OpQuote, Hang: true, Times: 1}}})
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Millisecond)
-	defer cancel()
-	var gone sync.WaitGroup
-	for range 20 {
-		gone.Go(func() { td.Quote(ctx, hw.ReportData{}) })
-	}
-	gone.Wait()
-	time.Sleep(delay)
-	if err := td.Inject(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	start := time.Now()
-	if _, err := td.Quote(context.Background(), hw.ReportData{}); err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(start); took > 10*delay {
-		t.Errorf("a quote after 20 callers left took %v", took)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		const delay = time.Second
+		m, err := Boot(Config{QuoteDelay: delay, Faults: []Fault{{Op: OpQuote, Hang: true, Times: 1}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), delay/2)
+		defer cancel()
+		var gone sync.WaitGroup
+		for range 20 {
+			gone.Go(func() { m.Quote(ctx, hw.ReportData{}) })
+		}
+		gone.Wait()
+		time.Sleep(delay)
+		if err := m.Inject(); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now() // of the bubble
+		if _, err := m.Quote(t.Context(), hw.ReportData{}); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(start); took != delay {
+			t.Errorf("a quote after 20 callers left took %v, one alone takes %v", took, delay)
+		}
+	})
 }
