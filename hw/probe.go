@@ -87,11 +87,11 @@ func (t *TDX) Probe(ctx context.Context) Report {
 
 func (t *TDX) oldDevice() string {
 	for _, name := range []string{"tdx-guest", "tdx-attest"} {
-		if path := t.options.DevRoot + "/" + name; t.exists(path) {
+		if path := t.dev(name); t.exists(path) {
 			return path
 		}
 	}
-	return t.options.DevRoot + "/tdx-guest"
+	return t.dev("tdx-guest")
 }
 
 func (t *TDX) kernel() string {

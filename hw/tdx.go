@@ -7,12 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
-
-	"github.com/google/go-configfs-tsm/configfs/configfsi"
 )
 
 // TDXOptions say where the kernel's files are. The zero value means this
@@ -34,7 +31,7 @@ type TDXOptions struct {
 // the kernel's version; Probe reports them. Its methods may be called from many
 // goroutines at once. Their errors are *Error, or ctx's. It satisfies TEE.
 type TDX struct {
-	options  TDXOptions
+	paths
 	files    Files
 	tdReport func(device string, data ReportData) ([]byte, error)
 	dial     func(ctx context.Context, port uint32) (net.Conn, error)
@@ -48,16 +45,7 @@ var _ TEE = (*TDX)(nil)
 // NewTDX checks nothing. The call that needs an interface reports that it is
 // missing, and so does Probe.
 func NewTDX(options TDXOptions) *TDX {
-	def := func(s *string, value string) {
-		if *s == "" {
-			*s = value
-		}
-	}
-	def(&options.SysRoot, "/sys")
-	def(&options.DevRoot, "/dev")
-	def(&options.ProcRoot, "/proc")
-	def(&options.EtcRoot, "/etc")
-	t := &TDX{options: options, files: options.Files, tdReport: options.TDReport, dial: options.Dial, turn: make(chan struct{}, 1)}
+	t := &TDX{paths: newPaths(options), files: options.Files, tdReport: options.TDReport, dial: options.Dial, turn: make(chan struct{}, 1)}
 	if t.files == nil {
 		t.files = kernelFiles{}
 	}
@@ -68,20 +56,6 @@ func NewTDX(options TDXOptions) *TDX {
 		t.dial = dialVsock
 	}
 	return t
-}
-
-func (t *TDX) sys(path string) string  { return filepath.Join(t.options.SysRoot, path) }
-func (t *TDX) proc(path string) string { return filepath.Join(t.options.ProcRoot, path) }
-func (t *TDX) device() string          { return filepath.Join(t.options.DevRoot, "tdx_guest") }
-func (t *TDX) attestConf() string      { return filepath.Join(t.options.EtcRoot, "tdx-attest.conf") }
-func (t *TDX) reports() string {
-	return t.sys(strings.TrimPrefix(configfsi.TsmPrefix, "/sys") + "/report")
-}
-func (t *TDX) bootLog() string           { return t.sys("firmware/acpi/tables/data/CCEL") }
-func (t *TDX) bootTable() string         { return t.sys("firmware/acpi/tables/CCEL") }
-func (t *TDX) register(mr string) string { return filepath.Join(t.measurements(), mr+":sha384") }
-func (t *TDX) measurements() string {
-	return t.sys("devices/virtual/misc/tdx_guest/measurements")
 }
 
 // exists reports whether a file is there, even where it can't be read.
