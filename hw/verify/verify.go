@@ -113,10 +113,10 @@ func (r *Result) judgeValues(ev *evidence, keys agentKeys, in *instance, opts Op
 
 func (o *Options) check() error {
 	if n := len(o.Nonce); n != 0 && (n < 8 || n > 64) {
-		return fmt.Errorf("a nonce has 8 to 64 bytes, not %d", n)
+		return fmt.Errorf("a nonce must have 8 to 64 bytes, not %d", n)
 	}
 	if o.TrustRoots != nil && len(o.TrustRoots) == 0 {
-		return errors.New("no trust root is given; leave it out for Intel's")
+		return errors.New("TrustRoots must hold a root, or be nil for Intel's")
 	}
 	if o.Policy == nil {
 		return nil

@@ -114,11 +114,11 @@ func (b BootValues) hasEvents(rtmr int) bool {
 // check refuses values that leave a register of the boot open.
 func (b BootValues) check() error {
 	if b.MRTD == nil {
-		return errors.New("mrtd must be there: less doesn't cover a boot")
+		return errors.New("mrtd must be there: without it, no value covers the firmware")
 	}
 	for i, v := range []*rpc.Digest{b.RTMR0, b.RTMR1, b.RTMR2} {
 		if v == nil && !slices.ContainsFunc(b.Events, func(p BootPattern) bool { return p.RTMR == i && !p.Optional && !p.Any }) {
-			return fmt.Errorf("rtmr%d must be there, as a value or by events of which one must be in the log: less doesn't cover a boot", i)
+			return fmt.Errorf("rtmr%d must be there, as a value or by events that are not all optional: without it, nothing covers that part of the boot", i)
 		}
 	}
 	for _, p := range b.Events {

@@ -33,17 +33,17 @@ type BootPattern struct {
 func (p BootPattern) check() error {
 	switch {
 	case p.RTMR < 0 || p.RTMR > 2:
-		return fmt.Errorf("rtmr is 0, 1 or 2, not %d", p.RTMR)
+		return fmt.Errorf("rtmr must be 0, 1 or 2, not %d", p.RTMR)
 	case p.OnlyWords && len(p.Words) == 0:
-		return errors.New("only_words goes with words")
+		return errors.New("only_words must come with words")
 	case p.proves() && p.Any:
-		return errors.New("any goes with no digest, text or words")
+		return errors.New("any must come without digest, text and words")
 	case !p.proves() && !p.Any:
-		return errors.New("it fits any event, for a type is under no digest: give digest, text or words, or say any = true")
+		return errors.New("it fits any event, because no digest covers a type: it must have digest, text or words, or any = true")
 	}
 	for _, w := range p.Words {
 		if len(strings.Fields(w)) != 1 || strings.TrimSpace(w) != w {
-			return fmt.Errorf("%q is not one word", w)
+			return fmt.Errorf("%q must be one word", w)
 		}
 	}
 	return nil

@@ -65,7 +65,7 @@ func (p *Policy) keys() []key {
 func (k key) check() error {
 	for _, v := range k.values {
 		if !slices.Contains(k.allowed, v) {
-			return fmt.Errorf("%s: unknown %s %q; there are %s", k.name, k.noun, v, strings.Join(k.allowed, ", "))
+			return fmt.Errorf("%s: %s %q is unknown: it must be one of %s", k.name, k.noun, v, strings.Join(k.allowed, ", "))
 		}
 	}
 	return nil
@@ -74,12 +74,12 @@ func (k key) check() error {
 func (p *Policy) checkDigests() error {
 	for _, d := range p.Container.ImageDigests {
 		if !isImageDigest(d) {
-			return fmt.Errorf("container.image_digests: %q is not \"sha256:\" and 64 lower-case hex digits", d)
+			return fmt.Errorf("container.image_digests: %q must be \"sha256:\" and 64 lower-case hex digits", d)
 		}
 	}
 	for _, d := range p.Container.ExecVerity {
 		if !verityDigest.MatchString(d) {
-			return fmt.Errorf("container.exec_verity: %q is neither \"sha256:\" and 64 lower-case hex digits nor \"sha512:\" and 128", d)
+			return fmt.Errorf("container.exec_verity: %q must be \"sha256:\" and 64 lower-case hex digits, or \"sha512:\" and 128", d)
 		}
 	}
 	return nil

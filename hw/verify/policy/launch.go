@@ -95,7 +95,7 @@ func inJSON(v any) string {
 func (p *Launch) check() error {
 	for _, c := range p.Capabilities {
 		if !strings.HasPrefix(c, "CAP_") || c != strings.ToUpper(c) {
-			return fmt.Errorf("container.launch.capabilities: %q is not written as CAP_NET_RAW", c)
+			return fmt.Errorf("container.launch.capabilities: %q must be written as CAP_NET_RAW is", c)
 		}
 	}
 	if err := checkMembers("container.launch.match: a launch", p.Match, measuredMembers[logs.OpLaunch]); err != nil {
@@ -106,7 +106,7 @@ func (p *Launch) check() error {
 			return err
 		}
 		if _, ok := m["destination"]; !ok {
-			return fmt.Errorf("container.launch.mounts: one has no destination")
+			return fmt.Errorf("container.launch.mounts: each must have a destination")
 		}
 	}
 	return nil

@@ -50,7 +50,7 @@ func membersOf[T any]() (names []string) {
 func checkMembers(what string, match map[string]any, known []string) error {
 	for name := range match {
 		if !slices.Contains(known, name) {
-			return fmt.Errorf("%s has no member %q; there are %s", what, name, strings.Join(known, ", "))
+			return fmt.Errorf("%s has no member %q: it must be one of %s", what, name, strings.Join(known, ", "))
 		}
 	}
 	return nil

@@ -24,7 +24,7 @@ type EventPattern struct {
 
 func (p EventPattern) check() error {
 	if !slices.Contains(operations, p.Operation) {
-		return fmt.Errorf("required, forbidden: unknown operation %q; there are %s", p.Operation, strings.Join(operations, ", "))
+		return fmt.Errorf("required, forbidden: operation %q is unknown: it must be one of %s", p.Operation, strings.Join(operations, ", "))
 	}
 	return checkMembers("required, forbidden: what "+p.Operation+" events measure", p.Match, measuredMembers[p.Operation])
 }

@@ -107,7 +107,7 @@ func Load(path string) (*Policy, error) {
 // keys and values that can match nothing. Errors of TOML and keys name the line.
 func Parse(text []byte) (*Policy, error) {
 	if len(text) > maxPolicy {
-		return nil, fmt.Errorf("more than %d bytes", maxPolicy)
+		return nil, fmt.Errorf("a policy must have at most %d bytes", maxPolicy)
 	}
 	p := &Policy{}
 	meta, err := toml.Decode(string(text), p)
@@ -124,7 +124,7 @@ func Parse(text []byte) (*Policy, error) {
 	for _, key := range meta.Keys() {
 		// The TOML reader accepts a key in any case.
 		if name := key[len(key)-1]; name != strings.ToLower(name) && !slices.Contains(key, "match") && !slices.Contains(key, "mounts") {
-			return nil, fmt.Errorf("line %d: unknown key %q: keys are lower-case", lineOf(text, key), key.String())
+			return nil, fmt.Errorf("line %d: unknown key %q: keys must be lower-case", lineOf(text, key), key.String())
 		}
 	}
 	p.setDefaults(meta)

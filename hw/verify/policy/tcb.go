@@ -41,7 +41,7 @@ func (p *Policy) statuses() []string {
 
 func (p *TCB) check() error {
 	if len(p.MinSVN) > 16 {
-		return fmt.Errorf("tcb.min_svn has at most 16 bytes, not %d", len(p.MinSVN))
+		return fmt.Errorf("tcb.min_svn must have at most 16 bytes, not %d", len(p.MinSVN))
 	}
 	if p.MinDate == "" {
 		return nil
@@ -59,7 +59,7 @@ func date(text string) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fmt.Errorf("%q is no date like 2025-08-13", text)
+	return time.Time{}, fmt.Errorf("%q must be a date like 2025-08-13, or RFC 3339", text)
 }
 
 // Old reports whether a TCB level's date is before MinDate, or can't be read.
