@@ -2,31 +2,14 @@ package gate
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// A device's number can be another file system's next.
-func TestKnownDigestsOfAnotherMount(t *testing.T) {
-	m := measurer{cache: make(map[fileID]cachedDigest), layers: make(map[uint64]overlayMount)}
-	m.store(fileID{dev: 1, ino: 1}, cachedDigest{})
-	m.store(fileID{dev: 2, ino: 1}, cachedDigest{})
-	m.setLayers(1, overlayMount{})
-	if _, ok := m.cache[fileID{dev: 1, ino: 1}]; ok || len(m.cache) != 1 {
-		t.Errorf("known still: %v", m.cache)
-	}
-	for i := range uint64(2 * maxCached) {
-		m.store(fileID{dev: 3, ino: i}, cachedDigest{})
-	}
-	if len(m.cache) > maxCached {
-		t.Errorf("%d digests are remembered", len(m.cache))
-	}
-}
 
 // A file that isn't where its name says is in no layer that could be leased,
 // however like it another one looks.
@@ -86,40 +69,129 @@ func TestLocate(t *testing.T) {
 	}
 }
 
-// A file system of another kind is not taken for one whose layers are known.
-func TestNoOverlay(t *testing.T) {
-	r, _ := watch(t)
+// A layer's directories are the container's to rearrange: nothing leads out.
+func TestOpenBelow(t *testing.T) {
 	dir := t.TempDir()
-	if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
-		t.Skip("left out:", err)
+	if err := os.MkdirAll(filepath.Join(dir, "layer/a"), 0o755); err != nil {
+		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
-	if _, err := r.Add(dir); !errors.Is(err, ErrUnmarkable) || !strings.Contains(err.Error(), "no overlay") {
-		t.Errorf("error %v", err)
+	for _, f := range []string{"layer/a/file", "secret"} {
+		if err := os.WriteFile(filepath.Join(dir, f), []byte(f), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, target := range map[string]string{"layer/link": "a", "layer/a/link": "file", "layer/out": "../"} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	layer := filepath.Join(dir, "layer")
+	for _, test := range []struct {
+		dir, name string
+		want      error
+	}{
+		{layer, "/a/file", nil},
+		{layer, "a/file", nil},
+		{layer, "/link/file", unix.ENOTDIR},
+		{layer, "/a/link", errNoFile},
+		{layer, "/out/secret", unix.ENOTDIR},
+		{layer, "/../secret", unix.ENOENT},
+		{layer, "/a/none", unix.ENOENT},
+		{"/", "/proc/version", unix.EXDEV},
+	} {
+		fd, _, err := openBelow(test.dir, test.name)
+		if err == nil {
+			unix.Close(fd)
+		}
+		if !errors.Is(err, test.want) {
+			t.Errorf("%s below %s: %v, not %v", test.name, test.dir, err, test.want)
+		}
 	}
 }
 
-// A digest is remembered of a file that has been left alone for a while: a
-// second change within one tick of the kernel's clock shows nowhere.
-func TestFreshFileIsNotRemembered(t *testing.T) {
-	dir := overlay(t)
-	r, _ := watch(t, dir)
-	file := filepath.Join(dir, "fresh")
-	if err := os.WriteFile(file, exiting(t, 0), 0o755); err != nil {
+// A pipe in the place of a file holds up nobody.
+func TestPipeBelow(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mkfifo(filepath.Join(dir, "program"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	known := func() int {
-		r.measurer.mu.Lock()
-		defer r.measurer.mu.Unlock()
-		return len(r.measurer.cache)
+	opened, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for want, wait := range []time.Duration{0, minAge + 100*time.Millisecond} {
-		time.Sleep(wait)
-		if err := run(file); err != nil {
+	defer unix.Close(opened)
+	if _, err := unix.InotifyAddWatch(opened, filepath.Join(dir, "program"), unix.IN_OPEN); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { _, _, err := openBelow(dir, "program"); ended <- err }()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("a pipe counts as a file")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits for who writes the pipe")
+		if f, err := os.OpenFile(filepath.Join(dir, "program"), os.O_WRONLY|unix.O_NONBLOCK, 0); err == nil {
+			f.Close()
+		}
+		<-ended
+	}
+	if n, err := unix.Read(opened, make([]byte, 4096)); err != unix.EAGAIN {
+		t.Errorf("it was opened: %d bytes, %v", n, err)
+	}
+}
+
+// Two files that were copied up can have the same size and the same times: a
+// container may change both within a tick of the clock. The origin, not the name,
+// says which of them is executed.
+func TestCopiesAreToldApart(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	for _, d := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if got := known(); got != want {
-			t.Errorf("%v after it was written, %d digests are remembered", wait, got)
+	}
+	l := layers{upper: filepath.Join(dir, "upper"), lower: []string{filepath.Join(dir, "lower")}}
+	for _, name := range []string{"a", "b"} {
+		if err := os.WriteFile(filepath.Join(l.lower[0], name), []byte("program "+name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	merged := filepath.Join(dir, "merged")
+	options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s/work", l.lower[0], l.upper, dir)
+	if err := unix.Mount("overlay", merged, "overlay", 0, options); err != nil {
+		t.Skip("left out: no overlay can be mounted here:", err)
+	}
+	t.Cleanup(func() { unix.Unmount(merged, unix.MNT_DETACH) })
+	a, b := filepath.Join(merged, "a"), filepath.Join(merged, "b")
+	identifyPath := func(path string) fileID {
+		fd, err := unix.Open(path, unix.O_RDONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		id, err := identify(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	if err := errors.Join(os.Chmod(a, 0o700), os.Chmod(b, 0o700)); err != nil { // both are copied up
+		t.Fatal(err)
+	}
+	for _, path := range []string{a, b} {
+		for _, name := range []string{a, b} {
+			id := identifyPath(name) // the times are the same, the inode tells them apart
+			id.ino = identifyPath(path).ino
+			fd, _, err := l.locate("/"+filepath.Base(name), id, func(int) string { return "" })
+			if err == nil {
+				unix.Close(fd)
+			}
+			if fits := err == nil; fits != (path == name) {
+				t.Errorf("the file at %s is taken for %s: %v", name, path, fits)
+			}
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 // change the file after it was hashed and before it runs.
 type leaseKeeper struct {
 	mu       sync.Mutex
+	time     time.Duration           // leaseTime, except in tests
 	held     map[*HeldExec]time.Time // each until this time
 	scripts  map[int]*HeldExec       // of held, by pid
 	shared   map[fileID]*sharedLease
@@ -26,7 +27,7 @@ type leaseKeeper struct {
 
 func newLeaseKeeper() leaseKeeper {
 	return leaseKeeper{
-		held: make(map[*HeldExec]time.Time), scripts: make(map[int]*HeldExec),
+		time: leaseTime, held: make(map[*HeldExec]time.Time), scripts: make(map[int]*HeldExec),
 		shared: make(map[fileID]*sharedLease), sharedOn: make(map[uint64]int),
 	}
 }
@@ -51,7 +52,7 @@ func (g *gate) holdLease(h *HeldExec) {
 			}
 		})
 	}
-	k.held[h] = time.Now().Add(leaseTime)
+	k.held[h] = time.Now().Add(k.time)
 	script := h.isScript()
 	if script {
 		k.scripts[h.PID] = h
@@ -77,7 +78,7 @@ func (g *gate) sweepLeases() int {
 		g.release(h)
 	}
 	for id, s := range k.shared {
-		if !s.expired(now, k.ended) {
+		if !s.expired(now, k.time, k.ended) {
 			continue
 		}
 		delete(k.shared, id)

@@ -61,6 +61,7 @@ type overlayMount struct {
 // measurer hashes files, and caches digests.
 type measurer struct {
 	maxSize int64
+	minAge  time.Duration
 	verity  func(fd int) string // verityOf, except in tests
 	leases  chan struct{}       // slots for all leases
 
@@ -127,6 +128,7 @@ func (m *measurer) content(ctx context.Context, h *HeldExec) (Content, error) {
 	m.mu.Lock()
 	k, ok := m.cache[id]
 	at, marked := m.layers[id.dev]
+	minAge := m.minAge
 	m.mu.Unlock()
 	if ok && k.lower {
 		return h.noteCacheable(id, k), nil

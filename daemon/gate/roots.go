@@ -32,7 +32,7 @@ func HoldRoots(maxSize int64, o Options) (*Roots, error) {
 		return nil, err
 	}
 	r := &Roots{gate: g, hostRoot: o.HostRoot, measurer: measurer{
-		maxSize: maxSize, verity: verityOf, leases: make(chan struct{}, maxLeases), cache: make(map[fileID]cachedDigest), layers: make(map[uint64]overlayMount),
+		maxSize: maxSize, minAge: minAge, verity: verityOf, leases: make(chan struct{}, maxLeases), cache: make(map[fileID]cachedDigest), layers: make(map[uint64]overlayMount),
 	}}
 	return r, g.run()
 }

@@ -1,233 +1,19 @@
 package gate
 
 import (
-	"bytes"
+	"bufio"
 	"context"
-	"crypto/sha512"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
-	"syscall"
+	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
-
-// overlay mounts one with a program in its lower layer.
-func overlay(t *testing.T) string {
-	t.Helper()
-	needRoot(t)
-	dir := t.TempDir()
-	for _, d := range []string{"base", "base/lower", "base/upper", "base/work", "merged"} {
-		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	program(t, filepath.Join(dir, "base/lower/program"))
-	merged := filepath.Join(dir, "merged")
-	options := fmt.Sprintf("lowerdir=%[1]s/lower,upperdir=%[1]s/upper,workdir=%[1]s/work", filepath.Join(dir, "base"))
-	if err := unix.Mount("overlay", merged, "overlay", 0, options); err != nil {
-		t.Skip("left out: no overlay can be mounted here:", err)
-	}
-	t.Cleanup(func() { unix.Unmount(merged, unix.MNT_DETACH) })
-	return merged
-}
-
-// seen is what was measured, in order.
-type seen struct {
-	mu   sync.Mutex
-	all  []sight
-	held []*HeldExec // that were decided on
-}
-
-type sight struct {
-	path   string
-	device uint64
-	digest [48]byte // zero: none
-	verity string
-	err    error
-}
-
-func (s *seen) last() (sight, int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.all) == 0 {
-		return sight{}, 0
-	}
-	return s.all[len(s.all)-1], len(s.all)
-}
-
-// watch measures every exec of an overlay; a file that can't be measured is
-// let go.
-func watch(t *testing.T, dirs ...string) (*Roots, *seen) {
-	t.Helper()
-	s := &seen{}
-	var r *Roots
-	ready := make(chan struct{})
-	r, err := HoldRoots(64<<20, Options{
-		Deadline: 5 * time.Second, Missed: func(*HeldExec, error) {},
-		Decide: func(ctx context.Context, h *HeldExec) error {
-			<-ready
-			content, err := r.Measure(ctx, h)
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.held = append(s.held, h)
-			s.all = append(s.all, sight{h.Path(), h.Device(), sha384(content), content.Verity, err})
-			return err
-		},
-	})
-	close(ready)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(r.Close)
-	for _, dir := range dirs {
-		if _, err := r.Add(dir); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return r, s
-}
-
-// sha384 is zero where there is none.
-func sha384(c Content) (digest [48]byte) {
-	if c.SHA384 != nil {
-		digest = *c.SHA384
-	}
-	return digest
-}
-
-func digestOf(t *testing.T, path string) [48]byte {
-	t.Helper()
-	b, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sha512.Sum384(b)
-}
-
-// What is executed from the root file system is measured, as it is then, and
-// nothing of the host's is.
-func TestRootsMeasure(t *testing.T) {
-	dir := overlay(t)
-	_, s := watch(t, dir)
-	file := filepath.Join(dir, "program")
-	for range 2 {
-		if err := run(file); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if got, n := s.last(); n != 2 || got.err != nil || got.digest != digestOf(t, file) || filepath.Base(got.path) != "program" {
-		t.Fatalf("%d seen, the last %+v", n, got)
-	}
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.WriteString("more")
-	f.Close()
-	run(file)
-	if got, n := s.last(); n != 3 || got.err != nil || got.digest != digestOf(t, file) {
-		t.Fatalf("changed: %d seen, the last %+v", n, got)
-	}
-	if err := exec.Command("/bin/true").Run(); err != nil {
-		t.Fatal(err)
-	}
-	if _, n := s.last(); n != 3 {
-		t.Error("a program of the host's was held")
-	}
-}
-
-// A writer that leaves no trace in size and times can't have its bytes pass
-// for those that were measured: while it can write there is no digest.
-func TestMappedWriter(t *testing.T) {
-	dir := overlay(t)
-	_, s := watch(t, dir)
-	good, evil := []byte("#!/bin/sh\nexit 0 #good\n"), []byte("#!/bin/sh\nexit 7 #evil\n")
-	file := filepath.Join(dir, "script")
-	if err := os.WriteFile(file, good, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	old := time.Now().Add(-time.Hour)
-	f, err := os.OpenFile(file, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := unix.Mmap(int(f.Fd()), 0, len(good), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Close()
-	copy(m, good) // the page is dirty, the times are set
-	if err := os.Chtimes(file, old, old); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(minAge + 100*time.Millisecond)
-	run(file) // ETXTBSY; were it hashed now, it would be remembered as good
-	if got, _ := s.last(); !errors.Is(got.err, ErrWritable) {
-		t.Errorf("with a writable mapping: %+v", got)
-	}
-	before, _ := os.Stat(file)
-	copy(m, evil)
-	unix.Munmap(m)
-	after, _ := os.Stat(file)
-	if before.Size() != after.Size() || !before.ModTime().Equal(after.ModTime()) ||
-		before.Sys().(*syscall.Stat_t).Ctim != after.Sys().(*syscall.Stat_t).Ctim {
-		t.Log("the kernel left a trace: the attack is weaker here")
-	}
-	run(file)
-	if got, _ := s.last(); got.err != nil || got.digest != sha512.Sum384(evil) {
-		t.Errorf("what ran is not what was measured: %+v", got)
-	}
-}
-
-// A program whose writer waits for the moment between hash and exec.
-func TestWriterBetweenHashAndExec(t *testing.T) {
-	dir := overlay(t)
-	needRoot(t)
-	file := filepath.Join(dir, "program")
-	var r *Roots
-	var wrote atomic.Bool
-	hashed, ready := make(chan [48]byte, 1), make(chan struct{})
-	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(*HeldExec, error) {},
-		Decide: func(ctx context.Context, h *HeldExec) error {
-			<-ready
-			content, err := r.Measure(ctx, h)
-			go func() {
-				f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
-				if err == nil {
-					f.WriteString("evil")
-					f.Close()
-					wrote.Store(true)
-				}
-			}()
-			time.Sleep(50 * time.Millisecond) // it is at its open by now
-			if wrote.Load() {
-				t.Error("the file was written after it was hashed, before it ran")
-			}
-			hashed <- sha384(content)
-			return err
-		}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	close(ready)
-	t.Cleanup(r.Close)
-	want := digestOf(t, file)
-	if _, err := r.Add(dir); err != nil {
-		t.Fatal(err)
-	}
-	err = run(file)
-	if got := <-hashed; got != want {
-		t.Error("another digest")
-	}
-	t.Logf("the exec ended with %v", err)
-}
 
 // Where a mark would hold others, or not all, there is none.
 func TestUnmarkable(t *testing.T) {
@@ -260,25 +46,63 @@ func TestUnmarkable(t *testing.T) {
 	}
 }
 
-func TestTooLarge(t *testing.T) {
-	dir := overlay(t)
-	_, s := watch(t, dir)
-	file := filepath.Join(dir, "large")
-	if err := os.WriteFile(file, bytes.Repeat([]byte("#"), 65<<20), 0o755); err != nil {
+// What an engine mounts can be hidden from a mount namespace of our own: it is
+// found where the host sees it.
+func TestMountThatOnlyTheHostSees(t *testing.T) {
+	dir := filepath.Dir(overlay(t)) // skips where marks can't be
+	at := filepath.Join(dir, "elsewhere")
+	for _, d := range []string{"low", "up", "work", "at"} {
+		if err := os.MkdirAll(filepath.Join(at, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	merged := filepath.Join(at, "at")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	host := exec.CommandContext(ctx, "unshare", "--mount", "--propagation", "private", "sh", "-c",
+		fmt.Sprintf("cd %s && mount -t overlay -o lowerdir=%[1]s/low,upperdir=%[1]s/up,workdir=%[1]s/work overlay at && echo ready && exec sleep 60", at))
+	host.Stderr = os.Stderr
+	out, err := host.StdoutPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	run(file)
-	if got, _ := s.last(); !errors.Is(got.err, ErrTooLarge) {
-		t.Errorf("%+v", got)
+	if err := host.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer host.Wait()
+	defer cancel()
+	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the other namespace says %q", line)
+	}
+	add := func(hostRoot string) error {
+		r, err := HoldRoots(1<<20, Options{
+			Deadline: time.Second, Missed: func(*HeldExec, error) {}, HostRoot: hostRoot,
+			Decide: func(context.Context, *HeldExec) error { return nil },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		_, err = r.Add(merged)
+		return err
+	}
+	if err := add(fmt.Sprintf("/proc/%d/root", host.Process.Pid)); err != nil {
+		t.Errorf("as the host sees it: %v", err)
+	}
+	if err := add(""); !errors.Is(err, ErrUnmarkable) {
+		t.Errorf("as we see it: %v", err)
 	}
 }
 
-func TestMeasureProcess(t *testing.T) {
-	needRoot(t)
+// A file system of another kind is not taken for one whose layers are known.
+func TestNoOverlay(t *testing.T) {
 	r, _ := watch(t)
-	path, digest, err := r.MeasureProcess(t.Context(), os.Getpid())
-	self, _ := os.Executable()
-	if err != nil || path != self || digest != digestOf(t, self) {
-		t.Errorf("%s %x %v", path, digest, err)
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+		t.Skip("left out:", err)
+	}
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	if _, err := r.Add(dir); !errors.Is(err, ErrUnmarkable) || !strings.Contains(err.Error(), "no overlay") {
+		t.Errorf("error %v", err)
 	}
 }

@@ -41,18 +41,18 @@ func (k *leaseKeeper) share(h *HeldExec, script bool) {
 	k.shared[id] = &sharedLease{owner: h, script: script, last: now, uses: []use{{h.PID, now}}}
 }
 
-// expired reports whether the lease can end: it was not used for leaseTime, or a
+// expired reports whether the lease can end: it was not used for a while, or a
 // writer waits and all execs that used the lease are done. Whether the exec of a
 // script is done does not show.
-func (s *sharedLease) expired(now time.Time, ended bool) bool {
-	if now.Sub(s.last) > leaseTime {
+func (s *sharedLease) expired(now time.Time, after time.Duration, ended bool) bool {
+	if now.Sub(s.last) > after {
 		return true
 	}
 	if !ended && s.owner.lease.intact() {
 		return false
 	}
 	for _, u := range s.uses {
-		if now.Sub(u.at) <= leaseTime && (s.script || !s.owner.lease.id.runsIn(u.pid)) {
+		if now.Sub(u.at) <= after && (s.script || !s.owner.lease.id.runsIn(u.pid)) {
 			return false
 		}
 	}
@@ -72,14 +72,14 @@ func (r *Roots) Known(h *HeldExec) (digest [sha512.Size384]byte, ok bool) {
 	}
 	now := time.Now()
 	s.last = now
-	s.uses = append(s.recentUses(now), use{h.PID, now})
+	s.uses = append(s.recentUses(now.Add(-k.time)), use{h.PID, now})
 	return *s.owner.cacheable, true
 }
 
-// recentUses returns the uses of the last leaseTime, in the same array.
-func (s *sharedLease) recentUses(now time.Time) []use {
+// recentUses returns the uses since a time, in the same array.
+func (s *sharedLease) recentUses(since time.Time) []use {
 	old := 0
-	for old < len(s.uses) && now.Sub(s.uses[old].at) > leaseTime {
+	for old < len(s.uses) && s.uses[old].at.Before(since) {
 		old++
 	}
 	return s.uses[old:]

@@ -3,40 +3,22 @@ package gate
 import (
 	"context"
 	"crypto/sha512"
-	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 )
 
-// tiny puts a program there that ends at once, and runs it several times in a
-// row.
-func tiny(t *testing.T, dir string) (file string, several func(n int)) {
-	t.Helper()
-	file = filepath.Join(dir, "tiny")
-	if err := os.WriteFile(file, exiting(t, 0), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return file, func(n int) {
-		t.Helper()
-		if out, err := exec.Command("/bin/sh", "-c", `n=$1; while [ $n -gt 0 ]; do "$0" || exit 9; n=$((n-1)); done`, file, fmt.Sprint(n)).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %s", err, out)
-		}
-	}
-}
-
-// standingWatch measures what is executed, and asks for what is known first;
-// then has who is known wait for meanwhile.
-func standingWatch(t *testing.T, dir string, meanwhile func()) (r *Roots, known, decided *atomic.Int32) {
+// sharedWatch measures each exec whose file is not known, and caches digests of files
+// that are older than minAge. An exec that is known waits for meanwhile. Leases last
+// a minute.
+func sharedWatch(t *testing.T, dir string, minAge time.Duration, meanwhile func()) (r *Roots, known, decided *atomic.Int32) {
 	t.Helper()
 	known, decided = &atomic.Int32{}, &atomic.Int32{}
 	want := sha512.Sum384(exiting(t, 0))
 	ready := make(chan struct{})
-	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(*HeldExec, error) {},
+	r, err := HoldRoots(64<<20, Options{Deadline: time.Minute, Missed: func(*HeldExec, error) {},
 		Known: func(h *HeldExec) bool {
 			<-ready
 			digest, ok := r.Known(h)
@@ -56,22 +38,32 @@ func standingWatch(t *testing.T, dir string, meanwhile func()) (r *Roots, known,
 			_, err := r.Measure(ctx, h)
 			return err
 		}})
+	if err == nil {
+		r.measurer.minAge, r.gate.leases.time = minAge, time.Minute
+	}
 	r.begins(t, err, ready, dir)
 	return r, known, decided
 }
 
-// What is executed again soon is known; after a while without, it is measured
-// again.
-func TestKnownWhileTheLeaseStands(t *testing.T) {
+// A file that is executed again while its lease is shared is known. Without a lease
+// it is measured again.
+func TestKnownWhileTheLeaseIsShared(t *testing.T) {
 	dir := overlay(t)
 	_, several := tiny(t, dir)
-	time.Sleep(minAge + 100*time.Millisecond)
-	_, known, decided := standingWatch(t, dir, func() {})
+	r, known, decided := sharedWatch(t, dir, -time.Hour, func() {})
 	several(50)
 	if known.Load() == 0 || known.Load()+decided.Load() != 50 {
 		t.Errorf("of 50, %d were known and %d measured", known.Load(), decided.Load())
 	}
-	time.Sleep(leaseTime * 2)
+	k := &r.gate.leases
+	k.mu.Lock()
+	k.time = 0
+	k.mu.Unlock()
+	eventually(t, "no lease is left", func() bool {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return len(k.shared)+len(k.held) == 0
+	})
 	before := decided.Load()
 	several(1)
 	if decided.Load() != before+1 {
@@ -79,34 +71,28 @@ func TestKnownWhileTheLeaseStands(t *testing.T) {
 	}
 }
 
-// A file whose digest may not be remembered is never known.
+// A file whose digest is not cached is never known.
 func TestFreshIsNotKnown(t *testing.T) {
 	dir := overlay(t)
-	_, known, decided := standingWatch(t, dir, func() {})
-	begin := time.Now()
+	_, known, decided := sharedWatch(t, dir, time.Hour, func() {})
 	_, several := tiny(t, dir)
 	several(5)
-	if time.Since(begin) < minAge && (known.Load() != 0 || decided.Load() != 5) {
+	if known.Load() != 0 || decided.Load() != 5 {
 		t.Errorf("of 5, %d were known and %d measured", known.Load(), decided.Load())
 	}
 }
 
-// Who wants to write waits until those are through who were known, and what it
-// changes isn't known any more.
+// A writer waits until all execs are done that were known, and the file is not known
+// after the writer has changed it.
 func TestWriterOfTheKnown(t *testing.T) {
 	dir := overlay(t)
 	file, several := tiny(t, dir)
-	time.Sleep(minAge + 100*time.Millisecond)
-	held := make(chan struct{})
+	held, proceed := make(chan struct{}), make(chan struct{})
 	var once sync.Once
-	var opened atomic.Bool
-	_, known, decided := standingWatch(t, dir, func() {
+	_, known, decided := sharedWatch(t, dir, -time.Hour, func() {
 		once.Do(func() {
 			close(held)
-			time.Sleep(leaseTime / 2)
-			if opened.Load() {
-				t.Error("somebody could write what was about to run")
-			}
+			<-proceed
 		})
 	})
 	ended := make(chan struct{})
@@ -119,14 +105,21 @@ func TestWriterOfTheKnown(t *testing.T) {
 	case <-ended:
 		t.Fatal("it is not known")
 	}
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
-	opened.Store(true)
-	if err != nil {
-		t.Fatal(err)
+	if f, err := openToWrite(file); err == nil {
+		f.Close()
+		t.Error("a program could write what was about to run")
 	}
-	f.Write([]byte("more"))
-	f.Close()
+	close(proceed)
 	<-ended
+	eventually(t, "the lease ends with the execs", func() bool { // the kernel breaks it after 45 s
+		f, err := openToWrite(file)
+		if err != nil {
+			return false
+		}
+		f.Write([]byte("more"))
+		f.Close()
+		return true
+	})
 	knownBefore, before := known.Load(), decided.Load()
 	several(1)
 	if known.Load() != knownBefore || decided.Load() != before+1 {

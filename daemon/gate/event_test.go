@@ -1,10 +1,7 @@
 package gate
 
 import (
-	"context"
 	"encoding/binary"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -34,27 +31,6 @@ func rawEvent() []byte {
 	return order.AppendUint32(raw, 8)
 }
 
-// BenchmarkHash reads a program that nobody has measured yet.
-func BenchmarkHash(b *testing.B) {
-	path := filepath.Join(b.TempDir(), "program")
-	if err := os.WriteFile(path, make([]byte, 1<<20), 0o755); err != nil {
-		b.Fatal(err)
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer f.Close()
-	m := &measurer{maxSize: 1 << 30}
-	b.SetBytes(1 << 20)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := m.hash(context.Background(), int(f.Fd())); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
-
 // Each exec of a container comes through here.
 func TestParseAllocatesNothing(t *testing.T) {
 	raw := rawEvent()
@@ -65,5 +41,34 @@ func TestParseAllocatesNothing(t *testing.T) {
 	})
 	if n > 0 {
 		t.Errorf("%.0f allocations", n)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte{32, 0, 0, 0, 3, 0, 24, 0, 0, 0, 4, 0, 0, 0, 0, 0, 7, 0, 0, 0, 99, 0, 0, 0, 4, 0, 8, 0, 8, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for len(b) > 0 {
+			e, rest, err := parse(b)
+			if err != nil {
+				return
+			}
+			if len(rest) >= len(b) || e.pidfd < -1 {
+				t.Fatalf("%+v, %d of %d bytes are left", e, len(rest), len(b))
+			}
+			b = rest
+		}
+	})
+}
+
+func TestParse(t *testing.T) {
+	b := []byte{32, 0, 0, 0, 3, 0, 24, 0, 0, 0, 4, 0, 0, 0, 0, 0, 7, 0, 0, 0, 99, 0, 0, 0, 4, 0, 8, 0, 8, 0, 0, 0, 1}
+	e, rest, err := parse(b)
+	if want := (event{mask: unix.FAN_OPEN_EXEC_PERM, fd: 7, pid: 99, pidfd: 8}); err != nil || e != want || len(rest) != 1 {
+		t.Errorf("%+v, %d left, %v", e, len(rest), err)
+	}
+	for n := range 32 {
+		if _, _, err := parse(b[:n]); err == nil {
+			t.Errorf("%d of 32 bytes are an event", n)
+		}
 	}
 }
