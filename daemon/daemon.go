@@ -26,6 +26,7 @@ import (
 	"github.com/cima-project/cima/daemon/oslog"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/daemon/quotes"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
@@ -45,7 +46,7 @@ type Options struct {
 
 	// Records are where containers are found; nil: where the configuration
 	// and the engines' habits say.
-	Records *launch.Store
+	Records *records.Store
 
 	IMADir string // of the kernel's IMA log; "": where kernels have it
 
@@ -77,7 +78,7 @@ type Daemon struct {
 	ledger    *ledger.Ledger
 	key       *agentKey
 	policy    atomic.Pointer[config.Config]
-	records   atomic.Pointer[launch.Store]
+	records   atomic.Pointer[records.Store]
 	peers     *peer.Identifier
 	quotes    *quotes.Queue
 	batches   *quotes.Batches
@@ -212,7 +213,7 @@ func takeKey(stored *os.File, log *slog.Logger) (*agentKey, error) {
 }
 
 func (d *Daemon) openRooms() (err error) {
-	if d.peers, err = peer.New(peer.Options{Records: records{d.store}}); err != nil {
+	if d.peers, err = peer.New(peer.Options{Records: recordSource{d.store}}); err != nil {
 		return err
 	}
 	d.quotes = quotes.NewQueue(d.tee, 1, d.config().Limits.ConnectionsPerContainer)
@@ -236,21 +237,21 @@ func hostRoot() string {
 }
 
 // launchOptions say where records are.
-func launchOptions(c config.Config, hostRoot string) launch.Options {
+func launchOptions(c config.Config, hostRoot string) records.Options {
 	if os.Geteuid() != 0 {
 		// Records are root's to read: without, nobody in a container can be
 		// named, and is refused; host processes are answered.
-		return launch.Options{Places: []launch.Place{}}
+		return records.Options{Places: []records.Place{}}
 	}
-	o := launch.Options{
-		Places: launch.DefaultPlaces(),
+	o := records.Options{
+		Places: records.DefaultPlaces(),
 		Rules:  launch.Rules{Environment: c.Launch.Environment, Labels: c.Launch.Labels},
 
 		HostRoot: hostRoot,
 	}
 	if root := c.Engines.DockerExecRoot; root != config.DefaultExecRoot {
 		task := root + "/containerd/daemon/io.containerd.runtime.v2.task/{namespace}/{id}/"
-		o.Places = append(o.Places, launch.Place{
+		o.Places = append(o.Places, records.Place{
 			Runtime: "docker",
 			Config:  task + "config.json",
 			States:  []string{root + "/runtime-runc/{namespace}/{id}/state.json", root + "/runtime-crun/{namespace}/{id}/status"},

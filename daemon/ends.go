@@ -11,6 +11,7 @@ import (
 	"github.com/cima-project/cima/daemon/engines"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -63,9 +64,9 @@ func (e *ends) told(h engines.Event) {
 
 // look logs what is over. open is what the log held before records were listed,
 // running are the owners that were found to run, or can't be looked at.
-func (e *ends) look(ctx context.Context, open map[string]ledger.Launched, records []launch.Record, running map[string]bool) {
-	byID := make(map[string]launch.Record, len(records))
-	for _, rec := range records {
+func (e *ends) look(ctx context.Context, open map[string]ledger.Launched, list []records.Record, running map[string]bool) {
+	byID := make(map[string]records.Record, len(list))
+	for _, rec := range list {
 		byID[rec.ID] = rec
 	}
 	missing := make(map[string]time.Time)
@@ -89,13 +90,13 @@ func (e *ends) look(ctx context.Context, open map[string]ledger.Launched, record
 		}
 	}
 	e.missing = missing
-	e.announce(ctx, records)
+	e.announce(ctx, list)
 	e.judge(ctx)
 }
 
 // lives says that a record's first process is there, or another that has its
 // number by now.
-func lives(rec launch.Record) bool {
+func lives(rec records.Record) bool {
 	return rec.InitPID > 0 && !errors.Is(unix.Kill(rec.InitPID, 0), unix.ESRCH)
 }
 
@@ -117,7 +118,7 @@ func (e *ends) exit(ctx context.Context, owner, instance string) bool {
 
 // announce tells of containers of whom nothing can be told, or that have no cgroup
 // that an instance could be: they are never measured, and may have any power.
-func (e *ends) announce(ctx context.Context, records []launch.Record) {
+func (e *ends) announce(ctx context.Context, records []records.Record) {
 	bad := make(map[string]*unread)
 	for _, rec := range records {
 		if rec.UID != 0 || rec.Err == nil && rec.CgroupPath != "" || !lives(rec) {
@@ -167,7 +168,7 @@ func (e *ends) unseen(ctx context.Context, h engines.Event) error {
 	if err != nil || at.Owner.Instance != "" {
 		return err
 	}
-	rec := launch.Record{ID: h.ID, Runtime: h.Runtime, Launch: launch.Launch{Source: launch.SourceNone}}
+	rec := records.Record{ID: h.ID, Runtime: h.Runtime, Launch: launch.Launch{Source: launch.SourceNone}}
 	instance := "gone." + h.At.UTC().Format("20060102T150405.000000000")
 	if err := e.d.appendLaunch(ctx, h.ID, instance, rec, rec.Launch); err != nil {
 		return err

@@ -16,6 +16,8 @@ import (
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/power"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/logs"
 )
@@ -100,7 +102,7 @@ func TestGoneInDocker(t *testing.T) {
 		return true
 	})
 	r := f.appraise(f.evidenceOf(), policy)
-	if want := gone > 0; want != strings.Contains(r.Step(verify.StepPower).Detail, launch.PowerNoMetadata) {
+	if want := gone > 0; want != strings.Contains(r.Step(verify.StepPower).Detail, power.NoMetadata) {
 		t.Errorf("%d were gone, and power says %q", gone, r.Step(verify.StepPower).Detail)
 	}
 }
@@ -191,7 +193,7 @@ func TestEnginesAreFollowed(t *testing.T) {
 	}
 	powers := 0
 	for _, e := range f.events() {
-		if e.Operation == logs.OpPower && strings.Contains(string(e.Body()), launch.PowerNoMetadata) {
+		if e.Operation == logs.OpPower && strings.Contains(string(e.Body()), power.NoMetadata) {
 			powers++
 		}
 	}
@@ -207,9 +209,9 @@ func TestEnginesAreFollowed(t *testing.T) {
 func TestUnreadableRecordsAreAnnounced(t *testing.T) {
 	f := newFixture(t)
 	e := newEnds(f.daemon)
-	look := func(rec launch.Record) (powers int) {
+	look := func(rec records.Record) (powers int) {
 		for range 2 {
-			e.announce(t.Context(), []launch.Record{rec})
+			e.announce(t.Context(), []records.Record{rec})
 			for _, u := range e.bad {
 				u.since = u.since.Add(-halfWritten)
 			}
@@ -221,7 +223,7 @@ func TestUnreadableRecordsAreAnnounced(t *testing.T) {
 		}
 		return powers
 	}
-	torn := launch.Record{ID: "a", Bundle: "/a", Err: os.ErrInvalid}
+	torn := records.Record{ID: "a", Bundle: "/a", Err: os.ErrInvalid}
 	if n := look(torn); n != 0 {
 		t.Errorf("a torn record that nothing runs of: %d power events", n)
 	}

@@ -9,9 +9,9 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
-	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/metrics"
 	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -110,7 +110,7 @@ func (x *execs) openSource(c config.Exec) (closeSource func(), err error) {
 
 // watch lays the mark of a container that is about to start, whose launch is
 // logged.
-func (x *execs) watch(ctx context.Context, rec launch.Record, instance string) *watchedRoot {
+func (x *execs) watch(ctx context.Context, rec records.Record, instance string) *watchedRoot {
 	w := &watchedRoot{owner: rec.ID, start: startKey(rec), cgroup: kernelsName(rec.CgroupPath), instance: instance, saying: newLock(), traits: make(map[peer.Traits]bool)}
 	var err error
 	if x.ima != nil {

@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/oslog"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/ima"
 	"github.com/cima-project/cima/rpc"
@@ -170,12 +170,12 @@ func (s *imaSource) keep(e imaExec) {
 
 // byCgroup are the containers that entries can be of: those that have a record,
 // and before the new one runs, or when it is gone, those that had.
-func (x *execs) byCgroup(records []launch.Record) map[string]launch.Record {
-	by := make(map[string]launch.Record)
+func (x *execs) byCgroup(list []records.Record) map[string]records.Record {
+	by := make(map[string]records.Record)
 	for _, w := range x.all() {
-		by[w.cgroup] = launch.Record{ID: w.owner}
+		by[w.cgroup] = records.Record{ID: w.owner}
 	}
-	for _, rec := range records {
+	for _, rec := range list {
 		if rec.Err == nil && rec.CgroupPath != "" && rec.UID == 0 {
 			by[kernelsName(rec.CgroupPath)] = rec
 		}
@@ -187,14 +187,14 @@ func (x *execs) byCgroup(records []launch.Record) map[string]launch.Record {
 func kernelsName(path string) string { return strings.ReplaceAll(path, " ", "_") }
 
 // above is the container with the longest cgroup at or above a path.
-func above(byCgroup map[string]launch.Record, path string) (launch.Record, bool) {
+func above(byCgroup map[string]records.Record, path string) (records.Record, bool) {
 	for path != "" {
 		if rec, ok := byCgroup[path]; ok {
 			return rec, true
 		}
 		path = path[:max(strings.LastIndexByte(path, '/'), 0)]
 	}
-	return launch.Record{}, false
+	return records.Record{}, false
 }
 
 // watchIMA has a container's entries logged from now on, and those that are

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -29,7 +29,7 @@ func (x *execs) follow(ctx context.Context) {
 	}
 }
 
-func (x *execs) forget(records []launch.Record) {
+func (x *execs) forget(records []records.Record) {
 	live := make(map[string]bool, len(records))
 	for _, rec := range records {
 		live[rec.ID] = true
@@ -49,7 +49,7 @@ func (x *execs) forget(records []launch.Record) {
 }
 
 // late watches a container from now on, and hashes what it runs.
-func (x *execs) late(ctx context.Context, rec launch.Record) {
+func (x *execs) late(ctx context.Context, rec records.Record) {
 	d := x.g.d
 	r, err := d.peers.Running(ctx, containerOf(rec))
 	if err != nil || rec.UID != 0 || r.CgroupOwner != 0 {
@@ -81,7 +81,7 @@ func (x *execs) late(ctx context.Context, rec launch.Record) {
 }
 
 // lateProcess hashes the executable of one process, if it is the container's.
-func (x *execs) lateProcess(ctx context.Context, w *watchedRoot, rec launch.Record, pid int) {
+func (x *execs) lateProcess(ctx context.Context, w *watchedRoot, rec records.Record, pid int) {
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return

@@ -10,8 +10,8 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/daemon/config"
-	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -144,15 +144,15 @@ func TestFailedStartIsNotAdopted(t *testing.T) {
 	f.stop()
 	docker(t, "start", id)
 	f.start()
-	records, err := f.daemon.store().List(t.Context())
+	list, err := f.daemon.store().List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := slices.IndexFunc(records, func(r launch.Record) bool { return r.ID == id })
+	at := slices.IndexFunc(list, func(r records.Record) bool { return r.ID == id })
 	if at < 0 {
 		t.Fatal("no record of the container")
 	}
-	rec := records[at]
+	rec := list[at]
 	l, err := f.daemon.store().Measure(t.Context(), rec)
 	if err != nil {
 		t.Fatal(err)

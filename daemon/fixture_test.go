@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
-	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/policy"
@@ -33,8 +33,8 @@ type fixture struct {
 	dir     string
 	machine *sim.Machine
 	config  config.Config
-	records *launch.Store // nil: this machine's
-	imaDir  string        // "": this machine's
+	records *records.Store // nil: this machine's
+	imaDir  string         // "": this machine's
 	roots   []*x509.Certificate
 
 	daemon *Daemon
@@ -45,7 +45,7 @@ type fixture struct {
 // newFixture sees no container of this machine.
 func newFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	t.Helper()
-	return startFixture(t, launch.New(launch.Options{Places: []launch.Place{}}), configure...)
+	return startFixture(t, records.New(records.Options{Places: []records.Place{}}), configure...)
 }
 
 // dockerFixture sees all containers of this machine. The test is left out
@@ -56,7 +56,7 @@ func dockerFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	return startFixture(t, nil, configure...)
 }
 
-func startFixture(t *testing.T, records *launch.Store, configure ...func(*config.Config)) *fixture {
+func startFixture(t *testing.T, records *records.Store, configure ...func(*config.Config)) *fixture {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "cima-t")
 	if err != nil {

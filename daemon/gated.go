@@ -14,8 +14,8 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
-	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/metrics"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -95,7 +95,7 @@ func (g *gated) open(ctx context.Context) (closeGate func()) {
 }
 
 // startKey names a writing of a bundle, or one that can't be read.
-func startKey(rec launch.Record) string {
+func startKey(rec records.Record) string {
 	if rec.Err != nil {
 		return rec.Bundle
 	}
@@ -128,11 +128,11 @@ func (g *gated) atRuntime(ctx context.Context, h *gate.HeldExec) error {
 
 // concerned are the new bundles that the held process was started for; where
 // it names none, all new ones that are complete.
-func (g *gated) concerned(records []launch.Record, h *gate.HeldExec) []launch.Record {
+func (g *gated) concerned(list []records.Record, h *gate.HeldExec) []records.Record {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var fresh, named []launch.Record
-	for _, rec := range records {
+	var fresh, named []records.Record
+	for _, rec := range list {
 		s := g.starts[startKey(rec)]
 		if rec.UID != 0 || rec.InitPID != 0 || s != nil && isClosed(s) {
 			continue
@@ -142,7 +142,7 @@ func (g *gated) concerned(records []launch.Record, h *gate.HeldExec) []launch.Re
 	if len(fresh) == 0 {
 		return nil
 	}
-	g.prune(records)
+	g.prune(list)
 	for _, rec := range fresh {
 		if h.Names(rec.Bundle, rec.ID) {
 			named = append(named, rec)
@@ -151,11 +151,11 @@ func (g *gated) concerned(records []launch.Record, h *gate.HeldExec) []launch.Re
 	if len(named) > 0 {
 		return named
 	}
-	return slices.DeleteFunc(fresh, func(rec launch.Record) bool { return rec.Err != nil || !isMount(g.d.hostRoot, rec.RootPath) })
+	return slices.DeleteFunc(fresh, func(rec records.Record) bool { return rec.Err != nil || !isMount(g.d.hostRoot, rec.RootPath) })
 }
 
 // once measures a bundle, or waits for who does.
-func (g *gated) once(ctx context.Context, rec launch.Record) error {
+func (g *gated) once(ctx context.Context, rec records.Record) error {
 	key := startKey(rec)
 	g.mu.Lock()
 	decided, seen := g.starts[key]
@@ -178,7 +178,7 @@ func (g *gated) once(ctx context.Context, rec launch.Record) error {
 
 // launch logs what is about to be started, as an instance that has no cgroup
 // yet; in a crash loop it may be logged later.
-func (g *gated) launch(ctx context.Context, rec launch.Record) error {
+func (g *gated) launch(ctx context.Context, rec records.Record) error {
 	if rec.Err != nil {
 		return rec.Err
 	}
@@ -243,7 +243,7 @@ func (g *gated) owes(owner string) bool {
 	return w != nil && (w.owes.Load() || g.execs.roots.Unreported())
 }
 
-func (g *gated) unstarted(ctx context.Context, rec launch.Record) (bool, error) {
+func (g *gated) unstarted(ctx context.Context, rec records.Record) (bool, error) {
 	records, err := g.d.store().List(ctx)
 	for _, now := range records {
 		if now.ID == rec.ID && now.UID == rec.UID {
@@ -254,7 +254,7 @@ func (g *gated) unstarted(ctx context.Context, rec launch.Record) (bool, error) 
 }
 
 // prune forgets bundles that are gone; under mu.
-func (g *gated) prune(records []launch.Record) {
+func (g *gated) prune(records []records.Record) {
 	if len(g.starts) < 2*len(records)+64 {
 		return
 	}
@@ -277,7 +277,7 @@ func (g *gated) prune(records []launch.Record) {
 
 // same says whether the launch that was logged last for an instance's owner is
 // that instance's.
-func (g *gated) same(logged string, rec launch.Record, i *instance) bool {
+func (g *gated) same(logged string, rec records.Record, i *instance) bool {
 	if logged != instanceID(rec, 0) {
 		return logged == instanceID(rec, i.inode)
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/hw/sim"
 )
 
@@ -66,12 +67,12 @@ func stormed(dir, runtime string) int {
 		c.Engines.Docker, c.Engines.Podman = "", ""
 		c.Gate = config.Gate{Mode: config.GateOn, Runtimes: []string{runtime}, Deadline: config.Duration(stormedDeadline)}
 		c.Exec.Mode, c.Exec.Deadline = config.ExecMeasure, config.Duration(stormedDeadline)
-		places := slices.DeleteFunc(launch.DefaultPlaces(), func(p launch.Place) bool { return p.Runtime != "podman" })
+		places := slices.DeleteFunc(records.DefaultPlaces(), func(p records.Place) bool { return p.Runtime != "podman" })
 		ctx := context.Background()
 		d, err := New(ctx, Options{
 			TEE: td, Config: c, LogDir: dirsUnder(dir).log, Version: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 			Runtimes: []string{}, // who stops this daemon holds nobody else so
-			Records:  launch.New(launch.Options{Places: places, Rules: launch.Rules{Environment: "names"}}),
+			Records:  records.New(records.Options{Places: places, Rules: launch.Rules{Environment: "names"}}),
 		})
 		if err != nil {
 			return err

@@ -8,15 +8,15 @@ import (
 	"net"
 	"time"
 
-	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/rpc"
 )
 
-// records lets the peer room ask the launch room: what the walls keep apart.
-type records struct{ store func() *launch.Store }
+// recordSource lets the peer room ask the launch room: what the walls keep apart.
+type recordSource struct{ store func() *records.Store }
 
-func (r records) Declared(ctx context.Context, cgroupPath string) (peer.Container, bool, error) {
+func (r recordSource) Declared(ctx context.Context, cgroupPath string) (peer.Container, bool, error) {
 	rec, ok, err := r.store().Declared(ctx, cgroupPath)
 	if err != nil || !ok {
 		return peer.Container{}, false, err

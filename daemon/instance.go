@@ -14,6 +14,7 @@ import (
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/oslog"
 	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -193,7 +194,7 @@ func (d *Daemon) launched(ctx context.Context, i *instance, still func(context.C
 
 // logged reads back what the log holds of an instance: a former run of the
 // daemon may have measured it.
-func (d *Daemon) logged(i *instance, rec launch.Record) (launched, image json.RawMessage, err error) {
+func (d *Daemon) logged(i *instance, rec records.Record) (launched, image json.RawMessage, err error) {
 	s, err := d.ledger.Snapshot(i.owner)
 	if err != nil || !d.gated.same(s.Owner.Instance, rec, i) {
 		return nil, nil, err

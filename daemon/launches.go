@@ -9,18 +9,19 @@ import (
 	"github.com/cima-project/cima/daemon/engines"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
 // instanceID names an instance on disk: which writing of the record, and
 // which cgroup: 0 where it was measured at the gate, before there was one.
-func instanceID(rec launch.Record, inode uint64) string {
+func instanceID(rec records.Record, inode uint64) string {
 	s := rec.Stamp
 	return fmt.Sprintf("%x.%x.%x/%x", s.Device, s.Inode, s.Changed, inode)
 }
 
-func (d *Daemon) logLaunch(ctx context.Context, i *instance, rec launch.Record, still func(context.Context) error) error {
+func (d *Daemon) logLaunch(ctx context.Context, i *instance, rec records.Record, still func(context.Context) error) error {
 	// The record was read after the container was named: is it still its own?
 	if err := still(ctx); err != nil {
 		return refusal(err)
@@ -39,7 +40,7 @@ func (d *Daemon) logLaunch(ctx context.Context, i *instance, rec launch.Record, 
 	return d.appendLaunch(ctx, i.owner, instanceID(rec, i.inode), rec, l)
 }
 
-func (d *Daemon) appendLaunch(ctx context.Context, owner, instance string, rec launch.Record, l launch.Launch) error {
+func (d *Daemon) appendLaunch(ctx context.Context, owner, instance string, rec records.Record, l launch.Launch) error {
 	l, err := launch.Condense(l, maxLaunch)
 	if err != nil {
 		return err
@@ -61,7 +62,7 @@ func (d *Daemon) appendLaunch(ctx context.Context, owner, instance string, rec l
 
 // announcePower tells all by which means a container could act as root of the
 // guest. What was said of another one isn't said again, for it names none.
-func (d *Daemon) announcePower(ctx context.Context, owner string, rec launch.Record) error {
+func (d *Daemon) announcePower(ctx context.Context, owner string, rec records.Record) error {
 	classes, err := d.store().Power(ctx, rec)
 	if err != nil {
 		return fmt.Errorf("power of container %.12s: %w", rec.ID, err)
@@ -76,7 +77,7 @@ func (d *Daemon) announcePower(ctx context.Context, owner string, rec launch.Rec
 	return err
 }
 
-func (d *Daemon) logImage(ctx context.Context, i *instance, rec launch.Record, instance string) error {
+func (d *Daemon) logImage(ctx context.Context, i *instance, rec records.Record, instance string) error {
 	img, err := d.engine.Image(ctx, rec)
 	deadline := time.Duration(d.config().Launch.ImageDeadline)
 	switch {
@@ -95,13 +96,13 @@ func (d *Daemon) logImage(ctx context.Context, i *instance, rec launch.Record, i
 
 // record reads an instance's record again; the one that named it may have been
 // replaced by a new start.
-func (d *Daemon) record(ctx context.Context, i *instance) (launch.Record, error) {
+func (d *Daemon) record(ctx context.Context, i *instance) (records.Record, error) {
 	rec, ok, err := d.store().Declared(ctx, i.container.CgroupPath)
 	if err != nil {
-		return launch.Record{}, err
+		return records.Record{}, err
 	}
 	if !ok || rec.ID != i.container.ID || rec.UID != i.container.UID {
-		return launch.Record{}, rpc.Unattributed("the record of this container is gone: it is being stopped or replaced")
+		return records.Record{}, rpc.Unattributed("the record of this container is gone: it is being stopped or replaced")
 	}
 	return rec, nil
 }

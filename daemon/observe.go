@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/engines"
-	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -239,7 +239,7 @@ func (o *observer) releaseAll() {
 	}
 }
 
-func containerOf(rec launch.Record) peer.Container {
+func containerOf(rec records.Record) peer.Container {
 	return peer.Container{
 		ID: rec.ID, Runtime: rec.Runtime, UID: rec.UID, CgroupPath: rec.CgroupPath,
 		InitPID: rec.InitPID, InitStart: rec.InitStart, HostPID: rec.HostPID,

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/daemon/config"
-	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -19,7 +19,7 @@ import (
 func (d *Daemon) config() *config.Config { return d.policy.Load() }
 
 // store reads records as the configuration in force wants them.
-func (d *Daemon) store() *launch.Store { return d.records.Load() }
+func (d *Daemon) store() *records.Store { return d.records.Load() }
 
 // adopt makes a configuration the one in force.
 func (d *Daemon) adopt(c config.Config) {
@@ -28,7 +28,7 @@ func (d *Daemon) adopt(c config.Config) {
 		d.records.Store(d.opts.Records)
 		return
 	}
-	d.records.Store(launch.New(launchOptions(c, d.hostRoot)))
+	d.records.Store(records.New(launchOptions(c, d.hostRoot)))
 }
 
 // policyOf tells all which policy is in force from here on.

@@ -8,6 +8,7 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -23,7 +24,7 @@ type unlogged struct {
 // repeats says that a container in a crash loop is about to run what the log says
 // of it already. Where executions are measured each start is logged, for
 // executions are held against an instance that the log knows.
-func (g *gated) repeats(rec launch.Record, l launch.Launch) (bool, error) {
+func (g *gated) repeats(rec records.Record, l launch.Launch) (bool, error) {
 	if g.execs != nil || !g.d.starts.loop(rec.ID, time.Now()) {
 		return false, nil
 	}
@@ -43,7 +44,7 @@ func (g *gated) repeats(rec launch.Record, l launch.Launch) (bool, error) {
 }
 
 // keep has a launch logged later, if it is asked for.
-func (g *gated) keep(rec launch.Record, l launch.Launch) {
+func (g *gated) keep(rec records.Record, l launch.Launch) {
 	g.counts.repeated.Add(1)
 	g.d.log.Info("container measured as before, in a crash loop", "container", rec.ID, "runtime", rec.Runtime)
 	g.mu.Lock()
@@ -53,7 +54,7 @@ func (g *gated) keep(rec launch.Record, l launch.Launch) {
 
 // logKept logs the launch that was kept of an instance, false where none was: the
 // gate didn't see it, or logged it.
-func (g *gated) logKept(ctx context.Context, owner string, rec launch.Record) (kept bool, err error) {
+func (g *gated) logKept(ctx context.Context, owner string, rec records.Record) (kept bool, err error) {
 	u, ok := g.take(owner, startKey(rec))
 	if !ok {
 		return false, nil

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/daemon/config"
-	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -157,8 +157,8 @@ func (c *usersContainer) call(f *fixture) error {
 // usersFixture sees one user's containers, and nobody else's.
 func usersFixture(t *testing.T, configure ...func(*config.Config)) (f *fixture, home string) {
 	home = filepath.Join(t.TempDir(), "home")
-	return startFixture(t, launch.New(launch.Options{
-		Places: []launch.Place{{Runtime: "podman", Config: "{home}/containers/{id}/userdata/config.json", States: []string{"{home}/run/{id}/state.json"}}},
+	return startFixture(t, records.New(records.Options{
+		Places: []records.Place{{Runtime: "podman", Config: "{home}/containers/{id}/userdata/config.json", States: []string{"{home}/run/{id}/state.json"}}},
 		Users:  func() map[uint32]string { return map[uint32]string{someUser: home} },
 	}), configure...), home
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/cima-project/cima/daemon"
 	"github.com/cima-project/cima/daemon/config"
-	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/dcap"
@@ -160,7 +160,7 @@ func simulated() (socket string, roots []*x509.Certificate, stop func()) {
 	d, err := daemon.New(ctx, daemon.Options{
 		TEE: machine, Config: config, LogDir: filepath.Join(dir, "log"), Version: "example",
 		Log:     slog.New(slog.DiscardHandler),
-		Records: launch.New(launch.Options{Places: []launch.Place{}}),
+		Records: records.New(records.Options{Places: []records.Place{}}),
 	})
 	must(err)
 	socket = filepath.Join(dir, "cima.sock")

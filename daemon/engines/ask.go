@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 )
 
 const (
@@ -47,7 +48,7 @@ type engineImage struct {
 }
 
 // ask asks the record's engine for its container's image.
-func (c *Client) ask(ctx context.Context, r launch.Record) (launch.Image, error) {
+func (c *Client) ask(ctx context.Context, r records.Record) (launch.Image, error) {
 	socket, err := c.socket(r.Runtime)
 	if err != nil {
 		return launch.Image{}, err

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/power"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/packaging/test/engine"
 )
 
@@ -23,7 +25,7 @@ func docker(t *testing.T) *cli {
 
 func TestDocker(t *testing.T) {
 	c := docker(t)
-	store := launch.New(launch.Options{})
+	store := records.New(records.Options{})
 	plain := []string{"-e", "A=b", "-v", "/srv:/data:ro", "-v", "/anonymous", "-v", "launch-volume:/named", "launch-test:1"}
 	t.Cleanup(func() { c.command("volume", "rm", "-f", "launch-volume").Run() })
 	one := c.start(store, plain, "/bin/sleeper", "x")
@@ -32,7 +34,7 @@ func TestDocker(t *testing.T) {
 	if c.digest(store, two) != base {
 		t.Error("two equal lines give two digests")
 	}
-	if again := launch.New(launch.Options{}); c.digest(again, mustFind(t, again, one.ID)) != base {
+	if again := records.New(records.Options{}); c.digest(again, mustFind(t, again, one.ID)) != base {
 		t.Error("another digest after a restart")
 	}
 	c.declaredExactly(store, one)
@@ -76,7 +78,7 @@ func TestDocker(t *testing.T) {
 	}
 }
 
-func mustFind(t *testing.T, s *launch.Store, id string) launch.Record {
+func mustFind(t *testing.T, s *records.Store, id string) records.Record {
 	t.Helper()
 	all, err := s.List(context.Background())
 	if err != nil {
@@ -88,10 +90,10 @@ func mustFind(t *testing.T, s *launch.Store, id string) launch.Record {
 		}
 	}
 	t.Fatalf("no record of %s", id)
-	return launch.Record{}
+	return records.Record{}
 }
 
-func dockerImage(t *testing.T, c *cli, store *launch.Store, r launch.Record) {
+func dockerImage(t *testing.T, c *cli, store *records.Store, r records.Record) {
 	t.Helper()
 	got, err := New(Options{}).Image(context.Background(), r)
 	if err != nil {
@@ -109,7 +111,7 @@ func dockerImage(t *testing.T, c *cli, store *launch.Store, r launch.Record) {
 // Docker leaves a link in a source to the runtime, which follows it.
 func TestDockerMountsThroughALink(t *testing.T) {
 	c := docker(t)
-	store := launch.New(launch.Options{})
+	store := records.New(records.Options{})
 	dir := trustedDir(t)
 	for name, class := range map[string]string{"/": "mount:/", "/run/docker.sock": "socket:docker", "/etc": "mount:/etc"} {
 		link := filepath.Join(dir, "link")
@@ -127,13 +129,13 @@ func TestDockerMountsThroughALink(t *testing.T) {
 // --privileged differs too, also where this machine can't run it.
 func TestDockerPrivileged(t *testing.T) {
 	c := docker(t)
-	store := launch.New(launch.Options{})
+	store := records.New(records.Options{})
 	plain := c.start(store, []string{"launch-test:1"}, "/bin/sleeper")
 	r, err := c.try(store, []string{"--privileged", "launch-test:1"}, "/bin/sleeper")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(powerOf(t, store, r), launch.PowerPrivileged) || !r.Launch.AllDevices || len(r.Launch.Devices) != 0 {
+	if !slices.Contains(powerOf(t, store, r), power.Privileged) || !r.Launch.AllDevices || len(r.Launch.Devices) != 0 {
 		t.Errorf("%v, %v", powerOf(t, store, r), r.Launch.Devices)
 	}
 	if digestOf(t, r.Launch, launch.Image{}) == digestOf(t, plain.Launch, launch.Image{}) {
@@ -144,13 +146,13 @@ func TestDockerPrivileged(t *testing.T) {
 // A container put into another's cgroup is known by its own record.
 func TestDockerCgroupParent(t *testing.T) {
 	c := docker(t)
-	store := launch.New(launch.Options{})
+	store := records.New(records.Options{})
 	victim := c.start(store, []string{"launch-test:1"}, "/bin/sleeper")
 	if strings.HasSuffix(victim.CgroupPath, ".scope") {
 		t.Skip("does not apply: docker's systemd driver takes only slices as parents")
 	}
 	r := c.start(store, []string{"--cgroup-parent", victim.CgroupPath, "launch-test:1"}, "/bin/sleeper")
-	if r.CgroupPath != victim.CgroupPath+"/"+r.ID || !slices.Contains(powerOf(t, store, r), launch.PowerCgroupParent) {
+	if r.CgroupPath != victim.CgroupPath+"/"+r.ID || !slices.Contains(powerOf(t, store, r), power.CgroupParent) {
 		t.Errorf("%s: %v", r.CgroupPath, powerOf(t, store, r))
 	}
 	c.declaredExactly(store, r)
@@ -179,7 +181,7 @@ func TestContainerd(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(root, "bin/sleeper"), program, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	store := launch.New(launch.Options{})
+	store := records.New(records.Options{})
 	var digests [][48]byte
 	for _, id := range []string{"launch-ctr-a", "launch-ctr-b"} {
 		c.run("run", "-d", "--rootfs", root, id, "/bin/sleeper")
@@ -215,8 +217,8 @@ func TestPowerOfAVolumeByPodman(t *testing.T) { volumeOfTheHosts(t, podman(t)) }
 func TestPowerOfAVolumeByDocker(t *testing.T) {
 	c := docker(t)
 	volumeOfTheHosts(t, c)
-	r := c.start(launch.New(launch.Options{}), []string{"--device-cgroup-rule", "a *:* m", "launch-test:1"}, "/bin/sleeper")
-	if got := powerOf(t, launch.New(launch.Options{}), r); !slices.Contains(got, "device:*") {
+	r := c.start(records.New(records.Options{}), []string{"--device-cgroup-rule", "a *:* m", "launch-test:1"}, "/bin/sleeper")
+	if got := powerOf(t, records.New(records.Options{}), r); !slices.Contains(got, "device:*") {
 		t.Errorf("every device by a rule to make them: %v", got)
 	}
 }
@@ -225,7 +227,7 @@ func volumeOfTheHosts(t *testing.T, c *cli) {
 	c.command("volume", "rm", "-f", "launch-of-host").Run()
 	c.run("volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device=/etc/ssl", "launch-of-host")
 	t.Cleanup(func() { c.command("volume", "rm", "-f", "launch-of-host").Run() })
-	store := launch.New(launch.Options{})
+	store := records.New(records.Options{})
 	r := c.start(store, []string{"-v", "launch-of-host:/v", "launch-test:1"}, "/bin/sleeper")
 	if got := powerOf(t, store, r); !slices.Equal(got, []string{"mount:/etc"}) {
 		t.Errorf("%s, a volume that is /etc/ssl: %v", c.Name, got)

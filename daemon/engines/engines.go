@@ -9,12 +9,14 @@
 // its word about its own containers; nothing here asks a container.
 package engines
 
-import "github.com/cima-project/cima/daemon/launch"
+import (
+	"github.com/cima-project/cima/daemon/records"
+)
 
 // Client asks engines about containers. It may be used from many goroutines.
 type Client struct {
 	options Options
-	trust   launch.Trust
+	trust   records.Trust
 }
 
 // Options say where engines are. The zero value looks where those of a usual

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/packaging/test/engine"
 )
 
@@ -82,7 +83,7 @@ func (c *cli) run(args ...string) string {
 }
 
 // start creates and starts a container, and gives its record while it runs.
-func (c *cli) start(store *launch.Store, options []string, command ...string) launch.Record {
+func (c *cli) start(store *records.Store, options []string, command ...string) records.Record {
 	c.Helper()
 	r, err := c.try(store, options, command...)
 	if err != nil {
@@ -93,7 +94,7 @@ func (c *cli) start(store *launch.Store, options []string, command ...string) la
 
 // try is start for containers that this machine may have no right to run:
 // their bundle stands for a moment all the same.
-func (c *cli) try(store *launch.Store, options []string, command ...string) (launch.Record, error) {
+func (c *cli) try(store *records.Store, options []string, command ...string) (records.Record, error) {
 	c.Helper()
 	args := append([]string{"create", "--network", "none"}, options...)
 	lines := strings.Fields(c.run(append(args, command...)...))
@@ -107,13 +108,13 @@ func (c *cli) try(store *launch.Store, options []string, command ...string) (lau
 		}
 		started <- err
 	}()
-	var last launch.Record
+	var last records.Record
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		all, err := store.List(context.Background())
 		if err != nil {
-			return launch.Record{}, err
+			return records.Record{}, err
 		}
-		if i := slices.IndexFunc(all, func(r launch.Record) bool { return r.ID == id && r.Err == nil }); i >= 0 {
+		if i := slices.IndexFunc(all, func(r records.Record) bool { return r.ID == id && r.Err == nil }); i >= 0 {
 			last = all[i]
 		}
 		if last.InitPID != 0 {
@@ -122,7 +123,7 @@ func (c *cli) try(store *launch.Store, options []string, command ...string) (lau
 		select {
 		case err := <-started:
 			if err != nil && last.ID == "" {
-				return launch.Record{}, err
+				return records.Record{}, err
 			}
 			if err != nil {
 				return last, nil
@@ -130,11 +131,11 @@ func (c *cli) try(store *launch.Store, options []string, command ...string) (lau
 		default:
 		}
 	}
-	return launch.Record{}, errors.New("no record within 30 s")
+	return records.Record{}, errors.New("no record within 30 s")
 }
 
 // digest is the launch digest as the daemon would have it.
-func (c *cli) digest(store *launch.Store, r launch.Record) [48]byte {
+func (c *cli) digest(store *records.Store, r records.Record) [48]byte {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
@@ -162,7 +163,7 @@ func (c *cli) cgroup(pid int) string {
 }
 
 // declaredExactly checks that this path, and none beside it, is the record's.
-func (c *cli) declaredExactly(store *launch.Store, r launch.Record) {
+func (c *cli) declaredExactly(store *records.Store, r records.Record) {
 	c.Helper()
 	path := strings.TrimSuffix(c.cgroup(r.InitPID), "/container")
 	got, ok, err := store.Declared(context.Background(), path)
@@ -186,7 +187,7 @@ func digestOf(t *testing.T, l launch.Launch, i launch.Image) [48]byte {
 	return d
 }
 
-func powerOf(t *testing.T, s *launch.Store, r launch.Record) []string {
+func powerOf(t *testing.T, s *records.Store, r records.Record) []string {
 	t.Helper()
 	power, err := s.Power(t.Context(), r)
 	if err != nil {

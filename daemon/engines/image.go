@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 )
 
 // Why there is no image.
@@ -27,7 +28,7 @@ var (
 //
 // Never call Image while the gate holds a runtime: the engine would wait for the
 // daemon.
-func (c *Client) Image(ctx context.Context, r launch.Record) (launch.Image, error) {
+func (c *Client) Image(ctx context.Context, r records.Record) (launch.Image, error) {
 	switch r.Runtime {
 	case "docker":
 		return c.ask(ctx, r)

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 )
 
 func TestReference(t *testing.T) {
@@ -130,7 +131,7 @@ func TestImageFromDocker(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			defer cancel()
-			got, err := x.client.Image(ctx, launch.Record{ID: id(1), Runtime: "docker"})
+			got, err := x.client.Image(ctx, records.Record{ID: id(1), Runtime: "docker"})
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Error(diff)
 			}
@@ -157,7 +158,7 @@ func checkError(t *testing.T, err, want error) {
 func TestNoEngine(t *testing.T) {
 	x := newHost(t)
 	ask := func() error {
-		_, err := x.client.Image(context.Background(), launch.Record{ID: id(1), Runtime: "docker"})
+		_, err := x.client.Image(context.Background(), records.Record{ID: id(1), Runtime: "docker"})
 		return err
 	}
 	checkError(t, ask(), ErrNoEngine)
@@ -168,7 +169,7 @@ func TestNoEngine(t *testing.T) {
 	if err := os.Chmod(x.dir, 0o777); err != nil { // anybody could have put it there
 		t.Fatal(err)
 	}
-	if err := ask(); !errors.Is(err, launch.ErrUntrusted) {
+	if err := ask(); !errors.Is(err, records.ErrUntrusted) {
 		t.Error(err)
 	}
 	os.Chmod(x.dir, 0o755)
@@ -177,16 +178,16 @@ func TestNoEngine(t *testing.T) {
 		if err := os.Lchown(filepath.Join(x.dir, "docker.sock"), 1234, 0); err != nil {
 			t.Fatal(err)
 		}
-		if err := ask(); !errors.Is(err, launch.ErrUntrusted) {
+		if err := ask(); !errors.Is(err, records.ErrUntrusted) {
 			t.Error(err)
 		}
 	}
-	for _, r := range []launch.Record{{ID: "web", Runtime: "containerd"}, {ID: "../x", Runtime: "docker"}, {ID: "x", Runtime: "other"}} {
+	for _, r := range []records.Record{{ID: "web", Runtime: "containerd"}, {ID: "../x", Runtime: "docker"}, {ID: "x", Runtime: "other"}} {
 		if _, err := x.client.Image(context.Background(), r); !errors.Is(err, ErrNoEngine) {
 			t.Errorf("%+v: %v", r, err)
 		}
 	}
-	got, err := x.client.Image(context.Background(), launch.Record{ID: id(1), Runtime: "containerd", Pod: launch.Pod{Image: "registry.example/app:2"}})
+	got, err := x.client.Image(context.Background(), records.Record{ID: id(1), Runtime: "containerd", Pod: launch.Pod{Image: "registry.example/app:2"}})
 	if err != nil || got.Reference != "registry.example/app:2" {
 		t.Error(got, err)
 	}
@@ -229,7 +230,7 @@ func TestImageFromStorage(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			x := newHost(t)
 			test.make(x)
-			r := launch.Record{ID: id(1), Runtime: "podman", Bundle: x.dir + "/storage/overlay-containers/" + id(1) + "/userdata"}
+			r := records.Record{ID: id(1), Runtime: "podman", Bundle: x.dir + "/storage/overlay-containers/" + id(1) + "/userdata"}
 			got, err := x.client.Image(context.Background(), r)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Error(diff)

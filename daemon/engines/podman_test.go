@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/packaging/test/engine"
 )
 
@@ -17,7 +17,7 @@ func podman(t *testing.T) *cli {
 
 func TestPodman(t *testing.T) {
 	c := podman(t)
-	store := launch.New(launch.Options{})
+	store := records.New(records.Options{})
 	plain := []string{"-e", "A=b", "-v", "/srv:/data:ro", "-v", "/anonymous", "-v", "launch-volume:/named", "launch-test:1"}
 	t.Cleanup(func() { c.command("volume", "rm", "-f", "launch-volume").Run() })
 	one := c.start(store, plain, "/bin/sleeper", "x")
@@ -26,7 +26,7 @@ func TestPodman(t *testing.T) {
 	if c.digest(store, two) != base {
 		t.Error("two equal lines give two digests")
 	}
-	if again := launch.New(launch.Options{}); c.digest(again, mustFind(t, again, one.ID)) != base {
+	if again := records.New(records.Options{}); c.digest(again, mustFind(t, again, one.ID)) != base {
 		t.Error("another digest after a restart")
 	}
 	if one.Runtime != "podman" {
@@ -78,7 +78,7 @@ func TestPodman(t *testing.T) {
 	}
 }
 
-func podmanImage(t *testing.T, c *cli, store *launch.Store, r launch.Record) {
+func podmanImage(t *testing.T, c *cli, store *records.Store, r records.Record) {
 	t.Helper()
 	got, err := New(Options{}).Image(context.Background(), r)
 	if err != nil {
@@ -97,7 +97,7 @@ func podmanImage(t *testing.T, c *cli, store *launch.Store, r launch.Record) {
 // container's; it is no container and no power.
 func TestPodmanPod(t *testing.T) {
 	c := podman(t)
-	store := launch.New(launch.Options{})
+	store := records.New(records.Options{})
 	var digests [][48]byte
 	for _, name := range []string{"launch-pod-a", "launch-pod-b"} {
 		c.run("pod", "create", "--name", name, "--network", "none", "--share", "ipc,uts", "--infra-image", "localhost/launch-test:1", "--infra-command", "/bin/sleeper")

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 )
 
 // Bounds of what is read: of containers.json a container takes about 700 bytes.
@@ -35,7 +36,7 @@ type storedMetadata struct {
 
 // stored reads the image's identity from the files of containers/storage
 // (go.podman.io/storage).
-func (c *Client) stored(ctx context.Context, r launch.Record) (launch.Image, error) {
+func (c *Client) stored(ctx context.Context, r records.Record) (launch.Image, error) {
 	driver := strings.TrimSuffix(path.Base(path.Dir(path.Dir(r.Bundle))), "-containers")
 	roots := []string{path.Dir(path.Dir(path.Dir(r.Bundle)))}
 	if r.UID == 0 {
@@ -59,7 +60,7 @@ func (c *Client) stored(ctx context.Context, r launch.Record) (launch.Image, err
 	return launch.Image{Reference: reference(m.ImageName), Digest: "sha256:" + container.Image, Layers: layers}, nil
 }
 
-func (c *Client) storedContainer(ctx context.Context, roots []string, driver string, r launch.Record) (storedContainer, error) {
+func (c *Client) storedContainer(ctx context.Context, roots []string, driver string, r records.Record) (storedContainer, error) {
 	for _, root := range roots {
 		for _, name := range []string{"containers.json", "volatile-containers.json"} {
 			if err := ctx.Err(); err != nil {

@@ -8,9 +8,9 @@ import (
 
 // How a container stands to a namespace.
 const (
-	own    = "own"
-	host   = "host"
-	joined = "joined"
+	NamespaceOwn    = "own"
+	NamespaceHost   = "host"
+	NamespaceJoined = "joined"
 )
 
 var namespaceTypes = []string{"cgroup", "ipc", "mount", "network", "pid", "user", "uts"}
@@ -21,19 +21,19 @@ var engineNetns = regexp.MustCompile(`^/run/(user/[0-9]+/)?netns/netns-[0-9a-f]{
 
 // namespaces names all types; time, which few use, only where it is not the
 // host's. Paths are left out: they hold pids and random names.
-func namespaces(c *spec) map[string]string {
+func namespaces(c *Spec) map[string]string {
 	out := map[string]string{}
 	for _, t := range namespaceTypes {
-		out[t] = host
+		out[t] = NamespaceHost
 	}
 	for _, n := range c.Linux.Namespaces {
 		switch {
 		case n.Path == "" || n.Type == "network" && engineNetns.MatchString(n.Path):
-			out[n.Type] = own
+			out[n.Type] = NamespaceOwn
 		case strings.HasPrefix(n.Path, "/proc/1/ns/"):
-			out[n.Type] = host
+			out[n.Type] = NamespaceHost
 		default:
-			out[n.Type] = joined
+			out[n.Type] = NamespaceJoined
 		}
 	}
 	return out
@@ -54,10 +54,17 @@ var defaultRules = func() []DeviceRule {
 		DeviceRule{Allow: false, Type: "c", Major: &fuse[0], Minor: &fuse[1], Access: "rwm"})
 }()
 
+// UsualDevice reports whether engines let every container open a device.
+func UsualDevice(d Device) bool {
+	return slices.ContainsFunc(defaultRules, func(r DeviceRule) bool {
+		return r.Allow && r.Type == d.Type && r.Major != nil && *r.Major == d.Major && (r.Minor == nil || *r.Minor == d.Minor)
+	})
+}
+
 // devices returns the nodes, sorted, and the rules beyond the defaults in
 // their order, for a later rule undoes an earlier one. Where every device is
 // allowed neither is given: they are those of this machine.
-func devices(c *spec) (nodes []Device, rules []DeviceRule, all bool) {
+func devices(c *Spec) (nodes []Device, rules []DeviceRule, all bool) {
 	all = true // runc and crun: what no rule denies is allowed
 	for _, r := range c.Linux.Resources.Devices {
 		r = plainRule(r)
@@ -114,7 +121,7 @@ var hookStages = []string{"prestart", "createRuntime", "createContainer", "start
 // uses docker can't add others.
 var engineHook = regexp.MustCompile(`^/proc/([0-9]+|self)/exe$`)
 
-func hooks(c *spec, id string) []Hook {
+func hooks(c *Spec, id string) []Hook {
 	var out []Hook
 	for _, stage := range hookStages {
 		for _, h := range c.Hooks[stage] {

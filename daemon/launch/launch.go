@@ -1,18 +1,12 @@
-// Package launch answers: what was started?
+// Package launch answers: what was asked for?
 //
-// It reads what a container engine, running as root, wrote down before it
-// started a container: the OCI bundle's config.json (OCI runtime
-// specification 1.2, config.md), the runtime's own state file, and, for the
-// identity of the image, the engine's API or its storage. From these it makes
-// a Record (which cgroup belongs to which container) and a Launch (what was
-// asked for, in a form that is the same for the same command line).
+// It reads a container's OCI bundle (OCI runtime specification 1.2, config.md) and
+// makes a Launch of it: what was asked of the runtime, in a form that is the same for
+// the same command line. The schema of a Launch, and of its digest, is normative:
+// cima-evidence(7), LAUNCH.
 //
-// A record counts as root's only if every directory down to its file belongs
-// to root and nobody else can write there. Nothing here asks the container.
-//
-// An engine is asked only where its socket exists. Podman is asked last of
-// all, after its storage files: its socket is usually systemd's, and
-// connecting would start the engine.
+// The package is pure. It opens no file and no socket, so that a launch can be
+// predicted on any system.
 package launch
 
 import (

@@ -9,14 +9,14 @@ import (
 
 // mounts normalises the mounts of a container. Sorting by destination would
 // lose which of two that overlap is on top, so those underneath are marked.
-func mounts(c *spec, id string) []Mount {
+func mounts(c *Spec, id string) []Mount {
 	e := newEngineFiles(c, id)
 	out := make([]Mount, len(c.Mounts))
 	later := map[string]bool{}
 	for i := len(c.Mounts) - 1; i >= 0; i-- {
 		m := c.Mounts[i]
-		out[i] = Mount{Destination: m.Destination, Type: m.Type, Options: mountOptions(m.Options)}
-		if isBind(m) {
+		out[i] = Mount{Destination: m.Destination, Type: m.Type, Options: MountOptions(m.Options)}
+		if IsBind(m) {
 			out[i].Type = "bind"
 			e.source(m, &out[i])
 		}
@@ -31,8 +31,8 @@ func mounts(c *spec, id string) []Mount {
 	return out
 }
 
-// isBind follows runc: options decide, the type is only a usual sign.
-func isBind(m specMount) bool {
+// IsBind follows runc: options decide, the type is only a usual sign.
+func IsBind(m SpecMount) bool {
 	return m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
 }
 
@@ -43,9 +43,9 @@ var opposites = map[string]string{
 	"nostrictatime": "strictatime", "nomand": "mand",
 }
 
-// mountOptions sorts options after dropping those that a later one undoes,
+// MountOptions sorts options after dropping those that a later one undoes,
 // and cuts SELinux labels to their type.
-func mountOptions(options []Text) []Text {
+func MountOptions(options []Text) []Text {
 	about := func(o Text) string {
 		name, _, _ := strings.Cut(string(o), "=")
 		if other, ok := opposites[name]; ok {
@@ -77,8 +77,8 @@ type engineFiles struct {
 	storage          string // root of the engine's storage, empty where unknown
 }
 
-func newEngineFiles(c *spec, id string) engineFiles {
-	return engineFiles{id: id, sandbox: c.sandbox(), pod: c.pod().UID, storage: storageRoot(c.Root.Path)}
+func newEngineFiles(c *Spec, id string) engineFiles {
+	return engineFiles{id: id, sandbox: c.Sandbox(), pod: c.Pod().UID, storage: StorageRoot(c.Root.Path)}
 }
 
 var (
@@ -92,7 +92,7 @@ var (
 )
 
 // source fills in where a bind comes from.
-func (e engineFiles) source(m specMount, out *Mount) {
+func (e engineFiles) source(m SpecMount, out *Mount) {
 	source := path.Clean(string(m.Source))
 	parts := strings.Split(source, "/")
 	switch {
@@ -122,15 +122,23 @@ func (e engineFiles) source(m specMount, out *Mount) {
 	}
 }
 
+// OfEngine reports whether the source of a mount is a file or a volume of the
+// engine's own, as the launch of the container with this id shows it.
+func (c *Spec) OfEngine(m SpecMount, id string) bool {
+	var made Mount
+	newEngineFiles(c, id).source(m, &made)
+	return made.Source == ""
+}
+
 // stored says that a path lies where this engine keeps its state; podman keeps
 // some of it under /run.
 func (e engineFiles) stored(source string) bool {
 	return e.storage != "" && strings.HasPrefix(source, e.storage+"/") || strings.HasPrefix(source, "/run/containers/storage/")
 }
 
-// storageRoot finds the engine's storage from a container's root file system:
+// StorageRoot finds the engine's storage from a container's root file system:
 // /var/lib/docker/overlay2/…/merged, /var/lib/containers/storage/overlay/…/merged.
-func storageRoot(rootPath string) string {
+func StorageRoot(rootPath string) string {
 	for _, driver := range []string{"overlay2", "overlay", "fuse-overlayfs", "vfs", "btrfs", "zfs", "rootfs"} {
 		if root, _, ok := strings.Cut(rootPath, "/"+driver+"/"); ok && root != "" {
 			return root

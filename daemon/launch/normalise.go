@@ -5,35 +5,43 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"path"
 	"slices"
 	"strings"
 
 	"github.com/cima-project/cima/logs/canonical"
 )
 
+// Rules say what policy leaves open of a launch.
+type Rules struct {
+	Environment string   // EnvironmentNames (also if empty), EnvironmentDigest, EnvironmentNone
+	Labels      []string // names of labels and annotations that count
+}
+
+// How the environment is shown.
+const (
+	EnvironmentNames  = "names"
+	EnvironmentDigest = "digest" // names, and SHA-384 of each value
+	EnvironmentNone   = "none"
+)
+
 // FromConfig normalises an OCI config.json as it would be if it lay in a
 // bundle of root's: what cimactl predict needs. Digests of files are not in
 // it. The container's id is taken from its cgroupsPath.
 func FromConfig(r io.Reader, rules Rules) (Launch, error) {
-	c, err := readSpec(r)
+	c, err := Read(r)
 	if err != nil {
-		return Launch{}, fmt.Errorf("config.json %w", err)
+		return Launch{}, fmt.Errorf("config.json: %w", err)
 	}
-	l, err := normalise(c, configID(c), rules)
+	l, err := Normalise(c, c.ID(), rules)
 	if err != nil {
 		return Launch{}, fmt.Errorf("config.json: %w", err)
 	}
 	return l, nil
 }
 
-// configID is the container's id as its cgroup path shows it: 64 hex digits, or
-// nothing.
-func configID(c *spec) string {
-	return hexID(path.Base(strings.ReplaceAll(c.Linux.CgroupsPath, ":", "/")))
-}
-
-func normalise(c *spec, id string, rules Rules) (Launch, error) {
+// Normalise makes the launch of a specification that root wrote for the container
+// with this id.
+func Normalise(c *Spec, id string, rules Rules) (Launch, error) {
 	seccomp, err := seccompDigest(c.Linux.Seccomp)
 	if err != nil {
 		return Launch{}, err
@@ -67,7 +75,7 @@ func normalise(c *spec, id string, rules Rules) (Launch, error) {
 		MaskedPaths:     sorted(c.Linux.MaskedPaths),
 		ReadOnlyPaths:   sorted(c.Linux.ReadonlyPaths),
 		Hooks:           hooks(c, id),
-		Labels:          rules.labels(c.Annotations),
+		Labels:          rules.Choose(c.Annotations),
 		Annotations:     runtimeAnnotations(c, id),
 	}
 	l.Devices, l.DeviceRules, l.AllDevices = devices(c)
@@ -100,7 +108,7 @@ func (r Rules) environment(env []Text, id string) []Variable {
 	return out
 }
 
-func (r Rules) labels(have map[string]Text) map[string]Text {
+func (r Rules) Choose(have map[string]Text) map[string]Text {
 	out := map[string]Text{}
 	for _, name := range r.Labels {
 		if v, ok := have[name]; ok {
@@ -183,9 +191,9 @@ func sorted[T ~string | ~uint32](list []T) []T {
 	return slices.Compact(out)
 }
 
-// hexID returns the 64 hex digits at the end of a name such as
+// HexID returns the 64 hex digits at the end of a name such as
 // "docker-<id>.scope" or "libpod-<id>", empty where there are none.
-func hexID(name string) string {
+func HexID(name string) string {
 	name = strings.TrimSuffix(name, ".scope")
 	if i := len(name) - 64; i >= 0 && IsID(name[i:]) && (i == 0 || name[i-1] == '-') {
 		return name[i:]

@@ -5,25 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
-
-	"golang.org/x/sys/unix"
+	"strings"
 )
 
 // Bounds of what is read. An OCI bundle of a container with a thousand mounts
 // and docker's seccomp profile has about 300 KiB.
 const (
-	maxConfig = 4 << 20 // config.json, and the runtime's state file
-
-	maxUserConfig = 256 << 10 // of a user's bundle, which root parses
-	maxMounts     = 4096
-	maxDevices    = 16384
+	MaxConfig  = 4 << 20 // bytes of a config.json
+	maxMounts  = 4096
+	maxDevices = 16384
+	maxPath    = 4096 // PATH_MAX
 )
 
-// spec is the part of an OCI runtime configuration that counts here
+// Spec is the part of an OCI runtime configuration that counts here
 // (OCI runtime specification 1.2, config.md and config-linux.md).
-type spec struct {
-	runtime string // whose bundle it is, "" where that isn't known
+type Spec struct {
+	runtime string // see Runtime
 
 	Process *struct {
 		Terminal bool `json:"terminal"`
@@ -52,7 +51,7 @@ type spec struct {
 		Readonly bool   `json:"readonly"`
 	} `json:"root"`
 	Hostname    string                `json:"hostname"`
-	Mounts      []specMount           `json:"mounts"`
+	Mounts      []SpecMount           `json:"mounts"`
 	Hooks       map[string][]specHook `json:"hooks"`
 	Annotations map[string]Text       `json:"annotations"`
 	Linux       *struct {
@@ -69,7 +68,7 @@ type spec struct {
 	} `json:"linux"`
 }
 
-type specMount struct {
+type SpecMount struct {
 	Destination Text   `json:"destination"`
 	Type        string `json:"type"`
 	Source      Text   `json:"source"`
@@ -96,41 +95,52 @@ type specDevice struct {
 	GID      *uint32 `json:"gid"`
 }
 
-// readSpec reads a config.json of at most maxConfig bytes.
-func readSpec(r io.Reader) (*spec, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, maxConfig+1))
+// Read reads a config.json of at most MaxConfig bytes whose runtime isn't known.
+func Read(r io.Reader) (*Spec, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, MaxConfig+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(raw) > maxConfig {
-		return nil, fmt.Errorf("has more than %d bytes", maxConfig)
+	if len(raw) > MaxConfig {
+		return nil, fmt.Errorf("more than %d bytes", MaxConfig)
 	}
-	return parseSpec(raw)
+	return Parse(raw, "")
 }
 
-func parseSpec(raw []byte) (*spec, error) {
-	var c spec
+// Parse reads a config.json that lies where bundles of this runtime lie: "docker",
+// "podman", "containerd", or "" where the runtime isn't known.
+func Parse(raw []byte, runtime string) (*Spec, error) {
+	var c Spec
 	if err := json.Unmarshal(raw, &c); err != nil {
-		return nil, fmt.Errorf("is no OCI runtime configuration, or only half written: %w", err)
+		return nil, fmt.Errorf("no OCI runtime configuration, or only half written: %w", err)
 	}
 	switch {
 	case c.Process == nil:
-		return nil, errors.New("has no process")
+		return nil, errors.New("an OCI runtime configuration must have a process section")
 	case c.Linux == nil:
-		return nil, errors.New("has no linux section")
+		return nil, errors.New("an OCI runtime configuration must have a linux section")
 	case len(c.Mounts) > maxMounts:
-		return nil, fmt.Errorf("has %d mounts, more than %d", len(c.Mounts), maxMounts)
-	case slices.ContainsFunc(c.Mounts, func(m specMount) bool { return len(m.Destination) >= unix.PathMax }):
-		return nil, fmt.Errorf("has a mount whose destination is no path: of %d bytes or more", unix.PathMax)
+		return nil, fmt.Errorf("%d mounts: at most %d are allowed", len(c.Mounts), maxMounts)
+	case slices.ContainsFunc(c.Mounts, func(m SpecMount) bool { return len(m.Destination) >= maxPath }):
+		return nil, fmt.Errorf("a mount's destination must have fewer than %d bytes", maxPath)
 	case len(c.Linux.Devices) > maxDevices || len(c.Linux.Resources.Devices) > maxDevices:
-		return nil, fmt.Errorf("has more than %d devices", maxDevices)
+		return nil, fmt.Errorf("more than %d devices", maxDevices)
 	}
-	c.runtime = managed(&c, "")
+	c.runtime = managed(&c, runtime)
 	return &c, nil
 }
 
-// annotation returns the first of these annotations that is there.
-func (c *spec) annotation(names ...string) string {
+// Runtime is the engine or runtime that made the bundle: "docker", "podman",
+// "containerd", "cri-o", or "" where that isn't known.
+func (c *Spec) Runtime() string { return c.runtime }
+
+// ID is the container's id as its cgroup path shows it: 64 hex digits, or nothing.
+func (c *Spec) ID() string {
+	return HexID(path.Base(strings.ReplaceAll(c.Linux.CgroupsPath, ":", "/")))
+}
+
+// Annotation returns the first of these annotations that is there.
+func (c *Spec) Annotation(names ...string) string {
 	for _, name := range names {
 		if v := c.Annotations[name]; v != "" {
 			return string(v)
@@ -139,24 +149,31 @@ func (c *spec) annotation(names ...string) string {
 	return ""
 }
 
-// sandbox is the id of the pod's first container, in which the others live.
-func (c *spec) sandbox() string {
+// Sandbox is the id of the pod's first container, in which the others live.
+func (c *Spec) Sandbox() string {
 	if !c.ofPod() {
 		return ""
 	}
-	return c.annotation("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")
+	return c.Annotation("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")
 }
 
-// pod reads the annotations of containerd's CRI plugin and of cri-o.
-func (c *spec) pod() Pod {
+// Pod reads the annotations of containerd's CRI plugin and of cri-o.
+func (c *Spec) Pod() Pod {
 	if !c.ofPod() {
 		return Pod{}
 	}
 	return Pod{
-		Name:      c.annotation("io.kubernetes.cri.sandbox-name", "io.kubernetes.cri-o.KubeName", "io.kubernetes.pod.name"),
-		Namespace: c.annotation("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri-o.Namespace", "io.kubernetes.pod.namespace"),
-		UID:       c.annotation("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"),
-		Container: c.annotation("io.kubernetes.cri.container-name", "io.kubernetes.container.name"),
-		Image:     c.annotation("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"),
+		Name:      c.Annotation("io.kubernetes.cri.sandbox-name", "io.kubernetes.cri-o.KubeName", "io.kubernetes.pod.name"),
+		Namespace: c.Annotation("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri-o.Namespace", "io.kubernetes.pod.namespace"),
+		UID:       c.Annotation("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"),
+		Container: c.Annotation("io.kubernetes.cri.container-name", "io.kubernetes.container.name"),
+		Image:     c.Annotation("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"),
 	}
+}
+
+// Pod is what CRI annotations say of a container.
+type Pod struct {
+	Name, Namespace, UID string
+	Container            string // its name in the pod
+	Image                string // as the pod names it
 }

@@ -9,9 +9,10 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
-	"golang.org/x/sys/unix"
 )
 
 // BenchmarkAppend is an event written ahead, extended and committed; the

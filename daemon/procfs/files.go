@@ -96,3 +96,14 @@ func Readlink(fd int) (string, error) {
 	}
 	return string(buf[:n]), nil
 }
+
+// Remote reports whether reads of a file system (f_type of statfs(2)) can take for
+// ever, because a user or another machine serves them.
+func Remote(fsType int64) bool {
+	const cephfs, v9fs, smb2 = 0x00C36400, 0x01021997, 0xFE534D42
+	switch fsType {
+	case unix.FUSE_SUPER_MAGIC, unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC & 0xFFFFFFFF, cephfs, v9fs, smb2:
+		return true
+	}
+	return false
+}

@@ -114,3 +114,11 @@ func TestPIDNamespace(t *testing.T) {
 		t.Errorf("%v, %v, want %v", got, err, want)
 	}
 }
+
+func TestRemote(t *testing.T) {
+	for fsType, want := range map[int64]bool{unix.FUSE_SUPER_MAGIC: true, unix.NFS_SUPER_MAGIC: true, unix.TMPFS_MAGIC: false, unix.PROC_SUPER_MAGIC: false} {
+		if Remote(fsType) != want {
+			t.Errorf("%#x: %t", fsType, !want)
+		}
+	}
+}

@@ -1,8 +1,20 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"context"
 
-// hostCommands look at the hardware and the bundles of this machine.
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
+)
+
+// hostCommands look at the hardware of this machine.
 func hostCommands() []*cobra.Command {
-	return []*cobra.Command{doctorCommand(), predictCommand()}
+	return []*cobra.Command{doctorCommand()}
+}
+
+// predictedBundle is the launch of a bundle, with the digests of its files.
+func predictedBundle(ctx context.Context, dir string, rules launch.Rules) (launch.Launch, error) {
+	return records.FromBundle(ctx, dir, rules)
 }

@@ -125,7 +125,7 @@ away it appraises the evidence, offline.`,
 	root.PersistentFlags().String("socket", "", "socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
 		containersCommand(), statusCommand(),
-		nonceCommand(), verifyCommand(), replayCommand(), policyCommand(), convertCommand())
+		nonceCommand(), verifyCommand(), replayCommand(), policyCommand(), convertCommand(), predictCommand())
 	root.AddCommand(hostCommands()...)
 	root.SetFlagErrorFunc(usage)
 	helpful(root)

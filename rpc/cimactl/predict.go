@@ -1,5 +1,3 @@
-//go:build linux
-
 package main
 
 import (
@@ -18,9 +16,6 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// maxConfig bounds an OCI config.json.
-const maxConfig = 4 << 20
-
 var environmentModes = []string{launch.EnvironmentNames, launch.EnvironmentDigest, launch.EnvironmentNone}
 
 func predictCommand() *cobra.Command {
@@ -35,11 +30,12 @@ image is given as the image event holds it: JSON with reference, digest and
 layers ("cimactl verify --json" of a run's evidence shows one). Without it the
 digest is that of a container of which no engine tells the image. The digest of
 the entrypoint's file is in the launch, too: of a bundle it is read from the
-root file system, beside a config.json it is given as --entrypoint.`,
+root file system, with a config.json it is given as --entrypoint. --bundle is
+there on Linux alone.`,
 		Example: `  cimactl predict --bundle /run/containerd/…/ID --image image.json`,
 		Args:    cobra.NoArgs,
 	}
-	c.Flags().StringVar(&bundle, "bundle", "", "`DIR` of an OCI bundle")
+	c.Flags().StringVar(&bundle, "bundle", "", "`DIR` of an OCI bundle (on Linux)")
 	c.Flags().StringVar(&config, "config", "", "`FILE`, an OCI config.json; - reads stdin")
 	c.Flags().StringVar(&image, "image", "", "`FILE` with the image's identity as JSON")
 	c.Flags().StringVar(&entrypoint, "entrypoint", "", "`PATH=SHA384` of the entrypoint's file")
@@ -84,9 +80,9 @@ root file system, beside a config.json it is given as --entrypoint.`,
 // predicted is the launch of a bundle, or of a config.json alone.
 func predicted(ctx context.Context, bundle, config string, rules launch.Rules) (launch.Launch, error) {
 	if bundle != "" {
-		return launch.FromBundle(ctx, bundle, rules)
+		return predictedBundle(ctx, bundle, rules)
 	}
-	text, err := readBounded(config, maxConfig)
+	text, err := readBounded(config, launch.MaxConfig)
 	if err != nil {
 		return launch.Launch{}, err
 	}
@@ -109,7 +105,7 @@ func parseEntrypoint(s string) (*launch.Entrypoint, error) {
 const imageHint = `an image is {"reference":…,"digest":"sha256:…","layers":[…]}, as the image event has it`
 
 func readImage(path string) (i launch.Image, err error) {
-	text, err := readBounded(path, maxConfig)
+	text, err := readBounded(path, launch.MaxConfig)
 	if err != nil {
 		return i, err
 	}

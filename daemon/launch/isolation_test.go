@@ -1,0 +1,26 @@
+package launch
+
+import "testing"
+
+// Docker's own hook is docker's alone: podman's hooks can be anybody's. So are those
+// of a configuration that names podman.
+func TestHookLikeDockers(t *testing.T) {
+	hook := set("hooks", map[string]any{"prestart": []any{map[string]any{
+		"path": "/proc/4406/exe", "args": []any{"libnetwork-setkey", "-exec-root=/var/run/docker", "x", "x"},
+	}}})
+	for _, test := range []struct {
+		bundle, runtime string
+		hidden          bool
+	}{{"docker", "docker", true}, {"docker", "", true}, {"podman", "podman", false}, {"podman", "", false}} {
+		c := config(t, test.bundle)
+		hook(c)
+		spec, err := Parse(encode(t, c), test.runtime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := Normalise(spec, spec.ID(), Rules{})
+		if err != nil || (len(l.Hooks) == 0) != test.hidden {
+			t.Errorf("%s by %q: %v, %v", test.bundle, test.runtime, l.Hooks, err)
+		}
+	}
+}

@@ -1,0 +1,200 @@
+package launch
+
+import (
+	"encoding/json"
+
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/daemon/launch/launchtest"
+)
+
+// Everything that a relying party could care about changes the digest.
+func TestChangesThatCount(t *testing.T) {
+	base := digestOf(t, launchOf(t, config(t, "docker")), Image{})
+	seen := map[[48]byte]string{base: "nothing"}
+	for name, do := range map[string]change{
+		"command":            set("process.args", []any{"/bin/sleep", "1001"}),
+		"order of arguments": set("process.args", []any{"1000", "/bin/sleep"}),
+		"variable":           add("process.env", "A=b"),
+		"working directory":  set("process.cwd", "/tmp"),
+		"terminal":           set("process.terminal", true),
+		"uid":                set("process.user.uid", 1234),
+		"gid":                set("process.user.gid", 5),
+		"group":              add("process.user.additionalGids", 77),
+		"umask":              set("process.user.umask", 18),
+		"capability":         add("process.capabilities.bounding", "CAP_NET_ADMIN"),
+		"ambient capability": set("process.capabilities.ambient", []any{"CAP_CHOWN"}),
+		"no new privileges":  set("process.noNewPrivileges", true),
+		"no seccomp":         drop("linux.seccomp"),
+		"seccomp":            set("linux.seccomp.defaultAction", "SCMP_ACT_ALLOW"),
+		"apparmor":           set("process.apparmorProfile", "docker-default"),
+		"selinux":            set("process.selinuxLabel", "system_u:system_r:spc_t:s0:c1,c2"),
+		"pid=host":           without("linux.namespaces", "type", "pid"),
+		"joined namespace":   add("linux.namespaces", map[string]any{"type": "network", "path": "/proc/99/ns/net"}),
+		"user namespace":     add("linux.namespaces", map[string]any{"type": "user"}),
+		"bind":               add("mounts", mount("/data", "bind", "/srv/data", "rbind")),
+		"bind of another":    add("mounts", mount("/data", "bind", "/srv/evil", "rbind")),
+		"bind read-only":     add("mounts", mount("/data", "bind", "/srv/data", "rbind", "ro")),
+		"volume":             add("mounts", mount("/data", "bind", "/var/lib/docker/volumes/vol/_data", "rbind")),
+		"volume, anonymous":  add("mounts", mount("/data", "bind", "/var/lib/docker/volumes/"+strings.Repeat("ab", 32)+"/_data", "rbind")),
+		"like a volume":      add("mounts", mount("/data", "bind", "/evil/volumes/"+strings.Repeat("ab", 32)+"/_data", "rbind")),
+		"like docker's file": set("mounts", []any{mount("/etc/hosts", "bind", "/evil/containers/"+strings.Repeat("ab", 32)+"/hosts", "rbind")}),
+		"mount underneath":   first("mounts", mount("/proc", "bind", "/srv/data", "rbind")),
+		"mount on top":       add("mounts", mount("/proc", "bind", "/srv/data", "rbind")),
+		"tmpfs":              add("mounts", mount("/t", "tmpfs", "tmpfs", "size=1m")),
+		"tmpfs, larger":      add("mounts", mount("/t", "tmpfs", "tmpfs", "size=2m")),
+		"device":             set("linux.devices", []any{map[string]any{"path": "/dev/foo", "type": "c", "major": 1, "minor": 3}}),
+		"device rule":        add("linux.resources.devices", map[string]any{"allow": true, "type": "c", "major": 7, "minor": -1, "access": "rmw"}),
+		"all devices":        set("linux.resources.devices", []any{map[string]any{"allow": true, "access": "rwm"}}),
+		"sysctl":             set("linux.sysctl", map[string]any{"net.ipv4.ip_forward": "1"}),
+		"read-only root":     set("root.readonly", true),
+		"masked paths":       drop("linux.maskedPaths"),
+		"read-only paths":    drop("linux.readonlyPaths"),
+		"hook":               set("hooks.poststart", []any{map[string]any{"path": "/usr/bin/hook", "args": []any{"hook"}}}),
+		"hook's arguments":   set("hooks.poststart", []any{map[string]any{"path": "/usr/bin/hook", "args": []any{"hook", "x"}}}),
+		"hook of /proc":      set("hooks.prestart", []any{map[string]any{"path": "/proc/4406/exe", "args": []any{"other"}}}),
+	} {
+		c := config(t, "docker")
+		do(c)
+		d := digestOf(t, launchOf(t, c), Image{})
+		if other, ok := seen[d]; ok {
+			t.Errorf("%s and %s have one digest", name, other)
+		}
+		seen[d] = name
+	}
+	for name, image := range map[string]Image{
+		"reference": {Reference: "docker.io/library/bb:1"},
+		"digest":    {Digest: "sha256:" + strings.Repeat("0", 64)},
+		"manifest":  {Manifest: "sha256:" + strings.Repeat("0", 64)},
+		"layers":    {Layers: []string{"a", "b"}},
+		"order":     {Layers: []string{"b", "a"}},
+		"absent":    {Absent: "no engine"},
+	} {
+		d := digestOf(t, launchOf(t, config(t, "docker")), image)
+		if other, ok := seen[d]; ok {
+			t.Errorf("image's %s and %s have one digest", name, other)
+		}
+		seen[d] = "image's " + name
+	}
+}
+
+// What differs from run to run, or changes nothing, does not.
+func TestChangesThatDoNotCount(t *testing.T) {
+	base := digestOf(t, launchOf(t, config(t, "docker")), Image{})
+	for name, do := range map[string]change{
+		"hostname":            set("hostname", "foo"),
+		"value of a variable": set("process.env", []any{"PATH=/elsewhere", "HOSTNAME=x"}),
+		"no HOSTNAME":         set("process.env", []any{"PATH=/bin"}),
+		"annotation":          set("annotations", map[string]any{"com.docker.compose.project": "x"}),
+		"rlimits":             set("process.rlimits", []any{map[string]any{"type": "RLIMIT_NOFILE", "hard": 1, "soft": 1}}),
+		"memory":              set("linux.resources.memory", map[string]any{"limit": 1 << 20}),
+		"cgroup parent":       set("linux.cgroupsPath", "/foo/"+strings.Repeat("a1", 32)),
+		"usual device rules":  set("linux.resources.devices", []any{map[string]any{"allow": false, "access": "rwm"}}),
+		"a capability twice":  add("process.capabilities.bounding", "CAP_CHOWN"),
+		"bind spelt as type":  set("mounts", append([]any{}, config(t, "docker")["mounts"].([]any)...)),
+		"undone option": func(c map[string]any) {
+			m := c["mounts"].([]any)[3].(map[string]any) // /sys, ro
+			m["options"] = append([]any{"rw", "exec"}, m["options"].([]any)...)
+		},
+	} {
+		c := config(t, "docker")
+		do(c)
+		if digestOf(t, launchOf(t, c), Image{}) != base {
+			t.Errorf("%s changes the digest", name)
+		}
+	}
+}
+
+func TestRules(t *testing.T) {
+	c := config(t, "docker")
+	add("process.env", "ID="+strings.Repeat("a1", 32))(c)
+	add("process.env", "A=b")(c)
+	set("annotations", map[string]any{"keep": "yes", "other": "no"})(c)
+	for _, test := range []struct {
+		rules Rules
+		want  string
+	}{
+		{Rules{}, `"environment":[{"name":"A"},{"name":"ID"},{"name":"PATH"}]`},
+		{Rules{Environment: EnvironmentNames}, `"environment":[{"name":"A"},{"name":"ID"},{"name":"PATH"}]`},
+		{Rules{Environment: EnvironmentDigest}, `{"name":"A","sha384":"` + sha384Hex([]byte("b")) + `"},{"name":"ID"},{"name":"PATH","sha384":"`},
+		{Rules{Labels: []string{"keep", "missing"}}, `"labels":{"keep":"yes"}`},
+	} {
+		l, err := FromConfig(bytes.NewReader(encode(t, c)), test.rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if form := string(encode(t, l)); !strings.Contains(form, test.want) {
+			t.Errorf("%+v: no %s in %s", test.rules, test.want, form)
+		}
+	}
+	l, err := FromConfig(bytes.NewReader(encode(t, c)), Rules{Environment: EnvironmentNone})
+	if err != nil || l.Environment != nil || len(l.Labels) > 0 {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
+// Large integers are not made equal by JSON's doubles.
+func TestSeccompNumbersAreExact(t *testing.T) {
+	digest := func(value string) string {
+		d, err := seccompDigest([]byte(`{"syscalls":[{"names":["a"],"args":[{"value":` + value + `}]}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if digest("9007199254740993") == digest("9007199254740992") || digest("18446744073709551615") == digest("18446744073709551614") {
+		t.Error("two values have one digest")
+	}
+	if digest("8") == digest("131072") {
+		t.Error("two values have one digest")
+	}
+}
+
+func TestHexID(t *testing.T) {
+	id := strings.Repeat("0a", 32)
+	for name, want := range map[string]string{
+		id: id, "docker-" + id + ".scope": id, "libpod-" + id: id, "libpod-payload-" + id: id,
+		"x" + id: "", id + "x": "", strings.ToUpper(id): "", id[1:]: "", "": "", "docker-.scope": "",
+	} {
+		if got := HexID(name); got != want {
+			t.Errorf("%q: %q, want %q", name, got, want)
+		}
+	}
+}
+
+// Whatever is in a config.json: an error, or a launch that has one digest and
+// comes back whole from its JSON.
+func FuzzFromConfig(f *testing.F) {
+	for _, name := range launchtest.Names(f) {
+		f.Add(encode(f, config(f, name)))
+	}
+	f.Add([]byte(`{"process":{"args":["` + "\xff" + `","\ud800"]},"linux":{"cgroupsPath":":::"}}`))
+	f.Add([]byte(`{"process":{},"linux":{"seccomp":{"a":1e999,"b":18446744073709551615}},"mounts":[{}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		l, err := FromConfig(bytes.NewReader(raw), Rules{Environment: EnvironmentDigest, Labels: []string{"x"}})
+		if err != nil {
+			return
+		}
+		form, err := json.Marshal(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, err := Digest(l, Image{})
+		if err != nil {
+			t.Fatalf("a launch without a digest: %v", err)
+		}
+		var back Launch
+		if err := json.Unmarshal(form, &back); err != nil {
+			t.Fatalf("%v: %s", err, form)
+		}
+		second, err := Digest(back, Image{})
+		if err != nil || first != second {
+			t.Fatalf("the digest changed on the way through JSON: %s", form)
+		}
+		if _, err := Parse(raw, ""); err != nil {
+			t.Fatal("FromConfig took what Parse refuses")
+		}
+	})
+}

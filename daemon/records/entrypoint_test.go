@@ -1,0 +1,200 @@
+package records
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/launch"
+)
+
+// image is a root file system with programs, links and traps.
+func image(x *tree) string {
+	x.Helper()
+	program := func(name, content string) {
+		x.Write(name, []byte(content))
+		if err := os.Chmod(filepath.Join(x.Dir, name), 0o755); err != nil {
+			x.Fatal(err)
+		}
+	}
+	program("root/bin/app", "app")
+	program("root/usr/local/bin/late", "late")
+	program("root/srv/run", "run")
+	program("outside/secret", "of the host")
+	x.Write("root/bin/data", []byte("not executable"))
+	x.Mkdir("root/bin/dir")
+	x.Mkdir("root/vol")
+	for name, target := range map[string]string{
+		"root/bin/link": "app", "root/bin/far": "/usr/local/bin/late", "root/bin/up": "../../../../../bin/app",
+		"root/bin/loop": "loop", "root/bin/out": "../../outside/secret", "root/bin/abs": x.Dir + "/outside/secret",
+		"root/bin/tovol": "/vol/app", "root/sbin": "bin", "root/lvol": "vol", "root/bin/proc": "/proc/self/exe",
+	} {
+		x.Symlink(target, filepath.Join(x.Dir, name))
+	}
+	if err := unix.Mkfifo(filepath.Join(x.Dir, "root/bin/fifo"), 0o755); err != nil {
+		x.Fatal(err)
+	}
+	return filepath.Join(x.Dir, "root")
+}
+
+func TestEntrypoint(t *testing.T) {
+	x := newTree(t)
+	root := image(x)
+	app, late, run := sha384Hex([]byte("app")), sha384Hex([]byte("late")), sha384Hex([]byte("run"))
+	for _, test := range []struct {
+		arg, cwd, search string
+		mounts           []string
+		kind             string // of the mounts
+		path, digest     string
+	}{
+		{arg: "/bin/app", path: "/bin/app", digest: app},
+		{arg: "/sbin/app", path: "/sbin/app", digest: app},
+		{arg: "/bin/link", path: "/bin/link", digest: app},
+		{arg: "/bin/far", path: "/bin/far", digest: late},
+		{arg: "/bin/up", path: "/bin/up", digest: app}, // .. stops at the root
+		{arg: "app", path: "/sbin/app", digest: app},   // found first
+		{arg: "late", path: "/usr/local/bin/late", digest: late},
+		{arg: "app", search: "relative:/bin", path: "/bin/app", digest: app},
+		{arg: "run", path: ""},
+		{arg: "run", search: "/srv", path: "/srv/run", digest: run},
+		{arg: "./run", cwd: "/srv", path: "/srv/run", digest: run},
+		{arg: "../srv/run", cwd: "/bin", path: "/srv/run", digest: run},
+		{arg: "data", path: ""},
+		{arg: "dir", path: ""},
+		{arg: "fifo", path: ""},
+		{arg: "/bin/fifo", path: ""},
+		{arg: "/bin/loop", path: ""},
+		{arg: "/bin/out", path: ""},
+		{arg: "/bin/abs", path: ""},
+		{arg: "/bin/proc", path: ""},
+		{arg: "/none", path: ""},
+		{arg: "", path: ""},
+		// What a mount covers is not what the root file system has there.
+		{arg: "/bin/app", mounts: []string{"/bin/app"}, path: "/bin/app"},
+		{arg: "/bin/app", mounts: []string{"/bin"}, path: "/bin/app"},
+		{arg: "/bin/app", mounts: []string{"/sbin"}, path: "/bin/app"}, // a link to /bin
+		{arg: "/bin/app", mounts: []string{"/sbin/../bin/app"}, path: "/bin/app"},
+		{arg: "/bin/tovol", mounts: []string{"/vol"}, path: "/bin/tovol"},
+		{arg: "/bin/tovol", mounts: []string{"/lvol"}, path: "/bin/tovol"},
+		{arg: "/bin/app", mounts: []string{"/new/one", "/vol"}, path: "/bin/app", digest: app},
+		{arg: "app", search: "/vol:/bin", mounts: []string{"/vol"}, path: ""}, // perhaps in /vol
+		// A mount within a mount goes where a symlink there leads.
+		{arg: "/bin/app", mounts: []string{"/vol", "/vol/x"}, path: "/bin/app"},
+		{arg: "/bin/app", mounts: []string{"/vol/x/y", "/lvol"}, path: "/bin/app"},
+		{arg: "app", search: "/bin", mounts: []string{"/vol", "/vol/x"}, path: ""},
+		{arg: "/bin/app", mounts: []string{"/vol", "/volume"}, path: "/bin/app", digest: app},
+		{arg: "/bin/app", kind: "tmpfs", mounts: []string{"/vol", "/vol/x"}, path: "/bin/app", digest: app},
+	} {
+		r := Record{RootPath: root, details: details{search: test.search}}
+		if test.search == "" {
+			r.details.search = defaultPath
+		}
+		r.Launch.Arguments, r.Launch.WorkingDirectory = []launch.Text{launch.Text(test.arg)}, launch.Text(test.cwd)
+		for _, m := range test.mounts {
+			r.Launch.Mounts = append(r.Launch.Mounts, launch.Mount{Destination: launch.Text(m), Type: test.kind})
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		got := launch.Entrypoint{}
+		if e := entrypoint(ctx, r, ""); e != nil {
+			got = *e
+		}
+		cancel()
+		if string(got.Path) != test.path || got.SHA384 != test.digest {
+			t.Errorf("%+v: got %+v", test, got)
+		}
+	}
+}
+
+func TestEntrypointTooLarge(t *testing.T) {
+	x := newTree(t)
+	root := image(x)
+	if err := os.Truncate(filepath.Join(root, "bin/app"), maxExecutable+1); err != nil {
+		t.Fatal(err)
+	}
+	r := Record{RootPath: root, Launch: launch.Launch{Arguments: []launch.Text{"/bin/app"}}}
+	if e := entrypoint(context.Background(), r, ""); e == nil || e.Path != "/bin/app" || e.SHA384 != "" {
+		t.Errorf("%+v", e)
+	}
+}
+
+// Other file systems mounted in the root file system are not a part of it.
+func TestEntrypointStaysInItsFileSystem(t *testing.T) {
+	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := &rootfs{fd: fd}
+	defer root.close()
+	if _, _, err := root.stat("/proc/version"); !errors.Is(err, unix.EXDEV) {
+		t.Error(err)
+	}
+}
+
+func TestFromBundle(t *testing.T) {
+	x := newTree(t)
+	image(x)
+	c := config(t, "docker")
+	set("root.path", "../root")(c)
+	set("process.args", []any{"app", "x"})(c)
+	set("hooks.poststart", []any{map[string]any{"path": filepath.Join(x.Dir, "outside/secret")}})(c)
+	x.Write("bundle/config.json", encode(t, c))
+	l, err := FromBundle(context.Background(), filepath.Join(x.Dir, "bundle"), launch.Rules{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Entrypoint == nil || l.Entrypoint.SHA384 != sha384Hex([]byte("app")) || l.Hooks[0].SHA384 != sha384Hex([]byte("of the host")) {
+		t.Errorf("%+v %+v", l.Entrypoint, l.Hooks)
+	}
+	plain, err := launch.FromConfig(bytes.NewReader(encode(t, c)), launch.Rules{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain.Entrypoint, plain.Hooks[0].SHA384 = l.Entrypoint, l.Hooks[0].SHA384
+	if !reflect.DeepEqual(plain, l) {
+		t.Error("FromConfig and FromBundle differ in more than digests of files")
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := FromBundle(ctx, filepath.Join(x.Dir, "bundle"), launch.Rules{}); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := FromBundle(context.Background(), x.Dir, launch.Rules{}); !errors.Is(err, os.ErrNotExist) {
+		t.Error(err)
+	}
+}
+
+// Docker's labels come from its own file, where the rules name some.
+func TestLabels(t *testing.T) {
+	x := newTree(t)
+	x.store.options.Rules.Labels = []string{"team", "missing"}
+	x.bundle("moby", id(1), "/docker/"+id(1), set("root.path", x.Dir+"/lib/overlay2/x/merged"))
+	x.Write("lib/containers/"+id(1)+"/config.v2.json", []byte(`{"Config":{"Labels":{"team":"a","other":"b"}}}`))
+	r, _, err := x.declared("/docker/" + id(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := x.store.Measure(context.Background(), r)
+	if err != nil || len(l.Labels) != 1 || l.Labels["team"] != "a" {
+		t.Errorf("%v, %v", l.Labels, err)
+	}
+	if again, _, _ := x.declared("/docker/" + id(1)); len(again.Launch.Labels) != 0 {
+		t.Error("measuring changed the record")
+	}
+}
+
+// A root file system is looked for where the host sees it.
+func TestEntrypointBelowTheHostsRoot(t *testing.T) {
+	x := newTree(t)
+	image(x)
+	r := Record{RootPath: "/root", Launch: launch.Launch{Arguments: []launch.Text{"/bin/app"}}}
+	if e := entrypoint(t.Context(), r, x.Dir); e == nil || e.SHA384 != sha384Hex([]byte("app")) {
+		t.Errorf("%+v", e)
+	}
+}

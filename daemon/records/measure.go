@@ -1,0 +1,47 @@
+package records
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"path"
+
+	"github.com/cima-project/cima/daemon/launch"
+)
+
+// Measure returns the record's launch with the digests of its entrypoint and
+// hooks, and docker's labels where the rules name some (podman keeps labels
+// in its database: name an annotation there). It reads files only, so the
+// gate may call it. The only error is that ctx ended.
+//
+// Nothing is read of what a user's record points to.
+func (s *Store) Measure(ctx context.Context, r Record) (launch.Launch, error) {
+	if r.UID != 0 || r.Err != nil {
+		return r.Launch, nil
+	}
+	if rules := s.options.Rules; r.Runtime == "docker" && len(rules.Labels) > 0 {
+		labels := rules.Choose(s.dockerLabels(r))
+		maps.Copy(labels, r.Launch.Labels)
+		r.Launch.Labels = labels
+	}
+	return measure(ctx, r, s.host())
+}
+
+// dockerLabels reads docker's own note of a container: its config.v2.json.
+func (s *Store) dockerLabels(r Record) map[string]launch.Text {
+	root := launch.StorageRoot(r.RootPath)
+	if root == "" || !launch.IsID(r.ID) {
+		return nil
+	}
+	raw, _, owner, err := s.trust.ReadFile(path.Join(root, "containers", r.ID, "config.v2.json"), launch.MaxConfig)
+	if err != nil || owner != 0 {
+		return nil
+	}
+	var c struct {
+		Config struct{ Labels map[string]launch.Text }
+	}
+	if json.Unmarshal(raw, &c) != nil {
+		return nil
+	}
+	return c.Config.Labels
+}

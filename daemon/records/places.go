@@ -1,0 +1,163 @@
+package records
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/user"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/cima-project/cima/daemon/launch"
+)
+
+// Options say where to look. The zero value looks where the engines of a
+// usual Linux put things.
+type Options struct {
+	Places []Place      // of bundles; DefaultPlaces
+	Rules  launch.Rules // how a launch is normalised
+
+	// HostRoot is where the root of the host's mount namespace is seen from a
+	// mount namespace of our own, as /proc/1/root: root file systems, and what
+	// containers mount of the host, are looked for below it. "" where ours is the host's.
+	HostRoot string
+
+	// Users are those who may run a rootless engine, with their homes; by
+	// default those with a /run/user/UID.
+	Users func() map[uint32]string
+}
+
+// Place is where a runtime's bundles lie. The patterns are absolute paths in
+// which a whole component may be {id} or {namespace} (of containerd), and
+// where bundles belong to users {uid} or, in front, {home}.
+type Place struct {
+	Runtime string   // "docker", "podman", "containerd", "cri-o"
+	Config  string   // of config.json
+	States  []string // of what the runtime noted: runc's state.json, crun's status
+	PIDs    []string // of a file with the first process's id, if there is no such note
+}
+
+// DefaultPlaces are those of docker (with containerd of its own or the
+// system's), containerd, podman and cri-o.
+func DefaultPlaces() []Place {
+	const task = "/io.containerd.runtime.v2.task/{namespace}/{id}/"
+	notes := []string{
+		"/run/docker/runtime-runc/{namespace}/{id}/state.json", "/run/docker/runtime-crun/{namespace}/{id}/status",
+		"/run/containerd/runc/{namespace}/{id}/state.json", "/run/containerd/crun/{namespace}/{id}/status",
+	}
+	const stored = "/storage/overlay-containers/{id}/userdata/"
+	podNotes := []string{"/run/runc/{id}/state.json", "/run/crun/{id}/status"}
+	return []Place{
+		{"docker", "/run/docker/containerd/daemon" + task + "config.json", notes, []string{"/run/docker/containerd/daemon" + task + "init.pid"}},
+		{"containerd", "/run/containerd" + task + "config.json", notes, []string{"/run/containerd" + task + "init.pid"}},
+		{"podman", "/run/containers" + stored + "config.json", podNotes, nil},
+		{"podman", "/var/lib/containers" + stored + "config.json", podNotes, nil},
+		{"podman", "{home}/.local/share/containers" + stored + "config.json",
+			[]string{"/run/user/{uid}/crun/{id}/status", "/run/user/{uid}/runc/{id}/state.json"}, nil},
+	}
+}
+
+func (o Options) withDefaults() Options {
+	if o.Places == nil {
+		o.Places = DefaultPlaces()
+	}
+	if o.Users == nil {
+		o.Users = users
+	}
+	return o
+}
+
+// users looks at /run/user, which logind keeps, for who is here.
+func users() map[uint32]string {
+	out := map[uint32]string{}
+	names, _ := list("/run/user")
+	for _, name := range names {
+		uid, err := strconv.ParseUint(name, 10, 32)
+		if err != nil || uid == 0 {
+			continue
+		}
+		if u, err := user.LookupId(name); err == nil && path.IsAbs(u.HomeDir) {
+			out[uint32(uid)] = path.Clean(u.HomeDir)
+		}
+	}
+	return out
+}
+
+// location is one bundle.
+type location struct {
+	place         *Place
+	namespace, id string
+	uid           uint32 // whose it should be
+	home          string
+}
+
+func (p *Place) users() bool { return strings.Contains(p.Config, "{home}") }
+
+// fill puts what a location has into a pattern: for each caller that connects,
+// so by hand.
+func (at location) fill(pattern string) string {
+	b := make([]byte, 0, len(pattern)+len(at.namespace)+len(at.id)+len(at.home))
+	for {
+		before, rest, found := strings.Cut(pattern, "{")
+		b = append(b, before...)
+		if !found {
+			return string(b)
+		}
+		var name string
+		name, pattern, _ = strings.Cut(rest, "}")
+		switch name {
+		case "namespace":
+			b = append(b, at.namespace...)
+		case "id":
+			b = append(b, at.id...)
+		case "uid":
+			b = strconv.AppendUint(b, uint64(at.uid), 10)
+		case "home":
+			b = append(b, at.home...)
+		}
+	}
+}
+
+func (at location) config() string { return at.fill(at.place.Config) }
+
+// runtime follows containerd's namespace: docker's is moby.
+func (at location) runtime() string {
+	switch {
+	case at.namespace == "":
+		return at.place.Runtime
+	case at.namespace == "moby":
+		return "docker"
+	}
+	return "containerd"
+}
+
+// names says that the last component of a cgroup path may be this container's.
+func (at location) names(last string) bool {
+	last = strings.TrimSuffix(last, ".scope")
+	return last == at.id || strings.HasSuffix(last, "-"+at.id)
+}
+
+// maxEntries bounds how many containers a directory may hold.
+const maxEntries = 16384
+
+// list returns the names in a directory, none where there is no directory.
+func list(dir string) ([]string, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, ignoreMissing(err)
+	}
+	defer f.Close()
+	names, err := f.Readdirnames(maxEntries + 1)
+	if len(names) > maxEntries {
+		return nil, fmt.Errorf("%s holds more than %d containers", dir, maxEntries)
+	}
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ENOTDIR) {
+		return nil, ignoreMissing(err)
+	}
+	slices.Sort(names)
+	return names, nil
+}

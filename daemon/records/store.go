@@ -1,0 +1,274 @@
+// Package records answers: which container has which cgroup?
+//
+// A Record is what a container engine, running as root, wrote down before it started
+// a container: the OCI bundle's config.json and the runtime's own state file. A Store
+// finds the record that declares a cgroup path, lists all records, and measures the
+// files that a container executes first.
+//
+// A record counts as root's only if root owns every directory down to its file, and
+// nobody else can write there (Trust). Nothing here asks the container or the engine.
+package records
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"strings"
+	"sync"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/power"
+)
+
+// maxUserConfig bounds a user's config.json, which root parses.
+const maxUserConfig = 256 << 10
+
+// Store reads records. It may be used from many goroutines.
+type Store struct {
+	options Options
+	trust   Trust
+
+	mu      sync.Mutex // of the two maps
+	records map[string]knownRecord
+	states  map[string]knownState
+
+	scan  sync.Mutex // of index, held while directories are read
+	index index
+}
+
+// knownRecord is what was read of a config.json, good or bad, and when.
+type knownRecord struct {
+	stamp  Stamp
+	record Record
+}
+
+type knownState struct {
+	stamp Stamp
+	state state
+}
+
+// New makes a Store.
+func New(o Options) *Store {
+	return &Store{
+		options: o.withDefaults(),
+		records: map[string]knownRecord{},
+		states:  map[string]knownState{},
+	}
+}
+
+// Declared returns the record that declares exactly this cgroup path, false
+// where none does. Records of users count only below their own
+// user@UID.service. An error means that a record which may be the one could
+// not be read, or that two contradict each other: attribute nothing then.
+//
+// A path that nobody declares costs a look at a few directories.
+func (s *Store) Declared(ctx context.Context, cgroupPath string) (Record, bool, error) {
+	cgroupPath = path.Clean(cgroupPath)
+	if cgroupPath == "/" || !path.IsAbs(cgroupPath) {
+		return Record{}, false, nil
+	}
+	candidates, err := s.candidates(ctx, cgroupPath)
+	if err != nil {
+		return Record{}, false, err
+	}
+	var found Record
+	for _, at := range candidates {
+		r, err := s.load(ctx, at)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil && at.names(path.Base(cgroupPath)):
+			return Record{}, false, err
+		case err != nil, r.CgroupPath != cgroupPath:
+		case found.ID != "" && found.ID != r.ID:
+			return Record{}, false, fmt.Errorf("containers %s and %s both declare the cgroup %s", found.ID, r.ID, cgroupPath)
+		case found.ID == "":
+			found = r
+		}
+	}
+	return found, found.ID != "", ctx.Err()
+}
+
+// List returns all records of root's there are now, also those of stopped containers
+// where the engine keeps them (podman). A bundle that vanishes meanwhile is
+// passed over; one that can't be read has Err set. Users' records are not among
+// them: their directories could hold up whoever lists them, so a rootless
+// container is met when it calls (Declared).
+func (s *Store) List(ctx context.Context) ([]Record, error) {
+	all, err := s.locations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	type key struct {
+		uid uint32
+		id  string
+	}
+	seen := map[key]bool{}
+	out := make([]Record, 0, len(all))
+	for _, at := range all {
+		r, err := s.load(ctx, at)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if errors.Is(err, fs.ErrNotExist) || seen[key{at.uid, at.id}] {
+			continue
+		}
+		if err != nil {
+			r = Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(at.config()), UID: at.uid, Err: err}
+			if st, ok, err := s.state(at, at.uid); ok && err == nil {
+				r.InitPID, r.InitStart = st.pid, st.start // it may run all the same
+			}
+		}
+		seen[key{at.uid, at.id}] = r.Err == nil
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+// load reads the record at a location, from memory where it was not written
+// again. Only a record that can be trusted comes without an error.
+func (s *Store) load(ctx context.Context, at location) (Record, error) {
+	if err := ctx.Err(); err != nil {
+		return Record{}, err
+	}
+	r, err := s.bundle(at)
+	if err != nil {
+		return Record{}, err
+	}
+	if r.Err != nil {
+		return Record{}, r.Err
+	}
+	st, ok, err := s.state(at, r.UID)
+	if err != nil {
+		return Record{}, fmt.Errorf("container %s: %w", at.id, err)
+	}
+	if ok {
+		if !st.agrees(r.CgroupPath) {
+			return Record{}, fmt.Errorf("container %s: the bundle declares the cgroup %s, the runtime made %s", at.id, r.CgroupPath, st.cgroup)
+		}
+		if r.CgroupPath == "" {
+			r.CgroupPath = ownCgroup(st.cgroup, r.UID)
+		}
+		r.InitPID, r.InitStart = st.pid, st.start
+	}
+	r.details.power = r.details.power.InCgroup(r.CgroupPath, s.isContainer)
+	return r, nil
+}
+
+// bundle reads config.json and what it alone tells.
+func (s *Store) bundle(at location) (Record, error) {
+	file := at.config()
+	s.mu.Lock()
+	known, ok := s.records[file]
+	s.mu.Unlock()
+	if ok && unchanged(file, known.stamp, at.uid) {
+		return known.record, nil
+	}
+	limit := int64(launch.MaxConfig)
+	if at.uid != 0 {
+		limit = maxUserConfig
+	}
+	raw, now, owner, err := s.trust.ReadFile(file, limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Record{}, err
+	}
+	if err == nil && owner != at.uid {
+		err = fmt.Errorf("%s: %w: belongs to uid %d", file, ErrUntrusted, owner)
+	}
+	if errors.Is(err, ErrUntrusted) {
+		return Record{}, err // not remembered: the directory may be mended
+	}
+	r := Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(file), UID: owner, Stamp: now}
+	if err == nil {
+		err = s.understand(&r, raw)
+	}
+	r.Err = err
+	s.mu.Lock()
+	s.records[file] = knownRecord{stamp: now, record: r}
+	s.mu.Unlock()
+	return r, nil
+}
+
+// understand fills in a record from its config.json.
+func (s *Store) understand(r *Record, raw []byte) error {
+	file := r.config()
+	c, err := launch.Parse(raw, r.Runtime)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	r.Runtime = c.Runtime()
+	if r.Launch, err = launch.Normalise(c, r.ID, s.options.Rules); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if r.CgroupPath, err = cgroupPath(c.Linux.CgroupsPath, r.UID); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	r.CgroupPath = ownCgroup(r.CgroupPath, r.UID)
+	r.RootPath = c.Root.Path
+	if r.RootPath != "" && !path.IsAbs(r.RootPath) {
+		r.RootPath = path.Join(r.Bundle, r.RootPath)
+	}
+	r.Pod, r.details.search = c.Pod(), searchPath(c)
+	if r.UID != 0 {
+		r.Launch.Source = launch.SourceUser
+	} else {
+		for _, kind := range s.host().Namespaces(c) {
+			r.Launch.Namespaces[kind] = launch.NamespaceHost
+		}
+		r.details.power = power.Of(s.host(), c, r.Launch, r.ID, r.Bundle)
+	}
+	r.HostPID = r.Launch.Namespaces["pid"] == launch.NamespaceHost
+	return nil
+}
+
+// ownCgroup takes a user's word only for cgroups below the user's manager.
+func ownCgroup(cgroup string, uid uint32) string {
+	if uid != 0 && !strings.HasPrefix(cgroup, userManager(uid)+"/") {
+		return ""
+	}
+	return cgroup
+}
+
+// Power returns, sorted, the classes by which a container could act as root of the
+// guest (power.Judge). A rootless engine's container is its user's and has none.
+//
+// An error says that ctx ended, or that other containers can't be listed.
+func (s *Store) Power(ctx context.Context, r Record) ([]string, error) {
+	if r.Err != nil || r.Launch.Source == launch.SourceNone || r.Launch.Source == "" {
+		return []string{power.NoMetadata}, nil
+	}
+	return power.Judge(ctx, r.details.power, func(ctx context.Context) ([]power.Other, error) {
+		all, err := s.List(ctx)
+		others := make([]power.Other, 0, len(all))
+		for _, o := range all {
+			if o.Err == nil {
+				others = append(others, power.Other{Facts: o.details.power, Begun: o.InitPID != 0})
+			}
+		}
+		return others, err
+	})
+}
+
+// host is the host's file tree, as Options say.
+func (s *Store) host() power.Host {
+	return power.Host{Root: s.options.HostRoot, RootUID: s.trust.Root}
+}
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// forget drops what is remembered of files that are gone.
+func (s *Store) forget(live map[string]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.records, func(file string, _ knownRecord) bool { return !live[file] })
+	if len(s.states) > 2*len(live)+64 {
+		clear(s.states)
+	}
+}

@@ -1,0 +1,377 @@
+package records
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/power"
+)
+
+func TestDeclaredIsExact(t *testing.T) {
+	x := newTree(t)
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	x.bundle("moby", id(2), "/docker/"+id(1)+"/"+id(2)) // --cgroup-parent /docker/<victim>
+	x.bundle("k8s.io", id(3), "kubepods-podx.slice:cri-containerd:"+id(3))
+	x.bundle("default", "web", "/default/web")
+	x.bundle("default", "odd", "/elsewhere/entirely")
+	for path, want := range map[string]string{
+		"/docker/" + id(1):               id(1),
+		"/docker/" + id(1) + "/" + id(2): id(2),
+		"/docker/" + id(1) + "/":         id(1),
+		"/kubepods.slice/kubepods-podx.slice/cri-containerd-" + id(3) + ".scope": id(3),
+		"/default/web":                "web",
+		"/elsewhere/entirely":         "odd",
+		"/docker":                     "",
+		"/":                           "",
+		"":                            "",
+		"docker/" + id(1):             "",
+		"/docker/" + id(2):            "",
+		"/other/" + id(1):             "",
+		"/x/docker/" + id(1):          "",
+		"/docker/" + id(1) + "/below": "",
+		"/docker/" + id(4):            "",
+		"/web":                        "",
+		"/system.slice/docker-" + id(1) + ".scope": "",
+	} {
+		r, ok, err := x.declared(path)
+		if err != nil || ok != (want != "") || r.ID != want {
+			t.Errorf("%s: %q, %v, %v; want %q", path, r.ID, ok, err, want)
+		}
+	}
+	for path, runtime := range map[string]string{"/docker/" + id(1): "docker", "/default/web": "containerd"} {
+		if r, _, _ := x.declared(path); r.Runtime != runtime {
+			t.Errorf("%s: runtime %q", path, r.Runtime)
+		}
+	}
+}
+
+// A container is found as soon as its bundle stands, and not after it went.
+func TestDeclaredFollowsChanges(t *testing.T) {
+	x := newTree(t)
+	for n := range 20 {
+		path := "/default/c"
+		if _, ok, err := x.declared(path); ok || err != nil {
+			t.Fatal(n, ok, err)
+		}
+		x.bundle("default", "c", path, set("process.args", []any{"/bin/sleep", strings.Repeat("x", n+1)}))
+		r, ok, err := x.declared(path)
+		if !ok || err != nil || len(r.Launch.Arguments[1]) != n+1 {
+			t.Fatal(n, ok, err, r.Launch.Arguments)
+		}
+		if err := os.RemoveAll(filepath.Join(x.Dir, "task/default/c")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.bundle("default", "late", "/a")
+	time.Sleep(2 * settle)
+	x.declared("/a")
+	x.bundle("default", "late", "/b") // written again in the same directory
+	if _, ok, _ := x.declared("/a"); ok {
+		t.Error("a record that was written again still declares its old path")
+	}
+}
+
+// The clock that stamps directories is coarse: a bundle may appear without
+// its directory's time moving on.
+func TestDeclaredWithinOneTick(t *testing.T) {
+	x := newTree(t)
+	dir := x.Mkdir("task/default")
+	now := time.Now()
+	if err := os.Chtimes(dir, now, now); err != nil {
+		t.Fatal(err)
+	}
+	x.declared("/default/c")
+	x.bundle("default", "c", "/default/c")
+	if err := os.Chtimes(dir, now, now); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := x.declared("/default/c"); !ok || err != nil {
+		t.Error(ok, err)
+	}
+}
+
+func TestStateTellsTheFirstProcess(t *testing.T) {
+	x := newTree(t)
+	path := "/docker/" + id(1)
+	x.bundle("moby", id(1), path)
+	if r, ok, err := x.declared(path); !ok || err != nil || r.InitPID != 0 {
+		t.Fatal(r, ok, err)
+	}
+	x.note("moby", id(1), path, 77)
+	if r, ok, err := x.declared(path); !ok || err != nil || r.InitPID != 77 || r.InitStart != 4711 {
+		t.Fatal(r.InitPID, r.InitStart, ok, err)
+	}
+	x.note("moby", id(1), path, 78)
+	if r, _, _ := x.declared(path); r.InitPID != 78 {
+		t.Error("a new state was not read", r.InitPID)
+	}
+	x.note("moby", id(1), "/docker/"+id(2), 77)
+	if _, ok, err := x.declared(path); ok || err == nil {
+		t.Error("a state that contradicts the bundle went through")
+	}
+	x.Write("runc/moby/"+id(1)+"/state.json", []byte(`{"init_process_pid":`))
+	if _, ok, err := x.declared(path); ok || err == nil {
+		t.Error("a torn state went through")
+	}
+	// Without runc's note the shim's own file tells.
+	x.bundle("default", "c", "/default/c")
+	x.Write("task/default/c/init.pid", []byte("99"))
+	if r, ok, err := x.declared("/default/c"); !ok || err != nil || r.InitPID != 99 || r.InitStart != 0 {
+		t.Error(r.InitPID, ok, err)
+	}
+}
+
+func TestStateTellsTheCgroupWhereTheBundleDoesNot(t *testing.T) {
+	x := newTree(t)
+	x.bundle("default", "c", "relative/c")
+	x.note("default", "c", "/runcs/own/relative/c", 7)
+	if r, ok, err := x.declared("/runcs/own/relative/c"); !ok || err != nil || r.ID != "c" {
+		t.Error(ok, err)
+	}
+	c := config(t, "podman")
+	path := "/libpod_parent/libpod-" + strings.Repeat("a1", 32)
+	own := c["linux"].(map[string]any)["cgroupsPath"].(string)
+	if own != path {
+		t.Fatal(own)
+	}
+	podman := strings.Repeat("a1", 32)
+	x.Write("storage/overlay-containers/"+podman+"/userdata/config.json", encode(t, c))
+	x.Write("crun/"+podman+"/status", []byte(`{"pid":12,"process-start-time":34,"cgroup-path":"`+path+`/container"}`))
+	r, ok, err := x.declared(path)
+	if !ok || err != nil || r.InitPID != 12 || r.InitStart != 34 || r.Runtime != "podman" {
+		t.Error(r.InitPID, r.Runtime, ok, err)
+	}
+}
+
+func TestTwoThatDeclareOnePath(t *testing.T) {
+	x := newTree(t)
+	x.bundle("default", "a", "/same")
+	x.bundle("default", "b", "/same")
+	if _, ok, err := x.declared("/same"); ok || err == nil {
+		t.Error("a contradiction went through")
+	}
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	x.bundle("default", "thief", "/docker/"+id(1))
+	if _, ok, err := x.declared("/docker/" + id(1)); ok || err == nil {
+		t.Error("a contradiction went through")
+	}
+}
+
+// One broken bundle is an error for its container, and for it alone.
+func TestBrokenBundles(t *testing.T) {
+	whole := encode(t, config(t, "docker"))
+	for name, content := range map[string][]byte{
+		"empty":     nil,
+		"torn":      whole[:len(whole)/2],
+		"no JSON":   []byte("\x00\x01"),
+		"no object": []byte("[]"),
+		"padded":    append(whole, bytes.Repeat([]byte(" "), launch.MaxConfig)...),
+		"oversized": append([]byte(`{"pad":"`+strings.Repeat("x", launch.MaxConfig)+`"`), whole...),
+		"nothing":   []byte("{}"),
+		"deep":      []byte(strings.Repeat("[", 100000)),
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newTree(t)
+			x.bundle("moby", id(1), "/docker/"+id(1))
+			x.Write("task/moby/"+id(2)+"/config.json", content)
+			x.Write("task/default/broken/config.json", content)
+			if _, ok, err := x.declared("/docker/" + id(1)); !ok || err != nil {
+				t.Error("the whole one:", ok, err)
+			}
+			for _, path := range []string{"/docker/" + id(2), "/default/broken", "/a/nerdctl-broken.scope"} {
+				if _, ok, err := x.declared(path); ok || err == nil {
+					t.Errorf("%s: %v, no error", path, ok)
+				} else if !strings.Contains(err.Error(), "config.json") {
+					t.Errorf("the error names no file: %v", err)
+				}
+			}
+			if _, ok, err := x.declared("/system.slice/ssh.service"); ok || err != nil {
+				t.Error("a path of nobody's:", ok, err)
+			}
+			all := x.list()
+			if len(all) != 3 || all[id(1)].Err != nil || all[id(2)].Err == nil || all["broken"].Err == nil {
+				t.Errorf("%+v", all)
+			}
+			if p := powerOf(t, x.store, all[id(2)]); len(p) != 1 || p[0] != power.NoMetadata {
+				t.Error(p)
+			}
+			// Once written whole it is read, whatever it declares, though
+			// no directory changed since.
+			time.Sleep(2 * settle)
+			x.declared("/settled")
+			x.bundle("default", "broken", "/by/no/name")
+			if _, ok, err := x.declared("/by/no/name"); !ok || err != nil {
+				t.Error("mended:", ok, err)
+			}
+			x.bundle("default", "broken", "/default/broken")
+			if _, ok, err := x.declared("/default/broken"); !ok || err != nil {
+				t.Error("mended:", ok, err)
+			}
+		})
+	}
+}
+
+func TestListPassesOverWhatVanishes(t *testing.T) {
+	x := newTree(t)
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			x.bundle("moby", id(n%7), "/docker/"+id(n%7))
+			os.RemoveAll(filepath.Join(x.Dir, "task/moby", id(n%7)))
+		}
+	}()
+	for range 200 {
+		if _, err := x.store.List(context.Background()); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := x.store.Declared(context.Background(), "/system.slice"); err != nil {
+			t.Error(err)
+		}
+	}
+	close(stop)
+	<-done
+}
+
+func TestListKnowsWhatIsWrittenAgain(t *testing.T) {
+	x := newTree(t)
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	before := x.list()[id(1)].Stamp
+	if x.list()[id(1)].Stamp != before {
+		t.Error("the stamp changed by itself")
+	}
+	x.bundle("moby", id(1), "/docker/"+id(1), add("process.args", "x"))
+	if r := x.list()[id(1)]; r.Stamp == before || len(r.Launch.Arguments) != 3 {
+		t.Error("a new writing was not seen")
+	}
+}
+
+func TestContextEnds(t *testing.T) {
+	x := newTree(t)
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, _, err := x.store.Declared(ctx, "/docker/"+id(1)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	if _, err := x.store.List(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestTooManyContainers(t *testing.T) {
+	x := newTree(t)
+	dir := x.Mkdir("task/default")
+	for n := range maxEntries + 1 {
+		if err := os.Mkdir(filepath.Join(dir, id(n)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := x.declared("/x"); err == nil {
+		t.Error("no bound")
+	}
+}
+
+func TestPowerOfCgroupParent(t *testing.T) {
+	x := newTree(t)
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	x.bundle("moby", id(2), "/docker/"+id(1)+"/"+id(2))
+	x.bundle("moby", id(3), "/docker/"+id(9)+"/"+id(3)) // a podman pod's form: no container
+	x.bundle("k8s.io", id(4), "/pod/crio-"+id(1)+".scope/"+id(4), set("annotations", map[string]any{"io.kubernetes.cri.sandbox-id": id(1)}))
+	all := x.list()
+	for n, want := range map[int]bool{1: false, 2: true, 3: false, 4: false} {
+		if got := slices.Contains(powerOf(t, x.store, all[id(n)]), power.CgroupParent); got != want {
+			t.Errorf("container %d: %v", n, powerOf(t, x.store, all[id(n)]))
+		}
+	}
+}
+
+// What another container's record mounts counts, whichever was read first.
+func TestPowerNextToOthers(t *testing.T) {
+	x := newTree(t)
+	x.makeHost()
+	x.Mkdir("host/srv/data/x")
+	x.bundle("moby", id(1), "/docker/"+id(1), add("mounts", mount("/s", "bind", "/srv/data", "rbind")))
+	if got := powerOf(t, x.store, x.list()[id(1)]); len(got) > 0 {
+		t.Error("alone:", got)
+	}
+	x.bundle("moby", id(2), "/docker/"+id(2), add("mounts", mount("/s", "bind", "/srv/data/x", "rbind")))
+	for n := range 2 {
+		if got := powerOf(t, x.store, x.list()[id(n+1)]); !slices.Equal(got, []string{power.ReplaceableMount}) {
+			t.Errorf("container %d: %v", n+1, got)
+		}
+	}
+	x.note("moby", id(2), "/docker/"+id(2), 77) // it has mounted what it mounts
+	if got := powerOf(t, x.store, x.list()[id(1)]); len(got) > 0 {
+		t.Error("next to one that runs:", got)
+	}
+}
+
+func TestPowerOfNothing(t *testing.T) {
+	for _, r := range []Record{{}, {Launch: launch.Launch{Source: launch.SourceNone}}, {Err: ErrUntrusted}} {
+		if p := powerOf(t, New(Options{}), r); !slices.Equal(p, []string{power.NoMetadata}) {
+			t.Errorf("%+v: %v", r, p)
+		}
+	}
+}
+
+// Who runs a container of docker's or podman's may give it any annotation. What
+// a kubelet's runtime says in annotations is believed of such a runtime alone.
+func TestAnnotationsOfAPod(t *testing.T) {
+	const storage = "/var/lib/docker/overlay2"
+	pretends := func(c map[string]any) {
+		set("annotations", map[string]any{
+			"io.container.manager": "cri-o", "io.kubernetes.pod.uid": "overlay2", "io.kubernetes.pod.name": "victim",
+			"io.kubernetes.cri.sandbox-id": id(1), "io.kubernetes.cri.image-name": "victim",
+		})(c)
+		add("mounts", mount("/x", "bind", storage, "rbind"))(c)
+		add("mounts", mount("/y", "bind", "/srv/"+id(1), "rbind"))(c)
+	}
+	x := newTree(t)
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	x.bundle("moby", id(2), "/docker/"+id(1)+"/"+id(2), pretends)
+	podman := config(t, "podman")
+	set("linux.cgroupsPath", "/docker/"+id(1)+"/libpod-"+id(3))(podman)
+	pretends(podman)
+	x.Write("storage/overlay-containers/"+id(3)+"/userdata/config.json", encode(t, podman))
+	for n, runtime := range map[int]string{2: "docker", 3: "podman"} {
+		r := x.list()[id(n)]
+		if r.Err != nil || r.Runtime != runtime || r.Pod != (launch.Pod{}) {
+			t.Errorf("%s: %q, %+v, %v", runtime, r.Runtime, r.Pod, r.Err)
+		}
+		for _, m := range r.Launch.Mounts {
+			if m.Engine && (m.Destination == "/x" || m.Destination == "/y") {
+				t.Errorf("%s: an annotation makes a mount the engine's: %+v", runtime, m)
+			}
+		}
+		for _, class := range []string{power.EngineStorage, power.CgroupParent, power.UnresolvedMount} {
+			if power := powerOf(t, x.store, r); !slices.Contains(power, class) {
+				t.Errorf("%s: %v lacks %s", runtime, power, class)
+			}
+		}
+	}
+	x.bundle("k8s.io", id(4), "kubepods-podx.slice:cri-containerd:"+id(4), pretends)
+	crio := config(t, "podman")
+	set("linux.cgroupsPath", "kubepods-podx.slice:crio:"+id(5))(crio)
+	pretends(crio)
+	x.Write("storage/overlay-containers/"+id(5)+"/userdata/config.json", encode(t, crio))
+	for n, runtime := range map[int]string{4: "containerd", 5: "cri-o"} {
+		if r := x.list()[id(n)]; r.Runtime != runtime || r.Pod.Name != "victim" || r.Pod.UID != "overlay2" {
+			t.Errorf("%s: %q, %+v", runtime, r.Runtime, r.Pod)
+		}
+	}
+}

@@ -1,0 +1,68 @@
+package records
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// watchAgain is how often directories that came up are added to a watch: an
+// engine that is started makes its own.
+const watchAgain = 5 * time.Second
+
+// Watch tells, without delay, that something changed in a directory of
+// records: a container was made, or is gone. What it was, List says; records
+// of what is just being made come some milliseconds later. The channel is
+// closed when ctx ends; one signal may stand for many changes.
+func (s *Store) Watch(ctx context.Context) (<-chan struct{}, error) {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("watch records: %w", err)
+	}
+	changes := make(chan struct{}, 1)
+	go func() {
+		defer close(changes)
+		defer w.Close()
+		again := time.NewTicker(watchAgain)
+		defer again.Stop()
+		for {
+			s.watchDirs(w)
+			select {
+			case <-ctx.Done():
+				return
+			case <-again.C:
+				continue
+			case _, open := <-w.Errors: // an overflow: something changed
+				if !open {
+					return
+				}
+			case _, open := <-w.Events:
+				if !open {
+					return
+				}
+			}
+			select {
+			case changes <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return changes, nil
+}
+
+// watchDirs adds the directories that the index listed and that are there.
+func (s *Store) watchDirs(w *fsnotify.Watcher) {
+	watched := make(map[string]bool)
+	for _, dir := range w.WatchList() {
+		watched[dir] = true
+	}
+	s.scan.Lock()
+	defer s.scan.Unlock()
+	for dir := range s.index.dirs {
+		if !watched[dir] {
+			w.Add(dir) // one that isn't there yet is added when it is
+		}
+	}
+}
