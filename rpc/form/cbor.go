@@ -19,7 +19,7 @@ const (
 	majorMap   = 5
 )
 
-// appendHead writes a major type and its argument, as short as can be.
+// appendHead writes a major type and its argument, in the shortest form.
 func appendHead(b []byte, major byte, n uint64) []byte {
 	major <<= 5
 	switch {
@@ -52,7 +52,7 @@ func encodeCMWCBOR(e *rpc.Evidence) ([]byte, error) {
 	}
 	b := appendHead(nil, majorMap, uint64(n))
 	for i, p := range parts {
-		if p.name == "boot_log" { // keys go by their encoded bytes: short ones first
+		if p.name == "boot_log" { // keys are sorted by their encoded bytes: short ones first
 			b = appendText(appendText(b, cmwType), cmwTag)
 		}
 		if values[i] == nil {
@@ -65,7 +65,8 @@ func encodeCMWCBOR(e *rpc.Evidence) ([]byte, error) {
 	return b, nil
 }
 
-// cbor reads what is left of an encoding. The first error stays.
+// cbor reads an encoding from its front. It keeps the first error, and then reads
+// nothing more.
 type cbor struct {
 	b   []byte
 	err error
@@ -95,7 +96,7 @@ func (c *cbor) head(major byte) uint64 {
 	var full [8]byte
 	copy(full[8-size:], c.b)
 	n := binary.BigEndian.Uint64(full[:])
-	if len(appendHead(nil, major, n)) != 1+size { // it could be shorter
+	if len(appendHead(nil, major, n)) != 1+size { // the argument has a shorter form
 		return c.fail()
 	}
 	c.b = c.b[size:]

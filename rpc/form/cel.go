@@ -40,8 +40,8 @@ func encodeCEL(events []Event, form string) []byte {
 	return b
 }
 
-// celRecord is a record of ours in JSON. Its data may be an event of
-// logs.MaxEvent bytes, which the reader of the kernel's logs would not take.
+// celRecord is a record that encodeCEL wrote in JSON. Its data may be an event of
+// logs.MaxEvent bytes, which is more than the reader of kernels' logs accepts.
 type celRecord struct {
 	Number  *uint64 `json:"recnum"`
 	RTMR    *int    `json:"rtmr"`
@@ -79,13 +79,13 @@ func (c *Content) addLine(line []byte) error {
 	}
 	switch {
 	case r.Number == nil || *r.Number != uint64(len(c.Events)):
-		return errors.New("records are numbered from 0, without gaps")
+		return errors.New("records must be numbered from 0, without gaps")
 	case r.RTMR == nil || *r.RTMR < 0 || *r.RTMR > 3:
-		return errors.New("no \"rtmr\" from 0 to 3")
+		return errors.New("\"rtmr\" must be 0 to 3")
 	case r.ContentType != "pcclient_std":
 		return fmt.Errorf("content of type %.40q is not read here", r.ContentType)
 	case len(r.Digests) != 1 || r.Digests[0].Alg != "sha384":
-		return errors.New("not one SHA-384 digest")
+		return errors.New("it must have one SHA-384 digest")
 	}
 	digest, err1 := hex.DecodeString(r.Digests[0].Digest)
 	data, err2 := hex.DecodeString(r.Content.Data)
@@ -94,7 +94,7 @@ func (c *Content) addLine(line []byte) error {
 		return err
 	}
 	if len(digest) != 48 {
-		return fmt.Errorf("a SHA-384 digest has 48 bytes, not %d", len(digest))
+		return fmt.Errorf("a SHA-384 digest must have 48 bytes, not %d", len(digest))
 	}
 	c.add(*r.RTMR, kind, [48]byte(digest), data)
 	return nil
@@ -161,7 +161,7 @@ func (c *Content) addTLV(b []byte) (rest []byte, err error) {
 	return b, nil
 }
 
-// cutTLV takes one element of a type off: u8 type, u32 length big-endian.
+// cutTLV cuts off one element of the type: u8 type, u32 length, big-endian.
 func cutTLV(b []byte, kind byte) (value, rest []byte, err error) {
 	if len(b) < 5 || b[0] != kind || uint64(binary.BigEndian.Uint32(b[1:])) > uint64(len(b)-5) {
 		return nil, nil, errTLV

@@ -24,7 +24,7 @@ const (
 // part is one message of the collection.
 type part struct {
 	name, media string
-	text        bool // the bundle's member is a string as it stands; else base64 of it, or JSON
+	text        bool // the bundle's member is this text; else base64 of it, or JSON
 	json        bool
 }
 
@@ -41,7 +41,7 @@ var parts = []part{
 	{name: "agent_signature", media: "application/vnd.cima.agent-signature"},
 }
 
-// split takes a bundle apart; a part that is absent is nil.
+// split returns the parts of a bundle; one that the bundle lacks is nil.
 func split(e *rpc.Evidence) ([][]byte, error) {
 	bundle, err := e.AppendJSON(nil)
 	if err != nil {
@@ -69,7 +69,7 @@ func split(e *rpc.Evidence) ([][]byte, error) {
 	return values, err
 }
 
-// join puts a bundle together, and reads it as strictly as any.
+// join makes a bundle of parts, and reads it as strictly as any bundle.
 func join(form string, values [][]byte) (*Content, error) {
 	b := []byte{'{'}
 	for i, p := range parts {

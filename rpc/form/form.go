@@ -1,10 +1,10 @@
 // Package form answers: in which form does evidence travel?
 //
-// The own form, a bundle (cima-evidence(7)), holds all. Others carry it to
-// verifiers that know no bundles: as a conceptual message (CMW) it is still
-// whole; Trustee's forms leave out the agent's signature; event logs (CEL) are
-// the events alone. Each is read back to the same events. Nothing here says
-// whether any of it is true.
+// CIMA's own form, a bundle (cima-evidence(7)), holds all of it. The other forms
+// carry it to verifiers that read no bundles: a conceptual message (CMW) holds
+// all too, Trustee's forms leave out the agent's signature, event logs (CEL) hold
+// the events alone. Each form is read back to the same events. This package does
+// not check whether evidence is true.
 package form
 
 import (
@@ -19,7 +19,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// Names of forms.
+// The forms.
 const (
 	CIMA           = "cima"            // a bundle
 	Trustee        = "trustee"         // what Trustee's TDX verifier reads
@@ -30,27 +30,28 @@ const (
 	CELTLV         = "cel-tlv"         // the same in TLV
 )
 
-// Names of all forms, in the order in which they are documented.
+// Names are all forms, in the order in which the manual documents them.
 var Names = []string{CIMA, Trustee, TrusteeRequest, CMW, CMWCBOR, CEL, CELTLV}
 
 // Event is an event of a log as every form carries it.
 type Event struct {
-	RTMR   int
-	Type   uint32   // of the boot log's event types; runtime events are logs.EvEventTag
-	Digest [48]byte // SHA-384: what extended the register
+	RTMR   int      // 0–3
+	Type   uint32   // event type of the TCG PC Client profile; runtime events have boot.EvEventTag
+	Digest [48]byte // SHA-384, which extended the register
 	Data   []byte   // nil where only the digest is shown
 }
 
 // Content is what evidence in any form holds.
 type Content struct {
-	Form     string
-	Evidence *rpc.Evidence   // whole: of bundles and CMW; else nil
+	Form     string          // one of Names
+	Evidence *rpc.Evidence   // nil unless Form is CIMA, CMW or CMWCBOR
 	Quote    []byte          // nil in CEL
 	Claims   json.RawMessage // nil in CEL and in Trustee's evidence
-	Events   []Event         // what extended RTMR0–3, in order within each register
+	Events   []Event         // those that extended RTMR0–3, in order within each register
 }
 
-// Encode writes evidence in a form.
+// Encode writes evidence in a form, one of Names. It fails where the form can't
+// hold the evidence: Trustee's can't hold shared quotes and private logs.
 func Encode(e *rpc.Evidence, form string) ([]byte, error) {
 	switch form {
 	case CIMA:
@@ -75,11 +76,11 @@ func Encode(e *rpc.Evidence, form string) ([]byte, error) {
 	return nil, fmt.Errorf("unknown form %q; there are %s", form, strings.Join(Names, ", "))
 }
 
-// Decode reads evidence in whatever form it has, at most rpc.MaxEvidence
-// bytes of it.
+// Decode reads evidence of at most rpc.MaxEvidence bytes, in any of the forms. It
+// fails where the data are in none of them, or not as strict as the form wants.
 func Decode(data []byte) (*Content, error) {
 	if len(data) > rpc.MaxEvidence {
-		return nil, fmt.Errorf("evidence has at most %d bytes", rpc.MaxEvidence)
+		return nil, fmt.Errorf("evidence must have at most %d bytes", rpc.MaxEvidence)
 	}
 	text := bytes.TrimLeft(data, "\x1e \t\r\n")
 	var c *Content
@@ -133,8 +134,8 @@ func decodeJSON(data, text []byte) (*Content, error) {
 	return nil, fmt.Errorf("JSON in none of the forms %s", strings.Join(Names, ", "))
 }
 
-// eventsOf are the events of a bundle that extended RTMR0–3: the boot's, the
-// operating system's, then the runtime log's.
+// eventsOf returns the events of a bundle that extended RTMR0–3: those of the
+// boot log, of the operating system's logs, and of the runtime log.
 func eventsOf(e *rpc.Evidence) ([]Event, error) {
 	log, err := boot.Parse(e.BootLog)
 	if err != nil {
@@ -162,7 +163,7 @@ func eventsOf(e *rpc.Evidence) ([]Event, error) {
 	return events, nil
 }
 
-// bootEvents are those of a boot log that extended a register.
+// bootEvents returns the events of a boot log that extended a register.
 func bootEvents(log *boot.Log) []Event {
 	var events []Event
 	for _, b := range log.UnverifiedEvents() {

@@ -48,7 +48,7 @@ func tagged(tag uint32, text string) []byte {
 	return append(b, text...)
 }
 
-// isPrivate says whether claims are of a log that doesn't replay.
+// isPrivate reports whether claims are of a log that does not replay.
 func isPrivate(claims json.RawMessage) bool {
 	var c struct {
 		Log struct {
@@ -60,10 +60,10 @@ func isPrivate(claims json.RawMessage) bool {
 
 func encodeTrustee(e *rpc.Evidence, events []Event) ([]byte, error) {
 	if e.Shared != nil {
-		return nil, errors.New("no form of Trustee's is of a shared quote: it looks for the hash of the claims in REPORTDATA, where the root of a tree stands; get evidence that is not shared")
+		return nil, errors.New("Trustee's forms can't hold a shared quote: Trustee looks for the hash of the claims in REPORTDATA, which holds the root of a tree; get evidence that is not shared")
 	}
 	if isPrivate(e.Claims) {
-		return nil, errors.New("no form of Trustee's is of a private log: it replays RTMR3, and nothing is shown of other containers' events here")
+		return nil, errors.New("Trustee's forms can't hold a private log: Trustee replays RTMR3, and this log does not show other containers' events")
 	}
 	log, err := trusteeLog(e, events)
 	if err != nil {
@@ -88,15 +88,15 @@ func encodeRequest(e *rpc.Evidence, events []Event) ([]byte, error) {
 
 // trusteeLog is one boot log of all events, as Trustee replays it: it
 // extends by every event, EV_NO_ACTION too, and refuses event types and
-// algorithms that it doesn't know. A boot log that it can't take as it stands
-// is written anew: the digests and their order stay.
+// algorithms that it doesn't know. A boot log that Trustee refuses is written
+// anew, with the same digests in the same order.
 func trusteeLog(e *rpc.Evidence, events []Event) ([]byte, error) {
 	bootLog, err := boot.Parse(e.BootLog)
 	if err != nil {
 		return nil, err
 	}
 	head, rest := bootLog.Bytes(), events[len(bootEvents(bootLog)):]
-	if !trusteeTakes(bootLog) {
+	if !trusteeAccepts(bootLog) {
 		head, rest = boot.AppendHeader(nil), events
 	}
 	var records []byte
@@ -113,12 +113,12 @@ func appendRecord(b []byte, e Event) []byte {
 	case e.Data == nil:
 		r.Data = []byte(boot.RedactedData)
 	case !trusteeKnows(e.Type):
-		r.Type = boot.EvUnused // the type is under no digest; this one's data Trustee doesn't read
+		r.Type = boot.EvUnused // no digest covers the type, and Trustee does not read this one's data
 	}
 	return boot.AppendEvent(b, r)
 }
 
-func trusteeTakes(log *boot.Log) bool {
+func trusteeAccepts(log *boot.Log) bool {
 	for _, e := range log.UnverifiedEvents() {
 		if e.Type == boot.EvNoAction && e.MR >= 1 && e.MR <= 4 || !trusteeKnows(e.Type) {
 			return false
@@ -136,7 +136,7 @@ func trusteeTakes(log *boot.Log) bool {
 	return true
 }
 
-// trusteeKnows says whether an event type is in Trustee's list
+// trusteeKnows reports whether an event type is in Trustee's list
 // (deps/eventlog, tcg_enum.rs).
 func trusteeKnows(t uint32) bool {
 	return t <= 0x12 || t >= 0x80000000 && t <= 0x8000000C || t == 0x80000010 || t >= 0x800000E0 && t <= 0x800000E2
@@ -165,7 +165,7 @@ func decodeRequest(data []byte) (*Content, error) {
 		return nil, fmt.Errorf("trustee request: %w", err)
 	}
 	if len(form.Requests) != 1 || form.Requests[0].Hash != hashSHA512 {
-		return nil, errors.New("trustee request: one request, hashed by sha512, is read")
+		return nil, errors.New("trustee request: it must hold one request, hashed by sha512")
 	}
 	one := form.Requests[0]
 	inner, err := base64.RawURLEncoding.Strict().DecodeString(one.Evidence)
