@@ -14,10 +14,8 @@ if ! command -v "${CC:-gcc}" >/dev/null 2>&1; then
 fi
 
 # gotestsum prints failures whole and lists every skipped test with its reason.
-# A test that fails is run again, up to twice, and the list says so: engines and
-# a loaded machine can be late. More than three failures are no accident.
-"$GO" run "$GOTESTSUM" --format pkgname --jsonfile "$log" \
-	--rerun-fails=2 --rerun-fails-max-failures=3 --packages=./... -- \
+# Nothing is run again: a test that fails now and then is a test that fails.
+"$GO" run "$GOTESTSUM" --format pkgname --jsonfile "$log" --packages=./... -- \
 	$race -timeout 30m "$@"
 
 if grep -q '"Action":"skip".*"Test"' "$log"; then
