@@ -10,22 +10,6 @@ import (
 	"testing"
 )
 
-// named is the usual caller of container A, in a world that can be changed.
-func named(t *testing.T) (world, *Identifier, *Caller, int, *client) {
-	t.Helper()
-	w := newWorld(t)
-	cmd, conn := startClient(t, listen(t))
-	pid := cmd.Process.Pid
-	w.set(pid, inA)
-	w.mkdir("/unified/docker/" + idA)
-	id := newIdentifier(t, w.options(declare(containerA(pid))))
-	c := identify(t, id, conn.UnixConn)
-	if err := c.Check(context.Background()); err != nil {
-		t.Fatal(err)
-	}
-	return w, id, c, pid, conn
-}
-
 func TestCheckSeesAMove(t *testing.T) {
 	w, _, c, pid, _ := named(t)
 	file := fmt.Sprintf("%s/proc/%d/cgroup", w.dir, pid)
@@ -80,46 +64,7 @@ func TestCheckSeesAnEnd(t *testing.T) {
 	}
 }
 
-// A first process that was proved is not proved again while it lives, and the
-// descriptors of those that ended are given back.
-func TestFirstProcessesAreKept(t *testing.T) {
-	w, id, c, pid, conn := named(t)
-	w.must(os.WriteFile(fmt.Sprintf("%s/proc/%d/stat", w.dir, pid), []byte("broken"), 0o644))
-	again := identify(t, id, conn.UnixConn)
-	if again.initProcess != c.initProcess || c.initProcess.refs.Load() != 2 { // one is the Identifier's
-		t.Errorf("%p and %p, %d references", again.initProcess, c.initProcess, c.initProcess.refs.Load())
-	}
-	again.Close()
-	f := c.initProcess
-	conn.tell(t, "exit")
-	waitFor(t, "the end of the client", func() bool { return !c.Alive() })
-	id.cacheInit(at(idB, "/b"), &initProcess{pidfd: -1})
-	if _, ok := id.inits[containerA(pid)]; ok || f.refs.Load() != 1 {
-		t.Errorf("kept %t, %d references", ok, f.refs.Load())
-	}
-	delete(id.inits, at(idB, "/b"))
-}
-
-func TestFirstProcessesAreBounded(t *testing.T) {
-	id := &Identifier{inits: map[Container]*initProcess{}}
-	p := openTest(t, os.Getpid())
-	for i := range maxInits + 10 {
-		f := &initProcess{pidfd: p.pidfd}
-		f.refs.Store(1)
-		id.inits[Container{InitPID: -1 - i}] = f
-		if len(id.inits) == maxInits {
-			break
-		}
-	}
-	f := &initProcess{pidfd: p.pidfd}
-	f.refs.Store(1)
-	id.cacheInit(containerA(1), f)
-	if len(id.inits) != maxInits || f.refs.Load() != 1 {
-		t.Errorf("%d kept, %d references", len(id.inits), f.refs.Load())
-	}
-}
-
-// Nothing is left open, whoever was refused and wherever.
+// No descriptor is left open, whichever caller was refused and for whatever reason.
 func TestDescriptorsAreGivenBack(t *testing.T) {
 	w, id, c, pid, conn := named(t)
 	c.Close()

@@ -174,7 +174,7 @@ func TestDockerForgedIDBelowIsRefused(t *testing.T) {
 
 func TestDockerUnknownContainerIsRefused(t *testing.T) {
 	d := newDocker(t)
-	d.id = newIdentifier(t, Options{}) // records that know nobody
+	d.id = newIdentifier(t, Options{}) // records without a container
 	_, conn := d.start(nil)
 	refused(t, d.id, conn.UnixConn, "no root-owned record declares")
 }

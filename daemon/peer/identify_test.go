@@ -1,7 +1,9 @@
 package peer
 
 import (
+	"context"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -44,12 +46,12 @@ func TestIdentify(t *testing.T) {
 		"no cgroup directory": {func(s *scene) {
 			s.caller.cgroup, s.first.cgroup = "3:pids:/docker/"+idA+"\n", "3:pids:/docker/"+idA+"\n"
 		}, "first process is not the one on record"},
-		"broken cgroup file": {func(s *scene) { s.caller.cgroup = "0::/../docker\n" }, "root cgroup namespace"},
-		"nobody's rootless":  {func(s *scene) { s.record.UID = 4242 }, "no root-owned record declares"},
+		"broken cgroup file":              {func(s *scene) { s.caller.cgroup = "0::/../docker\n" }, "root cgroup namespace"},
+		"rootless, not the user's cgroup": {func(s *scene) { s.record.UID = 4242 }, "no root-owned record declares"},
 
-		"host":               {func(s *scene) { s.caller = fact{cgroup: "0::/system.slice/x.service\n"} }, ""},
-		"host beside conmon": {func(s *scene) { s.caller = fact{cgroup: "0::/machine.slice/libpod-conmon-" + idA + ".scope\n"} }, ""},
-		"host, two pids":     {func(s *scene) { s.caller = fact{cgroup: "0::/x\n", pids: "9 1"} }, "2 NSpid entries"},
+		"host":                {func(s *scene) { s.caller = fact{cgroup: "0::/system.slice/x.service\n"} }, ""},
+		"host next to conmon": {func(s *scene) { s.caller = fact{cgroup: "0::/machine.slice/libpod-conmon-" + idA + ".scope\n"} }, ""},
+		"host, two pids":      {func(s *scene) { s.caller = fact{cgroup: "0::/x\n", pids: "9 1"} }, "2 NSpid entries"},
 		"host, other namespace": {func(s *scene) { s.caller = fact{cgroup: "0::/x\n", nsPID: "b"} },
 			"pid namespace is not the host's"},
 		"host, other root": {func(s *scene) { s.caller = fact{cgroup: "0::/x\n", root: "b"} },
@@ -91,7 +93,7 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// Whose cgroups lead to a container's is told, and a user's record counts where
+// The owner of the cgroups above a container's is known, and a user's record counts where
 // they are that user's.
 func TestIdentifyTellsCgroupOwner(t *testing.T) {
 	if os.Getuid() != 0 {
@@ -137,4 +139,146 @@ func TestIdentifyPollsAfterTheLastRead(t *testing.T) {
 		return Container{}, false, nil
 	})))
 	refused(t, id, conn.UnixConn, "has ended")
+}
+
+func benchmark(b *testing.B, id *Identifier, conn *client) {
+	b.Run("Identify", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			c, err := id.Identify(context.Background(), conn.UnixConn)
+			if err != nil {
+				b.Fatal(err)
+			}
+			c.Close()
+		}
+	})
+	b.Run("Check", func(b *testing.B) {
+		c := identify(b, id, conn.UnixConn)
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := c.Check(context.Background()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func BenchmarkHost(b *testing.B) {
+	_, conn := startClient(b, listen(b))
+	benchmark(b, newIdentifier(b, Options{}), conn)
+}
+
+// BenchmarkContainer is what a caller in a docker container costs, with
+// records that are already in memory.
+func BenchmarkContainer(b *testing.B) {
+	d := newDocker(b)
+	container, conn := d.start(nil)
+	c, err := bundles{}.read(container)
+	if err != nil {
+		b.Fatal(err)
+	}
+	benchmark(b, newIdentifier(b, Options{Records: declare(c)}), conn)
+}
+
+// The daemon and the test are one process here: the host.
+func TestIdentifyHost(t *testing.T) {
+	id := newIdentifier(t, Options{})
+	conn := dial(t)
+	c := identify(t, id, conn)
+	if c.PID != os.Getpid() || c.UID != uint32(os.Getuid()) || c.GID != uint32(os.Getgid()) {
+		t.Errorf("%d %d %d", c.PID, c.UID, c.GID)
+	}
+	if c.Container != nil || c.Instance != 0 || c.CgroupOwner != 0 || c.PIDFD != id.kernel.peerPIDFD {
+		t.Errorf("%+v", c)
+	}
+	if err := c.Check(context.Background()); err != nil || !c.Alive() {
+		t.Errorf("check: %v, alive %t", err, c.Alive())
+	}
+	c.Close()
+	c.Close()
+	wantRefusal(t, c.Check(context.Background()), "closed")
+	if c.Alive() {
+		t.Error("alive after Close")
+	}
+}
+
+func TestIdentifyWithoutPeerPIDFD(t *testing.T) {
+	id := newIdentifier(t, Options{})
+	id.kernel.peerPIDFD = false
+	c := identify(t, id, dial(t))
+	if c.PIDFD || c.PID != os.Getpid() {
+		t.Errorf("pidfd %t, pid %d", c.PIDFD, c.PID)
+	}
+}
+
+func TestIdentifyContext(t *testing.T) {
+	id := newIdentifier(t, Options{})
+	conn := dial(t)
+	c := identify(t, id, conn)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := id.Identify(ctx, conn); err != context.Canceled {
+		t.Errorf("identify: %v", err)
+	}
+	if err := c.Check(ctx); err != context.Canceled {
+		t.Errorf("check: %v", err)
+	}
+	if err := c.Check(context.Background()); err != nil {
+		t.Errorf("check after a canceled one: %v", err)
+	}
+}
+
+// A peer that died after it connected: as a zombie, reaped, and when another
+// process holds the socket that it opened.
+func TestDeadPeerIsRefused(t *testing.T) {
+	for _, end := range []string{"exit", "handover"} {
+		t.Run(end, func(t *testing.T) {
+			id := newIdentifier(t, Options{})
+			cmd, conn := startClient(t, listen(t))
+			c := identify(t, id, conn.UnixConn)
+			conn.tell(t, end)
+			waitFor(t, "the end of the client", func() bool { return !c.Alive() })
+			refused(t, id, conn.UnixConn, "has ended")
+			wantRefusal(t, c.Check(context.Background()), "has ended")
+			cmd.Wait()
+			refused(t, id, conn.UnixConn, "has ended")
+			wantRefusal(t, c.Check(context.Background()), "has ended")
+			id.kernel.peerPIDFD = false
+			refused(t, id, conn.UnixConn, "has ended")
+		})
+	}
+}
+
+// The pid of a peer that died is given to another process.
+func TestReusedPIDIsRefused(t *testing.T) {
+	if os.Getuid() != 0 {
+		leaveOut(t, "choosing the next pid needs root")
+	}
+	id := newIdentifier(t, Options{})
+	if !id.kernel.peerPIDFD {
+		leaveOut(t, "the kernel has no SO_PEERPIDFD (Linux 6.5)")
+	}
+	s := listen(t)
+	for range 50 {
+		cmd, conn := startClient(t, s)
+		c := identify(t, id, conn.UnixConn)
+		conn.tell(t, "exit")
+		cmd.Wait()
+		if err := os.WriteFile("/proc/sys/kernel/ns_last_pid", []byte(strconv.Itoa(c.PID-1)), 0); err != nil {
+			leaveOut(t, err.Error())
+		}
+		if other, _ := startClient(t, s); other.Process.Pid != c.PID {
+			continue // another program was faster
+		}
+		refused(t, id, conn.UnixConn, "has ended")
+		wantRefusal(t, c.Check(context.Background()), "has ended")
+
+		// Without SO_PEERPIDFD the mistake can't be seen, and that is said.
+		id.kernel.peerPIDFD = false
+		if c := identify(t, id, conn.UnixConn); c.PIDFD {
+			t.Error("sure of a pid that may have been reused")
+		}
+		return
+	}
+	t.Fatal("no pid was given out again in 50 tries")
 }

@@ -8,18 +8,6 @@ import (
 	"testing"
 )
 
-// at is a container that is declared at a path.
-func at(id, path string) Container { return Container{ID: id, Runtime: "docker", CgroupPath: path} }
-
-// lines makes cgroups out of "controllers path" pairs.
-func lines(pairs ...string) []hierarchy {
-	var hs []hierarchy
-	for i := 0; i < len(pairs); i += 2 {
-		hs = append(hs, hierarchy{pairs[i], pairs[i+1]})
-	}
-	return hs
-}
-
 // TestMatch holds every form of FACTS' table of container cgroups, and the odd
 // ones below it, to the rule.
 func TestMatch(t *testing.T) {
@@ -139,12 +127,6 @@ func TestMatchAsksForEveryPrefix(t *testing.T) {
 	}
 }
 
-type recordsFunc func(path string) (Container, bool, error)
-
-func (f recordsFunc) Declared(_ context.Context, path string) (Container, bool, error) {
-	return f(path)
-}
-
 func TestMatchRefusesBadRecords(t *testing.T) {
 	path := "/docker/" + idA
 	broken := errors.New("bundle of " + idB + " is not JSON")
@@ -226,12 +208,12 @@ func TestMatchOwnCgroup(t *testing.T) {
 		cgroups []hierarchy
 		refusal bool
 	}{
-		"beside the daemon": {lines("memory", "/docker/"+idA, "", "/"), false},
-		"below the daemon":  {lines("memory", "/docker/"+idA+"/x", "", "/"), false},
-		"id below":          {lines("memory", "/docker/"+idA+"/"+idB, "", "/"), true},
-		"another":           {lines("memory", "/docker/"+idB, "", "/"), true},
-		"longer name":       {lines("memory", "/docker/"+idA+"-x", "", "/"), true},
-		"other hierarchy":   {lines("memory", "/", "", "/docker/"+idA), true},
+		"next to the daemon": {lines("memory", "/docker/"+idA, "", "/"), false},
+		"below the daemon":   {lines("memory", "/docker/"+idA+"/x", "", "/"), false},
+		"id below":           {lines("memory", "/docker/"+idA+"/"+idB, "", "/"), true},
+		"another":            {lines("memory", "/docker/"+idB, "", "/"), true},
+		"longer name":        {lines("memory", "/docker/"+idA+"-x", "", "/"), true},
+		"other hierarchy":    {lines("memory", "/", "", "/docker/"+idA), true},
 	} {
 		r := rule{records: declare(), own: own}
 		m, err := r.match(context.Background(), test.cgroups)

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// Connections of one process have one binding, which the last one closes, and
-// who changed is refused on all of them.
-func TestConnectionsShareABinding(t *testing.T) {
+// Connections of one process share a watch, which the last one closes. A process that
+// has changed is refused on all of them.
+func TestConnectionsShareAWatch(t *testing.T) {
 	w, id, c, pid, conn := named(t)
 	again := identify(t, id, conn.UnixConn)
 	if again.processWatch != c.processWatch || c.users.Load() != 2 {
-		t.Fatalf("bindings %p and %p, %d users", c.processWatch, again.processWatch, c.users.Load())
+		t.Fatalf("watches %p and %p, %d users", c.processWatch, again.processWatch, c.users.Load())
 	}
 	c.Close()
 	wantRefusal(t, c.Check(context.Background()), "closed")
@@ -33,22 +33,22 @@ func TestConnectionsShareABinding(t *testing.T) {
 
 	fresh := identify(t, id, conn.UnixConn) // it is at its place again
 	if fresh.processWatch == again.processWatch {
-		t.Fatal("a binding that failed is used again")
+		t.Fatal("a watch that failed is used again")
 	}
 	again.Close()
 	third.Close()
 	if id.watches.byPID[pid] != fresh.processWatch {
-		t.Error("the old binding took the new one with it")
+		t.Error("the old watch took the new one with it")
 	}
 	fresh.Close()
 	if n := len(id.watches.byPID); n != 0 {
-		t.Errorf("%d bindings are left", n)
+		t.Errorf("%d watches are left", n)
 	}
 }
 
-// Where the process has moved, or it has another first process, it is no more
-// the binding that others have.
-func TestBindingsOfOthersAreNotShared(t *testing.T) {
+// A process that has moved, or that has another first process, gets a watch of its
+// own.
+func TestWatchesOfOthersAreNotShared(t *testing.T) {
 	_, id, c, pid, conn := named(t)
 	for name, change := range map[string]func(b *processWatch){
 		"cgroups":   func(b *processWatch) { b.cgroup.text += "x" },
@@ -78,14 +78,14 @@ func TestBindingsOfOthersAreNotShared(t *testing.T) {
 	}
 }
 
-// A look that began before a request was there doesn't count for it: who knows
-// that the process has moved sees it refused, however many ask beside it.
-func TestLooksBeginAfterTheRequest(t *testing.T) {
+// An inspection that began before a request does not count for it: a caller that knows
+// that the process has moved sees it refused, however many calls there are.
+func TestInspectionsBeginAfterTheRequest(t *testing.T) {
 	w, id, c, pid, conn := named(t)
 	file, err := os.OpenFile(fmt.Sprintf("%s/proc/%d/cgroup", w.dir, pid), os.O_WRONLY, 0)
 	w.must(err)
 	defer file.Close()
-	put := func(b byte) { // as fast as can be: a look may be under way
+	put := func(b byte) { // during an inspection, if may be
 		_, err := file.WriteAt([]byte{b}, 0)
 		w.must(err)
 	}
