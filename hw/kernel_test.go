@@ -18,9 +18,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// kernel is a tree of files and, where files can't answer, what FACTS says of
-// the kernel's interfaces: configfs-tsm and the measurement registers. Behind
-// it is a simulated TD.
+// kernel stands in for the kernel's interfaces (Documentation/ABI/testing):
+// configfs-tsm and the measurement registers. It is a tree of files, and answers
+// itself where files can't. Behind it is a simulated TD.
 type kernel struct {
 	t       *testing.T
 	root    string

@@ -15,7 +15,7 @@ import (
 )
 
 // googleFiles are the files of go-configfs-tsm's fake of the ABI: a second
-// opinion, by people who didn't write this room.
+// opinion, by people who didn't write this package.
 type googleFiles struct {
 	client *faketsm.Client
 
@@ -98,7 +98,7 @@ func TestQuoteByGooglesFake(t *testing.T) {
 	}
 }
 
-// BenchmarkQuote is what a quote costs beside the hardware's part.
+// BenchmarkQuote is what a quote costs without the hardware's part.
 func BenchmarkQuote(b *testing.B) {
 	tdx, _ := byGooglesFake(b)
 	b.ReportAllocs()

@@ -239,7 +239,8 @@ func TestRealLogBare(t *testing.T) {
 	}
 }
 
-// TestSharedBare judges what lies beside the repo, where it does.
+// TestSharedBare judges logs and quotes of real TDs that are not part of the
+// repository, where they are there.
 func TestSharedBare(t *testing.T) {
 	const shared = "/work/shared/testdata"
 	if _, err := os.Stat(shared); err != nil {

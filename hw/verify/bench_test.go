@@ -12,9 +12,9 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// BenchmarkThousandEvents is an appraisal of a bundle with 1,000 events, less
-// the quote's signatures, beside the hashing of the same bytes that it can't
-// do without.
+// BenchmarkThousandEvents is an appraisal of a bundle with 1,000 events, without
+// the quote's signatures, next to the hashing of the same bytes, which no
+// appraisal can leave out.
 func BenchmarkThousandEvents(b *testing.B) {
 	w := newWorld(b, sim.Config{})
 	w.launch(idOne, "one", "/bin/one")

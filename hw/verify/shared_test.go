@@ -88,8 +88,8 @@ func TestSharedIsTrusted(t *testing.T) {
 	}
 }
 
-// TestSharedForged: whoever has evidence, of one or of all who share, and
-// quotes over bytes of its own choice, but not the agent's key.
+// TestSharedForged: what a forger makes that has evidence, of one or of all who
+// share, and quotes over bytes of its own choice, but not the agent's key.
 func TestSharedForged(t *testing.T) {
 	w := twoContainers(t)
 	all := fiveSharing(w)

@@ -7,7 +7,7 @@ import (
 	"github.com/cima-project/cima/hw/sim"
 )
 
-// TestTable: what a reader must be told, told, on a screen.
+// TestTable: a table says what a reader must know, on one screen.
 func TestTable(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	w.launch(idOne, `one\u001b[2J\u202e`, "/bin/one")

@@ -54,8 +54,8 @@ func TestTrusteeForm(t *testing.T) {
 	}
 }
 
-// trusteeReplay reads a log as deps/eventlog does, from what FACTS and its
-// source say, and not with package logs.
+// trusteeReplay reads a log as Trustee's deps/eventlog does, without package
+// logs.
 func trusteeReplay(t *testing.T, b []byte) (rtmr [4]canonical.Digest, matches int) {
 	t.Helper()
 	u32 := func() (n uint32) { n = binary.LittleEndian.Uint32(b); b = b[4:]; return n }

@@ -54,7 +54,8 @@ func TestQuotesOfRealTDs(t *testing.T) {
 	}
 }
 
-// TestSharedQuotes tries the quotes that lie beside the repo, where they do.
+// TestSharedQuotes tries quotes of real TDs that are not part of the repository, where they are
+// there.
 func TestSharedQuotes(t *testing.T) {
 	const shared = "/work/shared/testdata"
 	if _, err := os.Stat(shared); err != nil {
