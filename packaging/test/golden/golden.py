@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 sys.dont_write_bytecode = True
@@ -159,6 +160,39 @@ def keep_evidence(kept):
             f.write(kept[key])
 
 
+def check(a, daemon, client):
+    """Collects and compares, in the namespaces; gives how many passed and failed."""
+    import world
+    world.inside()
+    golden = Golden()
+    programs, kept, offline = collect(golden, daemon + "/cimad-sim", client + "/cimactl", client + "/cimad", a.only)
+    if a.record:
+        keep_evidence(kept)
+    if a.only != "live":
+        began = time.time()
+        offline(golden, programs).run()
+        print(f"(offline: {time.time() - began:.0f} s)", file=sys.stderr)
+    if a.record:
+        write(golden.found, golden.texts)
+        print("recorded:", ", ".join(f"{g} {len(rows)}" for g, rows in golden.found.items()))
+        return 0, 0
+    want, texts = read()
+    passed = failed = 0
+    groups = [g for g in GROUPS if not a.only or (GROUPS[g] == "live") == (a.only == "live")]
+    for group in groups:
+        n, bad = compare(group, golden.found[group], want[group])
+        passed, failed = passed + n, failed + bad
+    if daemon != client:
+        return passed, failed  # what is said to people is each program's own
+    if a.update_texts:
+        write_texts(golden.texts)
+        print(f"texts: {len(golden.texts)} written")
+        return passed, failed
+    texts = {name: t for name, t in texts.items() if name.split(": ")[0] in groups}
+    n, bad = compare("texts", golden.texts, texts)
+    return passed + n, failed + bad
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--bin", default="bin", help="directory of cimad-sim, cimactl and cimad")
@@ -167,45 +201,28 @@ def main():
     p.add_argument("--update-texts", action="store_true", help="write errors.jsonl, what is said to people, anew; nothing else")
     p.add_argument("--record", action="store_true", help="write all goldens anew but configs.jsonl")
     a = p.parse_args()
-    a.bin = os.path.abspath(a.bin)
-    if INSIDE not in os.environ:
-        if os.geteuid() != 0:
-            sys.exit("golden: run it as root: callers are put into cgroups and namespaces")
-        return subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, os.path.abspath(__file__),
-                               *sys.argv[1:]], env={**os.environ, INSIDE: "1"}).returncode
-    import world
-    world.inside()
-    pairs = [("", a.bin, a.bin)]
+    if a.only and (a.record or a.update_texts):
+        p.error("what is written is written whole: without --only")
+    if INSIDE in os.environ:
+        passed, failed = check(a, *json.loads(os.environ[INSIDE]))
+        with open(os.environ[INSIDE + "_COUNTS"], "w") as f:
+            json.dump([passed, failed], f)
+        return 0
+    if os.geteuid() != 0:
+        sys.exit("golden: run it as root: callers are put into cgroups and namespaces")
+    new = os.path.abspath(a.bin)
+    pairs = {"": (new, new)}
     if a.old:
         old = os.path.abspath(a.old)
-        pairs = [("the old daemon, the new client: ", old, a.bin), ("the new daemon, the old client: ", a.bin, old)]
+        pairs = {"the old daemon, the new client": (old, new), "the new daemon, the old client": (new, old)}
     passed = failed = 0
-    for title, daemon, client in pairs:
-        golden = Golden()
-        programs, kept, offline = collect(golden, daemon + "/cimad-sim", client + "/cimactl", client + "/cimad", a.only)
-        if a.record and kept:
-            keep_evidence(kept)
-        if a.only != "live":
-            began = time.time()
-            offline(golden, programs).run()
-            print(f"(offline: {time.time() - began:.0f} s)", file=sys.stderr)
-        if a.record:
-            write(golden.found, golden.texts)
-            print("recorded:", ", ".join(f"{g} {len(rows)}" for g, rows in golden.found.items()))
-            continue
-        want, texts = read()
-        groups = [g for g in GROUPS if not a.only or (GROUPS[g] == "live") == (a.only == "live")]
-        for group in groups:
-            n, bad = compare(title + group, golden.found[group], want[group])
-            passed, failed = passed + n, failed + bad
-        if a.old:
-            continue  # what is said to people is each program's own
-        if a.update_texts:
-            write_texts({**texts, **golden.texts} if a.only else golden.texts)
-            print(f"texts: {len(golden.texts)} written")
-            continue
-        texts = {name: t for name, t in texts.items() if name.split(": ")[0] in groups}
-        n, bad = compare("texts", golden.texts, texts)
+    for title, pair in pairs.items():
+        if title:
+            print(title + ":", flush=True)
+        with tempfile.NamedTemporaryFile("r") as counts:
+            code = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, os.path.abspath(__file__),
+                                   *sys.argv[1:]], env={**os.environ, INSIDE: json.dumps(pair), INSIDE + "_COUNTS": counts.name}).returncode
+            n, bad = json.load(counts) if code == 0 else (0, 1)  # it said why
         passed, failed = passed + n, failed + bad
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0

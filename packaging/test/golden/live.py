@@ -124,6 +124,25 @@ class Live:
     def mask(self, text, more=None):
         return mask(text, self.w.parent, more)
 
+    def appraised(self, name, raw, d):
+        """Evidence of now, as cimactl appraises it: alone, and by a policy made of it."""
+        files = world.ROOT + "/files/"
+        bundle = raw[raw.index('"result":') + len('"result":'):-1]
+        with open(files + "evidence.json", "w", encoding="utf-8") as f:
+            f.write(bundle)
+        root = ["--trust-root", d.td.root]
+        verify = [self.w.ctl, "verify", "evidence.json", "--nonce", NONCE_HEX, "--json", *root]
+        told = []
+        for more in ([], ["--policy", "policy.toml"]):
+            code, out, err = self.w.host.run(verify + more)
+            result = json.loads(out) if out else {}
+            told.append([code, result.get("verdict"), [f"{s['name']}: {s['outcome']}" for s in result.get("steps", [])], sorted(result)])
+            code, out, err = self.w.host.run([self.w.ctl, "policy", "init", "evidence.json", *root])
+            told.append(code)
+            with open(files + "policy.toml", "wb") as f:
+                f.write(out)
+        self.golden.add("evidence", f"{name}, appraised", told)
+
     def events(self, name, d, *unordered):
         """All events of a log in their order, but some that come by themselves."""
         lines = d.lines()
@@ -184,7 +203,8 @@ class Live:
                 self.reply("replies", f"{who}: {name}", raw)
                 if method in ("GetEvidence", "GetCCReport") and '"claims"' in raw:
                     self.claims(f"{who}: {name}", raw)
-                if name in ("evidence", "evidence, shared") and who + name not in self.kept:
+                if name in ("evidence", "evidence, shared"):
+                    self.appraised(f"{who}: {name}", raw, d)
                     self.kept[who + name] = raw
             self.formats(who, caller, d)
             self.clients(who, caller, d)
@@ -365,6 +385,7 @@ class Live:
         self.claims("executions", raw)
         self.kept["executions"], self.kept["executions, root"] = raw, open(d.td.root).read()
         self.golden.add("evidence", "container, executions", self.mask(raw))
+        self.appraised("container, executions", raw, d)
         page = c.caller.call(d.socket, "GetCCEventLog", {"start": 32})
         self.reply("replies", "executions: event log", page)
         self.events_by_operation("executions", d, {"exec", "launch", "image"})
@@ -392,6 +413,7 @@ class Live:
                 raw = caller.call(d.socket, "GetEvidence", {"nonce": NONCE, "user_data": DATA})
                 self.claims(f"{name}, {who}", raw)
                 self.golden.add("evidence", f"{name}, {who}", self.mask(raw))
+                self.appraised(f"{name}, {who}", raw, d)
                 self.kept[f"{name}, {who}"] = raw
             self.kept[f"{name}, root"] = open(d.td.root).read()
             self.events(name, d)
