@@ -10,6 +10,7 @@ import (
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -44,7 +45,7 @@ func (f *fixture) page(s *subject, start, count int) (page rpc.CCEventLog) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	if err := rpc.Strict(text); err != nil {
+	if err := canonical.Check(text); err != nil {
 		f.t.Fatalf("%s: %v", text, err)
 	}
 	if err := json.Unmarshal(text, &page); err != nil {

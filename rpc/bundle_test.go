@@ -25,7 +25,7 @@ var testClaims = `{"profile":"` + ClaimsProfile + `","agent":` + zeroDigest + `,
 func testEvidence(t testing.TB) (*Evidence, []byte) {
 	e := &Evidence{
 		Profile: EvidenceProfile, TEE: "tdx", Quote: []byte("quote"),
-		Claims:         json.RawMessage(strings.ReplaceAll(testClaims, "\n", "")),
+		Claims:         json.RawMessage(strings.ReplaceAll(testClaims, "\n ", "")),
 		Shared:         &Shared{Size: 5, Index: 2, Path: []Digest{{1}, {0xAB, 2}, {3}}},
 		AgentSignature: bytes.Repeat([]byte{7}, 64), BootLog: []byte("boot"),
 		OSLogs:     []OSLog{{"rtmr2", "ima-ascii", []byte("10 …")}},
@@ -163,6 +163,9 @@ func sameEvidence(t *testing.T, data []byte) (taken bool) {
 	b, err := e.AppendJSON(nil)
 	if err != nil {
 		t.Fatalf("%q was read, can't be written: %v", data, err)
+	}
+	if err := e.Claims.Compact(); err != nil { // as it is written
+		t.Fatal(err)
 	}
 	again, _, err := DecodeEvidence(b)
 	if err != nil || !reflect.DeepEqual(e, again) {

@@ -2,11 +2,11 @@ package rpc
 
 import (
 	"context"
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -42,7 +42,7 @@ func (c *Client) Close() error {
 }
 
 // Call makes any call. params is marshalled as JSON and must be an object, or
-// nil. result gets what came back: *json.RawMessage takes its very bytes, nil
+// nil. result gets what came back: *jsontext.Value (json.RawMessage) takes its very bytes, nil
 // nothing.
 func (c *Client) Call(ctx context.Context, method string, params, result any) error {
 	body, err := c.params(params)
@@ -106,8 +106,8 @@ func (p *pool) repeatable(method string, err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-func (c *Client) params(params any) (json.RawMessage, error) {
-	body := json.RawMessage("{}")
+func (c *Client) params(params any) (jsontext.Value, error) {
+	body := jsontext.Value("{}")
 	if params != nil {
 		var err error
 		if body, err = json.Marshal(params); err != nil {
@@ -120,7 +120,10 @@ func (c *Client) params(params any) (json.RawMessage, error) {
 	if body[0] != '{' {
 		return nil, errors.New("not an object")
 	}
-	with := appendText([]byte(`{"container_id":`), c.container)
+	with, err := jsontext.AppendQuote([]byte(`{"container_id":`), c.container)
+	if err != nil {
+		return nil, fmt.Errorf("container id: %w", err)
+	}
 	if string(body) != "{}" {
 		with = append(with, ',')
 	}
@@ -136,15 +139,15 @@ func plainly(result any) func([]byte) bool {
 	return nil
 }
 
-func decodeResult(method string, raw json.RawMessage, result any) error {
+func decodeResult(method string, raw jsontext.Value, result any) error {
 	switch v := result.(type) {
 	case nil:
 		return nil
-	case *json.RawMessage:
+	case *jsontext.Value:
 		*v = raw
 		return nil
 	case *CCEventLog:
-		if err := decodeEventLog(raw, v); err != nil {
+		if err := v.decode(raw); err != nil {
 			return fmt.Errorf("%s: result: %w", method, err)
 		}
 		return nil
@@ -178,8 +181,16 @@ type pool struct {
 	closed bool
 }
 
+// request is a request of JSON-RPC 2.0 (section 4).
+type request struct {
+	JSONRPC string         `json:"jsonrpc"`
+	ID      uint64         `json:"id"`
+	Method  string         `json:"method"`
+	Params  jsontext.Value `json:"params"`
+}
+
 // once makes a call once.
-func (p *pool) once(ctx context.Context, again *retries, method string, params json.RawMessage, plain func([]byte) bool) (json.RawMessage, error) {
+func (p *pool) once(ctx context.Context, again *retries, method string, params jsontext.Value, plain func([]byte) bool) (jsontext.Value, error) {
 	l := p.get()
 	if l == nil {
 		var err error
@@ -187,11 +198,13 @@ func (p *pool) once(ctx context.Context, again *retries, method string, params j
 			return nil, err
 		}
 	}
-	request := append([]byte(`{"jsonrpc":"2.0","id":`), strconv.FormatUint(l.next(), 10)...)
-	request = appendText(append(request, `,"method":`...), method)
-	request = append(append(append(request, `,"params":`...), params...), "}\n"...)
 	l.plain = plain
-	raw, err := l.roundTrip(ctx, request)
+	line, err := json.Marshal(request{"2.0", l.next(), method, params})
+	if err != nil {
+		p.put(l)
+		return nil, err
+	}
+	raw, err := l.roundTrip(ctx, append(line, '\n'))
 	if err != nil && !l.usable(err) {
 		l.net.Close()
 		return nil, err

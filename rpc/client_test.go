@@ -34,7 +34,7 @@ func TestClientMethods(t *testing.T) {
 			return CCMeasurement{Index: p.Index, AlgoID: p.AlgoID, Hash: Digest{1, 2, 3}}, nil
 		}),
 		MethodGetCCEventLog: fake(func(p CCEventLogParams) (CCEventLog, error) {
-			return CCEventLog{Total: p.Start + p.Count, Events: []EventRecord{{Event: []byte{}, Digests: []EventDigest{{12, HexBytes{0xab}}}}}}, nil
+			return CCEventLog{Total: p.Start + p.Count, Events: []EventRecord{{Event: []byte{}, Digests: []EventDigest{{AlgoID: 12, Hash: HexBytes{0xab}}}}}}, nil
 		}),
 		MethodGetCCReport: fake(func(p CCReportParams) (CCReport, error) {
 			return CCReport{CCReport: p.UserData}, nil

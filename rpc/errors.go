@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // Code is the code of an error on the wire.
@@ -35,6 +37,8 @@ const (
 // Error is what a caller is told. It is an error on both sides: handlers
 // return it, the client gives it back.
 type Error struct {
+	_ canonical.Open
+
 	Code    Code       `json:"code"`
 	Message string     `json:"message"` // what happened and what to do
 	Data    *ErrorData `json:"data,omitzero"`
@@ -45,6 +49,8 @@ type Error struct {
 // ErrorData is the data object of an error. Which member is there depends on
 // the code.
 type ErrorData struct {
+	_ canonical.Open
+
 	RetryAfterMS int64  `json:"retry_after_ms,omitzero"` // rate limited, not ready
 	Errno        string `json:"errno,omitempty"`         // TEE unavailable: the kernel's, as "EBUSY"
 	Member       string `json:"member,omitempty"`        // invalid params: the member that is wrong

@@ -28,9 +28,9 @@ const agentContext = "cima-agent-v1"
 // what it is bound to, and the logs behind its registers. cima-evidence(7)
 // is its specification.
 type Evidence struct {
-	Profile string `json:"profile"` // EvidenceProfile
-	TEE     string `json:"tee"`     // "tdx"
-	Quote   []byte `json:"quote"`   // exactly the quote, nothing behind it
+	Profile string `json:"profile" oneof:"https://github.com/cima-project/cima/evidence/v1"` // EvidenceProfile
+	TEE     string `json:"tee" within:"1..4096"`                                             // "tdx"
+	Quote   []byte `json:"quote" within:"1.."`                                               // exactly the quote, nothing behind it
 
 	// Claims as they were hashed: kept as bytes, so that a member that this
 	// version doesn't know still counts.
@@ -42,18 +42,18 @@ type Evidence struct {
 
 	// AgentSignature is Ed25519 over "cima-agent-v1" ‖ SHA-512(JCS(claims))
 	// by the key in the start event, whether the quote is shared or not.
-	AgentSignature []byte `json:"agent_signature"`
+	AgentSignature []byte `json:"agent_signature" within:"1..4096"`
 
 	BootLog    []byte     `json:"boot_log"` // CCEL, up to its padding
-	OSLogs     []OSLog    `json:"os_logs,omitempty"`
+	OSLogs     []OSLog    `json:"os_logs,omitempty" within:"1.."`
 	RuntimeLog []LogEntry `json:"runtime_log"`
 }
 
 // OSLog is a log, or a part of one, of what extended an RTMR between firmware and
 // runtime log.
 type OSLog struct {
-	Register string `json:"register"` // "rtmr2"
-	Format   string `json:"format"`   // FormatIMA, FormatIMADigests
+	Register string `json:"register" within:"1..4096"` // "rtmr2"
+	Format   string `json:"format" within:"1..4096"`   // FormatIMA, FormatIMADigests
 	Entries  []byte `json:"entries"`
 }
 
@@ -66,18 +66,20 @@ const (
 // LogEntry is one event of the runtime log in full, or the digests of a run
 // of events that are somebody else's. Exactly one member is set.
 type LogEntry struct {
-	Event   []byte `json:"event,omitempty"`   // logs.Event's bytes
-	Digests []byte `json:"digests,omitempty"` // n × 48 bytes, n ≥ 1
+	Event   []byte `json:"event,omitempty" within:"1.."`    // logs.Event's bytes
+	Digests []byte `json:"digests,omitempty" within:"48.."` // n × 48 bytes, n ≥ 1
 }
 
 // Claims is what the agent says and the quote binds: REPORTDATA =
 // SHA-512(RFC 8785 form of the claims), unless the quote is shared.
 type Claims struct {
-	Profile   string           `json:"profile"`             // ClaimsProfile
-	Agent     Digest           `json:"agent"`               // SHA-384 of the agent's 32-byte Ed25519 public key
-	Nonce     []byte           `json:"nonce"`               // the verifier's, 8 to 64 bytes
-	UserData  []byte           `json:"user_data,omitempty"` // the caller's, up to 4 KiB
-	Container *ContainerClaims `json:"container,omitzero"`  // this, or Host
+	_ canonical.Open
+
+	Profile   string           `json:"profile" oneof:"https://github.com/cima-project/cima/claims/v1"` // ClaimsProfile
+	Agent     Digest           `json:"agent"`                                                          // SHA-384 of the agent's 32-byte Ed25519 public key
+	Nonce     []byte           `json:"nonce" within:"8..64"`                                           // the verifier's, 8 to 64 bytes
+	UserData  []byte           `json:"user_data,omitempty" within:"0..4096"`                           // the caller's, up to 4 KiB
+	Container *ContainerClaims `json:"container,omitzero"`                                             // this, or Host
 	Host      *HostClaims      `json:"host,omitzero"`
 	BootLog   Digest           `json:"boot_log"`         // SHA-384 of Evidence.BootLog
 	OSLogs    *Digest          `json:"os_logs,omitzero"` // OSLogsDigest of Evidence.OSLogs; absent where there are none
@@ -86,40 +88,48 @@ type Claims struct {
 
 // ContainerClaims says which container asked.
 type ContainerClaims struct {
-	ID           string    `json:"id"` // as in the log: "uid/" before it where the record is a user's
-	Runtime      string    `json:"runtime"`
-	Image        string    `json:"image,omitempty"`        // reference, as measured
-	ImageDigest  string    `json:"image_digest,omitempty"` // config digest, "sha256:…"
-	LaunchDigest Digest    `json:"launch_digest"`          // SHA-384(JCS({launch, image}))
-	Register     Digest    `json:"register"`               // container register at Log.Count
+	_ canonical.Open
+
+	ID           string    `json:"id" within:"1..4096"` // as in the log: "uid/" before it where the record is a user's
+	Runtime      string    `json:"runtime" within:"0..4096"`
+	Image        string    `json:"image,omitempty" within:"0..4096"`        // reference, as measured
+	ImageDigest  string    `json:"image_digest,omitempty" within:"0..4096"` // config digest, "sha256:…"
+	LaunchDigest Digest    `json:"launch_digest"`                           // SHA-384(JCS({launch, image}))
+	Register     Digest    `json:"register"`                                // container register at Log.Count
 	Assurance    Assurance `json:"assurance"`
 }
 
 // Assurance says how sure the daemon is of a caller.
 type Assurance struct {
-	Start       string `json:"start"`        // "gated" or "observed"
-	PIDFD       bool   `json:"pidfd"`        // the kernel named the very process, not a number
-	CgroupOwner uint32 `json:"cgroup_owner"` // uid that owns the cgroup chain
-	Metadata    string `json:"metadata"`     // where the facts came from: "bundle", "bundle+engine"
+	_ canonical.Open
+
+	Start       string `json:"start" within:"0..4096"`    // "gated" or "observed"
+	PIDFD       bool   `json:"pidfd"`                     // the kernel named the very process, not a number
+	CgroupOwner uint32 `json:"cgroup_owner"`              // uid that owns the cgroup chain
+	Metadata    string `json:"metadata" within:"0..4096"` // where the facts came from: "bundle", "bundle+engine"
 }
 
 // HostClaims says which process outside any container asked.
 type HostClaims struct {
-	Unit string `json:"unit,omitempty"` // systemd unit, from its cgroup
+	_ canonical.Open
+
+	Unit string `json:"unit,omitempty" within:"0..4096"` // systemd unit, from its cgroup
 	UID  uint32 `json:"uid"`
 }
 
 // LogClaims is where the runtime log stood when the claims were fixed.
 type LogClaims struct {
-	Count    int    `json:"count"`    // events
-	Register Digest `json:"register"` // the replay of that many: RTMR3
-	Public   Digest `json:"public"`   // public register at that point
-	Anchor   string `json:"anchor"`   // "rtmr3", or "report-data" where RTMR3 is another's
+	_ canonical.Open
+
+	Count    int    `json:"count" within:"0..2147483647"` // events
+	Register Digest `json:"register"`                     // the replay of that many: RTMR3
+	Public   Digest `json:"public"`                       // public register at that point
+	Anchor   string `json:"anchor" within:"1..4096"`      // "rtmr3", or "report-data" where RTMR3 is another's
 
 	// View is ViewWhole where the log is shown whole, other containers'
 	// events too, ViewPrivate where nothing is shown of them; absent where
 	// those are digests.
-	View string `json:"view,omitempty"`
+	View string `json:"view,omitempty" within:"1..4096"`
 }
 
 // ReportData hashes claims as they were received: SHA-512 over their
@@ -135,14 +145,18 @@ func ReportData(claims json.RawMessage) ([64]byte, error) {
 
 // OSLogsDigest is SHA-384 over the RFC 8785 form of the evidence's os_logs.
 func OSLogsDigest(list []OSLog) Digest {
-	b := []byte{'['}
+	whole := make([]OSLog, len(list)) // no null among them
 	for i, log := range list {
-		b = append(b, separator(i, "")...)
-		b = appendBase64(append(b, `{"entries":`...), log.Entries)
-		b = appendText(append(b, `,"format":`...), log.Format)
-		b = append(appendText(append(b, `,"register":`...), log.Register), '}')
+		whole[i] = log
+		if log.Entries == nil {
+			whole[i].Entries = []byte{}
+		}
 	}
-	return sha512.Sum384(append(b, ']'))
+	digest, err := canonical.Sum(whole)
+	if err != nil {
+		panic(err) // strings and bytes alone: they can be written
+	}
+	return digest
 }
 
 // SignReportData signs as the agent does.

@@ -3,13 +3,15 @@ package rpc
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"strconv"
 	"time"
+
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 var (
@@ -54,7 +56,7 @@ func (l *link) usable(err error) bool {
 
 // roundTrip sends a line and returns the result in the line that comes back, which
 // is the caller's own; nil where plain has taken it.
-func (l *link) roundTrip(ctx context.Context, request []byte) (json.RawMessage, error) {
+func (l *link) roundTrip(ctx context.Context, request []byte) (jsontext.Value, error) {
 	// The context's end cuts short what waits for the daemon.
 	stop := context.AfterFunc(ctx, func() { l.net.SetDeadline(time.Unix(1, 0)) })
 	line, err := l.exchange(request)
@@ -70,13 +72,7 @@ func (l *link) roundTrip(ctx context.Context, request []byte) (json.RawMessage, 
 	if l.plain != nil && l.taken(line) {
 		return nil, nil
 	}
-	result, err := l.answer(line)
-	if len(result) > len(l.buf)/2 {
-		l.giveAway() // not worth copying
-	} else {
-		result = bytes.Clone(result) // l may have another call at once
-	}
-	return result, err
+	return l.answer(line)
 }
 
 // taken lets plain have the result in an answer that is written as our daemon
@@ -155,31 +151,33 @@ func (l *link) giveAway() {
 	l.buf, l.past, l.have = bytes.Clone(rest), 0, len(rest)
 }
 
-// answer takes a response (JSON-RPC 2.0, section 5) apart.
-func (l *link) answer(line []byte) (json.RawMessage, error) {
-	var m members
-	s := scanner{data: line}
-	if err := s.all(&m); err != nil {
+// response is a response of JSON-RPC 2.0 (section 5).
+type response struct {
+	_      canonical.Open
+	ID     jsontext.Value `json:"id"`
+	Result jsontext.Value `json:"result,omitzero"`
+	Error  *Error         `json:"error,omitzero"`
+}
+
+// answer reads a response to this link's request.
+func (l *link) answer(line []byte) (jsontext.Value, error) {
+	var r response
+	if err := canonical.Unmarshal(line, &r); err != nil {
 		return nil, fmt.Errorf("the daemon's reply: %w", err)
 	}
-	id, result, failure := m.take("id", true), m.take("result", false), m.take("error", false)
-	if m.failed() || (result == nil) == (failure == nil) {
-		return nil, errors.New("the daemon's reply is no JSON-RPC response")
+	if (r.Result == nil) == (r.Error == nil) {
+		return nil, errors.New("the daemon's reply must have a result or an error (JSON-RPC 2.0, section 5)")
 	}
-	ours := string(id) == strconv.FormatUint(l.id, 10)
-	if failure == nil {
+	ours := string(r.ID) == strconv.FormatUint(l.id, 10)
+	if r.Error == nil {
 		if !ours {
-			return nil, fmt.Errorf("the daemon's reply is to request %s, not to %d", clip(id), l.id)
+			return nil, fmt.Errorf("the daemon's reply is to request %s, not to %d", canonical.Clip(string(r.ID), 64), l.id)
 		}
-		return result, nil
-	}
-	e := new(Error)
-	if err := json.Unmarshal(failure, e); err != nil {
-		return nil, fmt.Errorf("the daemon's error: %w", err)
+		return r.Result, nil
 	}
 	l.over = !ours
-	if l.over && e.Code == CodeRateLimited {
-		e = e.Because(errTurnedAway)
+	if l.over && r.Error.Code == CodeRateLimited {
+		r.Error = r.Error.Because(errTurnedAway)
 	}
-	return nil, e
+	return nil, r.Error
 }

@@ -76,29 +76,29 @@ type NoParams struct{}
 
 // CCMeasurementParams asks for one register.
 type CCMeasurementParams struct {
-	Index  int `json:"index"`            // 0–2: RTMR0–2, 3: the caller's container register
-	AlgoID int `json:"algo_id,omitzero"` // AlgoSHA384, which is also what is taken where it is absent
+	Index  int `json:"index" within:"0..3"`              // 0–2: RTMR0–2, 3: the caller's container register
+	AlgoID int `json:"algo_id,omitzero" within:"12..12"` // AlgoSHA384, which is also what is taken where it is absent
 }
 
 // CCEventLogParams asks for a page of the event log.
 type CCEventLogParams struct {
-	Start int `json:"start,omitzero"` // rec_num of the first record wanted
-	Count int `json:"count,omitzero"` // at most MaxEventCount; 0 (absent): as many as a reply holds
+	Start int `json:"start,omitzero" within:"0..2147483647"` // rec_num of the first record wanted
+	Count int `json:"count,omitzero" within:"1..1024"`       // at most MaxEventCount; 0 (absent): as many as a reply holds
 }
 
 // CCReportParams asks for a quote with the claims it is bound to.
 type CCReportParams struct {
-	Nonce    []byte `json:"nonce"`               // MinNonce to MaxNonce bytes
-	UserData []byte `json:"user_data,omitempty"` // up to MaxUserData bytes
-	Shared   bool   `json:"shared,omitzero"`     // one quote for all who wait with this
+	Nonce    []byte `json:"nonce" within:"8..64"`                 // MinNonce to MaxNonce bytes
+	UserData []byte `json:"user_data,omitempty" within:"0..4096"` // up to MaxUserData bytes
+	Shared   bool   `json:"shared,omitzero"`                      // one quote for all who wait with this
 }
 
 // EvidenceParams asks for evidence.
 type EvidenceParams struct {
-	Nonce    []byte `json:"nonce"`               // MinNonce to MaxNonce bytes
-	UserData []byte `json:"user_data,omitempty"` // up to MaxUserData bytes
-	Format   string `json:"format,omitempty"`    // of rpc/form.Names; FormatCIMA where it is absent
-	Shared   bool   `json:"shared,omitzero"`     // one quote for all who wait with this
+	Nonce    []byte `json:"nonce" within:"8..64"`                                                           // MinNonce to MaxNonce bytes
+	UserData []byte `json:"user_data,omitempty" within:"0..4096"`                                           // up to MaxUserData bytes
+	Format   string `json:"format,omitempty" oneof:"cima trustee trustee-request cmw cmw-cbor cel cel-tlv"` // of rpc/form.Names; FormatCIMA where it is absent
+	Shared   bool   `json:"shared,omitzero"`                                                                // one quote for all who wait with this
 }
 
 // StatusParams asks for the state of the daemon.
@@ -112,16 +112,12 @@ type FormedEvidence struct {
 	Content []byte `json:"content"` // the whole in that form, text or not
 }
 
-// formats are the forms that evidence can be had in (rpc/form.Names). Those of
-// Trustee can't carry a shared quote's proof.
-var formats = []string{FormatCIMA, "trustee", "trustee-request", "cmw", "cmw-cbor", "cel", "cel-tlv"}
-
 // ExtendParams is an event of the container's own. Domain and operation are
 // words of AAEL: 1 to MaxExtendWord bytes without white space.
 type ExtendParams struct {
-	Domain    string `json:"domain"`
-	Operation string `json:"operation"`
-	Content   string `json:"content"` // up to MaxExtendContent bytes of UTF-8
+	Domain    string `json:"domain" within:"1..128"`
+	Operation string `json:"operation" within:"1..128"`
+	Content   string `json:"content" within:"0..16384"` // up to MaxExtendContent bytes of UTF-8
 }
 
 // DefaultAlgorithm is the algorithm of every digest here.

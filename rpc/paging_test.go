@@ -19,7 +19,7 @@ func logOf(n int) (records []EventRecord, registers [4]Digest) {
 		digest := sha512.Sum384(event)
 		r := EventRecord{
 			RecNum: i, IMRIndex: i * 4 / n, EventType: 0x80000001, EventSize: len(event), Event: event,
-			Digests: []EventDigest{{4, digest[:20]}, {AlgoSHA384, digest[:]}},
+			Digests: []EventDigest{{AlgoID: 4, Hash: digest[:20]}, {AlgoID: AlgoSHA384, Hash: digest[:]}},
 		}
 		if r.IMRIndex == 3 {
 			r.EventType, r.ExtraInfo = 6, map[string]string{"rtmr3_digest": strings.Repeat("ab", 48)}
@@ -139,7 +139,7 @@ func TestLeanPages(t *testing.T) {
 	}
 	samePage(t, text)
 	samePage(t, []byte(`{"events":[],"total":0,"new":{"a":[1,2]}}`))
-	if err := decodeEventLog([]byte(`{"events":[],"total":0,"nexts":[1,2]}`), new(CCEventLog)); err != nil {
+	if err := new(CCEventLog).decode([]byte(`{"events":[],"total":0,"nexts":[1,2]}`)); err != nil {
 		t.Error(err)
 	}
 	for _, wrong := range []string{
@@ -157,7 +157,7 @@ func TestLeanPages(t *testing.T) {
 		strings.Replace(string(text), `"rtmr3_digest":"`, `"rtmr3_digest":1,"b":"`, 1),
 	} {
 		var page CCEventLog
-		if err := decodeEventLog([]byte(wrong), &page); err == nil {
+		if err := page.decode([]byte(wrong)); err == nil {
 			t.Errorf("read %.80s", wrong)
 		}
 	}
@@ -166,7 +166,7 @@ func TestLeanPages(t *testing.T) {
 func samePage(t testing.TB, text []byte) (taken bool) {
 	t.Helper()
 	var lean, plain CCEventLog
-	if Strict(text) != nil || decodeEventLog(text, &lean) != nil { // as every reply has passed Strict
+	if lean.decode(text) != nil {
 		return false
 	}
 	if err := json.Unmarshal(text, &plain); err != nil {
@@ -199,7 +199,7 @@ func BenchmarkPage(b *testing.B) {
 		b.Fatal(err)
 	}
 	for name, decode := range map[string]func(*CCEventLog) error{
-		"lean":  func(page *CCEventLog) error { return decodeEventLog(text, page) },
+		"lean":  func(page *CCEventLog) error { return page.decode(text) },
 		"plain": func(page *CCEventLog) error { return json.Unmarshal(text, page) },
 	} {
 		b.Run(name, func(b *testing.B) {

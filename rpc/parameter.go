@@ -1,5 +1,14 @@
 package rpc
 
+import (
+	"encoding/base64"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/cima-project/cima/logs/canonical"
+)
+
 // A Schema is as much of JSON Schema (draft 7) as describes this protocol.
 type Schema struct {
 	Ref             string             `json:"$ref,omitempty"`
@@ -27,13 +36,41 @@ type Parameter struct {
 }
 
 // Parameters are what DecodeParams reads into p, and with admin set what
-// DecodeAdminParams reads. The reader itself reports them, so the description is
-// what is enforced.
+// DecodeAdminParams reads. They are made of the tags that the reader goes by, so
+// the description is what is enforced.
 func Parameters(p Params, admin bool) []Parameter {
+	all := []Parameter{}
 	if admin {
-		p = &adminParams{inner: p}
+		all = appendParameters(all, reflect.TypeFor[adminParams]())
 	}
-	learned := []Parameter{}
-	p.read(&members{learned: &learned})
-	return learned
+	return appendParameters(all, reflect.TypeOf(p).Elem())
+}
+
+func appendParameters(all []Parameter, t reflect.Type) []Parameter {
+	for f := range t.Fields() {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		all = append(all, Parameter{name, options == "", schemaOf(f)})
+	}
+	return all
+}
+
+func schemaOf(f reflect.StructField) Schema {
+	if words := canonical.WordsOf(f.Tag); words != nil {
+		return Schema{Enum: words}
+	}
+	if f.Type.Kind() == reflect.Bool {
+		return Schema{Type: "boolean"}
+	}
+	limits := canonical.LimitsOf(f.Tag)
+	least, most := int(limits.Min), int(limits.Max)
+	switch f.Type.Kind() {
+	case reflect.String:
+		return Schema{Type: "string", MinLength: least, MaxLength: most}
+	case reflect.Int:
+		return Schema{Type: "integer", Minimum: &least, Maximum: &most}
+	}
+	// The length of base64 tells the number of bytes but for two.
+	encoded := base64.StdEncoding.EncodedLen
+	return Schema{Type: "string", Description: fmt.Sprintf("%d to %d bytes", least, most),
+		ContentEncoding: "base64", MinLength: encoded(least), MaxLength: encoded(most)}
 }

@@ -9,7 +9,7 @@ import (
 
 // decodePlain reads a page of the event log byte by byte as our daemon writes
 // it, so that nothing has to be known of JSON, and nobody needs to have looked at
-// it before. Whatever is written otherwise is for decodeEventLog, errors too: it
+// it before. Whatever is written otherwise is for CCEventLog.decode, errors too: it
 // is false then.
 func decodePlain(raw []byte, l *CCEventLog) bool {
 	most := min(len(raw)/leastRecord, MaxEventCount)
@@ -41,6 +41,8 @@ const maxRecord = 1<<31 - 1
 
 // leastRecord is about how long a record is at least: with one digest.
 const leastRecord = 256
+
+var strictBase64 = base64.StdEncoding.Strict() // making it costs more than a short string
 
 // A plainPage reads what stands exactly there; failed says that something
 // else did. What it changes with every byte is no pointer: those cost more while

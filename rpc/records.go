@@ -1,12 +1,10 @@
 package rpc
 
 import (
-	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"maps"
-	"slices"
-	"strconv"
+
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // CCEventLog is one page of the event log in the view of CIMA 0.5: boot
@@ -14,52 +12,50 @@ import (
 // for them, the caller's own events under index 3. The log that replays to
 // RTMR3 is in Evidence.
 type CCEventLog struct {
+	_ canonical.Open
+
 	Events []EventRecord `json:"events"`
-	Total  int           `json:"total"`         // records in the whole view
-	Next   int           `json:"next,omitzero"` // start of the next page; absent on the last one
+	Total  int           `json:"total" within:"0..2147483647"`         // records in the whole view
+	Next   int           `json:"next,omitzero" within:"0..2147483647"` // start of the next page; absent on the last one
 }
 
 // EventRecord is one event (TCG PC Client Platform Firmware Profile,
 // TCG_PCR_EVENT2; the member names are CIMA 0.5's).
 type EventRecord struct {
-	RecNum    int               `json:"rec_num"`   // position in this view, from 0
-	IMRIndex  int               `json:"imr_index"` // 0–2: RTMR0–2, 3: container register
+	_ canonical.Open
+
+	RecNum    int               `json:"rec_num" within:"0..2147483647"` // position in this view, from 0
+	IMRIndex  int               `json:"imr_index" within:"0..3"`        // 0–2: RTMR0–2, 3: container register
 	EventType uint32            `json:"event_type"`
 	Digests   []EventDigest     `json:"digests"`
-	EventSize int               `json:"event_size"` // bytes of Event
+	EventSize int               `json:"event_size" within:"0..16777216"` // bytes of Event
 	Event     []byte            `json:"event"`
 	ExtraInfo map[string]string `json:"extra_info,omitempty"` // index 3: rtmr3_digest, lower-case hex; IMA: template_name
 }
 
-// AppendJSON writes what encoding/json would: the daemon encodes each record
-// once and sends it often.
-func (r EventRecord) AppendJSON(b []byte) ([]byte, error) {
-	b = strconv.AppendInt(append(b, `{"rec_num":`...), int64(r.RecNum), 10)
-	b = strconv.AppendInt(append(b, `,"imr_index":`...), int64(r.IMRIndex), 10)
-	b = strconv.AppendUint(append(b, `,"event_type":`...), uint64(r.EventType), 10)
-	b = append(b, `,"digests":[`...)
-	for i, d := range r.Digests {
-		b = append(append(b, separator(i, "")...), `{"algo_id":`...)
-		b = strconv.AppendInt(b, int64(d.AlgoID), 10)
-		b = hex.AppendEncode(append(b, `,"hash":"`...), d.Hash)
-		b = append(b, `"}`...)
+// AppendJSON writes a record on one line: the daemon encodes each once and sends
+// it often.
+func (r EventRecord) AppendJSON(b []byte) ([]byte, error) { return appendJSON(b, &r) }
+
+// decode reads a page, in which members of a later version may stand.
+func (l *CCEventLog) decode(raw []byte) error {
+	*l = CCEventLog{}
+	if err := canonical.Unmarshal(raw, l); err != nil {
+		return err
 	}
-	b = strconv.AppendInt(append(b, `],"event_size":`...), int64(r.EventSize), 10)
-	b = base64.StdEncoding.AppendEncode(append(b, `,"event":"`...), r.Event)
-	b = append(b, '"')
-	for i, name := range slices.Sorted(maps.Keys(r.ExtraInfo)) {
-		b = append(b, separator(i, `,"extra_info":{`)...)
-		b = appendText(append(appendText(b, name), ':'), r.ExtraInfo[name])
+	for i := range l.Events {
+		if e := &l.Events[i]; e.EventSize != len(e.Event) {
+			return wrong(fmt.Sprintf("events[%d].event_size", i), fmt.Sprintf("must be the event's size, %d", len(e.Event)))
+		}
 	}
-	if len(r.ExtraInfo) > 0 {
-		b = append(b, '}')
-	}
-	return append(b, '}'), nil
+	return nil
 }
 
 // EventDigest is one digest of an event.
 type EventDigest struct {
-	AlgoID int      `json:"algo_id"` // TCG Algorithm Registry
+	_ canonical.Open
+
+	AlgoID int      `json:"algo_id" within:"0..65535"` // TCG Algorithm Registry
 	Hash   HexBytes `json:"hash"`
 }
 
@@ -71,16 +67,41 @@ func (b HexBytes) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, b
 
 // UnmarshalText reads lower-case hex.
 func (b *HexBytes) UnmarshalText(text []byte) error {
-	v, err := hex.DecodeString(string(text))
-	if err != nil {
-		return fmt.Errorf("digest: %w", err)
-	}
-	if hex.EncodeToString(v) != string(text) {
-		return fmt.Errorf("a digest is written in lower-case hex")
+	v := make([]byte, hex.DecodedLen(len(text)))
+	if _, err := lowerHex(v, text); err != nil {
+		return fmt.Errorf("a digest must be in lower-case hex: %w", err)
 	}
 	*b = v
 	return nil
 }
+
+// lowerHex is hex.Decode without capitals.
+func lowerHex(to, text []byte) (int, error) {
+	if len(text)%2 != 0 {
+		return 0, hex.ErrLength
+	}
+	n := len(text) / 2
+	to = to[:n]
+	for i := range to {
+		high, low := nibbles[text[2*i]], nibbles[text[2*i+1]]
+		if high|low > 15 {
+			return i, hex.InvalidByteError(text[2*i])
+		}
+		to[i] = high<<4 | low
+	}
+	return n, nil
+}
+
+// nibbles are what lower-case hex digits stand for, 255 for all others.
+var nibbles = func() (n [256]byte) {
+	for i := range n {
+		n[i] = 255
+	}
+	for i, digit := range []byte("0123456789abcdef") {
+		n[digit] = byte(i)
+	}
+	return n
+}()
 
 // Identity is the caller as the daemon sees it. Exactly one of Container and
 // Host is set.

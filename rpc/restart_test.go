@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // rude is a daemon that reads a request, says what it is told to, and closes.
@@ -111,8 +113,8 @@ func TestAnswerToNoRequestIsTheLast(t *testing.T) {
 func TestClientBadReplies(t *testing.T) {
 	for reply, want := range map[string]string{
 		"hello\n":                         "reply",
-		`{"jsonrpc":"2.0","id":1}` + "\n": "no JSON-RPC response",
-		`{"jsonrpc":"2.0","id":1,"result":1,"error":{"code":1,"message":"x"}}` + "\n":  "no JSON-RPC response",
+		`{"jsonrpc":"2.0","id":1}` + "\n": "must have a result or an error",
+		`{"jsonrpc":"2.0","id":1,"result":1,"error":{"code":1,"message":"x"}}` + "\n":  "must have a result or an error",
 		`{"jsonrpc":"2.0","id":2,"result":1}` + "\n":                                   "request 2",
 		`{"jsonrpc":"2.0","id":1,"result":"` + strings.Repeat("x", 5000) + `"}` + "\n": "more than 5000",
 		strings.Repeat("x", 6000):                                                      "more than 5000",
@@ -120,7 +122,7 @@ func TestClientBadReplies(t *testing.T) {
 		path, _ := rude(t, func(int64) string { return reply })
 		err := dial(t, Dialer{Path: path, MaxReply: 5000}).Call(t.Context(), "Echo", nil, nil)
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: got %v", clip([]byte(reply)), err)
+			t.Errorf("%s: got %v", canonical.Clip(reply, 64), err)
 		}
 	}
 }

@@ -2,9 +2,7 @@ package rpc
 
 import (
 	"crypto/sha512"
-	"errors"
 	"fmt"
-	"strconv"
 )
 
 // SharedProfile names the rules of a shared quote. It stands in the preimage
@@ -21,9 +19,9 @@ const maxSharedPath = 12
 // leaf of a Merkle tree (RFC 6962, section 2.1, with SHA-384) and its audit
 // path. The root isn't here: it follows from the claims and these.
 type Shared struct {
-	Size  int      `json:"size"`  // leaves, 1 to MaxShared
-	Index int      `json:"index"` // of this leaf, from 0
-	Path  []Digest `json:"path"`  // the nodes beside those from the leaf up to the root
+	Size  int      `json:"size" within:"1..4096"`  // leaves, 1 to MaxShared
+	Index int      `json:"index" within:"0..4095"` // of this leaf, from 0
+	Path  []Digest `json:"path" within:"0..12"`    // the nodes beside those from the leaf up to the root
 }
 
 // Root is the root of the tree that has this leaf in this place. data is
@@ -118,50 +116,4 @@ func leafHash(data [64]byte) Digest { return sha512.Sum384(append([]byte{0}, dat
 
 func nodeHash(left, right Digest) Digest {
 	return sha512.Sum384(append(append([]byte{1}, left[:]...), right[:]...))
-}
-
-func (s *Shared) read(m *members) {
-	m.integer("size", &s.Size, 1, MaxShared, true)
-	m.integer("index", &s.Index, 0, MaxShared-1, true)
-	s.Path = []Digest{}
-	m.digests("path", &s.Path, maxSharedPath)
-	m.only()
-}
-
-// digests reads an array of at most so many digests.
-func (m *members) digests(name string, v *[]Digest, most int) {
-	value := m.take(name, true)
-	if value == nil {
-		return
-	}
-	if value[0] != '[' {
-		m.wrong(name, "is an array of digests")
-		return
-	}
-	s := scanner{data: value}
-	err := s.array(1, func(element []byte) error {
-		if len(*v) == most {
-			return fmt.Errorf("has at most %d digests", most)
-		}
-		if len(element) < 2 || element[0] != '"' {
-			return errors.New("is an array of digests")
-		}
-		var d Digest
-		err := d.UnmarshalText(element[1 : len(element)-1])
-		*v = append(*v, d)
-		return err
-	})
-	if err != nil {
-		m.wrong(name, "%s", reasonOf(err))
-	}
-}
-
-func (s *Shared) appendJSON(b []byte) []byte {
-	b = strconv.AppendInt(append(b, `{"size":`...), int64(s.Size), 10)
-	b = strconv.AppendInt(append(b, `,"index":`...), int64(s.Index), 10)
-	b = append(b, `,"path":[`...)
-	for i, d := range s.Path {
-		b = appendText(append(b, separator(i, "")...), d.String())
-	}
-	return append(b, "]}"...)
 }

@@ -56,8 +56,7 @@ var validRaw = json.MarshalToFunc(func(_ *jsontext.Encoder, raw jsontext.Value) 
 
 // checkRaw wants JSON that has a form; names in it may differ in case alone.
 func checkRaw(text []byte) error {
-	w := walker{max: math.MaxInt, anyNames: true}
-	return w.walk(text, anything)
+	return walk(text, anything, rules{depth: math.MaxInt, anyNames: true})
 }
 
 // Sum is SHA-384 of v as Marshal writes it.
@@ -113,48 +112,48 @@ func tooDeep(text []byte, max int) int {
 
 // Check reports whether text is one JSON value with one meaning.
 func Check(text []byte) error {
-	w := walker{max: MaxDepth}
-	return w.walk(text, anything)
+	return walk(text, anything, rules{depth: MaxDepth})
 }
 
 // CheckNames is Check, save that numbers may be of any size and precision.
 func CheckNames(text []byte) error {
-	w := walker{max: MaxDepth, anyNumbers: true}
-	return w.walk(text, anything)
+	return walk(text, anything, rules{depth: MaxDepth, anyNumbers: true})
 }
 
 // CheckSpelling is Check, and each string and number must be spelled as RFC 8785
 // spells it, so that no bit of a text can change and leave its meaning. White space
 // and the order of members are free.
 func CheckSpelling(text []byte) error {
-	w := walker{max: MaxDepth, spelled: true}
-	return w.walk(text, anything)
+	return walk(text, anything, rules{depth: MaxDepth, spelled: true})
 }
 
-// Unmarshal reads text, which has one meaning, into v, a pointer. Every member that
-// is not tagged omitempty or omitzero must be there, and none is unknown, save in a
-// struct with a field of type Open. []byte is standard base64 (RFC 4648, section 4).
-func Unmarshal(text []byte, v any) error {
-	w := walker{max: MaxDepth}
-	return w.read(text, v)
+// Unmarshal reads text, which has one meaning, into v, pointers to structs that each
+// take some of its members, or to one value of another type.
+//
+// Every member that is not tagged omitempty or omitzero must be there, and none is
+// unknown, save in a struct with a field of type Open. []byte is standard base64
+// (RFC 4648, section 4). The tags within and oneof (LimitsOf, WordsOf) bound values.
+func Unmarshal(text []byte, v ...any) error {
+	return read(text, v, rules{depth: MaxDepth})
 }
 
 // UnmarshalSpelled is Unmarshal, and CheckSpelling of text.
 func UnmarshalSpelled(text []byte, v any) error {
-	w := walker{max: MaxDepth, spelled: true}
-	return w.read(text, v)
+	return read(text, []any{v}, rules{depth: MaxDepth, spelled: true})
 }
 
 // Open marks a struct, as a field named _, that may have members which it does not
 // know: those of a later version, or those that others read.
 type Open struct{}
 
-func (w *walker) read(text []byte, v any) error {
-	if err := w.walk(text, typeOf(v)); err != nil {
+func read(text []byte, into []any, r rules) error {
+	if err := walk(text, shapeOfAll(into), r); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(text, v); err != nil {
-		return explain(err)
+	for _, v := range into {
+		if err := json.Unmarshal(text, v); err != nil {
+			return explain(err)
+		}
 	}
 	return nil
 }

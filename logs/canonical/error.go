@@ -53,7 +53,7 @@ func explain(err error) error {
 		e := &Error{Offset: int(wrong.ByteOffset), Member: member(wrong.JSONPointer), Reason: "is of the wrong kind"}
 		switch {
 		case wrong.GoType != nil && shapeOf(wrong.GoType).kind == base64Text:
-			e.Reason = base64Text.must()
+			e.Reason = shapeOf(wrong.GoType).must()
 		case errors.Is(err, strconv.ErrRange):
 			e.Reason = "must be in range: it is too large, or below 0"
 		case wrong.Err != nil:

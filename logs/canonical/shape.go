@@ -4,7 +4,10 @@ import (
 	"encoding"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
+	"fmt"
+	"math"
 	"reflect"
+	"strconv"
 	"strings"
 	"sync"
 )
@@ -16,7 +19,35 @@ type shape struct {
 	members  []field // of a struct
 	required uint64  // which of them must be there, a bit each
 	element  *shape  // of an array or a map
+	limits   *Limits // nil: none
+	words    []string
 }
+
+// Limits are the tag within:"8..64" of a struct's field: what a number must be, how
+// many bytes a string has, or []byte behind base64, or how many elements a list has.
+type Limits struct{ Min, Max int64 }
+
+// LimitsOf reads the tag of a field, nil where it has none. Without an upper limit
+// ("1..") Max is the largest int64.
+func LimitsOf(tag reflect.StructTag) *Limits {
+	text, ok := tag.Lookup("within")
+	if !ok {
+		return nil
+	}
+	low, high, _ := strings.Cut(text, "..")
+	limits := Limits{Max: math.MaxInt64}
+	var err error
+	if limits.Min, err = strconv.ParseInt(low, 10, 64); err == nil && high != "" {
+		limits.Max, err = strconv.ParseInt(high, 10, 64)
+	}
+	if err != nil {
+		panic("tag within: " + err.Error()) // at the first use of the type
+	}
+	return &limits
+}
+
+// WordsOf reads the tag oneof:"tea coffee" of a string field: what it may be.
+func WordsOf(tag reflect.StructTag) []string { return strings.Fields(tag.Get("oneof")) }
 
 type field struct {
 	name  string
@@ -40,9 +71,9 @@ const (
 
 var anything = &shape{}
 
-// must says what a value of that kind must be.
-func (k kind) must() string {
-	switch k {
+// must says what a value of that shape must be.
+func (s *shape) must() string {
+	switch s.kind {
 	case object, dictionary:
 		return "must be an object"
 	case array:
@@ -52,6 +83,9 @@ func (k kind) must() string {
 	case base64Text:
 		return "must be standard base64 with padding"
 	case integer:
+		if s.limits != nil {
+			return fmt.Sprintf("must be a whole number from %d to %d", s.limits.Min, s.limits.Max)
+		}
 		return "must be a whole number"
 	case number:
 		return "must be a number"
@@ -81,7 +115,21 @@ func (k kind) admits(json jsontext.Kind) bool {
 // shapes remembers shapeOf by reflect.Type: a type has one shape, for good.
 var shapes sync.Map
 
-func typeOf(v any) *shape { return shapeOf(reflect.TypeOf(v)) }
+// shapeOfAll is the shape of an object that has the members of them all.
+func shapeOfAll(v []any) *shape {
+	first := shapeOf(reflect.TypeOf(v[0]))
+	if len(v) == 1 {
+		return first
+	}
+	all := shape{kind: object, open: true}
+	for _, v := range v {
+		s := shapeOf(reflect.TypeOf(v))
+		all.open = all.open && s.open
+		all.required |= s.required << len(all.members)
+		all.members = append(all.members, s.members...)
+	}
+	return &all
+}
 
 func shapeOf(t reflect.Type) *shape {
 	if s, ok := shapes.Load(t); ok {
@@ -126,6 +174,17 @@ func newShape(t reflect.Type) *shape {
 
 func implements[I any](t reflect.Type) bool { return t.Implements(reflect.TypeFor[I]()) }
 
+// with is the shape of a field with that tag.
+func (s *shape) with(tag reflect.StructTag) *shape {
+	limits, words := LimitsOf(tag), WordsOf(tag)
+	if limits == nil && words == nil {
+		return s
+	}
+	narrower := *s
+	narrower.limits, narrower.words = limits, words
+	return &narrower
+}
+
 // shapeOfStruct has at most 64 members.
 func shapeOfStruct(t reflect.Type) *shape {
 	s := &shape{kind: object}
@@ -142,7 +201,7 @@ func shapeOfStruct(t reflect.Type) *shape {
 			if !strings.Contains(options, "omit") {
 				s.required |= 1 << len(s.members)
 			}
-			s.members = append(s.members, field{name, shapeOf(f.Type)})
+			s.members = append(s.members, field{name, shapeOf(f.Type).with(f.Tag)})
 		}
 	}
 	return s

@@ -3,6 +3,7 @@ package canonical
 import (
 	"encoding/json/jsontext"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -89,8 +90,8 @@ func TestUnmarshalRefuses(t *testing.T) {
 		`{` + least + `,"open":{}}`:                                                         `member "open.known": must be there`,
 		`{` + least + `,"open":{"later":{"x":1}}}`:                                          `member "open.known": must be there`,
 		`{` + least + `,"open":{"known":1,"Maybe":2}}`:                                      `member "open.Maybe": must be written "maybe"`,
-		`{` + least + `,"open":{"known":1,"x":2,"X":2}}`:                                    `member "open.X": must not stand next to a name that differs in case alone`,
-		`{` + least + `,"raw":{"k":2,"\u212a":2}}`:                                          "member \"raw.\u212a\": must not stand next to a name that differs in case alone",
+		`{` + least + `,"open":{"known":1,"x":2,"X":2}}`:                                    `member "X" differs from "x" in case alone`,
+		`{` + least + `,"raw":{"k":2,"\u212a":2}}`:                                          "member \"\u212a\" differs from \"k\" in case alone",
 		`{` + least + `,"raw":1e400}`:                                                       `member "raw": must be a number that an IEEE double holds`,
 		`{` + least + `,"raw":[9007199254740993]}`:                                          `member "raw[0]": must be a number that an IEEE double holds`,
 		`{` + least + `,"raw":"\ud800"}`:                                                    "surrogate",
@@ -109,6 +110,17 @@ func TestUnmarshalRefuses(t *testing.T) {
 	} {
 		var v sample
 		refused(t, Unmarshal([]byte(text), &v), text, want)
+	}
+	for n := range 40 { // a set is made of many names alone
+		text := `{"k":1`
+		for i := range n {
+			text += fmt.Sprintf(`,"n%d":1`, i)
+		}
+		if err := Check([]byte(text + `}`)); err != nil {
+			t.Errorf("%d names: %v", n, err)
+		}
+		refused(t, Check([]byte(text+`,"K":2}`)), text, `member "K" differs from "k" in case alone`)
+		refused(t, Check([]byte(text+`,"\u212a":2}`)), text, "in case alone")
 	}
 	for _, base64 := range []string{`AR==`, `AAF=`, `A`, `AQ`, `AQ=`, `=`, `====`, `A===`, `AQ==AQ==`, `AQ==\n`, `A\nQ==`, `AQ\u003d=`, `-_-_`, `AQ== `, `\u0041Q==`, long + "n"} {
 		var v sample
@@ -152,4 +164,58 @@ func BenchmarkUnmarshal(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestLimits(t *testing.T) {
+	type limited struct {
+		Text  string `json:"text,omitempty" within:"2..3"`
+		Bytes []byte `json:"bytes,omitempty" within:"1..2"`
+		Count int    `json:"count,omitzero" within:"-1..7"`
+		Big   int64  `json:"big,omitzero" within:"1.."`
+		List  []int  `json:"list,omitempty" within:"1.."`
+		Drink string `json:"drink,omitempty" oneof:"tea coffee water"`
+		Fixed string `json:"fixed,omitempty" oneof:"one"`
+	}
+	for text, want := range map[string]string{
+		`{"text":"é"}`: ``, `{"text":"aaa"}`: ``, `{"text":"\u00e9a"}`: ``,
+		`{"text":""}`:       `member "text": must have 2 to 3 bytes, not 0`,
+		`{"text":"aaaa"}`:   `member "text": must have 2 to 3 bytes, not 4`,
+		`{"text":"\u0061"}`: `member "text": must have 2 to 3 bytes, not 1`,
+		`{"bytes":"AA=="}`:  ``, `{"bytes":"AAA="}`: ``,
+		`{"bytes":""}`:     `member "bytes": must have 1 to 2 bytes, not 0`,
+		`{"bytes":"AAAA"}`: `member "bytes": must have 1 to 2 bytes, not 3`,
+		`{"count":-1}`:     ``, `{"count":7}`: ``,
+		`{"count":8}`:                   `member "count": must be a whole number from -1 to 7`,
+		`{"count":-2}`:                  `member "count": must be a whole number from -1 to 7`,
+		`{"count":"1"}`:                 `member "count": must be a whole number from -1 to 7`,
+		`{"count":1e0}`:                 `member "count": must be a whole number from -1 to 7`,
+		`{"count":1e300}`:               `member "count": must be a whole number from -1 to 7`,
+		`{"count":9223372036854775808}`: `member "count": must be a whole number from -1 to 7`,
+		`{"big":0}`:                     `member "big": must be a whole number from 1 to`,
+		`{"list":[1]}`:                  ``,
+		`{"list":[]}`:                   `member "list": must have at least 1 elements, not 0`,
+		`{"drink":"tea"}`:               ``, `{"drink":"\u0074ea"}`: ``,
+		`{"drink":""}`:    `member "drink": must be tea, coffee or water`,
+		`{"fixed":"two"}`: `member "fixed": must be "one"`,
+	} {
+		err := Unmarshal([]byte(text), new(limited))
+		if want != "" {
+			refused(t, err, text, want)
+		} else if err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// The members of one object are read into more than one struct.
+func TestUnmarshalIntoTwo(t *testing.T) {
+	var first struct {
+		Name string `json:"name,omitempty"`
+	}
+	var second element
+	if err := Unmarshal([]byte(`{"a":1,"name":"x"}`), &first, &second); err != nil || first.Name != "x" || second.A != 1 {
+		t.Error(first, second, err)
+	}
+	refused(t, Unmarshal([]byte(`{"name":"x"}`), &first, &second), "two", `member "a": must be there`)
+	refused(t, Unmarshal([]byte(`{"a":1,"b":2}`), &first, &second), "two", `member "b": is not known here`)
 }

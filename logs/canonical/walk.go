@@ -5,23 +5,54 @@ import (
 	"encoding/json/jsontext"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
+	"sync"
 	"unicode"
 )
 
-// A walker goes once over a JSON text and refuses what json/v2 would let pass.
-type walker struct {
-	d        *jsontext.Decoder
-	max      int  // depth
+// rules are what a walk wants besides JSON.
+type rules struct {
+	depth    int
 	spelled  bool // strings and numbers must be spelled as RFC 8785 spells them
 	anyNames bool // names may differ in case alone
 
 	anyNumbers bool // numbers may be such as no double holds
 }
 
+// A walker goes once over a JSON text and refuses what json/v2 would let pass.
+type walker struct {
+	rules
+	d     *jsontext.Decoder
+	in    bytes.Buffer
+	text  []byte
+	names [][]byte // that no shape has, of the objects that are being read
+}
+
+// walkers keep what decoders allocate from one text to the next.
+var walkers = sync.Pool{New: func() any { return &walker{d: new(jsontext.Decoder)} }}
+
 // walk reads one value of that shape, and nothing after it.
-func (w *walker) walk(text []byte, s *shape) error {
-	w.d = jsontext.NewDecoder(bytes.NewBuffer(text))
+func walk(text []byte, s *shape, r rules) error {
+	w := walkers.Get().(*walker)
+	w.rules, w.text, w.in = r, text, *bytes.NewBuffer(text)
+	// Each name is looked at here, and duplicates of most by what follows a walk
+	// again: that the decoder remembers them all is its greatest cost.
+	w.d.Reset(&w.in, jsontext.AllowDuplicateNames(true))
+	err := w.whole(s)
+	w.text, w.in = nil, bytes.Buffer{}
+	w.d.Reset(&w.in)
+	if w.names = w.names[:0]; cap(w.names) <= maxKept {
+		clear(w.names[:cap(w.names)])
+		walkers.Put(w)
+	}
+	return err
+}
+
+// maxKept is how many names a walker has room for between two texts.
+const maxKept = 256
+
+func (w *walker) whole(s *shape) error {
 	if err := w.value(s); err != nil {
 		return explain(err)
 	}
@@ -59,12 +90,12 @@ func (w *walker) next() jsontext.Pointer {
 func (w *walker) value(s *shape) error {
 	k := w.d.PeekKind()
 	if k != jsontext.KindInvalid && !s.kind.admits(k) {
-		return w.wrongAt(w.next(), "%s", s.kind.must())
+		return w.wrongAt(w.next(), "%s", s.must())
 	}
 	switch k {
 	case jsontext.KindBeginObject, jsontext.KindBeginArray:
-		if w.d.StackDepth() >= w.max {
-			return w.wrongAt(w.next(), "must nest at most %d deep", w.max)
+		if w.d.StackDepth() >= w.depth {
+			return &Error{Offset: int(w.d.InputOffset()), Reason: fmt.Sprintf("must nest at most %d deep", w.depth)}
 		}
 		if _, err := w.d.ReadToken(); err != nil {
 			return err
@@ -72,19 +103,38 @@ func (w *walker) value(s *shape) error {
 		if k == jsontext.KindBeginObject {
 			return w.object(s)
 		}
-		for w.d.PeekKind() != jsontext.KindEndArray {
-			if err := w.value(s.inner()); err != nil {
-				return err
-			}
-		}
-		_, err := w.d.ReadToken()
-		return err
+		return w.array(s)
 	}
 	raw, err := w.d.ReadValue()
 	if err != nil {
 		return err
 	}
 	return w.scalar(k, raw, s)
+}
+
+// array reads the elements of an array, and its end.
+func (w *walker) array(s *shape) error {
+	n := 0
+	for ; w.d.PeekKind() != jsontext.KindEndArray; n++ {
+		if err := w.value(s.inner()); err != nil {
+			return err
+		}
+	}
+	if _, err := w.d.ReadToken(); err != nil {
+		return err
+	}
+	return w.length(s, n, "elements")
+}
+
+// length holds the length of a value against its limits.
+func (w *walker) length(s *shape, n int, of string) error {
+	if l := s.limits; l != nil && (int64(n) < l.Min || int64(n) > l.Max) {
+		if l.Max == math.MaxInt64 {
+			return w.wrong("must have at least %d %s, not %d", l.Min, of, n)
+		}
+		return w.wrong("must have %d to %d %s, not %d", l.Min, l.Max, of, n)
+	}
+	return nil
 }
 
 // inner is the shape of elements and of members with any name.
@@ -95,130 +145,91 @@ func (s *shape) inner() *shape {
 	return anything
 }
 
-func (w *walker) scalar(k jsontext.Kind, raw jsontext.Value, s *shape) error {
-	switch {
-	case k == jsontext.KindString && w.spelled:
-		if err := w.spelling(raw); err != nil {
-			return err
-		}
-	case k == jsontext.KindNumber && !w.anyNumbers && !isDouble(raw):
-		return w.wrong("must be a number that an IEEE double holds")
-	case k == jsontext.KindNumber && w.spelled:
-		if form := canonicalForm(raw); !bytes.Equal(form, raw) {
-			return w.wrong("must be written %s (RFC 8785)", form)
-		}
-	}
-	switch {
-	case s.kind == base64Text && !isTight(raw), s.kind == integer && !isInteger(raw):
-		return w.wrong("%s", s.kind.must())
-	}
-	return nil
-}
-
-// isDouble reports whether a double holds a number: it does not overflow, and no
-// digit of an integer is lost.
-func isDouble(raw []byte) bool {
-	whole := !bytes.ContainsAny(raw, ".eE")
-	if whole && len(raw) <= 15 {
-		return true
-	}
-	f, err := strconv.ParseFloat(string(raw), 64)
-	if err != nil || !whole {
-		return err == nil
-	}
-	var digits [320]byte
-	return string(strconv.AppendFloat(digits[:0], f, 'f', 0, 64)) == string(raw) ||
-		string(strconv.AppendFloat(digits[:0], f, 'f', -1, 64)) == string(raw)
-}
-
-// isInteger reports whether a number is in plain digits.
-func isInteger(raw []byte) bool {
-	return !bytes.ContainsAny(raw, ".eE") && string(raw) != "-0"
-}
-
-// isTight reports whether a string, if it is base64, leaves no bits unused that
-// aren't 0 (RFC 4648, section 3.5), and has no escapes.
-func isTight(raw []byte) bool {
-	text := raw[1 : len(raw)-1]
-	body := bytes.TrimRight(text, "=")
-	switch last := body[max(0, len(body)-1):]; {
-	case len(last) == 0:
-		return len(text) == 0
-	case bytes.IndexByte(raw, '\\') >= 0:
-		return false
-	case len(text)-len(body) == 1:
-		return bytes.Contains([]byte("AEIMQUYcgkosw048"), last)
-	case len(text)-len(body) == 2:
-		return bytes.Contains([]byte("AQgw"), last)
-	}
-	return true
-}
-
-// spelling refuses a string that RFC 8785, section 3.2.2.2, would escape otherwise.
-func (w *walker) spelling(raw jsontext.Value) error {
-	if bytes.IndexByte(raw, '\\') < 0 {
-		return nil
-	}
-	if form := canonicalForm(raw); !bytes.Equal(form, raw) {
-		return w.wrong("must escape a character as RFC 8785 does")
-	}
-	return nil
-}
-
-// canonicalForm writes a string or a number that JSON's grammar allows.
-func canonicalForm(raw jsontext.Value) []byte {
-	form := raw.Clone()
-	if form.Canonicalize() != nil {
-		return nil
-	}
-	return form
-}
-
 // object reads the members of an object, and its end.
 func (w *walker) object(s *shape) error {
 	var seen uint64
-	var unknown map[string]bool // names, folded
+	var many map[string][]byte
+	outer := len(w.names)
 	for w.d.PeekKind() != jsontext.KindEndObject {
-		raw, err := w.d.ReadValue()
+		name, err := w.name()
 		if err != nil {
 			return err
 		}
-		if w.spelled {
-			if err := w.spelling(raw); err != nil {
-				return err
-			}
-		}
-		name := raw[1 : len(raw)-1]
-		if bytes.IndexByte(name, '\\') >= 0 {
-			if name, err = jsontext.AppendUnquote(nil, raw); err != nil {
-				return err
-			}
-		}
 		inner := s.inner()
 		if i := s.find(name); i >= 0 {
+			if seen&(1<<i) != 0 {
+				return w.clash(name, name)
+			}
 			seen |= 1 << i
 			inner = s.members[i].shape
 		} else if err := w.unknown(s, name); err != nil {
 			return err
 		} else if !w.anyNames && s.kind != dictionary {
-			if unknown == nil {
-				unknown = make(map[string]bool)
+			if other := variant(name, w.names[outer:], &many); other != nil {
+				return w.clash(name, other)
 			}
-			key := fold(name)
-			if unknown[key] {
-				return w.wrong("must not stand next to a name that differs in case alone")
-			}
-			unknown[key] = true
+			w.names = append(w.names, name)
 		}
 		if err := w.value(inner); err != nil {
 			return err
 		}
 	}
+	w.names = w.names[:outer]
 	if missing := s.required &^ seen; missing != 0 {
 		return w.missing(s, missing)
 	}
 	_, err := w.d.ReadToken()
 	return err
+}
+
+// name reads the name of a member, its escapes resolved.
+func (w *walker) name() ([]byte, error) {
+	raw, err := w.d.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	if w.spelled {
+		if err := w.spelling(raw); err != nil {
+			return nil, err
+		}
+	}
+	if bytes.IndexByte(raw, '\\') >= 0 {
+		return jsontext.AppendUnquote(nil, raw)
+	}
+	end := int(w.d.InputOffset()) - 1
+	return w.text[end+2-len(raw) : end], nil
+}
+
+func (w *walker) clash(name, other []byte) error {
+	if bytes.Equal(name, other) {
+		return w.wrong("member %q appears twice", Clip(string(name), 64))
+	}
+	return w.wrong("member %q differs from %q in case alone", Clip(string(name), 64), Clip(string(other), 64))
+}
+
+// variant is which of the others a name is, or differs from in case alone; nil where
+// there is none. Most objects are small: only many names make a set.
+func variant(name []byte, others [][]byte, many *map[string][]byte) []byte {
+	if len(others) < 16 {
+		for _, other := range others {
+			if bytes.EqualFold(name, other) {
+				return other
+			}
+		}
+		return nil
+	}
+	if *many == nil {
+		*many = make(map[string][]byte)
+		for _, other := range others {
+			(*many)[fold(other)] = other
+		}
+	}
+	key := fold(name)
+	if other, known := (*many)[key]; known {
+		return other
+	}
+	(*many)[key] = name
+	return nil
 }
 
 func (s *shape) find(name []byte) int {

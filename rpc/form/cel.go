@@ -12,7 +12,7 @@ import (
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/alg"
 	"github.com/cima-project/cima/logs/boot"
-	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // Types of the CEL's TLV encoding (TCG CEL 1.0, section 5.1); 108 is Google's
@@ -71,7 +71,7 @@ func decodeCEL(data []byte) (*Content, error) {
 
 func (c *Content) addLine(line []byte) error {
 	var r celRecord
-	if err := rpc.Strict(line); err != nil {
+	if err := canonical.Check(line); err != nil {
 		return err
 	}
 	if err := json.Unmarshal(line, &r); err != nil {

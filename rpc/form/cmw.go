@@ -82,7 +82,7 @@ func join(form string, values [][]byte) (*Content, error) {
 		b = fmt.Appendf(b, "%q:", p.name)
 		switch {
 		case p.json:
-			if err := rpc.StrictCanonical(values[i]); err != nil { // one value, and no members behind it
+			if err := canonical.CheckSpelling(values[i]); err != nil { // one value, and no members behind it
 				return nil, fmt.Errorf("CMW: %s: %w", p.name, err)
 			}
 			b = append(b, values[i]...)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/logs/ima"
 	"github.com/cima-project/cima/rpc"
 )
@@ -120,7 +121,7 @@ func decodeJSON(data, text []byte) (*Content, error) {
 		e, _, err := rpc.DecodeEvidence(data)
 		return &Content{Form: CIMA, Evidence: e}, err
 	}
-	if err := rpc.Strict(data); err != nil { // one object, no member twice
+	if err := canonical.Check(data); err != nil { // one object, no member twice
 		return nil, err
 	}
 	switch {

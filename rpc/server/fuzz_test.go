@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -93,7 +94,7 @@ func FuzzFraming(f *testing.F) {
 			t.Fatalf("%d answers to %d lines: %q", len(answers), lines, out)
 		}
 		for _, answer := range answers {
-			if err := rpc.Strict([]byte(answer)); err != nil || !strings.HasPrefix(answer, `{"jsonrpc":"2.0","id":`) {
+			if err := canonical.Check([]byte(answer)); err != nil || !strings.HasPrefix(answer, `{"jsonrpc":"2.0","id":`) {
 				t.Fatalf("answer %q: %v", answer, err)
 			}
 		}
