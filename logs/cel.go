@@ -67,25 +67,24 @@ func appendTLV(b []byte, kind byte, value []byte) []byte {
 const (
 	maxCELRecord = 64 << 10
 	minCELRecord = 2 * 48 // the hex digits of one digest
-	maxCELName   = 64     // of a member's name; the longest known one has 12
 )
 
-// UnverifiedCELRecords reads a log of CEL-JSON records (CEL 1.0 section 5.3), one a line,
+// unverifiedCELRecords reads a log of CEL-JSON records (CEL 1.0 section 5.3), one a line,
 // with or without a record separator (RFC 7464) before each: the form of systemd's
 // /run/log/systemd/cc-measure.log. A record must name a register that a TD has and have
 // one SHA-384 digest. A line that is no record is yielded as an error, and reading goes
 // on. It ends at the log's end, or after the source's error.
-func UnverifiedCELRecords(src io.Reader) iter.Seq2[CELRecord, error] {
+func unverifiedCELRecords(src io.Reader) iter.Seq2[CELRecord, error] {
 	return func(yield func(CELRecord, error) bool) {
 		lines := bufio.NewScanner(src)
 		lines.Buffer(nil, maxCELRecord)
-		var j celJSON
+		var c celReader
 		for lines.Scan() {
 			line := bytes.Trim(lines.Bytes(), "\x1e \t\r")
 			if len(line) == 0 {
 				continue
 			}
-			if !yield(j.parse(line)) {
+			if !yield(c.read(line)) {
 				return
 			}
 		}

@@ -70,7 +70,7 @@ func TestCELJSONReadsBack(t *testing.T) {
 		lines = append(append(lines, line...), '\n')
 	}
 	i := 0
-	for r, err := range UnverifiedCELRecords(bytes.NewReader(lines)) {
+	for r, err := range unverifiedCELRecords(bytes.NewReader(lines)) {
 		if err != nil || r.Digest != want[i].Digest || r.Number != uint64(i) || r.RTMR != 3 ||
 			!strings.Contains(string(r.Content), hex.EncodeToString(want[i].Data)) || !strings.Contains(string(r.Content), `"EV_EVENT_TAG"`) {
 			t.Errorf("record %d: %+v, %v", i, r, err)
@@ -90,4 +90,13 @@ func aaelRecord(b []byte, e Event) []byte {
 
 func redactedRecord(b []byte, digest [48]byte) []byte {
 	return boot.AppendEvent(b, boot.Event{MR: 4, Type: boot.EvEventTag, Digest: digest, Data: []byte(boot.RedactedData)})
+}
+
+// UEFI 2.10 section 38.4.1.
+func TestRTMROf(t *testing.T) {
+	for pcr, want := range []int{-1, 0, 1, 1, 1, 1, 1, 0, 2, 2, 2, 2, 2, 2, 2, 2, -1, -1} {
+		if got := rtmrOf(uint32(pcr)); got != want {
+			t.Errorf("PCR %d maps to %d, want %d", pcr, got, want)
+		}
+	}
 }

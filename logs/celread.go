@@ -3,194 +3,156 @@ package logs
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
-	"unicode/utf8"
 
 	"github.com/cima-project/cima/logs/alg"
 )
 
-// celJSON is a record as it stands there; used for line after line. Each member
-// ends the reading where it is of a wrong type or comes again: encoding/json would
-// make an error of each, and go on.
-type celJSON struct {
-	RecNum      celNumber       `json:"recnum"`
-	RTMR        celNumber       `json:"rtmr"`
-	PCR         celNumber       `json:"pcr"`
-	Digests     celDigestList   `json:"digests"`
-	ContentType celText         `json:"content_type"`
-	Content     json.RawMessage `json:"content"`
-}
-
-// Errors of lines carry no detail, as those of IMA entries don't.
+// Errors of lines carry no details, as those of IMA entries.
 var (
-	errCELJSON     = errors.New("no record in JSON")
-	errCELRegister = errors.New("no register that a TD has")
-	errCELDigests  = fmt.Errorf("not one SHA-384 digest, or more than %d digests", alg.Max)
+	errCELJSON     = errors.New("a line must be a CEL record in JSON")
+	errCELRegister = errors.New("a record must name a register that a TD has")
+	errCELDigests  = fmt.Errorf("a record must have one SHA-384 digest, and at most %d digests", alg.Max)
 )
 
-func (j *celJSON) parse(line []byte) (CELRecord, error) {
-	*j = celJSON{}
-	if len(line) < minCELRecord || !plainNames(line) || json.Unmarshal(line, j) != nil {
-		return CELRecord{}, errCELJSON
-	}
-	r := CELRecord{Number: j.RecNum.value, RTMR: -1, ContentType: j.ContentType.value, Content: j.Content, Digest: j.Digests.sha384}
-	switch {
-	case j.RTMR.there && j.RTMR.value <= 3:
-		r.RTMR = int(j.RTMR.value)
-	case !j.RTMR.there && j.PCR.there && j.PCR.value <= 15:
-		r.RTMR = rtmrOf(uint32(j.PCR.value))
-	}
-	if r.RTMR < 0 {
-		return CELRecord{}, errCELRegister
-	}
-	if j.Digests.found != 1 || j.Digests.all > alg.Max {
-		return CELRecord{}, errCELDigests
-	}
-	return r, nil
+// celReader reads CEL-JSON line by line. It reads token by token, so that what it
+// allocates is bounded by the line.
+type celReader struct {
+	json jsontext.Decoder
+
+	record    CELRecord
+	rtmr, pcr int // -1: absent
+	digests   int // of any algorithm
+	sha384    int
 }
 
-// plainNames reports whether the line is UTF-8 and no member has a name longer
-// than maxCELName: encoding/json makes many copies of a name, and more of one
-// that isn't UTF-8.
-func plainNames(line []byte) bool {
-	if !utf8.Valid(line) {
+// read reads one record. A member that is null counts as absent; members that are not
+// known here are skipped.
+func (c *celReader) read(line []byte) (CELRecord, error) {
+	if len(line) < minCELRecord {
+		return CELRecord{}, errCELJSON
+	}
+	c.json.Reset(bytes.NewBuffer(line))
+	c.record, c.rtmr, c.pcr, c.digests, c.sha384 = CELRecord{RTMR: -1}, -1, -1, 0, 0
+	if !c.object(c.member) || !c.ended() {
+		return CELRecord{}, errCELJSON
+	}
+	switch {
+	case c.rtmr >= 0 && c.rtmr <= 3:
+		c.record.RTMR = c.rtmr
+	case c.rtmr < 0 && c.pcr >= 0:
+		c.record.RTMR = rtmrOf(uint32(c.pcr))
+	}
+	if c.record.RTMR < 0 {
+		return CELRecord{}, errCELRegister
+	}
+	if c.sha384 != 1 || c.digests > alg.Max {
+		return CELRecord{}, errCELDigests
+	}
+	return c.record, nil
+}
+
+func (c *celReader) ended() bool {
+	_, err := c.json.ReadToken()
+	return err == io.EOF
+}
+
+// object reads an object, and each member's value by member.
+func (c *celReader) object(member func(name string) bool) bool {
+	if !c.token('{') {
 		return false
 	}
-	for {
-		_, rest, ok := bytes.Cut(line, []byte{'"'})
-		if !ok {
-			return true
-		}
-		end := 0
-		for end < len(rest) && rest[end] != '"' {
-			if rest[end] == '\\' {
-				end++
-			}
-			end++
-		}
-		if end >= len(rest) {
-			return false // no end: no JSON either
-		}
-		line = bytes.TrimLeft(rest[end+1:], " \t\r")
-		if end > maxCELName && len(line) > 0 && line[0] == ':' {
+	for c.json.PeekKind() == '"' {
+		name, err := c.json.ReadToken()
+		if err != nil || !member(name.String()) {
 			return false
 		}
 	}
+	return c.token('}')
 }
 
-// celNumber is a whole number.
-type celNumber struct {
-	value uint64
-	there bool
+func (c *celReader) token(kind jsontext.Kind) bool {
+	token, err := c.json.ReadToken()
+	return err == nil && token.Kind() == kind
 }
 
-// UnmarshalJSON reads it; null is none.
-func (n *celNumber) UnmarshalJSON(b []byte) (err error) {
-	if string(b) == "null" {
-		return nil
+func (c *celReader) member(name string) (ok bool) {
+	if c.json.PeekKind() == 'n' {
+		return c.json.SkipValue() == nil
 	}
-	if n.there || len(b) > 20 { // digits of a u64
-		return errCELJSON
+	switch name {
+	case "recnum":
+		c.record.Number, ok = c.number()
+	case "rtmr":
+		c.rtmr, ok = c.register()
+	case "pcr":
+		c.pcr, ok = c.register()
+	case "digests":
+		ok = c.list()
+	case "content_type":
+		c.record.ContentType, ok = c.text()
+	case "content":
+		value, err := c.json.ReadValue()
+		c.record.Content, ok = bytes.Clone(value), err == nil
+	default:
+		ok = c.json.SkipValue() == nil
 	}
-	n.there = true
-	if n.value, err = strconv.ParseUint(string(b), 10, 64); err != nil {
-		return errCELJSON
-	}
-	return nil
+	return ok
 }
 
-// celText is a string without escapes: no name that means something has one.
-type celText struct {
-	value string
-	there bool
+func (c *celReader) number() (uint64, bool) {
+	value, err := c.json.ReadValue()
+	if err != nil {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(value), 10, 64)
+	return n, err == nil
 }
 
-// UnmarshalJSON reads it; null is none.
-func (t *celText) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
-		return nil
-	}
-	text, rest, ok := celString(b)
-	if t.there || !ok || len(rest) > 0 {
-		return errCELJSON
-	}
-	t.value, t.there = string(text), true
-	return nil
+// register reads the number of a register: 99 stands for all that no machine has.
+func (c *celReader) register() (int, bool) {
+	n, ok := c.number()
+	return int(min(n, 99)), ok
 }
 
-// celString reads a string without escapes.
-func celString(b []byte) (text, rest []byte, ok bool) {
-	if len(b) == 0 || b[0] != '"' {
-		return nil, nil, false
+func (c *celReader) text() (string, bool) {
+	token, err := c.json.ReadToken()
+	if err != nil || token.Kind() != '"' {
+		return "", false
 	}
-	text, rest, ok = bytes.Cut(b[1:], []byte{'"'})
-	return text, rest, ok && !bytes.ContainsRune(text, '\\')
+	return token.String(), true
 }
 
-// celDigestList is a record's list of digests, each of one algorithm.
-type celDigestList struct {
-	all, found int // found: of SHA-384
-	sha384     [48]byte
-	there      bool
-}
-
-// UnmarshalJSON reads what is JSON, encoding/json says; null is none.
-func (d *celDigestList) UnmarshalJSON(b []byte) error {
-	if string(b) == "null" {
-		return nil
+// list reads the digests: {"hashAlg": …, "digest": …} each.
+func (c *celReader) list() bool {
+	if !c.token('[') {
+		return false
 	}
-	if d.there || b[0] != '[' {
-		return errCELJSON
-	}
-	d.there = true
-	for rest := celSpace(b[1:]); len(rest) > 1; d.all++ { // up to the last bracket
-		var ok bool
-		if rest, ok = d.one(rest); !ok {
-			return errCELJSON
-		}
-		if rest = celSpace(rest); rest[0] == ',' {
-			rest = celSpace(rest[1:])
-		}
-	}
-	return nil
-}
-
-// one reads {"hashAlg":"…","digest":"…"}, in whatever order.
-func (d *celDigestList) one(b []byte) (rest []byte, ok bool) {
-	if b[0] != '{' {
-		return nil, false
-	}
-	var alg, digest []byte
-	for b = celSpace(b[1:]); b[0] != '}'; {
-		name, after, ok := celString(b)
+	for c.json.PeekKind() == '{' {
+		var id, digest string
+		ok := c.object(func(name string) (ok bool) {
+			switch name {
+			case "hashAlg":
+				id, ok = c.text()
+			case "digest":
+				digest, ok = c.text()
+			}
+			return ok
+		})
 		if !ok {
-			return nil, false
+			return false
 		}
-		value, after, ok := celString(celSpace(celSpace(after)[1:])) // behind the colon
-		switch {
-		case !ok:
-			return nil, false
-		case string(name) == "hashAlg" && alg == nil:
-			alg = value
-		case string(name) == "digest" && digest == nil:
-			digest = value
-		default:
-			return nil, false
-		}
-		if b = celSpace(after); b[0] == ',' {
-			b = celSpace(b[1:])
+		c.digests++
+		if id == alg.SHA384.String() && len(digest) == hex.EncodedLen(len(c.record.Digest)) {
+			if _, err := hex.Decode(c.record.Digest[:], []byte(digest)); err != nil {
+				return false
+			}
+			c.sha384++
 		}
 	}
-	if string(alg) == "sha384" && len(digest) == hex.EncodedLen(len(d.sha384)) {
-		if _, err := hex.Decode(d.sha384[:], digest); err != nil {
-			return nil, false
-		}
-		d.found++
-	}
-	return b[1:], true
+	return c.token(']')
 }
-
-func celSpace(b []byte) []byte { return bytes.TrimLeft(b, " \t\r\n") }

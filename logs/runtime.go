@@ -154,53 +154,54 @@ func (e *Event) read(content []byte) (measures bool, err error) {
 	if content[0] != '{' {
 		return false, errors.New("content must be an object")
 	}
-	d := jsontext.NewDecoder(bytes.NewBuffer(content))
-	next(d)
-	for d.PeekKind() != '}' {
-		name := next(d)
-		start := d.InputOffset() + 1 // after the colon
-		if name == "measured" && d.PeekKind() == '{' {
-			measures = e.readMeasured(d)
-		} else if err := d.SkipValue(); err != nil {
-			return false, err
-		}
-		value := content[start:d.InputOffset():d.InputOffset()]
-		switch name {
-		case "container":
+	for rest := content[1:]; len(rest) > 1; rest = rest[1:] { // after "{" or ","
+		var name, value []byte
+		name, rest = rest[:valueLen(rest)], rest[valueLen(rest)+1:]
+		value, rest = rest[:valueLen(rest):valueLen(rest)], rest[valueLen(rest):]
+		switch string(name) {
+		case `"container"`:
 			err = stringMember(&e.Container, value)
-		case "measured":
+		case `"measured"`:
 			e.Measured = value
-		case "salt":
+		case `"salt"`:
 			err = stringMember(&e.Salt, value)
 		default:
-			err = fmt.Errorf("unknown member %.32q", name)
+			err = fmt.Errorf("unknown member %.32s", name)
 		}
 		if err != nil {
-			return false, fmt.Errorf("%w at byte %d", err, start)
+			return false, fmt.Errorf("%w at byte %d", err, len(content)-len(rest)-len(value))
 		}
 	}
-	return measures, nil
+	head := `{"` + e.Operation + `":{`
+	return bytes.HasPrefix(e.Measured, []byte(head)) && valueLen(e.Body()) == len(e.Body()), nil
 }
 
-// readMeasured skips the value of measured, and reports what [Event.read] does.
-func (e *Event) readMeasured(d *jsontext.Decoder) (measures bool) {
-	next(d)
-	members := 0
-	for ; d.PeekKind() == '"'; members++ {
-		measures = next(d) == e.Operation && d.PeekKind() == '{'
-		d.SkipValue()
+// valueLen is the length of the value at the head of canonical JSON, which has no white
+// space: a value ends where a colon, a comma or a bracket outside of it follows.
+func valueLen(b []byte) int {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			for i++; b[i] != '"'; i++ {
+				if b[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return i
+			}
+			depth--
+		case ',', ':':
+			if depth == 0 {
+				return i
+			}
+		}
 	}
-	next(d)
-	return measures && members == 1
-}
-
-// next reads the next token of JSON that is known to be canonical.
-func next(d *jsontext.Decoder) string {
-	token, err := d.ReadToken()
-	if err != nil {
-		return ""
-	}
-	return token.String()
+	return len(b)
 }
 
 func stringMember(to *string, value []byte) error {

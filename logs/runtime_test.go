@@ -3,6 +3,7 @@ package logs
 import (
 	"bytes"
 	"crypto"
+	"crypto/sha512"
 	_ "crypto/sha512"
 	"encoding/binary"
 	"encoding/json"
@@ -166,4 +167,41 @@ func TestNewEventRefuses(t *testing.T) {
 	if _, err := NewEvent(OpExec, Content{Container: "\xff", Salt: someSalt, Measured: json.RawMessage(`{"exec":{}}`)}); err == nil {
 		t.Error("a container id that is not UTF-8 was changed silently")
 	}
+}
+
+func BenchmarkEvent(b *testing.B) {
+	e := mustEvent(b, OpExtend)
+	b.Run("parse", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := ParseEvent(e.Bytes()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func FuzzParseEvent(f *testing.F) {
+	for _, op := range operations() {
+		f.Add(mustEvent(f, op).Bytes())
+	}
+	f.Add(rawEvent(`cima exec {"container":"4f","measured":{"exec":{"a":[1,1.5,"\u0000é😀",true,null],"b":{}}},"salt":"` + someSalt + `"}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var e Event
+		var err error
+		bounded(t, len(b), func() { e, err = ParseEvent(b) })
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(e.Bytes(), b) || e.Digest() != sha512.Sum384(b) {
+			t.Fatal("the event is not the bytes it was read from")
+		}
+		again, err := NewEvent(e.Operation, e.Content)
+		if err != nil || !bytes.Equal(again.Bytes(), b) {
+			t.Fatalf("made again: %q, %v", again.Bytes(), err)
+		}
+		if (e.Body() == nil) != (e.Operation == OpExit) {
+			t.Fatalf("body %s", e.Body())
+		}
+	})
 }

@@ -31,7 +31,7 @@ const maxRuntimeLine = MaxEvent*4/3 + 1024
 
 // UnverifiedRuntimeRecords reads a file of runtime events, and detects its form: cimad's own
 // (/run/log/cima/runtime.log: a header, then a line of JSON for each event, of which the
-// last may be incomplete), lines of CEL-JSON ([UnverifiedCELRecords]), or records in the
+// last may be incomplete), lines of CEL-JSON (CEL 1.0 section 5.3), or records in the
 // boot log's form (TCG_PCR_EVENT2 with AAEL data), with or without a boot log before them.
 // Of a boot log it yields the events of RTMR3 alone. It ends after the first error.
 func UnverifiedRuntimeRecords(src io.Reader) iter.Seq2[RuntimeRecord, error] {
@@ -44,7 +44,7 @@ func UnverifiedRuntimeRecords(src io.Reader) iter.Seq2[RuntimeRecord, error] {
 		case bytes.HasPrefix(text, []byte(`{"cima":`)):
 			readRuntimeFile(in, yield)
 		case bytes.HasPrefix(text, []byte("{")):
-			for r, err := range UnverifiedCELRecords(in) {
+			for r, err := range unverifiedCELRecords(in) {
 				if err != nil {
 					err = fmt.Errorf("runtime log: a line of CEL-JSON: %w", err)
 				}

@@ -31,7 +31,7 @@ func (e *Event) decode() (string, error) {
 	switch e.Type {
 	case EvEFIVariableDriverConfig, EvEFIVariableBoot, EvEFIVariableBoot2, EvEFIVariableAuthority,
 		EvEFISPDMDevicePolicy, EvEFISPDMDeviceAuthority:
-		v, err := ParseEFIVariable(e.Data)
+		v, err := parseEFIVariable(e.Data)
 		if err != nil {
 			return "", err
 		}

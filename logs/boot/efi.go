@@ -7,26 +7,26 @@ import (
 	"strings"
 )
 
-// EFIVariable is a measured UEFI variable (UEFI_VARIABLE_DATA, TCG PFP 1.06 section
+// efiVariable is a measured UEFI variable (UEFI_VARIABLE_DATA, TCG PFP 1.06 section
 // 10.2).
-type EFIVariable struct {
+type efiVariable struct {
 	GUID  string // of the vendor, in upper case
 	Name  string
 	Value []byte // in the event's own memory
 }
 
-// ParseEFIVariable reads the data of an EV_EFI_VARIABLE_… event.
-func ParseEFIVariable(b []byte) (EFIVariable, error) {
+// parseEFIVariable reads the data of an EV_EFI_VARIABLE_… event.
+func parseEFIVariable(b []byte) (efiVariable, error) {
 	const head = 32
 	if len(b) < head {
-		return EFIVariable{}, fmt.Errorf("an EFI variable must have at least 32 bytes, not %d", len(b))
+		return efiVariable{}, fmt.Errorf("an EFI variable must have at least 32 bytes, not %d", len(b))
 	}
 	name, value := binary.LittleEndian.Uint64(b[16:]), binary.LittleEndian.Uint64(b[24:])
 	rest := b[head:]
 	if name > uint64(len(rest)/2) || value > uint64(len(rest))-2*name {
-		return EFIVariable{}, fmt.Errorf("EFI variable announces a name of %d and a value of %d bytes, but %d are left", 2*name, value, len(rest))
+		return efiVariable{}, fmt.Errorf("EFI variable announces a name of %d and a value of %d bytes, but %d are left", 2*name, value, len(rest))
 	}
-	return EFIVariable{
+	return efiVariable{
 		GUID:  guid(b),
 		Name:  utf16Text(rest[:2*name]),
 		Value: rest[2*name : 2*name+value],
@@ -35,7 +35,7 @@ func ParseEFIVariable(b []byte) (EFIVariable, error) {
 
 const guidGlobalVariable = "8BE4DF61-93CA-11D2-AA0D-00E098032B8C"
 
-func (v EFIVariable) String() string {
+func (v efiVariable) String() string {
 	switch {
 	case v.GUID == guidGlobalVariable && v.Name == "SecureBoot":
 		return "SecureBoot: " + onOff(v.Value)
@@ -100,7 +100,7 @@ func (l *Log) SecureBootState() string {
 		if rtmr, ok := e.Extends(); !ok || rtmr != 0 || e.Type != EvEFIVariableDriverConfig {
 			continue // firmware measures secure boot to PCR 7, which maps to RTMR0
 		}
-		v, err := ParseEFIVariable(e.Data)
+		v, err := parseEFIVariable(e.Data)
 		if err != nil || v.GUID != guidGlobalVariable || v.Name != "SecureBoot" {
 			continue
 		}

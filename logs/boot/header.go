@@ -17,12 +17,8 @@ const (
 var specIDSignature = []byte("Spec ID Event03\x00")
 
 type header struct {
-	size     int // in bytes, up to the first event
-	mr       uint32
-	platform uint32
-	version  [3]byte // minor, major, errata, in this order
-	vendor   []byte
-	algs     [alg.Max]struct {
+	size int // in bytes, up to the first event
+	algs [alg.Max]struct {
 		id   alg.ID
 		size int
 	}
@@ -42,7 +38,6 @@ func (h *header) parse(b []byte) error {
 	if bytes.HasPrefix(b, acpiTable) {
 		return fmt.Errorf("this is the ACPI table that points to the log; hint: the log is tables/data/CCEL, not tables/CCEL")
 	}
-	h.mr = binary.LittleEndian.Uint32(b)
 	if t := binary.LittleEndian.Uint32(b[4:]); t != EvNoAction {
 		return fmt.Errorf("the first event is %s: it must be the spec-id header, EV_NO_ACTION", TypeName(t))
 	}
@@ -56,8 +51,6 @@ func (h *header) parse(b []byte) error {
 	if len(body) < specIDFixed || !bytes.HasPrefix(body, specIDSignature) {
 		return fmt.Errorf("the header must hold \"Spec ID Event03\": this is not a crypto-agile log")
 	}
-	h.platform = binary.LittleEndian.Uint32(body[16:])
-	h.version = [3]byte(body[20:23])
 	return h.parseAlgorithms(body[24:])
 }
 
@@ -83,7 +76,6 @@ func (h *header) parseAlgorithms(b []byte) error {
 	if len(b)-1 < vendor {
 		return fmt.Errorf("spec-id header announces %d bytes of vendor info, but %d are left", vendor, len(b)-1)
 	}
-	h.vendor = b[1 : 1+vendor]
 	return nil
 }
 

@@ -134,9 +134,6 @@ func TestDigestsOfOtherAlgorithms(t *testing.T) {
 			t.Errorf("event %v %x %q", seen, e.Digest, e.Data)
 		}
 	}
-	if string(log.header.vendor) != "cvm" {
-		t.Errorf("vendor info %q", log.header.vendor)
-	}
 	if _, err := mustParse(t, logOf(algs, sizes, digest(alg.SHA256, 32, 1))).Replay(); err == nil {
 		t.Error("an event without a SHA-384 digest was replayed")
 	}
@@ -150,21 +147,13 @@ func TestBrokenLogs(t *testing.T) {
 	header := mustParse(t, good).header.size
 	sha384 := digest(alg.SHA384, 48, 1)
 	for want, raw := range map[string][]byte{
-		"too few for a spec-id header":             good[:31],
-		"must be the spec-id header, EV_NO_ACTION": with(4, 4),
-		"spec-id header announces":                 with(28, 0xFF, 0xFF, 0xFF, 0xFF),
-		"not a crypto-agile log":                   with(32, 'X'),
-		"algorithms in":                            with(56, 200),
-		"of vendor info":                           with(64, 9),
-		"cut off after 11 bytes":                   good[:header+11],
-		"size must be declared in the header":      with(header+12, 0x99, 0x09),
-		"list of 4294967295 digests":               append(bytes.Clone(good[:header]), 1, 0, 0, 0, 4, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF),
-		"cut off in a digest":                      good[:header+40],
-		"cut off before its data":                  good[:header+64],
-		"announces 16 bytes of data, but 3":        good[:header+69],
-		"two SHA-384 digests":                      logOf([]alg.ID{alg.SHA384}, []int{48}, sha384, sha384),
-		"gives sha384 20 bytes":                    logOf([]alg.ID{alg.SHA384}, []int{20}, sha384),
-		"lists algorithm 0x0777 twice":             logOf([]alg.ID{0x777, 0x777}, []int{4, 8}),
+		"cut off after 11 bytes":              good[:header+11],
+		"size must be declared in the header": with(header+12, 0x99, 0x09),
+		"list of 4294967295 digests":          append(bytes.Clone(good[:header]), 1, 0, 0, 0, 4, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF),
+		"cut off in a digest":                 good[:header+40],
+		"cut off before its data":             good[:header+64],
+		"announces 16 bytes of data, but 3":   good[:header+69],
+		"two SHA-384 digests":                 logOf([]alg.ID{alg.SHA384}, []int{48}, sha384, sha384),
 	} {
 		if _, err := Parse(raw); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)

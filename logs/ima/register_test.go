@@ -66,3 +66,39 @@ func TestSharedQuoteWithIMA(t *testing.T) {
 		t.Errorf("%x, want %x, %v", got.Value(), want, err)
 	}
 }
+
+// What an entry extends RTMR2 with, and a register that is extended with digests alone.
+func TestRTMR2Digest(t *testing.T) {
+	for pcr, covered := range map[uint32]bool{0: false, 1: false, 2: true, 7: false, 8: true, 10: true, 15: true, 16: false} {
+		for _, logAlg := range hashes {
+			k := everyTemplate()[8]
+			k.pcr = pcr
+			e, err := NewReader(strings.NewReader(k.ascii(logAlg))).Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			digest, ok, err := e.RTMR2Digest()
+			if err != nil || ok != covered || ok && !bytes.Equal(digest[:], k.hash(crypto.SHA384)) {
+				t.Errorf("register %d, log %s: %x, %v, %v", pcr, logAlg, digest, ok, err)
+			}
+			whole, bare := NewRTMR2([48]byte{1}), NewRTMR2([48]byte{1})
+			if err := whole.Extend(e); err != nil {
+				t.Fatal(err)
+			}
+			if ok {
+				bare.ExtendDigest(digest)
+			}
+			if !bytes.Equal(whole.Value(), bare.Value()) {
+				t.Errorf("register %d, log %s: %x, by digests %x", pcr, logAlg, whole.Value(), bare.Value())
+			}
+		}
+	}
+	hash := strings.Repeat("ab", 32)
+	e, err := NewReader(strings.NewReader("10 " + hash + " ima-new a b\n")).Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if digest, ok, err := e.RTMR2Digest(); err == nil {
+		t.Errorf("an unknown template has the digest %x, %v", digest, ok)
+	}
+}
