@@ -111,6 +111,10 @@ func serveProcess(kind, path string) {
 		answerAll(l)
 	case "hostile":
 		hostileServer().Serve(context.Background(), l)
+	case "patient": // nothing happens because time passes
+		s := hostileServer()
+		s.Limits = Limits{LineTime: time.Hour, Write: time.Hour, Idle: time.Hour}
+		s.Serve(context.Background(), l)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,30 +16,34 @@ import (
 )
 
 func TestTenThousandConnections(t *testing.T) {
-	s := beginSiege(t)
+	s := besiege(t, "patient")
 	var all []*wire
 	for range 10_000 {
 		all = append(all, s.attacker())
 	}
-	refused := 0
-	look := func(among []*wire, wait time.Duration) (open []*wire) {
-		for _, w := range among {
-			w.nc.SetReadDeadline(time.Now().Add(wait))
+	const most = 64 // of one caller
+	var refused, closed atomic.Int32
+	var reading sync.WaitGroup
+	for _, w := range all {
+		reading.Go(func() {
 			var b [512]byte
 			switch n, err := w.nc.Read(b[:]); {
-			case err == nil && bytes.Contains(b[:n], []byte("-32003")):
-				refused++
-			case errors.Is(err, os.ErrDeadlineExceeded):
-				open = append(open, w)
+			case bytes.Contains(b[:n], []byte("-32003")):
+				refused.Add(1)
+			case !errors.Is(err, net.ErrClosed):
+				closed.Add(1)
 			}
-		}
-		return open
+		})
 	}
-	open := len(look(look(all, 50*time.Millisecond), 500*time.Millisecond)) // a busy machine is late
-	t.Logf("%d open, %d refused with an answer", open, refused)
-	// Idle ones are closed and make room while we connect and look.
-	if open > 64 || refused < 10_000-3*64 {
-		t.Errorf("%d open, %d refused", open, refused)
+	for end := time.Now().Add(time.Minute); int(refused.Load()) < len(all)-most && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	for _, w := range all {
+		w.nc.Close()
+	}
+	reading.Wait()
+	if int(refused.Load()) != len(all)-most || closed.Load() != 0 {
+		t.Errorf("%d refused with an answer, %d closed without one; want %d and 0", refused.Load(), closed.Load(), len(all)-most)
 	}
 }
 
@@ -70,21 +76,27 @@ func TestSlowLoris(t *testing.T) {
 		w.nc.Write([]byte(half)) // the caller's share of memory has an end too
 		all = append(all, w)
 	}
-	begun := time.Now()
-	for time.Since(begun) < 3*time.Second {
-		for _, w := range all {
-			w.nc.Write([]byte("x"))
+	// Each gets a byte more until the server closes it.
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		for {
+			for _, w := range all {
+				w.nc.Write([]byte("x"))
+			}
+			select {
+			case <-done:
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
 		}
-		time.Sleep(100 * time.Millisecond)
-	}
+	}()
 	said := 0
 	for _, w := range all {
 		var b [512]byte
-		w.nc.SetReadDeadline(time.Now().Add(200 * time.Millisecond)) // it is over already
 		if n, _ := w.nc.Read(b[:]); bytes.Contains(b[:n], []byte("a line takes no longer")) || bytes.Contains(b[:n], []byte("too many long lines")) {
 			said++
 		}
-		w.nc.SetReadDeadline(time.Now().Add(time.Second))
 		if _, err := w.nc.Read(b[:]); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatalf("still open: %v", err)
 		}
@@ -104,15 +116,11 @@ func TestIdleAndHalfOpen(t *testing.T) {
 		}
 		all = append(all, w)
 	}
-	begun := time.Now()
 	for _, w := range all[1:] {
 		var b [1]byte
 		if _, err := w.nc.Read(b[:]); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatalf("still open: %v", err)
 		}
-	}
-	if took := time.Since(begun); took > 10*time.Second {
-		t.Errorf("idle connections stayed for %v", took)
 	}
 }
 

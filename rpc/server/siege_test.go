@@ -50,8 +50,11 @@ type siege struct {
 	most    int           // KiB of memory
 }
 
-func beginSiege(t *testing.T) *siege {
-	path, pid := startProcess(t, "hostile")
+func beginSiege(t *testing.T) *siege { return besiege(t, "hostile") }
+
+// besiege begins a siege of one kind of server.
+func besiege(t *testing.T, kind string) *siege {
+	path, pid := startProcess(t, kind)
 	s := &siege{t: t, path: path, pid: pid, most: 64 << 10}
 	done := make(chan struct{})
 	var victim sync.WaitGroup
@@ -84,7 +87,7 @@ func (s *siege) victimAsks(i int) error {
 		return err
 	}
 	defer nc.Close()
-	nc.SetDeadline(time.Now().Add(10 * time.Second))
+	nc.SetDeadline(time.Now().Add(time.Minute))
 	if _, err := nc.Write([]byte(requestLine)); err != nil {
 		return err
 	}
