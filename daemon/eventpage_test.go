@@ -73,6 +73,7 @@ func TestPagesOfOwnEvents(t *testing.T) {
 		}
 	}
 	boot := f.daemon.bootView.count()
+	random := rand.New(rand.NewPCG(1, 1))
 	for round := range 3 {
 		if round == 2 {
 			if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: "one", Instance: "second", Measured: logs.ExtendBody{Domain: "a", Operation: "b", Content: "more"}}); err != nil {
@@ -91,7 +92,7 @@ func TestPagesOfOwnEvents(t *testing.T) {
 			t.Errorf("round %d: index 3 doesn't replay to the container register", round)
 		}
 		for range 200 {
-			start, count := rand.IntN(len(all)), 1+rand.IntN(100)
+			start, count := random.IntN(len(all)), 1+random.IntN(100)
 			page := f.page(s, start, count)
 			for i, r := range page.Events {
 				if fmt.Sprint(r) != fmt.Sprint(all[start+i]) {

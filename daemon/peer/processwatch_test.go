@@ -97,6 +97,7 @@ func TestInspectionsBeginAfterTheRequest(t *testing.T) {
 	if testing.Short() {
 		rounds = 500
 	}
+	random := rand.New(rand.NewPCG(1, 1))
 	for range rounds {
 		var moved atomic.Bool
 		var all sync.WaitGroup
@@ -114,7 +115,7 @@ func TestInspectionsBeginAfterTheRequest(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Duration(rand.N(300)) * time.Microsecond)
+		time.Sleep(time.Duration(random.IntN(300)) * time.Microsecond)
 		put('x')
 		moved.Store(true)
 		all.Wait()

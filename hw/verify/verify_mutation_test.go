@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/cima-project/cima/hw/sim"
@@ -43,7 +45,7 @@ func TestFlippedBits(t *testing.T) {
 			try(tried)
 		}
 	} else {
-		seed := rand.Uint64()
+		const seed = 1
 		random := rand.New(rand.NewPCG(seed, 0))
 		t.Logf("seed %d", seed)
 		for ; tried < 4000; tried++ {
@@ -73,10 +75,14 @@ func TestFlippedBitsOfEveryField(t *testing.T) {
 			fields[fmt.Sprintf("digests %d", i)] = &r.Digests
 		}
 	}
-	for name, field := range fields {
+	const seed = 2
+	random := rand.New(rand.NewPCG(seed, 0))
+	t.Logf("seed %d", seed)
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		field := fields[name]
 		by, n := map[string]int{}, len(*field)*8
 		for range min(n, 300) {
-			bit := rand.IntN(n)
+			bit := random.IntN(n)
 			(*field)[bit/8] ^= 1 << (bit % 8)
 			if r := appraiseT(t, rawEncode(t, good), opts); r.ExitCode == 0 || len(r.Failed()) == 0 {
 				t.Errorf("%s: bit %d of byte %d is free", name, bit%8, bit/8)
