@@ -19,6 +19,8 @@ var allowed = map[string][]string{
 	"daemon/engines": {"daemon/launch", "daemon/records"},
 	"daemon": {
 		"daemon/config",
+		"daemon/containers",
+		"daemon/execs",
 		"daemon/engines",
 		"daemon/gate",
 		"daemon/launch",
@@ -38,6 +40,8 @@ var allowed = map[string][]string{
 		"rpc/form",
 		"rpc/server",
 	},
+	"daemon/containers":        {"daemon/records", "daemon/config", "daemon/engines", "daemon/gate", "daemon/launch", "daemon/ledger", "daemon/metrics", "daemon/oslog", "daemon/peer", "logs", "logs/canonical", "rpc"},
+	"daemon/execs":             {"daemon/records", "daemon/config", "daemon/gate", "daemon/launch", "daemon/ledger", "daemon/metrics", "daemon/oslog", "daemon/peer", "logs", "logs/ima", "rpc"},
 	"daemon/oslog":             {"daemon/config", "daemon/ledger", "hw", "logs", "logs/boot", "logs/ima", "rpc"},
 	"daemon/power":             {"daemon/launch"},
 	"daemon/records":           {"daemon/launch", "daemon/power"},

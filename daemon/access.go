@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/containers"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/rpc"
 )
@@ -30,7 +31,7 @@ func (d *Daemon) allowed(ctx context.Context, s *subject, method string, a acces
 	}
 	// Rules speak of image and labels: what isn't known yet would slip
 	// through a denial.
-	var f *facts
+	var f *containers.Facts
 	if s.instance != nil && len(rules) > 0 {
 		var err error
 		if f, err = d.facts(ctx, s); err != nil {
@@ -57,7 +58,7 @@ func (d *Daemon) allowed(ctx context.Context, s *subject, method string, a acces
 
 // matches reports whether an access rule is about a caller; f is nil for a host
 // process.
-func matches(r config.AccessRule, s *subject, f *facts) bool {
+func matches(r config.AccessRule, s *subject, f *containers.Facts) bool {
 	if r.Unit != "" {
 		if ok, _ := path.Match(r.Unit, s.unit); !ok || s.instance != nil || s.unit == "" {
 			return false
@@ -69,11 +70,11 @@ func matches(r config.AccessRule, s *subject, f *facts) bool {
 	if f == nil {
 		return false
 	}
-	if r.Image != "" && !imageMatches(r.Image, f.image.Reference) {
+	if r.Image != "" && !imageMatches(r.Image, f.Image.Reference) {
 		return false
 	}
 	name, value, _ := strings.Cut(r.Label, "=")
-	return r.Label == "" || f.labels[name] == launch.Text(value)
+	return r.Label == "" || f.Labels[name] == launch.Text(value)
 }
 
 // imageMatches matches a whole reference; * doesn't stop at slashes, for

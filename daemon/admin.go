@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/cima-project/cima/daemon/containers"
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/server"
 )
@@ -42,40 +43,34 @@ func (d *Daemon) callerMethods() []server.Method {
 // why.
 func (d *Daemon) listContainers(ctx context.Context, _ rpc.NoParams) (rpc.ContainerList, error) {
 	list := rpc.ContainerList{Containers: []rpc.ContainerStatus{}}
-	records, err := d.store().List(ctx)
-	if err != nil {
-		return list, err
-	}
 	inTime, cancel := d.inTime(ctx) // in all, not for each
 	defer cancel()
-	for _, rec := range records {
-		c := containerOf(rec)
+	err := d.containers.List(ctx, func(l containers.Listed) bool {
+		rec := l.Record
 		status := rpc.ContainerStatus{ContainerIdentity: rpc.ContainerIdentity{
-			ID: ownerName(c, 0), Runtime: rec.Runtime, Cgroup: rec.CgroupPath,
+			ID: l.Owner, Runtime: rec.Runtime, Cgroup: rec.CgroupPath,
 		}}
-		r, err := d.peers.Running(ctx, c)
 		switch {
 		case rec.Err != nil:
 			status.NotReady = rec.Err.Error()
 		case rec.InitPID == 0:
 			status.NotReady = "not started, or ended"
-		case err != nil:
-			status.NotReady = err.Error()
-		default:
+		case l.Err != nil:
+			status.NotReady = l.Err.Error()
+		case l.Instance != nil:
 			status.Running = true
-			i := d.instances.use(c, r.Instance, r.CgroupOwner)
-			d.describe(inTime, i, &status)
-			d.instances.release(i)
+			d.describe(inTime, l.Instance, &status)
 		}
 		list.Containers = append(list.Containers, status)
-	}
-	return list, nil
+		return true
+	})
+	return list, err
 }
 
-func (d *Daemon) describe(ctx context.Context, i *instance, status *rpc.ContainerStatus) {
-	s := &subject{owner: i.owner, instance: i, still: func(ctx context.Context) error { return d.stillRuns(ctx, i) }}
+func (d *Daemon) describe(ctx context.Context, i *containers.Instance, status *rpc.ContainerStatus) {
+	s := &subject{owner: i.Owner, instance: i, still: func(ctx context.Context) error { return d.containers.CheckRuns(ctx, i) }}
 	status.ContainerIdentity = *d.identity(ctx, s)
-	at, err := d.ledger.Snapshot(i.owner)
+	at, err := d.ledger.Snapshot(i.Owner)
 	switch {
 	case err != nil:
 		status.NotReady = err.Error()
@@ -98,7 +93,7 @@ func (d *Daemon) status(_ context.Context, p rpc.StatusParams) (rpc.Status, erro
 			},
 			Consistent: broken == nil,
 		},
-		Container: d.instances.count(),
+		Container: d.containers.Count(),
 		Calls:     d.counters.calls(),
 		Errors:    d.counters.errors(),
 	}
@@ -112,10 +107,4 @@ func (d *Daemon) status(_ context.Context, p rpc.StatusParams) (rpc.Status, erro
 		s.Metrics = d.metrics(s)
 	}
 	return s, nil
-}
-
-func (is *instances) count() int {
-	is.mu.Lock()
-	defer is.mu.Unlock()
-	return len(is.byKey)
 }

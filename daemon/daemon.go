@@ -19,7 +19,9 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/containers"
 	"github.com/cima-project/cima/daemon/engines"
+	"github.com/cima-project/cima/daemon/execs"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
@@ -71,24 +73,24 @@ func (o Options) imaDir() string {
 
 // Daemon is one running daemon.
 type Daemon struct {
-	opts      Options
-	log       *slog.Logger
-	engine    *engines.Client
-	tee       *quotes.TimedTEE
-	ledger    *ledger.Ledger
-	key       *agentKey
-	policy    atomic.Pointer[config.Config]
-	records   atomic.Pointer[records.Store]
-	peers     *peer.Identifier
-	quotes    *quotes.Queue
-	batches   *quotes.Batches
-	given     givenQuotes
-	accounts  *accounts
-	instances instances
-	gated     *gated
-	starts    starts
-	counters  *counters
-	server    *server.Server // for callers; its counts are in the status
+	opts       Options
+	log        *slog.Logger
+	engine     *engines.Client
+	tee        *quotes.TimedTEE
+	ledger     *ledger.Ledger
+	key        *agentKey
+	policy     atomic.Pointer[config.Config]
+	records    atomic.Pointer[records.Store]
+	peers      *peer.Identifier
+	quotes     *quotes.Queue
+	batches    *quotes.Batches
+	given      givenQuotes
+	accounts   *accounts
+	manager    *containers.Manager
+	containers Containers     // manager
+	execs      *execs.Manager // nil: executions are not measured
+	counters   *counters
+	server     *server.Server // for callers; its counts are in the status
 
 	bootLog       []byte
 	bootLogDigest rpc.Digest
@@ -219,8 +221,11 @@ func (d *Daemon) openRooms() (err error) {
 	d.quotes = quotes.NewQueue(d.tee, 1, d.config().Limits.ConnectionsPerContainer)
 	d.batches = quotes.NewBatches(d.quotes)
 	d.accounts = newAccounts(d.config().Limits)
-	d.instances = instances{byKey: make(map[instanceKey]*instance)}
-	d.gated, err = newGated(d)
+	d.manager, err = containers.New(containers.Options{
+		Ledger: d.ledger, Records: d.store, Images: d.engine, Peers: d.peers, Config: d.config,
+		Log: d.log, Dir: d.opts.LogDir, HostRoot: d.hostRoot,
+	})
+	d.containers = d.manager
 	return err
 }
 
@@ -283,8 +288,8 @@ func (d *Daemon) Close() {
 		if d.peers != nil {
 			d.peers.Close()
 		}
-		if d.gated != nil {
-			d.gated.adoptions.close()
+		if d.manager != nil {
+			d.manager.Close()
 		}
 		if err := d.ledger.Close(); err != nil {
 			d.log.Warn("the log is not closed", "error", err)

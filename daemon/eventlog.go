@@ -69,13 +69,13 @@ func (d *Daemon) eventView(ctx context.Context, s *subject) (view, error) {
 			return v, err
 		}
 		at, err := d.ledger.Snapshot(s.owner)
-		if err == nil && at.Owner.Instance != f.instance {
+		if err == nil && at.Owner.Instance != f.Instance {
 			err = ledger.ErrReplaced
 		}
 		if err != nil {
 			return v, err
 		}
-		v.instance, v.own = f.instance, at.Owner.Held
+		v.instance, v.own = f.Instance, at.Owner.Held
 	}
 	if d.osLog == nil {
 		return v, nil
@@ -86,7 +86,7 @@ func (d *Daemon) eventView(ctx context.Context, s *subject) (view, error) {
 	}
 	order := new(oslog.Order)
 	if s.instance != nil {
-		order = &s.instance.order
+		order = &s.instance.Order
 	}
 	v.ima, err = d.osLog.View(order, now.RTMR[2], v.own, s.cgroup(), d.config().Isolation == config.IsolationNone)
 	return v, err

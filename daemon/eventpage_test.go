@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/containers"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/logs"
@@ -30,8 +32,8 @@ func eventful(t *testing.T, f *fixture, id string, events int) *subject {
 	for i := range events - 1 {
 		add(logs.OpExtend, "second", logs.ExtendBody{Domain: "domain", Operation: "operation", Content: fmt.Sprint("content <", i)})
 	}
-	i := f.daemon.instances.use(peer.Container{ID: id}, 1, 0)
-	i.facts.Store(&facts{instance: "second"})
+	i := f.daemon.manager.Use(peer.Container{ID: id}, 1, 0)
+	f.daemon.containers = knownFacts{f.daemon.containers, &containers.Facts{Instance: "second"}}
 	return &subject{owner: id, instance: i, still: nil}
 }
 
@@ -148,4 +150,20 @@ func TestEncodedPagesHaveABound(t *testing.T) {
 	if made != 102 || p.used.Len() != 8 {
 		t.Errorf("grown: made %d, %d kept", made, p.used.Len())
 	}
+}
+
+// knownFacts are containers whose facts are known; nil: they are being measured.
+type knownFacts struct {
+	Containers
+	facts *containers.Facts
+}
+
+func (k knownFacts) FactsNow(*containers.Instance) *containers.Facts { return k.facts }
+
+func (k knownFacts) Facts(ctx context.Context, _ *containers.Instance, _ func(context.Context) error) (*containers.Facts, error) {
+	if k.facts == nil {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return k.facts, nil
 }

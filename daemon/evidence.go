@@ -10,6 +10,7 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/containers"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
@@ -94,7 +95,7 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 	if err := d.ledger.Ready(ctx); err != nil {
 		return claims, ledger.Snapshot{}, err
 	}
-	var f *facts
+	var f *containers.Facts
 	if s.instance != nil {
 		var err error
 		if f, err = d.facts(ctx, s); err != nil {
@@ -114,7 +115,7 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 	case config.IsolationPrivate:
 		claims.Log.View = rpc.ViewPrivate
 	}
-	if f != nil && at.Owner.Instance != f.instance {
+	if f != nil && at.Owner.Instance != f.Instance {
 		return claims, at, ledger.ErrReplaced
 	}
 	if f == nil {
@@ -123,10 +124,10 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 	}
 	claims.Container = &rpc.ContainerClaims{
 		ID:           s.owner,
-		Runtime:      s.instance.container.Runtime,
-		Image:        f.image.Reference,
-		ImageDigest:  f.image.Digest,
-		LaunchDigest: f.launchDigest,
+		Runtime:      s.instance.Container.Runtime,
+		Image:        f.Image.Reference,
+		ImageDigest:  f.Image.Digest,
+		LaunchDigest: f.LaunchDigest,
 		Register:     at.Owner.Register,
 		Assurance:    assurance(s, f),
 	}
@@ -134,10 +135,10 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 }
 
 // assurance says how sure the daemon is of a container; f may be nil.
-func assurance(s *subject, f *facts) rpc.Assurance {
-	a := rpc.Assurance{Start: logs.StartObserved, PIDFD: s.pidfd, CgroupOwner: s.instance.cgroupOwner}
+func assurance(s *subject, f *containers.Facts) rpc.Assurance {
+	a := rpc.Assurance{Start: logs.StartObserved, PIDFD: s.pidfd, CgroupOwner: s.instance.CgroupOwner}
 	if f != nil {
-		a.Metadata, a.Start = f.metadata, f.start
+		a.Metadata, a.Start = f.Metadata, f.Start
 	}
 	return a
 }

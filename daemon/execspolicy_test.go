@@ -158,25 +158,13 @@ func TestFailedStartIsNotAdopted(t *testing.T) {
 		t.Fatal(err)
 	}
 	// As the gate does; then the daemon is killed, or was stopped before.
-	if err := f.daemon.appendLaunch(t.Context(), rec.ID, instanceID(rec, 0), rec, l); err != nil {
+	launched := ledger.Event{Operation: logs.OpLaunch, Owner: rec.ID, Instance: rec.InstanceID(0), Measured: l}
+	if _, err := f.daemon.ledger.Append(t.Context(), launched); err != nil {
 		t.Fatal(err)
 	}
 	f.regate(func(c *config.Config) { c.Gate.Mode = config.GateOn })
 	out := []byte(docker(t, "exec", id, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))
 	if start := claimsOf(t, out).Container.Assurance.Start; start != logs.StartObserved {
 		t.Errorf("start %q", start)
-	}
-}
-
-// One content is logged once, under whatever name and with whatever digests: what
-// is known of it is looked up by SHA-384 alone.
-func TestContentIsSaidOnce(t *testing.T) {
-	d := rpc.Digest{1}
-	if got := keyOf(logs.ExecBody{Path: "/a", SHA384: &d, Verity: "sha256:aa"}); got != (saidOnce{digest: d}) {
-		t.Errorf("%+v", got)
-	}
-	large := logs.ExecBody{Path: "/a", Verity: "sha256:aa"}
-	if got := keyOf(large); got != (saidOnce{ExecBody: large}) {
-		t.Errorf("%+v", got)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/cima-project/cima/daemon/containers"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/rpc"
@@ -21,14 +22,14 @@ func (r recordSource) Declared(ctx context.Context, cgroupPath string) (peer.Con
 	if err != nil || !ok {
 		return peer.Container{}, false, err
 	}
-	return containerOf(rec), true, nil
+	return containers.Of(rec), true, nil
 }
 
 // caller is who is on a connection.
 type caller struct {
 	*peer.Caller
-	owner    string    // as the runtime log names the container; "" on the host
-	instance *instance // of the container; nil on the host
+	owner    string               // as the runtime log names the container; "" on the host
+	instance *containers.Instance // of the container; nil on the host
 	account  *account
 	payer    string // the account's name
 	admin    bool
@@ -50,8 +51,8 @@ func (d *Daemon) attach(ctx context.Context, conn *net.UnixConn) (context.Contex
 	}
 	c := &caller{Caller: p}
 	if p.Container != nil {
-		c.instance = d.instances.use(*p.Container, p.Instance, p.CgroupOwner)
-		c.owner = c.instance.owner
+		c.instance = d.containers.Use(*p.Container, p.Instance, p.CgroupOwner)
+		c.owner = c.instance.Owner
 	}
 	c.payer = c.charged()
 	c.account = d.accounts.use(c.payer)
@@ -59,7 +60,7 @@ func (d *Daemon) attach(ctx context.Context, conn *net.UnixConn) (context.Contex
 	release := func() {
 		d.accounts.release(c.account)
 		if c.instance != nil {
-			d.instances.release(c.instance)
+			d.containers.Release(c.instance)
 		}
 		p.Close()
 	}

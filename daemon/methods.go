@@ -75,10 +75,10 @@ func (d *Daemon) identity(ctx context.Context, s *subject) *rpc.ContainerIdentit
 		d.log.Debug("identity without image", "caller", s, "error", err)
 	}
 	id := &rpc.ContainerIdentity{
-		ID: i.owner, Runtime: i.container.Runtime, Cgroup: i.container.CgroupPath, Assurance: assurance(s, f),
+		ID: i.Owner, Runtime: i.Container.Runtime, Cgroup: i.Container.CgroupPath, Assurance: assurance(s, f),
 	}
 	if f != nil {
-		id.Image, id.ImageDigest, id.LaunchDigest = f.image.Reference, f.image.Digest, &f.launchDigest
+		id.Image, id.ImageDigest, id.LaunchDigest = f.Image.Reference, f.Image.Digest, &f.LaunchDigest
 	}
 	return id
 }
@@ -148,7 +148,7 @@ func (d *Daemon) extendMeasurement(ctx context.Context, s *subject, p rpc.Extend
 		return rpc.Extended{}, refusal(err)
 	}
 	event, err := d.ledger.Append(ctx, ledger.Event{
-		Operation: logs.OpExtend, Owner: s.owner, Instance: f.instance, Measured: logs.ExtendBody{Domain: p.Domain, Operation: p.Operation, Content: p.Content},
+		Operation: logs.OpExtend, Owner: s.owner, Instance: f.Instance, Measured: logs.ExtendBody{Domain: p.Domain, Operation: p.Operation, Content: p.Content},
 	})
 	if err != nil {
 		return rpc.Extended{}, err

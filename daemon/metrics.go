@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/execs"
 	"github.com/cima-project/cima/daemon/metrics"
 	"github.com/cima-project/cima/rpc"
 )
@@ -72,17 +73,17 @@ func (d *Daemon) hardwareMetrics(x *metrics.Text) {
 }
 
 func (d *Daemon) gateMetrics(x *metrics.Text) {
-	starts, execs := &d.gated.counts, &execCounts{}
-	if d.gated.execs != nil {
-		execs = &d.gated.execs.counts
+	starts, executions := &d.manager.Counts, &execs.Counts{}
+	if d.execs != nil {
+		executions = &d.execs.Counts
 	}
 	x.Family("gate_hold_duration_seconds", metrics.HistogramKind, "Processes held at the gate, and for how long until it was decided.")
-	x.Histogram(&starts.held, "of", "runtime")
-	x.Histogram(&execs.held, "of", "exec")
+	x.Histogram(&starts.Held, "of", "runtime")
+	x.Histogram(&executions.Held, "of", "exec")
 	x.Family("missed_total", metrics.Counter, "What could not be measured in time.")
-	x.Sample(float64(starts.missed.Load()), "what", "launch")
-	x.Sample(float64(execs.missed.Load()), "what", "exec")
-	x.One("launches_repeated_total", metrics.Counter, "Starts in a crash loop, measured at the gate and not logged at once.", float64(starts.repeated.Load()))
+	x.Sample(float64(starts.Missed.Load()), "what", "launch")
+	x.Sample(float64(executions.Missed.Load()), "what", "exec")
+	x.One("launches_repeated_total", metrics.Counter, "Starts in a crash loop, measured at the gate and not logged at once.", float64(starts.Repeated.Load()))
 }
 
 // processMetrics are what Prometheus' own libraries tell of a process. What

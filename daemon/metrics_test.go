@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/metrics"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -165,7 +166,10 @@ func TestMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.daemon.gated.missed(nil, fmt.Errorf("why"))
+	f.daemon.manager.Counts.Missed.Add(1)
+	if err := f.daemon.ledger.Missed(t.Context(), logs.MissedLaunch, "why"); err != nil {
+		t.Fatal(err)
+	}
 	after := f.metrics()
 	for _, want := range []struct {
 		name   string

@@ -87,7 +87,7 @@ func TestStartIsFirst(t *testing.T) {
 				}
 			}
 			f.inject()
-			eventually(t, "the start is logged", func() bool { return isClosed(f.daemon.begun) })
+			eventually(t, "the start is logged", func() bool { return f.begun() })
 			bundle, err := f.evidence()
 			if err != nil {
 				t.Fatal(err)
@@ -114,26 +114,6 @@ func TestStartThatCanNotBeLogged(t *testing.T) {
 	if err == nil {
 		d.Close()
 		t.Error("the daemon started")
-	}
-}
-
-// Whoever waits for a container that is being measured is told to come again.
-func TestMeasuringIsWaitedForInTime(t *testing.T) {
-	f := newFixture(t, impatient)
-	i := &instance{measuring: newLock()}
-	if err := i.measuring.take(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	_, err := f.daemon.measured(t.Context(), i, nil)
-	if e := wantCode(t, err, rpc.CodeNotReady); e.RetryAfter() == 0 {
-		t.Errorf("%v", e)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	w := &watchedRoot{saying: newLock()}
-	w.saying.take(ctx)
-	if err := (&execs{g: f.daemon.gated}).say(ctx, w, logs.ExecBody{Path: "/x"}); err == nil {
-		t.Error("an exec's event was not given up")
 	}
 }
 
@@ -168,7 +148,7 @@ func TestMissedIsToldOnceTheRegisterWorks(t *testing.T) {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				f.daemon.gated.missed(nil, gate.ErrOverflow)
+				f.daemon.ledger.Missed(context.Background(), logs.MissedLaunch, gate.ErrOverflow.Error())
 			}()
 			missed := func() (n int) {
 				events := f.events()
@@ -222,11 +202,32 @@ func TestWatchdogWhileHung(t *testing.T) {
 		t.Errorf("%d beats while the register hangs", n)
 	}
 	f.inject()
-	f.daemon.instances.mu.Lock()
-	beats(100, 500*time.Millisecond) // one may be under way
-	n := beats(1, time.Second)
-	f.daemon.instances.mu.Unlock()
-	if n != 0 {
+	f.stop()
+	beats(100, 10*time.Millisecond) // those that it sent before
+	ctx, cancel := context.WithCancel(t.Context())
+	taken := make(chan struct{}) // a lock that nobody gives back
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		f.daemon.watchdog(ctx, func() { <-taken })
+	}()
+	if n := beats(1, time.Second); n != 0 {
 		t.Errorf("%d beats while a lock can't be had", n)
+	}
+	close(taken)
+	if n := beats(1, time.Minute); n == 0 {
+		t.Error("no beat after the lock was given back")
+	}
+	cancel()
+	<-stopped
+}
+
+// begun reports whether the daemon's start is logged, or can't be.
+func (f *fixture) begun() bool {
+	select {
+	case <-f.daemon.begun:
+		return true
+	default:
+		return false
 	}
 }

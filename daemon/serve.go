@@ -11,6 +11,7 @@ import (
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/execs"
 	"github.com/cima-project/cima/daemon/oslog"
 	"github.com/cima-project/cima/daemon/services"
 	"github.com/cima-project/cima/rpc/server"
@@ -21,7 +22,7 @@ import (
 func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer d.gated.open(ctx)()
+	defer d.openGate(ctx)()
 	d.server = d.newServer(d.callerMethods(), d.attach)
 	ended := make(chan error, 2)
 	servers := 1
@@ -33,9 +34,9 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	}
 	d.notify(sd.SdNotifyReady)
 	d.log.Info("ready", "socket", sockets.Caller.Addr().String(), "boot_id", d.bootID)
-	go d.watchdog(ctx)
+	go d.watchdog(ctx, d.touchLocks)
 	var background sync.WaitGroup
-	background.Go(func() { d.observe(ctx) })
+	background.Go(func() { d.manager.Survey(ctx, d.engine) })
 	background.Go(func() { d.reloadOn(ctx) })
 	background.Go(func() {
 		services.NewWatcher(d.ledger, d.log).Watch(ctx, func() []config.SystemRule { return d.config().System })
@@ -65,6 +66,23 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	d.accounts.flush()
 	d.log.Info("stopped")
 	return errors.Join(notBegun, failed)
+}
+
+// openGate begins to measure executions and starts, where the configuration wants
+// that. What it returns ends it.
+func (d *Daemon) openGate(ctx context.Context) (closeAll func()) {
+	d.execs = execs.Open(ctx, execs.Options{
+		Ledger: d.ledger, Records: d.store, Instances: d.manager, Peers: d.peers, Config: d.config,
+		Log: d.log, IMADir: d.opts.imaDir(), HostRoot: d.hostRoot,
+	})
+	if d.execs != nil {
+		d.manager.SetExecs(d.execs)
+	}
+	g := d.manager.OpenGate(ctx, d.opts.usualRuntimes())
+	return func() {
+		g.Close()
+		d.execs.Close()
+	}
 }
 
 func (d *Daemon) newServer(methods []server.Method, attach func(context.Context, *net.UnixConn) (context.Context, func(), error)) *server.Server {
@@ -98,7 +116,7 @@ func (d *Daemon) notify(state string) {
 // watchdog says that the daemon lives, as long as its locks can be had. Hardware
 // that hangs is no reason to be killed: the next daemon would fare no better, and
 // this one answers that it is so.
-func (d *Daemon) watchdog(ctx context.Context) {
+func (d *Daemon) watchdog(ctx context.Context, touchLocks func()) {
 	interval, err := sd.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
 		return
@@ -111,8 +129,7 @@ func (d *Daemon) watchdog(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		d.ledger.Status()
-		d.instances.count()
+		touchLocks()
 		inTime, cancel := context.WithTimeout(ctx, interval/3)
 		if err := d.ledger.Check(inTime); err != nil {
 			d.log.Debug("watchdog", "error", err) // doubtful, not hung
@@ -120,6 +137,12 @@ func (d *Daemon) watchdog(ctx context.Context) {
 		cancel()
 		d.notify(sd.SdNotifyWatchdog)
 	}
+}
+
+// touchLocks takes the locks that every answer needs.
+func (d *Daemon) touchLocks() {
+	d.ledger.Status()
+	d.containers.Count()
 }
 
 func ownUID() uint32 { return uint32(os.Geteuid()) }

@@ -2,9 +2,10 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
+	"github.com/cima-project/cima/daemon/containers"
+	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/server"
 )
@@ -12,16 +13,28 @@ import (
 // subject is whom an answer is about: the caller itself, always; on the admin
 // socket also a container that root names.
 type subject struct {
-	owner    string    // as the runtime log names the container; "" on the host
-	instance *instance // nil on the host
-	pidfd    bool      // the kernel named the very process that asks
-	unit     string    // systemd unit of a host process
+	owner    string               // as the runtime log names the container; "" on the host
+	instance *containers.Instance // nil on the host
+	pidfd    bool                 // the kernel named the very process that asks
+	unit     string               // systemd unit of a host process
 	uid      uint32
 
 	account *account // who pays for it
 	payer   string   // the account's name
 	still   func(context.Context) error
 	done    func() // gives back what named took; nil for a caller
+}
+
+// Containers tells what is known of containers; *containers.Manager does.
+type Containers interface {
+	Use(c peer.Container, inode uint64, cgroupOwner uint32) *containers.Instance
+	Release(*containers.Instance)
+	Facts(ctx context.Context, i *containers.Instance, checkSame func(context.Context) error) (*containers.Facts, error)
+	FactsNow(*containers.Instance) *containers.Facts
+	CheckRuns(context.Context, *containers.Instance) error
+	Find(ctx context.Context, owner string) (*containers.Instance, error)
+	List(context.Context, func(containers.Listed) bool) error
+	Count() int
 }
 
 // setSubjects fills in the caller as whom its own answers are about.
@@ -34,49 +47,31 @@ func (c *caller) setSubjects() {
 
 // facts are those of the subject's instance, measured first where they aren't
 // known yet.
-func (d *Daemon) facts(ctx context.Context, s *subject) (*facts, error) {
-	if f := s.instance.facts.Load(); f != nil && !d.gated.owes(s.owner) {
+func (d *Daemon) facts(ctx context.Context, s *subject) (*containers.Facts, error) {
+	if f := d.containers.FactsNow(s.instance); f != nil {
 		return f, nil
 	}
 	if err := server.MayWait(ctx); err != nil {
 		return nil, err
 	}
-	return d.measured(ctx, s.instance, s.still)
+	return d.containers.Facts(ctx, s.instance, s.still)
 }
 
 // named is a running container that root asks about.
 func (d *Daemon) named(ctx context.Context, id string) (*subject, error) {
-	records, err := d.store().List(ctx)
+	i, err := d.containers.Find(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	for _, rec := range records {
-		if rec.Err != nil || rec.CgroupPath == "" {
-			continue
-		}
-		c := containerOf(rec)
-		r, err := d.peers.Running(ctx, c)
-		if err != nil || ownerName(c, r.CgroupOwner) != id {
-			continue
-		}
-		asker := callerOf(ctx)
-		i := d.instances.use(c, r.Instance, r.CgroupOwner)
-		return &subject{
-			owner: i.owner, instance: i, account: asker.account, payer: asker.payer,
-			still: func(ctx context.Context) error { return d.stillRuns(ctx, i) },
-			done:  func() { d.instances.release(i) },
-		}, nil
+	if i == nil {
+		return nil, rpc.InvalidParams("container_id", "no container %q runs: `cimactl containers` lists those that do", id)
 	}
-	return nil, rpc.InvalidParams("container_id", "no container %q runs: `cimactl containers` lists those that do", id)
-}
-
-// stillRuns says that a container runs as the instance that it was.
-func (d *Daemon) stillRuns(ctx context.Context, i *instance) error {
-	r, err := d.peers.Running(ctx, i.container)
-	if err == nil && r.Instance != i.inode {
-		err = errors.New("the container was started anew")
-	}
-	return err
+	asker := callerOf(ctx)
+	return &subject{
+		owner: i.Owner, instance: i, account: asker.account, payer: asker.payer,
+		still: func(ctx context.Context) error { return d.containers.CheckRuns(ctx, i) },
+		done:  func() { d.containers.Release(i) },
+	}, nil
 }
 
 // method is one row of the method table.
@@ -162,7 +157,7 @@ func (s *subject) cgroup() string {
 	if s.instance == nil {
 		return ""
 	}
-	return s.instance.container.CgroupPath
+	return s.instance.Container.CgroupPath
 }
 
 func (s *subject) String() string {

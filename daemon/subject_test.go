@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/containers"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/daemon/quotes"
 	"github.com/cima-project/cima/hw"
@@ -35,11 +36,9 @@ func TestInlineNeverWaits(t *testing.T) {
 	} {
 		f := newFixture(t, func(c *config.Config) { c.Access = rules })
 		f.daemon.tee = quotes.NewTimedTEE(hung{f.machine})
-		i := f.daemon.instances.use(peer.Container{ID: "one"}, 1, 0)
-		if err := i.measuring.take(t.Context()); err != nil { // and it takes its time
-			t.Fatal(err)
-		}
-		c := &caller{Caller: &peer.Caller{}, owner: i.owner, instance: i}
+		i := f.daemon.manager.Use(peer.Container{ID: "one"}, 1, 0)
+		f.daemon.containers = knownFacts{f.daemon.manager, nil} // measuring takes its time
+		c := &caller{Caller: &peer.Caller{}, owner: i.Owner, instance: i}
 		c.setSubjects()
 		ctx := context.WithValue(t.Context(), callerKey{}, c)
 		quick := 0
@@ -63,7 +62,7 @@ func TestInlineNeverWaits(t *testing.T) {
 		if fixed := 2; rules == nil && quick != fixed || rules != nil && quick != 0 {
 			t.Errorf("%s: %d answers while nothing is known", name, quick)
 		}
-		i.facts.Store(&facts{})
+		f.daemon.containers = knownFacts{f.daemon.manager, &containers.Facts{}}
 		for _, method := range []string{rpc.MethodWhoAmI, rpc.MethodGetMeasurementCount} {
 			if err := inline(t, ctx, handlers[method], `{}`); err != nil {
 				t.Errorf("%s: %s of a measured container: %v", name, method, err)
@@ -72,29 +71,6 @@ func TestInlineNeverWaits(t *testing.T) {
 		if err := inline(t, ctx, handlers[rpc.MethodGetCCMeasurement], `{"index":3}`); err != nil {
 			t.Errorf("%s: a measured container's register: %v", name, err)
 		}
-		i.measuring.give()
-	}
-}
-
-// A container that something is owed of waits until it is logged.
-func TestInlineNotWhileOwed(t *testing.T) {
-	w := &watchedRoot{owner: "one"}
-	g := &gated{execs: &execs{watched: map[string]*watchedRoot{"one": w}}}
-	if g.owes("another") {
-		t.Error("of another container")
-	}
-	w.owes.Store(true)
-	if !g.owes("one") {
-		t.Error("what is owed isn't seen")
-	}
-	d := &Daemon{gated: g}
-	i := &instance{owner: "one"}
-	i.facts.Store(&facts{})
-	known := func(ctx context.Context, _ json.RawMessage) (any, error) {
-		return d.facts(ctx, &subject{owner: "one", instance: i})
-	}
-	if err := inline(t, t.Context(), known, `{}`); !errors.Is(err, errMustWait) {
-		t.Errorf("got %v", err)
 	}
 }
 

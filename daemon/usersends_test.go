@@ -9,8 +9,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/containers"
 	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 )
@@ -143,14 +145,14 @@ func (c *usersContainer) call(f *fixture) error {
 	if err != nil || !ok {
 		c.t.Fatalf("its record is not found: %v", err)
 	}
-	p := containerOf(rec)
+	p := containers.Of(rec)
 	r, err := f.daemon.peers.Running(c.t.Context(), p)
 	if err != nil {
 		c.t.Fatalf("%v: %+v", err, err)
 	}
-	i := f.daemon.instances.use(p, r.Instance, r.CgroupOwner)
-	defer f.daemon.instances.release(i)
-	_, err = f.daemon.measured(c.t.Context(), i, func(ctx context.Context) error { return f.daemon.stillRuns(ctx, i) })
+	i := f.daemon.manager.Use(p, r.Instance, r.CgroupOwner)
+	defer f.daemon.manager.Release(i)
+	_, err = f.daemon.manager.Facts(c.t.Context(), i, func(ctx context.Context) error { return f.daemon.manager.CheckRuns(ctx, i) })
 	return err
 }
 
@@ -185,7 +187,7 @@ func TestEndsOfUsersContainers(t *testing.T) {
 				u.end()
 			}
 			f.start()
-			pause(t.Context(), 4*goneFor)
+			time.Sleep(4 * endsAfter)
 			if got := f.operations(owner); !c.after && got != "launch image" {
 				t.Errorf("it runs, and the log says %q", got)
 			}
@@ -194,7 +196,7 @@ func TestEndsOfUsersContainers(t *testing.T) {
 		eventually(t, "the end of "+digit+" is logged", func() bool { return f.operations(owner) == "launch image exit" })
 	}
 	f.restart()
-	pause(t.Context(), 4*goneFor)
+	time.Sleep(4 * endsAfter)
 	exits := 0
 	for _, e := range f.events() {
 		if e.Operation == logs.OpExit {

@@ -17,6 +17,10 @@ import (
 // the other arguments.
 const GuardCommand = "gate-guard"
 
+// GuardProgram is the program that runs, whatever file has its name by now. Its main
+// function calls Guard.
+const GuardProgram = "/proc/self/exe"
+
 // errStopped says that this process did not run for a while.
 var errStopped = errors.New("the daemon was stopped, or too busy")
 

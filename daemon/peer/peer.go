@@ -94,3 +94,17 @@ func (r *refusal) Unwrap() []error {
 func refuse(cause error, reason string, args ...any) error {
 	return &refusal{reason: fmt.Sprintf(reason, args...), cause: cause}
 }
+
+// Owner is the container's name in events and claims: its id, with the uid before it
+// ("1000/<id>") where a user owns the record or a cgroup above the container, so that
+// a user's container can't pass for a container of root's.
+func (c Container) Owner(cgroupOwner uint32) string {
+	uid := c.UID
+	if uid == 0 {
+		uid = cgroupOwner
+	}
+	if uid == 0 {
+		return c.ID
+	}
+	return fmt.Sprintf("%d/%s", uid, c.ID)
+}

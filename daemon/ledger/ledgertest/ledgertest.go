@@ -46,7 +46,7 @@ func (r *Register) Extend(_ context.Context, d hw.Digest) error {
 	return nil
 }
 
-// Open opens a ledger in a folder of the test's, ready for events. change may
+// Open opens a ledger in a folder of the test's, which holds a start event. change may
 // change its options.
 func Open(t testing.TB, change ...func(*ledger.Options)) *ledger.Ledger {
 	t.Helper()
@@ -59,7 +59,8 @@ func Open(t testing.TB, change ...func(*ledger.Options)) *ledger.Ledger {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
-	if err := l.Begin(t.Context()); err != nil {
+	start := ledger.Event{Operation: logs.OpStart, Measured: logs.StartBody{Version: "test"}}
+	if err := l.Begin(t.Context(), func(context.Context) (ledger.Event, error) { return start, nil }); err != nil {
 		t.Fatal(err)
 	}
 	return l

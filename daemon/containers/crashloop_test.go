@@ -1,4 +1,4 @@
-package daemon
+package containers
 
 import (
 	"fmt"
@@ -35,7 +35,7 @@ func TestStarts(t *testing.T) {
 		"one in two minutes":      {times(20, 121*time.Second, gate), false},
 		"one in a minute":         {times(20, time.Minute, gate), true},
 	} {
-		var s starts
+		var s recentStarts
 		at := begin
 		for _, x := range c.seen {
 			at = begin.Add(x.after)
@@ -46,7 +46,7 @@ func TestStarts(t *testing.T) {
 			t.Errorf("%s: a loop: %t, want %t", name, got, c.want)
 		}
 		if s.loop("nobody", at) {
-			t.Error("who never started is in a loop")
+			t.Error("a container that never started is in a loop")
 		}
 		if s.loop("c", at.Add(loopWindow+time.Hour)) {
 			t.Errorf("%s: a loop that ended goes on", name)

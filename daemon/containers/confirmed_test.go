@@ -1,4 +1,4 @@
-package daemon
+package containers
 
 import (
 	"fmt"
@@ -10,21 +10,21 @@ import (
 
 // A confirmed launch is of the first cgroup that comes with it, over restarts of
 // the daemon, and nothing else is.
-func TestAdoptions(t *testing.T) {
+func TestConfirmedStarts(t *testing.T) {
 	dir := t.TempDir()
 	live := map[string]string{"a": "1/0", "b": "2/0", "c": "3/0"}
-	open := func() *adoptions {
+	open := func() *confirmedStarts {
 		t.Helper()
-		a, err := openAdoptions(dir, func(owner string) string { return live[owner] })
+		a, err := openConfirmed(dir, func(owner string) string { return live[owner] })
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(a.close)
 		return a
 	}
-	want := func(a *adoptions, owner, instance string, inode uint64, want bool) {
+	want := func(a *confirmedStarts, owner, instance string, inode uint64, want bool) {
 		t.Helper()
-		if ok, err := a.adopt(owner, instance, inode); err != nil || ok != want {
+		if ok, err := a.claim(owner, instance, inode); err != nil || ok != want {
 			t.Errorf("%s %s as %d: %t %v, want %t", owner, instance, inode, ok, err, want)
 		}
 	}
@@ -42,8 +42,8 @@ func TestAdoptions(t *testing.T) {
 		}
 	}
 	a.close()
-	if _, err := a.adopt("b", "2/0", 7); err == nil {
-		t.Error("what can't be kept was adopted")
+	if _, err := a.claim("b", "2/0", 7); err == nil {
+		t.Error("what can't be stored was claimed")
 	}
 
 	live["c"] = "4/0" // launched anew, and that one isn't confirmed
@@ -70,7 +70,7 @@ func TestAdoptions(t *testing.T) {
 		if err := a.confirm(owner, "1/0"); err != nil {
 			t.Fatal(err)
 		}
-		a.keep(map[string]bool{"a": true, owner: true})
+		a.retain(map[string]bool{"a": true, owner: true})
 	}
 	text, err := os.ReadFile(path)
 	if n := strings.Count(string(text), "\n"); err != nil || n > 2*spareLines || len(a.byKey) != 2 {

@@ -1,0 +1,96 @@
+package containers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cima-project/cima/daemon/engines"
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/records"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// maxLaunch bounds the bytes of a launch in an event. A larger launch is logged as
+// its digest.
+const maxLaunch = 64 << 10
+
+// imageRetry is how long a caller is asked to wait for the engine.
+const imageRetry = 250 * time.Millisecond
+
+// logLaunch logs the launch of an instance that runs. The instance's lock is held.
+func (m *Manager) logLaunch(ctx context.Context, i *Instance, rec records.Record, checkSame func(context.Context) error) error {
+	// The record was read after the container was named: is it still its own?
+	if err := checkSame(ctx); err != nil {
+		return refusal(err)
+	}
+	if deferred, err := m.logDeferred(ctx, i.Owner, rec); deferred {
+		return err
+	}
+	l, err := m.Records().Measure(ctx, rec)
+	if err != nil {
+		return fmt.Errorf("measure container %.12s: %w", rec.ID, err)
+	}
+	if err := checkSame(ctx); err != nil {
+		return refusal(err)
+	}
+	l.CgroupOwner = i.CgroupOwner
+	return m.appendLaunch(ctx, i.Owner, rec.InstanceID(i.Inode), rec, l)
+}
+
+func (m *Manager) appendLaunch(ctx context.Context, owner, instance string, rec records.Record, l launch.Launch) error {
+	l, err := launch.Condense(l, maxLaunch)
+	if err != nil {
+		return err
+	}
+	// Power comes before the launch, so that no evidence of the container lacks it.
+	if err := m.logPower(ctx, owner, rec); err != nil {
+		return err
+	}
+	e := ledger.Event{Operation: logs.OpLaunch, Owner: owner, Instance: instance, Measured: l}
+	if owner != rec.ID {
+		e.Cgroup = rec.CgroupPath // a user's record isn't listed
+	}
+	_, err = m.Ledger.Append(ctx, e)
+	if err == nil {
+		m.Log.Info("container measured", "container", owner, "runtime", rec.Runtime, "start", startOf(instance))
+	}
+	return err
+}
+
+// logPower announces to all by which means a container could act as root of the
+// guest. The event names no container, so equal events are logged once.
+func (m *Manager) logPower(ctx context.Context, owner string, rec records.Record) error {
+	classes, err := m.Records().Power(ctx, rec)
+	if err != nil {
+		return fmt.Errorf("power of container %.12s: %w", rec.ID, err)
+	}
+	if len(classes) == 0 {
+		return nil
+	}
+	_, err = m.Ledger.Append(ctx, ledger.Event{Operation: logs.OpPower, Measured: logs.PowerBody{Classes: classes}, Charge: owner, Once: true})
+	if err == nil {
+		m.Log.Warn("a container can act as root of the guest", "container", owner, "power", fmt.Sprint(classes))
+	}
+	return err
+}
+
+func (m *Manager) logImage(ctx context.Context, i *Instance, rec records.Record, instance string) error {
+	img, err := m.Images.Image(ctx, rec)
+	deadline := time.Duration(m.Config().Launch.ImageDeadline)
+	switch {
+	case err == nil:
+	case errors.Is(err, engines.ErrNoEngine):
+		img = launch.Image{Absent: "no engine to ask"}
+	case time.Since(i.first) < deadline:
+		return rpc.NotReady(imageRetry, "the engine has not reported the image yet: ask again").Because(err)
+	default:
+		m.Log.Warn("image not measured", "container", i.Owner, "error", err)
+		img = launch.Image{Absent: "the engine did not answer"}
+	}
+	_, err = m.Ledger.Append(ctx, ledger.Event{Operation: logs.OpImage, Owner: i.Owner, Instance: instance, Measured: img})
+	return err
+}

@@ -1,0 +1,180 @@
+package containers
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/cima-project/cima/daemon/gate"
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/daemon/records"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
+)
+
+// logged returns the facts of an instance. It logs the launch and the image first
+// where they are not logged yet.
+func (m *Manager) logged(ctx context.Context, i *Instance, checkSame func(context.Context) error) (*Facts, error) {
+	if f := i.facts.Load(); f != nil {
+		return f, nil
+	}
+	if err := m.lock(ctx, i); err != nil {
+		return nil, err
+	}
+	defer i.measuring.Release(1)
+	if f := i.facts.Load(); f != nil {
+		return f, nil
+	}
+	rec, err := m.record(ctx, i)
+	if err != nil {
+		return nil, err
+	}
+	l, img, err := m.readBack(i, rec)
+	if err != nil {
+		return nil, err
+	}
+	if l == nil {
+		if err := m.logLaunch(ctx, i, rec, checkSame); err != nil {
+			return nil, err
+		}
+	}
+	if img == nil {
+		at, err := m.Ledger.Snapshot(i.Owner)
+		if err != nil {
+			return nil, err
+		}
+		if err := m.logImage(ctx, i, rec, at.Owner.Instance); err != nil {
+			return nil, err
+		}
+	}
+	if l == nil || img == nil {
+		if l, img, err = m.readBack(i, rec); err != nil {
+			return nil, err
+		}
+	}
+	f, err := newFacts(l, img)
+	if err != nil {
+		return nil, err
+	}
+	at, err := m.Ledger.Snapshot(i.Owner)
+	if err != nil {
+		return nil, err
+	}
+	if !m.isLaunchOf(at.Owner.Instance, rec, i) {
+		return nil, ledger.ErrReplaced
+	}
+	f.Instance, f.Start = at.Owner.Instance, startOf(at.Owner.Instance)
+	i.facts.Store(f)
+	m.instances.watch(i)
+	return f, nil
+}
+
+// readBack returns what the log holds of an instance: a former run of the daemon
+// may have measured it.
+func (m *Manager) readBack(i *Instance, rec records.Record) (launched, image json.RawMessage, err error) {
+	s, err := m.Ledger.Snapshot(i.Owner)
+	if err != nil || !m.isLaunchOf(s.Owner.Instance, rec, i) {
+		return nil, nil, err
+	}
+	events, err := m.Ledger.Events(i.Owner)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, e := range events {
+		switch e.Operation {
+		case logs.OpLaunch:
+			launched = e.Body()
+		case logs.OpImage:
+			image = e.Body()
+		}
+	}
+	return launched, image, nil
+}
+
+// isLaunchOf reports whether the launch that was logged last for an instance's
+// owner is the launch of this instance.
+func (m *Manager) isLaunchOf(logged string, rec records.Record, i *Instance) bool {
+	if logged != rec.InstanceID(0) {
+		return logged == rec.InstanceID(i.Inode)
+	}
+	mine, err := m.confirmed.claim(i.Owner, logged, i.Inode)
+	if err != nil {
+		m.Log.Error("a gated launch can't be claimed for its container", "container", i.Owner, "error", err)
+	}
+	return mine
+}
+
+// startOf is assurance.start of a launch: a gated launch has no cgroup in its name.
+func startOf(logged string) string {
+	if strings.HasSuffix(logged, "/0") {
+		return logs.StartGated
+	}
+	return logs.StartObserved
+}
+
+// record reads an instance's record again, because a new start may have replaced
+// the one that named it.
+func (m *Manager) record(ctx context.Context, i *Instance) (records.Record, error) {
+	rec, ok, err := m.Records().Declared(ctx, i.Container.CgroupPath)
+	if err != nil {
+		return records.Record{}, err
+	}
+	if !ok || rec.ID != i.Container.ID || rec.UID != i.Container.UID {
+		return records.Record{}, rpc.Unattributed("the record of this container is gone: the container is being stopped or replaced")
+	}
+	return rec, nil
+}
+
+// LoggedOf returns the name in the log of the instance as which a record of root's
+// runs, and false if it doesn't run, or isn't logged yet.
+func (m *Manager) LoggedOf(ctx context.Context, rec records.Record) (instance string, ok bool) {
+	r, err := m.Peers.Running(ctx, Of(rec))
+	if err != nil || rec.UID != 0 || r.CgroupOwner != 0 {
+		return "", false // ended, or a user's
+	}
+	i := m.Use(Of(rec), r.Instance, r.CgroupOwner)
+	defer m.Release(i)
+	s, err := m.Ledger.Snapshot(i.Owner)
+	if err != nil || !m.isLaunchOf(s.Owner.Instance, rec, i) {
+		return "", false
+	}
+	return s.Owner.Instance, true
+}
+
+// launchRetry is the time between two looks at a launch that another goroutine logs.
+const launchRetry = 5 * time.Millisecond
+
+// EnsureLaunched waits until the launch of a process's instance is logged, and logs
+// it if nobody else does. It returns the instance's name in the log. It doesn't wait
+// for an image: the engine may wait for this process.
+func (m *Manager) EnsureLaunched(ctx context.Context, c *peer.Caller) (instance string, err error) {
+	i := m.Use(*c.Container, c.Instance, c.CgroupOwner)
+	defer m.Release(i)
+	for {
+		rec, err := m.record(ctx, i)
+		if err != nil {
+			return "", err
+		}
+		s, err := m.Ledger.Snapshot(i.Owner)
+		if err != nil {
+			return "", err
+		}
+		if m.isLaunchOf(s.Owner.Instance, rec, i) {
+			return s.Owner.Instance, nil
+		}
+		if i.measuring.TryAcquire(1) { // else another goroutine measures it
+			err := m.logLaunch(ctx, i, rec, c.Check)
+			i.measuring.Release(1)
+			if err != nil {
+				return "", err
+			}
+			continue
+		}
+		pause(ctx, launchRetry)
+		if ctx.Err() != nil {
+			return "", gate.ErrDeadline
+		}
+	}
+}

@@ -1,0 +1,20 @@
+package records
+
+import "fmt"
+
+// InstanceID is the name in the runtime log of an instance: this writing of the
+// record, and the inode of the cgroup; 0 if it was measured at the gate, before there
+// was a cgroup.
+func (r Record) InstanceID(inode uint64) string {
+	s := r.Stamp
+	return fmt.Sprintf("%x.%x.%x/%x", s.Device, s.Inode, s.Changed, inode)
+}
+
+// StartKey names this writing of the record, or the bundle of a record that can't be
+// read.
+func (r Record) StartKey() string {
+	if r.Err != nil {
+		return r.Bundle
+	}
+	return r.InstanceID(0)
+}
