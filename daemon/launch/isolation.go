@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// How a container stands to a namespace.
+// Whose a namespace of a container is.
 const (
 	NamespaceOwn    = "own"
 	NamespaceHost   = "host"
@@ -19,8 +19,8 @@ var namespaceTypes = []string{"cgroup", "ipc", "mount", "network", "pid", "user"
 // before the runtime runs; the name is random.
 var engineNetns = regexp.MustCompile(`^/run/(user/[0-9]+/)?netns/netns-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// namespaces names all types; time, which few use, only where it is not the
-// host's. Paths are left out: they hold pids and random names.
+// namespaces has all types, but time, which few use, only where it is not the host's.
+// Paths are left out: they have pids and random names.
 func namespaces(c *Spec) map[string]string {
 	out := map[string]string{}
 	for _, t := range namespaceTypes {
@@ -40,7 +40,7 @@ func namespaces(c *Spec) map[string]string {
 }
 
 // defaultRules are the device rules that docker and containerd give every
-// container (and podman, by the runtime, without writing them down).
+// container. Podman has the runtime add them, and does not write them into the bundle.
 var defaultRules = func() []DeviceRule {
 	list := []DeviceRule{{Allow: false, Type: "a", Access: "rwm"}}
 	for _, d := range [][2]int64{{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 1}, {5, 2}} {
@@ -61,14 +61,14 @@ func UsualDevice(d Device) bool {
 	})
 }
 
-// devices returns the nodes, sorted, and the rules beyond the defaults in
-// their order, for a later rule undoes an earlier one. Where every device is
-// allowed neither is given: they are those of this machine.
+// devices returns the nodes, sorted, and the rules beyond the defaults, in their order,
+// since a later rule undoes an earlier one. Where every device is allowed it returns
+// neither: they would be those of this machine.
 func devices(c *Spec) (nodes []Device, rules []DeviceRule, all bool) {
-	all = true // runc and crun: what no rule denies is allowed
+	all = true // runc and crun allow what no rule denies
 	for _, r := range c.Linux.Resources.Devices {
 		r = plainRule(r)
-		// runc, and the kernel's devices.allow, read of a rule of type "a" nothing more.
+		// Of a rule of type "a", runc and the kernel's devices.allow read nothing more.
 		if r.Type == "a" && (r.Allow || r.Major == nil && r.Minor == nil && r.Access == "mrw") {
 			all = r.Allow
 			rules = nil
@@ -114,11 +114,11 @@ func sameRule(a, b DeviceRule) bool {
 	return a.Allow == b.Allow && a.Type == b.Type && a.Access == b.Access && same(a.Major, b.Major) && same(a.Minor, b.Minor)
 }
 
-// hookStages in the order in which the runtime runs them.
+// hookStages are in the order in which the runtime runs them.
 var hookStages = []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}
 
-// engineHook is docker's own hook, which names a pid and the container's id. Who
-// uses docker can't add others.
+// engineHook is docker's own hook, whose arguments have a pid and the container's id.
+// Users of docker can't add hooks.
 var engineHook = regexp.MustCompile(`^/proc/([0-9]+|self)/exe$`)
 
 func hooks(c *Spec, id string) []Hook {

@@ -20,15 +20,15 @@ import (
 // Sources of a Launch.
 const (
 	SourceBundle = "bundle" // an OCI bundle that root wrote
-	SourceEngine = "engine" // the engine's word only; not made here
-	SourceUser   = "user"   // the bundle of a rootless engine: its user's word
-	SourceNone   = "none"   // nobody could tell: the container was gone
+	SourceEngine = "engine" // only what the engine says; not made here
+	SourceUser   = "user"   // the bundle of a rootless engine, which its user may write
+	SourceNone   = "none"   // unknown: the container was gone
 )
 
 // Launch is what was asked of the runtime, normalised: no id, name, time,
 // host name, nor path that holds an id. It is the content of the launch event
 // and its schema is normative (cima-evidence(7), LAUNCH). Arrays that have no
-// order are sorted, what is empty is left out.
+// order are sorted; what is empty is left out.
 type Launch struct {
 	Source      string `json:"source"`
 	CgroupOwner uint32 `json:"cgroup_owner"` // uid that owns the cgroup chain; the daemon fills it in
@@ -62,7 +62,7 @@ type Launch struct {
 	Whole string `json:"whole,omitempty"`
 }
 
-// User is who the first process runs as.
+// User is the user that the first process runs as.
 type User struct {
 	UID            uint32   `json:"uid"`
 	GID            uint32   `json:"gid"`
@@ -85,9 +85,9 @@ type Variable struct {
 	SHA384 string `json:"sha384,omitempty"` // of the value, in mode EnvironmentDigest
 }
 
-// Mount is one mount. A bind has a Source, or is one of Volume, Anonymous and
-// Engine (a volume of a pod's is the last and has a name too); other types
-// have none of these.
+// Mount is one mount. A bind has a Source, or is one of Volume, Anonymous and Engine
+// (a pod's volume is Engine and has the name Volume too). Other types have none of
+// these.
 type Mount struct {
 	Destination Text   `json:"destination"`
 	Type        string `json:"type,omitempty"`
@@ -131,10 +131,10 @@ type Hook struct {
 type Entrypoint struct {
 	Path Text `json:"path"` // in the container, as found along PATH
 
-	// SHA384 is the digest of the file in the root file system; empty where
-	// a mount covers it, or may (one that lies within a bind goes where a
-	// symlink there leads), or it is no regular file, above 256 MiB, on FUSE or
-	// a network, or the root file system can't be seen.
+	// SHA384 is the digest of the file in the root file system. It is empty where a
+	// mount covers the file or may cover it (a mount within a bind goes where a
+	// symlink there leads); where the file is no regular file, is above 256 MiB, or
+	// lies on FUSE or a network; and where the daemon can't see the root file system.
 	SHA384 string `json:"sha384,omitempty"`
 }
 
@@ -142,9 +142,9 @@ type Entrypoint struct {
 type Image struct {
 	Reference string   `json:"reference,omitempty"` // registry/name:tag or registry/name@digest
 	Digest    string   `json:"digest,omitempty"`    // of its config, "sha256:…"
-	Manifest  string   `json:"manifest,omitempty"`  // of its manifest or index, where the engine knows it by that
+	Manifest  string   `json:"manifest,omitempty"`  // of its manifest or index, where the engine identifies the image by that
 	Layers    []string `json:"layers,omitempty"`    // diff ids, from the lowest
-	Absent    string   `json:"absent,omitempty"`    // why all else is empty; the daemon fills it in
+	Absent    string   `json:"absent,omitempty"`    // why the other members are empty; the daemon fills it in
 }
 
 // Digest is the launch digest: SHA-384(JCS({"image": …, "launch": …})).

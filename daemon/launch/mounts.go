@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// mounts normalises the mounts of a container. Sorting by destination would
-// lose which of two that overlap is on top, so those underneath are marked.
+// mounts normalises the mounts of a container. They are sorted by destination, so a
+// mount that a later one covers is marked.
 func mounts(c *Spec, id string) []Mount {
 	e := newEngineFiles(c, id)
 	out := make([]Mount, len(c.Mounts))
@@ -31,20 +31,21 @@ func mounts(c *Spec, id string) []Mount {
 	return out
 }
 
-// IsBind follows runc: options decide, the type is only a usual sign.
+// IsBind reports whether a mount is a bind. As in runc, the options decide; the type is
+// a hint.
 func IsBind(m SpecMount) bool {
 	return m.Type == "bind" || slices.Contains(m.Options, "bind") || slices.Contains(m.Options, "rbind")
 }
 
-// opposite options: of two that speak of the same thing the later one holds.
+// opposites are pairs of options, of which the later one holds.
 var opposites = map[string]string{
 	"rw": "ro", "rrw": "rro", "suid": "nosuid", "dev": "nodev", "exec": "noexec", "norelro": "relro",
 	"async": "sync", "noatime": "atime", "nodiratime": "diratime", "norelatime": "relatime",
 	"nostrictatime": "strictatime", "nomand": "mand",
 }
 
-// MountOptions sorts options after dropping those that a later one undoes,
-// and cuts SELinux labels to their type.
+// MountOptions returns the options that hold, sorted: without those that a later one
+// undoes, and with SELinux labels cut to their type.
 func MountOptions(options []Text) []Text {
 	about := func(o Text) string {
 		name, _, _ := strings.Cut(string(o), "=")
@@ -69,9 +70,9 @@ func MountOptions(options []Text) []Text {
 	return out
 }
 
-// engineFiles tells what an engine made for a container from what was asked
-// for. Only paths below the engine's own storage, and names that nobody knows
-// before the container is made, count.
+// engineFiles separates what an engine made for a container from what was asked for.
+// The engine made what lies below its own storage, and what has a name that nobody
+// could know before the container was made.
 type engineFiles struct {
 	id, sandbox, pod string
 	storage          string // root of the engine's storage, empty where unknown
@@ -86,12 +87,12 @@ var (
 	dockerDir = regexp.MustCompile(`/containers/[0-9a-f]{64}/`)
 	podVolume = regexp.MustCompile(`/volumes/([^/]+)/([^/]+)`)
 
-	// podFiles are what a container may share with the one whose network
-	// or pod it joins; their source then holds that one's id.
+	// podFiles are files that a container may share with the container whose
+	// network or pod it joins. Their sources then have the other container's id.
 	podFiles = []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/shm", "/run/.containerenv"}
 )
 
-// source fills in where a bind comes from.
+// source fills in what is mounted by a bind.
 func (e engineFiles) source(m SpecMount, out *Mount) {
 	source := path.Clean(string(m.Source))
 	parts := strings.Split(source, "/")
@@ -130,7 +131,7 @@ func (c *Spec) OfEngine(m SpecMount, id string) bool {
 	return made.Source == ""
 }
 
-// stored says that a path lies where this engine keeps its state; podman keeps
+// stored reports whether a path lies where this engine stores its state. Podman has
 // some of it under /run.
 func (e engineFiles) stored(source string) bool {
 	return e.storage != "" && strings.HasPrefix(source, e.storage+"/") || strings.HasPrefix(source, "/run/containers/storage/")

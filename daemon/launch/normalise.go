@@ -11,10 +11,10 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 )
 
-// Rules say what policy leaves open of a launch.
+// Rules say which parts of a launch the policy wants measured.
 type Rules struct {
 	Environment string   // EnvironmentNames (also if empty), EnvironmentDigest, EnvironmentNone
-	Labels      []string // names of labels and annotations that count
+	Labels      []string // names of labels and annotations that are measured
 }
 
 // How the environment is shown.
@@ -24,9 +24,9 @@ const (
 	EnvironmentNone   = "none"
 )
 
-// FromConfig normalises an OCI config.json as it would be if it lay in a
-// bundle of root's: what cimactl predict needs. Digests of files are not in
-// it. The container's id is taken from its cgroupsPath.
+// FromConfig normalises an OCI config.json as if it lay in a bundle of root's. cimactl
+// predict needs it. The launch has no digests of files. The container's id is taken
+// from its cgroupsPath.
 func FromConfig(r io.Reader, rules Rules) (Launch, error) {
 	c, err := Read(r)
 	if err != nil {
@@ -82,8 +82,8 @@ func Normalise(c *Spec, id string, rules Rules) (Launch, error) {
 	return l, nil
 }
 
-// environment leaves HOSTNAME out, and container_uuid, which podman makes of
-// the id for systemd; a value that holds the id is shown by name only.
+// environment leaves out HOSTNAME, and container_uuid, which podman makes of the id for
+// systemd. Of a variable whose value has the id in it, only the name is shown.
 func (r Rules) environment(env []Text, id string) []Variable {
 	if r.Environment == EnvironmentNone {
 		return nil
@@ -108,6 +108,7 @@ func (r Rules) environment(env []Text, id string) []Variable {
 	return out
 }
 
+// Choose returns those labels that the rules name.
 func (r Rules) Choose(have map[string]Text) map[string]Text {
 	out := map[string]Text{}
 	for _, name := range r.Labels {
@@ -118,8 +119,8 @@ func (r Rules) Choose(have map[string]Text) map[string]Text {
 	return out
 }
 
-// selinuxType is the type of user:role:type:level; the level differs from run
-// to run.
+// selinuxType returns the type of user:role:type:level. The level differs from run to
+// run.
 func selinuxType(label string) string {
 	if parts := strings.SplitN(label, ":", 4); len(parts) >= 3 {
 		return parts[2]
@@ -127,7 +128,7 @@ func selinuxType(label string) string {
 	return label
 }
 
-// seccompDigest is SHA-384 of the RFC 8785 form of a seccomp profile, with
+// seccompDigest returns SHA-384 of the RFC 8785 form of a seccomp profile, with
 // names and architectures sorted and integers beyond 2^53 as strings.
 func seccompDigest(raw json.RawMessage) (string, error) {
 	if len(raw) == 0 || string(raw) == "null" {
@@ -192,7 +193,7 @@ func sorted[T ~string | ~uint32](list []T) []T {
 }
 
 // HexID returns the 64 hex digits at the end of a name such as
-// "docker-<id>.scope" or "libpod-<id>", empty where there are none.
+// "docker-<id>.scope" or "libpod-<id>", and "" where there are none.
 func HexID(name string) string {
 	name = strings.TrimSuffix(name, ".scope")
 	if i := len(name) - 64; i >= 0 && IsID(name[i:]) && (i == 0 || name[i-1] == '-') {
@@ -201,6 +202,7 @@ func HexID(name string) string {
 	return ""
 }
 
+// IsID reports whether s is an id of docker's or podman's: 64 lower-case hex digits.
 func IsID(s string) bool {
 	if len(s) != 64 {
 		return false

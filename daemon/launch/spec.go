@@ -19,7 +19,7 @@ const (
 	maxPath    = 4096 // PATH_MAX
 )
 
-// Spec is the part of an OCI runtime configuration that counts here
+// Spec is the part of an OCI runtime configuration that a launch is made of
 // (OCI runtime specification 1.2, config.md and config-linux.md).
 type Spec struct {
 	runtime string // see Runtime
@@ -139,7 +139,7 @@ func (c *Spec) ID() string {
 	return HexID(path.Base(strings.ReplaceAll(c.Linux.CgroupsPath, ":", "/")))
 }
 
-// Annotation returns the first of these annotations that is there.
+// Annotation returns the value of the first of these annotations that is not empty.
 func (c *Spec) Annotation(names ...string) string {
 	for _, name := range names {
 		if v := c.Annotations[name]; v != "" {
@@ -149,7 +149,7 @@ func (c *Spec) Annotation(names ...string) string {
 	return ""
 }
 
-// Sandbox is the id of the pod's first container, in which the others live.
+// Sandbox returns the id of the pod's first container, whose namespaces the others join.
 func (c *Spec) Sandbox() string {
 	if !c.ofPod() {
 		return ""
@@ -171,7 +171,7 @@ func (c *Spec) Pod() Pod {
 	}
 }
 
-// Pod is what CRI annotations say of a container.
+// Pod is what CRI annotations say about a container.
 type Pod struct {
 	Name, Namespace, UID string
 	Container            string // its name in the pod

@@ -41,14 +41,14 @@ func (t *Text) UnmarshalJSON(b []byte) error {
 		return nil
 	}
 	if len(b) < 2 || b[0] != '"' || b[len(b)-1] != '"' {
-		return fmt.Errorf("%.20q is not a string", b)
+		return fmt.Errorf("%.20q must be a string", b)
 	}
 	*t = Text(unescape(b[1 : len(b)-1]))
 	return nil
 }
 
-// unescape undoes the escapes of a JSON string (RFC 8259, section 7); the
-// decoder has checked their syntax.
+// unescape undoes the escapes of a JSON string (RFC 8259, section 7), whose syntax the
+// decoder has checked.
 func unescape(b []byte) []byte {
 	out := make([]byte, 0, len(b))
 	for i := 0; i < len(b); i++ {
@@ -95,7 +95,7 @@ func hex4(b []byte) rune {
 	return rune(v)
 }
 
-// appendRune is utf8.AppendRune, but gives a surrogate bytes of its own.
+// appendRune is utf8.AppendRune, but a surrogate gets bytes of its own.
 func appendRune(out []byte, r rune) []byte {
 	if utf16.IsSurrogate(r) {
 		return append(out, 0xE0|byte(r>>12), 0x80|byte(r>>6)&0x3F, 0x80|byte(r)&0x3F)

@@ -12,24 +12,24 @@ import (
 type bind struct {
 	source   string // absolute
 	readOnly bool
-	below    bool     // read-only, but what is mounted below it comes along and isn't
-	root     bool     // the root file system, whose layers are the engine's
+	below    bool     // read-only, but mounts below the source come along and are writable
+	root     bool     // the root file system, whose layers belong to the engine
 	depth    int      // how many overlays lead to it
-	ofEngine bool     // a file or volume of the engine's own, whose place nobody else names
+	ofEngine bool     // a file or volume of the engine's own, whose path only the engine chooses
 	ids      []string // the container's, and its pod's
 }
 
-// names says that a path holds the container's id or its pod's.
+// names reports whether a path has the container's id, or its pod's, as a component.
 func (b bind) names(name string) bool {
 	return slices.ContainsFunc(strings.Split(name, "/"), func(part string) bool {
 		return part != "" && slices.Contains(b.ids, part)
 	})
 }
 
-// binds are the bind mounts of a container whose bundle lies in dir.
+// binds returns the bind mounts of a container whose bundle lies in dir.
 func binds(c *launch.Spec, id, dir string) []bind {
 	var out []bind
-	if c.Root.Path != "" { // podman run --rootfs: it may be the host's own
+	if c.Root.Path != "" { // podman run --rootfs: the root may be the host's own
 		out = append(out, bind{source: c.Root.Path, readOnly: c.Root.Readonly, root: true, ofEngine: true})
 	}
 	for _, m := range c.Mounts {
@@ -41,7 +41,7 @@ func binds(c *launch.Spec, id, dir string) []bind {
 			m.Source = upper
 		}
 		options := launch.MountOptions(m.Options)
-		whole := slices.Contains(options, "rro") // what is mounted below too
+		whole := slices.Contains(options, "rro") // also read-only below
 		b := bind{source: string(m.Source), readOnly: whole || slices.Contains(options, "ro"), ofEngine: c.OfEngine(m, id), ids: []string{id, c.Sandbox(), c.Pod().UID}}
 		b.below = b.readOnly && !whole && slices.Contains(options, "rbind")
 		out = append(out, b)
@@ -54,7 +54,7 @@ func binds(c *launch.Spec, id, dir string) []bind {
 	return out
 }
 
-// writableLayer is what an overlay of the specification's own writes to.
+// writableLayer returns the directory that an overlay of the specification writes to.
 func writableLayer(m launch.SpecMount) (launch.Text, bool) {
 	if m.Type != "overlay" || launch.IsBind(m) {
 		return "", false
@@ -67,47 +67,48 @@ func writableLayer(m launch.SpecMount) (launch.Text, bool) {
 	return "", false
 }
 
-// bindTarget is what a bind leads to.
+// bindTarget is what the source of a bind leads to.
 type bindTarget struct {
 	bind
-	path   string
-	looked []string // as in resolved
-	powers []string
+	path    string
+	parents []string // as in resolved
+	classes []string
 }
 
-// judge looks at what a bind mounts, before the runtime does.
+// judge resolves the source of a bind, before the runtime does, and names its classes.
 func (h Host) judge(b bind, marks landmarks) bindTarget {
-	seen, at, err := h.see(b.source)
-	out := bindTarget{bind: b, path: at.path, looked: at.looked, powers: marks.powers(seen, b)}
+	seen, at, err := h.inspect(b.source)
+	out := bindTarget{bind: b, path: at.path, parents: at.parents, classes: marks.classes(seen, b)}
 	if err == nil && !b.readOnly {
-		out.powers = distinct(append(out.powers, h.behind(b, seen, at, marks)...))
+		out.classes = distinct(append(out.classes, h.behindMount(b, seen, at, marks)...))
 	}
 	if b.ofEngine {
-		return out // nobody knows the name before the engine has made it
+		return out // nobody knows the path before the engine has made it
 	}
 	if err != nil {
-		out.powers = append(out.powers, UnresolvedMount)
+		out.classes = append(out.classes, UnresolvedMount)
 	}
 	if at.replaceable {
-		out.powers = append(out.powers, ReplaceableMount)
+		out.classes = append(out.classes, ReplaceableMount)
 	}
 	return out
 }
 
-// replaces says that who has this mount can put something else in the place of
-// what the other one mounts. That a part of the host can be written was said.
-func (m bindTarget) replaces(o bindTarget) bool {
-	if m.readOnly || o.ofEngine || slices.ContainsFunc(m.powers, func(class string) bool {
+// mayReplace reports whether a container with this mount can put something else in the
+// place of what the other one mounts. A mount that has a class already is not asked: it
+// may write a part of the host anyway.
+func (m bindTarget) mayReplace(o bindTarget) bool {
+	if m.readOnly || o.ofEngine || slices.ContainsFunc(m.classes, func(class string) bool {
 		return class != ReplaceableMount && class != UnresolvedMount
 	}) {
 		return false
 	}
-	return slices.ContainsFunc(o.looked, func(dir string) bool { return within(dir, m.path) })
+	return slices.ContainsFunc(o.parents, func(dir string) bool { return within(dir, m.path) })
 }
 
 // contested reports whether another container can replace what this one mounts, or
-// this one what another mounts that has not begun. Both are asked, so that the
-// later of two is the one that has the class.
+// this one what another mounts that has not begun. Both ways are checked, so that the
+// container that comes later has the class.
 func (f *bundleFacts) contested(mine []bindTarget, others []Other) bool {
 	for _, o := range others {
 		if o.Facts.bundle == nil || o.Facts.bundle.dir == f.dir || o.Facts.bundle.id == f.id {
@@ -115,7 +116,7 @@ func (f *bundleFacts) contested(mine []bindTarget, others []Other) bool {
 		}
 		for _, theirs := range o.Facts.bundle.known() {
 			for _, m := range mine {
-				if theirs.replaces(m) || !o.Begun && m.replaces(theirs) {
+				if theirs.mayReplace(m) || !o.Begun && m.mayReplace(theirs) {
 					return true
 				}
 			}
@@ -124,7 +125,7 @@ func (f *bundleFacts) contested(mine []bindTarget, others []Other) bool {
 	return false
 }
 
-// known returns what the binds led to when they were judged last, or lead to now.
+// known returns the targets of the binds when they were judged last, or now.
 func (f *bundleFacts) known() []bindTarget {
 	f.mu.Lock()
 	targets := f.targets
@@ -135,7 +136,7 @@ func (f *bundleFacts) known() []bindTarget {
 	return f.inspect()
 }
 
-// inspect judges the binds and stores what they lead to.
+// inspect judges the binds and stores their targets.
 func (f *bundleFacts) inspect() []bindTarget {
 	marks := f.host.landmarks(f.storage)
 	out := make([]bindTarget, 0, len(f.binds))

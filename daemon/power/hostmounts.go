@@ -8,19 +8,19 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// maxOverlays bounds how many overlays lie upon each other, which the kernel does
-// too; by name one may seem to lie upon itself.
+// maxOverlays bounds how many overlays lie on each other. The kernel has a bound too,
+// but an overlay may seem to lie on itself, by its name.
 const maxOverlays = 3
 
-// kernelTrees are file systems through which the kernel is told what to do, and the
-// part of the host that they are, wherever they are mounted.
+// kernelTrees are file systems that control the kernel, and the part of the host that
+// each of them is, wherever it is mounted.
 var kernelTrees = map[string]string{
 	"proc": "/proc", "binfmt_misc": "/proc", "cgroup": "/sys/fs/cgroup", "cgroup2": "/sys/fs/cgroup",
 	"sysfs": "/sys", "debugfs": "/sys", "tracefs": "/sys", "securityfs": "/sys", "configfs": "/sys", "bpf": "/sys",
 	"efivarfs": "/sys", "pstore": "/sys", "selinuxfs": "/sys", "smackfs": "/sys", "resctrl": "/sys",
 }
 
-// mounts reads the mounts of the namespace that the tree is of.
+// mounts reads the mounts of the host's mount namespace.
 func (h Host) mounts() ([]procfs.Mount, error) {
 	if process, ok := strings.CutSuffix(h.Root, "/root"); ok && strings.HasPrefix(process, "/proc/") {
 		return procfs.Mounts(process)
@@ -28,8 +28,8 @@ func (h Host) mounts() ([]procfs.Mount, error) {
 	return procfs.Mounts("/proc/thread-self")
 }
 
-// upperOf is what an overlay writes to, "" where nothing is. The kernel escapes
-// the option that whoever mounted the overlay may have escaped before.
+// upperOf returns the directory that an overlay writes to, "" where it writes to none.
+// The kernel escapes the option, which may have been escaped when it was mounted.
 func upperOf(m procfs.Mount) (upper string) {
 	if m.Type != "overlay" {
 		return ""
@@ -42,10 +42,11 @@ func upperOf(m procfs.Mount) (upper string) {
 	return upper
 }
 
-// behind judges what lies behind a mount that a bind leads to: a volume's driver
-// may have mounted a directory of the host there, from which no way leads up to the
-// part that it belongs to; an overlay that writes elsewhere; or the kernel's own.
-func (h Host) behind(b bind, seen sighting, at resolved, marks landmarks) []string {
+// behindMount judges the mount to which a bind leads. A volume's driver may have
+// mounted a directory of the host there, whose parents don't show the part of the host
+// to which it belongs; or an overlay that writes elsewhere; or a file system of the
+// kernel's.
+func (h Host) behindMount(b bind, seen sighted, at resolved, marks landmarks) []string {
 	if b.depth > maxOverlays {
 		return []string{UnresolvedMount}
 	}
@@ -70,10 +71,10 @@ func (h Host) behind(b bind, seen sighting, at resolved, marks landmarks) []stri
 		if !ours || !below {
 			continue
 		}
-		origin, from, _ := h.see(path.Join("/", point, rest))
-		// One file system in two places: what an engine mounted is no part of the other.
+		origin, from, _ := h.inspect(path.Join("/", point, rest))
+		// Two mounts of a whole file system: neither is a part of the other.
 		twice := m.Root == here.Root
-		out = append(out, marks.powers(origin, bind{ofEngine: twice || b.ofEngine && (b.names(from.path) || marks.inEngine(seen))})...)
+		out = append(out, marks.classes(origin, bind{ofEngine: twice || b.ofEngine && (b.names(from.path) || marks.inEngine(seen))})...)
 	}
 	if upper := upperOf(here); upper != "" && !b.root && here.ID != seen.chain[0].mount {
 		out = append(out, h.judgeUpper(b, path.Join(upper, within), marks)...)
@@ -81,7 +82,7 @@ func (h Host) behind(b bind, seen sighting, at resolved, marks landmarks) []stri
 	return out
 }
 
-// seenAs is what begins the points of mounts that are in the tree.
+// seenAs returns the prefix of the mount points that are in the host's tree.
 func (h Host) seenAs() string {
 	if strings.HasPrefix(h.Root, "/proc/") {
 		return ""
@@ -89,12 +90,12 @@ func (h Host) seenAs() string {
 	return h.Root
 }
 
-// judgeUpper judges where an overlay writes to. What the engine keeps beside an
-// overlay that it made is its own.
+// judgeUpper judges the directory that an overlay writes to. Next to an overlay that an
+// engine made, it is the engine's own.
 func (h Host) judgeUpper(b bind, upper string, marks landmarks) []string {
 	if !path.IsAbs(upper) {
 		return []string{UnresolvedMount}
 	}
 	ofEngine := b.ofEngine && within(path.Clean(upper), path.Dir(path.Clean(b.source)))
-	return h.judge(bind{source: upper, ofEngine: ofEngine, depth: b.depth + 1}, marks).powers
+	return h.judge(bind{source: upper, ofEngine: ofEngine, depth: b.depth + 1}, marks).classes
 }

@@ -31,9 +31,9 @@ func (v volumeTest) overlay(upper, work string) error {
 	return unix.Mount("overlay", v.volume, "overlay", 0, "lowerdir="+v.dir+"/lower,upperdir="+upper+",workdir="+work)
 }
 
-// powers are those of a container that has the volume, mounted by mount in a mount
+// classes are those of a container that has the volume, mounted by mount in a mount
 // namespace of the test's own, where /etc/cron.d is a tmpfs.
-func (v volumeTest) powers(mount func(volumeTest) error) ([]string, error) {
+func (v volumeTest) classes(mount func(volumeTest) error) ([]string, error) {
 	type judged struct {
 		powers []string
 		err    error
@@ -52,7 +52,7 @@ func (v volumeTest) powers(mount func(volumeTest) error) ([]string, error) {
 			err = mount(v)
 		}
 		h := Host{}
-		seen <- judged{h.judge(bind{source: v.volume, ofEngine: true, ids: []string{"", "mypod"}}, h.landmarks(v.dir+"/docker")).powers, err}
+		seen <- judged{h.judge(bind{source: v.volume, ofEngine: true, ids: []string{"", "mypod"}}, h.landmarks(v.dir+"/docker")).classes, err}
 	}()
 	got := <-seen
 	return distinct(got.powers), got.err
@@ -100,7 +100,7 @@ func TestPowerOfAVolumeOfTheHosts(t *testing.T) {
 		if err := os.MkdirAll(v.volume, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		got, err := v.powers(test.mount)
+		got, err := v.classes(test.mount)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -26,7 +26,7 @@ type resolved struct {
 	path  string      // without symlinks; behind the component that could not be resolved, as given
 	chain []component // from the root to the file itself
 
-	looked      []string // the directories by whose entries it was found
+	parents     []string // the directories by whose entries it was found
 	replaceable bool     // somebody other than root can make it lead elsewhere
 }
 
@@ -35,7 +35,7 @@ type component struct {
 	device, inode, mount uint64
 	uid                  uint32
 	mode                 uint16
-	kind                 int64 // of its file system (statfs(2)), 0 before it is asked for
+	kind                 int64 // of its file system (statfs(2)), 0 where it was not read yet
 }
 
 func (c component) same(o component) bool { return c.device == o.device && c.inode == o.inode }
@@ -64,8 +64,8 @@ func (h Host) Open(name string) (fd int, err error) {
 // and nothing to close.
 //
 // It takes one component after the other. An absolute link begins at the root
-// again, and so does "..", so that nothing leads out of the root. openat2(2) would do the
-// same, but RestrictSUIDSGID= in cimad's unit forbids it.
+// again, and so does "..", so that nothing leads out of the root. openat2(2) would do
+// the same, but RestrictSUIDSGID= in cimad's unit forbids that call.
 func (h Host) find(name string) (resolved, error) {
 	w := resolver{tree: h, rest: strings.Split(name, "/"), resolved: resolved{fd: -1}}
 	err := w.begin()
@@ -90,7 +90,7 @@ func (s *resolved) close() {
 	s.fd = -1
 }
 
-// resolver is a resolved on the way.
+// resolver resolves one path.
 type resolver struct {
 	resolved
 	tree         Host
@@ -98,7 +98,7 @@ type resolver struct {
 	links, steps int
 }
 
-// begin goes to the root.
+// begin goes back to the root.
 func (w *resolver) begin() error {
 	w.close()
 	w.path, w.chain = "/", nil
@@ -112,7 +112,7 @@ func (w *resolver) begin() error {
 	return err
 }
 
-// next takes one component.
+// next resolves one component.
 func (w *resolver) next() error {
 	part := w.rest[0]
 	if w.steps++; w.steps > maxSteps {
@@ -134,7 +134,7 @@ func (w *resolver) next() error {
 		return err
 	}
 	if procfs.Remote(kind) {
-		return errRemote // asking could take for ever, and tells nothing
+		return errRemote // a lookup could take for ever
 	}
 	fd, err := unix.Openat(w.fd, part, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -145,7 +145,7 @@ func (w *resolver) next() error {
 		unix.Close(fd)
 		return err
 	}
-	w.looked = append(w.looked, w.path)
+	w.parents = append(w.parents, w.path)
 	if kind != unix.PROC_SUPER_MAGIC && w.tree.mayReplace(w.chain[len(w.chain)-1], to) {
 		w.replaceable = true
 	}
@@ -181,7 +181,7 @@ func (w *resolver) follow(fd int) error {
 	return nil
 }
 
-// kind is the file system's of the directory that was reached.
+// kind returns the type of the file system of the directory that was reached.
 func (w *resolver) kind() (int64, error) {
 	here := &w.chain[len(w.chain)-1]
 	if n := len(w.chain); here.kind == 0 && n > 1 && w.chain[n-2].device == here.device {
@@ -197,7 +197,7 @@ func (w *resolver) kind() (int64, error) {
 	return here.kind, nil
 }
 
-// mayReplace says that somebody who isn't root can put something else in the
+// mayReplace reports whether somebody other than root can put something else in the
 // place of a directory's entry. A sticky directory protects what root has in it.
 func (h Host) mayReplace(dir, entry component) bool {
 	roots := func(uid uint32) bool { return uid == 0 || uid == h.RootUID }
@@ -213,7 +213,7 @@ func (h Host) mayReplace(dir, entry component) bool {
 func componentOf(fd int) (component, error) {
 	var st unix.Statx_t
 	mask := unix.STATX_BASIC_STATS | unix.STATX_MNT_ID
-	// What the kernel knows by itself will do: no server is asked.
+	// AT_STATX_DONT_SYNC: what the kernel has is enough, no server is asked.
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, mask, &st); err != nil {
 		return component{}, err
 	}

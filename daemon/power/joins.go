@@ -25,8 +25,8 @@ func joins(c *launch.Spec) []join {
 	return out
 }
 
-// Namespaces returns the kinds of the namespaces that a container joins by a path
-// and that are the host's.
+// Namespaces returns the kinds of those namespaces of the host that a container joins
+// by a path.
 func (h Host) Namespaces(c *launch.Spec) []string {
 	var kinds []string
 	for _, j := range joins(c) {
@@ -37,12 +37,12 @@ func (h Host) Namespaces(c *launch.Spec) []string {
 	return kinds
 }
 
-// gives says that a namespace of the host's kind gives power.
-func (j join) gives() bool { return slices.Contains(powerfulNamespaces, j.kind) }
+// powerful reports whether a namespace of the host gives power, if it is of this kind.
+func (j join) powerful() bool { return slices.Contains(powerfulNamespaces, j.kind) }
 
-// hostsNamespace says that a path leads to a namespace of the host's, and
-// whether that can be told.
-func (h Host) hostsNamespace(j join) (hosts, told bool) {
+// hostsNamespace reports whether a path leads to a namespace of the host, and whether
+// that is certain.
+func (h Host) hostsNamespace(j join) (hosts, known bool) {
 	if strings.HasPrefix(j.path, "/proc/self/") || strings.HasPrefix(j.path, "/proc/thread-self/") {
 		return true, true // the runtime's
 	}
@@ -50,8 +50,8 @@ func (h Host) hostsNamespace(j join) (hosts, told bool) {
 	if err != nil {
 		return false, false
 	}
-	// Our own are the host's too, save what a unit's sandbox makes private, and
-	// nobody else joins that.
+	// The daemon's own namespaces are the host's too, except those that its unit
+	// makes private, which nobody else joins.
 	for _, process := range []string{"1", "self"} {
 		here, err := procfs.Stat(unix.AT_FDCWD, "/proc/"+process+"/ns/"+j.file())
 		if err == nil && here == (procfs.FileID{Device: st.Dev, Inode: st.Ino}) {
@@ -61,7 +61,7 @@ func (h Host) hostsNamespace(j join) (hosts, told bool) {
 	return false, !replaceable
 }
 
-// file is the namespace's name in /proc/PID/ns.
+// file returns the namespace's name in /proc/PID/ns.
 func (j join) file() string {
 	switch j.kind {
 	case "network":
@@ -72,8 +72,8 @@ func (j join) file() string {
 	return j.kind
 }
 
-// namespace finds the file behind a path: one that somebody mounted, or a link
-// in /proc/PID/ns, which is no path and which the kernel alone can follow.
+// namespace finds the file behind a path: a file on which a namespace is mounted, or a
+// link in /proc/PID/ns, which only the kernel can follow.
 func (h Host) namespace(name string) (st unix.Stat_t, replaceable bool, err error) {
 	at, err := h.find(name)
 	if err == nil {

@@ -21,23 +21,23 @@ import (
 // Classes of power. Those that end in ":" are followed by what they are about.
 const (
 	Privileged       = "privileged"        // every device, and CAP_SYS_ADMIN
-	Unconfined       = "unconfined:"       // seccomp, apparmor, selinux, or paths: nothing keeps it from writing /proc/sys, /proc/sysrq-trigger or the like
+	Unconfined       = "unconfined:"       // seccomp, apparmor, selinux, or paths: it may write /proc/sys, /proc/sysrq-trigger or the like
 	Capability       = "capability:"       // CAP_…, beyond docker's default set
 	Device           = "device:"           // type:major:minor beyond the default ones; "*" is any
-	Namespace        = "namespace:"        // ipc, mount, network, pid or uts of the host, or one that can't be told from it
+	Namespace        = "namespace:"        // ipc, mount, network, pid or uts of the host, or a namespace that may be the host's
 	Mount            = "mount:"            // may write this part of the host: /, /proc, /sys, /etc, …
 	EngineStorage    = "engine-storage"    // may write what an engine keeps
-	UnresolvedMount  = "unresolved-mount"  // what it mounts of the host can't be told
-	ReplaceableMount = "replaceable-mount" // others than root can change what it mounts until it is mounted
+	UnresolvedMount  = "unresolved-mount"  // what it mounts of the host is unknown
+	ReplaceableMount = "replaceable-mount" // somebody other than root can replace what it mounts before it is mounted
 	Socket           = "socket:"           // reaches the socket of something that acts for root
 	CgroupParent     = "cgroup-parent"     // lies in another container's cgroup
 	NoCgroup         = "no-cgroup"         // declares no cgroup of its own
-	Annotation       = "annotation:"       // has the runtime do, by an annotation, what the specification doesn't say
-	NoMetadata       = "no-metadata"       // nothing is known of it
+	Annotation       = "annotation:"       // makes the runtime do, by an annotation, what the specification does not say
+	NoMetadata       = "no-metadata"       // nothing is known of the container
 )
 
 // Facts are what a bundle shows of a container's power. The zero value is that of a
-// rootless engine's container, which is its user's and has none.
+// rootless engine's container, which runs with its user's rights and has no power.
 type Facts struct {
 	bundle *bundleFacts // shared by all copies
 	cgroup []string     // classes that the container's cgroup shows
@@ -54,25 +54,25 @@ type bundleFacts struct {
 	binds   []bind
 
 	mu      sync.Mutex
-	targets []bindTarget // what the binds led to when they were judged last, nil before
+	targets []bindTarget // of the binds when they were judged last, nil before
 }
 
 // Other is another container, which may change what a container mounts.
 type Other struct {
 	Facts Facts
-	Begun bool // it has a first process: it has mounted what it mounts
+	Begun bool // the container has a first process, so that its mounts are made
 }
 
-// Of returns what the bundle of a container shows, which lies in dir.
+// Of returns what the bundle in dir shows of the container with this id.
 func Of(h Host, c *launch.Spec, l launch.Launch, id, dir string) Facts {
 	return Facts{bundle: &bundleFacts{
 		host: h, dir: dir, id: id, sandbox: c.Sandbox(), storage: launch.StorageRoot(c.Root.Path),
-		classes: powers(c, l), joins: joins(c), binds: binds(c, id, dir),
+		classes: specClasses(c, l), joins: joins(c), binds: binds(c, id, dir),
 	}}
 }
 
-// InCgroup adds the classes that a container's cgroup path shows. isContainer
-// reports whether an id is that of some container.
+// InCgroup returns the facts with the classes that the container's cgroup path shows.
+// isContainer reports whether an id is that of a container.
 func (f Facts) InCgroup(cgroupPath string, isContainer func(id string) bool) Facts {
 	if f.bundle == nil {
 		return f
@@ -93,14 +93,14 @@ func (f Facts) InCgroup(cgroupPath string, isContainer func(id string) bool) Fac
 // guest. Cgroup and user namespaces of the host are no class: they are the
 // default, and dangerous only together with a class.
 //
-// What is mounted is judged now, by what the host has at its path: as given,
-// without symlinks, and by being the same file as one of the table. Another mount
-// of the same file system elsewhere on the host, below what is mounted, is not
-// found. Between now and the runtime's mounting somebody may change what is
-// there; where somebody other than root may, that is a class itself.
+// Mounts are judged now, by what the host has at their sources: by the path as given,
+// by the path without symlinks, and by the file itself, which may be a part of the
+// host (landmarks). Another mount of the same file system elsewhere on the host, below
+// what is mounted, is not found. The source may change before the runtime mounts it;
+// where somebody other than root can change it, that is a class itself.
 //
-// Others lists the other containers, where the container has mounts. An error says
-// that ctx ended, or that they can't be listed.
+// The function others lists the other containers; it is called where the container has
+// mounts. An error says that ctx ended, or that they can't be listed.
 func Judge(ctx context.Context, f Facts, others func(context.Context) ([]Other, error)) ([]string, error) {
 	b := f.bundle
 	if b == nil {
@@ -108,7 +108,7 @@ func Judge(ctx context.Context, f Facts, others func(context.Context) ([]Other, 
 	}
 	out := slices.Concat(b.classes, f.cgroup)
 	for _, j := range b.joins {
-		if hosts, known := b.host.hostsNamespace(j); j.gives() && (hosts || !known) {
+		if hosts, known := b.host.hostsNamespace(j); j.powerful() && (hosts || !known) {
 			out = append(out, Namespace+j.kind)
 		}
 	}
@@ -117,7 +117,7 @@ func Judge(ctx context.Context, f Facts, others func(context.Context) ([]Other, 
 	}
 	mine := b.inspect()
 	for _, m := range mine {
-		out = append(out, m.powers...)
+		out = append(out, m.classes...)
 	}
 	all, err := others(ctx)
 	if err == nil && b.contested(mine, all) {
@@ -126,7 +126,7 @@ func Judge(ctx context.Context, f Facts, others func(context.Context) ([]Other, 
 	return distinct(out), err
 }
 
-// defaultCapabilities are docker's; podman's and containerd's are a part of them.
+// defaultCapabilities are docker's, of which podman's and containerd's are a part.
 var defaultCapabilities = []string{
 	"CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD",
 	"CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
@@ -134,9 +134,9 @@ var defaultCapabilities = []string{
 
 var powerfulNamespaces = []string{"ipc", "mount", "network", "pid", "uts"}
 
-// powers judges a container by its specification alone.
-func powers(c *launch.Spec, l launch.Launch) []string {
-	out := slices.Concat(capabilityPowers(l.Capabilities), confinementPowers(c, l), annotationPowers(l), devicePowers(l), mountPowers(c, l))
+// specClasses returns the classes that the specification alone shows.
+func specClasses(c *launch.Spec, l launch.Launch) []string {
+	out := slices.Concat(capabilityClasses(l.Capabilities), confinementClasses(c, l), annotationClasses(l), deviceClasses(l), mountClasses(c, l))
 	if l.AllDevices && slices.Contains(out, Capability+"CAP_SYS_ADMIN") {
 		out = append(out, Privileged)
 	}
@@ -148,7 +148,7 @@ func powers(c *launch.Spec, l launch.Launch) []string {
 	return distinct(out)
 }
 
-func capabilityPowers(c launch.Capabilities) []string {
+func capabilityClasses(c launch.Capabilities) []string {
 	var out []string
 	for _, name := range slices.Concat(c.Bounding, c.Effective, c.Permitted, c.Inheritable, c.Ambient) {
 		if !slices.Contains(defaultCapabilities, name) {
@@ -158,9 +158,9 @@ func capabilityPowers(c launch.Capabilities) []string {
 	return out
 }
 
-// confinementPowers reports what was switched off. Where the host has neither
-// AppArmor nor SELinux nothing says so in a bundle, and nothing is reported.
-func confinementPowers(c *launch.Spec, l launch.Launch) []string {
+// confinementClasses reports what was switched off. Whether the host has AppArmor or
+// SELinux is not in a bundle: where the host has neither, nothing is reported.
+func confinementClasses(c *launch.Spec, l launch.Launch) []string {
 	var out []string
 	if l.Seccomp == "unconfined" || allowsUnnamed(c) {
 		out = append(out, Unconfined+"seccomp")
@@ -193,11 +193,11 @@ var harmless = []string{
 	"org.systemd.property.TimeoutStopUSec",
 }
 
-const ownSeccomp = "run.oci.seccomp_bpf_data" // in the place of the specification's filter
+const ownSeccomp = "run.oci.seccomp_bpf_data" // replaces the specification's filter
 
-// annotationPowers names the prefix alone: classes are public, and anybody may choose
-// a name.
-func annotationPowers(l launch.Launch) []string {
+// annotationClasses names the prefix alone: classes are public, and users may put
+// anything into the name of an annotation.
+func annotationClasses(l launch.Launch) []string {
 	var out []string
 	for name := range l.Annotations {
 		prefix, ok := launch.ActedOn(name)
@@ -212,7 +212,7 @@ func annotationPowers(l launch.Launch) []string {
 	return out
 }
 
-func devicePowers(l launch.Launch) []string {
+func deviceClasses(l launch.Launch) []string {
 	if l.AllDevices {
 		return []string{Device + "*"}
 	}
@@ -232,19 +232,19 @@ func devicePowers(l launch.Launch) []string {
 		}
 	}
 	for _, r := range l.DeviceRules {
-		if r.Allow && r.Access != "m" { // making a node is not opening it
+		if r.Allow && r.Access != "m" { // to make a node is not to open it
 			add(r.Type, r.Major, r.Minor)
 		}
 	}
 	return out
 }
 
-// ownKinds are file systems of which a container gets one of its own. What an
-// overlay writes to is looked at as what is bound.
-var ownKinds = []string{"tmpfs", "ramfs", "devpts", "mqueue", "hugetlbfs", "overlay"}
+// ownFileSystems are file systems of which each mount is a new one. The directory that
+// an overlay writes to is judged as a bind (writableLayer).
+var ownFileSystems = []string{"tmpfs", "ramfs", "devpts", "mqueue", "hugetlbfs", "overlay"}
 
-// mountPowers are those of mounts that come from no path of the host.
-func mountPowers(c *launch.Spec, l launch.Launch) []string {
+// mountClasses are those of mounts that are no binds.
+func mountClasses(c *launch.Spec, l launch.Launch) []string {
 	var out []string
 	for _, m := range c.Mounts {
 		options := launch.MountOptions(m.Options)
@@ -256,7 +256,7 @@ func mountPowers(c *launch.Spec, l launch.Launch) []string {
 			if l.Namespaces["cgroup"] == launch.NamespaceHost {
 				out = append(out, Mount+"/sys/fs/cgroup")
 			}
-		case m.Type == "proc", slices.Contains(ownKinds, m.Type):
+		case m.Type == "proc", slices.Contains(ownFileSystems, m.Type):
 		case kernelTrees[m.Type] != "":
 			out = append(out, Mount+kernelTrees[m.Type])
 		default:
@@ -266,7 +266,7 @@ func mountPowers(c *launch.Spec, l launch.Launch) []string {
 	return out
 }
 
-// allowsUnnamed says that a seccomp profile allows what it doesn't name.
+// allowsUnnamed reports whether a seccomp profile allows the calls that it does not name.
 func allowsUnnamed(c *launch.Spec) bool {
 	var profile struct {
 		DefaultAction string `json:"defaultAction"`

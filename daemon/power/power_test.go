@@ -141,7 +141,7 @@ func TestPowerByAnotherMount(t *testing.T) {
 		}
 		h := Host{}
 		marks := h.landmarks("")
-		seen <- slices.Concat(h.judge(bind{source: volume}, marks).powers, h.judge(bind{source: volume + "/ssl"}, marks).powers)
+		seen <- slices.Concat(h.judge(bind{source: volume}, marks).classes, h.judge(bind{source: volume + "/ssl"}, marks).classes)
 	}()
 	if same := <-seen; len(same) != 2 || same[0] != "mount:/etc" || same[1] != "mount:/etc" {
 		t.Error(same)

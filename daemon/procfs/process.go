@@ -15,7 +15,7 @@ var ErrEnded = errors.New("the process has ended")
 var errNoPIDFD = errors.New("no pidfd stands for the process")
 
 // Alive polls pidfds and returns ErrEnded unless every process lives. What was
-// read of a process before Alive returns nil was read of that process, for its
+// read of a process before Alive returns nil was read of that process, since its
 // pid was its own all the while.
 func Alive(pidfds ...int) error {
 	var space [2]unix.PollFd

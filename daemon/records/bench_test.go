@@ -27,7 +27,7 @@ func thousand(b *testing.B) *Store {
 			b.Fatal(err)
 		}
 	}
-	time.Sleep(2 * settle)
+	time.Sleep(2 * listingDelay)
 	if _, _, err := s.Declared(context.Background(), "/warm"); err != nil {
 		b.Fatal(err)
 	}

@@ -10,21 +10,21 @@ import (
 // cgroupPath translates linux.cgroupsPath into the path from the root of the
 // hierarchy. The cgroupfs form is that path already; the systemd form
 // "slice:prefix:name" is the unit prefix-name.scope below the slice
-// (runc docs/systemd.md; systemd.slice(5) for the nesting). For a rootless
-// engine the unit is its user manager's. Empty where the runtime decides: no
-// path at all, or one relative to the runtime's own.
+// (runc docs/systemd.md; systemd.slice(5) for the nesting). The unit of a rootless
+// engine is its user manager's. The result is empty where the runtime decides: where
+// there is no path, or one relative to the runtime's own cgroup.
 func cgroupPath(declared string, uid uint32) (string, error) {
 	if declared == "" {
 		return "", nil
 	}
 	if strings.ContainsAny(declared, "\x00\n") || len(declared) > 4096 {
-		return "", errors.New("cgroupsPath is no path")
+		return "", errors.New("cgroupsPath must be a path of at most 4096 bytes")
 	}
 	if strings.HasPrefix(declared, "/") {
 		if clean := path.Clean(declared); clean != "/" {
 			return clean, nil
 		}
-		return "", errors.New("cgroupsPath is the root of the hierarchy")
+		return "", errors.New("cgroupsPath must lie below the root of the hierarchy")
 	}
 	parts := strings.Split(declared, ":")
 	if len(parts) != 3 {
@@ -32,7 +32,7 @@ func cgroupPath(declared string, uid uint32) (string, error) {
 	}
 	slice, prefix, name := parts[0], parts[1], parts[2]
 	if name == "" || strings.Contains(prefix+name, "/") {
-		return "", fmt.Errorf("cgroupsPath %q names no unit", declared)
+		return "", fmt.Errorf("cgroupsPath %q must name a unit", declared)
 	}
 	base := ""
 	if uid != 0 {
@@ -60,12 +60,12 @@ func userManager(uid uint32) string {
 	return fmt.Sprintf("/user.slice/user-%d.slice/user@%d.service", uid, uid)
 }
 
-// slicePath nests a slice as its dashes say: a-b.slice is /a.slice/a-b.slice.
+// slicePath nests a slice by its dashes: a-b.slice is /a.slice/a-b.slice.
 func slicePath(slice string) (string, error) {
-	const most = 255 // bytes of a unit's name; the path grows with their square
+	const maxName = 255 // bytes of a unit's name; the path grows with their square
 	name, ok := strings.CutSuffix(slice, ".slice")
-	if !ok || strings.Contains(name, "/") || len(slice) > most {
-		return "", fmt.Errorf("%.300q is no slice", slice)
+	if !ok || strings.Contains(name, "/") || len(slice) > maxName {
+		return "", fmt.Errorf("%.300q must be a slice", slice)
 	}
 	if name == "-" {
 		return "/", nil
@@ -73,7 +73,7 @@ func slicePath(slice string) (string, error) {
 	out, prefix := "/", ""
 	for part := range strings.SplitSeq(name, "-") {
 		if part == "" {
-			return "", fmt.Errorf("%q is no slice", slice)
+			return "", fmt.Errorf("%q must be a slice", slice)
 		}
 		prefix += part
 		out = path.Join(out, prefix+".slice")
@@ -82,9 +82,9 @@ func slicePath(slice string) (string, error) {
 	return out, nil
 }
 
-// actualPath finds where the runtime says that it put the container, from the
-// cgroup_paths of runc's state: controller → directory, "" the unified one.
-// Empty where they don't agree on one path.
+// actualPath returns the cgroup into which runc put the container, from the
+// cgroup_paths of its state: controller → directory, with "" for the unified
+// hierarchy. It is empty where the hierarchies don't agree on one path.
 func actualPath(paths map[string]string) string {
 	found := ""
 	for controller, dir := range paths {

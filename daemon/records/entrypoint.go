@@ -25,12 +25,12 @@ const maxExecutable = 256 << 20
 // defaultPath is what runtimes search where the environment has no PATH.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// errCovered says that a mount lies over a path: what is there is not in the
-// root file system.
+// errCovered says that a mount lies over a path: the container does not see what the
+// root file system has there.
 var errCovered = errors.New("covered by a mount")
 
-// FromBundle normalises a bundle that lies in a directory, whoever owns it,
-// with the digests of its files: what cimactl predict needs.
+// FromBundle returns the launch of the bundle in a directory, with the digests of its
+// files, whichever user owns them. cimactl predict needs it.
 func FromBundle(ctx context.Context, dir string, rules launch.Rules) (launch.Launch, error) {
 	f, err := os.Open(path.Join(dir, "config.json"))
 	if err != nil {
@@ -69,7 +69,7 @@ func measure(ctx context.Context, r Record, host power.Host) (launch.Launch, err
 	return l, nil
 }
 
-// searchPath is the container's PATH.
+// searchPath returns the container's PATH.
 func searchPath(c *launch.Spec) string {
 	for _, e := range slices.Backward(c.Process.Env) {
 		if v, ok := strings.CutPrefix(string(e), "PATH="); ok {
@@ -79,8 +79,8 @@ func searchPath(c *launch.Spec) string {
 	return defaultPath
 }
 
-// entrypoint finds the first argument as the runtime does: in the container's
-// root file system, along its PATH if it is a bare name.
+// entrypoint finds the first argument as the runtime does: in the container's root
+// file system, and along the container's PATH if it is a bare name.
 func entrypoint(ctx context.Context, r Record, hostRoot string) *launch.Entrypoint {
 	if len(r.Launch.Arguments) == 0 || r.Launch.Arguments[0] == "" || r.RootPath == "" {
 		return nil
@@ -99,11 +99,11 @@ func entrypoint(ctx context.Context, r Record, hostRoot string) *launch.Entrypoi
 	}
 	for dir := range strings.SplitSeq(r.details.search, ":") {
 		if !path.IsAbs(dir) {
-			continue // runtimes refuse what they find by a relative PATH
+			continue // runtimes refuse a file that they find by a relative PATH
 		}
 		e := root.entrypoint(ctx, path.Join(dir, name))
 		if e != nil && e.SHA384 == "" && root.covers(string(e.Path)) {
-			return nil // it may be there, or further along PATH
+			return nil // the file may be there, or further along PATH
 		}
 		if e != nil {
 			return e
@@ -114,13 +114,14 @@ func entrypoint(ctx context.Context, r Record, hostRoot string) *launch.Entrypoi
 
 // rootfs is a container's root file system as the host sees it.
 type rootfs struct {
-	fd     int
-	mounts map[string]bool // destinations, symlinks resolved
-	lost   bool            // where one of them goes can't be told
+	fd      int
+	mounts  map[string]bool // destinations, symlinks resolved
+	unknown bool            // one of them may go anywhere
 }
 
-// fresh are file systems that hold no symlink of anybody's when they are mounted.
-var fresh = []string{"tmpfs", "ramfs", "proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"}
+// emptyWhenMounted are file systems in which nobody has put a symlink when they are
+// mounted.
+var emptyWhenMounted = []string{"tmpfs", "ramfs", "proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"}
 
 func openRoot(dir string, mounts []launch.Mount) (*rootfs, error) {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -131,19 +132,19 @@ func openRoot(dir string, mounts []launch.Mount) (*rootfs, error) {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil || procfs.Remote(int64(fs.Type)) {
 		root.close()
-		return nil, errors.New("not a local file system")
+		return nil, errors.New("the root file system must be a local one")
 	}
 	resolved, holding := map[string]bool{}, map[string]bool{}
 	for _, m := range mounts {
 		at, _ := root.resolve(string(m.Destination))
 		resolved[at] = true
-		holding[at] = holding[at] || !slices.Contains(fresh, m.Type)
+		holding[at] = holding[at] || !slices.Contains(emptyWhenMounted, m.Type)
 	}
 	root.mounts = resolved
 	// A destination within another mount follows the symlinks that lie there.
 	for at := range resolved {
 		for end := strings.LastIndexByte(at, '/'); end > 0; end = strings.LastIndexByte(at[:end], '/') {
-			root.lost = root.lost || holding[at[:end]]
+			root.unknown = root.unknown || holding[at[:end]]
 		}
 	}
 	return root, nil
@@ -151,7 +152,7 @@ func openRoot(dir string, mounts []launch.Mount) (*rootfs, error) {
 
 func (root *rootfs) close() { unix.Close(root.fd) }
 
-// entrypoint describes one candidate, nil where there is no executable file.
+// entrypoint describes one candidate. It is nil where there is no executable file.
 func (root *rootfs) entrypoint(ctx context.Context, name string) *launch.Entrypoint {
 	at, err := root.resolve(name)
 	if errors.Is(err, errCovered) {
@@ -173,15 +174,15 @@ func (root *rootfs) entrypoint(ctx context.Context, name string) *launch.Entrypo
 	return e
 }
 
-// covers says that a mount hides what the root file system has at a path.
+// covers reports whether a mount hides what the root file system has at a path.
 func (root *rootfs) covers(name string) bool {
 	_, err := root.resolve(name)
 	return errors.Is(err, errCovered)
 }
 
-// resolve follows the symlinks of a path within the root file system, and
-// stops with errCovered where a mount lies over it. The path returned has no
-// symlinks; with an error it is as far as they are known.
+// resolve follows the symlinks of a path within the root file system, and stops with
+// errCovered where a mount lies over it. The path that it returns has no symlinks. With
+// an error, the components behind the one that failed are as given.
 func (root *rootfs) resolve(name string) (string, error) {
 	at, rest := "/", strings.Split(name, "/")
 	for links := 0; len(rest) > 0; {
@@ -195,7 +196,7 @@ func (root *rootfs) resolve(name string) (string, error) {
 			at = next
 			continue
 		}
-		if root.mounts[next] || root.lost {
+		if root.mounts[next] || root.unknown {
 			return next, errCovered
 		}
 		fd, st, err := root.stat(next)
@@ -225,7 +226,7 @@ func (root *rootfs) resolve(name string) (string, error) {
 	return at, nil
 }
 
-// stat opens a path without symlinks, and never leaves the file system.
+// stat opens a path that has no symlinks, and never leaves the mount of the root.
 func (root *rootfs) stat(name string) (int, *unix.Stat_t, error) {
 	fd, err := procfs.OpenBelow(root.fd, name)
 	if err != nil {
@@ -239,17 +240,17 @@ func (root *rootfs) stat(name string) (int, *unix.Stat_t, error) {
 	return fd, &st, nil
 }
 
-// digestFile is SHA-384, in hex, of the regular file behind an O_PATH
-// descriptor: opening a device node for reading could have effects.
+// digestFile returns SHA-384, in hex, of the regular file behind an O_PATH descriptor.
+// Only a regular file is opened for reading: opening a device could have effects.
 func digestFile(ctx context.Context, fd int) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return "", err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > maxExecutable {
-		return "", errors.New("no regular file, or too large")
+		return "", fmt.Errorf("must be a regular file of at most %d bytes", maxExecutable)
 	}
-	// O_NONBLOCK: a lease that the container holds must not hold us.
+	// O_NONBLOCK: opening must not wait where the container holds a lease.
 	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return "", err
@@ -266,7 +267,7 @@ func digestFile(ctx context.Context, fd int) (string, error) {
 		n += part
 	}
 	if !errors.Is(err, io.EOF) {
-		return "", errors.New("could not be read, or grew")
+		return "", fmt.Errorf("could not be read, or grew above %d bytes", maxExecutable)
 	}
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }

@@ -16,51 +16,51 @@ import (
 	"github.com/cima-project/cima/daemon/launch"
 )
 
-// index knows where records lie, so that a cgroup path leads to its container
-// without reading them all. A directory is read again only when its mtime
-// says that something was made in it.
+// index holds where records lie, so that a cgroup path leads to its container
+// without reading all records. A directory is listed again only when its mtime shows
+// that something was made in it.
 type index struct {
-	dirs      map[string]time.Time // what was listed, and its mtime then
-	looked    time.Time            // when the directories were last found unchanged
-	unsettled bool                 // a directory changed too short before it was listed
-	all       []location
-	byID      map[string][]location
-	byPath    map[string][]location
-	pending   []location // seen, not understood: perhaps half written
+	dirs    map[string]time.Time // that were listed, with their mtimes then
+	checked time.Time            // when the directories were last found unchanged
+	recent  bool                 // a directory changed less than listingDelay before it was listed
+	all     []location
+	byID    map[string][]location
+	byPath  map[string][]location
+	pending []location // whose bundles could not be read: perhaps half written
 }
 
-// settle is longer than the coarse clock that stamps directories takes to
-// move on.
-const settle = 50 * time.Millisecond
+// listingDelay is longer than a tick of the coarse clock that stamps directories: a
+// directory that changed within it may change again under the same mtime.
+const listingDelay = 50 * time.Millisecond
 
-// moment is for how long directories needn't be looked at again: a caller is
-// asked about by several paths, one after the other. What isn't found is looked
-// for again all the same.
-const moment = 200 * time.Microsecond
+// recheckAfter is how long directories count as unchanged after they were checked:
+// one caller is looked up by several paths, one after the other. A path that isn't
+// found makes them checked again at once.
+const recheckAfter = 200 * time.Microsecond
 
-// maxPending bounds what is looked at again on each question.
+// maxPending bounds how many bundles one lookup reads again.
 const maxPending = 256
 
 var userManagerPath = regexp.MustCompile(`^/user\.slice/user-([0-9]+)\.slice/user@([0-9]+)\.service/`)
 
-// candidates returns the bundles that may declare a cgroup path: those whose
-// id its last component holds or is, and those known to declare it.
+// candidates returns the bundles that may declare a cgroup path: those whose id is
+// in its last component, and those that declared it when they were read.
 func (s *Store) candidates(ctx context.Context, cgroupPath string) ([]location, error) {
 	s.scan.Lock()
 	defer s.scan.Unlock()
-	if time.Since(s.index.looked) < moment {
-		if out := s.known(ctx, cgroupPath); len(out) > 0 {
+	if time.Since(s.index.checked) < recheckAfter {
+		if out := s.lookup(ctx, cgroupPath); len(out) > 0 {
 			return out, nil
 		}
 	}
 	if err := s.refresh(ctx); err != nil {
 		return nil, err
 	}
-	return s.known(ctx, cgroupPath), nil
+	return s.lookup(ctx, cgroupPath), nil
 }
 
-// known are the candidates that the index has.
-func (s *Store) known(ctx context.Context, cgroupPath string) []location {
+// lookup returns the candidates that the index has.
+func (s *Store) lookup(ctx context.Context, cgroupPath string) []location {
 	last := path.Base(cgroupPath)
 	id := launch.HexID(last)
 	s.retry(ctx)
@@ -69,7 +69,7 @@ func (s *Store) known(ctx context.Context, cgroupPath string) []location {
 		out = append(out, s.index.byID[last]...)
 	}
 	for _, at := range s.index.pending {
-		if at.names(last) {
+		if at.mayBe(last) {
 			out = append(out, at) // for its error
 		}
 	}
@@ -79,7 +79,7 @@ func (s *Store) known(ctx context.Context, cgroupPath string) []location {
 	return out
 }
 
-// usersBundles are where one user's rootless engine would have put a container.
+// usersBundles returns where one user's rootless engine would put a container.
 func (s *Store) usersBundles(number, id string) []location {
 	uid, err := strconv.ParseUint(number, 10, 32)
 	if err != nil || uid == 0 {
@@ -91,14 +91,14 @@ func (s *Store) usersBundles(number, id string) []location {
 	}
 	var out []location
 	for i := range s.options.Places {
-		if p := &s.options.Places[i]; p.users() {
+		if p := &s.options.Places[i]; p.ofUsers() {
 			out = append(out, location{place: p, id: id, uid: uint32(uid), home: home})
 		}
 	}
 	return out
 }
 
-// locations returns all bundles of root's.
+// locations returns where all bundles of root's lie.
 func (s *Store) locations(ctx context.Context) ([]location, error) {
 	s.scan.Lock()
 	defer s.scan.Unlock()
@@ -108,14 +108,14 @@ func (s *Store) locations(ctx context.Context) ([]location, error) {
 	return slices.Clone(s.index.all), nil
 }
 
-// isContainer says that some record of root's has this id.
+// isContainer reports whether a record of root's has this id.
 func (s *Store) isContainer(id string) bool {
 	s.scan.Lock()
 	defer s.scan.Unlock()
 	return len(s.index.byID[id]) > 0
 }
 
-// refresh reads the directories again if one of them changed.
+// refresh lists the directories again if one of them changed.
 func (s *Store) refresh(ctx context.Context) error {
 	if !s.stale() {
 		return nil
@@ -123,8 +123,8 @@ func (s *Store) refresh(ctx context.Context) error {
 	old := s.index.byID
 	next := index{dirs: map[string]time.Time{}, byID: map[string][]location{}, byPath: map[string][]location{}}
 	for i := range s.options.Places {
-		if p := &s.options.Places[i]; !p.users() {
-			if err := next.readPlace(p); err != nil {
+		if p := &s.options.Places[i]; !p.ofUsers() {
+			if err := next.listPlace(p); err != nil {
 				return err
 			}
 		}
@@ -134,12 +134,12 @@ func (s *Store) refresh(ctx context.Context) error {
 		next.byID[at.id] = append(next.byID[at.id], at)
 		live[at.config()] = true
 	}
-	s.forget(live)
+	s.evict(live)
 	for _, at := range next.all {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		// A random id is never used twice: what is known of it holds.
+		// A random id is never used twice: what was read of it still holds.
 		s.mu.Lock()
 		known, ok := s.records[at.config()]
 		s.mu.Unlock()
@@ -147,21 +147,21 @@ func (s *Store) refresh(ctx context.Context) error {
 			next.add(at, known.record)
 			continue
 		}
-		s.learn(&next, at)
+		s.addBundle(&next, at)
 	}
 	s.index = next
 	return nil
 }
 
-// learn reads a bundle for the index.
-func (s *Store) learn(x *index, at location) {
-	r, err := s.bundle(at)
+// addBundle reads a bundle and adds it to an index.
+func (s *Store) addBundle(x *index, at location) {
+	r, err := s.readBundle(at)
 	switch {
 	case err == nil && r.Err == nil:
 		x.add(at, r)
 	case errors.Is(err, fs.ErrNotExist) && at.namespace == "":
-		// podman keeps directories of containers that never ran; the id
-		// stands in the cgroup's name.
+		// podman keeps directories of containers that never ran. Their ids
+		// will stand in the cgroup's name.
 	default:
 		x.pending = append(x.pending, at)
 	}
@@ -173,7 +173,7 @@ func (x *index) add(at location, r Record) {
 	}
 }
 
-// retry looks again at bundles that were not understood.
+// retry reads the bundles again that could not be read.
 func (s *Store) retry(ctx context.Context) {
 	pending := s.index.pending
 	s.index.pending = nil
@@ -182,25 +182,26 @@ func (s *Store) retry(ctx context.Context) {
 			s.index.pending = append(s.index.pending, pending[i:]...)
 			return
 		}
-		s.learn(&s.index, at)
+		s.addBundle(&s.index, at)
 	}
 }
 
-// stale says that a directory may hold what the index doesn't.
+// stale reports whether a directory may hold what the index doesn't.
 func (s *Store) stale() bool {
-	if s.index.dirs == nil || s.index.unsettled {
+	if s.index.dirs == nil || s.index.recent {
 		return true
 	}
 	for dir, then := range s.index.dirs {
-		if !changed(dir).Equal(then) {
+		if !modified(dir).Equal(then) {
 			return true
 		}
 	}
-	s.index.looked = time.Now()
+	s.index.checked = time.Now()
 	return false
 }
 
-func changed(dir string) time.Time {
+// modified returns the mtime of a directory, zero where there is none.
+func modified(dir string) time.Time {
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {
 		return time.Time{}
@@ -208,8 +209,8 @@ func changed(dir string) time.Time {
 	return time.Unix(st.Mtim.Unix())
 }
 
-// readPlace lists a place.
-func (x *index) readPlace(p *Place) error {
+// listPlace lists the directories of a place.
+func (x *index) listPlace(p *Place) error {
 	above, _, _ := strings.Cut(p.Config, "/{id}/")
 	top, _, spaces := strings.Cut(above, "/{namespace}")
 	namespaces := []string{""}
@@ -234,12 +235,12 @@ func (x *index) readPlace(p *Place) error {
 	return nil
 }
 
-// list lists a directory and notes when it last changed.
+// list lists a directory and stores its mtime.
 func (x *index) list(dir string) ([]string, error) {
-	then := changed(dir)
+	then := modified(dir)
 	x.dirs[dir] = then
-	if !then.IsZero() && time.Since(then).Abs() < settle {
-		x.unsettled = true
+	if !then.IsZero() && time.Since(then).Abs() < listingDelay {
+		x.recent = true
 	}
-	return list(dir)
+	return listDir(dir)
 }

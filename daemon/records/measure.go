@@ -9,12 +9,12 @@ import (
 	"github.com/cima-project/cima/daemon/launch"
 )
 
-// Measure returns the record's launch with the digests of its entrypoint and
-// hooks, and docker's labels where the rules name some (podman keeps labels
-// in its database: name an annotation there). It reads files only, so the
-// gate may call it. The only error is that ctx ended.
+// Measure returns the record's launch with the digests of its entrypoint and hooks,
+// and docker's labels where the rules name some (podman keeps labels in its database:
+// name an annotation there). It reads files only, so that the gate may call it. The
+// only error is that ctx ended.
 //
-// Nothing is read of what a user's record points to.
+// Of a user's record no file is read: the user could make one that hangs.
 func (s *Store) Measure(ctx context.Context, r Record) (launch.Launch, error) {
 	if r.UID != 0 || r.Err != nil {
 		return r.Launch, nil
@@ -27,7 +27,7 @@ func (s *Store) Measure(ctx context.Context, r Record) (launch.Launch, error) {
 	return measure(ctx, r, s.host())
 }
 
-// dockerLabels reads docker's own note of a container: its config.v2.json.
+// dockerLabels reads the labels in docker's own description of a container.
 func (s *Store) dockerLabels(r Record) map[string]launch.Text {
 	root := launch.StorageRoot(r.RootPath)
 	if root == "" || !launch.IsID(r.ID) {

@@ -29,12 +29,12 @@ type trustedDir struct {
 // tester's.
 type Trust struct{ Root uint32 }
 
-// open walks to a directory. It is root's if root owns every component and nobody
-// else may write there (a sticky directory protects what root has in it). From
-// the first component of another user on, all is that user's.
+// open opens a directory. It is root's if root owns every component of its path and
+// nobody else may write there (a sticky directory protects what root has in it). From
+// the first component that another user owns, the rest is that user's.
 func (t Trust) open(dir string) (*trustedDir, error) {
 	if !path.IsAbs(dir) {
-		return nil, fmt.Errorf("%s is not absolute", dir)
+		return nil, fmt.Errorf("%s: the path must be absolute", dir)
 	}
 	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -83,7 +83,7 @@ func (p *trustedDir) enter(st *unix.Stat_t) error {
 		others &^= 0o020 // a user's private group
 	}
 	if others != 0 && (st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Mode&unix.S_ISVTX == 0) {
-		return fmt.Errorf("%w: mode %#o", ErrUntrusted, st.Mode&0o7777)
+		return fmt.Errorf("%w: mode %#o lets others write", ErrUntrusted, st.Mode&0o7777)
 	}
 	return nil
 }
@@ -134,6 +134,7 @@ func (t Trust) Socket(file string) error {
 	return nil
 }
 
+// stamp identifies the version of a file that was stat(2)ed.
 func stamp(st *unix.Stat_t) Stamp {
 	return Stamp{Device: uint64(st.Dev), Inode: st.Ino, Size: st.Size, Changed: st.Ctim.Nano()}
 }
@@ -166,7 +167,7 @@ func (p *trustedDir) read(name string, limit int64) ([]byte, Stamp, uint32, erro
 	if err := p.regular(name, &st); err != nil {
 		return nil, Stamp{}, 0, err
 	}
-	file := *p // the file's owner counts for the file, not for its neighbours
+	file := *p // the file's owner counts for this file alone
 	if err := file.enter(&st); err != nil {
 		return nil, Stamp{}, 0, fmt.Errorf("%s: %w", at, err)
 	}

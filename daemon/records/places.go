@@ -21,28 +21,28 @@ type Options struct {
 	Places []Place      // of bundles; DefaultPlaces
 	Rules  launch.Rules // how a launch is normalised
 
-	// HostRoot is where the root of the host's mount namespace is seen from a
-	// mount namespace of our own, as /proc/1/root: root file systems, and what
-	// containers mount of the host, are looked for below it. "" where ours is the host's.
+	// HostRoot is where the daemon sees the root of the host's mount namespace, as
+	// /proc/1/root: root file systems, and what containers mount of the host, are
+	// searched below it. "" where the daemon is in the host's mount namespace.
 	HostRoot string
 
-	// Users are those who may run a rootless engine, with their homes; by
-	// default those with a /run/user/UID.
+	// Users returns the users that may run a rootless engine, with their homes;
+	// by default those that have a /run/user/UID.
 	Users func() map[uint32]string
 }
 
-// Place is where a runtime's bundles lie. The patterns are absolute paths in
-// which a whole component may be {id} or {namespace} (of containerd), and
-// where bundles belong to users {uid} or, in front, {home}.
+// Place is where a runtime's bundles lie. The patterns are absolute paths in which a
+// whole component may be {id} or {namespace} (of containerd). Where bundles belong to
+// users, a component may be {uid}, and the first one may be {home}.
 type Place struct {
 	Runtime string   // "docker", "podman", "containerd", "cri-o"
 	Config  string   // of config.json
 	States  []string // of what the runtime noted: runc's state.json, crun's status
-	PIDs    []string // of a file with the first process's id, if there is no such note
+	PIDs    []string // of a file with the first process's id, where no file of States is there
 }
 
-// DefaultPlaces are those of docker (with containerd of its own or the
-// system's), containerd, podman and cri-o.
+// DefaultPlaces returns those of docker (with its own containerd or the system's),
+// containerd, podman and cri-o.
 func DefaultPlaces() []Place {
 	const task = "/io.containerd.runtime.v2.task/{namespace}/{id}/"
 	notes := []string{
@@ -71,10 +71,11 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// users looks at /run/user, which logind keeps, for who is here.
+// users returns the users that have a directory in /run/user, which logind makes,
+// and their homes.
 func users() map[uint32]string {
 	out := map[uint32]string{}
-	names, _ := list("/run/user")
+	names, _ := listDir("/run/user")
 	for _, name := range names {
 		uid, err := strconv.ParseUint(name, 10, 32)
 		if err != nil || uid == 0 {
@@ -91,14 +92,14 @@ func users() map[uint32]string {
 type location struct {
 	place         *Place
 	namespace, id string
-	uid           uint32 // whose it should be
+	uid           uint32 // that must own it
 	home          string
 }
 
-func (p *Place) users() bool { return strings.Contains(p.Config, "{home}") }
+func (p *Place) ofUsers() bool { return strings.Contains(p.Config, "{home}") }
 
-// fill puts what a location has into a pattern: for each caller that connects,
-// so by hand.
+// fill writes a location's parts into a pattern. It runs for each caller that
+// connects, so it uses no replacer.
 func (at location) fill(pattern string) string {
 	b := make([]byte, 0, len(pattern)+len(at.namespace)+len(at.id)+len(at.home))
 	for {
@@ -124,7 +125,7 @@ func (at location) fill(pattern string) string {
 
 func (at location) config() string { return at.fill(at.place.Config) }
 
-// runtime follows containerd's namespace: docker's is moby.
+// runtime follows from containerd's namespace: docker's is moby.
 func (at location) runtime() string {
 	switch {
 	case at.namespace == "":
@@ -135,8 +136,8 @@ func (at location) runtime() string {
 	return "containerd"
 }
 
-// names says that the last component of a cgroup path may be this container's.
-func (at location) names(last string) bool {
+// mayBe reports whether the last component of a cgroup path may be this container's.
+func (at location) mayBe(last string) bool {
 	last = strings.TrimSuffix(last, ".scope")
 	return last == at.id || strings.HasSuffix(last, "-"+at.id)
 }
@@ -144,8 +145,8 @@ func (at location) names(last string) bool {
 // maxEntries bounds how many containers a directory may hold.
 const maxEntries = 16384
 
-// list returns the names in a directory, none where there is no directory.
-func list(dir string) ([]string, error) {
+// listDir returns the names in a directory, and none where there is no directory.
+func listDir(dir string) ([]string, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, ignoreMissing(err)

@@ -14,14 +14,14 @@ import (
 // maxState bounds the runtime's state file, which repeats parts of config.json.
 const maxState = 4 << 20
 
-// state is what the runtime itself noted when it made the container.
+// state is what the runtime wrote down when it made the container.
 type state struct {
 	pid    int
 	start  uint64
-	cgroup string // "" where it does not say
+	cgroup string // "" where the file has none
 }
 
-// runcState is the part of runc's state.json that counts
+// runcState is the part of interest in runc's state.json
 // (runc libcontainer/container_linux.go, State).
 type runcState struct {
 	PID     int               `json:"init_process_pid"`
@@ -51,11 +51,11 @@ func parseState(file string, raw []byte) (state, error) {
 	return state{s.PID, s.Start, actualPath(s.Cgroups)}, nil
 }
 
-// state reads the runtime's note of a container, the same owner's as the
-// record. There is none before the runtime made the container.
-func (s *Store) state(at location, owner uint32) (state, bool, error) {
+// readState reads the runtime's state of a container. The owner of the record must own
+// the file too. There is none before the runtime made the container.
+func (s *Store) readState(at location, owner uint32) (state, bool, error) {
 	for _, pattern := range at.place.States {
-		st, ok, err := s.stateFile(at.fill(pattern), owner)
+		st, ok, err := s.readStateFile(at.fill(pattern), owner)
 		if ok || err != nil {
 			return st, ok, err
 		}
@@ -72,8 +72,8 @@ func (s *Store) state(at location, owner uint32) (state, bool, error) {
 	return state{}, false, nil
 }
 
-// stateFile reads one state file, from memory where it has not changed.
-func (s *Store) stateFile(file string, owner uint32) (state, bool, error) {
+// readStateFile reads one state file, from memory where the file has not changed.
+func (s *Store) readStateFile(file string, owner uint32) (state, bool, error) {
 	s.mu.Lock()
 	known, ok := s.states[file]
 	s.mu.Unlock()
@@ -81,14 +81,14 @@ func (s *Store) stateFile(file string, owner uint32) (state, bool, error) {
 		return known.state, true, nil
 	}
 	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
-		return state{}, false, nil // the usual case, without a walk
+		return state{}, false, nil // the usual case, without opening each directory
 	}
 	raw, now, uid, err := s.trust.ReadFile(file, maxState)
 	if err != nil {
 		return state{}, false, ignoreMissing(err)
 	}
 	if uid != owner {
-		return state{}, false, fmt.Errorf("%s: %w: belongs to uid %d, the bundle to uid %d", file, ErrUntrusted, uid, owner)
+		return state{}, false, fmt.Errorf("%s: %w: uid %d owns it, and uid %d, which owns the bundle, must", file, ErrUntrusted, uid, owner)
 	}
 	st, err := parseState(file, raw)
 	if err != nil {
@@ -100,8 +100,8 @@ func (s *Store) stateFile(file string, owner uint32) (state, bool, error) {
 	return st, true, nil
 }
 
-// agrees checks that the runtime put the container where the bundle declares
-// it: there, or (crun) in a cgroup below.
+// agrees reports whether the runtime put the container into the cgroup that the bundle
+// declares, or (crun) into one below.
 func (st state) agrees(declared string) bool {
 	return st.cgroup == "" || declared == "" || st.cgroup == declared || strings.HasPrefix(st.cgroup, declared+"/")
 }

@@ -59,12 +59,12 @@ func New(o Options) *Store {
 	}
 }
 
-// Declared returns the record that declares exactly this cgroup path, false
-// where none does. Records of users count only below their own
-// user@UID.service. An error means that a record which may be the one could
-// not be read, or that two contradict each other: attribute nothing then.
+// Declared returns the record that declares exactly this cgroup path, and false
+// where none does. Records of users count only below their own user@UID.service. An
+// error means that a record which may declare the path can't be read, or that two
+// records contradict each other: attribute nothing then.
 //
-// A path that nobody declares costs a look at a few directories.
+// A path that no record declares costs a stat(2) of a few directories.
 func (s *Store) Declared(ctx context.Context, cgroupPath string) (Record, bool, error) {
 	cgroupPath = path.Clean(cgroupPath)
 	if cgroupPath == "/" || !path.IsAbs(cgroupPath) {
@@ -79,7 +79,7 @@ func (s *Store) Declared(ctx context.Context, cgroupPath string) (Record, bool, 
 		r, err := s.load(ctx, at)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-		case err != nil && at.names(path.Base(cgroupPath)):
+		case err != nil && at.mayBe(path.Base(cgroupPath)):
 			return Record{}, false, err
 		case err != nil, r.CgroupPath != cgroupPath:
 		case found.ID != "" && found.ID != r.ID:
@@ -91,11 +91,10 @@ func (s *Store) Declared(ctx context.Context, cgroupPath string) (Record, bool, 
 	return found, found.ID != "", ctx.Err()
 }
 
-// List returns all records of root's there are now, also those of stopped containers
-// where the engine keeps them (podman). A bundle that vanishes meanwhile is
-// passed over; one that can't be read has Err set. Users' records are not among
-// them: their directories could hold up whoever lists them, so a rootless
-// container is met when it calls (Declared).
+// List returns all records of root's, also those of stopped containers where the
+// engine keeps them (podman). A bundle that vanishes meanwhile is left out; one that
+// can't be read has Err set. Users' records are not listed, since a user could make a
+// directory that hangs: a rootless container is found when it calls (Declared).
 func (s *Store) List(ctx context.Context) ([]Record, error) {
 	all, err := s.locations(ctx)
 	if err != nil {
@@ -117,8 +116,8 @@ func (s *Store) List(ctx context.Context) ([]Record, error) {
 		}
 		if err != nil {
 			r = Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(at.config()), UID: at.uid, Err: err}
-			if st, ok, err := s.state(at, at.uid); ok && err == nil {
-				r.InitPID, r.InitStart = st.pid, st.start // it may run all the same
+			if st, ok, err := s.readState(at, at.uid); ok && err == nil {
+				r.InitPID, r.InitStart = st.pid, st.start // the container may run nevertheless
 			}
 		}
 		seen[key{at.uid, at.id}] = r.Err == nil
@@ -127,20 +126,20 @@ func (s *Store) List(ctx context.Context) ([]Record, error) {
 	return out, nil
 }
 
-// load reads the record at a location, from memory where it was not written
-// again. Only a record that can be trusted comes without an error.
+// load reads the record at a location, from memory where it was not written again.
+// It returns an error for a record that can't be trusted.
 func (s *Store) load(ctx context.Context, at location) (Record, error) {
 	if err := ctx.Err(); err != nil {
 		return Record{}, err
 	}
-	r, err := s.bundle(at)
+	r, err := s.readBundle(at)
 	if err != nil {
 		return Record{}, err
 	}
 	if r.Err != nil {
 		return Record{}, r.Err
 	}
-	st, ok, err := s.state(at, r.UID)
+	st, ok, err := s.readState(at, r.UID)
 	if err != nil {
 		return Record{}, fmt.Errorf("container %s: %w", at.id, err)
 	}
@@ -157,8 +156,8 @@ func (s *Store) load(ctx context.Context, at location) (Record, error) {
 	return r, nil
 }
 
-// bundle reads config.json and what it alone tells.
-func (s *Store) bundle(at location) (Record, error) {
+// readBundle reads config.json and fills in what the file alone shows.
+func (s *Store) readBundle(at location) (Record, error) {
 	file := at.config()
 	s.mu.Lock()
 	known, ok := s.records[file]
@@ -175,14 +174,14 @@ func (s *Store) bundle(at location) (Record, error) {
 		return Record{}, err
 	}
 	if err == nil && owner != at.uid {
-		err = fmt.Errorf("%s: %w: belongs to uid %d", file, ErrUntrusted, owner)
+		err = fmt.Errorf("%s: %w: uid %d owns it, and uid %d must", file, ErrUntrusted, owner, at.uid)
 	}
 	if errors.Is(err, ErrUntrusted) {
-		return Record{}, err // not remembered: the directory may be mended
+		return Record{}, err // not stored: the directory may be repaired
 	}
 	r := Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(file), UID: owner, Stamp: now}
 	if err == nil {
-		err = s.understand(&r, raw)
+		err = s.parse(&r, raw)
 	}
 	r.Err = err
 	s.mu.Lock()
@@ -191,8 +190,8 @@ func (s *Store) bundle(at location) (Record, error) {
 	return r, nil
 }
 
-// understand fills in a record from its config.json.
-func (s *Store) understand(r *Record, raw []byte) error {
+// parse fills in a record from the text of its config.json.
+func (s *Store) parse(r *Record, raw []byte) error {
 	file := r.config()
 	c, err := launch.Parse(raw, r.Runtime)
 	if err != nil {
@@ -223,7 +222,7 @@ func (s *Store) understand(r *Record, raw []byte) error {
 	return nil
 }
 
-// ownCgroup takes a user's word only for cgroups below the user's manager.
+// ownCgroup believes a user only about cgroups below the user's own manager.
 func ownCgroup(cgroup string, uid uint32) string {
 	if uid != 0 && !strings.HasPrefix(cgroup, userManager(uid)+"/") {
 		return ""
@@ -232,7 +231,8 @@ func ownCgroup(cgroup string, uid uint32) string {
 }
 
 // Power returns, sorted, the classes by which a container could act as root of the
-// guest (power.Judge). A rootless engine's container is its user's and has none.
+// guest (power.Judge). A rootless engine's container runs with its user's rights and
+// has none.
 //
 // An error says that ctx ended, or that other containers can't be listed.
 func (s *Store) Power(ctx context.Context, r Record) ([]string, error) {
@@ -263,8 +263,8 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// forget drops what is remembered of files that are gone.
-func (s *Store) forget(live map[string]bool) {
+// evict removes what is stored of files that are gone.
+func (s *Store) evict(live map[string]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	maps.DeleteFunc(s.records, func(file string, _ knownRecord) bool { return !live[file] })

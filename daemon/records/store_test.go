@@ -71,7 +71,7 @@ func TestDeclaredFollowsChanges(t *testing.T) {
 		}
 	}
 	x.bundle("default", "late", "/a")
-	time.Sleep(2 * settle)
+	time.Sleep(2 * listingDelay)
 	x.declared("/a")
 	x.bundle("default", "late", "/b") // written again in the same directory
 	if _, ok, _ := x.declared("/a"); ok {
@@ -205,7 +205,7 @@ func TestBrokenBundles(t *testing.T) {
 			}
 			// Once written whole it is read, whatever it declares, though
 			// no directory changed since.
-			time.Sleep(2 * settle)
+			time.Sleep(2 * listingDelay)
 			x.declared("/settled")
 			x.bundle("default", "broken", "/by/no/name")
 			if _, ok, err := x.declared("/by/no/name"); !ok || err != nil {

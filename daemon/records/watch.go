@@ -8,14 +8,14 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// watchAgain is how often directories that came up are added to a watch: an
-// engine that is started makes its own.
-const watchAgain = 5 * time.Second
+// rescanInterval is how often new directories are added to a watch: an engine makes
+// its own when it is started.
+const rescanInterval = 5 * time.Second
 
-// Watch tells, without delay, that something changed in a directory of
-// records: a container was made, or is gone. What it was, List says; records
-// of what is just being made come some milliseconds later. The channel is
-// closed when ctx ends; one signal may stand for many changes.
+// Watch signals, without delay, that something changed in a directory of records: a
+// container was made, or is gone. List then shows what changed; the record of a
+// container that is being made follows some milliseconds later. One signal may stand
+// for many changes. The channel is closed when ctx ends.
 func (s *Store) Watch(ctx context.Context) (<-chan struct{}, error) {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -25,7 +25,7 @@ func (s *Store) Watch(ctx context.Context) (<-chan struct{}, error) {
 	go func() {
 		defer close(changes)
 		defer w.Close()
-		again := time.NewTicker(watchAgain)
+		again := time.NewTicker(rescanInterval)
 		defer again.Stop()
 		for {
 			s.watchDirs(w)
@@ -52,7 +52,7 @@ func (s *Store) Watch(ctx context.Context) (<-chan struct{}, error) {
 	return changes, nil
 }
 
-// watchDirs adds the directories that the index listed and that are there.
+// watchDirs adds the directories that the index listed and that exist.
 func (s *Store) watchDirs(w *fsnotify.Watcher) {
 	watched := make(map[string]bool)
 	for _, dir := range w.WatchList() {
@@ -62,7 +62,7 @@ func (s *Store) watchDirs(w *fsnotify.Watcher) {
 	defer s.scan.Unlock()
 	for dir := range s.index.dirs {
 		if !watched[dir] {
-			w.Add(dir) // one that isn't there yet is added when it is
+			w.Add(dir) // one that does not exist yet is added when it does
 		}
 	}
 }
