@@ -24,7 +24,7 @@ type Options struct {
 	// is not checked, and nothing is trusted.
 	Nonce []byte
 
-	// UserData is what the claims must carry, up to 64 bytes: typically a hash
+	// UserData is what the claims must carry, up to 4 KiB: typically a hash
 	// of the channel's key. nil means that it is not checked; a pointer to no
 	// bytes means that there must be none.
 	UserData *[]byte

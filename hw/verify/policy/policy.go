@@ -1,7 +1,7 @@
 // Package policy answers: what is expected?
 //
-// It reads a relying party's policy, which is a TOML file (cima-evidence(7),
-// POLICY), refuses what can match nothing, and holds boots, launches and events
+// It reads a relying party's policy, which is a TOML file
+// (cima-relying-party(7), POLICY), refuses what can match nothing, and holds boots, launches and events
 // against it. It makes a policy from what one evidence shows (Init).
 package policy
 
