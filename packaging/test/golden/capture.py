@@ -21,6 +21,7 @@ import time
 sys.dont_write_bytecode = True
 
 import interned
+import world
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 IMAGE = "golden/app:1"
@@ -304,6 +305,8 @@ if __name__ == "__main__":
         sys.exit("usage: capture.py FILE")
     if KEY not in os.environ:
         scratch = os.path.abspath(os.path.dirname(sys.argv[1]) or ".")
-        sys.exit(subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable,
-                                 os.path.abspath(__file__), os.path.abspath(sys.argv[1])], env={**os.environ, KEY: scratch}).returncode)
+        code = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable,
+                               os.path.abspath(__file__), os.path.abspath(sys.argv[1])], env={**os.environ, KEY: scratch}).returncode
+        world.remove_parent("golden-parent")
+        sys.exit(code)
     capture(sys.argv[1])

@@ -17,6 +17,7 @@ import time
 sys.dont_write_bytecode = True
 
 import interned
+import world
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 INSIDE = "CIMA_GOLDEN_INSIDE"
@@ -162,7 +163,6 @@ def keep_evidence(kept):
 
 def check(a, daemon, client):
     """Collects and compares, in the namespaces; gives how many passed and failed."""
-    import world
     world.inside()
     golden = Golden()
     programs, kept, offline = collect(golden, daemon + "/cimad-sim", client + "/cimactl", client + "/cimad", a.only)
@@ -219,9 +219,11 @@ def main():
     for title, pair in pairs.items():
         if title:
             print(title + ":", flush=True)
+        parent = f"cima.golden.{os.urandom(4).hex()}.slice"
         with tempfile.NamedTemporaryFile("r") as counts:
             code = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, os.path.abspath(__file__),
-                                   *sys.argv[1:]], env={**os.environ, INSIDE: json.dumps(pair), INSIDE + "_COUNTS": counts.name}).returncode
+                                   *sys.argv[1:]], env={**os.environ, INSIDE: json.dumps(pair), INSIDE + "_COUNTS": counts.name, world.PARENT: parent}).returncode
+            world.remove_parent(parent)
             n, bad = json.load(counts) if code == 0 else (0, 1)  # it said why
         passed, failed = passed + n, failed + bad
     print(f"{passed} passed, {failed} failed")

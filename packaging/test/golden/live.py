@@ -162,7 +162,7 @@ class Live:
             self.golden.add(group, name, raw[:3])
             return
         text, said = masks.split_texts(self.mask(raw, more))
-        said = [re.sub(r"\b(?:[0-9]+h)?(?:[0-9]+m)?[0-9.]+m?s\b", "<time>", s) for s in said]
+        said = [re.sub(r"\b(?:[0-9]+h)?(?:[0-9]+m)?[0-9.]+m?s\b", "<time>", re.sub(r"in hierarchy \S+", "in hierarchy <one>", s)) for s in said]
         self.golden.add(group, name, text, said)
 
     def claims(self, name, raw):

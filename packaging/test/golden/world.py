@@ -22,6 +22,7 @@ import sys
 import threading
 import time
 
+PARENT = "CIMA_GOLDEN_CGROUP"  # names the cgroup above all of this run's
 ROOT = "/run/golden"
 RUNTIME = ROOT + "/runtime"
 SERVICE = ROOT + "/service"
@@ -119,12 +120,14 @@ class Cgroup:
 
 
 def remove_parent(parent):
-    for mount in Cgroup.mounts or []:
-        for d, _, _ in os.walk(f"{mount}/{parent}", topdown=False):
-            try:
-                os.rmdir(d)
-            except OSError:
-                pass
+    for parent in glob.glob(f"/sys/fs/cgroup/{parent}") + glob.glob(f"/sys/fs/cgroup/*/{parent}"):
+        for d, _, _ in os.walk(parent, topdown=False):
+            for _ in range(200):  # a process's end takes a moment
+                try:
+                    os.rmdir(d)
+                    break
+                except OSError:
+                    time.sleep(0.01)
 
 
 # Callers.
@@ -489,7 +492,7 @@ def bundle(**more):
 class World:
     def __init__(self, sim, ctl):
         self.sim, self.ctl = sim, ctl
-        self.parent = f"cima.golden.{os.urandom(4).hex()}.slice"
+        self.parent = os.environ[PARENT]
         self.engine = Engine("/run/docker.sock")
         self.service = subprocess.Popen([SERVICE, "100000"])
         self.host = Caller(Cgroup(self.parent, "golden.service"), False)
@@ -498,7 +501,6 @@ class World:
         self.service.kill()
         self.service.wait()
         self.host.end()
-        remove_parent(self.parent)
 
 
 if __name__ == "__main__":
