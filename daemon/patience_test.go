@@ -117,6 +117,27 @@ func TestStartThatCanNotBeLogged(t *testing.T) {
 	}
 }
 
+// So does one that a slow register delayed, once the daemon serves.
+func TestServeEndsWithAStartThatCanNotBeLogged(t *testing.T) {
+	f := newFixture(t, impatient)
+	f.stop()
+	f.config.Limits.RequestsPerSecond = math.Inf(1)
+	f.inject(sim.Fault{Op: sim.OpExtend, Hang: true})
+	d, err := New(t.Context(), Options{TEE: f.machine, Config: f.config, LogDir: dirsUnder(f.dir).log, Records: f.records, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal("a register that hangs ended the daemon:", err)
+	}
+	defer d.Close()
+	sockets, err := inherited{}.complete(dirsUnder(f.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.inject()
+	if err := d.Serve(t.Context(), sockets); err == nil {
+		t.Error("the daemon serves, and could never give evidence")
+	}
+}
+
 // The daemon stops while its register hangs.
 func TestStopWhileHung(t *testing.T) {
 	f := newFixture(t, impatient)

@@ -48,12 +48,12 @@ func (g *gate) startGuard() error {
 		return nil
 	}
 	w := &guard{gate: g, program: g.options.Guard, ended: make(chan struct{})}
-	beat, pid, err := w.start()
+	pipe, pid, err := w.start()
 	if err != nil {
 		return fmt.Errorf("start the gate's guard: %w", err)
 	}
 	g.guard = w
-	w.working.Go(func() { w.heartbeat(beat, pid) })
+	w.working.Go(func() { w.heartbeat(pipe, pid) })
 	return nil
 }
 
@@ -64,7 +64,7 @@ func (w *guard) stop() {
 
 // start starts the process. It does not use os/exec, which would set the group's
 // descriptor to blocking.
-func (w *guard) start() (beat *os.File, pid int, err error) {
+func (w *guard) start() (pipe *os.File, pid int, err error) {
 	r, b, err := os.Pipe()
 	if err != nil {
 		return nil, 0, err
@@ -94,12 +94,12 @@ func (w *guard) start() (beat *os.File, pid int, err error) {
 }
 
 // heartbeat sends heartbeats, and starts another guard if the guard has ended.
-func (w *guard) heartbeat(beat *os.File, pid int) {
+func (w *guard) heartbeat(pipe *os.File, pid int) {
 	deadline := max(w.gate.options.Deadline, minDeadline)
 	tick := time.NewTicker(deadline / heartbeats)
 	defer tick.Stop()
 	defer func() {
-		beat.Close()
+		pipe.Close()
 		syscall.Wait4(pid, nil, 0, nil)
 	}()
 	for last := time.Now(); ; last = time.Now() {
@@ -111,13 +111,13 @@ func (w *guard) heartbeat(beat *os.File, pid int) {
 		if time.Since(last) >= deadline {
 			w.gate.report(nil, errStopped) // the guard has answered meanwhile
 		}
-		if _, err := beat.Write([]byte{0}); err == nil {
+		if _, err := pipe.Write([]byte{0}); err == nil {
 			continue
 		}
-		beat.Close()
+		pipe.Close()
 		syscall.Wait4(pid, nil, 0, nil)
 		if again, next, err := w.start(); err == nil {
-			beat, pid = again, next
+			pipe, pid = again, next
 		}
 	}
 }
@@ -147,7 +147,7 @@ func Guard(args []string) int {
 	// It ends when the pipe closes, not by a signal to the whole service.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	group := os.NewFile(guardGroup, "fanotify")
-	wait, taken := deadline, true
+	wait, accepted := deadline, true
 	buf := make([]byte, 64)
 	for {
 		polls := []unix.PollFd{{Fd: guardHeartbeat, Events: unix.POLLIN}}
@@ -157,17 +157,17 @@ func Guard(args []string) int {
 		case err != nil:
 			return 1
 		case n == 0:
-			if taken {
+			if accepted {
 				releaseAccepted(group, !refuse)
 			}
 			releaseQueued(group, !refuse)
-			taken = false // the daemon takes no more until it runs again
+			accepted = false // the daemon takes no more until it runs again
 			wait = 20 * time.Millisecond
 		default:
 			if n, err := unix.Read(guardHeartbeat, buf); n <= 0 && err != unix.EINTR {
 				return 0
 			}
-			wait, taken = deadline, true
+			wait, accepted = deadline, true
 		}
 	}
 }

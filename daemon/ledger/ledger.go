@@ -178,8 +178,8 @@ func (l *Ledger) note(e logs.Event, r diskRecord) {
 	l.records.add(record{digest: e.Digest(), offset: r.offset, length: r.length})
 	l.register = r.After
 	l.shown.add(e)
-	if who := payerOf(e.Container, r.Charge); who != "" {
-		l.spent[who]++
+	if payer := payerOf(e.Container, r.Charge); payer != "" {
+		l.spent[payer]++
 	}
 	measured, isMeasured := e.MeasuredDigest()
 	if e.Container == "" {

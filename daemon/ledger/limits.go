@@ -52,24 +52,24 @@ func (l *Ledger) admit(e logs.Event, asked Event) error {
 	if asked.Instance != "" && e.Operation != logs.OpLaunch && (o == nil || o.instance != asked.Instance) {
 		return ErrReplaced
 	}
-	who := payerOf(e.Container, asked.Charge)
-	share, most := l.limits.OwnerEvents, l.limits.OwnerShown
+	payer := payerOf(e.Container, asked.Charge)
+	share, limit := l.limits.OwnerEvents, l.limits.OwnerShown
 	if asked.Last {
-		share, most = share+1, most+lastShown
+		share, limit = share+1, limit+lastShown
 	}
-	if n := l.spent[who]; who != "" && l.limits.OwnerEvents > 0 && n >= share {
-		return fmt.Errorf("%w: %s has caused %d events, its limit", ErrSpent, who, n)
+	if n := l.spent[payer]; payer != "" && l.limits.OwnerEvents > 0 && n >= share {
+		return fmt.Errorf("%w: %s has caused %d events, its limit", ErrSpent, payer, n)
 	}
-	if o != nil && l.limits.OwnerShown > 0 && o.shown+shownWhole(e) > most {
-		return fmt.Errorf("%w: its events take %d of %d bytes of its evidence", ErrSpent, o.shown, most)
+	if o != nil && l.limits.OwnerShown > 0 && o.shown+shownWhole(e) > limit {
+		return fmt.Errorf("%w: its events take %d of %d bytes of its evidence", ErrSpent, o.shown, limit)
 	}
-	if most := boundFor(l.limits.Bytes, e.Operation); most > 0 && l.file.size+diskSize(e) > most {
-		return fmt.Errorf("%w: it takes %d of %d bytes that such events may fill", ErrFull, l.file.size, most)
+	if limit := boundFor(l.limits.Bytes, e.Operation); limit > 0 && l.file.size+diskSize(e) > limit {
+		return fmt.Errorf("%w: it takes %d of %d bytes that such events may fill", ErrFull, l.file.size, limit)
 	}
 	after := l.shown
 	after.add(e)
-	if most := boundFor(l.limits.Shown, e.Operation); most > 0 && after.of(l.limits.Whole) > most {
-		return fmt.Errorf("%w: it takes %d of %d bytes of everybody's evidence that such events may fill", ErrFull, l.shown.of(l.limits.Whole), most)
+	if limit := boundFor(l.limits.Shown, e.Operation); limit > 0 && after.of(l.limits.Whole) > limit {
+		return fmt.Errorf("%w: it takes %d of %d bytes of everybody's evidence that such events may fill", ErrFull, l.shown.of(l.limits.Whole), limit)
 	}
 	return nil
 }

@@ -148,7 +148,7 @@ func closeBut(fd, keep int) {
 }
 
 // errSwapped says that another cgroup has the path now.
-var errSwapped = errors.New("another cgroup stands at the path")
+var errSwapped = errors.New("another cgroup has the path now")
 
 // same returns nil if the path is still that of the cgroup with this inode.
 func same(root int, path string, inode uint64) error {

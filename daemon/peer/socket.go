@@ -96,7 +96,7 @@ func (id *Identifier) User(conn *net.UnixConn) (uint32, bool) {
 func (id *Identifier) credentials(socket int) (connector, error) {
 	cred, err := unix.GetsockoptUcred(socket, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
-		return connector{}, refuse(fmt.Errorf("SO_PEERCRED: %w", err), "the kernel does not tell its credentials; connect again")
+		return connector{}, refuse(fmt.Errorf("SO_PEERCRED: %w", err), "the kernel did not return its credentials; connect again")
 	}
 	if cred.Pid <= 0 {
 		return connector{}, refuse(nil, "its process cannot be seen from the daemon's pid namespace; cimad must run in the host's, or in one above the caller's")
