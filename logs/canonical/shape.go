@@ -46,8 +46,15 @@ func LimitsOf(tag reflect.StructTag) *Limits {
 	return &limits
 }
 
-// WordsOf reads the tag oneof:"tea coffee" of a string field: what it may be.
-func WordsOf(tag reflect.StructTag) []string { return strings.Fields(tag.Get("oneof")) }
+// WordsOf reads the tag oneof:"tea coffee" of a string field: what it may be, nil
+// where it has none.
+func WordsOf(tag reflect.StructTag) []string {
+	text, ok := tag.Lookup("oneof")
+	if !ok {
+		return nil
+	}
+	return strings.Fields(text)
+}
 
 type field struct {
 	name  string
