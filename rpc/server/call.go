@@ -12,13 +12,13 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// PanicError is what After gets of a handler that panicked.
+// PanicError is the cause that After gets of a handler that panicked.
 type PanicError struct {
 	Value any
 	Stack []byte
 }
 
-// Error names the value; the stack is for the journal.
+// Error names the value. The stack is for the journal.
 func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
 
 // A call is a request from the line that it was read from to the line that
@@ -31,32 +31,33 @@ type call struct {
 
 	// For jrpc2.
 	line    []byte // as it was received
-	next    *call  // that has the same id, and waits
-	handled bool   // the handler has run
+	next    *call  // the call that has the same id and waits for this one
+	handled bool   // the handler was called
 }
 
-// begin makes a call of a line for jrpc2, nil where the caller may hold no more.
-func (c *conn) begin(line []byte, id []byte) *call {
+// newCall makes a call of a line for jrpc2, nil if the caller may hold no more.
+func (c *conn) newCall(line []byte, id []byte) *call {
 	charge := int64(0)
-	if len(line) > free {
+	if len(line) > uncharged {
 		charge = int64(len(line))
 	}
-	if !c.caller.take(charge) {
+	if !c.caller.charge(charge) {
 		return nil
 	}
 	return &call{id: bytes.Clone(id), line: bytes.Clone(line), charged: charge}
 }
 
-// carryOut answers a call by a handler that may wait. It leaves the result in the
-// call's reply, or returns what the caller is told instead.
+// carryOut calls a handler that may wait. It leaves the result in the call's reply,
+// or returns the error that the caller gets instead.
 func (c *conn) carryOut(ctx context.Context, call *call, method *Method, params json.RawMessage) *rpc.Error {
 	began := time.Now()
 	err := c.invoke(ctx, call, method, params)
 	return c.finished(ctx, method, began, err)
 }
 
-// carryOutInline leaves the whole answer in the call's reply; false where the
-// handler must wait. A nil method is one that there is not.
+// carryOutInline calls a handler that must not wait, and leaves the whole answer in
+// the call's reply. It returns false if the handler has to wait. method is nil if
+// there is no such method.
 func (c *conn) carryOutInline(call *call, method *Method, r request) bool {
 	began := time.Now()
 	err := c.invokeInline(call, method, r)
@@ -69,7 +70,7 @@ func (c *conn) carryOutInline(call *call, method *Method, r request) bool {
 	return true
 }
 
-// finished tells After of an answer, and returns what the caller is told of err.
+// finished reports an answer to After, and returns what the caller gets of err.
 func (c *conn) finished(ctx context.Context, method *Method, began time.Time, err error) (refused *rpc.Error) {
 	var cause error
 	if err != nil {
@@ -93,18 +94,18 @@ func (c *conn) invoke(ctx context.Context, call *call, method *Method, params js
 	if err := c.admit(ctx, call, method); err != nil {
 		return err
 	}
-	if err := c.caller.begin(ctx); err != nil {
+	if err := c.caller.acquire(ctx); err != nil {
 		return err
 	}
-	defer c.caller.done()
-	if c.caller.full() {
-		return unread()
+	defer c.caller.release()
+	if c.caller.holdsMuch() {
+		return tooMuchUnread()
 	}
 	result, err := method.Handler(ctx, params)
 	if err != nil {
 		return err
 	}
-	// A reply that is being written is not charged yet, so few are at once.
+	// A result that is being marshalled is not charged yet, so few are at once.
 	c.server.writing <- struct{}{}
 	defer func() { <-c.server.writing }()
 	return c.finish(call, result)
@@ -123,8 +124,8 @@ func (c *conn) invokeInline(call *call, method *Method, r request) (err error) {
 		return c.refuse
 	case method == nil:
 		return rpc.Errorf(rpc.CodeMethodNotFound, "no method %q on this socket", canonical.Clip(string(r.method), 64))
-	case c.caller.full():
-		return unread()
+	case c.caller.holdsMuch():
+		return tooMuchUnread()
 	}
 	result, err := method.Handler(&c.inline, r.params)
 	if err != nil {
@@ -148,24 +149,24 @@ func (c *conn) admit(ctx context.Context, call *call, method *Method) error {
 	return nil
 }
 
-// finish makes the reply of a result, if the caller may hold it.
+// finish marshals a result into the call's reply, if the caller may hold it.
 func (c *conn) finish(call *call, result any) error {
 	if err := call.reply.encode(call.id, result, c.limits.Reply); err != nil {
 		return err
 	}
-	if n := int64(call.reply.buf.Len()); n > free {
-		if !c.caller.take(n) {
+	if n := int64(call.reply.buf.Len()); n > uncharged {
+		if !c.caller.charge(n) {
 			if paid, ok := result.(Unsent); ok {
 				paid.Unsent()
 			}
-			return unread()
+			return tooMuchUnread()
 		}
 		call.charged += n
 	}
 	return nil
 }
 
-func unread() *rpc.Error {
+func tooMuchUnread() *rpc.Error {
 	return rpc.RateLimited(time.Second, "too many long replies wait to be read: read them, then ask again")
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// callers counts what is held, in all and for each caller.
+// callers counts what all callers hold, and what each one does.
 type callers struct {
 	limits *Limits
 
@@ -21,7 +21,7 @@ type callers struct {
 	accepted, refused, dropped atomic.Uint64
 }
 
-// A caller is whom connections are charged to.
+// A caller pays for connections.
 type caller struct {
 	all         *callers
 	key         string
@@ -30,7 +30,7 @@ type caller struct {
 	calls       chan struct{} // a token for each handler that runs
 }
 
-// admit counts a new connection, false where there are too many.
+// admit counts a new connection; it returns false if there are too many.
 func (a *callers) admit() bool {
 	a.accepted.Add(1)
 	a.mu.Lock()
@@ -43,14 +43,14 @@ func (a *callers) admit() bool {
 	return true
 }
 
-// leave ends what admit began.
+// leave is called when an admitted connection has ended.
 func (a *callers) leave() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.connections--
 }
 
-// enter charges a connection to a caller, nil where that has too many.
+// enter charges a connection to a caller; it returns nil if that has too many.
 func (a *callers) enter(key string) *caller {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -58,7 +58,7 @@ func (a *callers) enter(key string) *caller {
 	if c == nil {
 		c = &caller{all: a, key: key, calls: make(chan struct{}, a.limits.CallerCalls)}
 		if key == "" {
-			return c // charged to nobody, but each connection still has bounds
+			return c // nobody pays, but each connection still has bounds
 		}
 		a.byKey[key] = c
 	}
@@ -70,7 +70,7 @@ func (a *callers) enter(key string) *caller {
 	return c
 }
 
-// leave ends what enter began; all that was taken has been given back.
+// leave is called when a charged connection has ended and holds nothing any more.
 func (c *caller) leave() {
 	if c.key == "" {
 		return
@@ -82,12 +82,12 @@ func (c *caller) leave() {
 	}
 }
 
-// full reports whether the caller already holds so much that nothing long
+// holdsMuch reports whether the caller holds so much already that no long reply
 // should be made for it.
-func (c *caller) full() bool { return c.memory.Load() > c.all.limits.CallerMemory/2 }
+func (c *caller) holdsMuch() bool { return c.memory.Load() > c.all.limits.CallerMemory/2 }
 
-// begin waits until another handler may run for this caller.
-func (c *caller) begin(ctx context.Context) error {
+// acquire waits until another handler may run for this caller.
+func (c *caller) acquire(ctx context.Context) error {
 	select {
 	case c.calls <- struct{}{}:
 		return nil
@@ -101,7 +101,7 @@ func (c *caller) begin(ctx context.Context) error {
 	}
 }
 
-func (c *caller) done() { <-c.calls }
+func (c *caller) release() { <-c.calls }
 
 func (a *callers) counts() rpc.Counts {
 	a.mu.Lock()

@@ -96,7 +96,7 @@ func (ch *channel) handle(ctx context.Context, method *Method, r *jrpc2.Request)
 		return nil, wireError(refused)
 	}
 	result := call.reply.result()
-	if len(result) > free || bytes.ContainsAny(result, "<>&\u2028\u2029") {
+	if len(result) > uncharged || bytes.ContainsAny(result, "<>&\u2028\u2029") {
 		return nil, nil
 	}
 	result = bytes.Clone(result)
@@ -132,7 +132,7 @@ func (ch *channel) Send(message []byte) error {
 	ch.unanswered.Add(-1)
 	ch.answered(call)
 	err := ch.conn.write(line)
-	ch.conn.caller.giveBack(call.charged)
+	ch.conn.caller.refund(call.charged)
 	ch.conn.open.Add(-1)
 	if err != nil {
 		ch.Close()

@@ -53,7 +53,7 @@ func TestSameIDs(t *testing.T) {
 func TestAnswersAreTheSameBytes(t *testing.T) {
 	results := map[string]any{
 		"Short": echoed{"a"}, "HTML": echoed{"<a&b>\u2028"}, "Null": nil, "Number": 1e21, "Text": "é\x00😀",
-		"Free": strings.Repeat("x", free), "Long": strings.Repeat("x", 100<<10),
+		"Free": strings.Repeat("x", uncharged), "Long": strings.Repeat("x", 100<<10),
 	}
 	errs := map[string]error{
 		"Denied": rpc.Denied("<no> %q & \u2028", "x"), "Busy": rpc.RateLimited(1500, "later"), "Internal": context.DeadlineExceeded,

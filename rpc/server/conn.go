@@ -9,9 +9,9 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// maxBad is how many lines that are no request a connection may send before
-// it is dropped, together with requests that could have no result and were
-// beyond the caller's rate.
+// maxBad is how many lines that are no request a connection may send before it is
+// dropped. Requests that can have no result count too if they are beyond the
+// caller's rate.
 const maxBad = 16
 
 // errDropped ends a connection that broke a limit.
@@ -25,16 +25,17 @@ type conn struct {
 	server *Server
 	ctx    context.Context // what Attach made
 	inline inlineContext   // the same, for inline handlers
-	refuse *rpc.Error      // what Attach returned: the answer to everything
+	refuse *rpc.Error      // of Attach: the answer to every request
 
 	// For the goroutine that reads.
 	requests requestReader
-	now      call     // that is answered inline
+	now      call     // the one that is answered inline
 	channel  *channel // nil until a line goes to jrpc2
-	bad      int      // lines that were no request, and requests that nobody may make beyond the rate
+	bad      int      // see maxBad
 }
 
-// serve answers lines until the connection ends. What waits is still under way then.
+// serve answers lines until the connection ends. Calls that jrpc2 has may still run
+// then.
 func (c *conn) serve() error {
 	for c.bad < maxBad {
 		line, err := c.next()
@@ -55,7 +56,7 @@ func (c *conn) serve() error {
 	return errDropped // each line was answered already
 }
 
-// answer answers a line; false where jrpc2 will.
+// answer answers a line, or gives it to jrpc2: then done is false.
 func (c *conn) answer(line []byte) (done bool, err error) {
 	request, bad := c.requests.read(line)
 	switch {
@@ -74,22 +75,22 @@ func (c *conn) answer(line []byte) (done bool, err error) {
 	return c.forward(line, request, admitted)
 }
 
-// answerInline answers a request in this goroutine if that takes no waiting,
-// nothing else of this connection is under way and nothing was sent ahead of the
-// answer: such requests are for jrpc2. Where nobody may ask, or there is no such
-// method, that doesn't matter. admitted reports whether Before let it pass.
+// answerInline answers a request in this goroutine, if its method is inline, no call
+// of this connection is under way, and no line was sent ahead of the answer. A
+// request that must be refused, of a caller that Attach refused or for a method that
+// there is not, is always answered here. admitted is whether Before has accepted it.
 func (c *conn) answerInline(r request) (done, admitted bool) {
 	method := c.server.methods[string(r.method)]
 	if method != nil && c.refuse == nil && (!method.Inline || c.open.Load() > 1 || c.from != c.to) {
 		return false, false
 	}
 	call := &c.now
-	call.id, call.admitted = r.id, false // it still lies in the line
+	call.id, call.admitted = r.id, false // the id is still in the line
 	done = c.carryOutInline(call, method, r)
 	if done && c.write(call.reply.buf.Bytes()) != nil {
 		c.Close()
 	}
-	c.caller.giveBack(call.charged)
+	c.caller.refund(call.charged)
 	call.id, call.charged = nil, 0
 	call.reply.reset()
 	return done, call.admitted
@@ -103,7 +104,7 @@ func (c *conn) forward(line []byte, r request, admitted bool) (done bool, err er
 	if int(c.channel.unanswered.Add(1)) > c.limits.InFlight {
 		return false, c.drop(rpc.RateLimited(time.Second, "at most %d requests are sent ahead of their answers: connection closed", c.limits.InFlight))
 	}
-	call := c.begin(line, r.id)
+	call := c.newCall(line, r.id)
 	if call == nil {
 		c.channel.unanswered.Add(-1)
 		c.refusal(r.id, rpc.RateLimited(time.Second, "too many long lines at once: wait for answers, then ask again"))
@@ -117,16 +118,16 @@ func (c *conn) forward(line []byte, r request, admitted bool) (done bool, err er
 // Close ends the connection, and whatever waits for its peer.
 func (c *conn) Close() error { return c.net.Close() }
 
-// drop tells the caller which limit it broke, and nothing behind that.
+// drop writes which limit the caller broke, and closes the connection.
 func (c *conn) drop(e *rpc.Error) error {
 	c.server.callers.dropped.Add(1)
 	c.last(c.refused(nil, e))
 	return errDropped
 }
 
-// end turns an error of reading into the connection's end. A caller that has only
-// closed its writing half still gets its answers, and a caller that broke a limit
-// is told so behind them.
+// end ends the connection after an error of reading. A caller that has closed only
+// its writing half still gets its answers. A caller that broke a limit gets an error
+// after them.
 func (c *conn) end(err error) error {
 	var e *rpc.Error
 	switch {
@@ -139,15 +140,15 @@ func (c *conn) end(err error) error {
 	return err
 }
 
-// drain waits until all is answered or the peer has hung up.
+// drain waits until all calls are answered or the peer has hung up.
 func (c *conn) drain() {
 	for wait := time.Millisecond; c.open.Load() > 0 && !peerGone(c.net); wait = min(2*wait, 100*time.Millisecond) {
 		time.Sleep(wait)
 	}
 }
 
-// limited is the answer to a line that is no request: it counts against the
-// caller's rate as requests do.
+// limited is the answer to a line that is no request. Such a line counts against the
+// caller's rate as a request does.
 func (c *conn) limited(bad *rpc.Error) (refused *rpc.Error) {
 	if c.server.Before == nil {
 		return bad
@@ -165,14 +166,14 @@ func (c *conn) before(method string) (err error) {
 	return c.server.Before(c.ctx, method)
 }
 
-// refusal answers a line that is no call; id is nil where it has none.
+// refusal answers a line that is no call; id is nil if the line has none.
 func (c *conn) refusal(id []byte, e *rpc.Error) {
 	if c.write(c.refused(id, e)) != nil {
 		c.Close()
 	}
 }
 
-// refused is the line of a refusal, and tells After of it.
+// refused makes the line of a refusal, and reports it to After.
 func (c *conn) refused(id []byte, e *rpc.Error) []byte {
 	if c.server.After != nil {
 		c.server.After(c.ctx, "", 0, e, nil)

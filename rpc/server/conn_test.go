@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,8 +45,8 @@ func TestHangingUpCancels(t *testing.T) {
 	}
 }
 
-// A slow call holds up no other one of its connection, and who waits for its
-// answer is not idle.
+// A slow call delays no other one of its connection, and a caller that waits for
+// its answer is not idle.
 func TestSideBySide(t *testing.T) {
 	s := testServer()
 	s.Limits.Idle = 500 * time.Millisecond
@@ -64,8 +66,8 @@ func TestSideBySide(t *testing.T) {
 	w.ends()
 }
 
-// Who has closed its writing half, or sent too many bad lines, still gets the
-// answers to what came before.
+// A caller that has closed its writing half, or sent too many bad lines, still gets
+// the answers to what it asked before.
 func TestAnswersBeforeTheEnd(t *testing.T) {
 	s := testServer()
 	s.waiting("Slow", func(context.Context, json.RawMessage) (any, error) { time.Sleep(100 * time.Millisecond); return 0, nil })
@@ -111,7 +113,7 @@ func TestInFlight(t *testing.T) {
 	close(gate)
 }
 
-// Long requests that wait for their turn are charged like any other bytes.
+// Long requests that wait for their turn are charged.
 func TestWaitingRequestsAreCharged(t *testing.T) {
 	s := testServer()
 	s.Limits = Limits{CallerMemory: 1} // raised to two replies and a line
@@ -150,4 +152,49 @@ func TestWaitingRequestsAreCharged(t *testing.T) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Errorf("%d bytes stay charged", s.Counts().Memory)
+}
+
+// What can have no result counts against the rate too, and beyond it ends the
+// connection.
+func TestStraysCountAgainstTheRate(t *testing.T) {
+	const within = 10
+	for name, test := range map[string]struct {
+		line    string
+		answers int // before the end
+		refuse  bool
+		code    rpc.Code
+	}{
+		"no method": {`{"jsonrpc":"2.0","id":1,"method":"x"}`, within + maxBad, false, rpc.CodeMethodNotFound},
+		"no JSON":   {"x", maxBad, false, rpc.CodeParseError},
+		"refused":   {`{"jsonrpc":"2.0","id":1,"method":"Echo"}`, within + maxBad, true, rpc.CodeUnattributed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := testServer()
+			var asked atomic.Int32
+			s.Before = func(context.Context, string) error {
+				if asked.Add(1) > within {
+					return rpc.RateLimited(time.Minute, "later")
+				}
+				return nil
+			}
+			if test.refuse {
+				s.Attach = func(context.Context, *net.UnixConn) (context.Context, func(), error) {
+					return nil, nil, rpc.Unattributed("no one")
+				}
+			}
+			w := connect(t, start(t, s))
+			for i := range test.answers {
+				w.send(test.line + "\n")
+				want := test.code
+				if i >= within {
+					want = rpc.CodeRateLimited
+				}
+				r := w.receive()
+				if r.Error == nil || r.Error.Code != want || want == rpc.CodeRateLimited && r.Error.RetryAfter() != time.Minute {
+					t.Fatalf("answer %d: %+v, want %d", i, r.Error, want)
+				}
+			}
+			w.ends()
+		})
+	}
 }

@@ -25,7 +25,7 @@ func WithDiscovery(version string, methods []Method) []Method {
 	return methods
 }
 
-// summaries are what each method gives, in a line.
+// summaries say in a line what each method returns.
 var summaries = map[string]string{
 	rpc.MethodGetDefaultAlgorithm: "the algorithm of every digest",
 	rpc.MethodGetMeasurementCount: "how many registers GetCCMeasurement knows",
@@ -77,7 +77,7 @@ type reference struct {
 type describedError struct {
 	Code    rpc.Code    `json:"code"`
 	Message string      `json:"message"`
-	Data    *rpc.Schema `json:"data,omitzero"` // the members that data has
+	Data    *rpc.Schema `json:"data,omitzero"` // its members
 }
 
 // errorTable is every code with what it means and the members of its data
@@ -135,7 +135,7 @@ func (all schemas) either(results []any) rpc.Schema {
 	return rpc.Schema{OneOf: each}
 }
 
-// errorData describes the members of ErrorData that an error has.
+// errorData describes the members of rpc.ErrorData that an error has.
 func errorData(names []string) *rpc.Schema {
 	whole := rpc.Schema{Properties: map[string]*rpc.Schema{}}
 	schemas{}.fields(&whole, reflect.TypeFor[rpc.ErrorData]())

@@ -15,11 +15,11 @@ import (
 
 const (
 	firstBuffer = 1 << 10 // bytes that a connection begins to read into
-	free        = 4 << 10 // bytes of a line or reply that are not charged
+	uncharged   = 4 << 10 // bytes of a line or reply that are not charged
 )
 
-// framing is a line each way over one connection, bounded in length and time.
-// One goroutine reads; those that write take turns.
+// framing reads and writes lines on one connection, bounded in length and time. One
+// goroutine reads; those that write take turns.
 type framing struct {
 	net    net.Conn
 	limits *Limits
@@ -27,19 +27,19 @@ type framing struct {
 	open   atomic.Int32 // lines that were read and not yet answered
 
 	buf      []byte
-	from, to int // what was read and not yet returned
+	from, to int // the part of buf that was read and not yet returned
 	charged  int64
 
-	readBy time.Time // the deadline that is set
-	timed  bool      // it is that of a line half read
+	readBy time.Time // the read deadline that is set
+	timed  bool      // it is the deadline of a line that is half read
 
-	turn    sync.Mutex // for writing
-	writeBy time.Time  // the deadline that is set
+	writing sync.Mutex
+	writeBy time.Time // the write deadline that is set
 }
 
-// next returns the next line without its newline, valid until the next call.
-// An *Error is for the caller to be told before the connection is closed;
-// io.EOF is its orderly end.
+// next returns the next line without its newline, valid until the next call of next.
+// If the error is an *rpc.Error, the caller gets it before the connection is closed.
+// io.EOF is the orderly end of the connection.
 func (f *framing) next() ([]byte, error) {
 	line, err := f.line()
 	switch {
@@ -47,9 +47,9 @@ func (f *framing) next() ([]byte, error) {
 		return line, nil
 	case f.from == f.to:
 	case errors.Is(err, io.EOF):
-		return nil, rpc.Errorf(rpc.CodeParseError, "the last line has no newline")
+		return nil, rpc.Errorf(rpc.CodeParseError, "the last line must end with a newline")
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, rpc.Errorf(rpc.CodeInvalidRequest, "a line takes no longer than %v: connection closed", f.limits.LineTime)
+		return nil, rpc.Errorf(rpc.CodeInvalidRequest, "a line must not take longer than %v: connection closed", f.limits.LineTime)
 	}
 	return nil, err
 }
@@ -63,7 +63,7 @@ func (f *framing) line() ([]byte, error) {
 			f.timed = false
 			return line, nil
 		}
-		if err := f.room(); err != nil {
+		if err := f.grow(); err != nil {
 			return nil, err
 		}
 		looked = f.to
@@ -73,19 +73,19 @@ func (f *framing) line() ([]byte, error) {
 	}
 }
 
-// room makes room in the buffer for at least a byte.
-func (f *framing) room() error {
+// grow lets the buffer hold at least one byte more.
+func (f *framing) grow() error {
 	most := f.limits.Line + 1
 	switch {
 	case f.from == f.to && len(f.buf) != firstBuffer:
-		// Nothing is kept: a long line's buffer goes back.
+		// There is nothing to keep, so the buffer of a long line is given up.
 		f.resize(firstBuffer)
 	case f.from > 0:
 		copy(f.buf, f.buf[f.from:f.to])
 	case f.to < len(f.buf):
 		return nil
 	case len(f.buf) >= most:
-		return rpc.TooLarge(int64(most-1), "a line has at most %d bytes: connection closed", most-1)
+		return rpc.TooLarge(int64(most-1), "a line must have at most %d bytes: connection closed", most-1)
 	case !f.resize(min(2*len(f.buf), most)):
 		return rpc.RateLimited(time.Second, "too many long lines at once: try again; connection closed")
 	}
@@ -96,10 +96,10 @@ func (f *framing) room() error {
 // resize replaces the buffer, false where the caller may hold no more.
 func (f *framing) resize(size int) bool {
 	charge := int64(0)
-	if size > free {
+	if size > uncharged {
 		charge = int64(size)
 	}
-	if !f.caller.take(charge - f.charged) {
+	if !f.caller.charge(charge - f.charged) {
 		return false
 	}
 	f.charged = charge
@@ -109,15 +109,15 @@ func (f *framing) resize(size int) bool {
 	return true
 }
 
-// read reads what there is, waiting at most as long as the limits say.
+// read reads what there is, and waits no longer than the limits allow.
 func (f *framing) read() error {
-	begun := f.to > 0 // a line; room has moved it to the beginning
+	begun := f.to > 0 // a line is half read; grow has moved it to the beginning
 	wait, idle := f.limits.LineTime, f.limits.Idle
 	if !begun {
 		wait = idle
 	}
-	// Setting a deadline costs as much as a small read: while that for idle
-	// connections is far enough away it stays. A line's own is set once.
+	// Setting a deadline costs as much as a small read. So the deadline of an idle
+	// connection stays while it is far enough away, and that of a line is set once.
 	now := time.Now()
 	left := f.readBy.Sub(now)
 	if begun && !f.timed || !begun && (left < idle*3/4 || left > idle) {
@@ -135,7 +135,7 @@ func (f *framing) read() error {
 		if begun || f.open.Load() == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
 		}
-		// Who waits for an answer is not idle.
+		// A caller that waits for an answer is not idle.
 		if err := f.readUntil(time.Now().Add(idle)); err != nil {
 			return err
 		}
@@ -147,26 +147,26 @@ func (f *framing) readUntil(t time.Time) error {
 	return f.net.SetReadDeadline(t)
 }
 
-// write writes one line. Its error is the connection's end: half a line
-// can't be taken back.
+// write writes one line. After an error the connection must be closed: half of the
+// line may have been written.
 func (f *framing) write(line []byte) error {
-	f.turn.Lock()
-	defer f.turn.Unlock()
-	return f.put(line)
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	return f.writeLocked(line)
 }
 
 // last writes one line and closes the connection before any other is written.
 func (f *framing) last(line []byte) {
-	f.turn.Lock()
-	defer f.turn.Unlock()
-	f.put(line) // if it can't be told, it is closed all the same
+	f.writing.Lock()
+	defer f.writing.Unlock()
+	f.writeLocked(line) // the connection is closed all the same if that fails
 	f.net.Close()
 }
 
-// put is write for whoever has the turn.
-func (f *framing) put(line []byte) error {
-	// As with reading, the deadline is not set anew each time: there is
-	// always at least Write left, and never more than twice that.
+// writeLocked is write; f.writing must be locked.
+func (f *framing) writeLocked(line []byte) error {
+	// As with reading, the deadline is not set anew each time: at least
+	// Limits.Write is left, and at most twice that.
 	wait := f.limits.Write
 	if now := time.Now(); f.writeBy.Sub(now) < wait {
 		f.writeBy = now.Add(2 * wait)

@@ -55,8 +55,8 @@ func (w *wire) gets(id float64, result string) {
 	}
 }
 
-// A connection that asks one thing after the other costs one goroutine, and
-// jrpc2 begins with the first call that waits.
+// A connection that asks one question after the other costs one goroutine, and jrpc2
+// is started for the first call that waits.
 func TestInlineNeedsNoJRPC2(t *testing.T) {
 	s, inline, waited, _ := quickServer()
 	path := start(t, s)
@@ -88,7 +88,7 @@ func TestInlineNeedsNoJRPC2(t *testing.T) {
 	}
 }
 
-// A quick call beside a slow one is answered first, by jrpc2.
+// A quick call next to a slow one is answered first, by jrpc2.
 func TestQuickBesideSlow(t *testing.T) {
 	s, inline, waited, gate := quickServer()
 	w := connect(t, start(t, s))
@@ -104,8 +104,8 @@ func TestQuickBesideSlow(t *testing.T) {
 	w.gets(1, `"open"`)
 }
 
-// Whatever is sent ahead is answered, each once, in any order, and counts
-// against the limit.
+// Each line that is sent ahead is answered once, in any order, and counts against the
+// limit.
 func TestPipelinedMix(t *testing.T) {
 	s, inline, waited, gate := quickServer()
 	close(gate)
@@ -148,7 +148,7 @@ func TestPipelinedMix(t *testing.T) {
 	held.ends()
 }
 
-// Before is asked once for each call, whichever way it goes.
+// Before is called once for each call, inline or not.
 func TestAdmittedOnce(t *testing.T) {
 	s, _, waited, _ := quickServer()
 	var asked, told atomic.Int32
@@ -175,8 +175,8 @@ func TestAdmittedOnce(t *testing.T) {
 	}
 }
 
-// As many slow calls as a caller may have running hold up further slow ones,
-// on whichever connection, and no quick ones.
+// When as many slow calls run as a caller may have, further slow ones wait, on any
+// connection, and quick ones don't.
 func TestCallerCallsBoundsTheSlow(t *testing.T) {
 	s, _, _, gate := quickServer()
 	s.Limits.CallerCalls = 2
@@ -206,7 +206,7 @@ func TestCallerCallsBoundsTheSlow(t *testing.T) {
 	}
 }
 
-// A server that stops waits for an answer that is being made inline.
+// A server that stops waits for an inline call.
 func TestDrainWaitsForTheQuick(t *testing.T) {
 	s, _, _, _ := quickServer()
 	s.Limits.Drain = 3 * time.Second
@@ -237,8 +237,7 @@ func TestDrainWaitsForTheQuick(t *testing.T) {
 	w.ends()
 }
 
-// Nothing is allocated for a call that is answered inline but what its
-// handler takes.
+// An inline call allocates little besides what its handler does.
 func TestInlineAllocates(t *testing.T) {
 	if raceDetector() {
 		t.Log("the race detector allocates: the figure is shown only")

@@ -2,8 +2,8 @@ package server
 
 import "time"
 
-// Limits bound what callers can make the server hold, do, or wait for. A
-// zero member takes its default; cimad.toml(5) gives the reasons at length.
+// Limits bound what callers can make the server hold, do, or wait for. A field
+// that is zero takes its default. cimad.toml(5) gives the reasons at length.
 type Limits struct {
 	// Line is the longest request in bytes, newline not counted. Default
 	// 64 KiB: ten times the largest request that makes sense (a nonce and
@@ -35,11 +35,11 @@ type Limits struct {
 
 	// Memory is how many bytes of long lines (half read, or of requests
 	// that wait) and long replies (half written) are held in all,
-	// CallerMemory for one caller. What is up to 4 KiB is not counted.
-	// Defaults 16 MiB and 4 MiB. Beside Memory there is a share for each of
-	// 16 callers: room for one reply of full length and the lines that ask
-	// for it, kept for those who hold no more than that. Who has read all
-	// replies is refused none for want of room.
+	// CallerMemory for one caller. Up to 4 KiB are not counted. Defaults
+	// 16 MiB and 4 MiB. Besides Memory, each of 16 callers is guaranteed one
+	// reply of full length and the lines that ask for it, as long as it holds
+	// no more than that. A caller that has read all of its replies is refused
+	// none for lack of memory.
 	Memory       int64
 	CallerMemory int64
 
@@ -49,7 +49,7 @@ type Limits struct {
 
 	// LineTime is how long a line may take from its first byte to its
 	// newline, Write how long a reply may take to be read (up to twice
-	// that, for the clock is not set anew for each), Idle how long a
+	// that, because the deadline is not set anew for each), Idle how long a
 	// connection with no request may stay. Defaults 10 s, 10 s, 60 s.
 	LineTime time.Duration
 	Write    time.Duration
@@ -60,7 +60,7 @@ type Limits struct {
 	Drain time.Duration
 }
 
-// DefaultLimits are the limits where nothing else is said.
+// DefaultLimits returns the default of each limit.
 func DefaultLimits() Limits {
 	return Limits{
 		Line:              64 << 10,
@@ -95,18 +95,18 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.Write, d.Write)
 	fill(&l.Idle, d.Idle)
 	fill(&l.Drain, d.Drain)
-	// One line and one reply of full length must always fit.
+	// A line and a reply of full length must always fit.
 	l.CallerMemory = max(l.CallerMemory, int64(l.Line+2*l.Reply))
 	l.Memory = max(l.Memory, l.CallerMemory)
 	return l
 }
 
-// share is what a caller may hold where Memory is used up: a line, the request
-// that it was, the reply, and what stands round that.
-func (l *Limits) share() int64 { return int64(2*l.Line+l.Reply) + free }
+// guaranteed is how many bytes a caller may hold when Memory is used up: a line, the
+// request that it was, the reply, and the envelope of that.
+func (l *Limits) guaranteed() int64 { return int64(2*l.Line+l.Reply) + uncharged }
 
-// most is what is held in all.
-func (l *Limits) most() int64 { return l.Memory + shares*l.share() }
+// total is how many bytes may be held in all.
+func (l *Limits) total() int64 { return l.Memory + guaranteedCallers*l.guaranteed() }
 
 func fill[T comparable](v *T, standard T) {
 	var zero T

@@ -3,57 +3,57 @@ package server
 import "time"
 
 const (
-	// shares is how many callers' shares are kept beside Limits.Memory: as
-	// many as it takes to have all connections there are.
-	shares = 16
+	// guaranteedCallers is how many callers have guaranteed memory besides
+	// Limits.Memory: as many as are needed to hold all connections.
+	guaranteedCallers = 16
 
-	// unreadFor is how long what a connection holds may be unread before
-	// somebody else's need of the room closes it.
+	// unreadFor is how long a connection's replies may be unread before the
+	// connection is closed for another caller that needs the memory.
 	unreadFor = time.Second
 )
 
-// A hold is what one connection holds of its caller's memory.
+// A hold is the part of its caller's memory that one connection holds.
 type hold struct {
 	*caller
 	drop func() error // closes the connection
 
 	// Under all.mu.
-	bytes int64
-	since time.Time // it holds something, and has had nothing read
-	gone  bool      // closed for the room that it held
+	bytes       int64
+	unreadSince time.Time // since when it holds something and the caller reads nothing
+	closed      bool      // by closeUnread
 }
 
-// take charges n bytes, or gives back -n; false where there is too much.
-func (h *hold) take(n int64) bool {
+// charge charges n bytes, or gives back -n; it returns false if that is too much.
+func (h *hold) charge(n int64) bool {
 	if n == 0 {
 		return true
 	}
 	h.all.mu.Lock()
 	defer h.all.mu.Unlock()
-	if h.gone || n > 0 && !h.all.room(h.caller, n) {
+	if h.closed || n > 0 && !h.all.mayHold(h.caller, n) {
 		return n < 0
 	}
 	h.add(n)
 	return true
 }
 
-// giveBack ends what calls of take charged for a call that is answered.
-func (h *hold) giveBack(n int64) {
+// refund gives back the n bytes that were charged for a call that is answered now.
+func (h *hold) refund(n int64) {
 	if n == 0 {
 		return
 	}
 	h.all.mu.Lock()
 	defer h.all.mu.Unlock()
-	if h.gone {
+	if h.closed {
 		return
 	}
 	h.add(-n)
-	h.since = time.Now()
+	h.unreadSince = time.Now()
 }
 
 func (h *hold) add(n int64) {
 	if h.bytes == 0 {
-		h.since = time.Now()
+		h.unreadSince = time.Now()
 		h.all.holds[h] = struct{}{}
 	}
 	h.bytes += n
@@ -64,32 +64,33 @@ func (h *hold) add(n int64) {
 	}
 }
 
-// room reports whether a caller may hold n bytes more. One that would hold no
-// more than a share gets them as long as there are fewer than so many others,
-// and after that if somebody doesn't read.
-func (a *callers) room(c *caller, n int64) bool {
+// mayHold reports whether a caller may hold n bytes more. A caller that holds no more
+// than is guaranteed gets them while there are no more than guaranteedCallers, and
+// after that if another one doesn't read.
+func (a *callers) mayHold(c *caller, n int64) bool {
 	held := c.memory.Load() + n
 	switch {
 	case held > a.limits.CallerMemory:
 		return false
 	case a.memory+n <= a.limits.Memory:
 		return true
-	case held > a.limits.share():
+	case held > a.limits.guaranteed():
 		return false
 	}
-	most := a.limits.most()
-	for a.memory+n > most && a.close() {
+	most := a.limits.total()
+	for a.memory+n > most && a.closeUnread() {
 	}
 	return a.memory+n <= most
 }
 
-// close closes the connection that is unread for longest of the caller who
-// holds most of those who don't read; false where there is none. What it held
-// is free at once: its goroutines, which wait for the peer, give it up now.
-func (a *callers) close() bool {
+// closeUnread closes one connection: of the callers that don't read, it takes the one
+// that holds most, and of that one's connections the one that is unread for longest.
+// It returns false if there is none. What the connection held is free at once, for
+// its goroutines, which wait for the peer, end now.
+func (a *callers) closeUnread() bool {
 	var worst *hold
 	for h := range a.holds {
-		if time.Since(h.since) >= unreadFor && (worst == nil || h.worse(worst)) {
+		if time.Since(h.unreadSince) >= unreadFor && (worst == nil || h.worseThan(worst)) {
 			worst = h
 		}
 	}
@@ -97,15 +98,15 @@ func (a *callers) close() bool {
 		return false
 	}
 	worst.add(-worst.bytes)
-	worst.gone = true
+	worst.closed = true
 	a.dropped.Add(1)
-	go worst.drop() // it waits for those goroutines
+	go worst.drop() // which waits for those goroutines
 	return true
 }
 
-func (h *hold) worse(than *hold) bool {
+func (h *hold) worseThan(than *hold) bool {
 	if mine, its := h.memory.Load(), than.memory.Load(); mine != its {
 		return mine > its
 	}
-	return h.since.Before(than.since)
+	return h.unreadSince.Before(than.unreadSince)
 }

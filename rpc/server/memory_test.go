@@ -17,9 +17,9 @@ import (
 
 const longLine = `{"jsonrpc":"2.0","id":1,"method":"Long"}` + "\n"
 
-// Callers who ask for much on many connections and read nothing, and come again
-// when they are closed, keep no reply of full length from one who reads: fewer
-// than sixteen are not felt, more only until they have not read for a while.
+// Callers that ask for long replies on many connections, read nothing, and connect
+// again when they are closed, keep no reply of full length from a caller that reads:
+// not at all if they are fewer than sixteen, else until they have not read for a while.
 func TestUnreadRepliesOfMany(t *testing.T) {
 	for _, test := range []struct {
 		callers, connections int
@@ -86,8 +86,8 @@ func (s *siege) fill(callers, connections int) {
 	s.t.Cleanup(func() { close(done); all.Wait() })
 }
 
-// The connections that are closed are those that aren't read: of who holds most,
-// the one that is unread for longest. What they held is all given back.
+// The connections that are closed are those that aren't read: of the caller that holds
+// most, the one that is unread for longest. All that they held is given back.
 func TestUnreadForLongestIsClosed(t *testing.T) {
 	s := hostileServer()
 	s.Limits = Limits{Memory: 1, CallerMemory: 1, Write: time.Minute} // raised to two replies and a line
@@ -121,13 +121,13 @@ func TestUnreadForLongestIsClosed(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	var others []*wire
-	for i := 0; s.Counts().Memory+1<<20 <= s.limits.most(); i++ {
+	for i := 0; s.Counts().Memory+1<<20 <= s.limits.total(); i++ {
 		w := as(fmt.Sprint("other", i))
 		w.send(longLine)
 		others = append(others, w)
 		holds(3 + i)
 	}
-	if len(others) < shares {
+	if len(others) < guaranteedCallers {
 		t.Errorf("room for %d, beside the shared memory", len(others))
 	}
 	r := as("soon").ask("Long", "{}")
@@ -159,23 +159,23 @@ func TestUnreadForLongestIsClosed(t *testing.T) {
 	t.Errorf("%d bytes stay charged", s.Counts().Memory)
 }
 
-// Who reads is not unread, however long it has held something.
+// A caller that reads is not unread, however long it has held something.
 func TestReadingIsNotUnread(t *testing.T) {
 	a := &callers{limits: &Limits{Memory: 100, CallerMemory: 100}, holds: make(map[*hold]struct{})}
 	h := &hold{caller: &caller{all: a}, drop: func() error { t.Error("closed"); return nil }}
-	if !h.take(10) {
+	if !h.charge(10) {
 		t.Fatal("no room")
 	}
-	h.since = h.since.Add(-2 * unreadFor)
-	h.giveBack(5)
+	h.unreadSince = h.unreadSince.Add(-2 * unreadFor)
+	h.refund(5)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.close() || h.gone || a.memory != 5 {
-		t.Errorf("gone: %t, held: %d", h.gone, a.memory)
+	if a.closeUnread() || h.closed || a.memory != 5 {
+		t.Errorf("gone: %t, held: %d", h.closed, a.memory)
 	}
 }
 
-// A result that was paid for, and isn't sent for want of room, is told so.
+// Unsent is called for a result that isn't sent for lack of memory.
 type paidFor struct {
 	Text   string
 	unsent *atomic.Int32
@@ -183,7 +183,7 @@ type paidFor struct {
 
 func (p paidFor) Unsent() { p.unsent.Add(1) }
 
-func TestUnsentIsTold(t *testing.T) {
+func TestUnsentIsCalled(t *testing.T) {
 	s := hostileServer()
 	s.Limits = Limits{CallerMemory: 1} // raised to two replies and a line
 	var unsent atomic.Int32
@@ -211,4 +211,41 @@ func TestUnsentIsTold(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	t.Errorf("%d were told that they weren't sent, of one", unsent.Load())
+}
+
+// Replies that a caller does not read, and lines that it does not end, are held up to
+// its limit, and other callers have theirs.
+func TestCallerMemory(t *testing.T) {
+	s := hostileServer()
+	s.Limits = Limits{CallerMemory: 1} // raised to two replies and a line
+	path := start(t, s)
+	as := func(name string) *wire {
+		nc, err := dialAs(path, fmt.Sprintf("%s-%d-%d", name, os.Getpid(), time.Now().UnixNano()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { nc.Close() })
+		return connectedTo(&wire{t: t, nc: nc.(*net.UnixConn)})
+	}
+	const large = `{"jsonrpc":"2.0","id":1,"method":"Large"}` + "\n"
+	for range 2 {
+		as("greedy").send(large)
+	}
+	for s.Counts().Memory < 2<<20 {
+		time.Sleep(time.Millisecond)
+	}
+	w := as("greedy")
+	if r := w.ask("Echo", "{}"); r.Error == nil || r.Error.Code != rpc.CodeRateLimited {
+		t.Errorf("a third: %+v", r)
+	}
+	w.send(strings.Repeat("x", 40<<10))
+	if r := w.receive(); r.Error == nil || r.Error.Code != rpc.CodeTooLarge && r.Error.Code != rpc.CodeRateLimited {
+		t.Errorf("a long line: %+v", r)
+	}
+	w.ends()
+	v := as("other")
+	v.send(large)
+	if r := v.receive(); r.Error != nil {
+		t.Errorf("another caller: %v", r.Error)
+	}
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// keptReply is how large a buffer a connection keeps for its next reply.
+// keptReply is the size of the largest buffer that is reused for the next reply.
 const keptReply = 1 << 10
 
 // A reply is the line that answers a request.
@@ -25,7 +25,7 @@ func (r *reply) reset() {
 	r.buf.Reset()
 }
 
-// begin writes what stands before the result or error.
+// begin writes what comes before the result or the error.
 func (r *reply) begin(id []byte, member string) {
 	r.reset()
 	r.buf.WriteString(`{"jsonrpc":"2.0","id":`)
@@ -43,21 +43,21 @@ func (r *reply) result() []byte {
 	return line[r.from : len(line)-len("}\n")]
 }
 
-// A jsonAppender writes its own JSON, on one line.
+// A jsonAppender writes itself as JSON, on one line.
 type jsonAppender interface {
 	AppendJSON(b []byte) ([]byte, error)
 }
 
-// encode writes an answer with a result of at most most bytes.
-func (r *reply) encode(id []byte, result any, most int) error {
+// encode writes an answer with a result of at most max bytes.
+func (r *reply) encode(id []byte, result any, max int) error {
 	r.begin(id, `,"result":`)
 	switch v := result.(type) {
 	case json.RawMessage:
 		if bytes.IndexByte(v, '\n') >= 0 || len(v) == 0 {
-			return errors.New("a result that is JSON already stands on one line")
+			return errors.New("a result that is raw JSON must be on one line")
 		}
-		if len(v) > most { // not worth copying
-			return replyTooLarge(len(v), most)
+		if len(v) > max { // not worth copying
+			return replyTooLarge(len(v), max)
 		}
 		r.buf.Write(v)
 	case jsonAppender:
@@ -65,35 +65,35 @@ func (r *reply) encode(id []byte, result any, most int) error {
 		if err != nil {
 			return fmt.Errorf("result: %w", err)
 		}
-		r.buf = *bytes.NewBuffer(b) // not copied: it may be long
+		r.buf = *bytes.NewBuffer(b) // not copied, because it may be long
 	default:
 		enc := json.NewEncoder(&r.buf)
-		enc.SetEscapeHTML(false) // RFC 8785's spelling, as evidence wants it
+		enc.SetEscapeHTML(false) // as RFC 8785 spells it, which evidence needs
 		if err := enc.Encode(result); err != nil {
 			return fmt.Errorf("result: %w", err)
 		}
 		r.buf.Truncate(r.buf.Len() - 1) // Encode's newline
 	}
-	if n := r.buf.Len() - r.from; n > most {
-		return replyTooLarge(n, most)
+	if n := r.buf.Len() - r.from; n > max {
+		return replyTooLarge(n, max)
 	}
 	r.buf.WriteString("}\n")
 	return nil
 }
 
-func replyTooLarge(n, most int) *rpc.Error {
-	return rpc.TooLarge(int64(most), "the reply has %d bytes, more than the limit of %d: ask for less at a time", n, most)
+func replyTooLarge(n, max int) *rpc.Error {
+	return rpc.TooLarge(int64(max), "the reply has %d bytes, more than the limit of %d: ask for less at a time", n, max)
 }
 
-// refusal writes an answer with an error; id is nil where none is known.
+// refusal writes an answer with an error; id is nil if none is known.
 func (r *reply) refusal(id []byte, e *rpc.Error) {
 	r.begin(id, `,"error":`)
 	r.buf.Write(appendError(r.buf.AvailableBuffer(), e))
 	r.buf.WriteString("}\n")
 }
 
-// appendError writes the error member's value. It can't fail: Error holds
-// only strings and numbers.
+// appendError writes the value of the member error. It can't fail, because an Error
+// holds only strings and numbers.
 func appendError(b []byte, e *rpc.Error) []byte {
 	text, err := json.Marshal(e)
 	if err != nil {

@@ -10,11 +10,11 @@ import (
 
 const schemaRef = "#/components/schemas/"
 
-// schemas are those of Go types, by name.
+// schemas are the schemas of Go types, by name.
 type schemas map[string]*rpc.Schema
 
-// of is the Schema of a type; structs are referred to by name. Members that a
-// reader doesn't know are to be left alone, so nothing is closed.
+// of is the schema of a type; structs are referred to by name. Readers must ignore
+// members that they don't know, so no schema forbids further ones.
 func (all schemas) of(t reflect.Type) rpc.Schema {
 	switch t {
 	case reflect.TypeFor[rpc.Digest]():
@@ -48,8 +48,7 @@ func (all schemas) of(t reflect.Type) rpc.Schema {
 	case reflect.Bool:
 		return rpc.Schema{Type: "boolean"}
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		least := 0
-		return rpc.Schema{Type: "integer", Minimum: &least}
+		return rpc.Schema{Type: "integer", Minimum: new(int)}
 	case reflect.Int, reflect.Int32, reflect.Int64:
 		return rpc.Schema{Type: "integer"}
 	}

@@ -1,11 +1,24 @@
 // Package server answers: who is answered, and what may it cost us?
 //
-// It serves JSON-RPC 2.0 on a Unix stream socket, one object per line, with a
-// bound on everything that a caller controls: the length of a line, the requests
-// in flight, the connections, the bytes of replies that the caller does not
-// read, and the time for each. cima-api(7) is the specification of the wire. The
-// Server's owner decides who a caller is (Attach), whether it may ask (Before)
-// and what it is answered (Methods).
+// It serves JSON-RPC 2.0 on a Unix stream socket, one object per line, and bounds
+// everything that a caller controls: the length of a line, the requests in flight,
+// the connections, the bytes of replies that the caller does not read, and the time
+// for each. cima-api(7) specifies the wire. The owner of a Server decides who a
+// caller is (Attach), whether it may ask (Before) and what it gets (Methods).
+//
+// The flow of a request is:
+//
+//	Server.accept            -- a connection, if there are not too many
+//	* Server.attach          -- Attach: who is the caller? once for each connection
+//	* conn.serve             -- the goroutine that reads the connection
+//	  * framing.next         -- a line, bounded in bytes and time
+//	  * requestReader.read   -- is it one call, with one meaning? if not: an error
+//	  * conn.answerInline    -- Before, an inline Handler, After, the reply
+//	  | or, where something must wait:
+//	  * channel.forward      -- the line, to jrpc2
+//	    * jrpc2              -- reads the line, finds the method
+//	      * channel.handle   -- Before, Handler, After
+//	    * channel.Send       -- the reply
 package server
 
 import (
@@ -22,43 +35,43 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// attachTime is how long Attach may take.
+// attachTime bounds the time of Attach.
 const attachTime = 5 * time.Second
 
-// Server answers connections. Its exported members are set before Serve and
-// not changed afterwards.
+// Server answers connections. Set its exported fields before Serve, and don't
+// change them afterwards.
 type Server struct {
-	// Methods is every method there is on this socket.
+	// Methods is the method table of this socket. Of two with one name the last
+	// one counts.
 	Methods []Method
 
 	// Limits bound what callers can do.
 	Limits Limits
 
-	// Attach is called once for each connection, before anything is read:
-	// it says who is calling. attached is what handlers' contexts are made
-	// of; release, where it is not nil, is called when the connection is
-	// over and no handler runs any more. An error is the answer to every
+	// Attach identifies the caller. It is called once for each connection,
+	// before anything is read. The contexts of handlers are derived from
+	// attached. release, unless it is nil, is called when the connection has
+	// ended and no handler runs any more. An error is the answer to every
 	// request of that connection; attached may be nil then. ctx has a
-	// deadline; attached must not be made of it, but of its values
-	// (context.WithoutCancel does that).
+	// deadline, which attached must not have (context.WithoutCancel).
 	Attach func(ctx context.Context, conn *net.UnixConn) (attached context.Context, release func(), err error)
 
-	// Key names the caller that a connection is charged to, from the
-	// context that Attach made. "" is charged to nobody.
+	// Key names the caller that pays for a connection, from the context that
+	// Attach made. For "" nobody pays.
 	Key func(ctx context.Context) string
 
 	// Before is called before each request is answered; its error is the
 	// answer. A rate limit and a check that the caller still lives belong
-	// here. method is "" where there is no such one, or a line was no
-	// request. Where Attach refused the caller, ctx is what came with that,
-	// or Serve's.
+	// here. It must not wait. method is "" if there is no such method, or if
+	// the line was no request. Where Attach returned an error, ctx is the
+	// context that came with it, or that of Serve.
 	Before func(ctx context.Context, method string) error
 
-	// After is called when a request has its answer: refused is what the
-	// caller is told, nil where it gets a result; cause is what the journal
-	// should hold beyond that, nil where nothing is left out: the error of
-	// a handler that is no *Error, or a *PanicError. method is "" where a
-	// line was no request.
+	// After is called when a request has its answer, and before the answer is
+	// written. refused is the error that the caller gets, nil where it gets a
+	// result. cause is what the caller does not see and the journal should: the
+	// error of a handler that is no *rpc.Error, or a *PanicError; else nil.
+	// method is as in Before.
 	After func(ctx context.Context, method string, took time.Duration, refused *rpc.Error, cause error)
 
 	once      sync.Once
@@ -66,7 +79,7 @@ type Server struct {
 	methods   map[string]*Method
 	callers   callers
 	attaching chan struct{}
-	writing   chan struct{} // a token for each result that is made a reply
+	writing   chan struct{} // a token for each result that is being marshalled
 	draining  atomic.Bool
 	running   sync.WaitGroup
 
@@ -86,16 +99,16 @@ func (s *Server) setUp() {
 	s.conns = make(map[*conn]struct{})
 }
 
-// Counts are the server's own figures.
+// Counts returns the figures of the server.
 func (s *Server) Counts() rpc.Counts {
 	s.once.Do(s.setUp)
 	return s.callers.counts()
 }
 
-// Serve answers connections to l until ctx ends; then it closes l, lets
-// requests that were read finish within Limits.Drain, answers others with
-// CodeShuttingDown, closes all connections and returns nil. A listener that
-// fails for good is an error. Serve returns when the last handler has.
+// Serve answers connections to l until ctx ends. Then it closes l, lets requests
+// that were read finish within Limits.Drain, answers others with
+// rpc.CodeShuttingDown, closes all connections and returns nil. It returns an error
+// if the listener fails for good. It returns after the last handler.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	s.once.Do(s.setUp)
 	stop := context.AfterFunc(ctx, func() {
@@ -119,7 +132,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 				nc.Close()
 			}
 			return nil
-		case err != nil && !passes(err):
+		case err != nil && !isTemporary(err):
 			return fmt.Errorf("listener failed: %w", err)
 		case err != nil:
 			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
@@ -139,9 +152,9 @@ func (s *Server) accept(ctx context.Context, l net.Listener) error {
 	}
 }
 
-// passes reports whether an error of accept(2) can go away by itself: no file
-// descriptor or memory left, or a peer that has gone again.
-func passes(err error) bool {
+// isTemporary reports whether an error of accept(2) can pass by itself: there was no
+// file descriptor or memory left, or the peer has gone again.
+func isTemporary(err error) bool {
 	for _, number := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
 		syscall.ECONNABORTED, syscall.EINTR, syscall.EAGAIN, syscall.EPERM} {
 		if errors.Is(err, number) {
@@ -158,8 +171,8 @@ func pause(ctx context.Context, wait time.Duration) {
 	}
 }
 
-// turnAway answers a connection that nothing was built for. The line goes
-// into an empty socket buffer, so it does not wait for the peer.
+// turnAway answers a connection that is over a limit. The line goes into an empty
+// socket buffer, so writing it does not wait for the peer.
 func turnAway(nc net.Conn, e *rpc.Error) {
 	line := appendError([]byte(`{"jsonrpc":"2.0","id":null,"error":`), e)
 	nc.SetWriteDeadline(time.Now().Add(time.Second))
@@ -170,13 +183,13 @@ func turnAway(nc net.Conn, e *rpc.Error) {
 // serve answers one connection until it ends.
 func (s *Server) serve(ctx context.Context, nc net.Conn) {
 	defer nc.Close()
-	makeRoom()
+	growStack()
 	attached, release, err := s.attach(ctx, nc)
 	<-s.attaching
 	if release != nil {
 		defer release()
 	}
-	// All that nobody can name are one caller: else they were no one's.
+	// All callers that have no name share one: otherwise nobody would pay for them.
 	key := "unattributed"
 	if err == nil {
 		key = ""
@@ -200,14 +213,14 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) {
 	s.run(c)
 }
 
-// makeRoom lets the goroutine's stack grow at once and while there is little on
-// it: else it is copied three times on the way down to the caller's identity,
-// for each connection.
+// growStack lets the goroutine's stack grow at once and while there is little on
+// it. Otherwise, for each connection, the stack is copied three times on the way
+// down to the caller's identity.
 //
 //go:noinline
-func makeRoom() {
-	var room [6 << 10]byte
-	runtime.KeepAlive(&room)
+func growStack() {
+	var frame [6 << 10]byte
+	runtime.KeepAlive(&frame)
 }
 
 func (s *Server) newConn(ctx context.Context, nc net.Conn, charged *caller) *conn {
@@ -216,7 +229,7 @@ func (s *Server) newConn(ctx context.Context, nc net.Conn, charged *caller) *con
 	return c
 }
 
-// refusal is what every request of an unwelcome connection is answered.
+// refusal is the answer to every request of a connection that Attach refused.
 func (s *Server) refusal(ctx context.Context, err error) *rpc.Error {
 	refused, whole := rpc.WireError(err)
 	if !whole && s.After != nil {
@@ -246,12 +259,12 @@ func (s *Server) run(c *conn) {
 	s.mu.Unlock()
 	c.serve()
 	if c.channel != nil {
-		c.caller.take(-c.channel.end())
+		c.caller.charge(-c.channel.end())
 	}
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-	c.caller.take(-c.charged)
+	c.caller.charge(-c.charged)
 }
 
 func (s *Server) each(f func(*conn)) {
@@ -262,9 +275,9 @@ func (s *Server) each(f func(*conn)) {
 	}
 }
 
-// drain lets requests that were read finish, for a while, then closes all
-// connections. A reader that never reads does not hold it up: the connection
-// is closed under it.
+// drain lets requests that were read finish, within Limits.Drain, then closes all
+// connections. A caller that does not read its replies does not delay it: its
+// connection is closed.
 func (s *Server) drain() {
 	s.draining.Store(true)
 	for end := time.Now().Add(s.limits.Drain); time.Now().Before(end) && s.busy(); {
@@ -276,7 +289,7 @@ func (s *Server) drain() {
 		close(gone)
 	}()
 	for {
-		// Again and again: some may still be attaching.
+		// Again and again: some connections may still be in Attach.
 		s.each(func(c *conn) { c.Close() })
 		select {
 		case <-gone:

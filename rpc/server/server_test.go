@@ -49,7 +49,7 @@ func (s *Server) waiting(name string, h Handler) {
 	s.Methods = append(s.Methods, Method{Name: name, Handler: h})
 }
 
-// noneInline has jrpc2 answer all.
+// noneInline lets jrpc2 answer all calls.
 func (s *Server) noneInline() {
 	for i := range s.Methods {
 		s.Methods[i].Inline = false
@@ -88,7 +88,7 @@ func startAt(t testing.TB, s *Server, path string) (stop func()) {
 	})
 }
 
-// A wire is a connection of a caller that need not keep any rule.
+// A wire is a connection of a caller that may break every rule.
 type wire struct {
 	t  testing.TB
 	nc *net.UnixConn
@@ -309,7 +309,7 @@ func TestAcceptErrors(t *testing.T) {
 	}
 }
 
-func dialDaemon(t *testing.T, d rpc.Dialer) *rpc.Client {
+func dial(t *testing.T, d rpc.Dialer) *rpc.Client {
 	t.Helper()
 	c, err := d.Dial(t.Context())
 	if err != nil {
@@ -319,25 +319,25 @@ func dialDaemon(t *testing.T, d rpc.Dialer) *rpc.Client {
 	return c
 }
 
-// At the connection limit the daemon says so; the client tries again.
+// At the limit of connections the daemon answers so, and the client tries again.
 func TestClientAtTheLimit(t *testing.T) {
 	s := testServer()
 	s.Limits = Limits{Connections: 1}
 	path := start(t, s)
 	w := connect(t, path)
 	w.ask("Echo", "{}")
-	c := dialDaemon(t, rpc.Dialer{Path: path})
+	c := dial(t, rpc.Dialer{Path: path})
 	time.AfterFunc(100*time.Millisecond, func() { w.nc.Close() })
 	if err := c.Call(t.Context(), "Echo", nil, nil); err != nil {
 		t.Error(err)
 	}
 }
 
-// A restart between two calls, and calls while the daemon is away.
+// The client survives restarts between two calls, and calls while there is no daemon.
 func TestClientOutlivesRestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	stop := startAt(t, testServer(), path)
-	c := dialDaemon(t, rpc.Dialer{Path: path, Wait: true})
+	c := dial(t, rpc.Dialer{Path: path, Wait: true})
 	var failed, answered atomic.Int64
 	ctx, cancel := context.WithCancel(t.Context())
 	var all sync.WaitGroup

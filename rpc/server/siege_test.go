@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// callerAt names a caller by the address that it bound, and tells the server
-// so: "@victim-3" is victim.
+// callerAt is an Attach that names a caller by the address that it bound: "@victim-3"
+// is victim.
 func callerAt(ctx context.Context, nc *net.UnixConn) (context.Context, func(), error) {
 	name, _, _ := strings.Cut(strings.TrimPrefix(nc.RemoteAddr().String(), "@"), "-")
 	return context.WithValue(context.WithoutCancel(ctx), callerName{}, name), nil, nil
@@ -26,7 +26,7 @@ func callerAt(ctx context.Context, nc *net.UnixConn) (context.Context, func(), e
 
 type callerName struct{}
 
-// hostileServer has the limits that callers meet in real life, and less time.
+// hostileServer has the default limits, and shorter times.
 func hostileServer() *Server {
 	s := testServer()
 	s.Limits = Limits{LineTime: 2 * time.Second, Write: time.Second, Idle: 3 * time.Second}
@@ -39,8 +39,8 @@ func hostileServer() *Server {
 // longResult is as long as a result may be, and in memory already.
 var longResult = json.RawMessage(`"` + strings.Repeat("x", 1<<20-2) + `"`)
 
-// A siege is a server in its own process, so that its memory can be seen, and
-// a victim that must go on being answered.
+// A siege is a server in a process of its own, whose memory can be measured, and a
+// victim that must be answered all the time.
 type siege struct {
 	t       *testing.T
 	path    string
@@ -110,7 +110,7 @@ func dialAs(path, name string) (net.Conn, error) {
 	}
 }
 
-// attacker connects as one and the same hostile caller.
+// attacker connects; all attackers are one caller.
 func (s *siege) attacker() *wire {
 	s.t.Helper()
 	return s.as("hostile")
@@ -128,7 +128,7 @@ func (s *siege) as(name string) *wire {
 	return &wire{t: s.t, nc: nc.(*net.UnixConn)}
 }
 
-// judge holds the server's memory, the most it ever had, to a bound.
+// judge compares the server's peak memory with a bound.
 func (s *siege) judge() {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.pid))
 	if err != nil {
