@@ -115,23 +115,6 @@ func TestRecordsThatAreRoots(t *testing.T) {
 	}
 }
 
-// The state must be written by whom the bundle was written by.
-func TestStateOfAnother(t *testing.T) {
-	if os.Getuid() != 0 {
-		unavailable(t, "needs root: gives files to another user")
-	}
-	x := newTree(t)
-	path := "/docker/" + id(1)
-	x.bundle("moby", id(1), path)
-	x.note("moby", id(1), path, 1)
-	if err := os.Chown(filepath.Join(x.Dir, "runc/moby", id(1), "state.json"), 1234, 1234); err != nil {
-		t.Fatal(err)
-	}
-	if _, ok, err := x.declared(path); ok || err == nil {
-		t.Error("another user's state went through")
-	}
-}
-
 // A rootless engine's record is its user's, and only below the user's manager.
 func TestUsersRecords(t *testing.T) {
 	if os.Getuid() != 0 {

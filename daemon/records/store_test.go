@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/power"
 )
@@ -50,104 +52,6 @@ func TestDeclaredIsExact(t *testing.T) {
 		if r, _, _ := x.declared(path); r.Runtime != runtime {
 			t.Errorf("%s: runtime %q", path, r.Runtime)
 		}
-	}
-}
-
-// A container is found as soon as its bundle stands, and not after it went.
-func TestDeclaredFollowsChanges(t *testing.T) {
-	x := newTree(t)
-	for n := range 20 {
-		path := "/default/c"
-		if _, ok, err := x.declared(path); ok || err != nil {
-			t.Fatal(n, ok, err)
-		}
-		x.bundle("default", "c", path, set("process.args", []any{"/bin/sleep", strings.Repeat("x", n+1)}))
-		r, ok, err := x.declared(path)
-		if !ok || err != nil || len(r.Launch.Arguments[1]) != n+1 {
-			t.Fatal(n, ok, err, r.Launch.Arguments)
-		}
-		if err := os.RemoveAll(filepath.Join(x.Dir, "task/default/c")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	x.bundle("default", "late", "/a")
-	time.Sleep(2 * listingDelay)
-	x.declared("/a")
-	x.bundle("default", "late", "/b") // written again in the same directory
-	if _, ok, _ := x.declared("/a"); ok {
-		t.Error("a record that was written again still declares its old path")
-	}
-}
-
-// The clock that stamps directories is coarse: a bundle may appear without
-// its directory's time moving on.
-func TestDeclaredWithinOneTick(t *testing.T) {
-	x := newTree(t)
-	dir := x.Mkdir("task/default")
-	now := time.Now()
-	if err := os.Chtimes(dir, now, now); err != nil {
-		t.Fatal(err)
-	}
-	x.declared("/default/c")
-	x.bundle("default", "c", "/default/c")
-	if err := os.Chtimes(dir, now, now); err != nil {
-		t.Fatal(err)
-	}
-	if _, ok, err := x.declared("/default/c"); !ok || err != nil {
-		t.Error(ok, err)
-	}
-}
-
-func TestStateTellsTheFirstProcess(t *testing.T) {
-	x := newTree(t)
-	path := "/docker/" + id(1)
-	x.bundle("moby", id(1), path)
-	if r, ok, err := x.declared(path); !ok || err != nil || r.InitPID != 0 {
-		t.Fatal(r, ok, err)
-	}
-	x.note("moby", id(1), path, 77)
-	if r, ok, err := x.declared(path); !ok || err != nil || r.InitPID != 77 || r.InitStart != 4711 {
-		t.Fatal(r.InitPID, r.InitStart, ok, err)
-	}
-	x.note("moby", id(1), path, 78)
-	if r, _, _ := x.declared(path); r.InitPID != 78 {
-		t.Error("a new state was not read", r.InitPID)
-	}
-	x.note("moby", id(1), "/docker/"+id(2), 77)
-	if _, ok, err := x.declared(path); ok || err == nil {
-		t.Error("a state that contradicts the bundle went through")
-	}
-	x.Write("runc/moby/"+id(1)+"/state.json", []byte(`{"init_process_pid":`))
-	if _, ok, err := x.declared(path); ok || err == nil {
-		t.Error("a torn state went through")
-	}
-	// Without runc's note the shim's own file tells.
-	x.bundle("default", "c", "/default/c")
-	x.Write("task/default/c/init.pid", []byte("99"))
-	if r, ok, err := x.declared("/default/c"); !ok || err != nil || r.InitPID != 99 || r.InitStart != 0 {
-		t.Error(r.InitPID, ok, err)
-	}
-}
-
-func TestStateTellsTheCgroupWhereTheBundleDoesNot(t *testing.T) {
-	x := newTree(t)
-	x.bundle("default", "c", "relative/c")
-	x.note("default", "c", "/runcs/own/relative/c", 7)
-	if r, ok, err := x.declared("/runcs/own/relative/c"); !ok || err != nil || r.ID != "c" {
-		t.Error(ok, err)
-	}
-	c := config(t, "podman")
-	path := "/libpod_parent/libpod-" + strings.Repeat("a1", 32)
-	own := c["linux"].(map[string]any)["cgroupsPath"].(string)
-	if own != path {
-		t.Fatal(own)
-	}
-	podman := strings.Repeat("a1", 32)
-	x.Write("storage/overlay-containers/"+podman+"/userdata/config.json", encode(t, c))
-	x.Write("crun/"+podman+"/status", []byte(`{"pid":12,"process-start-time":34,"cgroup-path":"`+path+`/container"}`))
-	r, ok, err := x.declared(path)
-	if !ok || err != nil || r.InitPID != 12 || r.InitStart != 34 || r.Runtime != "podman" {
-		t.Error(r.InitPID, r.Runtime, ok, err)
 	}
 }
 
@@ -273,19 +177,6 @@ func TestContextEnds(t *testing.T) {
 	}
 }
 
-func TestTooManyContainers(t *testing.T) {
-	x := newTree(t)
-	dir := x.Mkdir("task/default")
-	for n := range maxEntries + 1 {
-		if err := os.Mkdir(filepath.Join(dir, id(n)), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, _, err := x.declared("/x"); err == nil {
-		t.Error("no bound")
-	}
-}
-
 func TestPowerOfCgroupParent(t *testing.T) {
 	x := newTree(t)
 	x.bundle("moby", id(1), "/docker/"+id(1))
@@ -372,6 +263,42 @@ func TestAnnotationsOfAPod(t *testing.T) {
 	for n, runtime := range map[int]string{4: "containerd", 5: "cri-o"} {
 		if r := x.list()[id(n)]; r.Runtime != runtime || r.Pod.Name != "victim" || r.Pod.UID != "overlay2" {
 			t.Errorf("%s: %q, %+v", runtime, r.Runtime, r.Pod)
+		}
+	}
+}
+
+// A user who puts a FIFO where a rootless engine's bundles would be holds up
+// nobody: neither the list of root's records nor a question about a cgroup.
+func TestUsersFIFOHoldsNobody(t *testing.T) {
+	x := newTree(t)
+	home := x.Mkdir("home")
+	dir := x.Mkdir("home/.local/share/containers/storage")
+	if err := unix.Mkfifo(filepath.Join(dir, "overlay-containers"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	store := New(Options{Places: DefaultPlaces()[4:], Users: func() map[uint32]string {
+		return map[uint32]string{1000: home}
+	}})
+	done := make(chan error, 2)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	go func() { _, err := store.List(ctx); done <- err }()
+	go func() {
+		id := strings.Repeat("a", 64)
+		_, ok, _ := store.Declared(ctx, "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-"+id+".scope")
+		if ok {
+			t.Error("a FIFO declared a container")
+		}
+		done <- nil
+	}()
+	for range 2 {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("held up by a FIFO")
 		}
 	}
 }
