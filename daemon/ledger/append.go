@@ -126,24 +126,6 @@ func (l *Ledger) wasLogged(measured hw.Digest) bool {
 	return l.logged[measured]
 }
 
-// holds reports whether the log has an event that an instance has once. The caller
-// holds mu.
-func (l *Ledger) holds(e logs.Event, instance string) bool {
-	o := l.owners[e.Container]
-	if o == nil || instance == "" || o.instance != instance {
-		return false
-	}
-	switch e.Operation {
-	case logs.OpLaunch:
-		return true
-	case logs.OpImage:
-		return o.image
-	case logs.OpExit:
-		return o.over
-	}
-	return false
-}
-
 func newEvent(e Event) (logs.Event, error) {
 	c := logs.Content{Container: e.Owner}
 	if e.Measured != nil {

@@ -76,41 +76,11 @@ type Ledger struct {
 	writing chan struct{} // holds a token while one event is written and the register extended
 	pending *diskRecord   // the last record, if the outcome of its extend is not known; under writing
 
-	mu       sync.RWMutex // guards all fields below
-	limits   Limits
-	records  recordList
-	register hw.Digest // replay value of records
-	public   hw.Digest // public register
-	publics  []int32   // positions of public events
-	owners   map[string]*owner
-	spent    map[string]int     // number of events, by payer
-	shown    sizes              // of the log in everybody's evidence
-	logged   map[hw.Digest]bool // by measured digest: public events
-	gaps     gaps               // what was not measured or logged
-	started  bool               // the start of this run is logged
-	open     map[string]*owner  // owners whose latest instance has no exit event
-	broken   error              // an *InconsistentError; stays
-}
-
-// record is what memory holds of an event. The event itself is on disk.
-type record struct {
-	digest hw.Digest
-	offset int64
-	length int32
-}
-
-// owner is a container's part of the log.
-type owner struct {
-	events   []int32 // positions of all its events
-	first    int     // position in events of the latest launch
-	measured []int32 // positions of the events since then that register holds
-	instance string
-	cgroup   string // from the launch event
-	register hw.Digest
-	image    bool  // the instance's image is logged
-	execs    bool  // exec events of the instance are logged
-	over     bool  // the instance's exit is logged
-	shown    int64 // bytes that its events take in its evidence
+	mu      sync.RWMutex // guards all fields below
+	limits  Limits
+	started bool  // the start of this run is logged
+	broken  error // an *InconsistentError; stays
+	index
 }
 
 // Open continues the log in opts.Dir, or begins a new one. Append waits for
@@ -121,11 +91,10 @@ type owner struct {
 // A register that can't be read within Limits.Timeout is no error of Open
 // either: the ledger reads it again before it logs an event.
 func Open(ctx context.Context, opts Options) (*Ledger, error) {
-	l := &Ledger{opts: opts, limits: opts.Limits, opened: make(chan struct{}), writing: make(chan struct{}, 1)}
+	l := &Ledger{opts: opts, limits: opts.Limits, opened: make(chan struct{}), writing: make(chan struct{}, 1), index: newIndex()}
 	if l.opts.Log == nil {
 		l.opts.Log = slog.New(slog.DiscardHandler)
 	}
-	l.reset()
 	f, err := openFile(opts.Dir, opts.BootID)
 	if err != nil {
 		return nil, err
@@ -158,60 +127,6 @@ func (l *Ledger) load() error {
 		last, l.pending = e, &r
 		return nil
 	})
-}
-
-// reset sets memory to its state before the first event.
-func (l *Ledger) reset() {
-	l.records, l.publics, l.shown = recordList{}, nil, sizes{}
-	l.register, l.public = hw.Digest{}, hw.Digest{}
-	l.owners, l.open = make(map[string]*owner), make(map[string]*owner)
-	l.spent, l.logged = make(map[string]int), make(map[hw.Digest]bool)
-	if l.gaps.happened == nil { // a reset does not undo gaps
-		l.gaps.happened = make(map[gap]int)
-	}
-	l.gaps.logged = make(map[gap]int)
-}
-
-// note adds an event that log and register hold to memory.
-func (l *Ledger) note(e logs.Event, r diskRecord) {
-	at := int32(l.records.n)
-	l.records.add(record{digest: e.Digest(), offset: r.offset, length: r.length})
-	l.register = r.After
-	l.shown.add(e)
-	if payer := payerOf(e.Container, r.Charge); payer != "" {
-		l.spent[payer]++
-	}
-	measured, isMeasured := e.MeasuredDigest()
-	if e.Container == "" {
-		l.publics = append(l.publics, at)
-		l.public = l.public.Extend(measured)
-		l.logged[measured] = true
-		l.noteMissed(e)
-		return
-	}
-	o := l.owners[e.Container]
-	if o == nil {
-		o = &owner{}
-		l.owners[e.Container] = o
-	}
-	switch e.Operation {
-	case logs.OpLaunch:
-		*o = owner{events: o.events, first: len(o.events), instance: r.Instance, cgroup: string(r.Cgroup), shown: o.shown}
-		l.open[e.Container] = o
-	case logs.OpImage:
-		o.image = true
-	case logs.OpExec:
-		o.execs = true
-	case logs.OpExit:
-		o.over = true
-		delete(l.open, e.Container)
-	}
-	o.events = append(o.events, at)
-	o.shown += shownWhole(e)
-	if isMeasured {
-		o.measured = append(o.measured, at)
-		o.register = o.register.Extend(measured)
-	}
 }
 
 // closeTime bounds how long Close waits for an extend that has begun.

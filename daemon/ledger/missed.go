@@ -16,7 +16,7 @@ type gap struct {
 	why  string
 }
 
-// gaps counts gaps.
+// gaps counts gaps. Ledger.mu guards it.
 type gaps struct {
 	happened map[gap]int
 	logged   map[gap]int // the count that the log holds
@@ -30,7 +30,9 @@ const maxGaps = 64
 // that causes it over and over can't fill the log. After an error the gap is logged
 // before the next event, or by FlushMissed.
 func (l *Ledger) Missed(ctx context.Context, what, why string) error {
-	l.count(gap{what, why})
+	l.mu.Lock()
+	l.gaps.count(gap{what, why})
+	l.mu.Unlock()
 	return l.FlushMissed(ctx)
 }
 
@@ -49,13 +51,12 @@ func (l *Ledger) FlushMissed(ctx context.Context) error {
 	})
 }
 
-func (l *Ledger) count(g gap) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if _, known := l.gaps.happened[g]; !known && len(l.gaps.happened) >= maxGaps {
+// count counts a gap, or a general one where there are maxGaps kinds already.
+func (x *gaps) count(g gap) {
+	if _, known := x.happened[g]; !known && len(x.happened) >= maxGaps {
 		g = gap{logs.MissedEvent, "it could not be measured"}
 	}
-	l.gaps.happened[g]++
+	x.happened[g]++
 }
 
 // due returns a gap that must be logged now.
@@ -100,17 +101,19 @@ func (l *Ledger) refused(whole context.Context, err error) error {
 	if !errors.Is(err, ErrFull) || errors.Is(err, ErrSpent) {
 		return err
 	}
-	l.count(gap{logs.MissedEvent, ErrFull.Error()})
+	l.mu.Lock()
+	l.gaps.count(gap{logs.MissedEvent, ErrFull.Error()})
+	l.mu.Unlock()
 	return errors.Join(err, l.logGaps(whole))
 }
 
-// noteMissed reads a missed event of the log into gaps. The caller holds mu.
-func (l *Ledger) noteMissed(e logs.Event) {
+// note reads a missed event of the log.
+func (x *gaps) note(e logs.Event) {
 	var m logs.MissedBody
 	if e.Operation != logs.OpMissed || json.Unmarshal(e.Body(), &m) != nil {
 		return
 	}
 	g := gap{m.What, m.Why}
-	l.gaps.logged[g] = max(m.Count, 1)
-	l.gaps.happened[g] = max(l.gaps.happened[g], m.Count, 1)
+	x.logged[g] = max(m.Count, 1)
+	x.happened[g] = max(x.happened[g], m.Count, 1)
 }

@@ -168,7 +168,10 @@ func (l *Ledger) find(ctx context.Context, from Snapshot, register hw.Digest) (i
 		return from.Count, nil
 	}
 	for attempt := 0; ; attempt++ {
-		if n, ok := l.replayFrom(from, register); ok {
+		l.mu.RLock()
+		n, ok := l.replayFrom(from, register)
+		l.mu.RUnlock()
+		if ok {
 			return n, nil
 		}
 		if attempt > 0 {
@@ -192,21 +195,6 @@ func (l *Ledger) find(ctx context.Context, from Snapshot, register hw.Digest) (i
 		return 0, broken
 	}
 	return 0, l.disagree(register, "a quote holds an RTMR3 that the log never had")
-}
-
-func (l *Ledger) replayFrom(from Snapshot, register hw.Digest) (int, bool) {
-	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if from.Register == register {
-		return from.Count, true
-	}
-	value := from.Register
-	for i := from.Count; i < l.records.n; i++ {
-		if value = value.Extend(l.records.at(i).digest); value == register {
-			return i + 1, true
-		}
-	}
-	return 0, false
 }
 
 // merge merges two ascending lists, and leaves out what is not below end.

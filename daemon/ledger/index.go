@@ -1,0 +1,122 @@
+package ledger
+
+import (
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+)
+
+// index is what memory holds of the log. Ledger.mu guards it.
+type index struct {
+	records  recordList
+	register hw.Digest // replay value of records
+	public   hw.Digest // public register
+	publics  []int32   // positions of public events
+	owners   map[string]*owner
+	open     map[string]*owner  // owners whose latest instance has no exit event
+	spent    map[string]int     // number of events, by payer
+	shown    sizes              // of the log in everybody's evidence
+	logged   map[hw.Digest]bool // by measured digest: public events
+	gaps     gaps               // what was not measured or logged
+}
+
+// record is what memory holds of an event. The event itself is on disk.
+type record struct {
+	digest hw.Digest
+	offset int64
+	length int32
+}
+
+// owner is a container's part of the log.
+type owner struct {
+	events   []int32 // positions of all its events
+	first    int     // position in events of the latest launch
+	measured []int32 // positions of the events since then that register holds
+	instance string
+	cgroup   string // from the launch event
+	register hw.Digest
+	image    bool  // the instance's image is logged
+	execs    bool  // exec events of the instance are logged
+	over     bool  // the instance's exit is logged
+	shown    int64 // bytes that its events take in its evidence
+}
+
+func newIndex() index {
+	return index{
+		owners: make(map[string]*owner), open: make(map[string]*owner),
+		spent: make(map[string]int), logged: make(map[hw.Digest]bool),
+		gaps: gaps{happened: make(map[gap]int), logged: make(map[gap]int)},
+	}
+}
+
+// note adds an event that log and register hold.
+func (x *index) note(e logs.Event, r diskRecord) {
+	at := int32(x.records.n)
+	x.records.add(record{digest: e.Digest(), offset: r.offset, length: r.length})
+	x.register = r.After
+	x.shown.add(e)
+	if payer := payerOf(e.Container, r.Charge); payer != "" {
+		x.spent[payer]++
+	}
+	measured, isMeasured := e.MeasuredDigest()
+	if e.Container == "" {
+		x.publics = append(x.publics, at)
+		x.public = x.public.Extend(measured)
+		x.logged[measured] = true
+		x.gaps.note(e)
+		return
+	}
+	o := x.owners[e.Container]
+	if o == nil {
+		o = &owner{}
+		x.owners[e.Container] = o
+	}
+	switch e.Operation {
+	case logs.OpLaunch:
+		*o = owner{events: o.events, first: len(o.events), instance: r.Instance, cgroup: string(r.Cgroup), shown: o.shown}
+		x.open[e.Container] = o
+	case logs.OpImage:
+		o.image = true
+	case logs.OpExec:
+		o.execs = true
+	case logs.OpExit:
+		o.over = true
+		delete(x.open, e.Container)
+	}
+	o.events = append(o.events, at)
+	o.shown += shownWhole(e)
+	if isMeasured {
+		o.measured = append(o.measured, at)
+		o.register = o.register.Extend(measured)
+	}
+}
+
+// holds reports whether the log has an event that an instance has once.
+func (x *index) holds(e logs.Event, instance string) bool {
+	o := x.owners[e.Container]
+	if o == nil || instance == "" || o.instance != instance {
+		return false
+	}
+	switch e.Operation {
+	case logs.OpLaunch:
+		return true
+	case logs.OpImage:
+		return o.image
+	case logs.OpExit:
+		return o.over
+	}
+	return false
+}
+
+// replayFrom returns how many events replay to register, from a snapshot on.
+func (x *index) replayFrom(from Snapshot, register hw.Digest) (int, bool) {
+	if from.Register == register {
+		return from.Count, true
+	}
+	value := from.Register
+	for i := from.Count; i < x.records.n; i++ {
+		if value = value.Extend(x.records.at(i).digest); value == register {
+			return i + 1, true
+		}
+	}
+	return 0, false
+}
