@@ -1,3 +1,5 @@
+//go:build linux
+
 package hw
 
 // KernelFiles are the real file operations, for trees of files in tests.

@@ -60,10 +60,10 @@ func isPrivate(claims json.RawMessage) bool {
 
 func encodeTrustee(e *rpc.Evidence, events []Event) ([]byte, error) {
 	if e.Shared != nil {
-		return nil, errors.New("Trustee's forms can't hold a shared quote: Trustee looks for the hash of the claims in REPORTDATA, which holds the root of a tree; get evidence that is not shared")
+		return nil, errors.New("a form of Trustee's can't hold a shared quote: Trustee looks for the hash of the claims in REPORTDATA, which holds the root of a tree; get evidence that is not shared")
 	}
 	if isPrivate(e.Claims) {
-		return nil, errors.New("Trustee's forms can't hold a private log: Trustee replays RTMR3, and this log does not show other containers' events")
+		return nil, errors.New("a form of Trustee's can't hold a private log: Trustee replays RTMR3, and this log does not show other containers' events")
 	}
 	log, err := trusteeLog(e, events)
 	if err != nil {
