@@ -87,7 +87,7 @@ func TestGoneInDocker(t *testing.T) {
 	eventually(t, "each of 20 short runs is in the log", func() bool { return len(known()) == len(ids) })
 	gone := 0
 	for _, source := range known() {
-		if source == launch.SourceNone {
+		if source == logs.SourceNone {
 			gone++
 		}
 	}

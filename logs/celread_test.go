@@ -113,6 +113,25 @@ func replayOnce(digest string) []byte {
 	return value[:]
 }
 
+// Lines that could cost most, at a size where it would show.
+func TestReadingCELIsBounded(t *testing.T) {
+	const size = 256 << 10
+	for _, unit := range []string{
+		"\n", "x\n", "[", "{\"a\":", "{},", "\x00", "\xff",
+		strings.Repeat("{", 100) + "\n", "{\"digests\":[" + strings.Repeat("{},", 30) + "{}]}\n",
+		"{\"" + strings.Repeat("V\xa7", 15<<10) + "\":1}\n", "{\"" + strings.Repeat("Vé", 15<<10) + "\" :1}\n",
+		string(AppendCELJSON(nil, CELRecord{})) + "\n",
+		`{"rtmr":"","pcr":"","digests":[1,1,1,1,1,1,1,1,1],"recnum":"","content_type":1,"content":{}    }` + "\n",
+		"{" + strings.Repeat(`"digests":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],`, 1000) + "\"a\":1}\n",
+	} {
+		b := []byte(strings.Repeat(unit, size/len(unit)))
+		bounded(t, len(b), func() { var r boot.Registers; replayCEL(bytes.NewReader(b), &r) })
+		if t.Failed() {
+			t.Fatalf("%.80q", unit)
+		}
+	}
+}
+
 func FuzzCELRecords(f *testing.F) {
 	f.Add(AppendCELJSON(nil, CELRecord{RTMR: 3, Type: boot.EvEventTag, Data: []byte("LEAA")}))
 	f.Add([]byte("\x1e{\"rtmr\":2,\"mapped_pcr\":11,\"digests\":[{\"hashAlg\":\"sha384\",\"digest\":\"" + strings.Repeat("ab", 48) + "\"}],\"content_type\":\"systemd\",\"content\":{\"string\":\"x\"}}\n"))

@@ -7,6 +7,7 @@ import (
 	_ "crypto/sha512"
 	"encoding/binary"
 	"encoding/json"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -204,4 +205,30 @@ func FuzzParseEvent(f *testing.F) {
 			t.Fatalf("body %s", e.Body())
 		}
 	})
+}
+
+// bounded fails where f allocates more than four times its input, and what
+// a reader needs whatever it reads.
+func bounded(t *testing.T, input int, f func()) {
+	t.Helper()
+	const fixed = 64 << 10
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	f()
+	runtime.ReadMemStats(&after)
+	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(4*input+fixed) {
+		t.Errorf("%d bytes allocated for an input of %d", used, input)
+	}
+}
+
+// Content that could cost most, at a size where it would show.
+func TestParsingIsBounded(t *testing.T) {
+	const size = 256 << 10
+	for _, unit := range []string{"\n", "x", "[", "[[],", "{\"a\":", "0,", "1.5,", "{},", "\x00", "\xff", `"\u0000",`, strings.Repeat("{", 100)} {
+		raw := rawEvent("cima seal " + strings.Repeat(unit, (size-32)/len(unit)))
+		bounded(t, len(raw), func() { ParseEvent(raw) })
+		if t.Failed() {
+			t.Fatalf("%.80q", unit)
+		}
+	}
 }

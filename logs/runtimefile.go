@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"io"
@@ -88,8 +88,8 @@ func parseRuntimeLine(line []byte) (RuntimeRecord, error) {
 		After  string `json:"after"`
 		Event  []byte `json:"event"`
 	}
-	if err := json.Unmarshal(line, &form); err != nil {
-		return RuntimeRecord{}, err
+	if json.Unmarshal(line, &form) != nil { // its error would name Go types
+		return RuntimeRecord{}, errors.New("a line must be a JSON object with before, after and event")
 	}
 	e, err := ParseEvent(form.Event)
 	if err != nil {

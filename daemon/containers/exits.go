@@ -170,7 +170,7 @@ func (x *exits) logGone(ctx context.Context, e engines.Event) error {
 	if err != nil || at.Owner.Instance != "" {
 		return err
 	}
-	rec := records.Record{ID: e.ID, Runtime: e.Runtime, Launch: launch.Launch{Source: launch.SourceNone}}
+	rec := records.Record{ID: e.ID, Runtime: e.Runtime, Launch: launch.Launch{Source: logs.SourceNone}}
 	instance := "gone." + e.At.UTC().Format("20060102T150405.000000000")
 	if err := x.m.appendLaunch(ctx, e.ID, instance, rec, rec.Launch); err != nil {
 		return err

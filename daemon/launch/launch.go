@@ -17,20 +17,12 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 )
 
-// Sources of a Launch.
-const (
-	SourceBundle = "bundle" // an OCI bundle that root wrote
-	SourceEngine = "engine" // only what the engine says; not made here
-	SourceUser   = "user"   // the bundle of a rootless engine, which its user may write
-	SourceNone   = "none"   // unknown: the container was gone
-)
-
 // Launch is what was asked of the runtime, normalised: no id, name, time,
 // host name, nor path that holds an id. It is the content of the launch event
 // and its schema is normative (cima-evidence(7), LAUNCH). Arrays that have no
 // order are sorted; what is empty is left out.
 type Launch struct {
-	Source      string `json:"source"`
+	Source      string `json:"source"`       // logs.SourceBundle, …
 	CgroupOwner uint32 `json:"cgroup_owner"` // uid that owns the cgroup chain; the daemon fills it in
 
 	Arguments        []Text            `json:"arguments,omitempty"`   // as given, in order

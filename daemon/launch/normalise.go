@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/canonical"
 )
 
@@ -48,7 +49,7 @@ func Normalise(c *Spec, id string, rules Rules) (Launch, error) {
 	}
 	p := c.Process
 	l := Launch{
-		Source:           SourceBundle,
+		Source:           logs.SourceBundle,
 		Arguments:        p.Args,
 		Environment:      rules.environment(p.Env, id),
 		WorkingDirectory: p.Cwd,

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/logs"
 )
 
 // Each way for somebody else to have written a record.
@@ -143,7 +143,7 @@ func TestUsersRecords(t *testing.T) {
 	x.bundle("moby", id(2), "/docker/"+id(2))
 
 	r, ok, err := x.declared("/user.slice/user-1234.slice/user@1234.service/user.slice/libpod-" + id(1) + ".scope")
-	if !ok || err != nil || r.UID != 1234 || r.Launch.Source != launch.SourceUser {
+	if !ok || err != nil || r.UID != 1234 || r.Launch.Source != logs.SourceUser {
 		t.Errorf("%+v, %v, %v", r, ok, err)
 	}
 	if len(powerOf(t, x.store, r)) != 0 {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/power"
+	"github.com/cima-project/cima/logs"
 )
 
 // maxUserConfig bounds a user's config.json, which root parses.
@@ -211,7 +212,7 @@ func (s *Store) parse(r *Record, raw []byte) error {
 	}
 	r.Pod, r.details.search = c.Pod(), searchPath(c)
 	if r.UID != 0 {
-		r.Launch.Source = launch.SourceUser
+		r.Launch.Source = logs.SourceUser
 	} else {
 		for _, kind := range s.host().Namespaces(c) {
 			r.Launch.Namespaces[kind] = launch.NamespaceHost
@@ -236,7 +237,7 @@ func ownCgroup(cgroup string, uid uint32) string {
 //
 // An error says that ctx ended, or that other containers can't be listed.
 func (s *Store) Power(ctx context.Context, r Record) ([]string, error) {
-	if r.Err != nil || r.Launch.Source == launch.SourceNone || r.Launch.Source == "" {
+	if r.Err != nil || r.Launch.Source == logs.SourceNone || r.Launch.Source == "" {
 		return []string{power.NoMetadata}, nil
 	}
 	return power.Judge(ctx, r.details.power, func(ctx context.Context) ([]power.Other, error) {

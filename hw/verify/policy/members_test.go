@@ -42,8 +42,4 @@ func TestMembersOfLaunches(t *testing.T) {
 			t.Errorf("%s: %q, want %q", what, got, want)
 		}
 	}
-	sources := []string{launch.SourceBundle, launch.SourceEngine, launch.SourceUser, launch.SourceNone}
-	if want := []string{logs.SourceBundle, logs.SourceEngine, logs.SourceUser, logs.SourceNone}; !slices.Equal(sources, want) {
-		t.Errorf("sources %q, want %q", sources, want)
-	}
 }
