@@ -18,6 +18,7 @@ const module = "github.com/cima-project/cima/"
 var allowed = map[string][]string{
 	"daemon/engines": {"daemon/launch", "daemon/records"},
 	"daemon": {
+		"daemon/api",
 		"daemon/config",
 		"daemon/containers",
 		"daemon/execs",
@@ -42,6 +43,7 @@ var allowed = map[string][]string{
 	},
 	"daemon/containers":        {"daemon/records", "daemon/config", "daemon/engines", "daemon/gate", "daemon/launch", "daemon/ledger", "daemon/metrics", "daemon/oslog", "daemon/peer", "logs", "logs/canonical", "rpc"},
 	"daemon/execs":             {"daemon/records", "daemon/config", "daemon/gate", "daemon/launch", "daemon/ledger", "daemon/metrics", "daemon/oslog", "daemon/peer", "logs", "logs/ima", "rpc"},
+	"daemon/api":               {"daemon/config", "daemon/containers", "daemon/execs", "daemon/launch", "daemon/ledger", "daemon/metrics", "daemon/oslog", "daemon/peer", "daemon/quotes", "hw", "logs", "logs/boot", "logs/canonical", "rpc", "rpc/form", "rpc/server"},
 	"daemon/oslog":             {"daemon/config", "daemon/ledger", "hw", "logs", "logs/boot", "logs/ima", "rpc"},
 	"daemon/power":             {"daemon/launch"},
 	"daemon/launch":            {"logs"},

@@ -8,8 +8,6 @@ package daemon
 import (
 	"context"
 	"crypto/sha512"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,6 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cima-project/cima/daemon/api"
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/containers"
 	"github.com/cima-project/cima/daemon/engines"
@@ -32,7 +31,6 @@ import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
-	"github.com/cima-project/cima/rpc/server"
 )
 
 // Options of a daemon.
@@ -82,25 +80,15 @@ type Daemon struct {
 	policy     atomic.Pointer[config.Config]
 	records    atomic.Pointer[records.Store]
 	peers      *peer.Identifier
-	quotes     *quotes.Queue
-	batches    *quotes.Batches
-	given      givenQuotes
-	accounts   *accounts
-	manager    *containers.Manager
-	containers Containers     // manager
+	containers *containers.Manager
 	execs      *execs.Manager // nil: executions are not measured
-	counters   *counters
-	server     *server.Server // for callers; its counts are in the status
+	api        *api.API
 
-	bootLog       []byte
-	bootLogDigest rpc.Digest
-	bootView      encodedRecords
-	pages         encodedPages
-	osLog         *oslog.Log  // nil: the kernel extends no register for IMA
-	osLogWarned   atomic.Bool // that it gets large
-	bootID        string
-	hostRoot      string // before paths that engines mount at
-	started       time.Time
+	bootLog  []byte
+	bootID   string
+	osLog    *oslog.Log // nil: the kernel extends no register for IMA
+	hostRoot string     // before paths that engines mount at
+	started  time.Time
 
 	begun     chan struct{} // closed when the start is logged, or can't be
 	notBegun  error         // why it can't be; set before begun is closed
@@ -114,7 +102,6 @@ type Daemon struct {
 func New(ctx context.Context, opts Options) (*Daemon, error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	d := &Daemon{opts: opts, log: opts.Log, started: time.Now(), hostRoot: hostRoot(), begun: make(chan struct{}), end: end}
-	d.counters = newCounters(methodNames())
 	d.engine = engines.New(engineOptions(opts.Config))
 	d.tee = quotes.NewTimedTEE(opts.TEE)
 	d.adopt(opts.Config)
@@ -145,7 +132,7 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 		d.key.memfd.Close()
 		return nil, err
 	}
-	if err := d.openRooms(); err != nil {
+	if err := d.openManagers(); err != nil {
 		d.Close()
 		return nil, err
 	}
@@ -153,7 +140,7 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 		d.notBegun = d.begin(life)
 		close(d.begun)
 	})
-	waiting, cancel := d.inTime(ctx)
+	waiting, cancel := context.WithTimeout(ctx, time.Duration(opts.Config.Limits.RegisterTimeout))
 	defer cancel()
 	if err := d.waitBegun(waiting); err != nil {
 		d.Close()
@@ -179,10 +166,7 @@ func (d *Daemon) readBoot() error {
 	if err != nil {
 		return fmt.Errorf("boot log: %w", err)
 	}
-	d.bootID, d.bootLog, d.bootLogDigest = id, trimmed, sha512.Sum384(trimmed)
-	if d.bootView, err = bootRecords(trimmed); err != nil {
-		return fmt.Errorf("boot log: %w", err)
-	}
+	d.bootID, d.bootLog = id, trimmed
 	return nil
 }
 
@@ -214,18 +198,22 @@ func takeKey(stored *os.File, log *slog.Logger) (*agentKey, error) {
 	return key, nil
 }
 
-func (d *Daemon) openRooms() (err error) {
+func (d *Daemon) openManagers() (err error) {
 	if d.peers, err = peer.New(peer.Options{Records: recordSource{d.store}}); err != nil {
 		return err
 	}
-	d.quotes = quotes.NewQueue(d.tee, 1, d.config().Limits.ConnectionsPerContainer)
-	d.batches = quotes.NewBatches(d.quotes)
-	d.accounts = newAccounts(d.config().Limits)
-	d.manager, err = containers.New(containers.Options{
+	d.containers, err = containers.New(containers.Options{
 		Ledger: d.ledger, Records: d.store, Images: d.engine, Peers: d.peers, Config: d.config,
 		Log: d.log, Dir: d.opts.LogDir, HostRoot: d.hostRoot,
 	})
-	d.containers = d.manager
+	if err != nil {
+		return err
+	}
+	d.api, err = api.New(api.Options{
+		Version: d.opts.Version, Started: d.started, BootID: d.bootID, BootLog: d.bootLog, Key: d.key.private,
+		Ledger: d.ledger, Containers: d.containers, Peers: d.peers, TEE: d.tee, OSLog: d.osLog,
+		Config: d.config, Log: d.log, Starts: &d.containers.Counts, Execs: d.execCounts,
+	})
 	return err
 }
 
@@ -288,8 +276,8 @@ func (d *Daemon) Close() {
 		if d.peers != nil {
 			d.peers.Close()
 		}
-		if d.manager != nil {
-			d.manager.Close()
+		if d.containers != nil {
+			d.containers.Close()
 		}
 		if err := d.ledger.Close(); err != nil {
 			d.log.Warn("the log is not closed", "error", err)
@@ -313,28 +301,3 @@ func executableDigest() (digest rpc.Digest, err error) {
 	h.Sum(digest[:0])
 	return digest, nil
 }
-
-// explain makes an error of another room into what a caller is told.
-func explain(err error) error {
-	if err == nil {
-		return nil // before room is made for what follows
-	}
-	var wire *rpc.Error
-	var inconsistent *ledger.InconsistentError
-	var hardware *hw.Error
-	switch {
-	case errors.As(err, &wire):
-		return err
-	case errors.As(err, &inconsistent):
-		return rpc.LogInconsistent(inconsistent.Count, "no evidence before the next boot: %v", inconsistent).Because(err)
-	case errors.Is(err, ledger.ErrReplaced):
-		return rpc.Unattributed("%v: connect again", err).Because(err)
-	case errors.Is(err, ledger.ErrFull):
-		return rpc.Errorf(rpc.CodeTooLarge, "%v", err).Because(err)
-	case errors.As(err, &hardware):
-		return rpc.TEEUnavailable(err, "%v", hardware)
-	}
-	return err
-}
-
-func hexOf(b []byte) string { return hex.EncodeToString(b) }

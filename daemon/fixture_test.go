@@ -20,6 +20,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/records"
+	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/policy"
@@ -35,6 +36,7 @@ type fixture struct {
 	config  config.Config
 	records *records.Store // nil: this machine's
 	imaDir  string         // "": this machine's
+	tee     hw.TEE         // nil: machine
 	roots   []*x509.Certificate
 
 	daemon *Daemon
@@ -97,8 +99,12 @@ func startFixture(t *testing.T, records *records.Store, configure ...func(*confi
 func (f *fixture) start() {
 	f.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
+	tee := f.tee
+	if tee == nil {
+		tee = f.machine
+	}
 	d, err := New(ctx, Options{
-		TEE: f.machine, Config: f.config, LogDir: dirsUnder(f.dir).log, Version: "test", Records: f.records, IMADir: f.imaDir,
+		TEE: tee, Config: f.config, LogDir: dirsUnder(f.dir).log, Version: "test", Records: f.records, IMADir: f.imaDir,
 		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
@@ -134,6 +140,17 @@ func (f *fixture) socket() string { return filepath.Join(f.dir, "cima", "cima.so
 func (f *fixture) client() *rpc.Client {
 	f.t.Helper()
 	c, err := rpc.Dial(f.t.Context(), f.socket())
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// adminClient calls as root on the admin socket.
+func (f *fixture) adminClient() *rpc.Client {
+	f.t.Helper()
+	c, err := rpc.Dial(f.t.Context(), f.dir+"/cima-admin/admin.sock")
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -64,6 +64,7 @@ func (d *Daemon) Reload(ctx context.Context) error {
 	}
 	d.adopt(c)
 	d.ledger.SetLimits(c.LogLimits(d.budget()))
+	d.api.Reload(c.Limits)
 	return nil
 }
 

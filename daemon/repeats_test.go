@@ -42,10 +42,10 @@ func TestCrashLoopBehindTheGateInDocker(t *testing.T) {
 	if n := strings.Count(got, "launch"); n != loopStarts {
 		t.Errorf("%d starts, %d launches: %s", restarts+1, n, got)
 	}
-	if n := f.daemon.manager.Counts.Repeated.Load(); n < restarts-loopStarts {
+	if n := f.daemon.containers.Counts.Repeated.Load(); n < restarts-loopStarts {
 		t.Errorf("%d were measured and not logged", n)
 	}
-	if n := f.daemon.manager.Counts.Missed.Load(); n != 0 {
+	if n := f.daemon.containers.Counts.Missed.Load(); n != 0 {
 		t.Errorf("%d were not measured", n)
 	}
 	t.Logf("%d starts: %s", restarts+1, got)

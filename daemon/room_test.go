@@ -10,7 +10,6 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
-	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -127,20 +126,6 @@ func TestReloadOfLimits(t *testing.T) {
 	launched.Instance = "2"
 	if _, err := f.daemon.ledger.Append(t.Context(), launched); !errors.Is(err, ledger.ErrSpent) {
 		t.Errorf("the second event of one: %v", err)
-	}
-}
-
-// All uids of a user share one account.
-func TestAccountsOfUsers(t *testing.T) {
-	for want, c := range map[string]*caller{
-		"uid 1000": {Caller: &peer.Caller{UID: 100007, User: 1000}},
-		"uid 1001": {Caller: &peer.Caller{UID: 0, Container: &peer.Container{ID: "x"}, CgroupOwner: 1001}},
-		"uid 1002": {Caller: &peer.Caller{Container: &peer.Container{ID: "x", UID: 1002}}},
-		"x":        {Caller: &peer.Caller{UID: 100007, Container: &peer.Container{ID: "x"}}, owner: "x"},
-	} {
-		if got := c.charged(); got != want {
-			t.Errorf("charged to %q, want %q", got, want)
-		}
 	}
 }
 

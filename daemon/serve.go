@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/cima-project/cima/daemon/execs"
 	"github.com/cima-project/cima/daemon/oslog"
 	"github.com/cima-project/cima/daemon/services"
-	"github.com/cima-project/cima/rpc/server"
 )
 
 // Serve answers on the sockets until ctx ends, then drains: what was read is
@@ -23,20 +21,20 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer d.openGate(ctx)()
-	d.server = d.newServer(d.callerMethods(), d.attach)
+	callers := d.api.CallerServer()
 	ended := make(chan error, 2)
 	servers := 1
-	go func() { ended <- d.server.Serve(ctx, sockets.Caller) }()
+	go func() { ended <- callers.Serve(ctx, sockets.Caller) }()
 	if sockets.Admin != nil {
 		servers++
-		admin := d.newServer(d.adminMethods(), d.attachAdmin)
+		admin := d.api.AdminServer()
 		go func() { ended <- admin.Serve(ctx, sockets.Admin) }()
 	}
 	d.notify(sd.SdNotifyReady)
 	d.log.Info("ready", "socket", sockets.Caller.Addr().String(), "boot_id", d.bootID)
 	go d.watchdog(ctx, d.touchLocks)
 	var background sync.WaitGroup
-	background.Go(func() { d.manager.Survey(ctx, d.engine) })
+	background.Go(func() { d.containers.Survey(ctx, d.engine) })
 	background.Go(func() { d.reloadOn(ctx) })
 	background.Go(func() {
 		services.NewWatcher(d.ledger, d.log).Watch(ctx, func() []config.SystemRule { return d.config().System })
@@ -63,7 +61,7 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 		}
 	}
 	background.Wait()
-	d.accounts.flush()
+	d.api.Close()
 	d.log.Info("stopped")
 	return errors.Join(notBegun, failed)
 }
@@ -72,38 +70,25 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 // that. What it returns ends it.
 func (d *Daemon) openGate(ctx context.Context) (closeAll func()) {
 	d.execs = execs.Open(ctx, execs.Options{
-		Ledger: d.ledger, Records: d.store, Instances: d.manager, Peers: d.peers, Config: d.config,
+		Ledger: d.ledger, Records: d.store, Instances: d.containers, Peers: d.peers, Config: d.config,
 		Log: d.log, IMADir: d.opts.imaDir(), HostRoot: d.hostRoot,
 	})
 	if d.execs != nil {
-		d.manager.SetExecs(d.execs)
+		d.containers.SetExecs(d.execs)
 	}
-	g := d.manager.OpenGate(ctx, d.opts.usualRuntimes())
+	g := d.containers.OpenGate(ctx, d.opts.usualRuntimes())
 	return func() {
 		g.Close()
 		d.execs.Close()
 	}
 }
 
-func (d *Daemon) newServer(methods []server.Method, attach func(context.Context, *net.UnixConn) (context.Context, func(), error)) *server.Server {
-	l := d.config().Limits
-	return &server.Server{
-		Methods: methods,
-		Limits: server.Limits{
-			Line: l.Line, Reply: l.EvidenceReply, InFlight: l.InFlight,
-			Connections: l.Connections, CallerConnections: l.ConnectionsPerContainer,
-			Idle: time.Duration(l.Idle), Write: time.Duration(l.Write),
-		},
-		Attach: attach,
-		Key: func(ctx context.Context) string {
-			if c, ok := ctx.Value(callerKey{}).(*caller); ok {
-				return c.payer
-			}
-			return ""
-		},
-		Before: d.before,
-		After:  d.after,
+// execCounts are what happened to executions so far.
+func (d *Daemon) execCounts() *execs.Counts {
+	if d.execs == nil {
+		return new(execs.Counts)
 	}
+	return &d.execs.Counts
 }
 
 // notify tells the service manager; without one it does nothing.
@@ -144,5 +129,3 @@ func (d *Daemon) touchLocks() {
 	d.ledger.Status()
 	d.containers.Count()
 }
-
-func ownUID() uint32 { return uint32(os.Geteuid()) }

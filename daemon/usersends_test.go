@@ -150,9 +150,9 @@ func (c *usersContainer) call(f *fixture) error {
 	if err != nil {
 		c.t.Fatalf("%v: %+v", err, err)
 	}
-	i := f.daemon.manager.Use(p, r.Instance, r.CgroupOwner)
-	defer f.daemon.manager.Release(i)
-	_, err = f.daemon.manager.Facts(c.t.Context(), i, func(ctx context.Context) error { return f.daemon.manager.CheckRuns(ctx, i) })
+	i := f.daemon.containers.Use(p, r.Instance, r.CgroupOwner)
+	defer f.daemon.containers.Release(i)
+	_, err = f.daemon.containers.Facts(c.t.Context(), i, func(ctx context.Context) error { return f.daemon.containers.CheckRuns(ctx, i) })
 	return err
 }
 

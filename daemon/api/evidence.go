@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"context"
@@ -61,8 +61,8 @@ type (
 
 // report fixes the claims, then asks for a quote over them. The log goes on
 // growing meanwhile, and no lock is held: the claims say where it stood.
-func (d *Daemon) report(ctx context.Context, s *subject, p rpc.CCReportParams) (*report, error) {
-	claims, at, err := d.claims(ctx, s)
+func (a *API) report(ctx context.Context, s *subject, p rpc.CCReportParams) (*report, error) {
+	claims, at, err := a.claims(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -75,8 +75,8 @@ func (d *Daemon) report(ctx context.Context, s *subject, p rpc.CCReportParams) (
 	if err != nil {
 		return nil, err
 	}
-	r.signature = rpc.SignReportData(d.key.private, data)
-	if r.quote, r.shared, err = d.quote(ctx, s, data, p.Shared, &r.payment); err != nil {
+	r.signature = rpc.SignReportData(a.Key, data)
+	if r.quote, r.shared, err = a.quote(ctx, s, data, p.Shared, &r.payment); err != nil {
 		return nil, err
 	}
 	if r.registers, err = hw.QuoteRegisters(r.quote); err != nil {
@@ -90,26 +90,26 @@ func (d *Daemon) report(ctx context.Context, s *subject, p rpc.CCReportParams) (
 }
 
 // claims are all that the daemon says of a subject but nonce and user data.
-func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Snapshot, error) {
-	claims := rpc.Claims{Profile: rpc.ClaimsProfile, Agent: d.key.digest, BootLog: d.bootLogDigest}
-	if err := d.ledger.Ready(ctx); err != nil {
+func (a *API) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Snapshot, error) {
+	claims := rpc.Claims{Profile: rpc.ClaimsProfile, Agent: a.agent, BootLog: a.bootLogDigest}
+	if err := a.Ledger.Ready(ctx); err != nil {
 		return claims, ledger.Snapshot{}, err
 	}
 	var f *containers.Facts
 	if s.instance != nil {
 		var err error
-		if f, err = d.facts(ctx, s); err != nil {
+		if f, err = a.facts(ctx, s); err != nil {
 			return claims, ledger.Snapshot{}, err
 		}
 	}
-	at, err := d.ledger.Snapshot(s.owner)
+	at, err := a.Ledger.Snapshot(s.owner)
 	if err != nil {
 		return claims, at, err
 	}
 	claims.Log = rpc.LogClaims{
-		Count: at.Count, Register: at.Register, Public: at.Public, Anchor: d.config().Anchor,
+		Count: at.Count, Register: at.Register, Public: at.Public, Anchor: a.Config().Anchor,
 	}
-	switch d.config().Isolation {
+	switch a.Config().Isolation {
 	case config.IsolationNone:
 		claims.Log.View = rpc.ViewWhole
 	case config.IsolationPrivate:
@@ -136,50 +136,50 @@ func (d *Daemon) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Sna
 
 // assurance says how sure the daemon is of a container; f may be nil.
 func assurance(s *subject, f *containers.Facts) rpc.Assurance {
-	a := rpc.Assurance{Start: logs.StartObserved, PIDFD: s.pidfd, CgroupOwner: s.instance.CgroupOwner}
+	claimed := rpc.Assurance{Start: logs.StartObserved, PIDFD: s.pidfd, CgroupOwner: s.instance.CgroupOwner}
 	if f != nil {
-		a.Metadata, a.Start = f.Metadata, f.Start
+		claimed.Metadata, claimed.Start = f.Metadata, f.Start
 	}
-	return a
+	return claimed
 }
 
 // quote waits for its turn, fairly by caller, and no longer than the limit.
 // Where it is shared, it comes with the proof that data has a part in it.
-func (d *Daemon) quote(ctx context.Context, s *subject, data hw.ReportData, share bool, paid *payment) (quote []byte, proof *rpc.Shared, err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(d.config().Limits.QuoteTimeout))
+func (a *API) quote(ctx context.Context, s *subject, data hw.ReportData, share bool, paid *payment) (quote []byte, proof *rpc.Shared, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(a.Config().Limits.QuoteTimeout))
 	defer cancel()
-	charge := func() error { return d.chargeQuote(s, paid) }
+	charge := func() error { return a.chargeQuote(s, paid) }
 	if share {
-		quote, proof, err = d.batches.Quote(ctx, s.payer, data, charge)
+		quote, proof, err = a.batches.Quote(ctx, s.payer, data, charge)
 	} else if err = charge(); err == nil {
-		quote, err = d.quotes.Quote(ctx, s.queue(), data)
+		quote, err = a.queue.Quote(ctx, s.queue(), data)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		err = rpc.TEEUnavailable(err, "no quote within %v: ask again later", time.Duration(d.config().Limits.QuoteTimeout))
+		err = rpc.TEEUnavailable(err, "no quote within %v: ask again later", time.Duration(a.Config().Limits.QuoteTimeout))
 	}
 	switch {
 	case err != nil:
 	case share:
-		d.given.shared.Add(1)
+		a.given.shared.Add(1)
 	default:
-		d.given.alone.Add(1)
+		a.given.alone.Add(1)
 	}
 	return quote, proof, err
 }
 
 // chargeQuote takes a quote from the allowance of whoever pays.
-func (d *Daemon) chargeQuote(s *subject, paid *payment) error {
+func (a *API) chargeQuote(s *subject, paid *payment) error {
 	if wait := take(s.account.quotes); wait > 0 {
 		return rpc.RateLimited(wait, "more than %g quotes a minute: ask again in %v",
-			d.config().Limits.QuotesPerMinute, wait.Round(time.Millisecond))
+			a.Config().Limits.QuotesPerMinute, wait.Round(time.Millisecond))
 	}
 	paid.by = s.account
 	return nil
 }
 
 // evidence is a report with the logs behind its registers.
-func (d *Daemon) evidence(ctx context.Context, s *subject, p rpc.EvidenceParams) (any, error) {
-	e, err := d.bundle(ctx, s, p)
+func (a *API) evidence(ctx context.Context, s *subject, p rpc.EvidenceParams) (any, error) {
+	e, err := a.bundle(ctx, s, p)
 	if err != nil {
 		return nil, err
 	}
@@ -193,28 +193,28 @@ func (d *Daemon) evidence(ctx context.Context, s *subject, p rpc.EvidenceParams)
 	return paidForm{rpc.FormedEvidence{Format: p.Format, Content: content}, e.payment}, nil
 }
 
-func (d *Daemon) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (*paidEvidence, error) {
-	r, err := d.report(ctx, s, rpc.CCReportParams{Nonce: p.Nonce, UserData: p.UserData, Shared: p.Shared})
+func (a *API) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (*paidEvidence, error) {
+	r, err := a.report(ctx, s, rpc.CCReportParams{Nonce: p.Nonce, UserData: p.UserData, Shared: p.Shared})
 	if err != nil {
 		return nil, err
 	}
-	view, err := d.ledger.View(ctx, s.owner, r.at, r.registers.RTMR[3], d.config().Show())
+	view, err := a.Ledger.View(ctx, s.owner, r.at, r.registers.RTMR[3], a.Config().Show())
 	if err != nil {
 		return nil, err
 	}
-	osLogs, err := d.osLogs(s, r.registers.RTMR[2])
+	osLogs, err := a.osLogs(s, r.registers.RTMR[2])
 	if err != nil {
 		return nil, err
 	}
 	e := &rpc.Evidence{
 		Profile: rpc.EvidenceProfile, TEE: "tdx", Quote: r.quote, Claims: r.claims, Shared: r.shared,
-		AgentSignature: r.signature, BootLog: d.bootLog, OSLogs: osLogs,
+		AgentSignature: r.signature, BootLog: a.BootLog, OSLogs: osLogs,
 		RuntimeLog: make([]rpc.LogEntry, 0, len(view)),
 	}
 	for _, entry := range view {
 		e.RuntimeLog = append(e.RuntimeLog, rpc.LogEntry{Event: entry.Event, Digests: entry.Digests})
 	}
-	d.log.Info("evidence given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce), "sharing", r.sharing())
+	a.Log.Info("evidence given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce), "sharing", r.sharing())
 	return &paidEvidence{e, r.payment}, nil
 }
 

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"context"
@@ -11,15 +11,15 @@ import (
 
 // What root asks, on the admin socket only.
 
-func (d *Daemon) adminMethods() []server.Method {
+func (a *API) adminMethods() []server.Method {
 	table := []server.Method{
-		server.Define(rpc.MethodListContainers, d.listContainers),
-		server.Define(rpc.MethodGetStatus, d.status),
+		server.Define(rpc.MethodListContainers, a.listContainers),
+		server.Define(rpc.MethodGetStatus, a.status),
 	}
 	for _, m := range methods() {
-		table = append(table, m.forAdmin(d))
+		table = append(table, m.forAdmin(a))
 	}
-	return server.WithDiscovery(d.opts.Version, table)
+	return server.WithDiscovery(a.Version, table)
 }
 
 // methodNames are those of both sockets.
@@ -31,21 +31,21 @@ func methodNames() []string {
 	return names
 }
 
-func (d *Daemon) callerMethods() []server.Method {
+func (a *API) callerMethods() []server.Method {
 	var table []server.Method
 	for _, m := range methods() {
-		table = append(table, m.forCallers(d))
+		table = append(table, m.forCallers(a))
 	}
-	return server.WithDiscovery(d.opts.Version, table)
+	return server.WithDiscovery(a.Version, table)
 }
 
 // listContainers tells of every record, those too that get no evidence, and
 // why.
-func (d *Daemon) listContainers(ctx context.Context, _ rpc.NoParams) (rpc.ContainerList, error) {
+func (a *API) listContainers(ctx context.Context, _ rpc.NoParams) (rpc.ContainerList, error) {
 	list := rpc.ContainerList{Containers: []rpc.ContainerStatus{}}
-	inTime, cancel := d.inTime(ctx) // in all, not for each
+	inTime, cancel := a.inTime(ctx) // in all, not for each
 	defer cancel()
-	err := d.containers.List(ctx, func(l containers.Listed) bool {
+	err := a.Containers.List(ctx, func(l containers.Listed) bool {
 		rec := l.Record
 		status := rpc.ContainerStatus{ContainerIdentity: rpc.ContainerIdentity{
 			ID: l.Owner, Runtime: rec.Runtime, Cgroup: rec.CgroupPath,
@@ -59,7 +59,7 @@ func (d *Daemon) listContainers(ctx context.Context, _ rpc.NoParams) (rpc.Contai
 			status.NotReady = l.Err.Error()
 		case l.Instance != nil:
 			status.Running = true
-			d.describe(inTime, l.Instance, &status)
+			a.describe(inTime, l.Instance, &status)
 		}
 		list.Containers = append(list.Containers, status)
 		return true
@@ -67,10 +67,10 @@ func (d *Daemon) listContainers(ctx context.Context, _ rpc.NoParams) (rpc.Contai
 	return list, err
 }
 
-func (d *Daemon) describe(ctx context.Context, i *containers.Instance, status *rpc.ContainerStatus) {
-	s := &subject{owner: i.Owner, instance: i, still: func(ctx context.Context) error { return d.containers.CheckRuns(ctx, i) }}
-	status.ContainerIdentity = *d.identity(ctx, s)
-	at, err := d.ledger.Snapshot(i.Owner)
+func (a *API) describe(ctx context.Context, i *containers.Instance, status *rpc.ContainerStatus) {
+	s := &subject{owner: i.Owner, instance: i, still: func(ctx context.Context) error { return a.Containers.CheckRuns(ctx, i) }}
+	status.ContainerIdentity = *a.identity(ctx, s)
+	at, err := a.Ledger.Snapshot(i.Owner)
 	switch {
 	case err != nil:
 		status.NotReady = err.Error()
@@ -81,30 +81,30 @@ func (d *Daemon) describe(ctx context.Context, i *containers.Instance, status *r
 	}
 }
 
-func (d *Daemon) status(_ context.Context, p rpc.StatusParams) (rpc.Status, error) {
-	log := d.ledger.Status()
-	at, broken := d.ledger.Snapshot("")
+func (a *API) status(_ context.Context, p rpc.StatusParams) (rpc.Status, error) {
+	log := a.Ledger.Status()
+	at, broken := a.Ledger.Snapshot("")
 	s := rpc.Status{
-		Version: d.opts.Version, BootID: d.bootID, Uptime: int64(time.Since(d.started).Seconds()),
+		Version: a.Version, BootID: a.BootID, Uptime: int64(time.Since(a.Started).Seconds()),
 		Ready: broken == nil,
 		Log: rpc.LogStatus{
 			LogClaims: rpc.LogClaims{
-				Count: log.Events, Register: at.Register, Public: at.Public, Anchor: d.config().Anchor,
+				Count: log.Events, Register: at.Register, Public: at.Public, Anchor: a.Config().Anchor,
 			},
 			Consistent: broken == nil,
 		},
-		Container: d.containers.Count(),
-		Calls:     d.counters.calls(),
-		Errors:    d.counters.errors(),
+		Container: a.Containers.Count(),
+		Calls:     a.counters.calls(),
+		Errors:    a.counters.errors(),
 	}
 	if broken != nil {
 		s.Problem, s.Log.Problem = broken.Error(), broken.Error()
 	}
-	if d.server != nil {
-		s.Server = d.server.Counts()
+	if a.server != nil {
+		s.Server = a.server.Counts()
 	}
 	if p.Metrics {
-		s.Metrics = d.metrics(s)
+		s.Metrics = a.metrics(s)
 	}
 	return s, nil
 }

@@ -1,11 +1,9 @@
-package daemon
+package api
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -65,8 +63,8 @@ func slowQuotes(t *testing.T, takes time.Duration, configure ...func(*config.Con
 // slowed makes the quotes of a running daemon take so long.
 func (f *fixture) slowed(takes time.Duration) *slow {
 	tee := &slow{TEE: f.machine, takes: takes}
-	f.daemon.quotes = quotes.NewQueue(tee, 1, f.config.Limits.ConnectionsPerContainer)
-	f.daemon.batches = quotes.NewBatches(f.daemon.quotes)
+	f.api.queue = quotes.NewQueue(tee, 1, f.config.Limits.ConnectionsPerContainer)
+	f.api.batches = quotes.NewBatches(f.api.queue)
 	return tee
 }
 
@@ -75,14 +73,14 @@ func (f *fixture) slowed(takes time.Duration) *slow {
 func (f *fixture) somebody(n int) *subject {
 	name := fmt.Sprintf("caller %d", n)
 	return &subject{
-		unit: name + ".service", uid: uint32(n), payer: name, account: f.daemon.accounts.use(name),
+		unit: name + ".service", uid: uint32(n), payer: name, account: f.api.callers.accounts.use(name),
 		still: func(context.Context) error { return nil },
 	}
 }
 
 // asks gets evidence as somebody and appraises it.
 func (f *fixture) asks(ctx context.Context, s *subject, shared bool) (*rpc.Evidence, error) {
-	e, err := f.daemon.bundle(ctx, s, rpc.EvidenceParams{Nonce: nonce, Shared: shared})
+	e, err := f.api.bundle(ctx, s, rpc.EvidenceParams{Nonce: nonce, Shared: shared})
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +141,7 @@ func TestSharedByMany(t *testing.T) {
 	tee.hold.Lock() // the first quote ends when all the others have joined
 	go func() {
 		defer tee.hold.Unlock()
-		for f.daemon.batches.Joined() < many-1 && t.Context().Err() == nil {
+		for f.api.batches.Joined() < many-1 && t.Context().Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
 	}()
@@ -196,8 +194,8 @@ func TestSharedLogGrows(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		eventually(t, "the next one in the batch", func() bool { return f.daemon.batches.Joined() == i+1 })
-		if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: map[string]int{"n": i}}); err != nil {
+		eventually(t, "the next one in the batch", func() bool { return f.api.batches.Joined() == i+1 })
+		if _, err := f.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: map[string]int{"n": i}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -255,42 +253,7 @@ func TestSharedOverTheWire(t *testing.T) {
 	if q, err := dcap.ParseQuote(r.CCReport); err != nil || q.ReportData != want {
 		t.Errorf("REPORTDATA is not %x: %v", want, err)
 	}
-	if !rpc.VerifyReportData(f.daemon.key.public(), data, r.AgentSignature) {
+	if !rpc.VerifyReportData(f.key, data, r.AgentSignature) {
 		t.Error("the agent's signature is not over the claims")
-	}
-}
-
-// TestContainersShare: containers that start together, as a compose file's do.
-func TestContainersShare(t *testing.T) {
-	f := dockerFixture(t)
-	tee := f.slowed(3 * time.Second)
-	const containers = 5
-	bundles := make([][]byte, containers)
-	var wg sync.WaitGroup
-	for i := range bundles {
-		wg.Go(func() {
-			var err error
-			bundles[i], err = f.inContainer(nil, "evidence", "--shared", "--nonce", hex.EncodeToString(nonce))
-			if err != nil {
-				t.Errorf("container %d: %v", i, err)
-			}
-		})
-	}
-	wg.Wait()
-	if t.Failed() {
-		return
-	}
-	ids := make(map[string]bool)
-	for _, b := range bundles {
-		f.wantAuthentic(b)
-		ids[claimsOf(t, b).Container.ID] = true
-		for other := range ids {
-			if id := claimsOf(t, b).Container.ID; other != id && strings.Contains(string(b), other) {
-				t.Errorf("evidence of %s names %s", id, other)
-			}
-		}
-	}
-	if n := int(tee.begun.Load()); n >= containers || len(ids) != containers {
-		t.Errorf("%d containers, %d quotes", len(ids), n)
 	}
 }

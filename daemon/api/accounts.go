@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"maps"
@@ -33,10 +33,23 @@ func newAccounts(l config.Limits) *accounts {
 	return as
 }
 
+// reload takes over limits that changed, for callers that are there too.
+func (as *accounts) reload(l config.Limits) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	as.limits = l
+	for _, a := range as.byKey {
+		a.requests.SetLimit(rate.Limit(l.RequestsPerSecond))
+		a.requests.SetBurst(l.RequestsBurst)
+		a.quotes.SetLimit(rate.Limit(l.QuotesPerMinute / 60))
+		a.quotes.SetBurst(l.QuotesBurst)
+	}
+}
+
 type account struct {
 	name               string
 	requests, quotes   *rate.Limiter
-	refusals, failures *quiet // in the journal
+	refusals, failures *logLimiter // in the journal
 
 	users int       // connections; under accounts.mu
 	idle  time.Time // since when there are none
@@ -51,7 +64,7 @@ func (as *accounts) use(key string) *account {
 		l := as.limits
 		a = &account{
 			name:     key,
-			refusals: newQuiet(), failures: newQuiet(),
+			refusals: newLogLimiter(), failures: newLogLimiter(),
 			requests: rate.NewLimiter(rate.Limit(l.RequestsPerSecond), l.RequestsBurst),
 			quotes:   rate.NewLimiter(rate.Limit(l.QuotesPerMinute/60), l.QuotesBurst),
 		}

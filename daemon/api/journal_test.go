@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"context"
@@ -93,7 +93,7 @@ func TestFloodInTheJournal(t *testing.T) {
 			}
 			lines := len(f.journalled("refus"))
 			t.Logf("%d answers on %d connections, %d lines", answers, connections, lines)
-			if lines == 0 || lines > quietLines+2*seconds {
+			if lines == 0 || lines > limiterBurst+2*seconds {
 				t.Errorf("%d lines in the journal", lines)
 			}
 			if os.Geteuid() == 0 {
@@ -128,7 +128,7 @@ func TestFloodInTheJournal(t *testing.T) {
 // Callers whom nobody can name have an account for each uid, but few in all.
 func TestStrangersPayToo(t *testing.T) {
 	f := newFixture(t)
-	as := f.daemon.accounts
+	as := f.api.callers.accounts
 	for i := range 1000 {
 		as.release(as.useStranger(fmt.Sprintf("%s uid %d", unattributed, i)))
 	}
@@ -137,19 +137,19 @@ func TestStrangersPayToo(t *testing.T) {
 	}
 	server, client := unixPair(t, f.dir)
 	defer client.Close()
-	ctx, release := f.daemon.stranger(t.Context(), server, rpc.Unattributed("no one"))
+	ctx, release := f.api.callers.stranger(t.Context(), server, rpc.Unattributed("no one"))
 	defer release()
 	limited := 0
 	for range 2 * f.config.Limits.RequestsBurst {
-		if err := f.daemon.before(ctx, ""); err != nil {
+		if err := f.api.callers.before(ctx, ""); err != nil {
 			limited++
 		}
-		f.daemon.after(ctx, "", 0, rpc.Unattributed("no one"), nil)
+		f.api.callers.after(ctx, "", 0, rpc.Unattributed("no one"), nil)
 	}
 	if limited == 0 {
 		t.Error("no rate for them")
 	}
-	if lines := len(f.journalled("no one")); lines == 0 || lines > quietLines+5 {
+	if lines := len(f.journalled("no one")); lines == 0 || lines > limiterBurst+5 {
 		t.Errorf("%d lines", lines)
 	}
 }
@@ -177,13 +177,13 @@ func TestUnsentIsNotCharged(t *testing.T) {
 	s := f.somebody(1)
 	ask := map[string]func() (any, error){
 		"evidence": func() (any, error) {
-			return f.daemon.evidence(context.Background(), s, rpc.EvidenceParams{Nonce: nonce})
+			return f.api.evidence(context.Background(), s, rpc.EvidenceParams{Nonce: nonce})
 		},
 		"form": func() (any, error) {
-			return f.daemon.evidence(context.Background(), s, rpc.EvidenceParams{Nonce: nonce, Format: "cmw"})
+			return f.api.evidence(context.Background(), s, rpc.EvidenceParams{Nonce: nonce, Format: "cmw"})
 		},
 		"report": func() (any, error) {
-			return f.daemon.ccReport(context.Background(), s, rpc.CCReportParams{Nonce: nonce})
+			return f.api.ccReport(context.Background(), s, rpc.CCReportParams{Nonce: nonce})
 		},
 	}
 	for name, f := range ask {

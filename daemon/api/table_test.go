@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"encoding/json"
@@ -15,7 +15,7 @@ import (
 // more, none less, container_id where a container may be named.
 func TestDiscoveryIsTheMethodTable(t *testing.T) {
 	f := newFixture(t)
-	admin, err := rpc.Dial(t.Context(), filepath.Join(f.dir, "cima-admin", "admin.sock"))
+	admin, err := rpc.Dial(t.Context(), filepath.Join(f.dir, "admin.sock"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,8 +26,8 @@ func TestDiscoveryIsTheMethodTable(t *testing.T) {
 		table  []server.Method
 		named  int // methods that take container_id
 	}{
-		{"caller", f.client(), f.daemon.callerMethods(), 0},
-		{"admin", admin, f.daemon.adminMethods(), len(methods())},
+		{"caller", f.client(), f.api.callerMethods(), 0},
+		{"admin", admin, f.api.adminMethods(), len(methods())},
 	} {
 		raw, err := tt.client.Discover(t.Context())
 		if err != nil {
@@ -85,7 +85,7 @@ func namesOf(table []server.Method) (names []string) {
 
 // What is counted and listed by name is what both sockets answer.
 func TestMethodNames(t *testing.T) {
-	d := new(Daemon)
+	d := new(API)
 	names := methodNames()
 	slices.Sort(names)
 	if want := namesOf(d.adminMethods()); !slices.Equal(names, want) {

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"context"
@@ -35,15 +35,15 @@ func TestInlineNeverWaits(t *testing.T) {
 		"rules":    {{Image: "*", Deny: []string{rpc.MethodGetCCEventLog}}},
 	} {
 		f := newFixture(t, func(c *config.Config) { c.Access = rules })
-		f.daemon.tee = quotes.NewTimedTEE(hung{f.machine})
-		i := f.daemon.manager.Use(peer.Container{ID: "one"}, 1, 0)
-		f.daemon.containers = knownFacts{f.daemon.manager, nil} // measuring takes its time
+		f.api.TEE = quotes.NewTimedTEE(hung{f.machine})
+		i := f.containers.Use(peer.Container{ID: "one"}, 1, 0)
+		f.api.Containers = knownFacts{f.containers, nil} // measuring takes its time
 		c := &caller{Caller: &peer.Caller{}, owner: i.Owner, instance: i}
 		c.setSubjects()
 		ctx := context.WithValue(t.Context(), callerKey{}, c)
 		quick := 0
 		handlers := make(map[string]server.Handler)
-		for _, m := range f.daemon.callerMethods() {
+		for _, m := range f.api.callerMethods() {
 			if !m.Inline {
 				continue
 			}
@@ -62,7 +62,7 @@ func TestInlineNeverWaits(t *testing.T) {
 		if fixed := 2; rules == nil && quick != fixed || rules != nil && quick != 0 {
 			t.Errorf("%s: %d answers while nothing is known", name, quick)
 		}
-		f.daemon.containers = knownFacts{f.daemon.manager, &containers.Facts{}}
+		f.api.Containers = knownFacts{f.containers, &containers.Facts{}}
 		for _, method := range []string{rpc.MethodWhoAmI, rpc.MethodGetMeasurementCount} {
 			if err := inline(t, ctx, handlers[method], `{}`); err != nil {
 				t.Errorf("%s: %s of a measured container: %v", name, method, err)

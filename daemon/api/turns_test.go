@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"context"
@@ -29,13 +29,13 @@ func TestFairBesideAFlood(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "a flood", func() bool { return f.daemon.quotes.Waiting() == 49 })
+	eventually(t, "a flood", func() bool { return f.api.queue.Waiting() == 49 })
 	for n, shared := range []bool{false, true, false, true} {
 		// One is in flight until who asks now is in the queue: however busy the
 		// machine is, that is the moment from which quotes are counted.
 		tee.hold.Lock()
 		eventually(t, "the flood's next one is in flight", tee.stuck.Load)
-		before, waiting := tee.begun.Load(), f.daemon.quotes.Waiting()
+		before, waiting := tee.begun.Load(), f.api.queue.Waiting()
 		var e *rpc.Evidence
 		asked := make(chan error)
 		go func() {
@@ -43,7 +43,7 @@ func TestFairBesideAFlood(t *testing.T) {
 			e, err = f.asks(t.Context(), f.somebody(10+n), shared)
 			asked <- err
 		}()
-		eventually(t, "it is in the queue", func() bool { return f.daemon.quotes.Waiting() == waiting+1 })
+		eventually(t, "it is in the queue", func() bool { return f.api.queue.Waiting() == waiting+1 })
 		tee.hold.Unlock()
 		if err := <-asked; err != nil {
 			t.Fatal(err)
@@ -69,7 +69,7 @@ func TestSharedCallersLeave(t *testing.T) {
 	}
 	waiting := func(n int) {
 		t.Helper()
-		eventually(t, fmt.Sprintf("%d in a batch", n), func() bool { return f.daemon.batches.Joined() == n })
+		eventually(t, fmt.Sprintf("%d in a batch", n), func() bool { return f.api.batches.Joined() == n })
 	}
 	left := func(_ *rpc.Evidence, err error) {
 		if !errors.Is(err, context.Canceled) {
@@ -117,7 +117,7 @@ func TestSharedCallersLeave(t *testing.T) {
 	}
 	cancel()
 	gone.Wait()
-	eventually(t, "an empty queue", func() bool { return f.daemon.quotes.Waiting() == 0 })
+	eventually(t, "an empty queue", func() bool { return f.api.queue.Waiting() == 0 })
 	all.Wait()
 	if n := tee.begun.Load(); n != 4 {
 		t.Errorf("%d quotes were made, the last one for nobody", n)
@@ -141,7 +141,7 @@ func TestSharedAllowance(t *testing.T) {
 	for i := range 40 {
 		wg.Go(func() {
 			// Claims differ by their user data.
-			e, err := f.daemon.bundle(t.Context(), s, rpc.EvidenceParams{Nonce: nonce, UserData: []byte{byte(i)}, Shared: true})
+			e, err := f.api.bundle(t.Context(), s, rpc.EvidenceParams{Nonce: nonce, UserData: []byte{byte(i)}, Shared: true})
 			var limited *rpc.Error
 			switch {
 			case err == nil && e.Shared.Size == 2*16:

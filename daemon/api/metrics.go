@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"maps"
@@ -11,36 +11,35 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cima-project/cima/daemon/execs"
 	"github.com/cima-project/cima/daemon/metrics"
 	"github.com/cima-project/cima/rpc"
 )
 
 // metrics are the daemon's counters and histograms in Prometheus' text form
 // (cima-api(7), METRICS).
-func (d *Daemon) metrics(s rpc.Status) string {
+func (a *API) metrics(s rpc.Status) string {
 	x := new(metrics.Text)
 	x.Family("build_info", metrics.Gauge, "The version that runs.")
 	x.Sample(1, "version", s.Version)
 	x.One("ready", metrics.Gauge, "1 while evidence can be had.", truth(s.Ready))
-	d.callMetrics(x, s)
-	d.hardwareMetrics(x)
-	d.gateMetrics(x)
-	log := d.ledger.Status()
+	callMetrics(x, a, s)
+	hardwareMetrics(x, a)
+	gateMetrics(x, a)
+	log := a.Ledger.Status()
 	x.One("log_events_total", metrics.Counter, "Events in the runtime log of this boot.", float64(log.Events))
 	x.One("log_bytes", metrics.Gauge, "Bytes of the runtime log.", float64(log.Bytes))
-	x.One("log_limit_bytes", metrics.Gauge, "Bytes that the runtime log may have.", float64(d.config().Limits.LogBytes))
+	x.One("log_limit_bytes", metrics.Gauge, "Bytes that the runtime log may have.", float64(a.Config().Limits.LogBytes))
 	x.One("log_containers", metrics.Gauge, "Containers that the runtime log names.", float64(log.Containers))
 	x.One("log_consistent", metrics.Gauge, "0 once log and RTMR3 disagree.", truth(s.Log.Consistent))
 	x.One("containers", metrics.Gauge, "Containers that run or are connected.", float64(s.Container))
-	d.processMetrics(x)
+	processMetrics(x, a.Started)
 	return x.String()
 }
 
-func (d *Daemon) callMetrics(x *metrics.Text, s rpc.Status) {
+func callMetrics(x *metrics.Text, a *API, s rpc.Status) {
 	x.Family("request_duration_seconds", metrics.HistogramKind, "Requests by method, and how long their answers took.")
-	for _, name := range slices.Sorted(maps.Keys(d.counters.byMethod)) {
-		x.Histogram(d.counters.byMethod[name], "method", name)
+	for _, name := range slices.Sorted(maps.Keys(a.counters.byMethod)) {
+		x.Histogram(a.counters.byMethod[name], "method", name)
 	}
 	x.Family("errors_total", metrics.Counter, "Requests refused, by code (cima-api(7), ERRORS).")
 	for _, code := range slices.Sorted(maps.Keys(s.Errors)) {
@@ -54,8 +53,8 @@ func (d *Daemon) callMetrics(x *metrics.Text, s rpc.Status) {
 	x.One("held_bytes", metrics.Gauge, "Long lines and replies held for callers.", float64(s.Server.Memory))
 }
 
-func (d *Daemon) hardwareMetrics(x *metrics.Text) {
-	c := &d.tee.Counts
+func hardwareMetrics(x *metrics.Text, a *API) {
+	c := &a.TEE.Counts
 	x.Family("extends_total", metrics.Counter, "Extends of RTMR3, by what the hardware said.")
 	x.Sample(float64(c.Extends.Done.Load()), "result", "ok")
 	x.Sample(float64(c.Extends.Failed.Load()), "result", "error")
@@ -67,16 +66,13 @@ func (d *Daemon) hardwareMetrics(x *metrics.Text) {
 	x.Family("quote_duration_seconds", metrics.HistogramKind, "How long quotes took, without waiting for a turn.")
 	x.Histogram(&c.Quotes.Took)
 	x.Family("quotes_given_total", metrics.Counter, "Quotes that callers were given, by whether they share them.")
-	x.Sample(float64(d.given.alone.Load()), "shared", "false")
-	x.Sample(float64(d.given.shared.Load()), "shared", "true")
-	x.One("quotes_waiting", metrics.Gauge, "Quotes that wait for their turn.", float64(d.quotes.Waiting()))
+	x.Sample(float64(a.given.alone.Load()), "shared", "false")
+	x.Sample(float64(a.given.shared.Load()), "shared", "true")
+	x.One("quotes_waiting", metrics.Gauge, "Quotes that wait for their turn.", float64(a.queue.Waiting()))
 }
 
-func (d *Daemon) gateMetrics(x *metrics.Text) {
-	starts, executions := &d.manager.Counts, &execs.Counts{}
-	if d.execs != nil {
-		executions = &d.execs.Counts
-	}
+func gateMetrics(x *metrics.Text, a *API) {
+	starts, executions := a.Starts, a.Execs()
 	x.Family("gate_hold_duration_seconds", metrics.HistogramKind, "Processes held at the gate, and for how long until it was decided.")
 	x.Histogram(&starts.Held, "of", "runtime")
 	x.Histogram(&executions.Held, "of", "exec")
@@ -88,8 +84,8 @@ func (d *Daemon) gateMetrics(x *metrics.Text) {
 
 // processMetrics are what Prometheus' own libraries tell of a process. What
 // can't be read isn't told.
-func (d *Daemon) processMetrics(x *metrics.Text) {
-	x.One("process_start_time_seconds", metrics.Gauge, "When the daemon started, in seconds since 1970.", float64(d.started.UnixMilli())/1000)
+func processMetrics(x *metrics.Text, started time.Time) {
+	x.One("process_start_time_seconds", metrics.Gauge, "When the daemon started, in seconds since 1970.", float64(started.UnixMilli())/1000)
 	var used unix.Rusage
 	if unix.Getrusage(unix.RUSAGE_SELF, &used) == nil {
 		cpu := time.Duration(used.Utime.Nano() + used.Stime.Nano())

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"context"
@@ -54,21 +54,21 @@ func ownRecord(e logs.Event, number int) rpc.EventRecord {
 
 // view is what one caller sees of the event log at one moment.
 type view struct {
-	d        *Daemon
+	api      *API
 	owner    string
 	instance string
 	own      int         // events of its own
 	ima      *oslog.View // nil: RTMR2 is the boot log's alone
 }
 
-func (d *Daemon) eventView(ctx context.Context, s *subject) (view, error) {
-	v := view{d: d, owner: s.owner}
+func (a *API) eventView(ctx context.Context, s *subject) (view, error) {
+	v := view{api: a, owner: s.owner}
 	if s.instance != nil {
-		f, err := d.facts(ctx, s)
+		f, err := a.facts(ctx, s)
 		if err != nil {
 			return v, err
 		}
-		at, err := d.ledger.Snapshot(s.owner)
+		at, err := a.Ledger.Snapshot(s.owner)
 		if err == nil && at.Owner.Instance != f.Instance {
 			err = ledger.ErrReplaced
 		}
@@ -77,10 +77,10 @@ func (d *Daemon) eventView(ctx context.Context, s *subject) (view, error) {
 		}
 		v.instance, v.own = f.Instance, at.Owner.Held
 	}
-	if d.osLog == nil {
+	if a.OSLog == nil {
 		return v, nil
 	}
-	now, err := d.registers(ctx)
+	now, err := a.registers(ctx)
 	if err != nil {
 		return v, err
 	}
@@ -88,23 +88,23 @@ func (d *Daemon) eventView(ctx context.Context, s *subject) (view, error) {
 	if s.instance != nil {
 		order = &s.instance.Order
 	}
-	v.ima, err = d.osLog.View(order, now.RTMR[2], v.own, s.cgroup(), d.config().Isolation == config.IsolationNone)
+	v.ima, err = a.OSLog.View(order, now.RTMR[2], v.own, s.cgroup(), a.Config().Isolation == config.IsolationNone)
 	return v, err
 }
 
 func (v view) total() int {
 	if v.ima != nil {
-		return v.d.bootView.count() + v.ima.Total()
+		return v.api.bootView.count() + v.ima.Total()
 	}
-	return v.d.bootView.count() + v.own
+	return v.api.bootView.count() + v.own
 }
 
 // at are encoded records with that at position in the view among them, and
 // where in the view they begin.
 func (v view) at(position int) (records *encodedRecords, first int, err error) {
-	boot := v.d.bootView.count()
+	boot := v.api.bootView.count()
 	if position < boot {
-		return &v.d.bootView, 0, nil
+		return &v.api.bootView, 0, nil
 	}
 	if v.ima != nil {
 		records, err = v.atMerged(position, boot)
@@ -113,8 +113,8 @@ func (v view) at(position int) (records *encodedRecords, first int, err error) {
 	chunk := (position - boot) / chunkRecords
 	first = boot + chunk*chunkRecords
 	wanted := min(chunkRecords, v.total()-first)
-	records, err = v.d.pages.get(chunkKey{v.owner, v.instance, chunk}, wanted, func() (*encodedRecords, error) {
-		events, err := v.d.ledger.Held(v.owner, v.instance, chunk*chunkRecords, chunkRecords)
+	records, err = v.api.pages.get(chunkKey{v.owner, v.instance, chunk}, wanted, func() (*encodedRecords, error) {
+		events, err := v.api.Ledger.Held(v.owner, v.instance, chunk*chunkRecords, chunkRecords)
 		if err != nil {
 			return nil, err
 		}
@@ -139,15 +139,15 @@ func (v view) atMerged(position, boot int) (*encodedRecords, error) {
 		}
 		return records, nil
 	}
-	events, err := v.d.ledger.Held(v.owner, v.instance, index, count)
+	events, err := v.api.Ledger.Held(v.owner, v.instance, index, count)
 	for i, e := range events {
 		records.add(ownRecord(e, position+i))
 	}
 	return records, err
 }
 
-func (d *Daemon) ccEventLog(ctx context.Context, s *subject, p rpc.CCEventLogParams) (eventPage, error) {
-	v, err := d.eventView(ctx, s)
+func (a *API) ccEventLog(ctx context.Context, s *subject, p rpc.CCEventLogParams) (eventPage, error) {
+	v, err := a.eventView(ctx, s)
 	if err != nil {
 		return eventPage{}, err
 	}
@@ -160,7 +160,7 @@ func (d *Daemon) ccEventLog(ctx context.Context, s *subject, p rpc.CCEventLogPar
 		end = p.Start + p.Count
 	}
 	end = min(end, page.total)
-	room := d.config().Limits.Reply - pageSlack
+	room := a.Config().Limits.Reply - pageSlack
 	next := p.Start
 	for next < end {
 		records, first, err := v.at(next)
@@ -177,7 +177,7 @@ func (d *Daemon) ccEventLog(ctx context.Context, s *subject, p rpc.CCEventLogPar
 	}
 	if next < page.total {
 		if next == p.Start {
-			return page, rpc.TooLarge(int64(d.config().Limits.Reply), "record %d alone is larger than a reply may be", next)
+			return page, rpc.TooLarge(int64(a.Config().Limits.Reply), "record %d alone is larger than a reply may be", next)
 		}
 		page.next = next
 	}

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"fmt"
@@ -126,17 +126,6 @@ func (s scraped) of(name string, labels ...string) float64 {
 	return s.values[name+fmt.Sprint(m)]
 }
 
-// adminClient calls as root on the admin socket.
-func (f *fixture) adminClient() *rpc.Client {
-	f.t.Helper()
-	c, err := rpc.Dial(f.t.Context(), f.dir+"/cima-admin/admin.sock")
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	f.t.Cleanup(func() { c.Close() })
-	return c
-}
-
 func (f *fixture) metrics() scraped {
 	f.t.Helper()
 	text, err := f.adminClient().Metrics(f.t.Context())
@@ -166,8 +155,8 @@ func TestMetrics(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.daemon.manager.Counts.Missed.Add(1)
-	if err := f.daemon.ledger.Missed(t.Context(), logs.MissedLaunch, "why"); err != nil {
+	f.containers.Counts.Missed.Add(1)
+	if err := f.ledger.Missed(t.Context(), logs.MissedLaunch, "why"); err != nil {
 		t.Fatal(err)
 	}
 	after := f.metrics()
@@ -200,7 +189,7 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is %v, less than %v", name, got, least)
 		}
 	}
-	manual, err := os.ReadFile("../man/cima-api.7.md")
+	manual, err := os.ReadFile("../../man/cima-api.7.md")
 	if err != nil {
 		t.Fatal(err)
 	}

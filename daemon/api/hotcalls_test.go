@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func hotCalls(t *testing.T) []hotCall {
 	c.setSubjects()
 	ctx := context.WithValue(t.Context(), callerKey{}, c)
 	var measurement server.Handler
-	for _, m := range f.daemon.callerMethods() {
+	for _, m := range f.api.callerMethods() {
 		if m.Name == rpc.MethodGetCCMeasurement {
 			measurement = m.Handler
 		}
@@ -43,7 +43,7 @@ func hotCalls(t *testing.T) []hotCall {
 			return len(hash[:])
 		}},
 		{"GetCCEventLog", 6, func() int {
-			page, err := f.daemon.ccEventLog(ctx, s, rpc.CCEventLogParams{})
+			page, err := f.api.ccEventLog(ctx, s, rpc.CCEventLogParams{})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"context"
@@ -23,9 +23,9 @@ const (
 
 // allowed holds a call against the policy. Root, on the admin socket, is not
 // asked for more than the container itself could do.
-func (d *Daemon) allowed(ctx context.Context, s *subject, method string, a access) error {
-	rules := d.config().Access
-	granted := a == read
+func (a *API) allowed(ctx context.Context, s *subject, method string, needs access) error {
+	rules := a.Config().Access
+	granted := needs == read
 	if len(rules) == 0 && granted {
 		return nil
 	}
@@ -34,7 +34,7 @@ func (d *Daemon) allowed(ctx context.Context, s *subject, method string, a acces
 	var f *containers.Facts
 	if s.instance != nil && len(rules) > 0 {
 		var err error
-		if f, err = d.facts(ctx, s); err != nil {
+		if f, err = a.facts(ctx, s); err != nil {
 			return err
 		}
 	}

@@ -1,8 +1,9 @@
-package daemon
+package api
 
 import (
 	"context"
 	"crypto/sha512"
+	"encoding/hex"
 	"strings"
 
 	"github.com/cima-project/cima/daemon/ledger"
@@ -14,43 +15,43 @@ import (
 // methods is the method table: what may be asked, and what it needs.
 func methods() []method {
 	return []method{
-		about(rpc.MethodGetDefaultAlgorithm, read, (*Daemon).defaultAlgorithm).inlined(),
-		about(rpc.MethodGetMeasurementCount, read, (*Daemon).measurementCount).inlined(),
-		about(rpc.MethodGetCCMeasurement, read, (*Daemon).ccMeasurement).inlined(),
-		about(rpc.MethodGetCCEventLog, read, (*Daemon).ccEventLog).giving(rpc.CCEventLog{}),
-		about(rpc.MethodGetCCReport, read, (*Daemon).ccReport).giving(rpc.CCReport{}),
-		about(rpc.MethodGetEvidence, read, (*Daemon).evidence).giving(rpc.Evidence{}, rpc.FormedEvidence{}),
-		about(rpc.MethodGetMeasurements, read, (*Daemon).measurements),
-		about(rpc.MethodExtendMeasurement, attest, (*Daemon).extendMeasurement),
-		about(rpc.MethodWhoAmI, read, (*Daemon).whoAmI).inlined(),
+		about(rpc.MethodGetDefaultAlgorithm, read, (*API).defaultAlgorithm).inlined(),
+		about(rpc.MethodGetMeasurementCount, read, (*API).measurementCount).inlined(),
+		about(rpc.MethodGetCCMeasurement, read, (*API).ccMeasurement).inlined(),
+		about(rpc.MethodGetCCEventLog, read, (*API).ccEventLog).giving(rpc.CCEventLog{}),
+		about(rpc.MethodGetCCReport, read, (*API).ccReport).giving(rpc.CCReport{}),
+		about(rpc.MethodGetEvidence, read, (*API).evidence).giving(rpc.Evidence{}, rpc.FormedEvidence{}),
+		about(rpc.MethodGetMeasurements, read, (*API).measurements),
+		about(rpc.MethodExtendMeasurement, attest, (*API).extendMeasurement),
+		about(rpc.MethodWhoAmI, read, (*API).whoAmI).inlined(),
 	}
 }
 
-func (d *Daemon) defaultAlgorithm(context.Context, *subject, rpc.NoParams) (rpc.DefaultAlgorithm, error) {
+func (a *API) defaultAlgorithm(context.Context, *subject, rpc.NoParams) (rpc.DefaultAlgorithm, error) {
 	return rpc.DefaultAlgorithm{AlgoID: rpc.AlgoSHA384, Algorithm: rpc.AlgorithmSHA384}, nil
 }
 
 // measurementCount is 4: RTMR0–2 and the container register, which a caller
 // in no container hasn't.
-func (d *Daemon) measurementCount(_ context.Context, s *subject, _ rpc.NoParams) (rpc.MeasurementCount, error) {
+func (a *API) measurementCount(_ context.Context, s *subject, _ rpc.NoParams) (rpc.MeasurementCount, error) {
 	if s.instance == nil {
 		return rpc.MeasurementCount{Count: 3}, nil
 	}
 	return rpc.MeasurementCount{Count: 4}, nil
 }
 
-func (d *Daemon) ccReport(ctx context.Context, s *subject, p rpc.CCReportParams) (any, error) {
-	r, err := d.report(ctx, s, p)
+func (a *API) ccReport(ctx context.Context, s *subject, p rpc.CCReportParams) (any, error) {
+	r, err := a.report(ctx, s, p)
 	if err != nil {
 		return nil, err
 	}
-	d.log.Info("report given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce), "sharing", r.sharing())
+	a.Log.Info("report given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce), "sharing", r.sharing())
 	return paidReport{rpc.CCReport{
 		CCType: rpc.CCTypeTDX, CCReport: r.quote, Claims: r.claims, Shared: r.shared, AgentSignature: r.signature,
 	}, r.payment}, nil
 }
 
-func (d *Daemon) whoAmI(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Identity, error) {
+func (a *API) whoAmI(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Identity, error) {
 	c := callerOf(ctx)
 	who := rpc.Identity{PID: int32(c.PID), UID: c.UID, GID: c.GID}
 	if s.instance == nil {
@@ -58,21 +59,21 @@ func (d *Daemon) whoAmI(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Id
 		return who, nil
 	}
 	if server.MayWait(ctx) != nil { // then without facts there is no answer
-		if _, err := d.facts(ctx, s); err != nil {
+		if _, err := a.facts(ctx, s); err != nil {
 			return who, err
 		}
 	}
-	who.Container = d.identity(ctx, s)
+	who.Container = a.identity(ctx, s)
 	return who, nil
 }
 
 // identity is what is known of a container. Who somebody is can be said before
 // all is measured, or when the hardware doesn't answer: then without the image.
-func (d *Daemon) identity(ctx context.Context, s *subject) *rpc.ContainerIdentity {
+func (a *API) identity(ctx context.Context, s *subject) *rpc.ContainerIdentity {
 	i := s.instance
-	f, err := d.facts(ctx, s)
+	f, err := a.facts(ctx, s)
 	if err != nil {
-		d.log.Debug("identity without image", "caller", s, "error", err)
+		a.Log.Debug("identity without image", "caller", s, "error", err)
 	}
 	id := &rpc.ContainerIdentity{
 		ID: i.Owner, Runtime: i.Container.Runtime, Cgroup: i.Container.CgroupPath, Assurance: assurance(s, f),
@@ -83,12 +84,12 @@ func (d *Daemon) identity(ctx context.Context, s *subject) *rpc.ContainerIdentit
 	return id
 }
 
-func (d *Daemon) measurements(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Measurements, error) {
-	claims, _, err := d.claims(ctx, s)
+func (a *API) measurements(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Measurements, error) {
+	claims, _, err := a.claims(ctx, s)
 	if err != nil {
 		return rpc.Measurements{}, err
 	}
-	now, err := d.registers(ctx)
+	now, err := a.registers(ctx)
 	if err != nil {
 		return rpc.Measurements{}, err
 	}
@@ -104,23 +105,23 @@ func (d *Daemon) measurements(ctx context.Context, s *subject, _ rpc.NoParams) (
 	return m, nil
 }
 
-func (d *Daemon) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurementParams) (rpc.CCMeasurement, error) {
+func (a *API) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurementParams) (rpc.CCMeasurement, error) {
 	m := rpc.CCMeasurement{Index: p.Index, AlgoID: rpc.AlgoSHA384}
 	if p.Index < 3 {
 		if err := server.MayWait(ctx); err != nil { // for the hardware
 			return m, err
 		}
-		now, err := d.registers(ctx)
+		now, err := a.registers(ctx)
 		m.Hash = now.RTMR[p.Index]
 		return m, err
 	}
 	if s.instance == nil {
 		return m, rpc.InvalidParams("index", "index 3 is the caller's container register, and this caller is in no container")
 	}
-	if _, err := d.facts(ctx, s); err != nil {
+	if _, err := a.facts(ctx, s); err != nil {
 		return m, err
 	}
-	at, err := d.ledger.Snapshot(s.owner)
+	at, err := a.Ledger.Snapshot(s.owner)
 	m.Hash = at.Owner.Register
 	return m, err
 }
@@ -130,7 +131,7 @@ const maxExtendContent = 4 << 10
 
 // extendMeasurement logs an event of the container's own: it is in the
 // container register, and so in its evidence, from here on.
-func (d *Daemon) extendMeasurement(ctx context.Context, s *subject, p rpc.ExtendParams) (rpc.Extended, error) {
+func (a *API) extendMeasurement(ctx context.Context, s *subject, p rpc.ExtendParams) (rpc.Extended, error) {
 	if s.instance == nil {
 		return rpc.Extended{}, rpc.Denied("only a container has a register of its own to extend")
 	}
@@ -140,26 +141,26 @@ func (d *Daemon) extendMeasurement(ctx context.Context, s *subject, p rpc.Extend
 	if strings.Contains(p.Content, "\n") {
 		return rpc.Extended{}, rpc.InvalidParams("content", "content has no line feed, as AAEL wants it")
 	}
-	f, err := d.facts(ctx, s)
+	f, err := a.facts(ctx, s)
 	if err != nil {
 		return rpc.Extended{}, err
 	}
 	if err := s.still(ctx); err != nil {
 		return rpc.Extended{}, refusal(err)
 	}
-	event, err := d.ledger.Append(ctx, ledger.Event{
+	event, err := a.Ledger.Append(ctx, ledger.Event{
 		Operation: logs.OpExtend, Owner: s.owner, Instance: f.Instance, Measured: logs.ExtendBody{Domain: p.Domain, Operation: p.Operation, Content: p.Content},
 	})
 	if err != nil {
 		return rpc.Extended{}, err
 	}
 	digest, _ := event.MeasuredDigest()
-	d.log.Info("extended", "caller", s, "domain", p.Domain, "operation", p.Operation)
+	a.Log.Info("extended", "caller", s, "domain", p.Domain, "operation", p.Operation)
 	return rpc.Extended{Index: 3, Digest: digest}, nil
 }
 
 // nonceDigest names a nonce in the journal without repeating it.
 func nonceDigest(nonce []byte) string {
 	sum := sha512.Sum384(nonce)
-	return hexOf(sum[:8])
+	return hex.EncodeToString(sum[:8])
 }

@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"context"
@@ -21,7 +21,7 @@ func eventful(t *testing.T, f *fixture, id string, events int) *subject {
 	t.Helper()
 	add := func(op string, instance string, measured any) {
 		t.Helper()
-		if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: op, Owner: id, Instance: instance, Measured: measured}); err != nil {
+		if _, err := f.ledger.Append(t.Context(), ledger.Event{Operation: op, Owner: id, Instance: instance, Measured: measured}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -32,14 +32,14 @@ func eventful(t *testing.T, f *fixture, id string, events int) *subject {
 	for i := range events - 1 {
 		add(logs.OpExtend, "second", logs.ExtendBody{Domain: "domain", Operation: "operation", Content: fmt.Sprint("content <", i)})
 	}
-	i := f.daemon.manager.Use(peer.Container{ID: id}, 1, 0)
-	f.daemon.containers = knownFacts{f.daemon.containers, &containers.Facts{Instance: "second"}}
+	i := f.containers.Use(peer.Container{ID: id}, 1, 0)
+	f.api.Containers = knownFacts{f.api.Containers, &containers.Facts{Instance: "second"}}
 	return &subject{owner: id, instance: i, still: nil}
 }
 
 func (f *fixture) page(s *subject, start, count int) (page rpc.CCEventLog) {
 	f.t.Helper()
-	encoded, err := f.daemon.ccEventLog(f.t.Context(), s, rpc.CCEventLogParams{Start: start, Count: count})
+	encoded, err := f.api.ccEventLog(f.t.Context(), s, rpc.CCEventLogParams{Start: start, Count: count})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -74,11 +74,11 @@ func TestPagesOfOwnEvents(t *testing.T) {
 			start = page.Next
 		}
 	}
-	boot := f.daemon.bootView.count()
+	boot := f.api.bootView.count()
 	random := rand.New(rand.NewPCG(1, 1))
 	for round := range 3 {
 		if round == 2 {
-			if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: "one", Instance: "second", Measured: logs.ExtendBody{Domain: "a", Operation: "b", Content: "more"}}); err != nil {
+			if _, err := f.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: "one", Instance: "second", Measured: logs.ExtendBody{Domain: "a", Operation: "b", Content: "more"}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -86,7 +86,7 @@ func TestPagesOfOwnEvents(t *testing.T) {
 		if want := boot + 300 + round/2; len(all) != want {
 			t.Errorf("round %d: %d records, not %d", round, len(all), want)
 		}
-		at, err := f.daemon.ledger.Snapshot("one")
+		at, err := f.ledger.Snapshot("one")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,10 +113,10 @@ func TestPagesOfOwnEvents(t *testing.T) {
 		t.Error("behind the end")
 	}
 	// Relaunched: the log of the instance that asked is gone.
-	if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpLaunch, Owner: "one", Instance: "third", Measured: struct{}{}}); err != nil {
+	if _, err := f.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpLaunch, Owner: "one", Instance: "third", Measured: struct{}{}}); err != nil {
 		t.Fatal(err)
 	}
-	if p, err := f.daemon.ccEventLog(t.Context(), s, rpc.CCEventLogParams{Start: boot}); err != ledger.ErrReplaced {
+	if p, err := f.api.ccEventLog(t.Context(), s, rpc.CCEventLogParams{Start: boot}); err != ledger.ErrReplaced {
 		t.Errorf("of an instance that is over: %+v, %v", p, err)
 	}
 }

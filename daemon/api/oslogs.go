@@ -1,0 +1,35 @@
+package api
+
+import (
+	"encoding/base64"
+
+	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/rpc"
+)
+
+// shownOSLog is what a run takes beside its entries.
+const shownOSLog = int64(len(`{"register":"rtmr2","format":"ima-digests","entries":""},`))
+
+// osLogs are evidence's os_logs.
+func (a *API) osLogs(s *subject, rtmr2 hw.Digest) ([]rpc.OSLog, error) {
+	if a.OSLog == nil {
+		return nil, nil
+	}
+	list, err := a.OSLog.Shown(rtmr2, s.cgroup(), a.Config().Isolation == config.IsolationNone)
+	if err != nil {
+		return nil, err
+	}
+	size := int64(0)
+	for _, l := range list {
+		size += shownOSLog + int64(base64.StdEncoding.EncodedLen(len(l.Entries)))
+	}
+	most := a.budget().OSLogs(&a.Config().Limits)
+	if size > most/2 && !a.osLogWarned.Swap(true) {
+		a.Log.Warn("the kernel's IMA log takes more than half of its room in evidence; raise limits.evidence_reply and reload", "bytes", size, "room", most)
+	}
+	if size > most {
+		return nil, rpc.TooLarge(most, "the kernel's IMA log takes %d bytes of evidence: limits.evidence_reply leaves %d for it", size, most)
+	}
+	return list, nil
+}

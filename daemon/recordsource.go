@@ -1,0 +1,20 @@
+package daemon
+
+import (
+	"context"
+
+	"github.com/cima-project/cima/daemon/containers"
+	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/daemon/records"
+)
+
+// recordSource lets the peer room ask the launch room: what the walls keep apart.
+type recordSource struct{ store func() *records.Store }
+
+func (r recordSource) Declared(ctx context.Context, cgroupPath string) (peer.Container, bool, error) {
+	rec, ok, err := r.store().Declared(ctx, cgroupPath)
+	if err != nil || !ok {
+		return peer.Container{}, false, err
+	}
+	return containers.Of(rec), true, nil
+}
