@@ -12,15 +12,6 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// PanicError is the cause that After gets of a handler that panicked.
-type PanicError struct {
-	Value any
-	Stack []byte
-}
-
-// Error names the value. The stack is for the journal.
-func (e *PanicError) Error() string { return fmt.Sprintf("handler panicked: %v", e.Value) }
-
 // A call is a request from the line that it was read from to the line that
 // answers it.
 type call struct {
@@ -170,9 +161,9 @@ func tooMuchUnread() *rpc.Error {
 	return rpc.RateLimited(time.Second, "too many long replies wait to be read: read them, then ask again")
 }
 
-// recovered turns a panic into an error.
+// recovered turns a panic into an error, which only the journal gets.
 func recovered(err *error) {
 	if v := recover(); v != nil {
-		*err = &PanicError{Value: v, Stack: debug.Stack()}
+		*err = fmt.Errorf("handler panicked: %v\n%s", v, debug.Stack())
 	}
 }

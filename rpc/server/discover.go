@@ -65,9 +65,9 @@ type described struct {
 
 // content is a content descriptor of OpenRPC.
 type content struct {
-	Name     string     `json:"name"`
-	Required bool       `json:"required,omitzero"`
-	Schema   rpc.Schema `json:"schema"`
+	Name     string `json:"name"`
+	Required bool   `json:"required,omitzero"`
+	Schema   schema `json:"schema"`
 }
 
 type reference struct {
@@ -75,9 +75,9 @@ type reference struct {
 }
 
 type describedError struct {
-	Code    rpc.Code    `json:"code"`
-	Message string      `json:"message"`
-	Data    *rpc.Schema `json:"data,omitzero"` // its members
+	Code    rpc.Code `json:"code"`
+	Message string   `json:"message"`
+	Data    *schema  `json:"data,omitzero"` // its members
 }
 
 // errorTable is every code with what it means and the members of its data
@@ -115,8 +115,8 @@ func describeAll(version string, methods []Method) document {
 	}
 	for _, s := range methods {
 		m := described{Name: s.Name, Summary: summaries[s.Name], ParamStructure: "by-name", Params: []content{}, Errors: errs}
-		for _, p := range rpc.Parameters(s.Params, s.Admin) {
-			m.Params = append(m.Params, content{p.Name, p.Required, p.Schema})
+		for _, p := range parameters(s.params, s.admin) {
+			m.Params = append(m.Params, content{p.name, p.required, p.schema})
 		}
 		m.Result = content{Name: "result", Schema: d.Components.Schemas.either(s.Results)}
 		d.Methods = append(d.Methods, m)
@@ -124,25 +124,25 @@ func describeAll(version string, methods []Method) document {
 	return d
 }
 
-func (all schemas) either(results []any) rpc.Schema {
-	var each []rpc.Schema
+func (all schemas) either(results []any) schema {
+	var each []schema
 	for _, r := range results {
 		each = append(each, all.of(reflect.TypeOf(r)))
 	}
 	if len(each) == 1 {
 		return each[0]
 	}
-	return rpc.Schema{OneOf: each}
+	return schema{OneOf: each}
 }
 
 // errorData describes the members of rpc.ErrorData that an error has.
-func errorData(names []string) *rpc.Schema {
-	whole := rpc.Schema{Properties: map[string]*rpc.Schema{}}
+func errorData(names []string) *schema {
+	whole := schema{Properties: map[string]*schema{}}
 	schemas{}.fields(&whole, reflect.TypeFor[rpc.ErrorData]())
 	if len(names) == 0 {
 		return nil
 	}
-	data := &rpc.Schema{Type: "object", Properties: map[string]*rpc.Schema{}}
+	data := &schema{Type: "object", Properties: map[string]*schema{}}
 	for _, name := range names {
 		data.Properties[name] = whole.Properties[name]
 	}

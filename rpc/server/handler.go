@@ -8,10 +8,10 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// Handler answers one method. params is the member of that name as received,
-// nil where it is absent; its names are unambiguous, and it is valid until the
-// handler returns. The result is marshalled as JSON; json.RawMessage must be
-// compact. The context ends soon after the caller has hung up.
+// Handler answers one method. params is the member of that name as received, nil if
+// it is absent. Its names are unambiguous, and it is valid until the handler returns.
+// The result is marshalled as JSON; a json.RawMessage must be compact. The context
+// ends soon after the caller has hung up.
 type Handler func(ctx context.Context, params json.RawMessage) (any, error)
 
 // A Method is one row of a Server's method table.
@@ -19,26 +19,27 @@ type Method struct {
 	Name    string
 	Handler Handler
 
-	// Inline marks a method whose answer is mostly in memory. Its handler runs
-	// in the goroutine that reads the connection where nothing else of that
-	// connection is under way, and must not wait there: not for a lock that
-	// somebody holds over I/O, not for hardware, not for another caller. Before
-	// it waits it asks MayWait.
+	// Inline marks a method whose answer is mostly in memory. If no other call
+	// of a connection is under way, its handler runs in the goroutine that reads
+	// the connection. There it must not wait: not for a lock that is held during
+	// I/O, not for hardware, not for another caller. Before it waits it asks
+	// MayWait.
 	Inline bool
 
-	// For Describe: the type that reads the parameters, whether a container may
-	// be named next to them, and what the method returns, one of Results.
-	Params  rpc.Params
-	Admin   bool
+	// Results are values of the types that the method returns, one of them at a
+	// time. Define takes the type from the function.
 	Results []any
+
+	params rpc.Params // the type that the parameters are read into
+	admin  bool       // container_id may stand next to them
 }
 
 // errMustWait is the answer of MayWait to an inline handler.
 var errMustWait = errors.New("an inline handler must not wait")
 
-// MayWait returns an error where ctx is that of an inline handler. The handler
-// returns that error as it is and at once, with nothing done: the request goes to
-// jrpc2, which calls the handler again, in a goroutine that may wait.
+// MayWait returns an error if ctx is that of an inline handler, else nil. The handler
+// must return that error at once and as it is, and must have changed nothing: the
+// request goes to jrpc2, which calls the handler again, where it may wait.
 func MayWait(ctx context.Context) error {
 	if ctx.Value(inlineKey{}) != nil {
 		return errMustWait
@@ -46,8 +47,8 @@ func MayWait(ctx context.Context) error {
 	return nil
 }
 
-// An inlineContext marks the context of inline handlers. It is a part of the
-// connection: a context.WithValue for each would cost memory.
+// An inlineContext marks the context of inline handlers. It is a field of the
+// connection, because a context.WithValue for each connection would cost memory.
 type inlineContext struct{ context.Context }
 
 type inlineKey struct{}
@@ -60,8 +61,8 @@ func (c *inlineContext) Value(key any) any {
 	return c.Context.Value(key)
 }
 
-// Unsent is a result that cost something: Unsent is called where the result was
-// made and then not sent, because the caller held too much already.
+// Unsent is a result that cost something. Unsent is called if the result was made and
+// is not sent, because the caller holds too much already.
 type Unsent interface {
 	Unsent()
 }
@@ -83,13 +84,13 @@ func Define[P, R any, PP interface {
 }
 
 // DefineAdmin makes a method of the admin socket, where a request may name a
-// container: container is "" where it names none.
+// container; container is "" if it names none.
 func DefineAdmin[P, R any, PP interface {
 	*P
 	rpc.Params
 }](name string, f func(ctx context.Context, container string, params P) (R, error)) Method {
 	m := describe[P, R, PP](name)
-	m.Admin = true
+	m.admin = true
 	m.Handler = func(ctx context.Context, raw json.RawMessage) (any, error) {
 		var p P
 		container, err := rpc.DecodeAdminParams(raw, PP(&p))
@@ -101,11 +102,11 @@ func DefineAdmin[P, R any, PP interface {
 	return m
 }
 
-// describe takes what Discover reports from a function's types.
+// describe takes from a function's types what discovery reports.
 func describe[P, R any, PP interface {
 	*P
 	rpc.Params
 }](name string) Method {
 	var result R
-	return Method{Name: name, Params: PP(new(P)), Results: []any{result}}
+	return Method{Name: name, params: PP(new(P)), Results: []any{result}}
 }

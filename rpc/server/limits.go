@@ -60,8 +60,8 @@ type Limits struct {
 	Drain time.Duration
 }
 
-// DefaultLimits returns the default of each limit.
-func DefaultLimits() Limits {
+// defaultLimits returns the default of each limit.
+func defaultLimits() Limits {
 	return Limits{
 		Line:              64 << 10,
 		Reply:             1 << 20,
@@ -81,7 +81,7 @@ func DefaultLimits() Limits {
 
 // withDefaults fills in what is zero.
 func (l Limits) withDefaults() Limits {
-	d := DefaultLimits()
+	d := defaultLimits()
 	fill(&l.Line, d.Line)
 	fill(&l.Reply, d.Reply)
 	fill(&l.InFlight, d.InFlight)

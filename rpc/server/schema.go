@@ -11,52 +11,52 @@ import (
 const schemaRef = "#/components/schemas/"
 
 // schemas are the schemas of Go types, by name.
-type schemas map[string]*rpc.Schema
+type schemas map[string]*schema
 
 // of is the schema of a type; structs are referred to by name. Readers must ignore
 // members that they don't know, so no schema forbids further ones.
-func (all schemas) of(t reflect.Type) rpc.Schema {
+func (all schemas) of(t reflect.Type) schema {
 	switch t {
 	case reflect.TypeFor[rpc.Digest]():
-		all["Digest"] = &rpc.Schema{Type: "string", Pattern: "^[0-9a-f]{96}$"}
-		return rpc.Schema{Ref: schemaRef + "Digest"}
+		all["Digest"] = &schema{Type: "string", Pattern: "^[0-9a-f]{96}$"}
+		return schema{Ref: schemaRef + "Digest"}
 	case reflect.TypeFor[rpc.HexBytes]():
-		return rpc.Schema{Type: "string", Pattern: "^([0-9a-f]{2})+$"}
+		return schema{Type: "string", Pattern: "^([0-9a-f]{2})+$"}
 	case reflect.TypeFor[[]byte]():
-		return rpc.Schema{Type: "string", ContentEncoding: "base64"}
+		return schema{Type: "string", ContentEncoding: "base64"}
 	case reflect.TypeFor[json.RawMessage]():
-		return rpc.Schema{Type: "object"}
+		return schema{Type: "object"}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return all.of(t.Elem())
 	case reflect.Slice:
 		items := all.of(t.Elem())
-		return rpc.Schema{Type: "array", Items: &items}
+		return schema{Type: "array", Items: &items}
 	case reflect.Map:
 		values := all.of(t.Elem())
-		return rpc.Schema{Type: "object", Additional: &values}
+		return schema{Type: "object", Additional: &values}
 	case reflect.Struct:
 		if _, known := all[t.Name()]; !known {
-			s := &rpc.Schema{Type: "object", Properties: map[string]*rpc.Schema{}}
+			s := &schema{Type: "object", Properties: map[string]*schema{}}
 			all[t.Name()] = s
 			all.fields(s, t)
 		}
-		return rpc.Schema{Ref: schemaRef + t.Name()}
+		return schema{Ref: schemaRef + t.Name()}
 	case reflect.String:
-		return rpc.Schema{Type: "string"}
+		return schema{Type: "string"}
 	case reflect.Bool:
-		return rpc.Schema{Type: "boolean"}
+		return schema{Type: "boolean"}
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		return rpc.Schema{Type: "integer", Minimum: new(int)}
+		return schema{Type: "integer", Minimum: new(int)}
 	case reflect.Int, reflect.Int32, reflect.Int64:
-		return rpc.Schema{Type: "integer"}
+		return schema{Type: "integer"}
 	}
 	panic("no Schema for " + t.String()) // a test builds them all
 }
 
 // fields describes the members of a struct as encoding/json writes them.
-func (all schemas) fields(s *rpc.Schema, t reflect.Type) {
+func (all schemas) fields(s *schema, t reflect.Type) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		if f.Anonymous {

@@ -68,10 +68,10 @@ type Server struct {
 	Before func(ctx context.Context, method string) error
 
 	// After is called when a request has its answer, and before the answer is
-	// written. refused is the error that the caller gets, nil where it gets a
+	// written. refused is the error that the caller gets, nil if it gets a
 	// result. cause is what the caller does not see and the journal should: the
-	// error of a handler that is no *rpc.Error, or a *PanicError; else nil.
-	// method is as in Before.
+	// error of a handler that is no *rpc.Error, or a panic with its stack; else
+	// nil. method is as in Before.
 	After func(ctx context.Context, method string, took time.Duration, refused *rpc.Error, cause error)
 
 	once      sync.Once
