@@ -30,7 +30,7 @@ func replayed(records []CELRecord) boot.Registers {
 	return r
 }
 
-// The TLV form as google/go-eventlog reads it.
+// google/go-eventlog must read the TLV form.
 func TestCELTLVAsGoEventlogReadsIt(t *testing.T) {
 	var tlv []byte
 	for _, r := range runtimeRecords(t) {

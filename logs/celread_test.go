@@ -11,8 +11,8 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 )
 
-// replayCEL extends the registers by a log, and counts its records and the lines
-// that are none.
+// replayCEL extends the registers with a log's records, and counts the records and the
+// lines that are not records.
 func replayCEL(src io.Reader, registers *boot.Registers) (records, skipped int) {
 	for r, err := range unverifiedCELRecords(src) {
 		if err != nil {
@@ -25,7 +25,7 @@ func replayCEL(src io.Reader, registers *boot.Registers) (records, skipped int) 
 	return records, skipped
 }
 
-// Lines as systemd writes them, and lines as it doesn't.
+// Lines as systemd writes them, and lines that must be refused.
 func TestSystemdLog(t *testing.T) {
 	d := strings.Repeat("ab", 48)
 	digest := `"digests":[{"hashAlg":"sha256","digest":"00"},{"hashAlg":"sha384","digest":"` + d + `"}]`

@@ -69,7 +69,7 @@ func TestEventsReadBack(t *testing.T) {
 	}
 }
 
-// The bytes are what others read: written out here once in full.
+// Other programs read these bytes, so they are written here once in full.
 func TestEventBytes(t *testing.T) {
 	e, err := NewEvent(OpExec, Content{Container: "ab<&>", Salt: someSalt,
 		Measured: json.RawMessage("{ \"exec\" : {\"sha384\":\"00\", \"path\":\"/bin/\\u00e9\"} }")})
@@ -207,8 +207,8 @@ func FuzzParseEvent(f *testing.F) {
 	})
 }
 
-// bounded fails where f allocates more than four times its input, and what
-// a reader needs whatever it reads.
+// bounded fails where f allocates more than four times the size of its input and a fixed
+// amount.
 func bounded(t *testing.T, input int, f func()) {
 	t.Helper()
 	const fixed = 64 << 10

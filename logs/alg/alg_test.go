@@ -27,7 +27,7 @@ func TestAlgorithms(t *testing.T) {
 	}
 }
 
-// SM3 has a size and a name; nothing here computes it.
+// SM3 has a size and a name, but can't be computed.
 func TestOtherAlgorithms(t *testing.T) {
 	const unknown ID = 0x0777
 	if SM3.Size() != 32 || SM3.String() != "sm3_256" || unknown.Size() != 0 || unknown.String() != "0x0777" {

@@ -21,7 +21,7 @@ func TestAAEL(t *testing.T) {
 	}
 }
 
-// The log that Trustee reads: boot events, ours, and others' by digest only.
+// Trustee's log has the boot's events, then records, of which some show only a digest.
 func TestTrusteeLog(t *testing.T) {
 	boot := Encode(someEvents()[:4])
 	mine, others := event(4, EvEventTag, "LEAA\x0c\x00\x00\x00cima exec {}"), event(4, EvEventTag, "of another container")
@@ -62,7 +62,7 @@ func FuzzAAEL(f *testing.F) {
 	})
 }
 
-// expected.json is what Trustee makes of this log.
+// expected.json is Trustee's reading of this log.
 func TestSharedAAELAsTrusteeReadsIt(t *testing.T) {
 	var want struct {
 		Events []struct {

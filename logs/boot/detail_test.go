@@ -110,8 +110,7 @@ func TestDetail(t *testing.T) {
 	}
 }
 
-// Whatever stands in real logs, and whatever is cut out of it, the detail is
-// one printable line.
+// The detail is one printable line, also of data that are cut off anywhere.
 func TestDetailIsPrintable(t *testing.T) {
 	for _, e := range mustParse(t, moduleCCEL(t, "ubuntu-2404-intel-tdx.bin")).UnverifiedEvents() {
 		whole := e.Data

@@ -23,8 +23,8 @@ func mustParse(t testing.TB, b []byte) *Log {
 	return log
 }
 
-// Held against google/go-eventlog, event by event. TPM logs are crypto-agile
-// too, with other digests.
+// Each event must be as google/go-eventlog reads it. TPM logs have the same form, with
+// other digests.
 func TestBootEventsAsGoEventlogReadsThem(t *testing.T) {
 	files := []struct {
 		name string
@@ -91,8 +91,8 @@ func someEvents() []Event {
 	}
 }
 
-// logOf builds a log whose header declares these algorithms and which holds
-// one event of these digests.
+// logOf returns a log whose header declares these algorithms, with one event of these
+// digests.
 func logOf(algs []alg.ID, sizes []int, digests ...[]byte) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, 1)
 	b = binary.LittleEndian.AppendUint32(b, EvNoAction)
@@ -207,8 +207,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// smallLog keeps of a real log the header and, of its events, each that is
-// small: the fuzzer gets nowhere with 50 KB of signature lists.
+// smallLog is the header and the small events of a real log: 50 KB of signature lists slow
+// the fuzzer down.
 func smallLog(f *testing.F, raw []byte) []byte {
 	log := mustParse(f, raw)
 	b := bytes.Clone(raw[:log.header.size])
@@ -220,7 +220,7 @@ func smallLog(f *testing.F, raw []byte) []byte {
 	return append(b, logEnd...)
 }
 
-// checkBootLog holds what must be true of any log that parses.
+// checkBootLog checks what must be true of every log that is read without an error.
 func checkBootLog(t *testing.T, log *Log, b []byte) {
 	if !bytes.HasPrefix(b, log.Bytes()) {
 		t.Fatal("the log is not the head of its input")
@@ -253,8 +253,7 @@ func checkBootLog(t *testing.T, log *Log, b []byte) {
 	}
 }
 
-// oracleEvents is what go-eventlog makes of a log, nil where it panics or
-// refuses.
+// oracleEvents are the events as go-eventlog reads them, nil where it panics or refuses.
 func oracleEvents(b []byte) (events []tcg.Event) {
 	defer func() {
 		if recover() != nil {
@@ -268,8 +267,8 @@ func oracleEvents(b []byte) (events []tcg.Event) {
 	return log.Events(register.HashSHA384)
 }
 
-// bounded fails where f allocates more than four times its input, and what
-// a reader needs whatever it reads.
+// bounded fails where f allocates more than four times the size of its input and a fixed
+// amount.
 func bounded(t *testing.T, input int, f func()) {
 	t.Helper()
 	const fixed = 64 << 10
@@ -282,7 +281,7 @@ func bounded(t *testing.T, input int, f func()) {
 	}
 }
 
-// The worst that was thought of, at a size where it would show.
+// Inputs that could cost most, at a size where it would show.
 func TestAllocationIsBounded(t *testing.T) {
 	const size = 256 << 10
 	for _, unit := range []string{"\n", "\x00", "\xff", string(AppendEvent(nil, Event{}))} {

@@ -24,7 +24,7 @@ func TestReplayAgreesWithQuote(t *testing.T) {
 	}
 }
 
-// Where go-eventlog survives, its replay of all registers must agree too.
+// go-eventlog's replay must agree, for the logs at which it doesn't panic.
 func TestReplayAsGoEventlogDoes(t *testing.T) {
 	for _, name := range []string{"cos-113-intel-tdx.bin", "gdc-tdx.bin", "ubuntu-2404-intel-tdx.bin", "event_log.bin"} {
 		raw := moduleCCEL(t, name)
@@ -51,7 +51,7 @@ func oracleReplay(raw []byte, registers Registers) error {
 	return err
 }
 
-// The registers, computed here by hand from crypto.SHA384.
+// The registers are computed here with crypto.SHA384 alone.
 func TestReplayExtendsWhatItShould(t *testing.T) {
 	log := mustParse(t, Encode(someEvents()))
 	h := func(register [48]byte, data string) [48]byte {

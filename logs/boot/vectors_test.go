@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// moduleFile reads a file of a Go module that this one requires: real logs
-// and quotes come with the oracles.
+// moduleFile reads a file of a Go module that this one requires. Those modules hold real
+// logs and quotes.
 func moduleFile(t testing.TB, module, path string) []byte {
 	t.Helper()
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
@@ -53,8 +53,7 @@ func sharedFile(t testing.TB, path string) []byte {
 	return b
 }
 
-// quoteRTMRs cuts RTMR0–3 out of a v4 quote, or out of a v5 quote of body
-// type 2 (Intel TDX DCAP Quoting Library API, appendix A.3).
+// quoteRTMRs are RTMR0–3 of a quote of version 4, or of version 5 with body type 2 (Intel TDX DCAP Quoting Library API, appendix A.3).
 func quoteRTMRs(quote []byte) Registers {
 	const header, rtmr0 = 48, 328
 	var r Registers

@@ -7,7 +7,7 @@ import (
 	"github.com/cima-project/cima/logs/alg"
 )
 
-// What a container is shown replays to the registers.
+// What a container sees must replay to the registers.
 func TestViewReplays(t *testing.T) {
 	raw := moduleCCEL(t, "ubuntu-2404-intel-tdx.bin")
 	want, err := Replay(raw)

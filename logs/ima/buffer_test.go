@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The bound of an entry is the same however much is read at once.
+// The longest entry is the same, however much one read returns.
 func TestLongestEntry(t *testing.T) {
 	head := "10 " + strings.Repeat("ab", 20) + " ima-ng sha1:00 "
 	for size, want := range map[int]int64{maxEntry - 1: 2, maxEntry: 2, maxEntry + 1: 1, maxEntry * 3 / 2: 1} {
@@ -21,8 +21,7 @@ func TestLongestEntry(t *testing.T) {
 	}
 }
 
-// growing is a file of securityfs: it ends for now, and later goes on. It
-// fails the test when it is read from its head again.
+// growing is like a file of securityfs: after its end, there may be more. It counts reads.
 type growing struct {
 	data  []byte
 	at    int

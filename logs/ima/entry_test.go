@@ -16,7 +16,7 @@ func TestBootAggregate(t *testing.T) {
 		hash + " ima-ng " + digest + " boot_aggregate2":                                 false,
 		zero + " ima-ng " + digest + " boot_aggregate":                                  false, // a violation
 		strings.Repeat("1", 40) + " ima " + strings.Repeat("0", 40) + " boot_aggregate": false,
-		// Its bytes could be an LZMA stream, or a program.
+		// These template data could be an LZMA stream or a program.
 		hash + " ima-cgpath " + strings.Repeat("x", 0x5c) + " / " + digest + " boot_aggregate": false,
 		hash + " buf|n-ng " + strings.Repeat("90", 0x5a4d) + " boot_aggregate":                 false,
 		hash + " buf|n-ng  boot_aggregate":                                                     false,

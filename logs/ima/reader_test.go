@@ -41,7 +41,7 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// lines reads a log and writes its entries, each parsed field included.
+// lines reads a log and writes its entries with their fields.
 func lines(t *testing.T, src io.Reader, check bool) string {
 	r := NewReader(src)
 	r.Check = check
@@ -63,7 +63,7 @@ func lines(t *testing.T, src io.Reader, check bool) string {
 	return s.String()
 }
 
-func TestWhatIsNoEntryIsPassedOver(t *testing.T) {
+func TestNonEntriesAreSkipped(t *testing.T) {
 	good := everyTemplate()[0].ascii(crypto.SHA256)
 	long := strings.Repeat("x", 3*maxEntry) + "\n"
 	raw := good + "garbage\n" + "\n" + "10 zz ima-ng a b\n" + " 10 " + strings.Repeat("g", 64) + " ima-ng a b\n" +
@@ -104,7 +104,7 @@ func TestBrokenBinaryRecords(t *testing.T) {
 	}
 }
 
-// A file whose name holds a newline and a whole forged entry.
+// The name of a file holds a newline and a whole forged entry.
 func TestNamesWithNewlines(t *testing.T) {
 	plain := kernelEntry{2, "ima-cgpath", []kernelField{text("a"), text(cgroupA), algoDigest("sha384", 1, 48), text("/bin/sh")}, false}
 	forged := strings.TrimSuffix(plain.ascii(crypto.SHA384), "\n")
@@ -155,8 +155,8 @@ func TestSharedIMALogs(t *testing.T) {
 	}
 }
 
-// bounded fails where f allocates more than four times its input, and what
-// a reader needs whatever it reads.
+// bounded fails where f allocates more than four times the size of its input and a fixed
+// amount.
 func bounded(t *testing.T, input int, f func()) {
 	t.Helper()
 	const fixed = 64 << 10
@@ -169,7 +169,7 @@ func bounded(t *testing.T, input int, f func()) {
 	}
 }
 
-// The worst that was thought of, at a size where it would show.
+// Inputs that could cost most, at a size where it would show.
 func TestAllocationIsBounded(t *testing.T) {
 	const size = 256 << 10
 	entry := everyTemplate()[1].ascii(crypto.SHA1)

@@ -69,7 +69,7 @@ func TestSharedQuoteWithIMA(t *testing.T) {
 	}
 }
 
-// What an entry extends RTMR2 with, and a register that is extended with digests alone.
+// A register that is extended with RTMR2Digest alone must be as one that sees the entries.
 func TestRTMR2Digest(t *testing.T) {
 	for pcr, covered := range map[uint32]bool{0: false, 1: false, 2: true, 7: false, 8: true, 10: true, 15: true, 16: false} {
 		for _, logAlg := range hashes {
@@ -105,8 +105,8 @@ func TestRTMR2Digest(t *testing.T) {
 	}
 }
 
-// generated makes a log of n entries, in their ASCII or binary form, as it is
-// read: nothing holds the whole of it.
+// generated is a log of n entries, in ASCII or binary form, which is made while it is
+// read.
 type generated struct {
 	entries []string
 	n       int

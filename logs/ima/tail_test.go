@@ -57,7 +57,7 @@ func TestTailReadsOnlyWhatIsNew(t *testing.T) {
 	}
 }
 
-// A read may end within an entry; the rest comes with a later one.
+// A read may end within an entry, whose rest comes with a later read.
 func TestTailWaitsForTheRestOfAnEntry(t *testing.T) {
 	k := inCgroup(cgroupA, "/bin/sh")
 	for _, raw := range []string{k.ascii(crypto.SHA384), k.binary(crypto.SHA384)} {
@@ -75,7 +75,7 @@ func TestTailWaitsForTheRestOfAnEntry(t *testing.T) {
 	}
 }
 
-func TestTailIsNotWedged(t *testing.T) {
+func TestTailSkipsBrokenEntries(t *testing.T) {
 	good := inCgroup(cgroupA, "/bin/sh").ascii(crypto.SHA384)
 	log, count := &growing{data: []byte(good + "?!\n" + good)}, &counter{n: 3}
 	tail := NewTail(log, count, nil)
@@ -97,7 +97,7 @@ func TestTailIsNotWedged(t *testing.T) {
 	}
 }
 
-func TestTailForManyAtOnce(t *testing.T) {
+func TestTailIsSafeForConcurrentUse(t *testing.T) {
 	path := t.TempDir() + "/log"
 	out, err := os.Create(path)
 	if err != nil {

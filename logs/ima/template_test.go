@@ -13,9 +13,8 @@ import (
 	"github.com/cima-project/cima/logs/alg"
 )
 
-// kernelEntry is an entry as the kernel has it before it is shown: what
-// ima_init_template and ima_store_template make. It is written from the kernel's
-// sources, apart from the code under test.
+// kernelEntry is an entry as ima_init_template and ima_store_template make it. It follows
+// the kernel's sources, independently of the code under test.
 type kernelEntry struct {
 	pcr      uint32
 	template string
@@ -149,7 +148,7 @@ func sameEntry(t *testing.T, alg crypto.Hash, form string, e *Entry, want kernel
 	}
 }
 
-// Every hash in the log is flipped by one bit: each must be noticed.
+// One bit is flipped in each entry, and must be noticed.
 func TestForgedEntriesAreNoticed(t *testing.T) {
 	for _, k := range everyTemplate() {
 		if k.violated {
