@@ -120,16 +120,16 @@ func get(ctx context.Context, client *http.Client, url string, into any) error {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
 		return fmt.Errorf("%w: %w", ErrNoEngine, err)
 	case err != nil:
-		return fmt.Errorf("%w: %w", ErrNotReady, err)
+		return fmt.Errorf("%w: %w", errNotReady, err)
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: GET %s: %s", ErrNotReady, url, answer.Status)
+		return fmt.Errorf("%w: GET %s: %s", errNotReady, url, answer.Status)
 	}
 	raw, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		return fmt.Errorf("%w: GET %s: %w", ErrNotReady, url, err)
+		return fmt.Errorf("%w: GET %s: %w", errNotReady, url, err)
 	case len(raw) > maxAnswer:
 		return fmt.Errorf("GET %s: answer has more than %d bytes", url, maxAnswer)
 	}

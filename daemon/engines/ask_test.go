@@ -32,9 +32,9 @@ func TestImageFromDocker(t *testing.T) {
 			launch.Image{Digest: whole.Digest, Layers: whole.Layers}, nil},
 		"containerd's store": {map[string]string{container: good, inspect: strings.Replace(goodImage, `"RootFS"`, `"Descriptor":{"digest":"sha256:`+image+`"},"RootFS"`, 1)},
 			launch.Image{Reference: whole.Reference, Manifest: whole.Digest, Layers: whole.Layers}, nil},
-		"unknown container": {map[string]string{}, launch.Image{}, ErrNotReady},
-		"unknown image":     {map[string]string{container: good}, launch.Image{}, ErrNotReady},
-		"hangs":             {map[string]string{container: "hang"}, launch.Image{}, ErrNotReady},
+		"unknown container": {map[string]string{}, launch.Image{}, errNotReady},
+		"unknown image":     {map[string]string{container: good}, launch.Image{}, errNotReady},
+		"hangs":             {map[string]string{container: "hang"}, launch.Image{}, errNotReady},
 		"another container": {map[string]string{container: strings.Replace(good, id(1), id(2), 1), inspect: goodImage}, launch.Image{}, errAny},
 		"another image":     {map[string]string{container: good, inspect: strings.Replace(goodImage, image, strings.Repeat("00", 32), 1)}, launch.Image{}, errAny},
 		"no image id":       {map[string]string{container: strings.Replace(good, "sha256:"+image, "../../x", 1)}, launch.Image{}, errAny},
@@ -75,16 +75,16 @@ func TestNoEngine(t *testing.T) {
 	if err := os.Chmod(x.dir, 0o777); err != nil { // anybody could have put it there
 		t.Fatal(err)
 	}
-	if err := ask(); !errors.Is(err, records.ErrUntrusted) {
+	if err := ask(); !errors.Is(err, ErrNoEngine) || !strings.Contains(err.Error(), "by its owner alone") {
 		t.Error(err)
 	}
 	os.Chmod(x.dir, 0o755)
-	checkError(t, ask(), ErrNotReady)
+	checkError(t, ask(), errNotReady)
 	if os.Getuid() == 0 {
 		if err := os.Lchown(filepath.Join(x.dir, "docker.sock"), 1234, 0); err != nil {
 			t.Fatal(err)
 		}
-		if err := ask(); !errors.Is(err, records.ErrUntrusted) {
+		if err := ask(); !errors.Is(err, ErrNoEngine) || !strings.Contains(err.Error(), "by its owner alone") {
 			t.Error(err)
 		}
 	}

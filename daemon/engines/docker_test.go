@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/launch"
-	"github.com/cima-project/cima/daemon/power"
 	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/packaging/test/engine"
 )
@@ -135,7 +134,7 @@ func TestDockerPrivileged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(powerOf(t, store, r), power.Privileged) || !r.Launch.AllDevices || len(r.Launch.Devices) != 0 {
+	if !slices.Contains(powerOf(t, store, r), "privileged") || !r.Launch.AllDevices || len(r.Launch.Devices) != 0 {
 		t.Errorf("%v, %v", powerOf(t, store, r), r.Launch.Devices)
 	}
 	if digestOf(t, r.Launch, launch.Image{}) == digestOf(t, plain.Launch, launch.Image{}) {
@@ -152,7 +151,7 @@ func TestDockerCgroupParent(t *testing.T) {
 		t.Skip("does not apply: docker's systemd driver takes only slices as parents")
 	}
 	r := c.start(store, []string{"--cgroup-parent", victim.CgroupPath, "launch-test:1"}, "/bin/sleeper")
-	if r.CgroupPath != victim.CgroupPath+"/"+r.ID || !slices.Contains(powerOf(t, store, r), power.CgroupParent) {
+	if r.CgroupPath != victim.CgroupPath+"/"+r.ID || !slices.Contains(powerOf(t, store, r), "cgroup-parent") {
 		t.Errorf("%s: %v", r.CgroupPath, powerOf(t, store, r))
 	}
 	c.declaredExactly(store, r)

@@ -10,21 +10,17 @@ import (
 	"github.com/cima-project/cima/daemon/records"
 )
 
-// Why there is no image.
-var (
-	// ErrNotReady says that the engine did not answer yet, or not in time. Ask
-	// again.
-	ErrNotReady = errors.New("the engine has not told the image yet")
+// ErrNoEngine says that no engine can be asked for the image, now or later.
+var ErrNoEngine = errors.New("no engine can tell the image")
 
-	// ErrNoEngine says that no engine can be asked, now or later.
-	ErrNoEngine = errors.New("no engine can tell the image")
-)
+// errNotReady says that the engine did not answer yet, or not in time.
+var errNotReady = errors.New("the engine has not told the image yet")
 
 // Image returns the identity of the image that a container was made of. Docker's
 // API is asked. Podman's and cri-o's storage files are read, and podman's API is
 // asked only where they lack the image. Of containerd under a kubelet the
-// reference stands in the pod's annotations. Errors are ErrNotReady, ErrNoEngine,
-// or what was wrong with the answer.
+// reference stands in the pod's annotations. After an error other than ErrNoEngine,
+// ask again.
 //
 // Never call Image while the gate holds a runtime: the engine would wait for the
 // daemon.

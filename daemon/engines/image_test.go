@@ -92,7 +92,7 @@ func checkError(t *testing.T, err, want error) {
 	switch {
 	case want == nil && err != nil, want != nil && err == nil:
 		t.Errorf("error %v, want %v", err, want)
-	case errors.Is(want, errAny) && (errors.Is(err, ErrNotReady) || errors.Is(err, ErrNoEngine)):
+	case errors.Is(want, errAny) && (errors.Is(err, errNotReady) || errors.Is(err, ErrNoEngine)):
 		t.Errorf("error %v would be asked again", err)
 	case want != nil && !errors.Is(want, errAny) && !errors.Is(err, want):
 		t.Errorf("error %v, want %v", err, want)

@@ -73,14 +73,14 @@ func (c *Client) storedContainer(ctx context.Context, roots []string, driver str
 			}
 			var all []storedContainer
 			if err := json.Unmarshal(raw, &all); err != nil {
-				return storedContainer{}, fmt.Errorf("%w: %s: %w", ErrNotReady, file, err)
+				return storedContainer{}, fmt.Errorf("%w: %s: %w", errNotReady, file, err)
 			}
 			if i := slices.IndexFunc(all, func(s storedContainer) bool { return s.ID == r.ID }); i >= 0 {
 				return all[i], nil
 			}
 		}
 	}
-	return storedContainer{}, fmt.Errorf("%w: container %s stands in no list of %s", ErrNotReady, r.ID, strings.Join(roots, ", "))
+	return storedContainer{}, fmt.Errorf("%w: container %s stands in no list of %s", errNotReady, r.ID, strings.Join(roots, ", "))
 }
 
 // storedLayers reads the diff ids of the image's layers from its configuration.

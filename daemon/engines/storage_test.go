@@ -33,8 +33,8 @@ func TestImageFromStorage(t *testing.T) {
 	}{
 		"good":          {func(x *host) { lists(x, "containers.json", image); x.write(file, blob) }, want, nil},
 		"volatile":      {func(x *host) { lists(x, "volatile-containers.json", image); x.write(file, blob) }, want, nil},
-		"not listed":    {func(x *host) { x.write("storage/overlay-containers/containers.json", []byte("[]")) }, launch.Image{}, ErrNotReady},
-		"half written":  {func(x *host) { x.write("storage/overlay-containers/containers.json", []byte("[{")) }, launch.Image{}, ErrNotReady},
+		"not listed":    {func(x *host) { x.write("storage/overlay-containers/containers.json", []byte("[]")) }, launch.Image{}, errNotReady},
+		"half written":  {func(x *host) { x.write("storage/overlay-containers/containers.json", []byte("[{")) }, launch.Image{}, errNotReady},
 		"--rootfs":      {func(x *host) { lists(x, "containers.json", "") }, launch.Image{}, ErrNoEngine},
 		"image gone":    {func(x *host) { lists(x, "containers.json", image) }, launch.Image{}, ErrNoEngine},
 		"image changed": {func(x *host) { lists(x, "containers.json", image); x.write(file, append(blob, ' ')) }, launch.Image{}, errAny},
@@ -44,11 +44,11 @@ func TestImageFromStorage(t *testing.T) {
 			}
 			lists(x, "containers.json", image)
 			os.Chown(filepath.Join(x.dir, "storage/overlay-containers/containers.json"), 1234, 0)
-		}, launch.Image{}, ErrNotReady},
+		}, launch.Image{}, errNotReady},
 		"for the world": {func(x *host) {
 			lists(x, "containers.json", image)
 			os.Chmod(filepath.Join(x.dir, "storage/overlay-containers/containers.json"), 0o666)
-		}, launch.Image{}, ErrNotReady},
+		}, launch.Image{}, errNotReady},
 	} {
 		t.Run(name, func(t *testing.T) {
 			x := newHost(t)

@@ -8,9 +8,9 @@ import (
 
 // Whose a namespace of a container is.
 const (
-	NamespaceOwn    = "own"
+	namespaceOwn    = "own"
 	NamespaceHost   = "host"
-	NamespaceJoined = "joined"
+	namespaceJoined = "joined"
 )
 
 var namespaceTypes = []string{"cgroup", "ipc", "mount", "network", "pid", "user", "uts"}
@@ -29,11 +29,11 @@ func namespaces(c *Spec) map[string]string {
 	for _, n := range c.Linux.Namespaces {
 		switch {
 		case n.Path == "" || n.Type == "network" && engineNetns.MatchString(n.Path):
-			out[n.Type] = NamespaceOwn
+			out[n.Type] = namespaceOwn
 		case strings.HasPrefix(n.Path, "/proc/1/ns/"):
 			out[n.Type] = NamespaceHost
 		default:
-			out[n.Type] = NamespaceJoined
+			out[n.Type] = namespaceJoined
 		}
 	}
 	return out

@@ -86,10 +86,10 @@ func (h Host) judge(b bind, marks landmarks) bindTarget {
 		return out // nobody knows the path before the engine has made it
 	}
 	if err != nil {
-		out.classes = append(out.classes, UnresolvedMount)
+		out.classes = append(out.classes, classUnresolvedMount)
 	}
 	if at.replaceable {
-		out.classes = append(out.classes, ReplaceableMount)
+		out.classes = append(out.classes, classReplaceableMount)
 	}
 	return out
 }
@@ -99,7 +99,7 @@ func (h Host) judge(b bind, marks landmarks) bindTarget {
 // may write a part of the host anyway.
 func (m bindTarget) mayReplace(o bindTarget) bool {
 	if m.readOnly || o.ofEngine || slices.ContainsFunc(m.classes, func(class string) bool {
-		return class != ReplaceableMount && class != UnresolvedMount
+		return class != classReplaceableMount && class != classUnresolvedMount
 	}) {
 		return false
 	}

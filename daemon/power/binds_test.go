@@ -126,7 +126,7 @@ func TestReplaceable(t *testing.T) {
 	} {
 		x.bundle(id(1), "/docker/"+id(1), add("mounts", mount("/x", "bind", name, "rbind", "ro")))
 		power := x.judge(id(1))
-		if got := slices.Contains(power, ReplaceableMount); got != want || len(power) > 1 {
+		if got := slices.Contains(power, classReplaceableMount); got != want || len(power) > 1 {
 			t.Errorf("%s: %v", name, power)
 		}
 	}
@@ -155,11 +155,11 @@ func TestReplaceableByAnotherContainer(t *testing.T) {
 		x.Mkdir("host/var/lib/docker/volumes/v/_data/x")
 		x.Symlink("data", x.Dir+"/host/srv/link")
 		x.bundle(id(1), "/docker/"+id(1), add("mounts", tt.first))
-		if power := x.judge(id(1)); slices.Contains(power, ReplaceableMount) {
+		if power := x.judge(id(1)); slices.Contains(power, classReplaceableMount) {
 			t.Errorf("%s, alone: %v", name, power)
 		}
 		x.bundle(id(2), "/docker/"+id(2), add("mounts", tt.second))
-		if power := x.judge(id(2)); slices.Contains(power, ReplaceableMount) != tt.want {
+		if power := x.judge(id(2)); slices.Contains(power, classReplaceableMount) != tt.want {
 			t.Errorf("%s: %v", name, power)
 		}
 	}

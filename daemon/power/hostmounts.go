@@ -48,18 +48,18 @@ func upperOf(m procfs.Mount) (upper string) {
 // kernel's.
 func (h Host) behindMount(b bind, seen sighted, at resolved, marks landmarks) []string {
 	if b.depth > maxOverlays {
-		return []string{UnresolvedMount}
+		return []string{classUnresolvedMount}
 	}
 	all, err := marks.mounts()
 	last := seen.chain[len(seen.chain)-1]
 	i := slices.IndexFunc(all, func(m procfs.Mount) bool { return m.ID == last.mount })
 	if err != nil || i < 0 {
-		return []string{UnresolvedMount}
+		return []string{classUnresolvedMount}
 	}
 	var out []string
 	here := all[i]
 	if part := kernelTrees[here.Type]; part != "" {
-		out = append(out, Mount+part)
+		out = append(out, classMount+part)
 	}
 	within := path.Join(here.Root, strings.TrimPrefix(h.Root+at.path, here.Point))
 	for _, m := range all {
@@ -94,7 +94,7 @@ func (h Host) seenAs() string {
 // engine made, it is the engine's own.
 func (h Host) judgeUpper(b bind, upper string, marks landmarks) []string {
 	if !path.IsAbs(upper) {
-		return []string{UnresolvedMount}
+		return []string{classUnresolvedMount}
 	}
 	ofEngine := b.ofEngine && within(path.Clean(upper), path.Dir(path.Clean(b.source)))
 	return h.judge(bind{source: upper, ofEngine: ofEngine, depth: b.depth + 1}, marks).classes

@@ -104,14 +104,14 @@ func (h Host) landmarks(storage string) landmarks {
 		out.parts = append(out.parts, l)
 	}
 	for _, p := range hostParts {
-		add(p.path, landmark{class: Mount + p.path, tree: p.tree})
+		add(p.path, landmark{class: classMount + p.path, tree: p.tree})
 	}
 	for name, of := range rootSockets {
-		add(name, landmark{class: Socket + of, socket: true})
+		add(name, landmark{class: classSocket + of, socket: true})
 	}
 	for _, name := range append(slices.Clone(engineStorage), storage) {
 		if name != "" {
-			add(name, landmark{class: EngineStorage, tree: true, engine: true})
+			add(name, landmark{class: classEngineStorage, tree: true, engine: true})
 		}
 	}
 	return out

@@ -18,23 +18,26 @@ import (
 	"github.com/cima-project/cima/daemon/launch"
 )
 
-// Classes of power. Those that end in ":" are followed by what they are about.
+// Classes of power (cima-evidence(7), RUNTIME LOG). Those that end in ":" are followed by
+// what they are about.
 const (
-	Privileged       = "privileged"        // every device, and CAP_SYS_ADMIN
-	Unconfined       = "unconfined:"       // seccomp, apparmor, selinux, or paths: it may write /proc/sys, /proc/sysrq-trigger or the like
-	Capability       = "capability:"       // CAP_…, beyond docker's default set
-	Device           = "device:"           // type:major:minor beyond the default ones; "*" is any
-	Namespace        = "namespace:"        // ipc, mount, network, pid or uts of the host, or a namespace that may be the host's
-	Mount            = "mount:"            // may write this part of the host: /, /proc, /sys, /etc, …
-	EngineStorage    = "engine-storage"    // may write what an engine keeps
-	UnresolvedMount  = "unresolved-mount"  // what it mounts of the host is unknown
-	ReplaceableMount = "replaceable-mount" // somebody other than root can replace what it mounts before it is mounted
-	Socket           = "socket:"           // reaches the socket of something that acts for root
-	CgroupParent     = "cgroup-parent"     // lies in another container's cgroup
-	NoCgroup         = "no-cgroup"         // declares no cgroup of its own
-	Annotation       = "annotation:"       // makes the runtime do, by an annotation, what the specification does not say
-	NoMetadata       = "no-metadata"       // nothing is known of the container
+	classPrivileged       = "privileged"        // every device, and CAP_SYS_ADMIN
+	classUnconfined       = "unconfined:"       // seccomp, apparmor, selinux, or paths: it may write /proc/sys, /proc/sysrq-trigger or the like
+	classCapability       = "capability:"       // CAP_…, beyond docker's default set
+	classDevice           = "device:"           // type:major:minor beyond the default ones; "*" is any
+	classNamespace        = "namespace:"        // ipc, mount, network, pid or uts of the host, or a namespace that may be the host's
+	classMount            = "mount:"            // may write this part of the host: /, /proc, /sys, /etc, …
+	classEngineStorage    = "engine-storage"    // may write what an engine stores
+	classUnresolvedMount  = "unresolved-mount"  // what it mounts of the host is unknown
+	classReplaceableMount = "replaceable-mount" // somebody other than root can replace what it mounts before it is mounted
+	classSocket           = "socket:"           // reaches the socket of something that acts for root
+	classCgroupParent     = "cgroup-parent"     // lies in another container's cgroup
+	classNoCgroup         = "no-cgroup"         // declares no cgroup of its own
+	classAnnotation       = "annotation:"       // makes the runtime do, by an annotation, what the specification does not say
 )
+
+// NoMetadata is the class of a container of which nothing is known.
+const NoMetadata = "no-metadata"
 
 // Facts are what a bundle shows of a container's power. The zero value is that of a
 // rootless engine's container, which runs with its user's rights and has no power.
@@ -79,11 +82,11 @@ func (f Facts) InCgroup(cgroupPath string, isContainer func(id string) bool) Fac
 	}
 	f.cgroup = nil
 	if cgroupPath == "" {
-		f.cgroup = append(f.cgroup, NoCgroup)
+		f.cgroup = append(f.cgroup, classNoCgroup)
 	}
 	for name := range strings.SplitSeq(path.Dir(cgroupPath), "/") {
 		if id := launch.HexID(name); id != "" && id != f.bundle.id && id != f.bundle.sandbox && isContainer(id) {
-			f.cgroup = append(f.cgroup, CgroupParent)
+			f.cgroup = append(f.cgroup, classCgroupParent)
 		}
 	}
 	return f
@@ -109,7 +112,7 @@ func Judge(ctx context.Context, f Facts, others func(context.Context) ([]Other, 
 	out := slices.Concat(b.classes, f.cgroup)
 	for _, j := range b.joins {
 		if hosts, known := b.host.hostsNamespace(j); j.powerful() && (hosts || !known) {
-			out = append(out, Namespace+j.kind)
+			out = append(out, classNamespace+j.kind)
 		}
 	}
 	if len(b.binds) == 0 {
@@ -121,7 +124,7 @@ func Judge(ctx context.Context, f Facts, others func(context.Context) ([]Other, 
 	}
 	all, err := others(ctx)
 	if err == nil && b.contested(mine, all) {
-		out = append(out, ReplaceableMount)
+		out = append(out, classReplaceableMount)
 	}
 	return distinct(out), err
 }
@@ -137,12 +140,12 @@ var powerfulNamespaces = []string{"ipc", "mount", "network", "pid", "uts"}
 // specClasses returns the classes that the specification alone shows.
 func specClasses(c *launch.Spec, l launch.Launch) []string {
 	out := slices.Concat(capabilityClasses(l.Capabilities), confinementClasses(c, l), annotationClasses(l), deviceClasses(l), mountClasses(c, l))
-	if l.AllDevices && slices.Contains(out, Capability+"CAP_SYS_ADMIN") {
-		out = append(out, Privileged)
+	if l.AllDevices && slices.Contains(out, classCapability+"CAP_SYS_ADMIN") {
+		out = append(out, classPrivileged)
 	}
 	for _, t := range powerfulNamespaces {
 		if l.Namespaces[t] == launch.NamespaceHost {
-			out = append(out, Namespace+t)
+			out = append(out, classNamespace+t)
 		}
 	}
 	return distinct(out)
@@ -152,7 +155,7 @@ func capabilityClasses(c launch.Capabilities) []string {
 	var out []string
 	for _, name := range slices.Concat(c.Bounding, c.Effective, c.Permitted, c.Inheritable, c.Ambient) {
 		if !slices.Contains(defaultCapabilities, name) {
-			out = append(out, Capability+name)
+			out = append(out, classCapability+name)
 		}
 	}
 	return out
@@ -163,13 +166,13 @@ func capabilityClasses(c launch.Capabilities) []string {
 func confinementClasses(c *launch.Spec, l launch.Launch) []string {
 	var out []string
 	if l.Seccomp == "unconfined" || allowsUnnamed(c) {
-		out = append(out, Unconfined+"seccomp")
+		out = append(out, classUnconfined+"seccomp")
 	}
 	if l.AppArmor == "unconfined" {
-		out = append(out, Unconfined+"apparmor")
+		out = append(out, classUnconfined+"apparmor")
 	}
 	if l.SELinux == "spc_t" || strings.HasPrefix(l.SELinux, "unconfined") || c.Annotation("io.podman.annotations.label") == "disable" {
-		out = append(out, Unconfined+"selinux")
+		out = append(out, classUnconfined+"selinux")
 	}
 	for _, m := range l.Mounts {
 		if m.Type != "proc" || slices.Contains(m.Options, "ro") {
@@ -177,7 +180,7 @@ func confinementClasses(c *launch.Spec, l launch.Launch) []string {
 		}
 		for _, dangerous := range []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} {
 			if path.Clean(string(m.Destination)) != "/proc" || !slices.Contains(l.ReadOnlyPaths, launch.Text(dangerous)) && !slices.Contains(l.MaskedPaths, launch.Text(dangerous)) {
-				out = append(out, Unconfined+"paths")
+				out = append(out, classUnconfined+"paths")
 			}
 		}
 	}
@@ -204,9 +207,9 @@ func annotationClasses(l launch.Launch) []string {
 		switch {
 		case !ok, slices.Contains(harmless, name):
 		case name == ownSeccomp:
-			out = append(out, Unconfined+"seccomp")
+			out = append(out, classUnconfined+"seccomp")
 		default:
-			out = append(out, Annotation+prefix+"*")
+			out = append(out, classAnnotation+prefix+"*")
 		}
 	}
 	return out
@@ -214,7 +217,7 @@ func annotationClasses(l launch.Launch) []string {
 
 func deviceClasses(l launch.Launch) []string {
 	if l.AllDevices {
-		return []string{Device + "*"}
+		return []string{classDevice + "*"}
 	}
 	var out []string
 	add := func(kind string, major, minor *int64) {
@@ -224,7 +227,7 @@ func deviceClasses(l launch.Launch) []string {
 			}
 			return fmt.Sprint(*n)
 		}
-		out = append(out, Device+kind+":"+number(major)+":"+number(minor))
+		out = append(out, classDevice+kind+":"+number(major)+":"+number(minor))
 	}
 	for _, d := range l.Devices {
 		if !launch.UsualDevice(d) && (d.Type == "c" || d.Type == "u" || d.Type == "b") {
@@ -251,16 +254,16 @@ func mountClasses(c *launch.Spec, l launch.Launch) []string {
 		switch {
 		case launch.IsBind(m), slices.Contains(options, "ro"), slices.Contains(options, "rro"):
 		case m.Type == "sysfs":
-			out = append(out, Mount+"/sys")
+			out = append(out, classMount+"/sys")
 		case m.Type == "cgroup", m.Type == "cgroup2":
 			if l.Namespaces["cgroup"] == launch.NamespaceHost {
-				out = append(out, Mount+"/sys/fs/cgroup")
+				out = append(out, classMount+"/sys/fs/cgroup")
 			}
 		case m.Type == "proc", slices.Contains(ownFileSystems, m.Type):
 		case kernelTrees[m.Type] != "":
-			out = append(out, Mount+kernelTrees[m.Type])
+			out = append(out, classMount+kernelTrees[m.Type])
 		default:
-			out = append(out, UnresolvedMount) // a disk, another machine
+			out = append(out, classUnresolvedMount) // a disk, another machine
 		}
 	}
 	return out

@@ -113,12 +113,12 @@ func TestInCgroup(t *testing.T) {
 	f := Facts{bundle: &bundleFacts{id: id(2), sandbox: id(3)}}
 	for cgroup, want := range map[string][]string{
 		"/docker/" + id(2):                       nil,
-		"/docker/" + id(1) + "/" + id(2):         {CgroupParent},
-		"/docker-" + id(1) + ".scope/" + id(2):   {CgroupParent},
+		"/docker/" + id(1) + "/" + id(2):         {classCgroupParent},
+		"/docker-" + id(1) + ".scope/" + id(2):   {classCgroupParent},
 		"/pod/crio-" + id(3) + ".scope/" + id(2): nil,
 		"/docker/" + id(2) + "/" + id(2):         nil,
 		"/docker/" + id(9) + "/" + id(2):         nil, // a podman pod's form: no container
-		"":                                       {NoCgroup},
+		"":                                       {classNoCgroup},
 	} {
 		for range 2 { // again, for the classes don't add up
 			if f = f.InCgroup(cgroup, isContainer); !slices.Equal(f.cgroup, want) {
@@ -172,7 +172,7 @@ func TestManualNamesEachClass(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, class := range []string{Privileged, Unconfined, Capability, Device, Namespace, Mount, UnresolvedMount, ReplaceableMount, EngineStorage, Socket, CgroupParent, NoCgroup, Annotation, NoMetadata} {
+	for _, class := range []string{classPrivileged, classUnconfined, classCapability, classDevice, classNamespace, classMount, classUnresolvedMount, classReplaceableMount, classEngineStorage, classSocket, classCgroupParent, classNoCgroup, classAnnotation, NoMetadata} {
 		if !strings.Contains(string(text), "\n| "+class) {
 			t.Errorf("cima-evidence(7) has no class %s", class)
 		}

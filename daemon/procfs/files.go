@@ -43,12 +43,12 @@ func PIDNamespace(pidfd int) (FileID, error) {
 // symbolic link, though the last component may be one, and it never leaves the
 // directory or its mount (EXDEV).
 func OpenBelow(dir int, name string) (int, error) {
-	mount, err := MountID(dir)
+	mount, err := mountID(dir)
 	if err != nil {
 		return -1, err
 	}
 	return descend(dir, ".", name, func(fd int) error {
-		if m, err := MountID(fd); err != nil || m != mount {
+		if m, err := mountID(fd); err != nil || m != mount {
 			return cmp.Or(err, error(unix.EXDEV))
 		}
 		return nil

@@ -13,8 +13,8 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// ErrUntrusted says that others than the owner could have written a file.
-var ErrUntrusted = errors.New("not written by its owner alone")
+// errUntrusted says that others than the owner could have written a file.
+var errUntrusted = errors.New("not written by its owner alone")
 
 // trustedDir is a directory reached from / without following a symlink, and the
 // user that can write in it.
@@ -50,7 +50,7 @@ func (t Trust) open(dir string) (*trustedDir, error) {
 		if err != nil {
 			p.close()
 			if errors.Is(err, unix.ENOTDIR) {
-				err = fmt.Errorf("%w: must be a directory and no symlink", ErrUntrusted)
+				err = fmt.Errorf("%w: must be a directory and no symlink", errUntrusted)
 			}
 			return nil, &os.PathError{Op: "open", Path: at, Err: err}
 		}
@@ -74,7 +74,7 @@ func (p *trustedDir) close() { unix.Close(p.fd) }
 func (p *trustedDir) enter(st *unix.Stat_t) error {
 	if st.Uid != 0 && st.Uid != p.trust.Root && p.owner != st.Uid {
 		if p.owner != 0 {
-			return fmt.Errorf("%w: uid %d and uid %d own parts of its path", ErrUntrusted, p.owner, st.Uid)
+			return fmt.Errorf("%w: uid %d and uid %d own parts of its path", errUntrusted, p.owner, st.Uid)
 		}
 		p.owner = st.Uid
 	}
@@ -83,7 +83,7 @@ func (p *trustedDir) enter(st *unix.Stat_t) error {
 		others &^= 0o020 // a user's private group
 	}
 	if others != 0 && (st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Mode&unix.S_ISVTX == 0) {
-		return fmt.Errorf("%w: mode %#o lets others write", ErrUntrusted, st.Mode&0o7777)
+		return fmt.Errorf("%w: mode %#o lets others write", errUntrusted, st.Mode&0o7777)
 	}
 	return nil
 }
@@ -129,7 +129,7 @@ func (t Trust) Socket(file string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || dir.owner != 0 || st.Uid != 0 && st.Uid != t.Root {
-		return fmt.Errorf("%s: %w: must be a socket that root made", file, ErrUntrusted)
+		return fmt.Errorf("%s: %w: must be a socket that root made", file, errUntrusted)
 	}
 	return nil
 }
@@ -141,7 +141,7 @@ func stamp(st *unix.Stat_t) Stamp {
 
 func (p *trustedDir) regular(name string, st *unix.Stat_t) error {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fmt.Errorf("%s: %w: must be a regular file", path.Join(p.path, name), ErrUntrusted)
+		return fmt.Errorf("%s: %w: must be a regular file", path.Join(p.path, name), errUntrusted)
 	}
 	return nil
 }
@@ -154,7 +154,7 @@ func (p *trustedDir) read(name string, limit int64) ([]byte, Stamp, uint32, erro
 	fd, err := unix.Openat(p.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
-			err = fmt.Errorf("%w: must be a regular file", ErrUntrusted)
+			err = fmt.Errorf("%w: must be a regular file", errUntrusted)
 		}
 		return nil, Stamp{}, 0, &os.PathError{Op: "open", Path: at, Err: err}
 	}

@@ -88,7 +88,7 @@ func (s *Store) readStateFile(file string, owner uint32) (state, bool, error) {
 		return state{}, false, ignoreMissing(err)
 	}
 	if uid != owner {
-		return state{}, false, fmt.Errorf("%s: %w: uid %d owns it, and uid %d, which owns the bundle, must", file, ErrUntrusted, uid, owner)
+		return state{}, false, fmt.Errorf("%s: %w: uid %d owns it, and uid %d, which owns the bundle, must", file, errUntrusted, uid, owner)
 	}
 	st, err := parseState(file, raw)
 	if err != nil {

@@ -175,9 +175,9 @@ func (s *Store) readBundle(at location) (Record, error) {
 		return Record{}, err
 	}
 	if err == nil && owner != at.uid {
-		err = fmt.Errorf("%s: %w: uid %d owns it, and uid %d must", file, ErrUntrusted, owner, at.uid)
+		err = fmt.Errorf("%s: %w: uid %d owns it, and uid %d must", file, errUntrusted, owner, at.uid)
 	}
-	if errors.Is(err, ErrUntrusted) {
+	if errors.Is(err, errUntrusted) {
 		return Record{}, err // not stored: the directory may be repaired
 	}
 	r := Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(file), UID: owner, Stamp: now}

@@ -186,7 +186,7 @@ func TestPowerOfCgroupParent(t *testing.T) {
 	x.bundle("k8s.io", id(4), "/pod/crio-"+id(1)+".scope/"+id(4), set("annotations", map[string]any{"io.kubernetes.cri.sandbox-id": id(1)}))
 	all := x.list()
 	for n, want := range map[int]bool{1: false, 2: true, 3: false, 4: false} {
-		if got := slices.Contains(powerOf(t, x.store, all[id(n)]), power.CgroupParent); got != want {
+		if got := slices.Contains(powerOf(t, x.store, all[id(n)]), "cgroup-parent"); got != want {
 			t.Errorf("container %d: %v", n, powerOf(t, x.store, all[id(n)]))
 		}
 	}
@@ -203,7 +203,7 @@ func TestPowerNextToOthers(t *testing.T) {
 	}
 	x.bundle("moby", id(2), "/docker/"+id(2), add("mounts", mount("/s", "bind", "/srv/data/x", "rbind")))
 	for n := range 2 {
-		if got := powerOf(t, x.store, x.list()[id(n+1)]); !slices.Equal(got, []string{power.ReplaceableMount}) {
+		if got := powerOf(t, x.store, x.list()[id(n+1)]); !slices.Equal(got, []string{"replaceable-mount"}) {
 			t.Errorf("container %d: %v", n+1, got)
 		}
 	}
@@ -214,7 +214,7 @@ func TestPowerNextToOthers(t *testing.T) {
 }
 
 func TestPowerOfNothing(t *testing.T) {
-	for _, r := range []Record{{}, {Launch: launch.Launch{Source: logs.SourceNone}}, {Err: ErrUntrusted}} {
+	for _, r := range []Record{{}, {Launch: launch.Launch{Source: logs.SourceNone}}, {Err: errUntrusted}} {
 		if p := powerOf(t, New(Options{}), r); !slices.Equal(p, []string{power.NoMetadata}) {
 			t.Errorf("%+v: %v", r, p)
 		}
@@ -250,7 +250,7 @@ func TestAnnotationsOfAPod(t *testing.T) {
 				t.Errorf("%s: an annotation makes a mount the engine's: %+v", runtime, m)
 			}
 		}
-		for _, class := range []string{power.EngineStorage, power.CgroupParent, power.UnresolvedMount} {
+		for _, class := range []string{"engine-storage", "cgroup-parent", "unresolved-mount"} {
 			if power := powerOf(t, x.store, r); !slices.Contains(power, class) {
 				t.Errorf("%s: %v lacks %s", runtime, power, class)
 			}
