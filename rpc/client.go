@@ -51,7 +51,7 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 	}
 	again := c.pool.dialer.retries()
 	for {
-		raw, err := c.pool.once(ctx, again, method, body, plainly(result))
+		raw, err := c.pool.once(ctx, again, method, body, fastDecoder(result))
 		if err == nil && raw == nil {
 			return nil // plainly has it
 		}
@@ -62,7 +62,7 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 			return fmt.Errorf("%s: %w", method, context.Cause(ctx))
 		}
 		if !again.may(c.pool.repeatable(method, err)) {
-			return clearly(method, err)
+			return withMethod(method, err)
 		}
 		var e *Error
 		asked := time.Duration(0)
@@ -70,13 +70,13 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 			asked = e.RetryAfter()
 		}
 		if again.pause(ctx, asked) != nil {
-			return clearly(method, err)
+			return withMethod(method, err)
 		}
 	}
 }
 
-// clearly says what was asked, except round errors that say enough.
-func clearly(method string, err error) error {
+// withMethod says what was asked, except round errors that say enough.
+func withMethod(method string, err error) error {
 	var e *Error
 	var unreachable *UnreachableError
 	if errors.As(err, &e) || errors.As(err, &unreachable) {
@@ -130,9 +130,9 @@ func (c *Client) params(params any) (jsontext.Value, error) {
 	return append(with, body[1:]...), nil
 }
 
-// plainly decodes results of a type that may be long, without looking at them
+// fastDecoder decodes results of a type that may be long, without looking at them
 // first; nil for the others.
-func plainly(result any) func([]byte) bool {
+func fastDecoder(result any) func([]byte) bool {
 	if page, ok := result.(*CCEventLog); ok {
 		return func(raw []byte) bool { return decodePlain(raw, page) }
 	}
@@ -198,7 +198,7 @@ func (p *pool) once(ctx context.Context, again *retries, method string, params j
 			return nil, err
 		}
 	}
-	l.plain = plain
+	l.fast = plain
 	line, err := json.Marshal(request{"2.0", l.next(), method, params})
 	if err != nil {
 		p.put(l)

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// patience is how long a client that does not wait for the daemon puts up
+// retryFor is how long a client that does not wait for the daemon puts up
 // with one that restarts or has its hands full.
-const patience = 2 * time.Second
+const retryFor = 2 * time.Second
 
 // Dialer says how to reach the daemon. The zero value is good.
 type Dialer struct {
@@ -87,21 +87,21 @@ func (p *pool) dial(ctx context.Context, again *retries) (*link, error) {
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("connect to %s: %w", p.dialer.Path, context.Cause(ctx))
 		}
-		if !again.may(passing(err, p.dialer.Wait)) || again.pause(ctx, 0) != nil {
-			return nil, &UnreachableError{Path: p.dialer.Path, Hint: hint(p.dialer.Path, err), Err: plain(err)}
+		if !again.may(mayPass(err, p.dialer.Wait)) || again.pause(ctx, 0) != nil {
+			return nil, &UnreachableError{Path: p.dialer.Path, Hint: hint(p.dialer.Path, err), Err: withoutPath(err)}
 		}
 	}
 }
 
-// passing reports whether connecting may succeed soon: the queue was full
+// mayPass reports whether connecting may succeed soon: the queue was full
 // (EAGAIN), or nobody listens yet or just now.
-func passing(err error, wait bool) bool {
+func mayPass(err error, wait bool) bool {
 	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) ||
 		wait && errors.Is(err, syscall.ENOENT)
 }
 
-// plain takes the path off an error of package net, for it is said already.
-func plain(err error) error {
+// withoutPath takes the path off an error of package net, for it is said already.
+func withoutPath(err error) error {
 	var number syscall.Errno
 	if errors.As(err, &number) {
 		return number
@@ -139,7 +139,7 @@ type retries struct {
 
 // may reports whether to try once more.
 func (r *retries) may(passing bool) bool {
-	return passing && (r.wait || time.Since(r.began) < patience)
+	return passing && (r.wait || time.Since(r.began) < retryFor)
 }
 
 // pause waits at least as long as the daemon asked for, and longer each time.

@@ -36,7 +36,7 @@ type link struct {
 
 	// plain takes the result of the next answer as it is, before it is looked
 	// at; false where it doesn't know it. Nil: there is none.
-	plain func(result []byte) bool
+	fast func(result []byte) bool
 }
 
 func newLink(nc net.Conn, maxReply int) *link {
@@ -69,22 +69,22 @@ func (l *link) roundTrip(ctx context.Context, request []byte) (jsontext.Value, e
 	if err != nil {
 		return nil, err
 	}
-	if l.plain != nil && l.taken(line) {
+	if l.fast != nil && l.decodedFast(line) {
 		return nil, nil
 	}
 	return l.answer(line)
 }
 
-// taken lets plain have the result in an answer that is written as our daemon
+// decodedFast lets plain have the result in an answer that is written as our daemon
 // does.
-func (l *link) taken(line []byte) bool {
+func (l *link) decodedFast(line []byte) bool {
 	begin := strconv.AppendUint([]byte(`{"jsonrpc":"2.0","id":`), l.id, 10)
 	rest, ok := bytes.CutPrefix(line, append(begin, `,"result":`...))
 	if !ok {
 		return false
 	}
 	rest, ok = bytes.CutSuffix(rest, []byte("}"))
-	return ok && l.plain(rest)
+	return ok && l.fast(rest)
 }
 
 func (l *link) exchange(request []byte) ([]byte, error) {
@@ -110,7 +110,7 @@ const (
 // line reads a line of at most maxReply bytes, valid until the next one.
 func (l *link) line() ([]byte, error) {
 	if len(l.buf) > keptLine {
-		l.giveAway()
+		l.shrink()
 	}
 	l.have, l.past = copy(l.buf, l.buf[l.past:l.have]), 0
 	looked := 0
@@ -123,7 +123,7 @@ func (l *link) line() ([]byte, error) {
 			return nil, fmt.Errorf("the reply has more than %d bytes", l.maxReply)
 		}
 		if l.have == len(l.buf) {
-			l.room(min(max(firstRead, 4*l.have), l.maxReply+1))
+			l.grow(min(max(firstRead, 4*l.have), l.maxReply+1))
 		}
 		n, err := l.net.Read(l.buf[l.have:])
 		looked = l.have
@@ -138,15 +138,15 @@ func (l *link) line() ([]byte, error) {
 	}
 }
 
-// room gives what has been read a buffer of that size.
-func (l *link) room(size int) {
+// grow gives what has been read a buffer of that size.
+func (l *link) grow(size int) {
 	buf := make([]byte, size)
 	copy(buf, l.buf[:l.have])
 	l.buf = buf
 }
 
-// giveAway leaves the buffer to whoever has the line in it.
-func (l *link) giveAway() {
+// shrink leaves the buffer to whoever has the line in it.
+func (l *link) shrink() {
 	rest := l.buf[l.past:l.have]
 	l.buf, l.past, l.have = bytes.Clone(rest), 0, len(rest)
 }

@@ -13,7 +13,7 @@ import (
 // is false then.
 func decodePlain(raw []byte, l *CCEventLog) bool {
 	most := min(len(raw)/leastRecord, MaxEventCount)
-	r := plainPage{data: raw, room: make([]byte, len(raw)/2), digests: make([]EventDigest, 0, most)}
+	r := plainPage{data: raw, buf: make([]byte, len(raw)/2), digests: make([]EventDigest, 0, most)}
 	page := CCEventLog{Events: make([]EventRecord, 0, most)}
 	r.literal(`{"events":[`)
 	for first := true; !r.failed && !r.next("]"); first = false {
@@ -51,7 +51,7 @@ type plainPage struct {
 	data    []byte
 	pos     int
 	failed  bool
-	room    []byte // what events and digests are read into
+	buf     []byte // what events and digests are read into
 	used    int
 	digests []EventDigest // of all records; each has its part
 	texts   strings.Builder
@@ -156,15 +156,15 @@ func (r *plainPage) hex(name string) HexBytes {
 
 // into decodes text into what is left of room.
 func (r *plainPage) into(text []byte, size int, decode func(to, text []byte) (int, error)) []byte {
-	if size > len(r.room)-r.used {
-		r.room, r.used = make([]byte, max(size, 4096)), 0
+	if size > len(r.buf)-r.used {
+		r.buf, r.used = make([]byte, max(size, 4096)), 0
 	}
-	n, err := decode(r.room[r.used:r.used+size], text)
+	n, err := decode(r.buf[r.used:r.used+size], text)
 	if err != nil {
 		r.failed = true
 		return nil
 	}
 	from := r.used
 	r.used += n
-	return r.room[from:r.used:r.used]
+	return r.buf[from:r.used:r.used]
 }

@@ -69,7 +69,7 @@ before its first instruction), or why it gets no evidence.
 		}
 		defer d.Close()
 		if asJSON {
-			return passOn(c, d, rpc.MethodListContainers, rpc.NoParams{})
+			return printRaw(c, d, rpc.MethodListContainers, rpc.NoParams{})
 		}
 		list, err := d.ListContainers(c.Context())
 		if err != nil {
@@ -108,7 +108,7 @@ func statusCommand() *cobra.Command {
 		}
 		defer d.Close()
 		if asJSON {
-			return passOn(c, d, rpc.MethodGetStatus, rpc.StatusParams{Metrics: metrics})
+			return printRaw(c, d, rpc.MethodGetStatus, rpc.StatusParams{Metrics: metrics})
 		}
 		if metrics {
 			text, err := d.Metrics(c.Context())
@@ -128,22 +128,22 @@ func statusCommand() *cobra.Command {
 }
 
 func printStatus(w *tabwriter.Writer, s rpc.Status) {
-	line(w, "version", s.Version)
-	line(w, "boot id", s.BootID)
-	line(w, "up", time.Duration(s.Uptime)*time.Second)
-	line(w, "evidence", map[bool]string{true: "can be had", false: "refused"}[s.Ready])
-	line(w, "problem", s.Problem)
+	row(w, "version", s.Version)
+	row(w, "boot id", s.BootID)
+	row(w, "up", time.Duration(s.Uptime)*time.Second)
+	row(w, "evidence", map[bool]string{true: "can be had", false: "refused"}[s.Ready])
+	row(w, "problem", s.Problem)
 	printCounts(w, "hardware", s.Hardware)
-	line(w, "log", fmt.Sprintf("%d events, anchored in %s", s.Log.Count, s.Log.Anchor))
-	line(w, "containers", s.Container)
-	line(w, "connections", fmt.Sprintf("%d now, %d in all, %d refused, %d dropped", s.Server.Connections, s.Server.Accepted, s.Server.Refused, s.Server.Dropped))
+	row(w, "log", fmt.Sprintf("%d events, anchored in %s", s.Log.Count, s.Log.Anchor))
+	row(w, "containers", s.Container)
+	row(w, "connections", fmt.Sprintf("%d now, %d in all, %d refused, %d dropped", s.Server.Connections, s.Server.Accepted, s.Server.Refused, s.Server.Dropped))
 	printCounts(w, "calls", s.Calls)
 	printCounts(w, "errors", s.Errors)
 }
 
 func printCounts[V any](w io.Writer, what string, counts map[string]V) {
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		line(w, what, fmt.Sprintf("%s: %v", name, counts[name]))
+		row(w, what, fmt.Sprintf("%s: %v", name, counts[name]))
 		what = ""
 	}
 }

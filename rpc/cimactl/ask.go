@@ -66,18 +66,18 @@ func callCommand() *cobra.Command {
 				return err
 			}
 			defer d.Close()
-			return passOn(c, d, args[0], params)
+			return printRaw(c, d, args[0], params)
 		},
 	}
 }
 
-// patience is how long what isn't ready yet is asked for again.
-const patience = 15 * time.Second
+// retryFor is how long what isn't ready yet is asked for again.
+const retryFor = 15 * time.Second
 
-// called calls, and calls again for a while if the daemon asks for it: right
+// retry calls, and calls again for a while if the daemon asks for it: right
 // after a container's start the engine may not have told its image yet.
-func called[R any](c *cobra.Command, d *rpc.Client, call func() (R, error)) (R, error) {
-	for end := time.Now().Add(patience); ; {
+func retry[R any](c *cobra.Command, d *rpc.Client, call func() (R, error)) (R, error) {
+	for end := time.Now().Add(retryFor); ; {
 		result, err := call()
 		var wire *rpc.Error
 		if !errors.As(err, &wire) || wire.Code != rpc.CodeNotReady || time.Now().After(end) {
@@ -91,9 +91,9 @@ func called[R any](c *cobra.Command, d *rpc.Client, call func() (R, error)) (R, 
 	}
 }
 
-// passOn calls a method and prints its result, byte by byte as it came.
-func passOn(c *cobra.Command, d *rpc.Client, method string, params any) error {
-	result, err := called(c, d, func() (result json.RawMessage, err error) {
+// printRaw calls a method and prints its result, byte by byte as it came.
+func printRaw(c *cobra.Command, d *rpc.Client, method string, params any) error {
+	result, err := retry(c, d, func() (result json.RawMessage, err error) {
 		err = d.Call(c.Context(), method, params, &result)
 		return result, err
 	})
@@ -113,9 +113,9 @@ func ask[R any](c *cobra.Command, method string, asJSON bool, print func(*tabwri
 	}
 	defer d.Close()
 	if asJSON {
-		return passOn(c, d, method, rpc.NoParams{})
+		return printRaw(c, d, method, rpc.NoParams{})
 	}
-	result, err := called(c, d, func() (result R, err error) {
+	result, err := retry(c, d, func() (result R, err error) {
 		err = d.Call(c.Context(), method, rpc.NoParams{}, &result)
 		return result, err
 	})
@@ -131,8 +131,8 @@ func table(out io.Writer, fill func(*tabwriter.Writer)) error {
 	return w.Flush()
 }
 
-// line prints a row, unless there is nothing in it.
-func line(w io.Writer, name string, value any) {
+// row prints a row, unless there is nothing in it.
+func row(w io.Writer, name string, value any) {
 	if s := fmt.Sprint(value); s != "" {
 		fmt.Fprintf(w, "%s\t%s\n", name, s)
 	}
@@ -140,39 +140,39 @@ func line(w io.Writer, name string, value any) {
 
 func printIdentity(w *tabwriter.Writer, who rpc.Identity) {
 	if c := who.Container; c != nil {
-		line(w, "container", c.ID)
-		line(w, "runtime", c.Runtime)
-		line(w, "image", c.Image)
-		line(w, "image digest", c.ImageDigest)
+		row(w, "container", c.ID)
+		row(w, "runtime", c.Runtime)
+		row(w, "image", c.Image)
+		row(w, "image digest", c.ImageDigest)
 		if c.LaunchDigest != nil {
-			line(w, "launch digest", c.LaunchDigest)
+			row(w, "launch digest", c.LaunchDigest)
 		}
-		line(w, "cgroup", c.Cgroup)
-		line(w, "measured", c.Assurance.Start)
-		line(w, "known from", c.Assurance.Metadata)
+		row(w, "cgroup", c.Cgroup)
+		row(w, "measured", c.Assurance.Start)
+		row(w, "known from", c.Assurance.Metadata)
 		if c.Assurance.CgroupOwner != 0 {
-			line(w, "cgroup owner", c.Assurance.CgroupOwner)
+			row(w, "cgroup owner", c.Assurance.CgroupOwner)
 		}
 	} else {
-		line(w, "host process", who.PID)
-		line(w, "unit", who.Host.Unit)
+		row(w, "host process", who.PID)
+		row(w, "unit", who.Host.Unit)
 	}
-	line(w, "pid", who.PID)
-	line(w, "uid", who.UID)
-	line(w, "gid", who.GID)
+	row(w, "pid", who.PID)
+	row(w, "uid", who.UID)
+	row(w, "gid", who.GID)
 }
 
 func printMeasurements(w *tabwriter.Writer, m rpc.Measurements) {
-	line(w, "mrtd", m.MRTD)
-	line(w, "rtmr0", m.RTMR0)
-	line(w, "rtmr1", m.RTMR1)
-	line(w, "rtmr2", m.RTMR2)
-	line(w, "rtmr3", m.RTMR3)
-	line(w, "public", m.Public)
+	row(w, "mrtd", m.MRTD)
+	row(w, "rtmr0", m.RTMR0)
+	row(w, "rtmr1", m.RTMR1)
+	row(w, "rtmr2", m.RTMR2)
+	row(w, "rtmr3", m.RTMR3)
+	row(w, "public", m.Public)
 	if m.Container != nil {
-		line(w, "container", m.Container)
+		row(w, "container", m.Container)
 	}
 	if m.LaunchDigest != nil {
-		line(w, "launch digest", m.LaunchDigest)
+		row(w, "launch digest", m.LaunchDigest)
 	}
 }

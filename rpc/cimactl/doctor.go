@@ -46,7 +46,7 @@ Exit status: 0 if evidence anchored in RTMR3 can be had, 1 if not.`,
 }
 
 func printProbe(w *tabwriter.Writer, found hw.Report) {
-	line(w, "kernel", found.Kernel)
+	row(w, "kernel", found.Kernel)
 	for _, check := range found.Checks {
 		mark := "-"
 		if check.OK {
@@ -64,6 +64,6 @@ func printProbe(w *tabwriter.Writer, found hw.Report) {
 		if by == "" {
 			by = "none"
 		}
-		line(w, chosen.what, by)
+		row(w, chosen.what, by)
 	}
 }

@@ -33,7 +33,7 @@ they are true, "cimactl verify" finds out from evidence.`,
 		defer d.Close()
 		all := rpc.CCEventLog{Events: []rpc.EventRecord{}}
 		for next := start; ; next = all.Next {
-			page, err := called(c, d, func() (rpc.CCEventLog, error) {
+			page, err := retry(c, d, func() (rpc.CCEventLog, error) {
 				return d.GetCCEventLog(c.Context(), rpc.CCEventLogParams{Start: next})
 			})
 			if err != nil {
@@ -97,7 +97,7 @@ func reportCommand() *cobra.Command {
 			return err
 		}
 		defer d.Close()
-		return passOn(c, d, rpc.MethodGetCCReport, rpc.CCReportParams{Nonce: n, UserData: data, Shared: shared})
+		return printRaw(c, d, rpc.MethodGetCCReport, rpc.CCReportParams{Nonce: n, UserData: data, Shared: shared})
 	}
 	return c
 }

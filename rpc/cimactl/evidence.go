@@ -47,7 +47,7 @@ behind its registers. The relying party chooses the nonce.`,
 		defer d.Close()
 		params := rpc.EvidenceParams{Nonce: n, UserData: data, Shared: shared}
 		if format != form.CIMA {
-			bundle, err := called(c, d, func() (result json.RawMessage, err error) {
+			bundle, err := retry(c, d, func() (result json.RawMessage, err error) {
 				err = d.Call(c.Context(), rpc.MethodGetEvidence, params, &result)
 				return result, err
 			})
@@ -61,7 +61,7 @@ behind its registers. The relying party chooses the nonce.`,
 			return writeForm(c, e, format)
 		}
 		// The bundle goes out as it came in: its bytes are what is bound.
-		return passOn(c, d, rpc.MethodGetEvidence, params)
+		return printRaw(c, d, rpc.MethodGetEvidence, params)
 	}
 	return c
 }

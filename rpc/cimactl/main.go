@@ -41,10 +41,10 @@ func hinted(err error, hint string, args ...any) error {
 	return &failure{err: err, code: exitError, hint: fmt.Sprintf(hint, args...)}
 }
 
-// quiet ends the program with a code after all was said on stdout.
-type quiet int
+// exitCode ends the program with a code after all was said on stdout.
+type exitCode int
 
-func (q quiet) Error() string { return fmt.Sprintf("exit %d", int(q)) }
+func (q exitCode) Error() string { return fmt.Sprintf("exit %d", int(q)) }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
-	var q quiet
+	var q exitCode
 	if err == nil {
 		return 0
 	} else if errors.As(err, &q) {
@@ -118,7 +118,7 @@ away it appraises the evidence, offline.`,
 		Args:          cobra.NoArgs,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 
-		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return noneEmpty(c) },
+		PersistentPreRunE: func(c *cobra.Command, _ []string) error { return refuseEmpty(c) },
 	}
 	root.SetVersionTemplate("cimactl {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
@@ -128,13 +128,13 @@ away it appraises the evidence, offline.`,
 		nonceCommand(), verifyCommand(), replayCommand(), policyCommand(), convertCommand(), predictCommand())
 	root.AddCommand(hostCommands()...)
 	root.SetFlagErrorFunc(usage)
-	helpful(root)
+	explainArguments(root)
 	return root
 }
 
-// noneEmpty refuses flags that are given with nothing in them: without them less is
+// refuseEmpty refuses flags that are given with nothing in them: without them less is
 // checked, and nobody who gives one means that.
-func noneEmpty(c *cobra.Command) (err error) {
+func refuseEmpty(c *cobra.Command) (err error) {
 	c.Flags().Visit(func(f *pflag.Flag) {
 		if f.Value.Type() == "string" && f.Value.String() == "" {
 			err = hinted(fmt.Errorf("--%s is given, and empty", f.Name), "is a variable of the shell not set?")
@@ -148,9 +148,9 @@ func usage(c *cobra.Command, err error) error {
 	return hinted(err, "`%s --help` shows what it takes, and an example", c.CommandPath())
 }
 
-// helpful makes a command, and those below it, say what is wrong with its
+// explainArguments makes a command, and those below it, say what is wrong with its
 // arguments in words of their own.
-func helpful(c *cobra.Command) {
+func explainArguments(c *cobra.Command) {
 	fits := c.Args
 	c.Args = func(c *cobra.Command, args []string) error {
 		if fits(c, args) == nil {
@@ -166,7 +166,7 @@ func helpful(c *cobra.Command) {
 		return usage(c, fmt.Errorf("wrong number of arguments, %s; it is: %s", given, c.UseLine()))
 	}
 	for _, below := range c.Commands() {
-		helpful(below)
+		explainArguments(below)
 	}
 }
 

@@ -51,7 +51,7 @@ malformed; 1 where a file can't be read, and no later one is looked at then.`,
 			return err
 		}
 		if worst != 0 {
-			return quiet(worst)
+			return exitCode(worst)
 		}
 		return nil
 	}

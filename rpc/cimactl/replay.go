@@ -164,7 +164,7 @@ func printReplay(c *cobra.Command, files replay.Files, asJSON, withoutEvents boo
 		err = printRegisters(out, form, matches, against, r)
 	}
 	if err == nil && !agrees {
-		err = quiet(exitDisagrees)
+		err = exitCode(exitDisagrees)
 	}
 	return err
 }

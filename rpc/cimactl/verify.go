@@ -68,7 +68,7 @@ other error.`,
 			return err
 		}
 		if code := result.Verdict.ExitCode(); code != 0 {
-			return quiet(code)
+			return exitCode(code)
 		}
 		return nil
 	}
