@@ -51,17 +51,17 @@ func (f *fixture) journalled(with string) (lines []string) {
 	return lines
 }
 
-// flood sends lines until a time is over, on as many connections as it takes, and
-// returns how many answers it got.
-func (f *fixture) flood(line string, of time.Duration) (answers, connections int) {
+// flood sends lines until so many are answered, on as many connections as it
+// takes.
+func (f *fixture) flood(line string, answers int) {
 	f.t.Helper()
 	b := make([]byte, 4<<10)
-	for end := time.Now().Add(of); time.Now().Before(end); connections++ {
+	for answers > 0 {
 		nc, err := net.Dial("unix", f.socket())
 		if err != nil {
 			f.t.Fatal(err)
 		}
-		for time.Now().Before(end) {
+		for answers > 0 {
 			if _, err := nc.Write([]byte(line + "\n")); err != nil {
 				break
 			}
@@ -69,11 +69,10 @@ func (f *fixture) flood(line string, of time.Duration) (answers, connections int
 			if err != nil {
 				break
 			}
-			answers += strings.Count(string(b[:n]), "\n")
+			answers -= strings.Count(string(b[:n]), "\n")
 		}
 		nc.Close()
 	}
-	return answers, connections
 }
 
 // Whatever one caller sends that is refused, it causes few lines in the journal;
@@ -86,15 +85,11 @@ func TestFloodInTheJournal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			const seconds = 2
-			answers, connections := f.flood(line, seconds*time.Second)
-			if answers < 500 {
-				t.Fatalf("a flood of %d lines is none", answers)
-			}
-			lines := len(f.journalled("refus"))
-			t.Logf("%d answers on %d connections, %d lines", answers, connections, lines)
-			if lines == 0 || lines > limiterBurst+2*seconds {
-				t.Errorf("%d lines in the journal", lines)
+			begun := time.Now()
+			f.flood(line, 2000)
+			lines, seconds := len(f.journalled("refus")), int(time.Since(begun)/time.Second)+1
+			if lines == 0 || lines > limiterBurst+2*seconds { // a slow machine writes more
+				t.Errorf("%d lines in the journal within %d s", lines, seconds)
 			}
 			if os.Geteuid() == 0 {
 				nc := f.connectAs(12345)
