@@ -54,7 +54,7 @@ func fileExists(name string) bool {
 // podman's containers alone, so that whoever stops it stops nobody else.
 const (
 	stormedCommand  = "stormed"
-	stormedDeadline = 2 * time.Second
+	stormedDeadline = 4 * time.Second
 )
 
 func stormed(dir, runtime string) int {
@@ -160,7 +160,7 @@ func TestGateStoppedInStorm(t *testing.T) {
 			w := &worst{took: make(map[string]time.Duration)}
 			var all sync.WaitGroup
 			slots := make(chan struct{}, 6)
-			for range size(12, 60) {
+			for range size(6, 60) {
 				all.Go(func() {
 					slots <- struct{}{}
 					defer func() { <-slots }()

@@ -57,7 +57,9 @@ func size(short, long int) int {
 // none.
 func gateFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	t.Helper()
-	on := func(c *config.Config) { c.Gate.Mode = config.GateOn }
+	on := func(c *config.Config) { // however busy the machine is
+		c.Gate.Mode, c.Gate.Deadline, c.Exec.Deadline = config.GateOn, config.Duration(time.Minute), config.Duration(time.Minute)
+	}
 	f := dockerFixture(t, append([]func(*config.Config){on}, configure...)...)
 	f.gateStands()
 	return f
@@ -226,7 +228,7 @@ func TestGateMisses(t *testing.T) {
 	if out, err := f.inContainer(nil, "whoami"); err == nil {
 		t.Errorf("a runtime that was not measured was let go: %s", out)
 	}
-	f.regate(func(c *config.Config) { c.Gate.Deadline = config.DefaultGate().Deadline })
+	f.regate(func(c *config.Config) { c.Gate.Deadline = config.Duration(time.Minute) })
 	if _, err := f.inContainer(nil, "whoami"); err != nil {
 		t.Error("a runtime that was measured was refused:", err)
 	}

@@ -102,7 +102,7 @@ func TestPowerInContainerd(t *testing.T) {
 		}
 		t.Cleanup(func() {
 			ctr("task", "kill", "-s", "KILL", id)
-			for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+			for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 				if out, err := ctr("container", "rm", id); err == nil || strings.Contains(string(out), "not found") {
 					return
 				}

@@ -38,7 +38,7 @@ func (k *kernel) serveQGS(answer func(conn net.Conn, report []byte) []byte) {
 }
 
 func (k *kernel) answerQGS(conn net.Conn, answer func(net.Conn, []byte) []byte) {
-	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	conn.SetDeadline(time.Now().Add(time.Minute))
 	request := make([]byte, 4+16+8+1024)
 	for n := 0; n < len(request); {
 		got, err := conn.Read(request[n:])

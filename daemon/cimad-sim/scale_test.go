@@ -74,7 +74,7 @@ func TestManyContainers(t *testing.T) {
 func (m *manager) evidenceOf(admin *rpc.Client, id string, nonce []byte) []byte {
 	m.Helper()
 	var err error
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		var bundle []byte
 		if bundle, err = admin.Container(id).GetEvidence(m.Context(), rpc.EvidenceParams{Nonce: nonce}); err == nil {
 			return bundle

@@ -109,7 +109,7 @@ func (c *cli) try(store *records.Store, options []string, command ...string) (re
 		started <- err
 	}()
 	var last records.Record
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		all, err := store.List(context.Background())
 		if err != nil {
 			return records.Record{}, err
@@ -131,7 +131,7 @@ func (c *cli) try(store *records.Store, options []string, command ...string) (re
 		default:
 		}
 	}
-	return records.Record{}, errors.New("no record within 30 s")
+	return records.Record{}, errors.New("no record within a minute")
 }
 
 // digest is the launch digest as the daemon would have it.

@@ -38,7 +38,7 @@ func (c *cli) followed(t *testing.T, engine Engine) string {
 	}
 	c.command("rm", "-f", string(id)).Run()
 	var all []string
-	for end := time.After(20 * time.Second); len(all) < 2; {
+	for end := time.After(time.Minute); len(all) < 2; {
 		select {
 		case h := <-told:
 			if h.ID == string(id) {
@@ -51,7 +51,7 @@ func (c *cli) followed(t *testing.T, engine Engine) string {
 	cancel()
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Error("it follows though its context ended")
 	}
 	return strings.Join(all, ", ")

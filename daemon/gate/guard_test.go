@@ -82,7 +82,7 @@ func TestStoppedAndKilled(t *testing.T) {
 				for line := ""; line != "stopped"; { // the gap is told
 					select {
 					case line = <-lines:
-					case <-time.After(10 * time.Second):
+					case <-time.After(time.Minute):
 						t.Fatal("that it was stopped is not told")
 					}
 				}

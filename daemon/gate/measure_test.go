@@ -55,7 +55,7 @@ func TestChangedWhileHashed(t *testing.T) {
 	measured := make(chan error, 1)
 	var r *Roots
 	ready := make(chan struct{})
-	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(*HeldExec, error) {},
+	r, err := HoldRoots(64<<20, Options{Deadline: time.Minute, Missed: func(*HeldExec, error) {},
 		Decide: func(ctx context.Context, h *HeldExec) error {
 			<-ready
 			_, err := r.Measure(looking{ctx, func() {
@@ -135,7 +135,7 @@ func TestSwappedWhileHeld(t *testing.T) {
 	}
 	var r *Roots
 	ready, digests := make(chan struct{}), make(chan [48]byte, 1)
-	r, err := HoldRoots(64<<20, Options{Deadline: 5 * time.Second, Missed: func(_ *HeldExec, why error) { t.Log("missed:", why) },
+	r, err := HoldRoots(64<<20, Options{Deadline: time.Minute, Missed: func(_ *HeldExec, why error) { t.Log("missed:", why) },
 		Decide: func(ctx context.Context, h *HeldExec) error {
 			<-ready
 			content, err := r.Measure(ctx, h)

@@ -176,7 +176,7 @@ func listen(t testing.TB) socket {
 
 func (s socket) accept(t testing.TB) *client {
 	t.Helper()
-	s.SetDeadline(time.Now().Add(30 * time.Second))
+	s.SetDeadline(time.Now().Add(time.Minute))
 	conn, err := s.AcceptUnix()
 	if err != nil {
 		t.Fatalf("nobody connected: %v", err)
@@ -204,7 +204,7 @@ func (c *client) do(t testing.TB, format string, args ...any) {
 	t.Helper()
 	command := fmt.Sprintf(format, args...)
 	c.tell(t, command)
-	c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	c.SetReadDeadline(time.Now().Add(time.Minute))
 	if !c.lines.Scan() || c.lines.Text() != "ok" {
 		t.Fatalf("client: asked to %q, it answered %q, %v", command, c.lines.Text(), c.lines.Err())
 	}
@@ -282,7 +282,7 @@ func cause(err error) error {
 // waitFor polls until something is so.
 func waitFor(t testing.TB, what string, so func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !so(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !so(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("waited in vain for %s", what)
 		}

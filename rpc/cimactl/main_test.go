@@ -92,7 +92,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 
 // appears FILE: waits until it is there.
 func appears(ts *testscript.TestScript, _ bool, args []string) {
-	for end := time.Now().Add(15 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if _, err := os.Stat(args[0]); err == nil {
 			return
 		}

@@ -82,7 +82,7 @@ func startAt(t testing.TB, s *Server, path string) (stop func()) {
 			if err != nil {
 				t.Errorf("Serve: %v", err)
 			}
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("Serve did not return")
 		}
 	})
@@ -102,7 +102,7 @@ func connect(t testing.TB, path string) *wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(20 * time.Second))
+	nc.SetDeadline(time.Now().Add(time.Minute))
 	return connectedTo(&wire{t: t, nc: nc.(*net.UnixConn)})
 }
 
