@@ -298,7 +298,7 @@ func TestUsersFIFOHoldsNobody(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("held up by a FIFO")
 		}
 	}

@@ -24,7 +24,7 @@ func TestWatch(t *testing.T) {
 		select {
 		case _, open := <-changes:
 			return open
-		case <-time.After(30 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatalf("no signal %s", after)
 			return false
 		}
