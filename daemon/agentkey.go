@@ -48,18 +48,18 @@ func newAgentKey() (*agentKey, error) {
 }
 
 // loadAgentKey reads the key from the memfd that a former run left in the
-// store. Anything but a sealed seed is refused: somebody else wrote it.
+// store. Anything but a sealed seed is refused, because another program wrote it.
 func loadAgentKey(f *os.File) (*agentKey, error) {
 	const seals = unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
 	got, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0)
 	if err != nil || got&seals != seals {
-		return nil, fmt.Errorf("the stored agent key isn't a sealed memfd (seals %#x): %v", got, err)
+		return nil, fmt.Errorf("the stored agent key must be a sealed memfd (seals %#x): %v", got, err)
 	}
 	seed := make([]byte, ed25519.SeedSize+1)
 	defer clear(seed)
 	n, err := f.ReadAt(seed, 0)
 	if n != ed25519.SeedSize || err != io.EOF {
-		return nil, fmt.Errorf("the stored agent key has not %d bytes", ed25519.SeedSize)
+		return nil, fmt.Errorf("the stored agent key must have %d bytes", ed25519.SeedSize)
 	}
 	private := ed25519.NewKeyFromSeed(seed[:ed25519.SeedSize])
 	return &agentKey{

@@ -8,8 +8,8 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// begin logs the public events that every start has, before any other event:
-// the agent's key must be in the log before what it signs.
+// begin logs the three public events of every start before any other event: the
+// agent's key must be in the log before evidence that it signs.
 func (d *Daemon) begin(ctx context.Context) error {
 	return d.ledger.Begin(ctx, d.startEvent, d.policyEvent, d.sealEvent)
 }
@@ -46,7 +46,7 @@ func (d *Daemon) sealEvent(ctx context.Context) (ledger.Event, error) {
 	return ledger.Event{Operation: logs.OpSeal, Measured: logs.SealBody{Engines: d.engines(), Running: running}}, nil
 }
 
-// engines are the engines whose sockets exist. They are not asked anything.
+// engines are the engines whose sockets exist. They are not asked.
 func (d *Daemon) engines() []string {
 	found := []string{}
 	for _, e := range []struct{ name, socket string }{

@@ -1,8 +1,8 @@
-// Package daemon answers: what do we answer?
+// Package daemon answers: how is it put together?
 //
-// It joins the other rooms: peer says who is calling, launch what was started,
-// ledger what has been attested, hw what the hardware says, and rpc carries
-// the answer. Its own are the rules of who gets what, and evidence.
+// It makes the managers (ledger, containers, execs, api, …), gives each what it needs,
+// and runs them: sockets, the agent's key, the log, reload and the watchdog are here.
+// ARCHITECTURE.md has the whole picture.
 package daemon
 
 import (
@@ -44,14 +44,13 @@ type Options struct {
 	StoredKey  *os.File   // the agent key that a former run left with the service manager
 	Log        *slog.Logger
 
-	// Records are where containers are found; nil: where the configuration
-	// and the engines' habits say.
+	// Records are where containers are found; nil: where the configuration and the
+	// engines' defaults say.
 	Records *records.Store
 
 	IMADir string // of the kernel's IMA log; "": where kernels have it
 
-	// Runtimes are held beside those of the configuration; nil: those that are
-	// usual.
+	// Runtimes are held besides those of the configuration; nil: the usual ones.
 	Runtimes []string
 }
 
@@ -97,8 +96,8 @@ type Daemon struct {
 	closing   sync.Once
 }
 
-// New opens the runtime log, makes or takes up the agent key, and logs that
-// the daemon started. It needs no engine: one may be ordered after us.
+// New opens the runtime log, loads or makes the agent key, and logs that the daemon
+// started. It asks no engine: an engine may start after the daemon.
 func New(ctx context.Context, opts Options) (*Daemon, error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	d := &Daemon{opts: opts, log: opts.Log, started: time.Now(), hostRoot: hostRoot(), begun: make(chan struct{}), end: end}
@@ -152,7 +151,7 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 	return d, nil
 }
 
-// readBoot reads what doesn't change before the next boot.
+// readBoot reads what stays the same until the next boot.
 func (d *Daemon) readBoot() error {
 	id, err := d.opts.TEE.BootID()
 	if err != nil {
@@ -160,7 +159,7 @@ func (d *Daemon) readBoot() error {
 	}
 	whole, err := d.opts.TEE.BootLog()
 	if err != nil {
-		return err // it says what was read, and where
+		return err // it names what was read
 	}
 	trimmed, err := boot.Trim(whole)
 	if err != nil {
@@ -181,7 +180,7 @@ func takeKey(stored *os.File, log *slog.Logger) (*agentKey, error) {
 		if err == nil {
 			return key, nil
 		}
-		// A new key is a new start event: verifiers are told.
+		// The new key is in a new start event, so verifiers see the change.
 		log.Warn("the stored agent key can't be used; making a new one", "error", err)
 		stored.Close()
 	}
@@ -217,9 +216,9 @@ func (d *Daemon) openManagers() (err error) {
 	return err
 }
 
-// hostRoot is where the host's mounts are seen from a mount namespace of our own,
-// as cimad.service has: not all that engines mount comes through there. "" where
-// our namespace is the host's, or the host's can't be looked at.
+// hostRoot is the path of the host's root directory from a mount namespace of the
+// daemon's own, as cimad.service has one: not every mount of an engine reaches that
+// namespace. It is "" in the host's own namespace, or if that can't be told.
 func hostRoot() string {
 	own, err := os.Readlink("/proc/self/ns/mnt")
 	hosts, failed := os.Readlink("/proc/1/ns/mnt")
@@ -229,11 +228,11 @@ func hostRoot() string {
 	return "/proc/1/root"
 }
 
-// launchOptions say where records are.
+// launchOptions say where the records are.
 func launchOptions(c config.Config, hostRoot string) records.Options {
 	if os.Geteuid() != 0 {
-		// Records are root's to read: without, nobody in a container can be
-		// named, and is refused; host processes are answered.
+		// Only root can read records. Without them callers in containers are
+		// refused, and processes of the host are answered.
 		return records.Options{Places: []records.Place{}}
 	}
 	o := records.Options{
@@ -254,7 +253,7 @@ func launchOptions(c config.Config, hostRoot string) records.Options {
 	return o
 }
 
-// engineOptions say which engines are asked. They are root's to ask.
+// engineOptions say which engines are asked. Only root asks them.
 func engineOptions(c config.Config) engines.Options {
 	o := engines.Options{Engines: []engines.Engine{}} // nil would be those that are usual
 	if os.Geteuid() != 0 {
@@ -286,8 +285,8 @@ func (d *Daemon) Close() {
 	})
 }
 
-// executableDigest hashes the program that runs: the inode behind it, not
-// whatever now has its name.
+// executableDigest is the SHA-384 of the program that runs: of its inode, not of the
+// file that has its name by now.
 func executableDigest() (digest rpc.Digest, err error) {
 	f, err := os.Open("/proc/self/exe")
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"golang.org/x/sys/unix"
+	sd "github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
@@ -18,10 +18,10 @@ import (
 // config is the configuration in force.
 func (d *Daemon) config() *config.Config { return d.policy.Load() }
 
-// store reads records as the configuration in force wants them.
+// store is the record store of the configuration in force.
 func (d *Daemon) store() *records.Store { return d.records.Load() }
 
-// adopt makes a configuration the one in force.
+// adopt puts a configuration in force.
 func (d *Daemon) adopt(c config.Config) {
 	d.policy.Store(&c)
 	if d.opts.Records != nil {
@@ -31,15 +31,15 @@ func (d *Daemon) adopt(c config.Config) {
 	d.records.Store(records.New(launchOptions(c, d.hostRoot)))
 }
 
-// policyOf tells all which policy is in force from here on.
+// policyOf makes the policy event of a configuration.
 func policyOf(c *config.Config) (ledger.Event, error) {
 	digest, err := c.Digest()
 	return ledger.Event{Operation: logs.OpPolicy, Measured: logs.PolicyBody{SHA384: digest}}, err
 }
 
-// Reload reads the configuration again. A bad file keeps the old one. Limits
-// of the server itself, sockets of engines and the anchor are what they were
-// until the daemon is started anew.
+// Reload reads the configuration file again and puts it in force. With a bad file the
+// old configuration stays in force. The limits of the servers, the sockets of engines
+// and the anchor change only when the daemon starts again.
 func (d *Daemon) Reload(ctx context.Context) error {
 	if d.opts.ConfigFile == "" {
 		return nil
@@ -49,12 +49,12 @@ func (d *Daemon) Reload(ctx context.Context) error {
 		return err
 	}
 	if c.Anchor != d.config().Anchor {
-		return fmt.Errorf("%s: anchor can't be changed while the daemon runs: restart it", d.opts.ConfigFile)
+		return fmt.Errorf("%s: anchor must stay what it was while the daemon runs: restart the daemon to change it", d.opts.ConfigFile)
 	}
 	if err := d.budget().Check(&c.Limits); err != nil {
 		return fmt.Errorf("%s: %w", d.opts.ConfigFile, err)
 	}
-	// Told first: no evidence is given under a policy that the log hasn't.
+	// Logged first: no evidence is given under a policy that the log doesn't hold.
 	e, err := policyOf(&c)
 	if err != nil {
 		return err
@@ -68,8 +68,8 @@ func (d *Daemon) Reload(ctx context.Context) error {
 	return nil
 }
 
-// reloadOn reloads whenever SIGHUP comes (systemctl reload).
-func (d *Daemon) reloadOn(ctx context.Context) {
+// reloadOnHUP reloads when SIGHUP comes (systemctl reload).
+func (d *Daemon) reloadOnHUP(ctx context.Context) {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	defer signal.Stop(hup)
@@ -85,15 +85,10 @@ func (d *Daemon) reloadOn(ctx context.Context) {
 		} else {
 			d.log.Info("configuration reloaded")
 		}
-		d.notify("READY=1")
+		d.notify(sd.SdNotifyReady)
 	}
 }
 
-// reloading is the state that sd_notify(3) wants, with its time.
-func reloading() string {
-	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
-		return "RELOADING=1"
-	}
-	return fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000)
-}
+// reloading is the state that a unit of Type=notify-reload sends when it reloads
+// (sd_notify(3)).
+func reloading() string { return sd.SdNotifyReloading + "\n" + sd.SdNotifyMonotonicUsec() }

@@ -49,8 +49,8 @@ func TestReload(t *testing.T) {
 func TestAccessRulesAreChecked(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
 		{"[[access]]\nimage = \"app:*\"\nallow = [\"ExtendMeasurement\"]\n", ""},
-		{"[[access]]\nallow = [\"Nothing\"]\n", `no method "Nothing"`},
-		{"[[access]]\nimage = \"x\"\n", "allows or denies"},
+		{"[[access]]\nallow = [\"Nothing\"]\n", `"Nothing" must be a method`},
+		{"[[access]]\nimage = \"x\"\n", "allow or deny"},
 		{"[[access]]\nimage = \"[\"\nallow = [\"WhoAmI\"]\n", "syntax error"},
 		{"[[access]]\nlabel = \"a=b\"\nallow = [\"WhoAmI\"]\n", "launch.labels"},
 		{"[launch]\nlabels = [\"a\"]\n[[access]]\nlabel = \"a=b\"\nallow = [\"WhoAmI\"]\n", ""},

@@ -8,7 +8,8 @@ import (
 	"github.com/cima-project/cima/daemon/records"
 )
 
-// recordSource lets the peer room ask the launch room: what the walls keep apart.
+// recordSource answers package peer from the records in force: neither package
+// imports the other.
 type recordSource struct{ store func() *records.Store }
 
 func (r recordSource) Declared(ctx context.Context, cgroupPath string) (peer.Container, bool, error) {

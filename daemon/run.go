@@ -24,10 +24,10 @@ const (
 	exitConfig  = 6 // EXIT_NOTCONFIGURED of systemd.exec(5)
 )
 
-// drainTime is how long the kernel's driver waits for a quote, and a little.
+// drainTime is a little more than the kernel's driver waits for a quote.
 const drainTime = 35 * time.Second
 
-// Program is what tells cimad and cimad-sim apart.
+// Program is what differs between cimad and cimad-sim.
 type Program struct {
 	Name    string
 	Version string
@@ -41,7 +41,7 @@ type Program struct {
 	Open func(ctx context.Context, runtimeDir string, log *slog.Logger) (hw.TEE, error)
 }
 
-// flags are common to both daemons.
+// flags are the flags of both daemons.
 type flags struct {
 	runtimeDir  string
 	config      string
@@ -50,7 +50,7 @@ type flags struct {
 	debug       bool
 }
 
-// Main runs a daemon until it is told to stop and returns its exit code.
+// Main runs a daemon until SIGTERM or SIGINT, and returns its exit code.
 func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == gate.GuardCommand {
 		return gate.Guard(args[1:])
@@ -86,7 +86,7 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		return fail(stderr, p.Name, exitConfig, err, "cimad.toml(5) describes the configuration")
 	}
 	if f.checkConfig {
-		return saidOK(p.Name, f.config, stdout, stderr)
+		return reportConfigOK(p.Name, f.config, stdout, stderr)
 	}
 	level := slog.LevelInfo
 	if f.debug {
@@ -102,9 +102,9 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	return 0
 }
 
-// saidOK says that the configuration is right. That a file isn't there is right for
-// the one that need not be, and elsewhere a name that was mistyped.
-func saidOK(program, path string, stdout, stderr io.Writer) int {
+// reportConfigOK reports that the configuration is right. The default file need not
+// exist; a file that --config names must.
+func reportConfigOK(program, path string, stdout, stderr io.Writer) int {
 	what := "ok"
 	if _, err := os.Stat(path); err != nil {
 		if path != config.File {
@@ -127,13 +127,13 @@ func run(ctx context.Context, p Program, f flags, config config.Config, log *slo
 		return err
 	}
 	if hardware, ok := tee.(interface{ Drain(context.Context) error }); ok {
-		// A quote that is under way is waited for: to interrupt it would
-		// leave the driver's buffer in flight for the next daemon.
+		// Wait for a quote in progress: an interrupted quote would leave the
+		// driver's buffer busy for the next daemon.
 		defer func() {
 			last, cancel := context.WithTimeout(context.Background(), drainTime)
 			defer cancel()
 			if err := hardware.Drain(last); err != nil {
-				log.Warn("a quote was still under way", "error", err)
+				log.Warn("a quote was still in progress", "error", err)
 			}
 		}()
 	}
@@ -171,7 +171,7 @@ func fail(stderr io.Writer, name string, code int, err error, hint string) int {
 	return code
 }
 
-// hintFor says what to do about an error that ends the daemon.
+// hintFor is the hint for an error that ends the daemon.
 func hintFor(err error) string {
 	switch {
 	case errors.Is(err, os.ErrPermission):

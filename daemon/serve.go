@@ -15,8 +15,8 @@ import (
 	"github.com/cima-project/cima/daemon/services"
 )
 
-// Serve answers on the sockets until ctx ends, then drains: what was read is
-// answered.
+// Serve answers on the sockets until ctx ends. Then it answers the requests that were
+// read, and returns.
 func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -35,7 +35,7 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	go d.watchdog(ctx, d.touchLocks)
 	var background sync.WaitGroup
 	background.Go(func() { d.containers.Survey(ctx, d.engine) })
-	background.Go(func() { d.reloadOn(ctx) })
+	background.Go(func() { d.reloadOnHUP(ctx) })
 	background.Go(func() {
 		services.NewWatcher(d.ledger, d.log).Watch(ctx, func() []config.SystemRule { return d.config().System })
 	})
@@ -54,7 +54,7 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	var failed error
 	for range servers {
 		err := <-ended
-		cancel() // one down, all down: half a daemon is worse than none
+		cancel() // when one server ends, the other must: half a daemon is worse than none
 		d.notify(sd.SdNotifyStopping)
 		if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) {
 			failed = errors.Join(failed, err)
@@ -66,8 +66,8 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	return errors.Join(notBegun, failed)
 }
 
-// openGate begins to measure executions and starts, where the configuration wants
-// that. What it returns ends it.
+// openGate begins to measure executions and starts, if the configuration wants that.
+// closeAll ends both.
 func (d *Daemon) openGate(ctx context.Context) (closeAll func()) {
 	d.execs = execs.Open(ctx, execs.Options{
 		Ledger: d.ledger, Records: d.store, Instances: d.containers, Peers: d.peers, Config: d.config,
@@ -91,16 +91,16 @@ func (d *Daemon) execCounts() *execs.Counts {
 	return &d.execs.Counts
 }
 
-// notify tells the service manager; without one it does nothing.
+// notify sends a state to the service manager, if there is one.
 func (d *Daemon) notify(state string) {
 	if _, err := sd.SdNotify(false, state); err != nil {
-		d.log.Warn("service manager not told", "state", state, "error", err)
+		d.log.Warn("the service manager was not notified", "state", state, "error", err)
 	}
 }
 
-// watchdog says that the daemon lives, as long as its locks can be had. Hardware
-// that hangs is no reason to be killed: the next daemon would fare no better, and
-// this one answers that it is so.
+// watchdog notifies the service manager that the daemon lives, as long as touchLocks
+// returns. Hardware that hangs is no reason for a restart: it would hang for the next
+// daemon too, and this daemon answers that it hangs.
 func (d *Daemon) watchdog(ctx context.Context, touchLocks func()) {
 	interval, err := sd.SdWatchdogEnabled(false)
 	if err != nil || interval == 0 {
@@ -115,9 +115,9 @@ func (d *Daemon) watchdog(ctx context.Context, touchLocks func()) {
 		case <-tick.C:
 		}
 		touchLocks()
-		inTime, cancel := context.WithTimeout(ctx, interval/3)
-		if err := d.ledger.Check(inTime); err != nil {
-			d.log.Debug("watchdog", "error", err) // doubtful, not hung
+		bounded, cancel := context.WithTimeout(ctx, interval/3)
+		if err := d.ledger.Check(bounded); err != nil {
+			d.log.Debug("watchdog", "error", err) // the log is in doubt; the daemon does not hang
 		}
 		cancel()
 		d.notify(sd.SdNotifyWatchdog)

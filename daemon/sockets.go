@@ -17,7 +17,7 @@ const (
 	adminSocketName = "cima-admin"
 )
 
-// dirs are where the daemon lives under its runtime directory.
+// dirs are the daemon's folders under its runtime directory.
 type dirs struct {
 	socket string // bind-mounted into containers: nothing else is in it
 	admin  string
@@ -32,7 +32,7 @@ func dirsUnder(runtimeDir string) dirs {
 	}
 }
 
-// inherited is what the service manager handed over.
+// inherited are the descriptors that the service manager handed over.
 type inherited struct {
 	caller, admin *net.UnixListener
 	agentKey      *os.File
@@ -71,11 +71,11 @@ type Sockets struct {
 	Caller, Admin *net.UnixListener
 }
 
-// complete makes the sockets where no service manager gave any.
+// complete makes the sockets if the service manager handed over none.
 func (in inherited) complete(d dirs) (Sockets, error) {
 	if in.caller != nil || in.admin != nil {
 		if in.caller == nil {
-			return Sockets{}, fmt.Errorf("the service manager handed over %q and not %q", adminSocketName, socketName)
+			return Sockets{}, fmt.Errorf("the service manager handed over %q without %q", adminSocketName, socketName)
 		}
 		return Sockets{in.caller, in.admin}, nil
 	}
@@ -120,15 +120,15 @@ func unixListener(f *os.File) (*net.UnixListener, error) {
 	return ul, nil
 }
 
-// listen makes a socket of its own, where no service manager does. The log's
-// lock is held already, so a socket that lies there is a dead daemon's.
+// listen makes a socket where the service manager handed over none. The log's lock is
+// held, so a socket that is there is of a daemon that ended.
 func listen(dir string, dirMode os.FileMode, name string, mode os.FileMode) (*net.UnixListener, error) {
 	if err := makeDir(dir, dirMode); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(dir, name)
 	if len(path) >= 108 {
-		return nil, fmt.Errorf("socket path %s has %d bytes, and the kernel takes 107: choose a shorter --runtime-dir", path, len(path))
+		return nil, fmt.Errorf("socket path %s has %d bytes and must have at most 107: choose a shorter --runtime-dir", path, len(path))
 	}
 	if fi, err := os.Lstat(path); err == nil && fi.Mode().Type() == os.ModeSocket {
 		if err := os.Remove(path); err != nil {
@@ -139,7 +139,7 @@ func listen(dir string, dirMode os.FileMode, name string, mode os.FileMode) (*ne
 	if err != nil {
 		return nil, err
 	}
-	// The directory decides who comes near; mode opens what umask closed.
+	// The folder decides who can reach the socket; mode undoes the umask.
 	if err := os.Chmod(path, mode); err != nil {
 		l.Close()
 		return nil, err
@@ -147,8 +147,8 @@ func listen(dir string, dirMode os.FileMode, name string, mode os.FileMode) (*ne
 	return l, nil
 }
 
-// makeDir makes a directory, or checks that the one that is there belongs to
-// us and that nobody else can write it.
+// makeDir makes a directory, or checks that the one that exists belongs to the daemon's
+// user and that nobody else can write to it.
 func makeDir(dir string, mode os.FileMode) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
@@ -166,11 +166,11 @@ func makeDir(dir string, mode os.FileMode) error {
 	}
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return fmt.Errorf("%s is not a directory", dir)
+		return fmt.Errorf("%s must be a directory", dir)
 	case int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("%s belongs to uid %d, not to the daemon's %d", dir, st.Uid, os.Geteuid())
+		return fmt.Errorf("%s belongs to uid %d and must belong to the daemon's %d", dir, st.Uid, os.Geteuid())
 	case st.Mode&0o022 != 0:
-		return fmt.Errorf("%s can be written by others (mode %#o)", dir, st.Mode&0o7777)
+		return fmt.Errorf("%s must not be writable by others (mode %#o)", dir, st.Mode&0o7777)
 	}
 	return nil
 }

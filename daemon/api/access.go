@@ -12,8 +12,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// access is what a method needs. What only reads about the caller itself all
-// may do; what leaves a trace in the log must be granted.
+// access is the access that a method needs. Every caller may read about itself; a
+// method that logs an event must be granted.
 type access int
 
 const (
@@ -21,16 +21,16 @@ const (
 	attest               // an event of the caller's own: denied unless a rule grants it
 )
 
-// allowed holds a call against the policy. Root, on the admin socket, is not
-// asked for more than the container itself could do.
+// allowed checks a call against the access rules. On the admin socket root may do
+// for a container what the container itself may do.
 func (a *API) allowed(ctx context.Context, s *subject, method string, needs access) error {
 	rules := a.Config().Access
 	granted := needs == read
 	if len(rules) == 0 && granted {
 		return nil
 	}
-	// Rules speak of image and labels: what isn't known yet would slip
-	// through a denial.
+	// Rules are about image and labels: while they are not known, no denial could
+	// match.
 	var f *containers.Facts
 	if s.instance != nil && len(rules) > 0 {
 		var err error
@@ -77,8 +77,8 @@ func matches(r config.AccessRule, s *subject, f *containers.Facts) bool {
 	return r.Label == "" || f.Labels[name] == launch.Text(value)
 }
 
-// imageMatches matches a whole reference; * doesn't stop at slashes, for
-// registries nest.
+// imageMatches matches a whole reference. A * matches slashes too, because
+// repositories nest.
 func imageMatches(pattern, reference string) bool {
 	flat := strings.NewReplacer("/", "\x00")
 	ok, err := path.Match(flat.Replace(pattern), flat.Replace(reference))

@@ -12,7 +12,7 @@ import (
 	"github.com/cima-project/cima/daemon/config"
 )
 
-// accounts are what callers may still use, by whom they are charged to.
+// accounts are what callers may still use, by payer.
 type accounts struct {
 	limits config.Limits
 	nobody *account // of whom not even a uid is known
@@ -21,10 +21,11 @@ type accounts struct {
 	byKey map[string]*account
 }
 
-// unattributed is the account of whom not even a uid is known.
+// unattributed is the account of callers without a known uid.
 const unattributed = "unattributed"
 
-// maxStrangers is how many accounts there are of callers whom nobody can name.
+// maxStrangers bounds the accounts of callers that were refused because they could
+// not be attributed.
 const maxStrangers = 64
 
 func newAccounts(l config.Limits) *accounts {
@@ -33,7 +34,7 @@ func newAccounts(l config.Limits) *accounts {
 	return as
 }
 
-// reload takes over limits that changed, for callers that are there too.
+// reload applies limits that changed to all accounts, also to those in use.
 func (as *accounts) reload(l config.Limits) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
@@ -60,7 +61,7 @@ func (as *accounts) use(key string) *account {
 	defer as.mu.Unlock()
 	a := as.byKey[key]
 	if a == nil {
-		as.forget()
+		as.evict()
 		l := as.limits
 		a = &account{
 			name:     key,
@@ -74,8 +75,8 @@ func (as *accounts) use(key string) *account {
 	return a
 }
 
-// useStranger is use for whom nobody can name. There are few such accounts: who
-// may become any uid would have as many.
+// useStranger is use for a caller that could not be attributed. There are few such
+// accounts, because a process that may become any uid would have as many.
 func (as *accounts) useStranger(key string) *account {
 	as.mu.Lock()
 	strangers := 0
@@ -95,9 +96,9 @@ func (as *accounts) useStranger(key string) *account {
 	return as.use(key)
 }
 
-// forget drops accounts whose limiters have long filled up again: dropping
-// one sooner would let a caller reset its rate by reconnecting.
-func (as *accounts) forget() {
+// evict drops accounts whose limiters are full again. If an account were dropped
+// sooner, its caller could reset its rate by reconnecting.
+func (as *accounts) evict() {
 	l := as.limits
 	refill := time.Duration((float64(l.QuotesBurst)/l.QuotesPerMinute*60 +
 		float64(l.RequestsBurst)/l.RequestsPerSecond) * float64(time.Second))
@@ -116,7 +117,7 @@ func (as *accounts) release(a *account) {
 	}
 }
 
-// flush tells what the journal's bounds left out.
+// flush logs how many messages the journal's bounds left out.
 func (as *accounts) flush() {
 	as.mu.Lock()
 	all := slices.Collect(maps.Values(as.byKey))
@@ -127,8 +128,8 @@ func (as *accounts) flush() {
 	}
 }
 
-// take uses up one of a limiter's tokens, or says how long to wait for it.
-func take(l *rate.Limiter) time.Duration {
+// acquire takes one of a limiter's tokens, or returns how long to wait for it.
+func acquire(l *rate.Limiter) time.Duration {
 	r := l.Reserve()
 	wait := r.Delay()
 	if wait > 0 {

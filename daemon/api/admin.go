@@ -9,7 +9,7 @@ import (
 	"github.com/cima-project/cima/rpc/server"
 )
 
-// What root asks, on the admin socket only.
+// Methods of the admin socket alone.
 
 func (a *API) adminMethods() []server.Method {
 	table := []server.Method{
@@ -22,7 +22,7 @@ func (a *API) adminMethods() []server.Method {
 	return server.WithDiscovery(a.Version, table)
 }
 
-// methodNames are those of both sockets.
+// methodNames are the methods of both sockets.
 func methodNames() []string {
 	names := []string{rpc.MethodListContainers, rpc.MethodGetStatus, rpc.MethodDiscover}
 	for _, m := range methods() {
@@ -39,11 +39,11 @@ func (a *API) callerMethods() []server.Method {
 	return server.WithDiscovery(a.Version, table)
 }
 
-// listContainers tells of every record, those too that get no evidence, and
+// listContainers lists every record. For a container that gets no evidence it says
 // why.
 func (a *API) listContainers(ctx context.Context, _ rpc.NoParams) (rpc.ContainerList, error) {
 	list := rpc.ContainerList{Containers: []rpc.ContainerStatus{}}
-	inTime, cancel := a.inTime(ctx) // in all, not for each
+	bounded, cancel := a.withTimeout(ctx) // for all containers together
 	defer cancel()
 	err := a.Containers.List(ctx, func(l containers.Listed) bool {
 		rec := l.Record
@@ -59,7 +59,7 @@ func (a *API) listContainers(ctx context.Context, _ rpc.NoParams) (rpc.Container
 			status.NotReady = l.Err.Error()
 		case l.Instance != nil:
 			status.Running = true
-			a.describe(inTime, l.Instance, &status)
+			a.describe(bounded, l.Instance, &status)
 		}
 		list.Containers = append(list.Containers, status)
 		return true
@@ -68,7 +68,7 @@ func (a *API) listContainers(ctx context.Context, _ rpc.NoParams) (rpc.Container
 }
 
 func (a *API) describe(ctx context.Context, i *containers.Instance, status *rpc.ContainerStatus) {
-	s := &subject{owner: i.Owner, instance: i, still: func(ctx context.Context) error { return a.Containers.CheckRuns(ctx, i) }}
+	s := &subject{owner: i.Owner, instance: i, checkSame: func(ctx context.Context) error { return a.Containers.CheckRuns(ctx, i) }}
 	status.ContainerIdentity = *a.identity(ctx, s)
 	at, err := a.Ledger.Snapshot(i.Owner)
 	switch {

@@ -126,8 +126,8 @@ func (a *API) newServer(methods []server.Method, attach func(context.Context, *n
 	}
 }
 
-// Reload takes over limits that changed. The limits of the servers stay what they
-// were.
+// Reload applies limits that changed to the accounts. The limits of the servers stay
+// what they were.
 func (a *API) Reload(l config.Limits) { a.callers.accounts.reload(l) }
 
 // Close logs how many messages the journal's bounds left out.
@@ -138,10 +138,10 @@ func (a *API) budget() config.Budget {
 	return config.Budget{BootLog: len(a.BootLog), OSLog: a.OSLog != nil}
 }
 
-// explain makes an error of another room into what a caller is told.
+// explain turns an error of another package into the error that a caller gets.
 func explain(err error) error {
 	if err == nil {
-		return nil // before room is made for what follows
+		return nil // the usual case, before anything is allocated
 	}
 	var wire *rpc.Error
 	var inconsistent *ledger.InconsistentError
@@ -161,14 +161,14 @@ func explain(err error) error {
 	return err
 }
 
-// inTime bounds what waits for the register, or for somebody who waits for it.
-func (a *API) inTime(ctx context.Context) (context.Context, context.CancelFunc) {
+// withTimeout bounds a wait for the register by limits.register_timeout.
+func (a *API) withTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, time.Duration(a.Config().Limits.RegisterTimeout))
 }
 
 // registers reads the registers for a caller.
 func (a *API) registers(ctx context.Context) (hw.Registers, error) {
-	ctx, cancel := a.inTime(ctx)
+	ctx, cancel := a.withTimeout(ctx)
 	defer cancel()
 	return a.TEE.Registers(ctx)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// caller is who is on a connection.
+// caller is the process that connected, and who pays for it.
 type caller struct {
 	*peer.Caller
 	owner    string               // as the runtime log names the container; "" on the host
@@ -56,7 +56,7 @@ func (cs *callers) attach(ctx context.Context, conn *net.UnixConn) (context.Cont
 	}
 	c.payer = c.charged()
 	c.account = cs.accounts.use(c.payer)
-	c.setSubjects()
+	c.setSubject()
 	release := func() {
 		cs.accounts.release(c.account)
 		if c.instance != nil {
@@ -64,13 +64,13 @@ func (cs *callers) attach(ctx context.Context, conn *net.UnixConn) (context.Cont
 		}
 		p.Close()
 	}
-	// What is attached outlives the identifying, whose deadline ctx has.
+	// ctx has the deadline of the identification; the connection lives longer.
 	return context.WithValue(context.WithoutCancel(ctx), callerKey{}, c), release, nil
 }
 
 type strangerKey struct{}
 
-// stranger has who was refused pay for what the refusals cost, by uid.
+// stranger charges a caller that was refused for what the refusals cost, by uid.
 func (cs *callers) stranger(ctx context.Context, conn *net.UnixConn, refused error) (context.Context, func()) {
 	key := unattributed
 	if uid, ok := cs.peers.User(conn); ok {
@@ -81,8 +81,8 @@ func (cs *callers) stranger(ctx context.Context, conn *net.UnixConn, refused err
 	return context.WithValue(context.WithoutCancel(ctx), strangerKey{}, a), func() { cs.accounts.release(a) }
 }
 
-// attachAdmin takes root on the host only: the directory keeps others away,
-// and this says so again.
+// attachAdmin accepts root on the host only. The mode of the socket's folder keeps
+// others away; this is the second check.
 func (cs *callers) attachAdmin(ctx context.Context, conn *net.UnixConn) (context.Context, func(), error) {
 	ctx, release, err := cs.attach(ctx, conn)
 	if err != nil {
@@ -103,8 +103,8 @@ func refusal(err error) error {
 	return err
 }
 
-// charged is whom the caller's use is charged to (rule 8): the container, or the
-// owning uid where its cgroup chain isn't root's, or the user on the host.
+// charged names the payer of a caller (SECURITY.md, What holds it, 5): the container;
+// or the uid that owns its record or a cgroup above it; or the user on the host.
 func (c *caller) charged() string {
 	switch {
 	case c.Container == nil:
@@ -117,8 +117,8 @@ func (c *caller) charged() string {
 	return c.owner
 }
 
-// before runs before each request: the caller must still be who it was, and
-// within its rate.
+// before runs before each request. It refuses a caller that is no longer the process
+// that connected, or that is over its rate.
 func (cs *callers) before(ctx context.Context, method string) error {
 	c, ok := ctx.Value(callerKey{}).(*caller)
 	if !ok {
@@ -131,14 +131,14 @@ func (cs *callers) before(ctx context.Context, method string) error {
 }
 
 func (cs *callers) withinRate(a *account) error {
-	if wait := take(a.requests); wait > 0 {
+	if wait := acquire(a.requests); wait > 0 {
 		return rpc.RateLimited(wait, "more than %g requests a second: ask again in %v",
 			cs.config().Limits.RequestsPerSecond, wait.Round(time.Millisecond))
 	}
 	return nil
 }
 
-// payerOf is the account of a caller, or of who was refused.
+// payerOf is the account of a caller, also of one that was refused.
 func (cs *callers) payerOf(ctx context.Context) *account {
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
 		return c.account
@@ -149,8 +149,8 @@ func (cs *callers) payerOf(ctx context.Context) *account {
 	return cs.accounts.nobody
 }
 
-// after writes the journal: one line for evidence, extends and refusals. A flood
-// must not become a flood of lines.
+// after counts a request and writes the journal: one line for evidence, extends and
+// refusals. A flood of requests must not cause a flood of lines.
 func (cs *callers) after(ctx context.Context, method string, took time.Duration, refused *rpc.Error, cause error) {
 	cs.counters.count(method, took, refused)
 	if refused == nil && cause == nil && !cs.log.Enabled(ctx, slog.LevelDebug) {
@@ -174,7 +174,8 @@ func (cs *callers) after(ctx context.Context, method string, took time.Duration,
 	}
 }
 
-// payerName is who pays for a connection's memory and its share of connections.
+// payerName names the payer of a connection: memory and connections are shared out
+// by payer.
 func payerName(ctx context.Context) string {
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
 		return c.payer

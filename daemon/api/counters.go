@@ -9,8 +9,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// counters count since the daemon started. What every request touches needs no
-// lock.
+// counters count requests since the daemon started. The counters that every request
+// updates need no lock.
 type counters struct {
 	byMethod map[string]*metrics.Histogram // never changed: no caller can add a name
 
@@ -37,7 +37,7 @@ func (c *counters) count(method string, took time.Duration, refused *rpc.Error) 
 	}
 }
 
-// calls are those that have been answered, by method.
+// calls is the number of requests that were answered, by method.
 func (c *counters) calls() map[string]uint64 {
 	calls := make(map[string]uint64)
 	for name, h := range c.byMethod {

@@ -12,15 +12,15 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// The event log in the view of CIMA 0.5: the boot's events, which are the
-// same for all callers, then the caller's own, and IMA's where the kernel
-// extends RTMR2 for them. It replays to RTMR0–2 and to the container register.
-// What replays to RTMR3 is in GetEvidence.
+// GetCCEventLog shows the event log as CIMA 0.5 did: the boot events, which are the
+// same for all callers, then the caller's own events, and IMA entries where the kernel
+// extends RTMR2 for them. This log replays to RTMR0–2 and to the container register.
+// The log that replays to RTMR3 is in GetEvidence.
 
-// pageSlack is what a reply takes beside its records.
+// pageSlack is the number of bytes of a reply besides its records.
 const pageSlack = 1 << 10
 
-// bootRecords are the boot log's part of the view, made once.
+// bootRecords are the records of the boot events.
 func bootRecords(bootLog []byte) (encodedRecords, error) {
 	parsed, err := boot.Parse(bootLog)
 	if err != nil {
@@ -40,7 +40,7 @@ func bootRecords(bootLog []byte) (encodedRecords, error) {
 	return records, nil
 }
 
-// ownRecord is an event that the container register holds.
+// ownRecord is the record of an event in the container register.
 func ownRecord(e logs.Event, number int) rpc.EventRecord {
 	measured, _ := e.MeasuredDigest()
 	whole := e.Digest()
@@ -52,7 +52,7 @@ func ownRecord(e logs.Event, number int) rpc.EventRecord {
 	}
 }
 
-// view is what one caller sees of the event log at one moment.
+// view is the event log that one caller sees at one moment.
 type view struct {
 	api      *API
 	owner    string
@@ -99,8 +99,8 @@ func (v view) total() int {
 	return v.api.bootView.count() + v.own
 }
 
-// at are encoded records with that at position in the view among them, and
-// where in the view they begin.
+// at returns encoded records, the one at position among them, and the position of the
+// first.
 func (v view) at(position int) (records *encodedRecords, first int, err error) {
 	boot := v.api.bootView.count()
 	if position < boot {
@@ -127,8 +127,8 @@ func (v view) at(position int) (records *encodedRecords, first int, err error) {
 	return records, first, err
 }
 
-// atMerged encodes some records from a position on. They aren't kept: what number
-// they have depends on the caller.
+// atMerged encodes some records from a position on. They aren't stored, because their
+// numbers depend on the caller.
 func (v view) atMerged(position, boot int) (*encodedRecords, error) {
 	records := new(encodedRecords)
 	isIMA, index, count := v.ima.Find(position - boot)
@@ -153,26 +153,26 @@ func (a *API) ccEventLog(ctx context.Context, s *subject, p rpc.CCEventLogParams
 	}
 	page := eventPage{total: v.total()}
 	if p.Start > page.total {
-		return page, rpc.InvalidParams("start", "start is %d, and the log has %d records", p.Start, page.total)
+		return page, rpc.InvalidParams("start", "start is %d and must be at most %d, the number of records", p.Start, page.total)
 	}
 	end := p.Start + rpc.MaxEventCount
 	if p.Count > 0 {
 		end = p.Start + p.Count
 	}
 	end = min(end, page.total)
-	room := a.Config().Limits.Reply - pageSlack
+	free := a.Config().Limits.Reply - pageSlack
 	next := p.Start
 	for next < end {
 		records, first, err := v.at(next)
 		if err != nil {
 			return page, err
 		}
-		text, n := records.cut(next-first, end-next, room)
+		text, n := records.cut(next-first, end-next, free)
 		if n == 0 {
 			break
 		}
 		page.parts = append(page.parts, text)
-		room -= len(text) + 1
+		free -= len(text) + 1
 		next += n
 	}
 	if next < page.total {

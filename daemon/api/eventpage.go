@@ -10,8 +10,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// encodedRecords are records of the event log as they go onto the wire,
-// encoded once.
+// encodedRecords are records of the event log as JSON, encoded once.
 type encodedRecords struct {
 	text []byte // with a comma between two
 	ends []int  // of each record in text
@@ -27,15 +26,15 @@ func (r *encodedRecords) add(record rpc.EventRecord) {
 
 func (r *encodedRecords) count() int { return len(r.ends) }
 
-// cut returns at most n records from one on that have room bytes, and how many
-// these are.
-func (r *encodedRecords) cut(from, n, room int) ([]byte, int) {
+// cut returns the text of at most n records, from the record at index from on, that
+// fit into free bytes; and the number of these records.
+func (r *encodedRecords) cut(from, n, free int) ([]byte, int) {
 	begin := 0
 	if from > 0 {
 		begin = r.ends[from-1] + 1
 	}
 	n = min(n, len(r.ends)-from)
-	n = sort.Search(n, func(i int) bool { return r.ends[from+i]-begin > room })
+	n = sort.Search(n, func(i int) bool { return r.ends[from+i]-begin > free })
 	if n == 0 {
 		return nil, 0
 	}
@@ -48,7 +47,7 @@ type eventPage struct {
 	total, next int
 }
 
-// AppendJSON writes what encoding/json would make of the rpc.CCEventLog.
+// AppendJSON writes the JSON of the rpc.CCEventLog.
 func (p eventPage) AppendJSON(b []byte) ([]byte, error) {
 	size := pageSlack
 	for _, part := range p.parts {
@@ -71,9 +70,8 @@ func (p eventPage) AppendJSON(b []byte) ([]byte, error) {
 // chunkRecords is how many records of an instance are encoded together.
 const chunkRecords = 64
 
-// maxPages bounds the encoded records that are kept of all instances, in
-// bytes: 10,000 events of usual size, so that a container that reads its log
-// page by page reads it from memory the second time.
+// maxPages bounds the bytes of encoded records that are cached: about 10,000 events.
+// A container that reads its log page by page reads it from memory the second time.
 const maxPages = 8 << 20
 
 type chunkKey struct {
@@ -81,42 +79,42 @@ type chunkKey struct {
 	chunk           int
 }
 
-// encodedPages keeps the chunks that were asked for last. Records are only
-// ever added to an instance, so what is encoded stays right; a chunk that was
-// not full yet is made anew when it has grown.
+// encodedPages caches the chunks that were used last. An instance only ever gets more
+// records, so a full chunk stays right; a chunk that was not full is encoded again when
+// it has grown.
 type encodedPages struct {
 	mu    sync.Mutex
 	size  int
 	byKey map[chunkKey]*list.Element
-	used  list.List // of *keptChunk, the one used last in front
+	used  list.List // of *cachedChunk, the one used last in front
 }
 
-type keptChunk struct {
+type cachedChunk struct {
 	key     chunkKey
 	records *encodedRecords
 }
 
-// get returns a chunk that has at least so many records, made where there is
+// get returns a chunk with at least wanted records, and encodes it where there is
 // none.
 func (p *encodedPages) get(key chunkKey, wanted int, encode func() (*encodedRecords, error)) (*encodedRecords, error) {
 	p.mu.Lock()
 	if e := p.byKey[key]; e != nil {
-		if kept := e.Value.(*keptChunk); kept.records.count() >= wanted {
+		if cached := e.Value.(*cachedChunk); cached.records.count() >= wanted {
 			p.used.MoveToFront(e)
 			p.mu.Unlock()
-			return kept.records, nil
+			return cached.records, nil
 		}
 	}
 	p.mu.Unlock()
-	records, err := encode() // not under the lock: it reads the log
+	records, err := encode() // without the lock, because it reads the log
 	if err != nil {
 		return nil, err
 	}
-	p.keep(key, records)
+	p.store(key, records)
 	return records, nil
 }
 
-func (p *encodedPages) keep(key chunkKey, records *encodedRecords) {
+func (p *encodedPages) store(key chunkKey, records *encodedRecords) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.byKey == nil {
@@ -125,7 +123,7 @@ func (p *encodedPages) keep(key chunkKey, records *encodedRecords) {
 	if old := p.byKey[key]; old != nil {
 		p.drop(old)
 	}
-	p.byKey[key] = p.used.PushFront(&keptChunk{key, records})
+	p.byKey[key] = p.used.PushFront(&cachedChunk{key, records})
 	p.size += cap(records.text)
 	for p.size > maxPages {
 		p.drop(p.used.Back())
@@ -133,7 +131,7 @@ func (p *encodedPages) keep(key chunkKey, records *encodedRecords) {
 }
 
 func (p *encodedPages) drop(e *list.Element) {
-	kept := p.used.Remove(e).(*keptChunk)
-	delete(p.byKey, kept.key)
-	p.size -= cap(kept.records.text)
+	cached := p.used.Remove(e).(*cachedChunk)
+	delete(p.byKey, cached.key)
+	p.size -= cap(cached.records.text)
 }

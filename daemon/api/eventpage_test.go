@@ -34,7 +34,7 @@ func eventful(t *testing.T, f *fixture, id string, events int) *subject {
 	}
 	i := f.containers.Use(peer.Container{ID: id}, 1, 0)
 	f.api.Containers = knownFacts{f.api.Containers, &containers.Facts{Instance: "second"}}
-	return &subject{owner: id, instance: i, still: nil}
+	return &subject{owner: id, instance: i, checkSame: nil}
 }
 
 func (f *fixture) page(s *subject, start, count int) (page rpc.CCEventLog) {

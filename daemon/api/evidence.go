@@ -18,7 +18,7 @@ import (
 	"github.com/cima-project/cima/rpc/form"
 )
 
-// report is a quote and what it is bound to.
+// report is a quote, and the claims that it is bound to.
 type report struct {
 	quote     []byte
 	claims    json.RawMessage // canonical
@@ -32,18 +32,18 @@ type report struct {
 // givenQuotes counts the quotes that callers were given since the daemon started.
 type givenQuotes struct{ alone, shared atomic.Uint64 }
 
-// payment is what a result cost; it is given back if the result has no room to be
-// sent (rpc.Unsent).
+// payment is the quote that a result cost. It is given back if the result is too large
+// to be sent (server.Unsent).
 type payment struct{ by *account } // nil: nothing
 
-// Unsent is for rpc's server.
+// Unsent gives the payment back; rpc/server calls it.
 func (p payment) Unsent() {
 	if p.by != nil {
 		p.by.quotes.AllowN(time.Now(), -1)
 	}
 }
 
-// Results that were paid for.
+// Results that cost a quote.
 type (
 	paidReport struct {
 		rpc.CCReport
@@ -59,8 +59,8 @@ type (
 	}
 )
 
-// report fixes the claims, then asks for a quote over them. The log goes on
-// growing meanwhile, and no lock is held: the claims say where it stood.
+// report fixes the claims, then asks for a quote over them. No lock is held, and the
+// log grows meanwhile: the claims name the position up to which it counts.
 func (a *API) report(ctx context.Context, s *subject, p rpc.CCReportParams) (*report, error) {
 	claims, at, err := a.claims(ctx, s)
 	if err != nil {
@@ -83,13 +83,13 @@ func (a *API) report(ctx context.Context, s *subject, p rpc.CCReportParams) (*re
 		return nil, err
 	}
 	// The container may have ended while the quote was made.
-	if err := s.still(ctx); err != nil {
+	if err := s.checkSame(ctx); err != nil {
 		return nil, refusal(err)
 	}
 	return r, nil
 }
 
-// claims are all that the daemon says of a subject but nonce and user data.
+// claims are the claims about a subject, without nonce and user data.
 func (a *API) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Snapshot, error) {
 	claims := rpc.Claims{Profile: rpc.ClaimsProfile, Agent: a.agent, BootLog: a.bootLogDigest}
 	if err := a.Ledger.Ready(ctx); err != nil {
@@ -134,7 +134,7 @@ func (a *API) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Snapsh
 	return claims, at, nil
 }
 
-// assurance says how sure the daemon is of a container; f may be nil.
+// assurance says how the daemon knows a container; f may be nil.
 func assurance(s *subject, f *containers.Facts) rpc.Assurance {
 	claimed := rpc.Assurance{Start: logs.StartObserved, PIDFD: s.pidfd, CgroupOwner: s.instance.CgroupOwner}
 	if f != nil {
@@ -143,8 +143,9 @@ func assurance(s *subject, f *containers.Facts) rpc.Assurance {
 	return claimed
 }
 
-// quote waits for its turn, fairly by caller, and no longer than the limit.
-// Where it is shared, it comes with the proof that data has a part in it.
+// quote waits for a quote over data, in turn with other payers and no longer than
+// limits.quote_timeout. A shared quote comes with the proof that data is a leaf of its
+// tree.
 func (a *API) quote(ctx context.Context, s *subject, data hw.ReportData, share bool, paid *payment) (quote []byte, proof *rpc.Shared, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(a.Config().Limits.QuoteTimeout))
 	defer cancel()
@@ -167,9 +168,9 @@ func (a *API) quote(ctx context.Context, s *subject, data hw.ReportData, share b
 	return quote, proof, err
 }
 
-// chargeQuote takes a quote from the allowance of whoever pays.
+// chargeQuote takes a quote from the payer's allowance.
 func (a *API) chargeQuote(s *subject, paid *payment) error {
-	if wait := take(s.account.quotes); wait > 0 {
+	if wait := acquire(s.account.quotes); wait > 0 {
 		return rpc.RateLimited(wait, "more than %g quotes a minute: ask again in %v",
 			a.Config().Limits.QuotesPerMinute, wait.Round(time.Millisecond))
 	}
@@ -177,7 +178,7 @@ func (a *API) chargeQuote(s *subject, paid *payment) error {
 	return nil
 }
 
-// evidence is a report with the logs behind its registers.
+// evidence is a report with the logs that replay to its registers.
 func (a *API) evidence(ctx context.Context, s *subject, p rpc.EvidenceParams) (any, error) {
 	e, err := a.bundle(ctx, s, p)
 	if err != nil {
@@ -218,7 +219,7 @@ func (a *API) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (*pa
 	return &paidEvidence{e, r.payment}, nil
 }
 
-// sharing is how many claims the quote is over, for the journal.
+// sharing is the number of claims that the quote is over.
 func (r *report) sharing() int {
 	if r.shared == nil {
 		return 1

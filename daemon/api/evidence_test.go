@@ -74,7 +74,7 @@ func (f *fixture) somebody(n int) *subject {
 	name := fmt.Sprintf("caller %d", n)
 	return &subject{
 		unit: name + ".service", uid: uint32(n), payer: name, account: f.api.callers.accounts.use(name),
-		still: func(context.Context) error { return nil },
+		checkSame: func(context.Context) error { return nil },
 	}
 }
 

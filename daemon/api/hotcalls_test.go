@@ -23,7 +23,7 @@ func hotCalls(t *testing.T) []hotCall {
 	f := newFixture(t)
 	s := eventful(t, f, "one", 300)
 	c := &caller{Caller: &peer.Caller{}, owner: "one", instance: s.instance}
-	c.setSubjects()
+	c.setSubject()
 	ctx := context.WithValue(t.Context(), callerKey{}, c)
 	var measurement server.Handler
 	for _, m := range f.api.callerMethods() {

@@ -7,14 +7,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// What callers can cause in the journal beside what is limited already (quotes,
-// events) is bounded for each account: a flood of lines would rotate out those
-// of others, and journald drops a service's lines beyond a rate.
+// The lines that a caller can cause in the journal are bounded for each account, apart
+// from those of quotes and events, which have limits of their own. Without that bound a
+// flood of lines would push out other lines, and journald drops a service's lines
+// beyond a rate.
 
 const (
 	limiterBurst    = 10               // at once, for each account
 	limiterInterval = time.Second      // one more
-	reportAfter     = 10 * time.Second // until what was left out is told as a number
+	reportAfter     = 10 * time.Second // until the number of lines that were left out is logged
 )
 
 // logLimiter bounds the lines of one kind for one account.
@@ -22,8 +23,8 @@ type logLimiter struct {
 	lines *rate.Limiter
 
 	mu   sync.Mutex
-	more int // left out, and not told yet
-	tell func(more int)
+	more int // lines left out, and not logged yet
+	log  func(more int)
 	wait *time.Timer
 }
 
@@ -31,36 +32,36 @@ func newLogLimiter() *logLimiter {
 	return &logLimiter{lines: rate.NewLimiter(rate.Every(limiterInterval), limiterBurst)}
 }
 
-// allow reports whether a line may be written. Where not, it is counted, and
-// told later.
-func (q *logLimiter) allow(tell func(more int)) bool {
+// allow reports whether a line may be written. A line that may not be written is
+// counted, and log gets the number later.
+func (q *logLimiter) allow(log func(more int)) bool {
 	if q.lines.Allow() {
 		return true
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.tell = tell
+	q.log = log
 	if q.more++; q.more == 1 {
 		q.wait = time.AfterFunc(reportAfter, q.flush)
 	}
 	return false
 }
 
-// flush tells how many lines were left out.
+// flush logs how many lines were left out.
 func (q *logLimiter) flush() {
 	q.mu.Lock()
-	more, tell := q.more, q.tell
+	more, log := q.more, q.log
 	if q.more = 0; q.wait != nil {
 		q.wait.Stop()
 	}
 	q.mu.Unlock()
 	if more > 0 {
-		tell(more)
+		log(more)
 	}
 }
 
-// logRefused writes a line about a refusal, as many as one account may cause;
-// the others are told as a number.
+// logRefused writes a line about a refusal. Lines beyond the account's bound go to the
+// debug level, and their number is logged later.
 func (cs *callers) logRefused(a *account, message string, args ...any) {
 	if a.refusals.allow(func(more int) { cs.log.Info("… and more refusals", "caller", a.name, "more", more) }) {
 		cs.log.Info(message, args...)

@@ -12,7 +12,7 @@ import (
 	"github.com/cima-project/cima/rpc/server"
 )
 
-// methods is the method table: what may be asked, and what it needs.
+// methods is the method table (cima-api(7), METHODS).
 func methods() []method {
 	return []method{
 		about(rpc.MethodGetDefaultAlgorithm, read, (*API).defaultAlgorithm).inlined(),
@@ -31,8 +31,8 @@ func (a *API) defaultAlgorithm(context.Context, *subject, rpc.NoParams) (rpc.Def
 	return rpc.DefaultAlgorithm{AlgoID: rpc.AlgoSHA384, Algorithm: rpc.AlgorithmSHA384}, nil
 }
 
-// measurementCount is 4: RTMR0–2 and the container register, which a caller
-// in no container hasn't.
+// measurementCount is 4: RTMR0–2 and the container register. A caller in no container
+// has 3.
 func (a *API) measurementCount(_ context.Context, s *subject, _ rpc.NoParams) (rpc.MeasurementCount, error) {
 	if s.instance == nil {
 		return rpc.MeasurementCount{Count: 3}, nil
@@ -58,7 +58,7 @@ func (a *API) whoAmI(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Ident
 		who.Host = &rpc.HostClaims{Unit: s.unit, UID: s.uid}
 		return who, nil
 	}
-	if server.MayWait(ctx) != nil { // then without facts there is no answer
+	if server.MayWait(ctx) != nil { // without facts it is no inline answer
 		if _, err := a.facts(ctx, s); err != nil {
 			return who, err
 		}
@@ -67,8 +67,8 @@ func (a *API) whoAmI(ctx context.Context, s *subject, _ rpc.NoParams) (rpc.Ident
 	return who, nil
 }
 
-// identity is what is known of a container. Who somebody is can be said before
-// all is measured, or when the hardware doesn't answer: then without the image.
+// identity is what is known of a container. Before the container is measured, or while
+// the hardware doesn't answer, the image is left out.
 func (a *API) identity(ctx context.Context, s *subject) *rpc.ContainerIdentity {
 	i := s.instance
 	f, err := a.facts(ctx, s)
@@ -108,7 +108,7 @@ func (a *API) measurements(ctx context.Context, s *subject, _ rpc.NoParams) (rpc
 func (a *API) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurementParams) (rpc.CCMeasurement, error) {
 	m := rpc.CCMeasurement{Index: p.Index, AlgoID: rpc.AlgoSHA384}
 	if p.Index < 3 {
-		if err := server.MayWait(ctx); err != nil { // for the hardware
+		if err := server.MayWait(ctx); err != nil { // the hardware is asked
 			return m, err
 		}
 		now, err := a.registers(ctx)
@@ -126,26 +126,26 @@ func (a *API) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurement
 	return m, err
 }
 
-// maxExtendContent is what an event of a container's own may hold.
+// maxExtendContent bounds the bytes of an event of a container's own.
 const maxExtendContent = 4 << 10
 
-// extendMeasurement logs an event of the container's own: it is in the
-// container register, and so in its evidence, from here on.
+// extendMeasurement logs an event of the container's own. From then on the event is in
+// the container register, and so in evidence.
 func (a *API) extendMeasurement(ctx context.Context, s *subject, p rpc.ExtendParams) (rpc.Extended, error) {
 	if s.instance == nil {
 		return rpc.Extended{}, rpc.Denied("only a container has a register of its own to extend")
 	}
 	if len(p.Content) > maxExtendContent {
-		return rpc.Extended{}, rpc.TooLarge(maxExtendContent, "content has %d bytes, and an event holds %d", len(p.Content), maxExtendContent)
+		return rpc.Extended{}, rpc.TooLarge(maxExtendContent, "content has %d bytes and must have at most %d", len(p.Content), maxExtendContent)
 	}
 	if strings.Contains(p.Content, "\n") {
-		return rpc.Extended{}, rpc.InvalidParams("content", "content has no line feed, as AAEL wants it")
+		return rpc.Extended{}, rpc.InvalidParams("content", "content must have no line feed (AAEL)")
 	}
 	f, err := a.facts(ctx, s)
 	if err != nil {
 		return rpc.Extended{}, err
 	}
-	if err := s.still(ctx); err != nil {
+	if err := s.checkSame(ctx); err != nil {
 		return rpc.Extended{}, refusal(err)
 	}
 	event, err := a.Ledger.Append(ctx, ledger.Event{
@@ -159,7 +159,7 @@ func (a *API) extendMeasurement(ctx context.Context, s *subject, p rpc.ExtendPar
 	return rpc.Extended{Index: 3, Digest: digest}, nil
 }
 
-// nonceDigest names a nonce in the journal without repeating it.
+// nonceDigest names a nonce in the journal: its digest, cut short.
 func nonceDigest(nonce []byte) string {
 	sum := sha512.Sum384(nonce)
 	return hex.EncodeToString(sum[:8])

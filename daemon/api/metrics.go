@@ -15,7 +15,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// metrics are the daemon's counters and histograms in Prometheus' text form
+// metrics writes the daemon's counters and histograms in Prometheus' text form
 // (cima-api(7), METRICS).
 func (a *API) metrics(s rpc.Status) string {
 	x := new(metrics.Text)
@@ -82,8 +82,8 @@ func gateMetrics(x *metrics.Text, a *API) {
 	x.One("launches_repeated_total", metrics.Counter, "Starts in a crash loop, measured at the gate and not logged at once.", float64(starts.Repeated.Load()))
 }
 
-// processMetrics are what Prometheus' own libraries tell of a process. What
-// can't be read isn't told.
+// processMetrics writes the metrics that Prometheus' own client libraries write of a
+// process. A metric that can't be read is left out.
 func processMetrics(x *metrics.Text, started time.Time) {
 	x.One("process_start_time_seconds", metrics.Gauge, "When the daemon started, in seconds since 1970.", float64(started.UnixMilli())/1000)
 	var used unix.Rusage

@@ -8,10 +8,10 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// shownOSLog is what a run takes beside its entries.
+// shownOSLog is the number of bytes of a run besides its entries.
 const shownOSLog = int64(len(`{"register":"rtmr2","format":"ima-digests","entries":""},`))
 
-// osLogs are evidence's os_logs.
+// osLogs are the os_logs of evidence.
 func (a *API) osLogs(s *subject, rtmr2 hw.Digest) ([]rpc.OSLog, error) {
 	if a.OSLog == nil {
 		return nil, nil
@@ -26,10 +26,10 @@ func (a *API) osLogs(s *subject, rtmr2 hw.Digest) ([]rpc.OSLog, error) {
 	}
 	most := a.budget().OSLogs(&a.Config().Limits)
 	if size > most/2 && !a.osLogWarned.Swap(true) {
-		a.Log.Warn("the kernel's IMA log takes more than half of its room in evidence; raise limits.evidence_reply and reload", "bytes", size, "room", most)
+		a.Log.Warn("the kernel's IMA log takes more than half of its share of evidence; raise limits.evidence_reply and reload", "bytes", size, "share", most)
 	}
 	if size > most {
-		return nil, rpc.TooLarge(most, "the kernel's IMA log takes %d bytes of evidence: limits.evidence_reply leaves %d for it", size, most)
+		return nil, rpc.TooLarge(most, "the kernel's IMA log takes %d bytes of evidence, and must take at most %d: raise limits.evidence_reply", size, most)
 	}
 	return list, nil
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/cima-project/cima/rpc/server"
 )
 
-// subject is whom an answer is about: the caller itself, always; on the admin
-// socket also a container that root names.
+// subject is the container or the process of the host that an answer is about. It is
+// the caller itself; on the admin socket it may be a container that root names.
 type subject struct {
-	owner    string               // as the runtime log names the container; "" on the host
+	owner    string               // name of the container in the runtime log; "" on the host
 	instance *containers.Instance // nil on the host
 	pidfd    bool                 // the kernel named the very process that asks
 	unit     string               // systemd unit of a host process
@@ -20,20 +20,21 @@ type subject struct {
 
 	account *account // who pays for it
 	payer   string   // the account's name
-	still   func(context.Context) error
-	done    func() // gives back what named took; nil for a caller
+	// checkSame checks that the subject is still what it was when it was named.
+	checkSame func(context.Context) error
+	done      func() // gives back what named took; nil for a caller
 }
 
-// setSubjects fills in the caller as whom its own answers are about.
-func (c *caller) setSubjects() {
+// setSubject makes the caller the subject of its own answers.
+func (c *caller) setSubject() {
 	c.own = subject{
 		owner: c.owner, instance: c.instance, pidfd: c.PIDFD, unit: c.Unit, uid: c.UID,
-		account: c.account, payer: c.payer, still: c.Check,
+		account: c.account, payer: c.payer, checkSame: c.Check,
 	}
 }
 
-// facts are those of the subject's instance, measured first where they aren't
-// known yet.
+// facts are the facts of the subject's instance. An instance that isn't measured yet
+// is measured first.
 func (a *API) facts(ctx context.Context, s *subject) (*containers.Facts, error) {
 	if f := a.Containers.FactsNow(s.instance); f != nil {
 		return f, nil
@@ -41,10 +42,10 @@ func (a *API) facts(ctx context.Context, s *subject) (*containers.Facts, error) 
 	if err := server.MayWait(ctx); err != nil {
 		return nil, err
 	}
-	return a.Containers.Facts(ctx, s.instance, s.still)
+	return a.Containers.Facts(ctx, s.instance, s.checkSame)
 }
 
-// named is a running container that root asks about.
+// named is the running container that root asks about.
 func (a *API) named(ctx context.Context, id string) (*subject, error) {
 	i, err := a.Containers.Find(ctx, id)
 	if err != nil {
@@ -56,16 +57,16 @@ func (a *API) named(ctx context.Context, id string) (*subject, error) {
 	asker := callerOf(ctx)
 	return &subject{
 		owner: i.Owner, instance: i, account: asker.account, payer: asker.payer,
-		still: func(ctx context.Context) error { return a.Containers.CheckRuns(ctx, i) },
-		done:  func() { a.Containers.Release(i) },
+		checkSame: func(ctx context.Context) error { return a.Containers.CheckRuns(ctx, i) },
+		done:      func() { a.Containers.Release(i) },
 	}, nil
 }
 
-// queue is the name by which quotes are shared out fairly: by container, not
-// by connection.
+// queue is the key of the queue for quotes: callers take turns by payer, not by
+// connection.
 func (s *subject) queue() string { return s.payer }
 
-// cgroup is the one that the subject's record declares, "" on the host.
+// cgroup is the cgroup that the subject's record declares, "" on the host.
 func (s *subject) cgroup() string {
 	if s.instance == nil {
 		return ""

@@ -39,7 +39,7 @@ func TestInlineNeverWaits(t *testing.T) {
 		i := f.containers.Use(peer.Container{ID: "one"}, 1, 0)
 		f.api.Containers = knownFacts{f.containers, nil} // measuring takes its time
 		c := &caller{Caller: &peer.Caller{}, owner: i.Owner, instance: i}
-		c.setSubjects()
+		c.setSubject()
 		ctx := context.WithValue(t.Context(), callerKey{}, c)
 		quick := 0
 		handlers := make(map[string]server.Handler)

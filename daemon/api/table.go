@@ -11,13 +11,13 @@ import (
 type method struct {
 	name   string
 	access access
-	inline bool                       // its answer to the caller is mostly in memory
+	inline bool                       // the answer to a caller is mostly in memory
 	own    func(a *API) server.Method // about the caller
 	named  func(a *API) server.Method // on the admin socket: about a container, or the caller
-	gives  []any                      // where the function's type doesn't tell
+	gives  []any                      // results, where the function's type doesn't tell
 }
 
-// about makes a row of a function that answers about a subject.
+// about makes a row from a function that answers about a subject.
 func about[P, R any, PP interface {
 	*P
 	rpc.Params
@@ -51,19 +51,20 @@ func about[P, R any, PP interface {
 	}
 }
 
-// giving says what a function gives whose type doesn't tell.
+// giving names the results of a function whose type doesn't.
 func (m method) giving(results ...any) method {
 	m.gives = results
 	return m
 }
 
-// inlined marks a row whose answers mostly need no wait.
+// inlined marks a row whose answer is mostly in memory: it is given in the goroutine
+// that reads the connection.
 func (m method) inlined() method {
 	m.inline = true
 	return m
 }
 
-// forCallers and forAdmin make the method of each socket.
+// forCallers makes the method of the callers' socket.
 func (m method) forCallers(a *API) server.Method {
 	made := m.own(a)
 	made.Inline = m.inline
@@ -73,6 +74,7 @@ func (m method) forCallers(a *API) server.Method {
 	return made
 }
 
+// forAdmin makes the method of the admin socket.
 func (m method) forAdmin(a *API) server.Method {
 	made := m.named(a)
 	if m.gives != nil {

@@ -19,11 +19,11 @@ type AccessRule struct {
 
 func (r AccessRule) check(known []string, labels []string) error {
 	if len(r.Allow)+len(r.Deny) == 0 {
-		return fmt.Errorf("an [[access]] rule allows or denies something")
+		return fmt.Errorf("an [[access]] rule must have allow or deny")
 	}
 	for _, name := range slices.Concat(r.Allow, r.Deny) {
 		if !slices.Contains(known, name) {
-			return fmt.Errorf("access: there is no method %q", name)
+			return fmt.Errorf("access: %q must be a method of cima-api(7)", name)
 		}
 	}
 	for _, pattern := range []string{r.Image, r.Unit} {
@@ -33,7 +33,7 @@ func (r AccessRule) check(known []string, labels []string) error {
 	}
 	name, _, ok := strings.Cut(r.Label, "=")
 	if r.Label != "" && (!ok || !slices.Contains(labels, name)) {
-		return fmt.Errorf(`access: label = %q: it is "name=value", and the name stands in launch.labels`, r.Label)
+		return fmt.Errorf(`access: label = %q: must be "name=value" with a name from launch.labels`, r.Label)
 	}
 	return nil
 }

@@ -101,10 +101,10 @@ type Duration time.Duration
 func (d *Duration) UnmarshalText(text []byte) error {
 	v, err := time.ParseDuration(string(text))
 	if err != nil {
-		return fmt.Errorf("%q is no duration: write \"10s\" or \"1m30s\"", text)
+		return fmt.Errorf("%q must be a duration such as \"10s\" or \"1m30s\"", text)
 	}
 	if v <= 0 {
-		return fmt.Errorf("%s is not a positive duration", text)
+		return fmt.Errorf("duration %s must be above zero", text)
 	}
 	*d = Duration(v)
 	return nil
@@ -212,17 +212,17 @@ func (c *Config) Show() ledger.Show {
 
 func (c Config) check() error {
 	if c.Anchor != logs.AnchorRTMR3 && c.Anchor != logs.AnchorReportData {
-		return fmt.Errorf("anchor = %q: it is %q or %q", c.Anchor, logs.AnchorRTMR3, logs.AnchorReportData)
+		return fmt.Errorf("anchor = %q: must be %q or %q", c.Anchor, logs.AnchorRTMR3, logs.AnchorReportData)
 	}
 	switch c.Isolation {
 	case IsolationRedacted, IsolationPrivate, IsolationNone:
 	default:
-		return fmt.Errorf("isolation = %q: it is %q, %q or %q", c.Isolation, IsolationRedacted, IsolationPrivate, IsolationNone)
+		return fmt.Errorf("isolation = %q: must be %q, %q or %q", c.Isolation, IsolationRedacted, IsolationPrivate, IsolationNone)
 	}
 	switch c.Launch.Environment {
 	case "names", "digest", "none":
 	default:
-		return fmt.Errorf(`launch.environment = %q: it is "names", "digest" or "none"`, c.Launch.Environment)
+		return fmt.Errorf(`launch.environment = %q: must be "names", "digest" or "none"`, c.Launch.Environment)
 	}
 	for _, r := range c.Access {
 		if err := r.check(rpc.CallerMethods(), c.Launch.Labels); err != nil {
@@ -235,7 +235,7 @@ func (c Config) check() error {
 		}
 	}
 	if c.IMA.Mode != imaAnchor && c.IMA.Mode != IMAOff {
-		return fmt.Errorf("ima.mode = %q: it is %q or %q", c.IMA.Mode, imaAnchor, IMAOff)
+		return fmt.Errorf("ima.mode = %q: must be %q or %q", c.IMA.Mode, imaAnchor, IMAOff)
 	}
 	if err := errors.Join(c.Gate.check(), c.Exec.check()); err != nil {
 		return err
@@ -258,7 +258,7 @@ func (c Config) check() error {
 		{"events_per_container", int64(l.EventsPerContainer), 1, 1 << 30},
 	} {
 		if limit.is < limit.min || limit.is > limit.limit {
-			return fmt.Errorf("limits.%s = %d: it is from %d to %d", limit.key, limit.is, limit.min, limit.limit)
+			return fmt.Errorf("limits.%s = %d: must be %d to %d", limit.key, limit.is, limit.min, limit.limit)
 		}
 	}
 	for _, rate := range []struct {

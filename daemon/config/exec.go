@@ -33,13 +33,13 @@ func defaultExec() Exec {
 func (c Exec) check() error {
 	switch {
 	case c.Mode != ExecOff && c.Mode != ExecMeasure && c.Mode != ExecEnforce:
-		return fmt.Errorf("exec.mode = %q: it is %q, %q or %q", c.Mode, ExecOff, ExecMeasure, ExecEnforce)
+		return fmt.Errorf("exec.mode = %q: must be %q, %q or %q", c.Mode, ExecOff, ExecMeasure, ExecEnforce)
 	case c.Source != execByGate && c.Source != ExecByIMA:
-		return fmt.Errorf("exec.source = %q: it is %q or %q", c.Source, execByGate, ExecByIMA)
+		return fmt.Errorf("exec.source = %q: must be %q or %q", c.Source, execByGate, ExecByIMA)
 	case c.Source == ExecByIMA && c.Mode == ExecEnforce:
-		return fmt.Errorf("exec.mode = %q with exec.source = %q: what the kernel tells of afterwards can't be refused", ExecEnforce, ExecByIMA)
+		return fmt.Errorf("exec.mode = %q with exec.source = %q: mode must be \"measure\": the kernel reports executions after they began", ExecEnforce, ExecByIMA)
 	case c.MaxSize < 1<<20 || c.MaxSize > 1<<34:
-		return fmt.Errorf("exec.max_size = %d: it is from %d to %d", c.MaxSize, 1<<20, 1<<34)
+		return fmt.Errorf("exec.max_size = %d: must be %d to %d", c.MaxSize, 1<<20, 1<<34)
 	}
 	return nil
 }

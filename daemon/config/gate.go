@@ -28,11 +28,11 @@ func DefaultGate() Gate {
 
 func (c Gate) check() error {
 	if !slices.Contains([]string{GateOn, GateEnforce, GateOff}, c.Mode) {
-		return fmt.Errorf("gate.mode = %q: it is %q, %q or %q", c.Mode, GateOn, GateEnforce, GateOff)
+		return fmt.Errorf("gate.mode = %q: must be %q, %q or %q", c.Mode, GateOn, GateEnforce, GateOff)
 	}
 	for _, p := range c.Runtimes {
 		if !strings.HasPrefix(p, "/") {
-			return fmt.Errorf("gate.runtimes: %q is no absolute path", p)
+			return fmt.Errorf("gate.runtimes: %q must be an absolute path", p)
 		}
 	}
 	return nil

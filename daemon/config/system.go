@@ -16,10 +16,10 @@ type SystemRule struct {
 
 func (r SystemRule) check() error {
 	if (r.Unit == "") == (r.Path == "") {
-		return errors.New("a [[system]] rule names a unit or a path, and not both")
+		return errors.New("a [[system]] rule must name either a unit or a path")
 	}
 	if r.Path != "" && (!filepath.IsAbs(r.Path) || filepath.Clean(r.Path) != r.Path) {
-		return fmt.Errorf("system: path = %q: it is absolute and clean", r.Path)
+		return fmt.Errorf("system: path = %q: must be absolute and clean", r.Path)
 	}
 	_, err := path.Match(r.Unit, "")
 	return err
