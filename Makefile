@@ -13,7 +13,7 @@ COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 # Where cimactl appraises, beside the machine that builds.
 PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
-.PHONY: all build cross demo golden test test-clients test-vm short lint fuzz soak bench bench-rooms packages install clean help FORCE \
+.PHONY: all build cross demo golden test test-clients test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-fuzz proof-busy
 all: build
 
@@ -121,8 +121,8 @@ proof-fuzz:
 proof-busy:
 	packaging/test/busy sh -c 'for n in 1 2 3; do $(MAKE) test || exit 1; done'
 
-## bench-rooms: the benchmarks of each room
-bench-rooms:
+## bench-packages: the benchmarks of each package
+bench-packages:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 ## packages: deb, rpm and checksums, in dist/; two builds of a commit are equal

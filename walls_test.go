@@ -1,4 +1,4 @@
-// Package cima holds the house rules as tests.
+// Package cima holds the rules of the tree as tests (ARCHITECTURE.md, CONTRIBUTING.md).
 package cima
 
 import (
@@ -13,8 +13,8 @@ import (
 
 const module = "github.com/cima-project/cima/"
 
-// allowed says which rooms a room may import (DESIGN, section 3). A room that
-// is not listed is a leaf.
+// allowed says which packages a package may import (ARCHITECTURE.md, The walls). A
+// package that is not listed imports leaves alone.
 var allowed = map[string][]string{
 	"daemon/engines": {"daemon/launch", "daemon/records"},
 	"daemon": {
@@ -101,22 +101,22 @@ func list(t *testing.T) []listed {
 }
 
 func TestWalls(t *testing.T) {
-	rooms := 0
+	seen := 0
 	for _, p := range list(t) {
-		room, ours := strings.CutPrefix(p.ImportPath, module)
-		if !ours || strings.HasPrefix(room, "packaging/") {
+		dir, ours := strings.CutPrefix(p.ImportPath, module)
+		if !ours || strings.HasPrefix(dir, "packaging/") {
 			continue
 		}
-		rooms++
+		seen++
 		for _, i := range p.Imports {
 			other, ours := strings.CutPrefix(i, module)
-			if ours && !slices.Contains(allowed[room], other) && !slices.Contains(leaves, other) {
-				t.Errorf("%s imports %s: what it needs of it, it declares itself", room, other)
+			if ours && !slices.Contains(allowed[dir], other) && !slices.Contains(leaves, other) {
+				t.Errorf("%s imports %s: it must declare what it needs as an interface of its own", dir, other)
 			}
 		}
 	}
-	if rooms < 10 {
-		t.Errorf("only %d rooms were looked at", rooms)
+	if seen < 10 {
+		t.Errorf("only %d packages were looked at", seen)
 	}
 }
 
@@ -178,8 +178,8 @@ func TestWhatTheClientLinks(t *testing.T) {
 	t.Error("there is no package rpc")
 }
 
-// Every room opens with the question that it answers.
-func TestRoomsSayTheirQuestion(t *testing.T) {
+// Every package doc opens with the question that the package answers.
+func TestWhatPackagesAnswer(t *testing.T) {
 	for _, p := range list(t) {
 		if len(p.GoFiles) == 0 {
 			continue // tests alone: go list shows no doc of theirs
