@@ -27,8 +27,7 @@ func (c *Client) GetCCMeasurement(ctx context.Context, p CCMeasurementParams) (C
 	return ask[CCMeasurement](ctx, c, MethodGetCCMeasurement, p)
 }
 
-// GetCCEventLog returns one page of the event log; Next says where the next
-// one begins.
+// GetCCEventLog returns one page of the event log; the next page begins at Next.
 func (c *Client) GetCCEventLog(ctx context.Context, p CCEventLogParams) (CCEventLog, error) {
 	return ask[CCEventLog](ctx, c, MethodGetCCEventLog, p)
 }
@@ -38,14 +37,14 @@ func (c *Client) GetCCReport(ctx context.Context, p CCReportParams) (CCReport, e
 	return ask[CCReport](ctx, c, MethodGetCCReport, p)
 }
 
-// GetEvidence returns a bundle of evidence as it came: these bytes are what a
-// relying party wants. DecodeEvidence reads them.
+// GetEvidence returns a bundle of evidence byte by byte as it came, for a relying party.
+// DecodeEvidence reads it.
 func (c *Client) GetEvidence(ctx context.Context, p EvidenceParams) (json.RawMessage, error) {
 	return ask[json.RawMessage](ctx, c, MethodGetEvidence, p)
 }
 
-// GetFormedEvidence returns evidence in the form that p.Format names, another
-// than FormatCIMA.
+// GetFormedEvidence returns evidence in the form p.Format, which must be another than
+// FormatCIMA.
 func (c *Client) GetFormedEvidence(ctx context.Context, p EvidenceParams) (FormedEvidence, error) {
 	return ask[FormedEvidence](ctx, c, MethodGetEvidence, p)
 }
@@ -55,8 +54,8 @@ func (c *Client) GetMeasurements(ctx context.Context) (Measurements, error) {
 	return ask[Measurements](ctx, c, MethodGetMeasurements, nil)
 }
 
-// ExtendMeasurement makes an event of the container's own. ErrUnknownOutcome
-// in the error says that it may have been made.
+// ExtendMeasurement makes an event of the container's own. If the error is
+// ErrUnknownOutcome, the event may have been made.
 func (c *Client) ExtendMeasurement(ctx context.Context, p ExtendParams) (Extended, error) {
 	return ask[Extended](ctx, c, MethodExtendMeasurement, p)
 }

@@ -12,25 +12,24 @@ import (
 	"time"
 )
 
-// A Client asks a daemon. It may be used by many goroutines at once: each
-// call has a connection to itself, and a few are kept.
+// A Client asks a daemon. Many goroutines may use it at once: each call has a
+// connection of its own, and a few connections are kept.
 //
-// An error of a call is an *Error where the daemon gave it, an
-// *UnreachableError where no daemon could be talked to, else the context's or
-// one of reading and writing. Where the daemon restarts, calls that change
-// nothing are made again; ExtendMeasurement only where it certainly was not
-// carried out.
+// An error of a call is an *Error if the daemon answered with it, an
+// *UnreachableError if no daemon can be reached, else the context's or one of reading
+// and writing. If the daemon restarts, calls that change nothing are made again;
+// ExtendMeasurement only if it certainly was not carried out.
 type Client struct {
 	pool      *pool
 	container string
 }
 
-// ErrUnknownOutcome says that the connection ended after a request that
-// changes something and before its answer.
+// ErrUnknownOutcome means that the connection ended after a request that changes
+// something and before its answer.
 var ErrUnknownOutcome = errors.New("the connection ended before the answer: it is not known whether the daemon did it")
 
-// Container is the same client asking about one container, on the admin
-// socket.
+// Container returns the same client, which asks about one container. It is for the
+// admin socket.
 func (c *Client) Container(id string) *Client {
 	return &Client{pool: c.pool, container: id}
 }
@@ -53,7 +52,7 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 	for {
 		raw, err := c.pool.once(ctx, again, method, body, fastDecoder(result))
 		if err == nil && raw == nil {
-			return nil // plainly has it
+			return nil // fastDecoder has decoded it
 		}
 		if err == nil {
 			return decodeResult(method, raw, result)
@@ -75,7 +74,7 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 	}
 }
 
-// withMethod says what was asked, except round errors that say enough.
+// withMethod names the method in an error, unless the error says enough.
 func withMethod(method string, err error) error {
 	var e *Error
 	var unreachable *UnreachableError
@@ -94,7 +93,7 @@ func (p *pool) repeatable(method string, err error) bool {
 	var e *Error
 	switch {
 	case errors.As(err, &e):
-		// The daemon has not done it, and says so.
+		// The daemon has not done it.
 		return e.Code == CodeShuttingDown || errors.Is(err, errTurnedAway) ||
 			e.Code == CodeNotReady && p.dialer.Wait
 	case errors.Is(err, errNotSent):
@@ -130,8 +129,8 @@ func (c *Client) params(params any) (jsontext.Value, error) {
 	return append(with, body[1:]...), nil
 }
 
-// fastDecoder decodes results of a type that may be long, without looking at them
-// first; nil for the others.
+// fastDecoder decodes results that may be long without checking their JSON first; it
+// is nil for results of other types.
 func fastDecoder(result any) func([]byte) bool {
 	if page, ok := result.(*CCEventLog); ok {
 		return func(raw []byte) bool { return decodePlain(raw, page) }
@@ -165,8 +164,8 @@ func decodeResult(method string, raw jsontext.Value, result any) error {
 	return nil
 }
 
-// idleLinks and idleTime are how many connections are kept, and how long:
-// less than the daemon's own patience.
+// idleLinks is how many connections are kept, and idleTime how long: less than the
+// daemon lets a connection be idle.
 const (
 	idleLinks = 4
 	idleTime  = 30 * time.Second
@@ -213,7 +212,7 @@ func (p *pool) once(ctx context.Context, again *retries, method string, params j
 	return raw, err
 }
 
-// get returns a connection that is kept, nil where there is none.
+// get returns a connection that is kept, nil if there is none.
 func (p *pool) get() *link {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -12,47 +12,47 @@ import (
 	"time"
 )
 
-// retryFor is how long a client that does not wait for the daemon puts up
-// with one that restarts or has its hands full.
+// retryFor is how long a client without Dialer.Wait tries again while the daemon
+// restarts or is busy.
 const retryFor = 2 * time.Second
 
-// Dialer says how to reach the daemon. The zero value is good.
+// Dialer holds options for reaching the daemon. Its zero value is ready to use.
 type Dialer struct {
-	// Path of the socket. "" is $CIMA_SOCKET, else DefaultSocket.
+	// Path is that of the socket. "" means $CIMA_SOCKET, else DefaultSocket.
 	Path string
 
-	// Wait makes Dial and calls wait, as long as their contexts allow, for
-	// a daemon that is not there yet, and for CodeNotReady to pass.
+	// Wait makes Dial and calls wait, as long as their contexts allow, for a
+	// daemon that is not there yet, and while it answers CodeNotReady.
 	Wait bool
 
-	// MaxReply bounds the bytes of a reply. 0 is MaxEvidence and an
-	// envelope.
+	// MaxReply bounds the bytes of a reply. 0 means MaxEvidence and 4 KiB for
+	// the envelope.
 	MaxReply int
 }
 
-// UnreachableError says that no daemon could be talked to, and what may be
-// the matter.
+// UnreachableError is the error if no daemon can be reached. Hint says what may be
+// the cause.
 type UnreachableError struct {
 	Path string
 	Hint string
 	Err  error
 }
 
-// Error says what happened; the hint is for whoever shows it to a person.
+// Error says what happened. A program that shows it to a person adds the hint.
 func (e *UnreachableError) Error() string {
 	return fmt.Sprintf("no daemon at %s: %v", e.Path, e.Err)
 }
 
-// Unwrap is what the system said.
+// Unwrap returns the error of the system.
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
-// Dial connects to the daemon at path ("": where it usually is).
+// Dial connects to the daemon at path; "" is as in Dialer.Path.
 func Dial(ctx context.Context, path string) (*Client, error) {
 	return Dialer{Path: path}.Dial(ctx)
 }
 
-// Dial connects to the daemon, so that what is wrong shows at once. An error
-// is an *UnreachableError, or the context's.
+// Dial connects to the daemon, so that a wrong path shows at once. An error is an
+// *UnreachableError, or the context's.
 func (d Dialer) Dial(ctx context.Context) (*Client, error) {
 	if d.Path == "" {
 		d.Path = os.Getenv(SocketEnv)
@@ -76,7 +76,7 @@ func (d Dialer) retries() *retries {
 	return &retries{began: time.Now(), wait: d.Wait}
 }
 
-// dial connects, again and again where that may help.
+// dial connects, and tries again if that may help.
 func (p *pool) dial(ctx context.Context, again *retries) (*link, error) {
 	for {
 		var dialer net.Dialer
@@ -93,14 +93,15 @@ func (p *pool) dial(ctx context.Context, again *retries) (*link, error) {
 	}
 }
 
-// mayPass reports whether connecting may succeed soon: the queue was full
-// (EAGAIN), or nobody listens yet or just now.
+// mayPass reports whether connecting may succeed soon: the queue was full (EAGAIN), or
+// nobody listens yet, or nobody listens while the daemon restarts.
 func mayPass(err error, wait bool) bool {
 	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) ||
 		wait && errors.Is(err, syscall.ENOENT)
 }
 
-// withoutPath takes the path off an error of package net, for it is said already.
+// withoutPath takes the path off an error of package net, because UnreachableError
+// names it already.
 func withoutPath(err error) error {
 	var number syscall.Errno
 	if errors.As(err, &number) {
@@ -109,7 +110,7 @@ func withoutPath(err error) error {
 	return err
 }
 
-// hint is what may be the matter.
+// hint says what may be the cause.
 func hint(path string, err error) string {
 	dir := filepath.Dir(path)
 	switch {
@@ -130,14 +131,14 @@ func hint(path string, err error) string {
 	return "see systemctl status cimad"
 }
 
-// retries counts what is left of a client's patience.
+// retries decides how often and how long a client tries again.
 type retries struct {
 	began time.Time
 	wait  bool
 	n     int
 }
 
-// may reports whether to try once more.
+// may reports whether to try again.
 func (r *retries) may(passing bool) bool {
 	return passing && (r.wait || time.Since(r.began) < retryFor)
 }
@@ -146,7 +147,7 @@ func (r *retries) may(passing bool) bool {
 func (r *retries) pause(ctx context.Context, asked time.Duration) error {
 	wait := min(10*time.Millisecond<<min(r.n, 10), time.Second)
 	r.n++
-	wait = max(asked, wait/2+rand.N(wait/2)) // so that not all come back at once
+	wait = max(asked, wait/2+rand.N(wait/2)) // so that not all clients come back at once
 	select {
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -34,8 +34,7 @@ const (
 	CodeNotReady        Code = -32008 // try again: something is not known yet
 )
 
-// Error is what a caller is told. It is an error on both sides: handlers
-// return it, the client gives it back.
+// Error is an error on the wire. Handlers return it, and the client's calls do.
 type Error struct {
 	_ canonical.Open
 
@@ -46,8 +45,7 @@ type Error struct {
 	cause error // for the journal; never on the wire
 }
 
-// ErrorData is the data object of an error. Which member is there depends on
-// the code.
+// ErrorData is the data object of an error. Its code decides which member is there.
 type ErrorData struct {
 	_ canonical.Open
 
@@ -61,11 +59,11 @@ type ErrorData struct {
 // Error is the message as a person reads it.
 func (e *Error) Error() string { return e.Message }
 
-// Unwrap is the cause, where the error was made of one in this process.
+// Unwrap returns the cause, if the error was made of one in this process.
 func (e *Error) Unwrap() error { return e.cause }
 
-// RetryAfter is how long to wait before the same request can succeed, 0 where
-// the error does not say.
+// RetryAfter is how long to wait before the same request can succeed, 0 if the error
+// does not say.
 func (e *Error) RetryAfter() time.Duration {
 	if e.Data == nil {
 		return 0
@@ -73,37 +71,36 @@ func (e *Error) RetryAfter() time.Duration {
 	return time.Duration(e.Data.RetryAfterMS) * time.Millisecond
 }
 
-// Because returns the error with a cause for the journal, which the caller is
-// not told.
+// Because returns the error with a cause, which goes to the journal and not to the
+// caller.
 func (e *Error) Because(cause error) *Error {
 	with := *e
 	with.cause = cause
 	return &with
 }
 
-// Errorf is an error of any code.
+// Errorf makes an error of any code.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// Unattributed says that nobody can tell who is calling.
+// Unattributed means that nobody can tell who is calling.
 func Unattributed(format string, args ...any) *Error {
 	return Errorf(CodeUnattributed, format, args...)
 }
 
-// Denied says that the caller may not do this.
+// Denied means that the caller may not do this.
 func Denied(format string, args ...any) *Error {
 	return Errorf(CodeDenied, format, args...)
 }
 
-// RateLimited says that the caller asks too much, and when to ask again.
+// RateLimited means that the caller asks too much, and tells when to ask again.
 func RateLimited(after time.Duration, format string, args ...any) *Error {
 	return retry(CodeRateLimited, after, format, args...)
 }
 
-// TEEUnavailable says that the hardware did not answer. The kernel's error
-// number in cause, if there is one, goes onto the wire; the rest of cause is
-// for the journal.
+// TEEUnavailable means that the hardware did not answer. The kernel's error number in
+// cause, if there is one, goes onto the wire; the rest of cause is for the journal.
 func TEEUnavailable(cause error, format string, args ...any) *Error {
 	e := Errorf(CodeTEEUnavailable, format, args...).Because(cause)
 	var number syscall.Errno
@@ -117,32 +114,32 @@ func TEEUnavailable(cause error, format string, args ...any) *Error {
 	return e
 }
 
-// TooLarge says that something is above its limit, in the limit's own unit.
+// TooLarge means that something is above its limit; limit is in the unit of that.
 func TooLarge(limit int64, format string, args ...any) *Error {
 	e := Errorf(CodeTooLarge, format, args...)
 	e.Data = &ErrorData{Limit: limit}
 	return e
 }
 
-// LogInconsistent says that log and register disagree after agreed events.
+// LogInconsistent means that log and register disagree after agreed events.
 func LogInconsistent(agreed int, format string, args ...any) *Error {
 	e := Errorf(CodeLogInconsistent, format, args...)
 	e.Data = &ErrorData{Agreed: &agreed}
 	return e
 }
 
-// ShuttingDown says that the daemon stops.
+// ShuttingDown means that the daemon stops.
 func ShuttingDown() *Error {
 	return Errorf(CodeShuttingDown, "the daemon is shutting down: connect again")
 }
 
-// NotReady says that something is not known yet, and when to ask again.
+// NotReady means that something is not known yet, and tells when to ask again.
 func NotReady(after time.Duration, format string, args ...any) *Error {
 	return retry(CodeNotReady, after, format, args...)
 }
 
-// InvalidParams says which member of the parameters is wrong ("" where it is
-// none in particular), and why.
+// InvalidParams tells which member of the parameters is wrong, and why; member is ""
+// if it is none in particular.
 func InvalidParams(member, format string, args ...any) *Error {
 	e := Errorf(CodeInvalidParams, format, args...)
 	if member != "" {
@@ -158,9 +155,9 @@ func retry(code Code, after time.Duration, format string, args ...any) *Error {
 	return e
 }
 
-// WireError is what a caller is told of err: the *Error in it, else an
-// InternalError that gives nothing away. false means that err holds more than
-// the caller is told and belongs in the journal.
+// WireError returns what a caller gets of err: the *Error in it, else an error with
+// CodeInternalError that reveals nothing. false means that err holds more than the
+// caller gets and belongs in the journal.
 func WireError(err error) (*Error, bool) {
 	var e *Error
 	switch {
@@ -169,7 +166,7 @@ func WireError(err error) (*Error, bool) {
 	case errors.Is(err, context.DeadlineExceeded):
 		return Errorf(CodeInternalError, "the daemon took too long: try again"), false
 	case errors.Is(err, context.Canceled):
-		// Whoever asked is gone, or the daemon goes.
+		// The caller has gone, or the daemon stops.
 		return ShuttingDown(), true
 	}
 	return Errorf(CodeInternalError, "internal error of the daemon: its journal says more"), false

@@ -15,27 +15,27 @@ import (
 )
 
 var (
-	// errNotSent marks an error before the daemon can have read the request.
+	// errNotSent marks an error that came before the daemon can have read the request.
 	errNotSent = errors.New("request not sent")
 
 	// errTurnedAway marks an answer to the connection, not to the request.
 	errTurnedAway = errors.New("connection turned away")
 )
 
-// A link is one connection of a client: a request, then its answer.
+// A link is one connection of a client. It sends a request, then reads its answer.
 type link struct {
 	net      net.Conn
 	maxReply int
 	id       uint64
 	used     time.Time
-	over     bool // what came answered no request: the daemon closes it
+	over     bool // the answer was to no request: the daemon closes the connection
 
-	buf  []byte // what is read into: a page of a log is as long as the one before
-	past int    // where the line returned last ends in buf
-	have int    // what was read of buf
+	buf  []byte // kept: a page of a log is as long as the one before
+	past int    // where the line that was returned last ends in buf
+	have int    // how many bytes of buf were read
 
-	// plain takes the result of the next answer as it is, before it is looked
-	// at; false where it doesn't know it. Nil: there is none.
+	// fast decodes the result of the next answer before anything has checked it;
+	// it returns false if it can't. nil: there is no such decoder.
 	fast func(result []byte) bool
 }
 
@@ -48,16 +48,16 @@ func (l *link) next() uint64 {
 	return l.id
 }
 
-// usable reports whether another request can follow one that ended so.
+// usable reports whether another request can follow one that ended with err.
 func (l *link) usable(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Code != CodeShuttingDown && !l.over
 }
 
-// roundTrip sends a line and returns the result in the line that comes back, which
-// is the caller's own; nil where plain has taken it.
+// roundTrip sends a line and returns the result in the line that comes back. The
+// result belongs to the caller; it is nil if fast has decoded it.
 func (l *link) roundTrip(ctx context.Context, request []byte) (jsontext.Value, error) {
-	// The context's end cuts short what waits for the daemon.
+	// The end of the context ends the waiting for the daemon.
 	stop := context.AfterFunc(ctx, func() { l.net.SetDeadline(time.Unix(1, 0)) })
 	line, err := l.exchange(request)
 	if !stop() {
@@ -75,8 +75,7 @@ func (l *link) roundTrip(ctx context.Context, request []byte) (jsontext.Value, e
 	return l.answer(line)
 }
 
-// decodedFast lets plain have the result in an answer that is written as our daemon
-// does.
+// decodedFast tries fast on an answer that is written exactly as our daemon does.
 func (l *link) decodedFast(line []byte) bool {
 	begin := strconv.AppendUint([]byte(`{"jsonrpc":"2.0","id":`), l.id, 10)
 	rest, ok := bytes.CutPrefix(line, append(begin, `,"result":`...))
@@ -92,7 +91,7 @@ func (l *link) exchange(request []byte) ([]byte, error) {
 	if writeErr != nil && n == 0 {
 		writeErr = fmt.Errorf("%w: %w", errNotSent, writeErr)
 	}
-	// The daemon may have said why it closed the connection.
+	// The daemon may have written why it closed the connection.
 	line, err := l.line()
 	if writeErr != nil && err != nil {
 		return nil, writeErr
@@ -100,8 +99,8 @@ func (l *link) exchange(request []byte) ([]byte, error) {
 	return line, err
 }
 
-// firstRead is what a line's room begins with, and keptLine how large it may be
-// and be kept for the next line: a page of a log.
+// firstRead is the first size of the buffer for a line, and keptLine the largest size
+// that is kept for the next line: a page of a log.
 const (
 	firstRead = 16 << 10
 	keptLine  = 2 << 20
@@ -120,7 +119,7 @@ func (l *link) line() ([]byte, error) {
 			return l.buf[:l.past-1], nil
 		}
 		if l.have > l.maxReply {
-			return nil, fmt.Errorf("the reply has more than %d bytes", l.maxReply)
+			return nil, fmt.Errorf("the reply must have at most %d bytes", l.maxReply)
 		}
 		if l.have == len(l.buf) {
 			l.grow(min(max(firstRead, 4*l.have), l.maxReply+1))
@@ -138,14 +137,14 @@ func (l *link) line() ([]byte, error) {
 	}
 }
 
-// grow gives what has been read a buffer of that size.
+// grow replaces the buffer by one of that size.
 func (l *link) grow(size int) {
 	buf := make([]byte, size)
 	copy(buf, l.buf[:l.have])
 	l.buf = buf
 }
 
-// shrink leaves the buffer to whoever has the line in it.
+// shrink gives up a long buffer.
 func (l *link) shrink() {
 	rest := l.buf[l.past:l.have]
 	l.buf, l.past, l.have = bytes.Clone(rest), 0, len(rest)

@@ -1,9 +1,8 @@
 // Package rpc answers: how does one ask the daemon?
 //
-// It holds the methods and their types, JSON read so strictly that a message
-// has one meaning, and the Go client. The wire is JSON-RPC 2.0, one object per
-// line, over a Unix stream socket; cima-api(7) is its specification. The other
-// end of the socket is package rpc/server.
+// It holds the methods, their parameters and results, and the Go client. The wire is
+// JSON-RPC 2.0, one object per line, over a Unix stream socket; cima-api(7) specifies
+// it. The other end of the socket is package rpc/server.
 package rpc
 
 import (
@@ -17,13 +16,13 @@ const (
 	DefaultSocket      = "/run/cima/cima.sock"
 	DefaultAdminSocket = "/run/cima-admin/admin.sock"
 
-	// SocketEnv names the environment variable that a client takes the
-	// socket's path from.
+	// SocketEnv is the environment variable from which a client takes the path
+	// of the socket.
 	SocketEnv = "CIMA_SOCKET"
 )
 
-// Methods of both sockets. On the admin socket they take container_id, for
-// there the caller is not the container.
+// Methods of both sockets. On the admin socket they take container_id, because the
+// caller there is not the container.
 const (
 	MethodGetDefaultAlgorithm = "GetDefaultAlgorithm" // NoParams, DefaultAlgorithm
 	MethodGetMeasurementCount = "GetMeasurementCount" // NoParams, MeasurementCount
@@ -52,7 +51,7 @@ const (
 	MethodGetStatus      = "GetStatus"      // StatusParams, Status
 )
 
-// Sizes and values that parameters are held to.
+// Limits of parameters, and values that they may have.
 const (
 	AlgoSHA384      = 12 // TPM_ALG_SHA384 (TCG Algorithm Registry), the only algo_id
 	AlgorithmSHA384 = "sha384"
@@ -68,7 +67,7 @@ const (
 	MaxExtendContent = 16 << 10 // bytes
 	MaxContainerID   = 256      // bytes of container_id
 
-	FormatCIMA = "cima" // GetEvidence's own; the others are rpc/form's
+	FormatCIMA = "cima" // GetEvidence's default; package rpc/form has the others
 )
 
 // NoParams are the parameters of a method that has none: absent, or {}.
@@ -77,7 +76,7 @@ type NoParams struct{}
 // CCMeasurementParams asks for one register.
 type CCMeasurementParams struct {
 	Index  int `json:"index" within:"0..3"`              // 0–2: RTMR0–2, 3: the caller's container register
-	AlgoID int `json:"algo_id,omitzero" within:"12..12"` // AlgoSHA384, which is also what is taken where it is absent
+	AlgoID int `json:"algo_id,omitzero" within:"12..12"` // AlgoSHA384, also if it is absent
 }
 
 // CCEventLogParams asks for a page of the event log.
@@ -90,26 +89,26 @@ type CCEventLogParams struct {
 type CCReportParams struct {
 	Nonce    []byte `json:"nonce" within:"8..64"`                 // MinNonce to MaxNonce bytes
 	UserData []byte `json:"user_data,omitempty" within:"0..4096"` // up to MaxUserData bytes
-	Shared   bool   `json:"shared,omitzero"`                      // one quote for all who wait with this
+	Shared   bool   `json:"shared,omitzero"`                      // share one quote with other callers that wait
 }
 
 // EvidenceParams asks for evidence.
 type EvidenceParams struct {
 	Nonce    []byte `json:"nonce" within:"8..64"`                                                           // MinNonce to MaxNonce bytes
 	UserData []byte `json:"user_data,omitempty" within:"0..4096"`                                           // up to MaxUserData bytes
-	Format   string `json:"format,omitempty" oneof:"cima trustee trustee-request cmw cmw-cbor cel cel-tlv"` // of rpc/form.Names; FormatCIMA where it is absent
-	Shared   bool   `json:"shared,omitzero"`                                                                // one quote for all who wait with this
+	Format   string `json:"format,omitempty" oneof:"cima trustee trustee-request cmw cmw-cbor cel cel-tlv"` // one of rpc/form.Names; FormatCIMA if it is absent
+	Shared   bool   `json:"shared,omitzero"`                                                                // share one quote with other callers that wait
 }
 
 // StatusParams asks for the state of the daemon.
 type StatusParams struct {
-	Metrics bool `json:"metrics,omitzero"` // its counters too, in Prometheus' text form
+	Metrics bool `json:"metrics,omitzero"` // with its counters, in the text format of Prometheus
 }
 
-// FormedEvidence is evidence in another form than our own.
+// FormedEvidence is evidence in another form than FormatCIMA.
 type FormedEvidence struct {
 	Format  string `json:"format"`
-	Content []byte `json:"content"` // the whole in that form, text or not
+	Content []byte `json:"content"` // the evidence in that form: text or binary
 }
 
 // ExtendParams is an event of the container's own. Domain and operation are
@@ -138,8 +137,8 @@ type CCMeasurement struct {
 	Hash   Digest `json:"hash"`
 }
 
-// AppendJSON writes what encoding/json would, in a fifth of the time: this is
-// what callers poll.
+// AppendJSON writes what encoding/json would, in a fifth of the time: callers poll
+// this.
 func (m CCMeasurement) AppendJSON(b []byte) ([]byte, error) {
 	b = strconv.AppendInt(append(b, `{"index":`...), int64(m.Index), 10)
 	b = strconv.AppendInt(append(b, `,"algo_id":`...), int64(m.AlgoID), 10)
@@ -147,8 +146,8 @@ func (m CCMeasurement) AppendJSON(b []byte) ([]byte, error) {
 	return append(b, `"}`...), nil
 }
 
-// CCReport is a quote and what it is bound to: REPORTDATA is SHA-512 over
-// the RFC 8785 form of the claims, or follows from them and Shared.
+// CCReport is a quote and the claims that it is bound to: REPORTDATA is SHA-512 over
+// the RFC 8785 form of the claims, or is computed from that and Shared.
 type CCReport struct {
 	CCType         int             `json:"cc_type"`   // CCTypeTDX
 	CCReport       []byte          `json:"cc_report"` // the quote
@@ -170,8 +169,8 @@ type Measurements struct {
 	LaunchDigest *Digest `json:"launch_digest,omitzero"`
 }
 
-// Extended is where an event of the container's own went.
+// Extended is the result of ExtendMeasurement.
 type Extended struct {
 	Index  int    `json:"index"`  // 3, the container register
-	Digest Digest `json:"digest"` // SHA-384(JCS(measured)), what extended it
+	Digest Digest `json:"digest"` // SHA-384(JCS(measured)), which extended the register
 }

@@ -6,9 +6,9 @@ import (
 	"iter"
 )
 
-// Events are the records of the event log from p.Start on, asked for in pages
-// of p.Count records (0: as many as a reply holds) as they are needed. After an
-// error, which comes with no record, there are no more.
+// Events returns the records of the event log from p.Start on. It asks for them in
+// pages of p.Count records (0: as many as a reply holds) as they are needed. An error
+// comes with no record and is the last element.
 func (c *Client) Events(ctx context.Context, p CCEventLogParams) iter.Seq2[EventRecord, error] {
 	return func(yield func(EventRecord, error) bool) {
 		for p := p; ; {

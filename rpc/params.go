@@ -9,22 +9,22 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 )
 
-// Params is a parameter type of this package; DecodeParams reads it. What its
-// members must be is in their tags (canonical.Unmarshal).
+// Params is a parameter type of this package, which DecodeParams reads. The tags of its
+// fields hold what its members must be (canonical.Unmarshal).
 type Params interface {
-	// complete fills in what is absent and checks what no tag can say.
+	// complete fills in what is absent, and checks what tags can't express.
 	complete() error
 }
 
-// DecodeParams reads the params member of a request into p. Unknown, missing,
-// duplicate and case-variant members, and values that are out of bounds or
-// not in the one spelling, are errors that name the member (CodeInvalidParams).
+// DecodeParams reads the member params of a request into p. Unknown, missing and
+// duplicate members, names in another case, and values that are out of bounds or in
+// another spelling are errors that name the member (CodeInvalidParams).
 func DecodeParams(raw jsontext.Value, p Params) error {
 	return decodeParams(raw, p, p)
 }
 
 // DecodeAdminParams is DecodeParams on the admin socket, where a request may name
-// a container in the member container_id: container is "" where it names none.
+// a container in the member container_id; container is "" if it names none.
 func DecodeAdminParams(raw jsontext.Value, p Params) (container string, err error) {
 	var admin adminParams
 	err = decodeParams(raw, p, p, &admin)

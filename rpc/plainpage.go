@@ -7,10 +7,9 @@ import (
 	"strings"
 )
 
-// decodePlain reads a page of the event log byte by byte as our daemon writes
-// it, so that nothing has to be known of JSON, and nobody needs to have looked at
-// it before. Whatever is written otherwise is for CCEventLog.decode, errors too: it
-// is false then.
+// decodePlain reads a page of the event log that is written byte by byte as our daemon
+// does, without a JSON reader and without a check before. It returns false for every
+// other page, malformed ones too, and changes nothing; CCEventLog.decode reads those.
 func decodePlain(raw []byte, l *CCEventLog) bool {
 	most := min(len(raw)/leastRecord, MaxEventCount)
 	r := plainPage{data: raw, buf: make([]byte, len(raw)/2), digests: make([]EventDigest, 0, most)}
@@ -35,18 +34,18 @@ func decodePlain(raw []byte, l *CCEventLog) bool {
 	return true
 }
 
-// maxRecord is the highest number that a record may have: what a client asks
-// for fits 31 bits.
+// maxRecord is the highest number that a record may have: a client asks for numbers of
+// 31 bits.
 const maxRecord = 1<<31 - 1
 
-// leastRecord is about how long a record is at least: with one digest.
+// leastRecord is about the length of the shortest record, with one digest.
 const leastRecord = 256
 
 var strictBase64 = base64.StdEncoding.Strict() // making it costs more than a short string
 
-// A plainPage reads what stands exactly there; failed says that something
-// else did. What it changes with every byte is no pointer: those cost more while
-// memory is collected, and pages make much of that.
+// A plainPage reads text that must be exactly as expected; failed is set where it is
+// not. The fields that change with every byte are no pointers, which cost more during
+// garbage collection, and pages make much garbage.
 type plainPage struct {
 	data    []byte
 	pos     int

@@ -8,8 +8,7 @@ import (
 	"iter"
 )
 
-// ErrReplay says that an event log can't be replayed, and is in the error that
-// says why.
+// ErrReplay is in every error of an event log that can't be replayed.
 var ErrReplay = errors.New("the event log can't be replayed")
 
 const (
@@ -20,11 +19,11 @@ const (
 	registersOfAView = MaxIndex + 1
 )
 
-// Replay is what the registers hold by the whole event log, by index: 48 zero
-// bytes, extended with the SHA-384 digest of one record after the other.
+// Replay returns the registers that a whole event log gives, by index: 48 zero bytes,
+// extended with the SHA-384 digest of one record after the other.
 //
-// Records of index 3 are held against their digests; what the boot's events
-// say is in general under no digest (cima-evidence(7), Boot log), and is not.
+// The digests of records of index 3 are checked. Those of boot events are not, because
+// in general no digest covers what they say (cima-evidence(7), Boot log).
 func Replay(events iter.Seq2[EventRecord, error]) (registers [registersOfAView]Digest, err error) {
 	position := 0
 	for e, err := range events {
@@ -32,7 +31,7 @@ func Replay(events iter.Seq2[EventRecord, error]) (registers [registersOfAView]D
 			return registers, err
 		}
 		if e.RecNum != position || e.IMRIndex < 0 || e.IMRIndex > MaxIndex {
-			return registers, fmt.Errorf("%w: record %d of index %d stands where record %d belongs, and the whole log is needed", ErrReplay, e.RecNum, e.IMRIndex, position)
+			return registers, fmt.Errorf("%w: record %d of index %d must be record %d: the whole log is needed", ErrReplay, e.RecNum, e.IMRIndex, position)
 		}
 		position++
 		if e.EventType == evNoAction && e.IMRIndex != containerIndex {
@@ -55,14 +54,14 @@ func (r *EventRecord) sha384() ([]byte, error) {
 			continue
 		}
 		if r.IMRIndex == containerIndex && sha512.Sum384(r.Event) != Digest(d.Hash) {
-			return nil, fmt.Errorf("%w: the digest of record %d is not that of its event", ErrReplay, r.RecNum)
+			return nil, fmt.Errorf("%w: the digest of record %d must be that of its event", ErrReplay, r.RecNum)
 		}
 		return d.Hash, nil
 	}
-	return nil, fmt.Errorf("%w: record %d has no SHA-384 digest", ErrReplay, r.RecNum)
+	return nil, fmt.Errorf("%w: record %d must have a SHA-384 digest", ErrReplay, r.RecNum)
 }
 
-// Comparison is what the event log gives, and what the register holds.
+// Comparison is one register: what the event log gives, and what it holds.
 type Comparison struct {
 	Index    int
 	Replayed Digest
@@ -72,10 +71,10 @@ type Comparison struct {
 // Equal reports whether the log explains the register.
 func (c Comparison) Equal() bool { return c.Replayed == c.Register }
 
-// CompareEventLog replays the event log and puts each register beside it, read
-// anew until nothing was logged meanwhile. That is what the daemon says of
-// itself; whether it is true, the appraisal of evidence finds out
-// (hw/verify.Appraise, cimactl verify).
+// CompareEventLog replays the event log and compares it with the registers. It reads
+// both again until nothing was logged meanwhile. All of that is the daemon's word;
+// only the appraisal of evidence shows whether it is true (hw/verify.Appraise,
+// cimactl verify).
 func (c *Client) CompareEventLog(ctx context.Context) ([]Comparison, error) {
 	before, err := c.registers(ctx)
 	for range replayAttempts {
@@ -101,10 +100,10 @@ func (c *Client) CompareEventLog(ctx context.Context) ([]Comparison, error) {
 		}
 		before = after
 	}
-	return nil, fmt.Errorf("%w: the registers change faster than it can be read", ErrReplay)
+	return nil, fmt.Errorf("%w: the registers change faster than the log can be read", ErrReplay)
 }
 
-// registers are those that GetCCMeasurement knows, in order.
+// registers returns those that GetCCMeasurement knows, in order.
 func (c *Client) registers(ctx context.Context) ([]Digest, error) {
 	count, err := c.GetMeasurementCount(ctx)
 	if err != nil {

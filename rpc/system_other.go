@@ -7,9 +7,8 @@ import (
 	"syscall"
 )
 
-// hungUp can't be told here: only a server, which runs on Linux, wants to know.
+// hungUp is false: without poll(2) a closed connection shows at the next write.
 func hungUp(net.Conn) bool { return false }
 
-// errnoName is "": error numbers of the kernel that cimad runs on have no name
-// here.
+// errnoName is "": the error numbers of Linux, which cimad runs on, have no names here.
 func errnoName(syscall.Errno) string { return "" }

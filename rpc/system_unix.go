@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hungUp reports whether the peer has closed both halves, or we have. What is
-// no socket can't tell.
+// hungUp reports whether the peer has closed both halves of the connection, or we have.
+// A connection that is no socket can't tell.
 func hungUp(nc net.Conn) bool {
 	sc, ok := nc.(syscall.Conn)
 	if !ok {
@@ -29,5 +29,5 @@ func hungUp(nc net.Conn) bool {
 	return err != nil || gone
 }
 
-// errnoName is an error number as C names it, "" where it has no name.
+// errnoName is the name of an error number in C, "" if it has none.
 func errnoName(number syscall.Errno) string { return unix.ErrnoName(number) }
