@@ -28,7 +28,7 @@ func TestNoEvidenceWhileExecsArePending(t *testing.T) {
 	f.inject()
 	eventually(t, "all is logged", flushed)
 	for _, e := range f.execsOf(id) {
-		if e.Path != "" && e.Missed != "" && e.SHA384 == nil {
+		if e.Missed != "" && e.SHA384 == nil { // without a path if there was more than one
 			return
 		}
 	}

@@ -44,6 +44,9 @@ func decodeParams(raw jsontext.Value, p Params, into ...any) error {
 	if err == nil {
 		err = p.complete()
 	}
+	if err == nil {
+		return nil // without the allocation below
+	}
 	if malformed := new(MalformedError); errors.As(err, &malformed) {
 		return InvalidParams(malformed.Member, "params: %s", malformed)
 	}
