@@ -3,7 +3,6 @@ package daemon
 import (
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -201,74 +200,5 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	_, err := New(t.Context(), f.daemon.opts)
 	if err == nil || !strings.Contains(err.Error(), "another daemon") {
 		t.Fatalf("a second daemon: %v", err)
-	}
-}
-
-func TestAgentKeySurvivesInItsMemfd(t *testing.T) {
-	key, err := newAgentKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := loadAgentKey(key.memfd)
-	if err != nil || again.digest != key.digest {
-		t.Fatalf("loaded again: %v", err)
-	}
-	if _, err := key.memfd.WriteAt([]byte{1}, 0); err == nil {
-		t.Error("the sealed key could be written")
-	}
-	f, err := os.CreateTemp(t.TempDir(), "key")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := f.Write(make([]byte, 32)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := loadAgentKey(f); err == nil {
-		t.Error("a key from a plain file was taken")
-	}
-}
-
-func TestMakeDirRefusesWhatOthersCanWrite(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "d")
-	if err := makeDir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	if err := makeDir(dir, 0o700); err == nil {
-		t.Error("a directory that all can write was taken")
-	}
-	link := dir + "-link"
-	if err := os.Symlink("/", link); err != nil {
-		t.Fatal(err)
-	}
-	if err := makeDir(link, 0o700); err == nil {
-		t.Error("a symbolic link was followed")
-	}
-}
-
-func TestConfig(t *testing.T) {
-	for _, tt := range []struct{ name, text, want string }{
-		{"empty", "", ""},
-		{"a limit", "[limits]\nline = 4096\n", ""},
-		{"unknown key", "# c\nanchor = \"rtmr3\"\n\n[limits]\nlines = 1\n", `line 5: unknown key "limits.lines"`},
-		{"unknown table", "\n[limit]\nline = 1\n", `line 2: unknown key "limit"`},
-		{"wrong type", "[limits]\nline = \"x\"\n", "line 2"},
-		{"not TOML", "anchor = \n", "line 1"},
-		{"wrong anchor", `anchor = "pcr"`, "anchor"},
-		{"out of range", "[limits]\nline = 0\n", "limits.line"},
-		{"no finite number", "[limits]\nrequests_per_second = inf\n", "limits.requests_per_second"},
-		{"no number", "[limits]\nquotes_per_minute = nan\n", "limits.quotes_per_minute"},
-		{"no quotes", "[limits]\nquotes_per_minute = 0.0\n", "limits.quotes_per_minute"},
-		{"bad duration", "[limits]\nidle = \"-1s\"\n", "duration"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			_, err := config.Parse(tt.text)
-			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("error %v, want %q", err, tt.want)
-			}
-		})
 	}
 }

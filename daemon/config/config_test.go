@@ -25,3 +25,43 @@ func TestParseRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"empty", "", ""},
+		{"a limit", "[limits]\nline = 4096\n", ""},
+		{"unknown key", "# c\nanchor = \"rtmr3\"\n\n[limits]\nlines = 1\n", `line 5: unknown key "limits.lines"`},
+		{"unknown table", "\n[limit]\nline = 1\n", `line 2: unknown key "limit"`},
+		{"wrong type", "[limits]\nline = \"x\"\n", "line 2"},
+		{"not TOML", "anchor = \n", "line 1"},
+		{"wrong anchor", `anchor = "pcr"`, "anchor"},
+		{"out of range", "[limits]\nline = 0\n", "limits.line"},
+		{"no finite number", "[limits]\nrequests_per_second = inf\n", "limits.requests_per_second"},
+		{"no number", "[limits]\nquotes_per_minute = nan\n", "limits.quotes_per_minute"},
+		{"no quotes", "[limits]\nquotes_per_minute = 0.0\n", "limits.quotes_per_minute"},
+		{"bad duration", "[limits]\nidle = \"-1s\"\n", "duration"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse(tt.text)
+			if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestAccessRulesAreChecked(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"[[access]]\nimage = \"app:*\"\nallow = [\"ExtendMeasurement\"]\n", ""},
+		{"[[access]]\nallow = [\"Nothing\"]\n", `"Nothing" must be a method`},
+		{"[[access]]\nimage = \"x\"\n", "allow or deny"},
+		{"[[access]]\nimage = \"[\"\nallow = [\"WhoAmI\"]\n", "syntax error"},
+		{"[[access]]\nlabel = \"a=b\"\nallow = [\"WhoAmI\"]\n", "launch.labels"},
+		{"[launch]\nlabels = [\"a\"]\n[[access]]\nlabel = \"a=b\"\nallow = [\"WhoAmI\"]\n", ""},
+	} {
+		_, err := Parse(tt.text)
+		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: %v, want %q", tt.text, err, tt.want)
+		}
+	}
+}

@@ -59,21 +59,6 @@ func TestEvidenceBesideAFullLog(t *testing.T) {
 	}
 }
 
-func TestEvidenceReplyHasRoom(t *testing.T) {
-	f := newFixture(t)
-	f.stop()
-	f.config.Limits.EvidenceReply = 300 << 10
-	err := f.daemon.budget().Check(&f.config.Limits)
-	if err == nil || !strings.Contains(err.Error(), "or more") {
-		t.Fatalf("%v", err)
-	}
-	var most int
-	fmt.Sscanf(err.Error()[strings.Index(err.Error(), "it must be "):], "it must be %d", &most)
-	if f.config.Limits.EvidenceReply = most; f.daemon.budget().Check(&f.config.Limits) != nil {
-		t.Errorf("%d bytes would not do", most)
-	}
-}
-
 // Of others a private log shows nothing, and its evidence says that it doesn't
 // replay; what its reader can check holds.
 func TestPrivateIsolation(t *testing.T) {

@@ -46,22 +46,6 @@ func TestReload(t *testing.T) {
 	}
 }
 
-func TestAccessRulesAreChecked(t *testing.T) {
-	for _, tt := range []struct{ text, want string }{
-		{"[[access]]\nimage = \"app:*\"\nallow = [\"ExtendMeasurement\"]\n", ""},
-		{"[[access]]\nallow = [\"Nothing\"]\n", `"Nothing" must be a method`},
-		{"[[access]]\nimage = \"x\"\n", "allow or deny"},
-		{"[[access]]\nimage = \"[\"\nallow = [\"WhoAmI\"]\n", "syntax error"},
-		{"[[access]]\nlabel = \"a=b\"\nallow = [\"WhoAmI\"]\n", "launch.labels"},
-		{"[launch]\nlabels = [\"a\"]\n[[access]]\nlabel = \"a=b\"\nallow = [\"WhoAmI\"]\n", ""},
-	} {
-		_, err := config.Parse(tt.text)
-		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%q: %v, want %q", tt.text, err, tt.want)
-		}
-	}
-}
-
 func TestDeniedToHostProcesses(t *testing.T) {
 	f := newFixture(t, func(c *config.Config) {
 		c.Access = []config.AccessRule{{Deny: []string{rpc.MethodGetEvidence}}}
