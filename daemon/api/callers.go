@@ -133,7 +133,7 @@ func (cs *callers) before(ctx context.Context, method string) error {
 func (cs *callers) withinRate(a *account) error {
 	if wait := acquire(a.requests); wait > 0 {
 		return rpc.RateLimited(wait, "more than %g requests a second: ask again in %v",
-			cs.config().Limits.RequestsPerSecond, wait.Round(time.Millisecond))
+			float64(a.requests.Limit()), wait.Round(time.Millisecond))
 	}
 	return nil
 }

@@ -172,7 +172,7 @@ func (a *API) quote(ctx context.Context, s *subject, data hw.ReportData, share b
 func (a *API) chargeQuote(s *subject, paid *payment) error {
 	if wait := acquire(s.account.quotes); wait > 0 {
 		return rpc.RateLimited(wait, "more than %g quotes a minute: ask again in %v",
-			a.Config().Limits.QuotesPerMinute, wait.Round(time.Millisecond))
+			float64(s.account.quotes.Limit())*60, wait.Round(time.Millisecond))
 	}
 	paid.by = s.account
 	return nil
