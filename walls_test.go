@@ -1,4 +1,4 @@
-// Package cima holds the rules of the tree as tests (ARCHITECTURE.md, CONTRIBUTING.md).
+// Package cima holds the rules of the tree as tests: see ARCHITECTURE.md and CONTRIBUTING.md.
 package cima
 
 import (

@@ -9,7 +9,7 @@ import (
 )
 
 // What events measure: the only member of measured, by operation (cima-evidence(7),
-// OPERATIONS). The bodies of launch and image are daemon/launch's; exit has none.
+// Operations). The bodies of launch and image are daemon/launch's; exit has none.
 // Their canonical form is hashed, so tags must not change: a member that is empty is
 // written unless its tag omits it.
 
@@ -62,7 +62,7 @@ type SystemBody struct {
 // PowerBody is measured.power: the means by which some container could act as root of
 // the guest. It names no container, because all containers see it.
 type PowerBody struct {
-	Classes []string `json:"classes"` // cima-evidence(7), "Classes of power"
+	Classes []string `json:"classes"` // cima-evidence(7), Classes of power
 }
 
 // ExecBody is measured.exec. A digest is of a file that nobody could write while it was

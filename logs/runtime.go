@@ -22,7 +22,7 @@ import (
 // domain is the first word of every event of the runtime log.
 const domain = "cima"
 
-// Operations of the runtime log (cima-evidence(7), OPERATIONS).
+// Operations of the runtime log (cima-evidence(7), Operations).
 const (
 	OpStart  = "start"
 	OpPolicy = "policy"

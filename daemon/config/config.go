@@ -74,7 +74,7 @@ type Engines struct {
 	DockerExecRoot string `toml:"docker_exec_root"`
 }
 
-// Limits bounds everything that a caller controls (rule 8).
+// Limits bounds everything that a caller controls (SECURITY.md, What holds it, 5).
 type Limits struct {
 	Line                    int      `toml:"line"`                      // bytes of a request
 	Reply                   int      `toml:"reply"`                     // bytes of a reply

@@ -31,7 +31,7 @@ type launchFacts struct {
 }
 
 // imageFacts are the members of an image event that the claims or a policy
-// are held against (cima-evidence(7), OPERATIONS).
+// are held against (cima-evidence(7), Operations).
 type imageFacts struct {
 	Reference string `json:"reference"`
 	Digest    string `json:"digest"`   // of the config

@@ -10,7 +10,7 @@ import (
 )
 
 // measuredMembers are the members of what events measure, by operation
-// (cima-evidence(7), OPERATIONS). Another name in a policy is refused, because it would
+// (cima-evidence(7), Operations). Another name in a policy is refused, because it would
 // match nothing and forbid nothing.
 var measuredMembers = map[string][]string{
 	logs.OpStart:  membersOf[logs.StartBody](),
