@@ -10,8 +10,8 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 )
 
-// MalformedError says that JSON is not what this package takes: not JSON, ambiguous,
-// or not of the shape asked for.
+// MalformedError is the error of text that is not JSON, that is ambiguous, or that does
+// not have the members that it must have.
 type MalformedError = canonical.Error
 
 // Bounds of a bundle of evidence, in bytes.
@@ -20,12 +20,11 @@ const (
 	maxClaims   = 64 << 10
 )
 
-// DecodeEvidence reads a bundle, at most MaxEvidence bytes long. It takes
-// each value in one spelling only: strings and numbers as RFC 8785 writes
-// them, base64 in its standard form, no member twice, in another case, or
-// unknown; only white space and the order of members are free. Claims may
-// have members that this version doesn't know, for their digest covers them.
-// What it refuses is a *MalformedError.
+// DecodeEvidence reads a bundle of at most MaxEvidence bytes. Each value must be in one
+// spelling: strings and numbers as RFC 8785 writes them, base64 in its standard form.
+// No member may be there twice, in another case, or unknown. Only white space and the
+// order of members are free. Claims may have members that this version doesn't know,
+// because their digest covers them. An error is a *MalformedError.
 func DecodeEvidence(data []byte) (*Evidence, *Claims, error) {
 	if len(data) > MaxEvidence {
 		return nil, nil, &MalformedError{Offset: MaxEvidence, Reason: fmt.Sprintf("evidence must have at most %d bytes", MaxEvidence)}
@@ -47,7 +46,7 @@ func DecodeEvidence(data []byte) (*Evidence, *Claims, error) {
 	return e, c, nil
 }
 
-// check holds evidence against what no tag can say.
+// check checks what tags can't express.
 func (e *Evidence) check() error {
 	if len(e.Claims) > maxClaims {
 		return wrong("claims", fmt.Sprintf("must have at most %d bytes", maxClaims))
@@ -60,13 +59,13 @@ func (e *Evidence) check() error {
 		case len(entry.Digests)%len(Digest{}) != 0:
 			return wrong(at+".digests", fmt.Sprintf("must have a multiple of %d bytes", len(Digest{})))
 		case i > 0 && entry.Digests != nil && e.RuntimeLog[i-1].Digests != nil:
-			return wrong(at+".digests", "must not go on with those before: a run is one record")
+			return wrong(at+".digests", "must be one record with those before: they are one run")
 		}
 	}
 	return nil
 }
 
-// under makes the path of an error that is about a member of a member.
+// under puts a member before the path of an error.
 func under(member string, err error) error {
 	if malformed := new(MalformedError); errors.As(err, &malformed) {
 		if malformed.Member != "" {
@@ -77,8 +76,7 @@ func under(member string, err error) error {
 	return err
 }
 
-// AppendJSON writes evidence in the one spelling that DecodeEvidence takes, on one
-// line.
+// AppendJSON writes evidence on one line, as DecodeEvidence reads it.
 func (e *Evidence) AppendJSON(b []byte) ([]byte, error) {
 	if err := canonical.CheckSpelling(e.Claims); err != nil {
 		return nil, fmt.Errorf("claims: %w", err)
@@ -86,7 +84,8 @@ func (e *Evidence) AppendJSON(b []byte) ([]byte, error) {
 	return appendJSON(b, e)
 }
 
-// appendJSON writes v in the order of its members. What is not UTF-8 becomes U+FFFD.
+// appendJSON writes v in the order of its fields. Bytes that are not UTF-8 become
+// U+FFFD.
 func appendJSON(b []byte, v any) ([]byte, error) {
 	w := bytes.NewBuffer(b)
 	err := json.MarshalWrite(w, v, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))

@@ -17,27 +17,28 @@ const (
 
 // Values of LogClaims.View.
 const (
-	ViewWhole   = "whole"   // a daemon without isolation shows all to all
-	ViewPrivate = "private" // of others not even digests are shown: the log doesn't replay
+	ViewWhole   = "whole"   // without isolation: every event is shown to every caller
+	ViewPrivate = "private" // not even digests of others' events are shown: the log doesn't replay
 )
 
-// agentContext keeps a signature of the agent's from meaning anything else.
+// agentContext is in every message that the agent signs, so that the signature can't
+// mean anything else.
 const agentContext = "cima-agent-v1"
 
-// Evidence is what a container hands to a relying party (RFC 9334): a quote,
-// what it is bound to, and the logs behind its registers. cima-evidence(7)
-// is its specification.
+// Evidence is what a container sends to a relying party (RFC 9334): a quote, the claims
+// that it is bound to, and the logs that explain its registers. cima-evidence(7)
+// specifies it.
 type Evidence struct {
 	Profile string `json:"profile" oneof:"https://github.com/cima-project/cima/evidence/v1"` // EvidenceProfile
 	TEE     string `json:"tee" within:"1..4096"`                                             // "tdx"
-	Quote   []byte `json:"quote" within:"1.."`                                               // exactly the quote, nothing behind it
+	Quote   []byte `json:"quote" within:"1.."`                                               // the quote, and nothing after it
 
-	// Claims as they were hashed: kept as bytes, so that a member that this
-	// version doesn't know still counts.
+	// Claims as they were hashed: bytes, so that a member that this version
+	// doesn't know counts too.
 	Claims json.RawMessage `json:"claims"`
 
-	// Shared says where the claims stand in a quote that others share; nil:
-	// the quote is over these claims alone.
+	// Shared is the place of the claims in a quote that others share; nil: the
+	// quote is over these claims alone.
 	Shared *Shared `json:"shared,omitzero"`
 
 	// AgentSignature is Ed25519 over "cima-agent-v1" ‖ SHA-512(JCS(claims))
@@ -49,22 +50,21 @@ type Evidence struct {
 	RuntimeLog []LogEntry `json:"runtime_log"`
 }
 
-// OSLog is a log, or a part of one, of what extended an RTMR between firmware and
-// runtime log.
+// OSLog is a log, or a part of one, of what the operating system extended an RTMR with.
 type OSLog struct {
 	Register string `json:"register" within:"1..4096"` // "rtmr2"
 	Format   string `json:"format" within:"1..4096"`   // FormatIMA, FormatIMADigests
 	Entries  []byte `json:"entries"`
 }
 
-// Formats of an OSLog. Entries that are somebody else's are digests.
+// Formats of an OSLog. Entries of other containers are shown as digests.
 const (
 	FormatIMA        = "ima-ascii"   // lines of ascii_runtime_measurements
 	FormatIMADigests = "ima-digests" // n × 48 bytes: what extended the register
 )
 
-// LogEntry is one event of the runtime log in full, or the digests of a run
-// of events that are somebody else's. Exactly one member is set.
+// LogEntry is one whole event of the runtime log, or the digests of a run of events of
+// other containers. Exactly one member is set.
 type LogEntry struct {
 	Event   []byte `json:"event,omitempty" within:"1.."`    // logs.Event's bytes
 	Digests []byte `json:"digests,omitempty" within:"48.."` // n × 48 bytes, n ≥ 1
@@ -82,15 +82,15 @@ type Claims struct {
 	Container *ContainerClaims `json:"container,omitzero"`                                             // this, or Host
 	Host      *HostClaims      `json:"host,omitzero"`
 	BootLog   Digest           `json:"boot_log"`         // SHA-384 of Evidence.BootLog
-	OSLogs    *Digest          `json:"os_logs,omitzero"` // OSLogsDigest of Evidence.OSLogs; absent where there are none
+	OSLogs    *Digest          `json:"os_logs,omitzero"` // OSLogsDigest of Evidence.OSLogs; absent if there are none
 	Log       LogClaims        `json:"log"`
 }
 
-// ContainerClaims says which container asked.
+// ContainerClaims is the container that asked.
 type ContainerClaims struct {
 	_ canonical.Open
 
-	ID           string    `json:"id" within:"1..4096"` // as in the log: "uid/" before it where the record is a user's
+	ID           string    `json:"id" within:"1..4096"` // as in the log: with "uid/" before it if the record is a user's
 	Runtime      string    `json:"runtime" within:"0..4096"`
 	Image        string    `json:"image,omitempty" within:"0..4096"`        // reference, as measured
 	ImageDigest  string    `json:"image_digest,omitempty" within:"0..4096"` // config digest, "sha256:…"
@@ -104,12 +104,12 @@ type Assurance struct {
 	_ canonical.Open
 
 	Start       string `json:"start" within:"0..4096"`    // "gated" or "observed"
-	PIDFD       bool   `json:"pidfd"`                     // the kernel named the very process, not a number
+	PIDFD       bool   `json:"pidfd"`                     // the kernel named the process itself, not its number
 	CgroupOwner uint32 `json:"cgroup_owner"`              // uid that owns the cgroup chain
-	Metadata    string `json:"metadata" within:"0..4096"` // where the facts came from: "bundle", "bundle+engine"
+	Metadata    string `json:"metadata" within:"0..4096"` // the sources of the facts: "bundle", "bundle+engine"
 }
 
-// HostClaims says which process outside any container asked.
+// HostClaims is the process outside all containers that asked.
 type HostClaims struct {
 	_ canonical.Open
 
@@ -117,24 +117,22 @@ type HostClaims struct {
 	UID  uint32 `json:"uid"`
 }
 
-// LogClaims is where the runtime log stood when the claims were fixed.
+// LogClaims is the state of the runtime log when the claims were fixed.
 type LogClaims struct {
 	_ canonical.Open
 
 	Count    int    `json:"count" within:"0..2147483647"` // events
 	Register Digest `json:"register"`                     // the replay of that many: RTMR3
 	Public   Digest `json:"public"`                       // public register at that point
-	Anchor   string `json:"anchor" within:"1..4096"`      // "rtmr3", or "report-data" where RTMR3 is another's
+	Anchor   string `json:"anchor" within:"1..4096"`      // "rtmr3", or "report-data" if RTMR3 belongs to others
 
-	// View is ViewWhole where the log is shown whole, other containers'
-	// events too, ViewPrivate where nothing is shown of them; absent where
-	// those are digests.
+	// View is ViewWhole if other containers' events are shown, ViewPrivate if
+	// nothing of them is shown; absent if they are shown as digests.
 	View string `json:"view,omitempty" within:"1..4096"`
 }
 
-// ReportData hashes claims as they were received: SHA-512 over their
-// RFC 8785 form. It is also what Trustee computes over
-// runtime_data.structured.
+// ReportData hashes claims as they were received: SHA-512 over their RFC 8785 form.
+// Trustee computes the same over runtime_data.structured.
 func ReportData(claims json.RawMessage) ([64]byte, error) {
 	form, err := canonical.Marshal(claims)
 	if err != nil {
@@ -143,9 +141,9 @@ func ReportData(claims json.RawMessage) ([64]byte, error) {
 	return sha512.Sum512(form), nil
 }
 
-// OSLogsDigest is SHA-384 over the RFC 8785 form of the evidence's os_logs.
+// OSLogsDigest is SHA-384 over the RFC 8785 form of the member os_logs.
 func OSLogsDigest(list []OSLog) Digest {
-	whole := make([]OSLog, len(list)) // no null among them
+	whole := make([]OSLog, len(list)) // none of them null
 	for i, log := range list {
 		whole[i] = log
 		if log.Entries == nil {
@@ -154,7 +152,7 @@ func OSLogsDigest(list []OSLog) Digest {
 	}
 	digest, err := canonical.Sum(whole)
 	if err != nil {
-		panic(err) // strings and bytes alone: they can be written
+		panic(err) // strings and bytes can always be written
 	}
 	return digest
 }

@@ -7,10 +7,9 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 )
 
-// CCEventLog is one page of the event log in the view of CIMA 0.5: boot
-// events under index 0–2, IMA's entries under 2 where the kernel extends RTMR2
-// for them, the caller's own events under index 3. The log that replays to
-// RTMR3 is in Evidence.
+// CCEventLog is one page of the event log in the view of CIMA 0.5: boot events have
+// index 0 to 2, IMA's entries 2 if the kernel extends RTMR2 for them, the caller's own
+// events 3. The log that replays to RTMR3 is in Evidence.
 type CCEventLog struct {
 	_ canonical.Open
 
@@ -33,11 +32,11 @@ type EventRecord struct {
 	ExtraInfo map[string]string `json:"extra_info,omitempty"` // index 3: rtmr3_digest, lower-case hex; IMA: template_name
 }
 
-// AppendJSON writes a record on one line: the daemon encodes each once and sends
+// AppendJSON writes a record on one line. The daemon encodes each record once and sends
 // it often.
 func (r EventRecord) AppendJSON(b []byte) ([]byte, error) { return appendJSON(b, &r) }
 
-// decode reads a page, in which members of a later version may stand.
+// decode reads a page, which may have members of a later version.
 func (l *CCEventLog) decode(raw []byte) error {
 	*l = CCEventLog{}
 	if err := canonical.Unmarshal(raw, l); err != nil {
@@ -92,7 +91,7 @@ func lowerHex(to, text []byte) (int, error) {
 	return n, nil
 }
 
-// nibbles are what lower-case hex digits stand for, 255 for all others.
+// nibbles are the values of lower-case hex digits, and 255 for all other bytes.
 var nibbles = func() (n [256]byte) {
 	for i := range n {
 		n[i] = 255
@@ -113,9 +112,9 @@ type Identity struct {
 	Host      *HostClaims        `json:"host,omitzero"`
 }
 
-// ContainerIdentity is which container, and how sure that is.
+// ContainerIdentity is one container, and how sure the daemon is of it.
 type ContainerIdentity struct {
-	ID           string    `json:"id"` // "uid/" before it where the record is a user's
+	ID           string    `json:"id"` // with "uid/" before it if the record is a user's
 	Runtime      string    `json:"runtime"`
 	Image        string    `json:"image,omitempty"`
 	ImageDigest  string    `json:"image_digest,omitempty"` // config digest, "sha256:…"
@@ -124,7 +123,7 @@ type ContainerIdentity struct {
 	Assurance    Assurance `json:"assurance"`
 }
 
-// ContainerList is every container that the daemon knows of.
+// ContainerList is every container that the daemon knows.
 type ContainerList struct {
 	Containers []ContainerStatus `json:"containers"`
 }
@@ -154,7 +153,7 @@ type Status struct {
 	Metrics   string            `json:"metrics,omitempty"`
 }
 
-// Counts are the server's own figures, for GetStatus.
+// Counts are the figures of rpc/server, for GetStatus.
 type Counts struct {
 	Connections int    `json:"connections"` // open now
 	Callers     int    `json:"callers"`     // with a connection now
@@ -168,5 +167,5 @@ type Counts struct {
 type LogStatus struct {
 	LogClaims
 	Consistent bool   `json:"consistent"`
-	Problem    string `json:"problem,omitempty"` // last point of agreement, and what is known of the difference
+	Problem    string `json:"problem,omitempty"` // the last event up to which they agree, and what is known of the difference
 }

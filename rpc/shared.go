@@ -5,27 +5,27 @@ import (
 	"fmt"
 )
 
-// SharedProfile names the rules of a shared quote. It stands in the preimage
-// of REPORTDATA, so that a root never passes for claims, nor claims for a root.
+// SharedProfile names the rules of a shared quote. It is in the preimage of REPORTDATA,
+// so that a root can't be taken for claims, nor claims for a root.
 const SharedProfile = "https://github.com/cima-project/cima/shared/v1"
 
-// MaxShared is how many claims one quote is shared by at most.
+// MaxShared is how many claims can share one quote.
 const MaxShared = 4096
 
 // maxSharedPath is the depth of a tree of MaxShared leaves.
 const maxSharedPath = 12
 
-// Shared says where claims stand among those that a quote is shared by: a
-// leaf of a Merkle tree (RFC 6962, section 2.1, with SHA-384) and its audit
-// path. The root isn't here: it follows from the claims and these.
+// Shared is the place of claims among those that share a quote: a leaf of a Merkle tree
+// (RFC 6962, section 2.1, with SHA-384) and its audit path. The root is not here: it is
+// computed from the claims and these.
 type Shared struct {
 	Size  int      `json:"size" within:"1..4096"`  // leaves, 1 to MaxShared
 	Index int      `json:"index" within:"0..4095"` // of this leaf, from 0
-	Path  []Digest `json:"path" within:"0..12"`    // the nodes beside those from the leaf up to the root
+	Path  []Digest `json:"path" within:"0..12"`    // the siblings of the nodes from the leaf up to the root
 }
 
-// Root is the root of the tree that has this leaf in this place. data is
-// SHA-512(JCS(claims)): what REPORTDATA would be, were the quote not shared.
+// Root returns the root of the tree that has this leaf in this place. data is
+// SHA-512(JCS(claims)), which is REPORTDATA if a quote is not shared.
 func (s *Shared) Root(data [64]byte) (Digest, error) {
 	if s.Size < 1 || s.Size > MaxShared || s.Index < 0 || s.Index >= s.Size {
 		return Digest{}, fmt.Errorf("there is no leaf %d in a tree of %d; trees have 1 to %d leaves", s.Index, s.Size, MaxShared)
@@ -51,7 +51,7 @@ func (s *Shared) Root(data [64]byte) (Digest, error) {
 	return at, nil
 }
 
-// ReportData is the REPORTDATA of a quote that these claims share.
+// ReportData returns the REPORTDATA of a quote that these claims share.
 func (s *Shared) ReportData(data [64]byte) ([64]byte, error) {
 	root, err := s.Root(data)
 	if err != nil {
@@ -65,16 +65,15 @@ func sharedReportData(root Digest, size int) [64]byte {
 	return sha512.Sum512(fmt.Appendf(nil, `{"profile":%q,"root":%q,"size":%d}`, SharedProfile, root, size))
 }
 
-// Tree is the Merkle tree over all that share a quote.
+// Tree is the Merkle tree over all claims that share a quote.
 type Tree struct {
 	levels [][]Digest // leaves first, the root last
 }
 
-// NewTree makes the tree of 1 to MaxShared leaves. Each is
-// SHA-512(JCS(claims)).
+// NewTree makes the tree of 1 to MaxShared leaves. Each leaf is SHA-512(JCS(claims)).
 func NewTree(leaves [][64]byte) (*Tree, error) {
 	if len(leaves) < 1 || len(leaves) > MaxShared {
-		return nil, fmt.Errorf("a tree has 1 to %d leaves, not %d", MaxShared, len(leaves))
+		return nil, fmt.Errorf("a tree must have 1 to %d leaves, not %d", MaxShared, len(leaves))
 	}
 	level := make([]Digest, len(leaves))
 	for i, data := range leaves {
@@ -94,23 +93,23 @@ func NewTree(leaves [][64]byte) (*Tree, error) {
 	return t, nil
 }
 
-// ReportData is what the quote of all leaves is made over.
+// ReportData returns the REPORTDATA of the quote of all leaves.
 func (t *Tree) ReportData() [64]byte {
 	return sharedReportData(t.levels[len(t.levels)-1][0], len(t.levels[0]))
 }
 
-// Shared is the proof for the leaf at index.
+// Shared returns the proof for the leaf at index.
 func (t *Tree) Shared(index int) *Shared {
 	s := &Shared{Size: len(t.levels[0]), Index: index, Path: []Digest{}}
 	for i, level := range t.levels {
-		if beside := index>>i ^ 1; beside < len(level) {
-			s.Path = append(s.Path, level[beside])
+		if sibling := index>>i ^ 1; sibling < len(level) {
+			s.Path = append(s.Path, level[sibling])
 		}
 	}
 	return s
 }
 
-// leafHash and nodeHash begin differently, so that a node never passes for a
+// leafHash and nodeHash begin with different bytes, so that a node can't be taken for a
 // leaf (RFC 6962, section 2.1).
 func leafHash(data [64]byte) Digest { return sha512.Sum384(append([]byte{0}, data[:]...)) }
 
