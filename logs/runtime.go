@@ -12,7 +12,7 @@ package logs
 import (
 	"crypto/sha512"
 	"encoding/binary"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"fmt"
 
 	"github.com/cima-project/cima/logs/boot"
@@ -62,7 +62,7 @@ type Content struct {
 
 	// Measured is an object with one member, named after the operation. Only exit
 	// events have none.
-	Measured json.RawMessage `json:"measured,omitzero"`
+	Measured jsontext.Value `json:"measured,omitzero"`
 
 	// Salt is 16 random bytes in standard base64, so that other containers can't guess
 	// an event from its digest. It is empty in public events.
@@ -120,7 +120,7 @@ func (e Event) MeasuredDigest() ([48]byte, bool) {
 
 // Body is the value of the only member of Measured, such as an [ExecBody] in JSON; nil where
 // nothing is measured.
-func (e Event) Body() json.RawMessage {
+func (e Event) Body() jsontext.Value {
 	if e.Measured == nil {
 		return nil
 	}

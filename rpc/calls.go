@@ -2,7 +2,7 @@ package rpc
 
 import (
 	"context"
-	"encoding/json"
+	"encoding/json/jsontext"
 )
 
 // ask is Call with a typed result.
@@ -39,8 +39,8 @@ func (c *Client) GetCCReport(ctx context.Context, p CCReportParams) (CCReport, e
 
 // GetEvidence returns a bundle of evidence byte by byte as it came, for a relying party.
 // DecodeEvidence reads it.
-func (c *Client) GetEvidence(ctx context.Context, p EvidenceParams) (json.RawMessage, error) {
-	return ask[json.RawMessage](ctx, c, MethodGetEvidence, p)
+func (c *Client) GetEvidence(ctx context.Context, p EvidenceParams) (jsontext.Value, error) {
+	return ask[jsontext.Value](ctx, c, MethodGetEvidence, p)
 }
 
 // GetFormedEvidence returns evidence in the form p.Format, which must be another than
@@ -66,8 +66,8 @@ func (c *Client) WhoAmI(ctx context.Context) (Identity, error) {
 }
 
 // Discover returns the OpenRPC description of the daemon's methods.
-func (c *Client) Discover(ctx context.Context) (json.RawMessage, error) {
-	return ask[json.RawMessage](ctx, c, MethodDiscover, nil)
+func (c *Client) Discover(ctx context.Context) (jsontext.Value, error) {
+	return ask[jsontext.Value](ctx, c, MethodDiscover, nil)
 }
 
 // ListContainers returns every container that the daemon knows of (admin

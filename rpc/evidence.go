@@ -3,7 +3,7 @@ package rpc
 import (
 	"crypto/ed25519"
 	"crypto/sha512"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"fmt"
 
 	"github.com/cima-project/cima/logs/canonical"
@@ -35,7 +35,7 @@ type Evidence struct {
 
 	// Claims as they were hashed: bytes, so that a member that this version
 	// doesn't know counts too.
-	Claims json.RawMessage `json:"claims"`
+	Claims jsontext.Value `json:"claims"`
 
 	// Shared is the place of the claims in a quote that others share; nil: the
 	// quote is over these claims alone.
@@ -133,7 +133,7 @@ type LogClaims struct {
 
 // ReportData hashes claims as they were received: SHA-512 over their RFC 8785 form.
 // Trustee computes the same over runtime_data.structured.
-func ReportData(claims json.RawMessage) ([64]byte, error) {
+func ReportData(claims jsontext.Value) ([64]byte, error) {
 	form, err := canonical.Marshal(claims)
 	if err != nil {
 		return [64]byte{}, fmt.Errorf("claims: %w", err)

@@ -7,7 +7,7 @@ package rpc
 
 import (
 	"encoding/hex"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"strconv"
 )
 
@@ -149,11 +149,11 @@ func (m CCMeasurement) AppendJSON(b []byte) ([]byte, error) {
 // CCReport is a quote and the claims that it is bound to: REPORTDATA is SHA-512 over
 // the RFC 8785 form of the claims, or is computed from that and Shared.
 type CCReport struct {
-	CCType         int             `json:"cc_type"`   // CCTypeTDX
-	CCReport       []byte          `json:"cc_report"` // the quote
-	Claims         json.RawMessage `json:"claims"`
-	Shared         *Shared         `json:"shared,omitzero"` // as in Evidence
-	AgentSignature []byte          `json:"agent_signature"` // as in Evidence
+	CCType         int            `json:"cc_type"`   // CCTypeTDX
+	CCReport       []byte         `json:"cc_report"` // the quote
+	Claims         jsontext.Value `json:"claims"`
+	Shared         *Shared        `json:"shared,omitzero"` // as in Evidence
+	AgentSignature []byte         `json:"agent_signature"` // as in Evidence
 }
 
 // Measurements are all registers by name. A caller in no container has

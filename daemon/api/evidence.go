@@ -2,7 +2,7 @@ package api
 
 import (
 	"context"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"errors"
 	"sync/atomic"
 	"time"
@@ -21,8 +21,8 @@ import (
 // report is a quote, and the claims that it is bound to.
 type report struct {
 	quote     []byte
-	claims    json.RawMessage // canonical
-	shared    *rpc.Shared     // nil: the quote is over these claims alone
+	claims    jsontext.Value // canonical
+	shared    *rpc.Shared    // nil: the quote is over these claims alone
 	signature []byte
 	at        ledger.Snapshot // where the log stood when the claims were fixed
 	registers hw.Registers    // the quote's
@@ -47,15 +47,15 @@ func (p payment) Unsent() {
 type (
 	paidReport struct {
 		rpc.CCReport
-		payment
+		payment `json:"-"`
 	}
 	paidEvidence struct {
 		*rpc.Evidence
-		payment
+		payment `json:"-"`
 	}
 	paidForm struct {
 		rpc.FormedEvidence
-		payment
+		payment `json:"-"`
 	}
 )
 

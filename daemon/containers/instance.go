@@ -2,7 +2,8 @@ package containers
 
 import (
 	"crypto/sha512"
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"sync"
@@ -112,7 +113,7 @@ func (is *instances) count() int {
 
 // newFacts computes the facts from the bytes of the launch and image events, which
 // are canonical already.
-func newFacts(launched, image json.RawMessage) (*Facts, error) {
+func newFacts(launched, image jsontext.Value) (*Facts, error) {
 	f := &Facts{Metadata: "bundle"}
 	var l launch.Launch
 	if err := errors.Join(json.Unmarshal(image, &f.Image), json.Unmarshal(launched, &l)); err != nil {

@@ -2,7 +2,7 @@ package containers
 
 import (
 	"context"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"strings"
 	"time"
 
@@ -73,7 +73,7 @@ func (m *Manager) logged(ctx context.Context, i *Instance, checkSame func(contex
 
 // readBack returns what the log holds of an instance: a former run of the daemon
 // may have measured it.
-func (m *Manager) readBack(i *Instance, rec records.Record) (launched, image json.RawMessage, err error) {
+func (m *Manager) readBack(i *Instance, rec records.Record) (launched, image jsontext.Value, err error) {
 	s, err := m.Ledger.Snapshot(i.Owner)
 	if err != nil || !m.isLaunchOf(s.Owner.Instance, rec, i) {
 		return nil, nil, err

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cima-project/cima/logs/canonical"
+
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
 )
@@ -129,7 +131,7 @@ func (l *Ledger) wasLogged(measured hw.Digest) bool {
 func newEvent(e Event) (logs.Event, error) {
 	c := logs.Content{Container: e.Owner}
 	if e.Measured != nil {
-		body, err := marshal(map[string]any{e.Operation: e.Measured})
+		body, err := canonical.Marshal(map[string]any{e.Operation: e.Measured})
 		if err != nil {
 			return logs.Event{}, fmt.Errorf("%s event: %w", e.Operation, err)
 		}

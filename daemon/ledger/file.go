@@ -4,12 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+
+	"github.com/cima-project/cima/logs/canonical"
 
 	"golang.org/x/sys/unix"
 
@@ -72,14 +75,15 @@ func (r diskRecord) event() (logs.Event, error) {
 }
 
 func (r diskRecord) encode() ([]byte, error) {
-	line, err := json.Marshal(diskForm{r.Before.String(), r.After.String(), r.Instance, r.Charge, r.Cgroup, r.Event})
+	line, err := json.Marshal(diskForm{r.Before.String(), r.After.String(), r.Instance, r.Charge, r.Cgroup, r.Event},
+		jsontext.EscapeForHTML(true), jsontext.EscapeForJS(true), jsontext.AllowInvalidUTF8(true)) // as encoding/json wrote the file
 	return append(line, '\n'), err
 }
 
 func decodeRecord(line []byte, offset int64) (diskRecord, error) {
 	r := diskRecord{offset: offset, length: int32(len(line))}
 	var d diskForm
-	if err := json.Unmarshal(line, &d); err != nil {
+	if err := canonical.Decode(line, &d); err != nil {
 		return r, fmt.Errorf("runtime log, byte %d: %w", offset, err)
 	}
 	for _, x := range []struct {
@@ -156,7 +160,7 @@ func readHeader(f *os.File) (header, int64, error) {
 		return h, 0, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(line, &h)
+		err = canonical.Decode(line, &h)
 	}
 	if err != nil {
 		return h, 0, fmt.Errorf("%s: header: %w", f.Name(), err)
@@ -251,11 +255,3 @@ func (f *file) read(r record) (logs.Event, error) {
 }
 
 func (f *file) Close() error { return f.f.Close() }
-
-func marshal(v any) (json.RawMessage, error) {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	err := e.Encode(v)
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), err
-}

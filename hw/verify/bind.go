@@ -5,9 +5,10 @@ import (
 	"crypto/ed25519"
 	"crypto/sha512"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -85,7 +86,7 @@ func readKeys(ev *evidence) (keys agentKeys, err error) {
 			continue
 		}
 		var start logs.StartBody
-		if err := json.Unmarshal(e.event.Body(), &start); err != nil {
+		if err := canonical.Decode(e.event.Body(), &start); err != nil {
 			return nil, fmt.Errorf("start event %d: %w", i, err)
 		}
 		if start.AgentKey == nil {

@@ -1,7 +1,7 @@
 package verify
 
 import (
-	"encoding/json"
+	"encoding/json/jsontext"
 	"errors"
 	"fmt"
 
@@ -108,10 +108,10 @@ func (in *instance) read() error {
 		return errors.New("no image event of the container's instance is shown")
 	}
 	launch := in.events[0]
-	if err := json.Unmarshal(launch.Body(), &in.launch); err != nil {
+	if err := canonical.Decode(launch.Body(), &in.launch); err != nil {
 		return fmt.Errorf("launch event: %w", err)
 	}
-	if err := json.Unmarshal(image.Body(), &in.image); err != nil {
+	if err := canonical.Decode(image.Body(), &in.image); err != nil {
 		return fmt.Errorf("image event: %w", err)
 	}
 	var err error
@@ -121,7 +121,7 @@ func (in *instance) read() error {
 
 // launchDigest is SHA-384(JCS({launch, image})).
 func launchDigest(launch, image *logs.Event) (rpc.Digest, error) {
-	digest, err := canonical.Sum(map[string]json.RawMessage{"launch": launch.Body(), "image": image.Body()})
+	digest, err := canonical.Sum(map[string]jsontext.Value{"launch": launch.Body(), "image": image.Body()})
 	if err != nil {
 		return digest, fmt.Errorf("launch digest: %w", err)
 	}

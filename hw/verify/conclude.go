@@ -3,7 +3,7 @@ package verify
 import (
 	"cmp"
 	"crypto/x509"
-	"encoding/json"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"slices"

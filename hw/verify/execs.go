@@ -1,8 +1,9 @@
 package verify
 
 import (
-	"encoding/json"
 	"slices"
+
+	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
@@ -29,7 +30,7 @@ func wantExecs(f *findings, prefix []entry, own []*logs.Event, p *policy.Contain
 			continue
 		}
 		var missed logs.MissedBody
-		if json.Unmarshal(e.event.Body(), &missed) != nil || missed.What == logs.MissedExec || missed.What == logs.MissedEvent {
+		if canonical.Decode(e.event.Body(), &missed) != nil || missed.What == logs.MissedExec || missed.What == logs.MissedEvent {
 			f.want(false, "executions of all containers", "measured", "missed: "+missed.Why)
 		}
 	}
@@ -44,7 +45,7 @@ func measuredOrNot(yes bool) string {
 
 func wantExec(f *findings, p *policy.Container, e *logs.Event) {
 	var exec logs.ExecBody
-	if err := json.Unmarshal(e.Body(), &exec); err != nil {
+	if err := canonical.Decode(e.Body(), &exec); err != nil {
 		f.want(false, "exec", "an event with path and sha384", string(e.Body()))
 		return
 	}

@@ -1,7 +1,7 @@
 package verify
 
 import (
-	"encoding/json"
+	"encoding/json/jsontext"
 	"errors"
 
 	"github.com/cima-project/cima/hw/verify/policy"
@@ -20,7 +20,7 @@ func InitPolicy(r *Result) ([]byte, error) {
 		seen.NewKey = s.Outcome == Warn
 	}
 	for _, e := range r.Events {
-		if measured, ok := e.Measured.(json.RawMessage); ok && e.Judged {
+		if measured, ok := e.Measured.(jsontext.Value); ok && e.Judged {
 			seen.Events = append(seen.Events, policy.Event{Operation: e.Operation, Container: e.Container, Measured: measured})
 		}
 	}

@@ -142,6 +142,15 @@ func UnmarshalSpelled(text []byte, v any) error {
 	return read(text, []any{v}, rules{depth: MaxDepth, spelled: true})
 }
 
+// Decode reads text as encoding/json/v2 does, where members may be missing and unknown,
+// and returns an *Error.
+func Decode(text []byte, v any) error {
+	if err := json.Unmarshal(text, v); err != nil {
+		return explain(err)
+	}
+	return nil
+}
+
 // Open marks a struct, as a field named _, that may have members which it does not
 // know: those of a later version, or those that others read.
 type Open struct{}
@@ -151,8 +160,8 @@ func read(text []byte, into []any, r rules) error {
 		return err
 	}
 	for _, v := range into {
-		if err := json.Unmarshal(text, v); err != nil {
-			return explain(err)
+		if err := Decode(text, v); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"io"
@@ -150,7 +151,11 @@ func printCounts[V any](w io.Writer, what string, counts map[string]V) {
 
 // printJSON prints a value as one line.
 func printJSON(c *cobra.Command, v any) error {
-	e := json.NewEncoder(c.OutOrStdout())
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	text, err := json.Marshal(v, json.Deterministic(true), json.FormatNilSliceAsNull(true),
+		json.FormatNilMapAsNull(true), jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		return err
+	}
+	_, err = c.OutOrStdout().Write(append(text, '\n'))
+	return err
 }

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"encoding/json/jsontext"
 	"errors"
 	"fmt"
 	"io"
@@ -54,10 +54,10 @@ func callCommand() *cobra.Command {
   cimactl call GetCCMeasurement '{"index":3}'`,
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(c *cobra.Command, args []string) error {
-			params := json.RawMessage("{}")
+			params := jsontext.Value("{}")
 			if len(args) == 2 {
-				params = json.RawMessage(args[1])
-				if !json.Valid(params) {
+				params = jsontext.Value(args[1])
+				if !params.IsValid() {
 					return hinted(fmt.Errorf("the parameters are not JSON"), `put them in single quotes: '{"index":3}'`)
 				}
 			}
@@ -93,7 +93,7 @@ func retry[R any](c *cobra.Command, d *rpc.Client, call func() (R, error)) (R, e
 
 // printRaw calls a method and prints its result, byte by byte as it came.
 func printRaw(c *cobra.Command, d *rpc.Client, method string, params any) error {
-	result, err := retry(c, d, func() (result json.RawMessage, err error) {
+	result, err := retry(c, d, func() (result jsontext.Value, err error) {
 		err = d.Call(c.Context(), method, params, &result)
 		return result, err
 	})

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"fmt"
 	"text/tabwriter"
 
@@ -46,7 +47,7 @@ they are true, "cimactl verify" finds out from evidence.`,
 			}
 		}
 		if asJSON {
-			return json.NewEncoder(c.OutOrStdout()).Encode(all)
+			return printJSON(c, all)
 		}
 		return table(c.OutOrStdout(), func(w *tabwriter.Writer) {
 			for _, r := range all.Events {
@@ -62,7 +63,7 @@ func printRecord(w *tabwriter.Writer, r rpc.EventRecord) {
 	what := boot.TypeName(r.EventType)
 	if r.IMRIndex == 3 {
 		register = "container"
-		var measured map[string]json.RawMessage
+		var measured map[string]jsontext.Value
 		if json.Unmarshal(r.Event, &measured) == nil {
 			for operation := range measured {
 				what = operation

@@ -4,7 +4,7 @@ import (
 	"bufio"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"errors"
 	"fmt"
 	"io"
@@ -47,7 +47,7 @@ behind its registers. The relying party chooses the nonce.`,
 		defer d.Close()
 		params := rpc.EvidenceParams{Nonce: n, UserData: data, Shared: shared}
 		if format != form.CIMA {
-			bundle, err := retry(c, d, func() (result json.RawMessage, err error) {
+			bundle, err := retry(c, d, func() (result jsontext.Value, err error) {
 				err = d.Call(c.Context(), rpc.MethodGetEvidence, params, &result)
 				return result, err
 			})

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 
@@ -32,7 +33,7 @@ func insteadOfEvidence(path string, data []byte) string {
 		}
 		return fmt.Sprintf("this is in the form %s, which doesn't hold all that is appraised here: take what `cimactl evidence` wrote", c.Form)
 	}
-	var members map[string]json.RawMessage
+	var members map[string]jsontext.Value
 	if json.Unmarshal(data, &members) != nil {
 		return ""
 	}

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/spf13/cobra"
 
@@ -109,9 +110,7 @@ func readImage(path string) (i launch.Image, err error) {
 	if err != nil {
 		return i, err
 	}
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&i); err != nil {
+	if err := canonical.Unmarshal(text, &i); err != nil {
 		return i, hinted(fmt.Errorf("%s: %w", path, err), imageHint)
 	}
 	if i.Reference+i.Digest+i.Manifest+i.Absent == "" && len(i.Layers) == 0 {

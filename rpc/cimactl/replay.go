@@ -2,7 +2,8 @@ package main
 
 import (
 	"encoding/hex"
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"io"
@@ -155,7 +156,7 @@ func printReplay(c *cobra.Command, files replay.Files, asJSON, withoutEvents boo
 		}
 	}
 	if asJSON {
-		err = json.NewEncoder(out).Encode(form)
+		err = printJSON(c, form)
 	} else {
 		against := "quote"
 		if files.Quote == nil {
@@ -172,7 +173,7 @@ func printReplay(c *cobra.Command, files replay.Files, asJSON, withoutEvents boo
 // replayHint says what to do where a log can't be read.
 func replayHint(runtime []byte) string {
 	var bundle struct {
-		Log json.RawMessage `json:"runtime_log"`
+		Log jsontext.Value `json:"runtime_log"`
 	}
 	if len(runtime) <= maxEvidence && json.Unmarshal(runtime, &bundle) == nil && bundle.Log != nil {
 		return "this is evidence, and no log: `cimactl convert EVIDENCE --format cel >log.cel` makes a log of its events"

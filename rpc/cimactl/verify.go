@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 
 	"github.com/spf13/cobra"
@@ -134,7 +133,5 @@ func printResult(c *cobra.Command, r *verify.Result, asJSON bool) error {
 	if !asJSON {
 		return r.WriteTable(c.OutOrStdout())
 	}
-	e := json.NewEncoder(c.OutOrStdout())
-	e.SetEscapeHTML(false)
-	return e.Encode(r)
+	return printJSON(c, r)
 }

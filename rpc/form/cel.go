@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"errors"
 	"fmt"
 	"slices"
@@ -51,8 +51,8 @@ type celRecord struct {
 	} `json:"digests"`
 	ContentType string `json:"content_type"`
 	Content     struct {
-		Type json.RawMessage `json:"event_type"`
-		Data string          `json:"event_data"`
+		Type jsontext.Value `json:"event_type"`
+		Data string         `json:"event_data"`
 	} `json:"content"`
 }
 
@@ -74,7 +74,7 @@ func (c *Content) addLine(line []byte) error {
 	if err := canonical.Check(line); err != nil {
 		return err
 	}
-	if err := json.Unmarshal(line, &r); err != nil {
+	if err := canonical.Decode(line, &r); err != nil {
 		return err
 	}
 	switch {
@@ -108,13 +108,13 @@ func (c *Content) add(rtmr int, kind uint32, digest [48]byte, data []byte) {
 }
 
 // eventType reads a type: its name, or its number.
-func eventType(text json.RawMessage) (uint32, error) {
+func eventType(text jsontext.Value) (uint32, error) {
 	var number uint32
-	if json.Unmarshal(text, &number) == nil {
+	if canonical.Decode(text, &number) == nil {
 		return number, nil
 	}
 	var name string
-	if err := json.Unmarshal(text, &name); err != nil {
+	if err := canonical.Decode(text, &name); err != nil {
 		return 0, fmt.Errorf("event type: %w", err)
 	}
 	for _, first := range []uint32{0, 0x80000000, 0x800000E0} {

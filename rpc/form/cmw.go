@@ -3,7 +3,7 @@ package form
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"errors"
 	"fmt"
 	"unicode/utf8"
@@ -47,8 +47,8 @@ func split(e *rpc.Evidence) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(bundle, &members); err != nil {
+	var members map[string]jsontext.Value
+	if err := canonical.Decode(bundle, &members); err != nil {
 		return nil, err
 	}
 	values := make([][]byte, len(parts))
@@ -60,10 +60,10 @@ func split(e *rpc.Evidence) ([][]byte, error) {
 			values[i] = member
 		case p.text:
 			var s string
-			err = errors.Join(err, json.Unmarshal(member, &s))
+			err = errors.Join(err, canonical.Decode(member, &s))
 			values[i] = []byte(s)
 		default:
-			err = errors.Join(err, json.Unmarshal(member, &values[i]))
+			err = errors.Join(err, canonical.Decode(member, &values[i]))
 		}
 	}
 	return values, err
@@ -126,9 +126,9 @@ func encodeCMW(e *rpc.Evidence) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-func decodeCMW(members map[string]json.RawMessage) (*Content, error) {
+func decodeCMW(members map[string]jsontext.Value) (*Content, error) {
 	var tag string
-	if err := json.Unmarshal(members[cmwType], &tag); err != nil || tag != cmwTag {
+	if err := canonical.Decode(members[cmwType], &tag); err != nil || tag != cmwTag {
 		return nil, fmt.Errorf("CMW: a collection of type %.80q is not read here", tag)
 	}
 	values := make([][]byte, len(parts))
@@ -139,12 +139,12 @@ func decodeCMW(members map[string]json.RawMessage) (*Content, error) {
 			continue
 		}
 		known++
-		var record []json.RawMessage
-		if err := json.Unmarshal(member, &record); err != nil || len(record) < 2 || len(record) > 3 {
+		var record []jsontext.Value
+		if err := canonical.Decode(member, &record); err != nil || len(record) < 2 || len(record) > 3 {
 			return nil, fmt.Errorf("CMW: %s is no record of type, value and indicator", p.name)
 		}
 		var media, value string
-		if err := errors.Join(json.Unmarshal(record[0], &media), json.Unmarshal(record[1], &value)); err != nil || media != p.media {
+		if err := errors.Join(canonical.Decode(record[0], &media), canonical.Decode(record[1], &value)); err != nil || media != p.media {
 			return nil, fmt.Errorf("CMW: %s is of the type %.80q, not %q", p.name, media, p.media)
 		}
 		if len(record) == 3 && !bytes.Equal(record[2], []byte("4")) {

@@ -9,7 +9,8 @@ package form
 
 import (
 	"bytes"
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"fmt"
 	"strings"
 
@@ -44,11 +45,11 @@ type Event struct {
 
 // Content is what evidence in any form holds.
 type Content struct {
-	Form     string          // one of Names
-	Evidence *rpc.Evidence   // nil unless Form is CIMA, CMW or CMWCBOR
-	Quote    []byte          // nil in CEL
-	Claims   json.RawMessage // nil in CEL and in Trustee's evidence
-	Events   []Event         // those that extended RTMR0–3, in order within each register
+	Form     string         // one of Names
+	Evidence *rpc.Evidence  // nil unless Form is CIMA, CMW or CMWCBOR
+	Quote    []byte         // nil in CEL
+	Claims   jsontext.Value // nil in CEL and in Trustee's evidence
+	Events   []Event        // those that extended RTMR0–3, in order within each register
 }
 
 // Encode writes evidence in a form, one of Names. It fails where the form can't
@@ -108,10 +109,13 @@ func Decode(data []byte) (*Content, error) {
 
 // decodeJSON tells JSON forms apart by their members.
 func decodeJSON(data, text []byte) (*Content, error) {
-	var members map[string]json.RawMessage
-	d := json.NewDecoder(bytes.NewReader(text))
-	if err := d.Decode(&members); err != nil {
-		return nil, fmt.Errorf("not JSON: %w", err)
+	var members map[string]jsontext.Value
+	first, err := jsontext.NewDecoder(bytes.NewBuffer(text)).ReadValue() // perhaps of many lines
+	if err == nil {
+		err = json.Unmarshal(first, &members)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("must be a JSON object: %s", canonical.Clip(err.Error(), 128))
 	}
 	has := func(name string) bool { _, ok := members[name]; return ok }
 	switch {

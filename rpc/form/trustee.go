@@ -3,9 +3,12 @@ package form
 import (
 	"encoding/base64"
 	"encoding/binary"
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
+
+	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/logs/alg"
 	"github.com/cima-project/cima/logs/boot"
@@ -34,7 +37,7 @@ type trusteeOne struct {
 // runtimeData's structured form is hashed as RFC 8785 writes it: the claims,
 // so that Trustee finds their hash in REPORTDATA.
 type runtimeData struct {
-	Structured json.RawMessage `json:"structured"`
+	Structured jsontext.Value `json:"structured"`
 }
 
 const hashSHA512 = "sha512"
@@ -49,13 +52,13 @@ func tagged(tag uint32, text string) []byte {
 }
 
 // isPrivate reports whether claims are of a log that does not replay.
-func isPrivate(claims json.RawMessage) bool {
+func isPrivate(claims jsontext.Value) bool {
 	var c struct {
 		Log struct {
 			View string `json:"view"`
 		} `json:"log"`
 	}
-	return json.Unmarshal(claims, &c) == nil && c.Log.View == rpc.ViewPrivate
+	return canonical.Decode(claims, &c) == nil && c.Log.View == rpc.ViewPrivate
 }
 
 func encodeTrustee(e *rpc.Evidence, events []Event) ([]byte, error) {
@@ -144,7 +147,7 @@ func trusteeKnows(t uint32) bool {
 
 func decodeTrustee(data []byte) (*Content, error) {
 	var form trusteeEvidence
-	if err := json.Unmarshal(data, &form); err != nil {
+	if err := canonical.Decode(data, &form); err != nil {
 		return nil, fmt.Errorf("trustee evidence: %w", err)
 	}
 	c := &Content{Form: Trustee, Quote: form.Quote}
@@ -161,7 +164,7 @@ func decodeTrustee(data []byte) (*Content, error) {
 
 func decodeRequest(data []byte) (*Content, error) {
 	var form trusteeRequest
-	if err := json.Unmarshal(data, &form); err != nil {
+	if err := canonical.Decode(data, &form); err != nil {
 		return nil, fmt.Errorf("trustee request: %w", err)
 	}
 	if len(form.Requests) != 1 || form.Requests[0].Hash != hashSHA512 {

@@ -3,7 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"fmt"
 	"runtime/debug"
 	"time"
@@ -40,7 +40,7 @@ func (c *conn) newCall(line []byte, id []byte) *call {
 
 // carryOut calls a handler that may wait. It leaves the result in the call's reply,
 // or returns the error that the caller gets instead.
-func (c *conn) carryOut(ctx context.Context, call *call, method *Method, params json.RawMessage) *rpc.Error {
+func (c *conn) carryOut(ctx context.Context, call *call, method *Method, params jsontext.Value) *rpc.Error {
 	began := time.Now()
 	err := c.invoke(ctx, call, method, params)
 	return c.finished(ctx, method, began, err)
@@ -80,7 +80,7 @@ func (c *conn) finished(ctx context.Context, method *Method, began time.Time, er
 	return refused
 }
 
-func (c *conn) invoke(ctx context.Context, call *call, method *Method, params json.RawMessage) (err error) {
+func (c *conn) invoke(ctx context.Context, call *call, method *Method, params jsontext.Value) (err error) {
 	defer recovered(&err)
 	if err := c.admit(ctx, call, method); err != nil {
 		return err

@@ -3,7 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"fmt"
 	"io"
 	"sync"
@@ -85,7 +85,7 @@ func (ch *channel) Assign(_ context.Context, name string) jrpc2.Handler {
 // handle answers a call for jrpc2. A reply that jrpc2 would copy too often or spell
 // in another way is left in the call, for Send.
 func (ch *channel) handle(ctx context.Context, method *Method, r *jrpc2.Request) (any, error) {
-	var params json.RawMessage
+	var params jsontext.Value
 	if err := r.UnmarshalParams(&params); err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (ch *channel) handle(ctx context.Context, method *Method, r *jrpc2.Request)
 	}
 	result = bytes.Clone(result)
 	call.reply.reset()
-	return json.RawMessage(result), nil
+	return jsontext.Value(result), nil
 }
 
 // wireError is an error as jrpc2 writes it.

@@ -2,7 +2,8 @@ package server
 
 import (
 	"context"
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"fmt"
 	"reflect"
 	"slices"
@@ -17,11 +18,11 @@ const openRPC = "1.3.2"
 // WithDiscovery is a method table with MethodDiscover in it, which answers with an
 // OpenRPC document of the whole table.
 func WithDiscovery(version string, methods []Method) []Method {
-	var document json.RawMessage
+	var document jsontext.Value
 	var err error
-	discover := Define(rpc.MethodDiscover, func(context.Context, rpc.NoParams) (json.RawMessage, error) { return document, err })
+	discover := Define(rpc.MethodDiscover, func(context.Context, rpc.NoParams) (jsontext.Value, error) { return document, err })
 	methods = append(slices.Clone(methods), discover)
-	document, err = json.Marshal(describeAll(version, methods))
+	document, err = json.Marshal(describeAll(version, methods), spelling)
 	return methods
 }
 

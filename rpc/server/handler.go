@@ -2,7 +2,7 @@ package server
 
 import (
 	"context"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"errors"
 
 	"github.com/cima-project/cima/rpc"
@@ -10,9 +10,9 @@ import (
 
 // Handler answers one method. params is the member of that name as received, nil if
 // it is absent. Its names are unambiguous, and it is valid until the handler returns.
-// The result is marshalled as JSON; a json.RawMessage must be compact. The context
+// The result is marshalled as JSON; a jsontext.Value must be compact. The context
 // ends soon after the caller has hung up.
-type Handler func(ctx context.Context, params json.RawMessage) (any, error)
+type Handler func(ctx context.Context, params jsontext.Value) (any, error)
 
 // A Method is one row of a Server's method table.
 type Method struct {
@@ -73,7 +73,7 @@ func Define[P, R any, PP interface {
 	rpc.Params
 }](name string, f func(ctx context.Context, params P) (R, error)) Method {
 	m := describe[P, R, PP](name)
-	m.Handler = func(ctx context.Context, raw json.RawMessage) (any, error) {
+	m.Handler = func(ctx context.Context, raw jsontext.Value) (any, error) {
 		var p P
 		if err := rpc.DecodeParams(raw, PP(&p)); err != nil {
 			return nil, err
@@ -91,7 +91,7 @@ func DefineAdmin[P, R any, PP interface {
 }](name string, f func(ctx context.Context, container string, params P) (R, error)) Method {
 	m := describe[P, R, PP](name)
 	m.admin = true
-	m.Handler = func(ctx context.Context, raw json.RawMessage) (any, error) {
+	m.Handler = func(ctx context.Context, raw jsontext.Value) (any, error) {
 		var p P
 		container, err := rpc.DecodeAdminParams(raw, PP(&p))
 		if err != nil {

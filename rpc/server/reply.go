@@ -2,7 +2,8 @@ package server
 
 import (
 	"bytes"
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 
@@ -48,11 +49,16 @@ type jsonAppender interface {
 	AppendJSON(b []byte) ([]byte, error)
 }
 
+// spelling is how results are written that don't write themselves: as RFC 8785 spells
+// strings, for evidence needs that; nil is null.
+var spelling = json.JoinOptions(json.Deterministic(true), json.FormatNilSliceAsNull(true),
+	json.FormatNilMapAsNull(true), jsontext.AllowInvalidUTF8(true))
+
 // encode writes an answer with a result of at most max bytes.
 func (r *reply) encode(id []byte, result any, max int) error {
 	r.begin(id, `,"result":`)
 	switch v := result.(type) {
-	case json.RawMessage:
+	case jsontext.Value:
 		if bytes.IndexByte(v, '\n') >= 0 || len(v) == 0 {
 			return errors.New("a result that is raw JSON must be on one line")
 		}
@@ -67,12 +73,9 @@ func (r *reply) encode(id []byte, result any, max int) error {
 		}
 		r.buf = *bytes.NewBuffer(b) // not copied, because it may be long
 	default:
-		enc := json.NewEncoder(&r.buf)
-		enc.SetEscapeHTML(false) // as RFC 8785 spells it, which evidence needs
-		if err := enc.Encode(result); err != nil {
+		if err := json.MarshalWrite(&r.buf, result, spelling); err != nil {
 			return fmt.Errorf("result: %w", err)
 		}
-		r.buf.Truncate(r.buf.Len() - 1) // Encode's newline
 	}
 	if n := r.buf.Len() - r.from; n > max {
 		return replyTooLarge(n, max)
@@ -95,7 +98,7 @@ func (r *reply) refusal(id []byte, e *rpc.Error) {
 // appendError writes the value of the member error. It can't fail, because an Error
 // holds only strings and numbers.
 func appendError(b []byte, e *rpc.Error) []byte {
-	text, err := json.Marshal(e)
+	text, err := json.Marshal(e, spelling, jsontext.EscapeForHTML(true), jsontext.EscapeForJS(true)) // as jrpc2 does
 	if err != nil {
 		return append(b, `{"code":-32603,"message":"internal error"}`...)
 	}

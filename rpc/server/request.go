@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"encoding/json"
 	"encoding/json/jsontext"
 	"errors"
 	"fmt"
@@ -21,7 +20,7 @@ const maxID = 128
 type request struct {
 	id     []byte
 	method []byte // without its quotes
-	params json.RawMessage
+	params jsontext.Value
 }
 
 // A requestReader reads the envelopes of requests, one after the other.

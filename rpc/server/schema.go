@@ -1,7 +1,7 @@
 package server
 
 import (
-	"encoding/json"
+	"encoding/json/jsontext"
 	"reflect"
 	"strings"
 
@@ -24,7 +24,7 @@ func (all schemas) of(t reflect.Type) schema {
 		return schema{Type: "string", Pattern: "^([0-9a-f]{2})+$"}
 	case reflect.TypeFor[[]byte]():
 		return schema{Type: "string", ContentEncoding: "base64"}
-	case reflect.TypeFor[json.RawMessage]():
+	case reflect.TypeFor[jsontext.Value]():
 		return schema{Type: "object"}
 	}
 	switch t.Kind() {

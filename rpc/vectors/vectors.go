@@ -5,7 +5,8 @@
 package vectors
 
 import (
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,11 +14,11 @@ import (
 
 // Exchange is a request line and the line that answered it, newlines left off.
 type Exchange struct {
-	Name    string          `json:"name"`
-	Method  string          `json:"method,omitempty"` // absent where no client sends such a request
-	Params  json.RawMessage `json:"params,omitzero"`
-	Request string          `json:"request"`
-	Reply   string          `json:"reply"`
+	Name    string         `json:"name"`
+	Method  string         `json:"method,omitempty"` // absent where no client sends such a request
+	Params  jsontext.Value `json:"params,omitzero"`
+	Request string         `json:"request"`
+	Reply   string         `json:"reply"`
 }
 
 // Bundle is a file of evidence and what a reader must find in it.

@@ -5,12 +5,14 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
-	"encoding/json"
+	"encoding/json/jsontext"
 	"encoding/pem"
 	"errors"
 	"fmt"
 	"math/big"
 	"time"
+
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // tcbSigner is the common name of the certificate that signs TCB info and QE
@@ -27,12 +29,12 @@ func (d *Documents) readSigned(doc Document, member string, into any, roots []*x
 	if cert.Subject.CommonName != tcbSigner || cert.IsCA {
 		return fmt.Errorf("its signer is %q, not %q", cert.Subject.CommonName, tcbSigner)
 	}
-	var form map[string]json.RawMessage
-	if err := json.Unmarshal(d.body[doc], &form); err != nil {
+	var form map[string]jsontext.Value
+	if err := canonical.Decode(d.body[doc], &form); err != nil {
 		return err
 	}
 	var signature string
-	if err := json.Unmarshal(form["signature"], &signature); err != nil {
+	if err := canonical.Decode(form["signature"], &signature); err != nil {
 		return fmt.Errorf("its signature: %w", err)
 	}
 	r, s, err := rawSignature(signature)
@@ -44,7 +46,7 @@ func (d *Documents) readSigned(doc Document, member string, into any, roots []*x
 	if !ok || !ecdsa.Verify(key, sum[:], new(big.Int).SetBytes(r), new(big.Int).SetBytes(s)) {
 		return errors.New("its signature doesn't hold")
 	}
-	return json.Unmarshal(form[member], into)
+	return canonical.Decode(form[member], into)
 }
 
 // leaf reads the first certificate of a chain.

@@ -2,7 +2,8 @@ package policy
 
 import (
 	"bytes"
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,8 +27,8 @@ type Seen struct {
 // Event is one event of the runtime log.
 type Event struct {
 	Operation string
-	Container string          // ID; "" for public events
-	Measured  json.RawMessage // the event's object; nil where it measures nothing
+	Container string         // ID; "" for public events
+	Measured  jsontext.Value // the event's object; nil where it measures nothing
 }
 
 // Init writes a commented policy that allows what the evidence shows and nothing
@@ -285,17 +286,14 @@ func (w *writer) events() {
 // tomlValue writes a value: JSON's strings, arrays, numbers and booleans are
 // TOML's too, but TOML wants DEL escaped.
 func tomlValue(v any) string {
-	var b strings.Builder
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	text, err := json.Marshal(v, asWritten)
+	if err != nil {
 		panic(err) // strings and digests alone
 	}
-	text := strings.TrimSuffix(b.String(), "\n")
-	if text == "null" {
-		text = "[]"
+	if string(text) == "null" {
+		return "[]"
 	}
-	return strings.ReplaceAll(text, "\x7f", `\u007f`)
+	return strings.ReplaceAll(string(text), "\x7f", `\u007f`)
 }
 
 // quoted makes text of others fit one line of a comment.

@@ -1,12 +1,14 @@
 package policy
 
 import (
-	"encoding/json"
+	"encoding/json/v2"
 	"fmt"
 	"maps"
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/logs"
 )
@@ -23,7 +25,7 @@ type Launch struct {
 // Judge compares the body of a launch event, which is JSON, with the policy.
 func (p *Launch) Judge(launch []byte) (found Findings) {
 	var body map[string]any
-	if err := json.Unmarshal(launch, &body); err != nil {
+	if err := canonical.Decode(launch, &body); err != nil {
 		found.Want(false, "launch", "an object", err.Error())
 		return found
 	}
@@ -84,7 +86,7 @@ func capabilities(body map[string]any) []string {
 }
 
 func inJSON(v any) string {
-	text, err := json.Marshal(v)
+	text, err := json.Marshal(v, asWritten)
 	if err != nil {
 		return fmt.Sprint(v)
 	}

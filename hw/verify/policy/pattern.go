@@ -1,7 +1,8 @@
 package policy
 
 import (
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"fmt"
 	"slices"
 	"strings"
@@ -57,9 +58,13 @@ func (p EventPattern) Matches(e *logs.Event) bool {
 	return has(body, p.Match)
 }
 
+// asWritten makes one text of equal values, and null of nil.
+var asWritten = json.JoinOptions(json.Deterministic(true), json.FormatNilSliceAsNull(true),
+	json.FormatNilMapAsNull(true), jsontext.AllowInvalidUTF8(true))
+
 // asJSON turns a TOML value into what its JSON decodes to.
 func asJSON(v any) any {
-	text, err := json.Marshal(v)
+	text, err := json.Marshal(v, asWritten)
 	if err != nil {
 		return nil
 	}
@@ -75,7 +80,7 @@ func (p EventPattern) String() string {
 	if len(p.Match) == 0 {
 		return p.Operation
 	}
-	text, err := json.Marshal(p.Match)
+	text, err := json.Marshal(p.Match, asWritten)
 	if err != nil {
 		return p.Operation
 	}
