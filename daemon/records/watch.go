@@ -21,14 +21,14 @@ func (s *Store) Watch(ctx context.Context) (<-chan struct{}, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch records: %w", err)
 	}
+	s.watchDirs(w) // before it returns: what happens from then on is signalled
 	changes := make(chan struct{}, 1)
 	go func() {
 		defer close(changes)
 		defer w.Close()
 		again := time.NewTicker(rescanInterval)
 		defer again.Stop()
-		for {
-			s.watchDirs(w)
+		for ; ; s.watchDirs(w) {
 			select {
 			case <-ctx.Done():
 				return
