@@ -1,0 +1,137 @@
+package cima
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	maxLines   = 2400 // of a package, tests left out
+	maxMethods = 35   // of a type
+)
+
+// oldJSON are packages that call encoding/json, and why they may. It reads doubled and
+// case-variant names without an error: logs/canonical and encoding/json/v2 don't.
+var oldJSON = map[string]string{
+	"daemon/engines":           foreign,
+	"daemon/launch":            foreign,
+	"daemon/launch/launchtest": foreign,
+	"daemon/power":             foreign,
+	"daemon/records":           foreign,
+	"hw/sim":                   "daemon and simulated TD are of one build",
+}
+
+const foreign = "engines and runtimes are programs in Go that read their own files by it"
+
+// parsed are the files of the module's packages without tests and packaging, by folder.
+func parsed(t *testing.T) (files map[string][]*ast.File, lines map[string]int) {
+	t.Helper()
+	files, lines = make(map[string][]*ast.File), make(map[string]int)
+	set := token.NewFileSet()
+	err := filepath.WalkDir(".", func(path string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case e.IsDir() && slices.Contains([]string{"testdata", ".cache", ".git", "packaging"}, e.Name()):
+			return filepath.SkipDir
+		case !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		f, err := parser.ParseFile(set, path, text, parser.SkipObjectResolution)
+		dir := filepath.ToSlash(filepath.Dir(path))
+		files[dir] = append(files[dir], f)
+		lines[dir] += bytes.Count(text, []byte("\n"))
+		return err
+	})
+	if err != nil || len(files) < 30 {
+		t.Fatalf("%d packages were read: %v", len(files), err)
+	}
+	return files, lines
+}
+
+// A package can be read in one go.
+func TestSizesOfPackages(t *testing.T) {
+	_, lines := parsed(t)
+	for dir, n := range lines {
+		if n > maxLines {
+			t.Errorf("%s has %d lines: it must have at most %d", dir, n, maxLines)
+		}
+	}
+}
+
+// No type does everything.
+func TestMethodsOfTypes(t *testing.T) {
+	files, _ := parsed(t)
+	for dir, list := range files {
+		methods := make(map[string]int)
+		for _, f := range list {
+			for _, d := range f.Decls {
+				if d, ok := d.(*ast.FuncDecl); ok && d.Recv != nil {
+					methods[receiver(d.Recv.List[0].Type)]++
+				}
+			}
+		}
+		for name, n := range methods {
+			if n > maxMethods {
+				t.Errorf("%s.%s has %d methods: it must have at most %d", dir, name, n, maxMethods)
+			}
+		}
+	}
+}
+
+func receiver(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.StarExpr:
+		return receiver(e.X)
+	case *ast.IndexExpr:
+		return receiver(e.X)
+	case *ast.IndexListExpr:
+		return receiver(e.X)
+	case *ast.Ident:
+		return e.Name
+	}
+	return "?"
+}
+
+// JSON is read by logs/canonical or encoding/json/v2.
+func TestWhoCallsOldJSON(t *testing.T) {
+	files, _ := parsed(t)
+	for dir, list := range files {
+		calls := false
+		for _, f := range list {
+			for _, i := range f.Imports {
+				if i.Path.Value == `"github.com/gowebpki/jcs"` {
+					t.Errorf("%s imports gowebpki/jcs: logs/canonical writes RFC 8785", dir)
+				}
+				calls = calls || i.Path.Value == `"encoding/json"` && callsJSON(f)
+			}
+		}
+		if calls && oldJSON[dir] == "" {
+			t.Errorf("%s calls encoding/json: it must read by logs/canonical or encoding/json/v2", dir)
+		}
+	}
+}
+
+// callsJSON reports whether a file uses more of encoding/json than its types.
+func callsJSON(f *ast.File) (calls bool) {
+	ast.Inspect(f, func(n ast.Node) bool {
+		if s, ok := n.(*ast.SelectorExpr); ok {
+			x, ok := s.X.(*ast.Ident)
+			calls = calls || ok && x.Name == "json" && s.Sel.Name != "RawMessage" && s.Sel.Name != "Number"
+		}
+		return true
+	})
+	return calls
+}
