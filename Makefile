@@ -14,7 +14,7 @@ COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: all build cross demo golden test test-clients test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
-	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-fuzz proof-busy
+	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-packages proof-fuzz proof-busy
 all: build
 
 ## build: the three static binaries, in bin/
@@ -114,6 +114,9 @@ proof-gate:
 ## proof-start: how long the daemon takes to start (quiet machine; root)
 proof-start:
 	$(GO) test $(WHOLE) -run TestStart ./packaging -args -whole
+## proof-packages: two builds of the packages are equal
+proof-packages:
+	$(GO) test $(WHOLE) -run TestPackages ./packaging -args -whole
 ## proof-fuzz: every fuzz target for 10 minutes
 proof-fuzz:
 	$(MAKE) fuzz FUZZTIME=10m

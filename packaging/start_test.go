@@ -27,7 +27,7 @@ const (
 	idleBound  = 25 << 10               // KiB, PSS
 )
 
-var whole = flag.Bool("whole", false, "start the daemon 20 times, and hold the median to its bound")
+var whole = flag.Bool("whole", false, "build packages twice and compare them; start the daemon 20 times, and hold the median to its bound")
 
 // From the start of the process to READY, on a machine whose IMA log is long,
 // and what the daemon keeps in memory when it has read that log.
