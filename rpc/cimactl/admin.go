@@ -17,7 +17,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// adminClient connects to the admin socket, unless the flags name another.
+// adminClient connects to the admin socket, or to that of --socket.
 func adminClient(c *cobra.Command) (*rpc.Client, error) {
 	path, err := c.Flags().GetString("socket")
 	if err != nil {
@@ -34,8 +34,8 @@ func adminClient(c *cobra.Command) (*rpc.Client, error) {
 	return d, err
 }
 
-// adminHint is what may be the matter with the admin socket. It is never to
-// mount it into a container, as it may be with the other.
+// adminHint says what may be wrong with the admin socket. Other than for the caller's
+// socket, the advice is never to mount it into a container.
 func adminHint(away *rpc.UnreachableError) string {
 	switch {
 	case errors.Is(away, fs.ErrPermission):
@@ -46,7 +46,7 @@ func adminHint(away *rpc.UnreachableError) string {
 	return away.Hint
 }
 
-// adminLong says of a command of the administrator's whom it asks.
+// adminLong is a part of the help of the administrator's commands.
 const adminLong = `
 It asks the admin socket, ` + rpc.DefaultAdminSocket + `, unless --socket names
 another; CIMA_SOCKET does not count here. For root, on the host.`

@@ -58,7 +58,7 @@ func callCommand() *cobra.Command {
 			if len(args) == 2 {
 				params = jsontext.Value(args[1])
 				if !params.IsValid() {
-					return hinted(fmt.Errorf("the parameters are not JSON"), `put them in single quotes: '{"index":3}'`)
+					return hinted(fmt.Errorf("the parameters must be JSON"), `put them in single quotes: '{"index":3}'`)
 				}
 			}
 			d, err := client(c)
@@ -71,11 +71,11 @@ func callCommand() *cobra.Command {
 	}
 }
 
-// retryFor is how long what isn't ready yet is asked for again.
+// retryFor is how long a call is made again while the daemon is not ready.
 const retryFor = 15 * time.Second
 
-// retry calls, and calls again for a while if the daemon asks for it: right
-// after a container's start the engine may not have told its image yet.
+// retry calls, and calls again for a while if the daemon asks for that: shortly after a
+// container's start its image may not be known yet.
 func retry[R any](c *cobra.Command, d *rpc.Client, call func() (R, error)) (R, error) {
 	for end := time.Now().Add(retryFor); ; {
 		result, err := call()
@@ -91,7 +91,7 @@ func retry[R any](c *cobra.Command, d *rpc.Client, call func() (R, error)) (R, e
 	}
 }
 
-// printRaw calls a method and prints its result, byte by byte as it came.
+// printRaw calls a method and prints its result byte by byte as it came.
 func printRaw(c *cobra.Command, d *rpc.Client, method string, params any) error {
 	result, err := retry(c, d, func() (result jsontext.Value, err error) {
 		err = d.Call(c.Context(), method, params, &result)
@@ -104,8 +104,8 @@ func printRaw(c *cobra.Command, d *rpc.Client, method string, params any) error 
 	return err
 }
 
-// ask calls a method without parameters and prints its result for people or
-// for programs.
+// ask calls a method without parameters and prints its result, for people or for
+// programs.
 func ask[R any](c *cobra.Command, method string, asJSON bool, print func(*tabwriter.Writer, R)) error {
 	d, err := client(c)
 	if err != nil {
@@ -131,7 +131,7 @@ func table(out io.Writer, fill func(*tabwriter.Writer)) error {
 	return w.Flush()
 }
 
-// row prints a row, unless there is nothing in it.
+// row prints a row, unless its value is empty.
 func row(w io.Writer, name string, value any) {
 	if s := fmt.Sprint(value); s != "" {
 		fmt.Fprintf(w, "%s\t%s\n", name, s)

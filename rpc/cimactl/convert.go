@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -19,8 +18,8 @@ func convertCommand() *cobra.Command {
 		Short: "Write evidence in another form",
 		Long: `Write evidence in another form:
 ` + strings.Join(form.Names, ", ") + `.
-The form it is in is told by its looks; "-" reads it from stdin. Trustee's forms
-and the event logs (cel) don't hold all, so nothing is made from them. Nothing
+The form of EVIDENCE is recognised; "-" reads it from stdin. Trustee's forms and
+the event logs (cel) do not hold all of it, so they can't be converted. Nothing
 is appraised here.`,
 		Example: "  cimactl convert evidence.json --format trustee-request >request.json",
 		Args:    cobra.ExactArgs(1),
@@ -43,8 +42,8 @@ is appraised here.`,
 			return err
 		}
 		if content.Evidence == nil {
-			return hinted(fmt.Errorf("%s is in the form %s, which doesn't hold all that %s needs", args[0], content.Form, to),
-				"convert from the bundle that cimactl evidence wrote")
+			return hinted(fmt.Errorf("%s is in the form %s, which does not hold all that %s needs", args[0], content.Form, to),
+				"convert the output of `cimactl evidence`")
 		}
 		return writeForm(c, content.Evidence, to)
 	}
@@ -63,10 +62,10 @@ func writeForm(c *cobra.Command, e *rpc.Evidence, to string) error {
 	return err
 }
 
-// checkForm refuses a form before anything is asked for.
+// checkForm refuses an unknown form before the daemon is asked.
 func checkForm(name string) error {
 	if slices.Contains(form.Names, name) {
 		return nil
 	}
-	return hinted(errors.New("unknown form "+fmt.Sprintf("%q", name)), "there are %s", strings.Join(form.Names, ", "))
+	return hinted(fmt.Errorf("unknown form %q", name), "a form must be one of %s", strings.Join(form.Names, ", "))
 }

@@ -17,9 +17,9 @@ func doctorCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what the hardware offers and what is missing (on the host)",
-		Long: `Look at what cimad would use on this machine: quotes, registers, extends and
-the boot log. Says what was found, what would be chosen, and what to do about
-what is missing. It makes no quote and changes nothing. Run it as root.
+		Long: `Show what cimad would use on this machine: quotes, registers, extends and the
+boot log. It prints what was found, what cimad would choose, and what to do
+about missing things. It makes no quote and changes nothing. Run it as root.
 
 Exit status: 0 if evidence anchored in RTMR3 can be had, 1 if not.`,
 		Example: "  sudo cimactl doctor",

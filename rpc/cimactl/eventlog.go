@@ -19,8 +19,8 @@ func eventlogCommand() *cobra.Command {
 		Use:   "eventlog",
 		Short: "Print the event log: the boot's events, then the caller's own",
 		Long: `Print the event log in the view of CIMA 0.5: index 0-2 are RTMR0-2, index 3 is
-the caller's container register. These events are what the daemon says; whether
-they are true, "cimactl verify" finds out from evidence.`,
+the caller's container register. This is the daemon's word; whether it is true,
+"cimactl verify" shows from evidence.`,
 		Example: "  cimactl eventlog --start 40",
 		Args:    cobra.NoArgs,
 	}

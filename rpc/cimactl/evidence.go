@@ -60,7 +60,7 @@ behind its registers. The relying party chooses the nonce.`,
 			}
 			return writeForm(c, e, format)
 		}
-		// The bundle goes out as it came in: its bytes are what is bound.
+		// The bundle is written as it came, because its bytes are bound.
 		return printRaw(c, d, rpc.MethodGetEvidence, params)
 	}
 	return c
@@ -75,7 +75,7 @@ func sharedFlag(c *cobra.Command, shared *bool) {
 	c.Flags().BoolVar(shared, "shared", false, "share a quote with others who say so: faster in a crowd")
 }
 
-// bound reads what a quote is to be bound to.
+// bound reads what a quote must be bound to.
 func bound(c *cobra.Command, nonce, userData string) (n, data []byte, err error) {
 	if n, err = readNonce(nonce, c.InOrStdin()); err != nil || userData == "" {
 		return n, nil, err
@@ -91,7 +91,7 @@ func readUserData(path string) ([]byte, error) {
 		return nil, hinted(err, "bind a hash of it: sha512sum FILE | cut -d' ' -f1 >bound")
 	}
 	if err == nil && len(data) == 0 {
-		err = hinted(fmt.Errorf("--user-data: %s is empty: it would bind nothing", path), "did what wrote it fail?")
+		err = hinted(fmt.Errorf("--user-data: %s must not be empty: it would bind nothing", path), "did the command that wrote it fail?")
 	}
 	return data, err
 }
@@ -112,7 +112,7 @@ func nonceCommand() *cobra.Command {
 	}
 }
 
-var errNoNonce = errors.New("a nonce is needed: without one evidence could be old")
+var errNoNonce = errors.New("a nonce must be given: without one the evidence could be old")
 
 // readNonce reads hex from the flag, or from a line of stdin.
 func readNonce(flag string, stdin io.Reader) ([]byte, error) {
@@ -128,10 +128,10 @@ func readNonce(flag string, stdin io.Reader) ([]byte, error) {
 	}
 	nonce, err := hex.DecodeString(flag)
 	if err != nil {
-		return nil, hinted(fmt.Errorf("the nonce is not hex: %w", err), "a nonce is written as 16 to 128 hex digits; of base64, as JSON has it, `base64 -d | od -An -v -tx1 | tr -d ' \\n'` makes them")
+		return nil, hinted(fmt.Errorf("the nonce must be hex: %w", err), "write a nonce as 16 to 128 hex digits; `base64 -d | od -An -v -tx1 | tr -d ' \\n'` makes them of base64")
 	}
 	if len(nonce) < rpc.MinNonce || len(nonce) > rpc.MaxNonce {
-		return nil, fmt.Errorf("a nonce has %d to %d bytes, this one has %d", rpc.MinNonce, rpc.MaxNonce, len(nonce))
+		return nil, fmt.Errorf("a nonce must have %d to %d bytes, this one has %d", rpc.MinNonce, rpc.MaxNonce, len(nonce))
 	}
 	return nonce, nil
 }
@@ -148,10 +148,10 @@ func readBounded(path string, limit int64) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
-		return nil, err // it names the file
+		return nil, err // which names the file
 	}
 	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s: %w: it has more than %d bytes", path, errLarge, limit)
+		return nil, fmt.Errorf("%s: %w: it must have at most %d bytes", path, errLarge, limit)
 	}
 	return b, nil
 }

@@ -9,29 +9,29 @@ import (
 	"github.com/cima-project/cima/rpc/form"
 )
 
-// errLarge is in the error of a file that is larger than it may be.
+// errLarge is in the error of a file that is too large.
 var errLarge = errors.New("too large")
 
-// readEvidence reads a bundle. One of more bytes than any may have is malformed.
+// readEvidence reads a bundle. A file that is too large for one is malformed.
 func readEvidence(path string) ([]byte, error) {
 	b, err := readBounded(path, maxEvidence)
 	if errors.Is(err, errLarge) {
-		return nil, &failure{err: err, code: exitMalformed, hint: "evidence has at most 16 MiB: is this the right file?"}
+		return nil, &failure{err: err, code: exitMalformed, hint: "evidence must have at most 16 MiB: is this the right file?"}
 	}
 	return b, err
 }
 
-// insteadOfEvidence says what to do with a file that is no bundle, where it is
-// something that is easily taken for one; "" where it is anything else.
+// insteadOfEvidence says what to do with a file that is no bundle but is easily taken
+// for one; "" if it is anything else.
 func insteadOfEvidence(path string, data []byte) string {
 	if len(data) == 0 {
-		return "there is nothing in it: did the command that wrote it fail?"
+		return "the file is empty: did the command that wrote it fail?"
 	}
 	if c, err := form.Decode(data); err == nil && c.Form != form.CIMA {
 		if c.Evidence != nil {
-			return fmt.Sprintf("this is evidence in the form %s: `cimactl convert %s >evidence.json` makes of it what is appraised here", c.Form, path)
+			return fmt.Sprintf("this is evidence in the form %s: convert it with `cimactl convert %s >evidence.json`", c.Form, path)
 		}
-		return fmt.Sprintf("this is in the form %s, which doesn't hold all that is appraised here: take what `cimactl evidence` wrote", c.Form)
+		return fmt.Sprintf("this is in the form %s, which does not hold all that is appraised here: use the output of `cimactl evidence`", c.Form)
 	}
 	var members map[string]jsontext.Value
 	if json.Unmarshal(data, &members) != nil {
@@ -39,9 +39,9 @@ func insteadOfEvidence(path string, data []byte) string {
 	}
 	switch {
 	case members["cc_report"] != nil:
-		return "this is a report, which has no logs: `cimactl evidence` gets what is appraised here"
+		return "this is a report, which has no logs: get evidence with `cimactl evidence`"
 	case members["jsonrpc"] != nil:
-		return "this is a whole reply: evidence is its member \"result\" alone (jq -c .result)"
+		return "this is a whole reply: only its member \"result\" is evidence (jq -c .result)"
 	}
 	return ""
 }

@@ -1,5 +1,5 @@
-// Cimactl is CIMA's command line: it asks the daemon, and it appraises
-// evidence where there is no daemon. See cimactl(1).
+// Cimactl is CIMA's command line: it asks the daemon, and it appraises evidence, which
+// needs no daemon. See cimactl(1).
 package main
 
 import (
@@ -19,14 +19,13 @@ import (
 
 var version = "unknown" // set by the linker
 
-// Exit codes (cimactl(1), EXIT STATUS). What verify found has its own, in
-// verify.Verdict.
+// Exit codes (cimactl(1), EXIT STATUS). Those of verify are in verify.Verdict.
 const (
 	exitError   = 1 // the tool, the daemon or the arguments
 	exitNetwork = 3
 )
 
-// failure is an error with what to do about it.
+// failure is an error with an exit code and a hint.
 type failure struct {
 	err  error
 	code int
@@ -36,12 +35,12 @@ type failure struct {
 func (f *failure) Error() string { return f.err.Error() }
 func (f *failure) Unwrap() error { return f.err }
 
-// hinted gives an error a hint.
+// hinted adds a hint to an error.
 func hinted(err error, hint string, args ...any) error {
 	return &failure{err: err, code: exitError, hint: fmt.Sprintf(hint, args...)}
 }
 
-// exitCode ends the program with a code after all was said on stdout.
+// exitCode ends the program with a code and no message: stdout has all of it.
 type exitCode int
 
 func (q exitCode) Error() string { return fmt.Sprintf("exit %d", int(q)) }
@@ -85,7 +84,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return code
 }
 
-// wireHint says what a person can do about an error of the daemon's.
+// wireHint says what a person can do about an error of the daemon.
 func wireHint(e *rpc.Error) string {
 	switch e.Code {
 	case rpc.CodeMethodNotFound:
@@ -108,8 +107,8 @@ func rootCommand() *cobra.Command {
 		Short: "Evidence of what runs in a container on a confidential VM",
 		Long: `Evidence of what runs in a container on a confidential VM.
 
-In a container, or on the host, it asks cimad about the caller itself. Far
-away it appraises the evidence, offline.`,
+In a container, or on the host, it asks cimad about the caller itself. On any
+other machine it appraises the evidence, offline.`,
 		Example: `  cimactl evidence --nonce "$NONCE" >evidence.json
   cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml`,
 		Version:       version,
@@ -132,24 +131,24 @@ away it appraises the evidence, offline.`,
 	return root
 }
 
-// refuseEmpty refuses flags that are given with nothing in them: without them less is
-// checked, and nobody who gives one means that.
+// refuseEmpty refuses flags that are given and empty: without the flag less is checked,
+// and that is not what the user wants.
 func refuseEmpty(c *cobra.Command) (err error) {
 	c.Flags().Visit(func(f *pflag.Flag) {
 		if f.Value.Type() == "string" && f.Value.String() == "" {
-			err = hinted(fmt.Errorf("--%s is given, and empty", f.Name), "is a variable of the shell not set?")
+			err = hinted(fmt.Errorf("--%s is given and must not be empty", f.Name), "is a variable of the shell not set?")
 		}
 	})
 	return err
 }
 
-// usage gives an error in flags or arguments the command's own help as its hint.
+// usage is an error in flags or arguments; its hint is the command's help.
 func usage(c *cobra.Command, err error) error {
 	return hinted(err, "`%s --help` shows what it takes, and an example", c.CommandPath())
 }
 
-// explainArguments makes a command, and those below it, say what is wrong with its
-// arguments in words of their own.
+// explainArguments lets a command and its subcommands say in plain words what is wrong
+// with their arguments.
 func explainArguments(c *cobra.Command) {
 	fits := c.Args
 	c.Args = func(c *cobra.Command, args []string) error {
@@ -163,14 +162,14 @@ func explainArguments(c *cobra.Command) {
 		if len(args) > 0 {
 			given = fmt.Sprintf("%d given, %q", len(args), args)
 		}
-		return usage(c, fmt.Errorf("wrong number of arguments, %s; it is: %s", given, c.UseLine()))
+		return usage(c, fmt.Errorf("wrong number of arguments, %s; it must be: %s", given, c.UseLine()))
 	}
 	for _, below := range c.Commands() {
 		explainArguments(below)
 	}
 }
 
-// client connects to the daemon that the flags or the environment name.
+// client connects to the daemon of --socket or $CIMA_SOCKET.
 func client(c *cobra.Command) (*rpc.Client, error) {
 	path, err := c.Flags().GetString("socket")
 	if err != nil {

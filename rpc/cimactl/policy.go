@@ -24,9 +24,9 @@ func policyInitCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "init EVIDENCE",
 		Short: "Write a policy from evidence that is known to be good",
-		Long: `Write a policy (TOML) that the evidence given meets. It is worth as much as the
-one evidence was: read it, and take out what need not be so. Evidence that is
-not authentic is refused; that it is fresh, nobody checks here.`,
+		Long: `Write a policy (TOML) that the given evidence meets. The policy is as good as
+this evidence: read it, and delete what is not required. Evidence that is not
+authentic is refused. Freshness is not checked here.`,
 		Example: "  cimactl policy init evidence.json >policy.toml",
 		Args:    cobra.ExactArgs(1),
 	}

@@ -14,17 +14,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxOldPolicy bounds a policy of CIMA 0.5; those that are known have a few
-// hundred bytes.
+// maxOldPolicy bounds the bytes of a policy of CIMA 0.5; known ones have a few hundred.
 const maxOldPolicy = 64 << 10
 
 func policyConvertCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "convert FILE",
 		Short: "Translate a policy of CIMA 0.5 into a configuration of cimad",
-		Long: `Translate /etc/cima/policy.yaml of CIMA 0.5 into cimad.toml. What has no
-counterpart stands in it as a comment that says why, and is repeated on stderr.
-cima-from-05(7) puts the keys beside each other; "-" reads stdin.`,
+		Long: `Translate /etc/cima/policy.yaml of CIMA 0.5 into cimad.toml. A key that has no
+counterpart becomes a comment that says why, which is repeated on stderr.
+cima-from-05(7) compares the keys; "-" reads stdin.`,
 		Example: "  cimactl policy convert policy.yaml >cimad.toml\n  cimad --check-config --config cimad.toml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -46,7 +45,7 @@ cima-from-05(7) puts the keys beside each other; "-" reads stdin.`,
 	}
 }
 
-// oldPolicy is a policy of CIMA 0.5; nil and empty are keys that weren't there.
+// oldPolicy is a policy of CIMA 0.5; nil and empty are keys that were not there.
 type oldPolicy struct {
 	backend, hash string
 	system        struct {
@@ -60,7 +59,7 @@ type oldPolicy struct {
 	}
 }
 
-// readOldPolicy reads one YAML document, and takes no key that 0.5 didn't know.
+// readOldPolicy reads one YAML document, and refuses keys that CIMA 0.5 did not know.
 func readOldPolicy(text []byte) (*oldPolicy, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
 	var document yaml.Node
@@ -70,7 +69,7 @@ func readOldPolicy(text []byte) (*oldPolicy, error) {
 		return nil, err
 	}
 	if err := d.Decode(new(yaml.Node)); err != io.EOF {
-		return nil, fmt.Errorf("more than one document")
+		return nil, fmt.Errorf("there must be one document")
 	}
 	p := &oldPolicy{}
 	parts := map[string]func(*yaml.Node) error{
@@ -100,14 +99,14 @@ func keys(known map[string]func(*yaml.Node) error) func(*yaml.Node) error {
 			return nil
 		}
 		if n.Kind != yaml.MappingNode {
-			return fmt.Errorf("line %d: here stands a mapping", n.Line)
+			return fmt.Errorf("line %d: must be a mapping", n.Line)
 		}
 		seen := make(map[string]bool)
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			key := n.Content[i]
 			read := known[key.Value]
 			if read == nil || seen[key.Value] {
-				return fmt.Errorf("line %d: key %q is unknown, or stands there twice", key.Line, key.Value)
+				return fmt.Errorf("line %d: key %q must be known, and must not be there twice", key.Line, key.Value)
 			}
 			seen[key.Value] = true
 			if err := read(n.Content[i+1]); err != nil {
@@ -122,10 +121,10 @@ func keys(known map[string]func(*yaml.Node) error) func(*yaml.Node) error {
 func scalar[T string | bool](to *T) func(*yaml.Node) error {
 	return func(n *yaml.Node) error {
 		if n.Kind != yaml.ScalarNode || n.Decode(to) != nil {
-			return fmt.Errorf("line %d: here stands one value of the type %T", n.Line, *to)
+			return fmt.Errorf("line %d: must be one value of the type %T", n.Line, *to)
 		}
 		if s, ok := any(to).(*string); ok && !utf8.ValidString(*s) { // !!binary
-			return fmt.Errorf("line %d: %q is not UTF-8, as all of cimad.toml is", n.Line, *s)
+			return fmt.Errorf("line %d: %q must be UTF-8, as all of cimad.toml", n.Line, *s)
 		}
 		return nil
 	}
@@ -137,7 +136,7 @@ func list(to *[]string) func(*yaml.Node) error {
 			return nil
 		}
 		if n.Kind != yaml.SequenceNode {
-			return fmt.Errorf("line %d: here stands a list", n.Line)
+			return fmt.Errorf("line %d: must be a list", n.Line)
 		}
 		for _, e := range n.Content {
 			var one string
@@ -156,7 +155,7 @@ type systemTable struct {
 	Arguments bool   `toml:"arguments"`
 }
 
-// convert writes cimad.toml, and tells what has no counterpart there.
+// convert writes cimad.toml; notes name what has no counterpart there.
 func (p *oldPolicy) convert() (text string, notes []string) {
 	var b strings.Builder
 	b.WriteString("# Made of a policy of CIMA 0.5, see cima-from-05(7) and cimad.toml(5).\n")

@@ -16,11 +16,11 @@ func policyTestCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "test POLICY EVIDENCE…",
 		Short: "Say which evidence meets a policy",
-		Long: `Appraise evidence from files against a policy, to try the policy out. Whether
-the evidence is fresh nobody checks: each is taken with its own nonce.
+		Long: `Appraise evidence from files against a policy, to try the policy. Freshness is
+not checked: each file is appraised with its own nonce.
 
-Exit status: 0 all meet it, 4 some don't, 2 or 5 where one is not authentic or
-malformed; 1 where a file can't be read, and no later one is looked at then.`,
+Exit status: 0 all meet the policy, 4 some do not, 2 or 5 if one is not
+authentic or malformed; 1 if a file can't be read: later ones are not appraised.`,
 		Example: "  cimactl policy test policy.toml good/*.json",
 		Args:    cobra.MinimumNArgs(2),
 	}
@@ -34,7 +34,7 @@ malformed; 1 where a file can't be read, and no later one is looked at then.`,
 			return err
 		}
 		worst := 0
-		var failed error // the table's own error is another
+		var failed error // of the appraisal, not of writing the table
 		err = table(c.OutOrStdout(), func(w *tabwriter.Writer) {
 			for _, path := range args[1:] {
 				var code int
@@ -79,7 +79,7 @@ func testPolicy(c *cobra.Command, w *tabwriter.Writer, path string, opts verify.
 	return result.ExitCode, nil
 }
 
-// worse is the graver of two exit codes of verdicts.
+// worse returns the worse of two exit codes of verdicts.
 func worse(a, b int) int {
 	for _, code := range []int{exitMalformed, exitDisagrees, 4} {
 		if a == code || b == code {

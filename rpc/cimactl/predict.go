@@ -26,13 +26,12 @@ func predictCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "predict --bundle DIR | --config FILE",
 		Short: "Compute the launch digest of an OCI bundle without running it",
-		Long: `Compute the launch digest that a container of this OCI bundle will have. The
-image is given as the image event holds it: JSON with reference, digest and
-layers ("cimactl verify --json" of a run's evidence shows one). Without it the
-digest is that of a container of which no engine tells the image. The digest of
-the entrypoint's file is in the launch, too: of a bundle it is read from the
-root file system, with a config.json it is given as --entrypoint. --bundle is
-there on Linux alone.`,
+		Long: `Compute the launch digest that a container of this OCI bundle will have. --image
+is the image's identity as in the image event: JSON with reference, digest and
+layers ("cimactl verify --json" shows that of a run). Without it the digest is
+that of a container whose image no engine reports. The launch also holds the
+digest of the entrypoint's file: with --bundle it is read from the root file
+system, with --config give it as --entrypoint. --bundle works on Linux only.`,
 		Example: `  cimactl predict --bundle /run/containerd/…/ID --image image.json`,
 		Args:    cobra.NoArgs,
 	}
@@ -48,7 +47,7 @@ there on Linux alone.`,
 			return usage(c, errors.New("give --bundle or --config, and not both"))
 		}
 		if !slices.Contains(environmentModes, environment) {
-			return fmt.Errorf("--environment %q: it is %s", environment, strings.Join(environmentModes, ", "))
+			return fmt.Errorf("--environment %q must be one of %s", environment, strings.Join(environmentModes, ", "))
 		}
 		l, err := predicted(c.Context(), bundle, config, launch.Rules{Environment: environment, Labels: labels})
 		if err != nil {
@@ -78,7 +77,7 @@ there on Linux alone.`,
 	return c
 }
 
-// predicted is the launch of a bundle, or of a config.json alone.
+// predicted returns the launch of a bundle, or of a config.json.
 func predicted(ctx context.Context, bundle, config string, rules launch.Rules) (launch.Launch, error) {
 	if bundle != "" {
 		return predictedBundle(ctx, bundle, rules)
@@ -98,12 +97,12 @@ func parseEntrypoint(s string) (*launch.Entrypoint, error) {
 	at := strings.LastIndexByte(s, '=')
 	var digest rpc.Digest
 	if at < 1 || digest.UnmarshalText([]byte(s[at+1:])) != nil {
-		return nil, fmt.Errorf("--entrypoint %q: it is PATH=SHA384, the digest in 96 lower-case hex digits", s)
+		return nil, fmt.Errorf("--entrypoint %q must be PATH=SHA384, the digest in 96 lower-case hex digits", s)
 	}
 	return &launch.Entrypoint{Path: launch.Text(s[:at]), SHA384: s[at+1:]}, nil
 }
 
-const imageHint = `an image is {"reference":…,"digest":"sha256:…","layers":[…]}, as the image event has it`
+const imageHint = `an image must be {"reference":…,"digest":"sha256:…","layers":[…]}, as in the image event`
 
 func readImage(path string) (i launch.Image, err error) {
 	text, err := readBounded(path, launch.MaxConfig)
@@ -114,7 +113,7 @@ func readImage(path string) (i launch.Image, err error) {
 		return i, hinted(fmt.Errorf("%s: %w", path, err), imageHint)
 	}
 	if i.Reference+i.Digest+i.Manifest+i.Absent == "" && len(i.Layers) == 0 {
-		return i, hinted(fmt.Errorf("%s: there is no image in it", path), imageHint)
+		return i, hinted(fmt.Errorf("%s must hold an image", path), imageHint)
 	}
 	return i, nil
 }

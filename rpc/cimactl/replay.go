@@ -14,13 +14,13 @@ import (
 	"github.com/cima-project/cima/hw/verify/replay"
 )
 
-// Exit codes of what is judged here without verify's verdict.
+// Exit codes of replay, which has no verdict.
 const (
 	exitDisagrees = 2
 	exitMalformed = 5
 )
 
-// maxLog bounds a log that is read from a file.
+// maxLog bounds the bytes of a log.
 const maxLog = 1 << 30
 
 func replayCommand() *cobra.Command {
@@ -30,11 +30,11 @@ func replayCommand() *cobra.Command {
 		Use:   "replay",
 		Short: "Replay event logs to the registers that they explain",
 		Long: `Replay event logs, of this system or another, to RTMR0-3 and IMA's PCR 10, and
-compare them with a quote or TDREPORT. Nobody checks the quote's signature
-here: "cimactl verify --quote" does.
+compare them with a quote or TDREPORT. The quote's signature is not checked:
+"cimactl verify --quote" does that.
 
-Exit status: 0 all that was compared agrees, 2 something disagrees, 5 a file
-can't be read as what it should be, 1 any other error.`,
+Exit status: 0 all that was compared agrees, 2 something disagrees, 5 a file is
+not of the kind that it must be, 1 any other error.`,
 		Example: "  cimactl replay --boot-log ccel.bin --quote quote.bin",
 		Args:    cobra.NoArgs,
 	}
@@ -44,21 +44,21 @@ can't be read as what it should be, 1 any other error.`,
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if paths.quote != "" && paths.report != "" {
-			return usage(c, errors.New("--quote and --tdreport exclude each other: the registers are compared with one"))
+			return usage(c, errors.New("--quote and --tdreport must not both be given: the registers are compared with one of them"))
 		}
 		files, err := paths.read()
 		if err != nil {
 			return err
 		}
 		if files.BootLog == nil && files.IMALog == nil && files.RuntimeLog == nil {
-			return hinted(errors.New("no log is given"), "give --boot-log, --ima-log or --runtime-log; the boot log is /sys/firmware/acpi/tables/data/CCEL")
+			return hinted(errors.New("a log must be given"), "give --boot-log, --ima-log or --runtime-log; the boot log is /sys/firmware/acpi/tables/data/CCEL")
 		}
 		return printReplay(c, files, asJSON, quiescent || asJSON)
 	}
 	return c
 }
 
-// logFiles are the names of files that flags give.
+// logFiles are the names of files, from flags.
 type logFiles struct{ quote, report, boot, ima, runtime string }
 
 func (p *logFiles) flags(c *cobra.Command) {
@@ -111,7 +111,7 @@ func printReplay(c *cobra.Command, files replay.Files, asJSON, withoutEvents boo
 		rows := 0
 		each = func(e replay.Event) {
 			fmt.Fprintf(events, "%s %d\t%s\t%s\t%.24s…\t%s\n", e.Log, e.Number, e.Register, e.Type, hex.EncodeToString(e.Digest), e.Detail)
-			if rows++; rows%1000 == 0 { // a writer of columns keeps all that it hasn't written
+			if rows++; rows%1000 == 0 { // a tabwriter keeps all that it has not flushed
 				events.Flush()
 			}
 		}
@@ -170,18 +170,19 @@ func printReplay(c *cobra.Command, files replay.Files, asJSON, withoutEvents boo
 	return err
 }
 
-// replayHint says what to do where a log can't be read.
+// replayHint says what to do if a log can't be read.
 func replayHint(runtime []byte) string {
 	var bundle struct {
 		Log jsontext.Value `json:"runtime_log"`
 	}
 	if len(runtime) <= maxEvidence && json.Unmarshal(runtime, &bundle) == nil && bundle.Log != nil {
-		return "this is evidence, and no log: `cimactl convert EVIDENCE --format cel >log.cel` makes a log of its events"
+		return "this is evidence and no log: `cimactl convert EVIDENCE --format cel >log.cel` makes a log of its events"
 	}
-	return "see that each flag has its own kind of file; a log that can't be read whole is compared with nothing"
+	return "check that each flag has the right kind of file; a log that can't be read whole is not compared"
 }
 
-// printRegisters prints for people. against is what the registers were compared with.
+// printRegisters prints a table for people. against is what the registers were compared
+// with.
 func printRegisters(out io.Writer, form replayed, matches []replay.Match, against string, r *replay.Replayed) error {
 	return table(out, func(w *tabwriter.Writer) {
 		for i := range 4 {
@@ -219,9 +220,9 @@ func printRegisters(out io.Writer, form replayed, matches []replay.Match, agains
 func matchWord(m replay.Match) string {
 	switch {
 	case m.NothingKnown:
-		return "not compared: no log given speaks of it"
+		return "not compared: no log is about it"
 	case m.WithoutIMA:
-		return "agrees without IMA's entries: nothing vouches for those"
+		return "agrees without IMA's entries: nothing proves those"
 	case m.Agrees:
 		return "agrees"
 	}

@@ -85,7 +85,7 @@ func TestReplay(t *testing.T) {
 	}{
 		{"--boot-log @ccel --runtime-log @runtime --quote @quote", 0, "the first 3 of 3 runtime events give RTMR3"},
 		{"--boot-log @ccel --runtime-log @runtime --tdreport @report", 0, "agrees"},
-		{"--boot-log @ccel --quote @quote", 0, "not compared: no log given speaks of it"},
+		{"--boot-log @ccel --quote @quote", 0, "not compared: no log is about it"},
 		{"--boot-log @ccel", 0, "boot 0"},
 		{"--runtime-log @runtime --quote @quote", 0, "runtime 2  rtmr3     seal  "},
 		{"--runtime-log @short --quote @quote", 2, "DISAGREES"},
@@ -96,8 +96,8 @@ func TestReplay(t *testing.T) {
 		{"--runtime-log @junk", 5, "must be cimad's file"},
 		{"--boot-log @ccel --quote @junk", 5, "cut off"},
 		{"--boot-log @nosuch", 1, "no such file"},
-		{"--quote @quote", 1, "no log is given"},
-		{"--boot-log @ccel --quote @quote --tdreport @report", 1, "--quote and --tdreport exclude each other"},
+		{"--quote @quote", 1, "a log must be given"},
+		{"--boot-log @ccel --quote @quote --tdreport @report", 1, "--quote and --tdreport must not both be given"},
 	} {
 		code, out, errs := inDir(dir, "replay "+c.line)
 		if code != c.code || !strings.Contains(compact(out+errs), compact(c.says)) {
@@ -155,9 +155,9 @@ func TestVerifyQuote(t *testing.T) {
 		{"--quote @quote --trust-root @root.pem --nonce 00000000000000000000000000000000", 0, "REPORTDATA is the nonce"},
 		{"--quote @quote --trust-root @root.pem --online --pcs http://127.0.0.1:1", 3, "hint: --collateral DIR"},
 		{"--quote @quote --trust-root @root.pem --collateral @none", 1, "tcb-43494d410000.json"},
-		{"--quote @quote --online --collateral @none", 1, "--collateral and --online exclude each other"},
+		{"--quote @quote --online --collateral @none", 1, "--collateral and --online must not both be given"},
 		{"--quote @quote --pcs http://127.0.0.1:1", 1, "--online"},
-		{"--quote @quote --at soon", 1, "hint: a time is written"},
+		{"--quote @quote --at soon", 1, "hint: write a time"},
 		{"--quote @junk", 5, "malformed"},
 		{"--boot-log @ccel", 1, "nothing to verify is given"},
 		{"@quote --quote @quote", 1, "not both"},

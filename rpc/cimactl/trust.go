@@ -13,7 +13,7 @@ import (
 	"github.com/cima-project/cima/hw/verify/dcap"
 )
 
-// trustFlags say what vouches for hardware, and as of when.
+// trustFlags are the flags that name who is trusted for the hardware, and at which time.
 type trustFlags struct {
 	root, collateral, pcs, at string
 	online                    bool
@@ -36,17 +36,17 @@ func (f *trustFlags) options() (opts verify.Options, err error) {
 	}
 	switch {
 	case f.collateral != "" && f.online:
-		return opts, errors.New("--collateral and --online exclude each other: it comes from files or from Intel's service")
+		return opts, errors.New("--collateral and --online must not both be given: collateral comes from files or from Intel's service")
 	case f.collateral != "":
 		opts.Collateral = dcap.Dir(f.collateral)
 	case f.online:
 		opts.Collateral = dcap.PCS{API: f.pcs, Certificates: f.pcs}
 	case f.pcs != "":
-		return opts, errors.New("--pcs says whom to ask with --online, which isn't given")
+		return opts, errors.New("--pcs must come with --online: it names the service to ask")
 	}
 	if f.at != "" {
 		if opts.At, err = time.Parse(time.RFC3339, f.at); err != nil {
-			return opts, hinted(fmt.Errorf("--at: %w", err), "a time is written as 2026-01-31T12:00:00Z")
+			return opts, hinted(fmt.Errorf("--at: %w", err), "write a time as 2026-01-31T12:00:00Z")
 		}
 	}
 	return opts, nil
@@ -66,13 +66,13 @@ func readRoots(path string) ([]*x509.Certificate, error) {
 		roots = append(roots, cert)
 	}
 	if len(roots) == 0 {
-		return nil, hinted(fmt.Errorf("%s holds no certificate", path), "a trust root is a certificate in PEM form")
+		return nil, hinted(fmt.Errorf("%s must hold a certificate", path), "a trust root must be a certificate in PEM form")
 	}
 	return roots, nil
 }
 
-// collateralFailure says of an error of an appraisal's what to do where
-// collateral is the matter, and gives one of the network its exit code.
+// collateralFailure adds a hint to an error of an appraisal that is about collateral,
+// and the exit code to one of the network.
 func collateralFailure(err error) error {
 	var network *dcap.NetworkError
 	var file *dcap.FileError

@@ -10,7 +10,7 @@ import (
 	"github.com/cima-project/cima/hw/verify/policy"
 )
 
-// maxEvidence bounds a bundle that is appraised.
+// maxEvidence bounds the bytes of a bundle.
 const maxEvidence = 16 << 20
 
 func verifyCommand() *cobra.Command {
@@ -21,8 +21,8 @@ func verifyCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify {EVIDENCE --nonce HEX | --quote FILE}",
 		Short: "Appraise evidence: is it true, and is it what was expected?",
-		Long: `Appraise evidence, offline. "-" reads it from stdin. With --quote another
-system's evidence is judged by what it is: a quote, and logs behind it.
+		Long: `Appraise evidence, offline. "-" reads it from stdin. With --quote it appraises
+another system's evidence: a quote, and the logs that explain its registers.
 
 Exit status: 0 trusted, 2 not authentic, 4 authentic but the policy is not met
 or nothing says who wrote what was booted, 5 malformed, 3 the network, 1 any
@@ -42,7 +42,7 @@ other error.`,
 			return err
 		}
 		if len(args) > 0 && args[0] == "-" && nonce == "-" {
-			return errors.New("evidence and nonce can't both come from stdin")
+			return errors.New("evidence and nonce must not both come from stdin")
 		}
 		opts, err := trust.options()
 		if err != nil {
@@ -74,10 +74,10 @@ other error.`,
 	return c
 }
 
-// fit says whether the arguments name one thing to judge.
+// fit checks that the arguments name one thing to appraise.
 func (p *logFiles) fit(args []string) error {
 	if len(args) == 1 && *p != (logFiles{}) {
-		return errors.New("evidence brings its own quote and logs: give EVIDENCE, or --quote and files, not both")
+		return errors.New("EVIDENCE and --quote must not both be given: evidence has its own quote and logs")
 	}
 	if len(args) == 0 && p.quote == "" {
 		return hinted(errors.New("nothing to verify is given"), "give a file with EVIDENCE, or --quote FILE; logs without a quote are for `cimactl replay`")
@@ -100,8 +100,8 @@ func appraise(c *cobra.Command, args []string, files *logFiles, opts verify.Opti
 	return appraiseBundle(c.Context(), args[0], bundle, opts)
 }
 
-// appraiseBundle appraises what a file holds. Where that is no bundle, but
-// something that has to do with evidence, the hint says so.
+// appraiseBundle appraises the bundle in a file. If the file holds something else that
+// has to do with evidence, the hint says so.
 func appraiseBundle(ctx context.Context, path string, bundle []byte, opts verify.Options) (*verify.Result, error) {
 	result, err := verify.Appraise(ctx, bundle, opts)
 	if err == nil && result.Verdict == verify.Malformed {
@@ -112,7 +112,7 @@ func appraiseBundle(ctx context.Context, path string, bundle []byte, opts verify
 	return result, err
 }
 
-// readWanted reads what the evidence is held against.
+// readWanted reads what the evidence is compared with.
 func readWanted(opts *verify.Options, userData, policyFile string) (err error) {
 	if userData != "" {
 		b, err := readUserData(userData)
