@@ -2,7 +2,7 @@ package sim
 
 import (
 	"context"
-	"encoding/json"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"io"
@@ -133,7 +133,7 @@ func (td *TD) call(ctx context.Context, q request) (reply, error) {
 }
 
 func (td *TD) roundTrip(ctx context.Context, q request) (r reply, err error) {
-	line, err := json.Marshal(q)
+	line, err := json.Marshal(q, protocol)
 	if err != nil {
 		return r, err
 	}

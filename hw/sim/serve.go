@@ -2,9 +2,9 @@ package sim
 
 import (
 	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +27,20 @@ const (
 	maxReply    = 2*maxBootLog + 4096
 	maxCallers  = 256
 	lineTimeout = 10 * time.Second
+)
+
+// protocol is how both sides write and read: a time.Duration is in nanoseconds.
+var protocol = json.JoinOptions(
+	json.RejectUnknownMembers(true),
+	json.WithMarshalers(json.MarshalToFunc(func(e *jsontext.Encoder, d time.Duration) error {
+		return e.WriteToken(jsontext.Int(int64(d)))
+	})),
+	json.WithUnmarshalers(json.UnmarshalFromFunc(func(d *jsontext.Decoder, to *time.Duration) error {
+		var n int64
+		err := json.UnmarshalDecode(d, &n)
+		*to = time.Duration(n)
+		return err
+	})),
 )
 
 type request struct {
@@ -158,7 +172,7 @@ func (m *Machine) serveOne(ctx context.Context, conn net.Conn) {
 		conn.Read(make([]byte, 1))
 		cancel()
 	})
-	line, err := json.Marshal(m.answer(ctx, q))
+	line, err := json.Marshal(m.answer(ctx, q), protocol)
 	if err != nil {
 		return
 	}
@@ -248,7 +262,5 @@ func readLine(r io.Reader, limit int, into any) error {
 		}
 		return err
 	}
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.DisallowUnknownFields()
-	return d.Decode(into)
+	return json.Unmarshal(line, into, protocol)
 }
