@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"container/list"
 	"slices"
 	"sort"
@@ -115,6 +116,7 @@ func (p *encodedPages) get(key chunkKey, wanted int, encode func() (*encodedReco
 }
 
 func (p *encodedPages) store(key chunkKey, records *encodedRecords) {
+	records.text = bytes.Clone(records.text) // without the room that it grew by
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.byKey == nil {

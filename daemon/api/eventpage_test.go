@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/cima-project/cima/daemon/config"
@@ -166,4 +167,32 @@ func (k knownFacts) Facts(ctx context.Context, _ *containers.Instance, _ func(co
 		return nil, ctx.Err()
 	}
 	return k.facts, nil
+}
+
+// A log of 10,000 events is encoded once, however often it is read.
+func TestPagesOfALogAreKept(t *testing.T) {
+	const events = 10_000
+	var pages encodedPages
+	encoded := 0
+	for range 2 {
+		for chunk := range (events + chunkRecords - 1) / chunkRecords {
+			_, err := pages.get(chunkKey{"owner", "instance", chunk}, chunkRecords, func() (*encodedRecords, error) {
+				encoded++
+				records := new(encodedRecords)
+				for i := range chunkRecords {
+					measured := fmt.Appendf(nil, `{"extend":{"content":"event number %08d of a container, longer","domain":"bench","operation":"event"}}`, i)
+					records.add(rpc.EventRecord{RecNum: chunk*chunkRecords + i, IMRIndex: 3, EventType: 6, EventSize: len(measured), Event: measured,
+						Digests:   []rpc.EventDigest{{AlgoID: rpc.AlgoSHA384, Hash: make([]byte, 48)}},
+						ExtraInfo: map[string]string{"rtmr3_digest": strings.Repeat("0", 96)}})
+				}
+				return records, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if want := (events + chunkRecords - 1) / chunkRecords; encoded != want {
+		t.Errorf("%d chunks were encoded, want %d; %d bytes are held", encoded, want, pages.size)
+	}
 }
