@@ -96,7 +96,7 @@ func TestReloadOfLimits(t *testing.T) {
 		if err := os.WriteFile(f.daemon.opts.ConfigFile, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return f.daemon.Reload(t.Context())
+		return f.daemon.reload(t.Context())
 	}
 	if err := write("[limits]\nevidence_reply = 100000\n"); err == nil || !strings.Contains(err.Error(), "evidence_reply") {
 		t.Errorf("too little room: %v", err)

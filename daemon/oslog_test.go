@@ -215,7 +215,7 @@ func TestOSLogsAfterAReload(t *testing.T) {
 		if err := os.WriteFile(f.daemon.opts.ConfigFile, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.daemon.Reload(t.Context()); err != nil {
+		if err := f.daemon.reload(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		bundle := []byte(docker(t, "exec", hold, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))

@@ -37,10 +37,10 @@ func policyOf(c *config.Config) (ledger.Event, error) {
 	return ledger.Event{Operation: logs.OpPolicy, Measured: logs.PolicyBody{SHA384: digest}}, err
 }
 
-// Reload reads the configuration file again and puts it in force. With a bad file the
+// reload reads the configuration file again and puts it in force. With a bad file the
 // old configuration stays in force. The limits of the servers, the sockets of engines
 // and the anchor change only when the daemon starts again.
-func (d *Daemon) Reload(ctx context.Context) error {
+func (d *Daemon) reload(ctx context.Context) error {
 	if d.opts.ConfigFile == "" {
 		return nil
 	}
@@ -80,7 +80,7 @@ func (d *Daemon) reloadOnHUP(ctx context.Context) {
 		case <-hup:
 		}
 		d.notify(reloading())
-		if err := d.Reload(ctx); err != nil {
+		if err := d.reload(ctx); err != nil {
 			d.log.Error("the configuration was not taken; the old one stays in force", "error", err)
 		} else {
 			d.log.Info("configuration reloaded")

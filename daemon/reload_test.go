@@ -29,7 +29,7 @@ func TestReload(t *testing.T) {
 		return digests
 	}
 	write("[launch]\nenvironment = \"none\"\n")
-	if err := f.daemon.Reload(t.Context()); err != nil {
+	if err := f.daemon.reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if p := policies(); len(p) != 2 || p[0] == p[1] || f.daemon.config().Launch.Environment != "none" {
@@ -37,7 +37,7 @@ func TestReload(t *testing.T) {
 	}
 	for _, bad := range []string{"[launch]\nenvironment = \"all\"\n", "x = 1\n", "anchor = \"report-data\"\n"} {
 		write(bad)
-		if err := f.daemon.Reload(t.Context()); err == nil {
+		if err := f.daemon.reload(t.Context()); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}

@@ -23,8 +23,8 @@ type CELRecord struct {
 	Type   uint32   // TCG event type; it is written, and not read
 	Data   []byte   // event data; they are written, and not read
 
-	ContentType string // "pcclient_std", "systemd"; it is read, and not written
-	Content     []byte // its JSON; it is read, and not written
+	contentType string // "pcclient_std", "systemd"; it is read, and not written
+	content     []byte // its JSON; it is read, and not written
 }
 
 // AppendCELJSON appends the record as one JSON object (CEL 1.0 section 5.3), with the

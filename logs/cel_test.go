@@ -72,7 +72,7 @@ func TestCELJSONReadsBack(t *testing.T) {
 	i := 0
 	for r, err := range unverifiedCELRecords(bytes.NewReader(lines)) {
 		if err != nil || r.Digest != want[i].Digest || r.Number != uint64(i) || r.RTMR != 3 ||
-			!strings.Contains(string(r.Content), hex.EncodeToString(want[i].Data)) || !strings.Contains(string(r.Content), `"EV_EVENT_TAG"`) {
+			!strings.Contains(string(r.content), hex.EncodeToString(want[i].Data)) || !strings.Contains(string(r.content), `"EV_EVENT_TAG"`) {
 			t.Errorf("record %d: %+v, %v", i, r, err)
 		}
 		i++

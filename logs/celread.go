@@ -94,10 +94,10 @@ func (c *celReader) member(name string) (ok bool) {
 	case "digests":
 		ok = c.list()
 	case "content_type":
-		c.record.ContentType, ok = c.text()
+		c.record.contentType, ok = c.text()
 	case "content":
 		value, err := c.json.ReadValue()
-		c.record.Content, ok = bytes.Clone(value), err == nil
+		c.record.content, ok = bytes.Clone(value), err == nil
 	default:
 		ok = c.json.SkipValue() == nil
 	}

@@ -52,7 +52,7 @@ func TestSystemdLog(t *testing.T) {
 		t.Errorf("%d records, %d skipped, %s", n, skipped, got)
 	}
 	for r, err := range unverifiedCELRecords(strings.NewReader(good)) {
-		if err != nil || r.ContentType != "systemd" || !strings.Contains(string(r.Content), "enter-initrd") {
+		if err != nil || r.contentType != "systemd" || !strings.Contains(string(r.content), "enter-initrd") {
 			t.Errorf("%+v, %v", r, err)
 		}
 	}

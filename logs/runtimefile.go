@@ -48,7 +48,7 @@ func UnverifiedRuntimeRecords(src io.Reader) iter.Seq2[RuntimeRecord, error] {
 				if err != nil {
 					err = fmt.Errorf("runtime log: a line of CEL-JSON: %w", err)
 				}
-				if !yield(RuntimeRecord{RTMR: r.RTMR, Digest: r.Digest, Data: r.Content}, err) || err != nil {
+				if !yield(RuntimeRecord{RTMR: r.RTMR, Digest: r.Digest, Data: r.content}, err) || err != nil {
 					return
 				}
 			}

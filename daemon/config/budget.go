@@ -36,13 +36,13 @@ func (b Budget) OSLogs(l *Limits) int64 {
 	return b.logs(l) / 2
 }
 
-// RuntimeLog is the number of bytes of evidence for the runtime log.
-func (b Budget) RuntimeLog(l *Limits) int64 { return b.logs(l) - b.OSLogs(l) }
+// runtimeLog is the number of bytes of evidence for the runtime log.
+func (b Budget) runtimeLog(l *Limits) int64 { return b.logs(l) - b.OSLogs(l) }
 
 // Check refuses a limits.evidence_reply that leaves too little for the runtime
 // log.
 func (b Budget) Check(l *Limits) error {
-	if free := b.RuntimeLog(l); free < minRuntimeLog {
+	if free := b.runtimeLog(l); free < minRuntimeLog {
 		return fmt.Errorf("limits.evidence_reply = %d: with a boot log of %d bytes it must be %d or more",
 			l.EvidenceReply, b.BootLog, int64(l.EvidenceReply)+2*(minRuntimeLog-free))
 	}
@@ -53,7 +53,7 @@ func (b Budget) Check(l *Limits) error {
 // of the bytes are for public events and others' digests, half for a container's
 // own events.
 func (c *Config) LogLimits(b Budget) ledger.Limits {
-	bytes := b.RuntimeLog(&c.Limits)
+	bytes := b.runtimeLog(&c.Limits)
 	return ledger.Limits{
 		Bytes:       c.Limits.LogBytes,
 		Shown:       bytes / 2,

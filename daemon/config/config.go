@@ -122,7 +122,7 @@ func Default() Config {
 			DockerExecRoot: DefaultExecRoot,
 		},
 		IMA:  IMA{Mode: imaAnchor, Interval: Duration(time.Minute)},
-		Gate: DefaultGate(),
+		Gate: defaultGate(),
 		Exec: defaultExec(),
 		Limits: Limits{
 			Line:                    64 << 10,

@@ -22,7 +22,7 @@ type Gate struct {
 	Deadline Duration `toml:"deadline"` // for which a runtime is held at most
 }
 
-func DefaultGate() Gate {
+func defaultGate() Gate {
 	return Gate{Mode: GateOn, Runtimes: []string{}, Deadline: Duration(2 * time.Second)}
 }
 

@@ -123,7 +123,7 @@ func (m *Manager) Count() int { return m.instances.count() }
 // CheckRuns checks that a container runs as the instance that it was.
 func (m *Manager) CheckRuns(ctx context.Context, i *Instance) error {
 	r, err := m.Peers.Running(ctx, i.Container)
-	if err == nil && r.Instance != i.Inode {
+	if err == nil && r.Instance != i.inode {
 		err = errors.New("the container was started anew")
 	}
 	return err

@@ -24,7 +24,7 @@ import (
 type Instance struct {
 	Owner       string         // name of the container in the runtime log
 	Container   peer.Container // as its record says
-	Inode       uint64
+	inode       uint64
 	CgroupOwner uint32
 	Order       oslog.Order // of its event log
 
@@ -64,7 +64,7 @@ func (is *instances) use(c peer.Container, inode uint64, cgroupOwner uint32) *In
 	i := is.byKey[key]
 	if i == nil {
 		i = &Instance{
-			Owner: key.owner, Container: c, Inode: inode, CgroupOwner: cgroupOwner,
+			Owner: key.owner, Container: c, inode: inode, CgroupOwner: cgroupOwner,
 			first: time.Now(), measuring: semaphore.NewWeighted(1),
 		}
 		is.byKey[key] = i
@@ -101,7 +101,7 @@ func (is *instances) release(i *Instance) {
 	is.mu.Lock()
 	defer is.mu.Unlock()
 	if i.users--; i.users == 0 {
-		delete(is.byKey, instanceKey{i.Owner, i.Inode})
+		delete(is.byKey, instanceKey{i.Owner, i.inode})
 	}
 }
 

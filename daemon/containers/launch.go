@@ -38,7 +38,7 @@ func (m *Manager) logLaunch(ctx context.Context, i *Instance, rec records.Record
 		return refusal(err)
 	}
 	l.CgroupOwner = i.CgroupOwner
-	return m.appendLaunch(ctx, i.Owner, rec.InstanceID(i.Inode), rec, l)
+	return m.appendLaunch(ctx, i.Owner, rec.InstanceID(i.inode), rec, l)
 }
 
 func (m *Manager) appendLaunch(ctx context.Context, owner, instance string, rec records.Record, l launch.Launch) error {

@@ -49,7 +49,7 @@ func (m *Manager) Find(ctx context.Context, owner string) (found *Instance, err 
 		if l.Owner != owner || l.Instance == nil {
 			return true
 		}
-		found = m.Use(l.Instance.Container, l.Instance.Inode, l.Instance.CgroupOwner)
+		found = m.Use(l.Instance.Container, l.Instance.inode, l.Instance.CgroupOwner)
 		return false
 	})
 	return found, err

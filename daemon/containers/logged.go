@@ -97,9 +97,9 @@ func (m *Manager) readBack(i *Instance, rec records.Record) (launched, image jso
 // owner is the launch of this instance.
 func (m *Manager) isLaunchOf(logged string, rec records.Record, i *Instance) bool {
 	if logged != rec.InstanceID(0) {
-		return logged == rec.InstanceID(i.Inode)
+		return logged == rec.InstanceID(i.inode)
 	}
-	mine, err := m.confirmed.claim(i.Owner, logged, i.Inode)
+	mine, err := m.confirmed.claim(i.Owner, logged, i.inode)
 	if err != nil {
 		m.Log.Error("a gated launch can't be claimed for its container", "container", i.Owner, "error", err)
 	}

@@ -139,7 +139,7 @@ func (s *survey) once(ctx context.Context) {
 		if i == nil {
 			i = m.Use(c, r.Instance, r.CgroupOwner)
 			s.running[key] = i
-			m.starts.note(i.Owner, rec.InstanceID(0), i.Inode, i.first)
+			m.starts.note(i.Owner, rec.InstanceID(0), i.inode, i.first)
 		}
 		if s.isDue(i) {
 			s.measure(ctx, i)
@@ -210,7 +210,7 @@ func (s *survey) users(ctx context.Context, open map[string]ledger.Launched, see
 
 // watch takes over an instance that is counted as used by the survey.
 func (s *survey) watch(i *Instance) {
-	key := instanceKey{i.Owner, i.Inode}
+	key := instanceKey{i.Owner, i.inode}
 	if s.running[key] == nil {
 		s.running[key] = i
 	} else {

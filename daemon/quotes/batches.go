@@ -125,7 +125,7 @@ func (q *Batches) begin() *batch {
 	q.open = b
 	go func() {
 		defer cancel()
-		b.quote, b.err = q.queue.QuoteLate(ctx, batchKey, func() (hw.ReportData, error) { return q.close(b) })
+		b.quote, b.err = q.queue.quoteLate(ctx, batchKey, func() (hw.ReportData, error) { return q.close(b) })
 		q.mu.Lock()
 		q.detach(b)
 		q.mu.Unlock()

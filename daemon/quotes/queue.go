@@ -8,9 +8,10 @@ package quotes
 import (
 	"context"
 	"fmt"
-	"github.com/cima-project/cima/hw"
 	"slices"
 	"sync"
+
+	"github.com/cima-project/cima/hw"
 )
 
 // Quoter is what a Queue stands before; every TEE is one.
@@ -41,13 +42,13 @@ func NewQueue(quoter Quoter, parallel, perKey int) *Queue {
 // Quote waits for a turn of key's and makes a quote. A caller whose ctx ends
 // stops waiting. Where too many calls of key wait already: ErrBusy.
 func (q *Queue) Quote(ctx context.Context, key string, data hw.ReportData) ([]byte, error) {
-	return q.QuoteLate(ctx, key, func() (hw.ReportData, error) { return data, nil })
+	return q.quoteLate(ctx, key, func() (hw.ReportData, error) { return data, nil })
 }
 
-// QuoteLate is Quote over what data returns when the turn has come, so that it
+// quoteLate is Quote over what data returns when the turn has come, so that it
 // may be gathered while others have theirs. An error of data's is returned, and
 // the turn given up.
-func (q *Queue) QuoteLate(ctx context.Context, key string, data func() (hw.ReportData, error)) ([]byte, error) {
+func (q *Queue) quoteLate(ctx context.Context, key string, data func() (hw.ReportData, error)) ([]byte, error) {
 	if err := q.acquire(ctx, key); err != nil {
 		return nil, err
 	}

@@ -1,4 +1,4 @@
-package quotes_test
+package quotes
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cima-project/cima/daemon/quotes"
 	"github.com/cima-project/cima/hw"
 )
 
@@ -37,7 +36,7 @@ func (b *bench) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
 }
 
 // await waits until the queue holds n calls.
-func await(t *testing.T, q *quotes.Queue, n int) {
+func await(t *testing.T, q *Queue, n int) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); q.Waiting() != n; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
@@ -50,7 +49,7 @@ func await(t *testing.T, q *quotes.Queue, n int) {
 // they wait for one of its quotes each, not for all.
 func TestQueueIsFairByKey(t *testing.T) {
 	b := &bench{step: make(chan bool)}
-	q := quotes.NewQueue(b, 1, 100)
+	q := NewQueue(b, 1, 100)
 	var wg sync.WaitGroup
 	waits := 0
 	ask := func(key string) {
@@ -95,7 +94,7 @@ func (b *bench) taken() int {
 
 func TestQueueForgetsWhoLeaves(t *testing.T) {
 	b := &bench{step: make(chan bool)}
-	q := quotes.NewQueue(b, 1, 2)
+	q := NewQueue(b, 1, 2)
 	ctx, cancel := context.WithCancel(context.Background())
 	first := make(chan error)
 	go func() { _, err := q.Quote(context.Background(), "a", hw.ReportData{'1'}); first <- err }()
@@ -143,7 +142,7 @@ func TestQueueForgetsWhoLeaves(t *testing.T) {
 func TestQueueUnderLoad(t *testing.T) {
 	b := &bench{step: make(chan bool)}
 	close(b.step)
-	q := quotes.NewQueue(b, 3, 1000)
+	q := NewQueue(b, 3, 1000)
 	var wg sync.WaitGroup
 	for i := range 300 {
 		wg.Go(func() {
@@ -167,7 +166,7 @@ func TestQueueUnderLoad(t *testing.T) {
 // the turn is the next one's.
 func TestQueueAsksForLateData(t *testing.T) {
 	b := &bench{step: make(chan bool)}
-	q := quotes.NewQueue(b, 1, 100)
+	q := NewQueue(b, 1, 100)
 	var wg sync.WaitGroup
 	wg.Go(func() { q.Quote(t.Context(), "a", hw.ReportData{1}) })
 	await(t, q, 0)
@@ -186,7 +185,7 @@ func TestQueueAsksForLateData(t *testing.T) {
 	asked := make(chan byte, 2)
 	late := func(key string, data byte, err error) {
 		wg.Go(func() {
-			_, got := q.QuoteLate(t.Context(), key, func() (hw.ReportData, error) {
+			_, got := q.quoteLate(t.Context(), key, func() (hw.ReportData, error) {
 				asked <- data
 				return hw.ReportData{data}, err
 			})

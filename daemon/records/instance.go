@@ -7,7 +7,7 @@ import "fmt"
 // was a cgroup.
 func (r Record) InstanceID(inode uint64) string {
 	s := r.Stamp
-	return fmt.Sprintf("%x.%x.%x/%x", s.Device, s.Inode, s.Changed, inode)
+	return fmt.Sprintf("%x.%x.%x/%x", s.device, s.inode, s.changed, inode)
 }
 
 // StartKey names this writing of the record, or the bundle of a record that can't be

@@ -136,7 +136,7 @@ func (t Trust) Socket(file string) error {
 
 // stamp identifies the version of a file that was stat(2)ed.
 func stamp(st *unix.Stat_t) Stamp {
-	return Stamp{Device: uint64(st.Dev), Inode: st.Ino, Size: st.Size, Changed: st.Ctim.Nano()}
+	return Stamp{device: uint64(st.Dev), inode: st.Ino, size: st.Size, changed: st.Ctim.Nano()}
 }
 
 func (p *trustedDir) regular(name string, st *unix.Stat_t) error {

@@ -197,7 +197,7 @@ func TestUnchanged(t *testing.T) {
 			t.Errorf("uid %d: the same file counts as changed", owner)
 		}
 		other := then
-		other.Changed++
+		other.changed++
 		if unchanged(file, other, owner) || unchanged(file+"x", then, owner) {
 			t.Errorf("uid %d: another file counts as unchanged", owner)
 		}

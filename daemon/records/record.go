@@ -54,7 +54,7 @@ func (r Record) config() string { return path.Join(r.Bundle, "config.json") }
 
 // Stamp identifies one version of a file.
 type Stamp struct {
-	Device, Inode uint64
-	Size          int64
-	Changed       int64 // ctime, ns
+	device, inode uint64
+	size          int64
+	changed       int64 // ctime, ns
 }

@@ -21,13 +21,13 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// Process is a running process of the host, as the kernel shows it.
-type Process struct {
-	PID   int
-	Start uint64 // clock ticks since boot; together with PID it names the process
-	UID   uint32 // of the user that it runs as; root of a user namespace is not 0 here
-	Unit  string // systemd's system unit that it belongs to, "" where it belongs to none
-	Path  string // of its executable
+// process is a running process of the host, as the kernel shows it.
+type process struct {
+	pid   int
+	start uint64 // clock ticks since boot; together with PID it names the process
+	uid   uint32 // of the user that it runs as; root of a user namespace is not 0 here
+	unit  string // systemd's system unit that it belongs to, "" where it belongs to none
+	path  string // of its executable
 	dir   string
 }
 
@@ -37,10 +37,10 @@ const (
 	maxArguments = 32 << 10  // bytes of its command line
 )
 
-// Processes lists the processes below proc ("/proc") that run an executable and are
+// processes lists the processes below proc ("/proc") that run an executable and are
 // in the daemon's pid namespace itself: those of containers are not among them. A
 // process that ends meanwhile is left out.
-func Processes(proc string) ([]Process, error) {
+func processes(proc string) ([]process, error) {
 	entries, err := os.ReadDir(proc)
 	if err != nil {
 		return nil, err
@@ -49,13 +49,13 @@ func Processes(proc string) ([]Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	var all []Process
+	var all []process
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil {
 			continue
 		}
-		p := Process{PID: pid, dir: filepath.Join(proc, e.Name())}
+		p := process{pid: pid, dir: filepath.Join(proc, e.Name())}
 		if ns, err := os.Readlink(filepath.Join(p.dir, "ns/pid")); err != nil || ns != root {
 			continue
 		}
@@ -63,14 +63,14 @@ func Processes(proc string) ([]Process, error) {
 		if err != nil {
 			continue
 		}
-		p.UID = info.Sys().(*syscall.Stat_t).Uid
-		if p.Path, err = os.Readlink(filepath.Join(p.dir, "exe")); err != nil {
+		p.uid = info.Sys().(*syscall.Stat_t).Uid
+		if p.path, err = os.Readlink(filepath.Join(p.dir, "exe")); err != nil {
 			continue // a kernel thread, or gone
 		}
-		if p.Start, err = startTicks(filepath.Join(p.dir, "stat")); err != nil {
+		if p.start, err = startTicks(filepath.Join(p.dir, "stat")); err != nil {
 			continue
 		}
-		p.Unit = processUnit(filepath.Join(p.dir, "cgroup"))
+		p.unit = processUnit(filepath.Join(p.dir, "cgroup"))
 		all = append(all, p)
 	}
 	return all, nil
@@ -105,15 +105,15 @@ func processUnit(path string) string {
 	return ""
 }
 
-// ErrGone says that a process ended before it could be measured.
-var ErrGone = errors.New("the process ended")
+// errGone says that a process ended before it could be measured.
+var errGone = errors.New("the process ended")
 
-// Measure returns SHA-384, in hex, of the executable that runs, though another file
+// measure returns SHA-384, in hex, of the executable that runs, though another file
 // may have its name by now, and the arguments.
-func (p Process) Measure() (sha384 string, arguments []launch.Text, err error) {
+func (p process) measure() (sha384 string, arguments []launch.Text, err error) {
 	f, err := os.Open(filepath.Join(p.dir, "exe"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil, ErrGone
+		return "", nil, errGone
 	}
 	if err != nil {
 		return "", nil, err
@@ -122,14 +122,14 @@ func (p Process) Measure() (sha384 string, arguments []launch.Text, err error) {
 	h := sha512.New384()
 	n, err := io.Copy(h, io.LimitReader(f, maxProgram+1))
 	if err == nil && n > maxProgram {
-		err = fmt.Errorf("%s has more than %d bytes", p.Path, maxProgram)
+		err = fmt.Errorf("%s has more than %d bytes", p.path, maxProgram)
 	}
 	if err != nil {
 		return "", nil, err
 	}
 	line, err := os.Open(filepath.Join(p.dir, "cmdline"))
 	if err != nil {
-		return "", nil, ErrGone
+		return "", nil, errGone
 	}
 	defer line.Close()
 	text, err := io.ReadAll(io.LimitReader(line, maxArguments))
@@ -137,8 +137,8 @@ func (p Process) Measure() (sha384 string, arguments []launch.Text, err error) {
 		return "", nil, err
 	}
 	// Compare the start time again: the pid may have been given to another process.
-	if start, err := startTicks(filepath.Join(p.dir, "stat")); err != nil || start != p.Start {
-		return "", nil, ErrGone
+	if start, err := startTicks(filepath.Join(p.dir, "stat")); err != nil || start != p.start {
+		return "", nil, errGone
 	}
 	for arg := range strings.SplitSeq(strings.TrimSuffix(string(text), "\x00"), "\x00") {
 		arguments = append(arguments, launch.Text(arg))

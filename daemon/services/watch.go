@@ -59,13 +59,13 @@ func (w *Watcher) Watch(ctx context.Context, rules func() []config.SystemRule) {
 
 // survey measures processes that weren't there at the last survey.
 func (w *Watcher) survey(ctx context.Context, rules []config.SystemRule) error {
-	all, err := Processes(w.proc)
+	all, err := processes(w.proc)
 	if err != nil {
 		return err
 	}
 	now := make(map[string]bool, len(all))
 	for _, p := range all {
-		key := fmt.Sprint(p.PID, " ", p.Start)
+		key := fmt.Sprint(p.pid, " ", p.start)
 		now[key] = true
 		if w.seen[key] {
 			continue
@@ -74,7 +74,7 @@ func (w *Watcher) survey(ctx context.Context, rules []config.SystemRule) error {
 		if i < 0 {
 			continue
 		}
-		if err := w.measure(ctx, p, rules[i]); err != nil && !errors.Is(err, ErrGone) {
+		if err := w.measure(ctx, p, rules[i]); err != nil && !errors.Is(err, errGone) {
 			return err
 		}
 	}
@@ -82,8 +82,8 @@ func (w *Watcher) survey(ctx context.Context, rules []config.SystemRule) error {
 	return nil
 }
 
-func (w *Watcher) measure(ctx context.Context, p Process, r config.SystemRule) error {
-	digest, argv, err := p.Measure()
+func (w *Watcher) measure(ctx context.Context, p process, r config.SystemRule) error {
+	digest, argv, err := p.measure()
 	if err != nil {
 		return err
 	}
@@ -101,7 +101,7 @@ func (w *Watcher) measure(ctx context.Context, p Process, r config.SystemRule) e
 	if _, err := w.ledger.Append(ctx, ledger.Event{Operation: logs.OpSystem, Measured: e, Charge: payer}); err != nil {
 		return err
 	}
-	w.log.Info("host service measured", "path", p.Path, "unit", p.Unit, "pid", p.PID)
+	w.log.Info("host service measured", "path", p.path, "unit", p.unit, "pid", p.pid)
 	if len(w.logged) >= maxLogged {
 		clear(w.logged)
 	}
@@ -110,15 +110,15 @@ func (w *Watcher) measure(ctx context.Context, p Process, r config.SystemRule) e
 }
 
 // matches reports whether a rule names a process.
-func matches(r config.SystemRule, p Process) bool {
+func matches(r config.SystemRule, p process) bool {
 	if r.Path != "" {
 		// A user can have a file of any path, in a mount namespace of its own.
-		return p.UID == 0 && executable(p) == r.Path
+		return p.uid == 0 && executable(p) == r.Path
 	}
-	ok, _ := path.Match(r.Unit, p.Unit)
-	return ok && p.Unit != ""
+	ok, _ := path.Match(r.Unit, p.unit)
+	return ok && p.unit != ""
 }
 
 // executable is the path of the executable when it was started. The kernel marks
 // a file that was removed since, as package upgrades remove it.
-func executable(p Process) string { return strings.TrimSuffix(p.Path, " (deleted)") }
+func executable(p process) string { return strings.TrimSuffix(p.path, " (deleted)") }

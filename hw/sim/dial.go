@@ -71,11 +71,11 @@ func (td *TD) Registers(ctx context.Context) (registers hw.Registers, err error)
 // Extend is as Machine.Extend. An error does not say that nothing happened:
 // read the register.
 func (td *TD) Extend(ctx context.Context, digest hw.Digest) error {
-	return td.ExtendRTMR(ctx, 3, digest)
+	return td.extendRTMR(ctx, 3, digest)
 }
 
-// ExtendRTMR is as Machine.ExtendRTMR.
-func (td *TD) ExtendRTMR(ctx context.Context, index int, digest hw.Digest) error {
+// extendRTMR is as Machine.ExtendRTMR.
+func (td *TD) extendRTMR(ctx context.Context, index int, digest hw.Digest) error {
 	_, err := td.call(ctx, request{Op: hw.OpExtend, Index: index, Data: digest[:]})
 	return err
 }
@@ -92,8 +92,8 @@ func (td *TD) BootID() (string, error) {
 	return string(r.Bytes), err
 }
 
-// RootPEM is as Machine.RootPEM.
-func (td *TD) RootPEM() ([]byte, error) {
+// rootPEM is as Machine.RootPEM.
+func (td *TD) rootPEM() ([]byte, error) {
 	r, err := td.ask(opRoot)
 	return r.Bytes, err
 }

@@ -91,28 +91,6 @@ func loadOption(b []byte) (string, error) {
 	return fmt.Sprintf("%q %s", name, devicePath(b[2:2+pathLen])), nil
 }
 
-// SecureBootState is what the boot log says about secure boot: "on" or "off". It is ""
-// where RTMR0 has no such event, several that differ, or one whose digest does not
-// cover its data. It counts only where the replay of RTMR0 agrees with a verified quote.
-func (l *Log) SecureBootState() string {
-	state := ""
-	for _, e := range l.UnverifiedEvents() {
-		if rtmr, ok := e.Extends(); !ok || rtmr != 0 || e.Type != EvEFIVariableDriverConfig {
-			continue // firmware measures secure boot to PCR 7, which maps to RTMR0
-		}
-		v, err := parseEFIVariable(e.Data)
-		if err != nil || v.GUID != guidGlobalVariable || v.Name != "SecureBoot" {
-			continue
-		}
-		value := onOff(v.Value)
-		if (value != "on" && value != "off") || (state != "" && state != value) || !e.DigestCoversData() {
-			return ""
-		}
-		state = value
-	}
-	return state
-}
-
 // imageLoad shows a UEFI_IMAGE_LOAD_EVENT (TCG PFP 1.06 section 10.2).
 func imageLoad(b []byte) (string, error) {
 	const head = 32

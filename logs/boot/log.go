@@ -12,7 +12,6 @@ package boot
 
 import (
 	"bytes"
-	"crypto/sha512"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -189,8 +188,3 @@ func (e *Event) Digests() iter.Seq2[alg.ID, []byte] {
 		}
 	}
 }
-
-// DigestCoversData reports whether the digest is the SHA-384 of the event's data. Where
-// it is not, a replay that agrees proves nothing about the data: firmware hashes
-// images and tables, and writes their names as data.
-func (e *Event) DigestCoversData() bool { return sha512.Sum384(e.Data) == e.Digest }

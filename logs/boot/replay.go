@@ -3,7 +3,6 @@ package boot
 import (
 	"crypto/sha512"
 	"fmt"
-	"iter"
 )
 
 // Extends returns the number of the RTMR (0–3) that the event extends. It is false for
@@ -54,17 +53,4 @@ func Replay(b []byte) (Registers, error) {
 		return Registers{}, fmt.Errorf("boot log: %w", err)
 	}
 	return r.registers(), nil
-}
-
-// UnverifiedSteps yields the events with what RTMR0–3 hold after each one. It ends
-// before an event that can't be replayed; the error of [Log.Replay] says why.
-func (l *Log) UnverifiedSteps() iter.Seq2[Event, Registers] {
-	return func(yield func(Event, Registers) bool) {
-		var r replay
-		for _, e := range l.UnverifiedEvents() {
-			if r.extend(&e) != nil || !yield(e, r.registers()) {
-				return
-			}
-		}
-	}
 }

@@ -19,7 +19,7 @@ type Entry struct {
 
 	// Matches reports that the template hash was recomputed from the fields and
 	// agrees. It is false unless Reader.Check is set.
-	Matches bool
+	matches bool
 
 	hash     [64]byte
 	template string
@@ -158,7 +158,7 @@ func cutSpace(b []byte) (word, rest []byte, ok bool) {
 }
 
 func (e *Entry) set(pcr uint32, alg alg.ID, template, data []byte) {
-	e.PCR, e.Alg, e.data, e.Matches = pcr, alg, data, false
+	e.PCR, e.Alg, e.data, e.matches = pcr, alg, data, false
 	e.Violation = isZero(e.TemplateHash())
 	if e.template != string(template) { // most logs have one template: this saves an allocation per entry
 		e.template = string(template)

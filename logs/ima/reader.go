@@ -111,7 +111,7 @@ func (r *Reader) count() {
 		r.Violations++
 	} else if r.Check && r.entry.fields == "" && !r.binary {
 		r.Unchecked++
-	} else if r.Check && !r.entry.Matches {
+	} else if r.Check && !r.entry.matches {
 		r.Mismatched++
 	}
 }
@@ -173,8 +173,8 @@ func (r *Reader) matches() bool {
 	e := &r.entry
 	data, err := e.templateData()
 	var sum [64]byte
-	e.Matches = err == nil && bytes.Equal(e.Alg.Sum(sum[:0], data), e.TemplateHash())
-	return e.Matches
+	e.matches = err == nil && bytes.Equal(e.Alg.Sum(sum[:0], data), e.TemplateHash())
+	return e.matches
 }
 
 // detectForm distinguishes binary from ASCII: a record begins with a register number

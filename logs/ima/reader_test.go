@@ -52,7 +52,7 @@ func lines(t *testing.T, src io.Reader, check bool) string {
 			break
 		}
 		e.CgroupPath()
-		if e.Matches && e.Violation {
+		if e.matches && e.Violation {
 			t.Error("a violation matches")
 		}
 		s.WriteString(e.String() + "\n")
@@ -119,7 +119,7 @@ func TestSharedIMALogs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if e.Matches {
+			if e.matches {
 				matches++
 			}
 			again = append(append(again, e.String()...), '\n')

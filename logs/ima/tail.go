@@ -65,8 +65,8 @@ func (t *Tail) update() (int64, error) {
 
 // Status counts what a tail has read.
 type Status struct {
-	Entries, Violations, Skipped int64
-	LastSkip                     error
+	entries, violations, Skipped int64
+	lastSkip                     error
 }
 
 // Status returns the counts so far.

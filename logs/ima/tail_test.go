@@ -69,7 +69,7 @@ func TestTailWaitsForTheRestOfAnEntry(t *testing.T) {
 				t.Fatalf("after byte %d: %d, %v", i, n, err)
 			}
 		}
-		if s := tail.Status(); s.Entries != 1 || s.Skipped != 0 {
+		if s := tail.Status(); s.entries != 1 || s.Skipped != 0 {
 			t.Errorf("%+v", s)
 		}
 	}
@@ -82,7 +82,7 @@ func TestTailSkipsBrokenEntries(t *testing.T) {
 	if n, err := tail.Update(); n != 2 || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
-	if s := tail.Status(); s.Skipped != 1 || s.LastSkip == nil || !strings.Contains(s.LastSkip.Error(), "after entry 1") {
+	if s := tail.Status(); s.Skipped != 1 || s.lastSkip == nil || !strings.Contains(s.lastSkip.Error(), "after entry 1") {
 		t.Errorf("%+v", s)
 	}
 	count.bad = true
@@ -126,7 +126,7 @@ func TestTailIsSafeForConcurrentUse(t *testing.T) {
 		}
 	}
 	wait.Wait()
-	if _, err := tail.Update(); err != nil || tail.Status().Entries != 100 {
+	if _, err := tail.Update(); err != nil || tail.Status().entries != 100 {
 		t.Errorf("%+v, %v", tail.Status(), err)
 	}
 }

@@ -33,7 +33,7 @@ func TestEveryTemplateRecomputes(t *testing.T) {
 
 func sameEntry(t *testing.T, alg crypto.Hash, form string, e *Entry, want kernelEntry) {
 	t.Helper()
-	if e.PCR != want.pcr || e.Template() != want.template || e.Violation != want.violated || e.Matches == want.violated {
+	if e.PCR != want.pcr || e.Template() != want.template || e.Violation != want.violated || e.matches == want.violated {
 		t.Errorf("%s %s %s: %+v", alg, form, want.template, e)
 	}
 	if line := strings.TrimSuffix(want.ascii(alg), "\n"); e.String() != line {
@@ -58,7 +58,7 @@ func TestForgedEntriesAreNoticed(t *testing.T) {
 			r := NewReader(bytes.NewReader(b))
 			r.Check = true
 			e, err := r.Next()
-			if err == nil && e.Matches {
+			if err == nil && e.matches {
 				t.Errorf("%s %s: a changed entry matches", k.template, form)
 			}
 		}
