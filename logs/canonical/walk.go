@@ -149,6 +149,7 @@ func (s *shape) inner() *shape {
 func (w *walker) object(s *shape) error {
 	var seen uint64
 	var many map[string][]byte
+	var stranger error // about the first unknown name; a member that is missing comes before it
 	outer := len(w.names)
 	for w.d.PeekKind() != jsontext.KindEndObject {
 		name, err := w.name()
@@ -162,13 +163,18 @@ func (w *walker) object(s *shape) error {
 			}
 			seen |= 1 << i
 			inner = s.members[i].shape
-		} else if err := w.unknown(s, name); err != nil {
+		} else if err := w.misspelled(s, name); err != nil {
 			return err
-		} else if !w.anyNames && s.kind != dictionary {
-			if other := variant(name, w.names[outer:], &many); other != nil {
-				return w.clash(name, other)
+		} else {
+			if stranger == nil && s.kind == object && !s.open {
+				stranger = w.wrong("is not known here")
 			}
-			w.names = append(w.names, name)
+			if !w.anyNames && s.kind != dictionary {
+				if other := variant(name, w.names[outer:], &many); other != nil {
+					return w.clash(name, other)
+				}
+				w.names = append(w.names, name)
+			}
 		}
 		if err := w.value(inner); err != nil {
 			return err
@@ -177,6 +183,9 @@ func (w *walker) object(s *shape) error {
 	w.names = w.names[:outer]
 	if missing := s.required &^ seen; missing != 0 {
 		return w.missing(s, missing)
+	}
+	if stranger != nil {
+		return stranger
 	}
 	_, err := w.d.ReadToken()
 	return err
@@ -241,15 +250,12 @@ func (s *shape) find(name []byte) int {
 	return -1
 }
 
-// unknown judges a member that the shape does not have.
-func (w *walker) unknown(s *shape, name []byte) error {
+// misspelled refuses a name that is one of the shape's in another case.
+func (w *walker) misspelled(s *shape, name []byte) error {
 	for i := range s.members {
 		if bytes.EqualFold(name, []byte(s.members[i].name)) {
 			return w.wrong("must be written %q", s.members[i].name)
 		}
-	}
-	if s.kind == object && !s.open {
-		return w.wrong("is not known here")
 	}
 	return nil
 }
