@@ -240,3 +240,26 @@ func TestWhatPackagesAnswer(t *testing.T) {
 		}
 	}
 }
+
+// JSON is encoding/json/v2's, and what is hashed is written by logs/canonical. What
+// engines and runtimes wrote is read by encoding/json, because they read it so
+// themselves: names in any case, and the last of two members.
+func TestOneJSON(t *testing.T) {
+	first := []string{"daemon/engines", "daemon/launch", "daemon/launch/launchtest", "daemon/power", "daemon/records"}
+	seen := 0
+	for _, p := range list(t) {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		if slices.Contains(p.Imports, "github.com/gowebpki/jcs") {
+			t.Errorf("%s imports gowebpki/jcs", name)
+		}
+		if !slices.Contains(p.Imports, "encoding/json") || strings.HasPrefix(name, "packaging/") {
+			continue
+		}
+		if seen++; !slices.Contains(first, name) {
+			t.Errorf("%s imports encoding/json: take encoding/json/v2, or logs/canonical", name)
+		}
+	}
+	if seen != len(first) {
+		t.Errorf("%d packages import encoding/json, want %d", seen, len(first))
+	}
+}

@@ -113,6 +113,15 @@ func TestUnmarshalRefuses(t *testing.T) {
 		var v sample
 		refused(t, Unmarshal([]byte(text), &v), text, want)
 	}
+	for kind, nested := range map[string]func(int) string{
+		"arrays":  func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) },
+		"objects": func(n int) string { return strings.Repeat(`{"a":`, n) + "1" + strings.Repeat("}", n) },
+	} {
+		if err := Check([]byte(nested(MaxDepth))); err != nil {
+			t.Errorf("%s: %v", kind, err)
+		}
+		refused(t, Check([]byte(nested(MaxDepth+1))), kind, "must nest at most 32 deep")
+	}
 	for n := range 40 { // a set is made of many names alone
 		text := `{"k":1`
 		for i := range n {

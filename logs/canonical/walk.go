@@ -158,9 +158,6 @@ func (w *walker) object(s *shape) error {
 		}
 		inner := s.inner()
 		if i := s.find(name); i >= 0 {
-			if seen&(1<<i) != 0 {
-				return w.clash(name, name)
-			}
 			seen |= 1 << i
 			inner = s.members[i].shape
 		} else if err := w.misspelled(s, name); err != nil {
