@@ -56,8 +56,8 @@ func TestWhatIsCitedExists(t *testing.T) {
 					t.Errorf("%s: %v", where, err)
 				}
 			}
-			if !strings.HasSuffix(path, ".go") {
-				continue
+			if !strings.HasSuffix(path, ".go") && (strings.Contains(path, "/") || path == "CHANGELOG.md" || !strings.HasSuffix(path, ".md")) {
+				continue // the changelog names what was, and scripts name what they make
 			}
 			for _, m := range citedPath.FindAllStringSubmatch(c.text, -1) {
 				seen++
