@@ -49,10 +49,12 @@ type jsonAppender interface {
 	AppendJSON(b []byte) ([]byte, error)
 }
 
-// spelling is how results are written that don't write themselves: as RFC 8785 spells
-// strings, for evidence needs that; nil is null.
+// spelling is how results are written that don't write themselves: nil is null, and
+// U+2028 and U+2029 are escaped. Raw JSON in a result stays as it is: claims are hashed
+// in the spelling of RFC 8785.
 var spelling = json.JoinOptions(json.Deterministic(true), json.FormatNilSliceAsNull(true),
-	json.FormatNilMapAsNull(true), jsontext.AllowInvalidUTF8(true))
+	json.FormatNilMapAsNull(true), jsontext.AllowInvalidUTF8(true),
+	jsontext.EscapeForJS(true), jsontext.PreserveRawStrings(true))
 
 // encode writes an answer with a result of at most max bytes.
 func (r *reply) encode(id []byte, result any, max int) error {
