@@ -18,19 +18,6 @@ const (
 	maxMethods = 35   // of a type
 )
 
-// oldJSON are packages that call encoding/json, and why they may. It reads doubled and
-// case-variant names without an error: logs/canonical and encoding/json/v2 don't.
-var oldJSON = map[string]string{
-	"daemon/engines":           foreign,
-	"daemon/launch":            foreign,
-	"daemon/launch/launchtest": foreign,
-	"daemon/power":             foreign,
-	"daemon/records":           foreign,
-	"hw/sim":                   "daemon and simulated TD are of one build",
-}
-
-const foreign = "engines and runtimes are programs in Go that read their own files by it"
-
 // parsed are the files of the module's packages without tests and packaging, by folder.
 func parsed(t *testing.T) (files map[string][]*ast.File, lines map[string]int) {
 	t.Helper()
@@ -103,35 +90,4 @@ func receiver(e ast.Expr) string {
 		return e.Name
 	}
 	return "?"
-}
-
-// JSON is read by logs/canonical or encoding/json/v2.
-func TestWhoCallsOldJSON(t *testing.T) {
-	files, _ := parsed(t)
-	for dir, list := range files {
-		calls := false
-		for _, f := range list {
-			for _, i := range f.Imports {
-				if i.Path.Value == `"github.com/gowebpki/jcs"` {
-					t.Errorf("%s imports gowebpki/jcs: logs/canonical writes RFC 8785", dir)
-				}
-				calls = calls || i.Path.Value == `"encoding/json"` && callsJSON(f)
-			}
-		}
-		if calls && oldJSON[dir] == "" {
-			t.Errorf("%s calls encoding/json: it must read by logs/canonical or encoding/json/v2", dir)
-		}
-	}
-}
-
-// callsJSON reports whether a file uses more of encoding/json than its types.
-func callsJSON(f *ast.File) (calls bool) {
-	ast.Inspect(f, func(n ast.Node) bool {
-		if s, ok := n.(*ast.SelectorExpr); ok {
-			x, ok := s.X.(*ast.Ident)
-			calls = calls || ok && x.Name == "json" && s.Sel.Name != "RawMessage" && s.Sel.Name != "Number"
-		}
-		return true
-	})
-	return calls
 }
