@@ -50,11 +50,10 @@ type jsonAppender interface {
 }
 
 // spelling is how results are written that don't write themselves: nil is null, and
-// U+2028 and U+2029 are escaped. Raw JSON in a result stays as it is: claims are hashed
-// in the spelling of RFC 8785.
+// strings are spelled as RFC 8785 spells them, because raw JSON in a result may be
+// hashed in that spelling.
 var spelling = json.JoinOptions(json.Deterministic(true), json.FormatNilSliceAsNull(true),
-	json.FormatNilMapAsNull(true), jsontext.AllowInvalidUTF8(true),
-	jsontext.EscapeForJS(true), jsontext.PreserveRawStrings(true))
+	json.FormatNilMapAsNull(true), jsontext.AllowInvalidUTF8(true))
 
 // encode writes an answer with a result of at most max bytes.
 func (r *reply) encode(id []byte, result any, max int) error {
