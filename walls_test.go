@@ -2,12 +2,14 @@
 package cima
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -127,23 +129,30 @@ type listed struct {
 
 func list(t *testing.T) []listed {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Imports,Deps,Doc,GoFiles", "./...").Output()
+	packages, err := listOnce()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}
-	var packages []listed
-	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+	return packages
+}
+
+var listOnce = sync.OnceValues(func() (packages []listed, err error) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Name,Imports,Deps,Doc,GoFiles", "./...").Output()
+	if err != nil {
+		return nil, err
+	}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p listed
 		err := d.Decode(&p)
 		if errors.Is(err, io.EOF) {
-			return packages
+			return packages, nil
 		}
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		packages = append(packages, p)
 	}
-}
+})
 
 func TestWalls(t *testing.T) {
 	seen := 0
