@@ -75,8 +75,8 @@ type API struct {
 
 	agent         rpc.Digest // SHA-384 of the agent's public key: claims.agent
 	bootLogDigest rpc.Digest
-	bootView      encodedRecords
-	pages         encodedPages
+	bootChunk     chunk
+	chunks        chunkCache
 	osLogWarned   atomic.Bool // that it gets large
 }
 
@@ -93,7 +93,7 @@ func New(o Options) (*API, error) {
 	a.agent = sha512.Sum384(o.Key.Public().(ed25519.PublicKey))
 	a.bootLogDigest = sha512.Sum384(o.BootLog)
 	var err error
-	if a.bootView, err = bootRecords(o.BootLog); err != nil {
+	if a.bootChunk, err = encodeBoot(o.BootLog); err != nil {
 		return nil, fmt.Errorf("boot log: %w", err)
 	}
 	return a, nil

@@ -20,24 +20,24 @@ import (
 // pageSlack is the number of bytes of a reply besides its records.
 const pageSlack = 1 << 10
 
-// bootRecords are the records of the boot events.
-func bootRecords(bootLog []byte) (encodedRecords, error) {
+// encodeBoot encodes the records of the boot events.
+func encodeBoot(bootLog []byte) (chunk, error) {
 	parsed, err := boot.Parse(bootLog)
 	if err != nil {
-		return encodedRecords{}, err
+		return chunk{}, err
 	}
-	var records encodedRecords
+	var c chunk
 	for v := range parsed.UnverifiedView() {
 		if v.IMR > 2 {
 			continue // RTMR3 is the runtime log's
 		}
-		records.add(rpc.EventRecord{
-			RecNum: records.count(), IMRIndex: v.IMR, EventType: v.Type,
+		c.add(rpc.EventRecord{
+			RecNum: c.count(), IMRIndex: v.IMR, EventType: v.Type,
 			Digests:   []rpc.EventDigest{{AlgoID: int(v.Alg), Hash: v.Digest}},
 			EventSize: len(v.Event), Event: v.Event,
 		})
 	}
-	return records, nil
+	return c, nil
 }
 
 // ownRecord is the record of an event in the container register.
@@ -94,56 +94,56 @@ func (a *API) eventView(ctx context.Context, s *subject) (view, error) {
 
 func (v view) total() int {
 	if v.ima != nil {
-		return v.api.bootView.count() + v.ima.Total()
+		return v.api.bootChunk.count() + v.ima.Total()
 	}
-	return v.api.bootView.count() + v.own
+	return v.api.bootChunk.count() + v.own
 }
 
-// at returns encoded records, the one at position among them, and the position of the
-// first.
-func (v view) at(position int) (records *encodedRecords, first int, err error) {
-	boot := v.api.bootView.count()
+// at returns the chunk with the record at position, and the position of the chunk's
+// first record.
+func (v view) at(position int) (c *chunk, first int, err error) {
+	boot := v.api.bootChunk.count()
 	if position < boot {
-		return &v.api.bootView, 0, nil
+		return &v.api.bootChunk, 0, nil
 	}
 	if v.ima != nil {
-		records, err = v.atMerged(position, boot)
-		return records, position, err
+		c, err = v.atMerged(position, boot)
+		return c, position, err
 	}
-	chunk := (position - boot) / chunkRecords
-	first = boot + chunk*chunkRecords
+	number := (position - boot) / chunkRecords
+	first = boot + number*chunkRecords
 	wanted := min(chunkRecords, v.total()-first)
-	records, err = v.api.pages.get(chunkKey{v.owner, v.instance, chunk}, wanted, func() (*encodedRecords, error) {
-		events, err := v.api.Ledger.Held(v.owner, v.instance, chunk*chunkRecords, chunkRecords)
+	c, err = v.api.chunks.get(chunkKey{v.owner, v.instance, number}, wanted, func() (*chunk, error) {
+		events, err := v.api.Ledger.Held(v.owner, v.instance, number*chunkRecords, chunkRecords)
 		if err != nil {
 			return nil, err
 		}
-		records := new(encodedRecords)
+		c := new(chunk)
 		for i, e := range events {
-			records.add(ownRecord(e, first+i))
+			c.add(ownRecord(e, first+i))
 		}
-		return records, nil
+		return c, nil
 	})
-	return records, first, err
+	return c, first, err
 }
 
-// atMerged encodes some records from a position on. They aren't stored, because their
+// atMerged encodes a chunk from a position on. It isn't cached, because its records'
 // numbers depend on the caller.
-func (v view) atMerged(position, boot int) (*encodedRecords, error) {
-	records := new(encodedRecords)
+func (v view) atMerged(position, boot int) (*chunk, error) {
+	c := new(chunk)
 	isIMA, index, count := v.ima.Find(position - boot)
 	count = min(count, chunkRecords)
 	if isIMA {
 		for i := range count {
-			records.add(v.ima.Record(index+i, position+i))
+			c.add(v.ima.Record(index+i, position+i))
 		}
-		return records, nil
+		return c, nil
 	}
 	events, err := v.api.Ledger.Held(v.owner, v.instance, index, count)
 	for i, e := range events {
-		records.add(ownRecord(e, position+i))
+		c.add(ownRecord(e, position+i))
 	}
-	return records, err
+	return c, err
 }
 
 func (a *API) ccEventLog(ctx context.Context, s *subject, p rpc.CCEventLogParams) (eventPage, error) {
@@ -163,11 +163,11 @@ func (a *API) ccEventLog(ctx context.Context, s *subject, p rpc.CCEventLogParams
 	free := a.Config().Limits.Reply - pageSlack
 	next := p.Start
 	for next < end {
-		records, first, err := v.at(next)
+		c, first, err := v.at(next)
 		if err != nil {
 			return page, err
 		}
-		text, n := records.cut(next-first, end-next, free)
+		text, n := c.cut(next-first, end-next, free)
 		if n == 0 {
 			break
 		}

@@ -11,35 +11,36 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// encodedRecords are records of the event log as JSON, encoded once.
-type encodedRecords struct {
+// chunk holds records of the event log that follow each other, as JSON that is encoded
+// once.
+type chunk struct {
 	text []byte // with a comma between two
 	ends []int  // of each record in text
 }
 
-func (r *encodedRecords) add(record rpc.EventRecord) {
-	if len(r.ends) > 0 {
-		r.text = append(r.text, ',')
+func (c *chunk) add(record rpc.EventRecord) {
+	if len(c.ends) > 0 {
+		c.text = append(c.text, ',')
 	}
-	r.text, _ = record.AppendJSON(r.text) // it has no error to give
-	r.ends = append(r.ends, len(r.text))
+	c.text, _ = record.AppendJSON(c.text) // it has no error to give
+	c.ends = append(c.ends, len(c.text))
 }
 
-func (r *encodedRecords) count() int { return len(r.ends) }
+func (c *chunk) count() int { return len(c.ends) }
 
 // cut returns the text of at most n records, from the record at index from on, that
 // fit into free bytes; and the number of these records.
-func (r *encodedRecords) cut(from, n, free int) ([]byte, int) {
+func (c *chunk) cut(from, n, free int) ([]byte, int) {
 	begin := 0
 	if from > 0 {
-		begin = r.ends[from-1] + 1
+		begin = c.ends[from-1] + 1
 	}
-	n = min(n, len(r.ends)-from)
-	n = sort.Search(n, func(i int) bool { return r.ends[from+i]-begin > free })
+	n = min(n, len(c.ends)-from)
+	n = sort.Search(n, func(i int) bool { return c.ends[from+i]-begin > free })
 	if n == 0 {
 		return nil, 0
 	}
-	return r.text[begin:r.ends[from+n-1]], n
+	return c.text[begin:c.ends[from+n-1]], n
 }
 
 // eventPage is an rpc.CCEventLog whose records are encoded already.
@@ -68,72 +69,73 @@ func (p eventPage) AppendJSON(b []byte) ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// chunkRecords is how many records of an instance are encoded together.
+// chunkRecords is the number of records in a full chunk of an instance.
 const chunkRecords = 64
 
-// maxPages bounds the bytes of encoded records that are cached: about 10,000 events.
+// maxCachedBytes bounds the text of all cached chunks, in bytes: about 10,000 events.
 // A container that reads its log page by page reads it from memory the second time.
-const maxPages = 8 << 20
+const maxCachedBytes = 8 << 20
 
 type chunkKey struct {
 	owner, instance string
-	chunk           int
+	number          int // from 0
 }
 
-// encodedPages caches the chunks that were used last. An instance only ever gets more
+// chunkCache caches the chunks that were used last. An instance only ever gets more
 // records, so a full chunk stays right; a chunk that was not full is encoded again when
 // it has grown.
-type encodedPages struct {
+type chunkCache struct {
 	mu    sync.Mutex
-	size  int
+	size  int // of the chunks' texts in memory, in bytes
 	byKey map[chunkKey]*list.Element
 	used  list.List // of *cachedChunk, the one used last in front
 }
 
 type cachedChunk struct {
-	key     chunkKey
-	records *encodedRecords
+	key   chunkKey
+	chunk *chunk
 }
 
-// get returns a chunk with at least wanted records, and encodes it where there is
-// none.
-func (p *encodedPages) get(key chunkKey, wanted int, encode func() (*encodedRecords, error)) (*encodedRecords, error) {
-	p.mu.Lock()
-	if e := p.byKey[key]; e != nil {
-		if cached := e.Value.(*cachedChunk); cached.records.count() >= wanted {
-			p.used.MoveToFront(e)
-			p.mu.Unlock()
-			return cached.records, nil
+// get returns a chunk with at least wanted records. It encodes the chunk if the cache
+// has none.
+func (x *chunkCache) get(key chunkKey, wanted int, encode func() (*chunk, error)) (*chunk, error) {
+	x.mu.Lock()
+	if entry := x.byKey[key]; entry != nil {
+		if cached := entry.Value.(*cachedChunk); cached.chunk.count() >= wanted {
+			x.used.MoveToFront(entry)
+			x.mu.Unlock()
+			return cached.chunk, nil
 		}
 	}
-	p.mu.Unlock()
-	records, err := encode() // without the lock, because it reads the log
+	x.mu.Unlock()
+	c, err := encode() // without the lock, because it reads the log
 	if err != nil {
 		return nil, err
 	}
-	p.store(key, records)
-	return records, nil
+	x.store(key, c)
+	return c, nil
 }
 
-func (p *encodedPages) store(key chunkKey, records *encodedRecords) {
-	records.text = bytes.Clone(records.text) // without the room that it grew by
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.byKey == nil {
-		p.byKey = make(map[chunkKey]*list.Element)
+func (x *chunkCache) store(key chunkKey, c *chunk) {
+	c.text = bytes.Clone(c.text) // without the capacity that it grew by
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.byKey == nil {
+		x.byKey = make(map[chunkKey]*list.Element)
 	}
-	if old := p.byKey[key]; old != nil {
-		p.drop(old)
+	if old := x.byKey[key]; old != nil {
+		x.evict(old)
 	}
-	p.byKey[key] = p.used.PushFront(&cachedChunk{key, records})
-	p.size += cap(records.text)
-	for p.size > maxPages {
-		p.drop(p.used.Back())
+	x.byKey[key] = x.used.PushFront(&cachedChunk{key, c})
+	x.size += cap(c.text)
+	for x.size > maxCachedBytes {
+		x.evict(x.used.Back())
 	}
 }
 
-func (p *encodedPages) drop(e *list.Element) {
-	cached := p.used.Remove(e).(*cachedChunk)
-	delete(p.byKey, cached.key)
-	p.size -= cap(cached.records.text)
+// evict removes an entry from the cache.
+func (x *chunkCache) evict(entry *list.Element) {
+	cached := x.used.Remove(entry).(*cachedChunk)
+	delete(x.byKey, cached.key)
+	x.size -= cap(cached.chunk.text)
 }

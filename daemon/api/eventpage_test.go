@@ -75,7 +75,7 @@ func TestPagesOfOwnEvents(t *testing.T) {
 			start = page.Next
 		}
 	}
-	boot := f.api.bootView.count()
+	boot := f.api.bootChunk.count()
 	random := rand.New(rand.NewPCG(1, 1))
 	for round := range 3 {
 		if round == 2 {
@@ -122,20 +122,20 @@ func TestPagesOfOwnEvents(t *testing.T) {
 	}
 }
 
-// What is kept has a bound, and what is over it is what was asked for longest
-// ago.
-func TestEncodedPagesHaveABound(t *testing.T) {
-	var p encodedPages
+// Cached chunks have a bound. Beyond it the chunk that was used longest ago is
+// evicted.
+func TestCachedChunksHaveABound(t *testing.T) {
+	var cache chunkCache
 	made := 0
 	get := func(owner string, n int) {
 		t.Helper()
-		r, err := p.get(chunkKey{owner: owner}, n, func() (*encodedRecords, error) {
+		c, err := cache.get(chunkKey{owner: owner}, n, func() (*chunk, error) {
 			made++
-			r := &encodedRecords{text: make([]byte, 1<<20)}
-			r.ends = make([]int, n)
-			return r, nil
+			c := &chunk{text: make([]byte, 1<<20)}
+			c.ends = make([]int, n)
+			return c, nil
 		})
-		if err != nil || r.count() < n {
+		if err != nil || c.count() < n {
 			t.Fatal(err)
 		}
 	}
@@ -143,13 +143,13 @@ func TestEncodedPagesHaveABound(t *testing.T) {
 		get(fmt.Sprint(i), 1)
 		get("often", 2)
 	}
-	if made != 101 || p.size > maxPages || len(p.byKey) != p.used.Len() || p.used.Len() != 8 {
-		t.Errorf("made %d, %d bytes, %d and %d kept", made, p.size, len(p.byKey), p.used.Len())
+	if made != 101 || cache.size > maxCachedBytes || len(cache.byKey) != cache.used.Len() || cache.used.Len() != 8 {
+		t.Errorf("made %d, %d bytes, %d and %d cached", made, cache.size, len(cache.byKey), cache.used.Len())
 	}
 	get("often", 3) // it has grown
 	get("often", 2)
-	if made != 102 || p.used.Len() != 8 {
-		t.Errorf("grown: made %d, %d kept", made, p.used.Len())
+	if made != 102 || cache.used.Len() != 8 {
+		t.Errorf("grown: made %d, %d cached", made, cache.used.Len())
 	}
 }
 
@@ -170,22 +170,22 @@ func (k knownFacts) Facts(ctx context.Context, _ *containers.Instance, _ func(co
 }
 
 // A log of 10,000 events is encoded once, however often it is read.
-func TestPagesOfALogAreKept(t *testing.T) {
+func TestChunksOfALogAreCached(t *testing.T) {
 	const events = 10_000
-	var pages encodedPages
+	var cache chunkCache
 	encoded := 0
 	for range 2 {
-		for chunk := range (events + chunkRecords - 1) / chunkRecords {
-			_, err := pages.get(chunkKey{"owner", "instance", chunk}, chunkRecords, func() (*encodedRecords, error) {
+		for number := range (events + chunkRecords - 1) / chunkRecords {
+			_, err := cache.get(chunkKey{"owner", "instance", number}, chunkRecords, func() (*chunk, error) {
 				encoded++
-				records := new(encodedRecords)
+				c := new(chunk)
 				for i := range chunkRecords {
 					measured := fmt.Appendf(nil, `{"extend":{"content":"event number %08d of a container, longer","domain":"bench","operation":"event"}}`, i)
-					records.add(rpc.EventRecord{RecNum: chunk*chunkRecords + i, IMRIndex: 3, EventType: 6, EventSize: len(measured), Event: measured,
+					c.add(rpc.EventRecord{RecNum: number*chunkRecords + i, IMRIndex: 3, EventType: 6, EventSize: len(measured), Event: measured,
 						Digests:   []rpc.EventDigest{{AlgoID: rpc.AlgoSHA384, Hash: make([]byte, 48)}},
 						ExtraInfo: map[string]string{"rtmr3_digest": strings.Repeat("0", 96)}})
 				}
-				return records, nil
+				return c, nil
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -193,6 +193,6 @@ func TestPagesOfALogAreKept(t *testing.T) {
 		}
 	}
 	if want := (events + chunkRecords - 1) / chunkRecords; encoded != want {
-		t.Errorf("%d chunks were encoded, want %d; %d bytes are held", encoded, want, pages.size)
+		t.Errorf("%d chunks were encoded, want %d; %d bytes are held", encoded, want, cache.size)
 	}
 }
