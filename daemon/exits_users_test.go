@@ -145,12 +145,12 @@ func (c *usersContainer) call(f *fixture) error {
 	if err != nil || !ok {
 		c.t.Fatalf("its record is not found: %v", err)
 	}
-	p := containers.Of(rec)
+	p := containers.PeerContainer(rec)
 	r, err := f.daemon.peers.Running(c.t.Context(), p)
 	if err != nil {
 		c.t.Fatalf("%v: %+v", err, err)
 	}
-	i := f.daemon.containers.Use(p, r.Instance, r.CgroupOwner)
+	i := f.daemon.containers.Use(p, r.CgroupInode, r.CgroupOwner)
 	defer f.daemon.containers.Release(i)
 	_, err = f.daemon.containers.Facts(c.t.Context(), i, func(ctx context.Context) error { return f.daemon.containers.CheckRuns(ctx, i) })
 	return err

@@ -17,5 +17,5 @@ func (r recordSource) Declared(ctx context.Context, cgroupPath string) (peer.Con
 	if err != nil || !ok {
 		return peer.Container{}, false, err
 	}
-	return containers.Of(rec), true, nil
+	return containers.PeerContainer(rec), true, nil
 }

@@ -51,7 +51,7 @@ func (cs *callers) attach(ctx context.Context, conn *net.UnixConn) (context.Cont
 	}
 	c := &caller{Caller: p}
 	if p.Container != nil {
-		c.instance = cs.containers.Use(*p.Container, p.Instance, p.CgroupOwner)
+		c.instance = cs.containers.Use(*p.Container, p.CgroupInode, p.CgroupOwner)
 		c.owner = c.instance.Owner
 	}
 	c.payer = c.charged()

@@ -123,7 +123,7 @@ func (m *Manager) Count() int { return m.instances.count() }
 // CheckRuns checks that a container runs as the instance that it was.
 func (m *Manager) CheckRuns(ctx context.Context, i *Instance) error {
 	r, err := m.Peers.Running(ctx, i.Container)
-	if err == nil && r.Instance != i.inode {
+	if err == nil && r.CgroupInode != i.inode {
 		err = errors.New("the container was started anew")
 	}
 	return err
@@ -164,8 +164,8 @@ func (m *Manager) lock(ctx context.Context, i *Instance) error {
 	return nil
 }
 
-// Of is a record as package peer knows a container.
-func Of(rec records.Record) peer.Container {
+// PeerContainer returns the container of a record, as package peer names it.
+func PeerContainer(rec records.Record) peer.Container {
 	return peer.Container{
 		ID: rec.ID, Runtime: rec.Runtime, UID: rec.UID, CgroupPath: rec.CgroupPath,
 		InitPID: rec.InitPID, InitStart: rec.InitStart, HostPID: rec.HostPID,

@@ -25,11 +25,11 @@ func (m *Manager) List(ctx context.Context, f func(Listed) bool) error {
 		return err
 	}
 	for _, rec := range list {
-		c := Of(rec)
+		c := PeerContainer(rec)
 		r, err := m.Peers.Running(ctx, c)
 		l := Listed{Record: rec, Owner: c.Owner(r.CgroupOwner), Err: err}
 		if rec.Err == nil && rec.InitPID != 0 && rec.CgroupPath != "" && err == nil {
-			l.Instance = m.Use(c, r.Instance, r.CgroupOwner)
+			l.Instance = m.Use(c, r.CgroupInode, r.CgroupOwner)
 		}
 		goOn := f(l)
 		if l.Instance != nil {

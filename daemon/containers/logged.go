@@ -127,14 +127,16 @@ func (m *Manager) record(ctx context.Context, i *Instance) (records.Record, erro
 	return rec, nil
 }
 
-// LoggedOf returns the name in the log of the instance as which a record of root's
-// runs, and false if it doesn't run, or isn't logged yet.
+// LoggedOf returns the log's name of the instance that runs of one of root's records,
+// and false if none runs, or if it isn't logged yet. Package execs asks, to catch up
+// with containers that ran before it watched them.
 func (m *Manager) LoggedOf(ctx context.Context, rec records.Record) (instance string, ok bool) {
-	r, err := m.Peers.Running(ctx, Of(rec))
-	if err != nil || rec.UID != 0 || r.CgroupOwner != 0 {
+	c := PeerContainer(rec)
+	running, err := m.Peers.Running(ctx, c)
+	if err != nil || rec.UID != 0 || running.CgroupOwner != 0 {
 		return "", false // ended, or a user's
 	}
-	i := m.Use(Of(rec), r.Instance, r.CgroupOwner)
+	i := m.Use(c, running.CgroupInode, running.CgroupOwner)
 	defer m.Release(i)
 	s, err := m.Ledger.Snapshot(i.Owner)
 	if err != nil || !m.isLaunchOf(s.Owner.Instance, rec, i) {
@@ -150,7 +152,7 @@ const launchRetry = 5 * time.Millisecond
 // it if nobody else does. It returns the instance's name in the log. It doesn't wait
 // for an image: the engine may wait for this process.
 func (m *Manager) EnsureLaunched(ctx context.Context, c *peer.Caller) (instance string, err error) {
-	i := m.Use(*c.Container, c.Instance, c.CgroupOwner)
+	i := m.Use(*c.Container, c.CgroupInode, c.CgroupOwner)
 	defer m.Release(i)
 	for {
 		rec, err := m.record(ctx, i)

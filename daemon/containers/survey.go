@@ -127,17 +127,17 @@ func (s *survey) once(ctx context.Context) {
 		if rec.Err != nil || rec.InitPID == 0 || rec.CgroupPath == "" {
 			continue
 		}
-		c := Of(rec)
+		c := PeerContainer(rec)
 		r, err := m.Peers.Running(ctx, c)
 		if err != nil {
 			doubtful[rec.ID] = lives(rec)
 			continue // stopped, or starting: the next survey sees
 		}
-		key := instanceKey{c.Owner(r.CgroupOwner), r.Instance}
+		key := instanceKey{c.Owner(r.CgroupOwner), r.CgroupInode}
 		seen[key], owners[key.owner] = true, true
 		i := s.running[key]
 		if i == nil {
-			i = m.Use(c, r.Instance, r.CgroupOwner)
+			i = m.Use(c, r.CgroupInode, r.CgroupOwner)
 			s.running[key] = i
 			m.starts.note(i.Owner, rec.InstanceID(0), i.inode, i.first)
 		}
@@ -245,7 +245,7 @@ func (m *Manager) find(ctx context.Context, owner string, launched ledger.Launch
 	if err != nil || !there {
 		return nil, err
 	}
-	c := Of(rec)
+	c := PeerContainer(rec)
 	r, err := m.Peers.Running(ctx, c)
 	if err != nil {
 		if !lives(rec) {
@@ -253,8 +253,8 @@ func (m *Manager) find(ctx context.Context, owner string, launched ledger.Launch
 		}
 		return nil, err
 	}
-	if c.Owner(r.CgroupOwner) != owner || rec.InstanceID(r.Instance) != launched.Instance {
+	if c.Owner(r.CgroupOwner) != owner || rec.InstanceID(r.CgroupInode) != launched.Instance {
 		return nil, nil
 	}
-	return m.Use(c, r.Instance, r.CgroupOwner), nil
+	return m.Use(c, r.CgroupInode, r.CgroupOwner), nil
 }

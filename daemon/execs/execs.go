@@ -45,8 +45,8 @@ const logTimeout = 10 * time.Second
 // Instances tells which instance of a container the log knows; *containers.Manager
 // does.
 type Instances interface {
-	// LoggedOf returns the name in the log of the instance as which a record of
-	// root's runs, and false if it doesn't run, or isn't logged yet.
+	// LoggedOf returns the log's name of the instance that runs of one of root's
+	// records, and false if none runs, or if it isn't logged yet.
 	LoggedOf(ctx context.Context, rec records.Record) (instance string, ok bool)
 
 	// EnsureLaunched waits until the launch of a caller's instance is logged, and
@@ -91,14 +91,14 @@ type Manager struct {
 // watchedRoot is the root file system of a container. A root file system that can't
 // be watched is stored too, so that this is logged once.
 type watchedRoot struct {
-	owner         string
-	start         string        // the writing of its record
-	cgroup        string        // as the kernel's templates write it
-	device        uint64        // 0: not watched
-	instanceInode atomic.Uint64 // inode of the instance that is known to be its
-	logged        sync.Map      // eventKey: logged
-	budgetSpent   atomic.Bool   // its share of the log is used up, and that is logged
-	hasPending    atomic.Bool   // pendingGap is set
+	owner       string
+	start       string        // the writing of its record
+	cgroup      string        // as the kernel's templates write it
+	device      uint64        // 0: not watched
+	cgroupInode atomic.Uint64 // of the instance that is known to be its own; 0: none yet
+	logged      sync.Map      // eventKey: logged
+	budgetSpent atomic.Bool   // its share of the log is used up, and that is logged
+	hasPending  atomic.Bool   // pendingGap is set
 
 	writeLock *semaphore.Weighted // of 1: held while one event is logged
 

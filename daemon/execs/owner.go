@@ -61,7 +61,7 @@ func (w *watchedRoot) remember(t peer.Traits) {
 // ensureLaunched waits until the launch of the process's instance is logged: an event
 // before it would be of another instance.
 func (x *Manager) ensureLaunched(ctx context.Context, w *watchedRoot, c *peer.Caller) error {
-	if w.instanceInode.Load() == c.Instance {
+	if w.cgroupInode.Load() == c.CgroupInode {
 		return nil
 	}
 	instance, err := x.Instances.EnsureLaunched(ctx, c)
@@ -71,6 +71,6 @@ func (x *Manager) ensureLaunched(ctx context.Context, w *watchedRoot, c *peer.Ca
 	w.mu.Lock()
 	w.instance = instance
 	w.mu.Unlock()
-	w.instanceInode.Store(c.Instance)
+	w.cgroupInode.Store(c.CgroupInode)
 	return nil
 }

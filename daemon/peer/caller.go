@@ -22,11 +22,11 @@ type Caller struct {
 	// it is always 0.
 	User uint32
 
-	// Instance is the inode of the container's cgroup directory: in the unified
+	// CgroupInode is the inode of the container's cgroup directory: in the unified
 	// hierarchy if the container's first process is in that cgroup there, else in
 	// systemd's hierarchy, else in the first by name. It changes when the
 	// container is started anew. 0 for the host.
-	Instance uint64
+	CgroupInode uint64
 
 	// CgroupOwner is the owner of the first cgroup directory, from the root of
 	// the hierarchy down to the container's, that root does not own; 0 if root

@@ -77,8 +77,8 @@ func (d docker) named(conn *client, container string) *Caller {
 	if c.Container == nil || c.Container.ID != container {
 		d.Fatalf("named %+v, want container %s", c.Container, container)
 	}
-	if c.Instance == 0 || c.CgroupOwner != 0 || !c.PIDFD && d.id.kernel.peerPIDFD {
-		d.Fatalf("instance %d, cgroup owner %d, pidfd %t", c.Instance, c.CgroupOwner, c.PIDFD)
+	if c.CgroupInode == 0 || c.CgroupOwner != 0 || !c.PIDFD && d.id.kernel.peerPIDFD {
+		d.Fatalf("cgroup inode %d, cgroup owner %d, pidfd %t", c.CgroupInode, c.CgroupOwner, c.PIDFD)
 	}
 	if err := c.Check(context.Background()); err != nil {
 		d.Fatalf("check: %v (%v)", err, cause(err))

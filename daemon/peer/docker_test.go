@@ -41,7 +41,7 @@ func TestDockerExecIsItsContainer(t *testing.T) {
 	first := d.named(conn, container)
 	d.command("exec", "-d", "--user", "77", container, "/client", "/run/cima/s")
 	second := d.named(d.accept(t), container)
-	if second.UID != 77 || second.PID == first.PID || second.Instance != first.Instance {
+	if second.UID != 77 || second.PID == first.PID || second.CgroupInode != first.CgroupInode {
 		t.Errorf("exec'd: %+v, first: %+v", second, first)
 	}
 }
@@ -69,8 +69,8 @@ func TestDockerRestartIsAnotherInstance(t *testing.T) {
 	before := d.named(conn, container)
 	d.command("restart", "-t", "0", container)
 	after := d.named(d.accept(t), container)
-	if before.Instance == after.Instance {
-		t.Errorf("instance %d before and after", before.Instance)
+	if before.CgroupInode == after.CgroupInode {
+		t.Errorf("cgroup inode %d before and after", before.CgroupInode)
 	}
 	wantRefusal(t, before.Check(context.Background()), "has ended")
 }

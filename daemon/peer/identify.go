@@ -118,14 +118,14 @@ func (id *Identifier) inContainer(ctx context.Context, c *Caller, p process, m m
 			"its cgroup is a container's, but its pid namespace is not that container's; leave the cgroups to the engine")
 	}
 	s, err := walk(f.root, m.container.CgroupPath)
-	if err == nil && s.inode != f.instance {
+	if err == nil && s.inode != f.cgroupInode {
 		err = fmt.Errorf("cgroup %q: %w", m.container.CgroupPath, errSwapped)
 	}
 	if err != nil {
 		return refuse(err, "its container's cgroup was removed or replaced; restart the container")
 	}
-	c.Instance, c.CgroupOwner = s.inode, s.owner
-	c.path, c.instance = m.container.CgroupPath, s.inode
+	c.CgroupInode, c.CgroupOwner = s.inode, s.owner
+	c.path, c.cgroupInode = m.container.CgroupPath, s.inode
 	return nil
 }
 

@@ -86,8 +86,8 @@ func TestIdentify(t *testing.T) {
 				}
 				return
 			}
-			if c.Container == nil || *c.Container != s.record || c.Instance != inode(t, w.dir+"/cgroup/unified"+s.record.CgroupPath) {
-				t.Errorf("%+v, instance %d", c.Container, c.Instance)
+			if c.Container == nil || *c.Container != s.record || c.CgroupInode != inode(t, w.dir+"/cgroup/unified"+s.record.CgroupPath) {
+				t.Errorf("%+v, cgroup inode %d", c.Container, c.CgroupInode)
 			}
 		})
 	}
@@ -188,7 +188,7 @@ func TestIdentifyHost(t *testing.T) {
 	if c.PID != os.Getpid() || c.UID != uint32(os.Getuid()) || c.GID != uint32(os.Getgid()) {
 		t.Errorf("%d %d %d", c.PID, c.UID, c.GID)
 	}
-	if c.Container != nil || c.Instance != 0 || c.CgroupOwner != 0 || c.PIDFD != id.kernel.peerPIDFD {
+	if c.Container != nil || c.CgroupInode != 0 || c.CgroupOwner != 0 || c.PIDFD != id.kernel.peerPIDFD {
 		t.Errorf("%+v", c)
 	}
 	if err := c.Check(context.Background()); err != nil || !c.Alive() {

@@ -18,11 +18,11 @@ const maxInits = 1024
 // long as it lives, its pid namespace stays the same, and no other namespace can have
 // that inode number. So one poll renews the proof.
 type initProcess struct {
-	pidfd    int
-	ns       procfs.FileID
-	root     int    // root directory of the hierarchy with the container's cgroup
-	instance uint64 // inode of that cgroup
-	refs     atomic.Int32
+	pidfd       int
+	ns          procfs.FileID
+	root        int    // root directory of the hierarchy with the container's cgroup
+	cgroupInode uint64 // inode of that cgroup
+	refs        atomic.Int32
 }
 
 // release gives back one reference.
@@ -134,7 +134,7 @@ func (id *Identifier) readInit(ctx context.Context, c Container, f *initProcess)
 	if err != nil {
 		return wrongInit(c, err)
 	}
-	f.instance = s.inode
+	f.cgroupInode = s.inode
 	if err := procfs.Alive(f.pidfd); err != nil {
 		return wrongInit(c, err)
 	}

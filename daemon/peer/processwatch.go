@@ -23,7 +23,7 @@ type processWatch struct {
 
 	initProcess *initProcess // the container's; nil for the host
 	path        string       // of the container's cgroup
-	instance    uint64       // inode of that cgroup
+	cgroupInode uint64       // inode of that cgroup
 
 	users       atomic.Int32  // connections; changed under processWatches.mu
 	inspections atomic.Uint64 // how many began; raised under mu
@@ -70,7 +70,7 @@ func (all *processWatches) share(w *processWatch) *processWatch {
 // the same place. Both have the same pid. w's process lived after old's descriptor
 // was made, and old's process still lives, so they are one process.
 func (old *processWatch) same(w *processWatch) bool {
-	return !old.stale.Load() && old.initProcess == w.initProcess && old.path == w.path && old.instance == w.instance &&
+	return !old.stale.Load() && old.initProcess == w.initProcess && old.path == w.path && old.cgroupInode == w.cgroupInode &&
 		old.cgroup.same(&w.cgroup) && procfs.Alive(old.pidfd) == nil
 }
 
@@ -139,7 +139,7 @@ func (w *processWatch) inspect() error {
 		return unreadable(err)
 	}
 	if w.initProcess != nil {
-		if err := same(w.initProcess.root, w.path, w.instance); err != nil {
+		if err := same(w.initProcess.root, w.path, w.cgroupInode); err != nil {
 			return refuse(err, "its container's cgroup was removed or replaced; connect again")
 		}
 	}

@@ -55,11 +55,11 @@ func TestWatchesOfOthersAreNotShared(t *testing.T) {
 		"cgroup id": func(b *processWatch) { b.cgroup.id++ },
 		"first":     func(b *processWatch) { b.initProcess = nil },
 		"path":      func(b *processWatch) { b.path = "/other" },
-		"instance":  func(b *processWatch) { b.instance++ },
+		"inode":     func(b *processWatch) { b.cgroupInode++ },
 		"pid":       func(b *processWatch) { b.pid++ },
 	} {
 		b := &processWatch{watches: &id.watches, pid: pid, pidfd: -1, cgroup: cgroupWatch{fd: 0, text: c.cgroup.text, id: c.cgroup.id},
-			initProcess: c.initProcess, path: c.path, instance: c.instance}
+			initProcess: c.initProcess, path: c.path, cgroupInode: c.cgroupInode}
 		if c.cgroup.fd < 0 {
 			b.cgroup.fd = -1
 		}

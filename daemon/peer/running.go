@@ -7,7 +7,7 @@ import (
 
 // Running describes a container that runs.
 type Running struct {
-	Instance    uint64 // as Caller.Instance
+	CgroupInode uint64 // as Caller.CgroupInode
 	CgroupOwner uint32 // as Caller.CgroupOwner
 }
 
@@ -21,11 +21,11 @@ func (id *Identifier) Running(ctx context.Context, c Container) (Running, error)
 	}
 	defer f.release()
 	s, err := walk(f.root, c.CgroupPath)
-	if err == nil && s.inode != f.instance {
+	if err == nil && s.inode != f.cgroupInode {
 		err = fmt.Errorf("cgroup %q: %w", c.CgroupPath, errSwapped)
 	}
 	if err != nil {
 		return Running{}, refuse(err, "its container's cgroup was removed or replaced")
 	}
-	return Running{Instance: s.inode, CgroupOwner: s.owner}, nil
+	return Running{CgroupInode: s.inode, CgroupOwner: s.owner}, nil
 }

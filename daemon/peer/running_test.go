@@ -10,8 +10,8 @@ import (
 func TestRunning(t *testing.T) {
 	w, id, c, pid, _ := named(t)
 	r, err := id.Running(t.Context(), containerA(pid))
-	if err != nil || r.Instance != c.Instance || r.CgroupOwner != c.CgroupOwner {
-		t.Errorf("%+v, %v; the caller's instance is %d", r, err, c.Instance)
+	if err != nil || r.CgroupInode != c.CgroupInode || r.CgroupOwner != c.CgroupOwner {
+		t.Errorf("%+v, %v; the caller's cgroup inode is %d", r, err, c.CgroupInode)
 	}
 	dir := w.dir + "/cgroup/unified/docker/"
 	w.must(os.Rename(dir+idA, dir+"old"), os.Mkdir(dir+idA, 0o755))
