@@ -20,11 +20,15 @@ type CELRecord struct {
 	Number uint64   // from 0, without gaps
 	RTMR   int      // 0–3
 	Digest [48]byte // SHA-384
-	Type   uint32   // TCG event type; it is written, and not read
-	Data   []byte   // event data; they are written, and not read
 
-	contentType string // "pcclient_std", "systemd"; it is read, and not written
-	content     []byte // its JSON; it is read, and not written
+	// The content of a record that AppendCELJSON or AppendCELTLV writes. A record
+	// that was read doesn't have it.
+	Type uint32 // TCG event type
+	Data []byte // event data
+
+	// The content of a record that was read.
+	contentType string // "pcclient_std", "systemd"
+	content     []byte // JSON
 }
 
 // AppendCELJSON appends the record as one JSON object (CEL 1.0 section 5.3), with the

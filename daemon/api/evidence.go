@@ -168,7 +168,8 @@ func (a *API) quote(ctx context.Context, s *subject, data hw.ReportData, share b
 	return quote, proof, err
 }
 
-// chargeQuote takes a quote from the payer's allowance.
+// chargeQuote takes a quote from the subject's account. It notes the account in paid,
+// so that the quote can be given back.
 func (a *API) chargeQuote(s *subject, paid *payment) error {
 	if wait := acquire(s.account.quotes); wait > 0 {
 		return rpc.RateLimited(wait, "more than %g quotes a minute: ask again in %v",

@@ -11,10 +11,10 @@ import (
 // are given must match; a denial in any rule that matches wins.
 type AccessRule struct {
 	Image string   `toml:"image"` // reference, with * and ? as in glob(7)
-	Label string   `toml:"label"` // "name=value", of a label in launch.labels
+	Label string   `toml:"label"` // "name=value"; the key launch.labels must list the name
 	Unit  string   `toml:"unit"`  // systemd unit of a host process, with * and ?
 	Allow []string `toml:"allow"` // methods
-	Deny  []string `toml:"deny"`
+	Deny  []string `toml:"deny"`  // methods
 }
 
 func (r AccessRule) check(known []string, labels []string) error {

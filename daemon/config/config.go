@@ -242,9 +242,8 @@ func (c Config) check() error {
 	}
 	l := c.Limits
 	for _, limit := range []struct {
-		key        string
-		is         int64
-		min, limit int64
+		key             string
+		is, least, most int64
 	}{
 		{"line", int64(l.Line), 1 << 10, 16 << 20},
 		{"reply", int64(l.Reply), 4 << 10, 64 << 20},
@@ -257,8 +256,8 @@ func (c Config) check() error {
 		{"log_bytes", l.LogBytes, 64 << 10, 1 << 40},
 		{"events_per_container", int64(l.EventsPerContainer), 1, 1 << 30},
 	} {
-		if limit.is < limit.min || limit.is > limit.limit {
-			return fmt.Errorf("limits.%s = %d: must be %d to %d", limit.key, limit.is, limit.min, limit.limit)
+		if limit.is < limit.least || limit.is > limit.most {
+			return fmt.Errorf("limits.%s = %d: must be %d to %d", limit.key, limit.is, limit.least, limit.most)
 		}
 	}
 	for _, rate := range []struct {

@@ -163,10 +163,10 @@ func TestDockerCgroupParent(t *testing.T) {
 // containerd without docker: ctr, whose ids are any names.
 func TestContainerd(t *testing.T) {
 	if _, err := exec.LookPath("ctr"); err != nil {
-		unavailable(t, err.Error())
+		skipUnavailable(t, err.Error())
 	}
 	if _, err := engine.Docker(); err != nil { // it brings its containerd
-		unavailable(t, err.Error())
+		skipUnavailable(t, err.Error())
 	}
 	c := &cli{t, &engine.Engine{Name: "ctr", Client: []string{"ctr", "-a", "/run/docker/containerd/containerd.sock", "-n", "launch-test"}}}
 	root := t.TempDir()

@@ -18,9 +18,9 @@ import (
 	"github.com/cima-project/cima/packaging/test/engine"
 )
 
-// unavailable skips a test that needs what this machine lacks; in CI nothing
+// skipUnavailable skips a test that needs what this machine lacks; in CI nothing
 // may be lacking.
-func unavailable(t *testing.T, reason string) {
+func skipUnavailable(t *testing.T, reason string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("not available with CI=true: %s", reason)
@@ -55,7 +55,7 @@ func withEngine(t *testing.T, start func() (*engine.Engine, error)) *cli {
 	t.Helper()
 	e, err := start()
 	if err != nil {
-		unavailable(t, err.Error())
+		skipUnavailable(t, err.Error())
 	}
 	program, err := sleeper()
 	if err != nil {

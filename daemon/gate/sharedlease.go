@@ -21,11 +21,12 @@ type use struct {
 	at  time.Time
 }
 
-// Limits. A shared lease takes a slot that another exec may need.
+// Limits. A shared lease is one of the maxLeases, and one of the maxLeasesOn of its
+// file system. The other half is left to execs of files without a shared lease.
 const (
 	maxShared   = maxLeases / 2
 	maxSharedOn = maxLeasesOn / 2
-	maxUses     = 4096
+	maxUses     = 4096 // of one shared lease
 )
 
 // share shares the lease of a process if a later exec may use the file's digest.

@@ -128,7 +128,7 @@ func (l *Ledger) foreign(actual hw.Digest) error {
 	case !started:
 		why += " while no daemon ran"
 	case l.pending != nil:
-		why += " at the same time"
+		why += " while an event of ours was being logged"
 	}
 	return l.disagree(actual, why)
 }

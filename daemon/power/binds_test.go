@@ -18,7 +18,7 @@ func TestPowerBehindAPrivateTmp(t *testing.T) {
 		return
 	}
 	if os.Getuid() != 0 {
-		unavailable(t, "needs root: a mount namespace of its own")
+		skipUnavailable(t, "needs root: a mount namespace of its own")
 	}
 	x := newTree(t)
 	shared := x.Mkdir("shared")
@@ -93,7 +93,7 @@ func powersInside(t *testing.T, root, dir string) {
 // so between the look and the mount.
 func TestReplaceable(t *testing.T) {
 	if os.Getuid() != 0 {
-		unavailable(t, "needs root: files of others")
+		skipUnavailable(t, "needs root: files of others")
 	}
 	x := newTree(t)
 	root := x.makeHost()

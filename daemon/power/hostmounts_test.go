@@ -62,7 +62,7 @@ func (v volumeTest) classes(mount func(volumeTest) error) ([]string, error) {
 // part; what engines keep is by such a volume nobody's own.
 func TestPowerOfAVolumeOfTheHosts(t *testing.T) {
 	if os.Getuid() != 0 {
-		unavailable(t, "needs root: mounts")
+		skipUnavailable(t, "needs root: mounts")
 	}
 	of := func(kind string) func(volumeTest) error {
 		return func(v volumeTest) error { return unix.Mount("x", v.volume, kind, 0, "") }

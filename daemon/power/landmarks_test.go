@@ -28,7 +28,7 @@ func TestPowerByAnotherName(t *testing.T) {
 // So does a volume whose driver mounts a part of the host.
 func TestPowerByAnotherMount(t *testing.T) {
 	if os.Getuid() != 0 {
-		unavailable(t, "needs root: mounts a directory")
+		skipUnavailable(t, "needs root: mounts a directory")
 	}
 	volume := t.TempDir()
 	seen := make(chan []string)

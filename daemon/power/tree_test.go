@@ -12,15 +12,15 @@ import (
 
 // Short names, for tables that fit the eye.
 var (
-	config      = launchtest.Config
-	encode      = launchtest.Encode
-	set         = launchtest.Set
-	drop        = launchtest.Drop
-	add         = launchtest.Add
-	without     = launchtest.Without
-	mount       = launchtest.Mount
-	id          = launchtest.ID
-	unavailable = launchtest.Unavailable
+	config          = launchtest.Config
+	encode          = launchtest.Encode
+	set             = launchtest.Set
+	drop            = launchtest.Drop
+	add             = launchtest.Add
+	without         = launchtest.Without
+	mount           = launchtest.Mount
+	id              = launchtest.ID
+	skipUnavailable = launchtest.SkipUnavailable
 )
 
 type change = launchtest.Change

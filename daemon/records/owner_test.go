@@ -16,7 +16,7 @@ func TestRecordsThatAreNotRoots(t *testing.T) {
 	chown := func(uid int, names ...string) func(x *tree, bundle string) {
 		return func(x *tree, bundle string) {
 			if os.Getuid() != 0 {
-				unavailable(x, "needs root: gives files to another user")
+				skipUnavailable(x, "needs root: gives files to another user")
 			}
 			for _, name := range names {
 				if err := os.Lchown(filepath.Join(bundle, name), uid, uid); err != nil {
@@ -118,7 +118,7 @@ func TestRecordsThatAreRoots(t *testing.T) {
 // A rootless engine's record is its user's, and only below the user's manager.
 func TestUsersRecords(t *testing.T) {
 	if os.Getuid() != 0 {
-		unavailable(t, "needs root: gives files to another user")
+		skipUnavailable(t, "needs root: gives files to another user")
 	}
 	x := newTree(t)
 	home := x.Mkdir("home/alice")

@@ -63,7 +63,7 @@ func TestStateTellsTheCgroupWhereTheBundleDoesNot(t *testing.T) {
 // The state must be written by whom the bundle was written by.
 func TestStateOfAnother(t *testing.T) {
 	if os.Getuid() != 0 {
-		unavailable(t, "needs root: gives files to another user")
+		skipUnavailable(t, "needs root: gives files to another user")
 	}
 	x := newTree(t)
 	path := "/docker/" + id(1)

@@ -127,8 +127,8 @@ func (s *Store) List(ctx context.Context) ([]Record, error) {
 	return out, nil
 }
 
-// load reads the record at a location, from memory where it was not written again.
-// It returns an error for a record that can't be trusted.
+// load reads the record at a location; its config.json is read again only if the file
+// has changed. It returns an error for a record that can't be trusted.
 func (s *Store) load(ctx context.Context, at location) (Record, error) {
 	if err := ctx.Err(); err != nil {
 		return Record{}, err

@@ -15,13 +15,13 @@ import (
 
 // Short names, for tables that fit the eye.
 var (
-	config      = launchtest.Config
-	encode      = launchtest.Encode
-	set         = launchtest.Set
-	add         = launchtest.Add
-	mount       = launchtest.Mount
-	id          = launchtest.ID
-	unavailable = launchtest.Unavailable
+	config          = launchtest.Config
+	encode          = launchtest.Encode
+	set             = launchtest.Set
+	add             = launchtest.Add
+	mount           = launchtest.Mount
+	id              = launchtest.ID
+	skipUnavailable = launchtest.SkipUnavailable
 )
 
 type change = launchtest.Change

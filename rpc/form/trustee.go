@@ -98,12 +98,12 @@ func trusteeLog(e *rpc.Evidence, events []Event) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	head, rest := bootLog.Bytes(), events[len(bootEvents(bootLog)):]
+	head, appended := bootLog.Bytes(), events[len(bootEvents(bootLog)):] // the boot log as it is, and the other events
 	if !trusteeAccepts(bootLog) {
-		head, rest = boot.AppendHeader(nil), events
+		head, appended = boot.AppendHeader(nil), events // a header alone, and all events
 	}
 	var records []byte
-	for _, event := range rest {
+	for _, event := range appended {
 		records = appendRecord(records, event)
 	}
 	return boot.TrusteeLog(head, records)

@@ -1,8 +1,8 @@
-// Package launchtest answers: which bundles do tests read, and how do they change
-// them?
+// Package launchtest answers: which bundles and which file trees do tests read?
 //
 // The bundles in testdata are those of real engines, without names and ids of the
-// machine that they come from.
+// machine that they come from. A test makes variants of them by Changes. A Tree is a
+// directory that belongs to root, with the files of a host if a test wants them.
 package launchtest
 
 import (
@@ -58,7 +58,8 @@ func Encode(t testing.TB, c any) []byte {
 // ID makes 64 hex digits of a number.
 func ID(n int) string { return fmt.Sprintf("%064x", n+0xa0000) }
 
-// Change edits a configuration. Paths are names of members with dots between.
+// Change edits a bundle's config.json. A path is the names of members from the top
+// down, with dots between.
 type Change func(c map[string]any)
 
 func at(c map[string]any, path string) (map[string]any, string) {
@@ -79,17 +80,17 @@ func Drop(path string) Change {
 	return func(c map[string]any) { m, k := at(c, path); delete(m, k) }
 }
 
-// Add adds to the end of a list.
+// Add appends v to the list at path, and makes the list if there is none.
 func Add(path string, v any) Change {
 	return func(c map[string]any) { m, k := at(c, path); list, _ := m[k].([]any); m[k] = append(list, v) }
 }
 
-// First adds to the front of a list.
+// First puts v in front of the list at path, which must be there.
 func First(path string, v any) Change {
 	return func(c map[string]any) { m, k := at(c, path); m[k] = append([]any{v}, m[k].([]any)...) }
 }
 
-// Without removes from a list the objects whose member key has this value.
+// Without removes from the list at path the objects whose member key has this value.
 func Without(path, key, value string) Change {
 	return func(c map[string]any) {
 		m, k := at(c, path)

@@ -73,12 +73,12 @@ func (x *Tree) Host() string {
 	return root
 }
 
-// Unavailable skips a test that needs what this machine lacks. With CI=true nothing
-// may be lacking.
-func Unavailable(t testing.TB, reason string) {
+// SkipUnavailable skips a test that needs what this machine lacks. With CI=true the
+// test fails, because there nothing may be lacking.
+func SkipUnavailable(t testing.TB, reason string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("not available with CI=true: %s", reason)
 	}
-	t.Skipf("left out: %s", reason)
+	t.Skipf("not available: %s", reason)
 }

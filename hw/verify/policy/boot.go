@@ -80,8 +80,8 @@ func (b BootValues) againstEvents(log *boot.Log) (found Findings, differ []strin
 	if log == nil {
 		return nil, []string{"events (there is no boot log)"}
 	}
-	met := make([]bool, len(b.Events))
-	for i, e := range log.UnverifiedEvents() { // proved: they replay to the quote's registers
+	seen := make([]bool, len(b.Events))
+	for i, e := range log.UnverifiedEvents() { // proved by now: they replay to the quote's registers
 		rtmr, ok := e.Extends()
 		if !ok || !b.hasEvents(rtmr) {
 			continue
@@ -89,7 +89,7 @@ func (b BootValues) againstEvents(log *boot.Log) (found Findings, differ []strin
 		fits := false
 		for n, p := range b.Events {
 			if p.RTMR == rtmr && p.fits(&e) {
-				met[n], fits = true, true
+				seen[n], fits = true, true
 			}
 		}
 		if !fits {
@@ -99,7 +99,7 @@ func (b BootValues) againstEvents(log *boot.Log) (found Findings, differ []strin
 		}
 	}
 	for n, p := range b.Events {
-		if !met[n] && !p.Optional {
+		if !seen[n] && !p.Optional {
 			found.Want(false, "boot event "+p.String(), "there", "not there")
 			differ = append(differ, "event "+p.String())
 		}
