@@ -218,7 +218,7 @@ func (d *Daemon) openManagers() (err error) {
 
 // hostRoot is the path of the host's root directory from a mount namespace of the
 // daemon's own, as cimad.service has one: not every mount of an engine reaches that
-// namespace. It is "" in the host's own namespace, or if that can't be told.
+// namespace. It is "" in the host's own namespace, or if that can't be found out.
 func hostRoot() string {
 	own, err := os.Readlink("/proc/self/ns/mnt")
 	hosts, failed := os.Readlink("/proc/1/ns/mnt")

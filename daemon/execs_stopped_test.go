@@ -41,7 +41,7 @@ func TestExecsNoMoreMeasured(t *testing.T) {
 			for range 2 { // the second run says nothing new
 				f.stop()
 				f.start()
-				f.client().WhoAmI(t.Context()) // it is told before anybody is answered
+				f.client().WhoAmI(t.Context()) // the gap is logged before any call is answered
 			}
 			events := f.events()
 			told := 0

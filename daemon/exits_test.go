@@ -106,7 +106,7 @@ func TestGoneInDocker(t *testing.T) {
 	}
 }
 
-// fakeEngine tells what the test wants told, and ends its stream as told.
+// fakeEngine reports what the test wants, and ends its stream when the test wants.
 type fakeEngine struct {
 	mu      sync.Mutex
 	lines   []string
@@ -138,7 +138,7 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // A container that an engine tells of, and that nothing else knows, is logged
-// once; over an end of the stream nothing is lost and nothing is told twice.
+// once; when the stream ends nothing is lost, and nothing is logged twice.
 func TestEnginesAreFollowed(t *testing.T) {
 	dir := t.TempDir()
 	engine := &fakeEngine{current: make(chan string)}

@@ -51,7 +51,7 @@ func fileExists(name string) bool {
 }
 
 // stormedCommand makes this program a daemon that holds one runtime and sees
-// podman's containers alone, so that whoever stops it stops nobody else.
+// podman's containers alone, so that nobody else is stopped.
 const (
 	stormedCommand  = "stormed"
 	stormedDeadline = 4 * time.Second

@@ -157,7 +157,7 @@ func TestStopWhileHung(t *testing.T) {
 	})
 }
 
-// What was missed while the register failed, or hung, is told once it works.
+// What was missed while the register failed, or hung, is logged once the register works.
 func TestMissedIsToldOnceTheRegisterWorks(t *testing.T) {
 	for name, fault := range map[string]sim.Fault{
 		"fails": {Op: sim.OpExtend, Errno: syscall.EIO},

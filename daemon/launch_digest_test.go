@@ -121,7 +121,7 @@ func TestPredictInDocker(t *testing.T) {
 func TestEachClassOfPowerInDocker(t *testing.T) {
 	f := gateFixture(t)
 	policy := f.policyFrom(f.evidenceOf())
-	f.evidenceOf() // what the policy is about runs beside all that follows
+	f.evidenceOf() // what the policy is about runs next to all that follows
 	var want []string
 	for class, flags := range map[string][]string{
 		"privileged":                {"--privileged"},

@@ -182,7 +182,7 @@ func TestRTMR2ExtendedByOthers(t *testing.T) {
 	}
 }
 
-// An IMA log that evidence has no room for is told as such.
+// An IMA log that is too large for evidence is reported as too large.
 func TestOSLogTooLarge(t *testing.T) {
 	f := newFixture(t, func(c *config.Config) { c.Limits.EvidenceReply = 1 << 20 })
 	f.stop()

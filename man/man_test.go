@@ -248,7 +248,7 @@ func TestDefaultsAreInTheirPage(t *testing.T) {
 	}
 }
 
-// Members of the daemon's status stand beside the method that gives it.
+// Members of the daemon's status stand next to the method that gives it.
 func TestStatusIsInItsPage(t *testing.T) {
 	_, text, _ := strings.Cut(page(t, "cima-api.7"), "**GetStatus**")
 	text, _, _ = strings.Cut(text, "\n# ")

@@ -110,7 +110,7 @@ func TestPackages(t *testing.T) {
 	if *whole {
 		second = packages(t, built(t, there))
 	}
-	// cimactl is there for arm64, too, and for three systems beside Linux.
+	// cimactl is there for arm64, too, and for three systems besides Linux.
 	if len(first) != 13 || len(second) != 13 {
 		t.Errorf("five debs, four rpms, three archives and the checksums are wanted: %d and %d files", len(first), len(second))
 	}
@@ -134,7 +134,7 @@ func TestPackages(t *testing.T) {
 	t.Run("lint", func(t *testing.T) { lint(t, dist) })
 }
 
-// contents of each package, beside documentation and overrides.
+// contents of each package, besides documentation and overrides.
 var contents = map[string][]string{
 	"cimad": {
 		"/etc/apparmor.d/abstractions/cima", "/etc/cdi/cima.yaml", "/etc/cima/cimad.toml",

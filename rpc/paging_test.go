@@ -69,7 +69,7 @@ func TestEventsArePagedThrough(t *testing.T) {
 			t.Errorf("%+v: %d records, %v", p, len(got), err)
 		}
 	}
-	for e, err := range c.Events(t.Context(), CCEventLogParams{Count: 7}) { // whoever has enough stops
+	for e, err := range c.Events(t.Context(), CCEventLogParams{Count: 7}) { // a caller that has enough stops
 		if err != nil || e.RecNum > 9 {
 			t.Fatal(e.RecNum, err)
 		}

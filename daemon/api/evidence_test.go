@@ -28,7 +28,7 @@ type slow struct {
 	ended atomic.Int32
 	order sync.Map // which of them each was, by its data
 
-	hold  sync.Mutex  // whoever has it holds up the one in flight
+	hold  sync.Mutex  // held while a quote must not end
 	stuck atomic.Bool // it is held up
 }
 

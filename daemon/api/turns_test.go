@@ -60,7 +60,7 @@ func TestFairBesideAFlood(t *testing.T) {
 	flood.Wait()
 }
 
-// TestSharedCallersLeave: whoever goes away before the batch closes has no
+// TestSharedCallersLeave: a caller that goes away before the batch closes has no
 // part in it; when all do, no quote is made.
 func TestSharedCallersLeave(t *testing.T) {
 	f, tee := slowQuotes(t, 300*time.Millisecond)

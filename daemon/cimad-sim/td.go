@@ -100,7 +100,7 @@ func startTD(ctx context.Context, dir, bootLog string, log *slog.Logger) (socket
 	}
 	c := exec.Command("/proc/self/exe", args...)
 	c.Args[0] = os.Args[0]
-	// Not our stderr: whoever waits for its end would wait for the TD's.
+	// Not our stderr: a program that waits for its end would wait for the TD's.
 	var said bytes.Buffer
 	c.Stderr = &said
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

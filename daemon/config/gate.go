@@ -18,7 +18,7 @@ const (
 // instruction.
 type Gate struct {
 	Mode     string   `toml:"mode"`     // "on", "enforce", "off"
-	Runtimes []string `toml:"runtimes"` // files of OCI runtimes, beside the usual ones
+	Runtimes []string `toml:"runtimes"` // files of OCI runtimes, besides the usual ones
 	Deadline Duration `toml:"deadline"` // for which a runtime is held at most
 }
 

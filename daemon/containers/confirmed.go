@@ -12,7 +12,7 @@ import (
 
 // confirmedStarts are the launches that were logged at the gate, before there was a
 // cgroup, and let go in time; and the cgroup as which each came to run. They are on
-// disk beside the log, because the log alone can't tell: a daemon that was killed,
+// disk next to the log, because the log alone can't tell: a daemon that was killed,
 // or stopped, may have logged a launch after its runtime had gone on.
 type confirmedStarts struct {
 	path string

@@ -67,7 +67,7 @@ type Options struct {
 	Peers    *peer.Identifier
 	Config   func() *config.Config // in force
 	Log      *slog.Logger
-	Dir      string // of the runtime log: confirmed starts are stored beside it
+	Dir      string // of the runtime log: confirmed starts are stored next to it
 	HostRoot string // before paths that engines mount at; "" where they are ours
 }
 

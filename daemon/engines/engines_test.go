@@ -162,7 +162,7 @@ func (c *cli) cgroup(pid int) string {
 	return path
 }
 
-// declaredExactly checks that this path, and none beside it, is the record's.
+// declaredExactly checks that this path, and no other one, is the record's.
 func (c *cli) declaredExactly(store *records.Store, r records.Record) {
 	c.Helper()
 	path := strings.TrimSuffix(c.cgroup(r.InitPID), "/container")

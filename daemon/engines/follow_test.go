@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// followed runs a container and returns what its engine told of it.
+// followed runs a container and returns what its engine reported of it.
 func (c *cli) followed(t *testing.T, engine Engine) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -22,7 +22,7 @@ func (c *cli) followed(t *testing.T, engine Engine) string {
 		defer close(ended)
 		New(Options{Engines: []Engine{engine}}).Follow(ctx, func(h Event) { told <- h })
 	}()
-	time.Sleep(time.Second) // what happens before it follows is told, too: it asks since then
+	time.Sleep(time.Second) // what happens before Follow is called is reported, too: the client asks from then on
 	file := filepath.Join(t.TempDir(), "cid")
 	if out, err := c.command("run", "--rm", "--cidfile", file, "--network", "none", "launch-test:1", "/bin/nothing-there").CombinedOutput(); err == nil {
 		t.Fatalf("it runs: %s", out)
@@ -89,7 +89,7 @@ func TestFollowPodman(t *testing.T) {
 }
 
 // A socket that somebody listens on is found by its path, so that one of systemd's
-// can be told.
+// can be reported.
 func TestListening(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	if got := listening(path); got != "" {

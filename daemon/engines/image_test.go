@@ -44,7 +44,7 @@ type host struct {
 	client *Client
 }
 
-// newHost makes a host whose root is whoever runs the test.
+// newHost makes a host whose root is the user who runs the test.
 func newHost(t *testing.T) *host {
 	t.Helper()
 	x := &host{T: t, dir: trustedDir(t)}

@@ -79,7 +79,7 @@ func TestStoppedAndKilled(t *testing.T) {
 			all.Wait()
 			if sig == syscall.SIGSTOP {
 				h.Process.Signal(syscall.SIGCONT)
-				for line := ""; line != "stopped"; { // the gap is told
+				for line := ""; line != "stopped"; { // the gap is reported
 					select {
 					case line = <-lines:
 					case <-time.After(time.Minute):

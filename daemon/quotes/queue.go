@@ -19,10 +19,9 @@ type Quoter interface {
 	Quote(ctx context.Context, data hw.ReportData) ([]byte, error)
 }
 
-// Queue lets callers have quotes in turn. Callers are told apart by a key:
-// whoever asks often waits behind those who ask seldom, and it does not help to
-// ask over many connections. Its methods may be called at once from many
-// goroutines.
+// Queue gives callers quotes in turn. A key stands for a caller: a caller that asks
+// often waits behind callers that ask seldom, and it does not help to ask over many
+// connections. The methods may be called from many goroutines.
 type Queue struct {
 	quoter Quoter
 	perKey int

@@ -138,7 +138,7 @@ func TestQueueForgetsWhoLeaves(t *testing.T) {
 	}
 }
 
-// Turns are neither lost nor doubled, whoever leaves when.
+// Turns are neither lost nor doubled, no matter which caller leaves when.
 func TestQueueUnderLoad(t *testing.T) {
 	b := &bench{step: make(chan bool)}
 	close(b.step)

@@ -32,7 +32,7 @@ type tree struct {
 	store *Store
 }
 
-// newTree makes a host whose root is whoever runs the test.
+// newTree makes a host whose root is the user who runs the test.
 func newTree(t *testing.T) *tree {
 	t.Helper()
 	x := &tree{Tree: launchtest.NewTree(t)}

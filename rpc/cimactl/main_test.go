@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// TestScripts runs the command line as a person does, beside a cimad-sim.
+// TestScripts runs the command line as a person does, next to a cimad-sim.
 func TestScripts(t *testing.T) {
 	tools := t.TempDir()
 	build := exec.Command("go", "build", "-o", filepath.Join(tools, "cimad-sim"), "../../daemon/cimad-sim")

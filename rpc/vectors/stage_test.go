@@ -168,7 +168,7 @@ func (e own) image(t *testing.T, name string, l *layer) string {
 	return name
 }
 
-// in runs a container of an image beside the stage's daemon to its end.
+// in runs a container of an image next to the stage's daemon to its end.
 func (s *stage) in(e own, input string, args ...string) string {
 	s.t.Helper()
 	run := append([]string{"run", "--rm", "-i", "--network", "none", "-v", filepath.Dir(s.socket()) + ":/run/cima:ro"}, e.Run...)

@@ -45,7 +45,7 @@ type run struct {
 
 const nonce = `{"nonce":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}`
 
-// calls are the daemon's calls beside the limit and gRPC, from one to a
+// calls are the daemon's calls next to the limit and gRPC, from one to a
 // thousand connections.
 func calls(ctx context.Context, p plan, into *part) error {
 	s, err := newStage(ctx, p, []*daemon{{name: "cima"}})

@@ -34,7 +34,7 @@ type daemon struct {
 }
 
 // filled lets the measured container fill its own log. What others hold at
-// gates is not looked at beside it: several daemons can't share that.
+// gates is not measured at the same time: several daemons can't share that.
 const filled = `log_bytes = 4294967296
 evidence_reply = 268435456
 events_per_container = 1000000

@@ -1,5 +1,5 @@
-// Bench answers: how fast is it, beside the limit of what a socket can do, and
-// beside what else one could build? It starts a simulated TD, the real daemon,
+// Bench answers: how fast is it, compared with the limit of a socket, and
+// with what else one could build? It starts a simulated TD, the real daemon,
 // a server that gives back single bytes and a gRPC service as CIMA 0.5's, each
 // in its own process, drives them in turn with one and the same client, in a
 // container of a dockerd of its own where docker is installed, and reports ratios.

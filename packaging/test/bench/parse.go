@@ -15,8 +15,8 @@ import (
 	"github.com/cima-project/cima/logs/boot"
 )
 
-// parseLogs replays a boot log: ours beside go-eventlog, and
-// beside hashing alone, below which nothing can be. Each round is as many
+// parseLogs replays a boot log: ours next to go-eventlog, and
+// next to hashing alone, below which nothing can be. Each round is as many
 // replays as fit in it.
 func parseLogs(ctx context.Context, p plan, into *part) error {
 	raw, whose, err := p.bootLog()

@@ -55,7 +55,7 @@ func listen(path string) (net.Listener, error) {
 	return l, os.Chmod(path, 0o666)
 }
 
-// grpcServer is a service as CIMA 0.5's, by gRPC-go as it comes: whoever asks
+// grpcServer is a service as CIMA 0.5's, by gRPC-go as it comes: a caller that asks
 // says which container it is, registers and events lie in memory, and quotes
 // are the same simulated TD's as ours.
 func grpcServer(path, td string) error {

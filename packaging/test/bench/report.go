@@ -30,7 +30,7 @@ type part struct {
 }
 
 // row is what came of a measurement: the rounds of each that was compared, and
-// round i of one beside round i of the others.
+// round i of one next to round i of the others.
 type row struct {
 	Name    string              `json:"name"`
 	Connect bool                `json:"connect,omitzero"`

@@ -19,7 +19,7 @@ type started struct {
 }
 
 // begin starts a server and waits for its socket. What it says goes into a
-// file beside it.
+// file next to it.
 func begin(log, socket, program string, args ...string) (*started, error) {
 	f, err := os.Create(log)
 	if err != nil {

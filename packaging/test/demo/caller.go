@@ -98,7 +98,7 @@ func stopProcess(p *os.Process, done <-chan error) {
 }
 
 // caller is one run of cimactl, in a container or, where there is no engine,
-// beside one.
+// without a container.
 type caller struct {
 	s      *stage
 	cmd    *exec.Cmd
@@ -135,7 +135,7 @@ func (s *stage) begin(ctx context.Context, name string, args ...string) (*caller
 	return c, c.cmd.Start()
 }
 
-// id is the container's id as the engine told it.
+// id is the container's id as the engine reported it.
 func (c *caller) id() string {
 	text, _ := os.ReadFile(c.cid)
 	return strings.TrimSpace(string(text))

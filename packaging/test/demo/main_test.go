@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// A machine that is too slow is told so: nobody interrupted anything.
+// A machine that is too slow is reported as too slow: nobody interrupted anything.
 func TestEnded(t *testing.T) {
 	interrupted, stop := context.WithCancel(context.Background())
 	stop()

@@ -14,7 +14,7 @@ import (
 )
 
 // audit ends the daemon and reads the log of the boot as it lies on disk: it
-// replays to the register, and holds what was told, once.
+// replays to the register, and holds what callers got as answers, once.
 func (b *boot) audit(ctx context.Context) error {
 	b.waitForExits(ctx)
 	b.manager.end(syscall.SIGTERM)

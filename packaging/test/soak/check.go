@@ -22,7 +22,7 @@ func newNonce() []byte {
 }
 
 // evidence asks for evidence, appraises it, and holds it against what the
-// container was told.
+// container got as an answer.
 func (c *container) evidence(shared bool) error {
 	nonce := newNonce()
 	a, err := c.call(order{Do: doEvidence, Nonce: nonce, Shared: shared})
@@ -78,7 +78,7 @@ func extendContent(e logs.Event) string {
 	return body.Content
 }
 
-// compare holds the extends found somewhere against what was told.
+// compare holds the extends found somewhere against the answers that callers got.
 func (c *container) compare(where string, found map[string]int) {
 	for content := range c.told {
 		if found[content] != 1 {

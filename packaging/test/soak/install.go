@@ -50,7 +50,7 @@ func (m *manager) configure(version int) error {
 }
 
 // install puts a program in place. Bytes behind it make it another one for
-// whoever measures it.
+// the program that measures it.
 func (m *manager) install(from string, version int) error {
 	text, err := os.ReadFile(from)
 	if err != nil {

@@ -34,7 +34,7 @@ func confined(ctx context.Context, w *world) (err error) {
 	if _, err := command(ctx, "apparmor_parser", "--replace", "--skip-cache", loadedProfile); err != nil {
 		return err
 	}
-	// What the profile doesn't allow, to see that denials are told.
+	// What the profile doesn't allow, to see that denials are reported.
 	if _, err := command(ctx, "aa-exec", "-p", "cimad", "--", "/bin/cat", "/etc/shadow"); err == nil {
 		return errors.New("under the profile /etc/shadow can be read")
 	}

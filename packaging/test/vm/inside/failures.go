@@ -145,8 +145,8 @@ func reportFails(ctx context.Context, w *world) error {
 	return err
 }
 
-// extendFails has all extends fail while a container is new: it is told, and
-// once they work again its next call does.
+// extendFails has all extends fail while a container is new: the container gets an
+// error, and once extends work again its next call succeeds.
 func extendFails(ctx context.Context, w *world) error {
 	for errno, words := range map[syscall.Errno]string{syscall.EBUSY: "device or resource busy", syscall.EIO: "input/output error"} {
 		var told error

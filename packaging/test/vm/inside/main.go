@@ -67,7 +67,7 @@ var checks = []check{
 	{"apt downgrades: the same", downgrade},
 	{"with no-gate.conf and no-homes.conf: docker and podman all the same, but observed", dropIns},
 	{"with the packaged AppArmor profile: docker and podman all the same, and nothing is denied", confined},
-	// Late, for podman stays with FUSE once it was told to use it.
+	// Late, because podman stays with FUSE once FUSE was configured.
 	{"executions measured: none of a root file system by FUSE has a digest, and the log says why", onFUSE},
 	{"no configfs entry is left behind", noEntries},
 	{"an extend behind the daemon's back, by the kernel: refused with the last agreement", foreignKernel},

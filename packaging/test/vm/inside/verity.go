@@ -22,7 +22,7 @@ import (
 var guardedPrograms = []string{"/bin/busybox", "/cimactl"}
 
 // verityMeasured says that programs whose layer fs-verity guards have its digest
-// in their exec events, as it is computed here; beside SHA-384, or alone where
+// in their exec events, as it is computed here; next to SHA-384, or alone where
 // they are too large to be hashed, and trusted by either.
 func verityMeasured(ctx context.Context, w *world) error {
 	for _, e := range []engine{dockerd, dockercru, rootful} {
