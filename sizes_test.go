@@ -18,7 +18,8 @@ const (
 	maxMethods = 35   // of a type
 )
 
-// parsed are the files of the module's packages without tests and packaging, by folder.
+// parsed are the files of the packages that ship, by folder: tests are left out, and
+// the programs below packaging, which are tests.
 func parsed(t *testing.T) (files map[string][]*ast.File, lines map[string]int) {
 	t.Helper()
 	files, lines = make(map[string][]*ast.File), make(map[string]int)
