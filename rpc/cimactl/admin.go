@@ -151,7 +151,7 @@ func printCounts[V any](w io.Writer, what string, counts map[string]V) {
 
 // printJSON prints a value as one line.
 func printJSON(c *cobra.Command, v any) error {
-	text, err := json.Marshal(v, json.Deterministic(true), json.FormatNilSliceAsNull(true),
+	text, err := json.Marshal(v, jsontext.PreserveRawStrings(true), json.Deterministic(true), json.FormatNilSliceAsNull(true),
 		json.FormatNilMapAsNull(true), jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return err
