@@ -1,4 +1,5 @@
-// Package logs answers: what does CIMA's runtime log say?
+// Package logs answers: what does CIMA's runtime log say, in its own form and in the
+// TCG's (CEL)?
 //
 // It writes and reads the runtime log's events, in one canonical form each, the files
 // that hold them, and the TCG's Canonical Event Log. It does no I/O beyond the reader that

@@ -1,4 +1,5 @@
-// Package engines answers: what do engines say of a container?
+// Package engines answers: which image was a container made of, and when did its
+// engine start and end it?
 //
 // Docker and podman are asked by their API for the image that a container was
 // made of, and followed for starts and ends. Podman and cri-o keep the image's

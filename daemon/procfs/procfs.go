@@ -1,6 +1,7 @@
 //go:build linux
 
-// Package procfs answers: what does the kernel show of processes and mounts?
+// Package procfs answers: how does one read a process, its mounts and its files,
+// which may change meanwhile?
 //
 // It reads /proc and the descriptors that stand for its entries. A pid may be
 // given to another process at any moment, and a path may lead elsewhere at any
