@@ -18,16 +18,16 @@ from typing import Dict, Mapping, Optional
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "cima_client"
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that zip can say
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that zip can store
 
 Settings = Optional[Mapping[str, str]]
 
 
 def field(name: str) -> str:
-    """A string of pyproject.toml's [project]; tomllib is younger than Python 3.9."""
+    """A string of pyproject.toml's [project]; Python 3.9 has no tomllib."""
     found = re.search(rf'^{name} = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     if found is None:
-        raise ValueError(f"pyproject.toml has no {name}")
+        raise ValueError(f"pyproject.toml must have {name}")
     return found.group(1)
 
 

@@ -1,4 +1,4 @@
-"""Prints evidence about the caller, or who the daemon sees.
+"""Prints evidence about the caller, or the caller's identity as the daemon sees it.
 
     python -m cima_client --nonce HEX >evidence.json
     python -m cima_client --whoami

@@ -17,7 +17,7 @@ from .retry import EXTEND, Patience, unreachable
 
 class AsyncClient:
     """:class:`~cima_client.client.Client` for asyncio: the same calls and the
-    same errors. Tasks may share it; their requests go one after the other."""
+    same errors. Tasks may share one client; it sends their requests one after the other."""
 
     def __init__(self, path: Optional[str] = None, *, timeout: float = 60.0, patience: float = 2.0) -> None:
         self.path = wire.socket_path(path)
@@ -36,7 +36,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connection. A later call makes a new one."""
+        """Closes the connection. A later call opens a new one."""
         async with self._alone():
             self._drop()
 
@@ -68,11 +68,11 @@ class AsyncClient:
 
     async def get_cc_event_log(self, start: Optional[int] = None, count: Optional[int] = None) -> records.CCEventLog:
         """One page of the event log: at most ``count`` records (up to 1024)
-        from the ``start``-th on."""
+        from record ``start`` on."""
         return records.CCEventLog.read((await self.call("GetCCEventLog", {"start": start, "count": count})).value)
 
     async def events(self, start: int = 0, page: Optional[int] = None) -> AsyncIterator[records.EventRecord]:
-        """All records from the ``start``-th on, asked for in pages."""
+        """All records from number ``start`` on, requested in pages."""
         following: Optional[int] = start
         while following is not None:
             here = await self.get_cc_event_log(following, page)
@@ -83,15 +83,15 @@ class AsyncClient:
     async def get_cc_report(
         self, nonce: bytes, user_data: Optional[bytes] = None, *, shared: bool = False
     ) -> records.CCReport:
-        """A quote and what it is bound to. ``nonce`` has 8 to 64 bytes,
-        ``user_data`` up to 4096. ``shared``: one quote with all who wait."""
+        """A quote and the claims that it is bound to. ``nonce`` has 8 to 64 bytes,
+        ``user_data`` up to 4096. ``shared``: one quote for all callers that wait."""
         params = wire.quote_params(nonce, user_data, shared)
         return records.CCReport.read(await self.call("GetCCReport", params))
 
     async def get_evidence(self, nonce: bytes, user_data: Optional[bytes] = None, *, shared: bool = False) -> Evidence:
         """Evidence about the caller. ``nonce`` is the relying party's, 8 to 64
         bytes; ``user_data`` up to 4096. ``shared``: one quote with all who
-        wait. The result's ``raw`` member is what a relying party wants."""
+        wait. Send the result's ``raw`` member to the relying party."""
         params = wire.quote_params(nonce, user_data, shared)
         return parse((await self.call("GetEvidence", params)).text)
 
@@ -109,13 +109,13 @@ class AsyncClient:
         return records.Measurements.read((await self.call("GetMeasurements")).value)
 
     async def extend_measurement(self, domain: str, operation: str, content: str) -> records.Extended:
-        """Makes an event of the container's own. Raises UnknownOutcomeError
-        where no answer came: it may have been made."""
+        """Extends the container's register by an event of its own. Raises UnknownOutcomeError
+        if no answer arrived: the event may have been logged."""
         params = {"domain": domain, "operation": operation, "content": content}
         return records.Extended.read((await self.call(EXTEND, params)).value)
 
     async def who_am_i(self) -> records.Identity:
-        """The caller as the daemon sees it."""
+        """The caller's identity as the daemon sees it."""
         return records.Identity.read((await self.call("WhoAmI")).value)
 
     async def discover(self) -> Mapping[str, Any]:
@@ -123,18 +123,18 @@ class AsyncClient:
         return wire.mapping((await self.call("rpc.discover")).value)
 
     async def compare_event_log(self) -> Mapping[int, replay.Comparison]:
-        """Replays the event log and puts each register beside it, by index."""
+        """Replays the event log and compares each register with it, by index."""
         indices = range(await self.get_measurement_count())
         for _ in range(replay.ATTEMPTS):
             before = {i: (await self.get_cc_measurement(i)).hash for i in indices}
             replayed = replay.replay([event async for event in self.events()])
             after = {i: (await self.get_cc_measurement(i)).hash for i in indices}
-            if before == after:  # else something was logged meanwhile
+            if before == after:  # otherwise an event was logged meanwhile
                 return replay.compare(replayed, after)
-        raise ReplayError("the registers change faster than the event log can be read")
+        raise ReplayError("the registers changed faster than the event log could be read")
 
     def _alone(self) -> asyncio.Lock:
-        if self._lock is None:  # made in the loop that it is used in, as Python 3.9 wants it
+        if self._lock is None:  # created in the loop that uses it, as Python 3.9 requires
             self._lock = asyncio.Lock()
         return self._lock
 
@@ -180,10 +180,10 @@ class _Link:
         self.answered = True
 
     def usable(self) -> bool:
-        """Whether the daemon has kept it open."""
+        """Whether the daemon has kept the connection open."""
         if time.monotonic() - self.used > IDLE or self.reader.at_eof() or self.writer.is_closing():
             return False
-        poll = select.poll()  # the loop may not have been told yet
+        poll = select.poll()  # the loop may not have noticed the end yet
         poll.register(self.writer.get_extra_info("socket"), select.POLLIN)
         return not poll.poll(0)
 

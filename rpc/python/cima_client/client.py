@@ -15,19 +15,19 @@ from .evidence import Evidence, parse
 from .retry import EXTEND, Patience, unreachable
 
 IDLE = 30.0
-"""Seconds after which a connection isn't used again: less than the daemon's own patience."""
+"""Seconds after which an idle connection isn't used again; the daemon closes idle ones later than that."""
 
 
 class Client:
-    """Asks a daemon, one request at a time; threads may share it.
+    """Sends requests to a daemon, one at a time; threads may share a client.
 
     ``path`` is the socket ($CIMA_SOCKET, else /run/cima/cima.sock),
     ``timeout`` how many seconds an answer may take, ``patience`` how many
     seconds a call is repeated while the daemon restarts or is not ready. An
-    extend is repeated only where it certainly was not carried out.
+    extend is repeated only if it certainly was not carried out.
 
-    Calls raise :class:`~cima_client.errors.RPCError` where the daemon gives
-    an error, other CimaErrors where there is no answer, TimeoutError where it
+    Calls raise :class:`~cima_client.errors.RPCError` if the daemon returns
+    an error, another CimaError if there is no answer, TimeoutError if the answer
     takes too long.
     """
 
@@ -48,7 +48,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection. A later call makes a new one."""
+        """Closes the connection. A later call opens a new one."""
         with self._lock:
             self._drop()
 
@@ -80,11 +80,11 @@ class Client:
 
     def get_cc_event_log(self, start: Optional[int] = None, count: Optional[int] = None) -> records.CCEventLog:
         """One page of the event log: at most ``count`` records (up to 1024)
-        from the ``start``-th on."""
+        from record ``start`` on."""
         return records.CCEventLog.read(self.call("GetCCEventLog", {"start": start, "count": count}).value)
 
     def events(self, start: int = 0, page: Optional[int] = None) -> Iterator[records.EventRecord]:
-        """All records from the ``start``-th on, asked for in pages."""
+        """All records from number ``start`` on, requested in pages."""
         following: Optional[int] = start
         while following is not None:
             here = self.get_cc_event_log(following, page)
@@ -94,14 +94,14 @@ class Client:
     def get_cc_report(
         self, nonce: bytes, user_data: Optional[bytes] = None, *, shared: bool = False
     ) -> records.CCReport:
-        """A quote and what it is bound to. ``nonce`` has 8 to 64 bytes,
-        ``user_data`` up to 4096. ``shared``: one quote with all who wait."""
+        """A quote and the claims that it is bound to. ``nonce`` has 8 to 64 bytes,
+        ``user_data`` up to 4096. ``shared``: one quote for all callers that wait."""
         return records.CCReport.read(self.call("GetCCReport", wire.quote_params(nonce, user_data, shared)))
 
     def get_evidence(self, nonce: bytes, user_data: Optional[bytes] = None, *, shared: bool = False) -> Evidence:
         """Evidence about the caller. ``nonce`` is the relying party's, 8 to 64
         bytes; ``user_data`` up to 4096. ``shared``: one quote with all who
-        wait. The result's ``raw`` member is what a relying party wants."""
+        wait. Send the result's ``raw`` member to the relying party."""
         return parse(self.call("GetEvidence", wire.quote_params(nonce, user_data, shared)).text)
 
     def get_evidence_as(
@@ -118,13 +118,13 @@ class Client:
         return records.Measurements.read(self.call("GetMeasurements").value)
 
     def extend_measurement(self, domain: str, operation: str, content: str) -> records.Extended:
-        """Makes an event of the container's own. Raises UnknownOutcomeError
-        where no answer came: it may have been made."""
+        """Extends the container's register by an event of its own. Raises UnknownOutcomeError
+        if no answer arrived: the event may have been logged."""
         params = {"domain": domain, "operation": operation, "content": content}
         return records.Extended.read(self.call(EXTEND, params).value)
 
     def who_am_i(self) -> records.Identity:
-        """The caller as the daemon sees it."""
+        """The caller's identity as the daemon sees it."""
         return records.Identity.read(self.call("WhoAmI").value)
 
     def discover(self) -> Mapping[str, Any]:
@@ -132,15 +132,15 @@ class Client:
         return wire.mapping((self.call("rpc.discover")).value)
 
     def compare_event_log(self) -> Mapping[int, replay.Comparison]:
-        """Replays the event log and puts each register beside it, by index."""
+        """Replays the event log and compares each register with it, by index."""
         indices = range(self.get_measurement_count())
         for _ in range(replay.ATTEMPTS):
             before = {i: self.get_cc_measurement(i).hash for i in indices}
             replayed = replay.replay(self.events())
             after = {i: self.get_cc_measurement(i).hash for i in indices}
-            if before == after:  # else something was logged meanwhile
+            if before == after:  # otherwise an event was logged meanwhile
                 return replay.compare(replayed, after)
-        raise ReplayError("the registers change faster than the event log can be read")
+        raise ReplayError("the registers changed faster than the event log could be read")
 
     def _once(self, method: str, params: Optional[Mapping[str, Any]]) -> wire.Reply:
         link = self._link
@@ -182,12 +182,12 @@ class _Link:
             raise unreachable(path, e) from None
 
     def usable(self) -> bool:
-        """Whether the daemon has kept it open."""
+        """Whether the daemon has kept the connection open."""
         if time.monotonic() - self.used > IDLE:
             return False
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
-        return not self._ahead and not poll.poll(0)  # nothing is on its way between calls, but an end
+        return not self._ahead and not poll.poll(0)  # between calls nothing can be readable but the end
 
     def exchange(self, request: bytes, timeout: float) -> bytes:
         deadline = time.monotonic() + timeout
@@ -198,15 +198,15 @@ class _Link:
             while sent < len(request):
                 sent += self.socket.send(request[sent:])
         except socket.timeout:
-            raise TimeoutError("the daemon does not read the request") from None
+            raise TimeoutError("the daemon did not read the request in time") from None
         except OSError:
-            pass  # the daemon may have said why it closed the connection
+            pass  # the daemon may have sent the reason before it closed the connection
         try:
             line = self._line(deadline)
         except socket.timeout:
             raise TimeoutError(f"no answer within {timeout:g} s") from None
         except OSError as e:
-            # Without its newline a request is none.
+            # The daemon ignores a request without its newline.
             raise BrokenError(f"the connection ended: {e}", sent=sent == len(request)) from None
         self.answered = True
         return line
@@ -226,5 +226,5 @@ class _Link:
             self.socket.settimeout(left)
             part = self.socket.recv(1 << 16)
             if not part:
-                raise ConnectionResetError("the daemon closed it before its answer")
+                raise ConnectionResetError("the daemon closed the connection before it answered")
             self._ahead += part

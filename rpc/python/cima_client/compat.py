@@ -72,8 +72,8 @@ class TcgImrEvent:
 
 
 class CcReport:
-    """A quote. Beside CIMA 0.5's members there is what it is bound to:
-    ``claims`` (JSON), ``agent_signature``, and the ``nonce`` that went in."""
+    """A quote. In addition to CIMA 0.5's members it has what the quote is bound to:
+    ``claims`` (JSON), ``agent_signature``, and the ``nonce`` of the request."""
 
     def __init__(self, report: records.CCReport, nonce: bytes) -> None:
         self.data = report.cc_report
@@ -88,7 +88,7 @@ class CcReport:
         return len(self.data)
 
     def dump(self, is_raw: bool = True) -> None:
-        """Logs the quote in hex. ``is_raw`` stands there for CIMA 0.5's sake."""
+        """Logs the quote in hex. ``is_raw`` has no effect: CIMA 0.5 had it."""
         LOG.info("TD Quote, %d bytes", self.length)
         _dump(self.data)
 
@@ -102,7 +102,7 @@ class CimaSdk:
 
     @classmethod
     def inst(cls) -> CimaSdk:
-        """The one instance of a process."""
+        """The process's single instance."""
         if cls._inst is None:
             cls._inst = cls()
         return cls._inst
@@ -125,7 +125,7 @@ class CimaSdk:
     get_default_algorithm = get_default_algorithms
 
     def get_measurement_count(self) -> int:
-        """How many registers there are: 4; in no container 3."""
+        """How many registers there are: 4; on the host 3."""
         return self._client.get_measurement_count()
 
     def get_cc_measurement(self, imr_select: Sequence[int]) -> TcgDigest:
@@ -151,7 +151,7 @@ class CimaSdk:
         return CcReport(self._client.get_cc_report(plain, user_data), plain)
 
     def get_cc_eventlog(self, start: Optional[int] = None, count: Optional[int] = None) -> List[TcgImrEvent]:
-        """``count`` events from the ``start``-th on, all of them without."""
+        """``count`` events from number ``start`` on; without ``count`` all of them."""
         if count is not None and count <= 0:
             raise ValueError("Invalid input count. count must be number larger than 0!")
         events: List[TcgImrEvent] = []

@@ -7,7 +7,7 @@ from typing import Any, Mapping, Optional
 
 
 class Code(enum.IntEnum):
-    """Codes of errors that the daemon gives (cima-api(7), ERRORS)."""
+    """Codes of errors that the daemon returns (cima-api(7), ERRORS)."""
 
     PARSE_ERROR = -32700
     INVALID_REQUEST = -32600
@@ -25,11 +25,11 @@ class Code(enum.IntEnum):
 
 
 class CimaError(Exception):
-    """Whatever went wrong here."""
+    """Base class of this package's errors."""
 
 
 class RPCError(CimaError):
-    """What the daemon answered instead of a result.
+    """The error that the daemon returned.
 
     ``code`` is a number of :class:`Code` where it is one of them, ``message``
     says what happened and what to do, ``data`` are the members that the code
@@ -47,13 +47,13 @@ class RPCError(CimaError):
 
     @property
     def retry_after(self) -> float:
-        """Seconds after which the same request can succeed; 0 where nothing is said."""
+        """Seconds after which the same request can succeed; 0 if the daemon gave no time."""
         value = self.data.get("retry_after_ms", 0)
         return value / 1000 if isinstance(value, (int, float)) else 0.0
 
 
 class UnreachableError(CimaError):
-    """No daemon could be talked to; ``hint`` says what may be the matter."""
+    """The daemon could not be reached; ``hint`` says what the reason may be."""
 
     def __init__(self, path: str, cause: OSError, hint: str) -> None:
         super().__init__(f"no daemon at {path}: {cause.strerror or cause}")
@@ -63,8 +63,8 @@ class UnreachableError(CimaError):
 
 
 class BrokenError(CimaError):
-    """The connection ended before an answer. ``sent`` tells whether the daemon
-    can have read the request."""
+    """The connection ended before an answer. ``sent`` is whether the daemon
+    may have read the request."""
 
     def __init__(self, message: str, sent: bool) -> None:
         super().__init__(message)
@@ -72,16 +72,16 @@ class BrokenError(CimaError):
 
 
 class UnknownOutcomeError(CimaError):
-    """An extend was sent and no answer came: it is not known whether the
-    daemon did it. The event log tells."""
+    """An extend was sent and no answer arrived: it is not known whether the
+    daemon carried it out. The event log shows whether it did."""
 
 
 class ProtocolError(CimaError):
-    """What came is no answer of cima-api(7)."""
+    """The reply is not one that cima-api(7) describes."""
 
 
 class MalformedError(CimaError):
-    """A bundle of evidence is not as cima-evidence(7) has it."""
+    """A bundle of evidence is not as cima-evidence(7) requires."""
 
 
 class ReplayError(CimaError):

@@ -19,7 +19,7 @@ from .shared import Shared
 PROFILE = "https://github.com/cima-project/cima/evidence/v1"
 
 PRIVATE = "private"
-"""The view of a log in which nothing is shown of other containers' events."""
+"""The view of a log that leaves out other containers' events."""
 
 _PUBLIC = frozenset(("start", "policy", "seal", "system", "power", "missed", "ima"))
 _TAG = b"LEAA"  # 0x4141454C, little-endian
@@ -33,7 +33,7 @@ _MRTD, _RTMR, _REPORT_DATA, _BODY_END = 136, 328, 520, 584
 
 @dataclass(frozen=True)
 class QuoteRegisters:
-    """What a TDX quote says of the TD. Nothing here has checked the quote."""
+    """The registers and report data in a TDX quote. The quote's signature is not checked."""
 
     mrtd: bytes
     rtmr: Tuple[bytes, bytes, bytes, bytes]
@@ -41,10 +41,10 @@ class QuoteRegisters:
 
 
 def quote_registers(quote: bytes) -> QuoteRegisters:
-    """Takes the registers out of a quote of version 4 or 5."""
+    """Reads the registers of a quote of version 4 or 5."""
     start = _BODY.get(int.from_bytes(quote[:2], "little"))
     if start is None or len(quote) < start + _BODY_END:
-        raise MalformedError("no TDX quote of version 4 or 5")
+        raise MalformedError("the quote must be a TDX quote of version 4 or 5")
     body = quote[start:]
     r = [body[at : at + _DIGEST] for at in range(_RTMR, _REPORT_DATA, _DIGEST)]
     return QuoteRegisters(body[_MRTD : _MRTD + _DIGEST], (r[0], r[1], r[2], r[3]), body[_REPORT_DATA:_BODY_END])
@@ -58,16 +58,16 @@ class Event:
     operation: str
     container: Optional[str]
     measured: Optional[str]
-    """JCS of what was measured, None for an exit."""
+    """JCS of the measured object, None for an exit."""
 
     @property
     def digest(self) -> bytes:
-        """What extended RTMR3."""
+        """The digest that extended RTMR3."""
         return hashlib.sha384(self.raw).digest()
 
     @property
     def public(self) -> bool:
-        """Whether all see it."""
+        """Whether every caller sees the event."""
         return self.operation in _PUBLIC
 
 
@@ -75,15 +75,15 @@ def read_event(raw: bytes) -> Event:
     """Reads an event's bytes: a TCG tagged event in AAEL form."""
     try:
         if raw[:4] != _TAG or int.from_bytes(raw[4:8], "little") != len(raw) - 8:
-            raise ValueError("no AAEL event")
+            raise ValueError("must be an AAEL event")
         domain, operation, content = raw[8:].decode().split(" ", 2)
         if domain != "cima":
-            raise ValueError(f"domain {domain!r}")
+            raise ValueError(f"domain {domain!r} is unknown")
         parts = wire.members(content)
         if set(parts) - {"container", "measured", "salt"} or ("measured" in parts) == (operation == "exit"):
-            raise ValueError(f"members {sorted(parts)}")
+            raise ValueError(f"members {sorted(parts)} are not those of an event")
         if "measured" in parts and set(wire.members(parts["measured"][0])) != {operation}:
-            raise ValueError(f"what is measured is not named {operation!r}")
+            raise ValueError(f"the measured object must be named {operation!r}")
     except (ValueError, RecursionError) as e:
         raise MalformedError(f"runtime event: {e}") from None
     container = parts.get("container", ("", None))[1]
@@ -92,7 +92,7 @@ def read_event(raw: bytes) -> Event:
 
 @dataclass(frozen=True)
 class LogEntry:
-    """One event, or the digests of a run of events that are somebody else's."""
+    """One event, or the digests of a run of events of other containers."""
 
     event: Optional[Event]
     digests: Tuple[bytes, ...]
@@ -100,9 +100,9 @@ class LogEntry:
 
 @dataclass(frozen=True)
 class Replay:
-    """What the runtime log gives. ``container`` and ``launch_digest`` are None
+    """The registers that the runtime log replays to. ``container`` and ``launch_digest`` are None
     in evidence about the host. Of a private log (``claims["log"]["view"]`` is
-    PRIVATE) ``rtmr3`` and ``register`` mean nothing, for events are missing."""
+    PRIVATE) ``rtmr3`` and ``register`` mean nothing, because events are missing."""
 
     rtmr3: bytes
     register: bytes
@@ -128,8 +128,8 @@ class Evidence:
     runtime_log: Tuple[LogEntry, ...]
 
     def replay(self) -> Replay:
-        """Replays the runtime log: all of it to RTMR3, and its first
-        ``log.count`` events to what the claims name."""
+        """Replays the runtime log: the whole log to RTMR3, its first
+        ``log.count`` events to the registers that the claims name."""
         count = wire.integer(wire.member(self.claims, "log"), "count")
         about = self.claims.get("container")
         owner = wire.string(about, "id") if about is not None else None
@@ -164,8 +164,8 @@ class Evidence:
         return len(events) <= most and all(e is not None and (e.public or e.container == owner) for e in events)
 
     def differences(self) -> List[str]:
-        """Where quote, claims and logs contradict each other; empty where they
-        don't. That says nothing of who signed the quote."""
+        """The contradictions between quote, claims and logs; empty if there
+        are none. The quote's signature is not checked."""
         quote, log, replayed = quote_registers(self.quote), wire.member(self.claims, "log"), self.replay()
         try:
             bound = report_data(self.claims_raw, self.shared)
@@ -176,7 +176,7 @@ class Evidence:
             ("boot_log", wire.digest(self.claims, "boot_log"), hashlib.sha384(self.boot_log).digest()),
             ("log.public", wire.digest(log, "public"), replayed.public),
         ]
-        # Of a private log other containers' events are missing: it gives neither.
+        # A private log lacks other containers' events, so it gives neither.
         if wire.string(log, "view", "") == PRIVATE:
             if not self._shows_own_alone(wire.integer(log, "count")):
                 return ["more is shown than a private log's own and public events"]
@@ -192,9 +192,9 @@ class Evidence:
 
 
 def report_data(claims: str, shared: Optional[Shared] = None) -> bytes:
-    """What the quote is bound to: SHA-512 over the RFC 8785 form of the claims,
-    or what follows from that and ``shared``. Raises ReplayError where
-    ``shared`` leads nowhere."""
+    """The report data that the quote must have: SHA-512 over the RFC 8785 form of the claims,
+    or the value that follows from that and ``shared``. Raises ReplayError where
+    ``shared`` has no valid path."""
     try:
         own = hashlib.sha512(canonical.encode(json.loads(claims))).digest()
     except ValueError as e:
@@ -222,7 +222,7 @@ def parse(text: str) -> Evidence:
         if unknown:
             raise ValueError(f"unknown members {sorted(unknown)}")
         if wire.string(value, "profile") != PROFILE:
-            raise ValueError("evidence of another profile")
+            raise ValueError("the profile must be that of cima-evidence(7)")
         return Evidence(
             raw=text,
             quote=wire.data(value, "quote"),
@@ -246,4 +246,4 @@ def _entry(value: Any) -> LogEntry:
         run = wire.data(value, "digests")
         if run and len(run) % _DIGEST == 0:
             return LogEntry(None, tuple(run[at : at + _DIGEST] for at in range(0, len(run), _DIGEST)))
-    raise ValueError("an entry of the runtime log has an event, or digests of 48 bytes")
+    raise ValueError("an entry of the runtime log must have an event, or digests of 48 bytes")

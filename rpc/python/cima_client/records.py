@@ -1,4 +1,4 @@
-"""records answers: what do the daemon's methods give?
+"""records answers: what do the daemon's methods return?
 
 Each class is a result of cima-api(7), its members under the names there.
 Digests and other binary members are bytes.
@@ -87,7 +87,7 @@ class EventRecord:
             extra_info={key: wire.string(extra, key) for key in extra},
         )
         if record.event_size != len(event):
-            raise ProtocolError(f"record {record.rec_num} has {len(event)} bytes, not {record.event_size}")
+            raise ProtocolError(f"record {record.rec_num} must have {record.event_size} bytes, not {len(event)}")
         return record
 
 
@@ -112,7 +112,7 @@ class CCReport:
     """A quote and the claims that it is bound to. ``claims`` are the claims'
     JSON as it came: :func:`cima_client.evidence.report_data` says from it and
     ``shared`` what the quote's REPORTDATA is. ``shared`` is None where the
-    quote is the caller's alone."""
+    quote is not shared."""
 
     cc_type: int
     cc_report: bytes
@@ -122,7 +122,7 @@ class CCReport:
 
     @classmethod
     def read(cls, reply: wire.Reply) -> CCReport:
-        """Reads it from a whole reply, for the claims' own bytes count."""
+        """Reads it from a whole reply, because the quote is bound to the claims' exact bytes."""
         v = reply.value
         wire.mapping(wire.member(v, "claims"))
         claims = wire.members(reply.text)["claims"][0]
@@ -133,7 +133,7 @@ class CCReport:
 @dataclass(frozen=True)
 class Measurements:
     """All registers by name; ``container`` and ``launch_digest`` are None for
-    a caller in no container."""
+    a caller on the host."""
 
     mrtd: bytes
     rtmr0: bytes
@@ -158,7 +158,7 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Extended:
-    """Where an event of the container's own went."""
+    """The register and digest of an event that the container made."""
 
     index: int
     digest: bytes
@@ -171,7 +171,7 @@ class Extended:
 
 @dataclass(frozen=True)
 class Assurance:
-    """How sure the daemon is of a caller.
+    """How the daemon identified a caller.
 
     ``start`` is "gated" (measured before its first instruction) or "observed",
     ``pidfd`` whether the kernel named the very process, ``cgroup_owner`` the uid
@@ -196,7 +196,7 @@ class Assurance:
 
 @dataclass(frozen=True)
 class ContainerIdentity:
-    """Which container, and how sure that is. ``image`` and ``image_digest`` are
+    """The caller's container, and how it was identified. ``image`` and ``image_digest`` are
     empty where they aren't known, ``launch_digest`` is None until the launch is
     in the log; ``cgroup`` is the declared path."""
 
@@ -224,7 +224,7 @@ class ContainerIdentity:
 
 @dataclass(frozen=True)
 class HostIdentity:
-    """A process in no container: its uid and systemd unit ("" where it has none)."""
+    """A process in no container: its uid and systemd unit ("" if it has none)."""
 
     uid: int
     unit: str
@@ -237,7 +237,7 @@ class HostIdentity:
 
 @dataclass(frozen=True)
 class Identity:
-    """The caller as the daemon sees it; one of ``container`` and ``host`` is None."""
+    """The caller's identity as the daemon sees it; one of ``container`` and ``host`` is None."""
 
     pid: int
     uid: int
@@ -250,7 +250,7 @@ class Identity:
         """Reads it from a result."""
         container, host = wire.mapping(v).get("container"), v.get("host")
         if (container is None) == (host is None):
-            raise ProtocolError("an identity is a container's or the host's")
+            raise ProtocolError("an identity must be a container's or the host's")
         return cls(
             pid=wire.integer(v, "pid"),
             uid=wire.integer(v, "uid"),

@@ -1,4 +1,4 @@
-"""retry answers: may this call be made again, and when?"""
+"""retry answers: may this call be repeated, and when?"""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .errors import BrokenError, CimaError, Code, RPCError, UnknownOutcomeError,
 from .wire import TurnedAway
 
 EXTEND = "ExtendMeasurement"
-"""The one method that changes something: never sent twice where the first may have counted."""
+"""The only method that changes state: never sent again if the first request may have been carried out."""
 
 _PASSING = (errno.EAGAIN, errno.ECONNREFUSED, errno.ECONNRESET)
 
 
 class Patience:
-    """How long one call puts up with a daemon that restarts or isn't ready."""
+    """How long one call is repeated while the daemon restarts or isn't ready."""
 
     def __init__(self, method: str, seconds: float, met_before: bool) -> None:
         self._method = method
@@ -26,11 +26,11 @@ class Patience:
         self._tries = 0
 
     def pause(self, error: CimaError) -> float:
-        """Seconds to wait before the call is made again; raises what the
-        caller is told where it isn't."""
+        """Seconds to wait before the call is repeated; raises the error that
+        ends the call if it must not be repeated."""
         asked = error.retry_after if isinstance(error, RPCError) else 0.0
         backoff = min(0.01 * (1 << min(self._tries, 10)), 1.0)
-        wait = max(asked, backoff * random.uniform(0.5, 1.0))  # so that not all come back at once
+        wait = max(asked, backoff * random.uniform(0.5, 1.0))  # random, so that clients don't all return at once
         self._tries += 1
         if not self._repeatable(error) or time.monotonic() + wait > self._end:
             if self._method == EXTEND and isinstance(error, BrokenError) and error.sent:
@@ -39,15 +39,16 @@ class Patience:
         return wait
 
     def timed_out(self, error: TimeoutError) -> Exception:
-        """What the caller is told where no answer came in time."""
+        """The error of a call that got no answer in time."""
         return UnknownOutcomeError(f"{error}: it may come yet") if self._method == EXTEND else error
 
     def _repeatable(self, error: CimaError) -> bool:
         if isinstance(error, RPCError):
-            # The daemon has not done it, and says so.
+            # The daemon answered that it has not carried out the request.
             return isinstance(error, TurnedAway) or error.code in (Code.SHUTTING_DOWN, Code.NOT_READY)
         if isinstance(error, UnreachableError):
-            # A socket that was there comes back; one that never was, won't.
+            # A socket that existed before comes back; one that never did,
+            # won't.
             return error.errno in _PASSING or error.errno == errno.ENOENT and self._met_before
         if isinstance(error, BrokenError):
             return not error.sent or self._method != EXTEND
@@ -55,7 +56,7 @@ class Patience:
 
 
 def unreachable(path: str, cause: OSError) -> UnreachableError:
-    """An UnreachableError that says what may be the matter."""
+    """An UnreachableError that says what the reason may be."""
     directory = os.path.dirname(path) or "."
     number = cause.errno
     if number == errno.ENOENT and not os.path.isdir(directory):

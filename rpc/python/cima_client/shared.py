@@ -15,10 +15,10 @@ from . import canonical, wire
 from .errors import ProtocolError, ReplayError
 
 PROFILE = "https://github.com/cima-project/cima/shared/v1"
-"""What a quote's preimage says where it is shared, so that a root never passes for claims."""
+"""The profile in the preimage of a shared quote, so that a root never passes for claims."""
 
 MAX_SIZE = 4096
-"""How many share one quote at most."""
+"""How many callers share one quote at most."""
 
 _MAX_PATH = 12  # the depth of a tree of MAX_SIZE leaves
 
@@ -26,7 +26,7 @@ _MAX_PATH = 12  # the depth of a tree of MAX_SIZE leaves
 @dataclass(frozen=True)
 class Shared:
     """One leaf's place in the tree: the number of leaves, its own from 0, and
-    the 48-byte digests beside the way from it to the root."""
+    the 48-byte sibling digests on the path from it to the root."""
 
     size: int
     index: int
@@ -36,18 +36,18 @@ class Shared:
     def read(cls, v: Any) -> Shared:
         """Reads the member ``shared`` of evidence or a report."""
         if set(wire.mapping(v)) != {"size", "index", "path"}:
-            raise ProtocolError("shared has size, index and path")
+            raise ProtocolError("shared must have size, index and path")
         path = wire.sequence(v, "path")
         shared = cls(wire.integer(v, "size"), wire.integer(v, "index"), tuple(wire.digest({"path": d}, "path") for d in path))
         if not (0 < shared.size <= MAX_SIZE and 0 <= shared.index < MAX_SIZE and len(path) <= _MAX_PATH):
-            raise ProtocolError("shared is out of bounds")
+            raise ProtocolError("shared must be within its bounds")
         if any(len(d) != 48 for d in shared.path):
-            raise ProtocolError("a SHA-384 digest has 48 bytes")
+            raise ProtocolError("a SHA-384 digest must have 48 bytes")
         return shared
 
     def root(self, own: bytes) -> bytes:
-        """The root of the tree that has this leaf in this place. ``own`` is
-        SHA-512(JCS(claims)). Raises ReplayError where the path leads to none."""
+        """The root of the tree with this leaf at this index. ``own`` is
+        SHA-512(JCS(claims)). Raises ReplayError if the path does not lead to a root."""
         if not 0 <= self.index < self.size:
             raise ReplayError(f"there is no leaf {self.index} in a tree of {self.size}")
         at, rest = _sha384(b"\x00" + own), list(self.path)
@@ -56,8 +56,8 @@ class Shared:
             if i ^ 1 != width:  # else it is the last of an odd number, and goes up as it is
                 if not rest:
                     raise ReplayError("shared.path ends before the root")
-                beside = rest.pop(0)
-                at = _sha384(b"\x01" + (beside + at if i % 2 else at + beside))
+                sibling = rest.pop(0)
+                at = _sha384(b"\x01" + (sibling + at if i % 2 else at + sibling))
             i, width = i // 2, (width + 1) // 2
         if rest:
             raise ReplayError("shared.path leads beyond the root")

@@ -21,12 +21,12 @@ MAX_REPLY = (16 << 20) + 4096
 
 
 def socket_path(path: Optional[str]) -> str:
-    """Where the daemon is: ``path``, else $CIMA_SOCKET, else the default."""
+    """The daemon's socket: ``path``, else $CIMA_SOCKET, else the default."""
     return path or os.environ.get(SOCKET_ENV) or DEFAULT_SOCKET
 
 
 def request_line(number: int, method: str, params: Optional[Mapping[str, Any]]) -> bytes:
-    """A request as it is sent, its newline included. Bytes in ``params``
+    """The bytes of a request, with its newline. Bytes in ``params``
     become base64, members that are None are left out."""
     sent = {
         key: base64.b64encode(value).decode() if isinstance(value, (bytes, bytearray)) else value
@@ -39,7 +39,7 @@ def request_line(number: int, method: str, params: Optional[Mapping[str, Any]]) 
 
 
 def quote_params(nonce: bytes, user_data: Optional[bytes], shared: bool) -> Dict[str, Any]:
-    """The parameters of what ends in a quote."""
+    """The parameters of the methods that make a quote."""
     return {"nonce": nonce, "user_data": user_data, "shared": True if shared else None}
 
 
@@ -52,30 +52,30 @@ class Reply:
 
 
 class ToConnection(RPCError):
-    """An answer to the connection or to a line, not to the request: the daemon
-    closes it then."""
+    """An error about the connection or about a line, not about the request: the daemon
+    closes the connection then."""
 
 
 class TurnedAway(ToConnection):
-    """A connection that was not taken: the request was not read."""
+    """The daemon refused the connection and did not read the request."""
 
 
 def ends_connection(error: BaseException) -> bool:
-    """Whether no other request can follow an answer that was this error."""
+    """Whether this error ends the connection, so that no other request can follow."""
     if isinstance(error, RPCError):
         return isinstance(error, ToConnection) or error.code == Code.SHUTTING_DOWN
     return True
 
 
 def read_reply(line: bytes, number: int) -> Reply:
-    """The result in a line. Raises RPCError where the daemon gave an error."""
+    """The result in a line. Raises RPCError if the daemon returned an error."""
     try:
         text = line.decode()
         parts = members(text)
     except (ValueError, RecursionError) as e:
         raise ProtocolError(f"the daemon's reply: {e}") from None
     if parts.get("jsonrpc", ("", None))[1] != "2.0" or ("result" in parts) == ("error" in parts):
-        raise ProtocolError("the daemon's reply is no JSON-RPC response")
+        raise ProtocolError("the daemon's reply must be a JSON-RPC response")
     ours = parts.get("id", ("", None))[0] == str(number)
     if "error" in parts:
         error = _error(parts["error"][1])
@@ -84,17 +84,17 @@ def read_reply(line: bytes, number: int) -> Reply:
         kind = TurnedAway if error.code == Code.RATE_LIMITED else ToConnection
         raise kind(error.code, error.message, error.data)
     if not ours:
-        raise ProtocolError(f"the daemon's reply is not to request {number}")
+        raise ProtocolError(f"the daemon's reply must be to request {number}")
     raw, value = parts["result"]
     return Reply(value, raw)
 
 
 def _error(value: Any) -> RPCError:
     if not isinstance(value, dict):
-        raise ProtocolError("the daemon's error is no object")
+        raise ProtocolError("the daemon's error must be an object")
     more = value.get("data")
     if not isinstance(more, (dict, type(None))):
-        raise ProtocolError("the data of the daemon's error are no object")
+        raise ProtocolError("the data of the daemon's error must be an object")
     return RPCError(integer(value, "code"), string(value, "message"), more)
 
 
@@ -104,7 +104,7 @@ def _error(value: Any) -> RPCError:
 def _no_twice(pairs: List[Tuple[str, Any]]) -> Dict[str, Any]:
     seen = dict(pairs)
     if len(seen) != len(pairs):
-        raise ValueError("a member stands there twice")
+        raise ValueError("a member must not occur twice")
     return seen
 
 
@@ -117,8 +117,8 @@ _SPACE = " \t\r\n"
 
 
 def members(text: str) -> Dict[str, Tuple[str, Any]]:
-    """The members of the JSON object ``text``, each as its very characters and
-    as a value. Raises ValueError where it is none."""
+    """The members of the JSON object ``text``, each as its exact characters and
+    as a value. Raises ValueError if it is not an object."""
     found: Dict[str, Tuple[str, Any]] = {}
     at = _expect(text, 0, "{")
     if _peek(text, at) == "}":
@@ -127,7 +127,7 @@ def members(text: str) -> Dict[str, Tuple[str, Any]]:
         while True:
             key, at = _decoder.raw_decode(text, at)
             if not isinstance(key, str) or key in found:
-                raise ValueError(f"member {key!r} is no name, or stands there twice")
+                raise ValueError(f"member {key!r} must be a name and must not occur twice")
             start = _expect(text, at, ":")
             value, at = _decoder.raw_decode(text, start)
             found[key] = (text[start:at], value)
@@ -137,7 +137,7 @@ def members(text: str) -> Dict[str, Tuple[str, Any]]:
                 break
             at = _expect(text, at, ",")
     if _skip(text, at) != len(text):
-        raise ValueError("something stands behind the object")
+        raise ValueError("nothing may follow the object")
     return found
 
 
@@ -154,12 +154,12 @@ def _peek(text: str, at: int) -> str:
 def _expect(text: str, at: int, sign: str) -> int:
     at = _skip(text, at)
     if _peek(text, at) != sign:
-        raise ValueError(f"{sign!r} is missing at character {at}")
+        raise ValueError(f"character {at} must be {sign!r}")
     return _skip(text, at + 1)
 
 
-# Members of a result: what is missing or of another kind is a ProtocolError.
-# Members that this version doesn't know are left alone.
+# A missing member of a result, or one of another kind, is a ProtocolError.
+# Members that this version doesn't know are ignored.
 
 
 def _is_int(value: Any) -> bool:
@@ -170,7 +170,7 @@ def integer(of: Any, name: str) -> int:
     """A member that is a whole number."""
     value = member(of, name)
     if not _is_int(value):
-        raise ProtocolError(f"{name} is no integer")
+        raise ProtocolError(f"{name} must be an integer")
     return int(value)
 
 
@@ -178,7 +178,7 @@ def string(of: Any, name: str, default: Optional[str] = None) -> str:
     """A member that is text."""
     value = member(of, name, default)
     if not isinstance(value, str):
-        raise ProtocolError(f"{name} is no string")
+        raise ProtocolError(f"{name} must be a string")
     return value
 
 
@@ -198,7 +198,7 @@ def digest(of: Any, name: str) -> bytes:
     except ValueError:
         value = b""
     if not value or value.hex() != text:
-        raise ProtocolError(f"{name} is no digest in lower-case hex")
+        raise ProtocolError(f"{name} must be a digest in lower-case hex")
     return value
 
 
@@ -211,31 +211,31 @@ def sequence(of: Any, name: str) -> List[Any]:
     """A member that is an array."""
     value = member(of, name)
     if not isinstance(value, list):
-        raise ProtocolError(f"{name} is no array")
+        raise ProtocolError(f"{name} must be an array")
     return value
 
 
 def mapping(value: Any) -> Dict[str, Any]:
     """A value that is an object."""
     if not isinstance(value, dict):
-        raise ProtocolError("an object is missing")
+        raise ProtocolError("the value must be an object")
     return value
 
 
 def member(of: Any, name: str, default: Any = None) -> Any:
-    """A member that must be there."""
+    """A required member."""
     value = mapping(of).get(name, default)
     if value is None:
-        raise ProtocolError(f"{name} is missing")
+        raise ProtocolError(f"{name} must be there")
     return value
 
 
 def standard_base64(text: str) -> bytes:
-    """Base64 in its one standard spelling (RFC 4648, section 4), else MalformedError."""
+    """Base64 in its one standard spelling (RFC 4648, section 4), otherwise MalformedError."""
     try:
         value = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         value = b""
     if base64.b64encode(value).decode() != text:
-        raise MalformedError("not in standard base64")
+        raise MalformedError("must be in standard base64")
     return value

@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def extend(cima: Client) -> Optional[bool]:
-    """Makes an event of the container's own: whether it is the log's last
+    """Makes an event of the container's own. Returns whether it is the log's last
     now, None where the daemon's administrator doesn't grant it."""
     try:
         made = cima.extend_measurement("example", "end-to-end", "python")

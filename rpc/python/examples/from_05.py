@@ -1,4 +1,4 @@
-"""A program for CIMA 0.5's SDK: here only the import is another.
+"""A program for CIMA 0.5's SDK, of which only the import was changed.
 
 In a container it checks what CIMA 0.5's own end-to-end test did: the event log
 replays to every register, the report is not empty, nor are registers 0, 1, 3.

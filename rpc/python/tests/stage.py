@@ -17,10 +17,10 @@ ROOT = Path(__file__).resolve().parents[3]
 VECTORS = ROOT / "rpc" / "vectors"
 
 HANG_UP = b""
-"""As a reply: the connection ends instead."""
+"""In place of a reply: ends the connection."""
 
 SILENCE = b"..."
-"""As a reply: none, and the connection stays."""
+"""In place of a reply: sends nothing and keeps the connection."""
 
 
 class Scripted:
@@ -119,7 +119,7 @@ class Simulator:
         self.directory = tempfile.mkdtemp(prefix="cima-p", dir="/tmp")
         self.socket = f"{self.directory}/run/cima/cima.sock"
         self.config = f"{self.directory}/cimad.toml"
-        Path(self.config).write_text("[limits]\nquotes_burst = 1000\n")  # the tests ask more than a container does
+        Path(self.config).write_text("[limits]\nquotes_burst = 1000\n")  # the tests make more requests than a container does
         self.running: List[subprocess.Popen[bytes]] = []
         self._run(f"{self.directory}/td/td.sock", "td", "--dir", f"{self.directory}/td")
         self.start()
@@ -132,7 +132,7 @@ class Simulator:
         self._run(ready, *where, "--config", self.config)
 
     def stop(self) -> None:
-        """Ends the daemon; the TD goes on."""
+        """Ends the daemon; the TD keeps running."""
         daemon = self.running.pop()
         daemon.terminate()
         daemon.wait()

@@ -30,10 +30,10 @@ EXTEND = ("extend_measurement", "d", "o", "c")
 
 
 class Both:
-    """The same for both clients; ``ask`` makes one client's call."""
+    """The same tests for both clients; ``ask`` makes one client's call."""
 
     def pause(self) -> None:
-        """Lets news of the connection arrive."""
+        """Lets the end of the connection arrive."""
         time.sleep(0.05)
 
     def ask(self, client: Any, method: str, *arguments: Any) -> Any:
@@ -118,7 +118,7 @@ class Cases(Both, unittest.TestCase):
         with self.assertRaises(TimeoutError):
             self.ask(client, "get_measurement_count")
         self.assertEqual(self.ask(client, "get_measurement_count"), 4)
-        self.assertEqual(self.scripted().connections, 3)  # a late answer would be another's
+        self.assertEqual(self.scripted().connections, 3)  # a late answer would be taken for another's
 
     def test_extend_goes_out_on_an_open_connection_only(self) -> None:
         client = self.against(COUNT, EXTENDED)
@@ -139,26 +139,27 @@ class Cases(Both, unittest.TestCase):
 
     def test_request_rate_limited_is_told(self) -> None:
         client = self.against(error(Code.RATE_LIMITED, data='{"retry_after_ms":1500}'), result('{"count":4}', 2))
-        with self.assertRaises(RPCError) as told:
+        with self.assertRaises(RPCError) as raised:
             self.ask(client, "get_measurement_count")
-        self.assertIs(told.exception.code, Code.RATE_LIMITED)
-        self.assertEqual(told.exception.retry_after, 1.5)
+        self.assertIs(raised.exception.code, Code.RATE_LIMITED)
+        self.assertEqual(raised.exception.retry_after, 1.5)
         self.assertEqual(self.ask(client, "get_measurement_count"), 4)  # the connection is kept
         self.assertEqual(self.scripted().connections, 1)
 
     def test_answer_to_no_request_is_the_last(self) -> None:
-        # A line that is too long: the daemon says so and hangs up, perhaps later.
+        # The daemon reports a line that is too long, and hangs up, perhaps
+        # later.
         client = self.against(error(Code.TOO_LARGE, None), EXTENDED)
-        with self.assertRaises(RPCError) as told:
+        with self.assertRaises(RPCError) as raised:
             self.ask(client, "get_measurement_count")
-        self.assertIs(told.exception.code, Code.TOO_LARGE)
+        self.assertIs(raised.exception.code, Code.TOO_LARGE)
         self.assertEqual(self.ask(client, *EXTEND).index, 3)
         self.assertEqual(self.scripted().connections, 2)
 
     def test_unknown_code_is_a_number(self) -> None:
-        with self.assertRaises(RPCError) as told:
+        with self.assertRaises(RPCError) as raised:
             self.ask(self.against(error(-32099)), "get_measurement_count")
-        self.assertEqual(told.exception.code, -32099)
+        self.assertEqual(raised.exception.code, -32099)
 
     def test_patience_ends(self) -> None:
         client = self.against(*[HANG_UP] * 1000, patience=0.3)
@@ -170,10 +171,10 @@ class Cases(Both, unittest.TestCase):
 
     def test_no_daemon(self) -> None:
         began = time.monotonic()
-        with self.assertRaises(UnreachableError) as told:
+        with self.assertRaises(UnreachableError) as raised:
             self.ask(self.client("/tmp/cima-none/cima.sock"), "get_measurement_count")
-        self.assertIn("mounted", told.exception.hint)
-        self.assertLess(time.monotonic() - began, 1)  # what never was there isn't waited for
+        self.assertIn("mounted", raised.exception.hint)
+        self.assertLess(time.monotonic() - began, 1)  # a socket that never existed isn't waited for
 
     def test_daemon_that_was_there_is_waited_for(self) -> None:
         client = self.against(COUNT, HANG_UP, COUNT)
@@ -239,7 +240,7 @@ class AsyncTest(Async, Cases):
         self.assertEqual(self.loop.run_until_complete(scene()), 4)
 
 
-del Cases  # it is no test by itself
+del Cases  # not a test by itself
 
 if __name__ == "__main__":
     unittest.main()

@@ -14,7 +14,7 @@ from stage import VECTORS
 
 
 def tree(leaves: List[bytes]) -> bytes:
-    """RFC 6962, section 2.1, as it stands there: split at the largest power of two."""
+    """RFC 6962, section 2.1, word by word: split at the largest power of two."""
     if len(leaves) == 1:
         return hashlib.sha384(b"\x00" + leaves[0]).digest()
     k = 1 << (len(leaves) - 1).bit_length() - 1

@@ -89,7 +89,7 @@ class SimulatorTest(unittest.TestCase):
             with Client(self.simulator.socket) as one:
                 got.append(one.get_evidence(NONCE, data, shared=True))
 
-        for _ in range(10):  # until some have met
+        for _ in range(10):  # until some callers have shared a quote
             threads = [threading.Thread(target=ask, args=(bytes([i]),)) for i in range(4)]
             for t in threads:
                 t.start()
@@ -105,9 +105,9 @@ class SimulatorTest(unittest.TestCase):
         self.assertIn("__cmwc_t", cmw)  # a CMW collection
 
     def test_discovery(self) -> None:
-        told = self.client().discover()
-        self.assertIn("GetEvidence", [m["name"] for m in told["methods"]])
-        codes = {e["code"] for e in told["components"]["errors"].values()}
+        document = self.client().discover()
+        self.assertIn("GetEvidence", [m["name"] for m in document["methods"]])
+        codes = {e["code"] for e in document["components"]["errors"].values()}
         self.assertEqual(codes, {int(code) for code in Code})
 
     def test_errors(self) -> None:
@@ -118,14 +118,14 @@ class SimulatorTest(unittest.TestCase):
             (lambda: client.call("GetStatus"), Code.METHOD_NOT_FOUND, None),
             (lambda: client.call("WhoAmI", {"pid": "1" * 70000}), Code.TOO_LARGE, None),
         ):
-            with self.assertRaises(RPCError) as told:
+            with self.assertRaises(RPCError) as raised:
                 call()
-            self.assertEqual((told.exception.code, told.exception.data.get("member")), (code, member))
+            self.assertEqual((raised.exception.code, raised.exception.data.get("member")), (code, member))
         self.assertEqual(client.get_measurement_count(), 3)
 
     def test_extend(self) -> None:
-        # On the host nobody has a container register: with or without the
-        # method there is an error, and the client is told which.
+        # No caller on the host has a container register: with or without the
+        # method there is an error, and the client reports which.
         with self.assertRaises(RPCError):
             self.client().extend_measurement("test", "operation", "content")
 

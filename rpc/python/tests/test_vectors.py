@@ -68,7 +68,7 @@ class ExchangesTest(unittest.TestCase):
 
 
 def asked(client: Any, ask: Asked, params: Dict[str, Any]) -> Any:
-    """What either client is answered."""
+    """The answer that either client gets."""
     if isinstance(client, Client):
         with client:
             return ask(client, params)
@@ -117,7 +117,7 @@ class BundlesTest(unittest.TestCase):
                 evidence.parse(text)
             return
         bundle = evidence.parse(text)
-        # That the agent did not sign is not this client's to find.
+        # This client does not check the agent's signature.
         self.assertEqual(bundle.differences() == [], expected["expect"] in ("agrees", "signature"))
         if expected["expect"] != "agrees":
             return
@@ -130,8 +130,8 @@ class BundlesTest(unittest.TestCase):
 
 
     def test_mutants_are_found_or_malformed(self) -> None:
-        """Whatever is done to a bundle, reading it ends with a CimaError or a
-        difference, or it says the same."""
+        """Every changed bundle is refused with a CimaError, shows a
+        difference, or reads as before."""
         text = (VECTORS / "bundles/beside.json").read_text()
         meant = json.loads(text)
         chance = random.Random(8785)
@@ -147,7 +147,7 @@ class BundlesTest(unittest.TestCase):
             if found:
                 seen["differs"] += 1
                 continue
-            # Neither the quote's signature nor the agent's is looked at here.
+            # Neither the quote's signature nor the agent's is checked here.
             value = json.loads(mutant)
             for name in ("quote", "agent_signature", "tee"):
                 value[name] = meant[name]

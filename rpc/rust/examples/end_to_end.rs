@@ -18,7 +18,7 @@ fn main() -> ExitCode {
 }
 
 fn checked() -> Result<(), Box<dyn std::error::Error>> {
-    // A relying party's would come from afar.
+    // A relying party would send its own nonce.
     let nonce: Vec<u8> = (0..32).map(|i| i ^ std::process::id() as u8).collect();
     let mut cima = Client::new(None);
     let who = cima.who_am_i()?;
@@ -32,17 +32,17 @@ fn checked() -> Result<(), Box<dyn std::error::Error>> {
             c.index, c.register, c.replayed
         );
         if !c.equal() || c.index != 2 && c.register == Digest::ZERO {
-            return Err(format!("register {} is empty, or not what the log says", c.index).into());
+            return Err(format!("register {} must not be empty, and must be what the log replays to", c.index).into());
         }
     }
     if who.container.is_some() != (compared.len() == 4) {
-        return Err("a container has four registers, the host three".into());
+        return Err("a container must have four registers, the host three".into());
     }
     let report = cima.get_cc_report(&nonce, None, Quote::Own)?;
     if quote_registers(&report.cc_report)?.report_data
         != report_data(&report.claims, report.shared.as_ref())?
     {
-        return Err("the report is bound to something else than its claims".into());
+        return Err("the report must be bound to its claims".into());
     }
     let differences = cima
         .get_evidence(&nonce, Some(b"end to end"), Quote::Own)?
@@ -57,8 +57,8 @@ fn checked() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Makes an event of the container's own, and finds it as the log's last. The
-/// daemon's administrator may not grant it.
+/// Makes an event of the container's own, and checks that it is the log's last. The
+/// daemon's administrator may have denied it.
 fn extend(cima: &mut Client) -> Result<(), Box<dyn std::error::Error>> {
     let made = match cima.extend_measurement("example", "end-to-end", "rust") {
         Err(Error::Rpc(e)) if e.code == Code::DENIED => return Ok(()),

@@ -20,7 +20,7 @@ const FORMS: [&str; 6] = [
     "cel-tlv",
 ];
 
-/// All records, by either client.
+/// All records, with either client.
 macro_rules! events {
     ($cima:expr) => {
         $cima
@@ -73,14 +73,14 @@ macro_rules! calls {
 macro_rules! errors {
     ($cima:expr $(, $wait:tt)?) => {{
         let cima = $cima;
-        let e = told(cima.get_evidence(b"short", None, Quote::Own)$(.$wait)?);
+        let e = refused(cima.get_evidence(b"short", None, Quote::Own)$(.$wait)?);
         assert_eq!(e.data["member"], "nonce");
-        let e = told(cima.call("GetStatus", Map::new())$(.$wait)?);
+        let e = refused(cima.call("GetStatus", Map::new())$(.$wait)?);
         assert_eq!(e.code, Code::METHOD_NOT_FOUND);
         let long = Map::from_iter([("pid".to_string(), json!("1".repeat(70_000)))]);
-        let e = told(cima.call("WhoAmI", long)$(.$wait)?);
+        let e = refused(cima.call("WhoAmI", long)$(.$wait)?);
         assert_eq!((e.code, &e.data["limit"]), (Code::TOO_LARGE, &Value::from(65536)));
-        let e = told(cima.extend_measurement("d", "o", &"c".repeat(5000))$(.$wait)?);
+        let e = refused(cima.extend_measurement("d", "o", &"c".repeat(5000))$(.$wait)?);
         assert_eq!((e.code, &e.data["limit"]), (Code::TOO_LARGE, &Value::from(4096)));
     }};
 }
@@ -90,7 +90,7 @@ macro_rules! after {
         let cima = $cima;
         let compared = cima.compare_event_log()$(.$wait)?.unwrap();
         assert!(compared.len() == 4 && compared.iter().all(|c| c.equal()));
-        let e = told(cima.extend_measurement("d", "o", "c")$(.$wait)?);
+        let e = refused(cima.extend_measurement("d", "o", "c")$(.$wait)?);
         assert_eq!(e.code, Code::DENIED);
         let mut limited = None;
         for _ in 0..100 {
@@ -99,14 +99,14 @@ macro_rules! after {
                 break;
             }
         }
-        let e = told(Err::<(), _>(limited.expect("never limited")));
+        let e = refused(Err::<(), _>(limited.expect("never limited")));
         assert_eq!(e.code, Code::RATE_LIMITED);
         assert!(e.retry_after() > Duration::ZERO);
         cima.who_am_i()$(.$wait)?.unwrap().container.unwrap().id
     }};
 }
 
-fn told<T>(answer: Result<T, Error>) -> RpcError {
+fn refused<T>(answer: Result<T, Error>) -> RpcError {
     match answer {
         Err(Error::Rpc(e)) => e,
         Err(e) => panic!("{e}"),

@@ -35,7 +35,7 @@ impl AsyncClient {
         })
     }
 
-    /// A client with other patience than the usual.
+    /// A client with other waiting times than the default.
     pub fn with(options: Options) -> AsyncClient {
         AsyncClient {
             path: wire::socket(options.path.clone()),
@@ -45,7 +45,7 @@ impl AsyncClient {
         }
     }
 
-    /// Makes any call, and gives its result as it came.
+    /// Makes any call, and returns its result as it came.
     pub async fn call(
         &mut self,
         method: &str,
@@ -77,8 +77,8 @@ impl AsyncClient {
         wire::read(&self.ask("GetCCMeasurement", &params).await?)
     }
 
-    /// One page of the event log: at most `count` records (up to 1024) from
-    /// the `start`-th on.
+    /// One page of the event log: at most `count` records (up to 1024) from record
+    /// `start` on.
     pub async fn get_cc_event_log(
         &mut self,
         start: Option<usize>,
@@ -90,8 +90,8 @@ impl AsyncClient {
         wire::read(&self.ask("GetCCEventLog", &params).await?)
     }
 
-    /// The records from the `start`-th on, asked for in pages of `page` (the
-    /// daemon's choice if `None`) while they are read.
+    /// The records from number `start` on, requested in pages of `page` (the daemon's
+    /// choice if `None`) while they are read.
     pub fn events(&mut self, start: usize, page: Option<usize>) -> AsyncEvents<'_> {
         AsyncEvents {
             client: self,
@@ -101,7 +101,7 @@ impl AsyncClient {
         }
     }
 
-    /// A quote and what it is bound to. `nonce` has 8 to 64 bytes, `user_data`
+    /// A quote and the claims that it is bound to. `nonce` has 8 to 64 bytes, `user_data`
     /// up to 4096.
     pub async fn get_cc_report(
         &mut self,
@@ -149,8 +149,8 @@ impl AsyncClient {
         wire::read(&self.ask("GetMeasurements", &Params::default()).await?)
     }
 
-    /// Makes an event of the container's own. [`Error::UnknownOutcome`] says
-    /// that it may have been made.
+    /// Makes an event of the container's own. [`Error::UnknownOutcome`] means that the
+    /// event may have been made.
     pub async fn extend_measurement(
         &mut self,
         domain: &str,
@@ -169,12 +169,12 @@ impl AsyncClient {
         self.ask("rpc.discover", &Params::default()).await
     }
 
-    /// The caller as the daemon sees it.
+    /// The caller's identity as the daemon sees it.
     pub async fn who_am_i(&mut self) -> Result<Identity, Error> {
         wire::read(&self.ask("WhoAmI", &Params::default()).await?)
     }
 
-    /// Replays the event log and puts each register beside it.
+    /// Replays the event log and compares each register with it.
     pub async fn compare_event_log(&mut self) -> Result<Vec<Comparison>, Error> {
         for _ in 0..replay::ATTEMPTS {
             let before = self.registers().await?;
@@ -185,7 +185,7 @@ impl AsyncClient {
             }
         }
         Err(Error::Replay(
-            "the registers change faster than the event log can be read".into(),
+            "the registers changed faster than the event log could be read".into(),
         ))
     }
 
@@ -210,7 +210,7 @@ impl AsyncClient {
     }
 
     async fn once(&mut self, method: &str, params: &Params) -> Result<String, Error> {
-        // Until the answer is read, the connection isn't kept.
+        // The connection is kept only once the answer was read.
         let mut link = match self.link.take().filter(Link::usable) {
             Some(link) => link,
             None => Link::connect(&self.path)
@@ -241,8 +241,8 @@ pub struct AsyncEvents<'a> {
 }
 
 impl AsyncEvents<'_> {
-    /// The next record, `None` behind the last. One page is held at a time;
-    /// after an error there are no more. A call that is dropped loses nothing.
+    /// The next record, `None` after the last. One page is held at a time; after an error
+    /// there are no more. A call that is dropped loses nothing.
     pub async fn next(&mut self) -> Result<Option<EventRecord>, Error> {
         loop {
             if let Some(event) = self.here.next() {
@@ -259,7 +259,7 @@ impl AsyncEvents<'_> {
         }
     }
 
-    /// All that are left.
+    /// All remaining records.
     pub async fn all(mut self) -> Result<Vec<EventRecord>, Error> {
         let mut all = Vec::new();
         while let Some(event) = self.next().await? {
@@ -286,8 +286,8 @@ impl Link {
         })
     }
 
-    /// Whether the daemon has kept it open: nothing is on its way between
-    /// calls, but an end.
+    /// Whether the daemon has kept the connection open: between calls nothing can be
+    /// readable but the end.
     fn usable(&self) -> bool {
         let read = self.socket.try_read(&mut [0]);
         let quiet = matches!(read, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
@@ -299,15 +299,15 @@ impl Link {
         while !unsent.is_empty() {
             match self.socket.write(unsent).await {
                 Ok(n) => unsent = &unsent[n..],
-                Err(_) => break, // the daemon may have said why it closed the connection
+                Err(_) => break, // the daemon may have sent the reason before it closed the connection
             }
         }
-        let sent = unsent.is_empty(); // without its newline a request is none
+        let sent = unsent.is_empty(); // the daemon ignores a request without its newline
         let mut line = Vec::new();
         while line.last() != Some(&b'\n') {
             if line.len() > MAX_REPLY {
                 return Err(Error::Protocol(format!(
-                    "it has more than {MAX_REPLY} bytes"
+                    "it must have at most {MAX_REPLY} bytes"
                 )));
             }
             let read = self.socket.read_buf(&mut line).await;

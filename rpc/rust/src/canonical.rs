@@ -19,7 +19,7 @@ pub(crate) fn text(value: &Value) -> String {
             format!("[{}]", all.join(","))
         }
         Value::Number(n) => number(n),
-        // serde_json escapes what the RFC has escaped, and in its way.
+        // serde_json escapes the same characters as the RFC, in the same way.
         other => other.to_string(),
     }
 }
@@ -30,13 +30,14 @@ fn number(n: &Number) -> String {
     if value == 0.0 {
         return "0".into();
     }
-    // serde_json finds the fewest digits, and of two as near the even one.
+    // serde_json finds the fewest digits; of two values equally near it takes the even
+    // one.
     let shortest = Number::from_f64(value.abs()).map_or(String::new(), |n| n.to_string());
     let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let all = format!("{whole}{fraction}");
     let digits = all.trim_start_matches('0');
-    // Of the decimal point, from the first digit.
+    // The position of the decimal point, from the first digit.
     let point = exponent.parse().unwrap_or(0) + digits.len() as i32 - fraction.len() as i32;
     let digits = digits.trim_end_matches('0');
     let sign = if value < 0.0 { "-" } else { "" };
@@ -53,7 +54,7 @@ fn number(n: &Number) -> String {
     format!("{sign}{text}")
 }
 
-/// JSON without the white space between its tokens.
+/// JSON without white space between its tokens.
 pub(crate) fn without_space(json: &str) -> String {
     let (mut inside, mut escaped) = (false, false);
     let keep = |c: &char| {

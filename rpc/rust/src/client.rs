@@ -12,11 +12,11 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// After how long a connection isn't used again: less than the daemon's own
-/// patience.
+/// After how long an idle connection isn't used again; the daemon closes idle ones later
+/// than that.
 pub(crate) const IDLE: Duration = Duration::from_secs(30);
 
-/// Asks a daemon, one request at a time.
+/// Sends requests to a daemon, one at a time.
 pub struct Client {
     path: PathBuf,
     options: Options,
@@ -34,7 +34,7 @@ impl Client {
         })
     }
 
-    /// A client with other patience than the usual.
+    /// A client with other waiting times than the default.
     pub fn with(options: Options) -> Client {
         Client {
             path: wire::socket(options.path.clone()),
@@ -44,7 +44,7 @@ impl Client {
         }
     }
 
-    /// Makes any call, and gives its result as it came.
+    /// Makes any call, and returns its result as it came.
     pub fn call(
         &mut self,
         method: &str,
@@ -77,8 +77,8 @@ impl Client {
         wire::read(&self.ask("GetCCMeasurement", &params)?)
     }
 
-    /// One page of the event log: at most `count` records (up to 1024) from
-    /// the `start`-th on.
+    /// One page of the event log: at most `count` records (up to 1024) from record
+    /// `start` on.
     pub fn get_cc_event_log(
         &mut self,
         start: Option<usize>,
@@ -90,7 +90,7 @@ impl Client {
         wire::read(&self.ask("GetCCEventLog", &params)?)
     }
 
-    /// All records from the `start`-th on, asked for in pages.
+    /// All records from number `start` on, requested in pages.
     pub fn events(&mut self, start: usize, page: Option<usize>) -> Events<'_> {
         Events {
             client: self,
@@ -100,7 +100,7 @@ impl Client {
         }
     }
 
-    /// A quote and what it is bound to. `nonce` has 8 to 64 bytes, `user_data`
+    /// A quote and the claims that it is bound to. `nonce` has 8 to 64 bytes, `user_data`
     /// up to 4096.
     pub fn get_cc_report(
         &mut self,
@@ -140,8 +140,8 @@ impl Client {
         wire::read(&self.ask("GetMeasurements", &Params::default())?)
     }
 
-    /// Makes an event of the container's own. [`Error::UnknownOutcome`] says
-    /// that it may have been made.
+    /// Makes an event of the container's own. [`Error::UnknownOutcome`] means that the
+    /// event may have been made.
     pub fn extend_measurement(
         &mut self,
         domain: &str,
@@ -160,12 +160,12 @@ impl Client {
         self.ask("rpc.discover", &Params::default())
     }
 
-    /// The caller as the daemon sees it.
+    /// The caller's identity as the daemon sees it.
     pub fn who_am_i(&mut self) -> Result<Identity, Error> {
         wire::read(&self.ask("WhoAmI", &Params::default())?)
     }
 
-    /// Replays the event log and puts each register beside it.
+    /// Replays the event log and compares each register with it.
     pub fn compare_event_log(&mut self) -> Result<Vec<Comparison>, Error> {
         for _ in 0..replay::ATTEMPTS {
             let before = self.registers()?;
@@ -176,7 +176,7 @@ impl Client {
             }
         }
         Err(Error::Replay(
-            "the registers change faster than the event log can be read".into(),
+            "the registers changed faster than the event log could be read".into(),
         ))
     }
 
@@ -198,7 +198,7 @@ impl Client {
     }
 
     fn once(&mut self, method: &str, params: &Params) -> Result<String, Error> {
-        // Until the answer is read, the connection isn't kept.
+        // The connection is kept only once the answer was read.
         let mut link = match self.link.take().filter(Link::usable) {
             Some(link) => link,
             None => Link::connect(&self.path).map_err(|e| unreachable(&self.path, e))?,
@@ -236,8 +236,8 @@ impl Link {
         })
     }
 
-    /// Whether the daemon has kept it open: nothing is on its way between
-    /// calls, but an end.
+    /// Whether the daemon has kept the connection open: between calls nothing can be
+    /// readable but the end.
     fn usable(&self) -> bool {
         let quiet = || {
             self.socket.set_nonblocking(true).ok()?;
@@ -258,10 +258,10 @@ impl Link {
             match self.socket.write(unsent) {
                 Ok(n) => unsent = &unsent[n..],
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break, // the daemon may have said why it closed the connection
+                Err(_) => break, // the daemon may have sent the reason before it closed the connection
             }
         }
-        // Without its newline a request is none.
+        // The daemon ignores a request without its newline.
         self.line(end, timeout, unsent.is_empty())
     }
 
@@ -285,14 +285,14 @@ impl Link {
             }
             if line.len() > MAX_REPLY {
                 return Err(Error::Protocol(format!(
-                    "it has more than {MAX_REPLY} bytes"
+                    "it must have at most {MAX_REPLY} bytes"
                 )));
             }
         }
     }
 }
 
-/// What is left of a call's time.
+/// The time that is left of a call's timeout.
 fn left(end: Instant, timeout: Duration) -> Result<Duration, Error> {
     let left = end.saturating_duration_since(Instant::now());
     if left.is_zero() {

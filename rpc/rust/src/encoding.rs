@@ -9,7 +9,7 @@ use std::fmt;
 pub struct Digest(pub [u8; 48]);
 
 impl Digest {
-    /// 48 zero bytes, where every register begins.
+    /// 48 zero bytes, the value at the start of each register.
     pub const ZERO: Digest = Digest([0; 48]);
 }
 
@@ -36,7 +36,7 @@ impl<'de> Deserialize<'de> for Digest {
         let bytes: Vec<u8> = hex_bytes::deserialize(from)?;
         let all = bytes.try_into();
         all.map(Digest)
-            .map_err(|_| de::Error::custom("a SHA-384 digest has 48 bytes"))
+            .map_err(|_| de::Error::custom("a SHA-384 digest must have 48 bytes"))
     }
 }
 
@@ -94,11 +94,11 @@ pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
         }
         bytes.extend_from_slice(&word.to_be_bytes()[1..four.len().max(1)]);
     }
-    // Whatever else decodes to the same bytes is another spelling.
+    // Any other text that decodes to the same bytes is another spelling.
     (base64(&bytes) == text).then_some(bytes)
 }
 
-/// serde's deserialize_with = for a member that may be absent, but not null.
+/// For serde's deserialize_with: a member that may be absent, but not null.
 pub(crate) fn present<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -107,7 +107,7 @@ where
     T::deserialize(from).map(Some)
 }
 
-/// serde's with = for bytes in hex.
+/// For serde's with: bytes in hex.
 pub(crate) mod hex_bytes {
     use super::*;
 
@@ -117,11 +117,11 @@ pub(crate) mod hex_bytes {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(from)?;
-        from_hex(&text).ok_or_else(|| de::Error::custom("a digest is written in lower-case hex"))
+        from_hex(&text).ok_or_else(|| de::Error::custom("a digest must be in lower-case hex"))
     }
 }
 
-/// serde's with = for bytes in base64.
+/// For serde's with: bytes in base64.
 pub(crate) mod base64_bytes {
     use super::*;
 
@@ -131,7 +131,7 @@ pub(crate) mod base64_bytes {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
         let text = String::deserialize(from)?;
-        from_base64(&text).ok_or_else(|| de::Error::custom("not in standard base64"))
+        from_base64(&text).ok_or_else(|| de::Error::custom("must be in standard base64"))
     }
 }
 

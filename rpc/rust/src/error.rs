@@ -3,41 +3,41 @@
 use serde::{Deserialize, Serialize};
 use std::{fmt, io, path::PathBuf, time::Duration};
 
-/// Codes of errors that the daemon gives (cima-api(7), ERRORS).
+/// Codes of errors that the daemon returns (cima-api(7), ERRORS).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Code(pub i64);
 
 impl Code {
-    /// No JSON.
+    /// The line is not JSON.
     pub const PARSE_ERROR: Code = Code(-32700);
-    /// No request.
+    /// The JSON is not a request.
     pub const INVALID_REQUEST: Code = Code(-32600);
     /// No such method on this socket.
     pub const METHOD_NOT_FOUND: Code = Code(-32601);
-    /// Invalid parameters; `member` says which.
+    /// Invalid parameters; `member` names the wrong one.
     pub const INVALID_PARAMS: Code = Code(-32602);
-    /// The daemon's journal says more.
+    /// An internal error: the daemon's journal has the details.
     pub const INTERNAL_ERROR: Code = Code(-32603);
-    /// Nobody can tell who is calling.
+    /// The daemon can't identify the caller.
     pub const UNATTRIBUTED: Code = Code(-32001);
     /// The caller may not do this.
     pub const DENIED: Code = Code(-32002);
-    /// Ask again after `retry_after_ms`.
+    /// Repeat the request after `retry_after_ms`.
     pub const RATE_LIMITED: Code = Code(-32003);
     /// The hardware did not answer; `errno` is the kernel's.
     pub const TEE_UNAVAILABLE: Code = Code(-32004);
     /// A line, a parameter or a reply is above its `limit`.
     pub const TOO_LARGE: Code = Code(-32005);
-    /// Log and register disagree: no evidence before the next boot.
+    /// Log and register disagree: no evidence until the next boot.
     pub const LOG_INCONSISTENT: Code = Code(-32006);
-    /// The daemon stops: connect again.
+    /// The daemon is stopping: connect again.
     pub const SHUTTING_DOWN: Code = Code(-32007);
-    /// Something is not known yet: ask again after `retry_after_ms`.
+    /// Something is not known yet: repeat the request after `retry_after_ms`.
     pub const NOT_READY: Code = Code(-32008);
 }
 
-/// What the daemon answered instead of a result.
+/// The error that the daemon returned.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct RpcError {
     /// What kind of error it is.
@@ -50,7 +50,7 @@ pub struct RpcError {
 }
 
 impl RpcError {
-    /// After how long the same request can succeed; zero where nothing is said.
+    /// After how long the same request can succeed; zero if the daemon gave no time.
     pub fn retry_after(&self) -> Duration {
         let ms = self.data.get("retry_after_ms").and_then(|v| v.as_u64());
         Duration::from_millis(ms.unwrap_or(0))
@@ -61,32 +61,31 @@ impl RpcError {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The daemon gave an error.
+    /// The daemon returned an error.
     Rpc(RpcError),
-    /// No daemon could be talked to. The text says what may be the matter.
+    /// The daemon could not be reached. The text says what the reason may be.
     Unreachable(PathBuf, io::Error, &'static str),
-    /// The connection ended before an answer, the request having been sent
-    /// (true) or not.
+    /// The connection ended before an answer. Whether the request had been sent by then.
     Broken(io::Error, bool),
-    /// No answer came in time.
+    /// No answer arrived in time.
     TimedOut(Duration),
-    /// An extend was sent and no answer came: it is not known whether the
-    /// daemon did it. The event log tells.
+    /// An extend was sent and no answer arrived: it is not known whether the daemon
+    /// carried it out. The event log shows whether it did.
     UnknownOutcome(Box<Error>),
-    /// What came is no answer of cima-api(7).
+    /// The reply is not one that cima-api(7) describes.
     Protocol(String),
-    /// A bundle is not as cima-evidence(7) has it.
+    /// A bundle is not as cima-evidence(7) requires.
     Malformed(String),
     /// A log can't be replayed.
     Replay(String),
-    /// The connection was turned away; it isn't told to callers that have
-    /// patience left.
+    /// The daemon refused the connection; callers get this error only when the time to
+    /// retry is over.
     #[doc(hidden)]
     TurnedAway(RpcError),
 }
 
 impl Error {
-    /// The daemon's error, where it is one.
+    /// The daemon's error, if it is one.
     pub fn rpc(&self) -> Option<&RpcError> {
         match self {
             Error::Rpc(e) | Error::TurnedAway(e) => Some(e),

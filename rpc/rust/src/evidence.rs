@@ -1,7 +1,7 @@
 //! What does a bundle hold, and do its logs explain it?
 //!
-//! It reads bundles and replays their runtime log (cima-evidence(7)). It
-//! checks no signature: whether a bundle is true, `cimactl verify` says.
+//! It reads bundles and replays their runtime log (cima-evidence(7)). It checks no
+//! signature: to check whether a bundle is true, use `cimactl verify`.
 
 use crate::canonical;
 use crate::encoding::{base64_bytes, hex, present, Digest};
@@ -13,25 +13,25 @@ use crate::shared::Shared;
 use serde::Deserialize;
 use serde_json::{value::RawValue, Value};
 
-/// The view of a log in which nothing is shown of other containers' events.
+/// The view of a log that leaves out other containers' events.
 const PRIVATE: &str = "private";
 
 const PROFILE: &str = "https://github.com/cima-project/cima/evidence/v1";
 
-/// What a TDX quote says of the TD. Nothing here has checked the quote.
+/// The registers and report data in a TDX quote. The quote's signature is not checked.
 #[derive(Clone, Debug)]
 pub struct QuoteRegisters {
-    /// What the TD was built of.
+    /// MRTD: the measurement of the TD's initial contents.
     pub mrtd: Digest,
     /// RTMR0–3.
     pub rtmr: [Digest; 4],
-    /// What the quote is bound to.
+    /// REPORTDATA, which the quote binds.
     pub report_data: [u8; 64],
 }
 
-/// Takes the registers out of a quote of version 4 or 5 (cima-evidence(7), Quote).
+/// Reads the registers of a quote of version 4 or 5 (cima-evidence(7), Quote).
 pub fn quote_registers(quote: &[u8]) -> Result<QuoteRegisters, Error> {
-    let wrong = || Error::Malformed("no TDX quote of version 4 or 5".into());
+    let wrong = || Error::Malformed("the quote must be a TDX quote of version 4 or 5".into());
     let start = match quote.first_chunk().map(|v| u16::from_le_bytes(*v)) {
         Some(4) => 48,
         Some(5) => 54,
@@ -46,17 +46,17 @@ pub fn quote_registers(quote: &[u8]) -> Result<QuoteRegisters, Error> {
     })
 }
 
-/// What the quote is bound to: SHA-512 over the RFC 8785 form of the claims,
-/// or what follows from that and `shared` ([`Error::Replay`] where that leads
-/// nowhere).
+/// The report data that the quote must have: SHA-512 over the RFC 8785 form of the
+/// claims, or the value that follows from that and `shared` ([`Error::Replay`] if
+/// `shared` has no valid path).
 pub fn report_data(claims: &RawValue, shared: Option<&Shared>) -> Result<[u8; 64], Error> {
     let value: Value =
         serde_json::from_str(claims.get()).map_err(|e| Error::Malformed(e.to_string()))?;
     let text = canonical::text(&value);
     if text.len() != canonical::without_space(claims.get()).len() {
-        // A value in another spelling, or a member that stands there twice.
+        // A value in another spelling, or a member that occurs twice.
         return Err(Error::Malformed(
-            "claims not as RFC 8785 spells them".into(),
+            "claims must be in RFC 8785 form".into(),
         ));
     }
     let own = sha512(text.as_bytes());
@@ -126,19 +126,19 @@ struct LogClaims {
     view: String,
 }
 
-/// What the runtime log gives: all of it RTMR3, its first `log.count` events
-/// the rest. `container` and `launch_digest` are none in evidence about the
-/// host. Of a private log ([`Evidence::private`]) `rtmr3` and `register` mean
-/// nothing, for events are missing.
+/// The registers that the runtime log replays to: the whole log gives RTMR3, its first
+/// `log.count` events give the others. `container` and `launch_digest` are none in
+/// evidence about the host. Of a private log ([`Evidence::private`]) `rtmr3` and
+/// `register` mean nothing, because events are missing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replay {
-    /// All of the log.
+    /// Of the whole log.
     pub rtmr3: Digest,
-    /// Its first `log.count` events.
+    /// Of its first `log.count` events.
     pub register: Digest,
-    /// The public events among them.
+    /// Of the public events among them.
     pub public: Digest,
-    /// The container's own events since its latest launch.
+    /// Of the container's own events since its latest launch.
     pub container: Option<Digest>,
     /// Of that launch and its image.
     pub launch_digest: Option<Digest>,
@@ -150,7 +150,7 @@ impl Evidence {
         let wrong = |e: serde_json::Error| Error::Malformed(e.to_string());
         let bundle: Bundle = serde_json::from_str(text).map_err(wrong)?;
         if bundle.profile != PROFILE {
-            return Err(Error::Malformed("evidence of another profile".into()));
+            return Err(Error::Malformed("the profile must be that of cima-evidence(7)".into()));
         }
         let claims = serde_json::from_str(bundle.claims.get()).map_err(wrong)?;
         Ok(Evidence {
@@ -160,7 +160,7 @@ impl Evidence {
         })
     }
 
-    /// The bundle as it came: what a relying party wants.
+    /// The bundle as it came: send it to the relying party.
     pub fn raw(&self) -> &str {
         &self.raw
     }
@@ -175,8 +175,7 @@ impl Evidence {
         &self.bundle.claims
     }
 
-    /// Where the claims stand in a quote that others share; none where the
-    /// quote is the caller's alone.
+    /// The position of the claims in a shared quote; none if the quote is not shared.
     pub fn shared(&self) -> Option<&Shared> {
         self.bundle.shared.as_ref()
     }
@@ -196,8 +195,8 @@ impl Evidence {
         &self.bundle.runtime_log
     }
 
-    /// Whether the log holds nothing of other containers' events, so that it
-    /// replays neither to `log.register` nor to RTMR3.
+    /// Whether the log leaves out other containers' events, so that it replays neither to
+    /// `log.register` nor to RTMR3.
     pub fn private(&self) -> bool {
         self.claims.log.view == PRIVATE
     }
@@ -260,8 +259,8 @@ impl Evidence {
         log.len() <= self.claims.log.count && log.iter().all(own)
     }
 
-    /// Where quote, claims and logs contradict each other; empty where they
-    /// don't. That says nothing of who signed the quote.
+    /// The contradictions between quote, claims and logs; empty if there are none. The
+    /// quote's signature is not checked.
     pub fn differences(&self) -> Result<Vec<String>, Error> {
         let quote = quote_registers(self.quote())?;
         let (r, log) = (self.replay(), &self.claims.log);
@@ -281,7 +280,7 @@ impl Evidence {
             ),
             said("log.public", &log.public.0, &r.public.0),
         ];
-        // Of a private log other containers' events are missing: it gives neither.
+        // A private log lacks other containers' events, so it gives neither.
         if self.private() {
             if !self.shows_own_alone() {
                 let more = "more is shown than a private log's own and public events";

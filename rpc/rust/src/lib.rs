@@ -15,11 +15,11 @@
 //! ```
 //!
 //! It depends on serde alone. SHA-384 and SHA-512 for the replay are its own
-//! ([`sha512`]): they hash public bytes, so that time and memory they take
-//! tell nothing, and FIPS 180-4's vectors and the recorded bundles hold them.
+//! ([`sha512`]): they hash public bytes, so their use of time and memory reveals no
+//! secret, and they are tested with FIPS 180-4's vectors and the recorded bundles.
 //!
-//! Nothing here checks a signature: whether evidence is true, `cimactl verify`
-//! says.
+//! Nothing here checks a signature: to check whether evidence is true, use `cimactl
+//! verify`.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
@@ -52,15 +52,15 @@ pub use shared::{Quote, Shared};
 
 use std::time::Duration;
 
-/// Where the daemon is, and how long to wait for it.
+/// The daemon's socket, and how long to wait for the daemon.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The socket; without it $CIMA_SOCKET, else /run/cima/cima.sock.
     pub path: Option<std::path::PathBuf>,
     /// How long an answer may take.
     pub timeout: Duration,
-    /// How long a call is repeated while the daemon restarts or isn't ready.
-    /// An extend is repeated only where it certainly was not carried out.
+    /// How long a call is repeated while the daemon restarts or isn't ready. An extend is
+    /// repeated only if it certainly was not carried out.
     pub patience: Duration,
 }
 

@@ -1,5 +1,5 @@
-//! What do the daemon's methods give? Each is a result of cima-api(7), its
-//! members under the names there.
+//! What do the daemon's methods return? Each type is a result of cima-api(7), its members
+//! under the names there.
 
 use crate::encoding::{base64_bytes, hex_bytes, present, Digest};
 use crate::shared::Shared;
@@ -31,7 +31,7 @@ pub struct CcMeasurement {
     pub index: u8,
     /// 12, SHA-384.
     pub algo_id: u16,
-    /// What the register holds.
+    /// The register's value.
     pub hash: Digest,
 }
 
@@ -42,7 +42,7 @@ pub struct CcEventLog {
     pub events: Vec<EventRecord>,
     /// Records in the whole log.
     pub total: usize,
-    /// Where the next page begins; none on the last.
+    /// The start of the next page; none on the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<usize>,
 }
@@ -54,16 +54,17 @@ pub struct EventRecord {
     pub rec_num: usize,
     /// 0–2: RTMR0–2, 3: the container register.
     pub imr_index: u8,
-    /// As in the TCG PC Client Platform Firmware Profile.
+    /// Event type of the TCG PC Client Platform Firmware Profile.
     pub event_type: u32,
     /// One for each algorithm.
     pub digests: Vec<EventDigest>,
     /// Bytes of `event`.
     pub event_size: usize,
-    /// What was measured: at index 3 JCS(measured), else as the firmware wrote it, which in general is under no digest.
+    /// The event's data: at index 3 JCS(measured), otherwise as the firmware wrote it; in
+    /// general no digest covers the firmware's data.
     #[serde(with = "base64_bytes")]
     pub event: Vec<u8>,
-    /// At index 3 `rtmr3_digest`: what extended RTMR3, in hex.
+    /// At index 3 `rtmr3_digest`: the digest that extended RTMR3, in hex.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub extra_info: BTreeMap<String, String>,
 }
@@ -71,7 +72,7 @@ pub struct EventRecord {
 /// One digest of an event.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct EventDigest {
-    /// Of the TCG Algorithm Registry.
+    /// The algorithm's number in the TCG Algorithm Registry.
     pub algo_id: u16,
     /// As long as the algorithm's digests are.
     #[serde(with = "hex_bytes")]
@@ -79,8 +80,8 @@ pub struct EventDigest {
 }
 
 /// A quote and the claims that it is bound to.
-/// [`evidence::report_data`](crate::evidence::report_data) says from them and
-/// `shared` what the quote's REPORTDATA is.
+/// [`evidence::report_data`](crate::evidence::report_data) computes the quote's
+/// REPORTDATA from them and `shared`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct CcReport {
     /// 1: Intel TDX.
@@ -88,9 +89,9 @@ pub struct CcReport {
     /// The quote.
     #[serde(with = "base64_bytes")]
     pub cc_report: Vec<u8>,
-    /// As they came.
+    /// The claims as they came.
     pub claims: Box<RawValue>,
-    /// None where the quote is the caller's alone.
+    /// None if the quote is not shared.
     #[serde(
         default,
         deserialize_with = "present",
@@ -107,65 +108,65 @@ pub struct CcReport {
 pub struct FormedEvidence {
     /// The form's name.
     pub format: String,
-    /// The whole in that form, text or not.
+    /// The evidence in that form, text or not.
     #[serde(with = "base64_bytes")]
     pub content: Vec<u8>,
 }
 
-/// All registers by name; a caller in no container has neither container
-/// register nor launch digest.
+/// All registers by name; a caller on the host has neither container register nor launch
+/// digest.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Measurements {
-    /// What the TD was built of.
+    /// The measurement of the TD's initial contents.
     pub mrtd: Digest,
-    /// Firmware.
+    /// RTMR0: firmware.
     pub rtmr0: Digest,
-    /// Boot loader and kernel.
+    /// RTMR1: boot loader and kernel.
     pub rtmr1: Digest,
-    /// What was loaded later.
+    /// RTMR2: what was loaded later.
     pub rtmr2: Digest,
-    /// The runtime log.
+    /// RTMR3: the runtime log.
     pub rtmr3: Digest,
     /// The caller's container register.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<Digest>,
-    /// The public events.
+    /// The register of the public events.
     pub public: Digest,
-    /// Of the container's latest launch and its image.
+    /// The launch digest: of the container's latest launch and its image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub launch_digest: Option<Digest>,
 }
 
-/// Where an event of the container's own went.
+/// The register and digest of an event that the container made.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Extended {
     /// 3, the container register.
     pub index: u8,
-    /// SHA-384(JCS(measured)), what extended it.
+    /// SHA-384(JCS(measured)), the digest that extended it.
     pub digest: Digest,
 }
 
-/// The caller as the daemon sees it; one of `container` and `host` is there.
+/// The caller's identity as the daemon sees it; one of `container` and `host` is there.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Identity {
-    /// In the daemon's pid namespace, as of connect().
+    /// The process id in the daemon's pid namespace, at connect().
     pub pid: i32,
-    /// As the kernel maps it for the daemon.
+    /// The user id, as the kernel maps it for the daemon.
     pub uid: u32,
-    /// As the kernel maps it for the daemon.
+    /// The group id, as the kernel maps it for the daemon.
     pub gid: u32,
-    /// Which container asked.
+    /// The caller's container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container: Option<ContainerIdentity>,
-    /// Or which process in no container.
+    /// Or the caller's process on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostIdentity>,
 }
 
-/// Which container, and how sure that is.
+/// The caller's container, and how it was identified.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct ContainerIdentity {
-    /// The engine's; "uid/" before it where the record is a user's.
+    /// The engine's id; with "uid/" in front if the record is a user's.
     pub id: String,
     /// "docker", "podman", …
     pub runtime: String,
@@ -180,16 +181,16 @@ pub struct ContainerIdentity {
     pub launch_digest: Option<Digest>,
     /// The declared path, from the hierarchy's root.
     pub cgroup: String,
-    /// How sure that is.
+    /// How the container was identified.
     pub assurance: Assurance,
 }
 
-/// How sure the daemon is of a caller.
+/// How the daemon identified a caller.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Assurance {
     /// "gated": measured before its first instruction, or "observed".
     pub start: String,
-    /// The kernel named the very process, not a number.
+    /// The kernel named the process itself, not a number.
     pub pidfd: bool,
     /// The uid that owns the cgroup chain.
     pub cgroup_owner: u32,
@@ -197,12 +198,12 @@ pub struct Assurance {
     pub metadata: String,
 }
 
-/// A process in no container.
+/// A process on the host.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct HostIdentity {
-    /// The process's.
+    /// The process's user id.
     pub uid: u32,
-    /// Its systemd unit; empty where it has none.
+    /// Its systemd unit; empty if it has none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub unit: String,
 }

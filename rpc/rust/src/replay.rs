@@ -9,7 +9,7 @@ use crate::sha512::sha384;
 const EV_NO_ACTION: u32 = 3;
 const CONTAINER: usize = 3;
 
-/// How often a log that grows is read again until the registers stood still.
+/// How often a growing log is read again until the registers did not change meanwhile.
 pub(crate) const ATTEMPTS: usize = 10;
 
 /// SHA-384(register ‖ digest).
@@ -17,18 +17,18 @@ pub fn extend(register: Digest, digest: Digest) -> Digest {
     Digest(sha384(&[register.0, digest.0].concat()))
 }
 
-/// The registers that the records of the event log give: RTMR0–2 under 0–2,
-/// the container register under 3.
+/// The registers that the records of the event log replay to: RTMR0–2 under 0–2, the
+/// container register under 3.
 ///
-/// Records of index 3 are held against their digests; what the boot's events
-/// say is under no digest in general, and is not.
+/// Records of index 3 are compared with their digests. Boot events are not: in general no
+/// digest covers their data.
 pub fn replay<'a>(events: impl IntoIterator<Item = &'a EventRecord>) -> Result<[Digest; 4], Error> {
     let mut registers = [Digest::ZERO; 4];
     for (position, event) in events.into_iter().enumerate() {
         let index = usize::from(event.imr_index);
         if event.rec_num != position || index > CONTAINER {
             return Err(Error::Replay(format!(
-                "record {} stands where record {position} belongs: replay needs the whole log",
+                "record {} must be record {position}: replay needs the whole log",
                 event.rec_num
             )));
         }
@@ -38,7 +38,7 @@ pub fn replay<'a>(events: impl IntoIterator<Item = &'a EventRecord>) -> Result<[
         let digest = sha384_of(event)?;
         if index == CONTAINER && digest.0 != sha384(&event.event) {
             return Err(Error::Replay(format!(
-                "the digest of record {position} is not that of its event"
+                "the digest of record {position} must be that of its event"
             )));
         }
         registers[index] = extend(registers[index], digest);
@@ -50,17 +50,17 @@ fn sha384_of(event: &EventRecord) -> Result<Digest, Error> {
     let mut found = event.digests.iter().filter(|d| d.algo_id == SHA384);
     let hash = found.next().and_then(|d| d.hash[..].try_into().ok());
     hash.map(Digest)
-        .ok_or_else(|| Error::Replay(format!("record {} has no SHA-384 digest", event.rec_num)))
+        .ok_or_else(|| Error::Replay(format!("record {} must have a SHA-384 digest", event.rec_num)))
 }
 
-/// What the log gives, and what the register holds.
+/// The value that the log replays to, and the register's value.
 #[derive(Clone, Copy, Debug)]
 pub struct Comparison {
     /// 0–2: RTMR0–2, 3: the container register.
     pub index: u8,
-    /// What the log gives.
+    /// The value that the log replays to.
     pub replayed: Digest,
-    /// What it holds.
+    /// The register's value.
     pub register: Digest,
 }
 
@@ -81,11 +81,11 @@ pub(crate) fn compare(replayed: [Digest; 4], registers: &[Digest]) -> Vec<Compar
     .collect()
 }
 
-/// Where the page after one that began at `start` begins.
+/// The start of the page after the one at `start`.
 pub(crate) fn next_start(start: usize, page: &CcEventLog) -> Result<Option<usize>, Error> {
     match page.next {
         Some(next) if next <= start => Err(Error::Protocol(format!(
-            "the page behind record {start} begins at {next}"
+            "the page after record {start} must not begin at {next}"
         ))),
         next => Ok(next),
     }

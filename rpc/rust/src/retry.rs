@@ -1,4 +1,4 @@
-//! May this call be made again, and when?
+//! May this call be repeated, and when?
 
 use crate::error::{Code, Error};
 use crate::wire::EXTEND;
@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long one call puts up with a daemon that restarts or isn't ready.
+/// How long one call is repeated while the daemon restarts or isn't ready.
 pub(crate) struct Patience {
     extends: bool,
     end: Instant,
@@ -26,12 +26,11 @@ impl Patience {
         }
     }
 
-    /// How long to wait before the call is made again, else what the caller
-    /// is told.
+    /// How long to wait before the call is repeated, or the error that ends the call.
     pub fn pause(&mut self, e: Error) -> Result<Duration, Error> {
         let asked = e.rpc().map(|e| e.retry_after()).unwrap_or_default();
         let backoff = Duration::from_millis(10 << self.tries.min(6));
-        let wait = asked.max(backoff.mul_f64(0.5 + chance() / 2.0)); // so that not all come back at once
+        let wait = asked.max(backoff.mul_f64(0.5 + chance() / 2.0)); // random, so that clients don't all return at once
         self.tries += 1;
         if self.repeatable(&e) && Instant::now() + wait <= self.end {
             return Ok(wait);
@@ -47,10 +46,10 @@ impl Patience {
 
     fn repeatable(&self, e: &Error) -> bool {
         match e {
-            // The daemon has not done it, and says so.
+            // The daemon answered that it has not carried out the request.
             Error::TurnedAway(_) => true,
             Error::Rpc(e) => e.code == Code::SHUTTING_DOWN || e.code == Code::NOT_READY,
-            // A socket that was there comes back; one that never was, won't.
+            // A socket that existed before comes back; one that never did, won't.
             Error::Unreachable(_, e, _) => match e.kind() {
                 ErrorKind::ConnectionRefused
                 | ErrorKind::ConnectionReset

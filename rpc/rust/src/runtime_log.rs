@@ -9,13 +9,12 @@ use std::collections::BTreeMap;
 
 const TAG: &[u8] = b"LEAA"; // 0x4141454C, little-endian
 
-/// One event of the runtime log, or the digests of a run of events that are
-/// somebody else's.
+/// One event of the runtime log, or the digests of a run of other containers' events.
 #[derive(Clone, Debug)]
 pub enum LogEntry {
     /// An event that the caller may see.
     Event(Event),
-    /// Digests of events of others.
+    /// Digests of other containers' events.
     Digests(Vec<Digest>),
 }
 
@@ -29,7 +28,7 @@ impl<'de> Deserialize<'de> for LogEntry {
         }
         let custom = |why: &str| de::Error::custom(why);
         let bytes =
-            |text: String| from_base64(&text).ok_or_else(|| custom("not in standard base64"));
+            |text: String| from_base64(&text).ok_or_else(|| custom("must be in standard base64"));
         match One::deserialize(from)? {
             One::Event(text) => Event::read(bytes(text)?)
                 .map(LogEntry::Event)
@@ -37,7 +36,7 @@ impl<'de> Deserialize<'de> for LogEntry {
             One::Digests(text) => {
                 let bytes = bytes(text)?;
                 if bytes.is_empty() || bytes.len() % 48 != 0 {
-                    return Err(custom("digests have 48 bytes each"));
+                    return Err(custom("each digest must have 48 bytes"));
                 }
                 let all = bytes
                     .chunks_exact(48)
@@ -53,11 +52,11 @@ impl<'de> Deserialize<'de> for LogEntry {
 pub struct Event {
     /// "launch", "exec", … (cima-evidence(7), Operations).
     pub operation: String,
-    /// Whose event it is; none in public ones.
+    /// The container of the event; none in public events.
     pub container: Option<String>,
-    /// JCS of what was measured, none for an exit.
+    /// JCS of the measured object, none for an exit.
     pub measured: Option<Box<RawValue>>,
-    /// What extended RTMR3.
+    /// The digest that extended RTMR3.
     pub digest: Digest,
 }
 
@@ -77,7 +76,7 @@ impl Event {
             Some((head, text)) if head == [TAG, &(text.len() as u32).to_le_bytes()].concat() => {
                 text
             }
-            _ => return Err(wrong("no AAEL event".into())),
+            _ => return Err(wrong("must be an AAEL event".into())),
         };
         let text = std::str::from_utf8(text).map_err(|e| wrong(e.to_string()))?;
         let (operation, content) = match text.strip_prefix("cima ").and_then(|t| t.split_once(' '))
@@ -94,7 +93,7 @@ impl Event {
         })
     }
 
-    /// Whether every container sees events of this operation whole.
+    /// Whether every caller sees events of this operation whole.
     pub fn public(&self) -> bool {
         let all = [
             "start", "policy", "seal", "system", "power", "missed", "ima",
@@ -102,7 +101,7 @@ impl Event {
         all.contains(&self.operation.as_str())
     }
 
-    /// What was measured, without the operation's name round it.
+    /// The measured object, without the operation's name around it.
     pub(crate) fn body(&self) -> Option<String> {
         let mut measured: BTreeMap<String, Box<RawValue>> =
             serde_json::from_str(self.measured.as_ref()?.get()).ok()?;

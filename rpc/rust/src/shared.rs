@@ -10,24 +10,23 @@ use crate::error::Error;
 use crate::sha512::{sha384, sha512};
 use serde::{de, Deserialize, Serialize};
 
-/// What a quote's preimage says where it is shared, so that a root never
-/// passes for claims.
+/// The profile in the preimage of a shared quote, so that a root never passes for claims.
 const PROFILE: &str = "https://github.com/cima-project/cima/shared/v1";
 
-/// How many share one quote at most.
+/// How many callers share one quote at most.
 const MAX_SIZE: usize = 4096;
 
-/// The depth of a tree of that many leaves.
+/// The depth of a tree of [`MAX_SIZE`] leaves.
 const MAX_PATH: usize = 12;
 
-/// Whose quote a report or evidence has.
+/// Whether a quote is shared.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Quote {
-    /// The caller's alone.
+    /// A quote for this caller alone.
     #[default]
     Own,
-    /// One with all who wait and say so too: many callers at once get theirs
-    /// in seconds, not minutes.
+    /// One quote for all callers that wait for a shared one: with many callers at once
+    /// each gets it in seconds, not minutes.
     Shared,
 }
 
@@ -39,7 +38,7 @@ pub struct Shared {
     pub size: usize,
     /// This leaf's place, from 0.
     pub index: usize,
-    /// The digests beside the way from the leaf to the root.
+    /// The sibling digests on the path from the leaf to the root.
     pub path: Vec<Digest>,
 }
 
@@ -57,7 +56,7 @@ impl TryFrom<Wire> for Shared {
     fn try_from(v: Wire) -> Result<Self, Self::Error> {
         let within = (1..=MAX_SIZE).contains(&v.size) && v.index < MAX_SIZE;
         if !within || v.path.len() > MAX_PATH {
-            return Err(de::Error::custom("shared is out of bounds"));
+            return Err(de::Error::custom("shared must be within its bounds"));
         }
         Ok(Shared {
             size: v.size,
@@ -68,8 +67,8 @@ impl TryFrom<Wire> for Shared {
 }
 
 impl Shared {
-    /// The root of the tree that has this leaf in this place. `own` is
-    /// SHA-512(JCS(claims)). [`Error::Replay`] where the path leads to none.
+    /// The root of the tree with this leaf at this index. `own` is SHA-512(JCS(claims)).
+    /// [`Error::Replay`] if the path does not lead to a root.
     pub fn root(&self, own: &[u8; 64]) -> Result<Digest, Error> {
         let wrong = |why: &str| Error::Replay(why.into());
         if self.index >= self.size {
@@ -80,13 +79,13 @@ impl Shared {
         let (mut i, mut width) = (self.index, self.size);
         while width > 1 {
             if i ^ 1 != width {
-                // Else it is the last of an odd number, and goes up as it is.
-                let beside = rest
+                // Otherwise it is the last of an odd number, and moves up as it is.
+                let sibling = rest
                     .next()
                     .ok_or_else(|| wrong("shared.path ends before the root"))?;
                 at = match i % 2 {
-                    0 => sha384(&[&[1][..], &at, &beside.0].concat()),
-                    _ => sha384(&[&[1][..], &beside.0, &at].concat()),
+                    0 => sha384(&[&[1][..], &at, &sibling.0].concat()),
+                    _ => sha384(&[&[1][..], &sibling.0, &at].concat()),
                 };
             }
             (i, width) = (i / 2, width.div_ceil(2));
@@ -109,7 +108,7 @@ impl Shared {
 mod tests {
     use super::*;
 
-    /// RFC 6962, sections 2.1 and 2.1.1, as they stand there.
+    /// RFC 6962, sections 2.1 and 2.1.1, word by word.
     fn tree(leaves: &[[u8; 64]]) -> [u8; 48] {
         match leaves {
             [one] => sha384(&[&[0][..], one].concat()),
@@ -126,11 +125,11 @@ mod tests {
         }
         let k = leaves.len().next_power_of_two() / 2;
         let (left, right) = leaves.split_at(k);
-        let (mut way, beside) = match m < k {
+        let (mut way, sibling) = match m < k {
             true => (path(m, left), tree(right)),
             false => (path(m - k, right), tree(left)),
         };
-        way.push(Digest(beside));
+        way.push(Digest(sibling));
         way
     }
 

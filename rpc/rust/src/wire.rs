@@ -11,7 +11,7 @@ use std::{env, path::PathBuf};
 /// Bytes of a reply: the largest bundle of evidence, and an envelope.
 pub(crate) const MAX_REPLY: usize = (16 << 20) + 4096;
 
-/// The one method that changes something.
+/// The only method that changes state.
 pub(crate) const EXTEND: &str = "ExtendMeasurement";
 
 pub(crate) fn socket(path: Option<PathBuf>) -> PathBuf {
@@ -30,7 +30,7 @@ impl Params {
         self
     }
 
-    /// Leaves the member out where there is no value.
+    /// Leaves the member out if there is no value.
     pub fn maybe(self, name: &str, value: Option<impl Into<Value>>) -> Self {
         match value {
             Some(value) => self.with(name, value),
@@ -38,7 +38,7 @@ impl Params {
         }
     }
 
-    /// Those of what ends in a quote.
+    /// The parameters of the methods that make a quote.
     pub fn nonce(nonce: &[u8], user_data: Option<&[u8]>, quote: Quote) -> Self {
         Params::default()
             .with("nonce", base64(nonce))
@@ -53,7 +53,7 @@ impl From<Map<String, Value>> for Params {
     }
 }
 
-/// A request as it is sent, its newline included.
+/// The bytes of a request, with its newline.
 pub(crate) fn request(id: u64, method: &str, params: &Params) -> String {
     let (method, params) = (Value::from(method), Value::from(params.0.clone()));
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":{method},\"params\":{params}}}\n")
@@ -69,8 +69,8 @@ struct Response<'a> {
     error: Option<RpcError>,
 }
 
-/// The result in a line, as it came, and whether another request can follow on
-/// the connection: the daemon closes one after an error that is to no request.
+/// The result in a line, as it came, and whether another request can follow on the
+/// connection: the daemon closes it after an error that is not about a request.
 pub(crate) fn reply(line: &[u8], id: u64) -> (Result<&str, Error>, bool) {
     let r: Response = match serde_json::from_slice(line) {
         Ok(r) => r,
@@ -93,9 +93,9 @@ fn result(r: Response<'_>, ours: bool) -> Result<&str, Error> {
             Err(Error::TurnedAway(e))
         }
         ("2.0", None, Some(e)) => Err(Error::Rpc(e)),
-        ("2.0", Some(_), None) if !ours => Err(wrong("it is to another request")),
+        ("2.0", Some(_), None) if !ours => Err(wrong("it must be to this request")),
         ("2.0", Some(result), None) => Ok(result.get()),
-        _ => Err(wrong("no JSON-RPC response")),
+        _ => Err(wrong("it must be a JSON-RPC response")),
     }
 }
 

@@ -91,14 +91,14 @@ fn answer_that_takes_too_long() {
     let e = cima.get_measurement_count().unwrap_err();
     assert!(matches!(e, Error::TimedOut(_)), "{e}");
     assert_eq!(cima.get_measurement_count().unwrap(), 4);
-    assert_eq!(daemon.connections(), 3); // a late answer would be another's
+    assert_eq!(daemon.connections(), 3); // a late answer would be taken for another's
 }
 
 #[test]
 fn rate_limits() {
     let away = error("null", -32003, r#"{"retry_after_ms":5}"#);
-    let told = error("1", -32003, r#"{"retry_after_ms":1500}"#);
-    let daemon = Scripted::new(&[&away, &told, &count(2)]);
+    let limited = error("1", -32003, r#"{"retry_after_ms":1500}"#);
+    let daemon = Scripted::new(&[&away, &limited, &count(2)]);
     let mut cima = client(&daemon);
     let e = cima.get_measurement_count().unwrap_err();
     let e = e.rpc().unwrap();
@@ -110,7 +110,7 @@ fn rate_limits() {
     assert_eq!(daemon.connections(), 2); // turned away once, then kept
 }
 
-/// A line that is too long: the daemon says so and hangs up, perhaps later.
+/// The daemon reports a line that is too long, and hangs up, perhaps later.
 #[test]
 fn answer_to_no_request_is_the_last() {
     let daemon = Scripted::new(&[&error("null", -32005, ""), &extended(1)]);
@@ -146,7 +146,7 @@ fn daemon_that_is_away() {
         .who_am_i()
         .unwrap_err();
     assert!(e.to_string().contains("mounted"), "{e}");
-    assert!(began.elapsed() < Duration::from_secs(1)); // what never was there isn't waited for
+    assert!(began.elapsed() < Duration::from_secs(1)); // a socket that never existed isn't waited for
 
     let daemon = Scripted::new(&[&count(1), "", &count(1)]);
     let mut cima = client(&daemon);

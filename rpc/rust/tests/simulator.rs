@@ -86,8 +86,8 @@ fn other_forms_and_discovery() {
     let formed = cima.get_evidence_as("cmw", NONCE, None, Quote::Shared);
     let formed = formed.unwrap();
     assert!(formed.format == "cmw" && formed.content.starts_with(b"{"));
-    let told: Value = serde_json::from_str(&cima.discover().unwrap()).unwrap();
-    assert_eq!(told["openrpc"], "1.3.2");
+    let document: Value = serde_json::from_str(&cima.discover().unwrap()).unwrap();
+    assert_eq!(document["openrpc"], "1.3.2");
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn errors() {
         cima.call("WhoAmI", long).unwrap_err().rpc().unwrap().code,
         Code::TOO_LARGE
     );
-    // On the host nobody has a container register.
+    // No caller on the host has a container register.
     assert!(cima
         .extend_measurement("test", "operation", "content")
         .unwrap_err()

@@ -15,7 +15,7 @@ fn load(name: &str) -> Vec<Value> {
 }
 
 fn decoded(text: &Value) -> Option<Vec<u8>> {
-    // By the crate's own reader: what it makes of it goes out again and is compared.
+    // The crate's own reader reads it; what it read is written again and compared.
     #[derive(serde::Deserialize)]
     struct Any(#[serde(deserialize_with = "base64")] Vec<u8>);
     fn base64<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
@@ -38,8 +38,8 @@ fn decoded(text: &Value) -> Option<Vec<u8>> {
     (!text.is_null()).then(|| serde_json::from_value::<Any>(text.clone()).unwrap().0)
 }
 
-/// Makes the call of an exchange by either client, and gives its result as
-/// JSON again.
+/// Makes the call of an exchange with either client, and returns its result as JSON
+/// again.
 macro_rules! call {
     ($cima:expr, $method:expr, $p:expr $(, $wait:tt)?) => {{
         let p: &Value = $p;
@@ -161,7 +161,7 @@ fn bundles() {
             continue;
         }
         let bundle = parsed.unwrap();
-        // That the agent did not sign is not this client's to find.
+        // This client does not check the agent's signature.
         let agrees = bundle.differences().unwrap().is_empty();
         assert_eq!(
             agrees,
@@ -213,8 +213,8 @@ fn shared_is_a_place_or_absent() {
     }
 }
 
-/// Whatever is done to a bundle, reading it ends with an error, with a
-/// difference, or with what it said before; never with a panic.
+/// Every changed bundle is refused with an error, shows a difference, or reads as before;
+/// none makes the reader panic.
 #[test]
 fn mutants() {
     let text = fs::read_to_string(root().join("rpc/vectors/bundles/beside.json")).unwrap();
@@ -239,7 +239,7 @@ fn mutants() {
             refused += 1;
             continue;
         }
-        // Neither the quote's signature nor the agent's is looked at here.
+        // Neither the quote's signature nor the agent's is checked here.
         let mut said: Value = serde_json::from_str(&mutant).unwrap();
         for name in ["quote", "agent_signature", "tee"] {
             said[name] = meant[name].clone();

@@ -11,12 +11,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{env, fs, thread};
 
-/// As a reply: none, and the connection stays.
+/// In place of a reply: sends nothing and keeps the connection.
 pub const SILENCE: &str = "...";
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
-/// A directory short enough for a socket's path, gone with its owner.
+/// A directory with a path short enough for a socket; removed with its owner.
 pub struct Place(pub PathBuf);
 
 impl Place {
@@ -41,8 +41,8 @@ struct Seen {
     links: Vec<UnixStream>,
 }
 
-/// A daemon that answers each request line with the next of its replies. After
-/// a reply without a newline, and behind the last, the connection ends.
+/// A daemon that answers each request line with the next of its replies. After a reply
+/// without a newline, and after the last reply, the connection ends.
 pub struct Scripted {
     place: Place,
     seen: Arc<Mutex<Seen>>,
@@ -134,7 +134,7 @@ pub fn error(id: &str, code: i32, data: &str) -> String {
 }
 
 pub fn root() -> PathBuf {
-    // In a container the tests run where nothing was built.
+    // In a container the tests run without a build tree.
     env::var_os("CIMA_ROOT").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."),
         PathBuf::from,
@@ -153,7 +153,7 @@ impl Simulator {
             place: Place::new(),
             running: Vec::new(),
         };
-        // The tests ask more than a container does.
+        // The tests make more requests than a container does.
         fs::write(s.dir("cimad.toml"), "[limits]\nquotes_burst = 1000\n").unwrap();
         let dir = s.dir("td");
         s.run(
@@ -190,7 +190,7 @@ impl Simulator {
         );
     }
 
-    /// Ends the daemon; the TD goes on.
+    /// Ends the daemon; the TD keeps running.
     pub fn stop(&mut self) {
         let mut daemon = self.running.pop().unwrap();
         let pid = daemon.id().to_string();
