@@ -10,7 +10,7 @@ GOTESTSUM   = gotest.tools/gotestsum@v1.13.0
 
 COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 
-# Where cimactl appraises, beside the machine that builds.
+# The platforms that cimactl is also built for.
 PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: all build cross demo golden test test-clients test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
@@ -47,11 +47,11 @@ test: build
 test-clients: bin/cimad-sim
 	@GO="$(GO)" rpc/vectors/test-clients.sh
 
-## golden: the programs hold against what they said at a14dc83 (root, 1 min)
+## golden: what the programs print is what they printed at a14dc83 (root, 1 min)
 golden: build
 	packaging/test/golden/golden.py --bin bin
 
-## proof-golden: golden, then the programs in OLD (a directory) and these, each other's client and verifier
+## proof-golden: golden, then with the programs in OLD (a directory) and these as each other's client and verifier
 proof-golden: golden
 	packaging/test/golden/golden.py --bin bin --old $(or $(OLD),$(error give OLD=DIR, where the old programs are))
 
@@ -77,7 +77,7 @@ FUZZTIME ?= 15s
 fuzz:
 	@GO="$(GO)" FUZZTIME="$(FUZZTIME)" packaging/fuzz.sh
 
-## bench: the real daemon beside the limit of a Unix socket and beside gRPC; report in .cache/bench (BENCH_FLAGS=-short: 1 min)
+## bench: the real daemon compared with the limit of a Unix socket and with gRPC; report in .cache/bench (BENCH_FLAGS=-short: 1 min)
 bench: build
 	@mkdir -p .cache/bench
 	CGO_ENABLED=0 $(GO) build -C packaging/test/bench -trimpath -buildvcs=false -o "$(CURDIR)/.cache/bench/bench" .
@@ -102,16 +102,16 @@ proof-soak:
 ## proof-vm: the VM, and one launch digest there and on this machine
 proof-vm: test-vm
 	packaging/test/vm/same-digest
-## proof-bench: the whole bench, each target met (quiet machine)
+## proof-bench: the whole bench, each target met (idle machine)
 proof-bench:
 	$(MAKE) bench BENCH_FLAGS=-strict
-## proof-kills: 1,000 kills of the daemon, 5,000 containers, and latencies next to a flood (quiet machine; root)
+## proof-kills: 1,000 kills of the daemon, 5,000 containers, and latencies next to a flood (idle machine; root)
 proof-kills:
 	$(GO) test $(WHOLE) ./daemon/cimad-sim -args -kills 1000 -containers 5000 -alternations 10
-## proof-gate: the daemon's tests in the sizes that figures are taken at, costs included (quiet machine; root)
+## proof-gate: the daemon's tests at full size, with costs (idle machine; root)
 proof-gate:
 	$(GO) test $(WHOLE) ./daemon -args -whole
-## proof-start: how long the daemon takes to start (quiet machine; root)
+## proof-start: how long the daemon takes to start (idle machine; root)
 proof-start:
 	$(GO) test $(WHOLE) -run TestStart ./packaging -args -whole
 ## proof-packages: two builds of the packages are equal
@@ -120,7 +120,7 @@ proof-packages:
 ## proof-fuzz: every fuzz target for 10 minutes
 proof-fuzz:
 	$(MAKE) fuzz FUZZTIME=10m
-## proof-busy: make test three times while others use processors and containers come and go; root
+## proof-busy: make test three times while burners use the processors and containers come and go; root
 proof-busy:
 	packaging/test/busy sh -c 'for n in 1 2 3; do $(MAKE) test || exit 1; done'
 

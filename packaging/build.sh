@@ -34,7 +34,7 @@ done
 DESTDIR=dist/stage/python3-cima-client packaging/install.sh python
 sed -n 's/^PACKAGE: initial/python3-cima-client: initial/p' packaging/lintian-overrides >dist/stage/python3-cima-client.overrides
 
-# package NAME FORMAT...: what stands in dist/stage/NAME, for $ARCH.
+# package NAME FORMAT...: packs dist/stage/NAME, for $ARCH.
 package() {
 	find dist/stage -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 	local name=$1 format
@@ -47,10 +47,10 @@ package() {
 for name in cimad cimactl cimad-sim; do
 	package "$name" deb rpm
 done
-# A deb alone: an rpm's place for modules depends on the distribution's Python.
+# A deb alone: where an rpm puts modules depends on the distribution's Python.
 package python3-cima-client deb
 
-# Client and verifier for the other machines of whoever appraises.
+# Client and verifier for the relying party's other machines.
 for platform in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do
 	os=${platform%/*} arch=${platform#*/}
 	if [ "$os" = linux ]; then

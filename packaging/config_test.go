@@ -12,8 +12,8 @@ import (
 	"github.com/cima-project/cima/daemon/config"
 )
 
-// The packaged configuration changes nothing, and with its comments taken off
-// it has every key, at its default.
+// The packaged configuration changes nothing. With its comment marks removed it
+// has every key, at its default.
 func TestConfigurationHasEveryKeyAtItsDefault(t *testing.T) {
 	b, err := os.ReadFile("cimad.toml")
 	if err != nil {
@@ -30,11 +30,11 @@ func TestConfigurationHasEveryKeyAtItsDefault(t *testing.T) {
 		}
 		want := config.Default()
 		if !sameConfig(reflect.ValueOf(c), reflect.ValueOf(want)) {
-			t.Errorf("%s it says\n%+v\nand the defaults are\n%+v", name, c, want)
+			t.Errorf("%s it gives\n%+v\nand must give the defaults\n%+v", name, c, want)
 		}
 	}
 	whole := regexp.MustCompile(`(?m)^#(  [a-z_]+ = |\[|[a-z_]+ = )`).ReplaceAllString(string(b), "$1")
-	// An example measures by a label, which labels has then.
+	// an example measures by a label, so labels must list it
 	if _, err := config.Parse(strings.Replace(whole, "labels = []", `labels = ["tier"]`, 1)); err != nil {
 		t.Errorf("with its examples on: %v", err)
 	}
@@ -66,11 +66,11 @@ func TestConfigurationHasEveryKeyAtItsDefault(t *testing.T) {
 	}
 	walk(nil, reflect.TypeFor[config.Config]())
 	if n < 20 {
-		t.Errorf("only %d keys were looked at", n)
+		t.Errorf("only %d keys were checked", n)
 	}
 }
 
-// sameConfig takes an empty list for none.
+// sameConfig treats an empty list as none.
 func sameConfig(a, b reflect.Value) bool {
 	switch a.Kind() {
 	case reflect.Struct:

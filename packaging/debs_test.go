@@ -15,7 +15,7 @@ func debs(t *testing.T, dist string) {
 	}
 }
 
-// oneDeb looks at a package of dist/.
+// oneDeb checks a package of dist/.
 func oneDeb(t *testing.T, dist, name string) {
 	dpkg := need(t, "dpkg-deb")
 	deb := filepath.Join(dist, name+"_"+testVersion+"-1_"+runtime.GOARCH+".deb")
@@ -44,7 +44,7 @@ func oneDeb(t *testing.T, dist, name string) {
 	}
 }
 
-// plain checks that a file is nobody's but root's to write.
+// plain checks that only root can write a file.
 func plain(t *testing.T, path string) error {
 	fi, err := os.Lstat(path)
 	if err != nil {
@@ -75,22 +75,22 @@ func cimadDeb(t *testing.T, root, control string) {
 	}
 	cimad := filepath.Join(root, "usr/sbin/cimad")
 	if got := run(t, ".", cimad, "--version"); got != "cimad "+testVersion+"\n" {
-		t.Errorf("cimad --version says %q", got)
+		t.Errorf("cimad --version prints %q", got)
 	}
 	config := filepath.Join(root, "etc/cima/cimad.toml")
 	if got := run(t, ".", cimad, "--config", config, "--check-config"); got != config+": ok\n" {
-		t.Errorf("cimad --check-config says %q", got)
+		t.Errorf("cimad --check-config prints %q", got)
 	}
 	fi, err := os.Stat(cimad)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if fi.Size() >= 15<<20 {
-		t.Errorf("cimad has %d bytes, 15 MiB are allowed", fi.Size())
+		t.Errorf("cimad has %d bytes, and must have at most 15 MiB", fi.Size())
 	}
 }
 
-// Archives hold the program for their system, and nobody's name or time.
+// Archives hold the program for their system, and no user name and no time.
 func archives(t *testing.T, dist string) {
 	for platform, magic := range map[string]string{"darwin-amd64": "\xcf\xfa\xed\xfe\x07", "darwin-arm64": "\xcf\xfa\xed\xfe\x0c", "windows-amd64": "MZ"} {
 		name, program := "cimactl-"+testVersion+"-"+platform, "cimactl"

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the release tarball in dist/: the source at HEAD, the modules that it is
-# built from (vendor/), the man pages and the version. Distributions build it
+# Makes the release tarball in dist/: the source at HEAD, the modules that it
+# needs (vendor/), the man pages and the version. Distributions build it
 # offline: packaging/debian, packaging/rpm.
 set -eu
 cd "$(dirname "$0")/.."

@@ -1,18 +1,19 @@
 #!/bin/sh
-# Prints the path of a Go that builds CIMA: the one that is here, where it is new
-# enough, else one of our own, which is fetched once, to .cache/go.
+# Prints the path of a Go that builds CIMA: the installed one, if it is new
+# enough, otherwise one of our own, which is fetched once, to .cache/go.
 set -eu
 cd "$(dirname "$0")/.."
 need=$(sed -n 's/^go //p' go.mod)
 
-# What is fetched where there is none: the module that Go's own toolchains come in.
+# What is fetched if there is none: the module that holds Go's own toolchains.
 version=1.27.3
 amd64=af4c06478303fdd1bfb335fab86c7ccb9b12e529044a946a16a1c4bcc779f8d7
 arm64=0ec0774cad42ecf4df82691146ee0b10c303ea594f163acb1737baedd5cc2835
 
 die() { printf 'go.sh: %s\nhint: install Go %s or later, https://go.dev/dl, or name one: make GO=/path/to/go\n' "$1" "$need" >&2; exit 1; }
 
-# An older Go that may fetch the toolchain that go.mod wants says that one's version.
+# An older Go that may fetch the toolchain of go.mod reports that toolchain's
+# version.
 enough() {
 	have=$("$1" env GOVERSION 2>/dev/null) || return 1
 	[ "$(printf '%s\n' "$need" "${have#go}" | sort -V | head -n 1)" = "$need" ]
@@ -46,7 +47,7 @@ if [ ! -d "$made" ]; then
 	else
 		die "no Go $need here, and none of curl, wget and python3 to fetch it with"
 	fi
-	echo "$sum  $new/zip" | sha256sum --check --quiet >&2 || die "$url is not what it was"
+	echo "$sum  $new/zip" | sha256sum --check --quiet >&2 || die "the checksum of $url must be $sum"
 	if command -v unzip >/dev/null; then
 		unzip -q "$new/zip" -d "$new"
 	elif command -v python3 >/dev/null; then
@@ -55,7 +56,7 @@ if [ ! -d "$made" ]; then
 		die "no Go $need here, and neither unzip nor python3 to unpack one with"
 	fi
 	root=$new/golang.org/toolchain@v0.0.1-go$version.linux-$arch
-	chmod +x "$root"/bin/* "$root"/pkg/tool/*/* # a module's files have no modes
+	chmod +x "$root"/bin/* "$root"/pkg/tool/*/* # files in a module have no modes
 	mv -T "$root" "$made" || [ -d "$made" ] # another make was faster
 fi
 echo "$made/bin/go"

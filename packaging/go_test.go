@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// goScript is go.sh in a tree of its own, where go.mod wants a version, with the
-// programs in bin alone, which write what they are given.
+// goScript is go.sh in a tree of its own, where go.mod requires a version, with
+// the programs in bin alone, which print what they are given.
 type goScript struct {
 	t    *testing.T
 	tree string
@@ -31,7 +31,7 @@ func newGoScript(t *testing.T, wants string) goScript {
 	put(t, filepath.Join(s.tree, "packaging/go.sh"), text)
 	put(t, filepath.Join(s.tree, "go.mod"), []byte("module m\n\ngo "+wants+"\n"))
 	for _, name := range []string{"sh", "sed", "sort", "head", "uname", "mkdir", "mktemp", "rm", "mv", "cp", "chmod", "dirname", "sha256sum", "python3"} {
-		path, err := exec.LookPath(filepath.Join("/usr/bin", name)) // not a version manager's
+		path, err := exec.LookPath(filepath.Join("/usr/bin", name)) // not one of a version manager
 		if err != nil {
 			path, err = exec.LookPath(name)
 		}
@@ -71,7 +71,7 @@ func TestGoThatIsHere(t *testing.T) {
 }
 
 func TestGoIsFetched(t *testing.T) {
-	const newest = "99.0.0" // no Go of this machine is enough
+	const newest = "99.0.0" // no Go of this machine is new enough
 	var module bytes.Buffer
 	arch := runtime.GOARCH
 	w := zip.NewWriter(&module)
@@ -121,9 +121,9 @@ func TestGoIsFetched(t *testing.T) {
 	s.has("curl", "exit 22")
 	refused("can't fetch https://proxy.golang.org/golang.org/toolchain/")
 	s.has("curl", `while [ "$1" != -o ]; do shift; done; cp `+archive+` "$2"`)
-	refused("is not what it was")
+	refused("the checksum of")
 	put(t, archive, module.Bytes())
-	for range 2 { // fetched, and there
+	for range 2 { // the first run fetches it, the second finds it
 		got, said, err := s.run()
 		if err != nil || got != filepath.Join(s.tree, ".cache/go", newest+"-"+arch, "bin/go") {
 			t.Fatalf("%q: %v %s", got, err, said)

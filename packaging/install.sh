@@ -51,9 +51,10 @@ cimad() {
 cimactl() {
 	put 755 "${DESTDIR:-}$prefix/bin" bin/cimactl
 	notices cimactl ./rpc/cimactl
-	# A relying party has this package alone.
+	# A relying party may have this package alone.
 	page cimactl.1 cima-evidence.7 cima-relying-party.7
-	# The program knows its completions. A build for another machine can't run it.
+	# The program prints its completions. One built for another machine can't run
+	# here.
 	for shell in bash:bash-completion/completions/cimactl zsh:zsh/site-functions/_cimactl fish:fish/vendor_completions.d/cimactl.fish; do
 		file=$share/${shell#*:}
 		install -d "$(dirname "$file")"
@@ -69,8 +70,8 @@ cimad_sim() {
 	echo '.so man8/cimad.8' | gzip -9n >"$share/man/man8/cimad-sim.8.gz"
 }
 
-# For the system's Python, where Debian has it; others set PYTHON_SITE. python isn't
-# part of "all": containers take the wheel.
+# For the system's Python, as Debian places it; others set PYTHON_SITE. python
+# isn't part of "all": containers install the wheel.
 python() {
 	from=rpc/python
 	site=${DESTDIR:-}${PYTHON_SITE:-$prefix/lib/python3/dist-packages}
@@ -92,7 +93,7 @@ cimad-sim) cimad_sim ;;
 python) python ;;
 all) cimad && cimactl && cimad_sim ;;
 *)
-	echo "install.sh: there is no part $1: cimad, cimactl, cimad-sim, python or all" >&2
+	echo "install.sh: unknown part $1: must be cimad, cimactl, cimad-sim, python or all" >&2
 	exit 2
 	;;
 esac

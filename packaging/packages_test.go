@@ -1,4 +1,4 @@
-// Package packaging answers: does what we ship install, and is it what we say?
+// Package packaging answers: do our packages install, and do they hold what we list?
 package packaging
 
 import (
@@ -15,7 +15,7 @@ import (
 
 const testVersion = "1.2.3+4.gabcdef0"
 
-// need returns a program's path, or leaves the test out.
+// need returns a program's path, or skips the test if the program is missing.
 func need(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -110,9 +110,9 @@ func TestPackages(t *testing.T) {
 	if *whole {
 		second = packages(t, built(t, there))
 	}
-	// cimactl is there for arm64, too, and for three systems besides Linux.
+	// cimactl is also built for arm64, and for three systems other than Linux
 	if len(first) != 13 || len(second) != 13 {
-		t.Errorf("five debs, four rpms, three archives and the checksums are wanted: %d and %d files", len(first), len(second))
+		t.Errorf("dist must have five debs, four rpms, three archives and the checksums: it has %d and %d files", len(first), len(second))
 	}
 	for name, b := range first {
 		if !bytes.Equal(b, second[name]) {
@@ -123,7 +123,7 @@ func TestPackages(t *testing.T) {
 		}
 		sum := sha256.Sum256(b)
 		if line := hex.EncodeToString(sum[:]) + "  " + name + "\n"; !bytes.Contains(first["SHA256SUMS"], []byte(line)) {
-			t.Errorf("SHA256SUMS has not %q", line)
+			t.Errorf("SHA256SUMS lacks %q", line)
 		}
 	}
 	t.Run("deb", func(t *testing.T) { debs(t, dist) })
@@ -134,7 +134,7 @@ func TestPackages(t *testing.T) {
 	t.Run("lint", func(t *testing.T) { lint(t, dist) })
 }
 
-// contents of each package, besides documentation and overrides.
+// contents of each package, without documentation and overrides.
 var contents = map[string][]string{
 	"cimad": {
 		"/etc/apparmor.d/abstractions/cima", "/etc/cdi/cima.yaml", "/etc/cima/cimad.toml",
@@ -152,10 +152,10 @@ var contents = map[string][]string{
 	"cimad-sim": {"/usr/bin/cimad-sim", "/usr/share/man/man8/cimad-sim.8.gz"},
 }
 
-// conffiles are the administrator's.
+// conffiles belong to the administrator.
 var conffiles = []string{"/etc/apparmor.d/abstractions/cima", "/etc/cdi/cima.yaml", "/etc/cima/cimad.toml"}
 
-// sameContents compares a list of paths with what the package should have.
+// sameContents compares a list of paths with the package's expected contents.
 func sameContents(t *testing.T, name string, paths []string) {
 	t.Helper()
 	var got []string
@@ -170,6 +170,6 @@ func sameContents(t *testing.T, name string, paths []string) {
 	}
 	slices.Sort(got)
 	if !slices.Equal(got, contents[name]) {
-		t.Errorf("%s holds\n%s\nand should hold\n%s", name, strings.Join(got, "\n"), strings.Join(contents[name], "\n"))
+		t.Errorf("%s holds\n%s\nand must hold\n%s", name, strings.Join(got, "\n"), strings.Join(contents[name], "\n"))
 	}
 }

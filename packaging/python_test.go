@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// pythonDeb holds the client's package against the client: all of its modules,
-// nothing else, and it imports from where it is installed.
+// pythonDeb compares the client's package with the client: it has all modules
+// and nothing else, and can be imported where it is installed.
 func pythonDeb(t *testing.T, dist string) {
 	dpkg, python := need(t, "dpkg-deb"), need(t, "python3")
 	deb := filepath.Join(dist, "python3-cima-client_"+testVersion+"-1_all.deb")

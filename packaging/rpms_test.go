@@ -48,8 +48,8 @@ func rpmFile(t *testing.T, dist, name string) string {
 	return files[0]
 }
 
-// machine is a root of its own with a shell, whose systemd writes down what it is
-// asked to do, and which answers that SELinux is off.
+// machine is a root of its own with a shell. Its systemd records what it is
+// asked to do, and reports that SELinux is off.
 func machine(t *testing.T) (root string, asked func() string) {
 	t.Helper()
 	root = t.TempDir()
@@ -86,8 +86,8 @@ func machine(t *testing.T) (root string, asked func() string) {
 	}
 }
 
-// The rpms install into a root of their own, verify there, are installed once
-// more as an upgrade is, and go away, and their scripts do the right things.
+// The rpms install into a root of their own, verify there, are installed again
+// as an upgrade does, and are removed; their scripts do the right things.
 func rpmRoot(t *testing.T, dist string) {
 	rpm := need(t, "rpm")
 	if os.Geteuid() != 0 {
@@ -98,10 +98,10 @@ func rpmRoot(t *testing.T, dist string) {
 	do := func(want string, args ...string) {
 		t.Helper()
 		if said := run(t, ".", rpm, append([]string{"--root", root, "--dbpath", "/db", "--nodeps"}, args...)...); said != "" {
-			t.Errorf("rpm %q says %s", args, said)
+			t.Errorf("rpm %q printed %s", args, said)
 		}
 		if got := asked(); got != want {
-			t.Errorf("rpm %q asked systemd for\n%s\nand should ask for\n%s", args, got, want)
+			t.Errorf("rpm %q asked systemd for\n%s\nand must ask for\n%s", args, got, want)
 		}
 	}
 	var files []string
@@ -112,7 +112,7 @@ func rpmRoot(t *testing.T, dist string) {
 	for name := range contents {
 		do("", "-V", name)
 	}
-	// What only exists while it runs.
+	// paths that exist only while the daemon runs
 	for _, dir := range []string{"run/cima", "run/cima-admin", "run/log/cima"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			t.Fatal(err)
@@ -133,7 +133,7 @@ func rpmRoot(t *testing.T, dist string) {
 	do("systemd-update-helper remove-system-units"+units+"systemctl clean --what=fdstore cimad.service\n", "-e", "cimad", "cimactl", "cimad-sim")
 	for _, gone := range []string{"usr/sbin/cimad", "run/cima", "run/cima-admin", "run/log/cima", "usr/bin/cimactl"} {
 		if _, err := os.Lstat(filepath.Join(root, gone)); !os.IsNotExist(err) {
-			t.Errorf("%s is there after removal: %v", gone, err)
+			t.Errorf("%s must be gone after removal: %v", gone, err)
 		}
 	}
 }

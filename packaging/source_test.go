@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// Distributions build from the release tarball, without a network, what nfpm
-// packs: the same files, and nothing that their linters complain of.
+// Distributions build the same files as nfpm packs from the release tarball,
+// without a network, and their linters have no complaint.
 func TestSourcePackages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out: -short")
 	}
-	// Half of what is built is the same for both, and for other tests.
+	// Half of the build is the same for both, and for other tests.
 	t.Setenv("GOCACHE", strings.TrimSpace(run(t, "..", "go", "env", "GOCACHE")))
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	dir := tree(t)
@@ -39,7 +39,7 @@ func TestSourcePackages(t *testing.T) {
 	t.Run("rpm", func(t *testing.T) { sourceRPM(t, b) })
 }
 
-// offline runs a program that sees no network but its own loopback.
+// offline runs a program without a network, save its own loopback.
 func offline(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	alone := []string{"-n"}
@@ -68,7 +68,7 @@ func sourceDeb(t *testing.T, tarball []byte) {
 	src := filepath.Join(dir, "cima-"+testVersion)
 	run(t, src, "cp", "-r", "packaging/debian", "debian")
 	run(t, src, "sed", "-i", "1s/(.*)/("+testVersion+"-1)/", "debian/changelog")
-	// -d: Go need not be a package of this machine's.
+	// -d: Go need not be installed as a package
 	offline(t, src, build, "-d", "-us", "-uc", "-F")
 	for name := range contents {
 		oneDeb(t, dir, name)
@@ -91,7 +91,7 @@ func sourceRPM(t *testing.T, tarball []byte) {
 	}
 	text := strings.Replace(string(spec), "\nVersion:        0\n", "\nVersion:        "+testVersion+"\n", 1)
 	put(t, filepath.Join(dir, "cima.spec"), []byte(text))
-	// --nodeps: as above.
+	// --nodeps: for the same reason
 	offline(t, dir, build, "--define", "_topdir "+dir, "--nodeps", "-ba", "cima.spec")
 	rpms, err := filepath.Glob(filepath.Join(dir, "RPMS", "*", "*.rpm"))
 	if err != nil || len(rpms) != len(contents) {

@@ -29,8 +29,8 @@ const (
 
 var whole = flag.Bool("whole", false, "build packages twice and compare them; start the daemon 20 times, and hold the median to its bound")
 
-// From the start of the process to READY, on a machine whose IMA log is long,
-// and what the daemon keeps in memory when it has read that log.
+// The time from the start of the process to READY, on a machine with a long IMA
+// log, and the memory that the daemon uses when it has read that log.
 func TestStart(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out: -short")
@@ -52,8 +52,8 @@ func TestStart(t *testing.T) {
 	var took []time.Duration
 	done := make(chan error)
 	go func() {
-		// The thread, and what is started from it, see an IMA log of their
-		// own. It is never unlocked, and ends with this.
+		// The thread, and every process started from it, see an IMA log of
+		// their own. The thread is never unlocked, and ends with this function.
 		runtime.LockOSThread()
 		err := longIMALog()
 		for i := 0; i < starts && err == nil; i++ {
@@ -70,14 +70,15 @@ func TestStart(t *testing.T) {
 	median := took[starts/2]
 	t.Logf("start to READY: median %v of %d, %v to %v; PSS when idle %d KiB", median, starts, took[0], took[starts-1], idle)
 	if *whole && median >= startBound {
-		t.Errorf("it takes %v to READY, %v is allowed", median, startBound)
+		t.Errorf("the start took %v to READY, and must take at most %v", median, startBound)
 	}
 	if idle == 0 || idle >= idleBound {
-		t.Errorf("PSS is %d KiB when idle, %d are allowed", idle, idleBound)
+		t.Errorf("PSS is %d KiB when idle, and must be at most %d", idle, idleBound)
 	}
 }
 
-// longIMALog puts a real log of 10,000 entries where the kernel shows it.
+// longIMALog mounts a real log of 10,000 entries where the kernel shows its
+// own.
 func longIMALog() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("unshare: %w", err)
@@ -108,9 +109,9 @@ func longIMALog() error {
 		os.WriteFile(filepath.Join(dir, "runtime_measurements_count"), fmt.Appendf(nil, "%d\n", times*n), 0o644))
 }
 
-// startOnce starts the daemon on a TD that has just booted, and takes the time;
-// where asked for, it waits until the daemon has nothing to do any more.
-func startOnce(program string, settle bool) (took time.Duration, pss int, err error) {
+// startOnce starts the daemon on a TD that has just booted, and measures the
+// time. With idle it waits until the daemon has no work left.
+func startOnce(program string, idle bool) (took time.Duration, pss int, err error) {
 	dir, err := os.MkdirTemp("", "cima")
 	if err != nil {
 		return 0, 0, err
@@ -154,7 +155,7 @@ func startOnce(program string, settle bool) (took time.Duration, pss int, err er
 			break
 		}
 	}
-	if settle {
+	if idle {
 		time.Sleep(3 * time.Second)
 		if pss, err = pssOf(daemon.Process.Pid); err == nil {
 			err = anchored(filepath.Join(dir, "log/cima/runtime.log"))
@@ -163,7 +164,7 @@ func startOnce(program string, settle bool) (took time.Duration, pss int, err er
 	return took, pss, err
 }
 
-// anchored says that the daemon has read the IMA log.
+// anchored reports whether the daemon has read the IMA log.
 func anchored(path string) error {
 	log, err := os.ReadFile(path)
 	if err != nil {
@@ -183,8 +184,8 @@ func end(c *exec.Cmd) {
 	c.Wait()
 }
 
-// pssOf is what a process keeps in memory, its share of what others have too
-// (proc(5), smaps_rollup), in KiB.
+// pssOf is the memory of a process in KiB, with its share of memory that others
+// use too (proc(5), smaps_rollup).
 func pssOf(pid int) (int, error) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if err != nil {

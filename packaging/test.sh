@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs all Go tests and says what was left out. Left out under CI=true is failed.
+# Runs all Go tests and lists what was skipped. Under CI=true a skipped test is
+# a failure.
 set -eu
 cd "$(dirname "$0")/.."
 PATH=$("$GO" env GOROOT)/bin:$PATH # gotestsum runs go
@@ -9,22 +10,23 @@ trap 'rm -f "$log"' EXIT
 race=-race
 if ! command -v "${CC:-gcc}" >/dev/null 2>&1; then
 	race=
-	echo "test: no C compiler: the race detector is left out" >&2
+	echo "test: no C compiler: without the race detector" >&2
 	[ "${CI:-}" != true ] || exit 1
 fi
 
-# gotestsum prints failures whole and lists every skipped test with its reason.
-# Nothing is run again: a test that fails now and then is a test that fails.
+# gotestsum prints failures in full and lists every skipped test with its
+# reason. No test is run again: a test that fails now and then is a test that
+# fails.
 "$GO" run "$GOTESTSUM" --format pkgname --jsonfile "$log" --packages=./... -- \
 	$race -timeout 30m "$@"
 
 if grep -q '"Action":"skip".*"Test"' "$log"; then
 	n=$(grep -c '"Action":"skip".*"Test"' "$log")
-	echo "test: $n tests were left out:" >&2
+	echo "test: $n tests were skipped:" >&2
 	grep '"Action":"output".*_test.go:[0-9]*: left out' "$log" |
 		sed 's/.*"Test":"\([^"]*\)".*left out: \([^"]*\)\\n".*/  \1: \2/' >&2 || true
 	if [ "${CI:-}" = true ]; then
-		echo 'test: with CI=true leaving out is failing' >&2
+		echo 'test: with CI=true no test may be skipped' >&2
 		exit 1
 	fi
 fi

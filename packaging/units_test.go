@@ -22,8 +22,9 @@ func unit(t *testing.T, name string) string {
 	return string(b)
 }
 
-// analyze runs systemd-analyze on copies of the units, whose program is one
-// that this machine has, with the named drop-ins. It returns its version, too.
+// analyze runs systemd-analyze on copies of the units, with the named drop-ins.
+// The copies name a program that this machine has. It returns systemd's
+// version, too.
 func analyze(t *testing.T, dropins []string, args ...string) (string, int) {
 	t.Helper()
 	tool := need(t, "systemd-analyze")
@@ -68,7 +69,7 @@ func TestUnitsVerifyInSilence(t *testing.T) {
 		out, version := analyze(t, dropins, append([]string{"verify", "--man=no"}, units...)...)
 		for line := range strings.Lines(out) {
 			if version < 254 && strings.Contains(line, "Unknown key 'FileDescriptorStorePreserve'") {
-				continue // ignored there, and the key lives until `systemctl stop`
+				continue // systemd ignores it there, and the key lives until `systemctl stop`
 			}
 			t.Errorf("with %v: %s", dropins, line)
 		}
@@ -94,7 +95,8 @@ func TestExposure(t *testing.T) {
 	}
 }
 
-// Whatever systemd-analyze misses has its reason in a comment of the unit.
+// For each measure that systemd-analyze misses, a comment of the unit gives the
+// reason.
 func TestWhatIsAbsentHasItsReason(t *testing.T) {
 	out, _ := analyze(t, nil, "security", "--no-pager", "--offline=true", "--json=short", "cimad.service")
 	var found []struct {
@@ -110,7 +112,7 @@ func TestWhatIsAbsentHasItsReason(t *testing.T) {
 			comments.WriteString(line)
 		}
 	}
-	// What the comments call by another name.
+	// Measures that the comments call by another name.
 	words := map[string]string{
 		"SystemCallFilter=~@privileged": "privilege", "RestrictAddressFamilies=~AF_UNIX": "AF_UNIX",
 		"RestrictAddressFamilies=~…": "AF_UNIX", "ProtectHome=": `Not "yes"`, "DeviceAllow=": "DeviceAllow",
@@ -130,15 +132,15 @@ func TestWhatIsAbsentHasItsReason(t *testing.T) {
 			}
 		}
 		if !strings.Contains(comments.String(), word) {
-			t.Errorf("%s is missed, and no comment of cimad.service has %q", f.Name, word)
+			t.Errorf("%s is missing, and a comment of cimad.service must name %q", f.Name, word)
 		}
 	}
 	if missed < 10 {
-		t.Errorf("only %d things are missed: is this the right list?", missed)
+		t.Errorf("only %d measures are missing: is this the right list?", missed)
 	}
 }
 
-// Units and code call things by the same names.
+// Units and code use the same names.
 func TestUnitsFitTheCode(t *testing.T) {
 	code, err := os.ReadFile("../daemon/sockets.go")
 	if err != nil {
@@ -147,18 +149,18 @@ func TestUnitsFitTheCode(t *testing.T) {
 	for _, name := range []string{"cimad.socket", "cimad-admin.socket"} {
 		fd := regexp.MustCompile(`FileDescriptorName=(\S+)`).FindStringSubmatch(unit(t, name))
 		if fd == nil || !strings.Contains(string(code), `= "`+fd[1]+`"`) {
-			t.Errorf("%s: daemon/sockets.go knows no descriptor named %q", name, fd)
+			t.Errorf("%s: daemon/sockets.go must know the descriptor %q", name, fd)
 		}
 	}
 	service := unit(t, "cimad.service")
 	for _, name := range units {
 		for _, condition := range []string{"\nConditionSecurity=|cvm\n", "\nConditionPathExists=|/dev/tdx_guest\n"} {
 			if !strings.Contains(unit(t, name), condition) {
-				t.Errorf("%s has no %s", name, strings.TrimSpace(condition))
+				t.Errorf("%s must have %s", name, strings.TrimSpace(condition))
 			}
 		}
 		if name != "cimad.service" && !regexp.MustCompile(`(?m)^Sockets=.*\b`+regexp.QuoteMeta(name)).MatchString(service) {
-			t.Errorf("cimad.service takes no %s", name)
+			t.Errorf("cimad.service must take %s", name)
 		}
 	}
 	files, err := filepath.Glob("../daemon/*.go")
@@ -174,12 +176,12 @@ func TestUnitsFitTheCode(t *testing.T) {
 		hangup = hangup || !strings.HasSuffix(f, "_test.go") && strings.Contains(string(b), "syscall.SIGHUP")
 	}
 	if reload := strings.Contains(service, "\nExecReload="); reload != hangup {
-		t.Errorf("the unit reloads: %v, cimad reads SIGHUP: %v", reload, hangup)
+		t.Errorf("the unit reloads: %v, cimad handles SIGHUP: %v", reload, hangup)
 	}
 }
 
-// RestrictSUIDSGID= forbids openat2(2): what needed it would fail in the unit
-// and nowhere else.
+// RestrictSUIDSGID= forbids openat2(2): code that needs it would fail in the
+// unit and nowhere else.
 func TestNoProgramNeedsOpenat2(t *testing.T) {
 	if !strings.Contains(unit(t, "cimad.service"), "\nRestrictSUIDSGID=yes\n") {
 		t.Error("cimad.service has no RestrictSUIDSGID=yes")
@@ -190,7 +192,7 @@ func TestNoProgramNeedsOpenat2(t *testing.T) {
 		}
 		b, err := os.ReadFile(path)
 		if strings.Contains(string(b), "unix.Openat2(") {
-			t.Errorf("%s calls openat2", path)
+			t.Errorf("%s must not call openat2", path)
 		}
 		return err
 	})
