@@ -43,7 +43,7 @@ func (s *stage) start(ctx context.Context) error {
 
 func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }
 
-// daemon starts cimad-sim and waits until what it makes is there.
+// daemon starts cimad-sim and waits until its files exist.
 func (s *stage) daemon(name string, args []string, made string) error {
 	log, err := os.Create(s.path(name + ".log"))
 	if err != nil {
@@ -52,7 +52,8 @@ func (s *stage) daemon(name string, args []string, made string) error {
 	defer log.Close()
 	c := exec.Command(filepath.Join(s.bin, "cimad-sim"), args...)
 	c.Stdout, c.Stderr = log, log
-	// Not this terminal's interrupts: it is stopped after its containers.
+	// Its own session, without this terminal's interrupts: the daemon is
+	// stopped after its containers.
 	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := c.Start(); err != nil {
 		return err
@@ -86,7 +87,7 @@ func (s *stage) makeImage(ctx context.Context) error {
 	return nil
 }
 
-// stopProcess asks, waits, and kills.
+// stopProcess asks the process to end, waits, and kills it.
 func stopProcess(p *os.Process, done <-chan error) {
 	p.Signal(syscall.SIGTERM)
 	select {
@@ -97,19 +98,19 @@ func stopProcess(p *os.Process, done <-chan error) {
 	}
 }
 
-// caller is one run of cimactl, in a container or, where there is no engine,
-// without a container.
+// caller is one run of cimactl, in a container or, if there is no engine, in a
+// host process.
 type caller struct {
 	s      *stage
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	stdout bytes.Buffer
 	stderr bytes.Buffer
-	cid    string // file with the container's id, written by the engine
+	cid    string // file with the container's id, which the engine writes
 }
 
-// begin starts cimactl with args. Every caller of the same args is started by
-// the same command line, but for the file that takes the id.
+// begin starts cimactl with args. Every caller with the same args has the same
+// command line, save for the file of the id.
 func (s *stage) begin(ctx context.Context, name string, args ...string) (*caller, error) {
 	c := &caller{s: s}
 	if s.engine == nil {
@@ -141,7 +142,7 @@ func (c *caller) id() string {
 	return strings.TrimSpace(string(text))
 }
 
-// end gives cimactl its input and returns what it printed and its exit code.
+// end writes cimactl's input and returns its output and exit code.
 func (c *caller) end(input string) (stdout, stderr string, code int, err error) {
 	io.WriteString(c.stdin, input)
 	c.stdin.Close()
@@ -164,7 +165,7 @@ func (s *stage) call(ctx context.Context, name, input string, args ...string) (s
 	return c.end(input)
 }
 
-// appraise runs cimactl verify outside, as a relying party does.
+// appraise runs cimactl verify outside the containers, as a relying party does.
 func (s *stage) appraise(ctx context.Context, evidence []byte, nonce string, args ...string) (code int, why string, err error) {
 	file := s.path("appraised.json")
 	if err := os.WriteFile(file, evidence, 0o600); err != nil {

@@ -1,6 +1,6 @@
-// Demo answers: what does CIMA do? It starts a simulated TD and a daemon,
-// lets containers get evidence about themselves, appraises it outside, tries
-// to cheat, and prints what was proved. It removes all that it made.
+// Demo answers: what does CIMA do? It starts a simulated TD and a daemon, lets
+// containers get evidence about themselves, appraises it outside, tries to
+// cheat, and prints what was proved. It removes everything that it made.
 package main
 
 import (
@@ -23,7 +23,7 @@ func main() {
 	only := flag.String("engine", "", "`NAME` of the engine to use: docker, podman, dockerd (one of its own), none")
 	flag.Parse()
 	if runtime.GOOS != "linux" {
-		fmt.Fprintf(os.Stderr, "demo: containers and their sockets are Linux's; this is %s\nhint: run it on a Linux machine or in a Linux VM\n", runtime.GOOS)
+		fmt.Fprintf(os.Stderr, "demo: containers and their sockets need Linux; this is %s\nhint: run it on a Linux machine or in a Linux VM\n", runtime.GOOS)
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -39,7 +39,7 @@ func main() {
 type stage struct {
 	dir    string // short: a socket's path has at most 107 bytes
 	bin    string
-	engine *engine.Found // nil: host processes stand in
+	engine *engine.Found // nil: host processes take the place of containers
 	table  table
 
 	undo []func() // in reverse order
@@ -56,11 +56,12 @@ func run(ctx context.Context, bin, only string) (code int, err error) {
 	}
 	s := &stage{dir: dir, bin: bin}
 	defer s.close()
-	// Containers enter as any uid; what is secret in here has its own mode.
+	// Containers enter as any uid; secret files in here have a mode of their
+	// own.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 1, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 
 	if err := s.chooseEngine(ctx, only); err != nil {
@@ -75,14 +76,15 @@ func run(ctx context.Context, bin, only string) (code int, err error) {
 	s.table.print(os.Stdout)
 	switch {
 	case s.table.failed > 0:
-		return 1, fmt.Errorf("%d of %d didn't come out as they must", s.table.failed, len(s.table.rows))
+		return 1, fmt.Errorf("%d of %d had another result than they must", s.table.failed, len(s.table.rows))
 	case s.table.missing > 0 && os.Getenv("CI") == "true":
-		return 1, errors.New("with CI=true everything must be shown")
+		return 1, errors.New("with CI=true nothing may be left out")
 	}
 	return 0, nil
 }
 
-// chooseEngine looks for an engine. None is no error: host processes stand in.
+// chooseEngine looks for an engine. Without one, host processes take the place
+// of containers, and that is no error.
 func (s *stage) chooseEngine(ctx context.Context, only string) (err error) {
 	if os.Geteuid() != 0 {
 		say("containers are left out: cimad reads root-owned records and other users' processes; run `sudo make demo`")
@@ -94,21 +96,21 @@ func (s *stage) chooseEngine(ctx context.Context, only string) (err error) {
 	return err
 }
 
-// patience is for the whole demo, which takes well under a minute.
-const patience = 4 * time.Minute
+// timeout bounds the whole demo, which takes well under a minute.
+const timeout = 4 * time.Minute
 
-// ended says why the play broke off, and gives the exit code.
+// ended returns the reason why the demo stopped early, and the exit code.
 func ended(ctx context.Context, err error) (int, error) {
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return 1, fmt.Errorf("not done after %v, everything was removed: %w", patience, err)
+		return 1, fmt.Errorf("not done after %v; everything was removed: %w", timeout, err)
 	case ctx.Err() != nil:
 		return 130, errors.New("interrupted; everything was removed")
 	}
 	return 1, err
 }
 
-// close takes back everything, the last first.
+// close undoes everything, in reverse order.
 func (s *stage) close() {
 	for i := len(s.undo) - 1; i >= 0; i-- {
 		s.undo[i]()

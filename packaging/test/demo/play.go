@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// evidence is what the demo reads of a bundle; the rest it keeps as it is.
+// evidence is the part of a bundle that the demo reads; it keeps the rest
+// unchanged.
 type evidence struct {
 	raw    map[string]json.RawMessage
 	nonce  string
@@ -29,7 +30,7 @@ func (e *evidence) bytes() []byte {
 	return b
 }
 
-// with is the bundle with one member taken from elsewhere.
+// with is the bundle with one member replaced.
 func (e *evidence) with(member string, value json.RawMessage) []byte {
 	forged := evidence{raw: map[string]json.RawMessage{}}
 	for k, v := range e.raw {
@@ -39,7 +40,7 @@ func (e *evidence) with(member string, value json.RawMessage) []byte {
 	return forged.bytes()
 }
 
-// play runs the scenes.
+// play runs all parts of the demo.
 func (s *stage) play(ctx context.Context) error {
 	if err := s.identity(ctx); err != nil {
 		return err
@@ -58,7 +59,7 @@ func (s *stage) play(ctx context.Context) error {
 	return s.forgeries(ctx, a, b, policy)
 }
 
-// identity: the kernel names the caller, and no request can.
+// identity shows that the kernel names the caller, and that no request can.
 func (s *stage) identity(ctx context.Context) error {
 	const named = "a container is named by the kernel, whatever it says"
 	const unprivileged = "so is one as uid 1234 without any capability"
@@ -121,8 +122,8 @@ func (s *stage) whoami(ctx context.Context, what, name string) error {
 	return nil
 }
 
-// twoEvidences starts the same command line twice, gives each caller a nonce
-// of its own and takes its evidence.
+// twoEvidences starts the same command line twice, gives each caller a nonce of
+// its own, and gets its evidence.
 func (s *stage) twoEvidences(ctx context.Context) (a, b *evidence, err error) {
 	say("two callers of one command line ask for evidence about themselves")
 	var callers [2]*caller
@@ -181,10 +182,10 @@ func (s *stage) appraisals(ctx context.Context, a, b *evidence, policy string) e
 		want     int
 	}{
 		{"the first evidence is trusted, under a policy made from it", a.bytes(), a.nonce, []string{"--trust-root", root, "--policy", policy}, 0},
-		{"so is the second, under the same policy", b.bytes(), b.nonce, []string{"--trust-root", root, "--policy", policy}, 0},
-		{"without a policy it is authentic, and no more", a.bytes(), a.nonce, []string{"--trust-root", root}, 4},
-		{"simulation can't pass for hardware", a.bytes(), a.nonce, []string{"--policy", policy}, 2},
-		{"an old nonce is found", b.bytes(), a.nonce, []string{"--trust-root", root, "--policy", policy}, 2},
+		{"the second evidence is trusted, under the same policy", b.bytes(), b.nonce, []string{"--trust-root", root, "--policy", policy}, 0},
+		{"without a policy the first evidence is authentic, and no more", a.bytes(), a.nonce, []string{"--trust-root", root}, 4},
+		{"simulated evidence isn't trusted as hardware's", a.bytes(), a.nonce, []string{"--policy", policy}, 2},
+		{"an old nonce is detected", b.bytes(), a.nonce, []string{"--trust-root", root, "--policy", policy}, 2},
 	} {
 		if err := s.judge(ctx, t.what, t.evidence, t.nonce, t.want, t.args...); err != nil {
 			return err
@@ -193,7 +194,7 @@ func (s *stage) appraisals(ctx context.Context, a, b *evidence, policy string) e
 	return nil
 }
 
-// forgeries: what somebody who holds both bundles could try.
+// forgeries are what a holder of both bundles could try.
 func (s *stage) forgeries(ctx context.Context, a, b *evidence, policy string) error {
 	args := []string{"--trust-root", s.path("td/root.pem"), "--policy", policy}
 	claims := strings.Replace(string(a.raw["claims"]), `"count":`, `"count":1`, 1)
@@ -201,11 +202,11 @@ func (s *stage) forgeries(ctx context.Context, a, b *evidence, policy string) er
 		what     string
 		evidence []byte
 	}{
-		{"the quote of one doesn't verify as the other's", a.with("quote", b.raw["quote"])},
-		{"the claims of one don't either", a.with("claims", b.raw["claims"])},
-		{"a forged claim is found", a.with("claims", json.RawMessage(claims))},
-		{"a log of which events were taken is found", a.with("runtime_log", json.RawMessage("[]"))},
-		{"another boot log is found", a.with("boot_log", json.RawMessage(`"AAAA"`))},
+		{"a quote taken from the other evidence is detected", a.with("quote", b.raw["quote"])},
+		{"claims taken from the other evidence are detected", a.with("claims", b.raw["claims"])},
+		{"a forged claim is detected", a.with("claims", json.RawMessage(claims))},
+		{"missing events are detected", a.with("runtime_log", json.RawMessage("[]"))},
+		{"another boot log is detected", a.with("boot_log", json.RawMessage(`"AAAA"`))},
 	} {
 		if err := s.judge(ctx, t.what, t.evidence, a.nonce, -1, args...); err != nil {
 			return err
@@ -214,8 +215,8 @@ func (s *stage) forgeries(ctx context.Context, a, b *evidence, policy string) er
 	return nil
 }
 
-// judge appraises and notes whether the exit code is the one that must come;
-// -1 stands for not authentic or malformed.
+// judge appraises and checks the exit code; want -1 stands for not authentic or
+// malformed.
 func (s *stage) judge(ctx context.Context, what string, bundle []byte, nonce string, want int, args ...string) error {
 	code, why, err := s.appraise(ctx, bundle, nonce, args...)
 	if err != nil {

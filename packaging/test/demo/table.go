@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// table is what was shown, in order.
+// table is the results, in order.
 type table struct {
 	rows    []row
 	failed  int
@@ -14,7 +14,7 @@ type table struct {
 
 type row struct{ result, what, how string }
 
-// check notes whether something came out as it must.
+// check adds a row: whether the result is the one that must come.
 func (t *table) check(ok bool, what, how string, args ...any) {
 	r := row{"shown", what, fmt.Sprintf(how, args...)}
 	if !ok {
@@ -24,7 +24,7 @@ func (t *table) check(ok bool, what, how string, args ...any) {
 	t.rows = append(t.rows, r)
 }
 
-// skip notes what this machine could not show.
+// skip adds a row for what this machine can't show.
 func (t *table) skip(what, why string) {
 	t.missing++
 	t.rows = append(t.rows, row{"not shown", what, why})

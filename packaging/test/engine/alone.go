@@ -20,12 +20,12 @@ const (
 
 // Alone continues this program in namespaces of its own (processes, mounts,
 // cgroups), and returns there. /run, /var/lib and /dev/shm are empty, so that
-// engines find their usual places free; OCI runtimes are copies, so that a
-// gate's mark on one of them holds nobody else; and when the program ends, the
+// engines find their usual places free. OCI runtimes are copies, so that a
+// gate's mark on one of them holds no other process. When the program ends, the
 // kernel ends all processes and removes all mounts and files of these places.
 //
-// Call it first thing in TestMain or main. Where namespaces can't be made it
-// returns an error, and the program is where it was.
+// Call Alone first in TestMain or main. If namespaces can't be made it returns
+// an error, and the program continues where it was.
 func Alone() error {
 	runtime.LockOSThread() // namespaces and the parent-death signal belong to a thread
 	defer runtime.UnlockOSThread()
@@ -49,7 +49,8 @@ func isAlone() bool {
 	return err == nil
 }
 
-// unshareable tells whether namespaces can be made, before anything depends on it.
+// unshareable checks that namespaces can be made, before anything depends on
+// them.
 func unshareable() error {
 	c := exec.Command("/bin/true")
 	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWCGROUP}
@@ -92,8 +93,8 @@ func failed(err error) int {
 	return 1
 }
 
-// forward passes on what go test and a user's terminal send. A terminal reaches
-// the whole process group by itself; a second interrupt does no harm.
+// forward passes on the signals of go test and of a user's terminal. A terminal
+// signals the whole process group itself; a second interrupt does no harm.
 func forward(p *os.Process) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGQUIT, syscall.SIGINT, syscall.SIGTERM)
@@ -132,7 +133,7 @@ func begin() int {
 	return code
 }
 
-// environment keeps engines' clients from what the caller's environment names.
+// environment removes variables of the caller that configure engines' clients.
 func environment() error {
 	var failed []error
 	for _, name := range []string{"DOCKER_HOST", "DOCKER_CONTEXT", "CONTAINER_HOST", "CONTAINERS_STORAGE_CONF", "XDG_RUNTIME_DIR"} {
@@ -141,9 +142,9 @@ func environment() error {
 	return errors.Join(append(failed, os.Setenv("DOCKER_CONFIG", private), os.Setenv("CONTAINERS_CONF", containersConf))...)
 }
 
-// prepare mounts what the program sees.
+// prepare makes the mounts that the program sees.
 func prepare(groups cgroups) error {
-	names, _ := os.ReadFile("/etc/resolv.conf") // may lie in /run
+	names, _ := os.ReadFile("/etc/resolv.conf") // the file may be in /run
 	resolver, _ := filepath.EvalSymlinks("/etc/resolv.conf")
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)

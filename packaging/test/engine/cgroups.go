@@ -17,7 +17,7 @@ import (
 
 const cgroupPrefix = "cima-test-"
 
-// cgroups are one cgroup in each mounted hierarchy, all of one name.
+// cgroups are one cgroup in each mounted hierarchy, all with the same name.
 type cgroups struct{ name string }
 
 // hierarchy is a mounted cgroup file system.
@@ -48,7 +48,8 @@ func hierarchies() (all []hierarchy, err error) {
 	return all, errors.Join(err, lines.Err())
 }
 
-// newCgroups makes the cgroups, and removes those that a killed run left.
+// newCgroups makes the cgroups, and removes those that a killed run left
+// behind.
 func newCgroups() (cgroups, error) {
 	all, err := hierarchies()
 	if err != nil {
@@ -74,7 +75,8 @@ func newCgroups() (cgroups, error) {
 	return c, nil
 }
 
-// inherit gives a cgroup of v1 the processors and memory that it may use.
+// inherit copies the processors and the memory that the parent may use to a
+// cgroup of v1.
 func (h hierarchy) inherit(dir string) error {
 	for _, name := range []string{"cpuset.cpus", "cpuset.mems"} {
 		if above, err := os.ReadFile(filepath.Join(filepath.Dir(dir), name)); err == nil && h.kind == "cgroup" {
@@ -86,9 +88,9 @@ func (h hierarchy) inherit(dir string) error {
 	return nil
 }
 
-// enter moves this process into the cgroups, and mounts the file systems anew so
-// that these are the roots. It must run on one thread, in a mount namespace of
-// its own.
+// enter moves this process into the cgroups, and mounts the file systems again
+// so that these cgroups are the roots. It must run on one thread, in a mount
+// namespace of its own.
 func (c cgroups) enter() error {
 	all, err := hierarchies()
 	if err != nil {
@@ -119,8 +121,8 @@ func (c cgroups) enter() error {
 	return delegate(all)
 }
 
-// delegate lets cgroups below use the controllers of v2. Then no process may be
-// in the root.
+// delegate lets child cgroups use the controllers of v2. After that no process
+// may be in the root.
 func delegate(all []hierarchy) error {
 	for _, h := range all {
 		text, err := os.ReadFile(filepath.Join(h.at, "cgroup.controllers"))
@@ -140,8 +142,8 @@ func delegate(all []hierarchy) error {
 	return nil
 }
 
-// remove removes the cgroups and all below. Their processes have ended, which the
-// kernel may be a moment late to notice.
+// remove removes the cgroups and everything below. Their processes have ended,
+// but the kernel may need a moment to notice.
 func (c cgroups) remove() error {
 	all, err := hierarchies()
 	if err != nil || c.name == "" {

@@ -23,7 +23,7 @@ var Docker = sync.OnceValues(func() (*Engine, error) {
 	return e, err
 })
 
-// wantAlone says why there can be no engine of these programs.
+// wantAlone returns why these programs can't be an engine here.
 func wantAlone(programs ...string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("engines need root")
@@ -39,7 +39,7 @@ func wantAlone(programs ...string) error {
 	if err := unshareable(); err != nil {
 		return err
 	}
-	return errors.New("the program is in no namespaces of its own: it must call engine.Alone")
+	return errors.New("the program must have namespaces of its own: call engine.Alone first")
 }
 
 // serve starts a dockerd without a network, and waits until it answers.
@@ -54,7 +54,7 @@ func (e *Engine) serve(ctx context.Context, logFile string, dockerd *exec.Cmd) (
 	if err := dockerd.Start(); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	for {
 		_, err := e.Do(ctx, "", "version")
@@ -65,7 +65,7 @@ func (e *Engine) serve(ctx context.Context, logFile string, dockerd *exec.Cmd) (
 		if ended, _ := syscall.Wait4(dockerd.Process.Pid, &status, syscall.WNOHANG, nil); ended != 0 || ctx.Err() != nil {
 			dockerd.Process.Kill()
 			text, _ := os.ReadFile(log.Name())
-			return nil, fmt.Errorf("dockerd doesn't answer: %w: %s", err, lastLine(text))
+			return nil, fmt.Errorf("dockerd did not answer: %w: %s", err, lastLine(text))
 		}
 		time.Sleep(50 * time.Millisecond)
 	}

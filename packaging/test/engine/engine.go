@@ -1,9 +1,9 @@
 // Package engine answers: how does a test get a container engine of its own?
 //
-// Alone continues a program in namespaces where nothing of the machine's engines
-// and containers is seen; Docker and Podman give it engines there, which end
-// with it. Programs that show something on the machine itself (packaging/test/demo,
-// bench) look for an engine that works, by Find.
+// Alone continues a program in namespaces that hide the machine's engines and
+// containers; Docker and Podman give it engines there, which end with it.
+// Programs that show something on the machine itself (packaging/test/demo,
+// bench) look for a working engine, with Find.
 package engine
 
 import (
@@ -19,13 +19,13 @@ import (
 type Engine struct {
 	Name   string   // "docker" or "podman"
 	Client []string // the command of its client, with global flags
-	Run    []string // flags that run and create need on this machine
-	Config string   // what cimad's configuration must say of it, TOML
-	Socket string   // of its API; "" where nothing listens
+	Run    []string // flags of run and create that this machine needs
+	Config string   // TOML that cimad's configuration must have for this engine
+	Socket string   // path of its API socket; "" where there is none
 }
 
-// patience is how long an engine may take to start.
-const patience = time.Minute
+// startTimeout is how long an engine may take to start.
+const startTimeout = time.Minute
 
 // Command is the engine's client with arguments.
 func (e *Engine) Command(ctx context.Context, args ...string) *exec.Cmd {
@@ -33,8 +33,9 @@ func (e *Engine) Command(ctx context.Context, args ...string) *exec.Cmd {
 	return exec.CommandContext(ctx, all[0], all[1:]...)
 }
 
-// Do runs the engine's client with input and returns what it printed, without
-// white space around. An error ends with the client's own last line.
+// Do runs the engine's client with input and returns its output, without
+// surrounding white space. An error ends with the last line that the client
+// printed.
 func (e *Engine) Do(ctx context.Context, input string, args ...string) (string, error) {
 	c := e.Command(ctx, args...)
 	c.Stdin = strings.NewReader(input)

@@ -13,23 +13,23 @@ import (
 	"time"
 )
 
-// Found is an engine of this machine, or one that was started on it.
+// Found is an engine of this machine, or one that Find started.
 type Found struct {
 	*Engine
 	stop func()
 }
 
-// Stop ends what Find started.
+// Stop ends the engine if Find started it.
 func (f *Found) Stop() {
 	if f.stop != nil {
 		f.stop()
 	}
 }
 
-// Find takes the first engine that works on this machine (docker, podman, or a
-// dockerd that it starts below dir), and tells say why the others don't. only, if
-// any, is the one to use: "docker", "podman" or "dockerd". The result is nil where
-// no engine works and only is "" or "none".
+// Find returns the first engine that works on this machine (docker, podman, or
+// a dockerd that it starts below dir), and reports to say why the others don't.
+// only, if not empty, is the only one to try: "docker", "podman" or "dockerd".
+// The result is nil if no engine works and only is "" or "none".
 func Find(ctx context.Context, dir, only string, say func(format string, args ...any)) (*Found, error) {
 	for _, candidate := range []struct {
 		name string
@@ -53,13 +53,13 @@ func Find(ctx context.Context, dir, only string, say func(format string, args ..
 		say("no %s: %v", candidate.name, err)
 	}
 	if only != "" && only != "none" {
-		return nil, fmt.Errorf("the engine %s can't be used", only)
+		return nil, fmt.Errorf("the engine %s does not work here", only)
 	}
 	return nil, nil
 }
 
 // machinesDocker is a docker whose daemon answers and whose containers can
-// reach a Unix socket of this machine.
+// connect to a Unix socket of this machine.
 func machinesDocker(ctx context.Context, _ string) (*Found, error) {
 	if _, err := exec.LookPath("docker"); err != nil {
 		return nil, errors.New("not installed")
@@ -70,7 +70,7 @@ func machinesDocker(ctx context.Context, _ string) (*Found, error) {
 		host, _ = e.Do(ctx, "", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}")
 	}
 	if host != "" && !strings.HasPrefix(host, "unix://") {
-		return nil, fmt.Errorf("its endpoint is %s: a Unix socket can't cross to another machine", host)
+		return nil, fmt.Errorf("its endpoint %s must be a Unix socket of this machine", host)
 	}
 	if err := e.usable(ctx); err != nil {
 		return nil, err
@@ -81,7 +81,7 @@ func machinesDocker(ctx context.Context, _ string) (*Found, error) {
 	return &Found{Engine: e}, nil
 }
 
-// usable asks docker what it is.
+// usable asks docker for its properties.
 func (e *Engine) usable(ctx context.Context) error {
 	out, err := e.Do(ctx, "", "info", "--format", "{{json .}}")
 	var info struct {
@@ -96,17 +96,17 @@ func (e *Engine) usable(ctx context.Context) error {
 		if strings.Contains(err.Error(), "permission denied") {
 			return errors.New("no rights to its socket: run as root, or as a member of the group docker")
 		}
-		return fmt.Errorf("its daemon doesn't answer: %w", err)
+		return fmt.Errorf("its daemon did not answer: %w", err)
 	}
 	if strings.Contains(info.OperatingSystem, "Docker Desktop") {
-		return errors.New("it is Docker Desktop, which runs containers in a VM of its own: a Unix socket can't cross")
+		return errors.New("it is Docker Desktop, which runs containers in a VM of its own, and they can't connect to a Unix socket of this machine")
 	}
 	for _, option := range info.SecurityOptions {
 		switch {
 		case strings.Contains(option, "name=rootless"):
-			return errors.New("it is rootless: its records are its user's, not root's")
+			return errors.New("it is rootless: its records belong to its user, and must be root's")
 		case strings.Contains(option, "name=selinux"):
-			return errors.New("SELinux keeps containers from the socket until the policy module of the packages is installed")
+			return errors.New("SELinux denies containers the socket: the packages' policy module must be installed")
 		}
 	}
 	return nil
@@ -120,7 +120,7 @@ func machinesPodman(ctx context.Context, _ string) (*Found, error) {
 	if _, err := os.Stat("/run/systemd/system"); err != nil {
 		e.Client = append(e.Client, "--cgroup-manager", "cgroupfs")
 	}
-	// podman asks for limits above the hard ones where root may not raise them.
+	// podman requests limits above the hard ones where root may not raise them.
 	e.Run = []string{"--ulimit", "nofile=1000:1000", "--ulimit", "nproc=1000:1000"}
 	if _, err := e.Do(ctx, "", "info"); err != nil {
 		return nil, fmt.Errorf("it doesn't work: %w", err)
@@ -128,7 +128,7 @@ func machinesPodman(ctx context.Context, _ string) (*Found, error) {
 	return &Found{Engine: e}, nil
 }
 
-// startedDockerd starts a dockerd without a network, whose files lie below dir.
+// startedDockerd starts a dockerd without a network, whose files are below dir.
 func startedDockerd(ctx context.Context, dir string) (*Found, error) {
 	for _, program := range []string{"dockerd", "docker"} {
 		if _, err := exec.LookPath(program); err != nil {
@@ -141,7 +141,7 @@ func startedDockerd(ctx context.Context, dir string) (*Found, error) {
 		Config: fmt.Sprintf("[engines]\ndocker = %q\ndocker_exec_root = %q\n", socket, d+"/exec"),
 	}
 	c := exec.Command("dockerd", "-H", "unix://"+socket, "--data-root", d+"/data", "--exec-root", d+"/exec", "--pidfile", d+".pid")
-	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // not this terminal's interrupts: it ends after its containers
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // its own session, without this terminal's interrupts: it ends after its containers
 	process, err := e.serve(ctx, filepath.Join(dir, "dockerd.log"), c)
 	if err != nil {
 		return nil, err

@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// Image is the root file system of an image: a tar archive that is being written.
+// Image is the root file system of an image: a tar archive in the making.
 type Image struct {
 	buffer bytes.Buffer
 	tar    *tar.Writer
-	err    error // the first
+	err    error // the first error
 }
 
 // NewImage begins an image from scratch.
@@ -25,7 +25,7 @@ func NewImage() *Image {
 	return i
 }
 
-// Text adds a file that anybody may execute.
+// Text adds an executable file.
 func (i *Image) Text(name string, text []byte) *Image {
 	return i.add(tar.Header{Name: strings.TrimPrefix(name, "/"), Mode: 0o755, Size: int64(len(text))}, text)
 }
@@ -45,8 +45,7 @@ func (i *Image) add(h tar.Header, text []byte) *Image {
 	return i
 }
 
-// File adds a file of this machine under a name. What a symbolic link leads to is
-// taken in its place.
+// File adds a file of this machine under a name. It follows symbolic links.
 func (i *Image) File(name, from string) *Image {
 	text, err := os.ReadFile(from)
 	if err != nil {
@@ -56,8 +55,8 @@ func (i *Image) File(name, from string) *Image {
 	return i.Text(name, text)
 }
 
-// Tree adds the regular files below a folder of this machine, without the folders
-// that skip names.
+// Tree adds the regular files below a folder of this machine, without the
+// folders that skip names.
 func (i *Image) Tree(name, from string, skip ...string) *Image {
 	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		switch {
@@ -73,7 +72,7 @@ func (i *Image) Tree(name, from string, skip ...string) *Image {
 		}
 		info, err := os.Stat(path)
 		if err != nil || !info.Mode().IsRegular() {
-			return nil // a link that leads nowhere, or to a folder
+			return nil // a link to a folder, or to nothing
 		}
 		below, err := filepath.Rel(from, path)
 		if err == nil {
@@ -99,7 +98,7 @@ func (i *Image) Bytes() ([]byte, error) {
 }
 
 // Import has the engine make an image. A second image of the same files has
-// another digest: engines note when they made it.
+// another digest, because engines record the time.
 func (e *Engine) Import(ctx context.Context, name string, i *Image) error {
 	layer, err := i.Bytes()
 	if err != nil {

@@ -27,9 +27,9 @@ var Podman = sync.OnceValues(func() (*Engine, error) {
 	return e, nil
 })
 
-// configure writes what the engines and their clients read: docker's files are
-// empty, and podman learns that there are no systemd, no journal and no limits
-// above those that root may have here.
+// configure writes the configuration of the engines and their clients. Docker's
+// files are empty. Podman's say that there are no systemd, no journal and no
+// limits above those that root may have here.
 func configure() error {
 	podman := "[containers]\ndefault_ulimits = [\"nofile=1000:1000\", \"nproc=1000:1000\"]\n" +
 		fmt.Sprintf("[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\nruntime = %q\n", runtimeHere())
@@ -40,7 +40,7 @@ func configure() error {
 	)
 }
 
-// runtimeHere is podman's usual runtime where it works: crun refuses cgroup v1.
+// runtimeHere is podman's usual runtime if it works: crun refuses cgroup v1.
 func runtimeHere() string {
 	_, errCrun := exec.LookPath("crun")
 	_, errV2 := os.Stat("/sys/fs/cgroup/cgroup.controllers")

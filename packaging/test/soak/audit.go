@@ -13,8 +13,8 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// audit ends the daemon and reads the log of the boot as it lies on disk: it
-// replays to the register, and holds what callers got as answers, once.
+// audit ends the daemon and reads the boot's log from disk. The log must replay
+// to the register, and have each acknowledged event exactly once.
 func (b *boot) audit(ctx context.Context) error {
 	b.waitForExits(ctx)
 	b.manager.end(syscall.SIGTERM)
@@ -57,7 +57,7 @@ func (b *boot) audit(ctx context.Context) error {
 	return nil
 }
 
-// waitForExits gives the daemon time to see that the last ones ended.
+// waitForExits gives the daemon time to notice that the last containers ended.
 func (b *boot) waitForExits(ctx context.Context) {
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && ctx.Err() == nil; time.Sleep(500 * time.Millisecond) {
 		l, err := readLog(b.manager.path("log/cima/runtime.log"))
@@ -76,14 +76,14 @@ func (b *boot) waitForExits(ctx context.Context) {
 	}
 }
 
-// bootLog is what a log on disk holds.
+// bootLog is the content of a log on disk.
 type bootLog struct {
 	events     int
 	register   hw.Digest
-	once       map[string]int            // what an instance, or a content, has once
+	once       map[string]int            // how often a fact was logged that may be logged once
 	extends    map[string]map[string]int // contents by container
 	launched   map[string]bool
-	exited     map[string]bool // since the last launch
+	exited     map[string]bool // containers with an exit since their last launch
 	keys       map[string]bool
 	operations map[string]int
 }
@@ -118,7 +118,7 @@ func readLog(path string) (*bootLog, error) {
 		}
 		l.register = l.register.Extend(hw.Digest(e.Digest()))
 		if l.register.String() != r.After {
-			return nil, fmt.Errorf("%s: event %d does not follow from those before it", path, l.events)
+			return nil, fmt.Errorf("%s: event %d must follow from those before it", path, l.events)
 		}
 		l.events++
 		l.take(e, r.Instance, instances)

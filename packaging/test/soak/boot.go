@@ -13,13 +13,14 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// boot is one boot of the simulated TD: first the daemon runs on while all
-// around it fails, and nothing may leak; then it is killed and upgraded, too.
+// boot is one boot of the simulated TD. At first the daemon keeps running while
+// everything around it fails, and it must leak nothing. Then the daemon is
+// killed and upgraded, too.
 type boot struct {
 	plan
 	number int
 	dir    string
-	self   string // this program, which is what containers run
+	self   string // this program, which containers run
 	tally  *tally
 	random *rand.Rand
 
@@ -28,7 +29,7 @@ type boot struct {
 	td      *sim.TD
 
 	mu    sync.Mutex
-	ended []*container // all of this boot that are over
+	ended []*container // all containers of this boot that have ended
 }
 
 // steadyShare is the part of a boot in which the daemon isn't killed.
@@ -78,7 +79,7 @@ func (b *boot) run(ctx context.Context, d time.Duration) (err error) {
 	return b.audit(ctx)
 }
 
-// phase lets containers come and go for a while, and troubles cause trouble.
+// phase starts and ends containers for a while, and makes things fail.
 func (b *boot) phase(ctx context.Context, name string, d time.Duration, troubles ...func(context.Context, *rand.Rand)) {
 	ctx, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
@@ -139,7 +140,7 @@ func (b *boot) over(c *container) {
 	b.ended = append(b.ended, c)
 }
 
-// life is what a container does until it ends, or is killed in the midst of it.
+// life is what a container does until it ends, or is killed at any moment.
 func (b *boot) life(ctx context.Context, rnd *rand.Rand, c *container) {
 	if rnd.IntN(8) == 0 {
 		t := time.AfterFunc(time.Duration(rnd.IntN(300))*time.Millisecond, func() { c.process.Process.Kill() })
@@ -174,14 +175,14 @@ func (b *boot) step(rnd *rand.Rand, c *container) error {
 	return err
 }
 
-// calm ends all that is wrong: from here on everything must work.
+// calm repairs everything that was broken: from here on everything must work.
 func (b *boot) calm() {
 	b.td.Inject(context.Background())
 	b.engine.slow.Store(0)
 	b.engine.broken.Store(false)
 }
 
-// recovers sees that a new container gets its evidence soon.
+// recovers checks that a new container gets its evidence soon.
 func (b *boot) recovers(ctx context.Context) error {
 	c := b.newContainer(fmt.Sprintf("%064x", b.random.Uint64()|1))
 	if err := c.start(); err != nil {
@@ -200,7 +201,7 @@ func (b *boot) recovers(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if time.Since(begin) > soon {
-			return fmt.Errorf("no evidence within %v though nothing fails any more", soon)
+			return fmt.Errorf("no evidence within %v, although nothing fails any more", soon)
 		}
 	}
 	return c.extend()

@@ -11,7 +11,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// What a container is told to do.
+// What a container can be ordered to do.
 const (
 	doWhoAmI   = "whoami"
 	doExtend   = "extend"
@@ -34,15 +34,15 @@ type outcome struct {
 	Result  json.RawMessage `json:"result,omitzero"`
 	Error   string          `json:"error,omitempty"`
 	Code    rpc.Code        `json:"code,omitzero"`    // of the daemon's error
-	Unknown bool            `json:"unknown,omitzero"` // it may have been done
+	Unknown bool            `json:"unknown,omitzero"` // the extend may have been carried out
 	TookMS  int64           `json:"took_ms"`
 }
 
-// callTime is how long a caller waits at most for an answer, the daemon's
-// restarts included.
+// callTime is how long a caller waits at most for an answer, restarts of the
+// daemon included.
 const callTime = 45 * time.Second
 
-// caller is the first process of a container: it does what it is told.
+// caller is the first process of a container: it carries out orders.
 func caller(socket string, in io.Reader, out io.Writer) int {
 	orders := json.NewDecoder(bufio.NewReader(in))
 	answers := json.NewEncoder(out)

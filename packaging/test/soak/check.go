@@ -21,8 +21,8 @@ func newNonce() []byte {
 	return nonce
 }
 
-// evidence asks for evidence, appraises it, and holds it against what the
-// container got as an answer.
+// evidence requests evidence, appraises it, and compares it with the answers
+// that the container got.
 func (c *container) evidence(shared bool) error {
 	nonce := newNonce()
 	a, err := c.call(order{Do: doEvidence, Nonce: nonce, Shared: shared})
@@ -40,7 +40,7 @@ func (c *container) appraise(bundle []byte, nonce []byte) *verify.Result {
 		v("evidence of %.12s: %v", c.id, err)
 		return nil
 	}
-	if r.Verdict != verify.NotTrusted { // authentic: that nothing says who wrote what was booted is right
+	if r.Verdict != verify.NotTrusted { // authentic, and rightly not trusted: nothing vouches for what was booted
 		v("evidence of %.12s is %s: %s", c.id, r.Verdict, r.Reason)
 		return nil
 	}
@@ -78,11 +78,11 @@ func extendContent(e logs.Event) string {
 	return body.Content
 }
 
-// compare holds the extends found somewhere against the answers that callers got.
+// compare checks that a log has each acknowledged extend once, and no other.
 func (c *container) compare(where string, found map[string]int) {
-	for content := range c.told {
+	for content := range c.acknowledged {
 		if found[content] != 1 {
-			c.b.tally.violate("%s of %.12s has the extend %q, which was told to be done, %d times", where, c.id, content, found[content])
+			c.b.tally.violate("%s of %.12s has the extend %q, which was acknowledged, %d times: it must be once", where, c.id, content, found[content])
 		}
 	}
 	for content, n := range found {
@@ -91,14 +91,14 @@ func (c *container) compare(where string, found map[string]int) {
 			c.b.tally.violate("%s of %.12s has the extend %q %d times", where, c.id, content, n)
 		case c.refused[content]:
 			c.b.tally.violate("%s of %.12s has the extend %q, which was refused", where, c.id, content)
-		case !c.told[content] && !c.unknown[content]:
-			c.b.tally.violate("%s of %.12s has the extend %q, which it never asked for", where, c.id, content)
+		case !c.acknowledged[content] && !c.unknown[content]:
+			c.b.tally.violate("%s of %.12s has the extend %q, which it never requested", where, c.id, content)
 		}
 	}
 }
 
-// registers asks for register and event log: one replays to the other, unless
-// an event came between.
+// registers requests register and event log: the log must replay to the
+// register, unless an event was logged in between.
 func (c *container) registers() error {
 	before, err := c.register()
 	if err != nil || before == nil {
@@ -133,7 +133,7 @@ func (c *container) registers() error {
 	return nil
 }
 
-// register is the container's, nil where it was refused.
+// register is the container's register, nil if the request was refused.
 func (c *container) register() (*rpc.Digest, error) {
 	var m rpc.CCMeasurement
 	a, err := c.call(order{Do: doMeasure})
@@ -147,7 +147,7 @@ func (c *container) register() (*rpc.Digest, error) {
 	return &m.Hash, nil
 }
 
-// report asks for a quote and looks whether it is over the claims.
+// report requests a quote and checks that it is over the claims.
 func (c *container) report(shared bool) error {
 	nonce := newNonce()
 	var r rpc.CCReport
@@ -179,14 +179,14 @@ func checkReport(r rpc.CCReport, nonce []byte, id string) error {
 	case err != nil:
 		return err
 	case !bytes.Equal(quote.ReportData[:], data[:]):
-		return fmt.Errorf("REPORTDATA is %s, not of the claims", hex.EncodeToString(quote.ReportData[:8]))
+		return fmt.Errorf("REPORTDATA is %s, and must be that of the claims", hex.EncodeToString(quote.ReportData[:8]))
 	case !bytes.Equal(claims.Nonce, nonce) || claims.Container == nil || claims.Container.ID != id:
-		return fmt.Errorf("claims are about %+v", claims.Container)
+		return fmt.Errorf("claims must be about this container, not %+v", claims.Container)
 	}
 	return nil
 }
 
-// whoAmI sees that the daemon knows who asks.
+// whoAmI checks that the daemon knows the caller.
 func (c *container) whoAmI() error {
 	var who rpc.Identity
 	a, err := c.call(order{Do: doWhoAmI})

@@ -13,22 +13,22 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// What must not be is found.
+// Violations are detected.
 func TestViolationsAreFound(t *testing.T) {
 	for name, tt := range map[string]struct {
 		found map[string]int
 		want  string
 	}{
-		"all is well": {map[string]int{"told": 1}, ""},
-		"and later":   {map[string]int{"told": 1, "unknown": 1}, ""},
+		"all is well": {map[string]int{"acked": 1}, ""},
+		"and later":   {map[string]int{"acked": 1, "unknown": 1}, ""},
 		"lost":        {map[string]int{"unknown": 1}, "0 times"},
-		"twice":       {map[string]int{"told": 2}, "2 times"},
-		"refused":     {map[string]int{"told": 1, "refused": 1}, "was refused"},
-		"another's":   {map[string]int{"told": 1, "x": 1}, "never asked for"},
+		"twice":       {map[string]int{"acked": 2}, "2 times"},
+		"refused":     {map[string]int{"acked": 1, "refused": 1}, "was refused"},
+		"another's":   {map[string]int{"acked": 1, "x": 1}, "never requested"},
 	} {
 		b := &boot{tally: newTally()}
 		c := b.newContainer("c")
-		c.told["told"], c.unknown["unknown"], c.refused["refused"] = true, true, true
+		c.acknowledged["acked"], c.unknown["unknown"], c.refused["refused"] = true, true, true
 		c.compare("the log", tt.found)
 		got := strings.Join(b.tally.wrong, "; ")
 		if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) {
@@ -47,7 +47,7 @@ func TestViolationsAreFound(t *testing.T) {
 
 func TestANoughtIsFound(t *testing.T) {
 	a := newTally()
-	for _, what := range []string{"evidences verified", "reports verified", "event logs replayed", "extends told", "events: exit"} {
+	for _, what := range []string{"evidences verified", "reports verified", "event logs replayed", "extends acknowledged", "events: exit"} {
 		a.count(what)
 	}
 	if a.sawAll(time.Second); a.violations() != 0 {
@@ -58,7 +58,7 @@ func TestANoughtIsFound(t *testing.T) {
 	}
 }
 
-// A log that was changed, or that says something twice, is found.
+// A log that was changed, or that has an event twice, is detected.
 func TestLogIsRead(t *testing.T) {
 	var register hw.Digest
 	var lines []string
@@ -92,6 +92,6 @@ func TestLogIsRead(t *testing.T) {
 	}
 	write(append(lines[:1:1], lines[2:]...))
 	if _, err := readLog(path); err == nil {
-		t.Error("a log with an event taken out was read")
+		t.Error("a log that lacks an event was accepted")
 	}
 }

@@ -14,25 +14,25 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// container is one container, from the outside.
+// container is one container, as the soak sees it.
 type container struct {
 	id      string
 	b       *boot
 	process *exec.Cmd
 	orders  io.WriteCloser
 	answers *json.Decoder
-	number  int // of its extends
+	number  int // of extends so far
 
-	told, unknown, refused map[string]bool // contents of extends, over all its instances
-	measured               bool            // it had an answer about itself
-	made                   bool            // by us, not by an engine
+	acknowledged, unknown, refused map[string]bool // contents of extends, over all its instances
+	measured                       bool            // the daemon answered it about itself
+	made                           bool            // made by the soak, not by an engine
 }
 
 func (b *boot) newContainer(id string) *container {
-	return &container{id: id, b: b, told: make(map[string]bool), unknown: make(map[string]bool), refused: make(map[string]bool)}
+	return &container{id: id, b: b, acknowledged: make(map[string]bool), unknown: make(map[string]bool), refused: make(map[string]bool)}
 }
 
-// begin starts a process that is told what to do.
+// begin starts a process that takes orders.
 func (c *container) begin(p *exec.Cmd) error {
 	in, err := p.StdinPipe()
 	if err != nil {
@@ -46,7 +46,7 @@ func (c *container) begin(p *exec.Cmd) error {
 	return p.Start()
 }
 
-// start starts a made-up container, or starts it anew.
+// start starts a made-up container, or starts it again.
 func (c *container) start() error {
 	p := exec.Command(c.b.self, "caller", filepath.Join(c.b.dir, "cima", "cima.sock"))
 	p.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID, Pdeathsig: syscall.SIGKILL}
@@ -65,7 +65,7 @@ func (c *container) stop() error {
 	return c.b.engine.forget(c.id)
 }
 
-// call gives an order and waits for its outcome. An error says that the
+// call gives an order and waits for its outcome. An error means that the
 // container is gone.
 func (c *container) call(o order) (outcome, error) {
 	var a outcome
@@ -96,8 +96,8 @@ func (c *container) call(o order) (outcome, error) {
 	return a, nil
 }
 
-// refusedWith looks at an error: those that failing hardware, engines and
-// restarts explain are all that there may be.
+// refusedWith checks an error: failing hardware, engines and restarts must
+// explain it.
 func (c *container) refusedWith(o order, a outcome) {
 	switch a.Code {
 	case rpc.CodeTEEUnavailable, rpc.CodeNotReady, rpc.CodeRateLimited, rpc.CodeShuttingDown:
@@ -106,11 +106,11 @@ func (c *container) refusedWith(o order, a outcome) {
 	}
 }
 
-// extend extends the container's register by something that is said only once.
+// extend extends the container's register with a content that occurs once.
 func (c *container) extend() error {
 	c.number++
 	content := fmt.Sprintf("%s %d", c.id, c.number)
-	c.unknown[content] = true // should it be killed meanwhile
+	c.unknown[content] = true // in case the container is killed meanwhile
 	a, err := c.call(order{Do: doExtend, Content: content})
 	if err != nil {
 		return err
@@ -118,8 +118,8 @@ func (c *container) extend() error {
 	switch {
 	case a.Error == "":
 		delete(c.unknown, content)
-		c.told[content] = true
-		c.b.tally.count("extends told")
+		c.acknowledged[content] = true
+		c.b.tally.count("extends acknowledged")
 	case !a.Unknown:
 		delete(c.unknown, content)
 		c.refused[content] = true

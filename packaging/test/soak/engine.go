@@ -22,8 +22,9 @@ const (
 	realDocker   = "/run/docker.sock"
 )
 
-// fakeEngine makes what docker and runc make of a container, and answers for them.
-// What it doesn't know, the real docker is asked.
+// fakeEngine makes the files that docker and runc make of a container, and
+// answers API requests about it. It passes requests about other containers to
+// the real docker.
 type fakeEngine struct {
 	root   string   // --exec-root
 	parent string   // cgroup
@@ -64,7 +65,7 @@ func newFakeEngine(m *manager) (*fakeEngine, error) {
 	return e, e.appear()
 }
 
-// appear and vanish are the engine's restart.
+// appear and vanish are a restart of the engine.
 func (e *fakeEngine) appear() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -80,7 +81,7 @@ func (e *fakeEngine) appear() error {
 func (e *fakeEngine) vanish() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.server.Close() // takes the socket away, too
+	e.server.Close() // removes the socket, too
 }
 
 func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +110,7 @@ func (e *fakeEngine) bundle(id string) string {
 
 func (e *fakeEngine) state(id string) string { return filepath.Join(e.root, "runtime-runc/moby", id) }
 
-// adopt makes a container of a process: its cgroups, its bundle and, at last,
+// adopt makes a container of a process: its cgroups, then its bundle, and last
 // its state.
 func (e *fakeEngine) adopt(id string, pid int) error {
 	e.mu.Lock()
@@ -173,7 +174,7 @@ func (e *fakeEngine) record(id string, pid int) error {
 	return nil
 }
 
-// forget takes away what adopt made, once the process has ended.
+// forget removes the files that adopt made, after the process has ended.
 func (e *fakeEngine) forget(id string) error {
 	e.mu.Lock()
 	delete(e.known, id)
@@ -182,7 +183,7 @@ func (e *fakeEngine) forget(id string) error {
 	os.RemoveAll(e.state(id))
 	var last error
 	for _, mount := range e.mounts {
-		for range 100 { // a process's end takes a moment
+		for range 100 { // the end of a process takes a moment
 			if last = os.Remove(filepath.Join(mount, e.parent, id)); last == nil || os.IsNotExist(last) {
 				last = nil
 				break

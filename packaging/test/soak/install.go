@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// config bounds what waits, so that what hangs shows soon.
+// config has short limits on waiting, so that a hang shows soon.
 const config = `[limits]
 events_per_container = 1000000
 quotes_per_minute = 1e6
@@ -32,8 +32,8 @@ docker_exec_root = %q
 allow = ["ExtendMeasurement"]
 `
 
-// configure writes the configuration, which version makes another one; -1 makes
-// one that is wrong.
+// configure writes the configuration. Each version gives another one; -1 gives
+// a wrong one.
 func (m *manager) configure(version int) error {
 	text := fmt.Sprintf(config, m.path("engine.sock"), m.path("exec"))
 	switch {
@@ -49,8 +49,8 @@ func (m *manager) configure(version int) error {
 	return os.Rename(next, m.path("cimad.toml"))
 }
 
-// install puts a program in place. Bytes behind it make it another one for
-// the program that measures it.
+// install puts a program in place. Appended bytes make it another program for
+// whatever measures it.
 func (m *manager) install(from string, version int) error {
 	text, err := os.ReadFile(from)
 	if err != nil {
@@ -80,5 +80,5 @@ func (m *manager) startTD() error {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	return errors.New("the simulated TD doesn't start")
+	return errors.New("the simulated TD did not start")
 }

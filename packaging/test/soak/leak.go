@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// resources are what the daemon, and the TD, hold.
+// resources are what the daemon and the TD use.
 type resources struct {
 	fds, goroutines, connections int
 	memory                       int64 // resident bytes
@@ -18,7 +18,7 @@ type resources struct {
 	tdFDs                        int
 }
 
-// resources asks the daemon, by its metrics.
+// resources reads the daemon's metrics.
 func (b *boot) resources(ctx context.Context) (r resources, err error) {
 	c, err := b.admin(ctx)
 	if err != nil {
@@ -36,7 +36,7 @@ func (b *boot) resources(ctx context.Context) (r resources, err error) {
 	}
 	for _, name := range []string{"cima_process_open_fds", "cima_goroutines", "cima_process_resident_memory_bytes", "cima_log_events_total"} {
 		if value[name] == 0 {
-			return r, fmt.Errorf("the daemon tells no %s", name)
+			return r, fmt.Errorf("the daemon's metrics must have %s", name)
 		}
 	}
 	r = resources{
@@ -49,15 +49,15 @@ func (b *boot) resources(ctx context.Context) (r resources, err error) {
 	return r, err
 }
 
-// Slack of what is compared: others' containers come and go on the machine.
+// Tolerances: other containers come and go on the machine.
 const (
 	slackFDs        = 12
 	slackGoroutines = 12
-	slackMemory     = 48 << 20 // what the collector keeps after large replies
+	slackMemory     = 48 << 20 // memory that the collector retains after large replies
 	perEvent        = 1 << 10  // bytes of memory for an event in the log
 )
 
-// leaks compares what the daemon holds, idle, with what it held before.
+// leaks compares what the daemon uses when idle with what it used before.
 func (b *boot) leaks(ctx context.Context, before resources) {
 	var now resources
 	var err error
@@ -82,7 +82,7 @@ func (b *boot) leaks(ctx context.Context, before resources) {
 		{"goroutines", int64(before.goroutines), int64(now.goroutines), int64(before.goroutines + slackGoroutines)},
 		{"connections", int64(before.connections), int64(now.connections), 0},
 		{"bytes of memory", before.memory, now.memory, most},
-		{"descriptors of the TD's", int64(before.tdFDs), int64(now.tdFDs), int64(before.tdFDs + 2)},
+		{"descriptors of the TD", int64(before.tdFDs), int64(now.tdFDs), int64(before.tdFDs + 2)},
 	} {
 		if leak.is > leak.allowed && ctx.Err() == nil {
 			b.tally.violate("the idle daemon holds %d %s; it began with %d", leak.is, leak.what, leak.was)

@@ -1,7 +1,7 @@
-// Soak answers: does it hold? For a while it lets containers come and go,
-// callers misbehave, engines vanish and hardware fail, kills the daemon and
-// upgrades it, and checks all the time that every answer is true and that
-// nothing is lost, logged twice or left behind. It removes all that it made.
+// Soak answers: does it hold? For a while it starts and ends containers, lets
+// callers misbehave, engines vanish and hardware fail, and kills and upgrades
+// the daemon. It checks all the time that every answer is true and that nothing
+// is lost, logged twice or left behind. It removes everything that it made.
 package main
 
 import (
@@ -48,7 +48,7 @@ func main() {
 		fmt.Fprintf(os.Stderr, "soak: %v\n", err)
 		os.Exit(1)
 	case violations > 0:
-		fmt.Fprintf(os.Stderr, "soak: %d violations; again with -seed %d\n", violations, p.seed)
+		fmt.Fprintf(os.Stderr, "soak: %d violations; repeat with -seed %d\n", violations, p.seed)
 		os.Exit(1)
 	}
 }
@@ -57,7 +57,7 @@ func say(format string, args ...any) {
 	fmt.Printf("%s "+format+"\n", append([]any{time.Now().Format("15:04:05")}, args...)...)
 }
 
-// plan is what is asked for.
+// plan is the options of a run.
 type plan struct {
 	bin     string
 	time    time.Duration

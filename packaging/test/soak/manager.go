@@ -15,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// manager does for the daemon what systemd does: it keeps sockets and the
-// agent's key, starts it, and starts it again.
+// manager does for the daemon what systemd does: it keeps the sockets and the
+// agent's key, starts the daemon, and restarts it.
 type manager struct {
 	dir     string
-	program string // of the daemon; another one after an upgrade
+	program string // the daemon's; another one after an upgrade
 	tally   *tally
 
 	sockets []*os.File
@@ -31,7 +31,7 @@ type manager struct {
 	key      *os.File // the stored agent key
 	daemon   *exec.Cmd
 	ended    chan struct{} // closed when daemon has
-	told     bool          // it was told to end
+	stopping bool          // it was asked to end
 	upgrades int
 }
 
@@ -78,14 +78,14 @@ func newManager(dir, bin string, t *tally) (*manager, error) {
 
 func (m *manager) path(name string) string { return filepath.Join(m.dir, name) }
 
-// signal tells the daemon something that doesn't end it.
+// signal sends the daemon a signal that doesn't end it.
 func (m *manager) signal(sig syscall.Signal) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.daemon.Process.Signal(sig)
 }
 
-// listen keeps what the daemon stores (FDSTORE=1).
+// listen stores what the daemon hands over (FDSTORE=1).
 func (m *manager) listen() {
 	text, control := make([]byte, 4096), make([]byte, 4096)
 	for {
@@ -132,11 +132,11 @@ func (m *manager) start() error {
 		return err
 	}
 	ended := make(chan struct{})
-	m.daemon, m.ended, m.told = c, ended, false
+	m.daemon, m.ended, m.stopping = c, ended, false
 	go func() {
 		err := c.Wait()
 		m.mu.Lock()
-		if !m.told {
+		if !m.stopping {
 			m.tally.violate("the daemon ended by itself: %v; its log is %s", err, m.path("log.txt"))
 		}
 		m.mu.Unlock()
@@ -145,27 +145,27 @@ func (m *manager) start() error {
 	return nil
 }
 
-// end ends the daemon and waits for that.
+// end ends the daemon and waits for its end.
 func (m *manager) end(sig syscall.Signal) {
 	m.mu.Lock()
 	if m.daemon == nil {
 		m.mu.Unlock()
 		return
 	}
-	m.told = true
+	m.stopping = true
 	ended := m.ended
 	m.daemon.Process.Signal(sig)
 	m.mu.Unlock()
 	select {
 	case <-ended:
-	case <-time.After(60 * time.Second): // longer than all that it waits for
+	case <-time.After(60 * time.Second): // longer than everything that the daemon waits for
 		m.tally.violate("the daemon doesn't stop within 60 s of signal %v", sig)
 		m.daemon.Process.Kill()
 		<-ended
 	}
 }
 
-// close ends all.
+// close ends everything.
 func (m *manager) close() {
 	m.end(syscall.SIGKILL)
 	if m.td != nil && m.td.Process != nil {

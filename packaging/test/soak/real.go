@@ -16,7 +16,7 @@ import (
 
 const image = "cima-soak:1"
 
-// ownEngines are docker and podman of the soak's own, where they are installed.
+// ownEngines are docker and podman of the soak's own, if they are installed.
 func (b *boot) ownEngines() (found []*engine.Engine) {
 	for _, start := range []func() (*engine.Engine, error){engine.Docker, engine.Podman} {
 		e, err := start()
@@ -63,7 +63,7 @@ func (b *boot) realContainer(ctx context.Context, rnd *rand.Rand, e *engine.Engi
 		return err
 	}
 	defer p.Wait()
-	defer c.orders.Close() // its process ends, and so does it
+	defer c.orders.Close() // ends its process, and with it the container
 	for range 600 {
 		if id, err := os.ReadFile(cid); err == nil && len(id) == 64 {
 			c.id = string(id)
@@ -73,13 +73,13 @@ func (b *boot) realContainer(ctx context.Context, rnd *rand.Rand, e *engine.Engi
 	}
 	if c.id == "" {
 		p.Process.Kill()
-		return errors.New("it has no id within 12 s: " + strings.TrimSpace(said.String()))
+		return errors.New("the container has no id after 12 s: " + strings.TrimSpace(said.String()))
 	}
 	defer b.over(c)
 	b.tally.count("containers by " + e.Name)
 	for range 3 + rnd.IntN(4) {
 		if err := b.step(rnd, c); err != nil {
-			return fmt.Errorf("it ended: %w: %s", err, strings.TrimSpace(said.String()))
+			return fmt.Errorf("the container ended: %w: %s", err, strings.TrimSpace(said.String()))
 		}
 	}
 	return nil

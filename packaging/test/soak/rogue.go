@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// rogues are callers that mean harm, or know no better. What they are answered
-// is their affair; that others are answered all the same is what counts.
+// rogues are hostile or broken callers. Their own answers don't matter; other
+// callers must be answered all the same.
 var rogues = map[string]func(context.Context, string) error{
 	"flood":     flood,
 	"slow":      slow,
@@ -33,7 +33,7 @@ func dial(ctx context.Context, socket string, d time.Duration) (net.Conn, error)
 	return c, err
 }
 
-// flood asks more than it waits for.
+// flood sends more requests than it waits for.
 func flood(ctx context.Context, socket string) error {
 	c, err := dial(ctx, socket, 2*time.Second)
 	if err != nil {
@@ -43,13 +43,13 @@ func flood(ctx context.Context, socket string) error {
 	go io.Copy(io.Discard, c)
 	for i := range 3000 {
 		if _, err := fmt.Fprintf(c, whoAmI, i); err != nil {
-			return nil // dropped, as it should be
+			return nil // the daemon dropped it, as it must
 		}
 	}
 	return nil
 }
 
-// slow sends a request byte by byte, and hangs up in the midst of it.
+// slow sends a request byte by byte, and hangs up before its end.
 func slow(ctx context.Context, socket string) error {
 	c, err := dial(ctx, socket, 3*time.Second)
 	if err != nil {
@@ -65,7 +65,7 @@ func slow(ctx context.Context, socket string) error {
 	return nil
 }
 
-// halfOpen connects and says nothing, or half of something, until its process
+// halfOpen connects and sends nothing, or half a request, until its process
 // ends.
 func halfOpen(ctx context.Context, socket string) error {
 	for i := range 5 {
@@ -81,7 +81,7 @@ func halfOpen(ctx context.Context, socket string) error {
 	return nil
 }
 
-// garbage sends what is no request.
+// garbage sends lines that are no requests.
 func garbage(ctx context.Context, socket string) error {
 	noise := make([]byte, 100<<10)
 	rand.Read(noise)
@@ -101,7 +101,7 @@ func garbage(ctx context.Context, socket string) error {
 	return nil
 }
 
-// deaf asks for much and reads nothing of it.
+// deaf sends many requests and reads no reply.
 func deaf(ctx context.Context, socket string) error {
 	c, err := dial(ctx, socket, time.Second)
 	if err != nil {
@@ -117,7 +117,7 @@ func deaf(ctx context.Context, socket string) error {
 	return nil
 }
 
-// many opens more connections than it may have.
+// many opens more connections than a container may have.
 func many(ctx context.Context, socket string) error {
 	for range 100 {
 		c, err := dial(ctx, socket, time.Second)

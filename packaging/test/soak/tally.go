@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// maxViolations ends the soak: what follows would be the same.
+// maxViolations ends the soak: more violations would show nothing new.
 const maxViolations = 50
 
-// tally counts what happened and holds what must not have.
+// tally counts what happened and records violations.
 type tally struct {
 	mu     sync.Mutex
 	counts map[string]int
@@ -43,7 +43,7 @@ func (t *tally) note(format string, args ...any) {
 	t.notes = append(t.notes, fmt.Sprintf(format, args...))
 }
 
-// violate says that something was found which must not be.
+// violate records a violation.
 func (t *tally) violate(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	t.mu.Lock()
@@ -58,10 +58,10 @@ func (t *tally) violations() int {
 	return len(t.wrong)
 }
 
-// sawAll sees that there was something to be seen: a soak in which nothing was
-// asked or broken finds nothing wrong.
+// sawAll checks that each kind of call and failure happened: a soak without
+// them finds nothing wrong.
 func (t *tally) sawAll(d time.Duration) {
-	wanted := []string{"evidences verified", "reports verified", "event logs replayed", "extends told", "events: exit"}
+	wanted := []string{"evidences verified", "reports verified", "event logs replayed", "extends acknowledged", "events: exit"}
 	if d >= time.Minute {
 		wanted = append(wanted, "kills", "engine: restarts", "hardware: extend hangs", "misbehaviour: flood")
 	}
@@ -73,8 +73,8 @@ func (t *tally) sawAll(d time.Duration) {
 }
 
 func (t *tally) progress() string {
-	return fmt.Sprintf("%d containers, %d calls, %d evidences verified, %d extends told, %d kills, %d violations",
-		t.of("containers"), t.of("calls"), t.of("evidences verified"), t.of("extends told"),
+	return fmt.Sprintf("%d containers, %d calls, %d evidences verified, %d extends acknowledged, %d kills, %d violations",
+		t.of("containers"), t.of("calls"), t.of("evidences verified"), t.of("extends acknowledged"),
 		t.of("kills")+t.of("upgrades")+t.of("restarts"), t.violations())
 }
 

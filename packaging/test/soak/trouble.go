@@ -52,7 +52,7 @@ func (b *boot) breakHardware(ctx context.Context, rnd *rand.Rand) {
 		b.tally.count("hardware: " + name)
 		if lasts > 0 {
 			pause(ctx, rnd, lasts/4, lasts)
-			b.td.Inject(context.WithoutCancel(ctx)) // what hangs goes on
+			b.td.Inject(context.WithoutCancel(ctx)) // calls that hang go on
 		}
 	}
 }
@@ -83,8 +83,8 @@ func (b *boot) breakEngine(ctx context.Context, rnd *rand.Rand) {
 	}
 }
 
-// vexDaemon does what leaves the daemon running: it stops for a while, and is told
-// to read its configuration again.
+// vexDaemon disturbs the daemon and leaves it running: it stops it for a while,
+// and has it read its configuration again.
 func (b *boot) vexDaemon(ctx context.Context, rnd *rand.Rand) {
 	m := b.manager
 	for n := 1; pause(ctx, rnd, 2*time.Second, 8*time.Second); n++ {
