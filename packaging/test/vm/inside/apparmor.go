@@ -14,11 +14,12 @@ const (
 	loadedProfile   = "/etc/apparmor.d/usr.sbin.cimad"
 )
 
-// confined gets evidence from the daemon under the packaged AppArmor profile, in
-// containers under their engines' own, and wants nothing denied to either.
+// confined gets evidence from the daemon under the packaged AppArmor profile,
+// in containers under their engines' own profiles. Neither may be denied
+// anything.
 func confined(ctx context.Context, w *world) (err error) {
 	if on, err := os.ReadFile("/sys/module/apparmor/parameters/enabled"); err != nil || on[0] != 'Y' {
-		return fmt.Errorf("AppArmor is not on here: %q, %v", on, err)
+		return fmt.Errorf("AppArmor must be on: %q, %v", on, err)
 	}
 	profile, err := os.ReadFile(packagedProfile)
 	if err != nil {
@@ -34,12 +35,12 @@ func confined(ctx context.Context, w *world) (err error) {
 	if _, err := command(ctx, "apparmor_parser", "--replace", "--skip-cache", loadedProfile); err != nil {
 		return err
 	}
-	// What the profile doesn't allow, to see that denials are reported.
+	// The profile forbids this access: it shows that denials are logged.
 	if _, err := command(ctx, "aa-exec", "-p", "cimad", "--", "/bin/cat", "/etc/shadow"); err == nil {
 		return errors.New("under the profile /etc/shadow can be read")
 	}
 	before, err := denials(ctx)
-	for range 20 { // the journal takes its time
+	for range 20 { // the journal needs a moment
 		if err != nil || len(before) > 0 {
 			break
 		}
@@ -50,9 +51,9 @@ func confined(ctx context.Context, w *world) (err error) {
 		return err
 	}
 	if len(before) == 0 {
-		return errors.New("the kernel's log doesn't tell what was denied")
+		return errors.New("the kernel's log must hold the denial")
 	}
-	time.Sleep(time.Second) // for the rest of them
+	time.Sleep(time.Second) // for the other denials
 	if before, err = denials(ctx); err != nil {
 		return err
 	}
@@ -76,8 +77,8 @@ func confined(ctx context.Context, w *world) (err error) {
 	return errors.Join(err, unread)
 }
 
-// denials are the kernel's lines about what AppArmor has denied to cimad, or to
-// others that met it.
+// denials are the kernel's lines about accesses that AppArmor denied to cimad,
+// or to others that met cimad.
 func denials(ctx context.Context) (lines []string, err error) {
 	out, err := command(ctx, "journalctl", "-k", "--no-pager", "-o", "cat")
 	if err != nil {

@@ -14,13 +14,13 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// several is how many requests stand in one connection at once.
+// several is how many requests one connection sends at once.
 const several = 4
 
-// connections asks on connections of its own, each as long as the daemon leaves
-// it open. The kernel tells whether the daemon had read all that was sent when it
-// closed: if not, the other side gets ECONNRESET. So where the end is a clean
-// one, every request must have been answered.
+// connections makes connections, and uses each as long as the daemon leaves it
+// open. The kernel shows whether the daemon had read everything when it closed:
+// if not, the other side gets ECONNRESET. So if a connection ends cleanly,
+// every request must have been answered.
 func (l *load) connections(ctx, loaded context.Context) error {
 	for loaded.Err() == nil {
 		nc, err := (&net.Dialer{}).DialContext(ctx, "unix", rpc.DefaultSocket)
@@ -55,7 +55,7 @@ func (l *load) connection(loaded context.Context, nc net.Conn) error {
 			}
 			switch {
 			case errors.Is(err, io.EOF):
-				return fmt.Errorf("a connection was closed with %d of %d requests read and not answered", several-answered, several)
+				return fmt.Errorf("a connection was closed with %d of %d requests unanswered", several-answered, several)
 			case errors.Is(err, syscall.ECONNRESET):
 				l.closed.Add(1)
 				l.unread.Add(1)

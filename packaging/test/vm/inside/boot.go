@@ -12,9 +12,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// bootOrder says that the machine's start brought cimad up before what it
-// watches, so that containers that start with the machine are measured before
-// their first instruction.
+// bootOrder checks that the boot started cimad before the engines, so that
+// containers that start at boot are measured before their first instruction.
 func bootOrder(ctx context.Context, w *world) error {
 	ready, err := since(ctx, "cimad.service", "ActiveEnterTimestampMonotonic")
 	if err != nil {
@@ -43,7 +42,7 @@ func bootOrder(ctx context.Context, w *world) error {
 		if err := gatedAtBoot(ctx, e, events); err != nil {
 			return fmt.Errorf("%s: %w", e.name, err)
 		}
-		// Later checks want all containers gone.
+		// Later checks need all containers gone.
 		if _, err := finish(e.cmd(ctx, "rm", "-f", withMachine)); err != nil {
 			return err
 		}
@@ -51,12 +50,12 @@ func bootOrder(ctx context.Context, w *world) error {
 	return nil
 }
 
-// since is a moment of a unit, in seconds since the kernel began.
+// since is a moment of a unit, in seconds since the kernel started.
 func since(ctx context.Context, unit, name string) (float64, error) {
 	text := property(ctx, unit, name)
 	us, err := strconv.ParseFloat(text, 64)
 	if err == nil && us == 0 {
-		err = errors.New("it never was")
+		err = errors.New("it never happened")
 	}
 	if err != nil {
 		return 0, fmt.Errorf("%s has %s=%q: %w", unit, name, text, err)
@@ -64,7 +63,7 @@ func since(ctx context.Context, unit, name string) (float64, error) {
 	return us / 1e6, nil
 }
 
-// gatedAtBoot asks in a container that the engine started with the machine.
+// gatedAtBoot checks a container that the engine started at boot.
 func gatedAtBoot(ctx context.Context, e engine, events []logs.Event) error {
 	out, err := finish(e.cmd(ctx, "exec", withMachine, "/cimactl", "whoami", "--json"))
 	if err != nil {
@@ -75,7 +74,7 @@ func gatedAtBoot(ctx context.Context, e engine, events []logs.Event) error {
 		return err
 	}
 	if who.Container == nil || who.Container.Assurance.Start != "gated" {
-		return fmt.Errorf("it was not measured before its first instruction: %s", out)
+		return fmt.Errorf("the container must be measured before its first instruction: %s", out)
 	}
 	id, err := finish(e.cmd(ctx, "inspect", "--format", "{{.Id}}", withMachine))
 	if err != nil {
@@ -85,7 +84,7 @@ func gatedAtBoot(ctx context.Context, e engine, events []logs.Event) error {
 		return fmt.Errorf("whoami names %s, the engine %s", who.Container.ID, id)
 	}
 	if len(events) == 0 || events[0].Operation != logs.OpStart {
-		return errors.New("event 0 is no start")
+		return errors.New("event 0 must be a start")
 	}
 	launches := 0
 	for _, event := range events {
@@ -94,7 +93,7 @@ func gatedAtBoot(ctx context.Context, e engine, events []logs.Event) error {
 		}
 	}
 	if launches != 1 {
-		return fmt.Errorf("%d launches of it are in the log", launches)
+		return fmt.Errorf("the log must have one launch of it, not %d", launches)
 	}
 	return nil
 }

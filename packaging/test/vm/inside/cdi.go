@@ -11,7 +11,7 @@ import (
 
 const cdiDevice = "cima-project.github.io/agent=default"
 
-// cdi gets evidence in containers that have CIMA's directory by the packaged CDI
+// cdi gets evidence in containers that get CIMA's directory by the packaged CDI
 // specification and not by a mount of their own.
 func cdi(ctx context.Context, w *world) error {
 	var versions []string
@@ -35,7 +35,7 @@ func cdi(ctx context.Context, w *world) error {
 		}
 		for _, event := range after[len(before):] {
 			if event.Operation == logs.OpPower {
-				return fmt.Errorf("%s: it was announced: %s", e.name, event.Body())
+				return fmt.Errorf("%s: the container must have no power event: %s", e.name, event.Body())
 			}
 		}
 		if err := cdiEdits(ctx, e); err != nil {
@@ -46,14 +46,14 @@ func cdi(ctx context.Context, w *world) error {
 	return nil
 }
 
-// cdiEdits says that the variable is set and the directory read-only.
+// cdiEdits checks that the variable is set and the directory is read-only.
 func cdiEdits(ctx context.Context, e engine) error {
 	out, _, err := e.start(ctx, "", nil, "/bin/sh", "-c", `echo $CIMA_SOCKET; /bin/busybox touch /run/cima/x 2>&1; :`)
 	if err != nil {
 		return err
 	}
 	if !strings.HasPrefix(out, "/run/cima/cima.sock\n") || !strings.Contains(out, "Read-only") {
-		return errors.New("the container says " + out)
+		return errors.New("the container printed " + out)
 	}
 	return nil
 }

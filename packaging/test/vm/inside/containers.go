@@ -20,7 +20,7 @@ func podman(ctx context.Context, w *world) error {
 		return err
 	}
 	if strings.TrimSpace(runtime) != "crun v2" {
-		return fmt.Errorf("podman runs %q, not crun on cgroup v2", runtime)
+		return fmt.Errorf("podman must run crun on cgroup v2, not %q", runtime)
 	}
 	return proved(ctx, w, rootful)
 }
@@ -52,7 +52,7 @@ func rootless(ctx context.Context, w *world) error {
 			return err
 		}
 		if l.Source != "user" || l.CgroupOwner != 1000 {
-			return fmt.Errorf("the launch says source %q, cgroup owner %d", l.Source, l.CgroupOwner)
+			return fmt.Errorf("the launch has source %q, cgroup owner %d", l.Source, l.CgroupOwner)
 		}
 		return nil
 	}
@@ -69,7 +69,7 @@ func ownEvents(g *given) (out []logs.Event) {
 	return out
 }
 
-// sameLaunch starts once more what was started before.
+// sameLaunch starts the same command lines again.
 func sameLaunch(ctx context.Context, w *world) error {
 	for _, e := range []engine{dockerd, rootful} {
 		if len(w.launches[e.name]) < 2 {
@@ -87,9 +87,9 @@ func sameLaunch(ctx context.Context, w *world) error {
 	return nil
 }
 
-// plain says that a container with CIMA's directory mounted read-only is not
-// announced as one that could act as root, and that what is executed in it
-// later is it.
+// plain checks that a container with CIMA's directory mounted read-only has no
+// power event, and that processes that are executed in it later are identified
+// as the container.
 func plain(ctx context.Context, w *world) error {
 	before, err := readRuntimeLog()
 	if err != nil {
@@ -111,7 +111,7 @@ func plain(ctx context.Context, w *world) error {
 		return err
 	}
 	if !strings.Contains(who, `"`+id+`"`) {
-		return fmt.Errorf("docker exec: whoami says %s", who)
+		return fmt.Errorf("docker exec: whoami prints %s", who)
 	}
 	after, err := readRuntimeLog()
 	if err != nil {
@@ -119,14 +119,14 @@ func plain(ctx context.Context, w *world) error {
 	}
 	for _, event := range after[len(before):] {
 		if event.Operation == logs.OpPower {
-			return fmt.Errorf("it was announced: %s", event.Body())
+			return fmt.Errorf("the container must have no power event: %s", event.Body())
 		}
 	}
 	return nil
 }
 
-// privileged starts a privileged container; what another one is shown must
-// say so, and must not say which it was.
+// privileged starts a privileged container. The log that another container sees
+// must have its power event, without its id.
 func privileged(ctx context.Context, w *world) error {
 	powerful, err := dockerd.prove(ctx, w, "--privileged")
 	if err != nil {
@@ -141,7 +141,7 @@ func privileged(ctx context.Context, w *world) error {
 			continue
 		}
 		if strings.Contains(string(event.Bytes()), powerful.id) {
-			return errors.New("the power event names its container to others")
+			return errors.New("the power event must not name its container to others")
 		}
 		var power logs.PowerBody
 		if err := json.Unmarshal(event.Body(), &power); err != nil {
@@ -152,5 +152,5 @@ func privileged(ctx context.Context, w *world) error {
 			return nil
 		}
 	}
-	return errors.New("the other container is shown no power event with the class privileged")
+	return errors.New("the other container must see a power event with the class privileged")
 }

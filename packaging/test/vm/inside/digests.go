@@ -16,11 +16,11 @@ import (
 
 const digestImage = "localhost/cima-digest:1"
 
-// predicted says that `cimactl predict` gives the launch digest that was logged, of
-// a fixed line, and brings image, bundle and digest out of the VM: another machine
-// with this docker gives the same. Without AppArmor too, which the other one's
-// kernel may not have: docker leaves it alone where it believes itself in a
-// container.
+// predicted checks that `cimactl predict` gives the logged launch digest, for a
+// fixed command line, and copies image, bundle and digest out of the VM:
+// another machine with this docker must give the same digest. It does so
+// without AppArmor too, because docker doesn't use it where docker seems to run
+// in a container, as it may on the other machine.
 func predicted(ctx context.Context, w *world) error {
 	if err := importBusybox(ctx); err != nil {
 		return err
@@ -59,7 +59,7 @@ func predicted(ctx context.Context, w *world) error {
 		return err
 	}
 	if with == without {
-		return errors.New("the digest is the same without AppArmor")
+		return errors.New("the digest must differ without AppArmor")
 	}
 	version, err := command(ctx, "docker", "version", "--format", "{{.Server.Version}}")
 	w.keep("digests/docker-version", []byte(version))
@@ -107,7 +107,7 @@ func predictedOnce(ctx context.Context, w *world, name string) (digest string, e
 	return digest, err
 }
 
-// loggedDigest is a container's launch digest, once its image is known.
+// loggedDigest is a container's launch digest, when its image is known.
 func loggedDigest(ctx context.Context, id string) (string, error) {
 	admin, err := rpc.Dial(ctx, "/run/cima-admin/admin.sock")
 	if err != nil {

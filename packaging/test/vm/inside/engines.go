@@ -26,10 +26,10 @@ type engine struct {
 	name    string
 	command []string
 	run     []string // flags of its run
-	runtime string   // as claims name it
-	uid     uint32   // whose engine it is
+	runtime string   // the name in claims
+	uid     uint32   // the user whose engine it is
 	cdi     bool     // CIMA's directory by the CDI specification
-	ungated bool     // cimad has no gate
+	ungated bool     // cimad runs without the gate
 }
 
 var (
@@ -52,8 +52,8 @@ func (e engine) cmd(ctx context.Context, args ...string) *exec.Cmd {
 	return c
 }
 
-// image makes the image where the engine hasn't got it yet: cimactl, this
-// program and busybox, and nothing else.
+// image makes the image if the engine doesn't have it: cimactl, this program
+// and busybox, and nothing else.
 func (e engine) image(ctx context.Context) error {
 	if _, err := finish(e.cmd(ctx, "image", "inspect", imageName)); err == nil {
 		return nil
@@ -89,8 +89,8 @@ func imageTar() (string, error) {
 	return f.Name(), errors.Join(t.Close(), f.Chmod(0o644))
 }
 
-// begin is the command line of a container of the test image with CIMA's
-// directory.
+// begin is the command line of a container of the test image, with CIMA's
+// directory mounted.
 func (e engine) begin(flags []string, program ...string) []string {
 	args := []string{"run", "--network", "none", "-v", "/run/cima:/run/cima:ro"}
 	if e.cdi {
@@ -100,8 +100,8 @@ func (e engine) begin(flags []string, program ...string) []string {
 	return append(append(append(args, flags...), imageName), program...)
 }
 
-// start runs a program in a container to its end, gives it input, and returns
-// its output and the container's id. The container is removed.
+// start runs a program in a container to its end, with input, and returns its
+// output and the container's id. The container is removed.
 func (e engine) start(ctx context.Context, input string, flags []string, program ...string) (stdout, id string, err error) {
 	if err := e.image(ctx); err != nil {
 		return "", "", err
@@ -136,7 +136,7 @@ type given struct {
 	result   *verify.Result
 }
 
-// prove gets evidence in a container and holds it against all there is.
+// prove gets evidence in a container and checks it in every way.
 func (e engine) prove(ctx context.Context, w *world, flags ...string) (*given, error) {
 	nonce := newNonce()
 	out, id, err := e.start(ctx, hex.EncodeToString(nonce)+"\n", flags, "/cimactl", "evidence", "--nonce", "-")
@@ -160,9 +160,9 @@ func (e engine) prove(ctx context.Context, w *world, flags ...string) (*given, e
 	return g, e.expect(g.id, g.claims.Container)
 }
 
-// agrees holds the evidence's log against the quote, and both against the
-// daemon's whole log, which has gone on since (a container's end is an event),
-// and that one against what the kernel says.
+// agrees compares the evidence's log with the quote, both with the daemon's
+// whole log, which has grown since (a container's end is an event), and that
+// log with the kernel's register.
 func (g *given) agrees(ctx context.Context) error {
 	replayed, err := replay(g.evidence)
 	if err != nil {
@@ -173,7 +173,7 @@ func (g *given) agrees(ctx context.Context) error {
 		return err
 	}
 	if replayed != quoted.RTMR[3] {
-		return fmt.Errorf("the log replays to %v, the quote says %v", replayed, quoted.RTMR[3])
+		return fmt.Errorf("the log replays to %v, the quote has %v", replayed, quoted.RTMR[3])
 	}
 	var kernel hw.Digest
 	var states []hw.Digest
@@ -191,16 +191,16 @@ func (g *given) agrees(ctx context.Context) error {
 	}
 	switch last := len(states) - 1; {
 	case states[last] != kernel:
-		return fmt.Errorf("the daemon's log replays to %v, the kernel says %v", states[last], kernel)
+		return fmt.Errorf("the daemon's log replays to %v, the kernel has %v", states[last], kernel)
 	case !slices.Contains(states, replayed):
-		return fmt.Errorf("the evidence's log replays to %v, which RTMR3 never was", replayed)
+		return fmt.Errorf("the evidence's log replays to %v, which RTMR3 never had", replayed)
 	}
 	return nil
 }
 
 var hexID = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// expect holds the claims against what the engine says.
+// expect compares the claims with the engine's facts.
 func (e engine) expect(id string, c *rpc.ContainerClaims) error {
 	want := id
 	if e.uid != 0 {
@@ -210,15 +210,15 @@ func (e engine) expect(id string, c *rpc.ContainerClaims) error {
 	case !hexID.MatchString(id):
 		return fmt.Errorf("the engine named its container %q", id)
 	case c == nil:
-		return errors.New("claims name no container")
+		return errors.New("claims must name a container")
 	case c.ID != want || c.Runtime != e.runtime:
 		return fmt.Errorf("claims name %s of %s, not %s of %s", c.ID, c.Runtime, want, e.runtime)
 	case c.Assurance.CgroupOwner != e.uid || !c.Assurance.PIDFD:
-		return fmt.Errorf("assurance %+v, not of uid %d by pidfd", c.Assurance, e.uid)
+		return fmt.Errorf("assurance %+v must be of uid %d, by pidfd", c.Assurance, e.uid)
 	case e.uid == 0 && (c.Assurance.Start == "gated") == e.ungated:
-		return fmt.Errorf("assurance %+v: measured before its first instruction or not, it should be the other way round", c.Assurance)
+		return fmt.Errorf("assurance %+v: its start must be the other of gated and observed", c.Assurance)
 	case e.uid == 0 && (c.Assurance.Metadata != "bundle+engine" || c.ImageDigest == ""):
-		return fmt.Errorf("assurance %+v and image digest %q: the engine did not tell the image", c.Assurance, c.ImageDigest)
+		return fmt.Errorf("assurance %+v and image digest %q: the engine did not report the image", c.Assurance, c.ImageDigest)
 	}
 	return nil
 }

@@ -45,8 +45,8 @@ func quoteEmpty(ctx context.Context, w *world) error {
 	return goodHostEvidence(ctx)
 }
 
-// quoteSlow asks for a quote that takes a second, as the real driver's, and
-// for other things meanwhile.
+// quoteSlow requests a quote that takes a second, as with the real driver, and
+// makes other requests meanwhile.
 func quoteSlow(ctx context.Context, w *world) error {
 	return turned(map[string]int{"quote_delay_ms": 1000}, func() error {
 		start := time.Now()
@@ -77,12 +77,12 @@ func quoteSlow(ctx context.Context, w *world) error {
 	})
 }
 
-// quoteLapped writes into the daemon's own configfs entry while its quote is
+// quoteLapped writes to the daemon's own configfs entry while its quote is
 // made.
 func quoteLapped(ctx context.Context, w *world) error {
 	found := errors.New("it never was")
-	// Which of two comes first, the other's write or the daemon's look at the
-	// generation, is the kernel's to say: a quote that nobody lapped is good.
+	// The kernel decides which comes first, the other's write or the daemon's
+	// check of the generation: a quote that was not lapped is good.
 	for try := 0; try < 10 && found != nil; try++ {
 		err := turned(map[string]int{"quote_delay_ms": 500}, func() error {
 			done := make(chan error, 1)
@@ -103,9 +103,9 @@ func quoteLapped(ctx context.Context, w *world) error {
 	return errors.Join(found, goodHostEvidence(ctx))
 }
 
-// lap writes to the daemon's entry over and over, from when it is there until
-// it is gone: some of that comes between the daemon's own write and its look at
-// the generation, however slow either is.
+// lap writes to the daemon's entry again and again, from when the entry exists
+// until it is gone. Some of the writes come between the daemon's write and its
+// check of the generation, however slow either is.
 func lap(ctx context.Context) error {
 	lapped := false
 	for ctx.Err() == nil {
@@ -145,17 +145,17 @@ func reportFails(ctx context.Context, w *world) error {
 	return err
 }
 
-// extendFails has all extends fail while a container is new: the container gets an
-// error, and once extends work again its next call succeeds.
+// extendFails makes all extends fail while a container is new: its call gets
+// the error, and its next call succeeds once extends work again.
 func extendFails(ctx context.Context, w *world) error {
 	for errno, words := range map[syscall.Errno]string{syscall.EBUSY: "device or resource busy", syscall.EIO: "input/output error"} {
-		var told error
+		var failed error
 		id, err := whileExtends(ctx, map[string]int{"extend_errno": int(errno), "extend_fails": 1000}, func(id string) error {
-			_, told = finish(dockerd.cmd(ctx, "exec", id, "/cimactl", "evidence", "--nonce", someNonce))
+			_, failed = finish(dockerd.cmd(ctx, "exec", id, "/cimactl", "evidence", "--nonce", someNonce))
 			return nil
 		})
-		if err == nil && (told == nil || !strings.Contains(told.Error(), words)) {
-			err = fmt.Errorf("the container was told %v, which says nothing of %q", told, words)
+		if err == nil && (failed == nil || !strings.Contains(failed.Error(), words)) {
+			err = fmt.Errorf("the container got the error %v, which must contain %q", failed, words)
 		}
 		if err == nil {
 			_, err = finish(dockerd.cmd(ctx, "exec", id, "/cimactl", "evidence", "--nonce", someNonce))
@@ -171,7 +171,7 @@ func extendFails(ctx context.Context, w *world) error {
 	return nil
 }
 
-// extendFailsLate has all extends fail after they happened.
+// extendFailsLate makes all extends fail after they were carried out.
 func extendFailsLate(ctx context.Context, w *world) error {
 	id, err := whileExtends(ctx, map[string]int{"extend_errno": int(syscall.EIO), "extend_fails": 1000, "extend_after": 1}, func(id string) error {
 		_, err := finish(dockerd.cmd(ctx, "exec", id, "/cimactl", "evidence", "--nonce", someNonce))
@@ -186,7 +186,7 @@ func extendFailsLate(ctx context.Context, w *world) error {
 
 const someNonce = "0011223344556677"
 
-// whileExtends starts a container while knobs are turned, and runs f.
+// whileExtends starts a container while knobs are set, and runs f.
 func whileExtends(ctx context.Context, knobs map[string]int, f func(id string) error) (id string, err error) {
 	if err := dockerd.image(ctx); err != nil {
 		return "", err
@@ -208,7 +208,7 @@ func noEntries(ctx context.Context, w *world) error {
 		return err
 	}
 	if len(entries) > 0 {
-		return fmt.Errorf("%d entries, the first is %s", len(entries), entries[0].Name())
+		return fmt.Errorf("%d entries are left, the first is %s", len(entries), entries[0].Name())
 	}
 	return nil
 }

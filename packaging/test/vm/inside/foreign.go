@@ -13,10 +13,10 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// foreignKernel extends RTMR3 as other code in the kernel could: the sysfs
-// cache is not told, so that a daemon that reads it would see nothing.
+// foreignKernel extends RTMR3 as other code in the kernel could. The sysfs
+// cache doesn't change, so that a daemon that reads it would see nothing.
 func foreignKernel(ctx context.Context, w *world) error {
-	events, err := settledLog(ctx)
+	events, err := drainedLog(ctx)
 	if err != nil {
 		return err
 	}
@@ -30,9 +30,9 @@ func foreignKernel(ctx context.Context, w *world) error {
 	return refusedAndAlive(ctx, len(events))
 }
 
-// settledLog is the log once nothing of what was done before is still to be
-// logged: the ends of containers are.
-func settledLog(ctx context.Context) ([]logs.Event, error) {
+// drainedLog is the log when all earlier acts are logged, the ends of
+// containers among them.
+func drainedLog(ctx context.Context) ([]logs.Event, error) {
 	events, err := readRuntimeLog()
 	for err == nil && ctx.Err() == nil {
 		before := len(events)
@@ -44,8 +44,8 @@ func settledLog(ctx context.Context) ([]logs.Event, error) {
 	return events, err
 }
 
-// refusedAndAlive says that evidence is refused with the last agreement, and
-// that the daemon answers other questions, the same one as before.
+// refusedAndAlive checks that evidence is refused with the last agreement, and
+// that the same daemon still answers other requests.
 func refusedAndAlive(ctx context.Context, agreed int) error {
 	pid := property(ctx, "cimad.service", "MainPID")
 	for range 2 {
@@ -55,7 +55,7 @@ func refusedAndAlive(ctx context.Context, agreed int) error {
 		}
 		var e *rpc.Error
 		if errors.As(err, &e); e.Data == nil || e.Data.Agreed == nil || *e.Data.Agreed != agreed {
-			return fmt.Errorf("the last agreement is after %d events, the error says %+v: %s", agreed, e.Data, e.Message)
+			return fmt.Errorf("the last agreement is after %d events, the error has %+v: %s", agreed, e.Data, e.Message)
 		}
 	}
 	c, err := client(ctx)
@@ -67,14 +67,14 @@ func refusedAndAlive(ctx context.Context, agreed int) error {
 		return err
 	}
 	if now := property(ctx, "cimad.service", "MainPID"); now != pid || pid == "0" {
-		return fmt.Errorf("the daemon was process %s, is %s", pid, now)
+		return fmt.Errorf("the daemon must still be process %s, not %s", pid, now)
 	}
 	return nil
 }
 
 // foreignSysfs extends through sysfs while no daemon runs.
 func foreignSysfs(ctx context.Context, w *world) error {
-	events, err := settledLog(ctx)
+	events, err := drainedLog(ctx)
 	if err != nil {
 		return err
 	}
@@ -86,14 +86,14 @@ func foreignSysfs(ctx context.Context, w *world) error {
 	if err := os.WriteFile(measurements+"/rtmr3:sha384", digest, 0); err != nil {
 		return err
 	}
-	c, err := client(ctx) // starts it
+	c, err := client(ctx) // starts the daemon
 	if err != nil {
 		return err
 	}
 	defer c.Close()
 	if _, err := c.WhoAmI(ctx); err != nil {
-		return fmt.Errorf("the daemon does not start on a log that disagrees: %w", err)
+		return fmt.Errorf("the daemon must start on a log that disagrees: %w", err)
 	}
-	// What was written last may never have been extended: one less is known.
+	// The last event may never have been extended: one less is certain.
 	return refusedAndAlive(ctx, len(events)-1)
 }

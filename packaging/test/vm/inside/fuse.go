@@ -10,9 +10,9 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// onFUSE says that a container whose root file system is served by a program
-// (FUSE) starts measured and gated, and that its log says why nothing of what it
-// executes has a digest.
+// onFUSE checks that a container whose root file system is served by a program
+// (FUSE) starts measured and gated, and that the log has the reason why nothing
+// that it executes has a digest.
 func onFUSE(ctx context.Context, w *world) error {
 	e := rootful
 	e.name, e.command = "podman-fuse", []string{"podman", "--storage-opt", "overlay.mount_program=/usr/bin/fuse-overlayfs"}
@@ -42,7 +42,7 @@ func onFUSE(ctx context.Context, w *world) error {
 			return err
 		}
 		if start := claims.Container.Assurance.Start; start != "gated" {
-			return fmt.Errorf("it is %s, not gated", start)
+			return fmt.Errorf("the start must be gated, not %s", start)
 		}
 		seen, err := execsIn([]byte(bundle))
 		if err != nil {
@@ -54,13 +54,13 @@ func onFUSE(ctx context.Context, w *world) error {
 		}
 		w.note("%s", strings.Join(execs, "; "))
 		if len(execs) != 1 || !strings.Contains(execs[0], "can't be measured there") {
-			return fmt.Errorf("its exec events: %q", execs)
+			return fmt.Errorf("the container's exec events: %q", execs)
 		}
 		return nil
 	})
 }
 
-// rootIs wants a process's root to be a file system of this type.
+// rootIs checks the type of the file system that is a process's root.
 func rootIs(kind, pid string) error {
 	mounts, err := os.ReadFile("/proc/" + pid + "/mountinfo")
 	if err != nil {
@@ -75,5 +75,5 @@ func rootIs(kind, pid string) error {
 			return nil
 		}
 	}
-	return errors.New("it has no root file system")
+	return errors.New("no root file system in mountinfo")
 }

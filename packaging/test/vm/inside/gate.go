@@ -29,8 +29,8 @@ func starts() int {
 	return n
 }
 
-// gatedStorm starts containers of all engines, each removed as it ends: each
-// must find itself gated with its first call.
+// gatedStorm starts containers of all engines, each removed as it ends. The
+// first call of each must say that it is gated.
 func gatedStorm(ctx context.Context, w *world) error {
 	engines := []engine{dockerd, dockercru, rootful}
 	for _, e := range engines {
@@ -69,14 +69,14 @@ func (e engine) startsGated(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", e.name, err)
 	}
 	if who.Container == nil || who.Container.Assurance.Start != "gated" {
-		return fmt.Errorf("%s: whoami says %s", e.name, out)
+		return fmt.Errorf("%s: whoami prints %s", e.name, out)
 	}
 	return nil
 }
 
 const configFile = "/etc/cima/cimad.toml"
 
-// measuringExecs runs f while executions are measured, with further keys of
+// measuringExecs runs f while executions are measured, with more keys in
 // [exec].
 func measuringExecs(ctx context.Context, keys string, f func() error) (err error) {
 	before, err := os.ReadFile(configFile)
@@ -102,9 +102,9 @@ func measuringExecs(ctx context.Context, keys string, f func() error) (err error
 const script = `b=/bin/busybox; $b cp $b /busybox-made; $b echo more >>/busybox-made; /busybox-made true
 	$b printf '#!/bin/busybox true\n' >/script; $b chmod 755 /script; /script`
 
-// execsMeasured says, for each engine, that what a container executes is in its
-// log in order with the digests of the files, and that verification under a
-// policy made before names what came later.
+// execsMeasured checks, for each engine, that the log has what a container
+// executes, in order and with the digests of the files, and that verification
+// under an older policy names what came later.
 func execsMeasured(ctx context.Context, w *world) error {
 	return measuringExecs(ctx, "", func() error {
 		for _, e := range []engine{dockerd, dockercru, rootful} {
@@ -162,7 +162,7 @@ func (e engine) execsMeasured(ctx context.Context, w *world) error {
 	}
 	step := r.Step(verify.StepCallerValues)
 	if r.Verdict == verify.Trusted || step == nil || !strings.Contains(step.Detail, "exec of /busybox-made is ") {
-		return fmt.Errorf("an intruder is not named: %q, %+v", r.Verdict, step)
+		return fmt.Errorf("verify must name the intruder: %q, %+v", r.Verdict, step)
 	}
 	return e.wantExecs(ctx, id, bundle)
 }
@@ -206,7 +206,7 @@ func (e engine) evidenceTo(ctx context.Context, id, file string) (nonce []byte, 
 	return nonce, os.WriteFile(file, []byte(out), 0o600)
 }
 
-// verdict is the released cimactl's.
+// verdict is the released cimactl's verdict.
 func verdict(ctx context.Context, file string, nonce []byte, policy string) (*verify.Result, error) {
 	out, err := command(ctx, "cimactl", "verify", file, "--nonce", hex.EncodeToString(nonce), "--trust-root", rootPEM, "--policy", policy, "--json")
 	var r verify.Result
@@ -220,7 +220,7 @@ func verdict(ctx context.Context, file string, nonce []byte, policy string) (*ve
 	return &r, nil
 }
 
-// wantExecs holds the exec events against the files.
+// wantExecs compares the exec events with the files.
 func (e engine) wantExecs(ctx context.Context, id string, bundle []byte) error {
 	execs, err := execsIn(bundle)
 	if err != nil {

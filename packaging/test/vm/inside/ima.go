@@ -23,14 +23,14 @@ const (
 
 var banks = map[string]alg.ID{"sha1": alg.SHA1, "sha256": alg.SHA256, "sha384": alg.SHA384, "sha512": alg.SHA512}
 
-// imaLogs replays every form of the log that the kernel shows to every bank of
-// the TPM's PCR 10, which the kernel itself extended.
+// imaLogs replays every form of the kernel's log, and compares it with every
+// bank of the TPM's PCR 10, which the kernel itself extended.
 func imaLogs(ctx context.Context, w *world) error {
 	var s *snapshot
 	var err error
 	for range 20 {
 		if s, err = takeSnapshot(imaDir, tpm); err == nil {
-			break // else it grew meanwhile
+			break // otherwise the log grew meanwhile
 		}
 	}
 	if err != nil {
@@ -47,15 +47,15 @@ func imaLogs(ctx context.Context, w *world) error {
 	return errors.Join(s.judge(), early.judge())
 }
 
-// snapshot is the logs and the PCR at one point of time.
+// snapshot is the logs and the PCR at one moment.
 type snapshot struct {
 	count string
 	logs  map[string][]byte
 	pcr   map[string]string // by bank, lower-case hex
 }
 
-// takeSnapshot reads what the kernel shows of IMA and of the TPM, or copies of
-// that.
+// takeSnapshot reads the kernel's files of IMA and of the TPM, or copies of
+// them.
 func takeSnapshot(ima, tpm string) (*snapshot, error) {
 	s := &snapshot{logs: map[string][]byte{}, pcr: map[string]string{}}
 	before, err := os.ReadFile(ima + "runtime_measurements_count")
@@ -106,7 +106,7 @@ func (s *snapshot) judge() error {
 		}
 		for bank, want := range s.pcr {
 			if got := hex.EncodeToString(registers[bank].Value()); got != want {
-				return fmt.Errorf("%s replays to %s for PCR 10 of bank %s, the TPM says %s", name, got, bank, want)
+				return fmt.Errorf("%s replays to %s for PCR 10 of bank %s, the TPM has %s", name, got, bank, want)
 			}
 		}
 	}

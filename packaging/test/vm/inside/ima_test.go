@@ -2,8 +2,8 @@ package main
 
 import "testing"
 
-// The log of a real boot, brought out of the VM by make test-vm, against the
-// PCR 10 that its TPM had at that moment.
+// The log of a real boot, copied out of the VM by make test-vm, and the PCR 10
+// that its TPM had at that moment.
 const keptIMA = "../../../../logs/ima/testdata/ima-debian13/"
 
 func TestIMALogOfABoot(t *testing.T) {
@@ -12,14 +12,14 @@ func TestIMALogOfABoot(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(s.logs) != 4 || len(s.pcr) != 4 {
-		t.Fatalf("%d logs and %d banks, not 4 and 4", len(s.logs), len(s.pcr))
+		t.Fatalf("%d logs and %d banks, must be 4 and 4", len(s.logs), len(s.pcr))
 	}
 	if err := s.judge(); err != nil {
 		t.Error(err)
 	}
 }
 
-// What judges the VM's logs must not let everything pass.
+// The check of the VM's logs must not accept everything.
 func TestJudgeFindsChanges(t *testing.T) {
 	for name, change := range map[string]func(*snapshot){
 		"a PCR":        func(s *snapshot) { s.pcr["sha384"] = s.pcr["sha384"][1:] + "0" },
@@ -36,7 +36,7 @@ func TestJudgeFindsChanges(t *testing.T) {
 		}
 		change(s)
 		if s.judge() == nil {
-			t.Errorf("%s was changed, and nobody saw it", name)
+			t.Errorf("%s was changed, and the check did not notice", name)
 		}
 	}
 }

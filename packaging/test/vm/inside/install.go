@@ -12,10 +12,10 @@ import (
 // Units of the package.
 var units = []string{"cimad.socket", "cimad-admin.socket", "cimad.service"}
 
-// Containers that the engines start with the machine.
+// Containers that the engines start at boot.
 const withMachine = "cima-vm-with-machine"
 
-// apt runs apt-get, which asks nothing and has no network to fetch from.
+// apt runs apt-get without questions; it has no network to fetch from.
 func apt(ctx context.Context, args ...string) (string, error) {
 	return command(ctx, append([]string{"env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y"}, args...)...)
 }
@@ -32,11 +32,11 @@ func debs(names ...string) (paths []string, err error) {
 	return paths, nil
 }
 
-// installed says that apt takes the packages on a machine that is no TD, and
-// that nothing runs, nothing failed and nobody was told anything.
+// installed checks that apt installs the packages on a machine that is no TD,
+// and that nothing runs, nothing fails and nothing is printed.
 func installed(ctx context.Context, w *world) error {
 	if _, err := os.Stat("/dev/tdx_guest"); err == nil {
-		return errors.New("this machine is a TD already")
+		return errors.New("this machine must not be a TD yet")
 	}
 	files, err := debs("cimad", "cimactl")
 	if err != nil {
@@ -50,7 +50,7 @@ func installed(ctx context.Context, w *world) error {
 	for line := range strings.Lines(strings.ToLower(said)) {
 		for _, word := range []string{"warn", "fail", "error", "skipp"} {
 			if strings.Contains(line, word) {
-				return fmt.Errorf("apt said: %s", line)
+				return fmt.Errorf("apt printed: %s", line)
 			}
 		}
 	}
@@ -74,8 +74,7 @@ func installed(ctx context.Context, w *world) error {
 	return err
 }
 
-// startsWithMachine leaves a container behind with each engine that starts such
-// ones when the machine does.
+// startsWithMachine leaves with each engine a container that starts at boot.
 func startsWithMachine(ctx context.Context, w *world) error {
 	for _, e := range []engine{dockerd, rootful} {
 		if err := e.image(ctx); err != nil {

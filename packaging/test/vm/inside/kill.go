@@ -20,8 +20,8 @@ const (
 	containers = 4
 )
 
-// killed kills the daemon again and again while a container makes 1,000
-// extends and others start, with extends made slow so that kills meet them.
+// killed kills the daemon again and again while one container makes 1,000
+// extends and others start. Extends are slow, so that kills interrupt them.
 func killed(ctx context.Context, w *world) error {
 	nonce := newNonce()
 	bundle, err := hostEvidence(ctx, nonce)
@@ -43,7 +43,7 @@ func killed(ctx context.Context, w *world) error {
 	if state := property(ctx, "cimad.socket", "ActiveState"); state != "active" {
 		return fmt.Errorf("cimad.socket is %s", state)
 	}
-	if err := settled(ctx, first.Agent); err != nil {
+	if err := consistent(ctx, first.Agent); err != nil {
 		return err
 	}
 	after, err := readRuntimeLog()
@@ -53,12 +53,12 @@ func killed(ctx context.Context, w *world) error {
 	w.note("%d extends, %d of them of unknown outcome to their caller, %d kills, %d containers, %d new events",
 		calls, len(s.extends.Unknown), kills, len(s.ids), len(after)-len(before))
 	if n := len(s.extends.Done) + len(s.extends.Unknown); n != calls {
-		return fmt.Errorf("%d of %d extends made", n, calls)
+		return fmt.Errorf("%d of %d extends were made", n, calls)
 	}
 	return s.judge(after[len(before):], kills)
 }
 
-// storm is what goes on while the daemon is killed.
+// storm is the load while the daemon is killed.
 type storm struct {
 	mu      sync.Mutex
 	errs    []error
@@ -100,13 +100,13 @@ func (s *storm) run(ctx context.Context) error {
 	n := s.kill(ctx, done)
 	<-done
 	if n < kills {
-		s.errs = append(s.errs, fmt.Errorf("all was done after %d of %d kills", n, kills))
+		s.errs = append(s.errs, fmt.Errorf("the load ended after %d of %d kills", n, kills))
 	}
 	return errors.Join(s.errs...)
 }
 
-// kill kills a daemon that runs, which has logged its start, until it has done
-// so often enough or all is done.
+// kill kills a daemon that runs and has logged its start, until it has done so
+// often enough or the load has ended.
 func (s *storm) kill(ctx context.Context, done <-chan struct{}) (n int) {
 	for n < kills {
 		select {
@@ -124,7 +124,8 @@ func (s *storm) kill(ctx context.Context, done <-chan struct{}) (n int) {
 	return n
 }
 
-// patient asks until it is answered: the daemon may be dead for a moment.
+// patient repeats the call until it is answered: the daemon may be down for a
+// moment.
 const patient = `for i in 1 2 3 4 5 6 7 8 9 10; do /cimactl measurements && exit 0; /bin/busybox sleep 1; done; exit 1`
 
 // extendMany is the container's side.
@@ -132,8 +133,8 @@ func extendMany(ctx context.Context) error {
 	return extendWhile(ctx, func(made int) bool { return made < calls })
 }
 
-// extendWhile extends as long as it is told to, makes no call twice, and prints
-// what became of the calls.
+// extendWhile extends until its input ends, makes no call twice, and prints the
+// outcome of the calls.
 func extendWhile(ctx context.Context, more func(made int) bool) error {
 	c, err := client(ctx)
 	if err != nil {
@@ -158,9 +159,9 @@ func extendWhile(ctx context.Context, more func(made int) bool) error {
 	return json.NewEncoder(os.Stdout).Encode(e)
 }
 
-// settled says that log, kernel and quote agree, and that evidence is signed
-// by the key that it was signed by before.
-func settled(ctx context.Context, agent rpc.Digest) error {
+// consistent checks that log, kernel and quote agree, and that evidence is
+// signed with the same key as before.
+func consistent(ctx context.Context, agent rpc.Digest) error {
 	nonce := newNonce()
 	bundle, err := hostEvidence(ctx, nonce)
 	if err != nil {
@@ -174,15 +175,16 @@ func settled(ctx context.Context, agent rpc.Digest) error {
 		return err
 	}
 	if claims.Agent != agent {
-		return fmt.Errorf("the agent's key is %v, was %v: it did not outlive the kills", claims.Agent, agent)
+		return fmt.Errorf("the agent's key is %v, and must still be %v", claims.Agent, agent)
 	}
 	return (&given{evidence: e}).agrees(ctx)
 }
 
-// judge says that the daemon started that often, that each container was launched and its image measured once,
-// and that each extend is in the log once if its caller was told so, and never twice. A launch is there once more
-// where a kill met the gate behind it: the next daemon can't know whether the runtime waited for it, and measures
-// what it sees.
+// judge checks the events. The daemon started that often. Each container was
+// launched, and its image measured, once. Each acknowledged extend is in the
+// log once, and none twice. A launch may be there once more if a kill hit a
+// container in the gate: the next daemon can't know whether the runtime waited
+// for it, and measures what it sees.
 func (s *storm) judge(events []logs.Event, starts int) error {
 	seen := map[string]int{}
 	for _, e := range events {
@@ -214,12 +216,12 @@ func (s *storm) judge(events []logs.Event, starts int) error {
 	var errs []error
 	for key, n := range want {
 		if seen[key] != n {
-			errs = append(errs, fmt.Errorf("%d events %q, not %d", seen[key], key, n))
+			errs = append(errs, fmt.Errorf("%d events %q, must be %d", seen[key], key, n))
 		}
 	}
 	for _, i := range s.extends.Unknown {
 		if n := seen[logs.OpExtend+" "+strconv.Itoa(i)]; n > 1 {
-			errs = append(errs, fmt.Errorf("extend %d, of unknown outcome, is in the log %d times", i, n))
+			errs = append(errs, fmt.Errorf("extend %d, of unknown outcome, is in the log %d times, must be at most once", i, n))
 		}
 	}
 	return errors.Join(errs...)

@@ -1,7 +1,7 @@
 // Inside runs in the test VM, as root, against the released cimad under
 // systemd: containers of three engines, injected failures, kills, IMA. Each
-// check is a line on stdout, the last line counts them. What it leaves in
-// ./out is brought out of the VM.
+// check prints a line, the last line counts them. The files that it leaves in
+// ./out are copied out of the VM.
 package main
 
 import (
@@ -24,16 +24,16 @@ type check struct {
 
 // before run on the first boot, when the machine is no TD yet.
 var before = []check{
-	{"apt installs the packages on a machine that is no TD: enabled, skipped, nothing said", installed},
+	{"apt installs the packages on a machine that is no TD: enabled, skipped, nothing printed", installed},
 	{"autopkgtest's no-td passes", autopkgtest},
-	{"docker and podman: a container each that starts with the machine", startsWithMachine},
+	{"docker and podman: a container each that starts at boot", startsWithMachine},
 }
 
-// checks run on the second boot, in this order: the last ones spoil it for
-// evidence, and then take the packages away.
+// checks run on the second boot, in this order: the last ones make evidence
+// impossible, and then remove the packages.
 var checks = []check{
-	{"the machine's start: cimad is ready before the engines, their containers are gated", bootOrder},
-	{"the system is what it should be: systemd as PID 1, cgroup v2, Linux 6.16 or newer", system},
+	{"boot: cimad is ready before the engines, their containers are gated", bootOrder},
+	{"the system: systemd as PID 1, cgroup v2, Linux 6.16 or newer", system},
 	{"hw.Probe finds configfs-tsm, TDREPORT, registers to extend and the CCEL", probe},
 	{"the kernel's CCEL replays to the RTMR0-2 of the TDREPORT", bootLog},
 	{"IMA: every log parses with nothing skipped and replays to the TPM's PCR 10", imaLogs},
@@ -42,36 +42,36 @@ var checks = []check{
 	{"docker with crun: the same", dockerCrun},
 	{"podman: the same", podman},
 	{"podman, rootless: the same, and it is the user's", rootless},
-	{"docker and podman by CDI: the same, read-only, CIMA_SOCKET set, no power", cdi},
-	{"docker without privileges: no power is announced, docker exec is its container", plain},
-	{"many starts, 10 at a time, of three engines: each finds itself gated", gatedStorm},
+	{"docker and podman by CDI: the same, read-only, CIMA_SOCKET set, no power event", cdi},
+	{"docker without privileges: no power event, docker exec is identified as its container", plain},
+	{"many starts, 10 at a time, of three engines: each is gated", gatedStorm},
 	{"executions measured: all in the container's log, in order, and an intruder is named", execsMeasured},
-	{"executions measured: programs that fs-verity guards have its digest, whatever their size", verityMeasured},
+	{"executions measured: programs under fs-verity have its digest, whatever their size", verityMeasured},
 	{"host service: evidence names unit and uid", hostService},
-	{"a privileged container is announced to all", privileged},
-	{"docker and podman: privileged, unconfined, without a cgroup: announced, and trusted where policy allows it", powersAnnounced},
-	{"privileged containers that kill cimad as their first act: in the log, after their power", killedFirst},
+	{"all see the power event of a privileged container", privileged},
+	{"docker and podman: privileged, unconfined, without a cgroup: in the log, and trusted if the policy allows it", powersAnnounced},
+	{"privileged containers that kill cimad as their first act: in the log, after their power event", killedFirst},
 	{"docker and podman: the same command line has the same launch digest", sameLaunch},
 	{"docker: predict gives the launch digest that was logged, with AppArmor and without", predicted},
-	{"podman, rootless: a container that called outlives cimad", usersEnd},
+	{"podman, rootless: a container that called outlives cimad, and its end is logged", usersEnd},
 	{"each launch of a container that is gone has its exit in the log", ends},
-	{"quote fails with EBUSY, ETIMEDOUT, EIO: each is told, the next call works", quoteErrors},
+	{"quote fails with EBUSY, ETIMEDOUT, EIO: each is reported, the next call works", quoteErrors},
 	{"a quote with no bytes is an error, the next call works", quoteEmpty},
-	{"a quote that takes 1 s holds up nobody else", quoteSlow},
-	{"a generation lapped by another writer is found, the next call works", quoteLapped},
-	{"TDREPORT fails: it is told, the next call works", reportFails},
-	{"extend fails and did not happen: it is told, the next call works", extendFails},
-	{"extend fails and did happen: it counts", extendFailsLate},
-	{"SIGKILL in the midst of 1,000 extends: no extend lost or doubled", killed},
-	{"apt upgrades under load: what was read is answered, clients go on, no extend is made twice", upgrade},
+	{"a quote that takes 1 s delays no other caller", quoteSlow},
+	{"a generation lapped by another writer is detected, the next call works", quoteLapped},
+	{"TDREPORT fails: it is reported, the next call works", reportFails},
+	{"extend fails and was not carried out: it is reported, the next call works", extendFails},
+	{"extend fails and was carried out: it counts", extendFailsLate},
+	{"SIGKILL during 1,000 extends: no extend lost or doubled", killed},
+	{"apt upgrades under load: requests that were read are answered, clients see no error, no extend is made twice", upgrade},
 	{"apt downgrades: the same", downgrade},
-	{"with no-gate.conf and no-homes.conf: docker and podman all the same, but observed", dropIns},
-	{"with the packaged AppArmor profile: docker and podman all the same, and nothing is denied", confined},
-	// Late, because podman stays with FUSE once FUSE was configured.
-	{"executions measured: none of a root file system by FUSE has a digest, and the log says why", onFUSE},
+	{"with no-gate.conf and no-homes.conf: docker and podman: the same, but observed", dropIns},
+	{"with the packaged AppArmor profile: docker and podman: the same, and nothing is denied", confined},
+	// Late, because podman keeps using FUSE once it was configured so.
+	{"executions measured: files of a root file system by FUSE have no digest, and the log has the reason", onFUSE},
 	{"no configfs entry is left behind", noEntries},
-	{"an extend behind the daemon's back, by the kernel: refused with the last agreement", foreignKernel},
-	{"an extend behind the daemon's back, by sysfs, with no daemon: found by the next one", foreignSysfs},
+	{"a foreign extend, by the kernel: evidence is refused with the last agreement", foreignKernel},
+	{"a foreign extend, by sysfs, while no daemon runs: the next one detects it", foreignSysfs},
 	{"apt removes: nothing runs, configuration and log stay", removed},
 	{"apt purges: no file is left", purged},
 }
@@ -111,7 +111,7 @@ func main() {
 	}
 }
 
-// chosen are the checks whose names match what stands in a file: all, or those
+// chosen are the checks whose names match the pattern in a file: all, or those
 // that somebody works on.
 func chosen(all []check) []check {
 	text, err := os.ReadFile("checks")
@@ -133,7 +133,7 @@ func report(err error) {
 	}
 }
 
-// within runs f with a deadline, and gives up on it where it doesn't heed it.
+// within runs f with a deadline, and stops waiting if f ignores it.
 func within(limit time.Duration, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
@@ -143,6 +143,6 @@ func within(limit time.Duration, f func(context.Context) error) error {
 	case err := <-done:
 		return err
 	case <-time.After(limit + 10*time.Second):
-		return errors.New("did not end")
+		return errors.New("the check did not end in time")
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// powers are classes that take this system to show: AppArmor, and an engine that
-// makes no cgroup.
+// powers are classes that need this system to show: AppArmor, and an engine
+// that makes no cgroup.
 var powers = []struct {
 	engine engine
 	flags  []string
@@ -30,8 +30,8 @@ var powers = []struct {
 	{rootful, []string{"--cgroups", "disabled"}, "no-cgroup"},
 }
 
-// powersAnnounced runs a container of each, and says that others' evidence tells of
-// it, and is trusted only where the policy allows it.
+// powersAnnounced runs a container of each class. The evidence of others must
+// have the power event, and be trusted only if the policy allows the class.
 func powersAnnounced(ctx context.Context, w *world) error {
 	for _, p := range powers {
 		out, _, err := p.engine.start(ctx, "", p.flags, "/cimactl", "--version")
@@ -46,7 +46,7 @@ func powersAnnounced(ctx context.Context, w *world) error {
 	return nil
 }
 
-// announcedPower says that the class is public.
+// announcedPower checks that the class is public.
 func announcedPower(ctx context.Context, class string) error {
 	events, err := readRuntimeLog()
 	if err != nil {
@@ -63,12 +63,12 @@ func announcedPower(ctx context.Context, class string) error {
 		}
 	}
 	if !slices.Contains(all, class) {
-		return fmt.Errorf("%s is not announced: %q", class, all)
+		return fmt.Errorf("%s must be in a power event: %q", class, all)
 	}
 	return judged(ctx, class)
 }
 
-// judged holds the host's evidence against two policies: with the class, and
+// judged appraises the host's evidence under two policies: with the class, and
 // without it.
 func judged(ctx context.Context, class string) error {
 	nonce := newNonce()
@@ -103,7 +103,7 @@ func judged(ctx context.Context, class string) error {
 		}
 		step := r.Step(verify.StepPower)
 		if (r.Verdict == verify.Trusted) != allowed || !allowed && !strings.Contains(step.Detail, class) {
-			return fmt.Errorf("allowed: %t, and verify says %q: %+v", allowed, r.Verdict, step)
+			return fmt.Errorf("allowed: %t, verify's verdict %q: %+v", allowed, r.Verdict, step)
 		}
 	}
 	return nil

@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// removed takes the package away while containers have its directory mounted.
+// removed removes the package while containers have its directory mounted.
 func removed(ctx context.Context, w *world) error {
 	before, err := os.ReadFile(runtimeLog)
 	if err != nil {
@@ -25,19 +25,19 @@ func removed(ctx context.Context, w *world) error {
 		}
 	}
 	if out, _ := command(ctx, "pgrep", "-x", "cimad"); out != "" {
-		return fmt.Errorf("process %s runs still", strings.TrimSpace(out))
+		return fmt.Errorf("process %s must have ended", strings.TrimSpace(out))
 	}
 	if failed, err := command(ctx, "systemctl", "list-units", "--failed", "--plain", "--no-legend", "cima*"); err != nil || failed != "" {
 		return fmt.Errorf("failed units: %s: %w", failed, err)
 	}
 	for _, socket := range []string{"/run/cima/cima.sock", "/run/cima-admin/admin.sock"} {
 		if _, err := command(ctx, "cimactl", "--socket", socket, "whoami"); err == nil {
-			return fmt.Errorf("%s answers", socket)
+			return fmt.Errorf("%s must not answer", socket)
 		}
 	}
 	for _, gone := range []string{"/usr/sbin/cimad", "/usr/lib/systemd/system/cimad.service"} {
 		if _, err := os.Lstat(gone); !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s is there: %w", gone, err)
+			return fmt.Errorf("%s must be gone: %w", gone, err)
 		}
 	}
 	if _, err := os.Stat("/etc/cima/cimad.toml"); err != nil {
@@ -45,14 +45,14 @@ func removed(ctx context.Context, w *world) error {
 	}
 	after, err := os.ReadFile(runtimeLog)
 	if err == nil && !strings.HasPrefix(string(after), string(before)) {
-		err = errors.New("the log is not what it was")
+		err = errors.New("the log must be unchanged")
 	}
 	return err
 }
 
-// purged takes away what removal left.
+// purged removes what the removal left.
 func purged(ctx context.Context, w *world) error {
-	if err := os.RemoveAll(dropInDir); err != nil { // start's own
+	if err := os.RemoveAll(dropInDir); err != nil { // the drop-ins of the test's own start
 		return err
 	}
 	if _, err := apt(ctx, "purge", "cimad", "cimactl"); err != nil {
@@ -65,9 +65,9 @@ func purged(ctx context.Context, w *world) error {
 			looked++
 			switch {
 			case err != nil:
-				return nil // another's, and gone meanwhile
+				return nil // another process's file, gone meanwhile
 			case path == "/opt/vm" || strings.Contains(path, "/overlay2/") || strings.Contains(path, "/overlay/") || strings.HasPrefix(path, "/run/containerd/io."):
-				return fs.SkipDir // the tests', and what lies in containers
+				return fs.SkipDir // the tests' files, and files of containers
 			case strings.Contains(e.Name(), "cima") && !strings.Contains(e.Name(), "cima-vm") && !strings.Contains(e.Name(), "cima_test_td"):
 				left = append(left, path)
 			}
@@ -79,7 +79,7 @@ func purged(ctx context.Context, w *world) error {
 	}
 	w.note("%d files looked at", looked)
 	if len(left) > 0 || looked < 1000 {
-		return fmt.Errorf("%d files looked at, left are %v", looked, left)
+		return fmt.Errorf("%d files checked, left are %v", looked, left)
 	}
 	return nil
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// readRuntimeLog reads the daemon's file, and holds the chain of registers in
-// it against its events.
+// readRuntimeLog reads the daemon's file, and checks its chain of registers
+// against its events.
 func readRuntimeLog() (events []logs.Event, err error) {
 	file, err := os.ReadFile(runtimeLog)
 	if err != nil {
@@ -40,7 +40,7 @@ func readRuntimeLog() (events []logs.Event, err error) {
 		}
 		next := register.Extend(e.Digest())
 		if r.Before != register.String() || r.After != next.String() {
-			return nil, fmt.Errorf("event %d of the log does not follow", i)
+			return nil, fmt.Errorf("event %d of the log must follow from those before it", i)
 		}
 		register = next
 		events = append(events, e)
@@ -48,8 +48,8 @@ func readRuntimeLog() (events []logs.Event, err error) {
 	return events, nil
 }
 
-// usersEnd has a rootless container call once, and end after cimad was started
-// anew: its exit is looked for with the others.
+// usersEnd has a rootless container call once, and end after a restart of
+// cimad: its exit is checked with the others.
 func usersEnd(ctx context.Context, w *world) error {
 	if err := alices.image(ctx); err != nil {
 		return err
@@ -73,14 +73,14 @@ func usersEnd(ctx context.Context, w *world) error {
 		time.Sleep(time.Second)
 	}
 	if id == "" {
-		return fmt.Errorf("it does not run: %w", err)
+		return fmt.Errorf("the container does not run: %w", err)
 	}
 	who, err := finish(alices.cmd(ctx, "exec", name, "/cimactl", "whoami"))
 	if err != nil {
 		return err
 	}
 	if !strings.Contains(who, id) {
-		return fmt.Errorf("whoami says %s", who)
+		return fmt.Errorf("whoami prints %s", who)
 	}
 	if _, err := command(ctx, "systemctl", "restart", "cimad.service"); err != nil {
 		return err
@@ -92,13 +92,13 @@ func usersEnd(ctx context.Context, w *world) error {
 	}
 	for _, e := range events {
 		if e.Operation == logs.OpExit && strings.HasSuffix(e.Container, id) {
-			return errors.New("it runs, and has an exit")
+			return errors.New("the log has an exit of a container that runs")
 		}
 	}
 	return nil
 }
 
-// ends looks for containers that are gone, and whose launch has no exit.
+// ends checks that each launch of a container that is gone has an exit.
 func ends(ctx context.Context, w *world) error {
 	var open map[string]bool
 	for range 40 {

@@ -11,8 +11,8 @@ import (
 
 const dropInDir = "/etc/systemd/system/cimad.service.d"
 
-// dropIns gets evidence from the daemon under the narrowest sandbox that is
-// packaged, and then once more under the usual one.
+// dropIns gets evidence from the daemon under the narrowest packaged sandbox,
+// and then under the usual one again.
 func dropIns(ctx context.Context, w *world) (err error) {
 	usual, err := exposure(ctx)
 	if err != nil {
@@ -58,7 +58,7 @@ func restartWith(ctx context.Context, names ...string) error {
 	return err
 }
 
-// exposure is what systemd-analyze says of the unit as it runs here.
+// exposure is systemd-analyze's rating of the unit here.
 func exposure(ctx context.Context) (string, error) {
 	out, err := command(ctx, "systemd-analyze", "security", "--no-pager", "cimad.service")
 	if err != nil {
@@ -66,7 +66,7 @@ func exposure(ctx context.Context) (string, error) {
 	}
 	_, level, found := strings.Cut(out, "Overall exposure level for cimad.service: ")
 	if !found {
-		return "", fmt.Errorf("systemd-analyze says %s", out)
+		return "", fmt.Errorf("systemd-analyze prints %s", out)
 	}
 	level, _, _ = strings.Cut(level, " ")
 	return level, nil

@@ -67,7 +67,7 @@ func bootLog(ctx context.Context, w *world) error {
 	}
 	for i := range 3 {
 		if replayed[i] != now.RTMR[i] || now.RTMR[i] == (hw.Digest{}) {
-			return fmt.Errorf("RTMR%d: the CCEL replays to %v, the TDREPORT says %v", i, hw.Digest(replayed[i]), now.RTMR[i])
+			return fmt.Errorf("RTMR%d: the CCEL replays to %v, the TDREPORT has %v", i, hw.Digest(replayed[i]), now.RTMR[i])
 		}
 	}
 	w.note("%d bytes from /sys/firmware/acpi", len(log))
@@ -79,7 +79,7 @@ func activation(ctx context.Context, w *world) error {
 		return err
 	}
 	if state := property(ctx, "cimad.service", "ActiveState"); state != "inactive" {
-		return fmt.Errorf("cimad.service is %s before anybody called", state)
+		return fmt.Errorf("cimad.service is %s before the first call", state)
 	}
 	if state := property(ctx, "cimad.socket", "ActiveState"); state != "active" {
 		return fmt.Errorf("cimad.socket is %s", state)
@@ -89,7 +89,7 @@ func activation(ctx context.Context, w *world) error {
 		return err
 	}
 	if !strings.Contains(who, "host") && !strings.Contains(who, "uid") {
-		return fmt.Errorf("whoami says %q", who)
+		return fmt.Errorf("whoami prints %q", who)
 	}
 	if state := property(ctx, "cimad.service", "ActiveState"); state != "active" {
 		return fmt.Errorf("cimad.service is %s after a call", state)
@@ -110,7 +110,7 @@ func activation(ctx context.Context, w *world) error {
 		return err
 	}
 	if string(running) != string(built) {
-		return fmt.Errorf("%s runs, which is not what was built", exe)
+		return fmt.Errorf("%s runs, and must be the program that was built", exe)
 	}
 	return nil
 }
@@ -126,7 +126,7 @@ func hostService(ctx context.Context, w *world) error {
 		return err
 	}
 	if h := result.Claims.Host; h == nil || h.Unit != "cima-vm.service" || h.UID != 0 {
-		return fmt.Errorf("claims say %+v, not uid 0 in cima-vm.service", h)
+		return fmt.Errorf("claims must be of uid 0 in cima-vm.service, not %+v", h)
 	}
 	return nil
 }

@@ -15,18 +15,18 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// upgrade puts a newer package in place of the one that runs.
+// upgrade installs a newer package over the one that runs.
 func upgrade(ctx context.Context, w *world) error {
 	return replaced(ctx, w, "cimad-next", "install")
 }
 
-// downgrade goes back to the one that was built.
+// downgrade installs the original package again.
 func downgrade(ctx context.Context, w *world) error {
 	return replaced(ctx, w, "cimad", "install", "--allow-downgrades")
 }
 
-// replaced installs another version under load, and holds what callers saw
-// against the log.
+// replaced installs another version under load, and compares what callers saw
+// with the log.
 func replaced(ctx context.Context, w *world, deb string, how ...string) error {
 	files, err := debs(deb)
 	if err != nil {
@@ -58,12 +58,12 @@ func replaced(ctx context.Context, w *world, deb string, how ...string) error {
 		return err
 	}
 	if now := property(ctx, "cimad.service", "MainPID"); now == pid || now == "0" {
-		return fmt.Errorf("the daemon was process %s, is %s", pid, now)
+		return fmt.Errorf("the daemon must have changed: process %s, then %s", pid, now)
 	}
 	if now := property(ctx, "cimad.socket", "ActiveEnterTimestampMonotonic"); now != listening {
-		return errors.New("the socket did not listen all the time")
+		return errors.New("the socket must listen all the time")
 	}
-	if err := settled(ctx, first.Agent); err != nil {
+	if err := consistent(ctx, first.Agent); err != nil {
 		return err
 	}
 	after, err := readRuntimeLog()
@@ -78,12 +78,12 @@ func replaced(ctx context.Context, w *world, deb string, how ...string) error {
 	return s.judge(after[len(before):], 1)
 }
 
-// load is what callers do meanwhile.
+// load is the callers' activity meanwhile.
 type load struct {
 	answered, bare, closed, unread atomic.Int64
 }
 
-// during loads the daemon before, while and after f runs.
+// during runs the load before, while and after f runs.
 func (l *load) during(ctx context.Context, f func() error) (*storm, error) {
 	loaded, stop := context.WithCancel(ctx)
 	defer stop()
@@ -114,7 +114,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// clients calls by the Go client, and is to see no error.
+// clients calls with the Go client, and must see no error.
 func (l *load) clients(ctx, loaded context.Context) error {
 	c, err := client(ctx)
 	if err != nil {

@@ -18,12 +18,12 @@ import (
 	"github.com/cima-project/cima/hw/verify"
 )
 
-// guardedPrograms are those of the test image that fs-verity is told to guard.
+// guardedPrograms are the programs of the test image under fs-verity.
 var guardedPrograms = []string{"/bin/busybox", "/cimactl"}
 
-// verityMeasured says that programs whose layer fs-verity guards have its digest
-// in their exec events, as it is computed here; next to SHA-384, or alone where
-// they are too large to be hashed, and trusted by either.
+// verityMeasured checks that programs in a layer under fs-verity have its
+// digest in their exec events, as it is computed here: next to SHA-384, or
+// alone if they are too large to be hashed. A policy may trust either.
 func verityMeasured(ctx context.Context, w *world) error {
 	for _, e := range []engine{dockerd, dockercru, rootful} {
 		if err := e.image(ctx); err != nil {
@@ -78,12 +78,12 @@ func (e engine) verityMeasured(ctx context.Context, want []string, hashed bool) 
 	var got []string
 	for _, x := range execs {
 		if (x.SHA384 != "") != hashed {
-			return fmt.Errorf("hashed: %t, but its event is %+v", hashed, x)
+			return fmt.Errorf("hashed: %t, and the event is %+v", hashed, x)
 		}
 		got = append(got, x.Verity)
 	}
 	if !slices.Equal(got, want) {
-		return fmt.Errorf("fs-verity's digests are %q, in the log %q", want, got)
+		return fmt.Errorf("fs-verity's digests are %q, those in the log %q", want, got)
 	}
 	values, err := command(ctx, "cimactl", "policy", "init", file, "--trust-root", rootPEM)
 	if err != nil {
@@ -103,13 +103,13 @@ func (e engine) verityMeasured(ctx context.Context, want []string, hashed bool) 
 		}
 		r, err := verdict(ctx, file, nonce, policy)
 		if err != nil || (r.Verdict == verify.Trusted) != p.trusts {
-			return fmt.Errorf("trusted is wanted: %t, got %+v %w under\n%s", p.trusts, r, err, p.text)
+			return fmt.Errorf("trusted must be %t: %+v %w under\n%s", p.trusts, r, err, p.text)
 		}
 	}
 	return nil
 }
 
-// replaceKey puts a line in place of all that begin with a key's name.
+// replaceKey replaces all lines that begin with a key's name by one line.
 func replaceKey(text, key, line string) string {
 	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(l string) bool {
 		return strings.HasPrefix(l, "exec_verity = ")
@@ -124,7 +124,7 @@ func replaceKey(text, key, line string) string {
 
 const verityBlock = 4096
 
-// guard has fs-verity guard a file from now on, and computes its digest.
+// guard enables fs-verity on a file, and computes its digest.
 func guard(path string) (string, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -33,14 +33,14 @@ const (
 	testTD       = "/dev/cima_test_td"
 )
 
-// world is what checks share.
+// world is what the checks share.
 type world struct {
-	out      string                  // directory for what is to be brought out
-	figures  string                  // of the check that runs
+	out      string                  // directory of files to copy out
+	figures  string                  // figures of the check that runs
 	launches map[string][]rpc.Digest // launch digests by engine, of one command line
 }
 
-// note puts figures behind a check's line.
+// note adds figures to a check's line.
 func (w *world) note(format string, args ...any) { w.figures = ": " + fmt.Sprintf(format, args...) }
 
 func (w *world) takeNote() (note string) {
@@ -56,7 +56,8 @@ func (w *world) keep(name string, data []byte) {
 	}
 }
 
-// command runs a program to its end; an error carries what it said.
+// command runs a program to its end; an error contains what the program
+// printed.
 func command(ctx context.Context, args ...string) (string, error) {
 	return finish(exec.CommandContext(ctx, args[0], args[1:]...))
 }
@@ -83,8 +84,8 @@ func set(knob string, value int) error {
 	return os.WriteFile(filepath.Join(knobs, knob), []byte(strconv.Itoa(value)), 0)
 }
 
-// turned sets knobs, runs f, and sets them back to zero: the errno of a failure
-// stands before and after the count of failures, which sorts behind it.
+// turned sets knobs, runs f, and sets them back to zero. The errno of a failure
+// is set before the count of failures, and reset after it.
 func turned(values map[string]int, f func() error) error {
 	order := slices.Sorted(maps.Keys(values))
 	var errs []error
@@ -106,7 +107,7 @@ func newNonce() []byte {
 	return nonce
 }
 
-// ask calls and comes again where the daemon asks for it.
+// ask calls, and repeats the call if the daemon asks for that.
 func ask(ctx context.Context, call func() error) error {
 	for {
 		err := call()
@@ -136,7 +137,7 @@ func hostEvidence(ctx context.Context, nonce []byte) (bundle []byte, err error) 
 	return bundle, err
 }
 
-// goodHostEvidence says that all is well again.
+// goodHostEvidence checks that everything works again.
 func goodHostEvidence(ctx context.Context) error {
 	nonce := newNonce()
 	bundle, err := hostEvidence(ctx, nonce)
@@ -147,7 +148,7 @@ func goodHostEvidence(ctx context.Context) error {
 	return err
 }
 
-// appraise has evidence judged as a relying party does: by the released
+// appraise has evidence judged as a relying party would: by the released
 // cimactl, with the test root and a policy made from the evidence.
 func appraise(ctx context.Context, bundle, nonce []byte) (*verify.Result, error) {
 	dir, err := os.MkdirTemp("", "cima-vm-")
@@ -172,9 +173,9 @@ func appraise(ctx context.Context, bundle, nonce []byte) (*verify.Result, error)
 		return nil, fmt.Errorf("cimactl verify printed no result: %w", err)
 	}
 	if err != nil || result.Verdict != verify.Trusted {
-		return nil, fmt.Errorf("verify says %q: %s; %v", result.Verdict, result.Reason, failedSteps(&result))
+		return nil, fmt.Errorf("verify's verdict is %q: %s; %v", result.Verdict, result.Reason, failedSteps(&result))
 	}
-	// Intel's root must not do.
+	// Intel's root must not accept it.
 	var exit *exec.ExitError
 	if _, err := command(ctx, "cimactl", "verify", file, "--nonce", hex.EncodeToString(nonce)); !errors.As(err, &exit) || exit.ExitCode() != 2 {
 		return nil, fmt.Errorf("verify without the test root: %v, not exit code 2", err)
@@ -191,7 +192,7 @@ func failedSteps(r *verify.Result) (out []string) {
 	return out
 }
 
-// replay extends a zero register by the runtime log of evidence.
+// replay extends a zero register with the runtime log of evidence.
 func replay(e *rpc.Evidence) (register hw.Digest, err error) {
 	for _, entry := range e.RuntimeLog {
 		if entry.Event != nil {
@@ -208,11 +209,11 @@ func replay(e *rpc.Evidence) (register hw.Digest, err error) {
 	return register, nil
 }
 
-// kernelRTMR3 is what sysfs shows.
+// kernelRTMR3 is RTMR3 as sysfs shows it.
 func kernelRTMR3() (hw.Digest, error) {
 	b, err := os.ReadFile(measurements + "/rtmr3:sha384")
 	if err == nil && len(b) != 48 {
-		err = fmt.Errorf("rtmr3 has %d bytes", len(b))
+		err = fmt.Errorf("rtmr3 must have 48 bytes, not %d", len(b))
 	}
 	if err != nil {
 		return hw.Digest{}, err
@@ -220,16 +221,16 @@ func kernelRTMR3() (hw.Digest, error) {
 	return hw.Digest(b), nil
 }
 
-// wireError is the daemon's error of a kind that was expected.
+// wireError checks that the daemon returned an error of the expected kind.
 func wireError(err error, code rpc.Code, errno syscall.Errno) error {
 	var e *rpc.Error
 	switch {
 	case err == nil:
-		return errors.New("the call worked, though a failure was injected")
+		return errors.New("the call succeeded, although a failure was injected")
 	case !errors.As(err, &e) || e.Code != code:
-		return fmt.Errorf("got %w, not an error with code %d", err, code)
+		return fmt.Errorf("got %w, must be an error with code %d", err, code)
 	case errno != 0 && (e.Data == nil || e.Data.Errno != errnoName(errno)):
-		return fmt.Errorf("error %q has data %+v, which names no %s", e.Message, e.Data, errnoName(errno))
+		return fmt.Errorf("error %q has data %+v, and must name %s", e.Message, e.Data, errnoName(errno))
 	}
 	return nil
 }

@@ -1,6 +1,6 @@
-// Signer answers the test kernel module's requests for quotes, with the keys
-// of a simulated TD, and gives the module its registers' first values. It is
-// the host, the TDX module's boot and the quoting enclave of the test VM.
+// Signer answers the test kernel module's requests for quotes, with the keys of
+// a simulated TD, and sets the module's registers at the start. It plays the
+// host, the TDX module at boot and the quoting enclave of the test VM.
 package main
 
 import (
@@ -21,7 +21,7 @@ const (
 	ccel   = "/sys/firmware/acpi/tables/data/CCEL"
 )
 
-// What is written to the device begins with one of these and a number, both
+// Data written to the device begins with one of these and a number, both
 // little-endian u64 (module/cima_test_td.c).
 const (
 	setRegisters = 0
@@ -57,8 +57,8 @@ func writeCCEL(path string) error {
 	return os.WriteFile(path, log, 0o644)
 }
 
-// serve boots a simulated TD by the CCEL that the kernel shows, and signs the
-// registers that the module keeps.
+// serve boots a simulated TD by the kernel's CCEL, and signs the registers that
+// the module keeps.
 func serve(rootPath string) error {
 	log, err := os.ReadFile(ccel)
 	if err != nil {
@@ -98,8 +98,8 @@ func serve(rootPath string) error {
 	}
 }
 
-// request is what the device gives: 8 bytes of number, the report data, MRTD
-// and RTMR0–3 as they were when the quote was asked for.
+// request is the data that the device returns: 8 bytes of number, the report
+// data, MRTD and RTMR0–3 at the time of the request.
 type request [8 + 64 + 5*48]byte
 
 func sign(machine *sim.Machine, td *os.File) error {
@@ -117,7 +117,7 @@ func sign(machine *sim.Machine, td *os.File) error {
 	}
 	_, err = td.Write(append(message(answer, binary.LittleEndian.Uint64(r[:])), quote...))
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "signer: nobody waits for this quote any more: %v\n", err)
+		fmt.Fprintf(os.Stderr, "signer: no caller waits for this quote any more: %v\n", err)
 	}
 	return nil
 }
