@@ -52,7 +52,7 @@ func encodeCMWCBOR(e *rpc.Evidence) ([]byte, error) {
 	}
 	b := appendHead(nil, majorMap, uint64(n))
 	for i, p := range parts {
-		if p.name == "boot_log" { // keys are sorted by their encoded bytes: short ones first
+		if p.name == "boot_log" { // keys are sorted by their encoded bytes, so short ones come first
 			b = appendText(appendText(b, cmwType), cmwTag)
 		}
 		if values[i] == nil {
@@ -65,14 +65,14 @@ func encodeCMWCBOR(e *rpc.Evidence) ([]byte, error) {
 	return b, nil
 }
 
-// cbor reads an encoding from its front. It keeps the first error, and then reads
-// nothing more.
+// cbor reads an encoding from its front. It stores the first error, and then
+// reads nothing more.
 type cbor struct {
 	b   []byte
 	err error
 }
 
-var errCBOR = errors.New("CMW: not a collection in deterministic CBOR")
+var errCBOR = errors.New("CMW: must be a collection in deterministic CBOR")
 
 func (c *cbor) fail() uint64 {
 	c.b, c.err = nil, errCBOR
@@ -133,7 +133,7 @@ func decodeCMWCBOR(data []byte) (*Content, error) {
 			return nil, c.err
 		}
 		if len(name) < len(last) || len(name) == len(last) && name <= last {
-			return nil, errCBOR // out of order, or twice
+			return nil, errCBOR // out of order, or occurs twice
 		}
 		last = name
 		if name == cmwType {
@@ -148,12 +148,12 @@ func decodeCMWCBOR(data []byte) (*Content, error) {
 	case c.err != nil || len(c.b) > 0:
 		return nil, errCBOR
 	case tag != cmwTag:
-		return nil, fmt.Errorf("CMW: a collection of type %.80q is not read here", tag)
+		return nil, fmt.Errorf("CMW: unknown type of collection %.80q", tag)
 	}
 	return join(CMWCBOR, values)
 }
 
-// part reads one message: type, value, and perhaps indicators.
+// part reads one message: type, value, and optional indicators.
 func (c *cbor) part(name string, values [][]byte) error {
 	for i, p := range parts {
 		if p.name != name {
@@ -161,7 +161,7 @@ func (c *cbor) part(name string, values [][]byte) error {
 		}
 		n := c.head(majorArray)
 		if media := c.text(); c.err == nil && media != p.media {
-			return fmt.Errorf("CMW: %s is of the type %.80q, not %q", name, media, p.media)
+			return fmt.Errorf("CMW: %s has the type %.80q, must be %q", name, media, p.media)
 		}
 		values[i] = c.bytes(majorBytes)
 		if n == 3 && c.head(majorUint) != indicators || n != 3 && n != 2 {
@@ -169,5 +169,5 @@ func (c *cbor) part(name string, values [][]byte) error {
 		}
 		return c.err
 	}
-	return fmt.Errorf("CMW: the collection has a member %.80q, which is not read here", name)
+	return fmt.Errorf("CMW: unknown member %.80q of the collection", name)
 }

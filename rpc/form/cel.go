@@ -83,9 +83,9 @@ func (c *Content) addLine(line []byte) error {
 	case r.RTMR == nil || *r.RTMR < 0 || *r.RTMR > 3:
 		return errors.New("\"rtmr\" must be 0 to 3")
 	case r.ContentType != "pcclient_std":
-		return fmt.Errorf("content of type %.40q is not read here", r.ContentType)
+		return fmt.Errorf("unknown content type %.40q", r.ContentType)
 	case len(r.Digests) != 1 || r.Digests[0].Alg != "sha384":
-		return errors.New("it must have one SHA-384 digest")
+		return errors.New("the record must have one SHA-384 digest")
 	}
 	digest, err1 := hex.DecodeString(r.Digests[0].Digest)
 	data, err2 := hex.DecodeString(r.Content.Data)
@@ -127,7 +127,7 @@ func eventType(text jsontext.Value) (uint32, error) {
 	return 0, fmt.Errorf("unknown event type %.40q", name)
 }
 
-var errTLV = errors.New("not as TCG CEL 1.0 has it, with one SHA-384 digest")
+var errTLV = errors.New("must be a record of TCG CEL 1.0 with one SHA-384 digest")
 
 func decodeCELTLV(data []byte) (*Content, error) {
 	c := &Content{Form: CELTLV}

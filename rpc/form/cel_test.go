@@ -7,7 +7,7 @@ import (
 	"github.com/google/go-eventlog/cel"
 )
 
-// TestCELTLV as google/go-eventlog reads it.
+// TestCELTLV reads the form with google/go-eventlog.
 func TestCELTLV(t *testing.T) {
 	e := evidence(t, bootLog(false), osLog())
 	text, err := Encode(e, CELTLV)

@@ -24,7 +24,7 @@ const (
 // part is one message of the collection.
 type part struct {
 	name, media string
-	text        bool // the bundle's member is this text; else base64 of it, or JSON
+	text        bool // the bundle's member is this text; otherwise base64 of it, or JSON
 	json        bool
 }
 
@@ -69,7 +69,7 @@ func split(e *rpc.Evidence) ([][]byte, error) {
 	return values, err
 }
 
-// join makes a bundle of parts, and reads it as strictly as any bundle.
+// join makes a bundle from parts, and reads it as strictly as any bundle.
 func join(form string, values [][]byte) (*Content, error) {
 	b := []byte{'{'}
 	for i, p := range parts {
@@ -82,7 +82,7 @@ func join(form string, values [][]byte) (*Content, error) {
 		b = fmt.Appendf(b, "%q:", p.name)
 		switch {
 		case p.json:
-			if err := canonical.CheckSpelling(values[i]); err != nil { // one value, and no members behind it
+			if err := canonical.CheckSpelling(values[i]); err != nil { // one value, and nothing after it
 				return nil, fmt.Errorf("CMW: %s: %w", p.name, err)
 			}
 			b = append(b, values[i]...)
@@ -106,8 +106,8 @@ func join(form string, values [][]byte) (*Content, error) {
 
 // canonicalText spells a string as RFC 8785 does, and so as bundles do.
 func canonicalText(text []byte) ([]byte, error) {
-	if !utf8.Valid(text) { // else it would be read as another text
-		return nil, errors.New("not UTF-8")
+	if !utf8.Valid(text) { // otherwise it would be read as another text
+		return nil, errors.New("must be UTF-8")
 	}
 	return canonical.Marshal(string(text))
 }
@@ -129,7 +129,7 @@ func encodeCMW(e *rpc.Evidence) ([]byte, error) {
 func decodeCMW(members map[string]jsontext.Value) (*Content, error) {
 	var tag string
 	if err := canonical.Decode(members[cmwType], &tag); err != nil || tag != cmwTag {
-		return nil, fmt.Errorf("CMW: a collection of type %.80q is not read here", tag)
+		return nil, fmt.Errorf("CMW: unknown type of collection %.80q", tag)
 	}
 	values := make([][]byte, len(parts))
 	known := 1
@@ -141,14 +141,14 @@ func decodeCMW(members map[string]jsontext.Value) (*Content, error) {
 		known++
 		var record []jsontext.Value
 		if err := canonical.Decode(member, &record); err != nil || len(record) < 2 || len(record) > 3 {
-			return nil, fmt.Errorf("CMW: %s is no record of type, value and indicator", p.name)
+			return nil, fmt.Errorf("CMW: %s must be a record of type, value and indicator", p.name)
 		}
 		var media, value string
 		if err := errors.Join(canonical.Decode(record[0], &media), canonical.Decode(record[1], &value)); err != nil || media != p.media {
-			return nil, fmt.Errorf("CMW: %s is of the type %.80q, not %q", p.name, media, p.media)
+			return nil, fmt.Errorf("CMW: %s has the type %.80q, must be %q", p.name, media, p.media)
 		}
 		if len(record) == 3 && !bytes.Equal(record[2], []byte("4")) {
-			return nil, fmt.Errorf("CMW: %s is not indicated as evidence", p.name)
+			return nil, fmt.Errorf("CMW: the indicator of %s must be evidence", p.name)
 		}
 		var err error
 		if values[i], err = base64.RawURLEncoding.Strict().DecodeString(value); err != nil {
@@ -156,7 +156,7 @@ func decodeCMW(members map[string]jsontext.Value) (*Content, error) {
 		}
 	}
 	if known != len(members) {
-		return nil, errors.New("CMW: the collection has members that are not read here")
+		return nil, errors.New("CMW: the collection has unknown members")
 	}
 	return join(CMW, values)
 }

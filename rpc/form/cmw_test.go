@@ -11,8 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// TestTextOfCMW: whatever a bundle's strings hold; and no part passes for more
-// than one, or for another text.
+// TestTextOfCMW: any string of a bundle survives, and no part is accepted twice
+// or as another text.
 func TestTextOfCMW(t *testing.T) {
 	e := evidence(t, bootLog(false))
 	for _, e.TEE = range []string{"td<x>&", "\u2028\u2029", "\b\f\n\x01\x7f", "\"\\/", "é\ufffd\ufeff😀"} {
@@ -39,7 +39,7 @@ func TestTextOfCMW(t *testing.T) {
 			}
 		}
 		if c, err := join(CMW, spoiled); err == nil {
-			t.Errorf("%s with %q is taken: %+v", name, more, c.Evidence)
+			t.Errorf("%s with %q is accepted: %+v", name, more, c.Evidence)
 		}
 	}
 }
@@ -67,7 +67,7 @@ func TestCMW(t *testing.T) {
 			t.Errorf("%s: %v", name, v)
 		}
 	}
-	// The CBOR form, byte by byte at its head: a map of nine, "tee".
+	// The beginning of the CBOR form: a map of nine members, "tee" first.
 	binary, err := Encode(e, CMWCBOR)
 	if want := "a963746565836a746578742f706c61696e437464780465" + hex.EncodeToString([]byte("quote")); err != nil || !strings.HasPrefix(hex.EncodeToString(binary), want) {
 		t.Errorf("%x, %v", binary[:40], err)

@@ -21,7 +21,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// The forms.
+// The forms of evidence.
 const (
 	CIMA           = "cima"            // a bundle
 	Trustee        = "trustee"         // what Trustee's TDX verifier reads
@@ -40,7 +40,7 @@ type Event struct {
 	RTMR   int      // 0–3
 	Type   uint32   // event type of the TCG PC Client profile; runtime events have boot.EvEventTag
 	Digest [48]byte // SHA-384, which extended the register
-	Data   []byte   // nil where only the digest is shown
+	Data   []byte   // nil if only the digest is shown
 }
 
 // Content is what evidence in any form holds.
@@ -52,8 +52,8 @@ type Content struct {
 	Events   []Event        // those that extended RTMR0–3, in order within each register
 }
 
-// Encode writes evidence in a form, one of Names. It fails where the form can't
-// hold the evidence: Trustee's can't hold shared quotes and private logs.
+// Encode writes evidence in a form, one of Names. It fails if the form can't
+// hold the evidence: Trustee's forms can't hold shared quotes and private logs.
 func Encode(e *rpc.Evidence, form string) ([]byte, error) {
 	switch form {
 	case CIMA:
@@ -75,11 +75,11 @@ func Encode(e *rpc.Evidence, form string) ([]byte, error) {
 	case CEL, CELTLV:
 		return encodeCEL(events, form), nil
 	}
-	return nil, fmt.Errorf("unknown form %q; there are %s", form, strings.Join(Names, ", "))
+	return nil, fmt.Errorf("unknown form %q; must be one of %s", form, strings.Join(Names, ", "))
 }
 
-// Decode reads evidence of at most rpc.MaxEvidence bytes, in any of the forms. It
-// fails where the data are in none of them, or not as strict as the form wants.
+// Decode reads evidence of at most rpc.MaxEvidence bytes, in any of the forms.
+// It fails if the data are in none of them, or break a rule of their form.
 func Decode(data []byte) (*Content, error) {
 	if len(data) > rpc.MaxEvidence {
 		return nil, fmt.Errorf("evidence must have at most %d bytes", rpc.MaxEvidence)
@@ -95,7 +95,7 @@ func Decode(data []byte) (*Content, error) {
 	case bytes.HasPrefix(data, []byte{0, 0, 0, 0, 8}): // record number, 8 bytes
 		c, err = decodeCELTLV(data)
 	default:
-		return nil, fmt.Errorf("in none of the forms %s", strings.Join(Names, ", "))
+		return nil, fmt.Errorf("evidence must be in one of the forms %s", strings.Join(Names, ", "))
 	}
 	if err != nil {
 		return nil, err
@@ -107,10 +107,10 @@ func Decode(data []byte) (*Content, error) {
 	return c, err
 }
 
-// decodeJSON tells JSON forms apart by their members.
+// decodeJSON distinguishes the JSON forms by their members.
 func decodeJSON(data, text []byte) (*Content, error) {
 	var members map[string]jsontext.Value
-	first, err := jsontext.NewDecoder(bytes.NewBuffer(text)).ReadValue() // perhaps of many lines
+	first, err := jsontext.NewDecoder(bytes.NewBuffer(text)).ReadValue() // may have many lines
 	if err == nil {
 		err = json.Unmarshal(first, &members)
 	}
@@ -136,7 +136,7 @@ func decodeJSON(data, text []byte) (*Content, error) {
 	case has("cc_eventlog"):
 		return decodeTrustee(data)
 	}
-	return nil, fmt.Errorf("JSON in none of the forms %s", strings.Join(Names, ", "))
+	return nil, fmt.Errorf("JSON must be in one of the forms %s", strings.Join(Names, ", "))
 }
 
 // eventsOf returns the events of a bundle that extended RTMR0–3: those of the
@@ -188,11 +188,11 @@ func bootEvents(log *boot.Log) []Event {
 // appendOSLog adds IMA's entries, as tagged events "IMA" with the entry's line.
 func appendOSLog(events []Event, l rpc.OSLog) ([]Event, error) {
 	if l.Register != "rtmr2" || l.Format != rpc.FormatIMA && l.Format != rpc.FormatIMADigests {
-		return nil, fmt.Errorf("a log %q of the operating system for %q: only IMA's for \"rtmr2\" has another form", l.Format, l.Register)
+		return nil, fmt.Errorf("a log %q of the operating system for %q: other forms have only IMA's for \"rtmr2\"", l.Format, l.Register)
 	}
 	if l.Format == rpc.FormatIMADigests {
 		if len(l.Entries)%48 != 0 {
-			return nil, fmt.Errorf("IMA log: digests of 48 bytes are no %d bytes", len(l.Entries))
+			return nil, fmt.Errorf("IMA log: digests must be a multiple of 48 bytes, not %d bytes", len(l.Entries))
 		}
 		for at := 0; at < len(l.Entries); at += 48 {
 			events = append(events, Event{RTMR: 2, Type: boot.EvEventTag, Digest: [48]byte(l.Entries[at:])})

@@ -34,7 +34,7 @@ const imaLog = "10 " + "ab" + "0000000000000000000000000000000000000000000000000
 	" ima-ng sha256:00 /usr/bin/a b\n" +
 	"10 000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000 ima-ng sha256:00 /x\n"
 
-// bootLog is a boot log; awkward ones hold what Trustee refuses.
+// bootLog is a boot log; an awkward one holds what Trustee refuses.
 func bootLog(awkward bool) []byte {
 	e := func(mr, kind uint32, data string) boot.Event {
 		return boot.Event{MR: mr, Type: kind, Digest: sha512.Sum384([]byte(data)), Data: []byte(data)}
@@ -78,8 +78,8 @@ func osLog() rpc.OSLog {
 	return rpc.OSLog{Register: "rtmr2", Format: "ima-ascii", Entries: []byte(imaLog)}
 }
 
-// TestEachFormReadsBack: to the same events, and the whole forms to the same
-// bundle.
+// TestEachFormReadsBack: each form gives the same events, and the whole forms
+// the same bundle.
 func TestEachFormReadsBack(t *testing.T) {
 	for name, e := range map[string]*rpc.Evidence{
 		"plain": evidence(t, bootLog(false)), "awkward": evidence(t, bootLog(true)),
@@ -101,7 +101,7 @@ func TestEachFormReadsBack(t *testing.T) {
 				continue
 			}
 			if got.Form != form {
-				t.Errorf("%s, %s: taken for %s", name, form, got.Form)
+				t.Errorf("%s, %s: recognized as %s", name, form, got.Form)
 			}
 			if strings.HasPrefix(form, "trustee") { // types that Trustee doesn't know
 				for i, w := range want {
@@ -115,7 +115,7 @@ func TestEachFormReadsBack(t *testing.T) {
 			}
 			whole := form == CIMA || form == CMW || form == CMWCBOR
 			if (got.Evidence != nil) != whole || whole && !cmp.Equal(got.Evidence, e) {
-				t.Errorf("%s, %s: another bundle: %+v", name, form, got.Evidence)
+				t.Errorf("%s, %s: the bundle differs: %+v", name, form, got.Evidence)
 			}
 			isCEL := form == CEL || form == CELTLV
 			if !isCEL && string(got.Quote) != "a quote" || form == TrusteeRequest && !bytes.Equal(got.Claims, e.Claims) {
@@ -125,7 +125,7 @@ func TestEachFormReadsBack(t *testing.T) {
 	}
 }
 
-// TestLargeEvents: the largest event of the runtime log goes through each form.
+// TestLargeEvents: each form holds the largest event of the runtime log.
 func TestLargeEvents(t *testing.T) {
 	e := evidence(t, bootLog(false))
 	large := event(t, logs.OpExtend, "c1", `{"content":"`+strings.Repeat("x", logs.MaxEvent-400)+`"}`)
@@ -182,7 +182,7 @@ func TestRefused(t *testing.T) {
 		"TLV, a length":              strings.Replace(forms[CELTLV], "\x6c\x00\x00\x00\x01", "\x6c\xff\x00\x00\x01", 1),
 	} {
 		if c, err := Decode([]byte(text)); err == nil {
-			t.Errorf("%s: taken: %+v", name, c)
+			t.Errorf("%s: accepted: %+v", name, c)
 		}
 	}
 	if _, err := Encode(e, "jwt"); err == nil || !strings.Contains(err.Error(), "trustee-request") {
@@ -190,10 +190,10 @@ func TestRefused(t *testing.T) {
 	}
 	e.OSLogs = []rpc.OSLog{{Register: "rtmr2", Format: "systemd", Entries: []byte("x")}}
 	if _, err := Encode(e, CEL); err == nil {
-		t.Error("a log that isn't understood was left out")
+		t.Error("an unknown log was left out")
 	}
 	if _, err := Decode(make([]byte, rpc.MaxEvidence+1)); err == nil {
-		t.Error("evidence of any size is read")
+		t.Error("evidence that is too large was accepted")
 	}
 }
 
@@ -218,14 +218,14 @@ func FuzzDecode(f *testing.F) {
 				t.Fatal(err)
 			}
 			if again, err := Decode(text); err != nil || !cmp.Equal(again.Evidence, c.Evidence) {
-				t.Errorf("%s: another bundle: %v", form, err)
+				t.Errorf("%s: the bundle differs: %v", form, err)
 			}
 		}
 	})
 }
 
-// TestShared: whole forms keep the proof of a shared quote; Trustee's can't
-// have it, and say so, rather than leave it out.
+// TestShared: the whole forms hold the proof of a shared quote. Trustee's
+// can't, and Encode returns an error instead of leaving it out.
 func TestShared(t *testing.T) {
 	e := evidence(t, bootLog(false))
 	for _, e.Shared = range []*rpc.Shared{
@@ -253,7 +253,7 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// BenchmarkEncode is evidence in each of the forms that others read.
+// BenchmarkEncode writes evidence in each of the other forms.
 func BenchmarkEncode(b *testing.B) {
 	e := evidence(b, bootLog(false))
 	for _, form := range []string{Trustee, CMW, CEL} {

@@ -34,8 +34,8 @@ type trusteeOne struct {
 	Hash        string      `json:"runtime_data_hash_algorithm"`
 }
 
-// runtimeData's structured form is hashed as RFC 8785 writes it: the claims,
-// so that Trustee finds their hash in REPORTDATA.
+// The structured form of runtimeData is hashed in the form of RFC 8785, as the
+// claims are, so that Trustee finds their hash in REPORTDATA.
 type runtimeData struct {
 	Structured jsontext.Value `json:"structured"`
 }
@@ -51,7 +51,8 @@ func tagged(tag uint32, text string) []byte {
 	return append(b, text...)
 }
 
-// isPrivate reports whether claims are of a log that does not replay.
+// isPrivate reports whether claims are of a log that leaves out other
+// containers' events.
 func isPrivate(claims jsontext.Value) bool {
 	var c struct {
 		Log struct {
@@ -89,10 +90,10 @@ func encodeRequest(e *rpc.Evidence, events []Event) ([]byte, error) {
 	})
 }
 
-// trusteeLog is one boot log of all events, as Trustee replays it: it
-// extends by every event, EV_NO_ACTION too, and refuses event types and
-// algorithms that it doesn't know. A boot log that Trustee refuses is written
-// anew, with the same digests in the same order.
+// trusteeLog is one boot log of all events, as Trustee replays it: Trustee
+// extends by every event, EV_NO_ACTION too, and refuses unknown event types and
+// algorithms. A boot log that Trustee would refuse is written again, with the
+// same digests in the same order.
 func trusteeLog(e *rpc.Evidence, events []Event) ([]byte, error) {
 	bootLog, err := boot.Parse(e.BootLog)
 	if err != nil {
@@ -168,7 +169,7 @@ func decodeRequest(data []byte) (*Content, error) {
 		return nil, fmt.Errorf("trustee request: %w", err)
 	}
 	if len(form.Requests) != 1 || form.Requests[0].Hash != hashSHA512 {
-		return nil, errors.New("trustee request: it must hold one request, hashed by sha512")
+		return nil, errors.New("trustee request: must hold one request, hashed with sha512")
 	}
 	one := form.Requests[0]
 	inner, err := base64.RawURLEncoding.Strict().DecodeString(one.Evidence)

@@ -14,9 +14,9 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// TestTrusteeForm holds it field by field against Trustee's rules: its parser
-// knows these types and algorithms only, extends by every event, and wants
-// all four registers from zero.
+// TestTrusteeForm compares the form field by field with Trustee's rules: its
+// parser accepts only these types and algorithms, extends by every event, and
+// needs all four registers to start from zero.
 func TestTrusteeForm(t *testing.T) {
 	for name, e := range map[string]*rpc.Evidence{
 		"no action": evidence(t, boot.Encode([]boot.Event{
@@ -48,7 +48,7 @@ func TestTrusteeForm(t *testing.T) {
 		if got != want {
 			t.Errorf("%s: replays to %s, not %s", name, got, want)
 		}
-		if matches < 4 { // boot events and own runtime events: their data is what was hashed
+		if matches < 4 { // of boot events and own runtime events: their data are the hashed bytes
 			t.Errorf("%s: only %d digests match their events", name, matches)
 		}
 	}
@@ -67,7 +67,7 @@ func trusteeReplay(t *testing.T, b []byte) (rtmr [4]canonical.Digest, matches in
 		}
 		mr, kind, count := u32(), u32(), u32()
 		if !(kind <= 0x12 || kind >= 0x80000000 && kind <= 0x8000000C || kind == 0x80000010 || kind >= 0x800000E0 && kind <= 0x800000E2) {
-			t.Fatalf("type %#x is not in the list: the whole evidence is refused", kind)
+			t.Fatalf("type %#x is not in the list: Trustee refuses the whole evidence", kind)
 		}
 		if count != 1 || binary.LittleEndian.Uint16(b) != 0x0C {
 			t.Fatalf("%d digests, algorithm %#x", count, binary.LittleEndian.Uint16(b))
@@ -88,14 +88,14 @@ func trusteeReplay(t *testing.T, b []byte) (rtmr [4]canonical.Digest, matches in
 			continue
 		}
 		if len(data) < 8 || int(binary.LittleEndian.Uint32(data[4:])) > len(data)-8 {
-			t.Fatalf("tagged event %x has no length, or lies: the whole evidence is refused", data)
+			t.Fatalf("tagged event %x has a missing or wrong length: Trustee refuses the whole evidence", data)
 		}
 		text := string(data[8:])
 		if strings.ToValidUTF8(text, "") != text {
-			t.Fatalf("tagged event %q is not UTF-8: the whole evidence is refused", text)
+			t.Fatalf("tagged event %q is not UTF-8: Trustee refuses the whole evidence", text)
 		}
 		if words := strings.SplitN(text, " ", 3); string(data[:4]) == "LEAA" && len(words) != 3 {
-			t.Fatalf("AAEL %q has not two spaces: the whole evidence is refused", text)
+			t.Fatalf("AAEL %q must have two spaces: Trustee refuses the whole evidence", text)
 		}
 	}
 }
@@ -127,7 +127,7 @@ func TestTrusteeRequest(t *testing.T) {
 	if plain, _ := Encode(e, Trustee); err != nil || !bytes.Equal(inner, plain) || one.TEE != "tdx" || one.Hash != "sha512" {
 		t.Errorf("%v in %s", err, text)
 	}
-	got, err := rpc.ReportData(one.RuntimeData.Structured) // what Trustee computes
+	got, err := rpc.ReportData(one.RuntimeData.Structured) // as Trustee computes it
 	want, _ := rpc.ReportData(e.Claims)
 	if err != nil || got != want {
 		t.Errorf("REPORTDATA %x, not %x, %v", got, want, err)

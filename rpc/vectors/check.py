@@ -7,7 +7,7 @@ agent's signature. It does not verify the quote's own signature and chain:
 cimactl verify does.
 
     check.py BUNDLE...     checks bundles, one line for each; 0 if all agree
-    check.py --vectors     checks the vectors beside it against what they must give
+    check.py --vectors     checks the vectors in its directory
 """
 
 import base64
@@ -27,11 +27,11 @@ class Differs(Exception):
 
 
 class Signature(Differs):
-    """They agree, but the agent did not sign."""
+    """They agree, but the agent's signature is wrong."""
 
 
 def only(value, must, may=()):
-    """The members that must be there, and none but those that may."""
+    """Checks that all required members are there, and no unknown ones."""
     if not isinstance(value, dict) or not set(must) <= set(value) <= set(must) | set(may):
         raise Malformed(f"members {sorted(value) if isinstance(value, dict) else value} instead of {sorted(must)}")
 
@@ -40,15 +40,15 @@ def data(text):
     try:
         value = base64.b64decode(text, validate=True)
     except (ValueError, TypeError):
-        raise Malformed("not base64") from None
+        raise Malformed("must be base64") from None
     if base64.b64encode(value).decode() != text:
-        raise Malformed("base64 in another than the standard spelling")
+        raise Malformed("must be base64 in its standard spelling")
     return value
 
 
 def digest(text):
     if not isinstance(text, str) or not re.fullmatch("[0-9a-f]{96}", text):
-        raise Malformed("no SHA-384 digest in lower-case hex")
+        raise Malformed("must be a SHA-384 digest in lower-case hex")
     return bytes.fromhex(text)
 
 
@@ -72,17 +72,17 @@ def little(data, at, size):
 
 
 def quote_body(quote):
-    """The TD report in a quote, and nothing behind the quote."""
+    """The TD report in a quote, and no bytes after the quote."""
     version = little(quote, 0, 2)
     if version == 4:
         start, size = 48, 584
     elif version == 5:
         start, size = 54, little(quote, 50, 4)
     else:
-        raise Malformed(f"quote of version {version}")
+        raise Malformed(f"unknown version {version} of a quote")
     signed = start + size
     if signed + 4 + little(quote, signed, 4) != len(quote):
-        raise Malformed("bytes stand behind the quote, or are missing")
+        raise Malformed("the quote must end where its length says")
     return quote[start : start + size]
 
 
@@ -99,7 +99,7 @@ def boot_events(log):
         for _ in range(digests):
             algorithm = little(log, at, 2)
             if algorithm not in sizes:
-                raise Malformed(f"an event has a digest of algorithm {algorithm:#x}")
+                raise Malformed(f"an event has a digest of the unknown algorithm {algorithm:#x}")
             if algorithm == 0x0C:
                 found = log[at + 2 : at + 2 + sizes[algorithm]]
             at += 2 + sizes[algorithm]
@@ -114,23 +114,23 @@ def replay_boot(log):
     for register, kind, value in boot_events(log):
         if kind != 3:  # EV_NO_ACTION
             if not 0 <= register <= 4 or value is None:
-                raise Malformed("a boot event for no register, or without SHA-384")
+                raise Malformed("a boot event must have a register and a SHA-384 digest")
             registers[register] = extend(registers[register], value)
     if registers[4] != ZERO:
-        raise Differs("the boot log extends RTMR3")
+        raise Differs("the boot log must not extend RTMR3")
     return registers[1:4]
 
 
 def replay_os(logs, rtmr2):
-    """RTMR2 after what the kernel extended it with: IMA's lines, and digests of others' lines."""
+    """RTMR2 after the kernel's extends: IMA's lines, and digests of hidden lines."""
     if not isinstance(logs, list) or not logs:
-        raise Malformed("os_logs is left out where it would be empty")
+        raise Malformed("an empty os_logs must be left out")
     before = None
     for log in logs:
         only(log, ["register", "format", "entries"])
         entries, kind = data(log["entries"]), log["format"]
         if log["register"] != "rtmr2" or not entries or kind == before:
-            raise Malformed("runs of os_logs are of rtmr2, not empty, and of alternating kinds")
+            raise Malformed("runs of os_logs must be of rtmr2, not empty, and of alternating kinds")
         if kind == "ima-digests" and len(entries) % 48 == 0:
             digests = [entries[at : at + 48] for at in range(0, len(entries), 48)]
         elif kind == "ima-ascii" and entries.endswith(b"\n"):
@@ -148,16 +148,16 @@ def shared_report_data(shared, own):
     only(shared, ["size", "index", "path"])
     size, i, path = shared["size"], shared["index"], [digest(text) for text in shared["path"]]
     if type(size) is not int or type(i) is not int or not 1 <= size <= 4096 or not 0 <= i < 4096 or len(path) > 12:
-        raise Malformed("shared is out of bounds")
+        raise Malformed("shared must be within its bounds")
     if i >= size:
-        raise Differs("shared.index is no leaf of the tree")
+        raise Differs("shared.index must be a leaf of the tree")
     value, n = sha384(b"\0" + own), size
     while n > 1:
         if i % 2 or i != n - 1:
             if not path:
                 raise Differs("shared.path ends before the root")
-            beside = path.pop(0)
-            value = sha384(b"\1" + (beside + value if i % 2 else value + beside))
+            sibling = path.pop(0)
+            value = sha384(b"\1" + (sibling + value if i % 2 else value + sibling))
         i, n = i // 2, (n + 1) // 2
     if path:
         raise Differs("shared.path leads beyond the root")
@@ -173,28 +173,28 @@ OWN = ("launch", "image", "exec", "extend", "exit")
 
 def event(raw):
     if little(raw, 0, 4) != 0x4141454C or little(raw, 4, 4) != len(raw) - 8:
-        raise Malformed("no AAEL event")
+        raise Malformed("must be an AAEL event")
     words = raw[8:].decode().split(" ", 2)
     if len(words) != 3 or words[0] != "cima" or words[1] not in PUBLIC + OWN:
         raise Malformed(f"event {words[:2]}")
     content = Parser(words[2]).whole()
     if canonical(content) != words[2]:
-        raise Malformed("an event's content is not in JCS form")
+        raise Malformed("an event's content must be in JCS form")
     operation = words[1]
     only(content, (["measured"] if operation != "exit" else []) + ([] if operation in PUBLIC else ["container", "salt"]))
     if operation != "exit":
         only(content["measured"], [operation])
     if operation not in PUBLIC and len(data(content["salt"])) != 16:
-        raise Malformed("a salt has 16 bytes")
+        raise Malformed("a salt must have 16 bytes")
     return operation, content
 
 
 def runtime_log(entries):
-    """(digest, operation, content) of each event; None, None where only the digest is shown."""
+    """(digest, operation, content) of each event; None, None if only the digest is shown."""
     events, run = [], False
     for entry in entries:
         if not isinstance(entry, dict) or len(entry) != 1:
-            raise Malformed("an entry of the runtime log has one member")
+            raise Malformed("an entry of the runtime log must have one member")
         if "event" in entry:
             raw = data(entry["event"])
             events.append((sha384(raw), *event(raw)))
@@ -202,7 +202,7 @@ def runtime_log(entries):
             only(entry, ["digests"])
             several = data(entry["digests"])
             if run or not several or len(several) % 48:
-                raise Malformed("a run of digests is one entry of n x 48 bytes")
+                raise Malformed("a run of digests must be one entry of n x 48 bytes")
             events += [(several[at : at + 48], None, None) for at in range(0, len(several), 48)]
         run = "digests" in entry
     return events
@@ -213,7 +213,7 @@ def replay_log(events, count, owner, whole=False):
     for position, (value, operation, content) in enumerate(events):
         found["rtmr3"] = extend(found["rtmr3"], value)
         if operation in OWN and content["container"] != owner and not whole:
-            raise Differs(f"event {position} is of another container")
+            raise Differs(f"event {position} must not be of another container")
         if position >= count:
             continue
         found["register"] = found["rtmr3"]
@@ -233,24 +233,24 @@ def replay_log(events, count, owner, whole=False):
         elif not found["launch"]:
             continue  # of an instance before, whose launch is hidden
         elif operation == "image" and "image" in found["launch"]:
-            raise Differs("an instance has two images")
+            raise Differs("an instance must have one image")
         found["container"] = extend(found["container"], measured)
         found["launch"].update(content["measured"])
     return found
 
 
 def check(text):
-    """Recomputes what a bundle claims, and returns it by name."""
+    """Recomputes the claims of a bundle, and returns them by name."""
     bundle = Parser(text).whole()
     members = ["profile", "tee", "quote", "claims", "agent_signature", "boot_log", "runtime_log"]
     only(bundle, members, ["os_logs", "shared"])
     claims = bundle["claims"]
     if bundle["profile"] != "https://github.com/cima-project/cima/evidence/v1" or bundle["tee"] != "tdx":
-        raise Malformed("evidence of another profile or hardware")
+        raise Malformed("unknown profile or hardware of evidence")
     if claims.get("profile") != "https://github.com/cima-project/cima/claims/v1":
-        raise Malformed("claims of another profile")
+        raise Malformed("unknown profile of claims")
     if ("container" in claims) == ("host" in claims):
-        raise Malformed("claims are a container's or the host's")
+        raise Malformed("claims must be a container's or the host's")
     body = quote_body(data(bundle["quote"]))
     rtmr = [body[328 + 48 * i : 376 + 48 * i] for i in range(4)]
     own = report_data = hashlib.sha512(canonical(claims).encode()).digest()
@@ -276,19 +276,19 @@ def check(text):
     if not private:
         expected.append(("log.register", digest(log["register"]), found["register"]))
     elif len(events) > log["count"] or any(operation is None for _, operation, _ in events):
-        raise Differs("more is shown than a private log's own and public events")
+        raise Differs("a private log must show its own and public events alone")
     if log["anchor"] not in ("rtmr3", "report-data"):
-        raise Differs("an anchor that the manual doesn't know")
+        raise Differs("unknown anchor")
     if log["anchor"] == "report-data" and len(events) > log["count"]:
-        raise Differs("nothing vouches for events after the claims")
+        raise Differs("no register covers the events after the claims")
     if log["anchor"] == "rtmr3" and not private:
         expected.append(("RTMR3", rtmr[3], found["rtmr3"]))
     if not 0 < log["count"] <= (log["count"] if private else len(events)) or not events or events[0][1] != "start":
-        raise Differs("the log is shorter than its count, or begins with no start")
+        raise Differs("the log must begin with a start and have as many events as its count")
     if about:
         launch = found["launch"]
         if not {"image", "launch"} <= set(launch):
-            raise Differs("no launch and image of an instance that runs are shown")
+            raise Differs("the log must show launch and image of the instance that runs")
         both = {"image": launch["image"], "launch": launch["launch"]}
         for name, said, logged in (
             ("image", about.get("image", ""), launch["image"].get("reference", "")),
@@ -296,7 +296,7 @@ def check(text):
             ("cgroup_owner", about["assurance"]["cgroup_owner"], launch["launch"].get("cgroup_owner", about["assurance"]["cgroup_owner"])),
         ):
             if said != logged:
-                raise Differs(f"{name} is {said!a}, the log says {logged!a}")
+                raise Differs(f"{name} is {said!a}, the log has {logged!a}")
         launch_digest = sha384(canonical(both).encode())
         expected.append(("container.register", digest(about["register"]), found["container"]))
         expected.append(("launch_digest", digest(about["launch_digest"]), launch_digest))
@@ -304,9 +304,9 @@ def check(text):
         if said != recomputed:
             raise Differs(f"{name} is {said.hex()[:16]}..., recomputed {recomputed.hex()[:16]}...")
     if len(found["key"]) != 32 or sha384(found["key"]) != digest(claims["agent"]):
-        raise Differs("the last start event has another key than claims.agent names")
+        raise Differs("the last start event must have the key of claims.agent")
     if not ed25519.verify(found["key"], b"cima-agent-v1" + own, data(bundle["agent_signature"])):
-        raise Signature("the agent did not sign this")
+        raise Signature("the agent's signature is wrong")
     result = {"report_data": report_data, "rtmr3": found["rtmr3"], "register": found["register"], "public": found["public"]}
     if about:
         result.update(container=found["container"], launch_digest=launch_digest)

@@ -13,8 +13,9 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// client is one language's program that checks what every container can check
-// of itself, and the image that holds it and nothing that it doesn't need.
+// client is one language's program that checks everything that a container can
+// check of itself, with an image that holds the program and its dependencies
+// alone.
 type client struct {
 	language string
 	layer    func(t *testing.T) *layer
@@ -29,9 +30,9 @@ var clients = []client{
 }
 
 // Every client, in an image made from scratch, in docker and podman: the event
-// log replays to every register, 0, 1 and 3 are not empty, there is a report,
-// and the evidence agrees with itself. Then the daemon is started again
-// between two runs of a container that stays.
+// log replays to every register; 0, 1 and 3 are not empty; there is a report;
+// and the evidence agrees with itself. Then the daemon is restarted between two
+// runs in a container that keeps running.
 func TestClientsInContainers(t *testing.T) {
 	found := engines(t)
 	s := newStage(t, granted)
@@ -59,7 +60,7 @@ func goLayer(t *testing.T) *layer { return newLayer().add(clientProgram(t), "/cl
 // muslTarget makes static programs.
 const muslTarget = "x86_64-unknown-linux-musl"
 
-// rustEnv is what cargo builds in, where it can.
+// rustEnv is cargo's environment, where cargo can build.
 func rustEnv(t *testing.T) []string {
 	t.Helper()
 	if _, err := exec.LookPath("cargo"); err != nil {
@@ -71,7 +72,8 @@ func rustEnv(t *testing.T) []string {
 	return append(os.Environ(), "CARGO_TARGET_DIR="+rustTarget(t))
 }
 
-// rustTarget is where cargo builds: with what was built for these tests before.
+// rustTarget is the directory where cargo builds; it has the results of earlier
+// builds for these tests.
 func rustTarget(t *testing.T) string {
 	t.Helper()
 	dir, err := filepath.Abs("../../.cache/clients/musl")
@@ -99,7 +101,7 @@ func pythonLayer(t *testing.T) *layer {
 }
 
 // interpreter is the system's Python with its standard library and the
-// libraries that these link, taken from this machine.
+// libraries that these link, copied from this machine.
 func interpreter(t *testing.T) *layer {
 	t.Helper()
 	const python = "/usr/bin/python3"
@@ -118,7 +120,7 @@ func interpreter(t *testing.T) *layer {
 			if strings.HasPrefix(word, "/") && !strings.HasSuffix(word, ":") && !linked[word] {
 				linked[word] = true
 				l.add(word, word)
-				// glibc loads it where a thread is ended, and nothing links it.
+				// glibc loads it when a thread is ended; nothing links it
 				if unwinder := filepath.Join(filepath.Dir(word), "libgcc_s.so.1"); !linked[unwinder] {
 					if _, err := os.Stat(unwinder); err == nil {
 						linked[unwinder] = true
@@ -140,7 +142,8 @@ func containerID(t *testing.T, printed string) string {
 	return said.Container.ID
 }
 
-// A container that stays asks before and after the daemon is started again.
+// A container that keeps running makes requests before and after a restart of
+// the daemon.
 func TestContainerOutlivesDaemon(t *testing.T) {
 	found := engines(t)
 	s := newStage(t, granted)
@@ -156,7 +159,7 @@ func TestContainerOutlivesDaemon(t *testing.T) {
 			create = append(create, "-e", inside+"=relay", "-e", "CIMA_VECTORS_ROOT="+string(root), image, "/client")
 			id := strings.TrimSpace(e.do(t, "", create...))
 			t.Cleanup(func() { exec.Command(e.Client[0], append(e.Client[1:], "rm", "-f", id)...).Run() })
-			// Its first process waits for a line that never comes.
+			// The first process waits for a line that never comes.
 			hold := exec.Command(e.Client[0], append(e.Client[1:], "start", "-a", "-i", id)...)
 			in, err := hold.StdinPipe()
 			if err != nil {
@@ -169,7 +172,7 @@ func TestContainerOutlivesDaemon(t *testing.T) {
 			running := append(e.Client[:len(e.Client):len(e.Client)], "exec", id, "/no such program")
 			for range 100 {
 				if out, _ := exec.Command(running[0], running[1:]...).CombinedOutput(); !bytes.Contains(out, []byte("not running")) &&
-					!bytes.Contains(out, []byte("on running containers")) { // docker's words, and podman's
+					!bytes.Contains(out, []byte("on running containers")) { // the messages of docker and of podman
 					break
 				}
 				time.Sleep(50 * time.Millisecond)

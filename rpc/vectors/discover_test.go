@@ -27,7 +27,7 @@ type (
 	}
 )
 
-// discovered is what these tests read of an OpenRPC document.
+// discovered is the part of an OpenRPC document that these tests read.
 type discovered struct {
 	Methods    []describedMethod
 	Components struct {
@@ -57,8 +57,8 @@ func discover(t *testing.T, socket string) (d discovered) {
 	return d
 }
 
-// What was recorded is as discovery describes it: results conform, and so do
-// the parameters of what got one; parameters that were refused don't.
+// Recorded exchanges match discovery's description: results conform, and so do
+// the parameters of requests that got one. Parameters that were refused don't.
 func TestDiscoveryDescribesTheVectors(t *testing.T) {
 	d := discover(t, newStage(t, "").socket())
 	exchanges, _ := load(t)
@@ -69,7 +69,7 @@ func TestDiscoveryDescribesTheVectors(t *testing.T) {
 		}
 		at := slices.IndexFunc(d.Methods, func(m describedMethod) bool { return m.Name == x.Method })
 		if at < 0 {
-			t.Errorf("%s is not described", x.Method)
+			t.Errorf("discovery must describe %s", x.Method)
 			continue
 		}
 		m := d.Methods[at]
@@ -94,29 +94,29 @@ func TestDiscoveryDescribesTheVectors(t *testing.T) {
 			t.Fatal(err)
 		}
 		of := d.Components.Errors[strings.TrimPrefix(fmt.Sprint(int(e.Code)), "-")]
-		var told struct{ Data any }
-		json.Unmarshal(failure, &told)
-		if told.Data != nil {
-			if err := d.conforms(closed(of.Data), told.Data); err != nil {
+		var failed struct{ Data any }
+		json.Unmarshal(failure, &failed)
+		if failed.Data != nil {
+			if err := d.conforms(closed(of.Data), failed.Data); err != nil {
 				t.Errorf("%s: data: %v", x.Name, err)
 			}
 		}
-		// Some bounds no schema tells of: what a word is, index 3 on the host,
-		// one byte too many in base64.
+		// No schema has some of the bounds: the allowed words, index 3 on the
+		// host, one byte too many in base64.
 		if e.Code == rpc.CodeInvalidParams && e.Message[:7] == "params:" && e.Data.Member != "domain" && e.Data.Member != "user_data" {
 			refused++
 			if given == nil {
-				t.Errorf("%s: refused (%s), and described as good", x.Name, e.Message)
+				t.Errorf("%s: refused (%s), although it conforms to the schema", x.Name, e.Message)
 			}
 		}
 	}
 	if results < 18 || refused < 4 {
-		t.Errorf("only %d results and %d refusals were looked at", results, refused)
+		t.Errorf("only %d results and %d refusals were checked", results, refused)
 	}
 }
 
-// cima-api(7) says the same as discovery: each method with its parameters, and
-// which of them may be left out; each error with its meaning and data.
+// cima-api(7) agrees with discovery: each method with its parameters, and which
+// of them are optional; each error with its meaning and data.
 func TestDiscoveryIsTheManual(t *testing.T) {
 	page, err := os.ReadFile("../../man/cima-api.7.md")
 	if err != nil {
@@ -124,25 +124,25 @@ func TestDiscoveryIsTheManual(t *testing.T) {
 	}
 	s := newStage(t, "")
 	d, admin := discover(t, s.socket()), discover(t, s.path("run/cima-admin/admin.sock"))
-	var told []string
+	var listed []string
 	for _, m := range d.Methods {
-		told = append(told, m.Name+paramsOf(m.Params))
+		listed = append(listed, m.Name+paramsOf(m.Params))
 	}
 	for _, m := range admin.Methods {
-		// The manual says of all of them at once that they take container_id.
+		// The manual says once, for all methods, that they take container_id.
 		m.Params = slices.DeleteFunc(m.Params, func(p describedParam) bool { return p.Name == "container_id" })
-		if line := m.Name + paramsOf(m.Params); !slices.Contains(told, line) {
-			told = append(told, line)
+		if line := m.Name + paramsOf(m.Params); !slices.Contains(listed, line) {
+			listed = append(listed, line)
 		}
 	}
 	var manual []string
 	for _, m := range regexp.MustCompile(`(?m)^\*\*([\w.]+)\*\* \{(.*)\}$`).FindAllStringSubmatch(string(page), -1) {
 		manual = append(manual, m[1]+"{"+strings.ReplaceAll(m[2], "*", "")+"}")
 	}
-	slices.Sort(told)
+	slices.Sort(listed)
 	slices.Sort(manual)
-	if !slices.Equal(told, manual) {
-		t.Errorf("the daemon tells of\n%s\nthe manual of\n%s", strings.Join(told, "\n"), strings.Join(manual, "\n"))
+	if !slices.Equal(listed, manual) {
+		t.Errorf("discovery lists\n%s\nthe manual\n%s", strings.Join(listed, "\n"), strings.Join(manual, "\n"))
 	}
 	var codes, rows []string
 	for _, e := range d.Components.Errors {
@@ -155,11 +155,11 @@ func TestDiscoveryIsTheManual(t *testing.T) {
 	slices.Sort(codes)
 	slices.Sort(rows)
 	if !slices.Equal(codes, rows) || len(codes) < 13 {
-		t.Errorf("the daemon tells of errors\n%s\nthe manual of\n%s", strings.Join(codes, "\n"), strings.Join(rows, "\n"))
+		t.Errorf("discovery lists the errors\n%s\nthe manual\n%s", strings.Join(codes, "\n"), strings.Join(rows, "\n"))
 	}
 }
 
-// paramsOf writes parameters as the manual does.
+// paramsOf writes parameters in the manual's form.
 func paramsOf(params []describedParam) string {
 	var names []string
 	for _, p := range params {

@@ -15,8 +15,9 @@ import (
 	"github.com/cima-project/cima/rpc/form"
 )
 
-// everyCall is the Go client's part of TestEveryCallInContainers: it makes every
-// call, meets the errors that a caller can meet, and outlives the daemon.
+// everyCall is the Go client's part of TestEveryCallInContainers: it makes
+// every call, meets every error that a caller can meet, and outlives the
+// daemon.
 func everyCall() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -27,7 +28,7 @@ func everyCall() error {
 	defer c.Close()
 	who, err := c.WhoAmI(ctx)
 	if err != nil || who.Container == nil {
-		return fmt.Errorf("who: %+v, %v", who, err)
+		return fmt.Errorf("identity: %+v, %v", who, err)
 	}
 	if err := errors.Join(registers(ctx, c), quotes(ctx, c), refusals(ctx, c)); err != nil {
 		return err
@@ -39,7 +40,7 @@ func everyCall() error {
 	}
 	again, err := c.WhoAmI(ctx)
 	if err != nil || again.Container.ID != who.Container.ID {
-		return fmt.Errorf("who, after the restart: %+v, %v", again, err)
+		return fmt.Errorf("identity after the restart: %+v, %v", again, err)
 	}
 	fmt.Println("ok")
 	return nil
@@ -86,7 +87,7 @@ func compared(ctx context.Context, c *rpc.Client) error {
 	}
 	for _, r := range all {
 		if !r.Equal() || r.Index != 2 && r.Register == (rpc.Digest{}) {
-			return fmt.Errorf("register %d holds %v, the log gives %v", r.Index, r.Register, r.Replayed)
+			return fmt.Errorf("register %d has %v, the log replays to %v", r.Index, r.Register, r.Replayed)
 		}
 	}
 	return nil
@@ -128,12 +129,13 @@ func report(ctx context.Context, c *rpc.Client, shared bool) error {
 		data, err = r.Shared.ReportData(data)
 	}
 	if err != nil || data != quote.ReportData {
-		return fmt.Errorf("the report (shared: %v) is bound to something else than its claims: %v", shared, err)
+		return fmt.Errorf("the report (shared: %v) must be bound to its claims: %v", shared, err)
 	}
 	return nil
 }
 
-// appraised is whether evidence is authentic; nothing says what is trusted.
+// appraised returns an error unless evidence is authentic; it is not trusted,
+// because no policy is given.
 func appraised(ctx context.Context, bundle []byte) error {
 	roots, err := dcap.ParseRoots([]byte(os.Getenv("CIMA_VECTORS_ROOT")))
 	if err != nil {
@@ -160,12 +162,12 @@ func refusals(ctx context.Context, c *rpc.Client) error {
 func refused(err error, code rpc.Code) error {
 	var e *rpc.Error
 	if !errors.As(err, &e) || e.Code != code {
-		return fmt.Errorf("error %d is wanted, not %w", code, err)
+		return fmt.Errorf("the error must be %d, not %w", code, err)
 	}
 	return nil
 }
 
-// afterRestart asks a daemon that grants nothing and allows few quotes.
+// afterRestart calls a daemon that grants nothing and allows few quotes.
 func afterRestart(ctx context.Context, c *rpc.Client) error {
 	if err := compared(ctx, c); err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// expected replays a bundle by the packages' own code.
+// expected replays a bundle with this project's own packages.
 func expected(t *testing.T, bundle []byte) Bundle {
 	t.Helper()
 	e, c, err := rpc.DecodeEvidence(bundle)

@@ -11,8 +11,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// forgeries are what somebody who holds two good bundles could try, written
-// as the bundles are.
+// forgeries are what a holder of two good bundles could try, in the form of
+// bundles.
 func forgeries(t *testing.T, a, b, shared, private []byte) (all []Bundle) {
 	t.Helper()
 	other := decode(t, b)
@@ -50,7 +50,7 @@ func forgeries(t *testing.T, a, b, shared, private []byte) (all []Bundle) {
 					return ""
 				}
 			}
-			t.Fatal("no power event to hide")
+			t.Fatal("the bundle must have a power event to hide")
 			return ""
 		}},
 		{"place", "another place in the tree of a shared quote", Differs, func(e *rpc.Evidence) string {
@@ -126,7 +126,7 @@ func text(t *testing.T, e *rpc.Evidence) string {
 	return string(b)
 }
 
-// replaced changes the string that stands behind what.
+// replaced changes the string that follows what.
 func replaced(t *testing.T, whole, what string, change func(string) string) string {
 	t.Helper()
 	before, rest, ok := strings.Cut(whole, what)
@@ -144,8 +144,8 @@ func flipHex(digest string) string {
 	return "0" + digest[1:]
 }
 
-// loosen sets a bit that decoders that don't look throw away: 64 bytes leave
-// four such bits before the padding.
+// loosen sets a bit that careless decoders drop: 64 bytes leave four such bits
+// before the padding.
 func loosen(value string) string {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	plain := strings.TrimRight(value, "=")
@@ -157,7 +157,7 @@ func loosen(value string) string {
 	return loose
 }
 
-// joinRuns makes one record of runs of digests that touch.
+// joinRuns makes one record of adjacent runs of digests.
 func joinRuns(list []rpc.LogEntry) (joined []rpc.LogEntry) {
 	for _, entry := range list {
 		if n := len(joined); n > 0 && entry.Digests != nil && joined[n-1].Digests != nil {

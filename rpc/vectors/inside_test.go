@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// inContainer is a client's programs in one image: what makes every call, and
-// the tests that hold it against the vectors.
+// inContainer is a client's programs in one image: the one that makes every
+// call, and the tests against the vectors.
 type inContainer struct {
 	language  string
 	layer     func(t *testing.T) *layer
@@ -55,7 +55,7 @@ func withVectors(l *layer) *layer {
 	return l
 }
 
-// rustPrograms builds what runs in containers, for the musl target.
+// rustPrograms builds the programs for containers, for the musl target.
 func rustPrograms(t *testing.T) map[string]string {
 	t.Helper()
 	env := rustEnv(t)
@@ -74,14 +74,14 @@ func rustPrograms(t *testing.T) map[string]string {
 		}
 	}
 	if built["every_call"] == "" || built["vectors"] == "" {
-		t.Fatalf("cargo made only %v", built)
+		t.Fatalf("cargo built only %v", built)
 	}
 	return built
 }
 
-// Each client in a docker and a podman container against cimad-sim: all calls,
-// errors included (invalid, denied, rate limited, too large), the daemon stopped and
-// started again meanwhile with another policy, and all vectors.
+// Each client in a docker and a podman container against cimad-sim: all calls
+// with all errors (invalid, denied, rate limited, too large), a restart of the
+// daemon with another policy, and all vectors.
 func TestEveryCallInContainers(t *testing.T) {
 	found := engines(t)
 	for _, c := range insiders {
@@ -101,7 +101,7 @@ func TestEveryCallInContainers(t *testing.T) {
 				}
 				s.overARestart(e, append(append(append(run, env...), image), c.everyCall...))
 				if c.language == "go" {
-					env = nil // then it is a test again
+					env = nil // then it runs as a test again
 				}
 				if c.from05 != nil {
 					s.in(e, "", append(append(append(run, env...), image), c.from05...)...)
@@ -112,15 +112,15 @@ func TestEveryCallInContainers(t *testing.T) {
 	}
 }
 
-// overARestart runs a container that asks for a restart of the daemon; then that
-// grants nothing and allows few quotes.
+// overARestart runs a container that asks for a restart of the daemon; the new
+// daemon grants nothing and allows few quotes.
 func (s *stage) overARestart(e own, args []string) {
 	s.t.Helper()
 	run := append([]string{"run", "--rm", "-i", "--network", "none", "-v", filepath.Dir(s.socket()) + ":/run/cima:ro"}, e.Run...)
 	run = append(append(e.Client[:len(e.Client):len(e.Client)], run...), args...)
 	c := exec.CommandContext(s.t.Context(), run[0], run[1:]...)
-	var told bytes.Buffer
-	c.Stderr = &told
+	var errText bytes.Buffer
+	c.Stderr = &errText
 	in, err := c.StdinPipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -135,12 +135,12 @@ func (s *stage) overARestart(e own, args []string) {
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() || lines.Text() != "restart" {
 		c.Wait()
-		s.t.Fatalf("said %q instead of restart: %s", lines.Text(), &told)
+		s.t.Fatalf("printed %q, must be restart: %s", lines.Text(), &errText)
 	}
 	stop(s.daemon)
 	os.Remove(s.path("run/cima-admin/admin.sock"))
 	in.Write([]byte("\n"))
-	time.Sleep(300 * time.Millisecond) // so that it meets a daemon that isn't there
+	time.Sleep(300 * time.Millisecond) // so that the program meets a time without a daemon
 	s.config = "[limits]\nquotes_per_minute = 1\nquotes_burst = 2\n"
 	s.start()
 	said := ""
@@ -149,6 +149,6 @@ func (s *stage) overARestart(e own, args []string) {
 	}
 	in.Close()
 	if err := c.Wait(); err != nil || said != "ok" {
-		s.t.Fatalf("ended with %q: %v: %s", said, err, &told)
+		s.t.Fatalf("ended with %q: %v: %s", said, err, &errText)
 	}
 }

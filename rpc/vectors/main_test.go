@@ -21,7 +21,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// inside tells the test's program, in a container, what to be.
+// inside names the role of the test's program in a container.
 const inside = "CIMA_VECTORS"
 
 func TestMain(m *testing.M) {
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// relay sends each line of its input to the daemon and prints what comes back.
+// relay sends each line of its input to the daemon and prints the replies.
 func relay() error {
 	path := os.Getenv(rpc.SocketEnv)
 	if path == "" {
@@ -58,7 +58,7 @@ func relay() error {
 	}
 }
 
-// exchange sends a line on a connection of its own and reads one.
+// exchange sends a line on a new connection and reads one.
 func exchange(path, line string) (string, error) {
 	c, err := net.Dial("unix", path)
 	if err != nil {
@@ -72,8 +72,8 @@ func exchange(path, line string) (string, error) {
 }
 
 // endToEnd is what every container can check of itself: the event log replays
-// to every register, registers 0, 1 and 3 hold something (3 in a container),
-// there is a report, and the evidence agrees with itself.
+// to every register; registers 0, 1 and 3 are not empty (3 in a container);
+// there is a report; and the evidence agrees with itself.
 func endToEnd() error {
 	ctx := context.Background()
 	c, err := rpc.Dialer{Wait: true}.Dial(ctx)
@@ -102,7 +102,7 @@ func endToEnd() error {
 			return err
 		}
 		if m.Hash != replayed[i] {
-			return fmt.Errorf("register %d holds %v, the log gives %v", i, m.Hash, replayed[i])
+			return fmt.Errorf("register %d has %v, the log replays to %v", i, m.Hash, replayed[i])
 		}
 		if i != 2 && m.Hash == (rpc.Digest{}) {
 			return fmt.Errorf("register %d is empty", i)
@@ -119,7 +119,7 @@ func endToEnd() error {
 		return err
 	}
 	if data, err := rpc.ReportData(report.Claims); err != nil || data != quote.ReportData {
-		return fmt.Errorf("the report is bound to something else than its claims: %v", err)
+		return fmt.Errorf("the report must be bound to its claims: %v", err)
 	}
 	bundle, err := c.GetEvidence(ctx, rpc.EvidenceParams{Nonce: nonce})
 	if err != nil {
@@ -133,14 +133,14 @@ func endToEnd() error {
 	if err != nil {
 		return err
 	}
-	if result.Verdict != verify.NotTrusted { // authentic, and no reference value says who wrote it
+	if result.Verdict != verify.NotTrusted { // authentic, and no reference value vouches for what was booted
 		return fmt.Errorf("the evidence about this container: %s: %s", result.Verdict, result.Reason)
 	}
 	return json.NewEncoder(os.Stdout).Encode(map[string]any{"container": who.Container, "replayed": replayed})
 }
 
-// extendOnce makes an event of the container's own and finds it behind the
-// others. Callers on the host have no register to extend.
+// extendOnce makes an event of the container's own and checks that it is the
+// last. Callers on the host have no register to extend.
 func extendOnce(ctx context.Context, c *rpc.Client, inContainer bool) error {
 	got, err := c.ExtendMeasurement(ctx, rpc.ExtendParams{Domain: "example", Operation: "end-to-end", Content: "go"})
 	if !inContainer {
@@ -148,7 +148,7 @@ func extendOnce(ctx context.Context, c *rpc.Client, inContainer bool) error {
 		if errors.As(err, &e) {
 			return nil
 		}
-		return fmt.Errorf("the host extended something: %v", err)
+		return fmt.Errorf("a caller on the host must not be able to extend: %v", err)
 	}
 	if err != nil {
 		return err
@@ -159,7 +159,7 @@ func extendOnce(ctx context.Context, c *rpc.Client, inContainer bool) error {
 	}
 	last := page.Events[len(page.Events)-1]
 	if got.Index != 3 || last.IMRIndex != 3 || !bytes.Equal(last.Digests[0].Hash, got.Digest[:]) {
-		return fmt.Errorf("extended by %v, and the log ends with %+v", got, last)
+		return fmt.Errorf("extended by %v, but the log ends with %+v", got, last)
 	}
 	return nil
 }
@@ -175,7 +175,7 @@ func replayEventLog(ctx context.Context, c *rpc.Client) (registers [4]rpc.Digest
 		for _, e := range page.Events {
 			digest := [48]byte(e.Digests[0].Hash)
 			if e.IMRIndex == 3 && digest != sha512.Sum384(e.Event) {
-				return registers, fmt.Errorf("record %d: its digest is not its event's", e.RecNum)
+				return registers, fmt.Errorf("record %d: the digest must be its event's", e.RecNum)
 			}
 			if e.IMRIndex == 3 || e.EventType != evNoAction {
 				registers[e.IMRIndex] = registers[e.IMRIndex].Extend(digest)

@@ -21,7 +21,7 @@ var nonce = []byte("a nonce of the vectors', 32 long")
 var asked = []struct {
 	name, method string
 	params       any
-	inside       bool // by a container, not by a process of the host
+	inside       bool // by a container, not by a process on the host
 }{
 	{"algorithm", rpc.MethodGetDefaultAlgorithm, nil, false},
 	{"count on the host", rpc.MethodGetMeasurementCount, nil, false},
@@ -56,8 +56,8 @@ var asked = []struct {
 	{"evidence with an extend", rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce}, true},
 }
 
-// granted lets containers make events of their own, and no process of the host.
-// Recording asks for more quotes than a container needs.
+// granted lets containers make events of their own, and no process on the host.
+// Recording needs more quotes than a container does.
 const granted = "[limits]\nquotes_burst = 1000\n[[access]]\nimage = \"*\"\nallow = [\"ExtendMeasurement\"]\n"
 
 // raw are requests that no client sends.
@@ -77,7 +77,8 @@ var raw = []struct{ name, request string }{
 	{"loose base64", `{"jsonrpc":"2.0","id":1,"method":"GetEvidence","params":{"nonce":"AAECAwQFBgcICR=="}}`},
 }
 
-// TestRecord records all vectors with -record; without, it does nothing.
+// TestRecord records all vectors if -record is given; otherwise it does
+// nothing.
 func TestRecord(t *testing.T) {
 	if !*record {
 		return
@@ -139,7 +140,7 @@ func requestLine(t *testing.T, method string, params any) (line string, text jso
 
 func (r *recorder) exchanges() (all []Exchange) {
 	r.t.Helper()
-	var lines []string // a container's, asked by one container
+	var lines []string // lines of a container, sent by one container
 	for _, a := range asked {
 		if line, _ := requestLine(r.t, a.method, a.params); a.inside {
 			lines = append(lines, line)
@@ -162,7 +163,7 @@ func (r *recorder) exchanges() (all []Exchange) {
 	return all
 }
 
-// rateLimited asks until the daemon has enough.
+// rateLimited repeats a request until the daemon refuses it.
 func (r *recorder) rateLimited() Exchange {
 	r.t.Helper()
 	s := newStage(r.t, "[limits]\nquotes_per_minute = 1\n")
@@ -177,11 +178,11 @@ func (r *recorder) rateLimited() Exchange {
 			return Exchange{Name: "rate limited", Method: rpc.MethodGetCCReport, Params: text, Request: line, Reply: strings.TrimSuffix(reply, "\n")}
 		}
 	}
-	r.t.Fatal("the daemon is never tired")
+	r.t.Fatal("the daemon never limited the rate")
 	return Exchange{}
 }
 
-// bundles records evidence and forges some.
+// bundles records evidence and makes forgeries.
 func (r *recorder) bundles() (all []Bundle) {
 	r.t.Helper()
 	os.RemoveAll("bundles")
@@ -235,8 +236,8 @@ func (r *recorder) bundles() (all []Bundle) {
 	return append(all, forgeries(r.t, container, beside, shared, private)...)
 }
 
-// shared is evidence whose quote at least three share, of an odd number: asked
-// for at once, again and again until it is so.
+// shared is evidence whose quote an odd number of callers share, at least
+// three. Concurrent requests are repeated until that happens.
 func (r *recorder) shared() string {
 	r.t.Helper()
 	for range 200 {
@@ -261,7 +262,7 @@ func (r *recorder) shared() string {
 	return ""
 }
 
-// relaunched is what a container is answered when it runs a second time.
+// relaunched is the reply to a container that runs a second time.
 func (r *recorder) relaunched(line string) string {
 	r.t.Helper()
 	id := strings.TrimSpace(r.e.do(r.t, "", "create", "-i", "--network", "none", "-v", filepath.Dir(r.s.socket())+":/run/cima:ro",
@@ -290,8 +291,8 @@ func write(t *testing.T, name string, text []byte) {
 	}
 }
 
-// clientProgram is this test as a static program, to run in an image that
-// holds nothing else.
+// clientProgram is this test as a static program, for an image that holds
+// nothing else.
 func clientProgram(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "client")

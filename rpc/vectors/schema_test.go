@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// closed is a schema that allows no member that it doesn't know.
+// closed is a schema that refuses unknown members.
 func closed(schema map[string]any) map[string]any {
 	with := maps.Clone(schema)
 	if with == nil {
@@ -20,8 +20,8 @@ func closed(schema map[string]any) map[string]any {
 	return with
 }
 
-// conforms holds a value against as much of JSON Schema as discovery uses; a
-// keyword that it doesn't know is an error.
+// conforms checks a value against the part of JSON Schema that discovery uses;
+// an unknown keyword is an error.
 func (d discovered) conforms(schema map[string]any, v any) error {
 	for keyword, of := range schema {
 		var err error
@@ -43,11 +43,11 @@ func (d discovered) conforms(schema map[string]any, v any) error {
 		case "description":
 		case "enum":
 			if !slices.Contains(of.([]any), v) {
-				err = fmt.Errorf("%v is none of %v", v, of)
+				err = fmt.Errorf("%v must be one of %v", v, of)
 			}
 		case "pattern":
 			if text, _ := v.(string); !regexp.MustCompile(of.(string)).MatchString(text) {
-				err = fmt.Errorf("%.40q is not of %s", text, of)
+				err = fmt.Errorf("%.40q must match %s", text, of)
 			}
 		case "contentEncoding":
 			text, _ := v.(string)
@@ -71,7 +71,7 @@ func (d discovered) conforms(schema map[string]any, v any) error {
 		case "properties", "additionalProperties":
 			err = d.members(schema, v)
 		default:
-			err = fmt.Errorf("keyword %q is not known here", keyword)
+			err = fmt.Errorf("unknown keyword %q", keyword)
 		}
 		if err != nil {
 			return err
@@ -88,7 +88,7 @@ func (d discovered) members(schema map[string]any, v any) error {
 		if !ok {
 			switch others := schema["additionalProperties"].(type) {
 			case bool:
-				return fmt.Errorf("%s is not described", name)
+				return fmt.Errorf("unknown member %s", name)
 			case map[string]any:
 				known = others
 			}
@@ -117,7 +117,7 @@ func isOf(kind string, v any) error {
 		ok = kind == "null"
 	}
 	if !ok {
-		return fmt.Errorf("%.40v is no %s", v, kind)
+		return fmt.Errorf("%.40v must be of type %s", v, kind)
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func within(keyword string, bound float64, v any) error {
 		n, ok = float64(len(text)), true
 	}
 	if !ok || keyword[:3] == "min" && n < bound || keyword[:3] == "max" && n > bound {
-		return fmt.Errorf("%.40v is beyond %s %v", v, keyword, bound)
+		return fmt.Errorf("%.40v breaks %s %v", v, keyword, bound)
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// between is what stands in a text between two marks.
+// between is the text between two marks.
 func between(t *testing.T, text, before, after string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(text, before)
@@ -23,7 +23,7 @@ func between(t *testing.T, text, before, after string) string {
 	return inside
 }
 
-// The shell example of the README and of cima-api(7) is one, and it runs: a
+// The shell example of the README is that of cima-api(7), and it works: a
 // container needs no SDK.
 func TestShellExample(t *testing.T) {
 	for _, tool := range []string{"socat", "jq"} {
@@ -42,7 +42,7 @@ func TestShellExample(t *testing.T) {
 	script := between(t, between(t, string(readme), "Without an SDK", "\nClients:"), "```sh\n", "```")
 	indented := strings.ReplaceAll("    "+strings.ReplaceAll(strings.TrimSpace(script), "\n", "\n    "), "\t", "    ")
 	if !strings.Contains(string(page), indented+"\n") {
-		t.Errorf("the manual's example isn't the README's:\n%s", indented)
+		t.Errorf("the manual's example must be the README's:\n%s", indented)
 	}
 
 	s := newStage(t, "")
@@ -66,7 +66,7 @@ func TestShellExample(t *testing.T) {
 	}
 	quote, err := os.ReadFile(s.path("quote.bin"))
 	if err != nil || string(quote) != string(evidence.Quote) {
-		t.Errorf("quote.bin isn't the evidence's: %v", err)
+		t.Errorf("quote.bin must be the evidence's quote: %v", err)
 	}
 	root, err := os.ReadFile(filepath.Join(s.dir, "td/root.pem"))
 	if err != nil {
@@ -81,6 +81,6 @@ func TestShellExample(t *testing.T) {
 		t.Errorf("%v: %+v", err, r)
 	}
 	if out, err := run("ask GetQuote"); err == nil || !strings.Contains(string(out), "-32601: no method") {
-		t.Errorf("a method that isn't there: %v: %s", err, out)
+		t.Errorf("an unknown method: %v: %s", err, out)
 	}
 }

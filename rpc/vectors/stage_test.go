@@ -60,7 +60,7 @@ func (s *stage) restart() {
 	s.start()
 }
 
-// run starts the simulator and waits for what it makes.
+// run starts the simulator and waits until its files exist.
 func (s *stage) run(name, made string, args ...string) *exec.Cmd {
 	s.t.Helper()
 	log, err := os.Create(s.path(name + ".log"))
@@ -168,19 +168,19 @@ func (e own) image(t *testing.T, name string, l *layer) string {
 	return name
 }
 
-// in runs a container of an image next to the stage's daemon to its end.
+// in runs a container of an image to its end, connected to the stage's daemon.
 func (s *stage) in(e own, input string, args ...string) string {
 	s.t.Helper()
 	run := append([]string{"run", "--rm", "-i", "--network", "none", "-v", filepath.Dir(s.socket()) + ":/run/cima:ro"}, e.Run...)
 	return e.do(s.t, input, append(run, args...)...)
 }
 
-// layer is what an image holds.
+// layer is the content of an image.
 type layer struct{ image *engine.Image }
 
 func newLayer() *layer { return &layer{engine.NewImage()} }
 
-// add puts a file, or what is below a folder, at to.
+// add copies a file, or everything below a folder, to the path to.
 func (l *layer) add(from, to string) *layer {
 	l.image.Tree(to, from, "test", "__pycache__", "dist-packages")
 	return l

@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 )
 
-// Exchange is a request line and the line that answered it, newlines left off.
+// Exchange is a request line and the reply line, without newlines.
 type Exchange struct {
 	Name    string         `json:"name"`
 	Method  string         `json:"method,omitempty"` // absent where no client sends such a request
@@ -21,15 +21,15 @@ type Exchange struct {
 	Reply   string         `json:"reply"`
 }
 
-// Bundle is a file of evidence and what a reader must find in it.
+// Bundle is a file of evidence and the facts that a reader must find in it.
 type Bundle struct {
 	File   string `json:"file"`
 	About  string `json:"about"`
 	Expect string `json:"expect"` // one of the words below
 	Nonce  string `json:"nonce"`  // hex
 
-	// What the logs replay to, in hex, as the recorder computed it. Absent
-	// in forgeries.
+	// What the logs replay to, in hex, as the recorder computed it. Absent in
+	// forgeries.
 	ReportData   string `json:"report_data,omitempty"`
 	RTMR3        string `json:"rtmr3,omitempty"`
 	Register     string `json:"register,omitempty"`
@@ -38,7 +38,7 @@ type Bundle struct {
 	LaunchDigest string `json:"launch_digest,omitempty"`
 }
 
-// What a reader finds in a bundle.
+// The results of reading a bundle.
 const (
 	Agrees    = "agrees"    // quote, claims and logs agree, and the agent signed
 	Differs   = "differs"   // they contradict each other

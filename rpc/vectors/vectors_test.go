@@ -32,7 +32,7 @@ func load(t *testing.T) ([]Exchange, []Bundle) {
 	return exchanges, bundles
 }
 
-// The Go client asks as recorded, and loses nothing of the answers.
+// The Go client sends the recorded requests, and loses nothing of the replies.
 func TestClientReadsExchanges(t *testing.T) {
 	exchanges, _ := load(t)
 	for _, x := range exchanges {
@@ -96,7 +96,7 @@ func scripted(t *testing.T, reply string) (path string, asked <-chan string) {
 	return path, lines
 }
 
-// call makes the call of an exchange by the client's typed method.
+// call makes the call of an exchange with the client's typed method.
 func call(ctx context.Context, c *rpc.Client, x Exchange) (any, error) {
 	switch x.Method {
 	case rpc.MethodGetDefaultAlgorithm:
@@ -118,7 +118,7 @@ func call(ctx context.Context, c *rpc.Client, x Exchange) (any, error) {
 	case rpc.MethodWhoAmI:
 		return c.WhoAmI(ctx)
 	}
-	return nil, errors.New("a method that no client has: " + x.Method)
+	return nil, errors.New("no client has the method " + x.Method)
 }
 
 func with[P, R any](ctx context.Context, x Exchange, ask func(context.Context, P) (R, error)) (R, error) {
@@ -152,7 +152,7 @@ func parsed(t *testing.T, text []byte) (v any) {
 	return v
 }
 
-// The verifier and this package's own replay find what the vectors say.
+// The verifier and this package's own replay find what the vectors record.
 func TestBundles(t *testing.T) {
 	_, bundles := load(t)
 	root, err := os.ReadFile("bundles/root.pem")
@@ -177,15 +177,15 @@ func TestBundles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Authentic bundles are not trusted, for no reference value says
-			// who wrote what was booted.
+			// Authentic bundles are not trusted, because no reference value
+			// vouches for what was booted.
 			want := map[string]verify.Verdict{Agrees: verify.NotTrusted, Differs: verify.NotAuthentic,
 				Signature: verify.NotAuthentic, Malformed: verify.Malformed}[b.Expect]
 			if r.Verdict != want {
 				t.Errorf("%s: verdict %q: %s; expected %q", b.About, r.Verdict, r.Reason, want)
 			}
 			if b.Expect == Signature && r.Step(verify.StepAgent).Outcome != verify.Fail {
-				t.Error("the agent's signature isn't what is wrong")
+				t.Error("the step that fails must be the agent's signature")
 			}
 			if b.Expect != Agrees {
 				return
@@ -199,7 +199,7 @@ func TestBundles(t *testing.T) {
 	}
 }
 
-// The daemon of this tree answers as the recorded one did: the same members of
+// The daemon of this tree answers like the recorded one: the same members of
 // the same kinds, the same errors.
 func TestDaemonAnswersAsRecorded(t *testing.T) {
 	exchanges, _ := load(t)
@@ -227,8 +227,8 @@ func TestDaemonAnswersAsRecorded(t *testing.T) {
 	}
 }
 
-// shape is JSON without what changes from run to run: of an error its code
-// and data's members stay, of everything else names and kinds.
+// shape is JSON without values that change from run to run: errors keep their
+// code and the members of data, all else keeps names and kinds.
 func shape(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -260,8 +260,8 @@ func shape(v any) any {
 	return v
 }
 
-// check.py, which follows the manual alone, finds what the vectors say, and
-// agrees with evidence that the daemon gives now.
+// check.py, which is written from the manual alone, agrees with the vectors,
+// and with evidence that the daemon gives now.
 func TestIndependentCheck(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {
