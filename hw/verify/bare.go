@@ -40,7 +40,7 @@ func AppraiseQuote(ctx context.Context, files replay.Files, opts Options) (*Resu
 	r := begin(bareSteps)
 	b, err := readBare(files)
 	if err != nil {
-		return r.malformed(err, "see that each file is what it is given as; quotes are bytes as the hardware made them, neither base64 nor hex"), nil
+		return r.malformed(err, "check that each file is of its flag's kind; a quote must be the bytes that the hardware made, not base64 or hex"), nil
 	}
 	r.add(StepFormat, b.format())
 	p, err := r.judgePlatform(ctx, b.quote, bareDebug(b.quote, opts), opts)
