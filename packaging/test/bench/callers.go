@@ -16,7 +16,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// caller is one connection to a server, and one kind of question.
+// caller is one connection to a server that makes one kind of request.
 type caller interface {
 	open() error
 	once() (records int, err error)
@@ -34,7 +34,7 @@ func newCaller(o order) (caller, error) {
 	case "grpc", "grpclog":
 		return &grpcCaller{order: o}, nil
 	}
-	return nil, fmt.Errorf("no such caller: %q", o.Kind)
+	return nil, fmt.Errorf("unknown kind of caller: %q", o.Kind)
 }
 
 // lineCaller writes prepared bytes and reads a line.
@@ -43,7 +43,7 @@ type lineCaller struct {
 	request, answer []byte
 	nc              net.Conn
 	in              *bufio.Reader
-	tail            []byte // the end of the line read last
+	tail            []byte // the end of the last line read
 }
 
 func (c *lineCaller) open() error {
@@ -97,13 +97,13 @@ func (c *logCaller) once() (int, error) {
 		}
 		n, err := strconv.Atoi(string(bytes.TrimRight(next, "}\n")))
 		if err != nil || n <= start {
-			return 0, fmt.Errorf("the page from %d ends with %q", start, c.tail)
+			return 0, fmt.Errorf("the page from record %d ends with %q", start, c.tail)
 		}
 		start = n
 	}
 }
 
-// goCaller is our own client.
+// goCaller calls with our own client.
 type goCaller struct {
 	order  order
 	client *rpc.Client
@@ -146,7 +146,8 @@ func (c *goCaller) once() (int, error) {
 	}
 }
 
-// grpcCaller is gRPC's own client. Who it is it says itself, as with CIMA 0.5.
+// grpcCaller calls with gRPC's own client. It names its container itself, as
+// with CIMA 0.5.
 type grpcCaller struct {
 	order order
 	conn  *grpc.ClientConn

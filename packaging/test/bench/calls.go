@@ -9,10 +9,10 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// call is a question to a server.
+// call is a request to a server.
 type call struct{ kind, request, answer string }
 
-// line is a call of ours, as bytes that are prepared once.
+// line is a call to our daemon, as bytes that are prepared once.
 func line(method, params string) call {
 	return call{"line", fmt.Sprintf(`{"jsonrpc":"2.0","id":1,"method":%q,"params":%s}`, method, params), `{"jsonrpc":"2.0","id":1,"result":`}
 }
@@ -32,11 +32,11 @@ type measurement struct {
 	name        string
 	connections int
 	connect     bool
-	rounds      int // at most; 0 is no limit of its own
+	rounds      int // at most; 0: no limit
 	runs        []run
 }
 
-// run is one of those that are compared.
+// run is one of the servers and clients that a row compares.
 type run struct {
 	as     string
 	server string
@@ -45,7 +45,7 @@ type run struct {
 
 const nonce = `{"nonce":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}`
 
-// calls are the daemon's calls next to the limit and gRPC, from one to a
+// calls compares the daemon's calls with the limit and with gRPC, on one to a
 // thousand connections.
 func calls(ctx context.Context, p plan, into *part) error {
 	s, err := newStage(ctx, p, []*daemon{{name: "cima"}})
@@ -104,7 +104,7 @@ func wholeLog(ctx context.Context, p plan, into *part) error {
 	return nil
 }
 
-// scale asks daemons that hold little and much.
+// scale measures daemons that hold little and much.
 func scale(ctx context.Context, p plan, into *part) error {
 	daemons := []*daemon{
 		{name: "small", more: filled},
@@ -121,11 +121,11 @@ func scale(ctx context.Context, p plan, into *part) error {
 		if s.host {
 			break
 		}
-		if err := s.extend(ctx, d.name, 0, 96); err != nil { // with what is logged at a start: about 100
+		if err := s.extend(ctx, d.name, 0, 96); err != nil { // as many events as a start logs: about 100
 			return err
 		}
 	}
-	s.settle(ctx)
+	s.waitIdle(ctx)
 	each := func(c call) (runs []run) {
 		for _, d := range daemons {
 			runs = append(runs, run{d.name, d.name, c})
@@ -142,9 +142,9 @@ func scale(ctx context.Context, p plan, into *part) error {
 	return err
 }
 
-// settle waits until the daemons have measured what they found, a minute at
-// most.
-func (s *stage) settle(ctx context.Context) {
+// waitIdle waits until the daemons have measured what they found, for a minute
+// at most.
+func (s *stage) waitIdle(ctx context.Context) {
 	for range 60 {
 		busy := time.Duration(0)
 		for _, d := range s.daemons {
@@ -164,7 +164,8 @@ func (s *stage) settle(ctx context.Context) {
 	}
 }
 
-// measure drives all of a row in turn, the order changing from round to round.
+// measure runs all of a row in turn, in an order that changes from round to
+// round.
 func (s *stage) measure(ctx context.Context, p plan, into *part, all []measurement) error {
 	into.Where = s.where
 	for _, m := range all {
@@ -206,7 +207,7 @@ func (s *stage) measure(ctx context.Context, p plan, into *part, all []measureme
 	return nil
 }
 
-// memoryOf is what each server has and had at most, in KiB.
+// memoryOf is the memory that each server uses, and its peak, in KiB.
 func memoryOf(s *stage) map[string]memory {
 	all := make(map[string]memory)
 	for name, pid := range s.pids {

@@ -11,31 +11,31 @@ import (
 	"time"
 )
 
-// order tells the client what to do for one round.
+// order is what the client must do in one round.
 type order struct {
-	Kind        string        `json:"kind"` // "line", "log", "go", "golog", "grpc" or "grpclog": who asks (callers.go)
+	Kind        string        `json:"kind"` // "line", "log", "go", "golog", "grpc" or "grpclog": the kind of caller (callers.go)
 	Path        string        `json:"path"` // of the server's socket, as the client sees it
 	Request     string        `json:"request"`
-	Answer      string        `json:"answer"` // what every answer begins with
+	Answer      string        `json:"answer"` // the beginning of every answer
 	Connections int           `json:"connections"`
 	Connect     bool          `json:"connect"`        // connect and close for each request
-	Time        time.Duration `json:"time"`           // what was begun in time counts
+	Time        time.Duration `json:"time"`           // requests that begin within this time count
 	Count       int           `json:"count,omitzero"` // requests of each connection, however long they take
 }
 
-// result is what came of it.
+// result is the outcome of an order.
 type result struct {
 	Error   string  `json:"error,omitempty"`
 	Answers int     `json:"answers"`
 	Rate    float64 `json:"rate"` // answers per second
-	P50     float64 `json:"p50"`  // µs from asking to having the answer
+	P50     float64 `json:"p50"`  // µs from the request to the whole answer
 	P99     float64 `json:"p99"`
-	CPU     float64 `json:"cpu_us"`    // that the client used for each answer
-	Server  float64 `json:"server_us"` // that the server used for each answer
+	CPU     float64 `json:"cpu_us"`    // the client's, for each answer
+	Server  float64 `json:"server_us"` // the server's, for each answer
 	Records int     `json:"records"`   // of the event log in an answer
 }
 
-// client carries out orders, a line each, until there are no more.
+// client carries out orders, one a line, until there are no more.
 func client(in io.Reader, out io.Writer) error {
 	orders, results := json.NewDecoder(in), json.NewEncoder(out)
 	for {
@@ -55,7 +55,7 @@ func client(in io.Reader, out io.Writer) error {
 	}
 }
 
-// driven is one caller, and what it saw.
+// driven is one caller, and its measurements.
 type driven struct {
 	caller  caller
 	records int
@@ -63,7 +63,7 @@ type driven struct {
 	err     error
 }
 
-// carryOut drives one server for one round.
+// carryOut runs one round against one server.
 func (o order) carryOut() (result, error) {
 	drivers := make([]*driven, max(1, o.Connections))
 	for i := range drivers {
@@ -98,7 +98,7 @@ func sum(drivers []*driven, took time.Duration, used float64) (result, error) {
 		times = append(times, d.times...)
 	}
 	if len(times) == 0 {
-		return result{}, errors.New("no answer in all that time")
+		return result{}, errors.New("no answer in the whole round")
 	}
 	slices.Sort(times)
 	at := func(part float64) float64 {
@@ -111,7 +111,7 @@ func sum(drivers []*driven, took time.Duration, used float64) (result, error) {
 	}, nil
 }
 
-// drive asks again and again.
+// drive makes requests one after the other.
 func (d *driven) drive(begun time.Time, o order) {
 	for last := begun; d.err == nil && (len(d.times) < o.Count || o.Count == 0 && last.Sub(begun) < o.Time); {
 		if o.Connect {

@@ -13,9 +13,9 @@ import (
 	"syscall"
 )
 
-// crowded makes many containers, as docker and runc leave them: cgroups, a
-// first process in a pid namespace of its own, a bundle and the runtime's note.
-// Daemon and kernel are real.
+// crowded makes many containers, in the form that docker and runc give them:
+// cgroups, a first process in a pid namespace of its own, a bundle and the
+// runtime's state. Daemon and kernel are real.
 type crowded struct {
 	root   string   // --exec-root of a dockerd
 	parent string   // of their cgroups
@@ -122,7 +122,7 @@ func (c *crowded) bundle(id string) string {
 
 func (c *crowded) state(id string) string { return filepath.Join(c.root, "runtime-runc/moby", id) }
 
-// end takes all of it back.
+// end removes all of it.
 func (c *crowded) end() {
 	for _, init := range c.inits {
 		init.Process.Kill()

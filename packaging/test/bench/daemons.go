@@ -13,8 +13,8 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// limits keep every limit, and let one caller through that asks as fast as it
-// can on a thousand connections.
+// limits enables every limit, and allows one caller to send requests as fast as
+// it can on a thousand connections.
 const limits = `[limits]
 connections = 4096
 connections_per_container = 2048
@@ -24,17 +24,17 @@ quotes_per_minute = 100000000.0
 quotes_burst = 1000000
 `
 
-// A daemon is one that is measured, and what it holds before it begins.
+// A daemon is one that is measured, and the load that it has from the start.
 type daemon struct {
 	name       string // of its directory on the stage, and of its socket in the container
 	events     int    // of other containers, in its log
-	containers int    // others, that run
+	containers int    // other containers, running
 	more       string // configuration
 	pid        int
 }
 
-// filled lets the measured container fill its own log. What others hold at
-// gates is not measured at the same time: several daemons can't share that.
+// filled lets the measured container fill its own log. Gates are off: several
+// daemons can't share the machine's runtimes.
 const filled = `log_bytes = 4294967296
 evidence_reply = 268435456
 events_per_container = 1000000
@@ -89,9 +89,9 @@ func (s *stage) startDaemon(ctx context.Context, d *daemon, sim string) error {
 	return nil
 }
 
-// fill logs events of other containers by the daemon's own ledger. The register
-// is kept here meanwhile, and the simulated TD is extended by the same digests
-// afterwards: one round trip for each event and not three.
+// fill logs events of other containers with the daemon's own ledger. Meanwhile
+// the register is kept here, and the simulated TD is extended by the same
+// digests afterwards: one round trip for each event and not three.
 func fill(ctx context.Context, dir, td string, events int, owners []string) error {
 	machine, err := sim.Dial(td)
 	if err != nil {

@@ -1,8 +1,8 @@
-// Bench answers: how fast is it, compared with the limit of a socket, and
-// with what else one could build? It starts a simulated TD, the real daemon,
-// a server that gives back single bytes and a gRPC service as CIMA 0.5's, each
-// in its own process, drives them in turn with one and the same client, in a
-// container of a dockerd of its own where docker is installed, and reports ratios.
+// Bench answers: how fast is the daemon, compared with the limit of a socket
+// and with other designs? It starts a simulated TD, the real daemon, a server
+// that echoes single bytes and a gRPC service like CIMA 0.5's, each in its own
+// process, drives them in turn with one and the same client, in a container of
+// a dockerd of its own if docker is installed, and reports ratios.
 package main
 
 import (
@@ -40,7 +40,7 @@ func main() {
 	flag.StringVar(&p.ccel, "ccel", "", "boot log `FILE` that is replayed; the simulated TD's without it")
 	names := flag.String("parts", "parse,calls,log,scale", "`PARTS` of the bench, with commas between")
 	short := flag.Bool("short", false, "a short form: 3 rounds of 200 ms, and 20,000 events for a million")
-	strict := flag.Bool("strict", false, "exit with 1 where a target is not met")
+	strict := flag.Bool("strict", false, "exit with 1 if a target is missed")
 	flag.Parse()
 	if err := engine.Alone(); err != nil {
 		say("no engine of its own: %v", err)
@@ -70,7 +70,7 @@ func fail(err error) {
 
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
 
-// plan is what is measured, and how often.
+// plan is what to measure, and how often.
 type plan struct {
 	bin, out    string
 	rounds      int
@@ -82,14 +82,14 @@ type plan struct {
 	many, crowd int // events and containers of the largest daemon
 }
 
-// run measures all and reports whether every target was met. What a former run
-// left of other parts stays in the report.
+// run measures all parts and reports whether every target was met. Results of
+// other parts from an earlier run stay in the report.
 func (p plan) run(ctx context.Context, names []string) (met bool, err error) {
 	r := readReport(p.out)
 	for _, name := range names {
 		measure, ok := parts[name]
 		if !ok {
-			return false, fmt.Errorf("there is no part %q: they are parse, calls, log and scale", name)
+			return false, fmt.Errorf("unknown part %q: must be parse, calls, log or scale", name)
 		}
 		part := &part{Begun: time.Now().UTC(), Rounds: p.rounds, Time: p.time.String(), LoadBefore: load()}
 		if err := measure(ctx, p, part); err != nil {

@@ -15,9 +15,9 @@ import (
 	"github.com/cima-project/cima/logs/boot"
 )
 
-// parseLogs replays a boot log: ours next to go-eventlog, and
-// next to hashing alone, below which nothing can be. Each round is as many
-// replays as fit in it.
+// parseLogs replays a boot log: ours compared with go-eventlog and with hashing
+// alone, which is the lower bound. Each round makes as many replays as fit in
+// it.
 func parseLogs(ctx context.Context, p plan, into *part) error {
 	raw, whose, err := p.bootLog()
 	if err != nil {
@@ -79,7 +79,7 @@ func parseLogs(ctx context.Context, p plan, into *part) error {
 	return nil
 }
 
-// bootLog is the log that is replayed, and whose it is.
+// bootLog is the log that is replayed, and its source.
 func (p plan) bootLog() (raw []byte, whose string, err error) {
 	if p.ccel != "" {
 		raw, err = os.ReadFile(p.ccel)
@@ -93,7 +93,8 @@ func (p plan) bootLog() (raw []byte, whose string, err error) {
 	return raw, "the simulated TD's", err
 }
 
-// extendAll is hashing alone. It gives its result back so that none is left out.
+// extendAll is hashing alone. It returns its result so that the compiler leaves
+// nothing out.
 func extendAll(digests [][48]byte) (register [48]byte) {
 	var both [96]byte
 	for i := range digests {

@@ -20,7 +20,7 @@ import (
 	"github.com/cima-project/cima/packaging/test/bench/cima05"
 )
 
-// rawServer gives back every byte: no protocol can be faster.
+// rawServer echoes every byte: no protocol can be faster.
 func rawServer(path string) error {
 	l, err := listen(path)
 	if err != nil {
@@ -46,7 +46,7 @@ func rawServer(path string) error {
 	}
 }
 
-// listen lets the container's user in.
+// listen makes a socket that the container's user can connect to.
 func listen(path string) (net.Listener, error) {
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -55,9 +55,9 @@ func listen(path string) (net.Listener, error) {
 	return l, os.Chmod(path, 0o666)
 }
 
-// grpcServer is a service as CIMA 0.5's, by gRPC-go as it comes: a caller that asks
-// says which container it is, registers and events lie in memory, and quotes
-// are the same simulated TD's as ours.
+// grpcServer is a service like CIMA 0.5's, with gRPC-go as it comes: a caller
+// names its container itself, registers and events are in memory, and quotes
+// come from the same simulated TD as ours.
 func grpcServer(path, td string) error {
 	machine, err := sim.Dial(td)
 	if err != nil {
@@ -85,7 +85,8 @@ type container05 struct {
 	events   []*cima05.Event
 }
 
-// container is the one of that name: one that is a number has so many events.
+// container is the container of that name: a name that is a number has that
+// many events.
 func (s *service) container(name string) *container05 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -101,7 +102,7 @@ func (s *service) container(name string) *container05 {
 	return c
 }
 
-// event05 is as large as the events that our own log is filled with.
+// event05 is as large as the events that fill our own log.
 func event05(i int) *cima05.Event {
 	text := fmt.Sprintf(`{"extend":{"content":%q,"domain":"bench","operation":"event"}}`, eventContent(i))
 	digest := sha512.Sum384([]byte(text))
@@ -128,7 +129,7 @@ func (s *service) GetCcMeasurement(ctx context.Context, q *cima05.GetCcMeasureme
 	hash := s.container(q.ContainerId).register
 	switch {
 	case q.AlgoId != 12 || q.Index > 3:
-		return nil, status.Error(codes.InvalidArgument, "no such register")
+		return nil, status.Error(codes.InvalidArgument, "unknown register")
 	case q.Index < 3:
 		now, err := s.machine.Registers(ctx)
 		if err != nil {

@@ -15,8 +15,8 @@ const (
 	plotGap    = 12
 )
 
-// plot draws each row's rates as bars: the longest of a row is as long as there
-// is room, so that ratios can be seen whatever the rates are. A line shows the
+// plot draws each row's rates as bars. The longest bar of a row fills the
+// width, so that ratios are visible whatever the rates are. A line shows the
 // quartiles.
 func (p *part) plot(title string) []byte {
 	var b bytes.Buffer

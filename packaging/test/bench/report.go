@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// report is what is known so far, by part.
+// report is the results so far, by part.
 type report struct {
 	Parts map[string]*part `json:"parts"`
 }
 
 type part struct {
-	Where      string            `json:"where"` // the client is
+	Where      string            `json:"where"` // the client's place
 	Begun      time.Time         `json:"begun"`
 	Rounds     int               `json:"rounds"`
 	Time       string            `json:"time"`
@@ -29,8 +29,8 @@ type part struct {
 	Rows       []*row            `json:"rows"`
 }
 
-// row is what came of a measurement: the rounds of each that was compared, and
-// round i of one next to round i of the others.
+// row is the result of a measurement: the rounds of each server, where round i
+// of one belongs to round i of the others.
 type row struct {
 	Name    string              `json:"name"`
 	Connect bool                `json:"connect,omitzero"`
@@ -88,7 +88,7 @@ func (r *row) median(as string, of func(result) float64) float64 {
 	return quartile(v, 2)
 }
 
-// ratios are of one to another, round by round.
+// ratios are of one server to another, round by round.
 func (r *row) ratios(as, to string, of func(result) float64) []float64 {
 	var v []float64
 	for i, one := range r.Results[as] {
@@ -99,9 +99,10 @@ func (r *row) ratios(as, to string, of func(result) float64) []float64 {
 	return v
 }
 
-// byCPU is the ratio of what server and client use for an answer: about what the
-// ratio of rates would be with nothing else on the machine. Where there is, each
-// process gets its share, and whatever sleeps often looks worse.
+// byCPU is the ratio of the CPU time that server and client use for an answer:
+// about the ratio of rates on a machine that does nothing else. On a busy
+// machine each process gets its share, and a process that sleeps often looks
+// worse.
 func (r *row) byCPU(as, to string) float64 { return quartile(r.ratios(to, as, both), 2) }
 
 func spread(v []float64) string {
@@ -129,7 +130,7 @@ func (r report) row(name string) *row {
 
 func (r report) markdown() string {
 	var b strings.Builder
-	b.WriteString("# Speed\n\nThe real daemon on a simulated TD, identity and limits on, beside a server that gives back single\nbytes (raw) and a gRPC service of CIMA 0.5's shape; each in its own process, driven by the same\nclient in turn. Ratios are of rounds side by side: median (quartiles); by\nCPU: of what server and client use for an answer, which says more where others use the machine, too.\n")
+	b.WriteString("# Speed\n\nThe real daemon on a simulated TD, identity and limits on, compared with a server that echoes single\nbytes (raw) and a gRPC service of CIMA 0.5's shape; each in its own process, driven by the same\nclient in turn. Ratios are of rounds side by side: median (quartiles); by\nCPU: of what server and client use for an answer, which says more where others use the machine, too.\n")
 	for _, name := range []string{"calls", "log", "scale", "parse"} {
 		if p := r.Parts[name]; p != nil {
 			p.markdown(&b, name)
@@ -151,15 +152,15 @@ func (p *part) markdown(b *strings.Builder, name string) {
 	b.WriteString("\n| | | per second | p50 µs | p99 µs | CPU µs, server | CPU µs, both | of the first | by CPU |\n|---|---|--:|--:|--:|--:|--:|---|--:|\n")
 	for _, r := range p.Rows {
 		for i, as := range r.As {
-			name, beside, byCPU := "", "", ""
+			name, ratio, byCPU := "", "", ""
 			if i == 0 {
 				name = r.Name
 			} else {
-				beside = spread(r.ratios(as, r.As[0], rate))
+				ratio = spread(r.ratios(as, r.As[0], rate))
 				byCPU = fmt.Sprintf("%.3f", r.byCPU(as, r.As[0]))
 			}
 			fmt.Fprintf(b, "| %s | %s | %.0f | %.0f | %.0f | %.1f | %.1f | %s | %s |\n", name, as, r.median(as, rate), r.median(as, p50),
-				r.median(as, p99), r.median(as, serve), r.median(as, both), beside, byCPU)
+				r.median(as, p99), r.median(as, serve), r.median(as, both), ratio, byCPU)
 		}
 	}
 	if len(p.Memory) > 0 {
@@ -172,7 +173,7 @@ func (p *part) markdown(b *strings.Builder, name string) {
 	fmt.Fprintf(b, "\n![%s](%s.svg)\n", name, name)
 }
 
-// write leaves bench.md, bench.json and the plots in dir.
+// write writes bench.md, bench.json and the plots to dir.
 func (r report) write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

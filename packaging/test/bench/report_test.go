@@ -12,7 +12,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// rounds makes results that have these rates, and a p99 and CPU time by them.
+// rounds makes results with these rates, and with p99 and CPU time that follow
+// from them.
 func rounds(rates ...float64) (all []result) {
 	for _, r := range rates {
 		all = append(all, result{Answers: 1, Rate: r, P50: 1e6 / r, P99: 2e6 / r, Server: 1e6 / r})
@@ -31,7 +32,7 @@ func someReport() report {
 	}}
 }
 
-// Ratios are of rounds side by side, and the median decides.
+// Ratios are of the same round, and the median decides.
 func TestVerdicts(t *testing.T) {
 	r := someReport()
 	var all []string
@@ -46,18 +47,18 @@ func TestVerdicts(t *testing.T) {
 		"NOT met: memory of the daemon that holds most: 100 MiB, at most 300 MiB, target under 256",
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("not said: %s\nin:\n%s", want, text)
+			t.Errorf("missing: %s\nin:\n%s", want, text)
 		}
 	}
 	if r.met() {
-		t.Error("all is met")
+		t.Error("all targets are reported as met")
 	}
 }
 
 func TestReportIsKept(t *testing.T) {
 	dir := t.TempDir()
 	if r := readReport(dir); len(r.Parts) != 0 {
-		t.Fatal("something from nothing")
+		t.Fatal("a report was read that does not exist")
 	}
 	if err := someReport().write(dir); err != nil {
 		t.Fatal(err)
@@ -93,6 +94,6 @@ func TestQuartiles(t *testing.T) {
 		}
 	}
 	if quartile(nil, 2) != 0 || v[0] != 5 {
-		t.Error("nothing, or the rounds were sorted")
+		t.Error("the quartile of nothing must be 0, and the rounds must stay in order")
 	}
 }

@@ -18,8 +18,8 @@ type started struct {
 	done    chan struct{}
 }
 
-// begin starts a server and waits for its socket. What it says goes into a
-// file next to it.
+// begin starts a server and waits for its socket. The server's output goes into
+// a file next to the socket.
 func begin(log, socket, program string, args ...string) (*started, error) {
 	f, err := os.Create(log)
 	if err != nil {
@@ -28,7 +28,7 @@ func begin(log, socket, program string, args ...string) (*started, error) {
 	defer f.Close()
 	c := exec.Command(program, args...)
 	c.Stdout, c.Stderr = f, f
-	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it is stopped after its clients
+	c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // its own session, because it is stopped after its clients
 	if err := c.Start(); err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func begin(log, socket, program string, args ...string) (*started, error) {
 	}
 }
 
-// stop asks, waits, and kills.
+// stop asks the server to end, waits, and kills it.
 func (s *started) stop() {
 	s.process.Signal(syscall.SIGTERM)
 	select {
@@ -62,9 +62,9 @@ func (s *started) stop() {
 	}
 }
 
-// cpuTime is what a process has used so far, which the kernel counts for each
-// thread to the nanosecond (/proc/PID/task/TID/schedstat); a Go program ends
-// none of its own in a round.
+// cpuTime is the CPU time that a process has used so far. The kernel counts it
+// for each thread to the nanosecond (/proc/PID/task/TID/schedstat), and a Go
+// program ends no thread within a round.
 func cpuTime(pid int) time.Duration {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
 	if err != nil {
@@ -84,7 +84,7 @@ func cpuTime(pid int) time.Duration {
 	return all
 }
 
-// memory is what a process has resident and had at most, in KiB.
+// memory is the resident memory of a process, and its peak, in KiB.
 type memory struct {
 	Now  int `json:"now_kib"`
 	Peak int `json:"peak_kib"`
@@ -107,8 +107,8 @@ func statusKiB(pid int, name string) int {
 	return kib
 }
 
-// load is what else this machine does: processes that run or want to, on
-// average over the last minute.
+// load is the load average of the last minute: the number of processes that run
+// or wait to run.
 func load() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

@@ -19,10 +19,10 @@ import (
 
 const image = "cima-bench:1"
 
-// stage is the servers that are measured and the client that drives them.
+// stage is the measured servers and the client that drives them.
 type stage struct {
 	dir     string // short: a socket's path has at most 107 bytes
-	where   string // where the client runs, for people
+	where   string // the client's place, for people
 	host    bool
 	index   int            // of GetCCMeasurement
 	pids    map[string]int // of servers
@@ -43,7 +43,7 @@ func newStage(ctx context.Context, p plan, daemons []*daemon) (_ *stage, err err
 			s.close()
 		}
 	}()
-	if err := os.Chmod(dir, 0o755); err != nil { // the container's user must get in
+	if err := os.Chmod(dir, 0o755); err != nil { // the container's user must be able to enter
 		return nil, err
 	}
 	self, err := os.Executable()
@@ -79,14 +79,14 @@ func newStage(ctx context.Context, p plan, daemons []*daemon) (_ *stage, err err
 
 func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }
 
-// close takes back everything, the last first.
+// close undoes everything, in reverse order.
 func (s *stage) close() {
 	for i := len(s.undo) - 1; i >= 0; i-- {
 		s.undo[i]()
 	}
 }
 
-// startPeer starts what is compared with.
+// startPeer starts a server to compare with.
 func (s *stage) startPeer(name, self, td string) error {
 	if err := os.MkdirAll(s.path(name), 0o755); err != nil {
 		return err
@@ -100,7 +100,7 @@ func (s *stage) startPeer(name, self, td string) error {
 	return nil
 }
 
-// socketOf is where the client finds a server.
+// socketOf is the path of a server's socket, as the client sees it.
 func (s *stage) socketOf(server string) string {
 	switch peer := server == "raw" || server == "grpc"; {
 	case peer && s.host:
@@ -139,8 +139,8 @@ func (s *stage) inContainer(ctx context.Context, docker *engine.Engine, self str
 	return err
 }
 
-// ready waits until each daemon answers the client: its image must be known
-// first.
+// ready waits until each daemon answers the client: it must know the client's
+// image first.
 func (s *stage) ready(ctx context.Context) error {
 	for _, d := range s.daemons {
 		for deadline := time.Now().Add(time.Minute); ; {
@@ -159,7 +159,7 @@ func (s *stage) ready(ctx context.Context) error {
 	return nil
 }
 
-// extend fills the client's own log at a daemon with n events more.
+// extend adds n events to the client's own log at a daemon.
 func (s *stage) extend(ctx context.Context, server string, from, n int) error {
 	if n <= 0 {
 		return nil
@@ -197,7 +197,7 @@ func newDriver(c *exec.Cmd) (*driver, error) {
 	return d, c.Start()
 }
 
-// ask lets the client carry out an order.
+// ask has the client carry out an order.
 func (d *driver) ask(ctx context.Context, o order) (result, error) {
 	if ctx.Err() != nil {
 		return result{}, errors.New("interrupted")

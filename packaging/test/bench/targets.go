@@ -6,7 +6,7 @@ import (
 	"maps"
 )
 
-// Rows that targets are about.
+// Rows that targets refer to.
 const (
 	rowOne     = "GetCCMeasurement, 1 connection"
 	row64      = "GetCCMeasurement, 64 connections"
@@ -17,12 +17,11 @@ const (
 
 func rowLog(events int) string { return fmt.Sprintf("event log of %d events, end to end", events) }
 
-// target is what is to be reached (issues 3 and 12): one ratio, the median of
-// rounds side by side.
+// target is a goal (issues 3 and 12): one ratio, the median over rounds.
 type target struct {
 	row, as, to string
 	of          func(result) float64
-	rates       bool    // it is of rates
+	rates       bool    // the ratio is of rates
 	least, most float64 // 0: no bound
 	words       string
 }
@@ -43,7 +42,7 @@ var targets = []target{
 	{row: rowReplay, as: "hashing", to: "cima", of: rate, rates: true, words: "times hashing alone"},
 }
 
-// maxLarge is what the largest daemon may have resident, in KiB.
+// maxLarge is the largest resident memory of the largest daemon, in KiB.
 const maxLarge = 256 << 10
 
 type verdict struct {
@@ -53,7 +52,7 @@ type verdict struct {
 
 func (v verdict) String() string { return v.text }
 
-// verdicts say in words what was reached of what was measured.
+// verdicts describe which targets were met, of those that were measured.
 func (r report) verdicts() (all []verdict) {
 	for _, t := range targets {
 		row := r.row(t.row)

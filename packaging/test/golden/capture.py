@@ -226,15 +226,15 @@ def start_docker():
 
 
 def captured(engine, found):
-    """Runs every command line; yields what config.json each got."""
+    """Runs every command line; yields the config.json of each."""
     if engine == "podman":
         with open("/tmp/cima-golden/containers.conf", "w") as f:
             f.write('[engine]\ncgroup_manager = "cgroupfs"\nruntime = "runc"\nevents_logger = "file"\n')
         os.environ["CONTAINERS_CONF"] = "/tmp/cima-golden/containers.conf"
         run("podman", "secret", "create", "secret", "/tmp/cima-golden/secret")
-    told = run(engine, "import", "-", IMAGE, input=image_tar())
-    if told.returncode:
-        sys.exit(f"{engine} import: {told.stderr}")
+    imported = run(engine, "import", "-", IMAGE, input=image_tar())
+    if imported.returncode:
+        sys.exit(f"{engine} import: {imported.stderr}")
     net = ["--network", "none"]
     now = ["-t", "0"] if engine == "podman" else []
     usual = ["--ulimit", "nofile=1000:1000", "--ulimit", "nproc=1000:1000"] if engine == "podman" else []

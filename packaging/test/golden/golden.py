@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds the programs against goldens: is everything byte for byte as it was?
+"""Compares the programs with goldens: is everything byte for byte as it was?
 
 It links nothing of ours: Python's standard library, the programs as black boxes,
 and util-linux (unshare, mount). See README.md.
@@ -21,16 +21,16 @@ import world
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 INSIDE = "CIMA_GOLDEN_INSIDE"
-GROUPS = {  # and the file that each is in
+GROUPS = {  # and the file of each
     "launches": "launches", "convert": "offline", "verify": "offline", "replay": "offline", "policies": "offline", "command line": "offline",
     "configurations": "offline", "events": "live", "log on disk": "live", "claims": "live", "evidence": "live", "replies": "live",
     "errors": "live", "cimactl and the daemon": "live", "powers": "live",
 }
-SHOWN = 5  # differences of each group
+SHOWN = 5  # differences that are printed for each group
 
 
 class Golden:
-    """What was found, and what should be."""
+    """The results, and the expected ones."""
 
     def __init__(self):
         self.found = {g: {} for g in GROUPS}
@@ -43,7 +43,7 @@ class Golden:
             name = next(f"{name} ({n})" for n in range(2, 1000) if f"{name} ({n})" not in self.found[group])
         self.found[group][name] = strict
         texts = [t for t in flat(texts) if (GROUPS[group], t) not in self.said]
-        if texts:  # each is kept where it was met first
+        if texts:  # each text is stored at its first occurrence
             self.said |= {(GROUPS[group], t) for t in texts}
             self.texts[f"{group}: {name}"] = texts
 
@@ -54,7 +54,7 @@ class Golden:
 
 
 def structured(value):
-    """JSON texts in a value as what they say, where writing that gives the same bytes."""
+    """JSON texts in a value as parsed JSON, if writing that gives the same bytes."""
     if isinstance(value, list):
         return [structured(v) for v in value]
     if isinstance(value, str) and value.startswith("{"):
@@ -94,7 +94,7 @@ def read():
 
 
 def compare(group, found, want):
-    """Prints the group's line and its first differences; counts them."""
+    """Prints the group's line and its first differences; returns their number."""
     failed = []
     for name in {**want, **found}:
         if name not in found:
@@ -115,7 +115,7 @@ def compare(group, found, want):
 
 
 def pieces(value):
-    """A value in lines, so that a difference is seen."""
+    """A value in lines, so that a difference is visible."""
     if isinstance(value, list):
         return [p for v in value for p in pieces(v)]
     text = value if isinstance(value, str) else interned.dumps(value)
@@ -147,7 +147,7 @@ def collect(golden, sim, ctl, cimad, only):
 
 
 def keep_evidence(kept):
-    """Writes down evidence of the daemon that was run, to be appraised ever after."""
+    """Stores evidence of the daemon that was run; later versions must accept it."""
     os.makedirs(HERE + "/evidence", exist_ok=True)
     names = {"host": "hostevidence", "container": "containerevidence", "host-shared": "hostevidence, shared", "container-shared": "containerevidence, shared",
              "executions": "executions", "all": "everything shown, first", "nothing": "nothing shown, first"}
@@ -162,7 +162,7 @@ def keep_evidence(kept):
 
 
 def check(a, daemon, client):
-    """Collects and compares, in the namespaces; gives how many passed and failed."""
+    """Collects and compares, in the namespaces; returns how many passed and failed."""
     world.inside()
     golden = Golden()
     programs, kept, offline = collect(golden, daemon + "/cimad-sim", client + "/cimactl", client + "/cimad", a.only)
@@ -183,7 +183,7 @@ def check(a, daemon, client):
         n, bad = compare(group, golden.found[group], want[group])
         passed, failed = passed + n, failed + bad
     if daemon != client:
-        return passed, failed  # what is said to people is each program's own
+        return passed, failed  # texts for people differ from program to program
     if a.update_texts:
         write_texts(golden.texts)
         print(f"texts: {len(golden.texts)} written")
@@ -209,7 +209,7 @@ def main():
             json.dump([passed, failed], f)
         return 0
     if os.geteuid() != 0:
-        sys.exit("golden: run it as root: callers are put into cgroups and namespaces")
+        sys.exit("golden must run as root: it puts callers into cgroups and namespaces")
     new = os.path.abspath(a.bin)
     pairs = {"": (new, new)}
     if a.old:
@@ -224,7 +224,7 @@ def main():
             code = subprocess.run(["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, os.path.abspath(__file__),
                                    *sys.argv[1:]], env={**os.environ, INSIDE: json.dumps(pair), INSIDE + "_COUNTS": counts.name, world.PARENT: parent}).returncode
             world.remove_parent(parent)
-            n, bad = json.load(counts) if code == 0 else (0, 1)  # it said why
+            n, bad = json.load(counts) if code == 0 else (0, 1)  # the run printed the reason
         passed, failed = passed + n, failed + bad
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0

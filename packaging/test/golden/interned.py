@@ -1,4 +1,4 @@
-"""JSON lines in which what several rows hold stands once.
+"""JSON lines in which a value that several rows share is stored once.
 
 The first line is a list of shared values. A string "$N" in a row stands for
 value N of it; a string that begins with "$" by itself has another "$" before it.
@@ -20,7 +20,7 @@ def write(path, rows, least=120):
             if len(text) >= least:
                 count[text] = count.get(text, 0) + 1
                 if count[text] > 1:
-                    return  # what is in it is counted once
+                    return  # its parts are counted once
             for inner in value.values() if isinstance(value, dict) else value:
                 look(inner)
 

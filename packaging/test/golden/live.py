@@ -1,4 +1,4 @@
-"""What the daemon says: events, claims, evidence, replies and errors."""
+"""What the daemon writes and answers: events, claims, evidence, replies and errors."""
 
 import base64
 import hashlib
@@ -80,7 +80,7 @@ def mask(text, parent, more=None):
 
 
 def event(raw, parent):
-    """An event's bytes; what is random or the machine's replaced."""
+    """An event's bytes; with random values and the machine's own replaced."""
     word, operation, body = raw.split(b" ", 2)
     text = body.decode()
     if masks.jcs(json.loads(text)) != text:
@@ -107,7 +107,7 @@ class Live:
     def __init__(self, golden, sim, ctl):
         self.golden, self.w = golden, world.World(sim, ctl)
         os.makedirs(world.ROOT + "/files")
-        self.kept = {}  # evidence to be recorded
+        self.kept = {}  # evidence to record
 
     def daemon(self, name, config, *flags, ready=True):
         d = Daemon(self.w.sim, name, config, *flags, ready=ready)
@@ -116,35 +116,35 @@ class Live:
         return d
 
     def holds(self, d):
-        """Executes a runtime: does the gate hold it?"""
+        """Executes a runtime, and checks that the gate holds it."""
         subprocess.run([world.RUNTIME, "0"], check=True)
-        told = json.loads(self.w.host.call(d.admin, "GetStatus", {"metrics": True}))["result"]["metrics"]
-        return not re.search(r'_gate_hold_duration_seconds_count\{of="runtime"\} 0\n', told)
+        metrics = json.loads(self.w.host.call(d.admin, "GetStatus", {"metrics": True}))["result"]["metrics"]
+        return not re.search(r'_gate_hold_duration_seconds_count\{of="runtime"\} 0\n', metrics)
 
     def mask(self, text, more=None):
         return mask(text, self.w.parent, more)
 
     def appraised(self, name, raw, d):
-        """Evidence of now, as cimactl appraises it: alone, and by a policy made of it."""
+        """Fresh evidence, appraised by cimactl: without a policy, and under a policy made from it."""
         files = world.ROOT + "/files/"
         bundle = raw[raw.index('"result":') + len('"result":'):-1]
         with open(files + "evidence.json", "w", encoding="utf-8") as f:
             f.write(bundle)
         root = ["--trust-root", d.td.root]
         verify = [self.w.ctl, "verify", "evidence.json", "--nonce", NONCE_HEX, "--json", *root]
-        told = []
+        results = []
         for more in ([], ["--policy", "policy.toml"]):
             code, out, err = self.w.host.run(verify + more)
             result = json.loads(out) if out else {}
-            told.append([code, result.get("verdict"), [f"{s['name']}: {s['outcome']}" for s in result.get("steps", [])], sorted(result)])
+            results.append([code, result.get("verdict"), [f"{s['name']}: {s['outcome']}" for s in result.get("steps", [])], sorted(result)])
             code, out, err = self.w.host.run([self.w.ctl, "policy", "init", "evidence.json", *root])
-            told.append(code)
+            results.append(code)
             with open(files + "policy.toml", "wb") as f:
                 f.write(out)
-        self.golden.add("evidence", f"{name}, appraised", told)
+        self.golden.add("evidence", f"{name}, appraised", results)
 
     def events(self, name, d, *unordered):
-        """All events of a log in their order, but some that come by themselves."""
+        """All events of a log in their order, without those that come by themselves."""
         lines = d.lines()
         all = list(zip([event(e, self.w.parent) for e in d.events(len(lines))], lines))
         for part in unordered:
@@ -157,7 +157,7 @@ class Live:
             self.golden.add("log on disk", f"{name} {n}", masks.masked(text, hide))
 
     def reply(self, group, name, raw, more=None):
-        """A reply as it went over the wire; what it says to people apart."""
+        """A reply as it went over the wire; texts for people apart."""
         if raw.startswith(("EOF", "CUT")):
             self.golden.add(group, name, raw[:3])
             return
@@ -184,7 +184,7 @@ class Live:
         finally:
             self.w.close()
 
-    # The usual daemon.
+    # The default configuration.
 
     def main(self):
         world.ima_log([world.ima_ng("boot_aggregate", b"boot"), world.ima_ng("/usr/bin/first", b"1"), world.ima_ng("/usr/bin/se cond", b"2")], new=True)
@@ -226,7 +226,7 @@ class Live:
         without.gate()
         without.start()
         self.reply("errors", "-32008: the image isn't known yet", without.caller.call(d.socket, "GetMeasurements"))
-        d.find("an image that isn't told", "image", lambda e: without.id.encode() in e)
+        d.find("an image that isn't reported", "image", lambda e: without.id.encode() in e)
         self.reply("replies", "no image: who am I", without.caller.call(d.socket, "WhoAmI"))
         self.reply("errors", "-32002: a rule by label", without.caller.call(d.socket, "GetCCReport", {"nonce": NONCE}))
         world.ima_log([world.ima_ng("/usr/bin/third", b"3"), world.ima_ng("/usr/bin/four\nth", b"4", "sha1")])
@@ -277,13 +277,13 @@ class Live:
         code, out, _ = self.w.host.run([self.w.ctl, "replay", "--runtime-log", "/dev/stdin", "--json"], content)
         if form == "cel-tlv":
             return [records(content)[:3], len(records(content))]
-        told = [code, re.sub(r'[0-9a-f]{96}', "<digest>", out.decode())]
+        result = [code, re.sub(r'[0-9a-f]{96}', "<digest>", out.decode())]
         if form == "cel":
-            told += [re.sub(r'"(?:[0-9a-f]{96}|[0-9a-f]{64,}|[A-Za-z0-9+/=]{40,})"', '"<bytes>"', line) for line in content.decode().splitlines()[:12]]
-        return told
+            result += [re.sub(r'"(?:[0-9a-f]{96}|[0-9a-f]{64,}|[A-Za-z0-9+/=]{40,})"', '"<bytes>"', line) for line in content.decode().splitlines()[:12]]
+        return result
 
     def inner(self, path, value):
-        """What a value of a form holds in base64, without what is random."""
+        """The base64 content of a value of a form, without random parts."""
         if not isinstance(value, str) or len(value) < 60:
             return None
         try:
@@ -369,7 +369,7 @@ class Live:
     # Other configurations.
 
     def executions(self):
-        """Executions, as a kernel with ima-cgpath tells of them."""
+        """Executions, as a kernel with ima-cgpath reports them."""
         world.ima_log([world.ima_cgpath("/", "boot_aggregate", b"boot")], new=True)
         d = self.daemon("execs", CONFIG.replace('interval = "20ms"', 'mode = "off"') + '[exec]\nmode = "measure"\nsource = "ima"\n')
         c = Container(self.w, 5, bundle())
@@ -396,7 +396,7 @@ class Live:
             self.golden.add("events", f"{name} {n}", event(e, self.w.parent))
 
     def variants(self):
-        """What the policy changes of evidence."""
+        """What the configuration changes in evidence."""
         world.ima_log([world.ima_ng("boot_aggregate", b"boot")], new=True)
         for name, top, more in (("everything shown", 'isolation = "none"\nanchor = "report-data"\n', '[launch]\nenvironment = "digest"\n'),
                                 ("nothing shown", 'isolation = "private"\n', '[launch]\nenvironment = "none"\n')):
@@ -420,7 +420,7 @@ class Live:
             two.end()
             d.end()
 
-    # Errors that a usual daemon doesn't have.
+    # Errors that a daemon in the default configuration doesn't return.
 
     def troubles(self):
         d = self.daemon("limits", """
@@ -448,7 +448,7 @@ quotes_burst = 1
             self.w.host.open(d.socket, '{"jsonrpc":"2.0","id":1,"method":"WhoAmI"}\n')
             return "result" in self.w.host.more("", 1)[0]
 
-        until("a connection", alone)  # the one before it may still be counted
+        until("a connection", alone)  # the previous connection may still be counted
         self.reply("errors", "-32003: a second connection", self.w.host.call(d.socket, "WhoAmI"))
         d.end()
 
@@ -487,7 +487,8 @@ quotes_burst = 1
         large = {"name": "a launch too large for an event", "config": bundle(args=["x" * 60000])}
         for n, row in enumerate(self.golden.launches() + [large]):
             config = json.loads(json.dumps(row["config"]))
-            # A device of its own makes each have power: what all see is said once.
+            # A device of its own gives each power: a power event that all see
+            # is logged once.
             devices = config.setdefault("linux", {}).setdefault("resources", {}).setdefault("devices", [])
             devices.append({"allow": True, "type": "c", "major": 4000, "minor": n, "access": "rw"})
             c = Container(self.w, 8, config, image=None)

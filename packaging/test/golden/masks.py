@@ -1,4 +1,4 @@
-"""JSON in which values that differ from run to run are replaced, byte for byte else.
+"""JSON in which values that differ from run to run are replaced, otherwise byte for byte.
 
 A text is taken apart into its tokens and put together again: order, white space and
 spelling of all that isn't replaced stay as they came.
@@ -11,11 +11,11 @@ TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|-?[0-9][0-9.eE+-]*|true|false|
 
 
 def masked(text, replace):
-    """replace(path, value) gives None to leave a value as it is, or what stands in its place.
+    """replace(path, value) returns None to keep a value, or its replacement.
 
     path is the names and "#" (for an element of an array) that lead to it.
     """
-    json.loads(text)  # it is JSON
+    json.loads(text)  # it must be JSON
     out, stack, name, key = [], [], None, False
     at = 0
     while at < len(text):
@@ -63,7 +63,7 @@ TEXTS = {"message", "detail", "reason", "hint", "what", "summary", "description"
 
 
 def split_texts(text, names=TEXTS):
-    """The text without what it says to people, and that."""
+    """The text without its messages for people, and those messages."""
     said = []
 
     def replace(path, value):
@@ -76,12 +76,12 @@ def split_texts(text, names=TEXTS):
 
 
 def jcs(value):
-    """RFC 8785, for what has no numbers but whole ones."""
+    """RFC 8785, for values whose numbers are all integers."""
     if isinstance(value, dict):
         names = sorted(value, key=lambda n: n.encode("utf-16-be"))
         return "{" + ",".join(jcs(n) + ":" + jcs(value[n]) for n in names) + "}"
     if isinstance(value, list):
         return "[" + ",".join(jcs(v) for v in value) + "]"
     if isinstance(value, float):
-        raise ValueError("a number that isn't whole")
+        raise ValueError("a number must be an integer")
     return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What cimactl and the daemons' command lines say where nothing runs."""
+"""What cimactl and the daemons' command lines print when no daemon runs."""
 
 import base64
 import hashlib
@@ -38,7 +38,7 @@ class Offline:
         return p.returncode, p.stdout, p.stderr.decode("utf-8", "replace")
 
     def add(self, group, name, *args, whole=False, stdin=b"", program="cimactl"):
-        """A command line: code and JSON are strict, what people read is apart."""
+        """A command line: code and JSON are strict, texts for people are apart."""
         code, out, err = self.do(*args, stdin=stdin, program=program)
         if whole:
             self.golden.add(group, name, [code, len(out), hashlib.sha256(out).hexdigest()], [err])
@@ -222,7 +222,7 @@ class Offline:
 
 
 def forgeries(e, text):
-    """Evidence with something wrong, and its name."""
+    """Faulty evidence, and its name."""
     dump = lambda v: json.dumps(v, ensure_ascii=False, separators=(",", ":"))
 
     def change(name, value):

@@ -1,4 +1,4 @@
-"""A small world of our own: engines' records, cgroups, callers, and the daemon.
+"""A small environment of its own: engines' records, cgroups, callers, and the daemon.
 
 Everything lies below a /run of this process's own mount namespace, and all
 processes are in its pid namespace: nothing else on the machine is seen, and all
@@ -36,7 +36,7 @@ def container_id(n):
 
 
 def until(what, ready, seconds=LONG):
-    """Waits; what is a text, or gives one."""
+    """Waits; what is a text, or a function that returns one."""
     end = time.monotonic() + seconds
     while True:
         value = ready()
@@ -56,14 +56,15 @@ def inside():
             try:
                 os.makedirs(d)
             except OSError:
-                continue  # a tree that has none
+                continue  # a tree without that path
         subprocess.run(["mount", "-t", "tmpfs", "golden", d], check=True)
     for d in (ROOT, IMA, "/run/cima", "/tmp/cima-golden/bind"):
         os.makedirs(d)
     os.chmod(ROOT, 0o755)
     open("/tmp/cima-golden/bind/file", "w").close()
     os.symlink("bind", "/tmp/cima-golden/link")
-    # The machine's runtimes are not to be held: ours is marked in their place.
+    # The gate must not hold the machine's runtimes: it marks ours in their
+    # place.
     for path in glob.glob("/usr/*bin/*un[c]") + glob.glob("/usr/*bin/[cy]*") + glob.glob("/usr/local/*bin/*"):
         if os.path.basename(path) in ("runc", "crun", "youki"):
             nothing = f"{ROOT}/no-{os.path.basename(path)}"
@@ -75,7 +76,7 @@ def inside():
 
 
 class Cgroup:
-    """One cgroup in all hierarchies, below one that is this run's own."""
+    """One cgroup in all hierarchies, below this run's own one."""
 
     mounts = None
 
@@ -98,7 +99,7 @@ class Cgroup:
         return [f"{mount}{self.path}/cgroup.procs" for mount in self.mounts]
 
     def paths(self):
-        """As runc notes them in its state."""
+        """The paths as runc writes them to its state."""
         out = {}
         for mount in self.mounts:
             name = os.path.basename(mount)
@@ -122,7 +123,7 @@ class Cgroup:
 def remove_parent(parent):
     for parent in glob.glob(f"/sys/fs/cgroup/{parent}") + glob.glob(f"/sys/fs/cgroup/*/{parent}"):
         for d, _, _ in os.walk(parent, topdown=False):
-            for _ in range(200):  # a process's end takes a moment
+            for _ in range(200):  # the end of a process takes a moment
                 try:
                     os.rmdir(d)
                     break
@@ -141,7 +142,7 @@ class Caller:
         self.process = subprocess.Popen([sys.executable, "-u", os.path.abspath(__file__), order],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.pid = json.loads(self.process.stdout.readline())["pid"]
-        json.loads(self.process.stdout.readline())  # it is where it should be
+        json.loads(self.process.stdout.readline())  # it is in its place
 
     def _order(self, order):
         self.process.stdin.write(json.dumps(order) + "\n")
@@ -184,11 +185,11 @@ def caller_main(order):
     libc = ctypes.CDLL(None, use_errno=True)
     if order["contained"] and libc.unshare(0x20000000) != 0:  # CLONE_NEWPID
         sys.exit("unshare")
-    told, tell = os.pipe()
+    started, start = os.pipe()
     pid = os.fork()
     if pid:
         print(json.dumps({"pid": pid}), flush=True)
-        os.write(tell, b"1")
+        os.write(start, b"1")
         os.waitpid(pid, 0)
         return
     libc.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
@@ -199,7 +200,7 @@ def caller_main(order):
         os.setgroups([])
         os.setgid(order["uid"])
         os.setuid(order["uid"])
-    os.read(told, 1)
+    os.read(started, 1)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         o = json.loads(line)
@@ -229,7 +230,7 @@ def ask(path, lines, replies):
         try:
             s.sendall(b"".join(lines))
         except (BrokenPipeError, ConnectionResetError):
-            pass  # it was closed before all was taken; why, the reply says
+            pass  # the connection was closed before everything was sent; the reply has the reason
         return received(s, replies)
 
 
@@ -255,7 +256,7 @@ def received(s, replies):
 # The engine.
 
 class Engine(socketserver.ThreadingUnixStreamServer):
-    """What the daemon asks docker."""
+    """Docker's API, as far as the daemon uses it."""
 
     daemon_threads = True
 
@@ -265,7 +266,7 @@ class Engine(socketserver.ThreadingUnixStreamServer):
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def handle_error(self, *_):
-        pass  # who asked has gone
+        pass  # the client has gone
 
 
 class EngineRequest(http.server.BaseHTTPRequestHandler):
@@ -392,7 +393,7 @@ class Daemon:
         return os.path.exists(self.admin)
 
     def lines(self):
-        """The whole lines of the log on disk but its header."""
+        """The complete lines of the log on disk, without its header."""
         try:
             with open(self.log) as f:
                 text = f.read()
@@ -401,16 +402,16 @@ class Daemon:
         return text.split("\n")[1:-1]
 
     def events(self, count=0):
-        """The events of the log, once there are so many."""
+        """The events of the log, when there are that many."""
         lines = until(f"{count} events, there are {len(self.lines())}", lambda: len(self.lines()) >= count and (self.lines() or [""]))
         return [untagged(base64.b64decode(json.loads(x)["event"])) for x in lines if x]
 
     def find(self, what, operation, test=lambda e: True):
-        def told():
+        def logged():
             with open(self.journal) as f:
                 return f"{what}; the log: {self.events()}; the journal: {f.read()[-3000:]}"
 
-        return until(told, lambda: [e for e in self.events() if e.startswith(b"cima " + operation.encode() + b" ") and test(e)])
+        return until(logged, lambda: [e for e in self.events() if e.startswith(b"cima " + operation.encode() + b" ") and test(e)])
 
     def stop(self):
         self.process.terminate()
@@ -424,7 +425,7 @@ class Daemon:
 # Containers.
 
 class Container:
-    """What docker and runc make of a container."""
+    """A container with the files that docker and runc make."""
 
     def __init__(self, world, number, config, image="golden/app:1", podman=False):
         self.world, self.id = world, container_id(number)
@@ -446,7 +447,7 @@ class Container:
         os.rename(self.bundle + "/.config", self.bundle + "/config.json")
 
     def gate(self):
-        """The runtime is executed, as containerd's shim does."""
+        """Executes the runtime, as containerd's shim does."""
         subprocess.run([RUNTIME, "0"], cwd=self.bundle, check=True)
 
     def start(self):
