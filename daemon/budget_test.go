@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -91,9 +90,8 @@ func TestReloadOfLimits(t *testing.T) {
 	f := newFixture(t)
 	f.stop()
 	f.start()
-	f.daemon.opts.ConfigFile = filepath.Join(f.dir, "cimad.toml")
 	write := func(text string) error {
-		if err := os.WriteFile(f.daemon.opts.ConfigFile, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(f.configFile(), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return f.daemon.reload(t.Context())

@@ -104,7 +104,7 @@ func (f *fixture) start() {
 		tee = f.machine
 	}
 	d, err := New(ctx, Options{
-		TEE: tee, Config: f.config, LogDir: dirsUnder(f.dir).log, Version: "test", Records: f.records, IMADir: f.imaDir,
+		TEE: tee, Config: f.config, ConfigFile: f.configFile(), LogDir: dirsUnder(f.dir).log, Version: "test", Records: f.records, IMADir: f.imaDir,
 		Log: slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	if err != nil {
@@ -133,6 +133,9 @@ func (f *fixture) restart() {
 	f.stop()
 	f.start()
 }
+
+// configFile is what a reload reads; a test writes it.
+func (f *fixture) configFile() string { return filepath.Join(f.dir, "cimad.toml") }
 
 func (f *fixture) socket() string { return filepath.Join(f.dir, "cima", "cima.sock") }
 

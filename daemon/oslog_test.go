@@ -207,12 +207,11 @@ func TestOSLogTooLarge(t *testing.T) {
 // A reload that isolates containers counts at once.
 func TestOSLogsAfterAReload(t *testing.T) {
 	f, k := imaFixture(t, func(c *config.Config) { c.Isolation = config.IsolationNone })
-	f.daemon.opts.ConfigFile = filepath.Join(f.dir, "cimad.toml")
 	hold := f.hold()
 	k.measure("/docker/"+strings.Repeat("ab", 32), "/bin/secret-of-another")
 	for _, isolation := range []string{config.IsolationNone, config.IsolationRedacted} {
 		text := fmt.Sprintf("isolation = %q\n", isolation)
-		if err := os.WriteFile(f.daemon.opts.ConfigFile, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(f.configFile(), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := f.daemon.reload(t.Context()); err != nil {

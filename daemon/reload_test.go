@@ -14,9 +14,8 @@ import (
 
 func TestReload(t *testing.T) {
 	f := newFixture(t)
-	f.daemon.opts.ConfigFile = filepath.Join(f.dir, "cimad.toml")
 	write := func(text string) {
-		if err := os.WriteFile(f.daemon.opts.ConfigFile, []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(f.configFile(), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}

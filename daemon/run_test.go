@@ -28,7 +28,7 @@ func TestCheckConfig(t *testing.T) {
 		want string
 	}{
 		{good, 0, good + ": ok\n"},
-		{bad, exitConfig, `bad.toml: line 2: "30" is no duration: write "10s" or "1m30s"`},
+		{bad, exitConfig, `bad.toml: line 2: "30" must be a duration such as "10s" or "1m30s"`},
 		{filepath.Join(dir, "mistyped.toml"), exitConfig, "mistyped.toml: no such file or directory\nhint: nothing was checked"},
 	} {
 		var out bytes.Buffer

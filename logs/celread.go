@@ -67,12 +67,25 @@ func (c *celReader) object(member func(name string) bool) bool {
 		return false
 	}
 	for c.json.PeekKind() == '"' {
-		name, err := c.json.ReadToken()
-		if err != nil || !member(name.String()) {
+		name, err := c.json.ReadValue()
+		if err != nil || !member(knownName(name)) {
 			return false
 		}
 	}
 	return c.token('}')
+}
+
+// maxName is the length of the longest name that is known, with each character escaped.
+const maxName = len(`"content_type"`) * len(`\u0000`)
+
+// knownName returns a name without its quotes; "" for a name that is longer than any
+// known one, because such a name is not worth a copy.
+func knownName(quoted jsontext.Value) string {
+	if len(quoted) > maxName {
+		return ""
+	}
+	name, _ := jsontext.AppendUnquote(nil, quoted)
+	return string(name)
 }
 
 func (c *celReader) token(kind jsontext.Kind) bool {

@@ -187,7 +187,10 @@ func TestNoProgramNeedsOpenat2(t *testing.T) {
 		t.Error("cimad.service has no RestrictSUIDSGID=yes")
 	}
 	err := filepath.WalkDir("..", func(path string, e os.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+		if err == nil && e.IsDir() && e.Name() == ".cache" {
+			return filepath.SkipDir // Go itself, if it was fetched
+		}
+		if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}
 		b, err := os.ReadFile(path)

@@ -22,6 +22,7 @@ func TestFairBesideAFlood(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var flood sync.WaitGroup
 	flooder := f.somebody(1)
+	tee.hold.Lock() // the first quote waits for all of the flood
 	for range 50 {
 		flood.Go(func() {
 			if _, err := f.asks(ctx, flooder, false); err != nil && !errors.Is(err, context.Canceled) {
@@ -30,6 +31,7 @@ func TestFairBesideAFlood(t *testing.T) {
 		})
 	}
 	eventually(t, "a flood", func() bool { return f.api.queue.Waiting() == 49 })
+	tee.hold.Unlock()
 	for n, shared := range []bool{false, true, false, true} {
 		// One is in flight until who asks now is in the queue: however busy the
 		// machine is, that is the moment from which quotes are counted.
