@@ -14,7 +14,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// Whatever others do, evidence can be sent: the log is full before that.
+// Whatever others do, evidence can be sent: the log is full before evidence is
+// too large.
 func TestEvidenceBesideAFullLog(t *testing.T) {
 	for _, isolation := range []string{config.IsolationRedacted, config.IsolationPrivate, config.IsolationNone} {
 		t.Run(isolation, func(t *testing.T) {
@@ -51,15 +52,15 @@ func TestEvidenceBesideAFullLog(t *testing.T) {
 			}
 			f.wantAuthentic(bundle)
 			if n := countEvents(t, bundle, logs.OpMissed); n == 0 {
-				t.Error("nobody is told that the log was full")
+				t.Error("the log must have an event that it was full")
 			}
 			t.Logf("%d events, evidence of %d bytes", events, len(bundle))
 		})
 	}
 }
 
-// Of others a private log shows nothing, and its evidence says that it doesn't
-// replay; what its reader can check holds.
+// A private log shows nothing of others, and its evidence says that it doesn't
+// replay; the checks that its reader can make succeed.
 func TestPrivateIsolation(t *testing.T) {
 	f := dockerFixture(t, func(c *config.Config) { c.Isolation = config.IsolationPrivate })
 	f.evidenceOf("--env", "ITS_NAME=1")
@@ -85,7 +86,7 @@ func TestPrivateIsolation(t *testing.T) {
 	}
 }
 
-// A reload brings the log's limits along.
+// A reload changes the log's limits.
 func TestReloadOfLimits(t *testing.T) {
 	f := newFixture(t)
 	f.stop()
@@ -112,7 +113,7 @@ func TestReloadOfLimits(t *testing.T) {
 	}
 }
 
-// An engine that the configuration leaves out is not asked.
+// The daemon does not ask an engine that the configuration leaves out.
 func TestEnginesLeftOut(t *testing.T) {
 	c := config.Default()
 	c.Engines.Docker, c.Engines.Podman = "", ""

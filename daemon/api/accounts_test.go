@@ -9,8 +9,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// A reload changes what a caller may use that is connected already, and the refusal
-// names the limit that was enforced.
+// A reload changes what a connected caller may use, and the refusal names the
+// limit that was enforced.
 func TestReloadOfLimits(t *testing.T) {
 	f := newFixture(t, func(c *config.Config) { c.Limits.RequestsPerSecond, c.Limits.RequestsBurst = 1e6, 1e6 })
 	c := f.client()
@@ -24,7 +24,7 @@ func TestReloadOfLimits(t *testing.T) {
 	l.RequestsPerSecond, l.RequestsBurst = 0.001, 1
 	f.api.Reload(l)
 	err := call()
-	for err == nil { // the tokens of the burst, of which one is left
+	for err == nil { // uses up the tokens of the burst
 		err = call()
 	}
 	e := wantCode(t, err, rpc.CodeRateLimited)

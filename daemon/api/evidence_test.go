@@ -20,16 +20,16 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// slow makes a quote take a while, and counts those that are begun.
+// slow delays each quote, and counts the quotes that were started.
 type slow struct {
 	hw.TEE
 	takes time.Duration
 	begun atomic.Int32
 	ended atomic.Int32
-	order sync.Map // which of them each was, by its data
+	order sync.Map // the number of each quote, by its report data
 
 	hold  sync.Mutex  // held while a quote must not end
-	stuck atomic.Bool // it is held up
+	stuck atomic.Bool // the quote in flight is held
 }
 
 func (s *slow) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
@@ -47,7 +47,7 @@ func (s *slow) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
 	return s.TEE.Quote(ctx, data)
 }
 
-// number is which quote the one over data was, from 1.
+// number is the position of the quote over data, from 1.
 func (s *slow) number(data hw.ReportData) int32 {
 	n, _ := s.order.Load(data)
 	return n.(int32)
@@ -60,7 +60,7 @@ func slowQuotes(t *testing.T, takes time.Duration, configure ...func(*config.Con
 	return f, f.slowed(takes)
 }
 
-// slowed makes the quotes of a running daemon take so long.
+// slowed makes each quote of a running daemon take that long.
 func (f *fixture) slowed(takes time.Duration) *slow {
 	tee := &slow{TEE: f.machine, takes: takes}
 	f.api.queue = quotes.NewQueue(tee, 1, f.config.Limits.ConnectionsPerContainer)
@@ -68,8 +68,8 @@ func (f *fixture) slowed(takes time.Duration) *slow {
 	return tee
 }
 
-// somebody is a caller with a queue and an account of its own, as every
-// container has.
+// somebody is a caller with a queue and an account of its own, like every
+// container.
 func (f *fixture) somebody(n int) *subject {
 	name := fmt.Sprintf("caller %d", n)
 	return &subject{
@@ -78,7 +78,7 @@ func (f *fixture) somebody(n int) *subject {
 	}
 }
 
-// asks gets evidence as somebody and appraises it.
+// asks gets evidence as that caller and appraises it.
 func (f *fixture) asks(ctx context.Context, s *subject, shared bool) (*rpc.Evidence, error) {
 	e, err := f.api.bundle(ctx, s, rpc.EvidenceParams{Nonce: nonce, Shared: shared})
 	if err != nil {
@@ -98,7 +98,7 @@ func (f *fixture) asks(ctx context.Context, s *subject, shared bool) (*rpc.Evide
 	return e.Evidence, nil
 }
 
-// all appraises what callers got.
+// all appraises the evidence of the callers.
 func (f *fixture) all(got []*rpc.Evidence) {
 	f.t.Helper()
 	for _, e := range got {
@@ -110,7 +110,7 @@ func (f *fixture) all(got []*rpc.Evidence) {
 	}
 }
 
-// together asks for evidence as so many at once.
+// together requests evidence as n callers at once.
 func (f *fixture) together(callers int, shared bool) []*rpc.Evidence {
 	f.t.Helper()
 	got := make([]*rpc.Evidence, callers)
@@ -130,11 +130,12 @@ func (f *fixture) together(callers int, shared bool) []*rpc.Evidence {
 	return got
 }
 
-// quoteTime is how long quotes take where many are made one after the other.
+// quoteTime is how long a quote takes when many are made one after the other.
 const quoteTime = 20 * time.Millisecond
 
-// TestSharedByMany: 200 at once have evidence after two quotes, that of the first
-// and that of all others; without sharing each waits for its own.
+// TestSharedByMany: 200 concurrent callers get evidence from two quotes, the
+// first caller's and one for all others; without sharing each waits for a quote
+// of its own.
 func TestSharedByMany(t *testing.T) {
 	const many, few = 200, 20
 	f, tee := slowQuotes(t, quoteTime)
@@ -179,8 +180,8 @@ func byQuote(got []*rpc.Evidence) map[string]int {
 	return n
 }
 
-// TestSharedLogGrows: those who share fixed their claims at different points of
-// the log, and the quote comes after all of them.
+// TestSharedLogGrows: callers that share a quote fixed their claims at
+// different points of the log, and the quote comes after all of them.
 func TestSharedLogGrows(t *testing.T) {
 	f, tee := slowQuotes(t, 300*time.Millisecond)
 	var wg sync.WaitGroup
@@ -212,7 +213,7 @@ func TestSharedLogGrows(t *testing.T) {
 	}
 }
 
-// TestSharedFailsForAll: an error of the hardware's is everybody's, once.
+// TestSharedFailsForAll: all callers of a batch get the error of its one quote.
 func TestSharedFailsForAll(t *testing.T) {
 	f := newFixture(t)
 	if err := f.machine.Inject(sim.Fault{Op: hw.OpQuote, Errno: syscall.EIO, Times: 1}); err != nil {
@@ -231,7 +232,7 @@ func TestSharedFailsForAll(t *testing.T) {
 	f.all([]*rpc.Evidence{e})
 }
 
-// TestSharedOverTheWire: evidence and report, as a client asks.
+// TestSharedOverTheWire: evidence and report, as a client requests them.
 func TestSharedOverTheWire(t *testing.T) {
 	f := newFixture(t)
 	bundle, err := f.client().GetEvidence(t.Context(), rpc.EvidenceParams{Nonce: nonce, Shared: true})

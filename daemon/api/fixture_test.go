@@ -50,7 +50,7 @@ type fixture struct {
 	stop       func()
 }
 
-// noRecords declare no container.
+// noRecords declares no container.
 type noRecords struct{}
 
 func (noRecords) Declared(context.Context, string) (peer.Container, bool, error) {
@@ -65,10 +65,10 @@ func newFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 			t.Fatal(err)
 		}
 	}
-	dir, err := os.MkdirTemp("/tmp", "cima-a") // the path of a socket is short
+	dir, err := os.MkdirTemp("/tmp", "cima-a") // the path of a socket must be short
 	must(err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	must(os.Chmod(dir, 0o755)) // other uids connect
+	must(os.Chmod(dir, 0o755)) // other uids must be able to connect
 	machine, err := sim.Boot(sim.Config{})
 	must(err)
 	block, _ := pem.Decode(machine.RootPEM())
@@ -158,7 +158,7 @@ func (f *fixture) dial(name string) *rpc.Client {
 	return c
 }
 
-// client calls as this test process: on the host.
+// client calls as this test process, on the host.
 func (f *fixture) client() *rpc.Client { return f.dial("cima.sock") }
 
 // adminClient calls as root on the admin socket.
@@ -166,7 +166,8 @@ func (f *fixture) adminClient() *rpc.Client { return f.dial("admin.sock") }
 
 var nonce = []byte("a nonce of the test's")
 
-// evidence asks as this process, and returns the bundle as it came.
+// evidence requests evidence as this process, and returns the bundle as it
+// came.
 func (f *fixture) evidence() ([]byte, error) {
 	var raw rawJSON
 	err := f.client().Call(f.t.Context(), rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce}, &raw)
@@ -177,7 +178,7 @@ type rawJSON []byte
 
 func (r *rawJSON) UnmarshalJSON(b []byte) error { *r = append((*r)[:0], b...); return nil }
 
-// wantAuthentic appraises with the simulation's root, and fails the test where a
+// wantAuthentic appraises with the simulation's root, and fails the test if a
 // step failed.
 func (f *fixture) wantAuthentic(bundle []byte) *verify.Result {
 	f.t.Helper()
@@ -212,7 +213,7 @@ func wantCode(t *testing.T, err error, code rpc.Code) *rpc.Error {
 	return e
 }
 
-// eventually waits for something that another goroutine brings about.
+// eventually waits for the effect of another goroutine.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {

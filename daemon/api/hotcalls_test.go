@@ -10,15 +10,15 @@ import (
 	"github.com/cima-project/cima/rpc/server"
 )
 
-// hotCall is a call that containers make often, and what it may cost.
+// hotCall is a call that containers make often, with its allowed cost.
 type hotCall struct {
 	name   string
 	allocs float64 // at most; one more than needed, because the race detector empties pools
 	do     func() (bytes int)
 }
 
-// hotCalls are answers from memory to a container with some hundred events: of
-// a register, and of a page of its log.
+// hotCalls are answered from memory, to a container with some hundred events:
+// one reads a register, the other a page of the log.
 func hotCalls(t *testing.T) []hotCall {
 	f := newFixture(t)
 	s := eventful(t, f, "one", 300)
@@ -55,8 +55,8 @@ func hotCalls(t *testing.T) []hotCall {
 	}
 }
 
-// What is asked often allocates little, and a page no more than where its
-// pieces lie: it was encoded before.
+// Frequent calls allocate little. A page allocates only for the list of its
+// pieces, which were encoded before.
 func TestHotCallsAllocate(t *testing.T) {
 	for _, call := range hotCalls(t) {
 		n := testing.AllocsPerRun(200, func() { call.do() })

@@ -16,7 +16,8 @@ import (
 	"github.com/cima-project/cima/rpc/server"
 )
 
-// connectAs connects as a uid of the host, from a thread that ends with it.
+// connectAs connects as a uid of the host, on a thread that ends with the
+// connection.
 func (f *fixture) connectAs(uid int) net.Conn {
 	f.t.Helper()
 	type dialled struct {
@@ -41,7 +42,7 @@ func (f *fixture) connectAs(uid int) net.Conn {
 	return d.nc
 }
 
-// journalled are the lines that reach the journal without --debug.
+// journalled returns the lines that reach the journal without --debug.
 func (f *fixture) journalled(with string) (lines []string) {
 	for line := range strings.Lines(f.log.String()) {
 		if !strings.Contains(line, "level=DEBUG") && strings.Contains(line, with) {
@@ -51,8 +52,8 @@ func (f *fixture) journalled(with string) (lines []string) {
 	return lines
 }
 
-// flood sends lines until so many are answered, on as many connections as it
-// takes.
+// flood sends lines until n of them are answered, on as many connections as
+// that takes.
 func (f *fixture) flood(line string, answers int) {
 	f.t.Helper()
 	b := make([]byte, 4<<10)
@@ -75,8 +76,8 @@ func (f *fixture) flood(line string, answers int) {
 	}
 }
 
-// Whatever one caller sends that is refused, it causes few lines in the journal;
-// the others' stay there, and those of evidence.
+// Whatever refused requests one caller sends, they cause few lines in the
+// journal; lines about other callers and about evidence are still written.
 func TestFloodInTheJournal(t *testing.T) {
 	for name, line := range map[string]string{
 		"no method": `{"jsonrpc":"2.0","id":1,"method":"x"}`,
@@ -107,20 +108,21 @@ func TestFloodInTheJournal(t *testing.T) {
 				t.Error("no line about evidence")
 			}
 			f.stop()
-			told, all := 0, f.journalled("and more refusals")
+			omitted, all := 0, f.journalled("and more refusals")
 			for _, l := range all {
 				n := 0
 				fmt.Sscanf(l[strings.LastIndex(l, "more="):], "more=%d", &n)
-				told += n
+				omitted += n
 			}
-			if len(all) == 0 || told < 100 {
-				t.Errorf("%d lines were left out by %q", told, all)
+			if len(all) == 0 || omitted < 100 {
+				t.Errorf("%d lines were left out by %q", omitted, all)
 			}
 		})
 	}
 }
 
-// Callers whom nobody can name have an account for each uid, but few in all.
+// Callers without an identity have an account for each uid, but few accounts in
+// all.
 func TestStrangersPayToo(t *testing.T) {
 	f := newFixture(t)
 	as := f.api.callers.accounts

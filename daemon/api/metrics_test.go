@@ -17,7 +17,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// scraped is what a scraper makes of a text: values by name and labels.
+// scraped is a text as a scraper reads it: values by name and labels.
 type scraped struct {
 	kinds  map[string]string
 	values map[string]float64
@@ -29,15 +29,15 @@ var (
 	labelPair  = regexp.MustCompile(`^([a-zA-Z_][a-zA-Z0-9_]*)="((?:[^"\\\n]|\\["\\n])*)"(,|$)`)
 )
 
-// scrape reads Prometheus' text form strictly: what its parser refuses, and what
-// promtool check metrics finds fault with.
+// scrape reads Prometheus' text form strictly: it refuses what the parser and
+// promtool check metrics refuse.
 func scrape(text string) (s scraped, err error) {
 	s = scraped{make(map[string]string), make(map[string]float64)}
 	if !strings.HasSuffix(text, "\n") {
 		return s, fmt.Errorf("the last line has no line feed")
 	}
 	family, helped := "", ""
-	bounds := make(map[string]float64) // of the bucket before, by the other labels
+	bounds := make(map[string]float64) // of the previous bucket, by the other labels
 	counts := make(map[string]float64)
 	for n, line := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		wrong := func(format string, args ...any) error {
@@ -139,7 +139,7 @@ func (f *fixture) metrics() scraped {
 	return s
 }
 
-// What is counted is what happened, and a scraper reads it.
+// The counters count what happened, and a scraper can read them.
 func TestMetrics(t *testing.T) {
 	f := newFixture(t)
 	before := f.metrics()

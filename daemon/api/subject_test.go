@@ -28,7 +28,7 @@ func (hung) Registers(ctx context.Context) (hw.Registers, error) {
 }
 
 // What is answered inline waits for nothing: not for a container that is being
-// measured, not for hardware, not with access rules either.
+// measured, not for the hardware; access rules don't change that.
 func TestInlineNeverWaits(t *testing.T) {
 	for name, rules := range map[string][]config.AccessRule{
 		"no rules": nil,
@@ -37,7 +37,7 @@ func TestInlineNeverWaits(t *testing.T) {
 		f := newFixture(t, func(c *config.Config) { c.Access = rules })
 		f.api.TEE = quotes.NewTimedTEE(hung{f.machine})
 		i := f.containers.Use(peer.Container{ID: "one"}, 1, 0)
-		f.api.Containers = knownFacts{f.containers, nil} // measuring takes its time
+		f.api.Containers = knownFacts{f.containers, nil} // measuring takes time
 		c := &caller{Caller: &peer.Caller{}, owner: i.Owner, instance: i}
 		c.setSubject()
 		ctx := context.WithValue(t.Context(), callerKey{}, c)
@@ -74,10 +74,10 @@ func TestInlineNeverWaits(t *testing.T) {
 	}
 }
 
-// errMustWait is what an inline handler returned that must wait.
+// errMustWait is what an inline handler returns if it must wait.
 var errMustWait = errors.New("must wait")
 
-// inline calls a handler as rpc/server does where it must not wait.
+// inline calls a handler as rpc/server does, where it must not wait.
 func inline(t *testing.T, ctx context.Context, f server.Handler, params string) error {
 	t.Helper()
 	var got error

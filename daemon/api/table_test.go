@@ -11,8 +11,8 @@ import (
 	"github.com/cima-project/cima/rpc/server"
 )
 
-// What rpc.discover tells on a socket is that socket's method table: no method
-// more, none less, container_id where a container may be named.
+// rpc.discover on a socket describes that socket's method table: no method
+// more, none less, and container_id where a container may be named.
 func TestDiscoveryIsTheMethodTable(t *testing.T) {
 	f := newFixture(t)
 	admin, err := rpc.Dial(t.Context(), filepath.Join(f.dir, "admin.sock"))
@@ -46,10 +46,10 @@ func TestDiscoveryIsTheMethodTable(t *testing.T) {
 		if err := json.Unmarshal(raw, &document); err != nil {
 			t.Fatal(err)
 		}
-		var told []string
+		var listed []string
 		named := 0
 		for _, m := range document.Methods {
-			told = append(told, m.Name)
+			listed = append(listed, m.Name)
 			if m.Summary == "" || len(m.Result.Schema) == 0 {
 				t.Errorf("%s socket: %s has no summary, or no result", tt.socket, m.Name)
 			}
@@ -58,16 +58,17 @@ func TestDiscoveryIsTheMethodTable(t *testing.T) {
 					named++
 				}
 			}
-			// It is there: whatever it answers to no parameters, it isn't that.
+			// The method must exist: with no parameters its answer must not be
+			// that it is unknown.
 			err := tt.client.Call(t.Context(), m.Name, nil, nil)
 			var e *rpc.Error
 			if errors.As(err, &e) && e.Code == rpc.CodeMethodNotFound {
-				t.Errorf("%s socket: %s is told of, and not there", tt.socket, m.Name)
+				t.Errorf("%s socket: %s is listed, but does not exist", tt.socket, m.Name)
 			}
 		}
-		slices.Sort(told)
-		if want := namesOf(tt.table); !slices.Equal(told, want) {
-			t.Errorf("%s socket tells of %q, and has %q", tt.socket, told, want)
+		slices.Sort(listed)
+		if want := namesOf(tt.table); !slices.Equal(listed, want) {
+			t.Errorf("%s socket lists %q, and has %q", tt.socket, listed, want)
 		}
 		if named != tt.named {
 			t.Errorf("%s socket: %d methods take container_id, not %d", tt.socket, named, tt.named)
@@ -83,7 +84,7 @@ func namesOf(table []server.Method) (names []string) {
 	return names
 }
 
-// What is counted and listed by name is what both sockets answer.
+// Methods are counted and listed by the names that both sockets answer.
 func TestMethodNames(t *testing.T) {
 	d := new(API)
 	names := methodNames()

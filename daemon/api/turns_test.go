@@ -15,8 +15,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// TestFairBesideAFlood: one that asks all the time keeps nobody waiting for
-// more than two quotes, the one in flight and one of its own.
+// TestFairBesideAFlood: however often one caller asks, no other caller waits
+// for more than two quotes, the one in flight and one of the flood.
 func TestFairBesideAFlood(t *testing.T) {
 	f, tee := slowQuotes(t, quoteTime, func(c *config.Config) { c.Limits.QuotesBurst = 1000 })
 	ctx, cancel := context.WithCancel(t.Context())
@@ -33,8 +33,8 @@ func TestFairBesideAFlood(t *testing.T) {
 	eventually(t, "a flood", func() bool { return f.api.queue.Waiting() == 49 })
 	tee.hold.Unlock()
 	for n, shared := range []bool{false, true, false, true} {
-		// One is in flight until who asks now is in the queue: however busy the
-		// machine is, that is the moment from which quotes are counted.
+		// One is in flight until the new caller is in the queue: quotes are
+		// counted from that moment, however busy the machine is.
 		tee.hold.Lock()
 		eventually(t, "the flood's next one is in flight", tee.stuck.Load)
 		before, waiting := tee.begun.Load(), f.api.queue.Waiting()
@@ -130,7 +130,7 @@ func TestSharedCallersLeave(t *testing.T) {
 }
 
 // TestSharedAllowance: a quote of the allowance pays for sixteen in one batch,
-// and then for no more.
+// and for no more.
 func TestSharedAllowance(t *testing.T) {
 	f, tee := slowQuotes(t, 500*time.Millisecond, func(c *config.Config) {
 		c.Limits.QuotesBurst, c.Limits.QuotesPerMinute = 2, 0.001
@@ -142,7 +142,7 @@ func TestSharedAllowance(t *testing.T) {
 	var given, refused atomic.Int32
 	for i := range 40 {
 		wg.Go(func() {
-			// Claims differ by their user data.
+			// the claims differ by their user data
 			e, err := f.api.bundle(t.Context(), s, rpc.EvidenceParams{Nonce: nonce, UserData: []byte{byte(i)}, Shared: true})
 			var limited *rpc.Error
 			switch {
@@ -161,7 +161,7 @@ func TestSharedAllowance(t *testing.T) {
 	}
 }
 
-// TestSameClaimsAreOneLeaf: a leaf's place has no two values.
+// TestSameClaimsAreOneLeaf: equal claims share one leaf.
 func TestSameClaimsAreOneLeaf(t *testing.T) {
 	f, tee := slowQuotes(t, 200*time.Millisecond)
 	var wg sync.WaitGroup
@@ -177,8 +177,8 @@ func TestSameClaimsAreOneLeaf(t *testing.T) {
 	wg.Wait()
 }
 
-// TestHungQuoteOfABatch: where the hardware doesn't answer, a batch that all
-// have left gives up its turn.
+// TestHungQuoteOfABatch: if the hardware doesn't answer, a batch that all
+// callers have left gives up its turn.
 func TestHungQuoteOfABatch(t *testing.T) {
 	f, tee := slowQuotes(t, time.Hour)
 	ctx, cancel := context.WithCancel(t.Context())

@@ -29,11 +29,11 @@ import (
 
 var kills = flag.Int("kills", 20, "`N` kills of TestKills")
 
-// The daemon is killed at random moments while a container extends its
-// register without pause. The test is its service manager: it keeps sockets
-// and the agent key, as systemd does. After each restart log and register
-// agree, every extend that was acknowledged is in the log once, and evidence
-// verifies with the key of event 0.
+// The daemon is killed at random moments while a container extends its register
+// without pause. The test is its service manager: it keeps the sockets and the
+// agent key, as systemd does. After each restart log and register agree, each
+// acknowledged extend is in the log once, and evidence verifies with the key of
+// event 0.
 func TestKills(t *testing.T) {
 	kills := *kills
 	m := newManager(t)
@@ -54,10 +54,10 @@ func TestKills(t *testing.T) {
 		m.kill()
 	}
 	m.start()
-	told := m.check(acknowledged())
-	t.Logf("%d kills, %d checks, %d extends acknowledged", kills, checks+1, told)
-	if told < kills/2 {
-		t.Errorf("only %d extends were acknowledged: nothing was in flight", told)
+	total := m.check(acknowledged())
+	t.Logf("%d kills, %d checks, %d extends acknowledged", kills, checks+1, total)
+	if total < kills/2 {
+		t.Errorf("only %d extends were acknowledged: nothing was in flight", total)
 	}
 }
 
@@ -147,7 +147,7 @@ func (m *manager) startTD() {
 	root := filepath.Join(m.dir, "td", rootFile)
 	for range 500 {
 		b, _ := os.ReadFile(root)
-		if block, _ := pem.Decode(b); block != nil { // it may be half written
+		if block, _ := pem.Decode(b); block != nil { // the file may be half written
 			cert, err := x509.ParseCertificate(block.Bytes)
 			if err != nil {
 				m.Fatal(err)
@@ -160,7 +160,7 @@ func (m *manager) startTD() {
 	m.Fatal("the simulated TD doesn't start")
 }
 
-// listen keeps what the daemon stores (FDSTORE=1).
+// listen stores what the daemon hands over (FDSTORE=1).
 func (m *manager) listen() {
 	text, control := make([]byte, 4096), make([]byte, 4096)
 	for {
@@ -232,8 +232,8 @@ func (m *manager) importImage(name, program string) {
 	}
 }
 
-// extender starts a container that extends without pause, and returns what was
-// acknowledged so far.
+// extender starts a container that extends without pause, and returns a
+// function that lists the acknowledged extends.
 func (m *manager) extender() func() []string {
 	m.Helper()
 	m.importImage("cima-kill-test:1", "extender")
@@ -265,24 +265,24 @@ func (m *manager) extender() func() []string {
 		time.Sleep(20 * time.Millisecond)
 	}
 	var mu sync.Mutex
-	var told []string
+	var acknowledged []string
 	go func() {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			mu.Lock()
-			told = append(told, lines.Text())
+			acknowledged = append(acknowledged, lines.Text())
 			mu.Unlock()
 		}
 	}()
 	return func() []string {
 		mu.Lock()
 		defer mu.Unlock()
-		return append([]string(nil), told...)
+		return append([]string(nil), acknowledged...)
 	}
 }
 
 // check appraises the container's evidence and looks for what was
 // acknowledged before it was asked for.
-func (m *manager) check(told []string) int {
+func (m *manager) check(acknowledged []string) int {
 	m.Helper()
 	admin, err := rpc.Dialer{Path: filepath.Join(m.dir, "admin.sock"), Wait: true}.Dial(m.Context())
 	if err != nil {
@@ -330,7 +330,7 @@ func (m *manager) check(told []string) int {
 	if len(keys) != 1 {
 		m.Errorf("%d agent keys over all starts", len(keys))
 	}
-	for _, n := range told {
+	for _, n := range acknowledged {
 		if seen[n] != 1 {
 			m.Errorf("extend %s was acknowledged and is in the log %d times", n, seen[n])
 		}
@@ -340,5 +340,5 @@ func (m *manager) check(told []string) int {
 			m.Errorf("extend %s is in the log %d times", n, times)
 		}
 	}
-	return len(told)
+	return len(acknowledged)
 }
