@@ -14,16 +14,16 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// loopStarts is how many starts make no crash loop yet.
+// loopStarts is the largest number of starts that is no crash loop yet.
 const loopStarts = 5
 
-// A container that docker starts again and again costs the log no more than its
-// first starts.
+// A container that docker restarts again and again adds nothing to the log
+// after its first starts.
 func TestCrashLoopBehindTheGateInDocker(t *testing.T) {
 	f := gateFixture(t)
 	id := docker(t, "run", "-d", "--restart", "always", "--network", "none", testImage, "/cimactl", "--version")
 	t.Cleanup(func() { exec.Command("docker", "rm", "-f", id).Run() })
-	const restarts = loopStarts + 3 // docker waits twice as long each time
+	const restarts = loopStarts + 3 // docker doubles its wait each time
 	count := func() int {
 		n, err := strconv.Atoi(docker(t, "inspect", "-f", "{{.RestartCount}}", id))
 		if err != nil {
@@ -51,8 +51,9 @@ func TestCrashLoopBehindTheGateInDocker(t *testing.T) {
 	t.Logf("%d starts: %s", restarts+1, got)
 }
 
-// Whoever calls in a loop has a launch of its own, that was measured before its
-// first instruction; and what is not as before is logged at the gate.
+// A container in a loop that calls has a launch of its own, measured before its
+// first instruction; and a start that differs from the earlier ones is logged
+// at the gate.
 func TestCallInACrashLoopInDocker(t *testing.T) {
 	f := gateFixture(t)
 	id := f.hold()
@@ -77,7 +78,7 @@ func TestCallInACrashLoopInDocker(t *testing.T) {
 		t.Error("a second call finds another launch")
 	}
 
-	// Another program at the same path is another launch, loop or not.
+	// Another program at the same path is another launch, in a loop or not.
 	docker(t, "stop", "-t", "0", id)
 	other := filepath.Join(t.TempDir(), "cimactl")
 	docker(t, "cp", id+":/cimactl", other)
@@ -100,7 +101,7 @@ func TestCallInACrashLoopInDocker(t *testing.T) {
 		t.Errorf("another program: start %q, launch digest %s as before %s", a.Assurance.Start, a.LaunchDigest, claims.LaunchDigest)
 	}
 
-	// A daemon that is started anew didn't see the start of what runs.
+	// A restarted daemon didn't see the start of a running container.
 	docker(t, "restart", "-t", "0", id)
 	f.regate(func(*config.Config) {})
 	bundle = evidence()

@@ -24,7 +24,8 @@ func readFile(t *testing.T, path string) string {
 	return strings.TrimSpace(string(b))
 }
 
-// evidence asks as this process, and returns the bundle as it came.
+// evidence requests evidence as this process, and returns the bundle as it
+// came.
 func (f *fixture) evidence() ([]byte, error) {
 	var raw rawJSON
 	err := f.client().Call(f.t.Context(), rpc.MethodGetEvidence, rpc.EvidenceParams{Nonce: nonce}, &raw)
@@ -51,7 +52,8 @@ func TestHostEvidence(t *testing.T) {
 	}
 }
 
-// Evidence can be had in every form, and each is read back to the same events.
+// Evidence is available in every form, and each form is read back to the same
+// events.
 func TestFormsOfEvidence(t *testing.T) {
 	f := newFixture(t)
 	for _, name := range form.Names[1:] {
@@ -111,7 +113,7 @@ func wantCode(t *testing.T, err error, code rpc.Code) *rpc.Error {
 	return e
 }
 
-// No request can name whom it is about.
+// No request can name its own caller.
 func TestNoRequestNamesAContainer(t *testing.T) {
 	f := newFixture(t)
 	other := strings.Repeat("a", 64)
@@ -139,7 +141,7 @@ func TestForeignExtendStopsEvidenceOnly(t *testing.T) {
 	_, err := f.evidence()
 	e := wantCode(t, err, rpc.CodeLogInconsistent)
 	if e.Data == nil || e.Data.Agreed == nil || *e.Data.Agreed != 3 {
-		t.Errorf("the last point of agreement is not told: %+v", e.Data)
+		t.Errorf("the error must have the last point of agreement: %+v", e.Data)
 	}
 	var who rpc.Identity
 	if err := f.client().Call(t.Context(), rpc.MethodWhoAmI, rpc.NoParams{}, &who); err != nil {
@@ -174,7 +176,7 @@ func TestQuoteRateIsLimited(t *testing.T) {
 	}
 	_, err := f.evidence()
 	if e := wantCode(t, err, rpc.CodeRateLimited); e.RetryAfter() <= 0 {
-		t.Error("no time to come again is told")
+		t.Error("the error must have a time to retry")
 	}
 }
 
@@ -191,7 +193,7 @@ func TestAnchorReportDataIsSaid(t *testing.T) {
 	}
 	r := f.wantAuthentic(bundle)
 	if r.Step(verify.StepRuntimeLog).Outcome == verify.Pass {
-		t.Error("the runtime log passes for anchored in RTMR3")
+		t.Error("the runtime log must not pass as anchored in RTMR3")
 	}
 }
 

@@ -52,7 +52,7 @@ func TestEvidenceInDocker(t *testing.T) {
 	first, second := f.evidenceOf(), f.evidenceOf()
 	r := f.wantAuthentic(first)
 	if r.Step(verify.StepBootValues).Outcome == verify.Pass {
-		t.Error("without a policy something says who wrote what was booted")
+		t.Error("without a policy nothing may vouch for what was booted")
 	}
 	policy := f.policyFrom(first)
 	for i, bundle := range [][]byte{first, second} {
@@ -79,7 +79,7 @@ func TestPowerIsAnnounced(t *testing.T) {
 	f.evidenceOf("--cap-add", "SYS_ADMIN")
 	r := f.appraise(f.evidenceOf(), policy)
 	if r.Verdict != verify.NotTrusted || !strings.Contains(r.Step(verify.StepPower).Detail, "SYS_ADMIN") {
-		t.Fatalf("beside a container with a capability added: %s: %s", r.Verdict, r.Step(verify.StepPower).Detail)
+		t.Fatalf("next to a container with an added capability: %s: %s", r.Verdict, r.Step(verify.StepPower).Detail)
 	}
 }
 
@@ -96,8 +96,8 @@ func (f *fixture) policyFrom(bundle []byte) *policy.Policy {
 	return p
 }
 
-// What was measured before a restart is not measured again, and equal command
-// lines stay equal over it.
+// A container that was measured before a restart is not measured again, and
+// equal command lines stay equal over the restart.
 func TestRestartInDocker(t *testing.T) {
 	f := dockerFixture(t)
 	hold := f.hold()
@@ -168,7 +168,7 @@ func TestOthersAreDigests(t *testing.T) {
 	}
 }
 
-// Without isolation all is shown to all, and the evidence says so.
+// Without isolation every caller sees everything, and the evidence shows that.
 func TestWithoutIsolation(t *testing.T) {
 	f := dockerFixture(t, func(c *config.Config) { c.Isolation = config.IsolationNone })
 	f.evidenceOf("--env", "ITS_NAME=1")

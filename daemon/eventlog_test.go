@@ -10,7 +10,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// replayView recomputes registers from event log records, as CIMA 0.5's users
+// replayView recomputes registers from event log records, as users of CIMA 0.5
 // do.
 func replayView(t *testing.T, records []rpc.EventRecord) (imr [4]hw.Digest) {
 	t.Helper()

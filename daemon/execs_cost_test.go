@@ -11,7 +11,7 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// execLoop executes a program many times and says how long that took, in
+// execLoop executes a program many times and returns the time that took, in
 // seconds.
 const execLoop = `read a b </proc/uptime; i=0; while [ $i -lt %d ]; do /bin/true || exit 9; i=$((i+1)); done
 	read c d </proc/uptime; echo $a $c`
@@ -35,8 +35,8 @@ func (f *fixture) loopTwice(id string, n int) float64 {
 	return max(took[0], took[1])
 }
 
-// An exec of a known program costs little: the same container, with the daemon
-// and without, in turn.
+// An exec of a known program costs little: the same container with the daemon
+// and without it, in turn.
 func TestExecCost(t *testing.T) {
 	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode = config.ExecMeasure })
 	id := f.shell()
@@ -59,12 +59,12 @@ func TestExecCost(t *testing.T) {
 	median := ratios[len(ratios)/2]
 	t.Logf("2 × %d execs of a known program, measured to bare, %d pairs: median %.3f, from %.2f to %.2f", n, len(ratios), median, ratios[0], ratios[len(ratios)-1])
 	if limit := 1.5; *whole && median > limit {
-		t.Errorf("an exec takes %.2f times the bare one, the limit is %.1f", median, limit)
+		t.Errorf("an exec takes %.2f times the bare one, and must take at most %.1f times", median, limit)
 	}
 }
 
-// Of many execs two at a time none is lost: each program that differs is in the
-// log once, and nothing was missed.
+// No exec is lost when two run at a time: each different program is in the log
+// once, and no exec was missed.
 func TestNoExecIsLost(t *testing.T) {
 	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode = config.ExecMeasure })
 	id := f.shell()
@@ -98,7 +98,8 @@ func TestNoExecIsLost(t *testing.T) {
 			}
 		}
 	}
-	// Each of a new program's is three more: printf, chmod, and the interpreter.
+	// Each new program means three more execs: printf, chmod, and the
+	// interpreter.
 	t.Logf("%d execs, %d programs that differ, all in the log", 2*(n+4*programs), len(seen))
 	for _, e := range f.events() {
 		if e.Operation == logs.OpMissed {
@@ -111,8 +112,8 @@ func TestNoExecIsLost(t *testing.T) {
 	f.wantAuthentic(evidenceFrom(t, id))
 }
 
-// ranBefore is how often the log says of a container that it ran before its
-// executions were watched: once for each daemon that begins to watch it.
+// ranBefore is how often the log says that a container ran before its
+// executions were watched: once for each daemon that starts to watch it.
 func (f *fixture) ranBefore(id string) (n int) {
 	for _, e := range f.execsOf(id) {
 		if e.Missed == errRanBefore {
@@ -122,5 +123,5 @@ func (f *fixture) ranBefore(id string) (n int) {
 	return n
 }
 
-// errRanBefore is what exec events say of a container that ran already.
+// errRanBefore is the text in exec events of a container that ran already.
 const errRanBefore = "it ran before its executions were watched"

@@ -16,7 +16,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// kernelsIMA is a directory as the kernel's, with a log of template ima-cgpath.
+// kernelsIMA is a directory like the kernel's, with a log of template
+// ima-cgpath.
 type kernelsIMA struct {
 	t     *testing.T
 	dir   string
@@ -52,7 +53,7 @@ func (k *kernelsIMA) add(cgroup, name, digest string) {
 	}
 	k.append("binary_runtime_measurements", fmt.Sprintf(" 2 %x ima-cgpath %s %s %s %s\n", hash, "/usr/bin/containerd-shim-runc-v2", cgroup, field, name))
 	k.count++
-	// Over what is there, as the kernel's file is never empty in between.
+	// in place, because the kernel's file is never empty in between
 	f, err := os.OpenFile(filepath.Join(k.dir, "runtime_measurements_count"), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		k.t.Fatal(err)
@@ -102,8 +103,8 @@ func (f *fixture) cgroupOf(id string) string {
 	return ""
 }
 
-// What the kernel's log says of a container's cgroup is in its log, in order,
-// and in no other's, before any evidence.
+// The kernel's entries of a container's cgroup are in the container's log, in
+// order, before any evidence, and in no other container's log.
 func TestExecsFromIMA(t *testing.T) {
 	k := newKernelsIMA(t)
 	f := imaExecsFixture(t, k)
@@ -143,7 +144,7 @@ func TestExecsFromIMA(t *testing.T) {
 		t.Errorf("the policy made from it lists no nested program: %v", err)
 	}
 
-	// A register that is asked for alone has what was executed by then.
+	// A register that is requested alone covers what was executed by then.
 	k.add(f.cgroupOf(id), "/bin/late", "sha384:"+digest(10))
 	want = append(want, "/bin/late "+digest(10)+"false")
 	register := docker(t, "exec", id, "/bin/cimactl", "call", "GetCCMeasurement", `{"index":3}`)
@@ -182,7 +183,7 @@ func TestExecsFromIMA(t *testing.T) {
 		t.Errorf("the last exec of the instance before is lost: %v", all)
 	}
 
-	// What can't be read may have been anything.
+	// An entry that can't be read may have been any program.
 	k.append("binary_runtime_measurements", "no entry\n")
 	k.add("/", "/sbin/init", "sha384:"+digest(9))
 	f.wantAuthentic(evidenceFrom(t, id))

@@ -14,7 +14,7 @@ import (
 )
 
 // attackers fills a directory that containers get as a volume, and returns the
-// bytes of the program that is smuggled in.
+// bytes of the smuggled program.
 func attackers(t *testing.T) (volume string, intruder []byte) {
 	t.Helper()
 	volume = t.TempDir()
@@ -50,14 +50,14 @@ func fileOf(t *testing.T, name string) []byte {
 	return b
 }
 
-// says tells whether a program of these bytes is among exec events.
+// says reports whether a program of these bytes is among exec events.
 func says(all []logs.ExecBody, program []byte) bool {
 	digest := rpc.Digest(sha512.Sum384(program))
 	return slices.ContainsFunc(all, func(e logs.ExecBody) bool { return e.SHA384 != nil && *e.SHA384 == digest })
 }
 
 // Attacks by real containers: each program is in the log, or isn't, as cimad(8)
-// says, and the host's own execs of those files are held by nobody.
+// documents, and the gate holds no exec of those files on the host.
 func TestExecAttacks(t *testing.T) {
 	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode = config.ExecMeasure })
 	volume, intruder := attackers(t)

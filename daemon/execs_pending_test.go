@@ -8,8 +8,8 @@ import (
 	"github.com/cima-project/cima/hw/sim"
 )
 
-// A container gets no evidence between an exec that went on unmeasured and the
-// event that says so.
+// A container gets no evidence between an unmeasured exec and the event that
+// reports it.
 func TestNoEvidenceWhileExecsArePending(t *testing.T) {
 	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode, c.Exec.MaxSize = config.ExecMeasure, 1<<20 })
 	if len(fileOf(t, "busybox")) <= 1<<20 {
@@ -18,7 +18,7 @@ func TestNoEvidenceWhileExecsArePending(t *testing.T) {
 	id := f.shell()
 	flushed := func() bool { return f.daemon.execs.Flush(t.Context(), id) == nil }
 	eventually(t, "what ran so far is logged", flushed)
-	f.inject(sim.Fault{Op: sim.OpExtend, Errno: syscall.EIO}) // nothing is logged meanwhile
+	f.inject(sim.Fault{Op: sim.OpExtend, Errno: syscall.EIO}) // nothing can be logged meanwhile
 	if out, err := inside(id, `/bin/busybox cp /bin/busybox /busybox-other; /busybox-other true`); err != nil {
 		t.Fatal(out)
 	}
@@ -28,7 +28,7 @@ func TestNoEvidenceWhileExecsArePending(t *testing.T) {
 	f.inject()
 	eventually(t, "all is logged", flushed)
 	for _, e := range f.execsOf(id) {
-		if e.Missed != "" && e.SHA384 == nil { // without a path if there was more than one
+		if e.Missed != "" && e.SHA384 == nil { // without a path if several were missed
 			return
 		}
 	}

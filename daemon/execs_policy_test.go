@@ -17,7 +17,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// shell starts a container with a shell and cimactl, which stays.
+// shell starts a container with a shell and cimactl, which keeps running.
 func (f *fixture) shell(flags ...string) string {
 	f.t.Helper()
 	needShell(f.t)
@@ -28,7 +28,7 @@ func (f *fixture) shell(flags ...string) string {
 	return id
 }
 
-// inside runs a script in a container. What it executes is executed there.
+// inside runs a script in a container, which executes programs there.
 func inside(id, script string) (string, error) {
 	out, err := exec.Command("docker", "exec", id, "/bin/busybox", "sh", "-c", script).CombinedOutput()
 	return strings.TrimSpace(string(out)), err
@@ -51,7 +51,8 @@ func (f *fixture) execsOf(id string) (all []logs.ExecBody) {
 	return all
 }
 
-// What was executed by plain exec, and is not on the list, is named.
+// Verification names a program that was executed by plain exec and is not on
+// the list.
 func TestIntruderIsNamed(t *testing.T) {
 	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode = config.ExecMeasure })
 	id := f.shell()
@@ -78,11 +79,12 @@ func TestIntruderIsNamed(t *testing.T) {
 	}
 }
 
-// scripts are n programs that differ, and an intruder after them.
+// scripts are n different programs, followed by an intruder.
 const scripts = `i=0; while [ $i -lt %d ]; do /bin/busybox printf '#!/bin/busybox true\n# %%d\n' $i >/s$i; /bin/busybox chmod 755 /s$i; /s$i || exit 9; i=$((i+1)); done`
 
-// Who has used up the share of the log can't act unseen: the log says that
-// there is more, and verification refuses that; or it is denied.
+// A container that has used up its share of the log can't act unseen: the log
+// has an event that there is more, and verification refuses that; or further
+// execs are denied.
 func TestExecBudget(t *testing.T) {
 	const share = 12
 	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode, c.Limits.EventsPerContainer = config.ExecMeasure, share })
@@ -98,7 +100,7 @@ func TestExecBudget(t *testing.T) {
 		t.Fatalf("the last of %d execs: %+v", len(last), e)
 	}
 	if n := len(strings.Fields(f.operations(id))); n != share+1 {
-		t.Errorf("%d events, its share is %d, and one", n, share)
+		t.Errorf("%d events, must be its share of %d, and one", n, share)
 	}
 	policy.Container.Execs = append(policy.Container.Execs, digestsOf(last)...)
 	if r := f.appraise(bundle, policy); r.Verdict == verify.Trusted || !strings.Contains(r.Step(verify.StepCallerValues).Detail, ledger.ErrFull.Error()) {
@@ -108,7 +110,7 @@ func TestExecBudget(t *testing.T) {
 	if r := f.appraise(bundle, policy); r.Verdict != verify.Trusted {
 		t.Errorf("with allow_missed: %s: %s", r.Verdict, r.Step(verify.StepCallerValues).Detail)
 	}
-	// It is said once, also over a restart of the daemon.
+	// The event is logged once, also over a restart of the daemon.
 	f.regate(func(*config.Config) {})
 	inside(id, "/bin/busybox cp /s1 /t1; echo >>/t1; /t1")
 	f.wantAuthentic(evidenceFrom(t, id))
@@ -135,8 +137,8 @@ func digestsOf(execs []logs.ExecBody) (digests []rpc.Digest) {
 	return digests
 }
 
-// A launch that was logged at the gate, and whose runtime had gone on by then,
-// isn't gated for the next daemon either.
+// If a launch was logged at the gate and its runtime had gone on by then, the
+// next daemon does not treat it as gated either.
 func TestFailedStartIsNotAdopted(t *testing.T) {
 	f := dockerFixture(t)
 	id := docker(t, "create", "-i", "--network", "none", "-v", filepath.Dir(f.socket())+":/run/cima:ro", testImage, "/cimactl", "evidence", "--nonce", "-")
@@ -157,7 +159,7 @@ func TestFailedStartIsNotAdopted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// As the gate does; then the daemon is killed, or was stopped before.
+	// The gate does this; then the daemon is killed, or was stopped before.
 	launched := ledger.Event{Operation: logs.OpLaunch, Owner: rec.ID, Instance: rec.InstanceID(0), Measured: l}
 	if _, err := f.daemon.ledger.Append(t.Context(), launched); err != nil {
 		t.Fatal(err)

@@ -10,8 +10,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// A daemon that measures no executions any more, since it may not or can't, says so:
-// the log's exec events of before would pass for all.
+// A daemon that stops measuring executions, because it may not or can't, logs
+// that: otherwise the log's earlier exec events would pass for all.
 func TestExecsNoMoreMeasured(t *testing.T) {
 	for name, c := range map[string]struct {
 		then  func(c *config.Config)
@@ -26,7 +26,7 @@ func TestExecsNoMoreMeasured(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
-			f.client().WhoAmI(t.Context()) // it looks for executions before it answers
+			f.client().WhoAmI(t.Context()) // the daemon looks for executions before it answers
 			for _, e := range []ledger.Event{
 				{Operation: logs.OpLaunch, Owner: "c", Instance: "1/0", Measured: map[string]any{}},
 				{Operation: logs.OpLaunch, Owner: "another", Instance: "2/0", Measured: map[string]any{}},
@@ -38,23 +38,23 @@ func TestExecsNoMoreMeasured(t *testing.T) {
 			}
 			f.imaDir = t.TempDir()
 			c.then(&f.config)
-			for range 2 { // the second run says nothing new
+			for range 2 { // the second run logs nothing new
 				f.stop()
 				f.start()
 				f.client().WhoAmI(t.Context()) // the gap is logged before any call is answered
 			}
 			events := f.events()
-			told := 0
+			logged := 0
 			for _, e := range events {
 				if e.Operation == logs.OpMissed && strings.Contains(string(e.Body()), "executions are not measured any more") {
-					t.Errorf("all are told: %s", e.Body())
+					t.Errorf("the event must not be public: %s", e.Body())
 				}
 				if e.Operation == logs.OpExec && e.Container == "c" && string(e.Body()) == `{"missed":"executions are not measured any more"}` {
-					told++
+					logged++
 				}
 			}
-			if told > 1 || (told == 1) != c.tells {
-				t.Errorf("told %d times", told)
+			if logged > 1 || (logged == 1) != c.tells {
+				t.Errorf("logged %d times", logged)
 			}
 		})
 	}

@@ -21,8 +21,8 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// What was gated and ran for a moment, or ended while no daemon ran, has an end
-// in the log too.
+// A gated container that ran for a moment, or that ended while no daemon ran,
+// has an end in the log too.
 func TestEveryLaunchHasAnEndInDocker(t *testing.T) {
 	f := gateFixture(t)
 	over := func(ids ...string) func() bool {
@@ -59,8 +59,8 @@ func TestEveryLaunchHasAnEndInDocker(t *testing.T) {
 	}
 }
 
-// Without the gate a container may be gone before it can be read: docker's own
-// word is logged then, and that it may have had any power.
+// Without the gate a container may be gone before it can be read: then docker's
+// report is logged, and that the container may have had any power.
 func TestGoneInDocker(t *testing.T) {
 	f := dockerFixture(t)
 	before := f.evidenceOf()
@@ -137,7 +137,7 @@ func (e *fakeEngine) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// A container that an engine tells of, and that nothing else knows, is logged
+// A container that an engine reports, and that is otherwise unknown, is logged
 // once; when the stream ends nothing is lost, and nothing is logged twice.
 func TestEnginesAreFollowed(t *testing.T) {
 	dir := t.TempDir()
@@ -161,7 +161,7 @@ func TestEnginesAreFollowed(t *testing.T) {
 	}
 	id := func(c string) string { return strings.Repeat(c, 64) }
 	f := newFixture(t, func(c *config.Config) { c.Engines.Docker = l.Addr().String() })
-	// What the log knows is no news.
+	// What is in the log already is not logged again.
 	if _, err := f.daemon.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpLaunch, Owner: id("c"), Instance: "1", Measured: launch.Launch{}}); err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ type usersContainer struct {
 	mounts []string
 }
 
-// startUsers makes one, and starts it.
+// startUsers makes a user's container, and starts it.
 func startUsers(t *testing.T, home, digit string) *usersContainer {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -61,8 +61,8 @@ func startUsers(t *testing.T, home, digit string) *usersContainer {
 	return c
 }
 
-// enter makes the container's cgroup in one hierarchy, the user's from the manager
-// on down, and puts the first process there.
+// enter makes the container's cgroup in one hierarchy, owned by the user from
+// the manager down, and puts the first process there.
 func (c *usersContainer) enter(mount string) {
 	c.t.Helper()
 	dir := mount
@@ -132,13 +132,13 @@ func (c *usersContainer) end() {
 	for _, mount := range c.mounts {
 		dir := filepath.Join(mount, c.cgroup)
 		for range strings.Count(c.cgroup, "/") {
-			os.Remove(dir) // fails where another is in it
+			os.Remove(dir) // fails if another cgroup is in it
 			dir = filepath.Dir(dir)
 		}
 	}
 }
 
-// call has the container measured, as its call does.
+// call has the container measured, as a call from it does.
 func (c *usersContainer) call(f *fixture) error {
 	c.t.Helper()
 	rec, ok, err := f.daemon.store().Declared(c.t.Context(), c.cgroup)
@@ -156,7 +156,7 @@ func (c *usersContainer) call(f *fixture) error {
 	return err
 }
 
-// usersFixture sees one user's containers, and nobody else's.
+// usersFixture sees the containers of one user, and no others.
 func usersFixture(t *testing.T, configure ...func(*config.Config)) (f *fixture, home string) {
 	home = filepath.Join(t.TempDir(), "home")
 	return startFixture(t, records.New(records.Options{
@@ -165,9 +165,9 @@ func usersFixture(t *testing.T, configure ...func(*config.Config)) (f *fixture, 
 	}), configure...), home
 }
 
-// A user's container that called once, and never again, has its end in the log,
-// whichever daemon sees it: the one that it called, one started after that, or
-// one started after its end.
+// A user's container that called once has its end in the log, whichever daemon
+// sees the end: the one that it called, one started after that, or one started
+// after its end.
 func TestEndsOfUsersContainers(t *testing.T) {
 	f, home := usersFixture(t, func(c *config.Config) { c.Launch.ImageDeadline = 1 })
 	for digit, c := range map[string]struct{ before, after bool }{
@@ -208,7 +208,8 @@ func TestEndsOfUsersContainers(t *testing.T) {
 	}
 }
 
-// One that ended before its image was known has its end, too.
+// A container that ended before its image was known has its end in the log,
+// too.
 func TestEndOfAUsersContainerWithoutImage(t *testing.T) {
 	f, home := usersFixture(t)
 	u := startUsers(t, home, "d")

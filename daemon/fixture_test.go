@@ -50,8 +50,8 @@ func newFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	return startFixture(t, records.New(records.Options{Places: []records.Place{}}), configure...)
 }
 
-// dockerFixture sees all containers of this machine. The test is left out
-// where there is no docker.
+// dockerFixture sees all containers of this machine. It skips the test if there
+// is no docker.
 func dockerFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	t.Helper()
 	needDocker(t)
@@ -78,9 +78,9 @@ func startFixture(t *testing.T, records *records.Store, configure ...func(*confi
 		t.Fatal(err)
 	}
 	f := &fixture{t: t, dir: dir, machine: machine, config: config.Default(), records: records, roots: []*x509.Certificate{root}, log: &safeBuffer{}}
-	f.config.Gate.Mode = config.GateOff // its tests ask for it
+	f.config.Gate.Mode = config.GateOff // tests of the gate turn it on
 	if records != nil {
-		f.config.Engines.Docker, f.config.Engines.Podman = "", "" // those of this machine know nothing of these records
+		f.config.Engines.Docker, f.config.Engines.Podman = "", "" // the machine's engines don't know these records
 	}
 	for _, c := range configure {
 		c(&f.config)
@@ -95,7 +95,7 @@ func startFixture(t *testing.T, records *records.Store, configure ...func(*confi
 	return f
 }
 
-// start starts the daemon; the machine goes on from where it is.
+// start starts the daemon; the machine keeps its state.
 func (f *fixture) start() {
 	f.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -139,7 +139,7 @@ func (f *fixture) configFile() string { return filepath.Join(f.dir, "cimad.toml"
 
 func (f *fixture) socket() string { return filepath.Join(f.dir, "cima", "cima.sock") }
 
-// client calls as this test process: on the host.
+// client calls as this test process, on the host.
 func (f *fixture) client() *rpc.Client {
 	f.t.Helper()
 	c, err := rpc.Dial(f.t.Context(), f.socket())
@@ -173,7 +173,7 @@ func (f *fixture) appraise(bundle []byte, policy *policy.Policy) *verify.Result 
 	return r
 }
 
-// wantAuthentic appraises and fails the test where a step failed.
+// wantAuthentic appraises and fails the test if a step failed.
 func (f *fixture) wantAuthentic(bundle []byte) *verify.Result {
 	f.t.Helper()
 	r := f.appraise(bundle, nil)
@@ -186,7 +186,7 @@ func (f *fixture) wantAuthentic(bundle []byte) *verify.Result {
 	return r
 }
 
-// docker runs the docker command, or leaves the test out where none answers.
+// docker runs the docker command, or skips the test if no docker answers.
 func docker(t *testing.T, args ...string) string {
 	t.Helper()
 	out, err := exec.Command("docker", args...).Output()
@@ -200,7 +200,7 @@ func docker(t *testing.T, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// needDocker makes the image once and leaves the test out where it can't be.
+// needDocker makes the image once and skips the test if it can't be made.
 func needDocker(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
@@ -229,7 +229,7 @@ var makeImage = sync.OnceValue(func() error {
 	return docker.Import(context.Background(), testImage, engine.NewImage().Text("/cimactl", text))
 })
 
-// cimactl is built for images, once.
+// cimactl builds the program for images, once.
 var cimactl = sync.OnceValues(func() ([]byte, error) {
 	dir, err := os.MkdirTemp("", "cimactl")
 	if err != nil {
@@ -244,7 +244,7 @@ var cimactl = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(filepath.Join(dir, "cimactl"))
 })
 
-// inContainer runs cimactl in a container of this daemon's and returns its
+// inContainer runs cimactl in a container of this test's engine and returns its
 // output. flags are docker run's, args cimactl's.
 func (f *fixture) inContainer(flags []string, args ...string) (stdout []byte, err error) {
 	f.t.Helper()
@@ -283,7 +283,7 @@ func claimsOf(t *testing.T, bundle []byte) rpc.Claims {
 	return decode[rpc.Claims](t, decode[rpc.Evidence](t, bundle).Claims)
 }
 
-// eventually waits for something that another goroutine brings about.
+// eventually waits for the effect of another goroutine.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {

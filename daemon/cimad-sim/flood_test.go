@@ -15,11 +15,11 @@ import (
 
 var alternations = flag.Int("alternations", 0, "`N` times TestFlood compares a flood with a burner; 0: it counts alone")
 
-// A container at ten times its rate is refused, and none of another's calls is.
-// With -alternations, on a machine that does nothing else, it leaves the other's
-// p99 under three times its value next to a burner that takes as much CPU as the
-// flood's own process. (What the daemon itself spends on the flood is not given
-// to the burner.)
+// A container at ten times its rate is limited, and another container's calls
+// are not. With -alternations, on a machine that does nothing else, the flood
+// leaves the other's p99 under three times its value next to a burner that
+// takes as much CPU as the flood's own process. (The burner does not take the
+// CPU that the daemon spends on the flood.)
 func TestFlood(t *testing.T) {
 	const limit, seconds = 500, 3
 	m := newManager(t)
@@ -38,7 +38,7 @@ func TestFlood(t *testing.T) {
 		flooded := victim.ask(t)
 		hostile.hear(t, &sent, &refused, &cpu)
 		if refused == 0 {
-			t.Errorf("a flood of %d calls, %d refused: that is none", sent, refused)
+			t.Errorf("%d calls, %d refused: the flood is too small", sent, refused)
 		}
 		if *alternations == 0 {
 			return
@@ -64,7 +64,7 @@ func (m *manager) configure(text string) {
 	}
 }
 
-// contender is a container that does what it is told.
+// contender is a container that takes orders.
 type contender struct {
 	in  io.Writer
 	out *bufio.Scanner
@@ -95,7 +95,7 @@ func (m *manager) contender() *contender {
 
 func (c *contender) say(format string, args ...any) { fmt.Fprintf(c.in, format+"\n", args...) }
 
-// hear reads an answer's numbers.
+// hear reads the numbers of an answer.
 func (c *contender) hear(t *testing.T, to ...*int) {
 	t.Helper()
 	if !c.out.Scan() {
@@ -110,8 +110,8 @@ func (c *contender) hear(t *testing.T, to ...*int) {
 	}
 }
 
-// ask has it call for two seconds, at well below its rate, in the midst of what the
-// other does.
+// ask has the container call for two seconds, well below its rate, while the
+// other is active.
 func (c *contender) ask(t *testing.T) (p99 time.Duration) {
 	t.Helper()
 	time.Sleep(300 * time.Millisecond)

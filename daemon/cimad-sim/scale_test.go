@@ -20,9 +20,9 @@ import (
 
 var containers = flag.Int("containers", 100, "`N` containers of TestManyContainers")
 
-// Many containers come and go, ten at a time. Their cgroups, bundles and first
-// processes are made by the test, as an engine would make them; daemon and
-// kernel are real. Each evidence verifies, and the daemon stays small.
+// Many containers start and end, ten at a time. The test makes their cgroups,
+// bundles and first processes, as an engine would; daemon and kernel are real.
+// Each evidence verifies, and the daemon stays small.
 func TestManyContainers(t *testing.T) {
 	total := *containers
 	m := newManager(t)
@@ -60,17 +60,17 @@ func TestManyContainers(t *testing.T) {
 		t.Fatal(err)
 	}
 	peak := peakMemory(t, m.daemon.Process.Pid)
-	// Of the others only digests: 48 bytes in base64 and no more for each.
+	// Each event of another container costs 48 bytes in base64, and no more.
 	if most := first + (status.Log.Count+100)*64 + 4096; last > most {
 		t.Errorf("evidence grew from %d to %d bytes over %d events, more than a digest each", first, last, status.Log.Count)
 	}
 	t.Logf("%d containers, %d events, evidence from %d to %d bytes, peak memory %d MiB", total, status.Log.Count, first, last, peak>>20)
 	if peak > 64<<20 {
-		t.Errorf("the daemon took %d MiB, its limit is 64", peak>>20)
+		t.Errorf("the daemon took %d MiB, and must take at most 64", peak>>20)
 	}
 }
 
-// evidenceOf asks until the daemon has seen the container.
+// evidenceOf repeats the request until the daemon has seen the container.
 func (m *manager) evidenceOf(admin *rpc.Client, id string, nonce []byte) []byte {
 	m.Helper()
 	var err error
@@ -103,7 +103,8 @@ func peakMemory(t *testing.T, pid int) int {
 	return 0
 }
 
-// fakeEngine makes what docker and runc make of a container.
+// fakeEngine makes the files and cgroups that docker and runc make for a
+// container.
 type fakeEngine struct {
 	*testing.T
 	root   string   // --exec-root
@@ -179,14 +180,15 @@ func (e *fakeEngine) start() *fakeContainer {
 	return c
 }
 
-// record writes bundle and runtime state, the bundle last but one as engines do.
+// record writes bundle and runtime state, the bundle last but one, as engines
+// do.
 func (e *fakeEngine) record(id string, pid int) {
 	e.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		e.Fatal(err)
 	}
-	paths := make(map[string]string) // as runc notes them
+	paths := make(map[string]string) // as runc writes them
 	for _, mount := range e.mounts {
 		switch name := filepath.Base(mount); name {
 		case "cgroup":

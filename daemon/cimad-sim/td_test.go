@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// What is wrong with the flags stands in one line, and not above a page of help.
+// An error in the flags is one line, without a page of help.
 func TestWrongUse(t *testing.T) {
 	for _, test := range []struct {
 		args []string

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A confirmed launch is of the first cgroup that comes with it, over restarts of
-// the daemon, and nothing else is.
+// A confirmed launch belongs to the first cgroup that comes with it, over
+// restarts of the daemon, and to no other.
 func TestConfirmedStarts(t *testing.T) {
 	dir := t.TempDir()
 	live := map[string]string{"a": "1/0", "b": "2/0", "c": "3/0"}
@@ -55,7 +55,7 @@ func TestConfirmedStarts(t *testing.T) {
 	want(a, "c", "4/0", 9, false)
 	a.close()
 
-	// A line that was cut off counts for nothing.
+	// A line that was cut off is ignored.
 	path := filepath.Join(dir, "gated")
 	if err := os.WriteFile(path, []byte("a 1/0 5 .\nb 2/0 8"), 0o600); err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestConfirmedStarts(t *testing.T) {
 	want(a, "b", "2/0", 8, false)
 	want(a, "a", "1/0", 5, true)
 
-	// The file doesn't grow for ever.
+	// The file stays small.
 	for i := range 20 * spareLines {
 		owner := fmt.Sprint("x", i)
 		if err := a.confirm(owner, "1/0"); err != nil {

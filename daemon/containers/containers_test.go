@@ -33,7 +33,7 @@ func newManager(t *testing.T, change ...func(*config.Config)) *Manager {
 	return m
 }
 
-// A caller whose container is being measured is asked to come again.
+// A caller whose container is being measured must retry.
 func TestFactsWhileMeasuring(t *testing.T) { synctest.Test(t, factsWhileMeasuring) }
 
 func factsWhileMeasuring(t *testing.T) {
@@ -52,7 +52,7 @@ func factsWhileMeasuring(t *testing.T) {
 	}
 }
 
-// pendingExecs are executions of which something is pending of one owner.
+// pendingExecs are executions, of which some of one owner are pending.
 type pendingExecs struct {
 	Execs
 	owner string
@@ -60,7 +60,7 @@ type pendingExecs struct {
 
 func (p pendingExecs) Pending(owner string) bool { return owner == p.owner }
 
-// Facts are given at once only while nothing is pending.
+// Facts are returned inline only while no execution is pending.
 func TestFactsNow(t *testing.T) {
 	m := newManager(t)
 	i := m.Use(peer.Container{ID: "c"}, 1, 0)

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// A start counts once, wherever it is seen, and six in ten minutes are a loop.
+// A start counts once, wherever it is seen; six starts in ten minutes are a
+// loop.
 func TestStarts(t *testing.T) {
 	begin := time.Now()
 	type seen struct {

@@ -9,8 +9,9 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// A container whose record can't be read is announced while it runs: nothing is
-// known of it. What only lies there is not.
+// A container whose record can't be read gets a power event while it runs,
+// because nothing is known about it. A record without a running container gets
+// none.
 func TestUnreadableRecordsAreAnnounced(t *testing.T) {
 	m := newManager(t)
 	x := newExits(m)

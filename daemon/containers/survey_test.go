@@ -10,7 +10,7 @@ import (
 	"github.com/cima-project/cima/daemon/records"
 )
 
-// After a reload the survey watches the records in force, not those before.
+// After a reload the survey watches the new records, not the old ones.
 func TestWatchFollowsTheStoreInForce(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("left out: needs root to read root-owned records")

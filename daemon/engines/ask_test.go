@@ -46,11 +46,11 @@ func TestImageFromDocker(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			x := newHost(t)
 			x.engine(test.answers)
-			patience := 20 * time.Second
+			timeout := 20 * time.Second
 			if name == "hangs" {
-				patience = 300 * time.Millisecond
+				timeout = 300 * time.Millisecond
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			ctx, cancel := context.WithTimeout(context.Background(), timeout)
 			defer cancel()
 			got, err := x.client.Image(ctx, records.Record{ID: id(1), Runtime: "docker"})
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -72,7 +72,7 @@ func TestNoEngine(t *testing.T) {
 	checkError(t, ask(), ErrNoEngine)
 	os.Remove(filepath.Join(x.dir, "docker.sock"))
 	x.engine(map[string]string{})
-	if err := os.Chmod(x.dir, 0o777); err != nil { // anybody could have put it there
+	if err := os.Chmod(x.dir, 0o777); err != nil { // any user could have put the socket there
 		t.Fatal(err)
 	}
 	if err := ask(); !errors.Is(err, ErrNoEngine) || !strings.Contains(err.Error(), "by its owner alone") {

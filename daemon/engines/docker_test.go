@@ -107,7 +107,7 @@ func dockerImage(t *testing.T, c *cli, store *records.Store, r records.Record) {
 	}
 }
 
-// Docker leaves a link in a source to the runtime, which follows it.
+// Docker leaves a link in a source as it is; the runtime follows it.
 func TestDockerMountsThroughALink(t *testing.T) {
 	c := docker(t)
 	store := records.New(records.Options{})
@@ -125,7 +125,7 @@ func TestDockerMountsThroughALink(t *testing.T) {
 	}
 }
 
-// --privileged differs too, also where this machine can't run it.
+// --privileged changes the digest, also where this machine can't run it.
 func TestDockerPrivileged(t *testing.T) {
 	c := docker(t)
 	store := records.New(records.Options{})
@@ -142,7 +142,7 @@ func TestDockerPrivileged(t *testing.T) {
 	}
 }
 
-// A container put into another's cgroup is known by its own record.
+// A container in another container's cgroup is identified by its own record.
 func TestDockerCgroupParent(t *testing.T) {
 	c := docker(t)
 	store := records.New(records.Options{})
@@ -160,12 +160,12 @@ func TestDockerCgroupParent(t *testing.T) {
 	}
 }
 
-// containerd without docker: ctr, whose ids are any names.
+// containerd without docker: ctr, whose ids can be any name.
 func TestContainerd(t *testing.T) {
 	if _, err := exec.LookPath("ctr"); err != nil {
 		skipUnavailable(t, err.Error())
 	}
-	if _, err := engine.Docker(); err != nil { // it brings its containerd
+	if _, err := engine.Docker(); err != nil { // docker starts its containerd
 		skipUnavailable(t, err.Error())
 	}
 	c := &cli{t, &engine.Engine{Name: "ctr", Client: []string{"ctr", "-a", "/run/docker/containerd/containerd.sock", "-n", "launch-test"}}}
@@ -210,7 +210,7 @@ func TestContainerd(t *testing.T) {
 	}
 }
 
-// The same by engines' own volumes, as anybody makes them who may use an engine.
+// The same with engines' own volumes, which any user of an engine can make.
 func TestPowerOfAVolumeByPodman(t *testing.T) { volumeOfTheHosts(t, podman(t)) }
 
 func TestPowerOfAVolumeByDocker(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 	"github.com/cima-project/cima/packaging/test/engine"
 )
 
-// skipUnavailable skips a test that needs what this machine lacks; in CI nothing
-// may be lacking.
+// skipUnavailable skips a test that needs something that this machine lacks; in
+// CI nothing may be lacking.
 func skipUnavailable(t *testing.T, reason string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -43,14 +43,14 @@ var sleeper = sync.OnceValues(func() ([]byte, error) {
 	return os.ReadFile(dir + "/sleeper")
 })
 
-// cli runs an engine's command line.
+// cli runs the command line of an engine.
 type cli struct {
 	*testing.T
 	*engine.Engine
 }
 
-// withEngine leaves the test out where there is no such engine, and makes
-// launch-test:1 and :2, which differ in a file.
+// withEngine skips the test if there is no such engine, and makes launch-test:1
+// and :2, which differ in a file.
 func withEngine(t *testing.T, start func() (*engine.Engine, error)) *cli {
 	t.Helper()
 	e, err := start()
@@ -82,7 +82,7 @@ func (c *cli) run(args ...string) string {
 	return out
 }
 
-// start creates and starts a container, and gives its record while it runs.
+// start creates and starts a container, and returns its record while it runs.
 func (c *cli) start(store *records.Store, options []string, command ...string) records.Record {
 	c.Helper()
 	r, err := c.try(store, options, command...)
@@ -92,8 +92,8 @@ func (c *cli) start(store *records.Store, options []string, command ...string) r
 	return r
 }
 
-// try is start for containers that this machine may have no right to run:
-// their bundle stands for a moment all the same.
+// try is start for containers that this machine may not be able to run: their
+// bundle exists for a moment all the same.
 func (c *cli) try(store *records.Store, options []string, command ...string) (records.Record, error) {
 	c.Helper()
 	args := append([]string{"create", "--network", "none"}, options...)
@@ -134,7 +134,7 @@ func (c *cli) try(store *records.Store, options []string, command ...string) (re
 	return records.Record{}, errors.New("no record within a minute")
 }
 
-// digest is the launch digest as the daemon would have it.
+// digest is the launch digest that the daemon would log.
 func (c *cli) digest(store *records.Store, r records.Record) [48]byte {
 	c.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -150,7 +150,7 @@ func (c *cli) digest(store *records.Store, r records.Record) [48]byte {
 	return digestOf(c.T, l, i)
 }
 
-// cgroup is the container's path as the kernel has it.
+// cgroup is the path that the kernel has for the container.
 func (c *cli) cgroup(pid int) string {
 	c.Helper()
 	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
@@ -171,7 +171,7 @@ func (c *cli) declaredExactly(store *records.Store, r records.Record) {
 		c.Errorf("%s: %+v, %v, %v", path, got, ok, err)
 	}
 	for _, wrong := range []string{filepath.Dir(path), path + "/below", path + "x", "/x" + path, filepath.Join("/system.slice", filepath.Base(path)), strings.Replace(path, r.ID, id(1), 1)} {
-		// The directory above may be that of another container.
+		// the parent may be another container's directory
 		if got, ok, err := store.Declared(context.Background(), wrong); ok && got.ID == r.ID || err != nil {
 			c.Errorf("%s: %s, %v, %v", wrong, got.ID, ok, err)
 		}
@@ -199,8 +199,8 @@ func powerOf(t *testing.T, s *records.Store, r records.Record) []string {
 // id makes 64 hex digits of a number.
 func id(n int) string { return fmt.Sprintf("%064x", n+0xa0000) }
 
-// trustedDir is a directory whose path nobody else may write to: the directories
-// that testing makes above may be anybody's.
+// trustedDir is a directory whose path only its owner can change: the parents
+// of testing's own directories may be writable for others.
 func trustedDir(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()

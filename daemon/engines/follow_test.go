@@ -16,11 +16,11 @@ func (c *cli) followed(t *testing.T, engine Engine) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	told := make(chan Event, 1000)
+	reported := make(chan Event, 1000)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		New(Options{Engines: []Engine{engine}}).Follow(ctx, func(h Event) { told <- h })
+		New(Options{Engines: []Engine{engine}}).Follow(ctx, func(h Event) { reported <- h })
 	}()
 	time.Sleep(time.Second) // what happens before Follow is called is reported, too: the client asks from then on
 	file := filepath.Join(t.TempDir(), "cid")
@@ -40,12 +40,12 @@ func (c *cli) followed(t *testing.T, engine Engine) string {
 	var all []string
 	for end := time.After(time.Minute); len(all) < 2; {
 		select {
-		case h := <-told:
+		case h := <-reported:
 			if h.ID == string(id) {
 				all = append(all, h.Runtime+" "+h.Action)
 			}
 		case <-end:
-			t.Fatalf("told only %v", all)
+			t.Fatalf("reported only %v", all)
 		}
 	}
 	cancel()
@@ -60,7 +60,7 @@ func (c *cli) followed(t *testing.T, engine Engine) string {
 func TestFollowDocker(t *testing.T) {
 	c := docker(t)
 	if got := c.followed(t, Engine{"docker", "/run/docker.sock"}); got != "docker start, docker die" {
-		t.Errorf("told: %s", got)
+		t.Errorf("reported: %s", got)
 	}
 }
 
@@ -84,12 +84,12 @@ func TestFollowPodman(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	if got := c.followed(t, Engine{"podman", socket}); got != "podman start, podman die" {
-		t.Errorf("told: %s", got)
+		t.Errorf("reported: %s", got)
 	}
 }
 
-// A socket that somebody listens on is found by its path, so that one of systemd's
-// can be reported.
+// A listening socket is found by its path, so that one that systemd holds can
+// be reported.
 func TestListening(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	if got := listening(path); got != "" {

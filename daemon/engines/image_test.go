@@ -37,7 +37,7 @@ func TestReference(t *testing.T) {
 	}
 }
 
-// host is a tree of files with a client that looks there.
+// host is a tree of files with a client that looks for sockets there.
 type host struct {
 	*testing.T
 	dir    string

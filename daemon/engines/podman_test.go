@@ -38,8 +38,8 @@ func TestPodman(t *testing.T) {
 	}
 	podmanImage(t, c, store, one)
 
-	// Stopped, its record stays, without a first process; started again it
-	// has the same digest.
+	// A stopped container keeps its record, without a first process; started
+	// again it has the same digest.
 	c.run("stop", "-t", "0", one.ID)
 	if r := mustFind(t, store, one.ID); r.InitPID != 0 {
 		t.Error("a stopped container has a first process:", r.InitPID)
@@ -93,8 +93,8 @@ func podmanImage(t *testing.T, c *cli, store *records.Store, r records.Record) {
 	}
 }
 
-// In a pod the pod's id, which looks like docker's, lies above the
-// container's; it is no container and no power.
+// A pod's id looks like docker's, and is above the container's in the path; it
+// is no container and no power.
 func TestPodmanPod(t *testing.T) {
 	c := podman(t)
 	store := records.New(records.Options{})

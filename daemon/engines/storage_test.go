@@ -59,7 +59,7 @@ func TestImageFromStorage(t *testing.T) {
 				t.Error(diff)
 			}
 			checkError(t, err, test.is)
-			// cri-o's bundle lies under /run, its images do not.
+			// cri-o's bundle is under /run, its images are not
 			r.Runtime, r.Bundle = "cri-o", x.dir+"/run/overlay-containers/"+id(1)+"/userdata"
 			if got, err := x.client.Image(context.Background(), r); cmp.Diff(test.want, got) != "" {
 				t.Error(got, err)

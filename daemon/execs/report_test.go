@@ -20,7 +20,7 @@ import (
 )
 
 // watched returns a manager with a container in its log whose executions are
-// measured; nothing of the container runs.
+// measured; no process of the container runs.
 func watched(t *testing.T, change ...func(*ledger.Options)) (*Manager, *watchedRoot, *ledgertest.Register) {
 	t.Helper()
 	r := &ledgertest.Register{}
@@ -58,8 +58,8 @@ func logged(t *testing.T, x *Manager) (bodies []logs.ExecBody) {
 	return bodies
 }
 
-// An execution without a digest that can't be logged is pending: no evidence before it
-// is logged.
+// An execution without a digest that can't be logged is pending: there is no
+// evidence until it is logged.
 func TestGapIsPending(t *testing.T) {
 	x, w, r := watched(t)
 	if err := x.Flush(t.Context(), "c"); err != nil {
@@ -89,7 +89,8 @@ func TestGapIsPending(t *testing.T) {
 	}
 }
 
-// When the log takes no events of containers any more, a public event says so.
+// When the log accepts no more events of containers, a public event reports
+// that.
 func TestGapInFullLogIsPublic(t *testing.T) {
 	x, w, _ := watched(t, func(o *ledger.Options) {
 		c := config.Default()
@@ -122,7 +123,7 @@ func TestGapInFullLogIsPublic(t *testing.T) {
 	}
 }
 
-// A gap of one instance is not logged of the next.
+// A gap of one instance is not logged for the next.
 func TestGapOfAnInstanceThatIsOver(t *testing.T) {
 	x, w, _ := watched(t)
 	if _, err := x.Ledger.Append(t.Context(), ledger.Event{Operation: logs.OpLaunch, Owner: "c", Instance: "2/0", Measured: map[string]any{}}); err != nil {
@@ -134,8 +135,8 @@ func TestGapOfAnInstanceThatIsOver(t *testing.T) {
 	}
 }
 
-// One content is logged once, under whatever name and with whatever digests: what
-// is known of it is looked up by SHA-384 alone.
+// A content is logged once, under whatever name and with whatever digests:
+// known contents are looked up by SHA-384 alone.
 func TestContentIsLoggedOnce(t *testing.T) {
 	d := rpc.Digest{1}
 	if got := keyOf(logs.ExecBody{Path: "/a", SHA384: &d, Verity: "sha256:aa"}); got != (eventKey{digest: d}) {

@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// Unreported is true from before a process goes on undecided until Missed has
-// returned.
+// Unreported is true from before a process goes on without a decision until
+// Missed has returned.
 func TestUnreported(t *testing.T) {
 	dir := overlay(t)
-	told, ready := make(chan struct{}), make(chan struct{})
+	report, ready := make(chan struct{}), make(chan struct{})
 	r, err := HoldRoots(1<<20, Options{Deadline: time.Minute,
-		Missed: func(*HeldExec, error) { <-told },
+		Missed: func(*HeldExec, error) { <-report },
 		Decide: func(context.Context, *HeldExec) error { <-ready; return errors.New("no") }})
 	if err != nil {
 		t.Fatal(err)
@@ -24,15 +24,15 @@ func TestUnreported(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r.Unreported() {
-		t.Error("nobody went on, and somebody is untold")
+		t.Error("no process went on, and one is unreported")
 	}
 	close(ready)
 	if err := run(filepath.Join(dir, "program")); err != nil {
 		t.Fatal(err)
 	}
 	if !r.Unreported() {
-		t.Error("it went on, and nobody is untold")
+		t.Error("the process went on, and none is unreported")
 	}
-	close(told)
-	eventually(t, "all are told", func() bool { return !r.Unreported() })
+	close(report)
+	eventually(t, "all are reported", func() bool { return !r.Unreported() })
 }

@@ -31,7 +31,7 @@ func rawEvent() []byte {
 	return order.AppendUint32(raw, 8)
 }
 
-// Each exec of a container comes through here.
+// Each exec in a container passes here.
 func TestParseAllocatesNothing(t *testing.T) {
 	raw := rawEvent()
 	n := testing.AllocsPerRun(100, func() {
@@ -40,7 +40,7 @@ func TestParseAllocatesNothing(t *testing.T) {
 		}
 	})
 	if n > 0 {
-		t.Errorf("%.0f allocations", n)
+		t.Errorf("%.0f allocations, must be none", n)
 	}
 }
 

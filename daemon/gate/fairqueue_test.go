@@ -2,8 +2,8 @@ package gate
 
 import "testing"
 
-// Each payer comes to its turn, none has more than its share of places and workers,
-// and no process is lost.
+// Each payer gets its turn, none gets more than its share of places and
+// workers, and no process is lost.
 func TestFairQueue(t *testing.T) {
 	s := newFairQueue()
 	a, b := payer{user: 1}, payer{device: 1}
@@ -25,7 +25,7 @@ func TestFairQueue(t *testing.T) {
 		out, got = append(out, h), append(got, h.payer)
 	}
 	if got[1] != b {
-		t.Errorf("the other came to its turn as %v", got)
+		t.Errorf("the other got its turn as number %v", got)
 	}
 	if len(s.turns) != 0 {
 		t.Error("one has more workers than its share")
@@ -38,7 +38,7 @@ func TestFairQueue(t *testing.T) {
 		}
 	}
 	if s.next() != nil || s.held != 0 || len(s.byPayer) != 0 {
-		t.Errorf("%d are held still, %d have a share", s.held, len(s.byPayer))
+		t.Errorf("%d are still held, %d have a share", s.held, len(s.byPayer))
 	}
 	for i := range maxHeld + 1 {
 		if ok := s.put(&HeldExec{payer: payer{device: uint64(i)}}); ok != (i < maxHeld) {

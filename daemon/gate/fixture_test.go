@@ -20,8 +20,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The test's program is also a guard, a holder that is stopped and killed, and other
-// programs that have to be processes of their own.
+// The test's program is also a guard, a holder that is stopped and killed, and
+// other programs that must be processes of their own.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
@@ -48,7 +48,8 @@ func needRoot(t *testing.T) {
 	unix.Close(fd)
 }
 
-// program copies this program, so that a mark on the copy holds no other process.
+// program copies this program, so that a mark on the copy holds no other
+// process.
 func program(t *testing.T, at string) string {
 	t.Helper()
 	from, err := os.Open("/proc/self/exe")
@@ -70,9 +71,9 @@ func program(t *testing.T, at string) string {
 // errRefused is run's error for a program that the kernel refused to execute.
 var errRefused = errors.New("refused")
 
-// run executes a program, by a shell: the thread of a Go program that forks can't be
-// stopped before the exec is done, so a program that holds itself would hang with the
-// next garbage collection.
+// run executes a program through a shell: the thread of a Go program that forks
+// can't be stopped before the exec is done, so a program that holds itself
+// would hang at the next garbage collection.
 func run(path string, args ...string) error {
 	c := exec.Command("/bin/sh", append([]string{"-c", `"$0" true "$@"`, path}, args...)...)
 	c.Dir = filepath.Dir(path)
@@ -83,7 +84,7 @@ func run(path string, args ...string) error {
 	return err
 }
 
-// missedList is what Missed got.
+// missedList records the calls of Missed.
 type missedList struct {
 	mu  sync.Mutex
 	all []error
@@ -125,7 +126,7 @@ func hold(t *testing.T, paths []string, o Options) *Runtimes {
 	return r
 }
 
-// openDir is one that other users can enter.
+// openDir is a directory that other users can enter.
 func openDir(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "gate")
@@ -139,7 +140,7 @@ func openDir(t *testing.T) string {
 	return dir
 }
 
-// exiting returns an ELF program that ends with this exit code, and does nothing
+// exiting returns an ELF program that exits with this code, and does nothing
 // else.
 func exiting(t *testing.T, code byte) []byte {
 	t.Helper()
@@ -169,8 +170,8 @@ func exiting(t *testing.T, code byte) []byte {
 	return append(b, machine...)
 }
 
-// waits starts a command that waits for the end of its standard input, and returns
-// what ends it.
+// waits starts a command that waits for the end of its standard input, and
+// returns a function that ends it.
 func waits(t *testing.T, c *exec.Cmd) (end func()) {
 	t.Helper()
 	in, err := c.StdinPipe()
@@ -206,7 +207,7 @@ func (r *Roots) begins(t *testing.T, err error, ready chan struct{}, dir string)
 	}
 }
 
-// overlay mounts one with a program in its lower layer.
+// overlay mounts an overlay with a program in its lower layer.
 func overlay(t *testing.T) string {
 	t.Helper()
 	needRoot(t)
@@ -226,7 +227,7 @@ func overlay(t *testing.T) string {
 	return merged
 }
 
-// seen is what was measured, in order.
+// seen is the measured executions, in order.
 type seen struct {
 	mu  sync.Mutex
 	all []sight
@@ -249,8 +250,8 @@ func (s *seen) last() (sight, int) {
 	return s.all[len(s.all)-1], len(s.all)
 }
 
-// watch measures each exec of an overlay. A file that can't be measured runs all the
-// same.
+// watch measures each exec of an overlay. A file that can't be measured runs
+// all the same.
 func watch(t *testing.T, dirs ...string) (*Roots, *seen) {
 	t.Helper()
 	s := &seen{}
@@ -280,7 +281,7 @@ func watch(t *testing.T, dirs ...string) (*Roots, *seen) {
 	return r, s
 }
 
-// sha384 is zero where there is none.
+// sha384 is zero if the file has no digest.
 func sha384(c Content) (digest [48]byte) {
 	if c.SHA384 != nil {
 		digest = *c.SHA384
@@ -297,8 +298,8 @@ func digestOf(t *testing.T, path string) [48]byte {
 	return sha512.Sum384(b)
 }
 
-// tiny writes a program that ends at once to dir, and returns a function that runs it
-// n times.
+// tiny writes a program that ends at once to dir, and returns a function that
+// runs it n times.
 func tiny(t *testing.T, dir string) (file string, several func(n int)) {
 	t.Helper()
 	file = filepath.Join(dir, "tiny")

@@ -15,7 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process that executes the runtime is held until the decision, and no other is.
+// A process that executes the runtime is held until the decision, and no other
+// process is.
 func TestHeldUntilDecided(t *testing.T) {
 	dir := t.TempDir()
 	runtime, other := program(t, filepath.Join(dir, "runtime")), program(t, filepath.Join(dir, "other"))
@@ -54,7 +55,7 @@ func TestDeadline(t *testing.T) {
 			hold(t, []string{runtime}, Options{Deadline: deadline, Refuse: refuse, Missed: missed.note,
 				Decide: func(context.Context, *HeldExec) error { <-stuck; return nil }})
 			defer close(stuck)
-			// More than there are workers: all of these are stuck.
+			// more than there are workers, so that all workers are stuck
 			var all sync.WaitGroup
 			for range workers + 4 {
 				all.Go(func() {
@@ -64,7 +65,7 @@ func TestDeadline(t *testing.T) {
 				})
 			}
 			all.Wait()
-			eventually(t, "it is told", func() bool { return missed.is(ErrDeadline) })
+			eventually(t, "it is reported", func() bool { return missed.is(ErrDeadline) })
 		})
 	}
 }
@@ -79,13 +80,13 @@ func TestUndecided(t *testing.T) {
 		if err := run(runtime); errors.Is(err, errRefused) != refuse || err != nil && !refuse {
 			t.Errorf("refuse %t: it ended with %v", refuse, err)
 		}
-		eventually(t, "it is told", func() bool { return missed.is(why) })
+		eventually(t, "it is reported", func() bool { return missed.is(why) })
 	}
 }
 
-// No more processes of one payer are held than its share, and no payer waits for
-// another: neither another user while one keeps all its workers busy, nor the host's
-// root while a container's root does.
+// The gate holds no more processes of one payer than its share, and no payer
+// waits for another: neither another user while one keeps all its workers busy,
+// nor the host's root while a container's root does.
 func TestTooMany(t *testing.T) {
 	for name, attr := range map[string]*syscall.SysProcAttr{
 		"another user":       {Credential: &syscall.Credential{Uid: 12345}},
@@ -117,7 +118,7 @@ func tooMany(t *testing.T, attr *syscall.SysProcAttr) {
 			}
 		})
 	}
-	eventually(t, "it is told", func() bool { return missed.is(errBusy) })
+	eventually(t, "it is reported", func() bool { return missed.is(errBusy) })
 	for range 10 {
 		if err := run(runtime); err != nil {
 			t.Errorf("another user's: %v", err)
@@ -130,16 +131,17 @@ func tooMany(t *testing.T, attr *syscall.SysProcAttr) {
 	all.Wait()
 }
 
-// The kernel lets processes go when its queue is full: that is reported.
+// The kernel lets processes go when its queue is full, and the gate reports
+// them.
 func TestOverflowIsReported(t *testing.T) {
 	var missed missedList
 	r := hold(t, nil, Options{Deadline: time.Minute, Missed: missed.note,
 		Decide: func(context.Context, *HeldExec) error { return nil }})
 	r.gate.accept(event{mask: unix.FAN_Q_OVERFLOW, fd: -1, pidfd: -1})
-	eventually(t, "it is told", func() bool { return missed.is(ErrOverflow) })
+	eventually(t, "it is reported", func() bool { return missed.is(ErrOverflow) })
 }
 
-// What this process executes itself can't wait for this process.
+// An exec by this process can't wait for this process.
 func TestOwnExecIsNotHeld(t *testing.T) {
 	r := hold(t, nil, Options{Deadline: time.Minute, Decide: func(context.Context, *HeldExec) error {
 		t.Error("it was held")
@@ -160,7 +162,8 @@ func TestOwnExecIsNotHeld(t *testing.T) {
 	}
 }
 
-// A process that the guard let go was not decided in time, whatever the decision is.
+// A process that the guard let go was not decided in time, whatever the later
+// decision.
 func TestLetGoByAnother(t *testing.T) {
 	runtime := program(t, filepath.Join(t.TempDir(), "runtime"))
 	var missed missedList
@@ -173,5 +176,5 @@ func TestLetGoByAnother(t *testing.T) {
 		}})
 	close(ready)
 	defer waits(t, exec.Command("/bin/sh", "-c", `"$0" wait`, runtime))()
-	eventually(t, "it is told", func() bool { return missed.is(ErrLetGo) })
+	eventually(t, "it is reported", func() bool { return missed.is(ErrLetGo) })
 }

@@ -14,8 +14,8 @@ import (
 
 const holdersDeadline = time.Second
 
-// holder is a process that holds a runtime's callers until they wait for
-// nothing but the deadline.
+// holder is a process that holds a runtime's callers, and lets them go only at
+// the deadline.
 func holder(runtime string) int {
 	_, err := HoldRuntimes([]string{runtime}, Options{
 		Deadline: holdersDeadline, Guard: "/proc/self/exe",
@@ -34,7 +34,7 @@ func holder(runtime string) int {
 	select {}
 }
 
-// A holder that is stopped, or killed, holds nobody beyond the deadline.
+// A holder that is stopped, or killed, holds no process beyond the deadline.
 func TestStoppedAndKilled(t *testing.T) {
 	needRoot(t)
 	for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGKILL} {
@@ -64,16 +64,16 @@ func TestStoppedAndKilled(t *testing.T) {
 			}
 			var all sync.WaitGroup
 			begin := func() {
-				if err := run(runtime); err != nil { // hangs where nobody answers
+				if err := run(runtime); err != nil { // hangs if nothing answers
 					t.Error(err)
 				}
 			}
-			all.Go(begin) // is taken
+			all.Go(begin) // this one is being decided
 			if line := <-lines; line != "held" {
 				t.Fatal(line)
 			}
 			h.Process.Signal(sig)
-			for range 10 { // stay in the queue
+			for range 10 { // these stay in the queue
 				all.Go(begin)
 			}
 			all.Wait()
@@ -83,7 +83,7 @@ func TestStoppedAndKilled(t *testing.T) {
 					select {
 					case line = <-lines:
 					case <-time.After(time.Minute):
-						t.Fatal("that it was stopped is not told")
+						t.Fatal("the stop must be reported")
 					}
 				}
 				all.Go(begin)

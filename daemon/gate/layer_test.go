@@ -12,7 +12,7 @@ import (
 )
 
 // A file that isn't where its name says is in no layer that could be leased,
-// however like it another one looks.
+// however similar another file looks.
 func TestLocate(t *testing.T) {
 	dir := t.TempDir()
 	lower, upper := filepath.Join(dir, "lower"), filepath.Join(dir, "upper")
@@ -55,7 +55,7 @@ func TestLocate(t *testing.T) {
 		t.Errorf("changed since: %d %v", fd, err)
 	}
 	other = id("upper/file")
-	other.ino++ // no copy either
+	other.ino++ // not a copy either
 	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, errUnlocated) {
 		t.Errorf("another file: %d %v", fd, err)
 	}
@@ -69,7 +69,8 @@ func TestLocate(t *testing.T) {
 	}
 }
 
-// A layer's directories are the container's to rearrange: nothing leads out.
+// The container can rearrange a layer's directories: no path leads out of the
+// layer.
 func TestOpenBelow(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "layer/a"), 0o755); err != nil {
@@ -109,7 +110,7 @@ func TestOpenBelow(t *testing.T) {
 	}
 }
 
-// A pipe in the place of a file holds up nobody.
+// A pipe in the place of a file delays nothing.
 func TestPipeBelow(t *testing.T) {
 	dir := t.TempDir()
 	if err := unix.Mkfifo(filepath.Join(dir, "program"), 0o644); err != nil {
@@ -131,7 +132,7 @@ func TestPipeBelow(t *testing.T) {
 			t.Error("a pipe counts as a file")
 		}
 	case <-time.After(time.Minute):
-		t.Error("it waits for who writes the pipe")
+		t.Error("it waits for a writer of the pipe")
 		if f, err := os.OpenFile(filepath.Join(dir, "program"), os.O_WRONLY|unix.O_NONBLOCK, 0); err == nil {
 			f.Close()
 		}
@@ -142,9 +143,9 @@ func TestPipeBelow(t *testing.T) {
 	}
 }
 
-// Two files that were copied up can have the same size and the same times: a
-// container may change both within a tick of the clock. The origin, not the name,
-// says which of them is executed.
+// Two files that were copied up can have the same size and the same times,
+// because a container may change both within a tick of the clock. The origin,
+// not the name, shows which of them is executed.
 func TestCopiesAreToldApart(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
@@ -183,7 +184,7 @@ func TestCopiesAreToldApart(t *testing.T) {
 	}
 	for _, path := range []string{a, b} {
 		for _, name := range []string{a, b} {
-			id := identifyPath(name) // the times are the same, the inode tells them apart
+			id := identifyPath(name) // the times are equal, the inodes differ
 			id.ino = identifyPath(path).ino
 			fd, _, err := l.locate("/"+filepath.Base(name), id, func(int) string { return "" })
 			if err == nil {

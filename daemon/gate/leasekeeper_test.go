@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A script's lease ends with the exec of its interpreter: no writer has to wait for
-// leaseTime.
+// A script's lease ends with the exec of its interpreter: no writer has to wait
+// for leaseTime.
 func TestLeaseOfAScript(t *testing.T) {
 	dir := overlay(t)
 	r, s := watch(t, dir)
@@ -40,8 +40,8 @@ func TestLeaseOfAScript(t *testing.T) {
 	})
 }
 
-// Two programs swap, in place and by name: what runs is what was measured for that
-// exec, or nothing runs.
+// Two programs swap, in place and by name: the bytes that run are those that
+// were measured for that exec, or nothing runs.
 func TestRacingWriter(t *testing.T) {
 	programs := map[int][]byte{10: exiting(t, 10), 20: exiting(t, 20)}
 	for name, swap := range map[string]func(file string, program []byte){
@@ -79,7 +79,7 @@ func TestRacingWriter(t *testing.T) {
 				}
 			})
 			ran := map[int]int{}
-			for range 3000 { // far fewer will do
+			for range 3000 { // far fewer are enough
 				if min(ran[10], ran[20]) >= 30 {
 					break
 				}

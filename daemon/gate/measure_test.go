@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BenchmarkHash reads a program that nobody has measured yet.
+// BenchmarkHash reads a program that was not measured before.
 func BenchmarkHash(b *testing.B) {
 	path := filepath.Join(b.TempDir(), "program")
 	if err := os.WriteFile(path, make([]byte, 1<<20), 0o755); err != nil {
@@ -36,7 +36,7 @@ func BenchmarkHash(b *testing.B) {
 	}
 }
 
-// looking does something when it is asked whether there is time left.
+// looking runs a function when it is asked whether there is time left.
 type looking struct {
 	context.Context
 	do func()
@@ -47,8 +47,8 @@ func (l looking) Err() error {
 	return l.Context.Err()
 }
 
-// A file whose times change while it is hashed has no digest: what was asked of
-// them before says nothing of what was read.
+// A file whose times change while it is hashed has no digest: its identity from
+// before may not be that of the bytes that were read.
 func TestChangedWhileHashed(t *testing.T) {
 	dir := overlay(t)
 	file, _ := tiny(t, dir)
@@ -75,7 +75,7 @@ func TestChangedWhileHashed(t *testing.T) {
 	}
 }
 
-// A device's number can be another file system's next.
+// A device number can be reused for another file system.
 func TestKnownDigestsOfAnotherMount(t *testing.T) {
 	m := measurer{cache: make(map[fileID]cachedDigest), layers: make(map[uint64]overlayMount)}
 	m.store(fileID{dev: 1, ino: 1}, cachedDigest{})
@@ -92,8 +92,8 @@ func TestKnownDigestsOfAnotherMount(t *testing.T) {
 	}
 }
 
-// A digest is remembered of a file that has been left alone for a while: a
-// second change within one tick of the kernel's clock shows nowhere.
+// A digest is cached only for a file that has been left alone for a while: a
+// second change within one tick of the kernel's clock is not visible.
 func TestFreshFileIsNotRemembered(t *testing.T) {
 	dir := overlay(t)
 	r, _ := watch(t, dir)
@@ -117,8 +117,8 @@ func TestFreshFileIsNotRemembered(t *testing.T) {
 	}
 }
 
-// A file that is swapped while its exec is held, by name or by its directory's
-// name: what was opened runs, and that was measured.
+// A file is swapped while its exec is held, by its name or its directory's
+// name: the opened file runs, and its digest was measured.
 func TestSwappedWhileHeld(t *testing.T) {
 	dir := overlay(t)
 	needRoot(t)
@@ -153,8 +153,8 @@ func TestSwappedWhileHeld(t *testing.T) {
 	}
 }
 
-// What is executed from the root file system is measured, as it is then, and
-// nothing of the host's is.
+// An exec from the root file system is measured, with the file as it is then,
+// and no exec of the host's files is.
 func TestRootsMeasure(t *testing.T) {
 	dir := overlay(t)
 	_, s := watch(t, dir)
@@ -185,8 +185,8 @@ func TestRootsMeasure(t *testing.T) {
 	}
 }
 
-// A writer that leaves no trace in size and times can't have its bytes pass
-// for those that were measured: while it can write there is no digest.
+// A writer that leaves no trace in size and times can't pass its bytes for the
+// measured ones: while it can write there is no digest.
 func TestMappedWriter(t *testing.T) {
 	dir := overlay(t)
 	r, s := watch(t, dir)
