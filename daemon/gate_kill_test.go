@@ -51,7 +51,7 @@ func fileExists(name string) bool {
 }
 
 // stormedCommand makes this program a daemon that holds one runtime and sees
-// podman's containers alone, so that nobody else is stopped.
+// podman's containers alone, so that stopping it delays nothing else.
 const (
 	stormedCommand  = "stormed"
 	stormedDeadline = 4 * time.Second
@@ -71,7 +71,7 @@ func stormed(dir, runtime string) int {
 		ctx := context.Background()
 		d, err := New(ctx, Options{
 			TEE: td, Config: c, LogDir: dirsUnder(dir).log, Version: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
-			Runtimes: []string{}, // who stops this daemon holds nobody else so
+			Runtimes: []string{}, // stopping this daemon delays nothing else
 			Records:  records.New(records.Options{Places: places, Rules: launch.Rules{Environment: "names"}}),
 		})
 		if err != nil {
@@ -87,7 +87,7 @@ func stormed(dir, runtime string) int {
 	return 1
 }
 
-// ownRuntime is a copy that nobody else executes.
+// ownRuntime is a copy that only this test executes.
 func ownRuntime(t *testing.T, dir string) string {
 	t.Helper()
 	from, err := exec.LookPath("runc")
@@ -113,8 +113,8 @@ func ownRuntime(t *testing.T, dir string) string {
 	return path
 }
 
-// ownGate is a simulated TD in a directory, and podman with a runtime and an image
-// of its own: a daemon there can be killed, and holds nobody else.
+// ownGate is a simulated TD in a directory, and podman with a runtime and an
+// image of its own: a daemon there can be killed, and delays nothing else.
 func ownGate(t *testing.T) (dir, runtime string, podman func(...string) (string, error)) {
 	t.Helper()
 	if testing.Short() {
@@ -139,7 +139,7 @@ func ownGate(t *testing.T) (dir, runtime string, podman func(...string) (string,
 	return dir, runtime, podman
 }
 
-// The daemon is stopped, or killed, amid starts and execs: no container hangs
+// The daemon is stopped, or killed, during starts and execs: no container hangs
 // beyond the deadlines, and none fails.
 func TestGateStoppedInStorm(t *testing.T) {
 	dir, runtime, podman := ownGate(t)
@@ -170,7 +170,7 @@ func TestGateStoppedInStorm(t *testing.T) {
 					})
 				})
 			}
-			// The loops say at what second they are: a gap is an exec that hung.
+			// The loops print the current second: a gap is an exec that hung.
 			for range 2 {
 				all.Go(func() {
 					out, err := podman("exec", id, "/bin/busybox", "sh", "-c", fmt.Sprintf(
@@ -187,7 +187,7 @@ func TestGateStoppedInStorm(t *testing.T) {
 						}
 					}
 					if n != size(3000, 8000) {
-						t.Errorf("%d execs of a loop came to their end", n)
+						t.Errorf("%d execs of a loop ended", n)
 					}
 				})
 			}
@@ -195,9 +195,10 @@ func TestGateStoppedInStorm(t *testing.T) {
 			s.Process.Signal(sig)
 			all.Wait()
 			t.Logf("the longest: %v", w.took)
-			// A start has some four execs of the runtime, and execs of its own.
+			// A start needs some four execs of the runtime, and execs of its
+			// own.
 			if *whole && (w.took["exec"] > 2*stormedDeadline || w.took["start and run"] > 8*stormedDeadline) {
-				t.Errorf("hung: %v, the deadline is %v", w.took, stormedDeadline)
+				t.Errorf("hung for %v, and the deadline is %v", w.took, stormedDeadline)
 			}
 			if sig == syscall.SIGSTOP {
 				s.Process.Signal(syscall.SIGCONT)
@@ -207,7 +208,7 @@ func TestGateStoppedInStorm(t *testing.T) {
 	}
 }
 
-// worst is what took longest, by kind.
+// worst is the longest duration, by kind.
 type worst struct {
 	mu   sync.Mutex
 	took map[string]time.Duration

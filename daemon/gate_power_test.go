@@ -12,8 +12,8 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// A container that kills the daemon as its first act is in the log by then, and
-// that it could, before its launch.
+// A container kills the daemon as its first act: the log has its launch by
+// then, and before that its power event.
 func TestKilledByItsFirstAct(t *testing.T) {
 	dir, runtime, podman := ownGate(t)
 	s := startSimulated(t, "msg=ready", "/proc/self/exe", stormedCommand, dir, runtime)
@@ -49,7 +49,7 @@ func TestKilledByItsFirstAct(t *testing.T) {
 		case r.Event.Operation == logs.OpLaunch && r.Event.Container == id:
 			launch = true
 			if !power {
-				t.Error("it was launched before its power was logged")
+				t.Error("the launch was logged before the power event")
 			}
 		}
 	}

@@ -25,8 +25,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// TestMain lets this program be the gate's guard, as the daemon's is, and a
-// daemon that is stopped and killed.
+// TestMain lets this program also be the gate's guard, as the daemon's program
+// is, and a daemon that is stopped and killed.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
@@ -42,8 +42,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// whole is for the sizes that figures are taken at. Only then costs are compared:
-// on a machine that does nothing else.
+// whole selects the full sizes. Only then costs are compared, on a machine that
+// does nothing else.
 var whole = flag.Bool("whole", false, "test in the sizes that figures are taken at, and compare costs")
 
 func size(short, long int) int {
@@ -53,11 +53,10 @@ func size(short, long int) int {
 	return short
 }
 
-// gateFixture is a daemon with a gate. The test is left out where there can be
-// none.
+// gateFixture is a daemon with a gate. It skips the test if there can be none.
 func gateFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	t.Helper()
-	on := func(c *config.Config) { // however busy the machine is
+	on := func(c *config.Config) { // long enough for a busy machine
 		c.Gate.Mode, c.Gate.Deadline, c.Exec.Deadline = config.GateOn, config.Duration(time.Minute), config.Duration(time.Minute)
 	}
 	f := dockerFixture(t, append([]func(*config.Config){on}, configure...)...)
@@ -75,8 +74,8 @@ func (f *fixture) gateStands() {
 	}
 }
 
-// shellImage has a shell and cimactl; the test is left out where none can be had that
-// needs no libraries.
+// shellImage has a shell and cimactl; it skips the test if no shell without
+// libraries is found.
 const shellImage = "cima-gate-test:1"
 
 func needShell(t *testing.T) {
@@ -86,7 +85,7 @@ func needShell(t *testing.T) {
 	}
 }
 
-// makeShell makes the image once: another one has another digest.
+// makeShell makes the image once: a second image would have another digest.
 var makeShell = sync.OnceValue(func() error {
 	docker, err := engine.Docker()
 	if err != nil {
@@ -119,7 +118,7 @@ func shell() (*engine.Image, error) {
 	return image, nil
 }
 
-// regate starts the daemon anew and waits for its gate.
+// regate restarts the daemon and waits for its gate.
 func (f *fixture) regate(configure func(*config.Config)) {
 	f.t.Helper()
 	f.stop()
@@ -129,21 +128,20 @@ func (f *fixture) regate(configure func(*config.Config)) {
 	eventually(f.t, "the daemon is ready again", func() bool { return strings.Count(f.log.String(), "msg=ready") > stands })
 }
 
-// startOfContainer is what its launch in the log says.
+// startOfContainer is the start in the container's logged launch.
 func (f *fixture) startOfContainer(id string) string {
 	f.t.Helper()
 	s, err := f.daemon.ledger.Snapshot(id)
 	if err != nil || s.Owner.Instance == "" {
 		f.t.Fatalf("no launch of %.12s is logged: %v", id, err)
 	}
-	if strings.HasSuffix(s.Owner.Instance, "/0") { // logged before there was a cgroup
+	if strings.HasSuffix(s.Owner.Instance, "/0") { // logged before the cgroup existed
 		return logs.StartGated
 	}
 	return logs.StartObserved
 }
 
-// Started many at a time, each container finds itself gated with its first
-// call.
+// Started many at a time, each container is gated when it makes its first call.
 func TestGatedStorm(t *testing.T) {
 	f := gateFixture(t)
 	var all sync.WaitGroup
@@ -167,8 +165,8 @@ func TestGatedStorm(t *testing.T) {
 	f.wantAuthentic(f.evidenceOf())
 }
 
-// Gated stays gated over a restart of the daemon, and a new start is a new
-// launch, gated again.
+// A gated container stays gated over a restart of the daemon, and a new start
+// is a new launch, gated again.
 func TestGatedOverRestarts(t *testing.T) {
 	f := gateFixture(t)
 	hold := f.hold()
@@ -194,7 +192,8 @@ func TestGatedOverRestarts(t *testing.T) {
 	}
 }
 
-// What could act as the guest's root is announced before it can.
+// A container that could act as the guest's root is logged as such before it
+// can act.
 func TestGatedPower(t *testing.T) {
 	f := gateFixture(t)
 	id := f.hold("--cap-add", "SYS_ADMIN")
@@ -208,7 +207,7 @@ func TestGatedPower(t *testing.T) {
 	}
 }
 
-// A runtime that can't be measured in time goes on, is logged as missed, and
+// A runtime that can't be measured in time goes on, and is logged as missed,
 // its container as observed; or it is refused.
 func TestGateMisses(t *testing.T) {
 	f := gateFixture(t, func(c *config.Config) { c.Gate.Deadline = 1 })
@@ -234,7 +233,7 @@ func TestGateMisses(t *testing.T) {
 	}
 }
 
-// podmanWith runs podman with a runtime, and gives it an image.
+// podmanWith is podman with a runtime and an image.
 func podmanWith(t *testing.T, runtime string, image *engine.Image) func(args ...string) (string, error) {
 	t.Helper()
 	own, err := engine.Podman()
@@ -281,7 +280,7 @@ func TestGatedPodman(t *testing.T) {
 	}
 }
 
-// A start may not take much longer with a gate than without.
+// A start may not take much longer with a gate than without one.
 func TestGateCost(t *testing.T) {
 	f := gateFixture(t)
 	var ratios []float64
@@ -299,12 +298,12 @@ func TestGateCost(t *testing.T) {
 	median := ratios[len(ratios)/2]
 	t.Logf("gated to ungated, %d pairs: median %.3f, from %.2f to %.2f", len(ratios), median, ratios[0], ratios[len(ratios)-1])
 	if limit := 1.2; *whole && median > limit {
-		t.Errorf("a gated start takes %.2f times an ungated one, the limit is %.1f", median, limit)
+		t.Errorf("a gated start takes %.2f times an ungated one, and must take at most %.1f times", median, limit)
 	}
 }
 
-// Every program of a scripted run is in its container's log, in order, with
-// the digest of its bytes, and in no other's.
+// Every program of a scripted run is in its container's log, in order and with
+// the digest of its bytes, and in no other container's log.
 func TestGatedExecs(t *testing.T) {
 	f := gateFixture(t, func(c *config.Config) { c.Exec.Mode = config.ExecMeasure })
 	needShell(t)
@@ -347,9 +346,10 @@ func TestGatedExecs(t *testing.T) {
 	}
 	f.wantAuthentic([]byte(docker(t, "exec", other, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce))))
 
-	// After a restart the gap is logged, and what runs is known as late.
+	// After a restart the gap is logged, and running programs are logged as
+	// found late.
 	f.regate(func(*config.Config) {})
-	eventually(t, "what ran before is late", func() bool {
+	eventually(t, "a program that ran before is logged as found late", func() bool {
 		text := strings.Join(execs(other), "\n")
 		return strings.Contains(text, errRanBefore) && strings.Count(text, "/cimactl ") == 2
 	})

@@ -22,7 +22,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// impatient gives up on a register after 200 ms.
+// impatient stops waiting for a register after 200 ms.
 func impatient(c *config.Config) { c.Limits.RegisterTimeout = config.Duration(200 * time.Millisecond) }
 
 func (f *fixture) inject(faults ...sim.Fault) {
@@ -32,14 +32,15 @@ func (f *fixture) inject(faults ...sim.Fault) {
 	}
 }
 
-// deaf is hardware that takes no notice of contexts, as a system call doesn't.
+// deaf is hardware that ignores contexts, as a system call does.
 type deaf struct{ hw.TEE }
 
 func (d deaf) Registers(context.Context) (hw.Registers, error) {
 	return d.TEE.Registers(context.Background())
 }
 
-// Registers that can't be read hold up nobody, however many ask.
+// Registers that can't be read delay no other call, however many callers wait
+// for them.
 func TestHungReadings(t *testing.T) {
 	f := newFixture(t, impatient)
 	f.daemon.tee.TEE = deaf{f.machine}
@@ -62,8 +63,8 @@ func TestHungReadings(t *testing.T) {
 	}
 }
 
-// Nothing is answered, and nothing logged, before the daemon's start is in the
-// log: a register that hangs or fails then is waited for.
+// No call is answered, and no event logged, before the daemon's start is in the
+// log: the daemon waits for a register that hangs or fails then.
 func TestStartIsFirst(t *testing.T) {
 	for name, fault := range map[string]sim.Fault{
 		"hangs before": {Op: sim.OpExtend, Hang: true},
@@ -109,7 +110,7 @@ func TestStartIsFirst(t *testing.T) {
 func TestStartThatCanNotBeLogged(t *testing.T) {
 	f := newFixture(t)
 	f.stop()
-	f.config.Limits.RequestsPerSecond = math.Inf(1) // JSON has no such number
+	f.config.Limits.RequestsPerSecond = math.Inf(1) // JSON can't write this number
 	d, err := New(t.Context(), Options{TEE: f.machine, Config: f.config, LogDir: dirsUnder(f.dir).log, Records: f.records, Log: slog.New(slog.DiscardHandler)})
 	if err == nil {
 		d.Close()
@@ -117,7 +118,7 @@ func TestStartThatCanNotBeLogged(t *testing.T) {
 	}
 }
 
-// So does one that a slow register delayed, once the daemon serves.
+// The same for a start that a slow register delays until the daemon serves.
 func TestServeEndsWithAStartThatCanNotBeLogged(t *testing.T) {
 	f := newFixture(t, impatient)
 	f.stop()
@@ -134,7 +135,7 @@ func TestServeEndsWithAStartThatCanNotBeLogged(t *testing.T) {
 	}
 	f.inject()
 	if err := d.Serve(t.Context(), sockets); err == nil {
-		t.Error("the daemon serves, and could never give evidence")
+		t.Error("the daemon serves, although it can never give evidence")
 	}
 }
 
@@ -148,7 +149,7 @@ func TestStopWhileHung(t *testing.T) {
 	}
 	f.stop()
 	f.inject()
-	eventually(t, "the log is given back", func() bool {
+	eventually(t, "the log is released", func() bool {
 		l, err := ledger.Open(t.Context(), ledger.Options{Dir: dirsUnder(f.dir).log, BootID: f.daemon.bootID, Anchor: logs.AnchorRTMR3, Register: f.machine})
 		if err == nil {
 			l.Close()
@@ -157,7 +158,8 @@ func TestStopWhileHung(t *testing.T) {
 	})
 }
 
-// What was missed while the register failed, or hung, is logged once the register works.
+// Execs that were missed while the register failed, or hung, are logged once
+// the register works.
 func TestMissedIsToldOnceTheRegisterWorks(t *testing.T) {
 	for name, fault := range map[string]sim.Fault{
 		"fails": {Op: sim.OpExtend, Errno: syscall.EIO},
@@ -191,8 +193,8 @@ func TestMissedIsToldOnceTheRegisterWorks(t *testing.T) {
 	}
 }
 
-// Hardware that hangs doesn't have the daemon killed by its watchdog; a lock that
-// can't be had does.
+// Hardware that hangs doesn't make the watchdog kill the daemon; a deadlock
+// does.
 func TestWatchdogWhileHung(t *testing.T) {
 	f := newFixture(t, impatient)
 	f.stop()
@@ -224,20 +226,20 @@ func TestWatchdogWhileHung(t *testing.T) {
 	}
 	f.inject()
 	f.stop()
-	beats(100, 10*time.Millisecond) // those that it sent before
+	beats(100, 10*time.Millisecond) // beats that were sent before
 	ctx, cancel := context.WithCancel(t.Context())
-	taken := make(chan struct{}) // a lock that nobody gives back
+	taken := make(chan struct{}) // a lock that is never released
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
 		f.daemon.watchdog(ctx, func() { <-taken })
 	}()
 	if n := beats(1, time.Second); n != 0 {
-		t.Errorf("%d beats while a lock can't be had", n)
+		t.Errorf("%d beats while a lock is held for ever", n)
 	}
 	close(taken)
 	if n := beats(1, time.Minute); n == 0 {
-		t.Error("no beat after the lock was given back")
+		t.Error("no beat after the lock was released")
 	}
 	cancel()
 	<-stopped

@@ -15,8 +15,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// Equal lines of docker give equal digests, and whatever is changed in the line
-// another one, as evidence has it.
+// Equal docker command lines give equal digests in evidence, and every change
+// of the line gives another one.
 func TestLaunchDigestsInDocker(t *testing.T) {
 	f := dockerFixture(t)
 	docker(t, "tag", testImage, "cima-daemon-test:2")
@@ -59,7 +59,7 @@ func TestLaunchDigestsInDocker(t *testing.T) {
 	}
 }
 
-// runsPrivileged says whether all capabilities can be given.
+// runsPrivileged reports whether this machine can give all capabilities.
 func runsPrivileged() bool {
 	return exec.Command("docker", "run", "--rm", "--network", "none", "--privileged", testImage, "/cimactl", "--version").Run() == nil
 }
@@ -69,7 +69,8 @@ func (f *fixture) digestOf(flags ...string) rpc.Digest {
 	return claimsOf(f.t, f.evidenceOf(flags...)).Container.LaunchDigest
 }
 
-// What cimactl computes of a bundle that lies there is what the daemon measures.
+// The launch that cimactl computes from a bundle is the one that the daemon
+// measures.
 func TestPredictInDocker(t *testing.T) {
 	f := dockerFixture(t)
 	cimactl := filepath.Join(t.TempDir(), "cimactl")
@@ -116,12 +117,12 @@ func TestPredictInDocker(t *testing.T) {
 	}
 }
 
-// Each class of power, by a container that has it: another one's evidence tells
-// of it, and is trusted only under a policy that allows it.
+// For each class of power a container has it: another container's evidence has
+// the power event, and is trusted only under a policy that allows the class.
 func TestEachClassOfPowerInDocker(t *testing.T) {
 	f := gateFixture(t)
 	policy := f.policyFrom(f.evidenceOf())
-	f.evidenceOf() // what the policy is about runs next to all that follows
+	f.evidenceOf() // this container, which the policy is about, runs next to all that follow
 	var want []string
 	for class, flags := range map[string][]string{
 		"privileged":                {"--privileged"},
@@ -150,7 +151,8 @@ func TestEachClassOfPowerInDocker(t *testing.T) {
 			args = append(args, "--network", "none")
 		}
 		if out, err := exec.Command("docker", append(args, testImage, "/cimactl", "--version")...).CombinedOutput(); err != nil && class != "privileged" {
-			// A machine without all capabilities announces it, and fails then.
+			// a machine without all capabilities logs the power, and then the
+			// start fails
 			t.Fatalf("%s: %v: %s", class, err, out)
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// Where the kernel extends RTMR2 for IMA, the event log replays to it, page by page
-// and while it grows; of others it shows digests.
+// Where the kernel extends RTMR2 for IMA, the event log replays to RTMR2, page
+// by page and while it grows; of others' entries it shows digests.
 func TestEventLogWithIMAInDocker(t *testing.T) {
 	for _, isolation := range []string{config.IsolationRedacted, config.IsolationPrivate, config.IsolationNone} {
 		t.Run(isolation, func(t *testing.T) {
@@ -61,7 +61,7 @@ func TestEventLogWithIMAInDocker(t *testing.T) {
 			k.violate("/docker/"+hold, "/var/log/own")
 			k.measure("/docker/"+other, "/bin/secret-of-another")
 			grown := 0
-			paged := read(7, func() { // nothing may shift meanwhile
+			paged := read(7, func() { // the pages must not shift meanwhile
 				k.measure("/docker/"+other, fmt.Sprint("/bin/between", grown))
 				if grown++; grown == 3 {
 					extend("two")

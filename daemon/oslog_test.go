@@ -27,7 +27,7 @@ type fakeIMA struct {
 func (k *fakeIMA) write() {
 	k.f.t.Helper()
 	for name, text := range map[string]string{
-		"binary_runtime_measurements": strings.Join(k.lines, ""), // the reader takes either form
+		"binary_runtime_measurements": strings.Join(k.lines, ""), // the reader accepts either form
 		"runtime_measurements_count":  fmt.Sprintln(len(k.lines)),
 	} {
 		file, err := os.OpenFile(filepath.Join(k.f.imaDir, name), os.O_CREATE|os.O_WRONLY, 0o600)
@@ -39,8 +39,8 @@ func (k *fakeIMA) write() {
 	}
 }
 
-// measure adds an entry as kernels with the template ima-cgpath do: to the list, then
-// to the register.
+// measure adds an entry as kernels with the template ima-cgpath do: first to
+// the list, then to the register.
 func (k *fakeIMA) measure(cgroup, path string) {
 	k.f.t.Helper()
 	sum := sha512.Sum384([]byte(path))
@@ -90,8 +90,8 @@ func imaFixture(t *testing.T, configure ...func(*config.Config)) (*fixture, *fak
 	return f, k
 }
 
-// Where the kernel extends RTMR2 for IMA, evidence replays to it: own entries
-// are shown, those of others are digests.
+// Where the kernel extends RTMR2 for IMA, evidence replays to RTMR2: own
+// entries are shown, those of others are digests.
 func TestOSLogsInDocker(t *testing.T) {
 	for _, isolation := range []string{config.IsolationRedacted, config.IsolationPrivate, config.IsolationNone} {
 		t.Run(isolation, func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestOSLogsInDocker(t *testing.T) {
 			if _, err := form.Encode(&e, form.CEL); err != nil {
 				t.Errorf("as CEL: %v", err)
 			}
-			f.restart() // it is read anew
+			f.restart() // the list is read again from the start
 			f.wantAuthentic(ask())
 		})
 	}
@@ -159,7 +159,7 @@ func shownIMA(t *testing.T, bundle []byte) string {
 	return string(shown)
 }
 
-// Something else that extends RTMR2 is no reason not to run: verification finds it.
+// A foreign extend of RTMR2 does not stop the daemon: verification detects it.
 func TestRTMR2ExtendedByOthers(t *testing.T) {
 	f := newFixture(t)
 	f.stop()
@@ -204,7 +204,7 @@ func TestOSLogTooLarge(t *testing.T) {
 	}
 }
 
-// A reload that isolates containers counts at once.
+// A reload that isolates containers takes effect at once.
 func TestOSLogsAfterAReload(t *testing.T) {
 	f, k := imaFixture(t, func(c *config.Config) { c.Isolation = config.IsolationNone })
 	hold := f.hold()

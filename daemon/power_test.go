@@ -15,7 +15,7 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// announced are the classes of power that the log tells of.
+// announced are the classes of power in the log.
 func (f *fixture) announced() (all []string) {
 	for _, e := range f.events() {
 		if e.Operation == logs.OpPower {
@@ -25,8 +25,8 @@ func (f *fixture) announced() (all []string) {
 	return all
 }
 
-// wantPower says that a class is announced, and that another one's evidence is
-// trusted under a policy only that allows it.
+// wantPower checks that a class is in the log, and that another container's
+// evidence is trusted only under a policy that allows the class.
 func (f *fixture) wantPower(policy *policy.Policy, class string) {
 	f.t.Helper()
 	all := f.announced()
@@ -46,8 +46,8 @@ func (f *fixture) wantPower(policy *policy.Policy, class string) {
 	}
 }
 
-// What docker can't be asked for, podman can: no confinement by SELinux. Its
-// records tell that it was switched off, where there is no SELinux, too.
+// podman can be asked for what docker refuses: no confinement by SELinux. Its
+// records show that the confinement is off, even without SELinux.
 func TestPowerInPodman(t *testing.T) {
 	f := gateFixture(t)
 	policy := f.policyFrom(f.evidenceOf())
@@ -58,8 +58,8 @@ func TestPowerInPodman(t *testing.T) {
 	f.wantPower(policy, "unconfined:selinux")
 }
 
-// containerd runs what neither of them makes: a container in the host's mount
-// namespace, and one without a cgroup of its own.
+// containerd runs containers that neither docker nor podman makes: one in the
+// host's mount namespace, and one without a cgroup of its own.
 func TestPowerInContainerd(t *testing.T) {
 	f := gateFixture(t)
 	policy := f.policyFrom(f.evidenceOf())
@@ -82,7 +82,7 @@ func TestPowerInContainerd(t *testing.T) {
 		linux := spec["linux"].(map[string]any)
 		id := "cima-power-" + strings.ReplaceAll(class, ":", "-")
 		linux["cgroupsPath"] = "/" + id
-		delete(linux, "maskedPaths") // only a mount namespace of its own can have them
+		delete(linux, "maskedPaths") // these need a mount namespace of the container's own
 		delete(linux, "readonlyPaths")
 		change(linux)
 		spec["mounts"] = []any{}
@@ -116,8 +116,8 @@ func TestPowerInContainerd(t *testing.T) {
 	}
 }
 
-// bareRoot is a root file system of cimactl and /proc alone. A runtime leaves its
-// mounts behind where the container has no namespace for them.
+// bareRoot is a root file system of cimactl and /proc alone. A runtime leaves
+// its mounts behind if the container has no namespace for them.
 func bareRoot(t *testing.T) string {
 	root := t.TempDir()
 	proc := filepath.Join(root, "proc")

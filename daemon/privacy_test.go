@@ -18,8 +18,9 @@ import (
 )
 
 // Container B logs one of 100,000 contents that container A can list. Nothing
-// in A's view tells which: not with A's own salts, with none, nor by any register.
-// Both views replay to the same RTMR3; with B's salt the guess is sure.
+// that A sees shows which one: not with A's own salts, not without a salt, and
+// not by any register. Both views replay to the same RTMR3; with B's salt the
+// guess is certain.
 func TestGuesses(t *testing.T) {
 	f := dockerFixture(t, func(c *config.Config) { c.Access = []config.AccessRule{{Allow: []string{rpc.MethodExtendMeasurement}}} })
 	a, b := f.hold(), f.hold()
@@ -38,8 +39,8 @@ func TestGuesses(t *testing.T) {
 		t.Error("A's view and B's replay to two registers")
 	}
 	view := decode[rpc.Evidence](t, mine)
-	// All that A has of others: each digest, and each digest and register of
-	// the claims.
+	// Everything that A has of others: each digest, and each digest and
+	// register of the claims.
 	known := make(map[hw.Digest]bool)
 	var salts []string
 	for _, entry := range view.RuntimeLog {
@@ -106,7 +107,7 @@ func TestGuesses(t *testing.T) {
 	}
 }
 
-// Whoever presents evidence can't hide a public event behind its digest.
+// The presenter of evidence can't hide a public event behind its digest.
 func TestStrippedPublicEvents(t *testing.T) {
 	f := dockerFixture(t)
 	f.evidenceOf("--cap-add", "SYS_ADMIN")

@@ -12,7 +12,7 @@ import (
 	"github.com/cima-project/cima/hw"
 )
 
-// slowQuotes makes a quote take a while, and counts them.
+// slowQuotes delays each quote, and counts them.
 type slowQuotes struct {
 	hw.TEE
 	begun atomic.Int32
@@ -28,7 +28,8 @@ func (s *slowQuotes) Quote(ctx context.Context, data hw.ReportData) ([]byte, err
 	return s.TEE.Quote(ctx, data)
 }
 
-// TestContainersShare: containers that start together, as a compose file's do.
+// TestContainersShare: containers that start together share a quote, as those
+// of a compose file.
 func TestContainersShare(t *testing.T) {
 	f := dockerFixture(t)
 	f.stop()

@@ -55,8 +55,8 @@ func TestDeniedToHostProcesses(t *testing.T) {
 	wantCode(t, err, rpc.CodeDenied)
 }
 
-// A container extends its own register where policy grants it, and its
-// evidence holds the event.
+// A container extends its own register where the policy grants it, and its
+// evidence has the event.
 func TestExtendInDocker(t *testing.T) {
 	const event = `{"domain":"app.example","operation":"model","content":"sha256:00"}`
 	t.Run("not granted", func(t *testing.T) {
@@ -94,8 +94,8 @@ func TestExtendInDocker(t *testing.T) {
 	}
 }
 
-// A denial by image holds for the very first call, before anything of the
-// container is known, and so does a grant.
+// A denial by image applies to the very first call, before the container's
+// image is known, and so does a grant.
 func TestAccessOfTheFirstCallInDocker(t *testing.T) {
 	f := dockerFixture(t, func(c *config.Config) {
 		c.Access = []config.AccessRule{
@@ -147,7 +147,7 @@ func TestAdminInDocker(t *testing.T) {
 	if err != nil || !status.Ready || !status.Log.Consistent || status.Log.Count < 5 || status.Calls[rpc.MethodGetEvidence] != 1 {
 		t.Errorf("status %+v, %v", status, err)
 	}
-	// A container that is given the admin socket gets nothing by it.
+	// the admin socket gives a container no access
 	if _, err := f.inContainer([]string{"-v", filepath.Join(f.dir, "cima-admin") + ":/run/cima-admin"},
 		"--socket", "/run/cima-admin/admin.sock", "call", rpc.MethodGetStatus); err == nil || !strings.Contains(err.Error(), "root on the host only") {
 		t.Errorf("a container on the admin socket: %v", err)

@@ -13,7 +13,7 @@ import (
 	"github.com/cima-project/cima/hw"
 )
 
-// --check-config says ok of a file that was read, and of no other.
+// --check-config reports ok for a file that was read, and for no other.
 func TestCheckConfig(t *testing.T) {
 	dir := t.TempDir()
 	good, bad := filepath.Join(dir, "good.toml"), filepath.Join(dir, "bad.toml")
@@ -39,7 +39,7 @@ func TestCheckConfig(t *testing.T) {
 	}
 }
 
-// What ends the daemon where there is no TD says who knows more.
+// Without a TD the daemon ends with an error that names cimactl doctor.
 func TestHintWhereThereIsNoTD(t *testing.T) {
 	err := fmt.Errorf("start: %w", &hw.Error{Op: hw.OpBootLog, Err: hw.ErrUnsupported})
 	if h := hintFor(err); !strings.Contains(h, "cimactl doctor") {
@@ -50,7 +50,7 @@ func TestHintWhereThereIsNoTD(t *testing.T) {
 	}
 }
 
-// A daemon that nobody keeps the key for says that, and no error that is none.
+// A daemon whose key no service manager stores logs that, and no other error.
 func TestKeyWithoutServiceManager(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	var journal bytes.Buffer

@@ -9,7 +9,7 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// Containers are measured though none of them calls, and their end is noted.
+// Containers are measured even if none of them calls, and their end is logged.
 func TestObserverInDocker(t *testing.T) {
 	f := dockerFixture(t)
 	id := docker(t, "run", "-d", "--network", "none", "-i", testImage, "/cimactl", "evidence", "--nonce", "-")
@@ -31,8 +31,8 @@ func (f *fixture) operations(id string) string {
 	return strings.Join(all, " ")
 }
 
-// What runs already when the daemon starts is measured too, and counted in
-// its seal.
+// A container that runs already when the daemon starts is measured too, and
+// counted in the daemon's seal.
 func TestContainersFoundRunning(t *testing.T) {
 	f := dockerFixture(t)
 	f.stop()
@@ -51,11 +51,11 @@ func TestContainersFoundRunning(t *testing.T) {
 	}
 }
 
-// events are all events of the log, as nobody but root can read them.
+// events are all events of the log, as only root can read them.
 func (f *fixture) events() []logs.Event {
 	f.t.Helper()
 	l := f.daemon.ledger
-	at, _ := l.Snapshot("") // the log is read, inconsistent or not
+	at, _ := l.Snapshot("") // a log can be read even if it is inconsistent
 	view, err := l.View(f.t.Context(), "", at, at.Register, ledger.ShowAll)
 	if err != nil {
 		f.t.Fatal(err)

@@ -210,7 +210,7 @@ func TestMappedWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.measurer.setMinAge(-time.Hour)
-	run(file) // ETXTBSY; were it hashed now, the cache would have the good digest
+	run(file) // ETXTBSY; if the file were hashed now, the cache would have the good digest
 	if got, _ := s.last(); !errors.Is(got.err, ErrWritable) {
 		t.Errorf("with a writable mapping: %+v", got)
 	}

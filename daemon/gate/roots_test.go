@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where a mark would hold others, or not all, there is none.
+// A file system is not marked if a mark would hold others, or not everything.
 func TestUnmarkable(t *testing.T) {
 	dir := overlay(t)
 	r, s := watch(t)
@@ -42,14 +42,14 @@ func TestUnmarkable(t *testing.T) {
 	}
 	exec.Command("/bin/true").Run()
 	if _, n := s.last(); n != 0 {
-		t.Error("somebody was held")
+		t.Error("another process was held")
 	}
 }
 
-// What an engine mounts can be hidden from a mount namespace of our own: it is
-// found where the host sees it.
+// A mount of an engine can be hidden from our own mount namespace: it is found
+// where the host sees it.
 func TestMountThatOnlyTheHostSees(t *testing.T) {
-	dir := filepath.Dir(overlay(t)) // skips where marks can't be
+	dir := filepath.Dir(overlay(t)) // skips where marks are not possible
 	at := filepath.Join(dir, "elsewhere")
 	for _, d := range []string{"low", "up", "work", "at"} {
 		if err := os.MkdirAll(filepath.Join(at, d), 0o755); err != nil {
@@ -72,7 +72,7 @@ func TestMountThatOnlyTheHostSees(t *testing.T) {
 	defer host.Wait()
 	defer cancel()
 	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("the other namespace says %q", line)
+		t.Fatalf("the other namespace shows %q", line)
 	}
 	add := func(hostRoot string) error {
 		r, err := HoldRoots(1<<20, Options{
@@ -94,7 +94,7 @@ func TestMountThatOnlyTheHostSees(t *testing.T) {
 	}
 }
 
-// A file system of another kind is not taken for one whose layers are known.
+// A file system of another kind is not treated as one with known layers.
 func TestNoOverlay(t *testing.T) {
 	r, _ := watch(t)
 	dir := t.TempDir()

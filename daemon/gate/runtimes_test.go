@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A package that replaces a runtime doesn't get around the gate: neither does
-// one that comes later.
+// A package that replaces a runtime doesn't bypass the gate, and neither does
+// one that adds a runtime later.
 func TestReplaced(t *testing.T) {
 	dir := t.TempDir()
 	link, runtime, late := filepath.Join(dir, "link"), filepath.Join(dir, "d", "runtime"), filepath.Join(dir, "late")
@@ -47,10 +47,10 @@ func TestReplaced(t *testing.T) {
 	}
 	wantHeld(runtime)
 	program(t, late)
-	eventually(t, "what came is marked", func() bool { return len(r.Marked()) == 2 })
+	eventually(t, "the new runtime is marked", func() bool { return len(r.Marked()) == 2 })
 	wantHeld(late)
 	os.Remove(late)
-	eventually(t, "what went is not", func() bool { return len(r.Marked()) == 1 })
+	eventually(t, "the removed runtime is not", func() bool { return len(r.Marked()) == 1 })
 }
 
 func inode(t *testing.T, path string) uint64 {

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// sharedWatch measures each exec whose file is not known, and caches digests of files
-// that are older than minAge. An exec that is known waits for meanwhile. Leases last
-// a minute.
+// sharedWatch measures each exec whose file is not known, and caches digests of
+// files that are older than minAge. An exec of a known file waits for
+// meanwhile. Leases last a minute.
 func sharedWatch(t *testing.T, dir string, minAge time.Duration, meanwhile func()) (r *Roots, known, decided *atomic.Int32) {
 	t.Helper()
 	known, decided = &atomic.Int32{}, &atomic.Int32{}
@@ -45,8 +45,8 @@ func sharedWatch(t *testing.T, dir string, minAge time.Duration, meanwhile func(
 	return r, known, decided
 }
 
-// A file that is executed again while its lease is shared is known. Without a lease
-// it is measured again.
+// A file that is executed again while its lease is shared is known. Without a
+// lease it is measured again.
 func TestKnownWhileTheLeaseIsShared(t *testing.T) {
 	dir := overlay(t)
 	_, several := tiny(t, dir)
@@ -82,8 +82,8 @@ func TestFreshIsNotKnown(t *testing.T) {
 	}
 }
 
-// A writer waits until all execs are done that were known, and the file is not known
-// after the writer has changed it.
+// A writer waits until all execs of the known file are done, and the file is no
+// longer known after the writer has changed it.
 func TestWriterOfTheKnown(t *testing.T) {
 	dir := overlay(t)
 	file, several := tiny(t, dir)

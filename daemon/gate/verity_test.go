@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What fs-verity guards may be of any size. Whether the kernel is asked rightly
-// is shown in the VM, where it has fs-verity.
+// A file under fs-verity may have any size. The VM, which has fs-verity, shows
+// whether the request to the kernel is right.
 func TestVerity(t *testing.T) {
 	dir := overlay(t)
 	r, s := watch(t, dir)
@@ -33,13 +33,13 @@ func TestVerity(t *testing.T) {
 		run(large)
 		got, _ := s.last()
 		if got.verity != has || got.digest != [48]byte{} || (got.err == nil) != (has != "") || has == "" && !errors.Is(got.err, ErrTooLarge) {
-			t.Errorf("large, fs-verity says %q: %+v", has, got)
+			t.Errorf("large, fs-verity's digest %q: %+v", has, got)
 		}
 		if path, _ := asked.Load().(string); !strings.HasSuffix(path, "/large") || strings.HasPrefix(path, dir) {
 			t.Errorf("asked of %q, not of a layer's own file", path)
 		}
 	}
-	for range 2 { // as it is measured, and as it is remembered
+	for range 2 { // first measured, then from the cache
 		run(small)
 		if got, _ := s.last(); got.err != nil || got.verity != "sha256:aa" || got.digest != digestOf(t, small) {
 			t.Errorf("small: %+v", got)
@@ -74,6 +74,6 @@ func TestVerityDigest(t *testing.T) {
 	}
 	defer f.Close()
 	if got := verityOf(int(f.Fd())); got != "" {
-		t.Errorf("of a file that isn't guarded: %q", got)
+		t.Errorf("of a file without fs-verity: %q", got)
 	}
 }

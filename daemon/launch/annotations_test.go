@@ -2,8 +2,8 @@ package launch
 
 import "testing"
 
-// What an annotation tells a runtime to do changes the digest, as what the
-// specification says does.
+// An instruction to the runtime in an annotation changes the digest, as one in
+// the specification does.
 func TestAnnotationsForRuntimes(t *testing.T) {
 	base := digestOf(t, launchOf(t, config(t, "podman")), Image{})
 	for name, counts := range map[string]bool{

@@ -2,7 +2,7 @@ package launch
 
 import "github.com/cima-project/cima/daemon/launch/launchtest"
 
-// Short names, for tables that fit the eye.
+// Short names keep the tables readable.
 var (
 	config  = launchtest.Config
 	encode  = launchtest.Encode

@@ -2,8 +2,8 @@ package launch
 
 import "testing"
 
-// Docker's own hook is docker's alone: podman's hooks can be anybody's. So are those
-// of a configuration that names podman.
+// Docker's own hook counts for docker alone: a podman hook can be any program.
+// So can the hooks of a configuration that names podman.
 func TestHookLikeDockers(t *testing.T) {
 	hook := set("hooks", map[string]any{"prestart": []any{map[string]any{
 		"path": "/proc/4406/exe", "args": []any{"libnetwork-setkey", "-exec-root=/var/run/docker", "x", "x"},

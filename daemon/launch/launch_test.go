@@ -34,7 +34,7 @@ func digestOf(t testing.TB, l Launch, i Image) [48]byte {
 	return d
 }
 
-// The launches of real bundles, in full: what cima-evidence(7) describes.
+// The complete launches of real bundles, as cima-evidence(7) describes them.
 func TestLaunchOfRealBundles(t *testing.T) {
 	for _, name := range []string{"docker", "docker-privileged", "podman", "podman-pod", "ctr", "cri"} {
 		t.Run(name, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestLaunchOfRealBundles(t *testing.T) {
 	}
 }
 
-// No id, time, host name or pid of the bundle may be seen in its launch.
+// A launch shows no id, time, host name or pid of its bundle.
 func TestLaunchHoldsNothingOfTheRun(t *testing.T) {
 	for _, name := range []string{"docker", "podman", "podman-pod", "cri"} {
 		form := string(encode(t, launchOf(t, config(t, name))))
@@ -79,8 +79,8 @@ func TestLaunchHoldsNothingOfTheRun(t *testing.T) {
 	}
 }
 
-// renamed is the same container started another time: other ids, pids, time,
-// host name, and other orders where order means nothing.
+// renamed is the same container started at another time: with other ids, pids,
+// time and host name, and in another order where order has no meaning.
 func renamed(t *testing.T, c map[string]any, seed uint64) map[string]any {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1))

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Of two mounts that overlap it counts which is on top.
+// For two mounts that overlap, the digest depends on which is on top.
 func TestOrderOfMountsThatOverlap(t *testing.T) {
 	launch := func(mounts ...any) Launch {
 		c := config(t, "docker")
@@ -17,15 +17,15 @@ func TestOrderOfMountsThatOverlap(t *testing.T) {
 	}
 	a, ab, b := mount("/a", "bind", "/srv/1", "rbind"), mount("/a/b", "bind", "/srv/2", "rbind"), mount("/b", "bind", "/srv/3", "rbind")
 	if digestOf(t, launch(a, ab), Image{}) == digestOf(t, launch(ab, a), Image{}) {
-		t.Error("a hidden mount is not told from one on top")
+		t.Error("a hidden mount must differ from one on top")
 	}
 	if digestOf(t, launch(a, ab, b), Image{}) != digestOf(t, launch(b, a, ab), Image{}) {
 		t.Error("the order of mounts that don't overlap counts")
 	}
 }
 
-// A later mount hides those at its place and below; whether one does costs no
-// more than a path is long, and no path has 4096 bytes.
+// A later mount hides those at its place and below. The check costs no more
+// than the length of a path, which is below 4096 bytes.
 func TestHiddenMounts(t *testing.T) {
 	for _, tt := range []struct {
 		destination, later string
@@ -52,7 +52,7 @@ func TestHiddenMounts(t *testing.T) {
 	}
 }
 
-// Only what lies in the engine's own storage is the engine's.
+// Only files in the engine's own storage are the engine's.
 func TestSourceOfBinds(t *testing.T) {
 	other := strings.Repeat("ab", 32)
 	for _, test := range []struct {

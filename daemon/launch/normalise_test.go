@@ -10,7 +10,7 @@ import (
 	"github.com/cima-project/cima/daemon/launch/launchtest"
 )
 
-// Everything that a relying party could care about changes the digest.
+// Everything that a relying party may care about changes the digest.
 func TestChangesThatCount(t *testing.T) {
 	base := digestOf(t, launchOf(t, config(t, "docker")), Image{})
 	seen := map[[48]byte]string{base: "nothing"}
@@ -80,7 +80,7 @@ func TestChangesThatCount(t *testing.T) {
 	}
 }
 
-// What differs from run to run, or changes nothing, does not.
+// What differs from run to run, or has no effect, does not change it.
 func TestChangesThatDoNotCount(t *testing.T) {
 	base := digestOf(t, launchOf(t, config(t, "docker")), Image{})
 	for name, do := range map[string]change{
@@ -135,7 +135,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// Large integers are not made equal by JSON's doubles.
+// Different large integers must not become equal through JSON's doubles.
 func TestSeccompNumbersAreExact(t *testing.T) {
 	digest := func(value string) string {
 		d, err := seccompDigest([]byte(`{"syscalls":[{"names":["a"],"args":[{"value":` + value + `}]}]}`))
@@ -164,8 +164,8 @@ func TestHexID(t *testing.T) {
 	}
 }
 
-// Whatever is in a config.json: an error, or a launch that has one digest and
-// comes back whole from its JSON.
+// Any config.json gives an error, or a launch that has one digest and survives
+// a round trip through JSON.
 func FuzzFromConfig(f *testing.F) {
 	for _, name := range launchtest.Names(f) {
 		f.Add(encode(f, config(f, name)))

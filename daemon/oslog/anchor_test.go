@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Anchoring gets rarer: anybody can cause new entries.
+// Anchoring becomes rarer, because any process can cause new entries.
 func TestIMAIsAnchoredEverLessOften(t *testing.T) {
 	events, year := 0, 365*24*time.Hour
 	for at := time.Duration(0); at < year; events++ {
@@ -25,13 +25,13 @@ func TestIMAIsAnchoredEverLessOften(t *testing.T) {
 	t.Logf("%d events in a year", events)
 }
 
-// The IMA log's entries are anchored once each.
+// Each entry of the IMA log is anchored once.
 func TestIMAIsAnchored(t *testing.T) {
 	dir := t.TempDir()
 	const entry = "10 91f34b5c671d73504b274a919661cf80dab1e127 ima-ng sha1:1801e1be3e65ef1eaa5c16617bec8f1274eaf6b3 boot_aggregate\n"
 	write := func(lines int) {
 		for name, text := range map[string]string{
-			"binary_runtime_measurements": strings.Repeat(entry, lines), // the reader takes either form
+			"binary_runtime_measurements": strings.Repeat(entry, lines), // the reader accepts either form
 			"runtime_measurements_count":  fmt.Sprintln(lines),
 		} {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {

@@ -11,7 +11,8 @@ import (
 	"github.com/cima-project/cima/logs/ima"
 )
 
-// A name with line feeds is shown as its digest: readers may split it differently.
+// A name with line feeds is shown as its digest, because readers may split it
+// differently.
 func TestNamesOfManyLinesAreDigests(t *testing.T) {
 	for name, shown := range map[string]bool{"/bin/plain": true, "/bin/two\nlines": false} {
 		part := func(b []byte, text string) []byte {
@@ -22,7 +23,7 @@ func TestNamesOfManyLinesAreDigests(t *testing.T) {
 			data = part(data, field)
 		}
 		digest := sha512.Sum384(data)
-		record := part(append([]byte{2, 0, 0, 0}, digest[:]...), "ima-cgpath") // as the kernel has it in binary
+		record := part(append([]byte{2, 0, 0, 0}, digest[:]...), "ima-cgpath") // the kernel's binary form
 		e, err := ima.NewReader(bytes.NewReader(part(record, string(data)))).Next()
 		if err != nil {
 			t.Fatal(err)
@@ -35,8 +36,8 @@ func TestNamesOfManyLinesAreDigests(t *testing.T) {
 	}
 }
 
-// The kernel's first entry is shown to all, because it tells verifiers where the
-// boot ended. A later file of that name is its container's alone.
+// All callers see the kernel's first entry, because it shows verifiers where
+// the boot ended. A later file of that name belongs to its container alone.
 func TestFirstEntryIsShown(t *testing.T) {
 	l := newLog(hw.Digest{}, false)
 	for _, cgroup := range []string{"/", "/docker/" + strings.Repeat("ab", 32)} {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// However two lists grow, what was shown stays where it was, each list is in its
-// order and whole, and the order takes little to remember.
+// However two lists grow, entries that were shown keep their places, each list
+// is complete and in order, and the order needs little memory.
 func TestOrderKeepsItsNumbers(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 200 {
@@ -20,7 +20,7 @@ func TestOrderKeepsItsNumbers(t *testing.T) {
 			ima += r.IntN(3) * r.IntN(20)
 			own += r.IntN(2) * r.IntN(3)
 			seenIMA, seenOwn := ima, own
-			if r.IntN(4) == 0 { // a call that looked earlier, and comes later
+			if r.IntN(4) == 0 { // a call that read the lists earlier, and returns later
 				seenIMA, seenOwn = r.IntN(ima+1), r.IntN(own+1)
 			}
 			v := View{runs: m.grow(seenIMA, seenOwn)}

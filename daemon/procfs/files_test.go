@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The directories are somebody else's to rearrange: nothing leads out of them.
+// Other users can rearrange these directories: no path leads out of them.
 func TestOpenBelow(t *testing.T) {
 	top := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(top, "layer/a"), 0o755); err != nil {
@@ -95,7 +95,7 @@ func TestReadlink(t *testing.T) {
 	}
 }
 
-// A pidfd and /proc name one pid namespace alike.
+// A pidfd and /proc give a pid namespace the same name.
 func TestPIDNamespace(t *testing.T) {
 	want, err := Stat(unix.AT_FDCWD, "/proc/self/ns/pid")
 	if err != nil {

@@ -59,7 +59,7 @@ func TestUnescape(t *testing.T) {
 	}
 }
 
-// The device of a mount is what stat(2) shows of a file in it.
+// The device of a mount is the one that stat(2) returns for a file in it.
 func TestMounts(t *testing.T) {
 	all, err := Mounts("/proc/self")
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/cima-project/cima/hw"
 )
 
-// stepped makes a quote at each step, which is the data itself.
+// stepped makes a quote at each step; the quote is the report data itself.
 type stepped chan bool
 
 func (s stepped) Quote(_ context.Context, data hw.ReportData) ([]byte, error) {
@@ -19,7 +19,7 @@ func (s stepped) Quote(_ context.Context, data hw.ReportData) ([]byte, error) {
 	return data[:], nil
 }
 
-// A batch waits as one call, however many callers share it.
+// A batch waits like one call, however many callers share it.
 func TestBatchHasOneTurn(t *testing.T) { synctest.Test(t, batchHasOneTurn) }
 
 func batchHasOneTurn(t *testing.T) {
@@ -90,8 +90,8 @@ func batchHasOneTurn(t *testing.T) {
 	}
 	batch(100)
 	alone("other")
-	next("flood", 1) // was in flight
-	next("flood", 1) // was first in the queue
+	next("flood", 1) // this one was in flight
+	next("flood", 1) // this one was first in the queue
 	next("batch", 100)
 	batch(50) // behind the others again
 	next("other", 1)

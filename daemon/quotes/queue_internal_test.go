@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// A caller that leaves in the moment in which it gets its turn passes it on.
+// A caller that leaves at the moment when it gets its turn passes the turn on.
 func TestTurnOfOneWhoLeaves(t *testing.T) {
 	q := NewQueue(nil, 1, 10)
 	if err := q.acquire(context.Background(), "a"); err != nil {

@@ -45,8 +45,8 @@ func await(t *testing.T, q *Queue, n int) {
 	}
 }
 
-// One container asks many times over many connections, two others ask once:
-// they wait for one of its quotes each, not for all.
+// One container makes many requests over many connections, and two others make
+// one each: these two wait for one quote of the first each, not for all.
 func TestQueueIsFairByKey(t *testing.T) {
 	b := &bench{step: make(chan bool)}
 	q := NewQueue(b, 1, 100)
@@ -155,15 +155,15 @@ func TestQueueUnderLoad(t *testing.T) {
 	if b.most > 3 || q.Waiting() != 0 {
 		t.Errorf("%d at once, %d wait", b.most, q.Waiting())
 	}
-	for range 3 { // all three turns are still there
+	for range 3 { // all three turns must still be there
 		if _, err := q.Quote(context.Background(), "z", hw.ReportData{}); err != nil {
 			t.Error(err)
 		}
 	}
 }
 
-// Data that are late are asked for when the turn has come, and without them
-// the turn is the next one's.
+// Report data that are computed late are requested when the turn has come; if
+// there are none, the turn passes to the next call.
 func TestQueueAsksForLateData(t *testing.T) {
 	b := &bench{step: make(chan bool)}
 	q := NewQueue(b, 1, 100)
@@ -202,7 +202,7 @@ func TestQueueAsksForLateData(t *testing.T) {
 		t.Error("data were asked for before the turn came")
 	}
 	b.step <- true // a's
-	b.step <- true // c's: b had none
+	b.step <- true // c's: b had no data
 	wg.Wait()
 	if got := []byte{<-asked, <-asked}; !slices.Equal(got, []byte{2, 3}) || !slices.Equal(b.served, []byte{1, 3}) {
 		t.Errorf("asked in the order %v, served %v", got, b.served)

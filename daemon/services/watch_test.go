@@ -16,8 +16,8 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// A service is measured by the bytes that run, not by what its path holds by
-// now, and again when it is started anew with other bytes or arguments.
+// A service is measured by the bytes that run, not by the bytes at its path by
+// now, and again when it is restarted with other bytes or arguments.
 func TestSystemServices(t *testing.T) {
 	l := ledgertest.Open(t)
 	program := filepath.Join(t.TempDir(), "service")
@@ -47,7 +47,7 @@ func TestSystemServices(t *testing.T) {
 	}
 	start("1000")
 	want := fileDigest(t, program)
-	if err := os.Remove(program); err != nil { // the bytes run on
+	if err := os.Remove(program); err != nil { // the old bytes keep running
 		t.Fatal(err)
 	}
 	got := survey()
