@@ -15,8 +15,8 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// BenchmarkAppend is an event written ahead, extended and committed; the
-// register is memory.
+// BenchmarkAppend writes an event ahead, extends and commits it; the register
+// is in memory.
 func BenchmarkAppend(b *testing.B) {
 	l := filled(b)
 	before := l.Status().Bytes
@@ -29,7 +29,7 @@ func BenchmarkAppend(b *testing.B) {
 	b.ReportMetric(float64(l.Status().Bytes-before)/float64(b.N), "written-B/op")
 }
 
-// Whatever an extend says, the register is believed.
+// Whatever an extend returns, the register decides.
 func TestExtendOutcomes(t *testing.T) {
 	eio := fmt.Errorf("extend: %w", unix.EIO)
 	tests := []struct {
@@ -64,8 +64,8 @@ func TestExtendOutcomes(t *testing.T) {
 	}
 }
 
-// What belongs to a start of a container that is over doesn't go into the
-// register of the next one.
+// An event of an instance that has ended doesn't go into the register of the
+// next instance.
 func TestEventsOfAnInstanceThatIsOver(t *testing.T) {
 	r := &register{}
 	l := open(t, t.TempDir(), r)
@@ -84,8 +84,8 @@ func TestEventsOfAnInstanceThatIsOver(t *testing.T) {
 	}
 }
 
-// Many writers, viewers, failures and deaths of the daemon in random order:
-// what was acknowledged is there, and log and register agree.
+// Many writers, viewers, failures and kills of the daemon in random order:
+// acknowledged events are in the log, and log and register agree.
 func TestRandomHistory(t *testing.T) {
 	for seed := range uint64(40) {
 		rnd := rand.New(rand.NewPCG(seed, 1))
@@ -112,7 +112,7 @@ func TestRandomHistory(t *testing.T) {
 			if rnd.IntN(10) == 0 {
 				l.Close()
 				before := r.value
-				if rnd.IntN(2) == 0 { // died after writing ahead
+				if rnd.IntN(2) == 0 { // the daemon died after writing ahead
 					writeAhead(t, dir, before)
 				}
 				l = open(t, dir, r)
@@ -148,7 +148,7 @@ func TestConcurrentUse(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				now, _ := r.Registers(t.Context()) // a quote: its register may be ahead of the log
+				now, _ := r.Registers(t.Context()) // like a quote, whose register may be ahead of the log
 				view, err := l.View(t.Context(), name, s, now.RTMR[3], ShowDigests)
 				if err != nil || replay(t, view) != now.RTMR[3] {
 					t.Errorf("view: %v", err)
@@ -160,7 +160,8 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// Whoever gave up a launch, an image or an exit asks again: each is logged once.
+// A caller that gave up a launch, an image or an exit may repeat it: each is
+// logged once.
 func TestAskedAgainLoggedOnce(t *testing.T) { synctest.Test(t, askedAgainLoggedOnce) }
 
 func askedAgainLoggedOnce(t *testing.T) {

@@ -15,7 +15,7 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// shutLedger is a ledger whose Begin was not called yet.
+// shutLedger is a ledger before Begin.
 func shutLedger(t *testing.T, r Register, limits Limits) *Ledger {
 	t.Helper()
 	l, err := Open(t.Context(), Options{Dir: t.TempDir(), BootID: "boot", Anchor: logs.AnchorRTMR3, Register: r, Limits: limits})
@@ -82,7 +82,7 @@ func TestBeginIsFirst(t *testing.T) {
 }
 
 // Append and Ready give up at the ledger's deadline while Begin waits for a
-// register that hangs. Begin doesn't: its event is logged once.
+// register that hangs. Begin doesn't give up: its event is logged once.
 func TestBeginOutlastsTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = 10 * time.Second
@@ -111,7 +111,8 @@ func TestBeginOutlastsTheTimeout(t *testing.T) {
 	})
 }
 
-// An error that can't pass is not retried: it is Begin's, and everybody's.
+// A permanent error is not retried: Begin returns it, and so do all other
+// calls.
 func TestBeginEndsWithAnErrorThatStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		failure := errors.New("json: unsupported value: +Inf")
@@ -152,8 +153,8 @@ func TestBeginEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// A log that another has made inconsistent opens without Begin's events, so that
-// it can be said what is wrong.
+// A log that a foreign extend has made inconsistent opens without Begin's
+// events, so that callers can learn the reason.
 func TestBeginOfAnInconsistentLog(t *testing.T) {
 	l := shutLedger(t, &register{value: hw.Digest{1}}, Limits{})
 	calls := 0
@@ -167,7 +168,7 @@ func TestBeginOfAnInconsistentLog(t *testing.T) {
 	wantInconsistent(t, err, 0)
 }
 
-// What a full log can't take is no reason not to open.
+// A ledger opens even if its log is full.
 func TestBeginOfAFullLog(t *testing.T) {
 	l := shutLedger(t, &register{}, Limits{Bytes: 1})
 	if err := l.Begin(t.Context(), returns(public(logs.OpStart))); err != nil {

@@ -86,7 +86,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// writeAhead leaves a record whose extend never came.
+// writeAhead leaves a record whose extend was never made.
 func writeAhead(t *testing.T, dir string, before hw.Digest) {
 	t.Helper()
 	e, err := newEvent(extend("c0", "never attested"))

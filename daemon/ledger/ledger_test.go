@@ -19,11 +19,11 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// register is a measurement register in memory, which fails as a test wants.
+// register is a measurement register in memory, which fails as a test needs.
 type register struct {
 	mu       sync.Mutex
 	value    hw.Digest
-	onExtend func(*register, hw.Digest) error // nil: works
+	onExtend func(*register, hw.Digest) error // nil: extends succeed
 	onRead   func() error
 }
 
@@ -53,7 +53,7 @@ func open(t *testing.T, dir string, r *register) *Ledger {
 	return openWith(t, Options{Dir: dir, Register: r})
 }
 
-// openWith opens a ledger that takes events: Begin has no events of its own.
+// openWith opens a ledger and begins it without events of its own.
 func openWith(t testing.TB, opts Options) *Ledger {
 	t.Helper()
 	opts.BootID, opts.Anchor = cmp.Or(opts.BootID, "boot"), logs.AnchorRTMR3
@@ -68,7 +68,7 @@ func openWith(t testing.TB, opts Options) *Ledger {
 	return l
 }
 
-// all are all events of the log.
+// all returns all events of the log.
 func all(t testing.TB, l *Ledger) []logs.Event {
 	t.Helper()
 	s, _ := l.Snapshot("")
@@ -180,11 +180,11 @@ func filled(b testing.TB) *Ledger {
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// hung is a register whose extends, or readings, don't come back for a while,
-// and which takes no notice of contexts, as a system call doesn't.
+// hung is a register whose extends or reads don't return for a while, and which
+// ignores contexts, as a system call does.
 type hung struct {
 	register
-	extends, reads sync.WaitGroup // as long as they are above zero
+	extends, reads sync.WaitGroup // calls hang while these are above zero
 }
 
 func (h *hung) Extend(ctx context.Context, d hw.Digest) error {
@@ -208,13 +208,13 @@ func openHung(t *testing.T) (*Ledger, *hung) {
 // The test runs in a bubble of synctest: it hangs, and fails, if f goes on.
 func soon(t *testing.T, what string, f func(context.Context) error) error {
 	t.Helper()
-	const patience = time.Second
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	const timeout = time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	begin := time.Now()
 	err := f(ctx)
-	if took := time.Since(begin); took > patience {
-		t.Errorf("%s returned after %v, its context ended after %v", what, took, patience)
+	if took := time.Since(begin); took > timeout {
+		t.Errorf("%s returned after %v, its context ended after %v", what, took, timeout)
 	}
 	return err
 }
@@ -274,7 +274,7 @@ func openWithARegisterThatFails(t *testing.T, done, hangs bool) {
 	must(t, l, launch("a", "1"))
 	l.Close()
 	if !done {
-		h.value = before // it died before the extend
+		h.value = before // the daemon died before the extend
 	}
 	if hangs {
 		h.reads.Add(1)

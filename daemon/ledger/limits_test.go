@@ -16,7 +16,7 @@ func openLimited(t *testing.T, dir string, r *register, limits Limits) *Ledger {
 	return openWith(t, Options{Dir: dir, Register: r, Limits: limits})
 }
 
-// fill logs launches of ever new containers until the log takes no more.
+// fill logs launches of new containers until the log accepts no more.
 func fill(t *testing.T, l *Ledger) (taken int) {
 	t.Helper()
 	for ; ; taken++ {
@@ -38,7 +38,7 @@ func TestOwnersLimits(t *testing.T) {
 	if _, err := l.Append(t.Context(), extend("a", "3")); !errors.Is(err, ErrSpent) {
 		t.Fatalf("fourth event of a: %v", err)
 	}
-	last := extend("a", "3") // what is past the bound is said once
+	last := extend("a", "3") // an excess is logged once
 	last.Last = true
 	must(t, l, last)
 	if _, err := l.Append(t.Context(), last); !errors.Is(err, ErrSpent) {
@@ -53,7 +53,8 @@ func TestOwnersLimits(t *testing.T) {
 	}
 }
 
-// A public event is charged to the container that caused it, after a restart too.
+// A public event is charged to the container that caused it, after a restart
+// too.
 func TestPublicEventsAreCharged(t *testing.T) {
 	dir, r, limits := t.TempDir(), &register{}, Limits{OwnerEvents: 3}
 	power := func(class string) Event {
@@ -66,18 +67,18 @@ func TestPublicEventsAreCharged(t *testing.T) {
 	}
 	l.Close()
 	l = openLimited(t, dir, r, limits)
-	must(t, l, power("1")) // it was said
+	must(t, l, power("1")) // this one was logged before
 	if _, err := l.Append(t.Context(), power("3")); !errors.Is(err, ErrSpent) {
 		t.Fatalf("a fourth event that a caused: %v", err)
 	}
 	if _, err := l.Append(t.Context(), extend("a", "x")); !errors.Is(err, ErrSpent) {
 		t.Fatalf("a fourth event of a: %v", err)
 	}
-	must(t, l, public(logs.OpPolicy)) // no container causes it
+	must(t, l, public(logs.OpPolicy)) // no container causes this one
 }
 
-// At the log's bounds new events are refused, all learn of it, and what all must
-// learn still fits.
+// At the log's bounds new events are refused, every caller gets the error, and
+// the events that all must see still fit.
 func TestFullLogIsPublic(t *testing.T) {
 	for name, limits := range map[string]Limits{
 		"file":     {Bytes: 32 << 10},
@@ -108,8 +109,8 @@ func TestFullLogIsPublic(t *testing.T) {
 			if got := missedCounts(t, l, ErrFull.Error()); len(got) != 7 {
 				t.Errorf("the restarted daemon counts %v", got)
 			}
-			// Power of the host is logged as long as it fits, and then that it
-			// no longer fits.
+			// Power of the host is logged as long as it fits, and then one
+			// event that it no longer fits.
 			for i := range 2000 {
 				_, err := l.Append(t.Context(), Event{Operation: logs.OpPower, Measured: map[string]any{"classes": []int{i}}})
 				if errors.Is(err, ErrFull) {
@@ -135,7 +136,7 @@ func TestFullLogIsPublic(t *testing.T) {
 	}
 }
 
-// The log takes at most Shown bytes of everybody's evidence, and a container's own
+// The log adds at most Shown bytes to every evidence, and a container's own
 // events at most OwnerShown bytes in addition.
 func TestShownIsWhatEvidenceHolds(t *testing.T) {
 	for _, whole := range []bool{false, true} {
@@ -170,7 +171,7 @@ func TestShownIsWhatEvidenceHolds(t *testing.T) {
 	}
 }
 
-// The last event of an owner fits even where its own evidence is full.
+// The last event of an owner fits even if its own evidence is full.
 func TestLastIsShown(t *testing.T) {
 	r := &register{}
 	l := openLimited(t, t.TempDir(), r, Limits{OwnerShown: 2 << 10})

@@ -11,7 +11,7 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// missedCounts are the counts of the missed events of one reason, in order.
+// missedCounts are the counts in the missed events of one reason, in order.
 func missedCounts(t *testing.T, l *Ledger, why string) (counts []int) {
 	t.Helper()
 	for _, e := range all(t, l) {

@@ -14,8 +14,9 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// The register hangs: all who wait give up in time, the extend under way is
-// seen through, and what was given up before its turn never happens.
+// The register hangs: all waiting callers give up in time, the extend in
+// progress is completed, and an append that was given up before its turn is
+// never made.
 func TestHungRegister(t *testing.T) {
 	for name, at := range map[string]func(*hung) *sync.WaitGroup{
 		"extend":  func(h *hung) *sync.WaitGroup { return &h.extends },
@@ -130,7 +131,7 @@ func TestForeignExtend(t *testing.T) {
 		l.Close()
 		foreign(r)
 		_, err := open(t, dir, r).Snapshot("a")
-		wantInconsistent(t, err, 1) // the last record may or may not have come before the foreign one
+		wantInconsistent(t, err, 1) // the last record may have been extended before the foreign extend, or not
 	})
 	t.Run("before the first start", func(t *testing.T) {
 		r := &register{}
@@ -149,7 +150,7 @@ func TestForeignExtend(t *testing.T) {
 }
 
 // A register that can't be read after an extend leaves the outcome open until
-// it can.
+// it can be read.
 func TestUnknownOutcomeIsResolvedLater(t *testing.T) {
 	for _, done := range []bool{false, true} {
 		t.Run(fmt.Sprint("done=", done), func(t *testing.T) {

@@ -36,7 +36,7 @@ func BenchmarkHeld(b *testing.B) {
 	b.SetBytes(bytes)
 }
 
-// Each call of a container takes a snapshot: it allocates nothing.
+// Each call of a container takes a snapshot, which allocates nothing.
 func TestSnapshotAllocatesNothing(t *testing.T) {
 	l := filled(t)
 	if n := testing.AllocsPerRun(100, func() { l.Snapshot("3") }); n > 0 {
@@ -89,8 +89,8 @@ func TestOpenInstances(t *testing.T) {
 	l := open(t, dir, r)
 	must(t, l, launch("a", "1"), launch("b", "1"), launch("a", "2"),
 		Event{Operation: logs.OpExit, Owner: "b", Instance: "1"})
-	// The longest path, and bytes that are no UTF-8, come back as they were, in
-	// the longest event too.
+	// The longest path, and bytes that are not UTF-8, survive, also in the
+	// longest event.
 	path := "/" + strings.Repeat("\xff\x01", maxCgroup/2-1)
 	somewhere := launch("1000/c", "3")
 	somewhere.Cgroup, somewhere.Measured = path, map[string]any{"x": strings.Repeat("x", logs.MaxEvent-1024)}

@@ -18,7 +18,7 @@ func TestCheckSeesAMove(t *testing.T) {
 		w.must(os.WriteFile(file, []byte(now), 0o644))
 		wantRefusal(t, c.Check(context.Background()), "its cgroups changed")
 	}
-	// Back again it stays refused: who knows what it was meanwhile.
+	// Back in its cgroup it stays refused: what it did meanwhile is not known.
 	w.must(os.WriteFile(file, []byte(inA.cgroup), 0o644))
 	wantRefusal(t, c.Check(context.Background()), "its cgroups changed")
 }
@@ -28,14 +28,15 @@ func TestCheckSeesAnotherInstance(t *testing.T) {
 	dir := w.dir + "/cgroup/unified/docker/"
 	w.must(os.Rename(dir+idA, dir+"old"), os.Mkdir(dir+idA, 0o755))
 	wantRefusal(t, c.Check(context.Background()), "removed or replaced")
-	refused(t, id, conn.UnixConn, "removed or replaced") // its first process is not in the new one
+	refused(t, id, conn.UnixConn, "removed or replaced") // its first process is not in the new cgroup
 	w.must(os.Remove(dir + idA))
 	c.failed = nil
 	wantRefusal(t, c.Check(context.Background()), "removed or replaced")
 }
 
-// The caller ends, or the container's first process while the caller lives on
-// (in a container with the host's pid namespace). The world's files stay.
+// The caller ends, or the container's first process ends while the caller lives
+// on (in a container with the host's pid namespace). The files of the world
+// stay.
 func TestCheckSeesAnEnd(t *testing.T) {
 	for _, who := range []string{"caller", "first"} {
 		t.Run(who, func(t *testing.T) {
@@ -64,7 +65,8 @@ func TestCheckSeesAnEnd(t *testing.T) {
 	}
 }
 
-// No descriptor is left open, whichever caller was refused and for whatever reason.
+// No descriptor stays open, whichever caller was refused and for whatever
+// reason.
 func TestDescriptorsAreGivenBack(t *testing.T) {
 	w, id, c, pid, conn := named(t)
 	c.Close()
@@ -97,8 +99,8 @@ func TestDescriptorsAreGivenBack(t *testing.T) {
 	}
 }
 
-// A connection is closed while its requests are being checked, and many are
-// identified at once. The race detector does the rest.
+// A connection is closed while its requests are checked, and many callers are
+// identified at once. The race detector finds the faults.
 func TestConcurrentUse(t *testing.T) {
 	_, id, _, _, conn := named(t)
 	var wg sync.WaitGroup

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where there is cgroup v2 alone a caller is watched by its cgroup's id. This
-// uses the unified hierarchy of the machine, whatever else is mounted.
+// With cgroup v2 alone a caller is watched by its cgroup's id. This uses the
+// unified hierarchy of the machine, whatever else is mounted.
 func TestWatchByCgroupID(t *testing.T) {
 	dir := ""
 	for _, try := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/unified"} {
@@ -40,7 +40,7 @@ func TestWatchByCgroupID(t *testing.T) {
 		}
 		t.Cleanup(func() { os.Remove(dir + path[i]) })
 	}
-	t.Cleanup(func() { // before the removals
+	t.Cleanup(func() { // runs before the removals
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
@@ -74,7 +74,7 @@ func TestWatchByCgroupID(t *testing.T) {
 	if err := w.unchanged(p.pidfd); !errors.Is(err, errMoved) {
 		t.Errorf("moved: %v", err)
 	}
-	// It moved between the reading of its path and that of its id.
+	// The process moved after its path was read and before its cgroup's id was.
 	if w, err := watch(path[0]); !errors.Is(err, errMoved) {
 		t.Errorf("moved before: %+v, %v", w, err)
 	}

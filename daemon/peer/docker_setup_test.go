@@ -18,7 +18,7 @@ import (
 
 const dockerImage = "cima-peer-test:1"
 
-// docker is a test in containers: an identifier over docker's own records and
+// docker is a test in containers: an identifier with docker's own records, and
 // a socket that the containers see.
 type docker struct {
 	testing.TB
@@ -39,7 +39,7 @@ func newDocker(t testing.TB) docker {
 	return docker{t, e, newIdentifier(t, Options{Records: bundles{}}), listen(t)}
 }
 
-// imported is whether there is an image with nothing but the client in it.
+// imported reports whether there is an image with the client alone.
 var imported = sync.OnceValue(func() error {
 	e, err := engine.Docker()
 	if err != nil {
@@ -48,7 +48,7 @@ var imported = sync.OnceValue(func() error {
 	return e.Import(context.Background(), dockerImage, engine.NewImage().File("/client", clientPath))
 })
 
-// command runs the docker client and returns what it says.
+// command runs the docker client and returns its output.
 func (d docker) command(args ...string) string {
 	d.Helper()
 	out, err := d.engine.Do(context.Background(), "", args...)
@@ -119,8 +119,8 @@ func rename(t testing.TB, dir, from, to string) {
 	}
 }
 
-// bundles reads docker's records: the runtime's bundles that containerd keeps,
-// the smallest part of what room launch does.
+// bundles reads docker's records: the bundles in containerd's directory, as
+// package records does in full.
 type bundles struct{}
 
 func (b bundles) Declared(_ context.Context, path string) (Container, bool, error) {

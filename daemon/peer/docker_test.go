@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// The attacks of FACTS, in real containers of a real docker.
+// Known attacks, in real containers of a real docker.
 
 func TestDockerContainer(t *testing.T) {
 	d := newDocker(t)
@@ -89,8 +89,8 @@ func TestDockerMoveIntoAnotherIsRefused(t *testing.T) {
 	conn = d.accept(t)
 	refused(t, d.id, conn.UnixConn, "pid namespace is not that container's")
 
-	// Neither is it the host when it leaves for the root, and once it is
-	// back it is itself again.
+	// A process that moves to the root cgroup is not identified as the host,
+	// and back in its cgroup it is identified as before.
 	conn.do(t, "join * /")
 	refused(t, d.id, conn.UnixConn, "NSpid")
 	conn.do(t, "join * %s", d.cgroupOf(attacker))
@@ -131,8 +131,9 @@ func TestDockerRenamedCgroupIsRefused(t *testing.T) {
 			rename(t, hierarchy, v+".gone", v)
 		}
 	})
-	// By name it is in the victim's place wherever there is a rename, and
-	// then, having moved in the unified hierarchy too, everywhere.
+	// By renaming, the attacker takes the victim's place in every hierarchy
+	// that allows it, and, having moved in the unified hierarchy too, in all of
+	// them.
 	if d.id.kernel.cgroup == "hybrid" {
 		refused(t, d.id, conn.UnixConn, "name different containers")
 		conn.do(t, "join unified %s", v)
@@ -166,7 +167,7 @@ func TestDockerForgedIDBelowIsRefused(t *testing.T) {
 		conn.do(t, "join %s %s/%s", hierarchy, own, forged)
 		refused(t, d.id, conn.UnixConn, "no root-owned record declares")
 	}
-	// A cgroup of its own with no id in the name is its own business.
+	// A cgroup that it makes without an id in the name doesn't matter.
 	conn.do(t, "mkdir %s %s/workers", hierarchy, own)
 	conn.do(t, "join %s %s/workers", hierarchy, own)
 	d.named(conn, attacker)

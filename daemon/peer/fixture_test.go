@@ -19,7 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// named is the usual caller of container A, in a world that can be changed.
+// named is the usual caller of container A, in a world that tests can change.
 func named(t *testing.T) (world, *Identifier, *Caller, int, *client) {
 	t.Helper()
 	w := newWorld(t)
@@ -35,10 +35,10 @@ func named(t *testing.T) (world, *Identifier, *Caller, int, *client) {
 	return w, id, c, pid, conn
 }
 
-// at is a container that is declared at a path.
+// at is a container with a declared path.
 func at(id, path string) Container { return Container{ID: id, Runtime: "docker", CgroupPath: path} }
 
-// lines makes cgroups out of "controllers path" pairs.
+// lines makes cgroups from "controllers path" pairs.
 func lines(pairs ...string) []hierarchy {
 	var hs []hierarchy
 	for i := 0; i < len(pairs); i += 2 {
@@ -79,12 +79,13 @@ func openTest(t testing.TB, pid int) process {
 // clientPath is testdata/client, built once; TestMain removes it.
 var clientPath string
 
-// innerSocket is set in the environment of TestInvisiblePeer's other half.
+// innerSocket is set in the environment of the inner process of
+// TestInvisiblePeer.
 const innerSocket = "CIMA_PEER_TEST_SOCKET"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(innerSocket) != "" {
-		os.Exit(m.Run()) // needs no client
+		os.Exit(m.Run()) // these need no client
 	}
 	if err := engine.Alone(); err != nil {
 		fmt.Fprintln(os.Stderr, "tests of containers are left out:", err)
@@ -96,7 +97,7 @@ func TestMain(m *testing.M) {
 	}
 	clientPath = filepath.Join(dir, "client")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", clientPath, "./testdata/client")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // it runs in scratch images
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // the client runs in scratch images
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build the client: %v\n%s", err, out)
 		os.RemoveAll(dir)
@@ -108,8 +109,8 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// leaveOut skips a test for something that the machine lacks. In CI nothing
-// may be left out.
+// leaveOut skips a test because the machine lacks something. In CI no test may
+// be skipped.
 func leaveOut(t testing.TB, reason string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -118,7 +119,7 @@ func leaveOut(t testing.TB, reason string) {
 	t.Skip("left out: " + reason)
 }
 
-// records is a fake of what was started, by cgroup path.
+// records is a fake of the started containers, by cgroup path.
 type records struct {
 	byPath map[string]Container
 	err    error
@@ -150,7 +151,7 @@ func newIdentifier(t testing.TB, o Options) *Identifier {
 	return id
 }
 
-// socket is a listening socket in a directory that can be mounted.
+// socket is a listening socket in a directory that containers can mount.
 type socket struct {
 	dir, path string
 	*net.UnixListener
@@ -191,7 +192,7 @@ type client struct {
 	lines *bufio.Scanner
 }
 
-// tell sends a command and waits for nothing.
+// tell sends a command and does not wait.
 func (c *client) tell(t testing.TB, command string) {
 	t.Helper()
 	if _, err := fmt.Fprintln(c, command); err != nil {
@@ -199,7 +200,7 @@ func (c *client) tell(t testing.TB, command string) {
 	}
 }
 
-// do sends a command and fails the test unless the client could do it.
+// do sends a command and fails the test unless the client succeeds.
 func (c *client) do(t testing.TB, format string, args ...any) {
 	t.Helper()
 	command := fmt.Sprintf(format, args...)
@@ -248,8 +249,8 @@ func identify(t testing.TB, id *Identifier, conn *net.UnixConn) *Caller {
 	return c
 }
 
-// refused fails the test unless the caller is refused, for a reason that holds
-// the words given.
+// refused fails the test unless the caller is refused, for a reason that
+// contains the given words.
 func refused(t testing.TB, id *Identifier, conn *net.UnixConn, reason string) {
 	t.Helper()
 	c, err := id.Identify(context.Background(), conn)
@@ -295,7 +296,7 @@ type world struct {
 	dir string
 }
 
-// fact is what the world says of one process.
+// fact is the state of one process in the world.
 type fact struct {
 	cgroup string
 	nsPID  string // the pid namespace's name
@@ -321,7 +322,7 @@ func (w world) must(errs ...error) {
 	}
 }
 
-// set writes /proc/PID; what is not said is as on the host.
+// set writes /proc/PID; facts that are not given are those of the host.
 func (w world) set(pid int, f fact) {
 	w.Helper()
 	if f.nsPID == "" {

@@ -10,7 +10,7 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// TestIdentify changes one fact at a time of a caller that would be named.
+// TestIdentify changes one fact at a time of a caller that would be identified.
 func TestIdentify(t *testing.T) {
 	type scene struct {
 		caller, first fact
@@ -93,8 +93,8 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
-// The owner of the cgroups above a container's is known, and a user's record counts where
-// they are that user's.
+// The owner of the cgroups above a container's is known, and a user's record
+// applies if they are that user's.
 func TestIdentifyTellsCgroupOwner(t *testing.T) {
 	if os.Getuid() != 0 {
 		leaveOut(t, "chown needs root")
@@ -125,7 +125,8 @@ func TestIdentifyTellsUnit(t *testing.T) {
 	}
 }
 
-// The caller ends after its /proc was opened: all that is read could be false.
+// The caller ends after its /proc was opened: everything read from there could
+// be another process's.
 func TestIdentifyPollsAfterTheLastRead(t *testing.T) {
 	w := newWorld(t)
 	caller, conn := startClient(t, listen(t))
@@ -168,8 +169,8 @@ func BenchmarkHost(b *testing.B) {
 	benchmark(b, newIdentifier(b, Options{}), conn)
 }
 
-// BenchmarkContainer is what a caller in a docker container costs, with
-// records that are already in memory.
+// BenchmarkContainer identifies a caller in a docker container, with records in
+// memory.
 func BenchmarkContainer(b *testing.B) {
 	d := newDocker(b)
 	container, conn := d.start(nil)
@@ -180,7 +181,7 @@ func BenchmarkContainer(b *testing.B) {
 	benchmark(b, newIdentifier(b, Options{Records: declare(c)}), conn)
 }
 
-// The daemon and the test are one process here: the host.
+// The daemon and the test are one process here, on the host.
 func TestIdentifyHost(t *testing.T) {
 	id := newIdentifier(t, Options{})
 	conn := dial(t)
@@ -228,8 +229,8 @@ func TestIdentifyContext(t *testing.T) {
 	}
 }
 
-// A peer that died after it connected: as a zombie, reaped, and when another
-// process holds the socket that it opened.
+// A peer that died after it connected: as a zombie, after it was reaped, and
+// while another process holds the socket that it opened.
 func TestDeadPeerIsRefused(t *testing.T) {
 	for _, end := range []string{"exit", "handover"} {
 		t.Run(end, func(t *testing.T) {
@@ -268,12 +269,13 @@ func TestReusedPIDIsRefused(t *testing.T) {
 			leaveOut(t, err.Error())
 		}
 		if other, _ := startClient(t, s); other.Process.Pid != c.PID {
-			continue // another program was faster
+			continue // another program took the pid first
 		}
 		refused(t, id, conn.UnixConn, "has ended")
 		wantRefusal(t, c.Check(context.Background()), "has ended")
 
-		// Without SO_PEERPIDFD the mistake can't be seen, and that is said.
+		// Without SO_PEERPIDFD the mistake can't be detected, and the assurance
+		// must show that.
 		id.kernel.peerPIDFD = false
 		if c := identify(t, id, conn.UnixConn); c.PIDFD {
 			t.Error("sure of a pid that may have been reused")

@@ -7,12 +7,12 @@ import (
 )
 
 // A first process that was proved is not proved again while it lives, and the
-// descriptors of those that ended are given back.
+// descriptors of first processes that ended are closed.
 func TestFirstProcessesAreKept(t *testing.T) {
 	w, id, c, pid, conn := named(t)
 	w.must(os.WriteFile(fmt.Sprintf("%s/proc/%d/stat", w.dir, pid), []byte("broken"), 0o644))
 	again := identify(t, id, conn.UnixConn)
-	if again.initProcess != c.initProcess || c.initProcess.refs.Load() != 2 { // one is the Identifier's
+	if again.initProcess != c.initProcess || c.initProcess.refs.Load() != 2 { // one reference is the Identifier's
 		t.Errorf("%p and %p, %d references", again.initProcess, c.initProcess, c.initProcess.refs.Load())
 	}
 	again.Close()

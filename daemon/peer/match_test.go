@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestMatch holds every form of FACTS' table of container cgroups, and the odd
-// ones below it, to the rule.
+// TestMatch checks every known form of a container's cgroup against the rule,
+// and unusual ones after them.
 func TestMatch(t *testing.T) {
 	const user = "/user.slice/user-1000.slice/user@1000.service/user.slice/"
 	type test struct {
@@ -166,7 +166,7 @@ func TestMatchPassesOnTheContext(t *testing.T) {
 	}
 }
 
-// A user's record speaks for cgroups of that user and no others.
+// A user's record applies to that user's cgroups and no others.
 func TestMatchRootless(t *testing.T) {
 	const slice = "/user.slice/user-1000.slice"
 	path := slice + "/libpod-" + idA + ".scope"
@@ -191,7 +191,7 @@ func TestMatchRootless(t *testing.T) {
 	_, err := r.match(context.Background(), lines("", path))
 	wantRefusal(t, err, "owner of its cgroup")
 
-	// It can't shadow a container of root's either.
+	// It can't take the place of a container of root's either.
 	below := at(idB, "/docker/"+idA+"/sub")
 	below.UID = 1000
 	r = rule{records: declare(at(idA, "/docker/"+idA), below), owner: func(hierarchy, string) (uint32, error) { return 0, nil }}
@@ -201,7 +201,7 @@ func TestMatchRootless(t *testing.T) {
 	}
 }
 
-// A daemon in a container finds that container's id above everybody.
+// A daemon in a container finds that container's id in every caller's path.
 func TestMatchOwnCgroup(t *testing.T) {
 	own := lines("memory", "/docker/"+idA, "", "/")
 	for name, test := range map[string]struct {

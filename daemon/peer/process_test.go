@@ -67,7 +67,7 @@ func TestProcessReadsItself(t *testing.T) {
 	}
 }
 
-// A dead process reads as dead, also as a zombie and after it was reaped.
+// A dead process is reported dead, also as a zombie and after it was reaped.
 func TestProcessEnds(t *testing.T) {
 	s := listen(t)
 	cmd, conn := startClient(t, s)

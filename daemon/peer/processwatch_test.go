@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Connections of one process share a watch, which the last one closes. A process that
-// has changed is refused on all of them.
+// Connections of one process share a watch, which the last one closes. A
+// process that has changed is refused on all of them.
 func TestConnectionsShareAWatch(t *testing.T) {
 	w, id, c, pid, conn := named(t)
 	again := identify(t, id, conn.UnixConn)
@@ -31,7 +31,7 @@ func TestConnectionsShareAWatch(t *testing.T) {
 	w.must(os.WriteFile(file, []byte(inA.cgroup), 0o644))
 	wantRefusal(t, again.Check(context.Background()), "its cgroups changed")
 
-	fresh := identify(t, id, conn.UnixConn) // it is at its place again
+	fresh := identify(t, id, conn.UnixConn) // the process is back in its cgroup
 	if fresh.processWatch == again.processWatch {
 		t.Fatal("a watch that failed is used again")
 	}
@@ -46,8 +46,8 @@ func TestConnectionsShareAWatch(t *testing.T) {
 	}
 }
 
-// A process that has moved, or that has another first process, gets a watch of its
-// own.
+// A process that has moved, or that has another first process, gets a watch of
+// its own.
 func TestWatchesOfOthersAreNotShared(t *testing.T) {
 	_, id, c, pid, conn := named(t)
 	for name, change := range map[string]func(b *processWatch){
@@ -78,8 +78,9 @@ func TestWatchesOfOthersAreNotShared(t *testing.T) {
 	}
 }
 
-// An inspection that began before a request does not count for it: a caller that knows
-// that the process has moved sees it refused, however many calls there are.
+// An inspection that began before a request does not count for it: a caller
+// that knows that the process has moved gets a refusal, however many calls
+// there are.
 func TestInspectionsBeginAfterTheRequest(t *testing.T) {
 	w, id, c, pid, conn := named(t)
 	file, err := os.OpenFile(fmt.Sprintf("%s/proc/%d/cgroup", w.dir, pid), os.O_WRONLY, 0)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A container that no process has called from is the same instance as for its
-// callers, until another cgroup has its path.
+// A container is the same instance before and after a process in it has called,
+// until another cgroup has its path.
 func TestRunning(t *testing.T) {
 	w, id, c, pid, _ := named(t)
 	r, err := id.Running(t.Context(), containerA(pid))

@@ -57,7 +57,8 @@ func TestWalkFollowsNoLink(t *testing.T) {
 }
 
 func TestWalkCrossesNoMount(t *testing.T) {
-	// /proc/sys/fs/binfmt_misc or any other mount would do; these are always there.
+	// These mounts always exist; /proc/sys/fs/binfmt_misc or any other would
+	// do.
 	if s, err := walk(openRoot(t, "/"), "/proc/self"); err == nil {
 		t.Errorf("%+v, want an error", s)
 	}
@@ -66,7 +67,7 @@ func TestWalkCrossesNoMount(t *testing.T) {
 	}
 }
 
-// The owner is the first one, from the root down, that is not root.
+// The owner is the first uid, from the root down, that is not root.
 func TestWalkFindsOwner(t *testing.T) {
 	if os.Getuid() != 0 {
 		leaveOut(t, "chown needs root")
@@ -147,7 +148,7 @@ func TestRoots(t *testing.T) {
 	}
 }
 
-// The layouts of this machine's own cgroups.
+// The layout of this machine's own cgroups.
 func TestRootsOfTheKernel(t *testing.T) {
 	for dir, want := range map[string]string{"/sys/fs/cgroup/unified": "v2", "/sys/fs/cgroup": ""} {
 		magic, err := fsMagic(dir)

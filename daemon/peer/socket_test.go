@@ -17,8 +17,8 @@ func TestIdentifyClosedConnection(t *testing.T) {
 	refused(t, id, conn, "connection is closed")
 }
 
-// TestInvisiblePeer runs the daemon's side in a pid namespace from which the
-// caller can't be seen, and whose /proc is another's.
+// TestInvisiblePeer runs the daemon's side in a pid namespace in which the
+// caller is not visible, and whose /proc is of another namespace.
 func TestInvisiblePeer(t *testing.T) {
 	if path := os.Getenv(innerSocket); path != "" {
 		l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})

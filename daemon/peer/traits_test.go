@@ -12,8 +12,8 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// startWith starts a program that waits, and returns its pid, a pidfd and what
-// ends it.
+// startWith starts a program that waits, and returns its pid, a pidfd and a
+// function that ends it.
 func startWith(t *testing.T, flags uintptr) (pid, pidfd int, end func()) {
 	t.Helper()
 	c := exec.Command("sleep", "60")
@@ -31,8 +31,9 @@ func startWith(t *testing.T, flags uintptr) (pid, pidfd int, end func()) {
 	return c.Process.Pid, pidfd, end
 }
 
-// Traits are the same for processes of one place, others where the pid namespace
-// is another, and none of a process that ended; by pidfd and by /proc alike.
+// Traits are equal for processes of one place, differ for another pid
+// namespace, and don't exist for a process that ended; by pidfd and by /proc
+// alike.
 func TestTraits(t *testing.T) {
 	id := newIdentifier(t, Options{Records: declare()})
 	byPIDFD := id.kernel.pidfdNS
@@ -63,7 +64,8 @@ func TestTraits(t *testing.T) {
 		if got, err := id.TraitsOf(pid, pidfd); err == nil || !strings.Contains(err.Error(), "ended") {
 			t.Errorf("of a process that ended: %+v, %v", got, err)
 		}
-		// The pid of one and the pidfd of another: as if the pid was given anew.
+		// The pid of one process and the pidfd of another: as if the pid had
+		// been reused.
 		if got, err := id.TraitsOf(siblingPID, pidfd); err == nil {
 			t.Errorf("of a pid that is another's by now: %+v", got)
 		}

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// All uids of a user are the user's.
+// Every uid of a user's range is that user's.
 func TestUsersOfUIDs(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "subuid")
 	write := func(text string) {

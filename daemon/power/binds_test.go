@@ -10,7 +10,8 @@ import (
 	"testing"
 )
 
-// What a private /tmp hides from the daemon, the engine mounts all the same.
+// A path that a private /tmp hides from the daemon can still be mounted by the
+// engine.
 func TestPowerBehindAPrivateTmp(t *testing.T) {
 	const inside = "LAUNCH_TEST_HOST_ROOT"
 	if root := os.Getenv(inside); root != "" {
@@ -62,8 +63,8 @@ func TestPowerBehindAPrivateTmp(t *testing.T) {
 	}
 }
 
-// powersInside prints the powers of containers that mount or join what is in a
-// directory that this mount namespace hasn't got.
+// powersInside prints the powers of containers that mount or join a directory
+// that this mount namespace doesn't have.
 func powersInside(t *testing.T, root, dir string) {
 	if _, err := os.Lstat(dir); err == nil {
 		t.Fatal("nothing is hidden here")
@@ -89,8 +90,8 @@ func powersInside(t *testing.T, root, dir string) {
 	fmt.Printf("%s\n", out)
 }
 
-// Whoever can put something else in the place of a name, and isn't root, can do
-// so between the look and the mount.
+// A user other than root who can replace the file at a path can do so between
+// the check and the mount.
 func TestReplaceable(t *testing.T) {
 	if os.Getuid() != 0 {
 		skipUnavailable(t, "needs root: files of others")
@@ -132,8 +133,8 @@ func TestReplaceable(t *testing.T) {
 	}
 }
 
-// A container is root to files: what lies in a directory that it may write, it
-// can replace.
+// A container is root for files: it can replace everything in a directory that
+// it may write.
 func TestReplaceableByAnotherContainer(t *testing.T) {
 	for name, tt := range map[string]struct {
 		first, second map[string]any
@@ -165,7 +166,7 @@ func TestReplaceableByAnotherContainer(t *testing.T) {
 	}
 }
 
-// The look is the latest: what changed since the bundle was read counts.
+// The check is the latest: changes since the bundle was read count.
 func TestPowerIsJudgedWhenAsked(t *testing.T) {
 	x := newTree(t)
 	root := x.makeHost()

@@ -12,7 +12,7 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// volumeTest is a volume of docker's, to be mounted as some driver would.
+// volumeTest is a docker volume, to be mounted as a volume driver would.
 type volumeTest struct{ volume, dir string }
 
 func (v volumeTest) bind(source string) error {
@@ -31,7 +31,7 @@ func (v volumeTest) overlay(upper, work string) error {
 	return unix.Mount("overlay", v.volume, "overlay", 0, "lowerdir="+v.dir+"/lower,upperdir="+upper+",workdir="+work)
 }
 
-// classes are those of a container that has the volume, mounted by mount in a mount
+// classes are those of a container with the volume, mounted by mount in a mount
 // namespace of the test's own, where /etc/cron.d is a tmpfs.
 func (v volumeTest) classes(mount func(volumeTest) error) ([]string, error) {
 	type judged struct {
@@ -40,7 +40,7 @@ func (v volumeTest) classes(mount func(volumeTest) error) ([]string, error) {
 	}
 	seen := make(chan judged)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
+		runtime.LockOSThread() // never unlocked, so that the thread ends with its namespace
 		err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS)
 		if err == nil {
 			err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "")
@@ -58,8 +58,8 @@ func (v volumeTest) classes(mount func(volumeTest) error) ([]string, error) {
 	return distinct(got.powers), got.err
 }
 
-// A volume whose driver mounts what lies below a part of the host gives that
-// part; what engines keep is by such a volume nobody's own.
+// A volume whose driver mounts a part of the host gives that part; an engine's
+// own files don't become the container's own through such a volume.
 func TestPowerOfAVolumeOfTheHosts(t *testing.T) {
 	if os.Getuid() != 0 {
 		skipUnavailable(t, "needs root: mounts")
@@ -130,7 +130,7 @@ func TestUpperOf(t *testing.T) {
 	}
 }
 
-// Mounts that a specification asks of the runtime itself.
+// Mounts that a specification requests from the runtime itself.
 func TestPowerOfOtherFileSystems(t *testing.T) {
 	x := newTree(t)
 	x.makeHost()

@@ -79,7 +79,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// What a link of /proc leads to depends on who follows it.
+// The target of a link in /proc depends on the process that follows it.
 func TestFindThroughProc(t *testing.T) {
 	x := newTree(t)
 	x.Symlink("/proc/self/root/etc", x.Dir+"/link")
@@ -126,7 +126,7 @@ func TestFindAsTheKernel(t *testing.T) {
 	}
 }
 
-// sameAsKernel holds the walk against openat2(2).
+// sameAsKernel compares the walk with openat2(2).
 func sameAsKernel(t *testing.T, root, name string) {
 	t.Helper()
 	at, err := Host{Root: root}.find(name)
@@ -138,15 +138,15 @@ func sameAsKernel(t *testing.T, root, name string) {
 	defer unix.Close(dir)
 	how := unix.OpenHow{Flags: unix.O_PATH, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
 	fd, want := unix.Openat2(dir, "./"+name, &how)
-	for want == unix.EAGAIN { // anybody renamed or mounted anything while it went through ".."
+	for want == unix.EAGAIN { // another process renamed or mounted something while the kernel resolved ".."
 		fd, want = unix.Openat2(dir, "./"+name, &how)
 	}
 	if want == nil {
 		defer unix.Close(fd)
 	}
 	if want != nil || err != nil {
-		// A slash or a dot behind a file: the walk is not so strict. It ends
-		// after maxSteps, where the kernel goes on.
+		// A slash or a dot after a file: the walk is less strict. It ends after
+		// maxSteps, where the kernel continues.
 		known := errors.Is(want, unix.ENOTDIR) && err == nil || want == nil && err == unix.ENAMETOOLONG
 		if (want == nil) != (err == nil) && !known {
 			t.Errorf("%q: %v, the kernel: %v", name, err, want)
@@ -168,7 +168,7 @@ func FuzzFind(f *testing.F) {
 	f.Add("/a/l", "/", "../../..")
 	f.Add("l/m/../m", "m", "/a/../../l")
 	f.Add("l/../../../proc/self/root", "/proc/self/root", "..")
-	f.Add(strings.Repeat("l/", 40), strings.Repeat("/", 300), "a") // more steps than the walk takes
+	f.Add(strings.Repeat("l/", 40), strings.Repeat("/", 300), "a") // more steps than the walk makes
 	root := f.TempDir() + "/root"
 	if err := os.MkdirAll(root+"/a/b", 0o755); err != nil {
 		f.Fatal(err)
@@ -187,7 +187,8 @@ func FuzzFind(f *testing.F) {
 	})
 }
 
-// A file system that a user or another machine serves isn't asked.
+// The walk reads nothing on a file system that a user or another machine
+// serves.
 func TestFindOnARemoteFileSystem(t *testing.T) {
 	w := resolver{rest: []string{"x"}, resolved: resolved{fd: -1, path: "/mnt", chain: []component{{mode: unix.S_IFDIR, kind: unix.FUSE_SUPER_MAGIC}}}}
 	if err := w.next(); err != errRemote {

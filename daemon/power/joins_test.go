@@ -27,7 +27,7 @@ func TestHostsNamespace(t *testing.T) {
 		{join{"mount", "/proc/thread-self/ns/mnt"}, true, true},
 		{join{"ipc", x.Dir + "/file"}, false, true},
 		{join{"ipc", x.Dir + "/gone"}, false, false},
-		{join{"ipc", "/proc/self/../1/ns/gone"}, true, true}, // the runtime's own is never believed to be another
+		{join{"ipc", "/proc/self/../1/ns/gone"}, true, true}, // the runtime's own namespace never counts as another
 	} {
 		if hosts, known := x.host.hostsNamespace(test.join); hosts != test.hosts || known != test.known {
 			t.Errorf("%s %s: %t, %t", test.kind, test.path, hosts, known)

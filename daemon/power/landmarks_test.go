@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Symlinks, and directories that are a part of the host by another name, do
-// not hide what they are.
+// Symlinks, and directories that are a part of the host under another name,
+// don't hide what they are.
 func TestPowerByAnotherName(t *testing.T) {
 	x := newTree(t)
 	x.Symlink("/etc", filepath.Join(x.Dir, "harmless"))
@@ -25,7 +25,7 @@ func TestPowerByAnotherName(t *testing.T) {
 	}
 }
 
-// So does a volume whose driver mounts a part of the host.
+// Neither does a volume whose driver mounts a part of the host.
 func TestPowerByAnotherMount(t *testing.T) {
 	if os.Getuid() != 0 {
 		skipUnavailable(t, "needs root: mounts a directory")
@@ -34,7 +34,7 @@ func TestPowerByAnotherMount(t *testing.T) {
 	seen := make(chan []string)
 	go func() {
 		defer close(seen)
-		runtime.LockOSThread() // and never unlocked: the thread ends with its namespace
+		runtime.LockOSThread() // never unlocked, so that the thread ends with its namespace
 		if unix.Unshare(unix.CLONE_FS|unix.CLONE_NEWNS) != nil ||
 			unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, "") != nil ||
 			unix.Mount("/etc", volume, "", unix.MS_BIND, "") != nil {
@@ -49,8 +49,8 @@ func TestPowerByAnotherMount(t *testing.T) {
 	}
 }
 
-// "ro" holds for the topmost mount of a recursive bind; what is mounted below
-// can be written, unless the mount is recursively read-only (docker 25).
+// "ro" applies to the topmost mount of a recursive bind; mounts below it can be
+// written, unless the mount is recursively read-only (docker 25).
 func TestPowerBelowAReadOnlyMount(t *testing.T) {
 	x := newTree(t)
 	for _, tt := range []struct {

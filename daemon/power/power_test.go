@@ -107,7 +107,8 @@ func TestPowerOfPrivileged(t *testing.T) {
 	}
 }
 
-// The cgroup of another container gives power; that of the pod's first does not.
+// The cgroup of another container gives power; that of the pod's first
+// container does not.
 func TestInCgroup(t *testing.T) {
 	isContainer := func(name string) bool { return name == id(1) || name == id(2) || name == id(3) }
 	f := Facts{bundle: &bundleFacts{id: id(2), sandbox: id(3)}}
@@ -120,7 +121,7 @@ func TestInCgroup(t *testing.T) {
 		"/docker/" + id(9) + "/" + id(2):         nil, // a podman pod's form: no container
 		"":                                       {classNoCgroup},
 	} {
-		for range 2 { // again, for the classes don't add up
+		for range 2 { // twice, because classes must not add up
 			if f = f.InCgroup(cgroup, isContainer); !slices.Equal(f.cgroup, want) {
 				t.Errorf("%s: %v, want %v", cgroup, f.cgroup, want)
 			}
@@ -141,7 +142,7 @@ func TestJudgeNothing(t *testing.T) {
 	}
 }
 
-// Whatever is in a config.json, it can be judged.
+// Any config.json can be judged.
 func FuzzJudge(f *testing.F) {
 	for _, name := range launchtest.Names(f) {
 		f.Add(encode(f, config(f, name)))
@@ -166,7 +167,7 @@ func FuzzJudge(f *testing.F) {
 	})
 }
 
-// Each class is in the manual.
+// The manual has each class.
 func TestManualNamesEachClass(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "man", "cima-evidence.7.md"))
 	if err != nil {
@@ -179,7 +180,8 @@ func TestManualNamesEachClass(t *testing.T) {
 	}
 }
 
-// What an annotation tells a runtime to do counts as what the specification says.
+// An instruction to the runtime in an annotation counts like one in the
+// specification.
 func TestPowerOfAnnotations(t *testing.T) {
 	for name, power := range map[string]string{
 		"run.oci.seccomp_bpf_data":             "unconfined:seccomp",

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// thousand is a store with the records of a thousand containers, all read.
+// thousand is a store with the records of a thousand containers, all of them
+// read.
 func thousand(b *testing.B) *Store {
 	b.Helper()
 	dir := b.TempDir()

@@ -19,7 +19,7 @@ func TestCgroupPath(t *testing.T) {
 		{declared: "/", bad: true},
 		{declared: "/..", bad: true},
 		{declared: "/a\x00b", bad: true},
-		{declared: "relative/abc", want: ""}, // the runtime's state says where
+		{declared: "relative/abc", want: ""}, // the runtime's state has the path
 		{declared: "a:b", want: ""},
 		{declared: "system.slice:docker:abc", want: "/system.slice/docker-abc.scope"},
 		{declared: ":docker:abc", want: "/system.slice/docker-abc.scope"},
@@ -48,7 +48,7 @@ func TestCgroupPath(t *testing.T) {
 	}
 }
 
-// nested is the path of the slice a-a-….slice with so many letters.
+// nested is the path of the slice a-a-….slice with n letters.
 func nested(n int) (path string) {
 	for i := range n {
 		path += "/" + strings.Repeat("a-", i) + "a.slice"

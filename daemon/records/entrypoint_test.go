@@ -76,7 +76,7 @@ func TestEntrypoint(t *testing.T) {
 		{arg: "/bin/proc", path: ""},
 		{arg: "/none", path: ""},
 		{arg: "", path: ""},
-		// What a mount covers is not what the root file system has there.
+		// A path that a mount covers is not the root file system's.
 		{arg: "/bin/app", mounts: []string{"/bin/app"}, path: "/bin/app"},
 		{arg: "/bin/app", mounts: []string{"/bin"}, path: "/bin/app"},
 		{arg: "/bin/app", mounts: []string{"/sbin"}, path: "/bin/app"}, // a link to /bin
@@ -84,8 +84,8 @@ func TestEntrypoint(t *testing.T) {
 		{arg: "/bin/tovol", mounts: []string{"/vol"}, path: "/bin/tovol"},
 		{arg: "/bin/tovol", mounts: []string{"/lvol"}, path: "/bin/tovol"},
 		{arg: "/bin/app", mounts: []string{"/new/one", "/vol"}, path: "/bin/app", digest: app},
-		{arg: "app", search: "/vol:/bin", mounts: []string{"/vol"}, path: ""}, // perhaps in /vol
-		// A mount within a mount goes where a symlink there leads.
+		{arg: "app", search: "/vol:/bin", mounts: []string{"/vol"}, path: ""}, // it may be in /vol
+		// A mount below another mount is placed where a symlink there leads.
 		{arg: "/bin/app", mounts: []string{"/vol", "/vol/x"}, path: "/bin/app"},
 		{arg: "/bin/app", mounts: []string{"/vol/x/y", "/lvol"}, path: "/bin/app"},
 		{arg: "app", search: "/bin", mounts: []string{"/vol", "/vol/x"}, path: ""},
@@ -124,7 +124,7 @@ func TestEntrypointTooLarge(t *testing.T) {
 	}
 }
 
-// Other file systems mounted in the root file system are not a part of it.
+// Other file systems mounted in the root file system don't belong to it.
 func TestEntrypointStaysInItsFileSystem(t *testing.T) {
 	fd, err := unix.Open("/", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -170,7 +170,7 @@ func TestFromBundle(t *testing.T) {
 	}
 }
 
-// A root file system is looked for where the host sees it.
+// A root file system is read where the host sees it.
 func TestEntrypointBelowTheHostsRoot(t *testing.T) {
 	x := newTree(t)
 	image(x)

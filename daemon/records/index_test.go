@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// A container is found as soon as its bundle stands, and not after it went.
+// A container is found as soon as its bundle is complete, and no longer after
+// the bundle is removed.
 func TestDeclaredFollowsChanges(t *testing.T) {
 	x := newTree(t)
 	for n := range 20 {
@@ -34,8 +35,8 @@ func TestDeclaredFollowsChanges(t *testing.T) {
 	}
 }
 
-// The clock that stamps directories is coarse: a bundle may appear without
-// its directory's time moving on.
+// The clock for directory times is coarse: a bundle may appear without a change
+// of its directory's time.
 func TestDeclaredWithinOneTick(t *testing.T) {
 	x := newTree(t)
 	dir := x.Mkdir("task/default")

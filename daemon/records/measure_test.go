@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Docker's labels come from its own file, where the rules name some.
+// Docker's labels are read from docker's own file, if the rules name any.
 func TestLabels(t *testing.T) {
 	x := newTree(t)
 	x.store.options.Rules.Labels = []string{"team", "missing"}

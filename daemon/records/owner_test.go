@@ -11,7 +11,7 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// Each way for somebody else to have written a record.
+// Every way in which another user could have written a record.
 func TestRecordsThatAreNotRoots(t *testing.T) {
 	chown := func(uid int, names ...string) func(x *tree, bundle string) {
 		return func(x *tree, bundle string) {
@@ -115,7 +115,8 @@ func TestRecordsThatAreRoots(t *testing.T) {
 	}
 }
 
-// A rootless engine's record is its user's, and only below the user's manager.
+// A rootless engine's record belongs to its user, and applies only below the
+// user's manager.
 func TestUsersRecords(t *testing.T) {
 	if os.Getuid() != 0 {
 		skipUnavailable(t, "needs root: gives files to another user")
@@ -138,7 +139,7 @@ func TestUsersRecords(t *testing.T) {
 		}
 	}
 	make(1, "user.slice:libpod:"+id(1))
-	make(2, "/docker/"+id(2)) // claims what is not the user's
+	make(2, "/docker/"+id(2)) // this one claims a cgroup that is not the user's
 	make(3, "/user.slice/user-1235.slice/user@1235.service/user.slice/libpod-"+id(3)+".scope")
 	x.bundle("moby", id(2), "/docker/"+id(2))
 
@@ -160,7 +161,7 @@ func TestUsersRecords(t *testing.T) {
 			t.Errorf("%s declares %s", r.ID, r.CgroupPath)
 		}
 	}
-	// Root's files in a user's home are the user's to put there.
+	// The user could have put root's files into the user's home.
 	if err := os.Lchown(filepath.Join(home, "overlay-containers", id(1), "userdata/config.json"), 0, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -180,8 +181,8 @@ func rename(x *tree, from, to string) {
 	}
 }
 
-// A file that is known is looked at again without following what a user could
-// have put in its way meanwhile.
+// A known file is checked again without following a link that a user could have
+// put in its place.
 func TestUnchanged(t *testing.T) {
 	x := newTree(t)
 	x.Write("a/b/config.json", []byte("{}"))

@@ -30,7 +30,7 @@ func TestStateTellsTheFirstProcess(t *testing.T) {
 	if _, ok, err := x.declared(path); ok || err == nil {
 		t.Error("a torn state went through")
 	}
-	// Without runc's note the shim's own file tells.
+	// Without runc's state the shim's own file is used.
 	x.bundle("default", "c", "/default/c")
 	x.Write("task/default/c/init.pid", []byte("99"))
 	if r, ok, err := x.declared("/default/c"); !ok || err != nil || r.InitPID != 99 || r.InitStart != 0 {
@@ -60,7 +60,7 @@ func TestStateTellsTheCgroupWhereTheBundleDoesNot(t *testing.T) {
 	}
 }
 
-// The state must be written by whom the bundle was written by.
+// State and bundle must have the same owner.
 func TestStateOfAnother(t *testing.T) {
 	if os.Getuid() != 0 {
 		skipUnavailable(t, "needs root: gives files to another user")

@@ -70,7 +70,7 @@ func TestTwoThatDeclareOnePath(t *testing.T) {
 	}
 }
 
-// One broken bundle is an error for its container, and for it alone.
+// A broken bundle is an error for its container alone.
 func TestBrokenBundles(t *testing.T) {
 	whole := encode(t, config(t, "docker"))
 	for name, content := range map[string][]byte{
@@ -108,8 +108,8 @@ func TestBrokenBundles(t *testing.T) {
 			if p := powerOf(t, x.store, all[id(2)]); len(p) != 1 || p[0] != power.NoMetadata {
 				t.Error(p)
 			}
-			// Once written whole it is read, whatever it declares, though
-			// no directory changed since.
+			// A bundle that is complete now is read, whatever it declares,
+			// although no directory has changed since.
 			time.Sleep(2 * listingDelay)
 			x.declared("/settled")
 			x.bundle("default", "broken", "/by/no/name")
@@ -192,7 +192,7 @@ func TestPowerOfCgroupParent(t *testing.T) {
 	}
 }
 
-// What another container's record mounts counts, whichever was read first.
+// Mounts in another container's record count, whichever record was read first.
 func TestPowerNextToOthers(t *testing.T) {
 	x := newTree(t)
 	x.makeHost()
@@ -207,7 +207,7 @@ func TestPowerNextToOthers(t *testing.T) {
 			t.Errorf("container %d: %v", n+1, got)
 		}
 	}
-	x.note("moby", id(2), "/docker/"+id(2), 77) // it has mounted what it mounts
+	x.note("moby", id(2), "/docker/"+id(2), 77) // its mounts are made by now
 	if got := powerOf(t, x.store, x.list()[id(1)]); len(got) > 0 {
 		t.Error("next to one that runs:", got)
 	}
@@ -221,8 +221,8 @@ func TestPowerOfNothing(t *testing.T) {
 	}
 }
 
-// Who runs a container of docker's or podman's may give it any annotation. What
-// a kubelet's runtime says in annotations is believed of such a runtime alone.
+// A user of docker or podman may give a container any annotation. The
+// annotations of a kubelet's runtime count for such a runtime alone.
 func TestAnnotationsOfAPod(t *testing.T) {
 	const storage = "/var/lib/docker/overlay2"
 	pretends := func(c map[string]any) {
@@ -268,8 +268,8 @@ func TestAnnotationsOfAPod(t *testing.T) {
 	}
 }
 
-// A user who puts a FIFO where a rootless engine's bundles would be holds up
-// nobody: neither the list of root's records nor a question about a cgroup.
+// A user who puts a FIFO in the place of a rootless engine's bundles delays
+// nothing: neither the list of root's records nor the lookup of a cgroup.
 func TestUsersFIFOHoldsNobody(t *testing.T) {
 	x := newTree(t)
 	home := x.Mkdir("home")

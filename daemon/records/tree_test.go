@@ -13,7 +13,7 @@ import (
 	"github.com/cima-project/cima/daemon/launch/launchtest"
 )
 
-// Short names, for tables that fit the eye.
+// Short names keep the tables readable.
 var (
 	config          = launchtest.Config
 	encode          = launchtest.Encode

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A bundle that is made, and one that goes, are signalled; the end of the context
-// closes the channel.
+// A new bundle and a removed one are signalled; the end of the context closes
+// the channel.
 func TestWatch(t *testing.T) {
 	x := newTree(t)
 	x.Mkdir("task/moby")
