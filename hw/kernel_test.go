@@ -18,9 +18,9 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// kernel stands in for the kernel's interfaces (Documentation/ABI/testing):
-// configfs-tsm and the measurement registers. It is a tree of files, and answers
-// itself where files can't. Behind it is a simulated TD.
+// kernel replaces the kernel's interfaces (Documentation/ABI/testing):
+// configfs-tsm and the measurement registers. It is a tree of files, and a
+// function answers where files can't. A simulated TD is the hardware behind it.
 type kernel struct {
 	t       *testing.T
 	root    string
@@ -35,7 +35,7 @@ type kernel struct {
 	blocked  string              // the signal mask of the thread that read a quote
 	finish   chan struct{}       // quotes end when it is closed; nil: at once
 	lapped   bool                // another writer advances the generation
-	reshape  func([]byte) []byte // what the host makes of a quote
+	reshape  func([]byte) []byte // what the host changes in a quote
 	inFlight int
 	most     int // quotes in flight at once
 	made     int
@@ -49,7 +49,7 @@ type entry struct {
 
 const tdGuest = "tdx_guest"
 
-// newKernel is a kernel ≥ 6.16 in a TD, with everything there.
+// newKernel is a kernel ≥ 6.16 in a TD, with all interfaces.
 func newKernel(t *testing.T) *kernel {
 	t.Helper()
 	m, err := sim.Boot(sim.Config{})
@@ -134,7 +134,7 @@ func (k *kernel) report(data hw.ReportData) ([]byte, error) {
 	return b, nil
 }
 
-// left are the entries that nobody removed.
+// left are the entries that were not removed.
 func (k *kernel) left() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()

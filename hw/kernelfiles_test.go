@@ -17,7 +17,7 @@ type files struct {
 	k *kernel
 }
 
-// attribute says whether path lies in configfs, in which entry and file.
+// attribute reports whether path is in configfs, and in which entry and file.
 func (f *files) attribute(path string) (name, attr string, ok bool) {
 	rest, ok := strings.CutPrefix(path, f.k.path("sys/kernel/config/tsm/report")+"/")
 	name, attr, _ = strings.Cut(rest, "/")
@@ -91,8 +91,8 @@ func (f *files) Write(path string, data []byte) (int, error) {
 	return len(data), nil
 }
 
-// extend is the write to rtmr3:sha384: 48 bytes, and the cache behind the file
-// is refreshed only then.
+// extend is a write to rtmr3:sha384: 48 bytes. Only such a write refreshes the
+// cache behind the file.
 func (k *kernel) extend(real hw.Files, path string, data []byte) (int, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -151,7 +151,8 @@ func (f *files) Read(path string, limit int) ([]byte, error) {
 	return raw, err
 }
 
-// quote is the driver: it refuses a second quote while one is in flight.
+// quote plays the driver, which refuses a second quote while one is in
+// progress.
 func (k *kernel) quote(data hw.ReportData) ([]byte, error) {
 	k.mu.Lock()
 	k.inFlight++

@@ -9,8 +9,8 @@ import (
 	"github.com/cima-project/cima/hw"
 )
 
-// serveQGS is the host's service, until the test ends. answer makes the
-// message that follows a request, without its length.
+// serveQGS is the host's quoting service, until the test ends. answer makes the
+// reply to a request, without its length.
 func (k *kernel) serveQGS(answer func(conn net.Conn, report []byte) []byte) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -72,7 +72,7 @@ func qgsAnswer(code uint32, id, quote []byte) []byte {
 	return append(append(b, id...), quote...)
 }
 
-// quoteReport is what QGS does with a TDREPORT.
+// quoteReport makes a quote from a TDREPORT, as QGS does.
 func (k *kernel) quoteReport(report []byte) []byte {
 	registers := hw.Registers{MRTD: hw.Digest(report[528:576])}
 	for i := range registers.RTMR {

@@ -34,7 +34,7 @@ func TestProbeFindsAll(t *testing.T) {
 	}
 }
 
-// Each thing that is missing is named, with what to do about it.
+// The report names each missing thing, with advice.
 func TestProbeFindsWhatIsMissing(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -110,14 +110,15 @@ func TestProbeOfNothing(t *testing.T) {
 	}
 }
 
-// The real file operations, on a real kernel that is no TD's.
+// The real file operations, on a real kernel outside a TD.
 func TestRealDevice(t *testing.T) {
 	k := newKernel(t)
 	tdx := hw.NewTDX(hw.TDXOptions{SysRoot: k.path("sys"), DevRoot: k.path("dev"), ProcRoot: "/proc", EtcRoot: k.path("etc")})
 	if id, err := tdx.BootID(); err != nil || len(id) != 36 {
 		t.Errorf("boot id of this machine: %q, %v", id, err)
 	}
-	// A plain file knows no ioctl, and a plain directory makes no attributes.
+	// A plain file has no such ioctl, and a plain directory makes no
+	// attributes.
 	if _, err := tdx.Registers(context.Background()); err == nil {
 		t.Error("a plain file was taken for the driver")
 	}

@@ -21,7 +21,7 @@ func TestQuoteByQGS(t *testing.T) {
 	})
 	tdx := k.tdx()
 	var wg sync.WaitGroup
-	for i := range 8 { // nobody waits for anybody
+	for i := range 8 { // no caller waits for another
 		wg.Go(func() {
 			if _, err := tdx.Quote(context.Background(), hw.ReportData{byte(i)}); err != nil {
 				t.Error(err)
@@ -113,7 +113,8 @@ func TestQGSHangsUp(t *testing.T) {
 	}
 }
 
-// An announced length is not believed: nothing is allocated or awaited for it.
+// An announced length is not trusted: no memory is allocated and no data are
+// awaited for it.
 func TestQGSAnnouncesTooMuch(t *testing.T) {
 	k := newKernel(t)
 	k.serveQGS(func(conn net.Conn, _ []byte) []byte {
@@ -144,8 +145,8 @@ func TestQGSIsSilent(t *testing.T) {
 	<-gone
 }
 
-// A port that nothing listens on (libtdx_attest installs one) is no reason to
-// do without quotes where configfs-tsm makes them.
+// If nothing listens on the configured port (libtdx_attest installs one),
+// quotes still come from configfs-tsm.
 func TestNoQGSBehindThePort(t *testing.T) {
 	k := newKernel(t)
 	k.put("etc/tdx-attest.conf", []byte("port=4050"))

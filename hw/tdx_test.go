@@ -33,7 +33,7 @@ func TestRegisters(t *testing.T) {
 	}
 }
 
-// An extend made elsewhere in the kernel is seen by TDREPORT and not in sysfs.
+// TDREPORT shows an extend made elsewhere in the kernel, and sysfs does not.
 func TestStaleCache(t *testing.T) {
 	k := newKernel(t)
 	before, _ := k.machine.Registers(context.Background())

@@ -14,13 +14,13 @@ import (
 	"github.com/cima-project/cima/hw/sim"
 )
 
-// googleFiles are the files of go-configfs-tsm's fake of the ABI: a second
-// opinion, by people who didn't write this package.
+// googleFiles are the files of go-configfs-tsm's fake of the ABI: an
+// independent check.
 type googleFiles struct {
 	client *faketsm.Client
 
 	mu    sync.Mutex
-	names map[string]string // the entry asked for, and the one that was made
+	names map[string]string // the requested entry, and the one that was made
 }
 
 func (f *googleFiles) path(p string) string {
@@ -74,8 +74,8 @@ func (f *googleFiles) Mkdir(p string) error {
 
 func (f *googleFiles) Remove(p string) error { return f.client.RemoveAll(f.path(p)) }
 
-// TestQuoteByGooglesFake makes quotes through the fake, many at once, and
-// leaves no entry behind.
+// TestQuoteByGooglesFake makes many quotes at once through the fake, and leaves
+// no entry behind.
 func TestQuoteByGooglesFake(t *testing.T) {
 	tdx, fake := byGooglesFake(t)
 	var wg sync.WaitGroup
@@ -98,7 +98,7 @@ func TestQuoteByGooglesFake(t *testing.T) {
 	}
 }
 
-// BenchmarkQuote is what a quote costs without the hardware's part.
+// BenchmarkQuote is the cost of a quote without the hardware's part.
 func BenchmarkQuote(b *testing.B) {
 	tdx, _ := byGooglesFake(b)
 	b.ReportAllocs()
@@ -111,7 +111,7 @@ func BenchmarkQuote(b *testing.B) {
 	}
 }
 
-// BenchmarkQuoteRegisters reads registers where they lie in a quote.
+// BenchmarkQuoteRegisters reads the registers of a quote.
 func BenchmarkQuoteRegisters(b *testing.B) {
 	machine, err := sim.Boot(sim.Config{})
 	if err != nil {

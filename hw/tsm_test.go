@@ -36,8 +36,8 @@ func TestQuoteByConfigfs(t *testing.T) {
 	}
 }
 
-// A host may pad a quote (GCP: to 8000 bytes); what is given out is as long as
-// the quote says.
+// A host may pad a quote (GCP: to 8000 bytes); the padding is cut off, by the
+// length in the quote.
 func TestQuoteIsCutToItsLength(t *testing.T) {
 	k := newKernel(t)
 	var honest int
@@ -143,8 +143,8 @@ func TestProviders(t *testing.T) {
 	}
 }
 
-// A caller gives up at its deadline; the quote goes on, nobody else's begins
-// before it ended, and its entry goes.
+// A caller gives up at its deadline; the quote continues, no other quote starts
+// before its end, and its entry is removed.
 func TestQuoteIsAbandonedNotInterrupted(t *testing.T) {
 	k := newKernel(t)
 	tdx := k.tdx()
@@ -204,8 +204,8 @@ func TestOneQuoteInFlight(t *testing.T) {
 	}
 }
 
-// Entries of a process that was killed over a quote go with the first quote of
-// the next; those of a living one, and other people's, stay.
+// The first quote of a process removes the entries of a process that was killed
+// during a quote; entries of a living process and of other programs stay.
 func TestEntriesOfTheDead(t *testing.T) {
 	k := newKernel(t)
 	for _, name := range []string{"cima-4194303-X", "cima-1-X", "cima-x", "cima-0-X", "somebody-4194303-X"} {
@@ -219,8 +219,8 @@ func TestEntriesOfTheDead(t *testing.T) {
 	}
 }
 
-// No signal reaches the thread that waits for the host: not the runtime's own
-// SIGURG, not systemd's SIGTERM.
+// No signal reaches the thread that waits for the host: neither the Go
+// runtime's SIGURG nor systemd's SIGTERM.
 func TestNoSignalReachesAQuote(t *testing.T) {
 	k := newKernel(t)
 	if _, err := k.tdx().Quote(context.Background(), hw.ReportData{}); err != nil {

@@ -44,8 +44,8 @@ func TestSyntheticBootLooksLikeOne(t *testing.T) {
 	}
 }
 
-// google/go-eventlog, which nobody here wrote, replays the log to the same
-// registers and finds secure boot on.
+// google/go-eventlog, an independent implementation, replays the log to the
+// same registers and finds that secure boot is on.
 func TestSyntheticBootByAnotherParser(t *testing.T) {
 	m := bootMachine(t, Config{})
 	var bank register.RTMRBank

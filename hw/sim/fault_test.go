@@ -79,7 +79,7 @@ func TestFaultsOfQuote(t *testing.T) {
 	}
 }
 
-// One quote at a time; a caller that leaves does not interrupt it.
+// One quote is made at a time; a caller that leaves does not interrupt it.
 func TestQuotesTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const delay = time.Second
@@ -102,7 +102,7 @@ func TestQuotesTakeTurns(t *testing.T) {
 	})
 }
 
-// A quote has the registers of its beginning, whatever happens until its end.
+// A quote has the registers of its start, whatever happens until its end.
 func TestQuoteIsOfItsBeginning(t *testing.T) {
 	m, td := serve(t, Config{Faults: []Fault{{Op: OpQuote, Hang: true, Times: 1}}})
 	before := m.read()

@@ -36,7 +36,7 @@ func quoteOf(t testing.TB, m *Machine, data hw.ReportData) []byte {
 	return quote
 }
 
-// judge is go-tdx-guest's verdict under one root; its panics are refusals.
+// judge is go-tdx-guest's verdict under one root; a panic counts as a refusal.
 func judge(quote, root []byte) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -114,8 +114,8 @@ func TestQuoteHoldsRegistersAndReportData(t *testing.T) {
 	}
 }
 
-// Every byte of a quote is under a signature, a digest or a length. In the PEM
-// only white space between the blocks could be free.
+// A signature, a digest or a length covers every byte of a quote. In the PEM
+// only white space between the blocks may be free.
 func TestEveryFlippedByteFails(t *testing.T) {
 	for _, version := range []int{4, 5} {
 		m := bootMachine(t, Config{QuoteVersion: version})
@@ -135,8 +135,8 @@ func TestEveryFlippedByteFails(t *testing.T) {
 	}
 }
 
-// canonicalChain reports whether the chain is the PEM of its own certificates:
-// what go-tdx-guest leaves free there, hw/verify refuses.
+// canonicalChain reports whether the chain is exactly the PEM of its
+// certificates: go-tdx-guest accepts other spellings, hw/verify refuses them.
 func canonicalChain(quote []byte) bool {
 	start := bytes.Index(quote, []byte("-----BEGIN"))
 	rest := bytes.TrimSuffix(quote[start:], []byte{0})

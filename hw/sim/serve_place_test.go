@@ -77,7 +77,7 @@ func TestListenAfterAKill(t *testing.T) {
 	}
 }
 
-// Another user is not answered, not even where the socket's mode lets it in.
+// Another user gets no answer, even if the socket's mode lets it connect.
 func TestStrangersAreNotAnswered(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, to become somebody else")

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 // serve runs a machine behind a socket until the test ends.
 func serve(t *testing.T, config Config) (*Machine, *TD) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cima-sim-") // short: a socket's path has 108 bytes
+	dir, err := os.MkdirTemp("", "cima-sim-") // short, because a socket's path has at most 107 bytes
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,8 +83,8 @@ func TestConcurrentCallers(t *testing.T) {
 	}
 }
 
-// extendForever extends with the digest 1 until it is killed and prints a line
-// for each extend that it knows done.
+// extendForever extends with the digest 1 until it is killed, and prints a line
+// for each acknowledged extend.
 func extendForever(path string) {
 	td, err := Dial(path)
 	for err == nil {
@@ -96,8 +96,8 @@ func extendForever(path string) {
 	os.Exit(1)
 }
 
-// A caller that is killed at any moment leaves registers that are some number
-// of whole extends: all those it knew of, and at most one more.
+// A caller that is killed at any moment leaves registers after a number of
+// complete extends: all acknowledged ones, and at most one more.
 func TestCallerIsKilled(t *testing.T) {
 	m, td := serve(t, Config{})
 	var before, known int
@@ -119,7 +119,7 @@ func TestCallerIsKilled(t *testing.T) {
 			known++
 		}
 		cmd.Wait()
-		time.Sleep(20 * time.Millisecond) // what it had sent is answered by now
+		time.Sleep(20 * time.Millisecond) // by now its last request is answered
 		after := countExtends(t, m.read().RTMR[3], hw.Digest{1}, known+5)
 		if after < known || after > known+round+1 || after < before {
 			t.Fatalf("round %d: %d extends, %d before, %d known", round, after, before, known)
@@ -144,7 +144,7 @@ func countExtends(t *testing.T, register, digest hw.Digest, most int) int {
 	return 0
 }
 
-// Half a request asks for nothing.
+// Half a request has no effect.
 func TestHalfARequest(t *testing.T) {
 	m, td := serve(t, Config{})
 	start := m.read()

@@ -22,21 +22,21 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 )
 
-// files are what another system with this TD would hand over.
+// files are the files that another system with this TD would provide.
 func (w *world) files(data hw.ReportData) replay.Files {
 	w.t.Helper()
 	quote, err := w.td.Quote(context.Background(), data)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	boot, err := w.td.BootLog() // padding and all
+	boot, err := w.td.BootLog() // with its padding
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return replay.Files{Quote: append(quote, make([]byte, 99)...), BootLog: boot, RuntimeLog: w.runtimeLog()}
 }
 
-// runtimeLog is the log as cimad keeps it.
+// runtimeLog is the log as cimad writes it.
 func (w *world) runtimeLog() []byte {
 	b := []byte(`{"cima":1,"boot_id":"x"}` + "\n")
 	var register canonical.Digest
@@ -71,7 +71,7 @@ func TestBareQuote(t *testing.T) {
 	}
 	none := opts
 	none.Nonce = nil
-	expect(t, appraiseFiles(t, replay.Files{Quote: good.Quote}, none), Authentic) // what isn't given isn't missed
+	expect(t, appraiseFiles(t, replay.Files{Quote: good.Quote}, none), Authentic) // logs that are not given are not required
 
 	for name, c := range map[string]struct {
 		change  func(f *replay.Files, o *Options)
@@ -119,8 +119,8 @@ func dropLine(text []byte, n int) []byte {
 	return bytes.Join(append(lines[:n], lines[n+1:]...), nil)
 }
 
-// TestBareDebug: a quote says itself that its host reads along; a policy that
-// doesn't allow it refuses it.
+// TestBareDebug: a quote shows that its host can read the TD's memory; a policy
+// that doesn't allow it refuses the quote.
 func TestBareDebug(t *testing.T) {
 	w := newWorld(t, sim.Config{Debug: true})
 	f := w.files(hw.ReportData{})
@@ -186,8 +186,7 @@ func TestReplayKnowsTheLastAgreement(t *testing.T) {
 	}
 }
 
-// TestRealQuotesBare: those that go-tdx-guest carries, whose outcomes are
-// known.
+// TestRealQuotesBare: the quotes in go-tdx-guest, whose outcomes are known.
 func TestRealQuotesBare(t *testing.T) {
 	for name, c := range map[string]struct {
 		quote   []byte
@@ -205,7 +204,7 @@ func TestRealQuotesBare(t *testing.T) {
 	}
 }
 
-// TestRealLogBare: a real boot log and its quote, of the same module.
+// TestRealLogBare: a real boot log and its quote, from the same module.
 func TestRealLogBare(t *testing.T) {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/go-tdx-guest").Output()
 	if err != nil {
@@ -239,8 +238,8 @@ func TestRealLogBare(t *testing.T) {
 	}
 }
 
-// TestSharedBare judges logs and quotes of real TDs that are not part of the
-// repository, where they are there.
+// TestSharedBare judges logs and quotes of real TDs, if they are there: they
+// are not part of the repository.
 func TestSharedBare(t *testing.T) {
 	const shared = "/work/shared/testdata"
 	if _, err := os.Stat(shared); err != nil {
@@ -257,6 +256,6 @@ func TestSharedBare(t *testing.T) {
 	expect(t, appraiseFiles(t, gcp, Options{At: whenMade, Nonce: read("gcp-cos113/nonce.bin")}), Authentic)
 	api := replay.Files{Quote: read("evidence-api/quote.bin"), BootLog: read("evidence-api/ccel.bin"), IMALog: read("evidence-api/ima.ascii")}
 	expect(t, appraiseFiles(t, api, Options{At: whenMade}), NotAuthentic, StepQuote)
-	api.IMALog = nil // RTMR2 is not the boot's alone
+	api.IMALog = nil // RTMR2 covers more than the boot
 	expect(t, appraiseFiles(t, api, Options{At: whenMade}), NotAuthentic, StepQuote, StepBootLog)
 }

@@ -12,9 +12,9 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// BenchmarkThousandEvents is an appraisal of a bundle with 1,000 events, without
-// the quote's signatures, next to the hashing of the same bytes, which no
-// appraisal can leave out.
+// BenchmarkThousandEvents appraises a bundle with 1,000 events, without the
+// quote's signatures, next to hashing the same bytes, which every appraisal
+// must do.
 func BenchmarkThousandEvents(b *testing.B) {
 	w := newWorld(b, sim.Config{})
 	w.launch(idOne, "one", "/bin/one")
@@ -43,7 +43,7 @@ func BenchmarkThousandEvents(b *testing.B) {
 			appraised(b)
 		}
 	})
-	// The two in turns, the best of each: a busy machine slows down both.
+	// In turn, the best of each: a busy machine slows down both.
 	b.Run("ratio", func(b *testing.B) {
 		best := [2]time.Duration{1 << 62, 1 << 62}
 		for b.Loop() {
@@ -73,8 +73,7 @@ func BenchmarkThousandEvents(b *testing.B) {
 	})
 }
 
-// hashed does what can't be left out: each byte under its digests, and the
-// replays.
+// hashed does the minimum: it hashes each byte under its digests, and replays.
 func hashed(w *world, e *rpc.Evidence) (sum byte) {
 	for range 2 { // claims.boot_log, and the events of the boot log
 		d := sha512.Sum384(e.BootLog)

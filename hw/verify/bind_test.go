@@ -63,7 +63,7 @@ func TestRestarts(t *testing.T) {
 	opts.Policy.Agent.AllowNewKey = true
 	expect(t, appraiseT(t, bundle, opts), Trusted)
 
-	// The old key is not in force any more.
+	// The old key is no longer in force.
 	c := w.claims(idOne)
 	c.Agent = sha512.Sum384(publicOf(newKey(1)))
 	expect(t, appraiseT(t, encode(t, w.seal(c, newKey(1))), opts), NotAuthentic, StepAgent)

@@ -99,7 +99,8 @@ func TestBootEvents(t *testing.T) {
 			if s := r.Step(StepBootValues); !strings.Contains(s.Detail, "event") || len(s.Compared) < 4 {
 				t.Errorf("%+v", s)
 			}
-			// Without its log nothing is known of a boot that is known by events.
+			// without its log nothing is known of a boot that a policy knows by
+			// events
 			bare, err = AppraiseQuote(context.Background(), replay.Files{Quote: f.Quote}, Options{TrustRoots: w.roots(), Policy: opts.Policy})
 			if err != nil {
 				t.Fatal(err)
@@ -109,8 +110,8 @@ func TestBootEvents(t *testing.T) {
 	}
 }
 
-// TestOSLogPolicy: where IMA extends RTMR2, a policy knows what the boot left,
-// and says that more may come.
+// TestOSLogPolicy: where IMA extends RTMR2, a policy has the register's value
+// at the end of the boot, and allows more extends after it.
 func TestOSLogPolicy(t *testing.T) {
 	w, ima := imaWorld(t)
 	e := w.evidence(idOne)
@@ -127,8 +128,8 @@ func TestOSLogPolicy(t *testing.T) {
 	expect(t, appraiseT(t, bundle, opts), NotTrusted, StepBootValues)
 }
 
-// TestBootHiddenInOSLog: a host that boots something more, after all that the
-// policy knows, can't have it shown as what IMA extended.
+// TestBootHiddenInOSLog: a host that boots something more, after everything
+// that the policy knows, can't present it as IMA's entries.
 func TestBootHiddenInOSLog(t *testing.T) {
 	good, ima := imaWorld(t)
 	e := good.evidence(idOne)
@@ -167,7 +168,7 @@ func TestBootHiddenInOSLog(t *testing.T) {
 			expect(t, appraiseT(t, encode(t, e), opts), c.verdict, c.failed)
 		})
 	}
-	// In files entries that are not what their hashes say are a warning.
+	// in files, entries that don't match their hashes are a warning
 	f := bad.files(hw.ReportData{})
 	opts.Nonce = nil
 	f.BootLog, f.IMALog = log, append(forged, line...)
@@ -178,8 +179,8 @@ func TestBootHiddenInOSLog(t *testing.T) {
 	}
 }
 
-// TestBootHiddenInRuntimeLog: the records of a runtime log can be of any register.
-// Those of the boot's are no part of the boot that a policy knows.
+// TestBootHiddenInRuntimeLog: records of a runtime log can be of any register.
+// Those of the boot's registers don't count as the boot that a policy knows.
 func TestBootHiddenInRuntimeLog(t *testing.T) {
 	for register, member := range []string{"rtmr0", "rtmr1", "rtmr2"} {
 		good := newWorld(t, sim.Config{BootLog: grubBoot(commandLine, "the initrd")})

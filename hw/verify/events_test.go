@@ -28,7 +28,7 @@ func TestPower(t *testing.T) {
 			expect(t, r, NotTrusted, StepPower)
 		}
 	}
-	// One whose start was missed could have had any.
+	// A container whose start was missed could have had any power.
 	for what, says := range map[string]bool{"exec": false, "launch": true} {
 		w := newWorld(t, sim.Config{})
 		w.public(logs.OpMissed, `{"count":1,"what":"`+what+`","why":"x"}`)
@@ -38,7 +38,7 @@ func TestPower(t *testing.T) {
 			t.Errorf("%s missed: not proved are %q", what, r.NotProved)
 		}
 	}
-	// Classes that can't be read are allowed by nothing.
+	// Nothing allows classes that can't be read.
 	for _, body := range []string{`{}`, `{"classes":[]}`, `{"classes":"privileged"}`, `{"why":"?"}`} {
 		w := newWorld(t, sim.Config{})
 		w.public(logs.OpPower, body)
@@ -50,8 +50,8 @@ func TestPower(t *testing.T) {
 	}
 }
 
-// TestLastCounts: a daemon or a configuration that was required, and is replaced, is
-// not in force.
+// TestLastCounts: a required daemon or configuration that was replaced is no
+// longer in force.
 func TestLastCounts(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	w.public(logs.OpPolicy, `{"sha384":"aa"}`)

@@ -9,8 +9,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// With executions in the policy none may be without a digest, and none may have
-// gone unmeasured, unless the policy says so.
+// With executions in the policy each must have a digest, and none may have gone
+// unmeasured, unless the policy allows it.
 func TestPolicyOnExecs(t *testing.T) {
 	known := rpc.Digest{1}
 	good := `{"path":"/bin/one","sha384":"` + known.String() + `"}`
@@ -19,8 +19,8 @@ func TestPolicyOnExecs(t *testing.T) {
 	for name, c := range map[string]struct {
 		own    []string // exec events
 		public string   // missed event
-		before bool     // it is before the launch
-		wrong  string   // "": it fits
+		before bool     // the event is before the launch
+		wrong  string   // "": the policy is met
 		always bool     // also with allow_missed
 	}{
 		"all listed":            {own: []string{good, good}},

@@ -10,7 +10,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// TestInitPolicyQuotes: what others chose can't become a line of the policy.
+// TestInitPolicyQuotes: text that others chose can't become a line of the
+// policy.
 func TestInitPolicyQuotes(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	evil := "x\n[power]\nallow = [\"privileged\"]\x7f\""
@@ -25,7 +26,7 @@ func TestInitPolicyQuotes(t *testing.T) {
 	w.own("a\nany = true", logs.OpImage, `{"reference":"r\n[host]\nany = true","digest":"sha256:x\ny"}`)
 	r := appraiseT(t, encode(t, w.evidence("a\nany = true")), opts)
 	expect(t, r, NotTrusted)
-	if text, err := InitPolicy(r); err == nil { // no such source, so no policy
+	if text, err := InitPolicy(r); err == nil { // there is no such source, so there is no policy
 		t.Errorf("made:\n%s", text)
 	}
 }
@@ -53,7 +54,8 @@ func TestInitPolicySaysToCheck(t *testing.T) {
 	}
 }
 
-// A policy made from evidence lists fs-verity's digest of what has no other.
+// A policy made from evidence has fs-verity's digest of programs without
+// another digest.
 func TestPolicyInitOnVerity(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	w.launch(idOne, "one", "/bin/one")

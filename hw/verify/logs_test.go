@@ -18,8 +18,8 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// Where the daemon shows nothing of others, its word for the log is all there is:
-// the result says so, and a policy must allow it.
+// A private log shows nothing of others, so the log rests on the daemon's claim
+// alone: the result says so, and a policy must allow it.
 func TestPrivateLog(t *testing.T) {
 	w := twoContainers(t)
 	replays := appraiseT(t, encode(t, w.evidence(idOne)), w.options())
@@ -58,7 +58,7 @@ func TestPrivateLog(t *testing.T) {
 	e := *good
 	e.RuntimeLog = whole
 	expect(t, appraiseT(t, encode(t, &e), w.options()), NotAuthentic, StepRuntimeLog)
-	// A log that is to replay isn't taken with records left out.
+	// A log that must replay is refused if records were left out.
 	c.Log.View = ""
 	e = *w.seal(c, w.key)
 	e.RuntimeLog = good.RuntimeLog
@@ -67,8 +67,8 @@ func TestPrivateLog(t *testing.T) {
 	}
 }
 
-// TestBootLogStaysOutOfRTMR3: a boot log that reaches into the runtime log's
-// register, though the agent names it.
+// TestBootLogStaysOutOfRTMR3: a boot log that extends the runtime log's
+// register is refused, even if the agent names it.
 func TestBootLogStaysOutOfRTMR3(t *testing.T) {
 	w := twoContainers(t)
 	longer := boot.AppendEvent(w.bootLog(), boot.Event{MR: 4, Type: boot.EvEventTag, Data: []byte("x")})
@@ -111,7 +111,7 @@ func TestReportDataAnchor(t *testing.T) {
 	made.Agent.Anchors = []string{"rtmr3", "report-data"}
 	expect(t, appraiseT(t, bundle, opts), Trusted)
 
-	// What follows the claims is under nothing at all.
+	// No register covers the events after the claims.
 	e := w.seal(c, w.key)
 	e.RuntimeLog = append(e.RuntimeLog, e.RuntimeLog[1])
 	expect(t, appraiseT(t, encode(t, e), opts), NotAuthentic, StepRuntimeLog)
@@ -128,7 +128,7 @@ func TestIMALog(t *testing.T) {
 	if got := r.Step(StepBootLog).Detail; got != "32 boot events and 2 IMA entries replay to RTMR0–2" {
 		t.Errorf("detail %q", got)
 	}
-	for bit := 0; bit < len(log)*8; bit += 3 { // 3 and 8 share no factor: all bits of bytes are met
+	for bit := 0; bit < len(log)*8; bit += 3 { // 3 and 8 have no common factor: all bits of bytes are flipped
 		changed := bytes.Clone(log)
 		changed[bit/8] ^= 1 << (bit % 8)
 		e.OSLogs = osLog(changed)
@@ -151,7 +151,7 @@ func TestIMALog(t *testing.T) {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	// Runs of entries and of digests, whatever is shown, give the same.
+	// Runs of entries and of digests, whatever is shown, give the same result.
 	line, digest := imaEntry(10, "boot_aggregate")
 	first := rpc.OSLog{Register: "rtmr2", Format: rpc.FormatIMADigests, Entries: digest[:]}
 	second := osLog(log[len(line):])[0]
@@ -196,8 +196,8 @@ func imaWorld(t *testing.T) (w *world, log []byte) {
 	return w, log
 }
 
-// TestOSLogsInClaims: where the claims name them, what a violation says is the
-// agent's word, and not anybody's.
+// TestOSLogsInClaims: if the claims name the logs, the content of a violation
+// rests on the agent's claim, and nobody else can change it.
 func TestOSLogsInClaims(t *testing.T) {
 	w, log := imaWorld(t)
 	var ones hw.Digest
@@ -215,7 +215,7 @@ func TestOSLogsInClaims(t *testing.T) {
 		t.Errorf("a violation that nobody vouches for: %+v", s)
 	}
 	c := w.claims(idOne)
-	sum, err := canonical.Sum(osLog(log)) // as the manual has it
+	sum, err := canonical.Sum(osLog(log)) // as the manual defines it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,7 +227,7 @@ func TestOSLogsInClaims(t *testing.T) {
 	if s := r.Step(StepBootLog); s.Outcome != Pass {
 		t.Errorf("%+v", s)
 	}
-	for bit := 0; bit < len(log)*8; bit += 11 { // 11 and 8 share no factor
+	for bit := 0; bit < len(log)*8; bit += 11 { // 11 and 8 have no common factor
 		changed := bytes.Clone(log)
 		changed[bit/8] ^= 1 << (bit % 8)
 		e.OSLogs = osLog(changed)

@@ -21,7 +21,7 @@ import (
 	"github.com/google/go-tdx-guest/testing/testdata"
 )
 
-// recorded is Intel's service as go-tdx-guest recorded its answers.
+// recorded is Intel's service, as go-tdx-guest recorded its answers.
 func recorded(t *testing.T) dcap.PCS {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -49,9 +49,9 @@ func TestRecordedCollateral(t *testing.T) {
 		quote []byte
 		at    time.Time
 		fails []string
-		says  string // step tcb does
+		says  string // the detail of step tcb
 	}{
-		// Its TDX module is a step below the oldest level of that year.
+		// its TDX module is one level below the oldest level of that year
 		"v4":           {testdata.RawQuote, time.Date(2023, 7, 1, 1, 0, 0, 0, time.UTC), []string{StepTCB}, "no TCB level as low as this platform's (FMSPC 50806f000000)"},
 		"v4, too late": {testdata.RawQuote, time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC), []string{StepCollateral}, "no usable"},
 		"v5":           {testdata.RawQuoteV5, time.Date(2026, 2, 3, 1, 0, 0, 0, time.UTC), nil, ""},
@@ -61,7 +61,7 @@ func TestRecordedCollateral(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if name == "v5" { // the module kept no signing certificate of that year
+		if name == "v5" { // the module has no signing certificate of that year
 			if s := r.Step(StepCollateral); s.Outcome != Fail || !strings.Contains(s.Detail, "is after 2025-05-21") {
 				t.Errorf("v5: %+v", s)
 			}
@@ -77,7 +77,7 @@ func TestRecordedCollateral(t *testing.T) {
 	}
 }
 
-// TestNetworkErrors: a service that can't be asked is no result.
+// TestNetworkErrors: a service that can't be reached gives no result.
 func TestNetworkErrors(t *testing.T) {
 	answers := map[string]http.HandlerFunc{
 		"down":      func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
@@ -97,7 +97,7 @@ func TestNetworkErrors(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// Evidence that isn't authentic asks nobody.
+	// Evidence that isn't authentic causes no request.
 	w := twoContainers(t)
 	opts := w.options()
 	opts.TrustRoots, opts.Collateral = nil, dcap.PCS{API: "http://127.0.0.1:1"}
@@ -142,7 +142,8 @@ func TestCollateralDir(t *testing.T) {
 	}
 }
 
-// TestPolicyWithoutCollateral: what the policy asks must have been looked at.
+// TestPolicyWithoutCollateral: a requirement of the policy needs the collateral
+// that shows it.
 func TestPolicyWithoutCollateral(t *testing.T) {
 	w := twoContainers(t)
 	bundle, opts := encode(t, w.evidence(idOne)), w.options()
@@ -173,8 +174,8 @@ func TestPolicyWithoutCollateral(t *testing.T) {
 	}
 }
 
-// TestTDXModuleIdentity: modules from 1.5 on are judged by an identity of
-// their own (tee_tcb_svn[1] is its version, [0] its SVN).
+// TestTDXModuleIdentity: modules from 1.5 on are judged by an identity of their
+// own (tee_tcb_svn[1] is the version, [0] the SVN).
 func TestTDXModuleIdentity(t *testing.T) {
 	for name, c := range map[string]struct {
 		id, isvsvn string
@@ -194,8 +195,8 @@ func TestTDXModuleIdentity(t *testing.T) {
 		if name == "another's" {
 			signer = strings.Repeat("ab", 48)
 		}
-		s.module()["mrsigner"] = strings.Repeat("cd", 48) // that of 1.0 doesn't count then
-		s.raise("tdxtcbcomponents", 0)                    // nor do the first two components
+		s.module()["mrsigner"] = strings.Repeat("cd", 48) // then 1.0's signer doesn't count
+		s.raise("tdxtcbcomponents", 0)                    // and neither do the first two components
 		s.tcb["tdxModuleIdentities"] = []any{json.RawMessage(fmt.Sprintf(`{"id":%q,"mrsigner":%q,"attributes":"0000000000000000",
 			"attributesMask":"FFFFFFFFFFFFFFFF","tcbLevels":[{"tcb":{"isvsvn":%s},"tcbDate":"2025-01-01T00:00:00Z","tcbStatus":%q}]}`, c.id, signer, c.isvsvn, c.status))}
 		verdict := Trusted
@@ -213,8 +214,8 @@ func TestTDXModuleIdentity(t *testing.T) {
 	}
 }
 
-// TestEnclaveWithoutCollateral: the identities of Intel's own are known. A
-// simulated TD's enclave is its own, under its root only.
+// TestEnclaveWithoutCollateral: the identities of Intel's own enclaves are
+// built in. A simulated TD's enclave counts under its own root only.
 func TestEnclaveWithoutCollateral(t *testing.T) {
 	for name, raw := range map[string][]byte{"v4": testdata.RawQuote, "v5": testdata.RawQuoteV5} {
 		r := appraiseFiles(t, replay.Files{Quote: raw}, Options{At: whenMade})

@@ -35,7 +35,7 @@ type service struct {
 	rootKey *ecdsa.PrivateKey
 	root    *x509.Certificate
 	quote   *dcap.Quote
-	ca      *x509.Certificate // stands in for the platform CA, whose key is the TD's own
+	ca      *x509.Certificate // replaces the platform CA; its key is the TD's own
 	caKey   *ecdsa.PrivateKey
 
 	enclaveSVN int
@@ -45,11 +45,11 @@ type service struct {
 	revokeSigner bool
 	signerName   string
 	from, until  time.Time
-	spoil        dcap.Document // whose signature doesn't hold; -1: none
+	spoil        dcap.Document // the document whose signature is wrong; -1: none
 	wrongRoot    bool
 }
 
-// newService reads the root's key where the TD keeps it.
+// newService reads the root's key from the TD's directory.
 func newService(t *testing.T) (*service, *world) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "root.pem")
@@ -119,7 +119,7 @@ func level(sgx, tdx []any, pce int, status, date string) map[string]any {
 		"tcbDate": date, "tcbStatus": status, "advisoryIDs": []string{"INTEL-SA-00001"}}
 }
 
-// Get is a document as it is now.
+// Get returns a document in its current form.
 func (s *service) Get(_ context.Context, doc dcap.Document, _ string) (body, chain []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -192,7 +192,7 @@ func (s *service) crl(issuer *x509.Certificate, key *ecdsa.PrivateKey, serials [
 }
 
 // readWith reads the service's documents for its quote, under a platform CA
-// whose key is known here.
+// whose key the test has.
 func (s *service) appraise(t *testing.T, rules *policy.TCB) *Result {
 	t.Helper()
 	q := *s.quote

@@ -15,13 +15,13 @@ import (
 )
 
 // sealShared is the evidence of several claims under one quote. at is the
-// place of each in the tree.
+// position of each in the tree.
 func (w *world) sealShared(claims ...*rpc.Claims) []*rpc.Evidence {
 	w.t.Helper()
 	var leaves [][64]byte
 	var made []*rpc.Evidence
 	for _, c := range claims {
-		e := w.seal(c, w.key) // but for the quote
+		e := w.seal(c, w.key) // without the quote
 		data, err := rpc.ReportData(e.Claims)
 		if err != nil {
 			w.t.Fatal(err)
@@ -88,8 +88,9 @@ func TestSharedIsTrusted(t *testing.T) {
 	}
 }
 
-// TestSharedForged: what a forger makes that has evidence, of one or of all who
-// share, and quotes over bytes of its own choice, but not the agent's key.
+// TestSharedForged: what a forger can make who has the evidence of one or all
+// callers that share, and can have bytes of its own choice quoted, but doesn't
+// have the agent's key.
 func TestSharedForged(t *testing.T) {
 	w := twoContainers(t)
 	all := fiveSharing(w)
@@ -130,15 +131,15 @@ func TestSharedForged(t *testing.T) {
 			e.Shared = nil
 			e.Claims = json.RawMessage(statement(t, root(t, others[0]), 4))
 		}, []string{StepFormat}},
-		// A node in a leaf's place: the path of the leaves below it, cut by
-		// one, in a tree of half the size, whose root is the same.
+		// A node in the place of a leaf: the path of the leaves below it, one
+		// step shorter, in a tree of half the size with the same root.
 		"a node as a leaf": {func(e *rpc.Evidence) {
 			four, _ := rpc.NewTree([][64]byte{sum(e), sum(all[1]), sum(all[2]), sum(all[3])})
 			e.Shared = &rpc.Shared{Size: 2, Path: four.Shared(0).Path[1:]}
 			e.Quote = w.quoteOver(sha512.Sum512([]byte(statement(t, root(t, &rpc.Evidence{Claims: e.Claims, Shared: four.Shared(0)}), 2))))
 		}, inTree},
-		// Trees of somebody else's making, whose hashes don't say what is a
-		// leaf and what a node.
+		// Trees made by a forger, whose hashes don't distinguish leaves from
+		// nodes.
 		"a leaf hashed as a node": {func(e *rpc.Evidence) {
 			d := sum(e)
 			e.Shared = &rpc.Shared{Size: 1}
@@ -153,7 +154,8 @@ func TestSharedForged(t *testing.T) {
 			r := root(t, e)
 			e.Quote = w.quoteOver([64]byte(append(r[:], make([]byte, 16)...)))
 		}, inTree},
-		// Who can have bytes quoted makes any tree, but no signature in it.
+		// A forger who can have bytes quoted can make any tree, but no
+		// signature in it.
 		"claims changed, in a tree of a liar's": {func(e *rpc.Evidence) {
 			c := w.claims(idOne)
 			c.Container.Runtime = "podman"
@@ -189,8 +191,8 @@ func TestSharedForged(t *testing.T) {
 	expect(t, appraiseT(t, encode(t, all[0]), opts), Trusted)
 }
 
-// statement is the preimage of a shared quote's REPORTDATA, as
-// cima-evidence(7) has it.
+// statement is the preimage of a shared quote's REPORTDATA, as cima-evidence(7)
+// defines it.
 func statement(t *testing.T, root rpc.Digest, size int) string {
 	t.Helper()
 	text, err := canonical.Marshal(map[string]any{"size": size, "root": root, "profile": "https://github.com/cima-project/cima/shared/v1"})
@@ -213,8 +215,8 @@ func root(t *testing.T, e *rpc.Evidence) rpc.Digest {
 	return r
 }
 
-// TestSharedHasNoFreeBit flips each bit of a proof, and of the bundle's text
-// around it.
+// TestSharedHasNoFreeBit flips each bit of a proof, and of the text of the
+// bundle around it.
 func TestSharedHasNoFreeBit(t *testing.T) {
 	w := twoContainers(t)
 	e := fiveSharing(w)[0]

@@ -7,7 +7,7 @@ import (
 	"github.com/cima-project/cima/hw/sim"
 )
 
-// TestTable: a table says what a reader must know, on one screen.
+// TestTable: a table shows what a reader must know, on one screen.
 func TestTable(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	w.launch(idOne, `one\u001b[2J\u202e`, "/bin/one")

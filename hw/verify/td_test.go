@@ -12,13 +12,13 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// TestMigratable: the host chooses the migration TD of a TD that can be migrated,
-// and that one gets the keys to its memory.
+// TestMigratable: the host chooses the migration TD of a TD that can be
+// migrated, and the migration TD gets the keys to its memory.
 func TestMigratable(t *testing.T) {
 	known, other := hw.Digest(bytes.Repeat([]byte{7}, 48)), rpc.Digest{1}
 	for name, c := range map[string]struct {
 		config sim.Config
-		td     policy.TD // that takes it
+		td     policy.TD // the policy that accepts it
 	}{
 		"1.0":            {sim.Config{Migratable: true}, policy.TD{AllowMigratable: true}},
 		"1.5, unbound":   {sim.Config{Migratable: true, QuoteVersion: 5}, policy.TD{AllowMigratable: true}},
@@ -41,7 +41,7 @@ func TestMigratable(t *testing.T) {
 			if says := strings.Contains(strings.Join(first.NotProved, "\n"), "a migration TD of its host's choice"); says != c.td.AllowMigratable {
 				t.Errorf("not proved: %q", first.NotProved)
 			}
-			opts.Policy = policyOf(t, first) // knows the service TD where there is one
+			opts.Policy = policyOf(t, first) // knows the service TD, if there is one
 			if opts.Policy.TD.AllowMigratable != (c.config.ServiceTD == hw.Digest{}) {
 				t.Errorf("the policy made: %+v", opts.Policy.TD)
 			}
@@ -50,7 +50,7 @@ func TestMigratable(t *testing.T) {
 	}
 	w := newWorld(t, sim.Config{Migratable: true})
 	r := appraiseFiles(t, w.files(hw.ReportData{}), Options{TrustRoots: w.roots()})
-	expect(t, r, Authentic) // as one under debug: it says so itself
+	expect(t, r, Authentic) // as for debug: the quote itself shows it
 	if s := r.Step(StepDebug); s.Outcome != Warn || !strings.Contains(strings.Join(r.NotProved, "\n"), "the host keeps out") {
 		t.Errorf("bare: %+v, not proved %q", s, r.NotProved)
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// TestPolicyDecides changes one thing in a policy that fits.
+// TestPolicyDecides changes one thing in a policy that is met.
 func TestPolicyDecides(t *testing.T) {
 	w := twoContainers(t)
 	w.own(idOne, logs.OpExec, `{"path":"/bin/one","sha384":"`+strings.Repeat("0a", 48)+`"}`)
@@ -18,7 +18,7 @@ func TestPolicyDecides(t *testing.T) {
 	fits := appraiseT(t, bundle, opts)
 	for name, c := range map[string]struct {
 		change func(p *policy.Policy)
-		failed string // "" where it still fits
+		failed string // "" if the policy is still met
 	}{
 		"as made":                 {func(p *policy.Policy) {}, ""},
 		"MRTD":                    {func(p *policy.Policy) { p.Boot[0].MRTD = &rpc.Digest{} }, StepBootValues},
@@ -105,7 +105,7 @@ func TestHostPolicy(t *testing.T) {
 	expect(t, appraiseT(t, bundle, opts), Trusted)
 	made.Host.Units = []string{"b.service"}
 	expect(t, appraiseT(t, bundle, opts), NotTrusted, StepCallerValues)
-	made.Host.Units, made.Container.Any = nil, true // a container's rules are no host's
+	made.Host.Units, made.Container.Any = nil, true // a container's rules don't apply to the host
 	expect(t, appraiseT(t, bundle, opts), NotTrusted, StepCallerValues)
 
 	c := w.claims("")
@@ -117,8 +117,8 @@ func TestHostPolicy(t *testing.T) {
 	expect(t, appraiseT(t, bundle, opts), Trusted)
 }
 
-// TestPolicyMadeInCode: reference values that a program fills in are looked at as
-// those of a file are. Some that say nothing would fit any boot.
+// TestPolicyMadeInCode: reference values that a program fills in are checked
+// like those of a file. Some empty ones would accept any boot.
 func TestPolicyMadeInCode(t *testing.T) {
 	w := twoContainers(t)
 	bundle, opts := encode(t, w.evidence(idOne)), w.options()
@@ -168,7 +168,7 @@ func TestLaunchFacts(t *testing.T) {
 		`mounts=[]`:                                                                              false,
 		`match={root_read_only=true}`:                                                            true,
 		`match={root_read_only=false}`:                                                           false,
-		`match={terminal=false}`:                                                                 true, // what is empty is left out
+		`match={terminal=false}`:                                                                 true, // an empty value is left out
 		`match={devices=[],sysctls={},seccomp=""}`:                                               true,
 		`match={terminal=true}`:                                                                  false,
 	} {
@@ -189,7 +189,7 @@ func TestLaunchFacts(t *testing.T) {
 			}
 		})
 	}
-	// A launch too large for an event shows nothing to hold a policy against.
+	// A launch that is too large for an event can't be compared with a policy.
 	w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"whole":"`+strings.Repeat("ab", 48)+`"}`)
 	w.own(idOne, logs.OpImage, `{"reference":"r:1","digest":"`+imageDigestOf("one")+`"}`)
 	opts.Policy = policyOf(t, fits)

@@ -9,7 +9,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// TestForged changes evidence after it was made, with no key at hand.
+// TestForged changes evidence after it was made, without any key.
 func TestForged(t *testing.T) {
 	w := twoContainers(t)
 	other := twoContainers(t)
@@ -121,7 +121,7 @@ func TestForged(t *testing.T) {
 var imaLine, _ = imaEntry(10, "boot_aggregate")
 
 // TestLyingAgent has claims that the agent's own key signed and that the log
-// contradicts: a daemon gone wrong, or somebody with its key.
+// contradicts: a faulty daemon, or an attacker with its key.
 func TestLyingAgent(t *testing.T) {
 	w := twoContainers(t)
 	for name, c := range map[string]struct {
@@ -153,8 +153,8 @@ func TestLyingAgent(t *testing.T) {
 	}
 }
 
-// TestRequoted is another service of the guest that quotes bytes it is handed:
-// a true quote over forged claims, and no agent's key.
+// TestRequoted is another service of the guest that quotes bytes it is given: a
+// true quote over forged claims, without the agent's key.
 func TestRequoted(t *testing.T) {
 	w := twoContainers(t)
 	expect(t, appraiseT(t, encode(t, w.seal(w.claims(idOne), newKey(9))), w.options()), NotAuthentic, StepAgent)

@@ -34,8 +34,8 @@ var imaTexts = []string{
 	"d-ng|n-ng " + strings.Repeat("07", 20) + " /without-algorithm",
 }
 
-// TestIndependentCheckOfIMA: check.py, which follows cima-evidence(7) and shares no
-// code with us, reads IMA's lines as we do, and refuses what we refuse.
+// TestIndependentCheckOfIMA: check.py, which follows cima-evidence(7) and
+// shares no code with us, reads and refuses IMA's lines as we do.
 func TestIndependentCheckOfIMA(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	w.launch(idOne, "one", "/bin/one")
@@ -56,7 +56,7 @@ func TestIndependentCheckOfIMA(t *testing.T) {
 	}
 	dir := t.TempDir()
 	var files []string
-	var taken []bool // by us
+	var taken []bool // accepted by us
 	try := func(log []byte) {
 		e := w.evidence(idOne)
 		e.OSLogs = osLog(log)
@@ -88,7 +88,8 @@ func TestIndependentCheckOfIMA(t *testing.T) {
 	checkAgrees(t, files, taken)
 }
 
-// checkAgrees runs check.py over bundles, and wants it to take those that we took.
+// checkAgrees runs check.py over bundles; it must accept those that we
+// accepted.
 func checkAgrees(t *testing.T, files []string, taken []bool) {
 	t.Helper()
 	python, err := exec.LookPath("python3")
@@ -128,8 +129,8 @@ func imaEntryOf(t *testing.T, line []byte) *ima.Entry {
 	return e
 }
 
-// TestIndependentCheckOfLies: what a log and claims that the agent's key signed
-// must agree in, check.py finds in the manual as we do.
+// TestIndependentCheckOfLies: check.py, from the manual alone, finds the same
+// contradictions as we do between a log and claims that the agent's key signed.
 func TestIndependentCheckOfLies(t *testing.T) {
 	other := newKey(9)
 	image := func(w *world) {
@@ -138,10 +139,10 @@ func TestIndependentCheckOfLies(t *testing.T) {
 	named := func(c *rpc.Claims) { c.Agent = sum384(publicOf(other)) }
 	dir := t.TempDir()
 	var files []string
-	var taken []bool // by us
+	var taken []bool // accepted by us
 	for name, c := range map[string]struct {
 		log    func(w *world)      // before the claims
-		claim  func(c *rpc.Claims) // nil: the truth
+		claim  func(c *rpc.Claims) // nil: true claims
 		later  func(w *world)      // before the quote
 		others bool                // another key signs
 		want   bool

@@ -15,8 +15,8 @@ import (
 
 var exhaustive = flag.Bool("exhaustive", false, "flip every bit of a bundle, not some thousands")
 
-// TestFlippedBits: one flipped bit anywhere in a bundle that is trusted makes
-// it not so, and a step says why. By default bits are taken at random.
+// TestFlippedBits: one flipped bit anywhere in a trusted bundle makes it
+// untrusted, and a step gives the reason. By default bits are chosen at random.
 func TestFlippedBits(t *testing.T) {
 	w := twoContainers(t)
 	c := w.claims(idOne)
@@ -55,9 +55,9 @@ func TestFlippedBits(t *testing.T) {
 	t.Logf("%d of %d bits flipped; caught first by %v", tried, len(good)*8, by)
 }
 
-// TestFlippedBitsOfEveryField flips bits inside what the bundle's base64
-// carries, so that the JSON round it stays whole: half of the flips above end
-// in the format step.
+// TestFlippedBitsOfEveryField flips bits inside the base64 of the bundle, so
+// that the JSON around it stays whole: half of the flips above end in the
+// format step.
 func TestFlippedBitsOfEveryField(t *testing.T) {
 	w := twoContainers(t)
 	opts := w.options()

@@ -14,7 +14,7 @@ import (
 	"github.com/google/go-tdx-guest/testing/testdata"
 )
 
-// expect checks the verdict, and that the steps named fail and no others.
+// expect checks the verdict, and that exactly the named steps fail.
 func expect(t *testing.T, r *Result, verdict Verdict, failed ...string) {
 	t.Helper()
 	var got []string
@@ -121,8 +121,8 @@ func TestOptionsAreErrors(t *testing.T) {
 	}
 }
 
-// TestNothingIsPrinted: the quote library's logger writes to the stdout that
-// it finds at start, so this runs in a process of its own.
+// TestNothingIsPrinted: the quote library's logger writes to the stdout that it
+// finds at start, so this runs in a process of its own.
 func TestNothingIsPrinted(t *testing.T) {
 	const child = "CIMA_TEST_APPRAISE_AND_EXIT"
 	if os.Getenv(child) != "" {

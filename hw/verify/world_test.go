@@ -32,7 +32,7 @@ const (
 )
 
 // world is a simulated TD with an agent's log: it makes evidence as the daemon
-// does, and as liars would.
+// does, and as forgers would.
 type world struct {
 	t     testing.TB
 	td    *sim.Machine
@@ -59,7 +59,8 @@ func newKey(seed byte) ed25519.PrivateKey {
 
 func publicOf(key ed25519.PrivateKey) []byte { return key.Public().(ed25519.PublicKey) }
 
-// twoContainers is the usual world: one container, another, one again.
+// twoContainers is the default world: one container, another, the first one
+// again.
 func twoContainers(t testing.TB) *world {
 	w := newWorld(t, sim.Config{})
 	w.launch(idOne, "one", "/bin/one")
@@ -125,9 +126,9 @@ func (w *world) roots() []*x509.Certificate {
 	return roots
 }
 
-// claims are what the daemon would claim now for the container, or, with no
-// id, for a host process. They use nothing of the package under test but
-// Digest arithmetic.
+// claims are what the daemon would claim now for the container or, without an
+// id, for a host process. They use nothing of the package under test but Digest
+// arithmetic.
 func (w *world) claims(id string) *rpc.Claims {
 	w.t.Helper()
 	boot := w.bootLog()
@@ -210,8 +211,7 @@ func hide(view []rpc.LogEntry, digest [48]byte) []rpc.LogEntry {
 	return append(view, rpc.LogEntry{Digests: bytes.Clone(digest[:])})
 }
 
-// seal makes the evidence that these claims, this key and the log as it is
-// now give.
+// seal makes the evidence from these claims, this key and the current log.
 func (w *world) seal(c *rpc.Claims, key ed25519.PrivateKey) *rpc.Evidence {
 	w.t.Helper()
 	claims, err := canonical.Marshal(c)
@@ -277,8 +277,8 @@ func osLog(entries []byte) []rpc.OSLog {
 	return []rpc.OSLog{{Register: "rtmr2", Format: "ima-ascii", Entries: entries}}
 }
 
-// rawEncode writes evidence without looking at it: claims that are no JSON
-// any more stand there as they are.
+// rawEncode writes evidence without checking it: claims that are no longer JSON
+// are written as they are.
 func rawEncode(t testing.TB, e *rpc.Evidence) []byte {
 	t.Helper()
 	claims := e.Claims
@@ -302,7 +302,7 @@ func sum384(b []byte) hw.Digest { return sha512.Sum384(b) }
 // whenMade is a time at which the certificates of go-tdx-guest's quotes were good.
 var whenMade = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 
-// cut takes a quote out of its buffer.
+// cut removes the buffer after a quote.
 func cut(t testing.TB, buffer []byte) []byte {
 	t.Helper()
 	n, err := dcap.QuoteLength(buffer)

@@ -110,7 +110,7 @@ func TestDetail(t *testing.T) {
 	}
 }
 
-// The detail is one printable line, also of data that are cut off anywhere.
+// The detail is one printable line, even if the data are cut off at any point.
 func TestDetailIsPrintable(t *testing.T) {
 	for _, e := range mustParse(t, moduleCCEL(t, "ubuntu-2404-intel-tdx.bin")).UnverifiedEvents() {
 		whole := e.Data

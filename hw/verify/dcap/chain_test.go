@@ -7,7 +7,7 @@ import (
 	"github.com/cima-project/cima/hw/sim"
 )
 
-// TestLooseChains: the same certificates in another text.
+// TestLooseChains: the same certificates in another spelling.
 func TestLooseChains(t *testing.T) {
 	one := simulated(t, sim.Config{}).RootPEM()
 	three := bytes.Repeat(one, 3)

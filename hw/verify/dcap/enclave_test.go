@@ -10,9 +10,9 @@ import (
 	"github.com/cima-project/cima/hw/sim"
 )
 
-// TestForeignEnclave: the key of a platform vouches for whatever enclave its
-// owner gives the provisioning key to. Such an enclave could sign any registers,
-// so each value of its identity must be Intel's.
+// TestForeignEnclave: a platform's key vouches for any enclave that its owner
+// gives the provisioning key to. Such an enclave could sign any registers, so
+// each value of its identity must be Intel's.
 func TestForeignEnclave(t *testing.T) {
 	for name, raw := range map[string][]byte{"v4": testdata.RawQuote, "v5": testdata.RawQuoteV5} {
 		if found, ok := parse(t, cut(t, raw)).CheckEnclave(); !ok || len(found) != 6 || len(wrong(found)) > 0 {
@@ -38,7 +38,7 @@ func TestForeignEnclave(t *testing.T) {
 			t.Errorf("%s: %v, wrong %q", name, ok, got)
 		}
 	}
-	// The enclave of a simulated TD is its own, under a root of its own.
+	// A simulated TD has its own enclave, under its own root.
 	raw, err := simulated(t, sim.Config{}).Quote(t.Context(), [64]byte{})
 	if err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 // whenMade is a time at which the certificates of the quotes below were good.
 var whenMade = time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
 
-// cut takes a quote out of its buffer.
+// cut removes the buffer after a quote.
 func cut(t testing.TB, buffer []byte) []byte {
 	t.Helper()
 	n, err := QuoteLength(buffer)
@@ -30,7 +30,7 @@ func cut(t testing.TB, buffer []byte) []byte {
 	return buffer[:n]
 }
 
-// TestQuotesOfRealTDs: those that go-tdx-guest carries verify to Intel's root.
+// TestQuotesOfRealTDs: the quotes in go-tdx-guest verify to Intel's root.
 func TestQuotesOfRealTDs(t *testing.T) {
 	for name, raw := range map[string][]byte{"v4": testdata.RawQuote, "v5": testdata.RawQuoteV5} {
 		q, err := ParseQuote(cut(t, raw))
@@ -48,14 +48,14 @@ func TestQuotesOfRealTDs(t *testing.T) {
 			t.Errorf("%s: no registers were read: %+v", name, q.Registers)
 		}
 	}
-	// A buffer is not a quote: this one has text behind it.
+	// a buffer is not a quote: this one has text after it
 	if _, err := ParseQuote(testdata.RawQuote); err == nil || !strings.Contains(err.Error(), "39 bytes stand behind") {
 		t.Errorf("a quote with a tail: %v", err)
 	}
 }
 
-// TestSharedQuotes tries quotes of real TDs that are not part of the repository, where they are
-// there.
+// TestSharedQuotes checks quotes of real TDs, if they are there: they are not
+// part of the repository.
 func TestSharedQuotes(t *testing.T) {
 	const shared = "/work/shared/testdata"
 	if _, err := os.Stat(shared); err != nil {
@@ -66,7 +66,7 @@ func TestSharedQuotes(t *testing.T) {
 		trusted bool
 		debug   byte
 		bootLog string // replays to this quote's registers
-		rtmrs   int    // so many of them
+		rtmrs   int    // the number of registers that it replays to
 	}{
 		{"gcp-cos113/quote.bin", true, 0, "gcp-cos113/ccel.bin", 4},
 		{"evidence-api/quote.bin", false, 0, "evidence-api/ccel.bin", 2}, // IMA extended RTMR2
@@ -86,7 +86,7 @@ func TestSharedQuotes(t *testing.T) {
 		if err := q.Verify([]*x509.Certificate{IntelRoot()}, whenMade); c.trusted && err != nil || !c.trusted && !errors.As(err, &untrusted) {
 			t.Errorf("%s: %v", c.name, err)
 		}
-		if !c.trusted { // signatures hold all the same, up to its own root
+		if !c.trusted { // signatures are valid all the same, up to its own root
 			if err := q.Verify(q.Chain[2:], whenMade); err != nil {
 				t.Errorf("%s: %v", c.name, err)
 			}
@@ -125,7 +125,7 @@ func TestQuoteHasNoFreeBit(t *testing.T) {
 		t.Fatal(err)
 	}
 	at, step := 0, 7
-	for ; at < len(good)*8; at += step { // 7 and 8 share no factor: all bits of bytes are met
+	for ; at < len(good)*8; at += step { // 7 and 8 have no common factor: all bits of bytes are flipped
 		raw := bytes.Clone(good)
 		raw[at/8] ^= 1 << (at % 8)
 		q, err := ParseQuote(raw)
@@ -139,7 +139,8 @@ func TestQuoteHasNoFreeBit(t *testing.T) {
 	t.Logf("%d of %d bits flipped", (len(good)*8+step-1)/step, len(good)*8)
 }
 
-// TestQuoteOfAnyLength cuts and fills: the library panics on some of these.
+// TestQuoteOfAnyLength cuts and extends quotes: the library panics on some of
+// these.
 func TestQuoteOfAnyLength(t *testing.T) {
 	for _, good := range [][]byte{cut(t, testdata.RawQuote), cut(t, testdata.RawQuoteV5)} {
 		for n := 0; n < len(good); n++ {
@@ -147,7 +148,7 @@ func TestQuoteOfAnyLength(t *testing.T) {
 				t.Fatalf("a quote of %d bytes was parsed", n)
 			}
 		}
-		for at := 0; at+4 <= len(good); at++ { // lengths that lie
+		for at := 0; at+4 <= len(good); at++ { // lengths that are wrong
 			raw := bytes.Clone(good)
 			copy(raw[at:], []byte{0xff, 0xff, 0xff, 0x7f})
 			if q, err := ParseQuote(raw); err == nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/cima-project/cima/logs/boot"
 )
 
-// TestWordsMustBeProved: data that the digest doesn't cover say nothing.
+// TestWordsMustBeProved: data that no digest covers prove nothing.
 func TestWordsMustBeProved(t *testing.T) {
 	p := BootPattern{RTMR: 2, Words: []string{"roothash=abcd"}}
 	only := p
@@ -32,7 +32,8 @@ func TestWordsMustBeProved(t *testing.T) {
 		"in the label":     {"x", "roothash=abcd: x", false},
 		"no word":          {"xroothash=abcd", "xroothash=abcd", false},
 		"another space":    {"x\u2003roothash=abcd", "x\u2003roothash=abcd", false},
-		// To the EFI stub, which reads UTF-16, this begins with six foreign characters.
+		// for the EFI stub, which reads UTF-16, this begins with six foreign
+		// characters
 		"mixed":          {"roothash=abcd " + string(wide(" init=/evil")), "roothash=abcd " + string(wide(" init=/evil")), false},
 		"behind its NUL": {"x\x00 roothash=abcd", "x\x00 roothash=abcd", false},
 		"behind, wide":   {string(wide("x\x00 roothash=abcd")), string(wide("x\x00 roothash=abcd")), false},
@@ -47,7 +48,8 @@ func TestWordsMustBeProved(t *testing.T) {
 	}
 }
 
-// TestRealCommandLine: what grub measured on a real machine is proved.
+// TestRealCommandLine: a command line that grub measured on a real machine is
+// proved.
 func TestRealCommandLine(t *testing.T) {
 	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/google/go-tdx-guest").Output()
 	if err != nil {
@@ -79,7 +81,7 @@ func TestBootPatternsAreChecked(t *testing.T) {
 	for text, fine := range map[string]bool{
 		"[[boot.events]]\nrtmr=2\ntext=\"x\"":                                 true,
 		"[[boot.events]]\nrtmr=2\nwords=[\"roothash=x\"]":                     true,
-		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"":                            false, // under no digest
+		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"":                            false, // no digest covers it
 		"[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"\nany=true":                  false,
 		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2\ntype=\"EV_IPL\"\nany=true": true,
 		"rtmr2=" + d + "\n[[boot.events]]\nrtmr=2\ntext=\"x\"\nany=true":      false,

@@ -8,7 +8,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// Of a log that hides nobody, others' events are no reference values.
+// In a log that hides no container, others' events are no reference values.
 func TestInitLeavesOthersOut(t *testing.T) {
 	own, other := json.RawMessage(`{"exec":{"path":"/own"}}`), json.RawMessage(`{"exec":{"path":"/other"}}`)
 	idOne, idTwo := strings.Repeat("1", 64), strings.Repeat("2", 64)

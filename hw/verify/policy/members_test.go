@@ -9,7 +9,7 @@ import (
 	"github.com/cima-project/cima/logs"
 )
 
-// A policy can name each member of what events measure, and no other.
+// A policy can name each member of the measured objects, and no other.
 func TestPoliciesNameMembers(t *testing.T) {
 	accepts := func(operation, member string) bool {
 		_, err := Parse(fmt.Appendf(nil, "[[forbidden]]\noperation = %q\nmatch = { %s = 1 }\n", operation, member))
@@ -30,7 +30,8 @@ func TestPoliciesNameMembers(t *testing.T) {
 	}
 }
 
-// The bodies of launch and image are declared by daemon/launch, which no verifier links.
+// daemon/launch declares the bodies of launch and image, and no verifier links
+// it.
 func TestMembersOfLaunches(t *testing.T) {
 	for what, lists := range map[string][2][]string{
 		"launch": {membersOf[launch.Launch](), measuredMembers[logs.OpLaunch]},

@@ -61,7 +61,7 @@ func TestLoad(t *testing.T) {
 	if err != nil || !p.TD.AllowDebug {
 		t.Fatalf("%+v, %v", p, err)
 	}
-	// What it doesn't say stays strict.
+	// What the policy leaves out stays strict.
 	if !slices.Equal(p.Agent.Anchors, []string{"rtmr3"}) || !slices.Equal(p.Container.Start, []string{"gated"}) ||
 		!slices.Equal(p.Container.Source, []string{"bundle", "engine"}) || !slices.Equal(p.Container.CgroupOwner, []uint32{0}) ||
 		len(p.Power.Allow) != 0 || p.Agent.AllowNewKey || p.Container.Any || p.Host.Any {
