@@ -56,7 +56,7 @@ func TestEvidenceRoundTrip(t *testing.T) {
 	}
 }
 
-// No bit of a bundle is free: each flip is refused, or changes what was read
+// A bundle has no unchecked bit: each flip is refused, or changes the result
 // (or the claims' digest).
 func TestEvidenceBitFlips(t *testing.T) {
 	e, b := testEvidence(t)
@@ -150,7 +150,8 @@ func FuzzEvidence(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { sameEvidence(t, data) })
 }
 
-// sameEvidence writes what is read, reads it again, and hashes its claims.
+// sameEvidence writes evidence, reads it again, and compares the digest of its
+// claims.
 func sameEvidence(t *testing.T, data []byte) (taken bool) {
 	e, _, err := DecodeEvidence(data)
 	if err != nil {

@@ -23,7 +23,7 @@ func dial(t *testing.T, d Dialer) *Client {
 	return c
 }
 
-// Every typed method asks for what its name says, and reads what comes.
+// Every typed method sends the request of its name, and reads the result.
 func TestClientMethods(t *testing.T) {
 	_, bundle := testEvidence(t)
 	container := Digest{9}
@@ -106,7 +106,7 @@ func TestClientContainer(t *testing.T) {
 	}
 }
 
-// Dial names what is wrong and what may help.
+// Dial's errors say what is wrong and what may help.
 func TestClientHints(t *testing.T) {
 	dir := t.TempDir()
 	gone := filepath.Join(dir, "gone")
@@ -183,7 +183,7 @@ func TestClientContexts(t *testing.T) {
 	}
 }
 
-// A result is the caller's own, whatever the connection is used for next.
+// A result belongs to the caller, whatever the connection is used for next.
 func TestResultsOutliveTheNextCall(t *testing.T) {
 	for _, size := range []int{10, firstRead, 3 * firstRead} {
 		calls := 0

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Every exported name says what it is: types, functions, methods and values.
+// Every exported name has a doc comment: types, functions, methods and values.
 func TestExportedNamesAreDocumented(t *testing.T) {
 	set := token.NewFileSet()
 	var files []*ast.File

@@ -28,7 +28,7 @@ func somePage(n int) CCEventLog {
 	return page
 }
 
-// What a record writes is what encoding/json writes.
+// A record is written as encoding/json writes it.
 func TestEventRecordJSON(t *testing.T) {
 	for _, r := range somePage(200).Events {
 		ours, err := r.AppendJSON(nil)
@@ -48,7 +48,7 @@ func TestEventRecordJSON(t *testing.T) {
 }
 
 func TestPlainPage(t *testing.T) {
-	page := somePage(9) // none with what needs an escape
+	page := somePage(9) // 9: no string of it needs an escape
 	raw, err := json.Marshal(page)
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestPlainPage(t *testing.T) {
 	}
 }
 
-// What is decoded plainly is what the careful reader and encoding/json read.
+// The plain decoder reads what the careful reader and encoding/json read.
 func FuzzEventLogPage(f *testing.F) {
 	for _, n := range []int{0, 1, 5, 20} {
 		raw, err := json.Marshal(somePage(n))
@@ -107,8 +107,8 @@ func samePlainPage(t *testing.T, raw []byte) (taken bool) {
 	return true
 }
 
-// A page is decoded into room that is made once; only maps are made for each
-// record.
+// A page is decoded into memory that is allocated once; each record adds only
+// its maps.
 func TestPlainPageAllocates(t *testing.T) {
 	page, records := CCEventLog{Total: 500}, 500.0
 	for i := range 500 {

@@ -20,9 +20,9 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// A program gets evidence about the container that it runs in; the relying
-// party, which sent the nonce, appraises it. It is authentic, and not trusted:
-// nothing here says what should run.
+// A program gets evidence about its container; the relying party, which sent
+// the nonce, appraises it. The evidence is authentic, and not trusted, because
+// no policy is given.
 func ExampleClient_GetEvidence() {
 	socket, roots, stop := simulated()
 	defer stop()
@@ -79,7 +79,7 @@ func ExampleClient_CompareEventLog() {
 	// register 2 as logged: true
 }
 
-// A long log comes in pages, which the iterator asks for as they are needed.
+// A long log comes in pages, which the iterator requests as needed.
 func ExampleClient_Events() {
 	socket, _, stop := simulated()
 	defer stop()
@@ -123,7 +123,7 @@ func ExampleError() {
 	// Output: nonce is wrong
 }
 
-// Where there is no daemon, the error says what may be the matter.
+// If there is no daemon, the error says what the reason may be.
 func ExampleUnreachableError() {
 	_, err := rpc.Dial(context.Background(), "/tmp/no-such-directory/cima.sock")
 	var unreachable *rpc.UnreachableError

@@ -11,13 +11,13 @@ import (
 	"testing"
 )
 
-// A fakeDaemon answers a client by these functions, by method. It checks nothing
-// and bounds nothing: rpc/server is the real one, and its tests use this client.
+// A fakeDaemon answers a client with these functions, by method. It checks and
+// limits nothing: rpc/server is the real server, and its tests use this client.
 type fakeDaemon map[string]fakeHandler
 
 type fakeHandler func(ctx context.Context, params json.RawMessage) (any, error)
 
-// fake makes a fakeHandler of a function with typed parameters.
+// fake makes a fakeHandler from a function with typed parameters.
 func fake[P, R any, PP interface {
 	*P
 	Params
@@ -75,7 +75,7 @@ func (d fakeDaemon) serve(ctx context.Context, nc net.Conn) {
 			member = "error"
 			result, _ = WireError(err)
 		}
-		text, ready := result.(json.RawMessage) // goes out as it is
+		text, ready := result.(json.RawMessage) // sent as it is
 		if !ready {
 			text, _ = json.Marshal(result)
 		}

@@ -11,8 +11,9 @@ import (
 	"testing"
 )
 
-// Fuzzers change bytes and seldom come to what differs in meaning alone. This
-// changes members and values, as one does who knows what readers disagree about.
+// Fuzzers change bytes and seldom find texts that differ in meaning alone. This
+// test changes members and values, as an attacker would who knows where readers
+// disagree.
 func TestReadersAgreeOfMutatedJSON(t *testing.T) {
 	records, _ := logOf(3)
 	lean, _ := json.Marshal(CCEventLog{Events: records, Total: 40, Next: 7})
@@ -37,7 +38,7 @@ func TestReadersAgreeOfMutatedJSON(t *testing.T) {
 					taken++
 				}
 			}
-			if taken < 20 { // else nothing is compared
+			if taken < 20 { // otherwise too little is compared
 				t.Errorf("%d of 500 are read at all", taken)
 			}
 		})
@@ -59,7 +60,7 @@ func mutated(r *rand.Rand, text string) []byte {
 		one := &tokens[i]
 		isName := i+1 < len(tokens) && tokens[i+1] == ":"
 		switch isText := (*one)[0] == '"'; {
-		case isName && r.IntN(2) == 0: // the member once more, or not at all
+		case isName && r.IntN(2) == 0: // the member twice, or not at all
 			end := i + 2 + valueLength(tokens[i+2:])
 			if member := slices.Clone(tokens[i:end]); r.IntN(2) == 0 {
 				member[0] = variant(r, member[0])
@@ -80,7 +81,7 @@ func mutated(r *rand.Rand, text string) []byte {
 	return []byte(strings.Join(tokens, ""))
 }
 
-// valueLength is how many tokens the value has that they begin with.
+// valueLength is the number of tokens of the value at their start.
 func valueLength(tokens []string) int {
 	depth := 0
 	for i, token := range tokens {
@@ -92,9 +93,9 @@ func valueLength(tokens []string) int {
 	return len(tokens)
 }
 
-// variant is another spelling of a string, or one like it.
+// variant is another spelling of a string, or a similar string.
 func variant(r *rand.Rand, quoted string) string {
-	at := 1 + r.IntN(len(quoted)-1) // a character, or the quote behind them
+	at := 1 + r.IntN(len(quoted)-1) // a character, or the final quote
 	switch head, tail := quoted[:at], quoted[at:]; r.IntN(6) {
 	case 0:
 		return strings.ToUpper(quoted)

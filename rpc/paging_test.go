@@ -69,7 +69,7 @@ func TestEventsArePagedThrough(t *testing.T) {
 			t.Errorf("%+v: %d records, %v", p, len(got), err)
 		}
 	}
-	for e, err := range c.Events(t.Context(), CCEventLogParams{Count: 7}) { // a caller that has enough stops
+	for e, err := range c.Events(t.Context(), CCEventLogParams{Count: 7}) { // a caller stops when it has enough
 		if err != nil || e.RecNum > 9 {
 			t.Fatal(e.RecNum, err)
 		}
@@ -86,7 +86,7 @@ func TestEventsArePagedThrough(t *testing.T) {
 	}
 }
 
-// A daemon that gives the same page again and again doesn't hold a client.
+// A daemon that returns the same page again and again doesn't block a client.
 func TestEventsGoOn(t *testing.T) {
 	daemon := fakeDaemon{
 		MethodGetCCEventLog: fake(func(p CCEventLogParams) (json.RawMessage, error) {
@@ -191,7 +191,7 @@ func FuzzLeanPages(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { samePage(t, data) })
 }
 
-// BenchmarkPage reads a page as large as a reply may be.
+// BenchmarkPage reads a page of the largest size.
 func BenchmarkPage(b *testing.B) {
 	records, _ := logOf(1024)
 	text, err := json.Marshal(CCEventLog{Events: records, Total: 4096, Next: 1024})

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// What DecodeParams takes, encoding/json understands in the same way, and
-// writing it and reading it again changes nothing.
+// encoding/json reads what DecodeParams accepts in the same way, and writing
+// and reading it again changes nothing.
 func FuzzParams(f *testing.F) {
 	f.Add([]byte(`{"nonce":"AAECAwQFBgc=","user_data":"AAAA","format":"cima","shared":true}`))
 	f.Add([]byte(`{"index":3,"algo_id":12}`))
@@ -29,7 +29,7 @@ func sameParams(t *testing.T, data []byte) (taken bool) {
 }
 
 // compare reads data with DecodeParams into ours and with encoding/json into
-// theirs, which starts with what absent members are.
+// theirs, which starts with the defaults.
 func compare[P Params](t *testing.T, data []byte, ours, again, theirs P) (taken bool) {
 	err := DecodeParams(data, ours)
 	if err != nil {

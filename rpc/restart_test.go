@@ -15,7 +15,7 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 )
 
-// rude is a daemon that reads a request, says what it is told to, and closes.
+// rude is a daemon that reads a request, sends the given lines, and closes.
 func rude(t *testing.T, says func(n int64) string) (path string, requests *atomic.Int64) {
 	path = filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)
@@ -43,7 +43,7 @@ func rude(t *testing.T, says func(n int64) string) (path string, requests *atomi
 	return path, requests
 }
 
-// An extend whose answer is lost is never made twice; other calls are.
+// An extend whose answer is lost is never repeated; other calls are.
 func TestClientNeverRepeatsExtends(t *testing.T) {
 	path, requests := rude(t, func(n int64) string { return "" })
 	c := dial(t, Dialer{Path: path, Wait: true})
@@ -73,9 +73,9 @@ func TestClientNeverRepeatsExtends(t *testing.T) {
 	}
 }
 
-// An error that is to no request (a line that is too long) is the last of its
-// connection, which the daemon closes, perhaps later: an extend that went there
-// would be lost.
+// An error that is not about a request (a line that is too long) is the last
+// line of its connection, which the daemon closes, perhaps later: an extend
+// sent on it would be lost.
 func TestAnswerToNoRequestIsTheLast(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	l, err := net.Listen("unix", path)

@@ -17,8 +17,8 @@ func leafData(n int) [64]byte {
 	return sha512.Sum512(binary.BigEndian.AppendUint64(nil, uint64(n)))
 }
 
-// mth and auditPath are MTH(D[n]) and PATH(m, D[n]) as RFC 6962, section
-// 2.1, has them, and nothing of the code under test.
+// mth and auditPath are MTH(D[n]) and PATH(m, D[n]) as RFC 6962, section 2.1,
+// defines them, without the code under test.
 func mth(leaves [][64]byte) Digest {
 	if len(leaves) == 1 {
 		return sha512.Sum384(append([]byte{0}, leaves[0][:]...))
@@ -52,8 +52,8 @@ func testTree(t *testing.T, size int) ([][64]byte, *Tree) {
 	return leaves, tree
 }
 
-// Trees and proofs are those of the RFC, for every leaf of every small tree
-// and some of large ones.
+// Trees and proofs are those of the RFC, for every leaf of every small tree and
+// of some large ones.
 func TestTreeIsTheRFCs(t *testing.T) {
 	sizes := []int{100, 1023, 1025, MaxShared - 1, MaxShared}
 	for n := range 70 {
@@ -81,7 +81,8 @@ func TestTreeIsTheRFCs(t *testing.T) {
 	}
 }
 
-// The preimage of REPORTDATA is what cima-evidence(7) says, in RFC 8785 form.
+// The preimage of REPORTDATA is as cima-evidence(7) defines it, in RFC 8785
+// form.
 func TestSharedReportData(t *testing.T) {
 	leaves, tree := testTree(t, 3)
 	form, err := canonical.Marshal(json.RawMessage(fmt.Appendf(nil,
@@ -94,7 +95,8 @@ func TestSharedReportData(t *testing.T) {
 	}
 }
 
-// A proof holds for one leaf, in one place, of one size, with one path.
+// A proof is valid for one leaf, at one index, in a tree of one size, with one
+// path.
 func TestSharedProofOfAnother(t *testing.T) {
 	for _, size := range []int{1, 2, 3, 5, 8, 13} {
 		leaves, tree := testTree(t, size)
@@ -137,8 +139,8 @@ func TestSharedProofOfAnother(t *testing.T) {
 	}
 }
 
-// A tree's node is no leaf of a smaller tree: not even for a liar who can
-// choose the leaf's bytes, for they are 64 and begin otherwise.
+// A node of a tree can't pass as a leaf of a smaller tree, even if a forger
+// chooses the leaf's bytes: a leaf has 64 bytes, and another prefix.
 func TestNodeIsNoLeaf(t *testing.T) {
 	leaves, tree := testTree(t, 4)
 	node := tree.levels[1][0]
@@ -155,7 +157,7 @@ func TestNodeIsNoLeaf(t *testing.T) {
 			t.Errorf("%s passes for a leaf: %v", name, err)
 		}
 	}
-	// What it would take: a leaf whose hash is the node's.
+	// the forgery needs a leaf whose hash is the node's
 	if got := nodeHash(node, smaller.Path[0]); got != mth(leaves) {
 		t.Fatal("the test's own path is wrong")
 	}

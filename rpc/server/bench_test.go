@@ -20,15 +20,15 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// requestLine is what the benchmarks send, prepared once.
+// requestLine is the request of the benchmarks, prepared once.
 const requestLine = `{"jsonrpc":"2.0","id":1,"method":"GetCCMeasurement","params":{"index":3}}` + "\n"
 
 func measurement(_ context.Context, p rpc.CCMeasurementParams) (rpc.CCMeasurement, error) {
 	return rpc.CCMeasurement{Index: p.Index, AlgoID: p.AlgoID, Hash: rpc.Digest{1, 2, 3}}, nil
 }
 
-// round drives n connections for a while, writing out and reading a line, and
-// returns answers per second.
+// round drives n connections for a while, each writing a request and reading a
+// line, and returns answers per second.
 func round(t testing.TB, path string, n int, out []byte, took time.Duration) float64 {
 	var answers atomic.Int64
 	var all sync.WaitGroup
@@ -58,7 +58,7 @@ func round(t testing.TB, path string, n int, out []byte, took time.Duration) flo
 	return float64(answers.Load()) / time.Since(begun).Seconds()
 }
 
-// pingPong answers every byte with itself.
+// pingPong echoes every byte.
 func pingPong(l net.Listener) {
 	for {
 		nc, err := l.Accept()
@@ -95,7 +95,7 @@ func answerAll(l net.Listener) {
 }
 
 // processServer is the environment variable that makes the test's binary the
-// server of a benchmark: a socket within one process is no measure.
+// server of a benchmark: a socket within one process measures nothing.
 const processServer = "CIMA_RPC_TEST_SERVER"
 
 func serveProcess(kind, path string) {
@@ -140,8 +140,8 @@ func startProcess(b testing.TB, kind string) (string, int) {
 	return "", 0
 }
 
-// BenchmarkAgainstRaw gives the ratio to a ping-pong of single bytes, the
-// limit of what a Unix socket can do: the median of interleaved rounds.
+// BenchmarkAgainstRaw reports the ratio to a ping-pong of single bytes, which
+// is the limit of a Unix socket: the median of interleaved rounds.
 func BenchmarkAgainstRaw(b *testing.B) {
 	raw, _ := startProcess(b, "raw")
 	path, pid := startProcess(b, "rpc")
@@ -166,8 +166,8 @@ func BenchmarkAgainstRaw(b *testing.B) {
 	}
 }
 
-// cpuTime is what a process has used so far (proc_pid_stat(5)), in ticks of
-// 10 ms.
+// cpuTime is the CPU time that a process has used so far (proc_pid_stat(5)), in
+// ticks of 10 ms.
 func cpuTime(b *testing.B, pid int) time.Duration {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -179,8 +179,8 @@ func cpuTime(b *testing.B, pid int) time.Duration {
 	return time.Duration(user+system) * 10 * time.Millisecond
 }
 
-// cycle connects, sends, reads a line and closes, for a while, and returns
-// how often per second.
+// cycle connects, sends, reads a line and closes, for a while, and returns the
+// number of cycles per second.
 func cycle(b *testing.B, path string, out []byte, took time.Duration) float64 {
 	n, begun := 0, time.Now()
 	var in [4096]byte
@@ -198,8 +198,8 @@ func cycle(b *testing.B, path string, out []byte, took time.Duration) float64 {
 	return float64(n) / time.Since(begun).Seconds()
 }
 
-// BenchmarkConnect gives how many times longer connect, call, close take than
-// with a bare ping-pong.
+// BenchmarkConnect reports how many times longer connect, call and close take
+// than with a bare ping-pong.
 func BenchmarkConnect(b *testing.B) {
 	raw, _ := startProcess(b, "raw")
 	path, _ := startProcess(b, "rpc")
@@ -217,7 +217,7 @@ func quantile(v []float64, quarter int) float64 {
 	return v[(len(v)-1)*quarter/4]
 }
 
-// BenchmarkInline is a call from its line to the line that answers it, without
+// BenchmarkInline is a call from the request line to the answer line, without
 // the socket.
 func BenchmarkInline(b *testing.B) {
 	s := testServer()

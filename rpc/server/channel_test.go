@@ -14,7 +14,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// jrpc2 refuses an id that is in flight. Here each call is answered, the second
+// jrpc2 refuses an id that is in use. Here each call is answered, the second
 // one after the first, and counts against the limit.
 func TestSameIDs(t *testing.T) {
 	s := testServer()
@@ -48,8 +48,8 @@ func TestSameIDs(t *testing.T) {
 	w.ends()
 }
 
-// An answer is the same bytes whether it is written inline, by jrpc2's marshaller or
-// round it.
+// An answer has the same bytes whether it is written inline, by jrpc2's
+// marshaller or around it.
 func TestAnswersAreTheSameBytes(t *testing.T) {
 	results := map[string]any{
 		"Short": echoed{"a"}, "HTML": echoed{"<a&b>\u2028"}, "Null": nil, "Number": 1e21, "Text": "é\x00😀",
@@ -86,7 +86,7 @@ func TestAnswersAreTheSameBytes(t *testing.T) {
 	}
 }
 
-// A line that passes is one that jrpc2 reads, as the same request.
+// jrpc2 accepts each line that passes, and reads the same request from it.
 func FuzzRequest(f *testing.F) {
 	for _, line := range []string{
 		`{"jsonrpc":"2.0","id":1,"method":"Echo","params":{"a":"b"}}`,
@@ -118,7 +118,7 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// What jrpc2 reads comes to it as it was received, and in order.
+// jrpc2 gets the lines that passed as they were received, and in order.
 func TestLinesComeAsTheyAre(t *testing.T) {
 	c := &conn{framing: framing{limits: &Limits{InFlight: 4}}}
 	ch := &channel{conn: c, lines: make(chan *call, 4), ended: make(chan struct{}), calls: make(map[string]*call)}

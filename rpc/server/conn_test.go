@@ -36,7 +36,7 @@ func TestHangingUpCancels(t *testing.T) {
 	s.After = func(context.Context, string, time.Duration, *rpc.Error, error) { close(ended) }
 	w := connect(t, start(t, s))
 	w.send(`{"jsonrpc":"2.0","id":7,"method":"Wait"}` + "\n")
-	<-began // what nobody has begun is forgotten
+	<-began // a call that was not started is forgotten
 	w.nc.Close()
 	select {
 	case <-ended:
@@ -45,8 +45,8 @@ func TestHangingUpCancels(t *testing.T) {
 	}
 }
 
-// A slow call delays no other one of its connection, and a caller that waits for
-// its answer is not idle.
+// A slow call delays no other call of its connection, and a caller that waits
+// for its answer is not idle.
 func TestSideBySide(t *testing.T) {
 	s := testServer()
 	s.Limits.Idle = 500 * time.Millisecond
@@ -56,7 +56,7 @@ func TestSideBySide(t *testing.T) {
 	w.send(`{"jsonrpc":"2.0","id":1,"method":"Gate"}` + "\n")
 	<-began
 	if r := w.ask("Echo", `{}`); r.Error != nil || r.ID != 7.0 {
-		t.Errorf("beside it: %+v", r)
+		t.Errorf("next to it: %+v", r)
 	}
 	time.Sleep(3 * s.Limits.Idle)
 	close(gate)
@@ -66,8 +66,8 @@ func TestSideBySide(t *testing.T) {
 	w.ends()
 }
 
-// A caller that has closed its writing half, or sent too many bad lines, still gets
-// the answers to what it asked before.
+// A caller that has closed its writing half, or sent too many bad lines, still
+// gets the answers to its earlier requests.
 func TestAnswersBeforeTheEnd(t *testing.T) {
 	s := testServer()
 	s.waiting("Slow", func(context.Context, json.RawMessage) (any, error) { time.Sleep(100 * time.Millisecond); return 0, nil })
@@ -86,7 +86,7 @@ func TestAnswersBeforeTheEnd(t *testing.T) {
 	}
 }
 
-// The limit is exact: 16 may be open, always, and one more is too many.
+// The limit is exact: 16 requests may be open, and one more is too many.
 func TestInFlight(t *testing.T) {
 	s := testServer()
 	gate := make(chan struct{})
@@ -94,7 +94,7 @@ func TestInFlight(t *testing.T) {
 	w := connect(t, start(t, s))
 	const gated = `{"jsonrpc":"2.0","id":1,"method":"Gate"}` + "\n"
 	w.send(strings.Repeat(gated, 16))
-	for range 20_000 { // each answer makes room for one request
+	for range 20_000 { // each answer allows one more request
 		select {
 		case gate <- struct{}{}:
 		case <-time.After(time.Minute):
@@ -113,7 +113,7 @@ func TestInFlight(t *testing.T) {
 	close(gate)
 }
 
-// Long requests that wait for their turn are charged.
+// Long requests that wait for their turn are charged to the caller.
 func TestWaitingRequestsAreCharged(t *testing.T) {
 	s := testServer()
 	s.Limits = Limits{CallerMemory: 1} // raised to two replies and a line
@@ -122,7 +122,7 @@ func TestWaitingRequestsAreCharged(t *testing.T) {
 	opened := sync.OnceFunc(func() { close(gate) })
 	s.waiting("Gate", func(context.Context, json.RawMessage) (any, error) { <-gate; return 0, nil })
 	path := start(t, s)
-	t.Cleanup(opened) // before the server is stopped
+	t.Cleanup(opened) // runs before the server is stopped
 	var long strings.Builder
 	for id := range 16 {
 		fmt.Fprintf(&long, `{"jsonrpc":"2.0","id":%d,"method":"Gate","params":{"a":"%s"}}`+"\n", id, strings.Repeat("x", 60<<10))
@@ -130,7 +130,7 @@ func TestWaitingRequestsAreCharged(t *testing.T) {
 	var all []*wire
 	for range 4 {
 		w := connect(t, path)
-		// The one too many is refused before all of it is sent.
+		// The excess request is refused before all of it is sent.
 		w.nc.Write([]byte(long.String()))
 		all = append(all, w)
 	}
@@ -154,8 +154,8 @@ func TestWaitingRequestsAreCharged(t *testing.T) {
 	t.Errorf("%d bytes stay charged", s.Counts().Memory)
 }
 
-// What can have no result counts against the rate too, and beyond it ends the
-// connection.
+// A line that can have no result counts against the rate too, and ends the
+// connection beyond the rate.
 func TestStraysCountAgainstTheRate(t *testing.T) {
 	const within = 10
 	for name, test := range map[string]struct {

@@ -69,17 +69,17 @@ func TestLongLines(t *testing.T) {
 	}
 }
 
-// Lines half sent, and idle connections, have an end.
+// Unfinished lines, and idle connections, are closed in time.
 func TestSlowLoris(t *testing.T) {
 	s := beginSiege(t)
 	var all []*wire
 	half := strings.Repeat("x", 48<<10)
 	for range 64 {
 		w := s.attacker()
-		w.nc.Write([]byte(half)) // the caller's share of memory has an end too
+		w.nc.Write([]byte(half)) // the caller's share of memory may be used up, too
 		all = append(all, w)
 	}
-	// Each gets a byte more until the server closes it.
+	// Each gets one more byte until the server closes it.
 	done := make(chan struct{})
 	defer close(done)
 	go func() {
@@ -105,7 +105,7 @@ func TestSlowLoris(t *testing.T) {
 		}
 	}
 	if said != len(all) {
-		t.Errorf("%d of %d were told why", said, len(all))
+		t.Errorf("%d of %d got the reason", said, len(all))
 	}
 }
 
@@ -127,7 +127,7 @@ func TestIdleAndHalfOpen(t *testing.T) {
 	}
 }
 
-// A caller that asks for long replies on all of its connections and reads nothing
+// A caller that requests long replies on all its connections and reads nothing
 // fills its own memory only, and is closed in the end.
 func TestNeverReading(t *testing.T) {
 	s := beginSiege(t)
@@ -149,7 +149,8 @@ func TestNeverReading(t *testing.T) {
 	}
 }
 
-// A caller that sends 200,000 requests ahead is told the limit and dropped.
+// A caller that sends 200,000 requests ahead gets the limit as an error, and is
+// dropped.
 func TestPipelined(t *testing.T) {
 	s := beginSiege(t)
 	const n = 200_000
@@ -166,14 +167,14 @@ func TestPipelined(t *testing.T) {
 		}
 		w.ends()
 	}
-	// And one who reads none of the answers.
+	// The same for a caller that reads no answer.
 	v := s.attacker()
 	if sent, err := v.nc.Write([]byte(strings.Repeat(requestLine, n))); err == nil {
 		t.Errorf("all %d bytes were taken", sent)
 	}
 }
 
-// A tape is a connection that gives what was recorded, in pieces, and keeps
+// A tape is a connection that replays recorded bytes, in pieces, and stores
 // what is written.
 type tape struct {
 	net.Conn
@@ -198,9 +199,9 @@ func (*tape) SetReadDeadline(time.Time) error  { return nil }
 func (*tape) SetWriteDeadline(time.Time) error { return nil }
 func (*tape) Close() error                     { return nil }
 
-// Whatever is sent, in whatever pieces, each line gets one answer until the connection
-// is dropped: the same one however the lines were cut, inline or by jrpc2. Answers come
-// in any order.
+// Whatever is sent, in whatever pieces, each line gets one answer until the
+// connection is dropped: the same answer however the lines were cut, inline or
+// by jrpc2. Answers come in any order.
 func FuzzFraming(f *testing.F) {
 	line := `{"jsonrpc":"2.0","id":1,"method":"Echo","params":{"a":"b"}}`
 	for _, seed := range []string{line + "\n", line + "\n" + line, "\n\n", "[" + line + "]\n", strings.Repeat("x", 300) + "\n", line + "\r\n", "\xff\n"} {
@@ -213,8 +214,8 @@ func FuzzFraming(f *testing.F) {
 	f.Add([]byte(mixed), uint8(100))
 	run := func(t *testing.T, data []byte, cut int, inline bool) []string {
 		s := testServer()
-		// Wait: for ever, as a tape's peer doesn't hang up. Large: how many may be
-		// held depends on which are written first.
+		// Wait: for ever, because the peer of a tape doesn't hang up. Large:
+		// how many replies may be held depends on which are written first.
 		s.Methods = slices.DeleteFunc(s.Methods, func(m Method) bool { return m.Name == "Wait" || m.Name == "Large" })
 		if !inline {
 			s.noneInline()
@@ -231,7 +232,7 @@ func FuzzFraming(f *testing.F) {
 			t.Fatalf("%d bytes are still charged", held)
 		}
 		answers := strings.SplitAfter(nc.out.String(), "\n")
-		answers = answers[:len(answers)-1] // behind the last newline
+		answers = answers[:len(answers)-1] // after the last newline
 		slices.Sort(answers)
 		return answers
 	}

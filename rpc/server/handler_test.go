@@ -16,8 +16,8 @@ import (
 
 const quickLine = `{"jsonrpc":"2.0","id":2,"method":"Quick","params":{}}` + "\n"
 
-// quickServer has inline methods that count by which way they were answered, and
-// one that holds its connection's jrpc2 for as long as the test wants.
+// quickServer has inline methods that count how they were answered, and one
+// that occupies its connection's jrpc2 for as long as the test needs.
 func quickServer() (s *Server, inline, waited *atomic.Int32, gate chan struct{}) {
 	s, inline, waited, gate = testServer(), new(atomic.Int32), new(atomic.Int32), make(chan struct{})
 	quick := func(ctx context.Context, _ json.RawMessage) (any, error) {
@@ -55,8 +55,8 @@ func (w *wire) gets(id float64, result string) {
 	}
 }
 
-// A connection that asks one question after the other costs one goroutine, and jrpc2
-// is started for the first call that waits.
+// A connection that makes one request after the other costs one goroutine, and
+// jrpc2 is started for the first call that waits.
 func TestInlineNeedsNoJRPC2(t *testing.T) {
 	s, inline, waited, _ := quickServer()
 	path := start(t, s)
@@ -76,7 +76,7 @@ func TestInlineNeedsNoJRPC2(t *testing.T) {
 		t.Errorf("%d inline, %d not", inline.Load(), waited.Load())
 	}
 	first.ask("Unsure", `{"a":"wait"}`)
-	// The one right behind may still find the other's answer under way.
+	// the next request may find the other's answer still in progress
 	for range 10 {
 		first.ask("Quick", "{}")
 	}
@@ -98,14 +98,14 @@ func TestQuickBesideSlow(t *testing.T) {
 		w.gets(2, `"done"`)
 	}
 	if inline.Load() != 0 || waited.Load() != 3 {
-		t.Errorf("%d inline beside a slow one, %d not", inline.Load(), waited.Load())
+		t.Errorf("%d inline next to a slow one, %d not", inline.Load(), waited.Load())
 	}
 	close(gate)
 	w.gets(1, `"open"`)
 }
 
-// Each line that is sent ahead is answered once, in any order, and counts against the
-// limit.
+// Each line that is sent ahead gets one answer, in any order, and counts
+// against the limit.
 func TestPipelinedMix(t *testing.T) {
 	s, inline, waited, gate := quickServer()
 	close(gate)
@@ -151,19 +151,19 @@ func TestPipelinedMix(t *testing.T) {
 // Before is called once for each call, inline or not.
 func TestAdmittedOnce(t *testing.T) {
 	s, _, waited, _ := quickServer()
-	var asked, told atomic.Int32
-	s.Before = func(context.Context, string) error { asked.Add(1); return nil }
+	var before, after atomic.Int32
+	s.Before = func(context.Context, string) error { before.Add(1); return nil }
 	s.After = func(_ context.Context, _ string, _ time.Duration, refused *rpc.Error, _ error) {
 		if refused == nil {
-			told.Add(1)
+			after.Add(1)
 		}
 	}
 	w := connect(t, start(t, s))
 	for i := range 10 {
 		w.ask("Unsure", fmt.Sprintf(`{"a":"%s"}`, []string{"", "wait"}[i%2]))
 	}
-	if asked.Load() != 10 || told.Load() != 10 || waited.Load() < 5 {
-		t.Errorf("Before was asked %d times, After told %d times, of 10 calls; %d waited", asked.Load(), told.Load(), waited.Load())
+	if before.Load() != 10 || after.Load() != 10 || waited.Load() < 5 {
+		t.Errorf("Before was called %d times, After %d times, for 10 calls; %d waited", before.Load(), after.Load(), waited.Load())
 	}
 	refuse := connect(t, start(t, func() *Server {
 		s, _, _, _ := quickServer()
@@ -175,8 +175,8 @@ func TestAdmittedOnce(t *testing.T) {
 	}
 }
 
-// When as many slow calls run as a caller may have, further slow ones wait, on any
-// connection, and quick ones don't.
+// When a caller has as many slow calls as it may, further slow ones wait, on
+// any connection, and quick ones don't.
 func TestCallerCallsBoundsTheSlow(t *testing.T) {
 	s, _, _, gate := quickServer()
 	s.Limits.CallerCalls = 2
@@ -237,7 +237,7 @@ func TestDrainWaitsForTheQuick(t *testing.T) {
 	w.ends()
 }
 
-// An inline call allocates little besides what its handler does.
+// An inline call allocates little more than its handler does.
 func TestInlineAllocates(t *testing.T) {
 	if raceDetector() {
 		t.Log("the race detector allocates: the figure is shown only")

@@ -17,17 +17,18 @@ import (
 
 const longLine = `{"jsonrpc":"2.0","id":1,"method":"Long"}` + "\n"
 
-// Callers that ask for long replies on many connections, read nothing, and connect
-// again when they are closed, keep no reply of full length from a caller that reads:
-// not at all if they are fewer than sixteen, else until they have not read for a while.
+// Callers that request long replies on many connections, read nothing, and
+// connect again when they are closed, deny no reply of full length to a caller
+// that reads: not at all if they are fewer than sixteen, otherwise until they
+// have not read for a while.
 func TestUnreadRepliesOfMany(t *testing.T) {
 	for _, test := range []struct {
 		callers, connections int
-		felt                 bool // until they have not read for a while
+		felt                 bool // until the callers have not read for a while
 	}{{4, 20, false}, {15, 5, false}, {60, 4, true}} {
 		t.Run(fmt.Sprint(test.callers), func(t *testing.T) {
 			s := beginSiege(t)
-			s.most = 192 << 10 // it may hold 34 MiB, and as much again until it is collected
+			s.most = 192 << 10 // it may hold 34 MiB, and as much again until the garbage is collected
 			s.fill(test.callers, test.connections)
 			time.Sleep(300 * time.Millisecond)
 			refused := 0
@@ -53,7 +54,7 @@ func TestUnreadRepliesOfMany(t *testing.T) {
 	}
 }
 
-// fill has so many callers hold all that they get, until the test ends.
+// fill has n callers hold everything that they get, until the test ends.
 func (s *siege) fill(callers, connections int) {
 	done := make(chan struct{})
 	var all sync.WaitGroup
@@ -86,8 +87,8 @@ func (s *siege) fill(callers, connections int) {
 	s.t.Cleanup(func() { close(done); all.Wait() })
 }
 
-// The connections that are closed are those that aren't read: of the caller that holds
-// most, the one that is unread for longest. All that they held is given back.
+// Unread connections are closed: of the caller that holds most, the one that is
+// unread for longest. Everything that they held is released.
 func TestUnreadForLongestIsClosed(t *testing.T) {
 	s := hostileServer()
 	s.Limits = Limits{Memory: 1, CallerMemory: 1, Write: time.Minute} // raised to two replies and a line
@@ -128,10 +129,10 @@ func TestUnreadForLongestIsClosed(t *testing.T) {
 		holds(3 + i)
 	}
 	if len(others) < guaranteedCallers {
-		t.Errorf("room for %d, beside the shared memory", len(others))
+		t.Errorf("room for %d, in addition to the shared memory", len(others))
 	}
 	r := as("soon").ask("Long", "{}")
-	// Where all this took that long, the first is unread for long enough.
+	// If all this took that long, the first is unread for long enough.
 	if (r.Error == nil || r.Error.Code != rpc.CodeRateLimited) && time.Since(began) < unreadFor {
 		t.Errorf("while nobody has been unread for long: %+v", r)
 	}
@@ -159,7 +160,7 @@ func TestUnreadForLongestIsClosed(t *testing.T) {
 	t.Errorf("%d bytes stay charged", s.Counts().Memory)
 }
 
-// A caller that reads is not unread, however long it has held something.
+// A caller that reads is not unread, however long it has held a reply.
 func TestReadingIsNotUnread(t *testing.T) {
 	a := &callers{limits: &Limits{Memory: 100, CallerMemory: 100}, holds: make(map[*hold]struct{})}
 	h := &hold{caller: &caller{all: a}, drop: func() error { t.Error("closed"); return nil }}
@@ -210,11 +211,11 @@ func TestUnsentIsCalled(t *testing.T) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	t.Errorf("%d were told that they weren't sent, of one", unsent.Load())
+	t.Errorf("Unsent was called for %d results, must be 1", unsent.Load())
 }
 
-// Replies that a caller does not read, and lines that it does not end, are held up to
-// its limit, and other callers have theirs.
+// Replies that a caller does not read, and lines that it does not end, are held
+// up to its limit, and other callers get their replies.
 func TestCallerMemory(t *testing.T) {
 	s := hostileServer()
 	s.Limits = Limits{CallerMemory: 1} // raised to two replies and a line

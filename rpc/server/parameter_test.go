@@ -8,7 +8,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-// The tags of parameters say what the constants say, which callers go by.
+// The tags of parameters agree with the constants, which callers use.
 func TestParameters(t *testing.T) {
 	nonce := schema{Type: "string", Description: fmt.Sprintf("%d to %d bytes", rpc.MinNonce, rpc.MaxNonce), ContentEncoding: "base64", MinLength: 12, MaxLength: 88}
 	data := schema{Type: "string", Description: fmt.Sprintf("0 to %d bytes", rpc.MaxUserData), ContentEncoding: "base64", MaxLength: 5464}

@@ -60,7 +60,7 @@ func TestBadLines(t *testing.T) {
 		if r.Error == nil || r.Error.Code != c.code || !strings.Contains(r.Error.Message, c.says) {
 			t.Errorf("%s: got %+v, want %d %q", name, r.Error, c.code, c.says)
 		}
-		// Nothing is lost: the connection goes on.
+		// nothing is lost, and the connection continues
 		if r := w.ask("Echo", `{}`); r.Error != nil {
 			t.Errorf("%s: afterwards: %v", name, r.Error)
 		}

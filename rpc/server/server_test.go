@@ -22,7 +22,7 @@ type echoed struct {
 	Text string `json:"text"`
 }
 
-// testServer is a server with handlers that show what a caller can do.
+// testServer is a server whose handlers show what a caller can do.
 func testServer() *Server {
 	s := new(Server)
 	s.inline("Echo", func(_ context.Context, p json.RawMessage) (any, error) { return echoed{string(p)}, nil })
@@ -39,7 +39,7 @@ func testServer() *Server {
 	return s
 }
 
-// inline and waiting give a server a method, perhaps in place of another one.
+// inline and waiting add a method to a server, or replace one.
 func (s *Server) inline(name string, h Handler) {
 	s.waiting(name, h)
 	s.Methods[len(s.Methods)-1].Inline = true
@@ -49,7 +49,7 @@ func (s *Server) waiting(name string, h Handler) {
 	s.Methods = append(s.Methods, Method{Name: name, Handler: h})
 }
 
-// noneInline lets jrpc2 answer all calls.
+// noneInline has jrpc2 answer all calls.
 func (s *Server) noneInline() {
 	for i := range s.Methods {
 		s.Methods[i].Inline = false
@@ -65,7 +65,7 @@ func start(t testing.TB, s *Server) string {
 	return path
 }
 
-// startAt serves on path until the function that it returns is called.
+// startAt serves on path until the returned function is called.
 func startAt(t testing.TB, s *Server, path string) (stop func()) {
 	t.Helper()
 	l, err := net.Listen("unix", path)
@@ -88,7 +88,7 @@ func startAt(t testing.TB, s *Server, path string) (stop func()) {
 	})
 }
 
-// A wire is a connection of a caller that may break every rule.
+// A wire is a caller's connection that may break every rule.
 type wire struct {
 	t  testing.TB
 	nc *net.UnixConn
@@ -272,7 +272,7 @@ func TestShutdownCancelsWhatIsTooSlow(t *testing.T) {
 	stop()
 }
 
-// A listener that fails as accept(2) does when descriptors run out.
+// A listener that fails like accept(2) when descriptors run out.
 type failing struct {
 	net.Listener
 	left atomic.Int32
@@ -319,7 +319,8 @@ func dial(t *testing.T, d rpc.Dialer) *rpc.Client {
 	return c
 }
 
-// At the limit of connections the daemon answers so, and the client tries again.
+// At the limit of connections the daemon answers with an error, and the client
+// tries again.
 func TestClientAtTheLimit(t *testing.T) {
 	s := testServer()
 	s.Limits = Limits{Connections: 1}
@@ -333,7 +334,8 @@ func TestClientAtTheLimit(t *testing.T) {
 	}
 }
 
-// The client survives restarts between two calls, and calls while there is no daemon.
+// The client survives restarts between two calls, and calls while there is no
+// daemon.
 func TestClientOutlivesRestart(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	stop := startAt(t, testServer(), path)

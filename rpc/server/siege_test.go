@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// callerAt is an Attach that names a caller by the address that it bound: "@victim-3"
-// is victim.
+// callerAt is an Attach that names a caller by the address that it bound:
+// "@victim-3" is victim.
 func callerAt(ctx context.Context, nc *net.UnixConn) (context.Context, func(), error) {
 	name, _, _ := strings.Cut(strings.TrimPrefix(nc.RemoteAddr().String(), "@"), "-")
 	return context.WithValue(context.WithoutCancel(ctx), callerName{}, name), nil, nil
@@ -26,7 +26,7 @@ func callerAt(ctx context.Context, nc *net.UnixConn) (context.Context, func(), e
 
 type callerName struct{}
 
-// hostileServer has the default limits, and shorter times.
+// hostileServer has the default limits, with shorter times.
 func hostileServer() *Server {
 	s := testServer()
 	s.Limits = Limits{LineTime: 2 * time.Second, Write: time.Second, Idle: 3 * time.Second}
@@ -36,23 +36,23 @@ func hostileServer() *Server {
 	return s
 }
 
-// longResult is as long as a result may be, and in memory already.
+// longResult is a result of the largest size, in memory already.
 var longResult = json.RawMessage(`"` + strings.Repeat("x", 1<<20-2) + `"`)
 
-// A siege is a server in a process of its own, whose memory can be measured, and a
-// victim that must be answered all the time.
+// A siege is a server in a process of its own, whose memory can be measured,
+// and a victim that must be answered all the time.
 type siege struct {
 	t       *testing.T
 	path    string
 	pid     int
 	n       int
-	longest time.Duration // that the victim waited
+	longest time.Duration // the longest wait of the victim
 	most    int           // KiB of memory
 }
 
 func beginSiege(t *testing.T) *siege { return besiege(t, "hostile") }
 
-// besiege begins a siege of one kind of server.
+// besiege starts a siege of one kind of server.
 func besiege(t *testing.T, kind string) *siege {
 	path, pid := startProcess(t, kind)
 	s := &siege{t: t, path: path, pid: pid, most: 64 << 10}
@@ -146,7 +146,8 @@ func (s *siege) judge() {
 	}
 }
 
-// raceDetector reports whether memory is several times what it would be.
+// raceDetector reports whether the race detector is on: it multiplies the
+// memory.
 func raceDetector() bool {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
