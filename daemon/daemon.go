@@ -278,6 +278,9 @@ func (d *Daemon) Close() {
 		if d.containers != nil {
 			d.containers.Close()
 		}
+		if d.osLog != nil {
+			d.osLog.Close()
+		}
 		if err := d.ledger.Close(); err != nil {
 			d.log.Warn("the log is not closed", "error", err)
 		}

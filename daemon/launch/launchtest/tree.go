@@ -80,5 +80,5 @@ func SkipUnavailable(t testing.TB, reason string) {
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("not available with CI=true: %s", reason)
 	}
-	t.Skipf("not available: %s", reason)
+	t.Skipf("left out: %s", reason)
 }
