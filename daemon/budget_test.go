@@ -100,8 +100,11 @@ func TestReloadOfLimits(t *testing.T) {
 	if err := write("[limits]\nevidence_reply = 100000\n"); err == nil || !strings.Contains(err.Error(), "evidence_reply") {
 		t.Errorf("too little room: %v", err)
 	}
-	if err := write("[limits]\nevents_per_container = 1\n"); err != nil {
+	if err := write("[limits]\nevents_per_container = 1\nevidence_reply = 67108864\n"); err != nil {
 		t.Fatal(err)
+	}
+	if got := f.daemon.config().Limits.EvidenceReply; got != f.config.Limits.EvidenceReply {
+		t.Errorf("evidence may have %d bytes, and the servers send %d", got, f.config.Limits.EvidenceReply)
 	}
 	launched := ledger.Event{Operation: logs.OpLaunch, Owner: "c", Instance: "1", Measured: map[string]any{}}
 	if _, err := f.daemon.ledger.Append(t.Context(), launched); err != nil {

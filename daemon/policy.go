@@ -62,6 +62,8 @@ func (d *Daemon) reload(ctx context.Context) error {
 	if _, err := d.ledger.AppendUntil(ctx, e); err != nil {
 		return err
 	}
+	// The servers keep the reply limit of the start, so evidence must fit into that.
+	c.Limits.EvidenceReply = d.opts.Config.Limits.EvidenceReply
 	d.adopt(c)
 	d.ledger.SetLimits(c.LogLimits(d.budget()))
 	d.api.Reload(c.Limits)

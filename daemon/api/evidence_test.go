@@ -56,7 +56,8 @@ func (s *slow) number(data hw.ReportData) int32 {
 // slowQuotes is a daemon whose quotes take so long, and its hardware.
 func slowQuotes(t *testing.T, takes time.Duration, configure ...func(*config.Config)) (*fixture, *slow) {
 	t.Helper()
-	f := newFixture(t, configure...)
+	patient := func(c *config.Config) { c.Limits.QuoteTimeout = config.Duration(time.Hour) } // however busy the machine is
+	f := newFixture(t, append([]func(*config.Config){patient}, configure...)...)
 	return f, f.slowed(takes)
 }
 

@@ -26,7 +26,7 @@ func (a *API) osLogs(s *subject, rtmr2 hw.Digest) ([]rpc.OSLog, error) {
 	}
 	most := a.budget().OSLogs(&a.Config().Limits)
 	if size > most/2 && !a.osLogWarned.Swap(true) {
-		a.Log.Warn("the kernel's IMA log takes more than half of its share of evidence; raise limits.evidence_reply and reload", "bytes", size, "share", most)
+		a.Log.Warn("the kernel's IMA log takes more than half of its share of evidence; raise limits.evidence_reply and restart", "bytes", size, "share", most)
 	}
 	if size > most {
 		return nil, rpc.TooLarge(most, "the kernel's IMA log takes %d bytes of evidence, and must take at most %d: raise limits.evidence_reply", size, most)

@@ -32,7 +32,11 @@ fn checked() -> Result<(), Box<dyn std::error::Error>> {
             c.index, c.register, c.replayed
         );
         if !c.equal() || c.index != 2 && c.register == Digest::ZERO {
-            return Err(format!("register {} must not be empty, and must be what the log replays to", c.index).into());
+            return Err(format!(
+                "register {} must not be empty, and must be what the log replays to",
+                c.index
+            )
+            .into());
         }
     }
     if who.container.is_some() != (compared.len() == 4) {

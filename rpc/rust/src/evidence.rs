@@ -55,9 +55,7 @@ pub fn report_data(claims: &RawValue, shared: Option<&Shared>) -> Result<[u8; 64
     let text = canonical::text(&value);
     if text.len() != canonical::without_space(claims.get()).len() {
         // A value in another spelling, or a member that occurs twice.
-        return Err(Error::Malformed(
-            "claims must be in RFC 8785 form".into(),
-        ));
+        return Err(Error::Malformed("claims must be in RFC 8785 form".into()));
     }
     let own = sha512(text.as_bytes());
     shared.map_or(Ok(own), |shared| shared.report_data(&own))
@@ -150,7 +148,9 @@ impl Evidence {
         let wrong = |e: serde_json::Error| Error::Malformed(e.to_string());
         let bundle: Bundle = serde_json::from_str(text).map_err(wrong)?;
         if bundle.profile != PROFILE {
-            return Err(Error::Malformed("the profile must be that of cima-evidence(7)".into()));
+            return Err(Error::Malformed(
+                "the profile must be that of cima-evidence(7)".into(),
+            ));
         }
         let claims = serde_json::from_str(bundle.claims.get()).map_err(wrong)?;
         Ok(Evidence {

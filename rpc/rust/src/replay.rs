@@ -49,8 +49,12 @@ pub fn replay<'a>(events: impl IntoIterator<Item = &'a EventRecord>) -> Result<[
 fn sha384_of(event: &EventRecord) -> Result<Digest, Error> {
     let mut found = event.digests.iter().filter(|d| d.algo_id == SHA384);
     let hash = found.next().and_then(|d| d.hash[..].try_into().ok());
-    hash.map(Digest)
-        .ok_or_else(|| Error::Replay(format!("record {} must have a SHA-384 digest", event.rec_num)))
+    hash.map(Digest).ok_or_else(|| {
+        Error::Replay(format!(
+            "record {} must have a SHA-384 digest",
+            event.rec_num
+        ))
+    })
 }
 
 /// The value that the log replays to, and the register's value.
