@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -37,7 +38,7 @@ func TestCrashLoopBehindTheGateInDocker(t *testing.T) {
 		}
 	}
 	docker(t, "rm", "-f", id)
-	eventually(t, "the last launch is over", func() bool { return strings.HasSuffix(f.operations(id), "exit") })
+	daemontest.Eventually(t, "the last launch is over", func() bool { return strings.HasSuffix(f.operations(id), "exit") })
 	got := f.operations(id)
 	if n := strings.Count(got, "launch"); n != loopStarts {
 		t.Errorf("%d starts, %d launches: %s", restarts+1, n, got)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -48,8 +49,8 @@ func TestExecCost(t *testing.T) {
 		bare := f.loopTwice(id, n)
 		stood := strings.Count(f.log.String(), "the gate stands")
 		f.start()
-		eventually(t, "the gate stands again", func() bool { return strings.Count(f.log.String(), "the gate stands") > stood })
-		eventually(t, "the container is watched", func() bool { return f.ranBefore(id) > watched })
+		daemontest.Eventually(t, "the gate stands again", func() bool { return strings.Count(f.log.String(), "the gate stands") > stood })
+		daemontest.Eventually(t, "the container is watched", func() bool { return f.ranBefore(id) > watched })
 		inside(id, "true")
 		measured := f.loopTwice(id, n)
 		t.Logf("bare %.0f µs, measured %.0f µs an exec, two at a time", bare/float64(n)*1e6, measured/float64(n)*1e6)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/hw/sim"
 )
 
@@ -17,7 +18,7 @@ func TestNoEvidenceWhileExecsArePending(t *testing.T) {
 	}
 	id := f.shell()
 	flushed := func() bool { return f.daemon.execs.Flush(t.Context(), id) == nil }
-	eventually(t, "what ran so far is logged", flushed)
+	daemontest.Eventually(t, "what ran so far is logged", flushed)
 	f.inject(sim.Fault{Op: sim.OpExtend, Errno: syscall.EIO}) // nothing can be logged meanwhile
 	if out, err := inside(id, `/bin/busybox cp /bin/busybox /busybox-other; /busybox-other true`); err != nil {
 		t.Fatal(out)
@@ -26,7 +27,7 @@ func TestNoEvidenceWhileExecsArePending(t *testing.T) {
 		t.Error("nothing is pending, with an execution that the log doesn't have")
 	}
 	f.inject()
-	eventually(t, "all is logged", flushed)
+	daemontest.Eventually(t, "all is logged", flushed)
 	for _, e := range f.execsOf(id) {
 		if e.Missed != "" && e.SHA384 == nil { // without a path if several were missed
 			return

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/power"
@@ -41,7 +42,7 @@ func TestEveryLaunchHasAnEndInDocker(t *testing.T) {
 		docker(t, "run", "--rm", "--cidfile", file, "--network", "none", testImage, "/cimactl", "--version")
 		ids = append(ids, readFile(t, file))
 	}
-	eventually(t, "all ten are over", over(ids...))
+	daemontest.Eventually(t, "all ten are over", over(ids...))
 	id := docker(t, "run", "-d", "--network", "none", "-i", testImage, "/cimactl", "evidence", "--nonce", "-")
 	t.Cleanup(func() { exec.Command("docker", "rm", "-f", id).Run() })
 	time.Sleep(2 * endsAfter)
@@ -51,7 +52,7 @@ func TestEveryLaunchHasAnEndInDocker(t *testing.T) {
 	f.stop()
 	docker(t, "rm", "-f", id)
 	f.start()
-	eventually(t, "the one that ended meanwhile is over", over(id))
+	daemontest.Eventually(t, "the one that ended meanwhile is over", over(id))
 	for _, id := range append(ids, id) {
 		if got := f.operations(id); strings.Count(got, "exit") != 1 || strings.Count(got, "launch") != 1 {
 			t.Errorf("logged: %s", got)
@@ -84,7 +85,7 @@ func TestGoneInDocker(t *testing.T) {
 		}
 		return of
 	}
-	eventually(t, "each of 20 short runs is in the log", func() bool { return len(known()) == len(ids) })
+	daemontest.Eventually(t, "each of 20 short runs is in the log", func() bool { return len(known()) == len(ids) })
 	gone := 0
 	for _, source := range known() {
 		if source == logs.SourceNone {
@@ -92,7 +93,7 @@ func TestGoneInDocker(t *testing.T) {
 		}
 	}
 	t.Logf("%d of %d were gone before they could be read", gone, len(ids))
-	eventually(t, "all are over", func() bool {
+	daemontest.Eventually(t, "all are over", func() bool {
 		for id := range ids {
 			if !strings.HasSuffix(f.operations(id), "exit") {
 				return false
@@ -180,13 +181,13 @@ func TestEnginesAreFollowed(t *testing.T) {
 	}
 	first := line(id("a"), "die")
 	send(first)
-	eventually(t, "a container that was gone is logged", func() bool { return f.operations(id("a")) == "launch exit" })
+	daemontest.Eventually(t, "a container that was gone is logged", func() bool { return f.operations(id("a")) == "launch exit" })
 	engine.mu.Lock()
 	engine.lines = []string{first, line(id("b"), "died")}
 	close(engine.current)
 	engine.current = make(chan string)
 	engine.mu.Unlock()
-	eventually(t, "one that ended while the stream did", func() bool { return f.operations(id("b")) == "launch exit" })
+	daemontest.Eventually(t, "one that ended while the stream did", func() bool { return f.operations(id("b")) == "launch exit" })
 	if got := f.operations(id("a")) + "; " + f.operations(id("c")) + "; " + f.operations(id("d")); !strings.HasPrefix(got, "launch exit; launch") || !strings.HasSuffix(got, "; ") {
 		t.Errorf("logged: %s", got)
 	}

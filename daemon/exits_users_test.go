@@ -13,6 +13,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/containers"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 )
@@ -193,7 +194,7 @@ func TestEndsOfUsersContainers(t *testing.T) {
 			}
 		}
 		u.end()
-		eventually(t, "the end of "+digit+" is logged", func() bool { return f.operations(owner) == "launch image exit" })
+		daemontest.Eventually(t, "the end of "+digit+" is logged", func() bool { return f.operations(owner) == "launch image exit" })
 	}
 	f.restart()
 	time.Sleep(4 * endsAfter)
@@ -217,5 +218,5 @@ func TestEndOfAUsersContainerWithoutImage(t *testing.T) {
 		t.Fatal("its image is known")
 	}
 	u.end()
-	eventually(t, "its end is logged", func() bool { return f.operations(fmt.Sprintf("%d/%s", someUser, u.id)) == "launch exit" })
+	daemontest.Eventually(t, "its end is logged", func() bool { return f.operations(fmt.Sprintf("%d/%s", someUser, u.id)) == "launch exit" })
 }

@@ -16,9 +16,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
@@ -41,7 +41,7 @@ type fixture struct {
 
 	daemon *Daemon
 	stop   func()
-	log    *safeBuffer
+	log    *daemontest.Buffer
 }
 
 // newFixture sees no container of this machine.
@@ -77,7 +77,7 @@ func startFixture(t *testing.T, records *records.Store, configure ...func(*confi
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{t: t, dir: dir, machine: machine, config: config.Default(), records: records, roots: []*x509.Certificate{root}, log: &safeBuffer{}}
+	f := &fixture{t: t, dir: dir, machine: machine, config: config.Default(), records: records, roots: []*x509.Certificate{root}, log: &daemontest.Buffer{}}
 	f.config.Gate.Mode = config.GateOff // tests of the gate turn it on
 	if records != nil {
 		f.config.Engines.Docker, f.config.Engines.Podman = "", "" // the machine's engines don't know these records
@@ -281,33 +281,4 @@ func decode[T any](t *testing.T, b []byte) T {
 func claimsOf(t *testing.T, bundle []byte) rpc.Claims {
 	t.Helper()
 	return decode[rpc.Claims](t, decode[rpc.Evidence](t, bundle).Claims)
-}
-
-// eventually waits for the effect of another goroutine.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("not within a minute: %s", what)
-}
-
-// safeBuffer is a log that the daemon writes and the test reads.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/hw/sim"
@@ -24,12 +25,12 @@ import (
 // simulated is a daemon, or a TD, as a process of its own.
 type simulated struct {
 	*exec.Cmd
-	log *safeBuffer
+	log *daemontest.Buffer
 }
 
 func startSimulated(t *testing.T, ready string, program string, args ...string) *simulated {
 	t.Helper()
-	s := &simulated{Cmd: exec.Command(program, args...), log: &safeBuffer{}}
+	s := &simulated{Cmd: exec.Command(program, args...), log: &daemontest.Buffer{}}
 	s.Stderr, s.Stdout = s.log, s.log
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
@@ -41,7 +42,7 @@ func startSimulated(t *testing.T, ready string, program string, args ...string) 
 			t.Logf("%s:\n%s", filepath.Base(program), s.log)
 		}
 	})
-	eventually(t, program+" is ready", func() bool { return strings.Contains(s.log.String(), ready) || fileExists(ready) })
+	daemontest.Eventually(t, program+" is ready", func() bool { return strings.Contains(s.log.String(), ready) || fileExists(ready) })
 	return s
 }
 
@@ -202,7 +203,7 @@ func TestGateStoppedInStorm(t *testing.T) {
 			}
 			if sig == syscall.SIGSTOP {
 				s.Process.Signal(syscall.SIGCONT)
-				eventually(t, "the gap is logged", func() bool { return strings.Contains(s.log.String(), "not measured") })
+				daemontest.Eventually(t, "the gap is logged", func() bool { return strings.Contains(s.log.String(), "not measured") })
 			}
 		})
 	}

@@ -19,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/packaging/test/engine"
@@ -66,7 +67,7 @@ func gateFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 
 func (f *fixture) gateStands() {
 	f.t.Helper()
-	eventually(f.t, "the gate stands, or can't", func() bool { return strings.Contains(f.log.String(), "msg=ready") })
+	daemontest.Eventually(f.t, "the gate stands, or can't", func() bool { return strings.Contains(f.log.String(), "msg=ready") })
 	if log := f.log.String(); strings.Contains(log, "fanotify_init: operation not permitted") {
 		f.t.Skip("left out: no gate without CAP_SYS_ADMIN")
 	} else if !strings.Contains(log, "the gate stands") {
@@ -125,7 +126,7 @@ func (f *fixture) regate(configure func(*config.Config)) {
 	configure(&f.config)
 	stands := strings.Count(f.log.String(), "msg=ready")
 	f.start()
-	eventually(f.t, "the daemon is ready again", func() bool { return strings.Count(f.log.String(), "msg=ready") > stands })
+	daemontest.Eventually(f.t, "the daemon is ready again", func() bool { return strings.Count(f.log.String(), "msg=ready") > stands })
 }
 
 // startOfContainer is the start in the container's logged launch.
@@ -270,11 +271,11 @@ func TestGatedPodman(t *testing.T) {
 	if start := f.startOfContainer(id); start != logs.StartGated {
 		t.Errorf("start %q", start)
 	}
-	eventually(t, "the image follows, and there is one launch", func() bool { return f.operations(id) == "launch image" })
+	daemontest.Eventually(t, "the image follows, and there is one launch", func() bool { return f.operations(id) == "launch image" })
 	if _, err := podman("restart", "-t", "0", id); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the second start is logged", func() bool { return strings.Count(f.operations(id), "launch") == 2 })
+	daemontest.Eventually(t, "the second start is logged", func() bool { return strings.Count(f.operations(id), "launch") == 2 })
 	if start := f.startOfContainer(id); start != logs.StartGated {
 		t.Errorf("after a restart: start %q", start)
 	}
@@ -337,7 +338,7 @@ func TestGatedExecs(t *testing.T) {
 		}
 		return all
 	}
-	eventually(t, "three programs are logged", func() bool { return len(execs(id)) >= len(want) })
+	daemontest.Eventually(t, "three programs are logged", func() bool { return len(execs(id)) >= len(want) })
 	if got := execs(id); !slices.Equal(got, want) {
 		t.Errorf("logged:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
@@ -349,7 +350,7 @@ func TestGatedExecs(t *testing.T) {
 	// After a restart the gap is logged, and running programs are logged as
 	// found late.
 	f.regate(func(*config.Config) {})
-	eventually(t, "a program that ran before is logged as found late", func() bool {
+	daemontest.Eventually(t, "a program that ran before is logged as found late", func() bool {
 		text := strings.Join(execs(other), "\n")
 		return strings.Contains(text, errRanBefore) && strings.Count(text, "/cimactl ") == 2
 	})

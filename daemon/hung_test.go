@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw"
@@ -88,7 +89,7 @@ func TestStartIsFirst(t *testing.T) {
 				}
 			}
 			f.inject()
-			eventually(t, "the start is logged", func() bool { return f.begun() })
+			daemontest.Eventually(t, "the start is logged", func() bool { return f.begun() })
 			bundle, err := f.evidence()
 			if err != nil {
 				t.Fatal(err)
@@ -149,7 +150,7 @@ func TestStopWhileHung(t *testing.T) {
 	}
 	f.stop()
 	f.inject()
-	eventually(t, "the log is released", func() bool {
+	daemontest.Eventually(t, "the log is released", func() bool {
 		l, err := ledger.Open(t.Context(), ledger.Options{Dir: dirsUnder(f.dir).log, BootID: f.daemon.bootID, Anchor: logs.AnchorRTMR3, Register: f.machine})
 		if err == nil {
 			l.Close()
@@ -188,7 +189,7 @@ func TestMissedIsToldOnceTheRegisterWorks(t *testing.T) {
 			}
 			f.inject()
 			<-done
-			eventually(t, "the gap is logged", func() bool { return missed() == 1 })
+			daemontest.Eventually(t, "the gap is logged", func() bool { return missed() == 1 })
 		})
 	}
 }

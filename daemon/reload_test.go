@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -119,7 +120,7 @@ func TestAdminInDocker(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer admin.Close()
-	eventually(t, "the container is measured", func() bool { return f.operations(hold) == "launch image" })
+	daemontest.Eventually(t, "the container is measured", func() bool { return f.operations(hold) == "launch image" })
 	list, err := admin.ListContainers(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
 )
@@ -14,9 +15,9 @@ func TestObserverInDocker(t *testing.T) {
 	f := dockerFixture(t)
 	id := docker(t, "run", "-d", "--network", "none", "-i", testImage, "/cimactl", "evidence", "--nonce", "-")
 	t.Cleanup(func() { exec.Command("docker", "rm", "-f", id).Run() })
-	eventually(t, "launch and image are logged", func() bool { return f.operations(id) == "launch image" })
+	daemontest.Eventually(t, "launch and image are logged", func() bool { return f.operations(id) == "launch image" })
 	docker(t, "rm", "-f", id)
-	eventually(t, "the exit is logged", func() bool { return f.operations(id) == "launch image exit" })
+	daemontest.Eventually(t, "the exit is logged", func() bool { return f.operations(id) == "launch image exit" })
 }
 
 // operations are a container's events, in order.
@@ -39,7 +40,7 @@ func TestContainersFoundRunning(t *testing.T) {
 	id := docker(t, "run", "-d", "--network", "none", "-i", testImage, "/cimactl", "evidence", "--nonce", "-")
 	t.Cleanup(func() { docker(t, "rm", "-f", id) })
 	f.start()
-	eventually(t, "launch and image are logged", func() bool { return f.operations(id) == "launch image" })
+	daemontest.Eventually(t, "launch and image are logged", func() bool { return f.operations(id) == "launch image" })
 	var running int
 	for _, e := range f.events() {
 		if e.Operation == logs.OpSeal {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/logs/canonical"
+	"github.com/cima-project/cima/logs/logstest"
 )
 
 // replayCEL extends the registers with a log's records, and counts the records and the
@@ -125,7 +126,7 @@ func TestReadingCELIsBounded(t *testing.T) {
 		"{" + strings.Repeat(`"digests":[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1],`, 1000) + "\"a\":1}\n",
 	} {
 		b := []byte(strings.Repeat(unit, size/len(unit)))
-		bounded(t, len(b), func() { var r boot.Registers; replayCEL(bytes.NewReader(b), &r) })
+		logstest.Bounded(t, len(b), func() { var r boot.Registers; replayCEL(bytes.NewReader(b), &r) })
 		if t.Failed() {
 			t.Fatalf("%.80q", unit)
 		}
@@ -136,7 +137,7 @@ func FuzzCELRecords(f *testing.F) {
 	f.Add(AppendCELJSON(nil, CELRecord{RTMR: 3, Type: boot.EvEventTag, Data: []byte("LEAA")}))
 	f.Add([]byte("\x1e{\"rtmr\":2,\"mapped_pcr\":11,\"digests\":[{\"hashAlg\":\"sha384\",\"digest\":\"" + strings.Repeat("ab", 48) + "\"}],\"content_type\":\"systemd\",\"content\":{\"string\":\"x\"}}\n"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		bounded(t, len(b), func() {
+		logstest.Bounded(t, len(b), func() {
 			var r boot.Registers
 			records, skipped := replayCEL(bytes.NewReader(b), &r)
 			if records == 0 && r != (boot.Registers{}) || records+skipped > bytes.Count(b, []byte("\n"))+1 {

@@ -5,11 +5,11 @@ import (
 	"crypto/sha512"
 	_ "crypto/sha512"
 	"encoding/binary"
-	"runtime"
 	"strings"
 	"testing"
 
 	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/logstest"
 )
 
 func rawEvent(text string) []byte {
@@ -93,7 +93,7 @@ func FuzzParseEvent(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var e Event
 		var err error
-		bounded(t, len(b), func() { e, err = ParseEvent(b) })
+		logstest.Bounded(t, len(b), func() { e, err = ParseEvent(b) })
 		if err != nil {
 			return
 		}
@@ -110,26 +110,12 @@ func FuzzParseEvent(f *testing.F) {
 	})
 }
 
-// bounded fails where f allocates more than four times the size of its input and a fixed
-// amount.
-func bounded(t *testing.T, input int, f func()) {
-	t.Helper()
-	const fixed = 64 << 10
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(4*input+fixed) {
-		t.Errorf("%d bytes allocated for an input of %d", used, input)
-	}
-}
-
 // Content that could cost most, at a size where it would show.
 func TestParsingIsBounded(t *testing.T) {
 	const size = 256 << 10
 	for _, unit := range []string{"\n", "x", "[", "[[],", "{\"a\":", "0,", "1.5,", "{},", "\x00", "\xff", `"\u0000",`, strings.Repeat("{", 100)} {
 		raw := rawEvent("cima seal " + strings.Repeat(unit, (size-32)/len(unit)))
-		bounded(t, len(raw), func() { ParseEvent(raw) })
+		logstest.Bounded(t, len(raw), func() { ParseEvent(raw) })
 		if t.Failed() {
 			t.Fatalf("%.80q", unit)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -33,5 +34,5 @@ func TestReloadOfLimits(t *testing.T) {
 	}
 	l.RequestsPerSecond, l.RequestsBurst = 1e6, 1e6
 	f.api.Reload(l)
-	eventually(t, "the caller is answered again", func() bool { return call() == nil })
+	daemontest.Eventually(t, "the caller is answered again", func() bool { return call() == nil })
 }

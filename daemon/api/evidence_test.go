@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/quotes"
 	"github.com/cima-project/cima/hw"
@@ -187,7 +188,7 @@ func TestSharedLogGrows(t *testing.T) {
 	f, tee := slowQuotes(t, 300*time.Millisecond)
 	var wg sync.WaitGroup
 	wg.Go(func() { f.asks(t.Context(), f.somebody(1), false) })
-	eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
+	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
 	got := make([]*rpc.Evidence, 3)
 	for i := range got {
 		wg.Go(func() {
@@ -196,7 +197,7 @@ func TestSharedLogGrows(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		eventually(t, "the next one in the batch", func() bool { return f.api.batches.Joined() == i+1 })
+		daemontest.Eventually(t, "the next one in the batch", func() bool { return f.api.batches.Joined() == i+1 })
 		if _, err := f.ledger.Append(t.Context(), ledger.Event{Operation: logs.OpMissed, Measured: map[string]int{"n": i}}); err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/x509"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/containers"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/execs"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
@@ -46,7 +46,7 @@ type fixture struct {
 	ledger     *ledger.Ledger
 	containers *containers.Manager
 	api        *API
-	log        *safeBuffer
+	log        *daemontest.Buffer
 	stop       func()
 }
 
@@ -74,7 +74,7 @@ func newFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	block, _ := pem.Decode(machine.RootPEM())
 	root, err := x509.ParseCertificate(block.Bytes)
 	must(err)
-	f := &fixture{t: t, dir: dir, machine: machine, config: config.Default(), roots: []*x509.Certificate{root}, log: &safeBuffer{}}
+	f := &fixture{t: t, dir: dir, machine: machine, config: config.Default(), roots: []*x509.Certificate{root}, log: &daemontest.Buffer{}}
 	for _, c := range configure {
 		c(&f.config)
 	}
@@ -211,33 +211,4 @@ func wantCode(t *testing.T, err error, code rpc.Code) *rpc.Error {
 		t.Fatalf("error %v, want code %d", err, code)
 	}
 	return e
-}
-
-// eventually waits for the effect of another goroutine.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("not within a minute: %s", what)
-}
-
-// safeBuffer is a log that the API writes and the test reads.
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }

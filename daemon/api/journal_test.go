@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/server"
 )
@@ -100,7 +101,7 @@ func TestFloodInTheJournal(t *testing.T) {
 					t.Errorf("another caller's refusal: %q", other)
 				}
 			}
-			eventually(t, "the rate allows evidence again", func() bool {
+			daemontest.Eventually(t, "the rate allows evidence again", func() bool {
 				_, err := f.evidence()
 				return err == nil
 			})

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/quotes"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/rpc"
@@ -30,13 +31,13 @@ func TestFairBesideAFlood(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "a flood", func() bool { return f.api.queue.Waiting() == 49 })
+	daemontest.Eventually(t, "a flood", func() bool { return f.api.queue.Waiting() == 49 })
 	tee.hold.Unlock()
 	for n, shared := range []bool{false, true, false, true} {
 		// One is in flight until the new caller is in the queue: quotes are
 		// counted from that moment, however busy the machine is.
 		tee.hold.Lock()
-		eventually(t, "the flood's next one is in flight", tee.stuck.Load)
+		daemontest.Eventually(t, "the flood's next one is in flight", tee.stuck.Load)
 		before, waiting := tee.begun.Load(), f.api.queue.Waiting()
 		var e *rpc.Evidence
 		asked := make(chan error)
@@ -45,7 +46,7 @@ func TestFairBesideAFlood(t *testing.T) {
 			e, err = f.asks(t.Context(), f.somebody(10+n), shared)
 			asked <- err
 		}()
-		eventually(t, "it is in the queue", func() bool { return f.api.queue.Waiting() == waiting+1 })
+		daemontest.Eventually(t, "it is in the queue", func() bool { return f.api.queue.Waiting() == waiting+1 })
 		tee.hold.Unlock()
 		if err := <-asked; err != nil {
 			t.Fatal(err)
@@ -71,7 +72,7 @@ func TestSharedCallersLeave(t *testing.T) {
 	}
 	waiting := func(n int) {
 		t.Helper()
-		eventually(t, fmt.Sprintf("%d in a batch", n), func() bool { return f.api.batches.Joined() == n })
+		daemontest.Eventually(t, fmt.Sprintf("%d in a batch", n), func() bool { return f.api.batches.Joined() == n })
 	}
 	left := func(_ *rpc.Evidence, err error) {
 		if !errors.Is(err, context.Canceled) {
@@ -94,7 +95,7 @@ func TestSharedCallersLeave(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var gone, all sync.WaitGroup
 	all.Go(func() { f.asks(t.Context(), f.somebody(1), false) }) // in flight
-	eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 2 })
+	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 2 })
 	for i := range 6 {
 		if i%2 == 0 {
 			ask(ctx, 10+i, &gone, left)
@@ -112,14 +113,14 @@ func TestSharedCallersLeave(t *testing.T) {
 
 	ctx, cancel = context.WithCancel(t.Context())
 	all.Go(func() { f.asks(t.Context(), f.somebody(2), false) })
-	eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 4 })
+	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 4 })
 	for i := range 3 {
 		ask(ctx, 20+i, &gone, left)
 		waiting(i + 1)
 	}
 	cancel()
 	gone.Wait()
-	eventually(t, "an empty queue", func() bool { return f.api.queue.Waiting() == 0 })
+	daemontest.Eventually(t, "an empty queue", func() bool { return f.api.queue.Waiting() == 0 })
 	all.Wait()
 	if n := tee.begun.Load(); n != 4 {
 		t.Errorf("%d quotes were made, the last one for nobody", n)
@@ -137,7 +138,7 @@ func TestSharedAllowance(t *testing.T) {
 	})
 	var wg sync.WaitGroup
 	wg.Go(func() { f.asks(t.Context(), f.somebody(1), false) })
-	eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
+	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
 	s := f.somebody(2)
 	var given, refused atomic.Int32
 	for i := range 40 {
@@ -166,7 +167,7 @@ func TestSameClaimsAreOneLeaf(t *testing.T) {
 	f, tee := slowQuotes(t, 200*time.Millisecond)
 	var wg sync.WaitGroup
 	wg.Go(func() { f.asks(t.Context(), f.somebody(1), false) })
-	eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
+	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
 	for range 4 {
 		wg.Go(func() {
 			if e, err := f.asks(t.Context(), f.somebody(2), true); err != nil || e.Shared.Size != 1 {
@@ -184,12 +185,12 @@ func TestHungQuoteOfABatch(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { f.asks(ctx, f.somebody(1), true) })
-	eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
+	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
 	cancel()
 	wg.Wait()
 	ctx, cancel = context.WithCancel(t.Context())
 	wg.Go(func() { f.asks(ctx, f.somebody(2), false) })
-	eventually(t, "the next one's turn", func() bool { return tee.begun.Load() == 2 })
+	daemontest.Eventually(t, "the next one's turn", func() bool { return tee.begun.Load() == 2 })
 	cancel()
 	wg.Wait()
 }

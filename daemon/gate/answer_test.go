@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/daemon/daemontest"
 )
 
 // Unreported is true from before a process goes on without a decision until
@@ -34,5 +36,5 @@ func TestUnreported(t *testing.T) {
 		t.Error("the process went on, and none is unreported")
 	}
 	close(report)
-	eventually(t, "all are reported", func() bool { return !r.Unreported() })
+	daemontest.Eventually(t, "all are reported", func() bool { return !r.Unreported() })
 }

@@ -102,16 +102,6 @@ func (m *missedList) is(want error) bool {
 	return slices.ContainsFunc(m.all, func(err error) bool { return errors.Is(err, want) })
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if ok() {
-			return
-		}
-	}
-	t.Fatalf("not within a minute: %s", what)
-}
-
 func hold(t *testing.T, paths []string, o Options) *Runtimes {
 	t.Helper()
 	needRoot(t)

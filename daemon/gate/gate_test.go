@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/daemontest"
 )
 
 // A process that executes the runtime is held until the decision, and no other
@@ -65,7 +67,7 @@ func TestDeadline(t *testing.T) {
 				})
 			}
 			all.Wait()
-			eventually(t, "it is reported", func() bool { return missed.is(ErrDeadline) })
+			daemontest.Eventually(t, "it is reported", func() bool { return missed.is(ErrDeadline) })
 		})
 	}
 }
@@ -80,7 +82,7 @@ func TestUndecided(t *testing.T) {
 		if err := run(runtime); errors.Is(err, errRefused) != refuse || err != nil && !refuse {
 			t.Errorf("refuse %t: it ended with %v", refuse, err)
 		}
-		eventually(t, "it is reported", func() bool { return missed.is(why) })
+		daemontest.Eventually(t, "it is reported", func() bool { return missed.is(why) })
 	}
 }
 
@@ -118,7 +120,7 @@ func tooMany(t *testing.T, attr *syscall.SysProcAttr) {
 			}
 		})
 	}
-	eventually(t, "it is reported", func() bool { return missed.is(errBusy) })
+	daemontest.Eventually(t, "it is reported", func() bool { return missed.is(errBusy) })
 	for range 10 {
 		if err := run(runtime); err != nil {
 			t.Errorf("another user's: %v", err)
@@ -138,7 +140,7 @@ func TestOverflowIsReported(t *testing.T) {
 	r := hold(t, nil, Options{Deadline: time.Minute, Missed: missed.note,
 		Decide: func(context.Context, *HeldExec) error { return nil }})
 	r.gate.accept(event{mask: unix.FAN_Q_OVERFLOW, fd: -1, pidfd: -1})
-	eventually(t, "it is reported", func() bool { return missed.is(ErrOverflow) })
+	daemontest.Eventually(t, "it is reported", func() bool { return missed.is(ErrOverflow) })
 }
 
 // An exec by this process can't wait for this process.
@@ -176,5 +178,5 @@ func TestLetGoByAnother(t *testing.T) {
 		}})
 	close(ready)
 	defer waits(t, exec.Command("/bin/sh", "-c", `"$0" wait`, runtime))()
-	eventually(t, "it is reported", func() bool { return missed.is(ErrLetGo) })
+	daemontest.Eventually(t, "it is reported", func() bool { return missed.is(ErrLetGo) })
 }

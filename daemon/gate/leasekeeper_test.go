@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/daemontest"
 )
 
 // A script's lease ends with the exec of its interpreter: no writer has to wait
@@ -29,8 +31,8 @@ func TestLeaseOfAScript(t *testing.T) {
 	}
 	c := exec.Command("/bin/sh", "-c", `exec "$0"`, script)
 	defer waits(t, c)()
-	eventually(t, "both are measured", func() bool { _, n := s.last(); return n == 2 })
-	eventually(t, "the lease ends with the interpreter's exec", func() bool { // the kernel breaks it after 45 s
+	daemontest.Eventually(t, "both are measured", func() bool { _, n := s.last(); return n == 2 })
+	daemontest.Eventually(t, "the lease ends with the interpreter's exec", func() bool { // the kernel breaks it after 45 s
 		f, err := openToWrite(script)
 		if err != nil && !errors.Is(err, unix.ETXTBSY) && !errors.Is(err, unix.EAGAIN) {
 			t.Fatal(err)

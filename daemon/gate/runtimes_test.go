@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/daemontest"
 )
 
 // A package that replaces a runtime doesn't bypass the gate, and neither does
@@ -41,16 +43,16 @@ func TestReplaced(t *testing.T) {
 	if err := os.Rename(program(t, runtime+".new"), runtime); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the new file is marked", func() bool { return r.inode(link) == inode(t, runtime) })
+	daemontest.Eventually(t, "the new file is marked", func() bool { return r.inode(link) == inode(t, runtime) })
 	if old == inode(t, runtime) {
 		t.Fatal("the file was not replaced")
 	}
 	wantHeld(runtime)
 	program(t, late)
-	eventually(t, "the new runtime is marked", func() bool { return len(r.Marked()) == 2 })
+	daemontest.Eventually(t, "the new runtime is marked", func() bool { return len(r.Marked()) == 2 })
 	wantHeld(late)
 	os.Remove(late)
-	eventually(t, "the removed runtime is not", func() bool { return len(r.Marked()) == 1 })
+	daemontest.Eventually(t, "the removed runtime is not", func() bool { return len(r.Marked()) == 1 })
 }
 
 func inode(t *testing.T, path string) uint64 {

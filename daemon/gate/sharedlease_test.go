@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/daemon/daemontest"
 )
 
 // sharedWatch measures each exec whose file is not known, and caches digests of
@@ -59,7 +61,7 @@ func TestKnownWhileTheLeaseIsShared(t *testing.T) {
 	k.mu.Lock()
 	k.time = 0
 	k.mu.Unlock()
-	eventually(t, "no lease is left", func() bool {
+	daemontest.Eventually(t, "no lease is left", func() bool {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		return len(k.shared)+len(k.held) == 0
@@ -111,7 +113,7 @@ func TestWriterOfTheKnown(t *testing.T) {
 	}
 	close(proceed)
 	<-ended
-	eventually(t, "the lease ends with the execs", func() bool { // the kernel breaks it after 45 s
+	daemontest.Eventually(t, "the lease ends with the execs", func() bool { // the kernel breaks it after 45 s
 		f, err := openToWrite(file)
 		if err != nil {
 			return false

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+
+	"github.com/cima-project/cima/logs/logstest"
 )
 
 func TestAAEL(t *testing.T) {
@@ -77,10 +79,10 @@ func TestSharedAAELAsTrusteeReadsIt(t *testing.T) {
 			}
 		} `json:"uefi_event_logs"`
 	}
-	if err := json.Unmarshal(sharedFile(t, "alibaba-aael/expected.json"), &want); err != nil {
+	if err := json.Unmarshal(logstest.SharedFile(t, "alibaba-aael/expected.json"), &want); err != nil {
 		t.Fatal(err)
 	}
-	log := mustParse(t, sharedFile(t, "alibaba-aael/ccel.bin"))
+	log := mustParse(t, logstest.SharedFile(t, "alibaba-aael/ccel.bin"))
 	if log.Len() != len(want.Events) || log.Len() == 0 {
 		t.Fatalf("%d events, expected %d", log.Len(), len(want.Events))
 	}

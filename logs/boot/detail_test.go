@@ -6,6 +6,8 @@ import (
 	"testing"
 	"unicode"
 	"unicode/utf16"
+
+	"github.com/cima-project/cima/logs/logstest"
 )
 
 func utf16le(s string) string {
@@ -127,7 +129,7 @@ func TestDetailIsPrintable(t *testing.T) {
 
 func TestSharedBootLogs(t *testing.T) {
 	for name, want := range map[string]int{"ubuntu-2404": 159, "gdc": 109, "td-shim": 5, "evidence-api": 98, "gcp-cos113": 43, "alibaba-aael": 87} {
-		log := mustParse(t, sharedFile(t, name+"/ccel.bin"))
+		log := mustParse(t, logstest.SharedFile(t, name+"/ccel.bin"))
 		if _, err := log.Replay(); err != nil || log.Len() != want {
 			t.Errorf("%s: %d events, %v", name, log.Len(), err)
 		}

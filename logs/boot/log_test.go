@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha512"
 	"encoding/binary"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/google/go-eventlog/tcg"
 
 	"github.com/cima-project/cima/logs/alg"
+	"github.com/cima-project/cima/logs/logstest"
 )
 
 func mustParse(t testing.TB, b []byte) *Log {
@@ -199,7 +199,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var log *Log
 		var err error
-		bounded(t, len(b), func() { log, err = Parse(b) })
+		logstest.Bounded(t, len(b), func() { log, err = Parse(b) })
 		if err != nil {
 			return
 		}
@@ -260,27 +260,13 @@ func oracleEvents(b []byte) (events []tcg.Event) {
 	return log.Events(register.HashSHA384)
 }
 
-// bounded fails where f allocates more than four times the size of its input and a fixed
-// amount.
-func bounded(t *testing.T, input int, f func()) {
-	t.Helper()
-	const fixed = 64 << 10
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(4*input+fixed) {
-		t.Errorf("%d bytes allocated for an input of %d", used, input)
-	}
-}
-
 // Inputs that could cost most, at a size where it would show.
 func TestAllocationIsBounded(t *testing.T) {
 	const size = 256 << 10
 	for _, unit := range []string{"\n", "\x00", "\xff", string(AppendEvent(nil, Event{}))} {
 		b := append(Encode(nil), strings.Repeat(unit, size/len(unit))...)
-		bounded(t, len(b), func() { Parse(b) })
-		bounded(t, len(b), func() { Replay(b) })
+		logstest.Bounded(t, len(b), func() { Parse(b) })
+		logstest.Bounded(t, len(b), func() { Replay(b) })
 		if t.Failed() {
 			t.Fatalf("%.80q", unit)
 		}

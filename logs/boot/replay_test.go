@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-eventlog/register"
 	"github.com/google/go-eventlog/tcg"
+
+	"github.com/cima-project/cima/logs/logstest"
 )
 
 func TestReplayAgreesWithQuote(t *testing.T) {
@@ -78,8 +80,8 @@ func extended(register, digest [48]byte) [48]byte {
 }
 
 func TestSharedQuote(t *testing.T) {
-	got, err := Replay(sharedFile(t, "gcp-cos113/ccel.bin"))
-	if want := quoteRTMRs(sharedFile(t, "gcp-cos113/quote.bin")); err != nil || got != want {
+	got, err := Replay(logstest.SharedFile(t, "gcp-cos113/ccel.bin"))
+	if want := quoteRTMRs(logstest.SharedFile(t, "gcp-cos113/quote.bin")); err != nil || got != want {
 		t.Errorf("%s, want %s, %v", got, want, err)
 	}
 }

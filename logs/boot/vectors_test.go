@@ -1,7 +1,6 @@
 package boot
 
 import (
-	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,26 +30,6 @@ const (
 
 func moduleCCEL(t testing.TB, name string) []byte {
 	return moduleFile(t, modLog, "testdata/eventlogs/ccel/"+name)
-}
-
-var testdata = flag.String("testdata", "", "`DIR` of the project's testdata; ../shared/testdata of the checkout without it")
-
-// sharedFile reads a file of the project's testdata, which is no part of the
-// repository. Tests that use it say so in their name.
-func sharedFile(t testing.TB, path string) []byte {
-	t.Helper()
-	dir := *testdata
-	if dir == "" {
-		dir = "../../../shared/testdata"
-	}
-	if _, err := os.Stat(dir); err != nil && *testdata == "" {
-		t.Skip("left out: no shared testdata here: -args -testdata DIR")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, path))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
 }
 
 // quoteRTMRs are RTMR0–3 of a quote of version 4, or of version 5 with body type 2 (Intel TDX DCAP Quoting Library API, appendix A.3).

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"crypto"
 	"io"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
 
 	"github.com/cima-project/cima/logs/alg"
+	"github.com/cima-project/cima/logs/logstest"
 )
 
 func growingEntries(sizes ...int) (log string) {
@@ -33,7 +33,7 @@ func FuzzReader(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, check bool) {
 		r := NewReader(bytes.NewReader(b))
 		r.Check = check
-		bounded(t, len(b), func() { r.Replay(NewRTMR2([48]byte{})) })
+		logstest.Bounded(t, len(b), func() { r.Replay(NewRTMR2([48]byte{})) })
 		whole := lines(t, bytes.NewReader(b), check)
 		if parts := lines(t, &growing{data: b}, check); parts != whole {
 			t.Errorf("read in pieces:\n%s\nas a whole:\n%s", parts, whole)
@@ -110,7 +110,7 @@ func TestNamesWithNewlines(t *testing.T) {
 
 func TestSharedIMALogs(t *testing.T) {
 	for name, want := range map[string]int64{"evidence-api/ima-cgpath.ascii": 694, "keylime/ima-ng.ascii": 826, "evidence-api/ima.ascii": 1} {
-		raw := sharedFile(t, name)
+		raw := logstest.SharedFile(t, name)
 		r := NewReader(bytes.NewReader(raw))
 		r.Check = true
 		matches := int64(0)
@@ -133,20 +133,6 @@ func TestSharedIMALogs(t *testing.T) {
 	}
 }
 
-// bounded fails where f allocates more than four times the size of its input and a fixed
-// amount.
-func bounded(t *testing.T, input int, f func()) {
-	t.Helper()
-	const fixed = 64 << 10
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	f()
-	runtime.ReadMemStats(&after)
-	if used := after.TotalAlloc - before.TotalAlloc; used > uint64(4*input+fixed) {
-		t.Errorf("%d bytes allocated for an input of %d", used, input)
-	}
-}
-
 // Inputs that could cost most, at a size where it would show.
 func TestAllocationIsBounded(t *testing.T) {
 	const size = 256 << 10
@@ -162,8 +148,8 @@ func TestAllocationIsBounded(t *testing.T) {
 		growingEntries(50_000, 50_100, 100_200), growingEntries(100, 170, 250, 350, 500, 700, 1000, 1400, 2000, 3000, 4500, 7000),
 	} {
 		b := []byte(strings.Repeat(unit, size/len(unit)))
-		bounded(t, len(b), func() { NewReader(bytes.NewReader(b)).Replay(NewRTMR2([48]byte{})) })
-		bounded(t, len(b), func() {
+		logstest.Bounded(t, len(b), func() { NewReader(bytes.NewReader(b)).Replay(NewRTMR2([48]byte{})) })
+		logstest.Bounded(t, len(b), func() {
 			r := NewReader(bytes.NewReader(b))
 			r.Check = true
 			r.Replay(NewPCR(alg.SHA256, 10))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cima-project/cima/logs/alg"
 	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/logstest"
 )
 
 func TestReplayPCRAndRTMR2(t *testing.T) {
@@ -54,17 +55,17 @@ func TestReplayPCRAndRTMR2(t *testing.T) {
 }
 
 func TestSharedQuoteWithIMA(t *testing.T) {
-	booted, err := boot.Replay(sharedFile(t, "evidence-api/ccel.bin"))
+	booted, err := boot.Replay(logstest.SharedFile(t, "evidence-api/ccel.bin"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	const rtmr2 = 48 + 328 + 2*48 // in a quote: header, body up to RTMR0, two registers
-	want := [48]byte(sharedFile(t, "evidence-api/quote.bin")[rtmr2:])
+	want := [48]byte(logstest.SharedFile(t, "evidence-api/quote.bin")[rtmr2:])
 	if booted[2] == want {
 		t.Error("the boot log alone explains RTMR2, which IMA extended")
 	}
 	got := NewRTMR2(booted[2])
-	if err := NewReader(bytes.NewReader(sharedFile(t, "evidence-api/ima.ascii"))).Replay(got); err != nil || !bytes.Equal(got.Value(), want[:]) {
+	if err := NewReader(bytes.NewReader(logstest.SharedFile(t, "evidence-api/ima.ascii"))).Replay(got); err != nil || !bytes.Equal(got.Value(), want[:]) {
 		t.Errorf("%x, want %x, %v", got.Value(), want, err)
 	}
 }
