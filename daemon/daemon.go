@@ -105,7 +105,7 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 	d.tee = quotes.NewTimedTEE(opts.TEE)
 	d.adopt(opts.Config)
 	if os.Geteuid() != 0 {
-		d.log.Warn("not root: containers can't be told apart and are refused; host processes are answered")
+		d.log.Warn("not root: containers can't be distinguished and are refused; host processes are answered")
 	}
 	if err := d.readBoot(); err != nil {
 		return nil, err
@@ -192,7 +192,7 @@ func takeKey(stored *os.File, log *slog.Logger) (*agentKey, error) {
 	case err != nil:
 		log.Warn("the agent key won't survive a restart of the daemon", "error", err)
 	case !kept:
-		log.Info("the agent key won't survive a restart of the daemon: no service manager keeps it")
+		log.Info("the agent key won't survive a restart of the daemon: no service manager stores it")
 	}
 	return key, nil
 }

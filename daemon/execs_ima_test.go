@@ -116,7 +116,7 @@ func TestExecsFromIMA(t *testing.T) {
 	k.add(f.cgroupOf(id)+"/nested", "/bin/nested", "sha384:"+digest(4))
 	k.add(f.cgroupOf(id), "/bin/old", "sha256:"+digest(5)[:64])
 	k.add(f.cgroupOf(id), "/bin/open", "")
-	k.add(f.cgroupOf(id)+"0", "/bin/beside", "sha384:"+digest(6))
+	k.add(f.cgroupOf(id)+"0", "/bin/nested", "sha384:"+digest(6))
 	k.add(f.cgroupOf(id), "/bin/again", "sha384:"+digest(1))
 	bundle := evidenceFrom(t, id)
 	r := f.wantAuthentic(bundle)

@@ -49,7 +49,7 @@ func (d *Daemon) reload(ctx context.Context) error {
 		return err
 	}
 	if c.Anchor != d.config().Anchor {
-		return fmt.Errorf("%s: anchor must stay what it was while the daemon runs: restart the daemon to change it", d.opts.ConfigFile)
+		return fmt.Errorf("%s: anchor must not change while the daemon runs: restart the daemon to change it", d.opts.ConfigFile)
 	}
 	if err := d.budget().Check(&c.Limits); err != nil {
 		return fmt.Errorf("%s: %w", d.opts.ConfigFile, err)

@@ -66,7 +66,7 @@ func parseAttestConf(text string) (port uint32, err error) {
 		}
 		n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 32)
 		if err != nil {
-			return 0, fmt.Errorf("%q is no vsock port", strings.TrimSpace(value))
+			return 0, fmt.Errorf("%q must be a vsock port", strings.TrimSpace(value))
 		}
 		port = uint32(n)
 	}
@@ -151,7 +151,7 @@ func parseQGS(message []byte) ([]byte, error) {
 	case kind != qgsQuote:
 		return nil, fmt.Errorf("%w: QGS message of type %d, not a quote", ErrMalformed, kind)
 	case uint64(size) != uint64(len(message)):
-		return nil, fmt.Errorf("%w: QGS message of %d bytes says it has %d", ErrMalformed, len(message), size)
+		return nil, fmt.Errorf("%w: QGS message has %d bytes, and its length field has %d", ErrMalformed, len(message), size)
 	case code != 0:
 		return nil, &QGSError{code}
 	case len(message) < qgsHeader+8:

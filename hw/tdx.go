@@ -220,7 +220,7 @@ func (t *TDX) BootID() (string, error) {
 	text, err := t.files.Read(path, 64)
 	id := strings.TrimSpace(string(text))
 	if err == nil && (len(id) != 36 || strings.Trim(id, "0123456789abcdef-") != "") {
-		err = fmt.Errorf("%w: %q is no boot id", ErrMalformed, id)
+		err = fmt.Errorf("%w: %q must be a boot id", ErrMalformed, id)
 	}
 	if err != nil {
 		return "", NewError(OpBootID, path, err)

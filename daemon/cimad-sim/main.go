@@ -1,6 +1,5 @@
-// Cimad-sim is cimad on a simulated TD, for trying and testing. Its quotes
-// chain to a root of its own, and verifiers refuse them unless told to trust
-// that root.
+// Cimad-sim is cimad on a simulated TD, for trying and testing. Its quotes chain to a
+// root of its own, and verifiers refuse them unless they are configured to trust that root.
 package main
 
 import (

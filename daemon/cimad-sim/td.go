@@ -90,7 +90,7 @@ func startTD(ctx context.Context, dir, bootLog string, log *slog.Logger) (socket
 	socket = filepath.Join(dir, socketFile)
 	if runs(socket) {
 		if bootLog != "" {
-			return "", fmt.Errorf("a simulated TD runs behind %s already: --boot-log comes too late for it", socket)
+			return "", fmt.Errorf("a simulated TD runs at %s already: --boot-log must be given when the TD starts", socket)
 		}
 		return socket, nil
 	}

@@ -25,7 +25,7 @@ func (g *Gate) missed(h *gate.HeldExec, why error) {
 		g.m.Log.Warn("runtimes were not measured", "error", why)
 	}
 	if err := g.m.Ledger.Missed(ctx, logs.MissedLaunch, gate.PublicReason(why, ledger.ErrFull)); err != nil {
-		g.m.Log.Error("what was missed is not logged", "error", err)
+		g.m.Log.Error("a gap could not be logged", "error", err)
 	}
 }
 

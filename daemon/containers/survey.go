@@ -110,7 +110,7 @@ func (w *watch) follow(ctx context.Context, store *records.Store) {
 func (s *survey) once(ctx context.Context) {
 	m := s.m
 	if err := m.Ledger.FlushMissed(ctx); err != nil {
-		m.Log.Debug("what was missed is not logged yet", "error", err)
+		m.Log.Debug("a gap could not be logged yet", "error", err)
 	}
 	open := m.Ledger.Open()
 	list, err := m.Records().List(ctx)

@@ -14,7 +14,7 @@ import (
 var ErrNoEngine = errors.New("no engine can tell the image")
 
 // errNotReady says that the engine did not answer yet, or not in time.
-var errNotReady = errors.New("the engine has not told the image yet")
+var errNotReady = errors.New("the engine has not reported the image yet")
 
 // Image returns the identity of the image that a container was made of. Docker's
 // API is asked. Podman's and cri-o's storage files are read, and podman's API is

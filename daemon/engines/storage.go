@@ -80,7 +80,7 @@ func (c *Client) storedContainer(ctx context.Context, roots []string, driver str
 			}
 		}
 	}
-	return storedContainer{}, fmt.Errorf("%w: container %s stands in no list of %s", errNotReady, r.ID, strings.Join(roots, ", "))
+	return storedContainer{}, fmt.Errorf("%w: container %s must be in a list of %s", errNotReady, r.ID, strings.Join(roots, ", "))
 }
 
 // storedLayers reads the diff ids of the image's layers from its configuration.

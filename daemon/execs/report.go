@@ -65,7 +65,7 @@ func (x *Manager) gap(ctx context.Context, w *watchedRoot, e logs.ExecBody) {
 	if err == nil {
 		return
 	}
-	x.Log.Error("what was missed is not logged yet", "container", w.owner, "error", err)
+	x.Log.Error("a gap could not be logged yet", "container", w.owner, "error", err)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.pendingGap != nil && *w.pendingGap != e {

@@ -146,7 +146,7 @@ func TestReplaceableByAnotherContainer(t *testing.T) {
 		"by a link":           {mount("/s", "bind", "/srv/link", "rbind"), mount("/s", "bind", "/srv/data/x", "rbind"), true},
 		"read-only":           {mount("/s", "bind", "/srv/data", "rbind", "ro"), mount("/s", "bind", "/srv/data/x", "rbind"), false},
 		"the same":            {mount("/s", "bind", "/srv/data", "rbind"), mount("/s", "bind", "/srv/data", "rbind"), false},
-		"beside":              {mount("/s", "bind", "/srv/data", "rbind"), mount("/s", "bind", "/srv/data2", "rbind"), false},
+		"next to it":          {mount("/s", "bind", "/srv/data", "rbind"), mount("/s", "bind", "/srv/data2", "rbind"), false},
 		"of one that may all": {mount("/s", "bind", "/", "rbind"), mount("/s", "bind", "/srv/data/x", "rbind"), false},
 	} {
 		x := newTree(t)

@@ -12,7 +12,7 @@ import (
 // ErrEnded says that a process ended before it was asked about.
 var ErrEnded = errors.New("the process has ended")
 
-var errNoPIDFD = errors.New("no pidfd stands for the process")
+var errNoPIDFD = errors.New("the process must have a pidfd")
 
 // Alive polls pidfds and returns ErrEnded unless every process lives. What was
 // read of a process before Alive returns nil was read of that process, since its

@@ -20,7 +20,7 @@ const batchKey = "shared batches"
 const CallersPerQuote = 16
 
 // errNobodyWaits ends a batch that all callers have left.
-var errNobodyWaits = errors.New("nobody waits for this quote any more")
+var errNobodyWaits = errors.New("no caller waits for this quote any more")
 
 // Batches gather callers that wait at the same time, so that one quote is
 // enough for all of them. Its methods may be called from many goroutines.

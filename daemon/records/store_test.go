@@ -111,7 +111,7 @@ func TestBrokenBundles(t *testing.T) {
 			// A bundle that is complete now is read, whatever it declares,
 			// although no directory has changed since.
 			time.Sleep(2 * listingDelay)
-			x.declared("/settled")
+			x.declared("/complete")
 			x.bundle("default", "broken", "/by/no/name")
 			if _, ok, err := x.declared("/by/no/name"); !ok || err != nil {
 				t.Error("mended:", ok, err)

@@ -161,7 +161,7 @@ func readRoot(path string) (*ecdsa.PrivateKey, *x509.Certificate, error) {
 		return nil, nil, err
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 || info.Size() > 1<<16 {
-		return nil, nil, fmt.Errorf("%s: a key is kept in a small regular file that only its owner can read: chmod 600 it, or remove it", path)
+		return nil, nil, fmt.Errorf("%s: a key must be in a small regular file that only its owner can read: chmod 600 it, or remove it", path)
 	}
 	text := make([]byte, info.Size())
 	if _, err := f.ReadAt(text, 0); err != nil {
@@ -170,7 +170,7 @@ func readRoot(path string) (*ecdsa.PrivateKey, *x509.Certificate, error) {
 	first, rest := pem.Decode(text)
 	second, _ := pem.Decode(rest)
 	if first == nil || second == nil {
-		return nil, nil, fmt.Errorf("%s holds no private key and certificate in PEM; remove it, and a new root is made", path)
+		return nil, nil, fmt.Errorf("%s must hold a private key and a certificate in PEM; remove it to get a new root", path)
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(first.Bytes)
 	if err != nil {
@@ -182,7 +182,7 @@ func readRoot(path string) (*ecdsa.PrivateKey, *x509.Certificate, error) {
 	}
 	key, ok := parsed.(*ecdsa.PrivateKey)
 	if !ok || !key.PublicKey.Equal(cert.PublicKey) {
-		return nil, nil, fmt.Errorf("%s: the key is not the certificate's; remove it, and a new root is made", path)
+		return nil, nil, fmt.Errorf("%s: the key must be the certificate's; remove it to get a new root", path)
 	}
 	return key, cert, nil
 }

@@ -41,7 +41,7 @@ func (f Fault) check() error {
 	case f.Skip < 0 || f.Times < 0 || f.Delay < 0:
 		return errors.New("a fault has no negative number")
 	case f.After && f.Op != OpExtend:
-		return errors.New("only an extend can fail after it happened")
+		return errors.New("only an extend can fail after it was carried out")
 	case f.Empty && f.Op != OpQuote:
 		return errors.New("only a quote can be empty")
 	}

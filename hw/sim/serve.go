@@ -97,12 +97,12 @@ func removeStale(path string) error {
 		return err
 	}
 	if info.Mode().Type() != os.ModeSocket {
-		return fmt.Errorf("%s is there and is no socket; remove it", path)
+		return fmt.Errorf("%s must be a socket; remove the file", path)
 	}
 	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err == nil {
 		conn.Close()
-		return fmt.Errorf("a simulated TD runs behind %s already; use it, or end it first", path)
+		return fmt.Errorf("a simulated TD runs at %s already; use it, or end it first", path)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return err

@@ -170,7 +170,7 @@ static ssize_t helper_write(struct file *file, const char __user *from, size_t l
 			return err;
 		retain_and_null_ptr(body);
 		return len;
-	case EXTEND: /* as other code in the kernel would: tsm-mr is not told */
+	case EXTEND: /* as other code in the kernel would: tsm-mr does not notice */
 		if (size != MR_SIZE || le64_to_cpu(head[1]) > 3)
 			return -EINVAL;
 		extend(RTMR(le64_to_cpu(head[1])), body);
