@@ -26,6 +26,6 @@ func TestAgentKeySurvivesInItsMemfd(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := loadAgentKey(f); err == nil {
-		t.Error("a key from a plain file was taken")
+		t.Error("a key from a plain file was accepted")
 	}
 }

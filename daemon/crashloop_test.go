@@ -94,7 +94,7 @@ func TestCallInACrashLoopInDocker(t *testing.T) {
 	docker(t, "cp", other, id+":/cimactl")
 	docker(t, "start", id)
 	if n := launches(); n != loopStarts+2 {
-		t.Errorf("another program, and the log says: %s", f.operations(id))
+		t.Errorf("another program, and the log has: %s", f.operations(id))
 	}
 	bundle = evidence()
 	f.wantAuthentic(bundle)

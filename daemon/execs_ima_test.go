@@ -152,7 +152,7 @@ func TestExecsFromIMA(t *testing.T) {
 		t.Errorf("after a call:\n%s", strings.Join(got, "\n"))
 	}
 	if got := claimsOf(t, evidenceFrom(t, id)).Container.Register.String(); !strings.Contains(register, got) {
-		t.Errorf("the register was given as %s; evidence says %s", register, got)
+		t.Errorf("the register is %s; evidence has %s", register, got)
 	}
 
 	f.regate(func(*config.Config) {})

@@ -103,7 +103,7 @@ func TestGoneInDocker(t *testing.T) {
 	})
 	r := f.appraise(f.evidenceOf(), policy)
 	if want := gone > 0; want != strings.Contains(r.Step(verify.StepPower).Detail, power.NoMetadata) {
-		t.Errorf("%d were gone, and power says %q", gone, r.Step(verify.StepPower).Detail)
+		t.Errorf("%d were gone, and step power is %q", gone, r.Step(verify.StepPower).Detail)
 	}
 }
 
@@ -171,7 +171,7 @@ func TestEnginesAreFollowed(t *testing.T) {
 		select {
 		case engine.current <- line:
 		case <-time.After(time.Minute):
-			t.Fatal("nobody follows")
+			t.Fatal("no follower")
 		}
 	}
 	send("{")

@@ -190,7 +190,7 @@ func TestEndsOfUsersContainers(t *testing.T) {
 			f.start()
 			time.Sleep(4 * endsAfter)
 			if got := f.operations(owner); !c.after && got != "launch image" {
-				t.Errorf("it runs, and the log says %q", got)
+				t.Errorf("the container runs, and the log has %q", got)
 			}
 		}
 		u.end()

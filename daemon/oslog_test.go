@@ -171,7 +171,7 @@ func TestRTMR2ExtendedByOthers(t *testing.T) {
 	}
 	f.start()
 	if !strings.Contains(f.log.String(), "something other than IMA extends RTMR2") {
-		t.Error("the journal doesn't say so")
+		t.Error("the journal must have the foreign extend")
 	}
 	bundle, err := f.client().GetEvidence(t.Context(), rpc.EvidenceParams{Nonce: nonce})
 	if err != nil {

@@ -38,7 +38,7 @@ func TestReload(t *testing.T) {
 	for _, bad := range []string{"[launch]\nenvironment = \"all\"\n", "x = 1\n", "anchor = \"report-data\"\n"} {
 		write(bad)
 		if err := f.daemon.reload(t.Context()); err == nil {
-			t.Errorf("%q was taken", bad)
+			t.Errorf("%q was accepted", bad)
 		}
 	}
 	if p := policies(); len(p) != 2 || f.daemon.config().Launch.Environment != "none" {

@@ -15,7 +15,7 @@ func TestMakeDirRefusesWhatOthersCanWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := makeDir(dir, 0o700); err == nil {
-		t.Error("a directory that all can write was taken")
+		t.Error("a directory that all can write was accepted")
 	}
 	link := dir + "-link"
 	if err := os.Symlink("/", link); err != nil {

@@ -120,10 +120,10 @@ func TestRealDevice(t *testing.T) {
 	// A plain file has no such ioctl, and a plain directory makes no
 	// attributes.
 	if _, err := tdx.Registers(context.Background()); err == nil {
-		t.Error("a plain file was taken for the driver")
+		t.Error("a plain file was accepted as the driver")
 	}
 	if _, err := tdx.Quote(context.Background(), hw.ReportData{}); err == nil {
-		t.Error("a plain directory was taken for configfs")
+		t.Error("a plain directory was accepted as configfs")
 	}
 	if err := tdx.Drain(context.Background()); err != nil {
 		t.Error(err)

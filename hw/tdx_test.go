@@ -49,7 +49,7 @@ func TestStaleCache(t *testing.T) {
 		t.Errorf("by sysfs: %v, %v", cached, err)
 	}
 	if said := k.tdx().Probe(context.Background()).Registers; !strings.Contains(said, "stale") {
-		t.Errorf("the report says %q", said)
+		t.Errorf("the report has %q", said)
 	}
 }
 

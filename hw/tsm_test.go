@@ -123,7 +123,7 @@ func TestLappedGeneration(t *testing.T) {
 	k.lapped = true
 	_, err := k.tdx().Quote(context.Background(), hw.ReportData{})
 	if !errors.Is(err, hw.ErrBusy) || !errors.Is(err, syscall.EBUSY) {
-		t.Errorf("quote of an entry that somebody else wrote to: %v", err)
+		t.Errorf("quote of an entry that another writer changed: %v", err)
 	}
 	if errno, _ := errors.AsType[syscall.Errno](err); errno != syscall.EBUSY {
 		t.Errorf("no system call failed, and the errno found in %q is %d, not EBUSY", err, errno)

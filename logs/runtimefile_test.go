@@ -113,7 +113,7 @@ func TestRuntimeFileErrors(t *testing.T) {
 		"CEL, broken":     `{"recnum":0}` + "\n",
 	} {
 		if got, err := readRuntime(t, text); err == nil {
-			t.Errorf("%s: taken: %+v", name, got)
+			t.Errorf("%s: accepted: %+v", name, got)
 		}
 	}
 	if got, err := readRuntime(t, ""); err != nil || len(got) > 0 {

@@ -67,7 +67,7 @@ func TestEvidenceBitFlips(t *testing.T) {
 			if got, _, err := DecodeEvidence(b); err == nil {
 				form, err := canonical.Marshal(got.Claims)
 				if err != nil {
-					t.Fatalf("claims that nobody can hash: %v: %s", err, got.Claims)
+					t.Fatalf("claims that can't be hashed: %v: %s", err, got.Claims)
 				}
 				if got.Claims = form; reflect.DeepEqual(got, e) {
 					t.Errorf("byte %d, bit %d: another text, the same evidence: …%s…", i, bit, b[max(0, i-20):i+10])

@@ -105,7 +105,7 @@ func TestSharedProofOfAnother(t *testing.T) {
 			taken := func(what string, data [64]byte, s Shared) {
 				t.Helper()
 				if got, err := s.ReportData(data); err == nil && got == want {
-					t.Errorf("leaf %d of %d: %s is taken", i, size, what)
+					t.Errorf("leaf %d of %d: %s is accepted", i, size, what)
 				}
 			}
 			good := *tree.Shared(i)
@@ -240,7 +240,7 @@ func FuzzSharedRoot(f *testing.F) {
 		}
 		leaves := make([][64]byte, size)
 		if want := len(auditPath(index, leaves)); len(s.Path) != want {
-			t.Fatalf("leaf %d of %d: a path of %d is taken, the RFC's has %d", index, size, len(s.Path), want)
+			t.Fatalf("leaf %d of %d: a path of %d is accepted, the RFC's has %d", index, size, len(s.Path), want)
 		}
 	})
 }

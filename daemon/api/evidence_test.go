@@ -158,7 +158,7 @@ func TestSharedByMany(t *testing.T) {
 		sum += n
 		for _, e := range got {
 			if string(e.Quote) == quote && e.Shared.Size != n {
-				t.Errorf("%d share a quote that says %d", n, e.Shared.Size)
+				t.Errorf("%d callers share a quote whose size is %d", n, e.Shared.Size)
 			}
 		}
 	}

@@ -123,7 +123,7 @@ func TestSharedCallersLeave(t *testing.T) {
 	daemontest.Eventually(t, "an empty queue", func() bool { return f.api.queue.Waiting() == 0 })
 	all.Wait()
 	if n := tee.begun.Load(); n != 4 {
-		t.Errorf("%d quotes were made, the last one for nobody", n)
+		t.Errorf("%d quotes were made, the last one without a caller", n)
 	}
 	if e, err := f.asks(t.Context(), f.somebody(3), true); err != nil || e.Shared.Size != 1 {
 		t.Errorf("after all left: %+v, %v", e, err)

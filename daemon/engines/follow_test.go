@@ -93,7 +93,7 @@ func TestFollowPodman(t *testing.T) {
 func TestListening(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	if got := listening(path); got != "" {
-		t.Errorf("nobody listens: %s", got)
+		t.Errorf("without a listener: %s", got)
 	}
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -113,6 +113,6 @@ func TestListening(t *testing.T) {
 		t.Errorf("%s, want %s", got, want)
 	}
 	if asleep(Engine{"docker", path}) {
-		t.Error("a socket of our own is taken for systemd's")
+		t.Error("a socket of our own is accepted as systemd's")
 	}
 }

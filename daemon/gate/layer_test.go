@@ -191,7 +191,7 @@ func TestCopiesAreToldApart(t *testing.T) {
 				unix.Close(fd)
 			}
 			if fits := err == nil; fits != (path == name) {
-				t.Errorf("the file at %s is taken for %s: %v", name, path, fits)
+				t.Errorf("the file at %s is accepted as %s: %v", name, path, fits)
 			}
 		}
 	}

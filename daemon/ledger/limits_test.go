@@ -63,7 +63,7 @@ func TestPublicEventsAreCharged(t *testing.T) {
 	l := openLimited(t, dir, r, limits)
 	must(t, l, power("1"), power("2"), power("1"), power("2"), launch("a", "1"))
 	if s, _ := l.Snapshot(""); s.Count != 3 {
-		t.Fatalf("%d events: what was said is said again", s.Count)
+		t.Fatalf("%d events: one was logged again", s.Count)
 	}
 	l.Close()
 	l = openLimited(t, dir, r, limits)
@@ -90,7 +90,7 @@ func TestFullLogIsPublic(t *testing.T) {
 			l := openLimited(t, dir, r, limits)
 			must(t, l, public(logs.OpStart))
 			if fill(t, l) < 10 {
-				t.Fatal("hardly anything was taken")
+				t.Fatal("hardly anything was accepted")
 			}
 			for range 99 {
 				if _, err := l.Append(t.Context(), launch("more", "1")); !errors.Is(err, ErrFull) {

@@ -42,7 +42,7 @@ func TestOrderKeepsItsNumbers(t *testing.T) {
 			for _, s := range shown {
 				if strings.HasPrefix(s, fmt.Sprint(kind)) {
 					if s != fmt.Sprint(kind, n) {
-						t.Fatalf("%s stands in place of %d", s, n)
+						t.Fatalf("%s is in the place of %d", s, n)
 					}
 					n++
 				}

@@ -180,7 +180,7 @@ func (s socket) accept(t testing.TB) *client {
 	s.SetDeadline(time.Now().Add(time.Minute))
 	conn, err := s.AcceptUnix()
 	if err != nil {
-		t.Fatalf("nobody connected: %v", err)
+		t.Fatalf("no client connected: %v", err)
 	}
 	t.Cleanup(func() { conn.Close() })
 	return &client{conn, bufio.NewScanner(conn)}

@@ -74,7 +74,7 @@ func batchHasOneTurn(t *testing.T) {
 		step <- true
 		synctest.Wait()
 		if len(order) == 0 {
-			t.Errorf("nobody was served, want %s", want)
+			t.Errorf("no call was served, want %s", want)
 		}
 		for _, who := range order {
 			if who != want || len(order) != n {

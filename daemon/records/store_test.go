@@ -99,7 +99,7 @@ func TestBrokenBundles(t *testing.T) {
 				}
 			}
 			if _, ok, err := x.declared("/system.slice/ssh.service"); ok || err != nil {
-				t.Error("a path of nobody's:", ok, err)
+				t.Error("a path without a record:", ok, err)
 			}
 			all := x.list()
 			if len(all) != 3 || all[id(1)].Err != nil || all[id(2)].Err == nil || all["broken"].Err == nil {

@@ -21,13 +21,13 @@ func TestRootFile(t *testing.T) {
 	}
 	os.Chmod(path, 0o644)
 	if _, err := Boot(Config{RootFile: path}); err == nil {
-		t.Error("a key that others can read was taken")
+		t.Error("a key that others can read was accepted")
 	}
 	os.Chmod(path, 0o600)
 	for _, text := range []string{"", "nonsense", string(first.RootPEM()) + string(first.RootPEM())} {
 		os.WriteFile(path, []byte(text), 0o600)
 		if _, err := Boot(Config{RootFile: path}); err == nil {
-			t.Errorf("%.20q was taken for a root", text)
+			t.Errorf("%.20q was accepted as a root", text)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func TestDialRefusesAnOpenSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Dial(td.path); err == nil {
-		t.Error("a socket that everybody can write to was taken for a TD")
+		t.Error("a socket that everybody can write to was accepted as a TD")
 	}
 }
 

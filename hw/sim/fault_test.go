@@ -75,7 +75,7 @@ func TestFaultsOfQuote(t *testing.T) {
 		t.Errorf("the quote after the faults: %v", err)
 	}
 	if err := td.Inject(ctx, Fault{Op: OpQuote, After: true}); err == nil {
-		t.Error("a fault that can't be was taken")
+		t.Error("an impossible fault was accepted")
 	}
 }
 

@@ -17,7 +17,7 @@ func TestNonceAndUserData(t *testing.T) {
 	r := appraiseT(t, bundle, opts)
 	expect(t, r, Trusted)
 	if s := r.Step(StepUserData); s.Outcome != Skip || !strings.HasPrefix(s.Detail, "channel: not bound") {
-		t.Errorf("nobody looked at user data: %+v", s)
+		t.Errorf("user data that was not checked: %+v", s)
 	}
 	opts.UserData = &c.UserData
 	r = appraiseT(t, bundle, opts)

@@ -102,7 +102,7 @@ func TestReportDataAnchor(t *testing.T) {
 		t.Errorf("step %+v", s)
 	}
 	if all := strings.Join(r.NotProved, "\n"); !strings.Contains(all, "RTMR3 is not its anchor") {
-		t.Errorf("not said: %s", all)
+		t.Errorf("missing in NotProved: %s", all)
 	}
 	made := policyOf(t, r)
 	made.Agent.Anchors = []string{"rtmr3"} // the default
@@ -212,7 +212,7 @@ func TestOSLogsInClaims(t *testing.T) {
 	e := w.evidence(idOne)
 	e.OSLogs = osLog(log)
 	if s := appraiseT(t, encode(t, e), w.options()).Step(StepBootLog); s.Outcome != Warn {
-		t.Errorf("a violation that nobody vouches for: %+v", s)
+		t.Errorf("a violation without a digest: %+v", s)
 	}
 	c := w.claims(idOne)
 	sum, err := canonical.Sum(osLog(log)) // as the manual defines it

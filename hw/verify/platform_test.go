@@ -165,7 +165,7 @@ func TestPolicyWithoutCollateral(t *testing.T) {
 	for _, text := range []string{"statuses = [\"Revoked\"]", "statuses = [\"uptodate\"]", "min_date = \"soon\"", "min_svn = \"0\"",
 		"min_svn = \"" + strings.Repeat("00", 17) + "\"", "max_date = \"2020-01-01\""} {
 		if p, err := policy.Parse([]byte("[tcb]\n" + text)); err == nil {
-			t.Errorf("%s: taken: %+v", text, p.TCB)
+			t.Errorf("%s: accepted: %+v", text, p.TCB)
 		}
 	}
 	p, err := policy.Parse([]byte("[tcb]\nstatuses = [\"OutOfDate\"]\nmin_date = \"2025-08-13\"\nmin_svn = \"0300\""))
@@ -289,7 +289,7 @@ func TestPlatformStates(t *testing.T) {
 			r := s.appraise(t, c.policy)
 			expect(t, r, c.verdict, c.failed...)
 			if got := r.Step(StepTCB).Detail; !strings.Contains(got, c.says) {
-				t.Errorf("tcb says %q, not %q", got, c.says)
+				t.Errorf("step tcb is %q, must be %q", got, c.says)
 			}
 		})
 	}

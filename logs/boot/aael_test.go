@@ -97,7 +97,7 @@ func TestSharedAAELAsTrusteeReadsIt(t *testing.T) {
 			t.Errorf("event %d differs: %d %s %x", i, e.MR, TypeName(e.Type), e.Digest)
 		}
 		if digestCoversData(e) != w.Matches {
-			t.Errorf("event %d: digest covers data: %v, Trustee says %v", i, digestCoversData(e), w.Matches)
+			t.Errorf("event %d: digest covers data: %v, by Trustee %v", i, digestCoversData(e), w.Matches)
 		}
 		if a, err := ParseAAEL(e.Data); err == nil && (a.Domain != w.Details.Data.Domain || a.Operation != w.Details.Data.Operation) {
 			t.Errorf("event %d: %+v", i, a)

@@ -15,7 +15,7 @@ func TestTypeNamesAsGoEventlogKnowsThem(t *testing.T) {
 			if theirs == ours {
 				same++
 			} else if known := !strings.HasPrefix(ours, "unknown"); known && strings.HasPrefix(theirs, "EV_") {
-				t.Errorf("%#x: %s, go-eventlog says %s", base+typ, ours, theirs)
+				t.Errorf("%#x: %s, by go-eventlog %s", base+typ, ours, theirs)
 			}
 		}
 	}

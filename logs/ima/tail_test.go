@@ -87,7 +87,7 @@ func TestTailSkipsBrokenEntries(t *testing.T) {
 	}
 	count.bad = true
 	if _, err := tail.Update(); err == nil {
-		t.Error("a count that is none was taken")
+		t.Error("a wrong count was accepted")
 	}
 	count.bad = false
 	count.n = 4

@@ -21,7 +21,7 @@ func SharedFile(t testing.TB, path string) []byte {
 		dir = "../../../shared/testdata"
 	}
 	if _, err := os.Stat(dir); err != nil && *testdata == "" {
-		t.Skip("skipped: no shared testdata: -args -testdata DIR")
+		t.Skip("left out: no shared testdata: -args -testdata DIR")
 	}
 	b, err := os.ReadFile(filepath.Join(dir, path))
 	if err != nil {

@@ -105,7 +105,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		parsed, err := jrpc2.ParseRequests(line)
 		if err != nil || len(parsed) != 1 || parsed[0].Error != nil || parsed[0].Batch {
-			t.Fatalf("%q: jrpc2 says %v, %+v", line, err, parsed)
+			t.Fatalf("%q: by jrpc2 %v, %+v", line, err, parsed)
 		}
 		p := parsed[0]
 		if p.ID != string(request.id) || string(p.Params) != string(request.params) || p.ToRequest().IsNotification() {

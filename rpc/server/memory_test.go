@@ -134,7 +134,7 @@ func TestUnreadForLongestIsClosed(t *testing.T) {
 	r := as("soon").ask("Long", "{}")
 	// If all this took that long, the first is unread for long enough.
 	if (r.Error == nil || r.Error.Code != rpc.CodeRateLimited) && time.Since(began) < unreadFor {
-		t.Errorf("while nobody has been unread for long: %+v", r)
+		t.Errorf("while no connection has been unread for long: %+v", r)
 	}
 	time.Sleep(unreadFor)
 	if r := as("reader").ask("Long", "{}"); r.Error != nil {
