@@ -1,6 +1,6 @@
 #!/bin/sh
 # Tests the Python and Rust clients and the vectors against bin/cimad-sim.
-# What this machine can't do is named; under CI=true that is a failure.
+# It lists what this machine can't run; under CI=true that is a failure.
 set -eu
 cd "$(dirname "$0")/../.."
 root=$PWD
@@ -12,7 +12,7 @@ say() { printf 'test-clients: %s\n' "$*" >&2; }
 leave() { say "left out: $*"; left=1; }
 
 if command -v python3 >/dev/null 2>&1; then
-	say 'python: the wheel, without a network, twice the same bytes'
+	say 'python: the wheel, without a network; two builds are equal'
 	for dir in one two; do
 		rm -rf "${cache:?}/$dir" && mkdir "$cache/$dir"
 		(cd rpc/python && PYTHONPATH=build_backend PYTHONDONTWRITEBYTECODE=1 python3 -c "
@@ -25,7 +25,7 @@ wheel_of_one.build_wheel(sys.argv[1]); wheel_of_one.build_sdist(sys.argv[1])" "$
 	(cd rpc/python/tests && PYTHONPATH=$(ls "$cache"/one/*.whl) PYTHONDONTWRITEBYTECODE=1 python3 -W error::ResourceWarning -m unittest)
 
 	if python3.9 -c '' 2>/dev/null; then
-		say 'python: the same with the oldest that it is for'
+		say 'python: the same with the oldest supported version'
 		(cd rpc/python/tests && PYTHONPATH=$(ls "$cache"/one/*.whl) PYTHONDONTWRITEBYTECODE=1 python3.9 -m unittest)
 	fi
 
@@ -65,6 +65,6 @@ if grep -q -- '--- SKIP' "$cache/vectors.log"; then
 fi
 
 if [ $left = 1 ] && [ "${CI:-}" = true ]; then
-	say 'with CI=true leaving out is failing'
+	say 'with CI=true nothing may be left out'
 	exit 1
 fi
