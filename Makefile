@@ -57,7 +57,7 @@ proof-golden: golden
 
 ## test-vm: the released cimad in a Debian VM: systemd, docker, podman, IMA (root, 6 min; 12 the first time)
 test-vm: build
-	packaging/test/vm/run
+	GO="$(GO)" PATH="$(dir $(GO)):$$PATH" packaging/test/vm/run
 
 ## short: the quick loop
 short:
@@ -101,7 +101,7 @@ proof-soak:
 	$(MAKE) soak SOAK_TIME=10m
 ## proof-vm: the VM, and one launch digest there and on this machine
 proof-vm: test-vm
-	packaging/test/vm/same-digest
+	GO="$(GO)" PATH="$(dir $(GO)):$$PATH" packaging/test/vm/same-digest
 ## proof-bench: the whole bench, each target met (idle machine)
 proof-bench:
 	$(MAKE) bench BENCH_FLAGS=-strict

@@ -59,7 +59,7 @@ func TestKeyWithoutServiceManager(t *testing.T) {
 		t.Fatal(err)
 	}
 	key.memfd.Close()
-	if text := journal.String(); !strings.Contains(text, "no service manager keeps it") || strings.Contains(text, "error=") {
+	if text := journal.String(); !strings.Contains(text, "no service manager stores it") || strings.Contains(text, "error=") {
 		t.Errorf("journal %q", text)
 	}
 }
