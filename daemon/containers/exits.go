@@ -3,10 +3,11 @@ package containers
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"os"
+	"strconv"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/daemon/engines"
 	"github.com/cima-project/cima/daemon/launch"
@@ -96,9 +97,14 @@ func (x *exits) survey(ctx context.Context, open map[string]ledger.Launched, lis
 }
 
 // lives reports whether a record's first process is there, or another process that
-// has its number by now.
+// has its number by now. It sends no signal: AppArmor denies even signal 0 to a
+// container.
 func lives(rec records.Record) bool {
-	return rec.InitPID > 0 && !errors.Is(unix.Kill(rec.InitPID, 0), unix.ESRCH)
+	if rec.InitPID <= 0 {
+		return false
+	}
+	_, err := os.Lstat("/proc/" + strconv.Itoa(rec.InitPID))
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // log logs the end of an instance; false: the register failed, and the next survey
