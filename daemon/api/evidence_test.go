@@ -142,13 +142,27 @@ func TestSharedByMany(t *testing.T) {
 	const many, few = 200, 20
 	f, tee := slowQuotes(t, quoteTime)
 	tee.hold.Lock() // the first quote ends when all the others have joined
+	var first *rpc.Evidence
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		var err error
+		if first, err = f.asks(t.Context(), f.somebody(many), true); err != nil {
+			t.Errorf("the first caller: %v", err)
+		}
+	})
+	daemontest.Eventually(t, "the first quote is being made", func() bool { return tee.begun.Load() == 1 })
 	go func() {
 		defer tee.hold.Unlock()
 		for f.api.batches.Joined() < many-1 && t.Context().Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
 	}()
-	got := f.together(many, true)
+	got := f.together(many-1, true)
+	asking.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	got = append(got, first)
 	if quotes := tee.begun.Load(); quotes != 2 {
 		t.Errorf("%d quotes for %d callers, want 2", quotes, many)
 	}
