@@ -18,6 +18,9 @@ const (
 	uncharged   = 4 << 10 // bytes of a line or reply that are not charged
 )
 
+// errStopped ends the reading of a connection of a server that stops.
+var errStopped = errors.New("the server stops")
+
 // framing reads and writes lines on one connection, bounded in length and time. One
 // goroutine reads; those that write take turns.
 type framing struct {
@@ -25,6 +28,8 @@ type framing struct {
 	limits *Limits
 	caller hold
 	open   atomic.Int32 // lines that were read and not yet answered
+
+	stopped atomic.Bool // see stop
 
 	buf      []byte
 	from, to int // the part of buf that was read and not yet returned
@@ -127,10 +132,16 @@ func (f *framing) read() error {
 	}
 	f.timed = begun
 	for {
+		if f.stopped.Load() {
+			return errStopped
+		}
 		n, err := f.net.Read(f.buf[f.to:])
 		f.to += n
 		if n > 0 {
 			return nil
+		}
+		if f.stopped.Load() {
+			return errStopped
 		}
 		if begun || f.open.Load() == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return err
@@ -140,6 +151,15 @@ func (f *framing) read() error {
 			return err
 		}
 	}
+}
+
+// stop ends reading: the goroutine that reads takes nothing more from the socket, so
+// that the peer of a connection that is closed can tell which lines were not read
+// (ECONNRESET). It must be called until reading has ended, because the goroutine may
+// set its deadline meanwhile.
+func (f *framing) stop() {
+	f.stopped.Store(true)
+	f.net.SetReadDeadline(time.Unix(1, 0))
 }
 
 func (f *framing) readUntil(t time.Time) error {

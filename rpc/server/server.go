@@ -278,12 +278,14 @@ func (s *Server) each(f func(*conn)) {
 	}
 }
 
-// drain lets requests that were read finish, within Limits.Drain, then closes all
-// connections. A caller that does not read its replies does not delay it: its
-// connection is closed.
+// drain lets requests that were read finish, within Limits.Drain. Then each
+// connection is closed by the goroutine that reads it, after the answers to the lines
+// that it has read. A caller that does not read its replies does not delay that: its
+// connection is closed at the end of Limits.Drain.
 func (s *Server) drain() {
 	s.draining.Store(true)
-	for end := time.Now().Add(s.limits.Drain); time.Now().Before(end) && s.busy(); {
+	end := time.Now().Add(s.limits.Drain)
+	for time.Now().Before(end) && s.busy() {
 		time.Sleep(5 * time.Millisecond)
 	}
 	gone := make(chan struct{})
@@ -293,11 +295,16 @@ func (s *Server) drain() {
 	}()
 	for {
 		// Again and again: some connections may still be in Attach.
-		s.each(func(c *conn) { c.Close() })
+		s.each(func(c *conn) {
+			c.stop()
+			if !time.Now().Before(end) {
+				c.Close()
+			}
+		})
 		select {
 		case <-gone:
 			return
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }

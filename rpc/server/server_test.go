@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"strings"
@@ -256,6 +257,51 @@ func TestShutdown(t *testing.T) {
 	other.ends()
 	if _, err := net.Dial("unix", path); err == nil {
 		t.Error("still listens")
+	}
+}
+
+// A connection that a server closes when it stops has an answer to each line that was
+// read. The kernel reports lines that were not read, by ECONNRESET.
+func TestShutdownAnswersWhatWasRead(t *testing.T) {
+	s := testServer()
+	s.waiting("Later", func(context.Context, json.RawMessage) (any, error) { return "done", nil })
+	lines := []byte(strings.Repeat(`{"jsonrpc":"2.0","id":1,"method":"Echo"}`+"\n"+`{"jsonrpc":"2.0","id":2,"method":"Later"}`+"\n", 2))
+	for n := range 300 {
+		s := &Server{Methods: s.Methods}
+		path := filepath.Join(t.TempDir(), "s")
+		stop := startAt(t, s, path)
+		var callers sync.WaitGroup
+		for range 4 {
+			nc, err := net.Dial("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			callers.Go(func() {
+				defer nc.Close()
+				replies := bufio.NewReader(nc)
+				for {
+					if _, err := nc.Write(lines); err != nil {
+						return // closed before it was read
+					}
+					for answered := range 4 {
+						_, err := replies.ReadSlice('\n')
+						switch {
+						case errors.Is(err, io.EOF):
+							t.Errorf("round %d: closed with %d of 4 lines unanswered", n, 4-answered)
+							return
+						case err != nil:
+							return
+						}
+					}
+				}
+			})
+		}
+		time.Sleep(time.Duration(n%10) * 100 * time.Microsecond)
+		stop()
+		callers.Wait()
+		if t.Failed() {
+			return
+		}
 	}
 }
 
