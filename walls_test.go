@@ -87,7 +87,7 @@ var allowed = map[string][]string{
 	"daemon/ledger":            {"hw", "logs"},
 	"daemon/ledger/ledgertest": {"daemon/ledger", "hw", "logs"},
 	"daemon/oslog":             {"daemon/config", "daemon/ledger", "hw", "logs", "logs/boot", "logs/ima", "rpc"},
-	"daemon/power":             {"daemon/launch"},
+	"daemon/power":             {"daemon/launch", "logs"},
 	"daemon/quotes":            {"daemon/metrics", "hw", "rpc"},
 	"daemon/records":           {"daemon/launch", "daemon/power", "logs"},
 	"daemon/services":          {"daemon/config", "daemon/launch", "daemon/ledger", "logs"},

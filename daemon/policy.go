@@ -34,7 +34,9 @@ func (d *Daemon) adopt(c config.Config) {
 // policyOf makes the policy event of a configuration.
 func policyOf(c *config.Config) (ledger.Event, error) {
 	digest, err := c.Digest()
-	return ledger.Event{Operation: logs.OpPolicy, Measured: logs.PolicyBody{SHA384: digest}}, err
+	return ledger.Event{Operation: logs.OpPolicy, Measured: logs.PolicyBody{
+		SHA384: digest, Data: c.Launch.Data, DataRead: c.Launch.DataRead, Public: c.Launch.Public,
+	}}, err
 }
 
 // reload reads the configuration file again and puts it in force. With a bad file the

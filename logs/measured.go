@@ -2,6 +2,7 @@ package logs
 
 import (
 	"crypto/ed25519"
+	"crypto/sha512"
 	"encoding/base64"
 	"fmt"
 
@@ -44,6 +45,11 @@ func (k *AgentKey) UnmarshalText(text []byte) error {
 // PolicyBody is measured.policy: the configuration in force from here on.
 type PolicyBody struct {
 	SHA384 canonical.Digest `json:"sha384"` // of its canonical form, with its defaults
+
+	// What the administrator declared of the guest, and containers can't see: in clear.
+	Data     []string `json:"data"`      // directories that hold data alone
+	DataRead []string `json:"data_read"` // directories that containers may read
+	Public   []string `json:"public"`    // variables whose values stand in launches
 }
 
 // SealBody is measured.seal: what the daemon found when it became ready.
@@ -63,6 +69,33 @@ type SystemBody struct {
 // the guest. It names no container, because all containers see it.
 type PowerBody struct {
 	Classes []string `json:"classes"` // cima-evidence(7), Classes of power
+}
+
+// MountedBody is measured.mounted: mounts of the container's first process that are of
+// another place than the specification's text says, by destination. It has one member.
+type MountedBody struct {
+	Mounts       []MountedPlace    `json:"mounts,omitempty"`
+	MountsSHA384 *canonical.Digest `json:"mounts_sha384,omitzero"` // of the canonical form of a list that is too large
+}
+
+// MountedPlace is where a mount leads. Each member is a string, or {"b64": …} for bytes
+// that are not UTF-8.
+type MountedPlace struct {
+	Destination any `json:"destination"` // in the container
+	Place       any `json:"place"`       // a path of the host, or "TYPE:PATH" where the file system is not mounted there
+}
+
+// maxMounted bounds the bytes of a list of mounts in an event.
+const maxMounted = 64 << 10
+
+// NewMountedBody makes the body of a list that is not empty.
+func NewMountedBody(list []MountedPlace) (MountedBody, error) {
+	form, err := canonical.Marshal(list)
+	if err != nil || len(form) <= maxMounted {
+		return MountedBody{Mounts: list}, err
+	}
+	digest := canonical.Digest(sha512.Sum384(form))
+	return MountedBody{MountsSHA384: &digest}, nil
 }
 
 // ExecBody is measured.exec. A digest is of a file that nobody could write while it was

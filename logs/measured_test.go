@@ -22,7 +22,10 @@ func TestBodiesInJSON(t *testing.T) {
 		want string
 	}{
 		{StartBody{"0.6", digest, key, "b"}, `{"agent_key":"` + base64.StdEncoding.EncodeToString(key) + `","boot_id":"b","executable":"` + hex + `","version":"0.6"}`},
-		{PolicyBody{digest}, `{"sha384":"` + hex + `"}`},
+		{PolicyBody{digest, []string{}, []string{}, []string{}}, `{"data":[],"data_read":[],"public":[],"sha384":"` + hex + `"}`},
+		{PolicyBody{digest, []string{"/srv"}, []string{"/usr/share"}, []string{"API_URL"}}, `{"data":["/srv"],"data_read":["/usr/share"],"public":["API_URL"],"sha384":"` + hex + `"}`},
+		{MountedBody{Mounts: []MountedPlace{{"/d", map[string]any{"b64": "/w=="}}}}, `{"mounts":[{"destination":"/d","place":{"b64":"/w=="}}]}`},
+		{MountedBody{MountsSHA384: &digest}, `{"mounts_sha384":"` + hex + `"}`},
 		{SealBody{Engines: []string{}}, `{"engines":[],"running":0}`},
 		{SealBody{[]string{"docker"}, 2}, `{"engines":["docker"],"running":2}`},
 		{SystemBody{"/bin/sshd", "ab", []any{"sshd", map[string]any{"b64": "/w=="}}}, `{"argv":["sshd",{"b64":"/w=="}],"path":"/bin/sshd","sha384":"ab"}`},

@@ -127,7 +127,7 @@ func stringMember(to *string, value []byte) error {
 
 func known(operation string) bool {
 	switch operation {
-	case OpLaunch, OpImage, OpExec, OpExtend, OpExit:
+	case OpLaunch, OpMounted, OpImage, OpExec, OpExtend, OpExit:
 		return true
 	}
 	return Public(operation)

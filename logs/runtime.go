@@ -25,18 +25,19 @@ const domain = "cima"
 
 // Operations of the runtime log (cima-evidence(7), Operations).
 const (
-	OpStart  = "start"
-	OpPolicy = "policy"
-	OpSeal   = "seal"
-	OpSystem = "system"
-	OpPower  = "power"
-	OpLaunch = "launch"
-	OpImage  = "image"
-	OpExec   = "exec"
-	OpExtend = "extend"
-	OpExit   = "exit"
-	OpMissed = "missed"
-	OpIMA    = "ima"
+	OpStart   = "start"
+	OpPolicy  = "policy"
+	OpSeal    = "seal"
+	OpSystem  = "system"
+	OpPower   = "power"
+	OpLaunch  = "launch"
+	OpMounted = "mounted"
+	OpImage   = "image"
+	OpExec    = "exec"
+	OpExtend  = "extend"
+	OpExit    = "exit"
+	OpMissed  = "missed"
+	OpIMA     = "ima"
 )
 
 // Public reports whether every container sees events of this operation as a whole.

@@ -31,7 +31,7 @@ func mustEvent(t testing.TB, operation string) Event {
 }
 
 func operations() []string {
-	return []string{OpStart, OpPolicy, OpSeal, OpSystem, OpPower, OpLaunch, OpImage, OpExec, OpExtend, OpExit, OpMissed, OpIMA}
+	return []string{OpStart, OpPolicy, OpSeal, OpSystem, OpPower, OpLaunch, OpMounted, OpImage, OpExec, OpExtend, OpExit, OpMissed, OpIMA}
 }
 
 func TestEventsReadBack(t *testing.T) {

@@ -59,6 +59,13 @@ type Launch struct {
 	Environment string   `toml:"environment"` // "names", "digest", "none"
 	Labels      []string `toml:"labels"`      // keys of labels that count
 
+	// Data are directories of the host that hold data alone, DataRead those that
+	// containers may read, however large. What a container mounts of them is no power.
+	Data     []string `toml:"data"`
+	DataRead []string `toml:"data_read"`
+
+	Public []string `toml:"public"` // variables whose values are measured in clear
+
 	// ImageDeadline is how long a caller is asked to come again while an
 	// engine doesn't tell the image; after it the image is marked absent.
 	ImageDeadline Duration `toml:"image_deadline"`
@@ -115,7 +122,10 @@ func (d *Duration) UnmarshalText(text []byte) error {
 func Default() Config {
 	return Config{
 		Anchor: logs.AnchorRTMR3, Isolation: IsolationRedacted,
-		Launch: Launch{Environment: "names", ImageDeadline: Duration(10 * time.Second)},
+		Launch: Launch{
+			Environment: "names", ImageDeadline: Duration(10 * time.Second),
+			Data: []string{"/srv"}, DataRead: []string{}, Public: []string{},
+		},
 		Engines: Engines{
 			Docker:         "/run/docker.sock",
 			Podman:         "/run/podman/podman.sock",
@@ -223,6 +233,9 @@ func (c Config) check() error {
 	case "names", "digest", "none":
 	default:
 		return fmt.Errorf(`launch.environment = %q: must be "names", "digest" or "none"`, c.Launch.Environment)
+	}
+	if err := c.Launch.checkData(); err != nil {
+		return err
 	}
 	for _, r := range c.Access {
 		if err := r.check(rpc.CallerMethods(), c.Launch.Labels); err != nil {

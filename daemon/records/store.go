@@ -252,6 +252,18 @@ func (s *Store) Power(ctx context.Context, r Record) ([]string, error) {
 	})
 }
 
+// Judge returns what the kernel shows of a container's first process, at START: classes
+// beyond those that Power knew, and mounts that lead elsewhere than their source says. A
+// rootless engine's container has its user's rights and no class.
+//
+// An error says that ctx ended, that the process ended, or that it can't be read.
+func (s *Store) Judge(ctx context.Context, r Record, init power.Init) (power.Verdict, error) {
+	if r.UID != 0 {
+		return power.Verdict{}, ctx.Err()
+	}
+	return power.Look(ctx, init)
+}
+
 // host is the host's file tree, as Options say.
 func (s *Store) host() power.Host {
 	return power.Host{Root: s.options.HostRoot, RootUID: s.trust.Root}

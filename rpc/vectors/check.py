@@ -168,7 +168,7 @@ def shared_report_data(shared, own):
 # Events of the runtime log.
 
 PUBLIC = ("start", "policy", "seal", "system", "power", "missed", "ima")
-OWN = ("launch", "image", "exec", "extend", "exit")
+OWN = ("launch", "mounted", "image", "exec", "extend", "exit")
 
 
 def event(raw):

@@ -22,11 +22,12 @@ var measuredMembers = map[string][]string{
 		"capabilities", "no_new_privileges", "seccomp", "apparmor", "selinux", "namespaces", "mounts", "all_devices",
 		"devices", "device_rules", "sysctls", "root_read_only", "masked_paths", "read_only_paths", "hooks", "labels", "annotations",
 		"entrypoint", whole},
-	logs.OpImage:  {"reference", "digest", "manifest", "layers", absent},
-	logs.OpExec:   membersOf[logs.ExecBody](),
-	logs.OpExtend: membersOf[logs.ExtendBody](),
-	logs.OpMissed: membersOf[logs.MissedBody](),
-	logs.OpIMA:    membersOf[logs.IMABody](),
+	logs.OpMounted: membersOf[logs.MountedBody](),
+	logs.OpImage:   {"reference", "digest", "manifest", "layers", absent},
+	logs.OpExec:    membersOf[logs.ExecBody](),
+	logs.OpExtend:  membersOf[logs.ExtendBody](),
+	logs.OpMissed:  membersOf[logs.MissedBody](),
+	logs.OpIMA:     membersOf[logs.IMABody](),
 }
 
 // mountMembers are the members of a mount in a launch.

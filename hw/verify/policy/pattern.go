@@ -12,7 +12,7 @@ import (
 
 // operations are those of the events that a pattern can match.
 var operations = []string{logs.OpStart, logs.OpPolicy, logs.OpSeal, logs.OpSystem, logs.OpPower, logs.OpLaunch,
-	logs.OpImage, logs.OpExec, logs.OpExtend, logs.OpMissed, logs.OpIMA}
+	logs.OpMounted, logs.OpImage, logs.OpExec, logs.OpExtend, logs.OpMissed, logs.OpIMA}
 
 // EventPattern describes events of the runtime log.
 type EventPattern struct {
