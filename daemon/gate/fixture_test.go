@@ -31,6 +31,11 @@ func TestMain(m *testing.M) {
 			os.Exit(holder(os.Args[2]))
 		case "true":
 			os.Exit(0)
+		case "exec":
+			os.Exit(execs(os.Args[2:]))
+		case "fork":
+			exec.Command(os.Args[2], os.Args[3:]...).Run()
+			os.Exit(0)
 		case "wait": // for the end of its standard input
 			io.Copy(io.Discard, os.Stdin)
 			os.Exit(0)

@@ -86,18 +86,21 @@ type HeldExec struct {
 	PIDFD int // of the same process; -1 if it has ended
 	fd    int // the file that it is about to execute, open for reading
 
-	payer     payer
-	lease     *lease // on fd; kept until the exec is done
-	until     time.Time
-	deadline  *time.Timer
-	answered  atomic.Bool
-	users     atomic.Int32
-	missed    atomic.Bool
-	execDone  bool // the process executes another file by now; under leaseKeeper.mu
-	pathOnce  sync.Once
-	path      string
-	id        fileID                // of the file when the process was held; zero if not known
-	cacheable *[sha512.Size384]byte // its digest, if a later exec may use it; nil otherwise
+	payer    payer
+	lease    *lease // on fd; kept until the exec is done
+	until    time.Time
+	deadline *time.Timer
+	answered atomic.Bool
+	users    atomic.Int32
+	missed   atomic.Bool
+	execDone bool // the process executes another file by now; under leaseKeeper.mu
+	pathOnce sync.Once
+	path     string
+
+	commandOnce sync.Once
+	command     Command
+	id          fileID                // of the file when the process was held; zero if not known
+	cacheable   *[sha512.Size384]byte // its digest, if a later exec may use it; nil otherwise
 }
 
 // gate is one fanotify group and the processes that it holds.

@@ -69,8 +69,8 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 		return nil, fmt.Errorf("the daemon's own pid namespace: %w", err)
 	}
 	g, err := open(o, func(h *HeldExec) payer {
-		uid, _ := h.UID()
-		return payer{user: uid, inside: h.inContainer(host)}
+		uid, known := h.UID()
+		return payer{user: uid, inside: !known || h.inContainer(host)}
 	})
 	if err != nil {
 		return nil, err
@@ -264,10 +264,10 @@ func (h *HeldExec) UID() (uint32, bool) {
 	return st.Uid, true
 }
 
-// inContainer reports whether a held process is in another pid namespace than the
-// host's: root of a container has the uid of the host's root, and must not take the
-// places of the host's root.
+// inContainer reports whether a held process is, or may be, in another pid namespace
+// than the host's: root of a container has the uid of the host's root, and must not
+// take the places of the host's root, or be believed as root is.
 func (h *HeldExec) inContainer(host procfs.FileID) bool {
 	space, err := procfs.Stat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/ns/pid", h.PID))
-	return err == nil && space != host
+	return err != nil || space != host || procfs.Alive(h.PIDFD) != nil
 }

@@ -1,0 +1,158 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func TestParseCommand(t *testing.T) {
+	for line, want := range map[string]Command{
+		// docker's shim and podman, as they call runc and crun.
+		"runc --root /run/docker/runtime-runc/moby --log /l/log.json --log-format json --systemd-cgroup create --bundle /b --pid-file /b/init.pid ID": {"create", []string{"--bundle", "/b", "--pid-file", "/b/init.pid", "ID"}},
+		"/usr/bin/runc --root /run/docker/runtime-runc/moby start ID":                                                                                 {"start", []string{"ID"}},
+		"/usr/bin/crun --root=/run/crun --rootless=auto --cgroup-manager systemd start ID":                                                            {"start", []string{"ID"}},
+		"runc start ID":                    {"start", []string{"ID"}},
+		"runc -debug -root /r state start": {"state", []string{"start"}},
+		"/proc/self/exe init":              {"init", []string{}},
+		"runc --root start":                {},
+		"runc --new start ID":              {},
+		"runc --new=start state":           {"state", []string{}},
+		"runc --":                          {},
+		"runc -":                           {},
+		"runc":                             {},
+		"":                                 {},
+	} {
+		if got := parseCommand(strings.Fields(line)); got.Name != want.Name || !slices.Equal(got.Arguments, want.Arguments) {
+			t.Errorf("%s: %+v, want %+v", line, got, want)
+		}
+	}
+	if c := (Command{"start", []string{"abc"}}); !c.Names("abc") || c.Names("ab") || c.Names("start") {
+		t.Errorf("%+v names another", c)
+	}
+}
+
+func FuzzParseCommand(f *testing.F) {
+	f.Add("runc\x00--root\x00/r\x00start\x00ID")
+	f.Fuzz(func(t *testing.T, line string) {
+		args := strings.Split(line, "\x00")
+		c := parseCommand(args)
+		if c.Name == "" && len(c.Arguments) > 0 || len(c.Arguments) >= len(args) || c.Name != "" && !slices.Contains(args[1:], c.Name) {
+			t.Errorf("%q: %+v", args, c)
+		}
+	})
+}
+
+// commands holds a runtime, and returns what it was told to do at each exec.
+func commands(t *testing.T, runtime string) func() []string {
+	t.Helper()
+	var mu sync.Mutex
+	var all []string
+	hold(t, []string{runtime}, Options{Deadline: time.Minute, Decide: func(_ context.Context, h *HeldExec) error {
+		c := h.Command()
+		mu.Lock()
+		defer mu.Unlock()
+		all = append(all, fmt.Sprintf("%s %q", c.Name, c.Arguments))
+		return nil
+	}})
+	return func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(all)
+	}
+}
+
+// execs makes the test's program one that executes a runtime without fork, beside
+// other threads, as wrappers of runtimes do.
+func execs(args []string) int {
+	for range 4 {
+		go syscall.Pause()
+	}
+	time.Sleep(10 * time.Millisecond)
+	fmt.Fprintln(os.Stderr, syscall.Exec(args[0], args, nil))
+	return 1
+}
+
+// The arguments are read of a shell's child (fork), of a Go program's (vfork, with its
+// parent's memory), and of a Go program that goes on as the runtime.
+func TestCommandOfHeld(t *testing.T) {
+	dir := t.TempDir()
+	runtime := program(t, filepath.Join(dir, "runtime"))
+	got := commands(t, runtime)
+	for _, c := range [][]string{
+		{"/bin/sh", "-c", `"$0" --root /r true an-id; true`, runtime},
+		{"/bin/sh", "-c", `exec "$0" --root /r true an-id`, runtime},
+		{program(t, filepath.Join(dir, "wrapper")), "exec", runtime, "--root", "/r", "true", "an-id"},
+		{filepath.Join(dir, "wrapper"), "fork", runtime, "--root", "/r", "true", "an-id"},
+	} {
+		before := len(got())
+		// The exit code is not looked at: "--root" is no test's program.
+		exec.Command(c[0], c[1:]...).Run()
+		if all := got()[before:]; len(all) != 1 || all[0] != `true ["an-id"]` {
+			t.Errorf("%q: %q", c, all)
+		}
+	}
+}
+
+// What is beyond a bound is not understood, and is not cut off.
+func TestCommandIsBounded(t *testing.T) {
+	runtime := program(t, filepath.Join(t.TempDir(), "runtime"))
+	got := commands(t, runtime)
+	many, long := strings.Repeat("a ", maxArguments-2), strings.Repeat("x", maxArgumentBytes-len(runtime)-len("true"))
+	for _, c := range []struct {
+		args  []string
+		known bool
+	}{
+		{append([]string{"true"}, strings.Fields(many)...), true},
+		{append([]string{"true", "b"}, strings.Fields(many)...), false},
+		{[]string{"true", long}, true},
+		{[]string{"true", long + "x"}, false},
+		{[]string{"true", "", "\xff"}, true},
+	} {
+		before := len(got())
+		if err := run(runtime, c.args[1:]...); err != nil {
+			t.Fatal(err)
+		}
+		want := ` []`
+		if c.known {
+			want = fmt.Sprintf("true %q", c.args[1:])
+		}
+		if all := got()[before:]; len(all) != 1 || all[0] != want {
+			t.Errorf("%d arguments: %.100q", len(c.args), all)
+		}
+	}
+}
+
+// A process of another user, or of another pid namespace, says nothing.
+func TestCommandOfOthers(t *testing.T) {
+	dir := openDir(t)
+	runtime := program(t, filepath.Join(dir, "runtime"))
+	got := commands(t, runtime)
+	for name, attr := range map[string]*syscall.SysProcAttr{
+		"a user":      {Credential: &syscall.Credential{Uid: 1234, Gid: 1234}},
+		"a container": {Cloneflags: syscall.CLONE_NEWPID},
+		"the host":    {},
+	} {
+		before := len(got())
+		c := exec.Command("/bin/sh", "-c", `"$0" true an-id; true`, runtime)
+		c.Dir, c.SysProcAttr = dir, attr
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+		want := " []"
+		if name == "the host" {
+			want = `true ["an-id"]`
+		}
+		if all := got()[before:]; len(all) != 1 || all[0] != want {
+			t.Errorf("%s: %q", name, all)
+		}
+	}
+}
