@@ -237,7 +237,7 @@ func launchOptions(c config.Config, hostRoot string) records.Options {
 	}
 	o := records.Options{
 		Places: records.DefaultPlaces(),
-		Rules:  launch.Rules{Environment: c.Launch.Environment, Labels: c.Launch.Labels},
+		Rules:  launch.Rules{Labels: c.Launch.Labels, Public: c.Launch.Public},
 
 		HostRoot: hostRoot,
 	}

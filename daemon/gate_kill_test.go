@@ -73,7 +73,7 @@ func stormed(dir, runtime string) int {
 		d, err := New(ctx, Options{
 			TEE: td, Config: c, LogDir: dirsUnder(dir).log, Version: "test", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 			Runtimes: []string{}, // stopping this daemon delays nothing else
-			Records:  records.New(records.Options{Places: places, Rules: launch.Rules{Environment: "names"}}),
+			Records:  records.New(records.Options{Places: places, Rules: launch.Rules{}}),
 		})
 		if err != nil {
 			return err

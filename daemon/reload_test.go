@@ -28,20 +28,20 @@ func TestReload(t *testing.T) {
 		}
 		return digests
 	}
-	write("[launch]\nenvironment = \"none\"\n")
+	write("[launch]\npublic = [\"A\"]\n")
 	if err := f.daemon.reload(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p := policies(); len(p) != 2 || p[0] == p[1] || f.daemon.config().Launch.Environment != "none" {
+	if p := policies(); len(p) != 2 || p[0] == p[1] || f.daemon.config().Launch.Public == nil {
 		t.Errorf("policies %v", p)
 	}
-	for _, bad := range []string{"[launch]\nenvironment = \"all\"\n", "x = 1\n", "anchor = \"report-data\"\n"} {
+	for _, bad := range []string{"[launch]\npublic = [\"A=b\"]\n", "x = 1\n", "anchor = \"report-data\"\n"} {
 		write(bad)
 		if err := f.daemon.reload(t.Context()); err == nil {
 			t.Errorf("%q was accepted", bad)
 		}
 	}
-	if p := policies(); len(p) != 2 || f.daemon.config().Launch.Environment != "none" {
+	if p := policies(); len(p) != 2 || f.daemon.config().Launch.Public == nil {
 		t.Errorf("a bad file changed the policy: %v", p)
 	}
 }

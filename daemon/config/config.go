@@ -56,8 +56,7 @@ type Config struct {
 
 // Launch says what of a container is measured.
 type Launch struct {
-	Environment string   `toml:"environment"` // "names", "digest", "none"
-	Labels      []string `toml:"labels"`      // keys of labels that count
+	Labels []string `toml:"labels"` // keys of labels that count
 
 	// Data are directories of the host that hold data alone, DataRead those that
 	// containers may read, however large. What a container mounts of them is no power.
@@ -123,8 +122,8 @@ func Default() Config {
 	return Config{
 		Anchor: logs.AnchorRTMR3, Isolation: IsolationRedacted,
 		Launch: Launch{
-			Environment: "names", ImageDeadline: Duration(10 * time.Second),
-			Data: []string{"/srv"}, DataRead: []string{}, Public: []string{},
+			ImageDeadline: Duration(10 * time.Second),
+			Data:          []string{"/srv"}, DataRead: []string{}, Public: []string{},
 		},
 		Engines: Engines{
 			Docker:         "/run/docker.sock",
@@ -228,11 +227,6 @@ func (c Config) check() error {
 	case IsolationRedacted, IsolationPrivate, IsolationNone:
 	default:
 		return fmt.Errorf("isolation = %q: must be %q, %q or %q", c.Isolation, IsolationRedacted, IsolationPrivate, IsolationNone)
-	}
-	switch c.Launch.Environment {
-	case "names", "digest", "none":
-	default:
-		return fmt.Errorf(`launch.environment = %q: must be "names", "digest" or "none"`, c.Launch.Environment)
 	}
 	if err := c.Launch.checkData(); err != nil {
 		return err

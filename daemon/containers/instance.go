@@ -1,11 +1,9 @@
 package containers
 
 import (
-	"crypto/sha512"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +13,7 @@ import (
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/oslog"
 	"github.com/cima-project/cima/daemon/peer"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -37,12 +36,12 @@ type Instance struct {
 
 // Facts are what claims say of an instance.
 type Facts struct {
-	LaunchDigest rpc.Digest
-	Image        launch.Image
-	Labels       map[string]launch.Text // those that the configuration counts
-	Metadata     string                 // assurance.metadata
-	Start        string                 // assurance.start
-	Instance     string                 // name of the instance in the runtime log
+	LaunchDigest, DefaultsDigest rpc.Digest // zero for a launch that a daemon of evidence v1 wrote
+	Image                        launch.Image
+	Labels                       map[string]launch.Text // those that the configuration counts
+	Metadata                     string                 // assurance.metadata
+	Start                        string                 // assurance.start
+	Instance                     string                 // name of the instance in the runtime log
 }
 
 // instances are those that run or are connected.
@@ -119,8 +118,20 @@ func newFacts(launched, image jsontext.Value) (*Facts, error) {
 	if err := errors.Join(json.Unmarshal(image, &f.Image), json.Unmarshal(launched, &l)); err != nil {
 		return nil, err
 	}
-	f.Labels = l.Labels
-	f.LaunchDigest = sha512.Sum384(fmt.Appendf(nil, `{"image":%s,"launch":%s}`, image, launched))
+	if l.Asked != nil {
+		f.Labels = l.Asked.Labels
+	}
+	if l.Asked != nil || l.AskedSHA384 != "" || l.Source == logs.SourceNone {
+		digest, err := launch.Digest(l, f.Image)
+		if err != nil {
+			return nil, err
+		}
+		defaults, err := launch.DefaultsDigest(l)
+		if err != nil {
+			return nil, err
+		}
+		f.LaunchDigest, f.DefaultsDigest = digest, defaults
+	}
 	if f.Image.Absent == "" {
 		f.Metadata = "bundle+engine"
 	}

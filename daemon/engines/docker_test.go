@@ -134,8 +134,8 @@ func TestDockerPrivileged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Contains(powerOf(t, store, r), "privileged") || !r.Launch.AllDevices || len(r.Launch.Devices) != 0 {
-		t.Errorf("%v, %v", powerOf(t, store, r), r.Launch.Devices)
+	if !slices.Contains(powerOf(t, store, r), "privileged") || !r.Launch.Asked.AllDevices || len(r.Launch.Asked.Devices) != 0 {
+		t.Errorf("%v, %v", powerOf(t, store, r), r.Launch.Asked.Devices)
 	}
 	if digestOf(t, r.Launch, launch.Image{}) == digestOf(t, plain.Launch, launch.Image{}) {
 		t.Error("--privileged does not change the digest")
@@ -231,7 +231,7 @@ func volumeOfTheHosts(t *testing.T, c *cli) {
 	if got := powerOf(t, store, r); !slices.Equal(got, []string{"mount:/etc"}) {
 		t.Errorf("%s, a volume that is /etc/ssl: %v", c.Name, got)
 	}
-	for _, m := range r.Launch.Mounts {
+	for _, m := range r.Launch.Asked.Mounts {
 		if m.Destination == "/v" && m.Volume != "launch-of-host" {
 			t.Errorf("%+v", m)
 		}

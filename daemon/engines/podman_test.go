@@ -108,8 +108,8 @@ func TestPodmanPod(t *testing.T) {
 		if len(powerOf(t, store, r)) != 0 {
 			t.Error(powerOf(t, store, r))
 		}
-		if r.Launch.Namespaces["ipc"] != "joined" || r.Launch.Namespaces["network"] != "own" {
-			t.Error(r.Launch.Namespaces)
+		if r.Launch.Asked.Namespaces["ipc"] != "joined" || r.Launch.Asked.Namespaces["network"] != "" {
+			t.Error(r.Launch.Asked.Namespaces)
 		}
 		digests = append(digests, c.digest(store, r))
 	}

@@ -22,15 +22,39 @@ func ActedOn(name string) (prefix string, ok bool) {
 	return actedOn[i], true
 }
 
-// runtimeAnnotations returns the annotations that the runtime acts on.
-func runtimeAnnotations(c *Spec, id string) map[string]Text {
-	out := map[string]Text{}
-	for name, value := range c.Annotations {
-		if _, ok := ActedOn(name); ok {
-			out[name] = withoutID(value, id)
+// annotations separates those that engines write by themselves, and on which no runtime
+// acts, from those that were asked for.
+func (n *normaliser) annotations(a *Asked, d *Defaults) {
+	a.Labels = n.rules.Choose(n.c.Annotations)
+	a.Annotations, d.Annotations = map[string]Text{}, map[string]Text{}
+	for name, value := range n.c.Annotations {
+		switch {
+		case n.saysOfInstance(name):
+		case n.writtenByEngine(name):
+			d.Annotations[name] = withoutID(value, n.id)
+		default:
+			a.Annotations[name] = withoutID(value, n.id)
 		}
 	}
-	return out
+}
+
+// saysOfInstance reports whether an engine wrote an annotation that differs from run to
+// run: a time, ids, a pod's name.
+func (n *normaliser) saysOfInstance(name string) bool {
+	switch {
+	case n.c.runtime == "podman" || n.c.runtime == "cri-o":
+		return name == "io.container.manager" || name == "io.kubernetes.cri-o.Created" || name == "io.kubernetes.cri-o.SandboxID" ||
+			n.pod && strings.HasPrefix(name, "io.kubernetes.")
+	case n.pod:
+		return strings.HasPrefix(name, "io.kubernetes.")
+	}
+	return false
+}
+
+// writtenByEngine reports whether podman writes an annotation of this name by itself.
+func (n *normaliser) writtenByEngine(name string) bool {
+	return n.c.runtime == "podman" && (strings.HasPrefix(name, "io.podman.annotations.") || strings.HasPrefix(name, "org.opencontainers.image.") ||
+		name == "io.kubernetes.cri-o.TTY" || name == "io.kubernetes.cri-o.ContainerType")
 }
 
 // managed returns the engine or runtime that made a bundle. Podman and cri-o keep

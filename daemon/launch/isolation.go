@@ -8,20 +8,20 @@ import (
 
 // Whose a namespace of a container is.
 const (
-	namespaceOwn    = "own"
+	NamespaceOwn    = "own"
 	NamespaceHost   = "host"
 	namespaceJoined = "joined"
 )
 
-var namespaceTypes = []string{"cgroup", "ipc", "mount", "network", "pid", "user", "uts"}
+var namespaceTypes = []string{"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"}
 
 // engineNetns is the network namespace that podman makes for one container
 // before the runtime runs; the name is random.
 var engineNetns = regexp.MustCompile(`^/run/(user/[0-9]+/)?netns/netns-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// namespaces has all types, but time, which few use, only where it is not the host's.
-// Paths are left out: they have pids and random names.
-func namespaces(c *Spec) map[string]string {
+// Namespaces returns for each type whether the namespace is the container's own, the
+// host's, or one that is joined by its path.
+func (c *Spec) Namespaces() map[string]string {
 	out := map[string]string{}
 	for _, t := range namespaceTypes {
 		out[t] = NamespaceHost
@@ -29,7 +29,7 @@ func namespaces(c *Spec) map[string]string {
 	for _, n := range c.Linux.Namespaces {
 		switch {
 		case n.Path == "" || n.Type == "network" && engineNetns.MatchString(n.Path):
-			out[n.Type] = namespaceOwn
+			out[n.Type] = NamespaceOwn
 		case strings.HasPrefix(n.Path, "/proc/1/ns/"):
 			out[n.Type] = NamespaceHost
 		default:
@@ -39,20 +39,79 @@ func namespaces(c *Spec) map[string]string {
 	return out
 }
 
-// defaultRules are the device rules that docker and containerd give every
-// container. Podman has the runtime add them, and does not write them into the bundle.
-var defaultRules = func() []DeviceRule {
-	list := []DeviceRule{{Allow: false, Type: "a", Access: "rwm"}}
-	for _, d := range [][2]int64{{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 1}, {5, 2}} {
-		list = append(list, DeviceRule{Allow: true, Type: "c", Major: &d[0], Minor: &d[1], Access: "rwm"})
+// usualNamespaces are those that engines make by default. A cgroup namespace is made
+// or not by the version of cgroups.
+var usualNamespaces = map[string]string{
+	"ipc": NamespaceOwn, "mount": NamespaceOwn, "network": NamespaceOwn, "pid": NamespaceOwn, "uts": NamespaceOwn,
+	"time": NamespaceHost, "user": NamespaceHost,
+}
+
+// namespaces shows those that are not as engines make them by default. Paths are left
+// out: they have pids and random names.
+func (n *normaliser) namespaces(a *Asked, d *Defaults) {
+	all := n.c.Namespaces()
+	for _, t := range n.known.HostNamespaces {
+		all[t] = NamespaceHost
 	}
-	pts, fuse := int64(136), [2]int64{10, 229}
-	return append(list,
-		DeviceRule{Allow: true, Type: "c", Major: &pts, Access: "rwm"},
-		DeviceRule{Allow: true, Type: "c", Access: "m"},
-		DeviceRule{Allow: true, Type: "b", Access: "m"},
-		DeviceRule{Allow: false, Type: "c", Major: &fuse[0], Minor: &fuse[1], Access: "rwm"})
-}()
+	a.Namespaces, d.Namespaces = map[string]string{}, map[string]string{}
+	for t, whose := range all {
+		switch {
+		case t == "cgroup" && whose != namespaceJoined:
+			d.Namespaces[t] = whose
+		case usualNamespaces[t] != whose:
+			a.Namespaces[t] = whose
+		}
+	}
+}
+
+// confinement is what the specification says of paths and of the host's security
+// modules.
+func (n *normaliser) confinement(a *Asked, d *Defaults) {
+	l := n.c.Linux
+	a.RootReadOnly = n.c.Root.Readonly
+	d.MaskedPaths, d.ReadOnlyPaths = sorted(l.MaskedPaths), sorted(l.ReadonlyPaths)
+	for _, p := range maskedPaths {
+		if !slices.Contains(d.MaskedPaths, Text(p)) {
+			a.Unmasked = append(a.Unmasked, Text(p))
+		}
+	}
+	for _, p := range readOnlyPaths {
+		if !slices.Contains(d.ReadOnlyPaths, Text(p)) && !slices.Contains(d.MaskedPaths, Text(p)) {
+			a.WritablePaths = append(a.WritablePaths, Text(p))
+		}
+	}
+	if profile, ok := engineProfile(n.c.Process.AppArmorProfile); ok {
+		d.AppArmor = profile
+	} else {
+		a.AppArmor = profile
+	}
+	if label := SELinuxType(n.c.Process.SELinuxLabel); slices.Contains(engineTypes, label) {
+		d.SELinux = label
+	} else {
+		a.SELinux = label
+	}
+}
+
+// engineProfile cuts the version off an engine's AppArmor profile, and reports whether
+// it is one.
+func engineProfile(profile string) (string, bool) {
+	if strings.HasPrefix(profile, "containers-default-") {
+		return "containers-default", true
+	}
+	return profile, profile == "docker-default" || profile == "cri-containerd.apparmor.d" || profile == "crio-default"
+}
+
+// engineTypes are the types that engines give to processes of containers.
+var engineTypes = []string{"container_t", "container_init_t"}
+
+// SELinuxType returns the type of user:role:type:level. The level differs from run to
+// run.
+func SELinuxType(label string) string {
+	if parts := strings.SplitN(label, ":", 4); len(parts) >= 3 {
+		return parts[2]
+	}
+	return label
+}
 
 // UsualDevice reports whether engines let every container open a device.
 func UsualDevice(d Device) bool {
@@ -61,10 +120,10 @@ func UsualDevice(d Device) bool {
 	})
 }
 
-// devices returns the nodes, sorted, and the rules beyond the defaults, in their order,
-// since a later rule undoes an earlier one. Where every device is allowed it returns
-// neither: they would be those of this machine.
-func devices(c *Spec) (nodes []Device, rules []DeviceRule, all bool) {
+// DeviceAccess returns the nodes, sorted, and the rules beyond the defaults, in their
+// order, since a later rule undoes an earlier one. Where every device is allowed it
+// returns neither: they would be those of this machine.
+func (c *Spec) DeviceAccess() (nodes []Device, rules []DeviceRule, all bool) {
 	all = true // runc and crun allow what no rule denies
 	for _, r := range c.Linux.Resources.Devices {
 		r = plainRule(r)
@@ -73,7 +132,7 @@ func devices(c *Spec) (nodes []Device, rules []DeviceRule, all bool) {
 			all = r.Allow
 			rules = nil
 		}
-		if !slices.ContainsFunc(defaultRules, func(d DeviceRule) bool { return sameRule(plainRule(d), r) }) {
+		if !isDefaultRule(r) {
 			rules = append(rules, r)
 		}
 	}
@@ -90,6 +149,21 @@ func devices(c *Spec) (nodes []Device, rules []DeviceRule, all bool) {
 	}
 	slices.SortStableFunc(nodes, func(a, b Device) int { return strings.Compare(string(a.Path), string(b.Path)) })
 	return nodes, rules, false
+}
+
+// defaultRules are those rules that engines give by default, in their order.
+func (n *normaliser) defaultRules() []DeviceRule {
+	var out []DeviceRule
+	for _, r := range n.c.Linux.Resources.Devices {
+		if r = plainRule(r); isDefaultRule(r) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func isDefaultRule(r DeviceRule) bool {
+	return slices.ContainsFunc(defaultRules, func(d DeviceRule) bool { return sameRule(plainRule(d), r) })
 }
 
 // plainRule gives a rule one spelling: no number for "any", sorted access.
@@ -110,37 +184,6 @@ func plainRule(r DeviceRule) DeviceRule {
 }
 
 func sameRule(a, b DeviceRule) bool {
-	same := func(x, y *int64) bool { return x == y || x != nil && y != nil && *x == *y }
+	same := func(x, y *Integer) bool { return x == y || x != nil && y != nil && *x == *y }
 	return a.Allow == b.Allow && a.Type == b.Type && a.Access == b.Access && same(a.Major, b.Major) && same(a.Minor, b.Minor)
-}
-
-// hookStages are in the order in which the runtime runs them.
-var hookStages = []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"}
-
-// engineHook is docker's own hook, whose arguments have a pid and the container's id.
-// Users of docker can't add hooks.
-var engineHook = regexp.MustCompile(`^/proc/([0-9]+|self)/exe$`)
-
-func hooks(c *Spec, id string) []Hook {
-	var out []Hook
-	for _, stage := range hookStages {
-		for _, h := range c.Hooks[stage] {
-			if (c.runtime == "docker" || c.runtime == "") && engineHook.MatchString(string(h.Path)) && len(h.Args) > 0 && h.Args[0] == "libnetwork-setkey" {
-				continue
-			}
-			hook := Hook{Stage: stage, Path: h.Path}
-			for _, a := range h.Args {
-				hook.Arguments = append(hook.Arguments, withoutID(a, id))
-			}
-			out = append(out, hook)
-		}
-	}
-	return out
-}
-
-func withoutID(t Text, id string) Text {
-	if !IsID(id) {
-		return t
-	}
-	return Text(strings.NewReplacer(id, "{id}", id[:12], "{id}").Replace(string(t)))
 }

@@ -18,9 +18,9 @@ func TestHookLikeDockers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := Normalise(spec, spec.ID(), Rules{})
-		if err != nil || (len(l.Hooks) == 0) != test.hidden {
-			t.Errorf("%s by %q: %v, %v", test.bundle, test.runtime, l.Hooks, err)
+		l, err := Normalise(spec, spec.ID(), Rules{}, Known{})
+		if err != nil || (len(l.Asked.Hooks) == 0) != test.hidden {
+			t.Errorf("%s by %q: %v, %v", test.bundle, test.runtime, l.Asked.Hooks, err)
 		}
 	}
 }

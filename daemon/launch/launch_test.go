@@ -18,7 +18,9 @@ var update = flag.Bool("update", false, "write the golden files again")
 
 func launchOf(t testing.TB, c any) Launch {
 	t.Helper()
-	l, err := FromConfig(bytes.NewReader(encode(t, c)), Rules{})
+	// The podman bundle of a pod names this one.
+	shares := func(id string) bool { return IsID(id) && id != strings.Repeat("ab", 32) }
+	l, err := FromConfig(bytes.NewReader(encode(t, c)), Rules{}, Known{Shares: shares})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +73,7 @@ func TestLaunchOfRealBundles(t *testing.T) {
 func TestLaunchHoldsNothingOfTheRun(t *testing.T) {
 	for _, name := range []string{"docker", "podman", "podman-pod", "cri"} {
 		form := string(encode(t, launchOf(t, config(t, name))))
-		for _, mark := range []string{"a0a0a0", "a1a1a1", "b0b0b0", "c0c0c0", "a0b03f3c9fb4", "2026-", "HOSTNAME", "netns-", "4406", "0b7c3f51"} {
+		for _, mark := range []string{"a0a0a0", "a1a1a1", "b0b0b0", "c0c0c0", "a0b03f3c9fb4", "2026-", "netns-", "4406", "0b7c3f51"} {
 			if strings.Contains(form, mark) {
 				t.Errorf("%s: launch holds %q", name, mark)
 			}
@@ -115,7 +117,6 @@ func renamed(t *testing.T, c map[string]any, seed uint64) map[string]any {
 			shuffle(call.(map[string]any)["names"])
 		}
 	}
-	out["hostname"] = "another"
 	return out
 }
 
@@ -139,12 +140,12 @@ func TestCondense(t *testing.T) {
 		t.Fatal("a small launch was changed", err)
 	}
 	small, err := Condense(l, 100)
-	if err != nil || len(small.Whole) != 96 || small.Arguments != nil {
+	if err != nil || len(small.AskedSHA384) != 96 || len(small.DefaultsSHA384) != 96 || small.Asked != nil {
 		t.Fatalf("%+v, %v", small, err)
 	}
-	l.Arguments[0] = "/bin/other"
+	l.Asked.Arguments[0] = "/bin/other"
 	other, err := Condense(l, 100)
-	if err != nil || other.Whole == small.Whole {
+	if err != nil || other.AskedSHA384 == small.AskedSHA384 {
 		t.Fatal("two large launches look the same", err)
 	}
 }

@@ -2,33 +2,84 @@ package launch
 
 import (
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 )
 
-// mounts normalises the mounts of a container. They are sorted by destination, so a
-// mount that a later one covers is marked.
-func mounts(c *Spec, id string) []Mount {
-	e := newEngineFiles(c, id)
-	out := make([]Mount, len(c.Mounts))
+// mounts separates the engines' own mounts from those that were asked for. They are
+// sorted by destination, so a mount that a later one covers is marked.
+func (n *normaliser) mounts(a *Asked, d *Defaults) {
 	later := map[string]bool{}
-	for i := len(c.Mounts) - 1; i >= 0; i-- {
-		m := c.Mounts[i]
-		out[i] = Mount{Destination: m.Destination, Type: m.Type, Options: MountOptions(m.Options)}
-		if IsBind(m) {
-			out[i].Type = "bind"
-			e.source(m, &out[i])
+	for _, m := range slices.Backward(n.c.Mounts) {
+		out := Mount{Destination: m.Destination, Type: m.Type, Options: MountOptions(m.Options), UIDMappings: verbatim(m.UIDMappings), GIDMappings: verbatim(m.GIDMappings)}
+		switch {
+		case IsBind(m):
+			out.Type = "bind"
+			n.source(m, &out)
+		case !slices.Contains(kernels, m.Type):
+			out.Source = withoutID(m.Source, n.id)
 		}
-		destination := path.Clean("/" + string(m.Destination))
-		out[i].Hidden = later["/"]
-		for end := len(destination); end > 0; end = strings.LastIndexByte(destination[:end], '/') {
-			out[i].Hidden = out[i].Hidden || later[destination[:end]]
+		out.Hidden = covered(later, path.Clean("/"+string(m.Destination)))
+		all := out
+		all.Source, all.Volume, all.Anonymous, all.Secret, all.UIDMappings, all.GIDMappings = "", "", false, "", nil, nil
+		d.Mounts = append(d.Mounts, all)
+		if !n.addedByEngine(out) {
+			out.Options = askedOptions(out)
+			a.Mounts = append(a.Mounts, out)
 		}
-		later[destination] = true
 	}
-	slices.SortStableFunc(out, func(a, b Mount) int { return strings.Compare(string(a.Destination), string(b.Destination)) })
-	return out
+	for _, list := range [][]Mount{a.Mounts, d.Mounts} {
+		slices.Reverse(list)
+		slices.SortStableFunc(list, func(a, b Mount) int { return strings.Compare(string(a.Destination), string(b.Destination)) })
+	}
+}
+
+// kernels are file systems whose source is a name without effect.
+var kernels = []string{"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"}
+
+// covered reports whether a later mount lies over a place, and notes the place.
+func covered(later map[string]bool, at string) bool {
+	hidden := later["/"]
+	for end := len(at); end > 0; end = strings.LastIndexByte(at[:end], '/') {
+		hidden = hidden || later[at[:end]]
+	}
+	later[at] = true
+	return hidden
+}
+
+// addedByEngine reports whether a mount is an engine's default, as an exact pair of
+// place and thing.
+func (n *normaliser) addedByEngine(m Mount) bool {
+	if m.Hidden || len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0 {
+		return false
+	}
+	if m.Engine && m.Volume == "" {
+		return !slices.ContainsFunc(m.Options, func(o Text) bool { return !slices.Contains(plainOptions, o) })
+	}
+	return n.isDefaultMount(m)
+}
+
+// plainOptions are those that an engine's own file may have.
+var plainOptions = []Text{"bind", "nodev", "noexec", "nosuid", "private", "rbind", "relatime", "ro", "rprivate", "rslave", "rw", "slave"}
+
+// askedOptions are the options of a mount without what engines write differently for
+// the same line. All of them stand in the defaults.
+func askedOptions(m Mount) []Text {
+	var out []Text
+	for _, o := range m.Options {
+		switch o {
+		case "rw", "rprivate", "private":
+		case "rbind":
+			if m.Type != "bind" {
+				out = append(out, o)
+			}
+		case "rro":
+			out = append(out, "ro")
+		default:
+			out = append(out, o)
+		}
+	}
+	return sorted(out)
 }
 
 // IsBind reports whether a mount is a bind. As in runc, the options decide; the type is
@@ -58,7 +109,7 @@ func MountOptions(options []Text) []Text {
 	for _, o := range options {
 		name, value, hasValue := strings.Cut(string(o), "=")
 		if hasValue && strings.HasSuffix(name, "context") {
-			o = Text(name + "=" + selinuxType(strings.Trim(value, `"`)))
+			o = Text(name + "=" + SELinuxType(strings.Trim(value, `"`)))
 		}
 		last[about(o)] = o
 	}
@@ -68,82 +119,4 @@ func MountOptions(options []Text) []Text {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// engineFiles separates what an engine made for a container from what was asked for.
-// The engine made what lies below its own storage, and what has a name that nobody
-// could know before the container was made.
-type engineFiles struct {
-	id, sandbox, pod string
-	storage          string // root of the engine's storage, empty where unknown
-}
-
-func newEngineFiles(c *Spec, id string) engineFiles {
-	return engineFiles{id: id, sandbox: c.Sandbox(), pod: c.Pod().UID, storage: StorageRoot(c.Root.Path)}
-}
-
-var (
-	userdata  = regexp.MustCompile(`/overlay-containers/[0-9a-f]{64}/userdata/`)
-	dockerDir = regexp.MustCompile(`/containers/[0-9a-f]{64}/`)
-	podVolume = regexp.MustCompile(`/volumes/([^/]+)/([^/]+)`)
-
-	// podFiles are files that a container may share with the container whose
-	// network or pod it joins. Their sources then have the other container's id.
-	podFiles = []string{"/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/shm", "/run/.containerenv"}
-)
-
-// source fills in what is mounted by a bind.
-func (e engineFiles) source(m SpecMount, out *Mount) {
-	source := path.Clean(string(m.Source))
-	parts := strings.Split(source, "/")
-	switch {
-	case IsID(e.id) && slices.Contains(parts, e.id), IsID(e.sandbox) && slices.Contains(parts, e.sandbox):
-		out.Engine = true
-	case slices.Contains(podFiles, path.Clean(string(m.Destination))) && e.stored(source) &&
-		(userdata.MatchString(source) || dockerDir.MatchString(source)):
-		out.Engine = true
-	case e.pod != "" && slices.Contains(parts, e.pod):
-		out.Engine = true
-		if v := podVolume.FindStringSubmatch(source); v != nil {
-			name := v[2]
-			if strings.HasPrefix(name, "kube-api-access-") {
-				name = "kube-api-access" // the rest is random
-			}
-			out.Volume = Text(v[1] + "/" + name)
-		}
-	case e.storage != "" && strings.HasPrefix(source, e.storage+"/volumes/") && strings.HasSuffix(source, "/_data"):
-		name := strings.TrimSuffix(strings.TrimPrefix(source, e.storage+"/volumes/"), "/_data")
-		if IsID(name) {
-			out.Anonymous = true
-		} else {
-			out.Volume = Text(name)
-		}
-	default:
-		out.Source = m.Source
-	}
-}
-
-// OfEngine reports whether the source of a mount is a file or a volume of the
-// engine's own, as the launch of the container with this id shows it.
-func (c *Spec) OfEngine(m SpecMount, id string) bool {
-	var made Mount
-	newEngineFiles(c, id).source(m, &made)
-	return made.Source == ""
-}
-
-// stored reports whether a path lies where this engine stores its state. Podman has
-// some of it under /run.
-func (e engineFiles) stored(source string) bool {
-	return e.storage != "" && strings.HasPrefix(source, e.storage+"/") || strings.HasPrefix(source, "/run/containers/storage/")
-}
-
-// StorageRoot finds the engine's storage from a container's root file system:
-// /var/lib/docker/overlay2/…/merged, /var/lib/containers/storage/overlay/…/merged.
-func StorageRoot(rootPath string) string {
-	for _, driver := range []string{"overlay2", "overlay", "fuse-overlayfs", "vfs", "btrfs", "zfs", "rootfs"} {
-		if root, _, ok := strings.Cut(rootPath, "/"+driver+"/"); ok && root != "" {
-			return root
-		}
-	}
-	return ""
 }

@@ -38,7 +38,7 @@ func TestHiddenMounts(t *testing.T) {
 		c := config(t, "docker")
 		set("mounts", []any{mount(tt.destination, "tmpfs", "t"), mount(tt.later, "tmpfs", "later")})(c)
 		hidden := false
-		for _, m := range launchOf(t, c).Mounts {
+		for _, m := range launchOf(t, c).Asked.Mounts {
 			hidden = hidden || m.Hidden
 		}
 		if hidden != tt.hidden {
@@ -47,36 +47,61 @@ func TestHiddenMounts(t *testing.T) {
 	}
 	c := config(t, "docker")
 	set("mounts", []any{mount(strings.Repeat("/a", 2048), "tmpfs", "t")})(c)
-	if _, err := FromConfig(bytes.NewReader(encode(t, c)), Rules{}); err == nil || !strings.Contains(err.Error(), "destination") {
+	if _, err := FromConfig(bytes.NewReader(encode(t, c)), Rules{}, Known{}); err == nil || !strings.Contains(err.Error(), "destination") {
 		t.Error(err)
 	}
 }
 
-// Only files in the engine's own storage are the engine's.
+// Only files in the container's own directory, by their exact names and at their own
+// places, are the engine's.
 func TestSourceOfBinds(t *testing.T) {
-	other := strings.Repeat("ab", 32)
+	own, other := strings.Repeat("a1", 32), strings.Repeat("ab", 32)
+	const kubelet = "/var/lib/kubelet/pods/"
+	pod := kubelet + "0b7c3f51-1111-2222-3333-444455556666"
 	for _, test := range []struct {
 		name, destination, source string
-		want                      Mount
+		want                      *Mount // nil: nobody asked for it
 	}{
-		{"docker", "/data", "/srv/data", Mount{Source: "/srv/data"}},
-		{"docker", "/data", "/var/lib/docker/volumes/vol/_data", Mount{Volume: "vol"}},
-		{"docker", "/data", "/var/lib/docker/volumes/" + other + "/_data", Mount{Anonymous: true}},
-		{"docker", "/data", "/evil/volumes/" + other + "/_data", Mount{Source: Text("/evil/volumes/" + other + "/_data")}},
-		{"docker", "/data", "/evil/volumes/vol/_data", Mount{Source: "/evil/volumes/vol/_data"}},
-		{"docker", "/data", "/var/lib/docker/volumes/vol/_data/../../../x", Mount{Source: "/var/lib/docker/volumes/vol/_data/../../../x"}},
-		{"docker", "/etc/hosts", "/var/lib/docker/containers/" + other + "/hosts", Mount{Engine: true}}, // --network container:
-		{"docker", "/bin/sh", "/var/lib/docker/containers/" + other + "/hosts", Mount{Source: Text("/var/lib/docker/containers/" + other + "/hosts")}},
-		{"docker", "/etc/hosts", "/evil/containers/" + other + "/hosts", Mount{Source: Text("/evil/containers/" + other + "/hosts")}},
-		{"ctr", "/data", "/srv/launch-ctr1", Mount{Source: "/srv/launch-ctr1"}}, // ids may be any word
-		{"podman", "/data", "/var/lib/containers/storage/volumes/vol/_data", Mount{Volume: "vol"}},
-		{"podman", "/dev/shm", "/dev/shm", Mount{Source: "/dev/shm"}},
-		{"cri", "/x", "/var/lib/kubelet/pods/ffffffff-1111-2222-3333-444455556666/etc-hosts", Mount{Source: "/var/lib/kubelet/pods/ffffffff-1111-2222-3333-444455556666/etc-hosts"}},
+		{"docker", "/data", "/srv/data", &Mount{Source: "/srv/data"}},
+		{"docker", "/data", "/var/lib/docker/volumes/vol/_data", &Mount{Volume: "vol"}},
+		{"docker", "/data", "/var/lib/docker/volumes/" + other + "/_data", &Mount{Volume: Text(other)}},
+		{"docker", "/data", "/var/lib/docker/volumes/" + own + "/_data", &Mount{Anonymous: true}},
+		{"docker", "/data", "/evil/volumes/" + own + "/_data", &Mount{Source: "/evil/volumes/{id}/_data"}},
+		{"docker", "/data", "/var/lib/docker/volumes/vol/_data/../../../x", &Mount{Source: "/var/lib/docker/volumes/vol/_data/../../../x"}},
+		{"docker", "/data", "/var/lib/docker/volumes/a/b/_data", &Mount{Source: "/var/lib/docker/volumes/a/b/_data"}},
+		{"docker", "/etc/hosts", "/var/lib/docker/containers/" + own + "/hosts", nil},
+		{"docker", "/bin/sh", "/var/lib/docker/containers/" + own + "/hosts", &Mount{Source: "/var/lib/docker/containers/{id}/hosts"}},
+		{"docker", "/etc/hosts", "/var/lib/docker/containers/" + own + "/hostconfig.json", &Mount{Source: "/var/lib/docker/containers/{id}/hostconfig.json"}},
+		{"docker", "/etc/hosts", "/var/lib/docker/containers/" + other + "/hosts", &Mount{Source: Text("/var/lib/docker/containers/" + other + "/hosts")}},
+		{"docker", "/etc/hosts", "/var/lib/docker/containers/" + strings.Repeat("b0", 32) + "/hosts", nil}, // --network container:
+		{"docker", "/etc/hosts", "/var/lib/docker/containers/" + strings.Repeat("b0", 32) + "/hostconfig.json", &Mount{Source: Text("/var/lib/docker/containers/" + strings.Repeat("b0", 32) + "/hostconfig.json")}},
+		{"docker", "/etc/hosts", "/evil/containers/" + own + "/hosts", &Mount{Source: "/evil/containers/{id}/hosts"}},
+		{"ctr", "/data", "/a/launch-ctr1/conf", &Mount{Source: "/a/launch-ctr1/conf"}}, // ids may be any word
+		{"podman", "/data", "/var/lib/containers/storage/volumes/vol/_data", &Mount{Volume: "vol"}},
+		{"podman", "/run/secrets/k", "/var/lib/containers/storage/overlay-containers/" + own + "/userdata/secrets/s1", &Mount{Secret: "s1"}},
+		{"podman", "/dev/shm", "/dev/shm", &Mount{Source: "/dev/shm"}},
+		{"podman", "/dev/shm", "/var/lib/containers/storage/overlay-containers/" + own + "/userdata/shm", nil},
+		{"cri", "/etc/hosts", pod + "/etc-hosts", nil},
+		{"cri", "/x", pod + "/etc-hosts", &Mount{Source: kubelet + "{pod}/etc-hosts"}},
+		{"cri", "/x", kubelet + "ffffffff-1111-2222-3333-444455556666/etc-hosts", &Mount{Source: kubelet + "ffffffff-1111-2222-3333-444455556666/etc-hosts"}},
+		{"cri", "/x", pod + "/volumes/kubernetes.io~configmap/c", &Mount{Volume: "kubernetes.io~configmap/c", Engine: true}},
+		{"cri", "/x", pod + "/volumes/kubernetes.io~configmap/c/sub", &Mount{Source: kubelet + "{pod}/volumes/kubernetes.io~configmap/c/sub"}},
 	} {
 		c := config(t, test.name)
 		set("mounts", []any{mount(test.destination, "bind", test.source)})(c)
-		test.want.Destination, test.want.Type, test.want.Options = Text(test.destination), "bind", []Text{}
-		if diff := cmp.Diff(test.want, launchOf(t, c).Mounts[0]); diff != "" {
+		l, err := FromConfig(bytes.NewReader(encode(t, c)), Rules{}, Known{
+			Anonymous: func(name string) bool { return name == own },
+			Shares:    func(id string) bool { return id == strings.Repeat("b0", 32) },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []Mount
+		if test.want != nil {
+			test.want.Destination, test.want.Type = Text(test.destination), "bind"
+			want = []Mount{*test.want}
+		}
+		if diff := cmp.Diff(want, l.Asked.Mounts); diff != "" {
 			t.Errorf("%s, %s: %s", test.name, test.source, diff)
 		}
 	}

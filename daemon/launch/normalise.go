@@ -3,6 +3,7 @@ package launch
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/json/jsontext"
 	"fmt"
 	"io"
 	"slices"
@@ -12,101 +13,156 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 )
 
-// Rules say which parts of a launch the policy wants measured.
+// Rules say what the configuration wants shown.
 type Rules struct {
-	Environment string   // EnvironmentNames (also if empty), EnvironmentDigest, EnvironmentNone
-	Labels      []string // names of labels and annotations that are measured
+	Labels []string // names of labels and annotations
+	Public []string // names of variables whose values are shown
 }
 
-// How the environment is shown.
-const (
-	EnvironmentNames  = "names"
-	EnvironmentDigest = "digest" // names, and SHA-384 of each value
-	EnvironmentNone   = "none"
-)
+// Known is what others know of a container and its bundle does not say. The zero value
+// knows nothing: then nothing counts as the image's, and no volume as anonymous.
+type Known struct {
+	Image *ImageConfig // by which the container was made
+
+	// Home is the home directory that the image's passwd names for the container's user.
+	Home Text
+
+	// Anonymous reports whether the engine made a volume for this container alone. The
+	// form of its name proves nothing: anybody may name a volume so.
+	Anonymous func(volume string) bool
+
+	// Shares reports whether the engine's record says that the container has the network
+	// of the container with this id, whose files then lie in its /etc.
+	Shares func(id string) bool
+
+	// Directories hold the files that the engine made for this container, where they lie
+	// elsewhere than the engine's storage shows.
+	Directories []string
+
+	// HostNamespaces are the types of namespaces that are the host's by the kernel's word,
+	// whatever their paths look like.
+	HostNamespaces []string
+}
 
 // FromConfig normalises an OCI config.json as if it lay in a bundle of root's. cimactl
 // predict needs it. The launch has no digests of files. The container's id is taken
 // from its cgroupsPath.
-func FromConfig(r io.Reader, rules Rules) (Launch, error) {
+func FromConfig(r io.Reader, rules Rules, known Known) (Launch, error) {
 	c, err := Read(r)
 	if err != nil {
 		return Launch{}, fmt.Errorf("config.json: %w", err)
 	}
-	l, err := Normalise(c, c.ID(), rules)
+	l, err := Normalise(c, c.ID(), rules, known)
 	if err != nil {
 		return Launch{}, fmt.Errorf("config.json: %w", err)
 	}
 	return l, nil
 }
 
+// normaliser has what a launch is made of.
+type normaliser struct {
+	c     *Spec
+	id    string
+	pod   bool // a kubelet's runtime made the container for a pod
+	rules Rules
+	known Known
+}
+
 // Normalise makes the launch of a specification that root wrote for the container
 // with this id.
-func Normalise(c *Spec, id string, rules Rules) (Launch, error) {
+func Normalise(c *Spec, id string, rules Rules, known Known) (Launch, error) {
+	n := &normaliser{c: c, id: id, rules: rules, known: known, pod: c.ofPod() && c.Sandbox() != ""}
 	seccomp, err := seccompDigest(c.Linux.Seccomp)
 	if err != nil {
 		return Launch{}, err
 	}
-	p := c.Process
-	l := Launch{
-		Source:           logs.SourceBundle,
-		Arguments:        p.Args,
-		Environment:      rules.environment(p.Env, id),
-		WorkingDirectory: p.Cwd,
-		Terminal:         p.Terminal,
-		User: User{
-			UID: p.User.UID, GID: p.User.GID, Umask: p.User.Umask,
-			AdditionalGIDs: sorted(p.User.AdditionalGIDs),
-		},
-		Capabilities: Capabilities{
-			Bounding:    sorted(p.Capabilities.Bounding),
-			Effective:   sorted(p.Capabilities.Effective),
-			Permitted:   sorted(p.Capabilities.Permitted),
-			Inheritable: sorted(p.Capabilities.Inheritable),
-			Ambient:     sorted(p.Capabilities.Ambient),
-		},
-		NoNewPrivileges: p.NoNewPrivileges,
-		Seccomp:         seccomp,
-		AppArmor:        p.AppArmorProfile,
-		SELinux:         selinuxType(p.SELinuxLabel),
-		Namespaces:      namespaces(c),
-		Mounts:          mounts(c, id),
-		Sysctls:         c.Linux.Sysctl,
-		RootReadOnly:    c.Root.Readonly,
-		MaskedPaths:     sorted(c.Linux.MaskedPaths),
-		ReadOnlyPaths:   sorted(c.Linux.ReadonlyPaths),
-		Hooks:           hooks(c, id),
-		Labels:          rules.Choose(c.Annotations),
-		Annotations:     runtimeAnnotations(c, id),
+	l := Launch{Source: logs.SourceBundle}
+	if known.Image != nil {
+		l.ImageConfig = known.Image.Digest
 	}
-	l.Devices, l.DeviceRules, l.AllDevices = devices(c)
+	a, d := n.process()
+	if seccomp == "" {
+		a.Seccomp = "unconfined"
+	}
+	d.Seccomp = seccomp
+	n.confinement(a, d)
+	n.mounts(a, d)
+	a.Devices, a.DeviceRules, a.AllDevices = c.DeviceAccess()
+	d.DeviceRules = n.defaultRules()
+	a.Sysctls, d.Sysctls = n.sysctls()
+	n.namespaces(a, d)
+	a.Hooks = hooks(c, id)
+	n.annotations(a, d)
+	n.hostname(a, d)
+	l.Asked, l.Defaults = a, d
 	return l, nil
 }
 
-// environment leaves out HOSTNAME, and container_uuid, which podman makes of the id for
-// systemd. Of a variable whose value has the id in it, only the name is shown.
-func (r Rules) environment(env []Text, id string) []Variable {
-	if r.Environment == EnvironmentNone {
-		return nil
+// process is what the specification says of the first process.
+func (n *normaliser) process() (*Asked, *Defaults) {
+	p := n.c.Process
+	groups := slices.DeleteFunc(sorted(p.User.AdditionalGIDs), func(gid uint32) bool { return gid == p.User.GID })
+	a := &Asked{
+		Arguments:        p.Args,
+		WorkingDirectory: p.Cwd,
+		Terminal:         p.Terminal,
+		User:             User{UID: p.User.UID, GID: p.User.GID, AdditionalGIDs: groups},
+		NoNewPrivileges:  p.NoNewPrivileges,
+		Domainname:       n.c.Domainname,
 	}
-	last := map[Text]Variable{}
-	for _, e := range env {
-		name, value, _ := strings.Cut(string(e), "=")
-		if name == "HOSTNAME" || name == "container_uuid" {
-			continue
+	d := &Defaults{Capabilities: Capabilities{
+		Bounding:    sorted(p.Capabilities.Bounding),
+		Effective:   sorted(p.Capabilities.Effective),
+		Permitted:   sorted(p.Capabilities.Permitted),
+		Inheritable: sorted(p.Capabilities.Inheritable),
+		Ambient:     sorted(p.Capabilities.Ambient),
+	}}
+	if u := p.User.Umask; u != nil && *u == engineUmask {
+		d.Umask = u
+	} else {
+		a.User.Umask = u
+	}
+	for _, name := range sorted(slices.Concat(d.Capabilities.Bounding, d.Capabilities.Effective, d.Capabilities.Permitted, d.Capabilities.Inheritable, d.Capabilities.Ambient)) {
+		if !slices.Contains(dockerCapabilities, name) {
+			a.Capabilities.Added = append(a.Capabilities.Added, name)
 		}
-		v := Variable{Name: Text(name)}
-		if r.Environment == EnvironmentDigest && (len(id) < 12 || !strings.Contains(value, id[:12])) {
-			v.SHA384 = sha384Hex([]byte(value))
+	}
+	for _, name := range commonCapabilities {
+		if !slices.Contains(d.Capabilities.Bounding, name) {
+			a.Capabilities.Dropped = append(a.Capabilities.Dropped, name)
 		}
-		last[v.Name] = v
 	}
-	out := make([]Variable, 0, len(last))
-	for _, v := range last {
-		out = append(out, v)
+	a.Capabilities.Ambient = d.Capabilities.Ambient
+	a.Environment, d.Environment = n.environment()
+	return a, d
+}
+
+// sysctls separates the engines' defaults, as exact pairs, from what was asked for.
+func (n *normaliser) sysctls() (asked, engines map[string]Text) {
+	for name, value := range n.c.Linux.Sysctl {
+		into := &asked
+		if slices.Contains(engineSysctls, Text(name)+"="+value) {
+			into = &engines
+		}
+		if *into == nil {
+			*into = map[string]Text{}
+		}
+		(*into)[name] = value
 	}
-	slices.SortFunc(out, func(a, b Variable) int { return strings.Compare(string(a.Name), string(b.Name)) })
-	return out
+	return asked, engines
+}
+
+// hostname leaves out the name that engines make of the id, and a pod's name. In the
+// host's network engines give the host's own name.
+func (n *normaliser) hostname(a *Asked, d *Defaults) {
+	name := n.c.Hostname
+	switch {
+	case name == "", n.pod, len(n.id) >= 12 && name == Text(n.id[:12]):
+	case a.Namespaces["network"] == NamespaceHost, a.Namespaces["uts"] == NamespaceHost:
+		d.Hostname = name
+	default:
+		a.Hostname = name
+	}
 }
 
 // Choose returns those labels that the rules name.
@@ -120,20 +176,12 @@ func (r Rules) Choose(have map[string]Text) map[string]Text {
 	return out
 }
 
-// selinuxType returns the type of user:role:type:level. The level differs from run to
-// run.
-func selinuxType(label string) string {
-	if parts := strings.SplitN(label, ":", 4); len(parts) >= 3 {
-		return parts[2]
-	}
-	return label
-}
-
 // seccompDigest returns SHA-384 of the RFC 8785 form of a seccomp profile, with
-// names and architectures sorted and integers beyond 2^53 as strings.
-func seccompDigest(raw json.RawMessage) (string, error) {
+// names and architectures sorted and integers beyond 2^53 as strings, and "" where
+// there is no profile.
+func seccompDigest(raw jsontext.Value) (string, error) {
 	if len(raw) == 0 || string(raw) == "null" {
-		return "unconfined", nil
+		return "", nil
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
@@ -179,7 +227,7 @@ func exactNumbers(v any) any {
 			v[i] = exactNumbers(v[i])
 		}
 	case json.Number:
-		if n, err := v.Int64(); err != nil || n > 1<<53 || n < -(1<<53) {
+		if n, err := v.Int64(); err != nil || n > exact || n < -exact {
 			return v.String()
 		}
 	}

@@ -10,10 +10,19 @@ import (
 	"github.com/cima-project/cima/daemon/launch/launchtest"
 )
 
+// bothOf are the launch digest and the defaults' digest.
+func bothOf(t testing.TB, l Launch) [2][48]byte {
+	t.Helper()
+	d, err := DefaultsDigest(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return [2][48]byte{digestOf(t, l, Image{}), d}
+}
+
 // Everything that a relying party may care about changes the digest.
 func TestChangesThatCount(t *testing.T) {
-	base := digestOf(t, launchOf(t, config(t, "docker")), Image{})
-	seen := map[[48]byte]string{base: "nothing"}
+	seen := map[[2][48]byte]string{bothOf(t, launchOf(t, config(t, "docker"))): "nothing"}
 	for name, do := range map[string]change{
 		"command":            set("process.args", []any{"/bin/sleep", "1001"}),
 		"order of arguments": set("process.args", []any{"1000", "/bin/sleep"}),
@@ -58,25 +67,23 @@ func TestChangesThatCount(t *testing.T) {
 	} {
 		c := config(t, "docker")
 		do(c)
-		d := digestOf(t, launchOf(t, c), Image{})
+		d := bothOf(t, launchOf(t, c))
 		if other, ok := seen[d]; ok {
-			t.Errorf("%s and %s have one digest", name, other)
+			t.Errorf("%s and %s have the same digests", name, other)
 		}
 		seen[d] = name
 	}
+	images := map[[48]byte]string{digestOf(t, launchOf(t, config(t, "docker")), Image{}): "nothing"}
 	for name, image := range map[string]Image{
-		"reference": {Reference: "docker.io/library/bb:1"},
 		"digest":    {Digest: "sha256:" + strings.Repeat("0", 64)},
 		"manifest":  {Manifest: "sha256:" + strings.Repeat("0", 64)},
-		"layers":    {Layers: []string{"a", "b"}},
-		"order":     {Layers: []string{"b", "a"}},
 		"absent":    {Absent: "no engine"},
 	} {
 		d := digestOf(t, launchOf(t, config(t, "docker")), image)
-		if other, ok := seen[d]; ok {
+		if other, ok := images[d]; ok {
 			t.Errorf("image's %s and %s have one digest", name, other)
 		}
-		seen[d] = "image's " + name
+		images[d] = name
 	}
 }
 
@@ -84,10 +91,7 @@ func TestChangesThatCount(t *testing.T) {
 func TestChangesThatDoNotCount(t *testing.T) {
 	base := digestOf(t, launchOf(t, config(t, "docker")), Image{})
 	for name, do := range map[string]change{
-		"hostname":            set("hostname", "foo"),
-		"value of a variable": set("process.env", []any{"PATH=/elsewhere", "HOSTNAME=x"}),
-		"no HOSTNAME":         set("process.env", []any{"PATH=/bin"}),
-		"annotation":          set("annotations", map[string]any{"com.docker.compose.project": "x"}),
+		"no HOSTNAME":         set("process.env", []any{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}),
 		"rlimits":             set("process.rlimits", []any{map[string]any{"type": "RLIMIT_NOFILE", "hard": 1, "soft": 1}}),
 		"memory":              set("linux.resources.memory", map[string]any{"limit": 1 << 20}),
 		"cgroup parent":       set("linux.cgroupsPath", "/foo/"+strings.Repeat("a1", 32)),
@@ -109,29 +113,10 @@ func TestChangesThatDoNotCount(t *testing.T) {
 
 func TestRules(t *testing.T) {
 	c := config(t, "docker")
-	add("process.env", "ID="+strings.Repeat("a1", 32))(c)
-	add("process.env", "A=b")(c)
 	set("annotations", map[string]any{"keep": "yes", "other": "no"})(c)
-	for _, test := range []struct {
-		rules Rules
-		want  string
-	}{
-		{Rules{}, `"environment":[{"name":"A"},{"name":"ID"},{"name":"PATH"}]`},
-		{Rules{Environment: EnvironmentNames}, `"environment":[{"name":"A"},{"name":"ID"},{"name":"PATH"}]`},
-		{Rules{Environment: EnvironmentDigest}, `{"name":"A","sha384":"` + sha384Hex([]byte("b")) + `"},{"name":"ID"},{"name":"PATH","sha384":"`},
-		{Rules{Labels: []string{"keep", "missing"}}, `"labels":{"keep":"yes"}`},
-	} {
-		l, err := FromConfig(bytes.NewReader(encode(t, c)), test.rules)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if form := string(encode(t, l)); !strings.Contains(form, test.want) {
-			t.Errorf("%+v: no %s in %s", test.rules, test.want, form)
-		}
-	}
-	l, err := FromConfig(bytes.NewReader(encode(t, c)), Rules{Environment: EnvironmentNone})
-	if err != nil || l.Environment != nil || len(l.Labels) > 0 {
-		t.Errorf("%+v, %v", l, err)
+	l, err := FromConfig(bytes.NewReader(encode(t, c)), Rules{Labels: []string{"keep", "missing"}}, Known{})
+	if err != nil || len(l.Asked.Labels) != 1 || l.Asked.Labels["keep"] != "yes" {
+		t.Errorf("%+v, %v", l.Asked.Labels, err)
 	}
 }
 
@@ -173,7 +158,7 @@ func FuzzFromConfig(f *testing.F) {
 	f.Add([]byte(`{"process":{"args":["` + "\xff" + `","\ud800"]},"linux":{"cgroupsPath":":::"}}`))
 	f.Add([]byte(`{"process":{},"linux":{"seccomp":{"a":1e999,"b":18446744073709551615}},"mounts":[{}]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		l, err := FromConfig(bytes.NewReader(raw), Rules{Environment: EnvironmentDigest, Labels: []string{"x"}})
+		l, err := FromConfig(bytes.NewReader(raw), Rules{Labels: []string{"x"}}, Known{})
 		if err != nil {
 			return
 		}

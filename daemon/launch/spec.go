@@ -2,6 +2,7 @@ package launch
 
 import (
 	"encoding/json"
+	"encoding/json/jsontext"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ const (
 )
 
 // Spec is the part of an OCI runtime configuration that a launch is made of
-// (OCI runtime specification 1.2, config.md and config-linux.md).
+// (OCI runtime specification 1.3, config.md and config-linux.md).
 type Spec struct {
 	runtime string // see Runtime
 
@@ -32,25 +33,20 @@ type Spec struct {
 			Umask          *uint32  `json:"umask"`
 			AdditionalGIDs []uint32 `json:"additionalGids"`
 		} `json:"user"`
-		Args         []Text `json:"args"`
-		Env          []Text `json:"env"`
-		Cwd          Text   `json:"cwd"`
-		Capabilities struct {
-			Bounding    []string `json:"bounding"`
-			Effective   []string `json:"effective"`
-			Permitted   []string `json:"permitted"`
-			Inheritable []string `json:"inheritable"`
-			Ambient     []string `json:"ambient"`
-		} `json:"capabilities"`
-		NoNewPrivileges bool   `json:"noNewPrivileges"`
-		AppArmorProfile string `json:"apparmorProfile"`
-		SELinuxLabel    string `json:"selinuxLabel"`
+		Args            []Text       `json:"args"`
+		Env             []Text       `json:"env"`
+		Cwd             Text         `json:"cwd"`
+		Capabilities    Capabilities `json:"capabilities"`
+		NoNewPrivileges bool         `json:"noNewPrivileges"`
+		AppArmorProfile string       `json:"apparmorProfile"`
+		SELinuxLabel    string       `json:"selinuxLabel"`
 	} `json:"process"`
 	Root struct {
 		Path     string `json:"path"`
 		Readonly bool   `json:"readonly"`
 	} `json:"root"`
-	Hostname    string                `json:"hostname"`
+	Hostname    Text                  `json:"hostname"`
+	Domainname  Text                  `json:"domainname"`
 	Mounts      []SpecMount           `json:"mounts"`
 	Hooks       map[string][]specHook `json:"hooks"`
 	Annotations map[string]Text       `json:"annotations"`
@@ -59,7 +55,7 @@ type Spec struct {
 		Namespaces    []specNamespace `json:"namespaces"`
 		Devices       []specDevice    `json:"devices"`
 		Sysctl        map[string]Text `json:"sysctl"`
-		Seccomp       json.RawMessage `json:"seccomp"`
+		Seccomp       jsontext.Value  `json:"seccomp"`
 		MaskedPaths   []Text          `json:"maskedPaths"`
 		ReadonlyPaths []Text          `json:"readonlyPaths"`
 		Resources     struct {
@@ -69,10 +65,12 @@ type Spec struct {
 }
 
 type SpecMount struct {
-	Destination Text   `json:"destination"`
-	Type        string `json:"type"`
-	Source      Text   `json:"source"`
-	Options     []Text `json:"options"`
+	Destination Text           `json:"destination"`
+	Type        string         `json:"type"`
+	Source      Text           `json:"source"`
+	Options     []Text         `json:"options"`
+	UIDMappings jsontext.Value `json:"uidMappings"`
+	GIDMappings jsontext.Value `json:"gidMappings"`
 }
 
 type specNamespace struct {
@@ -81,15 +79,17 @@ type specNamespace struct {
 }
 
 type specHook struct {
-	Path Text   `json:"path"`
-	Args []Text `json:"args"`
+	Path    Text     `json:"path"`
+	Args    []Text   `json:"args"`
+	Env     []Text   `json:"env"`
+	Timeout *Integer `json:"timeout"`
 }
 
 type specDevice struct {
 	Path     Text    `json:"path"`
 	Type     string  `json:"type"`
-	Major    int64   `json:"major"`
-	Minor    int64   `json:"minor"`
+	Major    Integer `json:"major"`
+	Minor    Integer `json:"minor"`
 	FileMode *uint32 `json:"fileMode"`
 	UID      *uint32 `json:"uid"`
 	GID      *uint32 `json:"gid"`

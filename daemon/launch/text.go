@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -101,4 +102,33 @@ func appendRune(out []byte, r rune) []byte {
 		return append(out, 0xE0|byte(r>>12), 0x80|byte(r>>6)&0x3F, 0x80|byte(r)&0x3F)
 	}
 	return utf8.AppendRune(out, r)
+}
+
+// Integer is written as a string where an IEEE double may not hold it, as canonical
+// JSON wants.
+type Integer int64
+
+const exact = 1 << 53 // the integers up to here are doubles
+
+// MarshalJSON writes a number or a string.
+func (i Integer) MarshalJSON() ([]byte, error) {
+	text := strconv.FormatInt(int64(i), 10)
+	if i > exact || i < -exact {
+		text = strconv.Quote(text)
+	}
+	return []byte(text), nil
+}
+
+// UnmarshalJSON reads both forms.
+func (i *Integer) UnmarshalJSON(b []byte) error {
+	if string(b) == "null" {
+		return nil
+	}
+	text := strings.TrimSuffix(strings.TrimPrefix(string(b), `"`), `"`)
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err == nil {
+		*i = Integer(n)
+		return nil
+	}
+	return fmt.Errorf("%.24q must be an integer of 64 bits", b)
 }

@@ -139,12 +139,12 @@ var powerfulNamespaces = []string{"ipc", "mount", "network", "pid", "uts"}
 
 // specClasses returns the classes that the specification alone shows.
 func specClasses(c *launch.Spec, l launch.Launch) []string {
-	out := slices.Concat(capabilityClasses(l.Capabilities), confinementClasses(c, l), annotationClasses(l), deviceClasses(l), mountClasses(c, l))
-	if l.AllDevices && slices.Contains(out, classCapability+"CAP_SYS_ADMIN") {
+	out := slices.Concat(capabilityClasses(c.Process.Capabilities), confinementClasses(c), annotationClasses(c), deviceClasses(c), mountClasses(c))
+	if l.Asked.AllDevices && slices.Contains(out, classCapability+"CAP_SYS_ADMIN") {
 		out = append(out, classPrivileged)
 	}
 	for _, t := range powerfulNamespaces {
-		if l.Namespaces[t] == launch.NamespaceHost {
+		if l.Asked.Namespaces[t] == launch.NamespaceHost {
 			out = append(out, classNamespace+t)
 		}
 	}
@@ -163,23 +163,23 @@ func capabilityClasses(c launch.Capabilities) []string {
 
 // confinementClasses reports what was switched off. Whether the host has AppArmor or
 // SELinux is not in a bundle: where the host has neither, nothing is reported.
-func confinementClasses(c *launch.Spec, l launch.Launch) []string {
+func confinementClasses(c *launch.Spec) []string {
 	var out []string
-	if l.Seccomp == "unconfined" || allowsUnnamed(c) {
+	if len(c.Linux.Seccomp) == 0 || string(c.Linux.Seccomp) == "null" || allowsUnnamed(c) {
 		out = append(out, classUnconfined+"seccomp")
 	}
-	if l.AppArmor == "unconfined" {
+	if c.Process.AppArmorProfile == "unconfined" {
 		out = append(out, classUnconfined+"apparmor")
 	}
-	if l.SELinux == "spc_t" || strings.HasPrefix(l.SELinux, "unconfined") || c.Annotation("io.podman.annotations.label") == "disable" {
+	if label := launch.SELinuxType(c.Process.SELinuxLabel); label == "spc_t" || strings.HasPrefix(label, "unconfined") || c.Annotation("io.podman.annotations.label") == "disable" {
 		out = append(out, classUnconfined+"selinux")
 	}
-	for _, m := range l.Mounts {
-		if m.Type != "proc" || slices.Contains(m.Options, "ro") {
+	for _, m := range c.Mounts {
+		if m.Type != "proc" || launch.IsBind(m) || slices.Contains(launch.MountOptions(m.Options), "ro") {
 			continue
 		}
 		for _, dangerous := range []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"} {
-			if path.Clean(string(m.Destination)) != "/proc" || !slices.Contains(l.ReadOnlyPaths, launch.Text(dangerous)) && !slices.Contains(l.MaskedPaths, launch.Text(dangerous)) {
+			if path.Clean(string(m.Destination)) != "/proc" || !slices.Contains(c.Linux.ReadonlyPaths, launch.Text(dangerous)) && !slices.Contains(c.Linux.MaskedPaths, launch.Text(dangerous)) {
 				out = append(out, classUnconfined+"paths")
 			}
 		}
@@ -200,9 +200,9 @@ const ownSeccomp = "run.oci.seccomp_bpf_data" // replaces the specification's fi
 
 // annotationClasses names the prefix alone: classes are public, and users may put
 // anything into the name of an annotation.
-func annotationClasses(l launch.Launch) []string {
+func annotationClasses(c *launch.Spec) []string {
 	var out []string
-	for name := range l.Annotations {
+	for name := range c.Annotations {
 		prefix, ok := launch.ActedOn(name)
 		switch {
 		case !ok, slices.Contains(harmless, name):
@@ -215,13 +215,14 @@ func annotationClasses(l launch.Launch) []string {
 	return out
 }
 
-func deviceClasses(l launch.Launch) []string {
-	if l.AllDevices {
+func deviceClasses(c *launch.Spec) []string {
+	nodes, rules, all := c.DeviceAccess()
+	if all {
 		return []string{classDevice + "*"}
 	}
 	var out []string
-	add := func(kind string, major, minor *int64) {
-		number := func(n *int64) string {
+	add := func(kind string, major, minor *launch.Integer) {
+		number := func(n *launch.Integer) string {
 			if n == nil {
 				return "*"
 			}
@@ -229,12 +230,12 @@ func deviceClasses(l launch.Launch) []string {
 		}
 		out = append(out, classDevice+kind+":"+number(major)+":"+number(minor))
 	}
-	for _, d := range l.Devices {
+	for _, d := range nodes {
 		if !launch.UsualDevice(d) && (d.Type == "c" || d.Type == "u" || d.Type == "b") {
 			add(strings.Replace(d.Type, "u", "c", 1), &d.Major, &d.Minor)
 		}
 	}
-	for _, r := range l.DeviceRules {
+	for _, r := range rules {
 		if r.Allow && r.Access != "m" { // to make a node is not to open it
 			add(r.Type, r.Major, r.Minor)
 		}
@@ -247,7 +248,7 @@ func deviceClasses(l launch.Launch) []string {
 var ownFileSystems = []string{"tmpfs", "ramfs", "devpts", "mqueue", "hugetlbfs", "overlay"}
 
 // mountClasses are those of mounts that are no binds.
-func mountClasses(c *launch.Spec, l launch.Launch) []string {
+func mountClasses(c *launch.Spec) []string {
 	var out []string
 	for _, m := range c.Mounts {
 		options := launch.MountOptions(m.Options)
@@ -256,7 +257,7 @@ func mountClasses(c *launch.Spec, l launch.Launch) []string {
 		case m.Type == "sysfs":
 			out = append(out, classMount+"/sys")
 		case m.Type == "cgroup", m.Type == "cgroup2":
-			if l.Namespaces["cgroup"] == launch.NamespaceHost {
+			if c.Namespaces()["cgroup"] == launch.NamespaceHost {
 				out = append(out, classMount+"/sys/fs/cgroup")
 			}
 		case m.Type == "proc", slices.Contains(ownFileSystems, m.Type):

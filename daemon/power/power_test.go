@@ -153,7 +153,7 @@ func FuzzJudge(f *testing.F) {
 		if err != nil {
 			return
 		}
-		l, err := launch.Normalise(c, "", launch.Rules{})
+		l, err := launch.Normalise(c, "", launch.Rules{}, launch.Known{})
 		if err != nil {
 			return
 		}

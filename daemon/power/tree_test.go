@@ -63,12 +63,9 @@ func (x *tree) read(c map[string]any, id, runtime string) {
 	if err != nil {
 		x.Fatal(err)
 	}
-	l, err := launch.Normalise(spec, id, launch.Rules{})
+	l, err := launch.Normalise(spec, id, launch.Rules{}, launch.Known{HostNamespaces: x.host.Namespaces(spec)})
 	if err != nil {
 		x.Fatal(err)
-	}
-	for _, kind := range x.host.Namespaces(spec) {
-		l.Namespaces[kind] = launch.NamespaceHost
 	}
 	f := Of(x.host, spec, l, id, filepath.Join(x.Dir, "task", id))
 	x.containers[id] = f.InCgroup(spec.Linux.CgroupsPath, func(id string) bool { _, ok := x.containers[id]; return ok })

@@ -31,7 +31,7 @@ var errCovered = errors.New("covered by a mount")
 
 // FromBundle returns the launch of the bundle in a directory, with the digests of its
 // files, whichever user owns them. cimactl predict needs it.
-func FromBundle(ctx context.Context, dir string, rules launch.Rules) (launch.Launch, error) {
+func FromBundle(ctx context.Context, dir string, rules launch.Rules, known launch.Known) (launch.Launch, error) {
 	f, err := os.Open(path.Join(dir, "config.json"))
 	if err != nil {
 		return launch.Launch{}, err
@@ -45,7 +45,7 @@ func FromBundle(ctx context.Context, dir string, rules launch.Rules) (launch.Lau
 	if r.RootPath != "" && !path.IsAbs(r.RootPath) {
 		r.RootPath = path.Join(dir, r.RootPath)
 	}
-	if r.Launch, err = launch.Normalise(c, c.ID(), rules); err != nil {
+	if r.Launch, err = launch.Normalise(c, c.ID(), rules, known); err != nil {
 		return launch.Launch{}, fmt.Errorf("%s: %w", f.Name(), err)
 	}
 	return measure(ctx, r, power.Host{})
@@ -56,12 +56,16 @@ func FromBundle(ctx context.Context, dir string, rules launch.Rules) (launch.Lau
 func measure(ctx context.Context, r Record, host power.Host) (launch.Launch, error) {
 	l := r.Launch
 	l.Entrypoint = entrypoint(ctx, r, host.Root)
-	l.Hooks = slices.Clone(l.Hooks)
-	for i := range l.Hooks {
-		if fd, err := host.Open(string(l.Hooks[i].Path)); err == nil {
-			l.Hooks[i].SHA384, _ = digestFile(ctx, fd)
-			unix.Close(fd)
+	if l.Asked != nil && len(l.Asked.Hooks) > 0 {
+		asked := *l.Asked
+		asked.Hooks = slices.Clone(asked.Hooks)
+		for i := range asked.Hooks {
+			if fd, err := host.Open(string(asked.Hooks[i].Path)); err == nil {
+				asked.Hooks[i].SHA384, _ = digestFile(ctx, fd)
+				unix.Close(fd)
+			}
 		}
+		l.Asked = &asked
 	}
 	if err := ctx.Err(); err != nil {
 		return launch.Launch{}, fmt.Errorf("measuring the files of container %s: %w", r.ID, err)
@@ -82,18 +86,19 @@ func searchPath(c *launch.Spec) string {
 // entrypoint finds the first argument as the runtime does: in the container's root
 // file system, and along the container's PATH if it is a bare name.
 func entrypoint(ctx context.Context, r Record, hostRoot string) *launch.Entrypoint {
-	if len(r.Launch.Arguments) == 0 || r.Launch.Arguments[0] == "" || r.RootPath == "" {
+	asked := r.Launch.Asked
+	if asked == nil || len(asked.Arguments) == 0 || asked.Arguments[0] == "" || r.RootPath == "" {
 		return nil
 	}
-	root, err := openRoot(hostRoot+r.RootPath, r.Launch.Mounts)
+	root, err := openRoot(hostRoot+r.RootPath, r.Launch.Defaults.Mounts) // all of them
 	if err != nil {
 		return nil
 	}
 	defer root.close()
-	name := string(r.Launch.Arguments[0])
+	name := string(asked.Arguments[0])
 	if strings.Contains(name, "/") {
 		if !path.IsAbs(name) {
-			name = path.Join("/", string(r.Launch.WorkingDirectory), name)
+			name = path.Join("/", string(asked.WorkingDirectory), name)
 		}
 		return root.entrypoint(ctx, name)
 	}

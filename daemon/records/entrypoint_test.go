@@ -96,9 +96,10 @@ func TestEntrypoint(t *testing.T) {
 		if test.search == "" {
 			r.details.search = defaultPath
 		}
-		r.Launch.Arguments, r.Launch.WorkingDirectory = []launch.Text{launch.Text(test.arg)}, launch.Text(test.cwd)
+		r.Launch.Asked = &launch.Asked{Arguments: []launch.Text{launch.Text(test.arg)}, WorkingDirectory: launch.Text(test.cwd)}
+		r.Launch.Defaults = &launch.Defaults{}
 		for _, m := range test.mounts {
-			r.Launch.Mounts = append(r.Launch.Mounts, launch.Mount{Destination: launch.Text(m), Type: test.kind})
+			r.Launch.Defaults.Mounts = append(r.Launch.Defaults.Mounts, launch.Mount{Destination: launch.Text(m), Type: test.kind})
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		got := launch.Entrypoint{}
@@ -118,7 +119,7 @@ func TestEntrypointTooLarge(t *testing.T) {
 	if err := os.Truncate(filepath.Join(root, "bin/app"), maxExecutable+1); err != nil {
 		t.Fatal(err)
 	}
-	r := Record{RootPath: root, Launch: launch.Launch{Arguments: []launch.Text{"/bin/app"}}}
+	r := Record{RootPath: root, Launch: launch.Launch{Asked: &launch.Asked{Arguments: []launch.Text{"/bin/app"}}, Defaults: &launch.Defaults{}}}
 	if e := entrypoint(context.Background(), r, ""); e == nil || e.Path != "/bin/app" || e.SHA384 != "" {
 		t.Errorf("%+v", e)
 	}
@@ -145,27 +146,27 @@ func TestFromBundle(t *testing.T) {
 	set("process.args", []any{"app", "x"})(c)
 	set("hooks.poststart", []any{map[string]any{"path": filepath.Join(x.Dir, "outside/secret")}})(c)
 	x.Write("bundle/config.json", encode(t, c))
-	l, err := FromBundle(context.Background(), filepath.Join(x.Dir, "bundle"), launch.Rules{})
+	l, err := FromBundle(context.Background(), filepath.Join(x.Dir, "bundle"), launch.Rules{}, launch.Known{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.Entrypoint == nil || l.Entrypoint.SHA384 != sha384Hex([]byte("app")) || l.Hooks[0].SHA384 != sha384Hex([]byte("of the host")) {
-		t.Errorf("%+v %+v", l.Entrypoint, l.Hooks)
+	if l.Entrypoint == nil || l.Entrypoint.SHA384 != sha384Hex([]byte("app")) || l.Asked.Hooks[0].SHA384 != sha384Hex([]byte("of the host")) {
+		t.Errorf("%+v %+v", l.Entrypoint, l.Asked.Hooks)
 	}
-	plain, err := launch.FromConfig(bytes.NewReader(encode(t, c)), launch.Rules{})
+	plain, err := launch.FromConfig(bytes.NewReader(encode(t, c)), launch.Rules{}, launch.Known{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain.Entrypoint, plain.Hooks[0].SHA384 = l.Entrypoint, l.Hooks[0].SHA384
+	plain.Entrypoint, plain.Asked.Hooks[0].SHA384 = l.Entrypoint, l.Asked.Hooks[0].SHA384
 	if !reflect.DeepEqual(plain, l) {
 		t.Error("FromConfig and FromBundle differ in more than digests of files")
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := FromBundle(ctx, filepath.Join(x.Dir, "bundle"), launch.Rules{}); !errors.Is(err, context.Canceled) {
+	if _, err := FromBundle(ctx, filepath.Join(x.Dir, "bundle"), launch.Rules{}, launch.Known{}); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	if _, err := FromBundle(context.Background(), x.Dir, launch.Rules{}); !errors.Is(err, os.ErrNotExist) {
+	if _, err := FromBundle(context.Background(), x.Dir, launch.Rules{}, launch.Known{}); !errors.Is(err, os.ErrNotExist) {
 		t.Error(err)
 	}
 }
@@ -174,7 +175,7 @@ func TestFromBundle(t *testing.T) {
 func TestEntrypointBelowTheHostsRoot(t *testing.T) {
 	x := newTree(t)
 	image(x)
-	r := Record{RootPath: "/root", Launch: launch.Launch{Arguments: []launch.Text{"/bin/app"}}}
+	r := Record{RootPath: "/root", Launch: launch.Launch{Asked: &launch.Asked{Arguments: []launch.Text{"/bin/app"}}, Defaults: &launch.Defaults{}}}
 	if e := entrypoint(t.Context(), r, x.Dir); e == nil || e.SHA384 != sha384Hex([]byte("app")) {
 		t.Errorf("%+v", e)
 	}

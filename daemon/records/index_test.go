@@ -19,8 +19,8 @@ func TestDeclaredFollowsChanges(t *testing.T) {
 		}
 		x.bundle("default", "c", path, set("process.args", []any{"/bin/sleep", strings.Repeat("x", n+1)}))
 		r, ok, err := x.declared(path)
-		if !ok || err != nil || len(r.Launch.Arguments[1]) != n+1 {
-			t.Fatal(n, ok, err, r.Launch.Arguments)
+		if !ok || err != nil || len(r.Launch.Asked.Arguments[1]) != n+1 {
+			t.Fatal(n, ok, err, r.Launch.Asked.Arguments)
 		}
 		if err := os.RemoveAll(filepath.Join(x.Dir, "task/default/c")); err != nil {
 			t.Fatal(err)

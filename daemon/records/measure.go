@@ -20,9 +20,10 @@ func (s *Store) Measure(ctx context.Context, r Record) (launch.Launch, error) {
 		return r.Launch, nil
 	}
 	if rules := s.options.Rules; r.Runtime == "docker" && len(rules.Labels) > 0 {
-		labels := rules.Choose(s.dockerLabels(r))
-		maps.Copy(labels, r.Launch.Labels)
-		r.Launch.Labels = labels
+		asked := *r.Launch.Asked
+		asked.Labels = rules.Choose(s.dockerLabels(r))
+		maps.Copy(asked.Labels, r.Launch.Asked.Labels)
+		r.Launch.Asked = &asked
 	}
 	return measure(ctx, r, s.host())
 }

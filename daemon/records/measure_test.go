@@ -16,10 +16,10 @@ func TestLabels(t *testing.T) {
 		t.Fatal(err)
 	}
 	l, err := x.store.Measure(context.Background(), r)
-	if err != nil || len(l.Labels) != 1 || l.Labels["team"] != "a" {
-		t.Errorf("%v, %v", l.Labels, err)
+	if err != nil || len(l.Asked.Labels) != 1 || l.Asked.Labels["team"] != "a" {
+		t.Errorf("%v, %v", l.Asked.Labels, err)
 	}
-	if again, _, _ := x.declared("/docker/" + id(1)); len(again.Launch.Labels) != 0 {
+	if again, _, _ := x.declared("/docker/" + id(1)); len(again.Launch.Asked.Labels) != 0 {
 		t.Error("measuring changed the record")
 	}
 }

@@ -199,7 +199,11 @@ func (s *Store) parse(r *Record, raw []byte) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	r.Runtime = c.Runtime()
-	if r.Launch, err = launch.Normalise(c, r.ID, s.options.Rules); err != nil {
+	var known launch.Known
+	if r.UID == 0 {
+		known.HostNamespaces = s.host().Namespaces(c)
+	}
+	if r.Launch, err = launch.Normalise(c, r.ID, s.options.Rules, known); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	if r.CgroupPath, err = cgroupPath(c.Linux.CgroupsPath, r.UID); err != nil {
@@ -214,12 +218,9 @@ func (s *Store) parse(r *Record, raw []byte) error {
 	if r.UID != 0 {
 		r.Launch.Source = logs.SourceUser
 	} else {
-		for _, kind := range s.host().Namespaces(c) {
-			r.Launch.Namespaces[kind] = launch.NamespaceHost
-		}
 		r.details.power = power.Of(s.host(), c, r.Launch, r.ID, r.Bundle)
 	}
-	r.HostPID = r.Launch.Namespaces["pid"] == launch.NamespaceHost
+	r.HostPID = r.Launch.Asked.Namespaces["pid"] == launch.NamespaceHost
 	return nil
 }
 

@@ -160,7 +160,7 @@ func TestListKnowsWhatIsWrittenAgain(t *testing.T) {
 		t.Error("the stamp changed by itself")
 	}
 	x.bundle("moby", id(1), "/docker/"+id(1), add("process.args", "x"))
-	if r := x.list()[id(1)]; r.Stamp == before || len(r.Launch.Arguments) != 3 {
+	if r := x.list()[id(1)]; r.Stamp == before || len(r.Launch.Asked.Arguments) != 3 {
 		t.Error("a new writing was not seen")
 	}
 }
@@ -245,7 +245,7 @@ func TestAnnotationsOfAPod(t *testing.T) {
 		if r.Err != nil || r.Runtime != runtime || r.Pod != (launch.Pod{}) {
 			t.Errorf("%s: %q, %+v, %v", runtime, r.Runtime, r.Pod, r.Err)
 		}
-		for _, m := range r.Launch.Mounts {
+		for _, m := range r.Launch.Asked.Mounts {
 			if m.Engine && (m.Destination == "/x" || m.Destination == "/y") {
 				t.Errorf("%s: an annotation makes a mount the engine's: %+v", runtime, m)
 			}

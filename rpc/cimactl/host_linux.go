@@ -15,6 +15,6 @@ func hostCommands() []*cobra.Command {
 }
 
 // predictedBundle is the launch of a bundle, with the digests of its files.
-func predictedBundle(ctx context.Context, dir string, rules launch.Rules) (launch.Launch, error) {
-	return records.FromBundle(ctx, dir, rules)
+func predictedBundle(ctx context.Context, dir string, rules launch.Rules, known launch.Known) (launch.Launch, error) {
+	return records.FromBundle(ctx, dir, rules, known)
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/cima-project/cima/logs/canonical"
@@ -17,11 +16,9 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-var environmentModes = []string{launch.EnvironmentNames, launch.EnvironmentDigest, launch.EnvironmentNone}
-
 func predictCommand() *cobra.Command {
-	var bundle, config, image, environment, entrypoint string
-	var labels []string
+	var bundle, config, image, imageConfig, entrypoint string
+	var rules launch.Rules
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "predict --bundle DIR | --config FILE",
@@ -39,17 +36,22 @@ system, with --config give it as --entrypoint. --bundle works on Linux only.`,
 	c.Flags().StringVar(&config, "config", "", "`FILE`, an OCI config.json; - reads stdin")
 	c.Flags().StringVar(&image, "image", "", "`FILE` with the image's identity as JSON")
 	c.Flags().StringVar(&entrypoint, "entrypoint", "", "`PATH=SHA384` of the entrypoint's file")
-	c.Flags().StringVar(&environment, "environment", "names", "`MODE`: names, digest or none")
-	c.Flags().StringSliceVar(&labels, "label", nil, "`NAME` of a label that is measured")
+	c.Flags().StringVar(&imageConfig, "image-config", "", "`FILE`, the image's configuration; without it every variable counts as asked for")
+	c.Flags().StringSliceVar(&rules.Public, "public", nil, "`NAME` of a variable whose value is shown")
+	c.Flags().StringSliceVar(&rules.Labels, "label", nil, "`NAME` of a label that is measured")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the launch too, as JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if (bundle == "") == (config == "") {
 			return usage(c, errors.New("give --bundle or --config, and not both"))
 		}
-		if !slices.Contains(environmentModes, environment) {
-			return fmt.Errorf("--environment %q must be one of %s", environment, strings.Join(environmentModes, ", "))
+		var known launch.Known
+		if imageConfig != "" {
+			var err error
+			if known.Image, err = readImageConfig(imageConfig); err != nil {
+				return err
+			}
 		}
-		l, err := predicted(c.Context(), bundle, config, launch.Rules{Environment: environment, Labels: labels})
+		l, err := predicted(c.Context(), bundle, config, rules, known)
 		if err != nil {
 			return err
 		}
@@ -78,19 +80,31 @@ system, with --config give it as --entrypoint. --bundle works on Linux only.`,
 }
 
 // predicted returns the launch of a bundle, or of a config.json.
-func predicted(ctx context.Context, bundle, config string, rules launch.Rules) (launch.Launch, error) {
+func predicted(ctx context.Context, bundle, config string, rules launch.Rules, known launch.Known) (launch.Launch, error) {
 	if bundle != "" {
-		return predictedBundle(ctx, bundle, rules)
+		return predictedBundle(ctx, bundle, rules, known)
 	}
 	text, err := readBounded(config, launch.MaxConfig)
 	if err != nil {
 		return launch.Launch{}, err
 	}
-	l, err := launch.FromConfig(bytes.NewReader(text), rules)
+	l, err := launch.FromConfig(bytes.NewReader(text), rules, known)
 	if err != nil {
 		return l, fmt.Errorf("%s: %w", config, err)
 	}
 	return l, nil
+}
+
+func readImageConfig(path string) (*launch.ImageConfig, error) {
+	text, err := readBounded(path, launch.MaxConfig)
+	if err != nil {
+		return nil, err
+	}
+	i, err := launch.ParseImageConfig(text)
+	if err != nil {
+		return nil, hinted(fmt.Errorf("%s: %w", path, err), "an image's configuration is the file that its manifest names as config")
+	}
+	return i, nil
 }
 
 func parseEntrypoint(s string) (*launch.Entrypoint, error) {
