@@ -36,12 +36,15 @@ func (n *normaliser) directories(id string) []string {
 		return nil
 	}
 	storage, driver := storageOf(n.c.Root.Path)
+	docker := storage + "/containers/" + id + "/"
+	userdata := "/" + driver + "-containers/" + id + "/userdata/"
 	switch n.c.runtime {
 	case "docker":
-		return []string{storage + "/containers/" + id + "/"}
+		return []string{docker}
 	case "podman", "cri-o":
-		userdata := "/" + driver + "-containers/" + id + "/userdata/"
 		return []string{storage + userdata, podmanRuns + userdata}
+	case "": // a configuration alone
+		return []string{docker, storage + userdata, podmanRuns + userdata}
 	}
 	return nil
 }

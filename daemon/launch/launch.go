@@ -3,7 +3,7 @@
 // It reads a container's OCI bundle (OCI runtime specification 1.3, config.md) and
 // makes a Launch of it, in two parts: what was asked for, which is the same for the
 // same command line with any engine, and what the engine added by itself. No member of
-// the specification is passed over in silence: a table (fates.go) says of each what
+// the specification is passed over in silence: a table says of each what
 // becomes of it, and what the table does not know stands in the launch as it is. The
 // schema of a Launch, and of its digests, is normative: cima-evidence(7), LAUNCH.
 //

@@ -75,9 +75,9 @@ func TestChangesThatCount(t *testing.T) {
 	}
 	images := map[[48]byte]string{digestOf(t, launchOf(t, config(t, "docker")), Image{}): "nothing"}
 	for name, image := range map[string]Image{
-		"digest":    {Digest: "sha256:" + strings.Repeat("0", 64)},
-		"manifest":  {Manifest: "sha256:" + strings.Repeat("0", 64)},
-		"absent":    {Absent: "no engine"},
+		"digest":   {Digest: "sha256:" + strings.Repeat("0", 64)},
+		"manifest": {Manifest: "sha256:" + strings.Repeat("0", 64)},
+		"absent":   {Absent: "no engine"},
 	} {
 		d := digestOf(t, launchOf(t, config(t, "docker")), image)
 		if other, ok := images[d]; ok {
@@ -91,13 +91,13 @@ func TestChangesThatCount(t *testing.T) {
 func TestChangesThatDoNotCount(t *testing.T) {
 	base := digestOf(t, launchOf(t, config(t, "docker")), Image{})
 	for name, do := range map[string]change{
-		"no HOSTNAME":         set("process.env", []any{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}),
-		"rlimits":             set("process.rlimits", []any{map[string]any{"type": "RLIMIT_NOFILE", "hard": 1, "soft": 1}}),
-		"memory":              set("linux.resources.memory", map[string]any{"limit": 1 << 20}),
-		"cgroup parent":       set("linux.cgroupsPath", "/foo/"+strings.Repeat("a1", 32)),
-		"usual device rules":  set("linux.resources.devices", []any{map[string]any{"allow": false, "access": "rwm"}}),
-		"a capability twice":  add("process.capabilities.bounding", "CAP_CHOWN"),
-		"bind spelt as type":  set("mounts", append([]any{}, config(t, "docker")["mounts"].([]any)...)),
+		"no HOSTNAME":        set("process.env", []any{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}),
+		"rlimits":            set("process.rlimits", []any{map[string]any{"type": "RLIMIT_NOFILE", "hard": 1, "soft": 1}}),
+		"memory":             set("linux.resources.memory", map[string]any{"limit": 1 << 20}),
+		"cgroup parent":      set("linux.cgroupsPath", "/foo/"+strings.Repeat("a1", 32)),
+		"usual device rules": set("linux.resources.devices", []any{map[string]any{"allow": false, "access": "rwm"}}),
+		"a capability twice": add("process.capabilities.bounding", "CAP_CHOWN"),
+		"bind spelt as type": set("mounts", append([]any{}, config(t, "docker")["mounts"].([]any)...)),
 		"undone option": func(c map[string]any) {
 			m := c["mounts"].([]any)[3].(map[string]any) // /sys, ro
 			m["options"] = append([]any{"rw", "exec"}, m["options"].([]any)...)
