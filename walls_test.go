@@ -66,6 +66,7 @@ var allowed = map[string][]string{
 		"daemon/metrics",
 		"daemon/oslog",
 		"daemon/peer",
+		"daemon/power",
 		"daemon/records",
 		"logs",
 		"rpc",

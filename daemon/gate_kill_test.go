@@ -155,7 +155,7 @@ func TestGateStoppedInStorm(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { podman("rm", "-f", "-t", "0", id) })
-			if !strings.Contains(s.log.String(), "start=gated") {
+			if !strings.Contains(s.log.String(), "container measured") {
 				t.Fatal("the container was not held at its start")
 			}
 			w := &worst{took: make(map[string]time.Duration)}

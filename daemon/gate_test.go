@@ -136,8 +136,15 @@ func (f *fixture) startOfContainer(id string) string {
 	if err != nil || s.Owner.Instance == "" {
 		f.t.Fatalf("no launch of %.12s is logged: %v", id, err)
 	}
-	if strings.HasSuffix(s.Owner.Instance, "/0") { // logged before the cgroup existed
-		return logs.StartGated
+	// The file next to the log says which launches were judged at START.
+	text, err := os.ReadFile(filepath.Join(dirsUnder(f.dir).log, "gated"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, id+" "+s.Owner.Instance+" ") && strings.HasSuffix(line, " judged .\n") {
+			return logs.StartGated
+		}
 	}
 	return logs.StartObserved
 }

@@ -7,24 +7,33 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 )
 
-// confirmedStarts are the launches that were logged at the gate, before there was a
-// cgroup, and let go in time; and the cgroup as which each came to run. They are on
-// disk next to the log, because the log alone can't tell: a daemon that was killed,
-// or stopped, may have logged a launch after its runtime had gone on.
+// confirmedStarts are the launches that were logged before there was a cgroup: which
+// of them were judged at START, when nothing of the container had run, and the cgroup
+// as which each came to run. They are on disk next to the log, because the log alone
+// can't tell: a daemon that was killed, or stopped, may have logged a launch, and its
+// container may have started unjudged.
 type confirmedStarts struct {
 	path string
 
 	mu    sync.Mutex
 	file  *os.File
 	lines int // in the file
-	byKey map[confirmedKey]uint64
+	byKey map[confirmedKey]confirmedStart
 }
 
 // confirmedKey is a launch: its owner, and its instance, as the log names them.
 type confirmedKey struct{ owner, instance string }
+
+// confirmedStart is what came of a launch.
+type confirmedStart struct {
+	inode  uint64 // of the cgroup; 0: none is known yet
+	judged bool   // at START, before the container's first instruction
+}
 
 // spareLines is how many lines the file may have more than there are launches.
 const spareLines = 256
@@ -32,7 +41,7 @@ const spareLines = 256
 // openConfirmed reads what a former run of the daemon left. It drops launches that
 // are not the last one of their owner by now, as live tells.
 func openConfirmed(dir string, live func(owner string) (instance string)) (*confirmedStarts, error) {
-	c := &confirmedStarts{path: filepath.Join(dir, "gated"), byKey: make(map[confirmedKey]uint64)}
+	c := &confirmedStarts{path: filepath.Join(dir, "gated"), byKey: make(map[confirmedKey]confirmedStart)}
 	f, err := os.Open(c.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -41,11 +50,8 @@ func openConfirmed(dir string, live func(owner string) (instance string)) (*conf
 		defer f.Close()
 		lines := bufio.NewScanner(f)
 		for lines.Scan() {
-			var k confirmedKey
-			var inode uint64
-			// A line that was cut off has no end mark, and is ignored.
-			if n, _ := fmt.Sscanf(lines.Text(), "%s %s %x .", &k.owner, &k.instance, &inode); n == 3 && isComplete(lines.Text()) && live(k.owner) == k.instance {
-				c.byKey[k] = inode
+			if k, s, ok := parseConfirmed(lines.Text()); ok && live(k.owner) == k.instance {
+				c.byKey[k] = s
 			}
 		}
 		if err := lines.Err(); err != nil {
@@ -55,7 +61,35 @@ func openConfirmed(dir string, live func(owner string) (instance string)) (*conf
 	return c, c.rewrite()
 }
 
-func isComplete(line string) bool { return len(line) > 2 && line[len(line)-2:] == " ." }
+// Words of a line for confirmedStart.judged.
+const (
+	wordJudged = "judged"
+	wordUnseen = "unseen"
+)
+
+// parseConfirmed reads a line such as "OWNER INSTANCE 1a2b judged ." A line that was
+// cut off has no end mark, and is ignored. A daemon of the first profile wrote no word:
+// it judged nothing.
+func parseConfirmed(line string) (k confirmedKey, s confirmedStart, ok bool) {
+	fields := strings.Split(line, " ")
+	if n := len(fields); n != 4 && n != 5 || fields[n-1] != "." {
+		return k, s, false
+	}
+	inode, err := strconv.ParseUint(fields[2], 16, 64)
+	k, s = confirmedKey{fields[0], fields[1]}, confirmedStart{inode: inode}
+	if len(fields) == 5 {
+		s.judged = fields[3] == wordJudged
+	}
+	return k, s, err == nil
+}
+
+func (s confirmedStart) line(k confirmedKey) string {
+	word := wordUnseen
+	if s.judged {
+		word = wordJudged
+	}
+	return fmt.Sprintf("%s %s %x %s .\n", k.owner, k.instance, s.inode, word)
+}
 
 func (c *confirmedStarts) close() {
 	c.mu.Lock()
@@ -66,26 +100,40 @@ func (c *confirmedStarts) close() {
 	c.file = nil
 }
 
-// confirm notes that nothing of a launch had run when it was logged.
+// confirm notes that a container was judged when nothing of it had run. A launch that a
+// cgroup has claimed stays as it is: evidence may say already that it was not judged.
 func (c *confirmedStarts) confirm(owner, instance string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.put(confirmedKey{owner, instance}, 0)
+	k := confirmedKey{owner, instance}
+	if s := c.byKey[k]; s.judged || s.inode != 0 {
+		return nil
+	}
+	return c.put(k, confirmedStart{judged: true})
 }
 
-// claim reports whether a launch that was confirmed belongs to this cgroup. The
-// first cgroup that claims a launch gets it; a later one is a start that the gate
-// didn't see.
-func (c *confirmedStarts) claim(owner, instance string, inode uint64) (bool, error) {
+// isJudged reports whether confirm was called for a launch.
+func (c *confirmedStarts) isJudged(owner, instance string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.byKey[confirmedKey{owner, instance}].judged
+}
+
+// claim reports whether a launch that the gate logged belongs to this cgroup, and
+// whether the container was judged at START. The first cgroup that claims a launch gets
+// it; a later one is a start that the gate didn't see.
+func (c *confirmedStarts) claim(owner, instance string, inode uint64) (mine, judged bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := confirmedKey{owner, instance}
-	was, ok := c.byKey[k]
-	if !ok || was != 0 {
-		return ok && was == inode, nil
+	s := c.byKey[k]
+	if s.inode == 0 {
+		s.inode = inode
+		if err := c.put(k, s); err != nil {
+			return false, false, err
+		}
 	}
-	err := c.put(k, inode)
-	return err == nil, err
+	return s.inode == inode, s.judged && s.inode == inode, nil
 }
 
 // retain evicts all launches but those of these owners.
@@ -100,7 +148,7 @@ func (c *confirmedStarts) retain(owners map[string]bool) {
 }
 
 // put stores one, on disk first; under mu.
-func (c *confirmedStarts) put(k confirmedKey, inode uint64) error {
+func (c *confirmedStarts) put(k confirmedKey, s confirmedStart) error {
 	if c.file == nil {
 		return os.ErrClosed
 	}
@@ -109,11 +157,11 @@ func (c *confirmedStarts) put(k confirmedKey, inode uint64) error {
 			return err
 		}
 	}
-	if _, err := fmt.Fprintf(c.file, "%s %s %x .\n", k.owner, k.instance, inode); err != nil {
+	if _, err := c.file.WriteString(s.line(k)); err != nil {
 		return fmt.Errorf("write %s: %w", c.path, err)
 	}
 	c.lines++
-	c.byKey[k] = inode
+	c.byKey[k] = s
 	return nil
 }
 
@@ -124,8 +172,8 @@ func (c *confirmedStarts) rewrite() error {
 		return err
 	}
 	w := bufio.NewWriter(f)
-	for k, inode := range c.byKey {
-		fmt.Fprintf(w, "%s %s %x .\n", k.owner, k.instance, inode)
+	for k, s := range c.byKey {
+		w.WriteString(s.line(k))
 	}
 	if err := errors.Join(w.Flush(), os.Rename(f.Name(), c.path)); err != nil {
 		f.Close()

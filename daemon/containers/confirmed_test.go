@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// A confirmed launch belongs to the first cgroup that comes with it, over
-// restarts of the daemon, and to no other.
+// A launch belongs to the first cgroup that comes with it, over restarts of the
+// daemon, and to no other; and it counts as judged only where START confirmed it before.
 func TestConfirmedStarts(t *testing.T) {
 	dir := t.TempDir()
 	live := map[string]string{"a": "1/0", "b": "2/0", "c": "3/0"}
@@ -22,47 +22,66 @@ func TestConfirmedStarts(t *testing.T) {
 		t.Cleanup(a.close)
 		return a
 	}
-	want := func(a *confirmedStarts, owner, instance string, inode uint64, want bool) {
+	const others, unseen, judged = "another's", "unseen", "judged"
+	want := func(a *confirmedStarts, owner, instance string, inode uint64, want string) {
 		t.Helper()
-		if ok, err := a.claim(owner, instance, inode); err != nil || ok != want {
-			t.Errorf("%s %s as %d: %t %v, want %t", owner, instance, inode, ok, err, want)
+		got := others
+		mine, isJudged, err := a.claim(owner, instance, inode)
+		switch {
+		case mine && isJudged:
+			got = judged
+		case mine:
+			got = unseen
+		case isJudged:
+			t.Error("judged, and another's")
+		}
+		if err != nil || got != want {
+			t.Errorf("%s %s as %d: %s %v, want %s", owner, instance, inode, got, err, want)
 		}
 	}
 	a := open()
-	want(a, "a", "1/0", 5, false) // not confirmed
-	if err := a.confirm("a", "1/0"); err != nil {
-		t.Fatal(err)
+	if a.isJudged("a", "1/0") {
+		t.Error("judged before START")
 	}
-	want(a, "a", "1/0", 5, true)
-	want(a, "a", "1/0", 5, true)
-	want(a, "a", "1/0", 6, false) // a start that the gate didn't see
+	if err := a.confirm("a", "1/0"); err != nil || !a.isJudged("a", "1/0") {
+		t.Fatal("not confirmed:", err)
+	}
+	want(a, "a", "1/0", 5, judged)
+	want(a, "a", "1/0", 5, judged)
+	want(a, "a", "1/0", 6, others) // a start that the gate didn't see
+	want(a, "late", "1/0", 5, unseen)
+	if err := a.confirm("late", "1/0"); err != nil || a.isJudged("late", "1/0") {
+		t.Error("confirmed after it was claimed:", err)
+	}
+	want(a, "late", "1/0", 5, unseen)
 	for owner, instance := range map[string]string{"b": "2/0", "c": "3/0"} {
 		if err := a.confirm(owner, instance); err != nil {
 			t.Fatal(err)
 		}
 	}
 	a.close()
-	if _, err := a.claim("b", "2/0", 7); err == nil {
+	if _, _, err := a.claim("b", "2/0", 7); err == nil {
 		t.Error("what can't be stored was claimed")
 	}
 
 	live["c"] = "4/0" // launched anew, and that one isn't confirmed
 	a = open()
-	want(a, "a", "1/0", 6, false)
-	want(a, "a", "1/0", 5, true)
-	want(a, "b", "2/0", 8, true)
-	want(a, "c", "3/0", 9, false)
-	want(a, "c", "4/0", 9, false)
+	want(a, "a", "1/0", 6, others)
+	want(a, "a", "1/0", 5, judged)
+	want(a, "b", "2/0", 8, judged)
+	want(a, "c", "3/0", 9, unseen)
+	want(a, "c", "4/0", 9, unseen)
 	a.close()
 
-	// A line that was cut off is ignored.
+	// A line that was cut off is ignored. A daemon of the first profile judged nothing.
 	path := filepath.Join(dir, "gated")
-	if err := os.WriteFile(path, []byte("a 1/0 5 .\nb 2/0 8"), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("a 1/0 5 judged .\nc 4/0 9 .\nb 2/0 8 judged"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	a = open()
-	want(a, "b", "2/0", 8, false)
-	want(a, "a", "1/0", 5, true)
+	want(a, "b", "2/0", 8, unseen)
+	want(a, "c", "4/0", 9, unseen)
+	want(a, "a", "1/0", 5, judged)
 
 	// The file stays small.
 	for i := range 20 * spareLines {
@@ -76,5 +95,20 @@ func TestConfirmedStarts(t *testing.T) {
 	if n := strings.Count(string(text), "\n"); err != nil || n > 2*spareLines || len(a.byKey) != 2 {
 		t.Errorf("%d lines for %d: %v", n, len(a.byKey), err)
 	}
-	want(a, "a", "1/0", 5, true)
+	want(a, "a", "1/0", 5, judged)
+}
+
+func FuzzParseConfirmed(f *testing.F) {
+	f.Add("a 1.2.3/0 1a judged .")
+	f.Add("a 1.2.3/0 1a .")
+	f.Fuzz(func(t *testing.T, line string) {
+		k, s, ok := parseConfirmed(line)
+		if !ok {
+			return
+		}
+		k2, s2, ok := parseConfirmed(strings.TrimSuffix(s.line(k), "\n"))
+		if !ok || k2 != k || s2 != s {
+			t.Errorf("%q: %+v %+v, read back %+v %+v", line, k, s, k2, s2)
+		}
+	})
 }

@@ -101,8 +101,10 @@ func (m *Manager) repeats(rec records.Record, l launch.Launch) (bool, error) {
 // launch binds what is about to run; the deferred one is logged when somebody asks
 // for it, so that the evidence of an instance always holds a launch of its own.
 type deferredLaunch struct {
-	record string // the writing of it
-	launch launch.Launch
+	record  string // the writing of it
+	launch  launch.Launch
+	judged  bool              // at START
+	mounted *logs.MountedBody // what was found there; nil: nothing
 }
 
 // deferredLaunches are those of each owner. The zero value is empty.
@@ -133,6 +135,24 @@ func (d *deferredLaunches) take(owner, record string) (deferredLaunch, bool) {
 	return l, true
 }
 
+// holds reports whether there is a deferred launch of a start.
+func (d *deferredLaunches) holds(owner, record string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	l, ok := d.byOwner[owner]
+	return ok && l.record == record
+}
+
+// judged notes that a start was judged, and what is to be logged of that.
+func (d *deferredLaunches) judged(owner, record string, mounted *logs.MountedBody) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l, ok := d.byOwner[owner]; ok && l.record == record {
+		l.judged, l.mounted = true, mounted
+		d.byOwner[owner] = l
+	}
+}
+
 // restore stores a launch again, unless there is a newer one.
 func (d *deferredLaunches) restore(owner string, l deferredLaunch) {
 	d.mu.Lock()
@@ -157,7 +177,7 @@ func (d *deferredLaunches) retain(owners map[string]bool) {
 func (m *Manager) deferLaunch(rec records.Record, l launch.Launch) {
 	m.Counts.Repeated.Add(1)
 	m.Log.Info("container measured as before, in a crash loop", "container", rec.ID, "runtime", rec.Runtime)
-	m.deferred.store(rec.ID, deferredLaunch{rec.StartKey(), l})
+	m.deferred.store(rec.ID, deferredLaunch{record: rec.StartKey(), launch: l})
 }
 
 // logDeferred logs the deferred launch of an instance; false: there is none, because the
@@ -168,8 +188,11 @@ func (m *Manager) logDeferred(ctx context.Context, owner string, rec records.Rec
 		return false, nil
 	}
 	instance := rec.InstanceID(0)
-	if err = m.appendLaunch(ctx, owner, instance, rec, d.launch); err == nil {
-		err = m.confirmed.confirm(owner, instance)
+	err = m.appendLaunch(ctx, owner, instance, rec, d.launch)
+	if err == nil && d.judged {
+		if err = m.logMounted(ctx, owner, instance, d.mounted); err == nil {
+			err = m.confirmed.confirm(owner, instance)
+		}
 	}
 	if err != nil {
 		m.deferred.restore(owner, d)

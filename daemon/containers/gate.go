@@ -29,11 +29,27 @@ type Counts struct {
 type Gate struct {
 	m        *Manager
 	runtimes *gate.Runtimes
-	ready    chan struct{} // closed when starts holds the bundles that were there before
+	ready    chan struct{} // closed when bundles holds those that were there before
 
-	mu     sync.Mutex
-	starts map[string]chan struct{} // bundles that were seen, by writing; closed once decided
+	mu      sync.Mutex
+	bundles map[string]*bundle // that were seen, by writing (records.Record.StartKey)
 }
+
+// bundle is one writing of a bundle, at the gate.
+type bundle struct {
+	launch phase // measuring it, when the container is made
+	start  phase // judging its first process, when the container starts
+	init   int   // the process that was judged, or is
+}
+
+// phase is how far something is that is done once.
+type phase int
+
+const (
+	notBegun phase = iota
+	underWay
+	done
+)
 
 // OpenGate lays marks on the files of runtimes: from then on no container of root's
 // starts unseen. It returns nil where the gate is off, or can't be laid: then
@@ -43,7 +59,7 @@ func (m *Manager) OpenGate(ctx context.Context, runtimes []string) *Gate {
 	if c.Mode == config.GateOff {
 		return nil
 	}
-	g := &Gate{m: m, ready: make(chan struct{}), starts: make(map[string]chan struct{})}
+	g := &Gate{m: m, ready: make(chan struct{}), bundles: make(map[string]*bundle)}
 	var err error
 	g.runtimes, err = gate.HoldRuntimes(slices.Concat(runtimes, c.Runtimes), gate.Options{
 		Deadline: time.Duration(c.Deadline), Refuse: c.Mode == config.GateEnforce,
@@ -70,12 +86,10 @@ func (g *Gate) Close() {
 	}
 }
 
-// atRuntime measures what a process that executes a runtime is about to start. It
-// reads files alone: the engine holds the container's lock, and would wait for the
-// daemon.
+// atRuntime measures what a process that executes a runtime is about to make, and
+// judges what it is about to start. It reads files alone: the engine holds the
+// container's lock, and would wait for the daemon.
 func (g *Gate) atRuntime(ctx context.Context, h *gate.HeldExec) error {
-	begin := time.Now()
-	defer func() { g.m.Counts.Held.Add(time.Since(begin)) }()
 	if uid, ok := h.UID(); !ok || uid != 0 {
 		return nil // ended, or a user's engine, whose bundles prove nothing
 	}
@@ -88,11 +102,36 @@ func (g *Gate) atRuntime(ctx context.Context, h *gate.HeldExec) error {
 	if err != nil {
 		return err
 	}
-	var failed []error
+	var results []error
 	for _, rec := range g.concerned(list, h) {
-		failed = append(failed, g.once(ctx, rec))
+		results = append(results, g.once(ctx, rec))
 	}
-	return errors.Join(failed...)
+	starting, wait := g.starting(list, h)
+	for _, rec := range starting {
+		results = append(results, g.start(ctx, rec, wait))
+	}
+	err = failed(results)
+	if !errors.Is(err, gate.ErrAgain) {
+		g.m.Counts.Held.Add(time.Since(h.Since))
+	}
+	return err
+}
+
+// failed joins errors. A failure comes before gate.ErrAgain, which would hide it.
+func failed(results []error) error {
+	again := false
+	var failures []error
+	for _, err := range results {
+		if errors.Is(err, gate.ErrAgain) {
+			again = true
+		} else {
+			failures = append(failures, err)
+		}
+	}
+	if err := errors.Join(failures...); err != nil || !again {
+		return err
+	}
+	return gate.ErrAgain
 }
 
 // concerned returns the new bundles that the held process names, or all new bundles
@@ -102,8 +141,8 @@ func (g *Gate) concerned(list []records.Record, h *gate.HeldExec) []records.Reco
 	defer g.mu.Unlock()
 	var fresh, named []records.Record
 	for _, rec := range list {
-		s := g.starts[rec.StartKey()]
-		if rec.UID != 0 || rec.InitPID != 0 || s != nil && isClosed(s) {
+		b := g.bundles[rec.StartKey()]
+		if rec.UID != 0 || rec.InitPID != 0 || b != nil && b.launch == done {
 			continue
 		}
 		fresh = append(fresh, rec)
@@ -113,7 +152,7 @@ func (g *Gate) concerned(list []records.Record, h *gate.HeldExec) []records.Reco
 	}
 	g.prune(list)
 	for _, rec := range fresh {
-		if h.Names(rec.Bundle, rec.ID) {
+		if h.Command().Names(rec.ID) || h.Names(rec.Bundle, rec.ID) {
 			named = append(named, rec)
 		}
 	}
@@ -123,30 +162,42 @@ func (g *Gate) concerned(list []records.Record, h *gate.HeldExec) []records.Reco
 	return slices.DeleteFunc(fresh, func(rec records.Record) bool { return rec.Err != nil || !isMount(g.m.HostRoot, rec.RootPath) })
 }
 
-// once measures a bundle, or waits for the goroutine that does.
-func (g *Gate) once(ctx context.Context, rec records.Record) error {
+// bundle returns what is known of a bundle; under mu.
+func (g *Gate) bundle(rec records.Record) *bundle {
 	key := rec.StartKey()
+	if g.bundles[key] == nil {
+		g.bundles[key] = &bundle{}
+	}
+	return g.bundles[key]
+}
+
+// once measures a bundle, unless that is done. gate.ErrAgain says that another
+// goroutine does it.
+func (g *Gate) once(ctx context.Context, rec records.Record) error {
 	g.mu.Lock()
-	decided, seen := g.starts[key]
-	if !seen {
-		decided = make(chan struct{})
-		g.starts[key] = decided
+	b := g.bundle(rec)
+	was := b.launch
+	if was == notBegun {
+		b.launch = underWay
 	}
 	g.mu.Unlock()
-	if !seen {
-		defer close(decided)
-		return g.launch(ctx, rec)
-	}
-	select {
-	case <-decided:
+	switch was {
+	case underWay:
+		return gate.ErrAgain
+	case done:
 		return nil // a failure was reported by the other goroutine
-	case <-ctx.Done():
-		return gate.ErrDeadline
 	}
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		b.launch = done
+	}()
+	return g.launch(ctx, rec)
 }
 
 // launch logs what is about to start, as an instance that has no cgroup yet. In a
-// crash loop the launch may be logged later.
+// crash loop the launch may be logged later. The launch counts as gated once START is
+// judged (start).
 func (g *Gate) launch(ctx context.Context, rec records.Record) error {
 	if rec.Err != nil {
 		return rec.Err
@@ -165,68 +216,33 @@ func (g *Gate) launch(ctx context.Context, rec records.Record) error {
 		m.execs.BeforeLaunch(ctx)
 	}
 	if again {
-		err = m.logPower(ctx, rec.ID, rec) // equal launches may differ in power
-	} else {
-		err = m.appendLaunch(ctx, rec.ID, instance, rec, l)
-	}
-	if err != nil {
+		if err = m.logPower(ctx, rec.ID, rec); err == nil { // equal launches may differ in power
+			m.deferLaunch(rec, l)
+		}
 		return err
 	}
-	if ctx.Err() != nil {
-		return gate.ErrDeadline
+	if err := m.appendLaunch(ctx, rec.ID, instance, rec, l); err != nil || m.execs == nil {
+		return err
 	}
-	// Whatever became of the process that was held: while the runtime has noted no
-	// first process, none runs.
-	if unstarted, err := g.unstarted(ctx, rec); !unstarted {
-		return errors.Join(gate.ErrLetGo, err)
-	}
-	if again {
-		m.deferLaunch(rec, l)
-		return nil
-	}
-	if m.execs != nil {
-		if err := m.execs.Started(ctx, rec, instance); err != nil {
-			return err
-		}
-	}
-	return m.confirmed.confirm(rec.ID, instance)
-}
-
-func (g *Gate) unstarted(ctx context.Context, rec records.Record) (bool, error) {
-	list, err := g.m.Records().List(ctx)
-	for _, now := range list {
-		if now.ID == rec.ID && now.UID == rec.UID {
-			return now.Stamp == rec.Stamp && now.InitPID == 0, nil
-		}
-	}
-	return false, err
+	return m.execs.Started(ctx, rec, instance)
 }
 
 // prune evicts bundles that are gone; under mu.
 func (g *Gate) prune(list []records.Record) {
-	if len(g.starts) < 2*len(list)+64 {
+	if len(g.bundles) < 2*len(list)+64 {
 		return
 	}
 	live, owners := make(map[string]bool), make(map[string]bool)
 	for _, rec := range list {
 		live[rec.StartKey()], owners[rec.ID] = true, true
 	}
-	for key, s := range g.starts {
-		if !live[key] && isClosed(s) {
-			delete(g.starts, key)
+	for key, b := range g.bundles {
+		if !live[key] && b.launch != underWay && b.start != underWay {
+			delete(g.bundles, key)
 		}
 	}
 	g.m.deferred.retain(owners)
 	g.m.confirmed.retain(owners)
-}
-
-func isClosed(c chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
 }
 
 // isMount reports whether a directory is on another device than its parent.

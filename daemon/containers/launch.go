@@ -56,7 +56,7 @@ func (m *Manager) appendLaunch(ctx context.Context, owner, instance string, rec 
 	}
 	_, err = m.Ledger.Append(ctx, e)
 	if err == nil {
-		m.Log.Info("container measured", "container", owner, "runtime", rec.Runtime, "start", startOf(instance))
+		m.Log.Info("container measured", "container", owner, "runtime", rec.Runtime, "instance", instance)
 	}
 	return err
 }
@@ -68,10 +68,15 @@ func (m *Manager) logPower(ctx context.Context, owner string, rec records.Record
 	if err != nil {
 		return fmt.Errorf("power of container %.12s: %w", rec.ID, err)
 	}
+	return m.announce(ctx, owner, classes)
+}
+
+// announce logs classes of power that a container has.
+func (m *Manager) announce(ctx context.Context, owner string, classes []string) error {
 	if len(classes) == 0 {
 		return nil
 	}
-	_, err = m.Ledger.Append(ctx, ledger.Event{Operation: logs.OpPower, Measured: logs.PowerBody{Classes: classes}, Charge: owner, Once: true})
+	_, err := m.Ledger.Append(ctx, ledger.Event{Operation: logs.OpPower, Measured: logs.PowerBody{Classes: classes}, Charge: owner, Once: true})
 	if err == nil {
 		m.Log.Warn("a container can act as root of the guest", "container", owner, "power", fmt.Sprint(classes))
 	}

@@ -3,7 +3,6 @@ package containers
 import (
 	"context"
 	"encoding/json/jsontext"
-	"strings"
 	"time"
 
 	"github.com/cima-project/cima/daemon/gate"
@@ -31,6 +30,9 @@ func (m *Manager) logged(ctx context.Context, i *Instance, checkSame func(contex
 	if err != nil {
 		return nil, err
 	}
+	if m.isPending(i, rec) {
+		return nil, rpc.NotReady(imageRetry, "the container is made and not started: ask again")
+	}
 	l, img, err := m.readBack(i, rec)
 	if err != nil {
 		return nil, err
@@ -40,12 +42,22 @@ func (m *Manager) logged(ctx context.Context, i *Instance, checkSame func(contex
 			return nil, err
 		}
 	}
-	if img == nil {
-		at, err := m.Ledger.Snapshot(i.Owner)
-		if err != nil {
+	at, err := m.Ledger.Snapshot(i.Owner)
+	if err != nil {
+		return nil, err
+	}
+	instance := at.Owner.Instance
+	mine, gated := m.isLaunchOf(instance, rec, i)
+	if !mine {
+		return nil, ledger.ErrReplaced
+	}
+	if !gated {
+		if err := m.announceUnseen(ctx, i.Owner, rec); err != nil {
 			return nil, err
 		}
-		if err := m.logImage(ctx, i, rec, at.Owner.Instance); err != nil {
+	}
+	if img == nil {
+		if err := m.logImage(ctx, i, rec, instance); err != nil {
 			return nil, err
 		}
 	}
@@ -58,14 +70,10 @@ func (m *Manager) logged(ctx context.Context, i *Instance, checkSame func(contex
 	if err != nil {
 		return nil, err
 	}
-	at, err := m.Ledger.Snapshot(i.Owner)
-	if err != nil {
-		return nil, err
+	f.Instance, f.Start = instance, logs.StartObserved
+	if gated {
+		f.Start = logs.StartGated
 	}
-	if !m.isLaunchOf(at.Owner.Instance, rec, i) {
-		return nil, ledger.ErrReplaced
-	}
-	f.Instance, f.Start = at.Owner.Instance, startOf(at.Owner.Instance)
 	i.facts.Store(f)
 	m.instances.watch(i)
 	return f, nil
@@ -75,8 +83,11 @@ func (m *Manager) logged(ctx context.Context, i *Instance, checkSame func(contex
 // may have measured it.
 func (m *Manager) readBack(i *Instance, rec records.Record) (launched, image jsontext.Value, err error) {
 	s, err := m.Ledger.Snapshot(i.Owner)
-	if err != nil || !m.isLaunchOf(s.Owner.Instance, rec, i) {
+	if err != nil {
 		return nil, nil, err
+	}
+	if mine, _ := m.isLaunchOf(s.Owner.Instance, rec, i); !mine {
+		return nil, nil, nil
 	}
 	events, err := m.Ledger.Events(i.Owner)
 	if err != nil {
@@ -94,24 +105,23 @@ func (m *Manager) readBack(i *Instance, rec records.Record) (launched, image jso
 }
 
 // isLaunchOf reports whether the launch that was logged last for an instance's
-// owner is the launch of this instance.
-func (m *Manager) isLaunchOf(logged string, rec records.Record, i *Instance) bool {
+// owner is the launch of this instance, and whether it is gated: logged, and its
+// container judged, before the container's first instruction.
+func (m *Manager) isLaunchOf(logged string, rec records.Record, i *Instance) (mine, gated bool) {
 	if logged != rec.InstanceID(0) {
-		return logged == rec.InstanceID(i.inode)
+		return logged == rec.InstanceID(i.inode), false
 	}
-	mine, err := m.confirmed.claim(i.Owner, logged, i.inode)
+	mine, gated, err := m.confirmed.claim(i.Owner, logged, i.inode)
 	if err != nil {
-		m.Log.Error("a gated launch can't be claimed for its container", "container", i.Owner, "error", err)
+		m.Log.Error("a launch that the gate logged can't be claimed for its container", "container", i.Owner, "error", err)
 	}
-	return mine
+	return mine, gated
 }
 
-// startOf is assurance.start of a launch: a gated launch has no cgroup in its name.
-func startOf(logged string) string {
-	if strings.HasSuffix(logged, "/0") {
-		return logs.StartGated
-	}
-	return logs.StartObserved
+// isPending reports whether an instance has not started, or is just starting. Nobody
+// claims its launch then: START may confirm it yet.
+func (m *Manager) isPending(i *Instance, rec records.Record) bool {
+	return !m.confirmed.isJudged(i.Owner, rec.InstanceID(0)) && isPending(rec, i.first)
 }
 
 // record reads an instance's record again, because a new start may have replaced
@@ -139,10 +149,11 @@ func (m *Manager) LoggedOf(ctx context.Context, rec records.Record) (instance st
 	i := m.Use(c, running.CgroupInode, running.CgroupOwner)
 	defer m.Release(i)
 	s, err := m.Ledger.Snapshot(i.Owner)
-	if err != nil || !m.isLaunchOf(s.Owner.Instance, rec, i) {
+	if err != nil || m.isPending(i, rec) {
 		return "", false
 	}
-	return s.Owner.Instance, true
+	mine, _ := m.isLaunchOf(s.Owner.Instance, rec, i)
+	return s.Owner.Instance, mine
 }
 
 // launchRetry is the time between two looks at a launch that another goroutine logs.
@@ -163,10 +174,14 @@ func (m *Manager) EnsureLaunched(ctx context.Context, c *peer.Caller) (instance 
 		if err != nil {
 			return "", err
 		}
-		if m.isLaunchOf(s.Owner.Instance, rec, i) {
+		pending := m.isPending(i, rec)
+		if pending && s.Owner.Instance == rec.InstanceID(0) {
+			return s.Owner.Instance, nil // a hook that runs in the container
+		}
+		if mine, _ := m.isLaunchOf(s.Owner.Instance, rec, i); mine {
 			return s.Owner.Instance, nil
 		}
-		if i.measuring.TryAcquire(1) { // else another goroutine measures it
+		if !pending && i.measuring.TryAcquire(1) { // else another goroutine measures it
 			err := m.logLaunch(ctx, i, rec, c.Check)
 			i.measuring.Release(1)
 			if err != nil {

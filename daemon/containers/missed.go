@@ -12,13 +12,12 @@ import (
 // missedTimeout is how long logging a missed start may wait for its turn.
 const missedTimeout = 10 * time.Second
 
-// missed logs that a runtime went on, or was refused, without being measured.
-// Bundles that are new and undecided by now can't count as gated any more.
+// missed logs that a runtime went on, or was refused, without being measured. It takes
+// nothing away from other containers: what counts as gated is decided at START.
 func (g *Gate) missed(h *gate.HeldExec, why error) {
 	g.m.Counts.Missed.Add(1)
 	ctx, cancel := context.WithTimeout(context.Background(), missedTimeout)
 	defer cancel()
-	g.skipPresent(ctx)
 	if h != nil {
 		g.m.Log.Warn("a runtime was not measured", "pid", h.PID, "error", why)
 	} else {
@@ -29,20 +28,18 @@ func (g *Gate) missed(h *gate.HeldExec, why error) {
 	}
 }
 
-// skipPresent passes over bundles that are there already: nobody can tell whether
-// their containers run, ran, or are just starting.
+// skipPresent passes over bundles that are there already and whose containers don't run:
+// most ran before. One that is just being made is measured at START.
 func (g *Gate) skipPresent(ctx context.Context) {
 	list, err := g.m.Records().List(ctx)
 	if err != nil {
 		g.m.Log.Warn("containers that are there already can't be listed", "error", err)
 	}
-	decided := make(chan struct{})
-	close(decided)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, rec := range list {
-		if g.starts[rec.StartKey()] == nil {
-			g.starts[rec.StartKey()] = decided
+		if b := g.bundle(rec); b.launch == notBegun {
+			b.launch = done
 		}
 	}
 }

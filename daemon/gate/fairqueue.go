@@ -107,6 +107,31 @@ func (q *fairQueue) done(h *HeldExec) {
 	}
 }
 
+// pause gives the worker of a process that next returned to others. The process keeps
+// its place, until resume lets it wait for a worker again.
+func (q *fairQueue) pause(h *HeldExec) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	mine := q.byPayer[h.payer]
+	mine.deciding--
+	q.list(mine)
+}
+
+func (q *fairQueue) resume(h *HeldExec) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	mine := q.byPayer[h.payer]
+	mine.waiting = append(mine.waiting, h)
+	q.list(mine)
+}
+
+// isClosed reports whether put is not called any more.
+func (q *fairQueue) isClosed() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
+}
+
 // close says that put is not called any more.
 func (q *fairQueue) close() {
 	q.mu.Lock()

@@ -63,13 +63,17 @@ type Options struct {
 
 	// Decide measures what a held process is about to run. The process goes on
 	// when Decide returns nil. Several workers call it concurrently. ctx ends at
-	// the deadline.
+	// the deadline. A Decide that must wait returns ErrAgain, and is called again
+	// some milliseconds later: it keeps no worker from other processes meanwhile.
 	Decide func(ctx context.Context, h *HeldExec) error
 
 	// Missed is called for each process that went on, or was refused, without
 	// a decision; by one goroutine. h is nil if the process is not known.
 	Missed func(h *HeldExec, why error)
 }
+
+// ErrAgain is what Decide returns to be called again, some milliseconds later.
+var ErrAgain = errors.New("it waits for another process")
 
 // Errors that Missed gets.
 var (
@@ -82,14 +86,16 @@ var (
 // HeldExec is a process in the middle of execve(2). It is valid until Decide or
 // Missed returns.
 type HeldExec struct {
-	PID   int // in the daemon's pid namespace
-	PIDFD int // of the same process; -1 if it has ended
-	fd    int // the file that it is about to execute, open for reading
+	PID   int       // in the daemon's pid namespace
+	PIDFD int       // of the same process; -1 if it has ended
+	Since time.Time // when the gate took it
+	fd    int       // the file that it is about to execute, open for reading
 
 	payer    payer
 	lease    *lease // on fd; kept until the exec is done
 	until    time.Time
 	deadline *time.Timer
+	paused   int // how often Decide returned ErrAgain
 	answered atomic.Bool
 	users    atomic.Int32
 	missed   atomic.Bool
@@ -158,9 +164,12 @@ func (g *gate) run() error {
 	for range workers {
 		g.deciding.Go(func() {
 			for h := g.queue.next(); h != nil; h = g.queue.next() {
-				g.decide(h)
-				g.queue.done(h)
-				g.release(h)
+				if g.decide(h) {
+					g.queue.done(h)
+					g.release(h)
+				} else {
+					g.pause(h)
+				}
 			}
 		})
 	}
@@ -196,7 +205,7 @@ func (g *gate) accept(e event) {
 	if e.fd < 0 {
 		return
 	}
-	h := &HeldExec{PID: e.pid, PIDFD: e.pidfd, fd: e.fd}
+	h := &HeldExec{PID: e.pid, PIDFD: e.pidfd, Since: time.Now(), fd: e.fd}
 	h.users.Store(1)
 	defer g.release(h)
 	if e.mask&unix.FAN_OPEN_EXEC_PERM == 0 || e.pid == g.pid {
@@ -214,7 +223,7 @@ func (g *gate) accept(e event) {
 	h.payer = g.payerOf(h)
 	h.users.Add(2) // the deadline and the worker
 	g.waiting.Add(1)
-	h.until = time.Now().Add(g.options.Deadline)
+	h.until = h.Since.Add(g.options.Deadline)
 	h.deadline = time.AfterFunc(g.options.Deadline, func() {
 		g.giveUp(h, ErrDeadline)
 		g.deadlineOver(h)
@@ -235,26 +244,48 @@ func (g *gate) deadlineOver(h *HeldExec) {
 	g.waiting.Done()
 }
 
-// decide calls Decide for a held process, and answers.
-func (g *gate) decide(h *HeldExec) {
+// decide calls Decide for a held process, and answers. False says that Decide is to be
+// called again.
+func (g *gate) decide(h *HeldExec) (done bool) {
 	if h.missed.Load() {
-		return // its deadline passed while it waited
+		return true // its deadline passed while it waited
 	}
 	ctx, cancel := context.WithDeadline(context.Background(), h.until)
 	err := g.options.Decide(ctx, h)
 	cancel()
+	if errors.Is(err, ErrAgain) {
+		if !g.queue.isClosed() {
+			return false
+		}
+		err = ErrLetGo
+	}
 	if h.deadline.Stop() {
 		g.deadlineOver(h)
 	}
 	if err != nil {
 		g.giveUp(h, err)
-		return
+		return true
 	}
 	if h.missed.Load() {
-		return
+		return true
 	}
 	g.holdLease(h) // before the answer: its next exec ends this one
 	if !g.answer(h, true) && !h.missed.Load() && procfs.Alive(h.PIDFD) == nil {
 		g.report(h, ErrLetGo)
 	}
+	return true
+}
+
+// A process whose Decide waits is looked at again after pauseFirst, and ever less often.
+const (
+	pauseFirst = time.Millisecond
+	pauseMost  = 16 * time.Millisecond
+)
+
+// pause puts a process back into the queue after a while.
+func (g *gate) pause(h *HeldExec) {
+	wait := min(pauseFirst<<min(h.paused/4, 8), pauseMost)
+	h.paused++
+	g.queue.pause(h)
+	time.AfterFunc(wait, func() { g.queue.resume(h) })
 }

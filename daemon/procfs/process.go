@@ -40,6 +40,15 @@ func Alive(pidfds ...int) error {
 	}
 }
 
+// Started returns the start time of a process, in clock ticks since boot.
+func Started(pid int) (uint64, error) {
+	text, err := readSmall(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, err
+	}
+	return StartTicks(text)
+}
+
 // StartTicks reads the start time of a process, in clock ticks since boot, from
 // the text of its stat file: field 22 of proc_pid_stat(5). Field 2 is the
 // program's name in parentheses and may hold anything, parentheses and spaces

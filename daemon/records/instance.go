@@ -1,6 +1,9 @@
 package records
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // InstanceID is the name in the runtime log of an instance: this writing of the
 // record, and the inode of the cgroup; 0 if it was measured at the gate, before there
@@ -8,6 +11,11 @@ import "fmt"
 func (r Record) InstanceID(inode uint64) string {
 	s := r.Stamp
 	return fmt.Sprintf("%x.%x.%x/%x", s.device, s.inode, s.changed, inode)
+}
+
+// Wrote reports whether an instance in the runtime log is of this writing of the record.
+func (r Record) Wrote(instance string) bool {
+	return strings.HasPrefix(instance, strings.TrimSuffix(r.InstanceID(0), "0"))
 }
 
 // StartKey names this writing of the record, or the bundle of a record that can't be

@@ -31,6 +31,10 @@ type Record struct {
 	InitPID   int
 	InitStart uint64
 
+	// StateDir is the runtime's directory of the container, where InitPID was read;
+	// empty where that was a pid file alone.
+	StateDir string
+
 	HostPID  bool          // in the pid namespace of the host
 	RootPath string        // root file system, in the host's mount namespace
 	Pod      launch.Pod    // where a kubelet started it

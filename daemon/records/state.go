@@ -19,6 +19,7 @@ type state struct {
 	pid    int
 	start  uint64
 	cgroup string // "" where the file has none
+	dir    string // of the file; "" where it is a pid file
 }
 
 // runcState is the part of interest in runc's state.json
@@ -42,13 +43,13 @@ func parseState(file string, raw []byte) (state, error) {
 		if err := json.Unmarshal(raw, &s); err != nil {
 			return state{}, fmt.Errorf("%s: %w", file, err)
 		}
-		return state{s.PID, s.Start, s.Cgroup}, nil
+		return state{s.PID, s.Start, s.Cgroup, path.Dir(file)}, nil
 	}
 	var s runcState
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return state{}, fmt.Errorf("%s: %w", file, err)
 	}
-	return state{s.PID, s.Start, actualPath(s.Cgroups)}, nil
+	return state{s.PID, s.Start, actualPath(s.Cgroups), path.Dir(file)}, nil
 }
 
 // readState reads the runtime's state of a container. The owner of the record must own

@@ -118,7 +118,7 @@ func (s *Store) List(ctx context.Context) ([]Record, error) {
 		if err != nil {
 			r = Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(at.config()), UID: at.uid, Err: err}
 			if st, ok, err := s.readState(at, at.uid); ok && err == nil {
-				r.InitPID, r.InitStart = st.pid, st.start // the container may run nevertheless
+				r.InitPID, r.InitStart, r.StateDir = st.pid, st.start, st.dir // the container may run nevertheless
 			}
 		}
 		seen[key{at.uid, at.id}] = r.Err == nil
@@ -151,7 +151,7 @@ func (s *Store) load(ctx context.Context, at location) (Record, error) {
 		if r.CgroupPath == "" {
 			r.CgroupPath = ownCgroup(st.cgroup, r.UID)
 		}
-		r.InitPID, r.InitStart = st.pid, st.start
+		r.InitPID, r.InitStart, r.StateDir = st.pid, st.start, st.dir
 	}
 	r.details.power = r.details.power.InCgroup(r.CgroupPath, s.isContainer)
 	return r, nil

@@ -1,0 +1,85 @@
+package containers
+
+import (
+	"errors"
+	"io/fs"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/gate"
+	"github.com/cima-project/cima/daemon/power"
+	"github.com/cima-project/cima/daemon/procfs"
+	"github.com/cima-project/cima/daemon/records"
+)
+
+// Errors of a START that can't be judged.
+var (
+	errNoInit = errors.New("the runtime noted no first process")
+	errNoFIFO = errors.New("the first process waits in no exec FIFO")
+)
+
+// initProcess is a container's first process, as the runtime noted it.
+type initProcess struct {
+	power.Init
+	fifo procfs.FileID
+}
+
+// openInit opens the first process of a container that has not started. Its error is
+// procfs.ErrEnded if that process is gone, and errNoFIFO where there is no exec FIFO:
+// the container has started, or its runtime makes none.
+func openInit(rec records.Record) (*initProcess, error) {
+	if rec.InitPID <= 0 || rec.StateDir == "" {
+		return nil, errNoInit
+	}
+	fifo, err := gate.FIFO(rec.StateDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, errNoFIFO
+	}
+	if err != nil {
+		return nil, err
+	}
+	init, err := openProcess(rec)
+	return &initProcess{init, fifo}, err
+}
+
+// openProcess opens the first process of a container.
+func openProcess(rec records.Record) (power.Init, error) {
+	pidfd, err := unix.PidfdOpen(rec.InitPID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return power.Init{}, procfs.ErrEnded
+	}
+	if err != nil {
+		return power.Init{}, err
+	}
+	init := power.Init{PID: rec.InitPID, PIDFD: pidfd}
+	if rec.InitStart == 0 {
+		return init, nil
+	}
+	if started, err := procfs.Started(init.PID); err != nil || started != rec.InitStart {
+		unix.Close(pidfd)
+		return power.Init{}, procfs.ErrEnded // another process has its number
+	}
+	return init, nil
+}
+
+func (p *initProcess) close() { closeProcess(p.Init) }
+
+func closeProcess(p power.Init) { unix.Close(p.PIDFD) }
+
+// waits reports whether the process waits to be started now.
+func (p *initProcess) waits() bool {
+	return gate.AwaitsStart(p.PID, p.fifo) && procfs.Alive(p.PIDFD) == nil
+}
+
+// isPending reports whether a container is made and not started: its first process
+// waits for that, or will in a moment. seen is when it was seen first: a FIFO that a
+// runtime left behind says nothing for ever.
+func isPending(rec records.Record, seen time.Time) bool {
+	init, err := openInit(rec)
+	if err != nil {
+		return false
+	}
+	defer init.close()
+	return init.waits() || time.Since(seen) < notStarted
+}
