@@ -17,7 +17,7 @@ const zeroDigest = `"00000000000000000000000000000000000000000000000000000000000
 // encoding/json would escape.
 var testClaims = `{"profile":"` + ClaimsProfile + `","agent":` + zeroDigest + `,"nonce":"AAECAwQFBgc=","user_data":"",
  "container":{"id":"c1","runtime":"docker","image":"a<b>&\u0001` + "\u2028é" + `","image_digest":"sha256:00",
- "launch_digest":` + zeroDigest + `,"register":` + zeroDigest + `,
+ "launch_digest":` + zeroDigest + `,"defaults_digest":` + zeroDigest + `,"register":` + zeroDigest + `,
  "assurance":{"start":"gated","pidfd":true,"cgroup_owner":4294967295,"metadata":"bundle"}},
  "boot_log":` + zeroDigest + `,"log":{"count":3,"register":` + zeroDigest + `,"public":` + zeroDigest + `,"anchor":"rtmr3"},
  "later":[1,2.5,-1e-7,{"x":null}]}`
@@ -91,8 +91,8 @@ func TestEvidenceMalformed(t *testing.T) {
 		"escaped letter":          {`"tdx"`, `"\u0074dx"`},
 		"escaped slash":           {`https://`, `https:\/\/`},
 		"escaped name":            {`"tee"`, `"te\u0065"`},
-		"other profile":           {`evidence/v1`, `evidence/v2`},
-		"other claims profile":    {`claims/v1`, `claims/v2`},
+		"other profile":           {`evidence/v2`, `evidence/v1`},
+		"other claims profile":    {`claims/v2`, `claims/v1`},
 		"base64 unpadded":         {`"AAECAwQFBgc="`, `"AAECAwQFBgc"`},
 		"base64 trailing bits":    {`"AAECAwQFBgc="`, `"AAECAwQFBgd="`},
 		"base64 line break":       {`"AAECAwQFBgc="`, `"AAEC\nAwQFBgc="`},

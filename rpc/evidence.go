@@ -11,8 +11,8 @@ import (
 
 // Profiles name the rules that evidence and claims follow (RFC 9711, eat_profile).
 const (
-	EvidenceProfile = "https://github.com/cima-project/cima/evidence/v1"
-	ClaimsProfile   = "https://github.com/cima-project/cima/claims/v1"
+	EvidenceProfile = "https://github.com/cima-project/cima/evidence/v2"
+	ClaimsProfile   = "https://github.com/cima-project/cima/claims/v2"
 )
 
 // Values of LogClaims.View.
@@ -29,7 +29,7 @@ const agentContext = "cima-agent-v1"
 // that it is bound to, and the logs that explain its registers. cima-evidence(7)
 // specifies it.
 type Evidence struct {
-	Profile string `json:"profile" oneof:"https://github.com/cima-project/cima/evidence/v1"` // EvidenceProfile
+	Profile string `json:"profile" oneof:"https://github.com/cima-project/cima/evidence/v2"` // EvidenceProfile
 	TEE     string `json:"tee" within:"1..4096"`                                             // "tdx"
 	Quote   []byte `json:"quote" within:"1.."`                                               // the quote, and nothing after it
 
@@ -75,7 +75,7 @@ type LogEntry struct {
 type Claims struct {
 	_ canonical.Open
 
-	Profile   string           `json:"profile" oneof:"https://github.com/cima-project/cima/claims/v1"` // ClaimsProfile
+	Profile   string           `json:"profile" oneof:"https://github.com/cima-project/cima/claims/v2"` // ClaimsProfile
 	Agent     Digest           `json:"agent"`                                                          // SHA-384 of the agent's 32-byte Ed25519 public key
 	Nonce     []byte           `json:"nonce" within:"8..64"`                                           // the verifier's, 8 to 64 bytes
 	UserData  []byte           `json:"user_data,omitempty" within:"0..4096"`                           // the caller's, up to 4 KiB
@@ -90,13 +90,19 @@ type Claims struct {
 type ContainerClaims struct {
 	_ canonical.Open
 
-	ID           string    `json:"id" within:"1..4096"` // as in the log: with "uid/" before it if the record is a user's
-	Runtime      string    `json:"runtime" within:"0..4096"`
-	Image        string    `json:"image,omitempty" within:"0..4096"`        // reference, as measured
-	ImageDigest  string    `json:"image_digest,omitempty" within:"0..4096"` // config digest, "sha256:…"
-	LaunchDigest Digest    `json:"launch_digest"`                           // SHA-384(JCS({launch, image}))
-	Register     Digest    `json:"register"`                                // container register at Log.Count
-	Assurance    Assurance `json:"assurance"`
+	ID          string `json:"id" within:"1..4096"` // as in the log: with "uid/" before it if the record is a user's
+	Runtime     string `json:"runtime" within:"0..4096"`
+	Image       string `json:"image,omitempty" within:"0..4096"`        // reference, as measured
+	ImageDigest string `json:"image_digest,omitempty" within:"0..4096"` // config digest, "sha256:…"
+
+	// LaunchDigest is of what was asked for, of which image, and DefaultsDigest of what the
+	// engine added (cima-evidence(7), Registers). Both are absent, and zero here, where a
+	// daemon of an earlier version logged the launch.
+	LaunchDigest   Digest `json:"launch_digest,omitzero"`
+	DefaultsDigest Digest `json:"defaults_digest,omitzero"`
+
+	Register  Digest    `json:"register"` // container register at Log.Count
+	Assurance Assurance `json:"assurance"`
 }
 
 // Assurance says how sure the daemon is of a caller.

@@ -74,7 +74,7 @@ func (a *API) describe(ctx context.Context, i *containers.Instance, status *rpc.
 	switch {
 	case err != nil:
 		status.NotReady = err.Error()
-	case status.LaunchDigest == nil:
+	case status.Assurance.Metadata == "":
 		status.NotReady = "not measured yet"
 	default:
 		status.Register, status.Events = &at.Owner.Register, at.Owner.Events

@@ -123,13 +123,14 @@ func (a *API) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Snapsh
 		return claims, at, nil
 	}
 	claims.Container = &rpc.ContainerClaims{
-		ID:           s.owner,
-		Runtime:      s.instance.Container.Runtime,
-		Image:        f.Image.Reference,
-		ImageDigest:  f.Image.Digest,
-		LaunchDigest: f.LaunchDigest,
-		Register:     at.Owner.Register,
-		Assurance:    assurance(s, f),
+		ID:             s.owner,
+		Runtime:        s.instance.Container.Runtime,
+		Image:          f.Image.Reference,
+		ImageDigest:    f.Image.Digest,
+		LaunchDigest:   f.LaunchDigest,
+		DefaultsDigest: f.DefaultsDigest,
+		Register:       at.Owner.Register,
+		Assurance:      assurance(s, f),
 	}
 	return claims, at, nil
 }

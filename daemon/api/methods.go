@@ -79,7 +79,7 @@ func (a *API) identity(ctx context.Context, s *subject) *rpc.ContainerIdentity {
 		ID: i.Owner, Runtime: i.Container.Runtime, Cgroup: i.Container.CgroupPath, Assurance: assurance(s, f),
 	}
 	if f != nil {
-		id.Image, id.ImageDigest, id.LaunchDigest = f.Image.Reference, f.Image.Digest, &f.LaunchDigest
+		id.Image, id.ImageDigest, id.LaunchDigest = f.Image.Reference, f.Image.Digest, known(&f.LaunchDigest)
 	}
 	return id
 }
@@ -100,9 +100,18 @@ func (a *API) measurements(ctx context.Context, s *subject, _ rpc.NoParams) (rpc
 		Public: claims.Log.Public,
 	}
 	if claims.Container != nil {
-		m.Container, m.LaunchDigest = &claims.Container.Register, &claims.Container.LaunchDigest
+		m.Container, m.LaunchDigest = &claims.Container.Register, known(&claims.Container.LaunchDigest)
 	}
 	return m, nil
+}
+
+// known is a launch digest, or nil where there is none: a daemon of an earlier version
+// logged the launch.
+func known(d *rpc.Digest) *rpc.Digest {
+	if *d == (rpc.Digest{}) {
+		return nil
+	}
+	return d
 }
 
 func (a *API) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurementParams) (rpc.CCMeasurement, error) {

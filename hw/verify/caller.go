@@ -1,13 +1,11 @@
 package verify
 
 import (
-	"encoding/json/jsontext"
 	"errors"
 	"fmt"
 
-	"github.com/cima-project/cima/logs/canonical"
-
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/launches"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -18,25 +16,8 @@ import (
 type instance struct {
 	events   []*logs.Event // launch first
 	register hw.Digest
-	digest   rpc.Digest // launch digest
-	launch   launchFacts
-	image    imageFacts
-}
-
-// launchFacts are the members of a launch event that the claims or a policy
-// are held against (cima-evidence(7), LAUNCH).
-type launchFacts struct {
-	Source      string  `json:"source"`
-	CgroupOwner *uint32 `json:"cgroup_owner"`
-}
-
-// imageFacts are the members of an image event that the claims or a policy
-// are held against (cima-evidence(7), Operations).
-type imageFacts struct {
-	Reference string `json:"reference"`
-	Digest    string `json:"digest"`   // of the config
-	Manifest  string `json:"manifest"` // of the manifest or index
-	Absent    string `json:"absent"`   // why all else is empty
+	digest   rpc.Digest // launch digest; zero where the launch is an earlier version's
+	launches.Measured
 }
 
 // caller: the log shows the same of the caller as the claims, and shows events of
@@ -65,8 +46,19 @@ func caller(ev *evidence) (Step, *instance) {
 			return fail("the log gives another "+c.What+" than the claims", compared...), in
 		}
 	}
-	return pass(fmt.Sprintf("%d events of container %s give its register, launch digest and image", len(in.events), replay.ShortID(id)), compared...), in
+	given := fmt.Sprintf("%d events of container %s give its register, ", len(in.events), replay.ShortID(id))
+	switch config := in.ImageConfig; {
+	case in.Earlier:
+		return warn(given+"its image and its owner; "+loggedEarlier, compared...), in
+	case config != "" && in.Image.Digest != "" && config != in.Image.Digest:
+		return fail("what was asked for was computed by another image's config than the image event's",
+			Comparison{"image config", in.Image.Digest, config}), in
+	}
+	return pass(given+"launch digest, defaults digest and image", compared...), in
 }
+
+// loggedEarlier is said of a launch that a daemon logged before it was upgraded.
+const loggedEarlier = "its launch was logged by an earlier version (evidence profile v1), and has no launch digest"
 
 // readInstance collects the events of the container's latest instance.
 func readInstance(prefix []entry, id string) (*instance, error) {
@@ -108,39 +100,37 @@ func (in *instance) read() error {
 		return errors.New("no image event of the container's instance is shown")
 	}
 	launch := in.events[0]
-	if err := canonical.Decode(launch.Body(), &in.launch); err != nil {
+	var err error
+	if in.Launch, err = launches.Read(launch.Body()); err != nil {
 		return fmt.Errorf("launch event: %w", err)
 	}
-	if err := canonical.Decode(image.Body(), &in.image); err != nil {
+	if in.Image, err = launches.ReadImage(image.Body()); err != nil {
 		return fmt.Errorf("image event: %w", err)
 	}
-	var err error
-	in.digest, err = launchDigest(launch, image)
-	return err
-}
-
-// launchDigest is SHA-384(JCS({launch, image})).
-func launchDigest(launch, image *logs.Event) (rpc.Digest, error) {
-	digest, err := canonical.Sum(map[string]jsontext.Value{"launch": launch.Body(), "image": image.Body()})
-	if err != nil {
-		return digest, fmt.Errorf("launch digest: %w", err)
+	if !in.Earlier {
+		in.digest, err = in.Digest()
 	}
-	return digest, nil
+	return err
 }
 
 // against compares the claims with the log, whose values are Want.
 func (in *instance) against(c *rpc.ContainerClaims) []Comparison {
-	compared := []Comparison{
+	return []Comparison{
 		{"container register", in.register.String(), c.Register.String()},
-		{"launch digest", in.digest.String(), c.LaunchDigest.String()},
-		{"image", in.image.Reference, c.Image},
-		{"image digest", in.image.Digest, c.ImageDigest},
+		{"launch digest", known(in.digest), known(c.LaunchDigest)},
+		{"defaults digest", known(in.DefaultsDigest), known(c.DefaultsDigest)},
+		{"image", in.Image.Reference, c.Image},
+		{"image digest", in.Image.Digest, c.ImageDigest},
+		{"cgroup owner", fmt.Sprint(in.CgroupOwner), fmt.Sprint(c.Assurance.CgroupOwner)},
 	}
-	if in.launch.CgroupOwner != nil {
-		compared = append(compared, Comparison{"cgroup owner",
-			fmt.Sprint(*in.launch.CgroupOwner), fmt.Sprint(c.Assurance.CgroupOwner)})
+}
+
+// known is a digest as a comparison shows it.
+func known(d rpc.Digest) string {
+	if d == (rpc.Digest{}) {
+		return "none"
 	}
-	return compared
+	return d.String()
 }
 
 func unitWords(h *rpc.HostClaims) string {

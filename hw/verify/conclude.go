@@ -73,7 +73,7 @@ func (c *conclusion) listProved() {
 	if c.passed(StepUserData) {
 		c.proves("the channel is the caller's: its user data is among them")
 	}
-	if c.passed(StepCaller) && c.ev.claims.Container != nil {
+	if c.passed(StepCaller) && c.ev.claims.Container != nil && !c.instance.Earlier {
 		c.proves("the agent logged what was started: %s", c.launchWords())
 	}
 	if !c.passed(StepBootLog, StepBootValues) {
@@ -98,7 +98,7 @@ func (c *conclusion) takesAny() bool {
 }
 
 func (c *conclusion) launchWords() string {
-	image := c.instance.image.Reference
+	image := c.instance.Image.Reference
 	if image == "" {
 		image = "an image that is not known"
 	}
@@ -183,8 +183,11 @@ func (c *conclusion) leavesOfCaller() {
 	if as.CgroupOwner != 0 {
 		c.leaves("that root started it: uid %d owns its cgroup", as.CgroupOwner)
 	}
-	if c.instance != nil && c.instance.image.Absent != "" {
-		c.leaves("its image: %s", c.instance.image.Absent)
+	if c.instance != nil && c.instance.Launch != nil && c.instance.Earlier {
+		c.leaves("what was asked for when it was started: %s; start it again", loggedEarlier)
+	}
+	if c.instance != nil && c.instance.Image.Absent != "" {
+		c.leaves("its image: %s", c.instance.Image.Absent)
 	}
 	c.leaves("what lies in its volumes: a launch is what was asked for")
 	c.leaves("that nothing else ran: a program without an exec event may have run all the same")

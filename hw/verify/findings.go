@@ -3,9 +3,12 @@ package verify
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/replay"
+	"github.com/cima-project/cima/rpc"
 )
 
 // findings collects what a policy says of several values.
@@ -20,6 +23,41 @@ func (f *findings) want(ok bool, what, want, got string) {
 	if !ok {
 		f.wrong = append(f.wrong, fmt.Sprintf("%s is %s", what, cmp.Or(got, "none")))
 	}
+}
+
+// maxShown is how many bytes of a fact a result shows.
+const maxShown = 200
+
+// wantDigest notes a digest of a launch. One that isn't wanted is explained by the facts
+// behind it.
+func (f *findings) wantDigest(what string, wanted []rpc.Digest, got rpc.Digest, explain func() policy.Explanation) {
+	if len(wanted) == 0 {
+		return
+	}
+	if slices.Contains(wanted, got) {
+		f.want(true, what, policy.OneOf(wanted), got.String())
+		return
+	}
+	f.compared = append(f.compared, Comparison{what, policy.OneOf(wanted), got.String()})
+	e := explain()
+	var facts []string
+	for _, d := range e.Differ {
+		want := replay.Clip(cmp.Or(d.Want, "none"), maxShown)
+		if !e.Known {
+			want = "not known: the policy has no references"
+		}
+		f.compared = append(f.compared, Comparison{replay.Clip(d.Fact, maxShown), want, replay.Clip(cmp.Or(d.Got, "none"), maxShown)})
+		facts = append(facts, replay.Clip(d.Fact, maxShown))
+	}
+	if e.More > 0 {
+		f.compared = append(f.compared, Comparison{"more facts that differ", "0", fmt.Sprint(e.More)})
+		facts = append(facts, fmt.Sprintf("%d more", e.More))
+	}
+	if !e.Known {
+		f.wrong = append(f.wrong, what+" is none of the policy's, which doesn't say what they stand for; the facts of this launch stand below")
+		return
+	}
+	f.wrong = append(f.wrong, fmt.Sprintf("%s is none of the policy's: the nearest launch that it knows differs in %s", what, strings.Join(facts, ", ")))
 }
 
 func (f *findings) add(found policy.Findings) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/rpc"
 )
 
 // InitPolicy writes a commented policy, in TOML, that allows what the evidence of
@@ -13,6 +14,9 @@ import (
 func InitPolicy(r *Result) ([]byte, error) {
 	if r.Claims == nil || r.Registers == nil || r.Verdict == NotAuthentic || r.Verdict == Malformed {
 		return nil, errors.New("no policy can be made from evidence that is not authentic: " + r.Reason)
+	}
+	if c := r.Claims.Container; c != nil && c.LaunchDigest == (rpc.Digest{}) {
+		return nil, errors.New("no policy can be made of this container: " + loggedEarlier)
 	}
 	seen := r.seen
 	seen.TCB, seen.Claims = r.TCB, r.Claims

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -22,12 +23,21 @@ func TestInitPolicyQuotes(t *testing.T) {
 	if len(p.Power.Allow) != 0 || !slices.Equal(p.Host.Units, []string{evil}) {
 		t.Errorf("policy %+v", p)
 	}
-	w.own("a\nany = true", logs.OpLaunch, `{"source":"bundle\nany = true","cgroup_owner":0}`)
-	w.own("a\nany = true", logs.OpImage, `{"reference":"r\n[host]\nany = true","digest":"sha256:x\ny"}`)
-	r := appraiseT(t, encode(t, w.evidence("a\nany = true")), opts)
-	expect(t, r, NotTrusted)
-	if text, err := InitPolicy(r); err == nil { // there is no such source, so there is no policy
-		t.Errorf("made:\n%s", text)
+	for name, argument := range map[string]string{"a line": "x\n[host]\nany = true", "the end of a text": "'''\n[host]\nany = true\nx = '''", "DEL": "\x7f"} {
+		id := "a\nany = true" + name
+		asked, err := json.Marshal(map[string]any{"arguments": []string{argument}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.own(id, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"asked":`+string(asked)+`,"defaults":{}}`)
+		w.own(id, logs.OpImage, `{"reference":"r\n[host]\nany = true","digest":"sha256:x\ny"}`)
+		bundle := encode(t, w.evidence(id))
+		opts.Policy = nil
+		opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
+		if p := opts.Policy; p.Host.Any || p.Container.Any || len(p.Container.References) != 1 {
+			t.Errorf("%s: policy %+v", name, p)
+		}
+		expect(t, appraiseT(t, bundle, opts), Trusted)
 	}
 }
 

@@ -49,26 +49,28 @@ func callerValues(ev *evidence, in *instance, opts Options) Step {
 		return hostValues(ev.claims.Host, opts.Policy.Host)
 	}
 	p := opts.Policy.Container
+	if in.Earlier {
+		return fail("the container can't be held against the policy: " + loggedEarlier)
+	}
 	if !p.Any && len(p.LaunchDigests) == 0 && len(p.ImageDigests) == 0 {
 		return skip("the policy has no launch_digests and no image_digests: nothing says what the container should be")
 	}
 	var f findings
 	as := ev.claims.Container.Assurance
-	if len(p.LaunchDigests) > 0 {
-		f.want(slices.Contains(p.LaunchDigests, in.digest), "launch digest", policy.OneOf(p.LaunchDigests), in.digest.String())
-	}
+	f.wantDigest("launch digest", p.LaunchDigests, in.digest, func() policy.Explanation { return p.Explain(in.Measured) })
+	f.wantDigest("defaults digest", p.DefaultsDigests, in.DefaultsDigest, func() policy.Explanation { return p.ExplainDefaults(in.Measured) })
 	if len(p.ImageDigests) > 0 {
-		known := slices.Contains(p.ImageDigests, in.image.Digest) || slices.Contains(p.ImageDigests, in.image.Manifest)
-		f.want(known, "image digest", policy.OneOf(p.ImageDigests), in.image.Digest)
+		known := slices.Contains(p.ImageDigests, in.Image.Digest) || slices.Contains(p.ImageDigests, in.Image.Manifest)
+		f.want(known, "image digest", policy.OneOf(p.ImageDigests), in.Image.Digest)
 	}
 	f.want(slices.Contains(p.Start, as.Start), "start", policy.OneOf(p.Start), as.Start)
-	f.want(slices.Contains(p.Source, in.launch.Source), "source", policy.OneOf(p.Source), in.launch.Source)
+	f.want(slices.Contains(p.Source, in.Source), "source", policy.OneOf(p.Source), in.Source)
 	f.want(slices.Contains(p.CgroupOwner, as.CgroupOwner), "cgroup owner", policy.OneOf(p.CgroupOwner), fmt.Sprint(as.CgroupOwner))
 	if p.Execs != nil || p.ExecVerity != nil {
 		wantExecs(&f, ev.prefix(), in.events, &p)
 	}
 	if p.Launch != nil {
-		f.add(p.Launch.Judge(in.events[0].Body()))
+		f.add(p.Launch.Judge(in.Launch, in.events[0].Body()))
 	}
 	if p.Any {
 		return f.step("the policy takes any container that was started so")

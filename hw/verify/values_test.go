@@ -10,6 +10,11 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
+// anyLaunch takes out which launches a policy allows.
+func anyLaunch(p *policy.Policy) {
+	p.Container.LaunchDigests, p.Container.References = nil, nil
+}
+
 // TestPolicyDecides changes one thing in a policy that is met.
 func TestPolicyDecides(t *testing.T) {
 	w := twoContainers(t)
@@ -20,15 +25,19 @@ func TestPolicyDecides(t *testing.T) {
 		change func(p *policy.Policy)
 		failed string // "" if the policy is still met
 	}{
-		"as made":                 {func(p *policy.Policy) {}, ""},
-		"MRTD":                    {func(p *policy.Policy) { p.Boot[0].MRTD = &rpc.Digest{} }, StepBootValues},
-		"RTMR0":                   {func(p *policy.Policy) { p.Boot[0].RTMR0 = &rpc.Digest{} }, StepBootValues},
-		"RTMR1":                   {func(p *policy.Policy) { p.Boot[0].RTMR1 = &rpc.Digest{} }, StepBootValues},
-		"RTMR2":                   {func(p *policy.Policy) { p.Boot[0].RTMR2 = &rpc.Digest{} }, StepBootValues},
-		"another boot before it":  {func(p *policy.Policy) { p.Boot = append([]policy.BootValues{zeroBoot}, p.Boot...) }, ""},
-		"another boot only":       {func(p *policy.Policy) { p.Boot = []policy.BootValues{zeroBoot} }, StepBootValues},
-		"launch":                  {func(p *policy.Policy) { p.Container.LaunchDigests[0][0] ^= 1 }, StepCallerValues},
-		"any launch of the image": {func(p *policy.Policy) { p.Container.LaunchDigests = nil }, ""},
+		"as made":                {func(p *policy.Policy) {}, ""},
+		"MRTD":                   {func(p *policy.Policy) { p.Boot[0].MRTD = &rpc.Digest{} }, StepBootValues},
+		"RTMR0":                  {func(p *policy.Policy) { p.Boot[0].RTMR0 = &rpc.Digest{} }, StepBootValues},
+		"RTMR1":                  {func(p *policy.Policy) { p.Boot[0].RTMR1 = &rpc.Digest{} }, StepBootValues},
+		"RTMR2":                  {func(p *policy.Policy) { p.Boot[0].RTMR2 = &rpc.Digest{} }, StepBootValues},
+		"another boot before it": {func(p *policy.Policy) { p.Boot = append([]policy.BootValues{zeroBoot}, p.Boot...) }, ""},
+		"another boot only":      {func(p *policy.Policy) { p.Boot = []policy.BootValues{zeroBoot} }, StepBootValues},
+		"launch":                 {func(p *policy.Policy) { p.Container.LaunchDigests[0][0] ^= 1; p.Container.References = nil }, StepCallerValues},
+		"defaults":               {func(p *policy.Policy) { p.Container.DefaultsDigests = []rpc.Digest{{1}} }, StepCallerValues},
+		"defaults, as they are": {func(p *policy.Policy) {
+			p.Container.DefaultsDigests = []rpc.Digest{{1}, fits.Claims.Container.DefaultsDigest}
+		}, ""},
+		"any launch of the image": {func(p *policy.Policy) { anyLaunch(p) }, ""},
 		"image":                   {func(p *policy.Policy) { p.Container.ImageDigests[0] = imageDigestOf("two") }, StepCallerValues},
 		"any image so launched":   {func(p *policy.Policy) { p.Container.ImageDigests = nil }, ""},
 		"start":                   {func(p *policy.Policy) { p.Container.Start = []string{"observed"} }, StepCallerValues},
@@ -44,19 +53,20 @@ func TestPolicyDecides(t *testing.T) {
 		"forbidden, not there":    {func(p *policy.Policy) { p.Forbidden = extendOf("unload") }, ""},
 		"forbidden, there":        {func(p *policy.Policy) { p.Forbidden = seal }, StepEvents},
 		"forbidden, another's": {func(p *policy.Policy) {
-			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"arguments": []any{"/bin/two"}}}}
+			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"asked": map[string]any{"arguments": []any{"/bin/two"}}}}}
 		}, ""},
 		"forbidden, by arguments": {func(p *policy.Policy) {
-			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"arguments": []any{"/bin/one"}}}}
+			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"asked": map[string]any{"arguments": []any{"/bin/one"}}}}}
 		}, StepEvents},
 		"forbidden, for it is left out": {func(p *policy.Policy) {
-			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"no_new_privileges": false}}}
+			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"asked": map[string]any{"no_new_privileges": false}}}}
 		}, StepEvents},
 		"forbidden, by a number": {func(p *policy.Policy) {
 			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"cgroup_owner": int64(0)}}}
 		}, StepEvents},
 		"any container, and no more": {func(p *policy.Policy) {
-			p.Container.Any, p.Container.LaunchDigests, p.Container.ImageDigests = true, nil, nil
+			anyLaunch(p)
+			p.Container.Any, p.Container.ImageDigests = true, nil
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,7 +86,7 @@ func TestPolicyDecides(t *testing.T) {
 		skipped string
 	}{
 		"no boot":      {func(p *policy.Policy) { p.Boot = nil }, StepBootValues},
-		"no container": {func(p *policy.Policy) { p.Container.LaunchDigests, p.Container.ImageDigests = nil, nil }, StepCallerValues},
+		"no container": {func(p *policy.Policy) { anyLaunch(p); p.Container.ImageDigests = nil }, StepCallerValues},
 	} {
 		opts.Policy = policyOf(t, fits)
 		c.remove(opts.Policy)
@@ -147,9 +157,10 @@ func TestPolicyMadeInCode(t *testing.T) {
 
 func TestLaunchFacts(t *testing.T) {
 	w := newWorld(t, sim.Config{})
-	w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"arguments":["/bin/one","-x"],"root_read_only":true,
-		"capabilities":{"bounding":["CAP_CHOWN","CAP_KILL"],"effective":["CAP_KILL"]},
-		"mounts":[{"destination":"/data","type":"bind","source":"/srv/data","options":["ro"]},{"destination":"/proc","type":"proc"}]}`)
+	w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"asked":{"arguments":["/bin/one","-x"],"root_read_only":true,
+		"capabilities":{"added":["CAP_CHOWN"],"dropped":["CAP_MKNOD"]},
+		"mounts":[{"destination":"/data","type":"bind","source":"/srv/data","options":["ro"]},{"destination":"/scratch","type":"tmpfs"}]},
+		"defaults":{"capabilities":{"bounding":["CAP_CHOWN","CAP_KILL"],"effective":["CAP_KILL"]},"umask":0}}`)
 	w.own(idOne, logs.OpImage, `{"reference":"r:1","digest":"`+imageDigestOf("one")+`"}`)
 	bundle, opts := encode(t, w.evidence(idOne)), w.options()
 	fits := appraiseT(t, bundle, opts)
@@ -161,19 +172,26 @@ func TestLaunchFacts(t *testing.T) {
 		`capabilities=["CAP_KILL","CAP_CHOWN"]`: true,
 		`capabilities=["CAP_KILL"]`:             false,
 		`capabilities=[]`:                       false,
-		`mounts=[{destination="/data",source="/srv/data",options=["ro"]},{destination="/proc"}]`: true,
-		`mounts=[{destination="/data",source="/srv/other"},{destination="/proc"}]`:               false,
-		`mounts=[{destination="/data",options=["rw"]},{destination="/proc"}]`:                    false,
-		`mounts=[{destination="/data"}]`:                                                         false,
-		`mounts=[]`:                                                                              false,
-		`match={root_read_only=true}`:                                                            true,
-		`match={root_read_only=false}`:                                                           false,
-		`match={terminal=false}`:                                                                 true, // an empty value is left out
-		`match={devices=[],sysctls={},seccomp=""}`:                                               true,
-		`match={terminal=true}`:                                                                  false,
+		`mounts=[{destination="/data",source="/srv/data",options=["ro"]},{destination="/scratch"}]`: true,
+		`mounts=[{destination="/data",source="/srv/other"},{destination="/scratch"}]`:               false,
+		`mounts=[{destination="/data",options=["rw"]},{destination="/scratch"}]`:                    false,
+		`mounts=[{destination="/data"}]`:                      false,
+		`mounts=[]`:                                           false,
+		`match={asked={root_read_only=true}}`:                 true,
+		`match={asked={root_read_only=false}}`:                false,
+		`match={asked={terminal=false}}`:                      true, // an empty value is left out
+		`match={asked={devices=[],sysctls={},seccomp=""}}`:    true,
+		`match={asked={terminal=true}}`:                       false,
+		`match={asked={root_read_only=true},source="bundle"}`: true,
+		`match={asked={root_read_only=true},source="user"}`:   false,
+		`match={defaults={umask=0}}`:                          true,
+		`match={defaults={umask=18}}`:                         false,
+		`match={cgroup_owner=0}`:                              true,
+		`match={asked={devices=0}}`:                           false, // 0 isn't absent
+		`match={asked={capabilities={added=["CAP_CHOWN"]}}}`:  false, // not all of it
 	} {
 		p := policyOf(t, fits)
-		p.Container.LaunchDigests = nil
+		anyLaunch(p)
 		with, err := policy.Parse([]byte("[container.launch]\n" + text))
 		if err != nil {
 			t.Fatal(err)
@@ -190,17 +208,17 @@ func TestLaunchFacts(t *testing.T) {
 		})
 	}
 	// A launch that is too large for an event can't be compared with a policy.
-	w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"whole":"`+strings.Repeat("ab", 48)+`"}`)
+	w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"asked_sha384":"`+strings.Repeat("ab", 48)+`","defaults_sha384":"`+strings.Repeat("cd", 48)+`"}`)
 	w.own(idOne, logs.OpImage, `{"reference":"r:1","digest":"`+imageDigestOf("one")+`"}`)
 	opts.Policy = policyOf(t, fits)
-	opts.Policy.Container.LaunchDigests = nil
+	anyLaunch(opts.Policy)
 	opts.Policy.Container.Launch = &policy.Launch{Capabilities: []string{}}
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepCallerValues)
 	opts.Policy.Container.Launch = nil
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
-	opts.Policy.Forbidden = []policy.EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"root_read_only": false}}}
+	opts.Policy.Forbidden = []policy.EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"asked": map[string]any{"root_read_only": false}}}}
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
-	opts.Policy.Forbidden, opts.Policy.Required = nil, []policy.EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"all_devices": false}}}
+	opts.Policy.Forbidden, opts.Policy.Required = nil, []policy.EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"asked": map[string]any{"all_devices": false}}}}
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
 	opts.Policy.Required = nil
 	opts.Policy.Forbidden = []policy.EventPattern{{Operation: logs.OpImage, Match: map[string]any{"reference": "r:2"}}}

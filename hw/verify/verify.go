@@ -60,7 +60,7 @@ func Appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error)
 	r := begin(claimSteps)
 	ev, err := parse(bundle)
 	if err != nil {
-		return r.malformed(err, "get the evidence again; it is refused wherever a byte of it could change unnoticed"), nil
+		return r.malformed(err, unreadable(bundle)), nil
 	}
 	r.add(StepFormat, ev.format())
 	p, err := r.judgePlatform(ctx, ev.quote, debug(ev.quote, opts), opts)

@@ -136,6 +136,12 @@ func TestIndependentCheckOfLies(t *testing.T) {
 	image := func(w *world) {
 		w.own(idOne, logs.OpImage, `{"reference":"registry/one:1","digest":"`+imageDigestOf("one")+`"}`)
 	}
+	launched := func(body string) func(w *world) {
+		return func(w *world) {
+			w.own(idOne, logs.OpLaunch, body)
+			w.image(idOne, "one")
+		}
+	}
 	named := func(c *rpc.Claims) { c.Agent = sum384(publicOf(other)) }
 	dir := t.TempDir()
 	var files []string
@@ -147,16 +153,34 @@ func TestIndependentCheckOfLies(t *testing.T) {
 		others bool                // another key signs
 		want   bool
 	}{
-		"the truth":                   {want: true},
-		"restarted with its key":      {log: func(w *world) { w.start(w.key) }, want: true},
-		"restarted with another":      {log: func(w *world) { w.start(other) }, claim: named, others: true, want: true},
-		"the former key":              {log: func(w *world) { w.start(other) }},
-		"a key of later":              {later: func(w *world) { w.start(other) }, claim: named, others: true},
-		"started again, old key":      {later: func(w *world) { w.start(other) }, want: true},
-		"two images":                  {log: image},
-		"ended":                       {log: func(w *world) { w.own(idOne, logs.OpExit, "") }},
-		"ended, started again":        {log: func(w *world) { w.own(idOne, logs.OpExit, ""); w.launch(idOne, "one", "/bin/x") }, want: true},
-		"launched, no image":          {log: func(w *world) { w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0}`) }},
+		"the truth":              {want: true},
+		"restarted with its key": {log: func(w *world) { w.start(w.key) }, want: true},
+		"restarted with another": {log: func(w *world) { w.start(other) }, claim: named, others: true, want: true},
+		"the former key":         {log: func(w *world) { w.start(other) }},
+		"a key of later":         {later: func(w *world) { w.start(other) }, claim: named, others: true},
+		"started again, old key": {later: func(w *world) { w.start(other) }, want: true},
+		"two images":             {log: image},
+		"ended":                  {log: func(w *world) { w.own(idOne, logs.OpExit, "") }},
+		"ended, started again":   {log: func(w *world) { w.own(idOne, logs.OpExit, ""); w.launch(idOne, "one", "/bin/x") }, want: true},
+		"launched, no image": {log: func(w *world) {
+			w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"asked":{},"defaults":{}}`)
+		}},
+		"an earlier launch":           {log: launched(earlierLaunch), want: true},
+		"a launch too large":          {log: launched(`{"source":"bundle","cgroup_owner":0,"asked_sha384":"` + strings.Repeat("0a", 48) + `","defaults_sha384":"` + strings.Repeat("0b", 48) + `"}`), want: true},
+		"a launch that nobody read":   {log: launched(`{"source":"none","cgroup_owner":0}`), want: true},
+		"facts that nobody read":      {log: launched(`{"source":"none","cgroup_owner":0,"limits":{}}`)},
+		"limits and an entrypoint":    {log: launched(`{"source":"user","cgroup_owner":0,"asked":{},"defaults":{},"limits":{"a":1},"entrypoint":{"path":"/a"}}`), want: true},
+		"an unknown member":           {log: launched(`{"source":"bundle","cgroup_owner":0,"asked":{},"defaults":{},"more":1}`)},
+		"an unknown fact":             {log: launched(`{"source":"bundle","cgroup_owner":0,"asked":{"more":1},"defaults":{}}`)},
+		"an unknown default":          {log: launched(`{"source":"bundle","cgroup_owner":0,"asked":{},"defaults":{"more":1}}`)},
+		"no defaults":                 {log: launched(`{"source":"bundle","cgroup_owner":0,"asked":{}}`)},
+		"another image's config":      {log: launched(`{"source":"bundle","cgroup_owner":0,"asked":{},"defaults":{},"image_config":"` + imageDigestOf("two") + `"}`)},
+		"no image's config":           {log: launched(`{"source":"bundle","cgroup_owner":0,"asked":{},"defaults":{},"image_config":"two"}`)},
+		"no launch digest":            {claim: func(c *rpc.Claims) { c.Container.LaunchDigest = rpc.Digest{} }},
+		"another launch digest":       {claim: func(c *rpc.Claims) { c.Container.LaunchDigest[0] ^= 1 }},
+		"another defaults digest":     {claim: func(c *rpc.Claims) { c.Container.DefaultsDigest[0] ^= 1 }},
+		"a launch digest too many":    {log: launched(earlierLaunch), claim: func(c *rpc.Claims) { c.Container.LaunchDigest[0] ^= 1 }},
+		"mounted":                     {log: func(w *world) { w.own(idOne, logs.OpMounted, `{"mounts":[{"destination":"/a","place":"/b"}]}`) }, want: true},
 		"another image":               {claim: func(c *rpc.Claims) { c.Container.Image = "registry/two:1" }},
 		"another image's digest":      {claim: func(c *rpc.Claims) { c.Container.ImageDigest = imageDigestOf("two") }},
 		"no image":                    {claim: func(c *rpc.Claims) { c.Container.Image = "" }},

@@ -109,7 +109,16 @@ func (w *world) append(operation string, c logs.Content) {
 }
 
 func (w *world) launch(id, image, argument string) {
-	w.own(id, logs.OpLaunch, fmt.Sprintf(`{"source":"bundle","cgroup_owner":0,"arguments":[%q]}`, argument))
+	w.asked(id, image, fmt.Sprintf(`{"arguments":[%q]}`, argument))
+}
+
+// asked launches a container with these facts.
+func (w *world) asked(id, image, asked string) {
+	w.own(id, logs.OpLaunch, fmt.Sprintf(`{"source":"bundle","cgroup_owner":0,"asked":%s,"defaults":{"umask":18},"image_config":%q}`, asked, imageDigestOf(image)))
+	w.image(id, image)
+}
+
+func (w *world) image(id, image string) {
 	w.own(id, logs.OpImage, fmt.Sprintf(`{"reference":"registry/%s:1","digest":%q,"layers":["sha256:aa"]}`, image, imageDigestOf(image)))
 }
 
@@ -168,13 +177,48 @@ func (w *world) claims(id string) *rpc.Claims {
 	if err := json.Unmarshal(image.Body(), &named); err != nil {
 		w.t.Fatal(err)
 	}
-	both := `{"image":` + string(image.Body()) + `,"launch":` + string(launch.Body()) + `}`
 	c.Container = &rpc.ContainerClaims{
-		ID: id, Runtime: "docker", Image: named.Reference, ImageDigest: named.Digest,
-		LaunchDigest: sha512.Sum384([]byte(both)), Register: container,
+		ID: id, Runtime: "docker", Image: named.Reference, ImageDigest: named.Digest, Register: container,
 		Assurance: rpc.Assurance{Start: "gated", PIDFD: true, Metadata: "bundle+engine"},
 	}
+	c.Container.LaunchDigest, c.Container.DefaultsDigest = w.digests(launch.Body(), named.Digest)
 	return c
+}
+
+// digests of a launch, by cima-evidence(7). One of an earlier version has none.
+func (w *world) digests(launch []byte, image string) (whole, defaults rpc.Digest) {
+	w.t.Helper()
+	var l struct {
+		Source         string          `json:"source"`
+		CgroupOwner    int             `json:"cgroup_owner"`
+		Asked          json.RawMessage `json:"asked"`
+		Defaults       json.RawMessage `json:"defaults"`
+		ImageConfig    string          `json:"image_config"`
+		User           json.RawMessage `json:"user"` // an earlier version's
+		AskedSHA384    rpc.Digest      `json:"asked_sha384"`
+		DefaultsSHA384 rpc.Digest      `json:"defaults_sha384"`
+	}
+	if err := json.Unmarshal(launch, &l); err != nil {
+		w.t.Fatal(err)
+	}
+	asked, defaults := l.AskedSHA384, l.DefaultsSHA384
+	if l.Asked != nil {
+		asked = sha512.Sum384(l.Asked)
+	}
+	if l.Defaults != nil {
+		defaults = sha512.Sum384(l.Defaults)
+	}
+	if l.ImageConfig != "" {
+		image = l.ImageConfig
+	}
+	of := fmt.Sprintf(`"cgroup_owner":%d,"image":{"config":%q},"source":%q}`, l.CgroupOwner, image, l.Source)
+	switch {
+	case l.User != nil:
+		return whole, defaults
+	case asked == (rpc.Digest{}):
+		return sha512.Sum384([]byte("{" + of)), defaults
+	}
+	return sha512.Sum384(fmt.Appendf(nil, `{"asked":"%v",%s`, asked, of)), defaults
 }
 
 func (w *world) bootLog() []byte {

@@ -17,7 +17,7 @@ import (
 // each member of a bundle.
 const (
 	cmwType    = "__cmwc_t"
-	cmwTag     = "tag:github.com,2026:cima-project/cima/evidence/v1"
+	cmwTag     = "tag:github.com,2026:cima-project/cima/evidence/v2"
 	indicators = 4 // evidence
 )
 

@@ -2,8 +2,8 @@
 """check answers: is cima-evidence(7) enough to check a bundle by?
 
 It uses what that page says and nothing else, shares no code with CIMA, and needs only
-Python 3.9. It recomputes REPORTDATA, the registers, the launch digest and the
-agent's signature. It does not verify the quote's own signature and chain:
+Python 3.9. It recomputes REPORTDATA, the registers, the digests of the launch and
+the agent's signature. It does not verify the quote's own signature and chain:
 cimactl verify does.
 
     check.py BUNDLE...     checks bundles, one line for each; 0 if all agree
@@ -171,6 +171,65 @@ PUBLIC = ("start", "policy", "seal", "system", "power", "missed", "ima")
 OWN = ("launch", "mounted", "image", "exec", "extend", "exit")
 
 
+# What a launch may say. Anything else could mean anything.
+
+LAUNCH = ("asked", "defaults", "limits", "image_config", "entrypoint", "asked_sha384", "defaults_sha384")
+ASKED = """arguments working_directory terminal user environment capabilities no_new_privileges seccomp apparmor selinux
+    namespaces mounts devices device_rules all_devices sysctls root_read_only unmasked writable_paths hooks annotations
+    labels hostname domainname members unknown""".split()
+DEFAULTS = """capabilities seccomp umask apparmor selinux environment mounts sysctls device_rules masked_paths
+    read_only_paths annotations namespaces hostname""".split()
+EARLIER = """arguments environment working_directory terminal user capabilities no_new_privileges seccomp apparmor selinux
+    namespaces mounts all_devices devices device_rules sysctls root_read_only masked_paths read_only_paths hooks labels
+    annotations entrypoint whole""".split()
+
+
+def launch_part(launch, name, members):
+    """The digest of asked or defaults, which the event shows or has in their place."""
+    if (name in launch) == (name + "_sha384" in launch):
+        raise Differs(f"a launch must have {name} or its digest")
+    if name not in launch:
+        return digest(launch[name + "_sha384"])
+    if not isinstance(launch[name], dict) or not set(launch[name]) <= set(members):
+        raise Differs(f"{name} has members that no reader knows")
+    return sha384(canonical(launch[name]).encode())
+
+
+def launch_digests(launch, image):
+    """Launch digest and defaults digest; nothing where there is none."""
+    if {"user", "capabilities"} <= set(launch) <= {"source", "cgroup_owner", *EARLIER}:
+        return b"", b""  # logged by a daemon of profile v1
+    if not {"source", "cgroup_owner"} <= set(launch) <= {"source", "cgroup_owner", *LAUNCH}:
+        raise Differs("a launch has members that no reader knows")
+    if not set(image) <= {"reference", "digest", "manifest", "layers", "absent"}:
+        raise Differs("an image has members that no reader knows")
+    if launch["source"] not in ("bundle", "engine", "user", "none"):
+        raise Differs("unknown source of a launch")
+    if "limits" in launch and "asked" not in launch:
+        raise Differs("limits without what was asked for")
+    config = launch.get("image_config", "")
+    if "image_config" in launch and not re.fullmatch("sha256:[0-9a-f]{64}", config):
+        raise Differs("image_config must be a SHA-256 digest")
+    if not {"path"} <= set(launch.get("entrypoint", {"path": ""})) <= {"path", "sha384"}:
+        raise Differs("entrypoint has members that no reader knows")
+    if config and image.get("digest", config) != config:
+        raise Differs("image_config must be the digest in the image event")
+    of = {"cgroup_owner": launch["cgroup_owner"], "source": launch["source"]}
+    if config or "digest" in image:
+        of["image"] = {"config": config or image["digest"]}
+    elif "manifest" in image:
+        of["image"] = {"manifest": image["manifest"]}
+    else:
+        of["image"] = {"absent": image.get("absent", "")}
+    defaults = b""
+    if launch["source"] != "none":
+        of["asked"] = launch_part(launch, "asked", ASKED).hex()
+        defaults = launch_part(launch, "defaults", DEFAULTS)
+    elif len(launch) > 2:
+        raise Differs("a launch of which nothing is known must have no facts")
+    return sha384(canonical(of).encode()), defaults
+
+
 def event(raw):
     if little(raw, 0, 4) != 0x4141454C or little(raw, 4, 4) != len(raw) - 8:
         raise Malformed("must be an AAEL event")
@@ -245,9 +304,9 @@ def check(text):
     members = ["profile", "tee", "quote", "claims", "agent_signature", "boot_log", "runtime_log"]
     only(bundle, members, ["os_logs", "shared"])
     claims = bundle["claims"]
-    if bundle["profile"] != "https://github.com/cima-project/cima/evidence/v1" or bundle["tee"] != "tdx":
+    if bundle["profile"] != "https://github.com/cima-project/cima/evidence/v2" or bundle["tee"] != "tdx":
         raise Malformed("unknown profile or hardware of evidence")
-    if claims.get("profile") != "https://github.com/cima-project/cima/claims/v1":
+    if claims.get("profile") != "https://github.com/cima-project/cima/claims/v2":
         raise Malformed("unknown profile of claims")
     if ("container" in claims) == ("host" in claims):
         raise Malformed("claims must be a container's or the host's")
@@ -289,17 +348,18 @@ def check(text):
         launch = found["launch"]
         if not {"image", "launch"} <= set(launch):
             raise Differs("the log must show launch and image of the instance that runs")
-        both = {"image": launch["image"], "launch": launch["launch"]}
         for name, said, logged in (
             ("image", about.get("image", ""), launch["image"].get("reference", "")),
             ("image_digest", about.get("image_digest", ""), launch["image"].get("digest", "")),
-            ("cgroup_owner", about["assurance"]["cgroup_owner"], launch["launch"].get("cgroup_owner", about["assurance"]["cgroup_owner"])),
+            ("cgroup_owner", about["assurance"]["cgroup_owner"], launch["launch"].get("cgroup_owner")),
         ):
             if said != logged:
                 raise Differs(f"{name} is {said!a}, the log has {logged!a}")
-        launch_digest = sha384(canonical(both).encode())
+        launch_digest, defaults_digest = launch_digests(launch["launch"], launch["image"])
+        said = {name: digest(about[name]) if name in about else b"" for name in ("launch_digest", "defaults_digest")}
         expected.append(("container.register", digest(about["register"]), found["container"]))
-        expected.append(("launch_digest", digest(about["launch_digest"]), launch_digest))
+        expected.append(("launch_digest", said["launch_digest"], launch_digest))
+        expected.append(("defaults_digest", said["defaults_digest"], defaults_digest))
     for name, said, recomputed in expected:
         if said != recomputed:
             raise Differs(f"{name} is {said.hex()[:16]}..., recomputed {recomputed.hex()[:16]}...")
@@ -309,8 +369,8 @@ def check(text):
         raise Signature("the agent's signature is wrong")
     result = {"report_data": report_data, "rtmr3": found["rtmr3"], "register": found["register"], "public": found["public"]}
     if about:
-        result.update(container=found["container"], launch_digest=launch_digest)
-    return {name: value.hex() for name, value in result.items()} | {"nonce": data(claims["nonce"]).hex()}
+        result.update(container=found["container"], launch_digest=launch_digest, defaults_digest=defaults_digest)
+    return {name: value.hex() for name, value in result.items() if value} | {"nonce": data(claims["nonce"]).hex()}
 
 
 def judged(path):

@@ -1,12 +1,12 @@
 package vectors
 
 import (
-	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
@@ -65,8 +65,27 @@ func expected(t *testing.T, bundle []byte) Bundle {
 	}
 	b.RTMR3, b.Register, b.Public = hex.EncodeToString(rtmr3[:]), hex.EncodeToString(register[:]), hex.EncodeToString(public[:])
 	if c.Container != nil {
-		launch := sha512.Sum384(fmt.Appendf(nil, `{"image":%s,"launch":%s}`, body[logs.OpImage], body[logs.OpLaunch]))
-		b.Container, b.LaunchDigest = hex.EncodeToString(own[:]), hex.EncodeToString(launch[:])
+		b.Container = hex.EncodeToString(own[:])
+		b.LaunchDigest, b.DefaultsDigest = digests(t, body[logs.OpLaunch], body[logs.OpImage])
 	}
 	return b
+}
+
+// digests are launch digest and defaults digest, with the daemon's own package.
+func digests(t *testing.T, launched, image json.RawMessage) (whole, defaults string) {
+	t.Helper()
+	var l launch.Launch
+	var i launch.Image
+	if err := errors.Join(json.Unmarshal(launched, &l), json.Unmarshal(image, &i)); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := launch.Digest(l, i)
+	if err != nil {
+		t.Fatal(err)
+	}
+	added, err := launch.DefaultsDigest(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(digest[:]), hex.EncodeToString(added[:])
 }

@@ -30,12 +30,13 @@ type Bundle struct {
 
 	// What the logs replay to, in hex, as the recorder computed it. Absent in
 	// forgeries.
-	ReportData   string `json:"report_data,omitempty"`
-	RTMR3        string `json:"rtmr3,omitempty"`
-	Register     string `json:"register,omitempty"`
-	Public       string `json:"public,omitempty"`
-	Container    string `json:"container,omitempty"`
-	LaunchDigest string `json:"launch_digest,omitempty"`
+	ReportData     string `json:"report_data,omitempty"`
+	RTMR3          string `json:"rtmr3,omitempty"`
+	Register       string `json:"register,omitempty"`
+	Public         string `json:"public,omitempty"`
+	Container      string `json:"container,omitempty"`
+	LaunchDigest   string `json:"launch_digest,omitempty"`
+	DefaultsDigest string `json:"defaults_digest,omitempty"`
 }
 
 // The results of reading a bundle.

@@ -37,6 +37,9 @@ func (p *Policy) Check() error {
 			return err
 		}
 	}
+	if _, err := p.Container.references(); err != nil {
+		return err
+	}
 	for _, e := range slices.Concat(p.Required, p.Forbidden) {
 		if err := e.check(); err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/launches"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -142,11 +143,16 @@ func (w *writer) agent() {
 func (w *writer) container() {
 	c := w.seen.Claims.Container
 	w.table("[container]",
-		"launch_digests: what was started, image and arguments and mounts and all.",
-		"image_digests: the image alone; take out launch_digests to allow any way of",
-		"starting it. Where both are there, both must fit.",
+		"launch_digests: what was asked for, image and arguments and mounts and all; the",
+		"references below say it in full. image_digests: the image alone; take out",
+		"launch_digests and references to allow any way of starting it. Where both are",
+		"there, both must fit.",
 		fmt.Sprintf("Seen: %s, container %s", quoted(c.Image), quoted(c.ID)))
 	w.value("launch_digests", []string{c.LaunchDigest.String()})
+	if c.DefaultsDigest != (rpc.Digest{}) {
+		w.comment("defaults_digests: what the engine added by itself. An upgrade of it may change that:",
+			"defaults_digests = "+tomlValue([]string{c.DefaultsDigest.String()}))
+	}
 	if isImageDigest(c.ImageDigest) {
 		w.value("image_digests", []string{c.ImageDigest})
 	}
@@ -173,6 +179,63 @@ func (w *writer) container() {
 			w.value("allow_missed", true)
 		}
 	}
+	w.reference()
+}
+
+// reference writes what the launch digest stands for. It must be the container's last
+// key: it is a table of its own.
+func (w *writer) reference() {
+	m, err := launches.Read(w.last(logs.OpLaunch))
+	if err != nil || m.Earlier {
+		return
+	}
+	image, err := launches.ReadImage(w.last(logs.OpImage))
+	if err != nil {
+		return
+	}
+	image.Layers = nil // not in the digest
+	facts := map[string]any{"source": m.Source, "cgroup_owner": m.CgroupOwner}
+	add := func(name string, shown jsontext.Value, digest rpc.Digest) {
+		if shown != nil {
+			facts[name] = shown
+		} else if digest != (rpc.Digest{}) {
+			facts[name+"_sha384"] = digest
+		}
+	}
+	add("asked", m.Asked, m.AskedDigest)
+	add("defaults", nil, m.DefaultsDigest) // by its digest: it is long
+	if m.ImageConfig != "" {
+		facts["image_config"] = m.ImageConfig
+	}
+	w.table("[[container.references]]",
+		"What the launch digest stands for (cima-evidence(7), LAUNCH). It allows nothing by",
+		"itself: where evidence has another launch, the facts that differ are shown.")
+	w.text("launch", facts)
+	w.text("image", image)
+}
+
+// last is what the last event of an operation measured, in the container's latest
+// instance.
+func (w *writer) last(operation string) (body jsontext.Value) {
+	for _, e := range w.seen.Events {
+		if e.Operation == operation && e.Container == w.seen.Claims.Container.ID {
+			var measured map[string]jsontext.Value
+			if json.Unmarshal(e.Measured, &measured) == nil {
+				body = measured[operation]
+			}
+		}
+	}
+	return body
+}
+
+// text writes a value as indented JSON, which can be read and compared.
+func (w *writer) text(key string, v any) {
+	text, err := json.Marshal(v, json.Deterministic(true), jsontext.WithIndent("  "))
+	if err != nil || bytes.Contains(text, []byte("'''")) || bytes.ContainsRune(text, 0x7f) {
+		w.value(key, inJSON(v)) // no literal string of TOML can have these
+		return
+	}
+	fmt.Fprintf(&w.b, "%s = '''\n%s'''\n", key, text)
 }
 
 // gaps reports whether the log shows a program without a digest.
@@ -207,9 +270,10 @@ func (w *writer) bodies(operation string) []map[string]any {
 // launch shows how launches are allowed by their facts.
 func (w *writer) launch() {
 	for _, launch := range w.bodies(logs.OpLaunch) {
-		if arguments, ok := launch["arguments"]; ok {
-			w.comment("In launch_digests' place, with image_digests, single facts of the launch; see",
-				"cima-evidence(7). No others are looked at then.",
+		asked, _ := launch["asked"].(map[string]any)
+		if arguments, ok := asked["arguments"]; ok {
+			w.comment("In the place of launch_digests and references, with image_digests, single facts of",
+				"the launch; see cima-evidence(7). No others are looked at then.",
 				"launch = { arguments = "+replay.Clip(tomlValue(arguments), 200)+", capabilities = [], mounts = [] }")
 		}
 	}

@@ -8,55 +8,70 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cima-project/cima/hw/verify/launches"
 	"github.com/cima-project/cima/logs/canonical"
-
-	"github.com/cima-project/cima/logs"
 )
 
-// Launch is about single members of a launch event (cima-evidence(7), LAUNCH), for
+// Launch is about single facts of a launch event (cima-evidence(7), LAUNCH), for
 // containers whose launch digest varies. What is left out is not checked.
 type Launch struct {
-	Arguments    []string         `toml:"arguments"`    // exactly these
+	Arguments    []string         `toml:"arguments"`    // asked.arguments are exactly these
 	Capabilities []string         `toml:"capabilities"` // no others, in any set; [] is none
-	Mounts       []map[string]any `toml:"mounts"`       // each mount has the members of one of these; [] is none
-	Match        map[string]any   `toml:"match"`        // members with these values
+	Mounts       []map[string]any `toml:"mounts"`       // each of asked.mounts has the members of one of these; [] is none
+	Match        map[string]any   `toml:"match"`        // members with these values; of asked and defaults, those that are named
 }
 
-// Judge compares the body of a launch event, which is JSON, with the policy.
-func (p *Launch) Judge(launch []byte) (found Findings) {
-	var body map[string]any
-	if err := canonical.Decode(launch, &body); err != nil {
+// Judge compares a launch with the policy.
+func (p *Launch) Judge(l *launches.Launch, body []byte) (found Findings) {
+	if l.Asked == nil || l.Defaults == nil {
+		found.Want(false, "launch", "its facts", "too large to be shown: only their digests are")
+		return found
+	}
+	var launch map[string]any
+	if err := canonical.Decode(body, &launch); err != nil {
 		found.Want(false, "launch", "an object", err.Error())
 		return found
 	}
-	if digest, ok := body[whole]; ok {
-		found.Want(false, "launch", "its facts", fmt.Sprintf("too large to be shown: only its digest is, %v", digest))
-		return found
-	}
+	asked, _ := launch["asked"].(map[string]any)
 	if p.Arguments != nil {
-		got, _ := body["arguments"].([]any)
-		found.Want(reflect.DeepEqual(asJSON(p.Arguments), asJSON(orEmpty(got))), "arguments", inJSON(p.Arguments), inJSON(orEmpty(got)))
+		got, _ := asked["arguments"].([]any)
+		found.Want(reflect.DeepEqual(asJSON(p.Arguments), asJSON(orEmpty(got))), "asked.arguments", inJSON(p.Arguments), inJSON(orEmpty(got)))
 	}
 	if p.Capabilities != nil {
-		for _, c := range capabilities(body) {
+		for _, c := range capabilities(launch) {
 			found.Want(slices.Contains(p.Capabilities, c), "capability", OneOf(p.Capabilities), c)
 		}
 	}
 	if p.Mounts != nil {
-		p.judgeMounts(&found, body)
+		p.judgeMounts(&found, asked)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Match)) {
-		want := p.Match[name]
-		found.Want(has(body, map[string]any{name: want}), name, inJSON(want), inJSON(body[name]))
+		p.judgeMember(&found, launch, name)
 	}
 	return found
 }
 
-func (p *Launch) judgeMounts(found *Findings, body map[string]any) {
-	mounts, _ := body["mounts"].([]any)
+// judgeMember judges a member of match: of asked and defaults each member by itself.
+func (p *Launch) judgeMember(found *Findings, launch map[string]any, name string) {
+	nested, ok := p.Match[name].(map[string]any)
+	if nestedMembers[name] == nil || !ok {
+		found.Want(has(launch, map[string]any{name: p.Match[name]}), name, inJSON(p.Match[name]), inJSON(launch[name]))
+		return
+	}
+	got, _ := launch[name].(map[string]any)
+	for _, member := range slices.Sorted(maps.Keys(nested)) {
+		want := nested[member]
+		found.Want(has(got, map[string]any{member: want}), name+"."+member, inJSON(want), inJSON(got[member]))
+	}
+}
+
+func (p *Launch) judgeMounts(found *Findings, asked map[string]any) {
+	mounts, _ := asked["mounts"].([]any)
 	for _, m := range mounts {
 		members, _ := m.(map[string]any)
-		fits := slices.ContainsFunc(p.Mounts, func(want map[string]any) bool { return members != nil && has(members, want) })
+		// A member that no policy can name could mean anything.
+		known := members != nil && checkMembers("", members, launches.MountMembers) == nil
+		fits := known && slices.ContainsFunc(p.Mounts, func(want map[string]any) bool { return has(members, want) })
 		found.Want(fits, "mount", "one of the policy's", inJSON(m))
 	}
 }
@@ -68,17 +83,27 @@ func orEmpty(list []any) []any {
 	return list
 }
 
-// capabilities are those of all sets of a launch.
-func capabilities(body map[string]any) []string {
+// capabilities are those that a container has in any set: the engine's defaults, and
+// what was added. What can't be read is no capability that a policy can name.
+func capabilities(launch map[string]any) []string {
 	var all []string
-	sets, _ := body["capabilities"].(map[string]any)
-	for name, set := range sets {
-		list, ok := set.([]any)
-		if !ok {
-			all = append(all, "what can't be read in "+name)
+	for _, part := range []string{"asked", "defaults"} {
+		members, _ := launch[part].(map[string]any)
+		sets, ok := members["capabilities"].(map[string]any)
+		if !ok && members["capabilities"] != nil {
+			all = append(all, "what can't be read in "+part)
 		}
-		for _, c := range list {
-			all = append(all, fmt.Sprint(c))
+		for name, set := range sets {
+			if part == "asked" && name == "dropped" {
+				continue
+			}
+			list, ok := set.([]any)
+			if !ok {
+				all = append(all, "what can't be read in "+name)
+			}
+			for _, c := range list {
+				all = append(all, fmt.Sprint(c))
+			}
 		}
 	}
 	slices.Sort(all)
@@ -100,11 +125,11 @@ func (p *Launch) check() error {
 			return fmt.Errorf("container.launch.capabilities: %q must be written as CAP_NET_RAW is", c)
 		}
 	}
-	if err := checkMembers("container.launch.match: a launch", p.Match, measuredMembers[logs.OpLaunch]); err != nil {
+	if err := checkLaunchMembers("container.launch.match: a launch", p.Match); err != nil {
 		return err
 	}
 	for _, m := range p.Mounts {
-		if err := checkMembers("container.launch.mounts: a mount", m, mountMembers); err != nil {
+		if err := checkMembers("container.launch.mounts: a mount", m, launches.MountMembers); err != nil {
 			return err
 		}
 		if _, ok := m["destination"]; !ok {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cima-project/cima/hw/verify/launches"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -13,31 +14,26 @@ import (
 // (cima-evidence(7), Operations). Another name in a policy is refused, because it would
 // match nothing and forbid nothing.
 var measuredMembers = map[string][]string{
-	logs.OpStart:  membersOf[logs.StartBody](),
-	logs.OpPolicy: membersOf[logs.PolicyBody](),
-	logs.OpSeal:   membersOf[logs.SealBody](),
-	logs.OpSystem: membersOf[logs.SystemBody](),
-	logs.OpPower:  membersOf[logs.PowerBody](),
-	logs.OpLaunch: {"source", "cgroup_owner", "arguments", "environment", "working_directory", "terminal", "user",
-		"capabilities", "no_new_privileges", "seccomp", "apparmor", "selinux", "namespaces", "mounts", "all_devices",
-		"devices", "device_rules", "sysctls", "root_read_only", "masked_paths", "read_only_paths", "hooks", "labels", "annotations",
-		"entrypoint", whole},
+	logs.OpStart:   membersOf[logs.StartBody](),
+	logs.OpPolicy:  membersOf[logs.PolicyBody](),
+	logs.OpSeal:    membersOf[logs.SealBody](),
+	logs.OpSystem:  membersOf[logs.SystemBody](),
+	logs.OpPower:   membersOf[logs.PowerBody](),
+	logs.OpLaunch:  launches.Members,
+	logs.OpImage:   launches.ImageMembers,
 	logs.OpMounted: membersOf[logs.MountedBody](),
-	logs.OpImage:   {"reference", "digest", "manifest", "layers", absent},
 	logs.OpExec:    membersOf[logs.ExecBody](),
 	logs.OpExtend:  membersOf[logs.ExtendBody](),
 	logs.OpMissed:  membersOf[logs.MissedBody](),
 	logs.OpIMA:     membersOf[logs.IMABody](),
 }
 
-// mountMembers are the members of a mount in a launch.
-var mountMembers = []string{"destination", "type", "options", "source", "volume", "anonymous", "engine", "hidden"}
+// nestedMembers are the members of a launch's members, where a pattern may name those one
+// by one.
+var nestedMembers = map[string][]string{"asked": launches.AskedMembers, "defaults": launches.DefaultsMembers}
 
-// Members that stand for all others: nothing is known of those.
-const (
-	whole  = "whole"  // of a launch
-	absent = "absent" // of an image
-)
+// absent stands for all other members of an image: nothing is known of those.
+const absent = "absent"
 
 // membersOf are the names of a struct's members in JSON.
 func membersOf[T any]() (names []string) {
@@ -57,12 +53,29 @@ func checkMembers(what string, match map[string]any, known []string) error {
 	return nil
 }
 
+// checkLaunchMembers is checkMembers for a launch, and for asked and defaults in it.
+func checkLaunchMembers(what string, match map[string]any) error {
+	if err := checkMembers(what, match, launches.Members); err != nil {
+		return err
+	}
+	for name, known := range nestedMembers {
+		nested, ok := match[name].(map[string]any)
+		if !ok && match[name] != nil {
+			return fmt.Errorf("%s: %s must be a table of members", what, name)
+		}
+		if err := checkMembers(what+": "+name, nested, known); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // has reports whether an object has members of these values. Members that are empty
 // are left out of what is measured, unless all are.
 func has(body, want map[string]any) bool {
 	for name, v := range want {
 		want := asJSON(v)
-		if got, ok := body[name]; ok && reflect.DeepEqual(got, want) || !ok && empty(want) && body[whole] == nil && body[absent] == nil {
+		if got, ok := body[name]; ok && reflect.DeepEqual(got, want) || !ok && empty(want) && body[absent] == nil {
 			continue
 		}
 		return false
@@ -70,6 +83,27 @@ func has(body, want map[string]any) bool {
 	return true
 }
 
+// launchHas is has for a launch: of asked and defaults, the members that are wanted are
+// compared and no others.
+func launchHas(body, want map[string]any) bool {
+	for name, v := range want {
+		nested, ok := v.(map[string]any)
+		if nestedMembers[name] == nil || !ok {
+			if !has(body, map[string]any{name: v}) {
+				return false
+			}
+			continue
+		}
+		got, shown := body[name].(map[string]any)
+		if !shown || !has(got, nested) {
+			return false
+		}
+	}
+	return true
+}
+
+// empty reports whether a member of this value would be left out. A number never is: 0 is
+// not the same as absent.
 func empty(v any) bool {
 	switch v := v.(type) {
 	case []any:
@@ -77,5 +111,5 @@ func empty(v any) bool {
 	case map[string]any:
 		return len(v) == 0
 	}
-	return v == false || v == "" || v == 0.0
+	return v == false || v == ""
 }

@@ -6,14 +6,29 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/hw/verify/launches"
 	"github.com/cima-project/cima/logs"
 )
 
 // A policy can name each member of the measured objects, and no other.
 func TestPoliciesNameMembers(t *testing.T) {
 	accepts := func(operation, member string) bool {
-		_, err := Parse(fmt.Appendf(nil, "[[forbidden]]\noperation = %q\nmatch = { %s = 1 }\n", operation, member))
+		value := "1"
+		if operation == logs.OpLaunch && nestedMembers[member] != nil {
+			value = "{}"
+		}
+		_, err := Parse(fmt.Appendf(nil, "[[forbidden]]\noperation = %q\nmatch = { %s = %s }\n", operation, member, value))
 		return err == nil
+	}
+	for part, names := range nestedMembers {
+		for _, name := range names {
+			if !accepts(logs.OpLaunch, part+"."+name) {
+				t.Errorf("%s: %q is refused", part, name)
+			}
+		}
+		if accepts(logs.OpLaunch, part+".colour") {
+			t.Errorf("%s: an unknown member is accepted", part)
+		}
 	}
 	for _, operation := range operations {
 		if len(measuredMembers[operation]) == 0 {
@@ -34,9 +49,11 @@ func TestPoliciesNameMembers(t *testing.T) {
 // it.
 func TestMembersOfLaunches(t *testing.T) {
 	for what, lists := range map[string][2][]string{
-		"launch": {membersOf[launch.Launch](), measuredMembers[logs.OpLaunch]},
-		"image":  {membersOf[launch.Image](), measuredMembers[logs.OpImage]},
-		"mount":  {membersOf[launch.Mount](), mountMembers},
+		"launch":   {membersOf[launch.Launch](), launches.Members},
+		"asked":    {membersOf[launch.Asked](), launches.AskedMembers},
+		"defaults": {membersOf[launch.Defaults](), launches.DefaultsMembers},
+		"mount":    {membersOf[launch.Mount](), launches.MountMembers},
+		"image":    {membersOf[launch.Image](), launches.ImageMembers},
 	} {
 		want, got := slices.Sorted(slices.Values(lists[0])), slices.Sorted(slices.Values(lists[1]))
 		if !slices.Equal(want, got) {

@@ -12,7 +12,7 @@ import (
 
 // operations are those of the events that a pattern can match.
 var operations = []string{logs.OpStart, logs.OpPolicy, logs.OpSeal, logs.OpSystem, logs.OpPower, logs.OpLaunch,
-	logs.OpMounted, logs.OpImage, logs.OpExec, logs.OpExtend, logs.OpMissed, logs.OpIMA}
+	logs.OpImage, logs.OpMounted, logs.OpExec, logs.OpExtend, logs.OpMissed, logs.OpIMA}
 
 // EventPattern describes events of the runtime log.
 type EventPattern struct {
@@ -27,11 +27,15 @@ func (p EventPattern) check() error {
 	if !slices.Contains(operations, p.Operation) {
 		return fmt.Errorf("required, forbidden: operation %q is unknown: it must be one of %s", p.Operation, strings.Join(operations, ", "))
 	}
-	return checkMembers("required, forbidden: what "+p.Operation+" events measure", p.Match, measuredMembers[p.Operation])
+	what := "required, forbidden: what " + p.Operation + " events measure"
+	if p.Operation == logs.OpLaunch {
+		return checkLaunchMembers(what, p.Match)
+	}
+	return checkMembers(what, p.Match, measuredMembers[p.Operation])
 }
 
-// MayMatch reports whether the event matches, or could match: a launch that is
-// too large to be shown may have any members.
+// MayMatch reports whether the event matches, or could match: what isn't shown, for it
+// is too large or an earlier version's, may be anything.
 func (p EventPattern) MayMatch(e *logs.Event) bool {
 	if p.Matches(e) {
 		return true
@@ -40,8 +44,18 @@ func (p EventPattern) MayMatch(e *logs.Event) bool {
 	if e.Operation != p.Operation || json.Unmarshal(e.Body(), &body) != nil {
 		return false
 	}
-	return e.Operation == logs.OpLaunch && body[whole] != nil
+	shown := make(map[string]any)
+	for name, v := range p.Match {
+		if !hideable[e.Operation+"."+name] || body[name] != nil {
+			shown[name] = v
+		}
+	}
+	return len(shown) < len(p.Match) && launchHas(body, shown)
 }
+
+// hideable are members that an event may lack though the container has such: they were too
+// large, or an earlier version logged the launch.
+var hideable = map[string]bool{"launch.asked": true, "launch.defaults": true, "launch.limits": true, "launch.image_config": true, "mounted.mounts": true}
 
 // Matches reports whether the event is of the operation and has the members.
 func (p EventPattern) Matches(e *logs.Event) bool {
@@ -54,6 +68,9 @@ func (p EventPattern) Matches(e *logs.Event) bool {
 	var body map[string]any
 	if json.Unmarshal(e.Body(), &body) != nil {
 		return false
+	}
+	if p.Operation == logs.OpLaunch {
+		return launchHas(body, p.Match)
 	}
 	return has(body, p.Match)
 }

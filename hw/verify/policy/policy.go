@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -61,7 +62,7 @@ type Agent struct {
 // must be there, else no container is trusted.
 type Container struct {
 	Any           bool         `toml:"any"`            // any container: the reader must look at the claims
-	LaunchDigests []rpc.Digest `toml:"launch_digests"` // what was started, image included
+	LaunchDigests []rpc.Digest `toml:"launch_digests"` // what was asked for, image included
 	ImageDigests  []string     `toml:"image_digests"`  // config digests, "sha256:…"
 	Start         []string     `toml:"start"`          // default: gated
 	Source        []string     `toml:"source"`         // default: bundle, engine
@@ -70,7 +71,12 @@ type Container struct {
 	ExecVerity    []string     `toml:"exec_verity"`    // the same, by fs-verity's digest ("sha256:…"): one of both is enough
 	AllowMissed   bool         `toml:"allow_missed"`   // with execs: also execs that the log has no digest of
 
-	Launch *Launch `toml:"launch"`
+	// DefaultsDigests are of what the engine added by itself. They change with its version;
+	// nil allows any, because the policy's power bounds what an engine adds.
+	DefaultsDigests []rpc.Digest `toml:"defaults_digests"`
+
+	References []Reference `toml:"references"`
+	Launch     *Launch     `toml:"launch"`
 }
 
 // Host is about evidence of processes outside any container, which is
@@ -96,7 +102,7 @@ func Load(path string) (*Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	p, err := Parse(text)
+	p, err := parse(text, filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("policy %s: %w", path, err)
 	}
@@ -104,8 +110,12 @@ func Load(path string) (*Policy, error) {
 }
 
 // Parse reads the text of a policy, in TOML, of at most 1 MiB. It refuses unknown
-// keys and values that can match nothing. Errors of TOML and keys name the line.
-func Parse(text []byte) (*Policy, error) {
+// keys and values that can match nothing. Errors of TOML and keys name the line. It reads
+// no files: a policy that names some is for Load.
+func Parse(text []byte) (*Policy, error) { return parse(text, "") }
+
+// parse reads the files that the policy names below dir, unless that is empty.
+func parse(text []byte, dir string) (*Policy, error) {
 	if len(text) > maxPolicy {
 		return nil, fmt.Errorf("a policy must have at most %d bytes", maxPolicy)
 	}
@@ -118,17 +128,31 @@ func Parse(text []byte) (*Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return nil, fmt.Errorf("line %d: unknown key %q", lineOf(text, unknown[0]), unknown[0].String())
+	for _, key := range meta.Undecoded() {
+		if !ofEvents(key) {
+			return nil, fmt.Errorf("line %d: unknown key %q", lineOf(text, key), key.String())
+		}
 	}
 	for _, key := range meta.Keys() {
 		// The TOML reader accepts a key in any case.
-		if name := key[len(key)-1]; name != strings.ToLower(name) && !slices.Contains(key, "match") && !slices.Contains(key, "mounts") {
+		if name := key[len(key)-1]; name != strings.ToLower(name) && !ofEvents(key) {
 			return nil, fmt.Errorf("line %d: unknown key %q: keys must be lower-case", lineOf(text, key), key.String())
 		}
 	}
 	p.setDefaults(meta)
+	if dir != "" {
+		if err := p.readFiles(dir); err != nil {
+			return nil, err
+		}
+	}
 	return p, p.Check()
+}
+
+// ofEvents reports whether a key names a member of what events measure: Check knows those.
+func ofEvents(key toml.Key) bool {
+	name := key.String()
+	return slices.ContainsFunc([]string{"required.match.", "forbidden.match.", "container.launch.match.", "container.launch.mounts."},
+		func(table string) bool { return strings.HasPrefix(name, table) })
 }
 
 func (p *Policy) setDefaults(meta toml.MetaData) {

@@ -3,6 +3,7 @@ package replay
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Printable makes text of others safe for a terminal: what is not printable
@@ -17,12 +18,16 @@ func Printable(s string) string {
 	return Clip(s, 400)
 }
 
-// Clip cuts text off behind most bytes, and marks the cut.
+// Clip cuts text off behind most bytes, or before the character that stands there, and
+// marks the cut.
 func Clip(s string, most int) string {
-	if len(s) > most {
-		return s[:most] + "…"
+	if len(s) <= most {
+		return s
 	}
-	return s
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most] + "…"
 }
 
 // ShortID is a container's ID as people know it: 12 hex digits, as docker ps

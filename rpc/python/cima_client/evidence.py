@@ -16,7 +16,7 @@ from .errors import MalformedError, ProtocolError, ReplayError
 from .replay import ZERO, extend
 from .shared import Shared
 
-PROFILE = "https://github.com/cima-project/cima/evidence/v1"
+PROFILE = "https://github.com/cima-project/cima/evidence/v2"
 
 PRIVATE = "private"
 """The view of a log that leaves out other containers' events."""
@@ -100,8 +100,9 @@ class LogEntry:
 
 @dataclass(frozen=True)
 class Replay:
-    """The registers that the runtime log replays to. ``container`` and ``launch_digest`` are None
-    in evidence about the host. Of a private log (``claims["log"]["view"]`` is
+    """The registers that the runtime log replays to. ``container`` is None in evidence about the
+    host, ``launch_digest`` and ``defaults_digest`` there too, and where a daemon of an earlier
+    version logged the launch. Of a private log (``claims["log"]["view"]`` is
     PRIVATE) ``rtmr3`` and ``register`` mean nothing, because events are missing."""
 
     rtmr3: bytes
@@ -109,6 +110,7 @@ class Replay:
     public: bytes
     container: Optional[bytes]
     launch_digest: Optional[bytes]
+    defaults_digest: Optional[bytes]
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,8 @@ class Evidence:
                 own = extend(own, measured)
                 launch[event.operation] = wire.members(event.measured)[event.operation][0]
         if owner is None:
-            return Replay(rtmr3, register, public, None, None)
-        return Replay(rtmr3, register, public, own, _launch_digest(launch))
+            return Replay(rtmr3, register, public, None, None, None)
+        return Replay(rtmr3, register, public, own, *_launch_digests(launch))
 
     def _shows_own_alone(self, most: int) -> bool:
         about = self.claims.get("container")
@@ -187,7 +189,8 @@ class Evidence:
         if "container" in self.claims:
             about = wire.member(self.claims, "container")
             pairs.append(("container.register", wire.digest(about, "register"), replayed.container or b""))
-            pairs.append(("container.launch_digest", wire.digest(about, "launch_digest"), replayed.launch_digest or b""))
+            pairs.append(("container.launch_digest", wire.optional_digest(about, "launch_digest") or b"", replayed.launch_digest or b""))
+            pairs.append(("container.defaults_digest", wire.optional_digest(about, "defaults_digest") or b"", replayed.defaults_digest or b""))
         return [f"{name}: {said.hex()}, recomputed {got.hex()}" for name, said, got in pairs if said != got]
 
 
@@ -202,10 +205,29 @@ def report_data(claims: str, shared: Optional[Shared] = None) -> bytes:
     return own if shared is None else shared.report_data(own)
 
 
-def _launch_digest(launch: Mapping[str, str]) -> Optional[bytes]:
-    if "launch" not in launch or "image" not in launch:
-        return None
-    return hashlib.sha384(f'{{"image":{launch["image"]},"launch":{launch["launch"]}}}'.encode()).digest()
+def _launch_digests(measured: Mapping[str, str]) -> Tuple[Optional[bytes], Optional[bytes]]:
+    """The digests of a launch; None where there is none."""
+    if "launch" not in measured or "image" not in measured:
+        return None, None
+    parts = wire.members(measured["launch"])
+    launch = {name: value for name, (_, value) in parts.items()}
+    if "user" in launch and "capabilities" in launch:
+        return None, None  # an earlier version's
+
+    def part(name: str) -> Optional[bytes]:
+        if name in parts:
+            return hashlib.sha384(parts[name][0].encode()).digest()
+        return wire.optional_digest(launch, name + "_sha384")
+
+    image = wire.mapping(json.loads(measured["image"]))
+    config = launch.get("image_config") or image.get("digest")
+    manifest = image.get("manifest")
+    over: Dict[str, Any] = {"cgroup_owner": launch.get("cgroup_owner"), "source": launch.get("source")}
+    over["image"] = {"config": config} if config else {"manifest": manifest} if manifest else {"absent": image.get("absent", "")}
+    asked = part("asked")
+    if asked is not None:
+        over["asked"] = asked.hex()
+    return hashlib.sha384(canonical.encode(over)).digest(), part("defaults")
 
 
 _MEMBERS = frozenset(

@@ -122,7 +122,7 @@ class BundlesTest(unittest.TestCase):
         if expected["expect"] != "agrees":
             return
         r = bundle.replay()
-        names = ("rtmr3", "register", "public", "container", "launch_digest")
+        names = ("rtmr3", "register", "public", "container", "launch_digest", "defaults_digest")
         got = {name: getattr(r, name).hex() for name in names if getattr(r, name) is not None}
         got["report_data"] = evidence.report_data(bundle.claims_raw, bundle.shared).hex()
         self.assertEqual(got, {name: expected[name] for name in got})

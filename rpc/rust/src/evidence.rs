@@ -12,11 +12,12 @@ use crate::sha512::{sha384, sha512};
 use crate::shared::Shared;
 use serde::Deserialize;
 use serde_json::{value::RawValue, Value};
+use std::collections::BTreeMap;
 
 /// The view of a log that leaves out other containers' events.
 const PRIVATE: &str = "private";
 
-const PROFILE: &str = "https://github.com/cima-project/cima/evidence/v1";
+const PROFILE: &str = "https://github.com/cima-project/cima/evidence/v2";
 
 /// The registers and report data in a TDX quote. The quote's signature is not checked.
 #[derive(Clone, Debug)]
@@ -110,7 +111,8 @@ struct Claims {
 #[derive(Clone, Debug, Deserialize)]
 struct ContainerClaims {
     id: String,
-    launch_digest: Digest,
+    launch_digest: Option<Digest>,
+    defaults_digest: Option<Digest>,
     register: Digest,
 }
 
@@ -125,8 +127,9 @@ struct LogClaims {
 }
 
 /// The registers that the runtime log replays to: the whole log gives RTMR3, its first
-/// `log.count` events give the others. `container` and `launch_digest` are none in
-/// evidence about the host. Of a private log ([`Evidence::private`]) `rtmr3` and
+/// `log.count` events give the others. `container` is none in evidence about the host,
+/// `launch_digest` and `defaults_digest` there too, and where a daemon of an earlier
+/// version logged the launch. Of a private log ([`Evidence::private`]) `rtmr3` and
 /// `register` mean nothing, because events are missing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replay {
@@ -138,8 +141,10 @@ pub struct Replay {
     pub public: Digest,
     /// Of the container's own events since its latest launch.
     pub container: Option<Digest>,
-    /// Of that launch and its image.
+    /// Of what was asked for in that launch, and of which image.
     pub launch_digest: Option<Digest>,
+    /// Of what the engine added by itself.
+    pub defaults_digest: Option<Digest>,
 }
 
 impl Evidence {
@@ -238,14 +243,17 @@ impl Evidence {
                 own = extend(own, measured);
             }
         }
-        let both = image.zip(launch);
-        let both = both.map(|(image, launch)| format!("{{\"image\":{image},\"launch\":{launch}}}"));
+        let digests = match (owner, image, launch) {
+            (Some(_), Some(image), Some(launch)) => launch_digests(&launch, &image),
+            _ => None,
+        };
         Replay {
             rtmr3,
             register,
             public,
             container: owner.map(|_| own),
-            launch_digest: owner.and(both).map(|both| Digest(sha384(both.as_bytes()))),
+            launch_digest: digests.map(|d| d.0),
+            defaults_digest: digests.and_then(|d| d.1),
         }
     }
 
@@ -297,10 +305,48 @@ impl Evidence {
             all.push(said("container.register", &c.register.0, &got(r.container)));
             all.push(said(
                 "container.launch_digest",
-                &c.launch_digest.0,
+                &got(c.launch_digest),
                 &got(r.launch_digest),
+            ));
+            all.push(said(
+                "container.defaults_digest",
+                &got(c.defaults_digest),
+                &got(r.defaults_digest),
             ));
         }
         Ok(all.into_iter().flatten().collect())
     }
+}
+
+/// Launch digest and defaults digest of the bodies of a launch and an image event; none
+/// where an earlier version logged the launch, or where nothing is known.
+fn launch_digests(launch: &str, image: &str) -> Option<(Digest, Option<Digest>)> {
+    let parts: BTreeMap<String, Box<RawValue>> = serde_json::from_str(launch).ok()?;
+    let image: BTreeMap<String, Value> = serde_json::from_str(image).ok()?;
+    if parts.contains_key("user") && parts.contains_key("capabilities") {
+        return None;
+    }
+    let part = |name: &str| match parts.get(name) {
+        Some(shown) => Some(Digest(sha384(shown.get().as_bytes()))),
+        None => serde_json::from_str(parts.get(&format!("{name}_sha384"))?.get()).ok(),
+    };
+    let value = |name: &str| serde_json::from_str::<Value>(parts.get(name)?.get()).ok();
+    let mut over = serde_json::Map::new();
+    let known = |name: &str| image.get(name).cloned();
+    let identity = match value("image_config").or_else(|| known("digest")) {
+        Some(config) => ("config", config),
+        None => match known("manifest") {
+            Some(manifest) => ("manifest", manifest),
+            None => ("absent", known("absent").unwrap_or("".into())),
+        },
+    };
+    let (name, identity) = identity;
+    over.insert("image".into(), serde_json::json!({ name: identity }));
+    over.insert("cgroup_owner".into(), value("cgroup_owner")?);
+    over.insert("source".into(), value("source")?);
+    if let Some(asked) = part("asked") {
+        over.insert("asked".into(), hex(&asked.0).into());
+    }
+    let text = canonical::text(&Value::Object(over));
+    Some((Digest(sha384(text.as_bytes())), part("defaults")))
 }

@@ -184,6 +184,7 @@ fn bundles() {
             ("public", Some(r.public)),
             ("container", r.container),
             ("launch_digest", r.launch_digest),
+            ("defaults_digest", r.defaults_digest),
         ] {
             assert_eq!(
                 b.get(name).cloned(),

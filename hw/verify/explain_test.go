@@ -1,0 +1,198 @@
+package verify
+
+import (
+	"encoding/json/jsontext"
+	"encoding/json/v2"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/canonical"
+	"github.com/cima-project/cima/rpc"
+)
+
+// shown are the comparisons of the step caller-values that differ, one a line.
+func shown(r *Result) (list []string) {
+	for _, c := range r.Step(StepCallerValues).Compared {
+		if c.Want != c.Got && !strings.HasSuffix(c.What, " digest") {
+			list = append(list, c.What+": "+c.Want+" / "+c.Got)
+		}
+	}
+	return list
+}
+
+// A launch that the policy doesn't know is explained by the facts that differ from the
+// nearest one that it knows.
+func TestRefusalIsExplained(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	known := `{"arguments":["/bin/one"],"mounts":[{"destination":"/data","source":"/srv/data","type":"bind"}]}`
+	w.asked(idOne, "one", known)
+	w.asked(idTwo, "two", `{"arguments":["/bin/two"],"user":{"gid":7,"uid":7}}`)
+	opts := w.options()
+	fits := policyOf(t, appraiseT(t, encode(t, w.evidence(idOne)), opts))
+	far := policyOf(t, appraiseT(t, encode(t, w.evidence(idTwo)), opts))
+	fits.Container.LaunchDigests = append(fits.Container.LaunchDigests, far.Container.LaunchDigests...)
+	fits.Container.References = append(far.Container.References, fits.Container.References...)
+	fits.Container.ImageDigests = nil
+	opts.Policy = fits
+
+	const id = "3333"
+	w.asked(id, "one", strings.Replace(known, "/srv/data", "/etc", 1))
+	r := appraiseT(t, encode(t, w.evidence(id)), opts)
+	expect(t, r, NotTrusted, StepCallerValues)
+	if got := shown(r); !slices.Equal(got, []string{`asked.mounts[/data].source: "/srv/data" / "/etc"`}) {
+		t.Errorf("shown %q", got)
+	}
+	if !strings.Contains(r.Reason, "asked.mounts[/data].source") {
+		t.Errorf("reason %q", r.Reason)
+	}
+	var table strings.Builder
+	r.WriteTable(&table)
+	if !strings.Contains(table.String(), `asked.mounts[/data].source: want "/srv/data"`) {
+		t.Errorf("%s", &table)
+	}
+
+	// Without references the facts of the launch are shown.
+	anyLaunch(fits)
+	fits.Container.LaunchDigests = far.Container.LaunchDigests
+	r = appraiseT(t, encode(t, w.evidence(id)), opts)
+	expect(t, r, NotTrusted, StepCallerValues)
+	if got := shown(r); !slices.Contains(got, `asked.arguments: not known: the policy has no references / ["/bin/one"]`) || len(got) != 5 {
+		t.Errorf("shown %q", got)
+	}
+}
+
+// What an explanation shows is bounded, however much the launch asks for.
+func TestExplanationIsBounded(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	w.launch(idOne, "one", "/bin/one")
+	opts := w.options()
+	opts.Policy = policyOf(t, appraiseT(t, encode(t, w.evidence(idOne)), opts))
+	opts.Policy.Container.ImageDigests = nil
+	large := `{"arguments":["` + strings.Repeat("y", 50000) + `"],"environment":[`
+	for i := range 700 {
+		large += fmt.Sprintf(`{"name":"%s%d"},`, strings.Repeat("é", 130), i)
+	}
+	w.asked(idTwo, "one", large+`{"name":"A"}]}`)
+	opts.Policy.Container.References[0].Launch = strings.Replace(opts.Policy.Container.References[0].Launch, `"arguments"`,
+		`"environment":[{"name":"B"}],"arguments"`, 1)
+	launch := opts.Policy.Container.References[0]
+	digest := referenceDigest(t, launch)
+	opts.Policy.Container.LaunchDigests = []rpc.Digest{digest}
+	r := appraiseT(t, encode(t, w.evidence(idTwo)), opts)
+	expect(t, r, NotTrusted, StepCallerValues)
+	if got := shown(r); len(got) != 21 || got[20] != "more facts that differ: 0 / 683" {
+		t.Errorf("%d facts are shown: %.200q", len(got), got)
+	}
+	text, err := json.Marshal(r.Step(StepCallerValues))
+	if err != nil || len(text) > 20<<10 {
+		t.Errorf("%d bytes, %v", len(text), err)
+	}
+}
+
+// referenceDigest is the launch digest of a reference, by the world's arithmetic.
+func referenceDigest(t *testing.T, r policy.Reference) rpc.Digest {
+	t.Helper()
+	form, err := canonical.Marshal(jsontext.Value(r.Launch))
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, _ := (&world{t: t}).digests(form, "")
+	return whole
+}
+
+// A reference may lie in a file, as cimactl predict prints it. It must explain a launch
+// digest of the policy's.
+func TestReferences(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	w.launch(idOne, "one", "/bin/one")
+	claims := w.claims(idOne).Container
+	launch, image := string(w.log[2].Body()), string(w.log[3].Body())
+	dir := t.TempDir()
+	write := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	write("good.json", `{"launch_digest":"…","launch":`+launch+`,"image":`+image+`}`)
+	without, _, _ := strings.Cut(launch, `,"defaults"`)
+	write("predicted.json", `{"launch":`+without+`,"image_config":"`+imageDigestOf("one")+`","source":"bundle"},"image":`+image+`,"unknown":[]}`)
+	write("half.json", `{"launch":`+launch+`}`)
+	write("other.json", `{"launch":`+strings.Replace(launch, "/bin/one", "/bin/two", 1)+`,"image":`+image+`}`)
+	write("earlier.json", `{"launch":`+earlierLaunch+`,"image":`+image+`}`)
+	write("large.json", `{"launch":`+strings.Repeat(" ", 1<<20)+launch+`,"image":`+image+`}`)
+	for text, want := range map[string]string{
+		`file = "good.json"`:                                         "",
+		`file = "` + dir + `/good.json"`:                             "",
+		`file = "predicted.json"`:                                    "",
+		`file = "none.json"`:                                         "no such file",
+		`file = "half.json"`:                                         "must be an object with launch and image",
+		`file = "other.json"`:                                        "must be among launch_digests",
+		`file = "earlier.json"`:                                      "must be of evidence profile v2",
+		`file = "large.json"`:                                        "at most",
+		`file = "good.json"` + "\nlaunch = '{}'":                     "and not both",
+		"launch = '''" + launch + "'''":                              "must have launch and image",
+		"launch = '{}'\nimage = '{}'":                                "source must be one of",
+		"launch = '{}{}'\nimage = '{}'":                              "launch",
+		"launch = '''" + launch + "'''\nimage='x'":                   "image",
+		"launch = '''" + launch + "'''\nimage = '''" + image + "'''": "",
+	} {
+		path := write("policy.toml", "[container]\nlaunch_digests = [\""+claims.LaunchDigest.String()+"\"]\n[[container.references]]\n"+text+"\n")
+		p, err := policy.Load(path)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60s: %v, want %q", text, err, want)
+		}
+		if err == nil && len(p.Container.References) != 1 {
+			t.Errorf("%.60s: %+v", text, p.Container)
+		}
+	}
+	if _, err := policy.Parse([]byte("[[container.references]]\nfile = \"good.json\"\n")); err == nil || !strings.Contains(err.Error(), "loaded from a file") {
+		t.Errorf("a text that names a file: %v", err)
+	}
+}
+
+// The variables that were asked for were found by the image's config: another image's
+// would make others of them.
+func TestImageConfig(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	launch := func(config string) *Result {
+		w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"asked":{},"defaults":{}`+config+`}`)
+		w.image(idOne, "one")
+		return appraiseT(t, encode(t, w.evidence(idOne)), w.options())
+	}
+	expect(t, launch(`,"image_config":"`+imageDigestOf("one")+`"`), NotTrusted)
+	expect(t, launch(``), NotTrusted)
+	r := launch(`,"image_config":"` + imageDigestOf("two") + `"`)
+	expect(t, r, NotAuthentic, StepCaller)
+	if !strings.Contains(r.Reason, "another image's config") {
+		t.Errorf("reason %q", r.Reason)
+	}
+}
+
+// Closed world: what a verifier doesn't know in a launch makes it no evidence.
+func TestUnknownInALaunch(t *testing.T) {
+	for _, body := range []string{
+		`{"source":"bundle","cgroup_owner":0,"asked":{},"defaults":{},"more":1}`,
+		`{"source":"bundle","cgroup_owner":0,"asked":{"more":1},"defaults":{}}`,
+		`{"source":"bundle","cgroup_owner":0,"asked":{},"defaults":{"more":1}}`,
+		`{"source":"bundle","cgroup_owner":0,"asked":{}}`,
+		`{"source":"bundle","cgroup_owner":0,"arguments":["a"]}`,
+	} {
+		w := newWorld(t, sim.Config{})
+		w.own(idOne, logs.OpLaunch, body)
+		w.image(idOne, "one")
+		expect(t, appraiseT(t, encode(t, w.evidence(idOne)), w.options()), NotAuthentic, StepCaller)
+	}
+	w := newWorld(t, sim.Config{})
+	w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"asked":{},"defaults":{}}`)
+	w.own(idOne, logs.OpImage, `{"reference":"a","digest":"b","more":1}`)
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), w.options()), NotAuthentic, StepCaller)
+}
