@@ -12,6 +12,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -243,7 +244,7 @@ func launchOptions(c config.Config, hostRoot string) records.Options {
 	}
 	if root := c.Engines.DockerExecRoot; root != config.DefaultExecRoot {
 		task := root + "/containerd/daemon/io.containerd.runtime.v2.task/{namespace}/{id}/"
-		o.Places = append(o.Places, records.Place{
+		o.Places = slices.Insert(o.Places, 0, records.Place{ // the docker that is in use names its containers first
 			Runtime: "docker",
 			Config:  task + "config.json",
 			States:  []string{root + "/runtime-runc/{namespace}/{id}/state.json", root + "/runtime-crun/{namespace}/{id}/status"},

@@ -142,7 +142,7 @@ func (c *usersContainer) end() {
 // call has the container measured, as a call from it does.
 func (c *usersContainer) call(f *fixture) error {
 	c.t.Helper()
-	rec, ok, err := f.daemon.store().Declared(c.t.Context(), c.cgroup)
+	rec, ok, err := f.daemon.store().Declared(c.t.Context(), "", c.cgroup)
 	if err != nil || !ok {
 		c.t.Fatalf("its record is not found: %v", err)
 	}

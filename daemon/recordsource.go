@@ -12,10 +12,12 @@ import (
 // imports the other.
 type recordSource struct{ store func() *records.Store }
 
-func (r recordSource) Declared(ctx context.Context, cgroupPath string) (peer.Container, bool, error) {
-	rec, ok, err := r.store().Declared(ctx, cgroupPath)
+func (r recordSource) Declared(ctx context.Context, hierarchy, cgroupPath string) (peer.Container, bool, error) {
+	rec, ok, err := r.store().Declared(ctx, hierarchy, cgroupPath)
 	if err != nil || !ok {
 		return peer.Container{}, false, err
 	}
-	return containers.PeerContainer(rec), true, nil
+	c := containers.PeerContainer(rec)
+	c.CgroupPath, c.Hierarchy = rec.CgroupIn(hierarchy), hierarchy
+	return c, true, nil
 }

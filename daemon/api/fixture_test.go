@@ -53,7 +53,7 @@ type fixture struct {
 // noRecords declares no container.
 type noRecords struct{}
 
-func (noRecords) Declared(context.Context, string) (peer.Container, bool, error) {
+func (noRecords) Declared(context.Context, string, string) (peer.Container, bool, error) {
 	return peer.Container{}, false, nil
 }
 

@@ -167,7 +167,7 @@ func (m *Manager) lock(ctx context.Context, i *Instance) error {
 // PeerContainer returns the container of a record, as package peer names it.
 func PeerContainer(rec records.Record) peer.Container {
 	return peer.Container{
-		ID: rec.ID, Runtime: rec.Runtime, UID: rec.UID, CgroupPath: rec.CgroupPath,
+		ID: rec.ID, Name: rec.Name, Runtime: rec.Runtime, UID: rec.UID, CgroupPath: rec.CgroupPath, Hierarchy: rec.Hierarchy,
 		InitPID: rec.InitPID, InitStart: rec.InitStart, HostPID: rec.HostPID,
 	}
 }

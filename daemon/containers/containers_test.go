@@ -38,7 +38,7 @@ func TestFactsWhileMeasuring(t *testing.T) { synctest.Test(t, factsWhileMeasurin
 
 func factsWhileMeasuring(t *testing.T) {
 	m := newManager(t)
-	i := m.Use(peer.Container{ID: "c"}, 1, 0)
+	i := m.Use(peer.Container{ID: "c", Name: "c"}, 1, 0)
 	if err := i.measuring.Acquire(t.Context(), 1); err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func (p pendingExecs) Pending(owner string) bool { return owner == p.owner }
 // Facts are returned inline only while no execution is pending.
 func TestFactsNow(t *testing.T) {
 	m := newManager(t)
-	i := m.Use(peer.Container{ID: "c"}, 1, 0)
+	i := m.Use(peer.Container{ID: "c", Name: "c"}, 1, 0)
 	f := &Facts{Instance: "1/1"}
 	i.facts.Store(f)
 	if m.FactsNow(i) != f {
@@ -82,7 +82,7 @@ func TestFactsNow(t *testing.T) {
 // An instance is stored while somebody uses it.
 func TestInstancesAreReleased(t *testing.T) {
 	m := newManager(t)
-	c := peer.Container{ID: "c"}
+	c := peer.Container{ID: "c", Name: "c"}
 	i := m.Use(c, 1, 0)
 	if j := m.Use(c, 1, 0); j != i {
 		t.Error("two instances of one cgroup")

@@ -78,14 +78,14 @@ func (s *recentStarts) loop(owner string, now time.Time) bool {
 // says of it already. Where executions are measured every start is logged, because
 // executions are logged of an instance that the log knows.
 func (m *Manager) repeats(rec records.Record, l launch.Launch) (bool, error) {
-	if m.execs != nil || !m.starts.loop(rec.ID, time.Now()) {
+	if m.execs != nil || !m.starts.loop(rec.Name, time.Now()) {
 		return false, nil
 	}
-	at, err := m.Ledger.Snapshot(rec.ID)
+	at, err := m.Ledger.Snapshot(rec.Name)
 	if err != nil || at.Owner.Instance == "" {
 		return false, err
 	}
-	last, err := m.Ledger.Held(rec.ID, at.Owner.Instance, 0, 1)
+	last, err := m.Ledger.Held(rec.Name, at.Owner.Instance, 0, 1)
 	if err != nil || len(last) == 0 || last[0].Operation != logs.OpLaunch {
 		return false, err
 	}
@@ -176,8 +176,8 @@ func (d *deferredLaunches) retain(owners map[string]bool) {
 // deferLaunch stores a launch that is logged later, if somebody asks for it.
 func (m *Manager) deferLaunch(rec records.Record, l launch.Launch) {
 	m.Counts.Repeated.Add(1)
-	m.Log.Info("container measured as before, in a crash loop", "container", rec.ID, "runtime", rec.Runtime)
-	m.deferred.store(rec.ID, deferredLaunch{record: rec.StartKey(), launch: l})
+	m.Log.Info("container measured as before, in a crash loop", "container", rec.Name, "runtime", rec.Runtime)
+	m.deferred.store(rec.Name, deferredLaunch{record: rec.StartKey(), launch: l})
 }
 
 // logDeferred logs the deferred launch of an instance; false: there is none, because the

@@ -67,9 +67,9 @@ func (x *exits) report(e engines.Event) {
 // survey logs what ended. open is what the log held before the records were listed,
 // running are the owners that run, or that can't be checked.
 func (x *exits) survey(ctx context.Context, open map[string]ledger.Launched, list []records.Record, running map[string]bool) {
-	byID := make(map[string]records.Record, len(list))
+	byName := make(map[string]records.Record, len(list))
 	for _, rec := range list {
-		byID[rec.ID] = rec
+		byName[rec.Name] = rec
 	}
 	missing := make(map[string]time.Time)
 	for owner, launched := range open {
@@ -77,7 +77,7 @@ func (x *exits) survey(ctx context.Context, open map[string]ledger.Launched, lis
 			continue
 		}
 		after := goneFor
-		if rec, there := byID[owner]; lives(rec) {
+		if rec, there := byName[owner]; lives(rec) {
 			continue
 		} else if there {
 			after = notStarted
@@ -139,9 +139,9 @@ func (x *exits) announceUnreadable(ctx context.Context, list []records.Record) {
 		if u.announced || time.Since(u.since) < halfWritten && rec.Err != nil {
 			continue // logged, or the record may be half written
 		}
-		err := x.m.logPower(ctx, rec.ID, rec)
+		err := x.m.logPower(ctx, rec.Name, rec)
 		if u.announced = err == nil; err != nil {
-			x.m.Log.Debug("power of a container not logged yet", "container", rec.ID, "error", err)
+			x.m.Log.Debug("power of a container not logged yet", "container", rec.Name, "error", err)
 		}
 	}
 	x.unreadable = found
@@ -176,7 +176,7 @@ func (x *exits) logGone(ctx context.Context, e engines.Event) error {
 	if err != nil || at.Owner.Instance != "" {
 		return err
 	}
-	rec := records.Record{ID: e.ID, Runtime: e.Runtime, Launch: launch.Launch{Source: logs.SourceNone}}
+	rec := records.Record{ID: e.ID, Name: e.ID, Runtime: e.Runtime, Launch: launch.Launch{Source: logs.SourceNone}}
 	instance := "gone." + e.At.UTC().Format("20060102T150405.000000000")
 	if err := x.m.appendLaunch(ctx, e.ID, instance, rec, rec.Launch); err != nil {
 		return err

@@ -205,9 +205,9 @@ func (g *Gate) launch(ctx context.Context, rec records.Record) error {
 	m, instance := g.m, rec.InstanceID(0)
 	l, err := m.Records().Measure(ctx, rec)
 	if err != nil {
-		return fmt.Errorf("measure container %.12s: %w", rec.ID, err)
+		return fmt.Errorf("measure container %.12s: %w", rec.Name, err)
 	}
-	m.starts.note(rec.ID, rec.StartKey(), 0, time.Now())
+	m.starts.note(rec.Name, rec.StartKey(), 0, time.Now())
 	again, err := m.repeats(rec, l)
 	if err != nil {
 		return err
@@ -216,12 +216,12 @@ func (g *Gate) launch(ctx context.Context, rec records.Record) error {
 		m.execs.BeforeLaunch(ctx)
 	}
 	if again {
-		if err = m.logPower(ctx, rec.ID, rec); err == nil { // equal launches may differ in power
+		if err = m.logPower(ctx, rec.Name, rec); err == nil { // equal launches may differ in power
 			m.deferLaunch(rec, l)
 		}
 		return err
 	}
-	if err := m.appendLaunch(ctx, rec.ID, instance, rec, l); err != nil || m.execs == nil {
+	if err := m.appendLaunch(ctx, rec.Name, instance, rec, l); err != nil || m.execs == nil {
 		return err
 	}
 	return m.execs.Started(ctx, rec, instance)
@@ -234,7 +234,7 @@ func (g *Gate) prune(list []records.Record) {
 	}
 	live, owners := make(map[string]bool), make(map[string]bool)
 	for _, rec := range list {
-		live[rec.StartKey()], owners[rec.ID] = true, true
+		live[rec.StartKey()], owners[rec.Name] = true, true
 	}
 	for key, b := range g.bundles {
 		if !live[key] && b.launch != underWay && b.start != underWay {

@@ -32,7 +32,7 @@ func (m *Manager) logLaunch(ctx context.Context, i *Instance, rec records.Record
 	}
 	l, err := m.Records().Measure(ctx, rec)
 	if err != nil {
-		return fmt.Errorf("measure container %.12s: %w", rec.ID, err)
+		return fmt.Errorf("measure container %.12s: %w", rec.Name, err)
 	}
 	if err := checkSame(ctx); err != nil {
 		return refusal(err)
@@ -51,7 +51,7 @@ func (m *Manager) appendLaunch(ctx context.Context, owner, instance string, rec 
 		return err
 	}
 	e := ledger.Event{Operation: logs.OpLaunch, Owner: owner, Instance: instance, Measured: l}
-	if owner != rec.ID {
+	if owner != rec.Name {
 		e.Cgroup = rec.CgroupPath // a user's record isn't listed
 	}
 	_, err = m.Ledger.Append(ctx, e)
@@ -66,7 +66,7 @@ func (m *Manager) appendLaunch(ctx context.Context, owner, instance string, rec 
 func (m *Manager) logPower(ctx context.Context, owner string, rec records.Record) error {
 	classes, err := m.Records().Power(ctx, rec)
 	if err != nil {
-		return fmt.Errorf("power of container %.12s: %w", rec.ID, err)
+		return fmt.Errorf("power of container %.12s: %w", rec.Name, err)
 	}
 	return m.announce(ctx, owner, classes)
 }

@@ -127,11 +127,11 @@ func (m *Manager) isPending(i *Instance, rec records.Record) bool {
 // record reads an instance's record again, because a new start may have replaced
 // the one that named it.
 func (m *Manager) record(ctx context.Context, i *Instance) (records.Record, error) {
-	rec, ok, err := m.Records().Declared(ctx, i.Container.CgroupPath)
+	rec, ok, err := m.Records().Declared(ctx, i.Container.Hierarchy, i.Container.CgroupPath)
 	if err != nil {
 		return records.Record{}, err
 	}
-	if !ok || rec.ID != i.Container.ID || rec.UID != i.Container.UID {
+	if !ok || rec.Name != i.Container.Name || rec.UID != i.Container.UID {
 		return records.Record{}, rpc.Unattributed("the record of this container is gone: the container is being stopped or replaced")
 	}
 	return rec, nil

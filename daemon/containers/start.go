@@ -65,7 +65,7 @@ func (g *Gate) start(ctx context.Context, rec records.Record, wait bool) error {
 	case errors.Is(err, procfs.ErrEnded):
 		return nil
 	case err != nil:
-		return fmt.Errorf("container %.12s is not judged: %w", rec.ID, err)
+		return fmt.Errorf("container %.12s is not judged: %w", rec.Name, err)
 	}
 	defer init.close()
 	switch {
@@ -119,9 +119,9 @@ func (g *Gate) judge(ctx context.Context, rec records.Record, init *initProcess)
 	if err != nil {
 		return err
 	}
-	deferred := m.deferred.holds(rec.ID, rec.StartKey())
+	deferred := m.deferred.holds(rec.Name, rec.StartKey())
 	if gated && !deferred {
-		if err := m.logMounted(ctx, rec.ID, rec.InstanceID(0), mounted); err != nil {
+		if err := m.logMounted(ctx, rec.Name, rec.InstanceID(0), mounted); err != nil {
 			return err
 		}
 	}
@@ -135,10 +135,10 @@ func (g *Gate) judge(ctx context.Context, rec records.Record, init *initProcess)
 	}
 	switch {
 	case deferred:
-		m.deferred.judged(rec.ID, rec.StartKey(), mounted)
+		m.deferred.judged(rec.Name, rec.StartKey(), mounted)
 		return nil
 	case gated:
-		return m.confirmed.confirm(rec.ID, rec.InstanceID(0))
+		return m.confirmed.confirm(rec.Name, rec.InstanceID(0))
 	}
 	return nil
 }
@@ -147,10 +147,10 @@ func (g *Gate) judge(ctx context.Context, rec records.Record, init *initProcess)
 // wasn't done when it was made: no daemon ran then, or the gate missed it. False: the
 // launch is logged as observed already, and stays so.
 func (g *Gate) ensureLaunched(ctx context.Context, rec records.Record) (gated bool, err error) {
-	if g.m.deferred.holds(rec.ID, rec.StartKey()) {
+	if g.m.deferred.holds(rec.Name, rec.StartKey()) {
 		return true, nil
 	}
-	at, err := g.m.Ledger.Snapshot(rec.ID)
+	at, err := g.m.Ledger.Snapshot(rec.Name)
 	if err != nil {
 		return false, err
 	}
@@ -168,17 +168,17 @@ func (g *Gate) ensureLaunched(ctx context.Context, rec records.Record) (gated bo
 func (m *Manager) judge(ctx context.Context, rec records.Record, init power.Init) (power.Verdict, error) {
 	verdict, err := m.Records().Judge(ctx, rec, init)
 	if err != nil {
-		return verdict, fmt.Errorf("judge container %.12s: %w", rec.ID, err)
+		return verdict, fmt.Errorf("judge container %.12s: %w", rec.Name, err)
 	}
 	if len(verdict.Classes) == 0 {
 		return verdict, nil
 	}
 	known, err := m.Records().Power(ctx, rec)
 	if err != nil {
-		return verdict, fmt.Errorf("power of container %.12s: %w", rec.ID, err)
+		return verdict, fmt.Errorf("power of container %.12s: %w", rec.Name, err)
 	}
 	fresh := slices.DeleteFunc(slices.Clone(verdict.Classes), func(class string) bool { return slices.Contains(known, class) })
-	return verdict, m.announce(ctx, rec.ID, fresh)
+	return verdict, m.announce(ctx, rec.Name, fresh)
 }
 
 // newMounted makes the body of a mounted event; nil: there is nothing to log.

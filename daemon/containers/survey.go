@@ -119,7 +119,7 @@ func (s *survey) once(ctx context.Context) {
 		return
 	}
 	seen, owners := make(map[instanceKey]bool, len(list)), make(map[string]bool, len(list))
-	doubtful := make(map[string]bool) // by id: it lives, and can't be checked now
+	doubtful := make(map[string]bool) // by name: it lives, and can't be checked now
 	for _, rec := range list {
 		if ctx.Err() != nil {
 			return
@@ -130,7 +130,7 @@ func (s *survey) once(ctx context.Context) {
 		c := PeerContainer(rec)
 		r, err := m.Peers.Running(ctx, c)
 		if err != nil {
-			doubtful[rec.ID] = lives(rec)
+			doubtful[rec.Name] = lives(rec)
 			continue // stopped, or starting: the next survey sees
 		}
 		key := instanceKey{c.Owner(r.CgroupOwner), r.CgroupInode}
@@ -147,7 +147,7 @@ func (s *survey) once(ctx context.Context) {
 	}
 	s.users(ctx, open, seen, owners)
 	for key, i := range s.running {
-		if !seen[key] && !doubtful[i.Container.ID] {
+		if !seen[key] && !doubtful[i.Container.Name] {
 			if !s.ended(ctx, i) {
 				continue // the next survey tries again
 			}
@@ -241,7 +241,7 @@ func (m *Manager) find(ctx context.Context, owner string, launched ledger.Launch
 	if launched.Cgroup == "" {
 		return nil, errNoCgroup
 	}
-	rec, there, err := m.Records().Declared(ctx, launched.Cgroup)
+	rec, there, err := m.Records().Declared(ctx, "", launched.Cgroup)
 	if err != nil || !there {
 		return nil, err
 	}

@@ -155,7 +155,7 @@ func TestDockerCgroupParent(t *testing.T) {
 		t.Errorf("%s: %v", r.CgroupPath, powerOf(t, store, r))
 	}
 	c.declaredExactly(store, r)
-	if got, ok, err := store.Declared(context.Background(), victim.CgroupPath); !ok || err != nil || got.ID != victim.ID {
+	if got, ok, err := store.Declared(context.Background(), "", victim.CgroupPath); !ok || err != nil || got.ID != victim.ID {
 		t.Errorf("%s, %v, %v", got.ID, ok, err)
 	}
 }

@@ -166,13 +166,13 @@ func (c *cli) cgroup(pid int) string {
 func (c *cli) declaredExactly(store *records.Store, r records.Record) {
 	c.Helper()
 	path := strings.TrimSuffix(c.cgroup(r.InitPID), "/container")
-	got, ok, err := store.Declared(context.Background(), path)
+	got, ok, err := store.Declared(context.Background(), "", path)
 	if !ok || err != nil || got.ID != r.ID || got.UID != 0 || got.InitPID != r.InitPID || got.InitStart == 0 {
 		c.Errorf("%s: %+v, %v, %v", path, got, ok, err)
 	}
 	for _, wrong := range []string{filepath.Dir(path), path + "/below", path + "x", "/x" + path, filepath.Join("/system.slice", filepath.Base(path)), strings.Replace(path, r.ID, id(1), 1)} {
 		// the parent may be another container's directory
-		if got, ok, err := store.Declared(context.Background(), wrong); ok && got.ID == r.ID || err != nil {
+		if got, ok, err := store.Declared(context.Background(), "", wrong); ok && got.ID == r.ID || err != nil {
 			c.Errorf("%s: %s, %v, %v", wrong, got.ID, ok, err)
 		}
 	}

@@ -167,7 +167,7 @@ func (x *Manager) Started(ctx context.Context, rec records.Record, instance stri
 // watch lays the mark of a container whose launch is logged.
 func (x *Manager) watch(ctx context.Context, rec records.Record, instance string) *watchedRoot {
 	w := &watchedRoot{
-		owner: rec.ID, start: rec.StartKey(), cgroup: kernelsName(rec.CgroupPath), instance: instance,
+		owner: rec.Name, start: rec.StartKey(), cgroup: kernelsName(rec.CgroupPath), instance: instance,
 		writeLock: semaphore.NewWeighted(1), traits: make(map[peer.Traits]bool),
 	}
 	var err error

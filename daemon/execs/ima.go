@@ -136,7 +136,7 @@ func (x *Manager) logEntry(ctx context.Context, byCgroup map[string]records.Reco
 	if !ok {
 		return nil // the host's, or of a container that is gone
 	}
-	w := x.of(rec.ID)
+	w := x.of(rec.Name)
 	if rec.InitPID != 0 && (w == nil || w.start != rec.StartKey()) {
 		x.ima.store(e) // until its launch is logged
 		return nil
@@ -181,7 +181,7 @@ func (s *imaSource) store(e imaExec) {
 func (x *Manager) byCgroup(list []records.Record) map[string]records.Record {
 	by := make(map[string]records.Record)
 	for _, w := range x.all() {
-		by[w.cgroup] = records.Record{ID: w.owner}
+		by[w.cgroup] = records.Record{Name: w.owner}
 	}
 	for _, rec := range list {
 		if rec.Err == nil && rec.CgroupPath != "" && rec.UID == 0 {

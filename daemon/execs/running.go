@@ -40,7 +40,7 @@ func (x *Manager) follow(ctx context.Context) {
 func (x *Manager) evict(list []records.Record) {
 	live := make(map[string]bool, len(list))
 	for _, rec := range list {
-		live[rec.ID] = true
+		live[rec.Name] = true
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -59,7 +59,7 @@ func (x *Manager) evict(list []records.Record) {
 // catchUp watches a container that runs already from now on, and hashes what it
 // runs. A container of a user is passed over: its root file system is the user's.
 func (x *Manager) catchUp(ctx context.Context, rec records.Record) {
-	if w := x.of(rec.ID); w != nil && w.start == rec.StartKey() {
+	if w := x.of(rec.Name); w != nil && w.start == rec.StartKey() {
 		return
 	}
 	instance, ok := x.Instances.LoggedOf(ctx, rec)
@@ -94,7 +94,7 @@ func (x *Manager) catchUpProcess(ctx context.Context, w *watchedRoot, rec record
 		return
 	}
 	defer c.Close()
-	if c.Container == nil || c.Container.ID != rec.ID {
+	if c.Container == nil || c.Container.Name != rec.Name {
 		return
 	}
 	path, digest, err := x.roots.MeasureProcess(ctx, pid)

@@ -123,7 +123,7 @@ func rename(t testing.TB, dir, from, to string) {
 // package records does in full.
 type bundles struct{}
 
-func (b bundles) Declared(_ context.Context, path string) (Container, bool, error) {
+func (b bundles) Declared(_ context.Context, _, path string) (Container, bool, error) {
 	for id := range strings.FieldsFuncSeq(path, func(r rune) bool { return !isLowerHex(byte(r)) }) {
 		if len(id) != 64 || !strings.HasSuffix(strings.TrimSuffix(path, ".scope"), id) {
 			continue
@@ -159,7 +159,7 @@ func (bundles) read(id string) (Container, error) {
 	if err != nil {
 		return Container{}, err
 	}
-	c := Container{ID: id, Runtime: "docker", HostPID: true}
+	c := Container{ID: id, Name: id, Runtime: "docker", HostPID: true}
 	if c.InitPID, err = strconv.Atoi(string(pid)); err != nil {
 		return Container{}, err
 	}

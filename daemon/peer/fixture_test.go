@@ -36,7 +36,9 @@ func named(t *testing.T) (world, *Identifier, *Caller, int, *client) {
 }
 
 // at is a container with a declared path.
-func at(id, path string) Container { return Container{ID: id, Runtime: "docker", CgroupPath: path} }
+func at(id, path string) Container {
+	return Container{ID: id, Name: id, Runtime: "docker", CgroupPath: path}
+}
 
 // lines makes cgroups from "controllers path" pairs.
 func lines(pairs ...string) []hierarchy {
@@ -49,7 +51,7 @@ func lines(pairs ...string) []hierarchy {
 
 type recordsFunc func(path string) (Container, bool, error)
 
-func (f recordsFunc) Declared(_ context.Context, path string) (Container, bool, error) {
+func (f recordsFunc) Declared(_ context.Context, _, path string) (Container, bool, error) {
 	return f(path)
 }
 
@@ -125,7 +127,7 @@ type records struct {
 	err    error
 }
 
-func (r records) Declared(_ context.Context, path string) (Container, bool, error) {
+func (r records) Declared(_ context.Context, _, path string) (Container, bool, error) {
 	c, ok := r.byPath[path]
 	return c, ok, r.err
 }
@@ -357,5 +359,5 @@ func (w world) options(r Records) Options {
 var inA = fact{cgroup: "4:memory:/docker/" + idA + "\n0::/docker/" + idA + "\n", nsPID: "a", pids: "9 1", root: "a", start: 77}
 
 func containerA(init int) Container {
-	return Container{ID: idA, Runtime: "docker", CgroupPath: "/docker/" + idA, InitPID: init, InitStart: 77}
+	return Container{ID: idA, Name: idA, Runtime: "docker", CgroupPath: "/docker/" + idA, InitPID: init, InitStart: 77}
 }

@@ -114,18 +114,18 @@ func (id *Identifier) inContainer(ctx context.Context, c *Caller, p process, m m
 		}
 	}
 	if !inside {
-		return refuse(fmt.Errorf("pid %d is in the cgroup of %s, but in another pid namespace", c.PID, m.container.ID),
+		return refuse(fmt.Errorf("pid %d is in the cgroup of %s, but in another pid namespace", c.PID, m.container.Name),
 			"its cgroup is a container's, but its pid namespace is not that container's; leave the cgroups to the engine")
 	}
-	s, err := walk(f.root, m.container.CgroupPath)
+	s, err := walk(f.root, f.path)
 	if err == nil && s.inode != f.cgroupInode {
-		err = fmt.Errorf("cgroup %q: %w", m.container.CgroupPath, errSwapped)
+		err = fmt.Errorf("cgroup %q: %w", f.path, errSwapped)
 	}
 	if err != nil {
 		return refuse(err, "its container's cgroup was removed or replaced; restart the container")
 	}
 	c.CgroupInode, c.CgroupOwner = s.inode, s.owner
-	c.path, c.cgroupInode = m.container.CgroupPath, s.inode
+	c.path, c.cgroupInode = f.path, s.inode
 	return nil
 }
 

@@ -21,7 +21,8 @@ type initProcess struct {
 	pidfd       int
 	ns          procfs.FileID
 	root        int    // root directory of the hierarchy with the container's cgroup
-	cgroupInode uint64 // inode of that cgroup
+	path        string // of that cgroup, there
+	cgroupInode uint64 // its inode
 	refs        atomic.Int32
 }
 
@@ -130,11 +131,11 @@ func (id *Identifier) readInit(ctx context.Context, c Container, f *initProcess)
 	if f.root, err = id.roots.root(m.in); err != nil {
 		return wrongInit(c, err)
 	}
-	s, err := walk(f.root, c.CgroupPath)
+	s, err := walk(f.root, m.container.CgroupPath)
 	if err != nil {
 		return wrongInit(c, err)
 	}
-	f.cgroupInode = s.inode
+	f.path, f.cgroupInode = m.container.CgroupPath, s.inode
 	if err := procfs.Alive(f.pidfd); err != nil {
 		return wrongInit(c, err)
 	}

@@ -32,7 +32,7 @@ type match struct {
 func (r *rule) match(ctx context.Context, hs []hierarchy) (match, error) {
 	var m match
 	asked := *r // the hierarchies name the same paths: look each up once
-	asked.records = &answers{records: r.records, byPath: make(map[string]answer)}
+	asked.records = &answers{records: r.records, byPath: make(map[place]answer)}
 	for _, h := range hs {
 		line, err := asked.line(ctx, h)
 		if err != nil {
@@ -44,10 +44,10 @@ func (r *rule) match(ctx context.Context, hs []hierarchy) (match, error) {
 			m = line
 		case !m.container.same(line.container):
 			return match{}, refuse(
-				fmt.Errorf("hierarchy %s names %s, %s names %s", m.in, m.container.ID, h, line.container.ID),
+				fmt.Errorf("hierarchy %s names %s, %s names %s", m.in, m.container.Name, h, line.container.Name),
 				"its cgroup hierarchies %s and %s name different containers; leave the cgroups to the engine", m.in, h)
 		case before(h, m.in):
-			m.in = h
+			m = line
 		}
 	}
 	return m, nil
@@ -55,7 +55,7 @@ func (r *rule) match(ctx context.Context, hs []hierarchy) (match, error) {
 
 // same reports whether two records are of one container. Other members may differ.
 func (c Container) same(d Container) bool {
-	return c.ID == d.ID && c.Runtime == d.Runtime && c.CgroupPath == d.CgroupPath
+	return c.Name == d.Name && c.UID == d.UID && c.Runtime == d.Runtime
 }
 
 // line returns the container that one hierarchy names: by the longest prefix of its
@@ -90,7 +90,7 @@ func (r *rule) line(ctx context.Context, h hierarchy) (match, error) {
 
 // declared looks one path up in the records, and checks the answer.
 func (r *rule) declared(ctx context.Context, h hierarchy, path string) (Container, bool, error) {
-	c, ok, err := r.records.Declared(ctx, path)
+	c, ok, err := r.records.Declared(ctx, h.controllers, path)
 	if err != nil {
 		if ctx.Err() != nil {
 			return Container{}, false, ctx.Err()
@@ -100,9 +100,9 @@ func (r *rule) declared(ctx context.Context, h hierarchy, path string) (Containe
 	if !ok {
 		return Container{}, false, nil
 	}
-	if c.CgroupPath != path || c.ID == "" {
+	if c.CgroupPath != path || c.Name == "" {
 		return Container{}, false, refuse(
-			fmt.Errorf("asked for %q, the record of %q declares %q", path, c.ID, c.CgroupPath),
+			fmt.Errorf("asked for %q, the record of %q declares %q", path, c.Name, c.CgroupPath),
 			"the records of its container contradict themselves; see the journal of cimad")
 	}
 	if c.UID == 0 {
@@ -153,8 +153,11 @@ func before(a, b hierarchy) bool {
 // answers caches the answers of Records while one caller is identified.
 type answers struct {
 	records Records
-	byPath  map[string]answer
+	byPath  map[place]answer
 }
+
+// place is a path in a hierarchy.
+type place struct{ hierarchy, path string }
 
 type answer struct {
 	container Container
@@ -162,11 +165,12 @@ type answer struct {
 	err       error
 }
 
-func (a *answers) Declared(ctx context.Context, path string) (Container, bool, error) {
-	cached, ok := a.byPath[path]
+func (a *answers) Declared(ctx context.Context, hierarchy, path string) (Container, bool, error) {
+	key := place{hierarchy, path}
+	cached, ok := a.byPath[key]
 	if !ok {
-		cached.container, cached.found, cached.err = a.records.Declared(ctx, path)
-		a.byPath[path] = cached
+		cached.container, cached.found, cached.err = a.records.Declared(ctx, hierarchy, path)
+		a.byPath[key] = cached
 	}
 	return cached.container, cached.found, cached.err
 }

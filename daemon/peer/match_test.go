@@ -127,6 +127,35 @@ func TestMatchAsksForEveryPrefix(t *testing.T) {
 	}
 }
 
+// perHierarchy are records of containers whose cgroups differ from hierarchy to
+// hierarchy.
+type perHierarchy map[place]string
+
+func (r perHierarchy) Declared(_ context.Context, hierarchy, path string) (Container, bool, error) {
+	id, ok := r[place{hierarchy, path}]
+	return at(id, path), ok, nil
+}
+
+// A path counts in the hierarchy in which the record has it, and only there. The
+// container is looked up in the first hierarchy, at the path that it has there.
+func TestMatchByHierarchy(t *testing.T) {
+	r := rule{records: perHierarchy{
+		{"", "/p/" + idA}: idA, {"name=systemd", "/p/" + idA}: idA, {"memory", "/engine/p/" + idA}: idA,
+		{"memory", "/p/web"}: idB, {"name=systemd", "/engine/p/web"}: idB,
+	}}
+	m, err := r.match(context.Background(), lines("memory", "/engine/p/"+idA, "name=systemd", "/p/"+idA, "cpu", "/"))
+	if err != nil || m.container.ID != idA || m.in.controllers != "name=systemd" || m.container.CgroupPath != "/p/"+idA {
+		t.Errorf("%+v, %v", m, err)
+	}
+	_, err = r.match(context.Background(), lines("name=systemd", "/p/"+idA, "memory", "/p/"+idA))
+	wantRefusal(t, err, "no root-owned record declares")
+	_, err = r.match(context.Background(), lines("name=systemd", "/p/"+idA, "memory", "/p/web"))
+	wantRefusal(t, err, "name different containers")
+	if m, err := r.match(context.Background(), lines("name=systemd", "/p/web", "cpu", "/p/web")); err != nil || m.found {
+		t.Errorf("another hierarchy's path counts: %+v, %v", m, err)
+	}
+}
+
 func TestMatchRefusesBadRecords(t *testing.T) {
 	path := "/docker/" + idA
 	broken := errors.New("bundle of " + idB + " is not JSON")

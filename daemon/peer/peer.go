@@ -41,12 +41,16 @@ import (
 // Container is the part of a container's record that a caller is checked against.
 type Container struct {
 	ID      string
+	Name    string // in the log: no two of a user's containers have the same at once
 	Runtime string // "docker", "podman", "containerd", "cri-o"
 	UID     uint32 // owner of the record: 0, or the user of a rootless engine
 
 	// CgroupPath is the path that the record declares, from the root of the
-	// cgroup hierarchy: "/docker/<id>", "/system.slice/docker-<id>.scope".
+	// cgroup hierarchy: "/docker/<id>", "/system.slice/docker-<id>.scope". It may
+	// differ from hierarchy to hierarchy; Hierarchy is the one that it is in, as
+	// /proc/PID/cgroup names it or by one controller, or "" where it doesn't matter.
 	CgroupPath string
+	Hierarchy  string
 
 	// InitPID is the container's first process, whose pid namespace is the
 	// container's, and InitStart its start time in clock ticks since boot
@@ -61,12 +65,12 @@ type Container struct {
 // Records are the records of containers.
 type Records interface {
 	// Declared returns the container whose record declares exactly this cgroup
-	// path, false if no record does; root's record comes before a user's. It is
-	// called for each prefix of a caller's path, so it must be quick and must not
+	// path in a hierarchy, which is named as /proc/PID/cgroup names it; false if no
+	// record does. Root's record comes before a user's. It is called for each prefix of a caller's path, so it must be quick and must not
 	// wait for an engine. It is called concurrently. After an error, which says
 	// that the records can't be read or contradict each other, the caller is
 	// refused.
-	Declared(ctx context.Context, cgroupPath string) (Container, bool, error)
+	Declared(ctx context.Context, hierarchy, cgroupPath string) (Container, bool, error)
 }
 
 // ErrUnattributed says that kernel and records together name no caller.
@@ -95,7 +99,7 @@ func refuse(cause error, reason string, args ...any) error {
 	return &refusal{reason: fmt.Sprintf(reason, args...), cause: cause}
 }
 
-// Owner is the container's name in events and claims: its id, with the uid before it
+// Owner is the container's name in events and claims, with the uid before it
 // ("1000/<id>") where a user owns the record or a cgroup above the container, so that
 // a user's container can't pass for a container of root's.
 func (c Container) Owner(cgroupOwner uint32) string {
@@ -104,7 +108,7 @@ func (c Container) Owner(cgroupOwner uint32) string {
 		uid = cgroupOwner
 	}
 	if uid == 0 {
-		return c.ID
+		return c.Name
 	}
-	return fmt.Sprintf("%d/%s", uid, c.ID)
+	return fmt.Sprintf("%d/%s", uid, c.Name)
 }

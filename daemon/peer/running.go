@@ -20,9 +20,9 @@ func (id *Identifier) Running(ctx context.Context, c Container) (Running, error)
 		return Running{}, err
 	}
 	defer f.release()
-	s, err := walk(f.root, c.CgroupPath)
+	s, err := walk(f.root, f.path)
 	if err == nil && s.inode != f.cgroupInode {
-		err = fmt.Errorf("cgroup %q: %w", c.CgroupPath, errSwapped)
+		err = fmt.Errorf("cgroup %q: %w", f.path, errSwapped)
 	}
 	if err != nil {
 		return Running{}, refuse(err, "its container's cgroup was removed or replaced")

@@ -29,7 +29,7 @@ func thousand(b *testing.B) *Store {
 		}
 	}
 	time.Sleep(2 * listingDelay)
-	if _, _, err := s.Declared(context.Background(), "/warm"); err != nil {
+	if _, _, err := s.Declared(context.Background(), "", "/warm"); err != nil {
 		b.Fatal(err)
 	}
 	return s
@@ -39,7 +39,7 @@ func benchmark(b *testing.B, path string) {
 	s := thousand(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, _, err := s.Declared(context.Background(), path); err != nil {
+		if _, _, err := s.Declared(context.Background(), "", path); err != nil {
 			b.Fatal(err)
 		}
 	}

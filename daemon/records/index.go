@@ -25,8 +25,9 @@ type index struct {
 	recent  bool                 // a directory changed less than listingDelay before it was listed
 	all     []location
 	byID    map[string][]location
-	byPath  map[string][]location
-	pending []location // whose bundles could not be read: perhaps half written
+	byPath  map[string][]location // whose declared path doesn't end in the id
+	byBase  map[string][]location // whose relative path doesn't: by its last component
+	pending []location            // whose bundles could not be read: perhaps half written
 }
 
 // listingDelay is longer than a tick of the coarse clock that stamps directories: a
@@ -64,12 +65,12 @@ func (s *Store) lookup(ctx context.Context, cgroupPath string) []location {
 	last := path.Base(cgroupPath)
 	id := launch.HexID(last)
 	s.retry(ctx)
-	out := slices.Concat(s.index.byID[id], s.index.byPath[cgroupPath])
+	out := slices.Concat(s.index.byID[id], s.index.byPath[cgroupPath], s.index.byBase[last])
 	if last != id {
 		out = append(out, s.index.byID[last]...)
 	}
 	for _, at := range s.index.pending {
-		if at.mayBe(last) {
+		if namesID(last, at.id) {
 			out = append(out, at) // for its error
 		}
 	}
@@ -115,13 +116,42 @@ func (s *Store) isContainer(id string) bool {
 	return len(s.index.byID[id]) > 0
 }
 
+// name returns the name of a container in the log: of two containers that would have the
+// same, podman's has it, else the one that lies in the first place. The other's place
+// stands behind its name. Whoever can use one containerd can't take the name of another's
+// container so.
+func (s *Store) name(at location) string {
+	name := at.name()
+	if at.namespace == "" {
+		return name
+	}
+	s.scan.Lock()
+	others := s.index.byID[at.id]
+	s.scan.Unlock()
+	first := true
+	for _, other := range others {
+		switch {
+		case other == at:
+			first = false
+		case other.name() == name && (first || other.namespace == "") && exists(other.config()):
+			return name + "@" + at.place.dir()
+		}
+	}
+	return name
+}
+
+func exists(file string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(file, &st) == nil
+}
+
 // refresh lists the directories again if one of them changed.
 func (s *Store) refresh(ctx context.Context) error {
 	if !s.stale() {
 		return nil
 	}
 	old := s.index.byID
-	next := index{dirs: map[string]time.Time{}, byID: map[string][]location{}, byPath: map[string][]location{}}
+	next := index{dirs: map[string]time.Time{}, byID: map[string][]location{}, byPath: map[string][]location{}, byBase: map[string][]location{}}
 	for i := range s.options.Places {
 		if p := &s.options.Places[i]; !p.ofUsers() {
 			if err := next.listPlace(p); err != nil {
@@ -139,11 +169,11 @@ func (s *Store) refresh(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		// A random id is never used twice: what was read of it still holds.
+		// An engine never uses an id twice: what was read of it still holds.
 		s.mu.Lock()
 		known, ok := s.records[at.config()]
 		s.mu.Unlock()
-		if ok && launch.IsID(at.id) && len(old[at.id]) > 0 && known.record.Err == nil {
+		if ok && at.ofEngine() && launch.IsID(at.id) && len(old[at.id]) > 0 && known.record.Err == nil {
 			next.add(at, known.record)
 			continue
 		}
@@ -168,8 +198,12 @@ func (s *Store) addBundle(x *index, at location) {
 }
 
 func (x *index) add(at location, r Record) {
-	if r.CgroupPath != "" && launch.HexID(path.Base(r.CgroupPath)) != at.id {
+	found := func(last string) bool { return launch.HexID(last) == at.id || last == at.id }
+	if r.CgroupPath != "" && !found(path.Base(r.CgroupPath)) {
 		x.byPath[r.CgroupPath] = append(x.byPath[r.CgroupPath], at)
+	}
+	if last := path.Base(r.details.cgroup.ending); r.details.cgroup.ending != "" && !found(last) {
+		x.byBase[last] = append(x.byBase[last], at)
 	}
 }
 

@@ -22,7 +22,11 @@ type trustedDir struct {
 	fd    int
 	path  string
 	owner uint32 // 0, or the only other user that owns a part of the path
+	above uint32 // as owner, of the path above the last component
+	mode  uint32 // of the last component
 	trust Trust
+
+	linkedOnce bool // its files count only if they have one name
 }
 
 // Trust says which uids count as root: 0, and Root, which in tests is the
@@ -58,6 +62,7 @@ func (t Trust) open(dir string) (*trustedDir, error) {
 		p.fd, p.path = next, at
 		var st unix.Stat_t
 		if err = unix.Fstat(next, &st); err == nil {
+			p.above, p.mode = p.owner, st.Mode
 			err = p.enter(&st)
 		}
 		if err != nil {
@@ -116,6 +121,31 @@ func (t Trust) ReadFile(file string, limit int64) ([]byte, Stamp, uint32, error)
 	return dir.read(path.Base(file), limit)
 }
 
+// readMapped reads a file of root's, in a directory that may belong to the root of a
+// container's user namespace: podman gives it a bundle's directory. It returns that
+// user; 0 where the directory is root's. Whoever may act as this user can't make a file
+// of root's, but can move those that are there, or remove them. So the file must say
+// itself that the user is the container's root, and be under one name.
+func (t Trust) readMapped(file string, limit int64) (raw []byte, now Stamp, mapped uint32, err error) {
+	dir, err := t.open(path.Dir(file))
+	if err != nil {
+		return nil, Stamp{}, 0, err
+	}
+	defer dir.close()
+	mapped = dir.owner
+	if mapped != 0 {
+		if dir.above != 0 || dir.mode&0o022 != 0 {
+			return nil, Stamp{}, 0, fmt.Errorf("%s: %w: uid %d owns it, and root must own what is above it", dir.path, errUntrusted, mapped)
+		}
+		dir.owner, dir.linkedOnce = 0, true
+	}
+	raw, now, owner, err := dir.read(path.Base(file), limit)
+	if err == nil && owner != 0 {
+		err = fmt.Errorf("%s: %w: uid %d owns it, and root must", file, errUntrusted, owner)
+	}
+	return raw, now, mapped, err
+}
+
 // Socket returns an error unless file is a Unix socket that root made, in a
 // directory where nobody else can put another.
 func (t Trust) Socket(file string) error {
@@ -140,8 +170,11 @@ func stamp(st *unix.Stat_t) Stamp {
 }
 
 func (p *trustedDir) regular(name string, st *unix.Stat_t) error {
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return fmt.Errorf("%s: %w: must be a regular file", path.Join(p.path, name), errUntrusted)
+	case p.linkedOnce && st.Nlink != 1:
+		return fmt.Errorf("%s: %w: has %d names, must have one", path.Join(p.path, name), errUntrusted, st.Nlink)
 	}
 	return nil
 }

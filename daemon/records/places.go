@@ -136,10 +136,24 @@ func (at location) runtime() string {
 	return "containerd"
 }
 
-// mayBe reports whether the last component of a cgroup path may be this container's.
-func (at location) mayBe(last string) bool {
-	last = strings.TrimSuffix(last, ".scope")
-	return last == at.id || strings.HasSuffix(last, "-"+at.id)
+// name is the container's name in the log. Docker, podman and cri-o make ids of 64 random
+// digits, so an id is a name. Other users of containerd choose ids, so the namespace
+// stands before theirs. Neither has a colon in it.
+func (at location) name() string {
+	if at.ofEngine() {
+		return at.id
+	}
+	return at.namespace + ":" + at.id
+}
+
+// ofEngine reports whether an engine chooses the id, at random.
+func (at location) ofEngine() bool { return at.namespace == "" || at.namespace == "moby" }
+
+// dir is the directory of the place, without slashes: "run.containerd".
+func (p *Place) dir() string {
+	above, _, _ := strings.Cut(p.Config, "/{")
+	above = strings.TrimSuffix(above, "/io.containerd.runtime.v2.task")
+	return strings.ReplaceAll(strings.Trim(above, "/"), "/", ".")
 }
 
 // maxEntries bounds how many containers a directory may hold.

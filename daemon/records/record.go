@@ -11,6 +11,7 @@ import (
 // container. Records share what they point to: don't change it.
 type Record struct {
 	ID      string // as the engine names it: 64 hex digits, or any name (ctr)
+	Name    string // in the log, where no two of root's containers that are there at once have the same (Store.name)
 	Runtime string // "docker", "podman", "containerd", "cri-o"
 	Bundle  string // the directory of config.json
 	UID     uint32 // that wrote the bundle: 0, or the user of a rootless engine
@@ -19,10 +20,14 @@ type Record struct {
 	// each start.
 	Stamp Stamp
 
-	// CgroupPath is the declared path from the root of the hierarchy:
-	// "/docker/<id>", "/system.slice/docker-<id>.scope". Empty where none
-	// is declared (podman run --cgroups=disabled).
+	// CgroupPath is the container's path from the root of the hierarchy:
+	// "/docker/<id>", "/system.slice/docker-<id>.scope". Where the runtime decides
+	// (a relative path), its own record has it, and it is empty until then. There,
+	// hierarchies may differ; this is the path in the unified one, else in
+	// systemd's, else in the first by name. Empty where none is declared (podman
+	// run --cgroups=disabled).
 	CgroupPath string
+	Hierarchy  string // of CgroupPath, where hierarchies differ: a controller
 
 	// InitPID is the container's first process and InitStart its start time in
 	// clock ticks since boot (proc_pid_stat(5), field 22). Both are 0 before the
@@ -52,6 +57,10 @@ type Record struct {
 type details struct {
 	power  power.Facts
 	search string // the container's PATH
+	cgroup declaration
+	mapped uint32 // who owns the bundle's directory: the container's root, with a user namespace; 0: root
+
+	byController map[string]string // the cgroups, where hierarchies differ
 }
 
 func (r Record) config() string { return path.Join(r.Bundle, "config.json") }

@@ -16,10 +16,12 @@ const maxState = 4 << 20
 
 // state is what the runtime wrote down when it made the container.
 type state struct {
-	pid    int
-	start  uint64
-	cgroup string // "" where the file has none
-	dir    string // of the file; "" where it is a pid file
+	pid   int
+	start uint64
+	made  map[string]string // the container's cgroup, by controller; nil where the file has none
+	of    string            // the bundle that it was made of; "" where the file has none
+	root  uint32            // the host's uid of its root; 0 where the file has none
+	dir   string            // of the file; "" where it is a pid file
 }
 
 // runcState is the part of interest in runc's state.json
@@ -28,13 +30,21 @@ type runcState struct {
 	PID     int               `json:"init_process_pid"`
 	Start   uint64            `json:"init_process_start"`
 	Cgroups map[string]string `json:"cgroup_paths"`
+	Config  struct {
+		Labels []string `json:"labels"` // NAME=VALUE
+		UIDs   []struct {
+			Container uint32 `json:"container_id"`
+			Host      uint32 `json:"host_id"`
+		} `json:"uid_mappings"`
+	} `json:"config"`
 }
 
 // crunState is crun's status file (crun src/libcrun/status.c).
 type crunState struct {
 	PID    int    `json:"pid"`
 	Start  uint64 `json:"process-start-time"`
-	Cgroup string `json:"cgroup-path"`
+	Cgroup string `json:"cgroup-path"` // in all hierarchies
+	Bundle string `json:"bundle"`
 }
 
 func parseState(file string, raw []byte) (state, error) {
@@ -43,13 +53,28 @@ func parseState(file string, raw []byte) (state, error) {
 		if err := json.Unmarshal(raw, &s); err != nil {
 			return state{}, fmt.Errorf("%s: %w", file, err)
 		}
-		return state{s.PID, s.Start, s.Cgroup, path.Dir(file)}, nil
+		st := state{pid: s.PID, start: s.Start, of: s.Bundle, dir: path.Dir(file)}
+		if s.Cgroup != "" {
+			st.made = map[string]string{"": path.Clean("/" + s.Cgroup)}
+		}
+		return st, nil
 	}
 	var s runcState
 	if err := json.Unmarshal(raw, &s); err != nil {
 		return state{}, fmt.Errorf("%s: %w", file, err)
 	}
-	return state{s.PID, s.Start, actualPath(s.Cgroups), path.Dir(file)}, nil
+	st := state{pid: s.PID, start: s.Start, made: madePaths(s.Cgroups), dir: path.Dir(file)}
+	for _, label := range s.Config.Labels {
+		if bundle, ok := strings.CutPrefix(label, "bundle="); ok {
+			st.of = bundle // the last one is runc's own; annotations come before it
+		}
+	}
+	for _, m := range s.Config.UIDs {
+		if m.Container == 0 {
+			st.root = m.Host
+		}
+	}
+	return st, nil
 }
 
 // readState reads the runtime's state of a container. The owner of the record must own
@@ -57,8 +82,8 @@ func parseState(file string, raw []byte) (state, error) {
 func (s *Store) readState(at location, owner uint32) (state, bool, error) {
 	for _, pattern := range at.place.States {
 		st, ok, err := s.readStateFile(at.fill(pattern), owner)
-		if ok || err != nil {
-			return st, ok, err
+		if err != nil || ok && (st.of == "" || st.of == path.Dir(at.config())) {
+			return st, ok, err // else it is of another container with this id
 		}
 	}
 	for _, pattern := range at.place.PIDs {
@@ -99,10 +124,4 @@ func (s *Store) readStateFile(file string, owner uint32) (state, bool, error) {
 	s.states[file] = knownState{now, st}
 	s.mu.Unlock()
 	return st, true, nil
-}
-
-// agrees reports whether the runtime put the container into the cgroup that the bundle
-// declares, or (crun) into one below.
-func (st state) agrees(declared string) bool {
-	return st.cgroup == "" || declared == "" || st.cgroup == declared || strings.HasPrefix(st.cgroup, declared+"/")
 }

@@ -11,6 +11,7 @@ package records
 
 import (
 	"context"
+	jsonv2 "encoding/json/v2"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -60,13 +61,14 @@ func New(o Options) *Store {
 	}
 }
 
-// Declared returns the record that declares exactly this cgroup path, and false
-// where none does. Records of users count only below their own user@UID.service. An
-// error means that a record which may declare the path can't be read, or that two
-// records contradict each other: attribute nothing then.
+// Declared returns the record of the container that has exactly this cgroup in a
+// hierarchy, and false where none has. A hierarchy is named as /proc/PID/cgroup names it:
+// by its controllers, or "" for the unified one. Records of users count only below their
+// own user@UID.service. An error means that a record which may be the container's can't
+// be read, or that two records contradict each other: attribute nothing then.
 //
-// A path that no record declares costs a stat(2) of a few directories.
-func (s *Store) Declared(ctx context.Context, cgroupPath string) (Record, bool, error) {
+// A path that is no container's costs a stat(2) of a few directories.
+func (s *Store) Declared(ctx context.Context, hierarchy, cgroupPath string) (Record, bool, error) {
 	cgroupPath = path.Clean(cgroupPath)
 	if cgroupPath == "/" || !path.IsAbs(cgroupPath) {
 		return Record{}, false, nil
@@ -80,16 +82,16 @@ func (s *Store) Declared(ctx context.Context, cgroupPath string) (Record, bool, 
 		r, err := s.load(ctx, at)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-		case err != nil && at.mayBe(path.Base(cgroupPath)):
+		case err != nil:
 			return Record{}, false, err
-		case err != nil, r.CgroupPath != cgroupPath:
-		case found.ID != "" && found.ID != r.ID:
-			return Record{}, false, fmt.Errorf("containers %s and %s both declare the cgroup %s", found.ID, r.ID, cgroupPath)
-		case found.ID == "":
+		case r.CgroupIn(hierarchy) != cgroupPath:
+		case found.Name != "" && (found.Name != r.Name || found.UID != r.UID):
+			return Record{}, false, fmt.Errorf("containers %s and %s both have the cgroup %s", found.Name, r.Name, cgroupPath)
+		case found.Name == "":
 			found = r
 		}
 	}
-	return found, found.ID != "", ctx.Err()
+	return found, found.Name != "", ctx.Err()
 }
 
 // List returns all records of root's, also those of stopped containers where the
@@ -101,27 +103,24 @@ func (s *Store) List(ctx context.Context) ([]Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	type key struct {
-		uid uint32
-		id  string
-	}
-	seen := map[key]bool{}
+	seen := map[string]bool{} // by name
 	out := make([]Record, 0, len(all))
 	for _, at := range all {
 		r, err := s.load(ctx, at)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if errors.Is(err, fs.ErrNotExist) || seen[key{at.uid, at.id}] {
+		name := s.name(at)
+		if errors.Is(err, fs.ErrNotExist) || seen[name] {
 			continue
 		}
 		if err != nil {
-			r = Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(at.config()), UID: at.uid, Err: err}
+			r = Record{ID: at.id, Name: name, Runtime: at.runtime(), Bundle: path.Dir(at.config()), UID: at.uid, Err: err}
 			if st, ok, err := s.readState(at, at.uid); ok && err == nil {
 				r.InitPID, r.InitStart, r.StateDir = st.pid, st.start, st.dir // the container may run nevertheless
 			}
 		}
-		seen[key{at.uid, at.id}] = r.Err == nil
+		seen[name] = r.Err == nil
 		out = append(out, r)
 	}
 	return out, nil
@@ -140,21 +139,34 @@ func (s *Store) load(ctx context.Context, at location) (Record, error) {
 	if r.Err != nil {
 		return Record{}, r.Err
 	}
+	r.Name = s.name(at)
 	st, ok, err := s.readState(at, r.UID)
+	if err == nil && ok {
+		err = r.settle(st)
+	}
 	if err != nil {
-		return Record{}, fmt.Errorf("container %s: %w", at.id, err)
+		return Record{}, fmt.Errorf("container %s: %w", r.Name, err)
 	}
-	if ok {
-		if !st.agrees(r.CgroupPath) {
-			return Record{}, fmt.Errorf("container %s: the bundle declares the cgroup %s, the runtime made %s", at.id, r.CgroupPath, st.cgroup)
-		}
-		if r.CgroupPath == "" {
-			r.CgroupPath = ownCgroup(st.cgroup, r.UID)
-		}
-		r.InitPID, r.InitStart, r.StateDir = st.pid, st.start, st.dir
+	judged := r.CgroupPath
+	if judged == "" {
+		judged = r.details.cgroup.judged()
 	}
-	r.details.power = r.details.power.InCgroup(r.CgroupPath, s.isContainer)
+	r.details.power = r.details.power.InCgroup(judged, s.isContainer)
 	return r, nil
+}
+
+// settle fills in what the runtime noted.
+func (r *Record) settle(st state) error {
+	if r.details.mapped != 0 && st.root != 0 && st.root != r.details.mapped {
+		return fmt.Errorf("uid %d owns the bundle's directory, and the runtime made uid %d the container's root", r.details.mapped, st.root)
+	}
+	r.InitPID, r.InitStart, r.StateDir = st.pid, st.start, st.dir
+	at, err := r.details.cgroup.settle(st.made, r.ID)
+	if r.UID != 0 {
+		at = settled{path: ownCgroup(at.path, r.UID)}
+	}
+	r.CgroupPath, r.Hierarchy, r.details.byController = at.path, at.hierarchy, at.byController
+	return err
 }
 
 // readBundle reads config.json and fills in what the file alone shows.
@@ -170,17 +182,14 @@ func (s *Store) readBundle(at location) (Record, error) {
 	if at.uid != 0 {
 		limit = maxUserConfig
 	}
-	raw, now, owner, err := s.trust.ReadFile(file, limit)
+	raw, now, mapped, err := s.readConfig(file, at.uid, limit)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Record{}, err
-	}
-	if err == nil && owner != at.uid {
-		err = fmt.Errorf("%s: %w: uid %d owns it, and uid %d must", file, errUntrusted, owner, at.uid)
 	}
 	if errors.Is(err, errUntrusted) {
 		return Record{}, err // not stored: the directory may be repaired
 	}
-	r := Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(file), UID: owner, Stamp: now}
+	r := Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(file), UID: at.uid, Stamp: now, details: details{mapped: mapped}}
 	if err == nil {
 		err = s.parse(&r, raw)
 	}
@@ -189,6 +198,46 @@ func (s *Store) readBundle(at location) (Record, error) {
 	s.records[file] = knownRecord{stamp: now, record: r}
 	s.mu.Unlock()
 	return r, nil
+}
+
+// readConfig reads the config.json of a bundle that this user must own, and returns who
+// owns the directory of root's bundle, if the container's root does.
+func (s *Store) readConfig(file string, uid uint32, limit int64) (raw []byte, now Stamp, mapped uint32, err error) {
+	if uid == 0 {
+		raw, now, mapped, err = s.trust.readMapped(file, limit)
+		if err == nil && mapped != 0 {
+			err = isRoot(raw, mapped)
+		}
+		return raw, now, mapped, err
+	}
+	raw, now, owner, err := s.trust.ReadFile(file, limit)
+	if err == nil && owner != uid {
+		err = fmt.Errorf("%s: %w: uid %d owns it, and uid %d must", file, errUntrusted, owner, uid)
+	}
+	return raw, now, 0, err
+}
+
+// isRoot returns an error unless a config.json makes a user of the host the root of the
+// container, in a user namespace.
+func isRoot(raw []byte, uid uint32) error {
+	var c struct {
+		Linux struct {
+			UIDMappings []struct {
+				Container uint32 `json:"containerID"`
+				Host      uint32 `json:"hostID"`
+				Size      uint32 `json:"size"`
+			} `json:"uidMappings"`
+		} `json:"linux"`
+	}
+	if err := jsonv2.Unmarshal(raw, &c); err != nil {
+		return fmt.Errorf("%w: uid %d owns its directory: %w", errUntrusted, uid, err)
+	}
+	for _, m := range c.Linux.UIDMappings {
+		if m.Container == 0 && m.Host == uid && m.Size > 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: uid %d owns its directory, and isn't the container's root", errUntrusted, uid)
 }
 
 // parse fills in a record from the text of its config.json.
@@ -206,10 +255,10 @@ func (s *Store) parse(r *Record, raw []byte) error {
 	if r.Launch, err = launch.Normalise(c, r.ID, s.options.Rules, known); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	if r.CgroupPath, err = cgroupPath(c.Linux.CgroupsPath, r.UID); err != nil {
+	if r.details.cgroup, err = declare(c.Linux.CgroupsPath, r.UID); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	r.CgroupPath = ownCgroup(r.CgroupPath, r.UID)
+	r.CgroupPath = ownCgroup(r.details.cgroup.path, r.UID)
 	r.RootPath = c.Root.Path
 	if r.RootPath != "" && !path.IsAbs(r.RootPath) {
 		r.RootPath = path.Join(r.Bundle, r.RootPath)

@@ -144,7 +144,7 @@ func TestListPassesOverWhatVanishes(t *testing.T) {
 		if _, err := x.store.List(context.Background()); err != nil {
 			t.Error(err)
 		}
-		if _, _, err := x.store.Declared(context.Background(), "/system.slice"); err != nil {
+		if _, _, err := x.store.Declared(context.Background(), "", "/system.slice"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -170,7 +170,7 @@ func TestContextEnds(t *testing.T) {
 	x.bundle("moby", id(1), "/docker/"+id(1))
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, _, err := x.store.Declared(ctx, "/docker/"+id(1)); !errors.Is(err, context.Canceled) {
+	if _, _, err := x.store.Declared(ctx, "", "/docker/"+id(1)); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	if _, err := x.store.List(ctx); !errors.Is(err, context.Canceled) {
@@ -286,7 +286,7 @@ func TestUsersFIFOHoldsNobody(t *testing.T) {
 	go func() { _, err := store.List(ctx); done <- err }()
 	go func() {
 		id := strings.Repeat("a", 64)
-		_, ok, _ := store.Declared(ctx, "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-"+id+".scope")
+		_, ok, _ := store.Declared(ctx, "", "/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-"+id+".scope")
 		if ok {
 			t.Error("a FIFO declared a container")
 		}

@@ -77,7 +77,7 @@ func (x *tree) declared(cgroup string) (Record, bool, error) {
 	x.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	return x.store.Declared(ctx, cgroup)
+	return x.store.Declared(ctx, "", cgroup)
 }
 
 func (x *tree) list() map[string]Record {

@@ -36,7 +36,7 @@ system, with --config give it as --entrypoint. --bundle works on Linux only.`,
 	c.Flags().StringVar(&config, "config", "", "`FILE`, an OCI config.json; - reads stdin")
 	c.Flags().StringVar(&image, "image", "", "`FILE` with the image's identity as JSON")
 	c.Flags().StringVar(&entrypoint, "entrypoint", "", "`PATH=SHA384` of the entrypoint's file")
-	c.Flags().StringVar(&imageConfig, "image-config", "", "`FILE`, the image's configuration; without it every variable counts as asked for")
+	c.Flags().StringVar(&imageConfig, "image-config", "", "`FILE`, the image's configuration")
 	c.Flags().StringSliceVar(&rules.Public, "public", nil, "`NAME` of a variable whose value is shown")
 	c.Flags().StringSliceVar(&rules.Labels, "label", nil, "`NAME` of a label that is measured")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the launch too, as JSON")

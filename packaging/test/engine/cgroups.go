@@ -122,8 +122,12 @@ func (c cgroups) enter() error {
 }
 
 // delegate lets child cgroups use the controllers of v2. After that no process
-// may be in the root.
+// may be in the root. Next to v1 no engine needs a controller of v2, but somebody
+// else on the machine may have enabled one.
 func delegate(all []hierarchy) error {
+	if slices.ContainsFunc(all, func(h hierarchy) bool { return h.kind == "cgroup" }) {
+		return nil
+	}
 	for _, h := range all {
 		text, err := os.ReadFile(filepath.Join(h.at, "cgroup.controllers"))
 		if h.kind != "cgroup2" || err != nil || len(strings.Fields(string(text))) == 0 {

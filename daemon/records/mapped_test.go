@@ -1,0 +1,181 @@
+package records
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const mappedRoot = 100000
+
+// mapped writes podman's bundle of a container with a user namespace: the directory
+// belongs to the container's root.
+func (x *tree) mapped(n int, changes ...change) (userdata string) {
+	x.Helper()
+	if os.Getuid() != 0 {
+		skipUnavailable(x, "needs root: gives files to another user")
+	}
+	c := config(x, "podman")
+	set("linux.cgroupsPath", "/libpod_parent/libpod-"+id(n))(c)
+	set("linux.uidMappings", []any{map[string]any{"containerID": 0, "hostID": mappedRoot, "size": 65536}})(c)
+	for _, do := range changes {
+		do(c)
+	}
+	userdata = filepath.Dir(x.Write("storage/overlay-containers/"+id(n)+"/userdata/config.json", encode(x, c)))
+	if err := os.Chmod(userdata, 0o700); err != nil {
+		x.Fatal(err)
+	}
+	if err := os.Lchown(userdata, mappedRoot, mappedRoot); err != nil {
+		x.Fatal(err)
+	}
+	return userdata
+}
+
+// noteRoot writes runc's state, which has who it made the container's root.
+func (x *tree) noteRoot(n int, bundle string, root int) {
+	x.Helper()
+	cgroup := "/libpod_parent/libpod-" + id(n)
+	raw, err := json.Marshal(map[string]any{
+		"init_process_pid": 77, "init_process_start": 4711, "cgroup_paths": map[string]string{"pids": "/sys/fs/cgroup/pids" + cgroup},
+		"config": map[string]any{
+			"labels":       []string{"bundle=/an/annotation", "bundle=" + bundle},
+			"uid_mappings": []any{map[string]any{"container_id": 0, "host_id": root, "size": 65536}},
+		},
+	})
+	if err != nil {
+		x.Fatal(err)
+	}
+	x.Write(filepath.Join("runc", id(n), "state.json"), raw)
+}
+
+func TestDirectoryOfTheContainersRoot(t *testing.T) {
+	x := newTree(t)
+	bundle := x.mapped(1)
+	declared := func() (Record, bool, error) { return x.declared("/libpod_parent/libpod-" + id(1)) }
+	if r, ok, err := declared(); !ok || err != nil || r.UID != 0 || r.InitPID != 0 || r.Launch.Source != "bundle" {
+		t.Errorf("%+v, %v, %v", r, ok, err)
+	}
+	x.noteRoot(1, bundle, mappedRoot)
+	if r, ok, err := declared(); !ok || err != nil || r.InitPID != 77 {
+		t.Errorf("%+v, %v, %v", r, ok, err)
+	}
+	x.noteRoot(1, bundle, mappedRoot+1)
+	if _, ok, err := declared(); ok || err == nil || !strings.Contains(err.Error(), "container's root") {
+		t.Errorf("the runtime made another user the root: %v, %v", ok, err)
+	}
+	x.noteRoot(1, "/another/bundle", mappedRoot)
+	if r, ok, err := declared(); !ok || err != nil || r.InitPID != 0 {
+		t.Errorf("the state of another bundle: %+v, %v, %v", r, ok, err)
+	}
+}
+
+// Only the directory may be the container's root's; all else must be root's.
+func TestDirectoryOfAnother(t *testing.T) {
+	file := func(x *tree, bundle string) string { return filepath.Join(bundle, "config.json") }
+	for name, attack := range map[string]func(x *tree, bundle string) error{
+		"the file too":  func(x *tree, b string) error { return os.Lchown(file(x, b), mappedRoot, mappedRoot) },
+		"another user":  func(x *tree, b string) error { return os.Lchown(b, mappedRoot+1, mappedRoot) },
+		"two names":     func(x *tree, b string) error { return os.Link(file(x, b), b+"/other") },
+		"for the group": func(x *tree, b string) error { return os.Chmod(b, 0o770) },
+		"for all":       func(x *tree, b string) error { return os.Chmod(b, 0o1777) },
+		"a symlink": func(x *tree, b string) error {
+			move(x, b, "config.json")
+			return os.Symlink("real", file(x, b))
+		},
+		"the directory above": func(x *tree, b string) error { return os.Lchown(filepath.Dir(b), mappedRoot, mappedRoot) },
+		"a FIFO": func(x *tree, b string) error {
+			move(x, b, "config.json")
+			return unix.Mkfifo(file(x, b), 0o644)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newTree(t)
+			if err := attack(x, x.mapped(1)); err != nil {
+				t.Fatal(err)
+			}
+			if r, ok, err := x.declared("/libpod_parent/libpod-" + id(1)); ok || err == nil {
+				t.Errorf("counts as root's: %+v", r)
+			}
+		})
+	}
+	for name, mappings := range map[string]any{
+		"no mapping":      []any{},
+		"another's":       []any{map[string]any{"containerID": 0, "hostID": mappedRoot + 1, "size": 65536}},
+		"not of its root": []any{map[string]any{"containerID": 1, "hostID": mappedRoot, "size": 65536}},
+		"of no user":      []any{map[string]any{"containerID": 0, "hostID": mappedRoot, "size": 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := newTree(t)
+			x.mapped(1, set("linux.uidMappings", mappings))
+			if r, ok, err := x.declared("/libpod_parent/libpod-" + id(1)); ok || err == nil {
+				t.Errorf("counts as root's: %+v", r)
+			}
+		})
+	}
+	// Readers don't agree on a doubled member.
+	x := newTree(t)
+	bundle := x.mapped(1)
+	raw, err := os.ReadFile(bundle + "/config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doubled := strings.Replace(string(raw), `"uidMappings"`, `"uidMappings":[],"uidMappings"`, 1)
+	if err := os.WriteFile(bundle+"/config.json", []byte(doubled), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r, ok, err := x.declared("/libpod_parent/libpod-" + id(1)); ok || err == nil {
+		t.Errorf("a doubled member counts: %+v", r)
+	}
+}
+
+// Containers that would have one name get two. Whoever chooses ids can't take another's.
+func TestNames(t *testing.T) {
+	x := newTree(t)
+	x.store.options.Places = append([]Place{{Runtime: "docker", Config: x.Dir + "/io.containerd.own/{namespace}/{id}/config.json"}}, x.store.options.Places...)
+	own := config(t, "docker")
+	set("linux.cgroupsPath", "/docker/"+id(1))(own)
+	x.Write("io.containerd.own/moby/"+id(1)+"/config.json", encode(t, own))
+	x.bundle("moby", id(1), "/taken/"+id(1)) // another containerd, and the same id
+	x.bundle("moby", id(2), "/docker/"+id(2))
+	x.bundle("moby", id(3), "/docker/"+id(3)) // podman's id
+	x.bundle("default", id(1), "/default/"+id(1))
+	x.bundle("default", "1000", "/default/1000")
+	x.bundle("1000", id(1), "/1000/"+id(1))
+	podman := config(t, "podman")
+	set("linux.cgroupsPath", "/libpod_parent/libpod-"+id(3))(podman)
+	x.Write("storage/overlay-containers/"+id(3)+"/userdata/config.json", encode(t, podman))
+	x.Mkdir("storage/overlay-containers/" + id(2) + "/userdata") // never ran
+	for cgroup, want := range map[string]string{
+		"/docker/" + id(1):               id(1),
+		"/taken/" + id(1):                id(1) + "@" + x.store.options.Places[1].dir(),
+		"/docker/" + id(2):               id(2),
+		"/docker/" + id(3):               id(3) + "@" + x.store.options.Places[1].dir(),
+		"/libpod_parent/libpod-" + id(3): id(3),
+		"/default/" + id(1):              "default:" + id(1),
+		"/default/1000":                  "default:1000",
+		"/1000/" + id(1):                 "1000:" + id(1),
+	} {
+		r, ok, err := x.declared(cgroup)
+		if !ok || err != nil || r.Name != want {
+			t.Errorf("%s: %q, %v, %v; want %q", cgroup, r.Name, ok, err, want)
+		}
+	}
+	names := make(map[string]bool)
+	all, err := x.store.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range all {
+		if names[r.Name] {
+			t.Errorf("two containers are named %s", r.Name)
+		}
+		names[r.Name] = true
+	}
+	if len(all) != 8 {
+		t.Errorf("%d containers are listed", len(all))
+	}
+}
