@@ -98,7 +98,9 @@ func (n *normaliser) engineFile(source string, out *Mount) bool {
 			continue
 		}
 		id := path.Base(strings.TrimSuffix(dir, "/userdata"))
-		out.Engine = n.known.Shares != nil && slices.Contains(n.directories(id), dir+"/") && n.known.Shares(id)
+		if n.known.Shares != nil && slices.Contains(n.directories(id), dir+"/") && n.known.Shares(id) {
+			out.Engine = true
+		}
 	}
 	return out.Engine
 }

@@ -67,8 +67,9 @@ func (n *normaliser) environment() (asked []Variable, engines []Text) {
 // name.
 func (n *normaliser) ofInstance(name string, value Text) bool {
 	switch name {
-	case "HOSTNAME":
-		return n.pod || value == n.c.Hostname || value == n.c.Hostname+"."+n.c.Domainname
+	case "HOSTNAME": // in the host's uts namespace podman gives the host's name
+		return n.pod || value == n.c.Hostname || value == n.c.Hostname+"."+n.c.Domainname ||
+			n.c.Hostname == "" && n.c.Namespaces()["uts"] == NamespaceHost
 	case "container_uuid": // podman's, for systemd
 		return IsID(n.id) && strings.ReplaceAll(string(value), "-", "") == n.id[:32]
 	}

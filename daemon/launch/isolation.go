@@ -1,6 +1,8 @@
 package launch
 
 import (
+	"bytes"
+	"encoding/json/jsontext"
 	"regexp"
 	"slices"
 	"strings"
@@ -36,6 +38,21 @@ func (c *Spec) Namespaces() map[string]string {
 			out[n.Type] = namespaceJoined
 		}
 	}
+	return out
+}
+
+// strangeNamespaces are, sorted, the types that the specification does not know, or
+// names twice.
+func (n *normaliser) strangeNamespaces() []jsontext.Value {
+	var out []jsontext.Value
+	seen := map[string]bool{}
+	for _, ns := range n.c.Linux.Namespaces {
+		if seen[ns.Type] || !slices.Contains(namespaceTypes, ns.Type) {
+			out = append(out, quote(Text(ns.Type)))
+		}
+		seen[ns.Type] = true
+	}
+	slices.SortFunc(out, func(a, b jsontext.Value) int { return bytes.Compare(a, b) })
 	return out
 }
 

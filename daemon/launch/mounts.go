@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"encoding/json/jsontext"
 	"path"
 	"slices"
 	"strings"
@@ -11,7 +12,7 @@ import (
 func (n *normaliser) mounts(a *Asked, d *Defaults) {
 	later := map[string]bool{}
 	for _, m := range slices.Backward(n.c.Mounts) {
-		out := Mount{Destination: m.Destination, Type: m.Type, Options: MountOptions(m.Options), UIDMappings: verbatim(m.UIDMappings), GIDMappings: verbatim(m.GIDMappings)}
+		out := Mount{Destination: m.Destination, Type: m.Type, Options: MountOptions(m.Options), UIDMappings: mappings(m.UIDMappings), GIDMappings: mappings(m.GIDMappings)}
 		switch {
 		case IsBind(m):
 			out.Type = "bind"
@@ -32,6 +33,13 @@ func (n *normaliser) mounts(a *Asked, d *Defaults) {
 		slices.Reverse(list)
 		slices.SortStableFunc(list, func(a, b Mount) int { return strings.Compare(string(a.Destination), string(b.Destination)) })
 	}
+}
+
+func mappings(raw jsontext.Value) jsontext.Value {
+	if isZero(raw) {
+		return nil
+	}
+	return form(raw)
 }
 
 // kernels are file systems whose source is a name without effect.

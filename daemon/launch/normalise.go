@@ -94,6 +94,7 @@ func Normalise(c *Spec, id string, rules Rules, known Known) (Launch, error) {
 	a.Hooks = hooks(c, id)
 	n.annotations(a, d)
 	n.hostname(a, d)
+	l.Limits = n.members(a)
 	l.Asked, l.Defaults = a, d
 	return l, nil
 }
@@ -135,6 +136,45 @@ func (n *normaliser) process() (*Asked, *Defaults) {
 	a.Capabilities.Ambient = d.Capabilities.Ambient
 	a.Environment, d.Environment = n.environment()
 	return a, d
+}
+
+// members shows what stands in the launch as it is, and returns the limits.
+func (n *normaliser) members(a *Asked) Members {
+	a.Members, a.Unknown = n.withoutIDs(n.c.found.members), n.withoutIDs(n.c.found.unknown)
+	if label := SELinuxType(n.c.Linux.MountLabel); label != "" && label != "container_file_t" {
+		a.Members["linux.mountLabel"] = quote(Text(label))
+	}
+	if v := n.c.Version; v != "" && !strings.HasPrefix(string(v), "1.") {
+		a.Unknown["ociVersion"] = quote(v)
+	}
+	if types := n.strangeNamespaces(); types != nil {
+		a.Unknown["linux.namespaces[].type"] = array(types)
+	}
+	limits := n.withoutIDs(n.c.found.limits)
+	for _, m := range n.c.Mounts {
+		if m.Destination != "/dev/shm" || m.Type != "tmpfs" || IsBind(m) {
+			continue
+		}
+		for _, o := range MountOptions(m.Options) {
+			if isSize(o) && o != "size=67108864" && o != "size=65536k" {
+				limits["mounts[/dev/shm].size"] = quote(Text(strings.TrimPrefix(string(o), "size=")))
+			}
+		}
+	}
+	return limits
+}
+
+func (n *normaliser) withoutIDs(members Members) Members {
+	out := make(Members, len(members))
+	for path, value := range members {
+		out[string(withoutID(Text(path), n.id))] = jsontext.Value(withoutID(Text(value), n.id))
+	}
+	return out
+}
+
+func quote(t Text) jsontext.Value {
+	text, _ := t.MarshalJSON() // of a string: never an error
+	return text
 }
 
 // sysctls separates the engines' defaults, as exact pairs, from what was asked for.

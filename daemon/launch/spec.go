@@ -23,7 +23,9 @@ const (
 // Spec is the part of an OCI runtime configuration that a launch is made of
 // (OCI runtime specification 1.3, config.md and config-linux.md).
 type Spec struct {
+	Version Text   `json:"ociVersion"`
 	runtime string // see Runtime
+	found   *found // what stands in the launch as it is, and what the specification does not know
 
 	Process *struct {
 		Terminal bool `json:"terminal"`
@@ -56,6 +58,7 @@ type Spec struct {
 		Devices       []specDevice    `json:"devices"`
 		Sysctl        map[string]Text `json:"sysctl"`
 		Seccomp       jsontext.Value  `json:"seccomp"`
+		MountLabel    string          `json:"mountLabel"`
 		MaskedPaths   []Text          `json:"maskedPaths"`
 		ReadonlyPaths []Text          `json:"readonlyPaths"`
 		Resources     struct {
@@ -125,6 +128,10 @@ func Parse(raw []byte, runtime string) (*Spec, error) {
 		return nil, fmt.Errorf("a mount's destination must have fewer than %d bytes", maxPath)
 	case len(c.Linux.Devices) > maxDevices || len(c.Linux.Resources.Devices) > maxDevices:
 		return nil, fmt.Errorf("more than %d devices", maxDevices)
+	}
+	var err error
+	if c.found, err = find(raw); err != nil {
+		return nil, fmt.Errorf("an OCI runtime configuration: %w", err)
 	}
 	c.runtime = managed(&c, runtime)
 	return &c, nil
