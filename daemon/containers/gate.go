@@ -86,13 +86,28 @@ func (g *Gate) Close() {
 	}
 }
 
-// atRuntime measures what a process that executes a runtime is about to make, and
-// judges what it is about to start. It reads files alone: the engine holds the
-// container's lock, and would wait for the daemon.
+// heldRuntime is a process that is about to be a runtime; *gate.HeldExec is one.
+type heldRuntime interface {
+	Command() gate.Command
+	Names(bundle, id string) bool
+}
+
+// atRuntime decides about a process that executes a runtime.
 func (g *Gate) atRuntime(ctx context.Context, h *gate.HeldExec) error {
 	if uid, ok := h.UID(); !ok || uid != 0 {
 		return nil // ended, or a user's engine, whose bundles prove nothing
 	}
+	err := g.decide(ctx, h)
+	if !errors.Is(err, gate.ErrAgain) {
+		g.m.Counts.Held.Add(time.Since(h.Since))
+	}
+	return err
+}
+
+// decide measures what a runtime is about to make, and judges what it is about to
+// start. It reads files alone: the engine holds the container's lock, and would wait
+// for the daemon.
+func (g *Gate) decide(ctx context.Context, h heldRuntime) error {
 	select {
 	case <-g.ready:
 	case <-ctx.Done():
@@ -110,11 +125,7 @@ func (g *Gate) atRuntime(ctx context.Context, h *gate.HeldExec) error {
 	for _, rec := range starting {
 		results = append(results, g.start(ctx, rec, wait))
 	}
-	err = failed(results)
-	if !errors.Is(err, gate.ErrAgain) {
-		g.m.Counts.Held.Add(time.Since(h.Since))
-	}
-	return err
+	return failed(results)
 }
 
 // failed joins errors. A failure comes before gate.ErrAgain, which would hide it.
@@ -136,7 +147,7 @@ func failed(results []error) error {
 
 // concerned returns the new bundles that the held process names, or all new bundles
 // that are complete if it names none.
-func (g *Gate) concerned(list []records.Record, h *gate.HeldExec) []records.Record {
+func (g *Gate) concerned(list []records.Record, h heldRuntime) []records.Record {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	var fresh, named []records.Record

@@ -18,7 +18,7 @@ import (
 // runtime may start. If it is known which one it starts, that one alone is returned, and
 // the runtime waits until its first process is ready. If nothing is known of the
 // runtime's command, all that are ready are judged, and the runtime waits for none.
-func (g *Gate) starting(list []records.Record, h *gate.HeldExec) (starting []records.Record, wait bool) {
+func (g *Gate) starting(list []records.Record, h heldRuntime) (starting []records.Record, wait bool) {
 	c := h.Command()
 	if c.Name != "" && c.Name != "start" {
 		return nil, false
@@ -69,9 +69,10 @@ func (g *Gate) start(ctx context.Context, rec records.Record, wait bool) error {
 	}
 	defer init.close()
 	switch {
-	case !init.waits() && wait:
+	case init.waits():
+	case wait && procfs.Alive(init.PIDFD) == nil:
 		return gate.ErrAgain
-	case !init.waits():
+	default:
 		return nil
 	}
 	if !g.beginJudging(rec) {

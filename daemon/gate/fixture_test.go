@@ -33,6 +33,8 @@ func TestMain(m *testing.M) {
 			os.Exit(0)
 		case "exec":
 			os.Exit(execs(os.Args[2:]))
+		case "await":
+			os.Exit(await(os.Args[2:]))
 		case "fork":
 			exec.Command(os.Args[2], os.Args[3:]...).Run()
 			os.Exit(0)

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -179,4 +180,70 @@ func TestLetGoByAnother(t *testing.T) {
 	close(ready)
 	defer waits(t, exec.Command("/bin/sh", "-c", `"$0" wait`, runtime))()
 	daemontest.Eventually(t, "it is reported", func() bool { return missed.is(ErrLetGo) })
+}
+
+// Processes that wait keep no worker from others of the same user, and go on when they
+// may, or at the deadline.
+func TestWaitingKeepsNoWorker(t *testing.T) {
+	dir := t.TempDir()
+	waiting, other := program(t, filepath.Join(dir, "waiting")), program(t, filepath.Join(dir, "other"))
+	var mayGo atomic.Bool
+	hold(t, []string{waiting, other}, Options{Deadline: time.Minute, Decide: func(_ context.Context, h *HeldExec) error {
+		if h.Path() == waiting && !mayGo.Load() {
+			return ErrAgain
+		}
+		return nil
+	}})
+	var all sync.WaitGroup
+	var ended atomic.Int32
+	for range 3 * workersPerPayer {
+		all.Go(func() {
+			if err := run(waiting); err != nil {
+				t.Error(err)
+			}
+			ended.Add(1)
+		})
+	}
+	for range 2 * workersPerPayer {
+		if err := run(other); err != nil {
+			t.Error("another meanwhile:", err)
+		}
+	}
+	if n := ended.Load(); n != 0 {
+		t.Errorf("%d went on before they might", n)
+	}
+	mayGo.Store(true)
+	all.Wait()
+}
+
+// A process that waits for ever goes on at its deadline.
+func TestWaitingEnds(t *testing.T) {
+	runtime := program(t, filepath.Join(t.TempDir(), "runtime"))
+	var missed missedList
+	hold(t, []string{runtime}, Options{Deadline: 100 * time.Millisecond, Missed: missed.note, Decide: func(context.Context, *HeldExec) error { return ErrAgain }})
+	if err := run(runtime); err != nil {
+		t.Error(err)
+	}
+	daemontest.Eventually(t, "the deadline is reported", func() bool { return missed.is(ErrDeadline) })
+}
+
+// Close lets a process go that waits.
+func TestCloseWhileOneWaits(t *testing.T) {
+	needRoot(t)
+	runtime := program(t, filepath.Join(t.TempDir(), "runtime"))
+	var called atomic.Int32
+	r, err := HoldRuntimes([]string{runtime}, Options{Deadline: time.Hour, Missed: func(*HeldExec, error) {}, Decide: func(context.Context, *HeldExec) error {
+		called.Add(1)
+		return ErrAgain
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- run(runtime) }()
+	daemontest.Eventually(t, "it is asked again", func() bool { return called.Load() > 3 })
+	r.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }

@@ -47,8 +47,8 @@ type Event struct {
 // goes on, because its outcome must be known: the event may be logged after Append
 // returned.
 //
-// The log holds one launch, one image and one exit of an instance. Append
-// returns no error for the second one: a caller that gave up may ask again.
+// The log holds one launch, one mounted, one image and one exit event of an instance.
+// Append returns no error for the second one: a caller that gave up may ask again.
 func (l *Ledger) Append(ctx context.Context, e Event) (logs.Event, error) {
 	ctx, cancel := l.withTimeout(ctx)
 	defer cancel()

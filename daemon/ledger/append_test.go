@@ -160,14 +160,15 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// A caller that gave up a launch, an image or an exit may repeat it: each is
-// logged once.
+// A caller that gave up a launch, its mounts, an image or an exit may repeat it: each
+// is logged once.
 func TestAskedAgainLoggedOnce(t *testing.T) { synctest.Test(t, askedAgainLoggedOnce) }
 
 func askedAgainLoggedOnce(t *testing.T) {
 	l, h := openHung(t)
 	for _, e := range []Event{
 		launch("b", "1"),
+		{Operation: logs.OpMounted, Owner: "b", Instance: "1", Measured: map[string]any{"mounts": []any{}}},
 		{Operation: logs.OpImage, Owner: "b", Instance: "1", Measured: map[string]any{"reference": "x"}},
 		{Operation: logs.OpExit, Owner: "b", Instance: "1"},
 	} {
@@ -180,7 +181,7 @@ func askedAgainLoggedOnce(t *testing.T) {
 		must(t, l, e) // again
 	}
 	must(t, l, launch("b", "2"), Event{Operation: logs.OpImage, Owner: "b", Instance: "2", Measured: map[string]any{"reference": "x"}})
-	if s, _ := l.Snapshot("b"); s.Count != 7 || s.Owner.Events != 2 || s.Register != h.value {
+	if s, _ := l.Snapshot("b"); s.Count != 8 || s.Owner.Events != 2 || s.Register != h.value {
 		t.Errorf("%+v", s)
 	}
 }

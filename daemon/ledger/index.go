@@ -34,6 +34,7 @@ type owner struct {
 	instance string
 	cgroup   string // from the launch event
 	register hw.Digest
+	mounted  bool  // the instance's mounts are logged
 	image    bool  // the instance's image is logged
 	execs    bool  // exec events of the instance are logged
 	over     bool  // the instance's exit is logged
@@ -74,6 +75,8 @@ func (x *index) note(e logs.Event, r diskRecord) {
 	case logs.OpLaunch:
 		*o = owner{events: o.events, first: len(o.events), instance: r.Instance, cgroup: string(r.Cgroup), shown: o.shown}
 		x.open[e.Container] = o
+	case logs.OpMounted:
+		o.mounted = true
 	case logs.OpImage:
 		o.image = true
 	case logs.OpExec:
@@ -99,6 +102,8 @@ func (x *index) holds(e logs.Event, instance string) bool {
 	switch e.Operation {
 	case logs.OpLaunch:
 		return true
+	case logs.OpMounted:
+		return o.mounted
 	case logs.OpImage:
 		return o.image
 	case logs.OpExit:
