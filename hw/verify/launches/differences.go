@@ -19,7 +19,7 @@ type Measured struct {
 }
 
 // Digest is the launch digest.
-func (m Measured) Digest() (canonical.Digest, error) { return m.Launch.Digest(m.Image) }
+func (m Measured) Digest() (canonical.Digest, error) { return m.Launch.digest(m.Image) }
 
 // Difference is one fact that two launches don't share. Values are JSON, "" where there
 // is none.

@@ -43,8 +43,8 @@ func (l *Launch) identity(i Image) (name, value string) {
 	return "absent", i.Absent
 }
 
-// Digest is the launch digest (cima-evidence(7), Registers). An earlier launch has none.
-func (l *Launch) Digest(i Image) (canonical.Digest, error) {
+// digest is the launch digest (cima-evidence(7), Registers). An earlier launch has none.
+func (l *Launch) digest(i Image) (canonical.Digest, error) {
 	name, value := l.identity(i)
 	of := map[string]any{
 		"cgroup_owner": l.CgroupOwner,

@@ -32,9 +32,7 @@ type Launch struct {
 
 	Asked       jsontext.Value // nil where the event has its digest alone, or where Source is none
 	Defaults    jsontext.Value // likewise
-	Limits      jsontext.Value // nil where there are none
 	ImageConfig string         // "" where it is unknown
-	Entrypoint  jsontext.Value // nil where it is unknown
 
 	AskedDigest    canonical.Digest // SHA-384(JCS(asked)); zero where Source is none
 	DefaultsDigest canonical.Digest // SHA-384(JCS(defaults)), the defaults digest; zero where Source is none
@@ -107,23 +105,23 @@ func (m members) nothing() error {
 	return nil
 }
 
-// readRest reads what may be missing.
+// readRest reads what may be missing. Limits and the entrypoint's file are in no digest.
 func (l *Launch) readRest(m members) error {
 	if config, ok := m["image_config"]; ok {
 		if json.Unmarshal(config, &l.ImageConfig) != nil || !imageDigest.MatchString(l.ImageConfig) {
 			return errors.New(`image_config must be "sha256:" and 64 lower-case hex digits`)
 		}
 	}
-	if l.Limits = m["limits"]; l.Limits != nil {
+	if limits, ok := m["limits"]; ok {
 		if l.Asked == nil {
 			return errors.New("limits must be left out where asked is too large to be shown")
 		}
-		if _, err := object(l.Limits); err != nil {
+		if _, err := object(limits); err != nil {
 			return fmt.Errorf("limits: %w", err)
 		}
 	}
-	if l.Entrypoint = m["entrypoint"]; l.Entrypoint != nil {
-		file, err := object(l.Entrypoint)
+	if entrypoint, ok := m["entrypoint"]; ok {
+		file, err := object(entrypoint)
 		if err != nil {
 			return fmt.Errorf("entrypoint: %w", err)
 		}

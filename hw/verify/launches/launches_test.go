@@ -90,7 +90,7 @@ func TestDigests(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if got, err := l.Digest(c.image); err != nil || got.String() != sum(c.want) {
+		if got, err := l.digest(c.image); err != nil || got.String() != sum(c.want) {
 			t.Errorf("%s: %v, %v; want that of %s", name, got, err, c.want)
 		}
 	}
