@@ -6,6 +6,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/launches"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -18,6 +19,7 @@ type instance struct {
 	register hw.Digest
 	digest   rpc.Digest // launch digest; zero where the launch is an earlier version's
 	launches.Measured
+	places policy.Places // of mounts that are not of the place that was asked for
 }
 
 // caller: the log shows the same of the caller as the claims, and shows events of
@@ -94,6 +96,10 @@ func (in *instance) read() error {
 				return errors.New("the instance has two image events: which one is it?")
 			}
 			image = e
+		case logs.OpMounted:
+			if err := in.readMounted(e); err != nil {
+				return err
+			}
 		}
 	}
 	if image == nil {

@@ -189,6 +189,11 @@ func (c *conclusion) leavesOfCaller() {
 	if c.instance != nil && c.instance.Image.Absent != "" {
 		c.leaves("its image: %s", c.instance.Image.Absent)
 	}
+	if c.instance != nil {
+		if words := placesWords(c.instance.places); words != "" {
+			c.leaves("that its mounts are of the places that were asked for: %s", words)
+		}
+	}
 	c.leaves("what lies in its volumes: a launch is what was asked for")
 	c.leaves("that nothing else ran: a program without an exec event may have run all the same")
 }

@@ -196,3 +196,51 @@ func TestUnknownInALaunch(t *testing.T) {
 	w.own(idOne, logs.OpImage, `{"reference":"a","digest":"b","more":1}`)
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), w.options()), NotAuthentic, StepCaller)
 }
+
+// A mount that leads elsewhere than its source says is told, and no policy that names the
+// source takes it unless it names the place too.
+func TestMountsElsewhere(t *testing.T) {
+	const mount = `{"destination":"/data","source":"/srv/data","type":"bind"}`
+	for _, c := range []struct {
+		mounted, policy string
+		fine            bool
+	}{
+		{``, `{destination="/data",source="/srv/data"}`, true},
+		{``, `{destination="/data",source="/srv/data",place="/etc"}`, false},
+		{`{"mounts":[{"destination":"/data","place":"/etc"}]}`, `{destination="/data",source="/srv/data"}`, false},
+		{`{"mounts":[{"destination":"/data","place":"/etc"}]}`, `{destination="/data",source="/srv/data",place="/etc"}`, true},
+		{`{"mounts":[{"destination":"/data","place":"/etc"}]}`, `{destination="/data",source="/srv/data",place="/usr"}`, false},
+		{`{"mounts":[{"destination":"/data","place":"/etc"}]}`, `{destination="/data",source="/etc"}`, false},
+		{`{"mounts":[{"destination":"/data","place":"/etc"}]}`, `{destination="/data"}`, true},
+		{`{"mounts":[{"destination":"/other","place":"/etc"}]}`, `{destination="/data",source="/srv/data"}`, true},
+		{`{"mounts":[{"destination":"/data","place":"/etc"},{"destination":"/data","place":"/usr"}]}`, `{destination="/data",source="/srv/data",place="/usr"}`, false},
+		{`{"mounts_sha384":"` + strings.Repeat("0a", 48) + `"}`, `{destination="/data",source="/srv/data"}`, false},
+	} {
+		w := newWorld(t, sim.Config{})
+		w.asked(idOne, "one", `{"mounts":[`+mount+`]}`)
+		if c.mounted != "" {
+			w.own(idOne, logs.OpMounted, c.mounted)
+		}
+		bundle, opts := encode(t, w.evidence(idOne)), w.options()
+		first := appraiseT(t, bundle, opts)
+		if told := strings.Contains(strings.Join(first.NotProved, "\n"), "its mounts are of the places"); told != (c.mounted != "") {
+			t.Errorf("%s: not proved %q", c.mounted, first.NotProved)
+		}
+		with, err := policy.Parse([]byte("[container.launch]\nmounts = [" + c.policy + "]"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts.Policy = policyOf(t, first)
+		opts.Policy.Container.Launch = with.Container.Launch
+		if r := appraiseT(t, bundle, opts); (r.Verdict == Trusted) != c.fine {
+			t.Errorf("%s under %s: %s", c.mounted, c.policy, r.Verdict)
+		}
+	}
+	for _, body := range []string{`{}`, `{"mounts":[]}`, `{"mounts":[{"destination":"/a"}]}`, `{"mounts":[{"destination":"/a","place":"/b","more":1}]}`,
+		`{"mounts":[{"destination":"/a","place":"/b"}],"mounts_sha384":"` + strings.Repeat("0a", 48) + `"}`} {
+		w := newWorld(t, sim.Config{})
+		w.launch(idOne, "one", "/bin/one")
+		w.own(idOne, logs.OpMounted, body)
+		expect(t, appraiseT(t, encode(t, w.evidence(idOne)), w.options()), NotAuthentic, StepCaller)
+	}
+}

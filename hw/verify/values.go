@@ -70,7 +70,7 @@ func callerValues(ev *evidence, in *instance, opts Options) Step {
 		wantExecs(&f, ev.prefix(), in.events, &p)
 	}
 	if p.Launch != nil {
-		f.add(p.Launch.Judge(in.Launch, in.events[0].Body()))
+		f.add(p.Launch.Judge(in.Launch, in.events[0].Body(), &in.places))
 	}
 	if p.Any {
 		return f.step("the policy takes any container that was started so")

@@ -181,6 +181,8 @@ func TestIndependentCheckOfLies(t *testing.T) {
 		"another defaults digest":     {claim: func(c *rpc.Claims) { c.Container.DefaultsDigest[0] ^= 1 }},
 		"a launch digest too many":    {log: launched(earlierLaunch), claim: func(c *rpc.Claims) { c.Container.LaunchDigest[0] ^= 1 }},
 		"mounted":                     {log: func(w *world) { w.own(idOne, logs.OpMounted, `{"mounts":[{"destination":"/a","place":"/b"}]}`) }, want: true},
+		"mounted, no places":          {log: func(w *world) { w.own(idOne, logs.OpMounted, `{"mounts":[]}`) }},
+		"mounted, an unknown member":  {log: func(w *world) { w.own(idOne, logs.OpMounted, `{"mounts":[{"destination":"/a","place":"/b","c":1}]}`) }},
 		"another image":               {claim: func(c *rpc.Claims) { c.Container.Image = "registry/two:1" }},
 		"another image's digest":      {claim: func(c *rpc.Claims) { c.Container.ImageDigest = imageDigestOf("two") }},
 		"no image":                    {claim: func(c *rpc.Claims) { c.Container.Image = "" }},

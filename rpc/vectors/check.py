@@ -230,6 +230,14 @@ def launch_digests(launch, image):
     return sha384(canonical(of).encode()), defaults
 
 
+def mounted(body):
+    """Where mounts lead, or the digest of a list that is too large."""
+    if set(body) == {"mounts_sha384"}:
+        digest(body["mounts_sha384"])
+    elif set(body) != {"mounts"} or not body["mounts"] or any(set(m) != {"destination", "place"} for m in body["mounts"]):
+        raise Differs("a mounted event must have mounts or their digest")
+
+
 def event(raw):
     if little(raw, 0, 4) != 0x4141454C or little(raw, 4, 4) != len(raw) - 8:
         raise Malformed("must be an AAEL event")
@@ -293,6 +301,8 @@ def replay_log(events, count, owner, whole=False):
             continue  # of an instance before, whose launch is hidden
         elif operation == "image" and "image" in found["launch"]:
             raise Differs("an instance must have one image")
+        elif operation == "mounted":
+            mounted(content["measured"]["mounted"])
         found["container"] = extend(found["container"], measured)
         found["launch"].update(content["measured"])
     return found

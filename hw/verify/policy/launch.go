@@ -17,12 +17,12 @@ import (
 type Launch struct {
 	Arguments    []string         `toml:"arguments"`    // asked.arguments are exactly these
 	Capabilities []string         `toml:"capabilities"` // no others, in any set; [] is none
-	Mounts       []map[string]any `toml:"mounts"`       // each of asked.mounts has the members of one of these; [] is none
+	Mounts       []map[string]any `toml:"mounts"`       // each of asked.mounts has the members of one of these, and its place, if that isn't its source; [] is none
 	Match        map[string]any   `toml:"match"`        // members with these values; of asked and defaults, those that are named
 }
 
-// Judge compares a launch with the policy.
-func (p *Launch) Judge(l *launches.Launch, body []byte) (found Findings) {
+// Judge compares a launch, and where its mounts lead, with the policy.
+func (p *Launch) Judge(l *launches.Launch, body []byte, places *Places) (found Findings) {
 	if l.Asked == nil || l.Defaults == nil {
 		found.Want(false, "launch", "its facts", "too large to be shown: only their digests are")
 		return found
@@ -43,7 +43,7 @@ func (p *Launch) Judge(l *launches.Launch, body []byte) (found Findings) {
 		}
 	}
 	if p.Mounts != nil {
-		p.judgeMounts(&found, asked)
+		p.judgeMounts(&found, asked, places)
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Match)) {
 		p.judgeMember(&found, launch, name)
@@ -65,14 +65,18 @@ func (p *Launch) judgeMember(found *Findings, launch map[string]any, name string
 	}
 }
 
-func (p *Launch) judgeMounts(found *Findings, asked map[string]any) {
+func (p *Launch) judgeMounts(found *Findings, asked map[string]any, places *Places) {
 	mounts, _ := asked["mounts"].([]any)
 	for _, m := range mounts {
 		members, _ := m.(map[string]any)
 		// A member that no policy can name could mean anything.
 		known := members != nil && checkMembers("", members, launches.MountMembers) == nil
-		fits := known && slices.ContainsFunc(p.Mounts, func(want map[string]any) bool { return has(members, want) })
-		found.Want(fits, "mount", "one of the policy's", inJSON(m))
+		fits := known && slices.ContainsFunc(p.Mounts, func(want map[string]any) bool {
+			asked := maps.Clone(want)
+			delete(asked, "place")
+			return has(members, asked) && places.sourceHolds(members, want)
+		})
+		found.Want(fits, "mount", "one of the policy's", inJSON(m)+places.words(members))
 	}
 }
 
@@ -129,7 +133,7 @@ func (p *Launch) check() error {
 		return err
 	}
 	for _, m := range p.Mounts {
-		if err := checkMembers("container.launch.mounts: a mount", m, launches.MountMembers); err != nil {
+		if err := checkMembers("container.launch.mounts: a mount", m, append(slices.Clone(launches.MountMembers), "place")); err != nil {
 			return err
 		}
 		if _, ok := m["destination"]; !ok {
