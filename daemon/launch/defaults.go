@@ -77,6 +77,7 @@ const engineUmask = 0o22
 type defaultMount struct {
 	destination, kind, options string
 	only                       string // of this runtime, or of any
+	readOnly                   bool   // only where the root file system is read-only
 }
 
 var defaultMounts = []defaultMount{
@@ -91,19 +92,25 @@ var defaultMounts = []defaultMount{
 	{destination: "/sys/fs/cgroup", kind: "cgroup", options: "nodev,noexec,nosuid,relatime,ro"},
 	{destination: "/sys/fs/cgroup", kind: "cgroup", options: "nodev,noexec,nosuid,relatime,ro,rprivate"},
 	{destination: "/run", kind: "tmpfs", options: "mode=755,nosuid,size=65536k,strictatime", only: "containerd"},
+	{destination: "/run", kind: "tmpfs", options: "nodev,nosuid,rprivate,rw,tmpcopyup", only: "podman", readOnly: true},
+	{destination: "/tmp", kind: "tmpfs", options: "nodev,nosuid,rprivate,rw,tmpcopyup", only: "podman", readOnly: true},
+	{destination: "/var/tmp", kind: "tmpfs", options: "nodev,nosuid,rprivate,rw,tmpcopyup", only: "podman", readOnly: true},
 }
 
 // isDefaultMount reports whether an engine gives every container this mount.
 func (n *normaliser) isDefaultMount(m Mount) bool {
 	options := joined(m.Options)
-	if m.Destination == "/dev/shm" && m.Type == "tmpfs" {
+	if sized(m) {
 		options = joined(slices.DeleteFunc(slices.Clone(m.Options), isSize))
 	}
 	return slices.ContainsFunc(defaultMounts, func(d defaultMount) bool {
 		return Text(d.destination) == m.Destination && d.kind == m.Type && d.options == options &&
-			(d.only == "" || d.only == n.c.runtime || n.c.runtime == "")
+			(d.only == "" || d.only == n.c.runtime || n.c.runtime == "") && (!d.readOnly || n.c.Root.Readonly)
 	})
 }
+
+// sized reports whether the size of a mount is a limit: docker's --shm-size gives it.
+func sized(m Mount) bool { return m.Destination == "/dev/shm" && m.Type == "tmpfs" }
 
 // isSize reports whether an option of a tmpfs is its size in bytes: a quantity.
 func isSize(o Text) bool {

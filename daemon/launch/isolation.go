@@ -70,6 +70,7 @@ func (n *normaliser) namespaces(a *Asked, d *Defaults) {
 	for _, t := range n.known.HostNamespaces {
 		all[t] = NamespaceHost
 	}
+	n.ipc = all["ipc"]
 	a.Namespaces, d.Namespaces = map[string]string{}, map[string]string{}
 	for t, whose := range all {
 		switch {

@@ -21,7 +21,11 @@ func (n *normaliser) mounts(a *Asked, d *Defaults) {
 			out.Source = withoutID(m.Source, n.id)
 		}
 		out.Hidden = covered(later, path.Clean("/"+string(m.Destination)))
+		out.Options = n.withoutLayers(out.Options)
 		all := out
+		if sized(out) {
+			all.Options = slices.DeleteFunc(slices.Clone(out.Options), isSize)
+		}
 		all.Source, all.Volume, all.Anonymous, all.Secret, all.UIDMappings, all.GIDMappings = "", "", false, "", nil, nil
 		d.Mounts = append(d.Mounts, all)
 		if !n.addedByEngine(out) {
@@ -42,8 +46,21 @@ func mappings(raw jsontext.Value) jsontext.Value {
 	return form(raw)
 }
 
-// kernels are file systems whose source is a name without effect.
-var kernels = []string{"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2"}
+// withoutLayers leaves out where podman has the layers of an overlay of this container:
+// the places are random.
+func (n *normaliser) withoutLayers(options []Text) []Text {
+	for i, o := range options {
+		name, dir, _ := strings.Cut(string(o), "=")
+		if (name == "upperdir" || name == "workdir") && slices.ContainsFunc(n.own(), func(own string) bool { return strings.HasPrefix(path.Clean(dir), own) }) {
+			options[i] = Text(name + "={engine}")
+		}
+	}
+	return options
+}
+
+// kernels are file systems whose source is a name without effect (an overlay has its
+// layers in its options).
+var kernels = []string{"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay"}
 
 // covered reports whether a later mount lies over a place, and notes the place.
 func covered(later map[string]bool, at string) bool {
@@ -61,7 +78,8 @@ func (n *normaliser) addedByEngine(m Mount) bool {
 	if m.Hidden || len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0 {
 		return false
 	}
-	if m.Engine && m.Volume == "" {
+	hosts := m.Destination == "/dev/shm" && m.Source == "/dev/shm" && n.ipc == NamespaceHost
+	if m.Engine && m.Volume == "" || hosts {
 		return !slices.ContainsFunc(m.Options, func(o Text) bool { return !slices.Contains(plainOptions, o) })
 	}
 	return n.isDefaultMount(m)
@@ -70,20 +88,19 @@ func (n *normaliser) addedByEngine(m Mount) bool {
 // plainOptions are those that an engine's own file may have.
 var plainOptions = []Text{"bind", "nodev", "noexec", "nosuid", "private", "rbind", "relatime", "ro", "rprivate", "rslave", "rw", "slave"}
 
-// askedOptions are the options of a mount without what engines write differently for
-// the same line. All of them stand in the defaults.
+// addedOptions are those that one engine or the other adds to a mount that was asked
+// for. They take away, or are what holds without them.
+var addedOptions = []Text{"nodev", "noexec", "nosuid", "private", "rbind", "relatime", "rprivate", "rw", "tmpcopyup"}
+
+// askedOptions are the options of a mount without what engines add by themselves. All
+// of them stand in the defaults.
 func askedOptions(m Mount) []Text {
 	var out []Text
 	for _, o := range m.Options {
-		switch o {
-		case "rw", "rprivate", "private":
-		case "rbind":
-			if m.Type != "bind" {
-				out = append(out, o)
-			}
-		case "rro":
+		switch {
+		case o == "rro": // newer engines write it for a mount that is read-only
 			out = append(out, "ro")
-		default:
+		case !slices.Contains(addedOptions, o):
 			out = append(out, o)
 		}
 	}

@@ -66,6 +66,7 @@ type normaliser struct {
 	pod   bool // a kubelet's runtime made the container for a pod
 	rules Rules
 	known Known
+	ipc   string // whose namespace it has
 }
 
 // Normalise makes the launch of a specification that root wrote for the container
@@ -81,6 +82,7 @@ func Normalise(c *Spec, id string, rules Rules, known Known) (Launch, error) {
 		l.ImageConfig = known.Image.Digest
 	}
 	a, d := n.process()
+	n.namespaces(a, d)
 	if seccomp == "" {
 		a.Seccomp = "unconfined"
 	}
@@ -90,7 +92,6 @@ func Normalise(c *Spec, id string, rules Rules, known Known) (Launch, error) {
 	a.Devices, a.DeviceRules, a.AllDevices = c.DeviceAccess()
 	d.DeviceRules = n.defaultRules()
 	a.Sysctls, d.Sysctls = n.sysctls()
-	n.namespaces(a, d)
 	a.Hooks = hooks(c, id)
 	n.annotations(a, d)
 	n.hostname(a, d)
@@ -198,6 +199,8 @@ func (n *normaliser) hostname(a *Asked, d *Defaults) {
 	name := n.c.Hostname
 	switch {
 	case name == "", n.pod, len(n.id) >= 12 && name == Text(n.id[:12]):
+	case a.Namespaces["network"] == namespaceJoined && (n.c.runtime == "docker" || n.c.runtime == ""):
+		// The other container's name: docker refuses another one.
 	case a.Namespaces["network"] == NamespaceHost, a.Namespaces["uts"] == NamespaceHost:
 		d.Hostname = name
 	default:
