@@ -86,7 +86,8 @@ bench: build
 
 SOAK_TIME ?= 2m
 SOAK_FLAGS ?=
-## soak: containers, hostile callers, kills, upgrades and failing hardware for SOAK_TIME (2m); root
+## soak: containers, hostile callers, kills, upgrades and failing hardware for SOAK_TIME (2m); root.
+##   SOAK_FLAGS="-old FILE" begins with FILE, a cimad-sim of evidence profile v1
 soak: bin/cimad-sim
 	@mkdir -p .cache/soak
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/soak/soak ./packaging/test/soak

@@ -56,6 +56,9 @@ func (s *stage) play(ctx context.Context) error {
 	if err := s.appraisals(ctx, a, b, policy); err != nil {
 		return err
 	}
+	if err := s.otherLaunch(ctx, policy); err != nil {
+		return err
+	}
 	return s.forgeries(ctx, a, b, policy)
 }
 
@@ -191,6 +194,32 @@ func (s *stage) appraisals(ctx context.Context, a, b *evidence, policy string) e
 			return err
 		}
 	}
+	return nil
+}
+
+// otherLaunch starts another command line. Its evidence is authentic, and the policy's
+// refusal names the fact that differs.
+func (s *stage) otherLaunch(ctx context.Context, policy string) error {
+	const named = "another command line is refused, and the fact that differs is named"
+	if s.engine == nil {
+		s.table.skip(named, "needs a container engine and root")
+		return nil
+	}
+	nonce := make([]byte, 32)
+	rand.Read(nonce)
+	text := hex.EncodeToString(nonce)
+	out, stderr, code, err := s.call(ctx, "e2", text+"\n", "evidence", "--shared", "--nonce", "-")
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return fmt.Errorf("no evidence: %s", stderr)
+	}
+	code, why, err := s.appraise(ctx, []byte(out), text, "--trust-root", s.path("td/root.pem"), "--policy", policy)
+	if err != nil {
+		return err
+	}
+	s.table.check(code == 4 && strings.HasSuffix(why, "differs in asked.arguments"), named, "exit %d: %s", code, why)
 	return nil
 }
 

@@ -53,7 +53,11 @@ func (b *boot) run(ctx context.Context, d time.Duration) (err error) {
 	if b.td, err = sim.Dial(b.manager.path("td/td.sock")); err != nil {
 		return err
 	}
-	if err := b.manager.start(); err != nil {
+	begin := b.manager.start
+	if b.old != "" {
+		begin = func() error { return b.beginEarlier(ctx) }
+	}
+	if err := begin(); err != nil {
 		return err
 	}
 	b.tally.count("boots")

@@ -24,6 +24,7 @@ func main() {
 	}
 	var p plan
 	flag.StringVar(&p.bin, "bin", "bin", "`DIR` of cimad-sim")
+	flag.StringVar(&p.old, "old", "", "`FILE`: a cimad-sim of evidence profile v1, with which each boot begins")
 	flag.DurationVar(&p.time, "time", 10*time.Minute, "`TIME` that it takes")
 	flag.Uint64Var(&p.seed, "seed", 0, "`SEED` of what happens; 0: a new one, which is printed")
 	flag.IntVar(&p.workers, "workers", 6, "`N` containers at once")
@@ -60,6 +61,7 @@ func say(format string, args ...any) {
 // plan is the options of a run.
 type plan struct {
 	bin     string
+	old     string
 	time    time.Duration
 	seed    uint64
 	workers int
