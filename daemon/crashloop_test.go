@@ -98,8 +98,8 @@ func TestCallInACrashLoopInDocker(t *testing.T) {
 	}
 	bundle = evidence()
 	f.wantAuthentic(bundle)
-	if a := claimsOf(t, bundle).Container; a.LaunchDigest == claims.LaunchDigest || a.Assurance.Start != logs.StartGated {
-		t.Errorf("another program: start %q, launch digest %s as before %s", a.Assurance.Start, a.LaunchDigest, claims.LaunchDigest)
+	if a := claimsOf(t, bundle).Container; a.Register == claims.Register || a.Assurance.Start != logs.StartGated {
+		t.Errorf("another program: start %q, register %s as before %s", a.Assurance.Start, a.Register, claims.Register)
 	}
 
 	// A restarted daemon didn't see the start of a running container.

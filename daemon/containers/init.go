@@ -3,7 +3,6 @@ package containers
 import (
 	"errors"
 	"io/fs"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -73,13 +72,12 @@ func (p *initProcess) waits() bool {
 }
 
 // isPending reports whether a container is made and not started: its first process
-// waits for that, or will in a moment. seen is when it was seen first: a FIFO that a
-// runtime left behind says nothing for ever.
-func isPending(rec records.Record, seen time.Time) bool {
+// waits for that, or will in a moment.
+func isPending(rec records.Record) bool {
 	init, err := openInit(rec)
 	if err != nil {
 		return false
 	}
 	defer init.close()
-	return init.waits() || time.Since(seen) < notStarted
+	return gate.HasFIFO(init.PID, init.fifo) && procfs.Alive(init.PIDFD) == nil
 }

@@ -37,6 +37,7 @@ func await(fifo string) int {
 	if _, err := unix.Open(fmt.Sprint("/proc/self/fd/", fd), unix.O_WRONLY|unix.O_CLOEXEC, 0); err != nil {
 		return 5
 	}
+	unix.Close(fd)
 	io.Copy(io.Discard, os.Stdin)
 	return 0
 }

@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -24,7 +23,6 @@ import (
 	"github.com/cima-project/cima/daemon/launch/launchtest"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/ledger/ledgertest"
-	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/daemon/power"
 	"github.com/cima-project/cima/daemon/procfs"
 	"github.com/cima-project/cima/daemon/records"
@@ -155,7 +153,7 @@ func (s *starts) make(id string) *made {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.write(state+"state.json", fmt.Sprintf(`{"init_process_pid":%d,"init_process_start":%d}`, c.pid, started))
+	s.write(state+"state.json", fmt.Sprintf(`{"init_process_pid":%d,"init_process_start":%d,"cgroup_paths":{"":"/sys/fs/cgroup/docker/%s"}}`, c.pid, started, id))
 	return c
 }
 
@@ -413,7 +411,7 @@ func TestPending(t *testing.T) {
 	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
 	c := s.make(a)
 	rec := c.record()
-	i := s.m.Use(peer.Container{ID: a, CgroupPath: rec.CgroupPath}, 7, 0)
+	i := s.m.Use(PeerContainer(rec), 7, 0)
 	defer s.m.Release(i)
 	notReady := func(what string) {
 		t.Helper()
@@ -425,8 +423,7 @@ func TestPending(t *testing.T) {
 	}
 	notReady("while the runtime sets it up")
 	c.ready()
-	i.first = i.first.Add(-time.Hour)
-	notReady("while it waits for an hour")
+	notReady("while it waits")
 	s.want("start", s.g.decide(t.Context(), told("start", a)), nil)
 	if s.m.isPending(i, rec) {
 		t.Error("pending once it is judged")
@@ -434,17 +431,19 @@ func TestPending(t *testing.T) {
 	if mine, gated := s.m.isLaunchOf(rec.InstanceID(0), rec, i); !mine || !gated {
 		t.Errorf("once it is judged: its own %t, gated %t", mine, gated)
 	}
-	other := s.m.Use(peer.Container{ID: b}, 8, 0)
-	defer s.m.Release(other)
 	s.bundle(b)
 	left := s.make(b)
-	if rec = left.record(); !s.m.isPending(other, rec) {
+	rec = left.record()
+	other := s.m.Use(PeerContainer(rec), 8, 0)
+	defer s.m.Release(other)
+	if !s.m.isPending(other, rec) {
 		t.Error("not pending while the runtime sets it up")
 	}
-	other.first = other.first.Add(-time.Hour)
-	if s.m.isPending(other, rec) {
-		t.Error("a FIFO that was left says for ever that it is pending")
+	left.ready().released()
+	if err := unix.Mkfifo(left.fifo, 0o600); err != nil {
+		t.Fatal(err)
 	}
+	daemontest.Eventually(t, "a FIFO that was left says nothing", func() bool { return !s.m.isPending(other, rec) })
 }
 
 // A container that started unjudged is announced, once for all.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -52,6 +53,32 @@ func AwaitsStart(pid int, fifo procfs.FileID) bool {
 			if err == nil && at == fifo {
 				return true
 			}
+		}
+	}
+	return false
+}
+
+// maxDescriptors is more than a first process has that is not started.
+const maxDescriptors = 1024
+
+// HasFIFO reports whether a process has a descriptor of a container's exec FIFO. Its
+// first process has one from the beginning, and none any more when it executes the
+// container's program: so it isn't started yet.
+func HasFIFO(pid int, fifo procfs.FileID) bool {
+	dir, err := os.Open(fmt.Sprintf("/proc/%d/fd", pid))
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(maxDescriptors)
+	for _, name := range names {
+		// By its text first: to stat(2) what a user serves may take for ever.
+		name = path.Join(dir.Name(), name)
+		if text, err := os.Readlink(name); err != nil || !strings.Contains(text, FIFOName) {
+			continue
+		}
+		if at, err := procfs.Stat(unix.AT_FDCWD, name); err == nil && at == fifo {
+			return true
 		}
 	}
 	return false

@@ -111,6 +111,9 @@ func TestAwaitsStart(t *testing.T) {
 			}
 			if want {
 				daemontest.Eventually(t, "it waits", func() bool { return AwaitsStart(c.Process.Pid, id) })
+				if !HasFIFO(c.Process.Pid, id) || HasFIFO(os.Getpid(), id) {
+					t.Error("who has the FIFO")
+				}
 				return
 			}
 			daemontest.Eventually(t, "it is where it stays", func() bool { return settled(c.Process.Pid, how) })
