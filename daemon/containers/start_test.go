@@ -136,8 +136,14 @@ func (s *starts) make(id string) *made {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(c.fifo), 0o755), unix.Mkfifo(c.fifo, 0o600)); err != nil {
 		s.Fatal(err)
 	}
-	process := exec.Command("/proc/self/exe", "await", c.fifo)
-	var err error
+	fd, err := unix.Open(c.fifo, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		s.Fatal(err)
+	}
+	descriptor := os.NewFile(uintptr(fd), c.fifo)
+	defer descriptor.Close()
+	process := exec.Command("/proc/self/exe", "await")
+	process.ExtraFiles = []*os.File{descriptor}
 	if c.input, err = process.StdinPipe(); err != nil {
 		s.Fatal(err)
 	}
