@@ -110,13 +110,16 @@ func (n *normaliser) confinement(a *Asked, d *Defaults) {
 	}
 }
 
+// profiles are engines' AppArmor profiles. Podman's has its version at the end.
+var profiles = []string{"docker-default", "containers-default", "cri-containerd.apparmor.d", "crio-default"}
+
 // engineProfile cuts the version off an engine's AppArmor profile, and reports whether
 // it is one.
 func engineProfile(profile string) (string, bool) {
 	if strings.HasPrefix(profile, "containers-default-") {
-		return "containers-default", true
+		profile = "containers-default"
 	}
-	return profile, profile == "docker-default" || profile == "cri-containerd.apparmor.d" || profile == "crio-default"
+	return profile, slices.Contains(profiles, profile)
 }
 
 // engineTypes are the types that engines give to processes of containers.
@@ -169,13 +172,11 @@ func (c *Spec) DeviceAccess() (nodes []Device, rules []DeviceRule, all bool) {
 	return nodes, rules, false
 }
 
-// defaultRules are those rules that engines give by default, in their order.
-func (n *normaliser) defaultRules() []DeviceRule {
+// allRules are all device rules, in their order.
+func (n *normaliser) allRules() []DeviceRule {
 	var out []DeviceRule
 	for _, r := range n.c.Linux.Resources.Devices {
-		if r = plainRule(r); isDefaultRule(r) {
-			out = append(out, r)
-		}
+		out = append(out, plainRule(r))
 	}
 	return out
 }

@@ -90,7 +90,7 @@ func Normalise(c *Spec, id string, rules Rules, known Known) (Launch, error) {
 	n.confinement(a, d)
 	n.mounts(a, d)
 	a.Devices, a.DeviceRules, a.AllDevices = c.DeviceAccess()
-	d.DeviceRules = n.defaultRules()
+	d.DeviceRules = n.allRules()
 	a.Sysctls, d.Sysctls = n.sysctls()
 	a.Hooks = hooks(c, id)
 	n.annotations(a, d)
