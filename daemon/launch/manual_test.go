@@ -46,7 +46,7 @@ func TestManual(t *testing.T) {
 	}
 	for head, want := range map[string]string{
 		"| member | its members | fate | where, or why not |\n|---|---|---|---|\n": table(rows),
-		"| destination | type | options |\n|---|---|---|\n":                         table(mounts),
+		"| destination | type | options |\n|---|---|---|\n":                        table(mounts),
 	} {
 		before, rest, ok := strings.Cut(text, head)
 		if !ok {
