@@ -101,8 +101,17 @@ var allowed = map[string][]string{
 	"logs":                     {"logs/alg", "logs/boot"},
 	"logs/boot":                {"logs/alg"},
 	"logs/ima":                 {"logs/alg"},
+	"daemon/launch/predict": {
+		"daemon/launch",
+	},
+	"daemon/launch/predict/image": {
+		"daemon/launch",
+		"daemon/launch/predict",
+	},
 	"rpc/cimactl": {
 		"daemon/launch",
+		"daemon/launch/predict",
+		"daemon/launch/predict/image",
 		"daemon/records",
 		"hw",
 		"hw/verify",
@@ -178,20 +187,21 @@ func TestWalls(t *testing.T) {
 
 // A launch can be predicted on any system: its package opens nothing.
 func TestLaunchIsPure(t *testing.T) {
-	seen := false
+	seen := 0
 	for _, p := range list(t) {
-		if p.ImportPath != module+"daemon/launch" {
+		dir := strings.TrimPrefix(p.ImportPath, module)
+		if dir != "daemon/launch" && !strings.HasPrefix(dir, "daemon/launch/predict") {
 			continue
 		}
-		seen = true
+		seen++
 		for _, i := range p.Imports {
 			if i == "os" || i == "net" || strings.HasPrefix(i, "net/") || i == "syscall" || strings.HasPrefix(i, "golang.org/x/sys/") || i == module+"daemon/procfs" {
-				t.Errorf("daemon/launch imports %s: files and sockets are daemon/records' and daemon/engines'", i)
+				t.Errorf("%s imports %s: files and sockets are daemon/records', daemon/engines' and rpc/cimactl's", dir, i)
 			}
 		}
 	}
-	if !seen {
-		t.Error("daemon/launch was not looked at: was it renamed?")
+	if seen < 3 {
+		t.Errorf("%d packages were looked at: was one renamed?", seen)
 	}
 }
 

@@ -2,109 +2,150 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
 
-	"github.com/cima-project/cima/logs/canonical"
-
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/launch/predict"
 	"github.com/cima-project/cima/rpc"
 )
 
+// exitUnknown is predict's where only the engine or its host knows the launch digest.
+const exitUnknown = 6
+
+// predictFlags are what predict takes.
+type predictFlags struct {
+	from                           map[string]*string // what the container is read from, by flag
+	image, config, entrypoint, lsm string
+	nodes                          []string
+	rules                          launch.Rules
+	json                           bool
+}
+
 func predictCommand() *cobra.Command {
-	var bundle, config, image, imageConfig, entrypoint string
-	var rules launch.Rules
-	var asJSON bool
+	f := predictFlags{from: make(map[string]*string)}
 	c := &cobra.Command{
-		Use:   "predict --bundle DIR | --config FILE",
-		Short: "Compute the launch digest of an OCI bundle without running it",
-		Long: `Compute the launch digest that a container of this OCI bundle will have. --image
-is the image's identity as in the image event: JSON with reference, digest and
-layers ("cimactl verify --json" shows that of a run). Without it the digest is
-that of a container whose image no engine reports. The launch also holds the
-digest of the entrypoint's file: with --bundle it is read from the root file
-system, with --config give it as --entrypoint. --bundle works on Linux only.`,
-		Example: `  cimactl predict --bundle /run/containerd/…/ID --image image.json`,
-		Args:    cobra.NoArgs,
+		Use:   "predict --run LINE | --bundle DIR | --config FILE",
+		Short: "Compute a launch digest before anything runs",
+		Long: `Compute the launch digest that a container will have, from what starts it and
+from its image: without an engine, without root, on any system. It is printed
+first, and then what only the engine or its host knows; exits with 6 then.`,
+		Example: `  cimactl predict --run 'docker run -v data:/data web' --image web.tar
+  cimactl predict --bundle /run/containerd/…/ID --image-config web.json`,
+		Args: cobra.NoArgs,
 	}
-	c.Flags().StringVar(&bundle, "bundle", "", "`DIR` of an OCI bundle (on Linux)")
-	c.Flags().StringVar(&config, "config", "", "`FILE`, an OCI config.json; - reads stdin")
-	c.Flags().StringVar(&image, "image", "", "`FILE` with the image's identity as JSON")
-	c.Flags().StringVar(&entrypoint, "entrypoint", "", "`PATH=SHA384` of the entrypoint's file")
-	c.Flags().StringVar(&imageConfig, "image-config", "", "`FILE`, the image's configuration")
-	c.Flags().StringSliceVar(&rules.Public, "public", nil, "`NAME` of a variable whose value is shown")
-	c.Flags().StringSliceVar(&rules.Labels, "label", nil, "`NAME` of a label that is measured")
-	c.Flags().BoolVar(&asJSON, "json", false, "print the launch too, as JSON")
+	for _, source := range [][2]string{
+		{"run", "`LINE` of docker or podman, for one container"},
+		{"bundle", "`DIR` of an OCI bundle (on Linux)"},
+		{"config", "`FILE`, an OCI config.json"},
+	} {
+		f.from[source[0]] = c.Flags().String(source[0], "", source[1])
+	}
+	c.Flags().StringVar(&f.image, "image", "", "`PLACE[:TAG]` of an OCI layout or an archive")
+	c.Flags().StringVar(&f.config, "image-config", "", "`FILE`, the image's configuration")
+	c.Flags().StringVar(&f.lsm, "lsm", "", "`NAME` of the host's: apparmor, selinux or none")
+	c.Flags().StringSliceVar(&f.nodes, "node", nil, "`NODE`, PATH=TYPE:MAJOR:MINOR:MODE:UID:GID")
+	c.Flags().StringVar(&f.entrypoint, "entrypoint", "", "`PATH=SHA384` of its file, with --config")
+	c.Flags().StringSliceVar(&f.rules.Public, "public", nil, "`NAME` of a variable whose value is shown")
+	c.Flags().StringSliceVar(&f.rules.Labels, "label", nil, "`NAME` of a label that is measured")
+	c.Flags().BoolVar(&f.json, "json", false, "print the launch too, as JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if (bundle == "") == (config == "") {
-			return usage(c, errors.New("give --bundle or --config, and not both"))
-		}
-		var known launch.Known
-		if imageConfig != "" {
-			var err error
-			if known.Image, err = readImageConfig(imageConfig); err != nil {
-				return err
+		var given []string
+		for name := range f.from {
+			if c.Flags().Changed(name) {
+				given = append(given, name)
 			}
 		}
-		l, err := predicted(c.Context(), bundle, config, rules, known)
-		if err != nil {
-			return err
+		if len(given) != 1 {
+			return usage(c, errors.New("give one of --run, --bundle and --config"))
 		}
-		if entrypoint != "" {
-			if l.Entrypoint, err = parseEntrypoint(entrypoint); err != nil {
-				return err
-			}
+		if given[0] == "bundle" || given[0] == "config" {
+			return f.ofBundle(c)
 		}
-		i := launch.Image{Absent: "no engine to ask"}
-		if image != "" {
-			if i, err = readImage(image); err != nil {
-				return err
-			}
-		}
-		digest, err := launch.Digest(l, i)
-		if err != nil {
-			return err
-		}
-		if asJSON {
-			return printJSON(c, map[string]any{"launch_digest": hex.EncodeToString(digest[:]), "launch": l, "image": i})
-		}
-		_, err = fmt.Fprintln(c.OutOrStdout(), hex.EncodeToString(digest[:]))
-		return err
+		return f.ofWish(c, given[0])
 	}
 	return c
 }
 
-// predicted returns the launch of a bundle, or of a config.json.
-func predicted(ctx context.Context, bundle, config string, rules launch.Rules, known launch.Known) (launch.Launch, error) {
-	if bundle != "" {
-		return predictedBundle(ctx, bundle, rules, known)
+// predicted is what predict --json prints: launch and image as in their events.
+type predicted struct {
+	Digest  string            `json:"launch_digest,omitempty"`
+	Launch  launch.Launch     `json:"launch"`
+	Image   launch.Image      `json:"image"`
+	Unknown []predict.Unknown `json:"unknown"`
+}
+
+// print shows a prediction: the digest first, then what is unknown.
+func (p predicted) print(c *cobra.Command, asJSON bool) error {
+	var known error
+	if len(p.Unknown) > 0 {
+		known = exitCode(exitUnknown)
 	}
-	text, err := readBounded(config, launch.MaxConfig)
+	if asJSON {
+		return errors.Join(printJSON(c, p), known)
+	}
+	out := &strings.Builder{}
+	if p.Digest != "" {
+		fmt.Fprintln(out, p.Digest)
+	} else {
+		fmt.Fprintln(out, "The launch digest can't be known.")
+	}
+	for _, u := range p.Unknown {
+		fmt.Fprintf(out, "not known: %s: %s\n", u.Fact, u.Why)
+		if u.Assumed != "" {
+			fmt.Fprintf(out, "  assumed: %s\n", u.Assumed)
+		}
+	}
+	if _, err := fmt.Fprint(c.OutOrStdout(), out); err != nil {
+		return err
+	}
+	return known
+}
+
+// ofBundle predicts from the configuration that an engine wrote.
+func (f *predictFlags) ofBundle(c *cobra.Command) error {
+	var known launch.Known
+	identity := launch.Image{Absent: "no engine to ask"}
+	image, err := f.images(&identity)
+	if err != nil {
+		return err
+	}
+	known.Image = image.Config
+	var l launch.Launch
+	if dir := *f.from["bundle"]; dir != "" {
+		l, err = predictedBundle(c.Context(), dir, f.rules, known)
+	} else {
+		l, err = predictedConfig(*f.from["config"], f.rules, known)
+	}
+	if err != nil {
+		return err
+	}
+	if f.entrypoint != "" {
+		if l.Entrypoint, err = parseEntrypoint(f.entrypoint); err != nil {
+			return err
+		}
+	}
+	digest, err := launch.Digest(l, identity)
+	if err != nil {
+		return err
+	}
+	return predicted{hex.EncodeToString(digest[:]), l, identity, []predict.Unknown{}}.print(c, f.json)
+}
+
+func predictedConfig(file string, rules launch.Rules, known launch.Known) (launch.Launch, error) {
+	text, err := readBounded(file, launch.MaxConfig)
 	if err != nil {
 		return launch.Launch{}, err
 	}
 	l, err := launch.FromConfig(bytes.NewReader(text), rules, known)
 	if err != nil {
-		return l, fmt.Errorf("%s: %w", config, err)
+		return l, fmt.Errorf("%s: %w", file, err)
 	}
 	return l, nil
-}
-
-func readImageConfig(path string) (*launch.ImageConfig, error) {
-	text, err := readBounded(path, launch.MaxConfig)
-	if err != nil {
-		return nil, err
-	}
-	i, err := launch.ParseImageConfig(text)
-	if err != nil {
-		return nil, hinted(fmt.Errorf("%s: %w", path, err), "an image's configuration is the file that its manifest names as config")
-	}
-	return i, nil
 }
 
 func parseEntrypoint(s string) (*launch.Entrypoint, error) {
@@ -116,18 +157,71 @@ func parseEntrypoint(s string) (*launch.Entrypoint, error) {
 	return &launch.Entrypoint{Path: launch.Text(s[:at]), SHA384: s[at+1:]}, nil
 }
 
-const imageHint = `an image must be {"reference":…,"digest":"sha256:…","layers":[…]}, as in the image event`
-
-func readImage(path string) (i launch.Image, err error) {
-	text, err := readBounded(path, launch.MaxConfig)
+// ofWish predicts from what a user gives an engine.
+func (f *predictFlags) ofWish(c *cobra.Command, source string) error {
+	container, err := f.container(source)
 	if err != nil {
-		return i, err
+		return err
 	}
-	if err := canonical.Unmarshal(text, &i); err != nil {
-		return i, hinted(fmt.Errorf("%s: %w", path, err), imageHint)
+	var identity launch.Image
+	image, err := f.images(&identity)
+	if err != nil {
+		return err
 	}
-	if i.Reference+i.Digest+i.Manifest+i.Absent == "" && len(i.Layers) == 0 {
-		return i, hinted(fmt.Errorf("%s must hold an image", path), imageHint)
+	if image.Config == nil {
+		return usage(c, fmt.Errorf("the launch of %s needs its image: give --image or --image-config", container.Image))
 	}
-	return i, nil
+	host, err := f.host()
+	if err != nil {
+		return err
+	}
+	p, err := predict.Predict(container, image, host, f.rules)
+	if err != nil {
+		return malformed(err)
+	}
+	unknown := append([]predict.Unknown{}, p.Unknown...)
+	return predicted{p.Digest, p.Launch, identity, unknown}.print(c, f.json)
+}
+
+// container reads what is asked of the engine.
+func (f *predictFlags) container(source string) (*predict.Container, error) {
+	text := *f.from[source]
+	files := func(name string) ([]byte, error) { return readBounded(name, launch.MaxConfig) }
+	c, err := predict.Line(text, files)
+	return c, malformed(err)
+}
+
+// malformed is an error in what is predicted, with its hint.
+func malformed(err error) error {
+	if err == nil {
+		return nil
+	}
+	out := &failure{err: err, code: exitMalformed}
+	var h interface{ Hint() string }
+	if errors.As(err, &h) {
+		out.hint = h.Hint()
+	}
+	return out
+}
+
+// host is what the flags say of the machine.
+func (f *predictFlags) host() (predict.Host, error) {
+	h := predict.Host{LSM: f.lsm, Devices: make(map[string]predict.Node)}
+	switch f.lsm {
+	case "", "apparmor", "selinux", "none":
+	default:
+		return h, fmt.Errorf("--lsm %q must be apparmor, selinux or none", f.lsm)
+	}
+	for _, s := range f.nodes {
+		path, text, ok := strings.Cut(s, "=")
+		if !ok {
+			return h, fmt.Errorf("--node %q must be PATH=TYPE:MAJOR:MINOR:MODE:UID:GID", s)
+		}
+		node, err := predict.ParseNode(text)
+		if err != nil {
+			return h, err
+		}
+		h.Devices[path] = node
+	}
+	return h, nil
 }
