@@ -24,7 +24,7 @@ func power(ev *evidence, opts Options) Step {
 		classes := powerClasses(e.event)
 		allowed := len(classes) > 0
 		for _, c := range classes {
-			allowed = allowed && slices.Contains(opts.Policy.Power.Allow, c)
+			allowed = allowed && opts.Policy.Power.Allows(c)
 		}
 		f.want(allowed, fmt.Sprintf("power of a container (event %d)", i),
 			policy.OneOf(opts.Policy.Power.Allow), strings.Join(classes, ", "))

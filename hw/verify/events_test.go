@@ -12,14 +12,14 @@ import (
 
 func TestPower(t *testing.T) {
 	w := newWorld(t, sim.Config{})
-	w.public(logs.OpPower, `{"classes":["privileged","devices"]}`)
+	w.public(logs.OpPower, `{"classes":["privileged","device:c:*:*"]}`)
 	w.launch(idOne, "one", "/bin/one")
 	bundle, opts := encode(t, w.evidence(idOne)), w.options()
 	made := policyOf(t, appraiseT(t, bundle, opts))
 	for _, c := range []struct {
 		allow []string
 		fits  bool
-	}{{nil, false}, {[]string{"devices"}, false}, {[]string{"devices", "privileged", "x"}, true}, {made.Power.Allow, true}} {
+	}{{nil, false}, {[]string{"device:c:*:*"}, false}, {[]string{"device:c:*:*", "privileged", "no-metadata"}, true}, {made.Power.Allow, true}} {
 		opts.Policy = made
 		opts.Policy.Power.Allow = c.allow
 		if r := appraiseT(t, bundle, opts); c.fits {
@@ -28,6 +28,19 @@ func TestPower(t *testing.T) {
 			expect(t, r, NotTrusted, StepPower)
 		}
 	}
+	// Nothing allows a class that this version doesn't know; a policy that is made leaves
+	// it out.
+	w.public(logs.OpPower, `{"classes":["devices\nallow","privileged"]}`)
+	opts.Policy = nil
+	text, err := InitPolicy(appraiseT(t, encode(t, w.evidence(idOne)), opts))
+	if err != nil || !strings.Contains(string(text), "none can allow them") {
+		t.Fatalf("%v:\n%s", err, text)
+	}
+	if opts.Policy, err = policy.Parse(text); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepPower)
+
 	// A container whose start was missed could have had any power.
 	for what, says := range map[string]bool{"exec": false, "launch": true} {
 		w := newWorld(t, sim.Config{})
@@ -45,7 +58,7 @@ func TestPower(t *testing.T) {
 		w.launch(idOne, "one", "/bin/one")
 		bundle, opts := encode(t, w.evidence(idOne)), w.options()
 		opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
-		opts.Policy.Power.Allow = []string{"privileged", ""}
+		opts.Policy.Power.Allow = []string{"privileged"}
 		expect(t, appraiseT(t, bundle, opts), NotTrusted, StepPower)
 	}
 }

@@ -40,6 +40,9 @@ func (p *Policy) Check() error {
 	if _, err := p.Container.references(); err != nil {
 		return err
 	}
+	if err := p.Power.check(); err != nil {
+		return err
+	}
 	for _, e := range slices.Concat(p.Required, p.Forbidden) {
 		if err := e.check(); err != nil {
 			return err

@@ -332,7 +332,14 @@ func (w *writer) power() {
 		}
 	}
 	slices.Sort(classes)
-	w.value("allow", slices.Compact(classes))
+	classes = slices.Compact(classes)
+	unknown := slices.Clone(classes)
+	unknown = slices.DeleteFunc(unknown, knownClass)
+	w.value("allow", slices.DeleteFunc(classes, func(class string) bool { return !knownClass(class) }))
+	if len(unknown) > 0 {
+		w.comment("The evidence shows classes that this version doesn't know, so that none can allow them:",
+			quoted(strings.Join(unknown, ", ")))
+	}
 }
 
 func (w *writer) events() {

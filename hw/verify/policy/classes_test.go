@@ -1,0 +1,52 @@
+package policy
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// A policy can allow each class that the manual lists.
+func TestClassesOfTheManual(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "man", "cima-evidence.7.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(text), "Classes of power")
+	table, _, ends := strings.Cut(table, "\n#")
+	if !found || !ends {
+		t.Fatal("cima-evidence(7) has no classes of power")
+	}
+	listed := map[string]bool{}
+	for _, row := range regexp.MustCompile(`(?m)^\| ([a-z-]+:?)`).FindAllStringSubmatch(table, -1) {
+		listed[row[1]] = true
+	}
+	delete(listed, "class") // the table's head
+	if len(listed) < 10 {
+		t.Fatalf("only %v", listed)
+	}
+	for _, class := range classes {
+		delete(listed, class)
+	}
+	for class := range listed {
+		t.Errorf("no policy can allow the class %s", class)
+	}
+}
+
+func TestAllow(t *testing.T) {
+	for class, known := range map[string]bool{
+		"privileged": true, "capability:CAP_SYS_ADMIN": true, "unknown:linux.x": true, "device:c:1:*": true,
+		"capability": false, "capability:": false, "privileged:x": false, "priviledged": false, "": false, ":": false, "Privileged": false,
+	} {
+		_, err := Parse([]byte("[power]\nallow = [\"" + class + "\"]\n"))
+		if (err == nil) != known || err != nil && !strings.Contains(err.Error(), "power.allow") {
+			t.Errorf("%q: %v", class, err)
+		}
+		p := Power{Allow: []string{class}}
+		if p.Allows(class) != known || p.Allows("other") {
+			t.Errorf("%q: allowed %v", class, !known)
+		}
+	}
+}
