@@ -71,7 +71,7 @@ var allowed = map[string][]string{
 		"logs",
 		"rpc",
 	},
-	"daemon/engines": {"daemon/launch", "daemon/records"},
+	"daemon/engines": {"daemon/launch", "daemon/records", "daemon/storage"},
 	"daemon/execs": {
 		"daemon/config",
 		"daemon/gate",
@@ -90,8 +90,9 @@ var allowed = map[string][]string{
 	"daemon/oslog":             {"daemon/config", "daemon/ledger", "hw", "logs", "logs/boot", "logs/ima", "rpc"},
 	"daemon/power":             {"daemon/launch", "logs"},
 	"daemon/quotes":            {"daemon/metrics", "hw", "rpc"},
-	"daemon/records":           {"daemon/launch", "daemon/power", "logs"},
+	"daemon/records":           {"daemon/launch", "daemon/power", "logs", "daemon/storage"},
 	"daemon/services":          {"daemon/config", "daemon/launch", "daemon/ledger", "logs"},
+	"daemon/storage":           {"daemon/launch"},
 	"hw/sim":                   {"hw", "logs/boot"},
 	"hw/verify":                {"hw", "hw/verify/dcap", "hw/verify/launches", "hw/verify/policy", "hw/verify/replay", "logs", "logs/boot", "rpc"},
 	"hw/verify/dcap":           {"hw"},
@@ -127,7 +128,7 @@ var allowed = map[string][]string{
 }
 
 // leaves may be imported by all: they hold what would be written twice otherwise.
-var leaves = []string{"logs/canonical", "daemon/procfs"}
+var leaves = []string{"logs/canonical", "daemon/procfs", "daemon/trust"}
 
 type listed struct {
 	ImportPath string

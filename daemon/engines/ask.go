@@ -146,7 +146,7 @@ func (c *Client) socket(runtime string) (string, error) {
 		if e.Runtime != runtime {
 			continue
 		}
-		if err = c.trust.Socket(e.Socket); err == nil {
+		if err = c.storage.Trust.Socket(e.Socket); err == nil {
 			return e.Socket, nil
 		}
 		err = fmt.Errorf("%w: %w", ErrNoEngine, err)

@@ -11,13 +11,13 @@
 package engines
 
 import (
-	"github.com/cima-project/cima/daemon/records"
+	"github.com/cima-project/cima/daemon/storage"
 )
 
 // Client asks engines about containers. It may be used from many goroutines.
 type Client struct {
 	options Options
-	trust   records.Trust
+	storage *storage.Reader
 }
 
 // Options say where engines are. The zero value looks where those of a usual
@@ -33,18 +33,12 @@ type Engine struct {
 	Socket  string
 }
 
-var (
-	usualEngines = []Engine{{"docker", "/run/docker.sock"}, {"podman", "/run/podman/podman.sock"}}
-	usualStorage = []string{"/var/lib/containers/storage", "/run/containers/storage"}
-)
+var usualEngines = []Engine{{"docker", "/run/docker.sock"}, {"podman", "/run/podman/podman.sock"}}
 
 // New makes a Client. It connects to nothing before it is asked.
 func New(o Options) *Client {
 	if o.Engines == nil {
 		o.Engines = usualEngines
 	}
-	if o.Storage == nil {
-		o.Storage = usualStorage
-	}
-	return &Client{options: o}
+	return &Client{options: o, storage: &storage.Reader{Roots: o.Storage}}
 }

@@ -96,7 +96,13 @@ func (c *cli) start(store *records.Store, options []string, command ...string) r
 // bundle exists for a moment all the same.
 func (c *cli) try(store *records.Store, options []string, command ...string) (records.Record, error) {
 	c.Helper()
-	args := append([]string{"create", "--network", "none"}, options...)
+	return c.startOn("none", store, options, command...)
+}
+
+// startOn is try with a network.
+func (c *cli) startOn(network string, store *records.Store, options []string, command ...string) (records.Record, error) {
+	c.Helper()
+	args := append([]string{"create", "--network", network}, options...)
 	lines := strings.Fields(c.run(append(args, command...)...))
 	id := lines[len(lines)-1]
 	c.Cleanup(func() { c.command("rm", "-f", "-v", id).Run() })

@@ -59,7 +59,7 @@ func (c *Client) follow(ctx context.Context, e Engine, report func(Event)) {
 	since, wait := time.Now(), minRetry
 	for ctx.Err() == nil {
 		begun := time.Now()
-		if !asleep(e) && c.trust.Socket(e.Socket) == nil {
+		if !asleep(e) && c.storage.Trust.Socket(e.Socket) == nil {
 			// The engine would send a line that is too long again and again.
 			if err := stream(ctx, e, &since, report); errors.Is(err, bufio.ErrTooLong) {
 				since = time.Now()

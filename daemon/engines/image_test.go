@@ -49,7 +49,7 @@ func newHost(t *testing.T) *host {
 	t.Helper()
 	x := &host{T: t, dir: trustedDir(t)}
 	x.client = New(Options{Engines: []Engine{{"docker", x.dir + "/docker.sock"}}, Storage: []string{x.dir + "/storage"}})
-	x.client.trust.Root = uint32(os.Getuid())
+	x.client.storage.Trust.Root = uint32(os.Getuid())
 	return x
 }
 

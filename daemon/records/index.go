@@ -177,15 +177,15 @@ func (s *Store) refresh(ctx context.Context) error {
 			next.add(at, known.record)
 			continue
 		}
-		s.addBundle(&next, at)
+		s.addBundle(ctx, &next, at)
 	}
 	s.index = next
 	return nil
 }
 
 // addBundle reads a bundle and adds it to an index.
-func (s *Store) addBundle(x *index, at location) {
-	r, err := s.readBundle(at)
+func (s *Store) addBundle(ctx context.Context, x *index, at location) {
+	r, err := s.readBundle(ctx, at)
 	switch {
 	case err == nil && r.Err == nil:
 		x.add(at, r)
@@ -216,7 +216,7 @@ func (s *Store) retry(ctx context.Context) {
 			s.index.pending = append(s.index.pending, pending[i:]...)
 			return
 		}
-		s.addBundle(&s.index, at)
+		s.addBundle(ctx, &s.index, at)
 	}
 }
 

@@ -9,8 +9,7 @@ import (
 // record, and the inode of the cgroup; 0 if it was measured at the gate, before there
 // was a cgroup.
 func (r Record) InstanceID(inode uint64) string {
-	s := r.Stamp
-	return fmt.Sprintf("%x.%x.%x/%x", s.device, s.inode, s.changed, inode)
+	return fmt.Sprintf("%s/%x", r.Stamp, inode)
 }
 
 // Wrote reports whether an instance in the runtime log is of this writing of the record.

@@ -10,7 +10,7 @@ func TestLabels(t *testing.T) {
 	x := newTree(t)
 	x.store.options.Rules.Labels = []string{"team", "missing"}
 	x.bundle("moby", id(1), "/docker/"+id(1), set("root.path", x.Dir+"/lib/overlay2/x/merged"))
-	x.Write("lib/containers/"+id(1)+"/config.v2.json", []byte(`{"Config":{"Labels":{"team":"a","other":"b"}}}`))
+	x.Write("lib/containers/"+id(1)+"/config.v2.json", []byte(`{"ID":"`+id(1)+`","Config":{"Labels":{"team":"a","other":"b"}}}`))
 	r, _, err := x.declared("/docker/" + id(1))
 	if err != nil {
 		t.Fatal(err)

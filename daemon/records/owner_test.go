@@ -180,32 +180,3 @@ func rename(x *tree, from, to string) {
 		x.Fatal(err)
 	}
 }
-
-// A known file is checked again without following a link that a user could have
-// put in its place.
-func TestUnchanged(t *testing.T) {
-	x := newTree(t)
-	x.Write("a/b/config.json", []byte("{}"))
-	dir := filepath.Join(x.Dir, "a/b")
-	file := filepath.Join(dir, "config.json")
-	var st unix.Stat_t
-	if err := unix.Lstat(file, &st); err != nil {
-		t.Fatal(err)
-	}
-	then := stamp(&st)
-	for _, owner := range []uint32{0, 1000} {
-		if !unchanged(file, then, owner) {
-			t.Errorf("uid %d: the same file counts as changed", owner)
-		}
-		other := then
-		other.changed++
-		if unchanged(file, other, owner) || unchanged(file+"x", then, owner) {
-			t.Errorf("uid %d: another file counts as unchanged", owner)
-		}
-	}
-	rename(x, dir, dir+"-real")
-	x.Symlink(dir+"-real", dir)
-	if unchanged(file, then, 1000) {
-		t.Error("a user's symlink was followed")
-	}
-}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/power"
+	"github.com/cima-project/cima/daemon/trust"
 )
 
 // Record is what root, or the user of a rootless engine, wrote down about one
@@ -18,7 +19,7 @@ type Record struct {
 
 	// Stamp changes whenever config.json is written again: podman does so at
 	// each start.
-	Stamp Stamp
+	Stamp trust.Stamp
 
 	// CgroupPath is the container's path from the root of the hierarchy:
 	// "/docker/<id>", "/system.slice/docker-<id>.scope". Where the runtime decides
@@ -61,13 +62,8 @@ type details struct {
 	mapped uint32 // who owns the bundle's directory: the container's root, with a user namespace; 0: root
 
 	byController map[string]string // the cgroups, where hierarchies differ
+
+	labels map[string]launch.Text // of docker's, those that the rules name
 }
 
 func (r Record) config() string { return path.Join(r.Bundle, "config.json") }
-
-// Stamp identifies one version of a file.
-type Stamp struct {
-	device, inode uint64
-	size          int64
-	changed       int64 // ctime, ns
-}

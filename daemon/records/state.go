@@ -9,6 +9,8 @@ import (
 	"path"
 	"strconv"
 	"strings"
+
+	"github.com/cima-project/cima/daemon/trust"
 )
 
 // maxState bounds the runtime's state file, which repeats parts of config.json.
@@ -103,7 +105,7 @@ func (s *Store) readStateFile(file string, owner uint32) (state, bool, error) {
 	s.mu.Lock()
 	known, ok := s.states[file]
 	s.mu.Unlock()
-	if ok && unchanged(file, known.stamp, owner) {
+	if ok && trust.Unchanged(file, known.stamp, owner) {
 		return known.state, true, nil
 	}
 	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
@@ -114,7 +116,7 @@ func (s *Store) readStateFile(file string, owner uint32) (state, bool, error) {
 		return state{}, false, ignoreMissing(err)
 	}
 	if uid != owner {
-		return state{}, false, fmt.Errorf("%s: %w: uid %d owns it, and uid %d, which owns the bundle, must", file, errUntrusted, uid, owner)
+		return state{}, false, fmt.Errorf("%s: %w: uid %d owns it, and uid %d, which owns the bundle, must", file, trust.ErrUntrusted, uid, owner)
 	}
 	st, err := parseState(file, raw)
 	if err != nil {

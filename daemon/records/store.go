@@ -22,6 +22,8 @@ import (
 
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/power"
+	"github.com/cima-project/cima/daemon/storage"
+	"github.com/cima-project/cima/daemon/trust"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -31,7 +33,8 @@ const maxUserConfig = 256 << 10
 // Store reads records. It may be used from many goroutines.
 type Store struct {
 	options Options
-	trust   Trust
+	trust   trust.Trust
+	storage *storage.Reader
 
 	mu      sync.Mutex // of the two maps
 	records map[string]knownRecord
@@ -43,12 +46,12 @@ type Store struct {
 
 // knownRecord is what was read of a config.json, good or bad, and when.
 type knownRecord struct {
-	stamp  Stamp
+	stamp  trust.Stamp
 	record Record
 }
 
 type knownState struct {
-	stamp Stamp
+	stamp trust.Stamp
 	state state
 }
 
@@ -56,6 +59,7 @@ type knownState struct {
 func New(o Options) *Store {
 	return &Store{
 		options: o.withDefaults(),
+		storage: &storage.Reader{},
 		records: map[string]knownRecord{},
 		states:  map[string]knownState{},
 	}
@@ -132,7 +136,7 @@ func (s *Store) load(ctx context.Context, at location) (Record, error) {
 	if err := ctx.Err(); err != nil {
 		return Record{}, err
 	}
-	r, err := s.readBundle(at)
+	r, err := s.readBundle(ctx, at)
 	if err != nil {
 		return Record{}, err
 	}
@@ -170,12 +174,12 @@ func (r *Record) settle(st state) error {
 }
 
 // readBundle reads config.json and fills in what the file alone shows.
-func (s *Store) readBundle(at location) (Record, error) {
+func (s *Store) readBundle(ctx context.Context, at location) (Record, error) {
 	file := at.config()
 	s.mu.Lock()
 	known, ok := s.records[file]
 	s.mu.Unlock()
-	if ok && unchanged(file, known.stamp, at.uid) {
+	if ok && trust.Unchanged(file, known.stamp, at.uid) {
 		return known.record, nil
 	}
 	limit := int64(launch.MaxConfig)
@@ -186,12 +190,12 @@ func (s *Store) readBundle(at location) (Record, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return Record{}, err
 	}
-	if errors.Is(err, errUntrusted) {
+	if errors.Is(err, trust.ErrUntrusted) {
 		return Record{}, err // not stored: the directory may be repaired
 	}
 	r := Record{ID: at.id, Runtime: at.runtime(), Bundle: path.Dir(file), UID: at.uid, Stamp: now, details: details{mapped: mapped}}
 	if err == nil {
-		err = s.parse(&r, raw)
+		err = s.parse(ctx, &r, raw)
 	}
 	r.Err = err
 	s.mu.Lock()
@@ -202,9 +206,9 @@ func (s *Store) readBundle(at location) (Record, error) {
 
 // readConfig reads the config.json of a bundle that this user must own, and returns who
 // owns the directory of root's bundle, if the container's root does.
-func (s *Store) readConfig(file string, uid uint32, limit int64) (raw []byte, now Stamp, mapped uint32, err error) {
+func (s *Store) readConfig(file string, uid uint32, limit int64) (raw []byte, now trust.Stamp, mapped uint32, err error) {
 	if uid == 0 {
-		raw, now, mapped, err = s.trust.readMapped(file, limit)
+		raw, now, mapped, err = s.trust.ReadMapped(file, limit)
 		if err == nil && mapped != 0 {
 			err = isRoot(raw, mapped)
 		}
@@ -212,7 +216,7 @@ func (s *Store) readConfig(file string, uid uint32, limit int64) (raw []byte, no
 	}
 	raw, now, owner, err := s.trust.ReadFile(file, limit)
 	if err == nil && owner != uid {
-		err = fmt.Errorf("%s: %w: uid %d owns it, and uid %d must", file, errUntrusted, owner, uid)
+		err = fmt.Errorf("%s: %w: uid %d owns it, and uid %d must", file, trust.ErrUntrusted, owner, uid)
 	}
 	return raw, now, 0, err
 }
@@ -230,27 +234,30 @@ func isRoot(raw []byte, uid uint32) error {
 		} `json:"linux"`
 	}
 	if err := jsonv2.Unmarshal(raw, &c); err != nil {
-		return fmt.Errorf("%w: uid %d owns its directory: %w", errUntrusted, uid, err)
+		return fmt.Errorf("%w: uid %d owns its directory: %w", trust.ErrUntrusted, uid, err)
 	}
 	for _, m := range c.Linux.UIDMappings {
 		if m.Container == 0 && m.Host == uid && m.Size > 0 {
 			return nil
 		}
 	}
-	return fmt.Errorf("%w: uid %d owns its directory, and isn't the container's root", errUntrusted, uid)
+	return fmt.Errorf("%w: uid %d owns its directory, and isn't the container's root", trust.ErrUntrusted, uid)
 }
 
 // parse fills in a record from the text of its config.json.
-func (s *Store) parse(r *Record, raw []byte) error {
+func (s *Store) parse(ctx context.Context, r *Record, raw []byte) error {
 	file := r.config()
 	c, err := launch.Parse(raw, r.Runtime)
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	r.Runtime = c.Runtime()
+	r.Runtime, r.RootPath = c.Runtime(), c.Root.Path
+	if r.RootPath != "" && !path.IsAbs(r.RootPath) {
+		r.RootPath = path.Join(r.Bundle, r.RootPath)
+	}
 	var known launch.Known
 	if r.UID == 0 {
-		known.HostNamespaces = s.host().Namespaces(c)
+		known = s.known(ctx, r, c)
 	}
 	if r.Launch, err = launch.Normalise(c, r.ID, s.options.Rules, known); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
@@ -259,10 +266,6 @@ func (s *Store) parse(r *Record, raw []byte) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	r.CgroupPath = ownCgroup(r.details.cgroup.path, r.UID)
-	r.RootPath = c.Root.Path
-	if r.RootPath != "" && !path.IsAbs(r.RootPath) {
-		r.RootPath = path.Join(r.Bundle, r.RootPath)
-	}
 	r.Pod, r.details.search = c.Pod(), searchPath(c)
 	if r.UID != 0 {
 		r.Launch.Source = logs.SourceUser

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/power"
+	"github.com/cima-project/cima/daemon/trust"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -214,7 +215,7 @@ func TestPowerNextToOthers(t *testing.T) {
 }
 
 func TestPowerOfNothing(t *testing.T) {
-	for _, r := range []Record{{}, {Launch: launch.Launch{Source: logs.SourceNone}}, {Err: errUntrusted}} {
+	for _, r := range []Record{{}, {Launch: launch.Launch{Source: logs.SourceNone}}, {Err: trust.ErrUntrusted}} {
 		if p := powerOf(t, New(Options{}), r); !slices.Equal(p, []string{power.NoMetadata}) {
 			t.Errorf("%+v: %v", r, p)
 		}

@@ -1,4 +1,9 @@
-package records
+// Package trust answers: who could have written a file?
+//
+// A file counts as root's only if root owns every directory down to it, and nobody else
+// can write there. Nothing here follows a symlink, waits for a FIFO or reads a file
+// without a bound.
+package trust
 
 import (
 	"errors"
@@ -13,8 +18,8 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// errUntrusted says that others than the owner could have written a file.
-var errUntrusted = errors.New("not written by its owner alone")
+// ErrUntrusted says that others than the owner could have written a file.
+var ErrUntrusted = errors.New("not written by its owner alone")
 
 // trustedDir is a directory reached from / without following a symlink, and the
 // user that can write in it.
@@ -54,7 +59,7 @@ func (t Trust) open(dir string) (*trustedDir, error) {
 		if err != nil {
 			p.close()
 			if errors.Is(err, unix.ENOTDIR) {
-				err = fmt.Errorf("%w: must be a directory and no symlink", errUntrusted)
+				err = fmt.Errorf("%w: must be a directory and no symlink", ErrUntrusted)
 			}
 			return nil, &os.PathError{Op: "open", Path: at, Err: err}
 		}
@@ -79,7 +84,7 @@ func (p *trustedDir) close() { unix.Close(p.fd) }
 func (p *trustedDir) enter(st *unix.Stat_t) error {
 	if st.Uid != 0 && st.Uid != p.trust.Root && p.owner != st.Uid {
 		if p.owner != 0 {
-			return fmt.Errorf("%w: uid %d and uid %d own parts of its path", errUntrusted, p.owner, st.Uid)
+			return fmt.Errorf("%w: uid %d and uid %d own parts of its path", ErrUntrusted, p.owner, st.Uid)
 		}
 		p.owner = st.Uid
 	}
@@ -88,16 +93,16 @@ func (p *trustedDir) enter(st *unix.Stat_t) error {
 		others &^= 0o020 // a user's private group
 	}
 	if others != 0 && (st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Mode&unix.S_ISVTX == 0) {
-		return fmt.Errorf("%w: mode %#o lets others write", errUntrusted, st.Mode&0o7777)
+		return fmt.Errorf("%w: mode %#o lets others write", ErrUntrusted, st.Mode&0o7777)
 	}
 	return nil
 }
 
-// unchanged reports whether a file that was read and trusted before is still that
+// Unchanged reports whether a file that was read and trusted before is still that
 // file, as its owner left it. Nobody but root could have put a symlink among
 // root's directories meanwhile. A user could among the user's own, so no symlink
 // is followed there: what it leads to may hang.
-func unchanged(file string, then Stamp, owner uint32) bool {
+func Unchanged(file string, then Stamp, owner uint32) bool {
 	var st unix.Stat_t
 	if owner == 0 {
 		return unix.Lstat(file, &st) == nil && stamp(&st) == then
@@ -121,12 +126,12 @@ func (t Trust) ReadFile(file string, limit int64) ([]byte, Stamp, uint32, error)
 	return dir.read(path.Base(file), limit)
 }
 
-// readMapped reads a file of root's, in a directory that may belong to the root of a
+// ReadMapped reads a file of root's, in a directory that may belong to the root of a
 // container's user namespace: podman gives it a bundle's directory. It returns that
 // user; 0 where the directory is root's. Whoever may act as this user can't make a file
 // of root's, but can move those that are there, or remove them. So the file must say
 // itself that the user is the container's root, and be under one name.
-func (t Trust) readMapped(file string, limit int64) (raw []byte, now Stamp, mapped uint32, err error) {
+func (t Trust) ReadMapped(file string, limit int64) (raw []byte, now Stamp, mapped uint32, err error) {
 	dir, err := t.open(path.Dir(file))
 	if err != nil {
 		return nil, Stamp{}, 0, err
@@ -135,13 +140,13 @@ func (t Trust) readMapped(file string, limit int64) (raw []byte, now Stamp, mapp
 	mapped = dir.owner
 	if mapped != 0 {
 		if dir.above != 0 || dir.mode&0o022 != 0 {
-			return nil, Stamp{}, 0, fmt.Errorf("%s: %w: uid %d owns it, and root must own what is above it", dir.path, errUntrusted, mapped)
+			return nil, Stamp{}, 0, fmt.Errorf("%s: %w: uid %d owns it, and root must own what is above it", dir.path, ErrUntrusted, mapped)
 		}
 		dir.owner, dir.linkedOnce = 0, true
 	}
 	raw, now, owner, err := dir.read(path.Base(file), limit)
 	if err == nil && owner != 0 {
-		err = fmt.Errorf("%s: %w: uid %d owns it, and root must", file, errUntrusted, owner)
+		err = fmt.Errorf("%s: %w: uid %d owns it, and root must", file, ErrUntrusted, owner)
 	}
 	return raw, now, mapped, err
 }
@@ -159,10 +164,20 @@ func (t Trust) Socket(file string) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK || dir.owner != 0 || st.Uid != 0 && st.Uid != t.Root {
-		return fmt.Errorf("%s: %w: must be a socket that root made", file, errUntrusted)
+		return fmt.Errorf("%s: %w: must be a socket that root made", file, ErrUntrusted)
 	}
 	return nil
 }
+
+// Stamp identifies one version of a file.
+type Stamp struct {
+	device, inode uint64
+	size          int64
+	changed       int64 // ctime, ns
+}
+
+// String is a name of the version.
+func (s Stamp) String() string { return fmt.Sprintf("%x.%x.%x", s.device, s.inode, s.changed) }
 
 // stamp identifies the version of a file that was stat(2)ed.
 func stamp(st *unix.Stat_t) Stamp {
@@ -172,9 +187,9 @@ func stamp(st *unix.Stat_t) Stamp {
 func (p *trustedDir) regular(name string, st *unix.Stat_t) error {
 	switch {
 	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return fmt.Errorf("%s: %w: must be a regular file", path.Join(p.path, name), errUntrusted)
+		return fmt.Errorf("%s: %w: must be a regular file", path.Join(p.path, name), ErrUntrusted)
 	case p.linkedOnce && st.Nlink != 1:
-		return fmt.Errorf("%s: %w: has %d names, must have one", path.Join(p.path, name), errUntrusted, st.Nlink)
+		return fmt.Errorf("%s: %w: has %d names, must have one", path.Join(p.path, name), ErrUntrusted, st.Nlink)
 	}
 	return nil
 }
@@ -187,7 +202,7 @@ func (p *trustedDir) read(name string, limit int64) ([]byte, Stamp, uint32, erro
 	fd, err := unix.Openat(p.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
-			err = fmt.Errorf("%w: must be a regular file", errUntrusted)
+			err = fmt.Errorf("%w: must be a regular file", ErrUntrusted)
 		}
 		return nil, Stamp{}, 0, &os.PathError{Op: "open", Path: at, Err: err}
 	}

@@ -1,0 +1,83 @@
+package records
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/procfs"
+)
+
+// known returns what a launch is computed by besides its bundle: what the engine's own
+// files say of a container of root's, and the kernel of the namespaces that it joins.
+func (s *Store) known(ctx context.Context, r *Record, c *launch.Spec) launch.Known {
+	known := launch.Known{HostNamespaces: s.host().Namespaces(c)}
+	switch r.Runtime {
+	case "docker":
+		is := s.storage.Docker(r.ID, r.RootPath)
+		known.Image, known.Anonymous, known.Shares = is.Image, is.Anonymous, is.Shares
+		r.details.labels = s.options.Rules.Choose(is.Labels)
+	case "podman", "cri-o":
+		is := s.storage.Podman(ctx, r.ID, r.Bundle, r.RootPath)
+		known.Image, known.Anonymous = is.Image, is.Anonymous
+		known.Shares = func(id string) bool { return s.joins(c, id) }
+	}
+	return known
+}
+
+// joinedNamespace is how podman writes the namespace of another container. Other paths
+// may lead anywhere.
+var joinedNamespace = regexp.MustCompile(`^/proc/[1-9][0-9]*/ns/(net|ipc)$`)
+
+// joins reports whether a container joins the network or the IPC namespace of podman's
+// container with this id. Podman notes that in its database alone, so the kernel is
+// asked: the path in the bundle leads to the namespace that the other's first process
+// is in.
+func (s *Store) joins(c *launch.Spec, id string) bool {
+	init := s.podmanInit(id)
+	if init.pid == 0 {
+		return false
+	}
+	for _, ns := range c.Linux.Namespaces {
+		m := joinedNamespace.FindStringSubmatch(ns.Path)
+		if m == nil {
+			continue
+		}
+		theirs, err := procfs.Stat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/ns/%s", init.pid, m[1]))
+		ours, err2 := procfs.Stat(unix.AT_FDCWD, ns.Path)
+		if err == nil && err2 == nil && theirs == ours && started(init) {
+			return true
+		}
+	}
+	return false
+}
+
+// podmanInit returns what the runtime noted of podman's container with this id.
+func (s *Store) podmanInit(id string) state {
+	for i := range s.options.Places {
+		p := &s.options.Places[i]
+		at := location{place: p, id: id}
+		if p.Runtime != "podman" || p.ofUsers() || !exists(at.config()) {
+			continue
+		}
+		if st, ok, err := s.readState(at, 0); ok && err == nil {
+			return st
+		}
+	}
+	return state{}
+}
+
+// started reports whether a process is the one that the runtime noted, after it was
+// looked at.
+func started(st state) bool {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", st.pid))
+	if err != nil {
+		return false
+	}
+	ticks, err := procfs.StartTicks(string(text))
+	return err == nil && ticks == st.start
+}
