@@ -33,7 +33,7 @@ func eventful(t *testing.T, f *fixture, id string, events int) *subject {
 	for i := range events - 1 {
 		add(logs.OpExtend, "second", logs.ExtendBody{Domain: "domain", Operation: "operation", Content: fmt.Sprint("content <", i)})
 	}
-	i := f.containers.Use(peer.Container{ID: id}, 1, 0)
+	i := f.containers.Use(peer.Container{ID: id, Name: id}, 1, 0)
 	f.api.Containers = knownFacts{f.api.Containers, &containers.Facts{Instance: "second"}}
 	return &subject{owner: id, instance: i, checkSame: nil}
 }

@@ -36,7 +36,7 @@ func TestInlineNeverWaits(t *testing.T) {
 	} {
 		f := newFixture(t, func(c *config.Config) { c.Access = rules })
 		f.api.TEE = quotes.NewTimedTEE(hung{f.machine})
-		i := f.containers.Use(peer.Container{ID: "one"}, 1, 0)
+		i := f.containers.Use(peer.Container{ID: "one", Name: "one"}, 1, 0)
 		f.api.Containers = knownFacts{f.containers, nil} // measuring takes time
 		c := &caller{Caller: &peer.Caller{}, owner: i.Owner, instance: i}
 		c.setSubject()

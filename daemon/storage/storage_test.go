@@ -116,7 +116,7 @@ func TestDockersImageOfContainerd(t *testing.T) {
 		`"Image":"` + index + `","ImageManifest":{"mediaType":"x","digest":"` + manifest + `","size":3,"platform":{"os":"linux"}}`: image,
 		`"Image":"` + manifest + `"`: image,
 		`"Image":"` + index + `"`:    "", // which platform?
-		`"Image":"` + index + `","ImageManifest":{"digest":"` + image + `"}`:                            "",
+		`"Image":"` + index + `","ImageManifest":{"digest":"` + image + `"}`:                             "",
 		`"Image":"` + manifest + `","ImageManifest":{"digest":"sha256:` + strings.Repeat("0", 64) + `"}`: "",
 	} {
 		x.Write("lib/containers/"+id(1)+"/config.v2.json", []byte(`{"ID":"`+id(1)+`",`+members+`}`))
