@@ -240,7 +240,7 @@ func launchOptions(c config.Config, hostRoot string) records.Options {
 		Places: records.DefaultPlaces(),
 		Rules:  launch.Rules{Labels: c.Launch.Labels, Public: c.Launch.Public},
 
-		HostRoot: hostRoot,
+		HostRoot: hostRoot, Data: c.Launch.Data, DataRead: c.Launch.DataRead,
 	}
 	if root := c.Engines.DockerExecRoot; root != config.DefaultExecRoot {
 		task := root + "/containerd/daemon/io.containerd.runtime.v2.task/{namespace}/{id}/"

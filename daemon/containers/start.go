@@ -210,6 +210,7 @@ func (m *Manager) announceUnseen(ctx context.Context, owner string, rec records.
 		return err
 	}
 	init, err := openProcess(rec)
+	init.Ran = true
 	if err == nil {
 		_, err = m.judge(ctx, rec, init)
 		closeProcess(init)

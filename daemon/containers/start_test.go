@@ -258,7 +258,7 @@ func TestJudgedAtStart(t *testing.T) {
 		t.Errorf("at START: %s, gated %t", got, s.isGated(a))
 	}
 	s.want("start again", s.g.decide(t.Context(), told("start", a)), nil)
-	if got := s.operations(a); got != "launch power" {
+	if got := s.operations(a); got != "launch power mounted" { // its mounts are the host's
 		t.Errorf("judged twice: %s", got)
 	}
 }
@@ -372,7 +372,7 @@ func TestStartAfterRestart(t *testing.T) {
 	}
 	s.open()
 	s.want("start once more", s.g.decide(t.Context(), told("start", a)), nil)
-	if got := s.operations(a); got != "launch power" {
+	if got := s.operations(a); got != "launch power mounted" { // its mounts are the host's
 		t.Errorf("judged twice: %s", got)
 	}
 }

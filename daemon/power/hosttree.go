@@ -25,10 +25,10 @@ type resolved struct {
 	fd    int         // O_PATH, to be closed
 	path  string      // without symlinks; behind the component that could not be resolved, as given
 	chain []component // from the root to the file itself
-
-	parents     []string // the directories by whose entries it was found
-	replaceable bool     // somebody other than root can make it lead elsewhere
 }
+
+// last is the file itself.
+func (s *resolved) last() component { return s.chain[len(s.chain)-1] }
 
 // component is one file or directory of a path.
 type component struct {
@@ -38,8 +38,8 @@ type component struct {
 	kind                 int64 // of its file system (statfs(2)), 0 where it was not read yet
 }
 
-func (c component) same(o component) bool { return c.device == o.device && c.inode == o.inode }
-func (c component) is(kind uint16) bool   { return c.mode&unix.S_IFMT == kind }
+func (c component) is(kind uint16) bool { return c.mode&unix.S_IFMT == kind }
+func (c component) id() procfs.FileID   { return procfs.FileID{Device: c.device, Inode: c.inode} }
 
 // Bounds of resolving one path. The kernel follows 40 links too. Without a bound of
 // steps, links that hold long paths could delay the gate.
@@ -145,10 +145,6 @@ func (w *resolver) next() error {
 		unix.Close(fd)
 		return err
 	}
-	w.parents = append(w.parents, w.path)
-	if kind != unix.PROC_SUPER_MAGIC && w.tree.mayReplace(w.chain[len(w.chain)-1], to) {
-		w.replaceable = true
-	}
 	if to.is(unix.S_IFLNK) {
 		defer unix.Close(fd)
 		return w.follow(fd)
@@ -195,19 +191,6 @@ func (w *resolver) kind() (int64, error) {
 		here.kind = int64(fs.Type)
 	}
 	return here.kind, nil
-}
-
-// mayReplace reports whether somebody other than root can put something else in the
-// place of a directory's entry. A sticky directory protects what root has in it.
-func (h Host) mayReplace(dir, entry component) bool {
-	roots := func(uid uint32) bool { return uid == 0 || uid == h.RootUID }
-	switch {
-	case !roots(dir.uid):
-		return true
-	case dir.mode&0o022 == 0:
-		return false
-	}
-	return dir.mode&unix.S_ISVTX == 0 || !roots(entry.uid)
 }
 
 func componentOf(fd int) (component, error) {

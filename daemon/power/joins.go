@@ -12,82 +12,72 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// join is a namespace that a container enters by a path.
-type join struct{ kind, path string }
-
-func joins(c *launch.Spec) []join {
-	var out []join
+// joined returns the kinds of namespaces that a container enters by a path, save those
+// that its engine made for it or its pod.
+func joined(c *launch.Spec, id string) (kinds []string) {
+	whose := c.Namespaces()
 	for _, n := range c.Linux.Namespaces {
-		if n.Path != "" {
-			out = append(out, join{n.Type, n.Path})
-		}
-	}
-	return out
-}
-
-// Namespaces returns the kinds of those namespaces of the host that a container joins
-// by a path.
-func (h Host) Namespaces(c *launch.Spec) []string {
-	var kinds []string
-	for _, j := range joins(c) {
-		if hosts, _ := h.hostsNamespace(j); hosts {
-			kinds = append(kinds, j.kind)
+		pods := n.Type == "network" && id != "" && c.Sandbox() == id &&
+			slices.Contains([]string{"/run/netns", "/var/run/netns"}, path.Dir(path.Clean(n.Path)))
+		if n.Path != "" && whose[n.Type] != launch.NamespaceOwn && !pods {
+			kinds = append(kinds, n.Type)
 		}
 	}
 	return kinds
 }
 
-// powerful reports whether a namespace of the host gives power, if it is of this kind.
-func (j join) powerful() bool { return slices.Contains(powerfulNamespaces, j.kind) }
-
-// hostsNamespace reports whether a path leads to a namespace of the host, and whether
-// that is certain.
-func (h Host) hostsNamespace(j join) (hosts, known bool) {
-	if strings.HasPrefix(j.path, "/proc/self/") || strings.HasPrefix(j.path, "/proc/thread-self/") {
-		return true, true // the runtime's
+// Namespaces returns the kinds of those namespaces of the host that a container joins
+// by a path, as far as the path shows it before the container is made. The launch names
+// them so; whether they are is judged at START.
+func (h Host) Namespaces(c *launch.Spec) []string {
+	var kinds []string
+	for _, n := range c.Linux.Namespaces {
+		if n.Path != "" && h.isHosts(n.Type, n.Path) {
+			kinds = append(kinds, n.Type)
+		}
 	}
-	st, replaceable, err := h.namespace(j.path)
+	return kinds
+}
+
+func (h Host) isHosts(kind, name string) bool {
+	if strings.HasPrefix(name, "/proc/self/") || strings.HasPrefix(name, "/proc/thread-self/") {
+		return true // the runtime's
+	}
+	file, ok := namespaceFiles[kind]
+	if !ok {
+		file = kind
+	}
+	joins, err := h.namespace(name)
 	if err != nil {
-		return false, false
+		return false
 	}
 	// The daemon's own namespaces are the host's too, except those that its unit
 	// makes private, which nobody else joins.
 	for _, process := range []string{"1", "self"} {
-		here, err := procfs.Stat(unix.AT_FDCWD, "/proc/"+process+"/ns/"+j.file())
-		if err == nil && here == (procfs.FileID{Device: st.Dev, Inode: st.Ino}) {
-			return true, true
+		if here, err := procfs.Stat(unix.AT_FDCWD, "/proc/"+process+"/ns/"+file); err == nil && here == joins {
+			return true
 		}
 	}
-	return false, !replaceable
-}
-
-// file returns the namespace's name in /proc/PID/ns.
-func (j join) file() string {
-	switch j.kind {
-	case "network":
-		return "net"
-	case "mount":
-		return "mnt"
-	}
-	return j.kind
+	return false
 }
 
 // namespace finds the file behind a path: a file on which a namespace is mounted, or a
 // link in /proc/PID/ns, which only the kernel can follow.
-func (h Host) namespace(name string) (st unix.Stat_t, replaceable bool, err error) {
+func (h Host) namespace(name string) (procfs.FileID, error) {
 	at, err := h.find(name)
 	if err == nil {
 		defer at.close()
-		return st, at.replaceable, unix.Fstat(at.fd, &st)
+		var st unix.Stat_t
+		err := unix.Fstat(at.fd, &st)
+		return procfs.FileID{Device: uint64(st.Dev), Inode: st.Ino}, err
 	}
 	if !errors.Is(err, errMagic) || path.Base(path.Dir(at.path)) != "ns" {
-		return st, false, err
+		return procfs.FileID{}, err
 	}
-	replaceable = at.replaceable
 	dir, err := h.find(path.Dir(at.path))
 	if err != nil {
-		return st, false, err
+		return procfs.FileID{}, err
 	}
 	defer dir.close()
-	return st, replaceable, unix.Fstatat(dir.fd, path.Base(at.path), &st, 0)
+	return procfs.Stat(dir.fd, path.Base(at.path))
 }

@@ -1,7 +1,9 @@
 package power
 
 import (
+	"context"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -12,20 +14,53 @@ import (
 // they are the host's, by the specification's names.
 var namespaceFiles = map[string]string{"ipc": "ipc", "mount": "mnt", "network": "net", "pid": "pid", "uts": "uts"}
 
-// hostNamespaces returns the classes of a process that is in namespaces of the host.
-func hostNamespaces(pid int) (out []string, err error) {
-	for kind, file := range namespaceFiles {
-		own, err := procfs.Stat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/ns/%s", pid, file))
-		if err != nil {
-			return nil, fmt.Errorf("%s namespace of process %d: %w", kind, pid, err)
-		}
-		host, err := procfs.Stat(unix.AT_FDCWD, "/proc/1/ns/"+file)
-		if err != nil {
-			return nil, fmt.Errorf("%s namespace of the host: %w", kind, err)
-		}
-		if own == host {
-			out = append(out, classNamespace+kind)
+// namespaces judges the namespaces of the process by their inodes: the host's, another
+// container's, or, where it was entered by a path that nobody else's process shows, one
+// of which nothing is known.
+func (j *judge) namespaces(ctx context.Context) error {
+	var others []Other
+	if len(j.c.bundle.joined) > 0 && j.c.Others != nil {
+		var err error
+		if others, err = j.c.Others(ctx); err != nil {
+			return err
 		}
 	}
-	return distinct(out), nil
+	for kind, file := range namespaceFiles {
+		own, err := procfs.Stat(unix.AT_FDCWD, j.process+"/ns/"+file)
+		if err != nil {
+			return fmt.Errorf("%s namespace: %w", kind, err)
+		}
+		hosts, err := procfs.Stat(unix.AT_FDCWD, "/proc/1/ns/"+file)
+		if err != nil {
+			return fmt.Errorf("the host's %s namespace: %w", kind, err)
+		}
+		switch {
+		case own == hosts:
+			j.say(classNamespace + kind)
+		case slices.Contains(j.c.bundle.joined, kind):
+			j.say(j.joins(kind, file, own, others)...)
+		}
+	}
+	return nil
+}
+
+// joins names the class of a namespace that was entered by its path. The network of a
+// container whose network the engine's record names is none, and neither is what
+// containers of one pod share.
+func (j *judge) joins(kind, file string, own procfs.FileID, others []Other) []string {
+	class := classNamespace + kind
+	for _, o := range others {
+		theirs, err := procfs.Stat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/ns/%s", o.PID, file))
+		if err != nil || theirs != own {
+			continue
+		}
+		if o.Pod || o.Network && kind == "network" {
+			if kind == "network" {
+				j.c.Files = append(j.c.Files, o.Files...)
+			}
+			return nil
+		}
+		class = classJoined + kind
+	}
+	return []string{class}
 }

@@ -1,9 +1,9 @@
 package power
 
 import (
-	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/cima-project/cima/daemon/launch"
@@ -25,64 +25,44 @@ var (
 
 type change = launchtest.Change
 
-// tree is a host's files, and containers whose bundles lie there.
+// dockerID is that of docker's bundle.
+var dockerID = strings.Repeat("a1", 32)
+
+// tree is a host's files.
 type tree struct {
 	*launchtest.Tree
-	host       Host
-	containers map[string]Facts
+	host Host
 }
 
 // newTree makes a host whose root is the tester.
 func newTree(t *testing.T) *tree {
 	t.Helper()
-	return &tree{launchtest.NewTree(t), Host{RootUID: uint32(os.Getuid())}, map[string]Facts{}}
+	return &tree{launchtest.NewTree(t), Host{RootUID: uint32(os.Getuid())}}
 }
 
-// makeHost makes a host's file tree below the tree, where containers are judged.
+// makeHost makes a host's file tree below the tree.
 func (x *tree) makeHost() string {
 	x.Helper()
 	x.host.Root = x.Host()
 	return x.host.Root
 }
 
-// bundle reads the bundle of a container of docker's. It has not begun.
-func (x *tree) bundle(id, cgroup string, changes ...change) {
-	x.Helper()
-	c := config(x, "docker")
-	set("linux.cgroupsPath", cgroup)(c)
-	for _, do := range changes {
-		do(c)
-	}
-	x.read(c, id, "docker")
-}
-
-// read reads a bundle.
-func (x *tree) read(c map[string]any, id, runtime string) {
+// facts reads a bundle.
+func (x *tree) facts(c map[string]any, id, runtime string) Facts {
 	x.Helper()
 	spec, err := launch.Parse(encode(x, c), runtime)
 	if err != nil {
 		x.Fatal(err)
 	}
-	l, err := launch.Normalise(spec, id, launch.Rules{}, launch.Known{HostNamespaces: x.host.Namespaces(spec)})
+	l, err := launch.Normalise(spec, id, launch.Rules{}, launch.Known{})
 	if err != nil {
 		x.Fatal(err)
 	}
-	f := Of(x.host, spec, l, id, filepath.Join(x.Dir, "task", id))
-	x.containers[id] = f.InCgroup(spec.Linux.CgroupsPath, func(id string) bool { _, ok := x.containers[id]; return ok })
+	return Of(spec, l, id, filepath.Join(x.Dir, "task", id)).InCgroup(spec.Linux.CgroupsPath, func(string) bool { return false })
 }
 
-// judge returns the power of a container next to the others.
-func (x *tree) judge(id string) []string {
+// classes are those that a bundle shows.
+func (x *tree) classes(c map[string]any, id, runtime string) []string {
 	x.Helper()
-	power, err := Judge(x.Context(), x.containers[id], func(context.Context) ([]Other, error) {
-		var others []Other
-		for _, f := range x.containers {
-			others = append(others, Other{Facts: f})
-		}
-		return others, nil
-	})
-	if err != nil {
-		x.Fatal(err)
-	}
-	return power
+	return x.facts(c, id, runtime).Classes()
 }

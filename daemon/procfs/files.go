@@ -43,16 +43,23 @@ func PIDNamespace(pidfd int) (FileID, error) {
 // symbolic link, though the last component may be one, and it never leaves the
 // directory or its mount (EXDEV).
 func OpenBelow(dir int, name string) (int, error) {
-	mount, err := mountID(dir)
+	mount, err := MountID(dir)
 	if err != nil {
 		return -1, err
 	}
 	return descend(dir, ".", name, func(fd int) error {
-		if m, err := mountID(fd); err != nil || m != mount {
+		if m, err := MountID(fd); err != nil || m != mount {
 			return cmp.Or(err, error(unix.EXDEV))
 		}
 		return nil
 	})
+}
+
+// OpenIn opens a path below a directory descriptor, as O_PATH. It follows no symbolic
+// link, though the last component may be one. It goes from mount to mount, as the path
+// does.
+func OpenIn(dir int, name string) (int, error) {
+	return descend(dir, ".", name, func(int) error { return nil })
 }
 
 // OpenAbsolute opens an absolute path, as O_PATH. It follows no symbolic link,

@@ -2,6 +2,7 @@ package procfs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,9 +18,11 @@ const maxMountinfo = 64 << 20
 
 // Mount is a line of proc_pid_mountinfo(5).
 type Mount struct {
-	ID          uint64
-	Device      uint64 // as st_dev of stat(2)
-	Root, Point string // directory of the file system, and where it is mounted
+	ID, Parent  uint64
+	Device      uint64 // as st_dev of stat(2), save on btrfs
+	Root, Point string // directory or file of the file system, and where it is mounted
+	ReadOnly    bool   // here, or the whole file system
+	Group       uint64 // the peer group that it is shared in; 0: not shared
 	Type        string // of the file system
 	Options     string // of the file system, as the kernel escaped them: see Unescape
 }
@@ -54,31 +57,43 @@ func parseMounts(text []byte) ([]Mount, error) {
 		if !found || len(fields) < 6 || len(of) < 3 {
 			return nil, fmt.Errorf("mountinfo: a mount has %d and %d fields", len(fields), len(of))
 		}
-		id, err := strconv.ParseUint(fields[0], 10, 64)
-		if err != nil {
+		m := Mount{Root: Unescape(fields[3]), Point: Unescape(fields[4]), Type: of[0], Options: of[len(of)-1]}
+		m.ReadOnly = readOnly(fields[5]) || readOnly(m.Options)
+		var errs [4]error
+		m.ID, errs[0] = strconv.ParseUint(fields[0], 10, 64)
+		m.Parent, errs[1] = strconv.ParseUint(fields[1], 10, 64)
+		m.Device, errs[2] = parseDevice(fields[2])
+		m.Group, errs[3] = peerGroup(fields[6:])
+		if err := errors.Join(errs[:]...); err != nil {
 			return nil, fmt.Errorf("mountinfo: %w", err)
 		}
-		device, err := parseDevice(fields[2])
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, Mount{
-			ID: id, Device: device, Root: Unescape(fields[3]), Point: Unescape(fields[4]),
-			Type: of[0], Options: of[len(of)-1],
-		})
+		out = append(out, m)
 	}
 	return out, nil
+}
+
+// readOnly reports whether options begin with "ro", where the kernel writes it.
+func readOnly(options string) bool { return options == "ro" || strings.HasPrefix(options, "ro,") }
+
+// peerGroup reads the optional fields of a mount.
+func peerGroup(fields []string) (uint64, error) {
+	for _, f := range fields {
+		if group, ok := strings.CutPrefix(f, "shared:"); ok {
+			return strconv.ParseUint(group, 10, 64)
+		}
+	}
+	return 0, nil
 }
 
 func parseDevice(field string) (uint64, error) {
 	major, minor, _ := strings.Cut(field, ":")
 	a, err := strconv.ParseUint(major, 10, 32)
 	if err != nil {
-		return 0, fmt.Errorf("mountinfo: device: %w", err)
+		return 0, fmt.Errorf("device: %w", err)
 	}
 	b, err := strconv.ParseUint(minor, 10, 32)
 	if err != nil {
-		return 0, fmt.Errorf("mountinfo: device: %w", err)
+		return 0, fmt.Errorf("device: %w", err)
 	}
 	return unix.Mkdev(uint32(a), uint32(b)), nil
 }
@@ -103,8 +118,8 @@ func Unescape(s string) string {
 	return b.String()
 }
 
-// mountID tells mounts apart, those of one file system too (Linux 5.8).
-func mountID(fd int) (uint64, error) {
+// MountID tells mounts apart, those of one file system too (Linux 5.8).
+func MountID(fd int) (uint64, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID, &st); err != nil {
 		return 0, err

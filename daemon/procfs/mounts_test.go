@@ -13,19 +13,22 @@ func TestParseMounts(t *testing.T) {
 42 27 254:4096 /a\040b /v\011x rw shared:2 master:1 - ext4 /dev/vda rw
 43 42 0:50 / /m rw - overlay overlay rw,lowerdir=/l,upperdir=/u\134054v\040w,workdir=/w
 44 42 0:51 / /a\134040b ro - overlay overlay ro,lowerdir=/l:/k
+45 44 0:51 / /r ro,noatime - overlay overlay rw
 `
 	got, err := parseMounts([]byte(text))
 	want := []Mount{
-		{27, unix.Mkdev(254, 0), "/", "/", "ext4", "rw,discard"},
-		{42, unix.Mkdev(254, 4096), "/a b", "/v\tx", "ext4", "rw"},
-		{43, unix.Mkdev(0, 50), "/", "/m", "overlay", `rw,lowerdir=/l,upperdir=/u\134054v\040w,workdir=/w`},
-		{44, unix.Mkdev(0, 51), "/", `/a\040b`, "overlay", "ro,lowerdir=/l:/k"},
+		{27, 1, unix.Mkdev(254, 0), "/", "/", false, 0, "ext4", "rw,discard"},
+		{42, 27, unix.Mkdev(254, 4096), "/a b", "/v\tx", false, 2, "ext4", "rw"},
+		{43, 42, unix.Mkdev(0, 50), "/", "/m", false, 0, "overlay", `rw,lowerdir=/l,upperdir=/u\134054v\040w,workdir=/w`},
+		{44, 42, unix.Mkdev(0, 51), "/", `/a\040b`, true, 0, "overlay", "ro,lowerdir=/l:/k"},
+		{45, 44, unix.Mkdev(0, 51), "/", "/r", true, 0, "overlay", "rw"},
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
 	for _, bad := range []string{
 		"27 1\n", "x 1 254:0 / / rw - ext4 /dev/vda rw\n", "27 1 254:0 / / rw - ext4\n", "27 1 254:0 / / rw ext4 x rw\n",
+		"27 y 254:0 / / rw - ext4 /dev/vda rw\n", "27 1 254:0 / / rw shared:x - ext4 /dev/vda rw\n",
 		"27 1 254 / / rw - ext4 /dev/vda rw\n", "27 1 x:0 / / rw - ext4 /dev/vda rw\n",
 	} {
 		if _, err := parseMounts([]byte(bad)); err == nil {
@@ -70,7 +73,7 @@ func TestMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	mount, err := mountID(int(root.Fd()))
+	mount, err := MountID(int(root.Fd()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -72,3 +72,30 @@ func StartTicks(stat string) (uint64, error) {
 	}
 	return 0, fmt.Errorf("stat file: %d fields behind the name, no start time", i)
 }
+
+// Parent returns the parent of a process, which is given as its directory of /proc; 0
+// where the parent is in another pid namespace.
+func Parent(process string) (int, error) {
+	text, err := readText(process + "/status")
+	if err != nil {
+		return 0, err
+	}
+	value, found := field(text, "PPid")
+	if !found {
+		return 0, errors.New("status: there must be a PPid")
+	}
+	return strconv.Atoi(value)
+}
+
+// Cgroups returns the paths of the cgroups of a process, one a hierarchy, as the cgroup
+// namespace of this program shows them.
+func Cgroups(process string) map[string]bool {
+	text, _ := readText(process + "/cgroup")
+	out := make(map[string]bool)
+	for line := range strings.Lines(text) {
+		if fields := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3); len(fields) == 3 {
+			out[fields[2]] = true
+		}
+	}
+	return out
+}

@@ -26,6 +26,10 @@ type Options struct {
 	// searched below it. "" where the daemon is in the host's mount namespace.
 	HostRoot string
 
+	// Data are directories that hold data alone by the administrator's word, and DataRead
+	// those that containers may read.
+	Data, DataRead []string
+
 	// Users returns the users that may run a rootless engine, with their homes;
 	// by default those that have a /run/user/UID.
 	Users func() map[uint32]string

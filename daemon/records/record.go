@@ -57,6 +57,7 @@ type Record struct {
 // details are what else the bundle shows, for Measure and Power.
 type details struct {
 	power  power.Facts
+	pod    pod
 	search string // the container's PATH
 	cgroup declaration
 	mapped uint32 // who owns the bundle's directory: the container's root, with a user namespace; 0: root

@@ -270,7 +270,8 @@ func (s *Store) parse(ctx context.Context, r *Record, raw []byte) error {
 	if r.UID != 0 {
 		r.Launch.Source = logs.SourceUser
 	} else {
-		r.details.power = power.Of(s.host(), c, r.Launch, r.ID, r.Bundle)
+		r.details.power = power.Of(c, r.Launch, r.ID, r.Bundle)
+		r.details.pod = podOf(c)
 	}
 	r.HostPID = r.Launch.Asked.Namespaces["pid"] == launch.NamespaceHost
 	return nil
@@ -282,39 +283,6 @@ func ownCgroup(cgroup string, uid uint32) string {
 		return ""
 	}
 	return cgroup
-}
-
-// Power returns, sorted, the classes by which a container could act as root of the
-// guest (power.Judge). A rootless engine's container runs with its user's rights and
-// has none.
-//
-// An error says that ctx ended, or that other containers can't be listed.
-func (s *Store) Power(ctx context.Context, r Record) ([]string, error) {
-	if r.Err != nil || r.Launch.Source == logs.SourceNone || r.Launch.Source == "" {
-		return []string{power.NoMetadata}, nil
-	}
-	return power.Judge(ctx, r.details.power, func(ctx context.Context) ([]power.Other, error) {
-		all, err := s.List(ctx)
-		others := make([]power.Other, 0, len(all))
-		for _, o := range all {
-			if o.Err == nil {
-				others = append(others, power.Other{Facts: o.details.power, Begun: o.InitPID != 0})
-			}
-		}
-		return others, err
-	})
-}
-
-// Judge returns what the kernel shows of a container's first process, at START: classes
-// beyond those that Power knew, and mounts that lead elsewhere than their source says. A
-// rootless engine's container has its user's rights and no class.
-//
-// An error says that ctx ended, that the process ended, or that it can't be read.
-func (s *Store) Judge(ctx context.Context, r Record, init power.Init) (power.Verdict, error) {
-	if r.UID != 0 {
-		return power.Verdict{}, ctx.Err()
-	}
-	return power.Look(ctx, init)
 }
 
 // host is the host's file tree, as Options say.

@@ -193,27 +193,6 @@ func TestPowerOfCgroupParent(t *testing.T) {
 	}
 }
 
-// Mounts in another container's record count, whichever record was read first.
-func TestPowerNextToOthers(t *testing.T) {
-	x := newTree(t)
-	x.makeHost()
-	x.Mkdir("host/srv/data/x")
-	x.bundle("moby", id(1), "/docker/"+id(1), add("mounts", mount("/s", "bind", "/srv/data", "rbind")))
-	if got := powerOf(t, x.store, x.list()[id(1)]); len(got) > 0 {
-		t.Error("alone:", got)
-	}
-	x.bundle("moby", id(2), "/docker/"+id(2), add("mounts", mount("/s", "bind", "/srv/data/x", "rbind")))
-	for n := range 2 {
-		if got := powerOf(t, x.store, x.list()[id(n+1)]); !slices.Equal(got, []string{"replaceable-mount"}) {
-			t.Errorf("container %d: %v", n+1, got)
-		}
-	}
-	x.note("moby", id(2), "/docker/"+id(2), 77) // its mounts are made by now
-	if got := powerOf(t, x.store, x.list()[id(1)]); len(got) > 0 {
-		t.Error("next to one that runs:", got)
-	}
-}
-
 func TestPowerOfNothing(t *testing.T) {
 	for _, r := range []Record{{}, {Launch: launch.Launch{Source: logs.SourceNone}}, {Err: trust.ErrUntrusted}} {
 		if p := powerOf(t, New(Options{}), r); !slices.Equal(p, []string{power.NoMetadata}) {
@@ -251,10 +230,8 @@ func TestAnnotationsOfAPod(t *testing.T) {
 				t.Errorf("%s: an annotation makes a mount the engine's: %+v", runtime, m)
 			}
 		}
-		for _, class := range []string{"engine-storage", "cgroup-parent", "unresolved-mount"} {
-			if power := powerOf(t, x.store, r); !slices.Contains(power, class) {
-				t.Errorf("%s: %v lacks %s", runtime, power, class)
-			}
+		if power := powerOf(t, x.store, r); !slices.Contains(power, "cgroup-parent") {
+			t.Errorf("%s: %v lacks cgroup-parent", runtime, power)
 		}
 	}
 	x.bundle("k8s.io", id(4), "kubepods-podx.slice:cri-containerd:"+id(4), pretends)

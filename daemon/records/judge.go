@@ -1,0 +1,199 @@
+package records
+
+import (
+	"context"
+	"encoding/json"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/power"
+	"github.com/cima-project/cima/logs"
+)
+
+// Power returns, sorted, the classes by which a container could act as root of the guest,
+// as far as its specification and its cgroup's path show them. A rootless engine's
+// container runs with its user's rights and has none.
+func (s *Store) Power(_ context.Context, r Record) ([]string, error) {
+	if r.Err != nil || r.Launch.Source == logs.SourceNone || r.Launch.Source == "" {
+		return []string{power.NoMetadata}, nil
+	}
+	return r.details.power.Classes(), nil
+}
+
+// Judge returns what the kernel shows of a container's first process, at START: classes
+// that Power may not know, and mounts that lead elsewhere than their source says. A
+// rootless engine's container has its user's rights and no class.
+//
+// An error says that ctx ended, that the process ended, or that it can't be read.
+func (s *Store) Judge(ctx context.Context, r Record, init power.Init) (power.Verdict, error) {
+	c := power.Container{
+		Facts: r.details.power, Root: r.RootPath, Cgroup: r.CgroupPath,
+		Data: s.options.Data, DataRead: s.options.DataRead,
+		UnknownRuntime: r.StateDir == "",
+		Others:         func(ctx context.Context) ([]power.Other, error) { return s.others(ctx, r) },
+	}
+	if r.UID == 0 && r.Err == nil {
+		c.Files, c.Volumes, c.Own = s.engineFiles(r, ownFiles), s.volumes(r), podDirectories(r)
+		c.Storages = s.storages()
+	}
+	return s.host().Judge(ctx, c, init)
+}
+
+// ownFiles are the files that an engine makes for a container and mounts into it, by
+// their exact names in the container's own directory.
+var ownFiles = map[string][]string{
+	"docker": {"hosts", "hostname", "resolv.conf", "mounts/shm"},
+	"podman": {"hosts", "hostname", "resolv.conf", ".containerenv", "shm", "run/secrets", "run/notify", "passwd", "group", "localtime"},
+}
+
+// sharedFiles are those that a container gets of the one whose network it has.
+var sharedFiles = map[string][]string{
+	"docker": {"hosts", "hostname", "resolv.conf"},
+	"podman": {"hosts", "hostname", "resolv.conf", ".containerenv", "shm"},
+}
+
+// engineFiles returns the paths of those files of a container.
+func (s *Store) engineFiles(r Record, names map[string][]string) (files []string) {
+	runtime := r.Runtime
+	if runtime == "cri-o" {
+		runtime = "podman"
+	}
+	for _, dir := range s.directories(r) {
+		for _, name := range names[runtime] {
+			files = append(files, path.Join(dir, name))
+		}
+	}
+	if sandbox := r.details.pod.sandbox; r.Runtime == "containerd" && launch.IsID(sandbox) {
+		for _, top := range []string{"/var/lib", "/run"} {
+			for _, name := range []string{"hosts", "hostname", "resolv.conf", "shm"} {
+				files = append(files, path.Join(top, "containerd/io.containerd.grpc.v1.cri/sandboxes", sandbox, name))
+			}
+		}
+	}
+	return files
+}
+
+// directories are the container's own in its engine's storage.
+func (s *Store) directories(r Record) (dirs []string) {
+	if !launch.IsID(r.ID) {
+		return nil // the user chose the name
+	}
+	switch r.Runtime {
+	case "docker":
+		if root := launch.StorageRoot(r.RootPath); root != "" {
+			dirs = append(dirs, path.Join(root, "containers", r.ID))
+		}
+	case "podman", "cri-o":
+		for i := range s.options.Places {
+			if p := &s.options.Places[i]; p.Runtime == "podman" && !p.ofUsers() {
+				dirs = append(dirs, path.Dir(location{place: p, id: r.ID}.config()))
+			}
+		}
+	}
+	return dirs
+}
+
+// volumes are the directories in which the container's engine keeps volumes. Podman's
+// follow from where its bundles lie: the user of podman may choose a root file system.
+func (s *Store) volumes(r Record) (dirs []string) {
+	switch r.Runtime {
+	case "docker":
+		if root := launch.StorageRoot(r.RootPath); root != "" {
+			dirs = append(dirs, root+"/volumes")
+		}
+	case "podman":
+		for i := range s.options.Places {
+			p := &s.options.Places[i]
+			if storage, _, ok := strings.Cut(p.Config, "/overlay-containers/"); ok && p.Runtime == "podman" && !p.ofUsers() {
+				dirs = append(dirs, storage+"/volumes")
+			}
+		}
+	}
+	return dirs
+}
+
+const kubeletPods = "/var/lib/kubelet/pods"
+
+// podDirectories are those in which a kubelet keeps what it made for the container's pod.
+func podDirectories(r Record) []string {
+	uid := r.Pod.UID
+	if uid == "" || strings.Contains(uid, "/") || strings.HasPrefix(uid, ".") {
+		return nil
+	}
+	var dirs []string
+	for _, name := range []string{"etc-hosts", "containers", "volumes", "volume-subpaths"} {
+		dirs = append(dirs, path.Join(kubeletPods, uid, name))
+	}
+	return dirs
+}
+
+// storages are the directories in which the engines of all containers store, as far as
+// their root file systems show it.
+func (s *Store) storages() (dirs []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, known := range s.records {
+		if root := launch.StorageRoot(known.record.RootPath); root != "" && !slices.Contains(dirs, root) {
+			dirs = append(dirs, root)
+		}
+	}
+	return dirs
+}
+
+// pod is what a bundle says of the containers that a container shares namespaces with.
+type pod struct {
+	sandbox string // id of the pod's first container
+	first   bool   // the container is one
+}
+
+func podOf(c *launch.Spec) pod {
+	return pod{
+		sandbox: c.Annotation("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"),
+		first:   c.Annotation("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType") == "sandbox",
+	}
+}
+
+// others lists the first processes of the other containers of root's. Whoever may use
+// podman may say that a container is of a pod, as he may have it made so: both is seen
+// in its launch, and neither is power over others than that pod.
+func (s *Store) others(ctx context.Context, r Record) ([]power.Other, error) {
+	all, err := s.List(ctx)
+	network := s.dockerNetwork(r)
+	var out []power.Other
+	for _, o := range all {
+		if o.Name == r.Name || o.UID != 0 || o.InitPID == 0 {
+			continue
+		}
+		mine, theirs := r.details.pod, o.details.pod
+		out = append(out, power.Other{
+			PID: o.InitPID, Files: s.engineFiles(o, sharedFiles),
+			Pod:     mine.sandbox != "" && mine.sandbox == theirs.sandbox && (theirs.first || o.Runtime != "podman"),
+			Network: o.Runtime == "docker" && o.ID == network || r.Runtime == "podman" && s.mountsHostsOf(r, o),
+		})
+	}
+	return out, err
+}
+
+// dockerNetwork returns the id of the container whose network a container of docker's
+// has by docker's own record.
+func (s *Store) dockerNetwork(r Record) string {
+	root := launch.StorageRoot(r.RootPath)
+	if r.Runtime != "docker" || root == "" || !launch.IsID(r.ID) {
+		return ""
+	}
+	raw, _, owner, err := s.trust.ReadFile(path.Join(root, "containers", r.ID, "hostconfig.json"), launch.MaxConfig)
+	var c struct{ NetworkMode string }
+	if err != nil || owner != 0 || json.Unmarshal(raw, &c) != nil {
+		return ""
+	}
+	id, _ := strings.CutPrefix(c.NetworkMode, "container:")
+	return id
+}
+
+// mountsHostsOf reports whether podman mounts another container's /etc/hosts in this one,
+// as it does where this one has that one's network by its option.
+func (s *Store) mountsHostsOf(r, o Record) bool {
+	return slices.ContainsFunc(s.directories(o), func(dir string) bool { return r.details.power.Mounts(path.Join(dir, "hosts"), "/etc/hosts") })
+}
