@@ -1,10 +1,14 @@
 package engines
 
 import (
+	"crypto/sha512"
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/packaging/test/engine"
@@ -129,4 +133,59 @@ func TestNetworkOfAnother(t *testing.T) {
 			c.Errorf("-v %s:/etc/hosts: %+v", hosts, m)
 		}
 	})
+}
+
+// The program that is measured is the one that the runtime executes: it looks along PATH
+// as the container's user, who may not search every directory (ATTACKS D3).
+func TestEntrypointAsTheRuntimeFindsIt(t *testing.T) {
+	program, err := sleeper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bothEngines(t, func(c *cli, store *records.Store) {
+		const image = "launch-test:closed"
+		files := engine.NewImage().Folder("/first", 0o700).Text("/first/app", program).Text("/second/app", append(slices.Clone(program), 0)).
+			Folder("/a/b", 0o755).Text("/a/app", append(slices.Clone(program), 0, 0)).Link("/work", "/a/b")
+		if err := c.Import(c.Context(), image, files); err != nil {
+			c.Fatal(err)
+		}
+		c.Cleanup(func() { c.command("rmi", "-f", image).Run() })
+		path := []string{"-e", "PATH=/first:/second"}
+		for name, test := range map[string]struct {
+			options []string
+			program string
+			want    string // executed
+		}{
+			"root":                        {path, "app", "/first/app"},
+			"another user":                {append(slices.Clone(path), "-u", "1000"), "app", "/second/app"},
+			"root's capabilities dropped": {append(slices.Clone(path), "--cap-drop", "ALL"), "app", "/first/app"},
+			"from a working directory":    {[]string{"-w", "/work", "-u", "1000"}, "../app", "/a/app"},
+		} {
+			r := c.start(store, append(test.options, image), test.program, "x")
+			l, err := store.Measure(c.Context(), r)
+			if err != nil || l.Entrypoint == nil {
+				c.Fatalf("%s: %+v, %v", name, l.Entrypoint, err)
+			}
+			exe, sum := executed(c, r)
+			if exe != test.want || l.Entrypoint.SHA384 != sum {
+				c.Errorf("%s: it executes %s, and %+v was measured; want %s", name, exe, l.Entrypoint, test.want)
+			}
+		}
+	})
+}
+
+// executed returns what a container's first process executes, once it does, and the
+// SHA-384 of the file.
+func executed(c *cli, r records.Record) (exe, sum string) {
+	c.Helper()
+	link := fmt.Sprintf("/proc/%d/exe", r.InitPID)
+	daemontest.Eventually(c.T, "the program runs", func() bool {
+		exe, _ = os.Readlink(link)
+		return strings.HasSuffix(exe, "/app")
+	})
+	text, err := os.ReadFile(link)
+	if err != nil {
+		c.Fatal(err)
+	}
+	return exe, fmt.Sprintf("%x", sha512.Sum384(text))
 }

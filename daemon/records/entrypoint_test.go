@@ -180,3 +180,122 @@ func TestEntrypointBelowTheHostsRoot(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 }
+
+// The runtime looks for the program as the container's user, who may not search every
+// directory nor execute every file (ATTACKS D3).
+func TestEntrypointByItsUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		skipUnavailable(t, "needs root: gives files to another user")
+	}
+	x := newTree(t)
+	put := func(name string, mode os.FileMode, uid, gid int) {
+		x.Write("root/"+name+"/app", []byte(name))
+		file := filepath.Join(x.Dir, "root", name, "app")
+		if err := errors.Join(os.Chmod(file, mode), os.Chown(file, uid, gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := func(name string, mode os.FileMode, uid, gid int) {
+		at := filepath.Join(x.Dir, "root", name)
+		if err := errors.Join(os.Chmod(at, mode), os.Chown(at, uid, gid)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("closed", 0o755, 0, 0)
+	dir("closed", 0o700, 0, 0)
+	put("group", 0o755, 0, 0)
+	dir("group", 0o710, 0, 7)
+	put("own", 0o700, 1000, 0)
+	put("others", 0o701, 0, 7)
+	put("notowner", 0o677, 1000, 0)
+	put("open", 0o755, 0, 0)
+	put("mapped", 0o700, 101000, 100000)
+	put("unmapped", 0o700, 5, 5)
+	x.Mkdir("root/a/b")
+	x.Mkdir("root/links")
+	x.Symlink("/a/b", filepath.Join(x.Dir, "root/links/cwd"))
+	put("a", 0o755, 0, 0)
+	x.Symlink("../closed/app", filepath.Join(x.Dir, "root/links/app"))
+	const namespaces = `{"linux":{"uidMappings":[{"containerID":0,"hostID":100000,"size":65536}],"gidMappings":[{"containerID":0,"hostID":100000,"size":65536}]}}`
+	for name, test := range map[string]struct {
+		uid, gid       uint32
+		groups         []uint32
+		caps           []string
+		config         string
+		arg, cwd, path string
+		want           string // in the file
+	}{
+		"root searches all":                {caps: []string{"CAP_DAC_OVERRIDE"}, arg: "app", path: "/closed:/open", want: "closed"},
+		"another user passes over":         {uid: 1000, gid: 1000, arg: "app", path: "/closed:/open", want: "open"},
+		"its own directory's owner":        {arg: "app", path: "/closed:/open", want: "closed"},
+		"its group":                        {uid: 1000, gid: 7, arg: "app", path: "/group:/open", want: "group"},
+		"one of its groups":                {uid: 1000, gid: 1, groups: []uint32{3, 7}, arg: "app", path: "/group:/open", want: "group"},
+		"not its group":                    {uid: 1000, gid: 1, arg: "app", path: "/group:/open", want: "open"},
+		"its own file":                     {uid: 1000, gid: 1, arg: "app", path: "/own:/open", want: "own"},
+		"root without capabilities":        {arg: "app", path: "/own:/open", want: "open"},
+		"root with capabilities":           {caps: []string{"CAP_DAC_OVERRIDE"}, arg: "app", path: "/own:/open", want: "own"},
+		"search alone executes nothing":    {caps: []string{"CAP_DAC_READ_SEARCH"}, arg: "app", path: "/own:/open", want: "open"},
+		"the group's bits come before all": {uid: 1000, gid: 7, arg: "app", path: "/others:/open", want: "open"},
+		"the others' bits":                 {uid: 1000, gid: 1, arg: "app", path: "/others:/open", want: "others"},
+		"the owner's bits come first":      {uid: 1000, gid: 1, arg: "app", path: "/notowner:/open", want: "open"},
+		"by its path":                      {uid: 1000, arg: "/closed/app"},
+		"through a link":                   {uid: 1000, arg: "app", path: "/links:/open", want: "open"},
+		"root through a link":              {caps: []string{"CAP_DAC_OVERRIDE"}, arg: "app", path: "/links:/open", want: "closed"},
+		"from its working directory":       {uid: 1000, arg: "./app", cwd: "/open", want: "open"},
+		"above a link":                     {uid: 1000, arg: "../app", cwd: "/links/cwd", want: "a"},
+		"by the host's id":                 {uid: 1000, gid: 1, config: namespaces, arg: "app", path: "/mapped:/open", want: "mapped"},
+		"as root of its namespace":         {caps: []string{"CAP_DAC_OVERRIDE"}, config: namespaces, arg: "app", path: "/mapped:/open", want: "mapped"},
+		"not over files of others":         {caps: []string{"CAP_DAC_OVERRIDE"}, config: namespaces, arg: "app", path: "/unmapped:/open", want: "open"},
+		"an id that nobody has":            {uid: 70000, config: namespaces, arg: "app", path: "/open"},
+	} {
+		c := config(t, "docker")
+		set("process.user", map[string]any{"uid": test.uid, "gid": test.gid, "additionalGids": test.groups})(c)
+		set("process.capabilities.effective", test.caps)(c)
+		set("process.args", []any{test.arg})(c)
+		set("process.cwd", "/"+test.cwd)(c)
+		set("process.env", []any{"PATH=" + test.path})(c)
+		set("mounts", []any{})(c)
+		raw := encode(t, c)
+		spec, err := launch.Parse(raw, "docker")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := launch.Normalise(spec, "", launch.Rules{}, launch.Known{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := Record{RootPath: filepath.Join(x.Dir, "root"), Launch: l, details: details{search: searchPath(spec), user: userOf(spec, []byte(test.config))}}
+		e := entrypoint(t.Context(), r, "")
+		switch {
+		case test.want == "" && e != nil:
+			t.Errorf("%s: %+v", name, e)
+		case test.want != "" && (e == nil || e.SHA384 != sha384Hex([]byte(test.want))):
+			t.Errorf("%s: %+v, want the file in %s", name, e, test.want)
+		}
+	}
+}
+
+// What an access control list allows isn't known: neither is the program, then.
+func TestEntrypointWithAccessControlList(t *testing.T) {
+	x := newTree(t)
+	image(x)
+	// Version 2: the owner rwx, uid 1000 none, the group, the mask and others r-x.
+	list := []byte{2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255, 2, 0, 0, 0, 232, 3, 0, 0, 4, 0, 5, 0, 255, 255, 255, 255, 16, 0, 5, 0, 255, 255, 255, 255, 32, 0, 5, 0, 255, 255, 255, 255}
+	file := filepath.Join(x.Dir, "root/bin/app")
+	x.Write("root/open/app", []byte("open"))
+	os.Chmod(filepath.Join(x.Dir, "root/open/app"), 0o755)
+	if err := unix.Setxattr(file, "system.posix_acl_access", list, 0); err != nil {
+		skipUnavailable(t, "no access control lists: "+err.Error())
+	}
+	for uid, want := range map[uint32]bool{uint32(os.Getuid()): true, 1000: false, 2000: false} {
+		r := Record{RootPath: filepath.Join(x.Dir, "root"), details: details{user: identity{uid: uid}}}
+		r.Launch = launch.Launch{Asked: &launch.Asked{Arguments: []launch.Text{"/bin/app"}}, Defaults: &launch.Defaults{}}
+		if e := entrypoint(t.Context(), r, ""); (e != nil) != want {
+			t.Errorf("uid %d: %+v", uid, e)
+		}
+		r.Launch.Asked.Arguments, r.details.search = []launch.Text{"app"}, "/bin:/open"
+		if e := entrypoint(t.Context(), r, ""); (e != nil) != want {
+			t.Errorf("uid %d, along PATH: %+v", uid, e)
+		}
+	}
+}

@@ -59,6 +59,7 @@ type details struct {
 	power  power.Facts
 	pod    pod
 	search string // the container's PATH
+	user   identity
 	cgroup declaration
 	mapped uint32 // who owns the bundle's directory: the container's root, with a user namespace; 0: root
 

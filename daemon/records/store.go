@@ -11,7 +11,6 @@ package records
 
 import (
 	"context"
-	jsonv2 "encoding/json/v2"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -224,19 +223,11 @@ func (s *Store) readConfig(file string, uid uint32, limit int64) (raw []byte, no
 // isRoot returns an error unless a config.json makes a user of the host the root of the
 // container, in a user namespace.
 func isRoot(raw []byte, uid uint32) error {
-	var c struct {
-		Linux struct {
-			UIDMappings []struct {
-				Container uint32 `json:"containerID"`
-				Host      uint32 `json:"hostID"`
-				Size      uint32 `json:"size"`
-			} `json:"uidMappings"`
-		} `json:"linux"`
-	}
-	if err := jsonv2.Unmarshal(raw, &c); err != nil {
+	maps, err := readIDMaps(raw)
+	if err != nil {
 		return fmt.Errorf("%w: uid %d owns its directory: %w", trust.ErrUntrusted, uid, err)
 	}
-	for _, m := range c.Linux.UIDMappings {
+	for _, m := range maps.UIDs {
 		if m.Container == 0 && m.Host == uid && m.Size > 0 {
 			return nil
 		}
@@ -266,7 +257,7 @@ func (s *Store) parse(ctx context.Context, r *Record, raw []byte) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	r.CgroupPath = ownCgroup(r.details.cgroup.path, r.UID)
-	r.Pod, r.details.search = c.Pod(), searchPath(c)
+	r.Pod, r.details.search, r.details.user = c.Pod(), searchPath(c), userOf(c, raw)
 	if r.UID != 0 {
 		r.Launch.Source = logs.SourceUser
 	} else {

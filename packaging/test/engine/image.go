@@ -30,6 +30,11 @@ func (i *Image) Text(name string, text []byte) *Image {
 	return i.add(tar.Header{Name: strings.TrimPrefix(name, "/"), Mode: 0o755, Size: int64(len(text))}, text)
 }
 
+// Folder adds a folder.
+func (i *Image) Folder(name string, mode int64) *Image {
+	return i.add(tar.Header{Name: strings.TrimPrefix(name, "/") + "/", Typeflag: tar.TypeDir, Mode: mode}, nil)
+}
+
 // Link adds a symbolic link.
 func (i *Image) Link(name, target string) *Image {
 	return i.add(tar.Header{Name: strings.TrimPrefix(name, "/"), Typeflag: tar.TypeSymlink, Linkname: target, Mode: 0o777}, nil)

@@ -1,0 +1,83 @@
+package records
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/launch"
+)
+
+// maxPasswd bounds the bytes that are read of a container's passwd(5).
+const maxPasswd = 1 << 20
+
+// home returns the home directory of the container's user by the passwd(5) in its root
+// file system: podman makes a variable of it. It is empty where there is none, where a
+// mount covers the file, and where no variable HOME wants it known.
+func (s *Store) home(r *Record, c *launch.Spec) launch.Text {
+	if !hasVariable(c, "HOME") || r.RootPath == "" {
+		return ""
+	}
+	mounts := make([]launch.Mount, len(c.Mounts))
+	for i, m := range c.Mounts {
+		mounts[i] = launch.Mount{Destination: m.Destination, Type: m.Type}
+	}
+	root, err := openRoot(s.options.HostRoot+r.RootPath, mounts)
+	if err != nil {
+		return ""
+	}
+	defer root.close()
+	return launch.Text(homeIn(root.read("/etc/passwd", maxPasswd), c.Process.User.UID))
+}
+
+func hasVariable(c *launch.Spec, name string) bool {
+	for _, e := range c.Process.Env {
+		if strings.HasPrefix(string(e), name+"=") {
+			return true
+		}
+	}
+	return false
+}
+
+// homeIn returns the home directory of the first user with this uid.
+func homeIn(passwd string, uid uint32) string {
+	for line := range strings.Lines(passwd) {
+		// name:password:UID:GID:GECOS:directory:shell
+		fields := strings.Split(strings.TrimSuffix(line, "\n"), ":")
+		if len(fields) == 7 && fields[2] == strconv.FormatUint(uint64(uid), 10) {
+			return fields[5]
+		}
+	}
+	return ""
+}
+
+// read returns a small regular file of the root file system, "" where there is none.
+func (root *rootfs) read(name string, limit int64) string {
+	at, err := root.resolve(name)
+	if err != nil {
+		return ""
+	}
+	fd, st, err := root.stat(at)
+	if err != nil {
+		return ""
+	}
+	defer unix.Close(fd)
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > limit {
+		return ""
+	}
+	// O_NONBLOCK: opening must not wait where the container holds a lease.
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil || int64(len(text)) > limit {
+		return ""
+	}
+	return string(text)
+}
