@@ -144,14 +144,6 @@ func (n *normaliser) volume(source string, out *Mount) bool {
 	return true
 }
 
-// OfEngine reports whether the source of a mount is a file or a volume of the
-// engine's own, as the launch of the container with this id shows it.
-func (c *Spec) OfEngine(m SpecMount, id string) bool {
-	made := Mount{Destination: m.Destination}
-	(&normaliser{c: c, id: id}).source(m, &made)
-	return made.Source == ""
-}
-
 // StorageRoot finds the engine's storage from a container's root file system:
 // /var/lib/docker/overlay2/…/merged, /var/lib/containers/storage/overlay/…/merged.
 func StorageRoot(rootPath string) string {

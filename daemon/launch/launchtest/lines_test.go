@@ -16,6 +16,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/launch/launchtest"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/packaging/test/engine"
 )
 
@@ -29,7 +30,7 @@ func TestMain(m *testing.M) {
 
 // lines are options that docker run and podman run take alike, and do the same by.
 var lines = []string{
-	"", "-e A=b -e LD_PRELOAD=/x -e PATH=/x:/bin", "-u app", "-u 1000:1001 --group-add 44", "--read-only", "--tmpfs /t:size=1m",
+	"", "-e A=b -e LD_PRELOAD=/x -e PATH=/x:/bin", "-u 1000", "-u 1000:1001 --group-add 44", "--read-only", "--tmpfs /t:size=1m",
 	"-v /srv/data:/data:ro -v vol:/vol -v /anonymous", "--cap-drop ALL --cap-add NET_BIND_SERVICE", "--security-opt no-new-privileges",
 	"--security-opt seccomp=unconfined", "--device /dev/fuse", "--sysctl net.ipv4.ip_forward=1 --hostname h", "--network container:other",
 	"--ipc host --pid host --uts host", "--memory 64m --cpus 1 --pids-limit 5 --shm-size 1m -t",
@@ -37,7 +38,7 @@ var lines = []string{
 
 // more are further ones, for CIMA_LINES=all.
 var more = []string{
-	"--label a=b", "-e A=b", "-e PATH=/x:/bin", "-e LD_PRELOAD=/x", "-u 1000", "-u 1000:1001", "--group-add 44", "--tmpfs /t", "-v /srv/data:/data",
+	"--label a=b", "-e A=b", "-e PATH=/x:/bin", "-e LD_PRELOAD=/x", "-u app", "-u 1000:1001", "--group-add 44", "--tmpfs /t", "-v /srv/data:/data",
 	"-v /srv/data:/data:ro", "-v vol:/data", "-v vol:/data:ro", "-v /anonymous", "--mount type=bind,src=/srv/data,dst=/d,readonly",
 	"--mount type=volume,src=vol,dst=/v", "--mount type=tmpfs,dst=/t", "--cap-add NET_ADMIN", "--cap-drop ALL", "--cap-drop CHOWN",
 	"--device /dev/null:/dev/x:r", "--device-cgroup-rule c~7:*~r", "--sysctl net.ipv4.ip_forward=1", "--hostname h", "--network host", "--pid host",
@@ -143,29 +144,20 @@ func (c *cli) launch(line string) launch.Launch {
 	}
 	id := c.run(append(args, "lines:1", "/bin/sleeper")...)
 	defer c.Command(context.Background(), "rm", "-f", "-v", id).Run()
-	for _, dir := range []string{
-		"/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/" + id, "/run/containerd/io.containerd.runtime.v2.task/moby/" + id,
-		"/var/lib/containers/storage/overlay-containers/" + id + "/userdata",
-	} {
-		raw, err := os.ReadFile(dir + "/config.json")
-		if err != nil {
+	all, err := records.New(records.Options{}).List(context.Background())
+	if err != nil {
+		c.Fatal(err)
+	}
+	for _, r := range all {
+		if r.ID != id || r.Err != nil {
 			continue
 		}
-		spec, err := launch.Parse(raw, c.Name)
-		if err != nil {
-			c.Fatal(err)
+		if want := c.image.Digest; r.Launch.ImageConfig != want {
+			c.Errorf("%s %s: image_config %q, want %s", c.Name, line, r.Launch.ImageConfig, want)
 		}
-		known := launch.Known{Image: c.image, Home: "/home/app", Anonymous: launch.IsID, Shares: func(string) bool { return true }}
-		if strings.Contains(line, "--network host") {
-			known.HostNamespaces = []string{"network"} // by the kernel's word; docker gives a path
-		}
-		l, err := launch.Normalise(spec, id, launch.Rules{}, known)
-		if err != nil {
-			c.Fatal(err)
-		}
-		return l
+		return r.Launch
 	}
-	c.Fatalf("%s %s: no bundle of %s", c.Name, line, id)
+	c.Fatalf("%s %s: no record of %s", c.Name, line, id)
 	return launch.Launch{}
 }
 
@@ -204,6 +196,54 @@ func TestEqualLines(t *testing.T) {
 		seen[asked[0]] = line
 	}
 	t.Logf("%d pairs of equal lines, by two engines", pairs)
+}
+
+// Two containers that differ have two launch digests: a volume that looks anonymous, a
+// variable's value that steers what runs, another secret under one name, another
+// container's file in the place of an engine's.
+func TestLinesThatDiffer(t *testing.T) {
+	hex := strings.Repeat("ab", 32)
+	for _, start := range []func() (*engine.Engine, error){engine.Docker, engine.Podman} {
+		c := withEngine(t, start)
+		c.run("volume", "create", hex) // one that is new has nothing in it, as an anonymous one
+		other := c.run("inspect", "--format", "{{.Id}}", "other")
+		pairs := [][2]string{
+			{"-v /data", "-v " + hex + ":/data"},
+			{"-e PATH=/bin", "-e PATH=/evil"},
+			{"-e LD_PRELOAD=/a", "-e LD_PRELOAD=/b"},
+			{"-e PYTHONPATH=/a", "-e PYTHONPATH=/b"},
+			{"", "-e OWN=changed"},
+		}
+		if c.Name == "docker" {
+			pairs = append(pairs, [2]string{"", "-v /var/lib/docker/containers/" + other + "/hosts:/etc/hosts"})
+			pairs = append(pairs, [2]string{"", "-v /var/lib/docker/containers/" + other + "/hostconfig.json:/etc/hosts"})
+			pairs = append(pairs, [2]string{"-e OWN=image", "-e OWN"}) // taken away
+		} else {
+			for _, name := range []string{"s1", "s2"} {
+				if _, err := c.Do(t.Context(), "secret", "secret", "create", name, "-"); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { c.Command(context.Background(), "secret", "rm", name).Run() })
+			}
+			userdata := "/run/containers/storage/overlay-containers/" + other + "/userdata"
+			pairs = append(pairs, [2]string{"--secret s1,target=k", "--secret s2,target=k"})
+			pairs = append(pairs, [2]string{"", "-v " + userdata + "/hosts:/etc/hosts"})
+			pairs = append(pairs, [2]string{"-e OWN=image", "--unsetenv OWN"})
+		}
+		for _, pair := range pairs {
+			var digests [2][48]byte
+			for i, line := range pair {
+				var err error
+				if digests[i], err = launch.Digest(c.launch(line), launch.Image{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if digests[0] == digests[1] {
+				t.Errorf("%s: %q and %q have one launch digest", c.Name, pair[0], pair[1])
+			}
+		}
+		c.Command(context.Background(), "volume", "rm", "-f", hex).Run()
+	}
 }
 
 func text(t *testing.T, v any) string {
