@@ -1,0 +1,255 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/daemontest"
+	"github.com/cima-project/cima/daemon/gate"
+	"github.com/cima-project/cima/daemon/launch/launchtest"
+	"github.com/cima-project/cima/daemon/procfs"
+	"github.com/cima-project/cima/daemon/records"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/packaging/test/engine"
+)
+
+// wantQuiet checks that nothing was missed, and that no power was announced.
+func (f *fixture) wantQuiet() {
+	f.t.Helper()
+	if n := f.daemon.containers.Counts.Missed.Load(); n != 0 {
+		f.t.Errorf("%d runtimes were missed", n)
+	}
+	if all := f.announced(); len(all) != 0 {
+		f.t.Errorf("announced: %q", all)
+	}
+}
+
+// A usual container is judged at START, by docker as by podman, and has no power.
+func TestJudgedAtStart(t *testing.T) {
+	f := gateFixture(t)
+	podman := podmanCimactl(t)
+	id, err := podman("run", "-d", "-i", "--network", "none", podmanImage, "/cimactl", "evidence", "--nonce", "-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { podman("rm", "-f", "-t", "0", id) })
+	for _, id := range []string{f.hold(), f.hold("--read-only", "-u", "1000", "--security-opt", "no-new-privileges"), f.hold("-t"), id} {
+		if start := f.startOfContainer(id); start != logs.StartGated {
+			t.Errorf("%.12s: start %q", id, start)
+		}
+	}
+	f.wantQuiet()
+}
+
+// The daemon is restarted after a container is made, and before it is started: nothing
+// of it has run yet, so its start counts as gated.
+func TestRestartBeforeStart(t *testing.T) {
+	f := gateFixture(t)
+	podman := podmanCimactl(t)
+	begin := func() string {
+		t.Helper()
+		id, err := podman("create", "-i", "--network", "none", podmanImage, "/cimactl", "evidence", "--nonce", "-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { podman("rm", "-f", "-t", "0", id) })
+		if _, err := podman("init", id); err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	measured := begin()
+	f.regate(func(c *config.Config) { c.Gate.Mode = config.GateOff })
+	unmeasured := begin()
+	f.regate(func(c *config.Config) { c.Gate.Mode = config.GateOn })
+	for _, id := range []string{measured, unmeasured} {
+		if _, err := podman("start", id); err != nil {
+			t.Fatal(err)
+		}
+		if start, all := f.startOfContainer(id), f.operations(id); start != logs.StartGated || strings.Count(all, "launch") != 1 {
+			t.Errorf("start %q, logged: %s", start, all)
+		}
+	}
+	f.wantQuiet()
+}
+
+// What ran before the daemon, and what started unseen, is announced once for all.
+func TestUnseenStartIsAnnounced(t *testing.T) {
+	f := dockerFixture(t)
+	for range 2 {
+		id := f.hold()
+		daemontest.Eventually(t, "it is observed", func() bool { return f.operations(id) != "" })
+	}
+	f.restart()
+	if all := f.announced(); !slices.Equal(all, []string{"unseen-start"}) {
+		t.Errorf("announced: %q", all)
+	}
+}
+
+// announcedBy are the classes that podman's and docker's usual containers lack and one
+// run announces.
+func (f *fixture) announcedBy(run func()) (fresh []string) {
+	f.t.Helper()
+	before := f.announced()
+	run()
+	for _, class := range f.announced() {
+		if !slices.Contains(before, class) {
+			fresh = append(fresh, class)
+		}
+	}
+	return fresh
+}
+
+// hangingInit makes what containerd and runc leave of a container whose first process
+// hangs before it waits in the exec FIFO, and returns the process.
+func hangingInit(t *testing.T, id string) (root string, init *os.Process) {
+	t.Helper()
+	bundle := "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/" + id
+	root = "/run/docker/runtime-runc/moby"
+	c := exec.Command("sleep", "1000")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Process.Kill()
+		c.Wait()
+		os.RemoveAll(bundle)
+		os.RemoveAll(filepath.Join(root, id))
+	})
+	started, err := procfs.Started(c.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := launchtest.Config(t, "docker")
+	launchtest.Set("linux.cgroupsPath", "/docker/"+id)(spec)
+	state := fmt.Sprintf(`{"id":%q,"init_process_pid":%d,"init_process_start":%d}`, id, c.Process.Pid, started)
+	err = errors.Join(
+		os.MkdirAll(bundle, 0o700), os.MkdirAll(filepath.Join(root, id), 0o700),
+		os.WriteFile(filepath.Join(bundle, "config.json"), launchtest.Encode(t, spec), 0o600),
+		os.WriteFile(filepath.Join(root, id, "state.json"), []byte(state), 0o600),
+		unix.Mkfifo(filepath.Join(root, id, gate.FIFOName), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root, c.Process
+}
+
+// N6 of the attacks: the start of a container whose first process never gets to its
+// exec FIFO waits, and delays no other start; neither does a working directory that is
+// none.
+func TestHangingStartDelaysNobody(t *testing.T) {
+	f := gateFixture(t)
+	usual := f.hold()
+	const hanging = 8 // more than one user has workers of the gate
+	var all sync.WaitGroup
+	ended := make(chan string, hanging)
+	var inits []*os.Process
+	for i := range hanging {
+		id := launchtest.ID(i)
+		root, init := hangingInit(t, id)
+		inits = append(inits, init)
+		all.Go(func() {
+			// By a shell: this program, which is the daemon, can't hold itself.
+			exec.Command("sh", "-c", `runc --root "$0" start "$1"; true`, root, id).Run()
+			ended <- id
+		})
+	}
+	var others sync.WaitGroup
+	slots := make(chan struct{}, 4)
+	for i := range size(20, 60) {
+		others.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if i%10 == 5 {
+				if out, err := f.inContainer([]string{"-w", "/cimactl"}, "--version"); err == nil {
+					t.Errorf("in a working directory that is none: %s", out)
+				}
+				return
+			}
+			out, err := f.inContainer(nil, "whoami", "--json")
+			if err != nil || !strings.Contains(string(out), `"gated"`) {
+				t.Errorf("another start: %v: %s", err, out)
+			}
+		})
+	}
+	others.Wait()
+	docker(t, "exec", usual, "/cimactl", "--version")
+	if n := len(ended); n != 0 {
+		t.Errorf("%d starts did not wait", n)
+	}
+	for _, init := range inits {
+		init.Kill() // then there is nothing to wait for
+	}
+	all.Wait()
+	if n := f.daemon.containers.Counts.Missed.Load(); n != 0 {
+		t.Errorf("%d runtimes were missed", n)
+	}
+}
+
+// crun waits in another call than runc. It is alone here: no engine here runs it.
+func TestJudgedAtStartByCrun(t *testing.T) {
+	if _, err := exec.LookPath("crun"); err != nil {
+		t.Skip("left out:", err)
+	}
+	if _, err := engine.Docker(); err != nil { // for the namespaces of this test's own
+		t.Skip("left out:", err)
+	}
+	dir := t.TempDir()
+	for at := dir; at != "/"; at = filepath.Dir(at) {
+		os.Chmod(at, 0o755|os.ModeSticky)
+	}
+	store := records.New(records.Options{Places: []records.Place{{
+		Runtime: "podman", Config: dir + "/bundles/{id}/config.json", States: []string{dir + "/crun/{id}/status"},
+	}}})
+	f := startFixture(t, store, func(c *config.Config) { c.Gate.Mode = config.GateOn })
+	f.gateStands()
+	id := launchtest.ID(7)
+	bundle := filepath.Join(dir, "bundles", id)
+	program, err := cimactl()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(os.MkdirAll(bundle+"/rootfs/dev", 0o755), os.Mkdir(bundle+"/rootfs/proc", 0o755), os.WriteFile(bundle+"/rootfs/cimactl", program, 0o755),
+		os.WriteFile(bundle+"/config.json", []byte(`{"ociVersion":"1.0.0","process":{"args":["/cimactl","--version"],"cwd":"/"},"root":{"path":"rootfs"},
+			"mounts":[{"destination":"/proc","type":"proc","source":"proc"}],
+			"linux":{"namespaces":[{"type":"pid"},{"type":"mount"},{"type":"ipc"},{"type":"uts"},{"type":"network"}]}}`), 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// In cgroups that crun understands.
+	crun := func(args ...string) {
+		t.Helper()
+		args = append([]string{"-m", "--propagation", "slave", "sh", "-c", `mount -t cgroup2 none /sys/fs/cgroup && exec crun --root "$0" --cgroup-manager disabled "$@"`, dir + "/crun"}, args...)
+		c := exec.Command("unshare", args...)
+		text, err := os.Create(filepath.Join(dir, "out")) // no pipe: the container has it too
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer text.Close()
+		c.Stdout, c.Stderr = text, text
+		if err := c.Run(); err != nil {
+			t.Fatalf("crun %s: %v: %s", args[7:], err, readFile(t, text.Name()))
+		}
+	}
+	crun("create", "--bundle", bundle, id)
+	if start := f.startOfContainer(id); start != logs.StartObserved {
+		t.Errorf("gated before START: %s", start)
+	}
+	crun("start", id)
+	if start := f.startOfContainer(id); start != logs.StartGated {
+		t.Errorf("start %q", start)
+	}
+	if n := f.daemon.containers.Counts.Missed.Load(); n != 0 {
+		t.Errorf("%d runtimes were missed", n)
+	}
+}
