@@ -17,6 +17,8 @@ import (
 	"sync"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/records"
@@ -55,7 +57,23 @@ func newFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 func dockerFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	t.Helper()
 	needDocker(t)
-	return startFixture(t, nil, configure...)
+	f := startFixture(t, nil, configure...)
+	f.usualPlace()
+	return f
+}
+
+// usualPlace mounts the directory of the callers' socket where cimad has it: a container
+// that mounts that one has no power by it.
+func (f *fixture) usualPlace() {
+	f.t.Helper()
+	const usual = "/run/cima" // in the namespaces of the test's own, as it has an engine
+	if err := os.MkdirAll(usual, 0o755); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := unix.Mount(filepath.Dir(f.socket()), usual, "", unix.MS_BIND, ""); err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { unix.Unmount(usual, unix.MNT_DETACH) })
 }
 
 func startFixture(t *testing.T, records *records.Store, configure ...func(*config.Config)) *fixture {
