@@ -254,7 +254,7 @@ func TestJudgedAtStart(t *testing.T) {
 	}
 	s.want("start", s.g.decide(t.Context(), told("start", a)), nil)
 	// The first process is in the host's namespaces.
-	if got := s.operations(a); got != "launch power" || !s.isGated(a) {
+	if got := s.operations(a); got != "launch power mounted" || !s.isGated(a) {
 		t.Errorf("at START: %s, gated %t", got, s.isGated(a))
 	}
 	s.want("start again", s.g.decide(t.Context(), told("start", a)), nil)
@@ -405,7 +405,7 @@ func TestJudgedOnce(t *testing.T) {
 	s.want("start", s.g.decide(t.Context(), told("start", a)), nil)
 	s.want("another start meanwhile", other, gate.ErrAgain)
 	s.want("another runtime meanwhile", unknown, nil)
-	if got := s.operations(a); got != "launch power" || !s.isGated(a) {
+	if got := s.operations(a); got != "launch power mounted" || !s.isGated(a) {
 		t.Errorf("%s, gated %t", got, s.isGated(a))
 	}
 }

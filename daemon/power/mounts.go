@@ -86,18 +86,7 @@ func (j *judge) look(m *procfs.Mount) *seen {
 	if j.root < 0 {
 		return nil
 	}
-	above := m
-	for range maxMounts {
-		if !local(above.Type) {
-			return nil
-		}
-		next, ok := j.byID[above.Parent]
-		if !ok || next == above {
-			break
-		}
-		above = next
-	}
-	fd, err := procfs.OpenIn(j.root, m.Point)
+	fd, err := procfs.OpenIn(j.root, m.Point, j.mayEnter)
 	if err != nil {
 		return nil
 	}
@@ -110,6 +99,13 @@ func (j *judge) look(m *procfs.Mount) *seen {
 		fd: fd, id: procfs.FileID{Device: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino},
 		mode: st.Mode, uid: st.Uid, links: st.Nlink, rmajor: st.Rdev_major, rminor: st.Rdev_minor,
 	}
+}
+
+// mayEnter reports whether a mount may be looked at. What covers a directory on the way to
+// a mount needn't be among those above that mount.
+func (j *judge) mayEnter(mount uint64) bool {
+	m, ok := j.byID[mount]
+	return ok && local(m.Type)
 }
 
 // statx asks no server: what the kernel has is enough.

@@ -38,25 +38,29 @@ func (h Host) tables(process string) (tables, error) {
 	if err != nil {
 		return tables{}, err
 	}
-	if own, err := h.sharesMounts(parent); err != nil || own {
+	if nothingMore, err := h.sharesMounts(parent, process); err != nil || nothingMore {
 		return newTables(all), err
 	}
 	more, err := procfs.Mounts(fmt.Sprintf("/proc/%d", parent))
 	return newTables(append(all, more...)), err
 }
 
-// sharesMounts reports whether a process is in the host's mount namespace. Of one that
-// is in another pid namespace nothing is known; it has none of its own either.
-func (h Host) sharesMounts(pid int) (bool, error) {
-	if pid == 0 {
+// sharesMounts reports whether a process's parent is in the host's mount namespace, or in
+// the process's own. Of a parent in another pid namespace nothing can be known.
+func (h Host) sharesMounts(parent int, process string) (bool, error) {
+	if parent == 0 {
 		return true, nil
 	}
-	theirs, err := procfs.Stat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/ns/mnt", pid))
+	theirs, err := procfs.Stat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/ns/mnt", parent))
 	if err != nil {
 		return false, err
 	}
 	hosts, err := procfs.Stat(unix.AT_FDCWD, h.process()+"/ns/mnt")
-	return hosts == theirs, err
+	if err != nil {
+		return false, err
+	}
+	own, err := procfs.Stat(unix.AT_FDCWD, process+"/ns/mnt")
+	return theirs == hosts || theirs == own, err
 }
 
 // process is one that is in the host's mount namespace, as its directory of /proc.

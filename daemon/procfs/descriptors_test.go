@@ -23,7 +23,7 @@ func TestDescriptors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(path)
-	mount, err := MountID(path)
+	mount, err := mountID(path)
 	if err != nil {
 		t.Fatal(err)
 	}

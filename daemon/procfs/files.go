@@ -43,12 +43,12 @@ func PIDNamespace(pidfd int) (FileID, error) {
 // symbolic link, though the last component may be one, and it never leaves the
 // directory or its mount (EXDEV).
 func OpenBelow(dir int, name string) (int, error) {
-	mount, err := MountID(dir)
+	mount, err := mountID(dir)
 	if err != nil {
 		return -1, err
 	}
 	return descend(dir, ".", name, func(fd int) error {
-		if m, err := MountID(fd); err != nil || m != mount {
+		if m, err := mountID(fd); err != nil || m != mount {
 			return cmp.Or(err, error(unix.EXDEV))
 		}
 		return nil
@@ -57,9 +57,14 @@ func OpenBelow(dir int, name string) (int, error) {
 
 // OpenIn opens a path below a directory descriptor, as O_PATH. It follows no symbolic
 // link, though the last component may be one. It goes from mount to mount, as the path
-// does.
-func OpenIn(dir int, name string) (int, error) {
-	return descend(dir, ".", name, func(int) error { return nil })
+// does, while enter admits each mount by its id; else EXDEV.
+func OpenIn(dir int, name string, enter func(mount uint64) bool) (int, error) {
+	return descend(dir, ".", name, func(fd int) error {
+		if m, err := mountID(fd); err != nil || !enter(m) {
+			return cmp.Or(err, error(unix.EXDEV))
+		}
+		return nil
+	})
 }
 
 // OpenAbsolute opens an absolute path, as O_PATH. It follows no symbolic link,

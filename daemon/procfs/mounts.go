@@ -118,10 +118,10 @@ func Unescape(s string) string {
 	return b.String()
 }
 
-// MountID tells mounts apart, those of one file system too (Linux 5.8).
-func MountID(fd int) (uint64, error) {
+// mountID tells mounts apart, those of one file system too (Linux 5.8).
+func mountID(fd int) (uint64, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, unix.STATX_MNT_ID, &st); err != nil {
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT|unix.AT_STATX_DONT_SYNC, unix.STATX_MNT_ID, &st); err != nil {
 		return 0, err
 	}
 	if st.Mask&unix.STATX_MNT_ID == 0 {

@@ -73,7 +73,7 @@ func TestMounts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	mount, err := MountID(int(root.Fd()))
+	mount, err := mountID(int(root.Fd()))
 	if err != nil {
 		t.Fatal(err)
 	}
