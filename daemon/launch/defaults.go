@@ -9,18 +9,16 @@ import (
 // What engines add by themselves: docker from 20.10 on, podman from 4.3 on, and
 // containerd. An addition counts as a default only if it is one of these exactly.
 
+// commonCapabilities are those that both docker and podman give by default.
+var commonCapabilities = []string{
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE",
+	"CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+}
+
 // DockerCapabilities are those that docker gives by default. Podman's and containerd's
 // are a part of them.
 func DockerCapabilities() []string {
-	return slices.Sorted(slices.Values(slices.Concat(CommonCapabilities(), []string{"CAP_AUDIT_WRITE", "CAP_MKNOD", "CAP_NET_RAW"})))
-}
-
-// CommonCapabilities are those that both docker and podman give by default.
-func CommonCapabilities() []string {
-	return []string{
-		"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE",
-		"CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
-	}
+	return slices.Sorted(slices.Values(slices.Concat(commonCapabilities, []string{"CAP_AUDIT_WRITE", "CAP_MKNOD", "CAP_NET_RAW"})))
 }
 
 // MaskedPaths are those that every engine masks.
@@ -53,7 +51,6 @@ func DeviceRules() []DeviceRule {
 
 var (
 	dockerCapabilities = DockerCapabilities()
-	commonCapabilities = CommonCapabilities()
 	maskedPaths        = MaskedPaths()
 	readOnlyPaths      = ReadOnlyPaths()
 	defaultRules       = DeviceRules()

@@ -11,9 +11,9 @@ import (
 // maxImageConfig bounds the bytes of an image's configuration.
 const maxImageConfig = 4 << 20
 
-// PublicLabel is the image's label that names, with commas between, the variables
+// publicLabel is the image's label that names, with commas between, the variables
 // whose values the launch shows.
-const PublicLabel = "cima.environment.public"
+const publicLabel = "cima.environment.public"
 
 // ImageConfig is the configuration of an image (OCI image specification 1.1,
 // config.md; docker's form of it is the same here).
@@ -63,5 +63,5 @@ func (i *ImageConfig) public() []string {
 	if i == nil {
 		return nil
 	}
-	return strings.FieldsFunc(string(i.Labels[PublicLabel]), func(c rune) bool { return c == ',' || c == ' ' })
+	return strings.FieldsFunc(string(i.Labels[publicLabel]), func(c rune) bool { return c == ',' || c == ' ' })
 }

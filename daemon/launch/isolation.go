@@ -103,7 +103,7 @@ func (n *normaliser) confinement(a *Asked, d *Defaults) {
 	} else {
 		a.AppArmor = profile
 	}
-	if label := SELinuxType(n.c.Process.SELinuxLabel); slices.Contains(engineTypes, label) {
+	if label := selinuxType(n.c.Process.SELinuxLabel); slices.Contains(engineTypes, label) {
 		d.SELinux = label
 	} else {
 		a.SELinux = label
@@ -125,9 +125,9 @@ func engineProfile(profile string) (string, bool) {
 // engineTypes are the types that engines give to processes of containers.
 var engineTypes = []string{"container_t", "container_init_t"}
 
-// SELinuxType returns the type of user:role:type:level. The level differs from run to
+// selinuxType returns the type of user:role:type:level. The level differs from run to
 // run.
-func SELinuxType(label string) string {
+func selinuxType(label string) string {
 	if parts := strings.SplitN(label, ":", 4); len(parts) >= 3 {
 		return parts[2]
 	}
@@ -141,10 +141,10 @@ func UsualDevice(d Device) bool {
 	})
 }
 
-// DeviceAccess returns the nodes, sorted, and the rules beyond the defaults, in their
+// deviceAccess returns the nodes, sorted, and the rules beyond the defaults, in their
 // order, since a later rule undoes an earlier one. Where every device is allowed it
 // returns neither: they would be those of this machine.
-func (c *Spec) DeviceAccess() (nodes []Device, rules []DeviceRule, all bool) {
+func (c *Spec) deviceAccess() (nodes []Device, rules []DeviceRule, all bool) {
 	all = true // runc and crun allow what no rule denies
 	for _, r := range c.Linux.Resources.Devices {
 		r = plainRule(r)

@@ -2,6 +2,7 @@ package launch
 
 import (
 	"bytes"
+	"crypto/sha512"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cima-project/cima/daemon/launch/launchtest"
 )
 
 var update = flag.Bool("update", false, "write the golden files again")
@@ -133,19 +136,61 @@ func TestEqualLinesGiveEqualDigests(t *testing.T) {
 	}
 }
 
+// The digests as cima-evidence(7) writes them, byte by byte.
+func TestDigests(t *testing.T) {
+	sum := func(text string) [48]byte { return sha512.Sum384([]byte(text)) }
+	l := Launch{
+		Source: "bundle", CgroupOwner: 7, Asked: &Asked{Arguments: []Text{"/bin/a"}}, Defaults: &Defaults{Seccomp: "x"},
+		Limits: Members{"process.oomScoreAdj": []byte("1")}, Entrypoint: &Entrypoint{Path: "/bin/a", SHA384: "y"},
+	}
+	asked := sha384Hex([]byte(`{"arguments":["/bin/a"],"user":{"gid":0,"uid":0}}`))
+	defaults := sum(`{"capabilities":{},"seccomp":"x"}`)
+	for name, test := range map[string]struct {
+		config string
+		image  Image
+		want   string
+	}{
+		"config":         {"", Image{Reference: "r", Digest: "sha256:d", Layers: []string{"l"}}, `{"config":"sha256:d"}`},
+		"of the launch":  {"sha256:c", Image{Digest: "sha256:d"}, `{"config":"sha256:c"}`},
+		"manifest":       {"", Image{Manifest: "sha256:m"}, `{"manifest":"sha256:m"}`},
+		"both":           {"", Image{Digest: "sha256:d", Manifest: "sha256:m"}, `{"config":"sha256:d"}`},
+		"absent":         {"", Image{Absent: "why"}, `{"absent":"why"}`},
+		"reference only": {"", Image{Reference: "r"}, `{"absent":""}`},
+	} {
+		l.ImageConfig = test.config
+		if digestOf(t, l, test.image) != sum(`{"asked":"`+asked+`","cgroup_owner":7,"image":`+test.want+`,"source":"bundle"}`) {
+			t.Errorf("%s: another launch digest", name)
+		}
+	}
+	if bothOf(t, l)[1] != defaults {
+		t.Error("another defaults digest")
+	}
+	none := Launch{Source: "none"}
+	if digestOf(t, none, Image{}) != sum(`{"cgroup_owner":0,"image":{"absent":""},"source":"none"}`) || bothOf(t, none)[1] != [48]byte{} {
+		t.Error("a launch of which nothing is known has another digest")
+	}
+}
+
+// A launch that is too large for an event has the digests that it has as a whole.
 func TestCondense(t *testing.T) {
-	l := launchOf(t, config(t, "docker"))
-	same, err := Condense(l, 1<<20)
-	if err != nil || digestOf(t, same, Image{}) != digestOf(t, l, Image{}) {
-		t.Fatal("a small launch was changed", err)
-	}
-	small, err := Condense(l, 100)
-	if err != nil || len(small.AskedSHA384) != 96 || len(small.DefaultsSHA384) != 96 || small.Asked != nil {
-		t.Fatalf("%+v, %v", small, err)
-	}
-	l.Asked.Arguments[0] = "/bin/other"
-	other, err := Condense(l, 100)
-	if err != nil || other.AskedSHA384 == small.AskedSHA384 {
-		t.Fatal("two large launches look the same", err)
+	for _, name := range launchtest.Names(t) {
+		l := launchOf(t, config(t, name))
+		l.ImageConfig, l.CgroupOwner, l.Entrypoint = "sha256:x", 7, &Entrypoint{Path: "/x"}
+		same, err := Condense(l, 1<<20)
+		if diff := cmp.Diff(l, same); err != nil || diff != "" {
+			t.Fatal("a small launch was changed", diff, err)
+		}
+		small, err := Condense(l, 100)
+		if err != nil || bothOf(t, small) != bothOf(t, l) {
+			t.Fatal("a condensed launch has other digests", err)
+		}
+		want := Launch{Source: "bundle", CgroupOwner: 7, ImageConfig: "sha256:x", Entrypoint: l.Entrypoint, AskedSHA384: small.AskedSHA384, DefaultsSHA384: small.DefaultsSHA384}
+		if diff := cmp.Diff(want, small); diff != "" {
+			t.Error(diff)
+		}
+		again, err := Condense(small, 100)
+		if diff := cmp.Diff(small, again); err != nil || diff != "" {
+			t.Error("condensed twice:", diff, err)
+		}
 	}
 }

@@ -66,7 +66,7 @@ func TestManual(t *testing.T) {
 	_, section, _ := strings.Cut(text, "# LAUNCH\n")
 	section, _, _ = strings.Cut(section, "# APPRAISAL\n")
 	words := strings.Join(strings.Fields(strings.ReplaceAll(section, `\*`, "*")), " ")
-	lists := slices.Concat(dockerCapabilities, maskedPaths, readOnlyPaths, loaders, inClear, profiles, engineTypes, []string{PublicLabel})
+	lists := slices.Concat(dockerCapabilities, maskedPaths, readOnlyPaths, loaders, inClear, profiles, engineTypes, []string{publicLabel})
 	for _, list := range [][]Text{engineVariables, engineSysctls, addedOptions} {
 		for _, item := range list {
 			lists = append(lists, string(item))

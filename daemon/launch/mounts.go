@@ -134,7 +134,7 @@ func MountOptions(options []Text) []Text {
 	for _, o := range options {
 		name, value, hasValue := strings.Cut(string(o), "=")
 		if hasValue && strings.HasSuffix(name, "context") {
-			o = Text(name + "=" + SELinuxType(strings.Trim(value, `"`)))
+			o = Text(name + "=" + selinuxType(strings.Trim(value, `"`)))
 		}
 		last[about(o)] = o
 	}

@@ -89,7 +89,7 @@ func Normalise(c *Spec, id string, rules Rules, known Known) (Launch, error) {
 	d.Seccomp = seccomp
 	n.confinement(a, d)
 	n.mounts(a, d)
-	a.Devices, a.DeviceRules, a.AllDevices = c.DeviceAccess()
+	a.Devices, a.DeviceRules, a.AllDevices = c.deviceAccess()
 	d.DeviceRules = n.allRules()
 	a.Sysctls, d.Sysctls = n.sysctls()
 	a.Hooks = hooks(c, id)
@@ -142,7 +142,7 @@ func (n *normaliser) process() (*Asked, *Defaults) {
 // members shows what stands in the launch as it is, and returns the limits.
 func (n *normaliser) members(a *Asked) Members {
 	a.Members, a.Unknown = n.withoutIDs(n.c.found.members), n.withoutIDs(n.c.found.unknown)
-	if label := SELinuxType(n.c.Linux.MountLabel); label != "" && label != "container_file_t" {
+	if label := selinuxType(n.c.Linux.MountLabel); label != "" && label != "container_file_t" {
 		a.Members["linux.mountLabel"] = quote(Text(label))
 	}
 	if v := n.c.Version; v != "" && !strings.HasPrefix(string(v), "1.") {

@@ -87,6 +87,96 @@ func TestChangesThatCount(t *testing.T) {
 	}
 }
 
+// An addition of an engine's is not asked for if it is exactly that; anything else is,
+// in whatever small way it differs.
+func TestDefaultsAreExactPairs(t *testing.T) {
+	replace := func(path, key, value string, v any) change {
+		return func(c map[string]any) { without(path, key, value)(c); add(path, v)(c) }
+	}
+	shm := func(options ...any) change {
+		return replace("mounts", "destination", "/dev/shm", mount("/dev/shm", "tmpfs", "shm", options...))
+	}
+	id := strings.Repeat("a1", 32)
+	for name, test := range map[string]struct {
+		change change
+		asked  bool
+	}{
+		"nothing":                  {func(map[string]any) {}, false},
+		"no defaults":              {set("mounts", []any{}), false},
+		"no sysctls":               {drop("linux.sysctl"), false},
+		"podman's sysctl":          {set("linux.sysctl", map[string]any{"net.ipv4.ping_group_range": "0 0"}), false},
+		"another value":            {set("linux.sysctl", map[string]any{"net.ipv4.ping_group_range": "0 1"}), true},
+		"proc, looser":             {replace("mounts", "destination", "/proc", mount("/proc", "proc", "proc", "nosuid", "noexec")), true},
+		"proc elsewhere":           {replace("mounts", "destination", "/proc", mount("/p", "proc", "proc", "nosuid", "noexec", "nodev")), true},
+		"sys, writable":            {replace("mounts", "destination", "/sys", mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev")), true},
+		"shm, larger":              {shm("nosuid", "noexec", "nodev", "mode=1777", "size=99999999"), false},
+		"shm, no size of bytes":    {shm("nosuid", "noexec", "nodev", "mode=1777", "size=50%"), true},
+		"shm, executable":          {shm("nosuid", "nodev", "mode=1777", "size=67108864"), true},
+		"shm of the host's":        {replace("mounts", "destination", "/dev/shm", mount("/dev/shm", "bind", "/dev/shm", "rbind", "rprivate")), true},
+		"containerd's run":         {add("mounts", mount("/run", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k")), false},
+		"podman's tmp":             {add("mounts", mount("/tmp", "tmpfs", "tmpfs", "nodev", "nosuid", "rprivate", "rw", "tmpcopyup")), true},
+		"mapped":                   {replace("mounts", "destination", "/proc", map[string]any{"destination": "/proc", "type": "proc", "options": []any{"nosuid", "noexec", "nodev"}, "uidMappings": []any{map[string]any{"hostID": 1}}}), true},
+		"engine's file, shared":    {replace("mounts", "destination", "/etc/hosts", mount("/etc/hosts", "bind", "/var/lib/docker/containers/"+id+"/hosts", "rbind", "rshared")), true},
+		"engine's file, read-only": {replace("mounts", "destination", "/etc/hosts", mount("/etc/hosts", "bind", "/var/lib/docker/containers/"+id+"/hosts", "rbind", "ro")), false},
+		"engine's file, covered":   {add("mounts", mount("/etc", "tmpfs", "tmpfs")), true},
+		"podman's umask":           {set("process.user.umask", 0o22), false},
+		"another umask":            {set("process.user.umask", 0), true},
+		"podman's capabilities":    {set("process.capabilities.bounding", []any{"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT"}), false},
+		"one of all engines' less": {set("process.capabilities.bounding", []any{"CAP_CHOWN"}), true},
+		"inheritable":              {set("process.capabilities.inheritable", []any{"CAP_BPF"}), true},
+		"docker's profile":         {set("process.apparmorProfile", "docker-default"), false},
+		"podman's profile":         {set("process.apparmorProfile", "containers-default-0.50.1"), false},
+		"another profile":          {set("process.apparmorProfile", "docker-default2"), true},
+		"engine's label":           {set("process.selinuxLabel", "system_u:system_r:container_t:s0:c1,c2"), false},
+		"another label":            {set("process.selinuxLabel", "system_u:system_r:spc_t:s0"), true},
+		"engine's label of mounts": {set("linux.mountLabel", "system_u:object_r:container_file_t:s0:c1,c2"), false},
+		"another label of mounts":  {set("linux.mountLabel", "system_u:object_r:etc_t:s0"), true},
+		"another mask":             {add("linux.maskedPaths", "/proc/interrupts"), false},
+		"a mask less":              {set("linux.maskedPaths", []any{"/proc/kcore"}), true},
+		"read-only, or masked": {func(c map[string]any) {
+			drop("linux.readonlyPaths")(c)
+			for _, p := range ReadOnlyPaths() {
+				add("linux.maskedPaths", p)(c)
+			}
+		}, false},
+		"the usual rules":            {set("linux.resources.devices", []any{map[string]any{"allow": false, "access": "rwm"}}), false},
+		"mknod of all":               {add("linux.resources.devices", map[string]any{"allow": true, "type": "a", "access": "m"}), true},
+		"own cgroup namespace":       {add("linux.namespaces", map[string]any{"type": "cgroup"}), false},
+		"another's cgroup namespace": {add("linux.namespaces", map[string]any{"type": "cgroup", "path": "/proc/9/ns/cgroup"}), true},
+		"own time":                   {add("linux.namespaces", map[string]any{"type": "time"}), true},
+		"host name of the id":        {set("hostname", id[:12]), false},
+		"another host name":          {set("hostname", id[:11]), true},
+		"docker's hook":              {func(map[string]any) {}, false},
+		"docker's hook, poststop":    {set("hooks", map[string]any{"poststop": []any{map[string]any{"path": "/proc/1/exe", "args": []any{"libnetwork-setkey", "a", "b", "c"}}}}), true},
+		"docker's hook, longer":      {set("hooks", map[string]any{"prestart": []any{map[string]any{"path": "/proc/1/exe", "args": []any{"libnetwork-setkey", "a", "b", "c", "d"}}}}), true},
+		"docker's hook, environment": {set("hooks", map[string]any{"prestart": []any{map[string]any{"path": "/proc/1/exe", "args": []any{"libnetwork-setkey", "a", "b", "c"}, "env": []any{"LD_PRELOAD=x"}}}}), true},
+	} {
+		c := config(t, "docker")
+		base := digestOf(t, launchOf(t, c), Image{})
+		test.change(c)
+		if got := digestOf(t, launchOf(t, c), Image{}) != base; got != test.asked {
+			t.Errorf("%s: asked for: %t", name, got)
+		}
+	}
+}
+
+// Of the order of device rules, each change shows.
+func TestOrderOfDeviceRules(t *testing.T) {
+	seen := map[[2][48]byte]int{}
+	fuse := func(allow bool) any {
+		return map[string]any{"allow": allow, "type": "c", "major": 10, "minor": 229, "access": "rwm"}
+	}
+	for i, rules := range [][]any{{fuse(true), fuse(false)}, {fuse(false), fuse(true)}, {fuse(true)}, {fuse(false)}} {
+		c := config(t, "docker")
+		set("linux.resources.devices", append([]any{map[string]any{"allow": false, "access": "rwm"}}, rules...))(c)
+		d := bothOf(t, launchOf(t, c))
+		if other, ok := seen[d]; ok {
+			t.Errorf("orders %d and %d have the same digests", other, i)
+		}
+		seen[d] = i
+	}
+}
+
 // What differs from run to run, or has no effect, does not change it.
 func TestChangesThatDoNotCount(t *testing.T) {
 	base := digestOf(t, launchOf(t, config(t, "docker")), Image{})
