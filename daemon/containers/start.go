@@ -23,16 +23,25 @@ func (g *Gate) starting(list []records.Record, h heldRuntime) (starting []record
 	if c.Name != "" && c.Name != "start" {
 		return nil, false
 	}
+	var named, ready []records.Record
 	for _, rec := range list {
 		switch {
-		case rec.UID != 0 || g.isJudged(rec):
+		case rec.UID != 0:
 		case c.Names(rec.ID), c.Name == "" && h.Names(rec.Bundle, rec.ID) && hasFIFO(rec):
-			return []records.Record{rec}, true
+			named = append(named, rec)
 		case c.Name == "" && rec.Err == nil && hasFIFO(rec):
-			starting = append(starting, rec)
+			ready = append(ready, rec)
 		}
 	}
-	return starting, false
+	// One of another engine may have the same id: neither stands for the other.
+	other := func(rec records.Record) bool { return c.Name != "" && !c.KeepsIn(rec.StateDir) }
+	if slices.ContainsFunc(named, func(rec records.Record) bool { return !other(rec) }) {
+		named = slices.DeleteFunc(named, other)
+	}
+	if len(named) > 0 {
+		return slices.DeleteFunc(named, g.isJudged), true
+	}
+	return slices.DeleteFunc(ready, g.isJudged), false
 }
 
 // hasFIFO reports whether a container is made and not started, as far as its runtime's

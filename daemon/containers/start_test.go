@@ -110,13 +110,15 @@ func (s *starts) write(name, text string) {
 	}
 }
 
-// bundle writes the bundle of a container.
-func (s *starts) bundle(id string) {
+// bundle writes the bundle of a container of docker's.
+func (s *starts) bundle(id string) { s.bundleIn("moby", id) }
+
+func (s *starts) bundleIn(namespace, id string) {
 	s.Helper()
 	c := launchtest.Config(s, "docker")
-	launchtest.Set("linux.cgroupsPath", "/docker/"+id)(c)
+	launchtest.Set("linux.cgroupsPath", "/"+namespace+"/"+id)(c)
 	launchtest.Set("mounts", []any{})(c) // their sources are not there
-	s.write("task/moby/"+id+"/config.json", string(launchtest.Encode(s, c)))
+	s.write("task/"+namespace+"/"+id+"/config.json", string(launchtest.Encode(s, c)))
 }
 
 // made is a container that is made: it has a first process.
@@ -129,9 +131,11 @@ type made struct {
 }
 
 // make makes a container, as the runtime's create does.
-func (s *starts) make(id string) *made {
+func (s *starts) make(id string) *made { return s.makeIn("moby", id) }
+
+func (s *starts) makeIn(namespace, id string) *made {
 	s.Helper()
-	state := "runc/moby/" + id + "/"
+	state := "runc/" + namespace + "/" + id + "/"
 	c := &made{starts: s, id: id, fifo: filepath.Join(s.dir, state, gate.FIFOName)}
 	if err := errors.Join(os.MkdirAll(filepath.Dir(c.fifo), 0o755), unix.Mkfifo(c.fifo, 0o600)); err != nil {
 		s.Fatal(err)
@@ -159,7 +163,7 @@ func (s *starts) make(id string) *made {
 	if err != nil {
 		s.Fatal(err)
 	}
-	s.write(state+"state.json", fmt.Sprintf(`{"init_process_pid":%d,"init_process_start":%d,"cgroup_paths":{"":"/sys/fs/cgroup/docker/%s"}}`, c.pid, started, id))
+	s.write(state+"state.json", fmt.Sprintf(`{"init_process_pid":%d,"init_process_start":%d,"cgroup_paths":{"":"/sys/fs/cgroup/%s/%s"}}`, c.pid, started, namespace, id))
 	return c
 }
 
@@ -196,7 +200,7 @@ func (c *made) released() {
 func (c *made) record() records.Record {
 	c.Helper()
 	list, err := c.m.Records().List(context.Background())
-	at := slices.IndexFunc(list, func(rec records.Record) bool { return rec.ID == c.id })
+	at := slices.IndexFunc(list, func(rec records.Record) bool { return rec.Name == c.id })
 	if err != nil || at < 0 {
 		c.Fatal("no record of", c.id, err)
 	}
@@ -281,6 +285,29 @@ func TestNobodyElseWaits(t *testing.T) {
 		s.want(what, s.g.decide(t.Context(), h), nil)
 	}
 	s.want("nothing known but where it was started", s.g.decide(t.Context(), held{names: a}), gate.ErrAgain)
+}
+
+// Whoever can use containerd may make a container with the id of another's, and leave it
+// there: the other's start neither waits for it, nor passes for its.
+func TestStartNextToOneWithTheSameID(t *testing.T) {
+	s := newStarts(t)
+	of := func(namespace string, words ...string) held {
+		h := told(words...)
+		h.command.Root = s.dir + "/runc/" + namespace
+		return h
+	}
+	for _, namespace := range []string{"default", "moby"} {
+		s.bundleIn(namespace, a)
+		s.want("create", s.g.decide(t.Context(), of(namespace, "create", a)), nil)
+	}
+	s.makeIn("default", a) // its first process hangs
+	s.make(a).ready()
+	s.want("start", s.g.decide(t.Context(), of("moby", "start", a)), nil)
+	s.want("start, looked at again", s.g.decide(t.Context(), of("moby", "start", a)), nil)
+	if !s.isGated(a) || s.isGated("default:"+a) {
+		t.Errorf("gated: %t, %t", s.isGated(a), s.isGated("default:"+a))
+	}
+	s.want("start of the other", s.g.decide(t.Context(), of("default", "start", a)), gate.ErrAgain)
 }
 
 // A runtime of whose command nothing is known judges all that are ready.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -28,10 +29,21 @@ var (
 type Command struct {
 	Name      string   // "create", "start", "state", …
 	Arguments []string // behind it, as they are
+	Root      string   // where the runtime keeps its state; "": by default
 }
 
 // Names reports whether an argument is this container's id.
 func (c Command) Names(id string) bool { return slices.Contains(c.Arguments, id) }
+
+// KeepsIn reports whether the runtime keeps a container's state in this directory, as
+// far as it was told. Two containers may have one id, below two roots.
+func (c Command) KeepsIn(stateDir string) bool {
+	root := path.Dir(stateDir)
+	if c.Root == "" {
+		return path.Dir(root) == "/run" // /run/runc, /run/crun
+	}
+	return root == path.Clean(c.Root)
+}
 
 // Command returns what the runtime that the process is about to execute was told to
 // do: from the arguments of its execve(2), which the kernel holds. The zero Command
@@ -127,15 +139,21 @@ var (
 // parseCommand finds the command behind a runtime's global flags. Behind a flag that
 // is not known nothing is known.
 func parseCommand(args []string) Command {
+	root := ""
 	for i := 1; i < len(args); i++ {
 		flag := strings.TrimPrefix(strings.TrimPrefix(args[i], "-"), "-")
+		name, value, hasValue := strings.Cut(flag, "=")
 		switch {
 		case flag == args[i] && flag != "":
-			return Command{flag, args[i+1:]}
-		case slices.Contains(valueFlags, flag):
+			return Command{flag, args[i+1:], root}
+		case slices.Contains(valueFlags, flag) && i+1 < len(args):
 			i++
-		case !slices.Contains(plainFlags, flag) && !strings.Contains(flag, "="):
+			value = args[i]
+		case !slices.Contains(plainFlags, flag) && !hasValue:
 			return Command{}
+		}
+		if name == "root" || name == "r" {
+			root = value
 		}
 	}
 	return Command{}

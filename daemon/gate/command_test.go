@@ -17,26 +17,45 @@ import (
 func TestParseCommand(t *testing.T) {
 	for line, want := range map[string]Command{
 		// docker's shim and podman, as they call runc and crun.
-		"runc --root /run/docker/runtime-runc/moby --log /l/log.json --log-format json --systemd-cgroup create --bundle /b --pid-file /b/init.pid ID": {"create", []string{"--bundle", "/b", "--pid-file", "/b/init.pid", "ID"}},
-		"/usr/bin/runc --root /run/docker/runtime-runc/moby start ID":                                                                                 {"start", []string{"ID"}},
-		"/usr/bin/crun --root=/run/crun --rootless=auto --cgroup-manager systemd start ID":                                                            {"start", []string{"ID"}},
-		"runc start ID":                    {"start", []string{"ID"}},
-		"runc -debug -root /r state start": {"state", []string{"start"}},
-		"/proc/self/exe init":              {"init", []string{}},
+		"runc --root /run/docker/runtime-runc/moby --log /l/log.json --log-format json --systemd-cgroup create --bundle /b --pid-file /b/init.pid ID": {"create", []string{"--bundle", "/b", "--pid-file", "/b/init.pid", "ID"}, "/run/docker/runtime-runc/moby"},
+		"/usr/bin/runc --root /run/docker/runtime-runc/moby start ID":                                                                                 {"start", []string{"ID"}, "/run/docker/runtime-runc/moby"},
+		"/usr/bin/crun --root=/run/crun --rootless=auto --cgroup-manager systemd start ID":                                                            {"start", []string{"ID"}, "/run/crun"},
+		"runc start ID":                    {"start", []string{"ID"}, ""},
+		"runc -debug -root /r state start": {"state", []string{"start"}, "/r"},
+		"/proc/self/exe init":              {"init", []string{}, ""},
 		"runc --root start":                {},
 		"runc --new start ID":              {},
-		"runc --new=start state":           {"state", []string{}},
+		"runc --new=start state":           {"state", []string{}, ""},
 		"runc --":                          {},
 		"runc -":                           {},
 		"runc":                             {},
 		"":                                 {},
 	} {
-		if got := parseCommand(strings.Fields(line)); got.Name != want.Name || !slices.Equal(got.Arguments, want.Arguments) {
+		if got := parseCommand(strings.Fields(line)); got.Name != want.Name || !slices.Equal(got.Arguments, want.Arguments) || got.Root != want.Root {
 			t.Errorf("%s: %+v, want %+v", line, got, want)
 		}
 	}
-	if c := (Command{"start", []string{"abc"}}); !c.Names("abc") || c.Names("ab") || c.Names("start") {
+	if c := (Command{"start", []string{"abc"}, ""}); !c.Names("abc") || c.Names("ab") || c.Names("start") {
 		t.Errorf("%+v names another", c)
+	}
+}
+
+func TestKeepsIn(t *testing.T) {
+	for _, test := range []struct {
+		root, dir string
+		want      bool
+	}{
+		{"/run/docker/runtime-runc/moby", "/run/docker/runtime-runc/moby/ID", true},
+		{"/run/docker/runtime-runc/moby/", "/run/docker/runtime-runc/moby/ID", true},
+		{"/run/docker/runtime-runc/moby", "/run/containerd/runc/default/ID", false},
+		{"", "/run/runc/ID", true},
+		{"", "/run/crun/ID", true},
+		{"", "/run/containerd/runc/default/ID", false},
+		{"", "", false},
+	} {
+		if got := (Command{Root: test.root}).KeepsIn(test.dir); got != test.want {
+			t.Errorf("%+v: %t", test, got)
+		}
 	}
 }
 
