@@ -2,7 +2,6 @@ package records
 
 import (
 	"context"
-	"encoding/json"
 	"path"
 	"slices"
 	"strings"
@@ -160,7 +159,6 @@ func podOf(c *launch.Spec) pod {
 // in its launch, and neither is power over others than that pod.
 func (s *Store) others(ctx context.Context, r Record) ([]power.Other, error) {
 	all, err := s.List(ctx)
-	network := s.dockerNetwork(r)
 	var out []power.Other
 	for _, o := range all {
 		if o.Name == r.Name || o.UID != 0 || o.InitPID == 0 {
@@ -170,26 +168,10 @@ func (s *Store) others(ctx context.Context, r Record) ([]power.Other, error) {
 		out = append(out, power.Other{
 			PID: o.InitPID, Files: s.engineFiles(o, sharedFiles),
 			Pod:     mine.sandbox != "" && mine.sandbox == theirs.sandbox && (theirs.first || o.Runtime != "podman"),
-			Network: o.Runtime == "docker" && o.ID == network || r.Runtime == "podman" && s.mountsHostsOf(r, o),
+			Network: o.Runtime == "docker" && o.Name == r.details.network || r.Runtime == "podman" && s.mountsHostsOf(r, o),
 		})
 	}
 	return out, err
-}
-
-// dockerNetwork returns the id of the container whose network a container of docker's
-// has by docker's own record.
-func (s *Store) dockerNetwork(r Record) string {
-	root := launch.StorageRoot(r.RootPath)
-	if r.Runtime != "docker" || root == "" || !launch.IsID(r.ID) {
-		return ""
-	}
-	raw, _, owner, err := s.trust.ReadFile(path.Join(root, "containers", r.ID, "hostconfig.json"), launch.MaxConfig)
-	var c struct{ NetworkMode string }
-	if err != nil || owner != 0 || json.Unmarshal(raw, &c) != nil {
-		return ""
-	}
-	id, _ := strings.CutPrefix(c.NetworkMode, "container:")
-	return id
 }
 
 // mountsHostsOf reports whether podman mounts another container's /etc/hosts in this one,

@@ -20,7 +20,7 @@ func (s *Store) known(ctx context.Context, r *Record, c *launch.Spec) launch.Kno
 	case "docker":
 		is := s.storage.Docker(r.ID, r.RootPath)
 		known.Image, known.Anonymous, known.Shares = is.Image, is.Anonymous, is.Shares
-		r.details.labels = s.options.Rules.Choose(is.Labels)
+		r.details.labels, r.details.network = s.options.Rules.Choose(is.Labels), is.Network
 	case "podman", "cri-o":
 		is := s.storage.Podman(ctx, r.ID, r.Bundle, r.RootPath)
 		known.Image, known.Anonymous = is.Image, is.Anonymous

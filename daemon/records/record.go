@@ -65,7 +65,8 @@ type details struct {
 
 	byController map[string]string // the cgroups, where hierarchies differ
 
-	labels map[string]launch.Text // of docker's, those that the rules name
+	labels  map[string]launch.Text // of docker's, those that the rules name
+	network string                 // name of the docker container whose network it has, by docker's record
 }
 
 func (r Record) config() string { return path.Join(r.Bundle, "config.json") }

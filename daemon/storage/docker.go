@@ -57,15 +57,19 @@ func (r *Reader) Docker(id, rootPath string) (c Container) {
 	if known := r.decode(path.Join(dir, "hostconfig.json"), &host); !known || len(host.VolumesFrom) > 0 {
 		c.inherited = true
 	}
-	for _, mode := range []string{host.NetworkMode, host.IpcMode} {
-		if of, ok := strings.CutPrefix(mode, "container:"); ok && launch.IsID(of) {
-			c.shares = append(c.shares, of)
-		}
-	}
+	c.Network, c.ipc = containerOf(host.NetworkMode), containerOf(host.IpcMode)
 	if raw := r.dockerImage(root, strings.TrimPrefix(rootPath, root+"/"), is); raw != nil {
 		c.Image, _ = launch.ParseImageConfig(raw)
 	}
 	return c
+}
+
+// containerOf returns the container that a mode names, "" where it names none.
+func containerOf(mode string) string {
+	if id, ok := strings.CutPrefix(mode, "container:"); ok && launch.IsID(id) {
+		return id
+	}
+	return ""
 }
 
 // decode reads a file of root's.

@@ -42,11 +42,15 @@ type Container struct {
 	Image  *launch.ImageConfig // of which it was made
 	Labels map[string]launch.Text
 
+	// Network is the id of the container whose network this one has by the engine's
+	// record; "" where it has one of its own, or where the record doesn't say.
+	Network string
+
 	dir       string          // the container's own directory
 	volumes   string          // the directory of the engine's volumes
 	nameless  map[string]bool // volumes that the engine's record gives no name; nil: it says nothing of them
 	inherited bool            // some of these may be another container's
-	shares    []string        // ids of containers whose network or IPC it has
+	ipc       string          // as Network, of the IPC namespace
 }
 
 // Anonymous reports whether the engine made a volume for this container alone: by its
@@ -68,12 +72,7 @@ func (c Container) Anonymous(volume string) bool {
 // Shares reports whether the engine's record says that the container has the network or
 // the IPC namespace of the container with this id.
 func (c Container) Shares(id string) bool {
-	for _, s := range c.shares {
-		if s == id {
-			return true
-		}
-	}
-	return false
+	return id != "" && (id == c.Network || id == c.ipc)
 }
 
 // born returns when a file was made, false where the file system doesn't say.

@@ -144,7 +144,7 @@ func TestAnonymousVolumes(t *testing.T) {
 			t.Errorf("docker, %q: %v", volume, !want)
 		}
 	}
-	if !c.Shares(id(3)) || c.Shares(id(4)) || c.Shares("../x") || c.Shares("") {
+	if c.Network != id(3) || !c.Shares(id(3)) || c.Shares(id(4)) || c.Shares("../x") || c.Shares("") {
 		t.Errorf("%+v", c)
 	}
 	// Another container's volumes have no name either: those that are older are its.
