@@ -398,8 +398,8 @@ class Live:
     def variants(self):
         """What the configuration changes in evidence."""
         world.ima_log([world.ima_ng("boot_aggregate", b"boot")], new=True)
-        for name, top, more in (("everything shown", 'isolation = "none"\nanchor = "report-data"\n', '[launch]\nenvironment = "digest"\n'),
-                                ("nothing shown", 'isolation = "private"\n', '[launch]\nenvironment = "none"\n')):
+        for name, top, more in (("everything shown", 'isolation = "none"\nanchor = "report-data"\n', '[launch]\npublic = ["A"]\n'),
+                                ("nothing shown", 'isolation = "private"\n', '[launch]\ndata = []\n')):
             config = CONFIG.replace("[launch]\n", more) + '[[access]]\nallow = ["ExtendMeasurement"]\n'
             d = self.daemon(name.replace(" ", "-"), top + config.replace('interval = "20ms"', 'mode = "off"'))
             one, two = Container(self.w, 6, bundle(user={"uid": 7, "gid": 8, "additionalGids": [9, 4]})), Container(self.w, 7, bundle(cwd="/elsewhere"))

@@ -14,6 +14,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 NONCE = base64.b64decode("YSBub25jZSBvZiB0aGUgZ29sZGVucywgMzIgYnl0ZXM=").hex()
 AT = "2026-12-01T00:00:00Z"
 FORMS = ("cima", "trustee", "trustee-request", "cmw", "cmw-cbor", "cel", "cel-tlv")
+EARLIER = ("host", "container", "container-shared")  # of profile v1
 STORED = ("host", "container", "host-shared", "container-shared", "executions", "all", "nothing")
 
 
@@ -27,6 +28,8 @@ class Offline:
         for name in os.listdir(f"{HERE}/evidence"):
             if name.endswith(".pem"):
                 self.file(name, open(f"{HERE}/evidence/{name}").read())
+        for name in EARLIER:
+            self.file(f"v1-{name}.json", open(f"{HERE}/evidence/v1/{name}.json", encoding="utf-8").read())
 
     def file(self, name, text):
         with open(f"{self.dir.name}/{name}", "wb") as f:
@@ -65,15 +68,16 @@ class Offline:
         return {"all": "all.pem", "nothing": "nothing.pem", "executions": "executions.pem"}.get(name, "root.pem")
 
     def launches(self):
+        self.file("image-config.json", '{"config":{"Env":["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin","LANG=C.UTF-8"],"Labels":{"cima.environment.public":"U"}}}')
         for n, row in enumerate(self.golden.launches()):
             text = json.dumps(row["config"], ensure_ascii=False).encode()
             code, out, err = self.do("predict", "--config", "-", "--json", "--label", "a", "--label", "com.docker.compose.service", stdin=text)
             self.golden.add("launches", row["name"], [code, out.decode().rstrip("\n")], [err])
             if n % 8 == 0:
-                for mode in ("digest", "none"):
-                    code, out, err = self.do("predict", "--config", "-", "--json", "--environment", mode, stdin=text)
-                    launch = json.loads(out)["launch"] if code == 0 else {}
-                    self.golden.add("launches", f"{row['name']}, environment {mode}", [code, hashlib.sha256(out).hexdigest(), launch.get("environment")], [err])
+                for name, more in (("public variables", ["--public", "A,LANG"]), ("image's config known", ["--image-config", "image-config.json"])):
+                    code, out, err = self.do("predict", "--config", "-", "--json", *more, stdin=text)
+                    asked = json.loads(out)["launch"].get("asked", {}) if code == 0 else {}
+                    self.golden.add("launches", f"{row['name']}, {name}", [code, hashlib.sha256(out).hexdigest(), asked.get("environment")], [err])
         with open(f"{self.dir.name}/config.json", "w") as f:
             json.dump(self.golden.launches()[0]["config"], f)
         self.file("image.json", '{"reference":"docker.io/golden/app:1","digest":"sha256:%s","layers":["sha256:%s"]}' % ("5e" * 32, "1a" * 32))
@@ -84,7 +88,7 @@ class Offline:
             "plain": [], "image": ["--image", "image.json", "--json"], "image absent": ["--image", "absent.json", "--json"],
             "image with an unknown member": ["--image", "odd-image.json"], "image of nothing": ["--image", "empty.json"],
             "entrypoint": ["--entrypoint", "/bin/sleep=" + "0a" * 48, "--json"], "entrypoint bad": ["--entrypoint", "/bin/sleep=0A"],
-            "environment bad": ["--environment", "values"], "both": ["--bundle", "."],
+            "image's config bad": ["--image-config", "image.json"], "no image's config": ["--image-config", "none"], "both": ["--bundle", "."],
         }.items():
             self.add("launches", "predict: " + name, "predict", "--config", "config.json", *args)
         for name, text in {
@@ -122,6 +126,9 @@ class Offline:
             root = ["--trust-root", self.root(name)]
             self.add("verify", name, "verify", name + ".json", *base, *root, "--json")
             self.add("verify", name + ", for people", "verify", name + ".json", *base, *root)
+        for name in EARLIER:
+            self.add("verify", f"{name} of profile v1", "verify", f"v1-{name}.json", *base, "--trust-root", "root.pem", "--json")
+            self.add("verify", f"policy of {name} of profile v1", "policy", "init", f"v1-{name}.json", "--trust-root", "root.pem")
             self.add("verify", name + ", no root", "verify", name + ".json", *base, "--json")
         for name, args in {
             "another nonce": ["--nonce", "00" * 32], "no nonce": [], "nonce no hex": ["--nonce", "xyz"], "nonce short": ["--nonce", "00"], "long ago": [*base[:2], "--at", "2020-01-01T00:00:00Z"],
