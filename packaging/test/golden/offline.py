@@ -80,17 +80,15 @@ class Offline:
                     self.golden.add("launches", f"{row['name']}, {name}", [code, hashlib.sha256(out).hexdigest(), asked.get("environment")], [err])
         with open(f"{self.dir.name}/config.json", "w") as f:
             json.dump(self.golden.launches()[0]["config"], f)
-        self.file("image.json", '{"reference":"docker.io/golden/app:1","digest":"sha256:%s","layers":["sha256:%s"]}' % ("5e" * 32, "1a" * 32))
-        self.file("absent.json", '{"absent":"no engine to ask"}')
-        self.file("odd-image.json", '{"reference":"a","x":1}')
-        self.file("empty.json", "{}")
+        config, run = ["--config", "config.json"], "docker run -v data:/data -e LANG=de -e U=1 -u 7:8 golden/app:1 sleep 60"
         for name, args in {
-            "plain": [], "image": ["--image", "image.json", "--json"], "image absent": ["--image", "absent.json", "--json"],
-            "image with an unknown member": ["--image", "odd-image.json"], "image of nothing": ["--image", "empty.json"],
-            "entrypoint": ["--entrypoint", "/bin/sleep=" + "0a" * 48, "--json"], "entrypoint bad": ["--entrypoint", "/bin/sleep=0A"],
-            "image's config bad": ["--image-config", "image.json"], "no image's config": ["--image-config", "none"], "both": ["--bundle", "."],
+            "plain": config, "image's config": [*config, "--image-config", "image-config.json", "--json"], "image's config bad": [*config, "--image-config", "none"],
+            "entrypoint": [*config, "--entrypoint", "/bin/sleep=" + "0a" * 48, "--json"], "entrypoint bad": [*config, "--entrypoint", "/bin/sleep=0A"],
+            "public": [*config, "--public", "A,PATH", "--json"], "both": [*config, "--bundle", "."], "a line": ["--run", run, "--image-config", "image-config.json", "--json"],
+            "a line, for people": ["--run", run, "--image-config", "image-config.json"], "a line without an image's config": ["--run", run, "--json"],
+            "a line of podman": ["--run", run.replace("docker", "podman"), "--image-config", "image-config.json", "--json"], "no line": ["--run", "docker ps"],
         }.items():
-            self.add("launches", "predict: " + name, "predict", "--config", "config.json", *args)
+            self.add("launches", "predict: " + name, "predict", *args)
         for name, text in {
             "no JSON": "{", "null": "null", "an array": "[]", "empty": "{}", "nothing": "", "two": "{}{}", "duplicate": '{"process":{"args":["a"],"args":["b"]},"root":{"path":"r"},"linux":{}}',
             "another case": '{"Process":{"Args":["a"],"cwd":"/","user":{"uid":0,"gid":0}},"ROOT":{"path":"r"},"linux":{"cgroupsPath":"/x"}}',

@@ -70,6 +70,8 @@ def inside():
             nothing = f"{ROOT}/no-{os.path.basename(path)}"
             open(nothing, "w").close()
             subprocess.run(["mount", "--bind", nothing, os.path.realpath(path)], check=True)
+    for path in ("image/proc", "image/run/cima", "empty"):
+        os.makedirs(f"{ROOT}/{path}")
     for path in (RUNTIME, SERVICE):
         shutil.copy(os.path.realpath(shutil.which("sleep")), path)
         os.chmod(path, 0o755)
@@ -136,13 +138,19 @@ def remove_parent(parent):
 class Caller:
     """A process in a cgroup, in a pid namespace of its own if it is a container's."""
 
-    def __init__(self, cgroup, contained, uid=0):
+    def __init__(self, cgroup, contained, uid=0, root=None, namespaces=("pid",), fifo=None):
+        """root is a root file system of its own; at fifo it waits to be started, as a runtime's init does."""
         self.cgroup = cgroup
-        order = json.dumps({"cgroup": cgroup.files() if cgroup else [], "contained": contained, "uid": uid})
+        order = json.dumps({"cgroup": cgroup.files() if cgroup else [], "contained": contained, "uid": uid,
+                            "root": root, "namespaces": list(namespaces), "fifo": fifo})
         self.process = subprocess.Popen([sys.executable, "-u", os.path.abspath(__file__), order],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.pid = json.loads(self.process.stdout.readline())["pid"]
         json.loads(self.process.stdout.readline())  # it is in its place
+
+    def started(self):
+        """Waits until what waited at the FIFO goes on."""
+        json.loads(self.process.stdout.readline())
 
     def _order(self, order):
         self.process.stdin.write(json.dumps(order) + "\n")
@@ -183,8 +191,9 @@ class Caller:
 
 def caller_main(order):
     libc = ctypes.CDLL(None, use_errno=True)
-    if order["contained"] and libc.unshare(0x20000000) != 0:  # CLONE_NEWPID
+    if order["contained"] and libc.unshare(sum(NAMESPACES[n] for n in order["namespaces"])) != 0:
         sys.exit("unshare")
+    outside = os.open("/", os.O_PATH), os.open("/proc/self/ns/mnt" if not order["root"] else f"/proc/{os.getppid()}/ns/mnt", os.O_RDONLY)
     started, start = os.pipe()
     pid = os.fork()
     if pid:
@@ -201,17 +210,32 @@ def caller_main(order):
         os.setgid(order["uid"])
         os.setuid(order["uid"])
     os.read(started, 1)
+    os.close(started)
+    os.close(start)
+    fifo = os.open(order["fifo"], os.O_PATH) if order["fifo"] else None
+    if order["root"]:
+        enter(libc, order["root"])
     print(json.dumps({"ready": True}), flush=True)
+    if fifo is not None:
+        os.close(os.open(f"/proc/self/fd/{fifo}", os.O_WRONLY))  # as runc's init does; until it is read
+        os.close(fifo)
+        print(json.dumps({"started": True}), flush=True)
+    at = f"/proc/self/fd/{outside[0]}" if order["root"] else ""
+
+    def go_outside():  # a command needs the host's files
+        libc.setns(outside[1], NAMESPACES["mount"])
+        os.chdir(ROOT + "/files")
+
     for line in sys.stdin:
         o = json.loads(line)
         if o["do"] == "run":
             p = subprocess.run(o["argv"], input=base64.b64decode(o["stdin"]), capture_output=True,
-                               env={"PATH": os.environ["PATH"], **o["env"]}, cwd=ROOT + "/files")
+                               env={"PATH": os.environ["PATH"], **o["env"]}, preexec_fn=go_outside)
             a = {"code": p.returncode, "out": base64.b64encode(p.stdout).decode(), "err": base64.b64encode(p.stderr).decode()}
         elif o["do"] == "open":
             kept = socket.socket(socket.AF_UNIX)
             kept.settimeout(LONG)
-            kept.connect(o["path"])
+            kept.connect(at + o["path"])
             kept.sendall(o["line"].encode())
             a = {}
         elif o["do"] == "more":
@@ -219,8 +243,27 @@ def caller_main(order):
                 kept.sendall(o["line"].encode())
             a = received(kept, o["replies"])
         else:
-            a = ask(o["path"], [base64.b64decode(x) for x in o["lines"]], o["replies"])
+            a = ask(at + o["path"], [base64.b64decode(x) for x in o["lines"]], o["replies"])
         print(json.dumps(a), flush=True)
+
+
+NAMESPACES = {"mount": 0x20000, "uts": 0x4000000, "ipc": 0x8000000, "pid": 0x20000000, "network": 0x40000000}
+
+
+def enter(libc, root):
+    """Makes a mount point of the host's the root of this process's mount namespace, with proc and cima's directory."""
+    def mount(source, target, kind, flags):
+        if libc.mount(source.encode(), target.encode(), kind.encode(), flags, None) != 0:
+            sys.exit(f"mount {target}: {os.strerror(ctypes.get_errno())}")
+
+    mount("none", "/", "", 0x40000 | 0x4000)  # MS_PRIVATE | MS_REC
+    mount("proc", root + "/proc", "proc", 2 | 4 | 8)
+    mount("/run/cima", root + "/run/cima", "", 0x1000)  # MS_BIND
+    mount("/run/cima", root + "/run/cima", "", 0x1000 | 0x20 | 1)  # MS_REMOUNT | MS_RDONLY
+    os.chdir(root)
+    if libc.pivot_root(b".", b".") != 0 or libc.umount2(b".", 2) != 0:  # MNT_DETACH
+        sys.exit(f"pivot_root: {os.strerror(ctypes.get_errno())}")
+    os.chdir("/")
 
 
 def ask(path, lines, replies):
@@ -438,7 +481,13 @@ class Container:
         self.caller = None
         if image:
             world.engine.images[self.id] = image
+        self.gated, self.root, self.namespaces = False, None, ("pid",)
         os.makedirs(self.bundle)
+        if isinstance(config, dict) and config.get("root") == {"path": "rootfs"}:
+            self.root = self.bundle + "/rootfs"
+            self.namespaces = [n["type"] for n in config["linux"]["namespaces"]]
+            os.mkdir(self.root)
+            subprocess.run(["mount", "-t", "overlay", "-o", f"lowerdir={ROOT}/image:{ROOT}/empty", "golden", self.root], check=True)
         if isinstance(config, dict):
             config = {**config, "linux": {**config.get("linux", {}), "cgroupsPath": self.cgroup.path}}
             config = json.dumps(config, ensure_ascii=False)
@@ -447,23 +496,35 @@ class Container:
         os.rename(self.bundle + "/.config", self.bundle + "/config.json")
 
     def gate(self):
-        """Executes the runtime, as containerd's shim does."""
+        """Executes the runtime, as containerd's shim does to create a container."""
         subprocess.run([RUNTIME, "0"], cwd=self.bundle, check=True)
+        self.gated = self.root is not None
 
     def start(self):
-        self.caller = Caller(self.cgroup, True)
+        """Starts the first process. If the container was gated, it waits for the runtime, which is executed to start it."""
+        fifo = os.path.dirname(self.state) + "/exec.fifo" if self.gated else None
+        os.makedirs(os.path.dirname(self.state))
+        if fifo:
+            os.mkfifo(fifo)
+        self.caller = Caller(self.cgroup, True, root=self.root, namespaces=self.namespaces, fifo=fifo)
         with open(f"/proc/{self.caller.pid}/stat") as f:
             began = int(f.read().rsplit(")", 1)[1].split()[19])
-        os.makedirs(os.path.dirname(self.state))
         with open(self.state + ".new", "w") as f:
             json.dump({"id": self.id, "init_process_pid": self.caller.pid, "init_process_start": began,
                        "cgroup_paths": self.cgroup.paths()}, f)
         os.rename(self.state + ".new", self.state)
+        if fifo:
+            subprocess.run([RUNTIME, "start", self.id], stderr=subprocess.DEVNULL)  # sleep refuses that, once it is let go
+            with open(fifo):
+                os.unlink(fifo)
+            self.caller.started()
 
     def end(self):
         if self.caller:
             self.caller.end()
             self.caller = None
+        if self.root:
+            subprocess.run(["umount", "--lazy", self.root], check=True)
         shutil.rmtree(self.bundle, ignore_errors=True)
         shutil.rmtree(os.path.dirname(self.state), ignore_errors=True)
         self.cgroup.remove()
