@@ -47,7 +47,7 @@ test: build
 test-clients: bin/cimad-sim
 	@GO="$(GO)" rpc/vectors/test-clients.sh
 
-## golden: what the programs print is what they printed at a14dc83 (root, 1 min)
+## golden: what the programs print is what they printed at a14dc83, save what its README names (root, 1 min)
 golden: build
 	packaging/test/golden/golden.py --bin bin
 

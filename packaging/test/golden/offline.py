@@ -124,10 +124,10 @@ class Offline:
             root = ["--trust-root", self.root(name)]
             self.add("verify", name, "verify", name + ".json", *base, *root, "--json")
             self.add("verify", name + ", for people", "verify", name + ".json", *base, *root)
+            self.add("verify", name + ", no root", "verify", name + ".json", *base, "--json")
         for name in EARLIER:
             self.add("verify", f"{name} of profile v1", "verify", f"v1-{name}.json", *base, "--trust-root", "root.pem", "--json")
             self.add("verify", f"policy of {name} of profile v1", "policy", "init", f"v1-{name}.json", "--trust-root", "root.pem")
-            self.add("verify", name + ", no root", "verify", name + ".json", *base, "--json")
         for name, args in {
             "another nonce": ["--nonce", "00" * 32], "no nonce": [], "nonce no hex": ["--nonce", "xyz"], "nonce short": ["--nonce", "00"], "long ago": [*base[:2], "--at", "2020-01-01T00:00:00Z"],
             "far away": [*base[:2], "--at", "2040-01-01T00:00:00Z"], "no time": [*base[:2], "--at", "yesterday"], "user data": [*base, "--user-data", "root.pem"], "user data absent": [*base, "--user-data", "none"],

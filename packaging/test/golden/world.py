@@ -191,9 +191,9 @@ class Caller:
 
 def caller_main(order):
     libc = ctypes.CDLL(None, use_errno=True)
+    outside = os.open("/", os.O_PATH), os.open("/proc/self/ns/mnt", os.O_RDONLY)
     if order["contained"] and libc.unshare(sum(NAMESPACES[n] for n in order["namespaces"])) != 0:
         sys.exit("unshare")
-    outside = os.open("/", os.O_PATH), os.open("/proc/self/ns/mnt" if not order["root"] else f"/proc/{os.getppid()}/ns/mnt", os.O_RDONLY)
     started, start = os.pipe()
     pid = os.fork()
     if pid:
