@@ -191,8 +191,8 @@ class Caller:
 
 def caller_main(order):
     libc = ctypes.CDLL(None, use_errno=True)
-    outside = os.open("/", os.O_PATH), os.open("/proc/self/ns/mnt", os.O_RDONLY)
-    if order["contained"] and libc.unshare(sum(NAMESPACES[n] for n in order["namespaces"])) != 0:
+    outside = os.open("/proc/self/ns/mnt", os.O_RDONLY)
+    if order["contained"] and libc.unshare(NAMESPACES["pid"]) != 0:
         sys.exit("unshare")
     started, start = os.pipe()
     pid = os.fork()
@@ -212,30 +212,29 @@ def caller_main(order):
     os.read(started, 1)
     os.close(started)
     os.close(start)
-    fifo = os.open(order["fifo"], os.O_PATH) if order["fifo"] else None
     if order["root"]:
-        enter(libc, order["root"])
-    print(json.dumps({"ready": True}), flush=True)
-    if fifo is not None:
-        os.close(os.open(f"/proc/self/fd/{fifo}", os.O_WRONLY))  # as runc's init does; until it is read
-        os.close(fifo)
-        print(json.dumps({"started": True}), flush=True)
-    at = f"/proc/self/fd/{outside[0]}" if order["root"] else ""
-
-    def go_outside():  # a command needs the host's files
-        libc.setns(outside[1], NAMESPACES["mount"])
-        os.chdir(ROOT + "/files")
-
+        started, start = os.pipe()
+        worker = os.fork()
+        if worker:
+            first_process(libc, order, start)
+            os.waitpid(worker, 0)
+            return
+        # A process of the container that needs the host's files: it is in the
+        # container's cgroup and pid namespace, which is what the daemon looks at.
+        libc.setns(outside, NAMESPACES["mount"])
+        os.read(started, 1)
+    else:
+        print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         o = json.loads(line)
         if o["do"] == "run":
             p = subprocess.run(o["argv"], input=base64.b64decode(o["stdin"]), capture_output=True,
-                               env={"PATH": os.environ["PATH"], **o["env"]}, preexec_fn=go_outside)
+                               env={"PATH": os.environ["PATH"], **o["env"]}, cwd=ROOT + "/files")
             a = {"code": p.returncode, "out": base64.b64encode(p.stdout).decode(), "err": base64.b64encode(p.stderr).decode()}
         elif o["do"] == "open":
             kept = socket.socket(socket.AF_UNIX)
             kept.settimeout(LONG)
-            kept.connect(at + o["path"])
+            kept.connect(o["path"])
             kept.sendall(o["line"].encode())
             a = {}
         elif o["do"] == "more":
@@ -243,11 +242,30 @@ def caller_main(order):
                 kept.sendall(o["line"].encode())
             a = received(kept, o["replies"])
         else:
-            a = ask(at + o["path"], [base64.b64decode(x) for x in o["lines"]], o["replies"])
+            a = ask(o["path"], [base64.b64decode(x) for x in o["lines"]], o["replies"])
         print(json.dumps(a), flush=True)
 
 
 NAMESPACES = {"mount": 0x20000, "uts": 0x4000000, "ipc": 0x8000000, "pid": 0x20000000, "network": 0x40000000}
+
+
+def first_process(libc, order, start):
+    """What a runtime makes of a container's first process; then it waits to be started."""
+    fifo = os.open(order["fifo"], os.O_PATH) if order["fifo"] else None
+    os.dup2(os.open(os.devnull, os.O_RDWR), 2)  # what this program's is may be a file
+    if libc.unshare(sum(NAMESPACES[n] for n in order["namespaces"] if n != "pid")) != 0:
+        sys.exit("unshare")
+    enter(libc, order["root"])
+    for capability in range(64):
+        libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+    libc.capset(struct.pack("<Ii", 0x20080522, 0), bytes(24))
+    libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+    print(json.dumps({"ready": True}), flush=True)
+    if fifo is not None:
+        os.close(os.open(f"/proc/self/fd/{fifo}", os.O_WRONLY))  # as runc does; until it is read
+        os.close(fifo)
+        print(json.dumps({"started": True}), flush=True)
+    os.write(start, b"1")
 
 
 def enter(libc, root):
@@ -258,8 +276,10 @@ def enter(libc, root):
 
     mount("none", "/", "", 0x40000 | 0x4000)  # MS_PRIVATE | MS_REC
     mount("proc", root + "/proc", "proc", 2 | 4 | 8)
-    mount("/run/cima", root + "/run/cima", "", 0x1000)  # MS_BIND
-    mount("/run/cima", root + "/run/cima", "", 0x1000 | 0x20 | 1)  # MS_REMOUNT | MS_RDONLY
+    parts = [root + "/proc/" + name for name in ("bus", "fs", "irq", "sys", "sysrq-trigger")]
+    for source, target in [("/run/cima", root + "/run/cima"), *((part, part) for part in parts if os.path.exists(part))]:
+        mount(source, target, "", 0x1000)  # MS_BIND
+        mount(source, target, "", 0x1000 | 0x20 | 1)  # MS_REMOUNT | MS_RDONLY
     os.chdir(root)
     if libc.pivot_root(b".", b".") != 0 or libc.umount2(b".", 2) != 0:  # MNT_DETACH
         sys.exit(f"pivot_root: {os.strerror(ctypes.get_errno())}")
@@ -537,7 +557,8 @@ def bundle(**more):
     config = {"ociVersion": "1.0.2", "process": process, "root": {"path": "rootfs"}, "hostname": "x",
               "mounts": [{"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid", "noexec", "nodev"]},
                          {"destination": "/run/cima", "type": "bind", "source": "/run/cima", "options": ["rbind", "ro", "rprivate"]}],
-              "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}, "maskedPaths": ["/proc/kcore", "/proc/keys"],
+              "linux": {"seccomp": {"defaultAction": "SCMP_ACT_ERRNO"}, "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/timer_list",
+                                                                                        "/proc/timer_stats", "/proc/sched_debug", "/proc/scsi", "/sys/firmware"],
                         "readonlyPaths": ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"],
                         "resources": {"devices": [{"allow": False, "access": "rwm"}]},
                         "namespaces": [{"type": t} for t in ("mount", "network", "uts", "pid", "ipc")]}}
