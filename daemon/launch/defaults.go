@@ -82,6 +82,7 @@ var defaultMounts = []defaultMount{
 	{destination: "/dev", kind: "tmpfs", options: "mode=755,nosuid,size=65536k,strictatime"},
 	{destination: "/dev", kind: "tmpfs", options: "mode=755,noexec,nosuid,size=65536k,strictatime"},
 	{destination: "/dev/pts", kind: "devpts", options: "gid=5,mode=0620,newinstance,noexec,nosuid,ptmxmode=0666"},
+	{destination: "/dev/pts", kind: "devpts", options: "mode=0620,newinstance,noexec,nosuid,ptmxmode=0666,rprivate", only: "podman"}, // no group 5 in its user namespace
 	{destination: "/dev/mqueue", kind: "mqueue", options: "nodev,noexec,nosuid"},
 	{destination: "/dev/shm", kind: "tmpfs", options: "mode=1777,nodev,noexec,nosuid"}, // and a size
 	{destination: "/sys", kind: "sysfs", options: "nodev,noexec,nosuid,ro"},

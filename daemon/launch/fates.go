@@ -100,7 +100,7 @@ var fates = []row{
 		"syscalls[].names[] syscalls[].action syscalls[].errnoRet syscalls[].args[].index syscalls[].args[].value syscalls[].args[].valueTwo syscalls[].args[].op",
 		"a digest in the defaults; *seccomp* is \"unconfined\" if there is none"},
 	{"linux.rootfsPropagation", asIs, "", asMember},
-	{"linux.maskedPaths[]", normalised, "", "*unmasked*: those missing that every engine masks; all in the defaults"},
+	{"linux.maskedPaths[]", normalised, "", "*unmasked*: those missing that every engine masks; all in the defaults, those of single CPUs as cpu*"},
 	{"linux.readonlyPaths[]", normalised, "", "*writable_paths*, likewise"},
 	{"linux.mountLabel", normalised, "", "*members*: the type, unless an engine's own"},
 	{"linux.intelRdt", limit, "closID schemata[] l3CacheSchema memBwSchema enableMonitoring", asLimit},

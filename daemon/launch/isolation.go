@@ -87,7 +87,7 @@ func (n *normaliser) namespaces(a *Asked, d *Defaults) {
 func (n *normaliser) confinement(a *Asked, d *Defaults) {
 	l := n.c.Linux
 	a.RootReadOnly = n.c.Root.Readonly
-	d.MaskedPaths, d.ReadOnlyPaths = sorted(l.MaskedPaths), sorted(l.ReadonlyPaths)
+	d.MaskedPaths, d.ReadOnlyPaths = anyCPU(l.MaskedPaths), sorted(l.ReadonlyPaths)
 	for _, p := range maskedPaths {
 		if !slices.Contains(d.MaskedPaths, Text(p)) {
 			a.Unmasked = append(a.Unmasked, Text(p))
@@ -108,6 +108,20 @@ func (n *normaliser) confinement(a *Asked, d *Defaults) {
 	} else {
 		a.SELinux = label
 	}
+}
+
+// throttle is what newer engines mask for each CPU that the machine has.
+var throttle = regexp.MustCompile(`^/sys/devices/system/cpu/cpu[0-9]+/thermal_throttle$`)
+
+// anyCPU sorts paths, and shows those of the single CPUs as one.
+func anyCPU(paths []Text) []Text {
+	out := slices.Clone(paths)
+	for i, p := range out {
+		if throttle.MatchString(string(p)) {
+			out[i] = "/sys/devices/system/cpu/cpu*/thermal_throttle"
+		}
+	}
+	return sorted(out)
 }
 
 // profiles are engines' AppArmor profiles. Podman's has its version at the end.

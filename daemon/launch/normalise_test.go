@@ -1,9 +1,9 @@
 package launch
 
 import (
-	"encoding/json"
-
 	"bytes"
+	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -157,6 +157,21 @@ func TestDefaultsAreExactPairs(t *testing.T) {
 		if got := digestOf(t, launchOf(t, c), Image{}) != base; got != test.asked {
 			t.Errorf("%s: asked for: %t", name, got)
 		}
+	}
+}
+
+// Equal lines mask the same on machines with more CPUs or fewer.
+func TestMasksOfCPUs(t *testing.T) {
+	var seen [2][2][48]byte
+	for i, cpus := range []int{1, 8} {
+		c := config(t, "docker")
+		for n := range cpus {
+			add("linux.maskedPaths", fmt.Sprintf("/sys/devices/system/cpu/cpu%d/thermal_throttle", n))(c)
+		}
+		seen[i] = bothOf(t, launchOf(t, c))
+	}
+	if seen[0] != seen[1] || seen[0] == bothOf(t, launchOf(t, config(t, "docker"))) {
+		t.Error("the number of CPUs is in a digest, or their masks are in none")
 	}
 }
 
