@@ -189,3 +189,18 @@ func executed(c *cli, r records.Record) (exe, sum string) {
 	}
 	return exe, fmt.Sprintf("%x", sha512.Sum384(text))
 }
+
+// A volume without a name may be a part of the host, by its driver's options.
+func TestVolumeByOptions(t *testing.T) {
+	c, store := docker(t), records.New(records.Options{})
+	r := c.start(store, []string{"--mount", "type=volume,dst=/data,volume-opt=type=none,volume-opt=o=bind,volume-opt=device=/srv", "launch-test:1"}, "/bin/sleeper", "x")
+	if m, _ := mountAt(r.Launch, "/data"); m.Anonymous {
+		t.Errorf("%+v", m)
+	}
+	c.run("volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device=/srv", "launch-options")
+	t.Cleanup(func() { c.command("volume", "rm", "-f", "launch-options").Run() })
+	named := c.start(store, []string{"-v", "launch-options:/data", "launch-test:1"}, "/bin/sleeper", "x")
+	if m, _ := mountAt(named.Launch, "/data"); m.Anonymous || m.Volume != "launch-options" {
+		t.Errorf("%+v", m)
+	}
+}

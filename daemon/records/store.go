@@ -10,6 +10,7 @@
 package records
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -81,12 +82,13 @@ func (s *Store) Declared(ctx context.Context, hierarchy, cgroupPath string) (Rec
 		return Record{}, false, err
 	}
 	var found Record
+	var broken error // it is refused only if no good record has the cgroup: a bad one must not hide another's
 	for _, at := range candidates {
 		r, err := s.load(ctx, at)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			return Record{}, false, err
+			broken = cmp.Or(broken, err)
 		case r.CgroupIn(hierarchy) != cgroupPath:
 		case found.Name != "" && (found.Name != r.Name || found.UID != r.UID):
 			return Record{}, false, fmt.Errorf("containers %s and %s both have the cgroup %s", found.Name, r.Name, cgroupPath)
@@ -94,7 +96,10 @@ func (s *Store) Declared(ctx context.Context, hierarchy, cgroupPath string) (Rec
 			found = r
 		}
 	}
-	return found, found.Name != "", ctx.Err()
+	if err := ctx.Err(); err != nil || found.Name != "" {
+		return found, err == nil, err
+	}
+	return Record{}, false, broken
 }
 
 // List returns all records of root's, also those of stopped containers where the

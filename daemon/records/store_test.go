@@ -71,6 +71,22 @@ func TestTwoThatDeclareOnePath(t *testing.T) {
 	}
 }
 
+// Whoever chooses a container's id could choose another's, and leave a bundle that can't
+// be read: the other's is found all the same.
+func TestBrokenBundleOfTheSameID(t *testing.T) {
+	x := newTree(t)
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	x.Write("task/default/"+id(1)+"/config.json", []byte("{"))
+	x.bundle("k8s.io", id(1), "/x/"+id(1))
+	x.note("k8s.io", id(1), "/elsewhere", 77) // the runtime contradicts the bundle
+	if r, ok, err := x.declared("/docker/" + id(1)); !ok || err != nil || r.Name != id(1) {
+		t.Errorf("%+v, %v, %v", r, ok, err)
+	}
+	if _, ok, err := x.declared("/other/" + id(1)); ok || err == nil {
+		t.Error("it may be the broken one's:", ok, err)
+	}
+}
+
 // A broken bundle is an error for its container alone.
 func TestBrokenBundles(t *testing.T) {
 	whole := encode(t, config(t, "docker"))

@@ -20,8 +20,14 @@ type dockerContainer struct {
 		Labels map[string]launch.Text
 	}
 	MountPoints map[string]struct {
-		Type, Name string
-		Spec       struct{ Source string } // as it was asked for
+		Type, Name, Driver string
+		Spec               struct { // as it was asked for
+			Source        string
+			VolumeOptions *struct {
+				Subpath      string
+				DriverConfig *struct{ Options map[string]string }
+			}
+		}
 	}
 }
 
@@ -49,7 +55,11 @@ func (r *Reader) Docker(id, rootPath string) (c Container) {
 	}
 	c = Container{Labels: is.Config.Labels, dir: dir, volumes: path.Join(root, "volumes"), nameless: make(map[string]bool)}
 	for _, m := range is.MountPoints {
-		if m.Type == "volume" && m.Spec.Source == "" {
+		plain := m.Type == "volume" && m.Driver == "local" && m.Spec.Source == ""
+		if o := m.Spec.VolumeOptions; o != nil {
+			plain = plain && o.Subpath == "" && (o.DriverConfig == nil || len(o.DriverConfig.Options) == 0)
+		}
+		if plain {
 			c.nameless[m.Name] = true
 		}
 	}

@@ -57,8 +57,11 @@ type Container struct {
 // record if it has one, and because the volume was born after the container was.
 // Whoever names a volume by 64 digits, or hands on another container's, has one that was
 // there before.
+//
+// A volume on which its driver's options mount something else is not anonymous: the
+// launch would not say what.
 func (c Container) Anonymous(volume string) bool {
-	if !launch.IsID(volume) || c.nameless != nil && !c.nameless[volume] {
+	if !launch.IsID(volume) || c.nameless != nil && !c.nameless[volume] || mountedOver(path.Join(c.volumes, volume)) {
 		return false
 	}
 	if c.nameless != nil && !c.inherited {
@@ -73,6 +76,21 @@ func (c Container) Anonymous(volume string) bool {
 // the IPC namespace of the container with this id.
 func (c Container) Shares(id string) bool {
 	return id != "" && (id == c.Network || id == c.ipc)
+}
+
+// mountedOver reports whether something is mounted on a volume's data. It asks nobody who
+// serves it.
+func mountedOver(volume string) bool {
+	const quietly = unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT | unix.AT_STATX_DONT_SYNC
+	var data, above unix.Statx_t
+	if unix.Statx(unix.AT_FDCWD, volume+"/_data", quietly, 0, &data) != nil {
+		return false // there is none, or not yet
+	}
+	if data.Attributes_mask&unix.STATX_ATTR_MOUNT_ROOT != 0 {
+		return data.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+	}
+	err := unix.Statx(unix.AT_FDCWD, volume, quietly, 0, &above) // Linux before 5.8
+	return err != nil || data.Dev_major != above.Dev_major || data.Dev_minor != above.Dev_minor
 }
 
 // born returns when a file was made, false where the file system doesn't say.

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cima-project/cima/daemon/launch/launchtest"
 )
 
@@ -147,6 +149,13 @@ func TestAnonymousVolumes(t *testing.T) {
 	if c.Network != id(3) || !c.Shares(id(3)) || c.Shares(id(4)) || c.Shares("../x") || c.Shares("") {
 		t.Errorf("%+v", c)
 	}
+	// What options mount on a volume isn't told by its having no name.
+	root, _ = x.docker(`"/a":{"Type":"volume","Name":"`+id(5)+`","Driver":"local","Spec":{"VolumeOptions":{"DriverConfig":{"Options":{"device":"/etc"}}}}},
+		"/b":{"Type":"volume","Name":"`+id(6)+`","Driver":"other","Spec":{}},"/c":{"Type":"volume","Name":"`+id(8)+`","Driver":"local","Spec":{"VolumeOptions":{"NoCopy":true}}}`, `{}`)
+	c = x.reader.Docker(id(1), root)
+	if c.Anonymous(id(5)) || c.Anonymous(id(6)) || !c.Anonymous(id(8)) {
+		t.Errorf("with options: %v, %v; without: %v", c.Anonymous(id(5)), c.Anonymous(id(6)), c.Anonymous(id(8)))
+	}
 	// Another container's volumes have no name either: those that are older are its.
 	root, _ = x.docker(mount("/a", id(7), "")+","+mount("/b", id(8), ""), `{"VolumesFrom":["x"]}`)
 	x.Mkdir("lib/volumes/" + id(8))
@@ -163,6 +172,24 @@ func TestAnonymousVolumes(t *testing.T) {
 	p := x.reader.Podman(t.Context(), id(1), bundle, merged)
 	if p.Anonymous(id(5)) || !p.Anonymous(id(6)) || p.Anonymous("named") || p.Anonymous(id(9)) {
 		t.Errorf("podman: %v, %v", p.Anonymous(id(5)), p.Anonymous(id(6)))
+	}
+}
+
+// A volume on which something is mounted has that for its content.
+func TestMountedVolumes(t *testing.T) {
+	x := newHost(t)
+	bundle, root := x.podman("")
+	data := x.Mkdir("storage/volumes/" + id(6) + "/_data")
+	c := x.reader.Podman(t.Context(), id(1), bundle, root)
+	if !c.Anonymous(id(6)) {
+		t.Fatal("nothing is mounted")
+	}
+	if err := unix.Mount(x.Mkdir("elsewhere"), data, "", unix.MS_BIND, ""); err != nil {
+		launchtest.SkipUnavailable(t, "no mounts: "+err.Error())
+	}
+	t.Cleanup(func() { unix.Unmount(data, unix.MNT_DETACH) })
+	if c.Anonymous(id(6)) {
+		t.Error("a bind on a volume's data counts as the volume")
 	}
 }
 
