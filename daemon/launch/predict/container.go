@@ -15,7 +15,9 @@ type Container struct {
 	WorkingDirectory string
 	Terminal         bool
 	User             string // name or uid, and group after a colon
+	Group            string // kubelet: the group, whoever the user is
 	Groups           []string
+	NoImageGroups    bool // kubelet: the image's groups of the user don't count
 	Umask            *uint32
 	ReadOnly         bool
 	ReadOnlyTmpfs    bool // podman: tmpfs on /run, /tmp and /var/tmp where ReadOnly
@@ -27,7 +29,7 @@ type Container struct {
 	Domainname       string
 	Mounts           []Mount
 	ImageVolumes     string // podman: "anonymous" (also if empty), "tmpfs", "ignore"
-	Devices          []Device
+	devices          []device
 	DeviceRules      []string // "c 10:200 rwm"
 	Sysctls          map[string]string
 	Annotations      map[string]string
@@ -35,12 +37,15 @@ type Container struct {
 	Init             bool
 	Personality      string
 	Unified          map[string]string // files of cgroup v2
-	UIDMap, GIDMap   []Mapping
+	uidMap, gidMap   []idRange
 	Unknown          []Unknown // what the line leaves to the engine or its host
 }
 
 // Variable is one variable that is set; the last of a name counts.
-type Variable struct{ Name, Value string }
+type Variable struct {
+	Name, Value string
+	Hidden      bool // the value isn't known here
+}
 
 // Security is what docker's --security-opt asks for.
 type Security struct {
@@ -49,39 +54,40 @@ type Security struct {
 	AppArmor          string   // profile
 	Labels            []string // SELinux: "disable", "type:T", "level:L", …
 	Unmask            []string // paths; "ALL": all, and those that are read-only
-	Mask              []string
-	ProcOptions       []string
+	procOptions       []string
 }
 
 // Mount is a mount that is asked for.
 type Mount struct {
-	Kind        string // bind, volume, tmpfs, devpts
-	Source      string // path of the host's; name of a volume, empty: anonymous
+	Kind        string // bind, volume, tmpfs, devpts; pod: of the kubelet's for the pod
+	Source      string // path of the host's, or in the pod's directory; name of a volume, empty: anonymous
 	Destination string
 	ReadOnly    bool
-	ByImage     bool     // it stands in the image's configuration alone
 	Options     []string // propagation, flags and values, as the engine takes them
 }
 
-// Device is a device of the host's that the container gets.
-type Device struct{ Host, Path, Access string }
+// device is a device of the host's that the container gets.
+type device struct{ host, path, access string }
 
-// Mapping is a range of ids.
-type Mapping struct{ Container, Host, Size uint32 }
+// idRange is a range of ids, in the container and on the host.
+type idRange struct{ container, host, size uint32 }
 
 // Node is a device node.
 type Node struct {
-	Type           string // c, b
-	Major, Minor   int64
-	Mode, UID, GID uint32
+	kind           string // c, b
+	major, minor   int64
+	mode, uid, gid uint32
 }
 
-// unknown notes a fact that the host alone knows.
-func (c *Container) unknown(fact, why, assumed string) {
+// Doubt notes a fact that the engine or its host alone knows, why, and what is assumed
+// instead. Without an assumption the launch can't be predicted.
+func (c *Container) Doubt(fact, why, assumed string) {
 	c.Unknown = append(c.Unknown, Unknown{fact, why, assumed})
 }
 
-func (c *Container) namespace(kind, mode string) {
+// SetNamespace says whose namespace of a kind the container has: "host",
+// "container:NAME", "none", or "" for its own.
+func (c *Container) SetNamespace(kind, mode string) {
 	if c.Namespaces == nil {
 		c.Namespaces = make(map[string]string)
 	}

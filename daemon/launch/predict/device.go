@@ -27,23 +27,23 @@ func (b *builder) devices() (nodes, rules []object, err error) {
 	switch {
 	case b.c.Privileged:
 		rules = []object{{"allow": true, "access": "rwm"}}
-	case b.c.Engine == Podman && len(b.c.UIDMap) > 0:
+	case b.c.Engine == Podman && len(b.c.uidMap) > 0:
 		rules = nil // podman writes none for a user namespace
 	}
-	for _, d := range b.c.Devices {
+	for _, d := range b.c.devices {
 		if b.c.Privileged {
 			break // each is allowed already
 		}
-		node, ok := b.host.Devices[d.Host]
+		node, ok := b.host.Devices[d.host]
 		if !ok {
-			node, ok = memoryNodes[d.Host]
+			node, ok = memoryNodes[d.host]
 		}
 		if !ok {
-			b.doubt("asked.devices "+d.Host, "only the host knows the node's number, mode and owner (--node states them)", "")
+			b.doubt("asked.devices "+d.host, "only the host knows the node's number, mode and owner (--node states them)", "")
 			continue
 		}
-		nodes = append(nodes, object{"path": d.Path, "type": node.Type, "major": node.Major, "minor": node.Minor, "fileMode": node.Mode, "uid": node.UID, "gid": node.GID})
-		rules = append(rules, object{"allow": true, "type": node.Type, "major": node.Major, "minor": node.Minor, "access": d.Access})
+		nodes = append(nodes, object{"path": d.path, "type": node.kind, "major": node.major, "minor": node.minor, "fileMode": node.mode, "uid": node.uid, "gid": node.gid})
+		rules = append(rules, object{"allow": true, "type": node.kind, "major": node.major, "minor": node.minor, "access": d.access})
 	}
 	for _, text := range b.c.DeviceRules {
 		parts := deviceRule.FindStringSubmatch(text)

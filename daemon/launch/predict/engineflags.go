@@ -53,7 +53,7 @@ func dockerFlags() []option {
 		}),
 		flagEach("volume-driver", "", single, func(r *reader, s string) error {
 			if s != "local" {
-				r.c.unknown("asked.mounts", "--volume-driver "+s+": the driver alone knows where its volumes lie", "")
+				r.c.Doubt("asked.mounts", "--volume-driver "+s+": the driver alone knows where its volumes lie", "")
 			}
 			return nil
 		}),
@@ -92,12 +92,12 @@ func podmanFlags() []option {
 		}),
 		flagEach("systemd", "", single, func(r *reader, s string) error {
 			if s == "always" {
-				r.c.unknown("asked.mounts", "--systemd always: what podman mounts is by the host's version of cgroups", "")
+				r.c.Doubt("asked.mounts", "--systemd always: what podman mounts is by the host's version of cgroups", "")
 			}
 			return nil
 		}),
-		flagEach("uidmap", "", commas, func(r *reader, s string) error { return r.mapping(&r.c.UIDMap, s) }),
-		flagEach("gidmap", "", commas, func(r *reader, s string) error { return r.mapping(&r.c.GIDMap, s) }),
+		flagEach("uidmap", "", commas, func(r *reader, s string) error { return r.mapping(&r.c.uidMap, s) }),
+		flagEach("gidmap", "", commas, func(r *reader, s string) error { return r.mapping(&r.c.gidMap, s) }),
 		flagUnknown("subuidname", single, "asked.members", "the host's /etc/subuid says which ids"),
 		flagUnknown("subgidname", single, "asked.members", "the host's /etc/subgid says which ids"),
 		flagUnknown("env-host", boolean, "asked.environment", "the variables are the host's"),
@@ -129,7 +129,7 @@ func (r *reader) podmanEntrypoint(s string) error {
 	return nil
 }
 
-func (r *reader) mapping(into *[]Mapping, s string) error {
+func (r *reader) mapping(into *[]idRange, s string) error {
 	var n [3]uint64
 	parts := strings.Split(s, ":")
 	ok := len(parts) == 3
@@ -139,10 +139,10 @@ func (r *reader) mapping(into *[]Mapping, s string) error {
 		ok = err == nil
 	}
 	if !ok {
-		r.c.unknown("asked.members", fmt.Sprintf("the mapping %s: podman computes it from the host's ranges", s), "")
+		r.c.Doubt("asked.members", fmt.Sprintf("the mapping %s: podman computes it from the host's ranges", s), "")
 		return nil
 	}
-	*into = append(*into, Mapping{uint32(n[0]), uint32(n[1]), uint32(n[2])})
+	*into = append(*into, idRange{uint32(n[0]), uint32(n[1]), uint32(n[2])})
 	return nil
 }
 
@@ -174,15 +174,15 @@ func namespaceFlag(name, kind string) option {
 		if kind != "ipc" && mode == "none" {
 			mode = "" // a namespace of its own without an interface
 		}
-		r.c.namespace(kind, mode)
+		r.c.SetNamespace(kind, mode)
 		return nil
 	})
 }
 
 func (r *reader) userns(s string) error {
 	if s != "" && s != "host" {
-		r.c.unknown("asked.members", "--userns "+s+": the engine chooses the ids", "")
-		r.c.namespace("user", "")
+		r.c.Doubt("asked.members", "--userns "+s+": the engine chooses the ids", "")
+		r.c.SetNamespace("user", "")
 	}
 	return nil
 }

@@ -146,7 +146,7 @@ func flagEach(name, short string, k kind, set func(*reader, string) error) optio
 		list := []string{s}
 		if k == commas {
 			var err error
-			if list, err = split(s); err != nil {
+			if list, err = commaList(s); err != nil {
 				return err
 			}
 		}
@@ -159,8 +159,8 @@ func flagEach(name, short string, k kind, set func(*reader, string) error) optio
 	}}
 }
 
-// split reads a list with commas between, as the engines do.
-func split(s string) ([]string, error) {
+// commaList reads a list with commas between, as the engines do.
+func commaList(s string) ([]string, error) {
 	if s == "" {
 		return nil, nil
 	}
@@ -178,10 +178,10 @@ func flagUnknown(name string, k kind, fact, why string) option {
 			if on, err := isTrue(s); err != nil || !on {
 				return err
 			}
-			r.c.unknown(fact, "--"+name+": "+why, "")
+			r.c.Doubt(fact, "--"+name+": "+why, "")
 			return nil
 		}
-		r.c.unknown(fact, fmt.Sprintf("--%s %s: %s", name, s, why), "")
+		r.c.Doubt(fact, fmt.Sprintf("--%s %s: %s", name, s, why), "")
 		return nil
 	}}
 }

@@ -20,7 +20,7 @@ func Line(line string, files Files) (*Container, error) {
 	if !utf8.ValidString(line) || strings.ContainsRune(line, 0) {
 		return nil, errors.New("a line must be UTF-8 without NUL")
 	}
-	words, err := Words(line)
+	words, err := shellWords(line)
 	if err != nil {
 		return nil, err
 	}
@@ -137,10 +137,10 @@ func (r *reader) finish(words []string) (*Container, error) {
 	}
 	r.c.Image, r.c.Command = words[0], words[1:]
 	r.c.Environment = slices.Concat(r.file, r.given)
-	if r.c.UIDMap == nil {
-		r.c.UIDMap = r.c.GIDMap
-	} else if r.c.GIDMap == nil {
-		r.c.GIDMap = r.c.UIDMap
+	if r.c.uidMap == nil {
+		r.c.uidMap = r.c.gidMap
+	} else if r.c.gidMap == nil {
+		r.c.gidMap = r.c.uidMap
 	}
 	return r.c, nil
 }

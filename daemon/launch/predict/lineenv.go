@@ -24,7 +24,7 @@ func (r *reader) variable(s string) error {
 func (r *reader) set(into *[]Variable, s string) {
 	name, value, ok := strings.Cut(s, "=")
 	if ok {
-		*into = append(*into, Variable{name, value})
+		*into = append(*into, Variable{Name: name, Value: value})
 		return
 	}
 	r.c.Borrow(name)
@@ -32,7 +32,7 @@ func (r *reader) set(into *[]Variable, s string) {
 
 // Borrow notes a variable whose value is that of whoever starts the container.
 func (c *Container) Borrow(name string) {
-	c.unknown("asked.environment "+name, "its value is that of whoever runs the line (write "+name+"=VALUE)", "")
+	c.Doubt("asked.environment "+name, "its value is that of whoever runs the line (write "+name+"=VALUE)", "")
 }
 
 // read reads a file that the line names.

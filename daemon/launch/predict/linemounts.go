@@ -72,7 +72,7 @@ func (c *Container) volumeOptions(m Mount, options []string) (Mount, error) {
 		case c.Engine == Podman && slices.Contains(podmanOptions, o):
 			m.Options = append(m.Options, o)
 		case c.Engine == Podman && (o == "O" || name == "upperdir" || name == "workdir" || name == "idmap" || o == "no-dereference"):
-			c.unknown("asked.mounts "+m.Destination, "the option "+o+": podman makes the mount by directories and ids of its own", "")
+			c.Doubt("asked.mounts "+m.Destination, "the option "+o+": podman makes the mount by directories and ids of its own", "")
 			return Mount{}, nil
 		default:
 			return m, fmt.Errorf("mount at %s: unknown option %q", m.Destination, o)
@@ -81,8 +81,13 @@ func (c *Container) volumeOptions(m Mount, options []string) (Mount, error) {
 	return m, nil
 }
 
-// tmpfs takes --tmpfs PLACE[:OPTIONS].
 func (r *reader) tmpfs(s string) error {
+	r.c.AddTmpfs(s)
+	return nil
+}
+
+// AddTmpfs takes PLACE[:OPTIONS], as --tmpfs has it.
+func (c *Container) AddTmpfs(s string) {
 	at, options, _ := strings.Cut(s, ":")
 	m := Mount{Kind: "tmpfs", Destination: at}
 	for o := range strings.SplitSeq(options, ",") {
@@ -90,13 +95,12 @@ func (r *reader) tmpfs(s string) error {
 			m.Options = append(m.Options, o)
 		}
 	}
-	r.c.Mounts = append(r.c.Mounts, m)
-	return nil
+	c.Mounts = append(c.Mounts, m)
 }
 
 // mount takes --mount type=TYPE,….
 func (r *reader) mount(s string) error {
-	fields, err := split(s)
+	fields, err := commaList(s)
 	if err != nil {
 		return err
 	}
@@ -154,7 +158,7 @@ func (p *mountParser) field(name, value string, given bool) (err error) {
 		p.recursive(value != "disabled")
 	case "tmpfs-size":
 		if p.docker {
-			value, err = size(value)
+			value, err = TmpfsSize(value)
 		}
 		p.m.Options = append(p.m.Options, "size="+value)
 	case "tmpfs-mode":
@@ -206,7 +210,7 @@ func (p *mountParser) finish() (Mount, error) {
 	}
 	switch {
 	case p.host != "" || slices.Contains([]string{"image", "glob", "artifact", "ramfs", "cluster"}, p.m.Kind):
-		p.c.unknown("asked.mounts "+p.m.Destination, fmt.Sprintf("type %s %s: the engine makes the mount by directories of its own", p.m.Kind, p.host), "")
+		p.c.Doubt("asked.mounts "+p.m.Destination, fmt.Sprintf("type %s %s: the engine makes the mount by directories of its own", p.m.Kind, p.host), "")
 		return Mount{}, nil
 	case !slices.Contains(mountTypes, p.m.Kind):
 		return p.m, fmt.Errorf("unknown type %q", p.m.Kind)
@@ -220,9 +224,9 @@ func (p *mountParser) finish() (Mount, error) {
 	return p.m, nil
 }
 
-// size is a number of bytes as docker writes it for a tmpfs: in the largest unit that
-// divides it.
-func size(text string) (string, error) {
+// TmpfsSize is a number of bytes as docker writes it for a tmpfs: in the largest unit
+// that divides it.
+func TmpfsSize(text string) (string, error) {
 	n, err := bytesOf(text)
 	if err != nil {
 		return "", err

@@ -45,9 +45,9 @@ func (c *Container) SetSecurity(name, value string) error {
 		}
 	case name == "mask" && c.Engine == Podman: // more is masked: nothing is asked for
 	case name == "proc-opts" && c.Engine == Podman:
-		s.ProcOptions = strings.Split(value, ",")
+		s.procOptions = strings.Split(value, ",")
 	case name == "writable-cgroups":
-		c.unknown("asked.mounts /sys/fs/cgroup", "--security-opt writable-cgroups: how it is mounted, the engine's version says", "")
+		c.Doubt("asked.mounts /sys/fs/cgroup", "--security-opt writable-cgroups: how it is mounted, the engine's version says", "")
 	default:
 		return fmt.Errorf("unknown security option %q", name)
 	}
@@ -55,42 +55,40 @@ func (c *Container) SetSecurity(name, value string) error {
 }
 
 // device takes --device HOST[:CONTAINER][:ACCESS].
-func (r *reader) device(s string) error {
-	d, err := ParseDevice(s)
-	if err != nil {
-		return err
-	}
-	if d.Host == "" {
-		r.c.unknown("asked", fmt.Sprintf("--device %s: the host's CDI specification says what it is", s), "")
+func (r *reader) device(s string) error { return r.c.AddDevice(s) }
+
+// AddDevice takes HOST[:CONTAINER][:ACCESS], or a name of the Container Device
+// Interface: VENDOR/CLASS=NAME.
+func (c *Container) AddDevice(s string) error {
+	if before, _, ok := strings.Cut(s, "="); ok && !strings.HasPrefix(s, "/") && strings.Contains(before, "/") {
+		c.Doubt("asked", fmt.Sprintf("the device %s: the host's CDI specification says what it is", s), "")
 		return nil
 	}
-	r.c.Devices = append(r.c.Devices, d)
-	return nil
+	d, err := parseDevice(s)
+	if err == nil {
+		c.devices = append(c.devices, d)
+	}
+	return err
 }
 
-// ParseDevice reads HOST[:CONTAINER][:ACCESS]. A name of the Container Device
-// Interface (VENDOR/CLASS=NAME) gives a Device without members.
-func ParseDevice(s string) (Device, error) {
-	if before, _, ok := strings.Cut(s, "="); ok && !strings.HasPrefix(s, "/") && strings.Contains(before, "/") {
-		return Device{}, nil
-	}
-	d := Device{Access: "rwm"}
+func parseDevice(s string) (device, error) {
+	d := device{access: "rwm"}
 	parts := strings.Split(s, ":")
-	d.Host = parts[0]
-	d.Path = d.Host
+	d.host = parts[0]
+	d.path = d.host
 	switch {
 	case len(parts) == 2 && isAccess(parts[1]):
-		d.Access = parts[1]
+		d.access = parts[1]
 	case len(parts) == 2 || len(parts) == 3:
-		d.Path = parts[1]
+		d.path = parts[1]
 	}
 	if len(parts) == 3 {
-		d.Access = parts[2]
+		d.access = parts[2]
 	}
-	if len(parts) > 3 || !isAccess(d.Access) || !path.IsAbs(d.Host) || !path.IsAbs(d.Path) {
-		return Device{}, fmt.Errorf("a device %q must be HOST[:CONTAINER][:ACCESS], such as /dev/fuse or /dev/full:/dev/f:r", s)
+	if len(parts) > 3 || !isAccess(d.access) || !path.IsAbs(d.host) || !path.IsAbs(d.path) {
+		return device{}, fmt.Errorf("a device %q must be HOST[:CONTAINER][:ACCESS], such as /dev/fuse or /dev/full:/dev/f:r", s)
 	}
-	d.Host, d.Path = path.Clean(d.Host), path.Clean(d.Path)
+	d.host, d.path = path.Clean(d.host), path.Clean(d.path)
 	return d, nil
 }
 

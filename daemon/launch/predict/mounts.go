@@ -88,8 +88,8 @@ func (b *builder) adjusted(m object) object {
 	switch {
 	case b.c.Privileged && (at == "/sys" || at == "/sys/fs/cgroup"):
 		options = slices.DeleteFunc(slices.Clone(options), func(o string) bool { return o == "ro" })
-	case at == "/proc" && len(b.c.Security.ProcOptions) > 0:
-		options = b.c.Security.ProcOptions
+	case at == "/proc" && len(b.c.Security.procOptions) > 0:
+		options = b.c.Security.procOptions
 	case at == "/dev/shm" && b.c.Namespaces["ipc"] == "host":
 		return object{"destination": at, "type": "bind", "source": at, "options": b.shared()}
 	}
@@ -139,10 +139,14 @@ func (b *builder) askedMounts() (out []object, err error) {
 // nothing.
 func (b *builder) imageVolumes() (out []Mount) {
 	for _, at := range b.image.Config.Volumes {
-		if b.c.ImageVolumes == "ignore" || slices.ContainsFunc(b.c.Mounts, func(m Mount) bool { return path.Clean(m.Destination) == path.Clean(at) }) {
+		covered := slices.ContainsFunc(b.c.Mounts, func(m Mount) bool { return path.Clean(m.Destination) == path.Clean(at) })
+		if b.c.Engine == Kubelet && !covered {
+			b.doubt("asked.mounts "+at, "containerd gives the image's volume a directory with a random name (mount a volume there)", "")
+		}
+		if b.c.ImageVolumes == "ignore" || b.c.Engine == Kubelet || covered {
 			continue
 		}
-		m := Mount{Kind: "volume", Destination: at, ByImage: true}
+		m := Mount{Kind: "volume", Destination: at}
 		if b.c.ImageVolumes == "tmpfs" {
 			m.Kind = "tmpfs"
 		}
@@ -166,6 +170,9 @@ func (b *builder) mount(m Mount, n int) (object, error) {
 		}
 		options = bindOptions(e.bind, m.Options)
 		source = path.Clean(source)
+	case "pod":
+		kind, source = "bind", path.Join(e.storage, "pods", podID, source)
+		options = bindOptions(e.bind, m.Options)
 	case "volume":
 		kind, source = "bind", path.Join(e.storage, "volumes", m.Source, "_data")
 		if m.Source == "" {
@@ -218,10 +225,12 @@ func (b *builder) propagation() string {
 	for _, m := range b.c.Mounts {
 		for _, o := range m.Options {
 			switch {
+			case (o == "shared" || o == "rshared") && b.c.Engine == Kubelet:
+				return "rshared"
 			case o == "shared" || o == "rshared":
 				return "shared"
 			case o != "slave" && o != "rslave":
-			case b.c.Engine == Podman:
+			case b.c.Engine != Docker:
 				found = "rslave"
 			default:
 				found = "slave"

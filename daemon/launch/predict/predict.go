@@ -15,6 +15,7 @@ import (
 	"encoding/json/v2"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/cima-project/cima/daemon/launch"
 )
@@ -56,6 +57,7 @@ type Image struct {
 type Prediction struct {
 	Digest  string // launch digest; empty where an Unknown has no assumption
 	Launch  launch.Launch
+	Image   launch.Image // as the daemon will know it
 	Unknown []Unknown
 }
 
@@ -70,16 +72,20 @@ func Predict(c *Container, image Image, host Host, rules launch.Rules) (*Predict
 	if err != nil {
 		return nil, err
 	}
-	p := &Prediction{Unknown: b.unknown}
+	p := &Prediction{Image: launch.Image{Digest: image.Config.Digest}}
+	if c.Engine == Kubelet {
+		p.Image = launch.Image{Absent: "no engine to ask"}
+	}
 	if p.Launch, err = b.launched(raw, rules); err != nil {
 		return nil, fmt.Errorf("the configuration that %s would write: %w", c.Engine, err)
 	}
+	p.Unknown = b.unknown
 	for _, u := range p.Unknown {
 		if u.Assumed == "" {
 			return p, nil
 		}
 	}
-	digest, err := launch.Digest(p.Launch, launch.Image{})
+	digest, err := launch.Digest(p.Launch, p.Image)
 	p.Digest = hex.EncodeToString(digest[:])
 	return p, err
 }
@@ -92,6 +98,9 @@ func (b *builder) launched(raw []byte, rules launch.Rules) (launch.Launch, error
 		return launch.Launch{}, err
 	}
 	known := launch.Known{Image: b.image.Config, Home: launch.Text(b.home), Anonymous: isAnonymous}
+	if b.c.Engine == Kubelet {
+		known.Image, known.Home = nil, ""
+	}
 	for kind, mode := range b.c.Namespaces {
 		if mode == "host" {
 			known.HostNamespaces = append(known.HostNamespaces, kind)
@@ -102,10 +111,20 @@ func (b *builder) launched(raw []byte, rules launch.Rules) (launch.Launch, error
 		return launch.Launch{}, err
 	}
 	l.Defaults, l.Limits = nil, nil // of another engine, of none
+	b.hidden(l.Asked.Environment)
 	if labels := b.labels(rules); len(labels) > 0 {
 		l.Asked.Labels = labels
 	}
 	return l, nil
+}
+
+// hidden notes the variables whose values stand in the launch and aren't known here.
+func (b *builder) hidden(shown []launch.Variable) {
+	for _, v := range b.c.Environment {
+		if v.Hidden && slices.ContainsFunc(shown, func(s launch.Variable) bool { return string(s.Name) == v.Name && (s.Value != nil || s.SHA384 != "") }) {
+			b.doubt("asked.environment "+v.Name, "the launch shows its value, which the cluster alone knows", "")
+		}
+	}
 }
 
 // labels are those that the rules name, of the image and of the line. The daemon knows

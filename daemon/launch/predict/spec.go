@@ -9,11 +9,11 @@ import (
 	"github.com/cima-project/cima/daemon/launch"
 )
 
-// Ids of the container that is predicted, and of another one that it joins. Launches
-// hold no ids.
+// Ids of the container that is predicted, and of its pod. Launches hold no ids.
 const (
 	containerID = "6a2f1c9e4b7d4f0e8c35d19a7e60b2f4d8c1a3957b6e4f20a9d3c5e7f1b28406"
-	otherID     = "b7e03d5a9c1f4826a4d7e8f90b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f708192"
+	sandboxID   = "b7e03d5a9c1f4826a4d7e8f90b1c2d3e4f5a6b7c8d9e0f1a2b3c4d5e6f708192" // of its pod
+	podID       = "5c0f9e7a-3b1d-4e86-9a27-f0d4c8b15e63"
 )
 
 // builder makes the configuration that an engine would write, without what it adds by
@@ -51,7 +51,7 @@ var engines = map[Engine]habits{
 	},
 	Podman: {
 		storage: "/var/lib/containers/storage", root: "overlay", cgroup: "/libpod_parent/libpod-", mounts: podmanMounts(),
-		bind: []string{"rprivate"}, volume: []string{"rprivate", "nosuid", "nodev"}, tmpfs: []string{"rprivate", "nosuid", "nodev", "tmpcopyup"},
+		bind: []string{"rprivate"}, volume: []string{"rprivate", "nosuid", "nodev"}, tmpfs: []string{"rprivate", "nosuid", "nodev", "rw", "tmpcopyup"},
 	},
 	Kubelet: {
 		storage: "/var/lib/kubelet", root: "rootfs", cgroup: "/kubepods/", mounts: kubeletMounts(),
@@ -117,10 +117,10 @@ func (b *builder) rest(linux object) {
 	if b.c.Personality != "" {
 		linux["personality"] = object{"domain": b.c.Personality}
 	}
-	for name, list := range map[string][]Mapping{"uidMappings": b.c.UIDMap, "gidMappings": b.c.GIDMap} {
+	for name, list := range map[string][]idRange{"uidMappings": b.c.uidMap, "gidMappings": b.c.gidMap} {
 		var out []object
 		for _, m := range list {
-			out = append(out, object{"containerID": m.Container, "hostID": m.Host, "size": m.Size})
+			out = append(out, object{"containerID": m.container, "hostID": m.host, "size": m.size})
 		}
 		if out != nil {
 			linux[name] = out
@@ -139,7 +139,7 @@ func (b *builder) arguments() ([]string, error) {
 	switch {
 	case c.Entrypoint != nil:
 		entrypoint = *c.Entrypoint
-		if len(entrypoint) == 0 && c.Engine == Podman && len(command) == 0 {
+		if len(entrypoint) == 0 && len(command) == 0 {
 			command = texts(image.Command)
 		}
 	default:
@@ -174,6 +174,14 @@ func texts(list []launch.Text) (out []string) {
 // environment is the image's and what the line sets, as the engines write it: the last
 // of a name counts.
 func (b *builder) environment() (out []string) {
+	if b.c.Engine == Kubelet {
+		// The daemon doesn't know the image's configuration there, and counts what
+		// containerd adds.
+		out = append(out, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+		if b.c.Terminal {
+			out = append(out, "TERM=xterm")
+		}
+	}
 	for _, e := range b.image.Config.Environment {
 		name, _, _ := strings.Cut(string(e), "=")
 		if !b.c.UnsetAll && !slices.Contains(b.c.Unset, name) {
@@ -225,15 +233,20 @@ func (b *builder) annotations() map[string]string {
 	for name, value := range b.c.Annotations {
 		out[name] = value
 	}
-	if b.c.Engine == Podman {
+	switch b.c.Engine {
+	case Podman:
 		out["io.container.manager"] = "libpod"
+	case Kubelet:
+		out["io.kubernetes.cri.container-type"] = "container"
+		out["io.kubernetes.cri.sandbox-id"] = sandboxID
+		out["io.kubernetes.cri.sandbox-uid"] = podID
 	}
 	return out
 }
 
 // namespaces are the container's own, but for those that the line names.
 func (b *builder) namespaces() (out []object) {
-	own := map[string]bool{"mount": true, "network": true, "uts": true, "pid": true, "ipc": true, "user": len(b.c.UIDMap)+len(b.c.GIDMap) > 0}
+	own := map[string]bool{"mount": true, "network": true, "uts": true, "pid": true, "ipc": true, "user": len(b.c.uidMap)+len(b.c.gidMap) > 0}
 	for _, kind := range []string{"mount", "network", "uts", "pid", "ipc", "user", "cgroup"} {
 		switch mode := b.c.Namespaces[kind]; {
 		case mode == "host":

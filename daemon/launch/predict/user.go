@@ -75,10 +75,13 @@ func (b *builder) user() (object, error) {
 		name = b.image.Config.User
 	}
 	user, group, explicit := strings.Cut(name, ":")
+	if b.c.Engine == Kubelet { // which leaves out the group of the image's
+		group, explicit = b.c.Group, b.c.Group != ""
+	}
 	if user == "" {
 		user = "0"
 	}
-	uid, gid, extra, err := b.find(user, explicit && group != "")
+	uid, gid, extra, err := b.find(user, explicit && group != "" && (b.c.Engine != Kubelet || b.c.NoImageGroups))
 	if err != nil {
 		return nil, err
 	}
@@ -86,6 +89,11 @@ func (b *builder) user() (object, error) {
 		if gid, err = b.groupID(group); err != nil {
 			return nil, err
 		}
+		if b.c.Engine != Kubelet {
+			extra = nil
+		}
+	}
+	if b.c.NoImageGroups {
 		extra = nil
 	}
 	for _, g := range b.c.Groups {

@@ -19,14 +19,17 @@ func (e *wordsError) Error() string { return e.what }
 // Hint says what to write instead.
 func (e *wordsError) Hint() string { return e.hint }
 
-// Words splits a line as a POSIX shell does that has nothing to expand (POSIX.1-2024,
+// shellWords splits a line as a POSIX shell does that has nothing to expand (POSIX.1-2024,
 // Shell Command Language, 2.2): quotes, backslashes, and line ends after a backslash.
 // What a shell would expand, or do besides running one command, is an error.
-func Words(line string) ([]string, error) {
+func shellWords(line string) ([]string, error) {
 	if len(line) > maxLine {
 		return nil, fmt.Errorf("a line of %d bytes: it must have at most %d", len(line), maxLine)
 	}
-	s := splitter{rest: strings.TrimSpace(strings.ReplaceAll(line, "\r\n", "\n"))}
+	return split(&splitter{rest: strings.TrimSpace(strings.ReplaceAll(line, "\r\n", "\n"))})
+}
+
+func split(s *splitter) ([]string, error) {
 	for s.rest != "" {
 		if err := s.next(); err != nil {
 			return nil, err
@@ -41,11 +44,21 @@ func Words(line string) ([]string, error) {
 	return s.words, nil
 }
 
+// CommandWords splits a command that no shell will read, as compose does it: quotes and
+// backslashes count, and nothing is expanded.
+func CommandWords(text string) ([]string, error) {
+	if len(text) > maxLine {
+		return nil, fmt.Errorf("a command of %d bytes: it must have at most %d", len(text), maxLine)
+	}
+	return split(&splitter{rest: strings.TrimSpace(strings.ReplaceAll(text, "\n", " ")), literal: true})
+}
+
 type splitter struct {
-	rest  string
-	word  strings.Builder
-	open  bool // a word has begun
-	words []string
+	rest    string
+	literal bool // what a shell would expand is meant as it stands
+	word    strings.Builder
+	open    bool // a word has begun
+	words   []string
 }
 
 func (s *splitter) take(n int) string {
@@ -116,11 +129,17 @@ func (s *splitter) double() error {
 			s.take(1)
 			return nil
 		case '\\':
+			if s.literal && (len(s.rest) == 1 || !strings.ContainsRune("\"\\$`", rune(s.rest[1]))) {
+				return &wordsError{fmt.Sprintf("%.12q: a backslash in double quotes that programs read differently", s.rest), "use single quotes"}
+			}
 			if err := s.escaped("$`\"\\"); err != nil {
 				return err
 			}
 		case '$', '`':
-			return expansion(s.rest)
+			if !s.literal {
+				return expansion(s.rest)
+			}
+			s.add(s.take(1))
 		default:
 			s.add(s.take(1))
 		}
@@ -131,10 +150,11 @@ func (s *splitter) double() error {
 // plain refuses a character that a shell acts on outside quotes.
 func (s *splitter) plain(c byte) error {
 	switch {
-	case c == '$' || c == '`':
+	case c == '`' || c == '$' && !s.literal:
 		return expansion(s.rest)
 	case strings.IndexByte("|&;<>()\n", c) >= 0:
 		return &wordsError{fmt.Sprintf("%.12q: more than one command", s.rest), "give one command; quote the character if it is meant as such"}
+	case s.literal:
 	case strings.IndexByte("*?[", c) >= 0:
 		return &wordsError{fmt.Sprintf("%.12q: a shell may expand it to names of files", s.rest), "quote it: '" + string(c) + "'"}
 	case c == '{' && braces(s.rest):

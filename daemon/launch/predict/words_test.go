@@ -20,7 +20,7 @@ func TestWords(t *testing.T) {
 		`{} a{b} ~x~ a#b x~`:              nil, // ~ at the start
 		`{} a{b} a~ a#b`:                  {"{}", "a{b}", "a~", "a#b"},
 	} {
-		got, err := Words(line)
+		got, err := shellWords(line)
 		if want == nil && line != "" {
 			if err == nil {
 				t.Errorf("%q became %q", line, got)
@@ -39,33 +39,33 @@ func TestWordsOfAShellAlone(t *testing.T) {
 		"run $A", "run ${A}", `run "$A"`, "run $(id)", "run `id`", "run \"`id`\"", "a | b", "a; b", "a && b", "a & b", "a > b", "a < b",
 		"(a)", "a\nb", "a *", "a b?", "a [x]", "a {b,c}", "a {1..2}", "~/x", "a ~", "# a", "a #b", `a "b`, `a 'b`, `a \`,
 	} {
-		_, err := Words(line)
+		_, err := shellWords(line)
 		var hint interface{ Hint() string }
 		if !errors.As(err, &hint) || hint.Hint() == "" {
 			t.Errorf("%q: %v, and no hint", line, err)
 		}
 	}
 	for _, line := range []string{strings.Repeat("a", maxLine+1), strings.Repeat("a ", maxWords+1)} {
-		if _, err := Words(line); err == nil {
+		if _, err := shellWords(line); err == nil {
 			t.Errorf("a line of %d bytes was split", len(line))
 		}
 	}
 }
 
-// What Words accepts, sh splits alike.
+// What shellWords accepts, sh splits alike.
 func FuzzWords(f *testing.F) {
 	sh, err := exec.LookPath("sh")
 	for _, line := range []string{`a 'b c' "d\"" e\ f`, "a\\\nb", `''`, `"\a\$"`, "a{b}c", `a\`, "\x00", "é 'ü'", "a=b", "!x", "]"} {
 		f.Add(line)
 	}
 	f.Fuzz(func(t *testing.T, line string) {
-		words, wrong := Words(line)
+		words, wrong := shellWords(line)
 		if wrong != nil || err != nil || len(line) > 4096 || strings.ContainsAny(line, "\x00\r\v\f") {
 			return
 		}
 		out, err := exec.Command(sh, "-c", `printf '%s\0' `+strings.TrimSpace(line)).Output()
 		if err != nil {
-			t.Skip() // printf's own words
+			return // printf takes it for an option
 		}
 		want := ""
 		for _, w := range words {
