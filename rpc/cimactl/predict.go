@@ -19,27 +19,30 @@ const exitUnknown = 6
 
 // predictFlags are what predict takes.
 type predictFlags struct {
-	from                           map[string]*string // what the container is read from, by flag
-	image, config, entrypoint, lsm string
-	nodes                          []string
-	rules                          launch.Rules
-	json                           bool
+	from                                             map[string]*string // what the container is read from, by flag
+	image, config, entrypoint, service, project, lsm string
+	nodes                                            []string
+	rules                                            launch.Rules
+	json                                             bool
 }
 
 func predictCommand() *cobra.Command {
 	f := predictFlags{from: make(map[string]*string)}
 	c := &cobra.Command{
-		Use:   "predict --run LINE | --bundle DIR | --config FILE",
+		Use:   "predict --run LINE | --compose FILE | --pod FILE | --bundle DIR",
 		Short: "Compute a launch digest before anything runs",
 		Long: `Compute the launch digest that a container will have, from what starts it and
 from its image: without an engine, without root, on any system. It is printed
 first, and then what only the engine or its host knows; exits with 6 then.`,
 		Example: `  cimactl predict --run 'docker run -v data:/data web' --image web.tar
-  cimactl predict --bundle /run/containerd/…/ID --image-config web.json`,
-		Args: cobra.NoArgs,
+  cimactl predict --compose compose.yaml --service web --image-config web.json`,
+		Args:                  cobra.NoArgs,
+		DisableFlagsInUseLine: true,
 	}
 	for _, source := range [][2]string{
 		{"run", "`LINE` of docker or podman, for one container"},
+		{"compose", "`FILE` of compose; - reads stdin"},
+		{"pod", "`FILE` with a pod, or with a workload of pods"},
 		{"bundle", "`DIR` of an OCI bundle (on Linux)"},
 		{"config", "`FILE`, an OCI config.json"},
 	} {
@@ -47,6 +50,8 @@ first, and then what only the engine or its host knows; exits with 6 then.`,
 	}
 	c.Flags().StringVar(&f.image, "image", "", "`PLACE[:TAG]` of an OCI layout or an archive")
 	c.Flags().StringVar(&f.config, "image-config", "", "`FILE`, the image's configuration")
+	c.Flags().StringVar(&f.service, "service", "", "`NAME` of the service or container, of several")
+	c.Flags().StringVar(&f.project, "project", "", "`NAME` of compose's project, if not in the file")
 	c.Flags().StringVar(&f.lsm, "lsm", "", "`NAME` of the host's: apparmor, selinux or none")
 	c.Flags().StringSliceVar(&f.nodes, "node", nil, "`NODE`, PATH=TYPE:MAJOR:MINOR:MODE:UID:GID")
 	c.Flags().StringVar(&f.entrypoint, "entrypoint", "", "`PATH=SHA384` of its file, with --config")
@@ -61,7 +66,7 @@ first, and then what only the engine or its host knows; exits with 6 then.`,
 			}
 		}
 		if len(given) != 1 {
-			return usage(c, errors.New("give one of --run, --bundle and --config"))
+			return usage(c, errors.New("give one of --run, --compose, --pod, --bundle and --config"))
 		}
 		if given[0] == "bundle" || given[0] == "config" {
 			return f.ofBundle(c)
@@ -163,8 +168,7 @@ func (f *predictFlags) ofWish(c *cobra.Command, source string) error {
 	if err != nil {
 		return err
 	}
-	var identity launch.Image
-	image, err := f.images(&identity)
+	image, err := f.images(new(launch.Image))
 	if err != nil {
 		return err
 	}
@@ -180,15 +184,7 @@ func (f *predictFlags) ofWish(c *cobra.Command, source string) error {
 		return malformed(err)
 	}
 	unknown := append([]predict.Unknown{}, p.Unknown...)
-	return predicted{p.Digest, p.Launch, identity, unknown}.print(c, f.json)
-}
-
-// container reads what is asked of the engine.
-func (f *predictFlags) container(source string) (*predict.Container, error) {
-	text := *f.from[source]
-	files := func(name string) ([]byte, error) { return readBounded(name, launch.MaxConfig) }
-	c, err := predict.Line(text, files)
-	return c, malformed(err)
+	return predicted{p.Digest, p.Launch, p.Image, unknown}.print(c, f.json)
 }
 
 // malformed is an error in what is predicted, with its hint.

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+
+	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/launch/predict"
+	"github.com/cima-project/cima/daemon/launch/predict/compose"
+	"github.com/cima-project/cima/daemon/launch/predict/pod"
+	"github.com/cima-project/cima/daemon/launch/predict/strictyaml"
+)
+
+// container reads what is asked of the engine.
+func (f *predictFlags) container(source string) (*predict.Container, error) {
+	given := *f.from[source]
+	if source == "run" {
+		c, err := predict.Line(given, filesBelow("."))
+		return c, malformed(err)
+	}
+	text, err := readBounded(given, strictyaml.MaxBytes)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	var one func(name string) (*predict.Container, error)
+	if source == "compose" {
+		var file *compose.File
+		if file, err = compose.Read(text, f.project, filesBelow(filepath.Dir(given))); err == nil {
+			names, one = file.Services(), file.Container
+		}
+	} else {
+		var manifest *pod.Pod
+		if manifest, err = pod.Read(text); err == nil {
+			names, one = manifest.Containers(), manifest.Container
+		}
+	}
+	if err != nil {
+		return nil, malformed(fmt.Errorf("%s: %w", given, err))
+	}
+	name := f.service
+	switch {
+	case name != "":
+	case len(names) > 1:
+		return nil, fmt.Errorf("%s has %q: name one by --service", given, names)
+	default:
+		name = names[0]
+	}
+	c, err := one(name)
+	if err != nil {
+		return nil, malformed(fmt.Errorf("%s: %w", given, err))
+	}
+	return c, nil
+}
+
+// filesBelow reads files by names that are relative to a directory.
+func filesBelow(dir string) predict.Files {
+	return func(name string) ([]byte, error) {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(dir, name)
+		}
+		return readBounded(name, launch.MaxConfig)
+	}
+}
