@@ -11,8 +11,8 @@ import (
 var classes = []string{
 	"privileged", "unconfined:", "confined:", "capability:", "device:", "namespace:", "joined:", "cgroup-parent", "no-cgroup",
 	"annotation:", "hook:", "sysctl:", "setting:", "unknown:", "mount-option", "propagation", "mount:", "host-read:", "host-write:",
-	"special-file:", "covered:", "data-with-sockets", "data-unseen", "descriptor", "working-directory", "unresolved-mount",
-	"replaceable-mount", "engine-storage", "socket:", "unseen-start", "no-metadata",
+	"special-file:", "covered:", "data-with-sockets", "data-unseen", "descriptor", "working-directory",
+	"unseen-start", "no-metadata",
 }
 
 // knownClass reports whether a class is of the vocabulary.
