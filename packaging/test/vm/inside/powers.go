@@ -92,7 +92,7 @@ func judged(ctx context.Context, class string) error {
 	for _, allowed := range []bool{true, false} {
 		text := values
 		if !allowed {
-			text = strings.ReplaceAll(values, strconv.Quote(class), `"another"`)
+			text = strings.ReplaceAll(values, strconv.Quote(class), `"descriptor"`) // a policy can name no other than real classes
 		}
 		if err := os.WriteFile(policy, []byte(text), 0o600); err != nil {
 			return err
