@@ -104,11 +104,13 @@ func (t tables) paths(m *procfs.Mount) (paths []string) {
 	return distinct(paths)
 }
 
-// leads reports whether a path of the host leads, by some mount, to what m shows.
+// leads reports whether a path of the host leads, by some mount above, to what m shows. A
+// directory that is mounted at the very path is of another place, as a volume is whose
+// driver mounts something; a whole file system is of that place.
 func (t tables) leads(name string, m *procfs.Mount) bool {
 	return slices.ContainsFunc(t.byDevice[m.Device], func(h procfs.Mount) bool {
 		n := len(strings.TrimSuffix(h.Root, "/"))
-		return within(m.Root, h.Root) && path.Join(h.Point, m.Root[n:]) == name
+		return within(m.Root, h.Root) && path.Join(h.Point, m.Root[n:]) == name && (h.Point != name || h.Root == "/")
 	})
 }
 

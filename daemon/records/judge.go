@@ -3,6 +3,7 @@ package records
 import (
 	"context"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -64,7 +65,7 @@ func (s *Store) engineFiles(r Record, names map[string][]string) (files []string
 			files = append(files, path.Join(dir, name))
 		}
 	}
-	if sandbox := r.details.pod.sandbox; r.Runtime == "containerd" && launch.IsID(sandbox) {
+	if sandbox := r.details.sandbox; r.Runtime == "containerd" && launch.IsID(sandbox) {
 		for _, top := range []string{"/var/lib", "/run"} {
 			for _, name := range []string{"hosts", "hostname", "resolv.conf", "shm"} {
 				files = append(files, path.Join(top, "containerd/io.containerd.grpc.v1.cri/sandboxes", sandbox, name))
@@ -141,22 +142,29 @@ func (s *Store) storages() (dirs []string) {
 	return dirs
 }
 
-// pod is what a bundle says of the containers that a container shares namespaces with.
-type pod struct {
-	sandbox string // id of the pod's first container
-	first   bool   // the container is one
+// sandboxOf is the id of the first container of the pod that the bundle names. Whoever
+// uses podman may name any.
+func sandboxOf(c *launch.Spec) string {
+	return c.Annotation("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID")
 }
 
-func podOf(c *launch.Spec) pod {
-	return pod{
-		sandbox: c.Annotation("io.kubernetes.cri.sandbox-id", "io.kubernetes.cri-o.SandboxID"),
-		first:   c.Annotation("io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType") == "sandbox",
+var podCgroup = regexp.MustCompile(`[0-9a-f]{64}`)
+
+// isOfPod reports whether two containers are of one pod. Podman's first container names no
+// pod, and its cgroup lies in the pod's, which has the pod's id.
+func isOfPod(r, first Record) bool {
+	mine, theirs := r.details.sandbox, first.details.sandbox
+	if mine == "" || r.Runtime != first.Runtime {
+		return false
 	}
+	if r.Runtime != "podman" {
+		return r.Runtime != "docker" && (mine == theirs || mine == first.ID)
+	}
+	parent := path.Dir(r.CgroupPath)
+	return mine == first.ID && theirs == "" && parent == path.Dir(first.CgroupPath) && podCgroup.MatchString(path.Base(parent))
 }
 
-// others lists the first processes of the other containers of root's. Whoever may use
-// podman may say that a container is of a pod, as he may have it made so: both is seen
-// in its launch, and neither is power over others than that pod.
+// others lists the first processes of the other containers of root's.
 func (s *Store) others(ctx context.Context, r Record) ([]power.Other, error) {
 	all, err := s.List(ctx)
 	var out []power.Other
@@ -164,10 +172,9 @@ func (s *Store) others(ctx context.Context, r Record) ([]power.Other, error) {
 		if o.Name == r.Name || o.UID != 0 || o.InitPID == 0 {
 			continue
 		}
-		mine, theirs := r.details.pod, o.details.pod
 		out = append(out, power.Other{
 			PID: o.InitPID, Files: s.engineFiles(o, sharedFiles),
-			Pod:     mine.sandbox != "" && mine.sandbox == theirs.sandbox && (theirs.first || o.Runtime != "podman"),
+			Pod:     isOfPod(r, o),
 			Network: o.Runtime == "docker" && o.Name == r.details.network || r.Runtime == "podman" && s.mountsHostsOf(r, o),
 		})
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/daemon/power"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/packaging/test/engine"
 )
 
@@ -24,6 +25,8 @@ type judged struct {
 	*engine.Engine
 	store *Store
 }
+
+type mounted = logs.MountedPlace
 
 var imports sync.Map // engine's name → its image was made
 

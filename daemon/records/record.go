@@ -56,12 +56,12 @@ type Record struct {
 
 // details are what else the bundle shows, for Measure and Power.
 type details struct {
-	power  power.Facts
-	pod    pod
-	search string // the container's PATH
-	user   identity
-	cgroup declaration
-	mapped uint32 // who owns the bundle's directory: the container's root, with a user namespace; 0: root
+	power   power.Facts
+	sandbox string // id of its pod's first container, as the bundle has it
+	search  string // the container's PATH
+	user    identity
+	cgroup  declaration
+	mapped  uint32 // who owns the bundle's directory: the container's root, with a user namespace; 0: root
 
 	byController map[string]string // the cgroups, where hierarchies differ
 

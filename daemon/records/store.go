@@ -267,7 +267,7 @@ func (s *Store) parse(ctx context.Context, r *Record, raw []byte) error {
 		r.Launch.Source = logs.SourceUser
 	} else {
 		r.details.power = power.Of(c, r.Launch, r.ID, r.Bundle)
-		r.details.pod = podOf(c)
+		r.details.sandbox = sandboxOf(c)
 	}
 	r.HostPID = r.Launch.Asked.Namespaces["pid"] == launch.NamespaceHost
 	return nil
