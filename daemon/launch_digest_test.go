@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -19,7 +20,7 @@ import (
 // of the line gives another one.
 func TestLaunchDigestsInDocker(t *testing.T) {
 	f := dockerFixture(t)
-	docker(t, "tag", testImage, "cima-daemon-test:2")
+	docker(t, "tag", testImage, "cima-daemon-test:2") // the same image by another name
 	base := f.digestOf()
 	if f.digestOf() != base {
 		t.Fatal("two equal lines have two digests")
@@ -46,16 +47,15 @@ func TestLaunchDigestsInDocker(t *testing.T) {
 		}
 		seen[d] = name
 	}
-	for name, args := range map[string][]string{
-		"command": {testImage, "/cimactl", "evidence", "--nonce=" + hex.EncodeToString(nonce)},
-		"image":   {"cima-daemon-test:2", "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)},
-	} {
+	of := func(args ...string) rpc.Digest {
 		run := []string{"run", "--rm", "--network", "none", "-v", filepath.Dir(f.socket()) + ":/run/cima:ro"}
-		d := claimsOf(t, []byte(docker(t, append(run, args...)...))).Container.LaunchDigest
-		if other, ok := seen[d]; ok {
-			t.Errorf("%s and %s have one digest", name, other)
-		}
-		seen[d] = name
+		return claimsOf(t, []byte(docker(t, append(run, args...)...))).Container.LaunchDigest
+	}
+	if other, ok := seen[of(testImage, "/cimactl", "evidence", "--nonce="+hex.EncodeToString(nonce))]; ok {
+		t.Errorf("another command and %s have one digest", other)
+	}
+	if of("cima-daemon-test:2", "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)) != base {
+		t.Error("an image has another digest by another name")
 	}
 }
 
@@ -80,7 +80,7 @@ func TestPredictInDocker(t *testing.T) {
 	}
 	for name, flags := range map[string][]string{
 		"plain": nil,
-		"much": {"--env", "A=1", "-v", "/srv:/srv:ro", "-v", "/anonymous", "--cap-add", "NET_ADMIN", "--user", "7:8",
+		"much": {"--env", "A=1", "-v", "/srv:/srv:ro", "-v", "cima-named:/named", "--cap-add", "NET_ADMIN", "--user", "7:8",
 			"--read-only", "--tmpfs", "/t", "--device", "/dev/full", "--label", "x=y", "--hostname", "h"},
 		"powerful": {"--cap-add", "SYS_ADMIN", "--pid", "host", "--security-opt", "seccomp=unconfined", "--device", "/dev/fuse"},
 	} {
@@ -88,14 +88,11 @@ func TestPredictInDocker(t *testing.T) {
 			hold := f.hold(flags...)
 			bundle := []byte(docker(t, "exec", "--user", "0", hold, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))
 			var image json.RawMessage
+			t.Cleanup(func() { exec.Command("docker", "volume", "rm", "-f", "cima-named").Run() })
 			for _, entry := range decode[rpc.Evidence](t, bundle).RuntimeLog {
 				if e, err := logs.ParseEvent(entry.Event); err == nil && e.Operation == logs.OpImage {
 					image = e.Body()
 				}
-			}
-			file := filepath.Join(t.TempDir(), "image.json")
-			if err := os.WriteFile(file, image, 0o600); err != nil {
-				t.Fatal(err)
 			}
 			var dirs []string
 			for _, pattern := range []string{"/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/", "/run/containerd/io.containerd.runtime.v2.task/moby/"} {
@@ -106,7 +103,8 @@ func TestPredictInDocker(t *testing.T) {
 			if len(dirs) != 1 {
 				t.Fatalf("bundles %v", dirs)
 			}
-			out, err := exec.Command(cimactl, "predict", "--bundle", dirs[0], "--image", file).CombinedOutput()
+			config := "/var/lib/docker/image/overlay2/imagedb/content/sha256/" + strings.TrimPrefix(decode[launch.Image](t, image).Digest, "sha256:")
+			out, err := exec.Command(cimactl, "predict", "--bundle", dirs[0], "--image-config", config).CombinedOutput()
 			if err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
