@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -94,20 +95,6 @@ func TestUnseenStartIsAnnounced(t *testing.T) {
 	if all := f.announced(); !slices.Equal(all, []string{"unseen-start"}) {
 		t.Errorf("announced: %q", all)
 	}
-}
-
-// announcedBy are the classes that podman's and docker's usual containers lack and one
-// run announces.
-func (f *fixture) announcedBy(run func()) (fresh []string) {
-	f.t.Helper()
-	before := f.announced()
-	run()
-	for _, class := range f.announced() {
-		if !slices.Contains(before, class) {
-			fresh = append(fresh, class)
-		}
-	}
-	return fresh
 }
 
 // hangingInit makes what containerd and runc leave of a container whose first process
@@ -251,5 +238,87 @@ func TestJudgedAtStartByCrun(t *testing.T) {
 	}
 	if n := f.daemon.containers.Counts.Missed.Load(); n != 0 {
 		t.Errorf("%d runtimes were missed", n)
+	}
+}
+
+// A descriptor of the host's that a container inherits shows in no bundle. START sees it.
+func TestInheritedDescriptor(t *testing.T) {
+	f := gateFixture(t)
+	podmanCimactl(t) // its image
+	own, err := engine.Podman()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(flags ...string) {
+		t.Helper()
+		args := append([]string{"--runtime", "runc", "run", "--rm", "--network", "none"}, flags...)
+		c := own.Command(t.Context(), append(args, podmanImage, "/cimactl", "--version")...)
+		top, err := os.Open("/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer top.Close()
+		c.ExtraFiles = []*os.File{top}
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	run()
+	f.wantQuiet()
+	run("--preserve-fds", "1")
+	if all := f.announced(); !slices.Equal(all, []string{"descriptor"}) {
+		t.Errorf("announced: %q", all)
+	}
+}
+
+// Somebody swaps what a container mounts, again and again: START says what the container
+// sees, whatever lay there before.
+func TestSwappedMounts(t *testing.T) {
+	f := gateFixture(t)
+	needShell(t)
+	dir := t.TempDir()
+	mounted, other := filepath.Join(dir, "mounted"), filepath.Join(dir, "other")
+	err := errors.Join(os.Mkdir(mounted, 0o755), os.WriteFile(filepath.Join(mounted, "harmless"), nil, 0o644), os.Symlink("/etc", other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	swapping := make(chan struct{})
+	var swapper sync.WaitGroup
+	swapper.Go(func() {
+		for {
+			select {
+			case <-swapping:
+				return
+			case <-time.After(time.Millisecond):
+				unix.Renameat2(unix.AT_FDCWD, mounted, unix.AT_FDCWD, other, unix.RENAME_EXCHANGE)
+			}
+		}
+	})
+	defer swapper.Wait()
+	defer close(swapping)
+	saw := make(map[string]int)
+	for tries, want := 0, size(10, 200); saw["/etc"]+saw["/tmp"] < want && tries < 4*want; tries++ {
+		id := docker(t, "create", "--network", "none", "-v", mounted+":/m:ro", shellImage, "/bin/busybox", "ls", "/m")
+		out, err := exec.Command("docker", "start", "-a", id).Output()
+		start := ""
+		if err == nil {
+			start = f.startOfContainer(id)
+		}
+		exec.Command("docker", "rm", "-f", id).Run()
+		if err != nil {
+			continue // there was nothing to mount at that moment
+		}
+		sees := "/tmp"
+		if strings.Contains(string(out), "passwd") {
+			sees = "/etc"
+		}
+		saw[sees]++
+		if got, want := fmt.Sprint(f.powers(id)), "[[host-read:"+sees+"]]"; got != want || start != logs.StartGated {
+			t.Errorf("it sees %s, announced: %s, start %q", sees, got, start)
+		}
+	}
+	t.Logf("mounted: %v", saw)
+	if saw["/tmp"]+saw["/etc"] < size(10, 200) || *whole && (saw["/tmp"] == 0 || saw["/etc"] == 0) {
+		t.Errorf("not enough ran: %v", saw)
 	}
 }
