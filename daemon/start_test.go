@@ -183,11 +183,15 @@ func TestHangingStartDelaysNobody(t *testing.T) {
 	}
 }
 
-// crun waits in another call than runc. It is alone here: no engine here runs it.
-func TestJudgedAtStartByCrun(t *testing.T) {
-	if _, err := exec.LookPath("crun"); err != nil {
-		t.Skip("left out:", err)
-	}
+// alone is a gate beside runtimes that no engine here runs as the test needs it, and
+// the bundle of one container.
+type alone struct {
+	*fixture
+	dir, id, bundle string
+}
+
+func newAlone(t *testing.T, configure ...func(*config.Config)) *alone {
+	t.Helper()
 	if _, err := engine.Docker(); err != nil { // for the namespaces of this test's own
 		t.Skip("left out:", err)
 	}
@@ -196,48 +200,94 @@ func TestJudgedAtStartByCrun(t *testing.T) {
 		os.Chmod(at, 0o755|os.ModeSticky)
 	}
 	store := records.New(records.Options{Places: []records.Place{{
-		Runtime: "podman", Config: dir + "/bundles/{id}/config.json", States: []string{dir + "/crun/{id}/status"},
+		Runtime: "podman", Config: dir + "/bundles/{id}/config.json", States: []string{dir + "/crun/{id}/status", dir + "/runc/{id}/state.json"},
 	}}})
-	f := startFixture(t, store, func(c *config.Config) { c.Gate.Mode = config.GateOn })
+	f := startFixture(t, store, append([]func(*config.Config){func(c *config.Config) {
+		c.Gate.Mode, c.Gate.Deadline = config.GateOn, config.Duration(time.Minute)
+	}}, configure...)...)
 	f.gateStands()
-	id := launchtest.ID(7)
-	bundle := filepath.Join(dir, "bundles", id)
+	a := &alone{f, dir, launchtest.ID(7), filepath.Join(dir, "bundles", launchtest.ID(7))}
 	program, err := cimactl()
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = errors.Join(os.MkdirAll(bundle+"/rootfs/dev", 0o755), os.Mkdir(bundle+"/rootfs/proc", 0o755), os.WriteFile(bundle+"/rootfs/cimactl", program, 0o755),
-		os.WriteFile(bundle+"/config.json", []byte(`{"ociVersion":"1.0.0","process":{"args":["/cimactl","--version"],"cwd":"/"},"root":{"path":"rootfs"},
+	lower, rootfs := filepath.Join(dir, "lower"), filepath.Join(a.bundle, "rootfs")
+	for _, name := range []string{rootfs, lower + "/dev", lower + "/proc", dir + "/upper", dir + "/work"} {
+		err = errors.Join(err, os.MkdirAll(name, 0o755))
+	}
+	err = errors.Join(err, os.WriteFile(lower+"/cimactl", program, 0o755),
+		os.WriteFile(a.bundle+"/config.json", fmt.Appendf(nil, `{"ociVersion":"1.0.0","process":{"args":["/cimactl","--version"],"cwd":"/"},"root":{"path":"rootfs"},
 			"mounts":[{"destination":"/proc","type":"proc","source":"proc"}],
-			"linux":{"namespaces":[{"type":"pid"},{"type":"mount"},{"type":"ipc"},{"type":"uts"},{"type":"network"}]}}`), 0o644))
+			"linux":{"cgroupsPath":"/%s","namespaces":[{"type":"pid"},{"type":"mount"},{"type":"ipc"},{"type":"uts"},{"type":"network"}]}}`, a.id), 0o644),
+		unix.Mount("overlay", rootfs, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s/upper,workdir=%s/work", lower, dir, dir)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// In cgroups that crun understands.
-	crun := func(args ...string) {
-		t.Helper()
-		args = append([]string{"-m", "--propagation", "slave", "sh", "-c", `mount -t cgroup2 none /sys/fs/cgroup && exec crun --root "$0" --cgroup-manager disabled "$@"`, dir + "/crun"}, args...)
-		c := exec.Command("unshare", args...)
-		text, err := os.Create(filepath.Join(dir, "out")) // no pipe: the container has it too
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer text.Close()
-		c.Stdout, c.Stderr = text, text
-		if err := c.Run(); err != nil {
-			t.Fatalf("crun %s: %v: %s", args[7:], err, readFile(t, text.Name()))
-		}
+	t.Cleanup(func() { unix.Unmount(rootfs, unix.MNT_DETACH) })
+	return a
+}
+
+// run runs a runtime, by a shell: this program, which is the daemon, can't hold itself.
+func (a *alone) run(script string, args ...string) {
+	a.t.Helper()
+	text, err := os.Create(filepath.Join(a.dir, "out")) // no pipe: the container has it too
+	if err != nil {
+		a.t.Fatal(err)
 	}
-	crun("create", "--bundle", bundle, id)
-	if start := f.startOfContainer(id); start != logs.StartObserved {
-		t.Errorf("gated before START: %s", start)
+	defer text.Close()
+	c := exec.Command("unshare", append([]string{"-m", "--propagation", "slave", "sh", "-c", script + "; exit $?", a.dir}, args...)...)
+	c.Stdout, c.Stderr = text, text
+	if err := c.Run(); err != nil {
+		a.t.Fatalf("%s %s: %v: %s", script, args, err, readFile(a.t, text.Name()))
 	}
-	crun("start", id)
-	if start := f.startOfContainer(id); start != logs.StartGated {
-		t.Errorf("start %q", start)
+}
+
+func (a *alone) wantStart(when, want string) {
+	a.t.Helper()
+	if start := a.startOfContainer(a.id); start != want {
+		a.t.Errorf("%s: start %q, want %q", when, start, want)
 	}
-	if n := f.daemon.containers.Counts.Missed.Load(); n != 0 {
-		t.Errorf("%d runtimes were missed", n)
+	if n := a.daemon.containers.Counts.Missed.Load(); n != 0 {
+		a.t.Errorf("%d runtimes were missed", n)
+	}
+}
+
+// crun waits in another call than runc. It refuses the hybrid cgroups of this machine.
+const (
+	runCrun = `mount -t cgroup2 none /sys/fs/cgroup && crun --root "$0/crun" --cgroup-manager disabled "$@"`
+	runRunc = `runc --root "$0/runc" "$@"`
+)
+
+func TestJudgedAtStartByCrun(t *testing.T) {
+	if _, err := exec.LookPath("crun"); err != nil {
+		t.Skip("left out:", err)
+	}
+	a := newAlone(t)
+	a.run(runCrun, "create", "--bundle", a.bundle, a.id)
+	a.wantStart("made", logs.StartObserved)
+	a.run(runCrun, "start", a.id)
+	a.wantStart("started", logs.StartGated)
+}
+
+// A runtime that makes and starts a container with one command has no START. The first
+// exec of its first process stands for it, and the mark is gone then.
+func TestJudgedAtFirstExec(t *testing.T) {
+	for name, script := range map[string]string{"runc": runRunc, "crun": runCrun} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := exec.LookPath(name); err != nil {
+				t.Skip("left out:", err)
+			}
+			a := newAlone(t)
+			a.run(script, "run", "--bundle", a.bundle, a.id)
+			a.wantStart("run", logs.StartGated)
+			held, _, _ := a.daemon.containers.Counts.Held.Read()
+			if out, err := exec.Command(filepath.Join(a.bundle, "rootfs/cimactl"), "--version").CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, out)
+			}
+			if n, _, _ := a.daemon.containers.Counts.Held.Read(); n != held {
+				t.Error("an exec after the first is held")
+			}
+		})
 	}
 }
 

@@ -79,6 +79,7 @@ type Manager struct {
 	confirmed *confirmedStarts
 	starts    recentStarts
 	deferred  deferredLaunches
+	awaited   awaitedExecs
 	execs     Execs // nil: executions are not measured
 
 	Counts Counts

@@ -33,6 +33,7 @@ type Gate struct {
 
 	mu      sync.Mutex
 	bundles map[string]*bundle // that were seen, by writing (records.Record.StartKey)
+	firsts  map[uint64]string  // those whose first exec is held, by device of the root file system
 }
 
 // bundle is one writing of a bundle, at the gate.
@@ -59,11 +60,11 @@ func (m *Manager) OpenGate(ctx context.Context, runtimes []string) *Gate {
 	if c.Mode == config.GateOff {
 		return nil
 	}
-	g := &Gate{m: m, ready: make(chan struct{}), bundles: make(map[string]*bundle)}
+	g := &Gate{m: m, ready: make(chan struct{}), bundles: make(map[string]*bundle), firsts: make(map[uint64]string)}
 	var err error
 	g.runtimes, err = gate.HoldRuntimes(slices.Concat(runtimes, c.Runtimes), gate.Options{
 		Deadline: time.Duration(c.Deadline), Refuse: c.Mode == config.GateEnforce,
-		Decide: g.atRuntime, Missed: g.missed, Guard: gate.GuardProgram,
+		Decide: g.atRuntime, Missed: g.missed, Guard: gate.GuardProgram, HostRoot: m.HostRoot,
 	})
 	if err != nil {
 		level := m.Log.Warn
@@ -94,10 +95,14 @@ type heldRuntime interface {
 
 // atRuntime decides about a process that executes a runtime.
 func (g *Gate) atRuntime(ctx context.Context, h *gate.HeldExec) error {
-	if uid, ok := h.UID(); !ok || uid != 0 {
+	var err error
+	if key := g.firstOf(h); key != "" {
+		err = g.firstExec(ctx, h, key)
+	} else if uid, ok := h.UID(); !ok || uid != 0 {
 		return nil // ended, or a user's engine, whose bundles prove nothing
+	} else {
+		err = g.decide(ctx, h)
 	}
-	err := g.decide(ctx, h)
 	if !errors.Is(err, gate.ErrAgain) {
 		g.m.Counts.Held.Add(time.Since(h.Since))
 	}
@@ -119,7 +124,11 @@ func (g *Gate) decide(ctx context.Context, h heldRuntime) error {
 	}
 	var results []error
 	for _, rec := range g.concerned(list, h) {
-		results = append(results, g.once(ctx, rec))
+		err := g.once(ctx, rec)
+		if err == nil && h.Command().Name == "run" && h.Command().Names(rec.ID) {
+			err = g.holdFirst(rec)
+		}
+		results = append(results, err)
 	}
 	starting, wait := g.starting(list, h)
 	for _, rec := range starting {

@@ -121,7 +121,7 @@ func (m *Manager) isLaunchOf(logged string, rec records.Record, i *Instance) (mi
 // isPending reports whether an instance has not started, or is just starting. Nobody
 // claims its launch then: START may confirm it yet.
 func (m *Manager) isPending(i *Instance, rec records.Record) bool {
-	return !m.confirmed.isJudged(i.Owner, rec.InstanceID(0)) && isPending(rec)
+	return !m.confirmed.isJudged(i.Owner, rec.InstanceID(0)) && (m.awaited.holds(rec.StartKey()) || isPending(rec))
 }
 
 // record reads an instance's record again, because a new start may have replaced

@@ -16,6 +16,9 @@ const missedTimeout = 10 * time.Second
 // nothing away from other containers: what counts as gated is decided at START.
 func (g *Gate) missed(h *gate.HeldExec, why error) {
 	g.m.Counts.Missed.Add(1)
+	if h != nil {
+		g.letFirst(h) // it was the first exec of a container, if any of that is held
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), missedTimeout)
 	defer cancel()
 	if h != nil {

@@ -90,7 +90,7 @@ func (g *Gate) start(ctx context.Context, rec records.Record, wait bool) error {
 		}
 		return nil
 	}
-	judged := g.judge(ctx, rec, init)
+	judged := g.judge(ctx, rec, init.Init, init.waits)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if b := g.bundle(rec); judged == nil {
@@ -114,14 +114,15 @@ func (g *Gate) beginJudging(rec records.Record) bool {
 }
 
 // judge logs what the kernel shows of a container that is about to start, and confirms
-// its launch: all of it was logged before the container's first instruction.
-func (g *Gate) judge(ctx context.Context, rec records.Record, init *initProcess) error {
+// its launch: all of it was logged before the container's first instruction. waits
+// reports whether nothing of the container has run yet.
+func (g *Gate) judge(ctx context.Context, rec records.Record, init power.Init, waits func() bool) error {
 	m := g.m
 	gated, err := g.ensureLaunched(ctx, rec)
 	if err != nil {
 		return err
 	}
-	verdict, err := m.judge(ctx, rec, init.Init)
+	verdict, err := m.judge(ctx, rec, init)
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,7 @@ func (g *Gate) judge(ctx context.Context, rec records.Record, init *initProcess)
 	}
 	// Whatever became of the runtime that was held: while the first process waits,
 	// nothing of the container has run.
-	if !init.waits() {
+	if !waits() {
 		return gate.ErrLetGo
 	}
 	switch {

@@ -50,41 +50,61 @@ func (r *Roots) Close() { r.gate.close() }
 // the device of the file system's files (stat(2), st_dev). The mark ends with the
 // mount.
 func (r *Roots) Add(dir string) (device uint64, err error) {
-	dir, err = filepath.EvalSymlinks(dir)
+	root, err := openRoot(r.hostRoot, dir)
 	if err != nil {
 		return 0, err
 	}
-	fd, err := unix.Open(r.hostRoot+dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	defer unix.Close(root.fd)
+	l, err := parseLayers(root.options, root.dir)
 	if err != nil {
-		return 0, fmt.Errorf("open %s: %w", dir, err)
+		return 0, err
 	}
-	defer unix.Close(fd)
+	r.measurer.setLayers(root.device, overlayMount{l, root.dir, make(chan struct{}, maxLeasesOn)})
+	return root.device, r.gate.mark(root.fd, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM)
+}
+
+// root is a container's root file system that may have a mark.
+type root struct {
+	fd      int // O_PATH
+	dir     string
+	device  uint64
+	options string
+}
+
+// openRoot opens an overlay that is mounted at dir and nowhere else.
+func openRoot(hostRoot, dir string) (*root, error) {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := unix.Open(hostRoot+dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", dir, err)
+	}
 	var fs unix.Statfs_t
 	var st unix.Stat_t
-	if err := errors.Join(unix.Fstatfs(fd, &fs), unix.Fstat(fd, &st)); err != nil {
-		return 0, fmt.Errorf("stat %s: %w", dir, err)
+	r := &root{fd: fd, dir: dir}
+	if err = errors.Join(unix.Fstatfs(fd, &fs), unix.Fstat(fd, &st)); err != nil {
+		err = fmt.Errorf("stat %s: %w", dir, err)
+	} else if fs.Type != unix.OVERLAYFS_SUPER_MAGIC {
+		err = fmt.Errorf("%w: the root file system is no overlay (type %#x)", ErrUnmarkable, fs.Type)
+	} else {
+		r.device = st.Dev
+		r.options, err = onlyMount(hostRoot, st.Dev, dir)
 	}
-	if fs.Type != unix.OVERLAYFS_SUPER_MAGIC {
-		return 0, fmt.Errorf("%w: the root file system is no overlay (type %#x)", ErrUnmarkable, fs.Type)
-	}
-	options, err := r.onlyMount(st.Dev, dir)
 	if err != nil {
-		return 0, err
+		unix.Close(fd)
+		return nil, err
 	}
-	l, err := parseLayers(options, dir)
-	if err != nil {
-		return 0, err
-	}
-	r.measurer.setLayers(st.Dev, overlayMount{l, dir, make(chan struct{}, maxLeasesOn)})
-	return st.Dev, r.gate.mark(fd, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM)
+	return r, nil
 }
 
 // onlyMount checks that a device is mounted at dir and nowhere else, and returns
 // the options of the file system. A container can't change the host's mountinfo.
-func (r *Roots) onlyMount(device uint64, dir string) (options string, err error) {
+func onlyMount(hostRoot string, device uint64, dir string) (options string, err error) {
 	process := "/proc/self"
-	if r.hostRoot != "" {
-		process = filepath.Dir(r.hostRoot)
+	if hostRoot != "" {
+		process = filepath.Dir(hostRoot)
 	}
 	all, err := procfs.Mounts(process)
 	if err != nil {

@@ -43,6 +43,7 @@ type Runtimes struct {
 
 	mu     sync.Mutex
 	marked map[string]*marked // by path
+	firsts map[uint64]bool    // devices of root file systems whose first exec is held
 }
 
 // marked is a file with a mark. It stays open, so that the mark can be removed.
@@ -68,9 +69,18 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the daemon's own pid namespace: %w", err)
 	}
+	r := &Runtimes{
+		paths:  slices.Compact(slices.Sorted(slices.Values(paths))),
+		ended:  make(chan struct{}),
+		marked: make(map[string]*marked), firsts: make(map[uint64]bool),
+	}
 	g, err := open(o, func(h *HeldExec) payer {
 		uid, known := h.UID()
-		return payer{user: uid, inside: !known || h.inContainer(host)}
+		p := payer{user: uid, inside: !known || h.inContainer(host)}
+		if r.awaits(h.Device()) {
+			p.device = h.Device() // no other container takes its places
+		}
+		return p
 	})
 	if err != nil {
 		return nil, err
@@ -80,11 +90,7 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 		g.discard()
 		return nil, fmt.Errorf("watch the runtimes' directories: %w", err)
 	}
-	r := &Runtimes{
-		gate: g, paths: slices.Compact(slices.Sorted(slices.Values(paths))),
-		changes: changes, ended: make(chan struct{}),
-		marked: make(map[string]*marked),
-	}
+	r.gate, r.changes = g, changes
 	if err := g.run(); err != nil {
 		r.changes.Close()
 		return nil, err

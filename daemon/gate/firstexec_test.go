@@ -1,0 +1,82 @@
+package gate
+
+import (
+	"context"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// The first exec on a root file system is held, by a payer of its own, and no exec after
+// it was let go; those of runtimes are held all the while.
+func TestHoldFirst(t *testing.T) {
+	dir := overlay(t)
+	runtime, file := program(t, filepath.Join(t.TempDir(), "runtime")), filepath.Join(dir, "program")
+	var first, runtimes, others atomic.Int32
+	var device uint64
+	var r *Runtimes
+	ready := make(chan struct{})
+	r = hold(t, []string{runtime}, Options{Deadline: time.Minute, Decide: func(_ context.Context, h *HeldExec) error {
+		<-ready
+		switch {
+		case h.Device() != device && h.payer.device == 0:
+			runtimes.Add(1)
+		case h.Device() == device && h.payer.device == device && h.IsHeld():
+			first.Add(1)
+			return r.LetFirst(h)
+		default:
+			others.Add(1)
+		}
+		return nil
+	}})
+	close(ready)
+	if err := run(file); err != nil || first.Load() != 0 {
+		t.Fatal("held before it is wanted:", err)
+	}
+	var err error
+	if device, err = r.HoldFirst(dir); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, path := range []string{runtime, file} {
+			if err := run(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if first.Load() != 1 || runtimes.Load() != 2 || others.Load() != 0 {
+		t.Errorf("held: %d first, %d of the runtime, %d others", first.Load(), runtimes.Load(), others.Load())
+	}
+	if _, err := r.HoldFirst(filepath.Dir(dir)); err == nil {
+		t.Error("a directory of the host is held")
+	}
+}
+
+// A process that was let go is not held any more, whatever this gate knows.
+func TestIsHeld(t *testing.T) {
+	dir := overlay(t)
+	got := make(chan bool, 2)
+	r, err := HoldRuntimes(nil, Options{Deadline: 50 * time.Millisecond, Missed: func(*HeldExec, error) {}, Decide: func(ctx context.Context, h *HeldExec) error {
+		got <- h.IsHeld()
+		<-ctx.Done()
+		for end := time.Now().Add(time.Minute); h.IsHeld() && time.Now().Before(end); {
+			time.Sleep(time.Millisecond)
+		}
+		got <- h.IsHeld()
+		return nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := r.HoldFirst(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(filepath.Join(dir, "program")); err != nil {
+		t.Fatal(err)
+	}
+	if before, after := <-got, <-got; !before || after {
+		t.Errorf("held before the deadline: %t, after it: %t", before, after)
+	}
+}
