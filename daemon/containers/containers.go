@@ -6,19 +6,42 @@
 //	  └ gate.Runtimes holds the runtime ── Gate.atRuntime
 //	      └ records.List: bundles that are new ── Gate.once
 //	          └ Measure: config.json, root file system, entrypoint
-//	              └ power event, if it could act as root of the guest
+//	              └ power event, if the specification gives power
 //	                  └ launch event, with no cgroup yet ── Manager.appendLaunch
-//	                      └ nothing has run meanwhile: confirmed ── confirmedStarts
+//	  └ the runtime goes on, and makes the first process
+//	engine executes runc start: START
+//	  └ gate.Runtimes holds the runtime ── Gate.start
+//	      └ the first process waits in its exec FIFO; until then, gate.ErrAgain
+//	          └ Judge: what the kernel shows of it
+//	              └ power event of new classes, mounted event
+//	                  └ it still waits: confirmed ── confirmedStarts
 //	  └ the runtime goes on
 //	the container runs
 //	  └ survey, or a call of its own ── Manager.Facts
-//	      └ the confirmed launch is this cgroup's ── confirmedStarts.claim
+//	      └ the launch is this cgroup's ── confirmedStarts.claim
 //	          └ image event, once the engine answers
 //	the container ends
 //	  └ exit event ── exits
 //
-// A container that the gate did not see is measured by the survey or when it calls:
-// its launch names its cgroup, and claims say "observed" instead of "gated".
+// What confirmed means: the launch, its power and its mounts were logged while the
+// container's first process waited to be started. The process is looked at last, after
+// all is logged, so it doesn't matter who let the runtime go, when the launch was
+// measured, or whether this daemon measured it: a daemon that begins between create and
+// START judges what it finds waiting. The first cgroup that is seen of a launch claims
+// it, as gated if it is confirmed by then and as observed if it isn't; that is on disk,
+// and never changes. While a container is made and not started nobody claims its launch
+// (Manager.isPending). A failure concerns one container: the others' launches are
+// confirmed each by its own process.
+//
+// A runtime that makes and starts a container with one command (runc run) has no START:
+// there the first exec of the first process is held in its place (Gate.firstExec), by a
+// mark that is gone afterwards.
+//
+// A container that was not judged is observed: the gate did not see it, its runtime has
+// no exec FIFO, or the gate's deadline passed. Before evidence of
+// it is given, and before its image is logged, a power event says unseen-start, and what
+// its first process shows by then. Where the gate did not see it at all, its launch names
+// its cgroup. Containers of rootless engines are observed too, and have no class.
 package containers
 
 import (

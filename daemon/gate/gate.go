@@ -3,8 +3,10 @@
 // The kernel holds a process in the middle of execve(2) until the daemon has
 // measured what the process is about to run (fanotify(7), FAN_OPEN_EXEC_PERM;
 // Linux 5.0, and 5.15 for FAN_REPORT_PIDFD). Runtimes holds each process that
-// executes the file of an OCI runtime: at that moment the bundle is written, the
-// root file system is mounted, and no instruction of the container has run. Roots
+// executes the file of an OCI runtime, and Command says what it will do: when it makes
+// a container, the bundle is written and the root file system is mounted; when it
+// starts one, the container's first process waits in its exec FIFO (AwaitsStart). In
+// neither case has an instruction of the container run. Roots
 // holds each process that executes a file of a container's root file system, and
 // Measure returns the file's digest.
 //
@@ -13,7 +15,7 @@
 //	    Known          the file's digest is known: answer at once
 //	    fairQueue.put  otherwise the process waits in its payer's turn
 //	  decide           one of 16 workers
-//	    Decide         the daemon measures and logs
+//	    Decide         the daemon measures and logs, or asks to be called again
 //	    holdLease      keeps writers away until the exec is done
 //	    answer         the process goes on
 //	  giveUp           deadline, error or full queue: answer, then Missed
