@@ -138,6 +138,18 @@ func TestPodmanUserNamespaces(t *testing.T) {
 	if log := f.log.String(); strings.Contains(log, "was not measured") {
 		t.Error("a start was missed")
 	}
+	// Somebody who has the container's root could give the runtime another bundle.
+	subordinates(t, "1000:100000:65536\n")
+	cid := filepath.Join(t.TempDir(), "cid")
+	out, err := podman("run", "--rm", "--network", "none", "--cidfile", cid, "-v", f.socketMount(), "--uidmap", "0:100000:65536", podmanImage, "/cimactl", "whoami", "--json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := readFile(t, cid)
+	f.wantNamed([]byte(out), "podman", id)
+	if p := strings.Join(f.powers(id), " "); !strings.Contains(p, "replaceable-bundle") {
+		t.Errorf("power %s", p)
+	}
 }
 
 // subordinates gives this program's namespaces an /etc/subuid and an /etc/subgid.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/daemon/procfs"
+	"github.com/cima-project/cima/daemon/trust"
 )
 
 // Options say where kernel and records are read.
@@ -54,7 +55,7 @@ func New(o Options) (*Identifier, error) {
 	if o.subUIDs == "" {
 		o.subUIDs = "/etc/subuid"
 	}
-	id := &Identifier{proc: -1, inits: map[Container]*initProcess{}, users: users{file: o.subUIDs}}
+	id := &Identifier{proc: -1, inits: map[Container]*initProcess{}, users: users{&trust.SubUIDs{File: o.subUIDs}}}
 	if err := id.start(o); err != nil {
 		id.Close()
 		return nil, fmt.Errorf("peer: %w", err)

@@ -4,6 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/cima-project/cima/daemon/trust"
 )
 
 // Every uid of a user's range is that user's.
@@ -15,7 +17,7 @@ func TestUsersOfUIDs(t *testing.T) {
 		}
 	}
 	write("1000:100000:65536\nnobody:165536:10\n# comment\n1001:x:1\nno-such-user-here:300000:10\n1002:4294967295:4294967295\n1003:0:1000000\n")
-	u := users{file: file}
+	u := users{&trust.SubUIDs{File: file}}
 	for _, tt := range []struct {
 		uid    uint32
 		cgroup string
@@ -48,15 +50,4 @@ func TestUsersOfUIDs(t *testing.T) {
 	if got := u.of(100000, ""); got != 100000 {
 		t.Errorf("without the file %d", got)
 	}
-}
-
-func FuzzSubUIDs(f *testing.F) {
-	f.Add("1000:100000:65536\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		for _, r := range parseSubUIDs(text, func(string) (uint32, bool) { return 9, true }) {
-			if r.first == 0 {
-				t.Errorf("root is given to %d", r.owner)
-			}
-		}
-	})
 }

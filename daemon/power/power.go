@@ -56,6 +56,10 @@ const NoMetadata = "no-metadata"
 // runtime's set-up and its first instruction.
 const UnseenStart = "unseen-start"
 
+// ReplaceableBundle is the class of a container whose bundle a user of the host could
+// replace before the runtime reads it: then it may have any power.
+const ReplaceableBundle = "replaceable-bundle"
+
 // Facts are what a bundle shows of a container's power. The zero value is that of a
 // rootless engine's container, which runs with its user's rights and has no power.
 type Facts struct {

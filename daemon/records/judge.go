@@ -19,7 +19,12 @@ func (s *Store) Power(_ context.Context, r Record) ([]string, error) {
 	if r.Err != nil || r.Launch.Source == logs.SourceNone || r.Launch.Source == "" {
 		return []string{power.NoMetadata}, nil
 	}
-	return r.details.power.Classes(), nil
+	classes := r.details.power.Classes()
+	if _, has := s.subordinate.Owner(r.details.mapped); has && r.UID == 0 {
+		classes = append(slices.Clone(classes), power.ReplaceableBundle)
+		slices.Sort(classes)
+	}
+	return classes, nil
 }
 
 // Judge returns what the kernel shows of a container's first process, at START: classes

@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/trust"
 )
 
 const mappedRoot = 100000
@@ -70,6 +73,33 @@ func TestDirectoryOfTheContainersRoot(t *testing.T) {
 	x.noteRoot(1, "/another/bundle", mappedRoot)
 	if r, ok, err := declared(); !ok || err != nil || r.InitPID != 0 {
 		t.Errorf("the state of another bundle: %+v, %v, %v", r, ok, err)
+	}
+}
+
+// A user of the host who has the container's root as a subordinate uid could replace the
+// bundle, and the runtime would read what it is given.
+func TestBundleOfASubordinateUID(t *testing.T) {
+	x := newTree(t)
+	x.mapped(1)
+	x.bundle("moby", id(2), "/docker/"+id(2))
+	for text, want := range map[string]bool{
+		"":                                    false,
+		"containers-nobody-has:100000:1000\n": false,
+		"1000:200000:65536\n":                 false,
+		"1000:100000:65536\n":                 true,
+	} {
+		x.Write("subuid", []byte(text))
+		x.store.subordinate = &trust.SubUIDs{File: x.Dir + "/subuid"}
+		r, ok, err := x.declared("/libpod_parent/libpod-" + id(1))
+		if !ok || err != nil {
+			t.Fatal(err)
+		}
+		if got := powerOf(t, x.store, r); slices.Contains(got, "replaceable-bundle") != want {
+			t.Errorf("%q: %v", text, got)
+		}
+		if r, _, _ = x.declared("/docker/" + id(2)); slices.Contains(powerOf(t, x.store, r), "replaceable-bundle") {
+			t.Errorf("%q: a bundle of root's", text)
+		}
 	}
 }
 

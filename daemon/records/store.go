@@ -36,6 +36,8 @@ type Store struct {
 	trust   trust.Trust
 	storage *storage.Reader
 
+	subordinate *trust.SubUIDs // who may act as the root of a container's user namespace
+
 	mu      sync.Mutex // of the two maps
 	records map[string]knownRecord
 	states  map[string]knownState
@@ -60,6 +62,9 @@ func New(o Options) *Store {
 	return &Store{
 		options: o.withDefaults(),
 		storage: &storage.Reader{},
+
+		subordinate: &trust.SubUIDs{File: "/etc/subuid"},
+
 		records: map[string]knownRecord{},
 		states:  map[string]knownState{},
 	}

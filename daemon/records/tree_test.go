@@ -46,6 +46,7 @@ func newTree(t *testing.T) *tree {
 		Users: func() map[uint32]string { return nil },
 	})
 	x.store.trust.Root = uint32(os.Getuid())
+	x.store.subordinate.File = dir + "/subuid"
 	x.store.storage.Trust = x.store.trust
 	return x
 }
