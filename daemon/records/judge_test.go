@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/daemon/power"
+	"github.com/cima-project/cima/daemon/procfs"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/packaging/test/engine"
 )
@@ -70,8 +72,8 @@ func (x *judged) remove(id string) {
 	}
 }
 
-// judge returns what the specification and the kernel show of a container.
-func (x *judged) judge(t testing.TB, id string) (classes []string, v power.Verdict) {
+// record is that of a container that runs.
+func (x *judged) record(t testing.TB, id string) Record {
 	t.Helper()
 	all, err := x.store.List(t.Context())
 	if err != nil {
@@ -81,16 +83,23 @@ func (x *judged) judge(t testing.TB, id string) (classes []string, v power.Verdi
 	if i < 0 || all[i].Err != nil || all[i].InitPID == 0 {
 		t.Fatalf("container %s is not among %d records, or doesn't run", id, len(all))
 	}
-	pidfd, err := unix.PidfdOpen(all[i].InitPID, 0)
+	return all[i]
+}
+
+// judge returns what the specification and the kernel show of a container.
+func (x *judged) judge(t testing.TB, id string) (classes []string, v power.Verdict) {
+	t.Helper()
+	r := x.record(t, id)
+	pidfd, err := unix.PidfdOpen(r.InitPID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(pidfd)
-	said, err := x.store.Power(t.Context(), all[i])
+	said, err := x.store.Power(t.Context(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err = x.store.Judge(t.Context(), all[i], power.Init{PID: all[i].InitPID, PIDFD: pidfd})
+	v, err = x.store.Judge(t.Context(), r, power.Init{PID: r.InitPID, PIDFD: pidfd})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,4 +228,26 @@ func TestJudgeMounts(t *testing.T) {
 			}
 		}
 	})
+}
+
+// BenchmarkJudge is what START costs for a container of docker's with its usual mounts.
+func BenchmarkJudge(b *testing.B) {
+	x := newJudged(b, engine.Docker)
+	id := x.run(b, "-v", "/anonymous", "-v", "named:/n", "-v", "/etc/os-release:/o:ro")
+	r := x.record(b, id)
+	pidfd, err := unix.PidfdOpen(r.InitPID, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	mounts, err := procfs.Mounts("/proc/" + strconv.Itoa(r.InitPID))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := x.store.Judge(b.Context(), r, power.Init{PID: r.InitPID, PIDFD: pidfd}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(mounts)), "mounts")
 }
