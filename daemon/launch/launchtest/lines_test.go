@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 
 // lines are options that docker run and podman run take alike, and do the same by.
 var lines = []string{
-	"", "-e A=b -e LD_PRELOAD=/x -e PATH=/x:/bin", "-u 1000", "-u 1000:1001 --group-add 44", "--read-only", "--tmpfs /t:size=1m",
+	"", "-e A=b -e LD_PRELOAD=/x -e PATH=/x:/bin", "-u app", "-u 1000:1001 --group-add 44", "--read-only", "--tmpfs /t:size=1m",
 	"-v /srv/data:/data:ro -v vol:/vol -v /anonymous", "--cap-drop ALL --cap-add NET_BIND_SERVICE", "--security-opt no-new-privileges",
 	"--security-opt seccomp=unconfined", "--device /dev/fuse", "--sysctl net.ipv4.ip_forward=1 --hostname h", "--network container:other",
 	"--ipc host --pid host --uts host", "--memory 64m --cpus 1 --pids-limit 5 --shm-size 1m -t",
@@ -38,7 +38,7 @@ var lines = []string{
 
 // more are further ones, for CIMA_LINES=all.
 var more = []string{
-	"--label a=b", "-e A=b", "-e PATH=/x:/bin", "-e LD_PRELOAD=/x", "-u app", "-u 1000:1001", "--group-add 44", "--tmpfs /t", "-v /srv/data:/data",
+	"--label a=b", "-e A=b", "-e PATH=/x:/bin", "-e LD_PRELOAD=/x", "-u 1000", "-u 1000:1001", "--group-add 44", "--tmpfs /t", "-v /srv/data:/data",
 	"-v /srv/data:/data:ro", "-v vol:/data", "-v vol:/data:ro", "-v /anonymous", "--mount type=bind,src=/srv/data,dst=/d,readonly",
 	"--mount type=volume,src=vol,dst=/v", "--mount type=tmpfs,dst=/t", "--cap-add NET_ADMIN", "--cap-drop ALL", "--cap-drop CHOWN",
 	"--device /dev/null:/dev/x:r", "--device-cgroup-rule c~7:*~r", "--sysctl net.ipv4.ip_forward=1", "--hostname h", "--network host", "--pid host",
