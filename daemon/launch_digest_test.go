@@ -2,7 +2,7 @@ package daemon
 
 import (
 	"encoding/hex"
-	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,7 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cima-project/cima/daemon/launch"
+	"golang.org/x/sys/unix"
+
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -69,10 +70,12 @@ func (f *fixture) digestOf(flags ...string) rpc.Digest {
 	return claimsOf(f.t, f.evidenceOf(flags...)).Container.LaunchDigest
 }
 
-// The launch that cimactl computes from a bundle is the one that the daemon
-// measures.
+// The launch that cimactl computes from a bundle, and that from the line, is the one
+// that the daemon measures.
 func TestPredictInDocker(t *testing.T) {
 	f := dockerFixture(t)
+	image := filepath.Join(t.TempDir(), "image.tar")
+	docker(t, "save", "-o", image, testImage)
 	cimactl := filepath.Join(t.TempDir(), "cimactl")
 	build := exec.Command("go", "build", "-o", cimactl, "../rpc/cimactl")
 	if out, err := build.CombinedOutput(); err != nil {
@@ -87,13 +90,7 @@ func TestPredictInDocker(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			hold := f.hold(flags...)
 			bundle := []byte(docker(t, "exec", "--user", "0", hold, "/cimactl", "evidence", "--nonce", hex.EncodeToString(nonce)))
-			var image json.RawMessage
 			t.Cleanup(func() { exec.Command("docker", "volume", "rm", "-f", "cima-named").Run() })
-			for _, entry := range decode[rpc.Evidence](t, bundle).RuntimeLog {
-				if e, err := logs.ParseEvent(entry.Event); err == nil && e.Operation == logs.OpImage {
-					image = e.Body()
-				}
-			}
 			var dirs []string
 			for _, pattern := range []string{"/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/", "/run/containerd/io.containerd.runtime.v2.task/moby/"} {
 				if _, err := os.Stat(pattern + hold); err == nil {
@@ -103,16 +100,40 @@ func TestPredictInDocker(t *testing.T) {
 			if len(dirs) != 1 {
 				t.Fatalf("bundles %v", dirs)
 			}
-			config := "/var/lib/docker/image/overlay2/imagedb/content/sha256/" + strings.TrimPrefix(decode[launch.Image](t, image).Digest, "sha256:")
-			out, err := exec.Command(cimactl, "predict", "--bundle", dirs[0], "--image-config", config).CombinedOutput()
-			if err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
-			if want := claimsOf(t, bundle).Container.LaunchDigest.String(); strings.TrimSpace(string(out)) != want {
-				t.Errorf("predicted %s, measured %s", out, want)
+			want := claimsOf(t, bundle).Container.LaunchDigest.String()
+			line := "docker create -i -v " + filepath.Dir(f.socket()) + ":/run/cima:ro " + strings.Join(flags, " ") + " " + testImage + " /cimactl evidence --nonce -"
+			for how, args := range map[string][]string{
+				"bundle": {"--bundle", dirs[0]},
+				"line":   {"--run", line, "--image", image, "--lsm", lsm(), "--node", "/dev/fuse=" + fuse(t)},
+			} {
+				out, err := exec.Command(cimactl, append([]string{"predict"}, args...)...).CombinedOutput()
+				if err != nil || strings.TrimSpace(string(out)) != want {
+					t.Errorf("%s: predicted %s, %v; measured %s", how, out, err, want)
+				}
 			}
 		})
 	}
+}
+
+// lsm is the security module of this machine.
+func lsm() string {
+	text, err := os.ReadFile("/sys/kernel/security/lsm")
+	for _, name := range []string{"apparmor", "selinux"} {
+		if err == nil && strings.Contains(string(text), name) {
+			return name
+		}
+	}
+	return "none"
+}
+
+// fuse is /dev/fuse of this machine, as cimactl takes a node.
+func fuse(t *testing.T) string {
+	t.Helper()
+	var st unix.Stat_t
+	if err := unix.Stat("/dev/fuse", &st); err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("c:%d:%d:%o:%d:%d", unix.Major(st.Rdev), unix.Minor(st.Rdev), st.Mode&0o7777, st.Uid, st.Gid)
 }
 
 // For each class of power a container has it: another container's evidence has

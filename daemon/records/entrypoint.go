@@ -21,8 +21,17 @@ import (
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // FromBundle returns the launch of the bundle in a directory, with the digests of its
-// files, whichever user owns them. cimactl predict needs it.
+// files, whichever user owns them. A bundle of an engine of root's is measured as the
+// daemon does it, unless more is known. cimactl predict needs it.
 func FromBundle(ctx context.Context, dir string, rules launch.Rules, known launch.Known) (launch.Launch, error) {
+	if known.Image == nil {
+		s := New(Options{Rules: rules})
+		all, err := s.List(ctx)
+		i := slices.IndexFunc(all, func(r Record) bool { return r.Bundle == path.Clean(dir) && r.Err == nil })
+		if err == nil && i >= 0 {
+			return s.Measure(ctx, all[i])
+		}
+	}
 	f, err := os.Open(path.Join(dir, "config.json"))
 	if err != nil {
 		return launch.Launch{}, err

@@ -129,6 +129,9 @@ func (f *predictFlags) ofBundle(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	if l.ImageConfig != "" {
+		identity = launch.Image{Digest: l.ImageConfig}
+	}
 	if f.entrypoint != "" {
 		if l.Entrypoint, err = parseEntrypoint(f.entrypoint); err != nil {
 			return err

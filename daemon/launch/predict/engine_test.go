@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/packaging/test/engine"
 )
 
@@ -161,40 +162,36 @@ func (m *machine) config(name string) *launch.ImageConfig {
 // measured has the engine make the container of a line, and returns what the daemon
 // would log of it; nil where the engine can't make it here.
 func (m *machine) measured(text string, image Image) *launch.Asked {
+	m.Helper()
 	words, err := shellWords(text)
 	if err != nil {
 		m.Fatal(err)
 	}
-	pattern := "/run/docker/containerd/daemon/io.containerd.runtime.v2.task/moby/%s/config.json"
 	args := words[1:]
 	if m.name == Podman {
-		pattern = "/var/lib/containers/storage/overlay-containers/%s/userdata/config.json"
 		args = append([]string{"create"}, words[3:]...) // run -d
 	}
 	id, err := m.Do(context.Background(), "", args...)
 	if err == nil && m.name == Podman {
 		_, err = m.Do(context.Background(), "", "init", id)
 	}
-	raw, gone := os.ReadFile(fmt.Sprintf(pattern, id))
-	if gone != nil {
-		m.Logf("left out: %s can't run it here: %s: %v, %v", m.name, text, err, gone)
+	defer m.Do(context.Background(), "", "rm", "-f", id)
+	store := records.New(records.Options{})
+	all, wrong := store.List(context.Background())
+	if wrong != nil {
+		m.Fatal(wrong)
+	}
+	i := slices.IndexFunc(all, func(r records.Record) bool { return r.ID == id })
+	if i < 0 {
+		m.Logf("left out: %s can't run it here: %s: %v", m.name, text, err)
 		return nil
 	}
-	defer m.Do(context.Background(), "", "rm", "-f", id)
-	spec, err := launch.Parse(raw, string(m.name))
-	if err != nil {
-		m.Fatal(err)
+	l, err := store.Measure(context.Background(), all[i])
+	if err != nil || all[i].Err != nil || l.Asked == nil {
+		m.Fatalf("%s: %v, %v", text, err, all[i].Err)
 	}
-	known := launch.Known{
-		Image: image.Config, Home: "/home/app", Anonymous: regexp.MustCompile(`^[0-9a-f]{64}$`).MatchString,
-		Shares: func(string) bool { return true },
-	}
-	if strings.Contains(text, "--network host") {
-		known.HostNamespaces = []string{"network"}
-	}
-	l, err := launch.Normalise(spec, id, launch.Rules{}, known)
-	if err != nil {
-		m.Fatal(err)
+	if l.ImageConfig != image.Config.Digest {
+		m.Errorf("%s: measured by the configuration %q", text, l.ImageConfig)
 	}
 	return l.Asked
 }

@@ -94,7 +94,7 @@ func predictedOnce(ctx context.Context, w *world, name, image string) (digest st
 	}
 	w.keep("digests/"+name+"/config.json", config)
 	w.keep("digests/"+name+"/digest", []byte(digest))
-	out, err = command(ctx, "cimactl", "predict", "--bundle", bundle, "--image", image)
+	out, err = command(ctx, "cimactl", "predict", "--bundle", bundle)
 	if err == nil && strings.TrimSpace(out) != digest {
 		err = fmt.Errorf("%s: predicted %s, logged %s", name, out, digest)
 	}
