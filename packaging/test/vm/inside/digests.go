@@ -16,6 +16,9 @@ import (
 
 const digestImage = "localhost/cima-digest:1"
 
+// digestRun is the line whose launch digest is compared.
+var digestRun = []string{"docker", "run", "-d", "--network", "none", "--cgroupns", "private", digestImage, "/bin/busybox", "sleep", "300"}
+
 // predicted checks that `cimactl predict` gives the logged launch digest, for a
 // fixed command line, and copies image, bundle and digest out of the VM:
 // another machine with this docker must give the same digest. It does so
@@ -69,7 +72,7 @@ func predicted(ctx context.Context, w *world) error {
 }
 
 func predictedOnce(ctx context.Context, w *world, name, image string) (digest string, err error) {
-	out, err := command(ctx, "docker", "run", "-d", "--network", "none", "--cgroupns", "private", digestImage, "/bin/busybox", "sleep", "300")
+	out, err := command(ctx, digestRun...)
 	if err != nil {
 		return "", err
 	}
@@ -94,11 +97,16 @@ func predictedOnce(ctx context.Context, w *world, name, image string) (digest st
 	}
 	w.keep("digests/"+name+"/config.json", config)
 	w.keep("digests/"+name+"/digest", []byte(digest))
-	out, err = command(ctx, "cimactl", "predict", "--bundle", bundle)
-	if err == nil && strings.TrimSpace(out) != digest {
-		err = fmt.Errorf("%s: predicted %s, logged %s", name, out, digest)
+	for _, from := range [][]string{{"--bundle", bundle}, {"--bundle", bundle, "--image", image}, {"--run", strings.Join(digestRun, " "), "--image", image}} {
+		out, err := command(ctx, append([]string{"cimactl", "predict"}, from...)...)
+		if err == nil && strings.TrimSpace(out) != digest {
+			err = fmt.Errorf("%s: %s: predicted %s, logged %s", name, from[0], out, digest)
+		}
+		if err != nil {
+			return "", err
+		}
 	}
-	return digest, err
+	return digest, nil
 }
 
 // loggedDigest is a container's launch digest, when its image is known.
