@@ -83,7 +83,7 @@ func TestPredictInDocker(t *testing.T) {
 	}
 	for name, flags := range map[string][]string{
 		"plain": nil,
-		"much": {"--env", "A=1", "-v", "/srv:/srv:ro", "-v", "cima-named:/named", "--cap-add", "NET_ADMIN", "--user", "7:8",
+		"much": {"--env", "A=1", "-v", "/srv:/srv:ro", "-v", "cima-named:/named", "-v", "/anonymous", "--cap-add", "NET_ADMIN", "--user", "7:8",
 			"--read-only", "--tmpfs", "/t", "--device", "/dev/full", "--label", "x=y", "--hostname", "h"},
 		"powerful": {"--cap-add", "SYS_ADMIN", "--pid", "host", "--security-opt", "seccomp=unconfined", "--device", "/dev/fuse"},
 	} {
