@@ -39,11 +39,12 @@ func (n *normaliser) annotations(a *Asked, d *Defaults) {
 }
 
 // saysOfInstance reports whether an engine wrote an annotation that differs from run to
-// run: a time, ids, a pod's name.
+// run: a time, ids, a pod's name, the file that its client wrote the id to.
 func (n *normaliser) saysOfInstance(name string) bool {
 	switch {
 	case n.c.runtime == "podman" || n.c.runtime == "cri-o":
 		return name == "io.container.manager" || name == "io.kubernetes.cri-o.Created" || name == "io.kubernetes.cri-o.SandboxID" ||
+			name == "io.podman.annotations.cid-file" ||
 			n.pod && strings.HasPrefix(name, "io.kubernetes.")
 	case n.pod:
 		return strings.HasPrefix(name, "io.kubernetes.")

@@ -35,3 +35,13 @@ func TestAnnotationsForRuntimes(t *testing.T) {
 		}
 	}
 }
+
+// The file to which podman's client writes the id is no part of the container.
+func TestCidfile(t *testing.T) {
+	c := config(t, "podman")
+	base := bothOf(t, launchOf(t, c))
+	c["annotations"].(map[string]any)["io.podman.annotations.cid-file"] = "/tmp/x"
+	if bothOf(t, launchOf(t, c)) != base {
+		t.Error("it is in a digest")
+	}
+}

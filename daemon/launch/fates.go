@@ -74,7 +74,7 @@ var fates = []row{
 	{"hooks.startContainer", asIs, hook, "likewise"},
 	{"hooks.poststart", asIs, hook, "likewise"},
 	{"hooks.poststop", asIs, hook, "likewise"},
-	{"annotations{}", normalised, "", "*annotations*; podman's own are in the defaults; its time, its name and ids of pods are dropped"},
+	{"annotations{}", normalised, "", "*annotations*; podman's own are in the defaults; its time, its name, the path of *--cidfile* and ids of pods are dropped"},
 	{"linux.uidMappings", asIs, mapping, asMember},
 	{"linux.gidMappings", asIs, mapping, asMember},
 	{"linux.sysctl{}", normalised, "", "*sysctls*; exact pairs of an engine's are in the defaults"},

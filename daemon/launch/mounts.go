@@ -50,10 +50,17 @@ func mappings(raw jsontext.Value) jsontext.Value {
 // the places are random.
 func (n *normaliser) withoutLayers(options []Text) []Text {
 	for i, o := range options {
-		name, dir, _ := strings.Cut(string(o), "=")
-		if (name == "upperdir" || name == "workdir") && slices.ContainsFunc(n.own(), func(own string) bool { return strings.HasPrefix(path.Clean(dir), own) }) {
-			options[i] = Text(name + "={engine}")
+		name, dirs, _ := strings.Cut(string(o), "=")
+		if name != "lowerdir" && name != "upperdir" && name != "workdir" {
+			continue
 		}
+		list := strings.Split(dirs, ":")
+		for k, dir := range list {
+			if slices.ContainsFunc(n.own(), func(own string) bool { return strings.HasPrefix(path.Clean(dir), own) }) {
+				list[k] = "{engine}"
+			}
+		}
+		options[i] = Text(name + "=" + strings.Join(list, ":"))
 	}
 	return options
 }

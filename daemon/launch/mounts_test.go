@@ -2,6 +2,7 @@ package launch
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,4 +106,31 @@ func TestSourceOfBinds(t *testing.T) {
 			t.Errorf("%s, %s: %s", test.name, test.source, diff)
 		}
 	}
+}
+
+// Podman has the layers of an overlay at random places in the container's own directory.
+func TestLayersOfPodman(t *testing.T) {
+	launched := func(random, top string) Launch {
+		c := config(t, "podman")
+		dir := "/var/lib/containers/storage/overlay-containers/" + podmanID(t, c) + "/userdata/overlay/" + random
+		set("mounts", []any{mount("/d", "overlay", "overlay", "lowerdir="+top+":"+dir+"/lower", "upperdir="+dir+"/upper", "workdir="+dir+"/work")})(c)
+		return launchOf(t, c)
+	}
+	one := launched("1", "/srv/data")
+	if want := []Text{"lowerdir=/srv/data:{engine}", "upperdir={engine}", "workdir={engine}"}; !slices.Equal(one.Asked.Mounts[0].Options, want) {
+		t.Errorf("options %q, must be %q", one.Asked.Mounts[0].Options, want)
+	}
+	if other := launched("2", "/srv/data"); bothOf(t, one) != bothOf(t, other) {
+		t.Error("two runs differ")
+	}
+	if other := launched("1", "/etc"); digestOf(t, one, Image{}) == digestOf(t, other, Image{}) {
+		t.Error("two sources have one digest")
+	}
+}
+
+// podmanID is the id of podman's bundle: its root file system's mount has it.
+func podmanID(t testing.TB, c map[string]any) string {
+	t.Helper()
+	cgroup := c["linux"].(map[string]any)["cgroupsPath"].(string)
+	return cgroup[len(cgroup)-64:]
 }
