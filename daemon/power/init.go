@@ -60,6 +60,7 @@ type Other struct {
 	Network bool     // by its engine's record, this one has the network of that one
 	Pod     bool     // both are of one pod
 	Files   []string // that the engine made for it, and mounts in containers that have its network
+	Shm     []string // likewise, in those that have its IPC namespace
 }
 
 // Judge looks at a container's first process. All that it needs is read of the kernel,

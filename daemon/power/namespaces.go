@@ -46,21 +46,26 @@ func (j *judge) namespaces(ctx context.Context) error {
 
 // joins names the class of a namespace that was entered by its path. The network of a
 // container whose network the engine's record names is none, and neither is what
-// containers of one pod share.
+// containers of one pod share. With another's IPC comes its /dev/shm, which adds nothing.
 func (j *judge) joins(kind, file string, own procfs.FileID, others []Other) []string {
-	class := classNamespace + kind
+	class := []string{classNamespace + kind}
 	for _, o := range others {
 		theirs, err := procfs.Stat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/ns/%s", o.PID, file))
 		if err != nil || theirs != own {
 			continue
 		}
-		if o.Pod || o.Network && kind == "network" {
-			if kind == "network" {
-				j.c.Files = append(j.c.Files, o.Files...)
-			}
-			return nil
+		shares := o.Pod || o.Network && kind == "network"
+		switch {
+		case kind == "ipc":
+			j.c.Files = append(j.c.Files, o.Shm...)
+		case kind == "network" && shares:
+			j.c.Files = append(j.c.Files, o.Files...)
 		}
-		class = classJoined + kind
+		if shares {
+			class = nil
+		} else if class != nil {
+			class = []string{classJoined + kind}
+		}
 	}
-	return []string{class}
+	return class
 }

@@ -122,7 +122,8 @@ func deviceClasses(l launch.Launch) []string {
 		}
 	}
 	for _, r := range l.Asked.DeviceRules {
-		if kind := r.Type; r.Allow && r.Access != "m" { // to make a node is not to open it
+		usual := r.Major != nil && r.Minor != nil && launch.UsualDevice(launch.Device{Type: r.Type, Major: *r.Major, Minor: *r.Minor})
+		if kind := r.Type; r.Allow && r.Access != "m" && !usual { // to make a node is not to open it
 			if kind != "a" && kind != "b" && kind != "c" {
 				kind = unknownElse
 			}
@@ -161,7 +162,7 @@ func sysctlClasses(c *launch.Spec) []string {
 }
 
 // harmlessOptions take rights away, bound sizes, or say what holds anyway.
-var harmlessOptions = regexp.MustCompile(`^(defaults|r?bind|r?private|r?slave|r?ro|r?rw|r?nosuid|r?suid|r?nodev|r?dev|r?noexec|r?exec|r?(no|rel|strict)?atime|r?(no)?diratime|norelatime|nostrictatime|a?sync|no(symfollow|swap)|tmpcopyup|notmpcopyup|newinstance|mode=[0-7]+|ptmxmode=[0-7]+|[ug]id=[0-9]+|size=[0-9]+[kmgKMG%]?|nr_(inodes|blocks)=[0-9]+[kmgKMG]?|(fs|def|root)?context=(container_file_t|container_share_t))$`)
+var harmlessOptions = regexp.MustCompile(`^(defaults|r?bind|r?private|r?slave|r?ro|r?rw|r?nosuid|r?suid|r?nodev|r?dev|r?noexec|r?exec|r?(no|rel|strict)?atime|r?(no)?diratime|norelatime|nostrictatime|a?sync|no(symfollow|swap)|tmpcopyup|notmpcopyup|newinstance|nocopy|hidepid=[0-9a-z]+|subset=pid|mode=[0-7]+|ptmxmode=[0-7]+|[ug]id=[0-9]+|size=[0-9]+[kmgKMG%]?|nr_(inodes|blocks)=[0-9]+[kmgKMG]?|(fs|def|root)?context=(container_file_t|container_share_t))$`)
 
 func optionClasses(c *launch.Spec) []string {
 	var out []string

@@ -56,8 +56,11 @@ var ownFiles = map[string][]string{
 // sharedFiles are those that a container gets of the one whose network it has.
 var sharedFiles = map[string][]string{
 	"docker": {"hosts", "hostname", "resolv.conf"},
-	"podman": {"hosts", "hostname", "resolv.conf", ".containerenv", "shm"},
+	"podman": {"hosts", "hostname", "resolv.conf", ".containerenv"},
 }
+
+// sharedMemory is what a container gets of the one whose IPC namespace it has.
+var sharedMemory = map[string][]string{"docker": {"mounts/shm"}, "podman": {"shm"}}
 
 // engineFiles returns the paths of those files of a container.
 func (s *Store) engineFiles(r Record, names map[string][]string) (files []string) {
@@ -178,7 +181,7 @@ func (s *Store) others(ctx context.Context, r Record) ([]power.Other, error) {
 			continue
 		}
 		out = append(out, power.Other{
-			PID: o.InitPID, Files: s.engineFiles(o, sharedFiles),
+			PID: o.InitPID, Files: s.engineFiles(o, sharedFiles), Shm: s.engineFiles(o, sharedMemory),
 			Pod:     isOfPod(r, o),
 			Network: o.Runtime == "docker" && o.Name == r.details.network || r.Runtime == "podman" && s.mountsHostsOf(r, o),
 		})
