@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cima-project/cima/daemon/engines"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/power"
 	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -78,9 +80,22 @@ func (m *Manager) announce(ctx context.Context, owner string, classes []string) 
 	}
 	_, err := m.Ledger.Append(ctx, ledger.Event{Operation: logs.OpPower, Measured: logs.PowerBody{Classes: classes}, Charge: owner, Once: true})
 	if err == nil {
-		m.Log.Warn("a container can act as root of the guest", "container", owner, "power", fmt.Sprint(classes))
+		m.Log.Warn("a container can act as root of the guest", "container", owner, "hint", hintFor(classes), "power", fmt.Sprint(classes))
 	}
 	return err
+}
+
+// hintFor says what an administrator can do about classes of power.
+func hintFor(classes []string) string {
+	for _, class := range classes {
+		switch kind, _, _ := strings.Cut(class, ":"); kind {
+		case "host-read", "host-write", "data-with-sockets", "data-unseen":
+			return "mount a volume, or a directory that holds data alone and that [launch] data declares (cimad.toml(5))"
+		case power.UnseenStart:
+			return "start the container again while the gate stands"
+		}
+	}
+	return "start it without what it does not need, or have relying parties allow the class (cimad(8), Usual lines)"
 }
 
 func (m *Manager) logImage(ctx context.Context, i *Instance, rec records.Record, instance string) error {
