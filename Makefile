@@ -14,7 +14,8 @@ COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: all build cross demo golden test test-clients test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
-	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-packages proof-fuzz proof-busy
+	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-packages proof-fuzz proof-busy \
+	proof-closed-world
 all: build
 
 ## build: the three static binaries, in bin/
@@ -112,6 +113,12 @@ proof-kills:
 ## proof-gate: the daemon's tests at full size, with costs (idle machine; root)
 proof-gate:
 	$(GO) test $(WHOLE) ./daemon -args -whole
+## proof-closed-world: attacks, twins, pairs of equal lines, usual lines, swapped sources, by docker, podman and containerd (root, 20 min)
+proof-closed-world:
+	$(GO) test $(WHOLE) ./daemon/launch ./daemon/power ./daemon/records
+	$(GO) test $(WHOLE) ./daemon/launch/predict -args -whole
+	$(GO) test $(WHOLE) -run '^Test($(CLOSED_WORLD))' ./daemon -args -whole
+CLOSED_WORLD = Attacks|Twins|Members|Pairs|UsualLines|SwappedSource|AnothersID|HangingStart|JudgedAtStart|UnseenStart|EachClassOfPower|PowerIn
 ## proof-start: how long the daemon takes to start (idle machine; root)
 proof-start:
 	$(GO) test $(WHOLE) -run TestStart ./packaging -args -whole

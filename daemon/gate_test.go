@@ -27,7 +27,7 @@ import (
 )
 
 // TestMain lets this program also be the gate's guard, as the daemon's program
-// is, and a daemon that is stopped and killed.
+// is, a daemon that is stopped and killed, and a runtime.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
@@ -35,6 +35,9 @@ func TestMain(m *testing.M) {
 			os.Exit(gate.Guard(os.Args[2:]))
 		case stormedCommand:
 			os.Exit(stormed(os.Args[2], os.Args[3]))
+		case changeCommand:
+			fmt.Fprintln(os.Stderr, change(os.Args[2:]))
+			os.Exit(1)
 		}
 	}
 	if err := engine.Alone(); err != nil {

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"encoding/json/jsontext"
+	"encoding/json/v2"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/cima-project/cima/logs"
+)
+
+// usualLines are flags that many containers have. Most are run by each engine, so that
+// they are fifteen lines with what follows each engine's name.
+var usualLines = []struct {
+	flags   string
+	engines []engine
+}{
+	{"", []engine{dockerd, rootful}},
+	{"--read-only --tmpfs /t:size=64m", []engine{dockerd, rootful}},
+	{"-u 1000:1000 --cap-drop ALL --security-opt no-new-privileges", []engine{dockerd, rootful}},
+	{"-v /srv/vm-pairs:/data -v vm-named:/vol -v /anonymous", []engine{dockerd, rootful}},
+	{"-v /etc/os-release:/o:ro -v /etc/ssl/certs:/c:ro", []engine{dockerd, rootful}},
+	{"-e A=1 -e PATH=/x:/bin --hostname h", []engine{dockerd, rootful}},
+	{"--sysctl net.core.somaxconn=1024 -m 64m --pids-limit 100", []engine{dockerd, rootful}},
+	{"-w /work --group-add 44 --cap-drop MKNOD", []engine{dockercru}},
+}
+
+// pairs starts each line twice: what was asked for, what the engine added, and so both
+// digests, are equal, docker and podman were asked for the same, and no class of power is
+// announced.
+func pairs(ctx context.Context, w *world) error {
+	if err := os.MkdirAll("/srv/vm-pairs", 0o755); err != nil {
+		return err
+	}
+	n := 0
+	for _, line := range usualLines {
+		same := ""
+		for _, e := range line.engines {
+			first, err := e.launched(ctx, line.flags)
+			if err != nil {
+				return err
+			}
+			second, err := e.launched(ctx, line.flags)
+			if err != nil {
+				return err
+			}
+			if first != second {
+				return fmt.Errorf("%s %s: two launches:\n%+v\n%+v", e.name, line.flags, first, second)
+			}
+			if same != "" && first.asked != same {
+				return fmt.Errorf("%s: docker and podman are asked for:\n%s\n%s", line.flags, same, first.asked)
+			}
+			same = first.asked
+			n++
+		}
+	}
+	w.note("%d lines", n)
+	return nil
+}
+
+// asked is what a container's launch event says, but for quantities.
+type asked struct{ asked, defaults, config string }
+
+// launched runs a line and reads what was logged of it.
+func (e engine) launched(ctx context.Context, flags string) (asked, error) {
+	_, id, err := e.start(ctx, "", strings.Fields(flags), "/cimactl", "--version")
+	if err != nil {
+		return asked{}, fmt.Errorf("%s %s: %w", e.name, flags, err)
+	}
+	// The log of the daemon has each container's power; events name none, and equal ones
+	// are logged once.
+	journal, err := command(ctx, "journalctl", "-u", "cimad.service", "-o", "cat", "--grep", "can act as root of the guest")
+	if strings.Contains(journal, id) {
+		return asked{}, fmt.Errorf("%s %s: power is announced: %s", e.name, flags, journal)
+	} else if err != nil && journal != "" {
+		return asked{}, err
+	}
+	events, err := readRuntimeLog()
+	if err != nil {
+		return asked{}, err
+	}
+	for _, event := range events {
+		if event.Container != id || event.Operation != logs.OpLaunch {
+			continue
+		}
+		var l struct {
+			Asked       jsontext.Value `json:"asked"`
+			Defaults    jsontext.Value `json:"defaults"`
+			ImageConfig string         `json:"image_config"`
+		}
+		err := json.Unmarshal(event.Body(), &l)
+		if err == nil && (l.ImageConfig == "" || len(l.Asked) == 0) {
+			err = fmt.Errorf("the launch has no image's configuration, or nothing that was asked for: %s", event.Body())
+		}
+		return asked{string(l.Asked), string(l.Defaults), l.ImageConfig}, err
+	}
+	return asked{}, fmt.Errorf("%s %s: no launch of %s is logged", e.name, flags, id)
+}
