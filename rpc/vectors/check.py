@@ -244,7 +244,7 @@ def event(raw):
     words = raw[8:].decode().split(" ", 2)
     if len(words) != 3 or words[0] != "cima" or words[1] not in PUBLIC + OWN:
         raise Malformed(f"event {words[:2]}")
-    content = Parser(words[2]).whole()
+    content = Parser(words[2], any_names=True).whole()
     if canonical(content) != words[2]:
         raise Malformed("an event's content must be in JCS form")
     operation = words[1]
@@ -406,10 +406,22 @@ def vectors(here):
     return bad
 
 
+def launches(here):
+    bad = 0
+    for vector in json.loads((here / "launches.json").read_text()):
+        names = ("launch_digest", "defaults_digest")
+        found = [d.hex() or None for d in launch_digests(vector["launch"], vector["image"])]
+        good = found == [vector.get(name) for name in names]
+        bad += not good
+        print(f"{'ok ' if good else 'BAD'} launch: {vector['about']}")
+    return bad
+
+
 def main():
     arguments = sys.argv[1:]
     if arguments == ["--vectors"]:
-        return 1 if vectors(Path(__file__).resolve().parent) else 0
+        here = Path(__file__).resolve().parent
+        return 1 if vectors(here) + launches(here) else 0
     words = []
     for name in arguments:
         word, why, found = judged(Path(name))

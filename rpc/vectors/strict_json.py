@@ -5,7 +5,9 @@ only white space and the order of members are free.
 """
 
 import json
+import math
 import re
+from decimal import Decimal
 
 
 class Malformed(Exception):
@@ -23,14 +25,34 @@ def canonical(value):
         return "{" + ",".join(canonical(k) + ":" + canonical(value[k]) for k in keys) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(canonical, value)) + "]"
-    if isinstance(value, float):
-        raise Malformed("a number that is no integer: not met in these vectors")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return number(float(value))
     return json.dumps(value, ensure_ascii=False)
 
 
+def number(value):
+    """As ECMAScript writes a double: the fewest digits that give it back."""
+    if not math.isfinite(value):
+        raise Malformed("a number that no double holds")
+    if value == 0:
+        return "0"
+    digits, exponent = Decimal(repr(abs(value))).normalize().as_tuple()[1:]
+    digits, sign = "".join(map(str, digits)), "-" if value < 0 else ""
+    point = len(digits) + exponent  # of the decimal point, from the first digit
+    if 0 < point <= 21:
+        text = digits[:point].ljust(point, "0") + ("." + digits[point:] if len(digits) > point else "")
+    elif -6 < point <= 0:
+        text = "0." + "0" * -point + digits
+    else:
+        text = digits[0] + ("." + digits[1:] if len(digits) > 1 else "") + f"e{point - 1:+d}"
+    return sign + text
+
+
 class Parser:
-    def __init__(self, text):
-        self.text, self.at = text, 0
+    """Reads a text. In events names may differ in case alone: engines and users choose them."""
+
+    def __init__(self, text, any_names=False):
+        self.text, self.at, self.any_names = text, 0, any_names
 
     def whole(self):
         value = self.value(0)
@@ -56,7 +78,7 @@ class Parser:
 
     def value(self, depth):
         self.space()
-        if depth > 64:
+        if depth > 128:
             raise Malformed("nested too deep")
         if self.take("{"):
             return self.members(depth)
@@ -84,7 +106,7 @@ class Parser:
         while not (not result and self.take("}")):
             self.space()
             key = self.scalar()
-            if not isinstance(key, str) or key.lower() in (k.lower() for k in result):
+            if not isinstance(key, str) or key in result or not self.any_names and key.lower() in (k.lower() for k in result):
                 raise Malformed(f"member {key!r} is no name, or stands there twice")
             self.need(":")
             result[key] = self.value(depth + 1)

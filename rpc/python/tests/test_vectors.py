@@ -129,6 +129,16 @@ class BundlesTest(unittest.TestCase):
         self.assertEqual(set(expected) - set(got), {"file", "about", "expect", "nonce"})
 
 
+    def test_launches(self) -> None:
+        """Digests of launches of every form; an earlier version's has none."""
+        launches = json.loads((VECTORS / "launches.json").read_text())
+        self.assertGreater(len(launches), 13)
+        for v in launches:
+            with self.subTest(v["about"]):
+                body = {name: canonical.encode(v[name]).decode() for name in ("launch", "image")}
+                got = [d.hex() if d else None for d in evidence._launch_digests(body)]
+                self.assertEqual(got, [v.get("launch_digest"), v.get("defaults_digest")])
+
     def test_mutants_are_found_or_malformed(self) -> None:
         """Every changed bundle is refused with a CimaError, shows a
         difference, or reads as before."""

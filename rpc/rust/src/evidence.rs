@@ -350,3 +350,30 @@ fn launch_digests(launch: &str, image: &str) -> Option<(Digest, Option<Digest>)>
     let text = canonical::text(&Value::Object(over));
     Some((Digest(sha384(text.as_bytes())), part("defaults")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Digests of launches of every form; an earlier version's has none.
+    #[test]
+    fn launches() {
+        let text = std::fs::read_to_string(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../vectors/launches.json"
+        ));
+        let all: Vec<Value> = serde_json::from_str(&text.unwrap()).unwrap();
+        assert!(all.len() > 13);
+        for v in all {
+            let body = |name: &str| canonical::text(&v[name]);
+            let (launch, defaults) = match launch_digests(&body("launch"), &body("image")) {
+                Some((launch, defaults)) => (Some(launch), defaults),
+                None => (None, None),
+            };
+            for (name, got) in [("launch_digest", launch), ("defaults_digest", defaults)] {
+                let got = got.map(|d| Value::from(d.to_string()));
+                assert_eq!(v.get(name), got.as_ref(), "{}: {name}", v["about"]);
+            }
+        }
+    }
+}
