@@ -35,6 +35,8 @@ type Verdict struct {
 type Container struct {
 	Facts
 	Root    string   // its root file system on the host
+	OwnRoot bool     // the engine made Root for this container alone, and keeps it where it keeps such
+	AnyRoot bool     // the engine alone chooses Root, on whatever its storage lies
 	Cgroup  string   // path from the root of the hierarchy, "" where unknown
 	Files   []string // what the engine made for it, by exact names on the host
 	Volumes []string // directories of the host in which a volume is NAME/_data

@@ -136,7 +136,7 @@ func (j *judge) mountClass(m *procfs.Mount, s *seen) []string {
 	switch {
 	case !local(m.Type):
 		return one(classMount + named(m.Type))
-	case s != nil && m.Point == "/" && m.Type == "overlay" && j.isRoot(s):
+	case s != nil && m.Point == "/" && j.isRoot(m, s):
 		return nil
 	case s != nil && j.files[s.id]:
 		return nil
@@ -187,11 +187,16 @@ func (j *judge) isProtected(m *procfs.Mount, s *seen) bool {
 	return m.Root == "/"
 }
 
-// isRoot reports whether a file is the bundle's root file system.
-func (j *judge) isRoot(s *seen) bool {
+// isRoot reports whether a mount is the root file system that the engine made for this
+// container: an overlay that is mounted at the bundle's root.path. One that a user chose
+// (podman run --rootfs) is judged like other mounts.
+func (j *judge) isRoot(m *procfs.Mount, s *seen) bool {
+	if !j.c.OwnRoot || m.Type != "overlay" && !j.c.AnyRoot {
+		return false
+	}
 	at, err := j.host.find(j.c.Root)
 	at.close()
-	return err == nil && at.last().id() == s.id
+	return err == nil && at.path == j.c.Root && at.path != "/" && at.last().id() == s.id
 }
 
 // isOwnCgroup reports whether a cgroup is the container's, or below it (crun).

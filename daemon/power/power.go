@@ -100,6 +100,19 @@ func (f Facts) Mounts(from, destination string) bool {
 	return f.bundle != nil && f.bundle.sources[destination] == from
 }
 
+// SourcesIn returns those sources of the specification's binds that lie in a directory.
+func (f Facts) SourcesIn(dir string) (names []string) {
+	if f.bundle == nil {
+		return nil
+	}
+	for _, from := range f.bundle.sources {
+		if path.Dir(from) == dir {
+			names = append(names, from)
+		}
+	}
+	return names
+}
+
 // InCgroup returns the facts with the classes that the container's cgroup path shows.
 // isContainer reports whether an id is that of a container.
 func (f Facts) InCgroup(cgroupPath string, isContainer func(id string) bool) Facts {

@@ -41,9 +41,45 @@ func (s *Store) Judge(ctx context.Context, r Record, init power.Init) (power.Ver
 	}
 	if r.UID == 0 && r.Err == nil {
 		c.Files, c.Volumes, c.Own = s.engineFiles(r, ownFiles), s.volumes(r), podDirectories(r)
+		c.OwnRoot, c.AnyRoot = s.ownRoot(r), r.Runtime == "docker"
 		c.Storages = s.storages()
 	}
 	return s.host().Judge(ctx, c, init)
+}
+
+// ownRoot reports whether a root file system lies where the container's engine keeps
+// those that it makes, and is no other container's. Who uses podman may choose one, and
+// docker's users may not.
+func (s *Store) ownRoot(r Record) bool {
+	if r.RootPath == "" || path.Clean(r.RootPath) != r.RootPath || s.sharesRoot(r) {
+		return false
+	}
+	switch r.Runtime {
+	case "docker":
+		return launch.StorageRoot(r.RootPath) != ""
+	case "podman", "cri-o":
+		for i := range s.options.Places {
+			p := &s.options.Places[i]
+			storage, _, ok := strings.Cut(p.Config, "/overlay-containers/")
+			if layer, below := strings.CutPrefix(r.RootPath, storage+"/overlay/"); ok && below && !p.ofUsers() && strings.HasSuffix(layer, "/merged") && strings.Count(layer, "/") == 1 {
+				return true
+			}
+		}
+		return false
+	}
+	return r.RootPath == path.Join(r.Bundle, "rootfs")
+}
+
+// sharesRoot reports whether another record has this root file system.
+func (s *Store) sharesRoot(r Record) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for file, known := range s.records {
+		if file != r.config() && known.record.RootPath == r.RootPath {
+			return true
+		}
+	}
+	return false
 }
 
 // ownFiles are the files that an engine makes for a container and mounts into it, by
@@ -72,6 +108,7 @@ func (s *Store) engineFiles(r Record, names map[string][]string) (files []string
 		for _, name := range names[runtime] {
 			files = append(files, path.Join(dir, name))
 		}
+		files = append(files, r.details.power.SourcesIn(path.Join(dir, "secrets"))...)
 	}
 	if sandbox := r.details.sandbox; r.Runtime == "containerd" && launch.IsID(sandbox) {
 		for _, top := range []string{"/var/lib", "/run"} {

@@ -228,3 +228,37 @@ func TestJudgeSwapped(t *testing.T) {
 		t.Error("nothing started")
 	}
 }
+
+// A root file system is one by where its engine keeps it. Another container's, or a
+// directory of the host's, is judged like a mount.
+func TestJudgeRoot(t *testing.T) {
+	x := newJudged(t, engine.Podman)
+	other := x.record(t, x.run(t)).RootPath
+	onDisk(t, "/srv/cima-root")
+	place(t, "/srv/cima-root/bin dir")
+	program, err := os.ReadFile("/bin/busybox")
+	if err == nil {
+		err = os.WriteFile("/srv/cima-root/bin/busybox", program, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"proc", "sys", "dev", "run", "etc"} {
+		place(t, "/srv/cima-root/"+dir+" dir")
+	}
+	for root, want := range map[string][]string{other: {"host-write:/var"}, "/srv/cima-root": nil} {
+		id, err := x.Do(t.Context(), "", "run", "-d", "--network=none", "--rootfs", root, "/bin/busybox", "sleep", "1000")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { x.remove(id) })
+		if got, _ := x.judge(t, id); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", root, got, want)
+		}
+	}
+	if _, err := x.Do(t.Context(), "hunter2", "secret", "create", "cima-secret", "-"); err != nil {
+		t.Fatal(err)
+	}
+	x.want(t, nil, "--secret", "cima-secret")
+	x.want(t, nil, "--tz", "UTC")
+}
