@@ -152,6 +152,42 @@ func TestPodmanUserNamespaces(t *testing.T) {
 	}
 }
 
+// Podman's pods, and what it lets one ask of cgroups.
+func TestPodmanCgroups(t *testing.T) {
+	f := gateFixture(t)
+	image, err := shell()
+	if err != nil {
+		t.Skip("left out:", err)
+	}
+	podman := podmanWith(t, "runc", image)
+	subordinates(t, "containers:200000:1000000\n")
+	whoami := func(name string, flags ...string) {
+		t.Run(name, func(t *testing.T) {
+			cid := filepath.Join(t.TempDir(), "cid")
+			args := append([]string{"run", "--rm", "--cidfile", cid, "-v", f.socketMount()}, flags...)
+			out, err := podman(append(args, podmanImage, "/bin/cimactl", "whoami", "--json")...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.wantNamed([]byte(out), "podman", readFile(t, cid))
+		})
+	}
+	for name, flags := range map[string][]string{
+		"without a cgroup of conmon": {"--cgroups", "no-conmon"}, "relative parent": {"--cgroup-parent", "rel"}, "absolute parent": {"--cgroup-parent", "/abs/x"},
+		"host's cgroups in view": {"--cgroupns", "host"}, "its own in view": {"--cgroupns", "private"},
+	} {
+		whoami(name, append([]string{"--network", "none"}, flags...)...)
+	}
+	for pod, flags := range map[string][]string{"plain": nil, "userns": {"--userns", "auto"}, "parent": {"--cgroup-parent", "x/y"}} {
+		args := append([]string{"pod", "create", "--name", pod, "--network", "none", "--infra-image", podmanImage, "--infra-command", "/bin/sleep 1000"}, flags...)
+		if _, err := podman(args...); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { podman("pod", "rm", "-f", "-t", "0", pod) })
+		whoami("pod, "+pod, "--pod", pod)
+	}
+}
+
 // subordinates gives this program's namespaces an /etc/subuid and an /etc/subgid.
 func subordinates(t *testing.T, text string) {
 	t.Helper()

@@ -37,8 +37,8 @@ type dockerHost struct {
 	VolumesFrom          []string
 }
 
-// containerdRoots are where the system's containerd keeps its content; docker's own has
-// it below docker's storage.
+// systemContainerd is where the system's containerd keeps its content. One of docker's own
+// has it below docker's storage.
 const systemContainerd = "/var/lib/containerd"
 
 // Docker returns what docker's files say of the container whose root file system is

@@ -33,12 +33,9 @@ type list struct {
 // maxLists bounds how many lists are remembered.
 const maxLists = 16
 
-var (
-	usualRoots = []string{"/var/lib/containers/storage", "/run/containers/storage"}
+var usualRoots = []string{"/var/lib/containers/storage", "/run/containers/storage"}
 
-	// ErrNotStored says that no list has the container.
-	ErrNotStored = errors.New("containers/storage lists no such container")
-)
+var errNotStored = errors.New("containers/storage lists no such container")
 
 // Podman returns what the files of containers/storage say of a container of root's. It
 // serves podman and cri-o.
@@ -91,7 +88,7 @@ func (r *Reader) Find(ctx context.Context, bundle, id string, uid uint32) (Store
 			}
 		}
 	}
-	return Stored{}, fmt.Errorf("%w: %s must be in a list of %s", ErrNotStored, id, strings.Join(roots, ", "))
+	return Stored{}, fmt.Errorf("%w: %s must be in a list of %s", errNotStored, id, strings.Join(roots, ", "))
 }
 
 // list reads a list, from memory where its file has not changed. One that isn't there,
