@@ -104,7 +104,4 @@ func powerOf(t *testing.T, s *Store, r Record) []string {
 	return power
 }
 
-// makeHost makes a host's file tree below the tree, and has the store look at it.
-func (x *tree) makeHost() { x.store.options.HostRoot = x.Host() }
-
 func sha384Hex(b []byte) string { return fmt.Sprintf("%x", sha512.Sum384(b)) }
