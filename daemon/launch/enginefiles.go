@@ -114,8 +114,12 @@ func (n *normaliser) podFile(source string, out *Mount) bool {
 	}
 	parts := strings.Split(name, "/")
 	switch {
-	case name == "etc-hosts" && out.Destination == "/etc/hosts", len(parts) == 3 && parts[0] == "containers" && parts[1] == n.c.Pod().Container:
+	case name == "etc-hosts" && out.Destination == "/etc/hosts":
 		out.Engine = true
+	case len(parts) == 3 && parts[0] == "containers" && parts[1] == n.c.Pod().Container: // has a random name
+		if out.Engine = out.Destination == "/dev/termination-log"; !out.Engine {
+			out.Source = Text(kubeletPods + "{pod}/containers/" + parts[1] + "/{file}")
+		}
 	case parts[0] == "volumes" && (len(parts) == 3 || len(parts) == 4 && parts[3] == "mount"):
 		volume := parts[2]
 		if strings.HasPrefix(volume, "kube-api-access-") {

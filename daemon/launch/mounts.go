@@ -127,8 +127,10 @@ var opposites = map[string]string{
 	"nostrictatime": "strictatime", "nomand": "mand",
 }
 
+var propagations = []Text{"private", "rprivate", "rshared", "rslave", "runbindable", "shared", "slave", "unbindable"}
+
 // MountOptions returns the options that hold, sorted: without those that a later one
-// undoes, and with SELinux labels cut to their type.
+// undoes, with those of propagation as one, and with SELinux labels cut to their type.
 func MountOptions(options []Text) []Text {
 	about := func(o Text) string {
 		name, _, _ := strings.Cut(string(o), "=")
@@ -139,6 +141,14 @@ func MountOptions(options []Text) []Text {
 	}
 	last := map[string]Text{}
 	for _, o := range options {
+		if slices.Contains(propagations, o) {
+			// Each is applied in turn, and may leave what the one before did below.
+			if before, ok := last["propagation"]; ok {
+				o = before + "," + o
+			}
+			last["propagation"] = o
+			continue
+		}
 		name, value, hasValue := strings.Cut(string(o), "=")
 		if hasValue && strings.HasSuffix(name, "context") {
 			o = Text(name + "=" + selinuxType(strings.Trim(value, `"`)))

@@ -85,6 +85,9 @@ func TestSourceOfBinds(t *testing.T) {
 		{"cri", "/etc/hosts", pod + "/etc-hosts", nil},
 		{"cri", "/x", pod + "/etc-hosts", &Mount{Source: kubelet + "{pod}/etc-hosts"}},
 		{"cri", "/x", kubelet + "ffffffff-1111-2222-3333-444455556666/etc-hosts", &Mount{Source: kubelet + "ffffffff-1111-2222-3333-444455556666/etc-hosts"}},
+		{"cri", "/dev/termination-log", pod + "/containers/app/12345678", nil},
+		{"cri", "/bin/sh", pod + "/containers/app/12345678", &Mount{Source: kubelet + "{pod}/containers/app/{file}"}},
+		{"cri", "/dev/termination-log", pod + "/containers/other/12345678", &Mount{Source: kubelet + "{pod}/containers/other/12345678"}},
 		{"cri", "/x", pod + "/volumes/kubernetes.io~configmap/c", &Mount{Volume: "kubernetes.io~configmap/c", Engine: true}},
 		{"cri", "/x", pod + "/volumes/kubernetes.io~configmap/c/sub", &Mount{Source: kubelet + "{pod}/volumes/kubernetes.io~configmap/c/sub"}},
 	} {
@@ -133,4 +136,29 @@ func podmanID(t testing.TB, c map[string]any) string {
 	t.Helper()
 	cgroup := c["linux"].(map[string]any)["cgroupsPath"].(string)
 	return cgroup[len(cgroup)-64:]
+}
+
+// Options that undo one another show what holds; those of propagation are applied in
+// their order.
+func TestMountOptions(t *testing.T) {
+	for options, want := range map[string]string{
+		"ro rw":                    "rw",
+		"rw ro":                    "ro",
+		"suid nosuid":              "nosuid",
+		"size=1m mode=700 size=2m": "mode=700 size=2m",
+		"rbind rprivate":           "rbind rprivate",
+		"rshared rprivate":         "rshared,rprivate",
+		"rprivate rshared":         "rprivate,rshared",
+		"ro rbind ro":              "rbind ro",
+		`context="a:b:c_t:s0:c1"`:  "context=c_t",
+		"rro rw":                   "rro rw",
+	} {
+		var list []Text
+		for o := range strings.FieldsSeq(options) {
+			list = append(list, Text(o))
+		}
+		if got := strings.ReplaceAll(joined(MountOptions(list)), ",", " "); got != strings.ReplaceAll(want, ",", " ") || len(MountOptions(list)) != len(strings.Fields(want)) {
+			t.Errorf("%s: %s, want %s", options, got, want)
+		}
+	}
 }
