@@ -46,6 +46,12 @@ func (b *builder) capabilities(user bool) (object, error) {
 	if err != nil {
 		return nil, err
 	}
+	const label = "io.containers.capabilities"
+	_, byImage := b.image.Config.Labels[label]
+	_, byLine := b.c.Labels[label]
+	if b.c.Engine == Podman && !b.c.Privileged && (byImage || byLine) {
+		b.doubt("asked.capabilities", "podman narrows the capabilities by the label "+label+", unless the line asks for more", "")
+	}
 	base := launch.DockerCapabilities()
 	if b.c.Privileged || slices.Contains(add, "ALL") {
 		b.doubt("asked.capabilities", "the engine's version and the kernel say which capabilities \"all\" are", "the 41 of Linux 5.9")

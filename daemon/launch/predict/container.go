@@ -35,6 +35,7 @@ type Container struct {
 	Annotations      map[string]string
 	Labels           map[string]string
 	Init             bool
+	noSystemd        bool // podman: an init of systemd's gets nothing more
 	Personality      string
 	Unified          map[string]string // files of cgroup v2
 	uidMap, gidMap   []idRange

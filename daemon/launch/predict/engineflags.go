@@ -64,7 +64,7 @@ func dockerFlags() []option {
 
 func podmanFlags() []option {
 	return append(bothFlags(commas),
-		flagMap("annotation", single, func(c *Container) *map[string]string { return &c.Annotations }),
+		flagEach("annotation", "", single, (*reader).podmanAnnotation),
 		flagEach("env-file", "", commas, (*reader).envFile),
 		flagEach("entrypoint", "", single, (*reader).podmanEntrypoint),
 		flagList("unsetenv", "", single, func(c *Container) *[]string { return &c.Unset }),
@@ -91,6 +91,7 @@ func podmanFlags() []option {
 			return nil
 		}),
 		flagEach("systemd", "", single, func(r *reader, s string) error {
+			r.c.noSystemd = s == "false"
 			if s == "always" {
 				r.c.Doubt("asked.mounts", "--systemd always: what podman mounts is by the host's version of cgroups", "")
 			}
@@ -117,6 +118,22 @@ func podmanGlobals() []option {
 		flagUnknown("hooks-dir", single, "asked.hooks", "the hooks are the host's"),
 		flagUnknown("module", single, "asked", "a configuration of the host's"),
 	}
+}
+
+// podmanAnnotation is NAME=VALUE.
+func (r *reader) podmanAnnotation(s string) error {
+	if strings.Contains(s, ",") {
+		r.c.Doubt("asked.annotations", fmt.Sprintf("--annotation %s: podman 4 takes what follows a comma as another annotation, podman 5 does not", s), "")
+	}
+	name, value, ok := strings.Cut(s, "=")
+	if !ok {
+		return fmt.Errorf("%q must be NAME=VALUE", s)
+	}
+	if r.c.Annotations == nil {
+		r.c.Annotations = make(map[string]string)
+	}
+	r.c.Annotations[name] = value
+	return nil
 }
 
 // podmanEntrypoint is a program, or a JSON array of a program and its arguments.

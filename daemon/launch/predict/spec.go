@@ -152,10 +152,18 @@ func (b *builder) arguments() ([]string, error) {
 	if len(args) == 0 {
 		return nil, fmt.Errorf("neither the line nor the image has a command")
 	}
+	if c.Engine == Podman && !c.noSystemd && isSystemd(args[0]) {
+		b.doubt("asked.mounts", args[0]+" is systemd for podman, and what podman mounts then is by the host's version of cgroups (--systemd=false)", "")
+	}
 	if c.Init {
 		args = append([]string{inits[c.Engine].at, "--"}, args...)
 	}
 	return args, nil
+}
+
+// isSystemd reports whether podman takes a program for systemd.
+func isSystemd(program string) bool {
+	return slices.Contains([]string{"/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init"}, program) || path.Base(program) == "systemd"
 }
 
 // inits are the programs of --init: where the container has them, and the host.
