@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"os/exec"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -73,10 +74,9 @@ func TestIsHeld(t *testing.T) {
 	if _, err := r.HoldFirst(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(filepath.Join(dir, "program")); err != nil {
-		t.Fatal(err)
-	}
+	end := waits(t, exec.Command("/bin/sh", "-c", `"$0" wait`, filepath.Join(dir, "program")))
 	if before, after := <-got, <-got; !before || after {
-		t.Errorf("held before the deadline: %t, after it: %t", before, after)
+		t.Errorf("held before the deadline: %t, after it, when it runs: %t", before, after)
 	}
+	end()
 }

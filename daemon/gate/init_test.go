@@ -88,8 +88,8 @@ func TestAwaitsStart(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			dir := t.TempDir()
-			fifo, other := filepath.Join(dir, "a", FIFOName), filepath.Join(dir, "b", FIFOName)
-			for _, name := range []string{fifo, other} {
+			fifo, other, third := filepath.Join(dir, "a", FIFOName), filepath.Join(dir, "b", FIFOName), filepath.Join(dir, "c", FIFOName)
+			for _, name := range []string{fifo, other, third} {
 				if err := os.Mkdir(filepath.Dir(name), 0o755); err != nil {
 					t.Fatal(err)
 				}
@@ -111,8 +111,9 @@ func TestAwaitsStart(t *testing.T) {
 			}
 			if want {
 				daemontest.Eventually(t, "it waits", func() bool { return AwaitsStart(c.Process.Pid, id) })
-				if !HasFIFO(c.Process.Pid, id) || HasFIFO(os.Getpid(), id) {
-					t.Error("who has the FIFO")
+				another, err := FIFO(filepath.Dir(third))
+				if err != nil || !HasFIFO(c.Process.Pid, id) || HasFIFO(c.Process.Pid, another) || HasFIFO(os.Getpid(), id) {
+					t.Error("who has the FIFO", err)
 				}
 				return
 			}
