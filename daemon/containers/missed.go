@@ -26,7 +26,7 @@ func (g *Gate) missed(h *gate.HeldExec, why error) {
 	} else {
 		g.m.Log.Warn("runtimes were not measured", "error", why)
 	}
-	if err := g.m.Ledger.Missed(ctx, logs.MissedLaunch, gate.PublicReason(why, ledger.ErrFull)); err != nil {
+	if err := g.m.Ledger.Missed(ctx, logs.MissedLaunch, gate.PublicReason(why, ledger.ErrFull, errNoInit, errNoFIFO)); err != nil {
 		g.m.Log.Error("a gap could not be logged", "error", err)
 	}
 }
