@@ -92,6 +92,7 @@ func TestLinesAsk(t *testing.T) {
 		"podman run --cap-add net_admin,sys_time --image-volume ignore -u 0:0 i":     `{"mounts":null,"user":{"uid":0,"gid":0},"capabilities":{"added":["CAP_NET_ADMIN","CAP_SYS_TIME"]}}`,
 		"podman run --entrypoint '[\"/e\",\"f\"]' --image-volume ignore i":           `{"mounts":null,"arguments":["/e","f"]}`,
 		"podman run --systemd=false --entrypoint /sbin/init --image-volume ignore i": `{"mounts":null,"arguments":["/sbin/init"]}`,
+		"podman run --cap-add net_admin --image-volume ignore i":                     `{"mounts":null,"capabilities":{"added":["CAP_NET_ADMIN"],"ambient":["CAP_NET_ADMIN"]}}`,
 		"podman run --annotation a=b --image-volume ignore i":                        `{"mounts":null,"annotations":{"a":"b"}}`,
 		"podman run --entrypoint '' --image-volume ignore i":                         `{"mounts":null,"arguments":["cmd"]}`,
 	} {
@@ -145,6 +146,8 @@ func TestWhatCannotBeKnown(t *testing.T) {
 		"podman run --secret x i":                                        "asked",
 		"podman run --annotation a=b,c=d i":                              "asked.annotations",
 		"podman run --entrypoint /sbin/init i":                           "asked.mounts",
+		"podman run --entrypoint /bin/sh i -c /usr/lib/systemd/systemd":  "asked.mounts",
+		"podman run i /sbin/init":                                        "asked.mounts",
 		"podman run -l io.containers.capabilities=CHOWN i":               "asked.capabilities",
 		"podman run --pod x i":                                           "asked.namespaces",
 	} {

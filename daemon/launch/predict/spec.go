@@ -152,8 +152,8 @@ func (b *builder) arguments() ([]string, error) {
 	if len(args) == 0 {
 		return nil, fmt.Errorf("neither the line nor the image has a command")
 	}
-	if c.Engine == Podman && !c.noSystemd && isSystemd(args[0]) {
-		b.doubt("asked.mounts", args[0]+" is systemd for podman, and what podman mounts then is by the host's version of cgroups (--systemd=false)", "")
+	if c.Engine == Podman && !c.noSystemd && (isSystemd(args) || isSystemd(command)) {
+		b.doubt("asked.mounts", "the program is systemd for podman, and what podman mounts then is by the host's version of cgroups (--systemd=false)", "")
 	}
 	if c.Init {
 		args = append([]string{inits[c.Engine].at, "--"}, args...)
@@ -161,9 +161,12 @@ func (b *builder) arguments() ([]string, error) {
 	return args, nil
 }
 
-// isSystemd reports whether podman takes a program for systemd.
-func isSystemd(program string) bool {
-	return slices.Contains([]string{"/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init"}, program) || path.Base(program) == "systemd"
+// isSystemd reports whether podman takes a command for systemd, behind a shell, too.
+func isSystemd(command []string) bool {
+	if len(command) > 2 && command[0] == "/bin/sh" && command[1] == "-c" {
+		command = command[2:]
+	}
+	return len(command) > 0 && (path.Base(command[0]) == "systemd" || slices.Contains([]string{"/sbin/init", "/usr/sbin/init", "/usr/local/sbin/init"}, command[0]))
 }
 
 // inits are the programs of --init: where the container has them, and the host.
