@@ -51,7 +51,7 @@ def until(what, ready, seconds=LONG):
 
 def inside():
     """Prepares the namespaces that unshare(1) made."""
-    for d in ("/run", "/var/lib/containers", "/tmp/cima-golden", "/sys/kernel/security"):
+    for d in ("/run", "/var/lib/docker", "/var/lib/containers", "/tmp/cima-golden", "/sys/kernel/security"):
         if not os.path.isdir(d):
             try:
                 os.makedirs(d)
@@ -504,9 +504,12 @@ class Container:
         self.gated, self.root, self.namespaces = False, None, ("pid",)
         os.makedirs(self.bundle)
         if isinstance(config, dict) and config.get("root") == {"path": "rootfs"}:
-            self.root = self.bundle + "/rootfs"
+            self.root = f"/var/lib/docker/overlay2/{self.id}/merged"  # where the engine keeps it
+            if podman:
+                self.root = f"/var/lib/containers/storage/overlay/{self.id}/merged"
+            config = {**config, "root": {"path": self.root}}
             self.namespaces = [n["type"] for n in config["linux"]["namespaces"]]
-            os.mkdir(self.root)
+            os.makedirs(self.root)
             subprocess.run(["mount", "-t", "overlay", "-o", f"lowerdir={ROOT}/image:{ROOT}/empty", "golden", self.root], check=True)
         if isinstance(config, dict):
             config = {**config, "linux": {**config.get("linux", {}), "cgroupsPath": self.cgroup.path}}
@@ -545,6 +548,7 @@ class Container:
             self.caller = None
         if self.root:
             subprocess.run(["umount", "--lazy", self.root], check=True)
+            shutil.rmtree(os.path.dirname(self.root))
         shutil.rmtree(self.bundle, ignore_errors=True)
         shutil.rmtree(os.path.dirname(self.state), ignore_errors=True)
         self.cgroup.remove()
