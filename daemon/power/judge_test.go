@@ -3,6 +3,7 @@ package power
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/daemon/launch"
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // process is a process in namespaces of its own, which a shell made: like a container's
@@ -150,6 +152,7 @@ func TestJudgeMounts(t *testing.T) {
 		"the kernel's messages":      {"mount -t tmpfs x /run/m; touch /run/m/n; mount --bind /dev/kmsg /run/m/n", []string{"special-file:/dev"}},
 		"cgroups":                    {"mount --bind $(grep -m1 '^cgroup' /proc/self/mounts | cut -d' ' -f2) /run/m", []string{"mount:cgroup"}},
 		"declared data":              {"mount --bind " + dir + "/data /run/m", nil},
+		"FUSE in declared data":      {"mount --bind " + dir + "/data /run/m; mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 x /run/m/sub", []string{"mount:fuse"}},
 		"below declared data":        {"mount --bind " + dir + "/data/deep /run/m", nil},
 		"beside declared data":       {"mount --bind " + dir + "/plain /run/m", []string{"host-write:/tmp"}},
 		"a part of the host, bound":  {"mount --bind /etc /run/m", []string{"host-write:/etc"}},
@@ -354,6 +357,21 @@ func TestJudgeEnded(t *testing.T) {
 		}
 	}
 	t.Error("a process that ended was judged")
+}
+
+// A pid that is another process's by now: the pidfd tells.
+func TestJudgeAnother(t *testing.T) {
+	p := start(t, ":")
+	ended := exec.Command("true")
+	var pidfd int
+	ended.SysProcAttr = &syscall.SysProcAttr{PidFD: &pidfd}
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pidfd)
+	if v, err := (Host{}).Judge(t.Context(), Container{Facts: docker(t)}, Init{PID: p.pid, PIDFD: pidfd}); !errors.Is(err, procfs.ErrEnded) {
+		t.Error(v, err)
+	}
 }
 
 func TestJudgeDeadline(t *testing.T) {

@@ -50,6 +50,20 @@ func TestPathsOfMounts(t *testing.T) {
 	}
 }
 
+// What is mounted at the very path is of another place, unless it is a whole file system.
+func TestLeadsByMountsAbove(t *testing.T) {
+	for _, test := range []struct {
+		device uint64
+		root   string
+		name   string
+		want   bool
+	}{{30, "/docker", "/var/lib/docker", false}, {30, "/docker", "/big/docker", true}, {30, "/", "/big", true}, {20, "/", "/srv", true}} {
+		if got := host.leads(test.name, &procfs.Mount{Device: test.device, Root: test.root}); got != test.want {
+			t.Errorf("%s: %t", test.name, got)
+		}
+	}
+}
+
 func TestTopOf(t *testing.T) {
 	for name, want := range map[string]string{
 		"/": "/", "/etc": "/etc", "/etc/x": "/etc", "/etcetera": "other", "/secret/x": "other", "/proc": "other", "/lib": "/lib", "/lib64": "other",
