@@ -154,8 +154,12 @@ func failed(results []error) error {
 	return gate.ErrAgain
 }
 
+// makes are the commands of runtimes that make a container.
+var makes = []string{"create", "run", "restore"}
+
 // concerned returns the new bundles that the held process names, or all new bundles
-// that are complete if it names none.
+// that are complete if it names none and may make a container. What is passed over here
+// is measured at START.
 func (g *Gate) concerned(list []records.Record, h heldRuntime) []records.Record {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -176,7 +180,7 @@ func (g *Gate) concerned(list []records.Record, h heldRuntime) []records.Record 
 			named = append(named, rec)
 		}
 	}
-	if len(named) > 0 {
+	if c := h.Command().Name; len(named) > 0 || c != "" && !slices.Contains(makes, c) {
 		return named
 	}
 	return slices.DeleteFunc(fresh, func(rec records.Record) bool { return rec.Err != nil || !isMount(g.m.HostRoot, rec.RootPath) })

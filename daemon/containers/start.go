@@ -16,8 +16,9 @@ import (
 
 // starting returns the containers that are made and not judged, and that the held
 // runtime may start. If it is known which one it starts, that one alone is returned, and
-// the runtime waits until its first process is ready. If nothing is known of the
-// runtime's command, all that are ready are judged, and the runtime waits for none.
+// the runtime waits until its first process is ready. If its command is not known, or
+// names no container that is known, all that are ready are judged, and the runtime waits
+// for none.
 func (g *Gate) starting(list []records.Record, h heldRuntime) (starting []records.Record, wait bool) {
 	c := h.Command()
 	if c.Name != "" && c.Name != "start" {
@@ -29,7 +30,7 @@ func (g *Gate) starting(list []records.Record, h heldRuntime) (starting []record
 		case rec.UID != 0:
 		case c.Names(rec.ID), c.Name == "" && h.Names(rec.Bundle, rec.ID) && hasFIFO(rec):
 			named = append(named, rec)
-		case c.Name == "" && rec.Err == nil && hasFIFO(rec):
+		case rec.Err == nil && hasFIFO(rec):
 			ready = append(ready, rec)
 		}
 	}

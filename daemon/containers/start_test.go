@@ -111,13 +111,16 @@ func (s *starts) write(name, text string) {
 }
 
 // bundle writes the bundle of a container of docker's.
-func (s *starts) bundle(id string) { s.bundleIn("moby", id) }
+func (s *starts) bundle(id string, changes ...launchtest.Change) { s.bundleIn("moby", id, changes...) }
 
-func (s *starts) bundleIn(namespace, id string) {
+func (s *starts) bundleIn(namespace, id string, changes ...launchtest.Change) {
 	s.Helper()
 	c := launchtest.Config(s, "docker")
 	launchtest.Set("linux.cgroupsPath", "/"+namespace+"/"+id)(c)
 	launchtest.Set("mounts", []any{})(c) // their sources are not there
+	for _, change := range changes {
+		change(c)
+	}
 	s.write("task/"+namespace+"/"+id+"/config.json", string(launchtest.Encode(s, c)))
 }
 
@@ -197,12 +200,14 @@ func (c *made) released() {
 	os.Remove(c.fifo)
 }
 
-func (c *made) record() records.Record {
-	c.Helper()
-	list, err := c.m.Records().List(context.Background())
-	at := slices.IndexFunc(list, func(rec records.Record) bool { return rec.Name == c.id })
+func (c *made) record() records.Record { return c.starts.record(c.id) }
+
+func (s *starts) record(id string) records.Record {
+	s.Helper()
+	list, err := s.m.Records().List(context.Background())
+	at := slices.IndexFunc(list, func(rec records.Record) bool { return rec.Name == id })
 	if err != nil || at < 0 {
-		c.Fatal("no record of", c.id, err)
+		s.Fatal("no record of", id, err)
 	}
 	return list[at]
 }
@@ -281,9 +286,13 @@ func TestNobodyElseWaits(t *testing.T) {
 	if s.isGated(a) || !s.isGated(b) {
 		t.Errorf("gated: %t, %t", s.isGated(a), s.isGated(b))
 	}
-	for what, h := range map[string]heldRuntime{"exec": told("exec", a), "delete": told("delete", "-f", a), "another's start": told("start", "none"), "init": held{gate.Command{Name: "init"}, a}, "nothing known": held{}} {
+	// Nor for another's measuring.
+	s.bundle(launchtest.ID(3), launchtest.Set("root.path", "/proc")) // a mount: it is complete
+	s.g.bundles[s.record(launchtest.ID(3)).StartKey()] = &bundle{launch: underWay}
+	for what, h := range map[string]heldRuntime{"exec": told("exec", a), "delete": told("delete", "-f", a), "another's start": told("start", "none"), "init": held{gate.Command{Name: "init"}, a}} {
 		s.want(what, s.g.decide(t.Context(), h), nil)
 	}
+	s.g.bundles[s.record(launchtest.ID(3)).StartKey()].launch = done
 	s.want("nothing known but where it was started", s.g.decide(t.Context(), held{names: a}), gate.ErrAgain)
 }
 
@@ -318,6 +327,12 @@ func TestUnknownCommandJudgesWhatIsReady(t *testing.T) {
 	s.make(a).ready()
 	s.want("nothing known", s.g.decide(t.Context(), held{}), nil)
 	if !s.isGated(a) {
+		t.Error("not judged")
+	}
+	s.bundle(b)
+	s.make(b).ready()
+	s.want("a start of a container that is not known", s.g.decide(t.Context(), told("start", "none")), nil)
+	if !s.isGated(b) {
 		t.Error("not judged")
 	}
 }
