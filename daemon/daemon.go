@@ -40,6 +40,7 @@ type Options struct {
 	Config     config.Config
 	ConfigFile string // read again by Reload; "": never
 	LogDir     string // of the runtime log; made if it isn't there
+	SocketDir  string // of the socket for containers, which they mount; "": /run/cima
 	Version    string
 	Executable rpc.Digest // SHA-384 of the running program
 	StoredKey  *os.File   // the agent key that a former run left with the service manager

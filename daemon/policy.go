@@ -28,7 +28,9 @@ func (d *Daemon) adopt(c config.Config) {
 		d.records.Store(d.opts.Records)
 		return
 	}
-	d.records.Store(records.New(launchOptions(c, d.hostRoot)))
+	o := launchOptions(c, d.hostRoot)
+	o.SocketDir = d.opts.SocketDir
+	d.records.Store(records.New(o))
 }
 
 // policyOf makes the policy event of a configuration.

@@ -146,6 +146,7 @@ func run(ctx context.Context, p Program, f flags, config config.Config, log *slo
 		Config:     config,
 		ConfigFile: f.config,
 		LogDir:     dirsUnder(f.runtimeDir).log,
+		SocketDir:  dirsUnder(f.runtimeDir).socket,
 		Version:    p.Version,
 		Executable: executable,
 		StoredKey:  in.agentKey,

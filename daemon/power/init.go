@@ -43,6 +43,8 @@ type Container struct {
 
 	Own []string // directories and files of the host that were made for it or its pod, with all below
 
+	SocketDir string // of cima's socket, which containers mount read-only
+
 	Data     []string // directories of the host that hold data alone, by the administrator's word
 	DataRead []string // those that containers may read
 	Storages []string // directories in which engines store: never data

@@ -10,9 +10,6 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// socketDir is where cima's socket lies. Containers mount the directory, read-only.
-const socketDir = "/run/cima"
-
 // declared is a directory that the administrator declared.
 type declared struct {
 	path string
@@ -40,7 +37,7 @@ func (j *judge) prepare() {
 		j.pods = append(j.pods, declared{dir, p})
 	}
 	j.data, j.read = j.declare(j.c.Data), j.declare(j.c.DataRead)
-	j.socket, _ = j.host.placeOf(j.tables, socketDir)
+	j.socket, _ = j.host.placeOf(j.tables, j.c.SocketDir)
 	j.cgroups = procfs.Cgroups(j.process)
 }
 

@@ -35,7 +35,7 @@ func (s *Store) Power(_ context.Context, r Record) ([]string, error) {
 func (s *Store) Judge(ctx context.Context, r Record, init power.Init) (power.Verdict, error) {
 	c := power.Container{
 		Facts: r.details.power, Root: r.RootPath, Cgroup: r.CgroupPath,
-		Data: s.options.Data, DataRead: s.options.DataRead,
+		SocketDir: s.options.SocketDir, Data: s.options.Data, DataRead: s.options.DataRead,
 		UnknownRuntime: r.StateDir == "",
 		Others:         func(ctx context.Context) ([]power.Other, error) { return s.others(ctx, r) },
 	}

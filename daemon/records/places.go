@@ -26,6 +26,9 @@ type Options struct {
 	// searched below it. "" where the daemon is in the host's mount namespace.
 	HostRoot string
 
+	// SocketDir is where the daemon's socket for containers lies; "": /run/cima.
+	SocketDir string
+
 	// Data are directories that hold data alone by the administrator's word, and DataRead
 	// those that containers may read.
 	Data, DataRead []string
@@ -68,6 +71,9 @@ func DefaultPlaces() []Place {
 func (o Options) withDefaults() Options {
 	if o.Places == nil {
 		o.Places = DefaultPlaces()
+	}
+	if o.SocketDir == "" {
+		o.SocketDir = "/run/cima"
 	}
 	if o.Users == nil {
 		o.Users = users
