@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"bytes"
 	"encoding/json/jsontext"
 	"fmt"
 	"reflect"
@@ -10,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // leaf is a plain value of the runtime specification.
@@ -295,4 +298,37 @@ func TestUnknownMembersAreBounded(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// Any JSON has a canonical form that is a form of itself, and no two values share it.
+func FuzzForm(f *testing.F) {
+	for _, seed := range []string{`{"a":[1,"x",null,true,{}]}`, "9007199254740993", `"\ud800"`, "\"\xff\"", `{"a":1,"a":2}`, "-0", "1e5", "1.0", ` [ 1 , 2 ] `, `"\u0061"`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		raw := jsontext.Value(text)
+		if !raw.IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+			return
+		}
+		raw = bytes.TrimSpace(raw)
+		once := form(raw)
+		if err := canonical.CheckForm(once, maxDepth+1); err != nil {
+			t.Fatalf("%q: %s: %v", raw, once, err)
+		}
+		if twice := form(once); string(twice) != string(once) {
+			t.Fatalf("%q: %s, and then %s", raw, once, twice)
+		}
+		n := 0
+		if kind := raw.Kind(); kind == '{' || kind == '[' {
+			for _, child := range children(raw) {
+				n += len(child)
+				if !child.IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)) {
+					t.Fatalf("%q has the child %q", raw, child)
+				}
+			}
+		}
+		if n > len(raw) {
+			t.Fatalf("%q: its children are longer", raw)
+		}
+	})
 }

@@ -4,12 +4,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 )
 
-// maxImageConfig bounds the bytes of an image's configuration.
-const maxImageConfig = 4 << 20
+// Bounds of an image's configuration.
+const (
+	maxImageConfig = 4 << 20 // bytes
+	maxVariables   = 65536
+)
 
 // publicLabel is the image's label that names, with commas between, the variables
 // whose values the launch shows.
@@ -28,27 +32,36 @@ type ImageConfig struct {
 	Volumes          []string
 }
 
+// imageFile is what is read of the file.
+type imageFile struct {
+	Config struct {
+		Env             []Text
+		User            string
+		WorkingDir      Text
+		Entrypoint, Cmd []Text
+		Labels          map[string]Text
+		Volumes         map[string]struct{}
+	} `json:"config"`
+	SchemaVersion int `json:"schemaVersion"` // of a manifest
+}
+
 // ParseImageConfig reads an image's configuration, whose digest it computes.
 func ParseImageConfig(raw []byte) (*ImageConfig, error) {
 	if len(raw) > maxImageConfig {
 		return nil, fmt.Errorf("an image's configuration must have at most %d bytes, not %d", maxImageConfig, len(raw))
 	}
-	var c struct {
-		Config struct {
-			Env             []Text
-			User            string
-			WorkingDir      Text
-			Entrypoint, Cmd []Text
-			Labels          map[string]Text
-			Volumes         map[string]struct{}
-		} `json:"config"`
-	}
-	if err := json.Unmarshal(raw, &c); err != nil {
+	var c imageFile
+	err := json.Unmarshal(raw, &c)
+	switch {
+	case c.SchemaVersion != 0:
+		return nil, errors.New("a manifest, and no configuration of an image: its member config names that by its digest")
+	case err != nil:
 		return nil, fmt.Errorf("no configuration of an image: %w", err)
+	case len(c.Config.Env) > maxVariables:
+		return nil, fmt.Errorf("an image's configuration must have at most %d variables, not %d", maxVariables, len(c.Config.Env))
 	}
-	sum := sha256.Sum256(raw)
 	i := &ImageConfig{
-		Digest: "sha256:" + hex.EncodeToString(sum[:]), Environment: c.Config.Env, User: c.Config.User,
+		Digest: "sha256:" + sha256Hex(raw), Environment: c.Config.Env, User: c.Config.User,
 		WorkingDirectory: c.Config.WorkingDir, Entrypoint: c.Config.Entrypoint, Command: c.Config.Cmd, Labels: c.Config.Labels,
 	}
 	for v := range c.Config.Volumes {
@@ -56,6 +69,11 @@ func ParseImageConfig(raw []byte) (*ImageConfig, error) {
 	}
 	i.Volumes = sorted(i.Volumes)
 	return i, nil
+}
+
+func sha256Hex(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 // public returns the variables that the image declares public.

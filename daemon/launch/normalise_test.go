@@ -175,6 +175,36 @@ func TestMasksOfCPUs(t *testing.T) {
 	}
 }
 
+// What is taken off as an engine's own is seen in the parts, not in the digests alone.
+func TestWhatIsAskedFor(t *testing.T) {
+	c := config(t, "docker")
+	add("linux.resources.devices", map[string]any{"allow": true, "type": "c", "major": 7, "minor": 7, "access": "wr"})(c)
+	add("mounts", mount("/etc", "tmpfs", "tmpfs"))(c)
+	l := launchOf(t, c)
+	if rules := l.Asked.DeviceRules; len(rules) != 1 || *rules[0].Major != 7 || rules[0].Access != "rw" || len(l.Defaults.DeviceRules) != 9 {
+		t.Errorf("%+v, and by default %d", rules, len(l.Defaults.DeviceRules))
+	}
+	covered := 0
+	for _, m := range l.Asked.Mounts {
+		if m.Hidden && m.Engine {
+			covered++
+		}
+	}
+	if covered != 3 || len(l.Asked.Mounts) != 4 {
+		t.Errorf("%d files of the engine's are covered: %+v", covered, l.Asked.Mounts)
+	}
+	// A pod's name, and its host name, are another one's in each pod.
+	c = config(t, "cri")
+	set("hostname", "web-0b7c3f51")(c)
+	spec, err := Parse(encode(t, c), "containerd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l, err = Normalise(spec, spec.ID(), Rules{}, Known{}); err != nil || l.Asked.Hostname != "" || l.Defaults.Hostname != "" {
+		t.Errorf("a pod's host name: %+v, %v", l.Asked, err)
+	}
+}
+
 // Of the order of device rules, each change shows.
 func TestOrderOfDeviceRules(t *testing.T) {
 	seen := map[[2][48]byte]int{}

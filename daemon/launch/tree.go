@@ -16,33 +16,62 @@ import (
 // JSON whose syntax is right. An object may have a name twice.
 func children(raw jsontext.Value) iter.Seq2[string, jsontext.Value] {
 	return func(yield func(string, jsontext.Value) bool) {
-		d := jsontext.NewDecoder(bytes.NewReader(raw), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-		next := func() jsontext.Value {
-			v, err := d.ReadValue()
-			if err != nil {
-				return nil
-			}
-			end := d.InputOffset()
-			return raw[end-int64(len(v)) : end]
-		}
-		if _, err := d.ReadToken(); err != nil {
-			return
-		}
-		for object := raw.Kind() == '{'; d.PeekKind() != ']' && d.PeekKind() != '}'; {
+		i := next(raw, 0)
+		object := raw[i] == '{'
+		for i = next(raw, i+1); raw[i] != '}' && raw[i] != ']'; i = next(raw, i) {
 			name := ""
 			if object {
-				quoted := next()
-				if len(quoted) < 2 {
-					return
-				}
-				name = string(unescape(quoted[1 : len(quoted)-1]))
+				end := valueEnd(raw, i)
+				name = string(unescape(raw[i+1 : end-1]))
+				i = next(raw, end)
 			}
-			value := next()
-			if value == nil || !yield(name, value) {
+			end := valueEnd(raw, i)
+			if !yield(name, raw[i:end]) {
 				return
 			}
+			i = end
 		}
 	}
+}
+
+// next is where the next value or bracket begins.
+func next(raw []byte, i int) int {
+	for raw[i] == ' ' || raw[i] == '\t' || raw[i] == '\n' || raw[i] == '\r' || raw[i] == ',' || raw[i] == ':' {
+		i++
+	}
+	return i
+}
+
+// valueEnd is where the value that begins at i ends.
+func valueEnd(raw []byte, i int) int {
+	depth := 0
+	for ; i < len(raw); i++ {
+		switch raw[i] {
+		case '"':
+			for i++; raw[i] != '"'; i++ {
+				if raw[i] == '\\' {
+					i++
+				}
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth < 0 {
+				return i // a number or a word before it
+			}
+		case ',', ' ', '\t', '\n', '\r':
+			if depth == 0 {
+				return i // likewise
+			}
+			continue
+		default:
+			continue
+		}
+		if depth == 0 {
+			return i + 1
+		}
+	}
+	return i
 }
 
 // found is what a walk over the whole configuration finds: members that are shown as
@@ -99,12 +128,13 @@ func (w *walk) at(raw jsontext.Value, s *shape, path string) error {
 	case kind == '{' && (s.members != nil || s.value != nil):
 		return w.object(raw, s, path)
 	case kind == '[' && s.element != nil:
+		inside := path + "[]"
 		for _, element := range children(raw) {
 			outermost := w.element == nil
 			if outermost {
 				w.element = element
 			}
-			err := w.at(element, s.element, path+"[]")
+			err := w.at(element, s.element, inside)
 			if outermost {
 				w.element = nil
 			}
@@ -121,39 +151,47 @@ func (w *walk) at(raw jsontext.Value, s *shape, path string) error {
 
 // object walks over the members of an object.
 func (w *walk) object(raw jsontext.Value, s *shape, path string) error {
-	seen := map[string][]jsontext.Value{}
+	var names []string
 	for name, value := range children(raw) {
 		if !utf8.ValidString(name) {
 			return fmt.Errorf("the name of a member of %q is not UTF-8", path)
 		}
-		seen[name] = append(seen[name], value)
-		at := below(path, name)
-		next := s.members[name]
-		if s.value != nil {
-			at, next = path+"{}", s.value
+		names = append(names, name)
+		at, deeper := path+"{}", s.value
+		if deeper == nil {
+			at, deeper = below(path, name), s.members[name]
 		}
 		var err error
-		if next == nil {
+		if deeper == nil {
 			err = w.strange(at, value)
 		} else {
-			err = w.at(value, next, at)
+			err = w.at(value, deeper, at)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	for name, values := range seen {
-		if len(values) < 2 {
+	slices.Sort(names)
+	for i := 1; i < len(names); i++ {
+		if names[i] != names[i-1] || i > 1 && names[i] == names[i-2] {
 			continue
 		}
-		for i := range values {
-			values[i] = form(values[i])
-		}
-		if err := w.strange("doubled:"+below(path, name), array(values)); err != nil {
+		if err := w.doubled(raw, path, names[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// doubled notes a member that an object has more than once.
+func (w *walk) doubled(raw jsontext.Value, path, name string) error {
+	var values []jsontext.Value
+	for other, value := range children(raw) {
+		if other == name {
+			values = append(values, form(value))
+		}
+	}
+	return w.strange("doubled:"+below(path, name), array(values))
 }
 
 // below is the path of a member. A name that looks like a part of a path is quoted, so
