@@ -41,7 +41,7 @@ demo: build
 
 ## test: all tests that this machine can run, race detector on; lists what it left out
 test: build
-	@GO="$(GO)" GOTESTSUM="$(GOTESTSUM)" packaging/test.sh
+	@GO="$(GO)" GOTESTSUM="$(GOTESTSUM)" packaging/test.sh $(TEST_FLAGS)
 	$(GO) test -C packaging/test/bench ./...
 
 ## test-clients: the Python and Rust clients, alone and in containers, and the vectors that all clients pass
@@ -130,7 +130,7 @@ proof-fuzz:
 	$(MAKE) fuzz FUZZTIME=10m
 ## proof-busy: make test three times while burners use the processors and containers come and go; root
 proof-busy:
-	packaging/test/busy sh -c 'for n in 1 2 3; do $(MAKE) test || exit 1; done'
+	packaging/test/busy sh -c 'for n in 1 2 3; do $(MAKE) test TEST_FLAGS=-count=1 || exit 1; done'
 
 ## bench-packages: the benchmarks of each package
 bench-packages:
