@@ -200,13 +200,6 @@ func memberClasses(l launch.Launch) []string {
 	var out []string
 	for name, value := range l.Asked.Members {
 		setting, ok := settings[name]
-		if !ok {
-			for above := path.Dir(strings.ReplaceAll(name, ".", "/")); above != "." && !ok; above = path.Dir(above) {
-				name = strings.ReplaceAll(above, "/", ".")
-				setting, ok = settings[name]
-			}
-			setting = nil // a part of a value
-		}
 		if ok && (setting == nil || !setting(value)) {
 			out = append(out, classSetting+name)
 		}

@@ -40,7 +40,7 @@ func (s *Store) Judge(ctx context.Context, r Record, init power.Init) (power.Ver
 		Others:         func(ctx context.Context) ([]power.Other, error) { return s.others(ctx, r) },
 	}
 	if r.UID == 0 && r.Err == nil {
-		c.Files, c.Volumes, c.Own = s.engineFiles(r, ownFiles), s.volumes(r), podDirectories(r)
+		c.Files, c.Volumes, c.Own = s.engineFiles(r, ownFiles), volumes(s.options.Places, r), podDirectories(r)
 		c.OwnRoot, c.AnyRoot = s.ownRoot(r), r.Runtime == "docker"
 		c.Storages = s.storages()
 	}
@@ -104,7 +104,7 @@ func (s *Store) engineFiles(r Record, names map[string][]string) (files []string
 	if runtime == "cri-o" {
 		runtime = "podman"
 	}
-	for _, dir := range s.directories(r) {
+	for _, dir := range directories(s.options.Places, r) {
 		for _, name := range names[runtime] {
 			files = append(files, path.Join(dir, name))
 		}
@@ -121,7 +121,7 @@ func (s *Store) engineFiles(r Record, names map[string][]string) (files []string
 }
 
 // directories are the container's own in its engine's storage.
-func (s *Store) directories(r Record) (dirs []string) {
+func directories(places []Place, r Record) (dirs []string) {
 	if !launch.IsID(r.ID) {
 		return nil // the user chose the name
 	}
@@ -131,8 +131,8 @@ func (s *Store) directories(r Record) (dirs []string) {
 			dirs = append(dirs, path.Join(root, "containers", r.ID))
 		}
 	case "podman", "cri-o":
-		for i := range s.options.Places {
-			if p := &s.options.Places[i]; p.Runtime == "podman" && !p.ofUsers() {
+		for i := range places {
+			if p := &places[i]; p.Runtime == "podman" && !p.ofUsers() {
 				dirs = append(dirs, path.Dir(location{place: p, id: r.ID}.config()))
 			}
 		}
@@ -142,15 +142,15 @@ func (s *Store) directories(r Record) (dirs []string) {
 
 // volumes are the directories in which the container's engine keeps volumes. Podman's
 // follow from where its bundles lie: the user of podman may choose a root file system.
-func (s *Store) volumes(r Record) (dirs []string) {
+func volumes(places []Place, r Record) (dirs []string) {
 	switch r.Runtime {
 	case "docker":
 		if root := launch.StorageRoot(r.RootPath); root != "" {
 			dirs = append(dirs, root+"/volumes")
 		}
 	case "podman":
-		for i := range s.options.Places {
-			p := &s.options.Places[i]
+		for i := range places {
+			p := &places[i]
 			if storage, _, ok := strings.Cut(p.Config, "/overlay-containers/"); ok && p.Runtime == "podman" && !p.ofUsers() {
 				dirs = append(dirs, storage+"/volumes")
 			}
@@ -220,7 +220,7 @@ func (s *Store) others(ctx context.Context, r Record) ([]power.Other, error) {
 		out = append(out, power.Other{
 			PID: o.InitPID, Files: s.engineFiles(o, sharedFiles), Shm: s.engineFiles(o, sharedMemory),
 			Pod:     isOfPod(r, o),
-			Network: o.Runtime == "docker" && o.Name == r.details.network || r.Runtime == "podman" && s.mountsHostsOf(r, o),
+			Network: o.Runtime == "docker" && o.Name == r.details.network || r.Runtime == "podman" && mountsHostsOf(s.options.Places, r, o),
 		})
 	}
 	return out, err
@@ -228,6 +228,6 @@ func (s *Store) others(ctx context.Context, r Record) ([]power.Other, error) {
 
 // mountsHostsOf reports whether podman mounts another container's /etc/hosts in this one,
 // as it does where this one has that one's network by its option.
-func (s *Store) mountsHostsOf(r, o Record) bool {
-	return slices.ContainsFunc(s.directories(o), func(dir string) bool { return r.details.power.Mounts(path.Join(dir, "hosts"), "/etc/hosts") })
+func mountsHostsOf(places []Place, r, o Record) bool {
+	return slices.ContainsFunc(directories(places, o), func(dir string) bool { return r.details.power.Mounts(path.Join(dir, "hosts"), "/etc/hosts") })
 }
