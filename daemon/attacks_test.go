@@ -94,6 +94,17 @@ var attacks = []attack{
 	{"propagation", "docker run --mount type=bind,src={shared},dst=/x,bind-propagation=rshared", "host-write:/tmp propagation setting:linux.rootfsPropagation", "docker run --mount type=bind,src={srv}/data,dst=/x,bind-propagation=rprivate"},
 	{"podman, propagation", "podman run -v {shared}:/x:rshared", "host-write:/tmp propagation setting:linux.rootfsPropagation", "podman run --mount type=devpts,dst=/x"},
 
+	{"a mount below a volume", "docker run -v below:/x", "host-write:/etc", "docker run -v filled:/x"},
+	{"processes below declared data", "docker run -v {srv}/proc:/x:ro", "mount:proc", "docker run -v {srv}/data:/x:ro"},
+	{"/etc below declared data", "docker run -v {srv}/etc:/x", "host-write:/etc", "docker run -v {srv}/data:/x"},
+	{"/etc below declared data, read-only above", "docker run -v {srv}/etc:/x:ro", "host-write:/etc", "docker run -v {srv}/data:/x:ro"},
+	{"podman, an overlay that writes to the host's", "podman run -v {srv}/data:/x:O,upperdir={dir}/u,workdir={dir}/w", "mount-option mount:overlay", "podman run -v {srv}/data:/x"},
+	{"a device, bound", "docker run -v /dev/fuse:/dev/fuse", "special-file:/dev", "docker run -v /dev/null:/x"},
+	{"cima's directory, writable", "docker run -v /run/cima:/run/cima", "host-write:/tmp", "docker run -v /run/cima:/run/cima:ro"},
+	{"cima's log", "docker run -v /run/log:/x:ro", "host-read:/run", "docker run --tmpfs /x"},
+	{"podman, the caller's files as outputs", "podman run --log-driver passthrough", "descriptor", "podman run --log-driver none"},
+	{"podman, a log in a file of the host's", "podman run --log-driver k8s-file --log-opt path={dir}/output", "descriptor", "podman run --log-driver k8s-file"},
+
 	// Namespaces.
 	{"the host's network", "docker run --network host", "mount:sysfs namespace:network", "docker run --network none"},
 	{"the host's processes", "docker run --pid host", "namespace:pid", "docker run --cgroupns host"},
@@ -165,6 +176,12 @@ func newScene(t *testing.T, configure ...func(*config.Config)) *scene {
 	s.words["upper"] = docker(t, "inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", s.words["victim"])
 	s.words["mounter"] = docker(t, "create", "-v", "/etc:/e:ro", testImage, "/cimactl")
 	t.Cleanup(func() { docker(t, "rm", "-f", s.words["mounter"]) })
+	docker(t, "volume", "create", "below")
+	below := "/var/lib/docker/volumes/below/_data/etc"
+	if err := errors.Join(os.Mkdir(below, 0o755), unix.Mount("/etc", below, "", unix.MS_BIND, "")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(below, unix.MNT_DETACH); docker(t, "volume", "rm", "below") })
 	shims, err := filepath.Glob("/run/containerd/s/*")
 	if err != nil || len(shims) == 0 {
 		t.Fatalf("no socket of a shim: %v", err)
@@ -207,7 +224,7 @@ func (s *scene) files() {
 	s.t.Helper()
 	data := filepath.Join(s.dir, "srv")
 	var failed []error
-	for _, dir := range []string{data + "/data", data + "/socket", s.dir + "/sockets", s.dir + "/shared", s.dir + "/hooks", s.dir + "/u", s.dir + "/w", "/run/tmpfiles.d", "/run/user"} {
+	for _, dir := range []string{data + "/data", data + "/socket", data + "/proc/sub", data + "/etc/sub", "/run/log", s.dir + "/sockets", s.dir + "/shared", s.dir + "/hooks", s.dir + "/u", s.dir + "/w", "/run/tmpfiles.d", "/run/user"} {
 		failed = append(failed, os.MkdirAll(dir, 0o755))
 	}
 	for name, text := range map[string]string{
@@ -221,10 +238,10 @@ func (s *scene) files() {
 	for _, m := range []struct {
 		from, at string
 		flags    uintptr
-	}{{data, "/srv", unix.MS_BIND}, {"tmpfs", s.dir + "/shared", 0}, {"", s.dir + "/shared", unix.MS_SHARED}} {
+	}{{data, "/srv", unix.MS_BIND}, {"proc", "/srv/proc/sub", 0}, {"/etc", "/srv/etc/sub", unix.MS_BIND}, {"tmpfs", s.dir + "/shared", 0}, {"", s.dir + "/shared", unix.MS_SHARED}} {
 		kind := ""
 		if m.flags == 0 {
-			kind = "tmpfs"
+			kind = m.from
 		}
 		failed = append(failed, unix.Mount(m.from, m.at, kind, m.flags, ""))
 		if m.flags != unix.MS_SHARED {
@@ -272,7 +289,7 @@ func (s *scene) do(t *testing.T, line string) (ran, error) {
 	t.Helper()
 	line = s.fill(line)
 	var files []*os.File
-	if strings.Contains(line, "--preserve-fds 1") {
+	if strings.Contains(line, "--preserve-fds 1") || strings.Contains(line, "passthrough") {
 		root, err := os.Open("/etc")
 		if err != nil {
 			t.Fatal(err)

@@ -50,7 +50,13 @@ func (f *fixture) run(t *testing.T, line string, files ...*os.File) (ran, error)
 	e := &engine.Engine{Name: words[0], Client: words[:1]}
 	c := e.Command(context.Background(), slices.Insert(words[1:], at, flags...)...)
 	c.ExtraFiles = files
-	out, err := c.CombinedOutput()
+	var out []byte
+	if strings.Contains(line, "passthrough") {
+		c.Stderr = files[0]
+		err = c.Run()
+	} else {
+		out, err = c.CombinedOutput()
+	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w: %s", line, err, out)
 	}

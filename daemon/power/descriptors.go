@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -55,6 +56,36 @@ func (j *judge) isUsual(d procfs.Descriptor) bool {
 	}
 	null := st.Rdev_major == 1 && st.Rdev_minor == 3
 	return null || own && st.Rdev_major == 136
+}
+
+// outputs judges where the engine writes what the container prints: its monitor, which is
+// the parent of the first process, has that file open, and is root. In a file of the
+// host's choosing the output could be code or orders.
+func (j *judge) outputs() error {
+	parent, err := procfs.Parent(j.process)
+	if err != nil || parent <= 1 { // 1 is no monitor, and adopts whoever has none
+		return err
+	}
+	all, err := procfs.Descriptors(fmt.Sprintf("/proc/%d", parent), maxDescriptors)
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESRCH):
+		return nil
+	case errors.Is(err, procfs.ErrTooMany):
+		j.say(classDescriptor)
+		return nil
+	}
+	for _, d := range all {
+		m, ok := j.tables.byID[d.Mount]
+		if !ok || !d.Writable || !slices.Contains(diskTypes, m.Type) && !slices.Contains(placeTypes, m.Type) {
+			continue
+		}
+		var st unix.Statx_t
+		own := slices.ContainsFunc(j.c.Logs, func(dir string) bool { return within(d.Link, dir) })
+		if err := statx(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/fd/%d", parent, d.Number), &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && !own {
+			j.say(classDescriptor)
+		}
+	}
+	return err
 }
 
 // workingDirectory judges where the process works: in one of its own mounts, or the

@@ -45,6 +45,9 @@ type Container struct {
 
 	SocketDir string // of cima's socket, which containers mount read-only
 
+	// Logs are directories of the host where the engine writes what the container prints.
+	Logs []string
+
 	Data     []string // directories of the host that hold data alone, by the administrator's word
 	DataRead []string // those that containers may read
 	Storages []string // directories in which engines store: never data
@@ -136,6 +139,9 @@ func (j *judge) all(ctx context.Context) error {
 		if err := j.workingDirectory(ctx); err != nil {
 			return err
 		}
+	}
+	if err := j.outputs(); err != nil {
+		return err
 	}
 	if err := j.openRoot(); err != nil {
 		return err

@@ -18,7 +18,8 @@ const maxStatus = 64 << 10
 // Descriptor is an open file of a process.
 type Descriptor struct {
 	Number    int
-	Inherited bool   // by the next program: without O_CLOEXEC
+	Inherited bool // by the next program: without O_CLOEXEC
+	Writable  bool
 	Mount     uint64 // id of the mount that the file was opened in
 	Link      string // "/path", "pipe:[7]", "socket:[7]", "anon_inode:…"
 }
@@ -76,7 +77,7 @@ func parseDescriptor(text string) (d Descriptor, err error) {
 	if err != nil {
 		return d, fmt.Errorf("flags: %w", err)
 	}
-	d.Inherited = n&unix.O_CLOEXEC == 0
+	d.Inherited, d.Writable = n&unix.O_CLOEXEC == 0, n&unix.O_ACCMODE != unix.O_RDONLY
 	mount, found := field(text, "mnt_id")
 	if !found {
 		return d, errors.New("there must be a mnt_id")

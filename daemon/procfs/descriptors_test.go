@@ -52,9 +52,11 @@ func TestDescriptors(t *testing.T) {
 // As the kernel of an epoll instance and of an eventfd wrote it.
 func TestParseDescriptor(t *testing.T) {
 	for text, want := range map[string]Descriptor{
-		"pos:\t0\nflags:\t02000002\nmnt_id:\t17\nino:\t1038\ntfd:        8 events:       19 data:           c8c038  pos:0 ino:119946c sdev:f\n": {Mount: 17},
+		"pos:\t0\nflags:\t02000002\nmnt_id:\t17\nino:\t1038\ntfd:        8 events:       19 data:           c8c038  pos:0 ino:119946c sdev:f\n": {Mount: 17, Writable: true},
 		"pos:\t0\nflags:\t012000000\nmnt_id:\t27\n":                 {Mount: 27},
 		"pos:\t0\nflags:\t0100000\nmnt_id:\t27\nflags:\t02000000\n": {Mount: 27, Inherited: true},
+		"pos:\t0\nflags:\t02100001\nmnt_id:\t27\n":                  {Mount: 27, Writable: true},
+		"pos:\t0\nflags:\t0100002\nmnt_id:\t27\n":                   {Mount: 27, Inherited: true, Writable: true},
 	} {
 		if got, err := parseDescriptor(text); err != nil || got != want {
 			t.Errorf("%q: %+v, %v", text, got, err)

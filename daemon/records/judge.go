@@ -42,7 +42,7 @@ func (s *Store) Judge(ctx context.Context, r Record, init power.Init) (power.Ver
 	if r.UID == 0 && r.Err == nil {
 		c.Files, c.Volumes, c.Own = s.engineFiles(r, ownFiles), volumes(s.options.Places, r), podDirectories(r)
 		c.OwnRoot, c.AnyRoot = s.ownRoot(r), r.Runtime == "docker"
-		c.Storages = s.storages()
+		c.Storages, c.Logs = s.storages(), logDirectories(s.options.Places, r)
 	}
 	return s.host().Judge(ctx, c, init)
 }
@@ -136,6 +136,16 @@ func directories(places []Place, r Record) (dirs []string) {
 				dirs = append(dirs, path.Dir(location{place: p, id: r.ID}.config()))
 			}
 		}
+	}
+	return dirs
+}
+
+// logDirectories are those in which the container's engine keeps what the container
+// prints: its own, and those of pods.
+func logDirectories(places []Place, r Record) []string {
+	dirs := directories(places, r)
+	if r.Runtime == "cri-o" || r.Runtime == "containerd" && r.details.sandbox != "" {
+		dirs = append(dirs, "/var/log/pods", "/var/log/crio/pods")
 	}
 	return dirs
 }
