@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/cima-project/cima/logs"
-	"github.com/cima-project/cima/logs/canonical"
 )
 
 // Rules say what the configuration wants shown.
@@ -241,11 +240,11 @@ func seccompDigest(raw jsontext.Value) (string, error) {
 			}
 		}
 	}
-	form, err := canonical.Marshal(exactNumbers(profile))
+	text, err := json.Marshal(profile)
 	if err != nil {
 		return "", fmt.Errorf("seccomp profile: %w", err)
 	}
-	return sha384Hex(form), nil
+	return sha384Hex(form(text)), nil
 }
 
 func sortStrings(v any) {
@@ -255,26 +254,6 @@ func sortStrings(v any) {
 		y, _ := b.(string)
 		return strings.Compare(x, y)
 	})
-}
-
-// exactNumbers keeps JCS, whose numbers are IEEE doubles, from making two
-// large integers equal.
-func exactNumbers(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		for k := range v {
-			v[k] = exactNumbers(v[k])
-		}
-	case []any:
-		for i := range v {
-			v[i] = exactNumbers(v[i])
-		}
-	case json.Number:
-		if n, err := v.Int64(); err != nil || n > exact || n < -exact {
-			return v.String()
-		}
-	}
-	return v
 }
 
 // sorted returns a sorted copy without duplicates.

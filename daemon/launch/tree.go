@@ -225,13 +225,12 @@ func (w *walk) strange(path string, raw jsontext.Value) error {
 }
 
 func array(list []jsontext.Value) jsontext.Value {
-	return slices.Concat([]byte("["), bytes.Join(asBytes(list), []byte(",")), []byte("]"))
-}
-
-func asBytes(list []jsontext.Value) [][]byte {
-	out := make([][]byte, len(list))
-	for i := range list {
-		out[i] = list[i]
+	out := []byte("[")
+	for i, v := range list {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, v...)
 	}
-	return out
+	return append(out, ']')
 }
