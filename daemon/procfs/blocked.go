@@ -17,8 +17,8 @@ type Call struct {
 	Arguments [6]uint64
 }
 
-// ErrNotBlocked says that a thread is blocked in no system call: it runs.
-var ErrNotBlocked = errors.New("the thread is not blocked in a system call")
+// errNotBlocked says that a thread is blocked in no system call: it runs.
+var errNotBlocked = errors.New("the thread is not blocked in a system call")
 
 // BlockedIn reads the system call in which a thread is blocked
 // (proc_pid_syscall(5)). The kernel asks for the rights of ptrace(2) to attach.
@@ -35,7 +35,7 @@ func BlockedIn(pid, thread int) (Call, error) {
 func parseCall(line string) (Call, error) {
 	fields := strings.Fields(line)
 	if len(fields) != 9 {
-		return Call{}, ErrNotBlocked // "running", or "-1" and the two pointers
+		return Call{}, errNotBlocked // "running", or "-1" and the two pointers
 	}
 	var c Call
 	var err error

@@ -21,12 +21,12 @@ func TestParseCall(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 	for _, text := range []string{"running\n", "-1 0x7f 0x40\n", "", "257 0x1", "257 1 2 3 4 5 6 7 8 9"} {
-		if _, err := parseCall(text); !errors.Is(err, ErrNotBlocked) {
+		if _, err := parseCall(text); !errors.Is(err, errNotBlocked) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
 	for _, text := range []string{"-1 1 2 3 4 5 6 7 8", "0x1 1 2 3 4 5 6 7 8", "1 1 2 3 4 5 x 7 8", "1 1 2 3 4 5 0x1ffffffffffffffff 7 8"} {
-		if _, err := parseCall(text); err == nil || errors.Is(err, ErrNotBlocked) {
+		if _, err := parseCall(text); err == nil || errors.Is(err, errNotBlocked) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
