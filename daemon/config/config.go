@@ -228,7 +228,7 @@ func (c Config) check() error {
 	default:
 		return fmt.Errorf("isolation = %q: must be %q, %q or %q", c.Isolation, IsolationRedacted, IsolationPrivate, IsolationNone)
 	}
-	if err := c.Launch.checkData(); err != nil {
+	if err := errors.Join(c.Launch.checkData(), c.Launch.checkPublic()); err != nil {
 		return err
 	}
 	for _, r := range c.Access {
