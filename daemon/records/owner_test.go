@@ -48,7 +48,11 @@ func TestRecordsThatAreNotRoots(t *testing.T) {
 			move(x, b, "config.json")
 			x.Symlink("real", filepath.Join(b, "config.json"))
 		},
-		"symlink instead of directory": func(x *tree, b string) { rename(x, b, b+"-real"); x.Symlink(b+"-real", b) },
+		"symlink instead of directory": func(x *tree, b string) {
+			elsewhere := filepath.Join(x.Dir, "real") // in a place of bundles it would be a container by itself
+			rename(x, b, elsewhere)
+			x.Symlink(elsewhere, b)
+		},
 		"symlink far above": func(x *tree, b string) {
 			top := filepath.Join(x.Dir, "task")
 			rename(x, top, top+"-real")
