@@ -69,13 +69,16 @@ func (e engine) launched(ctx context.Context, flags string) (asked, error) {
 	if err != nil {
 		return asked{}, fmt.Errorf("%s %s: %w", e.name, flags, err)
 	}
-	// The log of the daemon has each container's power; events name none, and equal ones
-	// are logged once.
-	journal, err := command(ctx, "journalctl", "-u", "cimad.service", "-o", "cat", "--grep", "can act as root of the guest")
-	if strings.Contains(journal, id) {
-		return asked{}, fmt.Errorf("%s %s: power is announced: %s", e.name, flags, journal)
-	} else if err != nil && journal != "" {
+	// The daemon's log has each container's power; events name none, and equal ones are
+	// logged once.
+	journal, err := command(ctx, "journalctl", "-u", "cimad.service", "-o", "cat", "--no-pager")
+	if err != nil {
 		return asked{}, err
+	}
+	for line := range strings.Lines(journal) {
+		if strings.Contains(line, "power=") && strings.Contains(line, id) {
+			return asked{}, fmt.Errorf("%s %s: power is announced: %s", e.name, flags, line)
+		}
 	}
 	events, err := readRuntimeLog()
 	if err != nil {
