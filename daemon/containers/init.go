@@ -81,3 +81,16 @@ func isPending(rec records.Record) bool {
 	defer init.close()
 	return gate.HasFIFO(init.PID, init.fifo) && procfs.Alive(init.PIDFD) == nil
 }
+
+// neverStarted reports whether a container's first process has ended before the container
+// was started: its exec FIFO is still there, which runtimes remove when they start it.
+// Nothing of the container has run. It is asked again later, because a program that ends
+// at once may end before its runtime has removed the FIFO.
+func neverStarted(rec records.Record) bool {
+	init, err := openInit(rec)
+	if err != nil {
+		return errors.Is(err, procfs.ErrEnded)
+	}
+	defer init.close()
+	return procfs.Alive(init.PIDFD) != nil
+}

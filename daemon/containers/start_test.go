@@ -525,6 +525,36 @@ func TestUnseenStart(t *testing.T) {
 	}
 }
 
+// A container whose first process ends before it is started, as where its program isn't
+// there, has run nothing: it isn't announced.
+func TestNeverStarted(t *testing.T) {
+	s := newStarts(t)
+	s.bundle(a)
+	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
+	c := s.make(a)
+	if neverStarted(c.record()) {
+		t.Error("while the runtime sets it up")
+	}
+	if err := unix.Kill(c.pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	daemontest.Eventually(t, "the first process has ended", func() bool { return neverStarted(c.record()) })
+	rec := c.record()
+	i := s.m.Use(PeerContainer(rec), 7, 0)
+	defer s.m.Release(i)
+	_, err := s.m.Facts(t.Context(), i, func(context.Context) error { return nil })
+	var wire *rpc.Error
+	if !errors.As(err, &wire) || wire.Code != rpc.CodeNotReady {
+		t.Errorf("its facts: %v", err)
+	}
+	if all := ledgertest.Events(t, s.m.Ledger, "", logs.OpPower); len(all) != 0 {
+		t.Errorf("announced: %d events", len(all))
+	}
+	if os.Remove(c.fifo); neverStarted(rec) {
+		t.Error("once the FIFO is gone")
+	}
+}
+
 func TestFailed(t *testing.T) {
 	one, two := errors.New("one"), errors.New("two")
 	if failed(nil) != nil || failed([]error{nil, nil}) != nil {
