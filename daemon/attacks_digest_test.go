@@ -112,6 +112,11 @@ func TestTwinsInContainerd(t *testing.T) {
 	if d := base.difference(c.run(t, func(map[string]any) {})); d != "" {
 		t.Errorf("two runs differ in %s", d)
 	}
+	t.Run("what it prints, in a file of the host's", func(t *testing.T) {
+		with := *c
+		with.flags = []string{"--log-uri", "file://" + s.dir + "/printed"}
+		with.run(t, func(map[string]any) {}).wantClasses(t, "descriptor")
+	})
 	t.Run("D2: sources with the id in them", func(t *testing.T) {
 		at := func(top string) ran {
 			return c.runAs(t, randomID(t), func(id string, spec map[string]any) {
@@ -155,7 +160,8 @@ func TestTwinsInContainerd(t *testing.T) {
 type containerd struct {
 	*scene
 	root    string
-	seccomp any // docker's
+	seccomp any      // docker's
+	flags   []string // of ctr run, besides
 }
 
 func (s *scene) containerd() *containerd {
@@ -177,7 +183,7 @@ func (s *scene) containerd() *containerd {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { unix.Unmount(root, unix.MNT_DETACH) })
-	return &containerd{s, root, decode[struct{ Linux struct{ Seccomp any } }](s.t, raw).Linux.Seccomp}
+	return &containerd{scene: s, root: root, seccomp: decode[struct{ Linux struct{ Seccomp any } }](s.t, raw).Linux.Seccomp}
 }
 
 func (c *containerd) run(t *testing.T, change func(spec map[string]any)) ran {
@@ -216,7 +222,7 @@ func (c *containerd) runAs(t *testing.T, id string, change func(id string, spec 
 			ctr("task", "rm", "-f", id)
 		}
 	})
-	out, err := ctr("run", "--rm", "--config", file, id)
+	out, err := ctr(append(append([]string{"run", "--rm", "--config", file}, c.flags...), id)...)
 	t.Log(fmt.Sprintf("%.300s", out), err)
 	return c.logged(t, "attacks:"+id)
 }
