@@ -118,7 +118,7 @@ proof-closed-world:
 	$(GO) test $(WHOLE) ./daemon/launch ./daemon/power ./daemon/records
 	$(GO) test $(WHOLE) ./daemon/launch/predict -args -whole
 	$(GO) test $(WHOLE) -run '^Test($(CLOSED_WORLD))' ./daemon -args -whole
-CLOSED_WORLD = Attacks|Twins|Members|Pairs|UsualLines|Swapped|AnothersID|Judged|Unseen|Hanging|Handed|Restart|EachClassOfPower|PowerIn|PredictIn|LaunchDigestsIn
+CLOSED_WORLD = Attacks|Twins|Members|Pairs|UsualLines|Swapped|AnothersID|Judged|Unseen|Hanging|Inherited|RestartBefore|EachClassOfPower|PowerIn|PredictIn|LaunchDigestsIn
 ## proof-start: how long the daemon takes to start (idle machine; root)
 proof-start:
 	$(GO) test $(WHOLE) -run TestStart ./packaging -args -whole
