@@ -96,6 +96,10 @@ func TestTwins(t *testing.T) {
 			if d := one.difference(again); d != "" {
 				t.Errorf("%s: two runs differ in %s", tt.one, d)
 			}
+			if tt.row[0] == 'D' {
+				one.wantClasses(t, "")
+				other.wantClasses(t, "")
+			}
 			if equal := one.digest == other.digest; equal != tt.equal {
 				t.Errorf("%s\n%s\nhave one launch digest: %t\n%s", tt.one, tt.other, equal, difference(one.launch.Asked, other.launch.Asked))
 			}
