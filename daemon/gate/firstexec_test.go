@@ -15,12 +15,12 @@ func TestHoldFirst(t *testing.T) {
 	dir := overlay(t)
 	runtime, file := program(t, filepath.Join(t.TempDir(), "runtime")), filepath.Join(dir, "program")
 	var first, runtimes, others atomic.Int32
-	var device uint64
+	var device atomic.Uint64
 	var r *Runtimes
 	ready := make(chan struct{})
 	r = hold(t, []string{runtime}, Options{Deadline: time.Minute, Decide: func(_ context.Context, h *HeldExec) error {
 		<-ready
-		switch {
+		switch device := device.Load(); {
 		case h.Device() != device && h.payer.device == 0:
 			runtimes.Add(1)
 		case h.Device() == device && h.payer.device == device && h.IsHeld():
@@ -35,10 +35,11 @@ func TestHoldFirst(t *testing.T) {
 	if err := run(file); err != nil || first.Load() != 0 {
 		t.Fatal("held before it is wanted:", err)
 	}
-	var err error
-	if device, err = r.HoldFirst(dir); err != nil {
+	on, err := r.HoldFirst(dir)
+	if err != nil {
 		t.Fatal(err)
 	}
+	device.Store(on)
 	for range 2 {
 		for _, path := range []string{runtime, file} {
 			if err := run(path); err != nil {
