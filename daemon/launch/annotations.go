@@ -30,7 +30,7 @@ func (n *normaliser) annotations(a *Asked, d *Defaults) {
 	for name, value := range n.c.Annotations {
 		switch {
 		case n.saysOfInstance(name):
-		case n.writtenByEngine(name):
+		case n.writtenByEngine(name, value):
 			d.Annotations[name] = withoutID(value, n.id)
 		default:
 			a.Annotations[name] = withoutID(value, n.id)
@@ -52,10 +52,18 @@ func (n *normaliser) saysOfInstance(name string) bool {
 	return false
 }
 
-// writtenByEngine reports whether podman writes an annotation of this name by itself.
-func (n *normaliser) writtenByEngine(name string) bool {
-	return n.c.runtime == "podman" && (strings.HasPrefix(name, "io.podman.annotations.") || strings.HasPrefix(name, "org.opencontainers.image.") ||
-		name == "io.kubernetes.cri-o.TTY" || name == "io.kubernetes.cri-o.ContainerType")
+// writtenByEngine reports whether podman writes an annotation by itself. Those that systemd
+// acts on (podman 5) are an engine's as exact pairs alone.
+func (n *normaliser) writtenByEngine(name string, value Text) bool {
+	switch name {
+	case "org.systemd.property.KillSignal":
+		return n.c.runtime == "podman" && value == "15"
+	case "org.systemd.property.TimeoutStopUSec":
+		return n.c.runtime == "podman" && value == "uint64 10000000"
+	case "io.kubernetes.cri-o.TTY", "io.kubernetes.cri-o.ContainerType":
+		return n.c.runtime == "podman"
+	}
+	return n.c.runtime == "podman" && (strings.HasPrefix(name, "io.podman.annotations.") || strings.HasPrefix(name, "org.opencontainers.image."))
 }
 
 // managed returns the engine or runtime that made a bundle. Podman and cri-o keep

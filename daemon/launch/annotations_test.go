@@ -45,3 +45,19 @@ func TestCidfile(t *testing.T) {
 		t.Error("it is in a digest")
 	}
 }
+
+// Podman 5 tells systemd how to stop the container. What somebody chose is asked for.
+func TestStopPropertiesOfPodman(t *testing.T) {
+	base := digestOf(t, launchOf(t, config(t, "podman")), Image{})
+	for name, values := range map[string][2]string{
+		"org.systemd.property.KillSignal": {"15", "9"}, "org.systemd.property.TimeoutStopUSec": {"uint64 10000000", "uint64 1"},
+	} {
+		for i, value := range values {
+			c := config(t, "podman")
+			c["annotations"].(map[string]any)[name] = value
+			if own := digestOf(t, launchOf(t, c), Image{}) == base; own != (i == 0) {
+				t.Errorf("%s=%s: the engine's own: %t", name, value, own)
+			}
+		}
+	}
+}

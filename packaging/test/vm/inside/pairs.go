@@ -50,7 +50,8 @@ func pairs(ctx context.Context, w *world) error {
 				return fmt.Errorf("%s %s: two launches:\n%+v\n%+v", e.name, line.flags, first, second)
 			}
 			if same != "" && first.asked != same {
-				return fmt.Errorf("%s: docker and podman are asked for:\n%s\n%s", line.flags, same, first.asked)
+				has, _, _ := e.start(ctx, "", strings.Fields(line.flags), "/bin/busybox", "env")
+				return fmt.Errorf("%s: docker and podman are asked for:\n%s\n%s\nthere the variables are %q", line.flags, same, first.asked, has)
 			}
 			same = first.asked
 			n++
