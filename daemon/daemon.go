@@ -244,13 +244,7 @@ func launchOptions(c config.Config, hostRoot string) records.Options {
 		HostRoot: hostRoot, Data: c.Launch.Data, DataRead: c.Launch.DataRead,
 	}
 	if root := c.Engines.DockerExecRoot; root != config.DefaultExecRoot {
-		task := root + "/containerd/daemon/io.containerd.runtime.v2.task/{namespace}/{id}/"
-		o.Places = slices.Insert(o.Places, 0, records.Place{ // the docker that is in use names its containers first
-			Runtime: "docker",
-			Config:  task + "config.json",
-			States:  []string{root + "/runtime-runc/{namespace}/{id}/state.json", root + "/runtime-crun/{namespace}/{id}/status"},
-			PIDs:    []string{task + "init.pid"},
-		})
+		o.Places = slices.Insert(o.Places, 0, records.DockerPlace(root)) // the docker that is in use names its containers first
 	}
 	return o
 }

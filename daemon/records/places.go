@@ -51,21 +51,33 @@ type Place struct {
 // DefaultPlaces returns those of docker (with its own containerd or the system's),
 // containerd, podman and cri-o.
 func DefaultPlaces() []Place {
-	const task = "/io.containerd.runtime.v2.task/{namespace}/{id}/"
-	notes := []string{
-		"/run/docker/runtime-runc/{namespace}/{id}/state.json", "/run/docker/runtime-crun/{namespace}/{id}/status",
-		"/run/containerd/runc/{namespace}/{id}/state.json", "/run/containerd/crun/{namespace}/{id}/status",
-	}
+	const task = "/run/containerd/io.containerd.runtime.v2.task/{namespace}/{id}/"
 	const stored = "/storage/overlay-containers/{id}/userdata/"
 	podNotes := []string{"/run/runc/{id}/state.json", "/run/crun/{id}/status"}
 	return []Place{
-		{"docker", "/run/docker/containerd/daemon" + task + "config.json", notes, []string{"/run/docker/containerd/daemon" + task + "init.pid"}},
-		{"containerd", "/run/containerd" + task + "config.json", notes, []string{"/run/containerd" + task + "init.pid"}},
+		DockerPlace("/run/docker"),
+		{"containerd", task + "config.json", states("/run/docker/runtime-runc", "/run/docker/runtime-crun", "/run/containerd/runc", "/run/containerd/crun"), []string{task + "init.pid"}},
 		{"podman", "/run/containers" + stored + "config.json", podNotes, nil},
 		{"podman", "/var/lib/containers" + stored + "config.json", podNotes, nil},
 		{"podman", "{home}/.local/share/containers" + stored + "config.json",
 			[]string{"/run/user/{uid}/crun/{id}/status", "/run/user/{uid}/runc/{id}/state.json"}, nil},
 	}
+}
+
+// DockerPlace returns the place of a docker with a containerd of its own, by its exec-root.
+func DockerPlace(execRoot string) Place {
+	task := execRoot + "/containerd/daemon/io.containerd.runtime.v2.task/{namespace}/{id}/"
+	return Place{"docker", task + "config.json", states(execRoot+"/runtime-runc", execRoot+"/runtime-crun"), []string{task + "init.pid"}}
+}
+
+// states returns where runtimes note a container below the directories that containerd's
+// shim gives them. The shim, and docker since version 25, name the directory after runc,
+// whatever runtime they run (moby, defaultV2ShimConfig).
+func states(dirs ...string) (files []string) {
+	for _, dir := range dirs {
+		files = append(files, dir+"/{namespace}/{id}/state.json", dir+"/{namespace}/{id}/status")
+	}
+	return files
 }
 
 func (o Options) withDefaults() Options {

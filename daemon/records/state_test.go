@@ -3,6 +3,7 @@ package records
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -74,5 +75,16 @@ func TestStateOfAnother(t *testing.T) {
 	}
 	if _, ok, err := x.declared(path); ok || err == nil {
 		t.Error("another user's state went through")
+	}
+}
+
+// Docker and containerd's shim give crun a directory that is named after runc.
+func TestStatesOfEachRuntime(t *testing.T) {
+	for _, p := range DefaultPlaces()[:2] {
+		for _, file := range []string{"state.json", "status"} {
+			if !slices.Contains(p.States, "/run/docker/runtime-runc/{namespace}/{id}/"+file) {
+				t.Errorf("%s: %s is not read", p.Runtime, file)
+			}
+		}
 	}
 }
