@@ -1,0 +1,152 @@
+package match
+
+import (
+	"encoding/json/jsontext"
+	"encoding/json/v2"
+	"fmt"
+)
+
+// Document is what a match is held against: JSON, of which each leaf is judged once.
+type Document struct {
+	root   map[string]any
+	judged map[*leaf]verdict
+	work   *Meter
+}
+
+type verdict struct {
+	meets bool
+	got   any
+}
+
+// ReadObject reads an object. It must be canonical: so each name is there once.
+func ReadObject(body jsontext.Value) (map[string]any, error) {
+	object := make(map[string]any)
+	if err := json.Unmarshal(body, &object); err != nil {
+		return nil, fmt.Errorf("an event's body: %w", err)
+	}
+	return object, nil
+}
+
+// AsLaunch puts the variables of asked.environment by their names. Where a name is there
+// twice all stays a list, and no match by a name is met.
+func AsLaunch(launch map[string]any) {
+	asked, _ := launch["asked"].(map[string]any)
+	list, _ := asked["environment"].([]any)
+	byName := make(map[string]any, len(list))
+	for _, one := range list {
+		v, _ := one.(map[string]any)
+		name, isText := v["name"].(string)
+		if byName[name] != nil || !isText {
+			return
+		}
+		rest := make(variable, len(v))
+		for k, value := range v {
+			if k != "name" {
+				rest[k] = value
+			}
+		}
+		byName[name] = rest
+	}
+	if asked != nil {
+		asked["environment"] = byName
+	}
+}
+
+// value finds what stands at a path.
+func (d *Document) value(path []string) any {
+	var at any = d.root
+	for i, name := range path {
+		object, ok := asObject(at)
+		if !ok {
+			return absence{}
+		}
+		next := member(object, name)
+		if _, none := next.(absence); none && hidden(object, path[:i+1]) {
+			return unseen{}
+		}
+		at = next
+	}
+	return at
+}
+
+// hidden reports whether the evidence has a digest in the place of a member, or says
+// that nothing is known of the image.
+func hidden(object map[string]any, path []string) bool {
+	name := path[len(path)-1]
+	_, condensed := object[name+"_sha384"]
+	_, nothing := object["absent"]
+	return condensed || nothing && len(path) == 2 && path[0] == "image" && name != "absent"
+}
+
+func (d *Document) judge(l *leaf) verdict {
+	if v, known := d.judged[l]; known {
+		return v
+	}
+	got := d.value(l.path)
+	v := verdict{got: got}
+	if _, hidden := got.(unseen); !hidden {
+		v.meets = l.meets(got, d.work)
+	}
+	d.judged[l] = v
+	return v
+}
+
+// Against counts the leaves that are not met, and describes the first.
+func (d *Document) Against(m Match) (missing int, first string) {
+	for _, l := range m {
+		d.work.Add(1)
+		if v := d.judge(l); !v.meets {
+			if missing++; missing == 1 {
+				first = l.differs(v.got)
+			}
+		}
+	}
+	return missing, first
+}
+
+// NewDocument makes a document of an object. What judging costs is added to work.
+func NewDocument(root map[string]any, work *Meter) *Document {
+	return &Document{root, make(map[*leaf]verdict), work}
+}
+
+// Get is the value at a path; nil where there is none, or it is not shown.
+func (d *Document) Get(path ...string) any {
+	switch v := d.value(path).(type) {
+	case absence, unseen:
+		return nil
+	default:
+		return v
+	}
+}
+
+// MayMeet reports whether the match is met, or could be: what is not shown may be anything.
+func (d *Document) MayMeet(m Match) bool {
+	for _, l := range m {
+		v := d.judge(l)
+		if _, hidden := v.got.(unseen); !v.meets && !hidden {
+			return false
+		}
+	}
+	return true
+}
+
+// Meter counts work.
+type Meter struct{ done, most int }
+
+// NewMeter counts up to what is allowed for policy and evidence of so many bytes.
+func NewMeter(bytes int) *Meter { return &Meter{most: 1<<20 + workPerByte*bytes} }
+
+// workPerByte is how many steps a byte of policy or evidence may cost.
+const workPerByte = 64
+
+// Add counts steps.
+func (m *Meter) Add(n int) { m.done += n }
+
+// Allow allows for more evidence.
+func (m *Meter) Allow(bytes int) { m.most += workPerByte * bytes }
+
+// Done is how many steps were counted.
+func (m *Meter) Done() int { return m.done }
+
+// TooMuch reports whether it is more than is allowed.
+func (m *Meter) TooMuch() bool { return m.done > m.most }

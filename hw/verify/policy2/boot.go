@@ -1,0 +1,119 @@
+package policy2
+
+import (
+	"slices"
+
+	"github.com/cima-project/cima/hw/verify/cmdline"
+	"github.com/cima-project/cima/hw/verify/tables"
+)
+
+// firmware is [firmware.NAME]: what runs before the boot loader.
+type firmware struct {
+	name string
+	validity
+	mrtd  []string
+	rtmr0 register
+}
+
+// system is [system.NAME]: boot loader, kernel, initrd and command line.
+type system struct {
+	name string
+	validity
+	wishes
+	rtmr1, rtmr2 register
+	line         *cmdline.Line // nil where the policy doesn't say it
+	osLog        bool          // the operating system extends RTMR2 after the boot
+	gaps         []string      // codes of what no register covers
+}
+
+// bootRule is [[boot]]: any of these firmwares with any of these systems.
+type bootRule struct {
+	name string
+	validity
+	wishes
+	firmware, system []string
+}
+
+func readFirmware(t *tables.Table, name string) *firmware {
+	f := &firmware{name: name, validity: readValidity(t), mrtd: t.Texts("mrtd", digest384), rtmr0: readRegister(t, "rtmr0")}
+	if len(f.mrtd) == 0 {
+		t.Bad("mrtd", "there: without it, no value covers the firmware")
+	}
+	t.Done()
+	return f
+}
+
+func readSystem(t *tables.Table, name string) *system {
+	s := &system{name: name, validity: readValidity(t), wishes: readWishes(t), osLog: t.Flag("os_log"), rtmr1: readRegister(t, "rtmr1"), rtmr2: readRegister(t, "rtmr2")}
+	if s.rtmr1.open() || s.rtmr2.open() {
+		s.gaps = append(s.gaps, BootVaries)
+	}
+	if text := t.Text("line"); text != "" {
+		var err error
+		if s.line, err = cmdline.Read(text); err != nil {
+			t.Fault(t.At("line"), "%s: line: %v", t.Title, err)
+		} else if s.rtmr2.sequence != nil && !s.rtmr2.has(s.line.Digests()) {
+			t.Bad("line", "the text of an event in rtmr2, in UTF-8 or UTF-16, with or without a NUL")
+		}
+	}
+	s.gaps = append(s.gaps, readRoot(t, s.line)...)
+	s.gaps = append(s.gaps, readHostInput(t)...)
+	t.Done()
+	return s
+}
+
+// root reads how the root file system is covered, and returns the codes of what is not.
+func readRoot(t *tables.Table, line *cmdline.Line) (gaps []string) {
+	root, own := t.Text("root"), t.Text("root_word")
+	if must := tables.OneOf("word", cmdline.Roots)(root); must != "" {
+		t.Bad("root", "there, and say how the root file system is covered: %s", must)
+		return nil
+	}
+	switch {
+	case root == cmdline.NotCovered:
+		gaps = append(gaps, Root)
+	case line == nil:
+		t.Fault(t.At("root"), "%s: root = %q must come with line: the whole command line", t.Title, root)
+		return nil
+	default:
+		if err := line.Covers(root, own); err != nil {
+			t.Fault(t.At("root"), "%s: root = %q, and the line doesn't cover it so: %v", t.Title, root, err)
+		}
+		if root == cmdline.IMA {
+			gaps = append(gaps, RootPartly)
+		}
+	}
+	if line != nil && len(line.Opens()) > 0 {
+		gaps = append(gaps, LineOpens)
+	}
+	return gaps
+}
+
+// hostInput reads what the system reads of its host.
+func readHostInput(t *tables.Table) (gaps []string) {
+	list := t.Texts("host_input", tables.OneOf("word", append([]string{"none"}, hostInputs...)))
+	switch {
+	case len(list) == 0:
+		t.Bad("host_input", `there: what the system reads of its host that no register covers, of %s, or "none"`, names(hostInputs))
+	case slices.Contains(list, "none") && len(list) > 1:
+		t.Bad("host_input", `"none", or a list without it`)
+	}
+	for _, name := range list {
+		if name != "none" {
+			gaps = append(gaps, hostInput+name)
+		}
+	}
+	return gaps
+}
+
+func readBoot(t *tables.Table) *bootRule {
+	b := &bootRule{name: t.Text("name"), validity: readValidity(t), wishes: readWishes(t), firmware: t.Texts("firmware", tables.AnyText), system: t.Texts("system", tables.AnyText)}
+	if b.name == "" {
+		t.Bad("name", "there")
+	}
+	if len(b.firmware) == 0 || len(b.system) == 0 {
+		t.Fault(t.Path, "%s must have firmware and system: less doesn't cover a boot", t.Title)
+	}
+	t.Done()
+	return b
+}

@@ -1,0 +1,180 @@
+package policy2
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/match"
+	"github.com/cima-project/cima/hw/verify/tables"
+	"github.com/cima-project/cima/logs/boot"
+)
+
+// Booted is what the boot itself left: its log, where that replays to the quote's
+// registers, and RTMR0–2 before the operating system extended them.
+type Booted struct {
+	Log     *boot.Log // nil where there is none, or another
+	MRTD    hw.Digest
+	RTMR    [3]hw.Digest
+	Further bool // the operating system's log, or another, comes after the boot log
+	Begun   bool // and it shows that it begins where the boot ended
+}
+
+// Boot is a boot that a policy knows.
+type Boot struct {
+	Name     string   `json:"name"`
+	Firmware string   `json:"firmware"`
+	System   string   `json:"system"`
+	Gaps     []string `json:"-"` // codes of what no register covers
+
+	wishes []wishes
+}
+
+// Boots is what a policy says of a boot.
+type Boots struct {
+	Known   []Boot   // those that fit, in the policy's order; one for each [[boot]]
+	Nearest string   // where none fits: the [[boot]] that differs least
+	Differ  []string // and how
+}
+
+// JudgeBoot holds a boot against [[boot]]. Each firmware and each system is compared
+// once, however many [[boot]] name it. It fails where that is too much work.
+func (p *Policy) JudgeBoot(now Booted, at time.Time) (Boots, error) {
+	j := &bootJudge{p: p, now: now, at: at, firmware: make(map[string]*judged), system: make(map[string]*judged), work: match.NewMeter(p.bytes)}
+	if now.Log != nil {
+		j.log = indexLog(now.Log)
+		j.work.Allow(now.Log.Len())
+	}
+	var found Boots
+	least := 1 << 30
+	for _, b := range p.boots {
+		known, differ := j.judge(b)
+		if known != nil {
+			found.Known = append(found.Known, *known)
+		} else if len(differ) < least {
+			found.Nearest, found.Differ, least = b.name, differ, len(differ)
+		}
+		if j.work.TooMuch() {
+			return found, errTooMuch
+		}
+	}
+	if found.Known != nil {
+		found.Nearest, found.Differ = "", nil
+	}
+	return found, nil
+}
+
+type bootJudge struct {
+	p                *Policy
+	now              Booted
+	at               time.Time
+	log              *[3]eventsOf
+	firmware, system map[string]*judged
+	work             *match.Meter
+}
+
+// judged is how a firmware or a system differs, not at all where that is empty.
+type judged struct{ differ []string }
+
+func (j *bootJudge) judge(b *bootRule) (known *Boot, differ []string) {
+	j.work.Add(1)
+	out := b.out(j.at)
+	firmware, differ := nearest(b.firmware, func(name string) []string { return j.memo(j.firmware, name, j.judgeFirmware) })
+	system, more := nearest(b.system, func(name string) []string { return j.memo(j.system, name, j.judgeSystem) })
+	if differ = append(slices.Clone(differ), more...); len(differ) == 0 && out != "" {
+		differ = []string{fmt.Sprintf("boot %q %s", b.name, out)}
+	}
+	if len(differ) > 0 {
+		return nil, differ
+	}
+	s := j.p.systems[system]
+	known = &Boot{Name: b.name, Firmware: firmware, System: system, Gaps: slices.Clone(s.gaps), wishes: []wishes{b.wishes, s.wishes}}
+	if j.p.firmwares[firmware].rtmr0.open() {
+		known.Gaps = append(known.Gaps, FirmwareVaries)
+	}
+	return known, nil
+}
+
+// nearest is the first name that differs in nothing, else the one that differs least.
+func nearest(names []string, differs func(string) []string) (name string, differ []string) {
+	for i, n := range names {
+		d := differs(n)
+		if i == 0 || len(d) < len(differ) {
+			name, differ = n, d
+		}
+		if len(differ) == 0 {
+			return name, nil
+		}
+	}
+	return name, differ
+}
+
+func (j *bootJudge) memo(of map[string]*judged, name string, judge func(string) []string) []string {
+	j.work.Add(1)
+	if of[name] == nil {
+		of[name] = &judged{judge(name)}
+	}
+	return of[name].differ
+}
+
+func (j *bootJudge) events(rtmr int) *eventsOf {
+	if j.log == nil {
+		return nil
+	}
+	return &j.log[rtmr]
+}
+
+func (j *bootJudge) judgeFirmware(name string) (differ []string) {
+	f := j.p.firmwares[name]
+	if !slices.Contains(f.mrtd, j.now.MRTD.String()) {
+		differ = append(differ, fmt.Sprintf("MRTD is %s, want %s", valueWord(j.now.MRTD), tables.Or(f.mrtd)))
+	}
+	j.work.Add(len(f.mrtd))
+	return j.add(differ, f.rtmr0, 0, f.validity, "firmware "+name)
+}
+
+func (j *bootJudge) judgeSystem(name string) (differ []string) {
+	s := j.p.systems[name]
+	switch {
+	case j.now.Further && !s.osLog:
+		differ = append(differ, "the operating system extended RTMR2 after the boot, and os_log is not true")
+	case j.now.Further && !j.now.Begun:
+		differ = append(differ, "the log of the operating system is not IMA's, from its boot_aggregate on")
+	}
+	differ = j.add(differ, s.rtmr1, 1, validity{}, "")
+	differ = j.add(differ, s.rtmr2, 2, s.validity, "system "+name)
+	return append(differ, j.line(s)...)
+}
+
+// add holds one register, and the validity of what names it.
+func (j *bootJudge) add(differ []string, want register, rtmr int, v validity, what string) []string {
+	if d := want.differs(fmt.Sprintf("RTMR%d", rtmr), j.now.RTMR[rtmr], j.events(rtmr), j.work); d != "" {
+		differ = append(differ, d)
+	}
+	if out := v.out(j.at); out != "" {
+		differ = append(differ, what+" "+out)
+	}
+	return differ
+}
+
+// line looks for the command line among the events of RTMR2: a policy says what it is,
+// and the register has more in it.
+func (j *bootJudge) line(s *system) []string {
+	if s.line == nil {
+		return nil
+	}
+	if j.log == nil {
+		return []string{"the command line is not shown: there is no boot log"}
+	}
+	for _, d := range s.line.Digests() {
+		if len(j.log[2].places[d]) > 0 {
+			return nil
+		}
+	}
+	return []string{"no event of RTMR2 is the command line " + fmt.Sprintf("%q", tables.Clip(s.line.Text))}
+}
+
+// Differences are those of the nearest boot, in one line.
+func (b Boots) Differences() string { return strings.Join(b.Differ, "; ") }

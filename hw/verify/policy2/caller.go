@@ -1,0 +1,272 @@
+package policy2
+
+import (
+	"cmp"
+	"encoding/json/jsontext"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/match"
+	"github.com/cima-project/cima/hw/verify/tables"
+)
+
+// Caller is the container that asked, as the log shows it.
+type Caller struct {
+	LaunchDigest   hw.Digest
+	DefaultsDigest hw.Digest // zero where the launch has none
+	Launch         jsontext.Value
+	Image          jsontext.Value
+	Claims         jsontext.Value
+
+	Execs  []string // digests of what it executed, SHA-384 or fs-verity's
+	Missed []string // why executions have no digest
+	Traced bool     // executions are measured at all
+}
+
+// Container is an alternative of a policy that fits.
+type Container struct {
+	Name string   `json:"name"`
+	Gaps []string `json:"-"` // codes of what it leaves open
+
+	wishes []wishes
+}
+
+// Containers is what a policy says of a container.
+type Containers struct {
+	Known   *Container // nil where none fits
+	Nearest string     // where none fits: the one that differs least
+	Differ  string     // and the first fact
+	Others  int        // how many differ besides
+}
+
+// JudgeContainer holds a container against [[container]], the first that fits counts.
+// boots are the names of the boots that fit. It costs as much as launch and policy are
+// long: each leaf of a match is judged once, each digest looked up once. It fails where
+// that is too much work.
+func (p *Policy) JudgeContainer(c Caller, boots []Boot, at time.Time) (Containers, error) {
+	j := &callerJudge{p: p, c: c, boots: boots, at: at}
+	if err := j.read(); err != nil {
+		return Containers{}, err
+	}
+	candidates := j.candidates()
+	if len(candidates) == 0 {
+		return Containers{Differ: fmt.Sprintf("no [[container]] has the image %s or the launch digest %.16s…", j.imageWords(), c.LaunchDigest)}, nil
+	}
+	covered := j.covered()
+	found := Containers{Others: len(candidates) - 1}
+	least := 1 << 30
+	for _, n := range candidates {
+		missing, first := j.judge(p.containers[n], covered[n])
+		switch {
+		case j.work.TooMuch():
+			return Containers{}, errTooMuch
+		case missing == 0:
+			return Containers{Known: j.known(p.containers[n])}, nil
+		case missing < least:
+			found.Nearest, found.Differ, least = p.containers[n].name, first, missing
+		}
+	}
+	return found, nil
+}
+
+type callerJudge struct {
+	p        *Policy
+	c        Caller
+	boots    []Boot
+	at       time.Time
+	document *match.Document
+	work     *match.Meter
+	root     map[string]any
+	distinct []string // of the digests of what it executed
+}
+
+// read makes one document of launch, image and claims.
+func (j *callerJudge) read() error {
+	root, err := match.ReadObject(j.c.Launch)
+	if err != nil {
+		return err
+	}
+	match.AsLaunch(root)
+	if root["image"], err = match.ReadObject(j.c.Image); err != nil {
+		return err
+	}
+	if root["claims"], err = match.ReadObject(j.c.Claims); err != nil {
+		return err
+	}
+	j.distinct = unique(j.c.Execs)
+	bytes := j.p.bytes + len(j.c.Launch) + len(j.c.Image) + len(j.c.Claims) + 96*len(j.c.Execs)
+	j.root, j.work = root, match.NewMeter(bytes)
+	j.document = match.NewDocument(root, j.work)
+	return nil
+}
+
+func (j *callerJudge) imageText(name string) string {
+	text, _ := j.document.Get("image", name).(string)
+	return text
+}
+
+func (j *callerJudge) imageWords() string {
+	for _, name := range []string{"digest", "manifest"} {
+		if d := j.imageText(name); d != "" {
+			return tables.Clip(d)
+		}
+	}
+	return "that is not known"
+}
+
+// candidates are the alternatives that name the image or the launch, in the policy's
+// order. One that names both needs both.
+func (j *callerJudge) candidates() []int {
+	x := j.p.index
+	numbers := slices.Concat(x.any, x.launch[j.c.LaunchDigest.String()], x.image[j.imageText("digest")], x.image[j.imageText("manifest")])
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
+}
+
+// covered counts, for each alternative, the programs that it lists of those that ran.
+func (j *callerJudge) covered() map[int]int {
+	counts := make(map[int]int)
+	for _, d := range j.distinct {
+		for _, n := range j.p.index.execs[d] {
+			j.work.Add(1)
+			counts[n]++
+		}
+	}
+	return counts
+}
+
+// judge counts what differs, and describes the first.
+func (j *callerJudge) judge(c *container, covered int) (missing int, first string) {
+	wrong := func(differs bool, format string, args ...any) {
+		if differs {
+			if missing++; missing == 1 {
+				first = fmt.Sprintf(format, args...)
+			}
+		}
+	}
+	if out := c.out(j.at); out != "" {
+		wrong(true, "container %q %s", c.name, out)
+	}
+	if why := j.imageDiffers(c); why != "" {
+		wrong(true, "%s", why)
+	}
+	launch := j.c.LaunchDigest.String()
+	wrong(len(c.launch) > 0 && !slices.Contains(c.launch, launch), "launch digest is %s, want %s", launch, tables.Or(c.launch))
+	defaults := valueWord(j.c.DefaultsDigest)
+	wrong(len(c.defaults) > 0 && !slices.Contains(c.defaults, defaults), "defaults digest is %s, want %s", defaults, tables.Or(c.defaults))
+	j.work.Add(1 + len(c.launch) + len(c.defaults) + len(c.boot))
+	source, _ := j.root["source"].(string)
+	wrong(!slices.Contains(c.source, source), "source is %s, want %s", source, tables.Or(c.source))
+	owner, isNumber := j.root["cgroup_owner"].(float64)
+	wrong(!isNumber || !slices.Contains(c.owner, int64(owner)), "cgroup owner is %s, want %s", fmt.Sprint(j.root["cgroup_owner"]), tables.Or(c.owner))
+	wrong(len(c.boot) > 0 && j.boot(c) == nil, "the boot is none of %s", tables.Or(c.boot))
+	if n, text := j.document.Against(c.match); n > 0 {
+		missing += n - 1
+		wrong(true, "match.%s", text)
+	}
+	if c.execs != nil {
+		wrong(covered < len(j.distinct), "it executed %s", j.stranger(c))
+	}
+	return missing, first
+}
+
+// imageDiffers says why none of the alternative's images, valid now, is the container's.
+func (j *callerJudge) imageDiffers(c *container) string {
+	if len(c.image) == 0 {
+		return ""
+	}
+	why := ""
+	for _, name := range c.image {
+		i := j.p.images[name]
+		j.work.Add(len(i.digests))
+		if d := j.imageText("digest"); !slices.Contains(i.digests, d) && !slices.Contains(i.digests, j.imageText("manifest")) {
+			continue
+		}
+		if out := i.out(j.at); out == "" {
+			return ""
+		} else {
+			why = "image " + name + " " + out
+		}
+	}
+	if why == "" {
+		why = fmt.Sprintf("image is %s, want %s", j.imageWords(), tables.Or(c.image))
+	}
+	return why
+}
+
+// stranger is the first program that the alternative doesn't list.
+func (j *callerJudge) stranger(c *container) string {
+	listed := make(map[string]bool, len(c.execs))
+	for _, d := range c.execs {
+		listed[d] = true
+	}
+	j.work.Add(len(c.execs))
+	for _, d := range j.distinct {
+		if j.work.Add(1); !listed[d] {
+			return fmt.Sprintf("%.24s…, want %s", d, tables.Or(c.execs))
+		}
+	}
+	return ""
+}
+
+// boot is the first boot that fits and that the alternative allows.
+func (j *callerJudge) boot(c *container) *Boot {
+	for i := range j.boots {
+		if len(c.boot) == 0 || slices.Contains(c.boot, j.boots[i].Name) {
+			return &j.boots[i]
+		}
+	}
+	return nil
+}
+
+// known makes the result of an alternative that fits.
+func (j *callerJudge) known(c *container) *Container {
+	found := &Container{Name: c.name, wishes: []wishes{c.wishes}}
+	add := func(code string, there bool) {
+		if there {
+			found.Gaps = append(found.Gaps, code)
+		}
+	}
+	add(AnyCaller, c.any)
+	add(Owner, j.root["cgroup_owner"] != 0.0)
+	add(Image, j.imageText("absent") != "")
+	add(Defaults, len(c.defaults) == 0 && !c.match.On("defaults"))
+	add(Executions, c.execs == nil || !j.c.Traced || len(j.c.Missed) > 0)
+	if c.execs != nil {
+		found.wishes = append(found.wishes, wishes{demand: []string{Executions}})
+	}
+	add(Volumes, true)
+	return found
+}
+
+// BootOf is the boot with which the container is judged: the first that fits and that its
+// alternative allows.
+func (p *Policy) BootOf(c *Container, boots []Boot) *Boot {
+	at := slices.IndexFunc(p.containers, func(one *container) bool { return c != nil && one.name == c.Name })
+	for i := range boots {
+		if at < 0 || len(p.containers[at].boot) == 0 || slices.Contains(p.containers[at].boot, boots[i].Name) {
+			return &boots[i]
+		}
+	}
+	return nil
+}
+
+// JudgeHost holds a process outside any container against [host].
+func (p *Policy) JudgeHost(unit string, claims jsontext.Value) (found Findings, gaps []string, err error) {
+	root, err := match.ReadObject(claims)
+	if err != nil {
+		return nil, nil, err
+	}
+	h := p.host
+	found.Want(h.any || unit != "" && slices.Contains(h.units, unit), "host process", tables.Or(h.units), "of unit "+cmp.Or(unit, "none"))
+	d := match.NewDocument(map[string]any{"claims": root}, match.NewMeter(p.bytes+len(claims)))
+	if missing, first := d.Against(h.match); missing > 0 {
+		found.Want(false, "host process", "as match says", first)
+	}
+	if gaps = []string{HostProcess}; h.any {
+		gaps = append(gaps, AnyCaller)
+	}
+	return found, gaps, nil
+}

@@ -1,0 +1,157 @@
+package policy2
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/cima-project/cima/hw/verify/tables"
+)
+
+// Code names what a reader could take for proved, and is not.
+type Code struct {
+	Name   string
+	Stands bool   // it stands in the way of trust, unless a policy waives it
+	What   string // that is not proved
+	Reason string // why it stands in the way, or is only told
+}
+
+// Codes are all of them, in the order in which a result has them. cima-policy(5) has the
+// same table.
+func Codes() []Code { return slices.Clone(codes) }
+
+var codes = []Code{
+	{RootGiven, false, "that this is hardware: the root of trust was given, it is not built in", "whoever gave the root knows it; the verdict names it"},
+	{RootSimulated, false, "that this is hardware: the TD is simulated", "simulated TDs need a root that was given; the verdict names it"},
+	{TDOpen, false, "that the host keeps out of the TD's memory", "[td] names the attribute that lets it in"},
+	{ServiceTD, false, "who else has the keys to the TD's memory: it has a service TD", "[td] names the service TD"},
+	{Collateral, true, "that the platform is patched and its certificates are not revoked: no collateral", "a broken platform signs anything"},
+	{TCBLevel, false, "that the platform is patched", "[tcb] allows its status"},
+	{Nonce, true, "that it is fresh: no nonce", "evidence of any age says the same"},
+	{Channel, false, "who is at the other end: no channel is bound, and a nonce can be relayed", "who sends no secret needs no channel; whoever does demands it"},
+	{FirmwareVaries, true, "what the firmware was told: [firmware] leaves events of RTMR0 open", "ACPI tables are code that the kernel runs"},
+	{BootVaries, true, "what was booted: [system] leaves events of RTMR1 or RTMR2 open", "any of them can be code"},
+	{Root, true, "who wrote the agent: no register covers the root file system", "the host can write the agent's own file, and all that it says"},
+	{RootPartly, true, "who wrote all that the agent reads: IMA covers the files that its policy names", "directories, absent files and unsigned configuration are the host's"},
+	{LineOpens, true, "that nobody gets in by the command line: it has words that let somebody", "a console or a disk of the host is enough then"},
+	{HostSMBIOS, true, "what the host said by SMBIOS: the system reads it", "no register covers it, and systemd takes credentials from it"},
+	{HostFwCfg, true, "what the host said by fw_cfg: the system reads it", "no register covers it, and Ignition takes a configuration from it"},
+	{HostMetadata, true, "what the host said by its metadata service: the system reads it", "no register covers it, and cloud-init takes keys and scripts from it"},
+	{HostAML, true, "what the host's ACPI code does: the kernel runs it", "it reads and writes all memory"},
+	{HostDisk, true, "what lies on the host's disks: the system reads them", "no register covers them"},
+	{HostConsole, true, "what comes from the host's console: the system listens", "a login there is a shell"},
+	{HostAgent, true, "what the host asks of an agent in the guest", "such agents execute commands"},
+	{Anchor, true, "that the log is whole: RTMR3 is not its anchor, the agent's word is", "a log that no register holds can be cut"},
+	{Private, true, "that the log is whole: nothing is shown of other containers, so it doesn't replay", "the agent's word is all"},
+	{AgentKey, true, "that one agent wrote the log: it has another key since a restart", "something else could pass for it"},
+	{MissedLaunch, true, "that no other container could act as root of the guest: starts were missed", "a container that nobody measured could have had any power"},
+	{Power, false, "that containers can't act as root of the guest", "[power] allows their classes"},
+	{AnyCaller, false, "that the right one asked: the policy takes any", "the policy says any = true; compare the claims yourself"},
+	{HostProcess, false, "what the host process runs: its unit and uid are the agent's word", "[host] names the unit"},
+	{Start, true, "what ran before the container was measured: it was started first", "what ran first can have changed all the rest"},
+	{CallerProcess, false, "that the caller was that very process: the kernel gave its number alone", "numbers are used again only after many starts"},
+	{Owner, false, "that root started it", "[[container]] names the user"},
+	{Image, false, "its image", "the launch digest says so, and [[container]] names it"},
+	{Defaults, false, "what the engine added to the launch by itself", "it changes with the engine's version; [[container]] can name defaults"},
+	{Executions, false, "that nothing else ran: a program can run without an exec event", "a container runs what its image has; execs makes this stand"},
+	{Volumes, false, "what lies in its volumes: a launch is what was asked for", "an image reads what it is made to read"},
+	{Later, false, "what happened after the claims were fixed", "each quote ends somewhere; ask again"},
+}
+
+// Names of the codes. They don't change from version to version.
+const (
+	RootGiven      = "root-given"
+	RootSimulated  = "root-simulated"
+	TDOpen         = "td-open"
+	ServiceTD      = "service-td"
+	Collateral     = "collateral"
+	TCBLevel       = "tcb-level"
+	Nonce          = "nonce"
+	Channel        = "channel"
+	FirmwareVaries = "firmware-varies"
+	BootVaries     = "boot-varies"
+	Root           = "root-not-covered"
+	RootPartly     = "root-partly-covered"
+	LineOpens      = "line-opens"
+	HostSMBIOS     = "host-input-smbios"
+	HostFwCfg      = "host-input-fw_cfg"
+	HostMetadata   = "host-input-metadata"
+	HostAML        = "host-input-aml"
+	HostDisk       = "host-input-disk"
+	HostConsole    = "host-input-console"
+	HostAgent      = "host-input-agent"
+	Anchor         = "anchor"
+	Private        = "private-log"
+	AgentKey       = "agent-key"
+	MissedLaunch   = "missed-launch"
+	Power          = "power"
+	AnyCaller      = "any-caller"
+	HostProcess    = "host-process"
+	Start          = "start-observed"
+	CallerProcess  = "caller-process"
+	Owner          = "owner"
+	Image          = "image"
+	Defaults       = "defaults"
+	Executions     = "executions"
+	Volumes        = "volumes"
+	Later          = "later-events"
+)
+
+// hostInputs are what a [system.NAME] can say that it reads of its host.
+var hostInputs = []string{"smbios", "fw_cfg", "metadata", "aml", "disk", "console", "agent"}
+
+const hostInput = "host-input-" // before the names of hostInputs
+
+// CodeOf finds a code by its name.
+func CodeOf(name string) (Code, bool) {
+	i := slices.IndexFunc(codes, func(c Code) bool { return c.Name == name })
+	if i < 0 {
+		return Code{}, false
+	}
+	return codes[i], true
+}
+
+func codeNames() (names []string) {
+	for _, c := range codes {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// wishes are which codes a policy, a boot or a container waives and demands.
+type wishes struct{ waive, demand []string }
+
+func readWishes(t *tables.Table) wishes {
+	w := wishes{t.Texts("waive", tables.OneOf("code", codeNames())), t.Texts("demand", tables.OneOf("code", codeNames()))}
+	for _, name := range w.waive {
+		if c, ok := CodeOf(name); ok && !c.Stands && name != Executions {
+			t.Bad("waive", "codes that stand in the way of trust: %q doesn't", name)
+		}
+		if slices.Contains(w.demand, name) {
+			t.Bad("waive", "other codes than demand: %q is in both", name)
+		}
+	}
+	for _, name := range w.demand {
+		if c, ok := CodeOf(name); ok && c.Stands {
+			t.Bad("demand", "codes that don't stand in the way of trust by themselves: %q does", name)
+		}
+	}
+	return w
+}
+
+// Stands reports whether a gap stands in the way of trust, and whether a policy waives
+// it. A boot's and a container's own wishes count there.
+func (w Wishes) Stands(code string) (stands, waived bool) {
+	c, _ := CodeOf(code)
+	for _, one := range w {
+		stands = stands || slices.Contains(one.demand, code)
+		waived = waived || slices.Contains(one.waive, code)
+	}
+	stands = stands || c.Stands
+	return stands && !waived, waived
+}
+
+// Wishes are those of a policy, of the boot that fits, and of the container that fits.
+type Wishes []wishes
+
+// names joins a list for people.
+func names(list []string) string { return strings.Join(list, ", ") }
