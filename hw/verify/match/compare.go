@@ -201,7 +201,7 @@ func (c atMost) String() string  { return fmt.Sprintf("at most %d", int64(c)) }
 func (absent) String() string    { return "nothing" }
 func (c anyOf) String() string   { return tables.Or(c) }
 func (c only) String() string    { return "each " + tables.Or(c.each) }
-func (c list) String() string    { return "[" + tables.Or(c) + "]" }
+func (c list) String() string    { return "[" + strings.Join(texts(c), ", ") + "]" }
 func (c members) String() string { return "{" + strings.Join(slices.Sorted(maps.Keys(c)), ", ") + "}" }
 
 // size counts the values in one.
@@ -275,4 +275,11 @@ func plain(v any) (any, bool) {
 		return out, true
 	}
 	return nil, false
+}
+
+func texts(list []comparison) (texts []string) {
+	for _, c := range list {
+		texts = append(texts, c.String())
+	}
+	return texts
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"fmt"
+	"strings"
 )
 
 // Document is what a match is held against: JSON, of which each leaf is judged once.
@@ -91,17 +92,22 @@ func (d *Document) judge(l *leaf) verdict {
 	return v
 }
 
-// Against counts the leaves that are not met, and describes the first.
-func (d *Document) Against(m Match) (missing int, first string) {
+// Against counts the leaves that are not met, and returns the first.
+func (d *Document) Against(m Match) (missing int, first *leaf) {
 	for _, l := range m {
 		d.work.Add(1)
-		if v := d.judge(l); !v.meets {
+		if !d.judge(l).meets {
 			if missing++; missing == 1 {
-				first = l.differs(v.got)
+				first = l
 			}
 		}
 	}
 	return missing, first
+}
+
+// Differs describes how a leaf is not met.
+func (d *Document) Differs(l *leaf) string {
+	return fmt.Sprintf("%s is %s, want %s", strings.Join(l.path, "."), inJSON(d.judge(l).got), l.comparison)
 }
 
 // NewDocument makes a document of an object. What judging costs is added to work.
@@ -137,7 +143,7 @@ type Meter struct{ done, most int }
 func NewMeter(bytes int) *Meter { return &Meter{most: 1<<20 + workPerByte*bytes} }
 
 // workPerByte is how many steps a byte of policy or evidence may cost.
-const workPerByte = 64
+const workPerByte = 16
 
 // Add counts steps.
 func (m *Meter) Add(n int) { m.done += n }

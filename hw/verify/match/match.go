@@ -207,11 +207,6 @@ func (r *reader) equal(path []string, v any) comparison {
 	return equal{want}
 }
 
-// differs describes how the value at the leaf's path is not as wanted.
-func (l *leaf) differs(got any) string {
-	return fmt.Sprintf("%s is %s, want %s", strings.Join(l.path, "."), inJSON(got), l)
-}
-
 // On reports whether a comparison of the match is of that member of the top.
 func (m Match) On(name string) bool {
 	return slices.ContainsFunc(m, func(l *leaf) bool { return l.path[0] == name })

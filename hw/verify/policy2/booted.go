@@ -49,19 +49,24 @@ func (p *Policy) JudgeBoot(now Booted, at time.Time) (Boots, error) {
 	}
 	var found Boots
 	least := 1 << 30
+	var nearest []difference
 	for _, b := range p.boots {
 		known, differ := j.judge(b)
 		if known != nil {
 			found.Known = append(found.Known, *known)
 		} else if len(differ) < least {
-			found.Nearest, found.Differ, least = b.name, differ, len(differ)
+			nearest, found.Nearest, least = differ, b.name, len(differ)
 		}
 		if j.work.TooMuch() {
 			return found, errTooMuch
 		}
 	}
 	if found.Known != nil {
-		found.Nearest, found.Differ = "", nil
+		found.Nearest = ""
+		return found, nil
+	}
+	for _, d := range nearest {
+		found.Differ = append(found.Differ, d())
 	}
 	return found, nil
 }
@@ -76,15 +81,15 @@ type bootJudge struct {
 }
 
 // judged is how a firmware or a system differs, not at all where that is empty.
-type judged struct{ differ []string }
+type judged struct{ differ []difference }
 
-func (j *bootJudge) judge(b *bootRule) (known *Boot, differ []string) {
+func (j *bootJudge) judge(b *bootRule) (known *Boot, differ []difference) {
 	j.work.Add(1)
 	out := b.out(j.at)
-	firmware, differ := nearest(b.firmware, func(name string) []string { return j.memo(j.firmware, name, j.judgeFirmware) })
-	system, more := nearest(b.system, func(name string) []string { return j.memo(j.system, name, j.judgeSystem) })
+	firmware, differ := nearest(b.firmware, func(name string) []difference { return j.memo(j.firmware, name, j.judgeFirmware) })
+	system, more := nearest(b.system, func(name string) []difference { return j.memo(j.system, name, j.judgeSystem) })
 	if differ = append(slices.Clone(differ), more...); len(differ) == 0 && out != "" {
-		differ = []string{fmt.Sprintf("boot %q %s", b.name, out)}
+		differ = []difference{said(fmt.Sprintf("boot %q %s", b.name, out))}
 	}
 	if len(differ) > 0 {
 		return nil, differ
@@ -98,7 +103,7 @@ func (j *bootJudge) judge(b *bootRule) (known *Boot, differ []string) {
 }
 
 // nearest is the first name that differs in nothing, else the one that differs least.
-func nearest(names []string, differs func(string) []string) (name string, differ []string) {
+func nearest(names []string, differs func(string) []difference) (name string, differ []difference) {
 	for i, n := range names {
 		d := differs(n)
 		if i == 0 || len(d) < len(differ) {
@@ -111,7 +116,7 @@ func nearest(names []string, differs func(string) []string) (name string, differ
 	return name, differ
 }
 
-func (j *bootJudge) memo(of map[string]*judged, name string, judge func(string) []string) []string {
+func (j *bootJudge) memo(of map[string]*judged, name string, judge func(string) []difference) []difference {
 	j.work.Add(1)
 	if of[name] == nil {
 		of[name] = &judged{judge(name)}
@@ -126,22 +131,22 @@ func (j *bootJudge) events(rtmr int) *eventsOf {
 	return &j.log[rtmr]
 }
 
-func (j *bootJudge) judgeFirmware(name string) (differ []string) {
+func (j *bootJudge) judgeFirmware(name string) (differ []difference) {
 	f := j.p.firmwares[name]
 	if !slices.Contains(f.mrtd, j.now.MRTD.String()) {
-		differ = append(differ, fmt.Sprintf("MRTD is %s, want %s", valueWord(j.now.MRTD), tables.Or(f.mrtd)))
+		differ = append(differ, func() string { return fmt.Sprintf("MRTD is %s, want %s", j.now.MRTD, tables.Or(f.mrtd)) })
 	}
 	j.work.Add(len(f.mrtd))
 	return j.add(differ, f.rtmr0, 0, f.validity, "firmware "+name)
 }
 
-func (j *bootJudge) judgeSystem(name string) (differ []string) {
+func (j *bootJudge) judgeSystem(name string) (differ []difference) {
 	s := j.p.systems[name]
 	switch {
 	case j.now.Further && !s.osLog:
-		differ = append(differ, "the operating system extended RTMR2 after the boot, and os_log is not true")
+		differ = append(differ, said("the operating system extended RTMR2 after the boot, and os_log is not true"))
 	case j.now.Further && !j.now.Begun:
-		differ = append(differ, "the log of the operating system is not IMA's, from its boot_aggregate on")
+		differ = append(differ, said("the log of the operating system is not IMA's, from its boot_aggregate on"))
 	}
 	differ = j.add(differ, s.rtmr1, 1, validity{}, "")
 	differ = j.add(differ, s.rtmr2, 2, s.validity, "system "+name)
@@ -149,32 +154,34 @@ func (j *bootJudge) judgeSystem(name string) (differ []string) {
 }
 
 // add holds one register, and the validity of what names it.
-func (j *bootJudge) add(differ []string, want register, rtmr int, v validity, what string) []string {
-	if d := want.differs(fmt.Sprintf("RTMR%d", rtmr), j.now.RTMR[rtmr], j.events(rtmr), j.work); d != "" {
+func (j *bootJudge) add(differ []difference, want register, rtmr int, v validity, what string) []difference {
+	if d := want.differs(fmt.Sprintf("RTMR%d", rtmr), j.now.RTMR[rtmr], j.events(rtmr), j.work); d != nil {
 		differ = append(differ, d)
 	}
 	if out := v.out(j.at); out != "" {
-		differ = append(differ, what+" "+out)
+		differ = append(differ, said(what+" "+out))
 	}
 	return differ
 }
 
 // line looks for the command line among the events of RTMR2: a policy says what it is,
 // and the register has more in it.
-func (j *bootJudge) line(s *system) []string {
+func (j *bootJudge) line(s *system) []difference {
 	if s.line == nil {
 		return nil
 	}
 	if j.log == nil {
-		return []string{"the command line is not shown: there is no boot log"}
+		return []difference{said("the command line is not shown: there is no boot log")}
 	}
 	for _, d := range s.line.Digests() {
 		if len(j.log[2].places[d]) > 0 {
 			return nil
 		}
 	}
-	return []string{"no event of RTMR2 is the command line " + fmt.Sprintf("%q", tables.Clip(s.line.Text))}
+	return []difference{said(fmt.Sprintf("no event of RTMR2 is the command line %q", tables.Clip(s.line.Text)))}
 }
+
+func said(text string) difference { return func() string { return text } }
 
 // Differences are those of the nearest boot, in one line.
 func (b Boots) Differences() string { return strings.Join(b.Differ, "; ") }

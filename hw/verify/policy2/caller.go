@@ -57,6 +57,7 @@ func (p *Policy) JudgeContainer(c Caller, boots []Boot, at time.Time) (Container
 	covered := j.covered()
 	found := Containers{Others: len(candidates) - 1}
 	least := 1 << 30
+	var nearest func() string
 	for _, n := range candidates {
 		missing, first := j.judge(p.containers[n], covered[n])
 		switch {
@@ -65,9 +66,10 @@ func (p *Policy) JudgeContainer(c Caller, boots []Boot, at time.Time) (Container
 		case missing == 0:
 			return Containers{Known: j.known(p.containers[n])}, nil
 		case missing < least:
-			found.Nearest, found.Differ, least = p.containers[n].name, first, missing
+			nearest, found.Nearest, least = first, p.containers[n].name, missing
 		}
 	}
+	found.Differ = nearest()
 	return found, nil
 }
 
@@ -80,6 +82,9 @@ type callerJudge struct {
 	work     *match.Meter
 	root     map[string]any
 	distinct []string // of the digests of what it executed
+
+	launch, defaults, source, config, manifest string
+	owner                                      int64 // of the cgroup; -1 where it is not known
 }
 
 // read makes one document of launch, image and claims.
@@ -96,9 +101,15 @@ func (j *callerJudge) read() error {
 		return err
 	}
 	j.distinct = unique(j.c.Execs)
+	j.launch, j.defaults, j.owner = j.c.LaunchDigest.String(), valueWord(j.c.DefaultsDigest), -1
+	j.source, _ = root["source"].(string)
+	if owner, ok := root["cgroup_owner"].(float64); ok {
+		j.owner = int64(owner)
+	}
 	bytes := j.p.bytes + len(j.c.Launch) + len(j.c.Image) + len(j.c.Claims) + 96*len(j.c.Execs)
 	j.root, j.work = root, match.NewMeter(bytes)
 	j.document = match.NewDocument(root, j.work)
+	j.config, j.manifest = j.imageText("digest"), j.imageText("manifest")
 	return nil
 }
 
@@ -108,19 +119,14 @@ func (j *callerJudge) imageText(name string) string {
 }
 
 func (j *callerJudge) imageWords() string {
-	for _, name := range []string{"digest", "manifest"} {
-		if d := j.imageText(name); d != "" {
-			return tables.Clip(d)
-		}
-	}
-	return "that is not known"
+	return tables.Clip(cmp.Or(j.config, j.manifest, "not known"))
 }
 
 // candidates are the alternatives that name the image or the launch, in the policy's
 // order. One that names both needs both.
 func (j *callerJudge) candidates() []int {
 	x := j.p.index
-	numbers := slices.Concat(x.any, x.launch[j.c.LaunchDigest.String()], x.image[j.imageText("digest")], x.image[j.imageText("manifest")])
+	numbers := slices.Concat(x.any, x.launch[j.c.LaunchDigest.String()], x.image[j.config], x.image[j.manifest])
 	slices.Sort(numbers)
 	return slices.Compact(numbers)
 }
@@ -137,51 +143,43 @@ func (j *callerJudge) covered() map[int]int {
 	return counts
 }
 
-// judge counts what differs, and describes the first.
-func (j *callerJudge) judge(c *container, covered int) (missing int, first string) {
-	wrong := func(differs bool, format string, args ...any) {
+// judge counts what differs. first describes the first, for the nearest alternative alone.
+func (j *callerJudge) judge(c *container, covered int) (missing int, first func() string) {
+	wrong := func(differs bool, describe func() string) {
 		if differs {
 			if missing++; missing == 1 {
-				first = fmt.Sprintf(format, args...)
+				first = describe
 			}
 		}
 	}
-	if out := c.out(j.at); out != "" {
-		wrong(true, "container %q %s", c.name, out)
+	words := func(format string, got any, want string) func() string {
+		return func() string { return fmt.Sprintf(format+" is %s, want %s", got, want) }
 	}
-	if why := j.imageDiffers(c); why != "" {
-		wrong(true, "%s", why)
-	}
-	launch := j.c.LaunchDigest.String()
-	wrong(len(c.launch) > 0 && !slices.Contains(c.launch, launch), "launch digest is %s, want %s", launch, tables.Or(c.launch))
-	defaults := valueWord(j.c.DefaultsDigest)
-	wrong(len(c.defaults) > 0 && !slices.Contains(c.defaults, defaults), "defaults digest is %s, want %s", defaults, tables.Or(c.defaults))
 	j.work.Add(1 + len(c.launch) + len(c.defaults) + len(c.boot))
-	source, _ := j.root["source"].(string)
-	wrong(!slices.Contains(c.source, source), "source is %s, want %s", source, tables.Or(c.source))
-	owner, isNumber := j.root["cgroup_owner"].(float64)
-	wrong(!isNumber || !slices.Contains(c.owner, int64(owner)), "cgroup owner is %s, want %s", fmt.Sprint(j.root["cgroup_owner"]), tables.Or(c.owner))
-	wrong(len(c.boot) > 0 && j.boot(c) == nil, "the boot is none of %s", tables.Or(c.boot))
-	if n, text := j.document.Against(c.match); n > 0 {
+	wrong(c.out(j.at) != "", func() string { return fmt.Sprintf("container %q %s", c.name, c.out(j.at)) })
+	wrong(len(c.image) > 0 && j.imageDiffers(c) != "", func() string { return j.imageDiffers(c) })
+	wrong(len(c.launch) > 0 && !slices.Contains(c.launch, j.launch), words("launch digest", j.launch, tables.Or(c.launch)))
+	wrong(len(c.defaults) > 0 && !slices.Contains(c.defaults, j.defaults), words("defaults digest", j.defaults, tables.Or(c.defaults)))
+	wrong(!slices.Contains(c.source, j.source), words("source", j.source, tables.Or(c.source)))
+	wrong(!slices.Contains(c.owner, j.owner), words("cgroup owner", fmt.Sprint(j.root["cgroup_owner"]), tables.Or(c.owner)))
+	wrong(len(c.boot) > 0 && j.boot(c) == nil, func() string { return "the boot is none of " + tables.Or(c.boot) })
+	if n, leaf := j.document.Against(c.match); n > 0 {
 		missing += n - 1
-		wrong(true, "match.%s", text)
+		wrong(true, func() string { return "match." + j.document.Differs(leaf) })
 	}
 	if c.execs != nil {
-		wrong(covered < len(j.distinct), "it executed %s", j.stranger(c))
+		wrong(covered < len(j.distinct), func() string { return "it executed " + j.stranger(c) })
 	}
 	return missing, first
 }
 
 // imageDiffers says why none of the alternative's images, valid now, is the container's.
 func (j *callerJudge) imageDiffers(c *container) string {
-	if len(c.image) == 0 {
-		return ""
-	}
 	why := ""
 	for _, name := range c.image {
 		i := j.p.images[name]
 		j.work.Add(len(i.digests))
-		if d := j.imageText("digest"); !slices.Contains(i.digests, d) && !slices.Contains(i.digests, j.imageText("manifest")) {
+		if !slices.Contains(i.digests, j.config) && !slices.Contains(i.digests, j.manifest) {
 			continue
 		}
 		if out := i.out(j.at); out == "" {
@@ -263,7 +261,7 @@ func (p *Policy) JudgeHost(unit string, claims jsontext.Value) (found Findings, 
 	found.Want(h.any || unit != "" && slices.Contains(h.units, unit), "host process", tables.Or(h.units), "of unit "+cmp.Or(unit, "none"))
 	d := match.NewDocument(map[string]any{"claims": root}, match.NewMeter(p.bytes+len(claims)))
 	if missing, first := d.Against(h.match); missing > 0 {
-		found.Want(false, "host process", "as match says", first)
+		found.Want(false, "host process", "as match says", d.Differs(first))
 	}
 	if gaps = []string{HostProcess}; h.any {
 		gaps = append(gaps, AnyCaller)

@@ -112,16 +112,22 @@ func (of *eventsOf) next(d hw.Digest, i int) int {
 	return places[n]
 }
 
-// differs says where a register is not as known, "" if it is. It costs no more than the
+// difference describes something that is not as known, where somebody reads it.
+type difference func() string
+
+// differs says where a register is not as known, nil if it is. It costs no more than the
 // sequence is long, whatever the log.
-func (r register) differs(name string, got hw.Digest, of *eventsOf, work *match.Meter) string {
+func (r register) differs(name string, got hw.Digest, of *eventsOf, work *match.Meter) difference {
+	words := func(format string, args ...any) difference {
+		return func() string { return fmt.Sprintf(format, args...) }
+	}
 	switch {
 	case r.value != nil && *r.value == got:
-		return ""
+		return nil
 	case r.value != nil:
-		return fmt.Sprintf("%s is %s, want %s", name, valueWord(got), valueWord(*r.value))
+		return words("%s is %s, want %s", name, value(got), value(*r.value))
 	case of == nil:
-		return fmt.Sprintf("%s is known by its events, and there is no boot log", name)
+		return words("%s is known by its events, and there is no boot log", name)
 	}
 	i, open := 0, ""
 	for n, want := range r.sequence {
@@ -132,21 +138,21 @@ func (r register) differs(name string, got hw.Digest, of *eventsOf, work *match.
 		case want.kind == "" && open != "":
 			place := of.next(want.digest, i)
 			if place < 0 {
-				return fmt.Sprintf("%s has no event %.16s… behind %s", name, want.digest, open)
+				return words("%s has no event %.16s… behind %s", name, want.digest, open)
 			}
 			i, open = place+1, ""
 		case i == len(of.digests):
-			return fmt.Sprintf("%s ends after %d events, want %d, the next %s", name, i, len(r.sequence), want)
+			return words("%s ends after %d events, want %d, the next %s", name, i, len(r.sequence), want)
 		case want.kind == "" && of.digests[i] != want.digest:
-			return fmt.Sprintf("event %d of %s is %s, want %s (item %d)", i+1, name, of.show(i), want, n+1)
+			return words("event %d of %s is %s, want %s (item %d)", i+1, name, shown{of, i}, want, n+1)
 		default:
 			i++
 		}
 	}
 	if i < len(of.digests) && open == "" {
-		return fmt.Sprintf("event %d of %s, %s, is one too many", i+1, name, of.show(i))
+		return words("event %d of %s, %s, is one too many", i+1, name, shown{of, i})
 	}
-	return ""
+	return nil
 }
 
 func (i item) String() string {
@@ -156,8 +162,18 @@ func (i item) String() string {
 	return fmt.Sprintf("%.16s…", i.digest)
 }
 
-// show describes an event. What it says of itself is not proved.
-func (of *eventsOf) show(i int) string {
-	e := &of.events[i]
-	return fmt.Sprintf("%.16s… (called %s %s)", of.digests[i], boot.TypeName(e.Type), tables.Clip(e.Detail()))
+// shown is an event of a register. What it says of itself is not proved.
+type shown struct {
+	of *eventsOf
+	i  int
 }
+
+func (s shown) String() string {
+	e := &s.of.events[s.i]
+	return fmt.Sprintf("%.16s… (called %s %s)", e.Digest, boot.TypeName(e.Type), tables.Clip(e.Detail()))
+}
+
+// value is a register's, as a policy writes it.
+type value hw.Digest
+
+func (v value) String() string { return valueWord(hw.Digest(v)) }
