@@ -15,9 +15,26 @@ import (
 	"github.com/cima-project/cima/hw/verify/tables"
 )
 
+// answer is whether a value meets a comparison.
+type answer int
+
+const (
+	no answer = iota
+	unknown
+	yes
+)
+
+// so answers what is known.
+func so(meets bool) answer {
+	if meets {
+		return yes
+	}
+	return no
+}
+
 // comparison is what a value of the evidence must be.
 type comparison interface {
-	meets(got any, work *Meter) bool
+	meets(got any, work *Meter) answer
 	String() string // as messages show it: "any of 1 or 2"
 }
 
@@ -42,19 +59,42 @@ type (
 	only    struct{ each []comparison } // an array, each of its elements one of these; an object, its names
 )
 
-func (c equal) meets(got any, work *Meter) bool {
+func (c equal) meets(got any, work *Meter) answer {
 	work.Add(1)
 	switch got := got.(type) {
+	case unseen:
+		return unknown
 	case absence:
-		return empty(c.want)
+		return so(empty(c.want))
 	case variable:
 		text, isText := c.want.(string)
-		return isText && got.is(text)
+		return so(isText && got.is(text))
 	case map[string]any, []any:
 		work.Add(size(c.want)) // DeepEqual ends at the first difference
-		return reflect.DeepEqual(c.want, got)
+		if holdsUnseen(got, work) {
+			return unknown
+		}
+		return so(reflect.DeepEqual(c.want, got))
 	}
-	return same(c.want, got)
+	return so(same(c.want, got))
+}
+
+// holdsUnseen reports whether something in a value is not shown.
+func holdsUnseen(v any, work *Meter) bool {
+	work.Add(1)
+	switch v := v.(type) {
+	case unseen:
+		return true
+	case []any:
+		return slices.ContainsFunc(v, func(e any) bool { return holdsUnseen(e, work) })
+	case map[string]any:
+		for _, e := range v {
+			if holdsUnseen(e, work) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // is reports whether the variable has that value, by its digest where that is all.
@@ -88,20 +128,25 @@ func empty(v any) bool {
 	case map[string]any:
 		return len(v) == 0
 	}
-	return v == false || v == "" || v == 0.0
+	return v == false || v == "" // a number is never left out: 0 is not the same as absent
 }
 
-func (c members) meets(got any, work *Meter) bool {
+func (c members) meets(got any, work *Meter) answer {
 	object, ok := asObject(got)
-	if !ok {
-		return false
+	if _, hidden := got.(unseen); hidden {
+		return unknown
 	}
+	if !ok {
+		return no
+	}
+	least := yes
 	for name, one := range c {
-		if work.Add(1); !one.meets(member(object, name), work) {
-			return false
+		work.Add(1)
+		if least = min(least, one.meets(member(object, name), work)); least == no {
+			return no
 		}
 	}
-	return true
+	return least
 }
 
 // asObject is an object; what is absent has no members.
@@ -124,75 +169,105 @@ func member(object map[string]any, name string) any {
 	return absence{}
 }
 
-func (c list) meets(got any, work *Meter) bool {
+func (c list) meets(got any, work *Meter) answer {
 	elements, ok := got.([]any)
-	if _, none := got.(absence); none {
-		return len(c) == 0
+	switch got.(type) {
+	case absence:
+		return so(len(c) == 0)
+	case unseen:
+		return unknown
 	}
 	if !ok || len(elements) != len(c) {
-		return false
+		return no
 	}
+	least := yes
 	for i, one := range c {
-		if work.Add(1); !one.meets(elements[i], work) {
-			return false
+		work.Add(1)
+		if least = min(least, one.meets(elements[i], work)); least == no {
+			return no
 		}
 	}
-	return true
+	return least
 }
 
-func (c anyOf) meets(got any, work *Meter) bool {
-	return slices.ContainsFunc(c, func(one comparison) bool { work.Add(1); return one.meets(got, work) })
+func (c anyOf) meets(got any, work *Meter) answer { return best(c, got, work) }
+
+// best is how well a value meets one of these.
+func best(list []comparison, got any, work *Meter) answer {
+	most := no
+	for _, one := range list {
+		if work.Add(1); most == yes || work.TooMuch() {
+			break
+		}
+		most = max(most, one.meets(got, work))
+	}
+	return most
 }
 
-func (c prefix) meets(got any, work *Meter) bool {
+func (c prefix) meets(got any, work *Meter) answer {
 	work.Add(1)
-	if v, ok := got.(variable); ok {
+	switch v := got.(type) {
+	case unseen:
+		return unknown
+	case variable:
+		if v["value"] == nil && v["sha384"] != nil {
+			return unknown
+		}
 		got = v["value"]
 	}
 	text, ok := got.(string)
-	return ok && strings.HasPrefix(text, string(c))
+	return so(ok && strings.HasPrefix(text, string(c)))
 }
 
 // meets: what is absent has no bound, so it meets none.
-func (c atMost) meets(got any, work *Meter) bool {
+func (c atMost) meets(got any, work *Meter) answer {
 	work.Add(1)
 	switch got := got.(type) {
+	case unseen:
+		return unknown
 	case float64:
-		return got <= float64(c)
+		return so(got <= float64(c))
 	case string:
 		n, err := strconv.ParseInt(got, 10, 64)
-		return err == nil && n <= int64(c)
+		return so(err == nil && n <= int64(c))
 	}
-	return false
+	return no
 }
 
-func (absent) meets(got any, work *Meter) bool {
+func (absent) meets(got any, work *Meter) answer {
 	work.Add(1)
-	_, none := got.(absence)
-	return none
+	switch got.(type) {
+	case unseen:
+		return unknown
+	case absence:
+		return yes
+	}
+	return no
 }
 
-func (c only) meets(got any, work *Meter) bool {
-	fits := func(v any) bool {
-		return slices.ContainsFunc(c.each, func(one comparison) bool {
-			work.Add(1)
-			return !work.TooMuch() && one.meets(v, work)
-		})
-	}
+func (c only) meets(got any, work *Meter) answer {
+	var each []any
 	switch got := got.(type) {
 	case absence:
-		return true
+		return yes
+	case unseen:
+		return unknown
 	case []any:
-		return !slices.ContainsFunc(got, func(v any) bool { return !fits(v) })
+		each = got
 	case map[string]any:
-		for name := range got {
-			if !fits(name) {
-				return false
-			}
+		for _, name := range slices.Sorted(maps.Keys(got)) {
+			each = append(each, name)
 		}
-		return true
+	default:
+		return no
 	}
-	return false
+	least := yes
+	for _, v := range each {
+		if least = min(least, best(c.each, v, work)); least == no {
+			return no
+		}
+	}
+	return least
 }
 
 func (c equal) String() string   { return inJSON(c.want) }
@@ -232,7 +307,7 @@ func inJSON(v any) string {
 	}
 	text, err := json.Marshal(v, asWritten)
 	if err != nil {
-		return fmt.Sprint(v)
+		return tables.Clip(fmt.Sprint(v))
 	}
 	return tables.Clip(string(text))
 }

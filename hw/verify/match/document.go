@@ -4,6 +4,7 @@ import (
 	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -15,8 +16,8 @@ type Document struct {
 }
 
 type verdict struct {
-	meets bool
-	got   any
+	answer
+	got any
 }
 
 // ReadObject reads an object. It must be canonical: so each name is there once.
@@ -26,31 +27,6 @@ func ReadObject(body jsontext.Value) (map[string]any, error) {
 		return nil, fmt.Errorf("an event's body: %w", err)
 	}
 	return object, nil
-}
-
-// AsLaunch puts the variables of asked.environment by their names. Where a name is there
-// twice all stays a list, and no match by a name is met.
-func AsLaunch(launch map[string]any) {
-	asked, _ := launch["asked"].(map[string]any)
-	list, _ := asked["environment"].([]any)
-	byName := make(map[string]any, len(list))
-	for _, one := range list {
-		v, _ := one.(map[string]any)
-		name, isText := v["name"].(string)
-		if byName[name] != nil || !isText {
-			return
-		}
-		rest := make(variable, len(v))
-		for k, value := range v {
-			if k != "name" {
-				rest[k] = value
-			}
-		}
-		byName[name] = rest
-	}
-	if asked != nil {
-		asked["environment"] = byName
-	}
 }
 
 // value finds what stands at a path.
@@ -84,10 +60,7 @@ func (d *Document) judge(l *leaf) verdict {
 		return v
 	}
 	got := d.value(l.path)
-	v := verdict{got: got}
-	if _, hidden := got.(unseen); !hidden {
-		v.meets = l.meets(got, d.work)
-	}
+	v := verdict{l.meets(got, d.work), got}
 	d.judged[l] = v
 	return v
 }
@@ -96,7 +69,7 @@ func (d *Document) judge(l *leaf) verdict {
 func (d *Document) Against(m Match) (missing int, first *leaf) {
 	for _, l := range m {
 		d.work.Add(1)
-		if !d.judge(l).meets {
+		if d.judge(l).answer != yes {
 			if missing++; missing == 1 {
 				first = l
 			}
@@ -127,13 +100,7 @@ func (d *Document) Get(path ...string) any {
 
 // MayMeet reports whether the match is met, or could be: what is not shown may be anything.
 func (d *Document) MayMeet(m Match) bool {
-	for _, l := range m {
-		v := d.judge(l)
-		if _, hidden := v.got.(unseen); !v.meets && !hidden {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(m, func(l *leaf) bool { return d.judge(l).answer == no })
 }
 
 // Meter counts work.

@@ -207,9 +207,9 @@ func (r *reader) equal(path []string, v any) comparison {
 	return equal{want}
 }
 
-// On reports whether a comparison of the match is of that member of the top.
-func (m Match) On(name string) bool {
-	return slices.ContainsFunc(m, func(l *leaf) bool { return l.path[0] == name })
+// On reports whether a comparison of the match is of what stands at a path, or in it.
+func (m Match) On(path ...string) bool {
+	return slices.ContainsFunc(m, func(l *leaf) bool { return len(l.path) >= len(path) && slices.Equal(l.path[:len(path)], path) })
 }
 
 // String is the match as people read it.

@@ -19,6 +19,7 @@ type Caller struct {
 	Launch         jsontext.Value
 	Image          jsontext.Value
 	Claims         jsontext.Value
+	Places         match.Places // where its mounts lead
 
 	Execs  []string // digests of what it executed, SHA-384 or fs-verity's
 	Missed []string // why executions have no digest
@@ -93,7 +94,7 @@ func (j *callerJudge) read() error {
 	if err != nil {
 		return err
 	}
-	match.AsLaunch(root)
+	match.Launch(root, &j.c.Places)
 	if root["image"], err = match.ReadObject(j.c.Image); err != nil {
 		return err
 	}
@@ -231,6 +232,7 @@ func (j *callerJudge) known(c *container) *Container {
 	add(Owner, j.root["cgroup_owner"] != 0.0)
 	add(Image, j.imageText("absent") != "")
 	add(Defaults, len(c.defaults) == 0 && !c.match.On("defaults"))
+	add(Mounts, j.c.Places.Any() && !c.match.On("asked", "mounts"))
 	add(Executions, c.execs == nil || !j.c.Traced || len(j.c.Missed) > 0)
 	if c.execs != nil {
 		found.wishes = append(found.wishes, wishes{demand: []string{Executions}})

@@ -39,6 +39,7 @@ var codes = []Code{
 	{HostAML, true, "what the host's ACPI code does: the kernel runs it", "it reads and writes all memory"},
 	{HostDisk, true, "what lies on the host's disks: the system reads them", "no register covers them"},
 	{HostConsole, true, "what comes from the host's console: the system listens", "a login there is a shell"},
+	{HostUnknown, true, "what the host said that no register covers: nobody has looked what the system reads", "whoever wrote the policy has not looked"},
 	{HostAgent, true, "what the host asks of an agent in the guest", "such agents execute commands"},
 	{Anchor, true, "that the log is whole: RTMR3 is not its anchor, the agent's word is", "a log that no register holds can be cut"},
 	{Private, true, "that the log is whole: nothing is shown of other containers, so it doesn't replay", "the agent's word is all"},
@@ -50,8 +51,10 @@ var codes = []Code{
 	{Start, true, "what ran before the container was measured: it was started first", "what ran first can have changed all the rest"},
 	{CallerProcess, false, "that the caller was that very process: the kernel gave its number alone", "numbers are used again only after many starts"},
 	{Owner, false, "that root started it", "[[container]] names the user"},
+	{EarlierLaunch, true, "what was asked for when it was started: an earlier version logged it", "its launch has no digest; start it again"},
 	{Image, false, "its image", "the launch digest says so, and [[container]] names it"},
 	{Defaults, false, "what the engine added to the launch by itself", "it changes with the engine's version; [[container]] can name defaults"},
+	{Mounts, true, "that its mounts are of the places that were asked for: some lead elsewhere", "the launch digest covers the text alone; match on asked.mounts covers the place"},
 	{Executions, false, "that nothing else ran: a program can run without an exec event", "a container runs what its image has; execs makes this stand"},
 	{Volumes, false, "what lies in its volumes: a launch is what was asked for", "an image reads what it is made to read"},
 	{Later, false, "what happened after the claims were fixed", "each quote ends somewhere; ask again"},
@@ -79,6 +82,7 @@ const (
 	HostDisk       = "host-input-disk"
 	HostConsole    = "host-input-console"
 	HostAgent      = "host-input-agent"
+	HostUnknown    = "host-input-unknown"
 	Anchor         = "anchor"
 	Private        = "private-log"
 	AgentKey       = "agent-key"
@@ -89,15 +93,17 @@ const (
 	Start          = "start-observed"
 	CallerProcess  = "caller-process"
 	Owner          = "owner"
+	EarlierLaunch  = "earlier-launch"
 	Image          = "image"
 	Defaults       = "defaults"
+	Mounts         = "mounts"
 	Executions     = "executions"
 	Volumes        = "volumes"
 	Later          = "later-events"
 )
 
 // hostInputs are what a [system.NAME] can say that it reads of its host.
-var hostInputs = []string{"smbios", "fw_cfg", "metadata", "aml", "disk", "console", "agent"}
+var hostInputs = []string{"smbios", "fw_cfg", "metadata", "aml", "disk", "console", "agent", "unknown"}
 
 const hostInput = "host-input-" // before the names of hostInputs
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/match"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -116,6 +117,48 @@ func TestHiddenFacts(t *testing.T) {
 		if found := judge(t, p, c); found.Known != nil || !strings.Contains(found.Differ, "not shown, for it is too large") {
 			t.Errorf("%s, not shown: %+v", match, found)
 		}
+	}
+}
+
+// A mount that leads elsewhere has its place in its source's place.
+func TestPlaces(t *testing.T) {
+	text := strings.Replace(example(t, "platform.toml"), `environment.MODE = "prod", mounts = []`, `mounts = [MOUNT]`, 1)
+	asked := `{"mounts":[{"destination":"/d","source":"/srv"}]}`
+	plain, led, two, hidden := match.Places{}, match.Places{}, match.Places{}, match.Places{Hidden: true}
+	led.Add("/d", "/etc")
+	two.Add("/d", "/etc")
+	two.Add("/d", "/srv")
+	for _, c := range []struct {
+		mount  string
+		places match.Places
+		fits   bool
+	}{
+		{`{ destination = "/d", source = "/srv" }`, plain, true},
+		{`{ destination = "/d", source = "/srv" }`, led, false},
+		{`{ destination = "/d", place = "/etc" }`, led, true},
+		{`{ destination = "/d", source = "/srv" }`, two, false},
+		{`{ destination = "/d", source = "/srv" }`, hidden, false},
+		{`{ destination = "/d", source = { absent = true } }`, hidden, false},
+		{`{ destination = "/d" }`, led, true},
+	} {
+		caller := callerOf(sha256Of("21"), asked)
+		caller.Places = c.places
+		if found := judge(t, parse(t, strings.Replace(text, "MOUNT", c.mount, 1)), caller); (found.Known != nil) != c.fits {
+			t.Errorf("%s, %+v: %+v", c.mount, c.places, found)
+		}
+	}
+	odd := callerOf(sha256Of("21"), `{"mounts":[{"destination":"/d","unknown":1}]}`)
+	if found := judge(t, parse(t, strings.Replace(text, "MOUNT", `{ destination = "/d" }`, 1)), odd); found.Known != nil {
+		t.Errorf("a mount with an unknown member: %+v", found)
+	}
+	bound := parse(t, "cima_policy = 2\n[image.web]\ndigests=\""+sha256Of("21")+"\"\n[[container]]\nname=\"x\"\nimage=\"web\"\n")
+	caller := callerOf(sha256Of("21"), asked)
+	if found := judge(t, bound, caller); slices.Contains(found.Known.Gaps, Mounts) {
+		t.Errorf("%+v", found.Known)
+	}
+	caller.Places = led
+	if found := judge(t, bound, caller); !slices.Contains(found.Known.Gaps, Mounts) {
+		t.Errorf("%+v", found.Known)
 	}
 }
 

@@ -70,6 +70,8 @@ func readPatterns(t *tables.Table, kind string, leaves match.Leaves) (found []*p
 
 // Events holds the events of a log against [[required]] and [[forbidden]], one by one.
 type Events struct {
+	Places match.Places // where the mounts of the container lead
+
 	p    *Policy
 	seen map[*pattern]bool
 	work *match.Meter
@@ -89,7 +91,7 @@ func (e *Events) Judge(event *logs.Event) error {
 			if err != nil {
 				return err
 			}
-			match.AsLaunch(root)
+			match.Launch(root, &e.Places)
 			e.work.Allow(len(event.Body()) + maxPatterns)
 			doc = match.NewDocument(root, e.work)
 		}

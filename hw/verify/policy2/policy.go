@@ -17,6 +17,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cima-project/cima/hw/verify/launches"
 	"github.com/cima-project/cima/hw/verify/match"
 	"github.com/cima-project/cima/hw/verify/tables"
 	"github.com/cima-project/cima/logs/canonical"
@@ -57,6 +58,7 @@ type Policy struct {
 	required   []*pattern
 	forbidden  []*pattern
 	revoked    map[string]string // digest → why
+	references []launches.Measured
 
 	index *index
 	bytes int // of all files
@@ -117,6 +119,7 @@ func Parse(name string, text []byte) (*Policy, error) {
 	}
 	p.required, p.forbidden = readPatterns(t, "required", leaves), readPatterns(t, "forbidden", leaves)
 	p.revocations(t)
+	p.readReferences(t)
 	t.Title = "a policy"
 	t.Done()
 	if t.Errors() == nil {
