@@ -102,7 +102,7 @@ func (j *callerJudge) read() error {
 		return err
 	}
 	j.distinct = unique(j.c.Execs)
-	j.launch, j.defaults, j.owner = j.c.LaunchDigest.String(), valueWord(j.c.DefaultsDigest), -1
+	j.launch, j.defaults, j.owner = j.c.LaunchDigest.String(), ValueWord(j.c.DefaultsDigest), -1
 	j.source, _ = root["source"].(string)
 	if owner, ok := root["cgroup_owner"].(float64); ok {
 		j.owner = int64(owner)

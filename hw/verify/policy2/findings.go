@@ -26,5 +26,5 @@ func (f *Findings) Want(ok bool, what, want, got string) {
 // wantDigest adds a digest that must be one of a list, which may have the words "zero"
 // and "any".
 func (f *Findings) wantDigest(what string, list []string, got hw.Digest) {
-	f.Want(slices.Contains(list, anyWord) || slices.Contains(list, valueWord(got)), what, tables.Or(list), valueWord(got))
+	f.Want(slices.Contains(list, anyWord) || slices.Contains(list, ValueWord(got)), what, tables.Or(list), ValueWord(got))
 }

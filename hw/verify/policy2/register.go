@@ -176,4 +176,4 @@ func (s shown) String() string {
 // value is a register's, as a policy writes it.
 type value hw.Digest
 
-func (v value) String() string { return valueWord(hw.Digest(v)) }
+func (v value) String() string { return ValueWord(hw.Digest(v)) }

@@ -186,3 +186,31 @@ func attributeWords(bits uint64) string {
 	}
 	return fmt.Sprintf("%x (%s)", raw, names(attributeNamesOf(bits)))
 }
+
+// Odd are the bits of TDATTRIBUTES where they are not those that a policy allows by
+// itself; nil where they are.
+func (td TD) Odd() []string {
+	bits := binary.LittleEndian.Uint64(td.Attributes[:])
+	if (tdRules{attributes: []string{"sept-ve-disable"}}).allows(bits) {
+		return nil
+	}
+	return slices.DeleteFunc(attributeNamesOf(bits), func(name string) bool { return !slices.Contains(attributeNames(), name) })
+}
+
+// ServiceTDs are the values of service_tds that the TD needs.
+func (td TD) ServiceTDs() (needed []string) {
+	var found Findings
+	bits := binary.LittleEndian.Uint64(td.Attributes[:])
+	if !(tdRules{vmIDs: []string{"0"}}).serviceTD(&found, td, bits) {
+		return nil
+	}
+	for _, f := range found {
+		if f.What == "service TD" && f.Got != ValueWord(hw.Digest{}) {
+			if digest384(f.Got) != "" {
+				f.Got = anyWord
+			}
+			needed = append(needed, f.Got)
+		}
+	}
+	return needed
+}

@@ -77,8 +77,8 @@ func digestOf(s string) (d hw.Digest) {
 	return d
 }
 
-// valueWord is how a policy writes a register.
-func valueWord(d hw.Digest) string {
+// ValueWord is how a policy writes a register.
+func ValueWord(d hw.Digest) string {
 	if d == (hw.Digest{}) {
 		return zeroWord
 	}
