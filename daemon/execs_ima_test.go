@@ -140,7 +140,7 @@ func TestExecsFromIMA(t *testing.T) {
 	if got := texts(other); !slices.Equal(got, []string{"/bin/other " + digest(3) + "false"}) {
 		t.Errorf("the other's: %q", got)
 	}
-	if text, err := verify.InitPolicy(r); err != nil || !strings.Contains(string(text), digest(4)) {
+	if text, _, err := verify.InitPolicy([]*verify.Result{r}, nil); err != nil || !strings.Contains(string(text), digest(4)) {
 		t.Errorf("the policy made from it lists no nested program: %v", err)
 	}
 

@@ -140,7 +140,7 @@ func fuse(t *testing.T) string {
 // the power event, and is trusted only under a policy that allows the class.
 func TestEachClassOfPowerInDocker(t *testing.T) {
 	f := gateFixture(t)
-	policy := f.policyFrom(f.evidenceOf())
+	policy := f.policyText(f.evidenceOf())
 	f.evidenceOf() // this container, which the policy is about, runs next to all that follow
 	var want []string
 	for class, flags := range map[string][]string{
@@ -185,12 +185,17 @@ func TestEachClassOfPowerInDocker(t *testing.T) {
 			all = append(all, decode[logs.PowerBody](t, e.Body()).Classes...)
 		}
 	}
-	if r := f.appraise(bundle, policy); r.Verdict != verify.NotTrusted || r.Step(verify.StepPower).Outcome != verify.Fail {
+	under := func(allowed []string) *verify.Result {
+		words, err := json.Marshal(allowed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f.appraise(bundle, f.parse(strings.Replace(policy, "allow = []", "allow = "+string(words), 1)))
+	}
+	if r := under([]string{}); r.Verdict != verify.NotTrusted || r.Step(verify.StepPower).Outcome != verify.Fail {
 		t.Fatalf("under a policy that allows none: %s", r.Verdict)
 	}
-	allowing := *policy
-	allowing.Power.Allow = all
-	if r := f.appraise(bundle, &allowing); r.Verdict != verify.Trusted {
+	if r := under(all); r.Verdict != verify.Trusted {
 		t.Fatalf("under a policy that allows all: %s: %s", r.Verdict, r.Reason)
 	}
 	for _, class := range want {
@@ -198,9 +203,7 @@ func TestEachClassOfPowerInDocker(t *testing.T) {
 			t.Errorf("%s is not announced", class)
 			continue
 		}
-		but := *policy
-		but.Power.Allow = slices.DeleteFunc(slices.Clone(all), func(c string) bool { return c == class })
-		r := f.appraise(bundle, &but)
+		r := under(slices.DeleteFunc(slices.Clone(all), func(c string) bool { return c == class }))
 		if s := r.Step(verify.StepPower); r.Verdict != verify.NotTrusted || s.Outcome != verify.Fail || !strings.Contains(s.Detail, class) {
 			t.Errorf("under a policy that allows all but %s: %s: %s", class, r.Verdict, s.Detail)
 		}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw/verify"
-	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -27,7 +26,7 @@ func (f *fixture) announced() (all []string) {
 
 // wantPower checks that a class is in the log, and that another container's
 // evidence is trusted only under a policy that allows the class.
-func (f *fixture) wantPower(policy *policy.Policy, class string) {
+func (f *fixture) wantPower(policy string, class string) {
 	f.t.Helper()
 	all := f.announced()
 	if !slices.Contains(all, class) {
@@ -35,13 +34,17 @@ func (f *fixture) wantPower(policy *policy.Policy, class string) {
 		return
 	}
 	bundle := f.evidenceOf()
-	allowing, but := *policy, *policy
-	allowing.Power.Allow = all
-	if r := f.appraise(bundle, &allowing); r.Verdict != verify.Trusted {
+	under := func(allowed []string) *verify.Result {
+		words, err := json.Marshal(allowed)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		return f.appraise(bundle, f.parse(strings.Replace(policy, "allow = []", "allow = "+string(words), 1)))
+	}
+	if r := under(all); r.Verdict != verify.Trusted {
 		f.t.Errorf("under a policy that allows all: %s: %s", r.Verdict, r.Reason)
 	}
-	but.Power.Allow = slices.DeleteFunc(slices.Clone(all), func(c string) bool { return c == class })
-	if r := f.appraise(bundle, &but); r.Verdict != verify.NotTrusted || !strings.Contains(r.Step(verify.StepPower).Detail, class) {
+	if r := under(slices.DeleteFunc(slices.Clone(all), func(c string) bool { return c == class })); r.Verdict != verify.NotTrusted || !strings.Contains(r.Step(verify.StepPower).Detail, class) {
 		f.t.Errorf("under a policy that allows all but %s: %s: %s", class, r.Verdict, r.Step(verify.StepPower).Detail)
 	}
 }
@@ -50,7 +53,7 @@ func (f *fixture) wantPower(policy *policy.Policy, class string) {
 // records show that the confinement is off, even without SELinux.
 func TestPowerInPodman(t *testing.T) {
 	f := gateFixture(t)
-	policy := f.policyFrom(f.evidenceOf())
+	policy := f.policyText(f.evidenceOf())
 	podman := podmanCimactl(t)
 	if out, err := podman("run", "--rm", "--network", "none", "--security-opt", "label=disable", podmanImage, "/cimactl", "--version"); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -62,7 +65,7 @@ func TestPowerInPodman(t *testing.T) {
 // host's mount namespace, and one without a cgroup of its own.
 func TestPowerInContainerd(t *testing.T) {
 	f := gateFixture(t)
-	policy := f.policyFrom(f.evidenceOf())
+	policy := f.policyText(f.evidenceOf())
 	const socket = "/run/docker/containerd/containerd.sock"
 	if err := exec.Command("ctr", "-a", socket, "version").Run(); err != nil {
 		t.Skip("left out: ctr reaches no containerd of docker's:", err)

@@ -14,16 +14,18 @@ const (
 	quoteHeader   = 48
 	quoteBody10   = 584 // TD report of TDX 1.0
 	quoteBody15   = 648 // of TDX 1.5: that of 1.0 and 64 bytes more
+	quoteBodyEx   = 885 // of TDX 1.5 "Ex": that of 1.5 and 237 bytes more
 	bodyMRTD      = 136
 	bodyRTMR      = 328
 	bodyData      = 520
 	teeTDX        = 0x81
 	bodyTypeTDX10 = 2
 	bodyTypeTDX15 = 3
+	bodyTypeTDXEx = 4
 )
 
 // QuoteRegisters reads the registers out of a quote of this machine (version 4
-// or 5, bodies of TDX 1.0 and 1.5). It checks no signature. Its errors are
+// or 5, bodies of TDX 1.0, 1.5 and 1.5 Ex). It checks no signature. Its errors are
 // ErrMalformed.
 func QuoteRegisters(quote []byte) (Registers, error) {
 	_, registers, _, err := cutQuote(quote)
@@ -73,7 +75,8 @@ func quoteBody(raw []byte) (body []byte, end int, err error) {
 	case 5:
 		kind := binary.LittleEndian.Uint16(raw[start:])
 		size = uint64(binary.LittleEndian.Uint32(raw[start+2:]))
-		if !(kind == bodyTypeTDX10 && size == quoteBody10 || kind == bodyTypeTDX15 && size == quoteBody15) {
+		sizes := map[uint16]uint64{bodyTypeTDX10: quoteBody10, bodyTypeTDX15: quoteBody15, bodyTypeTDXEx: quoteBodyEx}
+		if size != sizes[kind] {
 			return nil, 0, fmt.Errorf("%w: quote with a body of type %d and %d bytes, which is no TD report", ErrMalformed, kind, size)
 		}
 		start += 6

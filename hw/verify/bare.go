@@ -37,7 +37,7 @@ func AppraiseQuote(ctx context.Context, files replay.Files, opts Options) (*Resu
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := begin(bareSteps)
+	r := begin(bareSteps, opts)
 	b, err := readBare(files)
 	if err != nil {
 		return r.malformed(err, "check that each file is of its flag's kind; a quote must be the bytes that the hardware made, not base64 or hex"), nil
@@ -52,16 +52,48 @@ func AppraiseQuote(ctx context.Context, files replay.Files, opts Options) (*Resu
 	r.add(StepRuntimeLog, bareRuntimeLog(b))
 	r.add(StepUserData, skip("channel: not bound: a bare quote says nothing of who presents it"))
 	r.seen.Booted = b.booted()
-	boot := ""
 	if r.Verdict == NotAuthentic {
 		r.skipRest(notAuthentic)
-	} else {
-		var s Step
-		s, boot = bareBootValues(r.seen.Booted, opts)
-		r.add(StepBootValues, s)
+	} else if err := r.judgeBareValues(b.quote, opts); err != nil {
+		return nil, err
 	}
-	r.concludeBare(b.quote, p, boot, opts)
+	r.concludeBare(b.quote, p, opts)
 	return r, nil
+}
+
+// judgeBareValues holds an authentic quote against the reference values. A policy that was
+// given must be met: what wasn't given with the quote is missed.
+func (r *Result) judgeBareValues(q *dcap.Quote, opts Options) error {
+	r.add(StepPolicy, policyCounts(func(yield func(what, digest string) bool) { quoteDigests(q, r.seen.Booted, yield) }, opts))
+	r.add(StepTD, tdValues(q, opts))
+	s, boots, err := bootValues(r.seen.Booted, opts)
+	if err != nil {
+		return err
+	}
+	if s.Outcome == Skip && opts.Policy != nil {
+		s.Outcome = Fail
+	}
+	r.add(StepBootValues, s)
+	if len(boots) > 0 {
+		r.Boot = &boots[0]
+	}
+	r.add(StepCallerValues, bareCaller(opts))
+	var g gapList
+	g.ofQuote(r, q, r.Boot, opts)
+	r.gaps = g
+	r.add(StepNotProved, r.notProved(opts))
+	return nil
+}
+
+// bareCaller: a quote without claims tells of no container, no power and no event.
+func bareCaller(opts Options) Step {
+	if opts.Policy == nil {
+		return skip(noPolicy)
+	}
+	if _, callers := opts.Policy.Knows(); callers {
+		return fail("the policy says who may ask, and a bare quote tells of nobody")
+	}
+	return skip("the policy says nothing of callers")
 }
 
 // readBare reads the quote, and replays the logs.
@@ -195,50 +227,30 @@ func compareMatches(matches []replay.Match) (compared []Comparison, differ strin
 	return compared, differ
 }
 
-func bareBootValues(now policy.Booted, opts Options) (s Step, boot string) {
-	s, boot = bootValues(now, opts)
-	if s.Outcome == Skip && opts.Policy != nil {
-		s.Outcome = Fail // a policy that was given must be met
-	}
-	return s, boot
-}
-
 // concludeBare puts the results of all steps into sentences.
-func (r *Result) concludeBare(q *dcap.Quote, p platform, boot string, opts Options) {
+func (r *Result) concludeBare(q *dcap.Quote, p platform, opts Options) {
 	if r.Verdict == Trusted && opts.Policy == nil {
 		r.Verdict, r.ExitCode = Authentic, Authentic.ExitCode()
 	}
 	if r.passed(StepQuote) {
-		r.proves("a TD has these registers: its quote's chain ends in %s", dcap.RootName(q.Root()))
+		r.proves("quote", "a TD has these registers: its quote's chain ends in %s", dcap.RootName(q.Root()))
 		for _, name := range []string{StepNonce, StepBootLog, StepRuntimeLog} {
 			if r.passed(name) {
-				r.proves("%s", r.Step(name).Detail)
+				r.proves(name, "%s", r.Step(name).Detail)
 			}
 		}
-		if r.passed(StepBootValues) {
-			r.proves("you know who wrote firmware and kernel: the boot %q in the policy", boot)
+		if r.passed(StepPolicy, StepTD, StepBootValues) && r.Boot != nil {
+			r.proves("boot", "%s", bootWords(r.Boot))
 		}
 	}
-	for _, s := range r.Failed() {
-		r.leaves("%s: %s", s.Name, s.Detail)
-	}
-	if s := r.Step(StepDebug); s.Outcome == Warn {
-		r.leaves("that the host keeps out: %s", s.Detail)
-	}
-	if opts.TrustRoots != nil {
-		r.leaves("that this is hardware: the root was given by you, it is not built in")
-	}
-	if !r.passed(StepBootValues) {
-		r.leaves("who wrote what was booted: no reference value covers it")
-	}
-	r.leavesOfPlatform()
-	if r.Step(StepNonce).Outcome == Skip {
-		r.leaves("that it is fresh: no nonce")
+	r.tellGaps(opts)
+	if s := r.Step(StepDebug); s.Outcome == Warn && opts.Policy == nil {
+		r.leaves(StepDebug, "that the host keeps out: %s", s.Detail)
 	}
 	if opts.Policy != nil {
-		r.leaves("what the policy wants of agent, containers, host processes, power and events: a bare quote tells of none")
+		r.leaves(policy.Power, "what the policy wants of power and events: a bare quote tells of none")
 	}
-	r.leaves("who is at the other end (channel: not bound), and which program asked for the quote")
+	r.leaves("program", "which program asked for the quote")
 	r.Hint = r.hint(q, p, opts)
 	if r.Verdict == Authentic {
 		r.Hint = ""

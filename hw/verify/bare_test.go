@@ -15,7 +15,6 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
-	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
@@ -90,11 +89,22 @@ func TestBareQuote(t *testing.T) {
 		"a record dropped":    {func(f *replay.Files, o *Options) { f.RuntimeLog = dropLine(f.RuntimeLog, 3) }, NotAuthentic, []string{StepRuntimeLog}},
 		"the last one too":    {func(f *replay.Files, o *Options) { f.RuntimeLog = dropLine(f.RuntimeLog, len(w.log)) }, NotAuthentic, []string{StepRuntimeLog}},
 		"IMA entries, no IMA": {func(f *replay.Files, o *Options) { f.IMALog = []byte(stockIMALine) }, Authentic, nil},
-		"an empty policy":     {func(f *replay.Files, o *Options) { o.Policy = &policy.Policy{} }, NotTrusted, []string{StepBootValues}},
+		"an empty policy":     {func(f *replay.Files, o *Options) { o.Policy = parsePolicy(t, "cima_policy = 2\n") }, NotTrusted, []string{StepBootValues, StepNotProved}},
 		"this boot's policy": {func(f *replay.Files, o *Options) {
-			o.Policy = &policy.Policy{Boot: []policy.BootValues{bootOf(trusted)}}
+			o.Policy = parsePolicy(t, bootText(trusted, ""))
 		}, Trusted, nil},
-		"another boot's policy": {func(f *replay.Files, o *Options) { o.Policy = &policy.Policy{Boot: []policy.BootValues{zeroBoot}} }, NotTrusted, []string{StepBootValues}},
+		"another boot's policy": {func(f *replay.Files, o *Options) {
+			o.Policy = parsePolicy(t, replaced(t, bootText(trusted, ""), trusted.Registers.RTMR[1].String(), "zero"))
+		}, NotTrusted, []string{StepBootValues}},
+		"a policy that knows callers": {func(f *replay.Files, o *Options) {
+			o.Policy = parsePolicy(t, bootText(trusted, "")+"[[container]]\nname = \"x\"\nany = true\n")
+		}, NotTrusted, []string{StepCallerValues}},
+		"no nonce, and no waiver": {func(f *replay.Files, o *Options) {
+			o.Nonce, o.Policy = nil, parsePolicy(t, replaced(t, bootText(trusted, ""), `"nonce",`, ""))
+		}, NotTrusted, []string{StepNotProved}},
+		"no collateral, and no waiver": {func(f *replay.Files, o *Options) {
+			o.Policy = parsePolicy(t, replaced(t, bootText(trusted, ""), `"collateral",`, ""))
+		}, NotTrusted, []string{StepNotProved}},
 	} {
 		f, o := good, opts
 		f.Quote = bytes.Clone(f.Quote)
@@ -109,11 +119,6 @@ func TestBareQuote(t *testing.T) {
 
 const stockIMALine = "10 0000000000000000000000000000000000000000 ima-ng sha1:0000000000000000000000000000000000000000 boot_aggregate\n"
 
-func bootOf(r *Result) policy.BootValues {
-	v := r.Registers
-	return policy.BootValues{Name: "one", MRTD: &v.MRTD, RTMR0: &v.RTMR[0], RTMR1: &v.RTMR[1], RTMR2: &v.RTMR[2]}
-}
-
 func dropLine(text []byte, n int) []byte {
 	lines := bytes.SplitAfter(bytes.Clone(text), []byte("\n"))
 	return bytes.Join(append(lines[:n], lines[n+1:]...), nil)
@@ -127,10 +132,10 @@ func TestBareDebug(t *testing.T) {
 	opts := Options{TrustRoots: w.roots()}
 	r := appraiseFiles(t, f, opts)
 	expect(t, r, Authentic)
-	if s := r.Step(StepDebug); s.Outcome != Warn || !strings.Contains(strings.Join(r.NotProved, "\n"), "the host keeps out") {
-		t.Errorf("%+v, not proved %q", s, r.NotProved)
+	if s := r.Step(StepDebug); s.Outcome != Warn || !strings.Contains(texts(r.NotProved), "the host keeps out") {
+		t.Errorf("%+v, not proved %+v", s, r.NotProved)
 	}
-	opts.Policy = &policy.Policy{Boot: []policy.BootValues{bootOf(r)}}
+	opts.Policy = parsePolicy(t, bootText(r, ""))
 	expect(t, appraiseFiles(t, f, opts), NotAuthentic, StepDebug)
 }
 
@@ -152,7 +157,7 @@ func TestReplayKnowsTheLastAgreement(t *testing.T) {
 	all := len(w.log)
 	r := replay(f)
 	if n, known := r.LastAgreement(nil); n != all || !known || r.Disagreement() != "" {
-		t.Errorf("%d, %v, %q", n, known, r.Disagreement())
+		t.Errorf("%d, %v, %+v", n, known, r.Disagreement())
 	}
 	if n, known := r.LastAgreement(&quoted.RTMR[3]); n != all || !known {
 		t.Errorf("with the quote %d, %v", n, known)
@@ -166,7 +171,7 @@ func TestReplayKnowsTheLastAgreement(t *testing.T) {
 	f.RuntimeLog = dropLine(f.RuntimeLog, 3) // event 2
 	r = replay(f)
 	if n, known := r.LastAgreement(nil); n != 2 || !known || !strings.Contains(r.Disagreement(), "event 2 ") {
-		t.Errorf("a record dropped: %d, %v, %q", n, known, r.Disagreement())
+		t.Errorf("a record dropped: %d, %v, %+v", n, known, r.Disagreement())
 	}
 	if _, known := r.LastAgreement(&quoted.RTMR[3]); known {
 		t.Error("a log that never had the quote's RTMR3 agrees with it")

@@ -28,10 +28,13 @@ func BenchmarkThousandEvents(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		r := begin(claimSteps)
-		keys, in := r.judgeClaims(ev, opts)
+		r := begin(claimSteps, opts)
+		c := &conclusion{Result: r, ev: ev, opts: opts}
+		c.keys, c.instance = r.judgeClaims(ev, opts)
 		r.seen.Booted = ev.booted()
-		r.judgeValues(ev, keys, in, opts)
+		if err := r.judgeValues(ev, c, opts); err != nil {
+			b.Fatal(err)
+		}
 		if failed := r.Failed(); len(failed) > 0 {
 			b.Fatal(failed)
 		}

@@ -34,8 +34,8 @@ func TestNonceAndUserData(t *testing.T) {
 
 	opts.UserData, opts.Nonce = nil, nil
 	r = appraiseT(t, bundle, opts)
-	expect(t, r, NotTrusted)
-	if !strings.HasPrefix(r.Reason, StepNonce) {
+	expect(t, r, NotTrusted, StepNotProved)
+	if !strings.HasPrefix(r.Reason, StepNotProved) || !strings.Contains(r.Reason, "nonce") {
 		t.Errorf("no nonce given: reason %q", r.Reason)
 	}
 	opts.Nonce = []byte("replayed, by then")
@@ -50,17 +50,18 @@ func TestRestarts(t *testing.T) {
 	if s := r.Step(StepAgent); s.Outcome != Pass || !strings.Contains(s.Detail, "kept over 1 restarts") {
 		t.Errorf("restart with its key: %+v", s)
 	}
-	opts.Policy = policyOf(t, r)
+	made := textOf(t, r)
+	opts.Policy = parsePolicy(t, made)
 
 	w.key = newKey(2)
 	w.start(w.key)
 	bundle = encode(t, w.evidence(idOne))
 	r = appraiseT(t, bundle, opts)
-	expect(t, r, NotTrusted, StepEvents)
+	expect(t, r, NotTrusted, StepNotProved)
 	if s := r.Step(StepAgent); s.Outcome != Warn {
 		t.Errorf("restart with a new key: %+v", s)
 	}
-	opts.Policy.Agent.AllowNewKey = true
+	opts.Policy = parsePolicy(t, replaced(t, made, "waive = [", "waive = [\"agent-key\","))
 	expect(t, appraiseT(t, bundle, opts), Trusted)
 
 	// The old key is no longer in force.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/launches"
-	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/match"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -19,7 +19,8 @@ type instance struct {
 	register hw.Digest
 	digest   rpc.Digest // launch digest; zero where the launch is an earlier version's
 	launches.Measured
-	places policy.Places // of mounts that are not of the place that was asked for
+	imageEvent *logs.Event
+	places     match.Places // of mounts that are not of the place that was asked for
 }
 
 // caller: the log shows the same of the caller as the claims, and shows events of
@@ -106,6 +107,7 @@ func (in *instance) read() error {
 		return errors.New("no image event of the container's instance is shown")
 	}
 	launch := in.events[0]
+	in.imageEvent = image
 	var err error
 	if in.Launch, err = launches.Read(launch.Body()); err != nil {
 		return fmt.Errorf("launch event: %w", err)
@@ -123,16 +125,16 @@ func (in *instance) read() error {
 func (in *instance) against(c *rpc.ContainerClaims) []Comparison {
 	return []Comparison{
 		{"container register", in.register.String(), c.Register.String()},
-		{"launch digest", known(in.digest), known(c.LaunchDigest)},
-		{"defaults digest", known(in.DefaultsDigest), known(c.DefaultsDigest)},
+		{"launch digest", shownDigest(in.digest), shownDigest(c.LaunchDigest)},
+		{"defaults digest", shownDigest(in.DefaultsDigest), shownDigest(c.DefaultsDigest)},
 		{"image", in.Image.Reference, c.Image},
 		{"image digest", in.Image.Digest, c.ImageDigest},
 		{"cgroup owner", fmt.Sprint(in.CgroupOwner), fmt.Sprint(c.Assurance.CgroupOwner)},
 	}
 }
 
-// known is a digest as a comparison shows it.
-func known(d rpc.Digest) string {
+// shownDigest is a digest as a comparison shows it.
+func shownDigest(d rpc.Digest) string {
 	if d == (rpc.Digest{}) {
 		return "none"
 	}

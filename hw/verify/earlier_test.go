@@ -23,27 +23,25 @@ func TestLaunchOfAnEarlierVersion(t *testing.T) {
 	opts := w.options()
 
 	// Containers launched since are not touched by it.
-	fits := policyOf(t, appraiseT(t, encode(t, w.evidence(idTwo)), opts))
-	opts.Policy = fits
+	fits := textOf(t, appraiseT(t, encode(t, w.evidence(idTwo)), opts))
+	opts.Policy = parsePolicy(t, fits)
 	expect(t, appraiseT(t, encode(t, w.evidence(idTwo)), opts), Trusted)
 
 	bundle := encode(t, w.evidence(idOne))
-	fits.Container.Any = true
-	anyLaunch(fits)
-	fits.Container.ImageDigests = nil
+	opts.Policy = parsePolicy(t, anyLaunch(t, replaced(t, without(t, fits, "[image.", "digests = "), "image = \"two\"", "any = true")))
 	r := appraiseT(t, bundle, opts)
-	expect(t, r, NotTrusted, StepCallerValues)
+	expect(t, r, NotTrusted, StepCallerValues, StepNotProved)
 	if s := r.Step(StepCaller); s.Outcome != Warn || !strings.Contains(s.Detail, "earlier version") {
 		t.Errorf("%+v", s)
 	}
-	if text := strings.Join(r.NotProved, "\n"); !strings.Contains(text, "start it again") {
+	if text := texts(r.NotProved); !strings.Contains(text, "start it again") {
 		t.Errorf("not proved: %s", text)
 	}
-	if text := strings.Join(r.Proved, "\n"); strings.Contains(text, "what was started") {
+	if text := texts(r.Proved); strings.Contains(text, "what was started") {
 		t.Errorf("proved: %s", text)
 	}
 	opts.Policy = nil
-	if text, err := InitPolicy(appraiseT(t, bundle, opts)); err == nil || !strings.Contains(err.Error(), "earlier version") {
+	if text, _, err := InitPolicy([]*Result{appraiseT(t, bundle, opts)}, nil); err == nil || !strings.Contains(err.Error(), "earlier version") {
 		t.Errorf("a policy was made: %v\n%s", err, text)
 	}
 

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -16,37 +15,47 @@ func power(ev *evidence, opts Options) Step {
 	if opts.Policy == nil {
 		return skip(noPolicy + ": " + powerWords(ev))
 	}
-	var f findings
-	for i, e := range ev.prefix() {
+	refused := opts.Policy.JudgePower(classesOf(ev))
+	if len(refused) > 0 {
+		return fail("the policy does not allow it: "+powerful(refused), Comparison{"power of containers", "what [power] allows", strings.Join(refused[:min(len(refused), maxClasses)], ", ")})
+	}
+	return pass(powerWords(ev))
+}
+
+// classesOf are the classes of all power events, each once. An event that can't be read,
+// or has none, has a class that no policy can allow.
+func classesOf(ev *evidence) (classes []string) {
+	for _, e := range ev.prefix() {
 		if e.event == nil || e.event.Operation != logs.OpPower {
 			continue
 		}
-		classes := powerClasses(e.event)
-		allowed := len(classes) > 0
-		for _, c := range classes {
-			allowed = allowed && opts.Policy.Power.Allows(c)
+		of := powerClasses(e.event)
+		if len(of) == 0 {
+			of = []string{"(not known)"}
 		}
-		f.want(allowed, fmt.Sprintf("power of a container (event %d)", i),
-			policy.OneOf(opts.Policy.Power.Allow), strings.Join(classes, ", "))
+		classes = append(classes, of...)
 	}
-	if len(f.compared) == 0 {
-		return pass(powerWords(ev))
-	}
-	return f.step("the policy allows the power that containers have")
+	slices.Sort(classes)
+	return slices.Compact(classes)
 }
 
+// maxClasses is how many classes a sentence names.
+const maxClasses = 20
+
 func powerWords(ev *evidence) string {
-	var classes []string
-	for _, e := range ev.prefix() {
-		if e.event != nil && e.event.Operation == logs.OpPower {
-			classes = append(classes, powerClasses(e.event)...)
-		}
-	}
+	classes := classesOf(ev)
 	if len(classes) == 0 {
 		return "the log knows of no container that could act as root of the guest"
 	}
-	slices.Sort(classes)
-	return "containers could act as root of the guest: " + strings.Join(slices.Compact(classes), ", ")
+	return powerful(classes)
+}
+
+func powerful(classes []string) string {
+	words := strings.Join(classes[:min(len(classes), maxClasses)], ", ")
+	if more := len(classes) - maxClasses; more > 0 {
+		words += fmt.Sprintf(", and %d more", more)
+	}
+	return "containers could act as root of the guest: " + words
 }
 
 // powerClasses are the classes in a power event. Where they can't be read there
@@ -59,62 +68,31 @@ func powerClasses(e *logs.Event) []string {
 	return power.Classes
 }
 
-// events: the log's anchor and author, and the events that the policy wants
-// or forbids.
-func events(ev *evidence, keys agentKeys, in *instance, opts Options) Step {
-	p := opts.Policy
-	if p == nil {
-		return skip(noPolicy)
+// events: the events that the policy wants or forbids.
+func events(ev *evidence, in *instance, opts Options) (Step, error) {
+	if opts.Policy == nil {
+		return skip(noPolicy), nil
+	}
+	judged := opts.Policy.Events()
+	if in != nil {
+		judged.Places = in.places
+	}
+	for _, e := range ev.prefix() {
+		if e.event == nil || e.event.Container != "" {
+			continue
+		}
+		if err := judged.Judge(e.event); err != nil {
+			return Step{}, err
+		}
+	}
+	if in != nil {
+		for _, e := range in.events {
+			if err := judged.Judge(e); err != nil {
+				return Step{}, err
+			}
+		}
 	}
 	var f findings
-	anchor := ev.claims.Log.Anchor
-	f.want(slices.Contains(p.Agent.Anchors, anchor), "anchor", policy.OneOf(p.Agent.Anchors), anchor)
-	if ev.private() {
-		f.want(p.Agent.AllowPrivate, "view of the log", "one that replays", "private")
-	}
-	if keys.changed() {
-		f.want(p.Agent.AllowNewKey, "agent key", "that of event 0", "a new one after a restart")
-	}
-	for _, pattern := range p.Required {
-		got := holds(ev, in, pattern)
-		f.want(got, "event "+pattern.String(), "there", there(got))
-	}
-	for _, pattern := range p.Forbidden {
-		got := shows(ev, in, pattern.MayMatch)
-		f.want(!got, "event "+pattern.String(), "not there", there(got))
-	}
-	return f.step("the log is as the policy wants it")
-}
-
-func there(yes bool) string {
-	if yes {
-		return "there"
-	}
-	return "not there"
-}
-
-// holds reports whether a judged event matches. Of start and policy events the
-// last one counts, because it says what is in force.
-func holds(ev *evidence, in *instance, p policy.EventPattern) bool {
-	if p.Operation != logs.OpStart && p.Operation != logs.OpPolicy {
-		return shows(ev, in, p.Matches)
-	}
-	last := false
-	for _, e := range ev.prefix() {
-		if e.event != nil && e.event.Operation == p.Operation {
-			last = p.Matches(e.event)
-		}
-	}
-	return last
-}
-
-// shows reports whether a judged event is such: a public one, or one of the
-// container's latest instance.
-func shows(ev *evidence, in *instance, such func(*logs.Event) bool) bool {
-	for _, e := range ev.prefix() {
-		if e.event != nil && e.event.Container == "" && such(e.event) {
-			return true
-		}
-	}
-	return in != nil && slices.ContainsFunc(in.events, such)
+	f.add(judged.Findings())
+	return f.step("the log is as the policy wants it"), nil
 }

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/hw/sim"
-	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -15,31 +14,15 @@ func TestPower(t *testing.T) {
 	w.public(logs.OpPower, `{"classes":["privileged","device:c:*:*"]}`)
 	w.launch(idOne, "one", "/bin/one")
 	bundle, opts := encode(t, w.evidence(idOne)), w.options()
-	made := policyOf(t, appraiseT(t, bundle, opts))
-	for _, c := range []struct {
-		allow []string
-		fits  bool
-	}{{nil, false}, {[]string{"device:c:*:*"}, false}, {[]string{"device:c:*:*", "privileged", "no-metadata"}, true}, {made.Power.Allow, true}} {
-		opts.Policy = made
-		opts.Policy.Power.Allow = c.allow
-		if r := appraiseT(t, bundle, opts); c.fits {
+	made := textOf(t, appraiseT(t, bundle, opts))
+	for allow, fits := range map[string]bool{"[]": false, `["device:c:*:*"]`: false, `["device:c:*:*", "privileged", "no-metadata"]`: true} {
+		opts.Policy = parsePolicy(t, replaced(t, made, "allow = []", "allow = "+allow))
+		if r := appraiseT(t, bundle, opts); fits {
 			expect(t, r, Trusted)
 		} else {
 			expect(t, r, NotTrusted, StepPower)
 		}
 	}
-	// Nothing allows a class that this version doesn't know; a policy that is made leaves
-	// it out.
-	w.public(logs.OpPower, `{"classes":["devices\nallow","privileged"]}`)
-	opts.Policy = nil
-	text, err := InitPolicy(appraiseT(t, encode(t, w.evidence(idOne)), opts))
-	if err != nil || !strings.Contains(string(text), "none can allow them") {
-		t.Fatalf("%v:\n%s", err, text)
-	}
-	if opts.Policy, err = policy.Parse(text); err != nil {
-		t.Fatal(err)
-	}
-	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepPower)
 
 	// A container whose start was missed could have had any power.
 	for what, says := range map[string]bool{"exec": false, "launch": true} {
@@ -47,8 +30,18 @@ func TestPower(t *testing.T) {
 		w.public(logs.OpMissed, `{"count":1,"what":"`+what+`","why":"x"}`)
 		w.launch(idOne, "one", "/bin/one")
 		r := appraiseT(t, encode(t, w.evidence(idOne)), w.options())
-		if got := strings.Contains(strings.Join(r.NotProved, "\n"), "starts were missed"); got != says {
-			t.Errorf("%s missed: not proved are %q", what, r.NotProved)
+		if got := strings.Contains(texts(r.NotProved), "starts were missed"); got != says {
+			t.Errorf("%s missed: not proved are %+v", what, r.NotProved)
+		}
+		// Its own policy waives that, and forbids the event.
+		opts, made := w.options(), textOf(t, r)
+		opts.Policy = parsePolicy(t, strings.Replace(made, "[[forbidden]]", "[[forbidden]]\nmatch.why = \"y\"", 1))
+		expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
+		if says {
+			opts.Policy = parsePolicy(t, made)
+			expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
+			opts.Policy = parsePolicy(t, strings.Replace(made, `   "missed-launch",`, "", 1))
+			expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents, StepNotProved)
 		}
 	}
 	// Nothing allows classes that can't be read.
@@ -57,8 +50,7 @@ func TestPower(t *testing.T) {
 		w.public(logs.OpPower, body)
 		w.launch(idOne, "one", "/bin/one")
 		bundle, opts := encode(t, w.evidence(idOne)), w.options()
-		opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
-		opts.Policy.Power.Allow = []string{"privileged"}
+		opts.Policy = parsePolicy(t, replaced(t, textOf(t, appraiseT(t, bundle, opts)), "allow = []", "allow = [\"privileged\"]"))
 		expect(t, appraiseT(t, bundle, opts), NotTrusted, StepPower)
 	}
 }
@@ -69,21 +61,18 @@ func TestLastCounts(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	w.public(logs.OpPolicy, `{"sha384":"aa"}`)
 	w.launch(idOne, "one", "/bin/one")
-	fits := policyOf(t, appraiseT(t, encode(t, w.evidence(idOne)), w.options()))
-	of := func(operation, member, value string) policy.EventPattern {
-		return policy.EventPattern{Operation: operation, Match: map[string]any{member: value}}
-	}
-	fits.Required = []policy.EventPattern{of("start", "version", "1"), of("policy", "sha384", "aa")}
+	fits := textOf(t, appraiseT(t, encode(t, w.evidence(idOne)), w.options())) +
+		"[[required]]\noperation = \"start\"\nmatch.version = \"1\"\n[[required]]\noperation = \"policy\"\nmatch.sha384 = \"aa\"\n"
 	opts := w.options()
-	opts.Policy = fits
+	opts.Policy = parsePolicy(t, fits)
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
 	w.public(logs.OpPolicy, `{"sha384":"bb"}`)
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
 	w.public(logs.OpPolicy, `{"sha384":"aa"}`)
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
-	fits.Forbidden = []policy.EventPattern{of("policy", "sha384", "bb")}
+	opts.Policy = parsePolicy(t, fits+"[[forbidden]]\noperation = \"policy\"\nmatch.sha384 = \"bb\"\n")
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
-	fits.Forbidden = nil
+	opts.Policy = parsePolicy(t, fits)
 	key := base64.StdEncoding.EncodeToString(publicOf(w.key))
 	w.public(logs.OpStart, `{"version":"0","agent_key":"`+key+`","boot_id":"x"}`)
 	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)

@@ -1,69 +1,59 @@
 package verify
 
 import (
-	"slices"
-
-	"github.com/cima-project/cima/logs/canonical"
-
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
-// wantExecs holds what was executed against the policy: each program must be one
-// that it lists, and none may have run unmeasured, as far as the log shows.
-func wantExecs(f *findings, prefix []entry, own []*logs.Event, p *policy.Container) {
-	watched := false
+// executed are the programs that the log shows of a container. unproved says why they may
+// not be all: "" where they are all that was executed while it was watched.
+func executed(prefix []entry, own []*logs.Event) (execs []policy.Exec, unproved string) {
+	unproved = "not measured: there is no exec event"
 	for _, e := range own {
-		if e.Operation == logs.OpExec {
-			watched = true
-			wantExec(f, p, e)
+		if e.Operation != logs.OpExec {
+			continue
 		}
+		if len(execs) == 0 && unproved != "" {
+			unproved = ""
+		}
+		one, why := executedBy(e)
+		if why != "" {
+			unproved = why
+			continue
+		}
+		execs = append(execs, one)
 	}
-	f.want(watched, "executions", "measured", measuredOrNot(watched))
-	if p.AllowMissed {
-		return
-	}
-	// Also those before its launch: the daemon logs a gap once, and again when it
-	// has doubled.
+	// Also gaps before its launch: the daemon logs one once, and again when it has doubled.
 	for _, e := range prefix {
 		if e.event == nil || e.event.Operation != logs.OpMissed {
 			continue
 		}
 		var missed logs.MissedBody
 		if canonical.Decode(e.event.Body(), &missed) != nil || missed.What == logs.MissedExec || missed.What == logs.MissedEvent {
-			f.want(false, "executions of all containers", "measured", "missed: "+missed.Why)
+			unproved = "missed: " + missed.Why
 		}
 	}
+	return execs, unproved
 }
 
-func measuredOrNot(yes bool) string {
-	if yes {
-		return "measured"
-	}
-	return "not measured: there is no exec event"
-}
-
-func wantExec(f *findings, p *policy.Container, e *logs.Event) {
+// executedBy reads an exec event; why says why it has no digest that proves anything.
+func executedBy(e *logs.Event) (one policy.Exec, why string) {
 	var exec logs.ExecBody
 	if err := canonical.Decode(e.Body(), &exec); err != nil {
-		f.want(false, "exec", "an event with path and sha384", string(e.Body()))
-		return
+		return one, "an exec event can't be read"
 	}
-	what := "exec of " + exec.Path
-	if exec.Path == "" {
-		what = "exec of a program"
+	if exec.SHA384 != nil {
+		one.SHA384 = exec.SHA384.String()
 	}
+	one.Verity = exec.Verity
 	switch {
-	case exec.Verity != "" && slices.Contains(p.ExecVerity, exec.Verity):
-	case exec.SHA384 == nil && exec.Verity != "":
-		f.want(false, what, policy.OneOf(p.ExecVerity), exec.Verity)
-	case exec.SHA384 != nil:
-		f.want(slices.Contains(p.Execs, *exec.SHA384), what, policy.OneOf(p.Execs), exec.SHA384.String())
+	case one != policy.Exec{}:
+		return one, ""
 	case exec.Digest != "":
-		f.want(p.AllowMissed, what, policy.OneOf(p.Execs), exec.Digest)
+		return one, "a program has a digest by another hash alone, " + exec.Digest
 	case exec.Writable:
-		f.want(p.AllowMissed, what, "measured", "not measured: somebody could write the file")
-	default:
-		f.want(p.AllowMissed, what, "measured", "missed: "+exec.Missed)
+		return one, "somebody could write the file of a program"
 	}
+	return one, "missed: " + exec.Missed
 }

@@ -35,22 +35,21 @@ func TestRefusalIsExplained(t *testing.T) {
 	w.asked(idOne, "one", known)
 	w.asked(idTwo, "two", `{"arguments":["/bin/two"],"user":{"gid":7,"uid":7}}`)
 	opts := w.options()
-	fits := policyOf(t, appraiseT(t, encode(t, w.evidence(idOne)), opts))
-	far := policyOf(t, appraiseT(t, encode(t, w.evidence(idTwo)), opts))
-	fits.Container.LaunchDigests = append(fits.Container.LaunchDigests, far.Container.LaunchDigests...)
-	fits.Container.References = append(far.Container.References, fits.Container.References...)
-	fits.Container.ImageDigests = nil
-	opts.Policy = fits
+	both, _, err := InitPolicy([]*Result{appraiseT(t, encode(t, w.evidence(idTwo)), opts), appraiseT(t, encode(t, w.evidence(idOne)), opts)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.Policy = parsePolicy(t, string(both))
 
 	const id = "3333"
 	w.asked(id, "one", strings.Replace(known, "/srv/data", "/etc", 1))
 	r := appraiseT(t, encode(t, w.evidence(id)), opts)
-	expect(t, r, NotTrusted, StepCallerValues)
+	expect(t, r, NotTrusted, StepCallerValues, StepNotProved)
 	if got := shown(r); !slices.Equal(got, []string{`asked.mounts[/data].source: "/srv/data" / "/etc"`}) {
-		t.Errorf("shown %q", got)
+		t.Errorf("shown %+v", got)
 	}
 	if !strings.Contains(r.Reason, "asked.mounts[/data].source") {
-		t.Errorf("reason %q", r.Reason)
+		t.Errorf("reason %+v", r.Reason)
 	}
 	var table strings.Builder
 	r.WriteTable(&table)
@@ -59,12 +58,11 @@ func TestRefusalIsExplained(t *testing.T) {
 	}
 
 	// Without references the facts of the launch are shown.
-	anyLaunch(fits)
-	fits.Container.LaunchDigests = far.Container.LaunchDigests
+	opts.Policy = parsePolicy(t, anyReference(t, string(both)))
 	r = appraiseT(t, encode(t, w.evidence(id)), opts)
-	expect(t, r, NotTrusted, StepCallerValues)
-	if got := shown(r); !slices.Contains(got, `asked.arguments: not known: the policy has no references / ["/bin/one"]`) || len(got) != 5 {
-		t.Errorf("shown %q", got)
+	expect(t, r, NotTrusted, StepCallerValues, StepNotProved)
+	if got := shown(r); !slices.Contains(got, `asked.arguments: not known: the policy has no [[reference]] / ["/bin/one"]`) || len(got) != 5 {
+		t.Errorf("shown %+v", got)
 	}
 }
 
@@ -73,33 +71,32 @@ func TestExplanationIsBounded(t *testing.T) {
 	w := newWorld(t, sim.Config{})
 	w.launch(idOne, "one", "/bin/one")
 	opts := w.options()
-	opts.Policy = policyOf(t, appraiseT(t, encode(t, w.evidence(idOne)), opts))
-	opts.Policy.Container.ImageDigests = nil
+	text := textOf(t, appraiseT(t, encode(t, w.evidence(idOne)), opts))
 	large := `{"arguments":["` + strings.Repeat("y", 50000) + `"],"environment":[`
 	for i := range 700 {
 		large += fmt.Sprintf(`{"name":"%s%d"},`, strings.Repeat("é", 130), i)
 	}
 	w.asked(idTwo, "one", large+`{"name":"A"}]}`)
-	opts.Policy.Container.References[0].Launch = strings.Replace(opts.Policy.Container.References[0].Launch, `"arguments"`,
-		`"environment":[{"name":"B"}],"arguments"`, 1)
-	launch := opts.Policy.Container.References[0]
-	digest := referenceDigest(t, launch)
-	opts.Policy.Container.LaunchDigests = []rpc.Digest{digest}
+	text = replaced(t, text, `"asked": {`, `"asked": {"environment": [{"name":"B"}],`)
+	_, launch, _ := strings.Cut(text, "launch = '''")
+	launch, _, _ = strings.Cut(launch, "'''")
+	text = replaced(t, text, w.claims(idOne).Container.LaunchDigest.String(), referenceDigest(t, launch).String())
+	opts.Policy = parsePolicy(t, text)
 	r := appraiseT(t, encode(t, w.evidence(idTwo)), opts)
 	expect(t, r, NotTrusted, StepCallerValues)
 	if got := shown(r); len(got) != 21 || got[20] != "more facts that differ: 0 / 683" {
 		t.Errorf("%d facts are shown: %.200q", len(got), got)
 	}
-	text, err := json.Marshal(r.Step(StepCallerValues))
-	if err != nil || len(text) > 20<<10 {
-		t.Errorf("%d bytes, %v", len(text), err)
+	form, err := json.Marshal(r.Step(StepCallerValues))
+	if err != nil || len(form) > 20<<10 {
+		t.Errorf("%d bytes, %v", len(form), err)
 	}
 }
 
 // referenceDigest is the launch digest of a reference, by the world's arithmetic.
-func referenceDigest(t *testing.T, r policy.Reference) rpc.Digest {
+func referenceDigest(t *testing.T, launch string) rpc.Digest {
 	t.Helper()
-	form, err := canonical.Marshal(jsontext.Value(r.Launch))
+	form, err := canonical.Marshal(jsontext.Value(launch))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,9 +130,9 @@ func TestReferences(t *testing.T) {
 		`file = "good.json"`:                                         "",
 		`file = "` + dir + `/good.json"`:                             "",
 		`file = "predicted.json"`:                                    "",
-		`file = "none.json"`:                                         "no such file",
+		`file = "none.json"`:                                         "must be a file",
 		`file = "half.json"`:                                         "must be an object with launch and image",
-		`file = "other.json"`:                                        "must be among launch_digests",
+		`file = "other.json"`:                                        "which a [[container]] must have as launch",
 		`file = "earlier.json"`:                                      "must be of evidence profile v2",
 		`file = "large.json"`:                                        "at most",
 		`file = "good.json"` + "\nlaunch = '{}'":                     "and not both",
@@ -145,17 +142,11 @@ func TestReferences(t *testing.T) {
 		"launch = '''" + launch + "'''\nimage='x'":                   "image",
 		"launch = '''" + launch + "'''\nimage = '''" + image + "'''": "",
 	} {
-		path := write("policy.toml", "[container]\nlaunch_digests = [\""+claims.LaunchDigest.String()+"\"]\n[[container.references]]\n"+text+"\n")
-		p, err := policy.Load(path)
+		path := write("policy.toml", "cima_policy = 2\n[[container]]\nname = \"x\"\nlaunch = \""+claims.LaunchDigest.String()+"\"\n[[reference]]\n"+text+"\n")
+		_, err := policy.Load(path)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%.60s: %v, want %q", text, err, want)
+			t.Errorf("%.60s: %v, want %+v", text, err, want)
 		}
-		if err == nil && len(p.Container.References) != 1 {
-			t.Errorf("%.60s: %+v", text, p.Container)
-		}
-	}
-	if _, err := policy.Parse([]byte("[[container.references]]\nfile = \"good.json\"\n")); err == nil || !strings.Contains(err.Error(), "loaded from a file") {
-		t.Errorf("a text that names a file: %v", err)
 	}
 }
 
@@ -173,7 +164,7 @@ func TestImageConfig(t *testing.T) {
 	r := launch(`,"image_config":"` + imageDigestOf("two") + `"`)
 	expect(t, r, NotAuthentic, StepCaller)
 	if !strings.Contains(r.Reason, "another image's config") {
-		t.Errorf("reason %q", r.Reason)
+		t.Errorf("reason %+v", r.Reason)
 	}
 }
 
@@ -208,8 +199,8 @@ func TestMountsElsewhere(t *testing.T) {
 		{``, `{destination="/data",source="/srv/data"}`, true},
 		{``, `{destination="/data",source="/srv/data",place="/etc"}`, false},
 		{`{"mounts":[{"destination":"/data","place":"/etc"}]}`, `{destination="/data",source="/srv/data"}`, false},
-		{`{"mounts":[{"destination":"/data","place":"/etc"}]}`, `{destination="/data",source="/srv/data",place="/etc"}`, true},
-		{`{"mounts":[{"destination":"/data","place":"/etc"}]}`, `{destination="/data",source="/srv/data",place="/usr"}`, false},
+		{`{"mounts":[{"destination":"/data","place":"/etc"}]}`, `{destination="/data",place="/etc"}`, true},
+		{`{"mounts":[{"destination":"/data","place":"/etc"}]}`, `{destination="/data",place="/usr"}`, false},
 		{`{"mounts":[{"destination":"/data","place":"/etc"}]}`, `{destination="/data",source="/etc"}`, false},
 		{`{"mounts":[{"destination":"/data","place":"/etc"}]}`, `{destination="/data"}`, true},
 		{`{"mounts":[{"destination":"/other","place":"/etc"}]}`, `{destination="/data",source="/srv/data"}`, true},
@@ -223,15 +214,10 @@ func TestMountsElsewhere(t *testing.T) {
 		}
 		bundle, opts := encode(t, w.evidence(idOne)), w.options()
 		first := appraiseT(t, bundle, opts)
-		if told := strings.Contains(strings.Join(first.NotProved, "\n"), "its mounts are of the places"); told != (c.mounted != "") {
-			t.Errorf("%s: not proved %q", c.mounted, first.NotProved)
+		if told := strings.Contains(texts(first.NotProved), "its mounts are of the places"); told != (c.mounted != "") {
+			t.Errorf("%s: not proved %+v", c.mounted, first.NotProved)
 		}
-		with, err := policy.Parse([]byte("[container.launch]\nmounts = [" + c.policy + "]"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		opts.Policy = policyOf(t, first)
-		opts.Policy.Container.Launch = with.Container.Launch
+		opts.Policy = parsePolicy(t, replaced(t, textOf(t, first), "name = \"first seen 1\"", "name = \"x\"\nmatch.asked.mounts = ["+c.policy+"]"))
 		if r := appraiseT(t, bundle, opts); (r.Verdict == Trusted) != c.fine {
 			t.Errorf("%s under %s: %s", c.mounted, c.policy, r.Verdict)
 		}

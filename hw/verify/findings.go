@@ -3,7 +3,6 @@ package verify
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/cima-project/cima/hw/verify/policy"
@@ -28,23 +27,14 @@ func (f *findings) want(ok bool, what, want, got string) {
 // maxShown is how many bytes of a fact a result shows.
 const maxShown = 200
 
-// wantDigest notes a digest of a launch. One that isn't wanted is explained by the facts
-// behind it.
-func (f *findings) wantDigest(what string, wanted []rpc.Digest, got rpc.Digest, explain func() policy.Explanation) {
-	if len(wanted) == 0 {
-		return
-	}
-	if slices.Contains(wanted, got) {
-		f.want(true, what, policy.OneOf(wanted), got.String())
-		return
-	}
-	f.compared = append(f.compared, Comparison{what, policy.OneOf(wanted), got.String()})
-	e := explain()
+// explain notes a digest of a launch that isn't wanted, with the facts behind it.
+func (f *findings) explain(what string, got rpc.Digest, e policy.Explanation) {
+	f.compared = append(f.compared, Comparison{what, "one of the policy's", got.String()})
 	var facts []string
 	for _, d := range e.Differ {
 		want := replay.Clip(cmp.Or(d.Want, "none"), maxShown)
 		if !e.Known {
-			want = "not known: the policy has no references"
+			want = "not known: the policy has no [[reference]]"
 		}
 		f.compared = append(f.compared, Comparison{replay.Clip(d.Fact, maxShown), want, replay.Clip(cmp.Or(d.Got, "none"), maxShown)})
 		facts = append(facts, replay.Clip(d.Fact, maxShown))

@@ -3,30 +3,50 @@ package verify
 import (
 	"encoding/json/jsontext"
 	"errors"
+	"time"
 
-	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/firstseen"
 	"github.com/cima-project/cima/rpc"
 )
 
-// InitPolicy writes a commented policy, in TOML, that allows what the evidence of
-// r shows and nothing else. It refuses evidence that is not authentic, and a
-// quote without claims.
-func InitPolicy(r *Result) ([]byte, error) {
-	if r.Claims == nil || r.Registers == nil || r.Verdict == NotAuthentic || r.Verdict == Malformed {
-		return nil, errors.New("no policy can be made from evidence that is not authentic: " + r.Reason)
+// InitPolicy writes a commented policy, in TOML, from the evidence of these results: what
+// was seen once, and nothing else. It waives what is not proved where its code is in
+// waive. notes are for who called. It refuses evidence that is not authentic, and a quote
+// without claims.
+func InitPolicy(results []*Result, waive []string) (text []byte, notes []string, err error) {
+	var all []firstseen.Seen
+	for _, r := range results {
+		if r.Claims == nil || r.Registers == nil || r.Verdict == NotAuthentic || r.Verdict == Malformed {
+			return nil, nil, errors.New("no policy can be made from evidence that is not authentic: " + r.Reason)
+		}
+		if c := r.Claims.Container; c != nil && c.LaunchDigest == (rpc.Digest{}) {
+			return nil, nil, errors.New("no policy can be made of this container: " + loggedEarlier)
+		}
+		all = append(all, r.firstSeen())
 	}
-	if c := r.Claims.Container; c != nil && c.LaunchDigest == (rpc.Digest{}) {
-		return nil, errors.New("no policy can be made of this container: " + loggedEarlier)
+	if len(all) == 0 {
+		return nil, nil, errors.New("a policy must be made from evidence")
 	}
+	return firstseen.Policy(all, waive)
+}
+
+// firstSeen is what the evidence of a result shows.
+func (r *Result) firstSeen() firstseen.Seen {
 	seen := r.seen
-	seen.TCB, seen.Claims = r.TCB, r.Claims
-	if s := r.Step(StepAgent); s != nil {
-		seen.NewKey = s.Outcome == Warn
+	seen.Claims = r.Claims
+	if r.TCB != nil {
+		seen.Status = r.TCB.Status
+		seen.Date, _ = time.Parse(time.RFC3339, r.TCB.Date)
+	}
+	for _, g := range r.gaps {
+		if stands, _ := noWishes.Stands(g.code); stands {
+			seen.Gaps = append(seen.Gaps, g.code)
+		}
 	}
 	for _, e := range r.Events {
 		if measured, ok := e.Measured.(jsontext.Value); ok && e.Judged {
-			seen.Events = append(seen.Events, policy.Event{Operation: e.Operation, Container: e.Container, Measured: measured})
+			seen.Events = append(seen.Events, firstseen.Event{Operation: e.Operation, Container: e.Container, Measured: measured})
 		}
 	}
-	return policy.Init(seen)
+	return seen
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/match"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/canonical"
@@ -31,7 +31,7 @@ func (in *instance) readMounted(e *logs.Event) error {
 const maxPlaces = 5
 
 // placesWords says which mounts lead elsewhere; "" where none does.
-func placesWords(p policy.Places) string {
+func placesWords(p match.Places) string {
 	if p.Hidden {
 		return "there are too many of them to be shown"
 	}

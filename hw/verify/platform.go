@@ -1,11 +1,10 @@
 package verify
 
 import (
-	"cmp"
 	"context"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,17 +27,20 @@ func (r *Result) judgePlatform(ctx context.Context, q *dcap.Quote, debug Step, o
 	var s Step
 	s, p.untrusted = quoteSignature(q, opts)
 	r.add(StepQuote, s)
+	if p.untrusted == nil {
+		r.Root = rootOf(q, opts)
+	}
 	r.add(StepDebug, debug)
 	if s, p.collateral, err = checkCollateral(ctx, q, p.untrusted, opts); err != nil {
 		return p, err
 	}
 	r.add(StepCollateral, s)
 	r.add(StepEnclave, enclave(q, p.collateral, p.untrusted))
-	s, p.level = tcb(q, p.collateral, tcbRules(opts))
+	s, p.level = tcb(q, p.collateral, opts)
 	r.add(StepTCB, s)
 	r.add(StepRevocation, revocation(p.collateral, p.level))
 	registers := Registers(q.Registers)
-	r.Registers, r.TCB, r.seen.TD = &registers, p.level, policy.TDOf(q)
+	r.Registers, r.TCB, r.seen.TD = &registers, p.level, tdOf(q)
 	return p, ctx.Err()
 }
 
@@ -50,6 +52,23 @@ func quoteSignature(q *dcap.Quote, opts Options) (s Step, untrusted error) {
 	}
 	sum := dcap.Fingerprint(q.Root())
 	return pass("signed, and the chain ends in "+dcap.RootName(q.Root()), Comparison{"root, SHA-256", sum, sum}), nil
+}
+
+// rootOf describes the root that vouches for the quote.
+func rootOf(q *dcap.Quote, opts Options) *Root {
+	root := &Root{"built-in", dcap.RootName(q.Root()), dcap.Fingerprint(q.Root())}
+	switch {
+	case opts.TrustRoots == nil:
+	case simulated(q.Root()):
+		root.Kind = "simulated"
+	default:
+		root.Kind = "given"
+	}
+	return root
+}
+
+func simulated(root *x509.Certificate) bool {
+	return strings.Contains(root.Subject.String(), "NOT HARDWARE")
 }
 
 func (o *Options) roots() []*x509.Certificate {
@@ -119,62 +138,45 @@ func intels(found []dcap.Finding, fine string) Step {
 	return pass(fine, f.compared...)
 }
 
-func tcbRules(opts Options) policy.TCB {
-	if opts.Policy == nil || opts.Policy.TCB == nil {
-		return policy.TCB{}
-	}
-	return *opts.Policy.TCB
-}
-
 // tcb: platform, TDX module and quoting enclave are patched as Intel, or the
 // policy, wants it.
-func tcb(q *dcap.Quote, c *dcap.Collateral, rules policy.TCB) (Step, *dcap.TCBLevel) {
-	svn := Comparison{"TEE_TCB_SVN", cmp.Or(fmt.Sprintf("%x", []byte(rules.MinSVN)), "none"), fmt.Sprintf("%x", q.TCBSVN)}
-	if !atLeast(q.TCBSVN[:], rules.MinSVN) {
-		return fail("older than the policy's min_svn", svn), nil
+func tcb(q *dcap.Quote, c *dcap.Collateral, opts Options) (Step, *dcap.TCBLevel) {
+	var f findings
+	f.compared = []Comparison{{"TEE_TCB_SVN", hex.EncodeToString(q.TCBSVN[:]), hex.EncodeToString(q.TCBSVN[:])}}
+	f.add(opts.Policy.JudgeSVN(q.TCBSVN))
+	if len(f.wrong) > 0 {
+		return fail("older than the policy's min_svn", f.compared[1:]...), nil
 	}
 	if c == nil {
-		if rules.NeedsCollateral() {
-			return fail("the policy has rules for it, and there is no usable collateral", svn), nil
-		}
 		return skip("no usable collateral: patch level not checked"), nil
 	}
 	level, err := c.Level(q)
 	if err != nil {
-		return fail(err.Error(), svn), nil
+		return fail(err.Error(), f.compared...), nil
 	}
-	return judgeLevel(level, rules, svn), level
+	return judgeLevel(&f, level, opts), level
 }
 
 // judgeLevel holds a patch level against the rules.
-func judgeLevel(t *dcap.TCBLevel, rules policy.TCB, svn Comparison) Step {
-	allowed := rules.Statuses
-	if allowed == nil {
-		allowed = []string{dcap.StatusUpToDate}
-	}
-	compared := []Comparison{svn, {"TCB status", policy.OneOf(allowed), t.Status}, {"TCB date", cmp.Or(rules.MinDate, "none"), t.Date}}
+func judgeLevel(f *findings, t *dcap.TCBLevel, opts Options) Step {
+	date, _ := time.Parse(time.RFC3339, t.Date) // a date that can't be read is before any other
+	f.add(opts.Policy.JudgeLevel(policy.Level{
+		Status: t.Status, Platform: t.Parts[0].Status, QE: t.Parts[1].Status, Date: date, Next: t.Parts[0].Next, QENext: t.Parts[1].Next,
+		Advisories: t.Advisories, Evaluation: int64(t.Evaluation), Issued: t.Issued,
+	}, opts.at()))
 	words := fmt.Sprintf("%s, of %.10s", t.Status, t.Date)
 	if len(t.Advisories) > 0 {
 		words += ": " + strings.Join(t.Advisories, ", ")
 	}
 	switch {
-	case t.Status == dcap.StatusRevoked || !slices.Contains(allowed, t.Status):
-		return fail(words, compared...)
-	case rules.Old(t.Date):
-		return fail(words+", before the policy's min_date", compared...)
+	case t.Status == dcap.StatusRevoked:
+		return fail(words, f.compared...)
+	case len(f.wrong) > 0:
+		return fail(words+"; "+strings.Join(f.wrong, "; "), f.compared...)
 	case t.Status != dcap.StatusUpToDate:
-		return warn(words+"; the policy allows it", compared...)
+		return warn(words+"; the policy allows it", f.compared...)
 	}
-	return pass(words, compared...)
-}
-
-func atLeast(got, least []byte) bool {
-	for i := range least {
-		if i >= len(got) || got[i] < least[i] {
-			return false
-		}
-	}
-	return true
+	return pass(words, f.compared...)
 }
 
 // revocation: no certificate is revoked, nor is the TCB level.

@@ -147,30 +147,25 @@ func TestCollateralDir(t *testing.T) {
 func TestPolicyWithoutCollateral(t *testing.T) {
 	w := twoContainers(t)
 	bundle, opts := encode(t, w.evidence(idOne)), w.options()
-	opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
+	made := textOf(t, appraiseT(t, bundle, opts))
 	for _, c := range []struct {
-		rules policy.TCB
-		fits  bool
+		rules, waived, failed string
 	}{
-		{policy.TCB{}, true}, {policy.TCB{MinSVN: []byte{3, 0, 5}}, true}, {policy.TCB{MinSVN: []byte{3, 1}}, false},
-		{policy.TCB{Statuses: []string{"UpToDate"}}, false}, {policy.TCB{MinDate: "2020-01-01"}, false},
+		{"", `"collateral",`, ""}, {"", "", StepNotProved}, {"min_svn = \"030005\"", `"collateral",`, ""}, {"min_svn = \"0301\"", `"collateral",`, StepTCB},
+		{"statuses = \"UpToDate\"", "", StepNotProved}, {"min_date = 2020-01-01", "", StepNotProved},
 	} {
-		opts.Policy.TCB = &c.rules
-		if r := appraiseT(t, bundle, opts); c.fits {
+		opts.Policy = parsePolicy(t, replaced(t, made, `"collateral",`, c.waived)+"[tcb]\n"+c.rules)
+		if r := appraiseT(t, bundle, opts); c.failed == "" {
 			expect(t, r, Trusted)
 		} else {
-			expect(t, r, NotTrusted, StepTCB)
+			expect(t, r, NotTrusted, c.failed)
 		}
 	}
 	for _, text := range []string{"statuses = [\"Revoked\"]", "statuses = [\"uptodate\"]", "min_date = \"soon\"", "min_svn = \"0\"",
-		"min_svn = \"" + strings.Repeat("00", 17) + "\"", "max_date = \"2020-01-01\""} {
-		if p, err := policy.Parse([]byte("[tcb]\n" + text)); err == nil {
-			t.Errorf("%s: accepted: %+v", text, p.TCB)
+		"min_svn = \"" + strings.Repeat("00", 17) + "\"", "max_date = \"2020-01-01\"", "grace = \"1\"", "grace = \"1d\"\nstatuses = \"OutOfDate\"", "min_evaluation = -1"} {
+		if _, err := policy.Parse("p", []byte("cima_policy = 2\n[tcb]\n"+text)); err == nil {
+			t.Errorf("%s: accepted", text)
 		}
-	}
-	p, err := policy.Parse([]byte("[tcb]\nstatuses = [\"OutOfDate\"]\nmin_date = \"2025-08-13\"\nmin_svn = \"0300\""))
-	if err != nil || len(p.TCB.MinSVN) != 2 || p.TCB.MinSVN[0] != 3 {
-		t.Errorf("%+v, %v", p, err)
 	}
 }
 
@@ -206,7 +201,7 @@ func TestTDXModuleIdentity(t *testing.T) {
 				verdict = NotAuthentic
 			}
 		}
-		r := s.appraise(t, nil)
+		r := s.appraise(t, "")
 		t.Run(name, func(t *testing.T) { expect(t, r, verdict, c.failed...) })
 		if c.failed == nil && !strings.HasPrefix(r.TCB.Date, "2025-01-01") {
 			t.Errorf("%s: the date of the older part counts: %+v", name, r.TCB)
@@ -236,52 +231,51 @@ func TestEnclaveWithoutCollateral(t *testing.T) {
 }
 
 func TestPlatformStates(t *testing.T) {
-	outOfDate := &policy.TCB{Statuses: []string{"UpToDate", "OutOfDate"}}
+	const outOfDate = "statuses = [\"UpToDate\", \"OutOfDate\"]"
 	for name, c := range map[string]struct {
 		change  func(*service)
-		policy  *policy.TCB
+		policy  string
 		verdict Verdict
 		failed  []string
 		says    string
 	}{
-		"as it should be":                    {func(*service) {}, nil, Trusted, nil, ""},
-		"out of date":                        {func(s *service) { s.setStatus("OutOfDate") }, nil, NotTrusted, []string{StepTCB}, "OutOfDate, of 2026-01-01: INTEL-SA-00001"},
+		"as it should be":                    {func(*service) {}, "", Trusted, nil, ""},
+		"out of date":                        {func(s *service) { s.setStatus("OutOfDate") }, "", NotTrusted, []string{StepTCB}, "OutOfDate, of 2026-01-01: INTEL-SA-00001"},
 		"out of date, allowed":               {func(s *service) { s.setStatus("OutOfDate") }, outOfDate, Trusted, nil, "the policy allows it"},
 		"hardening needed":                   {func(s *service) { s.setStatus("SWHardeningNeeded") }, outOfDate, NotTrusted, []string{StepTCB}, "SWHardeningNeeded"},
-		"level revoked, and \"allowed\"":     {func(s *service) { s.setStatus("Revoked") }, &policy.TCB{Statuses: []string{"Revoked"}}, NotAuthentic, []string{StepTCB, StepRevocation}, "Revoked"},
-		"before the policy's date":           {func(*service) {}, &policy.TCB{MinDate: "2026-01-02"}, NotTrusted, []string{StepTCB}, "min_date"},
-		"at the policy's date":               {func(*service) {}, &policy.TCB{MinDate: "2026-01-01"}, Trusted, nil, ""},
-		"before, but for the zone":           {func(*service) {}, &policy.TCB{MinDate: "2025-12-31T23:00:00-02:00"}, NotTrusted, []string{StepTCB}, "min_date"},
-		"at it, in a zone":                   {func(*service) {}, &policy.TCB{MinDate: "2026-01-01T02:00:00+02:00"}, Trusted, nil, ""},
-		"of no date":                         {func(*service) {}, &policy.TCB{MinDate: "soon"}, NotTrusted, []string{StepTCB}, "min_date"},
-		"below the policy's SVN":             {func(*service) {}, &policy.TCB{MinSVN: []byte{4}}, NotTrusted, []string{StepTCB}, "min_svn"},
-		"at the policy's SVN":                {func(*service) {}, &policy.TCB{MinSVN: []byte{3, 0, 5}}, Trusted, nil, ""},
-		"enclave out of date":                {func(s *service) { s.setQE("OutOfDate", 0) }, nil, NotTrusted, []string{StepTCB}, "OutOfDate"},
-		"enclave, and configuration":         {func(s *service) { s.setQE("OutOfDate", 0); s.setStatus("ConfigurationNeeded") }, nil, NotTrusted, []string{StepTCB}, "OutOfDateConfigurationNeeded"},
-		"enclave revoked":                    {func(s *service) { s.setQE("Revoked", 0) }, nil, NotAuthentic, []string{StepTCB, StepRevocation}, "Revoked"},
-		"level revoked, enclave out of date": {func(s *service) { s.setQE("OutOfDate", 0); s.setStatus("Revoked") }, nil, NotAuthentic, []string{StepTCB, StepRevocation}, "Revoked"},
-		"enclave below all levels":           {func(s *service) { s.setQE("UpToDate", 1000) }, nil, NotTrusted, []string{StepTCB}, "quoting enclave"},
-		"platform below all levels":          {func(s *service) { s.raise("sgxtcbcomponents", 0) }, nil, NotTrusted, []string{StepTCB}, "no TCB level as low"},
-		"module below all levels":            {func(s *service) { s.raise("tdxtcbcomponents", 2) }, nil, NotTrusted, []string{StepTCB}, "no TCB level as low"},
-		"PCE below all levels":               {func(s *service) { s.tcbOf()["pcesvn"] = 60000 }, nil, NotTrusted, []string{StepTCB}, "no TCB level as low"},
-		"another's quoting enclave":          {func(s *service) { s.qe["mrsigner"] = strings.Repeat("ab", 32) }, nil, NotAuthentic, []string{StepEnclave}, ""},
-		"another enclave of the signer's":    {func(s *service) { s.qe["isvprodid"] = 1 }, nil, NotAuthentic, []string{StepEnclave}, ""},
-		"enclave of other attributes":        {func(s *service) { s.qe["attributes"] = strings.Repeat("00", 16) }, nil, NotAuthentic, []string{StepEnclave}, ""},
-		"enclave of other MISCSELECT":        {func(s *service) { s.qe["miscselect"] = "00000001" }, nil, NotAuthentic, []string{StepEnclave}, ""},
-		"another's TDX module":               {func(s *service) { s.module()["mrsigner"] = strings.Repeat("ab", 48) }, nil, NotAuthentic, []string{StepEnclave}, ""},
-		"TDX module of other attributes":     {func(s *service) { s.module()["attributes"] = "0100000000000000" }, nil, NotAuthentic, []string{StepEnclave}, ""},
-		"PCK revoked":                        {func(s *service) { s.revokePCK = true }, nil, NotAuthentic, []string{StepRevocation}, ""},
-		"signer revoked":                     {func(s *service) { s.revokeSigner = true }, nil, NotAuthentic, []string{StepRevocation}, ""},
-		"old":                                {func(s *service) { s.until = time.Now().Add(-time.Minute) }, nil, NotTrusted, []string{StepCollateral}, ""},
-		"of the future":                      {func(s *service) { s.from = time.Now().Add(time.Minute) }, nil, NotTrusted, []string{StepCollateral}, ""},
-		"TCB info not signed":                {func(s *service) { s.spoil = dcap.TCBInfo }, nil, NotTrusted, []string{StepCollateral}, ""},
-		"QE identity not signed":             {func(s *service) { s.spoil = dcap.QEIdentity }, nil, NotTrusted, []string{StepCollateral}, ""},
-		"another root":                       {func(s *service) { s.wrongRoot = true }, nil, NotTrusted, []string{StepCollateral}, ""},
-		"signed by a platform":               {func(s *service) { s.signerName = "Intel SGX PCK Certificate" }, nil, NotTrusted, []string{StepCollateral}, ""},
-		"of SGX":                             {func(s *service) { s.tcb["id"] = "SGX" }, nil, NotTrusted, []string{StepCollateral}, ""},
-		"of the SGX enclave":                 {func(s *service) { s.qe["id"] = "QE" }, nil, NotTrusted, []string{StepCollateral}, ""},
-		"of other platforms":                 {func(s *service) { s.tcb["fmspc"] = "000000000000" }, nil, NotTrusted, []string{StepCollateral}, ""},
-		"wanted, and of no use":              {func(s *service) { s.spoil = dcap.TCBInfo }, outOfDate, NotTrusted, []string{StepCollateral, StepTCB}, "no usable collateral"},
+		"level revoked, and \"allowed\"":     {func(s *service) { s.setStatus("Revoked") }, outOfDate, NotAuthentic, []string{StepTCB, StepRevocation}, "Revoked"},
+		"before the policy's date":           {func(*service) {}, "min_date = 2026-01-02", NotTrusted, []string{StepTCB}, "TCB date is 2026-01-01"},
+		"at the policy's date":               {func(*service) {}, "min_date = 2026-01-01", Trusted, nil, ""},
+		"before, but for the zone":           {func(*service) {}, "min_date = 2025-12-31T23:00:00-02:00", NotTrusted, []string{StepTCB}, "TCB date is 2026-01-01"},
+		"at it, in a zone":                   {func(*service) {}, "min_date = 2026-01-01T02:00:00+02:00", Trusted, nil, ""},
+		"below the policy's SVN":             {func(*service) {}, "min_svn = \"04\"", NotTrusted, []string{StepTCB}, "min_svn"},
+		"at the policy's SVN":                {func(*service) {}, "min_svn = \"030005\"", Trusted, nil, ""},
+		"enclave out of date":                {func(s *service) { s.setQE("OutOfDate", 0) }, "", NotTrusted, []string{StepTCB}, "OutOfDate"},
+		"enclave, and configuration":         {func(s *service) { s.setQE("OutOfDate", 0); s.setStatus("ConfigurationNeeded") }, "", NotTrusted, []string{StepTCB}, "OutOfDateConfigurationNeeded"},
+		"enclave revoked":                    {func(s *service) { s.setQE("Revoked", 0) }, "", NotAuthentic, []string{StepTCB, StepRevocation}, "Revoked"},
+		"level revoked, enclave out of date": {func(s *service) { s.setQE("OutOfDate", 0); s.setStatus("Revoked") }, "", NotAuthentic, []string{StepTCB, StepRevocation}, "Revoked"},
+		"enclave below all levels":           {func(s *service) { s.setQE("UpToDate", 1000) }, "", NotTrusted, []string{StepTCB}, "quoting enclave"},
+		"platform below all levels":          {func(s *service) { s.raise("sgxtcbcomponents", 0) }, "", NotTrusted, []string{StepTCB}, "no TCB level as low"},
+		"module below all levels":            {func(s *service) { s.raise("tdxtcbcomponents", 2) }, "", NotTrusted, []string{StepTCB}, "no TCB level as low"},
+		"PCE below all levels":               {func(s *service) { s.tcbOf()["pcesvn"] = 60000 }, "", NotTrusted, []string{StepTCB}, "no TCB level as low"},
+		"another's quoting enclave":          {func(s *service) { s.qe["mrsigner"] = strings.Repeat("ab", 32) }, "", NotAuthentic, []string{StepEnclave}, ""},
+		"another enclave of the signer's":    {func(s *service) { s.qe["isvprodid"] = 1 }, "", NotAuthentic, []string{StepEnclave}, ""},
+		"enclave of other attributes":        {func(s *service) { s.qe["attributes"] = strings.Repeat("00", 16) }, "", NotAuthentic, []string{StepEnclave}, ""},
+		"enclave of other MISCSELECT":        {func(s *service) { s.qe["miscselect"] = "00000001" }, "", NotAuthentic, []string{StepEnclave}, ""},
+		"another's TDX module":               {func(s *service) { s.module()["mrsigner"] = strings.Repeat("ab", 48) }, "", NotAuthentic, []string{StepEnclave}, ""},
+		"TDX module of other attributes":     {func(s *service) { s.module()["attributes"] = "0100000000000000" }, "", NotAuthentic, []string{StepEnclave}, ""},
+		"PCK revoked":                        {func(s *service) { s.revokePCK = true }, "", NotAuthentic, []string{StepRevocation}, ""},
+		"signer revoked":                     {func(s *service) { s.revokeSigner = true }, "", NotAuthentic, []string{StepRevocation}, ""},
+		"old":                                {func(s *service) { s.until = time.Now().Add(-time.Minute) }, "", NotTrusted, []string{StepCollateral}, ""},
+		"of the future":                      {func(s *service) { s.from = time.Now().Add(time.Minute) }, "", NotTrusted, []string{StepCollateral}, ""},
+		"TCB info not signed":                {func(s *service) { s.spoil = dcap.TCBInfo }, "", NotTrusted, []string{StepCollateral}, ""},
+		"QE identity not signed":             {func(s *service) { s.spoil = dcap.QEIdentity }, "", NotTrusted, []string{StepCollateral}, ""},
+		"another root":                       {func(s *service) { s.wrongRoot = true }, "", NotTrusted, []string{StepCollateral}, ""},
+		"signed by a platform":               {func(s *service) { s.signerName = "Intel SGX PCK Certificate" }, "", NotTrusted, []string{StepCollateral}, ""},
+		"of SGX":                             {func(s *service) { s.tcb["id"] = "SGX" }, "", NotTrusted, []string{StepCollateral}, ""},
+		"of the SGX enclave":                 {func(s *service) { s.qe["id"] = "QE" }, "", NotTrusted, []string{StepCollateral}, ""},
+		"of other platforms":                 {func(s *service) { s.tcb["fmspc"] = "000000000000" }, "", NotTrusted, []string{StepCollateral}, ""},
+		"wanted, and of no use":              {func(s *service) { s.spoil = dcap.TCBInfo }, outOfDate, NotTrusted, []string{StepCollateral}, "no usable collateral"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, _ := newService(t)

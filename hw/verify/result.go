@@ -1,7 +1,10 @@
 package verify
 
 import (
+	"time"
+
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/firstseen"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/rpc"
 )
@@ -35,10 +38,13 @@ const (
 	StepClaims       = "log-claims"    // its prefix gives the registers in the claims
 	StepCaller       = "caller"        // container or host process: register, launch digest, own events
 	StepUserData     = "user-data"     // what the channel was bound to
+	StepPolicy       = "policy"        // the policy counts now, and nothing is revoked
+	StepTD           = "td"            // reference values: attributes and configuration of the TD
 	StepBootValues   = "boot-values"   // reference values: who wrote what was booted?
 	StepCallerValues = "caller-values" // reference values: launch, image, how it was started; or the unit
 	StepPower        = "power"         // reference values: containers that could act as root
-	StepEvents       = "events"        // reference values: anchor, agent key, events required and forbidden
+	StepEvents       = "events"        // reference values: events required and forbidden
+	StepNotProved    = "not-proved"    // nothing is left that stands in the way of trust, or the policy waives it
 )
 
 // Step is the result of one step.
@@ -93,9 +99,18 @@ type Result struct {
 	Reason   string  `json:"reason"`         // why this verdict, one line
 	Hint     string  `json:"hint,omitempty"` // what to do about it
 
-	Steps     []Step   `json:"steps"`
-	Proved    []string `json:"proved"`     // sentences, each with what proves it
-	NotProved []string `json:"not_proved"` // sentences
+	Verifier string          `json:"verifier,omitempty"` // the program that appraised, and its version
+	Time     time.Time       `json:"time"`               // for which it was judged
+	Root     *Root           `json:"root,omitzero"`      // that the quote's chain ends in, where it is trusted
+	Policy   []policy.Source `json:"policy,omitempty"`   // the policy's files
+
+	// Boot and Container are what the policy calls those that fit.
+	Boot      *policy.Boot      `json:"boot,omitzero"`
+	Container *policy.Container `json:"container,omitzero"`
+
+	Steps     []Step      `json:"steps"`
+	Proved    []Statement `json:"proved"`     // each with what proves it
+	NotProved []Statement `json:"not_proved"` // what a reader could take for proved, and is not
 
 	// The members below are read from the evidence: see Verdict for what they
 	// are worth.
@@ -105,8 +120,26 @@ type Result struct {
 	Claims    *rpc.Claims    `json:"claims,omitzero"`
 	Events    []Event        `json:"events,omitempty"` // the runtime log's, in its order
 
-	rules []rule      // of its steps, in their order
-	seen  policy.Seen // for InitPolicy: the boot and the TD
+	rules []rule         // of its steps, in their order
+	seen  firstseen.Seen // for InitPolicy: the boot and the TD
+	gaps  []gap
+}
+
+// Statement is one thing that is proved, or not. Codes don't change from version to
+// version: cima-policy(5), NOT PROVED, has those of what is not proved; a step's name
+// stands for a step that failed.
+type Statement struct {
+	Code   string `json:"code"`
+	Text   string `json:"text"`            // for people
+	Stands bool   `json:"stands,omitzero"` // it stands in the way of trust
+	Waived bool   `json:"waived,omitzero"` // it would, and the policy waives it
+}
+
+// Root is the certificate that vouches for the hardware.
+type Root struct {
+	Kind   string `json:"kind"` // "built-in", "given" or "simulated"
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
 }
 
 // Registers are the measurement registers in a quote.
@@ -133,6 +166,14 @@ func (r *Result) Step(name string) *Step {
 		}
 	}
 	return nil
+}
+
+// outcome is the result of a step, "" where the appraisal has none.
+func (r *Result) outcome(name string) Outcome {
+	if s := r.Step(name); s != nil {
+		return s.Outcome
+	}
+	return ""
 }
 
 // Failed returns the steps that failed, in order.

@@ -24,7 +24,6 @@ import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify/dcap"
-	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/google/go-tdx-guest/abi"
 	"github.com/google/go-tdx-guest/pcs"
 )
@@ -193,7 +192,7 @@ func (s *service) crl(issuer *x509.Certificate, key *ecdsa.PrivateKey, serials [
 
 // readWith reads the service's documents for its quote, under a platform CA
 // whose key the test has.
-func (s *service) appraise(t *testing.T, rules *policy.TCB) *Result {
+func (s *service) appraise(t *testing.T, rules string) *Result {
 	t.Helper()
 	q := *s.quote
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -215,14 +214,14 @@ func (s *service) appraise(t *testing.T, rules *policy.TCB) *Result {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := begin(claimSteps)
+	r := begin(claimSteps, Options{})
 	c, err := docs.Read(&q, q.Chain[2:], time.Now())
 	if err != nil {
 		c = nil
 		r.add(StepCollateral, fail(err.Error()))
 	}
 	r.add(StepEnclave, enclave(&q, c, nil))
-	step, level := tcb(&q, c, tcbRules(Options{Policy: &policy.Policy{TCB: rules}}))
+	step, level := tcb(&q, c, Options{Policy: parsePolicy(t, "cima_policy = 2\n[tcb]\n"+rules)})
 	r.add(StepTCB, step)
 	r.add(StepRevocation, revocation(c, level))
 	r.TCB = level

@@ -14,7 +14,7 @@ type rule struct {
 // claimSteps are the steps on evidence with claims, in their order (APPRAISAL in
 // cima-evidence(7)). Each is run even where an earlier one failed, so that a
 // reader sees all that is wrong. Two things end it: evidence that can't be read;
-// and, for the last four, evidence that is not authentic, because they hold
+// and, for the last seven, evidence that is not authentic, because they hold
 // authentic evidence against reference values.
 var claimSteps = []rule{
 	{StepFormat, Malformed, true},
@@ -27,20 +27,23 @@ var claimSteps = []rule{
 	{StepShared, NotAuthentic, false},
 	{StepReportData, NotAuthentic, true},
 	{StepAgent, NotAuthentic, true},
-	{StepNonce, NotAuthentic, true},
+	{StepNonce, NotAuthentic, false},
 	{StepBootLog, NotAuthentic, true},
 	{StepRuntimeLog, NotAuthentic, true},
 	{StepClaims, NotAuthentic, true},
 	{StepCaller, NotAuthentic, true},
 	{StepUserData, NotAuthentic, false},
+	{StepPolicy, NotTrusted, false},
+	{StepTD, NotTrusted, false},
 	{StepBootValues, NotTrusted, true},
 	{StepCallerValues, NotTrusted, true},
 	{StepPower, NotTrusted, true},
 	{StepEvents, NotTrusted, true},
+	{StepNotProved, NotTrusted, true},
 }
 
 // bareSteps are the steps on a quote, and logs next to it, without claims: the
-// evidence of other systems. What is not given is not missed.
+// evidence of other systems.
 var bareSteps = []rule{
 	{StepFormat, Malformed, true},
 	{StepQuote, NotAuthentic, true},
@@ -53,12 +56,20 @@ var bareSteps = []rule{
 	{StepBootLog, NotAuthentic, false},
 	{StepRuntimeLog, NotAuthentic, false},
 	{StepUserData, NotAuthentic, false},
+	{StepPolicy, NotTrusted, false},
+	{StepTD, NotTrusted, false},
 	{StepBootValues, NotTrusted, false},
+	{StepCallerValues, NotTrusted, false},
+	{StepNotProved, NotTrusted, false},
 }
 
 // begin makes a result without any step yet.
-func begin(rules []rule) *Result {
-	return &Result{Verdict: Trusted, Proved: []string{}, NotProved: []string{}, rules: rules}
+func begin(rules []rule, opts Options) *Result {
+	r := &Result{Verdict: Trusted, Proved: []Statement{}, NotProved: []Statement{}, rules: rules, Verifier: opts.Verifier, Time: opts.at().UTC()}
+	if opts.Policy != nil {
+		r.Policy = opts.Policy.Sources
+	}
+	return r
 }
 
 // add appends the result of the named step, and lets it bear on the verdict. The
@@ -91,7 +102,7 @@ func (r *Result) skipRest(why string) {
 func (r *Result) malformed(err error, hint string) *Result {
 	r.add(StepFormat, fail(err.Error()))
 	r.skipRest("it can't be read")
-	r.NotProved, r.Hint = []string{"anything: it can't be read"}, hint
+	r.NotProved, r.Hint = []Statement{{Code: StepFormat, Text: "anything: it can't be read"}}, hint
 	return r
 }
 

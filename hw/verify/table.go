@@ -26,6 +26,9 @@ func (r *Result) WriteTable(w io.Writer) error {
 	section(&b, "proved", r.Proved)
 	section(&b, "not proved", r.NotProved)
 	fmt.Fprintf(&b, "\n%s", r.Verdict)
+	if r.Root != nil && r.Root.Kind != "built-in" && (r.Verdict == Trusted || r.Verdict == Authentic || r.Verdict == NotTrusted) {
+		fmt.Fprintf(&b, ", under a root that is %s: %s", r.Root.Kind, replay.Printable(r.Root.Name))
+	}
 	if r.Reason != "" {
 		fmt.Fprintf(&b, ": %s", replay.Printable(r.Reason))
 	}
@@ -47,12 +50,23 @@ func writeCompared(b *strings.Builder, width int, compared []Comparison) {
 	}
 }
 
-func section(b *strings.Builder, title string, lines []string) {
+func section(b *strings.Builder, title string, lines []Statement) {
 	if len(lines) == 0 {
 		return
 	}
 	fmt.Fprintf(b, "\n%s\n", title)
 	for _, l := range lines {
-		fmt.Fprintf(b, "  - %s\n", replay.Printable(l))
+		fmt.Fprintf(b, "  - %s (%s)\n", replay.Printable(l.Text), l.mark())
 	}
+}
+
+// mark is a statement's code, and what it means for the verdict.
+func (s Statement) mark() string {
+	switch {
+	case s.Stands:
+		return s.Code + ", in the way"
+	case s.Waived:
+		return s.Code + ", waived"
+	}
+	return s.Code
 }

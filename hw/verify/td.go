@@ -1,8 +1,6 @@
 package verify
 
 import (
-	"encoding/hex"
-	"slices"
 	"strings"
 
 	"github.com/cima-project/cima/hw"
@@ -10,41 +8,51 @@ import (
 	"github.com/cima-project/cima/hw/verify/policy"
 )
 
-// debug: the TD's host can't read or write its memory, and no migration TD can
-// but one that the policy knows.
+// tdOf are the members of a quote that [td] is about.
+func tdOf(q *dcap.Quote) policy.TD {
+	td := policy.TD{
+		Attributes: q.Attributes, XFAM: q.XFAM, MRSEAM: q.Module, ConfigID: q.ConfigID, Owner: q.Owner, OwnerConfig: q.OwnerConf,
+		ServiceTD: q.ServiceTD,
+	}
+	if x := q.Extended; x != nil {
+		td.Extended = &policy.Extended{VMID: x.VMID, DeviceInfo: x.DeviceInfo, InitialServiceTD: x.InitialServiceTD, CurrentServiceTD: x.CurrentServiceTD}
+	}
+	return td
+}
+
+// debug: the TD's host can't read or write its memory, and no service TD can but one that
+// the policy knows.
 func debug(q *dcap.Quote, opts Options) Step {
-	var rules policy.TD
-	if opts.Policy != nil {
-		rules = opts.Policy.TD
-	}
-	compared := []Comparison{{"TDATTRIBUTES, bits 0–7", "00", hex.EncodeToString(q.Attributes[:1])}}
+	found, gaps := opts.Policy.JudgeOpen(tdOf(q))
+	var f findings
+	f.add(found)
 	var open []string
-	refused := false
-	if q.UnderDebug() {
-		open = append(open, "the TD is under debug: its host can read and write its memory")
-		refused = !rules.AllowDebug
-	}
-	if q.Migrates() {
-		compared = append(compared, Comparison{"MRSERVICETD", policy.OneOf(rules.ServiceTDs), serviceTDWords(q)})
-		if q.ServiceTD == nil || *q.ServiceTD == (hw.Digest{}) || !slices.Contains(rules.ServiceTDs, *q.ServiceTD) {
-			open = append(open, "the TD can be migrated: a migration TD of its host's choice can read its memory")
-			refused = refused || !rules.AllowMigratable
+	for _, code := range gaps {
+		if code == policy.TDOpen {
+			open = append(open, "the TD is under debug: its host can read and write its memory")
+		} else {
+			open = append(open, "the TD can be migrated: a service TD of its host's choice can read its memory")
 		}
 	}
 	switch words := strings.Join(open, "; "); {
-	case refused:
-		return fail(words, compared...)
+	case len(f.wrong) > 0:
+		return fail(words, f.compared...)
+	case len(open) > 0 && q.ServiceTD != nil && *q.ServiceTD != (hw.Digest{}) && gaps[0] == policy.ServiceTD:
+		return pass("the TD is not under debug; the policy knows its service TD", f.compared...)
 	case len(open) > 0:
-		return warn(words+"; the policy allows it", compared...)
-	case q.Migrates():
-		return pass("the TD is not under debug; the policy knows its migration TD", compared...)
+		return warn(words+"; the policy allows it", f.compared...)
 	}
-	return pass("the TD is not under debug, and can't be migrated", compared...)
+	return pass("the TD is not under debug, and can't be migrated", f.compared...)
 }
 
-func serviceTDWords(q *dcap.Quote) string {
-	if q.ServiceTD == nil {
-		return "not in a quote of TDX 1.0"
+// tdValues: attributes and configuration of the TD are as the policy says. Without one,
+// the usual ones are told of.
+func tdValues(q *dcap.Quote, opts Options) Step {
+	var f findings
+	f.add(opts.Policy.JudgeTD(tdOf(q)))
+	s := f.step("attributes and configuration of the TD are as expected")
+	if opts.Policy == nil && s.Outcome == Fail {
+		return warn(strings.Join(f.wrong, "; "), f.compared...)
 	}
-	return q.ServiceTD.String()
+	return s
 }

@@ -7,8 +7,6 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
-	"github.com/cima-project/cima/hw/verify/policy"
-	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -16,43 +14,47 @@ import (
 // migrated, and the migration TD gets the keys to its memory.
 func TestMigratable(t *testing.T) {
 	known, other := hw.Digest(bytes.Repeat([]byte{7}, 48)), rpc.Digest{1}
+	const migratable = "attributes = [\"sept-ve-disable\", \"migratable\"]\n"
 	for name, c := range map[string]struct {
 		config sim.Config
-		td     policy.TD // the policy that accepts it
+		td     string // the policy that accepts it
+		told   bool   // that the host can read it
 	}{
-		"1.0":            {sim.Config{Migratable: true}, policy.TD{AllowMigratable: true}},
-		"1.5, unbound":   {sim.Config{Migratable: true, QuoteVersion: 5}, policy.TD{AllowMigratable: true}},
-		"1.5, bound":     {sim.Config{Migratable: true, QuoteVersion: 5, ServiceTD: known}, policy.TD{ServiceTDs: []rpc.Digest{other, known}}},
-		"1.5, any bound": {sim.Config{Migratable: true, QuoteVersion: 5, ServiceTD: known}, policy.TD{AllowMigratable: true}},
-		"service alone":  {sim.Config{QuoteVersion: 5, ServiceTD: known}, policy.TD{ServiceTDs: []rpc.Digest{known}}},
+		"1.0":            {sim.Config{Migratable: true}, migratable + "service_tds = \"any\"\n", true},
+		"1.5, unbound":   {sim.Config{Migratable: true, QuoteVersion: 5}, migratable + "service_tds = \"any\"\n", true},
+		"1.5, bound":     {sim.Config{Migratable: true, QuoteVersion: 5, ServiceTD: known}, migratable + "service_tds = [\"" + other.String() + "\", \"" + known.String() + "\"]\n", false},
+		"1.5, any bound": {sim.Config{Migratable: true, QuoteVersion: 5, ServiceTD: known}, migratable + "service_tds = \"any\"\n", false},
+		"service alone":  {sim.Config{QuoteVersion: 5, ServiceTD: known}, "service_tds = \"" + known.String() + "\"\n", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.config)
 			w.launch(idOne, "one", "/bin/one")
 			bundle, opts := encode(t, w.evidence(idOne)), w.options()
 			expect(t, appraiseT(t, bundle, opts), NotAuthentic, StepDebug)
-			for _, p := range []policy.TD{{AllowDebug: true}, {ServiceTDs: []rpc.Digest{other}}, {ServiceTDs: []rpc.Digest{{}}}} {
-				opts.Policy = &policy.Policy{TD: p}
+			for _, td := range []string{"", "attributes = [\"debug\"]", "service_tds = \"" + other.String() + "\""} {
+				opts.Policy = parsePolicy(t, "cima_policy = 2\n[td]\n"+td)
 				expect(t, appraiseT(t, bundle, opts), NotAuthentic, StepDebug)
 			}
-			opts.Policy = &policy.Policy{TD: c.td, Agent: policy.Agent{Anchors: []string{logs.AnchorRTMR3}}}
+			opts.Policy = parsePolicy(t, "cima_policy = 2\n[td]\n"+c.td)
 			first := appraiseT(t, bundle, opts)
-			expect(t, first, NotTrusted)
-			if says := strings.Contains(strings.Join(first.NotProved, "\n"), "a migration TD of its host's choice"); says != c.td.AllowMigratable {
-				t.Errorf("not proved: %q", first.NotProved)
+			expect(t, first, NotTrusted, StepNotProved)
+			made := textOf(t, first)
+			if any := strings.Contains(made, "service_tds = [\"any\"]"); any != (c.config.ServiceTD == hw.Digest{}) {
+				t.Errorf("the policy made:\n%s", made)
 			}
-			opts.Policy = policyOf(t, first) // knows the service TD, if there is one
-			if opts.Policy.TD.AllowMigratable != (c.config.ServiceTD == hw.Digest{}) {
-				t.Errorf("the policy made: %+v", opts.Policy.TD)
+			opts.Policy = parsePolicy(t, made) // knows the service TD, if there is one
+			r := appraiseT(t, bundle, opts)
+			expect(t, r, Trusted)
+			if !strings.Contains(texts(r.NotProved), "it has a service TD") {
+				t.Errorf("not proved: %+v", r.NotProved)
 			}
-			expect(t, appraiseT(t, bundle, opts), Trusted)
 		})
 	}
 	w := newWorld(t, sim.Config{Migratable: true})
 	r := appraiseFiles(t, w.files(hw.ReportData{}), Options{TrustRoots: w.roots()})
 	expect(t, r, Authentic) // as for debug: the quote itself shows it
-	if s := r.Step(StepDebug); s.Outcome != Warn || !strings.Contains(strings.Join(r.NotProved, "\n"), "the host keeps out") {
-		t.Errorf("bare: %+v, not proved %q", s, r.NotProved)
+	if s := r.Step(StepDebug); s.Outcome != Warn || !strings.Contains(texts(r.NotProved), "the host keeps out") {
+		t.Errorf("bare: %+v, not proved %+v", s, r.NotProved)
 	}
 }
 
@@ -61,9 +63,9 @@ func TestDebug(t *testing.T) {
 	w.launch(idOne, "one", "/bin/one")
 	bundle, opts := encode(t, w.evidence(idOne)), w.options()
 	expect(t, appraiseT(t, bundle, opts), NotAuthentic, StepDebug)
-	opts.Policy = &policy.Policy{TD: policy.TD{AllowDebug: true}}
+	opts.Policy = parsePolicy(t, "cima_policy = 2\n[td]\nattributes = [\"debug\", \"sept-ve-disable\"]\n")
 	r := appraiseT(t, bundle, opts)
-	if s := r.Step(StepDebug); s.Outcome != Warn {
+	if s := r.Step(StepDebug); s.Outcome != Warn || !strings.Contains(texts(r.NotProved), "the host keeps out") {
 		t.Errorf("allowed by policy: %+v", s)
 	}
 }

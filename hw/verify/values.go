@@ -1,86 +1,194 @@
 package verify
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
+	"iter"
 	"strings"
 
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
 )
 
 const noPolicy = "no policy was given"
 
-// bootValues: does a reference value say who wrote what was booted? The agent
-// is software in the guest: its word is worth what was measured on the way to
-// it, and no more. It returns the name of the boot that fits.
-func bootValues(now policy.Booted, opts Options) (s Step, title string) {
+// policyCounts: the policy is in force now, and revokes nothing of the evidence.
+func policyCounts(digests iter.Seq2[string, string], opts Options) Step {
 	if opts.Policy == nil {
-		return skip(noPolicy + ": nothing says who wrote firmware, kernel and agent"), ""
+		return skip(noPolicy)
 	}
-	if len(opts.Policy.Boot) == 0 {
-		return skip("the policy has no [[boot]]: nothing says who wrote firmware, kernel and agent"), ""
+	if why := opts.Policy.Valid(opts.at()); why != "" {
+		return fail(why)
 	}
-	// The result shows the set that differs least.
-	var nearest []Comparison
-	differ, least := "", 1<<30
-	for _, b := range opts.Policy.Boot {
-		found, names := b.Against(now)
-		var f findings
-		f.add(found)
-		if len(names) == 0 {
-			return pass("MRTD and RTMR0–2 are those of the boot "+b.Title(), f.compared...), b.Name
+	if revoked := opts.Policy.Revoked(digests); len(revoked) > 0 {
+		return fail(strings.Join(revoked, "; "))
+	}
+	return pass("the policy is in force, and revokes nothing of this")
+}
+
+// quoteDigests are the digests in a quote that a policy can revoke.
+func quoteDigests(q *dcap.Quote, now policy.Booted, yield func(what, digest string) bool) bool {
+	for _, d := range []struct {
+		what   string
+		digest hw.Digest
+	}{
+		{"MRTD", q.Registers.MRTD}, {"MRSEAM", q.Module}, {"MRCONFIGID", q.ConfigID}, {"MROWNER", q.Owner}, {"MROWNERCONFIG", q.OwnerConf},
+		{"RTMR0", now.RTMR[0]}, {"RTMR1", now.RTMR[1]}, {"RTMR2", now.RTMR[2]},
+	} {
+		if !yield(d.what, d.digest.String()) {
+			return false
 		}
-		if len(names) < least {
-			nearest, least = f.compared, len(names)
-			differ = fmt.Sprintf("%s not as in the nearest known boot, %s", strings.Join(names, ", "), b.Title())
+	}
+	if q.ServiceTD != nil && !yield("service TD", q.ServiceTD.String()) {
+		return false
+	}
+	if now.Log == nil {
+		return true
+	}
+	for _, e := range now.Log.UnverifiedEvents() { // proved by now: they replay to the quote's registers
+		if !yield("boot event", hw.Digest(e.Digest).String()) {
+			return false
 		}
 	}
-	return fail(differ, nearest...), ""
+	return true
+}
+
+// digests are all digests in the evidence that a policy can revoke.
+func (ev *evidence) digests(in *instance) iter.Seq2[string, string] {
+	return func(yield func(what, digest string) bool) {
+		if !quoteDigests(ev.quote, ev.booted(), yield) {
+			return
+		}
+		for _, e := range ev.prefix() {
+			if e.event != nil && e.event.Container == "" && !eventDigests(e.event, yield) {
+				return
+			}
+		}
+		if in == nil || in.Launch == nil {
+			return
+		}
+		for _, e := range in.events {
+			if !eventDigests(e, yield) {
+				return
+			}
+		}
+		if !yield("launch", in.digest.String()) || !yield("defaults", in.DefaultsDigest.String()) ||
+			!yield("image", in.Image.Digest) || !yield("image", in.Image.Manifest) {
+			return
+		}
+		for _, layer := range in.Image.Layers {
+			if !yield("layer", layer) {
+				return
+			}
+		}
+	}
+}
+
+// eventDigests are those of programs.
+func eventDigests(e *logs.Event, yield func(what, digest string) bool) bool {
+	switch e.Operation {
+	case logs.OpStart, logs.OpSystem, logs.OpExec:
+	default:
+		return true
+	}
+	var body struct {
+		Executable string `json:"executable"`
+		SHA384     string `json:"sha384"`
+		Verity     string `json:"verity"`
+	}
+	if canonical.Decode(e.Body(), &body) != nil {
+		return true
+	}
+	return yield("the agent", body.Executable) && yield("a program", body.SHA384) && yield("a program", body.Verity)
+}
+
+// bootValues: does a reference value say who wrote what was booted? The agent is software
+// in the guest: its word is worth what was measured on the way to it, and no more. It
+// returns the boots that fit.
+func bootValues(now policy.Booted, opts Options) (Step, []policy.Boot, error) {
+	if opts.Policy == nil {
+		return skip(noPolicy + ": nothing says who wrote firmware, kernel and agent"), nil, nil
+	}
+	if boots, _ := opts.Policy.Knows(); !boots {
+		return skip("the policy has no [[boot]]: nothing says who wrote firmware, kernel and agent"), nil, nil
+	}
+	found, err := opts.Policy.JudgeBoot(now, opts.at())
+	if err != nil {
+		return Step{}, nil, err
+	}
+	if len(found.Known) > 0 {
+		b := found.Known[0]
+		return pass(fmt.Sprintf("MRTD and RTMR0–2 are those of the boot %q: firmware %s, system %s", b.Name, b.Firmware, b.System)), found.Known, nil
+	}
+	return fail(fmt.Sprintf("not as in the nearest known boot, %q: %s", found.Nearest, found.Differences())), nil, nil
+}
+
+// known is what the policy says of the caller.
+type known struct {
+	known *policy.Container // nil for processes of the host, and callers that no alternative fits
+	gaps  []string          // codes
 }
 
 // callerValues: is it a container, or a unit, that the relying party knows?
-func callerValues(ev *evidence, in *instance, opts Options) Step {
+func callerValues(ev *evidence, in *instance, boots []policy.Boot, opts Options) (Step, known, error) {
 	if opts.Policy == nil {
-		return skip(noPolicy + ": nothing says what the container should be")
+		return skip(noPolicy + ": nothing says what the container should be"), known{}, nil
+	}
+	if _, callers := opts.Policy.Knows(); !callers {
+		return skip("the policy has no [[container]] and no [host]: nothing says what the caller should be"), known{}, nil
 	}
 	if ev.claims.Host != nil {
-		return hostValues(ev.claims.Host, opts.Policy.Host)
+		return hostValues(ev, opts)
 	}
-	p := opts.Policy.Container
 	if in.Earlier {
-		return fail("the container can't be held against the policy: " + loggedEarlier)
+		return fail("the container can't be held against the policy: " + loggedEarlier), known{}, nil
 	}
-	if !p.Any && len(p.LaunchDigests) == 0 && len(p.ImageDigests) == 0 {
-		return skip("the policy has no launch_digests and no image_digests: nothing says what the container should be")
+	c := policy.Caller{
+		LaunchDigest: in.digest, DefaultsDigest: in.DefaultsDigest, Launch: in.events[0].Body(), Image: in.imageEvent.Body(),
+		Claims: ev.bundle.Claims, Places: in.places,
 	}
-	var f findings
-	as := ev.claims.Container.Assurance
-	f.wantDigest("launch digest", p.LaunchDigests, in.digest, func() policy.Explanation { return p.Explain(in.Measured) })
-	f.wantDigest("defaults digest", p.DefaultsDigests, in.DefaultsDigest, func() policy.Explanation { return p.ExplainDefaults(in.Measured) })
-	if len(p.ImageDigests) > 0 {
-		known := slices.Contains(p.ImageDigests, in.Image.Digest) || slices.Contains(p.ImageDigests, in.Image.Manifest)
-		f.want(known, "image digest", policy.OneOf(p.ImageDigests), in.Image.Digest)
+	unproved := ""
+	c.Execs, unproved = executed(ev.prefix(), in.events)
+	c.Unproved = unproved != ""
+	found, err := opts.Policy.JudgeContainer(c, boots, opts.at())
+	if err != nil {
+		return Step{}, known{}, err
 	}
-	f.want(slices.Contains(p.Start, as.Start), "start", policy.OneOf(p.Start), as.Start)
-	f.want(slices.Contains(p.Source, in.Source), "source", policy.OneOf(p.Source), in.Source)
-	f.want(slices.Contains(p.CgroupOwner, as.CgroupOwner), "cgroup owner", policy.OneOf(p.CgroupOwner), fmt.Sprint(as.CgroupOwner))
-	if p.Execs != nil || p.ExecVerity != nil {
-		wantExecs(&f, ev.prefix(), in.events, &p)
+	if found.Known != nil {
+		return pass(fmt.Sprintf("the container is the policy's %q", found.Known.Name), Comparison{"launch digest", in.digest.String(), in.digest.String()}),
+			known{found.Known, found.Known.Gaps}, nil
 	}
-	if p.Launch != nil {
-		f.add(p.Launch.Judge(in.Launch, in.events[0].Body(), &in.places))
-	}
-	if p.Any {
-		return f.step("the policy takes any container that was started so")
-	}
-	return f.step("the container is one that the policy names")
+	return unknownCaller(in, found, opts.Policy), known{}, nil
 }
 
-func hostValues(host *rpc.HostClaims, p policy.Host) Step {
+// unknownCaller explains why no alternative fits.
+func unknownCaller(in *instance, found policy.Containers, p *policy.Policy) Step {
 	var f findings
-	f.want(p.Any || slices.Contains(p.Units, host.Unit) && host.Unit != "",
-		"host process", policy.OneOf(p.Units), "of unit "+cmp.Or(host.Unit, "none"))
-	return f.step("a host process that the policy names")
+	words := found.Differ
+	if found.Nearest != "" {
+		words = fmt.Sprintf("nearest is container %q: %s", found.Nearest, found.Differ)
+		if found.Others > 0 {
+			words += fmt.Sprintf(" (%d more differ)", found.Others)
+		}
+	}
+	if !p.KnowsLaunch(in.digest) {
+		f.explain("launch digest", in.digest, p.Explain(in.Measured))
+	}
+	if in.DefaultsDigest != (rpc.Digest{}) && p.BindsDefaults() && !p.KnowsDefaults(in.DefaultsDigest) {
+		f.explain("defaults digest", in.DefaultsDigest, p.ExplainDefaults(in.Measured))
+	}
+	return fail("the policy does not allow it: "+strings.Join(append([]string{words}, f.wrong...), "; "), f.compared...)
+}
+
+func hostValues(ev *evidence, opts Options) (Step, known, error) {
+	found, gaps, err := opts.Policy.JudgeHost(ev.claims.Host.Unit, ev.bundle.Claims)
+	if err != nil {
+		return Step{}, known{}, err
+	}
+	var f findings
+	f.add(found)
+	return f.step("a host process that the policy names"), known{gaps: gaps}, nil
 }

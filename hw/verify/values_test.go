@@ -7,71 +7,65 @@ import (
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
-	"github.com/cima-project/cima/rpc"
 )
-
-// anyLaunch takes out which launches a policy allows.
-func anyLaunch(p *policy.Policy) {
-	p.Container.LaunchDigests, p.Container.References = nil, nil
-}
 
 // TestPolicyDecides changes one thing in a policy that is met.
 func TestPolicyDecides(t *testing.T) {
 	w := twoContainers(t)
 	w.own(idOne, logs.OpExec, `{"path":"/bin/one","sha384":"`+strings.Repeat("0a", 48)+`"}`)
 	bundle, opts := encode(t, w.evidence(idOne)), w.options()
-	fits := appraiseT(t, bundle, opts)
+	first := appraiseT(t, bundle, opts)
+	fits := textOf(t, first)
+	v := first.Registers
+	other := strings.Repeat("0b", 48)
+	required := "[[required]]\noperation = \"extend\"\nmatch = { domain = \"app\", operation = \"%\" }\n"
+	forbidden := strings.Replace(required, "required", "forbidden", 1)
+	add := func(text string) string { return fits + text }
 	for name, c := range map[string]struct {
-		change func(p *policy.Policy)
+		text   string
 		failed string // "" if the policy is still met
 	}{
-		"as made":                {func(p *policy.Policy) {}, ""},
-		"MRTD":                   {func(p *policy.Policy) { p.Boot[0].MRTD = &rpc.Digest{} }, StepBootValues},
-		"RTMR0":                  {func(p *policy.Policy) { p.Boot[0].RTMR0 = &rpc.Digest{} }, StepBootValues},
-		"RTMR1":                  {func(p *policy.Policy) { p.Boot[0].RTMR1 = &rpc.Digest{} }, StepBootValues},
-		"RTMR2":                  {func(p *policy.Policy) { p.Boot[0].RTMR2 = &rpc.Digest{} }, StepBootValues},
-		"another boot before it": {func(p *policy.Policy) { p.Boot = append([]policy.BootValues{zeroBoot}, p.Boot...) }, ""},
-		"another boot only":      {func(p *policy.Policy) { p.Boot = []policy.BootValues{zeroBoot} }, StepBootValues},
-		"launch":                 {func(p *policy.Policy) { p.Container.LaunchDigests[0][0] ^= 1; p.Container.References = nil }, StepCallerValues},
-		"defaults":               {func(p *policy.Policy) { p.Container.DefaultsDigests = []rpc.Digest{{1}} }, StepCallerValues},
-		"defaults, as they are": {func(p *policy.Policy) {
-			p.Container.DefaultsDigests = []rpc.Digest{{1}, fits.Claims.Container.DefaultsDigest}
-		}, ""},
-		"any launch of the image": {func(p *policy.Policy) { anyLaunch(p) }, ""},
-		"image":                   {func(p *policy.Policy) { p.Container.ImageDigests[0] = imageDigestOf("two") }, StepCallerValues},
-		"any image so launched":   {func(p *policy.Policy) { p.Container.ImageDigests = nil }, ""},
-		"start":                   {func(p *policy.Policy) { p.Container.Start = []string{"observed"} }, StepCallerValues},
-		"source":                  {func(p *policy.Policy) { p.Container.Source = []string{"user"} }, StepCallerValues},
-		"cgroup owner":            {func(p *policy.Policy) { p.Container.CgroupOwner = []uint32{7} }, StepCallerValues},
-		"no exec":                 {func(p *policy.Policy) { p.Container.Execs = []rpc.Digest{} }, StepCallerValues},
-		"no exec by fs-verity":    {func(p *policy.Policy) { p.Container.Execs, p.Container.ExecVerity = nil, []string{} }, StepCallerValues},
-		"execs not looked at":     {func(p *policy.Policy) { p.Container.Execs = nil }, ""},
-		"anchor":                  {func(p *policy.Policy) { p.Agent.Anchors = []string{"report-data"} }, StepEvents},
-		"required, there":         {func(p *policy.Policy) { p.Required = seal }, ""},
-		"required, own":           {func(p *policy.Policy) { p.Required = extendOf("load") }, ""},
-		"required, not there":     {func(p *policy.Policy) { p.Required = extendOf("unload") }, StepEvents},
-		"forbidden, not there":    {func(p *policy.Policy) { p.Forbidden = extendOf("unload") }, ""},
-		"forbidden, there":        {func(p *policy.Policy) { p.Forbidden = seal }, StepEvents},
-		"forbidden, another's": {func(p *policy.Policy) {
-			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"asked": map[string]any{"arguments": []any{"/bin/two"}}}}}
-		}, ""},
-		"forbidden, by arguments": {func(p *policy.Policy) {
-			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"asked": map[string]any{"arguments": []any{"/bin/one"}}}}}
-		}, StepEvents},
-		"forbidden, for it is left out": {func(p *policy.Policy) {
-			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"asked": map[string]any{"no_new_privileges": false}}}}
-		}, StepEvents},
-		"forbidden, by a number": {func(p *policy.Policy) {
-			p.Forbidden = []policy.EventPattern{{Operation: "launch", Match: map[string]any{"cgroup_owner": int64(0)}}}
-		}, StepEvents},
-		"any container, and no more": {func(p *policy.Policy) {
-			anyLaunch(p)
-			p.Container.Any, p.Container.ImageDigests = true, nil
-		}, ""},
+		"as made":                 {fits, ""},
+		"MRTD":                    {replaced(t, fits, v.MRTD.String(), other), StepBootValues},
+		"RTMR0":                   {replaced(t, fits, v.RTMR[0].String(), other), StepBootValues},
+		"RTMR1":                   {replaced(t, fits, v.RTMR[1].String(), other), StepBootValues},
+		"RTMR2":                   {replaced(t, fits, v.RTMR[2].String(), other), StepBootValues},
+		"RTMR2, zero":             {replaced(t, fits, v.RTMR[2].String(), "zero"), StepBootValues},
+		"line":                    {replaced(t, fits, "console=hvc0", "console=hvc0 quiet"), StepBootValues},
+		"launch":                  {replaced(t, anyReference(t, fits), "launch = \"", "launch = \""+other+"\" #"), StepCallerValues},
+		"any launch of the image": {anyLaunch(t, fits), ""},
+		"image":                   {replaced(t, fits, imageDigestOf("one"), imageDigestOf("two")), StepCallerValues},
+		"any image so launched":   {without(t, fits, "[image.", "digests = ", "image = \"one\""), ""},
+		"source":                  {replaced(t, fits, "name = \"first seen 1\"", "name = \"x\"\nsource = \"user\""), StepCallerValues},
+		"cgroup owner":            {replaced(t, fits, "name = \"first seen 1\"", "name = \"x\"\ncgroup_owner = 7"), StepCallerValues},
+		"no exec":                 {replaced(t, fits, "execs = [\"", "execs = [] #"), StepCallerValues},
+		"another exec":            {replaced(t, fits, "execs = [\"0a", "execs = [\"0b"), StepCallerValues},
+		"execs not looked at":     {without(t, fits, "execs = ["), ""},
+		"of another boot":         {replaced(t, fits, "name = \"first seen 1\"", "name = \"x\"\nboot = \"as first seen\"\nuntil = 2020-01-01"), StepCallerValues},
+		"demanded, and not there": {replaced(t, fits, "name = \"first seen 1\"", "name = \"x\"\ndemand = [\"channel\"]"), StepNotProved},
+		"required, own":           {add(strings.Replace(required, "%", "load", 1)), ""},
+		"required, not there":     {add(strings.Replace(required, "%", "unload", 1)), StepEvents},
+		"forbidden, not there":    {add(strings.Replace(forbidden, "%", "unload", 1)), ""},
+		"forbidden, there":        {add(strings.Replace(forbidden, "%", "load", 1)), StepEvents},
+		"forbidden, another's":    {add("[[forbidden]]\noperation = \"launch\"\nmatch.asked.arguments = [\"/bin/two\"]\n"), ""},
+		"forbidden, by arguments": {add("[[forbidden]]\noperation = \"launch\"\nmatch.asked.arguments = [\"/bin/one\"]\n"), StepEvents},
+		"any container":           {anyLaunch(t, replaced(t, without(t, fits, "[image.", "digests = "), "image = \"one\"", "any = true")), ""},
+		"not waived":              {replaced(t, fits, `"collateral",`, ""), StepNotProved},
+		"host input not waived":   {replaced(t, fits, `"host-input-unknown",`, ""), StepNotProved},
+		"root not covered":        {replaced(t, fits, "root = \"verity\"", "root = \"not covered\"", `"root-not-covered",`, ""), StepNotProved},
+		"attributes":              {add("[td]\nattributes = [\"sept-ve-disable\", \"pks\"]\n"), StepTD},
+		"features":                {add("[td]\nxfam = \"7\"\n"), StepTD},
+		"module":                  {add("[td]\nmrseam = \"" + other + "\"\n"), StepTD},
+		"configuration":           {add("[td]\nmrconfigid = \"" + other + "\"\n"), StepTD},
+		"run out":                 {replaced(t, fits, "name = \"as first seen\"", "name = \"x\"\nuntil = 2020-01-01"), StepPolicy},
+		"not yet":                 {replaced(t, fits, "name = \"as first seen\"", "name = \"x\"\nfrom = 2120-01-01"), StepPolicy},
+		"firmware revoked":        {add("[[revoked]]\ndigest = \"" + v.MRTD.String() + "\"\nwhy = \"x\"\n"), StepPolicy},
+		"image revoked":           {add("[[revoked]]\ndigest = \"" + imageDigestOf("one") + "\"\nwhy = \"x\"\n"), StepPolicy},
+		"program revoked":         {add("[[revoked]]\ndigest = \"" + strings.Repeat("0a", 48) + "\"\nwhy = \"x\"\n"), StepPolicy},
+		"others revoked":          {add("[[revoked]]\ndigest = \"" + other + "\"\nwhy = \"x\"\n"), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			opts.Policy = policyOf(t, fits)
-			c.change(opts.Policy)
+			opts.Policy = parsePolicy(t, c.text)
 			r := appraiseT(t, bundle, opts)
 			if c.failed == "" {
 				expect(t, r, Trusted)
@@ -81,76 +75,63 @@ func TestPolicyDecides(t *testing.T) {
 		})
 	}
 	// What a policy leaves out is not allowed.
-	for name, c := range map[string]struct {
-		remove  func(p *policy.Policy)
-		skipped string
-	}{
-		"no boot":      {func(p *policy.Policy) { p.Boot = nil }, StepBootValues},
-		"no container": {func(p *policy.Policy) { anyLaunch(p); p.Container.ImageDigests = nil }, StepCallerValues},
+	for skipped, text := range map[string]string{
+		StepBootValues:   "cima_policy = 2\n[host]\nany = true\n",
+		StepCallerValues: bootText(first, ""),
 	} {
-		opts.Policy = policyOf(t, fits)
-		c.remove(opts.Policy)
+		opts.Policy = parsePolicy(t, text)
 		r := appraiseT(t, bundle, opts)
-		expect(t, r, NotTrusted)
-		if r.Step(c.skipped).Outcome != Skip || !strings.HasPrefix(r.Reason, c.skipped) {
-			t.Errorf("%s: %+v, reason %q", name, r.Step(c.skipped), r.Reason)
+		if r.Verdict != NotTrusted || r.Step(skipped).Outcome != Skip {
+			t.Errorf("%s: %s, %+v, reason %q", skipped, r.Verdict, r.Step(skipped), r.Reason)
 		}
 	}
 }
 
-var (
-	zeroBoot = policy.BootValues{MRTD: &rpc.Digest{}, RTMR0: &rpc.Digest{}, RTMR1: &rpc.Digest{}, RTMR2: &rpc.Digest{}}
-	seal     = []policy.EventPattern{{Operation: "seal"}}
-)
+// anyReference takes the references out.
+func anyReference(t testing.TB, text string) string {
+	t.Helper()
+	before, _, _ := strings.Cut(text, "\n[[reference]]")
+	return before
+}
 
-func extendOf(operation string) []policy.EventPattern {
-	return []policy.EventPattern{{Operation: "extend", Match: map[string]any{"operation": operation, "domain": "app"}}}
+// A policy that nobody read knows nothing: some empty ones would accept any boot.
+func TestPolicyMadeInCode(t *testing.T) {
+	w := twoContainers(t)
+	opts := w.options()
+	opts.Policy = &policy.Policy{}
+	if r, err := Appraise(t.Context(), encode(t, w.evidence(idOne)), opts); err == nil {
+		t.Errorf("%s", r.Verdict)
+	}
+	opts = Options{TrustRoots: opts.TrustRoots, Policy: opts.Policy}
+	if r, err := AppraiseQuote(t.Context(), w.files([64]byte{}), opts); err == nil {
+		t.Errorf("bare: %s", r.Verdict)
+	}
 }
 
 func TestHostPolicy(t *testing.T) {
 	w := twoContainers(t)
 	bundle, opts := encode(t, w.evidence("")), w.options()
-	made := policyOf(t, appraiseT(t, bundle, opts))
-	opts.Policy = made
+	made := textOf(t, appraiseT(t, bundle, opts))
+	opts.Policy = parsePolicy(t, made)
 	expect(t, appraiseT(t, bundle, opts), Trusted)
-	made.Host.Units = []string{"b.service"}
-	expect(t, appraiseT(t, bundle, opts), NotTrusted, StepCallerValues)
-	made.Host.Units, made.Container.Any = nil, true // a container's rules don't apply to the host
-	expect(t, appraiseT(t, bundle, opts), NotTrusted, StepCallerValues)
-
+	for _, text := range []string{
+		replaced(t, made, "a.service", "b.service"),
+		// a container's rules don't apply to the host
+		without(t, made, "[host]", "units = ") + "[[container]]\nname = \"x\"\nany = true\n",
+	} {
+		opts.Policy = parsePolicy(t, text)
+		expect(t, appraiseT(t, bundle, opts), NotTrusted, StepCallerValues)
+	}
 	c := w.claims("")
 	c.Host.Unit = ""
 	bundle = encode(t, w.seal(c, w.key))
-	made.Host.Units = []string{""}
-	expect(t, appraiseT(t, bundle, opts), NotTrusted, StepCallerValues)
-	opts.Policy = policyOf(t, appraiseT(t, bundle, opts))
-	expect(t, appraiseT(t, bundle, opts), Trusted)
-}
-
-// TestPolicyMadeInCode: reference values that a program fills in are checked
-// like those of a file. Some empty ones would accept any boot.
-func TestPolicyMadeInCode(t *testing.T) {
-	w := twoContainers(t)
-	bundle, opts := encode(t, w.evidence(idOne)), w.options()
-	fits := policyOf(t, appraiseT(t, bundle, opts))
-	opts.Policy = fits
-	expect(t, appraiseT(t, bundle, opts), Trusted)
-	for name, boot := range map[string]policy.BootValues{
-		"nothing":   {},
-		"a name":    {Name: "appliance"},
-		"MRTD":      {MRTD: fits.Boot[0].MRTD},
-		"no RTMR2":  {MRTD: fits.Boot[0].MRTD, RTMR0: fits.Boot[0].RTMR0, RTMR1: fits.Boot[0].RTMR1},
-		"any RTMR2": {MRTD: fits.Boot[0].MRTD, RTMR0: fits.Boot[0].RTMR0, RTMR1: fits.Boot[0].RTMR1, Events: []policy.BootPattern{{RTMR: 2}}},
+	for text, want := range map[string]Verdict{
+		textOf(t, appraiseT(t, bundle, w.options())):               NotTrusted, // nobody has named it
+		replaced(t, made, "units = [\"a.service\"]", "any = true"): Trusted,
 	} {
-		made := *fits
-		made.Boot = []policy.BootValues{boot}
-		opts.Policy = &made
-		if r, err := Appraise(t.Context(), bundle, opts); err == nil {
-			t.Errorf("%s: %s", name, r.Verdict)
-		}
-		opts := Options{TrustRoots: opts.TrustRoots, Policy: &made}
-		if r, err := AppraiseQuote(t.Context(), w.files([64]byte{}), opts); err == nil {
-			t.Errorf("%s, bare: %s", name, r.Verdict)
+		opts.Policy = parsePolicy(t, text)
+		if r := appraiseT(t, bundle, opts); r.Verdict != want {
+			t.Errorf("%s: %s", r.Verdict, r.Reason)
 		}
 	}
 }
@@ -161,43 +142,47 @@ func TestLaunchFacts(t *testing.T) {
 		"capabilities":{"added":["CAP_CHOWN"],"dropped":["CAP_MKNOD"]},
 		"mounts":[{"destination":"/data","type":"bind","source":"/srv/data","options":["ro"]},{"destination":"/scratch","type":"tmpfs"}]},
 		"defaults":{"capabilities":{"bounding":["CAP_CHOWN","CAP_KILL"],"effective":["CAP_KILL"]},"umask":0}}`)
-	w.own(idOne, logs.OpImage, `{"reference":"r:1","digest":"`+imageDigestOf("one")+`"}`)
+	w.own(idOne, logs.OpImage, `{"reference":"one:1","digest":"`+imageDigestOf("one")+`"}`)
 	bundle, opts := encode(t, w.evidence(idOne)), w.options()
-	fits := appraiseT(t, bundle, opts)
+	fits := anyLaunch(t, textOf(t, appraiseT(t, bundle, opts)))
 	for text, fine := range map[string]bool{
-		`arguments=["/bin/one","-x"]`:           true,
-		`arguments=["/bin/one"]`:                false,
-		`arguments=["-x","/bin/one"]`:           false,
-		`arguments=[]`:                          false,
-		`capabilities=["CAP_KILL","CAP_CHOWN"]`: true,
-		`capabilities=["CAP_KILL"]`:             false,
-		`capabilities=[]`:                       false,
-		`mounts=[{destination="/data",source="/srv/data",options=["ro"]},{destination="/scratch"}]`: true,
-		`mounts=[{destination="/data",source="/srv/other"},{destination="/scratch"}]`:               false,
-		`mounts=[{destination="/data",options=["rw"]},{destination="/scratch"}]`:                    false,
-		`mounts=[{destination="/data"}]`:                      false,
-		`mounts=[]`:                                           false,
-		`match={asked={root_read_only=true}}`:                 true,
-		`match={asked={root_read_only=false}}`:                false,
-		`match={asked={terminal=false}}`:                      true, // an empty value is left out
-		`match={asked={devices=[],sysctls={},seccomp=""}}`:    true,
-		`match={asked={terminal=true}}`:                       false,
-		`match={asked={root_read_only=true},source="bundle"}`: true,
-		`match={asked={root_read_only=true},source="user"}`:   false,
-		`match={defaults={umask=0}}`:                          true,
-		`match={defaults={umask=18}}`:                         false,
-		`match={cgroup_owner=0}`:                              true,
-		`match={asked={devices=0}}`:                           false, // 0 isn't absent
-		`match={asked={capabilities={added=["CAP_CHOWN"]}}}`:  false, // not all of it
+		`asked.arguments = ["/bin/one","-x"]`:                                                             true,
+		`asked.arguments = ["/bin/one",{prefix="-"}]`:                                                     true,
+		`asked.arguments = ["/bin/one"]`:                                                                  false,
+		`asked.arguments = ["-x","/bin/one"]`:                                                             false,
+		`asked.arguments = {only=["-x","/bin/one","-y"]}`:                                                 true,
+		`asked.arguments = []`:                                                                            false,
+		`asked.capabilities.added = {only=["CAP_CHOWN","CAP_KILL"]}`:                                      true,
+		`asked.capabilities = {added=["CAP_CHOWN"]}`:                                                      true,
+		`asked.capabilities = {equal={added=["CAP_CHOWN"]}}`:                                              false, // not all of it
+		`asked.capabilities.added = []`:                                                                   false,
+		`defaults.capabilities.bounding={only=["CAP_CHOWN","CAP_KILL"]}`:                                  true,
+		`asked.mounts=[{destination="/data",source="/srv/data",options=["ro"]},{destination="/scratch"}]`: true,
+		`asked.mounts=[{destination="/data",source="/srv/other"},{destination="/scratch"}]`:               false,
+		`asked.mounts=[{destination="/data",options=["rw"]},{destination="/scratch"}]`:                    false,
+		`asked.mounts={only=[{destination="/data",source={prefix="/srv/"}},{type="tmpfs"}]}`:              true,
+		`asked.mounts=[{destination="/data"}]`:                                                            false,
+		`asked.mounts=[]`:                                                                                 false,
+		`asked.root_read_only=true`:                                                                       true,
+		`asked.root_read_only=false`:                                                                      false,
+		`asked.terminal=false`:                                                                            true, // an empty value is left out
+		`asked={devices=[],sysctls={},seccomp=""}`:                                                        true,
+		`asked.terminal=true`:                                                                             false,
+		`asked.hooks={absent=true}`:                                                                       true,
+		`asked.mounts={absent=true}`:                                                                      false,
+		`source="bundle"`:                                                                                 true,
+		`source={any=["user","engine"]}`:                                                                  false,
+		`defaults.umask=0`:                                                                                true,
+		`defaults.umask=18`:                                                                               false,
+		`defaults.umask={at_most=18}`:                                                                     true,
+		`cgroup_owner=0`:                                                                                  true,
+		`asked.devices=0`:                                                                                 false, // 0 isn't absent
+		`image.reference={prefix="one:"}`:                                                                 true,
+		`image.layers=["sha256:aa"]`:                                                                      false,
+		`claims.container.runtime="docker"`:                                                               true,
+		`claims.container.assurance.pidfd=false`:                                                          false,
 	} {
-		p := policyOf(t, fits)
-		anyLaunch(p)
-		with, err := policy.Parse([]byte("[container.launch]\n" + text))
-		if err != nil {
-			t.Fatal(err)
-		}
-		p.Container.Launch = with.Container.Launch
-		opts.Policy = p
+		opts.Policy = parsePolicy(t, replaced(t, fits, "name = \"first seen 1\"", "name = \"x\"\nmatch."+text))
 		r := appraiseT(t, bundle, opts)
 		t.Run(text, func(t *testing.T) {
 			if fine {
@@ -210,17 +195,18 @@ func TestLaunchFacts(t *testing.T) {
 	// A launch that is too large for an event can't be compared with a policy.
 	w.own(idOne, logs.OpLaunch, `{"source":"bundle","cgroup_owner":0,"asked_sha384":"`+strings.Repeat("ab", 48)+`","defaults_sha384":"`+strings.Repeat("cd", 48)+`"}`)
 	w.own(idOne, logs.OpImage, `{"reference":"r:1","digest":"`+imageDigestOf("one")+`"}`)
-	opts.Policy = policyOf(t, fits)
-	anyLaunch(opts.Policy)
-	opts.Policy.Container.Launch = &policy.Launch{Capabilities: []string{}}
-	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepCallerValues)
-	opts.Policy.Container.Launch = nil
-	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
-	opts.Policy.Forbidden = []policy.EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"asked": map[string]any{"root_read_only": false}}}}
-	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
-	opts.Policy.Forbidden, opts.Policy.Required = nil, []policy.EventPattern{{Operation: logs.OpLaunch, Match: map[string]any{"asked": map[string]any{"all_devices": false}}}}
-	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), NotTrusted, StepEvents)
-	opts.Policy.Required = nil
-	opts.Policy.Forbidden = []policy.EventPattern{{Operation: logs.OpImage, Match: map[string]any{"reference": "r:2"}}}
-	expect(t, appraiseT(t, encode(t, w.evidence(idOne)), opts), Trusted)
+	for more, failed := range map[string]string{
+		"": "", "[container.match.asked]\nterminal = false\n": StepCallerValues,
+		"[[forbidden]]\noperation = \"launch\"\nmatch.asked.root_read_only = false\n": StepEvents,
+		"[[required]]\noperation = \"launch\"\nmatch.asked.all_devices = false\n":     StepEvents,
+		"[[forbidden]]\noperation = \"image\"\nmatch.reference = \"r:2\"\n":           "",
+	} {
+		before, after, _ := strings.Cut(fits, "\n# Classes of power")
+		opts.Policy = parsePolicy(t, before+"\n"+more+"# "+after)
+		if r := appraiseT(t, encode(t, w.evidence(idOne)), opts); failed == "" {
+			expect(t, r, Trusted)
+		} else {
+			expect(t, r, NotTrusted, failed)
+		}
+	}
 }

@@ -33,9 +33,12 @@ type Options struct {
 	// Intel's SGX Root CA, and only that.
 	TrustRoots []*x509.Certificate
 
-	// Policy are the reference values; nil means that there are none. One that
-	// policy.Parse would refuse is an error.
+	// Policy are the reference values, by policy.Parse or Load; nil means that there
+	// are none.
 	Policy *policy.Policy
+
+	// Verifier names the program that appraises, and its version, in the result.
+	Verifier string
 
 	// Collateral gives the documents on the platform's patch level; nil means
 	// that this is not checked. Appraise returns errors of this source.
@@ -57,7 +60,7 @@ func Appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error)
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r := begin(claimSteps)
+	r := begin(claimSteps, opts)
 	ev, err := parse(bundle)
 	if err != nil {
 		return r.malformed(err, unreadable(bundle)), nil
@@ -70,7 +73,9 @@ func Appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error)
 	c := &conclusion{Result: r, ev: ev, opts: opts, platform: p}
 	c.keys, c.instance = r.judgeClaims(ev, opts)
 	r.seen.Booted = ev.booted()
-	c.boot = r.judgeValues(ev, c.keys, c.instance, opts)
+	if err := r.judgeValues(ev, c, opts); err != nil {
+		return nil, err
+	}
 	c.write()
 	r.Claims, r.Events = ev.claims, ev.shown()
 	return r, ctx.Err()
@@ -96,19 +101,37 @@ func (r *Result) judgeClaims(ev *evidence, opts Options) (agentKeys, *instance) 
 // notAuthentic is why no reference value is looked at.
 const notAuthentic = "the evidence is not authentic"
 
-// judgeValues holds authentic evidence against the reference values. It returns
-// the name of the boot that fits.
-func (r *Result) judgeValues(ev *evidence, keys agentKeys, in *instance, opts Options) (boot string) {
+// judgeValues holds authentic evidence against the reference values. Its errors say that
+// this takes too much: then nothing is known.
+func (r *Result) judgeValues(ev *evidence, c *conclusion, opts Options) error {
 	if r.Verdict == NotAuthentic {
 		r.skipRest(notAuthentic)
-		return ""
+		return nil
 	}
-	s, boot := bootValues(r.seen.Booted, opts)
-	r.add(StepBootValues, s)
-	r.add(StepCallerValues, callerValues(ev, in, opts))
-	r.add(StepPower, power(ev, opts))
-	r.add(StepEvents, events(ev, keys, in, opts))
-	return boot
+	r.add(StepPolicy, policyCounts(ev.digests(c.instance), opts))
+	r.add(StepTD, tdValues(ev.quote, opts))
+	var steps [4]Step
+	var err error
+	if steps[0], c.boots, err = bootValues(r.seen.Booted, opts); err != nil {
+		return err
+	}
+	if steps[1], c.caller, err = callerValues(ev, c.instance, c.boots, opts); err != nil {
+		return err
+	}
+	steps[2] = power(ev, opts)
+	if steps[3], err = events(ev, c.instance, opts); err != nil {
+		return err
+	}
+	for i, name := range []string{StepBootValues, StepCallerValues, StepPower, StepEvents} {
+		r.add(name, steps[i])
+	}
+	if len(c.boots) > 0 {
+		r.Boot = opts.Policy.BootOf(c.caller.known, c.boots)
+	}
+	r.Container = c.caller.known
+	r.gaps = c.gaps()
+	r.add(StepNotProved, r.notProved(opts))
+	return nil
 }
 
 func (o *Options) check() error {
@@ -118,11 +141,8 @@ func (o *Options) check() error {
 	if o.TrustRoots != nil && len(o.TrustRoots) == 0 {
 		return errors.New("TrustRoots must hold a root, or be nil for Intel's")
 	}
-	if o.Policy == nil {
-		return nil
-	}
-	if err := o.Policy.Check(); err != nil {
-		return fmt.Errorf("policy: %w", err)
+	if o.Policy != nil && !o.Policy.Read() {
+		return errors.New("a policy must come from policy.Parse or policy.Load")
 	}
 	return nil
 }

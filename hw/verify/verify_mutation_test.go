@@ -118,7 +118,7 @@ func FuzzAppraise(f *testing.F) {
 			t.Error(err)
 		}
 		if r.Claims != nil {
-			InitPolicy(r)
+			InitPolicy([]*Result{r}, nil)
 		}
 	})
 }

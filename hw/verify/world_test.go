@@ -11,6 +11,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -303,18 +305,83 @@ func appraiseT(t testing.TB, bundle []byte, opts Options) *Result {
 	return r
 }
 
-// policyOf makes a policy from evidence and reads it back.
-func policyOf(t testing.TB, r *Result) *policy.Policy {
+// textOf makes a policy from evidence that waives all that stands in the way.
+func textOf(t testing.TB, r *Result) string {
 	t.Helper()
-	text, err := InitPolicy(r)
+	waive := []string{policy.HostUnknown}
+	for _, g := range r.gaps {
+		if stands, _ := noWishes.Stands(g.code); stands {
+			waive = append(waive, g.code)
+		}
+	}
+	waive = append(waive, policy.Root, policy.LineOpens)
+	text, _, err := InitPolicy([]*Result{r}, waive)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := policy.Parse(text)
+	return string(text)
+}
+
+func policyOf(t testing.TB, r *Result) *policy.Policy {
+	t.Helper()
+	return parsePolicy(t, textOf(t, r))
+}
+
+func parsePolicy(t testing.TB, text string) *policy.Policy {
+	t.Helper()
+	p, err := policy.Parse("policy", []byte(text))
 	if err != nil {
 		t.Fatalf("%v in\n%s", err, text)
 	}
 	return p
+}
+
+// replaced is a policy's text with one thing changed: pairs of old and new.
+func replaced(t testing.TB, text string, pairs ...string) string {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if !strings.Contains(text, pairs[i]) {
+			t.Fatalf("%q is not in\n%s", pairs[i], text)
+		}
+		text = strings.Replace(text, pairs[i], pairs[i+1], 1)
+	}
+	return text
+}
+
+// without takes the lines out that have a word.
+func without(t testing.TB, text string, words ...string) string {
+	t.Helper()
+	for _, word := range words {
+		if !strings.Contains(text, word) {
+			t.Fatalf("%q is not in\n%s", word, text)
+		}
+		lines := slices.DeleteFunc(strings.SplitAfter(text, "\n"), func(l string) bool { return strings.Contains(l, word) && !strings.HasPrefix(l, "#") })
+		text = strings.Join(lines, "")
+	}
+	return text
+}
+
+// anyLaunch allows any way of starting the image.
+func anyLaunch(t testing.TB, text string) string {
+	t.Helper()
+	before, _, _ := strings.Cut(without(t, text, "launch = \""), "\n[[reference]]")
+	return before
+}
+
+// bootText is a policy that knows a boot by the registers of a result, and no more.
+func bootText(r *Result, more string) string {
+	v := r.Registers
+	return fmt.Sprintf("cima_policy = 2\nwaive = [\"collateral\",\"nonce\",\"root-not-covered\"]\n[firmware.f]\nmrtd=%q\nrtmr0=%q\n[system.s]\nrtmr1=%q\nrtmr2=%q\nroot=\"not covered\"\nhost_input=\"none\"\n%s\n[[boot]]\nname=\"one\"\nfirmware=\"f\"\nsystem=\"s\"\n",
+		v.MRTD, v.RTMR[0], policy.ValueWord(v.RTMR[1]), policy.ValueWord(v.RTMR[2]), more)
+}
+
+// texts are the sentences of statements.
+func texts(list []Statement) string {
+	var lines []string
+	for _, s := range list {
+		lines = append(lines, s.Text)
+	}
+	return strings.Join(lines, "\n")
 }
 
 func osLog(entries []byte) []rpc.OSLog {

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/replay"
 )
 
 func policyCommand() *cobra.Command {
@@ -21,39 +24,55 @@ func policyCommand() *cobra.Command {
 
 func policyInitCommand() *cobra.Command {
 	var trust trustFlags
+	var waive []string
 	c := &cobra.Command{
-		Use:   "init EVIDENCE",
+		Use:   "init EVIDENCE…",
 		Short: "Write a policy from evidence that is known to be good",
-		Long: `Write a policy (TOML) that the given evidence meets. The policy is as good as
-this evidence: read it, and delete what is not required. Evidence that is not
-authentic is refused. Freshness is not checked here.`,
+		Long: `Write a policy (TOML) from evidence: each value is what was seen, and nobody
+vouches for it. Power is not allowed, starts that were missed are forbidden, and
+what is not proved is not waived, unless you name it with --waive. Evidence that
+is not authentic is refused. Freshness is not checked here.`,
 		Example: "  cimactl policy init evidence.json >policy.toml",
-		Args:    cobra.ExactArgs(1),
+		Args:    cobra.MinimumNArgs(1),
 	}
 	trust.flags(c)
+	c.Flags().StringSliceVar(&waive, "waive", nil, "`CODE` of what is accepted without proof (cima-policy(5))")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		opts, err := trust.options()
 		if err != nil {
 			return err
 		}
-		bundle, err := readEvidence(args[0])
-		if err != nil {
-			return err
-		}
-		result, err := appraiseBundle(c.Context(), args[0], bundle, opts)
-		if err != nil {
-			return collateralFailure(err)
-		}
-		text, err := verify.InitPolicy(result)
-		if err != nil {
-			hint := result.Hint
-			if hint == "" {
-				hint = "`cimactl verify` says which step failed"
+		var results []*verify.Result
+		for _, path := range args {
+			bundle, err := readEvidence(path)
+			if err != nil {
+				return err
 			}
-			return hinted(err, "%s", hint)
+			result, err := appraiseBundle(c.Context(), path, bundle, opts)
+			if err != nil {
+				return collateralFailure(err)
+			}
+			results = append(results, result)
+		}
+		text, notes, err := verify.InitPolicy(results, waive)
+		if err != nil {
+			return hinted(err, "%s", hintOf(results))
+		}
+		for _, n := range notes {
+			fmt.Fprintln(c.ErrOrStderr(), "cimactl: note:", replay.Printable(n))
 		}
 		_, err = c.OutOrStdout().Write(text)
 		return err
 	}
 	return c
+}
+
+// hintOf is the first hint of some results.
+func hintOf(results []*verify.Result) string {
+	for _, r := range results {
+		if r.Hint != "" && (r.Verdict == verify.NotAuthentic || r.Verdict == verify.Malformed) {
+			return r.Hint
+		}
+	}
+	return "`cimactl verify` says which step failed"
 }

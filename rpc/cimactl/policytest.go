@@ -30,7 +30,7 @@ authentic or malformed; 1 if a file can't be read: later ones are not appraised.
 		if err != nil {
 			return err
 		}
-		if err := readWanted(&opts, "", args[0]); err != nil {
+		if err := readWanted(&opts, "", args[:1]); err != nil {
 			return err
 		}
 		worst := 0

@@ -147,7 +147,7 @@ func TestVerifyQuote(t *testing.T) {
 		code int
 		says string
 	}{
-		{"--quote @quote --trust-root @root.pem", 0, "\nauthentic\n"},
+		{"--quote @quote --trust-root @root.pem", 0, "\nauthentic, under a root that is simulated: "},
 		{"--quote @quote --trust-root @root.pem --boot-log @ccel --runtime-log @runtime", 0, "replay to RTMR3"},
 		{"--quote @quote", 2, "not trusted"},
 		{"--quote @quote --trust-root @root.pem --runtime-log @short", 2, "rtmr3 holds something else"},

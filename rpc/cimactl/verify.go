@@ -14,7 +14,8 @@ import (
 const maxEvidence = 16 << 20
 
 func verifyCommand() *cobra.Command {
-	var nonce, userData, policy string
+	var nonce, userData string
+	var policies []string
 	var files logFiles
 	var trust trustFlags
 	var asJSON bool
@@ -35,7 +36,7 @@ other error.`,
 	trust.flags(c)
 	c.Flags().StringVar(&nonce, "nonce", "", "the `HEX` that you sent; - reads a line of stdin")
 	c.Flags().StringVar(&userData, "user-data", "", "`FILE` with the user data that must be bound")
-	c.Flags().StringVar(&policy, "policy", "", "`FILE` with reference values, as policy init writes it")
+	c.Flags().StringArrayVar(&policies, "policy", nil, "`FILE` of reference values; a second has revocations")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the attestation result as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := files.fit(args); err != nil {
@@ -56,7 +57,7 @@ other error.`,
 				return err
 			}
 		}
-		if err := readWanted(&opts, userData, policy); err != nil {
+		if err := readWanted(&opts, userData, policies); err != nil {
 			return err
 		}
 		result, err := appraise(c, args, &files, opts)
@@ -113,7 +114,8 @@ func appraiseBundle(ctx context.Context, path string, bundle []byte, opts verify
 }
 
 // readWanted reads what the evidence is compared with.
-func readWanted(opts *verify.Options, userData, policyFile string) (err error) {
+func readWanted(opts *verify.Options, userData string, policies []string) (err error) {
+	opts.Verifier = "cimactl " + version
 	if userData != "" {
 		b, err := readUserData(userData)
 		if err != nil {
@@ -121,10 +123,15 @@ func readWanted(opts *verify.Options, userData, policyFile string) (err error) {
 		}
 		opts.UserData = &b
 	}
-	if policyFile != "" {
-		if opts.Policy, err = policy.Load(policyFile); err != nil {
-			return hinted(err, "`cimactl policy init EVIDENCE` writes a policy to begin with")
-		}
+	switch len(policies) {
+	case 0:
+		return nil
+	case 1, 2:
+	default:
+		return errors.New("--policy must be given at most twice: a policy, and a file of revocations")
+	}
+	if opts.Policy, err = policy.Load(policies[0], policies[1:]...); err != nil {
+		return hinted(err, "cima-policy(5) has examples; `cimactl policy init EVIDENCE` writes a policy to begin with")
 	}
 	return nil
 }

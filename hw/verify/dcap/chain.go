@@ -20,7 +20,13 @@ func parseChain(text []byte) ([]*x509.Certificate, error) {
 	for rest := text; len(rest) > 0; {
 		var block *pem.Block
 		block, rest = pem.Decode(rest)
-		if block == nil || len(chain) == chainLength {
+		if block == nil && len(text) > 0 && text[0] == 0x30 {
+			return nil, errors.New("quote's certificate chain is DER, as Intel's old sample has it: it must be PEM")
+		}
+		if block == nil {
+			return nil, fmt.Errorf("quote's certificate chain is no PEM behind %d certificates", len(chain))
+		}
+		if len(chain) == chainLength {
 			return nil, fmt.Errorf("quote's certificate chain holds more than %d certificates", chainLength)
 		}
 		if block.Type != "CERTIFICATE" {

@@ -23,7 +23,13 @@ type Quote struct {
 	Version    int                 // 4 or 5
 	Registers  hw.Registers        // MRTD and RTMR0–3
 	ReportData hw.ReportData       // REPORTDATA
-	Attributes [8]byte             // TDATTRIBUTES; bits 0–7: the TD is under debug
+	Attributes [8]byte             // TDATTRIBUTES
+	XFAM       [8]byte             // XFAM: the features of the processor that the TD may use
+	Module     hw.Digest           // MRSEAM: the TDX module
+	ConfigID   hw.Digest           // MRCONFIGID: as whoever made the TD wanted it, and so the next two
+	Owner      hw.Digest           // MROWNER
+	OwnerConf  hw.Digest           // MROWNERCONFIG
+	Extended   *Extended           // of a body of type 4; nil in others
 	ServiceTD  *hw.Digest          // MRSERVICETD: over the service TDs that are bound, zero where none is; nil in bodies of TDX 1.0
 	TCBSVN     [16]byte            // TEE_TCB_SVN: security version numbers, the first of the TDX module
 	Chain      []*x509.Certificate // PCK, platform CA, root
@@ -32,6 +38,7 @@ type Quote struct {
 	enclave          *pb.EnclaveReport // the quoting enclave's
 	moduleSigner     []byte            // MRSIGNERSEAM
 	moduleAttributes []byte            // SEAMATTRIBUTES
+	signed           []byte            // header and body, where the library can't make them again
 }
 
 // QuoteLength returns how many bytes the quote at the head of raw has by its
@@ -91,6 +98,14 @@ func ParseQuote(raw []byte) (q *Quote, err error) {
 	if n != len(raw) {
 		return nil, fmt.Errorf("%d bytes stand behind the quote", len(raw)-n)
 	}
+	q = &Quote{}
+	if isExtended(raw) {
+		signed := raw
+		if raw, q.Extended, err = shorten(raw); err != nil {
+			return nil, err
+		}
+		q.signed = signed[:bodyAt+bodySizeEx]
+	}
 	proto, err := abi.QuoteToProto(raw)
 	if err != nil {
 		return nil, err
@@ -103,12 +118,15 @@ func ParseQuote(raw []byte) (q *Quote, err error) {
 	if !bytes.Equal(again, raw) {
 		return nil, errors.New("quote holds bytes that are in no field of it")
 	}
-	q = &Quote{proto: proto}
+	q.proto = proto
 	if err := q.read(); err != nil {
 		return nil, err
 	}
 	return q, nil
 }
+
+// intelQE is Intel's vendor id in quotes (939a7233-f79c-4ca9-940a-0db3957f0607).
+var intelQE = []byte{0x93, 0x9a, 0x72, 0x33, 0xf7, 0x9c, 0x4c, 0xa9, 0x94, 0x0a, 0x0d, 0xb3, 0x95, 0x7f, 0x06, 0x07}
 
 // tdBody is what the bodies of both quote versions have.
 type tdBody interface {
@@ -116,6 +134,11 @@ type tdBody interface {
 	GetRtmrs() [][]byte
 	GetReportData() []byte
 	GetTdAttributes() []byte
+	GetXfam() []byte
+	GetMrSeam() []byte
+	GetMrConfigId() []byte
+	GetMrOwner() []byte
+	GetMrOwnerConfig() []byte
 	GetTeeTcbSvn() []byte
 	GetMrSignerSeam() []byte
 	GetSeamAttributes() []byte
@@ -124,24 +147,30 @@ type tdBody interface {
 func (q *Quote) read() error {
 	var body tdBody
 	var auth *pb.Ecdsa256BitQuoteV4AuthData
+	var header *pb.Header
 	switch p := q.proto.(type) {
 	case *pb.QuoteV4:
-		q.Version, body, auth = 4, p.GetTdQuoteBody(), p.GetSignedData()
+		q.Version, header, body, auth = 4, p.GetHeader(), p.GetTdQuoteBody(), p.GetSignedData()
 	case *pb.QuoteV5:
 		v5 := p.GetTdQuoteBodyDescriptor().GetTdQuoteBodyV5()
-		q.Version, body, auth = 5, v5, p.GetSignedData()
+		q.Version, header, body, auth = 5, p.GetHeader(), v5, p.GetSignedData()
 		if service := v5.GetMrServiceTd(); len(service) > 0 {
 			q.ServiceTD = (*hw.Digest)(service)
 		}
 	default:
 		return fmt.Errorf("quote of an unknown kind %T", p)
 	}
+	if vendor := header.GetQeVendorId(); !bytes.Equal(vendor, intelQE) {
+		return fmt.Errorf("the quote is by a quoting enclave of the vendor %x, not of Intel (%x)", vendor, intelQE)
+	}
 	q.Registers.MRTD = hw.Digest(body.GetMrTd())
 	for i, r := range body.GetRtmrs() {
 		q.Registers.RTMR[i] = hw.Digest(r)
 	}
 	q.ReportData = hw.ReportData(body.GetReportData())
-	q.Attributes = [8]byte(body.GetTdAttributes())
+	q.Attributes, q.XFAM = [8]byte(body.GetTdAttributes()), [8]byte(body.GetXfam())
+	q.Module, q.ConfigID = hw.Digest(body.GetMrSeam()), hw.Digest(body.GetMrConfigId())
+	q.Owner, q.OwnerConf = hw.Digest(body.GetMrOwner()), hw.Digest(body.GetMrOwnerConfig())
 	q.TCBSVN = [16]byte(body.GetTeeTcbSvn())
 	q.moduleSigner, q.moduleAttributes = body.GetMrSignerSeam(), body.GetSeamAttributes()
 	vouching := auth.GetCertificationData().GetQeReportCertificationData()
@@ -167,24 +196,22 @@ func (q *Quote) Verify(roots []*x509.Certificate, at time.Time) (err error) {
 	if !known {
 		return &UntrustedRootError{root}
 	}
+	if q.Extended != nil {
+		return q.verifyExtended(pool, orNow(at))
+	}
 	// With TrustedRoots given, the library prints nothing. Without, it warns on stdout.
 	return tdx.TdxQuote(q.proto, &tdx.Options{TrustedRoots: pool, Now: &tdx.TimeSet{PckCertChain: at}})
 }
 
+func orNow(at time.Time) time.Time {
+	if at.IsZero() {
+		return time.Now()
+	}
+	return at
+}
+
 // Root is the certificate that the quote's chain ends in.
 func (q *Quote) Root() *x509.Certificate { return q.Chain[chainLength-1] }
-
-// migratable is bit 29 of TDATTRIBUTES (Intel TDX Module ABI, TD_ATTRIBUTES).
-const migratable = 0x20 // of byte 3
-
-// UnderDebug reports whether the host can read and write the TD's memory.
-func (q *Quote) UnderDebug() bool { return q.Attributes[0] != 0 }
-
-// Migrates reports whether a migration TD, which the host chose, has the keys
-// to the TD's memory. ServiceTD says which one, in quotes of TDX 1.5.
-func (q *Quote) Migrates() bool {
-	return q.Attributes[3]&migratable != 0 || q.ServiceTD != nil && *q.ServiceTD != (hw.Digest{})
-}
 
 // recovered turns a panic of the quote library into an error: its packages abi
 // and verify index fields whose length they did not check.

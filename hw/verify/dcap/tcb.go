@@ -24,6 +24,16 @@ type TCBLevel struct {
 	FMSPC      string   `json:"fmspc"`                // kind of platform: 12 hex digits
 	SVN        string   `json:"tee_tcb_svn"`          // 16 bytes, hex
 	Until      string   `json:"collateral_until"`     // RFC 3339
+
+	Evaluation int       `json:"evaluation"`        // tcbEvaluationDataNumber, the lesser of both documents
+	Issued     time.Time `json:"collateral_issued"` // when the older document was issued
+	Parts      [2]Part   `json:"-"`                 // platform with TDX module, and quoting enclave
+}
+
+// Part is the state of a part of a platform.
+type Part struct {
+	Status string
+	Next   time.Time // date of the oldest level above the one that an out-of-date part reaches; zero where none is
 }
 
 // Level finds the TCB level of the platform behind a quote by Intel's algorithm
@@ -35,7 +45,7 @@ func (c *Collateral) Level(q *Quote) (*TCBLevel, error) {
 	if found < 0 {
 		return nil, fmt.Errorf("no TCB level as low as this platform's (FMSPC %s) is known", c.platform.fmspc)
 	}
-	levels := []pcs.TcbLevel{c.tcb.TcbLevels[found]}
+	levels := []reached{{c.tcb.TcbLevels, found}}
 	if version := q.TCBSVN[1]; version > 0 {
 		id := c.module(version)
 		if id == nil {
@@ -45,28 +55,61 @@ func (c *Collateral) Level(q *Quote) (*TCBLevel, error) {
 		if at < 0 {
 			return nil, fmt.Errorf("no TCB level as low as this TDX module's (%d) is known", q.TCBSVN[0])
 		}
-		levels = append(levels, id.TcbLevels[at])
+		levels = append(levels, reached{id.TcbLevels, at})
 	}
 	at := slices.IndexFunc(c.qe.TcbLevels, func(l pcs.TcbLevel) bool { return q.enclave.GetIsvSvn() >= l.Tcb.Isvsvn })
 	if at < 0 {
 		return nil, fmt.Errorf("no TCB level as low as this quoting enclave's (%d) is known", q.enclave.GetIsvSvn())
 	}
-	levels = append(levels, c.qe.TcbLevels[at])
+	levels = append(levels, reached{c.qe.TcbLevels, at})
 
-	t := &TCBLevel{Date: levels[0].TcbDate, FMSPC: c.platform.fmspc, SVN: hexOf(q.TCBSVN[:]), Until: c.Until.UTC().Format(time.RFC3339)}
-	status := levels[0].TcbStatus
-	for i, l := range levels {
-		if i > 0 {
-			status = worse(status, l.TcbStatus)
-		}
-		if l.TcbDate < t.Date && i < len(levels)-1 {
+	return c.join(q, levels), nil
+}
+
+// reached is a level among those of its part, of which the newest is the first.
+type reached struct {
+	all []pcs.TcbLevel
+	at  int
+}
+
+// next is the date of the level above; zero where there is none, or it can't be read.
+func (r reached) next() time.Time {
+	if r.at == 0 || !strings.HasPrefix(string(r.all[r.at].TcbStatus), "OutOfDate") {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, r.all[r.at-1].TcbDate)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// join makes one level of those of platform, TDX module and, the last, quoting enclave.
+func (c *Collateral) join(q *Quote, levels []reached) *TCBLevel {
+	t := &TCBLevel{
+		FMSPC: c.platform.fmspc, SVN: hexOf(q.TCBSVN[:]), Until: c.Until.UTC().Format(time.RFC3339),
+		Evaluation: min(c.tcb.TcbEvaluationDataNumber, c.qe.TcbEvaluationDataNumber), Issued: c.tcb.IssueDate,
+	}
+	if c.qe.IssueDate.Before(t.Issued) {
+		t.Issued = c.qe.IssueDate
+	}
+	for i, r := range levels {
+		l := r.all[r.at]
+		part := &t.Parts[0]
+		if i == len(levels)-1 {
+			part = &t.Parts[1]
+		} else if t.Date == "" || l.TcbDate < t.Date {
 			t.Date = l.TcbDate
+		}
+		part.Status = worse(part.Status, string(l.TcbStatus))
+		if next := r.next(); part.Next.IsZero() || !next.IsZero() && next.Before(part.Next) {
+			part.Next = next
 		}
 		t.Advisories = append(t.Advisories, l.AdvisoryIDs...)
 	}
 	slices.Sort(t.Advisories)
-	t.Status, t.Advisories = string(status), slices.Compact(t.Advisories)
-	return t, nil
+	t.Status, t.Advisories = worse(t.Parts[0].Status, t.Parts[1].Status), slices.Compact(t.Advisories)
+	return t
 }
 
 // reaches reports whether the platform is at least at that level.
@@ -91,17 +134,43 @@ func (c *Collateral) reaches(q *Quote, l pcs.TcbLevel) bool {
 	return true
 }
 
-// worse joins the platform's status with that of a part of it.
-func worse(platform, part pcs.TcbComponentStatus) pcs.TcbComponentStatus {
-	switch {
-	case platform == pcs.TcbComponentStatusRevoked || part == pcs.TcbComponentStatusRevoked:
-		return pcs.TcbComponentStatusRevoked
-	case part == pcs.TcbComponentStatusUpToDate:
-		return platform
-	case part != pcs.TcbComponentStatusOutOfDate:
-		return part // Intel gives parts these three only; another one is reported as it is
-	case strings.Contains(string(platform), "Configuration"):
-		return pcs.TcbComponentStatusOutOfDateConfigurationNeeded
+// worse joins the statuses of two parts, so that none hides what the other says. A status
+// that is unknown here is the worst but Revoked, and reported as it is.
+func worse(a, b string) string {
+	for _, s := range []string{a, b} {
+		if s == StatusRevoked {
+			return s
+		}
 	}
-	return pcs.TcbComponentStatusOutOfDate
+	outOfDate, configuration, hardening := false, false, false
+	for _, s := range []string{a, b} {
+		switch s {
+		case "", StatusUpToDate:
+		case "SWHardeningNeeded":
+			hardening = true
+		case "ConfigurationNeeded":
+			configuration = true
+		case "ConfigurationAndSWHardeningNeeded":
+			configuration, hardening = true, true
+		case "OutOfDate":
+			outOfDate = true
+		case "OutOfDateConfigurationNeeded":
+			outOfDate, configuration = true, true
+		default:
+			return s
+		}
+	}
+	switch {
+	case outOfDate && configuration:
+		return "OutOfDateConfigurationNeeded"
+	case outOfDate:
+		return "OutOfDate"
+	case configuration && hardening:
+		return "ConfigurationAndSWHardeningNeeded"
+	case configuration:
+		return "ConfigurationNeeded"
+	case hardening:
+		return "SWHardeningNeeded"
+	}
+	return StatusUpToDate
 }

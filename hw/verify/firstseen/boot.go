@@ -10,7 +10,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/cmdline"
-	"github.com/cima-project/cima/hw/verify/policy2"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs/boot"
 )
 
@@ -43,13 +43,13 @@ func (w *writer) boots() {
 		boot.firmware = append(boot.firmware, fmt.Sprint("first-seen-", i+1))
 		w.table("[firmware."+boot.firmware[i]+"]", "What runs before the boot loader, its variables and ACPI tables.")
 		w.asSeen("mrtd", f.mrtd)
-		w.asSeen("rtmr0", policy2.ValueWord(f.rtmr0))
+		w.asSeen("rtmr0", policy.ValueWord(f.rtmr0))
 	}
 	for i, s := range systems {
 		boot.system = append(boot.system, fmt.Sprint("first-seen-", i+1))
 		w.table("[system."+boot.system[i]+"]", "Boot loader, kernel, initrd and command line.")
-		w.asSeen("rtmr1", policy2.ValueWord(s.rtmr1))
-		w.asSeen("rtmr2", policy2.ValueWord(s.rtmr2))
+		w.asSeen("rtmr1", policy.ValueWord(s.rtmr1))
+		w.asSeen("rtmr2", policy.ValueWord(s.rtmr2))
 		if s.osLog {
 			w.comment("The operating system extends RTMR2 after the boot (IMA): the value is the boot's.")
 			w.value("os_log", true)
@@ -65,6 +65,30 @@ func (w *writer) boots() {
 	w.value("system", boot.system)
 }
 
+// gapsOf are the codes of what is not proved of a system with that command line.
+func gapsOf(text string) []string {
+	gaps := []string{policy.HostUnknown}
+	line, err := cmdline.Read(text)
+	if err != nil || covering(line) == cmdline.NotCovered {
+		gaps = append(gaps, policy.Root)
+	}
+	if err == nil && len(line.Opens()) > 0 {
+		gaps = append(gaps, policy.LineOpens)
+	}
+	return gaps
+}
+
+// covering is how a line covers the root file system. That a system has none besides its
+// initrd is not for a line to say.
+func covering(line *cmdline.Line) string {
+	for _, how := range []string{cmdline.Verity, cmdline.Composefs} {
+		if line.Text != "" && line.Covers(how, "") == nil {
+			return how
+		}
+	}
+	return cmdline.NotCovered
+}
+
 // root writes the command line, where the log proves one, and how it covers the root file
 // system: not at all, unless it says so.
 func (w *writer) root(text string) {
@@ -77,13 +101,7 @@ func (w *writer) root(text string) {
 	w.asSeen("line", text)
 	line, err := cmdline.Read(text)
 	if err == nil {
-		for _, how := range []string{cmdline.Verity, cmdline.Composefs} {
-			if line.Covers(how, "") == nil {
-				root = how
-				break
-			}
-		}
-		err = line.Covers(cmdline.Verity, "")
+		root, err = covering(line), line.Covers(cmdline.Verity, "")
 	}
 	if root == cmdline.NotCovered {
 		w.comment("Nothing on the line covers the root file system: " + quoted(fmt.Sprint(err)))

@@ -163,6 +163,9 @@ func (w *writer) host(units []string) {
 	w.note("the process of the host is of no unit: the policy refuses it")
 }
 
+// maxClasses is how many classes of power a comment names.
+const maxClasses = 100
+
 func (w *writer) power() {
 	var classes []string
 	for i := range w.seen {
@@ -177,8 +180,9 @@ func (w *writer) power() {
 		"Classes of power that some container may have: each could act as root of the",
 		"guest, and so on the agent itself.")
 	if classes = unique(classes); len(classes) > 0 {
-		w.comment("Seen, and not allowed: " + quoted(strings.Join(classes, ", ")))
-		w.note("containers have power (%s), which the policy doesn't allow", quoted(strings.Join(classes, ", ")))
+		words := fmt.Sprintf("%q", strings.Join(classes[:min(len(classes), maxClasses)], ", "))
+		w.comment("Seen, and not allowed: " + words)
+		w.note("containers have power (%s), which the policy doesn't allow", words)
 	}
 	w.value("allow", []string{})
 }

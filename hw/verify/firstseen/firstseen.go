@@ -15,15 +15,16 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cima-project/cima/hw/verify/policy2"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/tables"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
 // Seen is what one evidence shows, which must be authentic.
 type Seen struct {
-	Booted policy2.Booted
-	TD     policy2.TD
+	Booted policy.Booted
+	TD     policy.TD
 	Status string    // of the TCB; "" without collateral
 	Date   time.Time // of its level
 	Claims *rpc.Claims
@@ -43,16 +44,16 @@ type Event struct {
 // words that look as if they were used once.
 func Policy(seen []Seen, waive []string) (text []byte, notes []string, err error) {
 	for _, code := range waive {
-		if c, ok := policy2.CodeOf(code); !ok || !c.Stands {
+		if c, ok := policy.CodeOf(code); !ok || !c.Stands {
 			return nil, nil, fmt.Errorf("%q can't be waived: cima-policy(5), NOT PROVED, has the codes that can", code)
 		}
 	}
 	w := &writer{seen: seen, waive: waive}
 	w.comment(
 		"Reference values for \"cimactl verify --policy\", made from evidence by \"cimactl",
-		"policy init\" (cima-policy(5)). They say: what I saw once is what I trust. CHECK",
-		"EACH VALUE: nothing here says who wrote it. Compare registers with those that the",
-		"image's builder publishes, and digests with those of your own build.")
+		"policy init\" (cima-policy(5)). They say: what I saw once is what I trust.",
+		"CHECK EACH VALUE: nothing here says who wrote it. Compare registers with those that",
+		"the image's builder publishes, and digests with those of your own build.")
 	w.value("cima_policy", 2)
 	w.value("name", "as first seen")
 	w.waived()
@@ -64,7 +65,7 @@ func Policy(seen []Seen, waive []string) (text []byte, notes []string, err error
 	w.events()
 	w.references()
 	text = w.b.Bytes()
-	if _, err := policy2.Parse("policy", text); err != nil {
+	if _, err := policy.Parse("policy", text); err != nil {
 		return nil, nil, fmt.Errorf("the policy that was made can't be read: %w", err)
 	}
 	return text, w.notes, nil
@@ -104,7 +105,7 @@ func (w *writer) note(format string, args ...any) {
 func (w *writer) waived() {
 	var open []string
 	for _, s := range w.seen {
-		open = append(open, s.Gaps...)
+		open = append(append(open, s.Gaps...), gapsOf(lineOf(s.Booted.Log))...)
 	}
 	open = unique(append(open, w.waive...))
 	if len(open) == 0 {
@@ -119,7 +120,7 @@ func (w *writer) waived() {
 		if slices.Contains(w.waive, code) {
 			mark = "   "
 		}
-		c, _ := policy2.CodeOf(code)
+		c, _ := policy.CodeOf(code)
 		fmt.Fprintf(&w.b, "%s%q, # %s\n", mark, code, c.What)
 	}
 	w.b.WriteString("]\n")
@@ -132,7 +133,7 @@ func (w *writer) td() {
 			lines = append(lines, fmt.Sprintf("%s = %s  # as first seen", key, tomlValue(values)))
 		}
 	}
-	each := func(f func(td policy2.TD) []string) (all []string) {
+	each := func(f func(td policy.TD) []string) (all []string) {
 		for _, s := range w.seen {
 			all = append(all, f(s.TD)...)
 		}
@@ -144,10 +145,10 @@ func (w *writer) td() {
 			w.note("the TD is under debug, and hides nothing from its host: never in production")
 		}
 	}
-	add("mrconfigid", each(func(td policy2.TD) []string { return []string{policy2.ValueWord(td.ConfigID)} }), "zero")
-	add("mrowner", each(func(td policy2.TD) []string { return []string{policy2.ValueWord(td.Owner)} }), "zero")
-	add("mrownerconfig", each(func(td policy2.TD) []string { return []string{policy2.ValueWord(td.OwnerConfig)} }), "zero")
-	add("service_tds", each(policy2.TD.ServiceTDs), "")
+	add("mrconfigid", each(func(td policy.TD) []string { return []string{policy.ValueWord(td.ConfigID)} }), "zero")
+	add("mrowner", each(func(td policy.TD) []string { return []string{policy.ValueWord(td.Owner)} }), "zero")
+	add("mrownerconfig", each(func(td policy.TD) []string { return []string{policy.ValueWord(td.OwnerConfig)} }), "zero")
+	add("service_tds", each(policy.TD.ServiceTDs), "")
 	if len(lines) > 0 {
 		w.table("[td]", "What is unusual of the TD.")
 		w.b.WriteString(strings.Join(lines, "\n") + "\n")
@@ -171,14 +172,14 @@ func (w *writer) tcb() {
 	fmt.Fprintf(&w.b, "min_date = %s  # as first seen\n", oldest.UTC().Format(time.DateOnly))
 }
 
-// bodies are what the events of one operation measured, in the container's latest
-// instance. Events of other containers, which an unredacted log also shows, don't count.
+// bodies are what the events of one operation measured: public ones, or those of the
+// container's latest instance. Events of other containers, which an unredacted log also shows, don't count.
 func (s *Seen) bodies(operation string) (found []jsontext.Value) {
 	for _, e := range s.Events {
 		if c := s.Claims.Container; e.Container != "" && (c == nil || c.ID != e.Container) {
 			continue
 		}
-		if e.Operation == "launch" {
+		if e.Operation == logs.OpLaunch && !logs.Public(operation) {
 			found = nil
 		}
 		var measured map[string]jsontext.Value

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 )
@@ -15,26 +14,25 @@ var classes = []string{
 	"unseen-start", "no-metadata",
 }
 
-// knownClass reports whether a class is of the vocabulary.
-func knownClass(class string) bool {
+// isClass wants a class of the vocabulary. One that this version doesn't know may mean
+// anything, so nothing allows it.
+func isClass(class string) string {
 	word, of, divided := strings.Cut(class, ":")
 	if divided {
 		word += ":"
 	}
-	return slices.Contains(classes, word) && divided == (of != "")
+	if slices.Contains(classes, word) && divided == (of != "") {
+		return ""
+	}
+	return "one of cima-evidence(7), Classes of power"
 }
 
-// Allows reports whether some container may have this class of power. A class that this
-// version doesn't know may mean anything.
-func (p *Power) Allows(class string) bool {
-	return knownClass(class) && slices.Contains(p.Allow, class)
-}
-
-func (p *Power) check() error {
-	for _, class := range p.Allow {
-		if !knownClass(class) {
-			return fmt.Errorf("power.allow: class %q is unknown: it must be one of cima-evidence(7), Classes of power", class)
+// JudgePower says which classes of power the policy does not allow, each once.
+func (p *Policy) JudgePower(classes []string) (refused []string) {
+	for _, c := range unique(classes) {
+		if isClass(c) != "" || !slices.Contains(p.power, c) {
+			refused = append(refused, c)
 		}
 	}
-	return nil
+	return refused
 }

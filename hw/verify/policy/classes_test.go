@@ -44,13 +44,15 @@ func TestAllow(t *testing.T) {
 		"privileged": true, "capability:CAP_SYS_ADMIN": true, "unknown:linux.x": true, "device:c:1:*": true,
 		"capability": false, "capability:": false, "privileged:x": false, "priviledged": false, "": false, ":": false, "Privileged": false,
 	} {
-		_, err := Parse([]byte("[power]\nallow = [\"" + class + "\"]\n"))
-		if (err == nil) != known || err != nil && !strings.Contains(err.Error(), "power.allow") {
+		p, err := Parse("p", []byte("cima_policy = 2\n[power]\nallow = [\""+class+"\"]\n"))
+		if (err == nil) != known || err != nil && !strings.Contains(err.Error(), "allow: ") {
 			t.Errorf("%q: %v", class, err)
 		}
-		p := Power{Allow: []string{class}}
-		if p.Allows(class) != known || p.Allows("other") {
-			t.Errorf("%q: allowed %v", class, !known)
+		if err == nil && (len(p.JudgePower([]string{class})) != 0 || len(p.JudgePower([]string{"other", class, "descriptor"})) != 2) {
+			t.Errorf("%q: %q", class, p.JudgePower([]string{class, "other"}))
 		}
+	}
+	if p := (&Policy{power: []string{"other"}}); len(p.JudgePower([]string{"other"})) != 1 {
+		t.Error("a class that nobody knows is allowed")
 	}
 }

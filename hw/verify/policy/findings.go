@@ -1,9 +1,10 @@
 package policy
 
 import (
-	"cmp"
-	"fmt"
-	"strings"
+	"slices"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/tables"
 )
 
 // Finding is one value of the evidence, held against what the policy says.
@@ -22,11 +23,8 @@ func (f *Findings) Want(ok bool, what, want, got string) {
 	*f = append(*f, Finding{what, want, got, ok})
 }
 
-// OneOf is how a policy's list reads in a finding: "a or b", or "none".
-func OneOf[T any](list []T) string {
-	words := make([]string, len(list))
-	for i, v := range list {
-		words[i] = fmt.Sprint(v)
-	}
-	return cmp.Or(strings.Join(words, " or "), "none")
+// wantDigest adds a digest that must be one of a list, which may have the words "zero"
+// and "any".
+func (f *Findings) wantDigest(what string, list []string, got hw.Digest) {
+	f.Want(slices.Contains(list, anyWord) || slices.Contains(list, ValueWord(got)), what, tables.Or(list), ValueWord(got))
 }

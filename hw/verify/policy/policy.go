@@ -1,98 +1,88 @@
 // Package policy answers: what is expected?
 //
-// It reads a relying party's policy, which is a TOML file
-// (cima-relying-party(7), POLICY), refuses what can match nothing, and holds boots, launches and events
-// against it. It makes a policy from what one evidence shows (Init).
+// It reads a relying party's policy, a TOML file of the form 2 (cima-policy(5)), and holds
+// boots, TDs, platforms, launches and events against it. What a policy does not name is
+// not allowed, and what it can't match is refused when it is read, with file, line and a
+// proposal. What an evaluation costs grows with policy and evidence, and not with their
+// product.
 package policy
 
 import (
+	"crypto/sha512"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
+	"time"
 
-	"github.com/BurntSushi/toml"
-
-	"github.com/cima-project/cima/logs"
-	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/hw/verify/launches"
+	"github.com/cima-project/cima/hw/verify/match"
+	"github.com/cima-project/cima/hw/verify/tables"
+	"github.com/cima-project/cima/logs/canonical"
 )
 
 // maxPolicy bounds a policy file, in bytes.
 const maxPolicy = 1 << 20
 
-// Policy are the reference values and rules of a relying party (RFC 9334),
-// as a TOML file has them. What it does not name is not allowed. Parse and Load
-// set the defaults, a Policy literal must set them itself.
+// form is the only form of policies that is read.
+const form = 2
+
+// errTooMuch is no verdict: nothing is known of the evidence then.
+var errTooMuch = errors.New("the evidence takes too much work to be judged by this policy")
+
+// Source is a file of a policy.
+type Source struct {
+	File   string           `json:"file"`
+	SHA384 canonical.Digest `json:"sha384"`
+	Name   string           `json:"name,omitempty"`
+	Until  time.Time        `json:"until,omitzero"`
+}
+
+// Policy are the reference values and rules of a relying party (RFC 9334).
 type Policy struct {
-	Boot      []BootValues   `toml:"boot"`
-	TD        TD             `toml:"td"`
-	TCB       *TCB           `toml:"tcb"`
-	Agent     Agent          `toml:"agent"`
-	Container Container      `toml:"container"`
-	Host      Host           `toml:"host"`
-	Power     Power          `toml:"power"`
-	Required  []EventPattern `toml:"required"`  // each must match a judged event
-	Forbidden []EventPattern `toml:"forbidden"` // none may match a judged event
+	Sources []Source // the policy's file, and that of revocations
+
+	valid      []validity // of each source
+	wishes     wishes
+	td         tdRules
+	tcb        tcbRules
+	power      []string
+	firmwares  map[string]*firmware
+	systems    map[string]*system
+	images     map[string]*image
+	boots      []*bootRule
+	containers []*container
+	host       host
+	required   []*pattern
+	forbidden  []*pattern
+	revoked    map[string]string // digest → why
+	references []launches.Measured
+
+	index *index
+	bytes int // of all files
 }
 
-// TD is about the TD itself.
-type TD struct {
-	AllowDebug bool `toml:"allow_debug"` // a TD whose host can read and write its memory
-
-	// A TD that can be migrated is refused, unless its MRSERVICETD (quotes of
-	// TDX 1.5) is one of ServiceTDs, or any is allowed.
-	ServiceTDs      []rpc.Digest `toml:"service_tds"`
-	AllowMigratable bool         `toml:"allow_migratable"`
+// Load reads a policy, and a second file of revocations where one is named.
+func Load(path string, revocations ...string) (*Policy, error) {
+	text, err := read(path)
+	if err != nil {
+		return nil, err
+	}
+	p, err := Parse(path, text)
+	for _, path := range revocations {
+		if err != nil {
+			return nil, err
+		}
+		if text, err = read(path); err == nil {
+			err = p.Revoke(path, text)
+		}
+	}
+	return p, err
 }
 
-// Agent is about cimad.
-type Agent struct {
-	Anchors     []string `toml:"anchors"`       // default: rtmr3
-	AllowNewKey bool     `toml:"allow_new_key"` // a later start event with another key
-
-	// AllowPrivate accepts a log that does not replay, because nothing is shown
-	// of other containers (isolation = "private").
-	AllowPrivate bool `toml:"allow_private"`
-}
-
-// Container is about evidence of containers. LaunchDigests, ImageDigests or Any
-// must be there, else no container is trusted.
-type Container struct {
-	Any           bool         `toml:"any"`            // any container: the reader must look at the claims
-	LaunchDigests []rpc.Digest `toml:"launch_digests"` // what was asked for, image included
-	ImageDigests  []string     `toml:"image_digests"`  // config digests, "sha256:…"
-	Start         []string     `toml:"start"`          // default: gated
-	Source        []string     `toml:"source"`         // default: bundle, engine
-	CgroupOwner   []uint32     `toml:"cgroup_owner"`   // default: 0
-	Execs         []rpc.Digest `toml:"execs"`          // if there: execs were measured, and each event's sha384 is one of them
-	ExecVerity    []string     `toml:"exec_verity"`    // the same, by fs-verity's digest ("sha256:…"): one of both is enough
-	AllowMissed   bool         `toml:"allow_missed"`   // with execs: also execs that the log has no digest of
-
-	// DefaultsDigests are of what the engine added by itself. They change with its version;
-	// nil allows any, because the policy's power bounds what an engine adds.
-	DefaultsDigests []rpc.Digest `toml:"defaults_digests"`
-
-	References []Reference `toml:"references"`
-	Launch     *Launch     `toml:"launch"`
-}
-
-// Host is about evidence of processes outside any container, which is
-// refused unless one of its members allows it.
-type Host struct {
-	Any   bool     `toml:"any"`
-	Units []string `toml:"units"`
-}
-
-// Power is about containers that could act as root of the guest.
-type Power struct {
-	Allow []string `toml:"allow"` // classes; default: none
-}
-
-// Load reads a policy file. Its errors name the file, and as Parse's the line.
-func Load(path string) (*Policy, error) {
+func read(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
@@ -102,70 +92,182 @@ func Load(path string) (*Policy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	p, err := parse(text, filepath.Dir(path))
-	if err != nil {
-		return nil, fmt.Errorf("policy %s: %w", path, err)
-	}
-	return p, nil
+	return text, nil
 }
 
-// Parse reads the text of a policy, in TOML, of at most 1 MiB. It refuses unknown
-// keys and values that can match nothing. Errors of TOML and keys name the line. It reads
-// no files: a policy that names some is for Load.
-func Parse(text []byte) (*Policy, error) { return parse(text, "") }
-
-// parse reads the files that the policy names below dir, unless that is empty.
-func parse(text []byte, dir string) (*Policy, error) {
-	if len(text) > maxPolicy {
-		return nil, fmt.Errorf("a policy must have at most %d bytes", maxPolicy)
-	}
-	p := &Policy{}
-	meta, err := toml.Decode(string(text), p)
-	var parse toml.ParseError
-	if errors.As(err, &parse) {
-		return nil, fmt.Errorf("line %d: %s", parse.Position.Line, parse.Message)
-	}
+// Parse reads the text of a policy, in TOML, of at most 1 MiB; name is the file's, for
+// messages. Its errors are *Error, several joined.
+func Parse(name string, text []byte) (*Policy, error) {
+	t, err := tables.Read(name, text, maxPolicy)
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range meta.Undecoded() {
-		if !ofEvents(key) {
-			return nil, fmt.Errorf("line %d: unknown key %q", lineOf(text, key), key.String())
-		}
+	if err := checkForm(t); err != nil {
+		return nil, err
 	}
-	for _, key := range meta.Keys() {
-		// The TOML reader accepts a key in any case.
-		if name := key[len(key)-1]; name != strings.ToLower(name) && !ofEvents(key) {
-			return nil, fmt.Errorf("line %d: unknown key %q: keys must be lower-case", lineOf(text, key), key.String())
-		}
+	p := &Policy{revoked: make(map[string]string), bytes: len(text)}
+	p.source(t, text)
+	p.wishes = readWishes(t)
+	leaves := make(match.Leaves)
+	p.rules(t, leaves)
+	p.names(t)
+	for _, t := range t.All("boot") {
+		p.boots = append(p.boots, readBoot(t))
 	}
-	p.setDefaults(meta)
-	if dir != "" {
-		if err := p.readFiles(dir); err != nil {
-			return nil, err
-		}
+	for _, t := range t.All("container") {
+		p.containers = append(p.containers, readContainer(t, leaves))
 	}
-	return p, p.Check()
+	p.required, p.forbidden = readPatterns(t, "required", leaves), readPatterns(t, "forbidden", leaves)
+	p.revocations(t)
+	p.readReferences(t)
+	t.Title = "a policy"
+	t.Done()
+	if t.Errors() == nil {
+		p.refer(t)
+	}
+	if err := t.Errors(); err != nil {
+		return nil, err
+	}
+	p.index = p.makeIndex()
+	return p, nil
 }
 
-// ofEvents reports whether a key names a member of what events measure: Check knows those.
-func ofEvents(key toml.Key) bool {
-	name := key.String()
-	return slices.ContainsFunc([]string{"required.match.", "forbidden.match.", "container.launch.match.", "container.launch.mounts."},
-		func(table string) bool { return strings.HasPrefix(name, table) })
+// Revoke adds the revocations of a second file, which has nothing else.
+func (p *Policy) Revoke(name string, text []byte) error {
+	t, err := tables.Read(name, text, maxPolicy)
+	if err != nil {
+		return err
+	}
+	if err := checkForm(t); err != nil {
+		return err
+	}
+	p.source(t, text)
+	if p.revocations(t) == 0 {
+		t.Fault("", "a file of revocations must have [[revoked]]")
+	}
+	t.Title = "a file of revocations"
+	t.Done()
+	p.bytes += len(text)
+	return t.Errors()
 }
 
-func (p *Policy) setDefaults(meta toml.MetaData) {
-	if !meta.IsDefined("agent", "anchors") {
-		p.Agent.Anchors = []string{logs.AnchorRTMR3}
+// checkForm refuses policies of another form.
+func checkForm(t *tables.Table) error {
+	v, ok := t.Take("cima_policy")
+	switch {
+	case v == int64(form):
+		return nil
+	case ok:
+		return &tables.Error{File: t.Name, Line: t.Line("cima_policy"), Text: fmt.Sprintf("cima_policy must be %d: this version reads no other form", form)}
 	}
-	if !meta.IsDefined("container", "start") {
-		p.Container.Start = []string{logs.StartGated}
+	return &tables.Error{File: t.Name, Line: 1, Text: fmt.Sprintf("cima_policy = %d must be there; hint: a policy without it is of form 1, which is no longer read: \"cimactl policy init\" writes form 2, and cima-policy(5) shows how its keys are named now", form)}
+}
+
+// source notes a file, its name and its validity.
+func (p *Policy) source(t *tables.Table, text []byte) {
+	v := readValidity(t)
+	p.valid = append(p.valid, v)
+	p.Sources = append(p.Sources, Source{t.Name, sha512.Sum384(text), t.Text("name"), v.until})
+}
+
+// rules reads the tables that are there once.
+func (p *Policy) rules(t *tables.Table, leaves match.Leaves) {
+	td, _ := t.One("td")
+	p.td = readTD(td)
+	td.Done()
+	tcb, _ := t.One("tcb")
+	p.tcb = readTCB(tcb)
+	tcb.Done()
+	power, _ := t.One("power")
+	p.power = power.Texts("allow", isClass)
+	power.Done()
+	h, there := t.One("host")
+	p.host = readHost(h, there, leaves)
+	h.Done()
+}
+
+// names reads the tables that have names.
+func (p *Policy) names(t *tables.Table) {
+	p.firmwares, p.systems, p.images = make(map[string]*firmware), make(map[string]*system), make(map[string]*image)
+	for name, t := range t.Named("firmware") {
+		p.firmwares[name] = readFirmware(t, name)
 	}
-	if !meta.IsDefined("container", "source") {
-		p.Container.Source = []string{logs.SourceBundle, logs.SourceEngine}
+	for name, t := range t.Named("system") {
+		p.systems[name] = readSystem(t, name)
 	}
-	if !meta.IsDefined("container", "cgroup_owner") {
-		p.Container.CgroupOwner = []uint32{0}
+	for name, t := range t.Named("image") {
+		p.images[name] = readImage(t, name)
 	}
+}
+
+// refer refuses names that nothing has, and those that nothing uses.
+func (p *Policy) refer(t *tables.Table) {
+	used := make(map[string]bool)
+	refer := func(at, title, kind string, wanted, known []string) {
+		for _, name := range wanted {
+			if used[kind+name] = true; !slices.Contains(known, name) {
+				t.Fault(at, "%s: there is no [%s.%s]%s", title, kind, name, tables.Near(name, known))
+			}
+		}
+	}
+	bootNames := make(map[string]bool)
+	for i, b := range p.boots {
+		at, title := tables.Path("boot", i), fmt.Sprintf("boot %q", b.name)
+		if bootNames[b.name] {
+			t.Fault(at, "%s: its name must be there once", title)
+		}
+		bootNames[b.name] = true
+		refer(tables.Path(at, "firmware"), title, "firmware", b.firmware, sorted(p.firmwares))
+		refer(tables.Path(at, "system"), title, "system", b.system, sorted(p.systems))
+	}
+	for i, c := range p.containers {
+		at, title := tables.Path("container", i), fmt.Sprintf("container %q", c.name)
+		refer(tables.Path(at, "image"), title, "image", c.image, sorted(p.images))
+		for _, name := range c.boot {
+			if !bootNames[name] {
+				t.Fault(tables.Path(at, "boot"), "%s: there is no [[boot]] %q%s", title, name, tables.Near(name, sorted(bootNames)))
+			}
+		}
+	}
+	for kind, known := range map[string][]string{"firmware": sorted(p.firmwares), "system": sorted(p.systems), "image": sorted(p.images)} {
+		for _, name := range known {
+			if !used[kind+name] {
+				t.Fault(tables.Path(kind, name), "nothing uses [%s.%s]", kind, name)
+			}
+		}
+	}
+}
+
+func sorted[T any](of map[string]T) []string { return slices.Sorted(maps.Keys(of)) }
+
+// Read reports whether the policy comes from Parse or Load, and not from nowhere.
+func (p *Policy) Read() bool { return p.index != nil }
+
+// Knows reports whether the policy says anything of boots, and of callers or what the log
+// must have.
+func (p *Policy) Knows() (boots, callers bool) {
+	return len(p.boots) > 0, len(p.containers) > 0 || p.host.any || len(p.host.units) > 0 || len(p.required) > 0
+}
+
+// Valid says why the policy counts for nothing at a time, "" if it counts.
+func (p *Policy) Valid(at time.Time) string {
+	for i, v := range p.valid {
+		if out := v.out(at); out != "" {
+			return fmt.Sprintf("the policy %s %s: it trusts nothing", p.Sources[i].File, out)
+		}
+	}
+	return ""
+}
+
+// Wishes are what the policy waives and demands, with the boot and the container that
+// fit, where there are any.
+func (p *Policy) Wishes(b *Boot, c *Container) Wishes {
+	w := Wishes{p.wishes}
+	if b != nil {
+		w = append(w, b.wishes...)
+	}
+	if c != nil {
+		w = append(w, c.wishes...)
+	}
+	return w
 }

@@ -59,6 +59,7 @@ func (p *positions) header(names []string, array bool) string {
 	path := ""
 	for i, name := range names {
 		path = join(path, name)
+		p.note(path)
 		if n, ok := p.last[path]; ok && (i < len(names)-1 || !array) {
 			path = fmt.Sprint(path, separator, n)
 		}

@@ -67,7 +67,10 @@ func (b *boot) beginEarlier(ctx context.Context) error {
 // result gets a container's evidence and appraises it under a policy that takes any
 // container.
 func (c *container) result(ctx context.Context) (*verify.Result, error) {
-	any := &policy.Policy{Container: policy.Container{Any: true, Start: []string{"gated", "observed"}, Source: []string{"bundle"}, CgroupOwner: []uint32{0}}}
+	any, err := policy.Parse("any", []byte("cima_policy = 2\nwaive = [\"start-observed\"]\n[[container]]\nname = \"any\"\nany = true\nsource = \"bundle\"\n"))
+	if err != nil {
+		return nil, err
+	}
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
 		nonce := newNonce()
 		a, err := c.call(order{Do: doEvidence, Nonce: nonce})

@@ -148,6 +148,10 @@ func goodHostEvidence(ctx context.Context) error {
 	return err
 }
 
+// waived is what the tests accept without proof: a simulated TD has no collateral, and
+// nobody has looked what its system reads of its host.
+const waived = "collateral,host-input-unknown,root-not-covered,line-opens,start-observed,mounts"
+
 // appraise has evidence judged as a relying party would: by the released
 // cimactl, with the test root and a policy made from the evidence.
 func appraise(ctx context.Context, bundle, nonce []byte) (*verify.Result, error) {
@@ -160,7 +164,7 @@ func appraise(ctx context.Context, bundle, nonce []byte) (*verify.Result, error)
 	if err := os.WriteFile(file, bundle, 0o600); err != nil {
 		return nil, err
 	}
-	values, err := command(ctx, "cimactl", "policy", "init", file, "--trust-root", rootPEM)
+	values, err := command(ctx, "cimactl", "policy", "init", file, "--trust-root", rootPEM, "--waive", waived)
 	if err != nil {
 		return nil, err
 	}

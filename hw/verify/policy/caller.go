@@ -1,4 +1,4 @@
-package policy2
+package policy
 
 import (
 	"cmp"
@@ -21,10 +21,12 @@ type Caller struct {
 	Claims         jsontext.Value
 	Places         match.Places // where its mounts lead
 
-	Execs  []string // digests of what it executed, SHA-384 or fs-verity's
-	Missed []string // why executions have no digest
-	Traced bool     // executions are measured at all
+	Execs    []Exec // what it executed, where that has a digest
+	Unproved bool   // executions were not measured, or not all
 }
+
+// Exec are the digests of a program; one can be missing.
+type Exec struct{ SHA384, Verity string }
 
 // Container is an alternative of a policy that fits.
 type Container struct {
@@ -82,7 +84,7 @@ type callerJudge struct {
 	document *match.Document
 	work     *match.Meter
 	root     map[string]any
-	distinct []string // of the digests of what it executed
+	distinct []Exec
 
 	launch, defaults, source, config, manifest string
 	owner                                      int64 // of the cgroup; -1 where it is not known
@@ -101,13 +103,13 @@ func (j *callerJudge) read() error {
 	if root["claims"], err = match.ReadObject(j.c.Claims); err != nil {
 		return err
 	}
-	j.distinct = unique(j.c.Execs)
+	j.distinct = distinct(j.c.Execs)
 	j.launch, j.defaults, j.owner = j.c.LaunchDigest.String(), ValueWord(j.c.DefaultsDigest), -1
 	j.source, _ = root["source"].(string)
 	if owner, ok := root["cgroup_owner"].(float64); ok {
 		j.owner = int64(owner)
 	}
-	bytes := j.p.bytes + len(j.c.Launch) + len(j.c.Image) + len(j.c.Claims) + 96*len(j.c.Execs)
+	bytes := j.p.bytes + len(j.c.Launch) + len(j.c.Image) + len(j.c.Claims) + 192*len(j.c.Execs)
 	j.root, j.work = root, match.NewMeter(bytes)
 	j.document = match.NewDocument(root, j.work)
 	j.config, j.manifest = j.imageText("digest"), j.imageText("manifest")
@@ -132,13 +134,30 @@ func (j *callerJudge) candidates() []int {
 	return slices.Compact(numbers)
 }
 
-// covered counts, for each alternative, the programs that it lists of those that ran.
+// distinct are the programs, each once.
+func distinct(execs []Exec) (list []Exec) {
+	seen := make(map[Exec]bool, len(execs))
+	for _, e := range execs {
+		if !seen[e] {
+			seen[e] = true
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// covered counts, for each alternative, the programs of those that ran that it lists, by
+// one of their digests.
 func (j *callerJudge) covered() map[int]int {
-	counts := make(map[int]int)
-	for _, d := range j.distinct {
-		for _, n := range j.p.index.execs[d] {
-			j.work.Add(1)
-			counts[n]++
+	counts, last := make(map[int]int), make(map[int]int)
+	for i, e := range j.distinct {
+		for _, d := range []string{e.SHA384, e.Verity} {
+			for _, n := range j.p.index.execs[d] {
+				if j.work.Add(1); last[n] != i+1 {
+					last[n] = i + 1
+					counts[n]++
+				}
+			}
 		}
 	}
 	return counts
@@ -201,10 +220,9 @@ func (j *callerJudge) stranger(c *container) string {
 	for _, d := range c.execs {
 		listed[d] = true
 	}
-	j.work.Add(len(c.execs))
-	for _, d := range j.distinct {
-		if j.work.Add(1); !listed[d] {
-			return fmt.Sprintf("%.24s…, want %s", d, tables.Or(c.execs))
+	for _, e := range j.distinct {
+		if !listed[e.SHA384] && !listed[e.Verity] {
+			return fmt.Sprintf("%.24s…, want %s", cmp.Or(e.SHA384, e.Verity), tables.Or(c.execs))
 		}
 	}
 	return ""
@@ -233,7 +251,7 @@ func (j *callerJudge) known(c *container) *Container {
 	add(Image, j.imageText("absent") != "")
 	add(Defaults, len(c.defaults) == 0 && !c.match.On("defaults"))
 	add(Mounts, j.c.Places.Any() && !c.match.On("asked", "mounts"))
-	add(Executions, c.execs == nil || !j.c.Traced || len(j.c.Missed) > 0)
+	add(Executions, c.execs == nil || j.c.Unproved)
 	if c.execs != nil {
 		found.wishes = append(found.wishes, wishes{demand: []string{Executions}})
 	}

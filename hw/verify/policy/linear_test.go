@@ -1,4 +1,4 @@
-package policy2
+package policy
 
 import (
 	"bytes"
@@ -31,9 +31,8 @@ func manyExecs(n int) Caller {
 	}
 	c := callerOf(sha256Of("11"), `{"environment":[`+strings.Join(environment, ",")+`],"user":{"uid":1000000}}`)
 	for i := range n {
-		c.Execs = append(c.Execs, fmt.Sprintf("%096x", i+1))
+		c.Execs = append(c.Execs, Exec{SHA384: fmt.Sprintf("%096x", i+1)})
 	}
-	c.Traced = true
 	return c
 }
 

@@ -1,4 +1,4 @@
-package policy2
+package policy
 
 import (
 	"reflect"
@@ -140,14 +140,4 @@ func there(yes bool) string {
 // String is the pattern as people read it.
 func (p *pattern) String() string {
 	return tables.Clip(strings.TrimSpace(p.operation + " " + p.match.String()))
-}
-
-// JudgePower says which classes of power the policy does not allow, each once.
-func (p *Policy) JudgePower(classes []string) (refused []string) {
-	for _, c := range unique(classes) {
-		if !slices.Contains(p.power, c) {
-			refused = append(refused, c)
-		}
-	}
-	return refused
 }

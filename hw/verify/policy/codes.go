@@ -1,4 +1,4 @@
-package policy2
+package policy
 
 import (
 	"slices"
@@ -23,11 +23,12 @@ var codes = []Code{
 	{RootGiven, false, "that this is hardware: the root of trust was given, it is not built in", "whoever gave the root knows it; the verdict names it"},
 	{RootSimulated, false, "that this is hardware: the TD is simulated", "simulated TDs need a root that was given; the verdict names it"},
 	{TDOpen, false, "that the host keeps out of the TD's memory", "[td] names the attribute that lets it in"},
-	{ServiceTD, false, "who else has the keys to the TD's memory: it has a service TD", "[td] names the service TD"},
+	{ServiceTD, false, "who else has the keys to the TD's memory: it has a service TD, or can get one", "[td] names the service TD"},
 	{Collateral, true, "that the platform is patched and its certificates are not revoked: no collateral", "a broken platform signs anything"},
 	{TCBLevel, false, "that the platform is patched", "[tcb] allows its status"},
 	{Nonce, true, "that it is fresh: no nonce", "evidence of any age says the same"},
 	{Channel, false, "who is at the other end: no channel is bound, and a nonce can be relayed", "who sends no secret needs no channel; whoever does demands it"},
+	{BootUnknown, false, "who wrote what was booted: no reference value covers it", "the step boot-values refuses it"},
 	{FirmwareVaries, true, "what the firmware was told: [firmware] leaves events of RTMR0 open", "ACPI tables are code that the kernel runs"},
 	{BootVaries, true, "what was booted: [system] leaves events of RTMR1 or RTMR2 open", "any of them can be code"},
 	{Root, true, "who wrote the agent: no register covers the root file system", "the host can write the agent's own file, and all that it says"},
@@ -46,12 +47,13 @@ var codes = []Code{
 	{AgentKey, true, "that one agent wrote the log: it has another key since a restart", "something else could pass for it"},
 	{MissedLaunch, true, "that no other container could act as root of the guest: starts were missed", "a container that nobody measured could have had any power"},
 	{Power, false, "that containers can't act as root of the guest", "[power] allows their classes"},
+	{CallerUnknown, false, "who asked: no reference value covers the caller", "the step caller-values refuses it"},
 	{AnyCaller, false, "that the right one asked: the policy takes any", "the policy says any = true; compare the claims yourself"},
 	{HostProcess, false, "what the host process runs: its unit and uid are the agent's word", "[host] names the unit"},
 	{Start, true, "what ran before the container was measured: it was started first", "what ran first can have changed all the rest"},
 	{CallerProcess, false, "that the caller was that very process: the kernel gave its number alone", "numbers are used again only after many starts"},
 	{Owner, false, "that root started it", "[[container]] names the user"},
-	{EarlierLaunch, true, "what was asked for when it was started: an earlier version logged it", "its launch has no digest; start it again"},
+	{EarlierLaunch, true, "what was asked for when it was started: an earlier version logged it, and no digest; start it again", "nobody knows what was asked for"},
 	{Image, false, "its image", "the launch digest says so, and [[container]] names it"},
 	{Defaults, false, "what the engine added to the launch by itself", "it changes with the engine's version; [[container]] can name defaults"},
 	{Mounts, true, "that its mounts are of the places that were asked for: some lead elsewhere", "the launch digest covers the text alone; match on asked.mounts covers the place"},
@@ -70,6 +72,7 @@ const (
 	TCBLevel       = "tcb-level"
 	Nonce          = "nonce"
 	Channel        = "channel"
+	BootUnknown    = "boot"
 	FirmwareVaries = "firmware-varies"
 	BootVaries     = "boot-varies"
 	Root           = "root-not-covered"
@@ -88,6 +91,7 @@ const (
 	AgentKey       = "agent-key"
 	MissedLaunch   = "missed-launch"
 	Power          = "power"
+	CallerUnknown  = "caller"
 	AnyCaller      = "any-caller"
 	HostProcess    = "host-process"
 	Start          = "start-observed"

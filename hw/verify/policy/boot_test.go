@@ -1,4 +1,4 @@
-package policy2
+package policy
 
 import (
 	"crypto/sha512"

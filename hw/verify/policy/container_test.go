@@ -1,4 +1,4 @@
-package policy2
+package policy
 
 import (
 	"crypto/sha512"
@@ -65,7 +65,7 @@ func TestContainerBinds(t *testing.T) {
 	p := parse(t, example(t, "bank.toml"))
 	boots := []Boot{{Name: "UKI of November"}}
 	good := callerOf(sha256Of("31"), `{}`)
-	good.Execs, good.Traced = []string{hexOf("e1"), hexOf("e1")}, true
+	good.Execs = []Exec{{SHA384: hexOf("e1")}, {SHA384: hexOf("e1")}, {hexOf("e4"), hexOf("e2")}}
 	if found := judge(t, p, good, boots...); found.Known == nil || !slices.Equal(found.Known.Gaps, []string{Volumes}) {
 		t.Fatalf("%+v", found)
 	}
@@ -73,7 +73,7 @@ func TestContainerBinds(t *testing.T) {
 		"launch digest is":              func(c *Caller) { c.LaunchDigest = digest("9d") },
 		"defaults digest is":            func(c *Caller) { c.DefaultsDigest = digest("9c") },
 		"defaults digest is zero":       func(c *Caller) { c.DefaultsDigest = hw.Digest{} },
-		"it executed e3e3":              func(c *Caller) { c.Execs = append(c.Execs, hexOf("e3")) },
+		"it executed e3e3":              func(c *Caller) { c.Execs = append(c.Execs, Exec{SHA384: hexOf("e3")}) },
 		"image is sha256:3030":          func(c *Caller) { c.Image = jsontext.Value(`{"digest":"` + sha256Of("30") + `"}`) },
 		"image is not known":            func(c *Caller) { c.Image = jsontext.Value(`{"absent":"gone"}`) },
 		"source is user":                func(c *Caller) { c.Launch = jsontext.Value(`{"cgroup_owner":0,"source":"user"}`) },
@@ -91,7 +91,7 @@ func TestContainerBinds(t *testing.T) {
 		t.Errorf("%+v", found)
 	}
 	untraced := good
-	untraced.Execs, untraced.Traced = nil, false
+	untraced.Execs, untraced.Unproved = nil, true
 	found := judge(t, p, untraced, boots...)
 	if found.Known == nil || !slices.Contains(found.Known.Gaps, Executions) {
 		t.Fatalf("%+v", found)
@@ -239,15 +239,6 @@ match.what = { any = ["launch", "event"] }
 		if err := e.Judge(event(t, "launch", body)); err != nil || e.Findings()[0].OK != ok {
 			t.Errorf("%s: %v %v", body, e.Findings(), err)
 		}
-	}
-}
-
-func TestPower(t *testing.T) {
-	if got := parse(t, "cima_policy = 2\n").JudgePower([]string{"b", "a", "b"}); !slices.Equal(got, []string{"a", "b"}) {
-		t.Error(got)
-	}
-	if got := parse(t, "cima_policy = 2\n[power]\nallow = [\"a\"]\n").JudgePower([]string{"b", "a"}); !slices.Equal(got, []string{"b"}) {
-		t.Error(got)
 	}
 }
 

@@ -1,0 +1,155 @@
+package verify
+
+import (
+	"cmp"
+	"encoding/json/v2"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/logs"
+)
+
+// gap is something that a reader could take for proved, and is not.
+type gap struct {
+	code   string
+	detail string // "" where the code says it all
+}
+
+var noWishes policy.Wishes
+
+// gapList collects gaps.
+type gapList []gap
+
+func (g *gapList) add(there bool, code, detail string) {
+	if there && !slices.ContainsFunc(*g, func(one gap) bool { return one.code == code }) {
+		*g = append(*g, gap{code, detail})
+	}
+}
+
+func (g *gapList) codes(codes []string) {
+	for _, c := range codes {
+		g.add(true, c, "")
+	}
+}
+
+// ofQuote adds what is not proved of root, TD, platform and boot.
+func (g *gapList) ofQuote(r *Result, q *dcap.Quote, boot *policy.Boot, opts Options) {
+	g.add(opts.TrustRoots != nil && simulated(q.Root()), policy.RootSimulated, "")
+	g.add(opts.TrustRoots != nil && !simulated(q.Root()), policy.RootGiven, "")
+	_, open := opts.Policy.JudgeOpen(tdOf(q))
+	g.codes(open)
+	g.add(r.outcome(StepRevocation) == Skip, policy.Collateral, "--online gets it")
+	if r.outcome(StepTCB) == Warn {
+		g.add(true, policy.TCBLevel, r.Step(StepTCB).Detail)
+	}
+	g.add(r.outcome(StepNonce) == Skip, policy.Nonce, "")
+	g.add(r.outcome(StepUserData) == Skip, policy.Channel, "")
+	if boot != nil {
+		g.codes(boot.Gaps)
+	} else {
+		g.add(true, policy.BootUnknown, "")
+	}
+}
+
+// gaps are what is not proved by evidence with claims.
+func (c *conclusion) gaps() []gap {
+	var g gapList
+	g.ofQuote(c.Result, c.ev.quote, c.Boot, c.opts)
+	g.add(c.ev.claims.Log.Anchor == logs.AnchorReportData, policy.Anchor, "")
+	g.add(c.ev.private(), policy.Private, "")
+	g.add(c.keys.changed(), policy.AgentKey, "")
+	g.add(c.missedLaunches(), policy.MissedLaunch, "")
+	classes := classesOf(c.ev)
+	g.add(len(classes) > 0 && c.passed(StepPower), policy.Power, strings.Join(classes, ", "))
+	g.add(len(c.ev.log) > c.ev.claims.Log.Count, policy.Later, fmt.Sprintf("%d events", len(c.ev.log)-c.ev.claims.Log.Count))
+	g.add(!c.passed(StepCallerValues), policy.CallerUnknown, "")
+	g.codes(c.caller.gaps)
+	if c.ev.claims.Host != nil {
+		g.add(true, policy.HostProcess, "")
+		return g
+	}
+	as := c.ev.claims.Container.Assurance
+	g.add(as.Start != logs.StartGated, policy.Start, cmp.Or(as.Start, "none"))
+	g.add(!as.PIDFD, policy.CallerProcess, "")
+	g.add(as.CgroupOwner != 0, policy.Owner, fmt.Sprintf("uid %d owns its cgroup", as.CgroupOwner))
+	if in := c.instance; in != nil && in.Launch != nil {
+		g.add(in.Earlier, policy.EarlierLaunch, "")
+		g.add(in.Image.Absent != "", policy.Image, in.Image.Absent)
+		g.add(in.places.Any() && c.caller.known == nil, policy.Mounts, placesWords(in.places))
+		g.detail(policy.Mounts, placesWords(in.places))
+		_, unproved := executed(c.ev.prefix(), in.events)
+		g.add(c.caller.known == nil, policy.Executions, "")
+		g.detail(policy.Executions, unproved)
+	}
+	g.add(true, policy.Volumes, "")
+	return g
+}
+
+// detail says more of a gap that is there.
+func (g *gapList) detail(code, detail string) {
+	for i := range *g {
+		if (*g)[i].code == code {
+			(*g)[i].detail = detail
+		}
+	}
+}
+
+// missedLaunches reports whether the log shows that containers were started
+// unmeasured. One that ended before the daemon saw it could have had any power.
+func (c *conclusion) missedLaunches() bool {
+	return slices.ContainsFunc(c.ev.prefix(), func(e entry) bool {
+		var missed logs.MissedBody
+		return e.event != nil && e.event.Operation == logs.OpMissed &&
+			(json.Unmarshal(e.event.Body(), &missed) != nil || missed.What != logs.MissedExec)
+	})
+}
+
+// notProved: nothing is left that stands in the way of trust, or the policy waives it by
+// its name.
+func (r *Result) notProved(opts Options) Step {
+	if opts.Policy == nil {
+		return skip(noPolicy + ": nothing is waived")
+	}
+	wishes := opts.Policy.Wishes(r.Boot, r.Container)
+	var left, accepted []string
+	for _, g := range r.gaps {
+		switch stands, waived := wishes.Stands(g.code); {
+		case stands:
+			left = append(left, g.code)
+		case waived:
+			accepted = append(accepted, g.code)
+		}
+	}
+	switch {
+	case len(left) > 0:
+		return fail("these are not proved, and the policy doesn't waive them: " + strings.Join(left, ", "))
+	case len(accepted) > 0:
+		return warn("the policy waives what is not proved: " + strings.Join(accepted, ", "))
+	}
+	return pass("nothing is left that stands in the way")
+}
+
+// tellGaps lists what a reader could take for proved and is not.
+func (r *Result) tellGaps(opts Options) {
+	for _, s := range r.Failed() {
+		if s.Name != StepNotProved {
+			r.NotProved = append(r.NotProved, Statement{Code: s.Name, Text: s.Name + ": " + s.Detail, Stands: true})
+		}
+	}
+	var wishes policy.Wishes
+	if opts.Policy != nil {
+		wishes = opts.Policy.Wishes(r.Boot, r.Container)
+	}
+	for _, g := range r.gaps {
+		code, _ := policy.CodeOf(g.code)
+		text := code.What
+		if g.detail != "" {
+			text += ": " + g.detail
+		}
+		stands, waived := wishes.Stands(g.code)
+		r.NotProved = append(r.NotProved, Statement{g.code, text, stands, waived})
+	}
+}
