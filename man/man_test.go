@@ -136,31 +136,49 @@ func TestMethodsAndErrorsAreInTheirPage(t *testing.T) {
 	}
 }
 
+// The keys of a policy, and the codes of what is not proved, stand in their page.
 func TestPolicyKeysAreInTheirPage(t *testing.T) {
-	text := page(t, "cima-relying-party.7")
-	keys := 0
-	var walk func(typ reflect.Type)
-	walk = func(typ reflect.Type) {
-		for i := range typ.NumField() {
-			f := typ.Field(i)
-			key := f.Tag.Get("toml")
-			keys++
-			if !regexp.MustCompile(`\*\*(\[\[?)?([\w.]*\.)?` + key + `(\]\]?)?( = \w+)?\*\*|\*` + key + `\*`).MatchString(text) {
-				t.Errorf("%s.%s isn't in cima-relying-party.7", typ.Name(), key)
-			}
-			for e := f.Type; ; e = e.Elem() {
-				if e.Kind() == reflect.Struct {
-					walk(e)
-				}
-				if e.Kind() != reflect.Pointer && e.Kind() != reflect.Slice {
-					break
-				}
-			}
+	text := page(t, "cima-policy.5")
+	for _, key := range find(t, `\.(?:Text|Flag|Number|Time|Duration|Texts|One|Named|All)\("([a-z_0-9]+)"`, source(t, "hw/verify/policy"), 40) {
+		if !regexp.MustCompile(`\*\*(\[\[?)?` + key + `[.\]* =]|\*` + key + `\*`).MatchString(text) {
+			t.Errorf("the key %s isn't in cima-policy.5", key)
 		}
 	}
-	walk(reflect.TypeFor[policy.Policy]())
-	if keys < 40 {
-		t.Errorf("only %d keys were looked at", keys)
+	for _, c := range policy.Codes() {
+		way := "told"
+		if c.Stands {
+			way = "in the way"
+		}
+		if row := fmt.Sprintf("| %s | %s | %s | %s |", c.Name, way, c.What, c.Reason); !strings.Contains(text, row) {
+			t.Errorf("cima-policy.5 has no row %q", row)
+		}
+	}
+	if rows := strings.Count(text, " | told | ") + strings.Count(text, " | in the way | "); rows != len(policy.Codes()) {
+		t.Errorf("cima-policy.5 has %d codes, there are %d", rows, len(policy.Codes()))
+	}
+}
+
+// The examples of the page are those that are read in tests. There digests are whole.
+func TestPolicyExamples(t *testing.T) {
+	text := page(t, "cima-policy.5")
+	for _, name := range []string{"app", "platform", "bank"} {
+		raw, err := os.ReadFile(filepath.Join("..", "hw", "verify", "policy", "testdata", name+".toml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		short := regexp.MustCompile(`"([0-9a-f]{2})[0-9a-f]{94}"`).ReplaceAllString(string(raw), `"$1…"`)
+		short = regexp.MustCompile(`sha256:([0-9a-f]{2})[0-9a-f]{62}"`).ReplaceAllString(short, `sha256:$1…"`)
+		short = strings.ReplaceAll(short, strings.Repeat("6f1d", 16), "6f1d…")
+		var indented strings.Builder
+		for line := range strings.SplitSeq(strings.TrimSpace(short), "\n") {
+			if line != "" {
+				indented.WriteString("    " + line)
+			}
+			indented.WriteByte('\n')
+		}
+		if !strings.Contains(text, indented.String()) {
+			t.Errorf("cima-policy.5 has another example than %s.toml:\n%s", name, &indented)
+		}
 	}
 }
 
