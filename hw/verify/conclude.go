@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/instances"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 )
@@ -19,7 +20,7 @@ type conclusion struct {
 	opts     Options
 	platform platform
 	keys     agentKeys
-	instance *instance
+	instance *instances.Instance
 	boots    []policy.Boot // that fit
 	caller   known
 }
@@ -101,7 +102,7 @@ func (c *conclusion) launchWords() string {
 	if image == "" {
 		image = "an image that is not known"
 	}
-	return fmt.Sprintf("%s, launch digest %.16s…", image, c.instance.digest)
+	return fmt.Sprintf("%s, launch digest %.16s…", image, c.instance.LaunchSum)
 }
 
 // outOfDate reports whether a certificate of the quote's chain is not valid at

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cima-project/cima/hw/verify/instances"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -25,11 +26,11 @@ func power(ev *evidence, opts Options) Step {
 // classesOf are the classes of all power events, each once. An event that can't be read,
 // or has none, has a class that no policy can allow.
 func classesOf(ev *evidence) (classes []string) {
-	for _, e := range ev.prefix() {
-		if e.event == nil || e.event.Operation != logs.OpPower {
+	for e := range ev.shownEvents() {
+		if e.Operation != logs.OpPower {
 			continue
 		}
-		of := powerClasses(e.event)
+		of := powerClasses(e)
 		if len(of) == 0 {
 			of = []string{"(not known)"}
 		}
@@ -69,24 +70,24 @@ func powerClasses(e *logs.Event) []string {
 }
 
 // events: the events that the policy wants or forbids.
-func events(ev *evidence, in *instance, opts Options) (Step, error) {
+func events(ev *evidence, in *instances.Instance, opts Options) (Step, error) {
 	if opts.Policy == nil {
 		return skip(noPolicy), nil
 	}
 	judged := opts.Policy.Events()
 	if in != nil {
-		judged.Places = in.places
+		judged.Places = in.Places
 	}
-	for _, e := range ev.prefix() {
-		if e.event == nil || e.event.Container != "" {
+	for e := range ev.shownEvents() {
+		if e.Container != "" {
 			continue
 		}
-		if err := judged.Judge(e.event); err != nil {
+		if err := judged.Judge(e); err != nil {
 			return Step{}, err
 		}
 	}
 	if in != nil {
-		for _, e := range in.events {
+		for _, e := range in.Events {
 			if err := judged.Judge(e); err != nil {
 				return Step{}, err
 			}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha512"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/dcap"
@@ -125,6 +126,17 @@ func (ev *evidence) shown() []Event {
 // prefix is the log as it stood when the claims were fixed.
 func (ev *evidence) prefix() []entry {
 	return ev.log[:max(0, min(ev.claims.Log.Count, len(ev.log)))]
+}
+
+// shownEvents are the events in the prefix that are shown.
+func (ev *evidence) shownEvents() iter.Seq[*logs.Event] {
+	return func(yield func(*logs.Event) bool) {
+		for _, e := range ev.prefix() {
+			if e.event != nil && !yield(e.event) {
+				return
+			}
+		}
+	}
 }
 
 // replayLog replays the runtime log, once for the two steps that need it.

@@ -78,11 +78,10 @@ func (c *conclusion) gaps() []gap {
 	if in := c.instance; in != nil && in.Launch != nil {
 		g.add(in.Earlier, policy.EarlierLaunch, "")
 		g.add(in.Image.Absent != "", policy.Image, in.Image.Absent)
-		g.add(in.places.Any() && c.caller.known == nil, policy.Mounts, placesWords(in.places))
-		g.detail(policy.Mounts, placesWords(in.places))
-		_, unproved := executed(c.ev.prefix(), in.events)
+		g.add(in.Places.Any() && c.caller.known == nil, policy.Mounts, in.Places.Words())
+		g.detail(policy.Mounts, in.Places.Words())
 		g.add(c.caller.known == nil, policy.Executions, "")
-		g.detail(policy.Executions, unproved)
+		g.detail(policy.Executions, in.Unproved)
 	}
 	g.add(true, policy.Volumes, "")
 	return g
@@ -100,11 +99,13 @@ func (g *gapList) detail(code, detail string) {
 // missedLaunches reports whether the log shows that containers were started
 // unmeasured. One that ended before the daemon saw it could have had any power.
 func (c *conclusion) missedLaunches() bool {
-	return slices.ContainsFunc(c.ev.prefix(), func(e entry) bool {
+	for e := range c.ev.shownEvents() {
 		var missed logs.MissedBody
-		return e.event != nil && e.event.Operation == logs.OpMissed &&
-			(json.Unmarshal(e.event.Body(), &missed) != nil || missed.What != logs.MissedExec)
-	})
+		if e.Operation == logs.OpMissed && (json.Unmarshal(e.Body(), &missed) != nil || missed.What != logs.MissedExec) {
+			return true
+		}
+	}
+	return false
 }
 
 // notProved: nothing is left that stands in the way of trust, or the policy waives it by

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/instances"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/canonical"
@@ -57,25 +58,25 @@ func quoteDigests(q *dcap.Quote, now policy.Booted, yield func(what, digest stri
 }
 
 // digests are all digests in the evidence that a policy can revoke.
-func (ev *evidence) digests(in *instance) iter.Seq2[string, string] {
+func (ev *evidence) digests(in *instances.Instance) iter.Seq2[string, string] {
 	return func(yield func(what, digest string) bool) {
 		if !quoteDigests(ev.quote, ev.booted(), yield) {
 			return
 		}
-		for _, e := range ev.prefix() {
-			if e.event != nil && e.event.Container == "" && !eventDigests(e.event, yield) {
+		for e := range ev.shownEvents() {
+			if e.Container == "" && !eventDigests(e, yield) {
 				return
 			}
 		}
 		if in == nil || in.Launch == nil {
 			return
 		}
-		for _, e := range in.events {
+		for _, e := range in.Events {
 			if !eventDigests(e, yield) {
 				return
 			}
 		}
-		if !yield("launch", in.digest.String()) || !yield("defaults", in.DefaultsDigest.String()) ||
+		if !yield("launch", in.LaunchSum.String()) || !yield("defaults", in.DefaultsDigest.String()) ||
 			!yield("image", in.Image.Digest) || !yield("image", in.Image.Manifest) {
 			return
 		}
@@ -133,7 +134,7 @@ type known struct {
 }
 
 // callerValues: is it a container, or a unit, that the relying party knows?
-func callerValues(ev *evidence, in *instance, boots []policy.Boot, opts Options) (Step, known, error) {
+func callerValues(ev *evidence, in *instances.Instance, boots []policy.Boot, opts Options) (Step, known, error) {
 	if opts.Policy == nil {
 		return skip(noPolicy + ": nothing says what the container should be"), known{}, nil
 	}
@@ -147,25 +148,22 @@ func callerValues(ev *evidence, in *instance, boots []policy.Boot, opts Options)
 		return fail("the container can't be held against the policy: " + loggedEarlier), known{}, nil
 	}
 	c := policy.Caller{
-		LaunchDigest: in.digest, DefaultsDigest: in.DefaultsDigest, Launch: in.events[0].Body(), Image: in.imageEvent.Body(),
-		Claims: ev.bundle.Claims, Places: in.places,
+		LaunchDigest: in.LaunchSum, DefaultsDigest: in.DefaultsDigest, Launch: in.Events[0].Body(), Image: in.ImageEvent.Body(),
+		Claims: ev.bundle.Claims, Places: in.Places, Execs: in.Execs, Unproved: in.Unproved != "",
 	}
-	unproved := ""
-	c.Execs, unproved = executed(ev.prefix(), in.events)
-	c.Unproved = unproved != ""
 	found, err := opts.Policy.JudgeContainer(c, boots, opts.at())
 	if err != nil {
 		return Step{}, known{}, err
 	}
 	if found.Known != nil {
-		return pass(fmt.Sprintf("the container is the policy's %q", found.Known.Name), Comparison{"launch digest", in.digest.String(), in.digest.String()}),
+		return pass(fmt.Sprintf("the container is the policy's %q", found.Known.Name), Comparison{"launch digest", in.LaunchSum.String(), in.LaunchSum.String()}),
 			known{found.Known, found.Known.Gaps}, nil
 	}
 	return unknownCaller(in, found, opts.Policy), known{}, nil
 }
 
 // unknownCaller explains why no alternative fits.
-func unknownCaller(in *instance, found policy.Containers, p *policy.Policy) Step {
+func unknownCaller(in *instances.Instance, found policy.Containers, p *policy.Policy) Step {
 	var f findings
 	words := found.Differ
 	if found.Nearest != "" {
@@ -174,8 +172,8 @@ func unknownCaller(in *instance, found policy.Containers, p *policy.Policy) Step
 			words += fmt.Sprintf(" (%d more differ)", found.Others)
 		}
 	}
-	if !p.KnowsLaunch(in.digest) {
-		f.explain("launch digest", in.digest, p.Explain(in.Measured))
+	if !p.KnowsLaunch(in.LaunchSum) {
+		f.explain("launch digest", in.LaunchSum, p.Explain(in.Measured))
 	}
 	if in.DefaultsDigest != (rpc.Digest{}) && p.BindsDefaults() && !p.KnowsDefaults(in.DefaultsDigest) {
 		f.explain("defaults digest", in.DefaultsDigest, p.ExplainDefaults(in.Measured))

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/instances"
 	"github.com/cima-project/cima/hw/verify/policy"
 )
 
@@ -83,7 +84,7 @@ func Appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error)
 
 // judgeClaims runs the steps that bind claims and logs to the quote. It returns
 // the agent's keys, and what the log shows of the container.
-func (r *Result) judgeClaims(ev *evidence, opts Options) (agentKeys, *instance) {
+func (r *Result) judgeClaims(ev *evidence, opts Options) (agentKeys, *instances.Instance) {
 	signed, keys := agent(ev)
 	asked, in := caller(ev)
 	r.add(StepShared, shared(ev))

@@ -43,7 +43,7 @@ func (m Measured) Against(got Measured) []Difference {
 // DefaultsAgainst is Against for the defaults digest.
 func (m Measured) DefaultsAgainst(got Measured) []Difference {
 	var found differences
-	found.part("defaults", m.Defaults, got.Defaults, m.DefaultsDigest, got.DefaultsDigest)
+	found.part("defaults", m.defaults, got.defaults, m.DefaultsDigest, got.DefaultsDigest)
 	return found
 }
 
@@ -62,7 +62,7 @@ func (m Measured) Facts() []Difference {
 // DefaultsFacts lists what the defaults digest is over.
 func (m Measured) DefaultsFacts() []Difference {
 	var found differences
-	found.part("defaults", jsontext.Value("{}"), m.Defaults, canonical.Digest{}, m.DefaultsDigest)
+	found.part("defaults", jsontext.Value("{}"), m.defaults, canonical.Digest{}, m.DefaultsDigest)
 	return found
 }
 

@@ -31,7 +31,7 @@ type Launch struct {
 	Earlier bool
 
 	Asked       jsontext.Value // nil where the event has its digest alone, or where Source is none
-	Defaults    jsontext.Value // likewise
+	defaults    jsontext.Value // likewise
 	ImageConfig string         // "" where it is unknown
 
 	AskedDigest    canonical.Digest // SHA-384(JCS(asked)); zero where Source is none
@@ -68,7 +68,7 @@ func ReadReference(body jsontext.Value) (*Launch, error) {
 	}
 	l, err := m.launch()
 	if err == nil && predicted {
-		l.Defaults, l.DefaultsDigest = nil, canonical.Digest{}
+		l.defaults, l.DefaultsDigest = nil, canonical.Digest{}
 	}
 	return l, err
 }
@@ -91,7 +91,7 @@ func (m members) launch() (l *Launch, err error) {
 	if l.Asked, err = m.part("asked", AskedMembers, &l.AskedDigest); err != nil {
 		return nil, err
 	}
-	if l.Defaults, err = m.part("defaults", DefaultsMembers, &l.DefaultsDigest); err != nil {
+	if l.defaults, err = m.part("defaults", DefaultsMembers, &l.DefaultsDigest); err != nil {
 		return nil, err
 	}
 	return l, l.readRest(m)

@@ -1,11 +1,12 @@
 package match
 
 import (
-	"iter"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cima-project/cima/hw/verify/launches"
+	"github.com/cima-project/cima/hw/verify/tables"
 )
 
 // Places are where the mounts of a container's first process lead, of those that lead to
@@ -27,17 +28,24 @@ func (p *Places) Add(destination, place any) {
 // Any reports whether a mount leads elsewhere, or may.
 func (p *Places) Any() bool { return p.Hidden || len(p.by) > 0 }
 
-// Each gives destinations and places in JSON, in order.
-func (p *Places) Each() iter.Seq2[string, string] {
-	return func(yield func(string, string) bool) {
-		for _, destination := range slices.Sorted(maps.Keys(p.by)) {
-			for _, place := range p.by[destination] {
-				if !yield(destination, inJSON(place)) {
-					return
-				}
+// maxPlaces is how many places a sentence names.
+const maxPlaces = 5
+
+// Words says which mounts lead elsewhere; "" where none does.
+func (p *Places) Words() string {
+	if p.Hidden {
+		return "there are too many of them to be shown"
+	}
+	var words []string
+	for _, destination := range slices.Sorted(maps.Keys(p.by)) {
+		for _, place := range p.by[destination] {
+			if len(words) == maxPlaces {
+				return strings.Join(words, ", ") + ", …"
 			}
+			words = append(words, tables.Clip(destination)+" is "+inJSON(place))
 		}
 	}
+	return strings.Join(words, ", ")
 }
 
 // Launch makes of a launch event's body what a match is held against: variables by their

@@ -41,13 +41,12 @@ type host struct {
 
 // launchNames are the members of a launch that a match can name (cima-evidence(7),
 // LAUNCH), with those of image and claims.
-var launchNames = match.Names{
-	"source": nil, "cgroup_owner": nil, "image_config": nil, "limits": nil, "entrypoint": match.NamesOf("path", "sha384"),
-	"asked":    askedNames(),
-	"defaults": match.NamesOf(launches.DefaultsMembers...),
-	"image":    match.NamesOf(launches.ImageMembers...),
-	"claims":   claimNames,
-}
+var launchNames = func() match.Names {
+	n := match.NamesOf(launches.Members...)
+	n["entrypoint"], n["asked"] = match.NamesOf("path", "sha384"), askedNames()
+	n["defaults"], n["image"], n["claims"] = match.NamesOf(launches.DefaultsMembers...), match.NamesOf(launches.ImageMembers...), claimNames
+	return n
+}()
 
 func askedNames() match.Names {
 	n := match.NamesOf(launches.AskedMembers...)
