@@ -52,7 +52,7 @@ cimactl() {
 	put 755 "${DESTDIR:-}$prefix/bin" bin/cimactl
 	notices cimactl ./rpc/cimactl
 	# A relying party may have this package alone.
-	page cimactl.1 cima-evidence.7 cima-relying-party.7
+	page cimactl.1 cima-policy.5 cima-evidence.7 cima-relying-party.7
 	# The program prints its completions. One built for another machine can't run
 	# here.
 	for shell in bash:bash-completion/completions/cimactl zsh:zsh/site-functions/_cimactl fish:fish/vendor_completions.d/cimactl.fish; do
