@@ -18,6 +18,7 @@ import (
 type bare struct {
 	files    replay.Files
 	quote    *dcap.Quote
+	form     string // of the file: "hex", "base64", "CMW"; "" for the bytes themselves
 	behind   []byte // what stands behind the quote in its file
 	replayed *replay.Replayed
 }
@@ -40,7 +41,7 @@ func AppraiseQuote(ctx context.Context, files replay.Files, opts Options) (*Resu
 	r := begin(bareSteps, opts)
 	b, err := readBare(files)
 	if err != nil {
-		return r.malformed(err, "check that each file is of its flag's kind; a quote must be the bytes that the hardware made, not base64 or hex"), nil
+		return r.malformed(err, "check that each file is of its flag's kind; a quote must be the bytes that the hardware made, or those in hex, base64 or CMW"), nil
 	}
 	r.add(StepFormat, b.format())
 	p, err := r.judgePlatform(ctx, b.quote, bareDebug(b.quote, opts), opts)
@@ -98,21 +99,26 @@ func bareCaller(opts Options) Step {
 
 // readBare reads the quote, and replays the logs.
 func readBare(files replay.Files) (*bare, error) {
-	q, behind, err := dcap.CutQuote(files.Quote)
+	quote, form := dcap.Plain(files.Quote)
+	q, behind, err := dcap.CutQuote(quote)
 	if err != nil {
 		return nil, err
 	}
+	files.Quote = quote
 	replayed, err := replay.Run(files, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &bare{files, q, files.Quote[len(files.Quote)-behind:], replayed}, nil
+	return &bare{files, q, form, files.Quote[len(files.Quote)-behind:], replayed}, nil
 }
 
 // format is the result of the step format for files that could be read.
 func (b *bare) format() Step {
 	detail := fmt.Sprintf("quote version %d", b.quote.Version)
 	r := b.replayed
+	if b.form != "" {
+		detail += ", in " + b.form
+	}
 	if b.files.BootLog != nil {
 		detail += fmt.Sprintf(", boot log of %d events", r.BootEvents)
 	}

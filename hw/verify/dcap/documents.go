@@ -68,12 +68,20 @@ func (d *Documents) Read(q *Quote, roots []*x509.Certificate, at time.Time) (*Co
 		return nil, fmt.Errorf("TCB info is of the platforms %s, the quote's is %s", c.tcb.Fmspc, c.platform.fmspc)
 	}
 	c.Until = c.tcb.NextUpdate
-	if err := errors.Join(
+	if err := both(
 		inDate("TCB info", c.tcb.IssueDate, c.tcb.NextUpdate, at),
 		inDate("QE identity", c.qe.IssueDate, c.qe.NextUpdate, at)); err != nil {
 		return nil, err
 	}
 	return c, c.readCRLs(d, q, at)
+}
+
+// both joins two errors in one line.
+func both(a, b error) error {
+	if a != nil && b != nil {
+		return fmt.Errorf("%w; %w", a, b)
+	}
+	return errors.Join(a, b)
 }
 
 func inDate(what string, from, until, at time.Time) error {

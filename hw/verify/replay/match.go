@@ -44,7 +44,8 @@ func (r *Replayed) Against(quoted hw.Registers) []Match {
 func (f Files) UnverifiedRegisters() (hw.Registers, error) {
 	switch {
 	case f.Quote != nil:
-		q, _, err := dcap.CutQuote(f.Quote)
+		quote, _ := dcap.Plain(f.Quote)
+		q, _, err := dcap.CutQuote(quote)
 		if err != nil {
 			return hw.Registers{}, err
 		}
