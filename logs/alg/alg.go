@@ -86,6 +86,9 @@ func (a ID) Sum(b, data []byte) []byte {
 	case SHA512:
 		d := sha512.Sum512(data)
 		return append(b, d[:]...)
+	case SM3:
+		d := sm3(data)
+		return append(b, d[:]...)
 	}
 	return b
 }

@@ -98,6 +98,10 @@ func taggedEvent(b []byte) (string, error) {
 		return a.Domain + " " + a.Operation + " " + a.Content, nil
 	}
 	if len(b) < TagHeaderLen || uint64(binary.LittleEndian.Uint32(b[4:])) > uint64(len(b)-TagHeaderLen) {
+		// Linux's EFI stub of the first TDX kernels writes the text alone.
+		if text := anyText(b); len(b) >= 4 && !strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' }) && text != hex.EncodeToString(b[:min(len(b), 32)]) {
+			return text, nil
+		}
 		return "", fmt.Errorf("not a tagged event")
 	}
 	return tagName(binary.LittleEndian.Uint32(b)) + ": " + anyText(b[TagHeaderLen:]), nil

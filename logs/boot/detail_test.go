@@ -95,6 +95,7 @@ func TestDetail(t *testing.T) {
 		{EvEventTag, "\xdb\xd6\xae\x13\x01\x00\x00\x00x", "systemd UKI profile: x"},
 		{EvEventTag, "\x01\x00\x00\x00\x02\x00\x00\x00hi", "tag 0x00000001: hi"},
 		{EvEventTag, "\x01\x00\x00\x00\x03\x00\x00\x00hi", "not a tagged event: 01000000030000006869"},
+		{EvEventTag, "LOADED_IMAGE::LoadOptions\x00", "LOADED_IMAGE::LoadOptions"}, // of the first TDX kernels
 		{EvEventTag, "LEAA\x0a\x00\x00\x00cima a {}\x1b", `cima a {}\x1b`},
 		{EvPlatformConfigFlags, "td_payload_info\x00\x10\x00\x00\x00root=/dev/vda1 rw\x00\x00", "td_payload_info: root=/dev/vda1 rw"},
 		{EvPlatformConfigFlags, "etc/acpi/rsdp\x00\x00\x00", "etc/acpi/rsdp"},

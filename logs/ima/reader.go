@@ -174,6 +174,9 @@ func (r *Reader) matches() bool {
 	data, err := e.templateData()
 	var sum [64]byte
 	e.matches = err == nil && bytes.Equal(e.Alg.Sum(sum[:0], data), e.TemplateHash())
+	if !e.matches && err == nil && e.Alg == alg.SHA256 && bytes.Equal(alg.SM3.Sum(sum[:0], data), e.TemplateHash()) {
+		e.Alg, e.matches = alg.SM3, true // the two are of one size
+	}
 	return e.matches
 }
 
