@@ -132,6 +132,10 @@ type LogClaims struct {
 	Public   Digest `json:"public"`                       // public register at that point
 	Anchor   string `json:"anchor" within:"1..4096"`      // "rtmr3", or "report-data" if RTMR3 belongs to others
 
+	// PublicCount is how many of the events are public: a verifier that can't compute the
+	// public register notices by it that one is hidden.
+	PublicCount int `json:"public_count,omitzero" within:"0..2147483647"`
+
 	// View is ViewWhole if other containers' events are shown, ViewPrivate if
 	// nothing of them is shown; absent if they are shown as digests.
 	View string `json:"view,omitempty" within:"1..4096"`

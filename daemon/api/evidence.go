@@ -107,7 +107,7 @@ func (a *API) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Snapsh
 		return claims, at, err
 	}
 	claims.Log = rpc.LogClaims{
-		Count: at.Count, Register: at.Register, Public: at.Public, Anchor: a.Config().Anchor,
+		Count: at.Count, Register: at.Register, Public: at.Public, Anchor: a.Config().Anchor, PublicCount: at.Publics,
 	}
 	switch a.Config().Isolation {
 	case config.IsolationNone:

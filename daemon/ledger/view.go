@@ -12,6 +12,7 @@ type Snapshot struct {
 	Count    int       // events
 	Register hw.Digest // their replay value: RTMR3
 	Public   hw.Digest // public register
+	Publics  int       // how many events are public
 	Owner    Owner     // zero if the owner has no events
 }
 
@@ -35,7 +36,7 @@ func (l *Ledger) replayed() hw.Digest {
 func (l *Ledger) Snapshot(name string) (Snapshot, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	s := Snapshot{Count: l.records.n, Register: l.register, Public: l.public}
+	s := Snapshot{Count: l.records.n, Register: l.register, Public: l.public, Publics: len(l.publics)}
 	if o := l.owners[name]; o != nil {
 		s.Owner = Owner{Instance: o.instance, Register: o.register, Events: len(o.events) - o.first, Held: len(o.measured)}
 	}

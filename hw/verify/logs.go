@@ -128,7 +128,7 @@ func logClaims(ev *evidence) Step {
 	switch {
 	case !ev.private() && ev.claimed != ev.claims.Log.Register:
 		return fail("the log replays to another register than the claims say", compared...)
-	case public != ev.claims.Log.Public:
+	case public != ev.claims.Log.Public, ev.claims.Log.PublicCount != 0 && ev.claims.Log.PublicCount != publics:
 		return fail("public events are hidden, or others are shown, than the claims say", compared...)
 	}
 	if ev.private() {

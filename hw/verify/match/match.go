@@ -28,10 +28,6 @@ type Match []*leaf
 // Leaves are the leaves of a policy, by path and comparison.
 type Leaves map[string]*leaf
 
-// comparators are the keys that make a comparison of a table. One that stands with other
-// keys is a member's name.
-var comparators = []string{"equal", "any", "prefix", "at_most", "absent", "only"}
-
 // Read reads the key match of a table. known are the names that it can have at its top, and
 // below some of them: an unknown one would match nothing, and forbid nothing.
 func Read(t *tables.Table, known Names, seen Leaves) Match {
