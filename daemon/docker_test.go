@@ -83,7 +83,17 @@ func TestPowerIsAnnounced(t *testing.T) {
 	}
 }
 
-func (f *fixture) policyFrom(bundle []byte) *policy.Policy { return f.parse(f.policyText(bundle)) }
+// policyFrom is a policy that the evidence meets: it allows the power that was seen.
+func (f *fixture) policyFrom(bundle []byte) *policy.Policy {
+	f.t.Helper()
+	text := f.policyText(bundle)
+	_, seen, _ := strings.Cut(text, "# Seen, and not allowed: \"")
+	seen, _, _ = strings.Cut(seen, "\"\n")
+	if seen != "" {
+		text = strings.Replace(text, "allow = []", "allow = [\""+strings.ReplaceAll(seen, ", ", "\", \"")+"\"]", 1)
+	}
+	return f.parse(text)
+}
 
 // policyText is a policy made from evidence that waives all that stands in the way.
 func (f *fixture) policyText(bundle []byte) string {

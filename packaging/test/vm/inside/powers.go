@@ -117,5 +117,6 @@ func allowing(policy, class string, with bool) string {
 			allow = append(allow, strconv.Quote(c))
 		}
 	}
+	policy = strings.Replace(policy, `match.what = { any = ["launch", "event"] }`, `match.what = "nothing"`, 1) // other tests make gaps
 	return strings.Replace(policy, "allow = []", "allow = ["+strings.Join(allow, ", ")+"]", 1)
 }
