@@ -127,7 +127,7 @@ func (r *Result) judgeValues(ev *evidence, c *conclusion, opts Options) error {
 		r.add(name, steps[i])
 	}
 	if len(c.boots) > 0 {
-		r.Boot = opts.Policy.BootOf(c.caller.known, c.boots)
+		r.Boot = policy.BootOf(c.caller.known, c.boots)
 	}
 	r.Container = c.caller.known
 	r.gaps = c.gaps()

@@ -164,7 +164,7 @@ func (l *Line) ima() error {
 // clip keeps messages short.
 func clip(text string) string {
 	if len(text) > 60 {
-		return text[:60] + "…"
+		return strings.ToValidUTF8(text[:60], "") + "…"
 	}
 	return text
 }

@@ -33,6 +33,7 @@ type Container struct {
 	Name string   `json:"name"`
 	Gaps []string `json:"-"` // codes of what it leaves open
 
+	rule   *container
 	wishes []wishes
 }
 
@@ -240,7 +241,7 @@ func (j *callerJudge) boot(c *container) *Boot {
 
 // known makes the result of an alternative that fits.
 func (j *callerJudge) known(c *container) *Container {
-	found := &Container{Name: c.name, wishes: []wishes{c.wishes}}
+	found := &Container{Name: c.name, rule: c, wishes: []wishes{c.wishes}}
 	add := func(code string, there bool) {
 		if there {
 			found.Gaps = append(found.Gaps, code)
@@ -261,10 +262,9 @@ func (j *callerJudge) known(c *container) *Container {
 
 // BootOf is the boot with which the container is judged: the first that fits and that its
 // alternative allows.
-func (p *Policy) BootOf(c *Container, boots []Boot) *Boot {
-	at := slices.IndexFunc(p.containers, func(one *container) bool { return c != nil && one.name == c.Name })
+func BootOf(c *Container, boots []Boot) *Boot {
 	for i := range boots {
-		if at < 0 || len(p.containers[at].boot) == 0 || slices.Contains(p.containers[at].boot, boots[i].Name) {
+		if c == nil || len(c.rule.boot) == 0 || slices.Contains(c.rule.boot, boots[i].Name) {
 			return &boots[i]
 		}
 	}

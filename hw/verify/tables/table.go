@@ -286,7 +286,7 @@ func (t *Table) All(kind string) (found []*Table) {
 // Clip keeps messages short.
 func Clip(text string) string {
 	if len(text) > 100 {
-		return text[:100] + "…"
+		return strings.ToValidUTF8(text[:100], "") + "…" // no half of a character
 	}
 	return text
 }
