@@ -185,8 +185,8 @@ func (j *callerJudge) judge(c *container, covered int) (missing int, first func(
 	wrong(!slices.Contains(c.owner, j.owner), words("cgroup owner", fmt.Sprint(j.root["cgroup_owner"]), tables.Or(c.owner)))
 	wrong(len(c.boot) > 0 && j.boot(c) == nil, func() string { return "the boot is none of " + tables.Or(c.boot) })
 	if n, leaf := j.document.Against(c.match); n > 0 {
-		missing += n - 1
 		wrong(true, func() string { return "match." + j.document.Differs(leaf) })
+		missing += n - 1
 	}
 	if c.execs != nil {
 		wrong(covered < len(j.distinct), func() string { return "it executed " + j.stranger(c) })

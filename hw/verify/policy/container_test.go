@@ -46,6 +46,7 @@ func TestContainers(t *testing.T) {
 		{web, `{"environment":[{"name":"MODE"}]}`, "", "front", `match.asked.environment.MODE is {}`},
 		{web, `{"environment":[{"name":"MODE","value":"prod"},{"name":"MODE","value":"test"}]}`, "", "front", `match.asked.environment.MODE is nothing`},
 		{web, `{}`, "", "front", `match.asked.environment.MODE is nothing, want "prod"`},
+		{web, `{"mounts":[{"destination":"/x"}]}`, "", "front", `match.asked.environment.MODE is nothing, want "prod"`}, // and another fact
 		{web, `{"environment":[{"name":"MODE","value":"prod"}],"mounts":[{"destination":"/x"}]}`, "", "front", `match.asked.mounts is [{"destination":"/x"}], want []`},
 		{queue, `{"environment":[{"name":"MODE","value":"prod"},{"name":"QUEUE","value":"us"}],"user":{"gid":0,"uid":65532}}`, "workers", "", ""},
 		{queue, `{"environment":[{"name":"MODE","value":"prod"},{"name":"QUEUE","value":"us"}],"user":{"uid":65532},"mounts":[{"destination":"/work","volume":"work-1"}]}`, "workers", "", ""},

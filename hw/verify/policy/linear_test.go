@@ -163,6 +163,7 @@ func BenchmarkParse(b *testing.B) {
 func FuzzContainer(f *testing.F) {
 	p := parse(f, "cima_policy = 2\n[[container]]\nname=\"c\"\nany=true\nmatch.asked={user.uid=7,mounts={only=[{destination={prefix=\"/a\"}}]},arguments=[\"x\",{any=[\"y\",1]}],hooks={absent=true}}\n")
 	f.Add(`{"asked":{"arguments":["x","y"],"user":{"uid":7}},"cgroup_owner":0,"source":"bundle"}`, `{"absent":"x"}`)
+	f.Add(`{"cgroup_owner":0,"source":"bundle"}`, `{"absent":"x"}`) // two facts differ, and no more
 	f.Fuzz(func(t *testing.T, launch, image string) {
 		c := Caller{Launch: jsontext.Value(launch), Image: jsontext.Value(image), Claims: jsontext.Value("{}")}
 		found, err := p.JudgeContainer(c, nil, december)
