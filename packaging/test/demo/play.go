@@ -163,7 +163,7 @@ func (s *stage) twoEvidences(ctx context.Context) (a, b *evidence, err error) {
 
 // waived is what the demo accepts without proof: a simulated TD has no collateral, nobody
 // has looked what its system reads of its host, and its containers start before the gate.
-const waived = "collateral,host-input-unknown,start-observed,mounts"
+const waived = "collateral,host-input-unknown,start-observed,mounts,missed-launch"
 
 // policy makes reference values from the first evidence.
 func (s *stage) policy(ctx context.Context, a *evidence) (string, error) {
@@ -181,6 +181,7 @@ func (s *stage) policy(ctx context.Context, a *evidence) (string, error) {
 	text = bytes.Replace(text, []byte(`units = ["name-it.service"]`), []byte("any = true"), 1)
 	if bytes.Contains(text, []byte(`# Seen, and not allowed: "unseen-start"`)) { // without the gate
 		text = bytes.Replace(text, []byte("allow = []"), []byte(`allow = ["unseen-start"]`), 1)
+		text = bytes.Replace(text, []byte(`match.what = { any = ["launch", "event"] }`), []byte(`match.what = "event"`), 1)
 	}
 	return out, os.WriteFile(out, text, 0o600)
 }
