@@ -59,7 +59,7 @@ def rules(*pairs):
     return replace
 
 
-TEXTS = {"message", "detail", "reason", "hint", "what", "summary", "description", "disagreement", "problem", "why", "verifier", "text"}
+TEXTS = {"message", "detail", "reason", "hint", "what", "summary", "description", "disagreement", "problem", "why", "verifier", "time", "text"}
 
 
 def split_texts(text, names=TEXTS):
