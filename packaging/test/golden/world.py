@@ -442,6 +442,10 @@ class Daemon:
         for path in (self.socket, self.admin):
             if os.path.exists(path):
                 os.unlink(path)
+        # Containers mount /run/cima: it must be what this daemon serves.
+        os.makedirs(self.dir + "/cima", mode=0o755, exist_ok=True)
+        if not os.path.ismount(self.dir + "/cima"):
+            subprocess.run(["mount", "--bind", "/run/cima", self.dir + "/cima"], check=True)
         with open(self.journal, "a") as journal:
             self.process = subprocess.Popen([self.program, "--td", self.td.socket, "--runtime-dir", self.dir, "--config", self.config],
                                             stderr=journal, stdout=journal)
