@@ -59,7 +59,8 @@ def rules(*pairs):
     return replace
 
 
-TEXTS = {"message", "detail", "reason", "hint", "what", "summary", "description", "disagreement", "problem", "why", "verifier", "time", "text"}
+TEXTS = {"message", "detail", "reason", "hint", "what", "summary", "description", "disagreement", "problem", "why", "text"}
+MASKED = {"verifier", "time"}  # the program's version, and when it ran
 
 
 def split_texts(text, names=TEXTS):
@@ -69,6 +70,8 @@ def split_texts(text, names=TEXTS):
     def replace(path, value):
         if path.rsplit(".", 1)[-1] in names and isinstance(value, str):
             said.append(value)
+            return "…"
+        if path.rsplit(".", 1)[-1] in MASKED and isinstance(value, str):
             return "…"
         return None
 
