@@ -56,7 +56,7 @@ func DefaultPlaces() []Place {
 	podNotes := []string{"/run/runc/{id}/state.json", "/run/crun/{id}/status"}
 	return []Place{
 		DockerPlace("/run/docker"),
-		{"containerd", task + "config.json", states("/run/docker/runtime-runc", "/run/docker/runtime-crun", "/run/containerd/runc", "/run/containerd/crun"), []string{task + "init.pid"}},
+		{"containerd", task + "config.json", states("/run/docker"), []string{task + "init.pid"}},
 		{"podman", "/run/containers" + stored + "config.json", podNotes, nil},
 		{"podman", "/var/lib/containers" + stored + "config.json", podNotes, nil},
 		{"podman", "{home}/.local/share/containers" + stored + "config.json",
@@ -67,14 +67,15 @@ func DefaultPlaces() []Place {
 // DockerPlace returns the place of a docker with a containerd of its own, by its exec-root.
 func DockerPlace(execRoot string) Place {
 	task := execRoot + "/containerd/daemon/io.containerd.runtime.v2.task/{namespace}/{id}/"
-	return Place{"docker", task + "config.json", states(execRoot+"/runtime-runc", execRoot+"/runtime-crun"), []string{task + "init.pid"}}
+	return Place{"docker", task + "config.json", states(execRoot), []string{task + "init.pid"}}
 }
 
-// states returns where runtimes note a container below the directories that containerd's
-// shim gives them. The shim, and docker since version 25, name the directory after runc,
-// whatever runtime they run (moby, defaultV2ShimConfig).
-func states(dirs ...string) (files []string) {
-	for _, dir := range dirs {
+// states returns where runtimes note a container of docker's, by its exec-root, or of
+// containerd's: a client of docker's containerd (ctr) has containerd's directories. The
+// shim, and docker since version 25, name the directory after runc, whatever runtime they
+// run (moby, defaultV2ShimConfig).
+func states(execRoot string) (files []string) {
+	for _, dir := range []string{execRoot + "/runtime-runc", execRoot + "/runtime-crun", "/run/containerd/runc", "/run/containerd/crun"} {
 		files = append(files, dir+"/{namespace}/{id}/state.json", dir+"/{namespace}/{id}/status")
 	}
 	return files
