@@ -79,8 +79,8 @@ func (n *normaliser) ofInstance(name string, value Text) bool {
 // constant reports whether an engine gives this very value to every container whose
 // image has no such variable.
 func (n *normaliser) constant(name string, value Text) bool {
-	if name == "HOME" { // podman's, by the image's passwd
-		return n.known.Home != "" && value == n.known.Home || value == "/" || value == "/root" && n.c.Process.User.UID == 0
+	if name == "HOME" { // podman's, by the image's passwd; podman 5 leaves it empty without one
+		return n.known.Home != "" && value == n.known.Home || value == "" || value == "/" || value == "/root" && n.c.Process.User.UID == 0
 	}
 	return slices.Contains(engineVariables, Text(name)+"="+value)
 }

@@ -40,6 +40,7 @@ func TestEnvironment(t *testing.T) {
 		"podman":                    {image(), []any{"container=podman"}, nil, []Text{"container"}},
 		"not podman":                {image(), []any{"container=lxc"}, name("container"), nil},
 		"HOME of root":              {image(), []any{"HOME=/root"}, nil, []Text{"HOME"}},
+		"HOME without passwd":       {image(), []any{"HOME="}, nil, []Text{"HOME"}},
 		"HOME by passwd":            {image(), []any{"HOME=/home/app"}, nil, []Text{"HOME"}},
 		"another HOME":              {image(), []any{"HOME=/evil"}, name("HOME"), nil},
 		"image's HOME, changed":     {image("HOME=/x"), []any{"HOME=/root"}, name("HOME"), nil},
