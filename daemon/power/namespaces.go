@@ -30,18 +30,37 @@ func (j *judge) namespaces(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("%s namespace: %w", kind, err)
 		}
-		hosts, err := procfs.Stat(unix.AT_FDCWD, "/proc/1/ns/"+file)
+		hosts, err := hostsNamespaces(file)
 		if err != nil {
 			return fmt.Errorf("the host's %s namespace: %w", kind, err)
 		}
 		switch {
-		case own == hosts:
+		case slices.Contains(hosts, own):
 			j.say(classNamespace + kind)
 		case slices.Contains(j.c.bundle.joined, kind):
 			j.say(j.joins(kind, file, own, others)...)
 		}
 	}
 	return nil
+}
+
+// hostsNamespaces returns the namespaces of the host, by their file in /proc/PID/ns: those
+// of its first process, and the daemon's own. The daemon's are the host's too, except
+// those that its unit makes private, which nobody else enters. The first process may
+// have capabilities that the daemon hasn't: then it can't be asked (proc_pid_ns(5)).
+func hostsNamespaces(file string) (all []procfs.FileID, err error) {
+	for _, process := range []string{"1", "self"} {
+		id, failed := procfs.Stat(unix.AT_FDCWD, "/proc/"+process+"/ns/"+file)
+		if failed != nil {
+			err = failed
+			continue
+		}
+		all = append(all, id)
+	}
+	if len(all) > 0 {
+		return all, nil
+	}
+	return nil, err
 }
 
 // joins names the class of a namespace that was entered by its path. The network of a
