@@ -93,7 +93,7 @@ func (n *normaliser) addedByEngine(m Mount) bool {
 }
 
 // plainOptions are those that an engine's own file may have.
-var plainOptions = []Text{"bind", "nodev", "noexec", "nosuid", "private", "rbind", "relatime", "ro", "rprivate", "rslave", "rw", "slave"}
+var plainOptions = []Text{"bind", "nodev", "noexec", "nosuid", "private", "rbind", "relatime", "ro", "rprivate", "rro", "rslave", "rw", "slave"}
 
 // addedOptions are those that one engine or the other adds to a mount that was asked
 // for. They take away, or are what holds without them.

@@ -162,3 +162,14 @@ func TestMountOptions(t *testing.T) {
 		}
 	}
 }
+
+// Docker since 25 mounts its own files read-only all the way down where the root file
+// system is read-only.
+func TestEnginesFilesReadOnly(t *testing.T) {
+	for option, added := range map[Text]bool{"ro": true, "rro": true, "exec": false} {
+		m := Mount{Destination: "/etc/hosts", Type: "bind", Engine: true, Options: []Text{"rbind", "rprivate", option}}
+		if got := (&normaliser{}).addedByEngine(m); got != added {
+			t.Errorf("%s: %t", option, got)
+		}
+	}
+}
