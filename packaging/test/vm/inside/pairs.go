@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -35,30 +36,38 @@ func pairs(ctx context.Context, w *world) error {
 		return err
 	}
 	n := 0
+	var failed []error
 	for _, line := range usualLines {
 		same := ""
 		for _, e := range line.engines {
-			first, err := e.launched(ctx, line.flags)
-			if err != nil {
-				return err
-			}
-			second, err := e.launched(ctx, line.flags)
-			if err != nil {
-				return err
-			}
-			if first != second {
-				return fmt.Errorf("%s %s: two launches:\n%+v\n%+v", e.name, line.flags, first, second)
-			}
-			if same != "" && first.asked != same {
+			asks, err := e.pair(ctx, line.flags)
+			switch {
+			case err != nil:
+				failed = append(failed, err)
+				continue
+			case same != "" && asks != same:
 				has, _, _ := e.start(ctx, "", strings.Fields(line.flags), "/bin/busybox", "env")
-				return fmt.Errorf("%s: docker and podman are asked for:\n%s\n%s\nthere the variables are %q", line.flags, same, first.asked, has)
+				failed = append(failed, fmt.Errorf("%s: docker and podman are asked for:\n%s\n%s\nthere the variables are %q", line.flags, same, asks, has))
 			}
-			same = first.asked
+			same = asks
 			n++
 		}
 	}
 	w.note("%d lines", n)
-	return nil
+	return errors.Join(failed...)
+}
+
+// pair starts a line twice and returns what was asked for, both times.
+func (e engine) pair(ctx context.Context, flags string) (asks string, err error) {
+	first, err := e.launched(ctx, flags)
+	if err != nil {
+		return "", err
+	}
+	second, err := e.launched(ctx, flags)
+	if err == nil && first != second {
+		err = fmt.Errorf("%s %s: two launches:\n%+v\n%+v", e.name, flags, first, second)
+	}
+	return first.asked, err
 }
 
 // asked is what a container's launch event says, but for quantities.
