@@ -15,9 +15,9 @@ type recordSource struct{ store func() *records.Store }
 func (r recordSource) Declared(ctx context.Context, hierarchy, cgroupPath string) (peer.Container, bool, error) {
 	rec, ok, err := r.store().Declared(ctx, hierarchy, cgroupPath)
 	if err != nil || !ok {
-		return peer.Container{}, false, err
+		return peer.Container{Hierarchy: rec.Hierarchy}, false, err
 	}
 	c := containers.PeerContainer(rec)
-	c.CgroupPath, c.Hierarchy = rec.CgroupIn(hierarchy), hierarchy
+	c.CgroupPath, c.Hierarchy = rec.CgroupIn(hierarchy), rec.Hierarchy
 	return c, true, nil
 }

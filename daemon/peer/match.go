@@ -32,7 +32,7 @@ type match struct {
 func (r *rule) match(ctx context.Context, hs []hierarchy) (match, error) {
 	var m match
 	asked := *r // the hierarchies name the same paths: look each up once
-	asked.records = &answers{records: r.records, byPath: make(map[place]answer)}
+	asked.records = &answers{records: r.records, byPath: make(map[place]answer), everywhere: make(map[string]answer)}
 	for _, h := range hs {
 		line, err := asked.line(ctx, h)
 		if err != nil {
@@ -152,8 +152,9 @@ func before(a, b hierarchy) bool {
 
 // answers caches the answers of Records while one caller is identified.
 type answers struct {
-	records Records
-	byPath  map[place]answer
+	records    Records
+	byPath     map[place]answer
+	everywhere map[string]answer // by path: those that hold in each hierarchy, of which v1 has a dozen
 }
 
 // place is a path in a hierarchy.
@@ -169,8 +170,15 @@ func (a *answers) Declared(ctx context.Context, hierarchy, path string) (Contain
 	key := place{hierarchy, path}
 	cached, ok := a.byPath[key]
 	if !ok {
+		cached, ok = a.everywhere[path]
+	}
+	if !ok {
 		cached.container, cached.found, cached.err = a.records.Declared(ctx, hierarchy, path)
-		a.byPath[key] = cached
+		if cached.err == nil && cached.container.Hierarchy == "" {
+			a.everywhere[path] = cached
+		} else {
+			a.byPath[key] = cached
+		}
 	}
 	return cached.container, cached.found, cached.err
 }

@@ -133,7 +133,23 @@ type perHierarchy map[place]string
 
 func (r perHierarchy) Declared(_ context.Context, hierarchy, path string) (Container, bool, error) {
 	id, ok := r[place{hierarchy, path}]
-	return at(id, path), ok, nil
+	c := at(id, path)
+	c.Hierarchy = hierarchy
+	return c, ok, nil
+}
+
+// An answer that holds in each hierarchy is asked for once, found or not.
+func TestMatchAsksOnce(t *testing.T) {
+	asked := 0
+	r := rule{records: recordsFunc(func(path string) (Container, bool, error) {
+		asked++
+		return at(idA, path), path == "/p/"+idA, nil
+	})}
+	path := "/p/" + idA
+	m, err := r.match(context.Background(), lines("memory", path, "name=systemd", path, "cpu", path))
+	if err != nil || m.container.ID != idA || asked != 2 {
+		t.Errorf("%+v, %v, asked %d times, must be 2", m, err, asked)
+	}
 }
 
 // A path counts in the hierarchy in which the record has it, and only there. The

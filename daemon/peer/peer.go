@@ -66,10 +66,11 @@ type Container struct {
 type Records interface {
 	// Declared returns the container whose record declares exactly this cgroup
 	// path in a hierarchy, which is named as /proc/PID/cgroup names it; false if no
-	// record does. Root's record comes before a user's. It is called for each prefix of a caller's path, so it must be quick and must not
-	// wait for an engine. It is called concurrently. After an error, which says
-	// that the records can't be read or contradict each other, the caller is
-	// refused.
+	// record does. The answer holds for each hierarchy if Container.Hierarchy is empty,
+	// also where it is false. Root's record comes before a user's. It is called for each
+	// prefix of a caller's path, so it must be quick and must not wait for an engine. It
+	// is called concurrently. After an error, which says that the records can't be read
+	// or contradict each other, the caller is refused.
 	Declared(ctx context.Context, hierarchy, cgroupPath string) (Container, bool, error)
 }
 

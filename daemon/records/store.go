@@ -74,7 +74,9 @@ func New(o Options) *Store {
 // hierarchy, and false where none has. A hierarchy is named as /proc/PID/cgroup names it:
 // by its controllers, or "" for the unified one. Records of users count only below their
 // own user@UID.service. An error means that a record which may be the container's can't
-// be read, or that two records contradict each other: attribute nothing then.
+// be read, or that two records contradict each other: attribute nothing then. Without an
+// error the answer holds for each hierarchy if Record.Hierarchy is empty, also where no
+// record is found.
 //
 // A path that is no container's costs a stat(2) of a few directories.
 func (s *Store) Declared(ctx context.Context, hierarchy, cgroupPath string) (Record, bool, error) {
@@ -87,9 +89,11 @@ func (s *Store) Declared(ctx context.Context, hierarchy, cgroupPath string) (Rec
 		return Record{}, false, err
 	}
 	var found Record
+	differs := false // a candidate has other cgroups in other hierarchies
 	var broken error // it is refused only if no good record has the cgroup: a bad one must not hide another's
 	for _, at := range candidates {
 		r, err := s.load(ctx, at)
+		differs = differs || r.Hierarchy != ""
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
@@ -101,10 +105,13 @@ func (s *Store) Declared(ctx context.Context, hierarchy, cgroupPath string) (Rec
 			found = r
 		}
 	}
+	if differs {
+		found.Hierarchy = hierarchy
+	}
 	if err := ctx.Err(); err != nil || found.Name != "" {
 		return found, err == nil, err
 	}
-	return Record{}, false, broken
+	return found, false, broken
 }
 
 // List returns all records of root's, also those of stopped containers where the
