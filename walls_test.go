@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 		"daemon/engines",
 		"daemon/execs",
 		"daemon/gate",
+		"daemon/journal",
 		"daemon/launch",
 		"daemon/ledger",
 		"daemon/oslog",

@@ -213,7 +213,7 @@ func (d *Daemon) openManagers() (err error) {
 	d.api, err = api.New(api.Options{
 		Version: d.opts.Version, Started: d.started, BootID: d.bootID, BootLog: d.bootLog, Key: d.key.private,
 		Ledger: d.ledger, Containers: d.containers, Peers: d.peers, TEE: d.tee, OSLog: d.osLog,
-		Config: d.config, Log: d.log, Starts: &d.containers.Counts, Execs: d.execCounts,
+		Config: d.config, Log: d.log, Starts: &d.containers.Counts, Execs: d.execCounts, LeftOut: leftOut(d.log),
 	})
 	return err
 }

@@ -7,15 +7,28 @@ import (
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
+
+	bounded "github.com/cima-project/cima/daemon/journal"
 )
 
-// newLogger writes to the journal with fields where stderr is connected to
-// it, else lines to stderr.
-func newLogger(stderr io.Writer, level slog.Leveler) *slog.Logger {
+// newLogger writes to the journal with fields where stderr is connected to it, else
+// lines to stderr, and no more of them than daemon/journal allows. last tells how many
+// were left out.
+func newLogger(stderr io.Writer, level slog.Leveler) (log *slog.Logger, last func()) {
+	var writes slog.Handler = slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})
 	if ok, err := journal.StderrIsJournalStream(); ok && err == nil {
-		return slog.New(&journalHandler{level: level})
+		writes = &journalHandler{level: level}
 	}
-	return slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level}))
+	h := bounded.Bound(writes)
+	return slog.New(h), h.Close
+}
+
+// leftOut returns the count of messages that a logger left out.
+func leftOut(log *slog.Logger) func() uint64 {
+	if h, ok := log.Handler().(*bounded.Handler); ok {
+		return h.LeftOut
+	}
+	return func() uint64 { return 0 } // a test's
 }
 
 // journalHandler hands records to journald by its native protocol, so that

@@ -92,7 +92,8 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	if f.debug {
 		level = slog.LevelDebug
 	}
-	log := newLogger(stderr, level)
+	log, last := newLogger(stderr, level)
+	defer last()
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

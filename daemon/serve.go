@@ -61,7 +61,6 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 		}
 	}
 	background.Wait()
-	d.api.Close()
 	d.log.Info("stopped")
 	return errors.Join(notBegun, failed)
 }

@@ -1,8 +1,6 @@
 package api
 
 import (
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -48,9 +46,8 @@ func (as *accounts) reload(l config.Limits) {
 }
 
 type account struct {
-	name               string
-	requests, quotes   *rate.Limiter
-	refusals, failures *logLimiter // in the journal
+	name             string
+	requests, quotes *rate.Limiter
 
 	users int       // connections; under accounts.mu
 	idle  time.Time // since when there are none
@@ -65,7 +62,6 @@ func (as *accounts) use(key string) *account {
 		l := as.limits
 		a = &account{
 			name:     key,
-			refusals: newLogLimiter(), failures: newLogLimiter(),
 			requests: rate.NewLimiter(rate.Limit(l.RequestsPerSecond), l.RequestsBurst),
 			quotes:   rate.NewLimiter(rate.Limit(l.QuotesPerMinute/60), l.QuotesBurst),
 		}
@@ -114,17 +110,6 @@ func (as *accounts) release(a *account) {
 	defer as.mu.Unlock()
 	if a.users--; a.users == 0 {
 		a.idle = time.Now()
-	}
-}
-
-// flush logs how many messages the journal's bounds left out.
-func (as *accounts) flush() {
-	as.mu.Lock()
-	all := slices.Collect(maps.Values(as.byKey))
-	as.mu.Unlock()
-	for _, a := range all {
-		a.refusals.flush()
-		a.failures.flush()
 	}
 }
 

@@ -60,6 +60,8 @@ type Options struct {
 
 	Starts *containers.Counts
 	Execs  func() *execs.Counts
+
+	LeftOut func() uint64 // messages that the journal's bounds left out
 }
 
 // API answers callers.
@@ -129,9 +131,6 @@ func (a *API) newServer(methods []server.Method, attach func(context.Context, *n
 // Reload applies limits that changed to the accounts. The limits of the servers stay
 // what they were.
 func (a *API) Reload(l config.Limits) { a.callers.accounts.reload(l) }
-
-// Close logs how many messages the journal's bounds left out.
-func (a *API) Close() { a.callers.accounts.flush() }
 
 // budget divides the bytes of evidence between its parts.
 func (a *API) budget() config.Budget {

@@ -77,7 +77,7 @@ func (cs *callers) stranger(ctx context.Context, conn *net.UnixConn, refused err
 		key = fmt.Sprintf("%s uid %d", unattributed, uid)
 	}
 	a := cs.accounts.useStranger(key)
-	cs.logRefused(a, "caller refused", "caller", a.name, "error", refused)
+	cs.log.Info("caller refused", "caller", a.name, "error", refused)
 	return context.WithValue(context.WithoutCancel(ctx), strangerKey{}, a), func() { cs.accounts.release(a) }
 }
 
@@ -150,27 +150,28 @@ func (cs *callers) payerOf(ctx context.Context) *account {
 }
 
 // after counts a request and writes the journal: one line for evidence, extends and
-// refusals. A flood of requests must not cause a flood of lines.
+// refusals. daemon/journal bounds them.
 func (cs *callers) after(ctx context.Context, method string, took time.Duration, refused *rpc.Error, cause error) {
 	cs.counters.count(method, took, refused)
 	if refused == nil && cause == nil && !cs.log.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
-	args := []any{"method", method, "duration", took}
+	payer, args := cs.payerOf(ctx).name, []any{"method", method, "duration", took}
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
-		args = append(args, "caller", c.payer, "pid", c.PID)
-	} else {
-		args = append(args, "caller", cs.payerOf(ctx).name)
+		args = append(args, "pid", c.PID)
+	}
+	if refused != nil {
+		args = append(args, "code", int(refused.Code))
 	}
 	switch {
 	case cause != nil:
-		cs.logFailed(cs.payerOf(ctx), "call failed", append(args, "code", int(refused.Code), "error", cause)...)
+		cs.log.Error("call failed", append(args, "caller", payer, "error", cause)...)
 	case refused != nil && refused.Code == rpc.CodeRateLimited:
-		cs.log.Debug("call refused", append(args, "code", int(refused.Code), "error", refused)...)
+		cs.log.Debug("call refused", append(args, "caller", payer, "error", refused)...)
 	case refused != nil:
-		cs.logRefused(cs.payerOf(ctx), "call refused", append(args, "code", int(refused.Code), "error", refused)...)
+		cs.log.Info("call refused", append(args, "caller", payer, "error", refused)...)
 	default:
-		cs.log.Debug("call answered", args...)
+		cs.log.Debug("call answered", append(args, "caller", payer)...)
 	}
 }
 

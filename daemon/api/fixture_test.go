@@ -21,6 +21,7 @@ import (
 	"github.com/cima-project/cima/daemon/containers"
 	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/execs"
+	"github.com/cima-project/cima/daemon/journal"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
 	"github.com/cima-project/cima/daemon/quotes"
@@ -79,7 +80,8 @@ func newFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 		c(&f.config)
 	}
 	inForce := func() *config.Config { return &f.config }
-	log := slog.New(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	bounded := journal.Bound(slog.NewTextHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	log := slog.New(bounded)
 	public, private, err := ed25519.GenerateKey(nil)
 	must(err)
 	f.key = public
@@ -114,7 +116,7 @@ func newFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	f.api, err = New(Options{
 		Version: "test", Started: time.Now(), BootID: bootID, BootLog: bootLog, Key: private,
 		Ledger: f.ledger, Containers: f.containers, Peers: peers, TEE: tee, Config: inForce, Log: log,
-		Starts: &f.containers.Counts, Execs: func() *execs.Counts { return new(execs.Counts) },
+		Starts: &f.containers.Counts, Execs: func() *execs.Counts { return new(execs.Counts) }, LeftOut: bounded.LeftOut,
 	})
 	must(err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -132,10 +134,10 @@ func newFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	f.stop = sync.OnceFunc(func() {
 		cancel()
 		serving.Wait()
-		f.api.Close()
 		peers.Close()
 		f.containers.Close()
 		f.ledger.Close()
+		bounded.Close()
 	})
 	t.Cleanup(func() {
 		f.stop()

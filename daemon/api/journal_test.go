@@ -90,7 +90,7 @@ func TestFloodInTheJournal(t *testing.T) {
 			begun := time.Now()
 			f.flood(line, 2000)
 			lines, seconds := len(f.journalled("refus")), int(time.Since(begun)/time.Second)+1
-			if lines == 0 || lines > limiterBurst+2*seconds { // a slow machine writes more
+			if lines == 0 || lines > 10+2*seconds { // a slow machine writes more
 				t.Errorf("%d lines in the journal within %d s", lines, seconds)
 			}
 			if os.Geteuid() == 0 {
@@ -109,7 +109,7 @@ func TestFloodInTheJournal(t *testing.T) {
 				t.Error("no line about evidence")
 			}
 			f.stop()
-			omitted, all := 0, f.journalled("and more refusals")
+			omitted, all := 0, f.journalled("and more messages")
 			for _, l := range all {
 				n := 0
 				fmt.Sscanf(l[strings.LastIndex(l, "more="):], "more=%d", &n)
@@ -147,7 +147,7 @@ func TestStrangersPayToo(t *testing.T) {
 	if limited == 0 {
 		t.Error("no rate for them")
 	}
-	if lines := len(f.journalled("no one")); lines == 0 || lines > limiterBurst+5 {
+	if lines := len(f.journalled("no one")); lines == 0 || lines > 10+5 {
 		t.Errorf("%d lines", lines)
 	}
 }

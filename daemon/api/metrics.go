@@ -32,6 +32,7 @@ func (a *API) metrics(s rpc.Status) string {
 	x.One("log_containers", metrics.Gauge, "Containers that the runtime log names.", float64(log.Containers))
 	x.One("log_consistent", metrics.Gauge, "0 once log and RTMR3 disagree.", truth(s.Log.Consistent))
 	x.One("containers", metrics.Gauge, "Containers that run or are connected.", float64(s.Container))
+	x.One("journal_left_out_total", metrics.Counter, "Messages that the journal's bounds left out.", float64(a.LeftOut()))
 	processMetrics(x, a.Started)
 	return x.String()
 }

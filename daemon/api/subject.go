@@ -74,6 +74,9 @@ func (s *subject) cgroup() string {
 	return s.instance.Container.CgroupPath
 }
 
+// Payer names who pays for messages about the subject.
+func (s *subject) Payer() string { return s.payer }
+
 func (s *subject) String() string {
 	if s.instance != nil {
 		return s.owner
