@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json/jsontext"
-	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
 // adminClient connects to the admin socket, or to that of --socket.
@@ -29,7 +28,7 @@ func adminClient(c *cobra.Command) (*rpc.Client, error) {
 	d, err := rpc.Dial(c.Context(), path)
 	var away *rpc.UnreachableError
 	if errors.As(err, &away) {
-		return nil, hinted(err, "%s", adminHint(away))
+		return nil, command.Hinted(err, "%s", adminHint(away))
 	}
 	return d, err
 }
@@ -76,7 +75,7 @@ before its first instruction), or why it gets no evidence.
 		if err != nil {
 			return err
 		}
-		return table(c.OutOrStdout(), func(w *tabwriter.Writer) {
+		return command.Table(c.OutOrStdout(), func(w *tabwriter.Writer) {
 			fmt.Fprintln(w, "CONTAINER\tRUNTIME\tMEASURED\tEVENTS\tIMAGE")
 			for _, s := range list.Containers {
 				measured := s.Assurance.Start
@@ -123,39 +122,28 @@ func statusCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return table(c.OutOrStdout(), func(w *tabwriter.Writer) { printStatus(w, s) })
+		return command.Table(c.OutOrStdout(), func(w *tabwriter.Writer) { printStatus(w, s) })
 	}
 	return c
 }
 
 func printStatus(w *tabwriter.Writer, s rpc.Status) {
-	row(w, "version", s.Version)
-	row(w, "boot id", s.BootID)
-	row(w, "up", time.Duration(s.Uptime)*time.Second)
-	row(w, "evidence", map[bool]string{true: "can be had", false: "refused"}[s.Ready])
-	row(w, "problem", s.Problem)
+	command.Row(w, "version", s.Version)
+	command.Row(w, "boot id", s.BootID)
+	command.Row(w, "up", time.Duration(s.Uptime)*time.Second)
+	command.Row(w, "evidence", map[bool]string{true: "can be had", false: "refused"}[s.Ready])
+	command.Row(w, "problem", s.Problem)
 	printCounts(w, "hardware", s.Hardware)
-	row(w, "log", fmt.Sprintf("%d events, anchored in %s", s.Log.Count, s.Log.Anchor))
-	row(w, "containers", s.Container)
-	row(w, "connections", fmt.Sprintf("%d now, %d in all, %d refused, %d dropped", s.Server.Connections, s.Server.Accepted, s.Server.Refused, s.Server.Dropped))
+	command.Row(w, "log", fmt.Sprintf("%d events, anchored in %s", s.Log.Count, s.Log.Anchor))
+	command.Row(w, "containers", s.Container)
+	command.Row(w, "connections", fmt.Sprintf("%d now, %d in all, %d refused, %d dropped", s.Server.Connections, s.Server.Accepted, s.Server.Refused, s.Server.Dropped))
 	printCounts(w, "calls", s.Calls)
 	printCounts(w, "errors", s.Errors)
 }
 
 func printCounts[V any](w io.Writer, what string, counts map[string]V) {
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
-		row(w, what, fmt.Sprintf("%s: %v", name, counts[name]))
+		command.Row(w, what, fmt.Sprintf("%s: %v", name, counts[name]))
 		what = ""
 	}
-}
-
-// printJSON prints a value as one line.
-func printJSON(c *cobra.Command, v any) error {
-	text, err := json.Marshal(v, jsontext.PreserveRawStrings(true), json.Deterministic(true), json.FormatNilSliceAsNull(true),
-		json.FormatNilMapAsNull(true), jsontext.AllowInvalidUTF8(true))
-	if err != nil {
-		return err
-	}
-	_, err = c.OutOrStdout().Write(append(text, '\n'))
-	return err
 }

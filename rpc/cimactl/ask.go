@@ -4,13 +4,13 @@ import (
 	"encoding/json/jsontext"
 	"errors"
 	"fmt"
-	"io"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
 func whoamiCommand() *cobra.Command {
@@ -58,7 +58,7 @@ func callCommand() *cobra.Command {
 			if len(args) == 2 {
 				params = jsontext.Value(args[1])
 				if !params.IsValid() {
-					return hinted(fmt.Errorf("the parameters must be JSON"), `put them in single quotes: '{"index":3}'`)
+					return command.Hinted(fmt.Errorf("the parameters must be JSON"), `put them in single quotes: '{"index":3}'`)
 				}
 			}
 			d, err := client(c)
@@ -122,57 +122,44 @@ func ask[R any](c *cobra.Command, method string, asJSON bool, print func(*tabwri
 	if err != nil {
 		return err
 	}
-	return table(c.OutOrStdout(), func(w *tabwriter.Writer) { print(w, result) })
-}
-
-func table(out io.Writer, fill func(*tabwriter.Writer)) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fill(w)
-	return w.Flush()
-}
-
-// row prints a row, unless its value is empty.
-func row(w io.Writer, name string, value any) {
-	if s := fmt.Sprint(value); s != "" {
-		fmt.Fprintf(w, "%s\t%s\n", name, s)
-	}
+	return command.Table(c.OutOrStdout(), func(w *tabwriter.Writer) { print(w, result) })
 }
 
 func printIdentity(w *tabwriter.Writer, who rpc.Identity) {
 	if c := who.Container; c != nil {
-		row(w, "container", c.ID)
-		row(w, "runtime", c.Runtime)
-		row(w, "image", c.Image)
-		row(w, "image digest", c.ImageDigest)
+		command.Row(w, "container", c.ID)
+		command.Row(w, "runtime", c.Runtime)
+		command.Row(w, "image", c.Image)
+		command.Row(w, "image digest", c.ImageDigest)
 		if c.LaunchDigest != nil {
-			row(w, "launch digest", c.LaunchDigest)
+			command.Row(w, "launch digest", c.LaunchDigest)
 		}
-		row(w, "cgroup", c.Cgroup)
-		row(w, "measured", c.Assurance.Start)
-		row(w, "known from", c.Assurance.Metadata)
+		command.Row(w, "cgroup", c.Cgroup)
+		command.Row(w, "measured", c.Assurance.Start)
+		command.Row(w, "known from", c.Assurance.Metadata)
 		if c.Assurance.CgroupOwner != 0 {
-			row(w, "cgroup owner", c.Assurance.CgroupOwner)
+			command.Row(w, "cgroup owner", c.Assurance.CgroupOwner)
 		}
 	} else {
-		row(w, "host process", who.PID)
-		row(w, "unit", who.Host.Unit)
+		command.Row(w, "host process", who.PID)
+		command.Row(w, "unit", who.Host.Unit)
 	}
-	row(w, "pid", who.PID)
-	row(w, "uid", who.UID)
-	row(w, "gid", who.GID)
+	command.Row(w, "pid", who.PID)
+	command.Row(w, "uid", who.UID)
+	command.Row(w, "gid", who.GID)
 }
 
 func printMeasurements(w *tabwriter.Writer, m rpc.Measurements) {
-	row(w, "mrtd", m.MRTD)
-	row(w, "rtmr0", m.RTMR0)
-	row(w, "rtmr1", m.RTMR1)
-	row(w, "rtmr2", m.RTMR2)
-	row(w, "rtmr3", m.RTMR3)
-	row(w, "public", m.Public)
+	command.Row(w, "mrtd", m.MRTD)
+	command.Row(w, "rtmr0", m.RTMR0)
+	command.Row(w, "rtmr1", m.RTMR1)
+	command.Row(w, "rtmr2", m.RTMR2)
+	command.Row(w, "rtmr3", m.RTMR3)
+	command.Row(w, "public", m.Public)
 	if m.Container != nil {
-		row(w, "container", m.Container)
+		command.Row(w, "container", m.Container)
 	}
 	if m.LaunchDigest != nil {
-		row(w, "launch digest", m.LaunchDigest)
+		command.Row(w, "launch digest", m.LaunchDigest)
 	}
 }

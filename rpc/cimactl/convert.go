@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/cimactl/command"
 	"github.com/cima-project/cima/rpc/form"
 )
 
@@ -29,20 +30,20 @@ is appraised here.`,
 		if err := checkForm(to); err != nil {
 			return err
 		}
-		data, err := readEvidence(args[0])
+		data, err := command.ReadEvidence(args[0])
 		if err != nil {
 			return err
 		}
 		content, err := form.Decode(data)
 		if err != nil {
-			return &failure{err: fmt.Errorf("%s: %w", args[0], err), code: exitMalformed}
+			return &command.Failure{Err: fmt.Errorf("%s: %w", args[0], err), Code: command.Malformed}
 		}
 		if content.Evidence == nil && content.Form == to {
 			_, err = c.OutOrStdout().Write(data)
 			return err
 		}
 		if content.Evidence == nil {
-			return hinted(fmt.Errorf("%s is in the form %s, which does not hold all that %s needs", args[0], content.Form, to),
+			return command.Hinted(fmt.Errorf("%s is in the form %s, which does not hold all that %s needs", args[0], content.Form, to),
 				"convert the output of `cimactl evidence`")
 		}
 		return writeForm(c, content.Evidence, to)
@@ -67,5 +68,5 @@ func checkForm(name string) error {
 	if slices.Contains(form.Names, name) {
 		return nil
 	}
-	return hinted(fmt.Errorf("unknown form %q", name), "a form must be one of %s", strings.Join(form.Names, ", "))
+	return command.Hinted(fmt.Errorf("unknown form %q", name), "a form must be one of %s", strings.Join(form.Names, ", "))
 }

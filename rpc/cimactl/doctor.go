@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
 func doctorCommand() *cobra.Command {
@@ -30,14 +31,14 @@ Exit status: 0 if evidence anchored in RTMR3 can be had, 1 if not.`,
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		found := hw.NewTDX(hw.TDXOptions{}).Probe(c.Context())
 		if report {
-			if err := printJSON(c, found); err != nil {
+			if err := command.PrintJSON(c, found); err != nil {
 				return err
 			}
-		} else if err := table(c.OutOrStdout(), func(w *tabwriter.Writer) { printProbe(w, found) }); err != nil {
+		} else if err := command.Table(c.OutOrStdout(), func(w *tabwriter.Writer) { printProbe(w, found) }); err != nil {
 			return err
 		}
 		if found.Quote == "" || found.Registers == "" || found.Extend == "" || found.BootLog == "" {
-			return hinted(errors.New("cimad can't give evidence anchored in RTMR3 on this machine"),
+			return command.Hinted(errors.New("cimad can't give evidence anchored in RTMR3 on this machine"),
 				"the lines marked with - say what to do; to try CIMA without hardware, use cimad-sim")
 		}
 		return nil
@@ -46,7 +47,7 @@ Exit status: 0 if evidence anchored in RTMR3 can be had, 1 if not.`,
 }
 
 func printProbe(w *tabwriter.Writer, found hw.Report) {
-	row(w, "kernel", found.Kernel)
+	command.Row(w, "kernel", found.Kernel)
 	for _, check := range found.Checks {
 		mark := "-"
 		if check.OK {
@@ -64,6 +65,6 @@ func printProbe(w *tabwriter.Writer, found hw.Report) {
 		if by == "" {
 			by = "none"
 		}
-		row(w, chosen.what, by)
+		command.Row(w, chosen.what, by)
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
 func eventlogCommand() *cobra.Command {
@@ -47,9 +48,9 @@ the caller's container register. This is the daemon's word; whether it is true,
 			}
 		}
 		if asJSON {
-			return printJSON(c, all)
+			return command.PrintJSON(c, all)
 		}
-		return table(c.OutOrStdout(), func(w *tabwriter.Writer) {
+		return command.Table(c.OutOrStdout(), func(w *tabwriter.Writer) {
 			for _, r := range all.Events {
 				printRecord(w, r)
 			}

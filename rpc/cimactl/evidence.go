@@ -1,19 +1,15 @@
 package main
 
 import (
-	"bufio"
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json/jsontext"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/cimactl/command"
 	"github.com/cima-project/cima/rpc/form"
 )
 
@@ -77,23 +73,11 @@ func sharedFlag(c *cobra.Command, shared *bool) {
 
 // bound reads what a quote must be bound to.
 func bound(c *cobra.Command, nonce, userData string) (n, data []byte, err error) {
-	if n, err = readNonce(nonce, c.InOrStdin()); err != nil || userData == "" {
+	if n, err = command.ReadNonce(nonce, c.InOrStdin()); err != nil || userData == "" {
 		return n, nil, err
 	}
-	data, err = readUserData(userData)
+	data, err = command.ReadUserData(userData)
 	return n, data, err
-}
-
-// readUserData reads what binds a channel. An empty file binds none.
-func readUserData(path string) ([]byte, error) {
-	data, err := readBounded(path, rpc.MaxUserData)
-	if errors.Is(err, errLarge) {
-		return nil, hinted(err, "bind a hash of it: sha512sum FILE | cut -d' ' -f1 >bound")
-	}
-	if err == nil && len(data) == 0 {
-		err = hinted(fmt.Errorf("--user-data: %s must not be empty: it would bind nothing", path), "did the command that wrote it fail?")
-	}
-	return data, err
 }
 
 func nonceCommand() *cobra.Command {
@@ -110,48 +94,4 @@ func nonceCommand() *cobra.Command {
 			return err
 		},
 	}
-}
-
-var errNoNonce = errors.New("a nonce must be given: without one the evidence could be old")
-
-// readNonce reads hex from the flag, or from a line of stdin.
-func readNonce(flag string, stdin io.Reader) ([]byte, error) {
-	if flag == "" {
-		return nil, hinted(errNoNonce, "give what the relying party sent as --nonce HEX; `cimactl nonce` makes one")
-	}
-	if flag == "-" {
-		line, err := bufio.NewReader(io.LimitReader(stdin, 4096)).ReadString('\n')
-		if err != nil && !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("read the nonce: %w", err)
-		}
-		flag = strings.TrimSpace(line)
-	}
-	nonce, err := hex.DecodeString(flag)
-	if err != nil {
-		return nil, hinted(fmt.Errorf("the nonce must be hex: %w", err), "write a nonce as 16 to 128 hex digits; `base64 -d | od -An -v -tx1 | tr -d ' \\n'` makes them of base64")
-	}
-	if len(nonce) < rpc.MinNonce || len(nonce) > rpc.MaxNonce {
-		return nil, fmt.Errorf("a nonce must have %d to %d bytes, this one has %d", rpc.MinNonce, rpc.MaxNonce, len(nonce))
-	}
-	return nonce, nil
-}
-
-// readBounded reads a file, or stdin for "-", of at most limit bytes.
-func readBounded(path string, limit int64) ([]byte, error) {
-	f := os.Stdin
-	if path != "-" {
-		var err error
-		if f, err = os.Open(path); err != nil {
-			return nil, err
-		}
-		defer f.Close()
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err // which names the file
-	}
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s: %w: it must have at most %d bytes", path, errLarge, limit)
-	}
-	return b, nil
 }

@@ -1,4 +1,5 @@
-package main
+// Package predict answers: how does one predict a launch digest from the command line?
+package predict
 
 import (
 	"bytes"
@@ -12,13 +13,11 @@ import (
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/launch/predict"
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
-// exitUnknown is predict's where only the engine or its host knows the launch digest.
-const exitUnknown = 6
-
-// predictFlags are what predict takes.
-type predictFlags struct {
+// flags are what predict takes.
+type flags struct {
 	from                                             map[string]*string // what the container is read from, by flag
 	image, config, entrypoint, service, project, lsm string
 	nodes                                            []string
@@ -26,8 +25,9 @@ type predictFlags struct {
 	json                                             bool
 }
 
-func predictCommand() *cobra.Command {
-	f := predictFlags{from: make(map[string]*string)}
+// Command is `cimactl predict`.
+func Command() *cobra.Command {
+	f := flags{from: make(map[string]*string)}
 	c := &cobra.Command{
 		Use:   "predict --run LINE | --compose FILE | --pod FILE | --bundle DIR",
 		Short: "Compute a launch digest before anything runs",
@@ -66,7 +66,7 @@ first, and then what only the engine or its host knows; exits with 6 then.`,
 			}
 		}
 		if len(given) != 1 {
-			return usage(c, errors.New("give one of --run, --compose, --pod, --bundle and --config"))
+			return command.Usage(c, errors.New("give one of --run, --compose, --pod, --bundle and --config"))
 		}
 		if given[0] == "bundle" || given[0] == "config" {
 			return f.ofBundle(c)
@@ -88,10 +88,10 @@ type predicted struct {
 func (p predicted) print(c *cobra.Command, asJSON bool) error {
 	var known error
 	if len(p.Unknown) > 0 {
-		known = exitCode(exitUnknown)
+		known = command.Exit(command.Unknown)
 	}
 	if asJSON {
-		return errors.Join(printJSON(c, p), known)
+		return errors.Join(command.PrintJSON(c, p), known)
 	}
 	out := &strings.Builder{}
 	if p.Digest != "" {
@@ -112,7 +112,7 @@ func (p predicted) print(c *cobra.Command, asJSON bool) error {
 }
 
 // ofBundle predicts from the configuration that an engine wrote.
-func (f *predictFlags) ofBundle(c *cobra.Command) error {
+func (f *flags) ofBundle(c *cobra.Command) error {
 	var known launch.Known
 	identity := launch.Image{Absent: "no engine to ask"}
 	image, err := f.images(&identity)
@@ -145,7 +145,7 @@ func (f *predictFlags) ofBundle(c *cobra.Command) error {
 }
 
 func predictedConfig(file string, rules launch.Rules, known launch.Known) (launch.Launch, error) {
-	text, err := readBounded(file, launch.MaxConfig)
+	text, err := command.ReadBounded(file, launch.MaxConfig)
 	if err != nil {
 		return launch.Launch{}, err
 	}
@@ -166,7 +166,7 @@ func parseEntrypoint(s string) (*launch.Entrypoint, error) {
 }
 
 // ofWish predicts from what a user gives an engine.
-func (f *predictFlags) ofWish(c *cobra.Command, source string) error {
+func (f *flags) ofWish(c *cobra.Command, source string) error {
 	container, err := f.container(source)
 	if err != nil {
 		return err
@@ -176,7 +176,7 @@ func (f *predictFlags) ofWish(c *cobra.Command, source string) error {
 		return err
 	}
 	if image.Config == nil {
-		return usage(c, fmt.Errorf("the launch of %s needs its image: give --image or --image-config", container.Image))
+		return command.Usage(c, fmt.Errorf("the launch of %s needs its image: give --image or --image-config", container.Image))
 	}
 	host, err := f.host()
 	if err != nil {
@@ -195,16 +195,16 @@ func malformed(err error) error {
 	if err == nil {
 		return nil
 	}
-	out := &failure{err: err, code: exitMalformed}
+	out := &command.Failure{Err: err, Code: command.Malformed}
 	var h interface{ Hint() string }
 	if errors.As(err, &h) {
-		out.hint = h.Hint()
+		out.Hint = h.Hint()
 	}
 	return out
 }
 
 // host is what the flags say of the machine.
-func (f *predictFlags) host() (predict.Host, error) {
+func (f *flags) host() (predict.Host, error) {
 	h := predict.Host{LSM: f.lsm, Devices: make(map[string]predict.Node)}
 	switch f.lsm {
 	case "", "apparmor", "selinux", "none":

@@ -1,25 +1,12 @@
-package main
+package appraise
 
 import (
 	"encoding/json/jsontext"
 	"encoding/json/v2"
-	"errors"
 	"fmt"
 
 	"github.com/cima-project/cima/rpc/form"
 )
-
-// errLarge is in the error of a file that is too large.
-var errLarge = errors.New("too large")
-
-// readEvidence reads a bundle. A file that is too large for one is malformed.
-func readEvidence(path string) ([]byte, error) {
-	b, err := readBounded(path, maxEvidence)
-	if errors.Is(err, errLarge) {
-		return nil, &failure{err: err, code: exitMalformed, hint: "evidence must have at most 16 MiB: is this the right file?"}
-	}
-	return b, err
-}
 
 // insteadOfEvidence says what to do with a file that is no bundle but is easily taken
 // for one; "" if it is anything else.

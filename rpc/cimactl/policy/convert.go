@@ -1,4 +1,4 @@
-package main
+package policy
 
 import (
 	"bytes"
@@ -12,12 +12,14 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
 // maxOldPolicy bounds the bytes of a policy of CIMA 0.5; known ones have a few hundred.
 const maxOldPolicy = 64 << 10
 
-func policyConvertCommand() *cobra.Command {
+func convertCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "convert FILE",
 		Short: "Translate a policy of CIMA 0.5 into a configuration of cimad",
@@ -27,13 +29,13 @@ cima-from-05(7) compares the keys; "-" reads stdin.`,
 		Example: "  cimactl policy convert policy.yaml >cimad.toml\n  cimad --check-config --config cimad.toml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			text, err := readBounded(args[0], maxOldPolicy)
+			text, err := command.ReadBounded(args[0], maxOldPolicy)
 			if err != nil {
 				return err
 			}
 			p, err := readOldPolicy(text)
 			if err != nil {
-				return &failure{err: fmt.Errorf("%s: %w", args[0], err), code: exitMalformed}
+				return &command.Failure{Err: fmt.Errorf("%s: %w", args[0], err), Code: command.Malformed}
 			}
 			out, notes := p.convert()
 			for _, n := range notes {

@@ -1,4 +1,4 @@
-package main
+package predict
 
 import (
 	"errors"
@@ -11,11 +11,12 @@ import (
 	"github.com/cima-project/cima/daemon/launch/predict"
 	"github.com/cima-project/cima/daemon/launch/predict/image"
 	"github.com/cima-project/cima/logs/canonical"
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
 // images reads what --image and --image-config name. identity becomes what is known of
 // the image; it stays as it is where nothing is.
-func (f *predictFlags) images(identity *launch.Image) (predict.Image, error) {
+func (f *flags) images(identity *launch.Image) (predict.Image, error) {
 	if f.image != "" && f.config != "" {
 		return predict.Image{}, errors.New("--image and --image-config must not both be given")
 	}
@@ -34,13 +35,13 @@ func (f *predictFlags) images(identity *launch.Image) (predict.Image, error) {
 }
 
 func readImageConfig(path string) (*launch.ImageConfig, error) {
-	text, err := readBounded(path, launch.MaxConfig)
+	text, err := command.ReadBounded(path, launch.MaxConfig)
 	if err != nil {
 		return nil, err
 	}
 	i, err := launch.ParseImageConfig(text)
 	if err != nil {
-		return nil, &failure{fmt.Errorf("%s: %w", path, err), exitMalformed, "an image's configuration is the file that its manifest names as config"}
+		return nil, &command.Failure{Err: fmt.Errorf("%s: %w", path, err), Code: command.Malformed, Hint: "an image's configuration is the file that its manifest names as config"}
 	}
 	return i, nil
 }
@@ -69,11 +70,11 @@ func readImage(place string, identity *launch.Image) (i predict.Image, err error
 			return i, readIdentity(place, identity)
 		}
 		if files, err = image.Archive(f, info.Size()); err != nil {
-			return i, &failure{fmt.Errorf("%s: %w", place, err), exitMalformed, imageHint}
+			return i, &command.Failure{Err: fmt.Errorf("%s: %w", place, err), Code: command.Malformed, Hint: imageHint}
 		}
 	}
 	if i, err = image.Read(files, tag); err != nil {
-		return i, &failure{fmt.Errorf("%s: %w", place, err), exitMalformed, imageHint}
+		return i, &command.Failure{Err: fmt.Errorf("%s: %w", place, err), Code: command.Malformed, Hint: imageHint}
 	}
 	return i, nil
 }
@@ -84,16 +85,16 @@ const (
 )
 
 func readIdentity(path string, identity *launch.Image) error {
-	text, err := readBounded(path, launch.MaxConfig)
+	text, err := command.ReadBounded(path, launch.MaxConfig)
 	if err != nil {
 		return err
 	}
 	var i launch.Image
 	if err := canonical.Unmarshal(text, &i); err != nil {
-		return hinted(fmt.Errorf("%s: %w", path, err), identityHint)
+		return command.Hinted(fmt.Errorf("%s: %w", path, err), identityHint)
 	}
 	if i.Reference+i.Digest+i.Manifest+i.Absent == "" && len(i.Layers) == 0 {
-		return hinted(fmt.Errorf("%s must hold an image", path), identityHint)
+		return command.Hinted(fmt.Errorf("%s must hold an image", path), identityHint)
 	}
 	*identity = i
 	return nil

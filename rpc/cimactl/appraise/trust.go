@@ -1,4 +1,4 @@
-package main
+package appraise
 
 import (
 	"crypto/x509"
@@ -11,15 +11,17 @@ import (
 
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
-// trustFlags are the flags that name who is trusted for the hardware, and at which time.
-type trustFlags struct {
+// Trust holds the flags that name who is trusted for the hardware, and at which time.
+type Trust struct {
 	root, collateral, pcs, at string
 	online                    bool
 }
 
-func (f *trustFlags) flags(c *cobra.Command) {
+// Flags adds them to a command.
+func (f *Trust) Flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.root, "trust-root", "", "`PEM` file of the root to trust instead of Intel's")
 	c.Flags().StringVar(&f.collateral, "collateral", "", "`DIR` of collateral: TCB, revocation (cima-evidence(7))")
 	c.Flags().BoolVar(&f.online, "online", false, "get the collateral from Intel's service")
@@ -27,8 +29,8 @@ func (f *trustFlags) flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.at, "at", "", "judge as of this `TIME` (RFC 3339), not as of now")
 }
 
-// options reads what the flags name.
-func (f *trustFlags) options() (opts verify.Options, err error) {
+// Options reads what the flags name.
+func (f *Trust) Options() (opts verify.Options, err error) {
 	if f.root != "" {
 		if opts.TrustRoots, err = readRoots(f.root); err != nil {
 			return opts, err
@@ -46,14 +48,14 @@ func (f *trustFlags) options() (opts verify.Options, err error) {
 	}
 	if f.at != "" {
 		if opts.At, err = time.Parse(time.RFC3339, f.at); err != nil {
-			return opts, hinted(fmt.Errorf("--at: %w", err), "write a time as 2026-01-31T12:00:00Z")
+			return opts, command.Hinted(fmt.Errorf("--at: %w", err), "write a time as 2026-01-31T12:00:00Z")
 		}
 	}
 	return opts, nil
 }
 
 func readRoots(path string) ([]*x509.Certificate, error) {
-	text, err := readBounded(path, 1<<20)
+	text, err := command.ReadBounded(path, 1<<20)
 	if err != nil {
 		return nil, err
 	}
@@ -66,21 +68,21 @@ func readRoots(path string) ([]*x509.Certificate, error) {
 		roots = append(roots, cert)
 	}
 	if len(roots) == 0 {
-		return nil, hinted(fmt.Errorf("%s must hold a certificate", path), "a trust root must be a certificate in PEM form")
+		return nil, command.Hinted(fmt.Errorf("%s must hold a certificate", path), "a trust root must be a certificate in PEM form")
 	}
 	return roots, nil
 }
 
-// collateralFailure adds a hint to an error of an appraisal that is about collateral,
+// CollateralFailure adds a hint to an error of an appraisal that is about collateral,
 // and the exit code to one of the network.
-func collateralFailure(err error) error {
+func CollateralFailure(err error) error {
 	var network *dcap.NetworkError
 	var file *dcap.FileError
 	switch {
 	case errors.As(err, &network):
-		return &failure{err: err, code: exitNetwork, hint: "--collateral DIR does without the network; cima-evidence(7) says what is in it"}
+		return &command.Failure{Err: err, Code: command.Network, Hint: "--collateral DIR does without the network; cima-evidence(7) says what is in it"}
 	case errors.As(err, &file):
-		return hinted(err, "cima-evidence(7), COLLATERAL, says where each file comes from; --online gets them all")
+		return command.Hinted(err, "cima-evidence(7), COLLATERAL, says where each file comes from; --online gets them all")
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package main
+package policy
 
 import (
 	"fmt"
@@ -9,10 +9,12 @@ import (
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/cimactl/appraise"
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
-func policyTestCommand() *cobra.Command {
-	var trust trustFlags
+func testCommand() *cobra.Command {
+	var trust appraise.Trust
 	c := &cobra.Command{
 		Use:   "test POLICY EVIDENCE…",
 		Short: "Say which evidence meets a policy",
@@ -24,18 +26,18 @@ authentic or malformed; 1 if a file can't be read: later ones are not appraised.
 		Example: "  cimactl policy test policy.toml good/*.json",
 		Args:    cobra.MinimumNArgs(2),
 	}
-	trust.flags(c)
+	trust.Flags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		opts, err := trust.options()
+		opts, err := trust.Options()
 		if err != nil {
 			return err
 		}
-		if err := readWanted(&opts, "", args[:1]); err != nil {
+		if err := appraise.ReadWanted(c, &opts, "", args[:1]); err != nil {
 			return err
 		}
 		worst := 0
 		var failed error // of the appraisal, not of writing the table
-		err = table(c.OutOrStdout(), func(w *tabwriter.Writer) {
+		err = command.Table(c.OutOrStdout(), func(w *tabwriter.Writer) {
 			for _, path := range args[1:] {
 				var code int
 				if code, failed = testPolicy(c, w, path, opts); failed != nil {
@@ -45,13 +47,13 @@ authentic or malformed; 1 if a file can't be read: later ones are not appraised.
 			}
 		})
 		if failed != nil {
-			return collateralFailure(failed)
+			return appraise.CollateralFailure(failed)
 		}
 		if err != nil {
 			return err
 		}
 		if worst != 0 {
-			return exitCode(worst)
+			return command.Exit(worst)
 		}
 		return nil
 	}
@@ -60,14 +62,14 @@ authentic or malformed; 1 if a file can't be read: later ones are not appraised.
 
 // testPolicy appraises one file and prints a line.
 func testPolicy(c *cobra.Command, w *tabwriter.Writer, path string, opts verify.Options) (int, error) {
-	bundle, err := readEvidence(path)
+	bundle, err := command.ReadEvidence(path)
 	if err != nil {
 		return 0, err
 	}
 	if _, claims, err := rpc.DecodeEvidence(bundle); err == nil {
 		opts.Nonce = claims.Nonce
 	}
-	result, err := appraiseBundle(c.Context(), path, bundle, opts)
+	result, err := appraise.Bundle(c.Context(), path, bundle, opts)
 	if err != nil {
 		return 0, err
 	}
@@ -81,7 +83,7 @@ func testPolicy(c *cobra.Command, w *tabwriter.Writer, path string, opts verify.
 
 // worse returns the worse of two exit codes of verdicts.
 func worse(a, b int) int {
-	for _, code := range []int{exitMalformed, exitDisagrees, 4} {
+	for _, code := range []int{command.Malformed, command.Disagrees, command.NotMet} {
 		if a == code || b == code {
 			return code
 		}

@@ -1,4 +1,4 @@
-package main
+package predict
 
 import (
 	"fmt"
@@ -9,16 +9,17 @@ import (
 	"github.com/cima-project/cima/daemon/launch/predict/compose"
 	"github.com/cima-project/cima/daemon/launch/predict/pod"
 	"github.com/cima-project/cima/daemon/launch/predict/strictyaml"
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
 // container reads what is asked of the engine.
-func (f *predictFlags) container(source string) (*predict.Container, error) {
+func (f *flags) container(source string) (*predict.Container, error) {
 	given := *f.from[source]
 	if source == "run" {
 		c, err := predict.Line(given, filesBelow("."))
 		return c, malformed(err)
 	}
-	text, err := readBounded(given, strictyaml.MaxBytes)
+	text, err := command.ReadBounded(given, strictyaml.MaxBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -59,6 +60,6 @@ func filesBelow(dir string) predict.Files {
 		if !filepath.IsAbs(name) {
 			name = filepath.Join(dir, name)
 		}
-		return readBounded(name, launch.MaxConfig)
+		return command.ReadBounded(name, launch.MaxConfig)
 	}
 }

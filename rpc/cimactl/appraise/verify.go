@@ -1,4 +1,5 @@
-package main
+// Package appraise answers: how does one appraise evidence from the command line?
+package appraise
 
 import (
 	"context"
@@ -8,16 +9,16 @@ import (
 
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/rpc/cimactl/command"
+	"github.com/cima-project/cima/rpc/cimactl/replay"
 )
 
-// maxEvidence bounds the bytes of a bundle.
-const maxEvidence = 16 << 20
-
-func verifyCommand() *cobra.Command {
+// Verify is the command `cimactl verify`.
+func Verify() *cobra.Command {
 	var nonce, userData string
 	var policies []string
-	var files logFiles
-	var trust trustFlags
+	var files replay.Logs
+	var trust Trust
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "verify {EVIDENCE --nonce HEX | --quote FILE}",
@@ -32,43 +33,43 @@ other error.`,
   cimactl verify --quote quote.bin --boot-log ccel.bin`,
 		Args: cobra.MaximumNArgs(1),
 	}
-	files.flags(c)
-	trust.flags(c)
+	files.Flags(c)
+	trust.Flags(c)
 	c.Flags().StringVar(&nonce, "nonce", "", "the `HEX` that you sent; - reads a line of stdin")
 	c.Flags().StringVar(&userData, "user-data", "", "`FILE` with the user data that must be bound")
 	c.Flags().StringArrayVar(&policies, "policy", nil, "`FILE` of reference values; a second has revocations")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the attestation result as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if err := files.fit(args); err != nil {
+		if err := fit(&files, args); err != nil {
 			return err
 		}
 		if len(args) > 0 && args[0] == "-" && nonce == "-" {
 			return errors.New("evidence and nonce must not both come from stdin")
 		}
-		opts, err := trust.options()
+		opts, err := trust.Options()
 		if err != nil {
 			return err
 		}
-		if nonce != "" || files.quote == "" {
+		if nonce != "" || files.Quote == "" {
 			if nonce == "" {
-				return hinted(errNoNonce, "give the one that you sent as --nonce HEX; `cimactl policy test` takes evidence with whatever nonce it has, and says nothing of its age")
+				return command.Hinted(command.ErrNoNonce, "give the one that you sent as --nonce HEX; `cimactl policy test` takes evidence with whatever nonce it has, and says nothing of its age")
 			}
-			if opts.Nonce, err = readNonce(nonce, c.InOrStdin()); err != nil {
+			if opts.Nonce, err = command.ReadNonce(nonce, c.InOrStdin()); err != nil {
 				return err
 			}
 		}
-		if err := readWanted(&opts, userData, policies); err != nil {
+		if err := ReadWanted(c, &opts, userData, policies); err != nil {
 			return err
 		}
 		result, err := appraise(c, args, &files, opts)
 		if err != nil {
-			return collateralFailure(err)
+			return CollateralFailure(err)
 		}
 		if err := printResult(c, result, asJSON); err != nil {
 			return err
 		}
 		if code := result.Verdict.ExitCode(); code != 0 {
-			return exitCode(code)
+			return command.Exit(code)
 		}
 		return nil
 	}
@@ -76,34 +77,34 @@ other error.`,
 }
 
 // fit checks that the arguments name one thing to appraise.
-func (p *logFiles) fit(args []string) error {
-	if len(args) == 1 && *p != (logFiles{}) {
+func fit(files *replay.Logs, args []string) error {
+	if len(args) == 1 && *files != (replay.Logs{}) {
 		return errors.New("EVIDENCE and --quote must not both be given: evidence has its own quote and logs")
 	}
-	if len(args) == 0 && p.quote == "" {
-		return hinted(errors.New("nothing to verify is given"), "give a file with EVIDENCE, or --quote FILE; logs without a quote are for `cimactl replay`")
+	if len(args) == 0 && files.Quote == "" {
+		return command.Hinted(errors.New("nothing to verify is given"), "give a file with EVIDENCE, or --quote FILE; logs without a quote are for `cimactl replay`")
 	}
 	return nil
 }
 
-func appraise(c *cobra.Command, args []string, files *logFiles, opts verify.Options) (*verify.Result, error) {
+func appraise(c *cobra.Command, args []string, files *replay.Logs, opts verify.Options) (*verify.Result, error) {
 	if len(args) == 0 {
-		f, err := files.read()
+		f, err := files.Read()
 		if err != nil {
 			return nil, err
 		}
 		return verify.AppraiseQuote(c.Context(), f, opts)
 	}
-	bundle, err := readEvidence(args[0])
+	bundle, err := command.ReadEvidence(args[0])
 	if err != nil {
 		return nil, err
 	}
-	return appraiseBundle(c.Context(), args[0], bundle, opts)
+	return Bundle(c.Context(), args[0], bundle, opts)
 }
 
-// appraiseBundle appraises the bundle in a file. If the file holds something else that
+// Bundle appraises the bundle in a file. If the file holds something else that
 // has to do with evidence, the hint says so.
-func appraiseBundle(ctx context.Context, path string, bundle []byte, opts verify.Options) (*verify.Result, error) {
+func Bundle(ctx context.Context, path string, bundle []byte, opts verify.Options) (*verify.Result, error) {
 	result, err := verify.Appraise(ctx, bundle, opts)
 	if err == nil && result.Verdict == verify.Malformed {
 		if hint := insteadOfEvidence(path, bundle); hint != "" {
@@ -113,11 +114,11 @@ func appraiseBundle(ctx context.Context, path string, bundle []byte, opts verify
 	return result, err
 }
 
-// readWanted reads what the evidence is compared with.
-func readWanted(opts *verify.Options, userData string, policies []string) (err error) {
-	opts.Verifier = "cimactl " + version
+// ReadWanted reads what the evidence is compared with.
+func ReadWanted(c *cobra.Command, opts *verify.Options, userData string, policies []string) (err error) {
+	opts.Verifier = "cimactl " + c.Root().Version
 	if userData != "" {
-		b, err := readUserData(userData)
+		b, err := command.ReadUserData(userData)
 		if err != nil {
 			return err
 		}
@@ -131,7 +132,7 @@ func readWanted(opts *verify.Options, userData string, policies []string) (err e
 		return errors.New("--policy must be given at most twice: a policy, and a file of revocations")
 	}
 	if opts.Policy, err = policy.Load(policies[0], policies[1:]...); err != nil {
-		return hinted(err, "cima-policy(5) has examples; `cimactl policy init EVIDENCE` writes a policy to begin with")
+		return command.Hinted(err, "cima-policy(5) has examples; `cimactl policy init EVIDENCE` writes a policy to begin with")
 	}
 	return nil
 }
@@ -140,5 +141,5 @@ func printResult(c *cobra.Command, r *verify.Result, asJSON bool) error {
 	if !asJSON {
 		return r.WriteTable(c.OutOrStdout())
 	}
-	return printJSON(c, r)
+	return command.PrintJSON(c, r)
 }

@@ -1,4 +1,5 @@
-package main
+// Package replay answers: how does one replay logs from the command line?
+package replay
 
 import (
 	"encoding/hex"
@@ -12,19 +13,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/hw/verify/replay"
-)
-
-// Exit codes of replay, which has no verdict.
-const (
-	exitDisagrees = 2
-	exitMalformed = 5
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
 // maxLog bounds the bytes of a log.
 const maxLog = 1 << 30
 
-func replayCommand() *cobra.Command {
-	var paths logFiles
+// Command is `cimactl replay`.
+func Command() *cobra.Command {
+	var logs Logs
 	var quiescent, asJSON bool
 	c := &cobra.Command{
 		Use:   "replay",
@@ -38,49 +35,51 @@ not of the kind that it must be, 1 any other error.`,
 		Example: "  cimactl replay --boot-log ccel.bin --quote quote.bin",
 		Args:    cobra.NoArgs,
 	}
-	paths.flags(c)
-	c.Flags().StringVar(&paths.report, "tdreport", "", "`FILE` with a TDREPORT to compare with")
+	logs.Flags(c)
+	c.Flags().StringVar(&logs.report, "tdreport", "", "`FILE` with a TDREPORT to compare with")
 	c.Flags().BoolVar(&quiescent, "no-events", false, "print the registers, not the events")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if paths.quote != "" && paths.report != "" {
-			return usage(c, errors.New("--quote and --tdreport must not both be given: the registers are compared with one of them"))
+		if logs.Quote != "" && logs.report != "" {
+			return command.Usage(c, errors.New("--quote and --tdreport must not both be given: the registers are compared with one of them"))
 		}
-		files, err := paths.read()
+		files, err := logs.Read()
 		if err != nil {
 			return err
 		}
 		if files.BootLog == nil && files.IMALog == nil && files.RuntimeLog == nil {
-			return hinted(errors.New("a log must be given"), "give --boot-log, --ima-log or --runtime-log; the boot log is /sys/firmware/acpi/tables/data/CCEL")
+			return command.Hinted(errors.New("a log must be given"), "give --boot-log, --ima-log or --runtime-log; the boot log is /sys/firmware/acpi/tables/data/CCEL")
 		}
 		return printReplay(c, files, asJSON, quiescent || asJSON)
 	}
 	return c
 }
 
-// logFiles are the names of files, from flags.
-type logFiles struct{ quote, report, boot, ima, runtime string }
+// Logs are the names of files, from flags.
+type Logs struct{ Quote, report, boot, ima, runtime string }
 
-func (p *logFiles) flags(c *cobra.Command) {
+// Flags adds the flags of a quote and its logs to a command.
+func (p *Logs) Flags(c *cobra.Command) {
 	c.Flags().StringVar(&p.boot, "boot-log", "", "`FILE` with the boot log (CCEL)")
 	c.Flags().StringVar(&p.ima, "ima-log", "", "`FILE` with the IMA log, ascii or binary")
 	c.Flags().StringVar(&p.runtime, "runtime-log", "", "`FILE`: cimad's runtime.log, CEL-JSON or AAEL records")
-	c.Flags().StringVar(&p.quote, "quote", "", "`FILE` with a quote")
+	c.Flags().StringVar(&p.Quote, "quote", "", "`FILE` with a quote")
 }
 
-func (p *logFiles) read() (f replay.Files, err error) {
+// Read reads the files that are named.
+func (p *Logs) Read() (f replay.Files, err error) {
 	for _, one := range []struct {
 		path string
 		to   *[]byte
 		most int64
 	}{
-		{p.quote, &f.Quote, 1 << 20}, {p.report, &f.TDReport, 1 << 20},
-		{p.boot, &f.BootLog, maxEvidence}, {p.ima, &f.IMALog, maxLog}, {p.runtime, &f.RuntimeLog, maxLog},
+		{p.Quote, &f.Quote, 1 << 20}, {p.report, &f.TDReport, 1 << 20},
+		{p.boot, &f.BootLog, command.MaxEvidence}, {p.ima, &f.IMALog, maxLog}, {p.runtime, &f.RuntimeLog, maxLog},
 	} {
 		if one.path == "" {
 			continue
 		}
-		if *one.to, err = readBounded(one.path, one.most); err != nil {
+		if *one.to, err = command.ReadBounded(one.path, one.most); err != nil {
 			return f, err
 		}
 		if *one.to == nil {
@@ -118,7 +117,7 @@ func printReplay(c *cobra.Command, files replay.Files, asJSON, withoutEvents boo
 	}
 	r, err := replay.Run(files, each)
 	if err != nil {
-		return &failure{err: err, code: exitMalformed, hint: replayHint(files.RuntimeLog)}
+		return &command.Failure{Err: err, Code: command.Malformed, Hint: replayHint(files.RuntimeLog)}
 	}
 	if err := events.Flush(); err != nil {
 		return err
@@ -139,7 +138,7 @@ func printReplay(c *cobra.Command, files replay.Files, asJSON, withoutEvents boo
 	if files.Quote != nil || files.TDReport != nil {
 		quoted, err := files.UnverifiedRegisters()
 		if err != nil {
-			return &failure{err: err, code: exitMalformed}
+			return &command.Failure{Err: err, Code: command.Malformed}
 		}
 		matches = r.Against(quoted)
 		form.LastAgreement = nil
@@ -156,7 +155,7 @@ func printReplay(c *cobra.Command, files replay.Files, asJSON, withoutEvents boo
 		}
 	}
 	if asJSON {
-		err = printJSON(c, form)
+		err = command.PrintJSON(c, form)
 	} else {
 		against := "quote"
 		if files.Quote == nil {
@@ -165,7 +164,7 @@ func printReplay(c *cobra.Command, files replay.Files, asJSON, withoutEvents boo
 		err = printRegisters(out, form, matches, against, r)
 	}
 	if err == nil && !agrees {
-		err = exitCode(exitDisagrees)
+		err = command.Exit(command.Disagrees)
 	}
 	return err
 }
@@ -175,7 +174,7 @@ func replayHint(runtime []byte) string {
 	var bundle struct {
 		Log jsontext.Value `json:"runtime_log"`
 	}
-	if len(runtime) <= maxEvidence && json.Unmarshal(runtime, &bundle) == nil && bundle.Log != nil {
+	if len(runtime) <= command.MaxEvidence && json.Unmarshal(runtime, &bundle) == nil && bundle.Log != nil {
 		return "this is evidence and no log: `cimactl convert EVIDENCE --format cel >log.cel` makes a log of its events"
 	}
 	return "check that each flag has the right kind of file; a log that can't be read whole is not compared"
@@ -184,7 +183,7 @@ func replayHint(runtime []byte) string {
 // printRegisters prints a table for people. against is what the registers were compared
 // with.
 func printRegisters(out io.Writer, form replayed, matches []replay.Match, against string, r *replay.Replayed) error {
-	return table(out, func(w *tabwriter.Writer) {
+	return command.Table(out, func(w *tabwriter.Writer) {
 		for i := range 4 {
 			name := fmt.Sprintf("rtmr%d", i)
 			word := ""

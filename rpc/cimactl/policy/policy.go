@@ -1,4 +1,5 @@
-package main
+// Package policy answers: how does one write and try a policy from the command line?
+package policy
 
 import (
 	"fmt"
@@ -7,9 +8,12 @@ import (
 
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/replay"
+	"github.com/cima-project/cima/rpc/cimactl/appraise"
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
-func policyCommand() *cobra.Command {
+// Command is `cimactl policy`.
+func Command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "policy",
 		Short: "Write and try reference values; convert policies of CIMA 0.5",
@@ -18,12 +22,12 @@ func policyCommand() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(policyInitCommand(), policyTestCommand(), policyConvertCommand())
+	c.AddCommand(initCommand(), testCommand(), convertCommand())
 	return c
 }
 
-func policyInitCommand() *cobra.Command {
-	var trust trustFlags
+func initCommand() *cobra.Command {
+	var trust appraise.Trust
 	var waive []string
 	c := &cobra.Command{
 		Use:   "init EVIDENCE…",
@@ -35,28 +39,28 @@ is not authentic is refused. Freshness is not checked here.`,
 		Example: "  cimactl policy init evidence.json >policy.toml",
 		Args:    cobra.MinimumNArgs(1),
 	}
-	trust.flags(c)
+	trust.Flags(c)
 	c.Flags().StringSliceVar(&waive, "waive", nil, "`CODE` of what is accepted without proof (cima-policy(5))")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		opts, err := trust.options()
+		opts, err := trust.Options()
 		if err != nil {
 			return err
 		}
 		var results []*verify.Result
 		for _, path := range args {
-			bundle, err := readEvidence(path)
+			bundle, err := command.ReadEvidence(path)
 			if err != nil {
 				return err
 			}
-			result, err := appraiseBundle(c.Context(), path, bundle, opts)
+			result, err := appraise.Bundle(c.Context(), path, bundle, opts)
 			if err != nil {
-				return collateralFailure(err)
+				return appraise.CollateralFailure(err)
 			}
 			results = append(results, result)
 		}
 		text, notes, err := verify.InitPolicy(results, waive)
 		if err != nil {
-			return hinted(err, "%s", hintOf(results))
+			return command.Hinted(err, "%s", hintOf(results))
 		}
 		for _, n := range notes {
 			fmt.Fprintln(c.ErrOrStderr(), "cimactl: note:", replay.Printable(n))

@@ -1,0 +1,93 @@
+// Package command answers: how does a command of cimactl read, print and fail?
+//
+// Every verb, in whichever package it lives, uses it, so that they do it alike.
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// Exit codes (cimactl(1), EXIT STATUS). Those of an appraisal are in verify.Verdict.
+const (
+	Failed    = 1 // the tool, the daemon or the arguments
+	Disagrees = 2 // not authentic; or a log and a register differ
+	Network   = 3
+	NotMet    = 4 // authentic, and not what the policy wants
+	Malformed = 5
+	Unknown   = 6 // only the engine or its host knows
+)
+
+// Failure is an error with an exit code and a hint.
+type Failure struct {
+	Err  error
+	Code int
+	Hint string
+}
+
+func (f *Failure) Error() string { return f.Err.Error() }
+func (f *Failure) Unwrap() error { return f.Err }
+
+// Hinted adds a hint to an error.
+func Hinted(err error, hint string, args ...any) error {
+	return &Failure{Err: err, Code: Failed, Hint: fmt.Sprintf(hint, args...)}
+}
+
+// Exit ends the program with a code and no message: stdout has all of it.
+type Exit int
+
+func (e Exit) Error() string { return fmt.Sprintf("exit %d", int(e)) }
+
+// Report prints what went wrong, and says with which code the program ends.
+func Report(stderr io.Writer, err error) int {
+	var exit Exit
+	if err == nil {
+		return 0
+	} else if errors.As(err, &exit) {
+		return int(exit)
+	}
+	code, hint := Failed, ""
+	var f *Failure
+	var wire *rpc.Error
+	var away *rpc.UnreachableError
+	switch {
+	case errors.As(err, &f):
+		code, hint = f.Code, f.Hint
+	case errors.As(err, &wire):
+		hint = wireHint(wire)
+	case errors.As(err, &away):
+		hint = away.Hint
+	}
+	fmt.Fprintf(stderr, "cimactl: %v\n", err)
+	if hint != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", hint)
+	}
+	return code
+}
+
+// wireHint says what a person can do about an error of the daemon.
+func wireHint(e *rpc.Error) string {
+	switch e.Code {
+	case rpc.CodeMethodNotFound:
+		return "cima-api(7) lists the methods, and which of them are on the admin socket alone"
+	case rpc.CodeUnattributed:
+		return "containers that root started are known, those of a user's own engine with rootless.conf (cimad(8)); `journalctl -u cimad` says what was seen"
+	case rpc.CodeRateLimited, rpc.CodeNotReady:
+		return fmt.Sprintf("ask again in %v", e.RetryAfter())
+	case rpc.CodeTEEUnavailable:
+		return "`cimactl doctor` on the host says what is missing"
+	case rpc.CodeLogInconsistent:
+		return "something else extended RTMR3; only a reboot makes log and register agree again"
+	}
+	return ""
+}
+
+// Usage is an error in flags or arguments; its hint is the command's help.
+func Usage(c *cobra.Command, err error) error {
+	return Hinted(err, "`%s --help` shows what it takes, and an example", c.CommandPath())
+}

@@ -1,0 +1,43 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+)
+
+// MaxEvidence bounds the bytes of an evidence bundle.
+const MaxEvidence = 16 << 20
+
+// ErrLarge is in the error of a file that is too large.
+var ErrLarge = errors.New("too large")
+
+// ReadBounded reads a file, or stdin for "-", of at most limit bytes.
+func ReadBounded(path string, limit int64) ([]byte, error) {
+	f := os.Stdin
+	if path != "-" {
+		var err error
+		if f, err = os.Open(path); err != nil {
+			return nil, err
+		}
+		defer f.Close()
+	}
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, err // which names the file
+	}
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s: %w: it must have at most %d bytes", path, ErrLarge, limit)
+	}
+	return b, nil
+}
+
+// ReadEvidence reads a bundle. A file that is too large for one is malformed.
+func ReadEvidence(path string) ([]byte, error) {
+	b, err := ReadBounded(path, MaxEvidence)
+	if errors.Is(err, ErrLarge) {
+		return nil, &Failure{Err: err, Code: Malformed, Hint: "evidence must have at most 16 MiB: is this the right file?"}
+	}
+	return b, err
+}
