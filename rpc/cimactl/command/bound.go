@@ -39,7 +39,7 @@ func ReadNonce(flag string, stdin io.Reader) ([]byte, error) {
 // ReadUserData reads what binds a channel. An empty file binds none.
 func ReadUserData(path string) ([]byte, error) {
 	data, err := ReadBounded(path, rpc.MaxUserData)
-	if errors.Is(err, ErrLarge) {
+	if errors.Is(err, errLarge) {
 		return nil, Hinted(err, "bind a hash of it: sha512sum FILE | cut -d' ' -f1 >bound")
 	}
 	if err == nil && len(data) == 0 {

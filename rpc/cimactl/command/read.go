@@ -10,8 +10,8 @@ import (
 // MaxEvidence bounds the bytes of an evidence bundle.
 const MaxEvidence = 16 << 20
 
-// ErrLarge is in the error of a file that is too large.
-var ErrLarge = errors.New("too large")
+// errLarge is in the error of a file that is too large.
+var errLarge = errors.New("too large")
 
 // ReadBounded reads a file, or stdin for "-", of at most limit bytes.
 func ReadBounded(path string, limit int64) ([]byte, error) {
@@ -28,7 +28,7 @@ func ReadBounded(path string, limit int64) ([]byte, error) {
 		return nil, err // which names the file
 	}
 	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s: %w: it must have at most %d bytes", path, ErrLarge, limit)
+		return nil, fmt.Errorf("%s: %w: it must have at most %d bytes", path, errLarge, limit)
 	}
 	return b, nil
 }
@@ -36,7 +36,7 @@ func ReadBounded(path string, limit int64) ([]byte, error) {
 // ReadEvidence reads a bundle. A file that is too large for one is malformed.
 func ReadEvidence(path string) ([]byte, error) {
 	b, err := ReadBounded(path, MaxEvidence)
-	if errors.Is(err, ErrLarge) {
+	if errors.Is(err, errLarge) {
 		return nil, &Failure{Err: err, Code: Malformed, Hint: "evidence must have at most 16 MiB: is this the right file?"}
 	}
 	return b, err
