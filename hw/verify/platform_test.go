@@ -40,7 +40,7 @@ func recorded(t *testing.T) dcap.PCS {
 		w.Write(answer.Body)
 	}))
 	t.Cleanup(server.Close)
-	return dcap.PCS{API: server.URL, Certificates: server.URL, Client: server.Client()}
+	return dcap.PCS{API: server.URL, Client: server.Client()}
 }
 
 func TestRecordedCollateral(t *testing.T) {
@@ -90,7 +90,7 @@ func TestNetworkErrors(t *testing.T) {
 	for name, handler := range answers {
 		server := httptest.NewServer(handler)
 		_, err := AppraiseQuote(context.Background(), replay.Files{Quote: testdata.RawQuote},
-			Options{Collateral: dcap.PCS{API: server.URL, Certificates: server.URL}, At: whenMade})
+			Options{Collateral: dcap.PCS{API: server.URL}, At: whenMade})
 		server.Close()
 		var network *dcap.NetworkError
 		if !errors.As(err, &network) || !strings.Contains(err.Error(), server.URL) {

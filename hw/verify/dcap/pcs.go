@@ -2,19 +2,27 @@ package dcap
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
-// PCS is Intel's Provisioning Certification Service, or another service with its
-// API, version 4 (a PCCS). The zero PCS is Intel's.
+// PCS is Intel's Provisioning Certification Service, or a caching service (PCCS) with its
+// API, version 4. The zero PCS is Intel's.
 type PCS struct {
-	API          string       // URL; default: https://api.trustedservices.intel.com
-	Certificates string       // URL of the root's CRL without its file name; default: https://certificates.trustedservices.intel.com
-	Client       *http.Client // default: http.DefaultClient
+	API    string       // URL of a PCCS, without a path of the API; default: Intel's service
+	Client *http.Client // default: http.DefaultClient
 }
+
+// Intel's service, and where Intel publishes the root's CRL. A PCCS gives it itself.
+const (
+	intelAPI     = "https://api.trustedservices.intel.com"
+	intelRootCRL = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
+	pccsRootCRL  = "/sgx/certification/v4/rootcacrl"
+)
 
 // NetworkError says that a service did not give a document.
 type NetworkError struct {
@@ -34,12 +42,10 @@ const pcsTimeout = 30 * time.Second
 // Get gets a document from the service, within 30 seconds. Its errors are
 // *NetworkError.
 func (p PCS) Get(ctx context.Context, doc Document, of string) (body, chain []byte, err error) {
-	api, certificates, client := p.API, p.Certificates, p.Client
-	if api == "" {
-		api = "https://api.trustedservices.intel.com"
-	}
-	if certificates == "" {
-		certificates = "https://certificates.trustedservices.intel.com"
+	api, rootCRL, client := intelAPI, intelRootCRL, p.Client
+	if p.API != "" {
+		api = strings.TrimSuffix(p.API, "/")
+		rootCRL = api + pccsRootCRL
 	}
 	if client == nil {
 		client = http.DefaultClient
@@ -53,13 +59,16 @@ func (p PCS) Get(ctx context.Context, doc Document, of string) (body, chain []by
 	case PCKCRL:
 		from, header = api+"/sgx/certification/v4/pckcrl?ca="+url.QueryEscape(of)+"&encoding=der", "SGX-PCK-CRL-Issuer-Chain"
 	default:
-		from = certificates + "/IntelSGXRootCA.der"
+		from = rootCRL
 	}
 	ctx, cancel := context.WithTimeout(ctx, pcsTimeout)
 	defer cancel()
 	body, escaped, err := fetch(ctx, client, from, header)
 	if err == nil && header != "" {
 		chain, err = unescapeChain(escaped)
+	}
+	if doc == PCKCRL || doc == RootCRL {
+		body = plainCRL(body)
 	}
 	if err != nil {
 		return nil, nil, &NetworkError{from, err}
@@ -87,4 +96,12 @@ func fetch(ctx context.Context, client *http.Client, from, header string) (body 
 		return nil, "", fmt.Errorf("the answer has no header %s", header)
 	}
 	return body, answer.Header.Get(header), nil
+}
+
+// plainCRL returns the DER of a revocation list. A PCCS gives it as hex.
+func plainCRL(body []byte) []byte {
+	if der, err := hex.DecodeString(strings.TrimSpace(string(body))); err == nil {
+		return der
+	}
+	return body
 }

@@ -42,7 +42,7 @@ func (f *Trust) Options() (opts verify.Options, err error) {
 	case f.collateral != "":
 		opts.Collateral = dcap.Dir(f.collateral)
 	case f.online:
-		opts.Collateral = dcap.PCS{API: f.pcs, Certificates: f.pcs}
+		opts.Collateral = dcap.PCS{API: f.pcs}
 	case f.pcs != "":
 		return opts, errors.New("--pcs must come with --online: it names the service to ask")
 	}

@@ -1,0 +1,149 @@
+package collateral
+
+import (
+	"encoding/json/v2"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/cima-project/cima/hw/verify/dcap"
+)
+
+// entryForm is the form of the files of a cache. One of another form counts as absent.
+const entryForm = 1
+
+// maxEntry bounds a file of a cache, in bytes.
+const maxEntry = 16 << 20
+
+// entry is a document with its chain, in one file, so that the two fit each other
+// whenever a writer is killed. A nil entry is an absent one.
+type entry struct {
+	Form    int       `json:"form"`
+	Fetched time.Time `json:"fetched"`
+	Issued  time.Time `json:"issued"`
+	Until   time.Time `json:"until"`
+	Chain   []byte    `json:"chain"`
+	Body    []byte    `json:"body"`
+}
+
+func (e *entry) inDate(now time.Time) bool {
+	return e != nil && !now.Before(e.Issued) && !now.After(e.Until)
+}
+
+// fresh reports whether the document serves without asking. A clock that went back makes
+// none fresh.
+func (e *entry) fresh(now time.Time) bool {
+	return e.inDate(now) && !now.Before(e.Fetched) && now.Sub(e.Fetched) < askAfter
+}
+
+// pauseNote says that a service is left alone for a while.
+type pauseNote struct {
+	Until    time.Time `json:"until"`
+	Failures int       `json:"failures"`
+	Why      string    `json:"why"`
+}
+
+// name is a document's name in the cache. of is hex digits, or one of two words: it comes
+// from a certificate and is checked by safe.
+func name(doc dcap.Document, of string) string {
+	switch doc {
+	case dcap.TCBInfo:
+		return "tcb-" + safe(of)
+	case dcap.QEIdentity:
+		return "qe-identity"
+	case dcap.PCKCRL:
+		return "pck-crl-" + safe(of)
+	}
+	return "root-crl"
+}
+
+// safe keeps letters and digits, at most 32: nothing in a file's name leads elsewhere.
+func safe(of string) string {
+	out := make([]byte, 0, 32)
+	for i := 0; i < len(of) && len(out) < cap(out); i++ {
+		if b := of[i]; b >= '0' && b <= '9' || b >= 'a' && b <= 'z' {
+			out = append(out, b)
+		}
+	}
+	return string(out)
+}
+
+// read returns nil where there is no document that can be read: it is asked for again.
+func (c *Cache) read(doc dcap.Document, of string) *entry {
+	e := &entry{}
+	if c.load(name(doc, of)+".json", e) != nil || e.Form != entryForm {
+		return nil
+	}
+	return e
+}
+
+func (c *Cache) write(doc dcap.Document, of string, e *entry) error {
+	return c.store(name(doc, of)+".json", e)
+}
+
+func (c *Cache) readPause(doc dcap.Document, of string) (p pauseNote) {
+	if c.load(name(doc, of)+".pause", &p) != nil || p.Until.Sub(c.time()) > longPause { // of a clock that went back
+		return pauseNote{}
+	}
+	return p
+}
+
+// pause notes a failure. That the note can't be written is no error of its own: then the
+// service is asked more often.
+func (c *Cache) pause(doc dcap.Document, of string, why error) {
+	p := c.readPause(doc, of)
+	wait := min(firstPause<<min(p.Failures, 20), longPause)
+	_ = c.store(name(doc, of)+".pause", pauseNote{Until: c.time().Add(wait).UTC(), Failures: p.Failures + 1, Why: why.Error()})
+}
+
+func (c *Cache) forgive(doc dcap.Document, of string) {
+	_ = os.Remove(filepath.Join(c.Dir, name(doc, of)+".pause"))
+}
+
+func (c *Cache) load(file string, into any) error {
+	f, err := os.Open(filepath.Join(c.Dir, file))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxEntry+1))
+	if err != nil {
+		return err
+	}
+	if len(text) > maxEntry {
+		return errors.New("too large")
+	}
+	return json.Unmarshal(text, into)
+}
+
+// store writes a file that is whole or absent, whoever is killed.
+func (c *Cache) store(file string, v any) error {
+	text, err := json.Marshal(v, json.Deterministic(true))
+	if err != nil {
+		return err
+	}
+	return writeWhole(filepath.Join(c.Dir, file), text)
+}
+
+func writeWhole(path string, text []byte) (err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	_, err = f.Write(text)
+	err = errors.Join(err, f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

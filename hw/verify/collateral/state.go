@@ -1,0 +1,76 @@
+package collateral
+
+import (
+	"crypto/x509"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cima-project/cima/hw/verify/dcap"
+)
+
+// Word is what a document is good for.
+type Word string
+
+// All words.
+const (
+	Good    Word = "good"
+	Stale   Word = "stale"   // its successor was due
+	Early   Word = "early"   // it is not in force yet
+	Foreign Word = "foreign" // of another kind of platform than was asked for
+	Bad     Word = "bad"     // it can't be read, or nobody who is trusted signed it
+	Missing Word = "missing" // there is none
+	Older   Word = "older"   // than the one that is kept
+)
+
+// State says how a document stands.
+type State struct {
+	Document string    `json:"document"`            // "TCB info", "QE identity", "PCK CRL", "root CRL"
+	Of       string    `json:"of,omitzero"`         // FMSPC, or "platform" or "processor"
+	Word     Word      `json:"state"`               //
+	Detail   string    `json:"detail,omitzero"`     // where it is not good: what is wrong
+	Issued   time.Time `json:"issued,omitzero"`     //
+	Until    time.Time `json:"until,omitzero"`      // when its successor is due
+	Number   int       `json:"evaluation,omitzero"` // tcbEvaluationDataNumber
+	Revoked  int       `json:"revoked,omitzero"`    // entries of a revocation list
+}
+
+// Look says how a document stands at a time: signed under one of the roots (nil: Intel's),
+// in date, and of what was asked for (an empty of: of anything).
+func Look(doc dcap.Document, of string, body, chain []byte, roots []*x509.Certificate, at time.Time) State {
+	s := State{Document: doc.String(), Of: of, Word: Good}
+	if roots == nil {
+		roots = []*x509.Certificate{dcap.IntelRoot()}
+	}
+	d, err := dcap.Describe(doc, body, chain, roots, at)
+	if err != nil {
+		s.Word, s.Detail = Bad, err.Error()
+		return s
+	}
+	s.Issued, s.Until, s.Number, s.Revoked = d.Issued.UTC(), d.Until.UTC(), d.Evaluation, d.Revoked
+	switch {
+	case of != "" && !strings.EqualFold(d.Of, of):
+		s.Word, s.Detail = Foreign, fmt.Sprintf("it is of %s, and must be of %s", d.Of, of)
+	case at.Before(d.Issued):
+		s.Word, s.Detail = Early, "it is good from "+date(d.Issued)
+	case at.After(d.Until):
+		s.Word, s.Detail = Stale, "its successor was due on "+date(d.Until)
+	}
+	if of == "" {
+		s.Of = d.Of
+	}
+	return s
+}
+
+// Words is the state as a sentence's end.
+func (s State) Words() string {
+	if s.Word == Good {
+		return "good until " + date(s.Until)
+	}
+	if s.Detail == "" {
+		return string(s.Word)
+	}
+	return string(s.Word) + ": " + s.Detail
+}
+
+func date(t time.Time) string { return t.UTC().Format(time.DateOnly) }
