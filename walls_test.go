@@ -98,6 +98,7 @@ var allowed = map[string][]string{
 	"hw/verify":                {"hw", "hw/verify/dcap", "hw/verify/firstseen", "hw/verify/instances", "hw/verify/policy", "hw/verify/replay", "logs", "logs/boot", "rpc"},
 	"hw/verify/dcap":           {"hw"},
 	"hw/verify/firstseen":      {"hw", "hw/verify/cmdline", "hw/verify/launches", "hw/verify/policy", "hw/verify/tables", "logs", "logs/boot", "rpc"},
+	"hw/verify/collateral":     {"hw/verify/dcap"},
 	"hw/verify/instances":      {"hw", "hw/verify/launches", "hw/verify/match", "hw/verify/policy", "logs"},
 	"hw/verify/launches":       {"logs"},
 	"hw/verify/match":          {"hw/verify/launches", "hw/verify/tables"},
