@@ -103,6 +103,7 @@ var allowed = map[string][]string{
 	"hw/verify/launches":       {"logs"},
 	"hw/verify/match":          {"hw/verify/launches", "hw/verify/tables"},
 	"hw/verify/policy":         {"hw", "hw/verify/cmdline", "hw/verify/launches", "hw/verify/match", "hw/verify/tables", "logs", "logs/boot"},
+	"hw/verify/policydiff":     {"hw/verify/policy"},
 	"hw/verify/replay":         {"hw", "hw/verify/dcap", "logs", "logs/alg", "logs/boot", "logs/ima", "rpc"},
 	"logs":                     {"logs/alg", "logs/boot"},
 	"logs/boot":                {"logs/alg"},

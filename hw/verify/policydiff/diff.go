@@ -1,0 +1,161 @@
+// Package policydiff answers: whom does one policy trust that another does not?
+//
+// It compares two policies by meaning, for whoever reviews a change: each change says
+// whether more is trusted now, less, or something else. Order, comments and names that
+// only the file knows don't count.
+package policydiff
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+
+	"github.com/cima-project/cima/hw/verify/policy"
+)
+
+// Effect is what a change does to what is trusted.
+type Effect string
+
+// All effects.
+const (
+	More  Effect = "more"  // something is trusted now that wasn't
+	Less  Effect = "less"  // something is trusted no more
+	Other Effect = "other" // something else is trusted than before, or only people see it
+)
+
+// Change is one difference between two policies.
+type Change struct {
+	Effect Effect `json:"effect"`
+	Where  string `json:"where"` // a table: [tcb], [image.web], [[container]] "front"
+	What   string `json:"what"`  // in words
+}
+
+// Diff compares the policies of two files' texts. It fails where one is no policy.
+func Diff(oldName string, oldText []byte, newName string, newText []byte) ([]Change, error) {
+	before, err := read(oldName, oldText)
+	if err != nil {
+		return nil, err
+	}
+	now, err := read(newName, newText)
+	if err != nil {
+		return nil, err
+	}
+	d := &differ{}
+	d.top(before, now)
+	for _, name := range []string{"td", "tcb", "power", "host"} {
+		d.single(name, before, now)
+	}
+	for _, kind := range []string{"firmware", "system", "image"} {
+		d.named(kind, object(before[kind]), object(now[kind]))
+	}
+	for _, kind := range []string{"boot", "container"} {
+		d.named(kind, byName(before[kind]), byName(now[kind]))
+	}
+	for _, kind := range []string{"required", "forbidden", "revoked"} {
+		d.rules(kind, array(before[kind]), array(now[kind]))
+	}
+	d.rules("reference", array(before["reference"]), array(now["reference"]))
+	return d.changes, nil
+}
+
+// read checks that the text is a policy, and returns its tables.
+func read(name string, text []byte) (map[string]any, error) {
+	if _, err := policy.Parse(name, text); err != nil {
+		return nil, err
+	}
+	var t map[string]any
+	if _, err := toml.Decode(string(text), &t); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return t, nil
+}
+
+// differ collects changes.
+type differ struct{ changes []Change }
+
+func (d *differ) note(effect Effect, where, what string, args ...any) {
+	d.changes = append(d.changes, Change{effect, where, fmt.Sprintf(what, args...)})
+}
+
+// top compares what stands in no table.
+func (d *differ) top(before, now map[string]any) {
+	d.keys("the policy", "", scalars(before), scalars(now))
+}
+
+// scalars leaves the tables out.
+func scalars(t map[string]any) map[string]any {
+	out := make(map[string]any)
+	for _, key := range []string{"name", "from", "until", "waive", "demand"} {
+		if v, ok := t[key]; ok {
+			out[key] = v
+		}
+	}
+	return out
+}
+
+// single compares a table that is there once, or not.
+func (d *differ) single(name string, before, now map[string]any) {
+	old, oldThere := before[name]
+	new, newThere := now[name]
+	where := "[" + name + "]"
+	if name == "host" && oldThere != newThere {
+		if newThere {
+			d.note(More, where, "processes of the host can be trusted: %s", spell(new))
+		} else {
+			d.note(Less, where, "no process of the host is trusted any more")
+		}
+		return
+	}
+	d.keys(where, name, object(old), object(new))
+}
+
+// named compares tables with names. One that has another name and the same content is
+// the same: it is only told.
+func (d *differ) named(kind string, before, now map[string]any) {
+	gone, come := missing(before, now), missing(now, before)
+	for _, name := range gone {
+		if i := slices.IndexFunc(come, func(other string) bool { return same(nameless(before[name]), nameless(now[other])) }); i >= 0 {
+			d.note(Other, title(kind, name), "is called %q now", come[i])
+			come = slices.Delete(come, i, i+1)
+			continue
+		}
+		d.note(Less, title(kind, name), "is gone: %s", spell(before[name]))
+	}
+	for _, name := range come {
+		d.note(More, title(kind, name), "is new: %s", spell(now[name]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		if other, ok := now[name]; ok {
+			d.keys(title(kind, name), kind, object(before[name]), object(other))
+		}
+	}
+}
+
+// rules compares tables that have no names. More of them, and less is trusted; a
+// reference allows nothing.
+func (d *differ) rules(kind string, before, now []any) {
+	less, more := Less, More
+	if kind == "reference" {
+		less, more = Other, Other
+	}
+	where := "[[" + kind + "]]"
+	for _, r := range without(now, before) {
+		d.note(less, where, "is new: %s", spell(r))
+	}
+	for _, r := range without(before, now) {
+		d.note(more, where, "is gone: %s", spell(r))
+	}
+}
+
+func title(kind, name string) string {
+	if kind == "boot" || kind == "container" {
+		return fmt.Sprintf("[[%s]] %q", kind, name)
+	}
+	if strings.ContainsAny(name, ". ") {
+		name = fmt.Sprintf("%q", name)
+	}
+	return fmt.Sprintf("[%s.%s]", kind, name)
+}
