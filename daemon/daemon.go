@@ -23,6 +23,7 @@ import (
 	"github.com/cima-project/cima/daemon/engines"
 	"github.com/cima-project/cima/daemon/execs"
 	"github.com/cima-project/cima/daemon/gate"
+	"github.com/cima-project/cima/daemon/hashing"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/oslog"
@@ -89,6 +90,7 @@ type Daemon struct {
 	bootID   string
 	osLog    *oslog.Log // nil: the kernel extends no register for IMA
 	hostRoot string     // before paths that engines mount at
+	hashing  *hashing.Turns
 	started  time.Time
 
 	begun     chan struct{} // closed when the start is logged, or can't be
@@ -102,7 +104,7 @@ type Daemon struct {
 // started. It asks no engine: an engine may start after the daemon.
 func New(ctx context.Context, opts Options) (*Daemon, error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
-	d := &Daemon{opts: opts, log: opts.Log, started: time.Now(), hostRoot: hostRoot(), begun: make(chan struct{}), end: end}
+	d := &Daemon{opts: opts, log: opts.Log, started: time.Now(), hostRoot: hostRoot(), hashing: hashing.New(), begun: make(chan struct{}), end: end}
 	d.engine = engines.New(engineOptions(opts.Config))
 	d.tee = quotes.NewTimedTEE(opts.TEE)
 	d.adopt(opts.Config)

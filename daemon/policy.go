@@ -29,7 +29,7 @@ func (d *Daemon) adopt(c config.Config) {
 		return
 	}
 	o := launchOptions(c, d.hostRoot)
-	o.SocketDir = d.opts.SocketDir
+	o.SocketDir, o.Hashing = d.opts.SocketDir, d.hashing
 	d.records.Store(records.New(o))
 }
 

@@ -70,7 +70,7 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 func (d *Daemon) openGate(ctx context.Context) (closeAll func()) {
 	d.execs = execs.Open(ctx, execs.Options{
 		Ledger: d.ledger, Records: d.store, Instances: d.containers, Peers: d.peers, Config: d.config,
-		Log: d.log, IMADir: d.opts.imaDir(), HostRoot: d.hostRoot,
+		Log: d.log, IMADir: d.opts.imaDir(), HostRoot: d.hostRoot, Hashing: d.hashing,
 	})
 	if d.execs != nil {
 		d.containers.SetExecs(d.execs)

@@ -16,7 +16,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/daemontest"
-	"github.com/cima-project/cima/daemon/gate"
+	"github.com/cima-project/cima/daemon/fifo"
 	"github.com/cima-project/cima/daemon/launch/launchtest"
 	"github.com/cima-project/cima/daemon/procfs"
 	"github.com/cima-project/cima/daemon/records"
@@ -124,7 +124,7 @@ func hangingInit(t *testing.T, id string) (root string, init *os.Process) {
 		os.MkdirAll(bundle, 0o700), os.MkdirAll(filepath.Join(root, id), 0o700),
 		os.WriteFile(filepath.Join(bundle, "config.json"), launchtest.Encode(t, spec), 0o600),
 		os.WriteFile(filepath.Join(root, id, "state.json"), []byte(state), 0o600),
-		unix.Mkfifo(filepath.Join(root, id, gate.FIFOName), 0o600))
+		unix.Mkfifo(filepath.Join(root, id, fifo.Name), 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cima-project/cima/daemon/gate"
+	"github.com/cima-project/cima/daemon/fifo"
 	"github.com/cima-project/cima/daemon/power"
 	"github.com/cima-project/cima/daemon/procfs"
 	"github.com/cima-project/cima/daemon/records"
@@ -31,7 +31,7 @@ func openInit(rec records.Record) (*initProcess, error) {
 	if rec.InitPID <= 0 || rec.StateDir == "" {
 		return nil, errNoInit
 	}
-	fifo, err := gate.FIFO(rec.StateDir)
+	at, err := fifo.In(rec.StateDir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errNoFIFO
 	}
@@ -39,7 +39,7 @@ func openInit(rec records.Record) (*initProcess, error) {
 		return nil, err
 	}
 	init, err := openProcess(rec)
-	return &initProcess{init, fifo}, err
+	return &initProcess{init, at}, err
 }
 
 // openProcess opens the first process of a container.
@@ -68,7 +68,7 @@ func closeProcess(p power.Init) { unix.Close(p.PIDFD) }
 
 // waits reports whether the process waits to be started now.
 func (p *initProcess) waits() bool {
-	return gate.AwaitsStart(p.PID, p.fifo) && procfs.Alive(p.PIDFD) == nil
+	return fifo.AwaitsStart(p.PID, p.fifo) && procfs.Alive(p.PIDFD) == nil
 }
 
 // isPending reports whether a container is made and not started: its first process
@@ -79,7 +79,7 @@ func isPending(rec records.Record) bool {
 		return false
 	}
 	defer init.close()
-	return gate.HasFIFO(init.PID, init.fifo) && procfs.Alive(init.PIDFD) == nil
+	return fifo.IsOpen(init.PID, init.fifo) && procfs.Alive(init.PIDFD) == nil
 }
 
 // neverStarted reports whether a container's first process has ended before the container

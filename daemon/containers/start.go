@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cima-project/cima/daemon/fifo"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/power"
@@ -51,7 +52,7 @@ func hasFIFO(rec records.Record) bool {
 	if rec.StateDir == "" {
 		return false
 	}
-	_, err := gate.FIFO(rec.StateDir)
+	_, err := fifo.In(rec.StateDir)
 	return err == nil
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/daemontest"
+	"github.com/cima-project/cima/daemon/fifo"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch/launchtest"
 	"github.com/cima-project/cima/daemon/ledger"
@@ -139,7 +140,7 @@ func (s *starts) make(id string) *made { return s.makeIn("moby", id) }
 func (s *starts) makeIn(namespace, id string) *made {
 	s.Helper()
 	state := "runc/" + namespace + "/" + id + "/"
-	c := &made{starts: s, id: id, fifo: filepath.Join(s.dir, state, gate.FIFOName)}
+	c := &made{starts: s, id: id, fifo: filepath.Join(s.dir, state, fifo.Name)}
 	if err := errors.Join(os.MkdirAll(filepath.Dir(c.fifo), 0o755), unix.Mkfifo(c.fifo, 0o600)); err != nil {
 		s.Fatal(err)
 	}

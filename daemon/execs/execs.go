@@ -19,6 +19,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
+	"github.com/cima-project/cima/daemon/hashing"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/metrics"
 	"github.com/cima-project/cima/daemon/peer"
@@ -63,6 +64,7 @@ type Options struct {
 	Config    func() *config.Config // in force
 	Log       *slog.Logger
 	IMADir    string // of the kernel's IMA log
+	Hashing   *hashing.Turns
 	HostRoot  string // before paths that engines mount at; "" where they are ours
 }
 
@@ -148,7 +150,8 @@ func (x *Manager) openSource(c config.Exec) (err error) {
 	}
 	x.roots, err = gate.HoldRoots(c.MaxSize, gate.Options{
 		Deadline: time.Duration(c.Deadline), Refuse: c.Mode == config.ExecEnforce,
-		Known: x.alreadyLogged, Decide: x.onExec, Missed: x.missed, Guard: gate.GuardProgram, HostRoot: x.HostRoot,
+		Known: x.alreadyLogged, Decide: x.onExec, Missed: x.missed, Owns: x.owns, Guard: gate.GuardProgram, HostRoot: x.HostRoot,
+		Hashing: x.Hashing,
 	})
 	return err
 }
@@ -203,8 +206,20 @@ func (x *Manager) alreadyLogged(h *gate.HeldExec) bool {
 	if _, logged := own.logged.Load(eventKey{digest: digest}); !logged {
 		return false
 	}
+	return x.isOf(h, own)
+}
+
+// owns reports whether a held process is known to be of the container whose file it
+// executes.
+func (x *Manager) owns(h *gate.HeldExec) bool {
+	own := x.on(h.Device())
+	return own != nil && x.isOf(h, own)
+}
+
+// isOf reports whether a process is known to be of a container.
+func (x *Manager) isOf(h *gate.HeldExec, w *watchedRoot) bool {
 	traits, err := x.Peers.TraitsOf(h.PID, h.PIDFD)
-	return err == nil && own.has(traits)
+	return err == nil && w.has(traits)
 }
 
 // onExec measures what a process is about to execute from a watched root file

@@ -118,7 +118,7 @@ func (x *Manager) Pending(owner string) bool {
 		return true // the kernel's log may have grown
 	}
 	w := x.of(owner)
-	return w != nil && (w.hasPending.Load() || x.roots.Unreported())
+	return w != nil && (w.hasPending.Load() || x.roots.Unreported(w.device))
 }
 
 // Flush logs what is pending of a container. Its error is for the caller: ask again.
@@ -137,7 +137,7 @@ func (x *Manager) Flush(ctx context.Context, owner string) error {
 	if w == nil {
 		return nil
 	}
-	if x.roots != nil && x.roots.Unreported() { // it may be this container's
+	if x.roots != nil && x.roots.WaitReported(ctx, w.device) != nil { // it may be this container's
 		return rpc.NotReady(flushRetry, notYet)
 	}
 	if !w.hasPending.Load() {
@@ -201,6 +201,9 @@ func (x *Manager) concerned(ctx context.Context, h *gate.HeldExec) []*watchedRoo
 			return nil
 		}
 		if w := x.of(c.Container.Owner(c.CgroupOwner)); w != nil {
+			if traits, err := x.Peers.TraitsOf(h.PID, h.PIDFD); err == nil && w == x.on(h.Device()) && w.cgroupInode.Load() == c.CgroupInode {
+				w.remember(traits) // what follows is known to be its own (owns)
+			}
 			return []*watchedRoot{w}
 		}
 	}

@@ -63,7 +63,7 @@ func (h *HeldExec) Command() Command {
 // strings from its memory, which is its parent's where it was made by vfork(2).
 func (h *HeldExec) arguments() ([]string, error) {
 	uid, err := procfs.EffectiveUID(h.PID)
-	if err != nil || uid != 0 || h.payer.inside {
+	if err != nil || uid != 0 || h.payer.device != 0 {
 		return nil, errors.Join(errUntrusted, err)
 	}
 	argv, err := h.argv()

@@ -149,29 +149,3 @@ func TestCommandIsBounded(t *testing.T) {
 		}
 	}
 }
-
-// A process of another user, or of another pid namespace, says nothing.
-func TestCommandOfOthers(t *testing.T) {
-	dir := openDir(t)
-	runtime := program(t, filepath.Join(dir, "runtime"))
-	got := commands(t, runtime)
-	for name, attr := range map[string]*syscall.SysProcAttr{
-		"a user":      {Credential: &syscall.Credential{Uid: 1234, Gid: 1234}},
-		"a container": {Cloneflags: syscall.CLONE_NEWPID},
-		"the host":    {},
-	} {
-		before := len(got())
-		c := exec.Command("/bin/sh", "-c", `"$0" true an-id; true`, runtime)
-		c.Dir, c.SysProcAttr = dir, attr
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v: %s", name, err, out)
-		}
-		want := " []"
-		if name == "the host" {
-			want = `true ["an-id"]`
-		}
-		if all := got()[before:]; len(all) != 1 || all[0] != want {
-			t.Errorf("%s: %q", name, all)
-		}
-	}
-}

@@ -1,30 +1,40 @@
 package gate
 
-import "sync"
+import (
+	"sync"
 
-// Limits. Each held process takes two descriptors.
-const (
-	maxHeld         = 1024 // of all payers
-	maxHeldPerPayer = 128
-	workers         = 16
-	workersPerPayer = 4 // that decide for one payer at a time
+	"github.com/cima-project/cima/daemon/procfs"
+)
+
+// limits bound what is held, and how many workers decide. Each held process takes two
+// descriptors. What is hashed has turns of its own (package hashing), so that many
+// workers do not mean many busy processors.
+type limits struct {
+	held, heldPerPayer       int
+	workers, workersPerPayer int // that decide at a time
+}
+
+var (
+	// runtimeLimits: nearly all starts are one engine's, whose own are its payer.
+	runtimeLimits = limits{held: 1024, heldPerPayer: 512, workers: 256, workersPerPayer: 128}
+	rootLimits    = limits{held: 1024, heldPerPayer: 128, workers: 64, workersPerPayer: 16}
 )
 
 // payer is who is charged for a held process. One payer can neither fill the queue
 // nor keep all workers busy.
 type payer struct {
-	user   uint32 // the user that executes a runtime
-	inside bool   // the process is in a container
-	device uint64 // the root file system of the executed file
+	space  procfs.FileID // the mount namespace that a runtime is executed in
+	device uint64        // the root file system of the executed file
 }
 
 // fairQueue holds the processes that wait for a decision. The payers take turns.
 type fairQueue struct {
+	limits
 	mu      sync.Mutex
 	ready   sync.Cond
 	byPayer map[payer]*payerQueue
 	turns   []*payerQueue // payers with a process that waits and a worker to spare
-	held    int
+	total   int           // that are held
 	closed  bool
 }
 
@@ -35,8 +45,8 @@ type payerQueue struct {
 	listed         bool // in turns
 }
 
-func newFairQueue() *fairQueue {
-	q := &fairQueue{byPayer: make(map[payer]*payerQueue)}
+func newFairQueue(l limits) *fairQueue {
+	q := &fairQueue{limits: l, byPayer: make(map[payer]*payerQueue)}
 	q.ready.L = &q.mu
 	return q
 }
@@ -46,14 +56,14 @@ func (q *fairQueue) put(h *HeldExec) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	mine := q.byPayer[h.payer]
-	if q.held >= maxHeld || mine != nil && mine.held >= maxHeldPerPayer {
+	if q.total >= q.limits.held || mine != nil && mine.held >= q.heldPerPayer {
 		return false
 	}
 	if mine == nil {
 		mine = &payerQueue{}
 		q.byPayer[h.payer] = mine
 	}
-	q.held++
+	q.total++
 	mine.held++
 	mine.waiting = append(mine.waiting, h)
 	q.list(mine)
@@ -62,7 +72,7 @@ func (q *fairQueue) put(h *HeldExec) bool {
 
 // list gives a payer a turn, if it has a process that waits and a worker to spare.
 func (q *fairQueue) list(mine *payerQueue) {
-	if mine.listed || len(mine.waiting) == 0 || mine.deciding >= workersPerPayer {
+	if mine.listed || len(mine.waiting) == 0 || mine.deciding >= q.workersPerPayer {
 		return
 	}
 	mine.listed = true
@@ -76,7 +86,7 @@ func (q *fairQueue) next() *HeldExec {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.turns) == 0 {
-		if q.closed && q.held == 0 {
+		if q.closed && q.total == 0 {
 			return nil
 		}
 		q.ready.Wait()
@@ -95,14 +105,14 @@ func (q *fairQueue) done(h *HeldExec) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	mine := q.byPayer[h.payer]
-	q.held--
+	q.total--
 	mine.held--
 	mine.deciding--
 	q.list(mine)
 	if mine.held == 0 {
 		delete(q.byPayer, h.payer)
 	}
-	if q.closed && q.held == 0 {
+	if q.closed && q.total == 0 {
 		q.ready.Broadcast()
 	}
 }

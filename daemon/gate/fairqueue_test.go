@@ -1,13 +1,18 @@
 package gate
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/cima-project/cima/daemon/procfs"
+)
 
 // Each payer gets its turn, none gets more than its share of places and
 // workers, and no process is lost.
 func TestFairQueue(t *testing.T) {
-	s := newFairQueue()
-	a, b := payer{user: 1}, payer{device: 1}
-	for range maxHeldPerPayer {
+	limits := limits{held: 1024, heldPerPayer: 128, workers: 16, workersPerPayer: 4}
+	s := newFairQueue(limits)
+	a, b := payer{space: procfs.FileID{Inode: 1}}, payer{device: 1}
+	for range limits.heldPerPayer {
 		if !s.put(&HeldExec{payer: a}) {
 			t.Fatal("no place")
 		}
@@ -20,7 +25,7 @@ func TestFairQueue(t *testing.T) {
 	}
 	var got []payer
 	var out []*HeldExec
-	for range workersPerPayer + 1 {
+	for range limits.workersPerPayer + 1 {
 		h := s.next()
 		out, got = append(out, h), append(got, h.payer)
 	}
@@ -37,11 +42,11 @@ func TestFairQueue(t *testing.T) {
 			out = append(out, s.next())
 		}
 	}
-	if s.next() != nil || s.held != 0 || len(s.byPayer) != 0 {
-		t.Errorf("%d are still held, %d have a share", s.held, len(s.byPayer))
+	if s.next() != nil || s.total != 0 || len(s.byPayer) != 0 {
+		t.Errorf("%d are still held, %d have a share", s.total, len(s.byPayer))
 	}
-	for i := range maxHeld + 1 {
-		if ok := s.put(&HeldExec{payer: payer{device: uint64(i)}}); ok != (i < maxHeld) {
+	for i := range limits.held + 1 {
+		if ok := s.put(&HeldExec{payer: payer{device: uint64(i)}}); ok != (i < limits.held) {
 			t.Errorf("%d are held: a place for one more: %t", i, ok)
 		}
 	}

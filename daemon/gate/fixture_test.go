@@ -33,8 +33,6 @@ func TestMain(m *testing.M) {
 			os.Exit(0)
 		case "exec":
 			os.Exit(execs(os.Args[2:]))
-		case "await":
-			os.Exit(await(os.Args[2:]))
 		case "fork":
 			exec.Command(os.Args[2], os.Args[3:]...).Run()
 			os.Exit(0)
@@ -204,8 +202,8 @@ func (r *Roots) begins(t *testing.T, err error, ready chan struct{}, dir string)
 	}
 }
 
-// overlay mounts an overlay with a program in its lower layer.
-func overlay(t *testing.T) string {
+// mountedOverlay mounts an overlay with a program in its lower layer.
+func mountedOverlay(t *testing.T) string {
 	t.Helper()
 	needRoot(t)
 	dir := t.TempDir()

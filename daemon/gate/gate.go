@@ -5,16 +5,18 @@
 // Linux 5.0, and 5.15 for FAN_REPORT_PIDFD). Runtimes holds each process that
 // executes the file of an OCI runtime, and Command says what it will do: when it makes
 // a container, the bundle is written and the root file system is mounted; when it
-// starts one, the container's first process waits in its exec FIFO (AwaitsStart). In
-// neither case has an instruction of the container run. Roots
+// starts one, the container's first process waits in its exec FIFO (package fifo). In
+// neither case has an instruction of the container run. Who executes a runtime from
+// inside a container starts none, and goes on at once (spaces). Roots
 // holds each process that executes a file of a container's root file system, and
 // Measure returns the file's digest.
 //
 //	execve(2)          the kernel holds the process and writes an event
 //	  accept           one goroutine reads events and never waits
+//	    pass           nothing is to be decided: answer at once
 //	    Known          the file's digest is known: answer at once
 //	    fairQueue.put  otherwise the process waits in its payer's turn
-//	  decide           one of 16 workers
+//	  decide           one of the workers
 //	    Decide         the daemon measures and logs, or asks to be called again
 //	    holdLease      keeps writers away until the exec is done
 //	    answer         the process goes on
@@ -28,6 +30,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha512"
 	"encoding/binary"
@@ -40,6 +43,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/hashing"
+	"github.com/cima-project/cima/daemon/overlay"
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
@@ -70,8 +75,19 @@ type Options struct {
 	Decide func(ctx context.Context, h *HeldExec) error
 
 	// Missed is called for each process that went on, or was refused, without
-	// a decision; by one goroutine. h is nil if the process is not known.
+	// a decision; by one goroutine. h is nil if the process is not known. Where it has
+	// only a device, h stands for several of the container on it.
 	Missed func(h *HeldExec, why error)
+
+	// Owns reports whether a held process is known to be of the container whose root file
+	// system has the file; nil: of none it is known. What is missed of such a process
+	// concerns no other container. It must not wait.
+	Owns func(h *HeldExec) bool
+
+	// Hashing are the turns in which files are hashed; nil: turns of the gate's own.
+	Hashing *hashing.Turns
+
+	limits limits // zero: the usual ones; tests have less
 }
 
 // ErrAgain is what Decide returns to be called again, some milliseconds later.
@@ -107,7 +123,7 @@ type HeldExec struct {
 
 	commandOnce sync.Once
 	command     Command
-	id          fileID                // of the file when the process was held; zero if not known
+	id          overlay.File          // of the file when the process was held; zero if not known
 	cacheable   *[sha512.Size384]byte // its digest, if a later exec may use it; nil otherwise
 }
 
@@ -118,21 +134,28 @@ type gate struct {
 	ended   *os.File // an eventfd: readable when read must end
 	pid     int      // the daemon's own: never held
 
-	payerOf    func(*HeldExec) payer
-	queue      *fairQueue
-	reports    chan report
-	lost       atomic.Bool  // reports was full
-	unreported atomic.Int64 // processes that went on undecided and that Missed has not returned for
-	guard      *guard
-	leases     leaseKeeper
+	pass    func(*HeldExec) bool // nil: none passes
+	payerOf func(*HeldExec) payer
+	queue   *fairQueue
+	reports *reports
+	untold  untold
+	guard   *guard
+	leases  leaseKeeper
 
 	reading, deciding, waiting, reporting sync.WaitGroup
 }
 
-// open makes a group without marks. payerOf must not wait.
-func open(o Options, payerOf func(*HeldExec) payer) (*gate, error) {
-	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_REPORT_PIDFD|unix.FAN_CLOEXEC,
-		unix.O_RDONLY|unix.O_CLOEXEC|unix.O_LARGEFILE)
+// open makes a group without marks. pass reports whether nothing is to be decided of a
+// process. Neither it nor payerOf may wait.
+//
+// The kernel opens the file of each event as it is told here. O_NONBLOCK: to open a file
+// that somebody has a lease on would keep all who are held waiting until that is broken
+// (lease-break-time, 45 s); so the kernel refuses that one exec. The queue has no limit,
+// because the kernel lets a process go unseen where it is full, and processes that wait in
+// it are bounded by who has them.
+func open(o Options, l limits, pass func(*HeldExec) bool, payerOf func(*HeldExec) payer) (*gate, error) {
+	fd, err := unix.FanotifyInit(unix.FAN_CLASS_CONTENT|unix.FAN_REPORT_PIDFD|unix.FAN_CLOEXEC|unix.FAN_UNLIMITED_QUEUE,
+		unix.O_RDONLY|unix.O_CLOEXEC|unix.O_LARGEFILE|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("fanotify_init: %w", err)
 	}
@@ -146,8 +169,8 @@ func open(o Options, payerOf func(*HeldExec) payer) (*gate, error) {
 	}
 	return &gate{
 		options: o, file: group, ended: os.NewFile(uintptr(ended), "eventfd"), pid: os.Getpid(),
-		payerOf: payerOf, queue: newFairQueue(),
-		reports: make(chan report, maxReports),
+		pass: pass, payerOf: payerOf, queue: newFairQueue(cmp.Or(o.limits, l)),
+		reports: newReports(),
 		leases:  newLeaseKeeper(),
 	}, nil
 }
@@ -163,7 +186,7 @@ func (g *gate) run() error {
 		defer g.queue.close()
 		g.read(int(g.file.Fd()), int(g.ended.Fd()))
 	})
-	for range workers {
+	for range g.queue.workers {
 		g.deciding.Go(func() {
 			for h := g.queue.next(); h != nil; h = g.queue.next() {
 				if g.decide(h) {
@@ -190,7 +213,7 @@ func (g *gate) close() {
 	}
 	g.deciding.Wait()
 	g.waiting.Wait()
-	close(g.reports)
+	g.reports.close()
 	g.reporting.Wait()
 }
 
@@ -215,7 +238,11 @@ func (g *gate) accept(e event) {
 		return
 	}
 	g.noteExec(h.PID)
-	h.id, _ = identify(h.fd)
+	h.id, _ = overlay.Identify(h.fd)
+	if g.pass != nil && g.pass(h) {
+		g.answer(h, true)
+		return
+	}
 	if g.options.Known != nil && g.options.Known(h) {
 		if !g.answer(h, true) && procfs.Alive(h.PIDFD) == nil {
 			g.report(h, ErrLetGo)

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/daemon/daemontest"
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // A process that executes the runtime is held until the decision, and no other
@@ -55,12 +56,12 @@ func TestDeadline(t *testing.T) {
 		t.Run(fmt.Sprint("refuse ", refuse), func(t *testing.T) {
 			runtime, stuck := program(t, filepath.Join(t.TempDir(), "runtime")), make(chan struct{})
 			var missed missedList
-			hold(t, []string{runtime}, Options{Deadline: deadline, Refuse: refuse, Missed: missed.note,
+			hold(t, []string{runtime}, Options{Deadline: deadline, Refuse: refuse, limits: few, Missed: missed.note,
 				Decide: func(context.Context, *HeldExec) error { <-stuck; return nil }})
 			defer close(stuck)
 			// more than there are workers, so that all workers are stuck
 			var all sync.WaitGroup
-			for range workers + 4 {
+			for range few.workers + 4 {
 				all.Go(func() {
 					if err := run(runtime); errors.Is(err, errRefused) != refuse || err != nil && !refuse {
 						t.Errorf("it ended with %v", err)
@@ -87,51 +88,121 @@ func TestUndecided(t *testing.T) {
 	}
 }
 
-// The gate holds no more processes of one payer than its share, and no payer
-// waits for another: neither another user while one keeps all its workers busy,
-// nor the host's root while a container's root does.
-func TestTooMany(t *testing.T) {
-	for name, attr := range map[string]*syscall.SysProcAttr{
-		"another user":       {Credential: &syscall.Credential{Uid: 12345}},
-		"a container's root": {Cloneflags: syscall.CLONE_NEWPID},
-	} {
-		t.Run(name, func(t *testing.T) { tooMany(t, attr) })
-	}
-}
+// few are limits that a test reaches.
+var few = limits{held: 256, heldPerPayer: 64, workers: 16, workersPerPayer: 4}
 
-func tooMany(t *testing.T, attr *syscall.SysProcAttr) {
-	runtime, stuck := program(t, filepath.Join(openDir(t), "runtime")), make(chan struct{})
-	var missed missedList
-	hold(t, []string{runtime}, Options{Deadline: time.Minute, Missed: missed.note,
-		Decide: func(_ context.Context, h *HeldExec) error {
-			if h.payer != (payer{}) {
-				<-stuck
-			}
-			return nil
-		}})
-	release := sync.OnceFunc(func() { close(stuck) })
-	defer release()
+// storm runs a program many times at once, and returns when all have ended.
+func storm(t *testing.T, n int, path string, attr *syscall.SysProcAttr) {
+	t.Helper()
 	var all sync.WaitGroup
-	for range maxHeldPerPayer + 20 {
+	defer all.Wait()
+	for range n {
 		all.Go(func() {
-			c := exec.Command("/bin/sh", "-c", `"$0" true`, runtime)
+			c := exec.Command("/bin/sh", "-c", `"$0" true`, path)
 			c.SysProcAttr = attr
 			if err := c.Run(); err != nil {
 				t.Error(err)
 			}
 		})
 	}
+}
+
+// Who starts no container of root's is let go at once, is never missed, and takes no place
+// of an engine's: whoever executes a runtime inside a container, or as another user.
+func TestNoStart(t *testing.T) {
+	for name, attr := range map[string]*syscall.SysProcAttr{
+		"another user":                 {Credential: &syscall.Credential{Uid: 12345}},
+		"a container's root":           {Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS},
+		"a container's, other user":    {Cloneflags: syscall.CLONE_NEWPID, Credential: &syscall.Credential{Uid: 12345}},
+		"a container's, in user space": {Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWUSER, UidMappings: []syscall.SysProcIDMap{{HostID: 12345, Size: 1}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runtime, stuck := program(t, filepath.Join(openDir(t), "runtime")), make(chan struct{})
+			var decided atomic.Int32
+			hold(t, []string{runtime}, Options{Deadline: time.Minute, limits: few, Decide: func(context.Context, *HeldExec) error {
+				decided.Add(1)
+				<-stuck
+				return nil
+			}})
+			var held sync.WaitGroup
+			for range few.workersPerPayer {
+				held.Go(func() { run(runtime) })
+			}
+			daemontest.Eventually(t, "an engine's own are held", func() bool { return int(decided.Load()) == few.workersPerPayer })
+			storm(t, 2*few.heldPerPayer, runtime, attr) // Missed fails the test
+			if n := int(decided.Load()); n != few.workersPerPayer {
+				t.Errorf("%d were decided that are no starts", n-few.workersPerPayer)
+			}
+			close(stuck)
+			held.Wait()
+		})
+	}
+}
+
+// Whatever namespaces root of the host joins, what it executes in the host's pid namespace
+// may be a start: an engine may have its own mount, cgroup or network namespace.
+func TestStart(t *testing.T) {
+	for name, flags := range map[string]uintptr{
+		"none": 0, "mounts": syscall.CLONE_NEWNS, "cgroups": syscall.CLONE_NEWCGROUP, "network": syscall.CLONE_NEWNET, "user": syscall.CLONE_NEWUSER,
+	} {
+		t.Run(name, func(t *testing.T) {
+			runtime := program(t, filepath.Join(openDir(t), "runtime"))
+			var decided atomic.Int32
+			hold(t, []string{runtime}, Options{Deadline: time.Minute, Decide: func(context.Context, *HeldExec) error {
+				decided.Add(1)
+				return nil
+			}})
+			attr := &syscall.SysProcAttr{Cloneflags: flags}
+			if flags == syscall.CLONE_NEWUSER {
+				attr.UidMappings = []syscall.SysProcIDMap{{Size: 1}}
+			}
+			storm(t, 1, runtime, attr)
+			if n := decided.Load(); n != 1 {
+				t.Errorf("%d were decided", n)
+			}
+		})
+	}
+}
+
+// The gate holds no more processes of one mount namespace than its share, and no other
+// waits for it.
+func TestTooMany(t *testing.T) {
+	runtime, stuck := program(t, filepath.Join(openDir(t), "runtime")), make(chan struct{})
+	host, err := procfs.Stat(unix.AT_FDCWD, "/proc/self/ns/mnt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var missed missedList
+	hold(t, []string{runtime}, Options{Deadline: time.Minute, Missed: missed.note, limits: few,
+		Decide: func(_ context.Context, h *HeldExec) error {
+			if h.payer.space != host {
+				<-stuck
+			}
+			return nil
+		}})
+	release := sync.OnceFunc(func() { close(stuck) })
+	defer release()
+	// One mount namespace of them all: in the host's pid namespace, as a container is that
+	// has it.
+	script := `n=$1; while [ $n -gt 0 ]; do "$0" true & n=$((n-1)); done; wait`
+	c := exec.Command("/bin/sh", "-c", script, runtime, fmt.Sprint(few.heldPerPayer+20))
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
 	daemontest.Eventually(t, "it is reported", func() bool { return missed.is(errBusy) })
 	for range 10 {
 		if err := run(runtime); err != nil {
-			t.Errorf("another user's: %v", err)
+			t.Errorf("an engine's: %v", err)
 		}
 	}
 	if missed.is(ErrDeadline) {
 		t.Error("a deadline passed")
 	}
 	release()
-	all.Wait()
+	if err := c.Wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 // The kernel lets processes go when its queue is full, and the gate reports
@@ -160,7 +231,7 @@ func TestOwnExecIsNotHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.gate.accept(event{mask: unix.FAN_OPEN_EXEC_PERM, fd: fd, pidfd: -1, pid: os.Getpid()})
-	if n := r.gate.queue.held; n != 0 {
+	if n := r.gate.queue.total; n != 0 {
 		t.Errorf("%d are held", n)
 	}
 }
@@ -188,7 +259,7 @@ func TestWaitingKeepsNoWorker(t *testing.T) {
 	dir := t.TempDir()
 	waiting, other := program(t, filepath.Join(dir, "waiting")), program(t, filepath.Join(dir, "other"))
 	var mayGo atomic.Bool
-	hold(t, []string{waiting, other}, Options{Deadline: time.Minute, Decide: func(_ context.Context, h *HeldExec) error {
+	hold(t, []string{waiting, other}, Options{limits: few, Deadline: time.Minute, Decide: func(_ context.Context, h *HeldExec) error {
 		if h.Path() == waiting && !mayGo.Load() {
 			return ErrAgain
 		}
@@ -196,7 +267,7 @@ func TestWaitingKeepsNoWorker(t *testing.T) {
 	}})
 	var all sync.WaitGroup
 	var ended atomic.Int32
-	for range 3 * workersPerPayer {
+	for range 3 * few.workersPerPayer {
 		all.Go(func() {
 			if err := run(waiting); err != nil {
 				t.Error(err)
@@ -204,7 +275,7 @@ func TestWaitingKeepsNoWorker(t *testing.T) {
 			ended.Add(1)
 		})
 	}
-	for range 2 * workersPerPayer {
+	for range 2 * few.workersPerPayer {
 		if err := run(other); err != nil {
 			t.Error("another meanwhile:", err)
 		}

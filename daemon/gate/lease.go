@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/overlay"
 )
 
 // lease is a read lease on the file of a held process, and on the same file in the
@@ -15,7 +17,7 @@ type lease struct {
 	slots [2]chan struct{} // one of its file system's, one of all
 	fd    int
 	upper int // the file in the upper layer; -1: none
-	id    fileID
+	id    overlay.File
 }
 
 const (
@@ -30,15 +32,15 @@ const (
 
 // lease waits for the slots, and takes a lease.
 func (m *measurer) lease(ctx context.Context, h *HeldExec) (*lease, error) {
-	id, err := identify(h.fd)
+	id, err := overlay.Identify(h.fd)
 	if err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
-	at, marked := m.layers[id.dev]
+	at, marked := m.layers[id.Device]
 	m.mu.Unlock()
 	if !marked {
-		return nil, errUnlocated
+		return nil, overlay.ErrUnlocated
 	}
 	l := &lease{slots: [2]chan struct{}{at.leases, m.leases}, fd: h.fd, upper: -1, id: id}
 	for i, slots := range l.slots {

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/overlay"
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
@@ -20,7 +21,7 @@ type leaseKeeper struct {
 	time     time.Duration           // leaseTime, except in tests
 	held     map[*HeldExec]time.Time // each until this time
 	scripts  map[int]*HeldExec       // of held, by pid
-	shared   map[fileID]*sharedLease
+	shared   map[overlay.File]*sharedLease
 	sharedOn map[uint64]int // number of shared leases, by device
 	ended    bool
 }
@@ -28,7 +29,7 @@ type leaseKeeper struct {
 func newLeaseKeeper() leaseKeeper {
 	return leaseKeeper{
 		time: leaseTime, held: make(map[*HeldExec]time.Time), scripts: make(map[int]*HeldExec),
-		shared: make(map[fileID]*sharedLease), sharedOn: make(map[uint64]int),
+		shared: make(map[overlay.File]*sharedLease), sharedOn: make(map[uint64]int),
 	}
 }
 
@@ -68,7 +69,7 @@ func (g *gate) sweepLeases() int {
 	defer k.mu.Unlock()
 	now := time.Now()
 	for h, until := range k.held {
-		if now.Before(until) && procfs.Alive(h.PIDFD) == nil && !h.execDone && !h.lease.id.runsIn(h.PID) {
+		if now.Before(until) && procfs.Alive(h.PIDFD) == nil && !h.execDone && !runsIn(h.lease.id, h.PID) {
 			continue
 		}
 		delete(k.held, h)
@@ -82,8 +83,8 @@ func (g *gate) sweepLeases() int {
 			continue
 		}
 		delete(k.shared, id)
-		if k.sharedOn[id.dev]--; k.sharedOn[id.dev] == 0 {
-			delete(k.sharedOn, id.dev)
+		if k.sharedOn[id.Device]--; k.sharedOn[id.Device] == 0 {
+			delete(k.sharedOn, id.Device)
 		}
 		g.release(s.owner)
 	}
@@ -117,10 +118,10 @@ func (h *HeldExec) isScript() bool {
 }
 
 // runsIn reports whether a process runs the file by now, or has ended.
-func (f fileID) runsIn(pid int) bool {
-	var st unix.Stat_t
-	if err := unix.Stat(fmt.Sprintf("/proc/%d/exe", pid), &st); err != nil {
+func runsIn(f overlay.File, pid int) bool {
+	runs, err := procfs.Stat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/exe", pid))
+	if err != nil {
 		return errors.Is(err, os.ErrNotExist)
 	}
-	return st.Dev == f.dev && st.Ino == f.ino
+	return runs == procfs.FileID{Device: f.Device, Inode: f.Inode}
 }

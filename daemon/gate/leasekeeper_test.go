@@ -14,13 +14,15 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/overlay"
+
 	"github.com/cima-project/cima/daemon/daemontest"
 )
 
 // A script's lease ends with the exec of its interpreter: no writer has to wait
 // for leaseTime.
 func TestLeaseOfAScript(t *testing.T) {
-	dir := overlay(t)
+	dir := mountedOverlay(t)
 	r, s := watch(t, dir)
 	r.gate.leases.mu.Lock()
 	r.gate.leases.time = time.Minute
@@ -66,7 +68,7 @@ func TestRacingWriter(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := overlay(t)
+			dir := mountedOverlay(t)
 			_, s := watch(t, dir)
 			file := filepath.Join(dir, "swapped")
 			if err := os.WriteFile(file, programs[10], 0o755); err != nil {
@@ -98,7 +100,7 @@ func TestRacingWriter(t *testing.T) {
 					ran[c.ProcessState.ExitCode()]++
 				case got.err == nil:
 					t.Errorf("it ended with %d, and another program was measured", c.ProcessState.ExitCode())
-				case !errors.Is(got.err, ErrWritable) && !errors.Is(got.err, errUnlocated):
+				case !errors.Is(got.err, ErrWritable) && !errors.Is(got.err, overlay.ErrUnlocated):
 					t.Errorf("it ran unmeasured: %v", got.err)
 				}
 			}
@@ -114,7 +116,7 @@ func TestRacingWriter(t *testing.T) {
 
 // From hash to exec no program can write the file.
 func TestWriterBetweenHashAndExec(t *testing.T) {
-	dir := overlay(t)
+	dir := mountedOverlay(t)
 	file := filepath.Join(dir, "program")
 	var r *Roots
 	hashed, ready := make(chan [48]byte, 1), make(chan struct{})

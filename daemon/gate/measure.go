@@ -5,12 +5,16 @@ import (
 	"crypto/sha512"
 	"errors"
 	"fmt"
-	"hash"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/hashing"
+	"github.com/cima-project/cima/daemon/overlay"
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // Errors of Measure.
@@ -31,13 +35,6 @@ const minAge = time.Second
 // maxCached is the most digests in the cache.
 const maxCached = 8192
 
-// fileID is all metadata of a file in which a change shows.
-type fileID struct {
-	dev, ino     uint64
-	size         int64
-	mtime, ctime unix.Timespec
-}
-
 // cachedDigest is an entry of the cache.
 type cachedDigest struct {
 	digest [sha512.Size384]byte
@@ -53,7 +50,7 @@ type Content struct {
 
 // overlayMount is an overlay and where the host has it mounted.
 type overlayMount struct {
-	layers
+	overlay.Layers
 	dir    string
 	leases chan struct{} // slots for leases on it
 }
@@ -62,11 +59,12 @@ type overlayMount struct {
 type measurer struct {
 	maxSize int64
 	minAge  time.Duration
-	verity  func(fd int) string // verityOf, except in tests
+	verity  func(fd int) string // overlay.Verity, except in tests
 	leases  chan struct{}       // slots for all leases
+	hashing *hashing.Turns
 
 	mu     sync.Mutex
-	cache  map[fileID]cachedDigest
+	cache  map[overlay.File]cachedDigest
 	layers map[uint64]overlayMount // by device
 }
 
@@ -105,38 +103,37 @@ func (r *Roots) MeasureProcess(ctx context.Context, pid int) (path string, diges
 	defer unix.Close(at)
 	h := HeldExec{fd: at}
 	path = h.Path()
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(at, &fs); err != nil || fs.Type == unix.FUSE_SUPER_MAGIC || fs.Type == unix.NFS_SUPER_MAGIC {
+	if local, err := procfs.IsLocal(at, pid); err != nil || !local {
 		// To open the file could take for ever.
 		return path, digest, errors.Join(ErrUnmarkable, err)
 	}
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", at), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, id, err := overlay.Open(at)
 	if err != nil {
 		return path, digest, err
 	}
 	defer unix.Close(fd)
-	digest, err = r.measurer.hash(ctx, fd)
+	digest, err = r.measurer.hash(ctx, fd, id.Device)
 	return path, digest, err
 }
 
 func (m *measurer) content(ctx context.Context, h *HeldExec) (Content, error) {
 	fd := h.fd
-	id, err := identify(fd)
+	id, err := overlay.Identify(fd)
 	if err != nil {
 		return Content{}, err
 	}
 	m.mu.Lock()
 	k, ok := m.cache[id]
-	at, marked := m.layers[id.dev]
+	at, marked := m.layers[id.Device]
 	minAge := m.minAge
 	m.mu.Unlock()
 	if ok && k.lower {
 		return h.noteCacheable(id, k), nil
 	}
 	if !marked {
-		return Content{}, errUnlocated
+		return Content{}, overlay.ErrUnlocated
 	}
-	upper, verity, err := at.locate(strings.TrimPrefix(h.Path(), at.dir), id, m.verity)
+	upper, verity, err := at.Locate(strings.TrimPrefix(h.Path(), at.dir), id, m.verity)
 	if err != nil {
 		return Content{}, err
 	}
@@ -148,17 +145,17 @@ func (m *measurer) content(ctx context.Context, h *HeldExec) (Content, error) {
 	switch {
 	case ok:
 		return h.noteCacheable(id, k), nil
-	case id.size > m.maxSize && verity != "":
+	case id.Size > m.maxSize && verity != "":
 		return Content{Verity: verity}, nil
-	case id.size > m.maxSize:
-		return Content{}, fmt.Errorf("%w: %d bytes, must be at most %d", ErrTooLarge, id.size, m.maxSize)
+	case id.Size > m.maxSize:
+		return Content{}, fmt.Errorf("%w: %d bytes, must be at most %d", ErrTooLarge, id.Size, m.maxSize)
 	}
-	old := time.Since(time.Unix(id.ctime.Unix())) > minAge && time.Since(time.Unix(id.mtime.Unix())) > minAge
-	digest, err := m.hash(ctx, fd)
+	old := time.Since(time.Unix(id.Ctime.Unix())) > minAge && time.Since(time.Unix(id.Mtime.Unix())) > minAge
+	digest, err := m.hash(ctx, fd, id.Device)
 	if err != nil {
 		return Content{}, err
 	}
-	if again, err := identify(fd); err != nil || again != id {
+	if again, err := overlay.Identify(fd); err != nil || again != id {
 		return Content{}, errors.Join(ErrWritable, err)
 	}
 	now := cachedDigest{digest, verity, upper < 0}
@@ -172,14 +169,14 @@ func (m *measurer) content(ctx context.Context, h *HeldExec) (Content, error) {
 func (k cachedDigest) content() Content { return Content{&k.digest, k.verity} }
 
 // noteCacheable notes the digest of a file that later execs may use.
-func (h *HeldExec) noteCacheable(id fileID, k cachedDigest) Content {
+func (h *HeldExec) noteCacheable(id overlay.File, k cachedDigest) Content {
 	if id == h.lease.id {
 		h.cacheable = &k.digest
 	}
 	return k.content()
 }
 
-func (m *measurer) store(id fileID, now cachedDigest) {
+func (m *measurer) store(id overlay.File, now cachedDigest) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.cache) >= maxCached {
@@ -195,54 +192,19 @@ func (m *measurer) setLayers(device uint64, at overlayMount) {
 	defer m.mu.Unlock()
 	m.layers[device] = at
 	for id := range m.cache {
-		if id.dev == device {
+		if id.Device == device {
 			delete(m.cache, id)
 		}
 	}
 }
 
-var errNoFile = errors.New("no regular file")
-
-func identify(fd int) (fileID, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return fileID{}, fmt.Errorf("fstat: %w", err)
+func (m *measurer) hash(ctx context.Context, fd int, device uint64) (digest [sha512.Size384]byte, err error) {
+	digest, err = m.hashing.Sum(ctx, strconv.FormatUint(device, 16), fd, m.maxSize)
+	switch {
+	case ctx.Err() != nil:
+		err = ErrDeadline
+	case errors.Is(err, hashing.ErrTooLarge):
+		err = fmt.Errorf("%w: must have at most %d bytes", ErrTooLarge, m.maxSize)
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return fileID{}, errNoFile
-	}
-	return fileID{st.Dev, st.Ino, st.Size, st.Mtim, st.Ctim}, nil
-}
-
-// reader is the memory that hashing takes. The kernel reads ahead 128 KiB.
-type reader struct {
-	hash hash.Hash
-	buf  [128 << 10]byte
-}
-
-var readers = sync.Pool{New: func() any { return &reader{hash: sha512.New384()} }}
-
-func (m *measurer) hash(ctx context.Context, fd int) (digest [sha512.Size384]byte, err error) {
-	r := readers.Get().(*reader)
-	defer readers.Put(r)
-	r.hash.Reset()
-	for at := int64(0); ; {
-		if err := ctx.Err(); err != nil {
-			return digest, ErrDeadline
-		}
-		n, err := unix.Pread(fd, r.buf[:], at)
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return digest, fmt.Errorf("read: %w", err)
-		case n == 0:
-			r.hash.Sum(digest[:0])
-			return digest, nil
-		}
-		if at += int64(n); at > m.maxSize {
-			return digest, fmt.Errorf("%w: must have at most %d bytes", ErrTooLarge, m.maxSize)
-		}
-		r.hash.Write(r.buf[:n])
-	}
+	return digest, err
 }

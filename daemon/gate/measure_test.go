@@ -13,6 +13,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/hashing"
+	"github.com/cima-project/cima/daemon/overlay"
 )
 
 // BenchmarkHash reads a program that was not measured before.
@@ -26,11 +29,11 @@ func BenchmarkHash(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer f.Close()
-	m := &measurer{maxSize: 1 << 30}
+	m := &measurer{maxSize: 1 << 30, hashing: hashing.New()}
 	b.SetBytes(1 << 20)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := m.hash(context.Background(), int(f.Fd())); err != nil {
+		if _, err := m.hash(context.Background(), int(f.Fd()), 1); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -50,7 +53,7 @@ func (l looking) Err() error {
 // A file whose times change while it is hashed has no digest: its identity from
 // before may not be that of the bytes that were read.
 func TestChangedWhileHashed(t *testing.T) {
-	dir := overlay(t)
+	dir := mountedOverlay(t)
 	file, _ := tiny(t, dir)
 	measured := make(chan error, 1)
 	var r *Roots
@@ -77,15 +80,15 @@ func TestChangedWhileHashed(t *testing.T) {
 
 // A device number can be reused for another file system.
 func TestKnownDigestsOfAnotherMount(t *testing.T) {
-	m := measurer{cache: make(map[fileID]cachedDigest), layers: make(map[uint64]overlayMount)}
-	m.store(fileID{dev: 1, ino: 1}, cachedDigest{})
-	m.store(fileID{dev: 2, ino: 1}, cachedDigest{})
+	m := measurer{cache: make(map[overlay.File]cachedDigest), layers: make(map[uint64]overlayMount)}
+	m.store(overlay.File{Device: 1, Inode: 1}, cachedDigest{})
+	m.store(overlay.File{Device: 2, Inode: 1}, cachedDigest{})
 	m.setLayers(1, overlayMount{})
-	if _, ok := m.cache[fileID{dev: 1, ino: 1}]; ok || len(m.cache) != 1 {
+	if _, ok := m.cache[overlay.File{Device: 1, Inode: 1}]; ok || len(m.cache) != 1 {
 		t.Errorf("known still: %v", m.cache)
 	}
 	for i := range uint64(2 * maxCached) {
-		m.store(fileID{dev: 3, ino: i}, cachedDigest{})
+		m.store(overlay.File{Device: 3, Inode: i}, cachedDigest{})
 	}
 	if len(m.cache) > maxCached {
 		t.Errorf("%d digests are remembered", len(m.cache))
@@ -95,7 +98,7 @@ func TestKnownDigestsOfAnotherMount(t *testing.T) {
 // A digest is cached only for a file that has been left alone for a while: a
 // second change within one tick of the kernel's clock is not visible.
 func TestFreshFileIsNotRemembered(t *testing.T) {
-	dir := overlay(t)
+	dir := mountedOverlay(t)
 	r, _ := watch(t, dir)
 	file := filepath.Join(dir, "fresh")
 	if err := os.WriteFile(file, exiting(t, 0), 0o755); err != nil {
@@ -120,7 +123,7 @@ func TestFreshFileIsNotRemembered(t *testing.T) {
 // A file is swapped while its exec is held, by its name or its directory's
 // name: the opened file runs, and its digest was measured.
 func TestSwappedWhileHeld(t *testing.T) {
-	dir := overlay(t)
+	dir := mountedOverlay(t)
 	needRoot(t)
 	sub := filepath.Join(dir, "sub")
 	good, evil := exiting(t, 10), exiting(t, 20)
@@ -156,7 +159,7 @@ func TestSwappedWhileHeld(t *testing.T) {
 // An exec from the root file system is measured, with the file as it is then,
 // and no exec of the host's files is.
 func TestRootsMeasure(t *testing.T) {
-	dir := overlay(t)
+	dir := mountedOverlay(t)
 	_, s := watch(t, dir)
 	file := filepath.Join(dir, "program")
 	for range 2 {
@@ -188,7 +191,7 @@ func TestRootsMeasure(t *testing.T) {
 // A writer that leaves no trace in size and times can't pass its bytes for the
 // measured ones: while it can write there is no digest.
 func TestMappedWriter(t *testing.T) {
-	dir := overlay(t)
+	dir := mountedOverlay(t)
 	r, s := watch(t, dir)
 	good, evil := []byte("#!/bin/sh\nexit 0 #good\n"), []byte("#!/bin/sh\nexit 7 #evil\n")
 	file := filepath.Join(dir, "script")
@@ -229,7 +232,7 @@ func TestMappedWriter(t *testing.T) {
 }
 
 func TestTooLarge(t *testing.T) {
-	dir := overlay(t)
+	dir := mountedOverlay(t)
 	_, s := watch(t, dir)
 	file := filepath.Join(dir, "large")
 	if err := os.WriteFile(file, bytes.Repeat([]byte("#"), 65<<20), 0o755); err != nil {

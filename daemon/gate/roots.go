@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/hashing"
+	"github.com/cima-project/cima/daemon/overlay"
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
@@ -27,19 +30,28 @@ var ErrUnmarkable = errors.New("executions can't be measured there")
 // the most bytes of a file that Measure hashes.
 func HoldRoots(maxSize int64, o Options) (*Roots, error) {
 	// Not by user: the processes of a container can have any uid.
-	g, err := open(o, func(h *HeldExec) payer { return payer{device: h.Device()} })
+	g, err := open(o, rootLimits, nil, func(h *HeldExec) payer { return payer{device: h.Device()} })
 	if err != nil {
 		return nil, err
 	}
+	if o.Hashing == nil {
+		o.Hashing = hashing.New()
+	}
 	r := &Roots{gate: g, hostRoot: o.HostRoot, measurer: measurer{
-		maxSize: maxSize, minAge: minAge, verity: verityOf, leases: make(chan struct{}, maxLeases), cache: make(map[fileID]cachedDigest), layers: make(map[uint64]overlayMount),
+		hashing: o.Hashing,
+		maxSize: maxSize, minAge: minAge, verity: overlay.Verity, leases: make(chan struct{}, maxLeases), cache: make(map[overlay.File]cachedDigest), layers: make(map[uint64]overlayMount),
 	}}
 	return r, g.run()
 }
 
 // Unreported reports whether a process went on, or was refused, for which Missed has
-// not returned yet.
-func (r *Roots) Unreported() bool { return r.gate.unreported.Load() > 0 }
+// not returned yet, and which may be of the container on a device.
+func (r *Roots) Unreported(device uint64) bool { return r.gate.untold.concern(device, 0) }
+
+// WaitReported waits until Missed has returned for all of these that went on until now.
+func (r *Roots) WaitReported(ctx context.Context, device uint64) error {
+	return r.gate.untold.wait(ctx, device)
+}
 
 // Close lets all processes go.
 func (r *Roots) Close() { r.gate.close() }
@@ -55,9 +67,9 @@ func (r *Roots) Add(dir string) (device uint64, err error) {
 		return 0, err
 	}
 	defer unix.Close(root.fd)
-	l, err := parseLayers(root.options, root.dir)
+	l, err := overlay.Parse(root.options, root.dir)
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("%w: %w", ErrUnmarkable, err)
 	}
 	r.measurer.setLayers(root.device, overlayMount{l, root.dir, make(chan struct{}, maxLeasesOn)})
 	return root.device, r.gate.mark(root.fd, unix.FAN_MARK_ADD|unix.FAN_MARK_FILESYSTEM)
@@ -128,7 +140,7 @@ func onlyMount(hostRoot string, device uint64, dir string) (options string, err 
 
 // Device returns the device of the file that the process is about to execute, 0 if
 // it is not known.
-func (h *HeldExec) Device() uint64 { return h.id.dev }
+func (h *HeldExec) Device() uint64 { return h.id.Device }
 
 // Path returns the path of the file from the root of its mount, as it was at the
 // first call.

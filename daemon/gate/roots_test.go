@@ -17,7 +17,7 @@ import (
 
 // A file system is not marked if a mark would hold others, or not everything.
 func TestUnmarkable(t *testing.T) {
-	dir := overlay(t)
+	dir := mountedOverlay(t)
 	r, s := watch(t)
 	for name, path := range map[string]string{"a directory of the host": t.TempDir(), "a directory within": filepath.Join(dir, "d")} {
 		os.MkdirAll(path, 0o755)
@@ -49,7 +49,7 @@ func TestUnmarkable(t *testing.T) {
 // A mount of an engine can be hidden from our own mount namespace: it is found
 // where the host sees it.
 func TestMountThatOnlyTheHostSees(t *testing.T) {
-	dir := filepath.Dir(overlay(t)) // skips where marks are not possible
+	dir := filepath.Dir(mountedOverlay(t)) // skips where marks are not possible
 	at := filepath.Join(dir, "elsewhere")
 	for _, d := range []string{"low", "up", "work", "at"} {
 		if err := os.MkdirAll(filepath.Join(at, d), 0o755); err != nil {

@@ -51,6 +51,30 @@ type marked struct {
 	fd  int // O_PATH
 	dev uint64
 	ino uint64
+
+	// open is a second descriptor, for reading: while there is one, the kernel gives nobody
+	// else a write lease, by which the root of a container that holds a descriptor of the
+	// runtime could stop all who execute it (fcntl(2), F_SETLEASE). -1: somebody has one.
+	open int
+}
+
+// keepOpen opens the file for reading, unless that is done. It doesn't wait for a lease: to
+// have tried ends it, after lease-break-time.
+func (m *marked) keepOpen() {
+	if m.open >= 0 {
+		return
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", m.fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		m.open = fd
+	}
+}
+
+func (m *marked) close() {
+	unix.Close(m.fd)
+	if m.open >= 0 {
+		unix.Close(m.open)
+	}
 }
 
 // HoldRuntimes begins to hold. It follows symbolic links. A path that does not exist
@@ -65,22 +89,22 @@ func HoldRuntimes(paths []string, o Options) (*Runtimes, error) {
 			return nil, fmt.Errorf("runtime %q: the path must be absolute", p)
 		}
 	}
-	host, err := procfs.Stat(unix.AT_FDCWD, "/proc/self/ns/pid")
+	host, err := hostSpaces()
 	if err != nil {
-		return nil, fmt.Errorf("the daemon's own pid namespace: %w", err)
+		return nil, err
 	}
 	r := &Runtimes{
 		paths:  slices.Compact(slices.Sorted(slices.Values(paths))),
 		ended:  make(chan struct{}),
 		marked: make(map[string]*marked), firsts: make(map[uint64]bool),
 	}
-	g, err := open(o, func(h *HeldExec) payer {
-		uid, known := h.UID()
-		p := payer{user: uid, inside: !known || h.inContainer(host)}
+	g, err := open(o, runtimeLimits, func(h *HeldExec) bool {
+		return !r.awaits(h.Device()) && host.isNoStart(h)
+	}, func(h *HeldExec) payer {
 		if r.awaits(h.Device()) {
-			p.device = h.Device() // no other container takes its places
+			return payer{device: h.Device()} // no other container takes its places
 		}
-		return p
+		return payer{space: h.mountSpace()}
 	})
 	if err != nil {
 		return nil, err
@@ -112,7 +136,7 @@ func (r *Runtimes) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, m := range r.marked {
-		unix.Close(m.fd)
+		m.close()
 	}
 	clear(r.marked)
 }
@@ -184,13 +208,15 @@ func (r *Runtimes) markPath(p string) error {
 		return err
 	}
 	if old != nil && old.dev == m.dev && old.ino == m.ino {
-		unix.Close(m.fd)
+		m.close()
+		old.keepOpen()
 		return nil
 	}
 	if err := r.gate.mark(m.fd, unix.FAN_MARK_ADD); err != nil {
-		unix.Close(m.fd)
+		m.close()
 		return err
 	}
+	m.keepOpen()
 	r.drop(p)
 	r.marked[p] = m
 	return nil
@@ -206,12 +232,12 @@ func (r *Runtimes) drop(p string) {
 	delete(r.marked, p)
 	for _, other := range r.marked {
 		if other.dev == old.dev && other.ino == old.ino {
-			unix.Close(old.fd)
+			old.close()
 			return
 		}
 	}
 	r.gate.mark(old.fd, unix.FAN_MARK_REMOVE)
-	unix.Close(old.fd)
+	old.close()
 }
 
 func openMarked(p string) (*marked, error) {
@@ -227,7 +253,7 @@ func openMarked(p string) (*marked, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	return &marked{fd: fd, dev: st.Dev, ino: st.Ino}, nil
+	return &marked{fd: fd, dev: st.Dev, ino: st.Ino, open: -1}, nil
 }
 
 // mark changes the mark of the file of an O_PATH descriptor, or with
@@ -258,22 +284,4 @@ func (h *HeldExec) Names(bundle, id string) bool {
 		return false
 	}
 	return dir == bundle || slices.Contains(strings.Split(string(line), "\x00"), id)
-}
-
-// UID returns the effective user of a held process, false if the process has ended.
-// A process that is not dumpable counts as root's (proc(5)).
-func (h *HeldExec) UID() (uint32, bool) {
-	var st unix.Stat_t
-	if unix.Stat(fmt.Sprintf("/proc/%d", h.PID), &st) != nil || procfs.Alive(h.PIDFD) != nil {
-		return 0, false
-	}
-	return st.Uid, true
-}
-
-// inContainer reports whether a held process is, or may be, in another pid namespace
-// than the host's: root of a container has the uid of the host's root, and must not
-// take the places of the host's root, or be believed as root is.
-func (h *HeldExec) inContainer(host procfs.FileID) bool {
-	space, err := procfs.Stat(unix.AT_FDCWD, fmt.Sprintf("/proc/%d/ns/pid", h.PID))
-	return err != nil || space != host || procfs.Alive(h.PIDFD) != nil
 }

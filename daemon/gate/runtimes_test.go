@@ -72,3 +72,38 @@ func (r *Runtimes) inode(path string) uint64 {
 	}
 	return 0
 }
+
+// Nobody can lease a runtime, and stop so who executes it: the root of a container can get a
+// descriptor of the host's (fcntl(2), F_SETLEASE).
+func TestNoLeaseOnRuntime(t *testing.T) {
+	runtime := program(t, filepath.Join(t.TempDir(), "runtime"))
+	lease := func(f *os.File) error {
+		_, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK)
+		return err
+	}
+	f, err := os.Open(runtime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := lease(f); err != nil {
+		t.Skip("left out: no leases here:", err)
+	}
+	// One that is there already ends when it is broken, and then there can be no other.
+	r := hold(t, []string{runtime}, Options{Deadline: time.Minute, Decide: func(context.Context, *HeldExec) error { return nil }})
+	if err := run(runtime); err == nil {
+		t.Log("the lease was broken at once")
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.mark(); err != nil {
+		t.Fatal(err)
+	}
+	if err := lease(f); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("a lease on a runtime: %v", err)
+	}
+	if err := run(runtime); err != nil {
+		t.Error(err)
+	}
+}

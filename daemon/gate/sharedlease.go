@@ -33,11 +33,11 @@ const (
 // The caller holds mu.
 func (k *leaseKeeper) share(h *HeldExec, script bool) {
 	id := h.lease.id
-	if h.cacheable == nil || k.ended || k.shared[id] != nil || len(k.shared) >= maxShared || k.sharedOn[id.dev] >= maxSharedOn {
+	if h.cacheable == nil || k.ended || k.shared[id] != nil || len(k.shared) >= maxShared || k.sharedOn[id.Device] >= maxSharedOn {
 		return
 	}
 	h.users.Add(1)
-	k.sharedOn[id.dev]++
+	k.sharedOn[id.Device]++
 	now := time.Now()
 	k.shared[id] = &sharedLease{owner: h, script: script, last: now, uses: []use{{h.PID, now}}}
 }
@@ -53,7 +53,7 @@ func (s *sharedLease) expired(now time.Time, after time.Duration, ended bool) bo
 		return false
 	}
 	for _, u := range s.uses {
-		if now.Sub(u.at) <= after && (s.script || !s.owner.lease.id.runsIn(u.pid)) {
+		if now.Sub(u.at) <= after && (s.script || !runsIn(s.owner.lease.id, u.pid)) {
 			return false
 		}
 	}

@@ -50,7 +50,7 @@ func sharedWatch(t *testing.T, dir string, minAge time.Duration, meanwhile func(
 // A file that is executed again while its lease is shared is known. Without a
 // lease it is measured again.
 func TestKnownWhileTheLeaseIsShared(t *testing.T) {
-	dir := overlay(t)
+	dir := mountedOverlay(t)
 	_, several := tiny(t, dir)
 	r, known, decided := sharedWatch(t, dir, -time.Hour, func() {})
 	several(50)
@@ -75,7 +75,7 @@ func TestKnownWhileTheLeaseIsShared(t *testing.T) {
 
 // A file whose digest is not cached is never known.
 func TestFreshIsNotKnown(t *testing.T) {
-	dir := overlay(t)
+	dir := mountedOverlay(t)
 	_, known, decided := sharedWatch(t, dir, time.Hour, func() {})
 	_, several := tiny(t, dir)
 	several(5)
@@ -87,7 +87,7 @@ func TestFreshIsNotKnown(t *testing.T) {
 // A writer waits until all execs of the known file are done, and the file is no
 // longer known after the writer has changed it.
 func TestWriterOfTheKnown(t *testing.T) {
-	dir := overlay(t)
+	dir := mountedOverlay(t)
 	file, several := tiny(t, dir)
 	held, proceed := make(chan struct{}), make(chan struct{})
 	var once sync.Once

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -128,4 +129,31 @@ func mountID(fd int) (uint64, error) {
 		return 0, unix.ENOSYS
 	}
 	return st.Mnt_id, nil
+}
+
+// localTypes are file systems whose files nobody else serves: to open one, or to read it,
+// takes no longer than a disk does.
+var localTypes = []string{
+	"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "erofs", "squashfs",
+	"overlay", "tmpfs", "ramfs", "devtmpfs",
+}
+
+// IsLocal reports whether a file behind an O_PATH descriptor, which a process has in its
+// mount namespace, lies on a file system whose files nobody else serves. It asks the file
+// system nothing: statfs(2) may take for ever. A file whose mount is gone is none.
+func IsLocal(fd, pid int) (bool, error) {
+	id, err := mountID(fd)
+	if err != nil {
+		return false, err
+	}
+	all, err := Mounts(fmt.Sprintf("/proc/%d", pid))
+	if err != nil {
+		return false, err
+	}
+	for _, m := range all {
+		if m.ID == id {
+			return slices.Contains(localTypes, m.Type), nil
+		}
+	}
+	return false, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/hashing"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/power"
 )
@@ -49,20 +50,20 @@ func FromBundle(ctx context.Context, dir string, rules launch.Rules, known launc
 	if r.Launch, err = launch.Normalise(c, c.ID(), rules, known); err != nil {
 		return launch.Launch{}, fmt.Errorf("%s: %w", f.Name(), err)
 	}
-	return measure(ctx, r, power.Host{})
+	return measure(ctx, r, power.Host{}, hashing.New())
 }
 
 // measure adds the digests of entrypoint and hooks. A file that can't be read has
 // none; the only error is that ctx ended.
-func measure(ctx context.Context, r Record, host power.Host) (launch.Launch, error) {
+func measure(ctx context.Context, r Record, host power.Host, turns *hashing.Turns) (launch.Launch, error) {
 	l := r.Launch
-	l.Entrypoint = entrypoint(ctx, r, host.Root)
+	l.Entrypoint = entrypoint(ctx, r, host.Root, turns)
 	if l.Asked != nil && len(l.Asked.Hooks) > 0 {
 		asked := *l.Asked
 		asked.Hooks = slices.Clone(asked.Hooks)
 		for i := range asked.Hooks {
 			if fd, err := host.Open(string(asked.Hooks[i].Path)); err == nil {
-				asked.Hooks[i].SHA384, _ = digestFile(ctx, fd)
+				asked.Hooks[i].SHA384, _ = digestFile(ctx, turns, r.Bundle, fd)
 				unix.Close(fd)
 			}
 		}
@@ -88,7 +89,7 @@ func searchPath(c *launch.Spec) string {
 // container's user: in the container's root file system, from its working directory, and
 // along its PATH if it is a bare name. What the user may not search or execute is passed
 // over, as the runtime passes over it, or fails.
-func entrypoint(ctx context.Context, r Record, hostRoot string) *launch.Entrypoint {
+func entrypoint(ctx context.Context, r Record, hostRoot string, turns *hashing.Turns) *launch.Entrypoint {
 	asked := r.Launch.Asked
 	if asked == nil || len(asked.Arguments) == 0 || asked.Arguments[0] == "" || r.RootPath == "" {
 		return nil
@@ -98,7 +99,7 @@ func entrypoint(ctx context.Context, r Record, hostRoot string) *launch.Entrypoi
 		return nil
 	}
 	defer root.close()
-	root.user = &r.details.user
+	root.user, root.hashing, root.payer = &r.details.user, turns, r.Bundle
 	name := string(asked.Arguments[0])
 	if strings.Contains(name, "/") {
 		if !path.IsAbs(name) { // .. of a symlink is where the symlink leads
@@ -144,7 +145,7 @@ func (root *rootfs) entrypoint(ctx context.Context, name string) (*launch.Entryp
 		return nil, err
 	}
 	e := &launch.Entrypoint{Path: root.shown(name, at)}
-	e.SHA384, _ = digestFile(ctx, fd)
+	e.SHA384, _ = digestFile(ctx, root.hashing, root.payer, fd)
 	return e, nil
 }
 

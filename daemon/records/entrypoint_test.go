@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/hashing"
 	"github.com/cima-project/cima/daemon/launch"
 )
 
@@ -103,7 +104,7 @@ func TestEntrypoint(t *testing.T) {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		got := launch.Entrypoint{}
-		if e := entrypoint(ctx, r, ""); e != nil {
+		if e := entrypoint(ctx, r, "", hashing.New()); e != nil {
 			got = *e
 		}
 		cancel()
@@ -120,7 +121,7 @@ func TestEntrypointTooLarge(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := Record{RootPath: root, Launch: launch.Launch{Asked: &launch.Asked{Arguments: []launch.Text{"/bin/app"}}, Defaults: &launch.Defaults{}}}
-	if e := entrypoint(context.Background(), r, ""); e == nil || e.Path != "/bin/app" || e.SHA384 != "" {
+	if e := entrypoint(context.Background(), r, "", hashing.New()); e == nil || e.Path != "/bin/app" || e.SHA384 != "" {
 		t.Errorf("%+v", e)
 	}
 }
@@ -176,7 +177,7 @@ func TestEntrypointBelowTheHostsRoot(t *testing.T) {
 	x := newTree(t)
 	image(x)
 	r := Record{RootPath: "/root", Launch: launch.Launch{Asked: &launch.Asked{Arguments: []launch.Text{"/bin/app"}}, Defaults: &launch.Defaults{}}}
-	if e := entrypoint(t.Context(), r, x.Dir); e == nil || e.SHA384 != sha384Hex([]byte("app")) {
+	if e := entrypoint(t.Context(), r, x.Dir, hashing.New()); e == nil || e.SHA384 != sha384Hex([]byte("app")) {
 		t.Errorf("%+v", e)
 	}
 }
@@ -265,7 +266,7 @@ func TestEntrypointByItsUser(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := Record{RootPath: filepath.Join(x.Dir, "root"), Launch: l, details: details{search: searchPath(spec), user: userOf(spec, []byte(test.config))}}
-		e := entrypoint(t.Context(), r, "")
+		e := entrypoint(t.Context(), r, "", hashing.New())
 		switch {
 		case test.want == "" && e != nil:
 			t.Errorf("%s: %+v", name, e)
@@ -290,11 +291,11 @@ func TestEntrypointWithAccessControlList(t *testing.T) {
 	for uid, want := range map[uint32]bool{uint32(os.Getuid()): true, 1000: false, 2000: false} {
 		r := Record{RootPath: filepath.Join(x.Dir, "root"), details: details{user: identity{uid: uid}}}
 		r.Launch = launch.Launch{Asked: &launch.Asked{Arguments: []launch.Text{"/bin/app"}}, Defaults: &launch.Defaults{}}
-		if e := entrypoint(t.Context(), r, ""); (e != nil) != want {
+		if e := entrypoint(t.Context(), r, "", hashing.New()); (e != nil) != want {
 			t.Errorf("uid %d: %+v", uid, e)
 		}
 		r.Launch.Asked.Arguments, r.details.search = []launch.Text{"app"}, "/bin:/open"
-		if e := entrypoint(t.Context(), r, ""); (e != nil) != want {
+		if e := entrypoint(t.Context(), r, "", hashing.New()); (e != nil) != want {
 			t.Errorf("uid %d, along PATH: %+v", uid, e)
 		}
 	}

@@ -23,5 +23,5 @@ func (s *Store) Measure(ctx context.Context, r Record) (launch.Launch, error) {
 		maps.Copy(asked.Labels, r.Launch.Asked.Labels)
 		r.Launch.Asked = &asked
 	}
-	return measure(ctx, r, s.host())
+	return measure(ctx, r, s.host(), s.options.Hashing)
 }

@@ -1,7 +1,6 @@
 package records
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"strconv"
@@ -69,11 +68,11 @@ func (root *rootfs) read(name string, limit int64) string {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > limit {
 		return ""
 	}
-	// O_NONBLOCK: opening must not wait where the container holds a lease.
-	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	regular, err := openRegular(fd)
 	if err != nil {
 		return ""
 	}
+	f := os.NewFile(uintptr(regular), name)
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil || int64(len(text)) > limit {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/cima-project/cima/daemon/hashing"
 	"github.com/cima-project/cima/daemon/launch"
 )
 
@@ -32,6 +33,8 @@ type Options struct {
 	// Data are directories that hold data alone by the administrator's word, and DataRead
 	// those that containers may read.
 	Data, DataRead []string
+
+	Hashing *hashing.Turns // in which files are hashed; nil: turns of the store's own
 
 	// Users returns the users that may run a rootless engine, with their homes;
 	// by default those that have a /run/user/UID.
@@ -90,6 +93,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Users == nil {
 		o.Users = users
+	}
+	if o.Hashing == nil {
+		o.Hashing = hashing.New()
 	}
 	return o
 }

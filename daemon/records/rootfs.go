@@ -2,18 +2,16 @@ package records
 
 import (
 	"context"
-	"crypto/sha512"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"path"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/hashing"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/procfs"
 )
@@ -31,6 +29,9 @@ type rootfs struct {
 	mounts  map[string]bool // destinations, symlinks resolved
 	unknown bool            // one of them may go anywhere
 	user    *identity       // who searches it; nil: somebody who may search all
+
+	hashing *hashing.Turns
+	payer   string // of hashing
 }
 
 // emptyWhenMounted are file systems in which nobody has put a symlink when they are
@@ -145,9 +146,10 @@ func (root *rootfs) stat(name string) (int, *unix.Stat_t, error) {
 	return fd, &st, nil
 }
 
-// digestFile returns SHA-384, in hex, of the regular file behind an O_PATH descriptor.
-// Only a regular file is opened for reading: opening a device could have effects.
-func digestFile(ctx context.Context, fd int) (string, error) {
+// digestFile returns SHA-384, in hex, of the regular file behind an O_PATH descriptor, in
+// the turns of a payer. Only a regular file is opened for reading: opening a device could
+// have effects.
+func digestFile(ctx context.Context, turns *hashing.Turns, payer string, fd int) (string, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return "", err
@@ -155,24 +157,20 @@ func digestFile(ctx context.Context, fd int) (string, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > maxExecutable {
 		return "", fmt.Errorf("must be a regular file of at most %d bytes", maxExecutable)
 	}
-	// O_NONBLOCK: opening must not wait where the container holds a lease.
-	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := openRegular(fd)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
-	hash := sha512.New384()
-	var n int64
-	for err == nil && n <= maxExecutable {
-		if ctx.Err() != nil {
-			return "", ctx.Err()
-		}
-		var part int64
-		part, err = io.CopyN(hash, f, 1<<20)
-		n += part
+	defer unix.Close(f)
+	digest, err := turns.Sum(ctx, payer, f, maxExecutable)
+	if err != nil {
+		return "", err
 	}
-	if !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("could not be read, or grew above %d bytes", maxExecutable)
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
+	return hex.EncodeToString(digest[:]), nil
+}
+
+// openRegular opens the regular file behind an O_PATH descriptor for reading.
+// O_NONBLOCK: opening must not wait where the container holds a lease.
+func openRegular(fd int) (int, error) {
+	return unix.Open(fmt.Sprintf("/proc/self/fd/%d", fd), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 }

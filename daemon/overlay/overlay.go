@@ -1,9 +1,12 @@
-package gate
+// Package overlay answers: which layer of an overlay has the bytes of a file?
+//
+// An overlay has inodes of its own. Who may write a file, by descriptor or by mapping,
+// shows on the layer's inode; so does fs-verity's digest.
+package overlay
 
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -12,23 +15,23 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// errUnlocated says that the layer that holds a file's bytes was not found, so that
+// ErrUnlocated says that the layer that holds a file's bytes was not found, so that
 // it is not known which programs can write it.
-var errUnlocated = errors.New("the layer that holds the file was not found")
+var ErrUnlocated = errors.New("the layer that holds the file was not found")
 
-// layers are the directories of an overlay. A lease on the overlay's own inode does
+// Layers are the directories of an overlay. A lease on the overlay's own inode does
 // not see all writers: a shared mapping is of the file in the upper layer, and only
 // a lease on that file conflicts with it. No program writes a file of a lower
 // layer: the first one that opens it for writing gets a copy in the upper layer.
-type layers struct {
+type Layers struct {
 	upper string
 	lower []string
 }
 
-// parseLayers reads an overlay's options as mountinfo shows them. An engine with
+// Parse reads an overlay's options as mountinfo shows them. An engine with
 // many layers names them relative to the driver's directory, two above the mount.
-func parseLayers(options, mount string) (layers, error) {
-	var l layers
+func Parse(options, mount string) (Layers, error) {
+	var l Layers
 	base := filepath.Dir(filepath.Dir(mount))
 	absolute := func(dir string) string {
 		if dir = procfs.Unescape(dir); !filepath.IsAbs(dir) {
@@ -49,23 +52,23 @@ func parseLayers(options, mount string) (layers, error) {
 		}
 	}
 	if len(l.lower) == 0 {
-		return l, fmt.Errorf("%w: the overlay's layers can't be read", ErrUnmarkable)
+		return l, errors.New("the overlay's layers can't be read")
 	}
 	return l, nil
 }
 
-// locate finds the layer's file of an overlay's file by its name, and proves that it
+// Locate finds the layer's file of an overlay's file by its name, and proves that it
 // is that file, because the container can change the name at any moment. It returns
 // an open descriptor, or -1 for a file of a lower layer. The times prove a lower
 // file: a file of the upper layer has changed after the overlay was mounted, and no
 // program can set ctime. guarded is what verity returns for the file found.
-func (l layers) locate(name string, id fileID, verity func(fd int) string) (fd int, guarded string, err error) {
+func (l Layers) Locate(name string, id File, verity func(fd int) string) (fd int, guarded string, err error) {
 	for _, dir := range l.lower {
 		fd, found, err := openBelow(dir, name)
 		if err != nil {
 			continue
 		}
-		is := found.ino == id.ino && found.sameTimes(id)
+		is := found.Inode == id.Inode && found.sameTimes(id)
 		if is {
 			guarded = verity(fd)
 		}
@@ -75,23 +78,19 @@ func (l layers) locate(name string, id fileID, verity func(fd int) string) (fd i
 		}
 	}
 	if l.upper == "" {
-		return -1, "", errUnlocated
+		return -1, "", ErrUnlocated
 	}
 	fd, found, err := openBelow(l.upper, name)
 	if err != nil {
-		return -1, "", errUnlocated
+		return -1, "", ErrUnlocated
 	}
 	// Two copies can have the same times. A copy names the inode of its origin in
 	// an attribute that no container can write.
-	if found.sameTimes(id) && (found.ino == id.ino || copyOf(fd, id.ino)) {
+	if found.sameTimes(id) && (found.Inode == id.Inode || copyOf(fd, id.Inode)) {
 		return fd, verity(fd), nil
 	}
 	unix.Close(fd)
-	return -1, "", errUnlocated
-}
-
-func (f fileID) sameTimes(g fileID) bool {
-	return f.size == g.size && f.mtime == g.mtime && f.ctime == g.ctime
+	return -1, "", ErrUnlocated
 }
 
 // originHandle is the offset of the file handle in trusted.overlay.origin (struct
@@ -119,27 +118,16 @@ func copyOf(fd int, ino uint64) bool {
 
 // openBelow opens a regular file for reading, without symbolic links and never
 // outside the directory or its mount.
-func openBelow(dir, name string) (int, fileID, error) {
+func openBelow(dir, name string) (int, File, error) {
 	top, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, fileID{}, err
+		return -1, File{}, err
 	}
 	fd, err := procfs.OpenBelow(top, name)
 	unix.Close(top)
 	if err != nil {
-		return -1, fileID{}, err
+		return -1, File{}, err
 	}
 	defer unix.Close(fd)
-	return openFile(fd)
-}
-
-// openFile opens the file of an O_PATH descriptor, if it is a regular file: to open
-// a device that a container put in its place may have effects.
-func openFile(path int) (int, fileID, error) {
-	id, err := identify(path)
-	if err != nil {
-		return -1, fileID{}, err
-	}
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", path), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	return fd, id, err
+	return Open(fd)
 }

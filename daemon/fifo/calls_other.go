@@ -1,6 +1,6 @@
 //go:build !amd64
 
-package gate
+package fifo
 
 // Calls that these architectures don't have.
 const (

@@ -1,4 +1,4 @@
-package gate
+package fifo
 
 import (
 	"fmt"
@@ -10,11 +10,20 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/procfs"
 )
+
+// TestMain lets this program also be one that waits.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == "await" {
+		os.Exit(await(os.Args[2:]))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // await makes the test's program one that waits in a FIFO: it opens the first as how
 // says, and has the second open.
@@ -88,7 +97,7 @@ func TestAwaitsStart(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			dir := t.TempDir()
-			fifo, other, third := filepath.Join(dir, "a", FIFOName), filepath.Join(dir, "b", FIFOName), filepath.Join(dir, "c", FIFOName)
+			fifo, other, third := filepath.Join(dir, "a", Name), filepath.Join(dir, "b", Name), filepath.Join(dir, "c", Name)
 			for _, name := range []string{fifo, other, third} {
 				if err := os.Mkdir(filepath.Dir(name), 0o755); err != nil {
 					t.Fatal(err)
@@ -105,14 +114,14 @@ func TestAwaitsStart(t *testing.T) {
 				c.Process.Kill()
 				c.Wait()
 			}()
-			id, err := FIFO(filepath.Dir(fifo))
+			id, err := In(filepath.Dir(fifo))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if want {
 				daemontest.Eventually(t, "it waits", func() bool { return AwaitsStart(c.Process.Pid, id) })
-				another, err := FIFO(filepath.Dir(third))
-				if err != nil || !HasFIFO(c.Process.Pid, id) || HasFIFO(c.Process.Pid, another) || HasFIFO(os.Getpid(), id) {
+				another, err := In(filepath.Dir(third))
+				if err != nil || !IsOpen(c.Process.Pid, id) || IsOpen(c.Process.Pid, another) || IsOpen(os.Getpid(), id) {
 					t.Error("who has the FIFO", err)
 				}
 				return
@@ -142,19 +151,19 @@ func settled(pid int, how string) bool {
 }
 
 // What lies where the exec FIFO should, and is none, is no FIFO to wait in.
-func TestFIFO(t *testing.T) {
+func TestIn(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := FIFO(dir); !os.IsNotExist(err) {
+	if _, err := In(dir); !os.IsNotExist(err) {
 		t.Errorf("none: %v", err)
 	}
 	real := filepath.Join(t.TempDir(), "real")
 	if err := unix.Mkfifo(real, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(real, filepath.Join(dir, FIFOName)); err != nil {
+	if err := os.Symlink(real, filepath.Join(dir, Name)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := FIFO(dir); err == nil || os.IsNotExist(err) {
+	if _, err := In(dir); err == nil || os.IsNotExist(err) {
 		t.Errorf("a symbolic link: %v", err)
 	}
 }

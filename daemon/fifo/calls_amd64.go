@@ -1,4 +1,4 @@
-package gate
+package fifo
 
 import "golang.org/x/sys/unix"
 

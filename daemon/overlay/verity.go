@@ -1,4 +1,4 @@
-package gate
+package overlay
 
 import (
 	"encoding/binary"
@@ -11,11 +11,11 @@ import (
 // maxVerityDigest is the length of fs-verity's longest digest, of SHA-512.
 const maxVerityDigest = 64
 
-// verityOf returns the digest by which fs-verity guards a file's content, as
+// Verity returns the digest by which fs-verity guards a file's content, as
 // "sha256:…" or "sha512:…" in lower-case hex, and "" if the file has none. fd must be
 // of the layer's file: an overlay does not pass the request on
 // (Documentation/filesystems/fsverity.rst, FS_IOC_MEASURE_VERITY).
-func verityOf(fd int) string {
+func Verity(fd int) string {
 	var b [4 + maxVerityDigest]byte // struct fsverity_digest, in the machine's byte order
 	binary.NativeEndian.PutUint16(b[2:], maxVerityDigest)
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.FS_IOC_MEASURE_VERITY, uintptr(unsafe.Pointer(&b)))

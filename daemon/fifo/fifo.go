@@ -1,4 +1,9 @@
-package gate
+// Package fifo answers: does a container's first process wait to be started?
+//
+// runc and crun make a container's first process long before they start it. Until then it
+// waits in a FIFO, exec.fifo, in the runtime's directory of the container, and no
+// instruction of the container has run.
+package fifo
 
 import (
 	"fmt"
@@ -12,15 +17,15 @@ import (
 	"github.com/cima-project/cima/daemon/procfs"
 )
 
-// FIFOName is the name of the FIFO in which a container's first process waits for the
+// Name is the name of the FIFO in which a container's first process waits for the
 // runtime's start command, in the runtime's directory of the container.
-const FIFOName = "exec.fifo"
+const Name = "exec.fifo"
 
-// FIFO returns the exec FIFO in a runtime's directory of a container. runc and crun
+// In returns the exec FIFO in a runtime's directory of a container. runc and crun
 // make it before they make the first process, and remove it when the container starts.
-func FIFO(dir string) (procfs.FileID, error) {
+func In(dir string) (procfs.FileID, error) {
 	var st unix.Stat_t
-	name := path.Join(dir, FIFOName)
+	name := path.Join(dir, Name)
 	if err := unix.Lstat(name, &st); err != nil {
 		return procfs.FileID{}, &os.PathError{Op: "lstat", Path: name, Err: err}
 	}
@@ -61,10 +66,10 @@ func AwaitsStart(pid int, fifo procfs.FileID) bool {
 // maxDescriptors is more than a first process has that is not started.
 const maxDescriptors = 1024
 
-// HasFIFO reports whether a process has a descriptor of a container's exec FIFO. Its
+// IsOpen reports whether a process has a descriptor of a container's exec FIFO. Its
 // first process has one from the beginning, and none any more when it executes the
 // container's program: so it isn't started yet.
-func HasFIFO(pid int, fifo procfs.FileID) bool {
+func IsOpen(pid int, fifo procfs.FileID) bool {
 	dir, err := os.Open(fmt.Sprintf("/proc/%d/fd", pid))
 	if err != nil {
 		return false
@@ -74,7 +79,7 @@ func HasFIFO(pid int, fifo procfs.FileID) bool {
 	for _, name := range names {
 		// By its text first: to stat(2) what a user serves may take for ever.
 		name = path.Join(dir.Name(), name)
-		if text, err := os.Readlink(name); err != nil || !strings.Contains(text, FIFOName) {
+		if text, err := os.Readlink(name); err != nil || !strings.Contains(text, Name) {
 			continue
 		}
 		if at, err := procfs.Stat(unix.AT_FDCWD, name); err == nil && at == fifo {

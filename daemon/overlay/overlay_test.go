@@ -1,4 +1,4 @@
-package gate
+package overlay
 
 import (
 	"errors"
@@ -8,32 +8,35 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A file that isn't where its name says is in no layer that could be leased,
 // however similar another file looks.
 func TestLocate(t *testing.T) {
 	dir := t.TempDir()
 	lower, upper := filepath.Join(dir, "lower"), filepath.Join(dir, "upper")
-	l := layers{upper: upper, lower: []string{lower}}
+	l := Layers{upper: upper, lower: []string{lower}}
 	for _, d := range []string{lower, upper} {
 		if err := errors.Join(os.Mkdir(d, 0o755), os.WriteFile(filepath.Join(d, "file"), []byte("same"), 0o755)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	asked := 0
-	locate := func(id fileID) (int, string, error) {
-		return l.locate("/file", id, func(fd int) string {
+	locate := func(id File) (int, string, error) {
+		return l.Locate("/file", id, func(fd int) string {
 			asked++
-			found, err := identify(fd)
+			found, err := Identify(fd)
 			if err != nil || found != id {
 				t.Errorf("asked of %v, not of %v: %v", found, id, err)
 			}
 			return "sha256:aa"
 		})
 	}
-	id := func(path string) fileID {
+	id := func(path string) File {
 		fd, found, err := openBelow(dir, path)
 		if err != nil {
 			t.Fatal(err)
@@ -50,18 +53,18 @@ func TestLocate(t *testing.T) {
 		unix.Close(fd)
 	}
 	other := id("upper/file")
-	other.ctime.Nsec++
-	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, errUnlocated) {
+	other.Ctime.Nsec++
+	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, ErrUnlocated) {
 		t.Errorf("changed since: %d %v", fd, err)
 	}
 	other = id("upper/file")
-	other.ino++ // not a copy either
-	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, errUnlocated) {
+	other.Inode++ // not a copy either
+	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, ErrUnlocated) {
 		t.Errorf("another file: %d %v", fd, err)
 	}
 	other = id("lower/file")
-	other.ino += 1 << 40
-	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, errUnlocated) {
+	other.Inode += 1 << 40
+	if fd, verity, err := locate(other); verity != "" || !errors.Is(err, ErrUnlocated) {
 		t.Errorf("another lower file: %d %v", fd, err)
 	}
 	if asked != 2 {
@@ -147,14 +150,13 @@ func TestPipeBelow(t *testing.T) {
 // because a container may change both within a tick of the clock. The origin,
 // not the name, shows which of them is executed.
 func TestCopiesAreToldApart(t *testing.T) {
-	needRoot(t)
 	dir := t.TempDir()
 	for _, d := range []string{"lower", "upper", "work", "merged"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	l := layers{upper: filepath.Join(dir, "upper"), lower: []string{filepath.Join(dir, "lower")}}
+	l := Layers{upper: filepath.Join(dir, "upper"), lower: []string{filepath.Join(dir, "lower")}}
 	for _, name := range []string{"a", "b"} {
 		if err := os.WriteFile(filepath.Join(l.lower[0], name), []byte("program "+name), 0o755); err != nil {
 			t.Fatal(err)
@@ -167,13 +169,13 @@ func TestCopiesAreToldApart(t *testing.T) {
 	}
 	t.Cleanup(func() { unix.Unmount(merged, unix.MNT_DETACH) })
 	a, b := filepath.Join(merged, "a"), filepath.Join(merged, "b")
-	identifyPath := func(path string) fileID {
+	identifyPath := func(path string) File {
 		fd, err := unix.Open(path, unix.O_RDONLY, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer unix.Close(fd)
-		id, err := identify(fd)
+		id, err := Identify(fd)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -185,8 +187,8 @@ func TestCopiesAreToldApart(t *testing.T) {
 	for _, path := range []string{a, b} {
 		for _, name := range []string{a, b} {
 			id := identifyPath(name) // the times are equal, the inodes differ
-			id.ino = identifyPath(path).ino
-			fd, _, err := l.locate("/"+filepath.Base(name), id, func(int) string { return "" })
+			id.Inode = identifyPath(path).Inode
+			fd, _, err := l.Locate("/"+filepath.Base(name), id, func(int) string { return "" })
 			if err == nil {
 				unix.Close(fd)
 			}
@@ -194,5 +196,25 @@ func TestCopiesAreToldApart(t *testing.T) {
 				t.Errorf("the file at %s is accepted as %s: %v", name, path, fits)
 			}
 		}
+	}
+}
+
+// A lease that somebody has on a file delays nothing: the file can't be opened then.
+func TestLeaseOnFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "program"), []byte("x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(filepath.Join(dir, "program"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+		t.Skip("left out: no leases here:", err)
+	}
+	if fd, _, err := openBelow(dir, "program"); err != unix.EAGAIN {
+		unix.Close(fd)
+		t.Errorf("under a lease: %v", err)
 	}
 }
