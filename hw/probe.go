@@ -194,26 +194,33 @@ func (t *TDX) probeBootLog() Check {
 // probeQGS connects to the host's service, where one is configured.
 func (t *TDX) probeQGS(ctx context.Context) Check {
 	c := Check{Name: "QGS by vsock", Path: t.attestConf()}
-	port, err := t.qgsPort()
-	switch {
-	case err != nil:
+	conf, err := t.qgsConf()
+	if err != nil {
 		e := NewError(OpQuote, c.Path, err)
 		c.Found, c.Advice = e.Err.Error(), e.Advice
 		return c
-	case port == 0:
-		c.OK, c.Found = true, unneeded
-		return c
 	}
+	c.OK, c.Found = true, unneeded
+	if conf.port != 0 {
+		c = t.probePort(ctx, c, conf.port)
+	}
+	if len(conf.passed) > 0 {
+		c.Found += "; passed over: " + strings.Join(conf.passed, "; ")
+	}
+	return c
+}
+
+func (t *TDX) probePort(ctx context.Context, c Check, port uint32) Check {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	conn, err := t.dial(ctx, port)
 	if err != nil {
-		c.Found = fmt.Sprintf("port %d does not answer: %v", port, err)
+		c.OK, c.Found = false, fmt.Sprintf("port %d does not answer: %v", port, err)
 		c.Advice = "see that the host runs QGS with vsock, or remove the port and use configfs-tsm"
 		return c
 	}
 	conn.Close()
-	c.OK, c.Found = true, fmt.Sprintf("port %d", port)
+	c.Found = fmt.Sprintf("port %d", port)
 	return c
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,38 +41,60 @@ func dialVsock(ctx context.Context, port uint32) (net.Conn, error) {
 
 func qgsPlace(port uint32) string { return fmt.Sprintf("vsock:%d:%d", hostCID, port) }
 
-// qgsPort returns the port that /etc/tdx-attest.conf names, 0 where it names none.
-func (t *TDX) qgsPort() (uint32, error) {
-	text, err := t.files.Read(t.attestConf(), 64<<10)
-	if errors.Is(err, syscall.ENOENT) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, NewError(OpQuote, t.attestConf(), err)
-	}
-	port, err := parseAttestConf(string(text))
-	if err != nil {
-		return 0, &Error{Op: OpQuote, Path: t.attestConf(), Err: err, Advice: "write port=4050, or whatever the host's service listens on, or remove the line"}
-	}
-	return port, nil
+// attestConf is what /etc/tdx-attest.conf says.
+type attestConf struct {
+	port   uint32   // 0: quotes don't come by vsock
+	passed []string // what is no setting, with its line
 }
 
-// parseAttestConf reads "port = N" as Intel's libtdx_attest does.
-func parseAttestConf(text string) (port uint32, err error) {
+// qgsConf reads /etc/tdx-attest.conf; without the file no port is configured.
+func (t *TDX) qgsConf() (attestConf, error) {
+	text, err := t.files.Read(t.attestConf(), 64<<10)
+	if errors.Is(err, syscall.ENOENT) {
+		return attestConf{}, nil
+	}
+	if err != nil {
+		return attestConf{}, NewError(OpQuote, t.attestConf(), err)
+	}
+	return parseAttestConf(string(text)), nil
+}
+
+// portLine is a setting of the port. The number has at most ten digits, and nothing but
+// white space may follow it.
+var portLine = regexp.MustCompile(`^\s*port\s*=\s*([0-9]{1,10})\s*$`)
+
+// parseAttestConf reads as Intel's libtdx_attest does: the first line that sets the port
+// decides, and 0 or a number that no port can have stands for none. All other lines mean
+// nothing there, and nothing here; those that are no comment are told.
+func parseAttestConf(text string) (c attestConf) {
+	n := 0
 	for line := range strings.Lines(text) {
-		line, _, _ = strings.Cut(line, "#")
-		key, value, found := strings.Cut(line, "=")
-		if !found || strings.TrimSpace(key) != "port" {
+		n++
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
 			continue
 		}
-		n, err := strconv.ParseUint(strings.TrimSpace(value), 10, 32)
-		if err != nil {
-			return 0, fmt.Errorf("%q must be a vsock port", strings.TrimSpace(value))
+		set := portLine.FindStringSubmatch(line)
+		if set == nil {
+			if len(c.passed) < maxPassed {
+				c.passed = append(c.passed, fmt.Sprintf("line %d, %.40q, is not port = NUMBER", n, line))
+			}
+			continue
 		}
-		port = uint32(n)
+		port, err := strconv.ParseUint(set[1], 10, 32)
+		if err != nil && len(c.passed) < maxPassed {
+			c.passed = append(c.passed, fmt.Sprintf("line %d: no port is %s, so none is used", n, set[1]))
+		}
+		if err == nil {
+			c.port = uint32(port)
+		}
+		return c
 	}
-	return port, nil
+	return c
 }
+
+// maxPassed bounds the lines that are told.
+const maxPassed = 3
 
 // quoteQGS makes a quote over data: a TDREPORT from the device, which the host's
 // service turns into a quote. Many can be made at once, and ctx may end each at

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -160,16 +161,45 @@ func TestNoQGSBehindThePort(t *testing.T) {
 	}
 }
 
+// The file is read as Intel's libtdx_attest reads it: what it passes over stops nothing
+// here, and is told.
 func TestAttestConf(t *testing.T) {
-	for text, good := range map[string]bool{
-		"": true, "port=0": true, "#port=x": true, "ports=x\nnothing": true,
-		"port=x": false, "port=-1": false, "port=4294967296": false, "port=": false,
+	for text, want := range map[string]struct {
+		vsock bool
+		told  string
+	}{
+		"":                             {false, ""},
+		"#port=x\n\n  # port=1\n":      {false, ""},
+		"port=4050":                    {true, ""},
+		" \tport =\t4050 \r\n":         {true, ""},
+		"port=x\nport=4050\n":          {true, `line 1, "port=x"`},
+		"port=-1\nPORT=5\nport=4050\n": {true, `line 2, "PORT=5"`},
+		"port=4050 # ours\n":           {false, "line 1"},
+		"port=12345678901\nport=4050":  {true, "line 1"}, // eleven digits
+		"port=4294967296\nport=4050":   {false, "no port is 4294967296"},
+		"port=0\nport=4050":            {false, ""},
+		"port=4050\nport=5\nrubbish\n": {true, ""}, // nobody reads on
+		"ports=4050\n":                 {false, `"ports=4050"`},
+		strings.Repeat("x\n", 5):       {false, `line 3, "x"`},
 	} {
 		k := newKernel(t)
+		var asked atomic.Int32
+		k.serveQGS(func(_ net.Conn, report []byte) []byte { asked.Add(1); return qgsAnswer(0, nil, k.quoteReport(report)) })
 		k.put("etc/tdx-attest.conf", []byte(text))
-		_, err := k.tdx().Quote(context.Background(), hw.ReportData{})
-		if (err == nil) != good || good && k.made != 1 {
+		if _, err := k.tdx().Quote(context.Background(), hw.ReportData{}); err != nil {
 			t.Errorf("%q: %v", text, err)
+		}
+		if (asked.Load() == 1) != want.vsock || (k.made == 1) == want.vsock {
+			t.Errorf("%q: %d quotes by vsock, %d by configfs-tsm", text, asked.Load(), k.made)
+		}
+		var found string
+		for _, c := range k.tdx().Probe(context.Background()).Checks {
+			if c.Name == "QGS by vsock" {
+				found = c.Found
+			}
+		}
+		if told := strings.Contains(found, "passed over"); told != (want.told != "") || !strings.Contains(found, want.told) || strings.Contains(found, "line 4") {
+			t.Errorf("%q: told %q", text, found)
 		}
 	}
 }

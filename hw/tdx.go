@@ -82,15 +82,15 @@ func (t *TDX) rawQuote(ctx context.Context, data ReportData) (raw []byte, place 
 	if err := ctx.Err(); err != nil {
 		return nil, "", err
 	}
-	port, err := t.qgsPort()
+	conf, err := t.qgsConf()
 	if err != nil {
 		return nil, "", err
 	}
 	tsm := t.exists(t.reports())
-	if port != 0 && t.exists(t.device()) {
-		raw, err := t.quoteQGS(ctx, port, data)
+	if conf.port != 0 && t.exists(t.device()) {
+		raw, err := t.quoteQGS(ctx, conf.port, data)
 		if !errors.Is(err, errNoQGS) || !tsm {
-			return raw, qgsPlace(port), err
+			return raw, qgsPlace(conf.port), err
 		}
 	}
 	if !tsm {
