@@ -57,7 +57,7 @@ var allowed = map[string][]string{
 	},
 	"daemon/cimad":     {"daemon", "hw"},
 	"daemon/cimad-sim": {"daemon", "hw", "hw/sim"},
-	"daemon/config":    {"daemon/ledger", "logs", "rpc"},
+	"daemon/config":    {"daemon/ledger", "hw/verify/tables", "logs", "rpc"},
 	"daemon/containers": {
 		"daemon/config",
 		"daemon/engines",

@@ -46,6 +46,7 @@ type flags struct {
 	runtimeDir  string
 	config      string
 	checkConfig bool
+	printConfig bool
 	version     bool
 	debug       bool
 }
@@ -61,6 +62,7 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	set.StringVar(&f.runtimeDir, "runtime-dir", "/run", "`DIR` for sockets and log where no service manager gives sockets")
 	set.StringVar(&f.config, "config", config.File, "configuration `FILE`, see cimad.toml(5)")
 	set.BoolVar(&f.checkConfig, "check-config", false, "check the configuration and exit")
+	set.BoolVar(&f.printConfig, "print-config", false, "print the configuration with the origin of each value, and exit")
 	set.BoolVar(&f.debug, "debug", false, "log every call")
 	set.BoolVar(&f.version, "version", false, "print the version and exit")
 	if p.Flags != nil {
@@ -81,9 +83,12 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, p.Name, p.Version)
 		return 0
 	}
+	if f.printConfig {
+		return printConfig(p.Name, f.config, stdout, stderr)
+	}
 	config, err := config.Load(f.config)
 	if err != nil {
-		return fail(stderr, p.Name, exitConfig, err, "cimad.toml(5) describes the configuration")
+		return fail(stderr, p.Name, exitConfig, err, configHint)
 	}
 	if f.checkConfig {
 		return reportConfigOK(p.Name, f.config, stdout, stderr)
@@ -99,6 +104,20 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	defer stop()
 	if err := run(ctx, p, f, config, log); err != nil {
 		return fail(stderr, p.Name, exitFailure, err, hintFor(err))
+	}
+	return 0
+}
+
+const configHint = "cimad.toml(5) describes the configuration"
+
+// printConfig prints what a daemon with this file would have.
+func printConfig(program, path string, stdout, stderr io.Writer) int {
+	text, err := config.Print(path)
+	if err == nil {
+		_, err = io.WriteString(stdout, text)
+	}
+	if err != nil {
+		return fail(stderr, program, exitConfig, err, configHint)
 	}
 	return 0
 }

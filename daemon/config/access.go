@@ -1,10 +1,11 @@
 package config
 
 import (
-	"fmt"
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/cima-project/cima/hw/verify/tables"
 )
 
 // AccessRule grants or denies methods to those it matches. All matchers that
@@ -17,23 +18,31 @@ type AccessRule struct {
 	Deny  []string `toml:"deny"`  // methods
 }
 
-func (r AccessRule) check(known []string, labels []string) error {
+func (r AccessRule) check(say sayer, at string, known []string, labels []string) {
 	if len(r.Allow)+len(r.Deny) == 0 {
-		return fmt.Errorf("an [[access]] rule must have allow or deny")
+		say(at, "an [[access]] rule must have allow or deny")
 	}
-	for _, name := range slices.Concat(r.Allow, r.Deny) {
-		if !slices.Contains(known, name) {
-			return fmt.Errorf("access: %q must be a method of cima-api(7)", name)
+	for _, list := range []struct {
+		key   string
+		names []string
+	}{{"allow", r.Allow}, {"deny", r.Deny}} {
+		for i, name := range list.names {
+			if !slices.Contains(known, name) {
+				say(tables.Path(at, list.key, i), "access: %q must be a method of cima-api(7)%s", tables.Clip(name), tables.Near(name, known))
+			}
 		}
 	}
-	for _, pattern := range []string{r.Image, r.Unit} {
-		if _, err := path.Match(pattern, ""); err != nil {
-			return fmt.Errorf("access: %q: %w", pattern, err)
-		}
+	if _, err := path.Match(r.Image, ""); err != nil {
+		say(tables.Path(at, "image"), "access: image = %q: must be a pattern with * and ?: its brackets must be closed", tables.Clip(r.Image))
+	}
+	if must := unitMust(r.Unit); must != "" {
+		say(tables.Path(at, "unit"), "access: unit = %q: %s", tables.Clip(r.Unit), must)
+	}
+	if r.Unit != "" && r.Image+r.Label != "" {
+		say(at, "an [[access]] rule with a unit and an image or a label matches nobody: a unit is of the host, and those are of containers")
 	}
 	name, _, ok := strings.Cut(r.Label, "=")
 	if r.Label != "" && (!ok || !slices.Contains(labels, name)) {
-		return fmt.Errorf(`access: label = %q: must be "name=value" with a name from launch.labels`, r.Label)
+		say(tables.Path(at, "label"), "access: label = %q: must be \"name=value\" with a name from launch.labels", tables.Clip(r.Label))
 	}
-	return nil
 }

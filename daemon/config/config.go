@@ -5,25 +5,18 @@
 package config
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"math"
-	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
-	"github.com/cima-project/cima/logs/canonical"
-
-	"github.com/BurntSushi/toml"
-
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/hw/verify/tables"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
 )
-
-// File is read when --config names no other; it need not exist.
-const File = "/etc/cima/cimad.toml"
 
 // Values of isolation.
 const (
@@ -31,8 +24,6 @@ const (
 	IsolationPrivate  = "private"
 	IsolationNone     = "none"
 )
-
-const DefaultExecRoot = "/run/docker"
 
 // Config is the daemon's configuration (cimad.toml(5)).
 type Config struct {
@@ -70,51 +61,8 @@ type Launch struct {
 	ImageDeadline Duration `toml:"image_deadline"`
 }
 
-// Engines says where engines are.
-type Engines struct {
-	Docker string `toml:"docker"` // API socket; empty: never asked
-	Podman string `toml:"podman"`
-
-	// DockerExecRoot is dockerd's --exec-root: the records of a dockerd
-	// that runs a containerd of its own are below it.
-	DockerExecRoot string `toml:"docker_exec_root"`
-}
-
-// Limits bounds everything that a caller controls (SECURITY.md, What holds it, 5).
-type Limits struct {
-	Line                    int      `toml:"line"`                      // bytes of a request
-	Reply                   int      `toml:"reply"`                     // bytes of a reply
-	EvidenceReply           int      `toml:"evidence_reply"`            // bytes of GetEvidence's reply
-	Connections             int      `toml:"connections"`               // in all
-	ConnectionsPerContainer int      `toml:"connections_per_container"` // or per uid
-	InFlight                int      `toml:"in_flight"`                 // requests on a connection
-	Idle                    Duration `toml:"idle"`                      // with no whole request
-	Write                   Duration `toml:"write"`                     // for a reply to be taken
-	RequestsPerSecond       float64  `toml:"requests_per_second"`       // per container
-	RequestsBurst           int      `toml:"requests_burst"`
-	QuotesPerMinute         float64  `toml:"quotes_per_minute"` // per container
-	QuotesBurst             int      `toml:"quotes_burst"`
-	QuoteTimeout            Duration `toml:"quote_timeout"`
-	RegisterTimeout         Duration `toml:"register_timeout"`     // for a register to be read or extended
-	LogBytes                int64    `toml:"log_bytes"`            // of the runtime log
-	EventsPerContainer      int      `toml:"events_per_container"` // that one container may cause
-}
-
 // Duration is a time.Duration that TOML writes as "10s".
 type Duration time.Duration
-
-// UnmarshalText reads what time.ParseDuration reads, above zero.
-func (d *Duration) UnmarshalText(text []byte) error {
-	v, err := time.ParseDuration(string(text))
-	if err != nil {
-		return fmt.Errorf("%q must be a duration such as \"10s\" or \"1m30s\"", text)
-	}
-	if v <= 0 {
-		return fmt.Errorf("duration %s must be above zero", text)
-	}
-	*d = Duration(v)
-	return nil
-}
 
 // Default is what holds where the file says nothing. cimad.toml(5)
 // gives the reason for each limit.
@@ -130,7 +78,7 @@ func Default() Config {
 			Podman:         "/run/podman/podman.sock",
 			DockerExecRoot: DefaultExecRoot,
 		},
-		IMA:  IMA{Mode: imaAnchor, Interval: Duration(time.Minute)},
+		IMA:  defaultIMA(),
 		Gate: defaultGate(),
 		Exec: defaultExec(),
 		Limits: Limits{
@@ -154,60 +102,6 @@ func Default() Config {
 	}
 }
 
-// Load reads a configuration file. A file that isn't there gives the
-// defaults; an unknown key is an error that names its line.
-func Load(path string) (Config, error) {
-	text, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return Default(), nil
-	}
-	if err != nil {
-		return Config{}, fmt.Errorf("configuration: %w", err)
-	}
-	c, err := Parse(string(text))
-	if err != nil {
-		return Config{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return c, nil
-}
-
-// Parse reads the text of a configuration file over the defaults.
-func Parse(text string) (Config, error) {
-	c := Default()
-	meta, err := toml.Decode(text, &c)
-	if err != nil {
-		var at toml.ParseError
-		if errors.As(err, &at) {
-			return Config{}, fmt.Errorf("line %d: %s", at.Position.Line, at.Message)
-		}
-		return Config{}, err
-	}
-	if unknown := meta.Undecoded(); len(unknown) > 0 {
-		return Config{}, fmt.Errorf("line %d: unknown key %q", keyLine(text, unknown[0]), unknown[0])
-	}
-	return c, c.check()
-}
-
-// keyLine finds the line of a key, for the decoder keeps none.
-func keyLine(text string, key toml.Key) int {
-	table := ""
-	for i, line := range strings.Split(text, "\n") {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "[") {
-			table = strings.Trim(strings.TrimSpace(strings.SplitN(line, "#", 2)[0]), "[] ")
-			if table == key.String() {
-				return i + 1
-			}
-			continue
-		}
-		name, _, ok := strings.Cut(line, "=")
-		if name = strings.TrimSpace(name); ok && strings.TrimPrefix(table+"."+name, ".") == key.String() {
-			return i + 1
-		}
-	}
-	return 0
-}
-
 // Show is how much of the log evidence shows of others.
 func (c *Config) Show() ledger.Show {
 	switch c.Isolation {
@@ -219,63 +113,53 @@ func (c *Config) Show() ledger.Show {
 	return ledger.ShowDigests
 }
 
-func (c Config) check() error {
-	if c.Anchor != logs.AnchorRTMR3 && c.Anchor != logs.AnchorReportData {
-		return fmt.Errorf("anchor = %q: must be %q or %q", c.Anchor, logs.AnchorRTMR3, logs.AnchorReportData)
+// check notes the faults of a whole configuration: values that can't be, and those
+// that would do nothing.
+func (c *Config) check(say sayer) {
+	oneOf(say, c.Anchor, []string{logs.AnchorRTMR3, logs.AnchorReportData}, "anchor")
+	oneOf(say, c.Isolation, []string{IsolationRedacted, IsolationPrivate, IsolationNone}, "isolation")
+	c.Launch.checkData(say)
+	c.Launch.checkPublic(say)
+	c.Engines.check(say)
+	c.IMA.check(say)
+	c.Gate.check(say)
+	c.Exec.check(say, c.Gate)
+	for i, r := range c.Access {
+		r.check(say, tables.Path("access", i), rpc.CallerMethods(), c.Launch.Labels)
 	}
-	switch c.Isolation {
-	case IsolationRedacted, IsolationPrivate, IsolationNone:
-	default:
-		return fmt.Errorf("isolation = %q: must be %q, %q or %q", c.Isolation, IsolationRedacted, IsolationPrivate, IsolationNone)
+	for i, r := range c.System {
+		r.check(say, tables.Path("system", i))
 	}
-	if err := errors.Join(c.Launch.checkData(), c.Launch.checkPublic()); err != nil {
-		return err
+	c.Limits.check(say)
+}
+
+// oneOf notes a word that is none of those that a key may have.
+func oneOf(say sayer, is string, words []string, key ...any) {
+	if slices.Contains(words, is) {
+		return
 	}
-	for _, r := range c.Access {
-		if err := r.check(rpc.CallerMethods(), c.Launch.Labels); err != nil {
-			return err
-		}
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = strconv.Quote(w)
 	}
-	for _, r := range c.System {
-		if err := r.check(); err != nil {
-			return err
-		}
+	last := len(quoted) - 1
+	say(tables.Path(key...), "%s = %q: must be %s or %s%s", dotted(key), is, strings.Join(quoted[:last], ", "), quoted[last], tables.Near(is, words))
+}
+
+// dotted is a key as people write it.
+func dotted(key []any) string {
+	words := make([]string, len(key))
+	for i, k := range key {
+		words[i] = fmt.Sprint(k)
 	}
-	if c.IMA.Mode != imaAnchor && c.IMA.Mode != IMAOff {
-		return fmt.Errorf("ima.mode = %q: must be %q or %q", c.IMA.Mode, imaAnchor, IMAOff)
+	return strings.Join(words, ".")
+}
+
+// idle notes a key that is set and would do nothing.
+func idle(say sayer, set bool, because string, key ...any) {
+	if set {
+		say(tables.Path(key...), "%s does nothing %s: it must be left out", dotted(key), because)
 	}
-	if err := errors.Join(c.Gate.check(), c.Exec.check()); err != nil {
-		return err
-	}
-	l := c.Limits
-	for _, limit := range []struct {
-		key             string
-		is, least, most int64
-	}{
-		{"line", int64(l.Line), 1 << 10, 16 << 20},
-		{"reply", int64(l.Reply), 4 << 10, 64 << 20},
-		{"evidence_reply", int64(l.EvidenceReply), 64 << 10, 256 << 20},
-		{"connections", int64(l.Connections), 1, 1 << 16},
-		{"connections_per_container", int64(l.ConnectionsPerContainer), 1, 1 << 16},
-		{"in_flight", int64(l.InFlight), 1, 1 << 10},
-		{"requests_burst", int64(l.RequestsBurst), 1, 1 << 30},
-		{"quotes_burst", int64(l.QuotesBurst), 1, 1 << 20},
-		{"log_bytes", l.LogBytes, 64 << 10, 1 << 40},
-		{"events_per_container", int64(l.EventsPerContainer), 1, 1 << 30},
-	} {
-		if limit.is < limit.least || limit.is > limit.most {
-			return fmt.Errorf("limits.%s = %d: must be %d to %d", limit.key, limit.is, limit.least, limit.most)
-		}
-	}
-	for _, rate := range []struct {
-		key string
-		is  float64
-	}{{"requests_per_second", l.RequestsPerSecond}, {"quotes_per_minute", l.QuotesPerMinute}} {
-		if !(rate.is > 0) || math.IsInf(rate.is, 0) { // NaN is above nothing
-			return fmt.Errorf("limits.%s = %v: must be a finite number above zero", rate.key, rate.is)
-		}
-	}
-	return nil
 }
 
 // Digest is the SHA-384 over the RFC 8785 form of the whole configuration,

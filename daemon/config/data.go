@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/hw/verify/tables"
 )
 
 // maxData bounds the list of directories that are declared as data.
@@ -27,22 +29,22 @@ var engineStorage = []string{
 
 // checkData checks the directories that are declared as data. One that isn't there yet
 // is taken.
-func (l Launch) checkData() error {
+func (l Launch) checkData(say sayer) {
 	for _, list := range []struct {
 		key  string
 		dirs []string
 		read bool
 	}{{"data", l.Data, false}, {"data_read", l.DataRead, true}} {
 		if len(list.dirs) > maxData {
-			return fmt.Errorf("launch.%s has %d directories: at most %d are allowed", list.key, len(list.dirs), maxData)
+			say(tables.Path("launch", list.key), "launch.%s has %d directories: it must have at most %d", list.key, len(list.dirs), maxData)
+			continue
 		}
-		for _, dir := range list.dirs {
+		for i, dir := range list.dirs {
 			if err := checkDataDir(dir, list.read); err != nil {
-				return fmt.Errorf("launch.%s: %q %w", list.key, dir, err)
+				say(tables.Path("launch", list.key, i), "launch.%s: %q %v", list.key, tables.Clip(dir), err)
 			}
 		}
 	}
-	return nil
 }
 
 // checkDataDir checks one of them. What may only be read may lie in /usr or /etc, but

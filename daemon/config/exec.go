@@ -1,8 +1,9 @@
 package config
 
 import (
-	"fmt"
 	"time"
+
+	"github.com/cima-project/cima/hw/verify/tables"
 )
 
 // Modes of measuring executions.
@@ -30,16 +31,26 @@ func defaultExec() Exec {
 	return Exec{Mode: ExecOff, Source: execByGate, Deadline: Duration(5 * time.Second), MaxSize: 256 << 20}
 }
 
-func (c Exec) check() error {
+func (c Exec) check(say sayer, gate Gate) {
+	oneOf(say, c.Mode, []string{ExecOff, ExecMeasure, ExecEnforce}, "exec", "mode")
+	oneOf(say, c.Source, []string{execByGate, ExecByIMA}, "exec", "source")
+	at := tables.Path("exec", "mode")
 	switch {
-	case c.Mode != ExecOff && c.Mode != ExecMeasure && c.Mode != ExecEnforce:
-		return fmt.Errorf("exec.mode = %q: must be %q, %q or %q", c.Mode, ExecOff, ExecMeasure, ExecEnforce)
-	case c.Source != execByGate && c.Source != ExecByIMA:
-		return fmt.Errorf("exec.source = %q: must be %q or %q", c.Source, execByGate, ExecByIMA)
 	case c.Source == ExecByIMA && c.Mode == ExecEnforce:
-		return fmt.Errorf("exec.mode = %q with exec.source = %q: mode must be \"measure\": the kernel reports executions after they began", ExecEnforce, ExecByIMA)
-	case c.MaxSize < 1<<20 || c.MaxSize > 1<<34:
-		return fmt.Errorf("exec.max_size = %d: must be %d to %d", c.MaxSize, 1<<20, 1<<34)
+		say(at, "exec.mode = %q with exec.source = %q: mode must be \"measure\": the kernel reports executions after they began", ExecEnforce, ExecByIMA)
+	case c.Mode != ExecOff && c.Source == execByGate && gate.Mode == GateOff:
+		say(at, "exec.mode = %q does nothing with gate.mode = %q: gate.mode must be %q or %q, or exec.source %q", c.Mode, GateOff, GateOn, GateEnforce, ExecByIMA)
 	}
-	return nil
+	if c.MaxSize < 1<<20 || c.MaxSize > 1<<34 {
+		say(tables.Path("exec", "max_size"), "exec.max_size = %d: must be %d to %d", c.MaxSize, 1<<20, 1<<34)
+	}
+	because := "with exec.mode = \"off\""
+	idle(say, c.Mode == ExecOff && c.Source != execByGate, because, "exec", "source")
+	if c.Mode != ExecOff && c.Source == ExecByIMA {
+		because = "with exec.source = \"ima\""
+	} else if c.Mode != ExecOff {
+		return
+	}
+	idle(say, c.Deadline != defaultExec().Deadline, because, "exec", "deadline")
+	idle(say, c.MaxSize != defaultExec().MaxSize, because, "exec", "max_size")
 }

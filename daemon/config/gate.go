@@ -1,10 +1,9 @@
 package config
 
 import (
-	"fmt"
-	"slices"
-	"strings"
 	"time"
+
+	"github.com/cima-project/cima/hw/verify/tables"
 )
 
 // Modes of the gate.
@@ -26,14 +25,14 @@ func defaultGate() Gate {
 	return Gate{Mode: GateOn, Runtimes: []string{}, Deadline: Duration(2 * time.Second)}
 }
 
-func (c Gate) check() error {
-	if !slices.Contains([]string{GateOn, GateEnforce, GateOff}, c.Mode) {
-		return fmt.Errorf("gate.mode = %q: must be %q, %q or %q", c.Mode, GateOn, GateEnforce, GateOff)
-	}
-	for _, p := range c.Runtimes {
-		if !strings.HasPrefix(p, "/") {
-			return fmt.Errorf("gate.runtimes: %q must be an absolute path", p)
+func (c Gate) check(say sayer) {
+	oneOf(say, c.Mode, []string{GateOn, GateEnforce, GateOff}, "gate", "mode")
+	for i, p := range c.Runtimes {
+		if !clean(p) {
+			say(tables.Path("gate", "runtimes", i), "gate.runtimes: %q must be an absolute path without . or ..", tables.Clip(p))
 		}
 	}
-	return nil
+	const off = "with gate.mode = \"off\""
+	idle(say, c.Mode == GateOff && len(c.Runtimes) > 0, off, "gate", "runtimes")
+	idle(say, c.Mode == GateOff && c.Deadline != defaultGate().Deadline, off, "gate", "deadline")
 }

@@ -1,5 +1,7 @@
 package config
 
+import "time"
+
 // Modes of the IMA log's anchor.
 const (
 	imaAnchor = "anchor"
@@ -10,4 +12,11 @@ const (
 type IMA struct {
 	Mode     string   `toml:"mode"`     // "anchor", "off"
 	Interval Duration `toml:"interval"` // at most one event in this time
+}
+
+func defaultIMA() IMA { return IMA{Mode: imaAnchor, Interval: Duration(time.Minute)} }
+
+func (c IMA) check(say sayer) {
+	oneOf(say, c.Mode, []string{imaAnchor, IMAOff}, "ima", "mode")
+	idle(say, c.Mode == IMAOff && c.Interval != defaultIMA().Interval, "with ima.mode = \"off\"", "ima", "interval")
 }

@@ -1,8 +1,9 @@
 package config
 
 import (
-	"fmt"
 	"strings"
+
+	"github.com/cima-project/cima/hw/verify/tables"
 )
 
 // Bounds of the list of public variables.
@@ -12,14 +13,14 @@ const (
 )
 
 // checkPublic checks the names of variables whose values are measured in clear.
-func (l Launch) checkPublic() error {
+func (l Launch) checkPublic(say sayer) {
 	if len(l.Public) > maxPublic {
-		return fmt.Errorf("launch.public has %d names: at most %d are allowed", len(l.Public), maxPublic)
+		say(tables.Path("launch", "public"), "launch.public has %d names: it must have at most %d", len(l.Public), maxPublic)
+		return
 	}
-	for _, name := range l.Public {
+	for i, name := range l.Public {
 		if name == "" || len(name) > maxPublicName || strings.ContainsAny(name, "=\x00") {
-			return fmt.Errorf("launch.public: %.300q must be the name of a variable, of at most %d bytes and without =", name, maxPublicName)
+			say(tables.Path("launch", "public", i), "launch.public: %q must be the name of a variable, of at most %d bytes and without =", tables.Clip(name), maxPublicName)
 		}
 	}
-	return nil
 }
