@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -108,27 +107,6 @@ func withoutPath(err error) error {
 		return number
 	}
 	return err
-}
-
-// hint says what may be the cause.
-func hint(path string, err error) string {
-	dir := filepath.Dir(path)
-	switch {
-	case errors.Is(err, syscall.ENOENT):
-		if _, err := os.Stat(dir); err != nil {
-			return fmt.Sprintf("is %s mounted into this container (-v %s:%s:ro), and cimad installed?", dir, dir, dir)
-		}
-		return "cimad is not running: systemctl start cimad, on the host; if that changes nothing, cimactl doctor says why"
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		return fmt.Sprintf("SELinux or AppArmor may forbid containers to connect (the audit log says so; try --security-opt label=disable), or %s is not for this user", path)
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Sprintf("nobody listens: systemctl status cimad; a container mounts the directory %s, for a socket mounted by itself goes stale with each restart", dir)
-	case errors.Is(err, syscall.EAGAIN):
-		return "more connections wait than the kernel queues: try again, and look for who makes them"
-	case errors.Is(err, syscall.EINVAL):
-		return "the path of a Unix socket has at most 107 bytes"
-	}
-	return "see systemctl status cimad"
 }
 
 // retries decides how often and how long a client tries again.

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json/jsontext"
 	"errors"
@@ -130,7 +131,7 @@ func (l *link) line() ([]byte, error) {
 		switch {
 		case n > 0 || err == nil:
 		case errors.Is(err, io.EOF) && l.have > 0:
-			return nil, io.ErrUnexpectedEOF
+			return nil, cmp.Or(l.notOurs(l.buf[:l.have]), io.ErrUnexpectedEOF)
 		default:
 			return nil, err
 		}
@@ -158,9 +159,14 @@ type response struct {
 	Error  *Error         `json:"error,omitzero"`
 }
 
+func (l *link) notOurs(reply []byte) error { return notOurs(l.net.RemoteAddr().String(), reply) }
+
 // answer reads a response to this link's request.
 func (l *link) answer(line []byte) (jsontext.Value, error) {
 	var r response
+	if err := l.notOurs(line); err != nil {
+		return nil, err
+	}
 	if err := canonical.Unmarshal(line, &r); err != nil {
 		return nil, fmt.Errorf("the daemon's reply: %w", err)
 	}

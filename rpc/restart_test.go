@@ -112,12 +112,14 @@ func TestAnswerToNoRequestIsTheLast(t *testing.T) {
 
 func TestClientBadReplies(t *testing.T) {
 	for reply, want := range map[string]string{
-		"hello\n":                         "reply",
+		"{hello\n":                        "reply",
+		"hello\n":                         "does not speak JSON-RPC",
+		"\x00\x00\x06\x04":                "does not speak JSON-RPC", // HTTP/2's, and the end
 		`{"jsonrpc":"2.0","id":1}` + "\n": "must have a result or an error",
 		`{"jsonrpc":"2.0","id":1,"result":1,"error":{"code":1,"message":"x"}}` + "\n":  "must have a result or an error",
 		`{"jsonrpc":"2.0","id":2,"result":1}` + "\n":                                   "request 2",
 		`{"jsonrpc":"2.0","id":1,"result":"` + strings.Repeat("x", 5000) + `"}` + "\n": "at most 5000",
-		strings.Repeat("x", 6000):                                                      "at most 5000",
+		strings.Repeat("x", 6000): "at most 5000",
 	} {
 		path, _ := rude(t, func(int64) string { return reply })
 		err := dial(t, Dialer{Path: path, MaxReply: 5000}).Call(t.Context(), "Echo", nil, nil)
