@@ -25,7 +25,7 @@ func adminClient(c *cobra.Command) (*rpc.Client, error) {
 	if path == "" {
 		path = rpc.DefaultAdminSocket
 	}
-	d, err := rpc.Dial(c.Context(), path)
+	d, err := dial(c, path)
 	var away *rpc.UnreachableError
 	if errors.As(err, &away) {
 		return nil, command.Hinted(err, "%s", adminHint(away))
@@ -62,6 +62,7 @@ before its first instruction), or why it gets no evidence.
 		Args:    cobra.NoArgs,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	waitFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		d, err := adminClient(c)
 		if err != nil {
@@ -101,6 +102,7 @@ func statusCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&metrics, "metrics", false, "print counters and histograms as Prometheus reads them")
+	waitFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		d, err := adminClient(c)
 		if err != nil {

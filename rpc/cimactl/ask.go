@@ -2,10 +2,8 @@ package main
 
 import (
 	"encoding/json/jsontext"
-	"errors"
 	"fmt"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,6 +22,7 @@ func whoamiCommand() *cobra.Command {
 			return ask(c, rpc.MethodWhoAmI, asJSON, printIdentity)
 		},
 	}
+	waitFlag(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
@@ -41,12 +40,13 @@ for a container its own register and its launch digest.`,
 			return ask(c, rpc.MethodGetMeasurements, asJSON, printMeasurements)
 		},
 	}
+	waitFlag(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
 func callCommand() *cobra.Command {
-	return &cobra.Command{
+	c := &cobra.Command{
 		Use:   "call METHOD [JSON]",
 		Short: "Call any method of the daemon",
 		Long:  "Call any method of the daemon and print its result as JSON. cima-api(7) lists\nthe methods.",
@@ -68,27 +68,15 @@ func callCommand() *cobra.Command {
 			defer d.Close()
 			return printRaw(c, d, args[0], params)
 		},
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) > 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return append(rpc.CallerMethods(), rpc.MethodDiscover, rpc.MethodGetStatus, rpc.MethodListContainers), cobra.ShellCompDirectiveNoFileComp
+		},
 	}
-}
-
-// retryFor is how long a call is made again while the daemon is not ready.
-const retryFor = 15 * time.Second
-
-// retry calls, and calls again for a while if the daemon asks for that: shortly after a
-// container's start its image may not be known yet.
-func retry[R any](c *cobra.Command, d *rpc.Client, call func() (R, error)) (R, error) {
-	for end := time.Now().Add(retryFor); ; {
-		result, err := call()
-		var wire *rpc.Error
-		if !errors.As(err, &wire) || wire.Code != rpc.CodeNotReady || time.Now().After(end) {
-			return result, err
-		}
-		select {
-		case <-c.Context().Done():
-			return result, c.Context().Err()
-		case <-time.After(wire.RetryAfter()):
-		}
-	}
+	waitFlag(c)
+	return c
 }
 
 // printRaw calls a method and prints its result byte by byte as it came.

@@ -24,8 +24,11 @@ the event logs (cel) do not hold all of it, so they can't be converted. Nothing
 is appraised here.`,
 		Example: "  cimactl convert evidence.json --format trustee-request >request.json",
 		Args:    cobra.ExactArgs(1),
+
+		ValidArgsFunction: command.OneFile("json", "cmw", "cbor"),
 	}
 	c.Flags().StringVar(&to, "format", form.CIMA, "`FORM` to write")
+	completeForms(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := checkForm(to); err != nil {
 			return err
@@ -61,6 +64,11 @@ func writeForm(c *cobra.Command, e *rpc.Evidence, to string) error {
 	}
 	_, err = c.OutOrStdout().Write(text)
 	return err
+}
+
+// completeForms completes --format.
+func completeForms(c *cobra.Command) {
+	_ = c.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(form.Names, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // checkForm refuses an unknown form before the daemon is asked.

@@ -27,6 +27,7 @@ the caller's container register. This is the daemon's word; whether it is true,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON, all pages in one")
 	c.Flags().IntVar(&start, "start", 0, "first `RECORD` to print")
+	waitFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		d, err := client(c)
 		if err != nil {
@@ -89,6 +90,7 @@ func reportCommand() *cobra.Command {
 	}
 	nonceFlags(c, &nonce, &userData)
 	sharedFlag(c, &shared)
+	waitFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		n, data, err := bound(c, nonce, userData)
 		if err != nil {

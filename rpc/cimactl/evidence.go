@@ -27,7 +27,9 @@ behind its registers. The relying party chooses the nonce.`,
 	}
 	nonceFlags(c, &nonce, &userData)
 	sharedFlag(c, &shared)
+	waitFlag(c)
 	c.Flags().StringVar(&format, "format", form.CIMA, "`FORM` to write (see \"cimactl convert\")")
+	completeForms(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := checkForm(format); err != nil {
 			return err

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -59,19 +60,24 @@ other machine it appraises the evidence, offline.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().String("socket", "", "socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
-		containersCommand(), statusCommand(),
+		containersCommand(), statusCommand(), versionCommand(),
 		nonceCommand(), appraise.Verify(), replay.Command(), policy.Command(), convertCommand(), predict.Command())
 	root.AddCommand(hostCommands()...)
 	root.SetFlagErrorFunc(command.Usage)
 	command.ExplainArguments(root)
+	command.Complete(root)
 	return root
 }
 
-// client connects to the daemon of --socket or $CIMA_SOCKET.
-func client(c *cobra.Command) (*rpc.Client, error) {
-	path, err := c.Flags().GetString("socket")
-	if err != nil {
-		return nil, err
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  cimactl version",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintf(c.OutOrStdout(), "cimactl %s\n", c.Root().Version)
+			return err
+		},
 	}
-	return rpc.Dial(c.Context(), path)
 }

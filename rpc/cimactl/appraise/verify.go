@@ -2,6 +2,7 @@
 package appraise
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -31,13 +32,15 @@ or nothing says who wrote what was booted, 5 malformed, 3 the network, 1 any
 other error.`,
 		Example: `  cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml
   cimactl verify --quote quote.bin --boot-log ccel.bin`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: command.OneFile("json"),
 	}
 	files.Flags(c)
 	trust.Flags(c)
 	c.Flags().StringVar(&nonce, "nonce", "", "the `HEX` that you sent; - reads a line of stdin")
 	c.Flags().StringVar(&userData, "user-data", "", "`FILE` with the user data that must be bound")
 	c.Flags().StringArrayVar(&policies, "policy", nil, "`FILE` of reference values; a second has revocations")
+	_ = c.MarkFlagFilename("policy", "toml")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the attestation result as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := fit(&files, args); err != nil {
@@ -93,7 +96,11 @@ func appraise(c *cobra.Command, args []string, files *replay.Logs, opts verify.O
 		if err != nil {
 			return nil, err
 		}
-		return verify.AppraiseQuote(c.Context(), f, opts)
+		result, err := verify.AppraiseQuote(c.Context(), f, opts)
+		if err == nil && result.Verdict == verify.Malformed && bytes.HasPrefix(bytes.TrimSpace(f.Quote), []byte("{")) {
+			result.Hint = "this is JSON, whole evidence perhaps: give it without --quote"
+		}
+		return result, err
 	}
 	bundle, err := command.ReadEvidence(args[0])
 	if err != nil {
@@ -132,14 +139,26 @@ func ReadWanted(c *cobra.Command, opts *verify.Options, userData string, policie
 		return errors.New("--policy must be given at most twice: a policy, and a file of revocations")
 	}
 	if opts.Policy, err = policy.Load(policies[0], policies[1:]...); err != nil {
-		return command.Hinted(err, "cima-policy(5) has examples; `cimactl policy init EVIDENCE` writes a policy to begin with")
+		return command.Hinted(err, "%s", policyHint(policies))
 	}
 	return nil
 }
 
+// policyHint says what to do about policies that can't be read.
+func policyHint(policies []string) string {
+	for _, path := range policies {
+		if data, err := command.ReadBounded(path, command.MaxEvidence); err == nil && path != "-" {
+			if said := insteadOfPolicy(data); said != "" {
+				return said
+			}
+		}
+	}
+	return "cima-policy(5) has examples; `cimactl policy init EVIDENCE` writes a policy to begin with"
+}
+
 func printResult(c *cobra.Command, r *verify.Result, asJSON bool) error {
 	if !asJSON {
-		return r.WriteTable(c.OutOrStdout())
+		return r.WriteTable(command.Coloured(c.OutOrStdout()))
 	}
 	return command.PrintJSON(c, r)
 }

@@ -1,7 +1,10 @@
 package command
 
 import (
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -18,6 +21,18 @@ func RefuseEmpty(c *cobra.Command) (err error) {
 	return err
 }
 
+// Usage is an error in flags or arguments. Its hint is the flag that was meant, or the
+// command's help.
+func Usage(c *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if errors.As(err, &unknown) {
+		if meant := nearestFlag(c, unknown.GetSpecifiedName()); meant != "" {
+			return Hinted(err, "did you mean --%s? `%s --help` lists all", meant, c.CommandPath())
+		}
+	}
+	return Hinted(err, "`%s --help` shows what it takes, and an example", c.CommandPath())
+}
+
 // ExplainArguments lets a command and its subcommands say in plain words what is wrong
 // with their arguments.
 func ExplainArguments(c *cobra.Command) {
@@ -27,7 +42,7 @@ func ExplainArguments(c *cobra.Command) {
 			return nil
 		}
 		if c.HasSubCommands() {
-			return Usage(c, fmt.Errorf("unknown command %q", args[0]))
+			return unknownVerb(c, args[0])
 		}
 		given := "none given"
 		if len(args) > 0 {
@@ -38,4 +53,75 @@ func ExplainArguments(c *cobra.Command) {
 	for _, below := range c.Commands() {
 		ExplainArguments(below)
 	}
+}
+
+func unknownVerb(c *cobra.Command, name string) error {
+	err := fmt.Errorf("unknown command %q", name)
+	var names []string
+	for _, below := range c.Commands() {
+		if below.IsAvailableCommand() {
+			names = append(names, below.Name())
+		}
+	}
+	if meant := nearest(name, names); meant != "" {
+		return Hinted(err, "did you mean `%s %s`? `%s --help` lists all", c.CommandPath(), meant, c.CommandPath())
+	}
+	return Usage(c, err)
+}
+
+func nearestFlag(c *cobra.Command, name string) string {
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) {
+		if !f.Hidden {
+			names = append(names, f.Name)
+		}
+	})
+	return nearest(name, names)
+}
+
+// nearest is the name that was probably meant: it begins with what was written, or
+// differs from it in a letter or two. "" is none.
+func nearest(written string, names []string) string {
+	best, least := "", 3
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		far := distance(written, name)
+		if len(written) > 1 && strings.HasPrefix(name, written) {
+			far = 1
+		}
+		if far < least && far < len(written) {
+			best, least = name, far
+		}
+	}
+	return best
+}
+
+// maxWord bounds what is compared letter by letter: no name is longer.
+const maxWord = 64
+
+// distance is the number of letters to put in, take out, replace or swap with the next.
+func distance(a, b string) int {
+	if len(a) > maxWord || len(b) > maxWord {
+		return maxWord
+	}
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			other := 1
+			if a[i-1] == b[j-1] {
+				other = 0
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+other)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
 }

@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/spf13/cobra"
-
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -63,6 +61,7 @@ func Report(stderr io.Writer, err error) int {
 	case errors.As(err, &away):
 		hint = away.Hint
 	}
+	stderr = Coloured(stderr)
 	fmt.Fprintf(stderr, "cimactl: %v\n", err)
 	if hint != "" {
 		fmt.Fprintf(stderr, "hint: %s\n", hint)
@@ -85,9 +84,4 @@ func wireHint(e *rpc.Error) string {
 		return "something else extended RTMR3; only a reboot makes log and register agree again"
 	}
 	return ""
-}
-
-// Usage is an error in flags or arguments; its hint is the command's help.
-func Usage(c *cobra.Command, err error) error {
-	return Hinted(err, "`%s --help` shows what it takes, and an example", c.CommandPath())
 }

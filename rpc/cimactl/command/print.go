@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"fmt"
@@ -23,9 +24,14 @@ func PrintJSON(c *cobra.Command, v any) error {
 
 // Table prints columns as wide as what they hold.
 func Table(out io.Writer, fill func(*tabwriter.Writer)) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	var b bytes.Buffer
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fill(w)
-	return w.Flush()
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	_, err := Coloured(out).Write(b.Bytes())
+	return err
 }
 
 // Row prints a row, unless its value is empty.

@@ -28,6 +28,8 @@ counterpart becomes a comment that says why, which is repeated on stderr.
 cima-from-05(7) compares the keys; "-" reads stdin.`,
 		Example: "  cimactl policy convert policy.yaml >cimad.toml\n  cimad --check-config --config cimad.toml",
 		Args:    cobra.ExactArgs(1),
+
+		ValidArgsFunction: command.OneFile("yaml", "yml"),
 		RunE: func(c *cobra.Command, args []string) error {
 			text, err := command.ReadBounded(args[0], maxOldPolicy)
 			if err != nil {

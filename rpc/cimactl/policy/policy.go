@@ -38,6 +38,8 @@ what is not proved is not waived, unless you name it with --waive. Evidence that
 is not authentic is refused. Freshness is not checked here.`,
 		Example: "  cimactl policy init evidence.json >policy.toml",
 		Args:    cobra.MinimumNArgs(1),
+
+		ValidArgsFunction: command.Files([]string{"json"}),
 	}
 	trust.Flags(c)
 	c.Flags().StringSliceVar(&waive, "waive", nil, "`CODE` of what is accepted without proof (cima-policy(5))")

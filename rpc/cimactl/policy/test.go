@@ -25,6 +25,8 @@ Exit status: 0 all meet the policy, 4 some do not, 2 or 5 if one is not
 authentic or malformed; 1 if a file can't be read: later ones are not appraised.`,
 		Example: "  cimactl policy test policy.toml good/*.json",
 		Args:    cobra.MinimumNArgs(2),
+
+		ValidArgsFunction: command.Files([]string{"toml"}, []string{"json"}),
 	}
 	trust.Flags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {

@@ -53,11 +53,17 @@ first, and then what only the engine or its host knows; exits with 6 then.`,
 	c.Flags().StringVar(&f.service, "service", "", "`NAME` of the service or container, of several")
 	c.Flags().StringVar(&f.project, "project", "", "`NAME` of compose's project, if not in the file")
 	c.Flags().StringVar(&f.lsm, "lsm", "", "`NAME` of the host's: apparmor, selinux or none")
+	_ = c.RegisterFlagCompletionFunc("lsm", cobra.FixedCompletions([]string{"apparmor", "selinux", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().StringSliceVar(&f.nodes, "node", nil, "`NODE`, PATH=TYPE:MAJOR:MINOR:MODE:UID:GID")
 	c.Flags().StringVar(&f.entrypoint, "entrypoint", "", "`PATH=SHA384` of its file, with --config")
 	c.Flags().StringSliceVar(&f.rules.Public, "public", nil, "`NAME` of a variable whose value is shown")
 	c.Flags().StringSliceVar(&f.rules.Labels, "label", nil, "`NAME` of a label that is measured")
 	c.Flags().BoolVar(&f.json, "json", false, "print the launch too, as JSON")
+	for flag, endings := range map[string][]string{
+		"compose": {"yaml", "yml"}, "pod": {"yaml", "yml", "json"}, "config": {"json"}, "image-config": {"json"},
+	} {
+		_ = c.MarkFlagFilename(flag, endings...)
+	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		var given []string
 		for name := range f.from {
