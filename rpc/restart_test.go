@@ -119,7 +119,7 @@ func TestClientBadReplies(t *testing.T) {
 		`{"jsonrpc":"2.0","id":1,"result":1,"error":{"code":1,"message":"x"}}` + "\n":  "must have a result or an error",
 		`{"jsonrpc":"2.0","id":2,"result":1}` + "\n":                                   "request 2",
 		`{"jsonrpc":"2.0","id":1,"result":"` + strings.Repeat("x", 5000) + `"}` + "\n": "at most 5000",
-		strings.Repeat("x", 6000): "at most 5000",
+		strings.Repeat("x", 6000):                                                      "at most 5000",
 	} {
 		path, _ := rude(t, func(int64) string { return reply })
 		err := dial(t, Dialer{Path: path, MaxReply: 5000}).Call(t.Context(), "Echo", nil, nil)
