@@ -129,6 +129,7 @@ var allowed = map[string][]string{
 		"rpc",
 		"rpc/cimactl/appraise",
 		"rpc/cimactl/command",
+		"rpc/cimactl/licenses",
 		"rpc/cimactl/policy",
 		"rpc/cimactl/predict",
 		"rpc/cimactl/replay",
@@ -136,6 +137,7 @@ var allowed = map[string][]string{
 	},
 	"rpc/cimactl/appraise": {"hw/verify", "hw/verify/dcap", "hw/verify/policy", "rpc/cimactl/command", "rpc/cimactl/replay", "rpc/form"},
 	"rpc/cimactl/command":  {"rpc"},
+	"rpc/cimactl/licenses": {"rpc/cimactl/command"},
 	"rpc/cimactl/policy":   {"hw/verify", "hw/verify/replay", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
 	"rpc/cimactl/predict": {
 		"daemon/launch",

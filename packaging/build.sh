@@ -17,6 +17,7 @@ rm -f dist/*.deb dist/*.rpm dist/cimactl-*.tar.gz dist/SHA256SUMS
 make -s build VERSION="$VERSION"
 make -s cross VERSION="$VERSION"
 GO=${GO:-go} man/build.sh "$PWD/.cache/man"
+packaging/completions.sh "$PWD/.cache/completions"
 
 gzip -9n <CHANGELOG.md >dist/stage/CHANGELOG.md.gz
 cat >dist/stage/changelog.yaml <<EOF
@@ -26,7 +27,7 @@ cat >dist/stage/changelog.yaml <<EOF
   deb: {urgency: medium, distributions: [unstable]}
   changes: [{note: "$VERSION; the file CHANGELOG.md says what changed"}]
 EOF
-cp packaging/copyright LICENSE dist/stage/
+cp packaging/debian/copyright LICENSE dist/stage/
 for name in cimad cimactl cimad-sim; do
 	DESTDIR=dist/stage/$name packaging/install.sh "$name"
 	sed "s/^PACKAGE/$name/" packaging/lintian-overrides >"dist/stage/$name.overrides"

@@ -34,6 +34,7 @@ func oneDeb(t *testing.T, dist, name string) {
 		t.Fatal(err)
 	}
 	sameContents(t, name, paths)
+	hasNotices(t, name, filepath.Join(root, "usr/share/doc", name, "NOTICE"))
 	for _, field := range []string{"Depends", "Pre-Depends", "Recommends", "Suggests"} {
 		if strings.Contains(run(t, ".", dpkg, "-f", deb, field), "cimad-sim") {
 			t.Errorf("%s: %s pulls in cimad-sim", name, field)
@@ -99,6 +100,7 @@ func archives(t *testing.T, dist string) {
 		}
 		dir := t.TempDir()
 		run(t, ".", "tar", "-C", dir, "-xzf", filepath.Join(dist, name+".tar.gz"))
+		hasNotices(t, "cimactl", filepath.Join(dir, name, "NOTICE"))
 		for _, f := range []string{"LICENSE", "cimactl.1", "cima-policy.5", "cima-evidence.7", "cima-relying-party.7", program} {
 			b, err := os.ReadFile(filepath.Join(dir, name, f))
 			if err != nil || f == program && !strings.HasPrefix(string(b), magic) {

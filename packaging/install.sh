@@ -1,11 +1,13 @@
 #!/bin/sh
 # Installs what was built: install.sh cimad|cimactl|cimad-sim|python|all. For packagers:
-# DESTDIR goes in front of every path, PREFIX is /usr, MAN the pages' folder.
+# DESTDIR goes in front of every path, PREFIX is /usr, MAN the pages' folder, COMPLETIONS
+# that of completions. Nothing that was built is run: it may be for another machine.
 set -eu
 cd "$(dirname "$0")/.."
 prefix=${PREFIX:-/usr}
 share=${DESTDIR:-}$prefix/share
 man=${MAN:-.cache/man}
+completions=${COMPLETIONS:-.cache/completions}
 
 # put MODE DIR FILE...: files under their own names
 put() {
@@ -15,10 +17,10 @@ put() {
 	install -p -m "$mode" "$@" "$dir"
 }
 
-# notices PACKAGE PROGRAM
+# notices PROGRAM: the licences of what is linked into it
 notices() {
 	install -d "$share/doc/$1"
-	packaging/notices.sh "$2" >"$share/doc/$1/NOTICE"
+	packaging/licenses.sh "$1" >"$share/doc/$1/NOTICE"
 	chmod 644 "$share/doc/$1/NOTICE"
 }
 
@@ -34,11 +36,11 @@ page() {
 cimad() {
 	units=${DESTDIR:-}$prefix/lib/systemd/system
 	put 755 "${DESTDIR:-}$prefix/sbin" bin/cimad
-	notices cimad ./daemon/cimad
+	notices cimad
 	put 644 "$units" systemd/cimad.service systemd/cimad.socket systemd/cimad-admin.socket
 	install -D -p -m 644 systemd/cima.tmpfiles.conf "${DESTDIR:-}$prefix/lib/tmpfiles.d/cima.conf"
 	put 644 "${DESTDIR:-}$prefix/lib/systemd/system-preset" systemd/85-cima.preset
-	put 644 "$share/cima" systemd/no-gate.conf systemd/no-homes.conf systemd/rootless.conf systemd/qgs.conf
+	put 644 "$share/cima" systemd/no-gate.conf systemd/no-homes.conf systemd/rootless.conf systemd/qgs.conf systemd/systemd-252.conf
 	put 644 "${DESTDIR:-}/etc/cima" packaging/cimad.toml
 	put 644 "${DESTDIR:-}/etc/cdi" packaging/cdi/cima.yaml
 	put 644 "${DESTDIR:-}/etc/apparmor.d/abstractions" packaging/apparmor/cima
@@ -50,22 +52,17 @@ cimad() {
 
 cimactl() {
 	put 755 "${DESTDIR:-}$prefix/bin" bin/cimactl
-	notices cimactl ./rpc/cimactl
+	notices cimactl
 	# A relying party may have this package alone.
 	page cimactl.1 cima-policy.5 cima-evidence.7 cima-relying-party.7
-	# The program prints its completions. One built for another machine can't run
-	# here.
-	for shell in bash:bash-completion/completions/cimactl zsh:zsh/site-functions/_cimactl fish:fish/vendor_completions.d/cimactl.fish; do
-		file=$share/${shell#*:}
-		install -d "$(dirname "$file")"
-		bin/cimactl completion "${shell%%:*}" >"$file"
-		chmod 644 "$file"
-	done
+	put 644 "$share/bash-completion/completions" "$completions/cimactl"
+	put 644 "$share/zsh/site-functions" "$completions/_cimactl"
+	put 644 "$share/fish/vendor_completions.d" "$completions/cimactl.fish"
 }
 
 cimad_sim() {
 	put 755 "${DESTDIR:-}$prefix/bin" bin/cimad-sim
-	notices cimad-sim ./daemon/cimad-sim
+	notices cimad-sim
 	install -d "$share/man/man8"
 	echo '.so man8/cimad.8' | gzip -9n >"$share/man/man8/cimad-sim.8.gz"
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/cimactl/appraise"
 	"github.com/cima-project/cima/rpc/cimactl/command"
+	"github.com/cima-project/cima/rpc/cimactl/licenses"
 	"github.com/cima-project/cima/rpc/cimactl/policy"
 	"github.com/cima-project/cima/rpc/cimactl/predict"
 	"github.com/cima-project/cima/rpc/cimactl/replay"
@@ -61,7 +62,7 @@ other machine it appraises the evidence, offline.`,
 	root.PersistentFlags().String("socket", "", "socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
 		containersCommand(), statusCommand(), versionCommand(),
-		nonceCommand(), appraise.Verify(), replay.Command(), policy.Command(), convertCommand(), predict.Command())
+		nonceCommand(), appraise.Verify(), replay.Command(), policy.Command(), convertCommand(), predict.Command(), licenses.Command())
 	root.AddCommand(hostCommands()...)
 	root.SetFlagErrorFunc(command.Usage)
 	command.ExplainArguments(root)

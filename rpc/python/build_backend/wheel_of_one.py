@@ -33,11 +33,12 @@ def field(name: str) -> str:
 
 def metadata() -> bytes:
     lines = [
-        "Metadata-Version: 2.1",
+        "Metadata-Version: 2.4",
         f"Name: {field('name')}",
         f"Version: {field('version')}",
         f"Summary: {field('description')}",
-        f"License: {field('license')}",
+        f"License-Expression: {field('license')}",
+        "License-File: LICENSE",
         f"Requires-Python: {field('requires-python')}",
         "Description-Content-Type: text/markdown",
         "",
@@ -55,6 +56,7 @@ def build_wheel(wheel_directory: str, config_settings: Settings = None, metadata
     info = f"{PACKAGE}-{field('version')}.dist-info"
     files = package_files()
     files[f"{info}/METADATA"] = metadata()
+    files[f"{info}/licenses/LICENSE"] = (ROOT / "LICENSE").read_bytes()
     files[f"{info}/WHEEL"] = b"Wheel-Version: 1.0\nGenerator: wheel_of_one\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
     rows = [f"{name},sha256={record_hash(data)},{len(data)}" for name, data in files.items()]
     files[f"{info}/RECORD"] = "\n".join([*rows, f"{info}/RECORD,,", ""]).encode()
@@ -75,7 +77,7 @@ def record_hash(data: bytes) -> str:
 def build_sdist(sdist_directory: str, config_settings: Settings = None) -> str:
     base = f"{PACKAGE}-{field('version')}"
     files = package_files()
-    for name in ("pyproject.toml", "README.md", "build_backend/wheel_of_one.py"):
+    for name in ("pyproject.toml", "README.md", "LICENSE", "build_backend/wheel_of_one.py"):
         files[name] = (ROOT / name).read_bytes()
     files["PKG-INFO"] = metadata()
     name = f"{base}.tar.gz"
