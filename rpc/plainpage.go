@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/hex"
+	"math"
 	"strings"
 )
 
@@ -72,15 +73,26 @@ func (r *plainPage) literal(text string) {
 	}
 }
 
-// integer reads a whole number from 0 to 2^32 - 1 behind name.
+// integer reads a whole number from 0 to 2^31 - 1 behind name, which any machine's int
+// holds. A greater one is for the decoder of all JSON.
 func (r *plainPage) integer(name string) int {
+	v := r.number(name)
+	if v > math.MaxInt32 {
+		r.failed = true
+		return 0
+	}
+	return int(v)
+}
+
+// number reads a whole number from 0 to 2^32 - 1 behind name.
+func (r *plainPage) number(name string) int64 {
 	r.literal(name)
 	rest := r.data[r.pos:min(r.pos+len("4294967295")+1, len(r.data))]
-	n, v := 0, 0
+	n, v := 0, int64(0)
 	for ; n < len(rest) && '0' <= rest[n] && rest[n] <= '9'; n++ {
-		v = 10*v + int(rest[n]-'0')
+		v = 10*v + int64(rest[n]-'0')
 	}
-	if n == 0 || v > 1<<32-1 || n > 1 && rest[0] == '0' {
+	if n == 0 || v > math.MaxUint32 || n > 1 && rest[0] == '0' {
 		r.failed = true
 		return 0
 	}
@@ -103,7 +115,7 @@ func (r *plainPage) plain() []byte {
 func (r *plainPage) record(e *EventRecord) {
 	e.RecNum = r.integer(`{"rec_num":`)
 	e.IMRIndex = r.integer(`,"imr_index":`)
-	e.EventType = uint32(r.integer(`,"event_type":`))
+	e.EventType = uint32(r.number(`,"event_type":`))
 	from := len(r.digests)
 	r.literal(`,"digests":[`)
 	for first := true; !r.failed && !r.next("]"); first = false {

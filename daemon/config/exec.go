@@ -42,7 +42,7 @@ func (c Exec) check(say sayer, gate Gate) {
 		say(at, "exec.mode = %q does nothing with gate.mode = %q: gate.mode must be %q or %q, or exec.source %q", c.Mode, GateOff, GateOn, GateEnforce, ExecByIMA)
 	}
 	if c.MaxSize < 1<<20 || c.MaxSize > 1<<34 {
-		say(tables.Path("exec", "max_size"), "exec.max_size = %d: must be %d to %d", c.MaxSize, 1<<20, 1<<34)
+		say(tables.Path("exec", "max_size"), "exec.max_size = %d: must be %d to %d", c.MaxSize, 1<<20, int64(1)<<34)
 	}
 	because := "with exec.mode = \"off\""
 	idle(say, c.Mode == ExecOff && c.Source != execByGate, because, "exec", "source")

@@ -24,26 +24,26 @@ const (
 )
 
 // le is n, little-endian, in size bytes.
-func le(n, size int) string {
+func le(n int64, size int) string {
 	return string(binary.LittleEndian.AppendUint64(nil, uint64(n))[:size])
 }
 
 func variable(name, value string) string {
-	return globalGUID + le(len(name), 8) + le(len(value), 8) + utf16le(name) + value
+	return globalGUID + le(int64(len(name)), 8) + le(int64(len(value)), 8) + utf16le(name) + value
 }
 
 func image(path string) string {
-	return le(0x1000, 8) + le(4096, 8) + le(0, 8) + le(len(path), 8) + path
+	return le(0x1000, 8) + le(4096, 8) + le(0, 8) + le(int64(len(path)), 8) + path
 }
 
 func filePath(name string) string {
 	text := utf16le(name + "\x00")
-	return "\x04\x04" + le(len(text)+4, 2) + text + endOfPath
+	return "\x04\x04" + le(int64(len(text)+4), 2) + text + endOfPath
 }
 
 func gptOf(names ...string) string {
 	header := "EFI PART" + strings.Repeat("\x00", 48) + globalGUID + strings.Repeat("\x00", 12) + le(128, 4) + le(0, 4)
-	b := header + le(len(names), 8)
+	b := header + le(int64(len(names)), 8)
 	for _, n := range names {
 		name := utf16le(n)
 		b += strings.Repeat("\x00", 16) + globalGUID + strings.Repeat("\x00", 24) + name + strings.Repeat("\x00", 72-len(name))
@@ -63,7 +63,7 @@ func TestDetail(t *testing.T) {
 		{EvEFIVariableDriverConfig, variable("PK", ""), "PK: empty"},
 		{EvEFIVariableDriverConfig, variable("db", "12345"), "db: 5 bytes"},
 		{EvEFIVariableBoot2, variable("BootOrder", "\x05\x00\x0a\x00"), "BootOrder: 0005 000A"},
-		{EvEFIVariableBoot, variable("Boot0005", le(1, 4)+le(len(filePath("\\a.efi")), 2)+utf16le("Linux\x00")+filePath("\\a.efi")), `Boot0005: "Linux" \a.efi`},
+		{EvEFIVariableBoot, variable("Boot0005", le(1, 4)+le(int64(len(filePath("\\a.efi"))), 2)+utf16le("Linux\x00")+filePath("\\a.efi")), `Boot0005: "Linux" \a.efi`},
 		{EvEFIVariableBoot, variable("Boot0006", "\x01"), "Boot0006: 1 bytes"},
 		{EvEFIVariableAuthority, variable("SbatLevel", "sbat,1,2\n"), `SbatLevel: sbat,1,2\x0a`},
 		{EvEFIVariableBoot, variable("x", "y")[:33], "EFI variable announces a name of 2 and a value of 1 bytes, but 1 are left: " + "61dfe48bca93d211aa0d00e098032b8c01000000000000000100000000000000"},

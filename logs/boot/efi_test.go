@@ -7,7 +7,7 @@ import (
 
 func FuzzEFIVariable(f *testing.F) {
 	f.Add([]byte(variable("SecureBoot", "\x01")))
-	f.Add([]byte(variable("Boot0005", le(1, 4)+le(len(filePath("\\a.efi")), 2)+utf16le("Linux\x00")+filePath("\\a.efi"))))
+	f.Add([]byte(variable("Boot0005", le(1, 4)+le(int64(len(filePath("\\a.efi"))), 2)+utf16le("Linux\x00")+filePath("\\a.efi"))))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		v, err := parseEFIVariable(b)
 		if err == nil && (len(v.Value) > len(b) || len(v.GUID) != 36) {

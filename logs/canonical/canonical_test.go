@@ -97,7 +97,7 @@ func TestWhatAValueIsWrittenAs(t *testing.T) {
 		{"a\xffb\xed\xa0\x80c", "\"a\uFFFDb\uFFFD\uFFFD\uFFFDc\""},
 		{map[string]string{"\xff": "<>&\u2028"}, "{\"\uFFFD\":\"<>&\u2028\"}"},
 		{Digest{1, 0xab}, `"01ab` + strings.Repeat("0", 92) + `"`},
-		{1 << 53, `9007199254740992`},
+		{int64(1) << 53, `9007199254740992`},
 		{jsontext.Value(`{"a" : -0, "b":"\u0041"}`), `{"a":0,"b":"A"}`},
 	} {
 		if form, err := Marshal(v.value); err != nil || string(form) != v.want {
