@@ -22,6 +22,10 @@ const (
 	exitFailure = 1
 	exitUsage   = 2
 	exitConfig  = 6 // EXIT_NOTCONFIGURED of systemd.exec(5)
+
+	// EX_UNAVAILABLE of systemd.exec(5): the machine lacks what the daemon needs.
+	// The unit names both, so that systemd does not try again.
+	exitUnsupported = 69
 )
 
 // drainTime is a little more than the kernel's driver waits for a quote.
@@ -103,7 +107,7 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	if err := run(ctx, p, f, config, log); err != nil {
-		return fail(stderr, p.Name, exitFailure, err, hintFor(err))
+		return fail(stderr, p.Name, exitFor(err), err, hintFor(err))
 	}
 	return 0
 }
@@ -120,6 +124,13 @@ func printConfig(program, path string, stdout, stderr io.Writer) int {
 		return fail(stderr, program, exitConfig, err, configHint)
 	}
 	return 0
+}
+
+func exitFor(err error) int {
+	if errors.Is(err, hw.ErrUnsupported) {
+		return exitUnsupported
+	}
+	return exitFailure
 }
 
 // reportConfigOK reports that the configuration is right. The default file need not

@@ -39,9 +39,16 @@ func TestCheckConfig(t *testing.T) {
 	}
 }
 
-// Without a TD the daemon ends with an error that names cimactl doctor.
+// Without a TD the daemon ends with an error that names cimactl doctor, and with an exit
+// status that keeps systemd from starting it again.
 func TestHintWhereThereIsNoTD(t *testing.T) {
 	err := fmt.Errorf("start: %w", &hw.Error{Op: hw.OpBootLog, Err: hw.ErrUnsupported})
+	if code := exitFor(err); code != exitUnsupported {
+		t.Errorf("exit %d", code)
+	}
+	if code := exitFor(errors.New("something else")); code != exitFailure {
+		t.Errorf("of something else: exit %d", code)
+	}
 	if h := hintFor(err); !strings.Contains(h, "cimactl doctor") {
 		t.Errorf("hint %q", h)
 	}
