@@ -1,6 +1,6 @@
 # CIMA. `make demo` shows what it does, `make test` tests it; `make help` lists the rest.
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+VERSION ?= $(shell packaging/version.sh 2>/dev/null || echo unknown)
 GO      ?= $(or $(shell packaging/go.sh),$(error no Go to build with))
 GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
 
@@ -142,6 +142,7 @@ packages:
 
 ## install: what was built, into DESTDIR (for packagers; PREFIX=/usr)
 install: build .cache/man/cimad.8
+	GO="$(GO)" packaging/completions.sh "$(CURDIR)/.cache/completions"
 	DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" packaging/install.sh all
 
 .cache/man/cimad.8: $(wildcard man/*.md) man/build.sh

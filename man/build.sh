@@ -22,9 +22,19 @@ fit() {
 		/^\.TH/ { print ".ad l" }' "$1" >"$1.new" && mv "$1.new" "$1"
 }
 
+# md2man: the machine's own where MD2MAN names it, as distributions do; ours, for this
+# machine also where programs are built for another one, else.
+md2man() {
+	if [ "${MD2MAN:-}" ]; then
+		"$MD2MAN" "$@"
+	else
+		GOOS='' GOARCH='' "${GO:-go}" run github.com/cpuguy83/go-md2man/v2@v2.0.7 "$@"
+	fi
+}
+
 for page in man/*.[1-8].md; do
 	made=$out/$(basename "$page" .md)
-	"${GO:-go}" run github.com/cpuguy83/go-md2man/v2@v2.0.7 -in "$page" -out "$made"
+	md2man -in "$page" -out "$made"
 	fit "$made"
 done
 if command -v mandoc >/dev/null 2>&1; then
