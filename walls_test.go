@@ -93,7 +93,7 @@ var allowed = map[string][]string{
 	"daemon/quotes":            {"daemon/metrics", "hw", "rpc"},
 	"daemon/records":           {"daemon/launch", "daemon/power", "logs", "daemon/storage"},
 	"daemon/services":          {"daemon/config", "daemon/launch", "daemon/ledger", "logs"},
-	"daemon/storage":           {"daemon/launch"},
+	"daemon/storage":           {"daemon/launch", "daemon/storage/bolt"},
 	"hw/sim":                   {"hw", "logs/boot"},
 	"hw/verify":                {"hw", "hw/verify/dcap", "hw/verify/firstseen", "hw/verify/instances", "hw/verify/policy", "hw/verify/replay", "logs", "logs/boot", "rpc"},
 	"hw/verify/dcap":           {"hw"},

@@ -1,6 +1,7 @@
 package engines
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,9 +19,9 @@ var errNotReady = errors.New("the engine has not reported the image yet")
 
 // Image returns the identity of the image that a container was made of. Docker's
 // API is asked. Podman's and cri-o's storage files are read, and podman's API is
-// asked only where they lack the image. Of containerd under a kubelet the
-// reference stands in the pod's annotations. After an error other than ErrNoEngine,
-// ask again.
+// asked only where they lack the image. Containerd's database is read; where it
+// doesn't tell the image, the reference stands in a pod's annotations. After an error
+// other than ErrNoEngine, ask again.
 //
 // Never call Image while the gate holds a runtime: the engine would wait for the
 // daemon.
@@ -38,10 +39,15 @@ func (c *Client) Image(ctx context.Context, r records.Record) (launch.Image, err
 		}
 		return image, err
 	}
-	if r.Pod.Image != "" {
-		return launch.Image{Reference: reference(r.Pod.Image)}, nil
+	is, err := c.storage.Containerd(r.Bundle)
+	name := reference(cmp.Or(r.Pod.Image, is.Reference))
+	switch {
+	case err == nil:
+		return launch.Image{Reference: name, Digest: is.Image.Digest, Layers: is.Layers}, nil
+	case r.Pod.Image != "":
+		return launch.Image{Reference: name}, nil
 	}
-	return launch.Image{}, fmt.Errorf("%w: %s keeps the image in its own database", ErrNoEngine, r.Runtime)
+	return launch.Image{}, fmt.Errorf("%w: %s: %w", ErrNoEngine, r.Runtime, err)
 }
 
 // reference writes an image's name in full, as docker reads it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"regexp"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,10 @@ func (s *Store) known(ctx context.Context, r *Record, c *launch.Spec) launch.Kno
 		is := s.storage.Docker(r.ID, r.RootPath)
 		known.Image, known.Anonymous, known.Shares = is.Image, is.Anonymous, is.Shares
 		r.details.labels, r.details.network = s.options.Rules.Choose(is.Labels), is.Network
+	case "containerd":
+		if is, err := s.storage.Containerd(r.Bundle); err == nil {
+			known.Image = is.Image
+		}
 	case "podman", "cri-o":
 		is := s.storage.Podman(ctx, r.ID, r.Bundle, r.RootPath)
 		known.Image, known.Anonymous = is.Image, is.Anonymous
@@ -81,4 +86,27 @@ func started(st state) bool {
 	}
 	ticks, err := procfs.StartTicks(string(text))
 	return err == nil && ticks == st.start
+}
+
+// kubernetes is the namespace in which the CRI plugin has all its containers.
+const kubernetes = "k8s.io"
+
+// podName has what Kubernetes allows in names, and what crictl makes of a uid.
+var podName = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,252}$`)
+
+// podOf is the pod that a container is of by the word of containerd's CRI plugin, which
+// writes its own annotations over those that a pod's author gives. A name that no pod can
+// have says that somebody else wrote it.
+func podOf(r *Record, c *launch.Spec) launch.Pod {
+	p := c.Pod()
+	p.Image = ""
+	if r.Runtime != "containerd" || path.Base(path.Dir(r.Bundle)) != kubernetes {
+		return launch.Pod{}
+	}
+	for _, name := range []string{p.Namespace, p.Name, p.UID, p.Container} {
+		if name != "" && !podName.MatchString(name) {
+			return launch.Pod{}
+		}
+	}
+	return p
 }

@@ -42,6 +42,9 @@ type Container struct {
 	Image  *launch.ImageConfig // of which it was made
 	Labels map[string]launch.Text
 
+	Reference string   // the image's name as containerd's record has it
+	Layers    []string // likewise, the image's diff ids
+
 	// Network is the id of the container whose network this one has by the engine's
 	// record; "" where it has one of its own, or where the record doesn't say.
 	Network string

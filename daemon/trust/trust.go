@@ -126,6 +126,25 @@ func (t Trust) ReadFile(file string, limit int64) ([]byte, Stamp, uint32, error)
 	return dir.read(path.Base(file), limit)
 }
 
+// OpenFile opens a regular file that root alone could have written, and does not read it:
+// for one that is large.
+func (t Trust) OpenFile(file string) (*os.File, error) {
+	dir, err := t.open(path.Dir(file))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.close()
+	f, _, owner, err := dir.file(path.Base(file))
+	if err == nil && owner != 0 {
+		f.Close()
+		err = fmt.Errorf("%s: %w: uid %d owns it, and root must", file, ErrUntrusted, owner)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
 // ReadMapped reads a file of root's, in a directory that may belong to the root of a
 // container's user namespace: podman gives it a bundle's directory. It returns that
 // user; 0 where the directory is root's. Whoever may act as this user can't make a file
@@ -197,6 +216,23 @@ func (p *trustedDir) regular(name string, st *unix.Stat_t) error {
 // read returns the bytes of a regular file in the directory, at most limit of
 // them, and the uid that owns file and path.
 func (p *trustedDir) read(name string, limit int64) ([]byte, Stamp, uint32, error) {
+	f, now, owner, err := p.file(name)
+	if err != nil {
+		return nil, Stamp{}, 0, err
+	}
+	defer f.Close()
+	if now.size > limit {
+		return nil, now, owner, fmt.Errorf("%s has %d bytes, more than %d", f.Name(), now.size, limit)
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		err = fmt.Errorf("%s has more than %d bytes", f.Name(), limit)
+	}
+	return raw, now, owner, err
+}
+
+// file opens a regular file in the directory.
+func (p *trustedDir) file(name string) (*os.File, Stamp, uint32, error) {
 	at := path.Join(p.path, name)
 	// O_NONBLOCK: opening must not wait where a FIFO lies in the place of the file.
 	fd, err := unix.Openat(p.fd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
@@ -207,24 +243,21 @@ func (p *trustedDir) read(name string, limit int64) ([]byte, Stamp, uint32, erro
 		return nil, Stamp{}, 0, &os.PathError{Op: "open", Path: at, Err: err}
 	}
 	f := os.NewFile(uintptr(fd), at)
-	defer f.Close()
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return nil, Stamp{}, 0, &os.PathError{Op: "stat", Path: at, Err: err}
-	}
-	if err := p.regular(name, &st); err != nil {
-		return nil, Stamp{}, 0, err
+	if err = unix.Fstat(fd, &st); err != nil {
+		err = &os.PathError{Op: "stat", Path: at, Err: err}
+	} else {
+		err = p.regular(name, &st)
 	}
 	file := *p // the file's owner counts for this file alone
-	if err := file.enter(&st); err != nil {
-		return nil, Stamp{}, 0, fmt.Errorf("%s: %w", at, err)
+	if err == nil {
+		if err = file.enter(&st); err != nil {
+			err = fmt.Errorf("%s: %w", at, err)
+		}
 	}
-	if st.Size > limit {
-		return nil, stamp(&st), file.owner, fmt.Errorf("%s has %d bytes, more than %d", at, st.Size, limit)
+	if err != nil {
+		f.Close()
+		return nil, Stamp{}, 0, err
 	}
-	raw, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(raw)) > limit {
-		err = fmt.Errorf("%s has more than %d bytes", at, limit)
-	}
-	return raw, stamp(&st), file.owner, err
+	return f, stamp(&st), file.owner, nil
 }

@@ -73,9 +73,6 @@ func Predict(c *Container, image Image, host Host, rules launch.Rules) (*Predict
 		return nil, err
 	}
 	p := &Prediction{Image: launch.Image{Digest: image.Config.Digest}}
-	if c.Engine == Kubelet {
-		p.Image = launch.Image{Absent: "no engine to ask"}
-	}
 	if p.Launch, err = b.launched(raw, rules); err != nil {
 		return nil, fmt.Errorf("the configuration that %s would write: %w", c.Engine, err)
 	}
@@ -98,9 +95,6 @@ func (b *builder) launched(raw []byte, rules launch.Rules) (launch.Launch, error
 		return launch.Launch{}, err
 	}
 	known := launch.Known{Image: b.image.Config, Home: launch.Text(b.home), Anonymous: isAnonymous}
-	if b.c.Engine == Kubelet {
-		known.Image, known.Home = nil, ""
-	}
 	for kind, mode := range b.c.Namespaces {
 		if mode == "host" {
 			known.HostNamespaces = append(known.HostNamespaces, kind)
