@@ -103,6 +103,22 @@ type ContainerClaims struct {
 
 	Register  Digest    `json:"register"` // container register at Log.Count
 	Assurance Assurance `json:"assurance"`
+	Pod       PodClaims `json:"pod,omitzero"` // that it is of, by the word of containerd's CRI plugin
+}
+
+// PodClaims is a pod of Kubernetes.
+type PodClaims struct {
+	_ canonical.Open
+
+	Namespace string `json:"namespace,omitempty" within:"1..253"`
+	Name      string `json:"name,omitempty" within:"1..253"`
+	UID       string `json:"uid,omitempty" within:"1..253"`
+	Container string `json:"container,omitempty" within:"1..253"` // none: the pod's first, which holds its namespaces
+}
+
+// String tells a pod so that no two are told alike.
+func (p PodClaims) String() string {
+	return fmt.Sprintf("%q/%q, container %q, uid %q", p.Namespace, p.Name, p.Container, p.UID)
 }
 
 // Assurance says how sure the daemon is of a caller.

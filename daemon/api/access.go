@@ -64,10 +64,10 @@ func matches(r config.AccessRule, s *subject, f *containers.Facts) bool {
 			return false
 		}
 	}
-	if r.Image == "" && r.Label == "" {
+	if r.Image == "" && r.Label == "" && r.Namespace == "" && r.Pod == "" {
 		return true
 	}
-	if f == nil {
+	if f == nil || !podMatches(r.Namespace, f.Pod.Namespace) || !podMatches(r.Pod, f.Pod.Name) {
 		return false
 	}
 	if r.Image != "" && !imageMatches(r.Image, f.Image.Reference) {
@@ -75,6 +75,13 @@ func matches(r config.AccessRule, s *subject, f *containers.Facts) bool {
 	}
 	name, value, _ := strings.Cut(r.Label, "=")
 	return r.Label == "" || f.Labels[name] == launch.Text(value)
+}
+
+// podMatches matches a pod's name or namespace. A container of no pod has none, which only
+// a rule without a pattern takes.
+func podMatches(pattern, name string) bool {
+	ok, err := path.Match(pattern, name)
+	return pattern == "" || ok && err == nil && name != ""
 }
 
 // imageMatches matches a whole reference. A * matches slashes too, because

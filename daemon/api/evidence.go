@@ -131,6 +131,7 @@ func (a *API) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Snapsh
 		DefaultsDigest: f.DefaultsDigest,
 		Register:       at.Owner.Register,
 		Assurance:      assurance(s, f),
+		Pod:            rpc.PodClaims{Namespace: f.Pod.Namespace, Name: f.Pod.Name, UID: f.Pod.UID, Container: f.Pod.Container},
 	}
 	return claims, at, nil
 }

@@ -39,6 +39,7 @@ type Facts struct {
 	LaunchDigest, DefaultsDigest rpc.Digest // zero for a launch that a daemon of evidence v1 wrote
 	Image                        launch.Image
 	Labels                       map[string]launch.Text // those that the configuration counts
+	Pod                          launch.Pod             // zero where it is of none
 	Metadata                     string                 // assurance.metadata
 	Start                        string                 // assurance.start
 	Instance                     string                 // name of the instance in the runtime log
@@ -118,6 +119,7 @@ func newFacts(launched, image jsontext.Value) (*Facts, error) {
 	if err := errors.Join(json.Unmarshal(image, &f.Image), json.Unmarshal(launched, &l)); err != nil {
 		return nil, err
 	}
+	f.Pod = l.Pod
 	if l.Asked != nil {
 		f.Labels = l.Asked.Labels
 	}

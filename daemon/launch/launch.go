@@ -37,6 +37,10 @@ type Launch struct {
 	ImageConfig string      `json:"image_config,omitempty"`
 	Entrypoint  *Entrypoint `json:"entrypoint,omitzero"`
 
+	// Pod is the pod that the container is of, by the word of containerd's CRI plugin. It
+	// is in no digest.
+	Pod Pod `json:"pod,omitzero"`
+
 	// AskedSHA384 and DefaultsSHA384 stand for Asked and Defaults where these are too
 	// large for an event (Condense).
 	AskedSHA384    string `json:"asked_sha384,omitempty"`

@@ -180,7 +180,9 @@ func (c *Spec) Pod() Pod {
 
 // Pod is what CRI annotations say about a container.
 type Pod struct {
-	Name, Namespace, UID string
-	Container            string // its name in the pod
-	Image                string // as the pod names it
+	Name      string `json:"name,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	UID       string `json:"uid,omitempty"`
+	Container string `json:"container,omitempty"` // its name in the pod; none: the pod's first container
+	Image     string `json:"-"`                   // as the pod names it
 }

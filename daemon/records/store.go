@@ -275,6 +275,7 @@ func (s *Store) parse(ctx context.Context, r *Record, raw []byte) error {
 	}
 	r.CgroupPath = ownCgroup(r.details.cgroup.path, r.UID)
 	r.Pod, r.details.search, r.details.user = c.Pod(), searchPath(c), userOf(c, raw)
+	r.Launch.Pod = podOf(r, c)
 	if r.UID != 0 {
 		r.Launch.Source = logs.SourceUser
 	} else {

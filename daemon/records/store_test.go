@@ -262,6 +262,45 @@ func TestAnnotationsOfAPod(t *testing.T) {
 	}
 }
 
+// The launch names a pod where containerd's CRI plugin made the container, in its
+// namespace, and where all that it says can be a pod's.
+func TestPodOfALaunch(t *testing.T) {
+	const name, namespace, uid, container = "io.kubernetes.cri.sandbox-name", "io.kubernetes.cri.sandbox-namespace", "io.kubernetes.cri.sandbox-uid", "io.kubernetes.cri.container-name"
+	web := launch.Pod{Name: "web-1", Namespace: "prod", UID: "0b7c3f51-1111", Container: "app"}
+	says := func(more ...string) map[string]any {
+		out := map[string]any{"io.kubernetes.cri.sandbox-id": id(9), "io.kubernetes.cri.image-name": "x", name: "web-1", namespace: "prod", uid: "0b7c3f51-1111", container: "app"}
+		for i := 0; i < len(more); i += 2 {
+			out[more[i]] = more[i+1]
+		}
+		return out
+	}
+	without := launch.Pod{Name: "web-1", Namespace: "prod", UID: "0b7c3f51-1111"}
+	for what, c := range map[string]struct {
+		namespace string
+		says      map[string]any
+		want      launch.Pod
+	}{
+		"by CRI":                  {"k8s.io", says(), web},
+		"the pod's first":         {"k8s.io", says(container, ""), without},
+		"by ctr":                  {"default", says(), launch.Pod{}},
+		"by docker":               {"moby", says(), launch.Pod{}},
+		"no annotations":          {"k8s.io", map[string]any{}, launch.Pod{}},
+		"a name with a newline":   {"k8s.io", says(name, "web\n"), launch.Pod{}},
+		"a name with a slash":     {"k8s.io", says(namespace, "kube/system"), launch.Pod{}},
+		"a name that is too long": {"k8s.io", says(uid, strings.Repeat("a", 254)), launch.Pod{}},
+		"not UTF-8":               {"k8s.io", says(container, "\xff"), launch.Pod{}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			x := newTree(t)
+			x.bundle(c.namespace, id(1), "/kubepods/podx/"+id(1), set("annotations", c.says))
+			r := x.list()[id(1)]
+			if r.Err != nil || r.Launch.Pod != c.want {
+				t.Errorf("%+v, %v, want %+v", r.Launch.Pod, r.Err, c.want)
+			}
+		})
+	}
+}
+
 // A user who puts a FIFO in the place of a rootless engine's bundles delays
 // nothing: neither the list of root's records nor the lookup of a cgroup.
 func TestUsersFIFOHoldsNobody(t *testing.T) {

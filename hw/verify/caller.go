@@ -50,7 +50,7 @@ const loggedEarlier = "its launch was logged by an earlier version (evidence pro
 
 // against compares the claims with the log, whose values are Want.
 func against(in *instances.Instance, c *rpc.ContainerClaims) []Comparison {
-	return []Comparison{
+	compared := []Comparison{
 		{"container register", in.Register.String(), c.Register.String()},
 		{"launch digest", shownDigest(in.LaunchSum), shownDigest(c.LaunchDigest)},
 		{"defaults digest", shownDigest(in.DefaultsDigest), shownDigest(c.DefaultsDigest)},
@@ -58,6 +58,11 @@ func against(in *instances.Instance, c *rpc.ContainerClaims) []Comparison {
 		{"image digest", in.Image.Digest, c.ImageDigest},
 		{"cgroup owner", fmt.Sprint(in.CgroupOwner), fmt.Sprint(c.Assurance.CgroupOwner)},
 	}
+	logged := rpc.PodClaims{Namespace: in.Pod.Namespace, Name: in.Pod.Name, UID: in.Pod.UID, Container: in.Pod.Container}
+	if none := (rpc.PodClaims{}); logged != none || c.Pod != none {
+		compared = append(compared, Comparison{"pod", logged.String(), c.Pod.String()})
+	}
+	return compared
 }
 
 // shownDigest is a digest as a comparison shows it.

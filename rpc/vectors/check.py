@@ -173,7 +173,7 @@ OWN = ("launch", "mounted", "image", "exec", "extend", "exit")
 
 # What a launch may say. Anything else could mean anything.
 
-LAUNCH = ("asked", "defaults", "limits", "image_config", "entrypoint", "asked_sha384", "defaults_sha384")
+LAUNCH = ("asked", "defaults", "limits", "image_config", "entrypoint", "pod", "asked_sha384", "defaults_sha384")
 ASKED = """arguments working_directory terminal user environment capabilities no_new_privileges seccomp apparmor selinux
     namespaces mounts devices device_rules all_devices sysctls root_read_only unmasked writable_paths hooks annotations
     labels hostname domainname members unknown""".split()
@@ -212,6 +212,9 @@ def launch_digests(launch, image):
         raise Differs("image_config must be a SHA-256 digest")
     if not {"path"} <= set(launch.get("entrypoint", {"path": ""})) <= {"path", "sha384"}:
         raise Differs("entrypoint has members that no reader knows")
+    pod = launch.get("pod", {"name": ""})
+    if not isinstance(pod, dict) or not pod or not set(pod) <= {"name", "namespace", "uid", "container"}:
+        raise Differs("a pod has members that no reader knows, or none")
     if config and image.get("digest", config) != config:
         raise Differs("image_config must be the digest in the image event")
     of = {"cgroup_owner": launch["cgroup_owner"], "source": launch["source"]}
@@ -362,6 +365,7 @@ def check(text):
             ("image", about.get("image", ""), launch["image"].get("reference", "")),
             ("image_digest", about.get("image_digest", ""), launch["image"].get("digest", "")),
             ("cgroup_owner", about["assurance"]["cgroup_owner"], launch["launch"].get("cgroup_owner")),
+            ("pod", about.get("pod", {}), launch["launch"].get("pod", {})),
         ):
             if said != logged:
                 raise Differs(f"{name} is {said!a}, the log has {logged!a}")

@@ -33,9 +33,18 @@ type Launch struct {
 	Asked       jsontext.Value // nil where the event has its digest alone, or where Source is none
 	defaults    jsontext.Value // likewise
 	ImageConfig string         // "" where it is unknown
+	Pod         Pod            // zero where it is of none
 
 	AskedDigest    canonical.Digest // SHA-384(JCS(asked)); zero where Source is none
 	DefaultsDigest canonical.Digest // SHA-384(JCS(defaults)), the defaults digest; zero where Source is none
+}
+
+// Pod is the pod that a container is of, by the word of the CRI plugin.
+type Pod struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	UID       string `json:"uid"`
+	Container string `json:"container"`
 }
 
 // members are those of a launch, by name.
@@ -120,6 +129,9 @@ func (l *Launch) readRest(m members) error {
 			return fmt.Errorf("limits: %w", err)
 		}
 	}
+	if err := l.readPod(m["pod"]); err != nil {
+		return err
+	}
 	if entrypoint, ok := m["entrypoint"]; ok {
 		file, err := object(entrypoint)
 		if err != nil {
@@ -129,6 +141,26 @@ func (l *Launch) readRest(m members) error {
 			return errors.New("entrypoint must have a path")
 		}
 		return known("entrypoint", file, entrypointMembers)
+	}
+	return nil
+}
+
+func (l *Launch) readPod(pod jsontext.Value) error {
+	if pod == nil {
+		return nil
+	}
+	of, err := object(pod)
+	if err == nil {
+		err = known("pod", of, PodMembers)
+	}
+	if err == nil {
+		err = json.Unmarshal(pod, &l.Pod)
+	}
+	if err == nil && l.Pod == (Pod{}) {
+		err = errors.New("must say something, or be left out")
+	}
+	if err != nil {
+		return fmt.Errorf("pod: %w", err)
 	}
 	return nil
 }

@@ -5,7 +5,7 @@ package launches
 var (
 	// Members are those of a launch.
 	Members = []string{"source", "cgroup_owner", "asked", "defaults", "limits", "image_config", "entrypoint",
-		"asked_sha384", "defaults_sha384"}
+		"pod", "asked_sha384", "defaults_sha384"}
 
 	// AskedMembers are those of asked.
 	AskedMembers = []string{"arguments", "working_directory", "terminal", "user", "environment", "capabilities",
@@ -18,6 +18,9 @@ var (
 		"sysctls", "device_rules", "masked_paths", "read_only_paths", "annotations", "namespaces", "hostname"}
 
 	entrypointMembers = []string{"path", "sha384"}
+
+	// PodMembers are those of a pod, in launch and claims.
+	PodMembers = []string{"name", "namespace", "uid", "container"}
 
 	// MountMembers are those of a mount in asked.
 	MountMembers = []string{"destination", "type", "options", "source", "volume", "anonymous", "secret", "engine",

@@ -44,6 +44,7 @@ type host struct {
 var launchNames = func() match.Names {
 	n := match.NamesOf(launches.Members...)
 	n["entrypoint"], n["asked"] = match.NamesOf("path", "sha384"), askedNames()
+	n["pod"] = match.NamesOf(launches.PodMembers...)
 	n["defaults"], n["image"], n["claims"] = match.NamesOf(launches.DefaultsMembers...), match.NamesOf(launches.ImageMembers...), claimNames
 	return n
 }()
@@ -61,7 +62,7 @@ var claimNames = match.Names{
 	"agent": nil, "boot_log": nil, "os_logs": nil, "log": match.NamesOf("count", "anchor", "view"),
 	"container": match.Names{
 		"id": nil, "runtime": nil, "image": nil, "image_digest": nil, "launch_digest": nil, "defaults_digest": nil, "register": nil,
-		"assurance": match.NamesOf("start", "pidfd", "cgroup_owner", "metadata"),
+		"assurance": match.NamesOf("start", "pidfd", "cgroup_owner", "metadata"), "pod": match.NamesOf(launches.PodMembers...),
 	},
 	"host": match.NamesOf("unit", "uid"),
 }
