@@ -13,13 +13,13 @@ import (
 // accounts are what callers may still use, by payer.
 type accounts struct {
 	limits config.Limits
-	nobody *account // of whom not even a uid is known
+	nobody *account // of whom nothing is known
 
 	mu    sync.Mutex
 	byKey map[string]*account
 }
 
-// unattributed is the account of callers without a known uid.
+// unattributed begins the accounts of callers that were refused.
 const unattributed = "unattributed"
 
 // maxStrangers bounds the accounts of callers that were refused because they could
@@ -72,7 +72,7 @@ func (as *accounts) use(key string) *account {
 }
 
 // useStranger is use for a caller that could not be attributed. There are few such
-// accounts, because a process that may become any uid would have as many.
+// accounts, because somebody may be able to be in many places.
 func (as *accounts) useStranger(key string) *account {
 	as.mu.Lock()
 	strangers := 0

@@ -120,9 +120,11 @@ func (a *API) newServer(methods []server.Method, attach func(context.Context, *n
 			Line: l.Line, Reply: l.EvidenceReply, InFlight: l.InFlight,
 			Connections: l.Connections, CallerConnections: l.ConnectionsPerContainer,
 			Idle: time.Duration(l.Idle), Write: time.Duration(l.Write),
+			Connects: l.RequestsPerSecond, ConnectBurst: l.RequestsBurst,
 		},
 		Attach: attach,
 		Key:    payerName,
+		Origin: a.Peers.Origin,
 		Before: a.callers.before,
 		After:  a.callers.after,
 	}

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"os"
@@ -54,7 +53,7 @@ func (cs *callers) attach(ctx context.Context, conn *net.UnixConn) (context.Cont
 		c.instance = cs.containers.Use(*p.Container, p.CgroupInode, p.CgroupOwner)
 		c.owner = c.instance.Owner
 	}
-	c.payer = c.charged()
+	c.payer = p.Payer
 	c.account = cs.accounts.use(c.payer)
 	c.setSubject()
 	release := func() {
@@ -70,11 +69,12 @@ func (cs *callers) attach(ctx context.Context, conn *net.UnixConn) (context.Cont
 
 type strangerKey struct{}
 
-// stranger charges a caller that was refused for what the refusals cost, by uid.
+// stranger charges a caller that was refused for what the refusals cost, by where it is:
+// one container has many uids.
 func (cs *callers) stranger(ctx context.Context, conn *net.UnixConn, refused error) (context.Context, func()) {
 	key := unattributed
-	if uid, ok := cs.peers.User(conn); ok {
-		key = fmt.Sprintf("%s uid %d", unattributed, uid)
+	if origin, ok := cs.peers.OriginOf(conn); ok {
+		key += " " + origin
 	}
 	a := cs.accounts.useStranger(key)
 	cs.log.Info("caller refused", "caller", a.name, "error", refused)
@@ -101,20 +101,6 @@ func refusal(err error) error {
 		return rpc.Unattributed("%v", err).Because(err)
 	}
 	return err
-}
-
-// charged names the payer of a caller (SECURITY.md, What holds it, 5): the container;
-// or the uid that owns its record or a cgroup above it; or the user on the host.
-func (c *caller) charged() string {
-	switch {
-	case c.Container == nil:
-		return fmt.Sprintf("uid %d", c.User)
-	case c.CgroupOwner != 0:
-		return fmt.Sprintf("uid %d", c.CgroupOwner)
-	case c.Container.UID != 0:
-		return fmt.Sprintf("uid %d", c.Container.UID)
-	}
-	return c.owner
 }
 
 // before runs before each request. It refuses a caller that is no longer the process
@@ -180,6 +166,9 @@ func (cs *callers) after(ctx context.Context, method string, took time.Duration,
 func payerName(ctx context.Context) string {
 	if c, ok := ctx.Value(callerKey{}).(*caller); ok {
 		return c.payer
+	}
+	if a, ok := ctx.Value(strangerKey{}).(*account); ok {
+		return a.name
 	}
 	return ""
 }

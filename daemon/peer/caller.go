@@ -34,6 +34,12 @@ type Caller struct {
 	// cgroup, so the owner is charged.
 	CgroupOwner uint32
 
+	// Payer is who is charged for what the caller does: the container; the user who owns
+	// its record or a cgroup above it; on the host User. A container whose own cgroup
+	// belongs to a subordinate uid, as root's engines do for a user namespace, pays for
+	// itself.
+	Payer string
+
 	// PIDFD says that the kernel gave a descriptor of the process that connected.
 	// If false (Linux before 6.5), Caller is the process that had the pid a
 	// moment later: another one, if the first has ended.

@@ -30,6 +30,7 @@ type Identifier struct {
 	users  users
 
 	watches processWatches
+	origins origins
 
 	// The daemon's own pid namespace and root directory: those of the host.
 	ownNS   procfs.FileID

@@ -82,6 +82,7 @@ func (id *Identifier) attribute(ctx context.Context, c *Caller) error {
 	if err != nil {
 		return err
 	}
+	c.Payer = id.users.payer(c)
 	if id.kernel.cgroup == "v2" && id.kernel.pidfdInfo && len(hs) == 1 {
 		if err := c.cgroup.useID(c.pidfd, id.roots, hs[0]); err != nil {
 			return unreadable(err)
@@ -126,6 +127,7 @@ func (id *Identifier) inContainer(ctx context.Context, c *Caller, p process, m m
 	}
 	c.CgroupInode, c.CgroupOwner = s.inode, s.owner
 	c.path, c.cgroupInode = f.path, s.inode
+	id.origins.learn(f.path)
 	return nil
 }
 

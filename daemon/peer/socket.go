@@ -78,21 +78,6 @@ func (id *Identifier) connector(conn *net.UnixConn) (connector, error) {
 	return p, failed
 }
 
-// User returns the user who is charged for a connection that was refused: the owner
-// of the caller's subordinate uid, else the caller's uid; false if it is not known.
-func (id *Identifier) User(conn *net.UnixConn) (uint32, bool) {
-	raw, err := conn.SyscallConn()
-	if err != nil {
-		return 0, false
-	}
-	var cred *unix.Ucred
-	failed := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	if err != nil || failed != nil {
-		return 0, false
-	}
-	return id.users.of(cred.Uid, ""), true
-}
-
 func (id *Identifier) credentials(socket int) (connector, error) {
 	cred, err := unix.GetsockoptUcred(socket, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {

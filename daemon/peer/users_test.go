@@ -51,3 +51,32 @@ func TestUsersOfUIDs(t *testing.T) {
 		t.Errorf("without the file %d", got)
 	}
 }
+
+// Whatever uids, records and cgroups one user or one container has, it is one payer.
+func TestPayers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "subuid")
+	if err := os.WriteFile(file, []byte("1000:100000:65536\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	u := users{&trust.SubUIDs{File: file}}
+	x := Container{ID: "x", Name: "x"}
+	of := func(uid uint32) *Container { c := x; c.UID = uid; return &c }
+	for _, tt := range []struct {
+		caller *Caller
+		want   string
+	}{
+		{&Caller{UID: 100007, User: 1000}, "uid 1000"},
+		{&Caller{UID: 0, Container: &x, CgroupOwner: 1001}, "uid 1001"},
+		{&Caller{Container: of(1002)}, "uid 1002"},
+		{&Caller{Container: of(1000), CgroupOwner: 1000}, "uid 1000"},
+		{&Caller{Container: of(1000), CgroupOwner: 100005}, "uid 1000"},
+		{&Caller{Container: of(100007), CgroupOwner: 100007}, "uid 1000"},
+		{&Caller{UID: 100007, Container: &x}, "x"},
+		{&Caller{UID: 7, Container: &x}, "x"},
+		{&Caller{UID: 100000, Container: &x, CgroupOwner: 100000}, "x"},
+	} {
+		if got := u.payer(tt.caller); got != tt.want {
+			t.Errorf("%+v: charged to %q, must be %q", tt.caller, got, tt.want)
+		}
+	}
+}

@@ -43,9 +43,14 @@ type Limits struct {
 	Memory       int64
 	CallerMemory int64
 
-	// Attaching is how many new connections are identified at once; more
-	// wait in the kernel's queue, in order. Default 32.
+	// Attaching is how many new connections are identified at once; more wait, and
+	// the origins take turns. Default 32.
 	Attaching int
+
+	// Connects is how many connections a second are taken of one origin, and
+	// ConnectBurst how many at once. Defaults 500 and 1000.
+	Connects     float64
+	ConnectBurst int
 
 	// LineTime is how long a line may take from its first byte to its
 	// newline, Write how long a reply may take to be read (up to twice
@@ -72,6 +77,8 @@ func defaultLimits() Limits {
 		Memory:            16 << 20,
 		CallerMemory:      4 << 20,
 		Attaching:         32,
+		Connects:          500,
+		ConnectBurst:      1000,
 		LineTime:          10 * time.Second,
 		Write:             10 * time.Second,
 		Idle:              60 * time.Second,
@@ -91,6 +98,8 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.Memory, d.Memory)
 	fill(&l.CallerMemory, d.CallerMemory)
 	fill(&l.Attaching, d.Attaching)
+	fill(&l.Connects, d.Connects)
+	fill(&l.ConnectBurst, d.ConnectBurst)
 	fill(&l.LineTime, d.LineTime)
 	fill(&l.Write, d.Write)
 	fill(&l.Idle, d.Idle)

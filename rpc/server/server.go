@@ -11,7 +11,7 @@
 //
 // The flow of a request is:
 //
-//	Server.accept            -- a connection, if there are not too many
+//	door.Door                -- a connection, if its origin makes not too many; in turn
 //	* Server.attach          -- Attach: who is the caller? once for each connection
 //	* conn.serve             -- the goroutine that reads the connection
 //	  * framing.next         -- a line, bounded in bytes and time
@@ -26,16 +26,14 @@ package server
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"net"
 	"runtime"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/server/door"
 )
 
 // attachTime bounds the time of Attach.
@@ -60,8 +58,12 @@ type Server struct {
 	Attach func(ctx context.Context, conn *net.UnixConn) (attached context.Context, release func(), err error)
 
 	// Key names the caller that pays for a connection, from the context that
-	// Attach made. For "" nobody pays.
+	// Attach made, also where Attach returned an error. For "" nobody pays.
 	Key func(ctx context.Context) string
+
+	// Origin names where a connection comes from, before it is known who calls
+	// (door.Door). nil: connections have no rate.
+	Origin func(socket int) (name string, ok bool)
 
 	// Before is called before each request is answered; its error is the
 	// answer. A rate limit and a check that the caller still lives belong
@@ -77,14 +79,13 @@ type Server struct {
 	// nil. method is as in Before.
 	After func(ctx context.Context, method string, took time.Duration, refused *rpc.Error, cause error)
 
-	once      sync.Once
-	limits    Limits
-	methods   map[string]*Method
-	callers   callers
-	attaching chan struct{}
-	writing   chan struct{} // a token for each result that is being marshalled
-	draining  atomic.Bool
-	running   sync.WaitGroup
+	once     sync.Once
+	limits   Limits
+	methods  map[string]*Method
+	callers  callers
+	writing  chan struct{} // a token for each result that is being marshalled
+	draining atomic.Bool
+	running  sync.WaitGroup
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -97,7 +98,6 @@ func (s *Server) setUp() {
 		s.methods[s.Methods[i].Name] = &s.Methods[i]
 	}
 	s.callers = callers{limits: &s.limits, byKey: make(map[string]*caller), holds: make(map[*hold]struct{})}
-	s.attaching = make(chan struct{}, s.limits.Attaching)
 	s.writing = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
 	s.conns = make(map[*conn]struct{})
 }
@@ -119,59 +119,39 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		l.Close()
 	})
 	defer stop()
-	err := s.accept(ctx, l)
+	err := s.door(context.WithoutCancel(ctx)).Serve(ctx, l)
 	l.Close()
 	s.drain()
 	return err
 }
 
-func (s *Server) accept(ctx context.Context, l net.Listener) error {
-	wait := time.Duration(0)
-	for {
-		nc, err := l.Accept()
-		switch {
-		case ctx.Err() != nil:
-			if err == nil {
-				nc.Close()
-			}
-			return nil
-		case err != nil && !isTemporary(err):
-			return fmt.Errorf("listener failed: %w", err)
-		case err != nil:
-			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
-			pause(ctx, wait)
-			continue
-		}
-		wait = 0
-		if !s.callers.admit() {
-			turnAway(nc, rpc.RateLimited(time.Second, "%d connections are open, more are not taken: try again", s.limits.Connections))
-			continue
-		}
-		s.attaching <- struct{}{} // Attach has a deadline, so this passes
-		s.running.Go(func() {
+// door takes the connections that s.serve answers with contexts below ctx.
+func (s *Server) door(ctx context.Context) *door.Door {
+	return &door.Door{
+		Origin: s.Origin, Rate: s.limits.Connects, Burst: s.limits.ConnectBurst,
+		Slots: s.limits.Attaching, Share: max(1, s.limits.Attaching/8), Waiting: s.limits.CallerConnections,
+		Admit: s.callers.admit, Leave: s.callers.leave,
+		Take: func(nc net.Conn, identified func()) {
 			defer s.callers.leave()
-			s.serve(context.WithoutCancel(ctx), nc)
-		})
+			s.serve(ctx, nc, identified)
+		},
+		Go:       s.running.Go,
+		Refused:  func() { s.callers.refused.Add(1) },
+		TurnAway: s.turnAway,
 	}
 }
 
-// isTemporary reports whether an error of accept(2) can pass by itself: there was no
-// file descriptor or memory left, or the peer has gone again.
-func isTemporary(err error) bool {
-	for _, number := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM,
-		syscall.ECONNABORTED, syscall.EINTR, syscall.EAGAIN, syscall.EPERM} {
-		if errors.Is(err, number) {
-			return true
-		}
+func (s *Server) turnAway(nc net.Conn, why door.Reason) {
+	e := rpc.RateLimited(time.Second, "%d connections are open, more are not taken: try again", s.limits.Connections)
+	switch why {
+	case door.TooMany:
+		e = rpc.RateLimited(time.Second, "this caller has %d connections that wait, more are not taken: try again", s.limits.CallerConnections)
+		s.callers.refused.Add(1)
+	case door.TooFast:
+		e = rpc.RateLimited(time.Second, "this caller connects more than %g times a second: keep a connection, and try again", s.limits.Connects)
+		s.callers.refused.Add(1)
 	}
-	return false
-}
-
-func pause(ctx context.Context, wait time.Duration) {
-	select {
-	case <-time.After(wait):
-	case <-ctx.Done():
-	}
+	turnAway(nc, e)
 }
 
 // turnAway answers a connection that is over a limit. The line goes into an empty
@@ -184,21 +164,21 @@ func turnAway(nc net.Conn, e *rpc.Error) {
 }
 
 // serve answers one connection until it ends.
-func (s *Server) serve(ctx context.Context, nc net.Conn) {
+func (s *Server) serve(ctx context.Context, nc net.Conn, identified func()) {
 	defer nc.Close()
 	growStack()
 	attached, release, err := s.attach(ctx, nc)
-	<-s.attaching
+	identified()
 	if release != nil {
 		defer release()
 	}
-	// All callers that have no name share one: otherwise nobody would pay for them.
-	key := "unattributed"
-	if err == nil {
-		key = ""
-		if s.Key != nil {
-			key = s.Key(attached)
-		}
+	key := ""
+	if s.Key != nil && attached != nil {
+		key = s.Key(attached)
+	}
+	if err != nil && key == "" {
+		// All callers that have no name share one: otherwise nobody would pay for them.
+		key = "unattributed"
 	}
 	charged := s.callers.enter(key)
 	if charged == nil {
