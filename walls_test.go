@@ -153,8 +153,8 @@ var allowed = map[string][]string{
 	"rpc/cimactl/replay": {"hw/verify/replay", "rpc/cimactl/command"},
 	"rpc/form":           {"logs", "logs/alg", "logs/boot", "logs/ima", "rpc"},
 	"rpc/server":         {"rpc"},
-	"rpc/form":   {"logs", "logs/alg", "logs/boot", "logs/ima", "rpc"},
-	"rpc/server": {"rpc", "rpc/server/door"},
+	"rpc/form":           {"logs", "logs/alg", "logs/boot", "logs/ima", "rpc"},
+	"rpc/server":         {"rpc", "rpc/server/door"},
 }
 
 // leaves may be imported by all: they hold what would be written twice otherwise.
