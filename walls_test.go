@@ -152,8 +152,6 @@ var allowed = map[string][]string{
 	},
 	"rpc/cimactl/replay": {"hw/verify/replay", "rpc/cimactl/command"},
 	"rpc/form":           {"logs", "logs/alg", "logs/boot", "logs/ima", "rpc"},
-	"rpc/server":         {"rpc"},
-	"rpc/form":           {"logs", "logs/alg", "logs/boot", "logs/ima", "rpc"},
 	"rpc/server":         {"rpc", "rpc/server/door"},
 }
 

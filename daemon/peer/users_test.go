@@ -2,7 +2,9 @@ package peer
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"github.com/cima-project/cima/daemon/trust"
@@ -49,6 +51,44 @@ func TestUsersOfUIDs(t *testing.T) {
 	os.Remove(file)
 	if got := u.of(100000, ""); got != 100000 {
 		t.Errorf("without the file %d", got)
+	}
+}
+
+// Processes of a user namespace with a user's subordinate uids connect with uids of their
+// own, and are that one user.
+func TestOneUserOfManyUIDs(t *testing.T) {
+	if os.Getuid() != 0 {
+		leaveOut(t, "mapping uids needs root")
+	}
+	file := filepath.Join(t.TempDir(), "subuid")
+	if err := os.WriteFile(file, []byte("1000:100000:65536\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	w := newWorld(t)
+	o := w.options(declare())
+	o.procRoot, o.cgroupRoot, o.subUIDs = "", "", file
+	id := newIdentifier(t, o)
+	if err := os.Chmod(filepath.Dir(clientPath), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, uid := range []uint32{0, 1, 1000, 65535} {
+		s := listen(t)
+		cmd := exec.Command(clientPath, s.path)
+		cmd.SysProcAttr = &syscall.SysProcAttr{
+			Cloneflags:  syscall.CLONE_NEWUSER,
+			UidMappings: []syscall.SysProcIDMap{{HostID: 100000, Size: 65536}}, GidMappings: []syscall.SysProcIDMap{{HostID: 100000, Size: 65536}},
+			Credential: &syscall.Credential{Uid: uid, Gid: uid},
+		}
+		cmd.Stderr = os.Stderr
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		c := identify(t, id, s.accept(t).UnixConn)
+		if c.UID != 100000+uid || c.Payer != "uid 1000" {
+			t.Errorf("uid %d inside: uid %d is charged to %q", uid, c.UID, c.Payer)
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
 	}
 }
 
