@@ -19,8 +19,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// house is a door with a listener whose queue is long, and what it let in.
-type house struct {
+// testDoor is a door with a listener whose queue is long, and what it let in.
+type testDoor struct {
 	*Door
 	t        *testing.T
 	listener *net.UnixListener
@@ -40,12 +40,12 @@ func byName(socket int) (string, bool) {
 	return name, name != "ended"
 }
 
-func newHouse(t *testing.T) *house {
+func newTestDoor(t *testing.T) *testDoor {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: filepath.Join(t.TempDir(), "s")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, listener: l}
+	h := &testDoor{t: t, listener: l}
 	var victim, hostile atomic.Int64
 	h.origins = func() (int, int) { return int(victim.Load()), int(hostile.Load()) }
 	h.Door = &Door{
@@ -69,7 +69,7 @@ func newHouse(t *testing.T) *house {
 }
 
 // serve runs the door until the test ends.
-func (h *house) serve() {
+func (h *testDoor) serve() {
 	ctx, stop := context.WithCancel(h.t.Context())
 	done := make(chan error, 1)
 	go func() { done <- h.Serve(ctx, h.listener) }()
@@ -89,14 +89,14 @@ func (h *house) serve() {
 var dialled atomic.Int64
 
 // connect connects without waiting, as somebody whose client fails with EAGAIN.
-func (h *house) connect(name string) (net.Conn, error) {
+func (h *testDoor) connect(name string) (net.Conn, error) {
 	from := &net.UnixAddr{Net: "unix", Name: "@" + name + "-" + h.t.Name() + time.Now().Format(".000000000") + string(rune('a'+dialled.Add(1)%26))}
 	d := net.Dialer{LocalAddr: from}
 	return d.Dial("unix", h.listener.Addr().String())
 }
 
 // flood leaves n connections in the kernel's queue, whose peer has hung up.
-func (h *house) flood(n int) {
+func (h *testDoor) flood(n int) {
 	h.t.Helper()
 	for range n {
 		nc, err := h.connect("hostile")
@@ -123,7 +123,7 @@ func asked(t *testing.T, nc net.Conn) string {
 // allows; all else of it is closed before anything is done for it, and who comes behind
 // is taken.
 func TestFloodInTheQueue(t *testing.T) {
-	h := newHouse(t)
+	h := newTestDoor(t)
 	const flood = 2000
 	h.flood(flood)
 	nc, err := h.connect("victim")
@@ -157,7 +157,7 @@ func TestFloodInTheQueue(t *testing.T) {
 // The door does not wait for identifications that hang, not even where one origin has as
 // many as it may.
 func TestHangingIdentification(t *testing.T) {
-	h := newHouse(t)
+	h := newTestDoor(t)
 	h.Burst, h.Waiting = 400, 5
 	hang := make(chan struct{})
 	take := h.Take
@@ -192,7 +192,7 @@ func TestHangingIdentification(t *testing.T) {
 
 // A process that has ended before it is looked at is refused, and no others are.
 func TestNoOrigin(t *testing.T) {
-	h := newHouse(t)
+	h := newTestDoor(t)
 	h.Burst = 1
 	h.serve()
 	for _, tt := range [][2]string{{"first", "taken"}, {"second", "taken"}, {"ended", ""}, {"third", "taken"}} {
@@ -208,7 +208,7 @@ func TestNoOrigin(t *testing.T) {
 
 // A refusal of Admit is answered, and leaves no count behind.
 func TestFull(t *testing.T) {
-	h := newHouse(t)
+	h := newTestDoor(t)
 	h.Admit = func() bool { return false }
 	h.serve()
 	nc, err := h.connect("victim")
