@@ -14,6 +14,7 @@ import (
 
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/cimactl/appraise"
+	"github.com/cima-project/cima/rpc/cimactl/boot"
 	"github.com/cima-project/cima/rpc/cimactl/command"
 	"github.com/cima-project/cima/rpc/cimactl/licenses"
 	"github.com/cima-project/cima/rpc/cimactl/policy"
@@ -60,9 +61,11 @@ other machine it appraises the evidence, offline.`,
 	root.SetVersionTemplate("cimactl {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().String("socket", "", "socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
+	predicting := predict.Command()
+	predicting.AddCommand(boot.Command())
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
 		containersCommand(), statusCommand(), versionCommand(),
-		nonceCommand(), appraise.Verify(), replay.Command(), policy.Command(), convertCommand(), predict.Command(), licenses.Command())
+		nonceCommand(), appraise.Verify(), replay.Command(), policy.Command(), convertCommand(), predicting, licenses.Command())
 	root.AddCommand(hostCommands()...)
 	root.SetFlagErrorFunc(command.Usage)
 	command.ExplainArguments(root)

@@ -111,7 +111,7 @@ const (
 	defaultHighest = 0x37ffffff
 )
 
-// patched is the kernel with the setup header that QEMU fills in (hw/i386/x86-common.c).
+// patched is the kernel with the setup header that QEMU fills in (x86_load_linux).
 func patched(f Files) ([]byte, error) {
 	if len(f.Kernel) < headerEnd || string(f.Kernel[0x202:0x206]) != "HdrS" {
 		return nil, fmt.Errorf("%s has no setup header of Linux", f.KernelName)
