@@ -136,7 +136,7 @@ proof-busy:
 bench-packages:
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
-## packages: deb, rpm and checksums, in dist/; two builds of a commit are equal
+## packages: deb, rpm, wheel, crate, an image with cimactl, and checksums, in dist/ (4 min); two builds of a commit are equal
 packages:
 	GO="$(GO)" packaging/build.sh
 

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes deb and rpm packages, cimactl for other systems, and their checksums, in
-# dist/. Two runs at one commit give equal bytes: SOURCE_DATE_EPOCH is the
+# Makes deb and rpm packages, cimactl for other systems, the clients' wheel and crate, an
+# image with cimactl, and their checksums, in dist/. Two runs at one commit give equal bytes: SOURCE_DATE_EPOCH is the
 # commit's time.
 set -eu
 cd "$(dirname "$0")/.."
@@ -11,11 +11,18 @@ SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 ARCH=$(${GO:-go} env GOARCH)
 export VERSION SOURCE_DATE_EPOCH ARCH
 
+# It takes minutes, of which Go says nothing.
+begin=$(date +%s) part=0
+step() { part=$((part + 1)) && printf 'packages: %d of 7, after %d s: %s\n' "$part" $(($(date +%s) - begin)) "$1" >&2; }
+
 rm -rf dist/stage
 mkdir -p dist/stage
-rm -f dist/*.deb dist/*.rpm dist/cimactl-*.tar.gz dist/SHA256SUMS
+rm -f dist/*.deb dist/*.rpm dist/*.whl dist/*.crate dist/cimactl-*.tar.gz dist/cimactl-*.oci.tar dist/SHA256SUMS
+step 'the three programs'
 make -s build VERSION="$VERSION"
+step 'cimactl for other platforms'
 make -s cross VERSION="$VERSION"
+step 'manual and completions'
 GO=${GO:-go} man/build.sh "$PWD/.cache/man"
 packaging/completions.sh "$PWD/.cache/completions"
 
@@ -45,13 +52,14 @@ package() {
 			--config "packaging/nfpm/$name.yaml" --packager "$format" --target dist/ >/dev/null
 	done
 }
+step 'deb and rpm'
 for name in cimad cimactl cimad-sim; do
 	package "$name" deb rpm
 done
 # A deb alone: where an rpm puts modules depends on the distribution's Python.
 package python3-cima-client deb
 
-# Client and verifier for the relying party's other machines.
+step "cimactl for the relying party's other machines"
 for platform in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do
 	os=${platform%/*} arch=${platform#*/}
 	if [ "$os" = linux ]; then
@@ -69,4 +77,7 @@ for platform in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do
 	tar -C dist/stage --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -c "$name" |
 		gzip -9n >"dist/$name.tar.gz"
 done
-(cd dist && sha256sum -- *.deb *.rpm cimactl-*.tar.gz >SHA256SUMS && cat SHA256SUMS)
+step 'wheel, crate and image'
+packaging/artefacts.sh
+step 'checksums'
+(cd dist && sha256sum -- $(ls -- *.deb *.rpm cimactl-*.tar.gz *.oci.tar *.whl *.crate 2>/dev/null) >SHA256SUMS && cat SHA256SUMS)

@@ -77,7 +77,7 @@ func built(t *testing.T, dir string) string {
 func packages(t *testing.T, dist string) map[string][]byte {
 	t.Helper()
 	out := map[string][]byte{}
-	for _, pattern := range []string{"*.deb", "*.rpm", "*.tar.gz", "SHA256SUMS"} {
+	for _, pattern := range []string{"*.deb", "*.rpm", "*.tar.gz", "*.oci.tar", "*.whl", "*.crate", "SHA256SUMS"} {
 		files, err := filepath.Glob(filepath.Join(dist, pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no %s in dist: %v", pattern, err)
@@ -111,8 +111,14 @@ func TestPackages(t *testing.T) {
 		second = packages(t, built(t, there))
 	}
 	// cimactl is also built for arm64, and for three systems other than Linux
-	if len(first) != 13 || len(second) != 13 {
-		t.Errorf("dist must have five debs, four rpms, three archives and the checksums: it has %d and %d files", len(first), len(second))
+	want := 14
+	for _, maker := range []string{"python3", "cargo"} { // of the wheel and the crate
+		if _, err := exec.LookPath(maker); err == nil {
+			want++
+		}
+	}
+	if len(first) != want || len(second) != want {
+		t.Errorf("dist must have five debs, four rpms, three archives, an image, the checksums, and with python3 and cargo a wheel and a crate: it has %d and %d files, not %d", len(first), len(second), want)
 	}
 	for name, b := range first {
 		if !bytes.Equal(b, second[name]) {
@@ -129,6 +135,9 @@ func TestPackages(t *testing.T) {
 	t.Run("deb", func(t *testing.T) { debs(t, dist) })
 	t.Run("python deb", func(t *testing.T) { pythonDeb(t, dist) })
 	t.Run("rpm", func(t *testing.T) { rpms(t, dist) })
+	t.Run("image", func(t *testing.T) { cimactlImage(t, dist) })
+	t.Run("wheel", func(t *testing.T) { wheel(t, dist) })
+	t.Run("crate", func(t *testing.T) { crate(t, dist) })
 	t.Run("archives", func(t *testing.T) { archives(t, dist) })
 	t.Run("rpm in a root of its own", func(t *testing.T) { rpmRoot(t, dist) })
 	t.Run("lint", func(t *testing.T) { lint(t, dist) })
