@@ -116,6 +116,9 @@ const configHint = "cimad.toml(5) describes the configuration"
 
 // printConfig prints what a daemon with this file would have.
 func printConfig(program, path string, stdout, stderr io.Writer) int {
+	if _, err := os.Stat(path); err != nil && path != config.File {
+		return fail(stderr, program, exitConfig, err, "a daemon that is started so has the defaults")
+	}
 	text, err := config.Print(path)
 	if err == nil {
 		_, err = io.WriteString(stdout, text)

@@ -13,7 +13,8 @@ import (
 	"github.com/cima-project/cima/hw"
 )
 
-// --check-config reports ok for a file that was read, and for no other.
+// --check-config reports ok for a file that was read, and for no other; --print-config prints
+// what it gives.
 func TestCheckConfig(t *testing.T) {
 	dir := t.TempDir()
 	good, bad := filepath.Join(dir, "good.toml"), filepath.Join(dir, "bad.toml")
@@ -23,16 +24,19 @@ func TestCheckConfig(t *testing.T) {
 		}
 	}
 	for _, test := range []struct {
-		path string
-		code int
-		want string
+		flag, path string
+		code       int
+		want       string
 	}{
-		{good, 0, good + ": ok\n"},
-		{bad, exitConfig, `bad.toml: line 2: "30" must be a duration such as "10s" or "1m30s"`},
-		{filepath.Join(dir, "mistyped.toml"), exitConfig, "mistyped.toml: no such file or directory\nhint: nothing was checked"},
+		{"--check-config", good, 0, good + ": ok\n"},
+		{"--check-config", bad, exitConfig, `bad.toml:2: [limits]: idle must be a duration above zero in quotes, as "10s" or "1m30s"`},
+		{"--check-config", filepath.Join(dir, "mistyped.toml"), exitConfig, "mistyped.toml: no such file or directory\nhint: nothing was checked"},
+		{"--print-config", good, 0, "\nidle = \"30s\"  # line 2\n"},
+		{"--print-config", bad, exitConfig, "bad.toml:2: "},
+		{"--print-config", filepath.Join(dir, "mistyped.toml"), exitConfig, "mistyped.toml: no such file or directory\nhint: "},
 	} {
 		var out bytes.Buffer
-		code := Main(Program{Name: "cimad"}, []string{"--check-config", "--config", test.path}, &out, &out)
+		code := Main(Program{Name: "cimad"}, []string{test.flag, "--config", test.path}, &out, &out)
 		if code != test.code || !strings.Contains(out.String(), test.want) {
 			t.Errorf("%s: exit %d, %q", test.path, code, &out)
 		}

@@ -90,7 +90,7 @@ func (cs *callers) attachAdmin(ctx context.Context, conn *net.UnixConn) (context
 	}
 	c := callerOf(ctx)
 	if c.Container != nil || c.UID != 0 && c.UID != uint32(os.Geteuid()) {
-		return ctx, release, rpc.Denied("the admin socket answers root on the host only")
+		return ctx, release, rpc.Denied("the admin socket answers root on the host only: a container mounts /run/cima, and never /run/cima-admin")
 	}
 	c.admin = true
 	return ctx, release, nil

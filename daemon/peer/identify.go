@@ -139,7 +139,7 @@ func (id *Identifier) onHost(c *Caller, p process, hs []hierarchy) error {
 	}
 	if pids != 1 {
 		return refuse(fmt.Errorf("pid %d has pids in %d namespaces", c.PID, pids),
-			"it is in a pid namespace of its own, but in no container's cgroup (%d NSpid entries); start the container by an engine that cimad knows, with cgroups enabled", pids)
+			"it is in a pid namespace of its own, but in no container's cgroup (%d NSpid entries); a process of the host must leave that namespace (unshare -p, a sandbox, PrivatePIDs=), and a container must be started by an engine that cimad knows, with cgroups enabled", pids)
 	}
 	ns, err := p.pidNS()
 	if err != nil {

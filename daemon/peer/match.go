@@ -80,12 +80,22 @@ func (r *rule) line(ctx context.Context, h hierarchy) (match, error) {
 	}
 	for name := range strings.SplitSeq(h.path[known:], "/") {
 		if holdsID(name) {
-			return match{}, refuse(
-				fmt.Errorf("no record declares %q in hierarchy %s", h.path, h),
-				"its cgroup in hierarchy %s holds a container id that no root-owned record declares; if the container was just started, try again", h)
+			return match{}, refuse(fmt.Errorf("no record declares %q in hierarchy %s", h.path, h), "%s", undeclared(h, m))
 		}
 	}
 	return m, nil
+}
+
+// undeclared says why a cgroup with a container's id may have no record, and what to do.
+func undeclared(h hierarchy, outer match) string {
+	said := fmt.Sprintf("its cgroup in hierarchy %s holds a container id that no root-owned record declares", h)
+	switch {
+	case outer.found:
+		return said + ": an engine inside another container started it (docker in docker); let the host's engine start it, or try again if that did so just now"
+	case strings.HasPrefix(h.path, "/user.slice/"):
+		return said + ": a user's own engine started it; the host's root must link rootless.conf, see cimad(8)"
+	}
+	return said + "; if the container was just started, try again"
 }
 
 // declared looks one path up in the records, and checks the answer.

@@ -75,7 +75,7 @@ func wireHint(e *rpc.Error) string {
 	case rpc.CodeMethodNotFound:
 		return "cima-api(7) lists the methods, and which of them are on the admin socket alone"
 	case rpc.CodeUnattributed:
-		return "containers that root started are known, those of a user's own engine with rootless.conf (cimad(8)); `journalctl -u cimad` says what was seen"
+		return "`journalctl -u cimad` on the host says what was seen; cimad(8), CONTAINERS, says which containers are known"
 	case rpc.CodeRateLimited, rpc.CodeNotReady:
 		return fmt.Sprintf("ask again in %v", e.RetryAfter())
 	case rpc.CodeTEEUnavailable:
