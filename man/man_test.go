@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw/verify"
@@ -296,5 +298,45 @@ func TestResultIsInItsPage(t *testing.T) {
 		if !strings.Contains(text, `"`+string(v)+`"`) {
 			t.Errorf("verdict %q isn't in cima-evidence.7", v)
 		}
+	}
+}
+
+// Pages fit a screen of 80 columns as readers see them, tables and examples too.
+func TestPagesFitTheScreen(t *testing.T) {
+	viewers := map[string][]string{"mandoc": {"-Tutf8"}, "man": {"-l"}}
+	dir := t.TempDir()
+	if out, err := exec.Command("./build.sh", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	pages, err := filepath.Glob(filepath.Join(dir, "*.[1-8]"))
+	if err != nil || len(pages) < 8 {
+		t.Fatal(pages, err)
+	}
+	seen := 0
+	for viewer, args := range viewers {
+		if _, err := exec.LookPath(viewer); err != nil {
+			continue
+		}
+		for _, page := range pages {
+			view := exec.Command(viewer, append(args, page)...)
+			view.Env = append(os.Environ(), "MANWIDTH=80", "MANPAGER=cat", "LC_ALL=C.UTF-8")
+			out, err := view.Output()
+			if err != nil {
+				t.Fatalf("%s %s: %v", viewer, page, err)
+			}
+			text := regexp.MustCompile(`.\x08|\x1b\[[0-9;]*m`).ReplaceAllString(string(out), "")
+			if n := strings.Count(text, "\n"); n < 50 {
+				t.Errorf("%s shows %d lines of %s", viewer, n, page)
+			}
+			for line := range strings.Lines(text) {
+				if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 80 {
+					t.Errorf("%s, %s: %d columns: %s", viewer, filepath.Base(page), n, line)
+				}
+			}
+		}
+		seen++
+	}
+	if seen == 0 {
+		t.Skip("left out: no mandoc and no man")
 	}
 }

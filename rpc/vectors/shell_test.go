@@ -80,6 +80,11 @@ func TestShellExample(t *testing.T) {
 	if err != nil || r.Verdict != verify.NotTrusted {
 		t.Errorf("%v: %+v", err, r)
 	}
+	away := exec.CommandContext(t.Context(), "sh", "-c", script[:strings.Index(script, "nonce=")]+"ask WhoAmI")
+	away.Env = append(os.Environ(), rpc.SocketEnv+"="+s.path("no.sock"))
+	if out, err := away.CombinedOutput(); err == nil {
+		t.Errorf("without a daemon ask succeeds: %s", out)
+	}
 	if out, err := run("ask GetQuote"); err == nil || !strings.Contains(string(out), "-32601: no method") {
 		t.Errorf("an unknown method: %v: %s", err, out)
 	}
