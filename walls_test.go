@@ -60,6 +60,7 @@ var allowed = map[string][]string{
 	"daemon/config":    {"daemon/ledger", "hw/verify/tables", "logs", "rpc"},
 	"daemon/containers": {
 		"daemon/config",
+		"daemon/confirmed",
 		"daemon/engines",
 		"daemon/gate",
 		"daemon/launch",
@@ -175,7 +176,7 @@ var allowed = map[string][]string{
 }
 
 // leaves may be imported by all: they hold what would be written twice otherwise.
-var leaves = []string{"logs/canonical", "daemon/fifo", "daemon/hashing", "daemon/overlay", "daemon/procfs", "daemon/trust"}
+var leaves = []string{"logs/canonical", "daemon/abandon", "daemon/fifo", "daemon/hashing", "daemon/overlay", "daemon/procfs", "daemon/trust"}
 
 type listed struct {
 	ImportPath string

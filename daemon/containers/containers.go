@@ -14,11 +14,11 @@
 //	      └ the first process waits in its exec FIFO; until then, gate.ErrAgain
 //	          └ Judge: what the kernel shows of it
 //	              └ power event of new classes, mounted event
-//	                  └ it still waits: confirmed ── confirmedStarts
+//	                  └ it still waits: confirmed ── confirmed.Starts
 //	  └ the runtime goes on
 //	the container runs
 //	  └ survey, or a call of its own ── Manager.Facts
-//	      └ the launch is this cgroup's ── confirmedStarts.claim
+//	      └ the launch is this cgroup's ── confirmed.Starts.Claim
 //	          └ image event, once the engine answers
 //	the container ends
 //	  └ exit event ── exits
@@ -51,7 +51,9 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cima-project/cima/daemon/abandon"
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/confirmed"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/peer"
@@ -99,11 +101,12 @@ type Options struct {
 type Manager struct {
 	Options
 	instances instances
-	confirmed *confirmedStarts
+	confirmed *confirmed.Starts
 	starts    recentStarts
 	deferred  deferredLaunches
 	awaited   awaitedExecs
-	execs     Execs // nil: executions are not measured
+	calls     abandon.Calls // on containers' files
+	execs     Execs         // nil: executions are not measured
 
 	Counts Counts
 }
@@ -113,7 +116,7 @@ type Manager struct {
 func New(o Options) (*Manager, error) {
 	m := &Manager{Options: o, instances: instances{byKey: make(map[instanceKey]*Instance)}}
 	var err error
-	m.confirmed, err = openConfirmed(o.Dir, func(owner string) string {
+	m.confirmed, err = confirmed.Open(o.Dir, func(owner string) string {
 		s, err := o.Ledger.Snapshot(owner)
 		if err != nil {
 			return ""
@@ -130,7 +133,7 @@ func New(o Options) (*Manager, error) {
 func (m *Manager) SetExecs(x Execs) { m.execs = x }
 
 // Close closes the file of confirmed starts.
-func (m *Manager) Close() { m.confirmed.close() }
+func (m *Manager) Close() { m.confirmed.Close() }
 
 // Use returns the instance of a container that runs, and counts one more user of
 // it. Release gives it back.

@@ -191,7 +191,7 @@ func (m *Manager) logDeferred(ctx context.Context, owner string, rec records.Rec
 	err = m.appendLaunch(ctx, owner, instance, rec, d.launch)
 	if err == nil && d.judged {
 		if err = m.logMounted(ctx, owner, instance, d.mounted); err == nil {
-			err = m.confirmed.confirm(owner, instance)
+			err = m.confirmed.Confirm(owner, instance)
 		}
 	}
 	if err != nil {

@@ -169,12 +169,17 @@ func (x *exits) logReported(ctx context.Context) {
 	}
 }
 
+var errMeasuring = errors.New("it is still being measured")
+
 // logGone logs that a container ran and is gone, and that it may have had any
 // power, if the log doesn't name it.
 func (x *exits) logGone(ctx context.Context, e engines.Event) error {
 	at, err := x.m.Ledger.Snapshot(e.ID)
 	if err != nil || at.Owner.Instance != "" {
 		return err
+	}
+	if x.m.awaited.holdsOwner(e.ID) {
+		return errMeasuring // its record was read, and its launch follows
 	}
 	rec := records.Record{ID: e.ID, Name: e.ID, Runtime: e.Runtime, Launch: launch.Launch{Source: logs.SourceNone}}
 	instance := "gone." + e.At.UTC().Format("20060102T150405.000000000")

@@ -18,24 +18,30 @@ import (
 // The first exec on the container's root file system, by its first process, stands for
 // it: the runtime's set-up is over, and the process is held in execve(2).
 
-// awaitedExecs are the starts whose first exec is awaited. The zero value is empty.
+// awaitedExecs are the starts whose first exec is awaited, and those that are being
+// measured: nobody else logs them. The zero value is empty.
 type awaitedExecs struct {
 	mu    sync.Mutex
-	byKey map[string]time.Time // records.Record.StartKey: since when
+	byKey map[string]awaitedExec // by records.Record.StartKey
 }
 
-func (a *awaitedExecs) begin(key string) {
+type awaitedExec struct {
+	owner string
+	since time.Time
+}
+
+func (a *awaitedExecs) begin(rec records.Record) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.byKey == nil {
-		a.byKey = make(map[string]time.Time)
+		a.byKey = make(map[string]awaitedExec)
 	}
-	for old, since := range a.byKey {
-		if time.Since(since) > notStarted {
+	for old, is := range a.byKey {
+		if time.Since(is.since) > notStarted {
 			delete(a.byKey, old)
 		}
 	}
-	a.byKey[key] = time.Now()
+	a.byKey[rec.StartKey()] = awaitedExec{rec.Name, time.Now()}
 }
 
 func (a *awaitedExecs) end(key string) {
@@ -49,8 +55,20 @@ func (a *awaitedExecs) end(key string) {
 func (a *awaitedExecs) holds(key string) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	since, ok := a.byKey[key]
-	return ok && time.Since(since) < notStarted
+	is, ok := a.byKey[key]
+	return ok && time.Since(is.since) < notStarted
+}
+
+// holdsOwner reports whether one of a container's starts is awaited.
+func (a *awaitedExecs) holdsOwner(owner string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, is := range a.byKey {
+		if is.owner == owner && time.Since(is.since) < notStarted {
+			return true
+		}
+	}
+	return false
 }
 
 // holdFirst has the first exec of a container held. Where that can't be done the
@@ -67,7 +85,7 @@ func (g *Gate) holdFirst(rec records.Record) error {
 		return nil
 	}
 	g.firsts[device] = rec.StartKey()
-	g.m.awaited.begin(rec.StartKey())
+	g.m.awaited.begin(rec)
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/metrics"
+	"github.com/cima-project/cima/daemon/procfs"
 	"github.com/cima-project/cima/daemon/records"
 )
 
@@ -31,6 +33,10 @@ type Gate struct {
 	runtimes *gate.Runtimes
 	ready    chan struct{} // closed when bundles holds those that were there before
 
+	life      context.Context // of what is measured
+	end       context.CancelFunc
+	measuring sync.WaitGroup
+
 	mu      sync.Mutex
 	bundles map[string]*bundle // that were seen, by writing (records.Record.StartKey)
 	firsts  map[uint64]string  // those whose first exec is held, by device of the root file system
@@ -38,9 +44,10 @@ type Gate struct {
 
 // bundle is one writing of a bundle, at the gate.
 type bundle struct {
-	launch phase // measuring it, when the container is made
-	start  phase // judging its first process, when the container starts
-	init   int   // the process that was judged, or is
+	launch phase      // measuring it, when the container is made
+	result chan error // of that, once
+	start  phase      // judging its first process, when the container starts
+	init   int        // the process that was judged, or is
 }
 
 // phase is how far something is that is done once.
@@ -60,7 +67,7 @@ func (m *Manager) OpenGate(ctx context.Context, runtimes []string) *Gate {
 	if c.Mode == config.GateOff {
 		return nil
 	}
-	g := &Gate{m: m, ready: make(chan struct{}), bundles: make(map[string]*bundle), firsts: make(map[uint64]string)}
+	g := newGate(m)
 	var err error
 	g.runtimes, err = gate.HoldRuntimes(slices.Concat(runtimes, c.Runtimes), gate.Options{
 		Deadline: time.Duration(c.Deadline), Refuse: c.Mode == config.GateEnforce,
@@ -80,11 +87,24 @@ func (m *Manager) OpenGate(ctx context.Context, runtimes []string) *Gate {
 	return g
 }
 
+func newGate(m *Manager) *Gate {
+	g := &Gate{m: m, ready: make(chan struct{}), bundles: make(map[string]*bundle), firsts: make(map[uint64]string)}
+	g.life, g.end = context.WithCancel(context.Background())
+	return g
+}
+
 // Close takes the marks off.
 func (g *Gate) Close() {
 	if g != nil {
 		g.runtimes.Close()
+		g.stop()
 	}
+}
+
+// stop ends what is measured still.
+func (g *Gate) stop() {
+	g.end()
+	g.measuring.Wait()
 }
 
 // heldRuntime is a process that is about to be a runtime; *gate.HeldExec is one.
@@ -124,7 +144,7 @@ func (g *Gate) decide(ctx context.Context, h heldRuntime) error {
 	}
 	var results []error
 	for _, rec := range g.concerned(list, h) {
-		err := g.once(ctx, rec)
+		err := g.once(ctx, rec, h.Command().Name == "create")
 		if err == nil && h.Command().Name == "run" && h.Command().Names(rec.ID) {
 			err = g.holdFirst(rec)
 		}
@@ -195,14 +215,23 @@ func (g *Gate) bundle(rec records.Record) *bundle {
 	return g.bundles[key]
 }
 
-// once measures a bundle, unless that is done. gate.ErrAgain says that another
-// goroutine does it.
-func (g *Gate) once(ctx context.Context, rec records.Record) error {
+// launchFor is how long a launch is measured and logged at most.
+const launchFor = 30 * time.Second
+
+// once measures a bundle, unless that is done. gate.ErrAgain says that another goroutine
+// does it.
+//
+// A large entrypoint may take longer than a runtime is held. Where START follows (made),
+// the runtime goes on in time, and the bundle is measured meanwhile: START waits for that,
+// and the container counts as gated.
+func (g *Gate) once(ctx context.Context, rec records.Record, made bool) error {
 	g.mu.Lock()
 	b := g.bundle(rec)
 	was := b.launch
 	if was == notBegun {
-		b.launch = underWay
+		b.launch, b.result = underWay, make(chan error, 1)
+		g.m.awaited.begin(rec) // nobody else logs it meanwhile
+		g.measuring.Go(func() { g.measure(rec, b) })
 	}
 	g.mu.Unlock()
 	switch was {
@@ -211,12 +240,42 @@ func (g *Gate) once(ctx context.Context, rec records.Record) error {
 	case done:
 		return nil // a failure was reported by the other goroutine
 	}
-	defer func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		b.launch = done
-	}()
-	return g.launch(ctx, rec)
+	inTime := make(<-chan time.Time)
+	if end, ok := ctx.Deadline(); ok && made {
+		left := time.Until(end)
+		inTime = time.After(left * 3 / 4)
+	}
+	select {
+	case err := <-b.result:
+		return err
+	case <-inTime:
+		return nil
+	case <-ctx.Done():
+		return gate.ErrDeadline
+	}
+}
+
+// measure logs the launch of a bundle.
+func (g *Gate) measure(rec records.Record, b *bundle) {
+	ctx, cancel := context.WithTimeout(g.life, launchFor)
+	defer cancel()
+	err := g.launch(ctx, rec)
+	if err != nil {
+		g.m.Log.Debug("a container that is made was not measured", "container", rec.Name, "error", err)
+	}
+	g.m.awaited.end(rec.StartKey())
+	g.mu.Lock()
+	b.launch = done
+	g.mu.Unlock()
+	b.result <- err
+}
+
+// isMeasuring reports whether a bundle is being measured.
+func (g *Gate) isMeasuring(rec records.Record) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b := g.bundles[rec.StartKey()]
+	return b != nil && b.launch == underWay
 }
 
 // launch logs what is about to start, as an instance that has no cgroup yet. In a
@@ -227,7 +286,7 @@ func (g *Gate) launch(ctx context.Context, rec records.Record) error {
 		return rec.Err
 	}
 	m, instance := g.m, rec.InstanceID(0)
-	l, err := m.Records().Measure(ctx, rec)
+	l, err := m.measure(ctx, rec)
 	if err != nil {
 		return fmt.Errorf("measure container %.12s: %w", rec.Name, err)
 	}
@@ -266,11 +325,13 @@ func (g *Gate) prune(list []records.Record) {
 		}
 	}
 	g.m.deferred.retain(owners)
-	g.m.confirmed.retain(owners)
+	g.m.confirmed.Retain(owners)
 }
 
-// isMount reports whether a directory is on another device than its parent.
+// isMount reports whether a directory is on another device than its parent. It asks no
+// file system anything.
 func isMount(hostRoot, dir string) bool {
-	var here, above unix.Stat_t
-	return dir != "" && unix.Stat(hostRoot+dir, &here) == nil && unix.Stat(hostRoot+dir+"/..", &above) == nil && here.Dev != above.Dev
+	here, err := procfs.Stat(unix.AT_FDCWD, hostRoot+dir)
+	above, err2 := procfs.Stat(unix.AT_FDCWD, hostRoot+path.Dir(dir))
+	return dir != "" && err == nil && err2 == nil && here.Device != above.Device
 }

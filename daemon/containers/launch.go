@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cima-project/cima/daemon/abandon"
 	"github.com/cima-project/cima/daemon/engines"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
@@ -32,7 +33,7 @@ func (m *Manager) logLaunch(ctx context.Context, i *Instance, rec records.Record
 	if deferred, err := m.logDeferred(ctx, i.Owner, rec); deferred {
 		return err
 	}
-	l, err := m.Records().Measure(ctx, rec)
+	l, err := m.measure(ctx, rec)
 	if err != nil {
 		return fmt.Errorf("measure container %.12s: %w", rec.Name, err)
 	}
@@ -41,6 +42,11 @@ func (m *Manager) logLaunch(ctx context.Context, i *Instance, rec records.Record
 	}
 	l.CgroupOwner = i.CgroupOwner
 	return m.appendLaunch(ctx, i.Owner, rec.InstanceID(i.inode), rec, l)
+}
+
+// measure measures a launch. It is abandoned where a file of the container's hangs.
+func (m *Manager) measure(ctx context.Context, rec records.Record) (launch.Launch, error) {
+	return abandon.Do(ctx, &m.calls, rec.Name, func() (launch.Launch, error) { return m.Records().Measure(ctx, rec) })
 }
 
 func (m *Manager) appendLaunch(ctx context.Context, owner, instance string, rec records.Record, l launch.Launch) error {

@@ -114,7 +114,7 @@ func (m *Manager) isLaunchOf(logged string, rec records.Record, i *Instance) (mi
 	if logged != rec.InstanceID(0) {
 		return logged == rec.InstanceID(i.inode), false
 	}
-	mine, gated, err := m.confirmed.claim(i.Owner, logged, i.inode)
+	mine, gated, err := m.confirmed.Claim(i.Owner, logged, i.inode)
 	if err != nil {
 		m.Log.Error("a launch that the gate logged can't be claimed for its container", "container", i.Owner, "error", err)
 	}
@@ -124,7 +124,7 @@ func (m *Manager) isLaunchOf(logged string, rec records.Record, i *Instance) (mi
 // isPending reports whether an instance has not started, or is just starting. Nobody
 // claims its launch then: START may confirm it yet.
 func (m *Manager) isPending(i *Instance, rec records.Record) bool {
-	return !m.confirmed.isJudged(i.Owner, rec.InstanceID(0)) && (m.awaited.holds(rec.StartKey()) || isPending(rec))
+	return !m.confirmed.IsJudged(i.Owner, rec.InstanceID(0)) && (m.awaited.holds(rec.StartKey()) || isPending(rec))
 }
 
 // record reads an instance's record again, because a new start may have replaced

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cima-project/cima/daemon/abandon"
 	"github.com/cima-project/cima/daemon/fifo"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/ledger"
@@ -80,6 +81,10 @@ func (g *Gate) start(ctx context.Context, rec records.Record, wait bool) error {
 	}
 	defer init.close()
 	switch {
+	case g.isMeasuring(rec) && wait:
+		return gate.ErrAgain
+	case g.isMeasuring(rec):
+		return nil
 	case init.waits():
 	case wait && procfs.Alive(init.PIDFD) == nil:
 		return gate.ErrAgain
@@ -151,7 +156,7 @@ func (g *Gate) judge(ctx context.Context, rec records.Record, init power.Init, w
 		m.deferred.judged(rec.Name, rec.StartKey(), mounted)
 		return nil
 	case gated:
-		return m.confirmed.confirm(rec.Name, rec.InstanceID(0))
+		return m.confirmed.Confirm(rec.Name, rec.InstanceID(0))
 	}
 	return nil
 }
@@ -179,7 +184,7 @@ func (g *Gate) ensureLaunched(ctx context.Context, rec records.Record) (gated bo
 // judge logs the classes of power that a container's first process shows beyond those
 // of its specification.
 func (m *Manager) judge(ctx context.Context, rec records.Record, init power.Init) (power.Verdict, error) {
-	verdict, err := m.Records().Judge(ctx, rec, init)
+	verdict, err := abandon.Do(ctx, &m.calls, rec.Name, func() (power.Verdict, error) { return m.Records().Judge(ctx, rec, init) })
 	if err != nil {
 		return verdict, fmt.Errorf("judge container %.12s: %w", rec.Name, err)
 	}

@@ -14,11 +14,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/daemontest"
+	"github.com/cima-project/cima/daemon/engines"
 	"github.com/cima-project/cima/daemon/fifo"
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/launch/launchtest"
@@ -98,7 +100,8 @@ func newStarts(t *testing.T) *starts {
 
 // open makes the gate anew, as a daemon that was restarted does.
 func (s *starts) open() {
-	s.g = &Gate{m: s.m, ready: make(chan struct{}), bundles: make(map[string]*bundle)}
+	s.g = newGate(s.m)
+	s.Cleanup(s.g.stop)
 	s.g.skipPresent(s.Context())
 	close(s.g.ready)
 }
@@ -220,7 +223,7 @@ func (s *starts) isGated(id string) bool {
 	if err != nil {
 		s.Fatal(err)
 	}
-	return at.Owner.Instance != "" && s.m.confirmed.isJudged(id, at.Owner.Instance)
+	return at.Owner.Instance != "" && s.m.confirmed.IsJudged(id, at.Owner.Instance)
 }
 
 // operations are those of a container's events, and of the public ones.
@@ -270,6 +273,47 @@ func TestJudgedAtStart(t *testing.T) {
 	s.want("start again", s.g.decide(t.Context(), told("start", a)), nil)
 	if got := s.operations(a); got != "launch power mounted" { // its mounts are the host's
 		t.Errorf("judged twice: %s", got)
+	}
+}
+
+// A large entrypoint takes longer than a runtime is held: N5 of the attacks. What is made
+// goes on in time and is not missed; START waits until the launch is logged. Where no START
+// follows, the runtime is missed.
+func TestMeasuredUntilStart(t *testing.T) {
+	s := newStarts(t)
+	s.bundle(a)
+	s.bundle(b)
+	measured := make(chan struct{})
+	s.register.mu.Lock()
+	s.register.hook = func() { <-measured }
+	s.register.mu.Unlock()
+	short := func() context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	s.want("create", s.g.decide(short(), told("create", a)), nil)
+	s.want("run", s.g.decide(short(), told("run", b)), gate.ErrDeadline)
+	c := s.make(a)
+	c.ready()
+	s.want("start while it is measured", s.g.decide(t.Context(), told("start", a)), gate.ErrAgain)
+	s.want("start of one that is not known, meanwhile", s.g.decide(t.Context(), held{}), nil)
+	rec := s.record(a)
+	if !s.m.awaited.holds(rec.StartKey()) {
+		t.Error("another may log it meanwhile")
+	}
+	// An engine that reports its end says nothing about power that isn't known.
+	s.want("its end", newExits(s.m).logGone(t.Context(), engines.Event{ID: a, Runtime: "docker", At: time.Now()}), errMeasuring)
+	close(measured)
+	daemontest.Eventually(t, "START goes on", func() bool {
+		err := s.g.decide(t.Context(), told("start", a))
+		if err != nil && !errors.Is(err, gate.ErrAgain) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	if got := s.operations(a); strings.Count(got, "launch") != 1 || !s.isGated(a) || s.m.awaited.holds(rec.StartKey()) {
+		t.Errorf("%s, gated %t", got, s.isGated(a))
 	}
 }
 

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,8 +84,12 @@ type root struct {
 	options string
 }
 
-// openRoot opens an overlay that is mounted at dir and nowhere else.
+// openRoot opens an overlay that is mounted at dir and nowhere else. What is mounted there
+// is looked at first: to open what a user serves (fuse-overlayfs) may take for ever.
 func openRoot(hostRoot, dir string) (*root, error) {
+	if kind, err := typeAt(hostRoot, dir); err != nil || kind != "" && kind != "overlay" {
+		return nil, fmt.Errorf("%w: the root file system is no overlay (%s)", ErrUnmarkable, cmp.Or(kind, fmt.Sprint(err)))
+	}
 	dir, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return nil, err
@@ -111,14 +116,29 @@ func openRoot(hostRoot, dir string) (*root, error) {
 	return r, nil
 }
 
+// hostMounts reads the mounts of the host.
+func hostMounts(hostRoot string) ([]procfs.Mount, error) {
+	if hostRoot == "" {
+		return procfs.Mounts("/proc/self")
+	}
+	return procfs.Mounts(filepath.Dir(hostRoot))
+}
+
+// typeAt returns the type of the file system that is mounted at a path, "" where none is.
+func typeAt(hostRoot, dir string) (kind string, err error) {
+	all, err := hostMounts(hostRoot)
+	for _, m := range all {
+		if m.Point == filepath.Clean(dir) {
+			kind = m.Type // the last one lies on top
+		}
+	}
+	return kind, err
+}
+
 // onlyMount checks that a device is mounted at dir and nowhere else, and returns
 // the options of the file system. A container can't change the host's mountinfo.
 func onlyMount(hostRoot string, device uint64, dir string) (options string, err error) {
-	process := "/proc/self"
-	if hostRoot != "" {
-		process = filepath.Dir(hostRoot)
-	}
-	all, err := procfs.Mounts(process)
+	all, err := hostMounts(hostRoot)
 	if err != nil {
 		return "", err
 	}

@@ -1,4 +1,4 @@
-package containers
+package confirmed
 
 import (
 	"fmt"
@@ -6,27 +6,31 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A launch belongs to the first cgroup that comes with it, over restarts of the
 // daemon, and to no other; and it counts as judged only where START confirmed it before.
 func TestConfirmedStarts(t *testing.T) {
 	dir := t.TempDir()
 	live := map[string]string{"a": "1/0", "b": "2/0", "c": "3/0"}
-	open := func() *confirmedStarts {
+	open := func() *Starts {
 		t.Helper()
-		a, err := openConfirmed(dir, func(owner string) string { return live[owner] })
+		a, err := Open(dir, func(owner string) string { return live[owner] })
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Cleanup(a.close)
+		t.Cleanup(a.Close)
 		return a
 	}
 	const others, unseen, judged = "another's", "unseen", "judged"
-	want := func(a *confirmedStarts, owner, instance string, inode uint64, want string) {
+	want := func(a *Starts, owner, instance string, inode uint64, want string) {
 		t.Helper()
 		got := others
-		mine, isJudged, err := a.claim(owner, instance, inode)
+		mine, isJudged, err := a.Claim(owner, instance, inode)
 		switch {
 		case mine && isJudged:
 			got = judged
@@ -40,27 +44,27 @@ func TestConfirmedStarts(t *testing.T) {
 		}
 	}
 	a := open()
-	if a.isJudged("a", "1/0") {
+	if a.IsJudged("a", "1/0") {
 		t.Error("judged before START")
 	}
-	if err := a.confirm("a", "1/0"); err != nil || !a.isJudged("a", "1/0") {
+	if err := a.Confirm("a", "1/0"); err != nil || !a.IsJudged("a", "1/0") {
 		t.Fatal("not confirmed:", err)
 	}
 	want(a, "a", "1/0", 5, judged)
 	want(a, "a", "1/0", 5, judged)
 	want(a, "a", "1/0", 6, others) // a start that the gate didn't see
 	want(a, "late", "1/0", 5, unseen)
-	if err := a.confirm("late", "1/0"); err != nil || a.isJudged("late", "1/0") {
+	if err := a.Confirm("late", "1/0"); err != nil || a.IsJudged("late", "1/0") {
 		t.Error("confirmed after it was claimed:", err)
 	}
 	want(a, "late", "1/0", 5, unseen)
 	for owner, instance := range map[string]string{"b": "2/0", "c": "3/0"} {
-		if err := a.confirm(owner, instance); err != nil {
+		if err := a.Confirm(owner, instance); err != nil {
 			t.Fatal(err)
 		}
 	}
-	a.close()
-	if _, _, err := a.claim("b", "2/0", 7); err == nil {
+	a.Close()
+	if _, _, err := a.Claim("b", "2/0", 7); err == nil {
 		t.Error("what can't be stored was claimed")
 	}
 
@@ -71,7 +75,7 @@ func TestConfirmedStarts(t *testing.T) {
 	want(a, "b", "2/0", 8, judged)
 	want(a, "c", "3/0", 9, unseen)
 	want(a, "c", "4/0", 9, unseen)
-	a.close()
+	a.Close()
 
 	// A line that was cut off is ignored. A daemon of the first profile judged nothing.
 	path := filepath.Join(dir, "gated")
@@ -86,10 +90,10 @@ func TestConfirmedStarts(t *testing.T) {
 	// The file stays small.
 	for i := range 20 * spareLines {
 		owner := fmt.Sprint("x", i)
-		if err := a.confirm(owner, "1/0"); err != nil {
+		if err := a.Confirm(owner, "1/0"); err != nil {
 			t.Fatal(err)
 		}
-		a.retain(map[string]bool{"a": true, owner: true})
+		a.Retain(map[string]bool{"a": true, owner: true})
 	}
 	text, err := os.ReadFile(path)
 	if n := strings.Count(string(text), "\n"); err != nil || n > 2*spareLines || len(a.byKey) != 2 {
@@ -98,15 +102,15 @@ func TestConfirmedStarts(t *testing.T) {
 	want(a, "a", "1/0", 5, judged)
 }
 
-func FuzzParseConfirmed(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	f.Add("a 1.2.3/0 1a judged .")
 	f.Add("a 1.2.3/0 1a .")
 	f.Fuzz(func(t *testing.T, line string) {
-		k, s, ok := parseConfirmed(line)
+		k, s, ok := parse(line)
 		if !ok {
 			return
 		}
-		k2, s2, ok := parseConfirmed(strings.TrimSuffix(s.line(k), "\n"))
+		k2, s2, ok := parse(strings.TrimSuffix(s.line(k), "\n"))
 		if !ok || k2 != k || s2 != s {
 			t.Errorf("%q: %+v %+v, read back %+v %+v", line, k, s, k2, s2)
 		}

@@ -1,4 +1,5 @@
-package containers
+// Package confirmed answers: which launches were judged before anything of the container ran?
+package confirmed
 
 import (
 	"bufio"
@@ -12,25 +13,25 @@ import (
 	"sync"
 )
 
-// confirmedStarts are the launches that were logged before there was a cgroup: which
+// Starts are the launches that were logged before there was a cgroup: which
 // of them were judged at START, when nothing of the container had run, and the cgroup
 // as which each came to run. They are on disk next to the log, because the log alone
 // can't tell: a daemon that was killed, or stopped, may have logged a launch, and its
 // container may have started unjudged.
-type confirmedStarts struct {
+type Starts struct {
 	path string
 
 	mu    sync.Mutex
 	file  *os.File
 	lines int // in the file
-	byKey map[confirmedKey]confirmedStart
+	byKey map[key]start
 }
 
-// confirmedKey is a launch: its owner, and its instance, as the log names them.
-type confirmedKey struct{ owner, instance string }
+// key is a launch: its owner, and its instance, as the log names them.
+type key struct{ owner, instance string }
 
-// confirmedStart is what came of a launch.
-type confirmedStart struct {
+// start is what came of a launch.
+type start struct {
 	inode  uint64 // of the cgroup; 0: none is known yet
 	judged bool   // at START, before the container's first instruction
 }
@@ -38,10 +39,10 @@ type confirmedStart struct {
 // spareLines is how many lines the file may have more than there are launches.
 const spareLines = 256
 
-// openConfirmed reads what a former run of the daemon left. It drops launches that
+// Open reads what a former run of the daemon left. It drops launches that
 // are not the last one of their owner by now, as live tells.
-func openConfirmed(dir string, live func(owner string) (instance string)) (*confirmedStarts, error) {
-	c := &confirmedStarts{path: filepath.Join(dir, "gated"), byKey: make(map[confirmedKey]confirmedStart)}
+func Open(dir string, live func(owner string) (instance string)) (*Starts, error) {
+	c := &Starts{path: filepath.Join(dir, "gated"), byKey: make(map[key]start)}
 	f, err := os.Open(c.path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -50,7 +51,7 @@ func openConfirmed(dir string, live func(owner string) (instance string)) (*conf
 		defer f.Close()
 		lines := bufio.NewScanner(f)
 		for lines.Scan() {
-			if k, s, ok := parseConfirmed(lines.Text()); ok && live(k.owner) == k.instance {
+			if k, s, ok := parse(lines.Text()); ok && live(k.owner) == k.instance {
 				c.byKey[k] = s
 			}
 		}
@@ -61,29 +62,29 @@ func openConfirmed(dir string, live func(owner string) (instance string)) (*conf
 	return c, c.rewrite()
 }
 
-// Words of a line for confirmedStart.judged.
+// Words of a line for start.judged.
 const (
 	wordJudged = "judged"
 	wordUnseen = "unseen"
 )
 
-// parseConfirmed reads a line such as "OWNER INSTANCE 1a2b judged ." A line that was
+// parse reads a line such as "OWNER INSTANCE 1a2b judged ." A line that was
 // cut off has no end mark, and is ignored. A daemon of the first profile wrote no word:
 // it judged nothing.
-func parseConfirmed(line string) (k confirmedKey, s confirmedStart, ok bool) {
+func parse(line string) (k key, s start, ok bool) {
 	fields := strings.Split(line, " ")
 	if n := len(fields); n != 4 && n != 5 || fields[n-1] != "." {
 		return k, s, false
 	}
 	inode, err := strconv.ParseUint(fields[2], 16, 64)
-	k, s = confirmedKey{fields[0], fields[1]}, confirmedStart{inode: inode}
+	k, s = key{fields[0], fields[1]}, start{inode: inode}
 	if len(fields) == 5 {
 		s.judged = fields[3] == wordJudged
 	}
 	return k, s, err == nil
 }
 
-func (s confirmedStart) line(k confirmedKey) string {
+func (s start) line(k key) string {
 	word := wordUnseen
 	if s.judged {
 		word = wordJudged
@@ -91,7 +92,8 @@ func (s confirmedStart) line(k confirmedKey) string {
 	return fmt.Sprintf("%s %s %x %s .\n", k.owner, k.instance, s.inode, word)
 }
 
-func (c *confirmedStarts) close() {
+// Close closes the file.
+func (c *Starts) Close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.file != nil {
@@ -100,32 +102,32 @@ func (c *confirmedStarts) close() {
 	c.file = nil
 }
 
-// confirm notes that a container was judged when nothing of it had run. A launch that a
+// Confirm notes that a container was judged when nothing of it had run. A launch that a
 // cgroup has claimed stays as it is: evidence may say already that it was not judged.
-func (c *confirmedStarts) confirm(owner, instance string) error {
+func (c *Starts) Confirm(owner, instance string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k := confirmedKey{owner, instance}
+	k := key{owner, instance}
 	if s := c.byKey[k]; s.judged || s.inode != 0 {
 		return nil
 	}
-	return c.put(k, confirmedStart{judged: true})
+	return c.put(k, start{judged: true})
 }
 
-// isJudged reports whether confirm was called for a launch.
-func (c *confirmedStarts) isJudged(owner, instance string) bool {
+// IsJudged reports whether Confirm was called for a launch.
+func (c *Starts) IsJudged(owner, instance string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.byKey[confirmedKey{owner, instance}].judged
+	return c.byKey[key{owner, instance}].judged
 }
 
-// claim reports whether a launch that the gate logged belongs to this cgroup, and
+// Claim reports whether a launch that the gate logged belongs to this cgroup, and
 // whether the container was judged at START. The first cgroup that claims a launch gets
 // it; a later one is a start that the gate didn't see.
-func (c *confirmedStarts) claim(owner, instance string, inode uint64) (mine, judged bool, err error) {
+func (c *Starts) Claim(owner, instance string, inode uint64) (mine, judged bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	k := confirmedKey{owner, instance}
+	k := key{owner, instance}
 	s := c.byKey[k]
 	if s.inode == 0 {
 		s.inode = inode
@@ -136,8 +138,8 @@ func (c *confirmedStarts) claim(owner, instance string, inode uint64) (mine, jud
 	return s.inode == inode, s.judged && s.inode == inode, nil
 }
 
-// retain evicts all launches but those of these owners.
-func (c *confirmedStarts) retain(owners map[string]bool) {
+// Retain evicts all launches but those of these owners.
+func (c *Starts) Retain(owners map[string]bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for k := range c.byKey {
@@ -148,7 +150,7 @@ func (c *confirmedStarts) retain(owners map[string]bool) {
 }
 
 // put stores one, on disk first; under mu.
-func (c *confirmedStarts) put(k confirmedKey, s confirmedStart) error {
+func (c *Starts) put(k key, s start) error {
 	if c.file == nil {
 		return os.ErrClosed
 	}
@@ -166,7 +168,7 @@ func (c *confirmedStarts) put(k confirmedKey, s confirmedStart) error {
 }
 
 // rewrite makes a file with one line for each launch; under mu.
-func (c *confirmedStarts) rewrite() error {
+func (c *Starts) rewrite() error {
 	f, err := os.OpenFile(c.path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
