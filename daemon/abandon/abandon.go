@@ -20,8 +20,8 @@ const (
 	maxAll     = 256
 )
 
-// ErrHung says that earlier calls for the same owner hang, or too many do in all.
-var ErrHung = errors.New("earlier calls on its files don't return")
+// errHung says that earlier calls for the same owner hang, or too many do in all.
+var errHung = errors.New("earlier calls on its files don't return")
 
 // Calls are the calls that were abandoned and have not returned. The zero value has none.
 type Calls struct {
@@ -37,7 +37,7 @@ type call struct{ returned, abandoned bool }
 // use nothing that its caller changes afterwards.
 func Do[T any](ctx context.Context, c *Calls, owner string, f func() (T, error)) (value T, err error) {
 	if !c.mayCall(owner) {
-		return value, fmt.Errorf("%s: %w", owner, ErrHung)
+		return value, fmt.Errorf("%s: %w", owner, errHung)
 	}
 	type result struct {
 		value T

@@ -35,7 +35,7 @@ func TestHung(t *testing.T) {
 				t.Fatalf("hangs: %v", err)
 			}
 		}
-		if _, err := do("a", answer); !errors.Is(err, ErrHung) {
+		if _, err := do("a", answer); !errors.Is(err, errHung) {
 			t.Errorf("after %d that hang: %v", maxOfOwner, err)
 		}
 		if n, err := do("b", answer); n != 7 || err != why {
@@ -46,7 +46,7 @@ func TestHung(t *testing.T) {
 				t.Fatalf("hangs: %v", err)
 			}
 		}
-		if _, err := do("b", answer); !errors.Is(err, ErrHung) {
+		if _, err := do("b", answer); !errors.Is(err, errHung) {
 			t.Errorf("after %d that hang in all: %v", maxAll, err)
 		}
 		close(release)
