@@ -136,6 +136,7 @@ var allowed = map[string][]string{
 		"rpc",
 		"rpc/cimactl/appraise",
 		"rpc/cimactl/boot",
+		"rpc/cimactl/collateral",
 		"rpc/cimactl/command",
 		"rpc/cimactl/licenses",
 		"rpc/cimactl/policy",
@@ -159,6 +160,10 @@ var allowed = map[string][]string{
 	"rpc/cimactl/command":  {"rpc"},
 	"rpc/cimactl/licenses": {"rpc/cimactl/command"},
 	"rpc/cimactl/policy":   {"hw/verify", "hw/verify/replay", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
+	"rpc/cimactl/appraise":   {"hw/verify", "hw/verify/collateral", "hw/verify/dcap", "hw/verify/policy", "hw/verify/replay", "rpc/cimactl/command", "rpc/cimactl/replay", "rpc/form"},
+	"rpc/cimactl/collateral": {"hw/verify/collateral", "hw/verify/dcap", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
+	"rpc/cimactl/command":    {"rpc"},
+	"rpc/cimactl/policy":     {"hw/verify", "hw/verify/replay", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
 	"rpc/cimactl/predict": {
 		"daemon/launch",
 		"daemon/launch/predict",

@@ -15,6 +15,7 @@ import (
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/cimactl/appraise"
 	"github.com/cima-project/cima/rpc/cimactl/boot"
+	"github.com/cima-project/cima/rpc/cimactl/collateral"
 	"github.com/cima-project/cima/rpc/cimactl/command"
 	"github.com/cima-project/cima/rpc/cimactl/licenses"
 	"github.com/cima-project/cima/rpc/cimactl/policy"
@@ -65,7 +66,7 @@ other machine it appraises the evidence, offline.`,
 	predicting.AddCommand(boot.Command())
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
 		containersCommand(), statusCommand(), versionCommand(),
-		nonceCommand(), appraise.Verify(), replay.Command(), policy.Command(), convertCommand(), predicting, licenses.Command())
+		nonceCommand(), appraise.Verify(), replay.Command(), policy.Command(), collateral.Command(), convertCommand(), predicting, licenses.Command())
 	root.AddCommand(hostCommands()...)
 	root.SetFlagErrorFunc(command.Usage)
 	command.ExplainArguments(root)

@@ -142,6 +142,7 @@ func TestReplayJSON(t *testing.T) {
 
 func TestVerifyQuote(t *testing.T) {
 	dir := captured(t)
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(dir, "cache"))
 	for _, c := range []struct {
 		line string
 		code int
@@ -153,10 +154,10 @@ func TestVerifyQuote(t *testing.T) {
 		{"--quote @quote --trust-root @root.pem --runtime-log @short", 2, "rtmr3 holds something else"},
 		{"--quote @quote --trust-root @root.pem --nonce 0011223344556677", 2, "REPORTDATA is not the nonce"},
 		{"--quote @quote --trust-root @root.pem --nonce 00000000000000000000000000000000", 0, "REPORTDATA is the nonce"},
-		{"--quote @quote --trust-root @root.pem --online --pcs http://127.0.0.1:1", 3, "hint: --collateral DIR"},
+		{"--quote @quote --trust-root @root.pem --online --pccs http://127.0.0.1:1", 3, "hint: --collateral DIR"},
 		{"--quote @quote --trust-root @root.pem --collateral @none", 1, "tcb-43494d410000.json"},
 		{"--quote @quote --online --collateral @none", 1, "--collateral and --online must not both be given"},
-		{"--quote @quote --pcs http://127.0.0.1:1", 1, "--online"},
+		{"--quote @quote --pccs http://127.0.0.1:1", 1, "--online"},
 		{"--quote @quote --at soon", 1, "hint: write a time"},
 		{"--quote @junk", 5, "malformed"},
 		{"--boot-log @ccel", 1, "nothing to verify is given"},

@@ -95,7 +95,7 @@ func (c *Cache) ask(ctx context.Context, doc dcap.Document, of string, kept *ent
 		return nil, err
 	}
 	e := &entry{Form: entryForm, Fetched: c.time().UTC(), Body: body, Chain: chain}
-	state := Look(doc, of, body, chain, c.Roots, c.time())
+	state := Look(Need{doc, of}, body, chain, c.Roots, c.time())
 	e.Issued, e.Until = state.Issued, state.Until
 	switch {
 	case state.Word != Good:

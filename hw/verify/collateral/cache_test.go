@@ -211,7 +211,7 @@ func TestKilledWriter(t *testing.T) {
 	if err := f.get(t, dcap.TCBInfo); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(f.Dir, name(dcap.TCBInfo, collateraltest.FMSPC)+".json")
+	path := filepath.Join(f.Dir, name(dcap.TCBInfo, collateraltest.FMSPC)+kept)
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

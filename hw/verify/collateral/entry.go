@@ -14,6 +14,9 @@ import (
 // entryForm is the form of the files of a cache. One of another form counts as absent.
 const entryForm = 1
 
+// kept ends the names of a cache's files.
+const kept = ".kept"
+
 // maxEntry bounds a file of a cache, in bytes.
 const maxEntry = 16 << 20
 
@@ -73,14 +76,14 @@ func safe(of string) string {
 // read returns nil where there is no document that can be read: it is asked for again.
 func (c *Cache) read(doc dcap.Document, of string) *entry {
 	e := &entry{}
-	if c.load(name(doc, of)+".json", e) != nil || e.Form != entryForm {
+	if c.load(name(doc, of)+kept, e) != nil || e.Form != entryForm {
 		return nil
 	}
 	return e
 }
 
 func (c *Cache) write(doc dcap.Document, of string, e *entry) error {
-	return c.store(name(doc, of)+".json", e)
+	return c.store(name(doc, of)+kept, e)
 }
 
 func (c *Cache) readPause(doc dcap.Document, of string) (p pauseNote) {

@@ -36,27 +36,27 @@ type State struct {
 }
 
 // Look says how a document stands at a time: signed under one of the roots (nil: Intel's),
-// in date, and of what was asked for (an empty of: of anything).
-func Look(doc dcap.Document, of string, body, chain []byte, roots []*x509.Certificate, at time.Time) State {
-	s := State{Document: doc.String(), Of: of, Word: Good}
+// in date, and of what is needed (where n.Of is empty: of anything).
+func Look(n Need, body, chain []byte, roots []*x509.Certificate, at time.Time) State {
+	s := State{Document: n.Document.String(), Of: n.Of, Word: Good}
 	if roots == nil {
 		roots = []*x509.Certificate{dcap.IntelRoot()}
 	}
-	d, err := dcap.Describe(doc, body, chain, roots, at)
+	d, err := dcap.Describe(n.Document, body, chain, roots, at)
 	if err != nil {
 		s.Word, s.Detail = Bad, err.Error()
 		return s
 	}
 	s.Issued, s.Until, s.Number, s.Revoked = d.Issued.UTC(), d.Until.UTC(), d.Evaluation, d.Revoked
 	switch {
-	case of != "" && !strings.EqualFold(d.Of, of):
-		s.Word, s.Detail = Foreign, fmt.Sprintf("it is of %s, and must be of %s", d.Of, of)
+	case n.Of != "" && !strings.EqualFold(d.Of, n.Of):
+		s.Word, s.Detail = Foreign, fmt.Sprintf("it is of %s, and must be of %s", d.Of, n.Of)
 	case at.Before(d.Issued):
 		s.Word, s.Detail = Early, "it is good from "+date(d.Issued)
 	case at.After(d.Until):
 		s.Word, s.Detail = Stale, "its successor was due on "+date(d.Until)
 	}
-	if of == "" {
+	if n.Of == "" {
 		s.Of = d.Of
 	}
 	return s

@@ -39,8 +39,8 @@ const maxDocument = 4 << 20
 // FILE.chain next to it, as PEM or percent-encoded as in the service's headers.
 type Dir string
 
-// fileName is a document's name in a folder.
-func fileName(doc Document, of string) string {
+// FileName is a document's name in a folder.
+func FileName(doc Document, of string) string {
 	switch doc {
 	case TCBInfo:
 		return "tcb-" + of + ".json"
@@ -55,7 +55,7 @@ func fileName(doc Document, of string) string {
 // Get reads a document from its file. Its errors are *FileError where the file
 // can't be opened.
 func (dir Dir) Get(_ context.Context, doc Document, of string) (body, chain []byte, err error) {
-	name := fileName(doc, of)
+	name := FileName(doc, of)
 	if body, err = dir.read(name); err != nil || doc == RootCRL {
 		return body, nil, err
 	}

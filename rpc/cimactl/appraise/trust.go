@@ -10,29 +10,31 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/collateral"
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
 // Trust holds the flags that name who is trusted for the hardware, and at which time.
 type Trust struct {
-	root, collateral, pcs, at string
-	online                    bool
+	root, collateral, pccs, at string
+	online                     bool
 }
 
 // Flags adds them to a command.
 func (f *Trust) Flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.root, "trust-root", "", "`PEM` file of the root to trust instead of Intel's")
 	c.Flags().StringVar(&f.collateral, "collateral", "", "`DIR` of collateral: TCB, revocation (cima-evidence(7))")
-	c.Flags().BoolVar(&f.online, "online", false, "get the collateral from Intel's service")
-	c.Flags().StringVar(&f.pcs, "pcs", "", "with --online: ask the mirror at this `URL`")
+	c.Flags().BoolVar(&f.online, "online", false, "get the collateral from Intel's service, once a day")
+	c.Flags().StringVar(&f.pccs, "pccs", "", "with --online: ask the caching service at this `URL`")
 	c.Flags().StringVar(&f.at, "at", "", "judge as of this `TIME` (RFC 3339), not as of now")
 }
 
 // Options reads what the flags name.
-func (f *Trust) Options() (opts verify.Options, err error) {
+func (f *Trust) Options(c *cobra.Command) (opts verify.Options, err error) {
 	if f.root != "" {
-		if opts.TrustRoots, err = readRoots(f.root); err != nil {
+		if opts.TrustRoots, err = ReadRoots(f.root); err != nil {
 			return opts, err
 		}
 	}
@@ -42,19 +44,40 @@ func (f *Trust) Options() (opts verify.Options, err error) {
 	case f.collateral != "":
 		opts.Collateral = dcap.Dir(f.collateral)
 	case f.online:
-		opts.Collateral = dcap.PCS{API: f.pcs}
-	case f.pcs != "":
-		return opts, errors.New("--pcs must come with --online: it names the service to ask")
-	}
-	if f.at != "" {
-		if opts.At, err = time.Parse(time.RFC3339, f.at); err != nil {
-			return opts, command.Hinted(fmt.Errorf("--at: %w", err), "write a time as 2026-01-31T12:00:00Z")
+		if opts.Collateral, err = Cache(c, f.pccs, opts.TrustRoots); err != nil {
+			return opts, err
 		}
+	case f.pccs != "":
+		return opts, errors.New("--pccs must come with --online: it names the service to ask")
 	}
-	return opts, nil
+	opts.At, err = ParseTime(f.at)
+	return opts, err
 }
 
-func readRoots(path string) ([]*x509.Certificate, error) {
+// ParseTime reads the value of --at. An empty one is the zero time.
+func ParseTime(text string) (at time.Time, err error) {
+	if text == "" {
+		return at, nil
+	}
+	if at, err = time.Parse(time.RFC3339, text); err != nil {
+		return at, command.Hinted(fmt.Errorf("--at: %w", err), "write a time as 2026-01-31T12:00:00Z")
+	}
+	return at, nil
+}
+
+// Cache is the user's cache of collateral in front of Intel's service, or of the PCCS at
+// a URL. Where a service doesn't answer and the cache does, stderr says so.
+func Cache(c *cobra.Command, pccs string, roots []*x509.Certificate) (*collateral.Cache, error) {
+	dir, err := collateral.Folder()
+	if err != nil {
+		return nil, command.Hinted(err, "set XDG_CACHE_HOME, or HOME")
+	}
+	return &collateral.Cache{Dir: dir, From: dcap.PCS{API: pccs}, Roots: roots,
+		Warn: func(text string) { fmt.Fprintln(c.ErrOrStderr(), "cimactl: warning:", replay.Printable(text)) }}, nil
+}
+
+// ReadRoots reads the certificates of --trust-root.
+func ReadRoots(path string) ([]*x509.Certificate, error) {
 	text, err := command.ReadBounded(path, 1<<20)
 	if err != nil {
 		return nil, err
@@ -78,7 +101,10 @@ func readRoots(path string) ([]*x509.Certificate, error) {
 func CollateralFailure(err error) error {
 	var network *dcap.NetworkError
 	var file *dcap.FileError
+	var bad *collateral.BadDocumentError
 	switch {
+	case errors.As(err, &bad):
+		return &command.Failure{Err: err, Code: command.Network, Hint: "is this Intel's service, or a PCCS that is up to date? `cimactl collateral show` says what the cache has"}
 	case errors.As(err, &network):
 		return &command.Failure{Err: err, Code: command.Network, Hint: "--collateral DIR does without the network; cima-evidence(7) says what is in it"}
 	case errors.As(err, &file):

@@ -49,7 +49,7 @@ other error.`,
 		if len(args) > 0 && args[0] == "-" && nonce == "-" {
 			return errors.New("evidence and nonce must not both come from stdin")
 		}
-		opts, err := trust.Options()
+		opts, err := trust.Options(c)
 		if err != nil {
 			return err
 		}

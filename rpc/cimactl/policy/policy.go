@@ -44,7 +44,7 @@ is not authentic is refused. Freshness is not checked here.`,
 	trust.Flags(c)
 	c.Flags().StringSliceVar(&waive, "waive", nil, "`CODE` of what is accepted without proof (cima-policy(5))")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		opts, err := trust.Options()
+		opts, err := trust.Options(c)
 		if err != nil {
 			return err
 		}

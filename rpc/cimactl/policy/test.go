@@ -30,7 +30,7 @@ authentic or malformed; 1 if a file can't be read: later ones are not appraised.
 	}
 	trust.Flags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		opts, err := trust.Options()
+		opts, err := trust.Options(c)
 		if err != nil {
 			return err
 		}
