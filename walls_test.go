@@ -144,7 +144,6 @@ var allowed = map[string][]string{
 		"rpc/cimactl/replay",
 		"rpc/form",
 	},
-	"rpc/cimactl/appraise": {"hw/verify", "hw/verify/dcap", "hw/verify/policy", "rpc/cimactl/command", "rpc/cimactl/replay", "rpc/form"},
 	"rpc/cimactl/boot": {
 		"hw/verify/computed",
 		"hw/verify/dcap",
@@ -162,8 +161,6 @@ var allowed = map[string][]string{
 	"rpc/cimactl/policy":     {"hw/verify", "hw/verify/replay", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
 	"rpc/cimactl/appraise":   {"hw/verify", "hw/verify/collateral", "hw/verify/dcap", "hw/verify/policy", "hw/verify/replay", "rpc/cimactl/command", "rpc/cimactl/replay", "rpc/form"},
 	"rpc/cimactl/collateral": {"hw/verify/collateral", "hw/verify/dcap", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
-	"rpc/cimactl/command":    {"rpc"},
-	"rpc/cimactl/policy":     {"hw/verify", "hw/verify/replay", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
 	"rpc/cimactl/predict": {
 		"daemon/launch",
 		"daemon/launch/predict",
