@@ -46,6 +46,10 @@ func offline(t *testing.T, dir string, args ...string) {
 	if os.Geteuid() != 0 {
 		alone = []string{"-rn"}
 	}
+	// The packages build with GOTOOLCHAIN=local. Where the machine's Go is older, the Go
+	// that runs this test was fetched, and is in no PATH.
+	goroot := strings.TrimSpace(run(t, ".", need(t, "go"), "env", "GOROOT"))
+	t.Setenv("PATH", filepath.Join(goroot, "bin")+":"+os.Getenv("PATH"))
 	run(t, dir, need(t, "unshare"), append(alone, args...)...)
 }
 

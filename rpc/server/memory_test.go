@@ -36,8 +36,12 @@ func TestUnreadRepliesOfMany(t *testing.T) {
 				for {
 					w := connectedTo(s.as(fmt.Sprintf("reader%d", i)))
 					w.send(longLine)
-					r := w.receive()
+					line, err := w.in.ReadSlice('\n')
 					w.nc.Close()
+					if err != nil && test.felt { // on a busy machine this reader, too, may not have read for a while
+						continue
+					}
+					r := decode(t, line, err)
 					if r.Error == nil {
 						break
 					}

@@ -128,12 +128,17 @@ type response struct {
 func (w *wire) receive() response {
 	w.t.Helper()
 	line, err := w.in.ReadSlice('\n')
+	return decode(w.t, line, err)
+}
+
+func decode(t *testing.T, line []byte, err error) response {
+	t.Helper()
 	if err != nil {
-		w.t.Fatalf("receive: %v", err)
+		t.Fatalf("receive: %v", err)
 	}
 	var r response
 	if err := json.Unmarshal(line, &r); err != nil {
-		w.t.Fatalf("receive %q: %v", line, err)
+		t.Fatalf("receive %q: %v", line, err)
 	}
 	return r
 }
