@@ -131,7 +131,7 @@ func (w *wire) receive() response {
 	return decode(w.t, line, err)
 }
 
-func decode(t *testing.T, line []byte, err error) response {
+func decode(t testing.TB, line []byte, err error) response {
 	t.Helper()
 	if err != nil {
 		t.Fatalf("receive: %v", err)
