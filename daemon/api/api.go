@@ -120,7 +120,7 @@ func (a *API) newServer(methods []server.Method, attach func(context.Context, *n
 			Line: l.Line, Reply: l.EvidenceReply, InFlight: l.InFlight,
 			Connections: l.Connections, CallerConnections: l.ConnectionsPerContainer,
 			Idle: time.Duration(l.Idle), Write: time.Duration(l.Write),
-			Connects: l.RequestsPerSecond, ConnectBurst: l.RequestsBurst,
+			Connects: l.RequestsPerSecond, ConnectBurst: min(l.RequestsBurst, 2*l.ConnectionsPerContainer),
 		},
 		Attach: attach,
 		Key:    payerName,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net"
 	"os"
+	"runtime"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -11,7 +13,9 @@ import (
 
 // drain empties the kernel's queue while an origin floods it. A connection that is closed
 // at once costs three system calls here: accept4, one for its origin, and close. In
-// package net it would cost five, and the memory of a connection.
+// package net it would cost five, and the memory of a connection. A connect(2) costs its
+// caller more than that; where one container may connect on many processors at once,
+// several drain.
 func (d *Door) drain(ctx context.Context, l net.Listener) {
 	socket, ok := l.(syscall.Conn)
 	if !ok {
@@ -22,17 +26,29 @@ func (d *Door) drain(ctx context.Context, l net.Listener) {
 		return
 	}
 	raw.Control(func(listening uintptr) {
-		for ctx.Err() == nil {
-			fd, err := acceptRaw(listening)
-			if err == unix.EINTR || err == unix.ECONNABORTED {
-				continue
-			}
-			if err != nil {
-				return // the queue is empty; or Accept meets the error, too
-			}
-			d.enterRaw(fd)
+		var all sync.WaitGroup
+		for range min(maxDrains, runtime.GOMAXPROCS(0)/4) - 1 {
+			all.Go(func() { d.drainRaw(ctx, listening) })
 		}
+		d.drainRaw(ctx, listening)
+		all.Wait()
 	})
+}
+
+// maxDrains is the most goroutines that empty the queue.
+const maxDrains = 4
+
+func (d *Door) drainRaw(ctx context.Context, listening uintptr) {
+	for ctx.Err() == nil {
+		fd, err := acceptRaw(listening)
+		if err == unix.EINTR || err == unix.ECONNABORTED {
+			continue
+		}
+		if err != nil {
+			return // the queue is empty; or Accept meets the error, too
+		}
+		d.enterRaw(fd)
+	}
 }
 
 // acceptRaw is accept4(2) without the peer's address, which would be allocated.

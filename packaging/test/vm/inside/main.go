@@ -48,6 +48,7 @@ var checks = []check{
 	{"many starts, 10 at a time, of three engines: each is gated", gatedStorm},
 	{"executions measured: all in the container's log, in order, and an intruder is named", execsMeasured},
 	{"executions measured: programs under fs-verity have its digest, whatever their size", verityMeasured},
+	{"hostile containers of docker, podman and a user: others start gated, get evidence and connect", hostile},
 	{"host service: evidence names unit and uid", hostService},
 	{"all see the power event of a privileged container", privileged},
 	{"docker and podman: privileged, unconfined, without a cgroup: in the log, and trusted if the policy allows it", powersAnnounced},
