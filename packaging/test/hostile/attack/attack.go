@@ -23,6 +23,7 @@ var attacks = map[string]func(args []string) error{
 	"runtime": runtimes,
 	"lease":   leases,
 	"execs":   execs,
+	"connect": connects,
 }
 
 // nothing is the argument of a program that ends at once.
