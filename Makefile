@@ -15,7 +15,7 @@ PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: all build cross demo golden test test-clients test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-packages proof-fuzz proof-busy \
-	proof-closed-world
+	proof-closed-world proof-hostile
 all: build
 
 ## build: the three static binaries, in bin/
@@ -119,6 +119,12 @@ proof-closed-world:
 	$(GO) test $(WHOLE) ./daemon/launch/predict -args -whole
 	$(GO) test $(WHOLE) -run '^Test($(CLOSED_WORLD))' ./daemon -args -whole
 CLOSED_WORLD = Attacks|Twins|Members|Pairs|UsualLines|Swapped|AnothersID|Judged|Unseen|Hanging|Inherited|RestartBefore|EachClassOfPower|PowerIn|PredictIn|LaunchDigestsIn
+## proof-hostile: hostile containers of each kind by docker and podman, one after the other, beside a bystander; then the soak, with hostile callers (idle machine; root, 12 min)
+proof-hostile: bin/cimad-sim
+	@mkdir -p .cache/hostile
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/hostile/hostile ./packaging/test/hostile
+	.cache/hostile/hostile -bin bin -times
+	$(MAKE) soak
 ## proof-start: how long the daemon takes to start (idle machine; root)
 proof-start:
 	$(GO) test $(WHOLE) -run TestStart ./packaging -args -whole

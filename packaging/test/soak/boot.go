@@ -174,7 +174,7 @@ func (b *boot) step(rnd *rand.Rand, c *container) error {
 	case n < 18:
 		return c.whoAmI()
 	}
-	kinds := []string{"flood", "slow", "half open", "garbage", "deaf", "many"}
+	kinds := []string{"flood", "slow", "half open", "garbage", "deaf", "many", "connects"}
 	_, err := c.call(order{Do: kinds[rnd.IntN(len(kinds))]})
 	return err
 }

@@ -20,6 +20,7 @@ var rogues = map[string]func(context.Context, string) error{
 	"garbage":   garbage,
 	"deaf":      deaf,
 	"many":      many,
+	"connects":  connects,
 }
 
 const whoAmI = `{"jsonrpc":"2.0","id":%d,"method":"WhoAmI"}` + "\n"
@@ -125,6 +126,18 @@ func many(ctx context.Context, socket string) error {
 			return nil
 		}
 		defer c.Close()
+	}
+	return nil
+}
+
+// connects connects and hangs up for a second, as fast as it can.
+func connects(ctx context.Context, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for ctx.Err() == nil {
+		if c, err := dial(ctx, socket, time.Second); err == nil {
+			c.Close()
+		}
 	}
 	return nil
 }
