@@ -15,7 +15,10 @@ import (
 
 // ParseEvent reads the canonical bytes of one event (see [NewEvent]) and refuses any other
 // form, so that an event has exactly one digest. It keeps a copy of raw.
-func ParseEvent(raw []byte) (Event, error) {
+func ParseEvent(raw []byte) (Event, error) { return ReadEvent(bytes.Clone(raw)) }
+
+// ReadEvent is ParseEvent, but keeps raw itself, which must not change then.
+func ReadEvent(raw []byte) (Event, error) {
 	if len(raw) < boot.TagHeaderLen || len(raw) > MaxEvent {
 		return Event{}, fmt.Errorf("a runtime event must have %d to %d bytes, not %d", boot.TagHeaderLen, MaxEvent, len(raw))
 	}
@@ -25,7 +28,7 @@ func ParseEvent(raw []byte) (Event, error) {
 	if n := binary.LittleEndian.Uint32(raw[4:]); uint64(n) != uint64(len(raw)-boot.TagHeaderLen) {
 		return Event{}, fmt.Errorf("event announces %d bytes, but has %d", n, len(raw)-boot.TagHeaderLen)
 	}
-	e := Event{raw: bytes.Clone(raw)}
+	e := Event{raw: raw}
 	word, rest, ok := bytes.Cut(e.raw[boot.TagHeaderLen:], []byte(" "))
 	if !ok || string(word) != domain {
 		return Event{}, fmt.Errorf("an event must be of the domain %q", domain)
@@ -34,10 +37,9 @@ func ParseEvent(raw []byte) (Event, error) {
 	if !ok {
 		return Event{}, errors.New("an event must have content")
 	}
-	if !known(string(operation)) {
+	if e.Operation = known(operation); e.Operation == "" {
 		return Event{}, fmt.Errorf("unknown operation %.32q", operation)
 	}
-	e.Operation = string(operation)
 	measures, err := e.read(content)
 	if err != nil {
 		return Event{}, fmt.Errorf("%s event: %w", e.Operation, err)
@@ -54,30 +56,26 @@ const maxDepth = 128
 // read reads the members of content, which must be canonical. It reports whether measured
 // is an object with one member, which is an object and named after the operation.
 func (e *Event) read(content []byte) (measures bool, err error) {
-	if err := canonical.CheckForm(content, maxDepth); err != nil {
+	var container, salt []byte
+	err = canonical.Members(content, maxDepth, func(name, value []byte) (err error) {
+		switch string(name) {
+		case "container":
+			container, err = stringMember(value)
+		case "measured":
+			e.Measured = value
+		case "salt":
+			salt, err = stringMember(value)
+		default:
+			err = fmt.Errorf("unknown member %.32q", name)
+		}
+		return err
+	})
+	if err != nil {
 		return false, err
 	}
-	if content[0] != '{' {
-		return false, errors.New("content must be an object")
-	}
-	for rest := content[1:]; len(rest) > 1; rest = rest[1:] { // after "{" or ","
-		var name, value []byte
-		name, rest = rest[:valueLen(rest)], rest[valueLen(rest)+1:]
-		value, rest = rest[:valueLen(rest):valueLen(rest)], rest[valueLen(rest):]
-		switch string(name) {
-		case `"container"`:
-			err = stringMember(&e.Container, value)
-		case `"measured"`:
-			e.Measured = value
-		case `"salt"`:
-			err = stringMember(&e.Salt, value)
-		default:
-			err = fmt.Errorf("unknown member %.32s", name)
-		}
-		if err != nil {
-			return false, fmt.Errorf("%w at byte %d", err, len(content)-len(rest)-len(value))
-		}
-	}
+	var room [maxContainerID + 32]byte
+	both := string(append(append(room[:0], container...), salt...)) // one for both
+	e.Container, e.Salt = both[:len(container)], both[len(container):]
 	head := `{"` + e.Operation + `":{`
 	return bytes.HasPrefix(e.Measured, []byte(head)) && valueLen(e.Body()) == len(e.Body()), nil
 }
@@ -110,31 +108,54 @@ func valueLen(b []byte) int {
 	return len(b)
 }
 
-func stringMember(to *string, value []byte) error {
+func stringMember(value []byte) ([]byte, error) {
 	if value[0] != '"' || len(value) > maxContainerID {
-		return fmt.Errorf("%.32q must be a string of at most %d bytes", value, maxContainerID)
+		return nil, fmt.Errorf("%.32q must be a string of at most %d bytes", value, maxContainerID)
 	}
-	text, err := jsontext.AppendUnquote(nil, value)
-	if err != nil {
-		return err
+	text := value[1 : len(value)-1]
+	if bytes.IndexByte(text, '\\') >= 0 {
+		var err error
+		if text, err = jsontext.AppendUnquote(nil, value); err != nil {
+			return nil, err
+		}
 	}
 	if len(text) == 0 {
-		return errors.New("an empty string must be left out")
+		return nil, errors.New("an empty string must be left out")
 	}
-	*to = string(text)
-	return nil
+	return text, nil
 }
 
-func known(operation string) bool {
-	switch operation {
-	case OpLaunch, OpMounted, OpImage, OpExec, OpExtend, OpExit:
-		return true
+// allOperations are all of them.
+var allOperations = []string{
+	OpExtend, OpExec, OpLaunch, OpMounted, OpImage, OpExit, OpStart, OpPolicy, OpSeal, OpSystem, OpPower, OpMissed, OpIMA,
+}
+
+// known is the operation of that name, "" for none.
+func known(name []byte) string {
+	for _, operation := range allOperations {
+		if operation == string(name) {
+			return operation
+		}
 	}
-	return Public(operation)
+	return ""
 }
 
 // strictBase64 is made once: that costs more than decoding a salt.
 var strictBase64 = base64.StdEncoding.Strict()
+
+// isSalt reports whether text is 16 bytes in standard base64: 22 digits, of which the last
+// has two bits, and "==".
+func isSalt(text string) bool {
+	if len(text) != 24 || text[22:] != "==" || strings.IndexByte("AQgw", text[21]) < 0 {
+		return false
+	}
+	for _, c := range []byte(text[:22]) {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '+' || c == '/') {
+			return false
+		}
+	}
+	return true
+}
 
 // check checks the event against the rules of its operation.
 func (e *Event) check(measures bool) error {
@@ -146,8 +167,7 @@ func (e *Event) check(measures bool) error {
 		if e.Container == "" {
 			return fmt.Errorf("a %s event must name its container", e.Operation)
 		}
-		var salt [18]byte
-		if n, err := strictBase64.Decode(salt[:], []byte(e.Salt[:min(len(e.Salt), 24)])); err != nil || n != 16 || len(e.Salt) != 24 || strings.ContainsAny(e.Salt, "\r\n") {
+		if !isSalt(e.Salt) {
 			return fmt.Errorf("a %s event must have a salt of 16 bytes in standard base64", e.Operation)
 		}
 	}

@@ -43,7 +43,7 @@ func TestOneFormOnly(t *testing.T) {
 		"must measure an object ":      `{"container":"4f","salt":"` + someSalt + `"}`,
 		"must be a string of at most":  `{"container":4,"measured":{"exec":{}},"salt":"` + someSalt + `"}`,
 		"must be a string of at most ": `{"container":"` + strings.Repeat("x", 600) + `","measured":{"exec":{}},"salt":"` + someSalt + `"}`,
-		"content must be an object":    `[]`,
+		"must be an object":            `[]`,
 		"must nest at most":            strings.Repeat(`[`, 100_000),
 		"must nest at most 128":        strings.Repeat(`{"a":`, 40_000),
 		"canonical JSON":               `{"container":"4f","measured":{"exec":{"n":` + strings.Repeat("9", 100_000) + `}}}`,

@@ -12,12 +12,10 @@
 package canonical
 
 import (
-	"bytes"
 	"crypto/sha512"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"errors"
-	"fmt"
 	"math"
 )
 
@@ -66,48 +64,6 @@ func Sum(v any) (Digest, error) {
 		return Digest{}, err
 	}
 	return sha512.Sum384(text), nil
-}
-
-// CheckForm reports whether text is what RFC 8785 writes, byte for byte, nested at
-// most depth deep.
-func CheckForm(text []byte, depth int) error {
-	if at := tooDeep(text, depth); at >= 0 {
-		return &Error{Offset: at, Reason: fmt.Sprintf("must nest at most %d deep", depth)}
-	}
-	form, err := jsontext.AppendFormat(nil, text, jsontext.CanonicalizeRawInts(true),
-		jsontext.CanonicalizeRawFloats(true), jsontext.ReorderRawObjects(true))
-	if err != nil {
-		return explain(err)
-	}
-	if !bytes.Equal(form, text) {
-		at := 0
-		for at < min(len(form), len(text)) && form[at] == text[at] {
-			at++
-		}
-		return &Error{Offset: at, Reason: "must be canonical JSON (RFC 8785)"}
-	}
-	return nil
-}
-
-// tooDeep is where text, if it is JSON, nests deeper than that, -1 where it does not.
-func tooDeep(text []byte, max int) int {
-	depth, inString := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
-			inString = !inString
-		case inString && c == '\\':
-			i++
-		case inString:
-		case c == '{' || c == '[':
-			if depth++; depth > max {
-				return i
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return -1
 }
 
 // Check reports whether text is one JSON value with one meaning.
