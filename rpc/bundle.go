@@ -30,7 +30,11 @@ func DecodeEvidence(data []byte) (*Evidence, *Claims, error) {
 		return nil, nil, &MalformedError{Offset: MaxEvidence, Reason: fmt.Sprintf("evidence must have at most %d bytes", MaxEvidence)}
 	}
 	e, c := new(Evidence), new(Claims)
-	err := canonical.UnmarshalSpelled(data, e)
+	var err error
+	if !readApart(data, e) {
+		*e = Evidence{}
+		err = canonical.UnmarshalSpelled(data, e)
+	}
 	if err == nil {
 		err = e.check()
 	}
@@ -52,14 +56,14 @@ func (e *Evidence) check() error {
 		return wrong("claims", fmt.Sprintf("must have at most %d bytes", maxClaims))
 	}
 	for i, entry := range e.RuntimeLog {
-		at := fmt.Sprintf("runtime_log[%d]", i)
+		at := func(member string) string { return fmt.Sprintf("runtime_log[%d]%s", i, member) }
 		switch {
 		case (entry.Event == nil) == (entry.Digests == nil):
-			return wrong(at, "must have an event or digests")
+			return wrong(at(""), "must have an event or digests")
 		case len(entry.Digests)%len(Digest{}) != 0:
-			return wrong(at+".digests", fmt.Sprintf("must have a multiple of %d bytes", len(Digest{})))
+			return wrong(at(".digests"), fmt.Sprintf("must have a multiple of %d bytes", len(Digest{})))
 		case i > 0 && entry.Digests != nil && e.RuntimeLog[i-1].Digests != nil:
-			return wrong(at+".digests", "must be one record with those before: they are one run")
+			return wrong(at(".digests"), "must be one record with those before: they are one run")
 		}
 	}
 	return nil

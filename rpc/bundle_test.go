@@ -147,7 +147,10 @@ func FuzzEvidence(f *testing.F) {
 	_, good := testEvidence(f)
 	f.Add(good)
 	f.Add([]byte(`{"claims":{}}`))
-	f.Fuzz(func(t *testing.T, data []byte) { sameEvidence(t, data) })
+	f.Fuzz(func(t *testing.T, data []byte) {
+		sameEvidence(t, data)
+		sameApart(t, data)
+	})
 }
 
 // sameEvidence writes evidence, reads it again, and compares the digest of its
@@ -190,6 +193,70 @@ func BenchmarkDecodeEvidence(b *testing.B) {
 	for b.Loop() {
 		if _, _, err := DecodeEvidence(data); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// readApart takes nothing that the general reader refuses, and reads the same.
+func sameApart(t *testing.T, data []byte) (taken bool) {
+	t.Helper()
+	apart, whole := new(Evidence), new(Evidence)
+	taken = readApart(data, apart)
+	err := canonical.UnmarshalSpelled(data, whole)
+	if taken && err != nil {
+		t.Errorf("%q was read apart, but %v", data, err)
+	}
+	if taken && !reflect.DeepEqual(apart, whole) {
+		t.Errorf("%q was read apart as %+v, is %+v", data, apart, whole)
+	}
+	return taken
+}
+
+func TestReadApart(t *testing.T) {
+	e, _ := testEvidence(t)
+	e.RuntimeLog = []LogEntry{{Event: []byte("a")}, {Event: []byte("bc")}, {Digests: make([]byte, 96)}, {Event: []byte("def")}}
+	good, err := e.AppendJSON(nil)
+	if err != nil || !sameApart(t, good) {
+		t.Fatalf("what AppendJSON writes is not read apart: %v", err)
+	}
+	e.RuntimeLog = []LogEntry{}
+	if empty, err := e.AppendJSON(nil); err != nil || !sameApart(t, empty) {
+		t.Errorf("an empty log: %v", err)
+	}
+	const name, first = `"runtime_log":[`, `{"event":"YQ=="}`
+	for about, c := range map[string]struct{ from, to string }{
+		"white space":                {name + first, name + " " + first},
+		"white space in a record":    {first, `{ "event":"YQ=="}`},
+		"white space behind":         {"]}", "]} "},
+		"a line break in base64":     {"YQ==", "Y\nQ=="},
+		"an escaped digit":           {"YQ==", `\u0059Q==`},
+		"loose bits":                 {"YQ==", "YR=="},
+		"no padding":                 {"YQ==", "YQ"},
+		"nothing":                    {"YQ==", ""},
+		"another alphabet":           {"YmM=", "_-M="},
+		"another member":             {`"event":"YQ=="`, `"Event":"YQ=="`},
+		"two members":                {first, `{"event":"YQ==","digests":""}`},
+		"no member":                  {first, `{}`},
+		"null":                       {first, `null`},
+		"a comma too many":           {first + ",", first + ",,"},
+		"a comma at the end":         {"]}", ",]}"},
+		"no comma":                   {first + ",", first},
+		"a bracket too many":         {"]}", "]}}"},
+		"a bracket too few":          {"]}", "]"},
+		"another log inside claims":  {`"claims":{`, `"claims":{` + name + `],`},
+		"in claims alone":            {name, `"runtime_lag":[`},
+		"twice":                      {name, name + `],` + name},
+		"a member behind it":         {"]}", `],"tee":"tdx"}`},
+		"digests that are too short": {`{"digests":"`, `{"digests":"YQ=="},{"digests":"`},
+		"not UTF-8":                  {"YQ==", "Y\xff=="},
+		"the name in a string":       {`"tee":"tdx"`, `"tee":"tdx\"runtime_log\":["`},
+	} {
+		text := strings.Replace(string(good), c.from, c.to, 1)
+		if text == string(good) {
+			t.Fatalf("%s: nothing was changed", about)
+		}
+		if sameApart(t, []byte(text)) {
+			t.Logf("%s: read apart", about)
 		}
 	}
 }
