@@ -197,8 +197,9 @@ func sgxExtensions() ([]pkix.Extension, error) {
 		ID    asn1.ObjectIdentifier
 		Value any
 	}
-	ppid := make([]byte, 16)
+	ppid, instance := make([]byte, 16), make([]byte, 16)
 	rand.Read(ppid)
+	rand.Read(instance)
 	var tcb []field
 	for i, svn := range cpuSVN {
 		tcb = append(tcb, field{oid(2, i+1), int(svn)})
@@ -210,6 +211,9 @@ func sgxExtensions() ([]pkix.Extension, error) {
 		{oid(3), []byte{0, 0}},
 		{oid(4), []byte("CIMA\x00\x00")}, // FMSPC: no processor has it
 		{oid(5), asn1.Enumerated(1)},     // SGX type: scalable
+		// What platform CA's certificates have besides, and Trustee asks for.
+		{oid(6), instance},
+		{oid(7), []field{{oid(7, 1), false}, {oid(7, 2), false}, {oid(7, 3), false}}}, // dynamic platform, cached keys, SMT
 	})
 	return []pkix.Extension{{Id: oid(), Value: der}}, err
 }

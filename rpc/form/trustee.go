@@ -92,8 +92,8 @@ func encodeRequest(e *rpc.Evidence, events []Event) ([]byte, error) {
 
 // trusteeLog is one boot log of all events, as Trustee replays it: Trustee
 // extends by every event, EV_NO_ACTION too, and refuses unknown event types and
-// algorithms. A boot log that Trustee would refuse is written again, with the
-// same digests in the same order.
+// algorithms, and data that are not as their type has them. A boot log that Trustee
+// would refuse is written again, with the same digests in the same order.
 func trusteeLog(e *rpc.Evidence, events []Event) ([]byte, error) {
 	bootLog, err := boot.Parse(e.BootLog)
 	if err != nil {
@@ -113,10 +113,10 @@ func trusteeLog(e *rpc.Evidence, events []Event) ([]byte, error) {
 // appendRecord writes an event as TCG_PCR_EVENT2.
 func appendRecord(b []byte, e Event) []byte {
 	r := boot.Event{MR: uint32(e.RTMR + 1), Type: e.Type, Digest: e.Digest, Data: e.Data}
-	switch {
-	case e.Data == nil:
+	if e.Data == nil {
 		r.Data = []byte(boot.RedactedData)
-	case !trusteeKnows(e.Type):
+	}
+	if !trusteeReads(r.Type, r.Data) {
 		r.Type = boot.EvUnused // no digest covers the type, and Trustee does not read this one's data
 	}
 	return boot.AppendEvent(b, r)
@@ -124,12 +124,12 @@ func appendRecord(b []byte, e Event) []byte {
 
 func trusteeAccepts(log *boot.Log) bool {
 	for _, e := range log.UnverifiedEvents() {
-		if e.Type == boot.EvNoAction && e.MR >= 1 && e.MR <= 4 || !trusteeKnows(e.Type) {
+		if e.Type == boot.EvNoAction && e.MR >= 1 && e.MR <= 4 || !trusteeReads(e.Type, e.Data) {
 			return false
 		}
 		n := 0
-		for id := range e.Digests() {
-			if n++; id != alg.SHA384 && id != alg.SHA1 && id != alg.SHA256 && id != alg.SHA512 {
+		for id := range e.Digests() { // it computes each; of SHA-1 it makes an error of the whole
+			if n++; id != alg.SHA384 && id != alg.SHA256 && id != alg.SHA512 {
 				return false
 			}
 		}
@@ -138,12 +138,6 @@ func trusteeAccepts(log *boot.Log) bool {
 		}
 	}
 	return true
-}
-
-// trusteeKnows reports whether an event type is in Trustee's list
-// (deps/eventlog, tcg_enum.rs).
-func trusteeKnows(t uint32) bool {
-	return t <= 0x12 || t >= 0x80000000 && t <= 0x8000000C || t == 0x80000010 || t >= 0x800000E0 && t <= 0x800000E2
 }
 
 func decodeTrustee(data []byte) (*Content, error) {

@@ -1,5 +1,5 @@
 # An example policy for Trustee's attestation service: CIMA's evidence of one
-# container. Register it under an id of your own and name that in policy_ids.
+# container. Register it under an id of your own and "_cpu", and name the id in policy_ids.
 #
 # Trustee has checked when this runs: the quote up to Intel's root, that
 # REPORTDATA is the hash of runtime_data (CIMA's claims), and that the event log

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/logs/canonical"
@@ -84,19 +85,115 @@ func trusteeReplay(t *testing.T, b []byte) (rtmr [4]canonical.Digest, matches in
 		if sha512.Sum384(data) == digest {
 			matches++
 		}
-		if kind != 6 {
-			continue
+		if why := trusteeParses(kind, data); why != "" {
+			t.Fatalf("type %#x with %q %s: Trustee refuses the whole evidence", kind, data, why)
 		}
+	}
+}
+
+// trusteeParses says what in an event's data Trustee's readers refuse, or end at.
+func trusteeParses(kind uint32, data []byte) string {
+	u64 := func(at int) int { return int(binary.LittleEndian.Uint64(data[at:])) }
+	switch kind {
+	case 1, 5, 0xc, 0x12, 0x80000007:
+		if !utf8.Valid(data) {
+			return "is not UTF-8"
+		}
+	case 6:
 		if len(data) < 8 || int(binary.LittleEndian.Uint32(data[4:])) > len(data)-8 {
-			t.Fatalf("tagged event %x has a missing or wrong length: Trustee refuses the whole evidence", data)
+			return "has a missing or wrong length"
 		}
-		text := string(data[8:])
-		if strings.ToValidUTF8(text, "") != text {
-			t.Fatalf("tagged event %q is not UTF-8: Trustee refuses the whole evidence", text)
+		text := string(data[8:][:binary.LittleEndian.Uint32(data[4:])])
+		if words := strings.SplitN(text, " ", 3); string(data[:4]) == "LEAA" && (len(words) != 3 || !utf8.ValidString(text)) {
+			return "must have two spaces"
 		}
-		if words := strings.SplitN(text, " ", 3); string(data[:4]) == "LEAA" && len(words) != 3 {
-			t.Fatalf("AAEL %q must have two spaces: Trustee refuses the whole evidence", text)
+	case 0xd:
+		if len(data) < 2 {
+			return "is too short"
 		}
+	case 0x80000001, 0x80000002, 0x8000000c, 0x800000e0:
+		if len(data) < 32 || 32+2*u64(16)+u64(24) > len(data) {
+			return "is no variable"
+		}
+	case 0x80000003:
+		if len(data) < 32 || u64(24) != 0 && (u64(24) < 8 || 32+u64(24)-4 > len(data)) {
+			return "is no image"
+		}
+	case 0x8000000a, 0x8000000b:
+		if len(data) == 0 || data[0] == 0 || int(data[0]) > len(data) {
+			return "has no description"
+		}
+	}
+	return ""
+}
+
+// TestTrusteeRetypes: data that are not as their type has them, one at a time, go out as
+// another type, with their digest.
+func TestTrusteeRetypes(t *testing.T) {
+	tag := func(id uint32, size uint32, text string) string {
+		b := binary.LittleEndian.AppendUint32(nil, id)
+		return string(binary.LittleEndian.AppendUint32(b, size)) + text
+	}
+	variable := func(units, size uint64, rest string) string {
+		b := binary.LittleEndian.AppendUint64(make([]byte, 16), units)
+		return string(binary.LittleEndian.AppendUint64(b, size)) + rest
+	}
+	image := func(size uint64, path string) string {
+		return string(binary.LittleEndian.AppendUint64(make([]byte, 24), size)) + path
+	}
+	for name, c := range map[string]struct {
+		kind    uint32
+		data    string
+		retyped bool
+	}{
+		"tag, the text alone (5.19)":    {boot.EvEventTag, "LOADED_IMAGE::LoadOptions", true},
+		"tag, too short":                {boot.EvEventTag, "\x01\x02", true},
+		"tag, a length beyond its end":  {boot.EvEventTag, tag(1, 9, "12345678"), true},
+		"tag, as it should":             {boot.EvEventTag, tag(0x8F3B22EC, 8, "12345678"), false},
+		"AAEL of one word":              {boot.EvEventTag, tag(boot.TagAAEL, 3, "one"), true},
+		"AAEL, not UTF-8":               {boot.EvEventTag, tag(boot.TagAAEL, 5, "a b \xff"), true},
+		"AAEL, not UTF-8 behind it":     {boot.EvEventTag, tag(boot.TagAAEL, 5, "a b c\xff"), false},
+		"action, not UTF-8":             {boot.EvEFIAction, "\xff", true},
+		"action":                        {boot.EvEFIAction, "Exit", false},
+		"post code, not UTF-8":          {boot.EvPostCode, "\xc0\x80", true},
+		"IPL of one byte":               {boot.EvIPL, "x", true},
+		"IPL of Google's, cut":          {boot.EvIPL, ".\x00a", true},
+		"IPL, not UTF-8":                {boot.EvIPL, "\xff\xff", false},
+		"variable, cut":                 {boot.EvEFIVariableBoot, variable(1, 0, "a"), true},
+		"variable, a length of 2^63":    {boot.EvEFIVariableBoot, variable(1<<63, 0, "ab"), true},
+		"variable, half a pair":         {boot.EvEFIVariableAuthority, variable(1, 0, "\x00\xd8"), true},
+		"variable":                      {boot.EvEFIVariableBoot2, variable(1, 1, "a\x00b"), false},
+		"variable, a pair":              {boot.EvEFIVariableBoot2, variable(2, 0, "\x3d\xd8\x00\xde"), false},
+		"image, cut":                    {boot.EvEFIBootServicesApplication, image(12, "\x04\x04"), true},
+		"image, a node of 3 bytes":      {boot.EvEFIBootServicesApplication, image(8, "\x04\x04\x03\x00\x7f\xff\x04\x00"), true},
+		"image, a path of 3 bytes":      {boot.EvEFIBootServicesApplication, image(3, "abc"), true},
+		"image":                         {boot.EvEFIBootServicesApplication, image(8, "\x04\x04\x04\x00\x7f\xff\x04\x00"), false},
+		"image without a path":          {boot.EvEFIBootServicesApplication, image(0, ""), false},
+		"tables without a description":  {boot.EvEFIHandoffTables2, "\x00abc", true},
+		"blob, not UTF-8":               {boot.EvEFIPlatformFirmwareBlob2, "\x03\xff\xff", true},
+		"blob":                          {boot.EvEFIPlatformFirmwareBlob2, "\x03ab", false},
+		"a type that Trustee has not":   {boot.EvPostCode2, "x", true},
+		"a type without a reader":       {boot.EvEFIHCRTMEvent, "\xff", false},
+		"SPDM, beyond its list":         {boot.EvEFISPDMDevicePolicy, "x", true},
+		"CIMA 0.5's type for IMA lines": {boot.EvIMAMeasurement, "x", true},
+	} {
+		e := evidence(t, boot.Encode([]boot.Event{{MR: 2, Type: c.kind, Digest: sha512.Sum384([]byte(c.data)), Data: []byte(c.data)}}))
+		text, err := Encode(e, Trustee)
+		if err != nil {
+			t.Fatal(err)
+		}
+		form, err := Decode(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := form.Events[0]; (got.Type == boot.EvUnused) != c.retyped || string(got.Data) != c.data || got.Digest != sha512.Sum384([]byte(c.data)) {
+			t.Errorf("%s: went out as %s, %q", name, boot.TypeName(got.Type), got.Data)
+		}
+		var plain map[string][]byte
+		if err := json.Unmarshal(text, &plain); err != nil {
+			t.Fatal(err)
+		}
+		trusteeReplay(t, plain["cc_eventlog"])
 	}
 }
 
