@@ -15,7 +15,7 @@ PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: all build cross demo golden test test-clients test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-packages proof-fuzz proof-busy \
-	proof-closed-world proof-hostile
+	proof-closed-world proof-hostile proof-verdict
 all: build
 
 ## build: the three static binaries, in bin/
@@ -125,6 +125,9 @@ proof-hostile: bin/cimad-sim
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/hostile/hostile ./packaging/test/hostile
 	.cache/hostile/hostile -bin bin -times
 	$(MAKE) soak
+## proof-verdict: 16 MiB of any evidence against a policy of 1 MiB, and what 1,000 events cost beside bare hashing (idle machine)
+proof-verdict:
+	$(GO) test $(WHOLE) -run 'TestMemory|TestKinds' -bench 'ThousandEvents/ratio' ./hw/verify -args -whole
 ## proof-start: how long the daemon takes to start (idle machine; root)
 proof-start:
 	$(GO) test $(WHOLE) -run TestStart ./packaging -args -whole

@@ -165,7 +165,10 @@ func bareDebug(q *dcap.Quote, opts Options) Step {
 // bareNonce: other systems put the nonce itself into REPORTDATA, padded with
 // zeros.
 func bareNonce(q *dcap.Quote, opts Options) Step {
-	if len(opts.Nonce) == 0 {
+	switch {
+	case len(opts.Nonce) == 0 && q.ReportData == hw.ReportData{}:
+		return skip("REPORTDATA is zero: the quote was made for nobody, and may be old")
+	case len(opts.Nonce) == 0:
 		return skip("no nonce was given to look for: the quote may be old")
 	}
 	var want hw.ReportData
@@ -173,6 +176,9 @@ func bareNonce(q *dcap.Quote, opts Options) Step {
 	c := Comparison{"REPORTDATA", hex.EncodeToString(want[:]), hex.EncodeToString(q.ReportData[:])}
 	if want != q.ReportData {
 		return fail("REPORTDATA is not the nonce: the quote was made for something else", c)
+	}
+	if wrong, _ := opts.Policy.JudgeNonce(opts.NonceMade, opts.at()); wrong != "" {
+		return fail(wrong, c)
 	}
 	return pass("REPORTDATA is the nonce", c)
 }
@@ -234,7 +240,7 @@ func compareMatches(matches []replay.Match) (compared []Comparison, differ strin
 }
 
 // concludeBare puts the results of all steps into sentences.
-func (r *Result) concludeBare(q *dcap.Quote, p platform, opts Options) {
+func (r *Result) concludeBare(q *dcap.Quote, p onPlatform, opts Options) {
 	if r.Verdict == Trusted && opts.Policy == nil {
 		r.Verdict, r.ExitCode = Authentic, Authentic.ExitCode()
 	}

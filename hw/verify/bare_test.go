@@ -223,8 +223,14 @@ func TestRealLogBare(t *testing.T) {
 		return b
 	}
 	f := replay.Files{Quote: read("cos-113-tdx-quote.dat"), BootLog: read("ccel_data.dat")}
-	r := appraiseFiles(t, f, Options{At: whenMade, Nonce: read("nonce.dat")})
+	r := appraiseFiles(t, f, Options{At: whenMade})
 	expect(t, r, Authentic)
+	if s := r.Step(StepNonce); s.Outcome != Skip || !strings.Contains(s.Detail, "REPORTDATA is zero") {
+		t.Errorf("its nonce is 64 zero bytes: %+v", s)
+	}
+	if _, err := AppraiseQuote(t.Context(), f, Options{At: whenMade, Nonce: read("nonce.dat")}); err == nil {
+		t.Error("a nonce of zeros was taken")
+	}
 	if s := r.Step(StepBootLog); s.Outcome != Pass || len(s.Compared) != 3 {
 		t.Errorf("%+v", s)
 	}
@@ -258,7 +264,7 @@ func TestSharedBare(t *testing.T) {
 		return b
 	}
 	gcp := replay.Files{Quote: read("gcp-cos113/quote.bin"), BootLog: read("gcp-cos113/ccel.bin")}
-	expect(t, appraiseFiles(t, gcp, Options{At: whenMade, Nonce: read("gcp-cos113/nonce.bin")}), Authentic)
+	expect(t, appraiseFiles(t, gcp, Options{At: whenMade}), Authentic)
 	api := replay.Files{Quote: read("evidence-api/quote.bin"), BootLog: read("evidence-api/ccel.bin"), IMALog: read("evidence-api/ima.ascii")}
 	expect(t, appraiseFiles(t, api, Options{At: whenMade}), NotAuthentic, StepQuote)
 	api.IMALog = nil // RTMR2 covers more than the boot

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/logs/canonical"
 
 	"github.com/cima-project/cima/logs"
@@ -15,12 +16,12 @@ import (
 )
 
 // boundClaims: the quote was made for these claims.
-func boundClaims(ev *evidence) Step {
-	if ev.bundle.Shared != nil {
+func boundClaims(ev *evidence.Bundle) Step {
+	if ev.Wire.Shared != nil {
 		return boundInTree(ev)
 	}
-	c := Comparison{"REPORTDATA", hex.EncodeToString(ev.reportData[:]), hex.EncodeToString(ev.quote.ReportData[:])}
-	if ev.reportData != ev.quote.ReportData {
+	c := Comparison{"REPORTDATA", hex.EncodeToString(ev.ReportData[:]), hex.EncodeToString(ev.Quote.ReportData[:])}
+	if ev.ReportData != ev.Quote.ReportData {
 		return fail("the quote was made for other claims", c)
 	}
 	return pass("the quote holds the SHA-512 of the claims", c)
@@ -34,7 +35,7 @@ type agentKey struct {
 
 // agent: the claims are signed by the agent whose key the log announces in event
 // 0, or in its latest start event. It returns the keys that the log announces.
-func agent(ev *evidence) (Step, agentKeys) {
+func agent(ev *evidence.Bundle) (Step, agentKeys) {
 	keys, err := readKeys(ev)
 	if err != nil {
 		return fail(err.Error()), nil
@@ -43,14 +44,14 @@ func agent(ev *evidence) (Step, agentKeys) {
 }
 
 // signedBy checks the claims' signature with the key in force, which is the last.
-func signedBy(ev *evidence, keys agentKeys) Step {
+func signedBy(ev *evidence.Bundle, keys agentKeys) Step {
 	inForce := keys[len(keys)-1]
 	sum := rpc.Digest(sha512.Sum384(inForce.key))
-	c := Comparison{"agent key, SHA-384", sum.String(), ev.claims.Agent.String()}
-	if sum != ev.claims.Agent {
+	c := Comparison{"agent key, SHA-384", sum.String(), ev.Claims.Agent.String()}
+	if sum != ev.Claims.Agent {
 		return fail("the claims name another agent than the log", c)
 	}
-	if !rpc.VerifyReportData(inForce.key, ev.reportData, ev.bundle.AgentSignature) {
+	if !rpc.VerifyReportData(inForce.key, ev.ReportData, ev.Wire.AgentSignature) {
 		return fail(fmt.Sprintf("the signature is not by the key of event %d", inForce.position), c)
 	}
 	restarts := len(keys) - 1
@@ -77,16 +78,16 @@ func (keys agentKeys) changed() bool {
 }
 
 // readKeys reads the keys of the start events in the prefix.
-func readKeys(ev *evidence) (keys agentKeys, err error) {
-	if len(ev.log) == 0 || ev.log[0].event == nil || ev.log[0].event.Operation != logs.OpStart {
+func readKeys(ev *evidence.Bundle) (keys agentKeys, err error) {
+	if len(ev.Log) == 0 || ev.Log[0].Event == nil || ev.Log[0].Event.Operation != logs.OpStart {
 		return nil, errors.New("event 0 is no start event: the log doesn't say who writes it")
 	}
-	for i, e := range ev.prefix() {
-		if e.event == nil || e.event.Operation != logs.OpStart {
+	for i, e := range ev.Prefix() {
+		if e.Event == nil || e.Event.Operation != logs.OpStart {
 			continue
 		}
 		var start logs.StartBody
-		if err := canonical.Decode(e.event.Body(), &start); err != nil {
+		if err := canonical.Decode(e.Event.Body(), &start); err != nil {
 			return nil, fmt.Errorf("start event %d: %w", i, err)
 		}
 		if start.AgentKey == nil {
@@ -101,21 +102,24 @@ func readKeys(ev *evidence) (keys agentKeys, err error) {
 }
 
 // nonce: the evidence was made after the verifier chose its nonce.
-func nonce(ev *evidence, opts Options) Step {
+func nonce(ev *evidence.Bundle, opts Options) Step {
 	if len(opts.Nonce) == 0 {
 		return skip("no nonce was given to look for: the evidence may be old")
 	}
-	c := Comparison{"nonce", hex.EncodeToString(opts.Nonce), hex.EncodeToString(ev.claims.Nonce)}
-	if !bytes.Equal(opts.Nonce, ev.claims.Nonce) {
+	c := Comparison{"nonce", hex.EncodeToString(opts.Nonce), hex.EncodeToString(ev.Claims.Nonce)}
+	if !bytes.Equal(opts.Nonce, ev.Claims.Nonce) {
 		return fail("the evidence was made for another nonce", c)
+	}
+	if wrong, _ := opts.Policy.JudgeNonce(opts.NonceMade, opts.at()); wrong != "" {
+		return fail(wrong, c)
 	}
 	return pass("the evidence was made for this nonce", c)
 }
 
 // userData: the claims carry the user data that the verifier expects, typically
 // a hash of the channel's key.
-func userData(ev *evidence, opts Options) Step {
-	got := ev.claims.UserData
+func userData(ev *evidence.Bundle, opts Options) Step {
+	got := ev.Claims.UserData
 	if opts.UserData == nil {
 		if len(got) > 0 {
 			return skip(fmt.Sprintf("channel: not bound: nobody looked at the %d bytes of user data", len(got)))

@@ -3,6 +3,7 @@ package verify
 import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs/boot"
@@ -26,11 +27,11 @@ func withLog(b policy.Booted, log *boot.Log) policy.Booted {
 
 // booted is what the boot itself left, before the operating system extended
 // RTMR2.
-func (ev *evidence) booted() policy.Booted {
-	now := bootedOf(ev.quote)
-	if len(ev.bundle.OSLogs) > 0 {
-		first := ev.bundle.OSLogs[0]
+func booted(ev *evidence.Bundle) policy.Booted {
+	now := bootedOf(ev.Quote)
+	if len(ev.Wire.OSLogs) > 0 {
+		first := ev.Wire.OSLogs[0]
 		now.Further, now.Begun = true, first.Format == rpc.FormatIMA && replay.BeginsIMA(first.Entries)
 	}
-	return withLog(now, ev.bootLog)
+	return withLog(now, ev.BootLog)
 }

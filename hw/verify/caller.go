@@ -3,6 +3,7 @@ package verify
 import (
 	"fmt"
 
+	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/hw/verify/instances"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/rpc"
@@ -11,24 +12,24 @@ import (
 // caller: the log shows the same of the caller as the claims, and shows events of
 // no other one, unless the claims say that the daemon isolates no callers. It
 // returns what the log shows of the container; nil for a process of the host.
-func caller(ev *evidence) (Step, *instances.Instance) {
+func caller(ev *evidence.Bundle) (Step, *instances.Instance) {
 	id := ""
-	if ev.claims.Container != nil {
-		id = ev.claims.Container.ID
+	if ev.Claims.Container != nil {
+		id = ev.Claims.Container.ID
 	}
-	for i, e := range ev.log {
-		if e.event != nil && e.event.Container != "" && e.event.Container != id && ev.claims.Log.View != rpc.ViewWhole {
-			return fail(fmt.Sprintf("event %d is of another caller", i), Comparison{"container", id, e.event.Container}), nil
+	for i, e := range ev.Log {
+		if e.Event != nil && e.Event.Container != "" && e.Event.Container != id && ev.Claims.Log.View != rpc.ViewWhole {
+			return fail(fmt.Sprintf("event %d is of another caller", i), Comparison{"container", id, e.Event.Container}), nil
 		}
 	}
-	if ev.claims.Host != nil {
-		return pass("a process of the host" + unitWords(ev.claims.Host) + ": the agent's word alone, no event is about it"), nil
+	if ev.Claims.Host != nil {
+		return pass("a process of the host" + unitWords(ev.Claims.Host) + ": the agent's word alone, no event is about it"), nil
 	}
-	in, err := instances.Read(ev.shownEvents(), id)
+	in, err := instances.Read(ev.ShownEvents(), id)
 	if err != nil {
 		return fail(err.Error()), nil
 	}
-	compared := against(in, ev.claims.Container)
+	compared := against(in, ev.Claims.Container)
 	for _, c := range compared {
 		if c.Want != c.Got {
 			return fail("the log gives another "+c.What+" than the claims", compared...), in

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/hw/verify/instances"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
@@ -16,9 +17,9 @@ import (
 // conclusion puts the results of all steps into sentences.
 type conclusion struct {
 	*Result
-	ev       *evidence
+	ev       *evidence.Bundle
 	opts     Options
-	platform platform
+	platform onPlatform
 	keys     agentKeys
 	instance *instances.Instance
 	boots    []policy.Boot // that fit
@@ -31,7 +32,7 @@ func (c *conclusion) write() {
 	if c.Verdict == NotAuthentic {
 		c.leaves("rest", "and nothing that rests on it")
 	}
-	c.Hint = c.hint(c.ev.quote, c.platform, c.opts)
+	c.Hint = c.hint(c.ev.Quote, c.platform, c.opts)
 }
 
 // passed reports whether all these steps passed, with or without a warning.
@@ -59,24 +60,24 @@ func (c *conclusion) listProved() {
 	if !c.passed(StepQuote) {
 		return
 	}
-	c.proves("quote", "a TD has these registers: its quote's chain ends in %s", dcap.RootName(c.ev.quote.Root()))
+	c.proves("quote", "a TD has these registers: its quote's chain ends in %s", dcap.RootName(c.ev.Quote.Root()))
 	if c.passed(StepEnclave, StepTCB, StepRevocation) {
 		c.proves("platform", "its platform stands well with Intel: TCB %s", c.Step(StepTCB).Detail)
 	}
 	if !c.passed(StepDebug, StepReportData, StepAgent, StepRuntimeLog, StepClaims) {
 		return
 	}
-	if c.ev.claims.Log.Anchor == logs.AnchorRTMR3 && !c.ev.private() {
+	if c.ev.Claims.Log.Anchor == logs.AnchorRTMR3 && !c.ev.Private() {
 		c.proves("log", "the runtime log is whole: it replays to RTMR3, and no public event is hidden")
 	}
-	c.proves("claims", "the claims are the agent's: %s, and the key in the log signed them", c.ev.boundWords())
+	c.proves("claims", "the claims are the agent's: %s, and the key in the log signed them", boundWords(c.ev))
 	if c.passed(StepNonce) {
 		c.proves("nonce", "they are fresh: your nonce is among them")
 	}
 	if c.passed(StepUserData) {
 		c.proves("channel", "the channel is the caller's: its user data is among them")
 	}
-	if c.passed(StepCaller) && c.ev.claims.Container != nil && !c.instance.Earlier {
+	if c.passed(StepCaller) && c.ev.Claims.Container != nil && !c.instance.Earlier {
 		c.proves("launch", "the agent logged what was started: %s", c.launchWords())
 	}
 	if !c.passed(StepBootLog, StepPolicy, StepTD, StepBootValues) || c.Boot == nil {
@@ -114,7 +115,7 @@ func outOfDate(q *dcap.Quote, at time.Time) bool {
 }
 
 // hint says what to do about the verdict.
-func (r *Result) hint(q *dcap.Quote, p platform, opts Options) string {
+func (r *Result) hint(q *dcap.Quote, p onPlatform, opts Options) string {
 	failed := r.Failed()
 	if len(failed) == 0 {
 		switch {

@@ -6,13 +6,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/hw/verify/instances"
 	"github.com/cima-project/cima/logs"
 )
 
 // power: which containers could have acted as root of the guest, and so on all
 // that was measured?
-func power(ev *evidence, opts Options) Step {
+func power(ev *evidence.Bundle, opts Options) Step {
 	if opts.Policy == nil {
 		return skip(noPolicy + ": " + powerWords(ev))
 	}
@@ -25,8 +26,8 @@ func power(ev *evidence, opts Options) Step {
 
 // classesOf are the classes of all power events, each once. An event that can't be read,
 // or has none, has a class that no policy can allow.
-func classesOf(ev *evidence) (classes []string) {
-	for e := range ev.shownEvents() {
+func classesOf(ev *evidence.Bundle) (classes []string) {
+	for e := range ev.ShownEvents() {
 		if e.Operation != logs.OpPower {
 			continue
 		}
@@ -43,7 +44,7 @@ func classesOf(ev *evidence) (classes []string) {
 // maxClasses is how many classes a sentence names.
 const maxClasses = 20
 
-func powerWords(ev *evidence) string {
+func powerWords(ev *evidence.Bundle) string {
 	classes := classesOf(ev)
 	if len(classes) == 0 {
 		return "the log knows of no container that could act as root of the guest"
@@ -70,7 +71,7 @@ func powerClasses(e *logs.Event) []string {
 }
 
 // events: the events that the policy wants or forbids.
-func events(ev *evidence, in *instances.Instance, opts Options) (Step, error) {
+func events(ev *evidence.Bundle, in *instances.Instance, opts Options) (Step, error) {
 	if opts.Policy == nil {
 		return skip(noPolicy), nil
 	}
@@ -78,7 +79,7 @@ func events(ev *evidence, in *instances.Instance, opts Options) (Step, error) {
 	if in != nil {
 		judged.Places = in.Places
 	}
-	for e := range ev.shownEvents() {
+	for e := range ev.ShownEvents() {
 		if e.Container != "" {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/replay"
+	"github.com/cima-project/cima/hw/verify/wanted"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -50,7 +51,7 @@ func (f *findings) explain(what string, got rpc.Digest, e policy.Explanation) {
 	f.wrong = append(f.wrong, fmt.Sprintf("%s is none of the policy's: the nearest launch that it knows differs in %s", what, strings.Join(facts, ", ")))
 }
 
-func (f *findings) add(found policy.Findings) {
+func (f *findings) add(found wanted.Findings) {
 	for _, one := range found {
 		f.want(one.OK, one.What, one.Want, one.Got)
 	}

@@ -45,7 +45,11 @@ func (g *gapList) ofQuote(r *Result, q *dcap.Quote, boot *policy.Boot, opts Opti
 	if r.outcome(StepTCB) == Warn {
 		g.add(true, policy.TCBLevel, r.Step(StepTCB).Detail)
 	}
+	_, set := opts.Policy.Platform().JudgePlatform(certified(q))
+	g.add(len(set) > 0, policy.Platform, strings.Join(set, ", "))
 	g.add(r.outcome(StepNonce) == Skip, policy.Nonce, "")
+	_, aged := opts.Policy.JudgeNonce(opts.NonceMade, opts.at())
+	g.add(!aged && r.outcome(StepNonce) != Skip, policy.NonceAge, "")
 	g.add(r.outcome(StepUserData) == Skip, policy.Channel, "")
 	if boot != nil {
 		g.codes(boot.Gaps)
@@ -57,21 +61,21 @@ func (g *gapList) ofQuote(r *Result, q *dcap.Quote, boot *policy.Boot, opts Opti
 // gaps are what is not proved by evidence with claims.
 func (c *conclusion) gaps() []gap {
 	var g gapList
-	g.ofQuote(c.Result, c.ev.quote, c.Boot, c.opts)
-	g.add(c.ev.claims.Log.Anchor == logs.AnchorReportData, policy.Anchor, "")
-	g.add(c.ev.private(), policy.Private, "")
+	g.ofQuote(c.Result, c.ev.Quote, c.Boot, c.opts)
+	g.add(c.ev.Claims.Log.Anchor == logs.AnchorReportData, policy.Anchor, "")
+	g.add(c.ev.Private(), policy.Private, "")
 	g.add(c.keys.changed(), policy.AgentKey, "")
 	g.add(c.missedLaunches(), policy.MissedLaunch, "")
 	classes := classesOf(c.ev)
 	g.add(len(classes) > 0 && c.passed(StepPower), policy.Power, strings.Join(classes, ", "))
-	g.add(len(c.ev.log) > c.ev.claims.Log.Count, policy.Later, fmt.Sprintf("%d events", len(c.ev.log)-c.ev.claims.Log.Count))
+	g.add(len(c.ev.Log) > c.ev.Claims.Log.Count, policy.Later, fmt.Sprintf("%d events", len(c.ev.Log)-c.ev.Claims.Log.Count))
 	g.add(!c.passed(StepCallerValues), policy.CallerUnknown, "")
 	g.codes(c.caller.gaps)
-	if c.ev.claims.Host != nil {
+	if c.ev.Claims.Host != nil {
 		g.add(true, policy.HostProcess, "")
 		return g
 	}
-	as := c.ev.claims.Container.Assurance
+	as := c.ev.Claims.Container.Assurance
 	g.add(as.Start != logs.StartGated, policy.Start, cmp.Or(as.Start, "none"))
 	g.add(!as.PIDFD, policy.CallerProcess, "")
 	g.add(as.CgroupOwner != 0, policy.Owner, fmt.Sprintf("uid %d owns its cgroup", as.CgroupOwner))
@@ -99,7 +103,7 @@ func (g *gapList) detail(code, detail string) {
 // missedLaunches reports whether the log shows that containers were started
 // unmeasured. One that ended before the daemon saw it could have had any power.
 func (c *conclusion) missedLaunches() bool {
-	for e := range c.ev.shownEvents() {
+	for e := range c.ev.ShownEvents() {
 		var missed logs.MissedBody
 		if e.Operation == logs.OpMissed && (json.Unmarshal(e.Body(), &missed) != nil || missed.What != logs.MissedExec) {
 			return true

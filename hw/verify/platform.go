@@ -9,13 +9,13 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw/verify/dcap"
-	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/platform"
 )
 
 const noCollateral = "no collateral was given"
 
-// platform is what the steps on quote and platform found out.
-type platform struct {
+// onPlatform is what the steps on quote and platform found out.
+type onPlatform struct {
 	untrusted  error            // why the quote's signature or chain is not trusted
 	collateral *dcap.Collateral // nil where there is none that can be used
 	level      *dcap.TCBLevel   // nil where collateral gives none
@@ -23,7 +23,7 @@ type platform struct {
 
 // judgePlatform runs the steps on quote and platform; debug is one's result. The
 // error is the collateral source's, or ctx's.
-func (r *Result) judgePlatform(ctx context.Context, q *dcap.Quote, debug Step, opts Options) (p platform, err error) {
+func (r *Result) judgePlatform(ctx context.Context, q *dcap.Quote, debug Step, opts Options) (p onPlatform, err error) {
 	var s Step
 	s, p.untrusted = quoteSignature(q, opts)
 	r.add(StepQuote, s)
@@ -50,16 +50,26 @@ func quoteSignature(q *dcap.Quote, opts Options) (s Step, untrusted error) {
 	if err := q.Verify(opts.roots(), opts.At); err != nil {
 		return fail(err.Error()), err
 	}
-	sum := dcap.Fingerprint(q.Root())
+	sum := dcap.Fingerprint(opts.rootOf(q))
 	return pass("signed, and the chain ends in "+dcap.RootName(q.Root()), Comparison{"root, SHA-256", sum, sum}), nil
+}
+
+// rootOf is the trusted root that vouches for the quote. The quote carries its own copy,
+// whose bytes may differ: everybody can write an ECDSA signature in a second form.
+func (o *Options) rootOf(q *dcap.Quote) *x509.Certificate {
+	if root := q.TrustedRoot(o.roots()); root != nil {
+		return root
+	}
+	return q.Root()
 }
 
 // rootOf describes the root that vouches for the quote.
 func rootOf(q *dcap.Quote, opts Options) *Root {
-	root := &Root{"built-in", dcap.RootName(q.Root()), dcap.Fingerprint(q.Root())}
+	trusted := opts.rootOf(q)
+	root := &Root{"built-in", dcap.RootName(trusted), dcap.Fingerprint(trusted)}
 	switch {
 	case opts.TrustRoots == nil:
-	case simulated(q.Root()):
+	case simulated(trusted):
 		root.Kind = "simulated"
 	default:
 		root.Kind = "given"
@@ -143,9 +153,13 @@ func intels(found []dcap.Finding, fine string) Step {
 func tcb(q *dcap.Quote, c *dcap.Collateral, opts Options) (Step, *dcap.TCBLevel) {
 	var f findings
 	f.compared = []Comparison{{"TEE_TCB_SVN", hex.EncodeToString(q.TCBSVN[:]), hex.EncodeToString(q.TCBSVN[:])}}
-	f.add(opts.Policy.JudgeSVN(q.TCBSVN))
+	f.add(opts.Policy.Platform().JudgeSVN(q.SVNs()...))
 	if len(f.wrong) > 0 {
 		return fail("older than the policy's min_svn", f.compared[1:]...), nil
+	}
+	found, _ := opts.Policy.Platform().JudgePlatform(certified(q))
+	if f.add(found); len(f.wrong) > 0 {
+		return f.step(""), nil
 	}
 	if c == nil {
 		return skip("no usable collateral: patch level not checked"), nil
@@ -154,13 +168,27 @@ func tcb(q *dcap.Quote, c *dcap.Collateral, opts Options) (Step, *dcap.TCBLevel)
 	if err != nil {
 		return fail(err.Error(), f.compared...), nil
 	}
-	return judgeLevel(&f, level, opts), level
+	step := judgeLevel(&f, level, opts)
+	for _, one := range c.Behind(q) { // people ask how far
+		step.Compared = append(step.Compared, Comparison{one.What, one.Want, one.Got})
+	}
+	return step, level
+}
+
+// certified is what the PCK certificate says of the platform; nothing where it can't be
+// read.
+func certified(q *dcap.Quote) platform.Certified {
+	c, err := q.Certified()
+	if err != nil {
+		return platform.Certified{}
+	}
+	return platform.Certified{Provider: c.Provider, Words: c.Settings}
 }
 
 // judgeLevel holds a patch level against the rules.
 func judgeLevel(f *findings, t *dcap.TCBLevel, opts Options) Step {
 	date, _ := time.Parse(time.RFC3339, t.Date) // a date that can't be read is before any other
-	f.add(opts.Policy.JudgeLevel(policy.Level{
+	f.add(opts.Policy.Platform().JudgeLevel(platform.Level{
 		Status: t.Status, Platform: t.Parts[0].Status, QE: t.Parts[1].Status, Date: date, Next: t.Parts[0].Next, QENext: t.Parts[1].Next,
 		Advisories: t.Advisories, Evaluation: int64(t.Evaluation), Issued: t.Issued,
 	}, opts.at()))

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/hw/verify/instances"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
@@ -24,7 +25,7 @@ func policyCounts(digests iter.Seq2[string, string], opts Options) Step {
 	if why := opts.Policy.Valid(opts.at()); why != "" {
 		return fail(why)
 	}
-	if revoked := opts.Policy.Revoked(digests); len(revoked) > 0 {
+	if revoked := opts.Policy.Revoked(digests, opts.at()); len(revoked) > 0 {
 		return fail(strings.Join(revoked, "; "))
 	}
 	return pass("the policy is in force, and revokes nothing of this")
@@ -43,8 +44,10 @@ func quoteDigests(q *dcap.Quote, now policy.Booted, yield func(what, digest stri
 			return false
 		}
 	}
-	if q.ServiceTD != nil && !yield("service TD", q.ServiceTD.String()) {
-		return false
+	for _, d := range q.ServiceTDs() {
+		if !yield("service TD", d.String()) {
+			return false
+		}
 	}
 	if now.Log == nil {
 		return true
@@ -58,12 +61,12 @@ func quoteDigests(q *dcap.Quote, now policy.Booted, yield func(what, digest stri
 }
 
 // digests are all digests in the evidence that a policy can revoke.
-func (ev *evidence) digests(in *instances.Instance) iter.Seq2[string, string] {
+func digests(ev *evidence.Bundle, in *instances.Instance) iter.Seq2[string, string] {
 	return func(yield func(what, digest string) bool) {
-		if !quoteDigests(ev.quote, ev.booted(), yield) {
+		if !quoteDigests(ev.Quote, booted(ev), yield) {
 			return
 		}
-		for e := range ev.shownEvents() {
+		for e := range ev.ShownEvents() {
 			if e.Container == "" && !eventDigests(e, yield) {
 				return
 			}
@@ -134,14 +137,14 @@ type known struct {
 }
 
 // callerValues: is it a container, or a unit, that the relying party knows?
-func callerValues(ev *evidence, in *instances.Instance, boots []policy.Boot, opts Options) (Step, known, error) {
+func callerValues(ev *evidence.Bundle, in *instances.Instance, boots []policy.Boot, opts Options) (Step, known, error) {
 	if opts.Policy == nil {
 		return skip(noPolicy + ": nothing says what the container should be"), known{}, nil
 	}
 	if _, callers := opts.Policy.Knows(); !callers {
 		return skip("the policy has no [[container]] and no [host]: nothing says what the caller should be"), known{}, nil
 	}
-	if ev.claims.Host != nil {
+	if ev.Claims.Host != nil {
 		return hostValues(ev, opts)
 	}
 	if in.Earlier {
@@ -149,7 +152,7 @@ func callerValues(ev *evidence, in *instances.Instance, boots []policy.Boot, opt
 	}
 	c := policy.Caller{
 		LaunchDigest: in.LaunchSum, DefaultsDigest: in.DefaultsDigest, Launch: in.Events[0].Body(), Image: in.ImageEvent.Body(),
-		Claims: ev.bundle.Claims, Places: in.Places, Execs: in.Execs, Unproved: in.Unproved != "",
+		Claims: ev.Wire.Claims, Places: in.Places, Execs: in.Execs, Unproved: in.Unproved != "",
 	}
 	found, err := opts.Policy.JudgeContainer(c, boots, opts.at())
 	if err != nil {
@@ -181,8 +184,8 @@ func unknownCaller(in *instances.Instance, found policy.Containers, p *policy.Po
 	return fail("the policy does not allow it: "+strings.Join(append([]string{words}, f.wrong...), "; "), f.compared...)
 }
 
-func hostValues(ev *evidence, opts Options) (Step, known, error) {
-	found, gaps, err := opts.Policy.JudgeHost(ev.claims.Host.Unit, ev.bundle.Claims)
+func hostValues(ev *evidence.Bundle, opts Options) (Step, known, error) {
+	found, gaps, err := opts.Policy.JudgeHost(ev.Claims.Host.Unit, ev.Wire.Claims)
 	if err != nil {
 		return Step{}, known{}, err
 	}

@@ -8,6 +8,7 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/hw/verify/instances"
 	"github.com/cima-project/cima/hw/verify/policy"
 )
@@ -24,6 +26,10 @@ type Options struct {
 	// Nonce is what the verifier sent, 8 to 64 bytes. Without it freshness
 	// is not checked, and nothing is trusted.
 	Nonce []byte
+
+	// NonceMade is when the verifier made the nonce, for [freshness]; the zero time
+	// means that nobody says.
+	NonceMade time.Time
 
 	// UserData is what the claims must carry, up to 4 KiB: typically a hash
 	// of the channel's key. nil means that it is not checked; a pointer to no
@@ -62,29 +68,51 @@ func Appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error)
 		return nil, err
 	}
 	r := begin(claimSteps, opts)
-	ev, err := parse(bundle)
+	ev, err := evidence.Parse(bundle)
 	if err != nil {
 		return r.malformed(err, unreadable(bundle)), nil
 	}
-	r.add(StepFormat, ev.format())
-	p, err := r.judgePlatform(ctx, ev.quote, debug(ev.quote, opts), opts)
+	r.add(StepFormat, format(ev))
+	p, err := r.judgePlatform(ctx, ev.Quote, debug(ev.Quote, opts), opts)
 	if err != nil {
 		return nil, err
 	}
 	c := &conclusion{Result: r, ev: ev, opts: opts, platform: p}
 	c.keys, c.instance = r.judgeClaims(ev, opts)
-	r.seen.Booted = ev.booted()
+	r.seen.Booted = booted(ev)
 	if err := r.judgeValues(ev, c, opts); err != nil {
 		return nil, err
 	}
 	c.write()
-	r.Claims, r.Events = ev.claims, ev.shown()
+	r.Claims, r.Events = ev.Claims, shownEvents(ev)
 	return r, ctx.Err()
+}
+
+// format is the result of the step format for evidence that could be read.
+func format(ev *evidence.Bundle) Step {
+	booted := 0
+	if ev.BootLog != nil {
+		booted = ev.BootLog.Len()
+	}
+	return pass(fmt.Sprintf("quote version %d, boot log of %d events, runtime log of %d events", ev.Quote.Version, booted, len(ev.Log)))
+}
+
+// shownEvents returns the events for the result.
+func shownEvents(ev *evidence.Bundle) []Event {
+	var shown []Event
+	for i, e := range ev.Log {
+		s := Event{Position: i, Digest: e.Digest, Judged: i < ev.Claims.Log.Count}
+		if e.Event != nil {
+			s.Operation, s.Container, s.Measured = e.Event.Operation, e.Event.Container, e.Event.Measured
+		}
+		shown = append(shown, s)
+	}
+	return shown
 }
 
 // judgeClaims runs the steps that bind claims and logs to the quote. It returns
 // the agent's keys, and what the log shows of the container.
-func (r *Result) judgeClaims(ev *evidence, opts Options) (agentKeys, *instances.Instance) {
+func (r *Result) judgeClaims(ev *evidence.Bundle, opts Options) (agentKeys, *instances.Instance) {
 	signed, keys := agent(ev)
 	asked, in := caller(ev)
 	r.add(StepShared, shared(ev))
@@ -104,13 +132,13 @@ const notAuthentic = "the evidence is not authentic"
 
 // judgeValues holds authentic evidence against the reference values. Its errors say that
 // this takes too much: then nothing is known.
-func (r *Result) judgeValues(ev *evidence, c *conclusion, opts Options) error {
+func (r *Result) judgeValues(ev *evidence.Bundle, c *conclusion, opts Options) error {
 	if r.Verdict == NotAuthentic {
 		r.skipRest(notAuthentic)
 		return nil
 	}
-	r.add(StepPolicy, policyCounts(ev.digests(c.instance), opts))
-	r.add(StepTD, tdValues(ev.quote, opts))
+	r.add(StepPolicy, policyCounts(digests(ev, c.instance), opts))
+	r.add(StepTD, tdValues(ev.Quote, opts))
 	var steps [4]Step
 	var err error
 	if steps[0], c.boots, err = bootValues(r.seen.Booted, opts); err != nil {
@@ -138,6 +166,9 @@ func (r *Result) judgeValues(ev *evidence, c *conclusion, opts Options) error {
 func (o *Options) check() error {
 	if n := len(o.Nonce); n != 0 && (n < 8 || n > 64) {
 		return fmt.Errorf("a nonce must have 8 to 64 bytes, not %d", n)
+	}
+	if len(o.Nonce) > 0 && bytes.Count(o.Nonce, []byte{0}) == len(o.Nonce) {
+		return errors.New("a nonce must not be all zeros: a quote that was made for nobody has them too")
 	}
 	if o.TrustRoots != nil && len(o.TrustRoots) == 0 {
 		return errors.New("TrustRoots must hold a root, or be nil for Intel's")

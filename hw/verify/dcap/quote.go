@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"crypto/x509"
@@ -31,7 +32,8 @@ type Quote struct {
 	OwnerConf  hw.Digest           // MROWNERCONFIG
 	Extended   *Extended           // of a body of type 4; nil in others
 	ServiceTD  *hw.Digest          // MRSERVICETD: over the service TDs that are bound, zero where none is; nil in bodies of TDX 1.0
-	TCBSVN     [16]byte            // TEE_TCB_SVN: security version numbers, the first of the TDX module
+	TCBSVN     [16]byte            // TEE_TCB_SVN: security version numbers, the first of the TDX module that the TD was started by
+	TCBSVN2    *[16]byte           // TEE_TCB_SVN_2: of the module that runs now; nil in bodies of TDX 1.0
 	Chain      []*x509.Certificate // PCK, platform CA, root
 
 	proto            any               // *pb.QuoteV4 or *pb.QuoteV5
@@ -157,6 +159,9 @@ func (q *Quote) read() error {
 		if service := v5.GetMrServiceTd(); len(service) > 0 {
 			q.ServiceTD = (*hw.Digest)(service)
 		}
+		if svn := v5.GetTeeTcbSvn2(); len(svn) > 0 {
+			q.TCBSVN2 = (*[16]byte)(svn)
+		}
 	default:
 		return fmt.Errorf("quote of an unknown kind %T", p)
 	}
@@ -176,8 +181,17 @@ func (q *Quote) read() error {
 	vouching := auth.GetCertificationData().GetQeReportCertificationData()
 	q.enclave = vouching.GetQeReport()
 	var err error
-	q.Chain, err = parseChain(vouching.GetPckCertificateChainData().GetPckCertChain())
-	return err
+	chain := vouching.GetPckCertificateChainData()
+	if q.Chain, err = parseChain(chain.GetPckCertChain()); err != nil || !isDER(chain.GetPckCertChain()) {
+		return err
+	}
+	// The library reads the chain again, and PEM alone. What stands in the quote was
+	// compared with it before.
+	text := asPEM(q.Chain)
+	more := uint32(len(text) - len(chain.GetPckCertChain()))
+	chain.PckCertChain, chain.Size = text, chain.GetSize()+more
+	auth.CertificationData.Size += more
+	return nil
 }
 
 // Verify checks the signatures from the TD's report up to one of roots, as of
@@ -186,15 +200,12 @@ func (q *Quote) read() error {
 // the chain ends in another root.
 func (q *Quote) Verify(roots []*x509.Certificate, at time.Time) (err error) {
 	defer recovered(&err)
-	root := q.Root()
+	if q.TrustedRoot(roots) == nil {
+		return &UntrustedRootError{q.Root()}
+	}
 	pool := x509.NewCertPool()
-	known := false
 	for _, r := range roots {
 		pool.AddCert(r)
-		known = known || sameAuthority(r, root)
-	}
-	if !known {
-		return &UntrustedRootError{root}
 	}
 	if q.Extended != nil {
 		return q.verifyExtended(pool, orNow(at))
@@ -219,4 +230,23 @@ func recovered(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("quote can't be parsed: %v", p)
 	}
+}
+
+// SVNs are TEE_TCB_SVN and, where the quote has it, TEE_TCB_SVN_2.
+func (q *Quote) SVNs() [][16]byte {
+	if q.TCBSVN2 == nil {
+		return [][16]byte{q.TCBSVN}
+	}
+	return [][16]byte{q.TCBSVN, *q.TCBSVN2}
+}
+
+// ServiceTDs are the service TDs that a quote names, each where it is not zero.
+func (q *Quote) ServiceTDs() (all []hw.Digest) {
+	if q.ServiceTD != nil {
+		all = append(all, *q.ServiceTD)
+	}
+	if x := q.Extended; x != nil {
+		all = append(all, x.InitialServiceTD, x.CurrentServiceTD)
+	}
+	return slices.DeleteFunc(all, func(d hw.Digest) bool { return d == hw.Digest{} })
 }

@@ -59,6 +59,16 @@ func sameAuthority(a, b *x509.Certificate) bool {
 	return ok && key.Equal(b.PublicKey) && bytes.Equal(a.RawSubject, b.RawSubject)
 }
 
+// TrustedRoot is the one of roots that the quote's chain ends in, nil if none is.
+func (q *Quote) TrustedRoot(roots []*x509.Certificate) *x509.Certificate {
+	for _, r := range roots {
+		if sameAuthority(r, q.Root()) {
+			return r
+		}
+	}
+	return nil
+}
+
 // UntrustedRootError says that a quote's chain ends in a root that is none of
 // the trusted ones.
 type UntrustedRootError struct {

@@ -134,6 +134,64 @@ func (c *Collateral) reaches(q *Quote, l pcs.TcbLevel) bool {
 	return true
 }
 
+// Behind says how far the platform is behind the newest level that is UpToDate: each
+// security version number that is below it.
+func (c *Collateral) Behind(q *Quote) (found []Finding) {
+	below := func(what string, want, got []byte) {
+		if len(want) == len(got) && anyBelow(got, want) {
+			found = append(found, Finding{What: what + ", UpToDate", Want: hexOf(want), Got: hexOf(got)})
+		}
+	}
+	number := func(what string, want, got uint32) {
+		if got < want {
+			found = append(found, Finding{What: what + ", UpToDate", Want: fmt.Sprint(want), Got: fmt.Sprint(got)})
+		}
+	}
+	if l, ok := newest(c.tcb.TcbLevels); ok {
+		tdx := svnsOf(l.Tcb.TdxTcbcomponents)
+		if q.TCBSVN[1] > 0 && len(tdx) == len(q.TCBSVN) { // the first two are then the module's
+			copy(tdx, q.TCBSVN[:2])
+		}
+		below("TEE_TCB_SVN", tdx, q.TCBSVN[:])
+		below("CPUSVN", svnsOf(l.Tcb.SgxTcbcomponents), c.platform.cpuSVN)
+		number("PCESVN", uint32(l.Tcb.Pcesvn), uint32(c.platform.pceSVN))
+	}
+	if id := c.module(q.TCBSVN[1]); q.TCBSVN[1] > 0 && id != nil {
+		if l, ok := newest(id.TcbLevels); ok {
+			number("ISVSVN of the TDX module", l.Tcb.Isvsvn, uint32(q.TCBSVN[0]))
+		}
+	}
+	if l, ok := newest(c.qe.TcbLevels); ok {
+		number("ISVSVN of the quoting enclave", l.Tcb.Isvsvn, q.enclave.GetIsvSvn())
+	}
+	return found
+}
+
+// newest is the first level that is UpToDate.
+func newest(levels []pcs.TcbLevel) (pcs.TcbLevel, bool) {
+	i := slices.IndexFunc(levels, func(l pcs.TcbLevel) bool { return string(l.TcbStatus) == StatusUpToDate })
+	if i < 0 {
+		return pcs.TcbLevel{}, false
+	}
+	return levels[i], true
+}
+
+func svnsOf(components []pcs.TcbComponent) (svns []byte) {
+	for _, c := range components {
+		svns = append(svns, c.Svn)
+	}
+	return svns
+}
+
+func anyBelow(got, want []byte) bool {
+	for i := range got {
+		if got[i] < want[i] {
+			return true
+		}
+	}
+	return false
+}
+
 // worse joins the statuses of two parts, so that none hides what the other says. A status
 // that is unknown here is the worst but Revoked, and reported as it is.
 func worse(a, b string) string {

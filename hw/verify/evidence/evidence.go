@@ -1,4 +1,8 @@
-package verify
+// Package evidence answers: what does a bundle of evidence hold?
+//
+// It reads a bundle, and all that is packed in it, in the one form that each has, and
+// replays its runtime log. It judges nothing but form.
+package evidence
 
 import (
 	"bytes"
@@ -17,39 +21,38 @@ import (
 // teeTDX is the only kind of TEE whose evidence is appraised here.
 const teeTDX = "tdx"
 
-// evidence is one bundle, with all that is packed in it. parse fills it in;
-// the steps only read it.
-type evidence struct {
-	bundle     *rpc.Evidence
-	claims     *rpc.Claims
-	quote      *dcap.Quote
-	reportData [64]byte  // the quote must hold for the claims, as received
-	bootLog    *boot.Log // nil where the claims name another one
-	log        []entry   // the runtime log
-	register   hw.Digest // its replay
-	claimed    hw.Digest // its replay up to claims.log.count
+// Bundle is one bundle, with all that is packed in it.
+type Bundle struct {
+	Wire       *rpc.Evidence
+	Claims     *rpc.Claims
+	Quote      *dcap.Quote
+	ReportData [64]byte  // the quote must hold for the claims, as received
+	BootLog    *boot.Log // nil where the claims name another one
+	Log        []Entry   // the runtime log
+	Register   hw.Digest // its replay
+	Claimed    hw.Digest // its replay up to claims.log.count
 }
 
-// entry is one event of the runtime log, or only its digest.
-type entry struct {
-	digest hw.Digest
-	event  *logs.Event
+// Entry is one event of the runtime log, or only its digest.
+type Entry struct {
+	Digest hw.Digest
+	Event  *logs.Event
 }
 
-// parse reads a bundle and all that is packed in it. It accepts one form of
+// Parse reads a bundle and all that is packed in it. It accepts one form of
 // everything and no other.
-func parse(bundle []byte) (ev *evidence, err error) {
-	ev = &evidence{}
-	if ev.bundle, ev.claims, err = rpc.DecodeEvidence(bundle); err != nil {
+func Parse(bundle []byte) (ev *Bundle, err error) {
+	ev = &Bundle{}
+	if ev.Wire, ev.Claims, err = rpc.DecodeEvidence(bundle); err != nil {
 		return nil, err
 	}
-	if ev.reportData, err = rpc.ReportData(ev.bundle.Claims); err != nil {
+	if ev.ReportData, err = rpc.ReportData(ev.Wire.Claims); err != nil {
 		return nil, err
 	}
-	if ev.bundle.TEE != teeTDX {
-		return nil, fmt.Errorf("evidence of a TEE %q: only %q is appraised here", ev.bundle.TEE, teeTDX)
+	if ev.Wire.TEE != teeTDX {
+		return nil, fmt.Errorf("evidence of a TEE %q: only %q is appraised here", ev.Wire.TEE, teeTDX)
 	}
-	if ev.quote, err = dcap.ParseQuote(ev.bundle.Quote); err != nil {
+	if ev.Quote, err = dcap.ParseQuote(ev.Wire.Quote); err != nil {
 		return nil, fmt.Errorf("quote: %w", err)
 	}
 	if err = ev.readBootLog(); err != nil {
@@ -62,77 +65,57 @@ func parse(bundle []byte) (ev *evidence, err error) {
 	return ev, nil
 }
 
-// format is the result of the step format for evidence that could be read.
-func (ev *evidence) format() Step {
-	return pass(fmt.Sprintf("quote version %d, boot log of %d events, runtime log of %d events",
-		ev.quote.Version, ev.bootEvents(), len(ev.log)))
-}
-
 // readBootLog parses the boot log if it is the one that the claims name. The step
 // boot-log refuses another one.
-func (ev *evidence) readBootLog() error {
-	if sha512.Sum384(ev.bundle.BootLog) != ev.claims.BootLog {
+func (ev *Bundle) readBootLog() error {
+	if sha512.Sum384(ev.Wire.BootLog) != ev.Claims.BootLog {
 		return nil
 	}
-	log, err := boot.Parse(ev.bundle.BootLog)
+	log, err := boot.Parse(ev.Wire.BootLog)
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(log.Bytes(), ev.bundle.BootLog) {
+	if !bytes.Equal(log.Bytes(), ev.Wire.BootLog) {
 		return errors.New("boot log: padding stands behind it")
 	}
-	ev.bootLog = log
+	ev.BootLog = log
 	return nil
-}
-
-func (ev *evidence) bootEvents() int {
-	if ev.bootLog == nil {
-		return 0
-	}
-	return ev.bootLog.Len()
 }
 
 // readRuntimeLog flattens the log's records to one entry per event.
-func (ev *evidence) readRuntimeLog() error {
-	for i, r := range ev.bundle.RuntimeLog {
+func (ev *Bundle) readRuntimeLog() error {
+	n := 0
+	for _, r := range ev.Wire.RuntimeLog {
+		n += max(1, len(r.Digests)/len(hw.Digest{}))
+	}
+	ev.Log = make([]Entry, 0, n)
+	events := make([]logs.Event, len(ev.Wire.RuntimeLog))
+	for i, r := range ev.Wire.RuntimeLog {
 		if r.Event == nil {
 			for at := 0; at < len(r.Digests); at += len(hw.Digest{}) {
-				ev.log = append(ev.log, entry{digest: hw.Digest(r.Digests[at:])})
+				ev.Log = append(ev.Log, Entry{Digest: hw.Digest(r.Digests[at:])})
 			}
 			continue
 		}
-		e, err := logs.ParseEvent(r.Event)
-		if err != nil {
+		var err error
+		if events[i], err = logs.ReadEvent(r.Event); err != nil {
 			return fmt.Errorf("runtime log: record %d: %w", i, err)
 		}
-		ev.log = append(ev.log, entry{e.Digest(), &e})
+		ev.Log = append(ev.Log, Entry{events[i].Digest(), &events[i]})
 	}
 	return nil
 }
 
-// shown returns the events for the result.
-func (ev *evidence) shown() []Event {
-	var shown []Event
-	for i, e := range ev.log {
-		s := Event{Position: i, Digest: e.digest, Judged: i < ev.claims.Log.Count}
-		if e.event != nil {
-			s.Operation, s.Container, s.Measured = e.event.Operation, e.event.Container, e.event.Measured
-		}
-		shown = append(shown, s)
-	}
-	return shown
+// Prefix is the log as it stood when the claims were fixed.
+func (ev *Bundle) Prefix() []Entry {
+	return ev.Log[:max(0, min(ev.Claims.Log.Count, len(ev.Log)))]
 }
 
-// prefix is the log as it stood when the claims were fixed.
-func (ev *evidence) prefix() []entry {
-	return ev.log[:max(0, min(ev.claims.Log.Count, len(ev.log)))]
-}
-
-// shownEvents are the events in the prefix that are shown.
-func (ev *evidence) shownEvents() iter.Seq[*logs.Event] {
+// ShownEvents are the events in the prefix that are shown.
+func (ev *Bundle) ShownEvents() iter.Seq[*logs.Event] {
 	return func(yield func(*logs.Event) bool) {
-		for _, e := range ev.prefix() {
-			if e.event != nil && !yield(e.event) {
+		for _, e := range ev.Prefix() {
+			if e.Event != nil && !yield(e.Event) {
 				return
 			}
 		}
@@ -140,14 +123,14 @@ func (ev *evidence) shownEvents() iter.Seq[*logs.Event] {
 }
 
 // replayLog replays the runtime log, once for the two steps that need it.
-func (ev *evidence) replayLog() {
-	for i, e := range ev.log {
-		ev.register = ev.register.Extend(e.digest)
-		if i < ev.claims.Log.Count {
-			ev.claimed = ev.register
+func (ev *Bundle) replayLog() {
+	for i, e := range ev.Log {
+		ev.Register = ev.Register.Extend(e.Digest)
+		if i < ev.Claims.Log.Count {
+			ev.Claimed = ev.Register
 		}
 	}
 }
 
-// private reports whether the daemon shows nothing of others' events.
-func (ev *evidence) private() bool { return ev.claims.Log.View == rpc.ViewPrivate }
+// Private reports whether the daemon shows nothing of others' events.
+func (ev *Bundle) Private() bool { return ev.Claims.Log.View == rpc.ViewPrivate }

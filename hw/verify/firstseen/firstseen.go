@@ -139,12 +139,28 @@ func (w *writer) td() {
 		}
 		return all
 	}
-	if set := w.seen[0].TD.Odd(); set != nil {
-		lines = append(lines, fmt.Sprintf("attributes = %s  # exactly these, as first seen", tomlValue(set)))
-		if slices.Contains(set, "debug") {
-			w.note("the TD is under debug, and hides nothing from its host: never in production")
-		}
+	if line := w.attributes(); line != "" {
+		lines = append(lines, line)
 	}
+	var all []policy.TD
+	for _, s := range w.seen {
+		all = append(all, s.TD)
+	}
+	if features := policy.Features(all); features != "" {
+		lines = append(lines, fmt.Sprintf("xfam = %q  # as first seen", features))
+	}
+	add("devinfo", each(func(td policy.TD) []string {
+		if td.Extended == nil {
+			return nil
+		}
+		return []string{policy.ValueWord(td.Extended.DeviceInfo)}
+	}), "zero")
+	add("vmid", each(func(td policy.TD) []string {
+		if td.Extended == nil {
+			return nil
+		}
+		return []string{fmt.Sprint(td.Extended.VMID)}
+	}), "0")
 	add("mrconfigid", each(func(td policy.TD) []string { return []string{policy.ValueWord(td.ConfigID)} }), "zero")
 	add("mrowner", each(func(td policy.TD) []string { return []string{policy.ValueWord(td.Owner)} }), "zero")
 	add("mrownerconfig", each(func(td policy.TD) []string { return []string{policy.ValueWord(td.OwnerConfig)} }), "zero")
@@ -153,6 +169,28 @@ func (w *writer) td() {
 		w.table("[td]", "What is unusual of the TD.")
 		w.b.WriteString(strings.Join(lines, "\n") + "\n")
 	}
+}
+
+// attributes writes TDATTRIBUTES where they are unusual. A policy has one list of them.
+func (w *writer) attributes() string {
+	first, _ := w.seen[0].TD.Odd()
+	for _, s := range w.seen {
+		set, reserved := s.TD.Odd()
+		if reserved {
+			w.note("TDATTRIBUTES has reserved bits, which nothing allows")
+		}
+		if slices.Contains(set, "debug") {
+			w.note("the TD is under debug, and hides nothing from its host: never in production")
+		}
+		if !slices.Equal(set, first) || (set == nil) != (first == nil) {
+			w.note("the TDs have different TDATTRIBUTES, of which the policy takes the first's: make a policy for each")
+			break
+		}
+	}
+	if first == nil {
+		return ""
+	}
+	return fmt.Sprintf("attributes = %s  # exactly these, as first seen", tomlValue(first))
 }
 
 func (w *writer) tcb() {

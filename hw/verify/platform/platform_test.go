@@ -1,10 +1,13 @@
-package policy
+package platform
 
 import (
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/hw/verify/tables"
+	"github.com/cima-project/cima/hw/verify/wanted"
 )
 
 func on(day string) time.Time {
@@ -15,8 +18,33 @@ func on(day string) time.Time {
 	return t
 }
 
+var december = time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+
+// parse reads rules of [tcb] and, behind it, of another table; age is how old collateral
+// may be.
+func parse(t *testing.T, rules string, age time.Duration) (*Rules, error) {
+	t.Helper()
+	whole, err := tables.Read("p.toml", []byte("[tcb]\n"+rules+"\n"), 1<<20)
+	if err != nil {
+		return nil, err
+	}
+	tcb, _ := whole.One("tcb")
+	r := Read(tcb, age)
+	tcb.Done()
+	return r, whole.Errors()
+}
+
+func good(t *testing.T, rules string, age time.Duration) *Rules {
+	t.Helper()
+	r, err := parse(t, rules, age)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
 // wrong are the names of what a level does not meet.
-func wrong(found Findings) string {
+func wrong(found wanted.Findings) string {
 	var names []string
 	for _, f := range found {
 		if !f.OK && !slices.Contains(names, f.What) {
@@ -28,7 +56,7 @@ func wrong(found Findings) string {
 
 // The patch level: status or grace, then date, evaluation number and advisories.
 func TestLevel(t *testing.T) {
-	good := Level{Status: "UpToDate", Platform: "UpToDate", QE: "UpToDate", Date: on("2026-08-12"), Evaluation: 20, Issued: on("2026-11-25")}
+	fine := Level{Status: "UpToDate", Platform: "UpToDate", QE: "UpToDate", Date: on("2026-08-12"), Evaluation: 20, Issued: on("2026-11-25")}
 	old := Level{Status: "OutOfDate", Platform: "OutOfDate", QE: "UpToDate", Date: on("2026-02-01"), Next: on("2026-11-10"), Evaluation: 20, Issued: on("2026-11-25"), Advisories: []string{"INTEL-SA-01000"}}
 	oldQE, both, config := old, old, old
 	oldQE.Platform, oldQE.QE, oldQE.Next, oldQE.QENext = "UpToDate", "OutOfDate", time.Time{}, on("2026-11-10")
@@ -37,32 +65,86 @@ func TestLevel(t *testing.T) {
 	revoked, newest := old, old
 	revoked.Status, revoked.Platform = "Revoked", "Revoked"
 	newest.Next = time.Time{}
-	hardening := good
+	hardening := fine
 	hardening.Status, hardening.Platform, hardening.Advisories = "SWHardeningNeeded", "SWHardeningNeeded", []string{"INTEL-SA-00615"}
 	for _, c := range []struct {
 		rules string
 		level Level
 		wrong string
 	}{
-		{"", good, ""}, {"", old, "TCB status"}, {"", hardening, "TCB status"}, {"", revoked, "TCB status"},
-		{`statuses = ["UpToDate", "OutOfDate"]`, old, ""}, {`statuses = "OutOfDate"`, good, "TCB status"},
+		{"", fine, ""}, {"", old, "TCB status"}, {"", hardening, "TCB status"}, {"", revoked, "TCB status"},
+		{`statuses = ["UpToDate", "OutOfDate"]`, old, ""}, {`statuses = "OutOfDate"`, fine, "TCB status"},
 		{`grace = "30d"`, old, ""}, {`grace = "20d"`, old, "TCB status"}, {`grace = "30d"`, newest, "TCB status"}, {`grace = "30d"`, revoked, "TCB status"},
 		{`grace = "30d"`, oldQE, ""}, {"grace = \"30d\"\nqe_grace = \"1d\"", oldQE, "TCB status"}, {`grace = "30d"`, both, "TCB status"}, {"grace = \"30d\"\nqe_grace = \"90d\"", both, ""},
 		{`grace = "30d"`, config, "TCB status"}, {"grace = \"30d\"\nstatuses = [\"UpToDate\", \"ConfigurationNeeded\"]", config, ""},
-		{`min_date = 2026-08-12`, good, ""}, {`min_date = 2026-08-13`, good, "TCB date"}, {`min_date = 2026-08-12T01:00:00+01:00`, good, ""},
-		{`min_evaluation = 20`, good, ""}, {`min_evaluation = 21`, good, "TCB evaluation number"},
-		{`collateral = "7d"`, good, ""}, {`collateral = "5d"`, good, "age of collateral"},
+		{`min_date = 2026-08-12`, fine, ""}, {`min_date = 2026-08-13`, fine, "TCB date"}, {`min_date = 2026-08-12T01:00:00+01:00`, fine, ""},
+		{`min_evaluation = 20`, fine, ""}, {`min_evaluation = 21`, fine, "TCB evaluation number"},
+		{"# 7 days", fine, ""}, {"# 5 days", fine, "age of collateral"},
 		{"statuses = \"SWHardeningNeeded\"\nallow = \"INTEL-SA-00615\"", hardening, ""}, {"statuses = \"SWHardeningNeeded\"\nallow = \"INTEL-SA-00616\"", hardening, "advisory"},
 		{"statuses = \"SWHardeningNeeded\"\nallow = []", hardening, "advisory"}, {"statuses = \"SWHardeningNeeded\"\ndeny = \"INTEL-SA-00615\"", hardening, "advisory"},
 		{"statuses = \"SWHardeningNeeded\"\ndeny = \"*\"", hardening, "advisory"}, {"statuses = \"SWHardeningNeeded\"\nallow = \"*\"\ndeny = \"INTEL-SA-1\"", hardening, ""},
-		{`deny = "*"`, good, ""},
+		{`deny = "*"`, fine, ""},
 	} {
-		p := parse(t, "cima_policy = 2\n[tcb]\n"+c.rules+"\n")
-		if got := wrong(p.JudgeLevel(c.level, december)); got != c.wrong {
+		var age time.Duration
+		if days, ok := strings.CutPrefix(c.rules, "# "); ok {
+			age = map[string]time.Duration{"7 days": 7 * 24 * time.Hour, "5 days": 5 * 24 * time.Hour}[days]
+		}
+		if got := wrong(good(t, c.rules, age).JudgeLevel(c.level, december)); got != c.wrong {
 			t.Errorf("%q: %s: %q, want %q", c.rules, c.level.Status, got, c.wrong)
 		}
 	}
-	if got := wrong((*Policy)(nil).JudgeLevel(old, december)); got != "TCB status" {
+	if got := wrong((*Rules)(nil).JudgeLevel(old, december)); got != "TCB status" {
 		t.Errorf("without a policy: %q", got)
+	}
+}
+
+// What the PCK certificate says of the platform: refused, taken, or told.
+func TestPlatform(t *testing.T) {
+	const mine, another = "00112233445566778899aabbccddeeff", "ff112233445566778899aabbccddeeff"
+	set := func(smt, dynamic, cached bool) map[string]bool {
+		return map[string]bool{"smt": smt, "dynamic_platform": dynamic, "cached_keys": cached}
+	}
+	for _, c := range []struct {
+		rules string
+		words map[string]bool
+		wrong string
+		told  int
+	}{
+		{"", set(true, true, true), "", 3}, {"", set(false, false, false), "", 0}, {"", nil, "", 0},
+		{"smt = true", set(true, false, false), "", 1}, {"smt = false", set(true, false, true), "smt", 1},
+		{"smt = false", set(false, false, false), "", 0}, {"smt = false", nil, "smt", 0}, {"smt = true", nil, "", 0},
+		{"dynamic_platform = false", set(true, true, true), "dynamic_platform", 2},
+		{"cached_keys = false\nsmt = false", set(true, false, true), "smt, cached_keys", 0},
+		{`provider_ids = "` + mine + `"`, nil, "", 0}, {`provider_ids = ["` + another + `", "` + mine + `"]`, nil, "", 0},
+		{`provider_ids = "` + another + `"`, nil, "provider id (PPID)", 0}, {"provider_ids = []", nil, "provider id (PPID)", 0},
+	} {
+		found, told := good(t, c.rules, 0).JudgePlatform(Certified{Provider: mine, Words: c.words})
+		if got := wrong(found); got != c.wrong || len(told) != c.told {
+			t.Errorf("%q, %v: %q, want %q; told %q", c.rules, c.words, got, c.wrong, told)
+		}
+	}
+	if found, _ := good(t, "provider_ids = \""+mine+"\"", 0).JudgePlatform(Certified{}); wrong(found) == "" {
+		t.Error("a certificate that can't be read is of a known provider")
+	}
+	for _, rules := range []string{"smt = 1", `smt = "no"`, `provider_ids = "00"`, `provider_ids = "` + strings.ToUpper(mine) + `"`, "dynamic = false"} {
+		if _, err := parse(t, rules, 0); err == nil {
+			t.Errorf("%s: accepted", rules)
+		}
+	}
+}
+
+// The module that runs now must be as new as the one that the TD was started by.
+func TestJudgeSVN(t *testing.T) {
+	p := good(t, "min_svn = \"0301\"", 0)
+	for _, c := range []struct {
+		svns  [][16]byte
+		wrong string
+	}{
+		{[][16]byte{{3, 1}}, ""}, {[][16]byte{{2, 9}}, "TEE_TCB_SVN"}, {[][16]byte{{3, 1}, {3, 1}}, ""}, {[][16]byte{{3, 1}, {9, 9}}, ""},
+		{[][16]byte{{3, 1}, {3, 0}}, "TEE_TCB_SVN_2"}, {[][16]byte{{3, 0}, {9, 9}}, "TEE_TCB_SVN"}, {[][16]byte{{0, 0}, {0, 0}}, "TEE_TCB_SVN, TEE_TCB_SVN_2"},
+	} {
+		if got := wrong(p.JudgeSVN(c.svns...)); got != c.wrong {
+			t.Errorf("%v: %q, want %q", c.svns, got, c.wrong)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/match"
 	"github.com/cima-project/cima/hw/verify/tables"
+	"github.com/cima-project/cima/hw/verify/wanted"
 )
 
 // Caller is the container that asked, as the log shows it.
@@ -272,7 +273,7 @@ func BootOf(c *Container, boots []Boot) *Boot {
 }
 
 // JudgeHost holds a process outside any container against [host].
-func (p *Policy) JudgeHost(unit string, claims jsontext.Value) (found Findings, gaps []string, err error) {
+func (p *Policy) JudgeHost(unit string, claims jsontext.Value) (found wanted.Findings, gaps []string, err error) {
 	root, err := match.ReadObject(claims)
 	if err != nil {
 		return nil, nil, err

@@ -26,7 +26,9 @@ var codes = []Code{
 	{ServiceTD, false, "who else has the keys to the TD's memory: it has a service TD, or can get one", "[td] names the service TD"},
 	{Collateral, true, "that the platform is patched and its certificates are not revoked: no collateral", "a broken platform signs anything"},
 	{TCBLevel, false, "that the platform is patched", "[tcb] allows its status"},
+	{Platform, false, "that the platform is closed to its neighbours and its owner: its certificate says how it is set", "most platforms are set so; [tcb] says smt, dynamic_platform and cached_keys"},
 	{Nonce, true, "that it is fresh: no nonce", "evidence of any age says the same"},
+	{NonceAge, true, "that the nonce is as young as [freshness] wants: nobody said when it was made", "who keeps a nonce can make evidence now and show it later"},
 	{Channel, false, "who is at the other end: no channel is bound, and a nonce can be relayed", "who sends no secret needs no channel; whoever does demands it"},
 	{BootUnknown, false, "who wrote what was booted: no reference value covers it", "the step boot-values refuses it"},
 	{FirmwareVaries, true, "what the firmware was told: [firmware] leaves events of RTMR0 open", "ACPI tables are code that the kernel runs"},
@@ -70,7 +72,9 @@ const (
 	ServiceTD      = "service-td"
 	Collateral     = "collateral"
 	TCBLevel       = "tcb-level"
+	Platform       = "platform"
 	Nonce          = "nonce"
+	NonceAge       = "nonce-age"
 	Channel        = "channel"
 	BootUnknown    = "boot"
 	FirmwareVaries = "firmware-varies"

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/match"
+	"github.com/cima-project/cima/hw/verify/wanted"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -171,7 +172,7 @@ func TestHost(t *testing.T) {
 	} {
 		p := parse(t, "cima_policy = 2\n"+text)
 		found, _, err := p.JudgeHost("a.service", claims)
-		if fits := !slices.ContainsFunc(found, func(f Finding) bool { return !f.OK }); err != nil || fits != want {
+		if fits := !slices.ContainsFunc(found, func(f wanted.Finding) bool { return !f.OK }); err != nil || fits != want {
 			t.Errorf("%s: %v %v", text, found, err)
 		}
 	}

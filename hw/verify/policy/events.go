@@ -7,6 +7,7 @@ import (
 
 	"github.com/cima-project/cima/hw/verify/match"
 	"github.com/cima-project/cima/hw/verify/tables"
+	"github.com/cima-project/cima/hw/verify/wanted"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -119,8 +120,8 @@ func (e *Events) Judge(event *logs.Event) error {
 	return nil
 }
 
-// Findings are what the events that were judged come to.
-func (e *Events) Findings() (found Findings) {
+// wanted.Findings are what the events that were judged come to.
+func (e *Events) Findings() (found wanted.Findings) {
 	for _, p := range e.p.required {
 		found.Want(e.seen[p], "event "+p.String(), "there", there(e.seen[p]))
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/cima-project/cima/hw/verify/launches"
 	"github.com/cima-project/cima/hw/verify/match"
+	"github.com/cima-project/cima/hw/verify/platform"
 	"github.com/cima-project/cima/hw/verify/tables"
 	"github.com/cima-project/cima/logs/canonical"
 )
@@ -47,7 +48,8 @@ type Policy struct {
 	valid      []validity // of each source
 	wishes     wishes
 	td         tdRules
-	tcb        tcbRules
+	platform   *platform.Rules
+	fresh      freshness
 	power      []string
 	firmwares  map[string]*firmware
 	systems    map[string]*system
@@ -57,7 +59,7 @@ type Policy struct {
 	host       host
 	required   []*pattern
 	forbidden  []*pattern
-	revoked    map[string]string // digest → why
+	revoked    map[string]revocation // by digest
 	references []launches.Measured
 
 	index *index
@@ -105,7 +107,7 @@ func Parse(name string, text []byte) (*Policy, error) {
 	if err := checkForm(t); err != nil {
 		return nil, err
 	}
-	p := &Policy{revoked: make(map[string]string), bytes: len(text)}
+	p := &Policy{revoked: make(map[string]revocation), bytes: len(text)}
 	p.source(t, text)
 	p.wishes = readWishes(t)
 	leaves := make(match.Leaves)
@@ -175,8 +177,11 @@ func (p *Policy) rules(t *tables.Table, leaves match.Leaves) {
 	td, _ := t.One("td")
 	p.td = readTD(td)
 	td.Done()
+	fresh, _ := t.One("freshness")
+	p.fresh = readFreshness(fresh)
+	fresh.Done()
 	tcb, _ := t.One("tcb")
-	p.tcb = readTCB(tcb)
+	p.platform = platform.Read(tcb, p.fresh.collateral)
 	tcb.Done()
 	power, _ := t.One("power")
 	p.power = power.Texts("allow", isClass)
@@ -247,6 +252,14 @@ func (p *Policy) Read() bool { return p.index != nil }
 // must have.
 func (p *Policy) Knows() (boots, callers bool) {
 	return len(p.boots) > 0, len(p.containers) > 0 || p.host.any || len(p.host.units) > 0 || len(p.required) > 0
+}
+
+// Platform are the rules of [tcb]; nil without a policy.
+func (p *Policy) Platform() *platform.Rules {
+	if p == nil {
+		return nil
+	}
+	return p.platform
 }
 
 // Valid says why the policy counts for nothing at a time, "" if it counts.

@@ -121,7 +121,7 @@ func TestRevocations(t *testing.T) {
 	}
 	found := p.Revoked(func(yield func(what, digest string) bool) {
 		_ = yield("MRTD", strings.Repeat("a2", 48)) && yield("image", "sha256:"+strings.Repeat("24", 32)) && yield("image", "sha256:"+strings.Repeat("21", 32))
-	})
+	}, december)
 	if len(found) != 2 || !strings.Contains(found[0], "old firmware") || !strings.Contains(found[1], "CVE-2026-12345") {
 		t.Errorf("%q", found)
 	}

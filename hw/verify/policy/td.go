@@ -9,6 +9,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/tables"
+	"github.com/cima-project/cima/hw/verify/wanted"
 )
 
 // attributes are the bits of TDATTRIBUTES that Intel names (TDX Module ABI,
@@ -116,7 +117,7 @@ func (p *Policy) rulesOfTD() tdRules {
 
 // JudgeOpen says who else has the keys to the TD's memory, by the policy or, where that
 // is nil, by none. gaps are the codes of what the policy lets open.
-func (p *Policy) JudgeOpen(td TD) (found Findings, gaps []string) {
+func (p *Policy) JudgeOpen(td TD) (found wanted.Findings, gaps []string) {
 	r := p.rulesOfTD()
 	bits := binary.LittleEndian.Uint64(td.Attributes[:])
 	if open := bits & underDebug; open != 0 {
@@ -131,7 +132,7 @@ func (p *Policy) JudgeOpen(td TD) (found Findings, gaps []string) {
 }
 
 // JudgeTD holds the members of a quote against [td], but those of JudgeOpen.
-func (p *Policy) JudgeTD(td TD) (found Findings) {
+func (p *Policy) JudgeTD(td TD) (found wanted.Findings) {
 	r := p.rulesOfTD()
 	bits := binary.LittleEndian.Uint64(td.Attributes[:])
 	found.Want(r.allows(bits), "TDATTRIBUTES", names(r.attributes), attributeWords(bits))
@@ -143,20 +144,20 @@ func (p *Policy) JudgeTD(td TD) (found Findings) {
 	xfam := binary.LittleEndian.Uint64(td.XFAM[:])
 	found.Want(xfam&^r.xfam == 0 && xfam&3 == 3, "XFAM", fmt.Sprintf("3, and of %x no more", r.xfam), fmt.Sprintf("%x", xfam))
 	if r.mrseam != nil {
-		found.wantDigest("MRSEAM", r.mrseam, td.MRSEAM)
+		wantDigest(&found, "MRSEAM", r.mrseam, td.MRSEAM)
 	}
-	found.wantDigest("MRCONFIGID", r.configID, td.ConfigID)
-	found.wantDigest("MROWNER", r.owner, td.Owner)
-	found.wantDigest("MROWNERCONFIG", r.ownerConfig, td.OwnerConfig)
+	wantDigest(&found, "MRCONFIGID", r.configID, td.ConfigID)
+	wantDigest(&found, "MROWNER", r.owner, td.Owner)
+	wantDigest(&found, "MROWNERCONFIG", r.ownerConfig, td.OwnerConfig)
 	if x := td.Extended; x != nil {
 		found.Want(slices.Contains(r.vmIDs, strconv.Itoa(int(x.VMID))), "VMID", tables.Or(r.vmIDs), strconv.Itoa(int(x.VMID)))
-		found.wantDigest("DEVINFO", r.devices, x.DeviceInfo)
+		wantDigest(&found, "DEVINFO", r.devices, x.DeviceInfo)
 	}
 	return found
 }
 
 // serviceTD judges who else has the keys to the TD, and reports whether somebody has.
-func (r tdRules) serviceTD(found *Findings, td TD, bits uint64) bool {
+func (r tdRules) serviceTD(found *wanted.Findings, td TD, bits uint64) bool {
 	var seen []hw.Digest
 	if td.ServiceTD != nil {
 		seen = append(seen, *td.ServiceTD)
@@ -172,7 +173,7 @@ func (r tdRules) serviceTD(found *Findings, td TD, bits uint64) bool {
 		found.Want(slices.Contains(r.serviceTDs, anyWord), "service TD", tables.Or(r.serviceTDs), "any: the TD can be migrated, and has none bound")
 	}
 	for _, d := range seen {
-		found.wantDigest("service TD", r.serviceTDs, d)
+		wantDigest(found, "service TD", r.serviceTDs, d)
 	}
 	return true
 }
@@ -212,18 +213,39 @@ func attributeWords(bits uint64) string {
 }
 
 // Odd are the bits of TDATTRIBUTES where they are not those that a policy allows by
-// itself; nil where they are.
-func (td TD) Odd() []string {
+// itself; nil where they are. reserved says that some have no name: nothing allows them.
+func (td TD) Odd() (names []string, reserved bool) {
 	bits := binary.LittleEndian.Uint64(td.Attributes[:])
 	if defaultTD.allows(bits) {
-		return nil
+		return nil, false
 	}
-	return slices.DeleteFunc(attributeNamesOf(bits), func(name string) bool { return !slices.Contains(attributeNames(), name) })
+	names = []string{}
+	for _, name := range attributeNamesOf(bits) {
+		if slices.Contains(attributeNames(), name) {
+			names = append(names, name)
+		} else {
+			reserved = true
+		}
+	}
+	return names, reserved
+}
+
+// Features are those of XFAM, of all of these, as a policy writes them; "" where a policy
+// allows them by itself.
+func Features(of []TD) string {
+	all := uint64(defaultXFAM)
+	for _, td := range of {
+		all |= binary.LittleEndian.Uint64(td.XFAM[:])
+	}
+	if all == defaultXFAM {
+		return ""
+	}
+	return strconv.FormatUint(all, 16)
 }
 
 // ServiceTDs are the values of service_tds that the TD needs.
 func (td TD) ServiceTDs() (needed []string) {
-	var found Findings
+	var found wanted.Findings
 	bits := binary.LittleEndian.Uint64(td.Attributes[:])
 	defaultTD.serviceTD(&found, td, bits)
 	for _, f := range found {
