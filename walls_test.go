@@ -104,7 +104,6 @@ var allowed = map[string][]string{
 	"hw/verify/instances":      {"hw", "hw/verify/launches", "hw/verify/match", "hw/verify/policy", "logs"},
 	"hw/verify/launches":       {"logs"},
 	"hw/verify/match":          {"hw/verify/launches", "hw/verify/tables"},
-	"hw/verify/policy":         {"hw", "hw/verify/cmdline", "hw/verify/launches", "hw/verify/match", "hw/verify/tables", "logs", "logs/boot"},
 	"hw/verify/policydiff":     {"hw/verify/policy"},
 	"hw/verify/platform":       {"hw/verify/tables", "hw/verify/wanted"},
 	"hw/verify/policy":         {"hw", "hw/verify/cmdline", "hw/verify/launches", "hw/verify/match", "hw/verify/platform", "hw/verify/tables", "hw/verify/wanted", "logs", "logs/boot"},
