@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +18,7 @@ import (
 
 // Verify is the command `cimactl verify`.
 func Verify() *cobra.Command {
-	var nonce, userData string
+	var nonce, made, userData string
 	var policies []string
 	var files replay.Logs
 	var trust Trust
@@ -38,6 +40,7 @@ other error.`,
 	files.Flags(c)
 	trust.Flags(c)
 	c.Flags().StringVar(&nonce, "nonce", "", "the `HEX` that you sent; - reads a line of stdin")
+	c.Flags().StringVar(&made, "nonce-made", "", "`TIME` at which you made the nonce, RFC 3339")
 	c.Flags().StringVar(&userData, "user-data", "", "`FILE` with the user data that must be bound")
 	c.Flags().StringArrayVar(&policies, "policy", nil, "`FILE` of reference values; a second has revocations")
 	_ = c.MarkFlagFilename("policy", "toml")
@@ -59,6 +62,11 @@ other error.`,
 			}
 			if opts.Nonce, err = command.ReadNonce(nonce, c.InOrStdin()); err != nil {
 				return err
+			}
+		}
+		if made != "" {
+			if opts.NonceMade, err = time.Parse(time.RFC3339, made); err != nil {
+				return command.Hinted(fmt.Errorf("--nonce-made %s: %w", made, err), "give it as 2026-12-31T23:59:59Z; `date -u +%FT%TZ` writes it so")
 			}
 		}
 		if err := ReadWanted(c, &opts, userData, policies); err != nil {
