@@ -66,7 +66,7 @@ other error.`,
 		}
 		if made != "" {
 			if opts.NonceMade, err = time.Parse(time.RFC3339, made); err != nil {
-				return command.Hinted(fmt.Errorf("--nonce-made %s: %w", made, err), "give it as 2026-12-31T23:59:59Z; `date -u +%FT%TZ` writes it so")
+				return command.Hinted(fmt.Errorf("--nonce-made %s: %w", made, err), "give it as 2026-12-31T23:59:59Z; `date -u +%%FT%%TZ` writes it so")
 			}
 		}
 		if err := ReadWanted(c, &opts, userData, policies); err != nil {
