@@ -21,13 +21,14 @@ import (
 func main() {
 	bin := flag.String("bin", "bin", "`DIR` of cimad-sim and cimactl")
 	only := flag.String("engine", "", "`NAME` of the engine to use: docker, podman, dockerd (one of its own), none")
+	install := flag.Bool("install", false, "install podman if no engine works here")
 	flag.Parse()
 	if runtime.GOOS != "linux" {
 		fmt.Fprintf(os.Stderr, "demo: containers and their sockets need Linux; this is %s\nhint: run it on a Linux machine or in a Linux VM\n", runtime.GOOS)
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code, err := run(ctx, *bin, *only)
+	code, err := run(ctx, *bin, *only, *install)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
@@ -45,7 +46,7 @@ type stage struct {
 	undo []func() // in reverse order
 }
 
-func run(ctx context.Context, bin, only string) (code int, err error) {
+func run(ctx context.Context, bin, only string, install bool) (code int, err error) {
 	bin, err = filepath.Abs(bin)
 	if err != nil {
 		return 1, err
@@ -61,12 +62,11 @@ func run(ctx context.Context, bin, only string) (code int, err error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return 1, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-
-	if err := s.chooseEngine(ctx, only); err != nil {
+	if err := s.chooseEngine(ctx, only, install); err != nil {
 		return 1, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	if err := s.start(ctx); err != nil {
 		return 1, err
 	}
@@ -83,17 +83,17 @@ func run(ctx context.Context, bin, only string) (code int, err error) {
 	return 0, nil
 }
 
-// chooseEngine looks for an engine. Without one, host processes take the place
-// of containers, and that is no error.
-func (s *stage) chooseEngine(ctx context.Context, only string) (err error) {
+// chooseEngine looks for an engine, or installs one if that is wanted. Without one, host
+// processes take the place of containers, and that is no error.
+func (s *stage) chooseEngine(ctx context.Context, only string, install bool) error {
 	if os.Geteuid() != 0 {
 		say("containers are left out: cimad reads root-owned records and other users' processes; run `sudo make demo`")
 		return nil
 	}
-	if s.engine, err = engine.Find(ctx, s.dir, only, say); s.engine != nil {
-		s.undo = append(s.undo, s.engine.Stop)
+	if err := s.findEngine(ctx, only); err != nil || s.engine != nil || only == "none" {
+		return err
 	}
-	return err
+	return s.bringEngine(ctx, install)
 }
 
 // timeout bounds the whole demo, which takes well under a minute.

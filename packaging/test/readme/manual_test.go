@@ -1,0 +1,160 @@
+package readme
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// example says how a block of the manual runs.
+type example struct {
+	before string     // commands that make what the block reads
+	change [][]string // what stands for something here, and what it is
+	reads  string     // the command that reads the block, if it is no command itself
+	exit   int        // what it ends with here
+	cannot string     // why it can't run here
+}
+
+// examples are the manual's, by page and first line.
+var examples = map[string]example{
+	"cima-api.7: ask() { # METHOD [PARAMS]":                                                     {},
+	"cima-api.7: cimactl verify evidence.json \\":                                               {exit: 2}, // a simulated root
+	"cima-from-05.7: from cima_client.compat import CimaSdk    # was: from cima import CimaSdk": {reads: "PYTHONPATH=rpc/python python3 -"},
+	"cima-policy.5: # One app on one cloud.":                                                    {cannot: "no command: man's tests and hw/verify/policy read it"},
+	"cima-policy.5: # A platform team: two firmwares, three kernels, two kinds of containers.":  {cannot: "the same"},
+	"cima-policy.5: # A bank: valid for a month, no exceptions; channel and programs given.":    {cannot: "the same"},
+	"cima-reference-values.7: cimactl predict boot --uki app.efi --check evidence.json":         {cannot: "needs a UKI and a machine that booted it: make proof-boot"},
+	"cima-relying-party.7: cimactl policy init evidence.json --online >policy.toml":             {change: [][]string{online}},
+	"cima-relying-party.7: cimactl policy test policy.toml good/*.json      # must meet it": {
+		before: "mkdir -p good other; cp evidence.json good; sed 's/\"claims\":{/&\"x\":1,/' evidence.json >other/forged.json",
+		change: [][]string{{"good/*.json ", "good/*.json --trust-root $ROOT "}, {"other/*.json ", "other/*.json --trust-root $ROOT "}}, exit: 2,
+	},
+	"cima-relying-party.7: sha512sum <key.pub | cut -d' ' -f1 >bound": {
+		before: "echo key >key.pub; sha512sum <key.pub | cut -d' ' -f1 >bound; cimactl evidence --nonce \"$NONCE\" --user-data bound >evidence.json",
+		change: [][]string{online},
+	},
+	"cima-relying-party.7: cimactl convert evidence.json --format trustee-request >request.json": {
+		change: [][]string{{"curl -d @request.json -H 'Content-Type: application/json' \\\n    https://as/attestation", "test -s request.json"}}, // Trustee's service isn't here
+	},
+	"cimactl.1: docker run --rm -v /run/cima:/run/cima:ro IMAGE cimactl whoami": {change: [][]string{{"IMAGE cimactl", "hello:1 /cimactl"}}},
+	"cimactl.1: NONCE=$(cimactl nonce)":                                         {exit: 2}, // evidence of another nonce, and a simulated root
+	"cimad.8: [launch]":                                                         {reads: "cat >x.toml; cimad-sim --check-config --config x.toml"},
+	"cimad.8: dir=/var/lib/prometheus/node-exporter":                            {before: "mkdir -p /var/lib/prometheus/node-exporter"},
+	"cimad.8: docker run -v /run/cima:/run/cima:ro …": {
+		change: [][]string{{"ro …", "ro hello:1 /cimactl whoami"}, {"podman run --device cima-project.github.io/agent=default …", ""}}, // CDI is the VM's to show
+	},
+	"cimad.toml.5: [[access]]": {reads: "cat >x.toml; cimad-sim --check-config --config x.toml"},
+}
+
+// online stands for Intel's service, which knows no simulated TD.
+var online = []string{"--online", "--trust-root $ROOT"}
+
+// indented are the blocks of code of a page: indented by four, in a list by eight.
+func indented(t *testing.T, path string) (found []block) {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	item, after := false, true
+	var within *block
+	for i, line := range strings.Split(string(text), "\n") {
+		by := "    "
+		if item {
+			by = "        "
+		}
+		code, is := strings.CutPrefix(line, by)
+		switch {
+		case strings.TrimSpace(line) == "":
+			after = true
+			if within != nil {
+				within.text += "\n"
+			}
+			continue
+		case is && within != nil:
+			within.text += code + "\n"
+		case is && after:
+			within = &block{file: strings.TrimSuffix(filepath.Base(path), ".md"), line: i + 1, text: code + "\n"}
+		default:
+			if within != nil {
+				found, within = append(found, *within), nil
+			}
+			if line[0] != ' ' {
+				item = regexp.MustCompile(`^(: |- |[0-9]+\. )`).MatchString(line)
+			}
+		}
+		after = false
+	}
+	if within != nil {
+		found = append(found, *within)
+	}
+	return found
+}
+
+// The manual's examples run as they are printed; what must be another thing here is in
+// the list.
+func TestManual(t *testing.T) {
+	pages, err := filepath.Glob("../../../man/*.[1-8].md")
+	if err != nil || len(pages) < 8 {
+		t.Fatal(pages, err)
+	}
+	var blocks []block
+	seen := make(map[string]bool)
+	for _, page := range pages {
+		for _, b := range indented(t, page) {
+			key := keyOf(b)
+			if _, known := examples[key]; !known {
+				t.Errorf("%s: how does this example run? %s", b, key)
+			}
+			seen[key] = true
+			blocks = append(blocks, b)
+		}
+	}
+	for key := range examples {
+		if !seen[key] {
+			t.Errorf("%s is no example of the manual", key)
+		}
+	}
+	if t.Failed() {
+		return
+	}
+	m := newTerminal(t)
+	m.env = append(m.env, "ROOT=/run/cima-td/root.pem", "PATH="+filepath.Join(m.dir, "bin")+":"+os.Getenv("PATH"))
+	m.run([]block{{text: `make build
+printf "[limits]\\nquotes_per_minute = 6000\\nquotes_burst = 100\\n" >/tmp/cimad.toml
+setsid cimad-sim --config /tmp/cimad.toml 2>/tmp/cimad-sim.log &
+cimactl whoami --wait 1m
+cimactl status --wait 1m
+tar -C bin -c cimactl | docker import - hello:1
+`}}, 0)
+	defer m.run([]block{{text: "pkill -x cimad-sim || true\n"}}, 0)
+	for _, b := range blocks {
+		how := examples[keyOf(b)]
+		if how.cannot != "" {
+			continue
+		}
+		for _, c := range how.change {
+			b.text = strings.ReplaceAll(b.text, c[0], c[1])
+		}
+		if how.reads != "" {
+			b.text = how.reads + " <<'EOF'\n" + b.text + "EOF\n"
+		}
+		// Each block begins with fresh evidence and the policy of it.
+		b.text = `nonce=$(head -c 32 /dev/urandom | base64)
+NONCE=$(echo "$nonce" | base64 -d | od -An -v -tx1 | tr -d ' \n')
+cimactl evidence --nonce "$NONCE" >evidence.json
+cimactl policy init evidence.json --trust-root $ROOT --waive collateral,host-input-unknown 2>/dev/null |
+    sed 's/units = .*/any = true/' >policy.toml # the caller is of no unit here
+` + how.before + "\n" + b.text
+		if out := m.run([]block{b}, how.exit); testing.Verbose() {
+			t.Logf("%s\n%s", b, out)
+		}
+	}
+}
+
+func keyOf(b block) string {
+	first, _, _ := strings.Cut(b.text, "\n")
+	return b.file + ": " + first
+}
