@@ -113,7 +113,7 @@ func (w *writer) launch(s *Seen, body jsontext.Value) {
 		return
 	}
 	for i, a := range asked.Arguments {
-		if text, ok := a.(string); ok && usedOnce(text) {
+		if text, ok := a.(string); ok && usedOnce(text) && !readsStdin(asked.Arguments[i:]) {
 			w.comment(fmt.Sprintf("WARNING: argument %d, %s, looks as if it were used once: another start has another", i, quoted(text)),
 				"launch digest then.")
 			w.note("argument %d of container %.12s, %s, looks as if it were used once: match on asked.arguments says what counts", i, s.Claims.Container.ID, quoted(text))
@@ -133,6 +133,13 @@ var (
 func usedOnce(word string) bool {
 	word = digestOf.ReplaceAllString(word, "")
 	return longHex.MatchString(word) || uuid.MatchString(word) || onceWord.MatchString(word) || today.MatchString(word)
+}
+
+// readsStdin reports whether words begin with a flag and "-": what it takes comes by stdin,
+// and is no part of the launch.
+func readsStdin(words []any) bool {
+	flag, _ := words[0].(string)
+	return len(words) > 1 && words[1] == "-" && strings.HasPrefix(flag, "--") && !strings.Contains(flag, "=")
 }
 
 // execs are the digests of what was executed, fs-verity's of what has no other.

@@ -48,4 +48,13 @@ func TestUsedOnce(t *testing.T) {
 			t.Errorf("%q: %v", word, !once)
 		}
 	}
+	for words, stdin := range map[string]bool{"--nonce -": true, "--nonce - --json": true, "--nonce": false, "--nonce 12": false, "--nonce=1 -": false, "nonce -": false} {
+		var list []any
+		for w := range strings.FieldsSeq(words) {
+			list = append(list, w)
+		}
+		if readsStdin(list) != stdin {
+			t.Errorf("%q: %v", words, !stdin)
+		}
+	}
 }
