@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 
@@ -39,7 +40,7 @@ func bootOrder(ctx context.Context, w *world) error {
 		return err
 	}
 	for _, e := range []engine{dockerd, rootful} {
-		if err := gatedAtBoot(ctx, e, events); err != nil {
+		if err := gatedAtBoot(ctx, e, withMachine, events); err != nil {
 			return fmt.Errorf("%s: %w", e.name, err)
 		}
 		// Later checks need all containers gone.
@@ -48,6 +49,32 @@ func bootOrder(ctx context.Context, w *world) error {
 		}
 	}
 	return nil
+}
+
+// quadletAtBoot checks a container that is a unit, which no engine's service starts: the
+// boot has started cimad before it.
+func quadletAtBoot(ctx context.Context, w *world) error {
+	ready, err := since(ctx, "cimad.service", "ActiveEnterTimestampMonotonic")
+	if err != nil {
+		return err
+	}
+	begun, err := since(ctx, quadletUnit, "InactiveExitTimestampMonotonic")
+	if err != nil {
+		return err
+	}
+	w.note("cimad was ready at %.1f s, %s began at %.1f s", ready, quadletUnit, begun)
+	if begun < ready {
+		return fmt.Errorf("%s began before cimad was ready", quadletUnit)
+	}
+	events, err := readRuntimeLog()
+	if err != nil {
+		return err
+	}
+	if err := gatedAtBoot(ctx, rootful, withQuadlet, events); err != nil {
+		return err
+	}
+	_, err = command(ctx, "systemctl", "stop", quadletUnit)
+	return errors.Join(err, os.Remove(quadletFile))
 }
 
 // since is a moment of a unit, in seconds since the kernel started.
@@ -64,8 +91,8 @@ func since(ctx context.Context, unit, name string) (float64, error) {
 }
 
 // gatedAtBoot checks a container that the engine started at boot.
-func gatedAtBoot(ctx context.Context, e engine, events []logs.Event) error {
-	out, err := finish(e.cmd(ctx, "exec", withMachine, "/cimactl", "whoami", "--json"))
+func gatedAtBoot(ctx context.Context, e engine, name string, events []logs.Event) error {
+	out, err := finish(e.cmd(ctx, "exec", name, "/cimactl", "whoami", "--json"))
 	if err != nil {
 		return err
 	}
@@ -76,7 +103,7 @@ func gatedAtBoot(ctx context.Context, e engine, events []logs.Event) error {
 	if who.Container == nil || who.Container.Assurance.Start != "gated" {
 		return fmt.Errorf("the container must be measured before its first instruction: %s", out)
 	}
-	id, err := finish(e.cmd(ctx, "inspect", "--format", "{{.Id}}", withMachine))
+	id, err := finish(e.cmd(ctx, "inspect", "--format", "{{.Id}}", name))
 	if err != nil {
 		return err
 	}

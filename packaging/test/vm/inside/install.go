@@ -12,8 +12,13 @@ import (
 // Units of the package.
 var units = []string{"cimad.socket", "cimad-admin.socket", "cimad.service"}
 
-// Containers that the engines start at boot.
-const withMachine = "cima-vm-with-machine"
+// Containers that start at boot: by an engine, and by a unit of their own.
+const (
+	withMachine = "cima-vm-with-machine"
+	withQuadlet = "cima-vm-quadlet"
+	quadletUnit = withQuadlet + ".service"
+	quadletFile = "/etc/containers/systemd/" + withQuadlet + ".container"
+)
 
 // apt runs apt-get without questions; it has no network to fetch from.
 func apt(ctx context.Context, args ...string) (string, error) {
@@ -87,6 +92,31 @@ func startsWithMachine(ctx context.Context, w *world) error {
 	}
 	_, err := command(ctx, "systemctl", "enable", "podman-restart.service")
 	return err
+}
+
+// quadlet leaves a container that is a unit, and has Quadlet itself show that the unit has
+// its default dependencies, by which it starts behind basic.target and so behind the gate.
+func quadlet(ctx context.Context, w *world) error {
+	if err := os.MkdirAll(filepath.Dir(quadletFile), 0o755); err != nil {
+		return err
+	}
+	text := "[Container]\nContainerName=" + withQuadlet + "\nImage=" + imageName +
+		"\nExec=/bin/busybox sleep 86400\nNetwork=none\nVolume=/run/cima:/run/cima:ro\n\n[Install]\nWantedBy=multi-user.target\n"
+	if err := os.WriteFile(quadletFile, []byte(text), 0o644); err != nil {
+		return err
+	}
+	said, err := command(ctx, "/usr/libexec/podman/quadlet", "-dryrun")
+	w.keep("quadlet.txt", []byte(said))
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(said, quadletUnit) || !strings.Contains(said, "ExecStart=") {
+		return fmt.Errorf("quadlet made no unit: %s", said)
+	}
+	if strings.Contains(said, "DefaultDependencies=") {
+		return fmt.Errorf("a unit of Quadlet must have its default dependencies: %s", said)
+	}
+	return nil
 }
 
 // autopkgtest runs the test that Debian's testbeds would.

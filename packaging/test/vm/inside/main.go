@@ -27,12 +27,14 @@ var before = []check{
 	{"apt installs the packages on a machine that is no TD: enabled, skipped, nothing printed", installed},
 	{"autopkgtest's no-td passes", autopkgtest},
 	{"docker and podman: a container each that starts at boot", startsWithMachine},
+	{"quadlet: a container that is a unit, enabled", quadlet},
 }
 
 // checks run on the second boot, in this order: the last ones make evidence
 // impossible, and then remove the packages.
 var checks = []check{
 	{"boot: cimad is ready before the engines, their containers are gated", bootOrder},
+	{"boot: cimad is ready before a unit of Quadlet, and its container is gated", quadletAtBoot},
 	{"the system: systemd as PID 1, cgroup v2, Linux 6.16 or newer", system},
 	{"hw.Probe finds configfs-tsm, TDREPORT, registers to extend and the CCEL", probe},
 	{"the kernel's CCEL replays to the RTMR0-2 of the TDREPORT", bootLog},
