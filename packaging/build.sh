@@ -56,6 +56,7 @@ step 'deb and rpm'
 for name in cimad cimactl cimad-sim; do
 	package "$name" deb rpm
 done
+package cima-selinux rpm
 # A deb alone: where an rpm puts modules depends on the distribution's Python.
 package python3-cima-client deb
 
