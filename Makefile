@@ -2,7 +2,9 @@
 
 VERSION ?= $(shell packaging/version.sh 2>/dev/null || echo unknown)
 GO      ?= $(or $(shell packaging/go.sh),$(error no Go to build with))
-GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)'
+# Distributions keep the symbols, and take them out into packages for debuggers.
+GO_LDFLAGS ?= -s -w
+GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags '$(GO_LDFLAGS) -X main.version=$(VERSION)'
 
 # Tools run at fixed versions and are no dependency of the module.
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -16,6 +18,7 @@ PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 .PHONY: all build cross demo golden test test-clients test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-packages proof-fuzz proof-busy \
 	proof-closed-world proof-hostile proof-verdict
+.PHONY: release proof-debian proof-selinux proof-architectures
 all: build
 
 # What root makes in another user's tree (sudo make demo) belongs to that user afterwards.
@@ -140,6 +143,15 @@ proof-start:
 ## proof-packages: two builds of the packages are equal
 proof-packages:
 	$(GO) test $(WHOLE) -run TestPackages ./packaging -args -whole
+## proof-debian: the source package in chroots of trixie, trixie-backports and sid: built offline, lintian, autopkgtests that can fail, install to purge (root, network, 30 min; CHROOTS=DIR keeps them)
+proof-debian:
+	GO="$(GO)" packaging/test/distributions/debian $(SUITES)
+## proof-selinux: what the SELinux module allows, by Debian's policy (root, network; CHROOTS=DIR keeps the chroot)
+proof-selinux:
+	packaging/test/distributions/selinux
+## proof-architectures: cimactl of amd64, arm64, i386 and s390x says the same of every vector, byte by byte (needs qemu-user-static)
+proof-architectures:
+	GO="$(GO)" packaging/test/distributions/architectures
 ## proof-fuzz: every fuzz target for 10 minutes
 proof-fuzz:
 	$(MAKE) fuzz FUZZTIME=10m
@@ -154,6 +166,10 @@ bench-packages:
 ## packages: deb, rpm, wheel, crate, an image with cimactl, and checksums, in dist/ (4 min); two builds of a commit are equal
 packages:
 	GO="$(GO)" packaging/build.sh
+
+## release: VERSION=1.2.0 RELEASE_KEY=FILE: source, packages, SBOM, checksums, signature, in dist/release; built twice
+release:
+	GO="$(GO)" packaging/release.sh "$(VERSION)"
 
 ## install: what was built, into DESTDIR (for packagers; PREFIX=/usr)
 install: build .cache/man/cimad.8

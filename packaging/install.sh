@@ -63,8 +63,10 @@ cimactl() {
 cimad_sim() {
 	put 755 "${DESTDIR:-}$prefix/bin" bin/cimad-sim
 	notices cimad-sim
+	# The page of both daemons: this package may be there alone.
 	install -d "$share/man/man8"
-	echo '.so man8/cimad.8' | gzip -9n >"$share/man/man8/cimad-sim.8.gz"
+	gzip -9n <"$man/cimad.8" >"$share/man/man8/cimad-sim.8.gz"
+	chmod 644 "$share/man/man8/cimad-sim.8.gz"
 }
 
 # For the system's Python, as Debian places it; others set PYTHON_SITE. python
@@ -87,7 +89,7 @@ case ${1:-all} in
 cimad) cimad ;;
 cimactl) cimactl ;;
 cimad-sim) cimad_sim ;;
-python) python ;;
+python | python3-cima-client) python ;;
 all) cimad && cimactl && cimad_sim ;;
 *)
 	echo "install.sh: unknown part $1: must be cimad, cimactl, cimad-sim, python or all" >&2

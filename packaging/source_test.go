@@ -65,7 +65,9 @@ func put(t *testing.T, path string, b []byte) {
 
 func sourceDeb(t *testing.T, tarball []byte) {
 	build := need(t, "dpkg-buildpackage")
-	need(t, "dh")
+	for _, tool := range []string{"dh", "dh_golang", "dh_python3", "go-md2man"} {
+		need(t, tool)
+	}
 	dir := t.TempDir()
 	put(t, filepath.Join(dir, "cima_"+testVersion+".orig.tar.gz"), tarball)
 	run(t, dir, "tar", "-xzf", "cima_"+testVersion+".orig.tar.gz")
@@ -73,7 +75,7 @@ func sourceDeb(t *testing.T, tarball []byte) {
 	run(t, src, "cp", "-r", "packaging/debian", "debian")
 	run(t, src, "sed", "-i", "1s/(.*)/("+testVersion+"-1)/", "debian/changelog")
 	// -d: Go need not be installed as a package
-	offline(t, src, build, "-d", "-us", "-uc", "-F")
+	offline(t, src, build, "-d", "-us", "-uc", "-F", "-Ppkg.cima.vendored")
 	for name := range contents {
 		oneDeb(t, dir, name)
 	}
