@@ -7,20 +7,22 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"syscall"
 	"time"
 )
 
-// A Client asks a daemon. Many goroutines may use it at once: each call has a
-// connection of its own, and a few connections are kept.
+// A Client asks a daemon. Many goroutines may use it at once: their requests go over one
+// connection, and none waits for another's answer.
 //
 // An error of a call is an *Error if the daemon answered with it, an
 // *UnreachableError if no daemon can be reached, else the context's or one of reading
-// and writing. If the daemon restarts, calls that change nothing are made again;
-// ExtendMeasurement only if it certainly was not carried out.
+// and writing. Within Dialer.Patience a call is made again if the daemon is away, or asks
+// to come later (CodeRateLimited, CodeNotReady, CodeShuttingDown); ExtendMeasurement only
+// if it certainly was not carried out.
 type Client struct {
-	pool      *pool
+	connector *connector
 	container string
 }
 
@@ -31,12 +33,12 @@ var ErrUnknownOutcome = errors.New("the connection ended before the answer: it i
 // Container returns the same client, which asks about one container. It is for the
 // admin socket.
 func (c *Client) Container(id string) *Client {
-	return &Client{pool: c.pool, container: id}
+	return &Client{connector: c.connector, container: id}
 }
 
-// Close closes the connections that are kept.
+// Close closes the connection. A later call opens a new one.
 func (c *Client) Close() error {
-	c.pool.close()
+	c.connector.close()
 	return nil
 }
 
@@ -48,9 +50,9 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 	if err != nil {
 		return fmt.Errorf("%s: params: %w", method, err)
 	}
-	again := c.pool.dialer.retries()
+	again := c.connector.dialer.retries()
 	for {
-		raw, err := c.pool.once(ctx, again, method, body, fastDecoder(result))
+		raw, err := c.connector.once(ctx, again, method, body, fastDecoder(result))
 		if err == nil && raw == nil {
 			return nil // fastDecoder has decoded it
 		}
@@ -60,15 +62,12 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 		if ctx.Err() != nil {
 			return fmt.Errorf("%s: %w", method, context.Cause(ctx))
 		}
-		if !again.may(c.pool.repeatable(method, err)) {
-			return withMethod(method, err)
-		}
 		var e *Error
 		asked := time.Duration(0)
 		if errors.As(err, &e) {
 			asked = e.RetryAfter()
 		}
-		if again.pause(ctx, asked) != nil {
+		if !repeatable(method, err) || !again.pause(ctx, asked) {
 			return withMethod(method, err)
 		}
 	}
@@ -89,15 +88,14 @@ func withMethod(method string, err error) error {
 
 // repeatable reports whether the same call may be made again and could then
 // succeed.
-func (p *pool) repeatable(method string, err error) bool {
+func repeatable(method string, err error) bool {
 	var e *Error
 	switch {
-	case errors.As(err, &e):
-		// The daemon has not done it.
-		return e.Code == CodeShuttingDown || errors.Is(err, errTurnedAway) ||
-			e.Code == CodeNotReady && p.dialer.Wait
 	case errors.Is(err, errNotSent):
 		return true
+	case errors.As(err, &e):
+		// The daemon has not done it.
+		return e.Code == CodeShuttingDown || e.Code == CodeRateLimited || e.Code == CodeNotReady
 	case method == MethodExtendMeasurement:
 		return false
 	}
@@ -164,86 +162,73 @@ func decodeResult(method string, raw jsontext.Value, result any) error {
 	return nil
 }
 
-// idleLinks is how many connections are kept, and idleTime how long: less than the
-// daemon lets a connection be idle.
-const (
-	idleLinks = 4
-	idleTime  = 30 * time.Second
-)
+// idleTime is how long a connection may be idle before another is opened: less than the
+// daemon lets it be.
+const idleTime = 30 * time.Second
 
-// A pool keeps the connections of a client between calls.
-type pool struct {
-	dialer Dialer
+// A connector keeps the connection of a client between calls.
+type connector struct {
+	dialer  Dialer
+	dialing chan struct{} // a token of the call that connects
 
-	mu     sync.Mutex
-	idle   []*link // the one used last is at the end
-	closed bool
-}
-
-// request is a request of JSON-RPC 2.0 (section 4).
-type request struct {
-	JSONRPC string         `json:"jsonrpc"`
-	ID      uint64         `json:"id"`
-	Method  string         `json:"method"`
-	Params  jsontext.Value `json:"params"`
+	mu   sync.Mutex
+	link *link // nil: none yet
 }
 
 // once makes a call once.
-func (p *pool) once(ctx context.Context, again *retries, method string, params jsontext.Value, plain func([]byte) bool) (jsontext.Value, error) {
-	l := p.get()
-	if l == nil {
-		var err error
-		if l, err = p.dial(ctx, again); err != nil {
-			return nil, err
-		}
-	}
-	l.fast = plain
-	line, err := json.Marshal(request{"2.0", l.next(), method, params})
+func (k *connector) once(ctx context.Context, again *retries, method string, params jsontext.Value, fast func([]byte) bool) (jsontext.Value, error) {
+	l, err := k.connected(ctx, again)
 	if err != nil {
-		p.put(l)
 		return nil, err
 	}
-	raw, err := l.roundTrip(ctx, append(line, '\n'))
-	if err != nil && !l.usable(err) {
-		l.net.Close()
-		return nil, err
-	}
-	p.put(l)
-	return raw, err
+	return l.roundTrip(ctx, method, params, fast)
 }
 
-// get returns a connection that is kept, nil if there is none.
-func (p *pool) get() *link {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for len(p.idle) > 0 {
-		l := p.idle[len(p.idle)-1]
-		p.idle = p.idle[:len(p.idle)-1]
-		if time.Since(l.used) < idleTime && !hungUp(l.net) {
-			return l
-		}
-		l.net.Close()
+// connected returns the connection, a new one if no request can follow on the old one.
+func (k *connector) connected(ctx context.Context, again *retries) (*link, error) {
+	if l := k.current(); l != nil {
+		return l, nil
+	}
+	select {
+	case k.dialing <- struct{}{}:
+		defer func() { <-k.dialing }()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	if l := k.current(); l != nil {
+		return l, nil // another call has connected meanwhile
+	}
+	l, err := k.dial(ctx, again)
+	if err != nil {
+		return nil, err
+	}
+	k.mu.Lock()
+	old := k.link
+	k.link = l
+	k.mu.Unlock()
+	if old != nil {
+		old.retire()
+	}
+	return l, nil
+}
+
+func (k *connector) current() *link {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.link != nil && k.link.usable() {
+		return k.link
 	}
 	return nil
 }
 
-func (p *pool) put(l *link) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.closed || len(p.idle) >= idleLinks {
-		l.net.Close()
-		return
+// close closes the connection; calls that wait on it fail.
+func (k *connector) close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if l := k.link; l != nil {
+		k.link = nil
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.endAll(fmt.Errorf("the client was closed: %w", net.ErrClosed))
 	}
-	l.used = time.Now()
-	p.idle = append(p.idle, l)
-}
-
-func (p *pool) close() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.closed = true
-	for _, l := range p.idle {
-		l.net.Close()
-	}
-	p.idle = nil
 }

@@ -42,7 +42,7 @@ func TestClientMethods(t *testing.T) {
 		MethodGetEvidence:     fake(func(p EvidenceParams) (json.RawMessage, error) { return json.RawMessage(bundle), nil }),
 		MethodGetMeasurements: fake(func(NoParams) (Measurements, error) { return Measurements{Container: &container}, nil }),
 		MethodExtendMeasurement: fake(func(p ExtendParams) (Extended, error) {
-			if p.Domain != "a" || p.Operation != "b" || p.Content != "c\n<\u2028" {
+			if p.Domain != "a" || p.Operation != "b" || p.Content != "c<\u2028" {
 				return Extended{}, errors.New("other parameters")
 			}
 			return Extended{Index: 3}, nil
@@ -78,7 +78,7 @@ func TestClientMethods(t *testing.T) {
 	check("GetEvidence", err, string(r6) == string(bundle))
 	r7, err := c.GetMeasurements(ctx)
 	check("GetMeasurements", err, *r7.Container == container)
-	r8, err := c.ExtendMeasurement(ctx, ExtendParams{"a", "b", "c\n<\u2028"})
+	r8, err := c.ExtendMeasurement(ctx, ExtendParams{"a", "b", "c<\u2028"})
 	check("ExtendMeasurement", err, r8.Index == 3)
 	r9, err := c.WhoAmI(ctx)
 	check("WhoAmI", err, r9.PID == 5)
@@ -125,9 +125,9 @@ func TestClientHints(t *testing.T) {
 		gone:                                    {syscall.ECONNREFUSED, "nobody listens"},
 		"/" + strings.Repeat("x", 120):          {syscall.EINVAL, "107"},
 	} {
-		_, err := Dial(t.Context(), path)
+		_, err := Dialer{Path: path, Patience: -1}.Dial(t.Context())
 		var unreachable *UnreachableError
-		if !errors.As(err, &unreachable) || !errors.Is(err, want.err) || !strings.Contains(unreachable.Hint, want.hint) {
+		if !errors.As(err, &unreachable) || !errors.Is(err, want.err) || !strings.Contains(unreachable.Hint, want.hint) || !strings.Contains(err.Error(), "; hint: ") {
 			t.Errorf("%s: got %v, %+v", path, err, unreachable)
 		}
 	}
@@ -135,7 +135,7 @@ func TestClientHints(t *testing.T) {
 		t.Error(h)
 	}
 	t.Setenv(SocketEnv, filepath.Join(dir, "env"))
-	if _, err := Dial(t.Context(), ""); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "env")) {
+	if _, err := (Dialer{Patience: -1}).Dial(t.Context()); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "env")) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -157,8 +157,8 @@ func TestClientWaits(t *testing.T) {
 	}
 	ready.Store(false)
 	var e *Error
-	if err := dial(t, Dialer{Path: path}).Call(t.Context(), "Echo", nil, nil); !errors.As(err, &e) || e.Code != CodeNotReady {
-		t.Errorf("without Wait: %v", err)
+	if err := dial(t, Dialer{Path: path, Patience: -1}).Call(t.Context(), "Echo", nil, nil); !errors.As(err, &e) || e.Code != CodeNotReady {
+		t.Errorf("without patience: %v", err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

@@ -11,17 +11,21 @@ import (
 	"time"
 )
 
-// retryFor is how long a client without Dialer.Wait tries again while the daemon
-// restarts or is busy.
-const retryFor = 2 * time.Second
+// usualPatience is Dialer.Patience where it is 0.
+const usualPatience = 2 * time.Second
 
 // Dialer holds options for reaching the daemon. Its zero value is ready to use.
 type Dialer struct {
 	// Path is that of the socket. "" means $CIMA_SOCKET, else DefaultSocket.
 	Path string
 
-	// Wait makes Dial and calls wait, as long as their contexts allow, for a
-	// daemon that is not there yet, and while it answers CodeNotReady.
+	// Patience is how long Dial and each call try again: while the socket isn't there
+	// yet or nobody listens, after a lost connection, and where the daemon says when to
+	// come again (Error.RetryAfter) and that is within it. 0 means 2 s; below 0 nothing
+	// is tried again.
+	Patience time.Duration
+
+	// Wait is patience without end: Dial and calls wait as long as their contexts allow.
 	Wait bool
 
 	// MaxReply bounds the bytes of a reply. 0 means MaxEvidence and 4 KiB for
@@ -37,9 +41,9 @@ type UnreachableError struct {
 	Err  error
 }
 
-// Error says what happened. A program that shows it to a person adds the hint.
+// Error says what happened, and what may help.
 func (e *UnreachableError) Error() string {
-	return fmt.Sprintf("no daemon at %s: %v", e.Path, e.Err)
+	return fmt.Sprintf("no daemon at %s: %v; hint: %s", e.Path, e.Err, e.Hint)
 }
 
 // Unwrap returns the error of the system.
@@ -62,41 +66,43 @@ func (d Dialer) Dial(ctx context.Context) (*Client, error) {
 	if d.MaxReply == 0 {
 		d.MaxReply = MaxEvidence + 4096
 	}
-	pool := &pool{dialer: d}
-	l, err := pool.dial(ctx, d.retries())
-	if err != nil {
+	k := &connector{dialer: d, dialing: make(chan struct{}, 1)}
+	if _, err := k.connected(ctx, d.retries()); err != nil {
 		return nil, err
 	}
-	pool.put(l)
-	return &Client{pool: pool}, nil
+	return &Client{connector: k}, nil
 }
 
 func (d Dialer) retries() *retries {
-	return &retries{began: time.Now(), wait: d.Wait}
+	if d.Patience == 0 {
+		d.Patience = usualPatience
+	}
+	return &retries{end: time.Now().Add(d.Patience), wait: d.Wait}
 }
 
 // dial connects, and tries again if that may help.
-func (p *pool) dial(ctx context.Context, again *retries) (*link, error) {
+func (k *connector) dial(ctx context.Context, again *retries) (*link, error) {
 	for {
 		var dialer net.Dialer
-		nc, err := dialer.DialContext(ctx, "unix", p.dialer.Path)
+		nc, err := dialer.DialContext(ctx, "unix", k.dialer.Path)
 		if err == nil {
-			return newLink(nc, p.dialer.MaxReply), nil
+			return newLink(nc, k.dialer.MaxReply), nil
 		}
 		if ctx.Err() != nil {
-			return nil, fmt.Errorf("connect to %s: %w", p.dialer.Path, context.Cause(ctx))
+			return nil, fmt.Errorf("connect to %s: %w", k.dialer.Path, context.Cause(ctx))
 		}
-		if !again.may(mayPass(err, p.dialer.Wait)) || again.pause(ctx, 0) != nil {
-			return nil, &UnreachableError{Path: p.dialer.Path, Hint: hint(p.dialer.Path, err), Err: withoutPath(err)}
+		if !k.mayPass(err) || !again.pause(ctx, 0) {
+			return nil, &UnreachableError{Path: k.dialer.Path, Hint: hint(k.dialer.Path, err), Err: withoutPath(err)}
 		}
 	}
 }
 
-// mayPass reports whether connecting may succeed soon: the queue was full (EAGAIN), or
-// nobody listens yet, or nobody listens while the daemon restarts.
-func mayPass(err error, wait bool) bool {
-	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) ||
-		wait && errors.Is(err, syscall.ENOENT)
+// mayPass reports whether connecting may succeed soon: the queue was full (EAGAIN), the
+// socket isn't there yet (ENOENT), or nobody listens while the daemon restarts.
+// Where a mistake can be seen, it may not.
+func (k *connector) mayPass(err error) bool {
+	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ECONNRESET) ||
+		(errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT)) && misplaced(k.dialer.Path) == ""
 }
 
 // withoutPath takes the path off an error of package net, because UnreachableError
@@ -111,25 +117,24 @@ func withoutPath(err error) error {
 
 // retries decides how often and how long a client tries again.
 type retries struct {
-	began time.Time
-	wait  bool
-	n     int
+	end  time.Time
+	wait bool
+	n    int
 }
 
-// may reports whether to try again.
-func (r *retries) may(passing bool) bool {
-	return passing && (r.wait || time.Since(r.began) < retryFor)
-}
-
-// pause waits at least as long as the daemon asked for, and longer each time.
-func (r *retries) pause(ctx context.Context, asked time.Duration) error {
+// pause waits at least as long as the daemon asked for, and longer each time. It returns
+// false if nothing may be tried again by then.
+func (r *retries) pause(ctx context.Context, asked time.Duration) bool {
 	wait := min(10*time.Millisecond<<min(r.n, 10), time.Second)
 	r.n++
 	wait = max(asked, wait/2+rand.N(wait/2)) // so that not all clients come back at once
+	if !r.wait && time.Now().Add(wait).After(r.end) {
+		return false
+	}
 	select {
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return false
 	case <-time.After(wait):
-		return nil
+		return true
 	}
 }

@@ -125,15 +125,10 @@ func ExampleError() {
 
 // If there is no daemon, the error says what the reason may be.
 func ExampleUnreachableError() {
-	_, err := rpc.Dial(context.Background(), "/tmp/no-such-directory/cima.sock")
-	var unreachable *rpc.UnreachableError
-	if errors.As(err, &unreachable) {
-		fmt.Println(unreachable)
-		fmt.Println("hint:", unreachable.Hint)
-	}
+	_, err := rpc.Dialer{Path: "/tmp/no-such-dir/cima.sock", Patience: -1}.Dial(context.Background())
+	fmt.Println(err)
 	// Output:
-	// no daemon at /tmp/no-such-directory/cima.sock: no such file or directory
-	// hint: is /tmp/no-such-directory mounted into this container (-v /tmp/no-such-directory:/tmp/no-such-directory:ro), and cimad installed?
+	// no daemon at /tmp/no-such-dir/cima.sock: no such file or directory; hint: is /tmp/no-such-dir mounted into this container (-v /tmp/no-such-dir:/tmp/no-such-dir:ro), and cimad installed?
 }
 
 // At boot a program may be earlier than the daemon.

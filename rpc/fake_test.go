@@ -60,6 +60,10 @@ func (d fakeDaemon) startAt(t testing.TB, path string) {
 }
 
 func (d fakeDaemon) serve(ctx context.Context, nc net.Conn) {
+	var answering sync.WaitGroup
+	defer answering.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	defer nc.Close()
 	for in := bufio.NewScanner(nc); in.Scan(); {
 		var request struct {
@@ -69,18 +73,18 @@ func (d fakeDaemon) serve(ctx context.Context, nc net.Conn) {
 		if json.Unmarshal(in.Bytes(), &request) != nil {
 			return
 		}
-		result, err := d[request.Method](ctx, request.Params)
-		member := "result"
-		if err != nil {
-			member = "error"
-			result, _ = WireError(err)
-		}
-		text, ready := result.(json.RawMessage) // sent as it is
-		if !ready {
-			text, _ = json.Marshal(result)
-		}
-		if _, err := fmt.Fprintf(nc, `{"jsonrpc":"2.0","id":%s,"%s":%s}`+"\n", request.ID, member, text); err != nil {
-			return
-		}
+		answering.Go(func() {
+			result, err := d[request.Method](ctx, request.Params)
+			member := "result"
+			if err != nil {
+				member = "error"
+				result, _ = WireError(err)
+			}
+			text, ready := result.(json.RawMessage) // sent as it is
+			if !ready {
+				text, _ = json.Marshal(result)
+			}
+			fmt.Fprintf(nc, `{"jsonrpc":"2.0","id":%s,"%s":%s}`+"\n", request.ID, member, text) // one write
+		})
 	}
 }

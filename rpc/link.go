@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json/jsontext"
 	"errors"
@@ -10,6 +9,7 @@ import (
 	"io"
 	"net"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/cima-project/cima/logs/canonical"
@@ -23,132 +23,358 @@ var (
 	errTurnedAway = errors.New("connection turned away")
 )
 
-// A link is one connection of a client. It sends a request, then reads its answer.
+// A link is one connection of a client. Many calls may wait on it: each writes its
+// request, and one of them reads the answers of all until it has its own; then the next
+// one reads. So a call that is alone needs no other goroutine.
 type link struct {
-	net      net.Conn
-	maxReply int
-	id       uint64
-	used     time.Time
-	over     bool // the answer was to no request: the daemon closes the connection
+	net     net.Conn
+	lines   lineReader    // of the call that reads
+	writing chan struct{} // a token of the call that writes
 
-	buf  []byte // kept: a page of a log is as long as the one before
-	past int    // where the line that was returned last ends in buf
-	have int    // how many bytes of buf were read
+	mu      sync.Mutex
+	id      uint64  // of the last request
+	waiting []*call // without an answer, in the order of their requests
+	reading bool    // one of them reads
+	over    error   // why no other request can follow; nil: it can
+	used    time.Time
+}
 
-	// fast decodes the result of the next answer before anything has checked it;
-	// it returns false if it can't. nil: there is no such decoder.
-	fast func(result []byte) bool
+// A call is a request and its answer.
+type call struct {
+	id   uint64
+	fast func(result []byte) bool // decodes the result, if it can; nil: there is no such decoder
+
+	// Under link.mu.
+	sent bool // all of it: the daemon may have read it
+	line []byte
+	err  error
+	done bool          // line or err is there
+	wake chan struct{} // where another call reads: gets a token when done, or when nobody reads
 }
 
 func newLink(nc net.Conn, maxReply int) *link {
-	return &link{net: nc, maxReply: maxReply}
+	return &link{net: nc, lines: lineReader{in: nc, most: maxReply}, writing: make(chan struct{}, 1), used: time.Now()}
 }
 
-func (l *link) next() uint64 {
-	l.id++
-	return l.id
+// usable reports whether another request can follow. An idle connection may have been
+// closed by the daemon.
+func (l *link) usable() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.over == nil && (len(l.waiting) > 0 || time.Since(l.used) < idleTime && !hungUp(l.net))
 }
 
-// usable reports whether another request can follow one that ended with err.
-func (l *link) usable(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Code != CodeShuttingDown && !l.over
-}
-
-// roundTrip sends a line and returns the result in the line that comes back. The
-// result belongs to the caller; it is nil if fast has decoded it.
-func (l *link) roundTrip(ctx context.Context, request []byte) (jsontext.Value, error) {
-	// The end of the context ends the waiting for the daemon.
-	stop := context.AfterFunc(ctx, func() { l.net.SetDeadline(time.Unix(1, 0)) })
-	line, err := l.exchange(request)
-	if !stop() {
-		l.net.Close()
-		if ctx.Err() != nil {
+// roundTrip makes a call and returns its result; it is nil if fast has decoded it.
+func (l *link) roundTrip(ctx context.Context, method string, params jsontext.Value, fast func([]byte) bool) (jsontext.Value, error) {
+	c := &call{fast: fast}
+	if err := l.send(ctx, c, method, params); err != nil {
+		return nil, err
+	}
+	for {
+		mine, done := l.turn(c)
+		if done {
+			return l.answer(c)
+		}
+		if mine {
+			break
+		}
+		select {
+		case <-c.wake:
+		case <-ctx.Done():
+			l.giveUp(c)
 			return nil, context.Cause(ctx)
 		}
 	}
+	l.readFor(ctx, c)
+	l.mu.Lock()
+	done, alone := c.done, len(l.waiting) == 0
+	l.mu.Unlock()
+	if !done {
+		l.giveUp(c)
+		l.handOver()
+		return nil, context.Cause(ctx)
+	}
+	if !alone { // the next one reads into the same buffer
+		c.line = bytes.Clone(c.line)
+		l.handOver()
+		return l.answer(c)
+	}
+	defer l.handOver()
+	return l.answer(c)
+}
+
+// send writes the request of a call. If that fails, the daemon may have said why, so that
+// only an error of the context is returned.
+func (l *link) send(ctx context.Context, c *call, method string, params jsontext.Value) error {
+	select {
+	case l.writing <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-l.writing }()
+	l.mu.Lock()
+	if l.over != nil {
+		l.mu.Unlock()
+		return fmt.Errorf("%w: %w", errNotSent, l.over)
+	}
+	l.id++
+	c.id = l.id
+	l.waiting = append(l.waiting, c)
+	l.mu.Unlock()
+
+	line := strconv.AppendUint([]byte(`{"jsonrpc":"2.0","id":`), c.id, 10)
+	line, err := jsontext.AppendQuote(append(line, `,"method":`...), method)
 	if err != nil {
-		return nil, err
+		l.giveUp(c)
+		return fmt.Errorf("method: %w", err)
 	}
-	if l.fast != nil && l.decodedFast(line) {
-		return nil, nil
+	line = append(append(append(line, `,"params":`...), params...), "}\n"...)
+	finished := interruptible(ctx, l.net.SetWriteDeadline)
+	n, err := l.net.Write(line)
+	interrupted := finished()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.sent = n == len(line)
+	switch {
+	case c.sent:
+	case interrupted: // half a line was written: none can follow
+		l.endAll(fmt.Errorf("a request was given up: %w", io.ErrUnexpectedEOF))
+		return context.Cause(ctx)
+	default:
+		l.end(fmt.Errorf("%w: %w", errNotSent, err))
 	}
-	return l.answer(line)
+	return nil
 }
 
-// decodedFast tries fast on an answer that is written exactly as our daemon does.
-func (l *link) decodedFast(line []byte) bool {
-	begin := strconv.AppendUint([]byte(`{"jsonrpc":"2.0","id":`), l.id, 10)
-	rest, ok := bytes.CutPrefix(line, append(begin, `,"result":`...))
-	if !ok {
-		return false
+// interruptible ends reading or writing when ctx ends, by a deadline in the past. finished
+// takes the deadline off again, and reports whether ctx has ended.
+func interruptible(ctx context.Context, setDeadline func(time.Time) error) (finished func() bool) {
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		setDeadline(time.Unix(1, 0))
+		close(ended)
+	})
+	return func() bool {
+		if stop() {
+			return false
+		}
+		<-ended
+		setDeadline(time.Time{})
+		return true
 	}
-	rest, ok = bytes.CutSuffix(rest, []byte("}"))
-	return ok && l.fast(rest)
 }
 
-func (l *link) exchange(request []byte) ([]byte, error) {
-	n, writeErr := l.net.Write(request)
-	if writeErr != nil && n == 0 {
-		writeErr = fmt.Errorf("%w: %w", errNotSent, writeErr)
+// turn makes the call the one that reads, if it has no answer and no other reads.
+func (l *link) turn(c *call) (mine, done bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case c.done:
+		return false, true
+	case !l.reading:
+		l.reading = true
+		return true, false
 	}
-	// The daemon may have written why it closed the connection.
-	line, err := l.line()
-	if writeErr != nil && err != nil {
-		return nil, writeErr
+	if c.wake == nil {
+		c.wake = make(chan struct{}, 1)
 	}
-	return line, err
+	return false, false
 }
 
-// firstRead is the first size of the buffer for a line, and keptLine the largest size
-// that is kept for the next line: a page of a log.
-const (
-	firstRead = 16 << 10
-	keptLine  = 2 << 20
-)
-
-// line reads a line of at most maxReply bytes, valid until the next one.
-func (l *link) line() ([]byte, error) {
-	if len(l.buf) > keptLine {
-		l.shrink()
+// handOver lets another call read.
+func (l *link) handOver() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reading = false
+	l.used = time.Now()
+	if l.over != nil && len(l.waiting) == 0 {
+		l.net.Close()
 	}
-	l.have, l.past = copy(l.buf, l.buf[l.past:l.have]), 0
-	looked := 0
+	for _, c := range l.waiting {
+		if c.wake != nil {
+			c.awake()
+			return
+		}
+	}
+}
+
+func (c *call) awake() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// giveUp forgets a call. Where no other waits, the connection is closed: then the daemon
+// gives the call up too.
+func (l *link) giveUp(c *call) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.forget(c); len(l.waiting) == 0 {
+		l.endAll(errors.New("its last call was given up"))
+	}
+}
+
+// forget takes a call off the list; an answer that comes for it is passed over.
+func (l *link) forget(c *call) {
+	for i := range l.waiting {
+		if l.waiting[i] == c {
+			l.waiting = append(l.waiting[:i], l.waiting[i+1:]...)
+			return
+		}
+	}
+}
+
+// readFor reads lines until the call has its answer or ctx ends.
+func (l *link) readFor(ctx context.Context, c *call) {
+	finished := interruptible(ctx, l.net.SetReadDeadline)
+	defer finished()
 	for {
-		if i := bytes.IndexByte(l.buf[looked:l.have], '\n'); i >= 0 && looked+i < l.maxReply {
-			l.past = looked + i + 1
-			return l.buf[:l.past-1], nil
+		line, err := l.lines.next()
+		if err != nil && ctx.Err() != nil {
+			return
 		}
-		if l.have > l.maxReply {
-			return nil, fmt.Errorf("the reply must have at most %d bytes", l.maxReply)
+		l.mu.Lock()
+		if err == nil {
+			err = l.deliver(c, line)
 		}
-		if l.have == len(l.buf) {
-			l.grow(min(max(firstRead, 4*l.have), l.maxReply+1))
+		if err != nil {
+			l.endAll(err)
 		}
-		n, err := l.net.Read(l.buf[l.have:])
-		looked = l.have
-		l.have += n
-		switch {
-		case n > 0 || err == nil:
-		case errors.Is(err, io.EOF) && l.have > 0:
-			return nil, cmp.Or(l.notOurs(l.buf[:l.have]), io.ErrUnexpectedEOF)
-		default:
-			return nil, err
+		done := c.done
+		l.mu.Unlock()
+		if done {
+			return
 		}
 	}
 }
 
-// grow replaces the buffer by one of that size.
-func (l *link) grow(size int) {
-	buf := make([]byte, size)
-	copy(buf, l.buf[:l.have])
-	l.buf = buf
+// deliver gives a line to the call that it answers; mine is that of the one that reads.
+// An error ends all calls.
+func (l *link) deliver(mine *call, line []byte) error {
+	id, rest, plain := idOf(line)
+	if !plain {
+		if err := l.lines.notOurs(line); err != nil {
+			return err
+		}
+		r, err := readResponse(line)
+		if err != nil {
+			return err
+		}
+		if id, err = strconv.ParseUint(string(r.ID), 10, 64); err != nil && r.Error != nil {
+			return l.aboutNoCall(r.Error)
+		}
+	}
+	if id == 0 || id > l.id {
+		return fmt.Errorf("the daemon's reply is to request %d, which was not made", id)
+	}
+	if bytes.HasPrefix(rest, []byte(`"error":{"code":-32007`)) {
+		l.end(ShuttingDown())
+	}
+	for i, c := range l.waiting {
+		if c.id != id {
+			continue
+		}
+		l.waiting = append(l.waiting[:i], l.waiting[i+1:]...)
+		if c.line, c.done = line, true; c != mine {
+			c.line = bytes.Clone(line)
+			c.awake()
+		}
+		return nil
+	}
+	return nil // the call was given up
 }
 
-// shrink gives up a long buffer.
-func (l *link) shrink() {
-	rest := l.buf[l.past:l.have]
-	l.buf, l.past, l.have = bytes.Clone(rest), 0, len(rest)
+// aboutNoCall ends the calls of a connection that the daemon closes with a last word. The
+// word is about the first line without an answer: the daemon has answered those before it,
+// and reads none behind it.
+func (l *link) aboutNoCall(e *Error) error {
+	if e.Code == CodeRateLimited {
+		return e.Because(errTurnedAway)
+	}
+	if len(l.waiting) > 0 {
+		first := l.waiting[0]
+		l.waiting = l.waiting[1:]
+		first.finish(e)
+	}
+	for _, c := range l.waiting {
+		c.sent = false
+	}
+	return e
+}
+
+// retire closes the connection once no call waits on it.
+func (l *link) retire() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.end(errors.New("another connection was opened"))
+	if len(l.waiting) == 0 {
+		l.net.Close()
+	}
+}
+
+// end lets no other request follow.
+func (l *link) end(why error) {
+	if l.over == nil {
+		l.over = why
+	}
+}
+
+// endAll ends the link and all of its calls.
+func (l *link) endAll(why error) {
+	l.end(why)
+	l.net.Close()
+	for _, c := range l.waiting {
+		err := why
+		if !c.sent && !errors.Is(err, errNotSent) && !errors.Is(err, errTurnedAway) {
+			err = fmt.Errorf("%w: %w", errNotSent, why)
+		}
+		c.finish(err)
+	}
+	l.waiting = nil
+}
+
+func (c *call) finish(err error) {
+	if c.err, c.done = err, true; c.wake != nil {
+		c.awake()
+	}
+}
+
+// idOf finds the id in a line that is written exactly as our daemon does.
+func idOf(line []byte) (id uint64, rest []byte, plain bool) {
+	rest, ok := bytes.CutPrefix(line, []byte(`{"jsonrpc":"2.0","id":`))
+	if !ok {
+		return 0, nil, false
+	}
+	digits, rest, _ := bytes.Cut(rest, []byte(","))
+	id, err := strconv.ParseUint(string(digits), 10, 64)
+	return id, rest, err == nil
+}
+
+// answer reads the response to a call. The result belongs to the caller.
+func (l *link) answer(c *call) (jsontext.Value, error) {
+	if c.err != nil {
+		return nil, c.err
+	}
+	if c.fast != nil {
+		_, rest, plain := idOf(c.line)
+		rest, begins := bytes.CutPrefix(rest, []byte(`"result":`))
+		rest, ends := bytes.CutSuffix(rest, []byte("}"))
+		if plain && begins && ends && c.fast(rest) {
+			return nil, nil
+		}
+	}
+	r, err := readResponse(c.line)
+	switch {
+	case err != nil:
+		l.mu.Lock()
+		l.end(err)
+		l.mu.Unlock()
+		return nil, err
+	case r.Error != nil:
+		return nil, r.Error
+	}
+	return r.Result, nil
 }
 
 // response is a response of JSON-RPC 2.0 (section 5).
@@ -159,30 +385,12 @@ type response struct {
 	Error  *Error         `json:"error,omitzero"`
 }
 
-func (l *link) notOurs(reply []byte) error { return notOurs(l.net.RemoteAddr().String(), reply) }
-
-// answer reads a response to this link's request.
-func (l *link) answer(line []byte) (jsontext.Value, error) {
-	var r response
-	if err := l.notOurs(line); err != nil {
-		return nil, err
-	}
+func readResponse(line []byte) (r response, err error) {
 	if err := canonical.Unmarshal(line, &r); err != nil {
-		return nil, fmt.Errorf("the daemon's reply: %w", err)
+		return r, fmt.Errorf("the daemon's reply: %w", err)
 	}
 	if (r.Result == nil) == (r.Error == nil) {
-		return nil, errors.New("the daemon's reply must have a result or an error (JSON-RPC 2.0, section 5)")
+		return r, errors.New("the daemon's reply must have a result or an error (JSON-RPC 2.0, section 5)")
 	}
-	ours := string(r.ID) == strconv.FormatUint(l.id, 10)
-	if r.Error == nil {
-		if !ours {
-			return nil, fmt.Errorf("the daemon's reply is to request %s, not to %d", canonical.Clip(string(r.ID), 64), l.id)
-		}
-		return r.Result, nil
-	}
-	l.over = !ours
-	if l.over && r.Error.Code == CodeRateLimited {
-		r.Error = r.Error.Because(errTurnedAway)
-	}
-	return nil, r.Error
+	return r, nil
 }

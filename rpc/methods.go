@@ -63,9 +63,9 @@ const (
 	MaxIndex      = 3
 	MaxEventCount = 1024 // records per page of GetCCEventLog
 
-	MaxExtendWord    = 128      // bytes of domain, of operation
-	MaxExtendContent = 16 << 10 // bytes
-	MaxContainerID   = 256      // bytes of container_id
+	MaxExtendWord    = 128     // bytes of domain, of operation
+	MaxExtendContent = 4 << 10 // bytes
+	MaxContainerID   = 256     // bytes of container_id
 
 	FormatCIMA = "cima" // GetEvidence's default; package rpc/form has the others
 )
@@ -97,7 +97,7 @@ type EvidenceParams struct {
 	Nonce    []byte `json:"nonce" within:"8..64"`                                                           // MinNonce to MaxNonce bytes
 	UserData []byte `json:"user_data,omitempty" within:"0..4096"`                                           // up to MaxUserData bytes
 	Format   string `json:"format,omitempty" oneof:"cima trustee trustee-request cmw cmw-cbor cel cel-tlv"` // one of rpc/form.Names; FormatCIMA if it is absent
-	Shared   bool   `json:"shared,omitzero"`                                                                // share one quote with other callers that wait
+	Shared   bool   `json:"shared,omitzero" about:"not with the formats trustee and trustee-request"`       // share one quote with other callers that wait
 }
 
 // StatusParams asks for the state of the daemon.
@@ -114,9 +114,9 @@ type FormedEvidence struct {
 // ExtendParams is an event of the container's own. Domain and operation are
 // words of AAEL: 1 to MaxExtendWord bytes without white space.
 type ExtendParams struct {
-	Domain    string `json:"domain" within:"1..128"`
-	Operation string `json:"operation" within:"1..128"`
-	Content   string `json:"content" within:"0..16384"` // up to MaxExtendContent bytes of UTF-8
+	Domain    string `json:"domain" within:"1..128" spelled:"word"`
+	Operation string `json:"operation" within:"1..128" spelled:"word"`
+	Content   string `json:"content" within:"0..16384" spelled:"line"` // up to MaxExtendContent bytes of UTF-8 on one line; more are CodeTooLarge
 }
 
 // DefaultAlgorithm is the algorithm of every digest here.

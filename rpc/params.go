@@ -74,6 +74,9 @@ func (p *EvidenceParams) complete() error {
 }
 
 func (p *ExtendParams) complete() error {
+	if strings.Contains(p.Content, "\n") {
+		return wrong("content", "must have no line feed (AAEL)")
+	}
 	return errors.Join(oneWord("domain", p.Domain), oneWord("operation", p.Operation))
 }
 

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/cima-project/cima/daemon/config"
+	"github.com/cima-project/cima/daemon/quotes"
 )
 
 // accounts are what callers may still use, by payer.
@@ -51,6 +53,59 @@ type account struct {
 
 	users int       // connections; under accounts.mu
 	idle  time.Time // since when there are none
+
+	mu   sync.Mutex
+	next *sharedTurn // nil: nobody waits for the next quote
+}
+
+// A sharedTurn is a quote of the next moment, for callers of one account that share it.
+type sharedTurn struct {
+	left int           // callers that it can still pay for
+	come chan struct{} // closed at that moment
+}
+
+// nextQuote waits until the account's rate allows another quote, and pays for it. Callers
+// that wait at the same time pay one quote together. refused is the error of the caller who
+// would wait beyond the end of ctx.
+func (a *account) nextQuote(ctx context.Context, refused error) error {
+	turn := a.joinNext(ctx)
+	if turn == nil {
+		return refused
+	}
+	select {
+	case <-turn.come:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *account) joinNext(ctx context.Context) *sharedTurn {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.next == nil || a.next.left == 0 {
+		reserved := a.quotes.Reserve()
+		wait := reserved.Delay()
+		if end, bounded := ctx.Deadline(); bounded && time.Until(end) < wait {
+			reserved.Cancel()
+			return nil
+		}
+		turn := &sharedTurn{left: quotes.CallersPerQuote, come: make(chan struct{})}
+		a.next = turn
+		time.AfterFunc(wait, func() { a.arrive(turn) })
+	}
+	a.next.left--
+	return a.next
+}
+
+// arrive lets the callers of a turn go on; who comes later waits for the turn after it.
+func (a *account) arrive(turn *sharedTurn) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.next == turn {
+		a.next = nil
+	}
+	close(turn.come)
 }
 
 func (as *accounts) use(key string) *account {

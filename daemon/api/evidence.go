@@ -16,6 +16,7 @@ import (
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/form"
+	"github.com/cima-project/cima/rpc/server"
 )
 
 // report is a quote, and the claims that it is bound to.
@@ -149,13 +150,17 @@ func assurance(s *subject, f *containers.Facts) rpc.Assurance {
 // limits.quote_timeout. A shared quote comes with the proof that data is a leaf of its
 // tree.
 func (a *API) quote(ctx context.Context, s *subject, data hw.ReportData, share bool, paid *payment) (quote []byte, proof *rpc.Shared, err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(a.Config().Limits.QuoteTimeout))
+	inTime, cancel := context.WithTimeout(ctx, time.Duration(a.Config().Limits.QuoteTimeout))
 	defer cancel()
-	charge := func() error { return a.chargeQuote(s, paid) }
-	if share {
-		quote, proof, err = a.batches.Quote(ctx, s.payer, data, charge)
-	} else if err = charge(); err == nil {
-		quote, err = a.queue.Quote(ctx, s.queue(), data)
+	gone := server.Aside(ctx, func() {
+		if share {
+			quote, proof, err = a.sharedQuote(inTime, s, data, paid)
+		} else if err = a.chargeQuote(s, paid); err == nil {
+			quote, err = a.queue.Quote(inTime, s.queue(), data)
+		}
+	})
+	if err == nil {
+		err = gone
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = rpc.TEEUnavailable(err, "no quote within %v: ask again later", time.Duration(a.Config().Limits.QuoteTimeout))
@@ -168,6 +173,20 @@ func (a *API) quote(ctx context.Context, s *subject, data hw.ReportData, share b
 		a.given.alone.Add(1)
 	}
 	return quote, proof, err
+}
+
+// sharedQuote waits for a quote that others share. Beyond its payer's rate it waits for
+// the payer's next quote, together with all other callers of that payer who share.
+func (a *API) sharedQuote(ctx context.Context, s *subject, data hw.ReportData, paid *payment) ([]byte, *rpc.Shared, error) {
+	quote, proof, err := a.batches.Quote(ctx, s.payer, data, func() error { return a.chargeQuote(s, paid) })
+	var limited *rpc.Error
+	if !errors.As(err, &limited) || limited.Code != rpc.CodeRateLimited {
+		return quote, proof, err
+	}
+	if err := s.account.nextQuote(ctx, limited); err != nil {
+		return nil, nil, err
+	}
+	return a.batches.Quote(ctx, s.payer, data, func() error { return nil }) // it is paid for
 }
 
 // chargeQuote takes a quote from the subject's account. It notes the account in paid,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha512"
 	"encoding/hex"
-	"strings"
 
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/logs"
@@ -135,20 +134,14 @@ func (a *API) ccMeasurement(ctx context.Context, s *subject, p rpc.CCMeasurement
 	return m, err
 }
 
-// maxExtendContent bounds the bytes of an event of a container's own.
-const maxExtendContent = 4 << 10
-
 // extendMeasurement logs an event of the container's own. From then on the event is in
 // the container register, and so in evidence.
 func (a *API) extendMeasurement(ctx context.Context, s *subject, p rpc.ExtendParams) (rpc.Extended, error) {
 	if s.instance == nil {
 		return rpc.Extended{}, rpc.Denied("only a container has a register of its own to extend")
 	}
-	if len(p.Content) > maxExtendContent {
-		return rpc.Extended{}, rpc.TooLarge(maxExtendContent, "content has %d bytes and must have at most %d", len(p.Content), maxExtendContent)
-	}
-	if strings.Contains(p.Content, "\n") {
-		return rpc.Extended{}, rpc.InvalidParams("content", "content must have no line feed (AAEL)")
+	if len(p.Content) > rpc.MaxExtendContent {
+		return rpc.Extended{}, rpc.TooLarge(rpc.MaxExtendContent, "content has %d bytes and must have at most %d", len(p.Content), rpc.MaxExtendContent)
 	}
 	f, err := a.facts(ctx, s)
 	if err != nil {

@@ -130,8 +130,8 @@ func TestSharedCallersLeave(t *testing.T) {
 	}
 }
 
-// TestSharedAllowance: a quote of the allowance pays for sixteen in one batch,
-// and for no more.
+// TestSharedAllowance: a quote of the allowance pays for so many in one batch, and for no
+// more. Those beyond it are refused if they would have to wait too long.
 func TestSharedAllowance(t *testing.T) {
 	f, tee := slowQuotes(t, 500*time.Millisecond, func(c *config.Config) {
 		c.Limits.QuotesBurst, c.Limits.QuotesPerMinute = 2, 0.001
@@ -141,13 +141,14 @@ func TestSharedAllowance(t *testing.T) {
 	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
 	s := f.somebody(2)
 	var given, refused atomic.Int32
-	for i := range 40 {
+	const many = 2*quotes.CallersPerQuote + 8
+	for i := range many {
 		wg.Go(func() {
 			// the claims differ by their user data
-			e, err := f.api.bundle(t.Context(), s, rpc.EvidenceParams{Nonce: nonce, UserData: []byte{byte(i)}, Shared: true})
+			e, err := f.api.bundle(t.Context(), s, rpc.EvidenceParams{Nonce: nonce, UserData: []byte{byte(i), byte(i >> 8)}, Shared: true})
 			var limited *rpc.Error
 			switch {
-			case err == nil && e.Shared.Size == 2*16:
+			case err == nil && e.Shared.Size == 2*quotes.CallersPerQuote:
 				given.Add(1)
 			case errors.As(err, &limited) && limited.Code == rpc.CodeRateLimited:
 				refused.Add(1)
@@ -157,8 +158,74 @@ func TestSharedAllowance(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if given.Load() != 2*16 || refused.Load() != 40-2*quotes.CallersPerQuote {
+	if given.Load() != 2*quotes.CallersPerQuote || refused.Load() != 8 {
 		t.Errorf("%d given, %d refused", given.Load(), refused.Load())
+	}
+}
+
+// TestSharedBeyondTheRate: callers of one payer who share wait for its next quote together,
+// and none is refused. Those who don't share are.
+func TestSharedBeyondTheRate(t *testing.T) {
+	const many = 200
+	f, tee := slowQuotes(t, 0, func(c *config.Config) {
+		c.Limits.QuotesBurst, c.Limits.QuotesPerMinute = 1, 30
+	})
+	s := f.somebody(1)
+	tee.hold.Lock() // the first quote, which takes the whole burst, ends when all others have joined
+	var wg sync.WaitGroup
+	ask := func(i int) {
+		if _, err := f.api.bundle(t.Context(), s, rpc.EvidenceParams{Nonce: nonce, UserData: []byte{byte(i)}, Shared: true}); err != nil {
+			t.Error(err)
+		}
+	}
+	wg.Go(func() { ask(0) })
+	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
+	var limited *rpc.Error
+	if _, err := f.asks(t.Context(), s, false); !errors.As(err, &limited) || limited.Code != rpc.CodeRateLimited {
+		t.Errorf("alone, beyond the rate: %v", err)
+	}
+	for i := range many - 1 {
+		wg.Go(func() { ask(i + 1) })
+	}
+	daemontest.Eventually(t, "all others in a batch", func() bool { return f.api.batches.Joined() == many-1 })
+	tee.hold.Unlock()
+	wg.Wait()
+	if n := tee.begun.Load(); n != 2 {
+		t.Errorf("%d quotes for %d callers, want 2", n, many)
+	}
+}
+
+// TestSharedOverOneConnection: 200 callers at once in one process, by one client on one
+// connection, with the default limits, hold evidence after two quotes (cima-api(7)).
+func TestSharedOverOneConnection(t *testing.T) {
+	const many = 200
+	f := newFixture(t)
+	tee := f.slowed(0)
+	c := f.client()
+	tee.hold.Lock()
+	var all sync.WaitGroup
+	ask := func(i int) {
+		bundle, err := c.GetEvidence(t.Context(), rpc.EvidenceParams{Nonce: nonce, UserData: []byte{byte(i)}, Shared: true})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		f.wantAuthentic(bundle)
+	}
+	all.Go(func() { ask(0) })
+	daemontest.Eventually(t, "the first quote is being made", func() bool { return tee.begun.Load() == 1 })
+	for i := range many - 1 {
+		all.Go(func() { ask(i + 1) })
+	}
+	daemontest.Eventually(t, "all others in a batch", func() bool { return f.api.batches.Joined() == many-1 })
+	if who, err := c.WhoAmI(t.Context()); err != nil || who.Host == nil {
+		t.Errorf("while they wait: %+v, %v", who, err)
+	}
+	counts := f.api.server.Counts()
+	tee.hold.Unlock()
+	all.Wait()
+	if n := tee.begun.Load(); n != 2 || counts.Connections != 1 {
+		t.Errorf("%d quotes and %d connections for %d callers, want 2 and 1", n, counts.Connections, many)
 	}
 }
 

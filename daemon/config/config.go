@@ -87,7 +87,7 @@ func Default() Config {
 			EvidenceReply:           4 << 20,
 			Connections:             1024,
 			ConnectionsPerContainer: 64,
-			InFlight:                16,
+			InFlight:                256,
 			Idle:                    Duration(time.Minute),
 			Write:                   Duration(10 * time.Second),
 			RequestsPerSecond:       500,

@@ -16,8 +16,8 @@ import (
 const batchKey = "shared batches"
 
 // CallersPerQuote is the number of callers of one payer in one batch that are
-// charged as one quote.
-const CallersPerQuote = 16
+// charged as one quote: as many as one connection may have waiting.
+const CallersPerQuote = 256
 
 // errNobodyWaits ends a batch that all callers have left.
 var errNobodyWaits = errors.New("no caller waits for this quote any more")

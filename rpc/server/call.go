@@ -21,9 +21,10 @@ type call struct {
 	reply    reply
 
 	// For jrpc2.
-	line    []byte // as it was received
-	next    *call  // the call that has the same id and waits for this one
-	handled bool   // the handler was called
+	line    []byte          // as it was received
+	places  []chan struct{} // see channel.enter
+	next    *call           // the call that has the same id and waits for this one
+	handled bool            // the handler was called
 }
 
 // newCall makes a call of a line for jrpc2, nil if the caller may hold no more.
@@ -85,21 +86,19 @@ func (c *conn) invoke(ctx context.Context, call *call, method *Method, params js
 	if err := c.admit(ctx, call, method); err != nil {
 		return err
 	}
-	if err := c.caller.acquire(ctx); err != nil {
+	s := &slot{of: c.caller.caller}
+	if err := s.take(ctx); err != nil {
 		return err
 	}
-	defer c.caller.release()
-	if c.caller.holdsMuch() {
+	defer s.leave()
+	if !c.caller.awaitReading(ctx) {
 		return tooMuchUnread()
 	}
-	result, err := method.Handler(ctx, params)
+	result, err := method.Handler(context.WithValue(ctx, slotKey{}, s), params)
 	if err != nil {
 		return err
 	}
-	// A result that is being marshalled is not charged yet, so few are at once.
-	c.server.writing <- struct{}{}
-	defer func() { <-c.server.writing }()
-	return c.finish(call, result)
+	return c.finish(ctx, call, result)
 }
 
 func (c *conn) invokeInline(call *call, method *Method, r request) (err error) {
@@ -116,13 +115,13 @@ func (c *conn) invokeInline(call *call, method *Method, r request) (err error) {
 	case method == nil:
 		return rpc.Errorf(rpc.CodeMethodNotFound, "no method %q on this socket", canonical.Clip(string(r.method), 64))
 	case c.caller.holdsMuch():
-		return tooMuchUnread()
+		return errMustWait
 	}
 	result, err := method.Handler(&c.inline, r.params)
 	if err != nil {
 		return err
 	}
-	return c.finish(call, result)
+	return c.finishInline(call, result)
 }
 
 // admit asks Before, once for each call.
@@ -140,17 +139,35 @@ func (c *conn) admit(ctx context.Context, call *call, method *Method) error {
 	return nil
 }
 
-// finish marshals a result into the call's reply, if the caller may hold it.
-func (c *conn) finish(call *call, result any) error {
+// finish marshals a result into the call's reply. It waits until the caller may hold
+// one of full length, so that a caller that reads is slowed, and not refused.
+func (c *conn) finish(ctx context.Context, call *call, result any) error {
+	held := int64(c.limits.Reply) + uncharged
+	if !c.caller.await(ctx, held) {
+		if paid, ok := result.(Unsent); ok {
+			paid.Unsent()
+		}
+		return tooMuchUnread()
+	}
+	err := call.reply.encode(call.id, result, c.limits.Reply)
+	keep := int64(0)
+	if n := int64(call.reply.buf.Len()); err == nil && n > uncharged {
+		keep = n
+	}
+	c.caller.charge(keep - held)
+	call.charged += keep
+	return err
+}
+
+// finishInline is finish where nothing may wait: a reply that must wait is made again.
+func (c *conn) finishInline(call *call, result any) error {
 	if err := call.reply.encode(call.id, result, c.limits.Reply); err != nil {
 		return err
 	}
 	if n := int64(call.reply.buf.Len()); n > uncharged {
 		if !c.caller.charge(n) {
-			if paid, ok := result.(Unsent); ok {
-				paid.Unsent()
-			}
-			return tooMuchUnread()
+			call.reply.reset()
+			return errMustWait
 		}
 		call.charged += n
 	}
@@ -158,7 +175,7 @@ func (c *conn) finish(call *call, result any) error {
 }
 
 func tooMuchUnread() *rpc.Error {
-	return rpc.RateLimited(time.Second, "too many long replies wait to be read: read them, then ask again")
+	return rpc.RateLimited(time.Second, "long replies wait to be read, and none was read for a while: read them, then ask again")
 }
 
 // recovered turns a panic into an error, which only the journal gets.

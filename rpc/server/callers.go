@@ -1,9 +1,9 @@
 package server
 
 import (
-	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cima-project/cima/rpc"
 )
@@ -17,6 +17,8 @@ type callers struct {
 	holds       map[*hold]struct{} // that hold something
 	connections int
 	memory      int64
+	freed       chan struct{} // closed when memory is given back; nil: nobody waits for that
+	unanswered  chan struct{} // a token for each request of caller.unanswered
 
 	accepted, refused, dropped atomic.Uint64
 }
@@ -27,7 +29,9 @@ type caller struct {
 	key         string
 	connections int
 	memory      atomic.Int64  // changed under all.mu
+	read        time.Time     // when it last read a long reply; under all.mu
 	calls       chan struct{} // a token for each handler that runs
+	unanswered  chan struct{} // a token for each request sent ahead of sentAhead others
 }
 
 // admit counts a new connection; it returns false if there are too many.
@@ -56,7 +60,7 @@ func (a *callers) enter(key string) *caller {
 	defer a.mu.Unlock()
 	c := a.byKey[key]
 	if c == nil {
-		c = &caller{all: a, key: key, calls: make(chan struct{}, a.limits.CallerCalls)}
+		c = &caller{all: a, key: key, calls: make(chan struct{}, a.limits.CallerCalls), unanswered: make(chan struct{}, a.limits.CallerInFlight)}
 		if key == "" {
 			return c // nobody pays, but each connection still has bounds
 		}
@@ -85,23 +89,6 @@ func (c *caller) leave() {
 // holdsMuch reports whether the caller holds so much already that no long reply
 // should be made for it.
 func (c *caller) holdsMuch() bool { return c.memory.Load() > c.all.limits.CallerMemory/2 }
-
-// acquire waits until another handler may run for this caller.
-func (c *caller) acquire(ctx context.Context) error {
-	select {
-	case c.calls <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case c.calls <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-func (c *caller) release() { <-c.calls }
 
 func (a *callers) counts() rpc.Counts {
 	a.mu.Lock()

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 
 	"github.com/creachadair/jrpc2"
 
@@ -22,7 +21,10 @@ type channel struct {
 	jrpc2      *jrpc2.Server
 	lines      chan *call    // for Recv
 	ended      chan struct{} // closed when no more lines come
-	unanswered atomic.Int32  // calls that jrpc2 has not answered
+	unanswered chan struct{} // a token for each call that jrpc2 has not answered
+
+	// What a call takes places of: own if few are unanswered on this connection, else ahead.
+	own, ahead []chan struct{}
 
 	mu    sync.Mutex
 	calls map[string]*call // by id: those that jrpc2 has not answered
@@ -34,11 +36,15 @@ func startChannel(c *conn) *channel {
 		conn:  c,
 		lines: make(chan *call, c.limits.InFlight),
 		ended: make(chan struct{}),
-		calls: make(map[string]*call),
+
+		unanswered: make(chan struct{}, c.limits.InFlight),
+		calls:      make(map[string]*call),
 	}
+	ch.own = []chan struct{}{ch.unanswered}
+	ch.ahead = []chan struct{}{ch.unanswered, c.caller.unanswered, c.server.callers.unanswered}
 	ch.jrpc2 = jrpc2.NewServer(ch, &jrpc2.ServerOptions{
 		DisableBuiltin: true,
-		Concurrency:    c.limits.CallerCalls,
+		Concurrency:    c.limits.InFlight, // a caller's slots bound how many run
 		NewContext:     func() context.Context { return c.ctx },
 	}).Start(ch)
 	return ch
@@ -129,8 +135,8 @@ func (ch *channel) Send(message []byte) error {
 		line = call.reply.buf.Bytes()
 	}
 	// Before the answer can be read: a caller that has it may ask again at once.
-	ch.unanswered.Add(-1)
 	ch.answered(call)
+	leave(call.places)
 	err := ch.conn.write(line)
 	ch.conn.caller.refund(call.charged)
 	ch.conn.open.Add(-1)
@@ -138,6 +144,28 @@ func (ch *channel) Send(message []byte) error {
 		ch.Close()
 	}
 	return err
+}
+
+// enter waits until one more call may be unanswered, and returns of what it takes places.
+// It returns false if the peer is gone before.
+func (ch *channel) enter() (taken []chan struct{}, ok bool) {
+	taken = ch.own
+	if len(ch.unanswered) >= sentAhead {
+		taken = ch.ahead
+	}
+	for i, places := range taken {
+		if !ch.conn.enter(places) {
+			leave(taken[:i])
+			return nil, false
+		}
+	}
+	return taken, true
+}
+
+func leave(taken []chan struct{}) {
+	for _, places := range taken {
+		<-places
+	}
 }
 
 // answered takes a call off the list, and gives jrpc2 the one that waits for its id.
@@ -187,6 +215,7 @@ func (ch *channel) end() (charged int64) {
 	for _, call := range ch.calls {
 		for ; call != nil; call = call.next {
 			charged += call.charged
+			leave(call.places)
 		}
 	}
 	return charged

@@ -15,7 +15,7 @@ import (
 )
 
 // jrpc2 refuses an id that is in use. Here each call is answered, the second
-// one after the first, and counts against the limit.
+// one after the first.
 func TestSameIDs(t *testing.T) {
 	s := testServer()
 	gate := make(chan struct{})
@@ -40,11 +40,10 @@ func TestSameIDs(t *testing.T) {
 	if most.Load() != 1 {
 		t.Errorf("%d calls with one id at a time", most.Load())
 	}
-	w.send(strings.Repeat(line, 16))
-	if r := w.receive(); r.Error == nil || r.Error.Code != rpc.CodeRateLimited || r.ID != nil {
-		t.Errorf("17 calls with one id: %+v", r)
-	}
 	close(gate)
+	if r := w.receive(); r.Error != nil {
+		t.Error(r.Error)
+	}
 	w.ends()
 }
 

@@ -17,6 +17,9 @@ const maxBad = 16
 // errDropped ends a connection that broke a limit.
 var errDropped = errors.New("connection dropped")
 
+// errGone ends a connection whose peer hung up.
+var errGone = errors.New("the peer has gone")
+
 // A conn is one connection. One goroutine reads it: it answers lines that are no
 // request, and inline methods while nothing else of the connection is under way;
 // all other lines go to jrpc2.
@@ -101,18 +104,42 @@ func (c *conn) forward(line []byte, r request, admitted bool) (done bool, err er
 	if c.channel == nil {
 		c.channel = startChannel(c)
 	}
-	if int(c.channel.unanswered.Add(1)) > c.limits.InFlight {
-		return false, c.drop(rpc.RateLimited(time.Second, "at most %d requests are sent ahead of their answers: connection closed", c.limits.InFlight))
+	// A caller that sends too many requests ahead of their answers is slowed: nothing more
+	// is read until one of them is answered.
+	places, ok := c.channel.enter()
+	if !ok {
+		return false, errGone
 	}
 	call := c.newCall(line, r.id)
 	if call == nil {
-		c.channel.unanswered.Add(-1)
+		leave(places)
 		c.refusal(r.id, rpc.RateLimited(time.Second, "too many long lines at once: wait for answers, then ask again"))
 		return true, nil
 	}
-	call.admitted = admitted
+	call.admitted, call.places = admitted, places
 	c.channel.forward(call)
 	return false, nil
+}
+
+// enter takes one of places as soon as there is one, false if the peer is gone before.
+func (c *conn) enter(places chan struct{}) bool {
+	select {
+	case places <- struct{}{}:
+		return true
+	default:
+	}
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case places <- struct{}{}:
+			return true
+		case <-look.C:
+			if peerGone(c.net) {
+				return false
+			}
+		}
+	}
 }
 
 // Close ends the connection, and whatever waits for its peer.

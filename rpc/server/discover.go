@@ -16,14 +16,14 @@ import (
 const openRPC = "1.3.2"
 
 // WithDiscovery is a method table with MethodDiscover in it, which answers with an
-// OpenRPC document of the whole table.
+// OpenRPC document of the table. It doesn't describe itself, as OpenRPC has it: programs
+// that are generated from the document can't name a function rpc.discover.
 func WithDiscovery(version string, methods []Method) []Method {
 	var document jsontext.Value
 	var err error
 	discover := Define(rpc.MethodDiscover, func(context.Context, rpc.NoParams) (jsontext.Value, error) { return document, err })
-	methods = append(slices.Clone(methods), discover)
 	document, err = json.Marshal(describeAll(version, methods), spelling)
-	return methods
+	return append(slices.Clone(methods), discover)
 }
 
 // summaries say in a line what each method returns.
@@ -37,7 +37,6 @@ var summaries = map[string]string{
 	rpc.MethodGetMeasurements:     "all registers by name",
 	rpc.MethodExtendMeasurement:   "makes an event of the container's own",
 	rpc.MethodWhoAmI:              "the identity that the daemon sees",
-	rpc.MethodDiscover:            "this document",
 	rpc.MethodListContainers:      "every container that the daemon knows of",
 	rpc.MethodGetStatus:           "the state of the daemon",
 }

@@ -61,6 +61,8 @@ func (e *envelope) request() (r request, bad *rpc.Error) {
 		return r, e.missing(2)
 	case e.method[0] != '"' || len(e.method) <= 2:
 		return r, wrong("method", "must be the name of a method")
+	case e.params != nil && e.params[0] == '[':
+		return r, rpc.InvalidParams("", "params: must be an object with named members, not a list by position")
 	case e.params != nil && e.params[0] != '{':
 		return r, wrong("params", "must be an object with named members")
 	}

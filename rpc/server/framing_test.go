@@ -149,25 +149,19 @@ func TestNeverReading(t *testing.T) {
 	}
 }
 
-// A caller that sends 200,000 requests ahead gets the limit as an error, and is
-// dropped.
+// A caller that sends many requests ahead is slowed, and gets all answers.
 func TestPipelined(t *testing.T) {
 	s := beginSiege(t)
 	const n = 200_000
-	for range 8 {
-		w := connectedTo(s.attacker())
-		go w.nc.Write([]byte(strings.Repeat(requestLine, n))) // fails when the server closes
-		answers := 0
-		r := w.receive()
-		for ; r.Error == nil; r = w.receive() {
-			answers++
+	w := connectedTo(s.attacker())
+	go w.nc.Write([]byte(strings.Repeat(requestLine, n/20)))
+	for range n / 20 {
+		if r := w.receive(); r.Error != nil {
+			t.Fatal(r.Error)
 		}
-		if r.Error.Code != rpc.CodeRateLimited || r.ID != nil || answers >= n {
-			t.Errorf("after %d answers: %+v", answers, r)
-		}
-		w.ends()
 	}
-	// The same for a caller that reads no answer.
+	w.ends()
+	// One that reads no answer is closed.
 	v := s.attacker()
 	if sent, err := v.nc.Write([]byte(strings.Repeat(requestLine, n))); err == nil {
 		t.Errorf("all %d bytes were taken", sent)

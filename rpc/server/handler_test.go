@@ -133,19 +133,6 @@ func TestPipelinedMix(t *testing.T) {
 	if n := inline.Load() + waited.Load(); n != 200*6 {
 		t.Errorf("%d calls were carried out, not %d", n, 200*6)
 	}
-	held := connect(t, start(t, func() *Server { s, _, _, _ := quickServer(); return s }()))
-	held.send(strings.Repeat(`{"jsonrpc":"2.0","id":1,"method":"Gate"}`+"\n", 16))
-	held.send(quickLine)
-	for {
-		r := held.receive()
-		if r.Error == nil {
-			t.Fatalf("got %+v", r)
-		}
-		if r.Error.Code == rpc.CodeRateLimited {
-			break
-		}
-	}
-	held.ends()
 }
 
 // Before is called once for each call, inline or not.

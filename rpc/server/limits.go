@@ -15,10 +15,13 @@ type Limits struct {
 	// CodeTooLarge.
 	Reply int
 
-	// InFlight is how many requests of one connection may be unanswered;
-	// one more and the connection is dropped. Default 16: enough to
-	// pipeline, too few to be a queue.
-	InFlight int
+	// InFlight is how many requests of one connection may be unanswered; no
+	// more are read until one is answered. Default 256: calls that wait for a
+	// quote wait together. All but the first 16 of a connection count against
+	// their caller, who may have CallerInFlight of them, and four times that
+	// all callers. Default 1024, at about 16 KiB each.
+	InFlight       int
+	CallerInFlight int
 
 	// Connections is how many connections there may be in all. Default
 	// 1024, at about 20 KiB each.
@@ -30,7 +33,7 @@ type Limits struct {
 
 	// CallerCalls is how many handlers run at once for one caller; further
 	// requests wait. Default 4: a handler may hold several megabytes while
-	// it builds its reply.
+	// it builds its reply. Handlers that wait (Aside) don't count.
 	CallerCalls int
 
 	// Memory is how many bytes of long lines (half read, or of requests
@@ -70,7 +73,8 @@ func defaultLimits() Limits {
 	return Limits{
 		Line:              64 << 10,
 		Reply:             1 << 20,
-		InFlight:          16,
+		InFlight:          256,
+		CallerInFlight:    1024,
 		Connections:       1024,
 		CallerConnections: 64,
 		CallerCalls:       4,
@@ -92,6 +96,7 @@ func (l Limits) withDefaults() Limits {
 	fill(&l.Line, d.Line)
 	fill(&l.Reply, d.Reply)
 	fill(&l.InFlight, d.InFlight)
+	fill(&l.CallerInFlight, d.CallerInFlight)
 	fill(&l.Connections, d.Connections)
 	fill(&l.CallerConnections, d.CallerConnections)
 	fill(&l.CallerCalls, d.CallerCalls)
@@ -109,6 +114,9 @@ func (l Limits) withDefaults() Limits {
 	l.Memory = max(l.Memory, l.CallerMemory)
 	return l
 }
+
+// sentAhead is how many requests of a connection may be unanswered whatever others do.
+const sentAhead = 16
 
 // guaranteed is how many bytes a caller may hold when Memory is used up: a line, the
 // request that it was, the reply, and the envelope of that.

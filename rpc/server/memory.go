@@ -1,6 +1,9 @@
 package server
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 const (
 	// guaranteedCallers is how many callers have guaranteed memory besides
@@ -37,6 +40,59 @@ func (h *hold) charge(n int64) bool {
 	return true
 }
 
+// await charges n bytes as soon as the caller may hold them. It returns false where that
+// takes too long.
+func (h *hold) await(ctx context.Context, n int64) bool {
+	return h.awaitUntil(ctx, func() bool {
+		if !h.all.mayHold(h.caller, n) {
+			return false
+		}
+		h.add(n)
+		return true
+	})
+}
+
+// awaitReading waits while the caller holds so much that no long reply should be made for
+// it. It returns false where that takes too long.
+func (h *hold) awaitReading(ctx context.Context) bool {
+	return !h.holdsMuch() || h.awaitUntil(ctx, func() bool { return !h.holdsMuch() })
+}
+
+// awaitUntil waits until done, which it calls under all.mu, returns true. It gives up if
+// the caller reads nothing for Limits.Write: then the replies that it holds are given up
+// too, and those of others who don't read.
+func (h *hold) awaitUntil(ctx context.Context, done func() bool) bool {
+	a, began := h.all, time.Now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for !h.closed && !done() {
+		since := began
+		if h.read.After(since) {
+			since = h.read
+		}
+		if time.Since(since) >= a.limits.Write {
+			return false
+		}
+		if a.freed == nil {
+			a.freed = make(chan struct{})
+		}
+		freed := a.freed
+		a.mu.Unlock()
+		timer := time.NewTimer(min(unreadFor, a.limits.Write)) // mayHold closes what is unread
+		select {
+		case <-freed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		a.mu.Lock()
+		if ctx.Err() != nil {
+			return false
+		}
+	}
+	return !h.closed
+}
+
 // refund gives back the n bytes that were charged for a call that is answered now.
 func (h *hold) refund(n int64) {
 	if n == 0 {
@@ -49,6 +105,7 @@ func (h *hold) refund(n int64) {
 	}
 	h.add(-n)
 	h.unreadSince = time.Now()
+	h.read = h.unreadSince
 }
 
 func (h *hold) add(n int64) {
@@ -61,6 +118,10 @@ func (h *hold) add(n int64) {
 	h.all.memory += n
 	if h.bytes == 0 {
 		delete(h.all.holds, h)
+	}
+	if n < 0 && h.all.freed != nil {
+		close(h.all.freed)
+		h.all.freed = nil
 	}
 }
 

@@ -190,7 +190,7 @@ func (p paidFor) Unsent() { p.unsent.Add(1) }
 
 func TestUnsentIsCalled(t *testing.T) {
 	s := hostileServer()
-	s.Limits = Limits{CallerMemory: 1} // raised to two replies and a line
+	s.Limits = Limits{CallerMemory: 1, Write: time.Second} // raised to two replies and a line
 	var unsent atomic.Int32
 	began, gate := make(chan struct{}, 3), make(chan struct{})
 	s.waiting("Paid", func(context.Context, json.RawMessage) (any, error) {

@@ -38,7 +38,7 @@ func TestBadLines(t *testing.T) {
 		"twice by escape":        {call(`,"m\u0065thod":"Echo"`), rpc.CodeInvalidRequest, "method"},
 		"variant":                {call(`,"Method":"Echo"`), rpc.CodeInvalidRequest, "Method"},
 		"variant alone":          {`{"jsonrpc":"2.0","id":1,"Method":"Echo"}`, rpc.CodeInvalidRequest, "Method"},
-		"params array":           {call(`,"params":[1]`), rpc.CodeInvalidRequest, "params"},
+		"params array":           {call(`,"params":[1]`), rpc.CodeInvalidParams, "not a list by position"},
 		"params null":            {call(`,"params":null`), rpc.CodeInvalidRequest, "params"},
 		"params twice deep":      {call(`,"params":{"a":{"b":1,"b":1}}`), rpc.CodeInvalidRequest, "b"},
 		"params variant deep":    {call(`,"params":{"a":[{"nonce":1,"Nonce":1}]}`), rpc.CodeInvalidRequest, "Nonce"},

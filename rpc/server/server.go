@@ -83,7 +83,6 @@ type Server struct {
 	limits   Limits
 	methods  map[string]*Method
 	callers  callers
-	writing  chan struct{} // a token for each result that is being marshalled
 	draining atomic.Bool
 	running  sync.WaitGroup
 
@@ -97,8 +96,7 @@ func (s *Server) setUp() {
 	for i := range s.Methods {
 		s.methods[s.Methods[i].Name] = &s.Methods[i]
 	}
-	s.callers = callers{limits: &s.limits, byKey: make(map[string]*caller), holds: make(map[*hold]struct{})}
-	s.writing = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
+	s.callers = callers{limits: &s.limits, byKey: make(map[string]*caller), holds: make(map[*hold]struct{}), unanswered: make(chan struct{}, 4*s.limits.CallerInFlight)}
 	s.conns = make(map[*conn]struct{})
 }
 

@@ -176,8 +176,13 @@ func afterRestart(ctx context.Context, c *rpc.Client) error {
 	if err := refused(err, rpc.CodeDenied); err != nil {
 		return err
 	}
+	hasty, err := rpc.Dialer{Patience: -1}.Dial(ctx) // a rate limit is told, not waited out
+	if err != nil {
+		return err
+	}
+	defer hasty.Close()
 	for err = nil; err == nil && ctx.Err() == nil; {
-		_, err = c.GetCCReport(ctx, rpc.CCReportParams{Nonce: nonce})
+		_, err = hasty.GetCCReport(ctx, rpc.CCReportParams{Nonce: nonce})
 	}
 	return refused(err, rpc.CodeRateLimited)
 }

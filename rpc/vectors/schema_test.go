@@ -38,6 +38,12 @@ func (d discovered) conforms(schema map[string]any, v any) error {
 			if n == 1 {
 				err = nil
 			}
+		case "anyOf":
+			for _, one := range of.([]any) {
+				if err = d.conforms(one.(map[string]any), v); err == nil {
+					break
+				}
+			}
 		case "type":
 			err = isOf(of.(string), v)
 		case "description":

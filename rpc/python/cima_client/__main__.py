@@ -11,7 +11,7 @@ import secrets
 import sys
 from typing import List, Optional
 
-from . import CimaError, Client, UnreachableError
+from . import CimaError, Client
 
 
 def main(arguments: Optional[List[str]] = None) -> int:
@@ -34,8 +34,6 @@ def main(arguments: Optional[List[str]] = None) -> int:
             return 0
     except (CimaError, TimeoutError) as error:
         print(f"cima_client: {error}", file=sys.stderr)
-        if isinstance(error, UnreachableError):
-            print(f"hint: {error.hint}", file=sys.stderr)
         return 1
 
 

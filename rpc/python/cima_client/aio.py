@@ -12,20 +12,20 @@ from . import records, replay, wire
 from .client import IDLE
 from .errors import BrokenError, CimaError, ProtocolError, ReplayError
 from .evidence import Evidence, parse
+from .pipeline import Call, Pipeline
 from .retry import EXTEND, Patience, unreachable
 
 
 class AsyncClient:
     """:class:`~cima_client.client.Client` for asyncio: the same calls and the
-    same errors. Tasks may share one client; it sends their requests one after the other."""
+    same errors. Tasks may share one client: none waits for another's answer."""
 
     def __init__(self, path: Optional[str] = None, *, timeout: float = 60.0, patience: float = 2.0) -> None:
         self.path = wire.socket_path(path)
         self.timeout = timeout
         self.patience = patience
-        self._lock: Optional[asyncio.Lock] = None
+        self._connecting: Optional[asyncio.Lock] = None
         self._link: Optional[_Link] = None
-        self._met = False
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -37,21 +37,21 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connection. A later call opens a new one."""
-        async with self._alone():
-            self._drop()
+        link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
     async def call(self, method: str, params: Optional[Mapping[str, Any]] = None) -> wire.Reply:
         """Makes any call. Bytes in ``params`` become base64."""
-        async with self._alone():
-            patience = Patience(method, self.patience, self._met)
-            while True:
-                try:
-                    return await self._once(method, params)
-                except CimaError as error:
-                    wait = patience.pause(error)
-                except TimeoutError as error:
-                    raise patience.timed_out(error) from error
-                await asyncio.sleep(wait)
+        patience = Patience(method, self.patience)
+        while True:
+            try:
+                return await self._once(method, params)
+            except CimaError as error:
+                wait = patience.pause(error)
+            except TimeoutError as error:
+                raise patience.timed_out(error) from error
+            await asyncio.sleep(wait)
 
     async def get_default_algorithm(self) -> records.DefaultAlgorithm:
         """The algorithm of every digest."""
@@ -133,32 +133,20 @@ class AsyncClient:
                 return replay.compare(replayed, after)
         raise ReplayError("the registers changed faster than the event log could be read")
 
-    def _alone(self) -> asyncio.Lock:
-        if self._lock is None:  # created in the loop that uses it, as Python 3.9 requires
-            self._lock = asyncio.Lock()
-        return self._lock
-
     async def _once(self, method: str, params: Optional[Mapping[str, Any]]) -> wire.Reply:
-        link = self._link
-        if link is None or not link.usable():
-            self._drop()
-            link = self._link = await _connect(self.path)
-            self._met = True
-        link.number += 1
-        request = wire.request_line(link.number, method, params)
-        try:
-            reply = wire.read_reply(await link.exchange(request, self.timeout), link.number)
-        except BaseException as error:
-            if not link.answered or wire.ends_connection(error):
-                self._drop()
-            raise
-        link.used = time.monotonic()
-        return reply
+        link = await self._connected()
+        return await link.ask(method, params, self.timeout)
 
-    def _drop(self) -> None:
-        if self._link is not None:
-            self._link.writer.close()
-            self._link = None
+    async def _connected(self) -> _Link:
+        if self._connecting is None:  # created in the loop that uses it, as Python 3.9 requires
+            self._connecting = asyncio.Lock()
+        async with self._connecting:
+            if self._link is None or not self._link.usable():
+                if self._link is not None:
+                    self._link.retire()
+                    self._link = None
+                self._link = await _connect(self.path)
+            return self._link
 
 
 async def _connect(path: str) -> _Link:
@@ -170,33 +158,80 @@ async def _connect(path: str) -> _Link:
 
 
 class _Link:
-    """One connection: a request, then its answer."""
+    """One connection. Many calls may wait on it: one of them reads the answers of all until
+    it has its own, then the next one does."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-        self.number = 0
-        self.used = time.monotonic()
-        self.answered = True
+        self._reader = reader
+        self._writer = writer
+        self._pipeline = Pipeline()
+        self._reading = False
+        self._used = time.monotonic()
 
     def usable(self) -> bool:
-        """Whether the daemon has kept the connection open."""
-        if time.monotonic() - self.used > IDLE or self.reader.at_eof() or self.writer.is_closing():
+        """Whether another request can follow: the daemon has kept the connection open."""
+        if self._pipeline.over or self._writer.is_closing():
+            return False
+        if self._pipeline.waiting:
+            return True
+        if time.monotonic() - self._used > IDLE or self._reader.at_eof():
             return False
         poll = select.poll()  # the loop may not have noticed the end yet
-        poll.register(self.writer.get_extra_info("socket"), select.POLLIN)
+        poll.register(self._writer.get_extra_info("socket"), select.POLLIN)
         return not poll.poll(0)
 
-    async def exchange(self, request: bytes, timeout: float) -> bytes:
-        self.answered = False
+    async def ask(self, method: str, params: Optional[Mapping[str, Any]], timeout: float) -> wire.Reply:
+        """Makes one call."""
+        call = self._pipeline.begin()
         try:
-            self.writer.write(request)
-            line = await asyncio.wait_for(self.reader.readuntil(b"\n"), timeout)
+            self._writer.write(wire.request_line(call.number, method, params))
+            call.sent = True
+            await asyncio.wait_for(self._answered(call), timeout)
         except asyncio.TimeoutError:
             raise TimeoutError(f"no answer within {timeout:g} s") from None
+        finally:
+            if not call.done:
+                self._pipeline.forget(call)
+                self._pipeline.next_reader()
+                if not self._pipeline.waiting:  # then the daemon gives the call up too
+                    self._pipeline.over = True
+                    self._writer.close()
+        return call.reply()
+
+    async def _answered(self, call: Call) -> None:
+        while not call.done:
+            if not self._reading:
+                await self._read_for(call)
+                continue
+            if call.wake is None:
+                call.wake = asyncio.Event()
+            call.wake.clear()
+            await call.wake.wait()
+
+    async def _read_for(self, call: Call) -> None:
+        """Reads lines until the call has its answer."""
+        self._reading = True
+        try:
+            while not call.done:
+                self._pipeline.deliver((await self._reader.readuntil(b"\n"))[:-1])
         except asyncio.LimitOverrunError:
-            raise ProtocolError(f"the reply has more than {wire.MAX_REPLY} bytes") from None
+            self._pipeline.end(ProtocolError(f"the reply has more than {wire.MAX_REPLY} bytes"))
         except (asyncio.IncompleteReadError, OSError) as e:
-            raise BrokenError(f"the connection ended: {e}", sent=True) from None
-        self.answered = True
-        return line[:-1]
+            self._pipeline.end(BrokenError(f"the connection ended: {e}", sent=True))
+        finally:
+            self._reading = False
+            self._used = time.monotonic()
+            self._pipeline.next_reader()
+            if self._pipeline.over and not self._pipeline.waiting:
+                self._writer.close()
+
+    def retire(self) -> None:
+        """Closes the connection once no call waits on it."""
+        self._pipeline.over = True
+        if not self._pipeline.waiting:
+            self._writer.close()
+
+    def close(self) -> None:
+        """Closes the connection; calls that wait on it fail."""
+        self._pipeline.end(BrokenError("the client was closed", sent=True))
+        self._writer.close()

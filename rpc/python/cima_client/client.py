@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import threading
@@ -12,6 +13,7 @@ from typing import Any, Iterator, Mapping, Optional, Type
 from . import records, replay, wire
 from .errors import BrokenError, CimaError, ProtocolError, ReplayError
 from .evidence import Evidence, parse
+from .pipeline import Call, Pipeline
 from .retry import EXTEND, Patience, unreachable
 
 IDLE = 30.0
@@ -19,12 +21,14 @@ IDLE = 30.0
 
 
 class Client:
-    """Sends requests to a daemon, one at a time; threads may share a client.
+    """Sends requests to a daemon. Threads may share a client: their requests go over one
+    connection, and none waits for another's answer.
 
     ``path`` is the socket ($CIMA_SOCKET, else /run/cima/cima.sock),
     ``timeout`` how many seconds an answer may take, ``patience`` how many
-    seconds a call is repeated while the daemon restarts or is not ready. An
-    extend is repeated only if it certainly was not carried out.
+    seconds a call is repeated: while the socket isn't there yet or nobody listens, after a
+    lost connection, and where the daemon says when to come again and that is within
+    ``patience``. An extend is repeated only if it certainly was not carried out.
 
     Calls raise :class:`~cima_client.errors.RPCError` if the daemon returns
     an error, another CimaError if there is no answer, TimeoutError if the answer
@@ -37,7 +41,6 @@ class Client:
         self.patience = patience
         self._lock = threading.Lock()
         self._link: Optional[_Link] = None
-        self._met = False
 
     def __enter__(self) -> Client:
         return self
@@ -50,20 +53,21 @@ class Client:
     def close(self) -> None:
         """Closes the connection. A later call opens a new one."""
         with self._lock:
-            self._drop()
+            link, self._link = self._link, None
+        if link is not None:
+            link.close()
 
     def call(self, method: str, params: Optional[Mapping[str, Any]] = None) -> wire.Reply:
         """Makes any call. Bytes in ``params`` become base64."""
-        with self._lock:
-            patience = Patience(method, self.patience, self._met)
-            while True:
-                try:
-                    return self._once(method, params)
-                except CimaError as error:
-                    wait = patience.pause(error)
-                except TimeoutError as error:
-                    raise patience.timed_out(error) from error
-                time.sleep(wait)
+        patience = Patience(method, self.patience)
+        while True:
+            try:
+                return self._once(method, params)
+            except CimaError as error:
+                wait = patience.pause(error)
+            except TimeoutError as error:
+                raise patience.timed_out(error) from error
+            time.sleep(wait)
 
     def get_default_algorithm(self) -> records.DefaultAlgorithm:
         """The algorithm of every digest."""
@@ -143,88 +147,179 @@ class Client:
         raise ReplayError("the registers changed faster than the event log could be read")
 
     def _once(self, method: str, params: Optional[Mapping[str, Any]]) -> wire.Reply:
-        link = self._link
-        if link is None or not link.usable():
-            self._drop()
-            link = self._link = _Link(self.path, self.timeout)
-            self._met = True
-        link.number += 1
-        request = wire.request_line(link.number, method, params)
-        try:
-            reply = wire.read_reply(link.exchange(request, self.timeout), link.number)
-        except BaseException as error:
-            if not link.answered or wire.ends_connection(error):
-                self._drop()
-            raise
-        link.used = time.monotonic()
-        return reply
+        return self._connected().ask(method, params, self.timeout)
 
-    def _drop(self) -> None:
-        if self._link is not None:
-            self._link.socket.close()
-            self._link = None
+    def _connected(self) -> _Link:
+        with self._lock:
+            if self._link is None or not self._link.usable():
+                if self._link is not None:
+                    self._link.retire()
+                    self._link = None
+                self._link = _Link(self.path, self.timeout)
+            return self._link
 
 
 class _Link:
-    """One connection: a request, then its answer."""
+    """One connection. Many calls may wait on it: one of them reads the answers of all until
+    it has its own, then the next one does."""
 
     def __init__(self, path: str, timeout: float) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.number = 0
-        self.used = time.monotonic()
-        self.answered = True
-        self._ahead = bytearray()
+        self._in = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._lock = threading.Lock()  # of what follows
+        self._pipeline = Pipeline()
+        self._reading = False
+        self._used = time.monotonic()
+        self._process = os.getpid()
+        self._writing = threading.Lock()
+        self._ahead = bytearray()  # of the call that reads
         try:
-            self.socket.settimeout(timeout)
-            self.socket.connect(path)
+            self._in.settimeout(timeout)
+            self._in.connect(path)
         except OSError as e:
-            self.socket.close()
+            self._in.close()
             raise unreachable(path, e) from None
+        self._out = self._in.dup()  # it has timeouts of its own
 
     def usable(self) -> bool:
-        """Whether the daemon has kept the connection open."""
-        if time.monotonic() - self.used > IDLE:
-            return False
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN)
-        return not self._ahead and not poll.poll(0)  # between calls nothing can be readable but the end
+        """Whether another request can follow: the daemon has kept the connection open, and
+        it is not that of a parent process."""
+        with self._lock:
+            if self._pipeline.over or self._process != os.getpid():
+                return False
+            if self._pipeline.waiting:
+                return True
+            if time.monotonic() - self._used > IDLE:
+                return False
+            poll = select.poll()
+            poll.register(self._in, select.POLLIN)
+            return not self._ahead and not poll.poll(0)  # between calls nothing can be readable but the end
 
-    def exchange(self, request: bytes, timeout: float) -> bytes:
+    def ask(self, method: str, params: Optional[Mapping[str, Any]], timeout: float) -> wire.Reply:
+        """Makes one call."""
         deadline = time.monotonic() + timeout
-        self.answered = False
-        sent = 0
+        call = self._send(method, params, deadline)
         try:
-            self.socket.settimeout(timeout)
-            while sent < len(request):
-                sent += self.socket.send(request[sent:])
-        except socket.timeout:
-            raise TimeoutError("the daemon did not read the request in time") from None
-        except OSError:
-            pass  # the daemon may have sent the reason before it closed the connection
-        try:
-            line = self._line(deadline)
+            while not call.done:
+                if self._must_read(call):
+                    self._read_for(call, deadline)
+                elif not call.wake.wait(max(0.0, deadline - time.monotonic())):
+                    raise socket.timeout
         except socket.timeout:
             raise TimeoutError(f"no answer within {timeout:g} s") from None
+        finally:
+            if not call.done:
+                with self._lock:
+                    self._pipeline.forget(call)
+                    self._pipeline.next_reader()
+                    if not self._pipeline.waiting:  # then the daemon gives the call up too
+                        self._pipeline.over = True
+                        self._close()
+        return call.reply()
+
+    def _send(self, method: str, params: Optional[Mapping[str, Any]], deadline: float) -> Call:
+        late = TimeoutError("the daemon did not read the request in time")
+        if not self._writing.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise late
+        try:
+            with self._lock:
+                call = self._pipeline.begin()
+            sent, size = 0, 0
+            try:
+                request = wire.request_line(call.number, method, params)
+                size = len(request)
+                while sent < size:
+                    self._out.settimeout(max(0.001, deadline - time.monotonic()))
+                    sent += self._out.send(request[sent:])
+            except socket.timeout:
+                raise late from None
+            except OSError:
+                sent = -1  # the daemon may have sent the reason before it closed the connection
+            finally:
+                with self._lock:
+                    call.sent = sent == size
+                    if sent < 0:
+                        self._pipeline.over = True
+                    elif not call.sent or not size:
+                        self._pipeline.forget(call)
+                        if sent > 0:  # half a line: none can follow
+                            self._pipeline.end(BrokenError("a request was given up", sent=True))
+            return call
+        finally:
+            self._writing.release()
+
+    def _must_read(self, call: Call) -> bool:
+        with self._lock:
+            if call.done:
+                call.wake = call.wake or threading.Event()
+                call.wake.set()
+                return False
+            if not self._reading:
+                self._reading = True
+                return True
+            if call.wake is None:
+                call.wake = threading.Event()
+            call.wake.clear()
+            return False
+
+    def _read_for(self, call: Call, deadline: float) -> None:
+        """Reads lines until the call has its answer."""
+        try:
+            while not call.done:
+                line = self._line(deadline)
+                with self._lock:
+                    self._pipeline.deliver(line)
+        except socket.timeout:
+            raise
         except OSError as e:
-            # The daemon ignores a request without its newline.
-            raise BrokenError(f"the connection ended: {e}", sent=sent == len(request)) from None
-        self.answered = True
-        return line
+            with self._lock:
+                self._pipeline.end(BrokenError(f"the connection ended: {e}", sent=True))
+        except ProtocolError as e:
+            with self._lock:
+                self._pipeline.end(e)
+        finally:
+            with self._lock:
+                self._reading = False
+                self._used = time.monotonic()
+                self._pipeline.next_reader()
+                if self._pipeline.over and not self._pipeline.waiting:
+                    self._close()
 
     def _line(self, deadline: float) -> bytes:
+        looked = 0
         while True:
-            end = self._ahead.find(b"\n")
+            end = self._ahead.find(b"\n", looked)
             if end >= 0:
                 line = bytes(self._ahead[:end])
                 del self._ahead[: end + 1]
                 return line
-            if len(self._ahead) > wire.MAX_REPLY:
+            looked = len(self._ahead)
+            if looked > wire.MAX_REPLY:
                 raise ProtocolError(f"the reply has more than {wire.MAX_REPLY} bytes")
             left = deadline - time.monotonic()
             if left <= 0:
                 raise socket.timeout
-            self.socket.settimeout(left)
-            part = self.socket.recv(1 << 16)
+            self._in.settimeout(left)
+            part = self._in.recv(1 << 18)
             if not part:
                 raise ConnectionResetError("the daemon closed the connection before it answered")
             self._ahead += part
+
+    def retire(self) -> None:
+        """Closes the connection once no call waits on it."""
+        with self._lock:
+            self._pipeline.over = True
+            if not self._pipeline.waiting and not self._reading:
+                self._close()
+
+    def close(self) -> None:
+        """Closes the connection; calls that wait on it fail."""
+        with self._lock:
+            self._pipeline.end(BrokenError("the client was closed", sent=True))
+            if self._reading:
+                self._in.shutdown(socket.SHUT_RDWR)  # whoever reads closes it
+            else:
+                self._close()
+
+    def _close(self) -> None:
+        self._in.close()
+        self._out.close()

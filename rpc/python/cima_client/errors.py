@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from typing import Any, Mapping, Optional
+from typing import Any, Mapping, Optional, Tuple
 
 
 class Code(enum.IntEnum):
@@ -45,6 +45,9 @@ class RPCError(CimaError):
         self.message = message
         self.data: Mapping[str, Any] = dict(data or {})
 
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), (int(self.code), self.message, self.data)
+
     @property
     def retry_after(self) -> float:
         """Seconds after which the same request can succeed; 0 if the daemon gave no time."""
@@ -53,13 +56,18 @@ class RPCError(CimaError):
 
 
 class UnreachableError(CimaError):
-    """The daemon could not be reached; ``hint`` says what the reason may be."""
+    """The daemon could not be reached; ``hint``, which its text ends with, says what the
+    reason may be."""
 
     def __init__(self, path: str, cause: OSError, hint: str) -> None:
-        super().__init__(f"no daemon at {path}: {cause.strerror or cause}")
+        super().__init__(f"no daemon at {path}: {cause.strerror or cause}; hint: {hint}")
         self.path = path
         self.hint = hint
         self.errno = cause.errno
+        self._cause = cause
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), (self.path, self._cause, self.hint)
 
 
 class BrokenError(CimaError):
@@ -69,6 +77,9 @@ class BrokenError(CimaError):
     def __init__(self, message: str, sent: bool) -> None:
         super().__init__(message)
         self.sent = sent
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), (str(self), self.sent)
 
 
 class UnknownOutcomeError(CimaError):

@@ -8,21 +8,21 @@ import random
 import time
 
 from .errors import BrokenError, CimaError, Code, RPCError, UnknownOutcomeError, UnreachableError
-from .wire import TurnedAway
 
 EXTEND = "ExtendMeasurement"
 """The only method that changes state: never sent again if the first request may have been carried out."""
 
-_PASSING = (errno.EAGAIN, errno.ECONNREFUSED, errno.ECONNRESET)
+_PASSING = (errno.EAGAIN, errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT)
+
+_LATER = (Code.SHUTTING_DOWN, Code.NOT_READY, Code.RATE_LIMITED)
 
 
 class Patience:
-    """How long one call is repeated while the daemon restarts or isn't ready."""
+    """How long one call is repeated while the daemon is away or says to come later."""
 
-    def __init__(self, method: str, seconds: float, met_before: bool) -> None:
+    def __init__(self, method: str, seconds: float) -> None:
         self._method = method
         self._end = time.monotonic() + seconds
-        self._met_before = met_before
         self._tries = 0
 
     def pause(self, error: CimaError) -> float:
@@ -45,11 +45,9 @@ class Patience:
     def _repeatable(self, error: CimaError) -> bool:
         if isinstance(error, RPCError):
             # The daemon answered that it has not carried out the request.
-            return isinstance(error, TurnedAway) or error.code in (Code.SHUTTING_DOWN, Code.NOT_READY)
+            return error.code in _LATER
         if isinstance(error, UnreachableError):
-            # A socket that existed before comes back; one that never did,
-            # won't.
-            return error.errno in _PASSING or error.errno == errno.ENOENT and self._met_before
+            return error.errno in _PASSING
         if isinstance(error, BrokenError):
             return not error.sent or self._method != EXTEND
         return False

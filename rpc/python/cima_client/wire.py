@@ -60,15 +60,32 @@ class TurnedAway(ToConnection):
     """The daemon refused the connection and did not read the request."""
 
 
-def ends_connection(error: BaseException) -> bool:
-    """Whether this error ends the connection, so that no other request can follow."""
-    if isinstance(error, RPCError):
-        return isinstance(error, ToConnection) or error.code == Code.SHUTTING_DOWN
-    return True
+def reply_number(line: bytes) -> int:
+    """The number of the request that a line answers. Raises ToConnection for an error
+    that is about none."""
+    parts = _response(line)
+    text, value = parts.get("id", ("", None))
+    if _is_int(value):
+        return int(value)
+    if "error" not in parts:
+        raise ProtocolError(f"the daemon's reply is to no request: id {text:.40}")
+    error = _error(parts["error"][1])
+    kind = TurnedAway if error.code == Code.RATE_LIMITED else ToConnection
+    raise kind(error.code, error.message, error.data)
 
 
 def read_reply(line: bytes, number: int) -> Reply:
     """The result in a line. Raises RPCError if the daemon returned an error."""
+    parts = _response(line)
+    if parts.get("id", ("", None))[0] != str(number):
+        raise ProtocolError(f"the daemon's reply must be to request {number}")
+    if "error" in parts:
+        raise _error(parts["error"][1])
+    raw, value = parts["result"]
+    return Reply(value, raw)
+
+
+def _response(line: bytes) -> Dict[str, Tuple[str, Any]]:
     try:
         text = line.decode()
         parts = members(text)
@@ -76,17 +93,7 @@ def read_reply(line: bytes, number: int) -> Reply:
         raise ProtocolError(f"the daemon's reply: {e}") from None
     if parts.get("jsonrpc", ("", None))[1] != "2.0" or ("result" in parts) == ("error" in parts):
         raise ProtocolError("the daemon's reply must be a JSON-RPC response")
-    ours = parts.get("id", ("", None))[0] == str(number)
-    if "error" in parts:
-        error = _error(parts["error"][1])
-        if ours:
-            raise error
-        kind = TurnedAway if error.code == Code.RATE_LIMITED else ToConnection
-        raise kind(error.code, error.message, error.data)
-    if not ours:
-        raise ProtocolError(f"the daemon's reply must be to request {number}")
-    raw, value = parts["result"]
-    return Reply(value, raw)
+    return parts
 
 
 def _error(value: Any) -> RPCError:

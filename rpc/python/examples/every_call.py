@@ -47,6 +47,8 @@ def main() -> None:
     who = blocking.who_am_i()
     print("restart", flush=True)
     sys.stdin.readline()
+    same(ask_blocking("get_measurement_count"), ask_waiting("get_measurement_count"))
+    blocking.patience = waiting.patience = 0  # a rate limit is told, not waited out
     for ask in both:
         after(ask)
         same(ask("who_am_i").container.id, who.container.id if who.container else None)

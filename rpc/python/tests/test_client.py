@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import pickle
 import threading
 import time
 import unittest
@@ -20,6 +21,7 @@ from cima_client import (
     UnknownOutcomeError,
     UnreachableError,
 )
+from cima_client.pipeline import Pipeline
 
 from stage import HANG_UP, SILENCE, Scripted, error, result
 
@@ -137,8 +139,13 @@ class Cases(Both, unittest.TestCase):
         client = self.against(COUNT, greeting=error(Code.RATE_LIMITED, None, '{"retry_after_ms":5}'))
         self.assertEqual(self.ask(client, "get_measurement_count"), 4)
 
-    def test_request_rate_limited_is_told(self) -> None:
-        client = self.against(error(Code.RATE_LIMITED, data='{"retry_after_ms":1500}'), result('{"count":4}', 2))
+    def test_rate_limit_within_patience_is_waited_out(self) -> None:
+        client = self.against(error(Code.RATE_LIMITED, data='{"retry_after_ms":5}'), EXTENDED_2)
+        self.assertEqual(self.ask(client, *EXTEND).index, 3)
+        self.assertEqual(self.scripted().connections, 1)
+
+    def test_rate_limit_beyond_patience_is_told(self) -> None:
+        client = self.against(error(Code.RATE_LIMITED, data='{"retry_after_ms":1500}'), result('{"count":4}', 2), patience=1)
         with self.assertRaises(RPCError) as raised:
             self.ask(client, "get_measurement_count")
         self.assertIs(raised.exception.code, Code.RATE_LIMITED)
@@ -172,9 +179,30 @@ class Cases(Both, unittest.TestCase):
     def test_no_daemon(self) -> None:
         began = time.monotonic()
         with self.assertRaises(UnreachableError) as raised:
-            self.ask(self.client("/tmp/cima-none/cima.sock"), "get_measurement_count")
+            self.ask(self.client("/tmp/cima-none/cima.sock", patience=0), "get_measurement_count")
         self.assertIn("mounted", raised.exception.hint)
-        self.assertLess(time.monotonic() - began, 1)  # a socket that never existed isn't waited for
+        self.assertIn(f"; hint: {raised.exception.hint}", str(raised.exception))
+        self.assertLess(time.monotonic() - began, 1)
+
+    def test_socket_that_is_not_there_yet_is_waited_for(self) -> None:
+        client = self.against(COUNT, patience=60)
+        self.scripted().stop()
+        again = threading.Timer(0.3, self.scripted().listen)
+        again.start()
+        self.addCleanup(again.join)
+        self.assertEqual(self.ask(client, "get_measurement_count"), 4)
+
+    def test_last_word_is_about_the_first_without_an_answer(self) -> None:
+        pipeline = Pipeline()
+        calls = [pipeline.begin() for _ in range(4)]
+        for call in calls:
+            call.sent = True
+        pipeline.deliver(result("1", 2).strip())
+        pipeline.deliver(error(Code.TOO_LARGE, None).strip())
+        self.assertTrue(all(call.done for call in calls) and pipeline.over)
+        self.assertIsNotNone(calls[1].line)
+        self.assertEqual([type(c.error).__name__ for c in calls], ["ToConnection", "NoneType", "BrokenError", "BrokenError"])
+        self.assertEqual([c.error.sent for c in calls[2:] if isinstance(c.error, BrokenError)], [False, False])
 
     def test_daemon_that_was_there_is_waited_for(self) -> None:
         client = self.against(COUNT, HANG_UP, COUNT)
@@ -207,6 +235,17 @@ class Cases(Both, unittest.TestCase):
         page = '{"events":[],"total":9,"next":0}'
         with self.assertRaises(ProtocolError):
             self.ask(self.against(result(page)), "events")
+
+
+class ErrorsTest(unittest.TestCase):
+    def test_errors_cross_processes(self) -> None:
+        for e in (
+            RPCError(Code.DENIED, "no", {"member": "a"}),
+            UnreachableError("/x", FileNotFoundError(2, "none"), "look"),
+            BrokenError("gone", sent=True),
+        ):
+            same = pickle.loads(pickle.dumps(e))
+            self.assertEqual((type(same), str(same), same.__dict__.keys()), (type(e), str(e), e.__dict__.keys()))
 
 
 class SyncTest(Sync, Cases):

@@ -20,10 +20,10 @@ fn main() -> ExitCode {
 fn checked() -> Result<(), Box<dyn std::error::Error>> {
     // A relying party would send its own nonce.
     let nonce: Vec<u8> = (0..32).map(|i| i ^ std::process::id() as u8).collect();
-    let mut cima = Client::new(None);
+    let cima = Client::new(None);
     let who = cima.who_am_i()?;
     if who.container.is_some() {
-        extend(&mut cima)?;
+        extend(&cima)?;
     }
     let compared = cima.compare_event_log()?;
     for c in &compared {
@@ -63,7 +63,7 @@ fn checked() -> Result<(), Box<dyn std::error::Error>> {
 
 /// Makes an event of the container's own, and checks that it is the log's last. The
 /// daemon's administrator may have denied it.
-fn extend(cima: &mut Client) -> Result<(), Box<dyn std::error::Error>> {
+fn extend(cima: &Client) -> Result<(), Box<dyn std::error::Error>> {
     let made = match cima.extend_measurement("example", "end-to-end", "rust") {
         Err(Error::Rpc(e)) if e.code == Code::DENIED => return Ok(()),
         other => other?,

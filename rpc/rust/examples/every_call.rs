@@ -121,18 +121,26 @@ fn main() {
     };
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().unwrap();
-    let mut blocking = Client::with(options.clone());
-    let mut waiting = AsyncClient::with(options);
-    calls!(&mut blocking);
-    errors!(&mut blocking);
+    let blocking = Client::with(options.clone());
+    let waiting = AsyncClient::with(options.clone());
+    calls!(&blocking);
+    errors!(&blocking);
     runtime.block_on(async {
-        calls!(&mut waiting, await);
-        errors!(&mut waiting, await);
+        calls!(&waiting, await);
+        errors!(&waiting, await);
     });
     let who = blocking.who_am_i().unwrap().container.unwrap().id;
     println!("restart");
     std::io::stdin().read_line(&mut String::new()).unwrap();
-    assert_eq!(after!(&mut blocking), who);
-    runtime.block_on(async { assert_eq!(after!(&mut waiting, await), who) });
+    assert_eq!(blocking.get_measurement_count().unwrap(), 4);
+    runtime.block_on(async { assert_eq!(waiting.get_measurement_count().await.unwrap(), 4) });
+    // A rate limit is told, not waited out.
+    let hasty = Options {
+        patience: Duration::ZERO,
+        ..options
+    };
+    assert_eq!(after!(&Client::with(hasty.clone())), who);
+    let waiting = AsyncClient::with(hasty);
+    runtime.block_on(async { assert_eq!(after!(&waiting, await), who) });
     println!("ok");
 }

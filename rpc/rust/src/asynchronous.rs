@@ -1,28 +1,29 @@
 //! How does a program on tokio ask the daemon?
 
-use crate::client::IDLE;
+use crate::client::lock;
 use crate::error::Error;
 use crate::evidence::Evidence;
+use crate::pipeline::{Pipeline, Turn, Wake};
 use crate::records::*;
 use crate::replay::{self, Comparison};
 use crate::retry::{unreachable, Patience};
 use crate::wire::{self, Params, EXTEND, MAX_REPLY};
 use crate::{Digest, Options, Quote};
+use std::future::poll_fn;
 use std::io;
 use std::path::PathBuf;
-use std::time::Instant;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use tokio::net::UnixStream;
 
 /// [`Client`](crate::Client) on tokio: the same calls and the same errors.
 ///
-/// A call that is dropped drops its connection: no late answer is taken for
-/// another's. An extend that is dropped may have been carried out.
+/// Tasks may share a client: their requests go over one connection, and none waits for
+/// another's answer. An extend whose call is dropped may have been carried out.
 pub struct AsyncClient {
     path: PathBuf,
     options: Options,
-    link: Option<Link>,
-    met: bool,
+    link: tokio::sync::Mutex<Option<Arc<Link>>>,
 }
 
 impl AsyncClient {
@@ -40,14 +41,13 @@ impl AsyncClient {
         AsyncClient {
             path: wire::socket(options.path.clone()),
             options,
-            link: None,
-            met: false,
+            link: tokio::sync::Mutex::new(None),
         }
     }
 
     /// Makes any call, and returns its result as it came.
     pub async fn call(
-        &mut self,
+        &self,
         method: &str,
         params: serde_json::Map<String, serde_json::Value>,
     ) -> Result<String, Error> {
@@ -55,19 +55,19 @@ impl AsyncClient {
     }
 
     /// The algorithm of every digest.
-    pub async fn get_default_algorithm(&mut self) -> Result<DefaultAlgorithm, Error> {
+    pub async fn get_default_algorithm(&self) -> Result<DefaultAlgorithm, Error> {
         wire::read(&self.ask("GetDefaultAlgorithm", &Params::default()).await?)
     }
 
     /// How many registers there are, from index 0: 4, on the host 3.
-    pub async fn get_measurement_count(&mut self) -> Result<u8, Error> {
+    pub async fn get_measurement_count(&self) -> Result<u8, Error> {
         let result = self.ask("GetMeasurementCount", &Params::default()).await?;
         Ok(wire::read::<MeasurementCount>(&result)?.count)
     }
 
     /// One register: 0–2 are RTMR0–2, 3 is the caller's container register.
     pub async fn get_cc_measurement(
-        &mut self,
+        &self,
         index: u8,
         algo_id: Option<u16>,
     ) -> Result<CcMeasurement, Error> {
@@ -80,7 +80,7 @@ impl AsyncClient {
     /// One page of the event log: at most `count` records (up to 1024) from record
     /// `start` on.
     pub async fn get_cc_event_log(
-        &mut self,
+        &self,
         start: Option<usize>,
         count: Option<usize>,
     ) -> Result<CcEventLog, Error> {
@@ -92,7 +92,7 @@ impl AsyncClient {
 
     /// The records from number `start` on, requested in pages of `page` (the daemon's
     /// choice if `None`) while they are read.
-    pub fn events(&mut self, start: usize, page: Option<usize>) -> AsyncEvents<'_> {
+    pub fn events(&self, start: usize, page: Option<usize>) -> AsyncEvents<'_> {
         AsyncEvents {
             client: self,
             next: Some(start),
@@ -104,7 +104,7 @@ impl AsyncClient {
     /// A quote and the claims that it is bound to. `nonce` has 8 to 64 bytes, `user_data`
     /// up to 4096.
     pub async fn get_cc_report(
-        &mut self,
+        &self,
         nonce: &[u8],
         user_data: Option<&[u8]>,
         quote: Quote,
@@ -119,7 +119,7 @@ impl AsyncClient {
     /// Evidence about the caller. `nonce` is the relying party's, 8 to 64
     /// bytes, `user_data` has up to 4096.
     pub async fn get_evidence(
-        &mut self,
+        &self,
         nonce: &[u8],
         user_data: Option<&[u8]>,
         quote: Quote,
@@ -134,7 +134,7 @@ impl AsyncClient {
     /// Evidence in another form than CIMA's own: "trustee", "trustee-request",
     /// "cmw", "cmw-cbor", "cel" or "cel-tlv" (cima-evidence(7), FORMS).
     pub async fn get_evidence_as(
-        &mut self,
+        &self,
         format: &str,
         nonce: &[u8],
         user_data: Option<&[u8]>,
@@ -145,14 +145,14 @@ impl AsyncClient {
     }
 
     /// All registers by name.
-    pub async fn get_measurements(&mut self) -> Result<Measurements, Error> {
+    pub async fn get_measurements(&self) -> Result<Measurements, Error> {
         wire::read(&self.ask("GetMeasurements", &Params::default()).await?)
     }
 
     /// Makes an event of the container's own. [`Error::UnknownOutcome`] means that the
     /// event may have been made.
     pub async fn extend_measurement(
-        &mut self,
+        &self,
         domain: &str,
         operation: &str,
         content: &str,
@@ -165,17 +165,17 @@ impl AsyncClient {
     }
 
     /// The OpenRPC document that describes the daemon's methods, as it came.
-    pub async fn discover(&mut self) -> Result<String, Error> {
+    pub async fn discover(&self) -> Result<String, Error> {
         self.ask("rpc.discover", &Params::default()).await
     }
 
     /// The caller's identity as the daemon sees it.
-    pub async fn who_am_i(&mut self) -> Result<Identity, Error> {
+    pub async fn who_am_i(&self) -> Result<Identity, Error> {
         wire::read(&self.ask("WhoAmI", &Params::default()).await?)
     }
 
     /// Replays the event log and compares each register with it.
-    pub async fn compare_event_log(&mut self) -> Result<Vec<Comparison>, Error> {
+    pub async fn compare_event_log(&self) -> Result<Vec<Comparison>, Error> {
         for _ in 0..replay::ATTEMPTS {
             let before = self.registers().await?;
             let events = self.events(0, None).all().await?;
@@ -189,7 +189,7 @@ impl AsyncClient {
         ))
     }
 
-    async fn registers(&mut self) -> Result<Vec<Digest>, Error> {
+    async fn registers(&self) -> Result<Vec<Digest>, Error> {
         let mut all = Vec::new();
         for index in 0..self.get_measurement_count().await? {
             all.push(self.get_cc_measurement(index, None).await?.hash);
@@ -197,8 +197,8 @@ impl AsyncClient {
         Ok(all)
     }
 
-    async fn ask(&mut self, method: &str, params: &Params) -> Result<String, Error> {
-        let mut patience = Patience::new(method, self.options.patience, self.met);
+    async fn ask(&self, method: &str, params: &Params) -> Result<String, Error> {
+        let mut patience = Patience::new(method, self.options.patience);
         loop {
             let limit = self.options.timeout;
             let answer = tokio::time::timeout(limit, self.once(method, params)).await;
@@ -209,32 +209,27 @@ impl AsyncClient {
         }
     }
 
-    async fn once(&mut self, method: &str, params: &Params) -> Result<String, Error> {
-        // The connection is kept only once the answer was read.
-        let mut link = match self.link.take().filter(Link::usable) {
-            Some(link) => link,
-            None => Link::connect(&self.path)
-                .await
-                .map_err(|e| unreachable(&self.path, e))?,
-        };
-        self.met = true;
-        link.id += 1;
-        let line = link
-            .exchange(&wire::request(link.id, method, params))
-            .await?;
-        let (result, goes_on) = wire::reply(&line, link.id);
-        let result = result.map(String::from);
-        if goes_on {
-            link.used = Instant::now();
-            self.link = Some(link);
+    async fn once(&self, method: &str, params: &Params) -> Result<String, Error> {
+        let link = self.connected().await?;
+        let line = link.ask(method, params).await?;
+        wire::result(&line).map(String::from)
+    }
+
+    async fn connected(&self) -> Result<Arc<Link>, Error> {
+        let mut link = self.link.lock().await;
+        if let Some(usable) = link.as_ref().filter(|l| l.usable()) {
+            return Ok(usable.clone());
         }
-        result
+        let made = Link::connect(&self.path).await;
+        let made = Arc::new(made.map_err(|e| unreachable(&self.path, e))?);
+        *link = Some(made.clone());
+        Ok(made)
     }
 }
 
 /// The records of the event log, page by page: see [`AsyncClient::events`].
 pub struct AsyncEvents<'a> {
-    client: &'a mut AsyncClient,
+    client: &'a AsyncClient,
     next: Option<usize>,
     page: Option<usize>,
     here: std::vec::IntoIter<EventRecord>,
@@ -269,52 +264,158 @@ impl AsyncEvents<'_> {
     }
 }
 
-/// One connection: a request, then its answer.
+/// One connection, on which many calls may wait.
 struct Link {
     socket: UnixStream,
-    id: u64,
-    used: Instant,
+    state: Mutex<State>,
+}
+
+struct State {
+    pipeline: Pipeline,
+    unsent: Vec<u8>, // requests
+    ahead: Vec<u8>,  // what was read of answers
+    looked: usize,   // how much of that has no newline
+}
+
+/// A call on a link; one that is dropped is given up.
+struct Pending<'a> {
+    link: &'a Link,
+    number: u64,
+    reads: bool,
+}
+
+impl Drop for Pending<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.link.state);
+        state.pipeline.give_up(self.number);
+        if self.reads {
+            state.pipeline.hand_over();
+        }
+    }
 }
 
 impl Link {
     async fn connect(path: &PathBuf) -> io::Result<Link> {
-        let socket = UnixStream::connect(path).await?;
+        let state = State {
+            pipeline: Pipeline::new(),
+            unsent: Vec::new(),
+            ahead: Vec::new(),
+            looked: 0,
+        };
         Ok(Link {
-            socket,
-            id: 0,
-            used: Instant::now(),
+            socket: UnixStream::connect(path).await?,
+            state: Mutex::new(state),
         })
     }
 
     /// Whether the daemon has kept the connection open: between calls nothing can be
     /// readable but the end.
     fn usable(&self) -> bool {
-        let read = self.socket.try_read(&mut [0]);
-        let quiet = matches!(read, Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-        self.used.elapsed() < IDLE && quiet
+        let known = lock(&self.state).pipeline.usable();
+        known.unwrap_or_else(|| {
+            let read = self.socket.try_read(&mut [0]);
+            matches!(read, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+        })
     }
 
-    async fn exchange(&mut self, request: &str) -> Result<Vec<u8>, Error> {
-        let mut unsent = request.as_bytes();
-        while !unsent.is_empty() {
-            match self.socket.write(unsent).await {
-                Ok(n) => unsent = &unsent[n..],
-                Err(_) => break, // the daemon may have sent the reason before it closed the connection
+    async fn ask(&self, method: &str, params: &Params) -> Result<Vec<u8>, Error> {
+        let mut pending = {
+            let mut state = lock(&self.state);
+            let number = state.pipeline.begin()?;
+            let request = wire::request(number, method, params);
+            state.unsent.extend_from_slice(request.as_bytes());
+            state.pipeline.sent(number); // or another call sends it
+            Pending {
+                link: self,
+                number,
+                reads: false,
+            }
+        };
+        poll_fn(|cx| pending.poll(cx)).await
+    }
+
+    /// Writes what can be written now.
+    fn write(&self, state: &mut State, cx: &mut Context<'_>) {
+        while !state.unsent.is_empty() {
+            match self.socket.poll_write_ready(cx) {
+                Poll::Pending => return,
+                Poll::Ready(ready) => {
+                    match ready.and_then(|()| self.socket.try_write(&state.unsent)) {
+                        Ok(n) => drop(state.unsent.drain(..n)),
+                        Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                        // The daemon may have sent the reason before it closed the connection.
+                        Err(_) => {
+                            state.unsent.clear();
+                            state.pipeline.last();
+                        }
+                    }
+                }
             }
         }
-        let sent = unsent.is_empty(); // the daemon ignores a request without its newline
-        let mut line = Vec::new();
-        while line.last() != Some(&b'\n') {
-            if line.len() > MAX_REPLY {
-                return Err(Error::Protocol(format!(
-                    "it must have at most {MAX_REPLY} bytes"
-                )));
+    }
+
+    /// Reads what can be read now.
+    fn read(&self, state: &mut State, cx: &mut Context<'_>) -> Poll<()> {
+        if self.socket.poll_read_ready(cx).is_pending() {
+            return Poll::Pending;
+        }
+        let mut part = [0; 1 << 14];
+        match self.socket.try_read(&mut part) {
+            Ok(0) => state
+                .pipeline
+                .end(|sent| Error::Broken(io::ErrorKind::UnexpectedEof.into(), sent)),
+            Ok(n) => state.take(&part[..n]),
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) => state
+                .pipeline
+                .end(|sent| Error::Broken(io::Error::new(e.kind(), e.to_string()), sent)),
+        }
+        Poll::Ready(())
+    }
+}
+
+impl State {
+    fn take(&mut self, part: &[u8]) {
+        self.ahead.extend_from_slice(part);
+        while let Some(at) = self.ahead[self.looked..].iter().position(|&c| c == b'\n') {
+            let rest = self.ahead.split_off(self.looked + at + 1);
+            let mut line = std::mem::replace(&mut self.ahead, rest);
+            line.pop();
+            self.looked = 0;
+            self.pipeline.deliver(line);
+        }
+        self.looked = self.ahead.len();
+        if self.looked > MAX_REPLY {
+            self.pipeline
+                .end(|_| Error::Protocol(format!("it must have at most {MAX_REPLY} bytes")));
+        }
+    }
+}
+
+impl Pending<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<u8>, Error>> {
+        let mut guard = lock(&self.link.state);
+        let state = &mut *guard;
+        self.link.write(state, cx);
+        loop {
+            if self.reads && !state.pipeline.answered(self.number) {
+                if self.link.read(state, cx).is_pending() {
+                    return Poll::Pending;
+                }
+                continue;
             }
-            let read = self.socket.read_buf(&mut line).await;
-            if read.map_err(|e| Error::Broken(e, sent))? == 0 {
-                return Err(Error::Broken(io::ErrorKind::UnexpectedEof.into(), sent));
+            if self.reads {
+                self.reads = false;
+                state.pipeline.hand_over();
+            }
+            match state
+                .pipeline
+                .turn(self.number, Wake::Task(cx.waker().clone()))
+            {
+                Turn::Done(answer) => return Poll::Ready(answer),
+                Turn::Read => self.reads = true,
+                Turn::Wait => return Poll::Pending,
             }
         }
-        Ok(line)
     }
 }

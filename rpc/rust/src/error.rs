@@ -99,7 +99,7 @@ impl fmt::Display for Error {
         match self {
             Error::Rpc(e) | Error::TurnedAway(e) => f.write_str(&e.message),
             Error::Unreachable(path, e, hint) => {
-                write!(f, "no daemon at {}: {e} ({hint})", path.display())
+                write!(f, "no daemon at {}: {e}; hint: {hint}", path.display())
             }
             Error::Broken(e, _) => write!(f, "the connection ended: {e}"),
             Error::TimedOut(after) => write!(f, "no answer within {after:?}"),

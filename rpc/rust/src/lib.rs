@@ -7,7 +7,7 @@
 //! # fn main() -> Result<(), cima_client::Error> {
 //! use cima_client::{Client, Quote};
 //!
-//! let mut cima = Client::new(None);
+//! let cima = Client::new(None);
 //! let bundle = cima.get_evidence(b"the relying party's nonce", None, Quote::Own)?;
 //! println!("{}", bundle.raw());
 //! # Ok(())
@@ -27,9 +27,13 @@
 mod asynchronous;
 mod canonical;
 mod client;
+#[cfg(feature = "compat")]
+pub mod compat;
 mod encoding;
 mod error;
 pub mod evidence;
+mod pipeline;
+pub mod quote;
 mod records;
 pub mod replay;
 mod retry;
@@ -59,8 +63,9 @@ pub struct Options {
     pub path: Option<std::path::PathBuf>,
     /// How long an answer may take.
     pub timeout: Duration,
-    /// How long a call is repeated while the daemon restarts or isn't ready. An extend is
-    /// repeated only if it certainly was not carried out.
+    /// How long a call is repeated: while the socket isn't there yet or nobody listens, after
+    /// a lost connection, and where the daemon says when to come again and that is within
+    /// it. An extend is repeated only if it certainly was not carried out.
     pub patience: Duration,
 }
 

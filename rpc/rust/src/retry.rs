@@ -8,20 +8,18 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// How long one call is repeated while the daemon restarts or isn't ready.
+/// How long one call is repeated while the daemon is away or says to come later.
 pub(crate) struct Patience {
     extends: bool,
     end: Instant,
-    met_before: bool,
     tries: u32,
 }
 
 impl Patience {
-    pub fn new(method: &str, patience: Duration, met_before: bool) -> Self {
+    pub fn new(method: &str, patience: Duration) -> Self {
         Patience {
             extends: method == EXTEND,
             end: Instant::now() + patience,
-            met_before,
             tries: 0,
         }
     }
@@ -48,15 +46,16 @@ impl Patience {
         match e {
             // The daemon answered that it has not carried out the request.
             Error::TurnedAway(_) => true,
-            Error::Rpc(e) => e.code == Code::SHUTTING_DOWN || e.code == Code::NOT_READY,
-            // A socket that existed before comes back; one that never did, won't.
-            Error::Unreachable(_, e, _) => match e.kind() {
+            Error::Rpc(e) => {
+                [Code::SHUTTING_DOWN, Code::NOT_READY, Code::RATE_LIMITED].contains(&e.code)
+            }
+            Error::Unreachable(_, e, _) => matches!(
+                e.kind(),
                 ErrorKind::ConnectionRefused
-                | ErrorKind::ConnectionReset
-                | ErrorKind::WouldBlock => true,
-                ErrorKind::NotFound => self.met_before,
-                _ => false,
-            },
+                    | ErrorKind::ConnectionReset
+                    | ErrorKind::NotFound
+                    | ErrorKind::WouldBlock
+            ),
             Error::Broken(_, sent) => !sent || !self.extends,
             _ => false,
         }

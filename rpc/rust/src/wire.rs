@@ -2,7 +2,7 @@
 //! line (cima-api(7)). Nothing here reads or writes.
 
 use crate::encoding::base64;
-use crate::error::{Code, Error, RpcError};
+use crate::error::{Error, RpcError};
 use crate::shared::Quote;
 use serde::Deserialize;
 use serde_json::{value::RawValue, Map, Value};
@@ -69,33 +69,41 @@ struct Response<'a> {
     error: Option<RpcError>,
 }
 
-/// The result in a line, as it came, and whether another request can follow on the
-/// connection: the daemon closes it after an error that is not about a request.
-pub(crate) fn reply(line: &[u8], id: u64) -> (Result<&str, Error>, bool) {
-    let r: Response = match serde_json::from_slice(line) {
-        Ok(r) => r,
-        Err(e) => return (Err(Error::Protocol(e.to_string())), false),
-    };
-    let ours = r.id.as_u64() == Some(id);
-    let result = result(r, ours);
-    let goes_on = match &result {
-        Ok(_) => true,
-        Err(Error::Rpc(e)) => ours && e.code != Code::SHUTTING_DOWN,
-        Err(_) => false,
-    };
-    (result, goes_on)
+/// The number of the request that a line answers. [`Error::Rpc`] is an error that is about
+/// none: the daemon closes the connection then.
+pub(crate) fn number(line: &[u8]) -> Result<u64, Error> {
+    if let Some(rest) = line.strip_prefix(OURS) {
+        let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
+        let number = std::str::from_utf8(&rest[..digits]).map(str::parse);
+        if let (Some(b','), Ok(Ok(number))) = (rest.get(digits), number) {
+            return Ok(number);
+        }
+    }
+    let r: Response = serde_json::from_slice(line).map_err(|e| Error::Protocol(e.to_string()))?;
+    match (r.id.as_u64(), r.error) {
+        (Some(number), _) => Ok(number),
+        (None, Some(e)) => Err(Error::Rpc(e)),
+        (None, None) => Err(Error::Protocol("it must be to a request".into())),
+    }
 }
 
-fn result(r: Response<'_>, ours: bool) -> Result<&str, Error> {
-    let wrong = |why: &str| Error::Protocol(why.into());
+const OURS: &[u8] = br#"{"jsonrpc":"2.0","id":"#;
+
+/// Whether a line says that the daemon stops.
+pub(crate) fn stops(line: &[u8]) -> bool {
+    const STOPS: &[u8] = br#","error":{"code":-32007"#;
+    let rest = line.strip_prefix(OURS).unwrap_or_default();
+    let digits = rest.iter().take_while(|c| c.is_ascii_digit()).count();
+    rest[digits..].starts_with(STOPS)
+}
+
+/// The result in a line, as it came.
+pub(crate) fn result(line: &[u8]) -> Result<&str, Error> {
+    let r: Response = serde_json::from_slice(line).map_err(|e| Error::Protocol(e.to_string()))?;
     match (r.jsonrpc, r.result, r.error) {
-        ("2.0", None, Some(e)) if !ours && e.code == Code::RATE_LIMITED => {
-            Err(Error::TurnedAway(e))
-        }
         ("2.0", None, Some(e)) => Err(Error::Rpc(e)),
-        ("2.0", Some(_), None) if !ours => Err(wrong("it must be to this request")),
         ("2.0", Some(result), None) => Ok(result.get()),
-        _ => Err(wrong("it must be a JSON-RPC response")),
+        _ => Err(Error::Protocol("it must be a JSON-RPC response".into())),
     }
 }
 

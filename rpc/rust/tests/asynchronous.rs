@@ -29,7 +29,7 @@ fn connections_that_end() {
             &count(2),
             &count(1),
         ]);
-        let mut cima = AsyncClient::new(Some(daemon.path()));
+        let cima = AsyncClient::new(Some(daemon.path()));
         let e = cima.get_measurement_count().await.unwrap_err();
         assert_eq!(e.rpc().unwrap().code, cima_client::Code::TOO_LARGE);
         assert_eq!(cima.get_measurement_count().await.unwrap(), 4);
@@ -46,7 +46,7 @@ fn extend_is_never_sent_twice() {
     run(async {
         let daemon = Scripted::new(&["", SILENCE, &count(1)]);
         let timeout = Duration::from_millis(200);
-        let mut cima = AsyncClient::with(Options {
+        let cima = AsyncClient::with(Options {
             path: Some(daemon.path()),
             timeout,
             ..Options::default()
@@ -65,7 +65,7 @@ fn extend_is_never_sent_twice() {
 fn call_that_is_dropped_leaves_no_answer_behind() {
     run(async {
         let daemon = Scripted::new(&[SILENCE, &count(1)]);
-        let mut cima = AsyncClient::new(Some(daemon.path()));
+        let cima = AsyncClient::new(Some(daemon.path()));
         let dropped = tokio::time::timeout(Duration::from_millis(100), cima.who_am_i()).await;
         assert!(dropped.is_err());
         assert_eq!(cima.get_measurement_count().await.unwrap(), 4);
@@ -77,7 +77,7 @@ fn call_that_is_dropped_leaves_no_answer_behind() {
 fn events_end_with_an_error() {
     let daemon = Scripted::new(&[&result(1, r#"{"events":[],"total":9,"next":0}"#)]);
     run(async {
-        let mut cima = AsyncClient::new(Some(daemon.path()));
+        let cima = AsyncClient::new(Some(daemon.path()));
         let mut events = cima.events(0, None);
         let e = events.next().await.unwrap_err();
         assert!(matches!(e, Error::Protocol(_)), "{e}");
@@ -89,7 +89,7 @@ fn events_end_with_an_error() {
 fn calls() {
     let sim = Simulator::new();
     run(async {
-        let mut cima = AsyncClient::new(Some(sim.socket()));
+        let cima = AsyncClient::new(Some(sim.socket()));
         assert!(cima.who_am_i().await.unwrap().host.is_some());
         assert_eq!(
             cima.get_default_algorithm().await.unwrap().algorithm,

@@ -13,7 +13,7 @@ const NONCE: &[u8] = b"a nonce of the test's";
 #[test]
 fn calls() {
     let sim = Simulator::new();
-    let mut cima = Client::new(Some(sim.socket()));
+    let cima = Client::new(Some(sim.socket()));
     let who = cima.who_am_i().unwrap();
     assert_eq!(
         (who.pid as u32, who.uid),
@@ -55,7 +55,7 @@ fn calls() {
 #[test]
 fn shared() {
     let sim = Simulator::new();
-    let mut cima = Client::new(Some(sim.socket()));
+    let cima = Client::new(Some(sim.socket()));
     let report = cima.get_cc_report(NONCE, None, Quote::Shared).unwrap();
     let said = quote_registers(&report.cc_report).unwrap().report_data;
     assert_ne!(said, report_data(&report.claims, None).unwrap());
@@ -64,7 +64,7 @@ fn shared() {
         report_data(&report.claims, report.shared.as_ref()).unwrap()
     );
     let ask = |data: u8| {
-        let mut cima = Client::new(Some(sim.socket()));
+        let cima = Client::new(Some(sim.socket()));
         let evidence = cima.get_evidence(NONCE, Some(&[data]), Quote::Shared);
         let evidence = evidence.unwrap();
         assert_eq!(evidence.differences().unwrap(), Vec::<String>::new());
@@ -82,7 +82,7 @@ fn shared() {
 #[test]
 fn other_forms_and_discovery() {
     let sim = Simulator::new();
-    let mut cima = Client::new(Some(sim.socket()));
+    let cima = Client::new(Some(sim.socket()));
     let formed = cima.get_evidence_as("cmw", NONCE, None, Quote::Shared);
     let formed = formed.unwrap();
     assert!(formed.format == "cmw" && formed.content.starts_with(b"{"));
@@ -93,7 +93,7 @@ fn other_forms_and_discovery() {
 #[test]
 fn errors() {
     let sim = Simulator::new();
-    let mut cima = Client::new(Some(sim.socket()));
+    let cima = Client::new(Some(sim.socket()));
     let short = cima.get_evidence(b"short", None, Quote::Own).unwrap_err();
     assert_eq!(short.rpc().unwrap().code, Code::INVALID_PARAMS);
     assert_eq!(short.rpc().unwrap().data["member"], "nonce");
@@ -117,7 +117,7 @@ fn errors() {
 #[test]
 fn restart() {
     let mut sim = Simulator::new();
-    let mut cima = Client::new(Some(sim.socket()));
+    let cima = Client::new(Some(sim.socket()));
     cima.get_measurements().unwrap();
     sim.stop();
     thread::scope(|s| {

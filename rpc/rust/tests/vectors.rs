@@ -74,7 +74,7 @@ macro_rules! call {
 }
 
 fn blocking(path: PathBuf, method: &str, p: &Value) -> Result<Value, Error> {
-    let mut cima = Client::new(Some(path));
+    let cima = Client::new(Some(path));
     call!(cima, method, p)
 }
 
@@ -82,7 +82,7 @@ fn blocking(path: PathBuf, method: &str, p: &Value) -> Result<Value, Error> {
 fn on_tokio(path: PathBuf, method: &str, p: &Value) -> Result<Value, Error> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().unwrap().block_on(async {
-        let mut cima = cima_client::AsyncClient::new(Some(path));
+        let cima = cima_client::AsyncClient::new(Some(path));
         call!(cima, method, p, await)
     })
 }
@@ -138,7 +138,7 @@ fn event_log_replays_to_the_register_beside_it() {
         ("event log of a container", "container register", 3),
     ] {
         let daemon = Scripted::new(&[&format!("{}\n", reply(log))]);
-        let mut cima = Client::new(Some(daemon.path()));
+        let cima = Client::new(Some(daemon.path()));
         let events: Vec<_> = cima.events(0, None).collect::<Result<_, _>>().unwrap();
         let held: Value = serde_json::from_str(reply(register)).unwrap();
         assert_eq!(
