@@ -9,6 +9,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/cima-project/cima/rpc/unreached"
 )
 
 // usualPatience is Dialer.Patience where it is 0.
@@ -92,7 +94,7 @@ func (k *connector) dial(ctx context.Context, again *retries) (*link, error) {
 			return nil, fmt.Errorf("connect to %s: %w", k.dialer.Path, context.Cause(ctx))
 		}
 		if !k.mayPass(err) || !again.pause(ctx, 0) {
-			return nil, &UnreachableError{Path: k.dialer.Path, Hint: hint(k.dialer.Path, err), Err: withoutPath(err)}
+			return nil, &UnreachableError{Path: k.dialer.Path, Hint: unreached.Hint(k.dialer.Path, DefaultSocket, err), Err: withoutPath(err)}
 		}
 	}
 }
@@ -102,7 +104,7 @@ func (k *connector) dial(ctx context.Context, again *retries) (*link, error) {
 // Where a mistake can be seen, it may not.
 func (k *connector) mayPass(err error) bool {
 	return errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.ECONNRESET) ||
-		(errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT)) && misplaced(k.dialer.Path) == ""
+		(errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT)) && unreached.Misplaced(k.dialer.Path, DefaultSocket) == ""
 }
 
 // withoutPath takes the path off an error of package net, because UnreachableError

@@ -12,12 +12,8 @@ import (
 	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
-// retryFor is how long a call is made again while the daemon is not ready, and dialAgain
-// the time between two attempts to connect.
-const (
-	retryFor  = 15 * time.Second
-	dialAgain = 200 * time.Millisecond
-)
+// retryFor is how long a call is made again while the daemon is not ready.
+const retryFor = 15 * time.Second
 
 // waitFlag adds --wait to a command that asks the daemon.
 func waitFlag(c *cobra.Command) {
@@ -48,16 +44,7 @@ func dial(c *cobra.Command, path string) (*rpc.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	for end := time.Now().Add(wait); ; {
-		d, err := rpc.Dial(c.Context(), path)
-		var away *rpc.UnreachableError
-		if !errors.As(err, &away) || !time.Now().Before(end) {
-			return d, err
-		}
-		if err := sleep(c.Context(), min(dialAgain, time.Until(end))); err != nil {
-			return nil, err
-		}
-	}
+	return rpc.Dialer{Path: path, Patience: wait}.Dial(c.Context()) // without --wait as long as clients do
 }
 
 // retry calls, and calls again for a while if the daemon asks for that: shortly after a

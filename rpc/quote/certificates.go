@@ -12,7 +12,7 @@ import (
 func certificates(text []byte) (chain []*x509.Certificate, err error) {
 	for text = bytes.TrimRight(text, "\x00\r\n"); len(text) > 0; {
 		block, rest := pem.Decode(text)
-		if block == nil || block.Type != "CERTIFICATE" {
+		if block == nil || !bytes.HasPrefix(text, []byte("-----BEGIN CERTIFICATE-----")) { // Decode passes over other text
 			return nil, errors.New("the certificates must be in PEM")
 		}
 		c, err := x509.ParseCertificate(block.Bytes)

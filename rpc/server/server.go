@@ -5,9 +5,7 @@
 // the connections, the bytes of replies that the caller does not read, and the time
 // for each. cima-api(7) specifies the wire. The owner of a Server decides who a
 // caller is (Attach), whether it may ask (Before) and what it gets (Methods).
-// WithDiscovery adds the method rpc.discover, which describes all methods by JSON
-// schemas; discover.go, schema.go and parameter.go make them from the types and tags
-// by which requests are decoded.
+// WithDiscovery adds the method rpc.discover, whose answer package rpc/openrpc makes.
 //
 // The flow of a request is:
 //

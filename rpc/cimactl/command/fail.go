@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/cima-project/cima/rpc"
 )
@@ -61,8 +62,12 @@ func Report(stderr io.Writer, err error) int {
 	case errors.As(err, &away):
 		hint = away.Hint
 	}
+	text := err.Error()
+	if errors.As(err, &away) {
+		text = strings.TrimSuffix(text, "; hint: "+away.Hint) // the hint has a line of its own
+	}
 	stderr = Coloured(stderr)
-	fmt.Fprintf(stderr, "cimactl: %v\n", err)
+	fmt.Fprintf(stderr, "cimactl: %s\n", text)
 	if hint != "" {
 		fmt.Fprintf(stderr, "hint: %s\n", hint)
 	}

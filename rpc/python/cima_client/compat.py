@@ -14,28 +14,62 @@ import logging
 import os
 import secrets
 import string
+import time
 from typing import Dict, Iterable, List, Optional, Sequence
 
-from . import records, replay, wire
+from . import quote, records, replay, tcg, wire
 from .client import Client
 from .errors import ReplayError
+from .retry import unreachable
 
 LOG = logging.getLogger(__name__)
 
-_ALGORITHMS = {0x4: "TPM_ALG_SHA1", 0xB: "TPM_ALG_SHA256", 0xC: "TPM_ALG_SHA384", 0xD: "TPM_ALG_SHA512"}
+PATIENCE = 60.0
+"""Seconds for which calls wait for the daemon, and while it says to come later: CIMA 0.5's
+calls took as long."""
+
 _PRINTABLE = frozenset(string.printable) - frozenset("\t\n\r\x0b\x0c")
 
 
 class TcgAlgorithmRegistry:
     """An algorithm by its number in the TCG Algorithm Registry."""
 
-    TPM_ALG_SHA384 = records.SHA384
+    TPM_ALG_ERROR = int(tcg.Algorithm.TPM_ALG_ERROR)
+    TPM_ALG_RSA = int(tcg.Algorithm.TPM_ALG_RSA)
+    TPM_ALG_SHA1 = int(tcg.Algorithm.TPM_ALG_SHA1)
+    TPM_ALG_SHA256 = int(tcg.Algorithm.TPM_ALG_SHA256)
+    TPM_ALG_SHA384 = int(tcg.Algorithm.TPM_ALG_SHA384)
+    TPM_ALG_SHA512 = int(tcg.Algorithm.TPM_ALG_SHA512)
+    TPM_ALG_ECDSA = int(tcg.Algorithm.TPM_ALG_ECDSA)
+
+    TPM_ALG_TABLE = {int(a): a.name for a in tcg.Algorithm if a}
+    TPM_ALG_HASH_DIGEST_SIZE_TABLE = {TPM_ALG_SHA1: 20, TPM_ALG_SHA256: 32, TPM_ALG_SHA384: 48, TPM_ALG_SHA512: 64}
 
     def __init__(self, alg_id: int) -> None:
         self.alg_id = alg_id
 
+    @staticmethod
+    def get_algorithm_string(alg_id: int) -> str:
+        """The name of an algorithm."""
+        return TcgAlgorithmRegistry.TPM_ALG_TABLE.get(alg_id, "UNKNOWN")
+
     def __str__(self) -> str:
-        return _ALGORITHMS.get(self.alg_id, "UNKNOWN")
+        return self.get_algorithm_string(self.alg_id)
+
+
+class TcgEventType:
+    """Types of events; the constants are those of CIMA 0.5 (EV_SEPARATOR, …)."""
+
+    TCG_EVENT_TYPE_TABLE = {int(e): e.name for e in tcg.EventType}
+
+    @staticmethod
+    def get_event_type_string(event_type: int) -> str:
+        """The name of a type."""
+        return tcg.name_of(tcg.EventType, event_type)
+
+
+for _type in tcg.EventType:
+    setattr(TcgEventType, _type.name, int(_type))
 
 
 class TcgDigest:
@@ -62,7 +96,7 @@ class TcgImrEvent:
         """Logs the event."""
         LOG.info("Event log entry %d", self.rec_num)
         LOG.info("IMR               : %d", self.imr_index)
-        LOG.info("Type              : 0x%X", self.event_type)
+        LOG.info("Type              : 0x%X (%s)", self.event_type, TcgEventType.get_event_type_string(self.event_type))
         for count, digest in enumerate(self.digests):
             LOG.info("Algorithm_id[%d]   : %d (%s)", count, digest.alg.alg_id, digest.alg)
             LOG.info("Digest[%d]:", count)
@@ -72,15 +106,50 @@ class TcgImrEvent:
 
 
 class CcReport:
-    """A quote. In addition to CIMA 0.5's members it has what the quote is bound to:
-    ``claims`` (JSON), ``agent_signature``, and the ``nonce`` of the request."""
+    """A quote, parsed as ``header``, ``body`` and ``sig`` (``cima_client.quote``). In addition
+    to CIMA 0.5's members it has what the quote is bound to: ``claims`` (JSON), ``shared``,
+    ``agent_signature``, and the ``nonce`` of the request."""
+
+    cc_aux_blob = cc_report_generation = cc_provider = None
 
     def __init__(self, report: records.CCReport, nonce: bytes) -> None:
         self.data = report.cc_report
         self.cc_type = report.cc_type
         self.claims = report.claims
+        self.shared = report.shared
         self.agent_signature = report.agent_signature
         self.nonce = nonce
+        self._quote: Optional[quote.Quote] = None
+
+    @property
+    def quote(self) -> quote.Quote:
+        """The quote, parsed. Raises MalformedError."""
+        if self._quote is None:
+            self._quote = quote.parse(self.data)
+        return self._quote
+
+    @property
+    def header(self) -> quote.Header:
+        """The quote's header."""
+        return self.quote.header
+
+    @property
+    def body(self) -> quote.Body:
+        """The TD's report."""
+        return self.quote.body
+
+    @property
+    def sig(self) -> quote.Signature:
+        """The signature, and the certificates behind it."""
+        return self.quote.signature
+
+    def get_quoted_data(self) -> quote.Body:
+        """The TD's report."""
+        return self.body
+
+    def get_sig(self) -> quote.Signature:
+        """The signature, and the certificates behind it."""
+        return self.sig
 
     @property
     def length(self) -> int:
@@ -88,15 +157,41 @@ class CcReport:
         return len(self.data)
 
     def dump(self, is_raw: bool = True) -> None:
-        """Logs the quote in hex. ``is_raw`` has no effect: CIMA 0.5 had it."""
+        """Logs the quote in hex, or member by member where ``is_raw`` is False."""
         LOG.info("TD Quote, %d bytes", self.length)
-        _dump(self.data)
+        if is_raw:
+            _dump(self.data)
+            return
+        for part in (self.header, self.body, self.sig):
+            LOG.info("%s:", type(part).__name__)
+            for name, value in vars(part).items():
+                shown = value if isinstance(value, (int, tuple)) else "0x" + value.hex()
+                LOG.info("  %s: %s", name, [v.hex() for v in shown] if isinstance(shown, tuple) else shown)
 
 
-class CimaSdk:
-    """CIMA 0.5's SDK class on CIMA's daemon."""
+TdxQuote = CcReport
+"""The only kind of report."""
 
+
+class EvidenceApi:
+    """Kinds of confidential computing; a report is always of TYPE_CC_TDX."""
+
+    TYPE_CC_NONE = -1
+    TYPE_CC_TPM = 0
     TYPE_CC_TDX = records.TDX
+    TYPE_CC_SEV = 2
+    TYPE_CC_CCA = 3
+
+    TYPE_CC_STRING = {TYPE_CC_TPM: "TPM", TYPE_CC_TDX: "TDX", TYPE_CC_SEV: "SEV", TYPE_CC_CCA: "CCA"}
+
+    @staticmethod
+    def cc_type_str(cc_type: int) -> str:
+        """The name of a kind."""
+        return EvidenceApi.TYPE_CC_STRING[cc_type]
+
+
+class CimaSdk(EvidenceApi):
+    """CIMA 0.5's SDK class on CIMA's daemon."""
 
     _inst: Optional[CimaSdk] = None
 
@@ -114,9 +209,13 @@ class CimaSdk:
         if not server.startswith("unix:"):
             raise ValueError("Invalid server path, only unix domain socket supported.")
         path = server[len("unix:") :]
-        if not os.path.exists(path):
-            raise RuntimeError(f"CIMA server does not start: there is no {path}.")
-        self._client = Client(path)
+        end = time.monotonic() + 2
+        while not os.path.exists(path):
+            if time.monotonic() > end:
+                none = unreachable(path, FileNotFoundError(2, "no such file or directory"))
+                raise RuntimeError(f"CIMA server does not start: {none}")
+            time.sleep(0.05)
+        self._client = Client(path, patience=PATIENCE)
 
     def get_default_algorithms(self) -> TcgAlgorithmRegistry:
         """The algorithm of every digest: SHA-384."""
@@ -140,7 +239,8 @@ class CimaSdk:
         """The quote. ``nonce`` and ``data`` are base64 text, as in CIMA 0.5.
 
         There is no report without a nonce any more: where none is given a
-        random one is drawn, and such a report proves no freshness.
+        random one is drawn, and such a report proves no freshness. Quotes are shared with
+        others who wait, as many as CIMA 0.5's programs run.
         """
         if nonce is None:
             LOG.warning("no nonce was given: a random one was drawn, which proves no freshness")
@@ -148,7 +248,7 @@ class CimaSdk:
         else:
             plain = _decoded("nonce", nonce)
         user_data = None if data is None else _decoded("data", data)
-        return CcReport(self._client.get_cc_report(plain, user_data), plain)
+        return CcReport(self._client.get_cc_report(plain, user_data, shared=True), plain)
 
     def get_cc_eventlog(self, start: Optional[int] = None, count: Optional[int] = None) -> List[TcgImrEvent]:
         """``count`` events from number ``start`` on; without ``count`` all of them."""

@@ -9,7 +9,7 @@ import secrets
 import unittest
 
 from cima_client import RPCError
-from cima_client.compat import CimaSdk, TcgImrEvent
+from cima_client.compat import CimaSdk, TcgAlgorithmRegistry, TcgEventType, TcgImrEvent
 from cima_client.evidence import quote_registers
 
 from stage import Simulator
@@ -38,6 +38,11 @@ class CompatTest(unittest.TestCase):
         self.assertIn("00000000  04 00 02 00", said.output[2])  # version 4
         self.assertEqual(report.cc_type, CimaSdk.TYPE_CC_TDX)
         self.assertGreater(report.length, 1000)
+        self.assertEqual((report.header.version, report.get_quoted_data().report_data[:1] != b""), (4, True))
+        self.assertEqual(len(report.get_sig().certificates), 3)
+        with self.assertLogs("cima_client.compat") as said:
+            report.dump(is_raw=False)
+        self.assertIn(f"report_data: 0x{report.body.report_data.hex()}", "\n".join(said.output))
 
     def test_report_with_nonce_and_data(self) -> None:
         nonce = base64.b64encode(secrets.token_urlsafe().encode())
@@ -72,6 +77,12 @@ class CompatTest(unittest.TestCase):
         self.assertEqual(sdk.get_measurement_count(), 3)  # this process is in no container
         with self.assertRaises(RPCError):
             sdk.get_cc_measurement([3, 12])
+
+    def test_constants(self) -> None:
+        self.assertEqual((TcgAlgorithmRegistry.TPM_ALG_SHA384, TcgAlgorithmRegistry.get_algorithm_string(4)), (12, "TPM_ALG_SHA1"))
+        self.assertEqual(getattr(TcgEventType, "EV_EFI_VARIABLE_AUTHORITY"), 0x800000E0)
+        self.assertEqual(TcgEventType.get_event_type_string(3), "EV_NO_ACTION")
+        self.assertEqual((CimaSdk.TYPE_CC_SEV, CimaSdk.cc_type_str(1)), (2, "TDX"))
 
     def test_where_there_is_no_daemon(self) -> None:
         with self.assertRaises(ValueError):

@@ -6,12 +6,14 @@ import asyncio
 import base64
 import collections
 import dataclasses
+import hashlib
 import json
 import random
 import unittest
 from typing import Any, Callable, Dict
 
 from cima_client import AsyncClient, CCReport, CimaError, Client, Evidence, MalformedError, RPCError, canonical, evidence
+from cima_client.quote import parse as parse_quote
 from cima_client.replay import replay
 
 from stage import VECTORS, Scripted
@@ -218,6 +220,26 @@ class CanonicalTest(unittest.TestCase):
             self.assertEqual(canonical.encode(number).decode(), text)
         with self.assertRaises(ValueError):
             canonical.encode(float("inf"))
+
+
+class QuotesTest(unittest.TestCase):
+    def test_quotes(self) -> None:
+        known = 0
+        for v in json.loads((VECTORS / "quotes.json").read_text()):
+            with self.subTest(v["about"]):
+                raw = base64.b64decode(v["quote"])
+                if "fields" not in v:
+                    with self.assertRaises(MalformedError):
+                        parse_quote(raw)
+                    continue
+                known += 1
+                q = parse_quote(raw)
+                got = {name: value.hex() for name, value in vars(q.body).items() if isinstance(value, bytes)}
+                got.update({f"rtmr{i}": r.hex() for i, r in enumerate(q.body.rtmr)}, version=str(q.header.version))
+                got["extension"] = str(len(q.body.extension)) if q.body.extension else ""
+                self.assertEqual({name: got[name] for name in v["fields"]}, v["fields"])
+                self.assertEqual([hashlib.sha384(c).hexdigest() for c in q.signature.certificates], v["certificates"])
+        self.assertEqual(known, 3)
 
 
 if __name__ == "__main__":

@@ -125,6 +125,55 @@ fn exchanges() {
 }
 
 #[test]
+fn quotes() {
+    let hex = |b: &[u8]| b.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let mut known = 0;
+    for v in load("quotes.json") {
+        let parsed = cima_client::quote::parse(&decoded(&v["quote"]).unwrap());
+        let Some(fields) = v["fields"].as_object() else {
+            assert!(matches!(parsed, Err(Error::Malformed(_))), "{}", v["about"]);
+            continue;
+        };
+        known += 1;
+        let q = parsed.unwrap();
+        let b = q.body;
+        for (name, want) in fields {
+            let got = match name.as_str() {
+                "version" => q.header.version.to_string(),
+                "tee_tcb_svn" => hex(&b.tee_tcb_svn),
+                "mr_seam" => b.mr_seam.to_string(),
+                "td_attributes" => hex(&b.td_attributes),
+                "xfam" => hex(&b.xfam),
+                "mrtd" => b.mrtd.to_string(),
+                "mr_config_id" => b.mr_config_id.to_string(),
+                "mr_owner" => b.mr_owner.to_string(),
+                "mr_owner_config" => b.mr_owner_config.to_string(),
+                "rtmr0" => b.rtmr[0].to_string(),
+                "rtmr1" => b.rtmr[1].to_string(),
+                "rtmr2" => b.rtmr[2].to_string(),
+                "rtmr3" => b.rtmr[3].to_string(),
+                "report_data" => hex(&b.report_data),
+                "mr_service_td" => b.mr_service_td.map(|d| d.to_string()).unwrap_or_default(),
+                "extension" => b
+                    .extension
+                    .as_ref()
+                    .map(|e| e.len().to_string())
+                    .unwrap_or_default(),
+                other => panic!("a field {other} that nobody knows"),
+            };
+            assert_eq!(got, *want, "{}: {name}", v["about"]);
+        }
+        let sums = q
+            .signature
+            .certificates
+            .iter()
+            .map(|c| hex(&cima_client::sha512::sha384(c)));
+        assert_eq!(json!(sums.collect::<Vec<_>>()), v["certificates"]);
+    }
+    assert_eq!(known, 3);
+}
+
+#[test]
 fn event_log_replays_to_the_register_beside_it() {
     let all = load("exchanges.json");
     let reply = |name: &str| {

@@ -1,4 +1,4 @@
-package server
+package openrpc
 
 import (
 	"encoding/base64"
