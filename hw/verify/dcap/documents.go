@@ -67,6 +67,7 @@ func (d *Documents) Read(q *Quote, roots []*x509.Certificate, at time.Time) (*Co
 	case !strings.EqualFold(c.tcb.Fmspc, c.platform.fmspc) || !strings.EqualFold(c.tcb.PceID, c.platform.pceID):
 		return nil, fmt.Errorf("TCB info is of the platforms %s, the quote's is %s", c.tcb.Fmspc, c.platform.fmspc)
 	}
+	sortLevels(c.tcb.TcbLevels)
 	c.Until = c.tcb.NextUpdate
 	if err := both(
 		inDate("TCB info", c.tcb.IssueDate, c.tcb.NextUpdate, at),

@@ -1,6 +1,8 @@
 package dcap
 
 import (
+	"bytes"
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -64,6 +66,17 @@ func (c *Collateral) Level(q *Quote) (*TCBLevel, error) {
 	levels = append(levels, reached{c.qe.TcbLevels, at})
 
 	return c.join(q, levels), nil
+}
+
+// sortLevels puts the levels of a platform in the order in which Intel's quote verification
+// library tries them, whatever theirs in the document: the highest SGX components first,
+// then the highest PCE SVN, then the highest TDX components.
+func sortLevels(levels []pcs.TcbLevel) {
+	slices.SortStableFunc(levels, func(a, b pcs.TcbLevel) int {
+		return cmp.Or(bytes.Compare(svnsOf(b.Tcb.SgxTcbcomponents), svnsOf(a.Tcb.SgxTcbcomponents)),
+			cmp.Compare(b.Tcb.Pcesvn, a.Tcb.Pcesvn),
+			bytes.Compare(svnsOf(b.Tcb.TdxTcbcomponents), svnsOf(a.Tcb.TdxTcbcomponents)))
+	})
 }
 
 // reached is a level among those of its part, of which the newest is the first.
