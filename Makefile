@@ -15,7 +15,7 @@ COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 # The platforms that cimactl is also built for.
 PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
-.PHONY: all build cross demo golden test test-clients test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
+.PHONY: all build cross demo golden test test-clients test-kubernetes test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-packages proof-fuzz proof-busy \
 	proof-closed-world proof-hostile proof-verdict
 .PHONY: release proof-debian proof-selinux proof-architectures
@@ -57,6 +57,11 @@ test: build
 test-clients: bin/cimad-sim
 	@GO="$(GO)" rpc/vectors/test-clients.sh
 
+## test-kubernetes: pods by a real containerd (root), the chart, manifests and compose file by their readers' libraries, the device plug-in
+test-kubernetes:
+	$(GO) test -C packaging/kubernetes/plugin ./...
+	$(GO) test -C packaging/test/kubernetes ./...
+
 ## golden: what the programs print is what they printed at a14dc83, save what its README names (root, 1 min)
 golden: build
 	packaging/test/golden/golden.py --bin bin
@@ -79,6 +84,8 @@ lint: cross
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) vet -C packaging/test/bench ./...
+	$(GO) vet -C packaging/test/kubernetes ./...
+	$(GO) vet -C packaging/kubernetes/plugin ./...
 	cd packaging/test/bench && $(GO) run $(STATICCHECK) ./...
 	GO="$(GO)" man/build.sh "$(CURDIR)/.cache/man"
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # What isn't for a package manager of Linux, into dist/: the Python client's wheel, the
-# Rust client's crate, and an image that holds cimactl alone (COPY --from=). Called by
+# Rust client's crate, an image that holds cimactl alone (COPY --from=), and one with the
+# device plug-in for Kubernetes. Called by
 # build.sh; VERSION, SOURCE_DATE_EPOCH and ARCH are set, and the programs built.
 set -eu
 cd "$(dirname "$0")/.."
@@ -22,10 +23,35 @@ else
 	echo 'artefacts.sh: left out: the crate, for there is no cargo' >&2
 fi
 
-# A tag has no "+". The first platform is the one that docker load takes.
-programs=$ARCH=bin/cimactl
-[ "$ARCH" = arm64 ] || programs="$programs arm64=bin/cross/linux/arm64/cimactl"
-packaging/licenses.sh cimactl >dist/stage/image-NOTICE
-# shellcheck disable=SC2086 # one word for each platform
-${GO:-go} run ./packaging/image -out "dist/cimactl-$VERSION.oci.tar" -name cima-project.github.io/cimactl \
-	-tag "$(echo "$VERSION" | tr + -)" -notice dist/stage/image-NOTICE -epoch "$SOURCE_DATE_EPOCH" $programs
+# image NAME NOTICE ARCH=PROGRAM…: an archive for these platforms, of which docker load
+# takes the first. A tag has no "+".
+image() {
+	local name=$1 notice=$2
+	shift 2
+	${GO:-go} run ./packaging/image -out "$dist/$name-$VERSION.oci.tar" -name "cima-project.github.io/$name" \
+		-tag "$(echo "$VERSION" | tr + -)" -notice "$notice" -epoch "$SOURCE_DATE_EPOCH" "$@"
+}
+
+packaging/licenses.sh cimactl >dist/stage/cimactl-NOTICE
+if [ "$ARCH" = arm64 ]; then
+	image cimactl dist/stage/cimactl-NOTICE arm64=bin/cimactl
+else
+	image cimactl dist/stage/cimactl-NOTICE "$ARCH=bin/cimactl" arm64=bin/cross/linux/arm64/cimactl
+fi
+
+# The plug-in's module has gRPC, which is fetched; so distributions don't build it.
+plugin=packaging/kubernetes/plugin
+for arch in amd64 arm64; do
+	CGO_ENABLED=0 GOOS=linux GOARCH=$arch GOFLAGS=-mod=mod ${GO:-go} build -C $plugin -trimpath -buildvcs=false -ldflags '-s -w' -o "$dist/stage/plugin-$arch" .
+done
+{
+	cat LICENSE
+	${GO:-go} list -C $plugin -deps -f '{{with .Module}}{{if not .Main}}{{.Path}} {{.Dir}}{{end}}{{end}}' . | sort -u |
+		while read -r module dir; do
+			[ "$module" != github.com/cima-project/cima ] || continue
+			for text in "$dir"/LICENSE* "$dir"/NOTICE* "$dir"/PATENTS*; do
+				[ ! -f "$text" ] || { printf '\n==== %s: %s\n' "$module" "${text##*/}" && cat "$text"; }
+			done
+		done
+} >dist/stage/plugin-NOTICE
+image cima-device-plugin dist/stage/plugin-NOTICE amd64="$dist/stage/plugin-amd64" arm64="$dist/stage/plugin-arm64"

@@ -55,9 +55,15 @@ type blobOf struct {
 	Annotations       map[string]string
 }
 
-// cimactlImage follows the image's digests from its index to the programs.
+// cimactlImage is the image that COPY --from= takes cimactl from.
 func cimactlImage(t *testing.T, dist string) {
-	name := filepath.Join(dist, "cimactl-"+testVersion+".oci.tar")
+	loaded(t, image(t, dist, "cimactl", "github.com/spf13/cobra"))
+}
+
+// image follows an image's digests from its index to the programs, and returns the
+// archive. Its notice names a module that is linked.
+func image(t *testing.T, dist, program, module string) string {
+	name := filepath.Join(dist, program+"-"+testVersion+".oci.tar")
 	f, err := os.Open(name)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +88,7 @@ func cimactlImage(t *testing.T, dist string) {
 		t.Fatalf("%s %v", all["index.json"], err)
 	}
 	blob(top.Manifests[0], &index)
-	if got := top.Manifests[0].Annotations["io.containerd.image.name"]; got != "cima-project.github.io/cimactl:"+strings.ReplaceAll(testVersion, "+", "-") {
+	if got := top.Manifests[0].Annotations["io.containerd.image.name"]; got != "cima-project.github.io/"+program+":"+strings.ReplaceAll(testVersion, "+", "-") {
 		t.Errorf("its name is %q", got)
 	}
 	machines := map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
@@ -106,25 +112,25 @@ func cimactlImage(t *testing.T, dist string) {
 			t.Errorf("%s: layers %v, diff ids %v", platform.Platform, manifest.Layers, config.RootFS.DiffIDs)
 		}
 		inside, headers := files(t, bytes.NewReader(layer))
-		h := headers["cimactl"]
-		program, err := elf.NewFile(bytes.NewReader(inside["cimactl"]))
-		if err != nil || h.Mode != 0o755 || h.Uid != 0 || program.Machine != machines[platform.Platform.Architecture] || config.Architecture != platform.Platform.Architecture {
+		h := headers[program]
+		is, err := elf.NewFile(bytes.NewReader(inside[program]))
+		if err != nil || h.Mode != 0o755 || h.Uid != 0 || is.Machine != machines[platform.Platform.Architecture] || config.Architecture != platform.Platform.Architecture {
 			t.Errorf("%s: %+v, %v", platform.Platform, h, err)
 		}
-		if libraries, err := program.ImportedLibraries(); err != nil || len(libraries) > 0 {
-			t.Errorf("%s: cimactl must be static: %q, %v", platform.Platform, libraries, err)
+		if libraries, err := is.ImportedLibraries(); err != nil || len(libraries) > 0 {
+			t.Errorf("%s: it must be static: %q, %v", platform.Platform, libraries, err)
 		}
-		if notice := inside["usr/share/doc/cimactl/NOTICE"]; !bytes.Contains(notice, []byte("github.com/spf13/cobra")) || len(inside) != 6 {
+		if notice := inside["usr/share/doc/"+program+"/NOTICE"]; !bytes.Contains(notice, []byte(module)) || len(inside) != 6 {
 			t.Errorf("%s: it holds %d files, and a NOTICE of %d bytes", platform.Platform, len(inside), len(notice))
 		}
-		if len(config.Config.Entrypoint) != 1 || config.Config.Entrypoint[0] != "/cimactl" {
+		if len(config.Config.Entrypoint) != 1 || config.Config.Entrypoint[0] != "/"+program {
 			t.Errorf("%s: %+v", platform.Platform, config.Config)
 		}
 	}
 	if len(index.Manifests) != 2 {
 		t.Errorf("it is for %d platforms", len(index.Manifests))
 	}
-	loaded(t, name)
+	return name
 }
 
 // loaded has podman load the image into a store of the test's own, and take out its file.

@@ -17,7 +17,7 @@ step() { part=$((part + 1)) && printf 'packages: %d of 7, after %d s: %s\n' "$pa
 
 rm -rf dist/stage
 mkdir -p dist/stage
-rm -f dist/*.deb dist/*.rpm dist/*.whl dist/*.crate dist/cimactl-*.tar.gz dist/cimactl-*.oci.tar dist/SHA256SUMS
+rm -f dist/*.deb dist/*.rpm dist/*.whl dist/*.crate dist/cimactl-*.tar.gz dist/*.oci.tar dist/SHA256SUMS
 step 'the three programs'
 make -s build VERSION="$VERSION"
 step 'cimactl for other platforms'

@@ -46,7 +46,11 @@ cimad() {
 	put 644 "${DESTDIR:-}/etc/apparmor.d/abstractions" packaging/apparmor/cima
 	put 644 "$share/cima" packaging/apparmor/usr.sbin.cimad
 	put 644 "$share/selinux/packages" packaging/selinux/cima.cil
-	put 644 "$share/doc/cimad/examples" packaging/compose/compose.yaml packaging/kubernetes/pod.yaml
+	examples=$share/doc/cimad/examples chart=packaging/kubernetes/chart
+	put 644 "$examples" packaging/compose/compose.yaml packaging/quadlet/cima-example.container packaging/kubernetes/*.yaml
+	put 644 "$examples/chart" $chart/Chart.yaml $chart/values.yaml $chart/values.schema.json
+	put 644 "$examples/chart/templates" $chart/templates/*.*
+	put 644 "$examples/chart/templates/tests" $chart/templates/tests/*.yaml
 	page cimad.8 cimad.toml.5 cima-api.7 cima-from-05.7
 }
 

@@ -111,14 +111,14 @@ func TestPackages(t *testing.T) {
 		second = packages(t, built(t, there))
 	}
 	// cimactl is also built for arm64, and for three systems other than Linux
-	want := 14
+	want := 15
 	for _, maker := range []string{"python3", "cargo"} { // of the wheel and the crate
 		if _, err := exec.LookPath(maker); err == nil {
 			want++
 		}
 	}
 	if len(first) != want || len(second) != want {
-		t.Errorf("dist must have five debs, four rpms, three archives, an image, the checksums, and with python3 and cargo a wheel and a crate: it has %d and %d files, not %d", len(first), len(second), want)
+		t.Errorf("dist must have five debs, four rpms, three archives, two images, the checksums, and with python3 and cargo a wheel and a crate: it has %d and %d files, not %d", len(first), len(second), want)
 	}
 	for name, b := range first {
 		if !bytes.Equal(b, second[name]) {
@@ -136,6 +136,7 @@ func TestPackages(t *testing.T) {
 	t.Run("python deb", func(t *testing.T) { pythonDeb(t, dist) })
 	t.Run("rpm", func(t *testing.T) { rpms(t, dist) })
 	t.Run("image", func(t *testing.T) { cimactlImage(t, dist) })
+	t.Run("plug-in's image", func(t *testing.T) { image(t, dist, "cima-device-plugin", "google.golang.org/grpc") })
 	t.Run("wheel", func(t *testing.T) { wheel(t, dist) })
 	t.Run("crate", func(t *testing.T) { crate(t, dist) })
 	t.Run("archives", func(t *testing.T) { archives(t, dist) })
