@@ -103,12 +103,12 @@ func (s *stage) start(socket string, words ...string) error {
 	return fmt.Errorf("%s does not listen; its messages are in %s", words[0], s.log)
 }
 
-// weigh gives a process a cgroup with twice a container's share of the processors, as
+// weigh gives a process a cgroup with ten times a container's share of the processors, as
 // systemd does by cimad.service's CPUWeight=.
 func weigh(pid int) error {
-	dir, file, weight := "/sys/fs/cgroup/cpu", "cpu.shares", "2048"
+	dir, file, weight := "/sys/fs/cgroup/cpu", "cpu.shares", "10240"
 	if _, err := os.Stat(dir); err != nil {
-		dir, file, weight = "/sys/fs/cgroup", "cpu.weight", "200"
+		dir, file, weight = "/sys/fs/cgroup", "cpu.weight", "1000"
 	}
 	dir = filepath.Join(dir, fmt.Sprint("service-", pid))
 	return errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, file), []byte(weight), 0o644),

@@ -141,7 +141,7 @@ func TestFloodInTheQueue(t *testing.T) {
 	if victim != 1 || hostile == 0 || hostile > most {
 		t.Errorf("taken: %d of the victim, %d of %d hostile ones, %d are allowed", victim, hostile, flood, most)
 	}
-	if hostile+closed+told != flood || told > answers+1 {
+	if hostile+closed+told != flood || told > flood/10 { // some each second
 		t.Errorf("%d taken, %d closed, %d told why: must be %d", hostile, closed, told, flood)
 	}
 	// The queue is empty: nobody fails.

@@ -14,8 +14,8 @@ import (
 // drain empties the kernel's queue while an origin floods it. A connection that is closed
 // at once costs three system calls here: accept4, one for its origin, and close. In
 // package net it would cost five, and the memory of a connection. A connect(2) costs its
-// caller more than that; where one container may connect on many processors at once,
-// several drain.
+// caller half as much again; but one container may connect on all processors at once, so
+// several drain. One processor is left for callers that are connected.
 func (d *Door) drain(ctx context.Context, l net.Listener) {
 	socket, ok := l.(syscall.Conn)
 	if !ok {
@@ -27,7 +27,7 @@ func (d *Door) drain(ctx context.Context, l net.Listener) {
 	}
 	raw.Control(func(listening uintptr) {
 		var all sync.WaitGroup
-		for range min(maxDrains, runtime.GOMAXPROCS(0)/4) - 1 {
+		for range min(maxDrains, runtime.GOMAXPROCS(0)-1) - 1 {
 			all.Go(func() { d.drainRaw(ctx, listening) })
 		}
 		d.drainRaw(ctx, listening)
@@ -35,7 +35,8 @@ func (d *Door) drain(ctx context.Context, l net.Listener) {
 	})
 }
 
-// maxDrains is the most goroutines that empty the queue.
+// maxDrains is the most goroutines that empty the queue. More would wait for the locks of
+// the listening socket, as the connections' own callers do.
 const maxDrains = 4
 
 func (d *Door) drainRaw(ctx context.Context, listening uintptr) {
