@@ -134,7 +134,7 @@ proof-closed-world:
 	$(GO) test $(WHOLE) ./daemon/launch ./daemon/power ./daemon/records
 	$(GO) test $(WHOLE) ./daemon/launch/predict -args -whole
 	$(GO) test $(WHOLE) -run '^Test($(CLOSED_WORLD))' ./daemon -args -whole
-CLOSED_WORLD = Attacks|Twins|Members|Pairs|UsualLines|Swapped|AnothersID|Judged|Unseen|Hanging|Inherited|RestartBefore|EachClassOfPower|PowerIn|PredictIn|LaunchDigestsIn
+CLOSED_WORLD = Attacks|Twins|Members|Pairs|UsualLines|Swapped|AnothersID|IDIsDockers|Judged|Unseen|Hanging|Inherited|RestartBefore|EachClassOfPower|PowerIn|PredictIn|LaunchDigestsIn
 ## proof-hostile: hostile containers of each kind by docker and podman, one after the other, beside a bystander; then the soak, with hostile callers (idle machine; root, 12 min)
 proof-hostile: bin/cimad-sim
 	@mkdir -p .cache/hostile

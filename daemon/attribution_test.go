@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -271,27 +272,81 @@ func TestCgroupOfTheOtherDriver(t *testing.T) {
 	}
 }
 
-// Whoever may use containerd may name a container as docker named another. That one
-// keeps its name, its launch and its start; the new one gets a name of its own.
+// Whoever may use containerd may name a container as docker named another: I1 of the
+// attacks. That one keeps its name, its launch and its start, also if its runtime is
+// executed meanwhile; the new one gets no evidence, and is announced.
 func TestAnothersID(t *testing.T) {
 	f := gateFixture(t)
 	victim := f.hold()
 	exec := func() []byte { return []byte(docker(t, "exec", victim, "/cimactl", "whoami", "--json")) }
 	f.wantNamed(exec(), "docker", victim)
+	f.wantQuiet()
 	before := f.operations(victim)
 	for _, namespace := range []string{"default", "k8s.io"} {
 		for name, flags := range map[string][]string{"its own cgroup": nil, "below the victim's": {"--cgroup", "/docker/" + victim + "/" + victim}} {
 			t.Run(namespace+", "+name, func(t *testing.T) {
-				out, err := f.ctr(namespace, victim, flags...)
-				if err != nil {
-					t.Fatal(err)
+				if out, err := f.ctr(namespace, victim, flags...); err == nil || !strings.Contains(err.Error(), "could not be attributed") {
+					t.Errorf("%s: %v", out, err)
 				}
-				f.wantNamed(out, "containerd", namespace+":"+victim)
 				f.wantNamed(exec(), "docker", victim)
 			})
 		}
 	}
 	if after := f.operations(victim); after != before {
 		t.Errorf("the log of the victim was %q, is %q", before, after)
+	}
+	if start := f.startOfContainer(victim); start != logs.StartGated {
+		t.Errorf("the victim's start: %q", start)
+	}
+	missed := 0
+	for _, e := range f.events() {
+		if e.Operation == logs.OpMissed && strings.Contains(string(e.Body()), "another container has this id") {
+			missed++
+		}
+	}
+	if missed == 0 {
+		t.Error("that it was not measured is not public")
+	}
+	// A usual container of the same client is named, and the victim may start anew.
+	id := randomID(t)
+	out, err := f.ctr("k8s.io", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.wantNamed(out, "containerd", "k8s.io:"+id)
+	docker(t, "restart", "-t", "0", victim)
+	f.wantNamed(exec(), "docker", victim)
+	if start := f.startOfContainer(victim); start != logs.StartGated {
+		t.Errorf("the victim's start, after a restart: %q", start)
+	}
+}
+
+// A container that has a docker container's id before docker starts that one again takes
+// nothing from it: the id is docker's.
+func TestIDIsDockers(t *testing.T) {
+	f := gateFixture(t)
+	victim := docker(t, "create", "-i", "--network", "none", "-v", f.socketMount(), testImage, "/cimactl", "evidence", "--nonce", "-")
+	t.Cleanup(func() { exec.Command("docker", "rm", "-f", victim).Run() })
+	thief := exec.Command("ctr", "-a", ownSocket, "-n", "default", "run", "--rm", "--rootfs", "--mount",
+		"type=bind,src="+filepath.Dir(f.socket())+",dst=/run/cima,options=rbind:ro", f.rootfs(), victim, "/cimactl", "evidence", "--nonce", "-")
+	in, err := thief.StdinPipe() // it waits for a nonce
+	if err == nil {
+		err = thief.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		in.Close()
+		thief.Wait()
+	})
+	daemontest.Eventually(t, "it runs", func() bool { return strings.Contains(f.operations("default:"+victim), logs.OpLaunch) })
+	docker(t, "start", victim)
+	f.wantNamed([]byte(docker(t, "exec", victim, "/cimactl", "whoami", "--json")), "docker", victim)
+	if start := f.startOfContainer(victim); start != logs.StartGated {
+		t.Errorf("docker's start: %q", start)
+	}
+	if all := f.operations(victim); strings.Count(all, logs.OpLaunch) != 1 || strings.Contains(all, logs.OpExit) {
+		t.Errorf("logged of docker's: %q", all)
 	}
 }

@@ -200,6 +200,13 @@ func (g *Gate) concerned(list []records.Record, h heldRuntime) []records.Record 
 			named = append(named, rec)
 		}
 	}
+	// Two may have one id. The bundle says which of them is meant, if anything does.
+	exact := slices.DeleteFunc(slices.Clone(named), func(rec records.Record) bool {
+		return !h.Command().Names(rec.Bundle) && !h.Names(rec.Bundle, rec.Bundle)
+	})
+	if len(exact) > 0 {
+		named = exact
+	}
 	if c := h.Command().Name; len(named) > 0 || c != "" && !slices.Contains(makes, c) {
 		return named
 	}

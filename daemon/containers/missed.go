@@ -6,6 +6,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/gate"
 	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -26,7 +27,7 @@ func (g *Gate) missed(h *gate.HeldExec, why error) {
 	} else {
 		g.m.Log.Warn("runtimes were not measured", "error", why)
 	}
-	if err := g.m.Ledger.Missed(ctx, logs.MissedLaunch, gate.PublicReason(why, ledger.ErrFull, errNoInit, errNoFIFO)); err != nil {
+	if err := g.m.Ledger.Missed(ctx, logs.MissedLaunch, gate.PublicReason(why, ledger.ErrFull, errNoInit, errNoFIFO, records.ErrTwice)); err != nil {
 		g.m.Log.Error("a gap could not be logged", "error", err)
 	}
 }

@@ -116,30 +116,6 @@ func (s *Store) isContainer(id string) bool {
 	return len(s.index.byID[id]) > 0
 }
 
-// name returns the name of a container in the log: of two containers that would have the
-// same, podman's has it, else the one that lies in the first place. The other's place
-// stands behind its name. Whoever can use one containerd can't take the name of another's
-// container so.
-func (s *Store) name(at location) string {
-	name := at.name()
-	if at.namespace == "" {
-		return name
-	}
-	s.scan.Lock()
-	others := s.index.byID[at.id]
-	s.scan.Unlock()
-	first := true
-	for _, other := range others {
-		switch {
-		case other == at:
-			first = false
-		case other.name() == name && (first || other.namespace == "") && exists(other.config()):
-			return name + "@" + at.place.dir()
-		}
-	}
-	return name
-}
-
 func exists(file string) bool {
 	var st unix.Stat_t
 	return unix.Lstat(file, &st) == nil

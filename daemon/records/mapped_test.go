@@ -2,11 +2,13 @@ package records
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -162,50 +164,97 @@ func TestDirectoryOfAnother(t *testing.T) {
 	}
 }
 
-// Containers that would have one name get two. Whoever chooses ids can't take another's.
-func TestNames(t *testing.T) {
+// Of two containers with one id the second is refused, whatever their runtimes and
+// namespaces: whoever chooses ids can't take another's, and can't take it from that one.
+func TestTwoOfOneID(t *testing.T) {
 	x := newTree(t)
 	x.store.options.Places = append([]Place{{Runtime: "docker", Config: x.Dir + "/io.containerd.own/{namespace}/{id}/config.json"}}, x.store.options.Places...)
-	own := config(t, "docker")
-	set("linux.cgroupsPath", "/docker/"+id(1))(own)
-	x.Write("io.containerd.own/moby/"+id(1)+"/config.json", encode(t, own))
-	x.bundle("moby", id(1), "/taken/"+id(1)) // another containerd, and the same id
+	own := func(id string) {
+		c := config(t, "docker")
+		set("linux.cgroupsPath", "/own/"+id)(c)
+		x.Write("io.containerd.own/moby/"+id+"/config.json", encode(t, c))
+	}
+	podman := func(id string) {
+		c := config(t, "podman")
+		set("linux.cgroupsPath", "/libpod_parent/libpod-"+id)(c)
+		x.Write("storage/overlay-containers/"+id+"/userdata/config.json", encode(t, c))
+	}
+	later := func() { time.Sleep(20 * time.Millisecond) } // of the clock that stamps files
+	x.bundle("default", id(1), "/default/"+id(1))         // chosen before docker made it
+	later()
+	own(id(1))
+	later()
+	x.bundle("moby", id(1), "/docker/"+id(1)) // another containerd
+	podman(id(1))
 	x.bundle("moby", id(2), "/docker/"+id(2))
-	x.bundle("moby", id(3), "/docker/"+id(3)) // podman's id
-	x.bundle("default", id(1), "/default/"+id(1))
-	x.bundle("default", "1000", "/default/1000")
-	x.bundle("1000", id(1), "/1000/"+id(1))
-	podman := config(t, "podman")
-	set("linux.cgroupsPath", "/libpod_parent/libpod-"+id(3))(podman)
-	x.Write("storage/overlay-containers/"+id(3)+"/userdata/config.json", encode(t, podman))
-	x.Mkdir("storage/overlay-containers/" + id(2) + "/userdata") // never ran
-	for cgroup, want := range map[string]string{
-		"/docker/" + id(1):               id(1),
-		"/taken/" + id(1):                id(1) + "@" + x.store.options.Places[1].dir(),
-		"/docker/" + id(2):               id(2),
-		"/docker/" + id(3):               id(3) + "@" + x.store.options.Places[1].dir(),
-		"/libpod_parent/libpod-" + id(3): id(3),
-		"/default/" + id(1):              "default:" + id(1),
-		"/default/1000":                  "default:1000",
-		"/1000/" + id(1):                 "1000:" + id(1),
-	} {
-		r, ok, err := x.declared(cgroup)
-		if !ok || err != nil || r.Name != want {
-			t.Errorf("%s: %q, %v, %v; want %q", cgroup, r.Name, ok, err, want)
+	podman(id(3))
+	later()
+	podman(id(2))
+	x.bundle("moby", id(3), "/docker/"+id(3))
+	x.bundle("k8s.io", id(3), "/kubepods/"+id(3))
+	x.bundle("k8s.io", id(4), "/kubepods/"+id(4))
+	later()
+	x.bundle("default", id(4), "/default/"+id(4))
+	x.bundle("default", "web", "/default/web")
+	x.bundle("1000", "web", "/1000/web")
+	x.Mkdir("storage/overlay-containers/" + id(4) + "/userdata") // never ran
+	check := func(want map[string]string) {
+		t.Helper()
+		for cgroup, want := range want {
+			switch r, ok, err := x.declared(cgroup); {
+			case want == "" && (ok || !errors.Is(err, ErrTwice)):
+				t.Errorf("%s: %q, %v, %v; must be refused", cgroup, r.Name, ok, err)
+			case want != "" && (!ok || err != nil || r.Name != want):
+				t.Errorf("%s: %q, %v, %v; want %q", cgroup, r.Name, ok, err, want)
+			}
 		}
 	}
+	check(map[string]string{
+		"/default/" + id(1): "", "/own/" + id(1): id(1), "/docker/" + id(1): "", "/libpod_parent/libpod-" + id(1): "",
+		"/docker/" + id(2): id(2), "/libpod_parent/libpod-" + id(2): "",
+		"/docker/" + id(3): "", "/libpod_parent/libpod-" + id(3): id(3), "/kubepods/" + id(3): "",
+		"/kubepods/" + id(4): "k8s.io:" + id(4), "/default/" + id(4): "",
+		"/default/web": "default:web", "/1000/web": "1000:web",
+	})
 	names := make(map[string]bool)
 	all, err := x.store.List(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	refused := 0
 	for _, r := range all {
 		if names[r.Name] {
 			t.Errorf("two containers are named %s", r.Name)
 		}
 		names[r.Name] = true
+		if errors.Is(r.Err, ErrTwice) {
+			refused++
+		}
 	}
-	if len(all) != 8 {
-		t.Errorf("%d containers are listed", len(all))
+	if len(all) != 13 || refused != 7 {
+		t.Errorf("%d containers are listed, %d of them refused", len(all), refused)
+	}
+	// What was first is gone: then the other has the id.
+	if err := os.RemoveAll(x.Dir + "/task/moby/" + id(2)); err != nil {
+		t.Fatal(err)
+	}
+	check(map[string]string{"/libpod_parent/libpod-" + id(2): id(2)})
+}
+
+// A user's container with the id of one of root's is refused, and never takes it.
+func TestUsersIDOfRoots(t *testing.T) {
+	x := newTree(t)
+	x.bundle("moby", id(1), "/docker/"+id(1))
+	x.bundle("moby", id(2), "/docker/"+id(2))
+	if _, err := x.store.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	place := &x.store.options.Places[2]
+	users := func(id string) location { return location{place: place, id: id, uid: 1000, home: x.Dir} }
+	if err := x.store.checkID(users(id(1))); !errors.Is(err, ErrTwice) {
+		t.Errorf("a user's with the id of root's: %v", err)
+	}
+	if err := x.store.checkID(users(id(3))); err != nil {
+		t.Errorf("a user's with an id of its own: %v", err)
 	}
 }

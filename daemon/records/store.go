@@ -159,7 +159,10 @@ func (s *Store) load(ctx context.Context, at location) (Record, error) {
 	if r.Err != nil {
 		return Record{}, r.Err
 	}
-	r.Name = s.name(at)
+	if err := s.checkID(at); err != nil {
+		return Record{}, err
+	}
+	r.Name = at.name()
 	st, ok, err := s.readState(at, r.UID)
 	if err == nil && ok {
 		err = r.settle(st)
