@@ -18,7 +18,7 @@ PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 .PHONY: all build cross demo golden test test-clients test-kubernetes test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-packages proof-fuzz proof-busy \
 	proof-closed-world proof-hostile proof-verdict
-.PHONY: release proof-debian proof-selinux proof-architectures
+.PHONY: release proof-debian proof-selinux proof-architectures proof-boot
 all: build
 
 # What root makes in another user's tree (sudo make demo) belongs to that user afterwards.
@@ -144,6 +144,9 @@ proof-hostile: bin/cimad-sim
 ## proof-verdict: 16 MiB of any evidence against a policy of 1 MiB, and what 1,000 events cost beside bare hashing (idle machine)
 proof-verdict:
 	$(GO) test $(WHOLE) -run 'TestMemory|TestKinds' -bench 'ThousandEvents/ratio' ./hw/verify -args -whole
+## proof-boot: boots by -kernel, UKI, shim and grub under OVMF with a software TPM are as predicted; real logs (root, 10 min)
+proof-boot: bin/cimactl
+	GO="$(GO)" packaging/test/boot/run
 ## proof-start: how long the daemon takes to start (idle machine; root)
 proof-start:
 	$(GO) test $(WHOLE) -run TestStart ./packaging -args -whole

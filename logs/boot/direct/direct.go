@@ -31,7 +31,9 @@ type Files struct {
 	Line                   string
 	Memory                 uint64 // bytes; counts where Handover is Patched
 	Handover               string
-	Separator              int // the register that has the separator before the boot
+	Separator              int  // the register that has the separator before the boot
+	InitrdFirst            bool // OVMF puts its word before the line: 2026.08, and not 2025.02
+	Retried                bool // firmware refuses the first call of ExitBootServices
 }
 
 // Boot computes RTMR1 and RTMR2.
@@ -58,12 +60,20 @@ func Boot(b *expected.Boot, f Files) error {
 	}
 	b.Add(expected.Known(4, "kernel", "kernel", from, p.Digest()))
 	b.Add(expected.Start(0, f.Separator)...)
-	b.Add(expected.Exit()...)
+	b.Exit(f.Retried)
+	const given = "the line that was given"
 	b.Line = f.Line
-	if f.Initrd != nil {
-		b.Line += " initrd=initrd" // OVMF's word
+	if f.Initrd != nil { // OVMF's word
+		last, first := f.Line+" initrd=initrd", "initrd=initrd "+f.Line
+		if f.InitrdFirst {
+			last, first = first, last
+		}
+		b.Line = last
+		other := expected.LoadOptions(first, given, true)
+		other.Choices[0].What = "command line with initrd=initrd at its other end"
+		b.Others = append(b.Others, other.Choices...)
 	}
-	b.Add(expected.LoadOptions(b.Line, "the line that was given", true))
+	b.Add(expected.LoadOptions(b.Line, given, true))
 	if f.Initrd != nil {
 		b.Add(expected.Initrd(f.InitrdName, f.Initrd))
 	}

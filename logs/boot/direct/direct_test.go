@@ -27,7 +27,7 @@ func booted(t *testing.T, f Files) expected.Boot {
 
 func TestBoot(t *testing.T) {
 	b := booted(t, files())
-	if len(b.Registers[1]) != 5 || len(b.Registers[2]) != 2 || b.Line != "ro initrd=initrd" || len(b.Others) != 1 {
+	if len(b.Registers[1]) != 5 || len(b.Registers[2]) != 2 || b.Line != "ro initrd=initrd" || len(b.Others) != 3 {
 		t.Fatalf("%+v", b)
 	}
 	p, err := authenticode.Parse(files().Kernel)
@@ -36,6 +36,11 @@ func TestBoot(t *testing.T) {
 	}
 	if b.Registers[2][0].Choices[0].Digest != sha512.Sum384([]byte("r\x00o\x00 \x00i\x00n\x00i\x00t\x00r\x00d\x00=\x00i\x00n\x00i\x00t\x00r\x00d\x00\x00\x00")) {
 		t.Error("the line")
+	}
+	turned := files()
+	turned.InitrdFirst, turned.Retried = true, true
+	if b := booted(t, turned); b.Line != "initrd=initrd ro" || len(b.Registers[1]) != 7 {
+		t.Errorf("%+v", b)
 	}
 	alone := files()
 	alone.Initrd, alone.Separator = nil, 0
@@ -101,7 +106,7 @@ func TestEachCounts(t *testing.T) {
 	patchedToo := files()
 	patchedToo.Handover = Patched
 	raw, other := booted(t, files()), booted(t, patchedToo)
-	if raw.Others[0].Digest != other.Registers[1][0].Choices[0].Digest || other.Others[0].Digest != raw.Registers[1][0].Choices[0].Digest {
+	if raw.Others[2].Digest != other.Registers[1][0].Choices[0].Digest || other.Others[2].Digest != raw.Registers[1][0].Choices[0].Digest {
 		t.Error("the other way is not explained")
 	}
 }

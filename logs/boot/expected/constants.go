@@ -16,9 +16,17 @@ func Separator(pcr int) Event { return Of(pcr, "separator", "separator", rule, m
 func calling() Event   { return action(4, "Calling EFI Application from Boot Option") }
 func returning() Event { return action(4, "Returning from EFI Application from Boot Option") }
 
-// Exit are the two last events of RTMR1.
-func Exit() []Event {
-	return []Event{action(5, "Exit Boot Services Invocation"), action(5, "Exit Boot Services Returned with Success")}
+// Exit adds the last events of RTMR1. Firmware may refuse the first call, because the map
+// of memory changed meanwhile; then Linux calls once more.
+func (b *Boot) Exit(retried bool) {
+	const call = "Exit Boot Services Invocation"
+	refused := action(5, "Exit Boot Services Returned with Failure")
+	if retried {
+		b.Add(action(5, call), refused)
+	} else {
+		b.Others = append(b.Others, refused.Choices...)
+	}
+	b.Add(action(5, call), action(5, "Exit Boot Services Returned with Success"))
 }
 
 func action(pcr int, text string) Event { return Of(pcr, "action", text, rule, []byte(text)) }

@@ -132,12 +132,18 @@ func TestRegisters(t *testing.T) {
 
 // These digests are in real logs (FACTS).
 func TestConstants(t *testing.T) {
+	var exits, once Boot
+	exits.Exit(true)
+	once.Exit(false)
+	if len(exits.Registers[1]) != 4 || len(once.Registers[1]) != 2 || len(once.Others) != 1 {
+		t.Fatalf("%+v, %+v", exits, once)
+	}
 	for _, c := range []struct {
 		e    Event
 		want string
 	}{
 		{Separator(4), "394341b7182c"}, {calling(), "77a0dab2312b"}, {returning(), "31fddb567dad"},
-		{Exit()[0], "214b0bef1379"}, {Exit()[1], "0a2e01c85dea"},
+		{exits.Registers[1][0], "214b0bef1379"}, {exits.Registers[1][1], "74cd173edc02"}, {exits.Registers[1][3], "0a2e01c85dea"},
 		{Of(7, "", "", "", VariableData(GlobalGUID, "SecureBoot", []byte{0})), "cfa4e2c606f5"},
 		{Of(7, "", "", "", VariableData(GlobalGUID, "SecureBoot", nil)), "9dc3a1f80bce"},
 		{Of(7, "", "", "", VariableData(SecurityGUID, "dbx", nil)), "18cc6e01f0c6"},

@@ -35,6 +35,7 @@ type Files struct {
 	GPT       *expected.Event // the disk's partition table; nil where firmware measures none
 	Failed    int             // boot options that failed before
 	Separator int             // the register that has the separator before the boot
+	Retried   bool            // firmware refuses the first call of ExitBootServices
 }
 
 // File is a file with its name.
@@ -45,6 +46,10 @@ type File struct {
 
 // version finds grub's in its section .sbat.
 var version = regexp.MustCompile(`(?m)^grub,[0-9]+,[^,\n]*,grub,([0-9]+)\.([0-9]+)`)
+
+// distribution is in the section .sbat of Debian's and Ubuntu's grub. Their embedded
+// configuration looks whether grub.cfg is there before it reads it.
+var distribution = regexp.MustCompile(`(?m)^grub\.peimage,`)
 
 // Boot computes RTMR1 and RTMR2.
 func Boot(b *expected.Boot, f Files) error {
@@ -64,9 +69,11 @@ func Boot(b *expected.Boot, f Files) error {
 	if m == nil {
 		return fmt.Errorf("%s: no grub: its section .sbat names no version", f.Grub.Name)
 	}
-	if v := string(m[1]) + "." + string(m[2]); v != "2.12" && v != "2.14" {
-		return fmt.Errorf("%s has version %s: 2.12 and 2.14 are known, which start the kernel by its EFI stub", f.Grub.Name, v)
+	v := string(m[1]) + "." + string(m[2])
+	if v != "2.12" && v != "2.14" || !distribution.Match(sbat) {
+		return fmt.Errorf("%s has version %s: 2.12 and 2.14 of Debian and Ubuntu are known", f.Grub.Name, v)
 	}
+	byFirmware := v != "2.12" // later, firmware loads the kernel, and not grub
 	if err := shimLists(b, shim, f.Shim.Name); err != nil {
 		return fmt.Errorf("%s: %w", f.Shim.Name, err)
 	}
@@ -83,11 +90,13 @@ func Boot(b *expected.Boot, f Files) error {
 		b.Add(*f.GPT)
 	}
 	b.Add(expected.Known(pcrCode, "shim", "shim", f.Shim.Name, shim.Digest()),
-		expected.Known(pcrCode, "grub", "grub", f.Grub.Name, program.Digest()),
-		expected.Known(pcrCode, "kernel", "kernel", s.kernel.Name, kernel.Digest()))
-	b.Add(expected.Exit()...)
+		expected.Known(pcrCode, "grub", "grub", f.Grub.Name, program.Digest()))
+	if byFirmware {
+		b.Add(expected.Known(pcrCode, "kernel", "kernel", s.kernel.Name, kernel.Digest()))
+	}
+	b.Exit(f.Retried)
 	b.Line = "BOOT_IMAGE=" + s.line
-	b.Add(expected.LoadOptions(b.Line, f.Config.Name, false))
+	b.Add(expected.LoadOptions(b.Line, f.Config.Name, byFirmware))
 	if s.initrd.Data != nil {
 		b.Add(expected.Initrd(s.initrd.Name, s.initrd.Data))
 	}
@@ -126,7 +135,8 @@ func (s *session) configuration() error {
 
 // literal are the events of a configuration that has one meaning.
 func (s *session) literal(list []command, chosen *command) ([]expected.Event, error) {
-	events := []expected.Event{s.file("grub.cfg", s.f.Config)}
+	config := s.file("grub.cfg", s.f.Config)
+	events := []expected.Event{config, config} // it is opened twice, and each time measured
 	for _, c := range list {
 		if c.block == "" && !harmless(c.words) {
 			return nil, varies(c.line, "%s may read files, or lead elsewhere", c.words[0])

@@ -24,7 +24,7 @@ func shimOf(certificate, revoked string) []byte {
 }
 
 func grubOf(version string) []byte {
-	return boottest.Program(boottest.Section{Name: ".sbat", Data: fmt.Appendf(nil, "sbat,1,SBAT Version,sbat,1,x\ngrub,5,Free Software Foundation,grub,%s,x\n", version)})
+	return boottest.Program(boottest.Section{Name: ".sbat", Data: fmt.Appendf(nil, "sbat,1,SBAT Version,sbat,1,x\ngrub,5,Free Software Foundation,grub,%s,x\ngrub.peimage,2,Canonical,grub2,x,x\n", version)})
 }
 
 const literal = `# a comment
@@ -58,7 +58,7 @@ func TestLiteral(t *testing.T) {
 	}
 	var want [][]byte
 	for _, text := range []string{
-		literal, "set timeout=0", "set default=1", "menuentry first { linux /other\n}",
+		literal, literal, "set timeout=0", "set default=1", "menuentry first { linux /other\n}",
 		"menuentry The second --class x --id y {\n\tlinux /vmlinuz root=/dev/vda \"a b\"  quiet\n\tinitrd /initrd.img\n}",
 		"setparams The second", "linux /vmlinuz root=/dev/vda a b quiet",
 	} {
@@ -75,8 +75,26 @@ func TestLiteral(t *testing.T) {
 			t.Errorf("event %d is not %q", i, want[i])
 		}
 	}
-	if b.Line != "BOOT_IMAGE="+line || len(b.Registers[1]) != 7 || !expected.Complete(b.Registers[1]) || len(b.Notes) > 0 {
+	if b.Line != "BOOT_IMAGE="+line || len(b.Registers[1]) != 6 || !expected.Complete(b.Registers[1]) || len(b.Notes) > 0 {
 		t.Errorf("%q, %+v, %q", b.Line, b.Registers[1], b.Notes)
+	}
+}
+
+// Later versions have firmware load the kernel, and end the line with a NUL.
+func TestLaterGrub(t *testing.T) {
+	f := files(literal)
+	f.Grub.Data, f.Retried = grubOf("2.14"), true
+	var b expected.Boot
+	if err := Boot(&b, f); err != nil {
+		t.Fatal(err)
+	}
+	p, err := authenticode.Parse(boottest.Kernel("k"))
+	if err != nil || len(b.Registers[1]) != 9 || b.Registers[1][4].Choices[0].Digest != p.Digest() {
+		t.Errorf("%+v, %v", b.Registers[1], err)
+	}
+	events := b.Registers[2]
+	if events[len(events)-2].Choices[0].Digest != sha512.Sum384(expected.Wide(b.Line, true)) {
+		t.Error("the line has no NUL")
 	}
 }
 
@@ -137,7 +155,10 @@ func TestShim(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for want, change := range map[string]func(*Files){
-		"2.12 and 2.14 are known": func(f *Files) { f.Grub.Data = grubOf("2.06") },
+		"version 2.06: 2.12": func(f *Files) { f.Grub.Data = grubOf("2.06") },
+		"2.12 and 2.14 of Debian": func(f *Files) {
+			f.Grub.Data = boottest.Program(boottest.Section{Name: ".sbat", Data: []byte("grub,5,x,grub,2.12,x\n")})
+		},
 		"names no version":        func(f *Files) { f.Grub.Data = boottest.Program() },
 		"no section .vendor_cert": func(f *Files) { f.Shim.Data = boottest.Program() },
 		"is not there":            func(f *Files) { f.Config.Data = []byte(strings.Replace(literal, "/vmlinuz", "/vm", 1)) },

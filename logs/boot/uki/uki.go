@@ -52,6 +52,7 @@ type Files struct {
 	GPT       *expected.Event // the disk's partition table; nil where firmware measures none
 	Failed    int             // boot options that failed before
 	Separator int             // the register that has the separator before the boot
+	Retried   bool            // firmware refuses the first call of ExitBootServices
 }
 
 // measured are the sections that the stub measures, in its order.
@@ -123,8 +124,8 @@ func (s *stub) section(name string) []byte {
 	return data
 }
 
-// code adds RTMR1: firmware measures the image, the add-ons that the stub loads, and the
-// kernel that the stub starts.
+// code adds RTMR1: firmware measures the image, and the add-ons that the stub loads. Up to
+// version 257 the stub had firmware load the kernel, too; later ones start it themselves.
 func (s *stub) code() error {
 	s.b.Add(expected.Start(s.f.Failed, s.f.Separator)...)
 	if s.f.GPT != nil {
@@ -142,8 +143,10 @@ func (s *stub) code() error {
 	if err != nil {
 		return fmt.Errorf(".linux: %w", err)
 	}
-	s.b.Add(expected.Known(pcrCode, "kernel", "kernel", s.f.Image.Name+": .linux", kernel.Digest()))
-	s.b.Add(expected.Exit()...)
+	if s.version == oldest {
+		s.b.Add(expected.Known(pcrCode, "kernel", "kernel", s.f.Image.Name+": .linux", kernel.Digest()))
+	}
+	s.b.Exit(s.f.Retried)
 	return nil
 }
 

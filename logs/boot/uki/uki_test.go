@@ -85,7 +85,7 @@ func TestBeside(t *testing.T) {
 	gpt := expected.Open(5, "gpt")
 	f.GPT = &gpt
 	b := booted(t, f)
-	if got := kinds(b.Registers[1]); got != "action separator action action gpt uki addon addon addon kernel action action" {
+	if got := kinds(b.Registers[1]); got != "action separator action action gpt uki addon addon addon action action" {
 		t.Errorf("RTMR1: %s", got)
 	}
 	if got := kinds(b.Registers[2]); got != strings.Repeat("section-name section ", 5)+"options addon-line sidecar sidecar sidecar sidecar addon-part line initrd" {
@@ -98,7 +98,11 @@ func TestBeside(t *testing.T) {
 		t.Error("the add-ons' line")
 	}
 	old := f
+	old.Retried = true
 	old.Image = image(257, section{Name: ".uname", Data: []byte("6.1")})
+	if got := kinds(booted(t, old).Registers[1]); got != "action separator action action gpt uki addon addon addon kernel action action action action" {
+		t.Errorf("an older stub's RTMR1: %s", got)
+	}
 	if b := booted(t, old); strings.Contains(kinds(b.Registers[2]), "addon-part") || len(b.Notes) != 1 {
 		t.Errorf("an older stub: %s, %q", kinds(b.Registers[2]), b.Notes)
 	}
