@@ -25,6 +25,7 @@ require (
 	golang.org/x/sys v0.49.0
 	golang.org/x/time v0.16.0
 	google.golang.org/protobuf v1.34.2
+	google.golang.org/protobuf v1.34.2
 )
 
 require (

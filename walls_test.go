@@ -143,6 +143,7 @@ var allowed = map[string][]string{
 		"rpc/cimactl/licenses",
 		"rpc/cimactl/policy",
 		"rpc/cimactl/predict",
+		"rpc/cimactl/reference",
 		"rpc/cimactl/replay",
 		"rpc/form",
 	},
@@ -163,6 +164,14 @@ var allowed = map[string][]string{
 	"rpc/cimactl/policy":     {"hw/verify", "hw/verify/replay", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
 	"rpc/cimactl/appraise":   {"hw/verify", "hw/verify/collateral", "hw/verify/dcap", "hw/verify/policy", "hw/verify/replay", "rpc/cimactl/command", "rpc/cimactl/replay", "rpc/form"},
 	"rpc/cimactl/collateral": {"hw/verify/collateral", "hw/verify/dcap", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
+	"rpc/cimactl/reference": {
+		"daemon/launch",
+		"hw/verify/computed",
+		"hw/verify/endorsed",
+		"logs/boot/expected",
+		"rpc/cimactl/command",
+		"rpc/cimactl/predict",
+	},
 	"rpc/cimactl/predict": {
 		"daemon/launch",
 		"daemon/launch/predict",

@@ -78,6 +78,12 @@ func (f *fixture) usualPlace() {
 
 func startFixture(t *testing.T, records *records.Store, configure ...func(*config.Config)) *fixture {
 	t.Helper()
+	return startFixtureOn(t, sim.Config{}, records, configure...)
+}
+
+// startFixtureOn starts a daemon on a TD that boots in its own way.
+func startFixtureOn(t *testing.T, td sim.Config, records *records.Store, configure ...func(*config.Config)) *fixture {
+	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "cima-t")
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +92,7 @@ func startFixture(t *testing.T, records *records.Store, configure ...func(*confi
 	if err := os.Chmod(dir, 0o755); err != nil { // containers enter as any uid
 		t.Fatal(err)
 	}
-	machine, err := sim.Boot(sim.Config{})
+	machine, err := sim.Boot(td)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -81,7 +81,7 @@ func TestFlagsAreInTheirPages(t *testing.T) {
 
 func TestCommandsAreInTheirPage(t *testing.T) {
 	text := page(t, "cimactl.1")
-	for _, verb := range find(t, `Use:\s+"([a-z]+)`, source(t, "rpc/cimactl"), 8) {
+	for _, verb := range find(t, `Use:\s+"([a-z-]+)`, source(t, "rpc/cimactl"), 8) {
 		if verb != "cimactl" && !strings.Contains(text, "**"+verb) && !strings.Contains(text, " "+verb+"**") {
 			t.Errorf("cimactl %s isn't in cimactl.1", verb)
 		}

@@ -20,6 +20,7 @@ import (
 	"github.com/cima-project/cima/rpc/cimactl/licenses"
 	"github.com/cima-project/cima/rpc/cimactl/policy"
 	"github.com/cima-project/cima/rpc/cimactl/predict"
+	"github.com/cima-project/cima/rpc/cimactl/reference"
 	"github.com/cima-project/cima/rpc/cimactl/replay"
 )
 
@@ -62,11 +63,13 @@ other machine it appraises the evidence, offline.`,
 	root.SetVersionTemplate("cimactl {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().String("socket", "", "socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
+	policies := policy.Command()
+	policies.AddCommand(reference.Commands()...)
 	predicting := predict.Command()
 	predicting.AddCommand(boot.Command())
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
 		containersCommand(), statusCommand(), versionCommand(),
-		nonceCommand(), appraise.Verify(), replay.Command(), policy.Command(), collateral.Command(), convertCommand(), predicting, licenses.Command())
+		nonceCommand(), appraise.Verify(), replay.Command(), policies, collateral.Command(), convertCommand(), predicting, licenses.Command())
 	root.AddCommand(hostCommands()...)
 	root.SetFlagErrorFunc(command.Usage)
 	command.ExplainArguments(root)

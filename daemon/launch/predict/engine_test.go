@@ -130,7 +130,7 @@ func (m *machine) build(name string, changes ...string) {
 	if err != nil {
 		m.Fatal(err)
 	}
-	m.images[name] = Image{m.config(name), users}
+	m.images[name] = Image{Config: m.config(name), Users: users}
 }
 
 // config reads an image's configuration from the engine's storage.

@@ -49,8 +49,9 @@ type Host struct {
 
 // Image is what a prediction needs of an image.
 type Image struct {
-	Config *launch.ImageConfig
-	Users  *Users // nil where the image's files aren't known
+	Config   *launch.ImageConfig
+	Manifest string // its digest; "" where the image is stored without one
+	Users    *Users // nil where the image's files aren't known
 }
 
 // Prediction is the launch of a container that nobody has started.

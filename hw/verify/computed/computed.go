@@ -39,9 +39,11 @@ type Policy struct {
 	Firmware  *Firmware // nil: [firmware.NAME] is not written
 	System    bool      // [system.NAME] is written
 	Boot      *expected.Boot
-	Root      string   // how the root file system is covered; "" for what the line says
-	RootWord  string   // the word by which a known initrd's own rule covers it
-	HostInput []string // what the system reads of its host; nil: nobody has looked
+	Given     [3]*[48]byte // values of registers that somebody else computed; nil: those of Boot
+	Origin    string       // of what is given
+	Root      string       // how the root file system is covered; "" for what the line says
+	RootWord  string       // the word by which a known initrd's own rule covers it
+	HostInput []string     // what the system reads of its host; nil: nobody has looked
 }
 
 // Write writes the tables. It fails where a policy with them could not be read.
@@ -130,11 +132,17 @@ func (w *writer) firmware() {
 		fmt.Fprintf(&w.b, "  %q,  # %s\n", hex.EncodeToString(v.Digest[:]), oneLine(v.Why))
 	}
 	w.b.WriteString("]\n")
-	w.register("rtmr0", w.p.Boot.Registers[0])
+	w.register(0)
 }
 
 // register writes a register: its value where each event is known, else the sequence.
-func (w *writer) register(name string, events []expected.Event) {
+func (w *writer) register(number int) {
+	name, events := fmt.Sprint("rtmr", number), w.p.Boot.Registers[number]
+	if given := w.p.Given[number]; given != nil {
+		w.comment(w.p.Origin)
+		w.value(name, hex.EncodeToString(given[:]))
+		return
+	}
 	value, ok := expected.Value(events)
 	if ok {
 		for _, e := range events {
@@ -161,8 +169,8 @@ func (w *writer) register(name string, events []expected.Event) {
 
 func (w *writer) system() error {
 	w.table("[system."+text(w.p.Name)+"]", "Boot loader, kernel, initrd and command line.")
-	w.register("rtmr1", w.p.Boot.Registers[1])
-	w.register("rtmr2", w.p.Boot.Registers[2])
+	w.register(1)
+	w.register(2)
 	root, err := w.root()
 	if err != nil {
 		return err

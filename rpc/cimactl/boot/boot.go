@@ -25,6 +25,7 @@ type flags struct {
 	name, root, rootWord               string
 	hostInput                          []string
 	policy, json                       bool
+	initrdFirst, retried               bool
 	check                              string
 }
 
@@ -57,6 +58,7 @@ func (f *flags) add(c *cobra.Command) {
 	text(&f.initrd, "initrd", "`FILE` for QEMU's -initrd; its path, with --grub")
 	text(&f.line, "line", "`TEXT` of the kernel's command line")
 	text(&f.handover, "handover", "`WORD`: raw (default) or patched, by older QEMU")
+	c.Flags().BoolVar(&f.initrdFirst, "initrd-first", false, "newer OVMF puts initrd=initrd before the line")
 	text(&f.uki, "uki", "`FILE`, a unified kernel image, by FILE.extra.d")
 	text(&f.options, "options", "`TEXT` that the boot entry hands to the image")
 	text(&f.esp, "esp", "`DIR`, the EFI system partition with \\loader")
@@ -64,6 +66,7 @@ func (f *flags) add(c *cobra.Command) {
 	text(&f.disk, "disk", "`FILE`, the disk's image, for its partitions; or none")
 	c.Flags().IntVar(&f.failed, "failed", 0, "`N` boot options that fail before the right one")
 	c.Flags().IntVar(&f.separator, "separator", 1, "`N` of the last separator's RTMR: 0 or 1")
+	c.Flags().BoolVar(&f.retried, "retried", false, "firmware refuses the first ExitBootServices")
 	text(&f.name, "name", "`NAME` in the policy (default \"computed\")")
 	text(&f.root, "root", "`WORD`: what covers the root (cima-policy(5), ROOT)")
 	text(&f.rootWord, "root-word", "`KEY` of the line by which a known initrd covers it")
@@ -126,8 +129,8 @@ func (f *flags) sensible(c *cobra.Command) error {
 		return refuse("there must be --firmware, --kernel, --uki or --grub")
 	case f.firmware == "" && (f.secureBoot != "" || f.acpi != ""):
 		return refuse("--secure-boot and --acpi must come with --firmware")
-	case len(ways) == 0 && (f.line+f.initrd+f.options+f.esp+f.disk != "" || f.failed != 0):
-		return refuse("--line, --initrd, --options, --esp, --disk and --failed must come with what is booted")
+	case len(ways) == 0 && (f.line+f.initrd+f.options+f.esp+f.disk != "" || f.failed != 0 || f.retried):
+		return refuse("--line, --initrd, --options, --esp, --disk, --failed and --retried must come with what is booted")
 	case f.separator != 0 && f.separator != 1 || f.failed < 0 || f.failed > maxFailed:
 		return refuse("--separator must be 0 or 1, and --failed 0 to %d", maxFailed)
 	case f.policy && (f.firmware == "" || len(ways) == 0):

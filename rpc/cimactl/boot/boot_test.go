@@ -62,7 +62,7 @@ func build(t *testing.T) built {
 	}
 	write(t, dir, "esp/loader/credentials/g.cred", []byte("g"))
 	write(t, dir, "esp/EFI/BOOT/BOOTX64.EFI", boottest.Program(boottest.Section{Name: ".vendor_cert", Data: make([]byte, 16)}))
-	write(t, dir, "esp/EFI/BOOT/grubx64.efi", boottest.Program(boottest.Section{Name: ".sbat", Data: []byte("grub,5,Free Software Foundation,grub,2.12,x\n")}))
+	write(t, dir, "esp/EFI/BOOT/grubx64.efi", boottest.Program(boottest.Section{Name: ".sbat", Data: []byte("grub,5,Free Software Foundation,grub,2.12,x\ngrub.peimage,2,x\n")}))
 	write(t, dir, "esp/EFI/debian/grub.cfg", []byte("menuentry x {\nlinux /vmlinuz ro\n}\n"))
 	write(t, dir, "esp/vmlinuz", boottest.Kernel("k"))
 	return b

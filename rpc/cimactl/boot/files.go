@@ -119,7 +119,7 @@ func (f *flags) readDirect(b *expected.Boot) error {
 	if f.failed != 0 || f.disk != "" || f.options != "" || f.esp != "" {
 		return errors.New("--failed, --disk, --options and --esp must not come with --kernel: QEMU starts it without a disk")
 	}
-	d := direct.Files{KernelName: filepath.Base(f.kernel), InitrdName: filepath.Base(f.initrd), Line: f.line, Handover: f.handover, Separator: f.separator}
+	d := direct.Files{KernelName: filepath.Base(f.kernel), InitrdName: filepath.Base(f.initrd), Line: f.line, Handover: f.handover, Separator: f.separator, InitrdFirst: f.initrdFirst, Retried: f.retried}
 	if d.Handover == "" {
 		d.Handover = direct.Raw
 	}
@@ -173,7 +173,7 @@ func (f *flags) readUKI(b *expected.Boot) error {
 	if err != nil {
 		return err
 	}
-	u := uki.Files{Image: uki.File{Name: filepath.Base(f.uki), Data: image}, Options: f.options, Failed: f.failed, Separator: f.separator}
+	u := uki.Files{Image: uki.File{Name: filepath.Base(f.uki), Data: image}, Options: f.options, Failed: f.failed, Separator: f.separator, Retried: f.retried}
 	if u.GPT, err = f.partitions(b); err != nil {
 		return err
 	}
@@ -235,7 +235,7 @@ func (f *flags) readGrub(b *expected.Boot) error {
 	}
 	defer tree.Close()
 	g := grub.Files{
-		Line: f.line, Kernel: f.kernel, Initrd: f.initrd, Failed: f.failed, Separator: f.separator,
+		Line: f.line, Kernel: f.kernel, Initrd: f.initrd, Failed: f.failed, Separator: f.separator, Retried: f.retried,
 		Read: func(name string) ([]byte, error) {
 			return readIn(tree, strings.TrimPrefix(path.Clean(name), "/"), maxInitrd)
 		},

@@ -1,6 +1,10 @@
 package boot
 
-import "github.com/cima-project/cima/logs/boot/expected"
+import (
+	"strings"
+
+	"github.com/cima-project/cima/logs/boot/expected"
+)
 
 // look says what to look at where a log has another event than is expected.
 func look(l *expected.Line) string {
@@ -9,6 +13,8 @@ func look(l *expected.Line) string {
 		return ""
 	case l.Is != nil && l.Verdict == expected.Unlike:
 		return "it is " + l.Is.What + " of " + l.Is.From
+	case l.Verdict == expected.Extra && l.Is != nil && strings.HasPrefix(l.Is.What, "Exit Boot Services"):
+		return "firmware refused the first call: --retried"
 	case l.Verdict == expected.Extra && l.Is != nil:
 		return "it is there once more: " + l.Is.What + hint("repeated")
 	case l.Verdict == expected.Extra:
@@ -56,6 +62,6 @@ var hints = map[string]string{
 	"sidecar":      "credentials or extensions beside the image are others",
 	"addon-part":   "another add-on, or another version of systemd-stub",
 	"file":         "a file that grub read is another",
-	"line":         "another command line; the event does not show it",
+	"line":         "another command line, which the event does not show; or --initrd-first",
 	"initrd":       "another initrd: is it built anew on each machine?",
 }

@@ -26,7 +26,7 @@ func (f *flags) images(identity *launch.Image) (predict.Image, error) {
 	case f.config != "":
 		i.Config, err = readImageConfig(f.config)
 	case f.image != "":
-		i, err = readImage(f.image, identity)
+		i, err = ReadImage(f.image, identity)
 	}
 	if i.Config != nil {
 		*identity = launch.Image{Digest: i.Config.Digest}
@@ -46,9 +46,9 @@ func readImageConfig(path string) (*launch.ImageConfig, error) {
 	return i, nil
 }
 
-// readImage reads PLACE[:TAG]: a directory with an OCI image layout, an archive with
+// ReadImage reads PLACE[:TAG]: a directory with an OCI image layout, an archive with
 // one or of `docker save`, or an image's identity as in its event.
-func readImage(place string, identity *launch.Image) (i predict.Image, err error) {
+func ReadImage(place string, identity *launch.Image) (i predict.Image, err error) {
 	tag := ""
 	info, err := os.Stat(place)
 	if at := strings.LastIndexByte(place, ':'); errors.Is(err, fs.ErrNotExist) && at > 0 {

@@ -49,6 +49,8 @@ type document struct {
 	Manifests []descriptor `json:"manifests"`
 	Config    *descriptor  `json:"config"`
 	Layers    []descriptor `json:"layers"`
+
+	digest string // of the manifest
 }
 
 // Read reads the image of an OCI image layout, or of an unpacked archive of docker's or
@@ -173,6 +175,7 @@ func (s store) choose(d document, depth int) (document, error) {
 		if d, err = parse(text); err != nil {
 			return d, fmt.Errorf("%s: %w", list[0].Digest, err)
 		}
+		d.digest = list[0].Digest
 	}
 	if d.Config == nil {
 		return d, errors.New("the manifest names no configuration")
@@ -202,7 +205,9 @@ func (s store) image(d document) (predict.Image, error) {
 	for _, l := range d.Layers {
 		layers = append(layers, layer{place(l.Digest), l.Digest})
 	}
-	return s.finish(config, text, layers)
+	i, err := s.finish(config, text, layers)
+	i.Manifest = d.digest
+	return i, err
 }
 
 // archive reads manifest.json of `docker save`, whose blobs have no digests of their
