@@ -12,6 +12,9 @@ arm64=0ec0774cad42ecf4df82691146ee0b10c303ea594f163acb1737baedd5cc2835
 
 die() { printf 'go.sh: %s\nhint: install Go %s or later, https://go.dev/dl, or name one: make GO=/path/to/go\n' "$1" "$need" >&2; exit 1; }
 
+# Some systems have a python3 without its library.
+has_python() { python3 -c "import $1" 2>/dev/null; }
+
 # An older Go that may fetch the toolchain of go.mod reports that toolchain's
 # version.
 enough() {
@@ -42,7 +45,7 @@ if [ ! -d "$made" ]; then
 		curl -fsSL --retry 3 -o "$new/zip" "$url" || die "can't fetch $url"
 	elif command -v wget >/dev/null; then
 		wget -q -O "$new/zip" "$url" || die "can't fetch $url"
-	elif command -v python3 >/dev/null; then
+	elif has_python urllib.request; then
 		python3 -c 'import sys, urllib.request; urllib.request.urlretrieve(sys.argv[1], sys.argv[2])' "$url" "$new/zip" || die "can't fetch $url"
 	else
 		die "no Go $need here, and none of curl, wget and python3 to fetch it with"
@@ -50,10 +53,10 @@ if [ ! -d "$made" ]; then
 	echo "$sum  $new/zip" | sha256sum --check --quiet >&2 || die "the checksum of $url must be $sum"
 	if command -v unzip >/dev/null; then
 		unzip -q "$new/zip" -d "$new"
-	elif command -v python3 >/dev/null; then
+	elif has_python zipfile; then
 		python3 -m zipfile -e "$new/zip" "$new"
 	else
-		die "no Go $need here, and neither unzip nor python3 to unpack one with"
+		die "no Go $need here, and neither unzip nor python3 (whole, not minimal) to unpack one with"
 	fi
 	root=$new/golang.org/toolchain@v0.0.1-go$version.linux-$arch
 	chmod +x "$root"/bin/* "$root"/pkg/tool/*/* # files in a module have no modes

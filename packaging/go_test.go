@@ -123,6 +123,13 @@ func TestGoIsFetched(t *testing.T) {
 	s.has("curl", `while [ "$1" != -o ]; do shift; done; cp `+archive+` "$2"`)
 	refused("the checksum of")
 	put(t, archive, module.Bytes())
+	python, err := os.ReadFile(filepath.Join(s.bin, "python3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.has("python3", "exit 1") // python3-minimal has no zipfile
+	refused("neither unzip nor python3 (whole")
+	put(t, filepath.Join(s.bin, "python3"), python)
 	for range 2 { // the first run fetches it, the second finds it
 		got, said, err := s.run()
 		if err != nil || got != filepath.Join(s.tree, ".cache/go", newest+"-"+arch, "bin/go") {
