@@ -72,9 +72,11 @@ func (p eventPage) AppendJSON(b []byte) ([]byte, error) {
 // chunkRecords is the number of records in a full chunk of an instance.
 const chunkRecords = 64
 
-// maxCachedBytes bounds the text of all cached chunks, in bytes: about 10,000 events.
-// A container that reads its log page by page reads it from memory the second time.
-const maxCachedBytes = 8 << 20
+// maxCachedBytes bounds the text of all cached chunks, in bytes: about 20,000 events with
+// contents of 200 bytes. A container that reads its log page by page reads it from memory
+// the second time. A log above the bound would be encoded anew by each reading, because the
+// chunk that is needed next is the one used longest ago.
+const maxCachedBytes = 16 << 20
 
 type chunkKey struct {
 	owner, instance string

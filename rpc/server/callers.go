@@ -29,7 +29,7 @@ type caller struct {
 	key         string
 	connections int
 	memory      atomic.Int64  // changed under all.mu
-	read        time.Time     // when it last read a long reply; under all.mu
+	read        time.Time     // when it last read a long reply, or began to hold one; under all.mu
 	calls       chan struct{} // a token for each handler that runs
 	unanswered  chan struct{} // a token for each request sent ahead of sentAhead others
 }

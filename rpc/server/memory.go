@@ -58,16 +58,16 @@ func (h *hold) awaitReading(ctx context.Context) bool {
 	return !h.holdsMuch() || h.awaitUntil(ctx, func() bool { return !h.holdsMuch() })
 }
 
-// awaitUntil waits until done, which it calls under all.mu, returns true. It gives up if
-// the caller reads nothing for Limits.Write: then the replies that it holds are given up
-// too, and those of others who don't read.
+// awaitUntil waits until done, which it calls under all.mu, returns true. It gives up once
+// the caller has held something for Limits.Write and read nothing of it: then its
+// connections are closed too. A caller that holds nothing waits as long for others.
 func (h *hold) awaitUntil(ctx context.Context, done func() bool) bool {
 	a, began := h.all, time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for !h.closed && !done() {
 		since := began
-		if h.read.After(since) {
+		if h.memory.Load() > 0 {
 			since = h.read
 		}
 		if time.Since(since) >= a.limits.Write {
@@ -113,8 +113,9 @@ func (h *hold) add(n int64) {
 		h.unreadSince = time.Now()
 		h.all.holds[h] = struct{}{}
 	}
-	h.bytes += n
-	h.memory.Add(n)
+	if h.bytes += n; h.memory.Add(n) == n {
+		h.read = time.Now() // it held nothing before
+	}
 	h.all.memory += n
 	if h.bytes == 0 {
 		delete(h.all.holds, h)

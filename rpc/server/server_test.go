@@ -417,7 +417,9 @@ func TestClientOutlivesRestart(t *testing.T) {
 		stop = startAt(t, testServer(), path)
 	}
 	before := answered.Load()
-	time.Sleep(100 * time.Millisecond)
+	for end := time.Now().Add(time.Minute); answered.Load() == before && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	cancel()
 	all.Wait()
 	stop()
