@@ -53,12 +53,12 @@ type Document struct {
 }
 
 type described struct {
-	Name           string      `json:"name"`
-	Summary        string      `json:"summary"`
-	ParamStructure string      `json:"paramStructure"`
-	Params         []content   `json:"params"`
-	Result         content     `json:"result"`
-	Errors         []reference `json:"errors"`
+	Name           string           `json:"name"`
+	Summary        string           `json:"summary"`
+	ParamStructure string           `json:"paramStructure"`
+	Params         []content        `json:"params"`
+	Result         content          `json:"result"`
+	Errors         []describedError `json:"errors"` // not by reference: generators don't follow those
 }
 
 // content is a content descriptor of OpenRPC.
@@ -66,10 +66,6 @@ type content struct {
 	Name     string `json:"name"`
 	Required bool   `json:"required,omitzero"`
 	Schema   schema `json:"schema"`
-}
-
-type reference struct {
-	Ref string `json:"$ref"`
 }
 
 type describedError struct {
@@ -106,11 +102,11 @@ func Describe(version string, methods []Method) Document {
 	d.Info.Title, d.Info.Version = "cimad", version
 	d.Components.Schemas = schemas{}
 	d.Components.Errors = map[string]describedError{}
-	var errs []reference
+	var errs []describedError
 	for _, e := range errorTable {
 		name := strings.TrimPrefix(fmt.Sprint(int(e.code)), "-")
-		d.Components.Errors[name] = describedError{Code: e.code, Message: e.means, Data: errorData(e.data)}
-		errs = append(errs, reference{"#/components/errors/" + name})
+		described := describedError{Code: e.code, Message: e.means, Data: errorData(e.data)}
+		d.Components.Errors[name], errs = described, append(errs, described)
 	}
 	for _, s := range methods {
 		m := described{Name: s.Name, Summary: summaries[s.Name], ParamStructure: "by-name", Params: []content{}, Errors: errs}

@@ -18,8 +18,7 @@ type schemas map[string]*schema
 func (all schemas) of(t reflect.Type) schema {
 	switch t {
 	case reflect.TypeFor[rpc.Digest]():
-		all["Digest"] = &schema{Type: "string", Pattern: "^[0-9a-f]{96}$"}
-		return schema{Ref: schemaRef + "Digest"}
+		return schema{Type: "string", Pattern: "^[0-9a-f]{96}$"}
 	case reflect.TypeFor[rpc.HexBytes]():
 		return schema{Type: "string", Pattern: "^([0-9a-f]{2})+$"}
 	case reflect.TypeFor[[]byte]():

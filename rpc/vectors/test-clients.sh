@@ -36,6 +36,20 @@ wheel_of_one.build_wheel(sys.argv[1]); wheel_of_one.build_sdist(sys.argv[1])" "$
 		rm -rf "$cache/mypy"
 		leave 'mypy: it needs python3-venv, and PyPI once'
 	fi
+
+	say 'a client that a public tool generates from rpc.discover'
+	if [ -x "$cache/openrpc/bin/orpc" ] || { python3 -m venv "$cache/openrpc" && "$cache/openrpc/bin/pip" install -q openrpcclientgenerator==0.51.7 jsonrpc2-pyclient==5.2.3; }; then
+		(cd rpc/python/tests && PYTHONDONTWRITEBYTECODE=1 python3 -c "
+import subprocess, sys, stage
+s = stage.Simulator()
+try:
+    subprocess.run([sys.argv[1], sys.argv[2], s.socket], check=True)
+finally:
+    s.close()" "$cache/openrpc/bin/python" "$root/rpc/vectors/generated.py")
+	else
+		rm -rf "$cache/openrpc"
+		leave 'the generated client: it needs python3-venv and Python 3.11, and PyPI once'
+	fi
 else
 	leave 'python: no python3'
 fi
@@ -46,11 +60,11 @@ if command -v cargo >/dev/null 2>&1; then
 	cargo() { command cargo "$@" --manifest-path rpc/rust/Cargo.toml; }
 	cargo fetch --locked -q # then nothing needs the network
 	cargo fmt --check
-	for features in '' tokio; do
+	for features in '' tokio compat tokio,compat; do
 		command cargo clippy -q --locked --offline --all-targets --features "$features" --manifest-path rpc/rust/Cargo.toml -- -D warnings
 		RUSTDOCFLAGS='-D warnings' cargo doc -q --locked --offline --no-deps --features "$features"
 	done
-	cargo test -q --locked --offline --features tokio
+	cargo test -q --locked --offline --features tokio,compat
 	say 'rust: the crate, packed and built from that, without a network'
 	cargo package -q --locked --offline --allow-dirty
 else

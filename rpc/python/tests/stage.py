@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -111,7 +112,7 @@ def error(code: int, number: Optional[int] = 1, data: str = "") -> bytes:
 class Simulator:
     """A running cimad-sim: $CIMA_SIM, else bin/cimad-sim of this tree."""
 
-    def __init__(self) -> None:
+    def __init__(self, quote_delay: str = "0s", config: str = "[limits]\nquotes_burst = 1000\n") -> None:
         program = os.environ.get("CIMA_SIM", str(ROOT / "bin" / "cimad-sim"))
         if not os.path.exists(program):
             raise unittest.SkipTest(f"left out: there is no {program}: make build")
@@ -119,9 +120,9 @@ class Simulator:
         self.directory = tempfile.mkdtemp(prefix="cima-p", dir="/tmp")
         self.socket = f"{self.directory}/run/cima/cima.sock"
         self.config = f"{self.directory}/cimad.toml"
-        Path(self.config).write_text("[limits]\nquotes_burst = 1000\n")  # the tests make more requests than a container does
+        Path(self.config).write_text(config)  # the tests make more requests than a container does
         self.running: List[subprocess.Popen[bytes]] = []
-        self._run(f"{self.directory}/td/td.sock", "td", "--dir", f"{self.directory}/td")
+        self._run(f"{self.directory}/td/td.sock", "td", "--dir", f"{self.directory}/td", "--quote-delay", quote_delay)
         self.start()
 
     def start(self) -> None:
@@ -130,6 +131,14 @@ class Simulator:
             os.unlink(ready)
         where = ("--td", f"{self.directory}/td/td.sock", "--runtime-dir", f"{self.directory}/run")
         self._run(ready, *where, "--config", self.config)
+
+    def quotes(self) -> int:
+        """How many quotes the hardware has made."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as admin:
+            admin.connect(f"{self.directory}/run/cima-admin/admin.sock")
+            admin.sendall(b'{"jsonrpc":"2.0","id":1,"method":"GetStatus","params":{"metrics":true}}\n')
+            metrics = json.loads(admin.makefile("rb").readline())["result"]["metrics"]
+        return int(metrics.split('cima_quotes_total{result="ok"} ')[1].split()[0])
 
     def stop(self) -> None:
         """Ends the daemon; the TD keeps running."""

@@ -149,16 +149,27 @@ pub struct Simulator {
 
 impl Simulator {
     pub fn new() -> Simulator {
+        // The tests make more requests than a container does.
+        Simulator::with("0s", "[limits]\nquotes_burst = 1000\n")
+    }
+
+    /// One whose quotes take a while.
+    pub fn with(quote_delay: &str, config: &str) -> Simulator {
         let mut s = Simulator {
             place: Place::new(),
             running: Vec::new(),
         };
-        // The tests make more requests than a container does.
-        fs::write(s.dir("cimad.toml"), "[limits]\nquotes_burst = 1000\n").unwrap();
+        fs::write(s.dir("cimad.toml"), config).unwrap();
         let dir = s.dir("td");
         s.run(
             &s.dir("td/td.sock"),
-            &["td", "--dir", dir.to_str().unwrap()],
+            &[
+                "td",
+                "--dir",
+                dir.to_str().unwrap(),
+                "--quote-delay",
+                quote_delay,
+            ],
         );
         s.start();
         s
@@ -188,6 +199,19 @@ impl Simulator {
                 config.to_str().unwrap(),
             ],
         );
+    }
+
+    /// How many quotes the hardware has made.
+    pub fn quotes(&self) -> u32 {
+        let admin = cima_client::Client::new(Some(self.dir("run/cima-admin/admin.sock")));
+        let metrics = serde_json::Map::from_iter([("metrics".to_string(), true.into())]);
+        let status = admin.call("GetStatus", metrics).unwrap();
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let text = status["metrics"].as_str().unwrap();
+        let (_, rest) = text
+            .split_once("cima_quotes_total{result=\"ok\"} ")
+            .unwrap();
+        rest.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     /// Ends the daemon; the TD keeps running.
