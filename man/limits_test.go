@@ -30,7 +30,7 @@ func TestLimitsAreInTheirPages(t *testing.T) {
 		{toml, "| records of a page of the event log | 1024 |", "rpc", "MaxEventCount = 1024"},
 		{from, "| records of a page | 1024 |", "rpc", "MaxEventCount = 1024"},
 		{toml, "| 128 bytes each; 4096 bytes |", "rpc", "MaxExtendWord = 128"},
-		{toml, "| 128 bytes each; 4096 bytes |", "daemon/api", "maxExtendContent = 4 << 10"},
+		{toml, "| 128 bytes each; 4096 bytes |", "rpc", "MaxExtendContent = 4 << 10"},
 		{toml, "| callers of one shared quote | 4096 |", "rpc", "MaxShared = 4096"},
 		{toml, "| a quote | 128 KiB |", "hw", "maxQuote = 128 << 10"},
 		{toml, "| *claims* of evidence | 64 KiB |", "rpc", "maxClaims = 64 << 10"},
@@ -97,7 +97,7 @@ func TestLimitsAreInTheirPages(t *testing.T) {
 	// Defaults that are in the page for newcomers, as cimad.toml(5) has them.
 	for key, said := range map[string]string{
 		"requests_per_second": "500 a second, 1000 at once", "quotes_per_minute": "60 a minute, 10 at once", "connections_per_container": "64 for each container, 1024 in all",
-		"in_flight": "16 on a connection", "evidence_reply": "64 KiB; 1 MiB; 4 MiB", "events_per_container": "1000 in a boot", "quote_timeout": "after 45 s",
+		"in_flight": "256 on a connection", "evidence_reply": "64 KiB; 1 MiB; 4 MiB", "events_per_container": "1000 in a boot", "quote_timeout": "after 45 s",
 	} {
 		number := regexp.MustCompile(`[0-9]+`).FindString(said)
 		if key == "evidence_reply" {
