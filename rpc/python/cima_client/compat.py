@@ -17,7 +17,8 @@ import string
 import time
 from typing import Dict, Iterable, List, Optional, Sequence
 
-from . import quote, records, replay, tcg, wire
+from . import quote as quotes
+from . import records, replay, tcg, wire
 from .client import Client
 from .errors import ReplayError
 from .retry import unreachable
@@ -119,35 +120,35 @@ class CcReport:
         self.shared = report.shared
         self.agent_signature = report.agent_signature
         self.nonce = nonce
-        self._quote: Optional[quote.Quote] = None
+        self._quote: Optional[quotes.Quote] = None
 
     @property
-    def quote(self) -> quote.Quote:
+    def quote(self) -> quotes.Quote:
         """The quote, parsed. Raises MalformedError."""
         if self._quote is None:
-            self._quote = quote.parse(self.data)
+            self._quote = quotes.parse(self.data)
         return self._quote
 
     @property
-    def header(self) -> quote.Header:
+    def header(self) -> quotes.Header:
         """The quote's header."""
         return self.quote.header
 
     @property
-    def body(self) -> quote.Body:
+    def body(self) -> quotes.Body:
         """The TD's report."""
         return self.quote.body
 
     @property
-    def sig(self) -> quote.Signature:
+    def sig(self) -> quotes.Signature:
         """The signature, and the certificates behind it."""
         return self.quote.signature
 
-    def get_quoted_data(self) -> quote.Body:
+    def get_quoted_data(self) -> quotes.Body:
         """The TD's report."""
         return self.body
 
-    def get_sig(self) -> quote.Signature:
+    def get_sig(self) -> quotes.Signature:
         """The signature, and the certificates behind it."""
         return self.sig
 

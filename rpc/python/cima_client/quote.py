@@ -106,12 +106,24 @@ def _body(r: _Reader, version: int) -> Body:
         kind, size = r.number(2), r.number(4)
     if _SIZES.get(kind) != size:
         raise MalformedError(f"no TDX quote: a body of type {kind} and {size} bytes is no TD's report")
-    front = [r.take(n) for n in (16, 48, 48, 8, 8, 8, 48, 48, 48, 48)]
-    rtmr = (r.take(48), r.take(48), r.take(48), r.take(48))
-    data = r.take(64)
-    more = [r.take(16), r.take(48)] if kind != BODY_TDX_10 else [b"", b""]
-    extension = r.take(_SIZES[BODY_TDX_EX] - _SIZES[BODY_TDX_15]) if kind == BODY_TDX_EX else b""
-    return Body(kind, *front, rtmr, data, *more, extension)
+    return Body(
+        type=kind,
+        tee_tcb_svn=r.take(16),
+        mr_seam=r.take(48),
+        mr_signer_seam=r.take(48),
+        seam_attributes=r.take(8),
+        td_attributes=r.take(8),
+        xfam=r.take(8),
+        mrtd=r.take(48),
+        mr_config_id=r.take(48),
+        mr_owner=r.take(48),
+        mr_owner_config=r.take(48),
+        rtmr=(r.take(48), r.take(48), r.take(48), r.take(48)),
+        report_data=r.take(64),
+        tee_tcb_svn_2=b"" if kind == BODY_TDX_10 else r.take(16),
+        mr_service_td=b"" if kind == BODY_TDX_10 else r.take(48),
+        extension=r.take(_SIZES[BODY_TDX_EX] - _SIZES[BODY_TDX_15]) if kind == BODY_TDX_EX else b"",
+    )
 
 
 def _signature(r: _Reader) -> Signature:
