@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -32,7 +33,7 @@ const joins = 500
 
 // A maker makes quotes and collateral whose levels a test chooses. It has all keys.
 type maker struct {
-	t                      *testing.T
+	t                      testing.TB
 	root, ca, signer       *x509.Certificate
 	rootKey, caKey         *ecdsa.PrivateKey
 	signerKey, pck, attest *ecdsa.PrivateKey
@@ -43,7 +44,7 @@ type maker struct {
 
 // newMaker signs a simulated TD's quote anew, with keys of its own from the TD's report to
 // the root. Its TDX module is of version 1, so that collateral has an identity for it.
-func newMaker(t *testing.T) *maker {
+func newMaker(t testing.TB) *maker {
 	s, w := newService(t)
 	m := &maker{t: t, now: time.Now().Truncate(time.Second)}
 	for _, key := range []**ecdsa.PrivateKey{&m.rootKey, &m.caKey, &m.signerKey, &m.pck, &m.attest} {
@@ -136,6 +137,10 @@ func (m *maker) signed(member string, form map[string]any) []byte {
 	if err != nil {
 		m.t.Fatal(err)
 	}
+	return m.document(member, inner)
+}
+
+func (m *maker) document(member string, inner []byte) []byte {
 	return fmt.Appendf(nil, `{%q:%s,"signature":"%x"}`, member, inner, m.sign(m.signerKey, inner))
 }
 
@@ -318,9 +323,70 @@ func othersStatus(parts ...any) bool {
 	})
 }
 
-func writeJoin(t *testing.T, name string, b []byte) {
+func writeJoin(t testing.TB, name string, b []byte) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(*joinsTo, name), b, 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// given are documents as a service that nobody needs to trust gives them.
+type given struct{ body, chain [dcap.RootCRL + 1][]byte }
+
+func (g *given) Get(_ context.Context, doc dcap.Document, _ string) (body, chain []byte, err error) {
+	return g.body[doc], g.chain[doc], nil
+}
+
+// Documents of any content, signed as Intel signs, never stop an appraisal and never give a
+// level without a status; nothing that isn't signed gives one at all.
+func FuzzCollateral(f *testing.F) {
+	m := newMaker(f)
+	signer, ca := m.chain(m.signer, m.root), m.chain(m.ca, m.root)
+	rootCRL, pckCRL := m.crl(m.root, m.rootKey), m.crl(m.ca, m.caKey)
+	inner := func(document []byte) []byte {
+		from, to := bytes.IndexByte(document, ':')+1, bytes.LastIndex(document, []byte(`,"signature"`))
+		return document[from:to]
+	}
+	for n := range 8 {
+		tcb, qe := m.join(n)
+		f.Add(inner(m.signed("tcbInfo", tcb)), inner(m.signed("enclaveIdentity", qe)), []byte{}, []byte{}, []byte{}, n%4 != 3)
+	}
+	f.Add([]byte(`{}`), []byte(`null`), signer, rootCRL, pckCRL, true)
+	f.Add([]byte(`{}`), []byte(`null`), []byte("-----BEGIN CERTIFICATE-----"), []byte{0x30, 0x80}, []byte{}, true)
+	f.Fuzz(func(t *testing.T, tcb, qe, chain, root, pck []byte, sign bool) {
+		// Each process that fuzzes has keys of its own: nothing stands for what it signs.
+		for _, d := range []struct {
+			given *[]byte
+			own   []byte
+		}{{&chain, signer}, {&root, rootCRL}, {&pck, pckCRL}} {
+			if len(*d.given) == 0 {
+				*d.given = d.own
+			}
+		}
+		var g given
+		g.chain = [...][]byte{dcap.TCBInfo: chain, dcap.QEIdentity: chain, dcap.PCKCRL: ca, dcap.RootCRL: nil}
+		g.body = [...][]byte{dcap.TCBInfo: tcb, dcap.QEIdentity: qe, dcap.PCKCRL: pck, dcap.RootCRL: root}
+		if sign {
+			g.body[dcap.TCBInfo], g.body[dcap.QEIdentity] = m.document("tcbInfo", tcb), m.document("enclaveIdentity", qe)
+		}
+		docs, err := dcap.Gather(t.Context(), &g, m.read)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := docs.Read(m.read, []*x509.Certificate{m.root}, m.now)
+		if err != nil {
+			if len(err.Error()) > 4096 {
+				t.Errorf("an error of %d bytes", len(err.Error()))
+			}
+			return
+		}
+		if !sign {
+			t.Errorf("%q, which nobody signed, was read", tcb)
+		}
+		c.CheckEnclave(m.read)
+		c.Behind(m.read)
+		if l, err := c.Level(m.read); err == nil && l.Status == "" {
+			t.Errorf("a level without a status: %+v", l)
+		}
+	})
 }

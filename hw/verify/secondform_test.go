@@ -120,6 +120,7 @@ func TestSecondForms(t *testing.T) {
 		"the certificates'":        withChain(quote, append(other, 0)),
 		"a chain without its NUL":  withChain(quote, bytes.TrimSuffix(quote[chainAt:], []byte{0})),
 		"a chain in DER":           withChain(quote, der),
+		"in DER, the root first":   withChain(quote, bytes.Join([][]byte{chain[2].Raw, chain[1].Raw, chain[0].Raw}, nil)),
 		"in DER, the second forms": withChain(enclave, bytes.Join([][]byte{secondDER(t, chain[0].Raw), secondDER(t, chain[1].Raw), secondDER(t, chain[2].Raw)}, nil)),
 	} {
 		if bytes.Equal(raw, quote) {

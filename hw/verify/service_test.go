@@ -30,7 +30,7 @@ import (
 
 // service signs collateral for a simulated TD, as Intel does for real ones.
 type service struct {
-	t       *testing.T
+	t       testing.TB
 	rootKey *ecdsa.PrivateKey
 	root    *x509.Certificate
 	quote   *dcap.Quote
@@ -49,7 +49,7 @@ type service struct {
 }
 
 // newService reads the root's key from the TD's directory.
-func newService(t *testing.T) (*service, *world) {
+func newService(t testing.TB) (*service, *world) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "root.pem")
 	w := newWorld(t, sim.Config{RootFile: path})
@@ -96,7 +96,7 @@ func newService(t *testing.T) (*service, *world) {
 }
 
 // enclaveOf is the report of a quote's quoting enclave.
-func enclaveOf(t *testing.T, raw []byte) *pb.EnclaveReport {
+func enclaveOf(t testing.TB, raw []byte) *pb.EnclaveReport {
 	t.Helper()
 	proto, err := abi.QuoteToProto(raw)
 	if err != nil {

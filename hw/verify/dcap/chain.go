@@ -7,6 +7,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // chainLength is how many certificates a quote carries: PCK, platform CA, root.
@@ -67,6 +68,9 @@ func readDER(der []byte) (chain []*x509.Certificate, err error) {
 			return nil, err
 		}
 		der = rest
+	}
+	if len(chain) > 0 && bytes.Equal(chain[0].RawSubject, chain[0].RawIssuer) {
+		slices.Reverse(chain) // Intel's sample begins with the root
 	}
 	return chain, nil
 }

@@ -215,3 +215,30 @@ func TestBootGaps(t *testing.T) {
 		t.Error("another's waiver counts")
 	}
 }
+
+// Older GRUBs hash a line with its NUL, and log bytes of their heap behind it: the digest
+// alone counts, whatever the event shows.
+func TestLinesOfOldGRUBs(t *testing.T) {
+	const line = "/vmlinuz root=UUID=1 ro roothash=aa"
+	for name, c := range map[string]struct{ hashed, data string }{
+		"upstream": {line, "kernel_cmdline: " + line + "\x00"}, "a stray byte": {line, "grub_kernel_cmdline " + line + "\x00r"},
+		"the NUL is hashed": {line + "\x00", "grub_cmd " + line + "\x00"}, "both": {line + "\x00", "grub_cmd " + line + "\x00`"},
+	} {
+		log, err := boot.Parse(boot.Encode([]boot.Event{{MR: 3, Type: boot.EvIPL, Digest: sha512.Sum384([]byte(c.hashed)), Data: []byte(c.data)}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		registers, err := log.Replay()
+		if err != nil {
+			t.Fatal(err)
+		}
+		now := Booted{Log: log, MRTD: digest("a1"), RTMR: [3]hw.Digest(registers[:3])}
+		for _, hash := range []string{"aa", "bb"} {
+			text := strings.Replace(line, "roothash=aa", "roothash="+hash, 1)
+			p := parse(t, minimal("rtmr0 = \"zero\"", fmt.Sprintf("rtmr1 = \"zero\"\nrtmr2 = %q\nline = %q\n", hw.Digest(registers[2]), text), ""))
+			if d := differs(t, p, now, december); (d == "") != (hash == "aa") {
+				t.Errorf("%s, %s: %q", name, text, d)
+			}
+		}
+	}
+}

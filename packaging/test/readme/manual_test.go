@@ -35,8 +35,13 @@ var examples = map[string]example{
 		before: "echo key >key.pub; sha512sum <key.pub | cut -d' ' -f1 >bound; cimactl evidence --nonce \"$NONCE\" --user-data bound >evidence.json",
 		change: [][]string{online},
 	},
-	"cima-relying-party.7: cimactl convert evidence.json --format trustee-request >request.json": {
-		change: [][]string{{"curl -d @request.json -H 'Content-Type: application/json' \\\n    https://as/attestation", "test -s request.json"}}, // Trustee's service isn't here
+	"cima-relying-party.7: cimactl convert evidence.json --format trustee-request >request.json": {},
+	"cima-relying-party.7: jq -n --arg p \"$(basenc --base64url -w0 trustee.rego | tr -d =)\" \\": {
+		before: "cp rpc/form/trustee.rego .",
+		change: [][]string{ // Trustee's service isn't here: what it would be sent
+			{"curl -d @- -H 'Content-Type: application/json' \\\n        https://as/policy", `jq -e 'keys == ["policy", "policy_id", "type"] and (.policy | test("^[A-Za-z0-9_-]+$"))'`},
+			{"curl -d @- -H 'Content-Type: application/json' \\\n        https://as/attestation", `jq -e '.policy_ids == ["cima"] and .verification_requests[0].tee == "tdx"'`},
+		},
 	},
 	"cimactl.1: docker run --rm -v /run/cima:/run/cima:ro IMAGE cimactl whoami": {change: [][]string{{"IMAGE cimactl", "hello:1 /cimactl"}}},
 	"cimactl.1: NONCE=$(cimactl nonce)":                                         {exit: 2}, // evidence of another nonce, and a simulated root
