@@ -17,6 +17,9 @@ const (
 	qeSVN  = 4
 )
 
+// teeTCBSVN are those of the TDX module.
+var teeTCBSVN = [16]byte{3, 0, 5}
+
 var cpuSVN = [16]byte{2, 2, 2, 2, 4, 1, 0, 5}
 
 // intelQE is the vendor id that verifiers demand in the header
@@ -33,7 +36,7 @@ func (a *authority) sign(config Config, registers hw.Registers, data hw.ReportDa
 	}
 	signed = append(signed, body(config, registers, data)...)
 	if config.QuoteVersion == 5 {
-		signed = append(signed, make([]byte, 16)...) // TEE_TCB_SVN_2
+		signed = append(signed, teeTCBSVN[:]...) // TEE_TCB_SVN_2
 		signed = append(signed, config.ServiceTD[:]...)
 	}
 
@@ -76,11 +79,10 @@ func body(config Config, registers hw.Registers, data hw.ReportData) []byte {
 	if config.Migratable {
 		attributes[3] |= 0x20
 	}
-	b := []byte{3, 0, 5, 15: 0}                                // TEE_TCB_SVN
-	b = append(b, module[:]...)                                // MRSEAM
-	b = append(b, make([]byte, 48+8)...)                       // MRSIGNERSEAM, SEAMATTRIBUTES
-	b = append(b, attributes[:]...)                            // TDATTRIBUTES
-	b = append(b, 0xe7, 0x02, 0x06, 0x00, 0x00, 0x00, 0x00, 0) // XFAM
+	b := append(teeTCBSVN[:len(teeTCBSVN):len(teeTCBSVN)], module[:]...) // TEE_TCB_SVN, MRSEAM
+	b = append(b, make([]byte, 48+8)...)                                 // MRSIGNERSEAM, SEAMATTRIBUTES
+	b = append(b, attributes[:]...)                                      // TDATTRIBUTES
+	b = append(b, 0xe7, 0x02, 0x06, 0x00, 0x00, 0x00, 0x00, 0)           // XFAM
 	b = append(b, registers.MRTD[:]...)
 	b = append(b, make([]byte, 3*48)...) // MRCONFIGID, MROWNER, MROWNERCONFIG
 	for _, rtmr := range registers.RTMR {

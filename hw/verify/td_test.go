@@ -5,8 +5,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-tdx-guest/testing/testdata"
+
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -67,5 +70,43 @@ func TestDebug(t *testing.T) {
 	r := appraiseT(t, bundle, opts)
 	if s := r.Step(StepDebug); s.Outcome != Warn || !strings.Contains(texts(r.NotProved), "the host keeps out") {
 		t.Errorf("allowed by policy: %+v", s)
+	}
+}
+
+// TEE_TCB_SVN_2, of the module that runs now, is in bodies of TDX 1.5; the quote signs it,
+// and min_svn is about it too.
+func TestSVNOfTheModuleThatRuns(t *testing.T) {
+	const svn2At = 54 + 584 // behind the body of TDX 1.0
+	w := newWorld(t, sim.Config{QuoteVersion: 5})
+	w.launch(idOne, "one", "/bin/one")
+	e, opts := w.evidence(idOne), w.options()
+	made := textOf(t, appraiseT(t, encode(t, e), opts))
+	for rules, verdict := range map[string]Verdict{"min_svn = \"030005\"": Trusted, "min_svn = \"030006\"": NotTrusted} {
+		opts.Policy = parsePolicy(t, made+"[tcb]\n"+rules)
+		if r := appraiseT(t, encode(t, e), opts); r.Verdict != verdict {
+			t.Errorf("%s: %s, %s", rules, r.Verdict, r.Reason)
+		}
+	}
+	q, err := dcap.ParseQuote(e.Quote)
+	if err != nil || q.TCBSVN2 == nil || *q.TCBSVN2 != q.TCBSVN || len(q.SVNs()) != 2 {
+		t.Fatalf("%v, %v", q.TCBSVN2, err)
+	}
+	e.Quote[svn2At] = 2
+	if q, err = dcap.ParseQuote(e.Quote); err != nil || q.TCBSVN2[0] != 2 {
+		t.Fatal(err)
+	}
+	opts.Policy = nil
+	expect(t, appraiseT(t, rawEncode(t, e), opts), NotAuthentic, StepQuote)
+	var f findings
+	f.add(parsePolicy(t, made+"[tcb]\nmin_svn = \"03\"").Platform().JudgeSVN(q.SVNs()...))
+	if len(f.wrong) != 1 || !strings.Contains(f.wrong[0], "TEE_TCB_SVN_2") {
+		t.Errorf("%q", f.wrong)
+	}
+	real, err := dcap.ParseQuote(cut(t, testdata.RawQuoteV5))
+	if err != nil || real.TCBSVN2 == nil || *real.TCBSVN2 == ([16]byte{}) {
+		t.Errorf("of a real quote: %v, %v", real.TCBSVN2, err)
+	}
+	if v4, err := dcap.ParseQuote(cut(t, testdata.RawQuote)); err != nil || v4.TCBSVN2 != nil {
+		t.Errorf("of a quote of version 4: %v, %v", v4.TCBSVN2, err)
 	}
 }
