@@ -23,6 +23,7 @@ const (
 	socket = "/run/containerd/containerd.sock"
 	pause  = "registry.example/pause:1"
 	app    = "registry.example/team/app:2"
+	tool   = "registry.example/cimactl:1"
 	logs   = "/run/cima-test/pods"
 )
 
@@ -123,15 +124,7 @@ func (n *node) load(name string) {
 	if out, err := c.CombinedOutput(); err != nil {
 		n.Fatalf("%v: %s", err, out)
 	}
-	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) { // the plugin hears of it
-		is, err := n.images.ImageStatus(n.Context(), &cri.ImageStatusRequest{Image: &cri.ImageSpec{Image: name}})
-		if err == nil && is.Image != nil {
-			return
-		}
-		if time.Since(begun) > 30*time.Second {
-			n.Fatal(name, err)
-		}
-	}
+	n.known(name)
 }
 
 // pod makes the sandbox of a pod, in the host's network: there is no other.
