@@ -97,6 +97,9 @@ func startsWithMachine(ctx context.Context, w *world) error {
 // quadlet leaves a container that is a unit, and has Quadlet itself show that the unit has
 // its default dependencies, by which it starts behind basic.target and so behind the gate.
 func quadlet(ctx context.Context, w *world) error {
+	if err := quadletExample(ctx, w); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(quadletFile), 0o755); err != nil {
 		return err
 	}
@@ -115,6 +118,33 @@ func quadlet(ctx context.Context, w *world) error {
 	}
 	if strings.Contains(said, "DefaultDependencies=") {
 		return fmt.Errorf("a unit of Quadlet must have its default dependencies: %s", said)
+	}
+	return nil
+}
+
+// quadletExample has Quadlet read the packaged example, of which it must know every key.
+func quadletExample(ctx context.Context, w *world) error {
+	dir, err := os.MkdirTemp("", "quadlet")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	text, err := os.ReadFile("/opt/vm/cima-example.container")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "cima-example.container"), text, 0o644); err != nil {
+		return err
+	}
+	said, err := command(ctx, "env", "QUADLET_UNIT_DIRS="+dir, "/usr/libexec/podman/quadlet", "-dryrun")
+	w.keep("quadlet-example.txt", []byte(said))
+	switch {
+	case err != nil:
+		return err
+	case strings.Contains(said, "unsupported key"):
+		return fmt.Errorf("quadlet doesn't know a key of the example: %s", said)
+	case !strings.Contains(said, "-v /run/cima:/run/cima:ro"), !strings.Contains(said, "After=cimad.socket"):
+		return fmt.Errorf("quadlet made another unit of the example: %s", said)
 	}
 	return nil
 }
