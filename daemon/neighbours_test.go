@@ -13,6 +13,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/daemontest"
+	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/packaging/test/engine"
 	hostiles "github.com/cima-project/cima/packaging/test/hostile/attack"
@@ -295,4 +296,58 @@ func (f *fixture) launched(ids []string) (n int) {
 		}
 	}
 	return n
+}
+
+// N6: the first process of a container hangs before its exec FIFO, in a file system that
+// hangs: its program is looked for there. Its start waits, and nobody else's does.
+func TestContainerHangs(t *testing.T) {
+	f := gateFixture(t)
+	dir := t.TempDir()
+	hung := filepath.Join(dir, "hung")
+	if err := os.Mkdir(hung, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	end := daemontest.Hang(t, hung)
+	id := docker(t, "create", "--network", "none", "-v", dir+":/data:ro", testImage, "/data/hung/program")
+	t.Cleanup(func() { exec.Command("docker", "rm", "-f", id).Run() })
+	ended := make(chan error, 1)
+	go func() { ended <- exec.Command("docker", "start", id).Run() }()
+	t.Cleanup(func() {
+		end()
+		if err := <-ended; err == nil {
+			t.Error("a program was executed that nobody serves")
+		}
+	})
+	daemontest.Eventually(t, "it is made", func() bool { return strings.Contains(f.operations(id), logs.OpLaunch) })
+	daemontest.Eventually(t, "its first process hangs", func() bool {
+		list, err := f.daemon.store().List(t.Context())
+		at := slices.IndexFunc(list, func(rec records.Record) bool { return rec.ID == id })
+		return err == nil && at >= 0 && list[at].InitPID != 0
+	})
+	f.wantGated(size(4, 20))
+	if n := len(ended); n != 0 {
+		t.Error("its start did not wait")
+	}
+	f.wantQuiet()
+}
+
+// A container has a file system that hangs: it is told from others by its type, and nobody
+// looks at it.
+func TestContainerHasHungMount(t *testing.T) {
+	f := gateFixture(t)
+	dir := t.TempDir()
+	hung := filepath.Join(dir, "hung")
+	if err := os.Mkdir(hung, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	daemontest.Hang(t, hung)
+	id := f.hold("-v", dir+":/data:ro")
+	if start := f.startOfContainer(id); start != logs.StartGated {
+		t.Errorf("start %q", start)
+	}
+	f.wantGated(2)
+	if all := strings.Join(f.announced(), " "); !strings.Contains(all, "mount:fuse") {
+		t.Errorf("announced: %s", all)
+	}
+	docker(t, "exec", id, "/cimactl", "whoami")
 }

@@ -30,7 +30,7 @@ func (s *Store) known(ctx context.Context, r *Record, c *launch.Spec) launch.Kno
 		is := s.storage.Podman(ctx, r.ID, r.Bundle, r.RootPath)
 		known.Image, known.Anonymous = is.Image, is.Anonymous
 		known.Shares = func(id string) bool { return s.joins(c, id) }
-		known.Home = s.home(r, c)
+		known.Home = s.homeInTime(ctx, r, c)
 	}
 	return known
 }

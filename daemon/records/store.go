@@ -19,7 +19,9 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
+	"github.com/cima-project/cima/daemon/abandon"
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/power"
 	"github.com/cima-project/cima/daemon/storage"
@@ -37,6 +39,8 @@ type Store struct {
 	storage *storage.Reader
 
 	subordinate *trust.SubUIDs // who may act as the root of a container's user namespace
+
+	calls abandon.Calls // on files of containers and users
 
 	mu      sync.Mutex // of the two maps
 	records map[string]knownRecord
@@ -147,8 +151,21 @@ func (s *Store) List(ctx context.Context) ([]Record, error) {
 }
 
 // load reads the record at a location; its config.json is read again only if the file
-// has changed. It returns an error for a record that can't be trusted.
+// has changed. It returns an error for a record that can't be trusted. A user may have a
+// record in a file system that hangs: such a call is abandoned.
 func (s *Store) load(ctx context.Context, at location) (Record, error) {
+	if at.uid == 0 {
+		return s.read(ctx, at)
+	}
+	ctx, cancel := context.WithTimeout(ctx, userTimeout)
+	defer cancel()
+	return abandon.Do(ctx, &s.calls, fmt.Sprint("uid ", at.uid), func() (Record, error) { return s.read(ctx, at) })
+}
+
+// userTimeout bounds how long a user's record is read.
+const userTimeout = 2 * time.Second
+
+func (s *Store) read(ctx context.Context, at location) (Record, error) {
 	if err := ctx.Err(); err != nil {
 		return Record{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/daemontest"
 
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/power"
@@ -299,6 +302,39 @@ func TestPodOfALaunch(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A user whose home hangs holds up nobody else, and is asked no more after some calls.
+func TestUsersHomeHangs(t *testing.T) {
+	x := newTree(t)
+	homes := map[uint32]string{1000: x.Mkdir("home"), 1001: x.Mkdir("other")}
+	store := New(Options{Places: DefaultPlaces()[4:], Users: func() map[uint32]string { return homes }})
+	end := daemontest.Hang(t, homes[1000])
+	declared := func(ctx context.Context, uid int) error {
+		_, _, err := store.Declared(ctx, "", fmt.Sprintf("/user.slice/user-%[1]d.slice/user@%[1]d.service/user.slice/libpod-%[2]s.scope", uid, id(1)))
+		return err
+	}
+	hung := 0
+	for range 6 { // more than may hang
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if err := declared(ctx, 1000); errors.Is(err, context.DeadlineExceeded) {
+			hung++
+		} else if err == nil {
+			t.Error("a record that can't be read was read")
+		}
+		cancel()
+	}
+	if hung == 0 || hung == 6 {
+		t.Errorf("%d calls of 6 hang", hung)
+	}
+	if err := declared(t.Context(), 1001); err != nil {
+		t.Error("another's:", err)
+	}
+	if _, err := store.List(t.Context()); err != nil {
+		t.Error("root's:", err)
+	}
+	end()
+	daemontest.Eventually(t, "what hung has returned", func() bool { return !errors.Is(declared(t.Context(), 1000), context.DeadlineExceeded) })
 }
 
 // A user who puts a FIFO in the place of a rootless engine's bundles delays
