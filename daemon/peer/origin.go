@@ -43,6 +43,13 @@ type knownOrigin struct {
 	until time.Time
 }
 
+// of reports whether a connection of the same process as another uid has the same origin:
+// it has, unless the origin is known by the uid alone. Else a process could have itself
+// looked up for each connection.
+func (k *knownOrigin) of(uid uint32) bool {
+	return k.uid == uid || !strings.HasPrefix(k.name, userPrefix)
+}
+
 // Origin names where a connection comes from, by the descriptor of its socket. It returns
 // false if the process that connected can't be named any more: Identify would refuse it.
 func (id *Identifier) Origin(socket int) (string, bool) {
@@ -81,7 +88,7 @@ func (o *origins) find(cred *unix.Ucred, now time.Time) (string, bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	known, ok := o.byPID[cred.Pid]
-	return known.name, ok && known.uid == cred.Uid && now.Before(known.until)
+	return known.name, ok && known.of(cred.Uid) && now.Before(known.until)
 }
 
 func (o *origins) add(cred *unix.Ucred, name string, now time.Time) {
@@ -144,7 +151,9 @@ func (id *Identifier) originOf(p connector) (string, error) {
 	return name, procfs.Alive(p.pidfd)
 }
 
-func userOrigin(uid uint32) string { return "uid " + strconv.FormatUint(uint64(uid), 10) }
+const userPrefix = "uid "
+
+func userOrigin(uid uint32) string { return userPrefix + strconv.FormatUint(uint64(uid), 10) }
 
 // of names the origin of a process by its cgroups: the user whose slice it is in, or the
 // container or unit. It is "" if the process is in the root of each hierarchy.
@@ -164,7 +173,7 @@ func (o *origins) of(hs []hierarchy, uid uint32) string {
 	}
 	// Root in a user's session (sudo) is root, and root in a container is not.
 	if owner, ok := ofSlice(systemdPath(hs)); ok && (uid != 0 || container) {
-		return userOrigin(owner)
+		return "user " + strconv.FormatUint(uint64(owner), 10)
 	}
 	return scope
 }

@@ -32,12 +32,12 @@ func TestOrigins(t *testing.T) {
 		{"/kubepods/burstable/podx/" + idA + "/x", 0, "/kubepods/burstable/podx/" + idA},
 		{"/machine.slice/machine-libpod_pod_" + idA + ".slice/libpod-" + idB + ".scope/container", 0,
 			"/machine.slice/machine-libpod_pod_" + idA + ".slice/libpod-" + idB + ".scope"},
-		{user + "libpod-" + idA + ".scope/container", 100005, "uid 1000"},
-		{user + "libpod-" + idB + ".scope", 1000, "uid 1000"},
-		{user + "run-1.scope", 1000, "uid 1000"},
-		{"/user.slice/user-1000.slice/session-1.scope", 100005, "uid 1000"},
+		{user + "libpod-" + idA + ".scope/container", 100005, "user 1000"},
+		{user + "libpod-" + idB + ".scope", 1000, "user 1000"},
+		{user + "run-1.scope", 1000, "user 1000"},
+		{"/user.slice/user-1000.slice/session-1.scope", 100005, "user 1000"},
 		{"/user.slice/user-1000.slice/session-1.scope", 0, "/user.slice/user-1000.slice/session-1.scope"},
-		{"/user.slice/user-1000.slice/docker-" + idA + ".scope", 0, "uid 1000"},
+		{"/user.slice/user-1000.slice/docker-" + idA + ".scope", 0, "user 1000"},
 		{"/user.slice/user-x.slice/y.scope", 7, "/user.slice/user-x.slice/y.scope"},
 		{"/system.slice/web.service", 33, "/system.slice/web.service"},
 		{"/system.slice/web.service/made/of/it", 34, "/system.slice/web.service"},
@@ -93,6 +93,16 @@ func TestOriginOfProcess(t *testing.T) {
 	id.origins.byPID[int32(pid)] = known
 	if name, ok := ask(); !ok || name != "/docker/"+idA {
 		t.Errorf("it was looked up again: %q", name)
+	}
+	known.uid = 4711
+	id.origins.byPID[int32(pid)] = known
+	if name, ok := ask(); !ok || name != "/docker/"+idA {
+		t.Errorf("it was looked up again, as another uid: %q", name)
+	}
+	known.name = "uid 4711"
+	id.origins.byPID[int32(pid)] = known
+	if name, _ := ask(); name == known.name {
+		t.Errorf("as another uid it is still %s", name)
 	}
 	clear(id.origins.byPID)
 	if name, ok := ask(); !ok || name != "/docker/"+idB {
