@@ -39,6 +39,8 @@ type Source struct {
 	SHA384 canonical.Digest `json:"sha384"`
 	Name   string           `json:"name,omitempty"`
 	Until  time.Time        `json:"until,omitzero"`
+
+	SignedBy string `json:"signed_by,omitempty"` // by whose key, where the caller of Parse checked a signature
 }
 
 // Policy are the reference values and rules of a relying party (RFC 9334).
@@ -169,7 +171,7 @@ func checkForm(t *tables.Table) error {
 func (p *Policy) source(t *tables.Table, text []byte) {
 	v := readValidity(t)
 	p.valid = append(p.valid, v)
-	p.Sources = append(p.Sources, Source{t.Name, sha512.Sum384(text), t.Text("name"), v.until})
+	p.Sources = append(p.Sources, Source{File: t.Name, SHA384: sha512.Sum384(text), Name: t.Text("name"), Until: v.until})
 }
 
 // rules reads the tables that are there once.

@@ -44,20 +44,11 @@ func Diff(oldName string, oldText []byte, newName string, newText []byte) ([]Cha
 		return nil, err
 	}
 	d := &differ{}
-	d.top(before, now)
-	for _, name := range []string{"td", "tcb", "power", "host"} {
-		d.single(name, before, now)
+	all := maps.Clone(before)
+	maps.Copy(all, now)
+	for _, key := range slices.Sorted(maps.Keys(all)) {
+		d.part(key, before, now)
 	}
-	for _, kind := range []string{"firmware", "system", "image"} {
-		d.named(kind, object(before[kind]), object(now[kind]))
-	}
-	for _, kind := range []string{"boot", "container"} {
-		d.named(kind, byName(before[kind]), byName(now[kind]))
-	}
-	for _, kind := range []string{"required", "forbidden", "revoked"} {
-		d.rules(kind, array(before[kind]), array(now[kind]))
-	}
-	d.rules("reference", array(before["reference"]), array(now["reference"]))
 	return d.changes, nil
 }
 
@@ -80,18 +71,31 @@ func (d *differ) note(effect Effect, where, what string, args ...any) {
 	d.changes = append(d.changes, Change{effect, where, fmt.Sprintf(what, args...)})
 }
 
-// top compares what stands in no table.
-func (d *differ) top(before, now map[string]any) {
-	d.keys("the policy", "", scalars(before), scalars(now))
+// part compares what two policies have under a key: a table, tables, or a value.
+func (d *differ) part(key string, before, now map[string]any) {
+	switch key {
+	case "firmware", "system", "image":
+		d.named(key, object(before[key]), object(now[key]))
+	case "boot", "container":
+		d.named(key, byName(before[key]), byName(now[key]))
+	case "required", "forbidden", "revoked", "reference":
+		d.rules(key, array(before[key]), array(now[key]))
+	default:
+		_, was := before[key].(map[string]any)
+		_, is := now[key].(map[string]any)
+		if was || is {
+			d.single(key, before, now)
+			return
+		}
+		d.keys("the policy", "", only(before, key), only(now, key))
+	}
 }
 
-// scalars leaves the tables out.
-func scalars(t map[string]any) map[string]any {
+// only is a table with one key of another, where that has it.
+func only(t map[string]any, key string) map[string]any {
 	out := make(map[string]any)
-	for _, key := range []string{"name", "from", "until", "waive", "demand"} {
-		if v, ok := t[key]; ok {
-			out[key] = v
-		}
+	if v, ok := t[key]; ok {
+		out[key] = v
 	}
 	return out
 }

@@ -27,9 +27,9 @@ const (
 // table has that meaning everywhere. A key that is nowhere here is one of differs.
 func meaningOf(table, key string) meaning {
 	switch table + "." + key {
-	case "tcb.allow", "container.launch", "container.defaults", "container.boot", "container.execs", "container.image":
+	case "tcb.allow", "tcb.provider_ids", "container.launch", "container.defaults", "container.boot", "container.execs", "container.image":
 		return limitedTo
-	case "tcb.collateral":
+	case "tcb.collateral", "freshness.collateral", "freshness.nonce":
 		return ends
 	case "tcb.deny":
 		return noneOf

@@ -11,15 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/hw/verify"
-	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/rpc/cimactl/command"
 	"github.com/cima-project/cima/rpc/cimactl/replay"
 )
 
 // Verify is the command `cimactl verify`.
 func Verify() *cobra.Command {
-	var nonce, made, userData string
-	var policies []string
+	var nonce, made string
+	var wanted Wanted
 	var files replay.Logs
 	var trust Trust
 	var asJSON bool
@@ -41,8 +40,9 @@ other error.`,
 	trust.Flags(c)
 	c.Flags().StringVar(&nonce, "nonce", "", "the `HEX` that you sent; - reads a line of stdin")
 	c.Flags().StringVar(&made, "nonce-made", "", "`TIME` at which you made the nonce, RFC 3339")
-	c.Flags().StringVar(&userData, "user-data", "", "`FILE` with the user data that must be bound")
-	c.Flags().StringArrayVar(&policies, "policy", nil, "`FILE` of reference values; a second has revocations")
+	c.Flags().StringVar(&wanted.UserData, "user-data", "", "`FILE` with the user data that must be bound")
+	c.Flags().StringArrayVar(&wanted.Policies, "policy", nil, "`FILE` of reference values; a second has revocations")
+	wanted.Flags(c)
 	_ = c.MarkFlagFilename("policy", "toml")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the attestation result as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -69,7 +69,7 @@ other error.`,
 				return command.Hinted(fmt.Errorf("--nonce-made %s: %w", made, err), "give it as 2026-12-31T23:59:59Z; `date -u +%%FT%%TZ` writes it so")
 			}
 		}
-		if err := ReadWanted(c, &opts, userData, policies); err != nil {
+		if err := wanted.Read(c, &opts); err != nil {
 			return err
 		}
 		result, err := appraise(c, args, &files, opts)
@@ -127,41 +127,6 @@ func Bundle(ctx context.Context, path string, bundle []byte, opts verify.Options
 		}
 	}
 	return result, err
-}
-
-// ReadWanted reads what the evidence is compared with.
-func ReadWanted(c *cobra.Command, opts *verify.Options, userData string, policies []string) (err error) {
-	opts.Verifier = "cimactl " + c.Root().Version
-	if userData != "" {
-		b, err := command.ReadUserData(userData)
-		if err != nil {
-			return err
-		}
-		opts.UserData = &b
-	}
-	switch len(policies) {
-	case 0:
-		return nil
-	case 1, 2:
-	default:
-		return errors.New("--policy must be given at most twice: a policy, and a file of revocations")
-	}
-	if opts.Policy, err = policy.Load(policies[0], policies[1:]...); err != nil {
-		return command.Hinted(err, "%s", policyHint(policies))
-	}
-	return nil
-}
-
-// policyHint says what to do about policies that can't be read.
-func policyHint(policies []string) string {
-	for _, path := range policies {
-		if data, err := command.ReadBounded(path, command.MaxEvidence); err == nil && path != "-" {
-			if said := insteadOfPolicy(data); said != "" {
-				return said
-			}
-		}
-	}
-	return "cima-policy(5) has examples; `cimactl policy init EVIDENCE` writes a policy to begin with"
 }
 
 func printResult(c *cobra.Command, r *verify.Result, asJSON bool) error {

@@ -22,7 +22,7 @@ func Command() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(initCommand(), testCommand(), convertCommand())
+	c.AddCommand(initCommand(), testCommand(), explainCommand(), diffCommand(), convertCommand())
 	return c
 }
 

@@ -15,6 +15,7 @@ import (
 
 func testCommand() *cobra.Command {
 	var trust appraise.Trust
+	var wanted appraise.Wanted
 	c := &cobra.Command{
 		Use:   "test POLICY EVIDENCE…",
 		Short: "Say which evidence meets a policy",
@@ -29,12 +30,14 @@ authentic or malformed; 1 if a file can't be read: later ones are not appraised.
 		ValidArgsFunction: command.Files([]string{"toml"}, []string{"json"}),
 	}
 	trust.Flags(c)
+	wanted.Flags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
 		opts, err := trust.Options(c)
 		if err != nil {
 			return err
 		}
-		if err := appraise.ReadWanted(c, &opts, "", args[:1]); err != nil {
+		wanted.Policies = args[:1]
+		if err := wanted.Read(c, &opts); err != nil {
 			return err
 		}
 		worst := 0
