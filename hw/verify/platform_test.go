@@ -25,11 +25,11 @@ import (
 func recorded(t *testing.T) dcap.PCS {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := "https://api.trustedservices.intel.com"
-		if strings.HasSuffix(r.URL.Path, ".der") {
-			host = "https://certificates.trustedservices.intel.com"
+		from := "https://api.trustedservices.intel.com" + r.URL.String()
+		if r.URL.Path == "/sgx/certification/v4/rootcacrl" { // a PCCS has it there
+			from = "https://certificates.trustedservices.intel.com/IntelSGXRootCA.der"
 		}
-		answer, ok := tdxtesting.TestGetter.Responses[host+r.URL.String()]
+		answer, ok := tdxtesting.TestGetter.Responses[from]
 		if !ok {
 			http.NotFound(w, r)
 			return
