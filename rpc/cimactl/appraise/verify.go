@@ -17,24 +17,26 @@ import (
 
 // Verify is the command `cimactl verify`.
 func Verify() *cobra.Command {
-	var nonce, made string
+	var nonce, made, stream string
+	var jobs int
 	var wanted Wanted
 	var files replay.Logs
 	var trust Trust
 	var asJSON bool
 	c := &cobra.Command{
-		Use:   "verify {EVIDENCE --nonce HEX | --quote FILE}",
+		Use:   "verify {EVIDENCE… --nonce HEX | --lines FILE | --quote FILE}",
 		Short: "Appraise evidence: is it true, and is it what was expected?",
 		Long: `Appraise evidence, offline. "-" reads it from stdin. With --quote it appraises
 another system's evidence: a quote, and the logs that explain its registers.
+Several files, or lines of JSON, are appraised at once: one result a line.
 
 Exit status: 0 trusted, 2 not authentic, 4 authentic but the policy is not met
 or nothing says who wrote what was booted, 5 malformed, 3 the network, 1 any
 other error.`,
 		Example: `  cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml
   cimactl verify --quote quote.bin --boot-log ccel.bin`,
-		Args:              cobra.MaximumNArgs(1),
-		ValidArgsFunction: command.OneFile("json"),
+		Args:              cobra.ArbitraryArgs,
+		ValidArgsFunction: command.Files([]string{"json"}),
 	}
 	files.Flags(c)
 	trust.Flags(c)
@@ -44,9 +46,11 @@ other error.`,
 	c.Flags().StringArrayVar(&wanted.Policies, "policy", nil, "`FILE` of reference values; a second has revocations")
 	wanted.Flags(c)
 	_ = c.MarkFlagFilename("policy", "toml")
+	c.Flags().StringVar(&stream, "lines", "", "`FILE` of lines of JSON with evidence and nonce")
+	c.Flags().IntVar(&jobs, "jobs", defaultJobs(), "appraise `N` at a time")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the attestation result as JSON")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if err := fit(&files, args); err != nil {
+		if err := fit(&files, args, stream); err != nil {
 			return err
 		}
 		if len(args) > 0 && args[0] == "-" && nonce == "-" {
@@ -56,7 +60,7 @@ other error.`,
 		if err != nil {
 			return err
 		}
-		if nonce != "" || files.Quote == "" {
+		if nonce != "" || files.Quote == "" && stream == "" {
 			if nonce == "" {
 				return command.Hinted(command.ErrNoNonce, "give the one that you sent as --nonce HEX; `cimactl policy test` takes evidence with whatever nonce it has, and says nothing of its age")
 			}
@@ -71,6 +75,12 @@ other error.`,
 		}
 		if err := wanted.Read(c, &opts); err != nil {
 			return err
+		}
+		switch {
+		case stream != "":
+			return lineByLine(c, stream, opts, jobs, asJSON)
+		case len(args) > 1:
+			return many(c, ofFiles(args, opts), jobs, asJSON)
 		}
 		result, err := appraise(c, args, &files, opts)
 		if err != nil {
@@ -88,12 +98,18 @@ other error.`,
 }
 
 // fit checks that the arguments name one thing to appraise.
-func fit(files *replay.Logs, args []string) error {
-	if len(args) == 1 && *files != (replay.Logs{}) {
+func fit(files *replay.Logs, args []string, stream string) error {
+	if stream != "" && (len(args) > 0 || *files != (replay.Logs{})) {
+		return errors.New("--lines must come without EVIDENCE and --quote: each line has its own evidence")
+	}
+	if stream != "" {
+		return nil
+	}
+	if len(args) > 0 && *files != (replay.Logs{}) {
 		return errors.New("EVIDENCE and --quote must not both be given: evidence has its own quote and logs")
 	}
 	if len(args) == 0 && files.Quote == "" {
-		return command.Hinted(errors.New("nothing to verify is given"), "give a file with EVIDENCE, or --quote FILE; logs without a quote are for `cimactl replay`")
+		return command.Hinted(errors.New("nothing to verify is given"), "give files with EVIDENCE, --lines FILE or --quote FILE; logs without a quote are for `cimactl replay`")
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ authentic or malformed; 1 if a file can't be read: later ones are not appraised.
 				if code, failed = testPolicy(c, w, path, opts); failed != nil {
 					return
 				}
-				worst = worse(worst, code)
+				worst = appraise.Worse(worst, code)
 			}
 		})
 		if failed != nil {
@@ -84,14 +84,4 @@ func testPolicy(c *cobra.Command, w *tabwriter.Writer, path string, opts verify.
 	}
 	fmt.Fprintf(w, "%s\t%s\t%s\n", word, path, replay.Printable(reason))
 	return result.ExitCode, nil
-}
-
-// worse returns the worse of two exit codes of verdicts.
-func worse(a, b int) int {
-	for _, code := range []int{command.Malformed, command.Disagrees, command.NotMet} {
-		if a == code || b == code {
-			return code
-		}
-	}
-	return 0
 }
