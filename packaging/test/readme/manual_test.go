@@ -19,14 +19,23 @@ type example struct {
 
 // examples are the manual's, by page and first line.
 var examples = map[string]example{
-	"cima-api.7: ask() { # METHOD [PARAMS]":                                                     {},
-	"cima-api.7: cimactl verify evidence.json \\":                                               {exit: 2}, // a simulated root
-	"cima-from-05.7: from cima_client.compat import CimaSdk    # was: from cima import CimaSdk": {reads: "PYTHONPATH=rpc/python python3 -"},
-	"cima-policy.5: # One app on one cloud.":                                                    {cannot: "no command: man's tests and hw/verify/policy read it"},
-	"cima-policy.5: # A platform team: two firmwares, three kernels, two kinds of containers.":  {cannot: "the same"},
-	"cima-policy.5: # A bank: valid for a month, no exceptions; channel and programs given.":    {cannot: "the same"},
-	"cima-reference-values.7: cimactl predict boot --uki app.efi --check evidence.json":         {cannot: "needs a UKI and a machine that booted it: make proof-boot"},
-	"cima-relying-party.7: cimactl policy init evidence.json --online >policy.toml":             {change: [][]string{online}},
+	"cima-api.7: ask() { # METHOD [PARAMS]":                                                            {},
+	"cima-api.7: cimactl verify evidence.json \\":                                                      {exit: 2}, // a simulated root
+	"cima-from-05.7: from cima_client.compat import CimaSdk    # was: from cima import CimaSdk":        {reads: "PYTHONPATH=rpc/python python3 -"},
+	"cima-policy.5: # One app on one cloud.":                                                           {cannot: "no command: man's tests and hw/verify/policy read it"},
+	"cima-policy.5: # A platform team: two firmwares, three kernels, two kinds of containers.":         {cannot: "the same"},
+	"cima-policy.5: # A bank: valid for a month, no exceptions; channel and programs given.":           {cannot: "the same"},
+	"cima-reference-values.7: cimactl predict boot --uki app.efi --check evidence.json":                {cannot: "needs a UKI and a machine that booted it: make proof-boot"},
+	"cima-from-05.7: // was: github.com/cc-api/.../sdk/golang/cima":                                    {cannot: "no command: rpc/compat's tests and 0.5's own example compile it"},
+	"cima-reference-values.7: cimactl predict boot --policy --name shop --firmware OVMF.fd \\":         {cannot: "needs a firmware and a UKI: make proof-boot"},
+	"cima-reference-values.7: cimactl policy add-google gcp endorsement.binarypb --root google.crt":    {cannot: "needs Google's endorsement and root: tests of hw/verify/endorsed"},
+	"cima-reference-values.7: {\"publisher\": \"example.org\",":                                        {cannot: "its digests are cut short: tests of hw/verify/endorsed"},
+	"cima-reference-values.7: DIGEST=$(crane digest registry.example/web:1.2)":                         {cannot: "needs a registry, crane and cosign"},
+	"cima-reference-values.7: cimactl policy add-image web build/web.tar   # docker save, or a layout": {before: "mkdir -p build; docker save hello:1 >build/web.tar"},
+	"cima-reference-values.7: sh reference/compute >computed.new": {
+		before: "mkdir -p reference; echo 'echo x = 1' >reference/compute; echo x = 1 >reference/computed.toml; : >reference/ours.toml",
+	},
+	"cima-relying-party.7: cimactl policy init evidence.json --online >policy.toml": {change: [][]string{online}},
 	"cima-relying-party.7: cimactl policy test policy.toml good/*.json      # must meet it": {
 		before: "mkdir -p good other; cp evidence.json good; sed 's/\"claims\":{/&\"x\":1,/' evidence.json >other/forged.json",
 		change: [][]string{{"good/*.json ", "good/*.json --trust-root $ROOT "}, {"other/*.json ", "other/*.json --trust-root $ROOT "}}, exit: 2,
@@ -160,6 +169,6 @@ cimactl policy init evidence.json --trust-root $ROOT --waive collateral,host-inp
 }
 
 func keyOf(b block) string {
-	first, _, _ := strings.Cut(b.text, "\n")
+	first, _, _ := strings.Cut(strings.TrimPrefix(b.text, "set -eu\n"), "\n")
 	return b.file + ": " + first
 }
