@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/cima-project/cima/daemon/config"
 )
 
 // Limits in the pages are those of the code.
@@ -106,5 +108,20 @@ func TestLimitsAreInTheirPages(t *testing.T) {
 		if !strings.Contains(pages[from], said) || !regexp.MustCompile(`\*\*`+key+`\*\* = "?`+number+`[s.0]*"?[,\n]`).MatchString(page(t, toml)) {
 			t.Errorf("%s must say %q, as %s is in %s", from, said, key, toml)
 		}
+	}
+}
+
+// The first screen of cimad(8) says what is measured by default, and what one line turns
+// on; that line does.
+func TestFirstScreen(t *testing.T) {
+	_, description, _ := strings.Cut(page(t, "cimad.8"), "\n# DESCRIPTION\n")
+	first, _, _ := strings.Cut(strings.TrimSpace(description), "\n\n")
+	for _, want := range []string{"By default", "*launch*", "*power*", `**mode** = "measure" in **[exec]**`} {
+		if !strings.Contains(first, want) {
+			t.Errorf("the first paragraph has no %s:\n%s", want, first)
+		}
+	}
+	if c, err := config.Parse("[exec]\nmode = \"measure\"\n"); err != nil || c.Exec.Mode != config.ExecMeasure || config.Default().Exec.Mode != config.ExecOff {
+		t.Errorf("%v: %+v", err, c.Exec)
 	}
 }
