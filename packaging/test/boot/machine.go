@@ -21,6 +21,7 @@ const deadline = 10 * time.Minute
 // machine is what is booted.
 type machine struct {
 	work           string // a directory of its own
+	qemu           []string
 	code, vars     string // firmware
 	kernel, initrd string // for -kernel
 	line           string
@@ -68,7 +69,11 @@ func (m machine) boot() (*measured, error) {
 	if m.disk != "" {
 		args = append(args, "-drive", "if=none,id=disk,format=raw,file="+m.disk, "-device", "virtio-blk-pci,drive=disk")
 	}
-	out, err := exec.CommandContext(ctx, "qemu-system-x86_64", args...).CombinedOutput()
+	qemu := append(append([]string{}, m.qemu...), args...)
+	if m.qemu == nil {
+		qemu = append([]string{"qemu-system-x86_64"}, args...)
+	}
+	out, err := exec.CommandContext(ctx, qemu[0], qemu[1:]...).CombinedOutput()
 	text, readErr := os.ReadFile(serial)
 	if err != nil || readErr != nil {
 		return nil, fmt.Errorf("%w: %s: %s", errors.Join(err, readErr), out, tail(text))

@@ -15,7 +15,7 @@ type way struct {
 	make func(s suite, work, initrd string) (m machine, predict []string, err error)
 }
 
-var ways = []way{{"direct", direct}, {"uki", unified}, {"grub", shimAndGrub}}
+var ways = []way{{"direct", direct}, {"direct-qemu10", directByNewQEMU}, {"uki", unified}, {"grub", shimAndGrub}}
 
 const line = "console=ttyS0 quiet"
 
@@ -26,6 +26,23 @@ func direct(s suite, work, initrd string) (machine, []string, error) {
 	predict := []string{"--kernel", kernel, "--initrd", initrd, "--line", line, "--memory", "2G", "--handover", "patched", "--root", "initrd"}
 	if s.name == "sid" { // OVMF 2026.08
 		predict = append(predict, "--initrd-first")
+	}
+	return m, predict, err
+}
+
+// directByNewQEMU boots by the -kernel of Debian 13's QEMU 10.0, which hands over the file as
+// it is to an OVMF that asks for it.
+func directByNewQEMU(s suite, work, initrd string) (machine, []string, error) {
+	m, predict, err := direct(s, work, initrd)
+	root := filepath.Join(filepath.Dir(s.files), "files-trixie-whole")
+	m.qemu = []string{root + "/usr/lib64/ld-linux-x86-64.so.2", "--library-path", root + "/usr/lib/x86_64-linux-gnu",
+		root + "/usr/bin/qemu-system-x86_64", "-L", root + "/usr/share/qemu", "-L", root + "/usr/share/seabios"}
+	if s.name != "bookworm" { // OVMF 2022.11 doesn't ask
+		for i, word := range predict {
+			if word == "patched" {
+				predict[i] = "raw"
+			}
+		}
 	}
 	return m, predict, err
 }
