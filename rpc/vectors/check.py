@@ -421,11 +421,24 @@ def launches(here):
     return bad
 
 
+def texts(here):
+    bad = 0
+    for vector in json.loads((here / "texts.json").read_text()):
+        try:
+            found = canonical(Parser(vector["text"]).whole())
+        except Malformed:
+            found = None
+        good = found == vector.get("form")
+        bad += not good
+        print(f"{'ok ' if good else 'BAD'} text: {vector['about']}")
+    return bad
+
+
 def main():
     arguments = sys.argv[1:]
     if arguments == ["--vectors"]:
         here = Path(__file__).resolve().parent
-        return 1 if vectors(here) + launches(here) else 0
+        return 1 if vectors(here) + launches(here) + texts(here) else 0
     words = []
     for name in arguments:
         word, why, found = judged(Path(name))

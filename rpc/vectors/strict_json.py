@@ -48,11 +48,18 @@ def number(value):
     return sign + text
 
 
+def fold(name):
+    """Equal for names that differ in case alone, letter by letter (Unicode's simple folding)."""
+    return "".join(next((c for c in (letter.casefold(), letter.lower()) if len(c) == 1), letter) for letter in name)
+
+
 class Parser:
-    """Reads a text. In events names may differ in case alone: engines and users choose them."""
+    """Reads a text. In events names may differ in case alone, and values nest deeper: engines
+    and users choose them."""
 
     def __init__(self, text, any_names=False):
         self.text, self.at, self.any_names = text, 0, any_names
+        self.depth = 128 if any_names else 32
 
     def whole(self):
         value = self.value(0)
@@ -78,12 +85,11 @@ class Parser:
 
     def value(self, depth):
         self.space()
-        if depth > 128:
-            raise Malformed("nested too deep")
-        if self.take("{"):
-            return self.members(depth)
-        if self.take("["):
-            return self.elements(depth)
+        for sign, inner in (("{", self.members), ("[", self.elements)):
+            if self.take(sign):
+                if depth >= self.depth:
+                    raise Malformed("nested too deep")
+                return inner(depth)
         for word, value in (("true", True), ("false", False), ("null", None)):
             if self.text.startswith(word, self.at):
                 self.at += len(word)
@@ -106,7 +112,7 @@ class Parser:
         while not (not result and self.take("}")):
             self.space()
             key = self.scalar()
-            if not isinstance(key, str) or key in result or not self.any_names and key.lower() in (k.lower() for k in result):
+            if not isinstance(key, str) or key in result or not self.any_names and fold(key) in map(fold, result):
                 raise Malformed(f"member {key!r} is no name, or stands there twice")
             self.need(":")
             result[key] = self.value(depth + 1)

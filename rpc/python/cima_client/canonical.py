@@ -4,12 +4,73 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 
 def encode(value: Any) -> bytes:
     """The canonical form of parsed JSON. Raises ValueError for what has none."""
     return _text(value).encode("utf-8")
+
+
+def read(text: str) -> Any:
+    """The value of JSON whose strings and numbers are spelled as the RFC spells them, in which no
+    object has a member twice or in two cases, and which nests at most 32 deep. White space and
+    the order of members are free. Raises ValueError for all else."""
+    try:
+        ordered = json.loads(text, object_pairs_hook=_Members, parse_constant=_refuse)
+        value = _value(ordered, 0)
+        if _in_order(ordered) != _without_space(text):
+            raise ValueError("a string or a number must be spelled as RFC 8785 does")
+    except (RecursionError, UnicodeEncodeError, OverflowError):
+        raise ValueError("must be JSON that nests at most 32 deep and is Unicode") from None
+    return value
+
+
+class _Members(list):  # type: ignore[type-arg]
+    """The members of an object, in their order."""
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _value(of: Any, depth: int) -> Any:
+    if isinstance(of, str):
+        of.encode("utf-8")  # half a pair can't be
+    if not isinstance(of, list):
+        return of
+    if depth >= _DEPTH:
+        raise ValueError(f"must nest at most {_DEPTH} deep")
+    if not isinstance(of, _Members):
+        return [_value(element, depth + 1) for element in of]
+    if len({fold(name) for name, _ in of}) != len(of):
+        raise ValueError("a member must not occur twice, or in two cases")
+    return {name: _value(value, depth + 1) for name, value in of}
+
+
+_DEPTH = 32
+
+
+def fold(name: str) -> str:
+    """Equal for names that differ in case alone, letter by letter (Unicode's simple folding)."""
+    return "".join(next((c for c in (letter.casefold(), letter.lower()) if len(c) == 1), letter) for letter in name)
+
+
+def _in_order(value: Any) -> str:
+    if isinstance(value, _Members):
+        return "{" + ",".join(f"{_string(name)}:{_in_order(of)}" for name, of in value) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_in_order, value)) + "]"
+    return _text(value)
+
+
+def _without_space(text: str) -> str:
+    """JSON without the white space between its tokens."""
+    return _TOKENS.sub(lambda found: found[1] or "", text)
+
+
+_TOKENS = re.compile(r'("(?:[^"\\]|\\.)*")|[ \t\r\n]+', re.DOTALL)
 
 
 def _text(value: Any) -> str:

@@ -199,7 +199,7 @@ def report_data(claims: str, shared: Optional[Shared] = None) -> bytes:
     or the value that follows from that and ``shared``. Raises ReplayError where
     ``shared`` has no valid path."""
     try:
-        own = hashlib.sha512(canonical.encode(json.loads(claims))).digest()
+        own = hashlib.sha512(canonical.encode(canonical.read(claims))).digest()
     except ValueError as e:
         raise MalformedError(f"claims: {e}") from None
     return own if shared is None else shared.report_data(own)

@@ -7,6 +7,7 @@ import base64
 import collections
 import dataclasses
 import hashlib
+import hashlib
 import json
 import random
 import unittest
@@ -140,6 +141,19 @@ class BundlesTest(unittest.TestCase):
                 body = {name: canonical.encode(v[name]).decode() for name in ("launch", "image")}
                 got = [d.hex() if d else None for d in evidence._launch_digests(body)]
                 self.assertEqual(got, [v.get("launch_digest"), v.get("defaults_digest")])
+
+    def test_texts(self) -> None:
+        """Odd texts: each has one form, or is refused."""
+        texts = json.loads((VECTORS / "texts.json").read_text())
+        self.assertGreater(len(texts), 80)
+        for v in texts:
+            with self.subTest(v["about"]):
+                if "form" in v:
+                    want = hashlib.sha512(v["form"].encode()).digest()
+                    self.assertEqual(evidence.report_data(v["text"]), want)
+                    continue
+                with self.assertRaises(MalformedError):
+                    evidence.report_data(v["text"])
 
     def test_mutants_are_found_or_malformed(self) -> None:
         """Every changed bundle is refused with a CimaError, shows a

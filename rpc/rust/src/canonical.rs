@@ -1,6 +1,135 @@
 //! How does RFC 8785 write this JSON?
 
-use serde_json::{Number, Value};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// How deep objects and arrays may nest.
+const DEPTH: usize = 32;
+
+/// The value of JSON whose strings and numbers are spelled as the RFC spells them, in which
+/// no object has a member twice or in two cases, and which nests at most 32 deep. White
+/// space and the order of members are free.
+pub(crate) fn read(json: &str) -> Result<Value, String> {
+    let ordered: Ordered = serde_json::from_str(json).map_err(|e| e.to_string())?;
+    let value = ordered.value(0)?;
+    if ordered.text() != without_space(json) {
+        return Err("a string or a number must be spelled as RFC 8785 does".into());
+    }
+    Ok(value)
+}
+
+/// JSON with its members in their order.
+enum Ordered {
+    Object(Vec<(String, Ordered)>),
+    Array(Vec<Ordered>),
+    Other(Value),
+}
+
+impl Ordered {
+    fn value(&self, depth: usize) -> Result<Value, String> {
+        if depth >= DEPTH && !matches!(self, Ordered::Other(_)) {
+            return Err(format!("must nest at most {DEPTH} deep"));
+        }
+        Ok(match self {
+            Ordered::Object(members) => {
+                let (mut names, mut all) = (BTreeSet::new(), Map::new());
+                for (name, value) in members {
+                    if !names.insert(fold(name)) {
+                        return Err(format!("member {name:?} is there twice, or in two cases"));
+                    }
+                    all.insert(name.clone(), value.value(depth + 1)?);
+                }
+                Value::Object(all)
+            }
+            Ordered::Array(elements) => {
+                let all = elements.iter().map(|e| e.value(depth + 1));
+                Value::Array(all.collect::<Result<_, _>>()?)
+            }
+            Ordered::Other(value) => value.clone(),
+        })
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Ordered::Object(members) => {
+                let all = members.iter().map(|(name, value)| {
+                    format!("{}:{}", Value::from(name.as_str()), value.text())
+                });
+                format!("{{{}}}", all.collect::<Vec<_>>().join(","))
+            }
+            Ordered::Array(elements) => {
+                let all: Vec<_> = elements.iter().map(Ordered::text).collect();
+                format!("[{}]", all.join(","))
+            }
+            Ordered::Other(value) => text(value),
+        }
+    }
+}
+
+/// Equal for names that differ in case alone, letter by letter (Unicode's simple folding).
+fn fold(name: &str) -> String {
+    fn alone(mut letters: impl Iterator<Item = char>, letter: char) -> char {
+        match (letters.next(), letters.next()) {
+            (Some(one), None) => one,
+            _ => letter,
+        }
+    }
+    let each = |letter: char| match letter {
+        '\u{131}' => letter, // its capital is I, and it is no i
+        _ => {
+            let upper = alone(letter.to_uppercase(), letter);
+            alone(upper.to_lowercase(), upper)
+        }
+    };
+    name.chars().map(each).collect()
+}
+
+impl<'de> Deserialize<'de> for Ordered {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = Ordered;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("JSON")
+            }
+            fn visit_unit<E>(self) -> Result<Ordered, E> {
+                Ok(Ordered::Other(Value::Null))
+            }
+            fn visit_bool<E>(self, v: bool) -> Result<Ordered, E> {
+                Ok(Ordered::Other(v.into()))
+            }
+            fn visit_i64<E>(self, v: i64) -> Result<Ordered, E> {
+                Ok(Ordered::Other(v.into()))
+            }
+            fn visit_u64<E>(self, v: u64) -> Result<Ordered, E> {
+                Ok(Ordered::Other(v.into()))
+            }
+            fn visit_f64<E>(self, v: f64) -> Result<Ordered, E> {
+                Ok(Ordered::Other(v.into()))
+            }
+            fn visit_str<E>(self, v: &str) -> Result<Ordered, E> {
+                Ok(Ordered::Other(v.into()))
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Ordered, A::Error> {
+                let mut all = Vec::new();
+                while let Some(element) = seq.next_element()? {
+                    all.push(element);
+                }
+                Ok(Ordered::Array(all))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Ordered, A::Error> {
+                let mut all = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    all.push(member);
+                }
+                Ok(Ordered::Object(all))
+            }
+        }
+        from.deserialize_any(Any)
+    }
+}
 
 /// The canonical form of a value.
 pub(crate) fn text(value: &Value) -> String {

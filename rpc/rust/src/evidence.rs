@@ -51,13 +51,9 @@ pub fn quote_registers(quote: &[u8]) -> Result<QuoteRegisters, Error> {
 /// claims, or the value that follows from that and `shared` ([`Error::Replay`] if
 /// `shared` has no valid path).
 pub fn report_data(claims: &RawValue, shared: Option<&Shared>) -> Result<[u8; 64], Error> {
-    let value: Value =
-        serde_json::from_str(claims.get()).map_err(|e| Error::Malformed(e.to_string()))?;
+    let value =
+        canonical::read(claims.get()).map_err(|why| Error::Malformed(format!("claims: {why}")))?;
     let text = canonical::text(&value);
-    if text.len() != canonical::without_space(claims.get()).len() {
-        // A value in another spelling, or a member that occurs twice.
-        return Err(Error::Malformed("claims must be in RFC 8785 form".into()));
-    }
     let own = sha512(text.as_bytes());
     shared.map_or(Ok(own), |shared| shared.report_data(&own))
 }

@@ -244,6 +244,26 @@ fn bundles() {
     }
 }
 
+/// Odd texts: each has one form, or is refused.
+#[test]
+fn texts() {
+    let all = load("texts.json");
+    assert!(all.len() > 80);
+    for v in all {
+        let (about, text) = (&v["about"], v["text"].as_str().unwrap());
+        // What is no JSON at all can't be raw claims.
+        let got = serde_json::value::RawValue::from_string(text.trim().into())
+            .map_err(|e| Error::Malformed(e.to_string()))
+            .and_then(|claims| report_data(&claims, None));
+        let same = v["form"].as_str().map(|form| {
+            let claims = serde_json::value::RawValue::from_string(form.into()).unwrap();
+            assert_eq!(claims.get(), form);
+            report_data(&claims, None).unwrap_or_else(|e| panic!("{about}: {e}"))
+        });
+        assert_eq!(got.ok(), same, "{about}: {text:.60}");
+    }
+}
+
 #[test]
 fn shared_is_a_place_or_absent() {
     let text = fs::read_to_string(root().join("rpc/vectors/bundles/host.json")).unwrap();
