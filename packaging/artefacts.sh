@@ -1,8 +1,8 @@
 #!/bin/sh
 # What isn't for a package manager of Linux, into dist/: the Python client's wheel, the
 # Rust client's crate, an image that holds cimactl alone (COPY --from=), and one with the
-# device plug-in for Kubernetes. Called by
-# build.sh; VERSION, SOURCE_DATE_EPOCH and ARCH are set, and the programs built.
+# device plug-in for Kubernetes. Called by build.sh: VERSION, SOURCE_DATE_EPOCH and ARCH
+# are set, and the programs built.
 set -eu
 cd "$(dirname "$0")/.."
 dist=$PWD/dist

@@ -7,6 +7,7 @@ replace github.com/cima-project/cima => ../../..
 
 require (
 	github.com/cima-project/cima v0.0.0-00010101000000-000000000000
+	go.uber.org/goleak v1.3.0
 	google.golang.org/grpc v1.85.0
 	k8s.io/kubelet v0.37.2
 )
