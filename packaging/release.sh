@@ -41,7 +41,7 @@ bom() {
 		bom["metadata"]["timestamp"] = when.strftime("%Y-%m-%dT%H:%M:%SZ")
 		bom["metadata"]["component"].update(name=name, version=version)
 		if len(bom.get("components", [])) < 10:
-			sys.exit(f"release: the bill of materials of {name} has {len(bom.get('components', []))} components: is this the right list?")
+		    sys.exit(f"release: the bill of materials of {name} has {len(bom.get('components', []))} components: is this the right list?")
 		json.dump(bom, open(out, "w"), indent=1, sort_keys=True)
 	PY
 	rm "$1.raw"
