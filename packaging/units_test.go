@@ -104,7 +104,7 @@ func TestGateStandsBeforeEveryService(t *testing.T) {
 		"Before":    {"basic.target", "shutdown.target"}, // without default dependencies, the second is said here
 		"Conflicts": {"shutdown.target"},
 		"Requires":  {"sysinit.target", "cimad.socket"},
-		"WantedBy":  {"basic.target"},
+		"WantedBy":  {"multi-user.target"},
 	} {
 		for _, name := range wanted {
 			if got := values(setting); !slices.Contains(got, name) {

@@ -80,7 +80,7 @@ func writeTable(out io.Writer, lines []string) {
 				fmt.Fprint(out, "\t")
 			}
 			if width(cell) > widths[i] {
-				cell = "T{\n" + breakable(cell, widths[i]) + "\nT}"
+				cell = "T{\n.ad l\n" + breakable(cell, widths[i]) + "\nT}"
 			}
 			fmt.Fprint(out, cell)
 		}
