@@ -12,6 +12,14 @@ import (
 
 func rpms(t *testing.T, dist string) {
 	rpm := need(t, "rpm")
+	module := filepath.Join(dist, "cima-selinux-"+testVersion+"-1.noarch.rpm")
+	const loaded = "/usr/share/selinux/packages/cima.cil"
+	if files := run(t, ".", rpm, "-qpl", module); files != "/usr/share/licenses/cima-selinux/LICENSE\n"+loaded+"\n" {
+		t.Errorf("cima-selinux holds %s", files)
+	}
+	if post := run(t, ".", rpm, "-qp", "--qf", "%{POSTIN}", module); !strings.Contains(post, "semodule -X 200 -i "+loaded) {
+		t.Errorf("cima-selinux must load its module: %s", post)
+	}
 	for name := range contents {
 		file := rpmFile(t, dist, name)
 		sameContents(t, name, strings.Fields(run(t, ".", rpm, "-qpl", file)), notInRPM...)

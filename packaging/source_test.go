@@ -89,7 +89,8 @@ func sourceDeb(t *testing.T, tarball []byte) {
 	if err != nil || len(changes) != 1 {
 		t.Fatal(changes, err)
 	}
-	run(t, dir, need(t, "lintian"), "--fail-on=error,warning", "--allow-root", changes[0])
+	// The standards are those of sid, which this machine may be older than.
+	run(t, dir, need(t, "lintian"), "--fail-on=error,warning", "--suppress-tags=newer-standards-version", "--allow-root", changes[0])
 }
 
 // socketsStayOpen checks what an upgrade restarts: the service, and no socket.
