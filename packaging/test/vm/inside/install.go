@@ -104,7 +104,8 @@ func quadlet(ctx context.Context, w *world) error {
 		return err
 	}
 	text := "[Container]\nContainerName=" + withQuadlet + "\nImage=" + imageName +
-		"\nExec=/bin/busybox sleep 86400\nNetwork=none\nVolume=/run/cima:/run/cima:ro\n\n[Install]\nWantedBy=multi-user.target\n"
+		"\nExec=/bin/busybox sleep 86400\nNetwork=none\nVolume=/run/cima:/run/cima:ro\n\n" +
+		"[Service]\nTimeoutStartSec=600\n\n[Install]\nWantedBy=multi-user.target\n"
 	if err := os.WriteFile(quadletFile, []byte(text), 0o644); err != nil {
 		return err
 	}
