@@ -84,6 +84,10 @@ var wrapped = [][2]string{{".pcrsig", "tpm2-pcr-signature.json"}, {".pcrpkey", "
 // initrds adds the archives that the stub makes, and then the kernel's events: the command
 // line, and the initrd that all of them together are.
 func (s *stub) initrds() error {
+	packs, err := s.packs()
+	if err != nil {
+		return err
+	}
 	var parts [][]byte
 	for i := len(s.addons) - 1; i >= 0; i-- { // the kernel takes the first microcode
 		parts = s.addonPart(parts, i, ".ucode", s.addons[i].ucode)
@@ -94,20 +98,7 @@ func (s *stub) initrds() error {
 	if initrd := s.section(".initrd"); len(initrd) > 0 {
 		parts = append(parts, initrd)
 	}
-	var events []expected.Event
-	for _, c := range s.sidecars() {
-		files, err := chosen(c.folder, c.suffix, c.without)
-		if err != nil {
-			return err
-		}
-		if len(files) == 0 {
-			continue
-		}
-		packed := c.pack(files)
-		parts = append(parts, packed)
-		events = append(events, expected.Of(c.pcr, "sidecar", c.what, fmt.Sprintf("%d files beside the image", len(files)), packed))
-	}
-	s.b.Add(events...)
+	parts = append(parts, packs...)
 	for _, w := range wrapped {
 		data, err := s.program.Section(w[0])
 		if err != nil {
@@ -131,6 +122,24 @@ func (s *stub) initrds() error {
 		s.b.Add(expected.Initrd("what the stub puts together", join(parts)))
 	}
 	return nil
+}
+
+// packs are the archives of what lies beside the image. The stub measures them before it
+// looks at add-ons.
+func (s *stub) packs() (packs [][]byte, err error) {
+	for _, c := range s.sidecars() {
+		files, err := chosen(c.folder, c.suffix, c.without)
+		if err != nil {
+			return nil, err
+		}
+		if len(files) == 0 {
+			continue
+		}
+		packed := c.pack(files)
+		packs = append(packs, packed)
+		s.b.Add(expected.Of(c.pcr, "sidecar", c.what, fmt.Sprintf("%d files beside the image", len(files)), packed))
+	}
+	return packs, nil
 }
 
 // addonPart takes a part of an add-on in, and its event: before version 261 the stub

@@ -108,6 +108,25 @@ func TestBeside(t *testing.T) {
 	}
 }
 
+// Archives are measured first, then add-ons' microcode, the last one first, and their
+// initrds: as the stub puts them together.
+func TestOrderOfParts(t *testing.T) {
+	ucode := func(name, text string) File {
+		return extra(name, "x", section{Name: ".ucode", Data: []byte(text)}, section{Name: ".initrd", Data: []byte("i" + text)})
+	}
+	b := booted(t, Files{Image: image(262, section{Name: ".ucode", Data: []byte("own!")}), Extra: []File{ucode("a.addon.efi", "aaaa"), ucode("b.addon.efi", "bbbb"), {"c.cred", []byte("c")}}})
+	events := b.Registers[2]
+	cred := place{".extra/credentials", 0o500, 0o400}.pack([]File{{"c.cred", []byte("c")}})
+	release := place{".extra", 0o555, 0o444}.pack([]File{{"os-release", []byte("ID=x\n")}})
+	initrd := slices.Concat([]byte("bbbbaaaaown!initrd\x00\x00"), cred, release, []byte("iaaaa\x00\x00\x00ibbbb\x00\x00\x00"))
+	want := [][]byte{expected.Wide("x x", true), cred, []byte("bbbb"), []byte("aaaa"), []byte("iaaaa"), []byte("ibbbb"), expected.Wide(b.Line, true), initrd}
+	for i, data := range want {
+		if e := events[len(events)-len(want)+i]; e.Choices[0].Digest != sha512.Sum384(data) {
+			t.Errorf("event %d, %s, is not of %.20q", i, e.Kind, data)
+		}
+	}
+}
+
 // A newer stub adds a console that the host chooses.
 func TestConsoleByHost(t *testing.T) {
 	for version, want := range map[int]bool{257: true, 262: false} {
