@@ -14,14 +14,20 @@ import (
 // installing are the commands that bring podman onto this machine, by the package
 // manager that it has; nil if it has none of them.
 func installing() [][]string {
+	packages := []string{"podman"}
+	if _, err := os.Stat("/sys/fs/cgroup/cgroup.controllers"); err != nil {
+		packages = append(packages, "runc") // crun, which comes with podman, refuses cgroup v1
+	}
 	for _, way := range [][][]string{
-		{{"apt-get", "update"}, {"apt-get", "install", "-y", "podman"}},
-		{{"dnf", "install", "-y", "podman"}},
-		{{"zypper", "--non-interactive", "install", "podman"}},
-		{{"pacman", "-Sy", "--noconfirm", "podman"}},
-		{{"apk", "add", "podman"}},
+		{{"apt-get", "update"}, {"apt-get", "install", "-y"}},
+		{{"dnf", "install", "-y"}},
+		{{"zypper", "--non-interactive", "install"}},
+		{{"pacman", "-Sy", "--noconfirm"}},
+		{{"apk", "add"}},
 	} {
 		if _, err := exec.LookPath(way[0][0]); err == nil {
+			last := len(way) - 1
+			way[last] = append(way[last], packages...)
 			return way
 		}
 	}

@@ -33,10 +33,10 @@ func TestBringEngine(t *testing.T) {
 	if err := s.bringEngine(t.Context(), false); err != nil || said() != "" {
 		t.Errorf("unasked: %v, ran %q", err, said())
 	}
-	if words := inWords(installing()); words != "apt-get update && apt-get install -y podman" {
+	if words := inWords(installing()); !strings.HasPrefix(words, "apt-get update && apt-get install -y podman") {
 		t.Errorf("%q is said", words)
 	}
-	if err := s.bringEngine(t.Context(), true); err == nil || said() != "apt-get update\napt-get install -y podman\n" {
+	if err := s.bringEngine(t.Context(), true); err == nil || !strings.HasPrefix(said(), "apt-get update\napt-get install -y podman") {
 		t.Errorf("asked, and it brought none: %v, ran %q", err, said())
 	}
 	program("apt-get", "exit 3\n")
