@@ -118,7 +118,8 @@ func (s *stage) begin(ctx context.Context, name string, args ...string) (*caller
 		c.cmd.Env = append(os.Environ(), "CIMA_SOCKET="+s.path("run/cima/cima.sock"))
 	} else {
 		c.cid = s.path(name + ".cid")
-		run := []string{"run", "--rm", "-i", "--network", "none", "--cidfile", c.cid,
+		// Not --rm: podman 5 would remove the file of the id too.
+		run := []string{"run", "-i", "--network", "none", "--cidfile", c.cid,
 			"-v", s.path("run/cima") + ":/run/cima:ro"}
 		run = append(run, s.engine.Run...)
 		c.cmd = s.engine.Command(ctx, append(append(run, image, "/cimactl"), args...)...)
