@@ -120,6 +120,7 @@ func (l *link) send(ctx context.Context, c *call, method string, params jsontext
 	l.id++
 	c.id = l.id
 	l.waiting = append(l.waiting, c)
+	alone := len(l.waiting) == 1
 	l.mu.Unlock()
 
 	line := strconv.AppendUint([]byte(`{"jsonrpc":"2.0","id":`), c.id, 10)
@@ -129,7 +130,10 @@ func (l *link) send(ctx context.Context, c *call, method string, params jsontext
 		return fmt.Errorf("method: %w", err)
 	}
 	line = append(append(append(line, `,"params":`...), params...), "}\n"...)
-	finished := interruptible(ctx, l.net.SetWriteDeadline)
+	finished := func() bool { return false }
+	if !alone || len(line) > firstRead { // else it fits into the socket, which is empty
+		finished = interruptible(ctx, l.net.SetWriteDeadline)
+	}
 	n, err := l.net.Write(line)
 	interrupted := finished()
 	l.mu.Lock()
