@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/rpc/lines"
 )
 
 func dial(t *testing.T, d Dialer) *Client {
@@ -182,7 +184,7 @@ func TestClientContexts(t *testing.T) {
 
 // A result belongs to the caller, whatever the connection is used for next.
 func TestResultsOutliveTheNextCall(t *testing.T) {
-	for _, size := range []int{10, firstRead, 3 * firstRead} {
+	for _, size := range []int{10, lines.FirstRead, 3 * lines.FirstRead} {
 		calls := 0
 		daemon := fakeDaemon{MethodDiscover: fake(func(NoParams) (json.RawMessage, error) {
 			calls++

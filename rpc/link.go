@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/logs/canonical"
+	"github.com/cima-project/cima/rpc/lines"
 )
 
 var (
@@ -28,7 +29,7 @@ var (
 // one reads. So a call that is alone needs no other goroutine.
 type link struct {
 	net     net.Conn
-	lines   lineReader    // of the call that reads
+	lines   lines.Reader  // of the call that reads
 	writing chan struct{} // a token of the call that writes
 
 	mu      sync.Mutex
@@ -53,7 +54,12 @@ type call struct {
 }
 
 func newLink(nc net.Conn, maxReply int) *link {
-	return &link{net: nc, lines: lineReader{in: nc, most: maxReply}, writing: make(chan struct{}, 1), used: time.Now()}
+	return &link{net: nc, lines: lines.Reader{In: nc, Most: maxReply, Cut: notOursOn(nc)}, writing: make(chan struct{}, 1), used: time.Now()}
+}
+
+// notOursOn returns the error of a line that is none of cimad's, or nil.
+func notOursOn(nc net.Conn) func(line []byte) error {
+	return func(line []byte) error { return notOurs(nc.RemoteAddr().String(), line) }
 }
 
 // usable reports whether another request can follow. An idle connection may have been
@@ -131,7 +137,7 @@ func (l *link) send(ctx context.Context, c *call, method string, params jsontext
 	}
 	line = append(append(append(line, `,"params":`...), params...), "}\n"...)
 	finished := func() bool { return false }
-	if !alone || len(line) > firstRead { // else it fits into the socket, which is empty
+	if !alone || len(line) > lines.FirstRead { // else it fits into the socket, which is empty
 		finished = interruptible(ctx, l.net.SetWriteDeadline)
 	}
 	n, err := l.net.Write(line)
@@ -234,7 +240,7 @@ func (l *link) readFor(ctx context.Context, c *call) {
 	finished := interruptible(ctx, l.net.SetReadDeadline)
 	defer finished()
 	for {
-		line, err := l.lines.next()
+		line, err := l.lines.Next()
 		if err != nil && ctx.Err() != nil {
 			return
 		}
@@ -258,7 +264,7 @@ func (l *link) readFor(ctx context.Context, c *call) {
 func (l *link) deliver(mine *call, line []byte) error {
 	id, rest, plain := idOf(line)
 	if !plain {
-		if err := l.lines.notOurs(line); err != nil {
+		if err := notOurs(l.net.RemoteAddr().String(), line); err != nil {
 			return err
 		}
 		r, err := readResponse(line)
