@@ -95,7 +95,7 @@ func (c *Cache) ask(ctx context.Context, doc dcap.Document, of string, kept *ent
 		return nil, err
 	}
 	e := &entry{Form: entryForm, Fetched: c.time().UTC(), Body: body, Chain: chain}
-	state := Look(Need{doc, of}, body, chain, c.Roots, c.time())
+	state := look(Need{doc, of}, body, chain, c.Roots, c.time())
 	e.Issued, e.Until = state.Issued, state.Until
 	switch {
 	case state.Word != Good:
@@ -138,9 +138,9 @@ func (c *Cache) time() time.Time {
 }
 
 // BadDocumentError says that a service gave a document that can't be used.
-type BadDocumentError struct{ State State }
+type BadDocumentError struct{ state State }
 
 // Error says which document it is, and what is wrong with it.
 func (e *BadDocumentError) Error() string {
-	return fmt.Sprintf("the service's %s can't be used: %s", e.State.Document, e.State.Words())
+	return fmt.Sprintf("the service's %s can't be used: %s", e.state.Document, e.state.Words())
 }

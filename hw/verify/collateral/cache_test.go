@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/cima-project/cima/hw/verify/collateral/collateraltest"
 	"github.com/cima-project/cima/hw/verify/dcap"
 )
@@ -48,6 +50,11 @@ func (f *fixture) get(t *testing.T, doc dcap.Document) error {
 
 func of(doc dcap.Document) string {
 	return map[dcap.Document]string{dcap.TCBInfo: collateraltest.FMSPC, dcap.PCKCRL: "platform"}[doc]
+}
+
+// TestMain: no goroutine is left.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
 }
 
 var all = []dcap.Document{dcap.TCBInfo, dcap.QEIdentity, dcap.PCKCRL, dcap.RootCRL}

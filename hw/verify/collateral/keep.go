@@ -37,7 +37,7 @@ func (c *Cache) Fetch(ctx context.Context, n Need) (State, error) {
 		return State{}, err
 	}
 	c.forgive(n.Document, n.Of)
-	return Look(n, e.Body, e.Chain, c.Roots, c.time()), c.write(n.Document, n.Of, e)
+	return look(n, e.Body, e.Chain, c.Roots, c.time()), c.write(n.Document, n.Of, e)
 }
 
 // Export writes a document into a folder, as dcap.Dir reads it.
@@ -89,7 +89,7 @@ func Kept(ctx context.Context, dir string, roots []*x509.Certificate, at time.Ti
 func StateOf(ctx context.Context, source dcap.Source, n Need, roots []*x509.Certificate, at time.Time) State {
 	body, chain, err := source.Get(ctx, n.Document, n.Of)
 	if err == nil {
-		return Look(n, body, chain, roots, at)
+		return look(n, body, chain, roots, at)
 	}
 	s := State{Document: n.Document.String(), Of: n.Of, Word: Bad, Detail: err.Error()}
 	var absent *dcap.FileError

@@ -35,9 +35,9 @@ type State struct {
 	Revoked  int       `json:"revoked,omitzero"`    // entries of a revocation list
 }
 
-// Look says how a document stands at a time: signed under one of the roots (nil: Intel's),
+// look says how a document stands at a time: signed under one of the roots (nil: Intel's),
 // in date, and of what is needed (where n.Of is empty: of anything).
-func Look(n Need, body, chain []byte, roots []*x509.Certificate, at time.Time) State {
+func look(n Need, body, chain []byte, roots []*x509.Certificate, at time.Time) State {
 	s := State{Document: n.Document.String(), Of: n.Of, Word: Good}
 	if roots == nil {
 		roots = []*x509.Certificate{dcap.IntelRoot()}

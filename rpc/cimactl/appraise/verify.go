@@ -42,7 +42,7 @@ other error.`,
 	trust.Flags(c)
 	c.Flags().StringVar(&nonce, "nonce", "", "the `HEX` that you sent; - reads a line of stdin")
 	c.Flags().StringVar(&made, "nonce-made", "", "`TIME` at which you made the nonce, RFC 3339")
-	c.Flags().StringVar(&wanted.UserData, "user-data", "", "`FILE` with the user data that must be bound")
+	c.Flags().StringVar(&wanted.userData, "user-data", "", "`FILE` with the user data that must be bound")
 	c.Flags().StringArrayVar(&wanted.Policies, "policy", nil, "`FILE` of reference values; a second has revocations")
 	wanted.Flags(c)
 	_ = c.MarkFlagFilename("policy", "toml")

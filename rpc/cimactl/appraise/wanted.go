@@ -24,21 +24,21 @@ const (
 
 // Wanted is what evidence is compared with.
 type Wanted struct {
-	UserData string   // a file
+	userData string   // a file
 	Policies []string // files: reference values, then revocations
-	Keys     string   // a file of allowed signers; empty: policies need no signature
+	keys     string   // a file of allowed signers; empty: policies need no signature
 }
 
 // Flags adds the flag that every command with a policy has.
 func (w *Wanted) Flags(c *cobra.Command) {
-	c.Flags().StringVar(&w.Keys, "policy-keys", "", "`FILE` of allowed signers: the policy must be signed")
+	c.Flags().StringVar(&w.keys, "policy-keys", "", "`FILE` of allowed signers: the policy must be signed")
 }
 
 // Read reads it into the options of an appraisal.
 func (w *Wanted) Read(c *cobra.Command, opts *verify.Options) (err error) {
 	opts.Verifier = "cimactl " + c.Root().Version
-	if w.UserData != "" {
-		b, err := command.ReadUserData(w.UserData)
+	if w.userData != "" {
+		b, err := command.ReadUserData(w.userData)
 		if err != nil {
 			return err
 		}
@@ -46,7 +46,7 @@ func (w *Wanted) Read(c *cobra.Command, opts *verify.Options) (err error) {
 	}
 	switch len(w.Policies) {
 	case 0:
-		if w.Keys != "" {
+		if w.keys != "" {
 			return errors.New("--policy-keys must come with --policy: it says who must have signed it")
 		}
 		return nil
@@ -61,13 +61,13 @@ func (w *Wanted) Read(c *cobra.Command, opts *verify.Options) (err error) {
 // readPolicy reads the policy's files, each with its signature where one is wanted.
 func (w *Wanted) readPolicy(at time.Time) (p *policy.Policy, err error) {
 	var keys *signers.Allowed
-	if w.Keys != "" {
-		text, err := command.ReadBounded(w.Keys, maxKeys)
+	if w.keys != "" {
+		text, err := command.ReadBounded(w.keys, maxKeys)
 		if err != nil {
 			return nil, err
 		}
 		if keys, err = signers.Parse(text); err != nil {
-			return nil, command.Hinted(fmt.Errorf("%s: %w", w.Keys, err), "ssh-keygen(1), ALLOWED SIGNERS, shows the lines: NAME KEYTYPE KEY")
+			return nil, command.Hinted(fmt.Errorf("%s: %w", w.keys, err), "ssh-keygen(1), ALLOWED SIGNERS, shows the lines: NAME KEYTYPE KEY")
 		}
 	}
 	if at.IsZero() {
