@@ -34,8 +34,8 @@ func Bound(next slog.Handler) *Handler {
 	return &Handler{next: next, bounds: newBounds(next)}
 }
 
-// Payer is a value that knows who pays for messages about it.
-type Payer interface{ Payer() string }
+// paid is a value that knows who pays for messages about it.
+type paid interface{ Payer() string }
 
 // Enabled reports whether the next handler takes messages of a level.
 func (h *Handler) Enabled(ctx context.Context, l slog.Level) bool { return h.next.Enabled(ctx, l) }
@@ -91,7 +91,7 @@ func payerIn(a slog.Attr) (string, bool) {
 	if a.Key != "caller" && a.Key != "container" {
 		return "", false
 	}
-	if p, ok := a.Value.Any().(Payer); ok {
+	if p, ok := a.Value.Any().(paid); ok {
 		return p.Payer(), true
 	}
 	name := a.Value.Resolve().String()
