@@ -19,7 +19,8 @@ else
 fi
 version=$(echo "${base#v}" | sed 's/-/~/g')
 dirty=
-git diff --quiet HEAD -- || dirty=.dirty
+# Nothing is written: by sudo the index would be root's afterwards.
+git -c diff.autoRefreshIndex=false diff --quiet HEAD -- || dirty=.dirty
 if [ "$since" != 0 ] || [ "$dirty" ]; then
 	version=$version+$since.$commit$dirty
 fi

@@ -19,12 +19,15 @@ type example struct {
 
 // examples are the manual's, by page and first line.
 var examples = map[string]example{
-	"cima-api.7: ask() { # METHOD [PARAMS]":                                                            {},
-	"cima-api.7: cimactl verify evidence.json \\":                                                      {exit: 2}, // a simulated root
-	"cima-from-05.7: from cima_client.compat import CimaSdk    # was: from cima import CimaSdk":        {reads: "PYTHONPATH=rpc/python python3 -"},
-	"cima-policy.5: # One app on one cloud.":                                                           {cannot: "no command: man's tests and hw/verify/policy read it"},
-	"cima-policy.5: # A platform team: two firmwares, three kernels, two kinds of containers.":         {cannot: "the same"},
-	"cima-policy.5: # A bank: valid for a month, no exceptions; channel and programs given.":           {cannot: "the same"},
+	"cima-api.7: ask() { # METHOD [PARAMS]":                                                     {},
+	"cima-api.7: cimactl verify evidence.json \\":                                               {exit: 2}, // a simulated root
+	"cima-from-05.7: from cima_client.compat import CimaSdk    # was: from cima import CimaSdk": {reads: "PYTHONPATH=rpc/python python3 -"},
+	"cima-policy.5: # One app on one cloud.":                                                    {cannot: "no command: man's tests and hw/verify/policy read it"},
+	"cima-policy.5: # A platform team: two firmwares, three kernels, two kinds of containers.":  {cannot: "the same"},
+	"cima-policy.5: # A bank: valid for a month, no exceptions; channel and programs given.":    {cannot: "the same"},
+	"cima-policy.5: ssh-keygen -Y sign -n cima-policy -f KEY policy.toml": {
+		before: `ssh-keygen -q -t ed25519 -N '' -f KEY; echo "team $(cat KEY.pub)" >allowed_signers`, exit: 2, // a simulated root
+	},
 	"cima-reference-values.7: cimactl predict boot --uki app.efi --check evidence.json":                {cannot: "needs a UKI and a machine that booted it: make proof-boot"},
 	"cima-from-05.7: // was: github.com/cc-api/.../sdk/golang/cima":                                    {cannot: "no command: rpc/compat's tests and 0.5's own example compile it"},
 	"cima-reference-values.7: cimactl predict boot --policy --name shop --firmware OVMF.fd \\":         {cannot: "needs a firmware and a UKI: make proof-boot"},

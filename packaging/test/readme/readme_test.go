@@ -5,12 +5,14 @@ package readme
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -133,8 +135,18 @@ func copyOfTree(t *testing.T) string {
 	if out, err := untar.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
+	// A user's, as a clone is.
+	err = filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		return errors.Join(err, os.Lchown(path, someUser, someUser))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return dir
 }
+
+// someUser owns the copy of the tree.
+const someUser = 1000
 
 // sudo stands for sudo(8), which test machines may not have. The user is root already.
 const sudo = `#!/bin/bash
@@ -211,14 +223,22 @@ func TestReadme(t *testing.T) {
 	if digest == nil || strings.Count(out, "\n"+digest[1]+"\n") != 1 {
 		t.Errorf("predict prints another digest than whoami:\n%s", out)
 	}
-	made, err := os.ReadDir(m.dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range made {
-		if regexp.MustCompile(`\.(json|bin|tar)$`).MatchString(f.Name()) {
-			t.Errorf("%s is left behind", f.Name())
+	// What root made belongs to the user, and nothing else is left.
+	err := filepath.WalkDir(m.dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
 		}
+		info, err := e.Info()
+		if err == nil && info.Sys().(*syscall.Stat_t).Uid != someUser {
+			t.Errorf("%s is root's", path)
+		}
+		if filepath.Dir(path) == m.dir && regexp.MustCompile(`\.(json|bin|tar)$`).MatchString(path) {
+			t.Errorf("%s is left behind", path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
