@@ -72,7 +72,9 @@ func TestUnreportedOfAnother(t *testing.T) {
 	if !r.Unreported(mine) || r.Unreported(theirs) {
 		t.Errorf("of mine: %t, of theirs: %t", r.Unreported(mine), r.Unreported(theirs))
 	}
-	if err := r.WaitReported(t.Context(), theirs); err != nil {
+	soon, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := r.WaitReported(soon, theirs); err != nil {
 		t.Error(err)
 	}
 	ended, cancel := context.WithCancel(t.Context())
