@@ -44,7 +44,10 @@ func dial(c *cobra.Command, path string) (*rpc.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rpc.Dialer{Path: path, Patience: wait}.Dial(c.Context()) // without --wait as long as clients do
+	if wait == 0 {
+		wait = -1 // whoever sits at a shell wants to know at once that there is no daemon
+	}
+	return rpc.Dialer{Path: path, Patience: wait}.Dial(c.Context())
 }
 
 // retry calls, and calls again for a while if the daemon asks for that: shortly after a
