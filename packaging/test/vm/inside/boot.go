@@ -70,11 +70,12 @@ func quadletAtBoot(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if err := gatedAtBoot(ctx, rootful, withQuadlet, events); err != nil {
-		return err
-	}
-	_, err = command(ctx, "systemctl", "stop", quadletUnit)
-	return errors.Join(err, os.Remove(quadletFile))
+	err = gatedAtBoot(ctx, rootful, withQuadlet, events)
+	// Later checks need the container gone, and no failed unit: a shell that is stopped ends
+	// with a status that systemd calls a failure.
+	_, stopped := command(ctx, "systemctl", "stop", quadletUnit)
+	command(ctx, "systemctl", "reset-failed", quadletUnit) // an error where it did not fail
+	return errors.Join(err, stopped, os.Remove(quadletFile))
 }
 
 // since is a moment of a unit, in seconds since the kernel started.
