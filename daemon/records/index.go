@@ -75,24 +75,24 @@ func (s *Store) lookup(ctx context.Context, cgroupPath string) []location {
 		}
 	}
 	if m := userManagerPath.FindStringSubmatch(cgroupPath); m != nil && m[1] == m[2] && id != "" {
-		out = append(out, s.usersBundles(m[1], id)...)
+		out = append(out, s.options.usersBundles(m[1], id)...)
 	}
 	return out
 }
 
 // usersBundles returns where one user's rootless engine would put a container.
-func (s *Store) usersBundles(number, id string) []location {
+func (o *Options) usersBundles(number, id string) []location {
 	uid, err := strconv.ParseUint(number, 10, 32)
 	if err != nil || uid == 0 {
 		return nil
 	}
-	home, ok := s.options.Users()[uint32(uid)]
+	home, ok := o.Users()[uint32(uid)]
 	if !ok {
 		return nil
 	}
 	var out []location
-	for i := range s.options.Places {
-		if p := &s.options.Places[i]; p.ofUsers() {
+	for i := range o.Places {
+		if p := &o.Places[i]; p.ofUsers() {
 			out = append(out, location{place: p, id: id, uid: uint32(uid), home: home})
 		}
 	}

@@ -29,7 +29,7 @@ func (s *Store) known(ctx context.Context, r *Record, c *launch.Spec) launch.Kno
 	case "podman", "cri-o":
 		is := s.storage.Podman(ctx, r.ID, r.Bundle, r.RootPath)
 		known.Image, known.Anonymous = is.Image, is.Anonymous
-		known.Shares = func(id string) bool { return s.joins(c, id) }
+		known.Shares = func(id string) bool { return joins(c, s.podmanInit(id)) }
 		known.Home = s.homeInTime(ctx, r, c)
 	}
 	return known
@@ -39,12 +39,11 @@ func (s *Store) known(ctx context.Context, r *Record, c *launch.Spec) launch.Kno
 // may lead anywhere.
 var joinedNamespace = regexp.MustCompile(`^/proc/[1-9][0-9]*/ns/(net|ipc)$`)
 
-// joins reports whether a container joins the network or the IPC namespace of podman's
-// container with this id. Podman notes that in its database alone, so the kernel is
+// joins reports whether a container joins the network or the IPC namespace of the podman
+// container with this first process. Podman notes that in its database alone, so the kernel is
 // asked: the path in the bundle leads to the namespace that the other's first process
 // is in.
-func (s *Store) joins(c *launch.Spec, id string) bool {
-	init := s.podmanInit(id)
+func joins(c *launch.Spec, init state) bool {
 	if init.pid == 0 {
 		return false
 	}

@@ -17,10 +17,10 @@ import (
 // maxPasswd bounds the bytes that are read of a container's passwd(5).
 const maxPasswd = 1 << 20
 
-// home returns the home directory of the container's user by the passwd(5) in its root
-// file system: podman makes a variable of it. It is empty where there is none, where a
+// homeOf returns the home directory of the container's user by the passwd(5) in its root
+// file system, below hostRoot: podman makes a variable of it. It is empty where there is none, where a
 // mount covers the file, and where no variable HOME wants it known.
-func (s *Store) home(r *Record, c *launch.Spec) launch.Text {
+func homeOf(hostRoot string, r *Record, c *launch.Spec) launch.Text {
 	if !hasVariable(c, "HOME") || r.RootPath == "" {
 		return ""
 	}
@@ -28,7 +28,7 @@ func (s *Store) home(r *Record, c *launch.Spec) launch.Text {
 	for i, m := range c.Mounts {
 		mounts[i] = launch.Mount{Destination: m.Destination, Type: m.Type}
 	}
-	root, err := openRoot(s.options.HostRoot+r.RootPath, mounts)
+	root, err := openRoot(hostRoot+r.RootPath, mounts)
 	if err != nil {
 		return ""
 	}
@@ -39,12 +39,12 @@ func (s *Store) home(r *Record, c *launch.Spec) launch.Text {
 // homeTimeout bounds how long a passwd(5) is looked for: all who look up records wait.
 const homeTimeout = 250 * time.Millisecond
 
-// homeInTime is home, and empty where a file of the container's hangs.
+// homeInTime is homeOf, and empty where a file of the container's hangs.
 func (s *Store) homeInTime(ctx context.Context, r *Record, c *launch.Spec) launch.Text {
 	ctx, cancel := context.WithTimeout(ctx, homeTimeout)
 	defer cancel()
 	of := *r // r changes meanwhile
-	home, _ := abandon.Do(ctx, &s.calls, r.Bundle, func() (launch.Text, error) { return s.home(&of, c), nil })
+	home, _ := abandon.Do(ctx, &s.calls, r.Bundle, func() (launch.Text, error) { return homeOf(s.options.HostRoot, &of, c), nil })
 	return home
 }
 

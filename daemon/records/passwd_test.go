@@ -52,7 +52,7 @@ func TestHome(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := x.store.home(&Record{RootPath: filepath.Join(x.Dir, test.root)}, spec); got != test.want {
+		if got := homeOf(x.store.options.HostRoot, &Record{RootPath: filepath.Join(x.Dir, test.root)}, spec); got != test.want {
 			t.Errorf("%+v: %q", test, got)
 		}
 	}

@@ -24,7 +24,7 @@ func (s *Store) rival(at location) (rival location, refused bool) {
 	others := s.index.byID[at.id]
 	s.scan.Unlock()
 	for _, other := range others {
-		if other != at && (launch.IsID(at.id) || other.name() == at.name()) && exists(other.config()) && s.comesBefore(other, at) {
+		if other != at && (launch.IsID(at.id) || other.name() == at.name()) && exists(other.config()) && comesBefore(other, at) {
 			return other, true
 		}
 	}
@@ -33,7 +33,7 @@ func (s *Store) rival(at location) (rival location, refused bool) {
 
 // comesBefore reports which of two records keeps their id: root's before a user's, one
 // whose id an engine made before one whose id a user of containerd chose, and the older.
-func (s *Store) comesBefore(a, b location) bool {
+func comesBefore(a, b location) bool {
 	first := func(a, b bool) int {
 		switch {
 		case a == b:

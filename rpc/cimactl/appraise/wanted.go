@@ -90,7 +90,7 @@ func (w *Wanted) readPolicy(at time.Time) (p *policy.Policy, err error) {
 			err = p.Revoke(path, text)
 		}
 		if err != nil {
-			return nil, command.Hinted(err, "cima-policy(5) has examples; `cimactl policy init EVIDENCE` writes a policy to begin with")
+			return nil, command.Hinted(err, "%s", policyHint(text))
 		}
 		p.Sources[i].SignedBy = who
 	}
@@ -112,4 +112,12 @@ func signerOf(keys *signers.Allowed, path string, text []byte, at time.Time) (st
 		return "", command.Hinted(fmt.Errorf("policy %s: %w", path, err), how, path, path)
 	}
 	return who, nil
+}
+
+// policyHint says what to do about a policy that can't be read.
+func policyHint(text []byte) string {
+	if said := insteadOfPolicy(text); said != "" {
+		return said
+	}
+	return "cima-policy(5) has examples; `cimactl policy init EVIDENCE` writes a policy to begin with"
 }
