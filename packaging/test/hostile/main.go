@@ -104,5 +104,5 @@ func (p plan) run(ctx context.Context) error {
 	case done == 0:
 		return fmt.Errorf("no storm matches %s", p.only)
 	}
-	return nil
+	return os.RemoveAll(s.dir)
 }
