@@ -18,6 +18,7 @@ import (
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/records"
 	"github.com/cima-project/cima/hw/sim"
+	//lint:ignore ST1019 programs of 0.5 import two packages, which are one here
 	cima "github.com/cima-project/cima/rpc/compat"         // was: github.com/cc-api/…/sdk/golang/cima
 	evidence_api "github.com/cima-project/cima/rpc/compat" // was: github.com/cc-api/evidence-api/…
 )

@@ -148,8 +148,8 @@ func (a *Allowed) Check(text, signature []byte, at time.Time) (principals string
 	if err != nil {
 		return "", fmt.Errorf("the signature can't be read: %w", err)
 	}
-	if sig.Signature == nil || sig.Signature.Format == ssh.KeyAlgoRSA || sig.Signature.Format == ssh.InsecureKeyAlgoDSA { //nolint:staticcheck // refused, not used
-		return "", errors.New("the signature uses SHA-1 or DSA, which OpenSSH refuses too")
+	if sig.Signature == nil || !slices.Contains(algorithms(), sig.Signature.Format) {
+		return "", fmt.Errorf("the signature must be of one of %s", strings.Join(algorithms(), ", "))
 	}
 	if sig.Namespace != Namespace {
 		return "", fmt.Errorf("the signature is for %q, and must be for %q", sig.Namespace, Namespace)
@@ -169,6 +169,12 @@ func (a *Allowed) Check(text, signature []byte, at time.Time) (principals string
 		return k.principals, nil
 	}
 	return "", why
+}
+
+// algorithms are the signatures that count: those that OpenSSH makes, without SHA-1 and DSA.
+func algorithms() []string {
+	return []string{ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521,
+		ssh.KeyAlgoSKECDSA256, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512}
 }
 
 // counts says whether the key signs policies at that time.

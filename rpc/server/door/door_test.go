@@ -278,8 +278,10 @@ func TestTurns(t *testing.T) {
 func TestRatesLast(t *testing.T) {
 	var r rates
 	r.setUp(1e-6, 2)
-	if !r.allow("a") || !r.allow("a") || r.allow("a") {
-		t.Fatal("a has two")
+	for n, want := range []bool{true, true, false} {
+		if r.allow("a") != want {
+			t.Fatalf("connection %d of a, which has two: not %v", n, want)
+		}
 	}
 	for n := range 3 * maxOrigins {
 		r.allow(string(rune('b'+n%1000)) + string(rune('b'+n/1000)))
