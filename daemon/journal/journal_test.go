@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -10,6 +9,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/cima-project/cima/daemon/daemontest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -18,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type journalled struct {
 	*slog.Logger
 	handler *Handler
-	text    bytes.Buffer
+	text    daemontest.Buffer
 }
 
 func newJournalled(level slog.Level) *journalled {
@@ -60,10 +61,10 @@ func TestFloodOfOne(t *testing.T) {
 		if j.lines(want) != 1 || j.handler.LeftOut() != 18_766-burst {
 			t.Errorf("left out: %d; no line %s in\n%s", j.handler.LeftOut(), want, j.text.String())
 		}
-		before := j.text.Len()
+		before := len(j.text.String())
 		time.Sleep(2 * tellAll)
 		synctest.Wait()
-		if j.text.Len() != before {
+		if len(j.text.String()) != before {
 			t.Errorf("it was told twice:\n%s", j.text.String()[before:])
 		}
 	})

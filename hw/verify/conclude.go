@@ -147,6 +147,9 @@ func (r *Result) hint(q *dcap.Quote, p onPlatform, opts Options) string {
 	if r.Verdict == NotTrusted && failed[0].Name == StepNotProved {
 		return "prove it, or waive it by its name; cima-policy(5), NOT PROVED, says what each is worth"
 	}
+	if r.Verdict == NotTrusted && failed[0].Name == StepPolicy {
+		return "the policy refuses it whatever else it says: it has run out, isn't in force yet, or revokes this"
+	}
 	if r.Verdict == NotTrusted {
 		return "if this is what you expect, put it in the policy; \"cimactl policy init\" shows how"
 	}

@@ -45,7 +45,7 @@ func (g *gapList) ofQuote(r *Result, q *dcap.Quote, boot *policy.Boot, opts Opti
 	if r.outcome(StepTCB) == Warn {
 		g.add(true, policy.TCBLevel, r.Step(StepTCB).Detail)
 	}
-	_, set := opts.Policy.Platform().JudgePlatform(certified(q))
+	_, set := opts.Policy.Platform().For(certified(q)).JudgePlatform(certified(q))
 	g.add(len(set) > 0, policy.Platform, strings.Join(set, ", "))
 	g.add(r.outcome(StepNonce) == Skip, policy.Nonce, "")
 	_, aged := opts.Policy.JudgeNonce(opts.NonceMade, opts.at())

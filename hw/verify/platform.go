@@ -153,11 +153,12 @@ func intels(found []dcap.Finding, fine string) Step {
 func tcb(q *dcap.Quote, c *dcap.Collateral, opts Options) (Step, *dcap.TCBLevel) {
 	var f findings
 	f.compared = []Comparison{{"TEE_TCB_SVN", hex.EncodeToString(q.TCBSVN[:]), hex.EncodeToString(q.TCBSVN[:])}}
-	f.add(opts.Policy.Platform().JudgeSVN(q.SVNs()...))
+	rules := opts.Policy.Platform().For(certified(q))
+	f.add(rules.JudgeSVN(q.SVNs()...))
 	if len(f.wrong) > 0 {
 		return fail("older than the policy's min_svn", f.compared[1:]...), nil
 	}
-	found, _ := opts.Policy.Platform().JudgePlatform(certified(q))
+	found, _ := rules.JudgePlatform(certified(q))
 	if f.add(found); len(f.wrong) > 0 {
 		return f.step(""), nil
 	}
@@ -168,7 +169,7 @@ func tcb(q *dcap.Quote, c *dcap.Collateral, opts Options) (Step, *dcap.TCBLevel)
 	if err != nil {
 		return fail(err.Error(), f.compared...), nil
 	}
-	step := judgeLevel(&f, level, opts)
+	step := judgeLevel(&f, level, rules, opts)
 	for _, one := range c.Behind(q) { // people ask how far
 		step.Compared = append(step.Compared, Comparison{one.What, one.Want, one.Got})
 	}
@@ -186,9 +187,9 @@ func certified(q *dcap.Quote) platform.Certified {
 }
 
 // judgeLevel holds a patch level against the rules.
-func judgeLevel(f *findings, t *dcap.TCBLevel, opts Options) Step {
+func judgeLevel(f *findings, t *dcap.TCBLevel, rules *platform.Rules, opts Options) Step {
 	date, _ := time.Parse(time.RFC3339, t.Date) // a date that can't be read is before any other
-	f.add(opts.Policy.Platform().JudgeLevel(platform.Level{
+	f.add(rules.JudgeLevel(platform.Level{
 		Status: t.Status, Platform: t.Parts[0].Status, QE: t.Parts[1].Status, Date: date, Next: t.Parts[0].Next, QENext: t.Parts[1].Next,
 		Advisories: t.Advisories, Evaluation: int64(t.Evaluation), Issued: t.Issued,
 	}, opts.at()))

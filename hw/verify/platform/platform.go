@@ -5,9 +5,9 @@
 package platform
 
 import (
-	"cmp"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -28,12 +28,14 @@ type Rules struct {
 	statuses      []string
 	minDate       time.Time
 	minEvaluation int64
-	allow, deny   []string // advisories
-	grace, qe     time.Duration
+	allow, deny   []string      // advisories
+	grace, qe     time.Duration // of the platform, and of its quoting enclave
+	qeSaid        bool          // qe is not merely grace
 	minSVN        []byte
 	platform      map[string]bool // what [tcb] says of settings
 	providers     []string        // PPIDs; nil for any
 	age           time.Duration   // how old collateral may be; 0 for any
+	platforms     []*Rules        // [[tcb.platform]]: what counts for some platforms in place of this
 }
 
 // settings are what a PCK certificate says of a platform's configuration: keys of
@@ -75,28 +77,90 @@ func isAdvisory(s string) string {
 	return `as "INTEL-SA-00615", or "*" for all`
 }
 
-// Read reads [tcb]. age is how old collateral may be, 0 for any.
+// Read reads [tcb], and its [[tcb.platform]]. age is how old collateral may be, 0 for any.
 func Read(t *tables.Table, age time.Duration) *Rules {
-	r := &Rules{
-		statuses: t.Texts("statuses", tables.OneOf("status", statuses)), minDate: t.Time("min_date"),
-		minEvaluation: t.Number("min_evaluation"), allow: t.Texts("allow", isAdvisory), deny: t.Texts("deny", isAdvisory),
-		grace: t.Duration("grace"), qe: t.Duration("qe_grace"), providers: t.Texts("provider_ids", isProvider),
-		platform: make(map[string]bool), age: age,
+	r := readRules(t, &Rules{statuses: []string{upToDate}, age: age})
+	for _, t := range t.All("platform") {
+		t.Title = "[[tcb.platform]]"
+		one := readRules(t, r)
+		if _, named := t.Take("provider_ids"); !named {
+			t.Bad("provider_ids", "there: the platforms for which this counts in place of [tcb]")
+		}
+		t.Done()
+		r.platforms = append(r.platforms, one)
 	}
+	return r
+}
+
+// readRules reads a table. What it doesn't say is as in base.
+func readRules(t *tables.Table, base *Rules) *Rules {
+	r := *base
+	r.platforms, r.platform = nil, maps.Clone(base.platform)
+	texts := func(to *[]string, key string, good func(string) string) {
+		if _, there := t.Take(key); there {
+			*to = t.Texts(key, good)
+		}
+	}
+	texts(&r.statuses, "statuses", tables.OneOf("status", statuses))
+	texts(&r.allow, "allow", isAdvisory)
+	texts(&r.deny, "deny", isAdvisory)
+	texts(&r.providers, "provider_ids", isProvider)
+	if at := t.Time("min_date"); !at.IsZero() {
+		r.minDate = at
+	}
+	if n := t.Number("min_evaluation"); n != 0 {
+		r.minEvaluation = n
+	}
+	r.readGrace(t)
 	for _, word := range settings {
 		if _, there := t.Take(word.key); there {
+			if r.platform == nil {
+				r.platform = make(map[string]bool)
+			}
 			r.platform[word.key] = t.Flag(word.key)
 		}
 	}
-	if r.statuses == nil {
-		r.statuses = []string{upToDate}
+	if text := t.Text("min_svn"); text != "" {
+		var err error
+		if r.minSVN, err = hex.DecodeString(text); err != nil || len(r.minSVN) > 16 {
+			t.Bad("min_svn", "at most 16 bytes in hex: each of TEE_TCB_SVN is at least this")
+		}
 	}
-	var err error
-	if r.minSVN, err = hex.DecodeString(t.Text("min_svn")); err != nil || len(r.minSVN) > 16 {
-		t.Bad("min_svn", "at most 16 bytes in hex: each of TEE_TCB_SVN is at least this")
+	return &r
+}
+
+// readGrace reads for how long a part may be out of date. "0d" is none.
+func (r *Rules) readGrace(t *tables.Table) {
+	read := func(key string) (time.Duration, bool) {
+		v, there := t.Take(key)
+		if !there || v == "0d" {
+			return 0, there
+		}
+		return t.Duration(key), true
+	}
+	if grace, there := read("grace"); there {
+		r.grace = grace
+	}
+	if qe, there := read("qe_grace"); there {
+		r.qe, r.qeSaid = qe, true
+	} else if !r.qeSaid {
+		r.qe = r.grace
 	}
 	if (r.grace > 0 || r.qe > 0) && slices.Contains(r.statuses, "OutOfDate") {
 		t.Bad("grace", "left out where statuses has OutOfDate, which has no end")
+	}
+}
+
+// For returns what counts for a platform: the first [[tcb.platform]] that names it, else
+// [tcb].
+func (r *Rules) For(c Certified) *Rules {
+	if r == nil {
+		return nil
+	}
+	for _, one := range r.platforms {
+		if slices.Contains(one.providers, c.Provider) {
+			return one
+		}
 	}
 	return r
 }
@@ -191,7 +255,7 @@ func (r *Rules) status(l Level, at time.Time) bool {
 		// Without a date of the next level nobody knows since when this is out of date.
 		return strings.HasPrefix(status, "OutOfDate") && r.counts(status) && grace > 0 && !next.IsZero() && at.Before(next.Add(grace))
 	}
-	return part(l.Platform, l.Next, r.grace) && part(l.QE, l.QENext, cmp.Or(r.qe, r.grace))
+	return part(l.Platform, l.Next, r.grace) && part(l.QE, l.QENext, r.qe)
 }
 
 // counts: what is out of date and has a configuration to mend needs the rest of its

@@ -148,3 +148,49 @@ func TestJudgeSVN(t *testing.T) {
 		}
 	}
 }
+
+// Some platforms have rules of their own, which count for them in place of [tcb]'s; what
+// they don't say is as there.
+func TestPlatformsOfTheirOwn(t *testing.T) {
+	one, other := strings.Repeat("0a", 16), strings.Repeat("0b", 16)
+	old := Level{Status: "OutOfDate", Platform: "OutOfDate", QE: "UpToDate", Date: on("2026-02-01"), Next: on("2026-11-10"), Issued: on("2026-11-25")}
+	oldQE := Level{Status: "OutOfDate", Platform: "UpToDate", QE: "OutOfDate", Date: on("2026-02-01"), QENext: on("2026-11-10"), Issued: on("2026-11-25")}
+	rules := good(t, "min_date = 2026-01-01\n[[tcb.platform]]\nprovider_ids = \""+one+"\"\ngrace = \"30d\"\nqe_grace = \"0d\"", 0)
+	for _, c := range []struct {
+		provider string
+		level    Level
+		at, want string
+	}{
+		{one, old, "2026-12-09", ""},
+		{one, old, "2026-12-10", "TCB status"},
+		{one, oldQE, "2026-11-11", "TCB status"}, // 0d is no grace, and not that of the platform
+		{other, old, "2026-11-11", "TCB status"},
+		{"", old, "2026-11-11", "TCB status"},
+	} {
+		if got := wrong(rules.For(Certified{Provider: c.provider}).JudgeLevel(c.level, on(c.at))); got != c.want {
+			t.Errorf("%s at %s: %q is wrong, want %q", c.provider, c.at, got, c.want)
+		}
+	}
+	old.Date = on("2025-12-31")
+	if got := wrong(rules.For(Certified{Provider: one}).JudgeLevel(old, on("2026-11-11"))); got != "TCB date" {
+		t.Errorf("what [tcb] says and the platform's table doesn't: %q", got)
+	}
+	if found, _ := rules.For(Certified{Provider: one}).JudgePlatform(Certified{Provider: one}); wrong(found) != "" {
+		t.Errorf("a platform of its own: %+v", found)
+	}
+	if (*Rules)(nil).For(Certified{}) != nil {
+		t.Error("no rules have rules")
+	}
+	for text, want := range map[string]string{
+		"[[tcb.platform]]\ngrace = \"30d\"":                                                           "[[tcb.platform]]: provider_ids must be there",
+		"provider_ids = \"" + one + "\"\n[[tcb.platform]]\ngrace = \"30d\"":                           "provider_ids must be there",
+		"[[tcb.platform]]\nprovider_ids = \"x\"":                                                      "32 lower-case hex digits",
+		"[[tcb.platform]]\nprovider_ids = \"" + one + "\"\ngracious = 1":                              "gracious",
+		"statuses = \"OutOfDate\"\n[[tcb.platform]]\nprovider_ids = \"" + one + "\"\ngrace = \"30d\"": "grace must be left out",
+		"platform = 1": "[[platform]]",
+	} {
+		if _, err := parse(t, text, 0); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v; want %q", text, err, want)
+		}
+	}
+}

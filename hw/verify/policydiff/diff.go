@@ -23,7 +23,8 @@ type Effect string
 const (
 	More  Effect = "more"  // something is trusted now that wasn't
 	Less  Effect = "less"  // something is trusted no more
-	Other Effect = "other" // something else is trusted than before, or only people see it
+	Other Effect = "other" // something else is trusted than before
+	Words Effect = "words" // the same is trusted; only people see it
 )
 
 // Change is one difference between two policies.
@@ -113,7 +114,23 @@ func (d *differ) single(name string, before, now map[string]any) {
 		}
 		return
 	}
+	if name == "tcb" {
+		old, new = withGrace(object(old), object(new)), withGrace(object(new), object(old))
+	}
 	d.keys(where, name, object(old), object(new))
+}
+
+// withGrace is a table [tcb] with the grace that the quoting enclave has, where one of two
+// tables says it: without qe_grace it is the platform's.
+func withGrace(t, other map[string]any) map[string]any {
+	_, said := other["qe_grace"]
+	grace, given := t["grace"]
+	if _, has := t["qe_grace"]; has || !said || !given {
+		return t
+	}
+	t = maps.Clone(t)
+	t["qe_grace"] = grace
+	return t
 }
 
 // named compares tables with names. One that has another name and the same content is
@@ -122,7 +139,7 @@ func (d *differ) named(kind string, before, now map[string]any) {
 	gone, come := missing(before, now), missing(now, before)
 	for _, name := range gone {
 		if i := slices.IndexFunc(come, func(other string) bool { return same(nameless(before[name]), nameless(now[other])) }); i >= 0 {
-			d.note(Other, title(kind, name), "is called %q now", come[i])
+			d.note(Words, title(kind, name), "is called %q now", come[i])
 			come = slices.Delete(come, i, i+1)
 			continue
 		}
@@ -143,7 +160,7 @@ func (d *differ) named(kind string, before, now map[string]any) {
 func (d *differ) rules(kind string, before, now []any) {
 	less, more := Less, More
 	if kind == "reference" {
-		less, more = Other, Other
+		less, more = Words, Words
 	}
 	where := "[[" + kind + "]]"
 	for _, r := range without(now, before) {

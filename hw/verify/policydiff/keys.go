@@ -31,7 +31,7 @@ func meaningOf(table, key string) meaning {
 		return limitedTo
 	case "tcb.collateral", "freshness.collateral", "freshness.nonce":
 		return ends
-	case "tcb.deny":
+	case "tcb.deny", "system.host_input":
 		return noneOf
 	case "tcb.grace", "tcb.qe_grace":
 		return higher
@@ -90,11 +90,11 @@ func (d *differ) keys(where, table string, before, now map[string]any) {
 		}
 		switch m := meaningOf(table, key); m {
 		case people:
-			d.note(Other, where, "%s is %s, was %s", key, shown(new, newThere), shown(old, oldThere))
+			d.note(Words, where, "%s is %s, was %s", key, shown(new, newThere), shown(old, oldThere))
 		case anyOf:
 			d.list(where, key, orDefault(table, key, old, oldThere), orDefault(table, key, new, newThere), More, Less)
 		case noneOf:
-			d.list(where, key, list(old), list(new), Less, More)
+			d.list(where, key, refused(old), refused(new), Less, More)
 		case limitedTo:
 			d.limit(where, key, old, oldThere, new, newThere)
 		case higher, lower, ends:
@@ -105,6 +105,11 @@ func (d *differ) keys(where, table string, before, now map[string]any) {
 			d.note(Other, where, "%s is %s, was %s", key, shown(new, newThere), shown(old, oldThere))
 		}
 	}
+}
+
+// refused is a list of what stands in the way. "none" is nothing.
+func refused(v any) []any {
+	return slices.DeleteFunc(slices.Clone(list(v)), func(one any) bool { return one == "none" })
 }
 
 func orDefault(table, key string, v any, there bool) []any {

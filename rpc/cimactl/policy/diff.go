@@ -21,8 +21,9 @@ func diffCommand() *cobra.Command {
 		Use:   "diff OLD NEW",
 		Short: "Say what a change of a policy trusts more, and what less",
 		Long: `Compare two policies by meaning. Each line says what the new one trusts that the
-old one doesn't (more), what it trusts no more (less), or what is merely not the
-same (other). Order and comments don't count. "-" reads one of them from stdin.
+old one doesn't (more), what it trusts no more (less), what is another thing
+(other), or what only people see (words). Order and comments don't count. "-"
+reads one of them from stdin.
 
 Exit status: 0 nothing else is trusted than before; 4 more, or something else,
 is trusted.`,
@@ -51,7 +52,7 @@ is trusted.`,
 			return err
 		}
 		for _, ch := range changes {
-			if ch.Effect != policydiff.Less {
+			if ch.Effect == policydiff.More || ch.Effect == policydiff.Other {
 				return command.Exit(command.NotMet)
 			}
 		}

@@ -81,9 +81,12 @@ func explanation(r *verify.Result) string {
 		}
 		line("\n%s: %s: %s", s.Name, s.Outcome, replay.Printable(s.Detail))
 		for _, f := range s.Compared {
-			if f.Want == f.Got {
+			switch {
+			case f.Want == f.Got:
 				line("  same    %s: %s", replay.Printable(f.What), replay.Printable(f.Got))
-			} else {
+			case s.Outcome == verify.Pass:
+				line("  met     %s: %s, by %s", replay.Printable(f.What), replay.Printable(f.Want), replay.Printable(f.Got))
+			default:
 				line("  differs %s\n    want %s\n    got  %s", replay.Printable(f.What), replay.Printable(f.Want), replay.Printable(f.Got))
 			}
 		}
