@@ -342,7 +342,8 @@ func TestNobodyElseWaits(t *testing.T) {
 }
 
 // Whoever can use containerd may make a container with the id of another's, and leave it
-// there: the other's start neither waits for it, nor passes for its.
+// there: the other's start neither waits for it, nor passes for its. The one that docker
+// made keeps its id, and the other is refused.
 func TestStartNextToOneWithTheSameID(t *testing.T) {
 	s := newStarts(t)
 	of := func(namespace string, words ...string) held {
@@ -352,7 +353,7 @@ func TestStartNextToOneWithTheSameID(t *testing.T) {
 	}
 	for _, namespace := range []string{"default", "moby"} {
 		s.bundleIn(namespace, a)
-		s.want("create", s.g.decide(t.Context(), of(namespace, "create", a)), nil)
+		s.want("create", s.g.decide(t.Context(), of(namespace, "create", "--bundle", filepath.Join(s.dir, "task", namespace, a), a)), nil)
 	}
 	s.makeIn("default", a) // its first process hangs
 	s.make(a).ready()
@@ -361,7 +362,7 @@ func TestStartNextToOneWithTheSameID(t *testing.T) {
 	if !s.isGated(a) || s.isGated("default:"+a) {
 		t.Errorf("gated: %t, %t", s.isGated(a), s.isGated("default:"+a))
 	}
-	s.want("start of the other", s.g.decide(t.Context(), of("default", "start", a)), gate.ErrAgain)
+	s.want("start of the other", s.g.decide(t.Context(), of("default", "start", a)), records.ErrTwice)
 }
 
 // A runtime of whose command nothing is known judges all that are ready.

@@ -44,7 +44,7 @@ func main() {
 }
 
 func dial() *rpc.Client {
-	c, err := rpc.Dialer{Wait: true}.Dial(context.Background())
+	c, err := rpc.Dialer{Patience: -1}.Dial(context.Background()) // what is refused is counted, and not tried again
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
