@@ -49,7 +49,7 @@ var insiders = []inContainer{
 }
 
 func withVectors(l *layer) *layer {
-	for _, name := range []string{"exchanges.json", "bundles.json", "launches.json", "quotes.json", "bundles"} {
+	for _, name := range []string{"exchanges.json", "bundles.json", "launches.json", "quotes.json", "texts.json", "bundles"} {
 		l.add(name, "/rpc/vectors/"+name)
 	}
 	return l
