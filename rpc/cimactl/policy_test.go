@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -101,4 +102,47 @@ func TestSignedPolicy(t *testing.T) {
 	}
 	put("p.toml", string(bytes.Replace(text, []byte("1111"), []byte("1112"), 1)))
 	try(1, "--policy @p.toml"+keys, "doesn't hold")
+}
+
+// TestExplain: the facts that a policy wants, met or not, and what is not proved.
+func TestExplain(t *testing.T) {
+	dir := t.TempDir()
+	bundles := filepath.Join("..", "vectors", "bundles")
+	evidence, root := filepath.Join(bundles, "container.json"), filepath.Join(bundles, "root.pem")
+	try := func(code int, args []string, says ...string) string {
+		t.Helper()
+		var out bytes.Buffer
+		args = append(args, "--trust-root", root, "--at", "2026-11-30T00:00:00Z")
+		if got := run(t.Context(), args, strings.NewReader(""), &out, &out); got != code {
+			t.Errorf("%q: exit %d, not %d\n%s", args, got, code, &out)
+		}
+		for _, s := range says {
+			if !strings.Contains(out.String(), s) {
+				t.Errorf("%q: no %q in\n%s", args, s, &out)
+			}
+		}
+		return out.String()
+	}
+	policy := filepath.Join(dir, "p.toml")
+	text := try(0, []string{"policy", "init", evidence, "--waive", "collateral,host-input-unknown"})
+	put := func(path, text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(policy, text)
+	try(0, []string{"policy", "explain", policy, evidence}, "trusted", "boot: as first seen", "container: first seen 1",
+		"caller-values: pass", "  met     TDATTRIBUTES: sept-ve-disable, by ", "  waived     collateral:", "  told       volumes:")
+	put(policy, strings.Replace(text, "launch = \"", "launch = \"00", 1)) // too long
+	try(1, []string{"policy", "explain", policy, evidence}, "96 lower-case hex digits")
+	put(policy, regexp.MustCompile(`(?m)^digests = ".*"`).ReplaceAllString(text, `digests = "sha256:`+strings.Repeat("1", 64)+`"`))
+	try(4, []string{"policy", "explain", policy, evidence}, "caller-values: fail", "image is sha256:3120", "want vectors-relay", "in the way caller-values")
+
+	revoked := filepath.Join(dir, "revoked.toml")
+	image := regexp.MustCompile(`sha256:[0-9a-f]{64}`).FindString(text)
+	put(revoked, "cima_policy = 2\n[[revoked]]\ndigest = \""+image+"\"\nwhy = \"CVE-2026-4242\"\n")
+	put(policy, text)
+	says := []string{"CVE-2026-4242"}
+	try(4, []string{"policy", "test", policy, evidence, "--revocations", revoked}, says...)
+	try(4, []string{"policy", "explain", policy, evidence, "--revocations", revoked}, append(says, "hint: the policy refuses it whatever else it says")...)
 }

@@ -10,7 +10,6 @@ import (
 
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/replay"
-	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/cimactl/appraise"
 	"github.com/cima-project/cima/rpc/cimactl/command"
 )
@@ -33,23 +32,13 @@ Exit status: as that of "policy test".`,
 	}
 	trust.Flags(c)
 	wanted.Flags(c)
+	revocations := c.Flags().String("revocations", "", "a second `FILE`, of revocations")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		opts, err := trust.Options(c)
+		opts, err := options(c, &trust, &wanted, args[0], *revocations)
 		if err != nil {
 			return err
 		}
-		wanted.Policies = args[:1]
-		if err := wanted.Read(c, &opts); err != nil {
-			return err
-		}
-		bundle, err := command.ReadEvidence(args[1])
-		if err != nil {
-			return err
-		}
-		if _, claims, err := rpc.DecodeEvidence(bundle); err == nil {
-			opts.Nonce = claims.Nonce
-		}
-		r, err := appraise.Bundle(c.Context(), args[1], bundle, opts)
+		r, err := withOwnNonce(c, args[1], opts)
 		if err != nil {
 			return appraise.CollateralFailure(err)
 		}

@@ -31,13 +31,10 @@ authentic or malformed; 1 if a file can't be read: later ones are not appraised.
 	}
 	trust.Flags(c)
 	wanted.Flags(c)
+	revocations := c.Flags().String("revocations", "", "a second `FILE`, of revocations")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		opts, err := trust.Options(c)
+		opts, err := options(c, &trust, &wanted, args[0], *revocations)
 		if err != nil {
-			return err
-		}
-		wanted.Policies = args[:1]
-		if err := wanted.Read(c, &opts); err != nil {
 			return err
 		}
 		worst := 0
@@ -65,16 +62,34 @@ authentic or malformed; 1 if a file can't be read: later ones are not appraised.
 	return c
 }
 
-// testPolicy appraises one file and prints a line.
-func testPolicy(c *cobra.Command, w *tabwriter.Writer, path string, opts verify.Options) (int, error) {
+// options are those of an appraisal against a policy in a file.
+func options(c *cobra.Command, trust *appraise.Trust, wanted *appraise.Wanted, policy, revocations string) (verify.Options, error) {
+	opts, err := trust.Options(c)
+	if err != nil {
+		return opts, err
+	}
+	wanted.Policies = []string{policy}
+	if revocations != "" {
+		wanted.Policies = append(wanted.Policies, revocations)
+	}
+	return opts, wanted.Read(c, &opts)
+}
+
+// withOwnNonce appraises evidence in a file with the nonce that it has.
+func withOwnNonce(c *cobra.Command, path string, opts verify.Options) (*verify.Result, error) {
 	bundle, err := command.ReadEvidence(path)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if _, claims, err := rpc.DecodeEvidence(bundle); err == nil {
 		opts.Nonce = claims.Nonce
 	}
-	result, err := appraise.Bundle(c.Context(), path, bundle, opts)
+	return appraise.Bundle(c.Context(), path, bundle, opts)
+}
+
+// testPolicy appraises one file and prints a line.
+func testPolicy(c *cobra.Command, w *tabwriter.Writer, path string, opts verify.Options) (int, error) {
+	result, err := withOwnNonce(c, path, opts)
 	if err != nil {
 		return 0, err
 	}
