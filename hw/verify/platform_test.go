@@ -288,3 +288,16 @@ func TestPlatformStates(t *testing.T) {
 		})
 	}
 }
+
+// TestRulesOfOnePlatform: [[tcb.platform]] counts for the platform of the quote, and for no other.
+func TestRulesOfOnePlatform(t *testing.T) {
+	s, _ := newService(t)
+	s.setStatus("SWHardeningNeeded")
+	platform, err := s.quote.Certified()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := "[[tcb.platform]]\nstatuses = [\"SWHardeningNeeded\"]\nprovider_ids = "
+	expect(t, s.appraise(t, rules+`"`+platform.Provider+`"`), Trusted)
+	expect(t, s.appraise(t, rules+`"`+strings.Repeat("0f", 16)+`"`), NotTrusted, StepTCB)
+}
