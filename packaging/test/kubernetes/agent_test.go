@@ -27,19 +27,16 @@ func build(t *testing.T, dir, name, from string) string {
 	return out
 }
 
-// agent starts a cimad on a simulated TD, with its gate, and waits until it answers.
-func agent(t *testing.T, sim, config string) (root string) {
+// background runs a program until the test ends. If the test fails, the end of what the
+// program printed is shown.
+func background(t *testing.T, dir string, command ...string) {
 	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "cimad.toml")
-	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	name := filepath.Base(command[0])
+	log, err := os.Create(filepath.Join(dir, name+".log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(sim, "--config", file)
+	c := exec.Command(command[0], command[1:]...)
 	c.Stdout, c.Stderr = log, log
 	c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := c.Start(); err != nil {
@@ -50,9 +47,20 @@ func agent(t *testing.T, sim, config string) (root string) {
 		c.Wait()
 		log.Close()
 		if text, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
-			t.Logf("cimad-sim: %s", text[max(0, len(text)-6000):])
+			t.Logf("%s: %s", name, text[max(0, len(text)-8000):])
 		}
 	})
+}
+
+// agent starts a cimad on a simulated TD, with its gate, and waits until it answers.
+func agent(t *testing.T, sim, config string) (root string) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "cimad.toml")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	background(t, dir, sim, "--config", file)
 	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		const pem = "/run/cima-td/root.pem"
 		_, err := os.Stat(pem)

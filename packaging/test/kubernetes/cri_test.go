@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -63,24 +62,7 @@ conf_dir = %q
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	log, err := os.Create(filepath.Join(dir, "containerd.log"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	containerd := exec.Command("containerd", "--config", config)
-	containerd.Stdout, containerd.Stderr = log, log
-	containerd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := containerd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		containerd.Process.Signal(syscall.SIGTERM)
-		containerd.Wait()
-		log.Close()
-		if text, err := os.ReadFile(log.Name()); err == nil && t.Failed() {
-			t.Logf("containerd: %s", text[max(0, len(text)-8000):])
-		}
-	})
+	background(t, dir, "containerd", "--config", config)
 	connection, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

@@ -14,10 +14,8 @@ import (
 	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
-// Bounds of files, in bytes. A policy of one byte more is refused by package policy, in its
-// own words.
+// Bounds of files, in bytes.
 const (
-	maxPolicy    = 1<<20 + 1
 	maxKeys      = 1 << 20
 	maxSignature = 1 << 20
 )
@@ -74,7 +72,7 @@ func (w *Wanted) readPolicy(at time.Time) (p *policy.Policy, err error) {
 		at = time.Now()
 	}
 	for i, path := range w.Policies {
-		text, err := command.ReadBounded(path, maxPolicy)
+		text, err := command.ReadBounded(path, command.MaxPolicy)
 		if err != nil {
 			return nil, fmt.Errorf("policy: %w", err)
 		}

@@ -10,6 +10,10 @@ import (
 // MaxEvidence bounds the bytes of an evidence bundle.
 const MaxEvidence = 16 << 20
 
+// MaxPolicy bounds the bytes that are read of a policy. A policy of one byte less may be
+// the largest: package policy refuses larger ones, in its own words.
+const MaxPolicy = 1<<20 + 1
+
 // errLarge is in the error of a file that is too large.
 var errLarge = errors.New("too large")
 

@@ -11,10 +11,6 @@ import (
 	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
-// maxPolicy bounds a policy file, in bytes; one more is read, so that package policy
-// refuses it in its own words.
-const maxPolicy = 1<<20 + 1
-
 func diffCommand() *cobra.Command {
 	var asJSON bool
 	c := &cobra.Command{
@@ -40,7 +36,7 @@ is trusted.`,
 		var texts [2][]byte
 		for i, path := range args {
 			var err error
-			if texts[i], err = command.ReadBounded(path, maxPolicy); err != nil {
+			if texts[i], err = command.ReadBounded(path, command.MaxPolicy); err != nil {
 				return err
 			}
 		}

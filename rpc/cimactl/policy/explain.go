@@ -15,8 +15,7 @@ import (
 )
 
 func explainCommand() *cobra.Command {
-	var trust appraise.Trust
-	var wanted appraise.Wanted
+	var try trial
 	c := &cobra.Command{
 		Use:   "explain POLICY EVIDENCE",
 		Short: "Say why evidence meets a policy or doesn't, fact by fact",
@@ -30,11 +29,9 @@ Exit status: as that of "policy test".`,
 
 		ValidArgsFunction: command.Files([]string{"toml"}, []string{"json"}),
 	}
-	trust.Flags(c)
-	wanted.Flags(c)
-	revocations := c.Flags().String("revocations", "", "a second `FILE`, of revocations")
+	try.flags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		opts, err := options(c, &trust, &wanted, args[0], *revocations)
+		opts, err := try.options(c, args[0])
 		if err != nil {
 			return err
 		}

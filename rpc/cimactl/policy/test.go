@@ -14,8 +14,7 @@ import (
 )
 
 func testCommand() *cobra.Command {
-	var trust appraise.Trust
-	var wanted appraise.Wanted
+	var try trial
 	c := &cobra.Command{
 		Use:   "test POLICY EVIDENCE…",
 		Short: "Say which evidence meets a policy",
@@ -29,11 +28,9 @@ authentic or malformed; 1 if a file can't be read: later ones are not appraised.
 
 		ValidArgsFunction: command.Files([]string{"toml"}, []string{"json"}),
 	}
-	trust.Flags(c)
-	wanted.Flags(c)
-	revocations := c.Flags().String("revocations", "", "a second `FILE`, of revocations")
+	try.flags(c)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		opts, err := options(c, &trust, &wanted, args[0], *revocations)
+		opts, err := try.options(c, args[0])
 		if err != nil {
 			return err
 		}
@@ -62,17 +59,30 @@ authentic or malformed; 1 if a file can't be read: later ones are not appraised.
 	return c
 }
 
+// trial holds the flags of a policy that is tried on evidence.
+type trial struct {
+	trust       appraise.Trust
+	wanted      appraise.Wanted
+	revocations string
+}
+
+func (t *trial) flags(c *cobra.Command) {
+	t.trust.Flags(c)
+	t.wanted.Flags(c)
+	c.Flags().StringVar(&t.revocations, "revocations", "", "a second `FILE`, of revocations")
+}
+
 // options are those of an appraisal against a policy in a file.
-func options(c *cobra.Command, trust *appraise.Trust, wanted *appraise.Wanted, policy, revocations string) (verify.Options, error) {
-	opts, err := trust.Options(c)
+func (t *trial) options(c *cobra.Command, policy string) (verify.Options, error) {
+	opts, err := t.trust.Options(c)
 	if err != nil {
 		return opts, err
 	}
-	wanted.Policies = []string{policy}
-	if revocations != "" {
-		wanted.Policies = append(wanted.Policies, revocations)
+	t.wanted.Policies = []string{policy}
+	if t.revocations != "" {
+		t.wanted.Policies = append(t.wanted.Policies, t.revocations)
 	}
-	return opts, wanted.Read(c, &opts)
+	return opts, t.wanted.Read(c, &opts)
 }
 
 // withOwnNonce appraises evidence in a file with the nonce that it has.
