@@ -142,10 +142,12 @@ func scale(ctx context.Context, p plan, into *part) error {
 	return err
 }
 
-// waitIdle waits until the daemons have measured what they found, for a minute
-// at most.
+// waitIdle waits until the daemons have measured what they found, for two
+// minutes at most. Five idle seconds in a row are asked for: a daemon looks
+// again at what it found at its start, some seconds later.
 func (s *stage) waitIdle(ctx context.Context) {
-	for range 60 {
+	idle := 0
+	for range 120 {
 		busy := time.Duration(0)
 		for _, d := range s.daemons {
 			busy -= cpuTime(d.pid)
@@ -158,7 +160,10 @@ func (s *stage) waitIdle(ctx context.Context) {
 		for _, d := range s.daemons {
 			busy += cpuTime(d.pid)
 		}
-		if busy < 20*time.Millisecond {
+		if idle++; busy >= 20*time.Millisecond {
+			idle = 0
+		}
+		if idle == 5 {
 			return
 		}
 	}
