@@ -144,9 +144,11 @@ proof-hostile: bin/cimad-sim
 ## proof-verdict: 16 MiB of any evidence against a policy of 1 MiB, and what 1,000 events cost beside bare hashing (idle machine)
 proof-verdict:
 	$(GO) test $(WHOLE) -run 'TestMemory|TestKinds' -bench 'ThousandEvents/ratio' ./hw/verify -args -whole
-## proof-boot: boots by -kernel, UKI, shim and grub under OVMF with a software TPM are as predicted; real logs (root, 10 min)
-proof-boot: bin/cimactl
+## proof-boot: boots by -kernel, UKI, shim and grub under OVMF with a software TPM are as predicted; real logs; a policy
+##   made from files alone trusts a container that is started afterwards in the VM (root, 20 min)
+proof-boot: build
 	GO="$(GO)" packaging/test/boot/run
+	VM_REFERENCE=1 packaging/test/vm/run
 ## proof-start: how long the daemon takes to start (idle machine; root)
 proof-start:
 	$(GO) test $(WHOLE) -run TestStart ./packaging -args -whole

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/boot/boottest"
 )
 
 // event is one of cimactl's report.
@@ -89,7 +90,7 @@ func prove(s suite, w way) (string, error) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(kept), 0o755), os.WriteFile(kept, got.log, 0o600)); err != nil {
 		return "", err
 	}
-	ccel, registers, err := asTD(got.log)
+	ccel, registers, err := boottest.FromTPM(got.log)
 	if err != nil {
 		return "", err
 	}
@@ -193,33 +194,4 @@ func pcrValue(r report, pcr int) string {
 		}
 	}
 	return hex.EncodeToString(value[:])
-}
-
-// asTD makes of a TPM's log what a TD would have logged.
-func asTD(raw []byte) ([]byte, boot.Registers, error) {
-	log, err := boot.Parse(raw)
-	if err != nil {
-		return nil, boot.Registers{}, err
-	}
-	var events []boot.Event
-	for _, e := range log.UnverifiedEvents() {
-		pcr := e.MR
-		switch {
-		case e.Type == boot.EvNoAction || pcr == 0 || pcr > 15:
-			continue
-		case pcr == 1 || pcr == 7:
-			e.MR = 1
-		case pcr <= 6:
-			if e.Type == boot.EvSeparator && pcr != 4 {
-				continue // a TD has one of them
-			}
-			e.MR = 2
-		default:
-			e.MR = 3
-		}
-		events = append(events, boot.Event{MR: e.MR, Type: e.Type, Digest: e.Digest, Data: e.Data})
-	}
-	ccel := boot.Encode(events)
-	registers, err := boot.Replay(ccel)
-	return ccel, registers, err
 }

@@ -1,6 +1,7 @@
 // Signer answers the test kernel module's requests for quotes, with the keys of
 // a simulated TD, and sets the module's registers at the start. It plays the
-// host, the TDX module at boot and the quoting enclave of the test VM.
+// host, the TDX module at boot and the quoting enclave of the test VM, and
+// (signer published) the cloud that says what its machines measure as.
 package main
 
 import (
@@ -33,10 +34,12 @@ func main() {
 	switch {
 	case len(os.Args) == 3 && os.Args[1] == "ccel":
 		err = writeCCEL(os.Args[2])
+	case len(os.Args) == 3 && os.Args[1] == "published":
+		err = publish(os.Args[2])
 	case len(os.Args) == 3 && os.Args[1] == "serve":
 		err = serve(os.Args[2])
 	default:
-		err = errors.New("usage: signer ccel FILE | signer serve ROOT-PEM")
+		err = errors.New("usage: signer ccel FILE | signer published FILE | signer serve ROOT-PEM")
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "signer: %v\n", err)
@@ -60,6 +63,9 @@ func writeCCEL(path string) error {
 // serve boots a simulated TD by the kernel's CCEL, and signs the registers that
 // the module keeps.
 func serve(rootPath string) error {
+	if err := takeFirmwaresLog(); err != nil {
+		return err
+	}
 	log, err := os.ReadFile(ccel)
 	if err != nil {
 		return err
