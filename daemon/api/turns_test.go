@@ -133,9 +133,10 @@ func TestSharedCallersLeave(t *testing.T) {
 // TestSharedAllowance: a quote of the allowance pays for so many in one batch, and for no
 // more. Those beyond it are refused if they would have to wait too long.
 func TestSharedAllowance(t *testing.T) {
-	f, tee := slowQuotes(t, 500*time.Millisecond, func(c *config.Config) {
+	f, tee := slowQuotes(t, 0, func(c *config.Config) {
 		c.Limits.QuotesBurst, c.Limits.QuotesPerMinute = 2, 0.001
 	})
+	tee.hold.Lock() // the quote of another ends when all others have joined or were refused
 	var wg sync.WaitGroup
 	wg.Go(func() { f.asks(t.Context(), f.somebody(1), false) })
 	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
@@ -157,6 +158,10 @@ func TestSharedAllowance(t *testing.T) {
 			}
 		})
 	}
+	daemontest.Eventually(t, "all others joined or refused", func() bool {
+		return f.api.batches.Joined() == 2*quotes.CallersPerQuote && refused.Load() == 8
+	})
+	tee.hold.Unlock()
 	wg.Wait()
 	if given.Load() != 2*quotes.CallersPerQuote || refused.Load() != 8 {
 		t.Errorf("%d given, %d refused", given.Load(), refused.Load())
