@@ -199,7 +199,8 @@ func byQuote(got []*rpc.Evidence) map[string]int {
 // TestSharedLogGrows: callers that share a quote fixed their claims at
 // different points of the log, and the quote comes after all of them.
 func TestSharedLogGrows(t *testing.T) {
-	f, tee := slowQuotes(t, 300*time.Millisecond)
+	f, tee := slowQuotes(t, 0)
+	tee.hold.Lock() // the quote before theirs ends when all have joined
 	var wg sync.WaitGroup
 	wg.Go(func() { f.asks(t.Context(), f.somebody(1), false) })
 	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
@@ -216,6 +217,7 @@ func TestSharedLogGrows(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	tee.hold.Unlock()
 	wg.Wait()
 	if t.Failed() {
 		return

@@ -66,7 +66,7 @@ func TestFairBesideAFlood(t *testing.T) {
 // TestSharedCallersLeave: a caller that goes away before the batch closes has no
 // part in it; when all do, no quote is made.
 func TestSharedCallersLeave(t *testing.T) {
-	f, tee := slowQuotes(t, 300*time.Millisecond)
+	f, tee := slowQuotes(t, 0)
 	ask := func(ctx context.Context, n int, to *sync.WaitGroup, check func(*rpc.Evidence, error)) {
 		to.Go(func() { check(f.asks(ctx, f.somebody(n), true)) })
 	}
@@ -94,6 +94,7 @@ func TestSharedCallersLeave(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var gone, all sync.WaitGroup
+	tee.hold.Lock() // the quote before theirs ends when the callers are gone
 	all.Go(func() { f.asks(t.Context(), f.somebody(1), false) }) // in flight
 	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 2 })
 	for i := range 6 {
@@ -106,12 +107,14 @@ func TestSharedCallersLeave(t *testing.T) {
 	}
 	cancel()
 	gone.Wait()
+	tee.hold.Unlock()
 	all.Wait()
 	if n := tee.begun.Load(); n != 3 {
 		t.Errorf("%d quotes, want 3", n)
 	}
 
 	ctx, cancel = context.WithCancel(t.Context())
+	tee.hold.Lock()
 	all.Go(func() { f.asks(t.Context(), f.somebody(2), false) })
 	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 4 })
 	for i := range 3 {
@@ -121,6 +124,7 @@ func TestSharedCallersLeave(t *testing.T) {
 	cancel()
 	gone.Wait()
 	daemontest.Eventually(t, "an empty queue", func() bool { return f.api.queue.Waiting() == 0 })
+	tee.hold.Unlock()
 	all.Wait()
 	if n := tee.begun.Load(); n != 4 {
 		t.Errorf("%d quotes were made, the last one without a caller", n)
@@ -236,7 +240,8 @@ func TestSharedOverOneConnection(t *testing.T) {
 
 // TestSameClaimsAreOneLeaf: equal claims share one leaf.
 func TestSameClaimsAreOneLeaf(t *testing.T) {
-	f, tee := slowQuotes(t, 200*time.Millisecond)
+	f, tee := slowQuotes(t, 0)
+	tee.hold.Lock()
 	var wg sync.WaitGroup
 	wg.Go(func() { f.asks(t.Context(), f.somebody(1), false) })
 	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 1 })
@@ -247,6 +252,8 @@ func TestSameClaimsAreOneLeaf(t *testing.T) {
 			}
 		})
 	}
+	daemontest.Eventually(t, "all in a batch", func() bool { return f.api.batches.Joined() == 4 })
+	tee.hold.Unlock()
 	wg.Wait()
 }
 
