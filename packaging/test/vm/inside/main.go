@@ -80,7 +80,7 @@ var checks = []check{
 	{"apt purges: no file is left", purged},
 }
 
-// reference is the only check of a boot by firmware that measures (packaging/test/vm/reference).
+// reference is the only check of a boot by firmware that measures (packaging/test/vm/run).
 var reference = []check{
 	{"a policy made from files alone trusts a container started afterwards, first time; a changed byte is refused", referenced},
 }

@@ -19,7 +19,7 @@ import (
 )
 
 // referenceRun starts the container whose policy was made before this system booted
-// (packaging/test/vm/reference, which predicts this very line).
+// (packaging/test/vm/run, which predicts this very line).
 var referenceRun = []string{"docker", "run", "-i", "--rm", "--network", "none", "-v", "/run/cima:/run/cima:ro",
 	"localhost/reference:1", "/cimactl", "evidence", "--nonce", "-"}
 
