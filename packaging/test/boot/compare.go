@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	"github.com/cima-project/cima/logs/boot"
-	"github.com/cima-project/cima/logs/boot/boottest"
+	"github.com/cima-project/cima/packaging/test/tpmlog"
 )
 
 // event is one of cimactl's report.
@@ -90,7 +90,7 @@ func prove(s suite, w way) (string, error) {
 	if err := errors.Join(os.MkdirAll(filepath.Dir(kept), 0o755), os.WriteFile(kept, got.log, 0o600)); err != nil {
 		return "", err
 	}
-	ccel, registers, err := boottest.FromTPM(got.log)
+	ccel, registers, err := tpmlog.AsTD(got.log)
 	if err != nil {
 		return "", err
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/logs/boot"
-	"github.com/cima-project/cima/logs/boot/boottest"
+	"github.com/cima-project/cima/packaging/test/tpmlog"
 )
 
 const (
@@ -30,7 +30,7 @@ func takeFirmwaresLog() error {
 	if err != nil {
 		return err
 	}
-	measured, _, err := boottest.FromTPM(raw)
+	measured, _, err := tpmlog.AsTD(raw)
 	if err != nil {
 		return err
 	}

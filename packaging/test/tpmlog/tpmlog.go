@@ -1,10 +1,11 @@
-package boottest
+// Package tpmlog answers: what would a TD have logged of this boot?
+package tpmlog
 
 import "github.com/cima-project/cima/logs/boot"
 
-// FromTPM makes of a TPM's log of SHA-384 what a TD would have logged, with the registers
+// AsTD makes of a TPM's log of SHA-384 what a TD would have logged, with the registers
 // that it replays to. PCRs become RTMRs by UEFI 2.10, section 38.4.1.
-func FromTPM(raw []byte) ([]byte, boot.Registers, error) {
+func AsTD(raw []byte) ([]byte, boot.Registers, error) {
 	log, err := boot.Parse(raw)
 	if err != nil {
 		return nil, boot.Registers{}, err
