@@ -94,7 +94,7 @@ func TestSharedCallersLeave(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	var gone, all sync.WaitGroup
-	tee.hold.Lock() // the quote before theirs ends when the callers are gone
+	tee.hold.Lock()                                              // the quote before theirs ends when the callers are gone
 	all.Go(func() { f.asks(t.Context(), f.somebody(1), false) }) // in flight
 	daemontest.Eventually(t, "a quote in flight", func() bool { return tee.begun.Load() == 2 })
 	for i := range 6 {
