@@ -15,7 +15,7 @@ COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 # The platforms that cimactl is also built for.
 PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
-.PHONY: all build cross demo golden test test-clients test-kubernetes test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
+.PHONY: all build cross demo golden test test-packages test-clients test-kubernetes test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-packages proof-fuzz proof-busy \
 	proof-closed-world proof-hostile proof-verdict
 .PHONY: release proof-debian proof-selinux proof-architectures proof-boot
@@ -48,10 +48,14 @@ demo: build
 	$(GO) run ./packaging/test/demo -bin bin $(if $(INSTALL),-install) $(DEMO_FLAGS)
 	$(GIVE_BACK)
 
-## test: all tests that this machine can run, race detector on; lists what it left out (20 min on 2 processors)
+## test: the tests of all rooms, race detector on; lists what this machine left out (15 min on 2 processors)
 test: build
 	@GO="$(GO)" GOTESTSUM="$(GOTESTSUM)" packaging/test.sh $(TEST_FLAGS)
 	$(GO) test -C packaging/test/bench ./...
+
+## test-packages: the packages and source packages are built, installed, upgraded and removed (10 min the first time)
+test-packages:
+	$(GO) test -tags packages -timeout 30m ./packaging
 
 ## test-clients: the Python and Rust clients, alone and in containers, and the vectors that all clients pass
 test-clients: bin/cimad-sim
@@ -83,6 +87,7 @@ lint: cross
 	@bad=$$(git ls-files -z '*.go' | xargs -0 "$$($(GO) env GOROOT)/bin/gofmt" -l) && test -z "$$bad" || { echo "$$bad"; echo 'lint: run gofmt -w on the files above' >&2; exit 1; }
 	$(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
+	$(GO) run $(STATICCHECK) -tags packages ./packaging
 	$(GO) vet -C packaging/test/bench ./...
 	$(GO) vet -C packaging/test/kubernetes ./...
 	$(GO) vet -C packaging/kubernetes/plugin ./...
@@ -154,7 +159,7 @@ proof-start:
 	$(GO) test $(WHOLE) -run TestStart ./packaging -args -whole
 ## proof-packages: two builds of the packages are equal
 proof-packages:
-	$(GO) test $(WHOLE) -run TestPackages ./packaging -args -whole
+	$(GO) test $(WHOLE) -tags packages -run TestPackages ./packaging -args -whole
 ## proof-debian: the source package in chroots of trixie, trixie-backports and sid: built offline, lintian, autopkgtests that can fail, install to purge (root, network, 30 min; CHROOTS=DIR keeps them)
 proof-debian:
 	GO="$(GO)" packaging/test/distributions/debian $(SUITES)

@@ -1,3 +1,5 @@
+//go:build packages
+
 package packaging
 
 import (
@@ -124,5 +126,13 @@ func lint(t *testing.T, dist string) {
 			}
 			run(t, ".", path, append(tool[1:], files...)...)
 		})
+	}
+}
+
+// hasNotices checks that a package's NOTICE has every text of what is linked.
+func hasNotices(t *testing.T, program, path string) {
+	t.Helper()
+	if want := run(t, ".", "sh", "licenses.sh", program); string(read(t, path)) != want {
+		t.Errorf("%s must hold the licences of what is linked into %s", path, program)
 	}
 }

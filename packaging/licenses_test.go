@@ -52,7 +52,7 @@ func TestCopyrightIsMadeFromTheLicences(t *testing.T) {
 
 // The licence of each package is that of all that is linked into it.
 func TestLicenceOfPackages(t *testing.T) {
-	for name := range contents {
+	for _, name := range []string{"cimad", "cimactl", "cimad-sim"} {
 		want := strings.TrimSpace(run(t, ".", "sh", "licenses.sh", name, "--expression"))
 		if !strings.Contains(want, " AND ") {
 			t.Fatalf("%s: %q", name, want)
@@ -88,12 +88,4 @@ assert b"\nLicense-Expression: Apache-2.0\nLicense-File: LICENSE\n" in wheel.rea
 source = tarfile.open(sys.argv[1] + "/" + wheel_of_one.build_sdist(sys.argv[1]))
 (name,) = [n for n in source.getnames() if n.endswith("/LICENSE")]
 assert source.extractfile(name).read() == text`, out)
-}
-
-// hasNotices checks that a package's NOTICE has every text of what is linked.
-func hasNotices(t *testing.T, program, path string) {
-	t.Helper()
-	if want := run(t, ".", "sh", "licenses.sh", program); string(read(t, path)) != want {
-		t.Errorf("%s must hold the licences of what is linked into %s", path, program)
-	}
 }

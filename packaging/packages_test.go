@@ -1,4 +1,5 @@
-// Package packaging answers: do our packages install, and do they hold what we list?
+//go:build packages
+
 package packaging
 
 import (
@@ -14,28 +15,6 @@ import (
 )
 
 const testVersion = "1.2.3+4.gabcdef0"
-
-// need returns a program's path, or skips the test if the program is missing.
-func need(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skipf("left out: no %s on this machine", name)
-	}
-	return path
-}
-
-func run(t *testing.T, dir, name string, args ...string) string {
-	t.Helper()
-	c := exec.Command(name, args...)
-	c.Dir = dir
-	var out, errs bytes.Buffer
-	c.Stdout, c.Stderr = &out, &errs
-	if err := c.Run(); err != nil {
-		t.Fatalf("%s %q: %v\n%s%s", name, args, err, &out, &errs)
-	}
-	return out.String()
-}
 
 // tree copies the source as a release tarball has it: no history, and the
 // version in a file.
@@ -95,9 +74,6 @@ func packages(t *testing.T, dist string) map[string][]byte {
 
 // Two builds, in two folders, at two times, are equal byte by byte.
 func TestPackages(t *testing.T) {
-	if testing.Short() {
-		t.Skip("left out: -short")
-	}
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
 	here := tree(t)
 	there := filepath.Join(t.TempDir(), "elsewhere")

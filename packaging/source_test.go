@@ -1,3 +1,5 @@
+//go:build packages
+
 package packaging
 
 import (
@@ -13,9 +15,6 @@ import (
 // Distributions build the same files as nfpm packs from the release tarball,
 // without a network, and their linters have no complaint.
 func TestSourcePackages(t *testing.T) {
-	if testing.Short() {
-		t.Skip("left out: -short")
-	}
 	// Half of the build is the same for both, and for other tests.
 	t.Setenv("GOCACHE", strings.TrimSpace(run(t, "..", "go", "env", "GOCACHE")))
 	t.Setenv("SOURCE_DATE_EPOCH", "1700000000")
@@ -53,16 +52,6 @@ func offline(t *testing.T, dir string, args ...string) {
 	goroot := strings.TrimSpace(run(t, ".", need(t, "go"), "env", "GOROOT"))
 	t.Setenv("PATH", filepath.Join(goroot, "bin")+":"+os.Getenv("PATH"))
 	run(t, dir, need(t, "unshare"), append(alone, args...)...)
-}
-
-func put(t *testing.T, path string, b []byte) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func sourceDeb(t *testing.T, tarball []byte) {
