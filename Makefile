@@ -48,7 +48,7 @@ demo: build
 	$(GO) run ./packaging/test/demo -bin bin $(if $(INSTALL),-install) $(DEMO_FLAGS)
 	$(GIVE_BACK)
 
-## test: the tests of all rooms, race detector on; lists what this machine left out (15 min on 2 processors)
+## test: all tests of Go, race detector on; lists what this machine left out (15 min on 2 processors)
 test: build
 	@GO="$(GO)" GOTESTSUM="$(GOTESTSUM)" packaging/test.sh $(TEST_FLAGS)
 	$(GO) test -C packaging/test/bench ./...
