@@ -105,6 +105,7 @@ var allowed = map[string][]string{
 	"hw/verify/launches":       {"logs"},
 	"hw/verify/match":          {"hw/verify/launches", "hw/verify/tables"},
 	"hw/verify/policydiff":     {"hw/verify/policy"},
+	"hw/verify/peers":          {"hw/verify"},
 	"hw/verify/platform":       {"hw/verify/tables", "hw/verify/wanted"},
 	"hw/verify/policy":         {"hw", "hw/verify/cmdline", "hw/verify/launches", "hw/verify/match", "hw/verify/platform", "hw/verify/tables", "hw/verify/wanted", "logs", "logs/boot"},
 	"hw/verify/replay":         {"hw", "hw/verify/dcap", "logs", "logs/alg", "logs/boot", "logs/ima", "rpc"},
@@ -186,6 +187,7 @@ var allowed = map[string][]string{
 	"rpc/cimactl/replay": {"hw/verify/replay", "rpc/cimactl/command"},
 	"rpc/form":           {"logs", "logs/alg", "logs/boot", "logs/ima", "rpc"},
 	"rpc":                {"rpc/lines", "rpc/unreached"},
+	"rpc/atls":           {"rpc"},
 	"rpc/compat":         {"rpc", "rpc/quote"},
 	"rpc/openrpc":        {"rpc"},
 	"rpc/server":         {"rpc", "rpc/openrpc", "rpc/server/door"},
@@ -307,6 +309,22 @@ func TestWhatTheClientLinks(t *testing.T) {
 		return
 	}
 	t.Error("there is no package rpc")
+}
+
+// A service that proves itself over TLS links no verifier, and no server of HTTP.
+func TestWhatAttestedTLSLinks(t *testing.T) {
+	for _, p := range list(t) {
+		if p.ImportPath != module+"rpc/atls" {
+			continue
+		}
+		for _, d := range p.Deps {
+			if d == "net/http" || d == "expvar" || d == "encoding/json" || strings.HasPrefix(d, "github.com/creachadair/") || strings.HasPrefix(d, module+"hw") || strings.HasPrefix(d, module+"daemon") {
+				t.Errorf("rpc/atls links %s", d)
+			}
+		}
+		return
+	}
+	t.Error("there is no package rpc/atls")
 }
 
 // Every package doc opens with the question that the package answers.

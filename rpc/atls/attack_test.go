@@ -1,0 +1,158 @@
+package atls
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+)
+
+// between a victim and a real server stands a machine that passes on nonce and evidence.
+// It ends TLS with a key of its own, or with a copy of the server's.
+func relay(t *testing.T, to string, key tls.Certificate) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				defer nc.Close()
+				s := ours()
+				s.Certificates = []tls.Certificate{key}
+				victim := tls.Server(nc, s)
+				k, nonce, err := readFrame(victim)
+				if err != nil || k != frameChallenge {
+					return
+				}
+				real, err := tls.Dial("tcp", to, ours())
+				if err != nil {
+					return
+				}
+				defer real.Close()
+				real.Write(frame(nil, frameChallenge, nonce))
+				for range 2 {
+					k, body, err := readFrame(real)
+					if err != nil {
+						return
+					}
+					victim.Write(frame(nil, k, body))
+				}
+				victim.Write(frame(nil, frameData, []byte(greeting)))
+				io.Copy(io.Discard, victim)
+			})
+		}
+	})
+	t.Cleanup(func() { l.Close(); all.Wait() })
+	return l.Addr().String()
+}
+
+func TestRelayIsRefused(t *testing.T) {
+	key, err := ownCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	real, _ := serving(t, Server{Prover: NewProver(&container{name: "a"}), Config: &tls.Config{Certificates: []tls.Certificate{key}}})
+	other, err := ownCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, with := range map[string]tls.Certificate{"own key": other, "copied key": key} {
+		for range 20 {
+			if _, err := greeted(t, &Dialer{Appraiser: only("a")}, relay(t, real, with)); !errors.Is(err, errRefused) {
+				t.Fatalf("%s: err = %v", name, err)
+			}
+		}
+	}
+}
+
+// Evidence of an earlier session fits no later one, and no other nonce of the same.
+func TestReplayIsRefused(t *testing.T) {
+	address := server1(t)
+	c := raw(t, address, ours())
+	c.Write(frame(nil, frameChallenge, bytes.Repeat([]byte{7}, nonceSize)))
+	_, tree, err := readFrame(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, evidence, err := readFrame(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	key, err := ownCertificate()
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			nc, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s := ours()
+			s.Certificates = []tls.Certificate{key}
+			victim := tls.Server(nc, s)
+			readFrame(victim)
+			victim.Write(frame(frame(nil, frameTree, tree), frameEvidence, evidence))
+			io.Copy(io.Discard, victim)
+			victim.Close()
+		}
+	}()
+	if _, err := greeted(t, &Dialer{Appraiser: only("a")}, l.Addr().String()); !errors.Is(err, errRefused) {
+		t.Errorf("err = %v", err)
+	}
+}
+
+// A client gives the server the server's own nonce, and its own evidence back.
+func TestReflectionIsRefused(t *testing.T) {
+	address, refused := serving(t, Server{Prover: NewProver(&container{name: "a"}), Appraiser: only("a")})
+	c := raw(t, address, ours())
+	k, nonce, err := readFrame(c)
+	if err != nil || k != frameChallenge {
+		t.Fatal(k, err)
+	}
+	c.Write(frame(nil, frameChallenge, nonce))
+	for range 2 {
+		k, body, err := readFrame(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Write(frame(nil, k, body))
+	}
+	if got, _ := io.ReadAll(c); len(got) > 0 {
+		t.Errorf("got %q", got)
+	}
+	if err := <-refused; !errors.Is(err, errRefused) {
+		t.Errorf("refused by %v", err)
+	}
+}
+
+// What is proved differs with each thing that it is over, and with what another leaf of
+// the same tree has.
+func TestLeavesDiffer(t *testing.T) {
+	seen := map[[64]byte]bool{}
+	for _, value := range []string{"x", "y"} {
+		for _, r := range []role{server, client} {
+			for _, nonce := range []string{"n", "m"} {
+				seen[leafFrom([]byte(value), r, []byte(nonce))] = true
+			}
+		}
+	}
+	if len(seen) != 8 {
+		t.Errorf("8 kinds of sessions have %d leaves", len(seen))
+	}
+}

@@ -1,0 +1,358 @@
+package atls
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// Appraiser decides whether evidence is true, and of whom it must be. An error refuses
+// the session. The evidence must have exactly this nonce and these user data; whoever
+// appraises must check both.
+type Appraiser interface {
+	Appraise(ctx context.Context, evidence, nonce, userData []byte) error
+}
+
+const (
+	helloTime = 5 * time.Second  // for the handshake and the nonce
+	proveTime = 60 * time.Second // for evidence, to be made and to travel
+
+	// between is the time between two challenges of one session. Whoever is asked allows
+	// for some that the network kept.
+	between   = time.Minute
+	tolerance = 5 * time.Second
+)
+
+// Conn is a session whose other end was attested, or which attested this one. Its
+// methods are those of a net.Conn. Challenges on the open session are answered and
+// answers are taken by Read: whoever uses Reattest, or lets the other end use it, must
+// be reading.
+type Conn struct {
+	tls       *tls.Conn
+	in        *bufio.Reader
+	role      role // of this end
+	prover    *Prover
+	appraiser Appraiser
+	between   time.Duration
+
+	ctx  context.Context // until Close
+	stop context.CancelFunc
+
+	reading sync.Mutex
+	left    int        // bytes of the data frame that is being read
+	control controlled // the other frame that is being read
+
+	writing sync.Mutex
+
+	mu        sync.Mutex
+	challenge time.Time     // when the other end's last one came
+	asked     time.Time     // when this end's last one went
+	awaited   chan<- proof  // where the answer goes; nil if none is awaited
+	answering chan struct{} // closed when nothing is being answered
+}
+
+// controlled is a frame that isn't the program's data. It survives a deadline in its midst.
+type controlled struct {
+	kind kind
+	size int
+	body []byte
+	tree *rpc.Shared // of the answer whose evidence must be next
+}
+
+func newConn(c *tls.Conn, r role, p *Prover, a Appraiser) *Conn {
+	conn := &Conn{tls: c, in: bufio.NewReaderSize(c, 16384), role: r, prover: p, appraiser: a, between: between}
+	conn.ctx, conn.stop = context.WithCancel(context.Background())
+	return conn
+}
+
+// Read reads what the other end's program wrote.
+func (c *Conn) Read(to []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
+	if len(to) == 0 {
+		return 0, nil
+	}
+	for c.left == 0 {
+		k, body, err := c.next()
+		if err != nil {
+			return 0, err
+		}
+		if k != frameData {
+			if err := c.take(k, body); err != nil {
+				c.Close()
+				return 0, fmt.Errorf("attested TLS: %w", err)
+			}
+		}
+	}
+	n, err := c.in.Read(to[:min(len(to), c.left)])
+	c.left -= n
+	return n, unexpected(err)
+}
+
+// next reads up to the program's data, or a whole frame of another kind.
+func (c *Conn) next() (kind, []byte, error) {
+	if c.control.kind == 0 {
+		b, err := c.in.Peek(headerSize)
+		if len(b) > 0 {
+			err = unexpected(err)
+		}
+		if err != nil {
+			return 0, nil, err
+		}
+		k, size, err := header(b)
+		if err == nil && (c.control.tree != nil) != (k == frameEvidence) {
+			err = errors.New("the other end's evidence and its place in the tree must follow each other")
+		}
+		if err == nil && k == frameTree && !c.awaits() {
+			err = errors.New("the other end sent evidence that nobody asked for")
+		}
+		if err != nil {
+			c.Close()
+			return 0, nil, fmt.Errorf("attested TLS: %w", err)
+		}
+		c.in.Discard(headerSize)
+		if k == frameData {
+			c.left = size
+			return k, nil, nil
+		}
+		c.control.kind, c.control.size, c.control.body = k, size, nil
+	}
+	for f := &c.control; len(f.body) < f.size; {
+		// It grows as the bytes come: a header alone costs no memory.
+		at := len(f.body)
+		f.body = append(f.body, make([]byte, min(f.size-at, max(4096, at)))...)
+		n, err := c.in.Read(f.body[at:])
+		if f.body = f.body[:at+n]; err != nil {
+			return 0, nil, unexpected(err)
+		}
+	}
+	k, body := c.control.kind, c.control.body
+	c.control.kind, c.control.body = 0, nil
+	return k, body, nil
+}
+
+// unexpected is the end of the session in the midst of a frame.
+func unexpected(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// take does what a frame without data asks for.
+func (c *Conn) take(k kind, body []byte) error {
+	switch k {
+	case frameTree:
+		tree, err := readTree(body)
+		c.control.tree = tree
+		return err
+	case frameEvidence:
+		p := proof{tree: c.control.tree, evidence: body}
+		c.control.tree = nil
+		return c.answered(p)
+	}
+	return c.challenged(body)
+}
+
+func (c *Conn) awaits() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.awaited != nil
+}
+
+func (c *Conn) answered(p proof) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.awaited == nil {
+		return errors.New("the other end sent evidence that nobody asked for")
+	}
+	c.awaited <- p // has room for the one answer
+	c.awaited = nil
+	return nil
+}
+
+// challenged answers a nonce on the open session.
+func (c *Conn) challenged(nonce []byte) error {
+	if err := c.allow(); err != nil {
+		return err
+	}
+	done := make(chan struct{})
+	c.mu.Lock()
+	c.answering = done
+	c.mu.Unlock()
+	go func() {
+		defer close(done)
+		ctx, cancel := context.WithTimeout(c.ctx, proveTime)
+		defer cancel()
+		if c.prove(ctx, nonce) != nil {
+			c.stop()
+			c.tls.Close() // a session whose end can't prove itself ends; why is for this end's log alone
+		}
+	}()
+	return nil
+}
+
+// allow checks that the other end may send a challenge now.
+func (c *Conn) allow() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.prover == nil {
+		return fmt.Errorf("the other end, the %s, asks for evidence of this one, which has none to give", c.role.other())
+	}
+	now := time.Now()
+	if least := c.between - tolerance; !c.challenge.IsZero() && now.Sub(c.challenge) < least {
+		return fmt.Errorf("the other end sent a nonce %v after its last; it must wait %v", now.Sub(c.challenge).Round(time.Second), c.between)
+	}
+	if c.answering != nil {
+		select {
+		case <-c.answering:
+		default:
+			return errors.New("the other end sent a nonce before its last was answered")
+		}
+	}
+	c.challenge = now
+	return nil
+}
+
+func (c *Conn) prove(ctx context.Context, nonce []byte) error {
+	leaf, err := leafOf(c.tls.ConnectionState(), c.role, nonce)
+	if err != nil {
+		return err
+	}
+	p, err := c.prover.prove(ctx, leaf)
+	if err != nil {
+		return err
+	}
+	frames, err := p.frames()
+	if err != nil {
+		return err
+	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	_, err = c.tls.Write(frames)
+	return err
+}
+
+// ask sends a new nonce.
+func (c *Conn) ask() ([]byte, error) {
+	nonce := make([]byte, nonceSize)
+	rand.Read(nonce)
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	_, err := c.tls.Write(frame(nil, frameChallenge, nonce))
+	return nonce, err
+}
+
+// judge has an answer to a nonce appraised.
+func (c *Conn) judge(ctx context.Context, nonce []byte, p proof) error {
+	leaf, err := leafOf(c.tls.ConnectionState(), c.role.other(), nonce)
+	if err != nil {
+		return err
+	}
+	root, err := p.tree.Root(leaf)
+	if err != nil {
+		return fmt.Errorf("the other end's place in the tree: %w", err)
+	}
+	must, userData := ofTree(root, p.tree.Size)
+	return c.appraiser.Appraise(ctx, p.evidence, must, userData)
+}
+
+// Reattest asks the other end for evidence of now, and closes the session unless it
+// is appraised well. Once a minute is the most. Somebody must be reading meanwhile.
+func (c *Conn) Reattest(ctx context.Context) error {
+	answer := make(chan proof, 1)
+	if err := c.await(answer); err != nil {
+		return err
+	}
+	err := c.reattest(ctx, answer)
+	if err != nil {
+		c.Close()
+	}
+	return err
+}
+
+// await notes that an answer is wanted.
+func (c *Conn) await(answer chan<- proof) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.appraiser == nil:
+		return errors.New("re-attest: this end has nothing to appraise evidence by")
+	case c.awaited != nil:
+		return errors.New("re-attest: an answer is awaited already")
+	case time.Since(c.asked) < c.between:
+		return fmt.Errorf("re-attest: a session must be asked at most once in %v", c.between)
+	}
+	c.asked, c.awaited = time.Now(), answer
+	return nil
+}
+
+func (c *Conn) reattest(ctx context.Context, answer <-chan proof) error {
+	ctx, cancel := context.WithTimeout(ctx, proveTime)
+	defer cancel()
+	nonce, err := c.ask()
+	if err != nil {
+		return fmt.Errorf("re-attest: %w", err)
+	}
+	select {
+	case p := <-answer:
+		return c.judge(ctx, nonce, p)
+	case <-c.ctx.Done():
+		return fmt.Errorf("re-attest: %w", net.ErrClosed)
+	case <-ctx.Done():
+		return fmt.Errorf("re-attest: %w", context.Cause(ctx))
+	}
+}
+
+// Write writes to the other end's program.
+func (c *Conn) Write(b []byte) (written int, err error) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	buffer := make([]byte, 0, min(len(b)+headerSize, maxData+headerSize))
+	for len(b) > 0 {
+		n := min(len(b), maxData)
+		if _, err := c.tls.Write(frame(buffer[:0], frameData, b[:n])); err != nil {
+			return written, err
+		}
+		written, b = written+n, b[n:]
+	}
+	return written, nil
+}
+
+// Close ends the session.
+func (c *Conn) Close() error {
+	c.stop()
+	return c.tls.Close()
+}
+
+// CloseWrite tells the other end that nothing more comes. It can't attest this end
+// again then.
+func (c *Conn) CloseWrite() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	return c.tls.CloseWrite()
+}
+
+// LocalAddr is this end's address.
+func (c *Conn) LocalAddr() net.Addr { return c.tls.LocalAddr() }
+
+// RemoteAddr is the other end's address, which proves nothing.
+func (c *Conn) RemoteAddr() net.Addr { return c.tls.RemoteAddr() }
+
+// SetDeadline bounds Read and Write.
+func (c *Conn) SetDeadline(t time.Time) error { return c.tls.SetDeadline(t) }
+
+// SetReadDeadline bounds Read.
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.tls.SetReadDeadline(t) }
+
+// SetWriteDeadline bounds Write.
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.tls.SetWriteDeadline(t) }
