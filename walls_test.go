@@ -95,6 +95,7 @@ var allowed = map[string][]string{
 	"daemon/records":           {"daemon/launch", "daemon/power", "logs", "daemon/storage"},
 	"daemon/services":          {"daemon/config", "daemon/launch", "daemon/ledger", "logs"},
 	"daemon/storage":           {"daemon/launch", "daemon/storage/bolt"},
+	"hw":                       {"logs"},
 	"hw/sim":                   {"hw", "logs/boot"},
 	"hw/verify":                {"hw", "hw/verify/dcap", "hw/verify/evidence", "hw/verify/firstseen", "hw/verify/instances", "hw/verify/platform", "hw/verify/policy", "hw/verify/replay", "hw/verify/wanted", "logs", "logs/boot", "rpc"},
 	"hw/verify/dcap":           {"hw"},
@@ -194,7 +195,7 @@ var allowed = map[string][]string{
 }
 
 // leaves may be imported by all: they hold what would be written twice otherwise.
-var leaves = []string{"logs/canonical", "daemon/abandon", "daemon/fifo", "daemon/hashing", "daemon/overlay", "daemon/procfs", "daemon/trust"}
+var leaves = []string{"logs/canonical", "logs/pcr", "daemon/abandon", "daemon/fifo", "daemon/hashing", "daemon/overlay", "daemon/procfs", "daemon/trust"}
 
 type listed struct {
 	ImportPath string

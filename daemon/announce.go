@@ -24,10 +24,18 @@ func (d *Daemon) waitBegun(ctx context.Context) error {
 	}
 }
 
-func (d *Daemon) startEvent(context.Context) (ledger.Event, error) {
-	return ledger.Event{Operation: logs.OpStart, Measured: logs.StartBody{
+func (d *Daemon) startEvent(ctx context.Context) (ledger.Event, error) {
+	body := logs.StartBody{
 		Version: d.opts.Version, Executable: d.opts.Executable, AgentKey: logs.AgentKey(d.key.public()), BootID: d.bootID,
-	}}, nil
+	}
+	if d.config().Anchor == logs.AnchorPCR {
+		first, err := d.ledger.First(ctx)
+		if err != nil {
+			return ledger.Event{}, err
+		}
+		body.Register = &logs.RegisterBody{PCR: d.config().PCR, First: first.Form()}
+	}
+	return ledger.Event{Operation: logs.OpStart, Measured: body}, nil
 }
 
 func (d *Daemon) policyEvent(context.Context) (ledger.Event, error) { return policyOf(d.config()) }

@@ -103,6 +103,9 @@ type Daemon struct {
 // New opens the runtime log, loads or makes the agent key, and logs that the daemon
 // started. It asks no engine: an engine may start after the daemon.
 func New(ctx context.Context, opts Options) (*Daemon, error) {
+	if err := opts.Config.OnPlatform(opts.TEE.Parts().Anchor); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	d := &Daemon{opts: opts, log: opts.Log, started: time.Now(), hostRoot: hostRoot(), hashing: hashing.New(), begun: make(chan struct{}), end: end}
 	d.engine = engines.New(engineOptions(opts.Config))
@@ -128,7 +131,7 @@ func New(ctx context.Context, opts Options) (*Daemon, error) {
 		return nil, err
 	}
 	d.ledger, err = ledger.Open(ctx, ledger.Options{
-		Dir: opts.LogDir, BootID: d.bootID, Anchor: opts.Config.Anchor, Register: d.tee,
+		Dir: opts.LogDir, BootID: d.bootID, Anchor: opts.Config.Anchor, PCR: opts.Config.PCR, Register: d.tee,
 		Limits: opts.Config.LogLimits(d.budget()), Log: d.log,
 	})
 	if err != nil {
@@ -165,11 +168,14 @@ func (d *Daemon) readBoot() error {
 	if err != nil {
 		return err // it names what was read
 	}
-	trimmed, err := boot.Trim(whole)
-	if err != nil {
+	d.bootID = id
+	if d.opts.TEE.Parts().BootLog == hw.BootLogNone {
+		d.bootLog = []byte{}
+		return nil
+	}
+	if d.bootLog, err = boot.Trim(whole); err != nil {
 		return fmt.Errorf("boot log: %w", err)
 	}
-	d.bootID, d.bootLog = id, trimmed
 	return nil
 }
 

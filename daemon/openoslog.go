@@ -10,8 +10,12 @@ import (
 	"github.com/cima-project/cima/logs/boot"
 )
 
-// openOSLog opens the kernel's IMA log where the kernel extends RTMR2 for it.
+// openOSLog opens the kernel's IMA log where the kernel extends RTMR2 for it. Where a
+// TPM has the boot, no log of the operating system's stands in evidence.
 func (d *Daemon) openOSLog(ctx context.Context) error {
+	if d.opts.TEE.Parts().BootLog != hw.BootLogCCEL {
+		return nil
+	}
 	booted, err := boot.Replay(d.bootLog)
 	if err != nil {
 		return err

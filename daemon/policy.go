@@ -52,8 +52,11 @@ func (d *Daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.Anchor != d.config().Anchor {
-		return fmt.Errorf("%s: anchor must not change while the daemon runs: restart the daemon to change it", d.opts.ConfigFile)
+	if err := c.OnPlatform(d.opts.TEE.Parts().Anchor); err != nil {
+		return fmt.Errorf("%s: %w", d.opts.ConfigFile, err)
+	}
+	if c.Anchor != d.config().Anchor || c.PCR != d.config().PCR {
+		return fmt.Errorf("%s: anchor and pcr must not change while the daemon runs: restart the daemon to change the anchor, and the machine to change the PCR", d.opts.ConfigFile)
 	}
 	if err := d.budget().Check(&c.Limits); err != nil {
 		return fmt.Errorf("%s: %w", d.opts.ConfigFile, err)

@@ -57,7 +57,7 @@ func (f *fixture) events() []logs.Event {
 	f.t.Helper()
 	l := f.daemon.ledger
 	at, _ := l.Snapshot("") // a log can be read even if it is inconsistent
-	view, err := l.View(f.t.Context(), "", at, at.Register, ledger.ShowAll)
+	view, err := l.View(f.t.Context(), "", at, at.Quoted(), ledger.ShowAll)
 	if err != nil {
 		f.t.Fatal(err)
 	}

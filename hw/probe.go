@@ -229,7 +229,7 @@ func errnoOf(err error) syscall.Errno {
 	return errno
 }
 
-// noQuote, noRegisters and noExtend are the errors where no interface is there.
+// noQuote and noRegisters are the errors where no interface is there.
 
 func (t *TDX) noQuote() error {
 	c := t.probeTSM()
@@ -244,8 +244,6 @@ func (t *TDX) noRegisters() error {
 	}
 	return t.unavailable(OpRegisters, c)
 }
-
-func (t *TDX) noExtend() error { return t.unavailable(OpExtend, t.probeMeasurements()) }
 
 func (t *TDX) unavailable(op string, c Check) error {
 	return &Error{Op: op, Path: c.Path, Errno: syscall.ENOENT, Err: fmt.Errorf("%w: %s", ErrUnsupported, c.Found), Advice: c.Advice}

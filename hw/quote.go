@@ -3,6 +3,8 @@ package hw
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/cima-project/cima/logs"
 )
 
 // maxQuote bounds a quote, in bytes. Real ones have about 5 KiB, and no released
@@ -33,6 +35,17 @@ func QuoteRegisters(quote []byte) (Registers, error) {
 		return Registers{}, fmt.Errorf("quote: %w", err)
 	}
 	return registers, nil
+}
+
+// TDXParts are the parts of a TD that has its module's registers to itself.
+func TDXParts() Parts {
+	return Parts{TEE: TEETDX, Anchor: logs.AnchorRTMR3, BootLog: BootLogCCEL}
+}
+
+// OpenTDX takes apart what a TD signed: it is the quote alone.
+func OpenTDX(quote []byte) (Signed, error) {
+	registers, err := QuoteRegisters(quote)
+	return Signed{Quote: quote, Registers: registers}, err
 }
 
 // cutQuote checks the outer form of a quote of version 4 or 5, cuts off the bytes

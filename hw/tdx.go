@@ -58,6 +58,12 @@ func NewTDX(options TDXOptions) *TDX {
 	return t
 }
 
+// Parts are a TD's own: no other party stands between it and its hardware.
+func (t *TDX) Parts() Parts { return TDXParts() }
+
+// Open takes a quote apart.
+func (t *TDX) Open(quote []byte) (Signed, error) { return OpenTDX(quote) }
+
 // exists reports whether a file is there, even where it can't be read.
 func (t *TDX) exists(path string) bool {
 	return !errors.Is(t.files.Access(path, false), syscall.ENOENT)
@@ -173,7 +179,7 @@ func (t *TDX) Extend(ctx context.Context, digest Digest) error {
 	<-done
 	switch {
 	case errors.Is(err, syscall.ENOENT):
-		return t.noExtend()
+		return t.unavailable(OpExtend, t.probeMeasurements())
 	case err != nil || n != len(digest):
 		return NewError(OpExtend, path, wrote(n, len(digest), err))
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/cima-project/cima/logs/canonical"
+	"github.com/cima-project/cima/logs/pcr"
 )
 
 // What events measure: the only member of measured, by operation (cima-evidence(7),
@@ -21,6 +22,16 @@ type StartBody struct {
 	Executable canonical.Digest `json:"executable"` // SHA-384 of the daemon's program
 	AgentKey   AgentKey         `json:"agent_key"`
 	BootID     string           `json:"boot_id"` // /proc/sys/kernel/random/boot_id
+
+	// Register is the PCR that holds the log; nil: the log's anchor is another.
+	Register *RegisterBody `json:"register,omitzero"`
+}
+
+// RegisterBody is measured.start.register: which PCR holds the log, and what it held
+// before event 0. It is the same in each start of a boot.
+type RegisterBody struct {
+	PCR   int      `json:"pcr"`
+	First pcr.Form `json:"first"`
 }
 
 // AgentKey is an Ed25519 public key (RFC 8032) of 32 bytes; in JSON standard base64.
@@ -157,5 +168,6 @@ const (
 // Values of claims.log.anchor.
 const (
 	AnchorRTMR3      = "rtmr3"       // RTMR3 holds the log, and nothing else extends it
-	AnchorReportData = "report-data" // only the claims hold the log: another program extends RTMR3
+	AnchorPCR        = "pcr"         // a PCR of a TPM inside the TEE holds the log, and nothing else extends it
+	AnchorReportData = "report-data" // only the claims hold the log: no register is the daemon's own
 )

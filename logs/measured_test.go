@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/logs/canonical"
+	"github.com/cima-project/cima/logs/pcr"
 )
 
 // The bytes are hashed: an empty member must stay where it is written, and absent where
@@ -21,7 +22,8 @@ func TestBodiesInJSON(t *testing.T) {
 		body any
 		want string
 	}{
-		{StartBody{"0.6", digest, key, "b"}, `{"agent_key":"` + base64.StdEncoding.EncodeToString(key) + `","boot_id":"b","executable":"` + hex + `","version":"0.6"}`},
+		{StartBody{"0.6", digest, key, "b", nil}, `{"agent_key":"` + base64.StdEncoding.EncodeToString(key) + `","boot_id":"b","executable":"` + hex + `","version":"0.6"}`},
+		{StartBody{"0.6", digest, key, "b", &RegisterBody{13, pcr.Value{}.WithSHA384(digest).Form()}}, `{"agent_key":"` + base64.StdEncoding.EncodeToString(key) + `","boot_id":"b","executable":"` + hex + `","register":{"first":{"sha384":"` + hex + `"},"pcr":13},"version":"0.6"}`},
 		{PolicyBody{digest, []string{}, []string{}, []string{}}, `{"data":[],"data_read":[],"public":[],"sha384":"` + hex + `"}`},
 		{PolicyBody{digest, []string{"/srv"}, []string{"/usr/share"}, []string{"API_URL"}}, `{"data":["/srv"],"data_read":["/usr/share"],"public":["API_URL"],"sha384":"` + hex + `"}`},
 		{MountedBody{Mounts: []MountedPlace{{"/d", map[string]any{"b64": "/w=="}}}}, `{"mounts":[{"destination":"/d","place":{"b64":"/w=="}}]}`},

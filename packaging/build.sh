@@ -71,7 +71,7 @@ for platform in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do
 	fi
 	name=cimactl-$VERSION-$os-$arch
 	install -d "dist/stage/$name"
-	install -m 644 LICENSE .cache/man/cimactl.1 .cache/man/cima-policy.5 .cache/man/cima-access.7 .cache/man/cima-evidence.7 .cache/man/cima-relying-party.7 .cache/man/cima-reference-values.7 dist/stage/cimactl/usr/share/doc/cimactl/NOTICE "dist/stage/$name/"
+	install -m 644 LICENSE .cache/man/cimactl.1 .cache/man/cima-policy.5 .cache/man/cima-access.7 .cache/man/cima-evidence.7 .cache/man/cima-relying-party.7 .cache/man/cima-reference-values.7 .cache/man/cima-platforms.7 dist/stage/cimactl/usr/share/doc/cimactl/NOTICE "dist/stage/$name/"
 	program=cimactl
 	[ "$os" != windows ] || program=cimactl.exe
 	install -m 755 "bin/cross/$platform/cimactl" "dist/stage/$name/$program"

@@ -103,7 +103,7 @@ func archives(t *testing.T, dist string) {
 		dir := t.TempDir()
 		run(t, ".", "tar", "-C", dir, "-xzf", filepath.Join(dist, name+".tar.gz"))
 		hasNotices(t, "cimactl", filepath.Join(dir, name, "NOTICE"))
-		for _, f := range []string{"LICENSE", "cimactl.1", "cima-policy.5", "cima-access.7", "cima-evidence.7", "cima-relying-party.7", "cima-reference-values.7", program} {
+		for _, f := range []string{"LICENSE", "cimactl.1", "cima-policy.5", "cima-access.7", "cima-evidence.7", "cima-relying-party.7", "cima-reference-values.7", "cima-platforms.7", program} {
 			b, err := os.ReadFile(filepath.Join(dir, name, f))
 			if err != nil || f == program && !strings.HasPrefix(string(b), magic) {
 				t.Errorf("%s: %s: %v, begins with %.5q", name, f, err, b)

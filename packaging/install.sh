@@ -58,7 +58,7 @@ cimactl() {
 	put 755 "${DESTDIR:-}$prefix/bin" bin/cimactl
 	notices cimactl
 	# A relying party may have this package alone.
-	page cimactl.1 cima-policy.5 cima-access.7 cima-evidence.7 cima-relying-party.7 cima-reference-values.7
+	page cimactl.1 cima-policy.5 cima-access.7 cima-evidence.7 cima-relying-party.7 cima-reference-values.7 cima-platforms.7
 	put 644 "$share/bash-completion/completions" "$completions/cimactl"
 	put 644 "$share/zsh/site-functions" "$completions/_cimactl"
 	put 644 "$share/fish/vendor_completions.d" "$completions/cimactl.fish"

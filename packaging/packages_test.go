@@ -133,7 +133,7 @@ var contents = map[string][]string{
 	},
 	"cimactl": {
 		"/usr/bin/cimactl", "/usr/share/bash-completion/completions/cimactl", "/usr/share/fish/vendor_completions.d/cimactl.fish",
-		"/usr/share/man/man1/cimactl.1.gz", "/usr/share/man/man5/cima-policy.5.gz", "/usr/share/man/man7/cima-access.7.gz", "/usr/share/man/man7/cima-evidence.7.gz", "/usr/share/man/man7/cima-reference-values.7.gz", "/usr/share/man/man7/cima-relying-party.7.gz", "/usr/share/zsh/_cimactl",
+		"/usr/share/man/man1/cimactl.1.gz", "/usr/share/man/man5/cima-policy.5.gz", "/usr/share/man/man7/cima-access.7.gz", "/usr/share/man/man7/cima-evidence.7.gz", "/usr/share/man/man7/cima-platforms.7.gz", "/usr/share/man/man7/cima-reference-values.7.gz", "/usr/share/man/man7/cima-relying-party.7.gz", "/usr/share/zsh/_cimactl",
 	},
 	"cimad-sim": {"/usr/bin/cimad-sim", "/usr/share/man/man8/cimad-sim.8.gz"},
 }

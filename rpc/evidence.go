@@ -30,8 +30,11 @@ const agentContext = "cima-agent-v1"
 // specifies it.
 type Evidence struct {
 	Profile string `json:"profile" oneof:"https://github.com/cima-project/cima/evidence/v2"` // EvidenceProfile
-	TEE     string `json:"tee" within:"1..4096"`                                             // "tdx"
-	Quote   []byte `json:"quote" within:"1.."`                                               // the quote, and nothing after it
+	TEE     string `json:"tee" within:"1..4096"`                                             // who signs: "tdx", "snp", "azure-tdx", "azure-snp"
+	Quote   []byte `json:"quote" within:"1.."`                                               // a TDX quote, or an SNP report, and nothing after it
+
+	// Platform is what else the platform signed, or gives to judge Quote by; none of a TD.
+	Platform Platform `json:"platform,omitzero"`
 
 	// Claims as they were hashed: bytes, so that a member that this version
 	// doesn't know counts too.
@@ -48,6 +51,20 @@ type Evidence struct {
 	BootLog    []byte     `json:"boot_log"` // CCEL, up to its padding
 	OSLogs     []OSLog    `json:"os_logs,omitempty" within:"1.."`
 	RuntimeLog []LogEntry `json:"runtime_log"`
+}
+
+// Platform is what stands beside a quote where the platform is no TD of its own
+// (cima-platforms(7)).
+type Platform struct {
+	// Certificates of an SNP report, as the host gave them, each DER: leaf, intermediate, root.
+	Certificates [][]byte `json:"certificates,omitempty" within:"1..8"`
+
+	// Where a vTPM inside the TEE signs the claims: Quote is over RuntimeData, RuntimeData
+	// names the TPM's key, and the key signed TPMQuote, over the claims and the PCRs.
+	RuntimeData  []byte `json:"runtime_data,omitempty" within:"1..4096"`  // the paravisor's JSON, as it was hashed
+	TPMQuote     []byte `json:"tpm_quote,omitempty" within:"1..4096"`     // TPMS_ATTEST
+	TPMSignature []byte `json:"tpm_signature,omitempty" within:"1..4096"` // TPMT_SIGNATURE
+	PCRs         []byte `json:"pcrs,omitempty" within:"1..4096"`          // values of PCRs 0–23 in the bank that TPMQuote names
 }
 
 // OSLog is a log, or a part of one, of what the operating system extended an RTMR with.
@@ -81,9 +98,14 @@ type Claims struct {
 	UserData  []byte           `json:"user_data,omitempty" within:"0..4096"`                           // the caller's, up to 4 KiB
 	Container *ContainerClaims `json:"container,omitzero"`                                             // this, or Host
 	Host      *HostClaims      `json:"host,omitzero"`
-	BootLog   Digest           `json:"boot_log"`         // SHA-384 of Evidence.BootLog
-	OSLogs    *Digest          `json:"os_logs,omitzero"` // OSLogsDigest of Evidence.OSLogs; absent if there are none
-	Log       LogClaims        `json:"log"`
+	BootLog   Digest           `json:"boot_log"` // SHA-384 of Evidence.BootLog
+
+	// BootLogFormat is "tpm" for a log of PCRs, "none" where nothing in the TEE logged the
+	// boot; absent for a CCEL.
+	BootLogFormat string `json:"boot_log_format,omitempty" oneof:"tpm none"`
+
+	OSLogs *Digest   `json:"os_logs,omitzero"` // OSLogsDigest of Evidence.OSLogs; absent if there are none
+	Log    LogClaims `json:"log"`
 }
 
 // ContainerClaims is the container that asked.
@@ -146,7 +168,7 @@ type LogClaims struct {
 	Count    int    `json:"count" within:"0..2147483647"` // events
 	Register Digest `json:"register"`                     // the replay of that many: RTMR3
 	Public   Digest `json:"public"`                       // public register at that point
-	Anchor   string `json:"anchor" within:"1..4096"`      // "rtmr3", or "report-data" if RTMR3 belongs to others
+	Anchor   string `json:"anchor" within:"1..4096"`      // "rtmr3", "pcr", or "report-data" if no register is the daemon's own
 
 	// PublicCount is how many of the events are public: a verifier that can't compute the
 	// public register notices by it that one is hidden.

@@ -95,7 +95,7 @@ func New(o Options) (*API, error) {
 	a.agent = sha512.Sum384(o.Key.Public().(ed25519.PublicKey))
 	a.bootLogDigest = sha512.Sum384(o.BootLog)
 	var err error
-	if a.bootChunk, err = encodeBoot(o.BootLog); err != nil {
+	if a.bootChunk, err = encodeBoot(o.TEE.Parts().BootLog, o.BootLog); err != nil {
 		return nil, fmt.Errorf("boot log: %w", err)
 	}
 	return a, nil

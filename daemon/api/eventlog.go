@@ -7,6 +7,7 @@ import (
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/oslog"
+	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
@@ -21,7 +22,10 @@ import (
 const pageSlack = 1 << 10
 
 // encodeBoot encodes the records of the boot events.
-func encodeBoot(bootLog []byte) (chunk, error) {
+func encodeBoot(form string, bootLog []byte) (chunk, error) {
+	if form != hw.BootLogCCEL {
+		return chunk{}, nil // it explains no RTMR
+	}
 	parsed, err := boot.Parse(bootLog)
 	if err != nil {
 		return chunk{}, err

@@ -21,12 +21,11 @@ import (
 
 // report is a quote, and the claims that it is bound to.
 type report struct {
-	quote     []byte
+	hw.Signed
 	claims    jsontext.Value // canonical
 	shared    *rpc.Shared    // nil: the quote is over these claims alone
 	signature []byte
 	at        ledger.Snapshot // where the log stood when the claims were fixed
-	registers hw.Registers    // the quote's
 	payment
 }
 
@@ -77,10 +76,11 @@ func (a *API) report(ctx context.Context, s *subject, p rpc.CCReportParams) (*re
 		return nil, err
 	}
 	r.signature = rpc.SignReportData(a.Key, data)
-	if r.quote, r.shared, err = a.quote(ctx, s, data, p.Shared, &r.payment); err != nil {
+	var quote []byte
+	if quote, r.shared, err = a.quote(ctx, s, data, p.Shared, &r.payment); err != nil {
 		return nil, err
 	}
-	if r.registers, err = hw.QuoteRegisters(r.quote); err != nil {
+	if r.Signed, err = a.TEE.Open(quote); err != nil {
 		return nil, err
 	}
 	// The container may have ended while the quote was made.
@@ -93,6 +93,9 @@ func (a *API) report(ctx context.Context, s *subject, p rpc.CCReportParams) (*re
 // claims are the claims about a subject, without nonce and user data.
 func (a *API) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Snapshot, error) {
 	claims := rpc.Claims{Profile: rpc.ClaimsProfile, Agent: a.agent, BootLog: a.bootLogDigest}
+	if form := a.TEE.Parts().BootLog; form != hw.BootLogCCEL {
+		claims.BootLogFormat = form
+	}
 	if err := a.Ledger.Ready(ctx); err != nil {
 		return claims, ledger.Snapshot{}, err
 	}
@@ -221,16 +224,16 @@ func (a *API) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (*pa
 	if err != nil {
 		return nil, err
 	}
-	view, err := a.Ledger.View(ctx, s.owner, r.at, r.registers.RTMR[3], a.Config().Show())
+	view, err := a.Ledger.View(ctx, s.owner, r.at, r.Registers, a.Config().Show())
 	if err != nil {
 		return nil, err
 	}
-	osLogs, err := a.osLogs(s, r.registers.RTMR[2])
+	osLogs, err := a.osLogs(s, r.Registers.RTMR[2])
 	if err != nil {
 		return nil, err
 	}
 	e := &rpc.Evidence{
-		Profile: rpc.EvidenceProfile, TEE: "tdx", Quote: r.quote, Claims: r.claims, Shared: r.shared,
+		Profile: rpc.EvidenceProfile, TEE: a.TEE.Parts().TEE, Quote: r.Quote, Platform: r.platform(), Claims: r.claims, Shared: r.shared,
 		AgentSignature: r.signature, BootLog: a.BootLog, OSLogs: osLogs,
 		RuntimeLog: make([]rpc.LogEntry, 0, len(view)),
 	}
@@ -239,6 +242,14 @@ func (a *API) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (*pa
 	}
 	a.Log.Info("evidence given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce), "sharing", r.sharing())
 	return &paidEvidence{e, r.payment}, nil
+}
+
+// platform is what else was signed, as it travels.
+func (r *report) platform() rpc.Platform {
+	return rpc.Platform{
+		Certificates: r.Certificates, RuntimeData: r.RuntimeData,
+		TPMQuote: r.TPMQuote, TPMSignature: r.TPMSignature, PCRs: r.PCRs,
+	}
 }
 
 // sharing is the number of claims that the quote is over.

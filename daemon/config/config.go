@@ -15,6 +15,7 @@ import (
 	"github.com/cima-project/cima/hw/verify/tables"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/canonical"
+	"github.com/cima-project/cima/logs/pcr"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -27,8 +28,11 @@ const (
 
 // Config is the daemon's configuration (cimad.toml(5)).
 type Config struct {
-	// Anchor is "rtmr3", or "report-data" where RTMR3 belongs to another.
+	// Anchor is "rtmr3", "pcr", or "report-data" where neither is the daemon's own.
 	Anchor string `toml:"anchor"`
+
+	// PCR is the number of the PCR that holds the log where Anchor is "pcr".
+	PCR int `toml:"pcr" json:",omitzero"`
 
 	// Isolation is "redacted": a container sees its own events, the public
 	// ones, and digests of the others'; "private": no digests either, so
@@ -68,7 +72,7 @@ type Duration time.Duration
 // gives the reason for each limit.
 func Default() Config {
 	return Config{
-		Anchor: logs.AnchorRTMR3, Isolation: IsolationRedacted,
+		Anchor: logs.AnchorRTMR3, PCR: pcr.Default, Isolation: IsolationRedacted,
 		Launch: Launch{
 			ImageDeadline: Duration(10 * time.Second),
 			Data:          []string{"/srv"}, DataRead: []string{}, Public: []string{},
@@ -116,7 +120,10 @@ func (c *Config) Show() ledger.Show {
 // check notes the faults of a whole configuration: values that can't be, and those
 // that would do nothing.
 func (c *Config) check(say sayer) {
-	oneOf(say, c.Anchor, []string{logs.AnchorRTMR3, logs.AnchorReportData}, "anchor")
+	oneOf(say, c.Anchor, []string{logs.AnchorRTMR3, logs.AnchorPCR, logs.AnchorReportData}, "anchor")
+	if err := pcr.May(c.PCR); err != nil {
+		say(tables.Path("pcr"), "pcr: %v", err)
+	}
 	oneOf(say, c.Isolation, []string{IsolationRedacted, IsolationPrivate, IsolationNone}, "isolation")
 	c.Launch.checkData(say)
 	c.Launch.checkPublic(say)
@@ -162,8 +169,25 @@ func idle(say sayer, set bool, because string, key ...any) {
 	}
 }
 
+// OnPlatform fits the anchor to a platform, whose best anchor is given: "rtmr3", which is
+// the default, means the platform's own register.
+func (c *Config) OnPlatform(best string) error {
+	switch c.Anchor {
+	case best, logs.AnchorReportData:
+	case logs.AnchorRTMR3:
+		c.Anchor = best
+	default:
+		return fmt.Errorf("anchor = %q: this platform has none; hint: its best is %q, which holds where the key is left out", c.Anchor, best)
+	}
+	return nil
+}
+
 // Digest is the SHA-384 over the RFC 8785 form of the whole configuration,
 // defaults included: measured.policy.
 func (c *Config) Digest() (rpc.Digest, error) {
-	return canonical.Sum(c)
+	form := *c
+	if c.Anchor != logs.AnchorPCR {
+		form.PCR = 0 // it does nothing
+	}
+	return canonical.Sum(&form)
 }

@@ -34,7 +34,7 @@ func TestParse(t *testing.T) {
 		{"unknown table", "\n[limit]\nline = 1\n", `cimad.toml:2: the file has no key "limit": did you mean "limits"?`},
 		{"wrong type", "[limits]\nline = \"x\"\n", "cimad.toml:2: [limits]: line must be a whole number"},
 		{"not TOML", "anchor = \n", "cimad.toml:1: "},
-		{"wrong anchor", `anchor = "pcr"`, "anchor"},
+		{"wrong anchor", `anchor = "pcrs"`, "anchor"},
 		{"out of range", "[limits]\nline = 0\n", "limits.line"},
 		{"no finite number", "[limits]\nrequests_per_second = inf\n", "limits.requests_per_second"},
 		{"no number", "[limits]\nquotes_per_minute = nan\n", "limits.quotes_per_minute"},

@@ -12,7 +12,7 @@ import (
 func TestFaultsHaveLines(t *testing.T) {
 	for text, want := range map[string]string{
 		"\nanchor = 3\n":                                                         `cimad.toml:2: the file: anchor must be text in quotes`,
-		"\n\nanchor = \"rtmr\"\n":                                                `cimad.toml:3: anchor = "rtmr": must be "rtmr3" or "report-data": did you mean "rtmr3"?`,
+		"\n\nanchor = \"rtmr\"\n":                                                `cimad.toml:3: anchor = "rtmr": must be "rtmr3", "pcr" or "report-data": did you mean "rtmr3"?`,
 		"[limits]\nidle = 10\n":                                                  `cimad.toml:2: [limits]: idle must be a duration above zero in quotes, as "10s" or "1m30s"`,
 		"[limits]\nidle = \"-1s\"\n":                                             `cimad.toml:2: [limits]: idle must be a duration above zero`,
 		"[limits]\n\nlog_bytes = 1.5\n":                                          `cimad.toml:3: [limits]: log_bytes must be a whole number`,

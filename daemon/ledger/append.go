@@ -98,13 +98,16 @@ func (l *Ledger) append(ctx context.Context, e Event) (logs.Event, error) {
 // attest logs and attests an event that admit let pass. The caller has the turn.
 func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
 	before := l.replayed()
+	if err := checkFirst(l, event); err != nil {
+		return err
+	}
 	r := diskRecord{Before: before, After: before.Extend(event.Digest()), Instance: e.Instance, Charge: e.Charge, Cgroup: []byte(e.Cgroup), Event: event.Bytes()}
 	if err := l.file.append(&r); err != nil {
 		return err
 	}
 	l.pending = &r
 	var failed error
-	if l.opts.Anchor == logs.AnchorRTMR3 {
+	if l.opts.anchored() {
 		failed = l.opts.Register.Extend(ctx, event.Digest())
 	}
 	done, err := l.resolvePending(ctx)
@@ -117,9 +120,9 @@ func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
 		l.mu.Unlock()
 		return nil
 	case failed == nil:
-		return &hw.Error{Op: hw.OpExtend, Path: "RTMR3", Err: errors.New("reported done, and the register did not change")}
+		return &hw.Error{Op: hw.OpExtend, Path: l.opts.registerName(), Err: errors.New("reported done, and the register did not change")}
 	}
-	return fmt.Errorf("extend RTMR3: %w", failed)
+	return fmt.Errorf("extend %s: %w", l.opts.registerName(), failed)
 }
 
 func (l *Ledger) wasLogged(measured hw.Digest) bool {

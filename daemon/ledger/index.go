@@ -3,12 +3,15 @@ package ledger
 import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/pcr"
 )
 
 // index is what memory holds of the log. Ledger.mu guards it.
 type index struct {
 	records  recordList
 	register hw.Digest // replay value of records
+	first    pcr.Value // what the PCR that holds the log held before event 0; no bank: RTMR3 holds it
+	pcr      pcr.Value // what it holds after records
 	public   hw.Digest // public register
 	publics  []int32   // positions of public events
 	owners   map[string]*owner
@@ -52,6 +55,11 @@ func newIndex() index {
 // note adds an event that log and register hold.
 func (x *index) note(e logs.Event, r diskRecord) {
 	at := int32(x.records.n)
+	if at == 0 {
+		x.first = firstPCR(e)
+		x.pcr = x.first
+	}
+	x.pcr = x.pcr.Extend(e.Digest())
 	x.records.add(record{digest: e.Digest(), offset: r.offset, length: r.length})
 	x.register = r.After
 	x.shown.add(e)
@@ -112,16 +120,17 @@ func (x *index) holds(e logs.Event, instance string) bool {
 	return false
 }
 
-// replayFrom returns how many events replay to register, from a snapshot on.
-func (x *index) replayFrom(from Snapshot, register hw.Digest) (int, bool) {
-	if from.Register == register {
-		return from.Count, true
-	}
-	value := from.Register
-	for i := from.Count; i < x.records.n; i++ {
-		if value = value.Extend(x.records.at(i).digest); value == register {
-			return i + 1, true
+// replayFrom returns how many events replay to what was quoted, from a snapshot on.
+func (x *index) replayFrom(from Snapshot, quoted held) (int, bool) {
+	at := held{from.Register, from.PCR}
+	for i := from.Count; ; i++ {
+		if quoted.pcr.None() && at.rtmr3 == quoted.rtmr3 || at.pcr.Holds(quoted.pcr) {
+			return i, true
 		}
+		if i == x.records.n {
+			return 0, false
+		}
+		digest := x.records.at(i).digest
+		at = held{at.rtmr3.Extend(digest), at.pcr.Extend(digest)}
 	}
-	return 0, false
 }

@@ -1,7 +1,7 @@
 // Package ledger answers: what has been attested so far?
 //
-// The ledger keeps the runtime log on disk and RTMR3 in step: each holds exactly
-// the events that the other holds (SECURITY.md, What holds it, 3). The ledger
+// The ledger keeps the runtime log on disk and its register in step (RTMR3, or a PCR of
+// a TPM inside the TEE): each holds exactly the events that the other holds (SECURITY.md, What holds it, 3). The ledger
 // writes a record ahead, with the register's value before and after the event;
 // then it extends the register and reads it back, whatever the extend returned.
 // The register's value is the commit mark: after a crash it tells whether the
@@ -29,7 +29,8 @@ type Register interface {
 	// Registers reads the registers from the hardware each time: a cached value
 	// would hide an extend by another program.
 	Registers(ctx context.Context) (hw.Registers, error)
-	// Extend extends RTMR3. After an error RTMR3 may be extended all the same.
+	// Extend extends the log's register: RTMR3, or the PCR in all its banks at once.
+	// After an error it may be extended all the same.
 	Extend(ctx context.Context, digest hw.Digest) error
 }
 
@@ -37,7 +38,8 @@ type Register interface {
 type Options struct {
 	Dir      string // owned by root, not writable by others; the caller makes it
 	BootID   string // the TEE's; a log of another boot is not continued
-	Anchor   string // logs.AnchorRTMR3 or logs.AnchorReportData: what holds the log's replay value
+	Anchor   string // logs.AnchorRTMR3 and the like: what holds the log's replay value
+	PCR      int    // its number, where Anchor is logs.AnchorPCR
 	Register Register
 	Limits   Limits
 	Log      *slog.Logger // gets what Begin retries; nil: no log
@@ -54,15 +56,16 @@ var ErrReplaced = errors.New("the container was started anew")
 // InconsistentError says that register and log no longer agree: another program
 // extended RTMR3. The ledger returns it until the boot ends.
 type InconsistentError struct {
-	Count  int       // events up to which log and register agreed, as far as is known
-	log    hw.Digest // the log's replay value
-	actual hw.Digest // the register's value
-	why    string
+	Count    int    // events up to which log and register agreed, as far as is known
+	register string // its name
+	log      held   // the log's replay value
+	actual   held   // the register's value
+	why      string
 }
 
 func (e *InconsistentError) Error() string {
-	return fmt.Sprintf("runtime log and RTMR3 disagree: %s; they agreed last after %d events; the log replays to %.16s…, the register holds %.16s…",
-		e.why, e.Count, e.log, e.actual)
+	return fmt.Sprintf("runtime log and %s disagree: %s; they agreed last after %d events; the log replays to %v, the register holds %v",
+		e.register, e.why, e.Count, e.log, e.actual)
 }
 
 // Ledger is the runtime log of this boot. Its methods may be called concurrently.
@@ -146,6 +149,6 @@ func (l *Ledger) Close() error {
 	case err := <-closed:
 		return err
 	case <-time.After(closeTime):
-		return errors.New("close the runtime log: an extend of RTMR3 is still under way")
+		return fmt.Errorf("close the runtime log: an extend of %s is still under way", l.opts.registerName())
 	}
 }

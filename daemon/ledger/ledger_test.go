@@ -72,7 +72,7 @@ func openWith(t testing.TB, opts Options) *Ledger {
 func all(t testing.TB, l *Ledger) []logs.Event {
 	t.Helper()
 	s, _ := l.Snapshot("")
-	view, err := l.View(t.Context(), "", s, s.Register, ShowAll)
+	view, err := l.View(t.Context(), "", s, s.Quoted(), ShowAll)
 	if err != nil {
 		t.Fatal(err)
 	}

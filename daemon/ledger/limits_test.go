@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -157,7 +158,7 @@ func TestShownIsWhatEvidenceHolds(t *testing.T) {
 		if whole {
 			show = ShowAll
 		}
-		view, err := l.View(t.Context(), "a", s, r.value, show)
+		view, err := l.View(t.Context(), "a", s, hw.Registers{RTMR: [4]hw.Digest{3: r.value}}, show)
 		if err != nil || replay(t, view) != r.value {
 			t.Fatalf("whole %v: %v", whole, err)
 		}

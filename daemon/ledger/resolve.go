@@ -54,17 +54,20 @@ func (l *Ledger) agreed(ctx context.Context) error {
 	if _, err := l.resolvePending(ctx); err != nil {
 		return err
 	}
-	if l.opts.Anchor != logs.AnchorRTMR3 {
+	stands := stands(l)
+	if !l.opts.anchored() || l.opts.Anchor == logs.AnchorPCR && stands.pcr.None() {
+		return nil // no register, or one whose first value is not read yet
+	}
+	now, err := l.opts.read(ctx)
+	switch {
+	case err != nil:
+		return fmt.Errorf("read %s: %w", l.opts.registerName(), err)
+	case now == stands:
 		return nil
+	case l.opts.Anchor == logs.AnchorPCR && l.replayed() == (hw.Digest{}):
+		return l.opts.moved() // no log yet: nothing is broken
 	}
-	now, err := l.rtmr3(ctx)
-	if err != nil {
-		return fmt.Errorf("read RTMR3: %w", err)
-	}
-	if now != l.replayed() {
-		return l.foreign(now)
-	}
-	return nil
+	return l.foreign(now)
 }
 
 // resolvePending decides by the register alone whether the last record was
@@ -75,23 +78,24 @@ func (l *Ledger) resolvePending(ctx context.Context) (done bool, err error) {
 	if r == nil {
 		return false, nil
 	}
-	now := r.After
-	if l.opts.Anchor == logs.AnchorRTMR3 {
-		if now, err = l.rtmr3(ctx); err != nil {
-			return false, fmt.Errorf("read RTMR3 after an extend: %w", err)
+	e, err := r.event()
+	if err != nil {
+		return false, err
+	}
+	before, after := around(l, r, e)
+	now := after
+	if l.opts.anchored() {
+		if now, err = l.opts.read(ctx); err != nil {
+			return false, fmt.Errorf("read %s after an extend: %w", l.opts.registerName(), err)
 		}
 	}
 	switch now {
-	case r.After:
-		e, err := r.event()
-		if err != nil {
-			return false, err
-		}
+	case after:
 		l.mu.Lock()
 		l.note(e, *r)
 		l.mu.Unlock()
 		done = true
-	case r.Before:
+	case before:
 		if err := l.file.truncate(r.offset); err != nil {
 			return false, err
 		}
@@ -110,21 +114,17 @@ func (l *Ledger) Check(ctx context.Context) error {
 	return l.exclusive(ctx, l.agreed)
 }
 
-func (l *Ledger) rtmr3(ctx context.Context) (hw.Digest, error) {
-	all, err := l.opts.Register.Registers(ctx)
-	return all.RTMR[3], err
-}
-
 // foreign returns the InconsistentError for an extend by another program. Its text
 // says when that happened, as far as is known.
-func (l *Ledger) foreign(actual hw.Digest) error {
+func (l *Ledger) foreign(actual held) error {
 	l.mu.RLock()
 	started, events := l.started, l.records.n
 	l.mu.RUnlock()
-	why := "RTMR3 was extended by something else"
+	name := l.opts.registerName()
+	why := name + " was extended by something else"
 	switch {
 	case !started && events == 0 && l.pending == nil:
-		why = "RTMR3 was extended before this log began"
+		why = name + " was extended before this log began"
 	case !started:
 		why += " while no daemon ran"
 	case l.pending != nil:
@@ -133,9 +133,13 @@ func (l *Ledger) foreign(actual hw.Digest) error {
 	return l.disagree(actual, why)
 }
 
-func (l *Ledger) disagree(actual hw.Digest, why string) error {
+func (l *Ledger) disagree(actual held, why string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.broken = &InconsistentError{Count: l.records.n, log: l.register, actual: actual, why: why}
+	log := held{rtmr3: l.register}
+	if l.opts.Anchor == logs.AnchorPCR {
+		log = held{pcr: l.pcr}
+	}
+	l.broken = &InconsistentError{Count: l.records.n, register: l.opts.registerName(), log: log, actual: actual, why: why}
 	return l.broken
 }

@@ -40,7 +40,7 @@ func TestHungRegister(t *testing.T) {
 					t.Errorf("a snapshot meanwhile: %d events, %v", s.Count, err)
 				}
 				wantGaveUp(t, "a view that needs the outcome", soon(t, "view", func(ctx context.Context) error {
-					_, err := l.View(ctx, "a", s, hw.Digest{1}, ShowDigests)
+					_, err := l.View(ctx, "a", s, hw.Registers{RTMR: [4]hw.Digest{3: hw.Digest{1}}}, ShowDigests)
 					return err
 				}))
 				at(h).Done()
@@ -144,7 +144,7 @@ func TestForeignExtend(t *testing.T) {
 		l := open(t, t.TempDir(), r)
 		must(t, l, public(logs.OpStart))
 		s, _ := l.Snapshot("")
-		_, err := l.View(t.Context(), "", s, s.Register.Extend(hw.Digest{1}), ShowDigests)
+		_, err := l.View(t.Context(), "", s, hw.Registers{RTMR: [4]hw.Digest{3: s.Register.Extend(hw.Digest{1})}}, ShowDigests)
 		wantInconsistent(t, err, 1)
 	})
 }

@@ -2,18 +2,26 @@ package ledger
 
 import (
 	"context"
+	"errors"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/pcr"
 )
 
 // Snapshot is the state of the log for one owner at one moment.
 type Snapshot struct {
 	Count    int       // events
-	Register hw.Digest // their replay value: RTMR3
+	Register hw.Digest // their replay value from zero: RTMR3, where that holds the log
+	PCR      pcr.Value // the PCR, where one holds the log
 	Public   hw.Digest // public register
 	Publics  int       // how many events are public
 	Owner    Owner     // zero if the owner has no events
+}
+
+// Quoted is what a quote holds that was made when the log stood so.
+func (s Snapshot) Quoted() hw.Registers {
+	return hw.Registers{RTMR: [4]hw.Digest{3: s.Register}, PCR: s.PCR}
 }
 
 // Owner is a container's part of a snapshot.
@@ -36,7 +44,7 @@ func (l *Ledger) replayed() hw.Digest {
 func (l *Ledger) Snapshot(name string) (Snapshot, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	s := Snapshot{Count: l.records.n, Register: l.register, Public: l.public, Publics: len(l.publics)}
+	s := Snapshot{Count: l.records.n, Register: l.register, PCR: l.pcr, Public: l.public, Publics: len(l.publics)}
 	if o := l.owners[name]; o != nil {
 		s.Owner = Owner{Instance: o.instance, Register: o.register, Events: len(o.events) - o.first, Held: len(o.measured)}
 	}
@@ -118,10 +126,9 @@ const (
 )
 
 // View returns the log as an owner may see it, up to the event after which its
-// replay value is register. register is RTMR3 of a quote that was made at or after
-// the snapshot from. With ShowOwn the view ends at the snapshot.
-func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register hw.Digest, show Show) ([]Entry, error) {
-	count, err := l.find(ctx, from, register)
+// register held what was quoted, at or after the snapshot from. With ShowOwn the view ends at the snapshot.
+func (l *Ledger) View(ctx context.Context, name string, from Snapshot, quoted hw.Registers, show Show) ([]Entry, error) {
+	count, err := l.find(ctx, from, quoted)
 	if err != nil {
 		return nil, err
 	}
@@ -162,11 +169,15 @@ func (l *Ledger) View(ctx context.Context, name string, from Snapshot, register 
 	return view, nil
 }
 
-// find returns how many events replay to register. A quote may hold the extend of
+// find returns how many events replay to what was quoted. A quote may hold the extend of
 // an event that Append has not added to memory yet: find waits for that one.
-func (l *Ledger) find(ctx context.Context, from Snapshot, register hw.Digest) (int, error) {
-	if l.opts.Anchor != logs.AnchorRTMR3 {
+func (l *Ledger) find(ctx context.Context, from Snapshot, quoted hw.Registers) (int, error) {
+	if !l.opts.anchored() {
 		return from.Count, nil
+	}
+	register := l.opts.of(quoted)
+	if l.opts.Anchor == logs.AnchorPCR && register.pcr.None() {
+		return 0, &hw.Error{Op: hw.OpQuote, Path: l.opts.registerName(), Err: errors.New("the quote holds no bank of it that the log replays in")}
 	}
 	for attempt := 0; ; attempt++ {
 		l.mu.RLock()
@@ -195,7 +206,7 @@ func (l *Ledger) find(ctx context.Context, from Snapshot, register hw.Digest) (i
 	if broken != nil {
 		return 0, broken
 	}
-	return 0, l.disagree(register, "a quote holds an RTMR3 that the log never had")
+	return 0, l.disagree(register, "a quote holds a value of "+l.opts.registerName()+" that the log never had")
 }
 
 // merge merges two ascending lists, and leaves out what is not below end.

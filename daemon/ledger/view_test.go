@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
 )
 
@@ -55,7 +56,7 @@ func TestViewShowsOwnAndPublicOnly(t *testing.T) {
 	must(t, l, extend("c", "after the claims"))
 	quoted := r.value
 	must(t, l, extend("c", "after the quote"))
-	view, err := l.View(t.Context(), "a", s, quoted, ShowDigests)
+	view, err := l.View(t.Context(), "a", s, hw.Registers{RTMR: [4]hw.Digest{3: quoted}}, ShowDigests)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,11 +75,11 @@ func TestViewShowsOwnAndPublicOnly(t *testing.T) {
 	if replay(t, view) != quoted {
 		t.Fatal("the view doesn't replay to the quote's register")
 	}
-	whole, err := l.View(t.Context(), "a", s, quoted, ShowAll)
+	whole, err := l.View(t.Context(), "a", s, hw.Registers{RTMR: [4]hw.Digest{3: quoted}}, ShowAll)
 	if err != nil || len(whole) != 7 || replay(t, whole) != quoted {
 		t.Fatalf("the view without isolation has %d entries, %v", len(whole), err)
 	}
-	hostView, err := l.View(t.Context(), "", s, quoted, ShowDigests)
+	hostView, err := l.View(t.Context(), "", s, hw.Registers{RTMR: [4]hw.Digest{3: quoted}}, ShowDigests)
 	if err != nil || replay(t, hostView) != quoted {
 		t.Fatalf("the host's view: %v", err)
 	}

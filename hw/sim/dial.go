@@ -52,6 +52,12 @@ func (td *TD) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
 	return r.Bytes, nil
 }
 
+// Parts is as Machine.Parts.
+func (td *TD) Parts() hw.Parts { return hw.TDXParts() }
+
+// Open is as Machine.Open.
+func (td *TD) Open(quote []byte) (hw.Signed, error) { return hw.OpenTDX(quote) }
+
 // Registers is as Machine.Registers.
 func (td *TD) Registers(ctx context.Context) (registers hw.Registers, err error) {
 	r, err := td.call(ctx, request{Op: hw.OpRegisters})

@@ -117,6 +117,12 @@ func Boot(config Config) (*Machine, error) {
 	return m, m.Inject(config.Faults...)
 }
 
+// Parts are those of a TD.
+func (m *Machine) Parts() hw.Parts { return hw.TDXParts() }
+
+// Open takes a quote apart.
+func (m *Machine) Open(quote []byte) (hw.Signed, error) { return hw.OpenTDX(quote) }
+
 // Registers returns MRTD and RTMR0–3 as they are now.
 func (m *Machine) Registers(ctx context.Context) (hw.Registers, error) {
 	if err := m.faults.next(OpRegisters).before(ctx); err != nil {

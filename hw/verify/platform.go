@@ -39,7 +39,7 @@ func (r *Result) judgePlatform(ctx context.Context, q *dcap.Quote, debug Step, o
 	s, p.level = tcb(q, p.collateral, opts)
 	r.add(StepTCB, s)
 	r.add(StepRevocation, revocation(p.collateral, p.level))
-	registers := Registers(q.Registers)
+	registers := Registers{q.Registers.MRTD, q.Registers.RTMR}
 	r.Registers, r.TCB, r.seen.TD = &registers, p.level, tdOf(q)
 	return p, ctx.Err()
 }

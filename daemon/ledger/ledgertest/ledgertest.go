@@ -74,7 +74,7 @@ func Events(t testing.TB, l *ledger.Ledger, owner string, operations ...string) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	view, err := l.View(t.Context(), owner, at, at.Register, ledger.ShowDigests)
+	view, err := l.View(t.Context(), owner, at, at.Quoted(), ledger.ShowDigests)
 	if err != nil {
 		t.Fatal(err)
 	}
