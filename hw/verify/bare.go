@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/hex"
-	"errors"
 	"fmt"
 
 	"github.com/cima-project/cima/hw"
@@ -23,26 +22,17 @@ type bare struct {
 	replayed *replay.Replayed
 }
 
-// AppraiseQuote judges a quote that comes without claims, as other systems make
-// it, and those of the logs behind its registers that are given: whose quote it
-// is, and whether the logs are its own. The nonce in opts must then be all of
-// REPORTDATA, without the zeros at its end, and UserData nil. Without a policy the
-// best verdict is Authentic. Errors are as Appraise's.
+// AppraiseQuote judges one quote, as an Appraiser that is made for it.
 func AppraiseQuote(ctx context.Context, files replay.Files, opts Options) (*Result, error) {
-	if err := opts.check(); err != nil {
-		return nil, err
-	}
-	if opts.UserData != nil {
-		return nil, errors.New("a bare quote binds no user data besides its REPORTDATA: give all of that as the nonce")
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	r := begin(bareSteps, opts)
-	b, err := readBare(files)
+	a, err := NewAppraiser(opts)
 	if err != nil {
-		return r.malformed(err, "check that each file is of its flag's kind; a quote must be the bytes that the hardware made, or those in hex, base64 or CMW"), nil
+		return nil, err
 	}
+	return a.AppraiseQuote(ctx, files, opts.Asked)
+}
+
+// judgeBare runs the steps on a quote that could be read.
+func (r *Result) judgeBare(ctx context.Context, b *bare, opts Options) (*Result, error) {
 	r.add(StepFormat, b.format())
 	p, err := r.judgePlatform(ctx, b.quote, bareDebug(b.quote, opts), opts)
 	if err != nil {

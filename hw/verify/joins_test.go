@@ -264,13 +264,9 @@ func TestJoins(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		docs, err := dcap.Gather(t.Context(), dcap.Dir(dir), m.read)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, err := docs.Read(m.read, []*x509.Certificate{m.root}, m.now)
-		if err != nil {
-			t.Fatal(err)
+		c, err, unusable := dcap.NewHeld().Collateral(t.Context(), dcap.Dir(dir), m.read, m.now)
+		if err != nil || unusable != nil {
+			t.Fatal(err, unusable)
 		}
 		got := "none"
 		if l, err := c.Level(m.read); err == nil {
@@ -369,11 +365,10 @@ func FuzzCollateral(f *testing.F) {
 		if sign {
 			g.body[dcap.TCBInfo], g.body[dcap.QEIdentity] = m.document("tcbInfo", tcb), m.document("enclaveIdentity", qe)
 		}
-		docs, err := dcap.Gather(t.Context(), &g, m.read)
-		if err != nil {
-			t.Fatal(err)
+		c, unavailable, err := dcap.NewHeld().Collateral(t.Context(), &g, m.read, m.now)
+		if unavailable != nil {
+			t.Fatal(unavailable)
 		}
-		c, err := docs.Read(m.read, []*x509.Certificate{m.root}, m.now)
 		if err != nil {
 			if len(err.Error()) > 4096 {
 				t.Errorf("an error of %d bytes", len(err.Error()))

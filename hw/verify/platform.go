@@ -47,7 +47,7 @@ func (r *Result) judgePlatform(ctx context.Context, q *dcap.Quote, debug Step, o
 // quoteSignature: the TD's report is signed by a key that a quoting enclave
 // vouches for, that key by a platform key, and so on up to a trusted root.
 func quoteSignature(q *dcap.Quote, opts Options) (s Step, untrusted error) {
-	if err := q.Verify(opts.roots(), opts.At); err != nil {
+	if err := opts.held.Verify(q, opts.roots(), opts.At); err != nil {
 		return fail(err.Error()), err
 	}
 	sum := dcap.Fingerprint(opts.rootOf(q))
@@ -105,14 +105,13 @@ func checkCollateral(ctx context.Context, q *dcap.Quote, untrusted error, opts O
 	case untrusted != nil:
 		return skip("the quote's chain is not trusted"), nil, nil
 	}
-	docs, err := dcap.Gather(ctx, opts.Collateral, q)
+	// The root that vouches for the quote must vouch for the collateral too.
+	c, err, unusable := opts.held.Collateral(ctx, opts.Collateral, q, opts.at())
 	if err != nil {
 		return Step{}, nil, err
 	}
-	// The root that vouches for the quote must vouch for the collateral too.
-	c, err := docs.Read(q, []*x509.Certificate{q.Root()}, opts.at())
-	if err != nil {
-		return fail("can't be used: " + err.Error()), nil, nil
+	if unusable != nil {
+		return fail("can't be used: " + unusable.Error()), nil, nil
 	}
 	return pass("signed under the same root, good until " + c.Until.UTC().Format(time.DateOnly)), c, nil
 }

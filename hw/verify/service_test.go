@@ -210,12 +210,11 @@ func (s *service) appraise(t *testing.T, rules string) *Result {
 	}
 	q.Chain = []*x509.Certificate{q.Chain[0], ca, q.Chain[2]}
 	s.ca, s.caKey = ca, key
-	docs, err := dcap.Gather(t.Context(), s, &q)
-	if err != nil {
-		t.Fatal(err)
-	}
 	r := begin(claimSteps, Options{})
-	c, err := docs.Read(&q, q.Chain[2:], time.Now())
+	c, unavailable, err := dcap.NewHeld().Collateral(t.Context(), s, &q, time.Now())
+	if unavailable != nil {
+		t.Fatal(unavailable)
+	}
 	if err != nil {
 		c = nil
 		r.add(StepCollateral, fail(err.Error()))

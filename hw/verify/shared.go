@@ -3,6 +3,7 @@ package verify
 import (
 	"encoding/hex"
 	"fmt"
+
 	"github.com/cima-project/cima/hw/verify/evidence"
 )
 

@@ -23,18 +23,7 @@ import (
 
 // Options of an appraisal.
 type Options struct {
-	// Nonce is what the verifier sent, 8 to 64 bytes. Without it freshness
-	// is not checked, and nothing is trusted.
-	Nonce []byte
-
-	// NonceMade is when the verifier made the nonce, for [freshness]; the zero time
-	// means that nobody says.
-	NonceMade time.Time
-
-	// UserData is what the claims must carry, up to 4 KiB: typically a hash
-	// of the channel's key. nil means that it is not checked; a pointer to no
-	// bytes means that there must be none.
-	UserData *[]byte
+	Asked
 
 	// TrustRoots are the roots that a quote's chain may end in; nil means
 	// Intel's SGX Root CA, and only that.
@@ -48,44 +37,39 @@ type Options struct {
 	Verifier string
 
 	// Collateral gives the documents on the platform's patch level; nil means
-	// that this is not checked. Appraise returns errors of this source.
+	// that this is not checked. Appraisals return errors of this source.
 	Collateral dcap.Source
 
 	// At is the time for which certificates and collateral are judged; the
 	// zero time means now.
 	At time.Time
+
+	held *dcap.Held // of the appraiser
 }
 
-// Appraise judges an evidence bundle, the JSON text that the daemon gives
-// (cima-evidence(7)). A bundle that is bad in any way is a result, not an error:
-// errors are about the options, about collateral that its source can't give
-// (*dcap.NetworkError, *dcap.FileError), or ctx having ended.
+// Asked is what the verifier asked of one attester.
+type Asked struct {
+	// Nonce is what the verifier sent, 8 to 64 bytes. Without it freshness
+	// is not checked, and nothing is trusted.
+	Nonce []byte
+
+	// NonceMade is when the verifier made the nonce, for [freshness]; the zero time
+	// means that nobody says.
+	NonceMade time.Time
+
+	// UserData is what the claims must carry, up to 4 KiB: typically a hash
+	// of the channel's key. nil means that it is not checked; a pointer to no
+	// bytes means that there must be none.
+	UserData *[]byte
+}
+
+// Appraise judges one evidence bundle, as an Appraiser that is made for it.
 func Appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error) {
-	if err := opts.check(); err != nil {
-		return nil, err
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	r := begin(claimSteps, opts)
-	ev, err := evidence.Parse(bundle)
-	if err != nil {
-		return r.malformed(err, unreadable(bundle)), nil
-	}
-	r.add(StepFormat, format(ev))
-	p, err := r.judgePlatform(ctx, ev.Quote, debug(ev.Quote, opts), opts)
+	a, err := NewAppraiser(opts)
 	if err != nil {
 		return nil, err
 	}
-	c := &conclusion{Result: r, ev: ev, opts: opts, platform: p}
-	c.keys, c.instance = r.judgeClaims(ev, opts)
-	r.seen.Booted = booted(ev)
-	if err := r.judgeValues(ev, c, opts); err != nil {
-		return nil, err
-	}
-	c.write()
-	r.Claims, r.Events = ev.Claims, shownEvents(ev)
-	return r, ctx.Err()
+	return a.Appraise(ctx, bundle, opts.Asked)
 }
 
 // format is the result of the step format for evidence that could be read.
@@ -163,18 +147,13 @@ func (r *Result) judgeValues(ev *evidence.Bundle, c *conclusion, opts Options) e
 	return nil
 }
 
-func (o *Options) check() error {
-	if n := len(o.Nonce); n != 0 && (n < 8 || n > 64) {
+// check checks what is asked.
+func (a *Asked) check() error {
+	if n := len(a.Nonce); n != 0 && (n < 8 || n > 64) {
 		return fmt.Errorf("a nonce must have 8 to 64 bytes, not %d", n)
 	}
-	if len(o.Nonce) > 0 && bytes.Count(o.Nonce, []byte{0}) == len(o.Nonce) {
+	if len(a.Nonce) > 0 && bytes.Count(a.Nonce, []byte{0}) == len(a.Nonce) {
 		return errors.New("a nonce must not be all zeros: a quote that was made for nobody has them too")
-	}
-	if o.TrustRoots != nil && len(o.TrustRoots) == 0 {
-		return errors.New("TrustRoots must hold a root, or be nil for Intel's")
-	}
-	if o.Policy != nil && !o.Policy.Read() {
-		return errors.New("a policy must come from policy.Parse or policy.Load")
 	}
 	return nil
 }

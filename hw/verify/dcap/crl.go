@@ -7,40 +7,42 @@ import (
 	"time"
 )
 
-// readCRLs reads the two revocation lists, and looks in the list of each issuer
-// for the quote's certificates and the documents' signers.
-func (c *Collateral) readCRLs(d *Documents, q *Quote, at time.Time) error {
-	root, err := readCRL(d.body[RootCRL], q.Chain[2], at)
+// readCRLs reads the two revocation lists, and looks in the root's for the certificates
+// that it issued: the CA, which comes first, and the documents' signers.
+func (s *set) readCRLs(d *Documents, under []*x509.Certificate, root *x509.Certificate, at time.Time) error {
+	list, err := readCRL(d.body[RootCRL], root, at)
 	if err != nil {
 		return fmt.Errorf("root CRL: %w", err)
 	}
-	pck, err := readCRL(d.body[PCKCRL], q.Chain[1], at)
+	pck, err := readCRL(d.body[PCKCRL], under[0], at)
 	if err != nil {
 		return fmt.Errorf("PCK CRL: %w", err)
 	}
-	under := []*x509.Certificate{q.Chain[1]}
-	for _, doc := range []Document{TCBInfo, QEIdentity} {
-		cert, err := leaf(d.chain[doc])
-		if err != nil {
-			return err
-		}
-		under = append(under, cert)
-	}
+	s.good.narrow(list.ThisUpdate, list.NextUpdate)
+	s.good.narrow(pck.ThisUpdate, pck.NextUpdate)
+	all := serials(list)
 	for _, cert := range under {
-		c.findRevoked(root, cert)
+		if since, ok := all[string(cert.SerialNumber.Bytes())]; ok {
+			s.above = append(s.above, revoked(cert, since))
+		}
 	}
-	c.findRevoked(pck, q.Chain[0])
+	s.pcks = serials(pck)
 	return nil
 }
 
-// findRevoked notes the certificate if it is on the list.
-func (c *Collateral) findRevoked(list *x509.RevocationList, cert *x509.Certificate) {
+// serials are the serial numbers on a list, as big-endian bytes, with the first entry's date.
+func serials(list *x509.RevocationList) map[string]time.Time {
+	all := make(map[string]time.Time, len(list.RevokedCertificateEntries))
 	for _, r := range list.RevokedCertificateEntries {
-		if r.SerialNumber.Cmp(cert.SerialNumber) == 0 {
-			c.Revoked = append(c.Revoked, fmt.Sprintf("%s (serial %x) since %s",
-				cert.Subject.CommonName, cert.SerialNumber, r.RevocationTime.UTC().Format(time.DateOnly)))
+		if _, ok := all[string(r.SerialNumber.Bytes())]; !ok {
+			all[string(r.SerialNumber.Bytes())] = r.RevocationTime
 		}
 	}
+	return all
+}
+
+func revoked(cert *x509.Certificate, since time.Time) string {
+	return fmt.Sprintf("%s (serial %x) since %s", cert.Subject.CommonName, cert.SerialNumber, since.UTC().Format(time.DateOnly))
 }
 
 // readCRL reads a list that issuer must have signed, and that is in date.

@@ -27,11 +27,11 @@ func Describe(doc Document, body, chain []byte, roots []*x509.Certificate, at ti
 	switch doc {
 	case TCBInfo:
 		var t pcs.TcbInfo
-		err := d.readSigned(doc, "tcbInfo", &t, roots, at)
+		_, err := d.readSigned(doc, "tcbInfo", &t, roots, at)
 		return Description{Of: strings.ToLower(t.Fmspc), Issued: t.IssueDate, Until: t.NextUpdate, Evaluation: t.TcbEvaluationDataNumber}, err
 	case QEIdentity:
 		var t pcs.EnclaveIdentity
-		err := d.readSigned(doc, "enclaveIdentity", &t, roots, at)
+		_, err := d.readSigned(doc, "enclaveIdentity", &t, roots, at)
 		return Description{Issued: t.IssueDate, Until: t.NextUpdate, Evaluation: t.TcbEvaluationDataNumber}, err
 	case PCKCRL:
 		issuer, err := signer(chain, roots, at)

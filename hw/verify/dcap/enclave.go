@@ -45,7 +45,7 @@ func (q *Quote) CheckEnclave() ([]Finding, bool) {
 // publishedIdentities are those that Intel has published for all TD quoting
 // enclaves and TDX modules since the first.
 func publishedIdentities() *Collateral {
-	return &Collateral{
+	return &Collateral{set: &set{
 		qe: pcs.EnclaveIdentity{
 			Mrsigner:       fromHex("dc9e2a7c6f948f17474e34a7fc43ed030f7c1563f1babddf6340c82e0e54a8c5"),
 			IsvProdID:      2,
@@ -57,7 +57,7 @@ func publishedIdentities() *Collateral {
 			Mrsigner:   pcs.HexBytes{Bytes: make([]byte, 48)},
 			Attributes: fromHex("0000000000000000"), AttributesMask: fromHex("ffffffffffffffff"),
 		}},
-	}
+	}}
 }
 
 func fromHex(s string) pcs.HexBytes {

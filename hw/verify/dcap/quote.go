@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/go-tdx-guest/abi"
 	pb "github.com/google/go-tdx-guest/proto/tdx"
-	tdx "github.com/google/go-tdx-guest/verify"
 
 	"github.com/cima-project/cima/hw"
 )
@@ -36,11 +35,12 @@ type Quote struct {
 	TCBSVN2    *[16]byte           // TEE_TCB_SVN_2: of the module that runs now; nil in bodies of TDX 1.0
 	Chain      []*x509.Certificate // PCK, platform CA, root
 
-	proto            any               // *pb.QuoteV4 or *pb.QuoteV5
+	proto            any // *pb.QuoteV4 or *pb.QuoteV5; of a body of type 4, with one of type 3 in its place
+	auth             *pb.Ecdsa256BitQuoteV4AuthData
 	enclave          *pb.EnclaveReport // the quoting enclave's
 	moduleSigner     []byte            // MRSIGNERSEAM
 	moduleAttributes []byte            // SEAMATTRIBUTES
-	signed           []byte            // header and body, where the library can't make them again
+	signed           []byte            // header and body
 }
 
 // QuoteLength returns how many bytes the quote at the head of raw has by its
@@ -63,7 +63,7 @@ func QuoteLength(raw []byte) (int, error) {
 	}
 	switch version := binary.LittleEndian.Uint16(raw); version {
 	case 4:
-		return size(header + 584)
+		return size(header + bodySize4)
 	case 5:
 		signed, err := size(header + 2) // body type, then the body with its size
 		if err != nil {
@@ -73,6 +73,15 @@ func QuoteLength(raw []byte) (int, error) {
 	default:
 		return 0, fmt.Errorf("quote has version %d; 4 and 5 are understood", version)
 	}
+}
+
+// signedLength is how many bytes the attestation key signs: the header, the body, and in
+// version 5 its descriptor. QuoteLength has found that they are there.
+func signedLength(raw []byte) int {
+	if binary.LittleEndian.Uint16(raw) == 4 {
+		return descriptorAt + bodySize4
+	}
+	return bodyAt + int(binary.LittleEndian.Uint32(raw[descriptorAt+2:]))
 }
 
 // CutQuote reads the quote at the head of a buffer, and returns how many bytes
@@ -100,13 +109,11 @@ func ParseQuote(raw []byte) (q *Quote, err error) {
 	if n != len(raw) {
 		return nil, fmt.Errorf("%d bytes stand behind the quote", len(raw)-n)
 	}
-	q = &Quote{}
+	q = &Quote{signed: bytes.Clone(raw[:signedLength(raw)])}
 	if isExtended(raw) {
-		signed := raw
 		if raw, q.Extended, err = shorten(raw); err != nil {
 			return nil, err
 		}
-		q.signed = signed[:bodyAt+bodySizeEx]
 	}
 	proto, err := abi.QuoteToProto(raw)
 	if err != nil {
@@ -178,6 +185,7 @@ func (q *Quote) read() error {
 	q.Owner, q.OwnerConf = hw.Digest(body.GetMrOwner()), hw.Digest(body.GetMrOwnerConfig())
 	q.TCBSVN = [16]byte(body.GetTeeTcbSvn())
 	q.moduleSigner, q.moduleAttributes = body.GetMrSignerSeam(), body.GetSeamAttributes()
+	q.auth = auth
 	vouching := auth.GetCertificationData().GetQeReportCertificationData()
 	q.enclave = vouching.GetQeReport()
 	var err error
@@ -192,26 +200,6 @@ func (q *Quote) read() error {
 	chain.PckCertChain, chain.Size = text, chain.GetSize()+more
 	auth.CertificationData.Size += more
 	return nil
-}
-
-// Verify checks the signatures from the TD's report up to one of roots, as of
-// the time at. TCB status, the quoting enclave's identity and revocation need
-// collateral and are no part of it. The error is an *UntrustedRootError where
-// the chain ends in another root.
-func (q *Quote) Verify(roots []*x509.Certificate, at time.Time) (err error) {
-	defer recovered(&err)
-	if q.TrustedRoot(roots) == nil {
-		return &UntrustedRootError{q.Root()}
-	}
-	pool := x509.NewCertPool()
-	for _, r := range roots {
-		pool.AddCert(r)
-	}
-	if q.Extended != nil {
-		return q.verifyExtended(pool, orNow(at))
-	}
-	// With TrustedRoots given, the library prints nothing. Without, it warns on stdout.
-	return tdx.TdxQuote(q.proto, &tdx.Options{TrustedRoots: pool, Now: &tdx.TimeSet{PckCertChain: at}})
 }
 
 func orNow(at time.Time) time.Time {

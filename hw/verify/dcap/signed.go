@@ -20,33 +20,33 @@ import (
 const tcbSigner = "Intel SGX TCB Signing"
 
 // readSigned checks the signature of a document, and reads the member that the
-// signature covers, byte for byte.
-func (d *Documents) readSigned(doc Document, member string, into any, roots []*x509.Certificate, at time.Time) error {
+// signature covers, byte for byte. It returns the signer.
+func (d *Documents) readSigned(doc Document, member string, into any, roots []*x509.Certificate, at time.Time) (*x509.Certificate, error) {
 	cert, err := signer(d.chain[doc], roots, at)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if cert.Subject.CommonName != tcbSigner || cert.IsCA {
-		return fmt.Errorf("its signer is %q, not %q", cert.Subject.CommonName, tcbSigner)
+		return nil, fmt.Errorf("its signer is %q, not %q", cert.Subject.CommonName, tcbSigner)
 	}
 	var form map[string]jsontext.Value
 	if err := canonical.Decode(d.body[doc], &form); err != nil {
-		return err
+		return nil, err
 	}
 	var signature string
 	if err := canonical.Decode(form["signature"], &signature); err != nil {
-		return fmt.Errorf("its signature: %w", err)
+		return nil, fmt.Errorf("its signature: %w", err)
 	}
 	r, s, err := rawSignature(signature)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	key, ok := cert.PublicKey.(*ecdsa.PublicKey)
 	sum := sha256.Sum256(form[member])
 	if !ok || !ecdsa.Verify(key, sum[:], new(big.Int).SetBytes(r), new(big.Int).SetBytes(s)) {
-		return errors.New("its signature doesn't hold")
+		return nil, errors.New("its signature doesn't hold")
 	}
-	return canonical.Decode(form[member], into)
+	return cert, canonical.Decode(form[member], into)
 }
 
 // leaf reads the first certificate of a chain.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,7 +27,7 @@ const maxLine = command.MaxEvidence + 64<<10
 type one struct {
 	name   string
 	bundle []byte
-	opts   verify.Options
+	asked  verify.Asked
 	err    error // it can't be read, or not be appraised
 	result *verify.Result
 	done   chan struct{}
@@ -42,9 +43,13 @@ type line struct {
 
 // many appraises what each gives, jobs at a time, and prints a line for each, in order. It
 // holds no more than it works on. It ends with the gravest exit code.
-func many(c *cobra.Command, each func(yield func(*one) bool), jobs int, asJSON bool) error {
+func many(c *cobra.Command, each func(yield func(*one) bool), opts verify.Options, jobs int, asJSON bool) error {
 	if jobs < 1 {
 		return fmt.Errorf("--jobs must be at least 1, not %d", jobs)
+	}
+	appraiser, err := verify.NewAppraiser(opts)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancel(c.Context())
 	defer cancel()
@@ -53,7 +58,7 @@ func many(c *cobra.Command, each func(yield func(*one) bool), jobs int, asJSON b
 		go func() {
 			for o := range work {
 				if o.err == nil {
-					o.result, o.err = Bundle(ctx, o.name, o.bundle, o.opts)
+					o.result, o.err = bundleBy(ctx, appraiser, o.name, o.bundle, o.asked)
 					o.bundle = nil
 				}
 				close(o.done)
@@ -158,14 +163,14 @@ func lineByLine(c *cobra.Command, path string, opts verify.Options, jobs int, as
 		defer f.Close()
 		in = f
 	}
-	return many(c, ofLines(in, opts), jobs, asJSON)
+	return many(c, ofLines(in, opts.NonceMade), opts, jobs, asJSON)
 }
 
-// ofFiles yields evidence from files, all with the options' nonce.
-func ofFiles(paths []string, opts verify.Options) func(yield func(*one) bool) {
+// ofFiles yields evidence from files, of which all were asked the same.
+func ofFiles(paths []string, asked verify.Asked) func(yield func(*one) bool) {
 	return func(yield func(*one) bool) {
 		for _, path := range paths {
-			o := &one{name: path, opts: opts}
+			o := &one{name: path, asked: asked}
 			o.bundle, o.err = command.ReadEvidence(path)
 			if !yield(o) {
 				return
@@ -176,14 +181,14 @@ func ofFiles(paths []string, opts verify.Options) func(yield func(*one) bool) {
 
 // ofLines yields evidence from a stream, each with its own nonce. A line that is too long
 // ends the stream: where the next one begins is not known.
-func ofLines(in io.Reader, opts verify.Options) func(yield func(*one) bool) {
+func ofLines(in io.Reader, made time.Time) func(yield func(*one) bool) {
 	return func(yield func(*one) bool) {
 		scanner := bufio.NewScanner(in)
 		scanner.Buffer(make([]byte, 64<<10), maxLine)
 		n := 0
 		for scanner.Scan() {
 			n++
-			if !yield(parseLine(scanner.Bytes(), n, opts)) {
+			if !yield(parseLine(scanner.Bytes(), n, made)) {
 				return
 			}
 		}
@@ -193,8 +198,8 @@ func ofLines(in io.Reader, opts verify.Options) func(yield func(*one) bool) {
 	}
 }
 
-func parseLine(text []byte, n int, opts verify.Options) *one {
-	o := &one{name: fmt.Sprint("line ", n), opts: opts}
+func parseLine(text []byte, n int, made time.Time) *one {
+	o := &one{name: fmt.Sprint("line ", n), asked: verify.Asked{NonceMade: made}}
 	var l line
 	if err := canonical.Unmarshal(text, &l); err != nil {
 		o.err = &command.Failure{Err: fmt.Errorf("line %d: %w", n, err), Code: command.Malformed}
@@ -207,8 +212,8 @@ func parseLine(text []byte, n int, opts verify.Options) *one {
 		o.err = &command.Failure{Err: fmt.Errorf("line %d must have evidence", n), Code: command.Malformed}
 		return o
 	}
-	o.opts.UserData = l.UserData
-	if o.opts.Nonce, o.err = command.ReadNonce(l.Nonce, strings.NewReader("")); o.err == nil {
+	o.asked.UserData = l.UserData
+	if o.asked.Nonce, o.err = command.ReadNonce(l.Nonce, strings.NewReader("")); o.err == nil {
 		o.bundle = append([]byte(nil), l.Evidence...)
 	}
 	return o

@@ -80,7 +80,7 @@ other error.`,
 		case stream != "":
 			return lineByLine(c, stream, opts, jobs, asJSON)
 		case len(args) > 1:
-			return many(c, ofFiles(args, opts), jobs, asJSON)
+			return many(c, ofFiles(args, opts.Asked), opts, jobs, asJSON)
 		}
 		result, err := appraise(c, args, &files, opts)
 		if err != nil {
@@ -136,7 +136,15 @@ func appraise(c *cobra.Command, args []string, files *replay.Logs, opts verify.O
 // Bundle appraises the bundle in a file. If the file holds something else that
 // has to do with evidence, the hint says so.
 func Bundle(ctx context.Context, path string, bundle []byte, opts verify.Options) (*verify.Result, error) {
-	result, err := verify.Appraise(ctx, bundle, opts)
+	appraiser, err := verify.NewAppraiser(opts)
+	if err != nil {
+		return nil, err
+	}
+	return bundleBy(ctx, appraiser, path, bundle, opts.Asked)
+}
+
+func bundleBy(ctx context.Context, appraiser *verify.Appraiser, path string, bundle []byte, asked verify.Asked) (*verify.Result, error) {
+	result, err := appraiser.Appraise(ctx, bundle, asked)
 	if err == nil && result.Verdict == verify.Malformed {
 		if hint := insteadOfEvidence(path, bundle); hint != "" {
 			result.Hint = hint
