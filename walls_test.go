@@ -147,6 +147,7 @@ var allowed = map[string][]string{
 		"rpc/cimactl/predict",
 		"rpc/cimactl/reference",
 		"rpc/cimactl/replay",
+		"rpc/cimactl/tls",
 		"rpc/form",
 	},
 	"rpc/cimactl/boot": {
@@ -186,6 +187,7 @@ var allowed = map[string][]string{
 		"rpc/cimactl/command",
 	},
 	"rpc/cimactl/replay": {"hw/verify/replay", "rpc/cimactl/command"},
+	"rpc/cimactl/tls":    {"hw/verify/peers", "hw/verify/replay", "rpc", "rpc/atls", "rpc/cimactl/appraise", "rpc/cimactl/command"},
 	"rpc/form":           {"logs", "logs/alg", "logs/boot", "logs/ima", "rpc"},
 	"rpc":                {"rpc/lines", "rpc/unreached"},
 	"rpc/atls":           {"rpc"},

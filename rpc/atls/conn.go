@@ -342,6 +342,9 @@ func (c *Conn) CloseWrite() error {
 	return c.tls.CloseWrite()
 }
 
+// Closed is closed when this end has closed the session.
+func (c *Conn) Closed() <-chan struct{} { return c.ctx.Done() }
+
 // LocalAddr is this end's address.
 func (c *Conn) LocalAddr() net.Addr { return c.tls.LocalAddr() }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/cima-project/cima/rpc/cimactl/predict"
 	"github.com/cima-project/cima/rpc/cimactl/reference"
 	"github.com/cima-project/cima/rpc/cimactl/replay"
+	"github.com/cima-project/cima/rpc/cimactl/tls"
 )
 
 var version = "unknown" // set by the linker
@@ -69,7 +70,7 @@ other machine it appraises the evidence, offline.`,
 	predicting.AddCommand(boot.Command())
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
 		containersCommand(), statusCommand(), versionCommand(),
-		nonceCommand(), appraise.Verify(), replay.Command(), policies, collateral.Command(), convertCommand(), predicting, licenses.Command())
+		nonceCommand(), appraise.Verify(), replay.Command(), policies, collateral.Command(), convertCommand(), predicting, licenses.Command(), tls.Command())
 	root.AddCommand(hostCommands()...)
 	root.SetFlagErrorFunc(command.Usage)
 	command.ExplainArguments(root)
