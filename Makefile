@@ -17,7 +17,7 @@ PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: all build cross demo golden test test-packages test-clients test-kubernetes test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-packages proof-fuzz proof-busy \
-	proof-closed-world proof-hostile proof-verdict
+	proof-closed-world proof-hostile proof-verdict proof-tls
 .PHONY: release proof-debian proof-selinux proof-architectures proof-boot
 all: build
 
@@ -146,6 +146,11 @@ proof-hostile: bin/cimad-sim
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/hostile/hostile ./packaging/test/hostile
 	.cache/hostile/hostile -bin bin -times
 	$(MAKE) soak
+## proof-tls: sessions of attested TLS a second at a quote a second, and 10,000 that must be refused (idle machine; root, 5 min)
+proof-tls: bin/cimad-sim bin/cimactl
+	@mkdir -p .cache/tls
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/tls/tls ./packaging/test/tls
+	.cache/tls/tls -bin bin -times
 ## proof-verdict: 16 MiB of any evidence against a policy of 1 MiB, and what 1,000 events cost beside bare hashing (idle machine)
 proof-verdict:
 	$(GO) test $(WHOLE) -run 'TestMemory|TestKinds' -bench 'ThousandEvents/ratio' ./hw/verify -args -whole
