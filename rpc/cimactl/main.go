@@ -49,8 +49,7 @@ func rootCommand() *cobra.Command {
 		Short: "Evidence of what runs in a container on a confidential VM",
 		Long: `Evidence of what runs in a container on a confidential VM.
 
-In a container, or on the host, it asks cimad about the caller itself. On any
-other machine it appraises the evidence, offline.`,
+On the VM it asks cimad about the caller; elsewhere it appraises, offline.`,
 		Example: `  cimactl evidence --nonce "$NONCE" >evidence.json
   cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml`,
 		Version:       version,

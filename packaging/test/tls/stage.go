@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,13 +28,14 @@ const (
 	image  = "cima-tls:1"
 	socket = "/run/cima/cima.sock"
 	inside = "/s.sock"
+	tdDir  = "/run/td"
 )
 
 // stage is a daemon, an engine, and containers that serve.
 type stage struct {
 	plan
 	dir     string
-	daemon  *exec.Cmd
+	running []*exec.Cmd // the TD and the daemon
 	engine  *engine.Engine
 	key     tls.Certificate // of the container "keyed"; an attacker has a copy
 	at      map[string]string
@@ -67,16 +69,24 @@ func (s *stage) start() error {
 		return err
 	}
 	defer log.Close()
-	s.daemon = exec.Command(filepath.Join(s.bin, "cimad-sim"), "--runtime-dir", "/run", "--config", filepath.Join(s.dir, "none.toml"), "--quote-delay", "1s")
-	s.daemon.Stderr = log
-	if err := s.daemon.Start(); err != nil {
+	if err := s.program(log, tdDir+"/td.sock", "td", "--dir", tdDir, "--quote-delay", "1s"); err != nil {
 		return err
 	}
-	return listens(socket)
+	return s.program(log, socket, "--td", tdDir+"/td.sock", "--runtime-dir", "/run", "--config", filepath.Join(s.dir, "none.toml"))
+}
+
+func (s *stage) program(log *os.File, at string, words ...string) error {
+	c := exec.Command(filepath.Join(s.bin, "cimad-sim"), words...)
+	c.Stderr = log
+	if err := c.Start(); err != nil {
+		return err
+	}
+	s.running = append(s.running, c)
+	return listens(at)
 }
 
 func listens(path string) error {
-	for range 600 {
+	for range 200 {
 		if nc, err := net.Dial("unix", path); err == nil {
 			return nc.Close()
 		}
@@ -86,8 +96,10 @@ func listens(path string) error {
 }
 
 func (s *stage) close() {
-	s.daemon.Process.Signal(syscall.SIGTERM)
-	s.daemon.Wait()
+	for _, c := range slices.Backward(s.running) {
+		c.Process.Signal(syscall.SIGTERM)
+		c.Wait()
+	}
 }
 
 func (s *stage) images(ctx context.Context) error {
@@ -143,7 +155,7 @@ func (k *keeps) Appraise(_ context.Context, evidence, _, _ []byte) error {
 
 // policies makes each container's, of its first evidence.
 func (s *stage) policies(ctx context.Context) error {
-	root := "/run/cima-td/root.pem"
+	root := tdDir + "/root.pem"
 	text, err := os.ReadFile(root)
 	if err != nil {
 		return err
@@ -163,7 +175,7 @@ func (s *stage) policies(ctx context.Context) error {
 		if err := os.WriteFile(file, seen.evidence, 0o600); err != nil {
 			return err
 		}
-		out, err := exec.Command(filepath.Join(s.bin, "cimactl"), "policy", "init", file, "--trust-root", root, "--waive", "collateral,host-input-unknown,execs,volumes").Output()
+		out, err := exec.Command(filepath.Join(s.bin, "cimactl"), "policy", "init", file, "--trust-root", root, "--waive", "collateral,host-input-unknown").Output()
 		if err != nil {
 			var exit *exec.ExitError
 			errors.As(err, &exit)
