@@ -19,6 +19,10 @@ type example struct {
 
 // examples are the manual's, by page and first line.
 var examples = map[string]example{
+	"cima-access.7: cimactl tls serve --listen :8443 --forward 127.0.0.1:8080":                  {cannot: "it serves until it is ended: make proof-tls"},
+	"cima-access.7: cimactl tls connect HOST:8443 --policy policy.toml \\":                      {cannot: "the same"},
+	"cima-access.7: SHA-512(\"cima-tls-leaf-v1\" ‖ 0 ‖ binding ‖ 0 ‖ nonce)":                    {cannot: "no command: rpc/atls and its tests"},
+	"cima-access.7: user_data = {\"profile\":\"PROFILE#tree\",\"root\":HEX,\"size\":N}":         {cannot: "the same"},
 	"cima-api.7: ask() { # METHOD [PARAMS]":                                                     {},
 	"cima-api.7: cimactl verify evidence.json \\":                                               {exit: 2}, // a simulated root
 	"cima-from-05.7: from cima_client.compat import CimaSdk    # was: from cima import CimaSdk": {reads: "PYTHONPATH=rpc/python python3 -"},
