@@ -3,6 +3,7 @@ module github.com/cima-project/cima
 go 1.27.0
 
 require (
+	filippo.io/age v1.3.2
 	github.com/BurntSushi/toml v1.6.0
 	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/creachadair/jrpc2 v1.3.6
@@ -25,10 +26,10 @@ require (
 	golang.org/x/sys v0.49.0
 	golang.org/x/time v0.16.0
 	google.golang.org/protobuf v1.34.2
-	google.golang.org/protobuf v1.34.2
 )
 
 require (
+	filippo.io/hpke v0.4.0 // indirect
 	github.com/creachadair/mds v0.31.0 // indirect
 	github.com/google/go-tpm v0.9.0 // indirect
 	github.com/google/logger v1.1.1 // indirect

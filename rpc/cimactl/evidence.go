@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json/jsontext"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -11,10 +12,14 @@ import (
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/cimactl/command"
 	"github.com/cima-project/cima/rpc/form"
+	"github.com/cima-project/cima/rpc/userdata"
 )
 
+// maxJWK bounds the bytes of a public key.
+const maxJWK = 16 << 10
+
 func evidenceCommand() *cobra.Command {
-	var nonce, userData, format string
+	var nonce, userData, jwk, format string
 	var shared bool
 	c := &cobra.Command{
 		Use:   "evidence --nonce HEX",
@@ -26,6 +31,7 @@ behind its registers. The relying party chooses the nonce.`,
 		Args: cobra.NoArgs,
 	}
 	nonceFlags(c, &nonce, &userData)
+	c.Flags().StringVar(&jwk, "jwk", "", "`FILE` with the public JWK that a key broker shall encrypt for")
 	sharedFlag(c, &shared)
 	waitFlag(c)
 	c.Flags().StringVar(&format, "format", form.CIMA, "`FORM` to write (see \"cimactl convert\")")
@@ -35,6 +41,9 @@ behind its registers. The relying party chooses the nonce.`,
 			return err
 		}
 		n, data, err := bound(c, nonce, userData)
+		if err == nil && jwk != "" {
+			data, err = boundKey(jwk, userData)
+		}
 		if err != nil {
 			return err
 		}
@@ -80,6 +89,22 @@ func bound(c *cobra.Command, nonce, userData string) (n, data []byte, err error)
 	}
 	data, err = command.ReadUserData(userData)
 	return n, data, err
+}
+
+// boundKey is the user data that binds a key for a key broker, and nothing else.
+func boundKey(path, userData string) ([]byte, error) {
+	if userData != "" {
+		return nil, errors.New("--jwk and --user-data must not both be given: each binds something of its own")
+	}
+	text, err := command.ReadBounded(path, maxJWK)
+	if err != nil {
+		return nil, err
+	}
+	key, err := userdata.ParseJWK(text)
+	if err != nil {
+		return nil, command.Hinted(fmt.Errorf("%s: %w", path, err), "cima-access(7), KEY BROKERS, shows such a key")
+	}
+	return userdata.TEEPubkey(key)
 }
 
 func nonceCommand() *cobra.Command {

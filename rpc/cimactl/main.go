@@ -22,6 +22,8 @@ import (
 	"github.com/cima-project/cima/rpc/cimactl/predict"
 	"github.com/cima-project/cima/rpc/cimactl/reference"
 	"github.com/cima-project/cima/rpc/cimactl/replay"
+	"github.com/cima-project/cima/rpc/cimactl/results"
+	"github.com/cima-project/cima/rpc/cimactl/seal"
 	"github.com/cima-project/cima/rpc/cimactl/tls"
 )
 
@@ -47,9 +49,8 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "cimactl",
 		Short: "Evidence of what runs in a container on a confidential VM",
-		Long: `Evidence of what runs in a container on a confidential VM.
-
-On the VM it asks cimad about the caller; elsewhere it appraises, offline.`,
+		Long: `Evidence of what runs in a container on a confidential VM: asked of cimad there,
+and appraised on any other machine, offline.`,
 		Example: `  cimactl evidence --nonce "$NONCE" >evidence.json
   cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml`,
 		Version:       version,
@@ -62,6 +63,8 @@ On the VM it asks cimad about the caller; elsewhere it appraises, offline.`,
 	}
 	root.SetVersionTemplate("cimactl {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
+	root.InitDefaultHelpCmd()
+	hide(root, "help") // --help stands in the usage; the list of verbs fits a screen
 	root.PersistentFlags().String("socket", "", "socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
 	policies := policy.Command()
 	policies.AddCommand(reference.Commands()...)
@@ -69,17 +72,28 @@ On the VM it asks cimad about the caller; elsewhere it appraises, offline.`,
 	predicting.AddCommand(boot.Command())
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
 		containersCommand(), statusCommand(), versionCommand(),
-		nonceCommand(), appraise.Verify(), replay.Command(), policies, collateral.Command(), convertCommand(), predicting, licenses.Command(), tls.Command())
+		nonceCommand(), appraise.Verify(), results.Command(), replay.Command(), policies, collateral.Command(), convertCommand(), predicting, licenses.Command(), tls.Command())
 	root.AddCommand(hostCommands()...)
+	root.AddCommand(seal.Commands()...)
 	root.SetFlagErrorFunc(command.Usage)
 	command.ExplainArguments(root)
 	command.Complete(root)
 	return root
 }
 
+// hide takes a verb out of the list of verbs.
+func hide(root *cobra.Command, name string) {
+	for _, c := range root.Commands() {
+		if c.Name() == name {
+			c.Hidden = true
+		}
+	}
+}
+
 func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
+		Hidden:  true, // as --version
 		Short:   "Print the version",
 		Example: "  cimactl version",
 		Args:    cobra.NoArgs,

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,7 @@ func Verify() *cobra.Command {
 	var wanted Wanted
 	var files replay.Logs
 	var trust Trust
+	var then handedOn
 	var asJSON bool
 	c := &cobra.Command{
 		Use:   "verify {EVIDENCE… --nonce HEX | --lines FILE | --quote FILE}",
@@ -45,6 +47,7 @@ other error.`,
 	c.Flags().StringVar(&wanted.userData, "user-data", "", "`FILE` with the user data that must be bound")
 	c.Flags().StringArrayVar(&wanted.Policies, "policy", nil, "`FILE` of reference values; a second has revocations")
 	wanted.Flags(c)
+	then.flags(c)
 	_ = c.MarkFlagFilename("policy", "toml")
 	c.Flags().StringVar(&stream, "lines", "", "`FILE` of lines of JSON with evidence and nonce")
 	c.Flags().IntVar(&jobs, "jobs", defaultJobs(), "appraise `N` at a time")
@@ -76,6 +79,9 @@ other error.`,
 		if err := wanted.Read(c, &opts); err != nil {
 			return err
 		}
+		if err := then.prepare(c, &opts, stream == "" && len(args) == 1, asJSON); err != nil {
+			return err
+		}
 		switch {
 		case stream != "":
 			return lineByLine(c, stream, opts, jobs, asJSON)
@@ -86,7 +92,10 @@ other error.`,
 		if err != nil {
 			return CollateralFailure(err)
 		}
-		if err := printResult(c, result, asJSON); err != nil {
+		if err := printResult(c, then.resultTo(c), result, asJSON); err != nil {
+			return err
+		}
+		if err := then.write(c, result); err != nil {
 			return err
 		}
 		if code := result.Verdict.ExitCode(); code != 0 {
@@ -153,9 +162,9 @@ func bundleBy(ctx context.Context, appraiser *verify.Appraiser, path string, bun
 	return result, err
 }
 
-func printResult(c *cobra.Command, r *verify.Result, asJSON bool) error {
+func printResult(c *cobra.Command, out io.Writer, r *verify.Result, asJSON bool) error {
 	if !asJSON {
-		return r.WriteTable(command.Coloured(c.OutOrStdout()))
+		return r.WriteTable(command.Coloured(out))
 	}
 	return command.PrintJSON(c, r)
 }

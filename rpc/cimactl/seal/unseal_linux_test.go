@@ -1,0 +1,48 @@
+package seal
+
+import (
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What follows the armour stays for the program.
+func TestReadSealed(t *testing.T) {
+	text := "-----BEGIN AGE ENCRYPTED FILE-----\nAAAA\n" + armourEnd + "\r\n"
+	in := strings.NewReader(text + "for the program")
+	got, err := readSealed(context.Background(), in)
+	left, _ := io.ReadAll(in)
+	if err != nil || string(got) != text || string(left) != "for the program" {
+		t.Errorf("%q, %v, left %q", got, err, left)
+	}
+	if got, err := readSealed(context.Background(), strings.NewReader("no end")); err != nil || string(got) != "no end" {
+		t.Errorf("%q, %v", got, err)
+	}
+	_, err = readSealed(context.Background(), strings.NewReader(""))
+	told(t, err, "no sealed secret came")
+	_, err = readSealed(context.Background(), strings.NewReader(strings.Repeat("a", maxSealed+1)))
+	told(t, err, "at most")
+	never, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	_, err = readSealed(ctx, never)
+	told(t, err, "the key is gone")
+}
+
+func TestOnePlace(t *testing.T) {
+	for want, u := range map[string]unsealing{
+		"must not both go to stdout": {evidence: "-", within: 1},
+		"must be hex":                {nonce: "-", out: "f", within: 1},
+		"above zero":                 {out: "f"},
+	} {
+		told(t, u.check(nil), want)
+	}
+	u := unsealing{out: "f", within: 1}
+	told(t, u.check([]string{"app"}), "one place")
+	if u.out = ""; u.check([]string{"app"}) != nil {
+		t.Error("a program is refused")
+	}
+}
