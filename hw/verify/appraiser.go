@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 
 	"github.com/cima-project/cima/hw/verify/dcap"
@@ -23,7 +24,7 @@ func NewAppraiser(opts Options) (*Appraiser, error) {
 	if opts.Policy != nil && !opts.Policy.Read() {
 		return nil, errors.New("a policy must come from policy.Parse or policy.Load")
 	}
-	opts.held = dcap.NewHeld()
+	opts.held, opts.builtIn = dcap.NewHeld(), []*x509.Certificate{dcap.IntelRoot()}
 	return &Appraiser{opts}, nil
 }
 

@@ -85,7 +85,7 @@ func (o *Options) roots() []*x509.Certificate {
 	if o.TrustRoots != nil {
 		return o.TrustRoots
 	}
-	return []*x509.Certificate{dcap.IntelRoot()}
+	return o.builtIn
 }
 
 // at is the time for which the appraisal judges.
@@ -152,12 +152,13 @@ func intels(found []dcap.Finding, fine string) Step {
 func tcb(q *dcap.Quote, c *dcap.Collateral, opts Options) (Step, *dcap.TCBLevel) {
 	var f findings
 	f.compared = []Comparison{{"TEE_TCB_SVN", hex.EncodeToString(q.TCBSVN[:]), hex.EncodeToString(q.TCBSVN[:])}}
-	rules := opts.Policy.Platform().For(certified(q))
+	said := certified(q)
+	rules := opts.Policy.Platform().For(said)
 	f.add(rules.JudgeSVN(q.SVNs()...))
 	if len(f.wrong) > 0 {
 		return fail("older than the policy's min_svn", f.compared[1:]...), nil
 	}
-	found, _ := rules.JudgePlatform(certified(q))
+	found, _ := rules.JudgePlatform(said)
 	if f.add(found); len(f.wrong) > 0 {
 		return f.step(""), nil
 	}

@@ -22,7 +22,7 @@ import (
 )
 
 // recorded is Intel's service, as go-tdx-guest recorded its answers.
-func recorded(t *testing.T) dcap.PCS {
+func recorded(t testing.TB) dcap.PCS {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		from := "https://api.trustedservices.intel.com" + r.URL.String()

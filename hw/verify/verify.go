@@ -44,7 +44,8 @@ type Options struct {
 	// zero time means now.
 	At time.Time
 
-	held *dcap.Held // of the appraiser
+	held    *dcap.Held          // of the appraiser
+	builtIn []*x509.Certificate // Intel's root
 }
 
 // Asked is what the verifier asked of one attester.

@@ -21,7 +21,11 @@ type platform struct {
 	cpuSVN []byte // 16 components
 }
 
+// platform reads it once: a quote is appraised by one goroutine.
 func (q *Quote) platform() (p platform, err error) {
+	if q.of != nil {
+		return *q.of, nil
+	}
 	defer recovered(&err)
 	x, err := pcs.PckCertificateExtensions(q.Chain[0])
 	if err != nil {
@@ -31,6 +35,7 @@ func (q *Quote) platform() (p platform, err error) {
 	if strings.Contains(q.Chain[1].Subject.CommonName, "Platform") {
 		p.ca = "platform"
 	}
+	q.of = &p
 	return p, nil
 }
 

@@ -36,6 +36,7 @@ type Quote struct {
 	Chain      []*x509.Certificate // PCK, platform CA, root
 
 	proto            any // *pb.QuoteV4 or *pb.QuoteV5; of a body of type 4, with one of type 3 in its place
+	of               *platform
 	auth             *pb.Ecdsa256BitQuoteV4AuthData
 	enclave          *pb.EnclaveReport // the quoting enclave's
 	moduleSigner     []byte            // MRSIGNERSEAM
