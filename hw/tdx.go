@@ -36,6 +36,8 @@ type TDX struct {
 	tdReport func(device string, data ReportData) ([]byte, error)
 	dial     func(ctx context.Context, port uint32) (net.Conn, error)
 
+	provider string // of reports in configfs-tsm
+
 	turn  chan struct{} // held during a quote by configfs-tsm
 	sweep sync.Once
 }
@@ -45,7 +47,7 @@ var _ TEE = (*TDX)(nil)
 // NewTDX checks nothing. The call that needs an interface reports that it is
 // missing, and so does Probe.
 func NewTDX(options TDXOptions) *TDX {
-	t := &TDX{paths: newPaths(options), files: options.Files, tdReport: options.TDReport, dial: options.Dial, turn: make(chan struct{}, 1)}
+	t := &TDX{paths: newPaths(options), provider: providerTDX, files: options.Files, tdReport: options.TDReport, dial: options.Dial, turn: make(chan struct{}, 1)}
 	if t.files == nil {
 		t.files = kernelFiles{}
 	}

@@ -19,8 +19,12 @@ import (
 
 // Quotes by configfs-tsm (kernel, Documentation/ABI/testing/configfs-tsm-report).
 
-// providerTDX is the provider whose outblob is a TDX quote.
-const providerTDX = "tdx_guest"
+// Providers: the outblob of one is a TDX quote, of the other an SNP report, with the
+// certificates that the host has in its auxblob.
+const (
+	providerTDX = "tdx_guest"
+	providerSNP = "sev_guest"
+)
 
 // entryPrefix begins the name of this package's entries; the process id follows.
 const entryPrefix = "cima-"
@@ -104,8 +108,8 @@ func (t *TDX) makeQuote(data ReportData) (raw []byte, err error) {
 	if err != nil {
 		return nil, NewError(OpQuote, attr("provider"), err)
 	}
-	if name := strings.TrimSpace(string(provider)); name != providerTDX {
-		return nil, &Error{Op: OpQuote, Path: attr("provider"), Err: fmt.Errorf("%w: reports come from %q, not %q", ErrUnsupported, name, providerTDX), Advice: "cima quotes TDX only"}
+	if name := strings.TrimSpace(string(provider)); name != t.provider {
+		return nil, &Error{Op: OpQuote, Path: attr("provider"), Err: fmt.Errorf("%w: reports come from %q, not %q", ErrUnsupported, name, t.provider), Advice: "run cimactl doctor: it says which platform this machine is"}
 	}
 	before, err := t.generation(attr("generation"))
 	if err != nil {
@@ -117,6 +121,13 @@ func (t *TDX) makeQuote(data ReportData) (raw []byte, err error) {
 	raw, err = t.files.Read(attr("outblob"), maxQuote)
 	if err != nil {
 		return nil, NewError(OpQuote, attr("outblob"), err)
+	}
+	if t.provider == providerSNP {
+		table, err := t.files.Read(attr("auxblob"), maxCertificates)
+		if err != nil {
+			return nil, NewError(OpQuote, attr("auxblob"), err)
+		}
+		raw = append(raw, table...)
 	}
 	after, err := t.generation(attr("generation"))
 	if err != nil {

@@ -56,6 +56,7 @@ const (
 	AlgoSHA384      = 12 // TPM_ALG_SHA384 (TCG Algorithm Registry), the only algo_id
 	AlgorithmSHA384 = "sha384"
 	CCTypeTDX       = 1 // cc_type of CIMA 0.5
+	CCTypeSEV       = 2
 
 	MinNonce      = 8 // bytes
 	MaxNonce      = 64

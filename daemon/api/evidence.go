@@ -244,6 +244,14 @@ func (a *API) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (*pa
 	return &paidEvidence{e, r.payment}, nil
 }
 
+// ccType is the platform's number in CIMA 0.5.
+func (a *API) ccType() int {
+	if a.TEE.Parts().TEE == hw.TEETDX {
+		return rpc.CCTypeTDX
+	}
+	return rpc.CCTypeSEV
+}
+
 // platform is what else was signed, as it travels.
 func (r *report) platform() rpc.Platform {
 	return rpc.Platform{

@@ -28,5 +28,5 @@ sockets:
 }
 
 func open(context.Context, string, *slog.Logger) (hw.TEE, error) {
-	return hw.NewTDX(hw.TDXOptions{}), nil
+	return hw.Detect(hw.TDXOptions{}), nil
 }
