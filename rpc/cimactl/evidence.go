@@ -31,7 +31,7 @@ behind its registers. The relying party chooses the nonce.`,
 		Args: cobra.NoArgs,
 	}
 	nonceFlags(c, &nonce, &userData)
-	c.Flags().StringVar(&jwk, "jwk", "", "`FILE` with the public JWK that a key broker shall encrypt for")
+	c.Flags().StringVar(&jwk, "jwk", "", "`FILE` with the public JWK of a key broker's client")
 	sharedFlag(c, &shared)
 	waitFlag(c)
 	c.Flags().StringVar(&format, "format", form.CIMA, "`FORM` to write (see \"cimactl convert\")")
