@@ -78,7 +78,7 @@ func TestLimitsAreInTheirPages(t *testing.T) {
 		{cli, "| faults that are told at once | 20 |", "hw/verify/tables", "maxErrors = 20"},
 		{cli, "| a document of collateral | 4 MiB |", "hw/verify/dcap", "maxDocument = 4 << 20"},
 		{cli, "| **replay**: a log | 1 GiB |", "rpc/cimactl/replay", "maxLog = 1 << 30"},
-		{cli, "| **policy convert** | 64 KiB |", "rpc/cimactl/policy", "maxOldPolicy = 64 << 10"},
+		{cli, "| **policy convert**: a policy of CIMA 0.5 | 64 KiB |", "rpc/cimactl/policy", "maxOldPolicy = 64 << 10"},
 		{cli, "| 128 KiB, 4096 words |", "daemon/launch/predict", "maxLine = 128 << 10"},
 		{cli, "| 128 KiB, 4096 words |", "daemon/launch/predict", "maxWords = 4096"},
 		{cli, "| 4 MiB, 131,072 nodes, 64 deep |", "daemon/launch/predict/strictyaml", "MaxBytes = 4 << 20"},

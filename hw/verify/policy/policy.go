@@ -164,7 +164,7 @@ func checkForm(t *tables.Table) error {
 	case ok:
 		return &tables.Error{File: t.Name, Line: t.Line("cima_policy"), Text: fmt.Sprintf("cima_policy must be %d: this version reads no other form", form)}
 	}
-	return &tables.Error{File: t.Name, Line: 1, Text: fmt.Sprintf("cima_policy = %d must be there; hint: a policy without it is of form 1, which is no longer read: \"cimactl policy init\" writes form 2, and cima-policy(5) shows how its keys are named now", form)}
+	return &tables.Error{File: t.Name, Line: 1, Text: fmt.Sprintf("cima_policy = %d must be there; hint: a policy without it is of form 1, which is no longer read: \"cimactl policy convert\" translates it, \"cimactl policy init\" writes form 2 from evidence", form)}
 }
 
 // source notes a file, its name and its validity.

@@ -22,24 +22,26 @@ const maxOldPolicy = 64 << 10
 func convertCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "convert FILE",
-		Short: "Translate a policy of CIMA 0.5 into a configuration of cimad",
-		Long: `Translate /etc/cima/policy.yaml of CIMA 0.5 into cimad.toml. A key that has no
-counterpart becomes a comment that says why, which is repeated on stderr.
-cima-from-05(7) compares the keys; "-" reads stdin.`,
-		Example: "  cimactl policy convert policy.yaml >cimad.toml\n  cimad --check-config --config cimad.toml",
+		Short: "Translate a policy of form 1, or a policy of CIMA 0.5",
+		Long: `Translate a policy of form 1 (TOML without cima_policy) into form 2. It never
+trusts more than before: what allowed more and can't be said in form 2 is left
+out, with a comment; what demanded more and can't be said is refused by name.
+Or translate /etc/cima/policy.yaml of CIMA 0.5 into cimad.toml: a key without a
+counterpart becomes a comment (cima-from-05(7)). Comments are repeated on
+stderr. "-" reads stdin.`,
+		Example: "  cimactl policy convert old.toml >policy.toml\n  cimactl policy convert policy.yaml >cimad.toml",
 		Args:    cobra.ExactArgs(1),
 
-		ValidArgsFunction: command.OneFile("yaml", "yml"),
+		ValidArgsFunction: command.OneFile("toml", "yaml", "yml"),
 		RunE: func(c *cobra.Command, args []string) error {
-			text, err := command.ReadBounded(args[0], maxOldPolicy)
+			text, err := command.ReadBounded(args[0], command.MaxPolicy)
 			if err != nil {
 				return err
 			}
-			p, err := readOldPolicy(text)
+			out, notes, err := convertText(args[0], text)
 			if err != nil {
 				return &command.Failure{Err: fmt.Errorf("%s: %w", args[0], err), Code: command.Malformed}
 			}
-			out, notes := p.convert()
 			for _, n := range notes {
 				fmt.Fprintln(c.ErrOrStderr(), "cimactl: note:", n)
 			}
@@ -47,6 +49,27 @@ cima-from-05(7) compares the keys; "-" reads stdin.`,
 			return err
 		},
 	}
+}
+
+// convertText converts a policy of form 1, which is TOML and not empty, or of CIMA 0.5.
+func convertText(name string, text []byte) (out string, notes []string, err error) {
+	var tables map[string]any
+	if _, err := toml.Decode(string(text), &tables); len(tables) > 0 && err == nil || strings.HasSuffix(name, ".toml") {
+		p, err := readFormOne(text)
+		if err != nil {
+			return "", nil, err
+		}
+		return p.convert()
+	}
+	if len(text) > maxOldPolicy {
+		return "", nil, fmt.Errorf("a policy of CIMA 0.5 must have at most %d bytes", maxOldPolicy)
+	}
+	p, err := readOldPolicy(text)
+	if err != nil {
+		return "", nil, err
+	}
+	out, notes = p.convert()
+	return out, notes, nil
 }
 
 // oldPolicy is a policy of CIMA 0.5; nil and empty are keys that were not there.
