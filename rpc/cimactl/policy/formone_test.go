@@ -72,7 +72,7 @@ operation = "launch"
 			t.Errorf("lacks %q:\n%s", want, text)
 		}
 	}
-	if strings.Contains(text, "any = true") || strings.Contains(text, "[td]") {
+	if strings.Contains(text, "any = true") || strings.Contains(text, "\n[td]") {
 		t.Errorf("it trusts more:\n%s", text)
 	}
 	all := strings.Join(notes, "\n")
