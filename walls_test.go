@@ -171,10 +171,8 @@ var allowed = map[string][]string{
 	},
 	"rpc/cimactl/command":    {"rpc"},
 	"rpc/cimactl/licenses":   {"rpc/cimactl/command"},
-	"rpc/cimactl/policy":     {"hw/verify", "hw/verify/policydiff", "hw/verify/replay", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
-	"rpc/cimactl/appraise":   {"hw/verify", "hw/verify/collateral", "hw/verify/dcap", "hw/verify/policy", "hw/verify/replay", "hw/verify/signers", "rpc/cimactl/command", "rpc/cimactl/replay", "rpc/cimactl/results", "rpc/cimactl/seal", "rpc/form"},
 	"rpc/cimactl/policy":     {"hw/verify", "hw/verify/policy", "hw/verify/policydiff", "hw/verify/replay", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
-	"rpc/cimactl/appraise":   {"hw/verify", "hw/verify/collateral", "hw/verify/dcap", "hw/verify/policy", "hw/verify/replay", "hw/verify/signers", "rpc/cimactl/command", "rpc/cimactl/replay", "rpc/form"},
+	"rpc/cimactl/appraise":   {"hw/verify", "hw/verify/collateral", "hw/verify/dcap", "hw/verify/policy", "hw/verify/replay", "hw/verify/signers", "rpc/cimactl/command", "rpc/cimactl/replay", "rpc/cimactl/results", "rpc/cimactl/seal", "rpc/form"},
 	"rpc/cimactl/collateral": {"hw/verify/collateral", "hw/verify/dcap", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
 	"rpc/cimactl/reference": {
 		"daemon/launch",
