@@ -9,6 +9,7 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/cima-project/cima/daemon/api"
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/execs"
 	"github.com/cima-project/cima/daemon/oslog"
@@ -32,7 +33,7 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	}
 	if sockets.Lookup != nil {
 		servers++
-		lookup := d.api.LookupServer()
+		lookup := api.LookupServer(d.api)
 		go func() { ended <- lookup.Serve(ctx, sockets.Lookup) }()
 	}
 	d.notify(sd.SdNotifyReady)

@@ -15,7 +15,7 @@ func (a *API) adminMethods() []server.Method {
 	table := []server.Method{
 		server.Define(rpc.MethodListContainers, a.listContainers),
 		server.Define(rpc.MethodGetStatus, a.status),
-		server.Define(rpc.MethodLookUpProcess, a.lookUpProcess),
+		server.Define(rpc.MethodLookUpProcess, lookup{a}.process),
 	}
 	for _, m := range methods() {
 		table = append(table, m.forAdmin(a))

@@ -112,11 +112,6 @@ func (a *API) AdminServer() *server.Server {
 	return a.newServer(a.adminMethods(), a.callers.attachAdmin)
 }
 
-// LookupServer makes the server for agents that ask which container a process is in.
-func (a *API) LookupServer() *server.Server {
-	return a.newServer(a.lookupMethods(), a.callers.attachLookup)
-}
-
 func (a *API) newServer(methods []server.Method, attach func(context.Context, *net.UnixConn) (context.Context, func(), error)) *server.Server {
 	l := a.Config().Limits
 	return &server.Server{
