@@ -245,8 +245,8 @@ func (a *API) bundle(ctx context.Context, s *subject, p rpc.EvidenceParams) (*pa
 }
 
 // ccType is the platform's number in CIMA 0.5.
-func (a *API) ccType() int {
-	if a.TEE.Parts().TEE == hw.TEETDX {
+func ccType(tee string) int {
+	if tee == hw.TEETDX {
 		return rpc.CCTypeTDX
 	}
 	return rpc.CCTypeSEV

@@ -46,7 +46,7 @@ func (a *API) ccReport(ctx context.Context, s *subject, p rpc.CCReportParams) (a
 	}
 	a.Log.Info("report given", "caller", s, "events", r.at.Count, "nonce", nonceDigest(p.Nonce), "sharing", r.sharing())
 	return paidReport{rpc.CCReport{
-		CCType: a.ccType(), CCReport: r.Quote, Claims: r.claims, Shared: r.shared, AgentSignature: r.signature,
+		CCType: ccType(a.TEE.Parts().TEE), CCReport: r.Quote, Claims: r.claims, Shared: r.shared, AgentSignature: r.signature,
 	}, r.payment}, nil
 }
 
