@@ -8,7 +8,7 @@ package hw
 func Detect(options TDXOptions) TEE {
 	t := NewTDX(options)
 	if !t.exists(t.device()) && t.exists(t.dev("sev-guest")) {
-		return NewSNP(options)
+		return newSNP(options)
 	}
 	return t
 }

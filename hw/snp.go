@@ -25,28 +25,28 @@ const (
 	maxCertificate  = 8 << 10
 )
 
-// SNP is the SEV-SNP guest that this process runs in, through configfs-tsm. The firmware
+// snp is the SEV-SNP guest that this process runs in, through configfs-tsm. The firmware
 // has no register that only grows: the claims alone hold the runtime log. Its methods may
 // be called from many goroutines at once. It satisfies TEE.
-type SNP struct{ tsm *TDX }
+type snp struct{ tsm *TDX }
 
-var _ TEE = (*SNP)(nil)
+var _ TEE = (*snp)(nil)
 
-// NewSNP checks nothing.
-func NewSNP(options TDXOptions) *SNP {
+// newSNP checks nothing.
+func newSNP(options TDXOptions) *snp {
 	t := NewTDX(options)
 	t.provider = providerSNP
-	return &SNP{tsm: t}
+	return &snp{tsm: t}
 }
 
 // Parts are those of an SNP guest that asks the firmware itself. What logged its boot is
 // the host's.
-func (s *SNP) Parts() Parts {
+func (s *snp) Parts() Parts {
 	return Parts{TEE: TEESNP, Anchor: logs.AnchorReportData, BootLog: BootLogNone}
 }
 
 // Quote makes a report over data. The host's certificates stand behind it.
-func (s *SNP) Quote(ctx context.Context, data ReportData) ([]byte, error) {
+func (s *snp) Quote(ctx context.Context, data ReportData) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -60,17 +60,17 @@ func (s *SNP) Quote(ctx context.Context, data ReportData) ([]byte, error) {
 	if len(raw) < snpReport || ReportData(raw[snpData:][:64]) != data {
 		return nil, NewError(OpQuote, s.tsm.reports(), fmt.Errorf("%w: %d bytes that are no SNP report over the data given", ErrMalformed, len(raw)))
 	}
-	if _, err := OpenSNP(raw); err != nil {
+	if _, err := openSNP(raw); err != nil {
 		return nil, NewError(OpQuote, s.tsm.reports(), err)
 	}
 	return raw, nil
 }
 
 // Open takes a report and its certificates apart.
-func (s *SNP) Open(quote []byte) (Signed, error) { return OpenSNP(quote) }
+func (s *snp) Open(quote []byte) (Signed, error) { return openSNP(quote) }
 
 // Registers returns the launch measurement. There are no other registers.
-func (s *SNP) Registers(ctx context.Context) (Registers, error) {
+func (s *snp) Registers(ctx context.Context) (Registers, error) {
 	raw, err := s.Quote(ctx, readingData())
 	if err != nil {
 		return Registers{}, err
@@ -79,26 +79,26 @@ func (s *SNP) Registers(ctx context.Context) (Registers, error) {
 }
 
 // Extend fails: no register of an SNP guest can be extended.
-func (s *SNP) Extend(context.Context, Digest) error {
+func (s *snp) Extend(context.Context, Digest) error {
 	return &Error{Op: OpExtend, Errno: syscall.ENOENT, Err: fmt.Errorf("%w: an SNP guest has no register that can be extended", ErrUnsupported), Advice: "set anchor = \"report-data\""}
 }
 
 // BootLog is empty: nothing in the TEE logged the boot.
-func (s *SNP) BootLog() ([]byte, error) { return []byte{}, nil }
+func (s *snp) BootLog() ([]byte, error) { return []byte{}, nil }
 
 // BootID is as TDX.BootID.
-func (s *SNP) BootID() (string, error) { return s.tsm.BootID() }
+func (s *snp) BootID() (string, error) { return s.tsm.BootID() }
 
 // Drain is as TDX.Drain.
-func (s *SNP) Drain(ctx context.Context) error { return s.tsm.Drain(ctx) }
+func (s *snp) Drain(ctx context.Context) error { return s.tsm.Drain(ctx) }
 
 func snpRegisters(report []byte) Registers {
 	return Registers{MRTD: Digest(report[snpMeasurement:][:48])}
 }
 
-// OpenSNP takes apart a report, and the table of certificates behind it. It checks no
+// openSNP takes apart a report, and the table of certificates behind it. It checks no
 // signature. Its errors are ErrMalformed.
-func OpenSNP(raw []byte) (Signed, error) {
+func openSNP(raw []byte) (Signed, error) {
 	if len(raw) < snpReport {
 		return Signed{}, fmt.Errorf("%w: an SNP report has %d bytes, not %d", ErrMalformed, snpReport, len(raw))
 	}

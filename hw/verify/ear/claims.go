@@ -34,8 +34,8 @@ var dialects = map[Profile]names{
 	IETF04:   {"tag:ietf.org,2026:rats/ear#04", "ear_verifier_id", "ear_status", "ear_trustworthiness_vector", "ear_appraisal_policy_ids", "ear_attester_claims"},
 }
 
-// Lifetime of a token. Its nonce makes it fresh; this bounds who keeps it.
-const Lifetime = 5 * time.Minute
+// lifetime of a token. Its nonce makes it fresh; this bounds who keeps it.
+const lifetime = 5 * time.Minute
 
 // developer of the verifier, in the token.
 const developer = "https://github.com/cima-project/cima"
@@ -94,7 +94,7 @@ func Claims(r *verify.Result, o Options) ([]byte, error) {
 		"eat_profile":  n.profile,
 		"iss":          o.Issuer,
 		"iat":          o.Now.Unix(),
-		"exp":          o.Now.Add(Lifetime).Unix(),
+		"exp":          o.Now.Add(lifetime).Unix(),
 		n.verifier:     map[string]string{"developer": developer, "build": r.Verifier},
 		"submods":      map[string]any{"cpu0": sub}, // the name that Trustee's policies have
 		"cima_verdict": r.Verdict,                   // for readers who match texts alone

@@ -145,13 +145,13 @@ func show(log []rpc.LogEntry, e logs.Event, id string) []rpc.LogEntry {
 }
 
 // Root is the file of the root that vouches for the TD.
-func (d *TD) Root() []byte { return d.machine.RootPEM() }
+func (d *TD) root() []byte { return d.machine.RootPEM() }
 
 // Appraise appraises evidence, with or without a policy.
 func (d *TD) Appraise(bundle, nonce []byte, p *policy.Policy) *verify.Result {
 	d.t.Helper()
 	var roots []*x509.Certificate
-	roots, err := dcap.ParseRoots(d.Root())
+	roots, err := dcap.ParseRoots(d.root())
 	if err != nil {
 		d.t.Fatal(err)
 	}

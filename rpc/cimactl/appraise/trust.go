@@ -2,7 +2,6 @@ package appraise
 
 import (
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"time"
@@ -82,16 +81,9 @@ func ReadRoots(path string) ([]*x509.Certificate, error) {
 	if err != nil {
 		return nil, err
 	}
-	var roots []*x509.Certificate
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		cert, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		roots = append(roots, cert)
-	}
-	if len(roots) == 0 {
-		return nil, command.Hinted(fmt.Errorf("%s must hold a certificate", path), "a trust root must be a certificate in PEM form")
+	roots, err := dcap.ParseRoots(text)
+	if err != nil {
+		return nil, command.Hinted(fmt.Errorf("%s must hold a certificate: %w", path, err), "a trust root must be a certificate in PEM form, and nothing else")
 	}
 	return roots, nil
 }
