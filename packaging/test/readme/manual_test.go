@@ -23,6 +23,9 @@ var examples = map[string]example{
 	"cima-access.7: cimactl tls connect HOST:8443 --policy policy.toml \\":                      {cannot: "the same"},
 	"cima-access.7: SHA-512(\"cima-tls-leaf-v1\" ‖ 0 ‖ binding ‖ 0 ‖ nonce)":                    {cannot: "no command: rpc/atls and its tests"},
 	"cima-access.7: user_data = {\"profile\":\"PROFILE#tree\",\"root\":HEX,\"size\":N}":         {cannot: "the same"},
+	"cima-access.7: cimactl unseal --nonce HEX -- app":                                          {cannot: "it waits for what the other end seals: the tests of rpc/cimactl/seal"},
+	"cima-access.7: {\"profile\":\"https://github.com/cima-project/cima/seal/v1\",":             {cannot: "no command: rpc/userdata and its tests"},
+	"cima-access.7: cimactl evidence --nonce HEX --jwk public.jwk >evidence.json":               {cannot: "needs a key broker's client: the tests of rpc/userdata"},
 	"cima-api.7: ask() { # METHOD [PARAMS]":                                                     {},
 	"cima-api.7: cimactl verify evidence.json \\":                                               {exit: 2}, // a simulated root
 	"cima-from-05.7: from cima_client.compat import CimaSdk    # was: from cima import CimaSdk": {reads: "PYTHONPATH=rpc/python python3 -"},
