@@ -50,6 +50,9 @@ func (c *Client) Call(ctx context.Context, method string, params, result any) er
 	if err != nil {
 		return fmt.Errorf("%s: params: %w", method, err)
 	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", method, context.Cause(ctx))
+	}
 	again := c.connector.dialer.retries()
 	for {
 		raw, err := c.connector.once(ctx, again, method, body, fastDecoder(result))
