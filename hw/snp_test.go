@@ -77,7 +77,6 @@ func TestDetect(t *testing.T) {
 
 // nodeFiles is one entry of configfs-tsm, as the driver of SNP answers.
 type nodeFiles struct {
-	kernelFiles
 	over []byte
 	aux  []byte
 	flip bool
