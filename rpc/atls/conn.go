@@ -44,8 +44,8 @@ type Conn struct {
 	appraiser Appraiser
 	between   time.Duration
 
-	ctx  context.Context // until Close
-	stop context.CancelFunc
+	ctx  context.Context // until the session ends here; its cause says why
+	stop context.CancelCauseFunc
 
 	reading sync.Mutex
 	left    int        // bytes of the data frame that is being read
@@ -70,17 +70,27 @@ type controlled struct {
 
 func newConn(c *tls.Conn, r role, p *Prover, a Appraiser) *Conn {
 	conn := &Conn{tls: c, in: bufio.NewReaderSize(c, 16384), role: r, prover: p, appraiser: a, between: between}
-	conn.ctx, conn.stop = context.WithCancel(context.Background())
+	conn.ctx, conn.stop = context.WithCancelCause(context.Background())
 	return conn
 }
 
-// Read reads what the other end's program wrote.
+// Read reads what the other end's program wrote. Once this end has ended the session,
+// nothing more is given, and the error says why: never io.EOF, which would pass for the
+// other end's orderly end.
 func (c *Conn) Read(to []byte) (int, error) {
 	c.reading.Lock()
 	defer c.reading.Unlock()
 	if len(to) == 0 {
 		return 0, nil
 	}
+	n, err := c.read(to)
+	if c.ctx.Err() != nil {
+		return 0, context.Cause(c.ctx)
+	}
+	return n, err
+}
+
+func (c *Conn) read(to []byte) (int, error) {
 	for c.left == 0 {
 		k, body, err := c.next()
 		if err != nil {
@@ -88,8 +98,7 @@ func (c *Conn) Read(to []byte) (int, error) {
 		}
 		if k != frameData {
 			if err := c.take(k, body); err != nil {
-				c.Close()
-				return 0, fmt.Errorf("attested TLS: %w", err)
+				return 0, c.end(fmt.Errorf("attested TLS: %w", err))
 			}
 		}
 	}
@@ -116,8 +125,7 @@ func (c *Conn) next() (kind, []byte, error) {
 			err = errors.New("the other end sent evidence that nobody asked for")
 		}
 		if err != nil {
-			c.Close()
-			return 0, nil, fmt.Errorf("attested TLS: %w", err)
+			return 0, nil, c.end(fmt.Errorf("attested TLS: %w", err))
 		}
 		c.in.Discard(headerSize)
 		if k == frameData {
@@ -193,9 +201,9 @@ func (c *Conn) challenged(nonce []byte) error {
 		defer close(done)
 		ctx, cancel := context.WithTimeout(c.ctx, proveTime)
 		defer cancel()
-		if c.prove(ctx, nonce) != nil {
-			c.stop()
-			c.tls.Close() // a session whose end can't prove itself ends; why is for this end's log alone
+		if err := c.prove(ctx, nonce); err != nil {
+			// Why is for this end's log alone.
+			c.end(fmt.Errorf("attested TLS: this end can't prove itself: %w", err))
 		}
 	}()
 	return nil
@@ -273,11 +281,10 @@ func (c *Conn) Reattest(ctx context.Context) error {
 	if err := c.await(answer); err != nil {
 		return err
 	}
-	err := c.reattest(ctx, answer)
-	if err != nil {
-		c.Close()
+	if err := c.reattest(ctx, answer); err != nil {
+		return c.end(err)
 	}
-	return err
+	return nil
 }
 
 // await notes that an answer is wanted.
@@ -307,7 +314,7 @@ func (c *Conn) reattest(ctx context.Context, answer <-chan proof) error {
 	case p := <-answer:
 		return c.judge(ctx, nonce, p)
 	case <-c.ctx.Done():
-		return fmt.Errorf("re-attest: %w", net.ErrClosed)
+		return fmt.Errorf("re-attest: %w", context.Cause(c.ctx))
 	case <-ctx.Done():
 		return fmt.Errorf("re-attest: %w", context.Cause(ctx))
 	}
@@ -330,8 +337,16 @@ func (c *Conn) Write(b []byte) (written int, err error) {
 
 // Close ends the session.
 func (c *Conn) Close() error {
-	c.stop()
+	c.stop(net.ErrClosed)
 	return c.tls.Close()
+}
+
+// end ends the session for a reason, and returns it. The reason is noted before the
+// other end can answer.
+func (c *Conn) end(why error) error {
+	c.stop(why)
+	c.tls.Close()
+	return why
 }
 
 // CloseWrite tells the other end that nothing more comes. It can't attest this end

@@ -51,8 +51,14 @@ func TestReattest(t *testing.T) {
 	if err := c.Reattest(t.Context()); !errors.Is(err, errRefused) {
 		t.Errorf("err = %v", err)
 	}
-	if err := <-read; err == nil {
-		t.Error("the session goes on, though its end isn't trusted any more")
+	if err := <-read; !errors.Is(err, errRefused) {
+		t.Errorf("reading ended with %v, want why the other end isn't trusted any more", err)
+	}
+	if n, err := c.Read(make([]byte, 1)); n != 0 || !errors.Is(err, errRefused) {
+		t.Errorf("read %d bytes, %v, of an end that isn't trusted any more", n, err)
+	}
+	if _, err := c.Write([]byte("x")); err == nil {
+		t.Error("an end that isn't trusted any more was written to")
 	}
 }
 
