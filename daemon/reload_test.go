@@ -4,6 +4,8 @@ import (
 	"encoding/hex"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -147,6 +149,30 @@ func TestAdminInDocker(t *testing.T) {
 	status, err := admin.GetStatus(t.Context())
 	if err != nil || !status.Ready || !status.Log.Consistent || status.Log.Count < 5 || status.Calls[rpc.MethodGetEvidence] != 1 {
 		t.Errorf("status %+v, %v", status, err)
+	}
+	// any process of the container is looked up by its number, and by no other's
+	lookup, err := rpc.Dial(t.Context(), filepath.Join(f.dir, "cima-lookup", "lookup.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lookup.Close()
+	pid, err := strconv.Atoi(docker(t, "inspect", "--format", "{{.State.Pid}}", hold))
+	if err != nil {
+		t.Fatal(err)
+	}
+	who, err := lookup.LookUpProcess(t.Context(), rpc.ProcessParams{PID: pid})
+	if err != nil || who.Container == nil || who.Container.ID != hold || who.Container.LaunchDigest == nil || who.Host != nil {
+		t.Fatalf("the container's first process: %+v, %v", who, err)
+	}
+	// no gate stands in this test: nobody saw the start, and that is said
+	if !slices.Contains(who.Power, "unseen-start") {
+		t.Errorf("power %q", who.Power)
+	}
+	_, err = lookup.LookUpProcess(t.Context(), rpc.ProcessParams{PID: pid, Started: who.Started + 1})
+	wantCode(t, err, rpc.CodeUnattributed)
+	if _, err := f.inContainer([]string{"-v", filepath.Join(f.dir, "cima-lookup") + ":/run/cima-lookup"},
+		"--socket", "/run/cima-lookup/lookup.sock", "call", rpc.MethodWhoAmI); err == nil || !strings.Contains(err.Error(), "processes of the host only") {
+		t.Errorf("a container on the look-up socket: %v", err)
 	}
 	// the admin socket gives a container no access
 	if _, err := f.inContainer([]string{"-v", filepath.Join(f.dir, "cima-admin") + ":/run/cima-admin"},

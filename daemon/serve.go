@@ -9,6 +9,7 @@ import (
 
 	sd "github.com/coreos/go-systemd/v22/daemon"
 
+	"github.com/cima-project/cima/daemon/api"
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/execs"
 	"github.com/cima-project/cima/daemon/oslog"
@@ -22,13 +23,18 @@ func (d *Daemon) Serve(ctx context.Context, sockets Sockets) error {
 	defer cancel()
 	defer d.openGate(ctx)()
 	callers := d.api.CallerServer()
-	ended := make(chan error, 2)
+	ended := make(chan error, 3)
 	servers := 1
 	go func() { ended <- callers.Serve(ctx, sockets.Caller) }()
 	if sockets.Admin != nil {
 		servers++
 		admin := d.api.AdminServer()
 		go func() { ended <- admin.Serve(ctx, sockets.Admin) }()
+	}
+	if sockets.Lookup != nil {
+		servers++
+		lookup := api.LookupServer(d.api)
+		go func() { ended <- lookup.Serve(ctx, sockets.Lookup) }()
 	}
 	d.notify(sd.SdNotifyReady)
 	d.log.Info("ready", "socket", sockets.Caller.Addr().String(), "boot_id", d.bootID)

@@ -13,14 +13,16 @@ import (
 
 // Names of the sockets, in FileDescriptorName= of the units.
 const (
-	socketName      = "cima"
-	adminSocketName = "cima-admin"
+	socketName       = "cima"
+	adminSocketName  = "cima-admin"
+	lookupSocketName = "cima-lookup"
 )
 
 // dirs are the daemon's folders under its runtime directory.
 type dirs struct {
 	socket string // bind-mounted into containers: nothing else is in it
 	admin  string
+	lookup string
 	log    string
 }
 
@@ -28,14 +30,15 @@ func dirsUnder(runtimeDir string) dirs {
 	return dirs{
 		socket: filepath.Join(runtimeDir, "cima"),
 		admin:  filepath.Join(runtimeDir, "cima-admin"),
+		lookup: filepath.Join(runtimeDir, "cima-lookup"),
 		log:    filepath.Join(runtimeDir, "log", "cima"),
 	}
 }
 
 // inherited are the descriptors that the service manager handed over.
 type inherited struct {
-	caller, admin *net.UnixListener
-	agentKey      *os.File
+	caller, admin, lookup *net.UnixListener
+	agentKey              *os.File
 }
 
 // inherit takes the sockets and the stored key (sd_listen_fds(3)). A
@@ -45,39 +48,42 @@ func inherit() (inherited, error) {
 	var in inherited
 	for _, f := range activation.Files(true) {
 		switch f.Name() {
-		case socketName, adminSocketName:
+		case socketName, adminSocketName, lookupSocketName:
 			l, err := unixListener(f)
 			if err != nil {
 				return in, fmt.Errorf("socket %q of the service manager: %w", f.Name(), err)
 			}
-			if f.Name() == socketName {
+			switch f.Name() {
+			case socketName:
 				in.caller = l
-			} else {
+			case adminSocketName:
 				in.admin = l
+			case lookupSocketName:
+				in.lookup = l
 			}
 		case agentKeyName:
 			in.agentKey = f
 		default:
-			return in, fmt.Errorf("the service manager handed over a descriptor named %q; known are %q, %q and %q",
-				f.Name(), socketName, adminSocketName, agentKeyName)
+			return in, fmt.Errorf("the service manager handed over a descriptor named %q; known are %q, %q, %q and %q",
+				f.Name(), socketName, adminSocketName, lookupSocketName, agentKeyName)
 		}
 	}
 	return in, nil
 }
 
-// Sockets are what the daemon answers on. Admin may be nil, where a service
-// manager handed over only the other one.
+// Sockets are what the daemon answers on. Admin and Lookup may be nil, where
+// a service manager didn't hand them over.
 type Sockets struct {
-	Caller, Admin *net.UnixListener
+	Caller, Admin, Lookup *net.UnixListener
 }
 
 // complete makes the sockets if the service manager handed over none.
 func (in inherited) complete(d dirs) (Sockets, error) {
-	if in.caller != nil || in.admin != nil {
+	if in.caller != nil || in.admin != nil || in.lookup != nil {
 		if in.caller == nil {
-			return Sockets{}, fmt.Errorf("the service manager handed over %q without %q", adminSocketName, socketName)
+			return Sockets{}, fmt.Errorf("the service manager handed over sockets without %q", socketName)
 		}
-		return Sockets{in.caller, in.admin}, nil
+		return Sockets{in.caller, in.admin, in.lookup}, nil
 	}
 	// Containers of any uid connect; what they may do, their identity decides.
 	caller, err := listen(d.socket, 0o755, "cima.sock", 0o666)
@@ -89,7 +95,15 @@ func (in inherited) complete(d dirs) (Sockets, error) {
 		caller.Close()
 		return Sockets{}, err
 	}
-	return Sockets{caller, admin}, nil
+	// Root alone, until an administrator gives directory and socket to a group: a daemon
+	// without a service manager knows of none.
+	lookup, err := listen(d.lookup, 0o700, "lookup.sock", 0o600)
+	if err != nil {
+		caller.Close()
+		admin.Close()
+		return Sockets{}, err
+	}
+	return Sockets{caller, admin, lookup}, nil
 }
 
 func unixListener(f *os.File) (*net.UnixListener, error) {

@@ -104,7 +104,7 @@ func rpmRoot(t *testing.T, dist string) {
 		t.Skip("left out: rpm --root needs root")
 	}
 	root, asked := machine(t)
-	const units = " cimad.socket cimad-admin.socket cimad.service\n"
+	const units = " cimad.socket cimad-admin.socket cimad-lookup.socket cimad.service\n"
 	do := func(want string, args ...string) {
 		t.Helper()
 		if said := run(t, ".", rpm, append([]string{"--root", root, "--dbpath", "/db", "--nodeps"}, args...)...); said != "" {

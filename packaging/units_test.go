@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-var units = []string{"cimad.service", "cimad.socket", "cimad-admin.socket"}
+var units = []string{"cimad.service", "cimad.socket", "cimad-admin.socket", "cimad-lookup.socket"}
 
 func unit(t *testing.T, name string) string {
 	t.Helper()
@@ -113,7 +113,7 @@ func TestGateStandsBeforeEveryService(t *testing.T) {
 		}
 	}
 	// What starts after basic.target would make a cycle, which systemd breaks as it likes.
-	early := []string{"sysinit.target", "cimad.socket", "cimad-admin.socket", "modprobe@tdx_guest.service", "sys-kernel-config.mount"}
+	early := []string{"sysinit.target", "cimad.socket", "cimad-admin.socket", "cimad-lookup.socket", "modprobe@tdx_guest.service", "sys-kernel-config.mount"}
 	for _, name := range values("After") {
 		if !slices.Contains(early, name) {
 			t.Errorf("cimad.service starts after %s: does that start before basic.target?", name)
@@ -210,7 +210,7 @@ func TestUnitsFitTheCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"cimad.socket", "cimad-admin.socket"} {
+	for _, name := range []string{"cimad.socket", "cimad-admin.socket", "cimad-lookup.socket"} {
 		fd := regexp.MustCompile(`FileDescriptorName=(\S+)`).FindStringSubmatch(unit(t, name))
 		if fd == nil || !strings.Contains(string(code), `= "`+fd[1]+`"`) {
 			t.Errorf("%s: daemon/sockets.go must know the descriptor %q", name, fd)

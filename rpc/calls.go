@@ -76,6 +76,11 @@ func (c *Client) ListContainers(ctx context.Context) (ContainerList, error) {
 	return ask[ContainerList](ctx, c, MethodListContainers, nil)
 }
 
+// LookUpProcess returns which container a process is in (look-up and admin socket).
+func (c *Client) LookUpProcess(ctx context.Context, p ProcessParams) (ProcessIdentity, error) {
+	return ask[ProcessIdentity](ctx, c, MethodLookUpProcess, p)
+}
+
 // GetStatus returns the state of the daemon (admin socket).
 func (c *Client) GetStatus(ctx context.Context) (Status, error) {
 	return ask[Status](ctx, c, MethodGetStatus, nil)

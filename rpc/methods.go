@@ -13,8 +13,9 @@ import (
 
 // Where the daemon listens (cima-api(7), FILES).
 const (
-	DefaultSocket      = "/run/cima/cima.sock"
-	DefaultAdminSocket = "/run/cima-admin/admin.sock"
+	DefaultSocket       = "/run/cima/cima.sock"
+	DefaultAdminSocket  = "/run/cima-admin/admin.sock"
+	DefaultLookupSocket = "/run/cima-lookup/lookup.sock"
 
 	// SocketEnv is the environment variable from which a client takes the path
 	// of the socket.
@@ -50,6 +51,10 @@ const (
 	MethodListContainers = "ListContainers" // NoParams, ContainerList
 	MethodGetStatus      = "GetStatus"      // StatusParams, Status
 )
+
+// MethodLookUpProcess is of the look-up socket, which has WhoAmI too, and of the admin
+// socket.
+const MethodLookUpProcess = "LookUpProcess" // ProcessParams, ProcessIdentity
 
 // Limits of parameters, and values that they may have.
 const (
@@ -104,6 +109,12 @@ type EvidenceParams struct {
 // StatusParams asks for the state of the daemon.
 type StatusParams struct {
 	Metrics bool `json:"metrics,omitzero"` // with its counters, in the text format of Prometheus
+}
+
+// ProcessParams name a process by its number in the daemon's pid namespace.
+type ProcessParams struct {
+	PID     int    `json:"pid" within:"1..4194304"`
+	Started uint64 `json:"started,omitzero" within:"1..9007199254740991"` // start time, field 22 of proc_pid_stat(5); absent: whoever has the number now
 }
 
 // FormedEvidence is evidence in another form than FormatCIMA.

@@ -57,6 +57,7 @@ func (*NoParams) complete() error         { return nil }
 func (*CCEventLogParams) complete() error { return nil }
 func (*CCReportParams) complete() error   { return nil }
 func (*StatusParams) complete() error     { return nil }
+func (*ProcessParams) complete() error    { return nil }
 
 func (p *CCMeasurementParams) complete() error {
 	p.AlgoID = AlgoSHA384

@@ -112,6 +112,16 @@ type Identity struct {
 	Host      *HostClaims        `json:"host,omitzero"`
 }
 
+// ProcessIdentity is the process that has the number while it is answered. Exactly one of
+// Container and Host is set; Power is there for a container, and empty where it has none.
+type ProcessIdentity struct {
+	PID       int                `json:"pid"`
+	Started   uint64             `json:"started"` // field 22 of proc_pid_stat(5)
+	Container *ContainerIdentity `json:"container,omitzero"`
+	Power     []string           `json:"power,omitzero"` // classes of power (cima-evidence(7))
+	Host      *HostClaims        `json:"host,omitzero"`
+}
+
 // ContainerIdentity is one container, and how sure the daemon is of it.
 type ContainerIdentity struct {
 	ID           string    `json:"id"` // with "uid/" before it if the record is a user's

@@ -15,6 +15,7 @@ func (a *API) adminMethods() []server.Method {
 	table := []server.Method{
 		server.Define(rpc.MethodListContainers, a.listContainers),
 		server.Define(rpc.MethodGetStatus, a.status),
+		server.Define(rpc.MethodLookUpProcess, lookup{a}.process),
 	}
 	for _, m := range methods() {
 		table = append(table, m.forAdmin(a))
@@ -22,9 +23,9 @@ func (a *API) adminMethods() []server.Method {
 	return server.WithDiscovery(a.Version, table)
 }
 
-// methodNames are the methods of both sockets.
+// methodNames are the methods of all sockets: the admin socket has each.
 func methodNames() []string {
-	names := []string{rpc.MethodListContainers, rpc.MethodGetStatus, rpc.MethodDiscover}
+	names := []string{rpc.MethodListContainers, rpc.MethodGetStatus, rpc.MethodLookUpProcess, rpc.MethodDiscover}
 	for _, m := range methods() {
 		names = append(names, m.name)
 	}

@@ -96,6 +96,19 @@ func (cs *callers) attachAdmin(ctx context.Context, conn *net.UnixConn) (context
 	return ctx, release, nil
 }
 
+// attachLookup accepts processes of the host only. Modes of the socket and its directory
+// say which: root, and the group cima-lookup.
+func (cs *callers) attachLookup(ctx context.Context, conn *net.UnixConn) (context.Context, func(), error) {
+	ctx, release, err := cs.attach(ctx, conn)
+	if err != nil {
+		return ctx, release, err
+	}
+	if callerOf(ctx).Container != nil {
+		return ctx, release, rpc.Denied("the look-up socket answers processes of the host only: a container mounts /run/cima, and never /run/cima-lookup")
+	}
+	return ctx, release, nil
+}
+
 func refusal(err error) error {
 	if errors.Is(err, peer.ErrUnattributed) {
 		return rpc.Unattributed("%v", err).Because(err)

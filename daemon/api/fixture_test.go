@@ -131,6 +131,7 @@ func newFixture(t *testing.T, configure ...func(*config.Config)) *fixture {
 	}
 	serve("cima.sock", f.api.CallerServer())
 	serve("admin.sock", f.api.AdminServer())
+	serve("lookup.sock", LookupServer(f.api))
 	f.stop = sync.OnceFunc(func() {
 		cancel()
 		serving.Wait()

@@ -28,6 +28,7 @@ func TestDiscoveryIsTheMethodTable(t *testing.T) {
 	}{
 		{"caller", f.client(), f.api.callerMethods(), 0},
 		{"admin", admin, f.api.adminMethods(), len(methods())},
+		{"look-up", f.dial("lookup.sock"), lookup{f.api}.methods(), 0},
 	} {
 		raw, err := tt.client.Discover(t.Context())
 		if err != nil {

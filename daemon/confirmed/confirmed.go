@@ -3,6 +3,8 @@ package confirmed
 
 import (
 	"bufio"
+	"encoding/base64"
+	"encoding/json/v2"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,6 +36,10 @@ type key struct{ owner, instance string }
 type start struct {
 	inode  uint64 // of the cgroup; 0: none is known yet
 	judged bool   // at START, before the container's first instruction
+
+	// power are the classes that START showed, as encode writes them. "" where a daemon
+	// wrote the line that didn't keep them: then nothing is known of them.
+	power string
 }
 
 // spareLines is how many lines the file may have more than there are launches.
@@ -64,9 +70,13 @@ func Open(dir string, live func(owner string) (instance string)) (*Starts, error
 
 // Words of a line for start.judged.
 const (
-	wordJudged = "judged"
+	wordJudged = "judged" // by a daemon that didn't keep the classes of power
+	wordPower  = "judged+"
 	wordUnseen = "unseen"
 )
+
+// maxPower bounds the classes of one start, as encode writes them: a line must fit bufio.Scanner.
+const maxPower = 32 << 10
 
 // parse reads a line such as "OWNER INSTANCE 1a2b judged ." A line that was
 // cut off has no end mark, and is ignored. A daemon of the first profile wrote no word:
@@ -80,16 +90,38 @@ func parse(line string) (k key, s start, ok bool) {
 	k, s = key{fields[0], fields[1]}, start{inode: inode}
 	if len(fields) == 5 {
 		s.judged = fields[3] == wordJudged
+		if text, ok := strings.CutPrefix(fields[3], wordPower); ok {
+			if _, s.judged = decode(text); s.judged {
+				s.power = text
+			}
+		}
 	}
 	return k, s, err == nil
 }
 
 func (s start) line(k key) string {
 	word := wordUnseen
-	if s.judged {
+	switch {
+	case s.power != "":
+		word = wordPower + s.power
+	case s.judged:
 		word = wordJudged
 	}
 	return fmt.Sprintf("%s %s %x %s .\n", k.owner, k.instance, s.inode, word)
+}
+
+// encode writes classes as one word. It is never "".
+func encode(classes []string) (string, error) {
+	text, err := json.Marshal(append([]string{}, classes...))
+	return base64.RawURLEncoding.EncodeToString(text), err
+}
+
+func decode(word string) (classes []string, ok bool) {
+	text, err := base64.RawURLEncoding.DecodeString(word)
+	if err == nil {
+		err = json.Unmarshal(text, &classes)
+	}
+	return classes, err == nil && classes != nil
 }
 
 // Close closes the file.
@@ -102,16 +134,24 @@ func (c *Starts) Close() {
 	c.file = nil
 }
 
-// Confirm notes that a container was judged when nothing of it had run. A launch that a
-// cgroup has claimed stays as it is: evidence may say already that it was not judged.
-func (c *Starts) Confirm(owner, instance string) error {
+// Confirm notes that a container was judged when nothing of it had run, and which classes
+// of power that showed. A launch that a cgroup has claimed stays as it is: evidence may say
+// already that it was not judged.
+func (c *Starts) Confirm(owner, instance string, power ...string) error {
+	word, err := encode(power)
+	if err != nil {
+		return fmt.Errorf("classes of power: %w", err)
+	}
+	if len(word) > maxPower {
+		return fmt.Errorf("classes of power of one start have %d bytes and must have at most %d", len(word), maxPower)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	k := key{owner, instance}
 	if s := c.byKey[k]; s.judged || s.inode != 0 {
 		return nil
 	}
-	return c.put(k, start{judged: true})
+	return c.put(k, start{judged: true, power: word})
 }
 
 // IsJudged reports whether Confirm was called for a launch.
@@ -119,6 +159,14 @@ func (c *Starts) IsJudged(owner, instance string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.byKey[key{owner, instance}].judged
+}
+
+// Power returns the classes of power that a start showed when it was judged. known is
+// false where it wasn't, or where nobody kept them.
+func (c *Starts) Power(owner, instance string) (classes []string, known bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return decode(c.byKey[key{owner, instance}].power)
 }
 
 // Claim reports whether a launch that the gate logged belongs to this cgroup, and

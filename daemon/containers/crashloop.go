@@ -105,6 +105,7 @@ type deferredLaunch struct {
 	launch  launch.Launch
 	judged  bool              // at START
 	mounted *logs.MountedBody // what was found there; nil: nothing
+	power   []string          // classes that it showed
 }
 
 // deferredLaunches are those of each owner. The zero value is empty.
@@ -144,11 +145,11 @@ func (d *deferredLaunches) holds(owner, record string) bool {
 }
 
 // judged notes that a start was judged, and what is to be logged of that.
-func (d *deferredLaunches) judged(owner, record string, mounted *logs.MountedBody) {
+func (d *deferredLaunches) judged(owner, record string, mounted *logs.MountedBody, power []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l, ok := d.byOwner[owner]; ok && l.record == record {
-		l.judged, l.mounted = true, mounted
+		l.judged, l.mounted, l.power = true, mounted, power
 		d.byOwner[owner] = l
 	}
 }
@@ -191,7 +192,7 @@ func (m *Manager) logDeferred(ctx context.Context, owner string, rec records.Rec
 	err = m.appendLaunch(ctx, owner, instance, rec, d.launch)
 	if err == nil && d.judged {
 		if err = m.logMounted(ctx, owner, instance, d.mounted); err == nil {
-			err = m.confirmed.Confirm(owner, instance)
+			err = m.confirmed.Confirm(owner, instance, d.power...)
 		}
 	}
 	if err != nil {

@@ -43,6 +43,7 @@ type Facts struct {
 	Metadata                     string                 // assurance.metadata
 	Start                        string                 // assurance.start
 	Instance                     string                 // name of the instance in the runtime log
+	Power                        []string               // classes of power, each once, sorted; never nil
 }
 
 // instances are those that run or are connected.

@@ -77,6 +77,9 @@ func (m *Manager) logged(ctx context.Context, i *Instance, checkSame func(contex
 	if gated {
 		f.Start = logs.StartGated
 	}
+	if f.Power, err = m.powerOf(ctx, i, rec, instance, gated); err != nil {
+		return nil, err
+	}
 	i.facts.Store(f)
 	m.instances.watch(i)
 	return f, nil

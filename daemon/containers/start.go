@@ -153,10 +153,10 @@ func (g *Gate) judge(ctx context.Context, rec records.Record, init power.Init, w
 	}
 	switch {
 	case deferred:
-		m.deferred.judged(rec.Name, rec.StartKey(), mounted)
+		m.deferred.judged(rec.Name, rec.StartKey(), mounted, verdict.Classes)
 		return nil
 	case gated:
-		return m.confirmed.Confirm(rec.Name, rec.InstanceID(0))
+		return m.confirmed.Confirm(rec.Name, rec.InstanceID(0), verdict.Classes...)
 	}
 	return nil
 }

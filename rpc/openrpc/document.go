@@ -36,6 +36,7 @@ var summaries = map[string]string{
 	rpc.MethodWhoAmI:              "the identity that the daemon sees",
 	rpc.MethodListContainers:      "every container that the daemon knows of",
 	rpc.MethodGetStatus:           "the state of the daemon",
+	rpc.MethodLookUpProcess:       "which container a process is in, and its classes of power",
 }
 
 // A Document is an OpenRPC document.

@@ -10,7 +10,7 @@ import (
 )
 
 // Units of the package.
-var units = []string{"cimad.socket", "cimad-admin.socket", "cimad.service"}
+var units = []string{"cimad.socket", "cimad-admin.socket", "cimad-lookup.socket", "cimad.service"}
 
 // Containers that start at boot: by an engine, and by a unit of their own.
 const (
