@@ -45,7 +45,7 @@ func (l lookup) process(ctx context.Context, p rpc.ProcessParams) (rpc.ProcessId
 func (l lookup) named(ctx context.Context, p rpc.ProcessParams) (who rpc.ProcessIdentity, err error) {
 	who.PID = p.PID
 	pidfd, err := unix.PidfdOpen(p.PID, 0)
-	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) { // EINVAL: a thread's number
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // the last two: a thread's number
 		return who, rpc.Unattributed("no process %d", p.PID)
 	}
 	if err != nil {

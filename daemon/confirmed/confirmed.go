@@ -25,7 +25,7 @@ type Starts struct {
 
 	mu    sync.Mutex
 	file  *os.File
-	lines int // in the file
+	lines int // in the file; those of power aren't counted
 	byKey map[key]start
 }
 
@@ -37,8 +37,8 @@ type start struct {
 	inode  uint64 // of the cgroup; 0: none is known yet
 	judged bool   // at START, before the container's first instruction
 
-	// power are the classes that START showed, as encode writes them. "" where a daemon
-	// wrote the line that didn't keep them: then nothing is known of them.
+	// power are the classes that START showed, as encode writes them. "": nothing is
+	// known of them. A daemon that didn't keep them wrote the line, or they are too long.
 	power string
 }
 
@@ -55,9 +55,15 @@ func Open(dir string, live func(owner string) (instance string)) (*Starts, error
 	}
 	if err == nil {
 		defer f.Close()
+		power := make(map[key]string)
 		lines := bufio.NewScanner(f)
 		for lines.Scan() {
-			if k, s, ok := parse(lines.Text()); ok && live(k.owner) == k.instance {
+			if k, word, ok := parsePower(lines.Text()); ok && live(k.owner) == k.instance {
+				power[k] = word
+			} else if k, s, ok := parse(lines.Text()); ok && live(k.owner) == k.instance {
+				if s.judged {
+					s.power = power[k]
+				}
 				c.byKey[k] = s
 			}
 		}
@@ -68,11 +74,11 @@ func Open(dir string, live func(owner string) (instance string)) (*Starts, error
 	return c, c.rewrite()
 }
 
-// Words of a line for start.judged.
+// Words of a line: for start.judged, and of the line that holds start.power.
 const (
-	wordJudged = "judged" // by a daemon that didn't keep the classes of power
-	wordPower  = "judged+"
+	wordJudged = "judged"
 	wordUnseen = "unseen"
+	wordPower  = "power"
 )
 
 // maxPower bounds the classes of one start, as encode writes them: a line must fit bufio.Scanner.
@@ -90,30 +96,41 @@ func parse(line string) (k key, s start, ok bool) {
 	k, s = key{fields[0], fields[1]}, start{inode: inode}
 	if len(fields) == 5 {
 		s.judged = fields[3] == wordJudged
-		if text, ok := strings.CutPrefix(fields[3], wordPower); ok {
-			if _, s.judged = decode(text); s.judged {
-				s.power = text
-			}
-		}
 	}
 	return k, s, err == nil
 }
 
-func (s start) line(k key) string {
-	word := wordUnseen
-	switch {
-	case s.power != "":
-		word = wordPower + s.power
-	case s.judged:
-		word = wordJudged
+// parsePower reads a line such as "OWNER INSTANCE power 0 W10 ." It stands before the line
+// that says "judged", so whoever reads that has the classes. It has six fields: a daemon that
+// doesn't know it ignores it, and reads the other as ever.
+func parsePower(line string) (k key, word string, ok bool) {
+	fields := strings.Split(line, " ")
+	if len(fields) != 6 || fields[2] != wordPower || fields[3] != "0" || fields[5] != "." {
+		return k, "", false
 	}
-	return fmt.Sprintf("%s %s %x %s .\n", k.owner, k.instance, s.inode, word)
+	_, ok = decode(fields[4])
+	return key{fields[0], fields[1]}, fields[4], ok
 }
 
-// encode writes classes as one word. It is never "".
+func (s start) lines(k key) string {
+	word, before := wordUnseen, ""
+	if s.judged {
+		word = wordJudged
+		if s.power != "" {
+			before = fmt.Sprintf("%s %s %s 0 %s .\n", k.owner, k.instance, wordPower, s.power)
+		}
+	}
+	return before + fmt.Sprintf("%s %s %x %s .\n", k.owner, k.instance, s.inode, word)
+}
+
+// encode writes classes as one word; "" where they are too long for a line.
 func encode(classes []string) (string, error) {
 	text, err := json.Marshal(append([]string{}, classes...))
-	return base64.RawURLEncoding.EncodeToString(text), err
+	word := base64.RawURLEncoding.EncodeToString(text)
+	if len(word) > maxPower {
+		return "", err
+	}
+	return word, err
 }
 
 func decode(word string) (classes []string, ok bool) {
@@ -141,9 +158,6 @@ func (c *Starts) Confirm(owner, instance string, power ...string) error {
 	word, err := encode(power)
 	if err != nil {
 		return fmt.Errorf("classes of power: %w", err)
-	}
-	if len(word) > maxPower {
-		return fmt.Errorf("classes of power of one start have %d bytes and must have at most %d", len(word), maxPower)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -207,7 +221,7 @@ func (c *Starts) put(k key, s start) error {
 			return err
 		}
 	}
-	if _, err := c.file.WriteString(s.line(k)); err != nil {
+	if _, err := c.file.WriteString(s.lines(k)); err != nil {
 		return fmt.Errorf("write %s: %w", c.path, err)
 	}
 	c.lines++
@@ -223,7 +237,7 @@ func (c *Starts) rewrite() error {
 	}
 	w := bufio.NewWriter(f)
 	for k, s := range c.byKey {
-		w.WriteString(s.line(k))
+		w.WriteString(s.lines(k))
 	}
 	if err := errors.Join(w.Flush(), os.Rename(f.Name(), c.path)); err != nil {
 		f.Close()

@@ -110,7 +110,7 @@ func FuzzParse(f *testing.F) {
 		if !ok {
 			return
 		}
-		k2, s2, ok := parse(strings.TrimSuffix(s.line(k), "\n"))
+		k2, s2, ok := parse(strings.TrimSuffix(s.lines(k), "\n"))
 		if !ok || k2 != k || s2 != s {
 			t.Errorf("%q: %+v %+v, read back %+v %+v", line, k, s, k2, s2)
 		}
