@@ -113,12 +113,13 @@ type Identity struct {
 }
 
 // ProcessIdentity is the process that has the number while it is answered. Exactly one of
-// Container and Host is set; Power is there for a container, and empty where it has none.
+// Container and Host is set; Source and Power are there for a container; Power is empty where it has none.
 type ProcessIdentity struct {
 	PID       int                `json:"pid"`
 	Started   uint64             `json:"started"` // field 22 of proc_pid_stat(5)
 	Container *ContainerIdentity `json:"container,omitzero"`
-	Power     []string           `json:"power,omitzero"` // classes of power (cima-evidence(7))
+	Source    string             `json:"source,omitzero"` // launch.source (cima-evidence(7)): where its specification was read
+	Power     []string           `json:"power,omitzero"`  // classes of power (cima-evidence(7))
 	Host      *HostClaims        `json:"host,omitzero"`
 }
 

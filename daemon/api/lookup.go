@@ -90,6 +90,6 @@ func (l lookup) describe(ctx context.Context, c *peer.Caller, who *rpc.ProcessId
 	if err != nil {
 		return err
 	}
-	who.Container, who.Power = a.identity(ctx, s), f.Power
+	who.Container, who.Source, who.Power = a.identity(ctx, s), f.Source, f.Power
 	return nil
 }

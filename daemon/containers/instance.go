@@ -42,6 +42,7 @@ type Facts struct {
 	Pod                          launch.Pod             // zero where it is of none
 	Metadata                     string                 // assurance.metadata
 	Start                        string                 // assurance.start
+	Source                       string                 // launch.source
 	Instance                     string                 // name of the instance in the runtime log
 	Power                        []string               // classes of power, each once, sorted; never nil
 }
@@ -120,7 +121,7 @@ func newFacts(launched, image jsontext.Value) (*Facts, error) {
 	if err := errors.Join(json.Unmarshal(image, &f.Image), json.Unmarshal(launched, &l)); err != nil {
 		return nil, err
 	}
-	f.Pod = l.Pod
+	f.Pod, f.Source = l.Pod, l.Source
 	if l.Asked != nil {
 		f.Labels = l.Asked.Labels
 	}
