@@ -3,6 +3,7 @@ package containers
 import (
 	"errors"
 	"io/fs"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -82,15 +83,27 @@ func isPending(rec records.Record) bool {
 	return fifo.IsOpen(init.PID, init.fifo) && procfs.Alive(init.PIDFD) == nil
 }
 
+// failing is how long a runtime may take to remove what it noted of a container that it
+// failed to make.
+const failing = 2 * time.Second
+
 // neverStarted reports whether a container's first process has ended before the container
 // was started: its exec FIFO is still there, which runtimes remove when they start it.
 // Nothing of the container has run. It is asked again later, because a program that ends
 // at once may end before its runtime has removed the FIFO.
-func neverStarted(rec records.Record) bool {
-	init, err := openInit(rec)
+//
+// A runtime that fails to make a container ends its first process and removes the FIFO with
+// all else. So a FIFO that is gone with the process proves a start only after a while, if
+// the record is there still: or any container could have itself announced by a program that
+// nobody can execute.
+func neverStarted(rec records.Record, seen time.Time) bool {
+	if _, err := fifo.In(rec.StateDir); errors.Is(err, fs.ErrNotExist) && time.Since(seen) > failing {
+		return false
+	}
+	init, err := openProcess(rec)
 	if err != nil {
 		return errors.Is(err, procfs.ErrEnded)
 	}
-	defer init.close()
+	defer closeProcess(init)
 	return procfs.Alive(init.PIDFD) != nil
 }

@@ -52,7 +52,7 @@ func (m *Manager) logged(ctx context.Context, i *Instance, checkSame func(contex
 		return nil, ledger.ErrReplaced
 	}
 	if !gated {
-		if neverStarted(rec) {
+		if neverStarted(rec, i.first) {
 			return nil, rpc.NotReady(imageRetry, "the container's first process has ended before it was started: ask again")
 		}
 		if err := m.announceUnseen(ctx, i.Owner, rec); err != nil {

@@ -578,26 +578,38 @@ func TestNeverStarted(t *testing.T) {
 	s.bundle(a)
 	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
 	c := s.make(a)
-	if neverStarted(c.record()) {
+	now := time.Now()
+	if neverStarted(c.record(), now) {
 		t.Error("while the runtime sets it up")
 	}
 	if err := unix.Kill(c.pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	daemontest.Eventually(t, "the first process has ended", func() bool { return neverStarted(c.record()) })
+	daemontest.Eventually(t, "the first process has ended", func() bool { return neverStarted(c.record(), now) })
 	rec := c.record()
 	i := s.m.Use(PeerContainer(rec), 7, 0)
 	defer s.m.Release(i)
-	_, err := s.m.Facts(t.Context(), i, func(context.Context) error { return nil })
-	var wire *rpc.Error
-	if !errors.As(err, &wire) || wire.Code != rpc.CodeNotReady {
-		t.Errorf("its facts: %v", err)
+	wantNothing := func(when string) {
+		t.Helper()
+		_, err := s.m.Facts(t.Context(), i, func(context.Context) error { return nil })
+		var wire *rpc.Error
+		if !errors.As(err, &wire) || wire.Code != rpc.CodeNotReady {
+			t.Errorf("%s: its facts: %v", when, err)
+		}
+		if all := ledgertest.Events(t, s.m.Ledger, "", logs.OpPower); len(all) != 0 {
+			t.Errorf("%s: announced: %d events", when, len(all))
+		}
 	}
-	if all := ledgertest.Events(t, s.m.Ledger, "", logs.OpPower); len(all) != 0 {
-		t.Errorf("announced: %d events", len(all))
+	wantNothing("while the FIFO is there")
+	i.first = now.Add(-time.Hour)
+	wantNothing("while the FIFO is there, later")
+	i.first = time.Now()
+	if err := os.Remove(c.fifo); err != nil {
+		t.Fatal(err)
 	}
-	if os.Remove(c.fifo); neverStarted(rec) {
-		t.Error("once the FIFO is gone")
+	wantNothing("while the runtime removes what it noted")
+	if neverStarted(rec, now.Add(-time.Hour)) {
+		t.Error("when the record stayed without its FIFO")
 	}
 }
 

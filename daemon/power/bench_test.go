@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// looked is a process with many mounts of declared directories.
+// looked is a process with many mounts of directories that containers may read.
 func looked(b *testing.B, mounts, entries int) (process, Container) {
 	dir := b.TempDir()
 	for d := dir; d != os.TempDir() && d != "/"; d = filepath.Dir(d) {
@@ -31,8 +31,8 @@ func looked(b *testing.B, mounts, entries int) (process, Container) {
 	if err := os.MkdirAll("/run/m", 0o755); err != nil {
 		b.Fatal(err)
 	}
-	p := start(b, fmt.Sprintf("mount -t tmpfs x /run/m; for i in $(seq %d); do mkdir /run/m/$i; mount -n --bind %s /run/m/$i; done", mounts, data))
-	return p, Container{Facts: docker(b), Root: "/", Data: []string{data}}
+	p := start(b, fmt.Sprintf("mount -t tmpfs x /run/m; for i in $(seq %d); do mkdir /run/m/$i; mount -n --bind -o ro %s /run/m/$i; done", mounts, data))
+	return p, Container{Facts: docker(b), Root: "/", DataRead: []string{data}}
 }
 
 func benchmark(b *testing.B, mounts, entries int) {

@@ -16,8 +16,9 @@ import (
 const maxDescriptors = 1024
 
 // descriptors judges the open files that the container's program inherits. Standard
-// input and outputs may be pipes, sockets, /dev/null or a terminal of the container's
-// own; anything else was given, and may be a directory or a socket of the host's.
+// input and outputs may be pipes, sockets, /dev/null, a terminal of the container's own or
+// a file in a mount of its own; anything else was given, and may be a directory or a socket
+// of the host's.
 func (j *judge) descriptors() error {
 	all, err := procfs.Descriptors(j.process, maxDescriptors)
 	if errors.Is(err, procfs.ErrTooMany) {
@@ -32,9 +33,10 @@ func (j *judge) descriptors() error {
 	return err
 }
 
-// isUsual reports whether a descriptor is one that engines give. A path begins with a
-// slash, so that none looks like a pipe. The file behind it is looked at only if the
-// kernel serves it.
+// isUsual reports whether a descriptor is one that engines give, or leads to what lies in
+// one of the container's own mounts: there it may open what it likes, and by a mount over
+// /dev it has the runtime open that. A path begins with a slash, so that none looks like a
+// pipe. The file behind it is looked at only if the kernel serves it.
 func (j *judge) isUsual(d procfs.Descriptor) bool {
 	if strings.HasPrefix(d.Link, "pipe:[") || strings.HasPrefix(d.Link, "socket:[") {
 		return true
@@ -47,15 +49,22 @@ func (j *judge) isUsual(d procfs.Descriptor) bool {
 		}
 		m = &hosts
 	}
-	if m.Type != "tmpfs" && m.Type != "devtmpfs" && m.Type != "devpts" {
+	files := slices.Contains(diskTypes, m.Type) || m.Type == "overlay" || m.Type == "tmpfs"
+	if m.Type != "devtmpfs" && m.Type != "devpts" && m.Type != "tmpfs" && !(own && files) {
 		return false
 	}
 	var st unix.Statx_t
-	if err := statx(unix.AT_FDCWD, fmt.Sprintf("%s/fd/%d", j.process, d.Number), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR {
+	if err := statx(unix.AT_FDCWD, fmt.Sprintf("%s/fd/%d", j.process, d.Number), &st); err != nil {
 		return false
 	}
-	null := st.Rdev_major == 1 && st.Rdev_minor == 3
-	return null || own && st.Rdev_major == 136
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFCHR:
+		null := st.Rdev_major == 1 && st.Rdev_minor == 3
+		return null || own && st.Rdev_major == 136
+	case unix.S_IFREG, unix.S_IFIFO:
+		return own && files
+	}
+	return false
 }
 
 // outputs judges where the engine writes what the container prints: its monitor, which is

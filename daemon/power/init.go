@@ -113,6 +113,9 @@ type judge struct {
 	cgroups map[string]bool
 	walk    walker
 
+	sockets      []place // of the host's sockets
+	socketsFound bool
+
 	classes []string
 	mounted []logs.MountedPlace
 }

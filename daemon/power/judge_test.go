@@ -142,9 +142,12 @@ func TestJudgeMounts(t *testing.T) {
 		"the host's proc, read-only": {"mount --bind /proc /run/m; mount -o remount,bind,ro /run/m", []string{"mount:proc"}},
 		"the host's tmpfs":           {"mount --bind /dev/shm /run/m", []string{"host-write:/dev"}},
 		"FUSE that never answers":    {"mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 x /run/m", []string{"mount:fuse"}},
-		"below such a FUSE":          {"mount -t tmpfs x /run/m; mkdir /run/m/a; mount -t tmpfs y /run/m/a; mkdir /run/m/a/b; mount --bind " + dir + "/plain /run/m/a/b; mount --move /run/m/a /run/m 2>/dev/null || true; mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 x /run/m", []string{"covered:ext4", "mount:fuse"}},
+		"below such a FUSE":          {"mount -t tmpfs x /run/m; mkdir /run/m/a; mount -t tmpfs y /run/m/a; mkdir /run/m/a/b; mount --bind " + dir + "/plain /run/m/a/b; mount --move /run/m/a /run/m 2>/dev/null || true; mount -i -t fuse -o fd=3,rootmode=40000,user_id=0,group_id=0 x /run/m", []string{"host-write:/tmp", "mount:fuse"}},
 		"a named FUSE":               {"mount -i -t fuse.mysecret -o fd=3,rootmode=40000,user_id=0,group_id=0 x /run/m", []string{"mount:fuse"}},
-		"a covered mount":            {"mount --bind " + dir + "/plain /run/m; mount -t tmpfs x /run/m", []string{"covered:ext4"}},
+		"a covered mount":            {"mount --bind " + dir + "/plain /run/m; mount -t tmpfs x /run/m", []string{"host-write:/tmp"}},
+		"covered declared data":      {"mount --bind " + dir + "/data /run/m; mount -t tmpfs x /run/m", nil},
+		"a covered part of the host": {"mount --bind /etc /run/m; mount -t tmpfs x /run/m", []string{"host-write:/etc"}},
+		"a covered disk of its own":  {"mount -t tmpfs x /run/m; mkdir /run/m/u /run/m/w /run/m/o; mount -t overlay -o lowerdir=/etc,upperdir=/run/m/u,workdir=/run/m/w x /run/m/o; mount -t tmpfs x /run/m/o", []string{"covered:overlay"}},
 		"a namespace's file":         {"touch " + dir + "/ns; mount -t tmpfs x /run/m; touch /run/m/n; mount --bind /proc/self/ns/net /run/m/n", []string{"mount:nsfs"}},
 		"an overlay":                 {"mount -t tmpfs x /run/m; mkdir /run/m/u /run/m/w /run/m/o; mount -t overlay -o lowerdir=/etc,upperdir=/run/m/u,workdir=/run/m/w x /run/m/o", []string{"mount:overlay"}},
 		"/dev/null":                  {"mount -t tmpfs x /run/m; touch /run/m/n; mount --bind /dev/null /run/m/n", nil},
@@ -222,12 +225,20 @@ func TestJudgeDescriptors(t *testing.T) {
 	if v, _ := start(t, ":").judge(Container{}); slices.Contains(v.Classes, classDescriptor) {
 		t.Errorf("pipes alone: %v", v.Classes)
 	}
-	for _, script := range []string{"exec 2>/dev/null", "exec 2>&1"} {
+	for _, script := range []string{"exec 2>/dev/null", "exec 2>&1", "exec 2</etc/passwd", "mount -t tmpfs x /run; mkfifo /run/f; exec 2<>/run/f", "mount -t tmpfs x /run; mknod /run/n c 1 3; exec 2</run/n"} {
 		if v, _ := start(t, script+`; echo ready; exec cat`).judge(Container{}); slices.Contains(v.Classes, classDescriptor) {
 			t.Errorf("%s: %v", script, v.Classes)
 		}
 	}
-	for _, script := range []string{"exec 2</etc", "exec 2</etc/passwd", "exec 2</dev/zero", "exec 2<>/dev/ptmx", "exec 2</"} {
+	passwd, err := os.Open("/etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer passwd.Close()
+	if v, _ := start(t, "exec 2<&3 3<&-; echo ready; exec cat", passwd).judge(Container{}); !slices.Contains(v.Classes, classDescriptor) {
+		t.Errorf("a file of the host's: %v", v.Classes)
+	}
+	for _, script := range []string{"exec 2</proc/version", "mount -t tmpfs x /run; mknod /run/n c 1 5; exec 2</run/n", "exec 2</etc", "exec 2</dev/zero", "exec 2<>/dev/ptmx", "exec 2</"} {
 		if v, _ := start(t, script+`; echo ready; exec cat`).judge(Container{}); !slices.Contains(v.Classes, classDescriptor) {
 			t.Errorf("%s: %v", script, v.Classes)
 		}

@@ -51,7 +51,8 @@ func local(kind string) bool {
 
 // seen is what lies at the root of a mount.
 type seen struct {
-	fd             int // O_PATH
+	fd             int    // O_PATH
+	mount          uint64 // by which fd sees it
 	id             procfs.FileID
 	mode           uint16
 	uid            uint32
@@ -95,8 +96,12 @@ func (j *judge) look(m *procfs.Mount) *seen {
 		unix.Close(fd)
 		return nil
 	}
+	return newSeen(fd, m.ID, &st)
+}
+
+func newSeen(fd int, mount uint64, st *unix.Statx_t) *seen {
 	return &seen{
-		fd: fd, id: procfs.FileID{Device: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino},
+		fd: fd, mount: mount, id: procfs.FileID{Device: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino},
 		mode: st.Mode, uid: st.Uid, links: st.Nlink, rmajor: st.Rdev_major, rminor: st.Rdev_minor,
 	}
 }
@@ -120,6 +125,9 @@ func statx(fd int, name string, st *unix.Statx_t) error {
 // mount judges one mount.
 func (j *judge) mount(m *procfs.Mount) {
 	s := j.look(m)
+	if s == nil {
+		s = j.fromHost(m)
+	}
 	if s != nil {
 		defer unix.Close(s.fd)
 	}
@@ -145,17 +153,17 @@ func (j *judge) mountClass(m *procfs.Mount, s *seen) []string {
 			return one(classUnconfined + "paths")
 		}
 		return nil
+	case m.Type == "cgroup" || m.Type == "cgroup2":
+		if m.ReadOnly && j.isOwnCgroup(m.Root) {
+			return nil
+		}
+		return one(classMount + m.Type)
 	case s == nil && j.isVolume(m, nil):
 		return nil
 	case s == nil:
 		return one(classCovered + named(m.Type))
 	case s.is(unix.S_IFCHR) && usualDevice(s.rmajor, s.rminor):
 		return nil
-	case m.Type == "cgroup" || m.Type == "cgroup2":
-		if m.ReadOnly && j.isOwnCgroup(m.Root) {
-			return nil
-		}
-		return one(classMount + m.Type)
 	case slices.Contains(diskTypes, m.Type) || slices.Contains(placeTypes, m.Type):
 		return j.placed(m, s)
 	}

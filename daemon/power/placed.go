@@ -14,6 +14,7 @@ import (
 type declared struct {
 	path string
 	place
+	id procfs.FileID
 }
 
 // prepare looks up what the container's mounts are compared with. Each is looked up now:
@@ -34,9 +35,13 @@ func (j *judge) prepare() {
 	}
 	for _, dir := range j.c.Own {
 		p, _ := j.host.placeOf(j.tables, dir)
-		j.pods = append(j.pods, declared{dir, p})
+		j.pods = append(j.pods, declared{path: dir, place: p})
 	}
 	j.data, j.read = j.declare(j.c.Data), j.declare(j.c.DataRead)
+	j.walk.data = make(map[procfs.FileID]bool)
+	for _, d := range j.data {
+		j.walk.data[d.id] = true
+	}
 	j.socket, _ = j.host.placeOf(j.tables, j.c.SocketDir)
 	j.cgroups = procfs.Cgroups(j.process)
 }
@@ -53,7 +58,7 @@ func (j *judge) declare(dirs []string) (out []declared) {
 		if err != nil || at.path != dir || !slices.Contains(diskTypes, kind) || !j.host.closed(at.chain) || slices.ContainsFunc(j.c.Storages, stores) {
 			continue
 		}
-		out = append(out, declared{dir, p})
+		out = append(out, declared{dir, p, at.last().id()})
 	}
 	return out
 }
@@ -81,12 +86,12 @@ func (j *judge) placed(m *procfs.Mount, s *seen) []string {
 		return nil
 	case m.ReadOnly && j.socket.root != "" && m.Device == j.socket.device && m.Root == j.socket.root:
 		return nil
+	case isDeclared(j.data, m, paths):
+		return j.declaredData(m)
 	case !s.is(unix.S_IFREG) && !s.is(unix.S_IFDIR):
 		return []string{classSpecial + top}
-	case isDeclared(j.data, m, paths):
-		return j.declaredData(m, s)
 	case m.ReadOnly && isDeclared(j.read, m, paths):
-		if s.is(unix.S_IFDIR) && j.walk.tree(s.fd, m.ID, nil).special {
+		if s.is(unix.S_IFDIR) && j.walk.tree(s.fd, s.mount, nil).special {
 			return []string{classDataSocket}
 		}
 		return nil
@@ -104,19 +109,6 @@ func isDeclared(list []declared, m *procfs.Mount, paths []string) bool {
 	return slices.ContainsFunc(list, func(d declared) bool {
 		return d.holds(m) || !slices.ContainsFunc(paths, func(p string) bool { return !within(p, d.path) })
 	})
-}
-
-func (j *judge) declaredData(m *procfs.Mount, s *seen) []string {
-	if s.is(unix.S_IFREG) {
-		return nil
-	}
-	switch found := j.walk.tree(s.fd, m.ID, nil); {
-	case found.special:
-		return []string{classDataSocket}
-	case found.unseen:
-		return []string{classDataUnseen}
-	}
-	return nil
 }
 
 // isVolume reports whether a mount is an engine's volume: NAME/_data where the engine
@@ -164,7 +156,7 @@ func (j *judge) allMayRead(m *procfs.Mount, s *seen, paths []string) bool {
 	if s.is(unix.S_IFREG) {
 		return true
 	}
-	found := j.walk.tree(s.fd, m.ID, j.open)
+	found := j.walk.tree(s.fd, s.mount, j.open)
 	return !found.special && !found.unseen && !found.private
 }
 

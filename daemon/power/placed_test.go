@@ -63,7 +63,7 @@ func TestAllMayRead(t *testing.T) {
 		if err := unix.Fstat(at.fd, &st); err != nil {
 			t.Fatal(err)
 		}
-		s := &seen{fd: at.fd, id: last.id(), mode: last.mode, uid: last.uid, links: uint32(st.Nlink)}
+		s := &seen{fd: at.fd, mount: last.mount, id: last.id(), mode: last.mode, uid: last.uid, links: uint32(st.Nlink)}
 		m := &procfs.Mount{ID: last.mount, Type: "ext4", ReadOnly: true}
 		judge := func(m *procfs.Mount, path string) bool {
 			return (&judge{host: Host{}, walk: walker{left: maxWalk}}).allMayRead(m, s, []string{path})

@@ -42,8 +42,8 @@ const (
 	classWrite      = "host-write:"       // may write below this directory of the host
 	classSpecial    = "special-file:"     // has a socket, FIFO or device of the host's from below this directory
 	classCovered    = "covered:"          // has such a mount where nobody can look at it
-	classDataSocket = "data-with-sockets" // declared data with a socket, FIFO or device in it
-	classDataUnseen = "data-unseen"       // declared data too large, or too closed, to be looked at
+	classDataSocket = "data-with-sockets" // declared data with a socket of the host's in it
+	classDataUnseen = "data-unseen"       // declared data, and the sockets of the host aren't known
 	classDescriptor = "descriptor"        // was given an open file
 	classDirectory  = "working-directory" // its working directory lies in no mount of its own
 	unknownElse     = "other"             // instead of a name that a user could have chosen

@@ -121,12 +121,17 @@ func (h Host) placeOf(t tables, dir string) (place, string) {
 	if err != nil || len(at.chain) == 0 {
 		return place{}, ""
 	}
-	m, ok := t.byID[at.chain[len(at.chain)-1].mount]
+	return t.place(&at), t.byID[at.last().mount].Type
+}
+
+// place returns where a path of the host leads; the zero place: the tables lack its mount.
+func (t tables) place(at *resolved) place {
+	m, ok := t.byID[at.last().mount]
 	if !ok {
-		return place{}, ""
+		return place{}
 	}
 	rest := strings.TrimPrefix(path.Join("/", at.path), strings.TrimSuffix(m.Point, "/"))
-	return place{m.Device, path.Join(m.Root, rest)}, m.Type
+	return place{m.Device, path.Join(m.Root, rest)}
 }
 
 // holds reports whether a mount shows the place or what lies below it.

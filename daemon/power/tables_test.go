@@ -75,8 +75,8 @@ func TestTopOf(t *testing.T) {
 }
 
 func TestDeclared(t *testing.T) {
-	srv := declared{"/srv", place{20, "/"}}
-	bound := declared{"/data", place{30, "/data"}} // a directory that is mounted there
+	srv := declared{path: "/srv", place: place{20, "/"}}
+	bound := declared{path: "/data", place: place{30, "/data"}} // a directory that is mounted there
 	for name, test := range map[string]struct {
 		list []declared
 		m    procfs.Mount
@@ -88,9 +88,9 @@ func TestDeclared(t *testing.T) {
 		"by the place of a bind":         {[]declared{bound}, procfs.Mount{Device: 30, Root: "/data/x"}, true},
 		"beside it":                      {[]declared{bound}, procfs.Mount{Device: 30, Root: "/database"}, false},
 		"nothing is declared":            {nil, procfs.Mount{Device: 20, Root: "/"}, false},
-		"a place that is not there":      {[]declared{{"/gone", place{}}}, procfs.Mount{Device: 0, Root: "/"}, false},
-		"a disk below a declared one":    {[]declared{{"/", place{10, "/@/none"}}}, procfs.Mount{Device: 40, Root: "/x"}, true},
-		"a disk that is elsewhere too":   {[]declared{{"/srv", place{99, "/"}}}, procfs.Mount{Device: 20, Root: "/x"}, false},
+		"a place that is not there":      {[]declared{{path: "/gone", place: place{}}}, procfs.Mount{Device: 0, Root: "/"}, false},
+		"a disk below a declared one":    {[]declared{{path: "/", place: place{10, "/@/none"}}}, procfs.Mount{Device: 40, Root: "/x"}, true},
+		"a disk that is elsewhere too":   {[]declared{{path: "/srv", place: place{99, "/"}}}, procfs.Mount{Device: 20, Root: "/x"}, false},
 		"a disk that is mounted nowhere": {[]declared{srv}, procfs.Mount{Device: 50, Root: "/x"}, false},
 	} {
 		paths := host.paths(&test.m)

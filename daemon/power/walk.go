@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 const (
@@ -28,6 +30,10 @@ type found struct {
 type walker struct {
 	left int // entries that may still be looked at
 	buf  []byte
+
+	// data are directories that are passed over: declared data is judged by itself, and
+	// containers write there.
+	data map[procfs.FileID]bool
 }
 
 // tree looks below the directory behind an O_PATH descriptor. Where open isn't nil, it is
@@ -112,6 +118,7 @@ func (w *walker) into(dir int, name string, mount uint64, open func(uint32, uint
 	switch err := statx(fd, "", &st); {
 	case err != nil:
 		f.unseen = true
+	case w.data[procfs.FileID{Device: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}]:
 	case st.Mnt_id == mount:
 		w.below(fd, mount, open, f, depth+1)
 	}

@@ -2,12 +2,15 @@ package power
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/procfs"
 )
 
 // walk looks below a directory with so many entries left.
@@ -105,4 +108,88 @@ func FuzzEntries(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Declared data in a tree is passed over: containers write there, and it is judged by
+// itself.
+func TestWalkPassesData(t *testing.T) {
+	x := newTree(t)
+	x.Write("tree/plain/file", nil)
+	if err := unix.Mkfifo(filepath.Join(x.Mkdir("tree/data/sub"), "x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var st unix.Statx_t
+	fd, err := unix.Open(x.Dir+"/tree/data", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(fd)
+		err = statx(fd, "", &st)
+	}
+	tree, err2 := unix.Open(x.Dir+"/tree", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
+	}
+	defer unix.Close(tree)
+	data := procfs.FileID{Device: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}
+	for name, test := range map[string]struct {
+		data map[procfs.FileID]bool
+		want found
+	}{
+		"declared":     {map[procfs.FileID]bool{data: true}, found{}},
+		"not declared": {nil, found{special: true}},
+	} {
+		w := walker{left: 100, data: test.data}
+		if got := w.tree(tree, st.Mnt_id, nil); got != test.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// What a container can make in its declared data has no class, neither can many files or
+// closed directories. A socket of the host's has, wherever the path by which it was bound
+// leads.
+func TestDeclaredData(t *testing.T) {
+	if os.Geteuid() != 0 {
+		skipUnavailable(t, "needs root: makes devices")
+	}
+	x := newTree(t)
+	dir := x.Mkdir("data/made")
+	for name, kind := range map[string]uint32{"fifo": unix.S_IFIFO, "socket": unix.S_IFSOCK, "device": unix.S_IFBLK} {
+		if err := unix.Mknod(filepath.Join(dir, name), kind|0o666, int(unix.Mkdev(8, 0))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	x.Symlink(dir, x.Dir+"/link")
+	served := x.Mkdir("data/served/deep")
+	x.Symlink(served, x.Dir+"/way")
+	l, err := net.Listen("unix", x.Dir+"/way/s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	tables, err := Host{}.tables("/proc/self")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"data/made": "", "data/made/fifo": "", "data/made/socket": "", "data/made/device": "",
+		"data/served": classDataSocket, "data/served/deep": classDataSocket, "data/served/deep/s": classDataSocket, "data": classDataSocket,
+	} {
+		at, err := x.host.find(x.Dir + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := tables.place(&at)
+		m := &procfs.Mount{ID: at.last().mount, Device: p.device, Root: p.root, Type: "ext4"}
+		j := &judge{tables: tables, c: Container{Data: []string{x.Dir + "/data"}}, walk: walker{left: 0}}
+		j.prepare()
+		got := j.placed(m, &seen{fd: at.fd, mount: m.ID, id: at.last().id(), mode: at.last().mode})
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+		at.close()
+	}
+	j := &judge{host: Host{Root: "/proc/0/root"}, tables: tables}
+	if got := j.declaredData(&procfs.Mount{}); strings.Join(got, " ") != classDataUnseen {
+		t.Errorf("where nobody can ask for sockets: %q", got)
+	}
 }

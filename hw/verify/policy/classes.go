@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -14,17 +16,25 @@ var classes = []string{
 	"unseen-start", "no-metadata",
 }
 
+// starred are the classes that have a * of their own: any device, all annotations of a
+// prefix. It stands for itself.
+var starred = regexp.MustCompile(`^(device:(\*|[a-z]+:(\*|[0-9]+):(\*|[0-9]+))|annotation:[a-z0-9.]+\.\*)$`)
+
 // isClass wants a class of the vocabulary. One that this version doesn't know may mean
-// anything, so nothing allows it.
+// anything, so nothing allows it. There are no patterns: a class that looks like one would
+// never be met.
 func isClass(class string) string {
 	word, of, divided := strings.Cut(class, ":")
 	if divided {
 		word += ":"
 	}
-	if slices.Contains(classes, word) && divided == (of != "") {
-		return ""
+	switch {
+	case !slices.Contains(classes, word) || divided != (of != ""):
+		return "one of cima-evidence(7), Classes of power"
+	case strings.ContainsAny(class, "*?") && !starred.MatchString(class):
+		return fmt.Sprintf("one class, not a pattern: name each class of %q that may be", strings.TrimSuffix(word, ":"))
 	}
-	return "one of cima-evidence(7), Classes of power"
+	return ""
 }
 
 // JudgePower says which classes of power the policy does not allow, each once.

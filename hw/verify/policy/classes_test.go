@@ -42,6 +42,8 @@ func TestClassesOfTheManual(t *testing.T) {
 func TestAllow(t *testing.T) {
 	for class, known := range map[string]bool{
 		"privileged": true, "capability:CAP_SYS_ADMIN": true, "unknown:linux.x": true, "device:c:1:*": true,
+		"device:*": true, "device:b:*:*": true, "annotation:run.oci.*": true, "mount:other": true,
+		"mount:*": false, "host-write:/srv*": false, "capability:CAP_*": false, "device:c:1*": false, "annotation:*": false, "namespace:?id": false, "*": false,
 		"capability": false, "capability:": false, "privileged:x": false, "priviledged": false, "": false, ":": false, "Privileged": false,
 	} {
 		p, err := Parse("p", []byte("cima_policy = 2\n[power]\nallow = [\""+class+"\"]\n"))

@@ -1,0 +1,109 @@
+package daemon
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/daemontest"
+	"github.com/cima-project/cima/logs"
+)
+
+// spoilers are what a container without power does to its own files, so that its next start
+// would be announced to all: nobody's verdict would be good for the rest of the boot.
+var spoilers = []struct {
+	what   string
+	flags  []string // beside /srv/data at /data/x and /srv/other at /other
+	script string
+}{
+	{"a FIFO in its data", nil, "mkfifo /data/x/fifo"},
+	{"devices in its data", nil, "mknod /data/x/disk b 8 0; mknod /data/x/null c 1 3; chmod 666 /data/x/*"},
+	{"many files in its data", nil, "i=0; while [ $i -lt 20100 ]; do : >/data/x/$i; i=$((i+1)); done"},
+	{"a closed directory in its data", nil, "mkdir -p /data/x/a/b; chmod 0 /data/x/a"},
+	{"a deep tree in its data", nil, "cd /data/x; i=0; while [ $i -lt 200 ]; do mkdir d; cd d; i=$((i+1)); done"},
+	{"a FIFO in what is mounted by its name", []string{"-v", "/srv/data/file:/one"}, "rm /data/x/file; mkfifo /data/x/file"},
+	{"a device in what is mounted by its name", []string{"-v", "/srv/data/file:/one"}, "rm /data/x/file; mknod /data/x/file b 8 0"},
+	{"one mount over another", nil, "mv /data /moved; mkdir /data; ln -s /other /data/x"},
+	{"one mount over another, by a volume", []string{"-v", "spoilt:/volume/x", "-v", "/anonymous"}, "mv /volume /moved; mkdir /volume; ln -s /anonymous /volume/x"},
+	{"a mount over the engine's files", nil, "mv /data /moved; mkdir /data; ln -s /etc /data/x"},
+	{"a mount over cima's directory", nil, "mv /data /moved; mkdir /data; ln -s /run/cima /data/x"},
+	{"a mount over what holds cima's directory", nil, "mv /data /moved; mkdir /data; ln -s /run /data/x"},
+	{"a mount over devices", nil, "mv /data /moved; mkdir /data; ln -s /dev /data/x"},
+	{"a mount over cgroups", nil, "mv /data /moved; mkdir /data; ln -s /sys/fs/cgroup /data/x"},
+	{"a mount over the kernel's objects", nil, "mv /data /moved; mkdir /data; ln -s /sys /data/x"},
+	{"a mount over processes", nil, "mv /data /moved; mkdir /data; ln -s /proc/sys /data/x"},
+	{"a mount over the root", nil, "mv /data /moved; mkdir /data; ln -s / /data/x"},
+	{"a link in its data, for a mount below", []string{"-v", "/srv/other:/data/x/sub/deep"}, "mv /data/x/sub /data/x/old; ln -s /etc /data/x/sub"},
+	{"the working directory is a link", []string{"-w", "/work"}, "rmdir /work; ln -s /proc/self/fd/0 /work"},
+	{"the working directory is a mount", []string{"-w", "/work"}, "rmdir /work; ln -s /data/x /work"},
+	{"nobody may enter its root", []string{"-u", "1000"}, "chmod 0 /"},
+	{"its program is a FIFO", nil, "rm /bin/busybox; mkfifo /bin/busybox"},
+	{"its program is a link to itself", nil, "rm /bin/busybox; ln -s busybox /bin/busybox"},
+	{"its program is large", nil, "cp /bin/busybox /busybox; /busybox rm /bin/busybox; /busybox cp /busybox /bin/busybox; /busybox dd if=/dev/zero of=/bin/busybox bs=1 count=1 seek=268435455 conv=notrunc"},
+	{"a mount over devices, with files", nil, "mv /data /moved; mkdir /data; ln -s /dev /data/x; for f in null zero full tty console ptmx stdin stdout stderr shm; do echo x >/moved/x/$f; done"},
+	{"a mount over devices, with FIFOs", nil, "mv /data /moved; mkdir /data; ln -s /dev /data/x; for f in zero full tty console; do mkfifo /moved/x/$f; done"},
+	{"a mount over devices, with links", nil, "mv /data /moved; mkdir /data; ln -s /dev /data/x; for f in null zero full; do ln -s /etc/hosts /moved/x/$f; done; ln -s /etc /moved/x/shm; ln -s /proc /moved/x/pts"},
+}
+
+// A container without power changes its files and starts again. Nothing is announced.
+func TestSpoilers(t *testing.T) {
+	f := gateFixture(t)
+	needShell(t)
+	f.declaredData("data", "other")
+	for _, s := range spoilers {
+		t.Run(s.what, func(t *testing.T) {
+			for _, dir := range []string{"data", "other"} {
+				if err := os.RemoveAll("/srv/" + dir); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.MkdirAll(filepath.Join("/srv", dir, "sub/deep"), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := os.WriteFile("/srv/data/file", nil, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			before := len(f.announced())
+			args := append([]string{"run", "-d", "--network", "none", "-v", f.socketMount(), "-v", "/srv/data:/data/x", "-v", "/srv/other:/other"}, s.flags...)
+			id := docker(t, append(args, shellImage, "/bin/busybox", "sleep", "600")...)
+			defer exec.Command("docker", "rm", "-f", "-v", id).Run()
+			if out, err := exec.Command("docker", "exec", "-u", "0", id, "/bin/busybox", "sh", "-ec", s.script).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			docker(t, "kill", id)
+			daemontest.Eventually(t, "it is stopped", func() bool {
+				return docker(t, "inspect", "--format", "{{.State.Running}}", id) == "false"
+			})
+			out, err := exec.Command("docker", "start", id).CombinedOutput()
+			if err != nil {
+				t.Logf("it did not start: %s", out)
+			} else if start := f.startOfContainer(id); start != logs.StartGated {
+				t.Errorf("start %q", start)
+			}
+			if all := f.announced()[before:]; len(all) != 0 {
+				t.Errorf("announced to all: %q", all)
+			}
+			if n := f.daemon.containers.Counts.Missed.Load(); n != 0 {
+				t.Errorf("%d runtimes were missed", n)
+			}
+		})
+	}
+}
+
+// declaredData makes directories of declared data, on a disk, at /srv.
+func (f *fixture) declaredData(dirs ...string) {
+	f.t.Helper()
+	data := filepath.Join(f.dir, "srv")
+	for _, dir := range dirs {
+		if err := os.MkdirAll(filepath.Join(data, dir), 0o755); err != nil {
+			f.t.Fatal(err)
+		}
+	}
+	if err := unix.Mount(data, "/srv", "", unix.MS_BIND, ""); err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { unix.Unmount("/srv", unix.MNT_DETACH) })
+}
