@@ -1,0 +1,77 @@
+package snp
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// maxList bounds a revocation list, in bytes. AMD's have 2 KiB.
+const maxList = 1 << 20
+
+// Source gives AMD's revocation lists, DER. A source need not be trusted: lists are signed.
+type Source interface {
+	List(ctx context.Context, line Line, vlek bool) ([]byte, error)
+}
+
+// Dir is a folder of lists: amd-vcek-LINE.crl and amd-vlek-LINE.crl, the line in lower case.
+type Dir string
+
+// List reads a file. That it can't be opened is an error.
+func (dir Dir) List(_ context.Context, line Line, vlek bool) ([]byte, error) {
+	name := fmt.Sprintf("amd-%s-%s.crl", strings.ToLower(keyName(vlek)), strings.ToLower(string(line)))
+	f, err := os.Open(filepath.Join(string(dir), name))
+	if err != nil {
+		return nil, fmt.Errorf("revocation list: %w", err)
+	}
+	defer f.Close()
+	der, err := io.ReadAll(io.LimitReader(f, maxList+1))
+	if err == nil && len(der) > maxList {
+		err = fmt.Errorf("it must have at most %d bytes", maxList)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("revocation list %s: %w", name, err)
+	}
+	return der, nil
+}
+
+// Revocations reads the list that the chain's root signed, which must be in date at the
+// time at, and returns the certificates that are on it, with the time when the next list is
+// due. AMD lists intermediates: serial numbers of VCEKs are all zero, and no list names
+// one. What a leaked VCEK signs is kept out by a minimum of the TCB.
+func (c Chain) Revocations(der []byte, at time.Time) (revoked []string, until time.Time, err error) {
+	if at.IsZero() {
+		at = time.Now()
+	}
+	list, err := x509.ParseRevocationList(der)
+	if err != nil {
+		return nil, until, err
+	}
+	switch {
+	case !bytes.Equal(list.RawIssuer, c.Root.RawSubject):
+		return nil, until, fmt.Errorf("the list is by %s, not by %s", list.Issuer, c.Root.Subject)
+	case list.NextUpdate.IsZero():
+		return nil, until, errors.New("the list doesn't say when the next one is due")
+	case at.Before(list.ThisUpdate) || at.After(list.NextUpdate):
+		return nil, until, fmt.Errorf("the list is good from %s to %s, not at %s",
+			list.ThisUpdate.Format(time.DateOnly), list.NextUpdate.Format(time.DateOnly), at.UTC().Format(time.DateOnly))
+	}
+	if err := list.CheckSignatureFrom(c.Root); err != nil {
+		return nil, until, fmt.Errorf("the list's signature doesn't hold: %w", err)
+	}
+	for _, entry := range list.RevokedCertificateEntries {
+		for _, cert := range []*x509.Certificate{c.Intermediate, c.Root} {
+			if entry.SerialNumber.Cmp(cert.SerialNumber) == 0 {
+				revoked = append(revoked, fmt.Sprintf("%s (serial %x) since %s", cert.Subject.CommonName, cert.SerialNumber, entry.RevocationTime.UTC().Format(time.DateOnly)))
+			}
+		}
+	}
+	return revoked, list.NextUpdate, nil
+}

@@ -1,0 +1,150 @@
+// Package snp answers: whose SNP report is it?
+//
+// It reads attestation reports of AMD SEV-SNP and the certificates beside them, and checks
+// their signatures up to a root (SEV Secure Nested Paging Firmware ABI Specification,
+// 56860, and Versioned Chip Endorsement Key Certificate and KDS Interface Specification,
+// 57230, both by AMD). It returns what it found. Which of that is good enough is the
+// caller's to decide.
+//
+// The code is our own, on Go's library alone, and not go-sev-guest (v0.15.0), for what that
+// does: it checks the signature over a report that it has written anew, so that bits of the
+// bytes it was given are free; its built-in roots have no ASVK, so that reports signed by a
+// VLEK fail; it knows no CPU of the models A0h–AFh and no certificate of Turin; it asks
+// AMD's service unless told not to; its search for revocations fails with a panic on roots
+// that have only an ASVK, and reads no date. Its releases v0.13.0 and v0.14.0 took the root
+// out of the evidence. All of it is in the reports and certificates of a few AMD lines,
+// which is little to read by oneself.
+package snp
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/sha512"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"math/big"
+	"slices"
+	"time"
+)
+
+// Bounds of the certificates beside a report. Real ones have 1 to 2 KiB.
+const (
+	maxCertificates = 3 // leaf, intermediate, root
+	maxCertificate  = 8 << 10
+)
+
+// Attestation is a report and the certificates that came with it. It was read; only Verify
+// checks signatures.
+type Attestation struct {
+	*Report
+	Leaf *Leaf // VCEK or VLEK
+
+	intermediate *x509.Certificate // as it came, nil where it didn't
+	root         *x509.Certificate // as it came, nil where it didn't
+}
+
+// Parse reads a report, of 1,184 bytes and nothing else, and its certificates, each DER:
+// the leaf, then the intermediate and the root, of which each may be absent. A certificate
+// that has no place in the chain is an error: its bits would be free.
+func Parse(report []byte, certificates [][]byte) (*Attestation, error) {
+	r, err := ParseReport(report)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(certificates); n == 0 || n > maxCertificates {
+		return nil, fmt.Errorf("an SNP report must come with 1 to %d certificates, not %d: the VCEK or VLEK, and those above it", maxCertificates, n)
+	}
+	a := &Attestation{Report: r}
+	for i, der := range certificates {
+		if len(der) > maxCertificate {
+			return nil, fmt.Errorf("certificate %d of the SNP report must have at most %d bytes, not %d", i, maxCertificate, len(der))
+		}
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d of the SNP report: %w", i, err)
+		}
+		switch {
+		case i == 0:
+			if a.Leaf, err = readLeaf(c); err != nil {
+				return nil, fmt.Errorf("certificate 0 of the SNP report: %w", err)
+			}
+		case a.root != nil:
+			return nil, fmt.Errorf("certificate %d of the SNP report stands behind the root", i)
+		case bytes.Equal(c.RawSubject, c.RawIssuer):
+			a.root = c
+		case a.intermediate != nil:
+			return nil, fmt.Errorf("certificate %d of the SNP report is a second intermediate", i)
+		default:
+			a.intermediate = c
+		}
+	}
+	if a.Leaf.VLEK != a.signedByVLEK {
+		return nil, fmt.Errorf("the SNP report is signed by a %s, and the certificate is of a %s", keyName(a.signedByVLEK), keyName(a.Leaf.VLEK))
+	}
+	return a, nil
+}
+
+// Verify checks the signatures from the report up to one of roots, as of the time at; the
+// zero time is now. It checks what the leaf says: the product line, all parts of
+// REPORTED_TCB, and CHIP_ID where the report has one. Without that, a key that an old
+// firmware leaked would sign reports of a newer one. The error is an *UntrustedRootError
+// where the chain ends in another root.
+func (a *Attestation) Verify(roots []*x509.Certificate, at time.Time) (Chain, error) {
+	if at.IsZero() {
+		at = time.Now()
+	}
+	c, err := a.chain(roots, at)
+	if err != nil {
+		return Chain{}, err
+	}
+	if !a.signed() {
+		return Chain{}, errors.New("the SNP report is not signed by the key of its certificate")
+	}
+	if err := a.agrees(c.Line); err != nil {
+		return Chain{}, err
+	}
+	return c, nil
+}
+
+// signed checks the report's signature by the leaf's key, over the bytes as they came.
+func (a *Attestation) signed() bool {
+	sum := sha512.Sum384(a.raw[:signedEnd])
+	r, s := littleEndian(a.raw[signedEnd:][:scalarSize]), littleEndian(a.raw[signedEnd+scalarSize:][:scalarSize])
+	return ecdsa.Verify(a.Leaf.key, sum[:], r, s)
+}
+
+// agrees holds what the report says of its processor against what AMD says of the key.
+func (a *Attestation) agrees(line Line) error {
+	if a.Version >= 3 {
+		if told := lineOf(a.Family, a.Model); told != line {
+			return fmt.Errorf("the SNP report is of a CPU of family %#x, model %#x, and its key of one of the line %s", a.Family, a.Model, line)
+		}
+	}
+	if a.ReportedTCB != a.Leaf.TCB {
+		return fmt.Errorf("REPORTED_TCB is %s, and the key is of %s", a.ReportedTCB.Words(line), a.Leaf.TCB.Words(line))
+	}
+	if a.Leaf.VLEK || a.ChipID == [64]byte{} {
+		return nil // a VLEK is a provider's, of no one chip; MASK_CHIP_ID leaves zeros
+	}
+	var id [64]byte
+	copy(id[:], a.Leaf.hardwareID) // of 8 bytes, the rest are zeros
+	if a.ChipID != id {
+		return fmt.Errorf("CHIP_ID is %x…, and the key is of the chip %x…", a.ChipID[:8], id[:8])
+	}
+	return nil
+}
+
+// littleEndian reads a number of a signature.
+func littleEndian(b []byte) *big.Int {
+	b = slices.Clone(b)
+	slices.Reverse(b)
+	return new(big.Int).SetBytes(b)
+}
+
+func keyName(vlek bool) string {
+	if vlek {
+		return "VLEK"
+	}
+	return "VCEK"
+}
