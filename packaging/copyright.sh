@@ -44,6 +44,16 @@ License: Intel-SGX-root
  authorship, so that no licence is needed to copy it. It can't be changed: its
  signature would be wrong.
 
+Files: hw/verify/snp/amd/*
+Copyright: 2020-2024 Advanced Micro Devices, Inc.
+License: AMD-SEV-certificates
+ The certificates of AMD's root and intermediate keys for SEV-SNP, as AMD gives
+ them to verifiers: https://kdsintf.amd.com/{vcek,vlek}/v1/{Milan,Genoa,Turin}/cert_chain.
+ They were taken from google/go-sev-guest v0.15.0, which has them from there. They
+ state public keys, names and dates, which are facts and no work of authorship, so
+ that no licence is needed to copy them. They can't be changed: their signatures
+ would be wrong.
+
 EOF
 tail -n +3 modules.tsv | while IFS=$tab read -r module license programs copyright; do
 	echo "Files: vendor/$module/*"

@@ -50,10 +50,15 @@ func (a *Appraiser) Appraise(ctx context.Context, bundle []byte, asked Asked) (*
 	r := begin(claimSteps, opts)
 	ev, err := evidence.Parse(bundle)
 	if err != nil {
-		return r.malformed(err, unreadable(bundle)), nil
+		return r.malformed(err, evidence.Unreadable(bundle)), nil
 	}
 	r.add(StepFormat, format(ev))
-	p, err := r.judgePlatform(ctx, ev.Quote, debug(ev.Quote, opts), opts)
+	var p onPlatform
+	if ev.SNP != nil {
+		p, err = r.judgeSNP(ctx, ev.SNP, opts)
+	} else {
+		p, err = r.judgePlatform(ctx, ev.Quote, debug(ev.Quote, opts), opts)
+	}
 	if err != nil {
 		return nil, err
 	}

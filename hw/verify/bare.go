@@ -8,6 +8,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/named"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/logs/boot"
@@ -55,7 +56,7 @@ func (r *Result) judgeBare(ctx context.Context, b *bare, opts Options) (*Result,
 // judgeBareValues holds an authentic quote against the reference values. A policy that was
 // given must be met: what wasn't given with the quote is missed.
 func (r *Result) judgeBareValues(q *dcap.Quote, opts Options) error {
-	r.add(StepPolicy, policyCounts(func(yield func(what, digest string) bool) { quoteDigests(q, r.seen.Booted, yield) }, opts))
+	r.add(StepPolicy, policyCounts(func(yield func(what, digest string) bool) { named.OfQuote(q, r.seen.Booted, yield) }, opts))
 	r.add(StepTD, tdValues(q, opts))
 	s, boots, err := bootValues(r.seen.Booted, opts)
 	if err != nil {
@@ -242,7 +243,7 @@ func (r *Result) concludeBare(q *dcap.Quote, p onPlatform, opts Options) {
 			}
 		}
 		if r.passed(StepPolicy, StepTD, StepBootValues) && r.Boot != nil {
-			r.proves("boot", "%s", bootWords(r.Boot))
+			r.proves("boot", "%s", r.Boot.Words())
 		}
 	}
 	r.tellGaps(opts)
@@ -253,7 +254,7 @@ func (r *Result) concludeBare(q *dcap.Quote, p onPlatform, opts Options) {
 		r.leaves(policy.Power, "what the policy wants of power and events: a bare quote tells of none")
 	}
 	r.leaves("program", "which program asked for the quote")
-	r.Hint = r.hint(q, p, opts)
+	r.Hint = r.hint(p, opts)
 	if r.Verdict == Authentic {
 		r.Hint = ""
 	}

@@ -2,16 +2,12 @@ package verify
 
 import (
 	"bytes"
-	"crypto/ed25519"
 	"crypto/sha512"
 	"encoding/hex"
-	"errors"
 	"fmt"
 
 	"github.com/cima-project/cima/hw/verify/evidence"
-	"github.com/cima-project/cima/logs/canonical"
 
-	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -20,23 +16,23 @@ func boundClaims(ev *evidence.Bundle) Step {
 	if ev.Wire.Shared != nil {
 		return boundInTree(ev)
 	}
-	c := Comparison{"REPORTDATA", hex.EncodeToString(ev.ReportData[:]), hex.EncodeToString(ev.Quote.ReportData[:])}
-	if ev.ReportData != ev.Quote.ReportData {
+	c := comparedData(ev, ev.ReportData)
+	if ev.ReportData != ev.Quoted() {
 		return fail("the quote was made for other claims", c)
 	}
 	return pass("the quote holds the SHA-512 of the claims", c)
 }
 
-// agentKey is a key that a start event announces.
-type agentKey struct {
-	position int
-	key      ed25519.PublicKey
+// comparedData holds what the hardware signed against what it must have been.
+func comparedData(ev *evidence.Bundle, want [64]byte) Comparison {
+	got := ev.Quoted()
+	return Comparison{ev.QuotedName(), hex.EncodeToString(want[:]), hex.EncodeToString(got[:])}
 }
 
 // agent: the claims are signed by the agent whose key the log announces in event
 // 0, or in its latest start event. It returns the keys that the log announces.
-func agent(ev *evidence.Bundle) (Step, agentKeys) {
-	keys, err := readKeys(ev)
+func agent(ev *evidence.Bundle) (Step, evidence.Keys) {
+	keys, err := ev.Keys()
 	if err != nil {
 		return fail(err.Error()), nil
 	}
@@ -44,61 +40,24 @@ func agent(ev *evidence.Bundle) (Step, agentKeys) {
 }
 
 // signedBy checks the claims' signature with the key in force, which is the last.
-func signedBy(ev *evidence.Bundle, keys agentKeys) Step {
+func signedBy(ev *evidence.Bundle, keys evidence.Keys) Step {
 	inForce := keys[len(keys)-1]
-	sum := rpc.Digest(sha512.Sum384(inForce.key))
+	sum := rpc.Digest(sha512.Sum384(inForce.Key))
 	c := Comparison{"agent key, SHA-384", sum.String(), ev.Claims.Agent.String()}
 	if sum != ev.Claims.Agent {
 		return fail("the claims name another agent than the log", c)
 	}
-	if !rpc.VerifyReportData(inForce.key, ev.ReportData, ev.Wire.AgentSignature) {
-		return fail(fmt.Sprintf("the signature is not by the key of event %d", inForce.position), c)
+	if !rpc.VerifyReportData(inForce.Key, ev.ReportData, ev.Wire.AgentSignature) {
+		return fail(fmt.Sprintf("the signature is not by the key of event %d", inForce.Position), c)
 	}
 	restarts := len(keys) - 1
 	switch {
-	case keys.changed():
-		return warn(fmt.Sprintf("signed by the key of event %d: the agent restarted and lost the key of event 0, or something else passes for it", inForce.position), c)
+	case keys.Changed():
+		return warn(fmt.Sprintf("signed by the key of event %d: the agent restarted and lost the key of event 0, or something else passes for it", inForce.Position), c)
 	case restarts > 0:
 		return pass(fmt.Sprintf("signed by the key of event 0, which the agent kept over %d restarts", restarts), c)
 	}
 	return pass("signed by the key of event 0", c)
-}
-
-// agentKeys are the keys of the start events in the prefix, event 0's first.
-type agentKeys []agentKey
-
-// changed reports whether a start event announces another key than event 0.
-func (keys agentKeys) changed() bool {
-	for _, k := range keys {
-		if !bytes.Equal(k.key, keys[0].key) {
-			return true
-		}
-	}
-	return false
-}
-
-// readKeys reads the keys of the start events in the prefix.
-func readKeys(ev *evidence.Bundle) (keys agentKeys, err error) {
-	if len(ev.Log) == 0 || ev.Log[0].Event == nil || ev.Log[0].Event.Operation != logs.OpStart {
-		return nil, errors.New("event 0 is no start event: the log doesn't say who writes it")
-	}
-	for i, e := range ev.Prefix() {
-		if e.Event == nil || e.Event.Operation != logs.OpStart {
-			continue
-		}
-		var start logs.StartBody
-		if err := canonical.Decode(e.Event.Body(), &start); err != nil {
-			return nil, fmt.Errorf("start event %d: %w", i, err)
-		}
-		if start.AgentKey == nil {
-			return nil, fmt.Errorf("start event %d: there must be an agent_key", i)
-		}
-		keys = append(keys, agentKey{i, ed25519.PublicKey(start.AgentKey)})
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("the claims were fixed before event 0: no agent had started")
-	}
-	return keys, nil
 }
 
 // nonce: the evidence was made after the verifier chose its nonce.

@@ -28,6 +28,10 @@ func withLog(b policy.Booted, log *boot.Log) policy.Booted {
 // booted is what the boot itself left, before the operating system extended
 // RTMR2.
 func booted(ev *evidence.Bundle) policy.Booted {
+	if ev.SNP != nil {
+		measurement := hw.Digest(ev.SNP.Measurement)
+		return policy.Booted{Measurement: &measurement}
+	}
 	now := bootedOf(ev.Quote)
 	if len(ev.Wire.OSLogs) > 0 {
 		first := ev.Wire.OSLogs[0]

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -20,7 +19,7 @@ type conclusion struct {
 	ev       *evidence.Bundle
 	opts     Options
 	platform onPlatform
-	keys     agentKeys
+	keys     evidence.Keys
 	instance *instances.Instance
 	boots    []policy.Boot // that fit
 	caller   known
@@ -32,7 +31,7 @@ func (c *conclusion) write() {
 	if c.Verdict == NotAuthentic {
 		c.leaves("rest", "and nothing that rests on it")
 	}
-	c.Hint = c.hint(c.ev.Quote, c.platform, c.opts)
+	c.Hint = c.hint(c.platform, c.opts)
 }
 
 // passed reports whether all these steps passed, with or without a warning.
@@ -60,9 +59,15 @@ func (c *conclusion) listProved() {
 	if !c.passed(StepQuote) {
 		return
 	}
-	c.proves("quote", "a TD has these registers: its quote's chain ends in %s", dcap.RootName(c.ev.Quote.Root()))
+	stands := "its platform stands well with Intel: TCB %s"
+	if c.ev.SNP != nil {
+		c.proves("quote", "an SNP guest was launched with this measurement: its report's chain ends in %s", c.Root.Name)
+		stands = "its firmware is as new as the policy wants it: %s"
+	} else {
+		c.proves("quote", "a TD has these registers: its quote's chain ends in %s", dcap.RootName(c.ev.Quote.Root()))
+	}
 	if c.passed(StepEnclave, StepTCB, StepRevocation) {
-		c.proves("platform", "its platform stands well with Intel: TCB %s", c.Step(StepTCB).Detail)
+		c.proves("platform", stands, c.Step(StepTCB).Detail)
 	}
 	if !c.passed(StepDebug, StepReportData, StepAgent, StepRuntimeLog, StepClaims) {
 		return
@@ -83,19 +88,13 @@ func (c *conclusion) listProved() {
 	if !c.passed(StepBootLog, StepPolicy, StepTD, StepBootValues) || c.Boot == nil {
 		return
 	}
-	c.proves("boot", "%s", bootWords(c.Boot))
+	c.proves("boot", "%s", c.Boot.Words())
+	if slices.Contains(c.Boot.Gaps, policy.BootFirmware) {
+		return // nobody knows who wrote the agent
+	}
 	if c.passed(StepCaller, StepCallerValues) && !slices.Contains(c.caller.gaps, policy.AnyCaller) {
 		c.proves("caller", "you know who asked: %s", c.Step(StepCallerValues).Detail)
 	}
-}
-
-// bootWords says who is known to have written what: the agent too only where something
-// covers the root file system.
-func bootWords(b *policy.Boot) string {
-	if slices.Contains(b.Gaps, policy.Root) {
-		return fmt.Sprintf("you know who wrote firmware, kernel and initrd, and not who wrote the agent: the boot %q in the policy", b.Name)
-	}
-	return fmt.Sprintf("you know who wrote firmware, kernel and agent: the boot %q in the policy", b.Name)
 }
 
 func (c *conclusion) launchWords() string {
@@ -114,8 +113,20 @@ func outOfDate(q *dcap.Quote, at time.Time) bool {
 	})
 }
 
+// quoteHint says what to do about a signature or chain that is not trusted. root is the
+// chain's, where that is the fault.
+func quoteHint(root *x509.Certificate, outOfDate bool) string {
+	switch {
+	case root != nil && simulated(root):
+		return "this is a simulated TD; for a test, give its root.pem as the trust root (--trust-root)"
+	case outOfDate:
+		return "a certificate isn't of the time that is judged for: see the clock, or judge as of when the quote was made (--at)"
+	}
+	return "evidence for which no trusted root vouches is worth nothing"
+}
+
 // hint says what to do about the verdict.
-func (r *Result) hint(q *dcap.Quote, p onPlatform, opts Options) string {
+func (r *Result) hint(p onPlatform, opts Options) string {
 	failed := r.Failed()
 	if len(failed) == 0 {
 		switch {
@@ -129,16 +140,9 @@ func (r *Result) hint(q *dcap.Quote, p onPlatform, opts Options) string {
 			return "make reference values with \"cimactl policy init\", check them, and give them as the policy"
 		}
 	}
-	var untrusted *dcap.UntrustedRootError
 	switch failed[0].Name {
 	case StepQuote:
-		if errors.As(p.untrusted, &untrusted) && simulated(untrusted.Root) {
-			return "this is a simulated TD; for a test, give its root.pem as the trust root (--trust-root)"
-		}
-		if outOfDate(q, opts.at()) {
-			return "a certificate isn't of the time that is judged for: see the clock, or judge as of when the quote was made (--at)"
-		}
-		return "evidence for which no trusted root vouches is worth nothing"
+		return p.hint
 	case StepNonce:
 		return "ask for evidence with the nonce that you verify with; this may be a replay"
 	case StepDebug:

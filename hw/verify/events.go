@@ -1,14 +1,11 @@
 package verify
 
 import (
-	"encoding/json/v2"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/hw/verify/instances"
-	"github.com/cima-project/cima/logs"
 )
 
 // power: which containers could have acted as root of the guest, and so on all
@@ -17,35 +14,18 @@ func power(ev *evidence.Bundle, opts Options) Step {
 	if opts.Policy == nil {
 		return skip(noPolicy + ": " + powerWords(ev))
 	}
-	refused := opts.Policy.JudgePower(classesOf(ev))
+	refused := opts.Policy.JudgePower(ev.PowerClasses())
 	if len(refused) > 0 {
 		return fail("the policy does not allow it: "+powerful(refused), Comparison{"power of containers", "what [power] allows", strings.Join(refused[:min(len(refused), maxClasses)], ", ")})
 	}
 	return pass(powerWords(ev))
 }
 
-// classesOf are the classes of all power events, each once. An event that can't be read,
-// or has none, has a class that no policy can allow.
-func classesOf(ev *evidence.Bundle) (classes []string) {
-	for e := range ev.ShownEvents() {
-		if e.Operation != logs.OpPower {
-			continue
-		}
-		of := powerClasses(e)
-		if len(of) == 0 {
-			of = []string{"(not known)"}
-		}
-		classes = append(classes, of...)
-	}
-	slices.Sort(classes)
-	return slices.Compact(classes)
-}
-
 // maxClasses is how many classes a sentence names.
 const maxClasses = 20
 
 func powerWords(ev *evidence.Bundle) string {
-	classes := classesOf(ev)
+	classes := ev.PowerClasses()
 	if len(classes) == 0 {
 		return "the log knows of no container that could act as root of the guest"
 	}
@@ -58,16 +38,6 @@ func powerful(classes []string) string {
 		words += fmt.Sprintf(", and %d more", more)
 	}
 	return "containers could act as root of the guest: " + words
-}
-
-// powerClasses are the classes in a power event. Where they can't be read there
-// are none, and no policy allows that.
-func powerClasses(e *logs.Event) []string {
-	var power logs.PowerBody
-	if json.Unmarshal(e.Body(), &power) != nil {
-		return nil
-	}
-	return power.Classes
 }
 
 // events: the events that the policy wants or forbids.

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"cmp"
-	"encoding/json/v2"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,8 +36,7 @@ func (g *gapList) codes(codes []string) {
 
 // ofQuote adds what is not proved of root, TD, platform and boot.
 func (g *gapList) ofQuote(r *Result, q *dcap.Quote, boot *policy.Boot, opts Options) {
-	g.add(opts.TrustRoots != nil && simulated(q.Root()), policy.RootSimulated, "")
-	g.add(opts.TrustRoots != nil && !simulated(q.Root()), policy.RootGiven, "")
+	g.ofRoot(simulated(q.Root()), opts)
 	_, open := opts.Policy.JudgeOpen(tdOf(q))
 	g.codes(open)
 	g.add(r.outcome(StepRevocation) == Skip, policy.Collateral, "--online gets it")
@@ -47,6 +45,16 @@ func (g *gapList) ofQuote(r *Result, q *dcap.Quote, boot *policy.Boot, opts Opti
 	}
 	_, set := opts.Policy.Platform().For(certified(q)).JudgePlatform(certified(q))
 	g.add(len(set) > 0, policy.Platform, strings.Join(set, ", "))
+	g.ofAsked(r, boot, opts)
+}
+
+func (g *gapList) ofRoot(simulated bool, opts Options) {
+	g.add(opts.TrustRoots != nil && simulated, policy.RootSimulated, "")
+	g.add(opts.TrustRoots != nil && !simulated, policy.RootGiven, "")
+}
+
+// ofAsked adds what is not proved of what the verifier asked, and of the boot.
+func (g *gapList) ofAsked(r *Result, boot *policy.Boot, opts Options) {
 	g.add(r.outcome(StepNonce) == Skip, policy.Nonce, "")
 	_, aged := opts.Policy.JudgeNonce(opts.NonceMade, opts.at())
 	g.add(!aged && r.outcome(StepNonce) != Skip, policy.NonceAge, "")
@@ -61,12 +69,17 @@ func (g *gapList) ofQuote(r *Result, q *dcap.Quote, boot *policy.Boot, opts Opti
 // gaps are what is not proved by evidence with claims.
 func (c *conclusion) gaps() []gap {
 	var g gapList
-	g.ofQuote(c.Result, c.ev.Quote, c.Boot, c.opts)
-	g.add(c.ev.Claims.Log.Anchor == logs.AnchorReportData, policy.Anchor, "")
+	if c.ev.SNP != nil {
+		g.ofSNP(c)
+		g.add(true, policy.NoRegister, "")
+	} else {
+		g.ofQuote(c.Result, c.ev.Quote, c.Boot, c.opts)
+		g.add(c.ev.Claims.Log.Anchor == logs.AnchorReportData, policy.Anchor, "")
+	}
 	g.add(c.ev.Private(), policy.Private, "")
-	g.add(c.keys.changed(), policy.AgentKey, "")
-	g.add(c.missedLaunches(), policy.MissedLaunch, "")
-	classes := classesOf(c.ev)
+	g.add(c.keys.Changed(), policy.AgentKey, "")
+	g.add(c.ev.MissedLaunches(), policy.MissedLaunch, "")
+	classes := c.ev.PowerClasses()
 	g.add(len(classes) > 0 && c.passed(StepPower), policy.Power, strings.Join(classes, ", "))
 	g.add(len(c.ev.Log) > c.ev.Claims.Log.Count, policy.Later, fmt.Sprintf("%d events", len(c.ev.Log)-c.ev.Claims.Log.Count))
 	g.add(!c.passed(StepCallerValues), policy.CallerUnknown, "")
@@ -98,18 +111,6 @@ func (g *gapList) detail(code, detail string) {
 			(*g)[i].detail = detail
 		}
 	}
-}
-
-// missedLaunches reports whether the log shows that containers were started
-// unmeasured. One that ended before the daemon saw it could have had any power.
-func (c *conclusion) missedLaunches() bool {
-	for e := range c.ev.ShownEvents() {
-		var missed logs.MissedBody
-		if e.Operation == logs.OpMissed && (json.Unmarshal(e.Body(), &missed) != nil || missed.What != logs.MissedExec) {
-			return true
-		}
-	}
-	return false
 }
 
 // notProved: nothing is left that stands in the way of trust, or the policy waives it by

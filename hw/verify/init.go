@@ -16,7 +16,7 @@ import (
 func InitPolicy(results []*Result, waive []string) (text []byte, notes []string, err error) {
 	var all []firstseen.Seen
 	for _, r := range results {
-		if r.Claims == nil || r.Registers == nil || r.Verdict == NotAuthentic || r.Verdict == Malformed {
+		if r.Claims == nil || r.Registers == nil && r.Guest == nil || r.Verdict == NotAuthentic || r.Verdict == Malformed {
 			return nil, nil, errors.New("no policy can be made from evidence that is not authentic: " + r.Reason)
 		}
 		if c := r.Claims.Container; c != nil && c.LaunchDigest == (rpc.Digest{}) {

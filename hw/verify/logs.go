@@ -14,6 +14,9 @@ import (
 // bootLog: the boot log, and the operating system's where it extends the
 // same registers, explain RTMR0–2.
 func bootLog(ev *evidence.Bundle) Step {
+	if ev.SNP != nil {
+		return nothingBooted(ev)
+	}
 	digest := Comparison{"boot log, SHA-384", ev.Claims.BootLog.String(), rpc.Digest(sha512.Sum384(ev.Wire.BootLog)).String()}
 	if ev.BootLog == nil {
 		return fail("the boot log is not the one that the claims name", digest)
@@ -66,6 +69,8 @@ func runtimeLog(ev *evidence.Bundle) Step {
 	switch later := len(ev.Log) - ev.Claims.Log.Count; {
 	case ev.Private():
 		return privateLog(ev)
+	case ev.SNP != nil:
+		return unheldLog(ev)
 	case later < 0:
 		return fail(fmt.Sprintf("the claims count %d events, the log has %d", ev.Claims.Log.Count, len(ev.Log)))
 	case ev.Claims.Log.Anchor == logs.AnchorReportData && later > 0:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ const noCollateral = "no collateral was given"
 // onPlatform is what the steps on quote and platform found out.
 type onPlatform struct {
 	untrusted  error            // why the quote's signature or chain is not trusted
+	hint       string           // what to do about that
 	collateral *dcap.Collateral // nil where there is none that can be used
 	level      *dcap.TCBLevel   // nil where collateral gives none
 }
@@ -28,7 +30,14 @@ func (r *Result) judgePlatform(ctx context.Context, q *dcap.Quote, debug Step, o
 	s, p.untrusted = quoteSignature(q, opts)
 	r.add(StepQuote, s)
 	if p.untrusted == nil {
-		r.Root = rootOf(q, opts)
+		r.Root = describeRoot(opts.rootOf(q), opts)
+	} else {
+		var other *dcap.UntrustedRootError
+		var root *x509.Certificate
+		if errors.As(p.untrusted, &other) {
+			root = other.Root
+		}
+		p.hint = quoteHint(root, outOfDate(q, opts.at()))
 	}
 	r.add(StepDebug, debug)
 	if s, p.collateral, err = checkCollateral(ctx, q, p.untrusted, opts); err != nil {
@@ -61,20 +70,6 @@ func (o *Options) rootOf(q *dcap.Quote) *x509.Certificate {
 		return root
 	}
 	return q.Root()
-}
-
-// rootOf describes the root that vouches for the quote.
-func rootOf(q *dcap.Quote, opts Options) *Root {
-	trusted := opts.rootOf(q)
-	root := &Root{"built-in", dcap.RootName(trusted), dcap.Fingerprint(trusted)}
-	switch {
-	case opts.TrustRoots == nil:
-	case simulated(trusted):
-		root.Kind = "simulated"
-	default:
-		root.Kind = "given"
-	}
-	return root
 }
 
 func simulated(root *x509.Certificate) bool {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/firstseen"
+	"github.com/cima-project/cima/hw/verify/guest"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/rpc"
 )
@@ -115,7 +116,8 @@ type Result struct {
 	// The members below are read from the evidence: see Verdict for what they
 	// are worth.
 
-	Registers *Registers     `json:"registers,omitzero"` // the quote's
+	Registers *Registers     `json:"registers,omitzero"` // the quote's, of a TD
+	Guest     *guest.Guest   `json:"snp,omitzero"`       // of an SNP guest
 	TCB       *dcap.TCBLevel `json:"tcb,omitzero"`       // where collateral was given
 	Claims    *rpc.Claims    `json:"claims,omitzero"`
 	Events    []Event        `json:"events,omitempty"` // the runtime log's, in its order

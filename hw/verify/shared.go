@@ -1,7 +1,6 @@
 package verify
 
 import (
-	"encoding/hex"
 	"fmt"
 
 	"github.com/cima-project/cima/hw/verify/evidence"
@@ -18,8 +17,8 @@ func shared(ev *evidence.Bundle) Step {
 	if err != nil {
 		return fail(err.Error())
 	}
-	c := Comparison{"REPORTDATA", hex.EncodeToString(want[:]), hex.EncodeToString(ev.Quote.ReportData[:])}
-	if want != ev.Quote.ReportData {
+	c := comparedData(ev, want)
+	if want != ev.Quoted() {
 		return fail(fmt.Sprintf("the quote was made for no tree of %d in which these claims are leaf %d", s.Size, s.Index), c)
 	}
 	return pass(fmt.Sprintf("the claims are leaf %d of the %d that share the quote", s.Index, s.Size), c)

@@ -5,13 +5,9 @@ import (
 	"iter"
 	"strings"
 
-	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/hw/verify/instances"
 	"github.com/cima-project/cima/hw/verify/policy"
-	"github.com/cima-project/cima/logs"
-	"github.com/cima-project/cima/logs/canonical"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -31,84 +27,6 @@ func policyCounts(digests iter.Seq2[string, string], opts Options) Step {
 	return pass("the policy is in force, and revokes nothing of this")
 }
 
-// quoteDigests are the digests in a quote that a policy can revoke.
-func quoteDigests(q *dcap.Quote, now policy.Booted, yield func(what, digest string) bool) bool {
-	for _, d := range []struct {
-		what   string
-		digest hw.Digest
-	}{
-		{"MRTD", q.Registers.MRTD}, {"MRSEAM", q.Module}, {"MRCONFIGID", q.ConfigID}, {"MROWNER", q.Owner}, {"MROWNERCONFIG", q.OwnerConf},
-		{"RTMR0", now.RTMR[0]}, {"RTMR1", now.RTMR[1]}, {"RTMR2", now.RTMR[2]},
-	} {
-		if !yield(d.what, d.digest.String()) {
-			return false
-		}
-	}
-	for _, d := range q.ServiceTDs() {
-		if !yield("service TD", d.String()) {
-			return false
-		}
-	}
-	if now.Log == nil {
-		return true
-	}
-	for _, e := range now.Log.UnverifiedEvents() { // proved by now: they replay to the quote's registers
-		if !yield("boot event", hw.Digest(e.Digest).String()) {
-			return false
-		}
-	}
-	return true
-}
-
-// digests are all digests in the evidence that a policy can revoke.
-func digests(ev *evidence.Bundle, in *instances.Instance) iter.Seq2[string, string] {
-	return func(yield func(what, digest string) bool) {
-		if !quoteDigests(ev.Quote, booted(ev), yield) {
-			return
-		}
-		for e := range ev.ShownEvents() {
-			if e.Container == "" && !eventDigests(e, yield) {
-				return
-			}
-		}
-		if in == nil || in.Launch == nil {
-			return
-		}
-		for _, e := range in.Events {
-			if !eventDigests(e, yield) {
-				return
-			}
-		}
-		if !yield("launch", in.LaunchSum.String()) || !yield("defaults", in.DefaultsDigest.String()) ||
-			!yield("image", in.Image.Digest) || !yield("image", in.Image.Manifest) {
-			return
-		}
-		for _, layer := range in.Image.Layers {
-			if !yield("layer", layer) {
-				return
-			}
-		}
-	}
-}
-
-// eventDigests are those of programs.
-func eventDigests(e *logs.Event, yield func(what, digest string) bool) bool {
-	switch e.Operation {
-	case logs.OpStart, logs.OpSystem, logs.OpExec:
-	default:
-		return true
-	}
-	var body struct {
-		Executable string `json:"executable"`
-		SHA384     string `json:"sha384"`
-		Verity     string `json:"verity"`
-	}
-	if canonical.Decode(e.Body(), &body) != nil {
-		return true
-	}
-	return yield("the agent", body.Executable) && yield("a program", body.SHA384) && yield("a program", body.Verity)
-}
-
 // bootValues: does a reference value say who wrote what was booted? The agent is software
 // in the guest: its word is worth what was measured on the way to it, and no more. It
 // returns the boots that fit.
@@ -125,7 +43,7 @@ func bootValues(now policy.Booted, opts Options) (Step, []policy.Boot, error) {
 	}
 	if len(found.Known) > 0 {
 		b := found.Known[0]
-		return pass(fmt.Sprintf("MRTD and RTMR0–2 are those of the boot %q: firmware %s, system %s", b.Name, b.Firmware, b.System)), found.Known, nil
+		return pass(b.Fits()), found.Known, nil
 	}
 	return fail(fmt.Sprintf("not as in the nearest known boot, %q: %s", found.Nearest, found.Differences())), nil, nil
 }

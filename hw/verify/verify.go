@@ -18,7 +18,9 @@ import (
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/hw/verify/instances"
+	"github.com/cima-project/cima/hw/verify/named"
 	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/snp"
 )
 
 // Options of an appraisal.
@@ -26,7 +28,7 @@ type Options struct {
 	Asked
 
 	// TrustRoots are the roots that a quote's chain may end in; nil means
-	// Intel's SGX Root CA, and only that.
+	// Intel's SGX Root CA, for TDs, and AMD's, for SNP guests.
 	TrustRoots []*x509.Certificate
 
 	// Policy are the reference values, by policy.Parse or Load; nil means that there
@@ -39,6 +41,10 @@ type Options struct {
 	// Collateral gives the documents on the platform's patch level; nil means
 	// that this is not checked. Appraisals return errors of this source.
 	Collateral dcap.Source
+
+	// Revocations gives AMD's revocation lists, for SNP guests; nil means that this is not
+	// checked. Appraisals return errors of this source.
+	Revocations snp.Source
 
 	// At is the time for which certificates and collateral are judged; the
 	// zero time means now.
@@ -75,6 +81,9 @@ func Appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error)
 
 // format is the result of the step format for evidence that could be read.
 func format(ev *evidence.Bundle) Step {
+	if ev.SNP != nil {
+		return pass(fmt.Sprintf("SNP report version %d, runtime log of %d events", ev.SNP.Version, len(ev.Log)))
+	}
 	booted := 0
 	if ev.BootLog != nil {
 		booted = ev.BootLog.Len()
@@ -97,7 +106,7 @@ func shownEvents(ev *evidence.Bundle) []Event {
 
 // judgeClaims runs the steps that bind claims and logs to the quote. It returns
 // the agent's keys, and what the log shows of the container.
-func (r *Result) judgeClaims(ev *evidence.Bundle, opts Options) (agentKeys, *instances.Instance) {
+func (r *Result) judgeClaims(ev *evidence.Bundle, opts Options) (evidence.Keys, *instances.Instance) {
 	signed, keys := agent(ev)
 	asked, in := caller(ev)
 	r.add(StepShared, shared(ev))
@@ -122,8 +131,12 @@ func (r *Result) judgeValues(ev *evidence.Bundle, c *conclusion, opts Options) e
 		r.skipRest(notAuthentic)
 		return nil
 	}
-	r.add(StepPolicy, policyCounts(digests(ev, c.instance), opts))
-	r.add(StepTD, tdValues(ev.Quote, opts))
+	r.add(StepPolicy, policyCounts(named.Of(ev, r.seen.Booted, c.instance), opts))
+	if ev.SNP != nil {
+		r.add(StepTD, snpValues(ev.SNP, opts))
+	} else {
+		r.add(StepTD, tdValues(ev.Quote, opts))
+	}
 	var steps [4]Step
 	var err error
 	if steps[0], c.boots, err = bootValues(r.seen.Booted, opts); err != nil {

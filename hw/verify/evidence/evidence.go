@@ -13,24 +13,23 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/snp"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
-// teeTDX is the only kind of TEE whose evidence is appraised here.
-const teeTDX = "tdx"
-
 // Bundle is one bundle, with all that is packed in it.
 type Bundle struct {
 	Wire       *rpc.Evidence
 	Claims     *rpc.Claims
-	Quote      *dcap.Quote
-	ReportData [64]byte  // the quote must hold for the claims, as received
-	BootLog    *boot.Log // nil where the claims name another one
-	Log        []Entry   // the runtime log
-	Register   hw.Digest // its replay
-	Claimed    hw.Digest // its replay up to claims.log.count
+	Quote      *dcap.Quote      // of a TD; else nil
+	SNP        *snp.Attestation // of an SNP guest; else nil
+	ReportData [64]byte         // the quote must hold for the claims, as received
+	BootLog    *boot.Log        // nil where the claims name another one
+	Log        []Entry          // the runtime log
+	Register   hw.Digest        // its replay
+	Claimed    hw.Digest        // its replay up to claims.log.count
 }
 
 // Entry is one event of the runtime log, or only its digest.
@@ -49,13 +48,7 @@ func Parse(bundle []byte) (ev *Bundle, err error) {
 	if ev.ReportData, err = rpc.ReportData(ev.Wire.Claims); err != nil {
 		return nil, err
 	}
-	if ev.Wire.TEE != teeTDX {
-		return nil, fmt.Errorf("evidence of a TEE %q: only %q is appraised here", ev.Wire.TEE, teeTDX)
-	}
-	if ev.Quote, err = dcap.ParseQuote(ev.Wire.Quote); err != nil {
-		return nil, fmt.Errorf("quote: %w", err)
-	}
-	if err = ev.readBootLog(); err != nil {
+	if err = ev.readPlatform(); err != nil {
 		return nil, err
 	}
 	if err = ev.readRuntimeLog(); err != nil {

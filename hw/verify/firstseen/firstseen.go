@@ -10,12 +10,14 @@ import (
 	"bytes"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/snp"
 	"github.com/cima-project/cima/hw/verify/tables"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -25,8 +27,10 @@ import (
 type Seen struct {
 	Booted policy.Booted
 	TD     policy.TD
-	Status string    // of the TCB; "" without collateral
-	Date   time.Time // of its level
+	SNP    *snp.Attestation // of an SNP guest, which has no TD
+	Line   snp.Line         // of its processor
+	Status string           // of the TCB; "" without collateral
+	Date   time.Time        // of its level
 	Claims *rpc.Claims
 	Gaps   []string // codes of what is not proved and stands in the way
 	Events []Event  // the judged ones
@@ -54,12 +58,25 @@ func Policy(seen []Seen, waive []string) (text []byte, notes []string, err error
 		"policy init\" (cima-policy(5)). They say: what I saw once is what I trust.",
 		"CHECK EACH VALUE: nothing here says who wrote it. Compare registers with those that",
 		"the image's builder publishes, and digests with those of your own build.")
+	guests := 0
+	for _, s := range seen {
+		if s.SNP != nil {
+			guests++
+		}
+	}
+	if guests > 0 && guests < len(seen) {
+		return nil, nil, errors.New("a policy must be made from evidence of one platform: make one of the TDs, and one of the SNP guests")
+	}
 	w.value("cima_policy", 2)
 	w.value("name", "as first seen")
 	w.waived()
-	w.td()
-	w.tcb()
-	w.boots()
+	if guests > 0 {
+		w.guests()
+	} else {
+		w.td()
+		w.tcb()
+		w.boots()
+	}
 	w.callers()
 	w.power()
 	w.events()
@@ -105,7 +122,12 @@ func (w *writer) note(format string, args ...any) {
 func (w *writer) waived() {
 	var open []string
 	for _, s := range w.seen {
-		open = append(append(open, s.Gaps...), gapsOf(lineOf(s.Booted.Log))...)
+		open = append(open, s.Gaps...)
+		if s.SNP == nil {
+			open = append(open, gapsOf(lineOf(s.Booted.Log))...)
+		} else {
+			open = append(open, policy.BootFirmware)
+		}
 	}
 	open = slices.DeleteFunc(open, func(code string) bool { return code == policy.Nonce }) // whoever verifies sends one
 	open = unique(append(open, w.waive...))

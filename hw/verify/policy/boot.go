@@ -26,12 +26,22 @@ type system struct {
 	gaps         []string      // codes of what no register covers
 }
 
-// bootRule is [[boot]]: any of these firmwares with any of these systems.
+// measured is [measured.NAME]: what the launch measurement of an SNP guest covers.
+type measured struct {
+	name string
+	validity
+	wishes
+	measurements []string
+	gaps         []string // codes of what it does not cover
+}
+
+// bootRule is [[boot]]: any of these firmwares with any of these systems, of a TD; or any
+// of these measurements, of an SNP guest.
 type bootRule struct {
 	name string
 	validity
 	wishes
-	firmware, system []string
+	firmware, system, measured []string
 }
 
 func readFirmware(t *tables.Table, name string) *firmware {
@@ -41,6 +51,36 @@ func readFirmware(t *tables.Table, name string) *firmware {
 	}
 	t.Done()
 	return f
+}
+
+// Values of covers: what a launch measurement is over, by the word of who wrote the policy.
+const (
+	coversFirmware = "firmware" // the firmware alone: it boots what the host shows it
+	coversSystem   = "system"   // kernel, initrd and command line too
+)
+
+func readMeasured(t *tables.Table, name string) *measured {
+	m := &measured{name: name, validity: readValidity(t), wishes: readWishes(t), measurements: t.Texts("measurement", digest384)}
+	if len(m.measurements) == 0 {
+		t.Bad("measurement", "there: without it, nothing says what was launched")
+	}
+	switch covers := t.Text("covers"); covers {
+	case coversFirmware:
+		m.gaps = []string{BootFirmware}
+	case coversSystem:
+		var line *cmdline.Line
+		if text := t.Text("line"); text != "" {
+			var err error
+			if line, err = cmdline.Read(text); err != nil {
+				t.Fault(t.At("line"), "%s: line: %v", t.Title, err)
+			}
+		}
+		m.gaps = append(readRoot(t, line), readHostInput(t)...)
+	default:
+		t.Bad("covers", "%q, or %q where kernel, initrd and command line are measured with it", coversFirmware, coversSystem)
+	}
+	t.Done()
+	return m
 }
 
 func readSystem(t *tables.Table, name string) *system {
@@ -107,11 +147,15 @@ func readHostInput(t *tables.Table) (gaps []string) {
 }
 
 func readBoot(t *tables.Table) *bootRule {
-	b := &bootRule{name: t.Text("name"), validity: readValidity(t), wishes: readWishes(t), firmware: t.Texts("firmware", tables.AnyText), system: t.Texts("system", tables.AnyText)}
+	b := &bootRule{name: t.Text("name"), validity: readValidity(t), wishes: readWishes(t), firmware: t.Texts("firmware", tables.AnyText), system: t.Texts("system", tables.AnyText), measured: t.Texts("measured", tables.AnyText)}
 	if b.name == "" {
 		t.Bad("name", "there")
 	}
-	if len(b.firmware) == 0 || len(b.system) == 0 {
+	switch {
+	case b.measured != nil && (b.firmware != nil || b.system != nil):
+		t.Fault(t.Path, "%s must have firmware and system, of a TD, or measured, of an SNP guest", t.Title)
+	case len(b.measured) > 0:
+	case len(b.firmware) == 0 || len(b.system) == 0:
 		t.Fault(t.Path, "%s must have firmware and system: less doesn't cover a boot", t.Title)
 	}
 	t.Done()

@@ -20,16 +20,39 @@ type Booted struct {
 	RTMR    [3]hw.Digest
 	Further bool // the operating system's log, or another, comes after the boot log
 	Begun   bool // and it shows that it begins where the boot ended
+
+	Measurement *hw.Digest // of an SNP guest, which has no registers; nil of a TD
 }
 
 // Boot is a boot that a policy knows.
 type Boot struct {
 	Name     string   `json:"name"`
-	Firmware string   `json:"firmware"`
-	System   string   `json:"system"`
-	Gaps     []string `json:"-"` // codes of what no register covers
+	Firmware string   `json:"firmware,omitempty"`
+	System   string   `json:"system,omitempty"`
+	Measured string   `json:"measured,omitempty"` // of an SNP guest, in place of both
+	Gaps     []string `json:"-"`                  // codes of what no register covers
 
 	wishes []wishes
+}
+
+// Words say who is known to have written what: the agent too only where something
+// covers the root file system.
+func (b *Boot) Words() string {
+	if slices.Contains(b.Gaps, BootFirmware) {
+		return fmt.Sprintf("you know who wrote the firmware, and nothing of what it booted: the boot %q in the policy", b.Name)
+	}
+	if slices.Contains(b.Gaps, Root) {
+		return fmt.Sprintf("you know who wrote firmware, kernel and initrd, and not who wrote the agent: the boot %q in the policy", b.Name)
+	}
+	return fmt.Sprintf("you know who wrote firmware, kernel and agent: the boot %q in the policy", b.Name)
+}
+
+// Fits says of which values it is.
+func (b *Boot) Fits() string {
+	if b.Measured != "" {
+		return fmt.Sprintf("MEASUREMENT is that of the boot %q: measured %s", b.Name, b.Measured)
+	}
+	return fmt.Sprintf("MRTD and RTMR0–2 are those of the boot %q: firmware %s, system %s", b.Name, b.Firmware, b.System)
 }
 
 // Boots is what a policy says of a boot.
@@ -54,8 +77,8 @@ func (p *Policy) JudgeBoot(now Booted, at time.Time) (Boots, error) {
 		known, differ := j.judge(b)
 		if known != nil {
 			found.Known = append(found.Known, *known)
-		} else if len(differ) < least {
-			nearest, found.Nearest, least = differ, b.name, len(differ)
+		} else if n := len(differ) + b.otherKind(now); n < least {
+			nearest, found.Nearest, least = differ, b.name, n
 		}
 		if j.work.TooMuch() {
 			return found, errTooMuch
@@ -69,6 +92,14 @@ func (p *Policy) JudgeBoot(now Booted, at time.Time) (Boots, error) {
 		found.Differ = append(found.Differ, d())
 	}
 	return found, nil
+}
+
+// otherKind is more than a boot can differ in, where it is of another kind of guest.
+func (b *bootRule) otherKind(now Booted) int {
+	if (len(b.measured) > 0) != (now.Measurement != nil) {
+		return 1 << 20
+	}
+	return 0
 }
 
 type bootJudge struct {
@@ -86,6 +117,14 @@ type judged struct{ differ []difference }
 func (j *bootJudge) judge(b *bootRule) (known *Boot, differ []difference) {
 	j.work.Add(1)
 	out := b.out(j.at)
+	switch {
+	case len(b.measured) > 0 && j.now.Measurement != nil:
+		return j.judgeMeasured(b)
+	case len(b.measured) > 0:
+		return nil, []difference{said("it is the boot of an SNP guest, and this is a TD")}
+	case j.now.Measurement != nil:
+		return nil, []difference{said("it is the boot of a TD, and this is an SNP guest")}
+	}
 	firmware, differ := nearest(b.firmware, func(name string) []difference { return j.memo(j.firmware, name, j.judgeFirmware) })
 	system, more := nearest(b.system, func(name string) []difference { return j.memo(j.system, name, j.judgeSystem) })
 	if differ = append(slices.Clone(differ), more...); len(differ) == 0 && out != "" {
@@ -138,6 +177,27 @@ func (j *bootJudge) judgeFirmware(name string) (differ []difference) {
 	}
 	j.work.Add(len(f.mrtd))
 	return j.add(differ, f.rtmr0, 0, f.validity, "firmware "+name)
+}
+
+// judgeMeasured holds an SNP guest's launch measurement against those of a [[boot]].
+func (j *bootJudge) judgeMeasured(b *bootRule) (known *Boot, differ []difference) {
+	got := j.now.Measurement.String()
+	for _, name := range b.measured {
+		m := j.p.measured[name]
+		j.work.Add(len(m.measurements))
+		if !slices.Contains(m.measurements, got) {
+			differ = append(differ, func() string { return fmt.Sprintf("MEASUREMENT is %s, want %s", got, tables.Or(m.measurements)) })
+			continue
+		}
+		if out := m.out(j.at); out != "" {
+			return nil, []difference{said("measured " + name + " " + out)}
+		}
+		if out := b.out(j.at); out != "" {
+			return nil, []difference{said(fmt.Sprintf("boot %q %s", b.name, out))}
+		}
+		return &Boot{Name: b.name, Measured: name, Gaps: slices.Clone(m.gaps), wishes: []wishes{b.wishes, m.wishes}}, nil
+	}
+	return nil, differ
 }
 
 func (j *bootJudge) judgeSystem(name string) (differ []difference) {

@@ -24,13 +24,16 @@ var codes = []Code{
 	{RootSimulated, false, "that this is hardware: the TD is simulated", "simulated TDs need a root that was given; the verdict names it"},
 	{TDOpen, false, "that the host keeps out of the TD's memory", "[td] names the attribute that lets it in"},
 	{ServiceTD, false, "who else has the keys to the TD's memory: it has a service TD, or can get one", "[td] names the service TD"},
+	{SNPOpen, false, "that the host keeps out of the guest's memory", "[snp] allows debug, or a migration agent"},
 	{Collateral, true, "that the platform is patched and its certificates are not revoked: no collateral", "a broken platform signs anything"},
 	{TCBLevel, false, "that the platform is patched", "[tcb] allows its status"},
+	{SNPLevel, true, "that the firmware below the guest is patched: the policy names no minimum TCB", "an old firmware signs anything, and AMD signs no list of what is old"},
 	{Platform, false, "that the platform is closed to its neighbours and its owner: its certificate says how it is set", "most platforms are set so; [tcb] says smt, dynamic_platform and cached_keys"},
 	{Nonce, true, "that it is fresh: no nonce", "evidence of any age says the same"},
 	{NonceAge, true, "that the nonce is as young as [freshness] wants: nobody said when it was made", "who keeps a nonce can make evidence now and show it later"},
 	{Channel, false, "who is at the other end: no channel is bound, and a nonce can be relayed", "who sends no secret needs no channel; whoever does demands it"},
 	{BootUnknown, false, "who wrote what was booted: no reference value covers it", "the step boot-values refuses it"},
+	{BootFirmware, true, "what was booted: the launch measurement covers the firmware alone", "the firmware boots what the host shows it; the agent can be anybody's"},
 	{FirmwareVaries, true, "what the firmware was told: [firmware] leaves events of RTMR0 open", "ACPI tables are code that the kernel runs"},
 	{BootVaries, true, "what was booted: [system] leaves events of RTMR1 or RTMR2 open", "any of them can be code"},
 	{Root, true, "who wrote the agent: no register covers the root file system", "the host can write the agent's own file, and all that it says"},
@@ -45,6 +48,7 @@ var codes = []Code{
 	{HostUnknown, true, "what the host said that no register covers: nobody has looked what the system reads", "whoever wrote the policy has not looked"},
 	{HostAgent, true, "what the host asks of an agent in the guest", "such agents execute commands"},
 	{Anchor, true, "that the log is whole: RTMR3 is not its anchor, the agent's word is", "a log that no register holds can be cut"},
+	{NoRegister, true, "that the log is whole, or the agent's: an SNP guest has no register that only grows", "whoever has been root since the boot can make a report over another log, of his own"},
 	{Private, true, "that the log is whole: nothing is shown of other containers, so it doesn't replay", "the agent's word is all"},
 	{AgentKey, true, "that one agent wrote the log: it has another key since a restart", "something else could pass for it"},
 	{MissedLaunch, true, "that no other container could act as root of the guest: starts were missed", "a container that nobody measured could have had any power"},
@@ -70,13 +74,16 @@ const (
 	RootSimulated  = "root-simulated"
 	TDOpen         = "td-open"
 	ServiceTD      = "service-td"
+	SNPOpen        = "snp-open"
 	Collateral     = "collateral"
 	TCBLevel       = "tcb-level"
+	SNPLevel       = "snp-level"
 	Platform       = "platform"
 	Nonce          = "nonce"
 	NonceAge       = "nonce-age"
 	Channel        = "channel"
 	BootUnknown    = "boot"
+	BootFirmware   = "boot-firmware-alone"
 	FirmwareVaries = "firmware-varies"
 	BootVaries     = "boot-varies"
 	Root           = "root-not-covered"
@@ -91,6 +98,7 @@ const (
 	HostAgent      = "host-input-agent"
 	HostUnknown    = "host-input-unknown"
 	Anchor         = "anchor"
+	NoRegister     = "no-register"
 	Private        = "private-log"
 	AgentKey       = "agent-key"
 	MissedLaunch   = "missed-launch"

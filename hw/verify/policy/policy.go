@@ -17,6 +17,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cima-project/cima/hw/verify/guest"
 	"github.com/cima-project/cima/hw/verify/launches"
 	"github.com/cima-project/cima/hw/verify/match"
 	"github.com/cima-project/cima/hw/verify/platform"
@@ -50,11 +51,13 @@ type Policy struct {
 	valid      []validity // of each source
 	wishes     wishes
 	td         tdRules
+	guest      *guest.Rules
 	platform   *platform.Rules
 	fresh      freshness
 	power      []string
 	firmwares  map[string]*firmware
 	systems    map[string]*system
+	measured   map[string]*measured
 	images     map[string]*image
 	boots      []*bootRule
 	containers []*container
@@ -179,6 +182,9 @@ func (p *Policy) rules(t *tables.Table, leaves match.Leaves) {
 	td, _ := t.One("td")
 	p.td = readTD(td)
 	td.Done()
+	snp, _ := t.One("snp")
+	p.guest = guest.Read(snp)
+	snp.Done()
 	fresh, _ := t.One("freshness")
 	p.fresh = readFreshness(fresh)
 	fresh.Done()
@@ -196,6 +202,10 @@ func (p *Policy) rules(t *tables.Table, leaves match.Leaves) {
 // names reads the tables that have names.
 func (p *Policy) names(t *tables.Table) {
 	p.firmwares, p.systems, p.images = make(map[string]*firmware), make(map[string]*system), make(map[string]*image)
+	p.measured = make(map[string]*measured)
+	for name, t := range t.Named("measured") {
+		p.measured[name] = readMeasured(t, name)
+	}
 	for name, t := range t.Named("firmware") {
 		p.firmwares[name] = readFirmware(t, name)
 	}
@@ -226,6 +236,7 @@ func (p *Policy) refer(t *tables.Table) {
 		bootNames[b.name] = true
 		refer(tables.Path(at, "firmware"), title, "firmware", b.firmware, sorted(p.firmwares))
 		refer(tables.Path(at, "system"), title, "system", b.system, sorted(p.systems))
+		refer(tables.Path(at, "measured"), title, "measured", b.measured, sorted(p.measured))
 	}
 	for i, c := range p.containers {
 		at, title := tables.Path("container", i), fmt.Sprintf("container %q", c.name)
@@ -236,7 +247,7 @@ func (p *Policy) refer(t *tables.Table) {
 			}
 		}
 	}
-	for kind, known := range map[string][]string{"firmware": sorted(p.firmwares), "system": sorted(p.systems), "image": sorted(p.images)} {
+	for kind, known := range map[string][]string{"firmware": sorted(p.firmwares), "system": sorted(p.systems), "measured": sorted(p.measured), "image": sorted(p.images)} {
 		for _, name := range known {
 			if !used[kind+name] {
 				t.Fault(tables.Path(kind, name), "nothing uses [%s.%s]", kind, name)
@@ -262,6 +273,14 @@ func (p *Policy) Platform() *platform.Rules {
 		return nil
 	}
 	return p.platform
+}
+
+// Guest are the rules of [snp]; nil without a policy.
+func (p *Policy) Guest() *guest.Rules {
+	if p == nil {
+		return nil
+	}
+	return p.guest
 }
 
 // Valid says why the policy counts for nothing at a time, "" if it counts.

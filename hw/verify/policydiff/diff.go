@@ -75,7 +75,7 @@ func (d *differ) note(effect Effect, where, what string, args ...any) {
 // part compares what two policies have under a key: a table, tables, or a value.
 func (d *differ) part(key string, before, now map[string]any) {
 	switch key {
-	case "firmware", "system", "image":
+	case "firmware", "system", "measured", "image":
 		d.named(key, object(before[key]), object(now[key]))
 	case "boot", "container":
 		d.named(key, byName(before[key]), byName(now[key]))
@@ -114,10 +114,25 @@ func (d *differ) single(name string, before, now map[string]any) {
 		}
 		return
 	}
+	if name == "snp" {
+		old, new = withLevels(object(old)), withLevels(object(new))
+	}
 	if name == "tcb" {
 		old, new = withGrace(object(old), object(new)), withGrace(object(new), object(old))
 	}
 	d.keys(where, name, object(old), object(new))
+}
+
+// withLevels is a table [snp] in which each part of min_tcb is a key of its own.
+func withLevels(t map[string]any) map[string]any {
+	flat := maps.Clone(t)
+	delete(flat, "min_tcb")
+	for line, parts := range object(t["min_tcb"]) {
+		for part, least := range object(parts) {
+			flat["min_tcb."+line+"."+part] = least
+		}
+	}
+	return flat
 }
 
 // withGrace is a table [tcb] with the grace that the quoting enclave has, where one of two

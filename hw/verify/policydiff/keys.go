@@ -19,6 +19,7 @@ const (
 	higher                   // a higher value trusts more; absent: the least
 	lower                    // a lower value trusts more; absent: the least
 	ends                     // a later time, or a longer one, trusts more; absent: without end
+	least                    // a lower value trusts more; absent: this line is not trusted, or nobody asks
 	people                   // only people read it
 	facts                    // match: each fact that is wanted trusts less
 )
@@ -27,20 +28,24 @@ const (
 // table has that meaning everywhere. A key that is nowhere here is one of differs.
 func meaningOf(table, key string) meaning {
 	switch table + "." + key {
-	case "tcb.allow", "tcb.provider_ids", "container.launch", "container.defaults", "container.boot", "container.execs", "container.image":
+	case "tcb.allow", "tcb.provider_ids", "snp.id_keys", "snp.author_keys", "snp.chips", "snp.providers", "container.launch", "container.defaults", "container.boot", "container.execs", "container.image":
 		return limitedTo
 	case "tcb.collateral", "freshness.collateral", "freshness.nonce":
 		return ends
-	case "tcb.deny", "system.host_input":
+	case "tcb.deny", "system.host_input", "measured.host_input", "snp.require", "snp.platform":
 		return noneOf
 	case "tcb.grace", "tcb.qe_grace":
 		return higher
-	case "tcb.min_date", "tcb.min_evaluation", "tcb.min_svn":
+	case "tcb.min_date", "tcb.min_evaluation", "tcb.min_svn", "snp.min_guest_svn":
 		return lower
-	case "firmware.mrtd", "image.digests", "boot.firmware", "boot.system", "tcb.statuses", "container.source",
+	case "firmware.mrtd", "image.digests", "boot.firmware", "boot.system", "boot.measured", "measured.measurement", "snp.allow", "snp.vmpl",
+		"snp.host_data", "snp.signers", "tcb.statuses", "container.source",
 		"container.cgroup_owner", "td.service_tds", "td.vmid", "td.mrseam", "td.mrconfigid", "td.mrowner", "td.mrownerconfig",
 		"td.devinfo", "power.allow", "host.units":
 		return anyOf
+	}
+	if table == "snp" && strings.HasPrefix(key, "min_tcb.") {
+		return least
 	}
 	switch key {
 	case "name":
@@ -70,6 +75,14 @@ func defaultOf(table, key string) []any {
 		return []any{int64(0)}
 	case "td.mrconfigid", "td.mrowner", "td.mrownerconfig", "td.devinfo":
 		return []any{"zero"}
+	case "snp.allow":
+		return []any{"smt"}
+	case "snp.vmpl":
+		return []any{"0"}
+	case "snp.host_data":
+		return []any{"zero"}
+	case "snp.signers":
+		return []any{"vcek", "vlek"}
 	case "td.mrseam":
 		return []any{"any of Intel's"}
 	case "td.vmid":
@@ -97,6 +110,12 @@ func (d *differ) keys(where, table string, before, now map[string]any) {
 			d.list(where, key, refused(old), refused(new), Less, More)
 		case limitedTo:
 			d.limit(where, key, old, oldThere, new, newThere)
+		case least:
+			effect := Other
+			if oldThere && newThere {
+				effect = ordered(lower, old, oldThere, new, newThere)
+			}
+			d.note(effect, where, "%s is %s, was %s", key, shown(new, newThere), shown(old, oldThere))
 		case higher, lower, ends:
 			d.note(ordered(m, old, oldThere, new, newThere), where, "%s is %s, was %s", key, shown(new, newThere), shown(old, oldThere))
 		case facts:

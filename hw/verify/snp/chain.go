@@ -29,8 +29,9 @@ const minRSA, maxRSA = 2048, 4096
 // Chain is whom a report's key is vouched for by.
 type Chain struct {
 	Line         Line
-	Intermediate *x509.Certificate // ASK or ASVK
+	VLEK         bool              // the key is of a provider, not of a chip
 	Root         *x509.Certificate // the trusted one
+	intermediate *x509.Certificate // ASK or ASVK
 }
 
 // AMDRoots are the roots of all lines.
@@ -57,13 +58,13 @@ func embedded(l Line, what string) *x509.Certificate {
 // UntrustedRootError says that a report's chain ends in a root that is none of the trusted
 // ones. Root is nil where the evidence names it alone.
 type UntrustedRootError struct {
-	Name string
 	Root *x509.Certificate
+	name string
 }
 
 // Error names the root and, where it is known, its SHA-256.
 func (e *UntrustedRootError) Error() string {
-	text := "the SNP report's chain ends in a root that is not trusted: " + e.Name
+	text := "the SNP report's chain ends in a root that is not trusted: " + e.name
 	if e.Root != nil {
 		sum := sha256.Sum256(e.Root.Raw)
 		text += ", SHA-256 " + hex.EncodeToString(sum[:])
@@ -81,12 +82,12 @@ func (a *Attestation) chain(roots []*x509.Certificate, at time.Time) (Chain, err
 		}
 		intermediate = embedded(a.Leaf.line, what)
 	}
-	c := Chain{Line: a.Leaf.line, Intermediate: intermediate}
+	c := Chain{Line: a.Leaf.line, VLEK: a.Leaf.VLEK, intermediate: intermediate}
 	if name := a.intermediateName(); intermediate.Subject.CommonName != name {
 		return c, wrongName(intermediate, name)
 	}
 	if c.Root = sameAuthority(roots, intermediate, a.root); c.Root == nil {
-		return c, &UntrustedRootError{intermediate.Issuer.String(), a.root}
+		return c, &UntrustedRootError{a.root, intermediate.Issuer.String()}
 	}
 	if a.root != nil { // its own copy: no bit of it may be free
 		if err := wellSigned(a.root, a.root, a.rootName(), at); err != nil {
@@ -109,6 +110,16 @@ func (a *Attestation) intermediateName() string {
 		return "SEV-VLEK-" + string(a.Leaf.line)
 	}
 	return "SEV-" + string(a.Leaf.line)
+}
+
+// OutOfDate reports whether a certificate that came with the report is not good at the time.
+func (a *Attestation) OutOfDate(at time.Time) bool {
+	for _, c := range []*x509.Certificate{a.Leaf.cert, a.intermediate, a.root} {
+		if c != nil && (at.Before(c.NotBefore) || at.After(c.NotAfter)) {
+			return true
+		}
+	}
+	return false
 }
 
 // sameAuthority is the one of roots that issued the intermediate, and that is of the same

@@ -121,7 +121,7 @@ func TestTurinFixture(t *testing.T) {
 		t.Fatal(err)
 	}
 	l, err := readLeaf(c)
-	if err != nil || l.line != Turin || len(l.hardwareID) != 8 || l.TCB != (TCB{7: 9}) {
+	if err != nil || l.line != Turin || len(l.hardwareID) != 8 || l.tcb != (TCB{7: 9}) {
 		t.Fatalf("%+v, %v", l, err)
 	}
 	a := &Attestation{Report: &Report{}, Leaf: l}

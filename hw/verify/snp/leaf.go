@@ -16,8 +16,8 @@ import (
 type Leaf struct {
 	VLEK     bool
 	Provider string // CSP id of a VLEK, as AMD wrote it
-	TCB      TCB    // in the order of the line
 
+	tcb        TCB // in the order of the line
 	cert       *x509.Certificate
 	key        *ecdsa.PublicKey
 	line       Line
@@ -98,7 +98,7 @@ func (l *Leaf) read(own map[string]asn1.RawContent) error {
 		if n < 0 || n > 255 {
 			return fmt.Errorf("its part %s of the TCB must be 0 to 255, not %d", p.Name, n)
 		}
-		l.TCB[p.at] = byte(n)
+		l.tcb[p.at] = byte(n)
 	}
 	if l.VLEK {
 		err := take("5", &l.Provider, "ia5")

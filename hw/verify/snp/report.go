@@ -14,45 +14,42 @@ const (
 )
 
 // Report is an attestation report of version 2 to 5. All of its bytes have a fate: they are
-// members here, or ParseReport wants one value of them, or they are the signature.
+// members here; or parseReport wants one value of them; or they are the signature; or, being
+// signed, they say nothing that a verifier could use: FAMILY_ID and IMAGE_ID, which are the
+// own words of who signed the ID block; REPORT_ID, a number of the boot; the CPU's stepping.
 type Report struct {
-	Version       uint32
-	GuestSVN      uint32 // of the ID block
-	Policy        uint64 // POLICY: what the guest's owner allows the host
-	FamilyID      [16]byte
-	ImageID       [16]byte // both of the ID block
-	VMPL          uint32   // of who asked for the report, 0 to 3
-	CurrentTCB    TCB
-	PlatformInfo  uint64 // PLATFORM_INFO: how the host is set
-	AuthorKey     bool   // AUTHOR_KEY_EN: AuthorKeyDigest counts
-	ReportData    [64]byte
-	Measurement   [48]byte
-	HostData      [32]byte // HOST_DATA: the host's, at launch
-	IDKeyDigest   [48]byte // zero without an ID block
-	AuthorDigest  [48]byte // AUTHOR_KEY_DIGEST
-	ReportID      [32]byte
-	MigrationID   [32]byte // REPORT_ID_MA: all ones where no migration agent is bound
-	ReportedTCB   TCB      // which the key that signs is of
-	Family        byte     // of the CPU, from version 3 on, and so the next two
-	Model         byte
-	Stepping      byte
-	ChipID        [64]byte // zero where it is masked, and with a VLEK
-	CommittedTCB  TCB      // the host can't go back below it
-	Current       Firmware
-	Committed     Firmware
-	LaunchTCB     TCB    // when the guest was started
-	LaunchFixes   uint64 // LAUNCH_MIT_VECTOR, of version 5
-	CurrentFixes  uint64 // CURRENT_MIT_VECTOR, of version 5
-	signedByVLEK  bool   // SIGNING_KEY
-	chipKeyMasked bool   // MASK_CHIP_KEY
+	Version      uint32
+	GuestSVN     uint32 // of the ID block
+	Policy       uint64 // POLICY: what the guest's owner allows the host
+	VMPL         uint32 // of who asked for the report, 0 to 3
+	CurrentTCB   TCB
+	PlatformInfo uint64 // PLATFORM_INFO: how the host is set
+	AuthorKey    bool   // AUTHOR_KEY_EN: AuthorKeyDigest counts
+	ReportData   [64]byte
+	Measurement  [48]byte
+	HostData     [32]byte // HOST_DATA: the host's, at launch
+	IDKeyDigest  [48]byte // zero without an ID block
+	AuthorDigest [48]byte // AUTHOR_KEY_DIGEST
+	MigrationID  [32]byte // REPORT_ID_MA: all ones where no migration agent is bound
+	ReportedTCB  TCB      // which the key that signs is of
+	ChipID       [64]byte // zero where it is masked, and with a VLEK
+	CommittedTCB TCB      // the host can't go back below it
+	Current      Firmware
+	Committed    Firmware
+	LaunchTCB    TCB    // when the guest was started
+	LaunchFixes  uint64 // LAUNCH_MIT_VECTOR, of version 5
+	CurrentFixes uint64 // CURRENT_MIT_VECTOR, of version 5
+
+	signedByVLEK  bool // SIGNING_KEY
+	family, model byte // of the CPU, from version 3 on
 	raw           []byte
 }
 
 // Firmware is a version of the SNP firmware.
-type Firmware struct{ Major, Minor, Build byte }
+type Firmware struct{ major, minor, build byte }
 
 // String is as "1.55.39".
-func (f Firmware) String() string { return fmt.Sprintf("%d.%d.%d", f.Major, f.Minor, f.Build) }
+func (f Firmware) String() string { return fmt.Sprintf("%d.%d.%d", f.major, f.minor, f.build) }
 
 // reserved are the bytes that must be zero, by their first and the one behind their last.
 // Version 3 gave three of them to the CPU's id, version 5 sixteen to the mitigations.
@@ -78,9 +75,9 @@ const (
 	hostVMPL       = 0xFFFFFFFF // as it says there
 )
 
-// ParseReport reads a report. It refuses every form but one: no bit is free that stands
+// parseReport reads a report. It refuses every form but one: no bit is free that stands
 // outside of the signature.
-func ParseReport(raw []byte) (*Report, error) {
+func parseReport(raw []byte) (*Report, error) {
 	if len(raw) != reportSize {
 		return nil, fmt.Errorf("an SNP report must have %d bytes, not %d", reportSize, len(raw))
 	}
@@ -105,16 +102,16 @@ func ParseReport(raw []byte) (*Report, error) {
 		}
 	}
 	r := &Report{
-		Version: version, GuestSVN: u32(0x004), Policy: u64(0x008), FamilyID: [16]byte(raw[0x010:]), ImageID: [16]byte(raw[0x020:]),
+		Version: version, GuestSVN: u32(0x004), Policy: u64(0x008),
 		VMPL: u32(0x030), CurrentTCB: TCB(raw[0x038:]), PlatformInfo: u64(0x040),
-		AuthorKey: keyInfo&1 != 0, chipKeyMasked: keyInfo&2 != 0, signedByVLEK: keyInfo>>2 == 1,
+		AuthorKey: keyInfo&1 != 0, signedByVLEK: keyInfo>>2 == 1,
 		ReportData: [64]byte(raw[0x050:]), Measurement: [48]byte(raw[0x090:]), HostData: [32]byte(raw[0x0C0:]),
-		IDKeyDigest: [48]byte(raw[0x0E0:]), AuthorDigest: [48]byte(raw[0x110:]), ReportID: [32]byte(raw[0x140:]), MigrationID: [32]byte(raw[0x160:]),
-		ReportedTCB: TCB(raw[0x180:]), Family: raw[0x188], Model: raw[0x189], Stepping: raw[0x18A], ChipID: [64]byte(raw[0x1A0:]),
+		IDKeyDigest: [48]byte(raw[0x0E0:]), AuthorDigest: [48]byte(raw[0x110:]), MigrationID: [32]byte(raw[0x160:]),
+		ReportedTCB: TCB(raw[0x180:]), family: raw[0x188], model: raw[0x189], ChipID: [64]byte(raw[0x1A0:]),
 		CommittedTCB: TCB(raw[0x1E0:]), Current: firmware(raw[0x1E8:]), Committed: firmware(raw[0x1EC:]), LaunchTCB: TCB(raw[0x1F0:]),
 		LaunchFixes: u64(0x1F8), CurrentFixes: u64(0x200), raw: bytes.Clone(raw),
 	}
-	if r.chipKeyMasked {
+	if keyInfo&2 != 0 {
 		return nil, fmt.Errorf("the SNP report must be signed by a chip's key: MASK_CHIP_KEY is set")
 	}
 	if !r.AuthorKey && r.AuthorDigest != [48]byte{} {
@@ -123,4 +120,4 @@ func ParseReport(raw []byte) (*Report, error) {
 	return r, nil
 }
 
-func firmware(b []byte) Firmware { return Firmware{Major: b[2], Minor: b[1], Build: b[0]} }
+func firmware(b []byte) Firmware { return Firmware{major: b[2], minor: b[1], build: b[0]} }

@@ -67,7 +67,7 @@ func (c Chain) Revocations(der []byte, at time.Time) (revoked []string, until ti
 		return nil, until, fmt.Errorf("the list's signature doesn't hold: %w", err)
 	}
 	for _, entry := range list.RevokedCertificateEntries {
-		for _, cert := range []*x509.Certificate{c.Intermediate, c.Root} {
+		for _, cert := range []*x509.Certificate{c.intermediate, c.Root} {
 			if entry.SerialNumber.Cmp(cert.SerialNumber) == 0 {
 				revoked = append(revoked, fmt.Sprintf("%s (serial %x) since %s", cert.Subject.CommonName, cert.SerialNumber, entry.RevocationTime.UTC().Format(time.DateOnly)))
 			}

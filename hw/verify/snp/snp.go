@@ -48,7 +48,7 @@ type Attestation struct {
 // the leaf, then the intermediate and the root, of which each may be absent. A certificate
 // that has no place in the chain is an error: its bits would be free.
 func Parse(report []byte, certificates [][]byte) (*Attestation, error) {
-	r, err := ParseReport(report)
+	r, err := parseReport(report)
 	if err != nil {
 		return nil, err
 	}
@@ -117,12 +117,12 @@ func (a *Attestation) signed() bool {
 // agrees holds what the report says of its processor against what AMD says of the key.
 func (a *Attestation) agrees(line Line) error {
 	if a.Version >= 3 {
-		if told := lineOf(a.Family, a.Model); told != line {
-			return fmt.Errorf("the SNP report is of a CPU of family %#x, model %#x, and its key of one of the line %s", a.Family, a.Model, line)
+		if told := lineOf(a.family, a.model); told != line {
+			return fmt.Errorf("the SNP report is of a CPU of family %#x, model %#x, and its key of one of the line %s", a.family, a.model, line)
 		}
 	}
-	if a.ReportedTCB != a.Leaf.TCB {
-		return fmt.Errorf("REPORTED_TCB is %s, and the key is of %s", a.ReportedTCB.Words(line), a.Leaf.TCB.Words(line))
+	if a.ReportedTCB != a.Leaf.tcb {
+		return fmt.Errorf("REPORTED_TCB is %s, and the key is of %s", a.ReportedTCB.Words(line), a.Leaf.tcb.Words(line))
 	}
 	if a.Leaf.VLEK || a.ChipID == [64]byte{} {
 		return nil // a VLEK is a provider's, of no one chip; MASK_CHIP_ID leaves zeros

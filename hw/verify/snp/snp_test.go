@@ -165,7 +165,7 @@ func TestReservedIsSigned(t *testing.T) {
 		}
 	}
 	for _, n := range []int{0, 1, reportSize - 1, reportSize + 1} {
-		if _, err := ParseReport(make([]byte, n)); err == nil {
+		if _, err := parseReport(make([]byte, n)); err == nil {
 			t.Errorf("%d bytes: taken", n)
 		}
 	}

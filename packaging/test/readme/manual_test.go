@@ -32,6 +32,7 @@ var examples = map[string]example{
 	"cima-policy.5: # One app on one cloud.":                                                    {cannot: "no command: man's tests and hw/verify/policy read it"},
 	"cima-policy.5: # A platform team: two firmwares, three kernels, two kinds of containers.":  {cannot: "the same"},
 	"cima-policy.5: # A bank: valid for a month, no exceptions; channel and programs given.":    {cannot: "the same"},
+	"cima-policy.5: # A guest on AWS: its firmware is known, and not what that booted.":         {cannot: "the same"},
 	"cima-policy.5: ssh-keygen -Y sign -n cima-policy -f KEY policy.toml": {
 		before: `ssh-keygen -q -t ed25519 -N '' -f KEY; echo "team $(cat KEY.pub)" >allowed_signers`, exit: 2, // a simulated root
 	},

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,6 +13,7 @@ import (
 	"github.com/cima-project/cima/hw/verify/collateral"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/replay"
+	"github.com/cima-project/cima/hw/verify/snp"
 	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
@@ -41,7 +43,7 @@ func (f *Trust) Options(c *cobra.Command) (opts verify.Options, err error) {
 	case f.collateral != "" && f.online:
 		return opts, errors.New("--collateral and --online must not both be given: collateral comes from files or from Intel's service")
 	case f.collateral != "":
-		opts.Collateral = dcap.Dir(f.collateral)
+		opts.Collateral, opts.Revocations = dcap.Dir(f.collateral), snp.Dir(f.collateral)
 	case f.online:
 		if opts.Collateral, err = Cache(c, f.pccs, opts.TrustRoots); err != nil {
 			return opts, err
@@ -99,7 +101,7 @@ func CollateralFailure(err error) error {
 		return &command.Failure{Err: err, Code: command.Network, Hint: "is this Intel's service, or a PCCS that is up to date? `cimactl collateral show` says what the cache has"}
 	case errors.As(err, &network):
 		return &command.Failure{Err: err, Code: command.Network, Hint: "--collateral DIR does without the network; cima-evidence(7) says what is in it"}
-	case errors.As(err, &file):
+	case errors.As(err, &file), errors.Is(err, fs.ErrNotExist):
 		return command.Hinted(err, "cima-evidence(7), COLLATERAL, says where each file comes from; --online gets them all")
 	}
 	return err

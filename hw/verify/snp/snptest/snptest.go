@@ -30,16 +30,15 @@ var (
 
 // Chip is a processor whose firmware signs reports.
 type Chip struct {
-	Line string // "Milan", "Genoa" or "Turin"
-	VLEK bool
-	TCB  [8]byte // of its key, in the report's order
-
 	Root, Intermediate, Leaf *x509.Certificate
+	HardwareID               [64]byte
 
-	key        *ecdsa.PrivateKey
-	authority  *rsa.PrivateKey // of the intermediate
-	root       *rsa.PrivateKey
-	HardwareID [64]byte
+	line      string
+	vlek      bool
+	tcb       [8]byte // of its key, in the report's order
+	key       *ecdsa.PrivateKey
+	authority *rsa.PrivateKey // of the intermediate
+	root      *rsa.PrivateKey
 }
 
 // keys are made once for all tests: they say nothing.
@@ -53,12 +52,12 @@ var keys = sync.OnceValue(func() (k [2]*rsa.PrivateKey) {
 	return k
 })
 
-// New makes a chip. change may change the leaf's certificate before it is signed.
+// New makes a chip of the line "Milan", "Genoa" or "Turin". change may change the leaf's certificate before it is signed.
 func New(t testing.TB, line string, vlek bool, change ...func(*x509.Certificate)) *Chip {
 	t.Helper()
-	c := &Chip{Line: line, VLEK: vlek, TCB: [8]byte{4, 0, 0, 0, 0, 0, 24, 219}}
+	c := &Chip{line: line, vlek: vlek, tcb: [8]byte{4, 0, 0, 0, 0, 0, 24, 219}}
 	if line == "Turin" {
-		c.TCB = [8]byte{1, 2, 3, 4, 0, 0, 0, 200}
+		c.tcb = [8]byte{1, 2, 3, 4, 0, 0, 0, 200}
 	}
 	for i := range c.HardwareID {
 		if line != "Turin" || i < 8 {
@@ -125,17 +124,17 @@ func (c *Chip) extensions(t testing.TB) (all []pkix.Extension) {
 		return b
 	}
 	arcs := []int{1, 2, 4, 5, 6, 7, 3, 8}
-	if c.Line == "Turin" {
+	if c.line == "Turin" {
 		arcs = []int{9, 1, 2, 3, 5, 6, 7, 8}
 	}
-	all = append(all, Extension(der(0, ""), 1), Extension(der(c.Line, "ia5"), 2))
+	all = append(all, Extension(der(0, ""), 1), Extension(der(c.line, "ia5"), 2))
 	for i, arc := range arcs {
-		all = append(all, Extension(der(int(c.TCB[i]), ""), 3, arc))
+		all = append(all, Extension(der(int(c.tcb[i]), ""), 3, arc))
 	}
 	switch {
-	case c.VLEK:
+	case c.vlek:
 		all = append(all, Extension(der("CN=cc-test.example", "ia5"), 5))
-	case c.Line == "Turin":
+	case c.line == "Turin":
 		all = append(all, Extension(c.HardwareID[:8], 4))
 	default:
 		all = append(all, Extension(c.HardwareID[:], 4))
@@ -165,13 +164,13 @@ func (c *Chip) Report(t testing.TB, data [64]byte, change ...func(raw []byte)) [
 		raw[0x140+i], raw[0x160+i] = byte(i), 0xFF
 	}
 	for _, at := range []int{0x038, 0x180, 0x1E0, 0x1F0} {
-		copy(raw[at:], c.TCB[:])
+		copy(raw[at:], c.tcb[:])
 	}
-	raw[0x188], raw[0x189] = 0x19, map[string]byte{"Milan": 1, "Genoa": 0x11, "Turin": 2}[c.Line]
-	if c.Line == "Turin" {
+	raw[0x188], raw[0x189] = 0x19, map[string]byte{"Milan": 1, "Genoa": 0x11, "Turin": 2}[c.line]
+	if c.line == "Turin" {
 		raw[0x188] = 0x1A
 	}
-	if c.VLEK {
+	if c.vlek {
 		le.PutUint32(raw[0x048:], 1<<2)
 	} else {
 		copy(raw[0x1A0:], c.HardwareID[:])
@@ -179,12 +178,12 @@ func (c *Chip) Report(t testing.TB, data [64]byte, change ...func(raw []byte)) [
 	for _, f := range change {
 		f(raw)
 	}
-	c.Sign(t, raw)
+	c.sign(t, raw)
 	return raw
 }
 
-// Sign signs a report as it stands.
-func (c *Chip) Sign(t testing.TB, raw []byte) {
+// sign signs a report as it stands.
+func (c *Chip) sign(t testing.TB, raw []byte) {
 	t.Helper()
 	sum := sha512.Sum384(raw[:0x2A0])
 	r, s, err := ecdsa.Sign(rand.Reader, c.key, sum[:])
@@ -215,8 +214,8 @@ func (c *Chip) RevocationList(t testing.TB, until time.Time, serials ...*big.Int
 // ListName is the file of the chip's line in a folder of collateral.
 func (c *Chip) ListName() string {
 	kind := "vcek"
-	if c.VLEK {
+	if c.vlek {
 		kind = "vlek"
 	}
-	return "amd-" + kind + "-" + strings.ToLower(c.Line) + ".crl"
+	return "amd-" + kind + "-" + strings.ToLower(c.line) + ".crl"
 }

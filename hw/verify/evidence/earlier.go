@@ -1,4 +1,4 @@
-package verify
+package evidence
 
 import (
 	"cmp"
@@ -13,8 +13,8 @@ import (
 // all that was asked for.
 const earlierProfile = "https://github.com/cima-project/cima/evidence/v1"
 
-// unreadable is what to do about evidence that can't be read.
-func unreadable(bundle []byte) string {
+// Unreadable is what to do about evidence that can't be read.
+func Unreadable(bundle []byte) string {
 	var e struct {
 		Profile    string `json:"profile"`
 		RuntimeLog []struct {
