@@ -52,12 +52,12 @@ func (a *Appraiser) Appraise(ctx context.Context, bundle []byte, asked Asked) (*
 	if err != nil {
 		return r.malformed(err, evidence.Unreadable(bundle)), nil
 	}
-	r.add(StepFormat, format(ev))
+	r.add(StepFormat, pass(ev.Describe()))
 	var p onPlatform
 	if ev.SNP != nil {
-		p, err = r.judgeSNP(ctx, ev.SNP, opts)
+		p, err = r.judgeSNP(ctx, ev, opts)
 	} else {
-		p, err = r.judgePlatform(ctx, ev.Quote, debug(ev.Quote, opts), opts)
+		p, err = r.judgePlatform(ctx, ev.Quote, debug(ev.Quote, opts), ev.Behind(), opts)
 	}
 	if err != nil {
 		return nil, err

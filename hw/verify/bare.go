@@ -35,7 +35,7 @@ func AppraiseQuote(ctx context.Context, files replay.Files, opts Options) (*Resu
 // judgeBare runs the steps on a quote that could be read.
 func (r *Result) judgeBare(ctx context.Context, b *bare, opts Options) (*Result, error) {
 	r.add(StepFormat, b.format())
-	p, err := r.judgePlatform(ctx, b.quote, bareDebug(b.quote, opts), opts)
+	p, err := r.judgePlatform(ctx, b.quote, bareDebug(b.quote, opts), nil, opts)
 	if err != nil {
 		return nil, err
 	}

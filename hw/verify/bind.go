@@ -17,16 +17,16 @@ func boundClaims(ev *evidence.Bundle) Step {
 		return boundInTree(ev)
 	}
 	c := comparedData(ev, ev.ReportData)
-	if ev.ReportData != ev.Quoted() {
+	if c.Want != c.Got {
 		return fail("the quote was made for other claims", c)
 	}
 	return pass("the quote holds the SHA-512 of the claims", c)
 }
 
-// comparedData holds what the hardware signed against what it must have been.
-func comparedData(ev *evidence.Bundle, want [64]byte) Comparison {
-	got := ev.Quoted()
-	return Comparison{ev.QuotedName(), hex.EncodeToString(want[:]), hex.EncodeToString(got[:])}
+// comparedData holds what was signed against what it must be for report data.
+func comparedData(ev *evidence.Bundle, reportData [64]byte) Comparison {
+	name, want, got := ev.Quoted(reportData)
+	return Comparison{name, hex.EncodeToString(want), hex.EncodeToString(got)}
 }
 
 // agent: the claims are signed by the agent whose key the log announces in event

@@ -30,7 +30,10 @@ func withLog(b policy.Booted, log *boot.Log) policy.Booted {
 func booted(ev *evidence.Bundle) policy.Booted {
 	if ev.SNP != nil {
 		measurement := hw.Digest(ev.SNP.Measurement)
-		return policy.Booted{Measurement: &measurement}
+		return policy.Booted{Measurement: &measurement, PCRs: ev.PCRs(), LogPCR: ev.LogPCR()}
+	}
+	if ev.TPM != nil {
+		return policy.Booted{MRTD: ev.Quote.Registers.MRTD, PCRs: ev.PCRs(), LogPCR: ev.LogPCR()}
 	}
 	now := bootedOf(ev.Quote)
 	if len(ev.Wire.OSLogs) > 0 {

@@ -29,7 +29,9 @@ func caller(ev *evidence.Bundle) (Step, *instances.Instance) {
 	if err != nil {
 		return fail(err.Error()), nil
 	}
-	compared := against(in, ev.Claims.Container)
+	var f findings
+	f.add(in.Against(ev.Claims.Container))
+	compared := f.compared
 	for _, c := range compared {
 		if c.Want != c.Got {
 			return fail("the log gives another "+c.What+" than the claims", compared...), in
@@ -48,31 +50,6 @@ func caller(ev *evidence.Bundle) (Step, *instances.Instance) {
 
 // loggedEarlier is said of a launch that a daemon logged before it was upgraded.
 const loggedEarlier = "its launch was logged by an earlier version (evidence profile v1), and has no launch digest"
-
-// against compares the claims with the log, whose values are Want.
-func against(in *instances.Instance, c *rpc.ContainerClaims) []Comparison {
-	compared := []Comparison{
-		{"container register", in.Register.String(), c.Register.String()},
-		{"launch digest", shownDigest(in.LaunchSum), shownDigest(c.LaunchDigest)},
-		{"defaults digest", shownDigest(in.DefaultsDigest), shownDigest(c.DefaultsDigest)},
-		{"image", in.Image.Reference, c.Image},
-		{"image digest", in.Image.Digest, c.ImageDigest},
-		{"cgroup owner", fmt.Sprint(in.CgroupOwner), fmt.Sprint(c.Assurance.CgroupOwner)},
-	}
-	logged := rpc.PodClaims{Namespace: in.Pod.Namespace, Name: in.Pod.Name, UID: in.Pod.UID, Container: in.Pod.Container}
-	if none := (rpc.PodClaims{}); logged != none || c.Pod != none {
-		compared = append(compared, Comparison{"pod", logged.String(), c.Pod.String()})
-	}
-	return compared
-}
-
-// shownDigest is a digest as a comparison shows it.
-func shownDigest(d rpc.Digest) string {
-	if d == (rpc.Digest{}) {
-		return "none"
-	}
-	return d.String()
-}
 
 func unitWords(h *rpc.HostClaims) string {
 	if h.Unit == "" {

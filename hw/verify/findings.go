@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/cima-project/cima/hw/verify/policy"
-	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/hw/verify/wanted"
-	"github.com/cima-project/cima/rpc"
 )
 
 // findings collects what a policy says of several values.
@@ -25,30 +22,9 @@ func (f *findings) want(ok bool, what, want, got string) {
 	}
 }
 
-// maxShown is how many bytes of a fact a result shows.
-const maxShown = 200
-
-// explain notes a digest of a launch that isn't wanted, with the facts behind it.
-func (f *findings) explain(what string, got rpc.Digest, e policy.Explanation) {
-	f.compared = append(f.compared, Comparison{what, "one of the policy's", got.String()})
-	var facts []string
-	for _, d := range e.Differ {
-		want := replay.Clip(cmp.Or(d.Want, "none"), maxShown)
-		if !e.Known {
-			want = "not known: the policy has no [[reference]]"
-		}
-		f.compared = append(f.compared, Comparison{replay.Clip(d.Fact, maxShown), want, replay.Clip(cmp.Or(d.Got, "none"), maxShown)})
-		facts = append(facts, replay.Clip(d.Fact, maxShown))
-	}
-	if e.More > 0 {
-		f.compared = append(f.compared, Comparison{"more facts that differ", "0", fmt.Sprint(e.More)})
-		facts = append(facts, fmt.Sprintf("%d more", e.More))
-	}
-	if !e.Known {
-		f.wrong = append(f.wrong, what+" is none of the policy's, which doesn't say what they stand for; the facts of this launch stand below")
-		return
-	}
-	f.wrong = append(f.wrong, fmt.Sprintf("%s is none of the policy's: the nearest launch that it knows differs in %s", what, strings.Join(facts, ", ")))
+func (f *findings) tell(facts wanted.Findings, wrong string) {
+	f.add(facts)
+	f.wrong = append(f.wrong, wrong)
 }
 
 func (f *findings) add(found wanted.Findings) {

@@ -71,10 +71,13 @@ func (c *conclusion) gaps() []gap {
 	var g gapList
 	if c.ev.SNP != nil {
 		g.ofSNP(c)
-		g.add(true, policy.NoRegister, "")
 	} else {
 		g.ofQuote(c.Result, c.ev.Quote, c.Boot, c.opts)
-		g.add(c.ev.Claims.Log.Anchor == logs.AnchorReportData, policy.Anchor, "")
+	}
+	if unheld := c.ev.Claims.Log.Anchor == logs.AnchorReportData; c.ev.TPM == nil && c.ev.SNP != nil {
+		g.add(unheld, policy.NoRegister, "")
+	} else {
+		g.add(unheld, policy.Anchor, "")
 	}
 	g.add(c.ev.Private(), policy.Private, "")
 	g.add(c.keys.Changed(), policy.AgentKey, "")

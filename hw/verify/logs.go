@@ -14,7 +14,10 @@ import (
 // bootLog: the boot log, and the operating system's where it extends the
 // same registers, explain RTMR0–2.
 func bootLog(ev *evidence.Bundle) Step {
-	if ev.SNP != nil {
+	switch {
+	case ev.TPM != nil:
+		return bootedPCRs(ev)
+	case ev.SNP != nil:
 		return nothingBooted(ev)
 	}
 	digest := Comparison{"boot log, SHA-384", ev.Claims.BootLog.String(), rpc.Digest(sha512.Sum384(ev.Wire.BootLog)).String()}
@@ -69,6 +72,8 @@ func runtimeLog(ev *evidence.Bundle) Step {
 	switch later := len(ev.Log) - ev.Claims.Log.Count; {
 	case ev.Private():
 		return privateLog(ev)
+	case ev.TPM != nil && ev.Claims.Log.Anchor == logs.AnchorPCR:
+		return logInPCR(ev)
 	case ev.SNP != nil:
 		return unheldLog(ev)
 	case later < 0:

@@ -23,11 +23,13 @@ type onPlatform struct {
 	level      *dcap.TCBLevel   // nil where collateral gives none
 }
 
-// judgePlatform runs the steps on quote and platform; debug is one's result. The
-// error is the collateral source's, or ctx's.
-func (r *Result) judgePlatform(ctx context.Context, q *dcap.Quote, debug Step, opts Options) (p onPlatform, err error) {
+// judgePlatform runs the steps on quote and platform; debug is one's result, and
+// behind is why what the quote vouches for does not hold. The error is the collateral source's, or ctx's.
+func (r *Result) judgePlatform(ctx context.Context, q *dcap.Quote, debug Step, behind error, opts Options) (p onPlatform, err error) {
 	var s Step
-	s, p.untrusted = quoteSignature(q, opts)
+	if s, p.untrusted = quoteSignature(q, opts); p.untrusted == nil && behind != nil {
+		s, p.untrusted = fail(behind.Error()), behind
+	}
 	r.add(StepQuote, s)
 	if p.untrusted == nil {
 		r.Root = describeRoot(opts.rootOf(q), opts)

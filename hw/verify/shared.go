@@ -18,7 +18,7 @@ func shared(ev *evidence.Bundle) Step {
 		return fail(err.Error())
 	}
 	c := comparedData(ev, want)
-	if want != ev.Quoted() {
+	if c.Want != c.Got {
 		return fail(fmt.Sprintf("the quote was made for no tree of %d in which these claims are leaf %d", s.Size, s.Index), c)
 	}
 	return pass(fmt.Sprintf("the claims are leaf %d of the %d that share the quote", s.Index, s.Size), c)

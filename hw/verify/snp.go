@@ -16,12 +16,16 @@ import (
 )
 
 // judgeSNP is as judgePlatform, of an SNP guest.
-func (r *Result) judgeSNP(ctx context.Context, a *snp.Attestation, opts Options) (p onPlatform, err error) {
+func (r *Result) judgeSNP(ctx context.Context, ev *evidence.Bundle, opts Options) (p onPlatform, err error) {
+	a := ev.SNP
 	roots := opts.TrustRoots
 	if roots == nil {
 		roots = snp.AMDRoots()
 	}
 	chain, untrusted := a.Verify(roots, opts.At)
+	if untrusted == nil {
+		untrusted = ev.Behind()
+	}
 	p.untrusted = untrusted
 	if untrusted != nil {
 		r.add(StepQuote, fail(untrusted.Error()))

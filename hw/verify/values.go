@@ -94,10 +94,10 @@ func unknownCaller(in *instances.Instance, found policy.Containers, p *policy.Po
 		}
 	}
 	if !p.KnowsLaunch(in.LaunchSum) {
-		f.explain("launch digest", in.LaunchSum, p.Explain(in.Measured))
+		f.tell(p.Explain(in.Measured).Tell("launch digest", in.LaunchSum))
 	}
 	if in.DefaultsDigest != (rpc.Digest{}) && p.BindsDefaults() && !p.KnowsDefaults(in.DefaultsDigest) {
-		f.explain("defaults digest", in.DefaultsDigest, p.ExplainDefaults(in.Measured))
+		f.tell(p.ExplainDefaults(in.Measured).Tell("defaults digest", in.DefaultsDigest))
 	}
 	return fail("the policy does not allow it: "+strings.Join(append([]string{words}, f.wrong...), "; "), f.compared...)
 }

@@ -79,18 +79,6 @@ func Appraise(ctx context.Context, bundle []byte, opts Options) (*Result, error)
 	return a.Appraise(ctx, bundle, opts.Asked)
 }
 
-// format is the result of the step format for evidence that could be read.
-func format(ev *evidence.Bundle) Step {
-	if ev.SNP != nil {
-		return pass(fmt.Sprintf("SNP report version %d, runtime log of %d events", ev.SNP.Version, len(ev.Log)))
-	}
-	booted := 0
-	if ev.BootLog != nil {
-		booted = ev.BootLog.Len()
-	}
-	return pass(fmt.Sprintf("quote version %d, boot log of %d events, runtime log of %d events", ev.Quote.Version, booted, len(ev.Log)))
-}
-
 // shownEvents returns the events for the result.
 func shownEvents(ev *evidence.Bundle) []Event {
 	var shown []Event

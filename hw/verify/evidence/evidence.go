@@ -6,7 +6,6 @@ package evidence
 
 import (
 	"bytes"
-	"crypto/sha512"
 	"errors"
 	"fmt"
 	"iter"
@@ -25,6 +24,7 @@ type Bundle struct {
 	Claims     *rpc.Claims
 	Quote      *dcap.Quote      // of a TD; else nil
 	SNP        *snp.Attestation // of an SNP guest; else nil
+	TPM        *TPM             // of a VM whose paravisor has the registers; else nil
 	ReportData [64]byte         // the quote must hold for the claims, as received
 	BootLog    *boot.Log        // nil where the claims name another one
 	Log        []Entry          // the runtime log
@@ -61,7 +61,7 @@ func Parse(bundle []byte) (ev *Bundle, err error) {
 // readBootLog parses the boot log if it is the one that the claims name. The step
 // boot-log refuses another one.
 func (ev *Bundle) readBootLog() error {
-	if sha512.Sum384(ev.Wire.BootLog) != ev.Claims.BootLog {
+	if !ev.bootLogNamed() {
 		return nil
 	}
 	log, err := boot.Parse(ev.Wire.BootLog)

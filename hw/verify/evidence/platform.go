@@ -8,6 +8,7 @@ import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/snp"
+	"github.com/cima-project/cima/hw/verify/vtpm"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
@@ -21,8 +22,10 @@ func (ev *Bundle) readPlatform() (err error) {
 		err = ev.readTDX()
 	case hw.TEESNP:
 		err = ev.readSNP()
+	case hw.TEEAzureTDX, hw.TEEAzureSNP:
+		err = ev.readAzure()
 	default:
-		err = fmt.Errorf("evidence of a TEE %q: %q and %q are appraised here", ev.Wire.TEE, hw.TEETDX, hw.TEESNP)
+		err = fmt.Errorf("evidence of a TEE %q: %q, %q, %q and %q are appraised here", ev.Wire.TEE, hw.TEETDX, hw.TEESNP, hw.TEEAzureTDX, hw.TEEAzureSNP)
 	}
 	return err
 }
@@ -81,18 +84,32 @@ func others(p rpc.Platform) string {
 // NoBootLog is what claims have as boot_log where there is none: SHA-384 of nothing.
 func NoBootLog() rpc.Digest { return sha512.Sum384(nil) }
 
-// Quoted is the report data that the hardware signed.
-func (ev *Bundle) Quoted() [64]byte {
-	if ev.SNP != nil {
-		return ev.SNP.ReportData
+// Quoted is what was signed and must be made of report data, what it must be for these, and
+// what its specification calls it.
+func (ev *Bundle) Quoted(reportData [64]byte) (name string, want, got []byte) {
+	switch {
+	case ev.TPM != nil:
+		return "qualifying data", vtpm.DataFor(reportData), ev.TPM.Quote.Data
+	case ev.SNP != nil:
+		return "REPORT_DATA", reportData[:], ev.SNP.ReportData[:]
 	}
-	return ev.Quote.ReportData
+	return "REPORTDATA", reportData[:], ev.Quote.ReportData[:]
 }
 
-// QuotedName is what its specification calls it.
-func (ev *Bundle) QuotedName() string {
-	if ev.SNP != nil {
-		return "REPORT_DATA"
+// Describe says of which form the evidence is, and how long its logs are.
+func (ev *Bundle) Describe() string {
+	log := fmt.Sprintf("runtime log of %d events", len(ev.Log))
+	switch {
+	case ev.TPM != nil && ev.SNP != nil:
+		return fmt.Sprintf("TPM quote under an SNP report of version %d, %s", ev.SNP.Version, log)
+	case ev.TPM != nil:
+		return fmt.Sprintf("TPM quote under a quote version %d, %s", ev.Quote.Version, log)
+	case ev.SNP != nil:
+		return fmt.Sprintf("SNP report version %d, %s", ev.SNP.Version, log)
 	}
-	return "REPORTDATA"
+	booted := 0
+	if ev.BootLog != nil {
+		booted = ev.BootLog.Len()
+	}
+	return fmt.Sprintf("quote version %d, boot log of %d events, %s", ev.Quote.Version, booted, log)
 }

@@ -58,14 +58,17 @@ func Policy(seen []Seen, waive []string) (text []byte, notes []string, err error
 		"policy init\" (cima-policy(5)). They say: what I saw once is what I trust.",
 		"CHECK EACH VALUE: nothing here says who wrote it. Compare registers with those that",
 		"the image's builder publishes, and digests with those of your own build.")
-	guests := 0
+	guests, tpms := 0, 0
 	for _, s := range seen {
 		if s.SNP != nil {
 			guests++
 		}
+		if s.Booted.PCRs != nil {
+			tpms++
+		}
 	}
-	if guests > 0 && guests < len(seen) {
-		return nil, nil, errors.New("a policy must be made from evidence of one platform: make one of the TDs, and one of the SNP guests")
+	if guests > 0 && guests < len(seen) || tpms > 0 && tpms < len(seen) {
+		return nil, nil, errors.New("a policy must be made from evidence of one platform: make one of each")
 	}
 	w.value("cima_policy", 2)
 	w.value("name", "as first seen")
@@ -75,6 +78,13 @@ func Policy(seen []Seen, waive []string) (text []byte, notes []string, err error
 	} else {
 		w.td()
 		w.tcb()
+	}
+	switch {
+	case tpms > 0:
+		w.vtpms()
+	case guests > 0:
+		w.measured()
+	default:
 		w.boots()
 	}
 	w.callers()
@@ -123,10 +133,13 @@ func (w *writer) waived() {
 	var open []string
 	for _, s := range w.seen {
 		open = append(open, s.Gaps...)
-		if s.SNP == nil {
-			open = append(open, gapsOf(lineOf(s.Booted.Log))...)
-		} else {
+		switch {
+		case s.Booted.PCRs != nil:
+			open = append(open, policy.Root, policy.HostUnknown)
+		case s.SNP != nil:
 			open = append(open, policy.BootFirmware)
+		default:
+			open = append(open, gapsOf(lineOf(s.Booted.Log))...)
 		}
 	}
 	open = slices.DeleteFunc(open, func(code string) bool { return code == policy.Nonce }) // whoever verifies sends one

@@ -6,7 +6,9 @@ import (
 	"strings"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/cmdline"
 	"github.com/cima-project/cima/hw/verify/guest"
+	"github.com/cima-project/cima/hw/verify/paravisor"
 	"github.com/cima-project/cima/hw/verify/snp"
 )
 
@@ -15,14 +17,12 @@ import (
 func (w *writer) guests() {
 	values, keys := make(map[string][]string), []string(nil)
 	least := make(map[snp.Line]snp.TCB)
-	var measurements []string
 	for _, s := range w.seen {
 		names, of := guest.Unusual(s.SNP.Report)
 		for _, name := range names {
 			values[name] = unique(append(values[name], of[name]...))
 		}
 		keys = unique(append(keys, names...))
-		measurements = unique(append(measurements, hw.Digest(s.SNP.Measurement).String()))
 		low, known := least[s.Line]
 		for _, tcb := range []snp.TCB{s.SNP.ReportedTCB, s.SNP.CurrentTCB, s.SNP.CommittedTCB, s.SNP.LaunchTCB} {
 			for i := range tcb {
@@ -51,6 +51,14 @@ func (w *writer) guests() {
 		}
 		fmt.Fprintf(&w.b, "min_tcb.%s = { %s }  # as first seen\n", strings.ToLower(string(line)), strings.Join(parts, ", "))
 	}
+}
+
+// measured writes what was launched as SNP guests.
+func (w *writer) measured() {
+	var measurements []string
+	for _, s := range w.seen {
+		measurements = unique(append(measurements, hw.Digest(s.SNP.Measurement).String()))
+	}
 	w.table("[measured.first-seen-1]", "What was launched. \"firmware\": nothing more is measured; where kernel, initrd and",
 		"command line are (by kernel hashes, or in an IGVM file), write \"system\", with root and host_input.")
 	w.asSeen("measurement", measurements)
@@ -58,4 +66,37 @@ func (w *writer) guests() {
 	w.table("[[boot]]", "Everything else rests on it.")
 	w.value("name", "as first seen")
 	w.value("measured", []string{"first-seen-1"})
+}
+
+// vtpms writes paravisors, and what the PCRs of their TPMs held.
+func (w *writer) vtpms() {
+	var paravisors []string
+	pcrs := make(map[int][]string)
+	for _, s := range w.seen {
+		of := s.Booted.MRTD
+		if s.Booted.Measurement != nil {
+			of = *s.Booted.Measurement
+		}
+		paravisors = unique(append(paravisors, of.String()))
+		for i := range 16 {
+			value := paravisor.Word(s.Booted.PCRs[i])
+			if i == s.Booted.LogPCR {
+				value = "log"
+			}
+			pcrs[i] = unique(append(pcrs[i], value))
+		}
+	}
+	w.table("[vtpm.first-seen-1]", "The paravisor, by MRTD or MEASUREMENT, and the PCRs of its TPM: who has the one signs any of the other.",
+		"\"log\" is the PCR of the runtime log. Those that change with each boot can be \"any\".")
+	w.asSeen("paravisor", paravisors)
+	for i := range 16 {
+		w.asSeen(fmt.Sprint("pcr", i), pcrs[i])
+	}
+	w.comment("How the root file system is covered, with the command line that does it, and what the",
+		"system reads of its host that no PCR covers. Look at its image.")
+	w.value("root", cmdline.NotCovered)
+	w.value("host_input", "unknown")
+	w.table("[[boot]]", "Everything else rests on it.")
+	w.value("name", "as first seen")
+	w.value("vtpm", []string{"first-seen-1"})
 }

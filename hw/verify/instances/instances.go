@@ -21,7 +21,7 @@ import (
 // Instance is what the log shows of a container, from its latest launch on.
 type Instance struct {
 	Events     []*logs.Event // launch first
-	Register   hw.Digest
+	register   hw.Digest
 	LaunchSum  hw.Digest // launch digest; zero where the launch is an earlier version's
 	ImageEvent *logs.Event
 	Places     match.Places // of mounts that are not of the place that was asked for
@@ -49,7 +49,7 @@ func Read(all iter.Seq[*logs.Event], id string) (*Instance, error) {
 		}
 		in.Events = append(in.Events, e)
 		if d, ok := e.MeasuredDigest(); ok {
-			in.Register = in.Register.Extend(d)
+			in.register = in.register.Extend(d)
 		}
 	}
 	if len(in.Events) == 0 {

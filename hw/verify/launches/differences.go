@@ -24,9 +24,9 @@ func (m Measured) Digest() (canonical.Digest, error) { return m.Launch.digest(m.
 // Difference is one fact that two launches don't share. Values are JSON, "" where there
 // is none.
 type Difference struct {
-	Fact string // its path: "asked.mounts[/data].source"
-	Want string
-	Got  string
+	fact string // its path: "asked.mounts[/data].source"
+	want string
+	got  string
 }
 
 // Against lists the facts of the launch digest that got has otherwise, each once and by

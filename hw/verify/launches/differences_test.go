@@ -19,7 +19,7 @@ func launchOf(t *testing.T, asked, defaults string) Measured {
 
 func lines(list []Difference) (lines []string) {
 	for _, d := range list {
-		lines = append(lines, d.Fact+": "+d.Want+" / "+d.Got)
+		lines = append(lines, d.fact+": "+d.want+" / "+d.got)
 	}
 	return lines
 }

@@ -36,12 +36,12 @@ type measured struct {
 }
 
 // bootRule is [[boot]]: any of these firmwares with any of these systems, of a TD; or any
-// of these measurements, of an SNP guest.
+// of these measurements, of an SNP guest; or any of these TPMs in a paravisor.
 type bootRule struct {
 	name string
 	validity
 	wishes
-	firmware, system, measured []string
+	firmware, system, measured, vtpm []string
 }
 
 func readFirmware(t *tables.Table, name string) *firmware {
@@ -68,14 +68,7 @@ func readMeasured(t *tables.Table, name string) *measured {
 	case coversFirmware:
 		m.gaps = []string{BootFirmware}
 	case coversSystem:
-		var line *cmdline.Line
-		if text := t.Text("line"); text != "" {
-			var err error
-			if line, err = cmdline.Read(text); err != nil {
-				t.Fault(t.At("line"), "%s: line: %v", t.Title, err)
-			}
-		}
-		m.gaps = append(readRoot(t, line), readHostInput(t)...)
+		m.gaps = append(readRoot(t, readLine(t)), readHostInput(t)...)
 	default:
 		t.Bad("covers", "%q, or %q where kernel, initrd and command line are measured with it", coversFirmware, coversSystem)
 	}
@@ -88,18 +81,27 @@ func readSystem(t *tables.Table, name string) *system {
 	if s.rtmr1.open() || s.rtmr2.open() {
 		s.gaps = append(s.gaps, BootVaries)
 	}
-	if text := t.Text("line"); text != "" {
-		var err error
-		if s.line, err = cmdline.Read(text); err != nil {
-			t.Fault(t.At("line"), "%s: line: %v", t.Title, err)
-		} else if s.rtmr2.sequence != nil && !s.rtmr2.has(s.line.Digests()) {
-			t.Bad("line", "the text of an event in rtmr2, in UTF-8 or UTF-16, with or without a NUL")
-		}
+	if s.line = readLine(t); s.line != nil && s.rtmr2.sequence != nil && !s.rtmr2.has(s.line.Digests()) {
+		t.Bad("line", "the text of an event in rtmr2, in UTF-8 or UTF-16, with or without a NUL")
 	}
 	s.gaps = append(s.gaps, readRoot(t, s.line)...)
 	s.gaps = append(s.gaps, readHostInput(t)...)
 	t.Done()
 	return s
+}
+
+// readLine reads a command line; nil where there is none, or it is refused.
+func readLine(t *tables.Table) *cmdline.Line {
+	text := t.Text("line")
+	if text == "" {
+		return nil
+	}
+	line, err := cmdline.Read(text)
+	if err != nil {
+		t.Fault(t.At("line"), "%s: line: %v", t.Title, err)
+		return nil
+	}
+	return line
 }
 
 // root reads how the root file system is covered, and returns the codes of what is not.
@@ -147,14 +149,14 @@ func readHostInput(t *tables.Table) (gaps []string) {
 }
 
 func readBoot(t *tables.Table) *bootRule {
-	b := &bootRule{name: t.Text("name"), validity: readValidity(t), wishes: readWishes(t), firmware: t.Texts("firmware", tables.AnyText), system: t.Texts("system", tables.AnyText), measured: t.Texts("measured", tables.AnyText)}
+	b := &bootRule{name: t.Text("name"), validity: readValidity(t), wishes: readWishes(t), firmware: t.Texts("firmware", tables.AnyText), system: t.Texts("system", tables.AnyText), measured: t.Texts("measured", tables.AnyText), vtpm: t.Texts("vtpm", tables.AnyText)}
 	if b.name == "" {
 		t.Bad("name", "there")
 	}
 	switch {
-	case b.measured != nil && (b.firmware != nil || b.system != nil):
-		t.Fault(t.Path, "%s must have firmware and system, of a TD, or measured, of an SNP guest", t.Title)
-	case len(b.measured) > 0:
+	case b.measured != nil && (b.firmware != nil || b.system != nil || b.vtpm != nil), b.vtpm != nil && (b.firmware != nil || b.system != nil):
+		t.Fault(t.Path, "%s must have firmware and system, of a TD, or measured, of an SNP guest, or vtpm", t.Title)
+	case len(b.measured) > 0, len(b.vtpm) > 0:
 	case len(b.firmware) == 0 || len(b.system) == 0:
 		t.Fault(t.Path, "%s must have firmware and system: less doesn't cover a boot", t.Title)
 	}

@@ -22,6 +22,8 @@ type Booted struct {
 	Begun   bool // and it shows that it begins where the boot ended
 
 	Measurement *hw.Digest // of an SNP guest, which has no registers; nil of a TD
+	PCRs        [][]byte   // of a TPM in the paravisor, as quoted; nil without one
+	LogPCR      int        // which of them holds the runtime log and nothing else; -1 for none
 }
 
 // Boot is a boot that a policy knows.
@@ -30,6 +32,7 @@ type Boot struct {
 	Firmware string   `json:"firmware,omitempty"`
 	System   string   `json:"system,omitempty"`
 	Measured string   `json:"measured,omitempty"` // of an SNP guest, in place of both
+	VTPM     string   `json:"vtpm,omitempty"`     // of a TPM in the paravisor, in place of both
 	Gaps     []string `json:"-"`                  // codes of what no register covers
 
 	wishes []wishes
@@ -49,6 +52,9 @@ func (b *Boot) Words() string {
 
 // Fits says of which values it is.
 func (b *Boot) Fits() string {
+	if b.VTPM != "" {
+		return fmt.Sprintf("paravisor and PCRs are those of the boot %q: vtpm %s", b.Name, b.VTPM)
+	}
 	if b.Measured != "" {
 		return fmt.Sprintf("MEASUREMENT is that of the boot %q: measured %s", b.Name, b.Measured)
 	}
@@ -96,10 +102,31 @@ func (p *Policy) JudgeBoot(now Booted, at time.Time) (Boots, error) {
 
 // otherKind is more than a boot can differ in, where it is of another kind of guest.
 func (b *bootRule) otherKind(now Booted) int {
-	if (len(b.measured) > 0) != (now.Measurement != nil) {
+	if b.kind() != now.kind() {
 		return 1 << 20
 	}
 	return 0
+}
+
+// Kinds of guests, by where their boot is measured, for people.
+const (
+	ofTD    = "a TD"
+	ofGuest = "an SNP guest"
+	ofTPM   = "a VM with a TPM in its paravisor"
+)
+
+func (b *bootRule) kind() string { return kindOf(len(b.vtpm) > 0, len(b.measured) > 0) }
+
+func (b *Booted) kind() string { return kindOf(b.PCRs != nil, b.Measurement != nil) }
+
+func kindOf(tpm, guest bool) string {
+	switch {
+	case tpm:
+		return ofTPM
+	case guest:
+		return ofGuest
+	}
+	return ofTD
 }
 
 type bootJudge struct {
@@ -118,12 +145,12 @@ func (j *bootJudge) judge(b *bootRule) (known *Boot, differ []difference) {
 	j.work.Add(1)
 	out := b.out(j.at)
 	switch {
-	case len(b.measured) > 0 && j.now.Measurement != nil:
+	case b.kind() != j.now.kind():
+		return nil, []difference{said(fmt.Sprintf("it is the boot of %s, and this is %s", b.kind(), j.now.kind()))}
+	case b.kind() == ofGuest:
 		return j.judgeMeasured(b)
-	case len(b.measured) > 0:
-		return nil, []difference{said("it is the boot of an SNP guest, and this is a TD")}
-	case j.now.Measurement != nil:
-		return nil, []difference{said("it is the boot of a TD, and this is an SNP guest")}
+	case b.kind() == ofTPM:
+		return j.judgeVTPM(b)
 	}
 	firmware, differ := nearest(b.firmware, func(name string) []difference { return j.memo(j.firmware, name, j.judgeFirmware) })
 	system, more := nearest(b.system, func(name string) []difference { return j.memo(j.system, name, j.judgeSystem) })

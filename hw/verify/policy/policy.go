@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"os"
 	"slices"
@@ -21,6 +22,7 @@ import (
 	"github.com/cima-project/cima/hw/verify/launches"
 	"github.com/cima-project/cima/hw/verify/match"
 	"github.com/cima-project/cima/hw/verify/platform"
+	"github.com/cima-project/cima/hw/verify/revoked"
 	"github.com/cima-project/cima/hw/verify/tables"
 	"github.com/cima-project/cima/logs/canonical"
 )
@@ -58,13 +60,14 @@ type Policy struct {
 	firmwares  map[string]*firmware
 	systems    map[string]*system
 	measured   map[string]*measured
+	vtpms      map[string]*vtpm
 	images     map[string]*image
 	boots      []*bootRule
 	containers []*container
 	host       host
 	required   []*pattern
 	forbidden  []*pattern
-	revoked    map[string]revocation // by digest
+	revoked    revoked.List
 	references []launches.Measured
 
 	index *index
@@ -112,7 +115,7 @@ func Parse(name string, text []byte) (*Policy, error) {
 	if err := checkForm(t); err != nil {
 		return nil, err
 	}
-	p := &Policy{revoked: make(map[string]revocation), bytes: len(text)}
+	p := &Policy{revoked: make(revoked.List), bytes: len(text)}
 	p.source(t, text)
 	p.wishes = readWishes(t)
 	leaves := make(match.Leaves)
@@ -125,7 +128,7 @@ func Parse(name string, text []byte) (*Policy, error) {
 		p.containers = append(p.containers, readContainer(t, leaves))
 	}
 	p.required, p.forbidden = readPatterns(t, "required", leaves), readPatterns(t, "forbidden", leaves)
-	p.revocations(t)
+	p.revoked.Read(t)
 	p.readReferences(t)
 	t.Title = "a policy"
 	t.Done()
@@ -149,7 +152,7 @@ func (p *Policy) Revoke(name string, text []byte) error {
 		return err
 	}
 	p.source(t, text)
-	if p.revocations(t) == 0 {
+	if p.revoked.Read(t) == 0 {
 		t.Fault("", "a file of revocations must have [[revoked]]")
 	}
 	t.Title = "a file of revocations"
@@ -212,6 +215,10 @@ func (p *Policy) names(t *tables.Table) {
 	for name, t := range t.Named("system") {
 		p.systems[name] = readSystem(t, name)
 	}
+	p.vtpms = make(map[string]*vtpm)
+	for name, t := range t.Named("vtpm") {
+		p.vtpms[name] = readVTPM(t, name)
+	}
 	for name, t := range t.Named("image") {
 		p.images[name] = readImage(t, name)
 	}
@@ -237,6 +244,7 @@ func (p *Policy) refer(t *tables.Table) {
 		refer(tables.Path(at, "firmware"), title, "firmware", b.firmware, sorted(p.firmwares))
 		refer(tables.Path(at, "system"), title, "system", b.system, sorted(p.systems))
 		refer(tables.Path(at, "measured"), title, "measured", b.measured, sorted(p.measured))
+		refer(tables.Path(at, "vtpm"), title, "vtpm", b.vtpm, sorted(p.vtpms))
 	}
 	for i, c := range p.containers {
 		at, title := tables.Path("container", i), fmt.Sprintf("container %q", c.name)
@@ -247,7 +255,7 @@ func (p *Policy) refer(t *tables.Table) {
 			}
 		}
 	}
-	for kind, known := range map[string][]string{"firmware": sorted(p.firmwares), "system": sorted(p.systems), "measured": sorted(p.measured), "image": sorted(p.images)} {
+	for kind, known := range map[string][]string{"firmware": sorted(p.firmwares), "system": sorted(p.systems), "measured": sorted(p.measured), "vtpm": sorted(p.vtpms), "image": sorted(p.images)} {
 		for _, name := range known {
 			if !used[kind+name] {
 				t.Fault(tables.Path(kind, name), "nothing uses [%s.%s]", kind, name)
@@ -281,6 +289,12 @@ func (p *Policy) Guest() *guest.Rules {
 		return nil
 	}
 	return p.guest
+}
+
+// Revoked holds digests of any kind against [[revoked]] at that time: of firmware, boot
+// events, TDX module, agent, images, layers, launches and programs.
+func (p *Policy) Revoked(digests iter.Seq2[string, string], at time.Time) []string {
+	return p.revoked.Find(digests, at)
 }
 
 // Valid says why the policy counts for nothing at a time, "" if it counts.

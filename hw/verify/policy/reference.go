@@ -108,29 +108,22 @@ func readBoth(path string) (launch, image string, err error) {
 	return string(both.Launch), string(both.Image), nil
 }
 
-// Explanation is why a launch is none of those that a policy knows.
-type Explanation struct {
-	Known  bool                  // the policy says what a launch digest of its own stands for
-	Differ []launches.Difference // from the nearest launch known, or from none at all
-	More   int                   // facts that differ and are not in Differ
-}
-
 // maxDiffer is how many facts an explanation has.
 const maxDiffer = 20
 
 // Explain says in which facts a launch differs from the nearest one that the policy
 // knows. If it knows none, they are all facts of the launch.
-func (p *Policy) Explain(got launches.Measured) Explanation {
+func (p *Policy) Explain(got launches.Measured) launches.Explanation {
 	return p.explain(got, launches.Measured.Against, launches.Measured.Facts)
 }
 
 // ExplainDefaults is Explain for what the engine added.
-func (p *Policy) ExplainDefaults(got launches.Measured) Explanation {
+func (p *Policy) ExplainDefaults(got launches.Measured) launches.Explanation {
 	return p.explain(got, launches.Measured.DefaultsAgainst, launches.Measured.DefaultsFacts)
 }
 
 func (p *Policy) explain(got launches.Measured, against func(want, got launches.Measured) []launches.Difference,
-	facts func(launches.Measured) []launches.Difference) Explanation {
+	facts func(launches.Measured) []launches.Difference) launches.Explanation {
 	var differ []launches.Difference
 	for i, want := range p.references {
 		if d := against(want, got); i == 0 || len(d) < len(differ) {
@@ -141,7 +134,7 @@ func (p *Policy) explain(got launches.Measured, against func(want, got launches.
 		differ = facts(got)
 	}
 	shown := differ[:min(len(differ), maxDiffer)]
-	return Explanation{Known: len(p.references) > 0, Differ: shown, More: len(differ) - len(shown)}
+	return launches.Explanation{Known: len(p.references) > 0, Differ: shown, More: len(differ) - len(shown)}
 }
 
 // KnowsLaunch reports whether an alternative names a launch digest.

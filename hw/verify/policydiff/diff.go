@@ -75,7 +75,7 @@ func (d *differ) note(effect Effect, where, what string, args ...any) {
 // part compares what two policies have under a key: a table, tables, or a value.
 func (d *differ) part(key string, before, now map[string]any) {
 	switch key {
-	case "firmware", "system", "measured", "image":
+	case "firmware", "system", "measured", "vtpm", "image":
 		d.named(key, object(before[key]), object(now[key]))
 	case "boot", "container":
 		d.named(key, byName(before[key]), byName(now[key]))

@@ -32,13 +32,13 @@ func meaningOf(table, key string) meaning {
 		return limitedTo
 	case "tcb.collateral", "freshness.collateral", "freshness.nonce":
 		return ends
-	case "tcb.deny", "system.host_input", "measured.host_input", "snp.require", "snp.platform":
+	case "tcb.deny", "system.host_input", "measured.host_input", "vtpm.host_input", "snp.require", "snp.platform":
 		return noneOf
 	case "tcb.grace", "tcb.qe_grace":
 		return higher
 	case "tcb.min_date", "tcb.min_evaluation", "tcb.min_svn", "snp.min_guest_svn":
 		return lower
-	case "firmware.mrtd", "image.digests", "boot.firmware", "boot.system", "boot.measured", "measured.measurement", "snp.allow", "snp.vmpl",
+	case "firmware.mrtd", "image.digests", "boot.firmware", "boot.system", "boot.measured", "measured.measurement", "boot.vtpm", "vtpm.paravisor", "snp.allow", "snp.vmpl",
 		"snp.host_data", "snp.signers", "tcb.statuses", "container.source",
 		"container.cgroup_owner", "td.service_tds", "td.vmid", "td.mrseam", "td.mrconfigid", "td.mrowner", "td.mrownerconfig",
 		"td.devinfo", "power.allow", "host.units":
