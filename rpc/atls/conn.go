@@ -111,7 +111,7 @@ func (c *Conn) read(to []byte) (int, error) {
 func (c *Conn) next() (kind, []byte, error) {
 	if c.control.kind == 0 {
 		b, err := c.in.Peek(headerSize)
-		if len(b) > 0 {
+		if len(b) > 0 || wasCut(c.tls) {
 			err = unexpected(err)
 		}
 		if err != nil {
@@ -148,7 +148,8 @@ func (c *Conn) next() (kind, []byte, error) {
 	return k, body, nil
 }
 
-// unexpected is the end of the session in the midst of a frame.
+// unexpected is the end of the session in the midst of a frame, or without the other
+// end's word.
 func unexpected(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.ErrUnexpectedEOF
@@ -342,10 +343,11 @@ func (c *Conn) Close() error {
 }
 
 // end ends the session for a reason, and returns it. The reason is noted before the
-// other end can answer.
+// other end can answer. The other end isn't told that nothing more comes: what was
+// refused must not read there as an orderly end.
 func (c *Conn) end(why error) error {
 	c.stop(why)
-	c.tls.Close()
+	c.tls.NetConn().Close()
 	return why
 }
 

@@ -46,14 +46,13 @@ func (d *Dialer) Client(ctx context.Context, nc net.Conn) (*Conn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*proveTime)
 	defer cancel()
-	session := tls.Client(nc, settings(d.Config, client))
+	session := tls.Client(&carrier{Conn: nc}, settings(d.Config, client))
 	if err := session.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
 	c := newConn(session, client, d.Prover, d.Appraiser)
 	if err := c.open(ctx); err != nil {
-		c.Close()
-		return nil, err
+		return nil, c.end(err)
 	}
 	return c, nil
 }

@@ -141,18 +141,17 @@ func (l *Listener) attest(nc net.Conn) (*Conn, error) {
 	if err := nc.SetDeadline(time.Now().Add(helloTime)); err != nil {
 		return nil, err
 	}
-	session := tls.Server(nc, l.tls)
+	session := tls.Server(&carrier{Conn: nc}, l.tls)
 	if err := session.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
 	if err := fresh(session.ConnectionState()); err != nil {
-		return nil, errors.Join(err, session.Close())
+		return nil, err // refuse closes it
 	}
 	c := newConn(session, server, l.settings.Prover, l.settings.Appraiser)
 	c.between = cmp.Or(l.settings.between, between)
 	if err := c.open(ctx); err != nil {
-		c.Close()
-		return nil, err
+		return nil, c.end(err)
 	}
 	return c, nil
 }

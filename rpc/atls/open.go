@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"time"
 )
 
@@ -68,10 +69,10 @@ func (c *Conn) openClient(ctx context.Context) error {
 	c.asked = time.Now()
 	mine, err := c.ask()
 	if err != nil {
-		return err
+		return c.told(err)
 	}
 	p, theirs, err := c.answer()
-	if errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("the server closed the session without evidence (%w); its own log says why", io.ErrUnexpectedEOF)
 	} else if err != nil {
 		return err
@@ -80,6 +81,16 @@ func (c *Conn) openClient(ctx context.Context) error {
 		return err
 	}
 	return c.prove(ctx, theirs)
+}
+
+// told is why nothing could be written: what the other end said of it, if it said anything
+// before it closed the session.
+func (c *Conn) told(err error) error {
+	var alert *net.OpError
+	if _, _, why := c.next(); errors.As(why, &alert) && alert.Op == "remote error" {
+		return why
+	}
+	return err
 }
 
 // answer reads a proof, and the nonce that may come before it.

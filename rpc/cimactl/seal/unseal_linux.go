@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -39,8 +38,10 @@ func Commands() []*cobra.Command {
 		Long: `Get a secret that only this container can open. It prints evidence that binds a
 new key, and reads from stdin what "cimactl verify --seal" wrote. The key lives
 in this process alone. PROGRAM takes this process's place: it reads the secret
-from descriptor 3 (/proc/self/fd/3), which is memory, and not a file.`,
-		Example: `  cimactl unseal --nonce "$NONCE" -- /app --secret /proc/self/fd/3
+from descriptor 3 (/proc/self/fd/3), which is memory, and not a file. With
+"--nonce -" a line of stdin comes first, the nonce: a container whose command
+line this is has one launch digest, whatever the nonce.`,
+		Example: `  cimactl unseal --nonce - -- /app --secret /proc/self/fd/3
   cimactl unseal --nonce "$NONCE" --out /dev/shm/secret`,
 		DisableFlagsInUseLine: true,
 		Args: func(c *cobra.Command, args []string) error {
@@ -50,7 +51,7 @@ from descriptor 3 (/proc/self/fd/3), which is memory, and not a file.`,
 			return nil
 		},
 	}
-	c.Flags().StringVar(&u.nonce, "nonce", "", "the relying party's `HEX`")
+	c.Flags().StringVar(&u.nonce, "nonce", "", "the relying party's `HEX`; - reads a line of stdin")
 	c.Flags().StringVar(&u.evidence, "evidence", "-", "`FILE` to write the evidence to, not stdout")
 	c.Flags().StringVar(&u.out, "out", "", "new `FILE`, mode 0600, to write the secret to")
 	c.Flags().DurationVar(&u.wait, "wait", 0, "wait for a daemon that isn't there yet: `TIME`, 30s")
@@ -62,8 +63,6 @@ from descriptor 3 (/proc/self/fd/3), which is memory, and not a file.`,
 // check refuses what would end badly, before a key is made.
 func (u *unsealing) check(args []string) error {
 	switch {
-	case u.nonce == "-":
-		return errors.New("--nonce must be hex here: stdin is for the sealed secret")
 	case u.out != "" && len(args) > 0:
 		return errors.New("--out and a PROGRAM must not both be given: the secret goes to one place")
 	case u.out == "" && len(args) == 0 && u.evidence == "-":
@@ -78,7 +77,11 @@ func (u *unsealing) run(c *cobra.Command, args []string) error {
 	if err := u.check(args); err != nil {
 		return command.Usage(c, err)
 	}
-	nonce, err := command.ReadNonce(u.nonce, strings.NewReader(""))
+	ctx, cancel := context.WithTimeout(c.Context(), u.within)
+	defer cancel()
+	nonce, err := await(ctx, "no nonce came in time", func() ([]byte, error) {
+		return command.ReadNonce(u.nonce, byByte{c.InOrStdin()})
+	})
 	if err != nil {
 		return err
 	}
@@ -92,8 +95,6 @@ func (u *unsealing) run(c *cobra.Command, args []string) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("prctl PR_SET_DUMPABLE: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(c.Context(), u.within)
-	defer cancel()
 	key, err := age.GenerateHybridIdentity()
 	if err != nil {
 		return err
@@ -150,25 +151,35 @@ const armourEnd = "-----END AGE ENCRYPTED FILE-----"
 
 // readSealed reads stdin up to the end of the armour, and not a byte further.
 func readSealed(ctx context.Context, in io.Reader) ([]byte, error) {
-	type read struct {
-		sealed []byte
-		err    error
+	return await(ctx, "no sealed secret came in time: the key is gone", func() ([]byte, error) { return upToEnd(in) })
+}
+
+// await reads from stdin as long as there is time.
+func await(ctx context.Context, late string, read func() ([]byte, error)) ([]byte, error) {
+	type result struct {
+		got []byte
+		err error
 	}
-	done := make(chan read, 1)
+	done := make(chan result, 1)
 	go func() {
-		sealed, err := upToEnd(in)
-		done <- read{sealed, err}
+		got, err := read()
+		done <- result{got, err}
 	}()
 	select {
 	case r := <-done:
-		return r.sealed, r.err
+		return r.got, r.err
 	case <-ctx.Done():
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			return nil, command.Hinted(errors.New("no sealed secret came in time: the key is gone"), "--within is how long to wait; a new start needs new evidence")
+			return nil, command.Hinted(errors.New(late), "--within is how long to wait; a new start needs new evidence")
 		}
 		return nil, ctx.Err()
 	}
 }
+
+// byByte reads no further than it is asked, so that what follows a line stays on stdin.
+type byByte struct{ from io.Reader }
+
+func (b byByte) Read(to []byte) (int, error) { return b.from.Read(to[:min(1, len(to))]) }
 
 func upToEnd(in io.Reader) ([]byte, error) {
 	var all []byte

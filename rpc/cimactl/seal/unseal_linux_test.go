@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
 // What follows the armour stays for the program.
@@ -35,7 +37,6 @@ func TestReadSealed(t *testing.T) {
 func TestOnePlace(t *testing.T) {
 	for want, u := range map[string]unsealing{
 		"must not both go to stdout": {evidence: "-", within: 1},
-		"must be hex":                {nonce: "-", out: "f", within: 1},
 		"above zero":                 {out: "f"},
 	} {
 		told(t, u.check(nil), want)
@@ -45,4 +46,20 @@ func TestOnePlace(t *testing.T) {
 	if u.out = ""; u.check([]string{"app"}) != nil {
 		t.Error("a program is refused")
 	}
+}
+
+// A nonce on stdin is a line. What follows it is the sealed secret's.
+func TestNonceFromStdin(t *testing.T) {
+	in := strings.NewReader("00112233445566778899aabbccddeeff\nrest")
+	got, err := command.ReadNonce("-", byByte{in})
+	left, _ := io.ReadAll(in)
+	if err != nil || len(got) != 16 || string(left) != "rest" {
+		t.Errorf("%x, %v, left %q", got, err, left)
+	}
+	never, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
+	defer cancel()
+	_, err = await(ctx, "too late", func() ([]byte, error) { return command.ReadNonce("-", byByte{never}) })
+	told(t, err, "too late")
 }

@@ -2,6 +2,7 @@ package tls
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,10 +20,11 @@ import (
 )
 
 type connecting struct {
-	listen   string
-	prove    bool
-	reattest time.Duration
-	judging  judging
+	listen    string
+	cert, key string
+	prove     bool
+	reattest  time.Duration
+	judging   judging
 }
 
 func connectCommand() *cobra.Command {
@@ -41,6 +43,8 @@ other error.`,
 		Args: cobra.ExactArgs(1),
 	}
 	c.Flags().StringVar(&k.listen, "listen", "", "a session for each connection to this `ADDRESS`")
+	c.Flags().StringVar(&k.cert, "client-cert", "", "`PEM` of a certificate for servers with --client-ca")
+	c.Flags().StringVar(&k.key, "client-key", "", "`PEM` of its key")
 	c.Flags().BoolVar(&k.prove, "prove", false, "prove this container, too, to a server that asks")
 	c.Flags().DurationVar(&k.reattest, "reattest", 0, "attest open sessions again each `TIME`, 1m or more")
 	k.judging.flags(c, "`FILE` of reference values; a second has revocations")
@@ -60,6 +64,13 @@ func (k *connecting) run(c *cobra.Command, to string) error {
 		return command.Hinted(errors.New("--policy must be given: without one nobody in particular is trusted"), "`cimactl policy init` writes one from evidence of a good run")
 	}
 	d := &atls.Dialer{Appraiser: a}
+	if k.cert != "" {
+		own, err := tls.LoadX509KeyPair(k.cert, k.key)
+		if err != nil {
+			return fmt.Errorf("--client-cert %s, --client-key %s: %w", k.cert, k.key, err)
+		}
+		d.Config = &tls.Config{Certificates: []tls.Certificate{own}}
+	}
 	if k.prove {
 		p, client, err := prover(c)
 		if err != nil {
@@ -94,6 +105,9 @@ func (k *connecting) run(c *cobra.Command, to string) error {
 func (k *connecting) check(c *cobra.Command) error {
 	if k.reattest != 0 && k.reattest < time.Minute {
 		return command.Usage(c, fmt.Errorf("--reattest %v must be at least 1m", k.reattest))
+	}
+	if (k.cert == "") != (k.key == "") {
+		return command.Usage(c, errors.New("--client-cert and --client-key must come together"))
 	}
 	if k.listen == "" {
 		return nil
@@ -143,6 +157,9 @@ func (k *connecting) once(c *cobra.Command, d *atls.Dialer, to string) error {
 		}
 	}()
 	_, err = io.Copy(c.OutOrStdout(), session)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return command.Hinted(fmt.Errorf("%s closed the session, and not in order: %w", to, err), "if it wants evidence or a certificate of this end, its log says why it refused it")
+	}
 	return err
 }
 

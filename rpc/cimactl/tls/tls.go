@@ -107,13 +107,18 @@ type halfCloser interface {
 	CloseWrite() error
 }
 
-// carry copies both ways until both are done, or one fails.
+// carry copies both ways until both are done, or one fails. A program over TCP sees a
+// reset then: a session that was cut off must not pass for one that ended.
 func carry(a, b halfCloser) {
 	var both sync.WaitGroup
 	one := func(to, from halfCloser) {
 		if _, err := io.Copy(to, from); err != nil {
-			a.Close()
-			b.Close()
+			for _, c := range []halfCloser{a, b} {
+				if program, is := c.(*net.TCPConn); is {
+					program.SetLinger(0)
+				}
+				c.Close()
+			}
 			return
 		}
 		if to.CloseWrite() != nil {
@@ -127,28 +132,36 @@ func carry(a, b halfCloser) {
 	b.Close()
 }
 
-// notes writes what others cause to stderr, at most a line a second: nobody fills the
-// log by connecting.
+// notes writes what others cause to stderr: some lines at once, then a line a second, so
+// that nobody fills the log by connecting. The other end of a session is told nothing, so
+// that the first refusals must not be lost.
 type notes struct {
 	mu   sync.Mutex
 	to   io.Writer
-	last time.Time
+	free time.Time // when a line is paid for that was written ahead of its second
 	left int
 }
+
+// atOnce is how many lines may be written ahead of their seconds.
+const atOnce = 20
 
 func (n *notes) say(format string, args ...any) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if now := time.Now(); now.Sub(n.last) >= time.Second {
-		more := ""
-		if n.left > 0 {
-			more = fmt.Sprintf(" (and %d more)", n.left)
-		}
-		fmt.Fprintf(n.to, "cimactl: "+format+"%s\n", append(args, more)...)
-		n.last, n.left = now, 0
+	now := time.Now()
+	if n.free.Before(now) {
+		n.free = now
+	}
+	if n.free.Sub(now) > (atOnce-1)*time.Second {
+		n.left++
 		return
 	}
-	n.left++
+	more := ""
+	if n.left > 0 {
+		more = fmt.Sprintf(" (and %d more)", n.left)
+	}
+	fmt.Fprintf(n.to, "cimactl: "+format+"%s\n", append(args, more)...)
+	n.free, n.left = n.free.Add(time.Second), 0
 }
 
 // each carries the connections of a listener, some at a time, until it is closed.
