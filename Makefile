@@ -15,7 +15,7 @@ COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 # The platforms that cimactl is also built for.
 PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
-.PHONY: all build cross demo golden test test-packages test-clients test-kubernetes test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
+.PHONY: all build cross demo golden test test-packages test-clients test-kubernetes test-ear test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-packages proof-fuzz proof-busy \
 	proof-closed-world proof-hostile proof-verdict proof-tls
 .PHONY: release proof-debian proof-selinux proof-architectures proof-boot
@@ -66,6 +66,10 @@ test-kubernetes:
 	$(GO) test -C packaging/kubernetes/plugin ./...
 	$(GO) test -C packaging/test/kubernetes ./...
 
+## test-ear: veraison/ear and OPA, as published, read our attestation results
+test-ear:
+	$(GO) test -C packaging/test/ear ./...
+
 ## golden: what the programs print is what they printed at a14dc83, save what its README names (root, 1 min)
 golden: build
 	packaging/test/golden/golden.py --bin bin
@@ -90,6 +94,7 @@ lint: cross
 	$(GO) run $(STATICCHECK) -tags packages ./packaging
 	$(GO) vet -C packaging/test/bench ./...
 	$(GO) vet -C packaging/test/kubernetes ./...
+	$(GO) vet -C packaging/test/ear ./...
 	$(GO) vet -C packaging/kubernetes/plugin ./...
 	cd packaging/test/bench && $(GO) run $(STATICCHECK) ./...
 	GO="$(GO)" man/build.sh "$(CURDIR)/.cache/man"
