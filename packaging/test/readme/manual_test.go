@@ -14,16 +14,29 @@ type example struct {
 	change [][]string // what stands for something here, and what it is
 	reads  string     // the command that reads the block, if it is no command itself
 	exit   int        // what it ends with here
+	joins  bool       // goes on where the block before it ended
+	prints []string   // what must be in its output
 	cannot string     // why it can't run here
 }
 
 // examples are the manual's, by page and first line.
 var examples = map[string]example{
+	"cima-access.7: cp \"$(command -v cimactl)\" .": {
+		before: `mkdir -p walk/root/bin && cd walk && cp "$(command -v busybox)" root/bin
+for applet in sh cat mkdir httpd; do ln -s busybox root/bin/$applet; done
+tar -C root -c bin | docker import - busybox && rm -r root`,
+		change: unnetworked,
+	},
+	"cima-access.7: mkfifo to": {joins: true, change: unnetworked},
+	"cima-access.7: cimactl policy init evidence.json --trust-root /run/cima-td/root.pem \\": {joins: true},
+	"cima-access.7: echo 'the word is swordfish' >secret.txt":                                {joins: true},
+	"cima-access.7: cimactl tls connect 127.0.0.1:8443 --policy policy.toml \\":              {joins: true, change: unnetworked, prints: []string{"\nthe word is swordfish\n"}},
+	"cima-access.7: kill $!": {joins: true, change: unnetworked, prints: []string{"asked.environment: want none", "nothing is sealed: authentic, not trusted", "\nnot sealed: 4\n"}},
 	"cima-access.7: cimactl tls serve --listen :8443 --forward 127.0.0.1:8080":                  {cannot: "it serves until it is ended: make proof-tls"},
 	"cima-access.7: cimactl tls connect HOST:8443 --policy policy.toml \\":                      {cannot: "the same"},
 	"cima-access.7: SHA-512(\"cima-tls-leaf-v1\" ‖ 0 ‖ binding ‖ 0 ‖ nonce)":                    {cannot: "no command: rpc/atls and its tests"},
 	"cima-access.7: user_data = {\"profile\":\"PROFILE#tree\",\"root\":HEX,\"size\":N}":         {cannot: "the same"},
-	"cima-access.7: cimactl unseal --nonce HEX -- app":                                          {cannot: "it waits for what the other end seals: the tests of rpc/cimactl/seal"},
+	"cima-access.7: cimactl unseal --nonce - -- app":                                            {cannot: "it waits for what the other end seals: the tests of rpc/cimactl/seal"},
 	"cima-access.7: {\"profile\":\"https://github.com/cima-project/cima/seal/v1\",":             {cannot: "no command: rpc/userdata and its tests"},
 	"cima-access.7: cimactl evidence --nonce HEX --jwk public.jwk >evidence.json":               {cannot: "needs a key broker's client: the tests of rpc/userdata"},
 	"cima-api.7: ask() { # METHOD [PARAMS]":                                                     {},
@@ -75,6 +88,13 @@ var examples = map[string]example{
 
 // online stands for Intel's service, which knows no simulated TD.
 var online = []string{"--online", "--trust-root $ROOT"}
+
+// unnetworked: containers have no network here, and are reached by their sockets.
+var unnetworked = [][]string{
+	{"-p 8443:8443", "--network none"},
+	{"--listen :8443", "--listen unix:/s.sock"},
+	{"127.0.0.1:8443", "unix:/proc/$(docker inspect --format '{{.State.Pid}}' shop)/root/s.sock"},
+}
 
 // indented are the blocks of code of a page: indented by four, in a list by eight.
 func indented(t *testing.T, path string) (found []block) {
@@ -156,13 +176,24 @@ tar -C bin -c cimactl | docker import - hello:1
 `}}, 0)
 	// The next test's daemon must not go on with this one's log and TD. /run is ours alone.
 	defer m.run([]block{{text: "pkill -x cimad-sim || true\nwhile pgrep -x cimad-sim; do sleep 0.1; done\nrm -rf /run/cima* /run/log/cima\n"}}, 0)
-	for _, b := range blocks {
+	for i, b := range blocks {
 		how := examples[keyOf(b)]
-		if how.cannot != "" {
+		if how.cannot != "" || how.joins {
 			continue
 		}
 		for _, c := range how.change {
 			b.text = strings.ReplaceAll(b.text, c[0], c[1])
+		}
+		for _, next := range blocks[i+1:] {
+			more := examples[keyOf(next)]
+			if !more.joins {
+				break
+			}
+			for _, c := range more.change {
+				next.text = strings.ReplaceAll(next.text, c[0], c[1])
+			}
+			b.text += next.text
+			how.exit, how.prints = more.exit, append(how.prints, more.prints...)
 		}
 		if how.reads != "" {
 			b.text = how.reads + " <<'EOF'\n" + b.text + "EOF\n"
@@ -174,8 +205,14 @@ cimactl evidence --nonce "$NONCE" >evidence.json
 cimactl policy init evidence.json --trust-root $ROOT --waive collateral,host-input-unknown 2>/dev/null |
     sed 's/units = .*/any = true/' >policy.toml # the caller is of no unit here
 ` + how.before + "\n" + b.text
-		if out := m.run([]block{b}, how.exit); testing.Verbose() {
+		out := m.run([]block{b}, how.exit)
+		if testing.Verbose() {
 			t.Logf("%s\n%s", b, out)
+		}
+		for _, want := range how.prints {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: %q is not printed:\n%s", b, want, out)
+			}
 		}
 	}
 }
