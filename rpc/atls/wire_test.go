@@ -2,6 +2,9 @@ package atls
 
 import (
 	"bytes"
+	"crypto/tls"
+	"net"
+	"strings"
 	"testing"
 
 	"github.com/cima-project/cima/rpc"
@@ -62,4 +65,33 @@ func FuzzFrame(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Frames that don't belong where they come end the session at their header: nobody reads
+// on, and nobody is judged by evidence without its place in the tree.
+func TestOrderOfFrames(t *testing.T) {
+	for want, frames := range map[string][]byte{
+		"must follow each other":         frame(nil, frameEvidence, []byte("{}")),
+		"must follow each  other":        frame(frame(nil, frameTree, []byte(`{"size":1,"index":0,"path":[]}`)), frameData, []byte("x")),
+		"evidence that nobody asked for": frame(nil, frameTree, []byte("{}"))[:headerSize],
+	} {
+		near, far := net.Pipe()
+		one, err := ownCertificate()
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := tls.Server(far, settings(&tls.Config{Certificates: []tls.Certificate{one}}, server))
+		c := newConn(tls.Client(near, settings(nil, client)), client, nil, only("a"))
+		sent := make(chan struct{})
+		go func() { defer close(sent); a.Write(frames) }()
+		if !strings.Contains(want, "asked") {
+			c.awaited = make(chan proof, 1)
+		}
+		if _, err := c.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), strings.ReplaceAll(want, "  ", " ")) {
+			t.Errorf("%v, want %q", err, want)
+		}
+		<-sent
+		near.Close()
+		far.Close()
+	}
 }

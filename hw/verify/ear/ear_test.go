@@ -253,3 +253,16 @@ func TestDialects(t *testing.T) {
 		t.Error("an unknown profile is written")
 	}
 }
+
+// A token names who wrote it and when, and ends.
+func TestTimes(t *testing.T) {
+	text, err := Claims(&verify.Result{Verdict: verify.NotTrusted, Verifier: "cimactl 1"}, Options{Profile: Veraison, Issuer: "https://v.example", Now: time.Unix(1e9, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`"iat":1000000000`, `"exp":1000000300`, `"iss":"https://v.example"`, `"build":"cimactl 1"`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("%s lacks %s", text, want)
+		}
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -145,4 +147,31 @@ func TestOpenRefuses(t *testing.T) {
 	}
 	_, err := open(armoured(t, key, head+strings.Repeat("s", maxSecret+1)), key, nonce)
 	told(t, err, "at most")
+}
+
+// A secret is sealed by a policy and for a nonce, or not at all.
+func TestPrepare(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("s"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, c := range map[string]struct {
+		file string
+		opts verify.Options
+	}{
+		"without one any container gets the secret": {file, verify.Options{Nonce: nonce}},
+		"nonce":             {file, verify.Options{Policy: new(policy.Policy)}},
+		"must not be empty": {empty, verify.Options{Policy: new(policy.Policy), Nonce: nonce}},
+	} {
+		s := Secret{file: c.file}
+		told(t, s.Prepare(nil, &c.opts), want)
+	}
+	s := Secret{file: file}
+	if err := s.Prepare(nil, &verify.Options{Policy: new(policy.Policy), Nonce: nonce}); err != nil || string(s.plain) != "s" {
+		t.Errorf("%q, %v", s.plain, err)
+	}
 }

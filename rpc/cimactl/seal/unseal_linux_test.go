@@ -2,7 +2,10 @@ package seal
 
 import (
 	"context"
+	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -62,4 +65,27 @@ func TestNonceFromStdin(t *testing.T) {
 	defer cancel()
 	_, err = await(ctx, "too late", func() ([]byte, error) { return command.ReadNonce("-", byByte{never}) })
 	told(t, err, "too late")
+}
+
+// The secret's file is a new one, and its owner's alone.
+func TestOut(t *testing.T) {
+	dir := t.TempDir()
+	u := unsealing{out: filepath.Join(dir, "secret")}
+	if err := u.give(nil, []byte("s"), "", nil); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(u.out)
+	if err != nil || info.Mode() != 0o600 || info.Size() != 1 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if err := u.give(nil, []byte("another"), "", nil); !errors.Is(err, os.ErrExist) {
+		t.Errorf("an old file: %v", err)
+	}
+	link := unsealing{out: filepath.Join(dir, "link")}
+	if err := os.Symlink(filepath.Join(dir, "elsewhere"), link.out); err != nil {
+		t.Fatal(err)
+	}
+	if err := link.give(nil, []byte("s"), "", nil); !errors.Is(err, os.ErrExist) {
+		t.Errorf("a link: %v", err)
+	}
 }
