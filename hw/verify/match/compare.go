@@ -7,7 +7,6 @@ import (
 	"encoding/json/v2"
 	"fmt"
 	"maps"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -70,11 +69,11 @@ func (c equal) meets(got any, work *Meter) answer {
 		text, isText := c.want.(string)
 		return so(isText && got.is(text))
 	case map[string]any, []any:
-		work.Add(size(c.want)) // DeepEqual ends at the first difference
+		work.Add(size(c.want)) // alike ends at the first difference
 		if holdsUnseen(got, work) {
 			return unknown
 		}
-		return so(reflect.DeepEqual(c.want, got))
+		return so(alike(c.want, got))
 	}
 	return so(same(c.want, got))
 }
@@ -95,6 +94,33 @@ func holdsUnseen(v any, work *Meter) bool {
 		}
 	}
 	return false
+}
+
+// alike compares a whole value, of which every member must be named. A variable is met as
+// it is by its name alone: by its value, or the digest of that.
+func alike(want, got any) bool {
+	switch got := got.(type) {
+	case variable:
+		if text, isText := want.(string); isText {
+			return got.is(text)
+		}
+		return alike(want, map[string]any(got))
+	case map[string]any:
+		object, ok := want.(map[string]any)
+		if !ok || len(object) != len(got) {
+			return false
+		}
+		for name, v := range object {
+			if one, there := got[name]; !there || !alike(v, one) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		elements, ok := want.([]any)
+		return ok && slices.EqualFunc(elements, got, alike)
+	}
+	return same(want, got)
 }
 
 // is reports whether the variable has that value, by its digest where that is all.

@@ -1,6 +1,7 @@
 package match
 
 import (
+	"crypto/sha512"
 	"encoding/json/jsontext"
 	"fmt"
 	"strings"
@@ -87,6 +88,51 @@ func TestUnseen(t *testing.T) {
 		image, _ := read(t, "match.image.digest = "+want+"\n")
 		if missing, _ := d.Against(image); missing == 0 {
 			t.Errorf("%s is met by an image that nobody knows", want)
+		}
+	}
+}
+
+// A whole environment is met by name and value, or the value's digest, and by no variable
+// more.
+func TestWholeEnvironment(t *testing.T) {
+	mode, prod := `{"name":"MODE","value":"prod"}`, sha512.Sum384([]byte("prod"))
+	byDigest := fmt.Sprintf(`{"name":"MODE","sha384":"%x"}`, prod)
+	for _, c := range []struct {
+		want, environment string
+		meets             bool
+	}{
+		{`{ equal = { MODE = "prod" } }`, mode, true},
+		{`{ equal = { MODE = "prod" } }`, byDigest, true},
+		{`{ equal = { MODE = { value = "prod" } } }`, mode, true},
+		{`{ equal = { MODE = { value = "prod" } } }`, byDigest, false},
+		{`{ equal = { MODE = "test" } }`, mode, false},
+		{`{ equal = { MODE = "prod" } }`, `{"name":"MODE"}`, false},
+		{`{ equal = { MODE = "prod" } }`, `{"name":"MODE","unset":true}`, false},
+		{`{ equal = { MODE = "prod" } }`, mode + `,{"name":"LD_PRELOAD","value":"/x.so"}`, false},
+		{`{ equal = { MODE = "prod" } }`, mode + `,` + mode, false},
+		{`{ equal = { MODE = "prod" } }`, ``, false},
+		{`{ equal = { MODE = "prod", X = "1" } }`, mode, false},
+		{`{ any = [{ equal = { MODE = "test" } }, { equal = { MODE = "prod" } }] }`, mode, true},
+		{`[]`, ``, true},
+		{`[]`, mode, false},
+		{`{ only = [] }`, `{"name":"DEBUG"}`, false},
+		{`{ equal = { list = [1, "2"], MODE = "prod" } }`, mode, false},
+	} {
+		m, err := read(t, "match.asked.environment = "+c.want+"\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := `{"asked":{"environment":[` + c.environment + `]}}`
+		if c.environment == "" {
+			asked = `{"asked":{}}` // what is empty is left out
+		}
+		root, err := ReadObject(jsontext.Value(asked))
+		if err != nil {
+			t.Fatal(err)
+		}
+		Launch(root, &Places{})
+		if missing, _ := NewDocument(root, NewMeter(1000)).Against(m); (missing == 0) != c.meets {
+			t.Errorf("%s is met by %s: %v", c.want, c.environment, missing == 0)
 		}
 	}
 }

@@ -39,20 +39,28 @@ func judge(t testing.TB, p *Policy, c Caller, boots ...Boot) Containers {
 func TestContainers(t *testing.T) {
 	p := parse(t, example(t, "platform.toml"))
 	web, queue := sha256Of("22"), sha256Of("23")
+	const socket = `{"destination":"/run/cima","options":["ro"],"source":"/run/cima","type":"bind"}`
+	front := func(environment string) string {
+		return `{"environment":[` + environment + `],"mounts":[` + socket + `]}`
+	}
+	workers := func(queue, mounts string) string {
+		return `{"environment":[{"name":"MODE","value":"prod"},{"name":"QUEUE","value":"` + queue + `"}],"user":{"gid":0,"uid":65532},"mounts":[` + mounts + `]}`
+	}
 	for _, c := range []struct{ image, asked, name, nearest, differ string }{
-		{web, `{"environment":[{"name":"MODE","value":"prod"}]}`, "front", "", ""},
-		{web, `{"environment":[{"name":"A"},{"name":"MODE","sha384":"` + sum("prod") + `"}]}`, "front", "", ""},
-		{web, `{"environment":[{"name":"MODE","value":"test"}]}`, "", "front", `match.asked.environment.MODE is {"value":"test"}, want "prod"`},
-		{web, `{"environment":[{"name":"MODE","sha384":"` + sum("test") + `"}]}`, "", "front", `match.asked.environment.MODE is {"sha384":`},
-		{web, `{"environment":[{"name":"MODE"}]}`, "", "front", `match.asked.environment.MODE is {}`},
-		{web, `{"environment":[{"name":"MODE","value":"prod"},{"name":"MODE","value":"test"}]}`, "", "front", `match.asked.environment.MODE is nothing`},
-		{web, `{}`, "", "front", `match.asked.environment.MODE is nothing, want "prod"`},
-		{web, `{"mounts":[{"destination":"/x"}]}`, "", "front", `match.asked.environment.MODE is nothing, want "prod"`}, // and another fact
-		{web, `{"environment":[{"name":"MODE","value":"prod"}],"mounts":[{"destination":"/x"}]}`, "", "front", `match.asked.mounts is [{"destination":"/x"}], want []`},
-		{queue, `{"environment":[{"name":"MODE","value":"prod"},{"name":"QUEUE","value":"us"}],"user":{"gid":0,"uid":65532}}`, "workers", "", ""},
-		{queue, `{"environment":[{"name":"MODE","value":"prod"},{"name":"QUEUE","value":"us"}],"user":{"uid":65532},"mounts":[{"destination":"/work","volume":"work-1"}]}`, "workers", "", ""},
-		{queue, `{"environment":[{"name":"MODE","value":"prod"},{"name":"QUEUE","value":"us"}],"user":{"uid":65532},"mounts":[{"destination":"/work","volume":"work-1"},{"destination":"/etc"}]}`, "", "workers", `match.asked.mounts is `},
-		{queue, `{"environment":[{"name":"MODE","value":"prod"},{"name":"QUEUE","value":"asia"}],"user":{"uid":65532}}`, "", "workers", `QUEUE is {"value":"asia"}, want "eu" or "us"`},
+		{web, front(`{"name":"MODE","value":"prod"}`), "front", "", ""},
+		{web, front(`{"name":"MODE","sha384":"` + sum("prod") + `"}`), "front", "", ""},
+		{web, front(`{"name":"A"},{"name":"MODE","value":"prod"}`), "", "front", `match.asked.environment is {"A":{},"MODE":{"value":"prod"}}, want {"MODE":"prod"}`},
+		{web, front(`{"name":"MODE","value":"test"}`), "", "front", `match.asked.environment is {"MODE":{"value":"test"}}, want {"MODE":"prod"}`},
+		{web, front(`{"name":"MODE","sha384":"` + sum("test") + `"}`), "", "front", `match.asked.environment is {"MODE":{"sha384":`},
+		{web, front(`{"name":"MODE"}`), "", "front", `match.asked.environment is {"MODE":{}}`},
+		{web, front(`{"name":"MODE","value":"prod"},{"name":"MODE","value":"test"}`), "", "front", `match.asked.environment is [`},
+		{web, `{}`, "", "front", `match.asked.environment is nothing, want {"MODE":"prod"}`},
+		{web, `{"mounts":[{"destination":"/x"}]}`, "", "front", `match.asked.environment is nothing, want {"MODE":"prod"}`}, // and another fact
+		{web, `{"environment":[{"name":"MODE","value":"prod"}],"mounts":[{"destination":"/x"}]}`, "", "front", `match.asked.mounts is [{"destination":"/x"}], want [{destination, options, source}]`},
+		{queue, workers("us", socket), "workers", "", ""},
+		{queue, workers("us", socket+`,{"destination":"/work","volume":"work-1"}`), "workers", "", ""},
+		{queue, workers("us", socket+`,{"destination":"/work","volume":"work-1"},{"destination":"/etc"}`), "", "workers", `match.asked.mounts is `},
+		{queue, workers("asia", socket), "", "workers", `{"MODE":{"value":"prod"},"QUEUE":{"value":"asia"}}, want {"MODE":"prod","QUEUE":"eu"} or {"MODE":"prod","QUEUE":"us"}`},
 		{sha256Of("24"), `{}`, "", "", "no [[container]] has the image sha256:2424"},
 	} {
 		found := judge(t, p, callerOf(c.image, c.asked))
@@ -106,9 +114,15 @@ func TestContainerBinds(t *testing.T) {
 	}
 }
 
+// wantedOfFront is what the example wants of the container "front".
+const wantedOfFront = `environment.equal = { MODE = "prod" }
+mounts = [
+  { destination = "/run/cima", source = "/run/cima", options = ["ro"] },
+]`
+
 // What is too large to be shown meets nothing, not even absence.
 func TestHiddenFacts(t *testing.T) {
-	text := strings.Replace(example(t, "platform.toml"), `environment.MODE = "prod", mounts = []`, "CHANGE", 1)
+	text := strings.Replace(example(t, "platform.toml"), wantedOfFront, "CHANGE", 1)
 	for match, meets := range map[string]bool{`hooks = { absent = true }`: true, `terminal = false`: true, `mounts = { only = [] }`: true} {
 		p := parse(t, strings.Replace(text, "CHANGE", match, 1))
 		c := callerOf(sha256Of("21"), `{}`)
@@ -124,7 +138,7 @@ func TestHiddenFacts(t *testing.T) {
 
 // A mount that leads elsewhere has its place in its source's place.
 func TestPlaces(t *testing.T) {
-	text := strings.Replace(example(t, "platform.toml"), `environment.MODE = "prod", mounts = []`, `mounts = [MOUNT]`, 1)
+	text := strings.Replace(example(t, "platform.toml"), wantedOfFront, `mounts = [MOUNT]`, 1)
 	asked := `{"mounts":[{"destination":"/d","source":"/srv"}]}`
 	plain, led, two, hidden := match.Places{}, match.Places{}, match.Places{}, match.Places{Hidden: true}
 	led.Add("/d", "/etc")
