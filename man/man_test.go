@@ -155,6 +155,13 @@ func TestPolicyKeysAreInTheirPage(t *testing.T) {
 			t.Errorf("cima-policy.5 has no row %q", row)
 		}
 	}
+	// Steps that failed, and what is proved, have codes as well.
+	code := source(t, "hw/verify")
+	for _, c := range append(find(t, `Step\w+ += "([a-z-]+)"`, code, 23), find(t, `(?:leaves|proves)\("([a-z-]+)"`, code, 10)...) {
+		if !strings.Contains(text, "*"+c+"*") && !strings.Contains(text, "\n| "+c+" | ") {
+			t.Errorf("the code %s isn't in cima-policy.5", c)
+		}
+	}
 	if rows := strings.Count(text, " | told | ") + strings.Count(text, " | in the way | "); rows != len(policy.Codes()) {
 		t.Errorf("cima-policy.5 has %d codes, there are %d", rows, len(policy.Codes()))
 	}

@@ -148,6 +148,12 @@ func (r *Result) hint(p onPlatform, opts Options) string {
 	case StepDebug:
 		return "start the TD without debug and without migration; else nothing in it is confidential"
 	}
+	if r.Verdict == NotTrusted && failed[0].Name == StepNotProved && r.Step(StepBootValues).Outcome == Skip && r.Policy != nil {
+		return "the policy names no boot, and so trusts nothing: \"cimactl policy init\" writes [[boot]] and [[container]] from evidence"
+	}
+	if r.Verdict == NotTrusted && failed[0].Name == StepPower {
+		return "a container of this VM had this power since the boot, not this one perhaps: allow the class ([power] allow), or boot again and start none that has it"
+	}
 	if r.Verdict == NotTrusted && failed[0].Name == StepNotProved {
 		return "prove it, or waive it by its name; cima-policy(5), NOT PROVED, says what each is worth"
 	}
