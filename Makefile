@@ -58,7 +58,7 @@ test-packages:
 	$(GO) test -tags packages -timeout 30m ./packaging
 
 ## test-clients: the Python and Rust clients, alone and in containers, and the vectors that all clients pass
-test-clients: bin/cimad-sim
+test-clients: bin/cimad-sim bin/cimactl
 	@GO="$(GO)" rpc/vectors/test-clients.sh
 
 ## test-kubernetes: pods by a real containerd (root), the chart, manifests and compose file by their readers' libraries, the device plug-in

@@ -29,6 +29,14 @@ wheel_of_one.build_wheel(sys.argv[1]); wheel_of_one.build_sdist(sys.argv[1])" "$
 		(cd rpc/python/tests && PYTHONPATH=$(ls "$cache"/one/*.whl) PYTHONDONTWRITEBYTECODE=1 python3.9 -m unittest)
 	fi
 
+	say 'python: attested TLS over pyOpenSSL, with cimactl at the other end'
+	if [ -x "$cache/openssl/bin/python" ] || { python3 -m venv "$cache/openssl" && "$cache/openssl/bin/pip" install -q pyOpenSSL==26.4.0; }; then
+		(cd rpc/python/tests && PYTHONPATH=$(ls "$cache"/one/*.whl) PYTHONDONTWRITEBYTECODE=1 "$cache/openssl/bin/python" -W error::ResourceWarning -m unittest test_atls)
+	else
+		rm -rf "$cache/openssl"
+		leave 'attested TLS in Python: it needs python3-venv, and PyPI once'
+	fi
+
 	say 'python: mypy --strict'
 	if [ -x "$cache/mypy/bin/mypy" ] || { python3 -m venv "$cache/mypy" && "$cache/mypy/bin/pip" install -q mypy==1.17.1; }; then
 		(cd rpc/python && "$cache/mypy/bin/mypy" --cache-dir "$cache/mypy-cache" --python-version 3.9)
