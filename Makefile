@@ -16,7 +16,7 @@ COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
 PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: all build cross demo golden test test-packages test-clients test-kubernetes test-ear test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
-	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-start proof-packages proof-fuzz proof-busy \
+	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-lines proof-start proof-packages proof-fuzz proof-busy \
 	proof-closed-world proof-hostile proof-verdict proof-tls
 .PHONY: release proof-debian proof-selinux proof-architectures proof-boot
 all: build
@@ -145,6 +145,9 @@ proof-closed-world:
 	$(GO) test $(WHOLE) ./daemon/launch/predict -args -whole
 	$(GO) test $(WHOLE) -run '^Test($(CLOSED_WORLD))' ./daemon -args -whole
 CLOSED_WORLD = Attacks|Twins|Members|Pairs|UsualLines|Swapped|AnothersID|IDIsDockers|Judged|Unseen|Hanging|Inherited|RestartBefore|EachClassOfPower|PowerIn|PredictIn|LaunchDigestsIn
+## proof-lines: each of the 200 lines twice in the VM, with its engines, systemd and AppArmor: equal digests (root, 10 min)
+proof-lines: build
+	VM_LINES=1 GO="$(GO)" PATH="$(dir $(GO)):$$PATH" packaging/test/vm/run
 ## proof-hostile: hostile containers of each kind by docker and podman, one after the other, beside a bystander; then the soak, with hostile callers (idle machine; root, 12 min)
 proof-hostile: bin/cimad-sim
 	@mkdir -p .cache/hostile

@@ -67,14 +67,15 @@ func (e engine) image(ctx context.Context) error {
 	return err
 }
 
-func imageTar() (string, error) {
+// imageTar makes an image's layer, with these files too: name, content, and so on.
+func imageTar(texts ...string) (string, error) {
 	f, err := os.CreateTemp("/var/tmp", "image-*.tar")
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
 	t := tar.NewWriter(f)
-	for name, from := range map[string]string{"cimactl": "/usr/bin/cimactl", "bin/busybox": "/bin/busybox", "bin/sh": "/bin/busybox"} {
+	for name, from := range map[string]string{"cimactl": "/usr/bin/cimactl", "bin/busybox": "/bin/busybox", "bin/sh": "/bin/busybox", "bin/sleep": "/bin/busybox"} {
 		data, err := os.ReadFile(from)
 		if err != nil {
 			return "", err
@@ -83,6 +84,14 @@ func imageTar() (string, error) {
 			return "", err
 		}
 		if _, err := t.Write(data); err != nil {
+			return "", err
+		}
+	}
+	for pair := range slices.Chunk(texts, 2) {
+		if err := t.WriteHeader(&tar.Header{Name: pair[0], Mode: 0o644, Size: int64(len(pair[1]))}); err != nil {
+			return "", err
+		}
+		if _, err := t.Write([]byte(pair[1])); err != nil {
 			return "", err
 		}
 	}

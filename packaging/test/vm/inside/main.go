@@ -85,6 +85,11 @@ var reference = []check{
 	{"a policy made from files alone trusts a container started afterwards, first time; a changed byte is refused", referenced},
 }
 
+// lines is the only check of a boot with VM_LINES.
+var lines = []check{
+	{"lines: each line of docker's and podman's twice: equal digests, and at least 70 without a class of power", everyLine},
+}
+
 func main() {
 	run := checks
 	switch strings.Join(os.Args[1:], " ") {
@@ -100,6 +105,8 @@ func main() {
 		run = before[:1]
 	case "reference":
 		run = reference
+	case "lines":
+		run = lines
 	case "image":
 		report(writeImage("reference/image.tar", "reference/cimactl"))
 		return

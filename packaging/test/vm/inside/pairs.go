@@ -79,17 +79,33 @@ func (e engine) launched(ctx context.Context, flags string) (asked, error) {
 	if err != nil {
 		return asked{}, fmt.Errorf("%s %s: %w", e.name, flags, err)
 	}
-	// The daemon's log has each container's power; events name none, and equal ones are
-	// logged once.
-	journal, err := command(ctx, "journalctl", "-u", "cimad.service", "-o", "cat", "--no-pager")
+	power, err := announced(ctx, id)
+	if err == nil && power != "" {
+		err = fmt.Errorf("%s %s: power is announced: %s", e.name, flags, power)
+	}
 	if err != nil {
 		return asked{}, err
 	}
+	return launchOf(id)
+}
+
+// announced is what the daemon's log says of a container's power. Events name no
+// container, and equal ones are logged once.
+func announced(ctx context.Context, id string) (string, error) {
+	journal, err := command(ctx, "journalctl", "-u", "cimad.service", "-o", "cat", "--no-pager")
+	if err != nil {
+		return "", err
+	}
 	for line := range strings.Lines(journal) {
-		if strings.Contains(line, "power=") && strings.Contains(line, id) {
-			return asked{}, fmt.Errorf("%s %s: power is announced: %s", e.name, flags, line)
+		if _, power, ok := strings.Cut(line, "power="); ok && strings.Contains(line, id) {
+			return strings.TrimSpace(power), nil
 		}
 	}
+	return "", nil
+}
+
+// launchOf is a container's launch as it is logged.
+func launchOf(id string) (asked, error) {
 	events, err := readRuntimeLog()
 	if err != nil {
 		return asked{}, err
@@ -109,5 +125,5 @@ func (e engine) launched(ctx context.Context, flags string) (asked, error) {
 		}
 		return asked{string(l.Asked), string(l.Defaults), l.ImageConfig}, err
 	}
-	return asked{}, fmt.Errorf("%s %s: no launch of %s is logged", e.name, flags, id)
+	return asked{}, fmt.Errorf("no launch of %s is logged", id)
 }

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// lineEngines name the files of daemon/launch/predict/testdata that a run with VM_LINES=1
+// puts beside this program.
+var lineEngines = []string{"docker", "podman"}
+
+// changes make the images that the lines name out of the test image.
+var changes = map[string][]string{
+	"predict:1": {"ENV IMG=1", `CMD ["/bin/busybox","sleep","1000"]`},
+	"predict:2": {"ENV IMG=1", "ENV PATH=/bin:/usr/bin", `ENTRYPOINT ["/bin/sleep"]`, `CMD ["1000"]`, "USER app", "WORKDIR /home/app", "VOLUME /vol", "LABEL a=b"},
+}
+
+// everyLine starts each line of the lists twice. Both digests must be equal each time;
+// the classes of power are reported, and at least 70 lines must have none.
+func everyLine(ctx context.Context, w *world) error {
+	for name, text := range map[string]string{"/run/env": "# a comment\nF1=one\nF2=two words\n", "/run/seccomp.json": `{"defaultAction":"SCMP_ACT_ALLOW"}`} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.MkdirAll("/srv/data", 0o755); err != nil {
+		return err
+	}
+	var table strings.Builder
+	var failed []error
+	ran, equal, harmless := 0, 0, 0
+	for _, name := range lineEngines {
+		if err := lineImages(ctx, name); err != nil {
+			return err
+		}
+		text, err := os.ReadFile(name + ".lines")
+		if err != nil {
+			return err
+		}
+		for l := range strings.Lines(string(text)) {
+			mark, line, ok := strings.Cut(strings.TrimSpace(l), " ")
+			if !ok || mark[0] == '#' {
+				continue
+			}
+			line = strings.ReplaceAll(line, "/run/data", "/srv/data")
+			first, err := runLine(ctx, name, line)
+			if errors.Is(err, errNotRun) {
+				fmt.Fprintf(&table, "not run\t%s\t%v\n", line, err)
+				continue
+			}
+			second, again := runLine(ctx, name, line)
+			if err := errors.Join(err, again); err != nil {
+				failed = append(failed, fmt.Errorf("%s: %w", line, err))
+				continue
+			}
+			ran++
+			verdict := "equal"
+			if first.asked != second.asked {
+				verdict = "differ"
+				failed = append(failed, fmt.Errorf("%s: two launches:\n%+v\n%+v", line, first.asked, second.asked))
+			} else {
+				equal++
+			}
+			if first.power+second.power == "" {
+				harmless++
+			}
+			fmt.Fprintf(&table, "%s\t%s\t%s\n", verdict, line, first.power)
+		}
+	}
+	w.keep("lines.txt", []byte(table.String()))
+	w.note("%d lines ran twice: %d pairs are equal, %d have no class", ran, equal, harmless)
+	if harmless < 70 {
+		failed = append(failed, fmt.Errorf("%d lines have no class, at least 70 must have none", harmless))
+	}
+	return errors.Join(failed...)
+}
+
+// lineImages makes the images that the lines name, and the container "other".
+func lineImages(ctx context.Context, name string) error {
+	path, err := imageTar("etc/passwd", "root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001:app:/home/app:/bin/sh\n",
+		"etc/group", "root:x:0:\nbin:x:1:root\nwheel:x:10:root,app\napp:x:1001:\n")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(path)
+	for _, image := range slices.Sorted(maps.Keys(changes)) {
+		args := []string{name, "import"}
+		for _, c := range changes[image] {
+			args = append(args, "--change", c)
+		}
+		if _, err := command(ctx, append(args, path, image)...); err != nil {
+			return err
+		}
+	}
+	_, err = command(ctx, name, "run", "-d", "--network", "none", "--ipc", "shareable", "--name", "other", "predict:1")
+	return err
+}
+
+var errNotRun = errors.New("the engine doesn't run this line")
+
+// lineRun is what is logged of one run of a line.
+type lineRun struct {
+	asked
+	power string
+}
+
+func runLine(ctx context.Context, name, line string) (lineRun, error) {
+	out, err := finish(exec.CommandContext(ctx, "sh", "-c", line))
+	if id := strings.TrimSpace(out); id != "" {
+		defer finish(exec.CommandContext(context.WithoutCancel(ctx), name, "rm", "-f", "-v", id))
+	}
+	if err != nil {
+		finish(exec.CommandContext(ctx, name, "rm", "-f", "n1")) // the one line with a name
+		return lineRun{}, fmt.Errorf("%w: %w", errNotRun, err)
+	}
+	id := strings.TrimSpace(out)
+	power, err := announced(ctx, id)
+	if err != nil {
+		return lineRun{}, err
+	}
+	a, err := launchOf(id)
+	return lineRun{asked: a, power: power}, err
+}
