@@ -145,7 +145,7 @@ proof-closed-world:
 	$(GO) test $(WHOLE) ./daemon/launch/predict -args -whole
 	$(GO) test $(WHOLE) -run '^Test($(CLOSED_WORLD))' ./daemon -args -whole
 CLOSED_WORLD = Attacks|Twins|Members|Pairs|UsualLines|Swapped|AnothersID|IDIsDockers|Judged|Unseen|Hanging|Inherited|RestartBefore|EachClassOfPower|PowerIn|PredictIn|LaunchDigestsIn
-## proof-lines: each of the 200 lines twice in the VM, with its engines, systemd and AppArmor: equal digests (root, 10 min)
+## proof-lines: each of the 200 lines twice in the VM, with its engines, systemd and AppArmor: equal digests (root, 40 min)
 proof-lines: build
 	VM_LINES=1 GO="$(GO)" PATH="$(dir $(GO)):$$PATH" packaging/test/vm/run
 ## proof-hostile: hostile containers of each kind by docker and podman, one after the other, beside a bystander; then the soak, with hostile callers (idle machine; root, 12 min)

@@ -121,7 +121,7 @@ func main() {
 	passed, failed := 0, 0
 	for _, c := range run {
 		start := time.Now()
-		err := within(30*time.Minute, func(ctx context.Context) error { return c.run(ctx, w) })
+		err := within(2*time.Hour, func(ctx context.Context) error { return c.run(ctx, w) })
 		took, note := time.Since(start).Seconds(), w.takeNote()
 		if err != nil {
 			failed++
