@@ -132,6 +132,7 @@ type ContainerIdentity struct {
 	LaunchDigest *Digest   `json:"launch_digest,omitzero"` // absent until the launch is in the log
 	Cgroup       string    `json:"cgroup"`                 // declared path, from the hierarchy's root
 	Assurance    Assurance `json:"assurance"`
+	Pod          PodClaims `json:"pod,omitzero"` // as in claims; absent until the launch is in the log
 }
 
 // ContainerList is every container that the daemon knows.

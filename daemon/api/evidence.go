@@ -11,6 +11,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/containers"
+	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
@@ -135,9 +136,13 @@ func (a *API) claims(ctx context.Context, s *subject) (rpc.Claims, ledger.Snapsh
 		DefaultsDigest: f.DefaultsDigest,
 		Register:       at.Owner.Register,
 		Assurance:      assurance(s, f),
-		Pod:            rpc.PodClaims{Namespace: f.Pod.Namespace, Name: f.Pod.Name, UID: f.Pod.UID, Container: f.Pod.Container},
+		Pod:            podClaims(f.Pod),
 	}
 	return claims, at, nil
+}
+
+func podClaims(p launch.Pod) rpc.PodClaims {
+	return rpc.PodClaims{Namespace: p.Namespace, Name: p.Name, UID: p.UID, Container: p.Container}
 }
 
 // assurance says how the daemon knows a container; f may be nil.

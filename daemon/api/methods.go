@@ -79,6 +79,7 @@ func (a *API) identity(ctx context.Context, s *subject) *rpc.ContainerIdentity {
 	}
 	if f != nil {
 		id.Image, id.ImageDigest, id.LaunchDigest = f.Image.Reference, f.Image.Digest, known(&f.LaunchDigest)
+		id.Pod = podClaims(f.Pod)
 	}
 	return id
 }

@@ -123,6 +123,9 @@ func printIdentity(w *tabwriter.Writer, who rpc.Identity) {
 			command.Row(w, "launch digest", c.LaunchDigest)
 		}
 		command.Row(w, "cgroup", c.Cgroup)
+		if c.Pod != (rpc.PodClaims{}) {
+			command.Row(w, "pod", c.Pod)
+		}
 		command.Row(w, "measured", c.Assurance.Start)
 		command.Row(w, "known from", c.Assurance.Metadata)
 		if c.Assurance.CgroupOwner != 0 {

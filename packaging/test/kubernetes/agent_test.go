@@ -173,6 +173,13 @@ func TestEvidenceOfAPod(t *testing.T) {
 		c.Image != tool || !strings.HasPrefix(c.ImageDigest, "sha256:") || c.Runtime != "containerd" || c.Assurance.Start != "gated" {
 		t.Errorf("%s", ev.Claims)
 	}
+	sandbox, config = n.pod("web-2")
+	if err := json.Unmarshal([]byte(n.run(sandbox, config, "whoami", "--json")), &who); err != nil {
+		t.Fatal(err)
+	}
+	if p := who.Container.Pod; p["namespace"] != "prod" || p["name"] != "web-2" || p["container"] != "cimactl" || p["uid"] != config.Metadata.Uid {
+		t.Errorf("WhoAmI says the pod is %v", p)
+	}
 	policy := func(namespace string) string {
 		file := filepath.Join(dir, "policy-"+namespace+".toml")
 		text := string(must(t, exec.Command(cimactl, "policy", "init", bundle, "--trust-root", root)))

@@ -195,10 +195,27 @@ class Assurance:
 
 
 @dataclass(frozen=True)
+class Pod:
+    """A pod of Kubernetes, and which of its containers this is. What isn't known is empty; a
+    pod's first container, which holds its namespaces, has no name."""
+
+    namespace: str
+    name: str
+    uid: str
+    container: str
+
+    @classmethod
+    def read(cls, v: Any) -> Pod:
+        """Reads it from a result."""
+        return cls(*(wire.string(v, name, "") for name in ("namespace", "name", "uid", "container")))
+
+
+@dataclass(frozen=True)
 class ContainerIdentity:
     """The caller's container, and how it was identified. ``image`` and ``image_digest`` are
-    empty where they aren't known, ``launch_digest`` is None until the launch is
-    in the log; ``cgroup`` is the declared path."""
+    empty where they aren't known, ``launch_digest`` is None until the launch is in the log;
+    ``cgroup`` is the declared path. ``pod`` is None for a container of no pod, and until the
+    launch is in the log."""
 
     id: str
     runtime: str
@@ -207,6 +224,7 @@ class ContainerIdentity:
     launch_digest: Optional[bytes]
     cgroup: str
     assurance: Assurance
+    pod: Optional[Pod] = None
 
     @classmethod
     def read(cls, v: Any) -> ContainerIdentity:
@@ -219,6 +237,7 @@ class ContainerIdentity:
             launch_digest=wire.optional_digest(v, "launch_digest"),
             cgroup=wire.string(v, "cgroup"),
             assurance=Assurance.read(wire.member(v, "assurance")),
+            pod=Pod.read(v["pod"]) if "pod" in v else None,
         )
 
 

@@ -22,6 +22,7 @@ from cima_client import (
     UnreachableError,
 )
 from cima_client.pipeline import Pipeline
+from cima_client.records import Pod
 
 from stage import HANG_UP, SILENCE, Scripted, error, result
 
@@ -87,6 +88,16 @@ class Cases(Both, unittest.TestCase):
         self.addCleanup(daemon.close)
         self.addCleanup(lambda: self.ask(client, "close"))
         return client
+
+    def test_pod(self) -> None:
+        container = (
+            '{"pid":1,"uid":0,"gid":0,"container":{"id":"a","runtime":"containerd","cgroup":"/k",'
+            '"assurance":{"start":"gated","pidfd":true,"cgroup_owner":0,"metadata":"bundle"}%s}}'
+        )
+        pod = ',"pod":{"namespace":"prod","name":"web-1","uid":"u"}'
+        client = self.against(result(container % pod), result(container % "", 2))
+        self.assertEqual(self.ask(client, "who_am_i").container.pod, Pod("prod", "web-1", "u", ""))
+        self.assertIsNone(self.ask(client, "who_am_i").container.pod)
 
     def scripted(self) -> Scripted:
         assert self.daemon is not None

@@ -50,7 +50,7 @@ pub use error::{Code, Error, RpcError};
 pub use evidence::Evidence;
 pub use records::{
     Assurance, CcEventLog, CcMeasurement, CcReport, ContainerIdentity, DefaultAlgorithm,
-    EventDigest, EventRecord, Extended, FormedEvidence, HostIdentity, Identity, Measurements,
+    EventDigest, EventRecord, Extended, FormedEvidence, HostIdentity, Identity, Measurements, Pod,
 };
 pub use shared::{Quote, Shared};
 

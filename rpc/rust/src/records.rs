@@ -183,6 +183,29 @@ pub struct ContainerIdentity {
     pub cgroup: String,
     /// How the container was identified.
     pub assurance: Assurance,
+    /// The pod that the container is of, by the word of containerd's CRI plugin; None for
+    /// none, and until the launch is in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Pod>,
+}
+
+/// A pod of Kubernetes, and which of its containers this is. What isn't known is empty;
+/// a pod's first container, which holds its namespaces, has no name.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Pod {
+    /// The pod's namespace.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// The pod's name.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The pod's uid.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub uid: String,
+    /// The container's name in the pod.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub container: String,
 }
 
 /// How the daemon identified a caller.

@@ -209,3 +209,22 @@ fn replies_that_are_none() {
     let got: Result<Vec<_>, _> = client(&daemon).events(0, None).collect();
     assert!(matches!(got, Err(Error::Protocol(_))));
 }
+
+#[test]
+fn a_pod() {
+    let container = |pod: &str| {
+        format!(
+            r#"{{"pid":1,"uid":0,"gid":0,"container":{{"id":"a","runtime":"containerd","cgroup":"/k","assurance":{{"start":"gated","pidfd":true,"cgroup_owner":0,"metadata":"bundle"}}{pod}}}}}"#
+        )
+    };
+    let pod = r#","pod":{"namespace":"prod","name":"web-1","uid":"u"}"#;
+    let daemon = Scripted::new(&[&result(1, &container(pod)), &result(2, &container(""))]);
+    let cima = client(&daemon);
+    let said = cima.who_am_i().unwrap().container.unwrap().pod.unwrap();
+    assert_eq!(
+        (&*said.namespace, &*said.name, &*said.uid),
+        ("prod", "web-1", "u")
+    );
+    assert_eq!(said.container, "");
+    assert_eq!(cima.who_am_i().unwrap().container.unwrap().pod, None);
+}
