@@ -17,7 +17,7 @@ import (
 )
 
 // adminClient connects to the admin socket, or to that of --socket.
-func adminClient(c *cobra.Command) (*rpc.Client, error) {
+func adminClient(c *cobra.Command) (*daemon, error) {
 	path, err := c.Flags().GetString("socket")
 	if err != nil {
 		return nil, err

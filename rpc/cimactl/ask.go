@@ -80,7 +80,7 @@ func callCommand() *cobra.Command {
 }
 
 // printRaw calls a method and prints its result byte by byte as it came.
-func printRaw(c *cobra.Command, d *rpc.Client, method string, params any) error {
+func printRaw(c *cobra.Command, d *daemon, method string, params any) error {
 	result, err := retry(c, d, func() (result jsontext.Value, err error) {
 		err = d.Call(c.Context(), method, params, &result)
 		return result, err

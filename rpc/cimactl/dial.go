@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,7 +32,7 @@ func waitOf(c *cobra.Command) (time.Duration, error) {
 }
 
 // client connects to the daemon of --socket or $CIMA_SOCKET.
-func client(c *cobra.Command) (*rpc.Client, error) {
+func client(c *cobra.Command) (*daemon, error) {
 	path, err := c.Flags().GetString("socket")
 	if err != nil {
 		return nil, err
@@ -38,8 +40,13 @@ func client(c *cobra.Command) (*rpc.Client, error) {
 	return dial(c, path)
 }
 
-// dial connects, and tries again for as long as --wait says.
-func dial(c *cobra.Command, path string) (*rpc.Client, error) {
+// dial connects, and tries again for as long as --wait says. From then on the command's
+// context ends, with the reason, if the daemon answers nothing.
+func dial(c *cobra.Command, path string) (*daemon, error) {
+	return dialWatched(c, path, silentFor)
+}
+
+func dialWatched(c *cobra.Command, path string, silence time.Duration) (*daemon, error) {
 	wait, err := waitOf(c)
 	if err != nil {
 		return nil, err
@@ -47,12 +54,24 @@ func dial(c *cobra.Command, path string) (*rpc.Client, error) {
 	if wait == 0 {
 		wait = -1 // whoever sits at a shell wants to know at once that there is no daemon
 	}
-	return rpc.Dialer{Path: path, Patience: wait}.Dial(c.Context())
+	d, err := rpc.Dialer{Path: path, Patience: wait}.Dial(c.Context())
+	if err != nil {
+		return nil, err
+	}
+	silence = max(silence, wait)
+	ctx, end := context.WithCancelCause(c.Context())
+	c.SetContext(ctx)
+	go func() {
+		if watch(ctx, func(ctx context.Context) error { _, err := d.GetDefaultAlgorithm(ctx); return err }, silence) {
+			end(silent(cmp.Or(path, os.Getenv(rpc.SocketEnv), rpc.DefaultSocket), silence))
+		}
+	}()
+	return &daemon{d, func() { end(nil) }}, nil
 }
 
 // retry calls, and calls again for a while if the daemon asks for that: shortly after a
 // container's start its image may not be known yet.
-func retry[R any](c *cobra.Command, d *rpc.Client, call func() (R, error)) (R, error) {
+func retry[R any](c *cobra.Command, d *daemon, call func() (R, error)) (R, error) {
 	wait, err := waitOf(c)
 	if err != nil {
 		return *new(R), err
