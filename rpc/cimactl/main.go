@@ -42,7 +42,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return command.Report(stderr, root.ExecuteContext(ctx))
+	err := command.KnownVerb(root, args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
+	return command.Report(stderr, err)
 }
 
 func rootCommand() *cobra.Command {
@@ -63,8 +67,6 @@ and appraised on any other machine, offline.`,
 	}
 	root.SetVersionTemplate("cimactl {{.Version}}\n")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.InitDefaultHelpCmd()
-	hide(root, "help") // --help stands in the usage; the list of verbs fits a screen
 	root.PersistentFlags().String("socket", "", "socket `PATH` (default $CIMA_SOCKET, "+rpc.DefaultSocket+")")
 	policies := policy.Command()
 	policies.AddCommand(reference.Commands()...)
@@ -78,6 +80,9 @@ and appraised on any other machine, offline.`,
 	root.SetFlagErrorFunc(command.Usage)
 	command.ExplainArguments(root)
 	command.Complete(root)
+	root.InitDefaultCompletionCmd() // KnownVerb must know it, and help
+	root.InitDefaultHelpCmd()
+	hide(root, "help") // --help stands in the usage; the list of verbs fits a screen
 	return root
 }
 

@@ -187,9 +187,13 @@ func (w *writer) power() {
 		"Classes of power that some container may have: each could act as root of the",
 		"guest, and so on the agent itself.")
 	if classes = unique(classes); len(classes) > 0 {
-		words := fmt.Sprintf("%q", strings.Join(classes[:min(len(classes), maxClasses)], ", "))
-		w.comment("Seen, and not allowed: " + words)
-		w.note("containers have power (%s), which the policy doesn't allow", words)
+		var words []string
+		for _, c := range classes[:min(len(classes), maxClasses)] {
+			words = append(words, fmt.Sprintf("%q", c))
+		}
+		said := strings.Join(words, ", ")
+		w.comment("Seen, and not allowed: allow = [" + said + "]")
+		w.note("containers have power (%s), which the policy doesn't allow: it must name each class that may be, or the TD must boot again without them", said)
 	}
 	w.value("allow", []string{})
 }

@@ -33,8 +33,17 @@ func isClass(class string) string {
 		return "one of cima-evidence(7), Classes of power"
 	case strings.ContainsAny(class, "*?") && !starred.MatchString(class):
 		return fmt.Sprintf("one class, not a pattern: name each class of %q that may be", strings.TrimSuffix(word, ":"))
+	case several(class):
+		return `one class; several are a list: ["a", "b"]`
 	}
 	return ""
+}
+
+// several reports whether classes follow each other in one text, as people write them.
+func several(class string) bool {
+	_, rest, more := strings.Cut(class, ",")
+	rest = strings.TrimSpace(rest)
+	return more && (slices.ContainsFunc(classes, func(c string) bool { return strings.HasPrefix(rest, c) }) || several(rest))
 }
 
 // JudgePower says which classes of power the policy does not allow, each once.

@@ -44,7 +44,8 @@ func TestAllow(t *testing.T) {
 		"privileged": true, "capability:CAP_SYS_ADMIN": true, "unknown:linux.x": true, "device:c:1:*": true,
 		"device:*": true, "device:b:*:*": true, "annotation:run.oci.*": true, "mount:other": true,
 		"mount:*": false, "host-write:/srv*": false, "capability:CAP_*": false, "device:c:1*": false, "annotation:*": false, "namespace:?id": false, "*": false,
-		"capability": false, "capability:": false, "privileged:x": false, "priviledged": false, "": false, ":": false, "Privileged": false,
+		"capability": false, "capability:": false, "privileged:x": false, "priviledged": false, "capability:CAP_NET_ADMIN, namespace:pid": false, "host-read:/a,b,privileged": false, "host-read:/a, b": true,
+		"": false, ":": false, "Privileged": false,
 	} {
 		p, err := Parse("p", []byte("cima_policy = 2\n[power]\nallow = [\""+class+"\"]\n"))
 		if (err == nil) != known || err != nil && !strings.Contains(err.Error(), "allow: ") {

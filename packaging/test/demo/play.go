@@ -179,7 +179,7 @@ func (s *stage) policy(ctx context.Context, a *evidence) (string, error) {
 	}
 	// Without an engine a process of no unit asks, which a policy must allow by hand.
 	text = bytes.Replace(text, []byte(`units = ["name-it.service"]`), []byte("any = true"), 1)
-	if bytes.Contains(text, []byte(`# Seen, and not allowed: "unseen-start"`)) { // without the gate
+	if bytes.Contains(text, []byte(`# Seen, and not allowed: allow = ["unseen-start"`)) { // without the gate
 		text = bytes.Replace(text, []byte("allow = []"), []byte(`allow = ["unseen-start"]`), 1)
 		text = bytes.Replace(text, []byte(`match.what = { any = ["launch", "event"] }`), []byte(`match.what = "event"`), 1)
 	}

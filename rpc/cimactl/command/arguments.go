@@ -55,6 +55,34 @@ func ExplainArguments(c *cobra.Command) {
 	}
 }
 
+// KnownVerb refuses a verb that isn't there, before its flags are looked at: those of the
+// verb that was meant are unknown, too, and --help would be that of all.
+func KnownVerb(root *cobra.Command, args []string) error {
+	c, rest, err := root.Find(args)
+	if err == nil && c.Name() == "help" {
+		c, rest, err = root.Find(rest)
+	}
+	if err != nil || !c.HasSubCommands() {
+		return err
+	}
+	for len(rest) > 0 {
+		word := rest[0]
+		rest = rest[1:]
+		if f := c.Flag(strings.TrimPrefix(word, "--")); f != nil && f.Value.Type() != "bool" && len(rest) > 0 {
+			rest = rest[1:] // its value
+		}
+		switch {
+		case word == "--":
+			return nil
+		case !strings.HasPrefix(word, "-") && !strings.HasPrefix(word, "__"): // cobra's own, for completions
+			return unknownVerb(c, word)
+		case strings.HasPrefix(word, "__"):
+			return nil
+		}
+	}
+	return nil
+}
+
 func unknownVerb(c *cobra.Command, name string) error {
 	err := fmt.Errorf("unknown command %q", name)
 	var names []string
