@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -91,17 +92,21 @@ func (m *Manager) announce(ctx context.Context, owner string, classes []string) 
 	return err
 }
 
-// hintFor says what an administrator can do about classes of power.
+// hintFor says what an administrator can do about classes of power, now and after the next
+// boot: the event stays in the log.
 func hintFor(classes []string) string {
+	const until = "; the log says so until the next boot, and policies that don't allow it refuse until then"
 	for _, class := range classes {
-		switch kind, _, _ := strings.Cut(class, ":"); kind {
-		case "host-read", "host-write", "data-with-sockets", "data-unseen":
-			return "mount a volume, or a directory that holds data alone and that [launch] data declares (cimad.toml(5))"
-		case power.UnseenStart:
-			return "start the container again while the gate stands"
+		switch kind, of, _ := strings.Cut(class, ":"); {
+		case of == "/run" || strings.HasPrefix(of, "/run/cima"):
+			return "if it is for CIMA, mount the directory, and read-only: -v /run/cima:/run/cima:ro" + until
+		case slices.Contains([]string{"host-read", "host-write", "data-with-sockets", "data-unseen"}, kind):
+			return "mount a volume, or a directory that holds data alone and that [launch] data declares (cimad.toml(5))" + until
+		case class == power.UnseenStart:
+			return "start containers after cimad, and while the gate stands" + until
 		}
 	}
-	return "start it without what it does not need, or have relying parties allow the class (cimad(8), Usual lines)"
+	return "start it without what it does not need, or have relying parties allow the class (cimad(8), Usual lines)" + until
 }
 
 func (m *Manager) logImage(ctx context.Context, i *Instance, rec records.Record, instance string) error {

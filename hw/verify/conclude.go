@@ -160,6 +160,9 @@ func (r *Result) hint(p onPlatform, opts Options) string {
 	if r.Verdict == NotTrusted && failed[0].Name == StepPolicy {
 		return "the policy refuses it whatever else it says: it has run out, isn't in force yet, or revokes this"
 	}
+	if r.Verdict == NotTrusted && failed[0].Name == StepPower {
+		return "[power] allow must name each class that may be; whose it was isn't told, and the log has it until the TD boots without"
+	}
 	if r.Verdict == NotTrusted {
 		return "if this is what you expect, put it in the policy; \"cimactl policy init\" shows how"
 	}
