@@ -55,7 +55,7 @@ var allowed = map[string][]string{
 		"rpc/form",
 		"rpc/server",
 	},
-	"daemon/cimad":     {"daemon", "hw"},
+	"daemon/cimad":     {"daemon", "hw", "hw/imds/host"},
 	"daemon/cimad-sim": {"daemon", "hw", "hw/sim"},
 	"daemon/config":    {"daemon/ledger", "hw/verify/tables", "logs", "rpc"},
 	"daemon/containers": {
@@ -95,7 +95,7 @@ var allowed = map[string][]string{
 	"daemon/records":           {"daemon/launch", "daemon/power", "logs", "daemon/storage"},
 	"daemon/services":          {"daemon/config", "daemon/launch", "daemon/ledger", "logs"},
 	"daemon/storage":           {"daemon/launch", "daemon/storage/bolt"},
-	"hw":                       {"logs"},
+	"hw":                       {"hw/imds", "hw/vtpm", "logs"},
 	"hw/sim":                   {"hw", "logs/boot"},
 	"hw/verify":                {"hw", "hw/verify/dcap", "hw/verify/evidence", "hw/verify/firstseen", "hw/verify/guest", "hw/verify/instances", "hw/verify/named", "hw/verify/platform", "hw/verify/policy", "hw/verify/replay", "hw/verify/snp", "hw/verify/wanted", "logs", "logs/boot", "rpc"},
 	"hw/verify/dcap":           {"hw"},
@@ -160,6 +160,8 @@ var allowed = map[string][]string{
 	"rpc/cimactl/results":  {"hw/verify", "hw/verify/ear", "rpc/cimactl/command"},
 	"rpc/cimactl/seal":     {"hw/verify", "rpc", "rpc/cimactl/command", "rpc/userdata"},
 	"hw/verify/ear":        {"hw/verify", "hw/verify/policy", "rpc", "rpc/userdata"},
+	"hw/imds/host":         {"hw/imds"},
+	"hw/vtpm/vtpmtest":     {"hw/vtpm"},
 	"hw/verify/verifytest": {"hw", "hw/sim", "hw/verify", "hw/verify/dcap", "hw/verify/policy", "logs", "logs/boot", "rpc"},
 	"rpc/cimactl/boot": {
 		"hw/verify/computed",

@@ -169,8 +169,8 @@ func (d *Daemon) readBoot() error {
 		return err // it names what was read
 	}
 	d.bootID = id
-	if d.opts.TEE.Parts().BootLog == hw.BootLogNone {
-		d.bootLog = []byte{}
+	if d.opts.TEE.Parts().BootLog != hw.BootLogCCEL {
+		d.bootLog = whole // without padding
 		return nil
 	}
 	if d.bootLog, err = boot.Trim(whole); err != nil {

@@ -41,8 +41,9 @@ type Program struct {
 	// Flags adds flags of the program's own.
 	Flags func(*flag.FlagSet)
 
-	// Open opens the hardware, once flags are parsed.
-	Open func(ctx context.Context, runtimeDir string, log *slog.Logger) (hw.TEE, error)
+	// Open opens the hardware, once flags and configuration are read; pcr is that which
+	// holds the log where a vTPM does.
+	Open func(ctx context.Context, pcr int, runtimeDir string, log *slog.Logger) (hw.TEE, error)
 }
 
 // flags are the flags of both daemons.
@@ -156,7 +157,7 @@ func run(ctx context.Context, p Program, f flags, config config.Config, log *slo
 	if err != nil {
 		return err
 	}
-	tee, err := p.Open(ctx, f.runtimeDir, log)
+	tee, err := p.Open(ctx, config.PCR, f.runtimeDir, log)
 	if err != nil {
 		return err
 	}

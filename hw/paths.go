@@ -22,6 +22,9 @@ func (p paths) proc(path string) string { return filepath.Join(p.procRoot, path)
 func (p paths) dev(path string) string  { return filepath.Join(p.devRoot, path) }
 
 func (p paths) device() string     { return p.dev("tdx_guest") }
+func (p paths) snpDevice() string  { return p.dev("sev-guest") }
+func (p paths) tpmDevice() string  { return p.dev("tpmrm0") }
+func (p paths) assetTag() string   { return p.sys("class/dmi/id/chassis_asset_tag") }
 func (p paths) attestConf() string { return filepath.Join(p.etcRoot, "tdx-attest.conf") }
 func (p paths) bootLog() string    { return p.sys("firmware/acpi/tables/data/CCEL") }
 func (p paths) bootTable() string  { return p.sys("firmware/acpi/tables/CCEL") }

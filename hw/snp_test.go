@@ -62,6 +62,7 @@ func TestDetect(t *testing.T) {
 		{[]string{"tdx_guest"}, TEETDX},
 		{[]string{"sev-guest"}, TEESNP},
 		{[]string{"sev-guest", "tdx_guest"}, TEETDX},
+		{[]string{"tpmrm0"}, TEETDX}, // a TPM of who knows whom
 	} {
 		dir := t.TempDir()
 		for _, name := range c.devices {
@@ -69,8 +70,9 @@ func TestDetect(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got := Detect(TDXOptions{DevRoot: dir}).Parts().TEE; got != c.want {
-			t.Errorf("with %v it is %q, must be %q", c.devices, got, c.want)
+		tee, err := Detect(t.Context(), Options{TDXOptions: TDXOptions{DevRoot: dir, SysRoot: dir}})
+		if err != nil || tee.Parts().TEE != c.want {
+			t.Errorf("with %v it is %v, must be %q: %v", c.devices, tee, c.want, err)
 		}
 	}
 }

@@ -35,7 +35,7 @@ starts one under its runtime directory. To try it:
 			set.StringVar(&socket, "td", "", "`SOCKET` of a simulated TD that runs")
 			set.StringVar(&bootLog, "boot-log", "", "`FILE` with the CCEL that a TD started here boots by")
 		},
-		Open: func(ctx context.Context, runtimeDir string, log *slog.Logger) (hw.TEE, error) {
+		Open: func(ctx context.Context, _ int, runtimeDir string, log *slog.Logger) (hw.TEE, error) {
 			if socket == "" {
 				var err error
 				if socket, err = startTD(ctx, filepath.Join(runtimeDir, "cima-td"), bootLog, log); err != nil {

@@ -9,11 +9,15 @@ import (
 
 	"github.com/cima-project/cima/daemon"
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/imds/host"
 )
 
 var version = "unknown" // set by the linker
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == host.Command {
+		os.Exit(host.Main(os.Stderr))
+	}
 	os.Exit(daemon.Main(daemon.Program{
 		Name:    "cimad",
 		Version: version,
@@ -27,6 +31,6 @@ sockets:
 	}, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-func open(context.Context, string, *slog.Logger) (hw.TEE, error) {
-	return hw.Detect(hw.TDXOptions{}), nil
+func open(ctx context.Context, pcr int, _ string, _ *slog.Logger) (hw.TEE, error) {
+	return hw.Detect(ctx, hw.Options{PCR: pcr})
 }

@@ -12,7 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/hw"
@@ -177,8 +176,6 @@ func filled(b testing.TB) *Ledger {
 	}
 	return l
 }
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // hung is a register whose extends or reads don't return for a while, and which
 // ignores contexts, as a system call does.
