@@ -96,7 +96,7 @@ var allowed = map[string][]string{
 	"daemon/services":          {"daemon/config", "daemon/launch", "daemon/ledger", "logs"},
 	"daemon/storage":           {"daemon/launch", "daemon/storage/bolt"},
 	"hw":                       {"hw/imds", "hw/vtpm", "logs"},
-	"hw/sim":                   {"hw", "logs/boot"},
+	"hw/sim":                   {"hw", "logs", "logs/boot"},
 	"hw/verify":                {"hw", "hw/verify/dcap", "hw/verify/evidence", "hw/verify/firstseen", "hw/verify/guest", "hw/verify/instances", "hw/verify/named", "hw/verify/platform", "hw/verify/policy", "hw/verify/replay", "hw/verify/snp", "hw/verify/wanted", "logs", "logs/boot", "rpc"},
 	"hw/verify/dcap":           {"hw"},
 	"hw/verify/evidence":       {"hw", "hw/verify/dcap", "hw/verify/replay", "hw/verify/snp", "hw/verify/vtpm", "logs", "logs/boot", "logs/pcr", "rpc"},

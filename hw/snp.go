@@ -39,9 +39,12 @@ func newSNP(options TDXOptions) *snp {
 	return &snp{tsm: t}
 }
 
-// Parts are those of an SNP guest that asks the firmware itself. What logged its boot is
+// Parts are SNPParts.
+func (s *snp) Parts() Parts { return SNPParts() }
+
+// SNPParts are the parts of an SNP guest that asks the firmware itself. What logged its boot is
 // the host's.
-func (s *snp) Parts() Parts {
+func SNPParts() Parts {
 	return Parts{TEE: TEESNP, Anchor: logs.AnchorReportData, BootLog: BootLogNone}
 }
 
@@ -60,14 +63,14 @@ func (s *snp) Quote(ctx context.Context, data ReportData) ([]byte, error) {
 	if len(raw) < snpReport || ReportData(raw[snpData:][:64]) != data {
 		return nil, NewError(OpQuote, s.tsm.reports(), fmt.Errorf("%w: %d bytes that are no SNP report over the data given", ErrMalformed, len(raw)))
 	}
-	if _, err := openSNP(raw); err != nil {
+	if _, err := OpenSNP(raw); err != nil {
 		return nil, NewError(OpQuote, s.tsm.reports(), err)
 	}
 	return raw, nil
 }
 
 // Open takes a report and its certificates apart.
-func (s *snp) Open(quote []byte) (Signed, error) { return openSNP(quote) }
+func (s *snp) Open(quote []byte) (Signed, error) { return OpenSNP(quote) }
 
 // Registers returns the launch measurement. There are no other registers.
 func (s *snp) Registers(ctx context.Context) (Registers, error) {
@@ -96,9 +99,9 @@ func snpRegisters(report []byte) Registers {
 	return Registers{MRTD: Digest(report[snpMeasurement:][:48])}
 }
 
-// openSNP takes apart a report, and the table of certificates behind it. It checks no
+// OpenSNP takes apart a report, and the table of certificates behind it. It checks no
 // signature. Its errors are ErrMalformed.
-func openSNP(raw []byte) (Signed, error) {
+func OpenSNP(raw []byte) (Signed, error) {
 	if len(raw) < snpReport {
 		return Signed{}, fmt.Errorf("%w: an SNP report has %d bytes, not %d", ErrMalformed, snpReport, len(raw))
 	}

@@ -21,12 +21,12 @@ func TestOpenSNP(t *testing.T) {
 	report := bytes.Repeat([]byte{7}, snpReport)
 	table := append(entry(chainOrder[3], 72, 3), entry(chainOrder[0], 75, 4)...)
 	table = append(append(table, make([]byte, 24)...), "ARKVCEK"...)
-	signed, err := openSNP(append(bytes.Clone(report), table...))
+	signed, err := OpenSNP(append(bytes.Clone(report), table...))
 	if err != nil || !bytes.Equal(signed.Quote, report) || len(signed.Certificates) != 2 ||
 		string(signed.Certificates[0]) != "VCEK" || string(signed.Certificates[1]) != "ARK" || signed.Registers.MRTD[0] != 7 {
 		t.Errorf("%+v, %v", signed, err)
 	}
-	if signed, err := openSNP(report); err != nil || signed.Certificates != nil {
+	if signed, err := OpenSNP(report); err != nil || signed.Certificates != nil {
 		t.Errorf("a host without certificates: %v", err)
 	}
 	for name, bad := range map[string][]byte{
@@ -36,7 +36,7 @@ func TestOpenSNP(t *testing.T) {
 		"empty one":      append(append(bytes.Clone(report), entry(chainOrder[0], 40, 0)...), make([]byte, 24)...),
 		"two of a kind":  append(append(append(bytes.Clone(report), entry(chainOrder[0], 0, 4)...), entry(chainOrder[0], 0, 4)...), make([]byte, 24)...),
 	} {
-		if _, err := openSNP(bad); !errors.Is(err, ErrMalformed) {
+		if _, err := OpenSNP(bad); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -45,7 +45,7 @@ func TestOpenSNP(t *testing.T) {
 func FuzzOpenSNP(f *testing.F) {
 	f.Add(append(entry(chainOrder[0], 48, 4), make([]byte, 28)...))
 	f.Fuzz(func(t *testing.T, table []byte) {
-		signed, err := openSNP(append(make([]byte, snpReport), table...))
+		signed, err := OpenSNP(append(make([]byte, snpReport), table...))
 		if err == nil && len(signed.Certificates) > len(chainOrder) {
 			t.Errorf("%d certificates", len(signed.Certificates))
 		}

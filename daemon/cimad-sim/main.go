@@ -20,11 +20,11 @@ func main() {
 	if len(os.Args) > 1 && os.Args[1] == "td" {
 		os.Exit(runTD(os.Args[2:], os.Stdout, os.Stderr))
 	}
-	var socket, bootLog string
+	var socket, bootLog, platform string
 	os.Exit(daemon.Main(daemon.Program{
 		Name:    "cimad-sim",
 		Version: version,
-		Usage:   "[--td SOCKET | --boot-log FILE] [--runtime-dir DIR]\n       cimad-sim td --dir DIR [--boot-log FILE]",
+		Usage:   "[--td SOCKET | --platform NAME | --boot-log FILE] [--runtime-dir DIR]\n       cimad-sim td --dir DIR [--platform NAME | --boot-log FILE]",
 		About: `cimad on a simulated TD: NOT HARDWARE. The TD is a process of its own, as real
 registers outlive the daemon: "cimad-sim td" is one; without --td the daemon
 starts one under its runtime directory. To try it:
@@ -33,16 +33,22 @@ starts one under its runtime directory. To try it:
   CIMA_SOCKET=/tmp/x/cima/cima.sock cimactl whoami`,
 		Flags: func(set *flag.FlagSet) {
 			set.StringVar(&socket, "td", "", "`SOCKET` of a simulated TD that runs")
+			set.StringVar(&platform, "platform", "", "`NAME` of what is simulated by a machine started here: "+platforms)
 			set.StringVar(&bootLog, "boot-log", "", "`FILE` with the CCEL that a TD started here boots by")
 		},
-		Open: func(ctx context.Context, _ int, runtimeDir string, log *slog.Logger) (hw.TEE, error) {
+		Open: func(ctx context.Context, pcr int, runtimeDir string, log *slog.Logger) (hw.TEE, error) {
 			if socket == "" {
 				var err error
-				if socket, err = startTD(ctx, filepath.Join(runtimeDir, "cima-td"), bootLog, log); err != nil {
+				if socket, err = startTD(ctx, filepath.Join(runtimeDir, "cima-td"), platform, bootLog, log); err != nil {
 					return nil, err
 				}
 			}
-			return sim.Dial(socket)
+			td, err := sim.Dial(socket)
+			if err != nil {
+				return nil, err
+			}
+			td.LogIn(pcr)
+			return td, nil
 		},
 	}, os.Args[1:], os.Stdout, os.Stderr))
 }

@@ -18,6 +18,9 @@ import (
 	"github.com/cima-project/cima/hw/sim"
 )
 
+// platforms are the values of --platform.
+const platforms = "tdx (the default), azure-tdx, snp"
+
 // Files of a simulated TD in its directory.
 const (
 	socketFile = "td.sock"
@@ -30,11 +33,12 @@ func runTD(args []string, stdout, stderr io.Writer) int {
 	set.SetOutput(io.Discard)
 	dir := set.String("dir", "", "`DIR` for "+socketFile+" and "+rootFile+"; made if it isn't there")
 	bootLog := set.String("boot-log", "", "`FILE` with the CCEL to boot by; without it a synthetic one")
+	platform := set.String("platform", "", "`NAME` of what is simulated: "+platforms)
 	delay := set.Duration("quote-delay", 0, "how long a quote takes; with the kernel's own driver 1s")
 	keyFile := set.String("root-key", "", "`FILE` that keeps the root's key, so that boots share a root; made if it isn't there")
 	switch err := set.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprint(stdout, "Usage: cimad-sim td --dir DIR [--boot-log FILE]\n\nA simulated TD: NOT HARDWARE. It keeps its registers until it is ended.\n\n")
+		fmt.Fprint(stdout, "Usage: cimad-sim td --dir DIR [--platform NAME | --boot-log FILE]\n\nA simulated TD: NOT HARDWARE. It keeps its registers until it is ended.\n\n")
 		set.SetOutput(stdout)
 		set.PrintDefaults()
 		return 0
@@ -47,15 +51,14 @@ func runTD(args []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := serveTD(ctx, *dir, *bootLog, *keyFile, *delay, stdout); err != nil {
+	if err := serveTD(ctx, *dir, *bootLog, sim.Config{Platform: *platform, QuoteDelay: *delay, RootFile: *keyFile}, stdout); err != nil {
 		fmt.Fprintf(stderr, "cimad-sim td: %v\n", err)
 		return 1
 	}
 	return 0
 }
 
-func serveTD(ctx context.Context, dir, bootLog, keyFile string, delay time.Duration, stdout io.Writer) error {
-	config := sim.Config{QuoteDelay: delay, RootFile: keyFile}
+func serveTD(ctx context.Context, dir, bootLog string, config sim.Config, stdout io.Writer) error {
 	if bootLog != "" {
 		text, err := os.ReadFile(bootLog)
 		if err != nil {
@@ -86,15 +89,18 @@ func serveTD(ctx context.Context, dir, bootLog, keyFile string, delay time.Durat
 
 // startTD takes up the TD that runs in dir, or starts one. It outlives this
 // process, as real registers do.
-func startTD(ctx context.Context, dir, bootLog string, log *slog.Logger) (socket string, err error) {
+func startTD(ctx context.Context, dir, platform, bootLog string, log *slog.Logger) (socket string, err error) {
 	socket = filepath.Join(dir, socketFile)
 	if runs(socket) {
-		if bootLog != "" {
-			return "", fmt.Errorf("a simulated TD runs at %s already: --boot-log must be given when the TD starts", socket)
+		if bootLog != "" || platform != "" {
+			return "", fmt.Errorf("a simulated TD runs at %s already: --boot-log and --platform must be given when the TD starts", socket)
 		}
 		return socket, nil
 	}
 	args := []string{"td", "--dir", dir}
+	if platform != "" {
+		args = append(args, "--platform", platform)
+	}
 	if bootLog != "" {
 		args = append(args, "--boot-log", bootLog)
 	}

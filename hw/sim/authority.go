@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -42,7 +43,7 @@ type authority struct {
 }
 
 func newAuthority(rootFile string) (*authority, error) {
-	rootKey, rootCert, err := root(rootFile)
+	rootKey, rootCert, err := root(rootFile, intelRoot)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +101,7 @@ func certificate(name, unit string, ca bool) *x509.Certificate {
 	return c
 }
 
-func issue(template, parent *x509.Certificate, key, signer *ecdsa.PrivateKey) (*x509.Certificate, error) {
+func issue(template, parent *x509.Certificate, key, signer crypto.Signer) (*x509.Certificate, error) {
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
 		return nil, err
@@ -112,28 +113,34 @@ func encode(c *x509.Certificate) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})
 }
 
-// root reads the root from the file at path, or makes one and writes it there.
-// With no path the root is for this boot alone.
-func root(path string) (*ecdsa.PrivateKey, *x509.Certificate, error) {
-	if path != "" {
-		key, cert, err := readRoot(path)
-		if !errors.Is(err, fs.ErrNotExist) {
-			return key, cert, err
-		}
-	}
+// intelRoot makes a root like Intel's.
+func intelRoot() (crypto.Signer, *x509.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, err
 	}
 	template := certificate(rootName, rootUnit, true)
 	cert, err := issue(template, template, key, key)
+	return key, cert, err
+}
+
+// root reads the root from the file at path, or has one made and writes it there.
+// With no path the root is for this boot alone.
+func root(path string, makeRoot func() (crypto.Signer, *x509.Certificate, error)) (crypto.Signer, *x509.Certificate, error) {
+	if path != "" {
+		key, cert, err := readRoot(path)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return key, cert, err
+		}
+	}
+	key, cert, err := makeRoot()
 	if err != nil || path == "" {
 		return key, cert, err
 	}
 	return key, cert, writeRoot(path, key, cert)
 }
 
-func writeRoot(path string, key *ecdsa.PrivateKey, cert *x509.Certificate) error {
+func writeRoot(path string, key crypto.Signer, cert *x509.Certificate) error {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
 		return err
@@ -150,7 +157,7 @@ func writeRoot(path string, key *ecdsa.PrivateKey, cert *x509.Certificate) error
 	return f.Close()
 }
 
-func readRoot(path string) (*ecdsa.PrivateKey, *x509.Certificate, error) {
+func readRoot(path string) (crypto.Signer, *x509.Certificate, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, nil, err
@@ -180,8 +187,8 @@ func readRoot(path string) (*ecdsa.PrivateKey, *x509.Certificate, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok || !key.PublicKey.Equal(cert.PublicKey) {
+	key, ok := parsed.(crypto.Signer)
+	if !ok || !keyOf(key, cert) {
 		return nil, nil, fmt.Errorf("%s: the key must be the certificate's; remove it to get a new root", path)
 	}
 	return key, cert, nil

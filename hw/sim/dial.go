@@ -13,12 +13,16 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/logs/pcr"
 )
 
 // TD is a simulated TD in another process, behind a socket. Each call has a
 // connection of its own. It satisfies hw.TEE; its errors are *hw.Error.
 type TD struct {
-	path string
+	path  string
+	parts hw.Parts
+	pcr   int // that holds the log where a vTPM does
 }
 
 var _ hw.TEE = (*TD)(nil)
@@ -36,12 +40,21 @@ func Dial(path string) (*TD, error) {
 	if info.Mode().Type() != os.ModeSocket || info.Mode().Perm()&0o077 != 0 {
 		return nil, fmt.Errorf("simulated TD: %s must be a socket of mode 0600", path)
 	}
-	td := &TD{path: path}
+	td := &TD{path: path, parts: hw.TDXParts(), pcr: pcr.Default}
 	if _, err := td.BootID(); err != nil {
 		return nil, err
 	}
+	// One of an older release knows no such question: it is a TD.
+	if r, err := td.ask(opPlatform); err == nil {
+		if td.parts, err = partsOf(string(r.Bytes)); err != nil {
+			return nil, err
+		}
+	}
 	return td, nil
 }
+
+// LogIn says that this PCR, 0 to 15, holds the log where a vTPM does. Without it PCR 13 does.
+func (td *TD) LogIn(number int) { td.pcr = number }
 
 // Quote is as Machine.Quote.
 func (td *TD) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
@@ -53,23 +66,30 @@ func (td *TD) Quote(ctx context.Context, data hw.ReportData) ([]byte, error) {
 }
 
 // Parts is as Machine.Parts.
-func (td *TD) Parts() hw.Parts { return hw.TDXParts() }
+func (td *TD) Parts() hw.Parts { return td.parts }
 
 // Open is as Machine.Open.
-func (td *TD) Open(quote []byte) (hw.Signed, error) { return hw.OpenTDX(quote) }
+func (td *TD) Open(quote []byte) (hw.Signed, error) { return open(td.parts, quote, td.pcr) }
 
 // Registers is as Machine.Registers.
 func (td *TD) Registers(ctx context.Context) (registers hw.Registers, err error) {
-	r, err := td.call(ctx, request{Op: hw.OpRegisters})
+	index, size := 0, 5*48
+	if td.parts.Anchor == logs.AnchorPCR {
+		index, size = td.pcr, 5*48+32+48
+	}
+	r, err := td.call(ctx, request{Op: hw.OpRegisters, Index: index})
 	if err != nil {
 		return registers, err
 	}
-	if len(r.Bytes) != 5*48 {
+	if len(r.Bytes) != size {
 		return registers, hw.NewError(hw.OpRegisters, td.path, fmt.Errorf("%w: %d bytes of registers", hw.ErrMalformed, len(r.Bytes)))
 	}
 	registers.MRTD = hw.Digest(r.Bytes[:48])
 	for i := range registers.RTMR {
 		registers.RTMR[i] = hw.Digest(r.Bytes[48*(i+1) : 48*(i+2)])
+	}
+	if size > 5*48 {
+		registers.PCR = pcr.Value{}.WithSHA256([32]byte(r.Bytes[5*48:])).WithSHA384([48]byte(r.Bytes[5*48+32:]))
 	}
 	return registers, nil
 }
@@ -77,11 +97,14 @@ func (td *TD) Registers(ctx context.Context) (registers hw.Registers, err error)
 // Extend is as Machine.Extend. An error does not say that nothing happened:
 // read the register.
 func (td *TD) Extend(ctx context.Context, digest hw.Digest) error {
-	return td.extendRTMR(ctx, 3, digest)
+	if td.parts.Anchor == logs.AnchorPCR {
+		return td.extendRegister(ctx, td.pcr, digest)
+	}
+	return td.extendRegister(ctx, 3, digest)
 }
 
-// extendRTMR is as Machine.ExtendRTMR.
-func (td *TD) extendRTMR(ctx context.Context, index int, digest hw.Digest) error {
+// extendRegister is as Machine.ExtendRTMR, or extends a PCR where there is a vTPM.
+func (td *TD) extendRegister(ctx context.Context, index int, digest hw.Digest) error {
 	_, err := td.call(ctx, request{Op: hw.OpExtend, Index: index, Data: digest[:]})
 	return err
 }

@@ -18,7 +18,7 @@ func TestTDIsItsMachine(t *testing.T) {
 	if err := td.Extend(ctx, hw.Digest{1}); err != nil {
 		t.Fatal(err)
 	}
-	if err := td.extendRTMR(ctx, 2, hw.Digest{2}); err != nil {
+	if err := td.extendRegister(ctx, 2, hw.Digest{2}); err != nil {
 		t.Fatal(err)
 	}
 	got, err := td.Registers(ctx)
@@ -43,7 +43,7 @@ func TestTDIsItsMachine(t *testing.T) {
 	if id, err := td.BootID(); err != nil || id != m.bootID || len(id) != 36 {
 		t.Errorf("boot id %q (%v), want %q", id, err, m.bootID)
 	}
-	if err := td.extendRTMR(ctx, 4, hw.Digest{}); !errors.Is(err, syscall.ENXIO) {
+	if err := td.extendRegister(ctx, 4, hw.Digest{}); !errors.Is(err, syscall.ENXIO) {
 		t.Errorf("RTMR4: %v, want ENXIO", err)
 	}
 }

@@ -149,7 +149,7 @@ func canonicalChain(quote []byte) bool {
 
 func TestCertificatesSayWhatTheyAre(t *testing.T) {
 	m := bootMachine(t, Config{})
-	rest, n := m.keys.chainPEM, 0
+	rest, n := m.keys.(tdx).keys.chainPEM, 0
 	for block, tail := pem.Decode(rest); block != nil; block, tail = pem.Decode(tail) {
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
@@ -165,7 +165,7 @@ func TestCertificatesSayWhatTheyAre(t *testing.T) {
 	if n != 3 {
 		t.Fatalf("chain of %d certificates", n)
 	}
-	leaf, _ := pem.Decode(m.keys.chainPEM)
+	leaf, _ := pem.Decode(m.keys.(tdx).keys.chainPEM)
 	cert, _ := x509.ParseCertificate(leaf.Bytes)
 	ext, err := pcs.PckCertificateExtensions(cert)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
 )
 
 // The protocol of td.sock: a connection for each call; on it one line with a
@@ -45,13 +46,13 @@ var protocol = json.JoinOptions(
 
 type request struct {
 	Op     string  `json:"op"`
-	Index  int     `json:"index,omitzero"`   // extend: of the RTMR
+	Index  int     `json:"index,omitzero"`   // extend: of the RTMR, or of the PCR; registers: of the PCR
 	Data   []byte  `json:"data,omitempty"`   // quote: report data; extend: digest
 	Faults []Fault `json:"faults,omitempty"` // faults
 }
 
 type reply struct {
-	Bytes     []byte        `json:"bytes,omitempty"` // quote, boot log, boot id, root; MRTD ‖ RTMR0–3
+	Bytes     []byte        `json:"bytes,omitempty"` // quote, boot log, boot id, root, platform; MRTD ‖ RTMR0–3, then with a vTPM a PCR of SHA-256 ‖ of SHA-384
 	Errno     syscall.Errno `json:"errno,omitzero"`
 	Malformed bool          `json:"malformed,omitzero"` // hw.ErrMalformed
 	Error     string        `json:"error,omitempty"`
@@ -207,21 +208,18 @@ func (m *Machine) answer(ctx context.Context, q request) (r reply) {
 			r.Bytes, err = m.Quote(ctx, data)
 		}
 	case hw.OpRegisters:
-		var now hw.Registers
-		now, err = m.Registers(ctx)
-		r.Bytes = now.MRTD[:]
-		for _, rtmr := range now.RTMR {
-			r.Bytes = append(r.Bytes, rtmr[:]...)
-		}
+		r.Bytes, err = m.answerRegisters(ctx, q.Index)
 	case hw.OpExtend:
 		var digest hw.Digest
 		if err = fill(digest[:], q.Data); err == nil {
-			err = m.ExtendRTMR(ctx, q.Index, digest)
+			err = m.extend(ctx, q.Index, digest)
 		}
 	case hw.OpBootLog:
 		r.Bytes, err = m.BootLog()
 	case hw.OpBootID:
 		r.Bytes = []byte(m.bootID)
+	case opPlatform:
+		r.Bytes = []byte(m.parts.TEE)
 	case opRoot:
 		r.Bytes = m.RootPEM()
 	case opFaults:
@@ -239,9 +237,35 @@ func (m *Machine) answer(ctx context.Context, q request) (r reply) {
 	return r
 }
 
+// extend extends an RTMR, or a PCR where there is a vTPM.
+func (m *Machine) extend(ctx context.Context, index int, digest hw.Digest) error {
+	if m.parts.Anchor == logs.AnchorPCR {
+		return m.extendPCR(ctx, index, digest)
+	}
+	return m.ExtendRTMR(ctx, index, digest)
+}
+
+// answerRegisters are the registers as they travel.
+func (m *Machine) answerRegisters(ctx context.Context, number int) ([]byte, error) {
+	if number < 0 || number > 23 {
+		return nil, hw.NewError(hw.OpRegisters, place, syscall.EINVAL)
+	}
+	now, err := m.readWith(ctx, number)
+	b := now.MRTD[:]
+	for _, rtmr := range now.RTMR {
+		b = append(b, rtmr[:]...)
+	}
+	if of256, has := now.PCR.SHA256(); has {
+		of384, _ := now.PCR.SHA384()
+		b = append(append(b, of256[:]...), of384[:]...)
+	}
+	return b, err
+}
+
 const (
-	opRoot   = "root"
-	opFaults = "faults"
+	opRoot     = "root"
+	opFaults   = "faults"
+	opPlatform = "platform"
 )
 
 func fill(field, given []byte) error {

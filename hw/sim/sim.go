@@ -18,7 +18,9 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
+	"github.com/cima-project/cima/logs/pcr"
 )
 
 // maxBootLog bounds a boot log given to Boot; real ones have up to 256 KiB.
@@ -26,7 +28,10 @@ const maxBootLog = 1 << 20
 
 // Config is how a simulated TD boots. The zero value is a good one.
 type Config struct {
-	// BootLog is a CCEL to boot by. Nil: a synthetic one.
+	// Platform is hw.TEETDX, hw.TEEAzureTDX or hw.TEESNP. Empty: hw.TEETDX.
+	Platform string
+
+	// BootLog is a CCEL to boot by, of a TD. Nil: a synthetic one.
 	BootLog []byte
 
 	// MRTD is what the firmware is to measure as. Zero: a fixed value that
@@ -61,13 +66,14 @@ type Config struct {
 // many goroutines. It satisfies hw.TEE.
 type Machine struct {
 	config  Config
-	keys    *authority
+	parts   hw.Parts
+	keys    platform
 	bootLog []byte
 	bootID  string
 	slot    chan struct{} // one quote at a time
 
 	mu        sync.Mutex // protects registers
-	registers hw.Registers
+	registers state
 
 	faults faults
 }
@@ -89,64 +95,117 @@ func Boot(config Config) (*Machine, error) {
 	if config.MRTD == (hw.Digest{}) {
 		config.MRTD = sha512.Sum384([]byte("CIMA simulated TD, NOT HARDWARE: MRTD"))
 	}
-	keys, err := newAuthority(config.RootFile)
+	parts, err := partsOf(config.Platform)
+	if err != nil {
+		return nil, err
+	}
+	if parts.BootLog != hw.BootLogCCEL && config.BootLog != nil {
+		return nil, fmt.Errorf("platform %q boots by no CCEL: leave the boot log out", config.Platform)
+	}
+	keys, err := newPlatform(parts, config)
 	if err != nil {
 		return nil, fmt.Errorf("keys of the simulated TD: %w", err)
 	}
 	m := &Machine{
 		config:    config,
+		parts:     parts,
 		keys:      keys,
 		bootLog:   config.BootLog,
 		bootID:    newUUID(),
 		slot:      make(chan struct{}, 1),
-		registers: hw.Registers{MRTD: config.MRTD},
+		registers: state{Registers: hw.Registers{MRTD: config.MRTD}},
+	}
+	if err := m.boot(); err != nil {
+		return nil, fmt.Errorf("boot log of the simulated TD: %w", err)
+	}
+	return m, m.Inject(config.Faults...)
+}
+
+// boot extends what the boot extends.
+func (m *Machine) boot() error {
+	switch m.parts.BootLog {
+	case hw.BootLogNone:
+		m.bootLog = []byte{}
+		return nil
+	case hw.BootLogTPM:
+		m.bootLog, m.registers.banks = syntheticTPMLog()
+		return nil
 	}
 	if m.bootLog == nil {
 		m.bootLog = syntheticBootLog()
 	}
 	rtmr, err := boot.Replay(m.bootLog)
 	if err != nil {
-		return nil, fmt.Errorf("boot log of the simulated TD: %w", err)
+		return err
 	}
 	if rtmr[3] != ([48]byte{}) {
-		return nil, errors.New("boot log of the simulated TD extends RTMR3, which belongs to the runtime log: give a log of the boot alone")
+		return errors.New("it extends RTMR3, which belongs to the runtime log: give a log of the boot alone")
 	}
 	for i := range m.registers.RTMR {
 		m.registers.RTMR[i] = rtmr[i]
 	}
-	return m, m.Inject(config.Faults...)
+	return nil
 }
 
-// Parts are those of a TD.
-func (m *Machine) Parts() hw.Parts { return hw.TDXParts() }
+// Parts are the platform's.
+func (m *Machine) Parts() hw.Parts { return m.parts }
 
 // Open takes a quote apart.
-func (m *Machine) Open(quote []byte) (hw.Signed, error) { return hw.OpenTDX(quote) }
+func (m *Machine) Open(quote []byte) (hw.Signed, error) { return open(m.parts, quote, pcr.Default) }
 
-// Registers returns MRTD and RTMR0–3 as they are now.
+// Registers returns MRTD, RTMR0–3, and PCR 13 where there is a vTPM, as they are now.
 func (m *Machine) Registers(ctx context.Context) (hw.Registers, error) {
+	return m.readWith(ctx, pcr.Default)
+}
+
+// readWith is Registers with the PCR of this number, 0 to 23.
+func (m *Machine) readWith(ctx context.Context, number int) (hw.Registers, error) {
 	if err := m.faults.next(OpRegisters).before(ctx); err != nil {
 		return hw.Registers{}, err
 	}
-	return m.read(), nil
+	now := m.now()
+	if m.parts.Anchor == logs.AnchorPCR {
+		now.PCR = now.banks.value(number)
+	}
+	return now.Registers, nil
 }
 
-func (m *Machine) read() hw.Registers {
+func (m *Machine) now() state {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.registers
 }
 
-// Extend extends RTMR3.
+func (m *Machine) read() hw.Registers { return m.now().Registers }
+
+// Extend extends RTMR3, or PCR 13 where there is a vTPM.
 func (m *Machine) Extend(ctx context.Context, digest hw.Digest) error {
+	if m.parts.Anchor == logs.AnchorPCR {
+		return m.extendPCR(ctx, pcr.Default, digest)
+	}
 	return m.ExtendRTMR(ctx, 3, digest)
+}
+
+// extendPCR extends a PCR of the vTPM in both banks, wholly or not at all.
+func (m *Machine) extendPCR(ctx context.Context, number int, digest hw.Digest) error {
+	if m.parts.Anchor != logs.AnchorPCR || pcr.May(number) != nil {
+		return hw.NewError(hw.OpExtend, fmt.Sprintf("PCR %d", number), syscall.ENXIO)
+	}
+	fault := m.faults.next(OpExtend)
+	if err := fault.before(ctx); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.registers.banks.set(number, m.registers.banks.value(number).Extend(digest))
+	m.mu.Unlock()
+	return fault.after(ctx)
 }
 
 // ExtendRTMR extends one of RTMR0–3 (Intel TDX Module ABI,
 // TDG.MR.RTMR.EXTEND). IMA and systemd extend RTMR2 on some kernels. It happens
 // wholly or not at all.
 func (m *Machine) ExtendRTMR(ctx context.Context, index int, digest hw.Digest) error {
-	if index < 0 || index > 3 {
+	if index < 0 || index > 3 || m.parts.Anchor != logs.AnchorRTMR3 {
 		return hw.NewError(hw.OpExtend, fmt.Sprintf("RTMR%d", index), syscall.ENXIO)
 	}
 	fault := m.faults.next(OpExtend)
@@ -168,7 +227,7 @@ func (m *Machine) Quote(ctx context.Context, data hw.ReportData) ([]byte, error)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	registers := m.read()
+	registers := m.now()
 	fault := m.faults.next(OpQuote)
 	made := make(chan struct{})
 	time.AfterFunc(m.config.QuoteDelay+fault.Delay, func() {
@@ -186,13 +245,17 @@ func (m *Machine) Quote(ctx context.Context, data hw.ReportData) ([]byte, error)
 	if err := fault.err(); err != nil {
 		return nil, err
 	}
-	return m.Sign(registers, data)
+	return m.sign(registers, data)
 }
 
 // Sign signs a quote over the given registers, for a kernel module that has
 // registers of its own (packaging/test/vm).
 func (m *Machine) Sign(registers hw.Registers, data hw.ReportData) ([]byte, error) {
-	quote, err := m.keys.sign(m.config, registers, data)
+	return m.sign(state{Registers: registers}, data)
+}
+
+func (m *Machine) sign(now state, data hw.ReportData) ([]byte, error) {
+	quote, err := m.keys.answer(now, data)
 	if err != nil {
 		return nil, fmt.Errorf("sign the quote of the simulated TD: %w", err)
 	}
@@ -207,7 +270,7 @@ func (m *Machine) BootID() (string, error) { return m.bootID, nil }
 
 // RootPEM returns the root's certificate in PEM. A verifier that trusts it trusts
 // this machine.
-func (m *Machine) RootPEM() []byte { return append([]byte(nil), m.keys.rootPEM...) }
+func (m *Machine) RootPEM() []byte { return append([]byte(nil), m.keys.root()...) }
 
 func newUUID() string {
 	var b [16]byte
