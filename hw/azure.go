@@ -164,10 +164,14 @@ func (a *azure) Extend(ctx context.Context, digest Digest) error {
 	return nil
 }
 
+func (a *azure) bootLogPath() string {
+	return a.tdx.sys("kernel/security/tpm0/binary_bios_measurements")
+}
+
 // BootLog is the TPM's event log.
 func (a *azure) BootLog() ([]byte, error) {
 	const limit = 4 << 20
-	path := a.tdx.sys("kernel/security/tpm0/binary_bios_measurements")
+	path := a.bootLogPath()
 	log, err := a.tdx.files.Read(path, limit)
 	if err != nil {
 		return nil, NewError(OpBootLog, path, err)

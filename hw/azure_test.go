@@ -12,6 +12,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -225,6 +226,30 @@ func TestAzureRefuses(t *testing.T) {
 	options.OpenTPM = bare.Open
 	if _, err := Detect(t.Context(), options); !errors.Is(err, ErrUnsupported) {
 		t.Errorf("a VM that is not confidential: %v", err)
+	}
+}
+
+// The doctor says which platform it found, and why.
+func TestDiagnose(t *testing.T) {
+	_, options, _ := azureMachine(t, hclSNP)
+	r := Diagnose(t.Context(), options)
+	if r.Platform != TEEAzureSNP || r.Registers != byPCR || r.Extend != byPCR || r.BootLog != byTPMLog || len(r.Checks) != 4 || !strings.Contains(r.Why, "an SNP guest") {
+		t.Errorf("%+v", r)
+	}
+	bare := vtpmtest.Start(t)
+	options.OpenTPM = bare.Open
+	if r := Diagnose(t.Context(), options); r.Platform != "" || r.Quote != "" || len(r.Checks) != 1 || !strings.Contains(r.Checks[0].Advice, "no confidential VM") {
+		t.Errorf("%+v", r)
+	}
+	for device, want := range map[string]string{"tdx_guest": TEETDX, "sev-guest": TEESNP, "tpmrm0": "", "other": ""} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, device), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r := Diagnose(t.Context(), Options{TDXOptions: TDXOptions{DevRoot: dir, SysRoot: dir, ProcRoot: dir, EtcRoot: dir}})
+		if r.Platform != want || r.Why == "" || r.Quote != "" {
+			t.Errorf("with %s: %+v", device, r)
+		}
 	}
 }
 

@@ -14,6 +14,9 @@ import (
 // Report is what Probe found, for cimactl doctor and for bug reports. It holds no
 // secret and no register.
 type Report struct {
+	Platform string `json:"platform,omitempty"` // TEETDX and the like; empty: none was found
+	Why      string `json:"why,omitempty"`      // why it is that
+
 	Kernel string  `json:"kernel"` // release
 	Checks []Check `json:"checks"`
 

@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/cima-project/cima/hw/imds"
+	"github.com/cima-project/cima/hw/imds/host"
 )
 
 var units = []string{"cimad.service", "cimad.socket", "cimad-admin.socket", "cimad-lookup.socket"}
@@ -40,7 +43,7 @@ func analyze(t *testing.T, dropins []string, args ...string) (string, int) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range units {
+	for _, name := range append([]string{"cima-imds.socket", "cima-imds.service"}, units...) {
 		put(name, unit(t, name))
 	}
 	for _, name := range dropins {
@@ -52,7 +55,7 @@ func analyze(t *testing.T, dropins []string, args ...string) (string, int) {
 		t.Fatal(err)
 	}
 	for i, a := range args {
-		if strings.HasPrefix(a, "cimad") {
+		if strings.HasPrefix(a, "cima") {
 			args[i] = filepath.Join(dir, a)
 		}
 	}
@@ -73,7 +76,7 @@ var since = map[string]int{
 
 func TestUnitsVerifyInSilence(t *testing.T) {
 	for _, dropins := range [][]string{nil, {"systemd-252.conf"}, {"no-gate.conf"}, {"no-gate.conf", "no-homes.conf"}, {"rootless.conf"}, {"qgs.conf"}} {
-		out, version := analyze(t, dropins, append([]string{"verify", "--man=no"}, units...)...)
+		out, version := analyze(t, dropins, append([]string{"verify", "--man=no", "cima-imds.socket", "cima-imds.service"}, units...)...)
 	lines:
 		for line := range strings.Lines(out) {
 			for word, first := range since {
@@ -113,7 +116,7 @@ func TestGateStandsBeforeEveryService(t *testing.T) {
 		}
 	}
 	// What starts after basic.target would make a cycle, which systemd breaks as it likes.
-	early := []string{"sysinit.target", "cimad.socket", "cimad-admin.socket", "cimad-lookup.socket", "modprobe@tdx_guest.service", "sys-kernel-config.mount"}
+	early := []string{"sysinit.target", "cimad.socket", "cimad-admin.socket", "cimad-lookup.socket", "modprobe@tdx_guest.service", "modprobe@sev_guest.service", "sys-kernel-config.mount"}
 	for _, name := range values("After") {
 		if !slices.Contains(early, name) {
 			t.Errorf("cimad.service starts after %s: does that start before basic.target?", name)
@@ -151,6 +154,14 @@ func TestExposure(t *testing.T) {
 		if t.Failed() {
 			t.Logf("with %v:\n%s", tt.dropins, out)
 		}
+	}
+}
+
+// The service that has a network has nothing else.
+func TestExposureOfIMDS(t *testing.T) {
+	out, _ := analyze(t, nil, "security", "--no-pager", "--offline=true", "--threshold=15", "cima-imds.service")
+	if t.Failed() {
+		t.Log(out)
 	}
 }
 
@@ -217,9 +228,16 @@ func TestUnitsFitTheCode(t *testing.T) {
 		}
 	}
 	service := unit(t, "cimad.service")
+	const azure = "smbios-field(chassis_asset_tag = 7783-7084-3265-9085-8269-3286-77)"
+	if asks := unit(t, "cima-imds.socket"); !strings.Contains(asks, "\nConditionFirmware="+azure+"\n") || !strings.Contains(asks, "\nListenStream="+imds.Socket+"\n") {
+		t.Error("cima-imds.socket must be where cimad asks, on Azure alone")
+	}
+	if asks := unit(t, "cima-imds.service"); !strings.Contains(asks, "\nExecStart=/usr/sbin/cimad "+host.Command+"\n") {
+		t.Error("cima-imds.service must start cimad as the service")
+	}
 	for _, name := range units {
-		if conditions := regexp.MustCompile(`(?m)^Condition.*`).FindAllString(unit(t, name), -1); !slices.Equal(conditions, []string{"ConditionPathExists=/dev/tdx_guest"}) {
-			t.Errorf("%s must have the condition /dev/tdx_guest, and no other: %q", name, conditions)
+		if conditions := regexp.MustCompile(`(?m)^Condition.*`).FindAllString(unit(t, name), -1); !slices.Equal(conditions, []string{"ConditionPathExists=|/dev/tdx_guest", "ConditionPathExists=|/dev/sev-guest", "ConditionFirmware=|" + azure}) {
+			t.Errorf("%s must have the conditions of each platform, and no other: %q", name, conditions)
 		}
 		if name != "cimad.service" && !regexp.MustCompile(`(?m)^Sockets=.*\b`+regexp.QuoteMeta(name)).MatchString(service) {
 			t.Errorf("cimad.service must take %s", name)

@@ -3,13 +3,13 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/logs/pcr"
 	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
@@ -18,18 +18,19 @@ func doctorCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what the hardware offers and what is missing (on the host)",
-		Long: `Show what cimad would use on this machine: quotes, registers, extends and the
-boot log. It prints what was found, what cimad would choose, and what to do
-about missing things. It makes no quote and changes nothing. Run it as root.
+		Long: `Show which platform this machine is, and why; and what cimad would use on it:
+quotes, registers, extends and the boot log. It prints what was found, what
+cimad would choose, and what to do about missing things. It makes no quote and
+changes nothing. Run it as root.
 
-Exit status: 0 if evidence anchored in RTMR3 can be had, 1 if not.`,
+Exit status: 0 if evidence with the platform's best anchor can be had, 1 if not.`,
 		Example: "  sudo cimactl doctor",
 		Args:    cobra.NoArgs,
 	}
 	c.Flags().BoolVar(&report, "json", false, "print JSON")
 	c.Flags().BoolVar(&report, "report", false, "the same, for a bug report")
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		found := hw.NewTDX(hw.TDXOptions{}).Probe(c.Context())
+		found := hw.Diagnose(c.Context(), hw.Options{PCR: pcr.Default})
 		if report {
 			if err := command.PrintJSON(c, found); err != nil {
 				return err
@@ -38,7 +39,7 @@ Exit status: 0 if evidence anchored in RTMR3 can be had, 1 if not.`,
 			return err
 		}
 		if found.Quote == "" || found.Registers == "" || found.Extend == "" || found.BootLog == "" {
-			return command.Hinted(errors.New("cimad can't give evidence anchored in RTMR3 on this machine"),
+			return command.Hinted(fmt.Errorf("cimad can't give evidence anchored in %s on this machine", bestAnchor(found.Platform)),
 				"the lines marked with - say what to do; to try CIMA without hardware, use cimad-sim")
 		}
 		return nil
@@ -46,7 +47,23 @@ Exit status: 0 if evidence anchored in RTMR3 can be had, 1 if not.`,
 	return c
 }
 
+// bestAnchor is what would hold the log.
+func bestAnchor(platform string) string {
+	switch platform {
+	case hw.TEESNP:
+		return "report data"
+	case hw.TEEAzureTDX, hw.TEEAzureSNP:
+		return "a PCR"
+	}
+	return "RTMR3"
+}
+
 func printProbe(w *tabwriter.Writer, found hw.Report) {
+	platform := found.Platform
+	if platform == "" {
+		platform = "none"
+	}
+	command.Row(w, "platform", platform+": "+found.Why)
 	command.Row(w, "kernel", found.Kernel)
 	for _, check := range found.Checks {
 		mark := "-"

@@ -5,7 +5,6 @@ package vtpmtest
 
 import (
 	"encoding/binary"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -121,7 +120,7 @@ func (m *Machine) done(code uint32, handles []uint32, parameters []byte) []byte 
 	m.t.Helper()
 	rc, answer := m.Command(code, handles, parameters)
 	if rc != 0 {
-		m.t.Fatal(fmt.Sprintf("command %#x: %#x", code, rc))
+		m.t.Fatalf("command %#x: %#x", code, rc)
 	}
 	return answer
 }
