@@ -31,7 +31,7 @@ func Diagnose(ctx context.Context, o Options) Report {
 		r = t.Probe(ctx)
 		r.Platform, r.Why = TEETDX, t.device()+" is there"
 	case t.exists(t.snpDevice()):
-		r = t.probeSNP()
+		r = probeSNP(t)
 		r.Platform, r.Why = TEESNP, t.snpDevice()+" is there, and "+t.device()+" is not"
 	case onAzure(t):
 		r = probeAzure(ctx, t, o)
@@ -42,7 +42,7 @@ func Diagnose(ctx context.Context, o Options) Report {
 	return r
 }
 
-func (t *TDX) probeSNP() Report {
+func probeSNP(t *TDX) Report {
 	r := Report{Kernel: t.kernel()}
 	tsm := t.probeTSM()
 	if !tsm.OK {
