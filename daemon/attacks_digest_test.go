@@ -56,6 +56,26 @@ var twins = []struct {
 	{"options of a tmpfs", "docker run --tmpfs /t:exec", "docker run --tmpfs /t", false},
 	{"order of mounts", "docker run -v {srv}/data:/x -v {srv}/socket:/x/y", "docker run -v {srv}/socket:/x -v {srv}/data:/x/y", false},
 	{"quantities", "docker run -m 64m --shm-size 8m --ulimit nofile=512 --oom-score-adj 5", "docker run -m 65m --shm-size 9m --ulimit nofile=513 --oom-score-adj 6", true},
+
+	{"H7: variables by a file", "docker run --env-file {dir}/env1", "docker run --env-file {dir}/env2", false},
+	{"H7: host name", "docker run --hostname a", "docker run --hostname b", false},
+	{"H7: domain name", "docker run --domainname a", "docker run --domainname b", false},
+	{"H7: podman, a unit's property", "podman run --annotation org.systemd.property.KillSignal=9", "podman run --annotation org.systemd.property.KillSignal=15", false},
+	{"H7: podman, hooks", "podman --hooks-dir {dir}/hooks run", "podman run", false},
+	{"H7: an init of the engine's", "docker run --init", "docker run", false},
+	{"H7: a sysctl", "docker run --sysctl net.ipv4.ip_forward=0", "docker run --sysctl net.ipv4.ip_forward=1", false},
+	{"H7: no hosts", "podman run --no-hosts", "podman run", true},
+	// What the engine writes into files of its own, and what no runtime is told
+	// (cimad(8), Limits of the gate).
+	{"H7: hosts", "docker run --add-host a:1.2.3.4", "docker run --add-host a:5.6.7.8", true},
+	{"H7: podman, hosts", "podman run --add-host a:1.2.3.4", "podman run --add-host a:5.6.7.8", true},
+	{"H7: name servers", "docker run --dns 192.0.2.1", "docker run --dns 192.0.2.2", true},
+	{"H7: podman, time zone", "podman run --tz UTC", "podman run --tz Europe/Berlin", true},
+	{"H7: podman, users", "podman run -u 1000 --passwd-entry a:x:1000:0::/a:/a", "podman run -u 1000 --passwd-entry b:x:1000:0::/b:/b", true},
+	{"H7: a stricter profile", "docker run --security-opt seccomp={dir}/strict.json", "docker run", true}, // their defaults digests differ
+	{"H7: health checks", "docker run --health-cmd a", "docker run --health-cmd b", true},
+	{"H7: signals", "docker run --stop-signal 9", "docker run --stop-signal 15", true},
+
 	{"what the container doesn't see", "docker run --log-driver none --label a=b", "docker run --label c=d", true},
 }
 
@@ -88,7 +108,7 @@ func TestTwins(t *testing.T) {
 		return r
 	}
 	for _, tt := range twins {
-		if tt.row[0] != 'D' && !*whole {
+		if tt.row[0] != 'D' && tt.row[0] != 'H' && !*whole {
 			continue
 		}
 		t.Run(tt.row, func(t *testing.T) {

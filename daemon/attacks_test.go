@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"os"
@@ -231,6 +232,8 @@ func (s *scene) files() {
 		"all.json":         `{"defaultAction":"SCMP_ACT_ALLOW"}`,
 		"hooks/hook.json":  `{"version":"1.0.0","hook":{"path":"/bin/true"},"when":{"always":true},"stages":["prestart"]}`,
 		"srv/data/content": "data",
+		"env1":             "PATH=/a\n",
+		"env2":             "PATH=/b\n",
 	} {
 		failed = append(failed, os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o644))
 	}
@@ -270,6 +273,11 @@ func (s *scene) allowing(id, call string) {
 	profile := decode[struct {
 		Linux struct{ Seccomp map[string]any }
 	}](s.t, raw).Linux.Seccomp
+	strict := mustJSON(s.t, profile)
+	strict = bytes.ReplaceAll(strict, []byte(`"sysinfo",`), nil)
+	if err := os.WriteFile(s.dir+"/strict.json", strict, 0o644); err != nil {
+		s.t.Fatal(err)
+	}
 	profile["syscalls"] = append(profile["syscalls"].([]any), map[string]any{"names": []string{call}, "action": "SCMP_ACT_ALLOW"})
 	if err := os.WriteFile(s.dir+"/one.json", mustJSON(s.t, profile), 0o644); err != nil {
 		s.t.Fatal(err)

@@ -4,10 +4,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/logs"
 )
@@ -106,4 +108,31 @@ func (f *fixture) declaredData(dirs ...string) {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { unix.Unmount("/srv", unix.MNT_DETACH) })
+}
+
+// A container that has used up its share of the log starts again: nothing is announced, no
+// runtime was missed, and another's evidence is as it was.
+func TestSpentContainerStartsAgain(t *testing.T) {
+	f := gateFixture(t, func(c *config.Config) {
+		c.Exec.Mode, c.Limits.EventsPerContainer = config.ExecMeasure, 20
+	})
+	other := f.shell()
+	id := f.shell()
+	if out, err := inside(id, "i=0; while [ $i -lt 25 ]; do cp /bin/busybox /busybox-$i; echo $i >>/busybox-$i; /busybox-$i true; i=$((i+1)); done"); err == nil {
+		t.Logf("its programs: %s", out)
+	}
+	for range 3 {
+		docker(t, "restart", "-t", "0", id)
+		if out, err := exec.Command("docker", "exec", id, "/bin/cimactl", "evidence", "--nonce", "0011223344556677").CombinedOutput(); err == nil || !strings.Contains(string(out), "runtime log is full") {
+			t.Errorf("its evidence: %v: %.200s", err, out)
+		}
+	}
+	f.wantQuiet()
+	for _, e := range f.events() {
+		if e.Operation == logs.OpMissed {
+			t.Errorf("to all: %s", e.Body())
+		}
+	}
+	f.wantAuthentic(evidenceFrom(t, other))
+	f.wantGated(1)
 }

@@ -104,6 +104,7 @@ type Manager struct {
 	confirmed *confirmed.Starts
 	starts    recentStarts
 	deferred  deferredLaunches
+	unlogged  unloggedStarts
 	awaited   awaitedExecs
 	calls     abandon.Calls // on containers' files
 	execs     Execs         // nil: executions are not measured

@@ -311,7 +311,13 @@ func (g *Gate) launch(ctx context.Context, rec records.Record) error {
 		}
 		return err
 	}
-	if err := m.appendLaunch(ctx, rec.Name, instance, rec, l); err != nil || m.execs == nil {
+	err = m.appendLaunch(ctx, rec.Name, instance, rec, l)
+	if errors.Is(err, errUnlogged) && m.Config().Gate.Mode != config.GateEnforce {
+		m.Log.Warn("a container gets no evidence", "container", rec.Name, "error", err)
+		m.unlogged.note(rec)
+		return nil
+	}
+	if err != nil || m.execs == nil {
 		return err
 	}
 	return m.execs.Started(ctx, rec, instance)
@@ -332,6 +338,7 @@ func (g *Gate) prune(list []records.Record) {
 		}
 	}
 	g.m.deferred.retain(owners)
+	g.m.unlogged.retain(owners)
 	g.m.confirmed.Retain(owners)
 }
 

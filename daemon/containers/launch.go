@@ -22,6 +22,12 @@ import (
 // its digest.
 const maxLaunch = 64 << 10
 
+// errUnlogged says that a launch was measured, and that the log has no space for it: the
+// container has used up its share, or the log is full. The container gets no evidence. It
+// is no missed start: its power was announced, and a missed start stands in the way of
+// everybody's verdict.
+var errUnlogged = errors.New("the launch is not in the log")
+
 // imageRetry is how long a caller is asked to wait for the engine.
 const imageRetry = 250 * time.Millisecond
 
@@ -64,7 +70,10 @@ func (m *Manager) appendLaunch(ctx context.Context, owner, instance string, rec 
 		e.Cgroup = rec.CgroupPath // a user's record isn't listed
 	}
 	_, err = m.Ledger.Append(ctx, e)
-	if err == nil {
+	switch {
+	case errors.Is(err, ledger.ErrFull):
+		return fmt.Errorf("%w: %w", errUnlogged, err)
+	case err == nil:
 		m.Log.Info("container measured", "container", owner, "runtime", rec.Runtime, "instance", instance)
 	}
 	return err

@@ -3,6 +3,7 @@ package containers
 import (
 	"context"
 	"encoding/json/jsontext"
+	"errors"
 	"time"
 
 	"github.com/cima-project/cima/daemon/gate"
@@ -39,7 +40,7 @@ func (m *Manager) logged(ctx context.Context, i *Instance, checkSame func(contex
 	}
 	if l == nil {
 		if err := m.logLaunch(ctx, i, rec, checkSame); err != nil {
-			return nil, err
+			return nil, errors.Join(err, m.announceUnlogged(ctx, i, rec, err))
 		}
 	}
 	at, err := m.Ledger.Snapshot(i.Owner)

@@ -158,15 +158,19 @@ func (g *Gate) judge(ctx context.Context, rec records.Record, init power.Init, w
 	case gated:
 		return m.confirmed.Confirm(rec.Name, rec.InstanceID(0), verdict.Classes...)
 	}
+	m.unlogged.judge(rec)
 	return nil
 }
 
 // ensureLaunched logs the launch of a container that is about to start, where that
 // wasn't done when it was made: no daemon ran then, or the gate missed it. False: the
-// launch is logged as observed already, and stays so.
+// launch is logged as observed already, and stays so; or the log has no space for it.
 func (g *Gate) ensureLaunched(ctx context.Context, rec records.Record) (gated bool, err error) {
-	if g.m.deferred.holds(rec.Name, rec.StartKey()) {
+	switch {
+	case g.m.deferred.holds(rec.Name, rec.StartKey()):
 		return true, nil
+	case g.m.unlogged.holds(rec):
+		return false, nil
 	}
 	at, err := g.m.Ledger.Snapshot(rec.Name)
 	if err != nil {
@@ -178,7 +182,10 @@ func (g *Gate) ensureLaunched(ctx context.Context, rec records.Record) (gated bo
 	case logged != "" && rec.Wrote(logged):
 		return false, nil
 	}
-	return true, g.launch(ctx, rec)
+	if err := g.launch(ctx, rec); err != nil {
+		return false, err
+	}
+	return !g.m.unlogged.holds(rec), nil
 }
 
 // judge logs the classes of power that a container's first process shows beyond those

@@ -52,13 +52,12 @@ func (l *Ledger) admit(e logs.Event, asked Event) error {
 	if asked.Instance != "" && e.Operation != logs.OpLaunch && (o == nil || o.instance != asked.Instance) {
 		return ErrReplaced
 	}
-	payer := payerOf(e.Container, asked.Charge)
-	share, limit := l.limits.OwnerEvents, l.limits.OwnerShown
-	if asked.Last {
-		share, limit = share+1, limit+lastShown
+	if err := l.admitPayer(e, asked); err != nil {
+		return err
 	}
-	if n := l.spent[payer]; payer != "" && l.limits.OwnerEvents > 0 && n >= share {
-		return fmt.Errorf("%w: %s has caused %d events, its limit", ErrSpent, payer, n)
+	limit := l.limits.OwnerShown
+	if asked.Last {
+		limit += lastShown
 	}
 	if o != nil && l.limits.OwnerShown > 0 && o.shown+shownWhole(e) > limit {
 		return fmt.Errorf("%w: its events take %d of %d bytes of its evidence", ErrSpent, o.shown, limit)
@@ -76,6 +75,58 @@ func (l *Ledger) admit(e logs.Event, asked Event) error {
 
 // lastShown is how many bytes an owner's last event may take past OwnerShown.
 const lastShown = 4 << 10
+
+// Parts of a payer's share, in events.
+const (
+	// everybodys is what a payer may cause however full the log is for events of
+	// containers: some starts.
+	everybodys = 32
+
+	// afterLaunch is what is left for a launch: its mounted and its image event have to
+	// fit, or a container that was measured would have no evidence, and count as unseen.
+	afterLaunch = 2
+
+	// powers is how many power events a container may cause past its share. It has the
+	// same at each start, and they are logged once: so none is hidden because the
+	// container has used up its share by other events.
+	powers = 64
+)
+
+// admitPayer checks an event against the share of who is charged; under mu. Shares
+// shrink as the log fills, so that some containers together don't fill it for all others.
+func (l *Ledger) admitPayer(e logs.Event, asked Event) error {
+	payer, share := payerOf(e.Container, asked.Charge), l.limits.OwnerEvents
+	if payer == "" || share <= 0 {
+		return nil
+	}
+	share = min(share, max(everybodys, int(float64(share)*l.rest())))
+	switch {
+	case asked.Last:
+		share = l.limits.OwnerEvents + 1
+	case e.Operation == logs.OpPower:
+		share = l.limits.OwnerEvents + powers
+	case e.Operation == logs.OpLaunch:
+		share = max(1, share-afterLaunch)
+	case e.Operation == logs.OpMounted, e.Operation == logs.OpImage, e.Operation == logs.OpExit:
+		share = l.limits.OwnerEvents // a launch was admitted before
+	}
+	if n := l.spent[payer]; n >= share {
+		return fmt.Errorf("%w: %s has caused %d events, of %d that it may", ErrSpent, payer, n, share)
+	}
+	return nil
+}
+
+// rest is the part of the log that is left for events of containers, from 1 to 0.
+func (l *Ledger) rest() float64 {
+	rest := 1.0
+	if bound := boundFor(l.limits.Shown, logs.OpExtend); bound > 0 {
+		rest = min(rest, 1-float64(l.shown.of(l.limits.Whole))/float64(bound))
+	}
+	if bound := boundFor(l.limits.Bytes, logs.OpExtend); bound > 0 {
+		rest = min(rest, 1-float64(l.file.size)/float64(bound))
+	}
+	return max(0, rest)
+}
 
 // boundFor returns the part of a bound that an event may fill. Events that
 // everybody must see still fit when the log is full for all others; events about

@@ -55,27 +55,71 @@ func TestOwnersLimits(t *testing.T) {
 }
 
 // A public event is charged to the container that caused it, after a restart
-// too.
+// too. Power is logged beyond the share, so that other events can't hide it.
 func TestPublicEventsAreCharged(t *testing.T) {
-	dir, r, limits := t.TempDir(), &register{}, Limits{OwnerEvents: 3}
-	power := func(class string) Event {
-		return Event{Operation: logs.OpPower, Charge: "a", Once: true, Measured: map[string]any{"classes": []string{class}}}
+	dir, r, limits := t.TempDir(), &register{}, Limits{OwnerEvents: 5}
+	power := func(class int) Event {
+		return Event{Operation: logs.OpPower, Charge: "a", Once: true, Measured: map[string]any{"classes": []string{fmt.Sprint(class)}}}
 	}
 	l := openLimited(t, dir, r, limits)
-	must(t, l, power("1"), power("2"), power("1"), power("2"), launch("a", "1"))
-	if s, _ := l.Snapshot(""); s.Count != 3 {
+	must(t, l, power(1), power(2), power(1), power(2), launch("a", "1"), extend("a", "1"), extend("a", "2"))
+	if s, _ := l.Snapshot(""); s.Count != 5 {
 		t.Fatalf("%d events: one was logged again", s.Count)
 	}
 	l.Close()
 	l = openLimited(t, dir, r, limits)
-	must(t, l, power("1")) // this one was logged before
-	if _, err := l.Append(t.Context(), power("3")); !errors.Is(err, ErrSpent) {
-		t.Fatalf("a fourth event that a caused: %v", err)
-	}
+	must(t, l, power(1)) // this one was logged before
 	if _, err := l.Append(t.Context(), extend("a", "x")); !errors.Is(err, ErrSpent) {
-		t.Fatalf("a fourth event of a: %v", err)
+		t.Fatalf("a sixth event of a: %v", err)
+	}
+	for n := range powers {
+		must(t, l, power(3+n))
+	}
+	if _, err := l.Append(t.Context(), power(3+powers)); !errors.Is(err, ErrSpent) {
+		t.Fatalf("power beyond what is kept for it: %v", err)
 	}
 	must(t, l, public(logs.OpPolicy)) // no container causes this one
+}
+
+// A launch is taken only if its mounted and its image event will be.
+func TestLaunchLeavesRoom(t *testing.T) {
+	l := openLimited(t, t.TempDir(), &register{}, Limits{OwnerEvents: 8})
+	must(t, l, public(logs.OpStart), launch("a", "1"))
+	for i := range 4 {
+		must(t, l, extend("a", fmt.Sprint(i)))
+	}
+	must(t, l, launch("a", "2"), extend("a", "x"), Event{Operation: logs.OpImage, Owner: "a", Instance: "2", Measured: map[string]any{}})
+	if _, err := l.Append(t.Context(), launch("a", "3")); !errors.Is(err, ErrSpent) {
+		t.Fatalf("a launch without room: %v", err)
+	}
+}
+
+// Some payers that log all they may leave room for others: shares shrink as the log
+// fills. Each may cause what its starts need.
+func TestSharesShrink(t *testing.T) {
+	l := openLimited(t, t.TempDir(), &register{}, Limits{OwnerEvents: 100, Shown: 100 << 10})
+	must(t, l, public(logs.OpStart))
+	spent := func(payer string) (n int) {
+		for ; ; n++ {
+			e := extend(payer, fmt.Sprint(n))
+			if n == 0 {
+				e = launch(payer, "1")
+			}
+			if _, err := l.Append(t.Context(), e); errors.Is(err, ErrSpent) {
+				return n
+			} else if err != nil {
+				return -1 // the log is full for all
+			}
+		}
+	}
+	first := spent("0")
+	var all []int
+	for i := range 12 { // together all of the log, if each had its whole share
+		all = append(all, spent(fmt.Sprint(1+i)))
+	}
+	if first < 90 || all[11] >= 60 || all[11] < everybodys || !slices.IsSortedFunc(all, func(a, b int) int { return b - a }) {
+		t.Errorf("the first caused %d events, those after it %v", first, all)
+	}
 }
 
 // At the log's bounds new events are refused, every caller gets the error, and

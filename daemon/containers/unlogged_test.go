@@ -1,0 +1,148 @@
+package containers
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cima-project/cima/daemon/daemontest"
+	"github.com/cima-project/cima/daemon/launch/launchtest"
+	"github.com/cima-project/cima/daemon/ledger"
+	"github.com/cima-project/cima/daemon/ledger/ledgertest"
+	"github.com/cima-project/cima/logs"
+)
+
+// announced are the public events of power and of what was missed.
+func (s *starts) announced() (all string) {
+	for _, e := range ledgertest.Events(s, s.m.Ledger, "", logs.OpPower, logs.OpMissed) {
+		all += e.Operation + string(e.Body())
+	}
+	return all
+}
+
+// A container that has used up its share of the log starts again. It is no missed start,
+// its power is announced all the same, and it gets no evidence.
+func TestSpentStart(t *testing.T) {
+	for name, test := range map[string]struct {
+		change launchtest.Change
+		want   string
+	}{
+		"without power": {launchtest.Set("hostname", "x"), ""},
+		"with power":    {launchtest.Set("process.capabilities.bounding", []any{"CAP_SYS_MODULE"}), "CAP_SYS_MODULE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newStarts(t)
+			if _, err := s.m.Ledger.Append(t.Context(), ledger.Event{Operation: logs.OpLaunch, Owner: a, Instance: "before", Measured: map[string]any{}}); err != nil {
+				t.Fatal(err)
+			}
+			s.m.Ledger.SetLimits(ledger.Limits{OwnerEvents: 1})
+			s.bundle(a, test.change)
+			s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
+			c := s.make(a).ready()
+			before := s.announced()
+			s.want("start", s.g.decide(t.Context(), told("start", a)), nil)
+			rec := c.record()
+			if !s.g.isJudged(rec) || !s.m.unlogged.isJudged(rec) || strings.Count(s.operations(a), "launch") != 1 {
+				t.Errorf("judged %t, unlogged and judged %t, logged %q", s.g.isJudged(rec), s.m.unlogged.isJudged(rec), s.operations(a))
+			}
+			if !strings.Contains(before, test.want) || strings.Contains(s.announced(), "missed") {
+				t.Errorf("announced %s", s.announced())
+			}
+			if !strings.Contains(s.announced(), "namespace:") { // what the kernel shows of the test's process
+				t.Errorf("announced at START: %s", s.announced())
+			}
+			c.released()
+			i := s.m.Use(PeerContainer(rec), 7, 0)
+			defer s.m.Release(i)
+			now := s.announced()
+			if _, err := s.m.Facts(t.Context(), i, func(context.Context) error { return nil }); !errors.Is(err, ledger.ErrSpent) {
+				t.Errorf("its facts: %v", err)
+			}
+			if s.announced() != now {
+				t.Errorf("announced when it asks: %s", s.announced())
+			}
+		})
+	}
+}
+
+// The log is full. Containers that were judged at START are not announced; those that
+// nobody judged are.
+func TestStartBesideFullLog(t *testing.T) {
+	s := newStarts(t)
+	fill := 0
+	s.m.Ledger.SetLimits(ledger.Limits{Shown: 128 << 10})
+	for ; fill < 10_000; fill++ {
+		if _, err := s.m.Ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExit, Owner: "c", Measured: nil}); err != nil {
+			break
+		}
+	}
+	s.bundle(a)
+	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
+	c := s.make(a).ready()
+	s.want("start", s.g.decide(t.Context(), told("start", a)), nil)
+	c.released()
+	ask := func(rec *made) {
+		t.Helper()
+		i := s.m.Use(PeerContainer(rec.record()), 7, 0)
+		defer s.m.Release(i)
+		if _, err := s.m.Facts(t.Context(), i, func(context.Context) error { return nil }); !errors.Is(err, ledger.ErrFull) {
+			t.Errorf("its facts after %d events: %v", fill, err)
+		}
+	}
+	ask(c)
+	if all := s.announced(); strings.Contains(all, "unseen-start") || strings.Contains(all, `"what":"launch"`) {
+		t.Errorf("of one that was judged: %s", all)
+	}
+	s.bundle(b)
+	s.want("create", s.g.decide(t.Context(), told("create", b)), nil)
+	unseen := s.make(b).ready()
+	unseen.released()
+	ask(unseen)
+	if all := s.announced(); !strings.Contains(all, "unseen-start") {
+		t.Errorf("of one that wasn't judged: %s", all)
+	}
+}
+
+func TestUnloggedStarts(t *testing.T) {
+	s := newStarts(t)
+	s.bundle(a)
+	c := s.make(a)
+	rec := c.record()
+	var u unloggedStarts
+	u.judge(rec)
+	if u.holds(rec) || u.isJudged(rec) {
+		t.Error("a start that is logged")
+	}
+	u.note(rec)
+	if !u.holds(rec) || u.isJudged(rec) {
+		t.Error("noted")
+	}
+	u.judge(rec)
+	if !u.holds(rec) || !u.isJudged(rec) {
+		t.Error("judged")
+	}
+	if err := unix.Kill(c.pid, unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	daemontest.Eventually(t, "the next writing differs", func() bool {
+		os.Chtimes(rec.Bundle+"/config.json", time.Time{}, time.Now())
+		s.bundle(a)
+		return s.record(a).StartKey() != rec.StartKey()
+	})
+	if next := s.record(a); u.holds(next) || u.isJudged(next) {
+		t.Error("of the next start")
+	}
+	u.retain(map[string]bool{a: true})
+	if !u.holds(rec) {
+		t.Error("retained")
+	}
+	u.retain(nil)
+	if u.holds(rec) {
+		t.Error("its owner is gone")
+	}
+}
