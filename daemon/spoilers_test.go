@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,11 +17,14 @@ import (
 
 // spoilers are what a container without power does to its own files, so that its next start
 // would be announced to all: nobody's verdict would be good for the rest of the boot.
-var spoilers = []struct {
+type spoiler struct {
 	what   string
 	flags  []string // beside /srv/data at /data/x and /srv/other at /other
 	script string
-}{
+}
+
+var spoilers = []spoiler{
+	{"a mount of the engine's over another", nil, "mv /etc /moved || exit 0; mkdir /etc; ln -s hosts /etc/hostname; ln -s hosts /etc/resolv.conf; ln -s /run /moved/run"},
 	{"a FIFO in its data", nil, "mkfifo /data/x/fifo"},
 	{"devices in its data", nil, "mknod /data/x/disk b 8 0; mknod /data/x/null c 1 3; chmod 666 /data/x/*"},
 	{"many files in its data", nil, "i=0; while [ $i -lt 20100 ]; do : >/data/x/$i; i=$((i+1)); done"},
@@ -55,43 +59,73 @@ func TestSpoilers(t *testing.T) {
 	f := gateFixture(t)
 	needShell(t)
 	f.declaredData("data", "other")
-	for _, s := range spoilers {
-		t.Run(s.what, func(t *testing.T) {
-			for _, dir := range []string{"data", "other"} {
-				if err := os.RemoveAll("/srv/" + dir); err != nil {
-					t.Fatal(err)
-				}
-				if err := os.MkdirAll(filepath.Join("/srv", dir, "sub/deep"), 0o755); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if err := os.WriteFile("/srv/data/file", nil, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			before := len(f.announced())
-			args := append([]string{"run", "-d", "--network", "none", "-v", f.socketMount(), "-v", "/srv/data:/data/x", "-v", "/srv/other:/other"}, s.flags...)
-			id := docker(t, append(args, shellImage, "/bin/busybox", "sleep", "600")...)
-			defer exec.Command("docker", "rm", "-f", "-v", id).Run()
-			if out, err := exec.Command("docker", "exec", "-u", "0", id, "/bin/busybox", "sh", "-ec", s.script).CombinedOutput(); err != nil {
-				t.Fatalf("%v: %s", err, out)
-			}
-			docker(t, "kill", id)
-			daemontest.Eventually(t, "it is stopped", func() bool {
-				return docker(t, "inspect", "--format", "{{.State.Running}}", id) == "false"
-			})
-			out, err := exec.Command("docker", "start", id).CombinedOutput()
+	root, err := shell()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		engine, image string
+		do            func(args ...string) (string, error)
+		some          bool // of all, without -whole
+	}{
+		{"docker", shellImage, func(args ...string) (string, error) {
+			out, err := exec.Command("docker", args...).CombinedOutput()
 			if err != nil {
-				t.Logf("it did not start: %s", out)
-			} else if start := f.startOfContainer(id); start != logs.StartGated {
-				t.Errorf("start %q", start)
+				err = fmt.Errorf("%w: %s", err, out)
 			}
-			if all := f.announced()[before:]; len(all) != 0 {
-				t.Errorf("announced to all: %q", all)
+			return strings.TrimSpace(string(out)), err
+		}, false},
+		{"podman with crun", podmanImage, podmanWith(t, "crun", root.Folder("/work", 0o755)), true},
+		{"podman with runc", podmanImage, podmanWith(t, "runc", root), true},
+	} {
+		for i, s := range spoilers {
+			if x.some && !*whole && i%4 != 0 {
+				continue
 			}
-			if n := f.daemon.containers.Counts.Missed.Load(); n != 0 {
-				t.Errorf("%d runtimes were missed", n)
-			}
-		})
+			t.Run(x.engine+": "+s.what, func(t *testing.T) { f.spoils(t, s, x.image, x.do) })
+		}
+	}
+}
+
+func (f *fixture) spoils(t *testing.T, s spoiler, image string, do func(args ...string) (string, error)) {
+	for _, dir := range []string{"data", "other"} {
+		if err := os.RemoveAll("/srv/" + dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Join("/srv", dir, "sub/deep"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile("/srv/data/file", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	before := len(f.announced())
+	args := append([]string{"run", "-d", "--network", "none", "-v", f.socketMount(), "-v", "/srv/data:/data/x", "-v", "/srv/other:/other"}, s.flags...)
+	id, err := do(append(args, image, "/bin/busybox", "sleep", "600")...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer do("rm", "-f", "-v", id)
+	if _, err := do("exec", "-u", "0", id, "/bin/busybox", "sh", "-ec", s.script); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := do("kill", id); err != nil {
+		t.Fatal(err)
+	}
+	daemontest.Eventually(t, "it is stopped", func() bool {
+		running, err := do("inspect", "--format", "{{.State.Running}}", id)
+		return err == nil && running == "false"
+	})
+	if _, err := do("start", id); err != nil {
+		t.Logf("it did not start: %v", err)
+	} else if start := f.startOfContainer(id); start != logs.StartGated {
+		t.Errorf("start %q", start)
+	}
+	if all := f.announced()[before:]; len(all) != 0 {
+		t.Errorf("announced to all: %q", all)
+	}
+	if n := f.daemon.containers.Counts.Missed.Load(); n != 0 {
+		t.Errorf("%d runtimes were missed", n)
 	}
 }
 

@@ -83,23 +83,33 @@ func isPending(rec records.Record) bool {
 	return fifo.IsOpen(init.PID, init.fifo) && procfs.Alive(init.PIDFD) == nil
 }
 
-// failing is how long a runtime may take to remove what it noted of a container that it
-// failed to make.
-const failing = 2 * time.Second
+// settling is how long a runtime may take to remove what it noted of a container that it
+// starts, or failed to make.
+const settling = 2 * time.Second
 
-// neverStarted reports whether a container's first process has ended before the container
-// was started: its exec FIFO is still there, which runtimes remove when they start it.
-// Nothing of the container has run. It is asked again later, because a program that ends
-// at once may end before its runtime has removed the FIFO.
+// isUnsettled reports whether nobody can tell yet that a container which was not judged has
+// started: its first process has ended, or its exec FIFO is there. Runtimes remove the FIFO
+// when they start a container, and also, with all else, when they fail to make it: so one
+// that is gone with the process proves a start only after a while, if the record is there
+// still. A process that is ending has closed the FIFO before anybody sees that it ended.
+// Else any container could have itself announced by a program that nobody can execute.
 //
-// A runtime that fails to make a container ends its first process and removes the FIFO with
-// all else. So a FIFO that is gone with the process proves a start only after a while, if
-// the record is there still: or any container could have itself announced by a program that
-// nobody can execute.
-func neverStarted(rec records.Record, seen time.Time) bool {
-	if _, err := fifo.In(rec.StateDir); errors.Is(err, fs.ErrNotExist) && time.Since(seen) > failing {
+// Nothing of a container runs whose process ended and whose FIFO is there. since is when
+// this was asked first with such an answer; the call sets it.
+func isUnsettled(rec records.Record, since *time.Time) bool {
+	_, err := fifo.In(rec.StateDir)
+	removed, gone := errors.Is(err, fs.ErrNotExist), isGone(rec)
+	if removed && !gone {
 		return false
 	}
+	if since.IsZero() {
+		*since = time.Now()
+	}
+	return !removed && gone || time.Since(*since) <= settling
+}
+
+// isGone reports whether a container's first process has ended.
+func isGone(rec records.Record) bool {
 	init, err := openProcess(rec)
 	if err != nil {
 		return errors.Is(err, procfs.ErrEnded)

@@ -31,6 +31,7 @@ type Instance struct {
 	first time.Time // when it was first seen
 
 	measuring *semaphore.Weighted   // of 1: held while the instance is measured
+	unsettled time.Time             // since when nobody can tell whether it has started unjudged; under measuring
 	facts     atomic.Pointer[Facts] // nil until all is logged; set under measuring
 }
 

@@ -53,8 +53,8 @@ func (m *Manager) logged(ctx context.Context, i *Instance, checkSame func(contex
 		return nil, ledger.ErrReplaced
 	}
 	if !gated {
-		if neverStarted(rec, i.first) {
-			return nil, rpc.NotReady(imageRetry, "the container's first process has ended before it was started: ask again")
+		if isUnsettled(rec, &i.unsettled) {
+			return nil, rpc.NotReady(imageRetry, "the container is being started, or could not be: ask again")
 		}
 		if err := m.announceUnseen(ctx, i.Owner, rec); err != nil {
 			return nil, err

@@ -578,14 +578,17 @@ func TestNeverStarted(t *testing.T) {
 	s.bundle(a)
 	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
 	c := s.make(a)
-	now := time.Now()
-	if neverStarted(c.record(), now) {
+	since, long := time.Time{}, time.Now().Add(-time.Hour)
+	if !isUnsettled(c.record(), &since) || since.IsZero() {
 		t.Error("while the runtime sets it up")
+	}
+	if isUnsettled(c.record(), &long) {
+		t.Error("while it runs, and the FIFO stays")
 	}
 	if err := unix.Kill(c.pid, unix.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	daemontest.Eventually(t, "the first process has ended", func() bool { return neverStarted(c.record(), now) })
+	daemontest.Eventually(t, "the first process has ended", func() bool { return isGone(c.record()) })
 	rec := c.record()
 	i := s.m.Use(PeerContainer(rec), 7, 0)
 	defer s.m.Release(i)
@@ -601,14 +604,14 @@ func TestNeverStarted(t *testing.T) {
 		}
 	}
 	wantNothing("while the FIFO is there")
-	i.first = now.Add(-time.Hour)
+	i.first, i.unsettled = long, long
 	wantNothing("while the FIFO is there, later")
-	i.first = time.Now()
+	i.unsettled = time.Time{}
 	if err := os.Remove(c.fifo); err != nil {
 		t.Fatal(err)
 	}
 	wantNothing("while the runtime removes what it noted")
-	if neverStarted(rec, now.Add(-time.Hour)) {
+	if isUnsettled(rec, &long) {
 		t.Error("when the record stayed without its FIFO")
 	}
 }

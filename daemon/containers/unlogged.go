@@ -71,7 +71,7 @@ func (u *unloggedStarts) retain(owners map[string]bool) {
 // up its own share is not announced: it had the same power at the starts that are logged,
 // and by a restart it could have itself announced.
 func (m *Manager) announceUnlogged(ctx context.Context, i *Instance, rec records.Record, why error) error {
-	if !errors.Is(why, errUnlogged) || errors.Is(why, ledger.ErrSpent) || m.unlogged.isJudged(rec) || neverStarted(rec, i.first) {
+	if !errors.Is(why, errUnlogged) || errors.Is(why, ledger.ErrSpent) || m.unlogged.isJudged(rec) || isUnsettled(rec, &i.unsettled) {
 		return nil
 	}
 	return m.announceUnseen(ctx, i.Owner, rec)
