@@ -104,7 +104,7 @@ type Manager struct {
 	confirmed *confirmed.Starts
 	starts    recentStarts
 	deferred  deferredLaunches
-	unlogged  unloggedStarts
+	unlogged  confirmed.Unlogged
 	awaited   awaitedExecs
 	calls     abandon.Calls // on containers' files
 	execs     Execs         // nil: executions are not measured

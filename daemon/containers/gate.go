@@ -314,7 +314,7 @@ func (g *Gate) launch(ctx context.Context, rec records.Record) error {
 	err = m.appendLaunch(ctx, rec.Name, instance, rec, l)
 	if errors.Is(err, errUnlogged) && m.Config().Gate.Mode != config.GateEnforce {
 		m.Log.Warn("a container gets no evidence", "container", rec.Name, "error", err)
-		m.unlogged.note(rec)
+		m.unlogged.Note(rec.Name, rec.StartKey())
 		return nil
 	}
 	if err != nil || m.execs == nil {
@@ -338,7 +338,7 @@ func (g *Gate) prune(list []records.Record) {
 		}
 	}
 	g.m.deferred.retain(owners)
-	g.m.unlogged.retain(owners)
+	g.m.unlogged.Retain(owners)
 	g.m.confirmed.Retain(owners)
 }
 

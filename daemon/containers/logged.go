@@ -40,7 +40,7 @@ func (m *Manager) logged(ctx context.Context, i *Instance, checkSame func(contex
 	}
 	if l == nil {
 		if err := m.logLaunch(ctx, i, rec, checkSame); err != nil {
-			return nil, errors.Join(err, m.announceUnlogged(ctx, i, rec, err))
+			return nil, errors.Join(err, announceUnlogged(ctx, m, i, rec, err))
 		}
 	}
 	at, err := m.Ledger.Snapshot(i.Owner)

@@ -158,7 +158,7 @@ func (g *Gate) judge(ctx context.Context, rec records.Record, init power.Init, w
 	case gated:
 		return m.confirmed.Confirm(rec.Name, rec.InstanceID(0), verdict.Classes...)
 	}
-	m.unlogged.judge(rec)
+	m.unlogged.Judge(rec.Name, rec.StartKey())
 	return nil
 }
 
@@ -169,7 +169,7 @@ func (g *Gate) ensureLaunched(ctx context.Context, rec records.Record) (gated bo
 	switch {
 	case g.m.deferred.holds(rec.Name, rec.StartKey()):
 		return true, nil
-	case g.m.unlogged.holds(rec):
+	case g.m.unlogged.Holds(rec.Name, rec.StartKey()):
 		return false, nil
 	}
 	at, err := g.m.Ledger.Snapshot(rec.Name)
@@ -185,7 +185,7 @@ func (g *Gate) ensureLaunched(ctx context.Context, rec records.Record) (gated bo
 	if err := g.launch(ctx, rec); err != nil {
 		return false, err
 	}
-	return !g.m.unlogged.holds(rec), nil
+	return !g.m.unlogged.Holds(rec.Name, rec.StartKey()), nil
 }
 
 // judge logs the classes of power that a container's first process shows beyond those

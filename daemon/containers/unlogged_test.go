@@ -3,14 +3,9 @@ package containers
 import (
 	"context"
 	"errors"
-	"os"
 	"strings"
 	"testing"
-	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/cima-project/cima/daemon/daemontest"
 	"github.com/cima-project/cima/daemon/launch/launchtest"
 	"github.com/cima-project/cima/daemon/ledger"
 	"github.com/cima-project/cima/daemon/ledger/ledgertest"
@@ -47,8 +42,8 @@ func TestSpentStart(t *testing.T) {
 			before := s.announced()
 			s.want("start", s.g.decide(t.Context(), told("start", a)), nil)
 			rec := c.record()
-			if !s.g.isJudged(rec) || !s.m.unlogged.isJudged(rec) || strings.Count(s.operations(a), "launch") != 1 {
-				t.Errorf("judged %t, unlogged and judged %t, logged %q", s.g.isJudged(rec), s.m.unlogged.isJudged(rec), s.operations(a))
+			if !s.g.isJudged(rec) || !s.m.unlogged.IsJudged(rec.Name, rec.StartKey()) || strings.Count(s.operations(a), "launch") != 1 {
+				t.Errorf("judged %t, unlogged and judged %t, logged %q", s.g.isJudged(rec), s.m.unlogged.IsJudged(rec.Name, rec.StartKey()), s.operations(a))
 			}
 			if !strings.Contains(before, test.want) || strings.Contains(s.announced(), "missed") {
 				t.Errorf("announced %s", s.announced())
@@ -105,44 +100,5 @@ func TestStartBesideFullLog(t *testing.T) {
 	ask(unseen)
 	if all := s.announced(); !strings.Contains(all, "unseen-start") {
 		t.Errorf("of one that wasn't judged: %s", all)
-	}
-}
-
-func TestUnloggedStarts(t *testing.T) {
-	s := newStarts(t)
-	s.bundle(a)
-	c := s.make(a)
-	rec := c.record()
-	var u unloggedStarts
-	u.judge(rec)
-	if u.holds(rec) || u.isJudged(rec) {
-		t.Error("a start that is logged")
-	}
-	u.note(rec)
-	if !u.holds(rec) || u.isJudged(rec) {
-		t.Error("noted")
-	}
-	u.judge(rec)
-	if !u.holds(rec) || !u.isJudged(rec) {
-		t.Error("judged")
-	}
-	if err := unix.Kill(c.pid, unix.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	daemontest.Eventually(t, "the next writing differs", func() bool {
-		os.Chtimes(rec.Bundle+"/config.json", time.Time{}, time.Now())
-		s.bundle(a)
-		return s.record(a).StartKey() != rec.StartKey()
-	})
-	if next := s.record(a); u.holds(next) || u.isJudged(next) {
-		t.Error("of the next start")
-	}
-	u.retain(map[string]bool{a: true})
-	if !u.holds(rec) {
-		t.Error("retained")
-	}
-	u.retain(nil)
-	if u.holds(rec) {
-		t.Error("its owner is gone")
 	}
 }

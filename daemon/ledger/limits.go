@@ -52,8 +52,10 @@ func (l *Ledger) admit(e logs.Event, asked Event) error {
 	if asked.Instance != "" && e.Operation != logs.OpLaunch && (o == nil || o.instance != asked.Instance) {
 		return ErrReplaced
 	}
-	if err := l.admitPayer(e, asked); err != nil {
-		return err
+	payer := payerOf(e.Container, asked.Charge)
+	share := l.limits.share(e, asked.Last, l.limits.rest(l.shown.of(l.limits.Whole), l.file.size))
+	if n := l.spent[payer]; payer != "" && l.limits.OwnerEvents > 0 && n >= share {
+		return fmt.Errorf("%w: %s has caused %d events, of %d that it may", ErrSpent, payer, n, share)
 	}
 	limit := l.limits.OwnerShown
 	if asked.Last {
@@ -92,38 +94,32 @@ const (
 	powers = 64
 )
 
-// admitPayer checks an event against the share of who is charged; under mu. Shares
-// shrink as the log fills, so that some containers together don't fill it for all others.
-func (l *Ledger) admitPayer(e logs.Event, asked Event) error {
-	payer, share := payerOf(e.Container, asked.Charge), l.limits.OwnerEvents
-	if payer == "" || share <= 0 {
-		return nil
-	}
-	share = min(share, max(everybodys, int(float64(share)*l.rest())))
+// share is how many events a payer may have caused where this one is taken. Shares shrink
+// as the log fills, so that some containers together don't fill it for all others.
+func (l Limits) share(e logs.Event, last bool, rest float64) int {
+	share := min(l.OwnerEvents, max(everybodys, int(float64(l.OwnerEvents)*rest)))
 	switch {
-	case asked.Last:
-		share = l.limits.OwnerEvents + 1
+	case last:
+		return l.OwnerEvents + 1
 	case e.Operation == logs.OpPower:
-		share = l.limits.OwnerEvents + powers
+		return l.OwnerEvents + powers
 	case e.Operation == logs.OpLaunch:
-		share = max(1, share-afterLaunch)
+		return max(1, share-afterLaunch)
 	case e.Operation == logs.OpMounted, e.Operation == logs.OpImage, e.Operation == logs.OpExit:
-		share = l.limits.OwnerEvents // a launch was admitted before
+		return l.OwnerEvents // a launch was admitted before
 	}
-	if n := l.spent[payer]; n >= share {
-		return fmt.Errorf("%w: %s has caused %d events, of %d that it may", ErrSpent, payer, n, share)
-	}
-	return nil
+	return share
 }
 
-// rest is the part of the log that is left for events of containers, from 1 to 0.
-func (l *Ledger) rest() float64 {
+// rest is the part of the log that is left for events of containers, from 1 to 0, where so
+// many bytes are shown and on disk.
+func (l Limits) rest(shown, onDisk int64) float64 {
 	rest := 1.0
-	if bound := boundFor(l.limits.Shown, logs.OpExtend); bound > 0 {
-		rest = min(rest, 1-float64(l.shown.of(l.limits.Whole))/float64(bound))
+	if bound := boundFor(l.Shown, logs.OpExtend); bound > 0 {
+		rest = min(rest, 1-float64(shown)/float64(bound))
 	}
-	if bound := boundFor(l.limits.Bytes, logs.OpExtend); bound > 0 {
-		rest = min(rest, 1-float64(l.file.size)/float64(bound))
+	if bound := boundFor(l.Bytes, logs.OpExtend); bound > 0 {
+		rest = min(rest, 1-float64(onDisk)/float64(bound))
 	}
 	return max(0, rest)
 }
