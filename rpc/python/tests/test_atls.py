@@ -11,12 +11,14 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, List, Optional, Tuple, cast
+from unittest import mock
 
-from cima_client import Client, Shared
+from cima_client import Client, Code, RPCError, Shared
 from cima_client import atls
 
 from stage import ROOT, Simulator
@@ -59,12 +61,15 @@ class Daemon:
 
     def __init__(self, name: str = "a") -> None:
         self.name, self.calls = name, 0
+        self.errors: List[Exception] = []
         self.go = threading.Event()
         self.go.set()
 
     def call(self, method: str, params: Dict[str, Any]) -> Any:
         self.calls += 1
         self.go.wait()
+        if self.errors:
+            raise self.errors.pop()
         return SimpleNamespace(text=json.dumps([self.name, params["nonce"].hex(), params["user_data"].decode()]))
 
     def prover(self) -> atls.Prover:
@@ -174,13 +179,28 @@ class SessionTest(unittest.TestCase):
             near.link.close()
 
     def test_frames(self) -> None:
-        for wrong in (b"GET /", b"\x02\x00\x00\x00\x1f", b"\x01\x00\x00\x00\x00", b"\x04\x01\x00\x00\x01", b"\x01\x00\x00\x00\x01x", b"\x02\x00"):
+        nonce = b"\x02\x00\x00\x00\x20" + bytes(32)
+        for wrong, want in (
+            (b"GET /", "a frame of the kind 71"),
+            (b"\x02\x00\x00\x00\x1f", "a frame of the kind 2 with 31 bytes"),
+            (b"\x01\x00\x00\x00\x00", "a frame of the kind 1 with 0 bytes"),
+            (b"\x01\x00\x00\x3f\xfc", "a frame of the kind 1 with 16380 bytes"),
+            (b"\x04\x01\x00\x00\x01", "a frame of the kind 4"),
+            (b"\x01\x00\x00\x00\x01x", "must begin with a nonce"),
+            (b"\x02\x00", "cut off"),
+            (nonce + nonce, "too soon"),
+            (nonce + b"\x03\x00\x00\x00\x01x", "nobody asked for"),
+        ):
             near, far = pair()
-            server = Accepting(far, Daemon().prover())
+            daemon = Daemon()
+            server = Accepting(far, daemon.prover())
             near.sendall(wrong)
             near.link.shutdown(socket.SHUT_WR)
             server.join()
-            self.assertIsInstance(server.error, atls.AttestationError, wrong)
+            with self.assertRaisesRegex(atls.AttestationError, want):
+                if server.error is not None:
+                    raise server.error
+            self.assertLessEqual(daemon.calls, 1)
             near.link.close()
 
     def test_ends(self) -> None:
@@ -212,19 +232,59 @@ class SessionTest(unittest.TestCase):
 
         begin(*ends[0])
         while daemon.calls == 0:
-            pass
+            time.sleep(0.001)
         for near, far in ends[1:]:
             begin(near, far)
         while prover._next is None or len(prover._next.leaves) < 20:
-            pass
+            time.sleep(0.001)
         daemon.go.set()
         for near, _ in ends:
             while near.recv(1 << 16)[-5:] != b"hello":
-                pass
+                time.sleep(0.001)
             near.link.close()
         for server in servers:
             server.join()
         self.assertEqual(daemon.calls, 2)
+
+
+class ProverTest(unittest.TestCase):
+    def test_full_trees(self) -> None:
+        daemon = Daemon()
+        daemon.go.clear()
+        prover = daemon.prover()
+        got: List[int] = []
+        threads = [threading.Thread(target=lambda: got.append(prover.prove(bytes(64))[0].size)) for _ in range(5)]
+        batches: List[atls._Batch] = []
+        made = atls._Batch
+
+        def make() -> atls._Batch:
+            batches.append(made())
+            return batches[-1]
+
+        with mock.patch.object(atls, "MAX_SIZE", 2), mock.patch.object(atls, "_Batch", make):
+            threads[0].start()
+            while daemon.calls == 0:
+                time.sleep(0.001)
+            for thread in threads[1:]:
+                thread.start()
+            while sum(len(b.leaves) for b in batches) < 5:
+                time.sleep(0.001)
+            daemon.go.set()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(sorted(got), [1, 2, 2, 2, 2])
+        self.assertEqual(daemon.calls, 3)
+
+    def test_rate_limit(self) -> None:
+        for code, calls in ((Code.RATE_LIMITED, 2), (Code.NOT_READY, 2), (Code.DENIED, 1)):
+            daemon = Daemon()
+            daemon.errors = [RPCError(code, "m", {"retry_after_ms": 1})]
+            if calls == 2:
+                daemon.prover().prove(bytes(64))
+            else:
+                with self.assertRaises(RPCError):
+                    daemon.prover().prove(bytes(64))
+            self.assertEqual(daemon.calls, calls)
 
 
 try:
@@ -326,7 +386,7 @@ class CimactlTest(unittest.TestCase):
         thread = threading.Thread(target=answer)
         thread.start()
         while not os.path.exists(at):
-            pass
+            time.sleep(0.001)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
             link.connect(at)
             session = SSL.Connection(context(), link)
