@@ -89,6 +89,9 @@ func (c *conclusion) listProved() {
 		return
 	}
 	c.proves("boot", "%s", c.Boot.Words())
+	if c.Boot.VTPM != "" && c.ev.Claims.Log.Anchor == logs.AnchorPCR && !c.ev.Private() {
+		c.proves("log", "the runtime log is whole: %s, and no public event is hidden", c.Step(StepRuntimeLog).Detail)
+	}
 	if slices.Contains(c.Boot.Gaps, policy.BootFirmware) {
 		return // nobody knows who wrote the agent
 	}

@@ -74,11 +74,10 @@ func (c *conclusion) gaps() []gap {
 	} else {
 		g.ofQuote(c.Result, c.ev.Quote, c.Boot, c.opts)
 	}
-	if unheld := c.ev.Claims.Log.Anchor == logs.AnchorReportData; c.ev.TPM == nil && c.ev.SNP != nil {
-		g.add(unheld, policy.NoRegister, "")
-	} else {
-		g.add(unheld, policy.Anchor, "")
-	}
+	g.add(c.ev.TPM != nil && (c.Boot == nil || c.Boot.VTPM == ""), policy.Paravisor, "")
+	unheld, guest := c.ev.Claims.Log.Anchor == logs.AnchorReportData, c.ev.TPM == nil && c.ev.SNP != nil
+	g.add(unheld && guest, policy.NoRegister, "")
+	g.add(unheld && !guest, policy.Anchor, "")
 	g.add(c.ev.Private(), policy.Private, "")
 	g.add(c.keys.Changed(), policy.AgentKey, "")
 	g.add(c.ev.MissedLaunches(), policy.MissedLaunch, "")

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -23,14 +24,11 @@ func (r *Result) judgeSNP(ctx context.Context, ev *evidence.Bundle, opts Options
 		roots = snp.AMDRoots()
 	}
 	chain, untrusted := a.Verify(roots, opts.At)
-	if untrusted == nil {
-		untrusted = ev.Behind()
-	}
+	untrusted = cmp.Or(untrusted, ev.Behind())
 	p.untrusted = untrusted
 	if untrusted != nil {
 		r.add(StepQuote, fail(untrusted.Error()))
 		p.hint = quoteHint(untrustedARK(untrusted), a.OutOfDate(opts.at()))
-		chain.Line = ""
 	} else {
 		sum := dcap.Fingerprint(chain.Root)
 		r.add(StepQuote, pass("signed, and the chain ends in "+dcap.RootName(chain.Root), Comparison{"root, SHA-256", sum, sum}))

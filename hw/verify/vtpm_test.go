@@ -106,6 +106,9 @@ func TestAzure(t *testing.T) {
 				t.Errorf("%s, %s: %s", name, s.Name, s.Detail)
 			}
 		}
+		if !told(first, policy.Paravisor) {
+			t.Errorf("%s: a paravisor that nobody knows is not told", name)
+		}
 		for _, code := range []string{policy.NoRegister, policy.Anchor} {
 			if told(first, code) {
 				t.Errorf("%s: %s is told of a log that a PCR holds", name, code)
@@ -114,6 +117,9 @@ func TestAzure(t *testing.T) {
 		opts.Policy = parsePolicy(t, textOf(t, first))
 		second := appraiseT(t, bundle, opts)
 		expect(t, second, Trusted)
+		if !strings.Contains(texts(second.Proved), "the runtime log is whole: 4 events replay to PCR 13") || told(second, policy.Paravisor) {
+			t.Errorf("%s: %v", name, second.Proved)
+		}
 		if second.Boot == nil || second.Boot.VTPM != "first-seen-1" || told(second, policy.PCRsVary) {
 			t.Errorf("%s: %+v, %v", name, second.Boot, second.NotProved)
 		}

@@ -58,7 +58,7 @@ var rows = []row{
 		map[string]int{policy.Power: limited, policy.Anchor: limited, policy.NoRegister: limited, policy.Private: limited}},
 	{"executables", affirmed,
 		[]need{{verify.StepBootValues, 0, unrecognized}},
-		map[string]int{policy.Executions: bootAffirmed, policy.BootFirmware: leftOut, policy.PCRsVary: limited}},
+		map[string]int{policy.Executions: bootAffirmed, policy.BootFirmware: leftOut, policy.PCRsVary: limited, policy.Paravisor: leftOut}},
 	{"hardware", affirmed,
 		[]need{{verify.StepQuote, 0, 0}, {verify.StepCollateral, 0, 0}, {verify.StepEnclave, 0, 0}, {verify.StepTCB, limited, contradicted}, {verify.StepRevocation, 0, 0}},
 		map[string]int{policy.RootSimulated: leftOut}},

@@ -35,6 +35,7 @@ var codes = []Code{
 	{BootUnknown, false, "who wrote what was booted: no reference value covers it", "the step boot-values refuses it"},
 	{BootFirmware, true, "what was booted: the launch measurement covers the firmware alone", "the firmware boots what the host shows it; the agent can be anybody's"},
 	{FirmwareVaries, true, "what the firmware was told: [firmware] leaves events of RTMR0 open", "ACPI tables are code that the kernel runs"},
+	{Paravisor, true, "that the PCRs are the TPM's: the policy doesn't know the paravisor", "whoever has the paravisor has the TPM's key, and signs any PCRs"},
 	{PCRsVary, true, "what was booted: [vtpm] leaves PCRs open", "any of what they hold can be code"},
 	{BootVaries, true, "what was booted: [system] leaves events of RTMR1 or RTMR2 open", "any of them can be code"},
 	{Root, true, "who wrote the agent: no register covers the root file system", "the host can write the agent's own file, and all that it says"},
@@ -86,6 +87,7 @@ const (
 	BootUnknown    = "boot"
 	BootFirmware   = "boot-firmware-alone"
 	FirmwareVaries = "firmware-varies"
+	Paravisor      = "paravisor"
 	PCRsVary       = "pcrs-vary"
 	BootVaries     = "boot-varies"
 	Root           = "root-not-covered"

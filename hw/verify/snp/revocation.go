@@ -24,12 +24,21 @@ type Source interface {
 // Dir is a folder of lists: amd-vcek-LINE.crl and amd-vlek-LINE.crl, the line in lower case.
 type Dir string
 
-// List reads a file. That it can't be opened is an error.
+// FileError says that a folder lacks a list that is needed.
+type FileError struct{ err error }
+
+// Error names the file.
+func (e *FileError) Error() string { return fmt.Sprintf("revocation list: %v", e.err) }
+
+// Unwrap returns the cause.
+func (e *FileError) Unwrap() error { return e.err }
+
+// List reads a file. Its errors are *FileError where the file can't be opened.
 func (dir Dir) List(_ context.Context, line Line, vlek bool) ([]byte, error) {
 	name := fmt.Sprintf("amd-%s-%s.crl", strings.ToLower(keyName(vlek)), strings.ToLower(string(line)))
 	f, err := os.Open(filepath.Join(string(dir), name))
 	if err != nil {
-		return nil, fmt.Errorf("revocation list: %w", err)
+		return nil, &FileError{err}
 	}
 	defer f.Close()
 	der, err := io.ReadAll(io.LimitReader(f, maxList+1))

@@ -4,7 +4,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -95,14 +94,17 @@ func ReadRoots(path string) ([]*x509.Certificate, error) {
 func CollateralFailure(err error) error {
 	var network *dcap.NetworkError
 	var file *dcap.FileError
+	var list *snp.FileError
 	var bad *collateral.BadDocumentError
 	switch {
 	case errors.As(err, &bad):
 		return &command.Failure{Err: err, Code: command.Network, Hint: "is this Intel's service, or a PCCS that is up to date? `cimactl collateral show` says what the cache has"}
 	case errors.As(err, &network):
 		return &command.Failure{Err: err, Code: command.Network, Hint: "--collateral DIR does without the network; cima-evidence(7) says what is in it"}
-	case errors.As(err, &file), errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &file):
 		return command.Hinted(err, "cima-evidence(7), COLLATERAL, says where each file comes from; --online gets them all")
+	case errors.As(err, &list):
+		return command.Hinted(err, "cima-evidence(7), COLLATERAL, says where AMD's lists come from")
 	}
 	return err
 }
