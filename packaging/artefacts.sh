@@ -2,13 +2,13 @@
 # What isn't for a package manager of Linux, into dist/: the Python client's wheel, the
 # Rust client's crate, an image that holds cimactl alone (COPY --from=), and one with the
 # device plug-in for Kubernetes. Called by build.sh: VERSION, SOURCE_DATE_EPOCH and ARCH
-# are set, and the programs built.
+# are set, and the programs built. They come into the directory that is the argument.
 set -eu
 cd "$(dirname "$0")/.."
-dist=$PWD/dist
+dist=$PWD/dist made=$PWD/$1
 
 if command -v python3 >/dev/null; then
-	(cd rpc/python && PYTHONPATH=build_backend python3 -B -c 'import sys, wheel_of_one; wheel_of_one.build_wheel(sys.argv[1])' "$dist")
+	(cd rpc/python && PYTHONPATH=build_backend python3 -B -c 'import sys, wheel_of_one; wheel_of_one.build_wheel(sys.argv[1])' "$made")
 else
 	echo 'artefacts.sh: left out: the wheel, for there is no python3' >&2
 fi
@@ -18,7 +18,7 @@ if command -v cargo >/dev/null; then
 	target=$dist/stage/cargo
 	cargo fetch -q --locked --manifest-path rpc/rust/Cargo.toml
 	cargo package -q --locked --offline --allow-dirty --no-verify --manifest-path rpc/rust/Cargo.toml --target-dir "$target"
-	install -m 644 "$target"/package/cima-client-*.crate "$dist/"
+	install -m 644 "$target"/package/cima-client-*.crate "$made/"
 else
 	echo 'artefacts.sh: left out: the crate, for there is no cargo' >&2
 fi
@@ -28,7 +28,7 @@ fi
 image() {
 	local name=$1 notice=$2
 	shift 2
-	${GO:-go} run ./packaging/image -out "$dist/$name-$VERSION.oci.tar" -name "cima-project.github.io/$name" \
+	${GO:-go} run ./packaging/image -out "$made/$name-$VERSION.oci.tar" -name "cima-project.github.io/$name" \
 		-tag "$(echo "$VERSION" | tr + -)" -notice "$notice" -epoch "$SOURCE_DATE_EPOCH" "$@"
 }
 

@@ -13,15 +13,13 @@ export VERSION SOURCE_DATE_EPOCH ARCH
 
 # It takes minutes, of which Go says nothing.
 begin=$(date +%s) part=0
-step() { part=$((part + 1)) && printf 'packages: %d of 7, after %d s: %s\n' "$part" $(($(date +%s) - begin)) "$1" >&2; }
+step() { part=$((part + 1)) && printf 'packages: %d of 6, after %d s: %s\n' "$part" $(($(date +%s) - begin)) "$1" >&2; }
 
 rm -rf dist/stage
 mkdir -p dist/stage
 rm -f dist/*.deb dist/*.rpm dist/*.whl dist/*.crate dist/cimactl-*.tar.gz dist/*.oci.tar dist/SHA256SUMS
 step 'the three programs'
 make -s build VERSION="$VERSION"
-step 'cimactl for other platforms'
-make -s cross VERSION="$VERSION"
 step 'manual and completions'
 GO=${GO:-go} man/build.sh "$PWD/.cache/man"
 packaging/completions.sh "$PWD/.cache/completions"
@@ -42,6 +40,11 @@ done
 DESTDIR=dist/stage/python3-cima-client packaging/install.sh python
 sed -n 's/^PACKAGE: initial/python3-cima-client: initial/p' packaging/lintian-overrides >dist/stage/python3-cima-client.overrides
 
+# Nothing has its own name in dist/ before it is whole.
+made=dist/made
+rm -rf "$made"
+mkdir "$made"
+
 # package NAME FORMAT...: packs dist/stage/NAME, for $ARCH.
 package() {
 	find dist/stage -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
@@ -49,18 +52,25 @@ package() {
 	shift
 	for format; do
 		${GO:-go} run github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2 package \
-			--config "packaging/nfpm/$name.yaml" --packager "$format" --target dist/ >/dev/null
+			--config "packaging/nfpm/$name.yaml" --packager "$format" --target "$made/" >/dev/null
+		mv "$made"/* dist/
 	done
 }
 step 'deb and rpm'
+# First the debs that most wait for.
 for name in cimad cimactl cimad-sim; do
-	package "$name" deb rpm
+	package "$name" deb
+done
+echo "packages: the debs are in dist/; more follows, which they don't need" >&2
+for name in cimad cimactl cimad-sim; do
+	package "$name" rpm
 done
 package cima-selinux rpm
 # A deb alone: where an rpm puts modules depends on the distribution's Python.
 package python3-cima-client deb
 
 step "cimactl for the relying party's other machines"
+make -s cross VERSION="$VERSION"
 for platform in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do
 	os=${platform%/*} arch=${platform#*/}
 	if [ "$os" = linux ]; then
@@ -76,9 +86,12 @@ for platform in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do
 	[ "$os" != windows ] || program=cimactl.exe
 	install -m 755 "bin/cross/$platform/cimactl" "dist/stage/$name/$program"
 	tar -C dist/stage --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" -c "$name" |
-		gzip -9n >"dist/$name.tar.gz"
+		gzip -9n >"$made/$name.tar.gz"
+	mv "$made/$name.tar.gz" dist/
 done
 step 'wheel, crate and image'
-packaging/artefacts.sh
+packaging/artefacts.sh "$made"
+mv "$made"/* dist/
+rmdir "$made"
 step 'checksums'
 (cd dist && sha256sum -- $(ls -- *.deb *.rpm cimactl-*.tar.gz *.oci.tar *.whl *.crate 2>/dev/null) >SHA256SUMS && cat SHA256SUMS)
