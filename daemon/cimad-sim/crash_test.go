@@ -27,7 +27,10 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-var kills = flag.Int("kills", 20, "`N` kills of TestKills")
+var (
+	kills = flag.Int("kills", 20, "`N` kills of TestKills")
+	on    = flag.String("platform", "tdx", "`NAME` of the platform of TestKills")
+)
 
 // The daemon is killed at random moments while a container extends its register
 // without pause. The test is its service manager: it keeps the sockets and the
@@ -139,7 +142,7 @@ func (m *manager) build(out, pkg string) {
 }
 
 func (m *manager) startTD() {
-	td := exec.Command(m.program, "td", "--dir", filepath.Join(m.dir, "td"))
+	td := exec.Command(m.program, "td", "--dir", filepath.Join(m.dir, "td"), "--platform", *on)
 	if err := td.Start(); err != nil {
 		m.Fatal(err)
 	}

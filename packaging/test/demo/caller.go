@@ -21,7 +21,7 @@ const image = "cima-demo:1"
 // start starts the simulated TD and the daemon, and makes the image.
 func (s *stage) start(ctx context.Context) error {
 	say("a simulated TD boots, and cimad-sim starts on it, in %s", s.dir)
-	if err := s.daemon("td", []string{"td", "--dir", s.path("td")}, s.path("td/td.sock")); err != nil {
+	if err := s.daemon("td", []string{"td", "--dir", s.path("td"), "--platform", s.platform}, s.path("td/td.sock")); err != nil {
 		return err
 	}
 	config := ""

@@ -21,6 +21,7 @@ import (
 func main() {
 	bin := flag.String("bin", "bin", "`DIR` of cimad-sim and cimactl")
 	only := flag.String("engine", "", "`NAME` of the engine to use: docker, podman, dockerd (one of its own), none")
+	platform := flag.String("platform", "tdx", "`NAME` of what is simulated: tdx, azure-tdx, snp")
 	install := flag.Bool("install", false, "install podman if no engine works here")
 	flag.Parse()
 	if runtime.GOOS != "linux" {
@@ -28,7 +29,7 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code, err := run(ctx, *bin, *only, *install)
+	code, err := run(ctx, *bin, *only, *platform, *install)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
@@ -38,15 +39,16 @@ func main() {
 
 // stage is what the demo runs on.
 type stage struct {
-	dir    string // short: a socket's path has at most 107 bytes
-	bin    string
-	engine *engine.Found // nil: host processes take the place of containers
-	table  table
+	dir      string // short: a socket's path has at most 107 bytes
+	bin      string
+	platform string        // of cimad-sim
+	engine   *engine.Found // nil: host processes take the place of containers
+	table    table
 
 	undo []func() // in reverse order
 }
 
-func run(ctx context.Context, bin, only string, install bool) (code int, err error) {
+func run(ctx context.Context, bin, only, platform string, install bool) (code int, err error) {
 	bin, err = filepath.Abs(bin)
 	if err != nil {
 		return 1, err
@@ -55,7 +57,7 @@ func run(ctx context.Context, bin, only string, install bool) (code int, err err
 	if err != nil {
 		return 1, err
 	}
-	s := &stage{dir: dir, bin: bin}
+	s := &stage{dir: dir, bin: bin, platform: platform}
 	defer s.close()
 	// Containers enter as any uid; secret files in here have a mode of their
 	// own.
