@@ -222,6 +222,17 @@ func TestAzureRefuses(t *testing.T) {
 		t.Error("a quote without its key")
 	}
 
+	other := vtpmtest.Start(t)
+	other.MakeKey(azureKey)
+	other.MakeNV(azureIndex, hclOf(hclTDX, runtimeOf(bytes.Repeat([]byte{9}, 256))))
+	options.OpenTPM = other.Open
+	if tee, err = Detect(t.Context(), options); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tee.Quote(t.Context(), ReportData{}); !errors.Is(err, ErrMalformed) || !strings.Contains(err.Error(), "the key") {
+		t.Errorf("a key that the report does not name: %v", err)
+	}
+
 	bare := vtpmtest.Start(t)
 	options.OpenTPM = bare.Open
 	if _, err := Detect(t.Context(), options); !errors.Is(err, ErrUnsupported) {

@@ -31,8 +31,12 @@ type azure struct {
 }
 
 func (a *azure) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if a.status != 0 {
-		w.Header().Set("Location", "http://elsewhere.invalid/")
+	switch {
+	case r.URL.Path == "/elsewhere":
+		io.WriteString(w, `{"quote":"QUFB"}`)
+		return
+	case a.status != 0:
+		w.Header().Set("Location", "/elsewhere")
 		w.WriteHeader(a.status)
 	}
 	if a.text != "" {
