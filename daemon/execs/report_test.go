@@ -3,6 +3,7 @@ package execs
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"syscall"
@@ -97,8 +98,8 @@ func TestGapInFullLogIsPublic(t *testing.T) {
 		c.Limits.LogBytes = 64 << 10
 		o.Limits = c.LogLimits(config.Budget{})
 	})
-	for {
-		_, err := x.Ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: "filler", Measured: logs.ExtendBody{Domain: "a", Operation: "b", Content: strings.Repeat("x", 200)}})
+	for i := 0; ; i++ { // one alone can't fill it
+		_, err := x.Ledger.Append(t.Context(), ledger.Event{Operation: logs.OpExtend, Owner: fmt.Sprint("filler", i), Measured: logs.ExtendBody{Domain: "a", Operation: "b", Content: strings.Repeat("x", 200)}})
 		if errors.Is(err, ledger.ErrFull) {
 			break
 		}
