@@ -68,7 +68,7 @@ func quoteSignature(q *dcap.Quote, opts Options) (s Step, untrusted error) {
 // rootOf is the trusted root that vouches for the quote. The quote carries its own copy,
 // whose bytes may differ: everybody can write an ECDSA signature in a second form.
 func (o *Options) rootOf(q *dcap.Quote) *x509.Certificate {
-	if root := q.TrustedRoot(o.roots()); root != nil {
+	if root := q.TrustedRoot(o.roots(), o.At); root != nil {
 		return root
 	}
 	return q.Root()

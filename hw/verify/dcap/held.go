@@ -85,25 +85,40 @@ type setName struct {
 	issuers   [sha256.Size]byte
 }
 
-// heldSet is collateral that was verified. Its lock is held while it is asked for, so that
-// many who need the same set at once cause one question.
+// heldSet is collateral that was verified. Whoever asks for it has the turn, so that many
+// who need the same set at once cause one question.
 type heldSet struct {
-	mu    sync.Mutex
+	turn  chan struct{} // has one element while somebody has the turn
 	set   *set
 	taken time.Time
 }
 
+// begin waits for the turn, or until ctx ends.
+func (one *heldSet) begin(ctx context.Context) error {
+	select {
+	case one.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (one *heldSet) end() { <-one.turn }
+
 // Collateral gets what a source says of the platform of a quote whose chain is trusted, as
-// of the time at, and checks it. The first error is the source's, or says that the PCK
-// certificate can't be read; the second says why the documents can't be used.
+// of the time at, and checks it. The first error is the source's or
+// ctx's, or says that the PCK certificate can't be read; the second says why the documents
+// can't be used.
 func (h *Held) Collateral(ctx context.Context, source Source, q *Quote, at time.Time) (c *Collateral, unavailable, unusable error) {
 	p, err := q.platform()
 	if err != nil {
 		return nil, err, nil
 	}
 	one := h.setOf(setName{p.fmspc, p.ca, digestOf(q.Chain[1].Raw, q.Chain[2].Raw)})
-	one.mu.Lock()
-	defer one.mu.Unlock()
+	if err := one.begin(ctx); err != nil {
+		return nil, err, nil
+	}
+	defer one.end()
 	if one.set == nil || time.Since(one.taken) > holdFor || !one.set.good.holds(at) {
 		one.set = nil
 		taken := time.Now()
@@ -129,7 +144,7 @@ func (h *Held) setOf(name setName) *heldSet {
 		if len(h.sets) >= maxSets {
 			clear(h.sets)
 		}
-		one = &heldSet{}
+		one = &heldSet{turn: make(chan struct{}, 1)}
 		h.sets[name] = one
 	}
 	return one

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Intel's SGX Root CA, as Intel publishes it
@@ -59,14 +60,21 @@ func sameAuthority(a, b *x509.Certificate) bool {
 	return ok && key.Equal(b.PublicKey) && bytes.Equal(a.RawSubject, b.RawSubject)
 }
 
-// TrustedRoot is the one of roots that the quote's chain ends in, nil if none is.
-func (q *Quote) TrustedRoot(roots []*x509.Certificate) *x509.Certificate {
+// TrustedRoot is the one of roots that the quote's chain ends in, nil if none is. Where
+// several are of its authority, it is the first that is in date at the time at (zero: now),
+// and the first of all only where none is in date.
+func (q *Quote) TrustedRoot(roots []*x509.Certificate, at time.Time) (trusted *x509.Certificate) {
+	at = orNow(at)
 	for _, r := range roots {
-		if sameAuthority(r, q.Root()) {
+		switch {
+		case !sameAuthority(r, q.Root()):
+		case !at.Before(r.NotBefore) && !at.After(r.NotAfter):
 			return r
+		case trusted == nil:
+			trusted = r
 		}
 	}
-	return nil
+	return trusted
 }
 
 // UntrustedRootError says that a quote's chain ends in a root that is none of

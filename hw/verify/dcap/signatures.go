@@ -35,7 +35,7 @@ func (q *Quote) Verify(roots []*x509.Certificate, at time.Time) error {
 // they are held.
 func (h *Held) Verify(q *Quote, roots []*x509.Certificate, at time.Time) (err error) {
 	defer recovered(&err)
-	trusted := q.TrustedRoot(roots)
+	trusted := q.TrustedRoot(roots, at)
 	if trusted == nil {
 		return &UntrustedRootError{q.Root()}
 	}

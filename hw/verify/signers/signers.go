@@ -22,11 +22,11 @@ import (
 // nothing here.
 const Namespace = "cima-policy"
 
-// Bounds, in bytes.
-const (
-	maxLine      = 64 << 10
-	maxSignature = 64 << 10
-)
+// MaxSignature bounds a signature, in bytes.
+const MaxSignature = 64 << 10
+
+// maxLine bounds a line of a file of allowed signers, in bytes.
+const maxLine = 64 << 10
 
 // Allowed are the keys whose signatures count.
 type Allowed struct{ keys []allowed }
@@ -141,8 +141,8 @@ func parseTime(text string) (time.Time, error) {
 // Check checks a detached signature over text, as of a time, and returns the principals
 // of the key that made it.
 func (a *Allowed) Check(text, signature []byte, at time.Time) (principals string, err error) {
-	if len(signature) > maxSignature {
-		return "", fmt.Errorf("a signature must have at most %d bytes", maxSignature)
+	if len(signature) > MaxSignature {
+		return "", fmt.Errorf("a signature must have at most %d bytes", MaxSignature)
 	}
 	sig, err := sshsig.Unarmor(signature)
 	if err != nil {

@@ -68,7 +68,7 @@ func TestSignedBySSHKeygen(t *testing.T) {
 		"another text":       {"sec " + key, append(policy, '\n'), good, "doesn't hold"},
 		"cut":                {"sec " + key, policy, good[:len(good)/2], "can't be read"},
 		"none":               {"sec " + key, policy, nil, "can't be read"},
-		"large":              {"sec " + key, policy, make([]byte, maxSignature+1), "at most"},
+		"large":              {"sec " + key, policy, make([]byte, MaxSignature+1), "at most"},
 		"not yet":            {"sec valid-after=\"20270101Z\" " + key, policy, good, "counts from 2027-01-01"},
 		"no more":            {"sec valid-before=\"20261130120000Z\" " + key, policy, good, "counted until 2026-11-30"},
 		"for something else": {"sec namespaces=\"file,git\" " + key, policy, good, "may not sign"},

@@ -14,11 +14,8 @@ import (
 	"github.com/cima-project/cima/rpc/cimactl/command"
 )
 
-// Bounds of files, in bytes.
-const (
-	maxKeys      = 1 << 20
-	maxSignature = 1 << 20
-)
+// maxKeys bounds a file of allowed signers, in bytes.
+const maxKeys = 1 << 20
 
 // Wanted is what evidence is compared with.
 type Wanted struct {
@@ -98,7 +95,7 @@ func (w *Wanted) readPolicy(at time.Time) (p *policy.Policy, err error) {
 // signerOf checks the signature in FILE.sig over the text of a policy.
 func signerOf(keys *signers.Allowed, path string, text []byte, at time.Time) (string, error) {
 	how := "the signer writes %s.sig with `ssh-keygen -Y sign -n " + signers.Namespace + " -f KEY %s`"
-	signature, err := command.ReadBounded(path+".sig", maxSignature)
+	signature, err := command.ReadBounded(path+".sig", signers.MaxSignature)
 	if errors.Is(err, os.ErrNotExist) {
 		return "", command.Hinted(fmt.Errorf("policy %s must be signed: there is no %s.sig", path, path), how, path, path)
 	}
