@@ -36,10 +36,28 @@ const (
 // platform CA's for the PCK, the PCK for the QE report, which vouches for the
 // attestation key.
 type authority struct {
+	rootCA, ca  CA
 	rootPEM     []byte
 	chainPEM    []byte // PCK, platform CA, root
 	pck         *ecdsa.PrivateKey
 	attestation *ecdsa.PrivateKey
+}
+
+// CA is a certificate authority: what it signs counts for the simulated platform.
+type CA struct {
+	Certificate *x509.Certificate
+	Key         crypto.Signer
+}
+
+// Authorities are the root of a TD's platform and the CA below it, which issued the PCK
+// certificate, for tests that sign collateral as Intel does. No key of a simulated machine
+// is a secret. False: the machine is no TD of its own.
+func (m *Machine) Authorities() (root, platform CA, ok bool) {
+	td, ok := m.keys.(tdx)
+	if !ok {
+		return root, platform, false
+	}
+	return td.keys.rootCA, td.keys.ca, true
 }
 
 func newAuthority(rootFile string) (*authority, error) {
@@ -63,7 +81,7 @@ func newAuthority(rootFile string) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &authority{pck: pckKey, attestation: attestationKey, rootPEM: encode(rootCert)}
+	a := &authority{rootCA: CA{rootCert, rootKey}, ca: CA{platform, platformKey}, pck: pckKey, attestation: attestationKey, rootPEM: encode(rootCert)}
 	a.chainPEM = bytes.Join([][]byte{encode(pck), encode(platform), a.rootPEM}, nil)
 	return a, nil
 }

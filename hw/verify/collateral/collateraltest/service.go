@@ -4,6 +4,7 @@
 package collateraltest
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,6 +15,7 @@ import (
 	"encoding/json/v2"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"net/http"
 	"net/url"
@@ -21,6 +23,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/sim"
 )
 
 // FMSPC is the kind of platform that the service knows.
@@ -35,14 +40,15 @@ type Service struct {
 	Before func(w http.ResponseWriter, r *http.Request) bool // answers instead, if it returns true; may be nil
 	Asked  atomic.Int64                                      // requests
 
-	t                  *testing.T
-	rootKey, signerKey *ecdsa.PrivateKey
-	caKey              *ecdsa.PrivateKey
-	signer, ca         *x509.Certificate
+	t              testing.TB
+	rootKey, caKey crypto.Signer
+	signerKey      *ecdsa.PrivateKey
+	signer, ca     *x509.Certificate
+	tcb, qe        map[string]any // more members of TCB info and QE identity
 }
 
 // New makes a service whose documents are good from an hour before now to 30 days after.
-func New(t *testing.T, now time.Time) *Service {
+func New(t testing.TB, now time.Time) *Service {
 	t.Helper()
 	s := &Service{t: t, Issued: now.Add(-time.Hour), Until: now.AddDate(0, 0, 30)}
 	s.rootKey, s.Root = s.certificate("Intel SGX Root CA", nil, nil, now)
@@ -51,7 +57,26 @@ func New(t *testing.T, now time.Time) *Service {
 	return s
 }
 
-func (s *Service) certificate(name string, issuer *x509.Certificate, issuerKey *ecdsa.PrivateKey, now time.Time) (*ecdsa.PrivateKey, *x509.Certificate) {
+// Of makes a service that knows the platform of a simulated TD, and rates it UpToDate.
+// Its documents are good from an hour before now to 30 days after.
+func Of(t testing.TB, machine *sim.Machine, now time.Time) *Service {
+	t.Helper()
+	raw, err := machine.Quote(t.Context(), hw.ReportData{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Service{t: t, Issued: now.Add(-time.Hour), Until: now.AddDate(0, 0, 30)}
+	root, platform, ok := machine.Authorities()
+	if !ok {
+		t.Fatal("the machine must be a TD")
+	}
+	s.Root, s.rootKey, s.ca, s.caKey = root.Certificate, root.Key, platform.Certificate, platform.Key
+	s.signerKey, s.signer = s.certificate("Intel SGX TCB Signing", s.Root, s.rootKey, now)
+	s.rate(raw)
+	return s
+}
+
+func (s *Service) certificate(name string, issuer *x509.Certificate, issuerKey crypto.Signer, now time.Time) (*ecdsa.PrivateKey, *x509.Certificate) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		s.t.Fatal(err)
@@ -85,10 +110,10 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/tdx/certification/v4/tcb":
 		w.Header()["Tcb-Info-Issuer-Chain"] = []string{s.chain(s.signer)}
-		w.Write(s.signed("tcbInfo", map[string]any{"id": "TDX", "version": 3, "fmspc": strings.ToUpper(kind), "pceId": "0000", "tcbEvaluationDataNumber": 17}))
+		w.Write(s.signed("tcbInfo", s.tcb, map[string]any{"id": "TDX", "version": 3, "fmspc": strings.ToUpper(kind), "pceId": "0000", "tcbEvaluationDataNumber": 17}))
 	case "/tdx/certification/v4/qe/identity":
 		w.Header()["Sgx-Enclave-Identity-Issuer-Chain"] = []string{s.chain(s.signer)}
-		w.Write(s.signed("enclaveIdentity", map[string]any{"id": "TD_QE", "version": 2, "tcbEvaluationDataNumber": 17}))
+		w.Write(s.signed("enclaveIdentity", s.qe, map[string]any{"id": "TD_QE", "version": 2, "tcbEvaluationDataNumber": 17}))
 	case "/sgx/certification/v4/pckcrl":
 		w.Header()["Sgx-Pck-Crl-Issuer-Chain"] = []string{s.chain(s.ca)}
 		w.Write(s.list(s.ca, s.caKey))
@@ -107,7 +132,8 @@ func (s *Service) chain(signer *x509.Certificate) string {
 	return url.QueryEscape(string(text))
 }
 
-func (s *Service) signed(member string, form map[string]any) []byte {
+func (s *Service) signed(member string, more, form map[string]any) []byte {
+	maps.Copy(form, more)
 	form["issueDate"], form["nextUpdate"] = s.Issued.UTC().Format(time.RFC3339), s.Until.UTC().Format(time.RFC3339)
 	inner, err := json.Marshal(form, json.Deterministic(true))
 	if err != nil {
@@ -124,7 +150,7 @@ func (s *Service) signed(member string, form map[string]any) []byte {
 	return fmt.Appendf(nil, `{%q:%s,"signature":"%x"}`, member, inner, raw)
 }
 
-func (s *Service) list(issuer *x509.Certificate, key *ecdsa.PrivateKey) []byte {
+func (s *Service) list(issuer *x509.Certificate, key crypto.Signer) []byte {
 	der, err := x509.CreateRevocationList(rand.Reader,
 		&x509.RevocationList{Number: big.NewInt(1), ThisUpdate: s.Issued, NextUpdate: s.Until}, issuer, key)
 	if err != nil {
