@@ -223,11 +223,25 @@ func TestKilledWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(f.Dir, ".new-123"), whole[:len(whole)/2], 0o600); err != nil {
-		t.Fatal(err)
+	left := filepath.Join(f.Dir, half+name(dcap.TCBInfo, collateraltest.FMSPC)+kept+"-123")
+	others := filepath.Join(f.Dir, half+name(dcap.QEIdentity, "")+kept+"-123") // somebody may be writing it
+	for _, path := range []string{left, others} {
+		if err := os.WriteFile(path, whole[:len(whole)/2], 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := f.get(t, dcap.TCBInfo); err != nil || f.service.Asked.Load() != 1 {
 		t.Errorf("beside a half file: %v, asked %d times", err, f.service.Asked.Load())
+	}
+	f.clock = f.clock.Add(askAfter)
+	if err := f.get(t, dcap.TCBInfo); err != nil || f.service.Asked.Load() != 2 {
+		t.Errorf("a day later: %v, asked %d times", err, f.service.Asked.Load())
+	}
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the half file of a killed writer is still there: %v", err)
+	}
+	if _, err := os.Stat(others); err != nil {
+		t.Errorf("a file that another writes is gone: %v", err)
 	}
 	for _, text := range [][]byte{nil, whole[:len(whole)/2], []byte("{}"), []byte("null"), append(whole, 'x')} {
 		if err := os.WriteFile(path, text, 0o600); err != nil {

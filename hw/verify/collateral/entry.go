@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/cima-project/cima/hw/verify/dcap"
@@ -130,11 +131,25 @@ func (c *Cache) store(file string, v any) error {
 	return writeWhole(filepath.Join(c.Dir, file), text)
 }
 
+// half begins the names of files that are being written.
+const half = ".new-"
+
+// sweep removes what writers left behind that were killed. The caller has the lock of the
+// name, so nobody is writing now.
+func (c *Cache) sweep(name string) {
+	files, _ := os.ReadDir(c.Dir)
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), half+name+".") {
+			_ = os.Remove(filepath.Join(c.Dir, f.Name()))
+		}
+	}
+}
+
 func writeWhole(path string, text []byte) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	f, err := os.CreateTemp(filepath.Dir(path), half+filepath.Base(path)+"-*")
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package dcap
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -71,9 +72,20 @@ func (p PCS) Get(ctx context.Context, doc Document, of string) (body, chain []by
 		body = plainCRL(body)
 	}
 	if err != nil {
-		return nil, nil, &NetworkError{from, err}
+		return nil, nil, &NetworkError{from, plainly(err)}
 	}
 	return body, chain, nil
+}
+
+// plainly is an error of the network without the URL, which NetworkError names.
+func plainly(err error) error {
+	if of, ok := errors.AsType[*url.Error](err); ok {
+		err = of.Err
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("the service did not answer in time: %w", err)
+	}
+	return err
 }
 
 func fetch(ctx context.Context, client *http.Client, from, header string) (body []byte, chain string, err error) {

@@ -144,6 +144,9 @@ func show(log []rpc.LogEntry, e logs.Event, id string) []rpc.LogEntry {
 	return append(log, rpc.LogEntry{Digests: digest[:]})
 }
 
+// Machine is the simulated TD itself.
+func (d *TD) Machine() *sim.Machine { return d.machine }
+
 // Root is the file of the root that vouches for the TD.
 func (d *TD) root() []byte { return d.machine.RootPEM() }
 
