@@ -18,6 +18,7 @@ PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 .PHONY: all build cross demo golden test test-packages test-clients test-kubernetes test-ear test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-lines proof-start proof-packages proof-fuzz proof-busy \
 	proof-closed-world proof-hostile proof-verdict proof-tls
+.PHONY: proof-verify
 .PHONY: release proof-debian proof-selinux proof-architectures proof-boot
 all: build
 
@@ -110,6 +111,7 @@ bench: build
 	CGO_ENABLED=0 $(GO) build -C packaging/test/bench -trimpath -buildvcs=false -o "$(CURDIR)/.cache/bench/bench" .
 	.cache/bench/bench -bin bin -out .cache/bench $(BENCH_FLAGS) \
 		-ccel "$$($(GO) list -m -f '{{.Dir}}' github.com/google/go-eventlog)/testdata/eventlogs/ccel/ubuntu-2404-intel-tdx.bin"
+	GO="$(GO)" packaging/test/bench/appraiser
 
 SOAK_TIME ?= 2m
 SOAK_FLAGS ?=
@@ -162,6 +164,10 @@ proof-tls: bin/cimad-sim bin/cimactl
 ## proof-verdict: 16 MiB of any evidence against a policy of 1 MiB, and what 1,000 events cost beside bare hashing (idle machine)
 proof-verdict:
 	$(GO) test $(WHOLE) -run 'TestMemory|TestKinds' -bench 'ThousandEvents/ratio' ./hw/verify -args -whole
+## proof-verify: 100,000 appraisals of 1,000 different bundles by --jobs 2, 200 killed writers of collateral, what an appraiser costs beside three ECDSA verifications, and beside dcap-qvl (idle machine, 5 min)
+proof-verify:
+	$(GO) test $(WHOLE) -run 'TestStream|Processes|TestOnline' ./rpc/cimactl -args -whole
+	GO="$(GO)" packaging/test/bench/appraiser
 ## proof-boot: boots by -kernel, UKI, shim and grub under OVMF with a software TPM are as predicted; real logs; a policy
 ##   made from files alone trusts a container that is started afterwards in the VM (root, 20 min)
 proof-boot: build

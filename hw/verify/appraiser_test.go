@@ -3,14 +3,7 @@ package verify
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -18,90 +11,6 @@ import (
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/google/go-tdx-guest/testing/testdata"
 )
-
-// A real quote with its collateral, for the benchmark beside other verifiers.
-var (
-	quoteFile     = flag.String("quote", "", "a quote's `FILE`, for BenchmarkAppraiser; a simulated TD's without it")
-	collateralDir = flag.String("collateral", "", "`DIR` of the quote's collateral")
-	judgedAt      = flag.String("at", "", "`DATE` at which the quote is judged")
-)
-
-// BenchmarkAppraiser appraises a quote with collateral: each time anew, and by one
-// appraiser; beside the limit, three verifications with ECDSA on P-256.
-func BenchmarkAppraiser(b *testing.B) {
-	raw, opts := benchmarked(b)
-	a, err := NewAppraiser(opts)
-	if err != nil {
-		b.Fatal(err)
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		b.Fatal(err)
-	}
-	sum := sha256.Sum256(raw)
-	signature, err := ecdsa.SignASN1(rand.Reader, key, sum[:])
-	if err != nil {
-		b.Fatal(err)
-	}
-	parts := map[string]func(){
-		"anew": func() {
-			if r, err := AppraiseQuote(b.Context(), replay.Files{Quote: raw}, opts); err != nil || r.Step(StepCollateral).Outcome != Pass {
-				b.Fatal(err, r)
-			}
-		},
-		"reused": func() {
-			if r, err := a.AppraiseQuote(b.Context(), replay.Files{Quote: raw}, Asked{}); err != nil || r.Step(StepCollateral).Outcome != Pass {
-				b.Fatal(err, r)
-			}
-		},
-		"limit": func() {
-			for range 3 {
-				if !ecdsa.VerifyASN1(&key.PublicKey, sum[:], signature) {
-					b.Fatal("a signature does not hold")
-				}
-			}
-		},
-	}
-	for _, name := range []string{"anew", "reused", "limit"} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				parts[name]()
-			}
-		})
-	}
-	// In turn, the best of each: a busy machine slows down all.
-	b.Run("ratio", func(b *testing.B) {
-		best := map[string]time.Duration{}
-		for b.Loop() {
-			for name, f := range parts {
-				start := time.Now()
-				f()
-				if took := time.Since(start); best[name] == 0 || took < best[name] {
-					best[name] = took
-				}
-			}
-		}
-		b.ReportMetric(float64(best["reused"])/float64(best["limit"]), "of-limit")
-		b.ReportMetric(float64(best["anew"])/float64(best["reused"]), "times-anew")
-		b.ReportMetric(float64(best["reused"].Microseconds()), "µs-reused")
-	})
-}
-
-func benchmarked(b *testing.B) ([]byte, Options) {
-	if *quoteFile == "" {
-		return testdata.RawQuote, Options{Collateral: &counting{Source: recorded(b)}, At: recordedAt}
-	}
-	raw, err := os.ReadFile(*quoteFile)
-	if err != nil {
-		b.Fatal(err)
-	}
-	at, err := time.Parse(time.DateOnly, *judgedAt)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return raw, Options{Collateral: dcap.Dir(filepath.Clean(*collateralDir)), At: at}
-}
 
 func asJSON(t *testing.T, r *Result) []byte {
 	t.Helper()

@@ -110,7 +110,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/tdx/certification/v4/tcb":
 		w.Header()["Tcb-Info-Issuer-Chain"] = []string{s.chain(s.signer)}
-		w.Write(s.signed("tcbInfo", s.tcb, map[string]any{"id": "TDX", "version": 3, "fmspc": strings.ToUpper(kind), "pceId": "0000", "tcbEvaluationDataNumber": 17}))
+		w.Write(s.signed("tcbInfo", s.tcb, map[string]any{"id": "TDX", "version": 3, "fmspc": strings.ToUpper(kind), "pceId": "0000", "tcbType": 0, "tcbEvaluationDataNumber": 17}))
 	case "/tdx/certification/v4/qe/identity":
 		w.Header()["Sgx-Enclave-Identity-Issuer-Chain"] = []string{s.chain(s.signer)}
 		w.Write(s.signed("enclaveIdentity", s.qe, map[string]any{"id": "TD_QE", "version": 2, "tcbEvaluationDataNumber": 17}))
