@@ -52,7 +52,7 @@ demo: build
 ## test: all tests of Go, race detector on; lists what this machine left out (15 min on 2 processors)
 test: build
 	@GO="$(GO)" GOTESTSUM="$(GOTESTSUM)" packaging/test.sh $(TEST_FLAGS)
-	$(GO) test -C packaging/test/bench ./...
+	CGO_ENABLED=0 $(GO) test -C packaging/test/bench -trimpath -vet=off ./...
 
 ## test-packages: the packages and source packages are built, installed, upgraded and removed (10 min the first time)
 test-packages:

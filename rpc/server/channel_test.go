@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/creachadair/jrpc2"
 
@@ -18,6 +19,7 @@ import (
 // one after the first.
 func TestSameIDs(t *testing.T) {
 	s := testServer()
+	s.Limits.Idle = 10 * time.Second // after which the connection ends
 	gate := make(chan struct{})
 	var running, most atomic.Int32
 	s.waiting("Gate", func(context.Context, json.RawMessage) (any, error) {

@@ -90,7 +90,7 @@ func TestAnswersBeforeTheEnd(t *testing.T) {
 // them is answered.
 func TestInFlight(t *testing.T) {
 	s := testServer()
-	s.Limits = Limits{InFlight: 20, CallerInFlight: 20, CallerCalls: 100}
+	s.Limits = Limits{InFlight: 20, CallerInFlight: 20, CallerCalls: 100, Idle: 10 * time.Second} // idle, the connection ends
 	gate := make(chan struct{})
 	var open, most atomic.Int32
 	s.waiting("Gate", func(context.Context, json.RawMessage) (any, error) {
