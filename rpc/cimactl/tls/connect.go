@@ -157,7 +157,9 @@ func (k *connecting) once(c *cobra.Command, d *atls.Dialer, to string) error {
 		}
 	}()
 	_, err = io.Copy(c.OutOrStdout(), session)
-	if errors.Is(err, io.ErrUnexpectedEOF) {
+	// Where it left bytes of ours unread, the connection ends by a reset.
+	var network *net.OpError
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &network) {
 		return command.Hinted(fmt.Errorf("%s closed the session, and not in order: %w", to, err), "if it wants evidence or a certificate of this end, its log says why it refused it")
 	}
 	return err
