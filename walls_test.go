@@ -98,6 +98,7 @@ var allowed = map[string][]string{
 	"hw":                       {"hw/imds", "hw/vtpm", "logs"},
 	"hw/sim":                   {"hw", "logs", "logs/boot"},
 	"hw/verify":                {"hw", "hw/verify/dcap", "hw/verify/evidence", "hw/verify/firstseen", "hw/verify/guest", "hw/verify/instances", "hw/verify/named", "hw/verify/platform", "hw/verify/policy", "hw/verify/replay", "hw/verify/snp", "hw/verify/wanted", "logs", "logs/boot", "rpc"},
+	"hw/verify/card":           {"hw/verify", "hw/verify/replay", "rpc"},
 	"hw/verify/dcap":           {"hw"},
 	"hw/verify/evidence":       {"hw", "hw/verify/dcap", "hw/verify/replay", "hw/verify/snp", "hw/verify/vtpm", "logs", "logs/boot", "logs/pcr", "rpc"},
 	"hw/verify/firstseen":      {"hw", "hw/verify/cmdline", "hw/verify/guest", "hw/verify/launches", "hw/verify/paravisor", "hw/verify/policy", "hw/verify/snp", "hw/verify/tables", "logs", "logs/boot", "rpc"},
@@ -178,7 +179,7 @@ var allowed = map[string][]string{
 	"rpc/cimactl/command":    {"rpc"},
 	"rpc/cimactl/licenses":   {"rpc/cimactl/command"},
 	"rpc/cimactl/policy":     {"hw/verify", "hw/verify/policy", "hw/verify/policydiff", "hw/verify/replay", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
-	"rpc/cimactl/appraise":   {"hw/verify", "hw/verify/collateral", "hw/verify/dcap", "hw/verify/policy", "hw/verify/replay", "hw/verify/signers", "hw/verify/snp", "rpc/cimactl/command", "rpc/cimactl/replay", "rpc/cimactl/results", "rpc/cimactl/seal", "rpc/form"},
+	"rpc/cimactl/appraise":   {"hw/verify", "hw/verify/card", "hw/verify/collateral", "hw/verify/dcap", "hw/verify/policy", "hw/verify/replay", "hw/verify/signers", "hw/verify/snp", "rpc/cimactl/command", "rpc/cimactl/replay", "rpc/cimactl/results", "rpc/cimactl/seal", "rpc/form"},
 	"rpc/cimactl/collateral": {"hw/verify/collateral", "hw/verify/dcap", "rpc", "rpc/cimactl/appraise", "rpc/cimactl/command"},
 	"rpc/cimactl/reference": {
 		"daemon/launch",

@@ -148,13 +148,13 @@ func TestVerifyQuote(t *testing.T) {
 		code int
 		says string
 	}{
-		{"--quote @quote --trust-root @root.pem", 0, "\nauthentic, under a root that is simulated: "},
-		{"--quote @quote --trust-root @root.pem --boot-log @ccel --runtime-log @runtime", 0, "replay to RTMR3"},
+		{"--quote @quote --trust-root @root.pem", 0, "authentic, under a root that is simulated: Intel SGX Root CA of CIMA simulated TD – NOT HARDWARE\nwhat        a quote without claims"},
+		{"--quote @quote --trust-root @root.pem --boot-log @ccel --runtime-log @runtime --verbose", 0, "replay to RTMR3"},
 		{"--quote @quote", 2, "not trusted"},
 		{"--quote @quote --trust-root @root.pem --runtime-log @short", 2, "rtmr3 holds something else"},
 		{"--quote @quote --trust-root @root.pem --nonce 0011223344556677", 2, "REPORTDATA is not the nonce"},
 		{"--quote @quote --trust-root @root.pem --nonce 00000000000000000000000000000000", 1, "must not be all zeros"},
-		{"--quote @quote --trust-root @root.pem", 0, "REPORTDATA is zero: the quote was made for nobody"},
+		{"--quote @quote --trust-root @root.pem -v", 0, "REPORTDATA is zero: the quote was made for nobody"},
 		{"--quote @quote --trust-root @root.pem --nonce 0011223344556677 --nonce-made soon", 1, "hint: give it as"},
 		{"--quote @quote --trust-root @root.pem --online --pccs http://127.0.0.1:1", 3, "hint: --collateral DIR"},
 		{"--quote @quote --trust-root @root.pem --collateral @none", 1, "tcb-43494d410000.json"},

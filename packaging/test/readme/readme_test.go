@@ -202,7 +202,7 @@ func TestReadme(t *testing.T) {
 	if testing.Verbose() {
 		t.Log(out)
 	}
-	for _, want := range []string{"\nexit 4\n", `asked.environment: want none`, `got  [{"name":"DEBUG"}]`} {
+	for _, want := range []string{"\nexit 4\n", `wrong       caller-values: asked.environment is [{"name":"DEBUG"}], must be none`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not printed:\n%s", want, out)
 		}

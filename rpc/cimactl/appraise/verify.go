@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/card"
 	"github.com/cima-project/cima/rpc/cimactl/command"
 	"github.com/cima-project/cima/rpc/cimactl/replay"
 )
@@ -24,17 +25,16 @@ func Verify() *cobra.Command {
 	var files replay.Logs
 	var trust Trust
 	var then handedOn
-	var asJSON bool
+	var asJSON, verbose bool
 	c := &cobra.Command{
 		Use:   "verify {EVIDENCE… --nonce HEX | --lines FILE | --quote FILE}",
 		Short: "Appraise evidence: is it true, and is it what was expected?",
-		Long: `Appraise evidence, offline. "-" reads it from stdin. With --quote it appraises
-another system's evidence: a quote, and the logs that explain its registers.
-Several files, or lines of JSON, are appraised at once: one result a line.
+		Long: `Appraise evidence, offline; "-" is stdin. With --quote, another system's: a
+quote, and the logs that explain its registers. Several files, or lines of
+JSON, are appraised at once: one result a line.
 
-Exit status: 0 trusted, 2 not authentic, 4 authentic but the policy is not met
-or nothing says who wrote what was booted, 5 malformed, 3 the network, 1 any
-other error.`,
+Exit status: 0 trusted, 2 not authentic, 4 authentic and not trusted, 5
+malformed, 3 the network, 1 any other error.`,
 		Example: `  cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml
   cimactl verify --quote quote.bin --boot-log ccel.bin`,
 		Args:              cobra.ArbitraryArgs,
@@ -52,9 +52,13 @@ other error.`,
 	c.Flags().StringVar(&stream, "lines", "", "`FILE` of lines of JSON with evidence and nonce")
 	c.Flags().IntVar(&jobs, "jobs", defaultJobs(), "appraise `N` at a time")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the attestation result as JSON")
+	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "print each step, and all that is proved and not")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := fit(&files, args, stream); err != nil {
 			return err
+		}
+		if asJSON && verbose {
+			return errors.New("--json and --verbose must not both be given: JSON has each step")
 		}
 		if len(args) > 0 && args[0] == "-" && nonce == "-" {
 			return errors.New("evidence and nonce must not both come from stdin")
@@ -92,7 +96,7 @@ other error.`,
 		if err != nil {
 			return CollateralFailure(err)
 		}
-		if err := printResult(c, then.resultTo(c), result, asJSON); err != nil {
+		if err := printResult(c, then.resultTo(c), result, asJSON, verbose); err != nil {
 			return err
 		}
 		if err := then.write(c, result); err != nil {
@@ -162,9 +166,12 @@ func bundleBy(ctx context.Context, appraiser *verify.Appraiser, path string, bun
 	return result, err
 }
 
-func printResult(c *cobra.Command, out io.Writer, r *verify.Result, asJSON bool) error {
-	if !asJSON {
+func printResult(c *cobra.Command, out io.Writer, r *verify.Result, asJSON, verbose bool) error {
+	switch {
+	case asJSON:
+		return command.PrintJSON(c, r)
+	case verbose:
 		return r.WriteTable(command.Coloured(out))
 	}
-	return command.PrintJSON(c, r)
+	return card.Of(r).Write(command.Coloured(out))
 }
