@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-tdx-guest/abi"
 	pb "github.com/google/go-tdx-guest/proto/tdx"
-	tdx "github.com/google/go-tdx-guest/verify"
 )
 
 // Members of a quote's header (appendix A.3): attestation key type, TEE type.
@@ -39,20 +38,7 @@ func (h *Held) Verify(q *Quote, roots []*x509.Certificate, at time.Time) (err er
 	if trusted == nil {
 		return &UntrustedRootError{q.Root()}
 	}
-	if err = h.verifySignatures(q, trusted, orNow(at)); err == nil || q.Extended != nil {
-		return err
-	}
-	// The library names what is wrong as others do who use it. It must not be the better of
-	// the two: what it takes and we don't is refused.
-	pool := x509.NewCertPool()
-	for _, r := range roots {
-		pool.AddCert(r)
-	}
-	// With TrustedRoots given, the library prints nothing. Without, it warns on stdout.
-	if theirs := tdx.TdxQuote(q.proto, &tdx.Options{TrustedRoots: pool, Now: &tdx.TimeSet{PckCertChain: at}}); theirs != nil {
-		return theirs
-	}
-	return err
+	return h.verifySignatures(q, trusted, orNow(at))
 }
 
 // verifySignatures checks the chain up to the trusted root, the quoting enclave's report by
