@@ -19,7 +19,7 @@ PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-lines proof-start proof-packages proof-fuzz proof-busy \
 	proof-closed-world proof-hostile proof-verdict proof-tls
 .PHONY: proof-verify
-.PHONY: release proof-debian proof-selinux proof-architectures proof-boot
+.PHONY: web test-web release proof-debian proof-selinux proof-architectures proof-boot
 all: build
 
 # What root makes in another user's tree (sudo make demo) belongs to that user afterwards.
@@ -70,6 +70,14 @@ test-kubernetes:
 ## test-ear: veraison/ear and OPA, as published, read our attestation results
 test-ear:
 	$(GO) test -C packaging/test/ear ./...
+
+# The page grows with what is linked into it, and nothing else says so.
+WEB_MOST = 8000000
+## web: the verifier as one page of HTML, in .cache/web: it works offline, by the same Go code as WebAssembly
+web:
+	@mkdir -p .cache/wasm
+	GOOS=js GOARCH=wasm $(GO) build $(GOFLAGS_BUILD) -o .cache/wasm/web.wasm ./packaging/web
+	$(GO) run ./packaging/web/pack -wasm .cache/wasm/web.wasm -exec "$$($(GO) env GOROOT)/lib/wasm/wasm_exec.js" -version "$(VERSION)" -to .cache/web -most $(WEB_MOST)
 
 ## golden: what the programs print is what they printed at a14dc83, save what its README names (root, 1 min)
 golden: build

@@ -53,8 +53,7 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "cimactl",
 		Short: "Evidence of what runs in a container on a confidential VM",
-		Long: `Evidence of what runs in a container on a confidential VM: asked of cimad there,
-and appraised on any other machine, offline.`,
+		Long:  "Evidence of what runs in a container on a confidential VM, appraised elsewhere.",
 		Example: `  cimactl evidence --nonce "$NONCE" >evidence.json
   cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml`,
 		Version:       version,
@@ -74,7 +73,7 @@ and appraised on any other machine, offline.`,
 	predicting.AddCommand(boot.Command())
 	root.AddCommand(evidenceCommand(), reportCommand(), whoamiCommand(), measurementsCommand(), eventlogCommand(), callCommand(),
 		containersCommand(), statusCommand(), versionCommand(),
-		nonceCommand(), appraise.Verify(), results.Command(), replay.Command(), policies, collateral.Command(), convertCommand(), predicting, licenses.Command(), tls.Command())
+		nonceCommand(), appraise.Verify(), appraise.View(), results.Command(), replay.Command(), policies, collateral.Command(), convertCommand(), predicting, licenses.Command(), tls.Command())
 	root.AddCommand(hostCommands()...)
 	root.AddCommand(seal.Commands()...)
 	root.SetFlagErrorFunc(command.Usage)

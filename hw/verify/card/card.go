@@ -33,9 +33,10 @@ type Fact struct{ Label, Text string }
 
 // Statement is one thing that is not proved.
 type Statement struct {
-	Text string // the shortest that says it
-	Code string
-	Mark string // "in the way", "waived", or "" where trust doesn't depend on it
+	text  string // the shortest that says it
+	Whole string // all that the result says
+	Code  string
+	Mark  string // "in the way", "waived", or "" where trust doesn't depend on it
 }
 
 // Of makes the card of a result.
@@ -149,6 +150,8 @@ func has(list []verify.Statement, code string) bool {
 	return slices.ContainsFunc(list, func(s verify.Statement) bool { return s.Code == code })
 }
 
+const allThatRests = "all that rests on what is wrong"
+
 // open are the statements of what is not proved, without those of failed steps, which
 // Wrong has.
 func open(r *verify.Result) []Statement {
@@ -162,9 +165,9 @@ func open(r *verify.Result) []Statement {
 		case verify.StepFormat:
 			text = s.Text
 		case "rest":
-			text = "all that rests on what is wrong"
+			text, s.Text = allThatRests, allThatRests
 		}
-		one := Statement{Text: replay.Printable(text), Code: s.Code}
+		one := Statement{text: replay.Printable(text), Whole: replay.Printable(s.Text), Code: replay.Printable(s.Code)}
 		switch {
 		case s.Stands:
 			one.Mark = "in the way"

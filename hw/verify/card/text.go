@@ -56,9 +56,9 @@ func (c Card) Write(w io.Writer) error {
 
 func (s Statement) String() string {
 	if s.Mark != "" {
-		return fmt.Sprintf("%s (%s, %s)", s.Text, s.Code, s.Mark)
+		return fmt.Sprintf("%s (%s, %s)", s.text, s.Code, s.Mark)
 	}
-	return fmt.Sprintf("%s (%s)", s.Text, s.Code)
+	return fmt.Sprintf("%s (%s)", s.text, s.Code)
 }
 
 // broken puts statements into at most so many lines, none broken itself. The last line

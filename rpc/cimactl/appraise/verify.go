@@ -13,13 +13,15 @@ import (
 
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/card"
+	"github.com/cima-project/cima/hw/verify/page"
 	"github.com/cima-project/cima/rpc/cimactl/command"
+	"github.com/cima-project/cima/rpc/cimactl/instead"
 	"github.com/cima-project/cima/rpc/cimactl/replay"
 )
 
 // Verify is the command `cimactl verify`.
 func Verify() *cobra.Command {
-	var nonce, made, stream string
+	var nonce, made, stream, html string
 	var jobs int
 	var wanted Wanted
 	var files replay.Logs
@@ -30,8 +32,7 @@ func Verify() *cobra.Command {
 		Use:   "verify {EVIDENCE… --nonce HEX | --lines FILE | --quote FILE}",
 		Short: "Appraise evidence: is it true, and is it what was expected?",
 		Long: `Appraise evidence, offline; "-" is stdin. With --quote, another system's: a
-quote, and the logs that explain its registers. Several files, or lines of
-JSON, are appraised at once: one result a line.
+quote, and the logs with it. Several files, or --lines, give a result a line.
 
 Exit status: 0 trusted, 2 not authentic, 4 authentic and not trusted, 5
 malformed, 3 the network, 1 any other error.`,
@@ -52,6 +53,7 @@ malformed, 3 the network, 1 any other error.`,
 	c.Flags().StringVar(&stream, "lines", "", "`FILE` of lines of JSON with evidence and nonce")
 	c.Flags().IntVar(&jobs, "jobs", defaultJobs(), "appraise `N` at a time")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the attestation result as JSON")
+	c.Flags().StringVar(&html, "html", "", "write the result to `FILE`, as a page to look at")
 	c.Flags().BoolVarP(&verbose, "verbose", "v", false, "print each step, and all that is proved and not")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if err := fit(&files, args, stream); err != nil {
@@ -62,6 +64,12 @@ malformed, 3 the network, 1 any other error.`,
 		}
 		if len(args) > 0 && args[0] == "-" && nonce == "-" {
 			return errors.New("evidence and nonce must not both come from stdin")
+		}
+		if html == "-" {
+			return errors.New("--html must name a file: the result is printed on stdout")
+		}
+		if html != "" && (stream != "" || len(args) > 1) {
+			return errors.New("--html must come with one EVIDENCE, or --quote: a page is about one result")
 		}
 		opts, err := trust.Options(c)
 		if err != nil {
@@ -92,9 +100,14 @@ malformed, 3 the network, 1 any other error.`,
 		case len(args) > 1:
 			return many(c, ofFiles(args, opts.Asked), opts, jobs, asJSON)
 		}
-		result, err := appraise(c, args, &files, opts)
+		result, shown, err := appraise(c, args, &files, opts)
 		if err != nil {
 			return CollateralFailure(err)
+		}
+		if html != "" {
+			if err := command.WritePage(html, shown); err != nil {
+				return err
+			}
 		}
 		if err := printResult(c, then.resultTo(c), result, asJSON, verbose); err != nil {
 			return err
@@ -127,23 +140,24 @@ func fit(files *replay.Logs, args []string, stream string) error {
 	return nil
 }
 
-func appraise(c *cobra.Command, args []string, files *replay.Logs, opts verify.Options) (*verify.Result, error) {
+func appraise(c *cobra.Command, args []string, files *replay.Logs, opts verify.Options) (*verify.Result, page.Shown, error) {
 	if len(args) == 0 {
 		f, err := files.Read()
 		if err != nil {
-			return nil, err
+			return nil, page.Shown{}, err
 		}
 		result, err := verify.AppraiseQuote(c.Context(), f, opts)
 		if err == nil && result.Verdict == verify.Malformed && bytes.HasPrefix(bytes.TrimSpace(f.Quote), []byte("{")) {
 			result.Hint = "this is JSON, whole evidence perhaps: give it without --quote"
 		}
-		return result, err
+		return result, page.OfQuote(files.Quote, f, result), err
 	}
 	bundle, err := command.ReadEvidence(args[0])
 	if err != nil {
-		return nil, err
+		return nil, page.Shown{}, err
 	}
-	return Bundle(c.Context(), args[0], bundle, opts)
+	result, err := Bundle(c.Context(), args[0], bundle, opts)
+	return result, page.OfBundle(args[0], bundle, result), err
 }
 
 // Bundle appraises the bundle in a file. If the file holds something else that
@@ -159,7 +173,7 @@ func Bundle(ctx context.Context, path string, bundle []byte, opts verify.Options
 func bundleBy(ctx context.Context, appraiser *verify.Appraiser, path string, bundle []byte, asked verify.Asked) (*verify.Result, error) {
 	result, err := appraiser.Appraise(ctx, bundle, asked)
 	if err == nil && result.Verdict == verify.Malformed {
-		if hint := insteadOfEvidence(path, bundle); hint != "" {
+		if hint := instead.OfEvidence(path, bundle); hint != "" {
 			result.Hint = hint
 		}
 	}

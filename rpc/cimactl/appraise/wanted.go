@@ -12,6 +12,7 @@ import (
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/signers"
 	"github.com/cima-project/cima/rpc/cimactl/command"
+	"github.com/cima-project/cima/rpc/cimactl/instead"
 )
 
 // maxKeys bounds a file of allowed signers, in bytes.
@@ -111,7 +112,7 @@ func signerOf(keys *signers.Allowed, path string, text []byte, at time.Time) (st
 
 // policyHint says what to do about a policy that can't be read.
 func policyHint(text []byte) string {
-	if said := insteadOfPolicy(text); said != "" {
+	if said := instead.OfPolicy(text); said != "" {
 		return said
 	}
 	return "cima-policy(5) has examples; `cimactl policy init EVIDENCE` writes a policy to begin with"

@@ -8,10 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cima-project/cima/hw/verify/page"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/rpc/cimactl/command"
 )
@@ -23,6 +25,7 @@ const maxLog = 1 << 30
 func Command() *cobra.Command {
 	var logs Logs
 	var quiescent, asJSON bool
+	var html string
 	c := &cobra.Command{
 		Use:   "replay",
 		Short: "Replay event logs to the registers that they explain",
@@ -39,6 +42,7 @@ not of the kind that it must be, 1 any other error.`,
 	c.Flags().StringVar(&logs.report, "tdreport", "", "`FILE` with a TDREPORT to compare with")
 	c.Flags().BoolVar(&quiescent, "no-events", false, "print the registers, not the events")
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().StringVar(&html, "html", "", "write them to `FILE`, as a page to look at")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if logs.Quote != "" && logs.report != "" {
 			return command.Usage(c, errors.New("--quote and --tdreport must not both be given: the registers are compared with one of them"))
@@ -49,6 +53,18 @@ not of the kind that it must be, 1 any other error.`,
 		}
 		if files.BootLog == nil && files.IMALog == nil && files.RuntimeLog == nil {
 			return command.Hinted(errors.New("a log must be given"), "give --boot-log, --ima-log or --runtime-log; the boot log is /sys/firmware/acpi/tables/data/CCEL")
+		}
+		if html == "-" {
+			return errors.New("--html must name a file: the registers are printed on stdout")
+		}
+		if html != "" {
+			shown, err := page.OfLogs(logs.title(), files)
+			if err != nil {
+				return &command.Failure{Err: err, Code: command.Malformed, Hint: replayHint(files.RuntimeLog)}
+			}
+			if err := command.WritePage(html, shown); err != nil {
+				return err
+			}
 		}
 		return printReplay(c, files, asJSON, quiescent || asJSON)
 	}
@@ -64,6 +80,17 @@ func (p *Logs) Flags(c *cobra.Command) {
 	c.Flags().StringVar(&p.ima, "ima-log", "", "`FILE` with the IMA log, ascii or binary")
 	c.Flags().StringVar(&p.runtime, "runtime-log", "", "`FILE`: cimad's runtime.log, CEL-JSON or AAEL records")
 	c.Flags().StringVar(&p.Quote, "quote", "", "`FILE` with a quote")
+}
+
+// title names the files.
+func (p *Logs) title() string {
+	var names []string
+	for _, name := range []string{p.boot, p.ima, p.runtime, p.Quote, p.report} {
+		if name != "" {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // Read reads the files that are named.

@@ -1,4 +1,5 @@
-package appraise
+// Package instead answers: what is this file, where evidence or a policy was wanted?
+package instead
 
 import (
 	"bytes"
@@ -12,9 +13,9 @@ import (
 	"github.com/cima-project/cima/rpc/form"
 )
 
-// insteadOfEvidence says what to do with a file that is no bundle but is easily taken
+// OfEvidence says what to do with a file that is no bundle but is easily taken
 // for one; "" if it is anything else.
-func insteadOfEvidence(path string, data []byte) string {
+func OfEvidence(path string, data []byte) string {
 	if len(data) == 0 {
 		return "the file is empty: did the command that wrote it fail?"
 	}
@@ -24,7 +25,7 @@ func insteadOfEvidence(path string, data []byte) string {
 		}
 		return fmt.Sprintf("this is in the form %s, which does not hold all that is appraised here: use the output of `cimactl evidence`", c.Form)
 	}
-	if said := insteadOfJSON(data); said != "" {
+	if said := ofJSON(data); said != "" {
 		return said
 	}
 	var members map[string]jsontext.Value
@@ -52,8 +53,8 @@ const (
 	logHeader = "Spec ID Event03\x00"
 )
 
-// insteadOfJSON is about files that are not JSON, or are lines of it.
-func insteadOfJSON(data []byte) string {
+// ofJSON is about files that are not JSON, or are lines of it.
+func ofJSON(data []byte) string {
 	text := strings.TrimSpace(string(data[:min(len(data), 4096)]))
 	_, notHex := hex.DecodeString(text)
 	switch {
@@ -73,8 +74,8 @@ func insteadOfJSON(data []byte) string {
 	return ""
 }
 
-// insteadOfPolicy is about a file that was given as a policy.
-func insteadOfPolicy(data []byte) string {
+// OfPolicy is about a file that was given as a policy.
+func OfPolicy(data []byte) string {
 	text := bytes.TrimSpace(data[:min(len(data), 4096)])
 	switch {
 	case len(text) == 0:
