@@ -79,6 +79,11 @@ web:
 	GOOS=js GOARCH=wasm $(GO) build $(GOFLAGS_BUILD) -o .cache/wasm/web.wasm ./packaging/web
 	$(GO) run ./packaging/web/pack -wasm .cache/wasm/web.wasm -exec "$$($(GO) env GOROOT)/lib/wasm/wasm_exec.js" -version "$(VERSION)" -to .cache/web -most $(WEB_MOST)
 
+## test-web: the pages in a real browser (chromium, npm), with axe-core; 3 min
+test-web: bin/cimactl web
+	@test -e .cache/axe/node_modules/axe-core/axe.min.js || npm install --silent --no-audit --no-fund --prefix .cache/axe axe-core@4.14.1
+	$(GO) test -C packaging/test/web -count=1 . $(WEB_FLAGS)
+
 ## golden: what the programs print is what they printed at a14dc83, save what its README names (root, 1 min)
 golden: build
 	packaging/test/golden/golden.py --bin bin
@@ -104,6 +109,7 @@ lint: cross
 	$(GO) vet -C packaging/test/bench ./...
 	$(GO) vet -C packaging/test/kubernetes ./...
 	$(GO) vet -C packaging/test/ear ./...
+	$(GO) vet -C packaging/test/web ./...
 	$(GO) vet -C packaging/kubernetes/plugin ./...
 	cd packaging/test/bench && $(GO) run $(STATICCHECK) ./...
 	GO="$(GO)" man/build.sh "$(CURDIR)/.cache/man"
