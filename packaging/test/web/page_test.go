@@ -1,10 +1,14 @@
 package web
 
 import (
+	"crypto/sha512"
+	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -119,5 +123,37 @@ func TestFilter(t *testing.T) {
 	do(t, tab, chromedp.Focus("#f-boot"), chromedp.KeyEvent(" "))
 	if n := js[int](t, tab, shown); boot < 20 || n != all-boot {
 		t.Errorf("%d of %d events are shown without the %d of the boot", n, all, boot)
+	}
+}
+
+// TestMany: a page with 10,000 events has few nodes for each, and opens and scrolls. The
+// times are told; the nodes are held to a bound.
+func TestMany(t *testing.T) {
+	tab := browser(t)(t)
+	dir := t.TempDir()
+	log, path := filepath.Join(dir, "runtime.cel"), filepath.Join(dir, "page.html")
+	const n = 10_000
+	var text strings.Builder
+	for i := range n {
+		body := fmt.Sprintf(`cima exec {"container":"%064x","measured":{"exec":{"path":"/usr/bin/program-%d","sha384":"%096x"}},"operation":"exec","salt":"%s="}`, 7, i, i, strings.Repeat("A", 43))
+		data := append(binary.LittleEndian.AppendUint32([]byte("LEAA"), uint32(len(body))), body...)
+		fmt.Fprintf(&text, `{"recnum":%d,"rtmr":3,"digests":[{"hashAlg":"sha384","digest":"%x"}],"content_type":"pcclient_std","content":{"event_type":"EV_EVENT_TAG","event_data":"%x"}}`+"\n", i, sha512.Sum384(data), data)
+	}
+	if err := os.WriteFile(log, []byte(text.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := cimactl(t, "replay", "--runtime-log", log, "--no-events", "--html", path); code != 0 {
+		t.Fatal(out)
+	}
+	looks[0].at(t, tab, "file://"+path)
+	nodes, rows := js[int](t, tab, `document.querySelectorAll('*').length`), js[int](t, tab, `document.querySelectorAll('.e').length`)
+	if rows != n || nodes > 6*n+500 {
+		t.Errorf("%d nodes for %d events", nodes, rows)
+	}
+	opened := js[float64](t, tab, `performance.getEntriesByType('navigation')[0].loadEventEnd`)
+	scrolled := js[float64](t, tab, `new Promise(r => { const began = performance.now(); let n = 0; const step = () => { scrollBy(0, 5000); if (++n < 30) requestAnimationFrame(step); else r(performance.now() - began) }; step() })`)
+	t.Logf("%d nodes, opened in %.0f ms, 30 scrolls in %.0f ms", nodes, opened, scrolled)
+	if js[float64](t, tab, `scrollY`) < 10_000 {
+		t.Error("it doesn't scroll")
 	}
 }

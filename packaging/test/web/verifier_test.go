@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -46,8 +47,9 @@ func appraised(t *testing.T, tab context.Context, files map[string][]string, non
 		}
 		steps = append(steps, chromedp.SetUploadFiles("#"+id, whole))
 	}
-	steps = append(steps, chromedp.SetValue("#nonce", nonce), chromedp.SetValue("#at", at), chromedp.Click("#go"))
 	do(t, tab, steps...)
+	js[bool](t, tab, fmt.Sprintf(`field('nonce').value = %q; field('at').value = %q; true`, nonce, at))
+	do(t, tab, chromedp.Click("#go"))
 	if _, err := chromedp.Run(tab, chromedp.Poll[bool](`(document.body.dataset.done || '0') != '`+before+`'`)); err != nil {
 		t.Fatalf("%v: %s", err, js[string](t, tab, `field('status').textContent`))
 	}
