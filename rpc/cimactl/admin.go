@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -52,6 +53,7 @@ another; CIMA_SOCKET does not count here. For root, on the host.`
 
 func containersCommand() *cobra.Command {
 	var asJSON bool
+	var watch command.Watching
 	c := &cobra.Command{
 		Use:   "containers",
 		Short: "List the containers that the daemon knows (root, on the host)",
@@ -62,8 +64,12 @@ before its first instruction), or why it gets no evidence.
 		Args:    cobra.NoArgs,
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	watch.Flag(c)
 	waitFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := watch.Check(c, asJSON); err != nil {
+			return err
+		}
 		d, err := adminClient(c)
 		if err != nil {
 			return err
@@ -72,26 +78,38 @@ before its first instruction), or why it gets no evidence.
 		if asJSON {
 			return printRaw(c, d, rpc.MethodListContainers, rpc.NoParams{})
 		}
-		list, err := d.ListContainers(c.Context())
-		if err != nil {
-			return err
-		}
-		return command.Table(c.OutOrStdout(), func(w *tabwriter.Writer) {
-			fmt.Fprintln(w, "CONTAINER\tRUNTIME\tMEASURED\tEVENTS\tIMAGE")
-			for _, s := range list.Containers {
-				measured := s.Assurance.Start
-				if s.NotReady != "" {
-					measured = s.NotReady
-				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", s.ID, s.Runtime, measured, s.Events, s.Image)
+		return watch.Show(c.Context(), c.OutOrStdout(), func(out io.Writer) error {
+			list, err := d.ListContainers(c.Context())
+			if err != nil {
+				return err
 			}
+			rows := command.Fit(containerRows(list.Containers, command.Columns(c.OutOrStdout())), command.Columns(c.OutOrStdout()))
+			return command.Table(out, func(w *tabwriter.Writer) {
+				for _, row := range rows {
+					fmt.Fprintln(w, strings.Join(row, "\t"))
+				}
+			})
 		})
 	}
 	return c
 }
 
+// containerRows are a table with its head. On a terminal, ids are as docker ps shows them.
+func containerRows(list []rpc.ContainerStatus, wide int) [][]string {
+	rows := [][]string{{"CONTAINER", "RUNTIME", "MEASURED", "EVENTS", "IMAGE"}}
+	for _, s := range list {
+		measured := s.Assurance.Start
+		if s.NotReady != "" {
+			measured = s.NotReady
+		}
+		rows = append(rows, []string{command.ShortID(s.ID, wide), s.Runtime, measured, fmt.Sprint(s.Events), s.Image})
+	}
+	return rows
+}
+
 func statusCommand() *cobra.Command {
 	var asJSON, metrics bool
+	var watch command.Watching
 	c := &cobra.Command{
 		Use:   "status",
 		Short: "Say how the daemon does (root, on the host)",
@@ -102,8 +120,12 @@ func statusCommand() *cobra.Command {
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&metrics, "metrics", false, "print counters and histograms as Prometheus reads them")
+	watch.Flag(c)
 	waitFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := watch.Check(c, asJSON || metrics); err != nil {
+			return err
+		}
 		d, err := adminClient(c)
 		if err != nil {
 			return err
@@ -120,11 +142,13 @@ func statusCommand() *cobra.Command {
 			_, err = io.WriteString(c.OutOrStdout(), text)
 			return err
 		}
-		s, err := d.GetStatus(c.Context())
-		if err != nil {
-			return err
-		}
-		return command.Table(c.OutOrStdout(), func(w *tabwriter.Writer) { printStatus(w, s) })
+		return watch.Show(c.Context(), c.OutOrStdout(), func(out io.Writer) error {
+			s, err := d.GetStatus(c.Context())
+			if err != nil {
+				return err
+			}
+			return command.Table(out, func(w *tabwriter.Writer) { printStatus(w, s) })
+		})
 	}
 	return c
 }
