@@ -131,7 +131,9 @@ func ownGate(t *testing.T) (dir, runtime string, podman func(...string) (string,
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	program := filepath.Join(dir, "cimad-sim")
-	if out, err := exec.Command("go", "build", "-o", program, "./cimad-sim").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", program, "./cimad-sim")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
 	runtime = ownRuntime(t, dir)

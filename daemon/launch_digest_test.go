@@ -79,6 +79,7 @@ func TestPredictInDocker(t *testing.T) {
 	docker(t, "save", "-o", image, testImage)
 	cimactl := filepath.Join(t.TempDir(), "cimactl")
 	build := exec.Command("go", "build", "-o", cimactl, "../rpc/cimactl")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}

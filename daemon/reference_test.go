@@ -69,7 +69,9 @@ func TestComputedPolicyInDocker(t *testing.T) {
 	needDocker(t)
 	dir := t.TempDir()
 	b := booting{cimactl: filepath.Join(dir, "cimactl"), dir: dir, line: "ro console=ttyS0"}
-	if out, err := exec.Command("go", "build", "-o", b.cimactl, "../rpc/cimactl").CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-o", b.cimactl, "../rpc/cimactl")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
 	image := filepath.Join(dir, "image.tar")
