@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"encoding/hex"
@@ -12,8 +13,6 @@ import (
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/platform"
 )
-
-const noCollateral = "no collateral was given"
 
 // onPlatform is what the steps on quote and platform found out.
 type onPlatform struct {
@@ -68,10 +67,7 @@ func quoteSignature(q *dcap.Quote, opts Options) (s Step, untrusted error) {
 // rootOf is the trusted root that vouches for the quote. The quote carries its own copy,
 // whose bytes may differ: everybody can write an ECDSA signature in a second form.
 func (o *Options) rootOf(q *dcap.Quote) *x509.Certificate {
-	if root := q.TrustedRoot(o.roots(), o.At); root != nil {
-		return root
-	}
-	return q.Root()
+	return cmp.Or(q.TrustedRoot(o.roots(), o.At), q.Root())
 }
 
 func simulated(root *x509.Certificate) bool {
@@ -98,7 +94,7 @@ func (o *Options) at() time.Time {
 func checkCollateral(ctx context.Context, q *dcap.Quote, untrusted error, opts Options) (Step, *dcap.Collateral, error) {
 	switch {
 	case opts.Collateral == nil:
-		return skip(noCollateral), nil, nil
+		return skip("no collateral was given"), nil, nil
 	case untrusted != nil:
 		return skip("the quote's chain is not trusted"), nil, nil
 	}
