@@ -17,7 +17,7 @@ PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: all build cross demo golden test test-packages test-clients test-kubernetes test-ear test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-lines proof-start proof-packages proof-fuzz proof-busy \
-	proof-closed-world proof-hostile proof-verdict proof-tls
+	proof-closed-world proof-hostile proof-verdict proof-tls proof-spire test-spire packages-spire
 .PHONY: proof-verify
 .PHONY: web test-web release proof-debian proof-selinux proof-architectures proof-boot
 all: build
@@ -34,6 +34,8 @@ bin/cimad: FORCE
 	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cimad
 bin/cimad-sim: FORCE
 	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cimad-sim
+bin/cima-spire: FORCE
+	CGO_ENABLED=0 $(GO) build -C packaging/spire $(GOFLAGS_BUILD) -o $(CURDIR)/$@ .
 bin/cimactl: FORCE
 	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./rpc/cimactl
 
@@ -84,6 +86,11 @@ test-web: bin/cimactl web
 	@test -e .cache/axe/node_modules/axe-core/axe.min.js || npm install --silent --no-audit --no-fund --prefix .cache/axe axe-core@4.14.1
 	$(GO) test -C packaging/test/web -count=1 . $(WEB_FLAGS)
 
+## test-spire: SPIRE's plug-ins, a module of their own, by the SDK's kit (1 min the first time)
+test-spire:
+	$(GO) vet -C packaging/spire ./...
+	$(GO) test -C packaging/spire ./...
+
 ## golden: what the programs print is what they printed at a14dc83, save what its README names (root, 1 min)
 golden: build
 	packaging/test/golden/golden.py --bin bin
@@ -111,6 +118,7 @@ lint: cross
 	$(GO) vet -C packaging/test/ear ./...
 	$(GO) vet -C packaging/test/web ./...
 	$(GO) vet -C packaging/kubernetes/plugin ./...
+	$(GO) vet -C packaging/spire ./...
 	cd packaging/test/bench && $(GO) run $(STATICCHECK) ./...
 	GO="$(GO)" man/build.sh "$(CURDIR)/.cache/man"
 
@@ -175,6 +183,13 @@ proof-tls: bin/cimad-sim bin/cimactl
 	@mkdir -p .cache/tls
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/tls/tls ./packaging/test/tls
 	.cache/tls/tls -bin bin -times
+## proof-spire: SPIRE 1.13.3's own server and agents give docker's containers identities by their launches, while daemons
+##   are killed, hang and are restarted; its kit for plug-ins (root, network; 5 min for SPIRE's programs, then 10)
+proof-spire: bin/cimad-sim bin/cimactl bin/cima-spire
+	GO="$(GO)" packaging/spire/proof/programs .cache/spire
+	$(GO) test -C packaging/spire/proof -count=1 ./...
+	CGO_ENABLED=0 $(GO) build -C packaging/spire/proof -trimpath -buildvcs=false -o $(CURDIR)/.cache/spire/proof .
+	.cache/spire/proof -bin $(CURDIR)/bin -spire $(CURDIR)/.cache/spire/v1.13.3 $(SPIRE_FLAGS)
 ## proof-verdict: 16 MiB of any evidence against a policy of 1 MiB, and what 1,000 events cost beside bare hashing (idle machine)
 proof-verdict:
 	$(GO) test $(WHOLE) -run 'TestMemory|TestKinds' -bench 'ThousandEvents/ratio' ./hw/verify -args -whole
@@ -216,6 +231,10 @@ bench-packages:
 ## packages: deb, rpm, wheel, crate, an image with cimactl, and checksums, in dist/ (4 min); two builds of a commit are equal
 packages:
 	GO="$(GO)" packaging/build.sh
+
+## packages-spire: deb and rpm of cima-spire, in dist/, beside the others (1 min)
+packages-spire:
+	GO="$(GO)" packaging/spire/package.sh
 
 ## release: VERSION=1.2.0 RELEASE_KEY=FILE: source, packages, SBOM, checksums, signature, in dist/release; built twice
 release:

@@ -49,7 +49,8 @@ func several(class string) bool {
 // JudgePower says which classes of power the policy does not allow, each once.
 func (p *Policy) JudgePower(classes []string) (refused []string) {
 	for _, c := range unique(classes) {
-		if isClass(c) != "" || !slices.Contains(p.power, c) {
+		kind, _, _ := strings.Cut(c, ":")
+		if isClass(c) != "" || !slices.Contains(p.power, c) && !slices.Contains(p.powerKinds, kind) {
 			refused = append(refused, c)
 		}
 	}

@@ -59,3 +59,21 @@ func TestAllow(t *testing.T) {
 		t.Error("a class that nobody knows is allowed")
 	}
 }
+
+// A kind allows all that begins with it, and nothing else; a class has one spelling.
+func TestAllowKinds(t *testing.T) {
+	p := parse(t, "cima_policy = 2\n[power]\nallow = [\"privileged\"]\nallow_kinds = [\"mount\", \"device\"]\n")
+	for class, allowed := range map[string]bool{
+		"mount:proc": true, "mount:ext4": true, "device:*": true, "device:c:1:3": true, "privileged": true,
+		"mount-option": false, "mount": false, "mount:": false, "host-write:/tmp": false, "unseen-start": false, "mounts:x": false, "": false,
+	} {
+		if got := len(p.JudgePower([]string{class})) == 0; got != allowed {
+			t.Errorf("%q allowed %v", class, got)
+		}
+	}
+	for _, kind := range []string{"mount:", "mount:proc", "privileged", "unseen-start", "*", "", "mounts"} {
+		if _, err := Parse("p", []byte("cima_policy = 2\n[power]\nallow_kinds = [\""+kind+"\"]\n")); err == nil || !strings.Contains(err.Error(), "allow_kinds: ") {
+			t.Errorf("%q: %v", kind, err)
+		}
+	}
+}

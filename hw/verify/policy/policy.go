@@ -16,6 +16,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cima-project/cima/hw/verify/guest"
@@ -50,25 +51,25 @@ type Source struct {
 type Policy struct {
 	Sources []Source // the policy's file, and that of revocations
 
-	valid      []validity // of each source
-	wishes     wishes
-	td         tdRules
-	guest      *guest.Rules
-	platform   *platform.Rules
-	fresh      freshness
-	power      []string
-	firmwares  map[string]*firmware
-	systems    map[string]*system
-	measured   map[string]*measured
-	vtpms      map[string]*vtpm
-	images     map[string]*image
-	boots      []*bootRule
-	containers []*container
-	host       host
-	required   []*pattern
-	forbidden  []*pattern
-	revoked    revoked.List
-	references []launches.Measured
+	valid             []validity // of each source
+	wishes            wishes
+	td                tdRules
+	guest             *guest.Rules
+	platform          *platform.Rules
+	fresh             freshness
+	power, powerKinds []string // classes, and first parts of classes, as "mount"
+	firmwares         map[string]*firmware
+	systems           map[string]*system
+	measured          map[string]*measured
+	vtpms             map[string]*vtpm
+	images            map[string]*image
+	boots             []*bootRule
+	containers        []*container
+	host              host
+	required          []*pattern
+	forbidden         []*pattern
+	revoked           revoked.List
+	references        []launches.Measured
 
 	index *index
 	bytes int // of all files
@@ -195,7 +196,9 @@ func (p *Policy) rules(t *tables.Table, leaves match.Leaves) {
 	p.platform = platform.Read(tcb, p.fresh.collateral)
 	tcb.Done()
 	power, _ := t.One("power")
-	p.power = power.Texts("allow", isClass)
+	// A kind is a class's first part without its colon: one with a colon is none.
+	isKind := func(kind string) string { return isClass(strings.ReplaceAll(kind, ":", "/") + ":x") }
+	p.power, p.powerKinds = power.Texts("allow", isClass), power.Texts("allow_kinds", isKind)
 	power.Done()
 	h, there := t.One("host")
 	p.host = readHost(h, there, leaves)

@@ -77,6 +77,7 @@ func TestEachChangeIsDescribed(t *testing.T) {
 		"15 no waiver":                     {`waive = ["firmware-varies"]`, "", []string{`less the policy waive has "firmware-varies" no more`}},
 		"16 another name":                  {`[image.web]`, `[image.site]`, nil},
 		"17 order and comments":            {`["old", "new"]`, "[\"new\", # first\n\"old\"]", []string{}},
+		"6a a kind of power allowed":       {`["mount:proc"]`, "[\"mount:proc\"]\nallow_kinds = [\"host-write\"]", []string{`more [power] allow_kinds has "host-write" now`}},
 		"18 a new [host]":                  {"[power]", "[host]\nunits = [\"a.service\"]\n[power]", []string{`more [host] processes of the host can be trusted: { units = ["a.service"] }`}},
 		"19 an end where there was none":   {"host_input = \"none\"\n[[boot]]", "host_input = \"none\"\nuntil = 2027-01-01\n[[boot]]", []string{`less [system.new] until is 2027-01-01, was absent`}},
 		"20 a container renamed":           {`name = "front"`, `name = "shop"`, []string{`words [[container]] "front" is called "shop" now`}},

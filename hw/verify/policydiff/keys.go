@@ -41,7 +41,7 @@ func meaningOf(table, key string) meaning {
 	case "firmware.mrtd", "image.digests", "boot.firmware", "boot.system", "boot.measured", "measured.measurement", "boot.vtpm", "vtpm.paravisor", "snp.allow", "snp.vmpl",
 		"snp.host_data", "snp.signers", "tcb.statuses", "container.source",
 		"container.cgroup_owner", "td.service_tds", "td.vmid", "td.mrseam", "td.mrconfigid", "td.mrowner", "td.mrownerconfig",
-		"td.devinfo", "power.allow", "host.units":
+		"td.devinfo", "power.allow", "power.allow_kinds", "host.units":
 		return anyOf
 	}
 	if table == "snp" && strings.HasPrefix(key, "min_tcb.") {

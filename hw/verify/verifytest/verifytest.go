@@ -89,8 +89,26 @@ func (d *TD) Launch(digit, image, argument string) (id string) {
 	return id
 }
 
+// Power logs that some container has a class of power.
+func (d *TD) Power(class string) {
+	d.t.Helper()
+	d.append(logs.OpPower, "", fmt.Sprintf(`{"classes":[%q]}`, class))
+}
+
 // Evidence is what the daemon gives this container.
 func (d *TD) Evidence(id string, nonce, userData []byte) []byte {
+	d.t.Helper()
+	return d.evidence(rpc.Claims{Container: d.started[id]}, id, nonce, userData)
+}
+
+// HostEvidence is what the daemon gives root's processes of this unit, in no container.
+func (d *TD) HostEvidence(unit string, nonce, userData []byte) []byte {
+	d.t.Helper()
+	return d.evidence(rpc.Claims{Host: &rpc.HostClaims{Unit: unit}}, "", nonce, userData)
+}
+
+// evidence is what the daemon gives this caller.
+func (d *TD) evidence(c rpc.Claims, id string, nonce, userData []byte) []byte {
 	d.t.Helper()
 	raw, err := d.machine.BootLog()
 	if err == nil {
@@ -99,10 +117,8 @@ func (d *TD) Evidence(id string, nonce, userData []byte) []byte {
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	c := &rpc.Claims{
-		Profile: rpc.ClaimsProfile, Agent: sha512.Sum384(d.public()), Nonce: nonce, UserData: userData, Container: d.started[id],
-		BootLog: sha512.Sum384(raw), Log: rpc.LogClaims{Count: len(d.log), Anchor: logs.AnchorRTMR3},
-	}
+	c.Profile, c.Agent, c.Nonce, c.UserData = rpc.ClaimsProfile, sha512.Sum384(d.public()), nonce, userData
+	c.BootLog, c.Log = sha512.Sum384(raw), rpc.LogClaims{Count: len(d.log), Anchor: logs.AnchorRTMR3}
 	var register, public canonical.Digest
 	e := &rpc.Evidence{Profile: rpc.EvidenceProfile, TEE: "tdx", BootLog: raw}
 	for _, event := range d.log {
@@ -113,7 +129,7 @@ func (d *TD) Evidence(id string, nonce, userData []byte) []byte {
 		e.RuntimeLog = show(e.RuntimeLog, event, id)
 	}
 	c.Log.Register, c.Log.Public = register, public
-	if e.Claims, err = canonical.Marshal(c); err != nil {
+	if e.Claims, err = canonical.Marshal(&c); err != nil {
 		d.t.Fatal(err)
 	}
 	data, err := rpc.ReportData(e.Claims)
@@ -148,13 +164,13 @@ func show(log []rpc.LogEntry, e logs.Event, id string) []rpc.LogEntry {
 func (d *TD) Machine() *sim.Machine { return d.machine }
 
 // Root is the file of the root that vouches for the TD.
-func (d *TD) root() []byte { return d.machine.RootPEM() }
+func (d *TD) Root() []byte { return d.machine.RootPEM() }
 
 // Appraise appraises evidence, with or without a policy.
 func (d *TD) Appraise(bundle, nonce []byte, p *policy.Policy) *verify.Result {
 	d.t.Helper()
 	var roots []*x509.Certificate
-	roots, err := dcap.ParseRoots(d.root())
+	roots, err := dcap.ParseRoots(d.Root())
 	if err != nil {
 		d.t.Fatal(err)
 	}

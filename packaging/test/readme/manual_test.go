@@ -49,7 +49,11 @@ tar -C root -c bin | docker import - busybox && rm -r root`,
 	"cima-policy.5: ssh-keygen -Y sign -n cima-policy -f KEY policy.toml": {
 		before: `ssh-keygen -q -t ed25519 -N '' -f KEY; echo "team $(cat KEY.pub)" >allowed_signers`, exit: 2, // a simulated root
 	},
-	"cima-reference-values.7: cimactl predict boot --uki app.efi --check evidence.json":                {cannot: "needs a UKI and a machine that booted it: make proof-boot"},
+	"cima-reference-values.7: cimactl predict boot --uki app.efi --check evidence.json":     {cannot: "needs a UKI and a machine that booted it: make proof-boot"},
+	"cima-spire.7: NodeAttestor \"cima\" {":                                                 {cannot: "needs spire-agent: make proof-spire"},
+	"cima-spire.7: systemd-run --pipe -u spire-agent.service \\":                            {cannot: "needs systemd: make proof-spire"},
+	"cima-spire.7: spire-server entry create -node -spiffeID spiffe://example.org/nodes \\": {cannot: "the same"},
+	"cima-spire.7: [power]": {cannot: "no command: a part of a policy"},
 	"cima-from-05.7: // was: github.com/cc-api/.../sdk/golang/cima":                                    {cannot: "no command: rpc/compat's tests and 0.5's own example compile it"},
 	"cima-reference-values.7: cimactl predict boot --policy --name shop --firmware OVMF.fd \\":         {cannot: "needs a firmware and a UKI: make proof-boot"},
 	"cima-reference-values.7: cimactl policy add-google gcp endorsement.binarypb --root google.crt":    {cannot: "needs Google's endorsement and root: tests of hw/verify/endorsed"},

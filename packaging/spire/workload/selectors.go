@@ -1,0 +1,57 @@
+package workload
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/cima-project/cima/rpc"
+)
+
+// maxPower is how many classes of power are selectors; of more, "power:more" is one.
+const maxPower = 64
+
+// selectors are what an entry can ask for (cima-spire(7), SELECTORS). What isn't known has
+// no selector, so that no entry is met by it. No value is a text that a container chose: an
+// image's name and a pod's are left out.
+func selectors(who rpc.ProcessIdentity) []string {
+	if who.Host != nil {
+		values := []string{"host", "uid:" + strconv.FormatUint(uint64(who.Host.UID), 10)}
+		if who.Host.Unit != "" {
+			values = append(values, "unit:"+who.Host.Unit)
+		}
+		return values
+	}
+	c := who.Container
+	values := []string{"container", "container_id:" + c.ID}
+	add := func(name, value string) {
+		if value != "" {
+			values = append(values, name+":"+value)
+		}
+	}
+	add("runtime", c.Runtime)
+	add("source", who.Source)
+	add("image_digest", c.ImageDigest)
+	add("start", c.Assurance.Start)
+	add("cgroup_owner", strconv.FormatUint(uint64(c.Assurance.CgroupOwner), 10))
+	if c.LaunchDigest != nil && *c.LaunchDigest != (rpc.Digest{}) {
+		add("launch_digest", c.LaunchDigest.String())
+	}
+	return append(values, power(who.Power)...)
+}
+
+// power are the selectors of classes. nil classes are not known, and have none.
+func power(classes []string) (values []string) {
+	switch {
+	case classes == nil:
+		return nil
+	case len(classes) == 0:
+		return []string{"power:none"}
+	}
+	for _, class := range slices.Compact(slices.Sorted(slices.Values(classes))) {
+		if len(values) == maxPower {
+			return append(values, "power:more")
+		}
+		values = append(values, "power:"+class)
+	}
+	return values
+}
