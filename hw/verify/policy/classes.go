@@ -49,8 +49,7 @@ func several(class string) bool {
 // JudgePower says which classes of power the policy does not allow, each once.
 func (p *Policy) JudgePower(classes []string) (refused []string) {
 	for _, c := range unique(classes) {
-		kind, _, _ := strings.Cut(c, ":")
-		if isClass(c) != "" || !slices.Contains(p.power, c) && !slices.Contains(p.powerKinds, kind) {
+		if isClass(c) != "" || !slices.Contains(p.power, c) && !slices.ContainsFunc(p.powerKinds, func(kind string) bool { return strings.HasPrefix(c, kind+":") }) {
 			refused = append(refused, c)
 		}
 	}

@@ -197,8 +197,7 @@ func (p *Policy) rules(t *tables.Table, leaves match.Leaves) {
 	tcb.Done()
 	power, _ := t.One("power")
 	// A kind is a class's first part without its colon: one with a colon is none.
-	isKind := func(kind string) string { return isClass(strings.ReplaceAll(kind, ":", "/") + ":x") }
-	p.power, p.powerKinds = power.Texts("allow", isClass), power.Texts("allow_kinds", isKind)
+	p.power, p.powerKinds = power.Texts("allow", isClass), power.Texts("allow_kinds", func(kind string) string { return isClass(strings.ReplaceAll(kind, ":", "/") + ":x") })
 	power.Done()
 	h, there := t.One("host")
 	p.host = readHost(h, there, leaves)
