@@ -214,7 +214,7 @@ class Offline:
         for program in ("cimad-sim", "cimad"):
             if program not in self.programs:
                 continue
-            for args in (["--help"], ["--nosuch"], ["x"], ["--check-config", "--config", "none.toml"], ["--check-config"]):
+            for args in (["--help"], ["--nosuch"], ["x"], ["--check-config", "--config", "none.toml"]):
                 code, out, err = self.do(*args, program=program)
                 flags = re.findall(r"(?m)^ +-([a-z-]+)", out.decode())
                 self.golden.add("command line", f"{program} {' '.join(args)}", [code, flags], [err, out.decode()])
