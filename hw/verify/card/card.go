@@ -115,15 +115,26 @@ func unit(h *rpc.HostClaims) string {
 }
 
 func where(r *verify.Result) string {
-	text := "a TD whose boot is not known"
+	text := guest(r) + " whose boot is not known"
 	if r.Boot != nil {
-		text = fmt.Sprintf("a TD, booted as %q", r.Boot.Name)
+		text = fmt.Sprintf("%s, booted as %q", guest(r), r.Boot.Name)
 	}
 	if r.TCB == nil {
 		return text + "; patch level not checked"
 	}
 	date, _, _ := strings.Cut(r.TCB.Date, "T")
 	return fmt.Sprintf("%s; patch level %s of %s", text, r.TCB.Status, date)
+}
+
+func guest(r *verify.Result) string {
+	text := "a TD"
+	if r.Guest != nil {
+		text = "an SNP guest"
+	}
+	if r.Claims != nil && r.Claims.Log.Anchor == "pcr" {
+		text += " behind a paravisor"
+	}
+	return text
 }
 
 // policyWords name the policy's files.

@@ -17,6 +17,7 @@ import (
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/guest"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/hw/verify/verifytest"
@@ -260,5 +261,18 @@ func TestLogsWithoutResult(t *testing.T) {
 		if got := write(t, s); !strings.Contains(got, "nobody vouches") || strings.Contains(got, "What was judged") {
 			t.Errorf("the page says\n%.1500s", got)
 		}
+	}
+}
+
+// TestMeasurement: of an SNP guest the launch measurement is the one register.
+func TestMeasurement(t *testing.T) {
+	g := &guest.Guest{}
+	g.Measurement[0] = 0xab
+	list := registersOf(&verify.Result{Guest: g})
+	if len(list) != 1 || list[0].Name != "MEASUREMENT" || list[0].Held != g.Measurement.String() || list[0].State != unproved {
+		t.Errorf("registers %+v", list)
+	}
+	if list = registersOf(&verify.Result{Guest: g, Boot: &policy.Boot{}}); list[0].State != proved {
+		t.Errorf("registers of a boot that the policy knows %+v", list)
 	}
 }

@@ -76,6 +76,13 @@ func stateOfStep(s *verify.Step) state {
 
 // registersOf are the quote's registers, beside what the logs replay to.
 func registersOf(r *verify.Result) []register {
+	if r.Guest != nil {
+		state, note := unproved, "the firmware's; no log explains it, a policy names it"
+		if r.Boot != nil {
+			state, note = proved, "as the policy wants it"
+		}
+		return []register{{Name: "MEASUREMENT", Held: r.Guest.Measurement.String(), State: state, Note: note}}
+	}
 	if r.Registers == nil {
 		return nil
 	}
