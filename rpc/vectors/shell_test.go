@@ -56,7 +56,7 @@ func TestShellExample(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), `"host"`) {
 		t.Fatalf("%v: %s", err, out)
 	}
-	bundle, err := os.ReadFile(s.path("evidence.json"))
+	bundle, err := os.ReadFile(s.path("host.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ tar -C root -c bin | docker import - busybox && rm -r root`,
 	"cima-access.7: {\"profile\":\"https://github.com/cima-project/cima/seal/v1\",":             {cannot: "no command: rpc/userdata and its tests"},
 	"cima-access.7: cimactl evidence --nonce HEX --jwk public.jwk >evidence.json":               {cannot: "needs a key broker's client: the tests of rpc/userdata"},
 	"cima-api.7: ask() { # METHOD [PARAMS]":                                                     {},
-	"cima-api.7: cimactl verify evidence.json \\":                                               {exit: 2}, // a simulated root
+	"cima-api.7: cimactl verify host.json \\":                                                   {exit: 2}, // a simulated root
 	"cima-from-05.7: from cima_client.compat import CimaSdk    # was: from cima import CimaSdk": {reads: "PYTHONPATH=rpc/python python3 -"},
 	"cima-policy.5: # One app on one cloud.":                                                    {cannot: "no command: man's tests and hw/verify/policy read it"},
 	"cima-policy.5: # A platform team: two firmwares, three kernels, two kinds of containers.":  {cannot: "the same"},
