@@ -64,10 +64,10 @@ func TestCollateral(t *testing.T) {
 
 	service.Kind = "00806f050000"
 	try(3, "collateral fetch @quote --pccs URL"+root, "foreign: it is of 00806f050000, and must be of 50806f000000")
-	service.Before = func(w http.ResponseWriter, _ *http.Request) bool {
+	service.SetBefore(func(w http.ResponseWriter, _ *http.Request) bool {
 		http.Error(w, "no", http.StatusServiceUnavailable)
 		return true
-	}
+	})
 	try(3, "collateral fetch @quote --pccs URL"+root, "503", "hint: ")
 	try(0, "collateral check @quote"+root, "good until") // a failure takes nothing away
 }

@@ -97,12 +97,12 @@ func TestOnline(t *testing.T) {
 	manual := strings.Join(strings.Fields(strings.ReplaceAll(string(text), "*", "")), " ")
 	answer := func(status int, text string) func(*collateraltest.Service) {
 		return func(s *collateraltest.Service) {
-			s.Before = func(w http.ResponseWriter, _ *http.Request) bool {
+			s.SetBefore(func(w http.ResponseWriter, _ *http.Request) bool {
 				w.Header().Set("TCB-Info-Issuer-Chain", "nonsense")
 				w.WriteHeader(status)
 				w.Write([]byte(text))
 				return true
-			}
+			})
 		}
 	}
 	for _, c := range []struct {
@@ -157,16 +157,16 @@ func TestOnline(t *testing.T) {
 
 // slow answers, but only when it was asked a while ago.
 func slow(s *collateraltest.Service) {
-	s.Before = func(http.ResponseWriter, *http.Request) bool {
+	s.SetBefore(func(http.ResponseWriter, *http.Request) bool {
 		time.Sleep(100 * time.Millisecond)
 		return false
-	}
+	})
 }
 
 // neverAnswers takes the question and never answers.
 func neverAnswers(s *collateraltest.Service) {
-	s.Before = func(_ http.ResponseWriter, r *http.Request) bool {
+	s.SetBefore(func(_ http.ResponseWriter, r *http.Request) bool {
 		<-r.Context().Done()
 		return true
-	}
+	})
 }

@@ -30,10 +30,10 @@ func TestProcessesAtOneCache(t *testing.T) {
 	a := newAppraisal(t)
 	const programs = 4
 	started := make(chan struct{})
-	a.service.Before = func(http.ResponseWriter, *http.Request) bool {
+	a.service.SetBefore(func(http.ResponseWriter, *http.Request) bool {
 		<-started // all are there before the first has its answer
 		return false
-	}
+	})
 	cache := t.TempDir()
 	outs, running := make([]bytes.Buffer, programs), make([]*exec.Cmd, programs)
 	for i := range running {
@@ -66,29 +66,30 @@ func TestKilledProcesses(t *testing.T) {
 	a := newAppraisal(t)
 	var mu sync.Mutex
 	var killAt func() // at each question
-	a.service.Before = func(http.ResponseWriter, *http.Request) bool {
+	a.service.SetBefore(func(http.ResponseWriter, *http.Request) bool {
 		mu.Lock()
 		defer mu.Unlock()
 		killAt()
 		return false
-	}
+	})
 	points := map[string]int{}
 	for range kills {
 		cache := t.TempDir()
 		var out bytes.Buffer
 		c := a.process(cache, &out)
 		question, later := 1+random.IntN(4), time.Duration(random.IntN(4000))*time.Microsecond
-		asked := 0
+		asked, started := 0, make(chan *os.Process, 1)
 		mu.Lock()
 		killAt = func() {
 			if asked++; asked == question {
-				time.AfterFunc(later, func() { c.Process.Kill() })
+				time.AfterFunc(later, func() { (<-started).Kill() })
 			}
 		}
 		mu.Unlock()
 		if err := c.Start(); err != nil {
 			t.Fatal(err)
 		}
+		started <- c.Process
 		err := c.Wait()
 		folder := filepath.Join(cache, "cima", "collateral")
 		states, failed := collateral.Kept(t.Context(), folder, nil, time.Now())

@@ -100,9 +100,9 @@ func TestServiceThatFails(t *testing.T) {
 		spoil func(*fixture)
 		says  string
 	}{
-		"absent":                  {func(f *fixture) { f.service.Before = refusal }, "503"},
-		"wrong":                   {func(f *fixture) { f.service.Before = garbage }, "can't be used: bad"},
-		"without end":             {func(f *fixture) { f.service.Before = huge }, "more than"},
+		"absent":                  {func(f *fixture) { f.service.SetBefore(refusal) }, "503"},
+		"wrong":                   {func(f *fixture) { f.service.SetBefore(garbage) }, "can't be used: bad"},
+		"without end":             {func(f *fixture) { f.service.SetBefore(huge) }, "more than"},
 		"expired":                 {func(f *fixture) { f.service.Until = f.clock.Add(-time.Minute) }, "stale: its successor was due on 2026-12-01"},
 		"of the future":           {func(f *fixture) { f.service.Issued = f.clock.Add(time.Hour) }, "early: it is good from 2026-12-01"},
 		"older than what is kept": {func(f *fixture) { f.service.Issued = f.service.Issued.Add(-time.Hour) }, "older: it was issued on"},
@@ -142,10 +142,10 @@ func TestServiceThatFails(t *testing.T) {
 // TestPauseGrows: the service is asked after 10, 20, 40 … seconds, and at last once an hour.
 func TestPauseGrows(t *testing.T) {
 	f := newFixture(t)
-	f.service.Before = func(w http.ResponseWriter, r *http.Request) bool {
+	f.service.SetBefore(func(w http.ResponseWriter, r *http.Request) bool {
 		http.Error(w, "no", http.StatusServiceUnavailable)
 		return true
-	}
+	})
 	for range 24 * 60 { // a day, each minute
 		if err := f.get(t, dcap.QEIdentity); err == nil {
 			t.Fatal("no error")
@@ -155,7 +155,7 @@ func TestPauseGrows(t *testing.T) {
 	if n := f.service.Asked.Load(); n < 24 || n > 40 {
 		t.Errorf("asked %d times in a day", n)
 	}
-	f.service.Before = nil
+	f.service.SetBefore(nil)
 	f.clock = f.clock.Add(longPause)
 	if err := f.get(t, dcap.QEIdentity); err != nil {
 		t.Error(err)

@@ -89,7 +89,7 @@ func TestRootsOfOneAuthority(t *testing.T) {
 		"future first":      {[]*x509.Certificate{future, good, expired}, good, ""},
 		"the first of two":  {[]*x509.Certificate{expired, second, good}, second, ""},
 		"the quote's own":   {[]*x509.Certificate{expired, q.Root()}, q.Root(), ""},
-		"none in date":      {[]*x509.Certificate{other, expired, future}, expired, "expired or is not yet valid"},
+		"none in date":      {[]*x509.Certificate{other, expired, future}, expired, "the trusted root is good from"},
 		"another authority": {[]*x509.Certificate{other}, nil, "a root that is not trusted"},
 		"none":              {nil, nil, "a root that is not trusted"},
 	} {

@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,12 +34,14 @@ const FMSPC = "b0c06f000000"
 
 // Service is a PCCS. Its members may be set between requests.
 type Service struct {
+	mu     sync.Mutex
+	before func(w http.ResponseWriter, r *http.Request) bool
+
 	Root   *x509.Certificate
 	Issued time.Time // of all documents
 	Until  time.Time
-	Kind   string                                            // the FMSPC in TCB info; default FMSPC
-	Before func(w http.ResponseWriter, r *http.Request) bool // answers instead, if it returns true; may be nil
-	Asked  atomic.Int64                                      // requests
+	Kind   string       // the FMSPC in TCB info; default FMSPC
+	Asked  atomic.Int64 // requests
 
 	t              testing.TB
 	rootKey, caKey crypto.Signer
@@ -97,10 +100,20 @@ func (s *Service) certificate(name string, issuer *x509.Certificate, issuerKey c
 	return key, c
 }
 
+// SetBefore sets what answers instead of the service, if it returns true; nil is nothing.
+func (s *Service) SetBefore(f func(w http.ResponseWriter, r *http.Request) bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.before = f
+}
+
 // ServeHTTP answers as a PCCS does: revocation lists in hex, chains in headers.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.Asked.Add(1)
-	if s.Before != nil && s.Before(w, r) {
+	s.mu.Lock()
+	before := s.before
+	s.mu.Unlock()
+	if before != nil && before(w, r) {
 		return
 	}
 	kind := s.Kind
