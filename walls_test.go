@@ -164,7 +164,7 @@ var allowed = map[string][]string{
 	"hw/verify/ear":        {"hw/verify", "hw/verify/policy", "rpc", "rpc/userdata"},
 	"hw/imds/host":         {"hw/imds"},
 	"hw/vtpm/vtpmtest":     {"hw/vtpm"},
-	"hw/verify/verifytest": {"hw", "hw/sim", "hw/verify", "hw/verify/dcap", "hw/verify/policy", "logs", "logs/boot", "rpc"},
+	"hw/verify/verifytest": {"hw", "hw/sim", "hw/verify", "hw/verify/dcap", "hw/verify/policy", "logs", "logs/boot", "rpc", "rpc/userdata"},
 	"rpc/cimactl/boot": {
 		"hw/verify/computed",
 		"hw/verify/dcap",

@@ -17,12 +17,7 @@ import (
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/verifytest"
-	"github.com/cima-project/cima/rpc/userdata"
 )
-
-var nonce = []byte("nonce of a test!")
-
-const point = `{"alg":"ECDH-ES+A256KW","crv":"P-256","kty":"EC","x":"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY","y":"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"}`
 
 type token struct {
 	Verdict string `json:"cima_verdict"`
@@ -55,30 +50,18 @@ func read(t *testing.T, r *verify.Result) token {
 // Evidence that is trusted is affirmed, of the container that it is of, with its key; the
 // same of another container, or without a policy, is not, and has neither.
 func TestWhatATokenSays(t *testing.T) {
-	d := verifytest.Boot(t, sim.Config{})
-	key, err := userdata.ParseJWK([]byte(point))
-	if err != nil {
-		t.Fatal(err)
-	}
-	bound, err := userdata.TEEPubkey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	one, two := d.Launch("1", "registry/one:1", "a"), d.Launch("2", "registry/one:1", "b")
-	first := d.Evidence(one, nonce, bound)
-	_, p := d.Policy(d.Appraise(first, nonce, nil))
-
-	r := d.Appraise(first, nonce, p)
+	a := verifytest.AppraiseThree(t)
+	d, r := a.TD, a.Right
 	k := read(t, r)
 	cpu := k.Submods["cpu0"]
 	want := map[string]int{"instance-identity": 2, "configuration": 2, "executables": 3, "runtime-opaque": 2}
 	if cpu.Status != "affirming" || !maps.Equal(cpu.Vector, want) {
 		t.Errorf("%s, %v: want affirming, %v; %s", cpu.Status, cpu.Vector, want, r.Reason)
 	}
-	if k.Verdict != "trusted" || k.Launch != r.Claims.Container.LaunchDigest.String() || k.Nonce != base64.RawURLEncoding.EncodeToString(nonce) || !strings.HasPrefix(cpu.Policy, "sha384:") {
+	if k.Verdict != "trusted" || k.Launch != r.Claims.Container.LaunchDigest.String() || k.Nonce != base64.RawURLEncoding.EncodeToString(a.Nonce) || !strings.HasPrefix(cpu.Policy, "sha384:") {
 		t.Errorf("%+v", k)
 	}
-	if got := cpu.Evidence.Runtime["tee-pubkey"]; got["x"] != key.X || got["alg"] != key.Algorithm {
+	if got := cpu.Evidence.Runtime["tee-pubkey"]; got["x"] != a.Key.X || got["alg"] != a.Key.Algorithm {
 		t.Errorf("the key: %v", got)
 	}
 
@@ -88,13 +71,13 @@ func TestWhatATokenSays(t *testing.T) {
 		status  string
 		vector  map[string]int
 	}{
-		"another container": {d.Appraise(d.Evidence(two, nonce, bound), nonce, p), verify.NotTrusted, "contraindicated",
+		"another container": {a.Wrong, verify.NotTrusted, "contraindicated",
 			map[string]int{"instance-identity": 97, "configuration": 2, "executables": 3, "runtime-opaque": 2}},
-		"no policy":  {d.Appraise(first, nonce, nil), verify.NotTrusted, "contraindicated", map[string]int{"runtime-opaque": 2}},
-		"replayed":   {d.Appraise(first, []byte("nonce of another"), p), verify.NotAuthentic, "contraindicated", all99()},
-		"cut short":  {d.Appraise(first[:len(first)-9], nonce, p), verify.Malformed, "contraindicated", all99()},
-		"no nonce":   {d.Appraise(first, nil, p), verify.NotTrusted, "contraindicated", want},
-		"other boot": {verifytest.Boot(t, sim.Config{Debug: true}).Appraise(first, nonce, p), verify.NotAuthentic, "contraindicated", all99()},
+		"no policy":  {d.Appraise(a.Evidence, a.Nonce, nil), verify.NotTrusted, "contraindicated", map[string]int{"runtime-opaque": 2}},
+		"replayed":   {a.Replayed, verify.NotAuthentic, "contraindicated", all99()},
+		"cut short":  {d.Appraise(a.Evidence[:len(a.Evidence)-9], a.Nonce, a.Policy), verify.Malformed, "contraindicated", all99()},
+		"no nonce":   {d.Appraise(a.Evidence, nil, a.Policy), verify.NotTrusted, "contraindicated", want},
+		"other boot": {verifytest.Boot(t, sim.Config{Debug: true}).Appraise(a.Evidence, a.Nonce, a.Policy), verify.NotAuthentic, "contraindicated", all99()},
 	} {
 		k := read(t, c.r)
 		cpu := k.Submods["cpu0"]

@@ -15,19 +15,12 @@ import (
 	"github.com/open-policy-agent/opa/v1/rego"
 	veraison "github.com/veraison/ear"
 
-	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/ear"
 	"github.com/cima-project/cima/hw/verify/verifytest"
-	"github.com/cima-project/cima/rpc/userdata"
 )
 
-const (
-	issuer = "https://verifier.example"
-	point  = `{"alg":"ECDH-ES+A256KW","crv":"P-256","kty":"EC","x":"axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY","y":"T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU"}`
-)
-
-var nonce = []byte("nonce of a test!")
+const issuer = "https://verifier.example"
 
 // signer is a verifier's key.
 type signer struct {
@@ -68,25 +61,7 @@ func (s *signer) token(r *verify.Result, now time.Time) string {
 	return string(token)
 }
 
-// appraised are a container that a policy trusts, and one that it doesn't.
-func appraised(t *testing.T) (right, wrong, replayed *verify.Result) {
-	t.Helper()
-	d := verifytest.Boot(t, sim.Config{})
-	key, err := userdata.ParseJWK([]byte(point))
-	if err != nil {
-		t.Fatal(err)
-	}
-	bound, err := userdata.TEEPubkey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	one, two := d.Launch("1", "registry/one:1", "a"), d.Launch("2", "registry/one:1", "b")
-	first := d.Evidence(one, nonce, bound)
-	_, p := d.Policy(d.Appraise(first, nonce, nil))
-	return d.Appraise(first, nonce, p), d.Appraise(d.Evidence(two, nonce, bound), nonce, p), d.Appraise(first, []byte("nonce of another"), p)
-}
-
-// key is the one key of a JWKS.
+// verifier is the one key of a JWKS.
 func (s *signer) verifier() jwk.Key {
 	s.Helper()
 	set, err := jwk.Parse([]byte(s.jwks))
@@ -101,15 +76,15 @@ func (s *signer) verifier() jwk.Key {
 // mean. What another key signed, or anybody changed, is refused.
 func TestVeraison(t *testing.T) {
 	s := newSigner(t)
-	right, wrong, replayed := appraised(t)
+	a := verifytest.AppraiseThree(t)
 	for name, c := range map[string]struct {
 		r      *verify.Result
 		tier   veraison.TrustTier
 		vector map[string]veraison.TrustClaim
 	}{
-		"right": {right, veraison.TrustTierAffirming, map[string]veraison.TrustClaim{"instance-identity": 2, "configuration": 2, "executables": 3, "runtime-opaque": 2}},
-		"wrong": {wrong, veraison.TrustTierContraindicated, map[string]veraison.TrustClaim{"instance-identity": 97, "configuration": 2, "executables": 3, "runtime-opaque": 2}},
-		"replayed": {replayed, veraison.TrustTierContraindicated, map[string]veraison.TrustClaim{"instance-identity": 99, "configuration": 99, "executables": 99, "runtime-opaque": 99,
+		"right": {a.Right, veraison.TrustTierAffirming, map[string]veraison.TrustClaim{"instance-identity": 2, "configuration": 2, "executables": 3, "runtime-opaque": 2}},
+		"wrong": {a.Wrong, veraison.TrustTierContraindicated, map[string]veraison.TrustClaim{"instance-identity": 97, "configuration": 2, "executables": 3, "runtime-opaque": 2}},
+		"replayed": {a.Replayed, veraison.TrustTierContraindicated, map[string]veraison.TrustClaim{"instance-identity": 99, "configuration": 99, "executables": 99, "runtime-opaque": 99,
 			"file-system": 99, "hardware": 99, "storage-opaque": 99, "sourced-data": 99}},
 	} {
 		var got veraison.AttestationResult
@@ -131,7 +106,7 @@ func TestVeraison(t *testing.T) {
 			t.Errorf("%s: %v, %v", name, *got.Profile, *got.VerifierID)
 		}
 	}
-	token := s.token(right, time.Now())
+	token := s.token(a.Right, time.Now())
 	var got veraison.AttestationResult
 	if err := got.Verify([]byte(token), jwa.ES256, newSigner(t).verifier()); err == nil {
 		t.Error("another verifier's key verifies it")
@@ -171,27 +146,27 @@ allow if {
 // OPA lets in the container of one launch digest, for one nonce, and nothing else.
 func TestOPA(t *testing.T) {
 	s := newSigner(t)
-	right, wrong, replayed := appraised(t)
+	a := verifytest.AppraiseThree(t)
 	q, err := rego.New(rego.Query("data.gate.allow"), rego.Module("gate.rego", gate), rego.StrictBuiltinErrors(true)).PrepareForEval(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	launch, now := right.Claims.Container.LaunchDigest.String(), time.Now()
-	good := map[string]any{"token": s.token(right, now), "jwks": s.jwks, "launch": launch, "nonce": base64.RawURLEncoding.EncodeToString(nonce)}
+	launch, now := a.Right.Claims.Container.LaunchDigest.String(), time.Now()
+	good := map[string]any{"token": s.token(a.Right, now), "jwks": s.jwks, "launch": launch, "nonce": base64.RawURLEncoding.EncodeToString(a.Nonce)}
 	for name, c := range map[string]struct {
 		member string
 		value  any
 		want   bool
 	}{
 		"right":                {"launch", launch, true},
-		"another container":    {"token", s.token(wrong, now), false},
-		"replayed evidence":    {"token", s.token(replayed, now), false},
-		"another launch":       {"launch", wrong.Claims.Container.LaunchDigest.String(), false},
+		"another container":    {"token", s.token(a.Wrong, now), false},
+		"replayed evidence":    {"token", s.token(a.Replayed, now), false},
+		"another launch":       {"launch", a.Wrong.Claims.Container.LaunchDigest.String(), false},
 		"another nonce":        {"nonce", base64.RawURLEncoding.EncodeToString([]byte("nonce of another")), false},
-		"another verifier":     {"token", newSigner(t).token(right, now), false},
-		"expired":              {"token", s.token(right, now.Add(-6*time.Minute)), false},
-		"a changed token":      {"token", swapped(t, s.token(right, now), `"exp":1`, `"exp":9`), false},
-		"another launch in it": {"token", swapped(t, s.token(right, now), launch[:8], "00000000"), false},
+		"another verifier":     {"token", newSigner(t).token(a.Right, now), false},
+		"expired":              {"token", s.token(a.Right, now.Add(-6*time.Minute)), false},
+		"a changed token":      {"token", swapped(t, s.token(a.Right, now), `"exp":1`, `"exp":9`), false},
+		"another launch in it": {"token", swapped(t, s.token(a.Right, now), launch[:8], "00000000"), false},
 	} {
 		input := maps.Clone(good)
 		input[c.member] = c.value
