@@ -10,7 +10,7 @@ GOFLAGS_BUILD = -trimpath -buildvcs=false -ldflags '$(GO_LDFLAGS) -X main.versio
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOTESTSUM   = gotest.tools/gotestsum@v1.13.0
 
-COMMANDS = bin/cimad bin/cimad-sim bin/cimactl
+COMMANDS = bin/cimad bin/cima-imds bin/cimad-sim bin/cimactl
 
 # The platforms that cimactl is also built for.
 PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
@@ -25,13 +25,15 @@ all: build
 # What root makes in another user's tree (sudo make demo) belongs to that user afterwards.
 GIVE_BACK = @[ "$$(id -u)" != 0 ] || [ "$$(stat -c %u Makefile)" = 0 ] || chown -R --reference=Makefile $(wildcard bin) $(wildcard .cache) bin
 
-## build: the three static binaries, in bin/ (2 min the first time)
+## build: the four static binaries, in bin/ (2 min the first time)
 build: $(COMMANDS)
 	$(GIVE_BACK)
 
 # Static without cgo, and no PIE: they must run in an image made from scratch.
 bin/cimad: FORCE
 	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cimad
+bin/cima-imds: FORCE
+	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cima-imds
 bin/cimad-sim: FORCE
 	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cimad-sim
 bin/cima-spire: FORCE
@@ -39,7 +41,7 @@ bin/cima-spire: FORCE
 bin/cimactl: FORCE
 	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./rpc/cimactl
 
-## cross: cimactl for the other platforms, in bin/cross (Linux on arm64: all three programs compile)
+## cross: cimactl for the other platforms, in bin/cross (Linux on arm64: all programs compile)
 cross: $(PLATFORMS:%=bin/cross/%/cimactl)
 	CGO_ENABLED=0 GOOS=linux GOARCH=arm64 $(GO) build -o /dev/null ./...
 bin/cross/%/cimactl: FORCE

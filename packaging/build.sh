@@ -18,7 +18,7 @@ step() { part=$((part + 1)) && printf 'packages: %d of 6, after %d s: %s\n' "$pa
 rm -rf dist/stage
 mkdir -p dist/stage
 rm -f dist/*.deb dist/*.rpm dist/*.whl dist/*.crate dist/cimactl-*.tar.gz dist/*.oci.tar dist/SHA256SUMS
-step 'the three programs'
+step 'the programs'
 make -s build VERSION="$VERSION"
 step 'manual and completions'
 GO=${GO:-go} man/build.sh "$PWD/.cache/man"

@@ -36,6 +36,7 @@ page() {
 cimad() {
 	units=${DESTDIR:-}$prefix/lib/systemd/system
 	put 755 "${DESTDIR:-}$prefix/sbin" bin/cimad
+	put 755 "${DESTDIR:-}$prefix/libexec/cima" bin/cima-imds
 	notices cimad
 	put 644 "$units" systemd/cimad.service systemd/cimad.socket systemd/cimad-admin.socket systemd/cimad-lookup.socket systemd/cima-imds.socket systemd/cima-imds.service
 	install -D -p -m 644 systemd/cima.tmpfiles.conf "${DESTDIR:-}$prefix/lib/tmpfiles.d/cima.conf"

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/hw/imds"
-	"github.com/cima-project/cima/hw/imds/host"
 )
 
 var units = []string{"cimad.service", "cimad.socket", "cimad-admin.socket", "cimad-lookup.socket"}
@@ -34,7 +33,7 @@ func analyze(t *testing.T, dropins []string, args ...string) (string, int) {
 	tool := need(t, "systemd-analyze")
 	dir := t.TempDir()
 	put := func(name, text string) {
-		text = strings.ReplaceAll(text, "/usr/sbin/cimad", "/bin/true")
+		text = strings.NewReplacer("/usr/sbin/cimad", "/bin/true", "/usr/libexec/cima/cima-imds", "/bin/true").Replace(text)
 		text = strings.ReplaceAll(text, "/bin/kill", "/bin/true") // systemd-252.conf
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
 			t.Fatal(err)
@@ -232,8 +231,8 @@ func TestUnitsFitTheCode(t *testing.T) {
 	if asks := unit(t, "cima-imds.socket"); !strings.Contains(asks, "\nConditionFirmware="+azure+"\n") || !strings.Contains(asks, "\nListenStream="+imds.Socket+"\n") {
 		t.Error("cima-imds.socket must be where cimad asks, on Azure alone")
 	}
-	if asks := unit(t, "cima-imds.service"); !strings.Contains(asks, "\nExecStart=/usr/sbin/cimad "+host.Command+"\n") {
-		t.Error("cima-imds.service must start cimad as the service")
+	if asks := unit(t, "cima-imds.service"); !strings.Contains(asks, "\nExecStart=/usr/libexec/cima/cima-imds\n") {
+		t.Error("cima-imds.service must start the program of its own")
 	}
 	for _, name := range units {
 		if conditions := regexp.MustCompile(`(?m)^Condition.*`).FindAllString(unit(t, name), -1); !slices.Equal(conditions, []string{"ConditionPathExists=|/dev/tdx_guest", "ConditionPathExists=|/dev/sev-guest", "ConditionFirmware=|" + azure}) {

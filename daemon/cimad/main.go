@@ -9,15 +9,11 @@ import (
 
 	"github.com/cima-project/cima/daemon"
 	"github.com/cima-project/cima/hw"
-	"github.com/cima-project/cima/hw/imds/host"
 )
 
 var version = "unknown" // set by the linker
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == host.Command {
-		os.Exit(host.Main(os.Stderr))
-	}
 	os.Exit(daemon.Main(daemon.Program{
 		Name:    "cimad",
 		Version: version,

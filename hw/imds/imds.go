@@ -2,7 +2,7 @@
 //
 // On Azure the host makes TDX quotes, and has the certificates of SNP reports. Both are
 // asked for over HTTP at one address of the VM's own network. cimad opens no network: it asks
-// a small service, which `cimad imds` is. Here is what both say to each other: on each
+// a small service, the program cima-imds. Here is what both say to each other: on each
 // connection one line with a request and one with its reply, both JSON. The answers prove nothing
 // by themselves; the hardware's signature in them does.
 package imds

@@ -2,7 +2,8 @@
 //
 // It asks the instance metadata service, at one fixed address that the host answers itself
 // (169.254.169.254). It keeps nothing and judges nothing: what it passes on is signed by the
-// hardware or it is worthless. cima-imds.service runs it, and may reach no other address.
+// hardware or it is worthless. The program cima-imds is it; its unit, cima-imds.service, lets it
+// reach no other address.
 package host
 
 import (

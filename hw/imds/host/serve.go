@@ -17,9 +17,6 @@ import (
 	"github.com/cima-project/cima/hw/imds"
 )
 
-// Command is the first argument of cimad that makes it this service.
-const Command = "imds"
-
 // Bounds of the service. cimad asks once, and again only after a failure.
 const (
 	maxCallers = 4
@@ -37,7 +34,7 @@ func Main(stderr io.Writer) int {
 		err = serve(ctx, listener, newHost(service), idleTime)
 	}
 	if err != nil {
-		fmt.Fprintf(stderr, "cimad imds: %v\n", err)
+		fmt.Fprintf(stderr, "cima-imds: %v\n", err)
 		return 1
 	}
 	return 0

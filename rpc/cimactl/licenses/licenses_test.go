@@ -12,14 +12,14 @@ import (
 	"testing"
 )
 
-// programs are built for these systems.
+// programs of each package, and the systems that they are built for.
 var programs = map[string]struct {
-	dir     string
+	dirs    []string
 	systems []string
 }{
-	"cimad":     {"../../../daemon/cimad", []string{"linux"}},
-	"cimad-sim": {"../../../daemon/cimad-sim", []string{"linux"}},
-	"cimactl":   {"..", []string{"linux", "darwin", "windows"}},
+	"cimad":     {[]string{"../../../daemon/cimad", "../../../daemon/cima-imds"}, []string{"linux"}},
+	"cimad-sim": {[]string{"../../../daemon/cimad-sim"}, []string{"linux"}},
+	"cimactl":   {[]string{".."}, []string{"linux", "darwin", "windows"}},
 }
 
 // goList runs go list for a system.
@@ -40,7 +40,7 @@ func byPrograms(t *testing.T) map[string][]string {
 	links := map[string][]string{}
 	for name, p := range programs {
 		for _, system := range p.systems {
-			for _, module := range append(goList(t, system, "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", p.dir), "go") {
+			for _, module := range append(goList(t, system, append([]string{"-deps", "-f", "{{with .Module}}{{.Path}}{{end}}"}, p.dirs...)...), "go") {
 				if !slices.Contains(links[module], name) {
 					links[module] = append(links[module], name)
 				}
