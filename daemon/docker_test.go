@@ -9,6 +9,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
@@ -98,9 +99,9 @@ func (f *fixture) policyFrom(bundle []byte) *policy.Policy {
 func (f *fixture) policyText(bundle []byte) string {
 	f.t.Helper()
 	r := f.wantAuthentic(bundle)
-	waive := []string{policy.HostUnknown, policy.Root, policy.LineOpens}
+	waive := []string{codes.HostUnknown, codes.Root, codes.LineOpens}
 	for _, s := range r.NotProved {
-		if c, ok := policy.CodeOf(s.Code); ok && c.Stands {
+		if c, ok := codes.Of(s.Code); ok && c.Stands {
 			waive = append(waive, s.Code)
 		}
 	}

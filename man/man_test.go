@@ -16,7 +16,7 @@ import (
 
 	"github.com/cima-project/cima/daemon/config"
 	"github.com/cima-project/cima/hw/verify"
-	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -146,7 +146,7 @@ func TestPolicyKeysAreInTheirPage(t *testing.T) {
 			t.Errorf("the key %s isn't in cima-policy.5", key)
 		}
 	}
-	for _, c := range policy.Codes() {
+	for _, c := range codes.All() {
 		way := "told"
 		if c.Stands {
 			way = "in the way"
@@ -162,8 +162,8 @@ func TestPolicyKeysAreInTheirPage(t *testing.T) {
 			t.Errorf("the code %s isn't in cima-policy.5", c)
 		}
 	}
-	if rows := strings.Count(text, " | told | ") + strings.Count(text, " | in the way | "); rows != len(policy.Codes()) {
-		t.Errorf("cima-policy.5 has %d codes, there are %d", rows, len(policy.Codes()))
+	if rows := strings.Count(text, " | told | ") + strings.Count(text, " | in the way | "); rows != len(codes.All()) {
+		t.Errorf("cima-policy.5 has %d codes, there are %d", rows, len(codes.All()))
 	}
 }
 

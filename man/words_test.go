@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/daemon/config"
-	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/codes"
 )
 
 // policyKey finds where the code reads a key of a policy.
@@ -78,7 +78,7 @@ func TestKeysThatAreNamedExist(t *testing.T) {
 // What a text waives or demands are codes, and codes that can be waived or demanded.
 func TestWaiversThatAreNamedExist(t *testing.T) {
 	stands := make(map[string]bool)
-	for _, c := range policy.Codes() {
+	for _, c := range codes.All() {
 		stands[c.Name] = c.Stands
 	}
 	seen := 0

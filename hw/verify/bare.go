@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/named"
 	"github.com/cima-project/cima/hw/verify/policy"
@@ -251,7 +252,7 @@ func (r *Result) concludeBare(q *dcap.Quote, p onPlatform, opts Options) {
 		r.leaves(StepDebug, "that the host keeps out: %s", s.Detail)
 	}
 	if opts.Policy != nil {
-		r.leaves(policy.Power, "what the policy wants of power and events: a bare quote tells of none")
+		r.leaves(codes.Power, "what the policy wants of power and events: a bare quote tells of none")
 	}
 	r.leaves("program", "which program asked for the quote")
 	r.Hint = r.hint(p, opts)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/hw/verify/instances"
@@ -92,10 +93,10 @@ func (c *conclusion) listProved() {
 	if c.Boot.VTPM != "" && c.ev.Claims.Log.Anchor == logs.AnchorPCR && !c.ev.Private() {
 		c.proves("log", "the runtime log is whole: %s, and no public event is hidden", c.Step(StepRuntimeLog).Detail)
 	}
-	if slices.Contains(c.Boot.Gaps, policy.BootFirmware) {
+	if slices.Contains(c.Boot.Gaps, codes.BootFirmware) {
 		return // nobody knows who wrote the agent
 	}
-	if c.passed(StepCaller, StepCallerValues) && !slices.Contains(c.caller.gaps, policy.AnyCaller) {
+	if c.passed(StepCaller, StepCallerValues) && !slices.Contains(c.caller.gaps, codes.AnyCaller) {
 		c.proves("caller", "you know who asked: %s", c.Step(StepCallerValues).Detail)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
@@ -17,8 +18,6 @@ type gap struct {
 	detail string // "" where the code says it all
 }
 
-var noWishes policy.Wishes
-
 // gapList collects gaps.
 type gapList []gap
 
@@ -28,8 +27,8 @@ func (g *gapList) add(there bool, code, detail string) {
 	}
 }
 
-func (g *gapList) codes(codes []string) {
-	for _, c := range codes {
+func (g *gapList) all(list []string) {
+	for _, c := range list {
 		g.add(true, c, "")
 	}
 }
@@ -38,31 +37,31 @@ func (g *gapList) codes(codes []string) {
 func (g *gapList) ofQuote(r *Result, q *dcap.Quote, boot *policy.Boot, opts Options) {
 	g.ofRoot(simulated(q.Root()), opts)
 	_, open := opts.Policy.JudgeOpen(tdOf(q))
-	g.codes(open)
-	g.add(r.outcome(StepRevocation) == Skip, policy.Collateral, "--online gets it")
+	g.all(open)
+	g.add(r.outcome(StepRevocation) == Skip, codes.Collateral, "--online gets it")
 	if r.outcome(StepTCB) == Warn {
-		g.add(true, policy.TCBLevel, r.Step(StepTCB).Detail)
+		g.add(true, codes.TCBLevel, r.Step(StepTCB).Detail)
 	}
 	_, set := opts.Policy.Platform().For(certified(q)).JudgePlatform(certified(q))
-	g.add(len(set) > 0, policy.Platform, strings.Join(set, ", "))
+	g.add(len(set) > 0, codes.Platform, strings.Join(set, ", "))
 	g.ofAsked(r, boot, opts)
 }
 
 func (g *gapList) ofRoot(simulated bool, opts Options) {
-	g.add(opts.TrustRoots != nil && simulated, policy.RootSimulated, "")
-	g.add(opts.TrustRoots != nil && !simulated, policy.RootGiven, "")
+	g.add(opts.TrustRoots != nil && simulated, codes.RootSimulated, "")
+	g.add(opts.TrustRoots != nil && !simulated, codes.RootGiven, "")
 }
 
 // ofAsked adds what is not proved of what the verifier asked, and of the boot.
 func (g *gapList) ofAsked(r *Result, boot *policy.Boot, opts Options) {
-	g.add(r.outcome(StepNonce) == Skip, policy.Nonce, "")
+	g.add(r.outcome(StepNonce) == Skip, codes.Nonce, "")
 	_, aged := opts.Policy.JudgeNonce(opts.NonceMade, opts.at())
-	g.add(!aged && r.outcome(StepNonce) != Skip, policy.NonceAge, "")
-	g.add(r.outcome(StepUserData) == Skip, policy.Channel, "")
+	g.add(!aged && r.outcome(StepNonce) != Skip, codes.NonceAge, "")
+	g.add(r.outcome(StepUserData) == Skip, codes.Channel, "")
 	if boot != nil {
-		g.codes(boot.Gaps)
+		g.all(boot.Gaps)
 	} else {
-		g.add(true, policy.BootUnknown, "")
+		g.add(true, codes.BootUnknown, "")
 	}
 }
 
@@ -74,35 +73,35 @@ func (c *conclusion) gaps() []gap {
 	} else {
 		g.ofQuote(c.Result, c.ev.Quote, c.Boot, c.opts)
 	}
-	g.add(c.ev.TPM != nil && (c.Boot == nil || c.Boot.VTPM == ""), policy.Paravisor, "")
+	g.add(c.ev.TPM != nil && (c.Boot == nil || c.Boot.VTPM == ""), codes.Paravisor, "")
 	unheld, guest := c.ev.Claims.Log.Anchor == logs.AnchorReportData, c.ev.TPM == nil && c.ev.SNP != nil
-	g.add(unheld && guest, policy.NoRegister, "")
-	g.add(unheld && !guest, policy.Anchor, "")
-	g.add(c.ev.Private(), policy.Private, "")
-	g.add(c.keys.Changed(), policy.AgentKey, "")
-	g.add(c.ev.MissedLaunches(), policy.MissedLaunch, "")
+	g.add(unheld && guest, codes.NoRegister, "")
+	g.add(unheld && !guest, codes.Anchor, "")
+	g.add(c.ev.Private(), codes.Private, "")
+	g.add(c.keys.Changed(), codes.AgentKey, "")
+	g.add(c.ev.MissedLaunches(), codes.MissedLaunch, "")
 	classes := c.ev.PowerClasses()
-	g.add(len(classes) > 0 && c.passed(StepPower), policy.Power, strings.Join(classes, ", "))
-	g.add(len(c.ev.Log) > c.ev.Claims.Log.Count, policy.Later, fmt.Sprintf("%d events", len(c.ev.Log)-c.ev.Claims.Log.Count))
-	g.add(!c.passed(StepCallerValues), policy.CallerUnknown, "")
-	g.codes(c.caller.gaps)
+	g.add(len(classes) > 0 && c.passed(StepPower), codes.Power, strings.Join(classes, ", "))
+	g.add(len(c.ev.Log) > c.ev.Claims.Log.Count, codes.Later, fmt.Sprintf("%d events", len(c.ev.Log)-c.ev.Claims.Log.Count))
+	g.add(!c.passed(StepCallerValues), codes.CallerUnknown, "")
+	g.all(c.caller.gaps)
 	if c.ev.Claims.Host != nil {
-		g.add(true, policy.HostProcess, "")
+		g.add(true, codes.HostProcess, "")
 		return g
 	}
 	as := c.ev.Claims.Container.Assurance
-	g.add(as.Start != logs.StartGated, policy.Start, cmp.Or(as.Start, "none"))
-	g.add(!as.PIDFD, policy.CallerProcess, "")
-	g.add(as.CgroupOwner != 0, policy.Owner, fmt.Sprintf("uid %d owns its cgroup", as.CgroupOwner))
+	g.add(as.Start != logs.StartGated, codes.Start, cmp.Or(as.Start, "none"))
+	g.add(!as.PIDFD, codes.CallerProcess, "")
+	g.add(as.CgroupOwner != 0, codes.Owner, fmt.Sprintf("uid %d owns its cgroup", as.CgroupOwner))
 	if in := c.instance; in != nil && in.Launch != nil {
-		g.add(in.Earlier, policy.EarlierLaunch, "")
-		g.add(in.Image.Absent != "", policy.Image, in.Image.Absent)
-		g.add(in.Places.Any() && c.caller.known == nil, policy.Mounts, in.Places.Words())
-		g.detail(policy.Mounts, in.Places.Words())
-		g.add(c.caller.known == nil, policy.Executions, "")
-		g.detail(policy.Executions, in.Unproved)
+		g.add(in.Earlier, codes.EarlierLaunch, "")
+		g.add(in.Image.Absent != "", codes.Image, in.Image.Absent)
+		g.add(in.Places.Any() && c.caller.known == nil, codes.Mounts, in.Places.Words())
+		g.detail(codes.Mounts, in.Places.Words())
+		g.add(c.caller.known == nil, codes.Executions, "")
+		g.detail(codes.Executions, in.Unproved)
 	}
-	g.add(true, policy.Volumes, "")
+	g.add(true, codes.Volumes, "")
 	return g
 }
 
@@ -147,12 +146,9 @@ func (r *Result) tellGaps(opts Options) {
 			r.NotProved = append(r.NotProved, Statement{Code: s.Name, Text: s.Name + ": " + s.Detail, Stands: true})
 		}
 	}
-	var wishes policy.Wishes
-	if opts.Policy != nil {
-		wishes = opts.Policy.Wishes(r.Boot, r.Container)
-	}
+	wishes := opts.Policy.Wishes(r.Boot, r.Container)
 	for _, g := range r.gaps {
-		code, _ := policy.CodeOf(g.code)
+		code, _ := codes.Of(g.code)
 		text := code.What
 		if g.detail != "" {
 			text += ": " + g.detail

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/firstseen"
 	"github.com/cima-project/cima/rpc"
 )
@@ -39,7 +40,7 @@ func (r *Result) firstSeen() firstseen.Seen {
 		seen.Date, _ = time.Parse(time.RFC3339, r.TCB.Date)
 	}
 	for _, g := range r.gaps {
-		if stands, _ := noWishes.Stands(g.code); stands {
+		if c, _ := codes.Of(g.code); c.Stands {
 			seen.Gaps = append(seen.Gaps, g.code)
 		}
 	}

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/hw/verify/guest"
-	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/snp"
 )
 
@@ -162,10 +162,10 @@ func (g *gapList) ofSNP(c *conclusion) {
 	r, a, opts := c.Result, c.ev.SNP, c.opts
 	g.ofRoot(r.Root != nil && r.Root.Kind == "simulated", opts)
 	_, open := opts.Policy.Guest().JudgeOpen(a.Report)
-	g.add(len(open) > 0, policy.SNPOpen, "")
-	g.add(r.outcome(StepRevocation) == Skip, policy.Collateral, "--collateral names a folder of AMD's lists")
-	g.add(r.outcome(StepTCB) == Skip, policy.SNPLevel, "")
+	g.add(len(open) > 0, codes.SNPOpen, "")
+	g.add(r.outcome(StepRevocation) == Skip, codes.Collateral, "--collateral names a folder of AMD's lists")
+	g.add(r.outcome(StepTCB) == Skip, codes.SNPLevel, "")
 	told := opts.Policy.Guest().Told(a.Report)
-	g.add(len(told) > 0, policy.Platform, strings.Join(told, ", "))
+	g.add(len(told) > 0, codes.Platform, strings.Join(told, ", "))
 	g.ofAsked(r, c.Boot, opts)
 }

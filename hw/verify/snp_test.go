@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/snp"
 	"github.com/cima-project/cima/hw/verify/snp/snptest"
@@ -69,12 +70,12 @@ func TestGuest(t *testing.T) {
 	if first.Guest == nil || first.Registers != nil || first.Guest.Line != snp.Milan || first.Guest.Measurement[0] != 0xA0 || first.Guest.TCB != "bl 4, tee 0, snp 24, ucode 219" {
 		t.Errorf("%+v, %+v", first.Guest, first.Registers)
 	}
-	for _, code := range []string{policy.NoRegister, policy.SNPLevel, policy.Collateral, policy.Platform, policy.BootUnknown} {
+	for _, code := range []string{codes.NoRegister, codes.SNPLevel, codes.Collateral, codes.Platform, codes.BootUnknown} {
 		if !told(first, code) {
 			t.Errorf("%s is not told", code)
 		}
 	}
-	if told(first, policy.Anchor) {
+	if told(first, codes.Anchor) {
 		t.Error("what is told of a TD without its register is told of a guest")
 	}
 
@@ -82,11 +83,11 @@ func TestGuest(t *testing.T) {
 	opts.Policy = parsePolicy(t, text)
 	second := appraiseT(t, bundle, opts)
 	expect(t, second, Trusted)
-	if second.Boot == nil || second.Boot.Measured != "first-seen-1" || !told(second, policy.BootFirmware) || told(second, policy.SNPLevel) {
+	if second.Boot == nil || second.Boot.Measured != "first-seen-1" || !told(second, codes.BootFirmware) || told(second, codes.SNPLevel) {
 		t.Errorf("%+v\n%v", second.Boot, second.NotProved)
 	}
 	// Each of what stands in the way does so by itself.
-	for _, code := range []string{policy.NoRegister, policy.BootFirmware, policy.Collateral} {
+	for _, code := range []string{codes.NoRegister, codes.BootFirmware, codes.Collateral} {
 		opts.Policy = parsePolicy(t, replaced(t, text, `   "`+code+`",`, `#  "`+code+`",`))
 		if r := appraiseT(t, bundle, opts); r.Verdict != NotTrusted || !strings.HasPrefix(r.Reason, StepNotProved) {
 			t.Errorf("without waiving %s: %s, %s", code, r.Verdict, r.Reason)
@@ -207,7 +208,7 @@ func TestGuestRevocations(t *testing.T) {
 	}
 	opts.Revocations = snp.Dir(dir)
 	r := appraiseT(t, encode(t, g.seal(g.claims(idOne))), opts)
-	if r.outcome(StepRevocation) != Pass || r.outcome(StepCollateral) != Pass || told(r, policy.Collateral) {
+	if r.outcome(StepRevocation) != Pass || r.outcome(StepCollateral) != Pass || told(r, codes.Collateral) {
 		t.Errorf("%+v, %+v", r.Step(StepCollateral), r.Step(StepRevocation))
 	}
 	opts.Revocations = snp.Dir(t.TempDir())

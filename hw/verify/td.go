@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/policy"
 )
@@ -28,7 +29,7 @@ func debug(q *dcap.Quote, opts Options) Step {
 	f.add(found)
 	var open []string
 	for _, code := range gaps {
-		if code == policy.TDOpen {
+		if code == codes.TDOpen {
 			open = append(open, "the TD is under debug: its host can read and write its memory")
 		} else {
 			open = append(open, "the TD can be migrated: a service TD of its host's choice can read its memory")
@@ -37,7 +38,7 @@ func debug(q *dcap.Quote, opts Options) Step {
 	switch words := strings.Join(open, "; "); {
 	case len(f.wrong) > 0:
 		return fail(words, f.compared...)
-	case len(open) > 0 && q.ServiceTD != nil && *q.ServiceTD != (hw.Digest{}) && gaps[0] == policy.ServiceTD:
+	case len(open) > 0 && q.ServiceTD != nil && *q.ServiceTD != (hw.Digest{}) && gaps[0] == codes.ServiceTD:
 		return pass("the TD is not under debug; the policy knows its service TD", f.compared...)
 	case len(open) > 0:
 		return warn(words+"; the policy allows it", f.compared...)

@@ -13,7 +13,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
-	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/snp/snptest"
 	"github.com/cima-project/cima/hw/verify/vtpm"
 	"github.com/cima-project/cima/hw/verify/vtpm/vtpmtest"
@@ -106,10 +106,10 @@ func TestAzure(t *testing.T) {
 				t.Errorf("%s, %s: %s", name, s.Name, s.Detail)
 			}
 		}
-		if !told(first, policy.Paravisor) {
+		if !told(first, codes.Paravisor) {
 			t.Errorf("%s: a paravisor that nobody knows is not told", name)
 		}
-		for _, code := range []string{policy.NoRegister, policy.Anchor} {
+		for _, code := range []string{codes.NoRegister, codes.Anchor} {
 			if told(first, code) {
 				t.Errorf("%s: %s is told of a log that a PCR holds", name, code)
 			}
@@ -117,10 +117,10 @@ func TestAzure(t *testing.T) {
 		opts.Policy = parsePolicy(t, textOf(t, first))
 		second := appraiseT(t, bundle, opts)
 		expect(t, second, Trusted)
-		if !strings.Contains(texts(second.Proved), "the runtime log is whole: 4 events replay to PCR 13") || told(second, policy.Paravisor) {
+		if !strings.Contains(texts(second.Proved), "the runtime log is whole: 4 events replay to PCR 13") || told(second, codes.Paravisor) {
 			t.Errorf("%s: %v", name, second.Proved)
 		}
-		if second.Boot == nil || second.Boot.VTPM != "first-seen-1" || told(second, policy.PCRsVary) {
+		if second.Boot == nil || second.Boot.VTPM != "first-seen-1" || told(second, codes.PCRsVary) {
 			t.Errorf("%s: %+v, %v", name, second.Boot, second.NotProved)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
@@ -308,13 +309,13 @@ func appraiseT(t testing.TB, bundle []byte, opts Options) *Result {
 // textOf makes a policy from evidence that waives all that stands in the way.
 func textOf(t testing.TB, r *Result) string {
 	t.Helper()
-	waive := []string{policy.HostUnknown}
+	waive := []string{codes.HostUnknown}
 	for _, g := range r.gaps {
-		if stands, _ := noWishes.Stands(g.code); stands {
+		if c, _ := codes.Of(g.code); c.Stands {
 			waive = append(waive, g.code)
 		}
 	}
-	waive = append(waive, policy.Root, policy.LineOpens)
+	waive = append(waive, codes.Root, codes.LineOpens)
 	text, _, err := InitPolicy([]*Result{r}, waive)
 	if err != nil {
 		t.Fatal(err)

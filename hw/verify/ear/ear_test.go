@@ -15,7 +15,7 @@ import (
 
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
-	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/verifytest"
 )
 
@@ -129,7 +129,7 @@ func TestRows(t *testing.T) {
 			}
 		}
 		for code, want := range w.gaps {
-			if _, known := policy.CodeOf(code); !known {
+			if _, known := codes.Of(code); !known {
 				t.Errorf("%s: no code %q", w.member, code)
 			}
 			gap := *good

@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"github.com/cima-project/cima/hw/verify"
-	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/codes"
 )
 
 // Values of a trustworthiness vector (draft-ietf-rats-ar4si), as far as they are used.
@@ -52,16 +52,16 @@ const leftOut = -1
 var rows = []row{
 	{"instance-identity", affirmed,
 		[]need{{verify.StepCaller, limited, 0}, {verify.StepCallerValues, 0, unknown}},
-		map[string]int{policy.AnyCaller: leftOut, policy.HostProcess: leftOut}},
+		map[string]int{codes.AnyCaller: leftOut, codes.HostProcess: leftOut}},
 	{"configuration", affirmed,
 		[]need{{verify.StepDebug, contradicted, 0}, {verify.StepTD, 0, contradicted}, {verify.StepPower, 0, contradicted}, {verify.StepEvents, 0, contradicted}},
-		map[string]int{policy.Power: limited, policy.Anchor: limited, policy.NoRegister: limited, policy.Private: limited}},
+		map[string]int{codes.Power: limited, codes.Anchor: limited, codes.NoRegister: limited, codes.Private: limited}},
 	{"executables", affirmed,
 		[]need{{verify.StepBootValues, 0, unrecognized}},
-		map[string]int{policy.Executions: bootAffirmed, policy.BootFirmware: leftOut, policy.PCRsVary: limited, policy.Paravisor: leftOut}},
+		map[string]int{codes.Executions: bootAffirmed, codes.BootFirmware: leftOut, codes.PCRsVary: limited, codes.Paravisor: leftOut}},
 	{"hardware", affirmed,
 		[]need{{verify.StepQuote, 0, 0}, {verify.StepCollateral, 0, 0}, {verify.StepEnclave, 0, 0}, {verify.StepTCB, limited, contradicted}, {verify.StepRevocation, 0, 0}},
-		map[string]int{policy.RootSimulated: leftOut}},
+		map[string]int{codes.RootSimulated: leftOut}},
 	{"runtime-opaque", affirmed,
 		[]need{{verify.StepQuote, 0, 0}, {verify.StepDebug, contradicted, 0}},
 		nil},
@@ -116,7 +116,7 @@ func (w row) of(r *verify.Result) int {
 }
 
 func has(r *verify.Result, code string) bool {
-	if code == policy.Executions && (r.Claims == nil || r.Claims.Container == nil) {
+	if code == codes.Executions && (r.Claims == nil || r.Claims.Container == nil) {
 		return true // executions are listed of containers alone
 	}
 	return slices.ContainsFunc(r.NotProved, func(s verify.Statement) bool { return s.Code == code })

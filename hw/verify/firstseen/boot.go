@@ -10,6 +10,7 @@ import (
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/cmdline"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs/boot"
 )
@@ -67,13 +68,13 @@ func (w *writer) boots() {
 
 // gapsOf are the codes of what is not proved of a system with that command line.
 func gapsOf(text string) []string {
-	gaps := []string{policy.HostUnknown}
+	gaps := []string{codes.HostUnknown}
 	line, err := cmdline.Read(text)
 	if err != nil || covering(line) == cmdline.NotCovered {
-		gaps = append(gaps, policy.Root)
+		gaps = append(gaps, codes.Root)
 	}
 	if err == nil && len(line.Opens()) > 0 {
-		gaps = append(gaps, policy.LineOpens)
+		gaps = append(gaps, codes.LineOpens)
 	}
 	return gaps
 }

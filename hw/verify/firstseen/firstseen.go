@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/snp"
 	"github.com/cima-project/cima/hw/verify/tables"
@@ -48,7 +49,7 @@ type Event struct {
 // words that look as if they were used once.
 func Policy(seen []Seen, waive []string) (text []byte, notes []string, err error) {
 	for _, code := range waive {
-		if c, ok := policy.CodeOf(code); !ok || !c.Stands && code != policy.Executions {
+		if c, ok := codes.Of(code); !ok || !c.Stands && code != codes.Executions {
 			return nil, nil, fmt.Errorf("%q can't be waived: cima-policy(5), NOT PROVED, has the codes that can", code)
 		}
 	}
@@ -135,14 +136,14 @@ func (w *writer) waived() {
 		open = append(open, s.Gaps...)
 		switch {
 		case s.Booted.PCRs != nil:
-			open = append(open, policy.Root, policy.HostUnknown)
+			open = append(open, codes.Root, codes.HostUnknown)
 		case s.SNP != nil:
-			open = append(open, policy.BootFirmware)
+			open = append(open, codes.BootFirmware)
 		default:
 			open = append(open, gapsOf(lineOf(s.Booted.Log))...)
 		}
 	}
-	open = slices.DeleteFunc(open, func(code string) bool { return code == policy.Nonce }) // whoever verifies sends one
+	open = slices.DeleteFunc(open, func(code string) bool { return code == codes.Nonce }) // whoever verifies sends one
 	open = unique(append(open, w.waive...))
 	if len(open) == 0 {
 		return
@@ -156,7 +157,7 @@ func (w *writer) waived() {
 		if slices.Contains(w.waive, code) {
 			mark = "   "
 		}
-		c, _ := policy.CodeOf(code)
+		c, _ := codes.Of(code)
 		fmt.Fprintf(&w.b, "%s%q, # %s\n", mark, code, c.What)
 	}
 	w.b.WriteString("]\n")

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/cima-project/cima/hw/verify/cmdline"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/tables"
 )
 
@@ -19,7 +20,7 @@ type firmware struct {
 type system struct {
 	name string
 	validity
-	wishes
+	codes.Wish
 	rtmr1, rtmr2 register
 	line         *cmdline.Line // nil where the policy doesn't say it
 	osLog        bool          // the operating system extends RTMR2 after the boot
@@ -30,7 +31,7 @@ type system struct {
 type measured struct {
 	name string
 	validity
-	wishes
+	codes.Wish
 	measurements []string
 	gaps         []string // codes of what it does not cover
 }
@@ -40,7 +41,7 @@ type measured struct {
 type bootRule struct {
 	name string
 	validity
-	wishes
+	codes.Wish
 	firmware, system, measured, vtpm []string
 }
 
@@ -60,13 +61,13 @@ const (
 )
 
 func readMeasured(t *tables.Table, name string) *measured {
-	m := &measured{name: name, validity: readValidity(t), wishes: readWishes(t), measurements: t.Texts("measurement", digest384)}
+	m := &measured{name: name, validity: readValidity(t), Wish: codes.Read(t), measurements: t.Texts("measurement", digest384)}
 	if len(m.measurements) == 0 {
 		t.Bad("measurement", "there: without it, nothing says what was launched")
 	}
 	switch covers := t.Text("covers"); covers {
 	case coversFirmware:
-		m.gaps = []string{BootFirmware}
+		m.gaps = []string{codes.BootFirmware}
 	case coversSystem:
 		m.gaps = append(readRoot(t, readLine(t)), readHostInput(t)...)
 	default:
@@ -77,9 +78,9 @@ func readMeasured(t *tables.Table, name string) *measured {
 }
 
 func readSystem(t *tables.Table, name string) *system {
-	s := &system{name: name, validity: readValidity(t), wishes: readWishes(t), osLog: t.Flag("os_log"), rtmr1: readRegister(t, "rtmr1"), rtmr2: readRegister(t, "rtmr2")}
+	s := &system{name: name, validity: readValidity(t), Wish: codes.Read(t), osLog: t.Flag("os_log"), rtmr1: readRegister(t, "rtmr1"), rtmr2: readRegister(t, "rtmr2")}
 	if s.rtmr1.open() || s.rtmr2.open() {
-		s.gaps = append(s.gaps, BootVaries)
+		s.gaps = append(s.gaps, codes.BootVaries)
 	}
 	if s.line = readLine(t); s.line != nil && s.rtmr2.sequence != nil && !s.rtmr2.has(s.line.Digests()) {
 		t.Bad("line", "the text of an event in rtmr2, in UTF-8 or UTF-16, with or without a NUL")
@@ -113,7 +114,7 @@ func readRoot(t *tables.Table, line *cmdline.Line) (gaps []string) {
 	}
 	switch {
 	case root == cmdline.NotCovered:
-		gaps = append(gaps, Root)
+		gaps = append(gaps, codes.Root)
 	case line == nil:
 		t.Fault(t.At("root"), "%s: root = %q must come with line: the whole command line", t.Title, root)
 		return nil
@@ -122,34 +123,34 @@ func readRoot(t *tables.Table, line *cmdline.Line) (gaps []string) {
 			t.Fault(t.At("root"), "%s: root = %q, and the line doesn't cover it so: %v", t.Title, root, err)
 		}
 		if root == cmdline.IMA {
-			gaps = append(gaps, RootPartly)
+			gaps = append(gaps, codes.RootPartly)
 		}
 	}
 	if line != nil && len(line.Opens()) > 0 {
-		gaps = append(gaps, LineOpens)
+		gaps = append(gaps, codes.LineOpens)
 	}
 	return gaps
 }
 
 // hostInput reads what the system reads of its host.
 func readHostInput(t *tables.Table) (gaps []string) {
-	list := t.Texts("host_input", tables.OneOf("word", append([]string{"none"}, hostInputs...)))
+	list := t.Texts("host_input", tables.OneOf("word", append([]string{"none"}, codes.HostInputs()...)))
 	switch {
 	case len(list) == 0:
-		t.Bad("host_input", `there: what the system reads of its host that no register covers, of %s, or "none"`, names(hostInputs))
+		t.Bad("host_input", `there: what the system reads of its host that no register covers, of %s, or "none"`, names(codes.HostInputs()))
 	case slices.Contains(list, "none") && len(list) > 1:
 		t.Bad("host_input", `"none", or a list without it`)
 	}
 	for _, name := range list {
 		if name != "none" {
-			gaps = append(gaps, hostInput+name)
+			gaps = append(gaps, codes.HostInput+name)
 		}
 	}
 	return gaps
 }
 
 func readBoot(t *tables.Table) *bootRule {
-	b := &bootRule{name: t.Text("name"), validity: readValidity(t), wishes: readWishes(t), firmware: t.Texts("firmware", tables.AnyText), system: t.Texts("system", tables.AnyText), measured: t.Texts("measured", tables.AnyText), vtpm: t.Texts("vtpm", tables.AnyText)}
+	b := &bootRule{name: t.Text("name"), validity: readValidity(t), Wish: codes.Read(t), firmware: t.Texts("firmware", tables.AnyText), system: t.Texts("system", tables.AnyText), measured: t.Texts("measured", tables.AnyText), vtpm: t.Texts("vtpm", tables.AnyText)}
 	if b.name == "" {
 		t.Bad("name", "there")
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/logs/boot"
 )
 
@@ -136,7 +137,7 @@ func TestSequences(t *testing.T) {
 			t.Errorf("%s: fits without a log", c.sequence)
 		}
 		found, err := p.JudgeBoot(Booted{MRTD: digest("a1"), Log: logOf(t, 0, all...)}, december)
-		if open := strings.Contains(c.sequence, "*"); err != nil || c.want == "" && slices.Contains(found.Known[0].Gaps, FirmwareVaries) != open {
+		if open := strings.Contains(c.sequence, "*"); err != nil || c.want == "" && slices.Contains(found.Known[0].Gaps, codes.FirmwareVaries) != open {
 			t.Errorf("%s: gaps %v", c.sequence, found.Known)
 		}
 	}
@@ -208,10 +209,10 @@ func TestBootGaps(t *testing.T) {
 	if err != nil || found.Known == nil {
 		t.Fatal(found, err)
 	}
-	if stands, waived := p.Wishes(&found.Known[0], nil).Stands(Root); stands || !waived {
+	if stands, waived := p.Wishes(&found.Known[0], nil).Stands(codes.Root); stands || !waived {
 		t.Error("not waived")
 	}
-	if stands, _ := p.Wishes(nil, nil).Stands(Root); !stands {
+	if stands, _ := p.Wishes(nil, nil).Stands(codes.Root); !stands {
 		t.Error("another's waiver counts")
 	}
 }

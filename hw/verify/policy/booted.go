@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/match"
 	"github.com/cima-project/cima/hw/verify/tables"
 	"github.com/cima-project/cima/logs/boot"
@@ -35,16 +36,16 @@ type Boot struct {
 	VTPM     string   `json:"vtpm,omitempty"`     // of a TPM in the paravisor, in place of both
 	Gaps     []string `json:"-"`                  // codes of what no register covers
 
-	wishes []wishes
+	wishes codes.Wishes
 }
 
 // Words say who is known to have written what: the agent too only where something
 // covers the root file system.
 func (b *Boot) Words() string {
-	if slices.Contains(b.Gaps, BootFirmware) {
+	if slices.Contains(b.Gaps, codes.BootFirmware) {
 		return fmt.Sprintf("you know who wrote the firmware, and nothing of what it booted: the boot %q in the policy", b.Name)
 	}
-	if slices.Contains(b.Gaps, Root) {
+	if slices.Contains(b.Gaps, codes.Root) {
 		return fmt.Sprintf("you know who wrote firmware, kernel and initrd, and not who wrote the agent: the boot %q in the policy", b.Name)
 	}
 	return fmt.Sprintf("you know who wrote firmware, kernel and agent: the boot %q in the policy", b.Name)
@@ -161,9 +162,9 @@ func (j *bootJudge) judge(b *bootRule) (known *Boot, differ []difference) {
 		return nil, differ
 	}
 	s := j.p.systems[system]
-	known = &Boot{Name: b.name, Firmware: firmware, System: system, Gaps: slices.Clone(s.gaps), wishes: []wishes{b.wishes, s.wishes}}
+	known = &Boot{Name: b.name, Firmware: firmware, System: system, Gaps: slices.Clone(s.gaps), wishes: codes.Wishes{b.Wish, s.Wish}}
 	if j.p.firmwares[firmware].rtmr0.open() {
-		known.Gaps = append(known.Gaps, FirmwareVaries)
+		known.Gaps = append(known.Gaps, codes.FirmwareVaries)
 	}
 	return known, nil
 }
@@ -222,7 +223,7 @@ func (j *bootJudge) judgeMeasured(b *bootRule) (known *Boot, differ []difference
 		if out := b.out(j.at); out != "" {
 			return nil, []difference{said(fmt.Sprintf("boot %q %s", b.name, out))}
 		}
-		return &Boot{Name: b.name, Measured: name, Gaps: slices.Clone(m.gaps), wishes: []wishes{b.wishes, m.wishes}}, nil
+		return &Boot{Name: b.name, Measured: name, Gaps: slices.Clone(m.gaps), wishes: codes.Wishes{b.Wish, m.Wish}}, nil
 	}
 	return nil, differ
 }

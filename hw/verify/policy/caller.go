@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/match"
 	"github.com/cima-project/cima/hw/verify/tables"
 	"github.com/cima-project/cima/hw/verify/wanted"
@@ -35,7 +36,7 @@ type Container struct {
 	Gaps []string `json:"-"` // codes of what it leaves open
 
 	rule   *container
-	wishes []wishes
+	wishes codes.Wishes
 }
 
 // Containers is what a policy says of a container.
@@ -242,22 +243,22 @@ func (j *callerJudge) boot(c *container) *Boot {
 
 // known makes the result of an alternative that fits.
 func (j *callerJudge) known(c *container) *Container {
-	found := &Container{Name: c.name, rule: c, wishes: []wishes{c.wishes}}
+	found := &Container{Name: c.name, rule: c, wishes: codes.Wishes{c.Wish}}
 	add := func(code string, there bool) {
 		if there {
 			found.Gaps = append(found.Gaps, code)
 		}
 	}
-	add(AnyCaller, c.any)
-	add(Owner, j.root["cgroup_owner"] != 0.0)
-	add(Image, j.imageText("absent") != "")
-	add(Defaults, len(c.defaults) == 0 && !c.match.On("defaults"))
-	add(Mounts, j.c.Places.Any() && !c.match.On("asked", "mounts"))
-	add(Executions, c.execs == nil || j.c.Unproved)
+	add(codes.AnyCaller, c.any)
+	add(codes.Owner, j.root["cgroup_owner"] != 0.0)
+	add(codes.Image, j.imageText("absent") != "")
+	add(codes.Defaults, len(c.defaults) == 0 && !c.match.On("defaults"))
+	add(codes.Mounts, j.c.Places.Any() && !c.match.On("asked", "mounts"))
+	add(codes.Executions, c.execs == nil || j.c.Unproved)
 	if c.execs != nil {
-		found.wishes = append(found.wishes, wishes{demand: []string{Executions}})
+		found.wishes = append(found.wishes, codes.Demand(codes.Executions))
 	}
-	add(Volumes, true)
+	add(codes.Volumes, true)
 	return found
 }
 
@@ -284,8 +285,8 @@ func (p *Policy) JudgeHost(unit string, claims jsontext.Value) (found wanted.Fin
 	if missing, first := d.Against(h.match); missing > 0 {
 		found.Want(false, "host process", "as match says", d.Differs(first))
 	}
-	if gaps = []string{HostProcess}; h.any {
-		gaps = append(gaps, AnyCaller)
+	if gaps = []string{codes.HostProcess}; h.any {
+		gaps = append(gaps, codes.AnyCaller)
 	}
 	return found, gaps, nil
 }

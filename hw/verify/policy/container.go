@@ -3,6 +3,7 @@ package policy
 import (
 	"slices"
 
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/launches"
 	"github.com/cima-project/cima/hw/verify/match"
 	"github.com/cima-project/cima/hw/verify/tables"
@@ -20,7 +21,7 @@ type image struct {
 type container struct {
 	name string
 	validity
-	wishes
+	codes.Wish
 	any      bool     // any container
 	image    []string // names
 	launch   []string // launch digests
@@ -78,7 +79,7 @@ func readImage(t *tables.Table, name string) *image {
 
 func readContainer(t *tables.Table, leaves match.Leaves) *container {
 	c := &container{
-		name: t.Text("name"), validity: readValidity(t), wishes: readWishes(t), any: t.Flag("any"), image: t.Texts("image", tables.AnyText),
+		name: t.Text("name"), validity: readValidity(t), Wish: codes.Read(t), any: t.Flag("any"), image: t.Texts("image", tables.AnyText),
 		launch: t.Texts("launch", digest384), defaults: t.Texts("defaults", digest384), boot: t.Texts("boot", tables.AnyText),
 		source: t.Texts("source", tables.OneOf("source", []string{logs.SourceBundle, logs.SourceEngine, logs.SourceUser, logs.SourceNone})),
 		owner:  numbers(t, "cgroup_owner"), execs: t.Texts("execs", isProgram), match: match.Read(t, launchNames, leaves),

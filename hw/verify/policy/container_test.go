@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/match"
 	"github.com/cima-project/cima/hw/verify/wanted"
 	"github.com/cima-project/cima/logs"
@@ -76,7 +77,7 @@ func TestContainerBinds(t *testing.T) {
 	boots := []Boot{{Name: "UKI of November"}}
 	good := callerOf(sha256Of("31"), `{}`)
 	good.Execs = []Exec{{SHA384: hexOf("e1")}, {SHA384: hexOf("e1")}, {hexOf("e4"), hexOf("e2")}}
-	if found := judge(t, p, good, boots...); found.Known == nil || !slices.Equal(found.Known.Gaps, []string{Volumes}) {
+	if found := judge(t, p, good, boots...); found.Known == nil || !slices.Equal(found.Known.Gaps, []string{codes.Volumes}) {
 		t.Fatalf("%+v", found)
 	}
 	for want, change := range map[string]func(*Caller){
@@ -103,10 +104,10 @@ func TestContainerBinds(t *testing.T) {
 	untraced := good
 	untraced.Execs, untraced.Unproved = nil, true
 	found := judge(t, p, untraced, boots...)
-	if found.Known == nil || !slices.Contains(found.Known.Gaps, Executions) {
+	if found.Known == nil || !slices.Contains(found.Known.Gaps, codes.Executions) {
 		t.Fatalf("%+v", found)
 	}
-	if stands, _ := p.Wishes(nil, found.Known).Stands(Executions); !stands {
+	if stands, _ := p.Wishes(nil, found.Known).Stands(codes.Executions); !stands {
 		t.Error("executions that nobody measured don't stand in the way of a list of programs")
 	}
 	if late, err := p.JudgeContainer(good, boots, december.AddDate(1, 0, 0)); err != nil || p.Valid(december.AddDate(1, 0, 0)) == "" {
@@ -169,11 +170,11 @@ func TestPlaces(t *testing.T) {
 	}
 	bound := parse(t, "cima_policy = 2\n[image.web]\ndigests=\""+sha256Of("21")+"\"\n[[container]]\nname=\"x\"\nimage=\"web\"\n")
 	caller := callerOf(sha256Of("21"), asked)
-	if found := judge(t, bound, caller); slices.Contains(found.Known.Gaps, Mounts) {
+	if found := judge(t, bound, caller); slices.Contains(found.Known.Gaps, codes.Mounts) {
 		t.Errorf("%+v", found.Known)
 	}
 	caller.Places = led
-	if found := judge(t, bound, caller); !slices.Contains(found.Known.Gaps, Mounts) {
+	if found := judge(t, bound, caller); !slices.Contains(found.Known.Gaps, codes.Mounts) {
 		t.Errorf("%+v", found.Known)
 	}
 }

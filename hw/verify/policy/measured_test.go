@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/codes"
 )
 
 // TestMeasured: an SNP guest's boot is one of [measured.NAME], and what that does not cover
@@ -23,9 +24,9 @@ func TestMeasured(t *testing.T) {
 		gaps []string // of the boot that fits
 		say  string   // where none fits
 	}{
-		"firmware":      {"measurement = \"" + one + "\"\ncovers = \"firmware\"", guest, []string{BootFirmware}, ""},
+		"firmware":      {"measurement = \"" + one + "\"\ncovers = \"firmware\"", guest, []string{codes.BootFirmware}, ""},
 		"system":        {"measurement = [\"" + two + "\", \"" + one + "\"]\ncovers = \"system\"\nline = \"quiet\"\nroot = \"initrd\"\nhost_input = \"none\"", guest, nil, ""},
-		"root is open":  {"measurement = \"" + one + "\"\ncovers = \"system\"\nroot = \"not covered\"\nhost_input = \"disk\"", guest, []string{Root, HostDisk}, ""},
+		"root is open":  {"measurement = \"" + one + "\"\ncovers = \"system\"\nroot = \"not covered\"\nhost_input = \"disk\"", guest, []string{codes.Root, codes.HostDisk}, ""},
 		"another":       {"measurement = \"" + two + "\"\ncovers = \"firmware\"", guest, nil, "MEASUREMENT is 1111"},
 		"run out":       {"measurement = \"" + one + "\"\ncovers = \"firmware\"\nuntil = 2026-01-01", guest, nil, "measured m was valid until"},
 		"a TD":          {"measurement = \"" + one + "\"\ncovers = \"firmware\"", Booted{MRTD: measured}, nil, "the boot of an SNP guest, and this is a TD"},

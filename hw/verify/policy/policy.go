@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/guest"
 	"github.com/cima-project/cima/hw/verify/launches"
 	"github.com/cima-project/cima/hw/verify/match"
@@ -52,7 +53,7 @@ type Policy struct {
 	Sources []Source // the policy's file, and that of revocations
 
 	valid             []validity // of each source
-	wishes            wishes
+	wishes            codes.Wish
 	td                tdRules
 	guest             *guest.Rules
 	platform          *platform.Rules
@@ -118,7 +119,7 @@ func Parse(name string, text []byte) (*Policy, error) {
 	}
 	p := &Policy{revoked: make(revoked.List), bytes: len(text)}
 	p.source(t, text)
-	p.wishes = readWishes(t)
+	p.wishes = codes.Read(t)
 	leaves := make(match.Leaves)
 	p.rules(t, leaves)
 	p.names(t)
@@ -310,9 +311,12 @@ func (p *Policy) Valid(at time.Time) string {
 }
 
 // Wishes are what the policy waives and demands, with the boot and the container that
-// fit, where there are any.
-func (p *Policy) Wishes(b *Boot, c *Container) Wishes {
-	w := Wishes{p.wishes}
+// fit, where there are any; nil without a policy.
+func (p *Policy) Wishes(b *Boot, c *Container) codes.Wishes {
+	if p == nil {
+		return nil
+	}
+	w := codes.Wishes{p.wishes}
 	if b != nil {
 		w = append(w, b.wishes...)
 	}

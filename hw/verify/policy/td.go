@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/tables"
 	"github.com/cima-project/cima/hw/verify/wanted"
 )
@@ -123,10 +124,10 @@ func (p *Policy) JudgeOpen(td TD) (found wanted.Findings, gaps []string) {
 	if open := bits & underDebug; open != 0 {
 		found.Want(!slices.ContainsFunc(attributeNamesOf(open), func(name string) bool { return !slices.Contains(r.attributes, name) }),
 			"TDATTRIBUTES, bits 0–7", "none, or those of [td]", attributeWords(open))
-		gaps = append(gaps, TDOpen)
+		gaps = append(gaps, codes.TDOpen)
 	}
 	if r.serviceTD(&found, td, bits) {
-		gaps = append(gaps, ServiceTD)
+		gaps = append(gaps, codes.ServiceTD)
 	}
 	return found, gaps
 }

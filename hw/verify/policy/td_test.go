@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/cima-project/cima/hw"
+	"github.com/cima-project/cima/hw/verify/codes"
 )
 
 func tdOf(attributes, xfam uint64) TD {
@@ -28,7 +29,7 @@ func TestAttributes(t *testing.T) {
 			t.Errorf("bit %d, %q, by default: %q", bit, name, wrong(found))
 		}
 		_, open := byDefault.JudgeOpen(td)
-		if slices.Contains(open, TDOpen) != (bit < 8) || slices.Contains(open, ServiceTD) != (bit == migratable) {
+		if slices.Contains(open, codes.TDOpen) != (bit < 8) || slices.Contains(open, codes.ServiceTD) != (bit == migratable) {
 			t.Errorf("bit %d is open: %q", bit, open)
 		}
 		if name == "" || bit == 28 {
@@ -81,7 +82,7 @@ func TestTDMembers(t *testing.T) {
 	for name, x := range map[string]*Extended{"initial": {InitialServiceTD: one}, "current": {CurrentServiceTD: one}} {
 		td := good
 		td.Extended = x
-		if found, open := p.JudgeOpen(td); wrong(found) != "service TD" || !slices.Contains(open, ServiceTD) {
+		if found, open := p.JudgeOpen(td); wrong(found) != "service TD" || !slices.Contains(open, codes.ServiceTD) {
 			t.Errorf("%s service TD: %+v, %q", name, found, open)
 		}
 		if found, _ := parse(t, "cima_policy = 2\n[td]\nservice_tds = \""+one.String()+"\"\n").JudgeOpen(td); wrong(found) != "" {

@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/hex"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/cima-project/cima/hw"
@@ -106,3 +107,6 @@ func (v validity) out(at time.Time) string {
 	}
 	return ""
 }
+
+// names joins a list for people.
+func names(list []string) string { return strings.Join(list, ", ") }

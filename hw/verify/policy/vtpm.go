@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/paravisor"
 	"github.com/cima-project/cima/hw/verify/tables"
 )
@@ -12,16 +13,16 @@ import (
 type vtpm struct {
 	name string
 	validity
-	wishes
+	codes.Wish
 	values paravisor.Rules
 	gaps   []string
 }
 
 func readVTPM(t *tables.Table, name string) *vtpm {
-	v := &vtpm{name: name, validity: readValidity(t), wishes: readWishes(t)}
+	v := &vtpm{name: name, validity: readValidity(t), Wish: codes.Read(t)}
 	open := false
 	if v.values, open = paravisor.Read(t); open {
-		v.gaps = append(v.gaps, PCRsVary)
+		v.gaps = append(v.gaps, codes.PCRsVary)
 	}
 	v.gaps = append(append(v.gaps, readRoot(t, readLine(t))...), readHostInput(t)...)
 	t.Done()
@@ -52,5 +53,5 @@ func (j *bootJudge) judgeVTPM(b *bootRule) (known *Boot, differ []difference) {
 		return nil, differ
 	}
 	v := j.p.vtpms[name]
-	return &Boot{Name: b.name, VTPM: name, Gaps: slices.Clone(v.gaps), wishes: []wishes{b.wishes, v.wishes}}, nil
+	return &Boot{Name: b.name, VTPM: name, Gaps: slices.Clone(v.gaps), wishes: codes.Wishes{b.Wish, v.Wish}}, nil
 }

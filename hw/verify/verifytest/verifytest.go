@@ -17,6 +17,7 @@ import (
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/sim"
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/logs"
@@ -184,9 +185,9 @@ func (d *TD) Appraise(bundle, nonce []byte, p *policy.Policy) *verify.Result {
 // Policy makes a policy of an appraisal that waives what a simulated TD leaves open.
 func (d *TD) Policy(r *verify.Result) (text []byte, p *policy.Policy) {
 	d.t.Helper()
-	waive := []string{policy.HostUnknown, policy.Root, policy.LineOpens}
+	waive := []string{codes.HostUnknown, codes.Root, codes.LineOpens}
 	for _, s := range r.NotProved {
-		if code, known := policy.CodeOf(s.Code); known && code.Stands && !slices.Contains(waive, s.Code) {
+		if code, known := codes.Of(s.Code); known && code.Stands && !slices.Contains(waive, s.Code) {
 			waive = append(waive, s.Code)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/policy"
 )
 
@@ -31,7 +32,7 @@ func (c *conversion) container() {
 	case o.Start != nil && !gated:
 		c.refuse("container.start", `form 2 always takes the start "gated"`)
 	case observed:
-		to.Waive = []string{policy.Start}
+		to.Waive = []string{codes.Start}
 	}
 	if len(to.Execs) > 0 {
 		c.notes = append(c.notes, "container.execs: that nothing else ran is not proved, and stands in the way of trust: waive executions if you take it")

@@ -10,6 +10,7 @@ import (
 
 	"github.com/BurntSushi/toml"
 
+	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/policy"
 )
 
@@ -133,12 +134,12 @@ func (c *conversion) agent() {
 	case takes && !wants:
 		c.refuse("agent.anchors", "form 2 always takes the anchor rtmr3")
 	case takes:
-		c.to.Waive = append(c.to.Waive, policy.Anchor)
+		c.to.Waive = append(c.to.Waive, codes.Anchor)
 	}
 	if a.AllowPrivate {
-		c.to.Waive = append(c.to.Waive, policy.Private)
+		c.to.Waive = append(c.to.Waive, codes.Private)
 	}
 	if a.AllowNewKey {
-		c.to.Waive = append(c.to.Waive, policy.AgentKey)
+		c.to.Waive = append(c.to.Waive, codes.AgentKey)
 	}
 }

@@ -1,8 +1,12 @@
-package policy
+// Package codes answers: what could a reader take for proved, and is not?
+//
+// A code names one such thing. Some stand in the way of trust unless a policy waives them,
+// the others are told; a policy can demand that one of these be closed (cima-policy(5),
+// NOT PROVED).
+package codes
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/cima-project/cima/hw/verify/tables"
 )
@@ -15,11 +19,11 @@ type Code struct {
 	Reason string // why it stands in the way, or is only told
 }
 
-// Codes are all of them, in the order in which a result has them. cima-policy(5) has the
-// same table.
-func Codes() []Code { return slices.Clone(codes) }
+// All are all codes, in the order in which a result has them. cima-policy(5) has the same
+// table.
+func All() []Code { return slices.Clone(all) }
 
-var codes = []Code{
+var all = []Code{
 	{RootGiven, false, "that this is hardware: the root of trust was given, it is not built in", "whoever gave the root knows it; the verdict names it"},
 	{RootSimulated, false, "that this is hardware: the TD is simulated", "simulated TDs need a root that was given; the verdict names it"},
 	{TDOpen, false, "that the host keeps out of the TD's memory", "[td] names the attribute that lets it in"},
@@ -122,34 +126,42 @@ const (
 	Later          = "later-events"
 )
 
-// hostInputs are what a [system.NAME] can say that it reads of its host.
-var hostInputs = []string{"smbios", "fw_cfg", "metadata", "aml", "disk", "console", "agent", "unknown"}
+// HostInputs are what a [system.NAME] can say that it reads of its host. HostInput before
+// one is its code.
+func HostInputs() []string {
+	return []string{"smbios", "fw_cfg", "metadata", "aml", "disk", "console", "agent", "unknown"}
+}
 
-const hostInput = "host-input-" // before the names of hostInputs
+// HostInput stands before the names of HostInputs.
+const HostInput = "host-input-"
 
-// CodeOf finds a code by its name.
-func CodeOf(name string) (Code, bool) {
-	i := slices.IndexFunc(codes, func(c Code) bool { return c.Name == name })
+// Of finds a code by its name.
+func Of(name string) (Code, bool) {
+	i := slices.IndexFunc(all, func(c Code) bool { return c.Name == name })
 	if i < 0 {
 		return Code{}, false
 	}
-	return codes[i], true
+	return all[i], true
 }
 
-func codeNames() (names []string) {
-	for _, c := range codes {
-		names = append(names, c.Name)
+func names() (list []string) {
+	for _, c := range all {
+		list = append(list, c.Name)
 	}
-	return names
+	return list
 }
 
-// wishes are which codes a policy, a boot or a container waives and demands.
-type wishes struct{ waive, demand []string }
+// Wish is which codes a policy, a boot or a container waives and demands.
+type Wish struct{ waive, demand []string }
 
-func readWishes(t *tables.Table) wishes {
-	w := wishes{t.Texts("waive", tables.OneOf("code", codeNames())), t.Texts("demand", tables.OneOf("code", codeNames()))}
+// Demand is the wish that these codes be closed.
+func Demand(list ...string) Wish { return Wish{demand: list} }
+
+// Read takes waive and demand of a table.
+func Read(t *tables.Table) Wish {
+	w := Wish{t.Texts("waive", tables.OneOf("code", names())), t.Texts("demand", tables.OneOf("code", names()))}
 	for _, name := range w.waive {
-		if c, ok := CodeOf(name); ok && !c.Stands && name != Executions {
+		if c, ok := Of(name); ok && !c.Stands && name != Executions {
 			t.Bad("waive", "codes that stand in the way of trust: %q doesn't", name)
 		}
 		if slices.Contains(w.demand, name) {
@@ -157,7 +169,7 @@ func readWishes(t *tables.Table) wishes {
 		}
 	}
 	for _, name := range w.demand {
-		if c, ok := CodeOf(name); ok && c.Stands {
+		if c, ok := Of(name); ok && c.Stands {
 			t.Bad("demand", "codes that don't stand in the way of trust by themselves: %q does", name)
 		}
 	}
@@ -167,7 +179,7 @@ func readWishes(t *tables.Table) wishes {
 // Stands reports whether a gap stands in the way of trust, and whether a policy waives
 // it. A boot's and a container's own wishes count there.
 func (w Wishes) Stands(code string) (stands, waived bool) {
-	c, _ := CodeOf(code)
+	c, _ := Of(code)
 	for _, one := range w {
 		stands = stands || slices.Contains(one.demand, code)
 		waived = waived || slices.Contains(one.waive, code)
@@ -177,7 +189,4 @@ func (w Wishes) Stands(code string) (stands, waived bool) {
 }
 
 // Wishes are those of a policy, of the boot that fits, and of the container that fits.
-type Wishes []wishes
-
-// names joins a list for people.
-func names(list []string) string { return strings.Join(list, ", ") }
+type Wishes []Wish
