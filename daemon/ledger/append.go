@@ -83,7 +83,7 @@ func (l *Ledger) append(ctx context.Context, e Event) (logs.Event, error) {
 		if measured, ok := event.MeasuredDigest(); e.Once && ok && l.wasLogged(measured) {
 			return nil
 		}
-		l.logGaps(whole) // of which an earlier try failed
+		l.logGaps(whole) // of which an earlier try failed; attest learns of a gap that it leaves undecided
 		if err := l.admit(event, e); err != nil {
 			return l.refused(whole, err)
 		}
@@ -95,8 +95,13 @@ func (l *Ledger) append(ctx context.Context, e Event) (logs.Event, error) {
 	return event, err
 }
 
-// attest logs and attests an event that admit let pass. The caller has the turn.
+// attest logs and attests an event that admit let pass. The caller has the turn. The
+// outcome of an earlier event must be known first, of a gap just before it as well:
+// what the register holds does not tell two open records apart.
 func (l *Ledger) attest(ctx context.Context, event logs.Event, e Event) error {
+	if _, err := l.resolvePending(ctx); err != nil {
+		return err
+	}
 	before := l.replayed()
 	if err := checkFirst(l, event); err != nil {
 		return err

@@ -66,3 +66,60 @@ func TestMissedIsLoggedLater(t *testing.T) {
 		t.Errorf("%d events", s.Count)
 	}
 }
+
+// A gap is logged and then an event, and the hardware fails at any of their steps: an
+// extend is refused, or is carried out and refused, or a register can't be read. Once it
+// works again log and register agree, and the log holds what was acknowledged, once.
+func TestFaultsAtEachStepOfGapAndEvent(t *testing.T) {
+	const steps = 6
+	failing := errors.New("busy")
+	for plan := range 729 { // 3 to the power of steps
+		r := &register{}
+		l := open(t, t.TempDir(), r)
+		must(t, l, public(logs.OpStart))
+		left, rest := steps, plan
+		fault := func() (kind int) {
+			if left == 0 {
+				return 0
+			}
+			left--
+			kind, rest = rest%3, rest/3
+			return kind
+		}
+		r.onRead = func() error {
+			if fault() != 0 {
+				return failing
+			}
+			return nil
+		}
+		r.onExtend = func(r *register, d hw.Digest) error {
+			kind := fault()
+			if kind != 1 {
+				r.value = r.value.Extend(d)
+			}
+			if kind != 0 {
+				return failing
+			}
+			return nil
+		}
+		missed := l.Missed(t.Context(), "launch", "deadline")
+		_, launched := l.Append(t.Context(), launch("a", "1"))
+		r.onRead, r.onExtend = nil, nil
+		if err := l.Check(t.Context()); err != nil {
+			t.Fatalf("plan %d: %v (the gap: %v; the launch: %v)", plan, err, missed, launched)
+		}
+		must(t, l, launch("b", "1"))
+		if got := missedCounts(t, l, "deadline"); !slices.Equal(got, []int{1}) {
+			t.Fatalf("plan %d: the gap is logged %v", plan, got)
+		}
+		n := 0
+		for _, e := range all(t, l) {
+			if e.Operation == logs.OpLaunch && e.Container == "a" {
+				n++
+			}
+		}
+		if n > 1 || launched == nil && n == 0 {
+			t.Fatalf("plan %d: the launch is %d times in the log, its error is %v", plan, n, launched)
+		}
+	}
+}
