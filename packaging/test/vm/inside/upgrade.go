@@ -160,7 +160,7 @@ func extendUntil(ctx context.Context, input io.Reader) error {
 		select {
 		case <-ended:
 			return false
-		case <-time.After(25 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond): // however long apt takes, a container's share of the log must do
 			return true
 		}
 	})
