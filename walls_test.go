@@ -114,7 +114,7 @@ var allowed = map[string][]string{
 	"hw/verify/paravisor":      {"hw", "hw/verify/tables"},
 	"hw/verify/revoked":        {"hw/verify/tables"},
 	"hw/verify/peers":          {"hw/verify"},
-	"hw/verify/page":           {"hw/verify", "hw/verify/card", "hw/verify/replay", "logs", "rpc"},
+	"hw/verify/page":           {"hw/verify", "hw/verify/card", "hw/verify/codes", "hw/verify/evidence", "hw/verify/replay", "logs", "logs/boot", "rpc"},
 	"hw/verify/platform":       {"hw/verify/tables", "hw/verify/wanted"},
 	"hw/verify/policy":         {"hw", "hw/verify/cmdline", "hw/verify/codes", "hw/verify/guest", "hw/verify/launches", "hw/verify/match", "hw/verify/paravisor", "hw/verify/platform", "hw/verify/revoked", "hw/verify/tables", "hw/verify/wanted", "logs", "logs/boot"},
 	"hw/verify/replay":         {"hw", "hw/verify/dcap", "logs", "logs/alg", "logs/boot", "logs/ima", "rpc"},
@@ -166,7 +166,7 @@ var allowed = map[string][]string{
 	"hw/verify/ear":        {"hw/verify", "hw/verify/codes", "hw/verify/policy", "rpc", "rpc/userdata"},
 	"hw/imds/host":         {"hw/imds"},
 	"hw/vtpm/vtpmtest":     {"hw/vtpm"},
-	"hw/verify/verifytest": {"hw", "hw/sim", "hw/verify", "hw/verify/codes", "hw/verify/dcap", "hw/verify/policy", "logs", "logs/boot", "rpc", "rpc/userdata"},
+	"hw/verify/verifytest": {"hw", "hw/sim", "hw/verify", "hw/verify/codes", "hw/verify/dcap", "hw/verify/policy", "hw/verify/vtpm", "hw/verify/vtpm/vtpmtest", "logs", "logs/boot", "rpc", "rpc/userdata"},
 	"rpc/cimactl/boot": {
 		"hw/verify/computed",
 		"hw/verify/dcap",

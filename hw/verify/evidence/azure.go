@@ -169,3 +169,33 @@ func (ev *Bundle) PCRs() (values [][]byte) {
 	}
 	return values
 }
+
+// PCR is one register of a TPM: what the quote holds, and what a log of the evidence comes to.
+type PCR struct {
+	Held []byte // as quoted, in the quote's bank
+	Logs []byte // what the log replays to; nil where there is no log, or none of this bank
+
+	Firmware  bool // the boot log must explain it whole: nobody else extends it
+	Runtime   bool // the log is the runtime log; else it is the boot log
+	Untouched bool // it holds what it holds when a machine starts
+}
+
+// Replayed are PCRs 0–23, each beside its log's replay; nil without a TPM.
+func (ev *Bundle) Replayed() (list []PCR) {
+	var booted [vtpm.Count][]byte
+	if ev.TPM != nil && ev.TPM.log != nil {
+		booted, _ = ev.TPM.log.Replay(ev.TPM.Quote.Bank) // without this bank it explains nothing
+	}
+	for i, held := range ev.PCRs() {
+		untouched := bytes.Count(held, []byte{0}) == len(held) || i >= 17 && i <= 22 && bytes.Count(held, []byte{0xFF}) == len(held)
+		list = append(list, PCR{Held: held, Logs: booted[i], Firmware: i < firmwarePCRs, Untouched: untouched})
+	}
+	if ev.TPM == nil || ev.Claims.Log.Anchor != logs.AnchorPCR || ev.Private() {
+		return list
+	}
+	if number, replayed, _, err := ev.HeldLog(); err == nil {
+		list[number].Runtime = true
+		list[number].Logs, _ = hex.DecodeString(replayed)
+	}
+	return list
+}

@@ -24,11 +24,25 @@ func (l link) Below() int  { return l.Y + 36 }
 func (l link) Next() int   { return l.Y + linkHeight + 8 }
 func (l link) Upper() int  { return l.Y + 20 }
 func (l link) Lower() int  { return l.Y + 38 }
+func (l link) Lowest() int { return l.Y + 54 }
 func (l link) Sign() int   { return l.Y + 27 }
 
+// Lines are the detail in at most two lines of the picture.
+func (l link) Lines() [2]string {
+	if len(l.Detail) <= maxLine {
+		return [2]string{l.Detail}
+	}
+	at := strings.LastIndexByte(l.Detail[:maxLine+1], ' ')
+	if at <= 0 { // one long word: it is cut
+		return [2]string{replay.Clip(l.Detail, maxLine)}
+	}
+	return [2]string{l.Detail[:at], replay.Clip(l.Detail[at+1:], maxLine)}
+}
+
 const (
-	linkHeight = 58
-	maxDetail  = 44 // bytes of a line in the picture
+	linkHeight = 68
+	maxLine    = 44 // bytes of a line in the picture
+	maxDetail  = 2 * maxLine
 )
 
 // chainOf are the links, each with the steps that prove it. A link rests on those before
@@ -93,4 +107,6 @@ func of(r *verify.Result, name, holds string, steps ...string) link {
 	return l
 }
 
-func short(text string) string { return replay.Clip(plain(text), maxDetail) }
+func short(text string) string {
+	return replay.Clip(digits.ReplaceAllString(plain(text), "$1…"), maxDetail)
+}

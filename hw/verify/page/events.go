@@ -2,7 +2,6 @@ package page
 
 import (
 	"encoding/hex"
-	"encoding/json/v2"
 	"fmt"
 	"strings"
 
@@ -15,7 +14,7 @@ import (
 type event struct {
 	Kind     string // a class of the style sheet: those of kinds
 	Number   string
-	Register string
+	Register string // that a boot event extends; the runtime log has one, which the page names once
 	Name     string
 	Words    string // what an operation means
 	Detail   string // one line
@@ -92,14 +91,14 @@ func ofFile(e replay.Event) event {
 	case e.Type == "?":
 		shown.Kind, shown.Name, shown.Detail = "others", "of others", ""
 	case e.Log == "runtime":
-		shown.Kind, shown.Words = "public", meanings[e.Type]
+		shown.Kind, shown.Words, shown.Register = "public", meanings[e.Type], ""
 	}
 	return shown
 }
 
 // ofRuntime is an event of evidence.
 func ofRuntime(e verify.Event, own string) event {
-	shown := event{Number: fmt.Sprintf("runtime %d", e.Position), Register: "RTMR3", Name: plain(e.Operation), Words: meanings[e.Operation], Digest: e.Digest.String(), Later: !e.Judged}
+	shown := event{Number: fmt.Sprintf("runtime %d", e.Position), Name: plain(e.Operation), Words: meanings[e.Operation], Digest: e.Digest.String(), Later: !e.Judged}
 	switch {
 	case e.Operation == "":
 		shown.Kind, shown.Name = "others", "of others"
@@ -112,9 +111,7 @@ func ofRuntime(e verify.Event, own string) event {
 		shown.Kind = "others"
 		shown.Words += ", container " + plain(replay.ShortID(e.Container))
 	}
-	if text, err := json.Marshal(e.Measured, json.Deterministic(true)); err == nil {
-		shown.Detail = replay.Clip(plain(string(text)), 200)
-	}
+	shown.Detail = gist(e.Operation, e.Measured)
 	shown.Body = indented(e.Measured)
 	return shown
 }

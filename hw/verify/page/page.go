@@ -70,15 +70,6 @@ func (s state) Mark() string {
 	return "?"
 }
 
-// register is a measurement register: what it holds, and what logs replay to.
-type register struct {
-	Name  string
-	Held  string // by the quote; hex; "" where there is none
-	Logs  string // what the logs replay to; "" where they say nothing of it
-	State state
-	Note  string
-}
-
 // model is what the template reads. All its texts are printable.
 type model struct {
 	Style  template.CSS
@@ -145,8 +136,8 @@ func (s Shown) model() model {
 		m.readCard(c)
 		m.Head = head{State: stateOf(r.Verdict), Words: string(c.Verdict), Mark: markOf(r.Verdict), Under: c.Under, Given: r.Root != nil && r.Root.Kind != "built-in"}
 		m.Chain = chainOf(r)
-		m.Height = linkHeight*len(m.Chain) + 8
-		m.Registers = registersOf(r)
+		m.Height = linkHeight * len(m.Chain)
+		m.Registers = registersOf(r, m.Registers)
 		m.readResult(r)
 	}
 	m.readEvents(s.logs, s.result)

@@ -268,11 +268,11 @@ func TestLogsWithoutResult(t *testing.T) {
 func TestMeasurement(t *testing.T) {
 	g := &guest.Guest{}
 	g.Measurement[0] = 0xab
-	list := registersOf(&verify.Result{Guest: g})
+	list := registersOf(&verify.Result{Guest: g}, nil)
 	if len(list) != 1 || list[0].Name != "MEASUREMENT" || list[0].Held != g.Measurement.String() || list[0].State != unproved {
 		t.Errorf("registers %+v", list)
 	}
-	if list = registersOf(&verify.Result{Guest: g, Boot: &policy.Boot{}}); list[0].State != proved {
+	if list = registersOf(&verify.Result{Guest: g, Boot: &policy.Boot{}}, nil); list[0].State != proved {
 		t.Errorf("registers of a boot that the policy knows %+v", list)
 	}
 }

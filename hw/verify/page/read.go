@@ -5,7 +5,9 @@ import (
 	"fmt"
 
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/evidence"
 	"github.com/cima-project/cima/hw/verify/replay"
+	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -17,7 +19,11 @@ func OfBundle(title string, bundle []byte, r *verify.Result) Shown {
 	if err != nil {
 		return s
 	}
-	s.add(replay.Files{BootLog: ev.BootLog})
+	if len(ev.Platform.PCRs) > 0 {
+		s.addTPM(bundle)
+	} else {
+		s.add(replay.Files{BootLog: ev.BootLog})
+	}
 	for _, l := range ev.OSLogs {
 		if l.Format == rpc.FormatIMA {
 			s.add(replay.Files{IMALog: l.Entries})
@@ -71,6 +77,31 @@ func OfLogs(title string, files replay.Files) (Shown, error) {
 		s.registers = append(s.registers, one)
 	}
 	return s, nil
+}
+
+// addTPM adds the registers of a TPM in the paravisor, and the events of its boot log.
+func (s *Shown) addTPM(bundle []byte) {
+	ev, err := evidence.Parse(bundle)
+	if err != nil {
+		return
+	}
+	s.registers = append(s.registers, pcrsOf(ev.Replayed(), pcrsKnown(s.result))...)
+	log, err := boot.Parse(ev.Wire.BootLog)
+	if err != nil {
+		return
+	}
+	for i, e := range log.UnverifiedEvents() {
+		one := replay.Event{Log: "boot", Number: i, Type: boot.TypeName(e.Type), Detail: e.Detail()}
+		if e.Type != boot.EvNoAction {
+			one.Register = fmt.Sprintf("PCR %d", e.MR)
+		}
+		for bank, digest := range e.Digests() {
+			if bank.String() == ev.TPM.Quote.Bank {
+				one.Digest = bytes.Clone(digest)
+			}
+		}
+		s.logs = append(s.logs, one)
+	}
 }
 
 func (s *Shown) keep(e replay.Event) {

@@ -51,6 +51,11 @@ func (m *model) readResult(r *verify.Result) {
 				m.Differ = append(m.Differ, difference{plain(s.Name), long(c.What), long(c.Want), long(c.Got)})
 			}
 		}
+		if s.Name == verify.StepBootValues {
+			for _, c := range bootDiffers(r) {
+				m.Differ = append(m.Differ, difference{plain(s.Name), long(c.What), long(c.Want), long(c.Got)})
+			}
+		}
 	}
 	for _, s := range r.Proved {
 		m.Proved = append(m.Proved, statement{plain(s.Code), long(s.Text)})
@@ -72,45 +77,6 @@ func stateOfStep(s *verify.Step) state {
 		return failed
 	}
 	return unproved
-}
-
-// registersOf are the quote's registers, beside what the logs replay to.
-func registersOf(r *verify.Result) []register {
-	if r.Guest != nil {
-		state, note := unproved, "the firmware's; no log explains it, a policy names it"
-		if r.Boot != nil {
-			state, note = proved, "as the policy wants it"
-		}
-		return []register{{Name: "MEASUREMENT", Held: r.Guest.Measurement.String(), State: state, Note: note}}
-	}
-	if r.Registers == nil {
-		return nil
-	}
-	replayed := make(map[string]verify.Comparison)
-	for _, name := range []string{verify.StepBootLog, verify.StepRuntimeLog} {
-		if s := r.Step(name); s != nil {
-			for _, c := range s.Compared {
-				replayed[strings.ToUpper(c.What)] = c
-			}
-		}
-	}
-	mrtd := register{Name: "MRTD", Held: r.Registers.MRTD.String(), State: unproved, Note: "the firmware's; no log explains it, a policy names it"}
-	if r.Boot != nil {
-		mrtd.State, mrtd.Note = proved, "as the policy wants it"
-	}
-	list := []register{mrtd}
-	for i, held := range r.Registers.RTMR {
-		one := register{Name: "RTMR" + string(rune('0'+i)), Held: held.String(), State: unproved, Note: "no log was held against it"}
-		if c, there := replayed[one.Name]; there {
-			one.Logs = plain(c.Got)
-			one.State, one.Note = proved, "the log replays to it"
-			if c.Want != c.Got {
-				one.State, one.Note = failed, "the log replays to something else"
-			}
-		}
-		list = append(list, one)
-	}
-	return list
 }
 
 // indented is the JSON of a value, for people.

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
 	"encoding/base64"
@@ -20,6 +21,8 @@ import (
 	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/vtpm"
+	"github.com/cima-project/cima/hw/verify/vtpm/vtpmtest"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/boot"
 	"github.com/cima-project/cima/logs/canonical"
@@ -33,23 +36,35 @@ type TD struct {
 	key     ed25519.PrivateKey
 	log     []logs.Event
 	started map[string]*rpc.ContainerClaims
+	tpm     *vtpmtest.TPM // in its paravisor; nil: RTMR3 holds the log
 }
 
 // Boot boots one.
-func Boot(t testing.TB, config sim.Config) *TD {
+func Boot(t testing.TB, config sim.Config) *TD { return start(t, config, nil) }
+
+// BootWithTPM boots a VM whose paravisor is the TD, and has this TPM: its PCR 13 holds the log.
+func BootWithTPM(t testing.TB, tpm *vtpmtest.TPM) *TD { return start(t, sim.Config{}, tpm) }
+
+func start(t testing.TB, config sim.Config, tpm *vtpmtest.TPM) *TD {
 	t.Helper()
 	machine, err := sim.Boot(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &TD{t: t, machine: machine, key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize)), started: map[string]*rpc.ContainerClaims{}}
+	d := &TD{t: t, machine: machine, key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize)), started: map[string]*rpc.ContainerClaims{}, tpm: tpm}
 	id, err := machine.BootID()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.append(logs.OpStart, "", fmt.Sprintf(`{"version":"1","agent_key":%q,"boot_id":%q}`, base64.StdEncoding.EncodeToString(d.public()), id))
+	register := ""
+	if tpm != nil {
+		register = fmt.Sprintf(`,"register":{"pcr":%d,"first":{"sha256":"%064d","sha384":"%096d"}}`, logPCR, 0, 0)
+	}
+	d.append(logs.OpStart, "", fmt.Sprintf(`{"version":"1","agent_key":%q,"boot_id":%q%s}`, base64.StdEncoding.EncodeToString(d.public()), id, register))
 	return d
 }
+
+const logPCR = 13
 
 func (d *TD) public() ed25519.PublicKey { return d.key.Public().(ed25519.PublicKey) }
 
@@ -60,8 +75,10 @@ func (d *TD) append(operation, container, body string) [48]byte {
 		c.Salt = base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "salt%012d", len(d.log)))
 	}
 	e, err := logs.NewEvent(operation, c)
-	if err == nil {
-		err = d.machine.Extend(context.Background(), e.Digest())
+	if digest := e.Digest(); err == nil && d.tpm != nil {
+		d.tpm.Extend(logPCR, sha256.Sum256(digest[:]))
+	} else if err == nil {
+		err = d.machine.Extend(context.Background(), digest)
 	}
 	if err != nil {
 		d.t.Fatal(err)
@@ -130,12 +147,22 @@ func (d *TD) evidence(c rpc.Claims, id string, nonce, userData []byte) []byte {
 		e.RuntimeLog = show(e.RuntimeLog, event, id)
 	}
 	c.Log.Register, c.Log.Public = register, public
+	if d.tpm != nil {
+		e.TEE, e.BootLog = hw.TEEAzureTDX, d.tpm.Log
+		c.BootLog, c.BootLogFormat, c.Log.Anchor = sha512.Sum384(d.tpm.Log), hw.BootLogTPM, logs.AnchorPCR
+	}
 	if e.Claims, err = canonical.Marshal(&c); err != nil {
 		d.t.Fatal(err)
 	}
 	data, err := rpc.ReportData(e.Claims)
+	quoted := data
+	if d.tpm != nil {
+		attest := d.tpm.Attest(vtpm.DataFor(data))
+		e.Platform = rpc.Platform{RuntimeData: d.tpm.Runtime(), TPMQuote: attest, TPMSignature: d.tpm.Sign(d.t, attest), PCRs: d.tpm.PCRs()}
+		quoted = d.tpm.ReportData()
+	}
 	if err == nil {
-		e.Quote, err = d.machine.Quote(context.Background(), hw.ReportData(data))
+		e.Quote, err = d.machine.Quote(context.Background(), hw.ReportData(quoted))
 	}
 	if err != nil {
 		d.t.Fatal(err)

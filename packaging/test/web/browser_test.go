@@ -128,6 +128,8 @@ func shoot(t *testing.T, tab context.Context, name string) {
 	if *shots == "" {
 		return
 	}
+	// What nobody scrolled to is not laid out, and would be white.
+	js[bool](t, tab, `for (const d of [document, document.querySelector('iframe')?.contentDocument]) d?.styleSheets[0]?.insertRule('.chunk{content-visibility:visible!important}', d.styleSheets[0].cssRules.length); true`)
 	png, err := chromedp.Run(tab, chromedp.FullScreenshot(100))
 	if err != nil {
 		t.Fatal(err)

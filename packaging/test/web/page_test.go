@@ -65,17 +65,18 @@ func TestPages(t *testing.T) {
 	good, other := policies(t)
 	nonce := bundles(t)[0].Nonce
 	base := []string{"--nonce", nonce, "--trust-root", vector("root.pem"), "--at", at}
-	dir := t.TempDir()
+	dir := copied(t, good, other, vector("container.json"), vector("forged-claim.json"), vector("forged-unknown.json"), vector("beside.json"))
+	t.Chdir(dir)
 	for _, c := range []struct {
 		name string
 		args []string
 		head string
 	}{
-		{"trusted", append([]string{"verify", vector("container.json"), "--policy", good}, base...), "✓ trusted"},
-		{"not-trusted", append([]string{"verify", vector("container.json"), "--policy", other}, base...), "✗ authentic, not trusted"},
-		{"not-authentic", append([]string{"verify", vector("forged-claim.json"), "--policy", good}, base...), "✗ not authentic"},
-		{"malformed", append([]string{"verify", vector("forged-unknown.json"), "--policy", good}, base...), "✗ malformed"},
-		{"view", []string{"view", vector("beside.json"), "--trust-root", vector("root.pem"), "--at", at}, "✗ authentic, not trusted"},
+		{"trusted", append([]string{"verify", "container.json", "--policy", "policy.toml"}, base...), "✓ trusted"},
+		{"not-trusted", append([]string{"verify", "container.json", "--policy", "other.toml"}, base...), "✗ authentic, not trusted"},
+		{"not-authentic", append([]string{"verify", "forged-claim.json", "--policy", "policy.toml"}, base...), "✗ not authentic"},
+		{"malformed", append([]string{"verify", "forged-unknown.json", "--policy", "policy.toml"}, base...), "✗ malformed"},
+		{"view", []string{"view", "beside.json", "--trust-root", vector("root.pem"), "--at", at}, "✗ authentic, not trusted"},
 	} {
 		path := filepath.Join(dir, c.name+".html")
 		cimactl(t, append(c.args, "--html", path)...)
