@@ -24,12 +24,12 @@ else
 fi
 
 # image NAME NOTICE ARCH=PROGRAM…: an archive for these platforms, of which docker load
-# takes the first. A tag has no "+".
+# takes the first. A tag has no "+" and no "~".
 image() {
 	local name=$1 notice=$2
 	shift 2
 	${GO:-go} run ./packaging/image -out "$made/$name-$VERSION.oci.tar" -name "cima-project.github.io/$name" \
-		-tag "$(echo "$VERSION" | tr + -)" -notice "$notice" -epoch "$SOURCE_DATE_EPOCH" "$@"
+		-tag "$(echo "$VERSION" | tr '+~' --)" -notice "$notice" -epoch "$SOURCE_DATE_EPOCH" "$@"
 }
 
 packaging/licenses.sh cimactl >dist/stage/cimactl-NOTICE

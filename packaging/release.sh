@@ -21,6 +21,11 @@ tag=v$(printf %s "$version" | tr '~' -)
 [ "$(VERSION='' packaging/version.sh)" = "$version" ] || die "version.sh gives $(packaging/version.sh), not $version"
 grep -qE "^## $(printf %s "$version" | sed 's/[.+]/\\&/g') \([0-9]{4}-[0-9]{2}-[0-9]{2}\)\$" CHANGELOG.md ||
 	die "CHANGELOG.md must have the heading \"## $version (YYYY-MM-DD)\"" 'what was "Unreleased" gets version and date'
+# The tree is clean, so that what is written here can be taken back whole.
+packaging/set-version.sh "$version"
+numbered=$(git status --porcelain)
+git checkout -q -- .
+[ -z "$numbered" ] || die "clients and chart have another version than $version: $(echo $numbered)" "packaging/set-version.sh $version, and commit"
 [ -n "${RELEASE_KEY:-}" ] || die 'no key to sign with' 'RELEASE_KEY=FILE: an SSH key that RELEASE-KEYS lists; SECURITY.md says who holds it'
 [ -f "$signers" ] && grep -q '^[^#]' "$signers" || die "$signers lists no key" 'add the public half of the key in the commit that is released'
 

@@ -23,6 +23,8 @@ func newStand(t *testing.T) stand {
 	s.file("packaging/version.sh", string(read(t, "version.sh")))
 	s.file("packaging/build.sh", "mkdir -p dist && packaging/version.sh >dist/cimad.deb\n")
 	s.file("packaging/dist.sh", "echo source >dist/cima.tar.gz\n")
+	s.file("packaging/set-version.sh", "echo \"$1\" >clients\n")
+	put(s.t, filepath.Join(s.dir, "clients"), []byte("1.2.0\n"))
 	s.file(".gitignore", "/dist/\n")
 	s.file("CHANGELOG.md", "# Changelog\n\n## 1.2.0 (2026-12-01)\n\n- First.\n")
 	s.file("RELEASE-KEYS", `release@cima namespaces="cima-release" `+string(read(t, s.key+".pub")))
@@ -96,10 +98,11 @@ func TestReleaseIsRefused(t *testing.T) {
 		s.git("tag", "-f", "v1.2.0")
 	}
 	for want, spoil := range map[string]func(stand){
-		"the work tree must be clean":    func(s stand) { s.file("CHANGELOG.md", "# else\n") },
-		"the tag v1.2.0 must be at HEAD": func(s stand) { s.commit() },
-		"must have the heading":          func(s stand) { s.file("CHANGELOG.md", "# Changelog\n\n## 1.2.0\n"); commit(s) },
-		"lists no key":                   func(s stand) { s.file("RELEASE-KEYS", "# none\n"); commit(s) },
+		"the work tree must be clean":                       func(s stand) { s.file("CHANGELOG.md", "# else\n") },
+		"the tag v1.2.0 must be at HEAD":                    func(s stand) { s.commit() },
+		"must have the heading":                             func(s stand) { s.file("CHANGELOG.md", "# Changelog\n\n## 1.2.0\n"); commit(s) },
+		"clients and chart have another version than 1.2.0": func(s stand) { put(s.t, filepath.Join(s.dir, "clients"), []byte("0.9.0\n")); commit(s) },
+		"lists no key":                                      func(s stand) { s.file("RELEASE-KEYS", "# none\n"); commit(s) },
 		"does not list the key": func(s stand) {
 			other := filepath.Join(s.t.TempDir(), "other")
 			run(s.t, ".", "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other)

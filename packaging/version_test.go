@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -89,4 +90,74 @@ func read(t *testing.T, path string) []byte {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// numbered are the files that have a version of their own, and how each writes it: %s is
+// that of Cargo and Helm, %p that of Python.
+var numbered = map[string][]string{
+	"rpc/python/pyproject.toml":             {"\nversion = \"%p\"\n"},
+	"rpc/python/cima_client/__init__.py":    {"\n__version__ = \"%p\"\n"},
+	"rpc/rust/Cargo.toml":                   {"\nversion = \"%s\"\n"},
+	"rpc/rust/Cargo.lock":                   {"\nname = \"cima-client\"\nversion = \"%s\"\n"},
+	"rpc/rust/README.md":                    {"cima-client-%s.crate", "path = \"cima-client-%s\""},
+	"packaging/kubernetes/chart/Chart.yaml": {"\nversion: %s\n", "\nappVersion: \"%s\"\n"},
+}
+
+func hasVersion(t *testing.T, dir, version string) {
+	t.Helper()
+	forms := strings.NewReplacer("%s", strings.ReplaceAll(version, "~", "-"), "%p", strings.ReplaceAll(version, "~", ""))
+	for name, lines := range numbered {
+		text := string(read(t, filepath.Join(dir, name)))
+		for _, line := range lines {
+			if want := forms.Replace(line); !strings.Contains(text, want) {
+				t.Errorf("%s must have %q: run packaging/set-version.sh %s", name, want, version)
+			}
+		}
+	}
+}
+
+// Clients and chart have the number of the latest release in CHANGELOG.md, and 0.0.0 before
+// the first.
+func TestNumbersAgree(t *testing.T) {
+	version := "0.0.0"
+	if found := regexp.MustCompile(`(?m)^## ([0-9][^ ]*) \([0-9-]+\)$`).FindSubmatch(read(t, "../CHANGELOG.md")); found != nil {
+		version = string(found[1])
+	}
+	hasVersion(t, "..", version)
+}
+
+// set-version.sh writes each of them, and nothing else.
+func TestSetVersion(t *testing.T) {
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "packaging/set-version.sh"), read(t, "set-version.sh"))
+	for name := range numbered {
+		put(t, filepath.Join(dir, name), read(t, filepath.Join("..", name)))
+	}
+	set := func(version string) error {
+		return exec.Command("sh", filepath.Join(dir, "packaging/set-version.sh"), version).Run()
+	}
+	for _, version := range []string{"1.3.0~rc1", "10.20.30"} {
+		if err := set(version); err != nil {
+			t.Fatal(err)
+		}
+		hasVersion(t, dir, version)
+	}
+	for _, wrong := range []string{"", "1.2", "v1.2.0", "1.2.0-rc1", "1.2.0+3.gabc", "1.2.0~rc1/;w x", "1.2.0\n"} {
+		if err := set(wrong); err == nil {
+			t.Errorf("%q must be refused", wrong)
+		}
+	}
+	for name := range numbered {
+		text, now := string(read(t, filepath.Join("..", name))), string(read(t, filepath.Join(dir, name)))
+		differ := 0
+		old, lines := strings.Split(text, "\n"), strings.Split(now, "\n")
+		for i := range min(len(old), len(lines)) {
+			if old[i] != lines[i] {
+				differ++
+			}
+		}
+		if len(old) != len(lines) || differ != len(numbered[name]) {
+			t.Errorf("%s: %d lines differ, and %d must", name, differ, len(numbered[name]))
+		}
+	}
 }

@@ -213,6 +213,9 @@ func TestChart(t *testing.T) {
 			for _, o := range objects {
 				spec := podSpec(t, o)
 				hardened(t, spec)
+				if image := spec.Containers[0].Image; !strings.HasSuffix(image, ":"+c.Metadata.AppVersion) {
+					t.Errorf("the image %s must have the chart's appVersion as its tag, for no other is given", image)
+				}
 				if len(spec.Tolerations) != 1 || spec.NodeSelector["cima-project.github.io/tdx"] != "true" {
 					t.Errorf("%T: %+v %v", o, spec.Tolerations, spec.NodeSelector)
 				}
@@ -230,6 +233,10 @@ func TestChart(t *testing.T) {
 				}
 			}
 		})
+	}
+	tagged, err := render(map[string]any{"image": map[string]any{"tag": "mine"}, "test": map[string]any{"tag": "mine"}})
+	if text := fmt.Sprint(tagged); err != nil || !strings.Contains(text, "cima-device-plugin:mine\"") || !strings.Contains(text, "cimactl:mine\"") {
+		t.Errorf("a tag that is given must be the images': %v %s", err, text)
 	}
 	for name, wrong := range map[string]map[string]any{
 		"another way":      {"mount": "hostpath"},

@@ -35,7 +35,7 @@ from .records import (
 )
 from .shared import Shared
 
-__version__ = "0.6.0"
+__version__ = "0.0.0"
 
 __all__ = [
     "AsyncClient",
