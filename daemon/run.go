@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -81,7 +82,7 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		set.PrintDefaults()
 		return 0
 	case err != nil:
-		return fail(stderr, p.Name, exitUsage, err, "`"+p.Name+" --help` lists the flags")
+		return fail(stderr, p.Name, exitUsage, err, flagHint(p.Name, err))
 	case set.NArg() > 0:
 		return fail(stderr, p.Name, exitUsage, fmt.Errorf("unexpected argument %q", set.Arg(0)), "`"+p.Name+" --help` lists the flags")
 	case f.version:
@@ -111,6 +112,18 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 		return fail(stderr, p.Name, exitFor(err), err, hintFor(err))
 	}
 	return 0
+}
+
+// flagHint says what takes the place of a flag of CIMA 0.5's server.
+func flagHint(program string, err error) string {
+	_, name, _ := strings.Cut(err.Error(), "not defined: -")
+	switch name {
+	case "sock", "s":
+		return "--sock was CIMA 0.5's: the sockets are cimad.socket's, or in --runtime-dir DIR; cima-from-05(7)"
+	case "policy", "p":
+		return "--policy was CIMA 0.5's: `cimactl policy convert` translates its file, and the daemon has --config FILE; cima-from-05(7)"
+	}
+	return "`" + program + " --help` lists the flags"
 }
 
 const configHint = "cimad.toml(5) describes the configuration"

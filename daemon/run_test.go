@@ -43,6 +43,18 @@ func TestCheckConfig(t *testing.T) {
 	}
 }
 
+// Flags of CIMA 0.5's server are answered with what takes their place.
+func TestFormerFlags(t *testing.T) {
+	for flag, want := range map[string]string{
+		"--sock": "--runtime-dir DIR", "-s": "--runtime-dir DIR", "--policy=x": "cimactl policy convert", "-p": "cimactl policy convert", "--polizy": "--help` lists the flags",
+	} {
+		var out bytes.Buffer
+		if code := Main(Program{Name: "cimad"}, []string{flag, "x"}, &out, &out); code != exitUsage || !strings.Contains(out.String(), "hint: ") || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: exit %d, %q", flag, code, &out)
+		}
+	}
+}
+
 // Without a TD the daemon ends with an error that names cimactl doctor, and with an exit
 // status that keeps systemd from starting it again.
 func TestHintWhereThereIsNoTD(t *testing.T) {

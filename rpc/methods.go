@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"encoding/json/jsontext"
 	"strconv"
+	"strings"
 )
 
 // Where the daemon listens (cima-api(7), FILES).
@@ -55,6 +56,13 @@ const (
 // MethodLookUpProcess is of the look-up socket, which has WhoAmI too, and of the admin
 // socket.
 const MethodLookUpProcess = "LookUpProcess" // ProcessParams, ProcessIdentity
+
+// FoldMethod makes one text of the ways in which people and CIMA 0.5's clients spell a
+// method's name: GetCcReport and get_cc_report are GetCCReport. The daemon takes the exact
+// name alone; this is for proposals.
+func FoldMethod(name string) string {
+	return strings.ToLower(strings.ReplaceAll(name, "_", ""))
+}
 
 // Limits of parameters, and values that they may have.
 const (

@@ -48,6 +48,10 @@ func decodeParams(raw jsontext.Value, p Params, into ...any) error {
 		return nil // without the allocation below
 	}
 	if malformed := new(MalformedError); errors.As(err, &malformed) {
+		if malformed.Member == "container_id" && len(into) == 1 {
+			// CIMA 0.5 took it from everybody.
+			return InvalidParams(malformed.Member, "params: member \"container_id\": must be left out, for the kernel says who calls; the admin socket alone takes it")
+		}
 		return InvalidParams(malformed.Member, "params: %s", malformed)
 	}
 	return err

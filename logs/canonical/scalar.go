@@ -30,7 +30,11 @@ func (w *walker) scalar(k jsontext.Kind, raw jsontext.Value, s *shape) error {
 			return w.wrong("%s", s.must())
 		}
 		padding := len(raw) - len(bytes.TrimRight(raw[:len(raw)-1], "=")) - 1
-		return w.length(s, (len(raw)-2)/4*3-padding, "bytes")
+		err := w.length(s, (len(raw)-2)/4*3-padding, "bytes")
+		if err != nil && !isBase64(raw[1:len(raw)-1]) { // of what is no base64 nobody knows the length
+			return w.wrong("%s", s.must())
+		}
+		return err
 	case integer:
 		if n, err := strconv.ParseInt(string(raw), 10, 64); !isInteger(raw) ||
 			s.limits != nil && (err != nil || n < s.limits.Min || n > s.limits.Max) {
@@ -97,6 +101,12 @@ func isTight(raw []byte) bool {
 		return bytes.Contains([]byte("AQgw"), last)
 	}
 	return true
+}
+
+// isBase64 reports whether text without escapes decodes.
+func isBase64(text []byte) bool {
+	_, err := strictBase64.Decode(make([]byte, strictBase64.DecodedLen(len(text))), text)
+	return err == nil && !bytes.ContainsAny(text, "\r\n") // which encoding/base64 passes over
 }
 
 // spelling refuses a string that RFC 8785, section 3.2.2.2, would escape otherwise.

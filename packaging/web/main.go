@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"encoding/json/jsontext"
 	"encoding/json/v2"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -135,7 +136,7 @@ func (a *asked) options() (opts verify.Options, err error) {
 	}
 	if a.nonce != "" {
 		if opts.Nonce, err = hex.DecodeString(a.nonce); err != nil {
-			return opts, fmt.Errorf("the nonce must be hex: %w", err)
+			return opts, errors.New("the nonce must be hex, of 16 to 128 digits: what was sent in base64 must be converted")
 		}
 	}
 	if a.userData != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json/jsontext"
+	"errors"
 	"fmt"
 	"text/tabwriter"
 
@@ -66,7 +67,14 @@ func callCommand() *cobra.Command {
 				return err
 			}
 			defer d.Close()
-			return printRaw(c, d, args[0], params)
+			err = printRaw(c, d, args[0], params)
+			var wire *rpc.Error
+			if errors.As(err, &wire) && wire.Code == rpc.CodeMethodNotFound {
+				if meant := command.Method(args[0]); meant != "" && meant != args[0] {
+					return command.Hinted(err, "did you mean `cimactl call %s`? cima-api(7) lists the methods", meant)
+				}
+			}
+			return err
 		},
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			if len(args) > 0 {

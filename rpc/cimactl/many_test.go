@@ -97,7 +97,7 @@ func TestLinesThatAreRefused(t *testing.T) {
 		"no evidence":    {`{"nonce":"00112233445566778899"}` + "\n", "", 5, "evidence"},
 		"no nonce":       {`{"evidence":{}}` + "\n", "", 5, "nonce"},
 		"empty nonce":    {`{"nonce":"","evidence":{}}` + "\n", "", 1, "a nonce must be given"},
-		"stdin's nonce":  {`{"nonce":"-","evidence":{}}` + "\n", "", 1, "a nonce must have"},
+		"stdin's nonce":  {`{"nonce":"-","evidence":{}}` + "\n", "", 1, "must be a line of stdin, which is empty"},
 		"unknown member": {`{"nonce":"0011223344556677","evidence":{},"policy":1}` + "\n", "", 5, "policy"},
 		"twice":          {`{"nonce":"0011223344556677","nonce":"0011223344556677","evidence":{}}` + "\n", "", 5, "nonce"},
 		"nothing":        {"", "", 0, ""},

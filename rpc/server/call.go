@@ -113,7 +113,7 @@ func (c *conn) invokeInline(call *call, method *Method, r request) (err error) {
 	case c.refuse != nil:
 		return c.refuse
 	case method == nil:
-		return rpc.Errorf(rpc.CodeMethodNotFound, "no method %q on this socket", canonical.Clip(string(r.method), 64))
+		return rpc.Errorf(rpc.CodeMethodNotFound, "no method %q on this socket%s", canonical.Clip(string(r.method), 64), c.server.meant(r.method))
 	case c.caller.holdsMuch():
 		return errMustWait
 	}

@@ -83,6 +83,12 @@ func TestNonces(t *testing.T) {
 		return len(p.Nonce) + 100*len(p.UserData), nil
 	}))
 	w := connect(t, start(t, s))
+	// Text that is no base64 has no length in bytes that could be wrong.
+	for _, text := range []string{"hello world", "abc", "00112233", "====", "AAAA\\n", strings.Repeat("=AAA", 30)} {
+		if r := w.ask("Nonce", `{"nonce":"`+text+`"}`); r.Error == nil || !strings.Contains(r.Error.Message, "standard base64 with padding") != (text == "00112233") {
+			t.Errorf("%q: %+v", text, r.Error)
+		}
+	}
 	for params, want := range map[string]string{
 		`{"nonce":"AAECAwQFBgc="}`:                                                        "8",
 		`{"nonce":"` + strings.Repeat("AAAA", 21) + `AA=="}`:                              "64",
@@ -113,6 +119,20 @@ func TestNonces(t *testing.T) {
 			}
 		} else if r.Error.Code != rpc.CodeInvalidParams || r.Error.Data == nil || r.Error.Data.Member != want {
 			t.Errorf("%s: got %+v, want %s", canonical.Clip(params, 64), r.Error, want)
+		}
+	}
+}
+
+// A method that is asked for in another spelling is proposed: CIMA 0.5 had such names.
+func TestOtherSpellings(t *testing.T) {
+	w := connect(t, start(t, testServer()))
+	for name, want := range map[string]string{
+		"echo": `no method "echo" on this socket: did you mean Echo?`, "e_c_h_o": "did you mean Echo?", "ECHO": "did you mean Echo?",
+		"Ech": `no method "Ech" on this socket`, strings.Repeat("_", 61) + "echo": "on this socket",
+	} {
+		r := w.ask(name, `{}`)
+		if r.Error == nil || r.Error.Code != rpc.CodeMethodNotFound || !strings.Contains(r.Error.Message, want) || !strings.Contains(want, "mean") && strings.Contains(r.Error.Message, "mean") {
+			t.Errorf("%s: %+v, want %s", name, r.Error, want)
 		}
 	}
 }

@@ -80,6 +80,7 @@ type Server struct {
 	once     sync.Once
 	limits   Limits
 	methods  map[string]*Method
+	folded   map[string]string // the methods' names by rpc.FoldMethod
 	callers  callers
 	draining atomic.Bool
 	running  sync.WaitGroup
@@ -90,12 +91,23 @@ type Server struct {
 
 func (s *Server) setUp() {
 	s.limits = s.Limits.withDefaults()
-	s.methods = make(map[string]*Method, len(s.Methods))
+	s.methods, s.folded = make(map[string]*Method, len(s.Methods)), make(map[string]string, len(s.Methods))
 	for i := range s.Methods {
 		s.methods[s.Methods[i].Name] = &s.Methods[i]
+		s.folded[rpc.FoldMethod(s.Methods[i].Name)] = s.Methods[i].Name
 	}
 	s.callers = callers{limits: &s.limits, byKey: make(map[string]*caller), holds: make(map[*hold]struct{}), unanswered: make(chan struct{}, 4*s.limits.CallerInFlight)}
 	s.conns = make(map[*conn]struct{})
+}
+
+// meant proposes the method that has the name in another spelling, as CIMA 0.5 had it.
+func (s *Server) meant(name []byte) string {
+	if len(name) <= 64 { // no method's name is longer
+		if meant := s.folded[rpc.FoldMethod(string(name))]; meant != "" {
+			return ": did you mean " + meant + "?"
+		}
+	}
+	return ""
 }
 
 // Counts returns the figures of the server.

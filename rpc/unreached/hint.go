@@ -17,6 +17,8 @@ import (
 const (
 	adminDir  = "cima-admin"
 	adminName = "admin.sock"
+
+	formerName = "cima-server.sock" // CIMA 0.5's, in /run/cima/uds
 )
 
 // Hint says why nobody can be reached at a path, as far as it can be seen from here, and
@@ -52,7 +54,12 @@ func Misplaced(path, usual string) string {
 	dir, name := filepath.Split(path)
 	dir = filepath.Clean(dir)
 	info, err := os.Stat(path)
+	plain, isURL := strings.CutPrefix(path, "unix:")
 	switch {
+	case errors.Is(err, fs.ErrNotExist) && name == formerName:
+		return fmt.Sprintf("%s was CIMA 0.5's socket: name %s, and mount its directory (-v %s:%s:ro)", path, usual, filepath.Dir(usual), filepath.Dir(usual))
+	case errors.Is(err, fs.ErrNotExist) && isURL:
+		return fmt.Sprintf("a socket is a path, without unix: before it: %s", filepath.Clean(plain))
 	case err == nil && info.IsDir() && isSocket(filepath.Join(path, filepath.Base(usual))):
 		return fmt.Sprintf("%s is a directory: the socket in it is %s", path, filepath.Join(path, filepath.Base(usual)))
 	case err == nil && info.IsDir() && filepath.Ext(name) == ".sock":

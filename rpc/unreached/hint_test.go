@@ -10,6 +10,21 @@ import (
 
 const usual = "/run/cima/cima.sock"
 
+// What CIMA 0.5 called its socket, and how it wrote paths, is named.
+func TestFormerPaths(t *testing.T) {
+	for path, want := range map[string]string{
+		"/run/cima/uds/cima-server.sock":      "was CIMA 0.5's socket: name " + usual,
+		"unix:/run/cima/uds/cima-server.sock": "was CIMA 0.5's socket",
+		"unix:/cima/cima.sock":                "without unix: before it: /cima/cima.sock",
+		"unix:///cima/cima.sock":              "without unix: before it: /cima/cima.sock",
+		"/cima/cima.sock":                     "is /cima mounted",
+	} {
+		if h := Hint(path, usual, syscall.ENOENT); !strings.Contains(h, want) {
+			t.Errorf("%s: %s", path, h)
+		}
+	}
+}
+
 // The socket itself is no mistake, and only a mount of the socket by itself is one; rpc's
 // tests name the others.
 func TestWhatIsNoMistake(t *testing.T) {

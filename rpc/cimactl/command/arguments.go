@@ -3,11 +3,14 @@ package command
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/cima-project/cima/rpc"
 )
 
 // RefuseEmpty refuses flags that are given and empty: without the flag less is checked,
@@ -85,6 +88,9 @@ func KnownVerb(root *cobra.Command, args []string) error {
 
 func unknownVerb(c *cobra.Command, name string) error {
 	err := fmt.Errorf("unknown command %q", name)
+	if method := methodsByFolded()[rpc.FoldMethod(name)]; method != "" && !c.HasParent() {
+		return Hinted(err, "%s is a method of the daemon: `%s call %s`", method, c.CommandPath(), method)
+	}
 	var names []string
 	for _, below := range c.Commands() {
 		if below.IsAvailableCommand() {
@@ -95,6 +101,24 @@ func unknownVerb(c *cobra.Command, name string) error {
 		return Hinted(err, "did you mean `%s %s`? `%s --help` lists all", c.CommandPath(), meant, c.CommandPath())
 	}
 	return Usage(c, err)
+}
+
+// Method is the daemon's method that was probably meant: its name in another spelling, or
+// with a letter or two that differ. "" is none.
+func Method(name string) string {
+	folded := methodsByFolded()
+	if meant := folded[rpc.FoldMethod(name)]; meant != "" {
+		return meant
+	}
+	return folded[nearest(rpc.FoldMethod(name), slices.Collect(maps.Keys(folded)))]
+}
+
+func methodsByFolded() map[string]string {
+	folded := make(map[string]string)
+	for _, m := range append(rpc.CallerMethods(), rpc.MethodDiscover, rpc.MethodGetStatus, rpc.MethodListContainers, rpc.MethodLookUpProcess) {
+		folded[rpc.FoldMethod(m)] = m
+	}
+	return folded
 }
 
 func nearestFlag(c *cobra.Command, name string) string {

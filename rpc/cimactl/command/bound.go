@@ -2,6 +2,7 @@ package command
 
 import (
 	"bufio"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -24,16 +25,33 @@ func ReadNonce(flag string, stdin io.Reader) ([]byte, error) {
 		if err != nil && !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("read the nonce: %w", err)
 		}
-		flag = strings.TrimSpace(line)
+		if flag = strings.TrimSpace(line); flag == "" {
+			return nil, Hinted(errors.New("the nonce must be a line of stdin, which is empty"), "docker run and docker exec pass stdin on with -i")
+		}
 	}
 	nonce, err := hex.DecodeString(flag)
 	if err != nil {
-		return nil, Hinted(fmt.Errorf("the nonce must be hex: %w", err), "write a nonce as 16 to 128 hex digits; `base64 -d | od -An -v -tx1 | tr -d ' \\n'` makes them of base64")
+		return nil, notHex(flag)
 	}
 	if len(nonce) < rpc.MinNonce || len(nonce) > rpc.MaxNonce {
 		return nil, fmt.Errorf("a nonce must have %d to %d bytes, this one has %d", rpc.MinNonce, rpc.MaxNonce, len(nonce))
 	}
 	return nonce, nil
+}
+
+// notHex says what is wrong with a nonce, and what was probably meant.
+func notHex(nonce string) error {
+	what := fmt.Sprintf("the number of digits must be even, not %d", len(nonce))
+	if at := strings.IndexFunc(nonce, func(r rune) bool { return !strings.ContainsRune("0123456789abcdefABCDEF", r) }); at >= 0 {
+		what = fmt.Sprintf("byte %d is in %.16q", at+1, nonce[at:])
+	}
+	err := fmt.Errorf("the nonce must be hex, of %d to %d digits: %s", 2*rpc.MinNonce, 2*rpc.MaxNonce, what)
+	for _, form := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+		if n, no := form.Strict().DecodeString(nonce); no == nil && len(n) >= rpc.MinNonce && len(n) <= rpc.MaxNonce {
+			return Hinted(err, "if this is base64, as in the daemon's JSON, the nonce in hex is %x", n)
+		}
+	}
+	return Hinted(err, "`cimactl nonce` makes one; of base64, `base64 -d | od -An -v -tx1 | tr -d ' \\n'` makes hex")
 }
 
 // ReadUserData reads what binds a channel. An empty file binds none.

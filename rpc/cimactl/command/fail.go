@@ -79,6 +79,10 @@ func wireHint(e *rpc.Error) string {
 	switch e.Code {
 	case rpc.CodeMethodNotFound:
 		return "cima-api(7) lists the methods, and which of them are on the admin socket alone"
+	case rpc.CodeInvalidParams:
+		if e.Data != nil && e.Data.Member == "nonce" {
+			return "in JSON a nonce is base64 of 8 to 64 bytes: `head -c 32 /dev/urandom | base64` makes one"
+		}
 	case rpc.CodeUnattributed:
 		return "`journalctl -u cimad` on the host says what was seen; cimad(8), CONTAINERS, says which containers are known"
 	case rpc.CodeRateLimited, rpc.CodeNotReady:

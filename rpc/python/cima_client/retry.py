@@ -12,6 +12,9 @@ from .errors import BrokenError, CimaError, Code, RPCError, UnknownOutcomeError,
 EXTEND = "ExtendMeasurement"
 """The only method that changes state: never sent again if the first request may have been carried out."""
 
+_FORMER = "cima-server.sock"
+"""CIMA 0.5's socket, in /run/cima/uds."""
+
 _PASSING = (errno.EAGAIN, errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOENT)
 
 _LATER = (Code.SHUTTING_DOWN, Code.NOT_READY, Code.RATE_LIMITED)
@@ -57,7 +60,9 @@ def unreachable(path: str, cause: OSError) -> UnreachableError:
     """An UnreachableError that says what the reason may be."""
     directory = os.path.dirname(path) or "."
     number = cause.errno
-    if number == errno.ENOENT and not os.path.isdir(directory):
+    if number == errno.ENOENT and os.path.basename(path) == _FORMER:
+        hint = "that was CIMA 0.5's socket: name /run/cima/cima.sock, and mount its directory (-v /run/cima:/run/cima:ro)"
+    elif number == errno.ENOENT and not os.path.isdir(directory):
         hint = f"is {directory} mounted into this container (-v {directory}:{directory}:ro), and cimad installed?"
     elif number == errno.ENOENT:
         hint = "cimad is not running: systemctl start cimad, on the host; if that changes nothing, cimactl doctor says why"
