@@ -203,7 +203,7 @@ func (u *universe) outside(s *source, o types.Object) bool {
 }
 
 // public are packages whose exported names are for programs of others.
-var public = []string{"rpc", "rpc/atls", "rpc/compat", "rpc/quote", "rpc/vectors", "hw/verify", "hw/verify/dcap", "hw/verify/peers", "hw/verify/policy", "hw/verify/replay"}
+var public = []string{"rpc", "rpc/atls", "rpc/compat", "rpc/quote", "rpc/tree", "rpc/vectors", "hw/verify", "hw/verify/dcap", "hw/verify/peers", "hw/verify/policy", "hw/verify/replay"}
 
 // forReaders are exported names that no other package uses, and why they stay.
 var forReaders = map[string]string{

@@ -2,7 +2,6 @@ package atls
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -11,11 +10,11 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 func TestSession(t *testing.T) {
@@ -58,7 +57,7 @@ func TestBytesGoThrough(t *testing.T) {
 
 // A deadline in the midst of a frame loses nothing: net/http sets such.
 func TestDeadlineLosesNothing(t *testing.T) {
-	address, _ := serving(t, Server{Prover: NewProver(&container{name: "a"})})
+	address, _ := serving(t, Server{Prover: tree.NewProver(&container{name: "a"})})
 	c, err := (&Dialer{Appraiser: only("a")}).DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +83,7 @@ func TestHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := Server{Prover: NewProver(&container{name: "a"})}.Listen(below)
+	l, err := Server{Prover: tree.NewProver(&container{name: "a"})}.Listen(below)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,72 +105,9 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-// While a quote is made, all that come wait for the next one.
-func TestManySessionsShareAQuote(t *testing.T) {
-	quote := make(chan struct{})
-	d := &container{name: "a", wait: quote}
-	p := NewProver(d)
-	address, _ := serving(t, Server{Prover: p})
-	var all sync.WaitGroup
-	session := func() {
-		if _, err := greeted(t, &Dialer{Appraiser: only("a")}, address); err != nil {
-			t.Error(err)
-		}
-	}
-	all.Go(session)
-	for d.asked() == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	for range 40 {
-		all.Go(session)
-	}
-	for waits := 0; waits < 40; time.Sleep(time.Millisecond) {
-		p.mu.Lock()
-		if p.next != nil {
-			waits = len(p.next.leaves)
-		}
-		p.mu.Unlock()
-	}
-	close(quote)
-	all.Wait()
-	if n := d.asked(); n != 2 {
-		t.Errorf("41 sessions took %d quotes, want 2", n)
-	}
-}
-
-// More sessions than a tree has leaves have more than one tree.
-func TestTreesHaveBounds(t *testing.T) {
-	quote := make(chan struct{})
-	d := &container{name: "a", wait: quote}
-	p := NewProver(d)
-	var all sync.WaitGroup
-	const many = 2*rpc.MaxShared + 5
-	for i := range many {
-		leaf := [64]byte{byte(i), byte(i >> 8)}
-		all.Go(func() {
-			got, err := p.prove(t.Context(), leaf)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			root, err := got.tree.Root(leaf)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			nonce, data := ofTree(root, got.tree.Size)
-			if err := only("a").Appraise(t.Context(), got.evidence, nonce, data); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	time.AfterFunc(50*time.Millisecond, func() { close(quote) })
-	all.Wait()
-}
-
 func TestRateLimitIsWaitedOut(t *testing.T) {
 	d := &container{name: "a", errors: []error{rpc.RateLimited(2*time.Millisecond, "slower"), rpc.NotReady(time.Millisecond, "soon")}}
-	address, _ := serving(t, Server{Prover: NewProver(d)})
+	address, _ := serving(t, Server{Prover: tree.NewProver(d)})
 	if _, err := greeted(t, &Dialer{Appraiser: only("a")}, address); err != nil || d.asked() != 3 {
 		t.Errorf("%d calls, %v", d.asked(), err)
 	}
@@ -180,7 +116,7 @@ func TestRateLimitIsWaitedOut(t *testing.T) {
 // Another error of the daemon ends the session, and the client gets no byte.
 func TestWithoutEvidenceNothing(t *testing.T) {
 	d := &container{name: "a", errors: []error{rpc.Denied("a reason that is nobody's business")}}
-	address, refused := serving(t, Server{Prover: NewProver(d)})
+	address, refused := serving(t, Server{Prover: tree.NewProver(d)})
 	c := raw(t, address, ours())
 	c.Write(frame(nil, frameChallenge, make([]byte, nonceSize)))
 	if got, err := io.ReadAll(c); len(got) > 0 || err != nil {
@@ -188,17 +124,6 @@ func TestWithoutEvidenceNothing(t *testing.T) {
 	}
 	if err := <-refused; !strings.Contains(err.Error(), "nobody's business") {
 		t.Errorf("the server's own log has %v", err)
-	}
-}
-
-// Whoever gives up lets go of the daemon.
-func TestNobodyWaits(t *testing.T) {
-	d := &container{name: "a", wait: make(chan struct{})}
-	p := NewProver(d)
-	ctx, cancel := context.WithCancel(t.Context())
-	time.AfterFunc(10*time.Millisecond, cancel)
-	if _, err := p.prove(ctx, [64]byte{}); !errors.Is(err, context.Canceled) {
-		t.Errorf("err = %v", err)
 	}
 }
 
@@ -226,7 +151,9 @@ func TestOtherClientsGetNothing(t *testing.T) {
 		"short nonce":   frame(nil, frameChallenge, make([]byte, 16)),
 		"another kind":  frame(nil, 9, []byte("x")),
 		"tree unasked":  frame(nil, frameTree, []byte("{}")),
-		"evidence":      frame(nil, frameEvidence, []byte("{}")),
+		"report":        frame(nil, frameReport, make([]byte, standSize+2)),
+		"lacking":       nothing,
+		"logs":          frame(nil, frameLogs, make([]byte, 4)),
 		"half a nonce":  frame(nil, frameChallenge, make([]byte, nonceSize))[:20],
 		"large and bad": {byte(frameTree), 255, 255, 255, 255},
 	} {
@@ -264,13 +191,13 @@ func TestResumedSessionsAreRefused(t *testing.T) {
 }
 
 func TestMutual(t *testing.T) {
-	address, refused := serving(t, Server{Prover: NewProver(&container{name: "a"}), Appraiser: only("b")})
-	b := &Dialer{Appraiser: only("a"), Prover: NewProver(&container{name: "b"})}
+	address, refused := serving(t, Server{Prover: tree.NewProver(&container{name: "a"}), Appraiser: only("b")})
+	b := &Dialer{Appraiser: only("a"), Prover: tree.NewProver(&container{name: "b"})}
 	if text, err := greeted(t, b, address); err != nil || text != greeting {
 		t.Fatalf("%q, %v", text, err)
 	}
 	for name, d := range map[string]*Dialer{
-		"of another container": {Appraiser: only("a"), Prover: NewProver(&container{name: "c"})},
+		"of another container": {Appraiser: only("a"), Prover: tree.NewProver(&container{name: "c"})},
 		"without evidence":     {Appraiser: only("a")},
 	} {
 		if text, err := greeted(t, d, address); err == nil {
@@ -285,8 +212,8 @@ func TestMutual(t *testing.T) {
 // A server that isn't the right one gets no evidence of the client.
 func TestServerComesFirst(t *testing.T) {
 	d := &container{name: "b"}
-	address, _ := serving(t, Server{Prover: NewProver(&container{name: "x"}), Appraiser: only("b")})
-	if _, err := greeted(t, &Dialer{Appraiser: only("a"), Prover: NewProver(d)}, address); err == nil || d.asked() != 0 {
+	address, _ := serving(t, Server{Prover: tree.NewProver(&container{name: "x"}), Appraiser: only("b")})
+	if _, err := greeted(t, &Dialer{Appraiser: only("a"), Prover: tree.NewProver(d)}, address); err == nil || d.asked() != 0 {
 		t.Errorf("%v; the client's evidence was made %d times", err, d.asked())
 	}
 }
@@ -294,7 +221,7 @@ func TestServerComesFirst(t *testing.T) {
 // Listeners take connections again after a passing error, and stop at others.
 func TestAcceptFails(t *testing.T) {
 	below := &failing{errors: make(chan error, 2)}
-	l, err := Server{Prover: NewProver(&container{})}.Listen(below)
+	l, err := Server{Prover: tree.NewProver(&container{})}.Listen(below)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +248,7 @@ func TestWaitingIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused := make(chan error, 8)
-	l, err := Server{Prover: NewProver(&container{}), Refused: func(_ net.Addr, err error) { refused <- err }}.Listen(below)
+	l, err := Server{Prover: tree.NewProver(&container{}), Refused: func(_ net.Addr, err error) { refused <- err }}.Listen(below)
 	if err != nil {
 		t.Fatal(err)
 	}

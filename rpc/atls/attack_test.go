@@ -6,8 +6,11 @@ import (
 	"errors"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"testing"
+
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 // between a victim and a real server stands a machine that passes on nonce and evidence.
@@ -40,12 +43,12 @@ func relay(t *testing.T, to string, key tls.Certificate) string {
 				}
 				defer real.Close()
 				real.Write(frame(nil, frameChallenge, nonce))
-				for range 2 {
-					k, body, err := readFrame(real)
+				for _, way := range [][2]*tls.Conn{{real, victim}, {real, victim}, {victim, real}, {real, victim}} {
+					k, body, err := readFrame(way[0])
 					if err != nil {
 						return
 					}
-					victim.Write(frame(nil, k, body))
+					way[1].Write(frame(nil, k, body))
 				}
 				victim.Write(frame(nil, frameData, []byte(greeting)))
 				io.Copy(io.Discard, victim)
@@ -61,7 +64,7 @@ func TestRelayIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	real, _ := serving(t, Server{Prover: NewProver(&container{name: "a"}), Config: &tls.Config{Certificates: []tls.Certificate{key}}})
+	real, _ := serving(t, Server{Prover: tree.NewProver(&container{name: "a"}), Config: &tls.Config{Certificates: []tls.Certificate{key}}})
 	other, err := ownCertificate()
 	if err != nil {
 		t.Fatal(err)
@@ -80,14 +83,7 @@ func TestReplayIsRefused(t *testing.T) {
 	address := server1(t)
 	c := raw(t, address, ours())
 	c.Write(frame(nil, frameChallenge, bytes.Repeat([]byte{7}, nonceSize)))
-	_, tree, err := readFrame(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, evidence, err := readFrame(c)
-	if err != nil {
-		t.Fatal(err)
-	}
+	old := answers(t, c)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +103,9 @@ func TestReplayIsRefused(t *testing.T) {
 			s.Certificates = []tls.Certificate{key}
 			victim := tls.Server(nc, s)
 			readFrame(victim)
-			victim.Write(frame(frame(nil, frameTree, tree), frameEvidence, evidence))
+			victim.Write(slices.Concat(old[:2]...))
+			readFrame(victim)
+			victim.Write(old[2])
 			io.Copy(io.Discard, victim)
 			victim.Close()
 		}
@@ -119,40 +117,23 @@ func TestReplayIsRefused(t *testing.T) {
 
 // A client gives the server the server's own nonce, and its own evidence back.
 func TestReflectionIsRefused(t *testing.T) {
-	address, refused := serving(t, Server{Prover: NewProver(&container{name: "a"}), Appraiser: only("a")})
+	address, refused := serving(t, Server{Prover: tree.NewProver(&container{name: "a"}), Appraiser: only("a")})
 	c := raw(t, address, ours())
 	k, nonce, err := readFrame(c)
 	if err != nil || k != frameChallenge {
 		t.Fatal(k, err)
 	}
 	c.Write(frame(nil, frameChallenge, nonce))
-	for range 2 {
-		k, body, err := readFrame(c)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Write(frame(nil, k, body))
+	theirs := answers(t, c)
+	c.Write(slices.Concat(theirs[:2]...))
+	if k, _, err := readFrame(c); k != frameLacking {
+		t.Fatal(k, err)
 	}
+	c.Write(theirs[2])
 	if got, _ := io.ReadAll(c); len(got) > 0 {
 		t.Errorf("got %q", got)
 	}
 	if err := <-refused; !errors.Is(err, errRefused) {
 		t.Errorf("refused by %v", err)
-	}
-}
-
-// What is proved differs with each thing that it is over, and with what another leaf of
-// the same tree has.
-func TestLeavesDiffer(t *testing.T) {
-	seen := map[[64]byte]bool{}
-	for _, value := range []string{"x", "y"} {
-		for _, r := range []role{server, client} {
-			for _, nonce := range []string{"n", "m"} {
-				seen[leafFrom([]byte(value), r, []byte(nonce))] = true
-			}
-		}
-	}
-	if len(seen) != 8 {
-		t.Errorf("8 kinds of sessions have %d leaves", len(seen))
 	}
 }

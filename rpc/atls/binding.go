@@ -4,20 +4,19 @@
 // other end answers with evidence of its container, whose user data hold an exporter
 // value of this very session (cima-access(7), TLS). A key proves nothing here, so that
 // nothing is lost with it: whoever relays a session, or has a copy of the key, has
-// another session. A container with many sessions shares one quote among all that wait.
+// another session. A container with many sessions shares one quote among all that wait
+// (rpc/tree).
 //
 // The package appraises nothing itself and links no verifier: who wants to know gives an
 // Appraiser, such as that of hw/verify/peers.
 package atls
 
 import (
-	"crypto/sha512"
 	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 
-	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 const (
@@ -28,9 +27,6 @@ const (
 	// label is of the exporter (RFC 8446, section 7.5). RFC 9266's value is other
 	// protocols' too, and is the same at both ends.
 	label = "EXPORTER-cima-tls-v1"
-
-	profile     = "https://github.com/cima-project/cima/tls/v1"
-	treeProfile = profile + "#tree"
 
 	nonceSize = 32
 )
@@ -64,32 +60,15 @@ func fresh(s tls.ConnectionState) error {
 	return nil
 }
 
-// leafOf is what a session has in the tree of all sessions that share a quote: its
+// bindingOf is what a session has in the tree of all sessions that share a quote: its
 // exporter value for the one who proves and the nonce of the one who asked.
-func leafOf(s tls.ConnectionState, proves role, nonce []byte) (leaf [64]byte, err error) {
+func bindingOf(s tls.ConnectionState, proves role, nonce []byte) (b tree.Binding, err error) {
 	if err := fresh(s); err != nil {
-		return leaf, err
+		return b, err
 	}
 	value, err := s.ExportKeyingMaterial(label, append([]byte(proves+"\x00"), nonce...), 32)
 	if err != nil {
-		return leaf, fmt.Errorf("the session's exporter: %w", err)
+		return b, fmt.Errorf("the session's exporter: %w", err)
 	}
-	return leafFrom(value, proves, nonce), nil
-}
-
-func leafFrom(value []byte, proves role, nonce []byte) [64]byte {
-	h := sha512.New()
-	h.Write([]byte("cima-tls-leaf-v1\x00"))
-	fmt.Fprintf(h, `{"exporter":%q,"profile":%q,"role":%q}`, hex.EncodeToString(value), profile, proves)
-	h.Write([]byte{0})
-	h.Write(nonce)
-	return [64]byte(h.Sum(nil))
-}
-
-// ofTree is what evidence over a tree must have: the user data, in RFC 8785's form, and
-// the nonce that follows from it. No end chooses them.
-func ofTree(root rpc.Digest, size int) (nonce, userData []byte) {
-	userData = fmt.Appendf(nil, `{"profile":%q,"root":%q,"size":%d}`, treeProfile, hex.EncodeToString(root[:]), size)
-	sum := sha512.Sum512(append([]byte("cima-tls-nonce-v1\x00"), userData...))
-	return sum[:nonceSize], userData
+	return tree.OfSession(value, string(proves)), nil
 }

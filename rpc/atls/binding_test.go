@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 // Whatever is no whole handshake of our protocol is refused, also where a program's own
@@ -33,8 +36,8 @@ func TestFresh(t *testing.T) {
 	}
 }
 
-// The leaf of a real session is what cima-access(7) says, computed here by its words.
-func TestLeafOfASession(t *testing.T) {
+// What a real session binds is what cima-access(7) says, computed here by its words.
+func TestBindingOfASession(t *testing.T) {
 	near, far := net.Pipe()
 	one, err := ownCertificate()
 	if err != nil {
@@ -58,11 +61,17 @@ func TestLeafOfASession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := "cima-tls-leaf-v1\x00" + `{"exporter":"` + hex.EncodeToString(value) + `","profile":"https://github.com/cima-project/cima/tls/v1","role":"` + string(r) + `"}` + "\x00" + string(nonce)
-		want := sha512.Sum512([]byte(text))
+		text := "cima-tree-leaf-v1\x00" + `{"exporter":"` + hex.EncodeToString(value) + `","profile":"https://github.com/cima-project/cima/tls/v1","role":"` + string(r) + `"}` + "\x00" + string(nonce)
+		leaf := sha512.Sum512([]byte(text))
+		root := sha512.Sum384(append([]byte{0}, leaf[:]...))
+		want := `{"profile":"https://github.com/cima-project/cima/tree/v1","root":"` + hex.EncodeToString(root[:]) + `","size":1}`
 		for name, s := range map[string]tls.ConnectionState{"server": a.ConnectionState(), "client": state} {
-			if got, err := leafOf(s, r, nonce); err != nil || got != want {
-				t.Errorf("the %s has another leaf for the %s: %v", name, r, err)
+			binding, err := bindingOf(s, r, nonce)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, got, err := tree.Bound(&rpc.Shared{Size: 1}, binding, nonce); err != nil || string(got) != want {
+				t.Errorf("the %s binds another value for the %s: %s, %v", name, r, got, err)
 			}
 		}
 	}

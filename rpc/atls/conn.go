@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 // Appraiser decides whether evidence is true, and of whom it must be. An error refuses
@@ -32,17 +33,24 @@ const (
 	tolerance = 5 * time.Second
 )
 
+// means is what an end proves itself and appraises the other by.
+type means struct {
+	prover    *tree.Prover
+	appraiser Appraiser
+	divider   *divider
+	known     *known
+}
+
 // Conn is a session whose other end was attested, or which attested this one. Its
 // methods are those of a net.Conn. Challenges on the open session are answered and
 // answers are taken by Read: whoever uses Reattest, or lets the other end use it, must
 // be reading.
 type Conn struct {
-	tls       *tls.Conn
-	in        *bufio.Reader
-	role      role // of this end
-	prover    *Prover
-	appraiser Appraiser
-	between   time.Duration
+	tls     *tls.Conn
+	in      *bufio.Reader
+	role    role // of this end
+	between time.Duration
+	means
 
 	ctx  context.Context // until the session ends here; its cause says why
 	stop context.CancelCauseFunc
@@ -57,7 +65,11 @@ type Conn struct {
 	challenge time.Time     // when the other end's last one came
 	asked     time.Time     // when this end's last one went
 	awaited   chan<- proof  // where the answer goes; nil if none is awaited
-	answering chan struct{} // closed when nothing is being answered
+	logs      chan<- []byte // where logs go; nil if none are awaited
+	lacking   chan<- stand  // where goes what the other end has; nil if it was told nothing
+	answering bool          // a challenge, until the other end says what it lacks
+
+	opening bool // frames are read by who opens the session
 }
 
 // controlled is a frame that isn't the program's data. It survives a deadline in its midst.
@@ -65,11 +77,11 @@ type controlled struct {
 	kind kind
 	size int
 	body []byte
-	tree *rpc.Shared // of the answer whose evidence must be next
+	tree *rpc.Shared // of the answer whose report must be next
 }
 
-func newConn(c *tls.Conn, r role, p *Prover, a Appraiser) *Conn {
-	conn := &Conn{tls: c, in: bufio.NewReaderSize(c, 16384), role: r, prover: p, appraiser: a, between: between}
+func newConn(c *tls.Conn, r role, m means) *Conn {
+	conn := &Conn{tls: c, in: bufio.NewReaderSize(c, 16384), role: r, between: between, means: m}
 	conn.ctx, conn.stop = context.WithCancelCause(context.Background())
 	return conn
 }
@@ -118,11 +130,11 @@ func (c *Conn) next() (kind, []byte, error) {
 			return 0, nil, err
 		}
 		k, size, err := header(b)
-		if err == nil && (c.control.tree != nil) != (k == frameEvidence) {
-			err = errors.New("the other end's evidence and its place in the tree must follow each other")
+		if err == nil && (c.control.tree != nil) != (k == frameReport) {
+			err = errors.New("the other end's report and its place in the tree must follow each other")
 		}
-		if err == nil && k == frameTree && !c.awaits() {
-			err = errors.New("the other end sent evidence that nobody asked for")
+		if err == nil {
+			err = c.expects(k)
 		}
 		if err != nil {
 			return 0, nil, c.end(fmt.Errorf("attested TLS: %w", err))
@@ -161,32 +173,65 @@ func unexpected(err error) error {
 func (c *Conn) take(k kind, body []byte) error {
 	switch k {
 	case frameTree:
-		tree, err := readTree(body)
-		c.control.tree = tree
+		place, err := tree.ReadPlace(body)
+		c.control.tree = place
 		return err
-	case frameEvidence:
-		p := proof{tree: c.control.tree, evidence: body}
+	case frameReport:
+		p, err := readReport(c.control.tree, body)
 		c.control.tree = nil
-		return c.answered(p)
+		if err == nil {
+			err = hand(c, &c.awaited, p)
+		}
+		return err
+	case frameLacking:
+		has, err := readStand(body)
+		if err == nil {
+			err = hand(c, &c.lacking, has)
+		}
+		c.mu.Lock()
+		c.answering = false
+		c.mu.Unlock()
+		return err
+	case frameLogs:
+		return hand(c, &c.logs, body)
 	}
 	return c.challenged(body)
 }
 
-func (c *Conn) awaits() bool {
+var errUnasked = errors.New("the other end sent evidence that nobody asked for")
+
+// expects refuses frames that nobody waits for, by their headers.
+func (c *Conn) expects(k kind) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.awaited != nil
+	if k == frameTree && c.awaited == nil || k == frameLogs && c.logs == nil {
+		return errUnasked
+	}
+	if k == frameLacking && c.lacking == nil {
+		return errors.New("the other end asks for the logs of no report")
+	}
+	return nil
 }
 
-func (c *Conn) answered(p proof) error {
+// hand gives what came to who waits for it, and for no more.
+func hand[T any](c *Conn, waits *chan<- T, what T) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.awaited == nil {
-		return errors.New("the other end sent evidence that nobody asked for")
+	if *waits == nil {
+		return errUnasked
 	}
-	c.awaited <- p // has room for the one answer
-	c.awaited = nil
+	*waits <- what // has room for the one
+	*waits = nil
 	return nil
+}
+
+// wait says who waits for something.
+func wait[T any](c *Conn, waits *chan<- T) <-chan T {
+	one := make(chan T, 1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*waits = one
+	return one
 }
 
 // challenged answers a nonce on the open session.
@@ -194,12 +239,7 @@ func (c *Conn) challenged(nonce []byte) error {
 	if err := c.allow(); err != nil {
 		return err
 	}
-	done := make(chan struct{})
-	c.mu.Lock()
-	c.answering = done
-	c.mu.Unlock()
 	go func() {
-		defer close(done)
 		ctx, cancel := context.WithTimeout(c.ctx, proveTime)
 		defer cancel()
 		if err := c.prove(ctx, nonce); err != nil {
@@ -221,33 +261,81 @@ func (c *Conn) allow() error {
 	if least := c.between - tolerance; !c.challenge.IsZero() && now.Sub(c.challenge) < least {
 		return fmt.Errorf("the other end sent a nonce %v after its last; it must wait %v", now.Sub(c.challenge).Round(time.Second), c.between)
 	}
-	if c.answering != nil {
-		select {
-		case <-c.answering:
-		default:
-			return errors.New("the other end sent a nonce before its last was answered")
-		}
+	if c.answering {
+		return errors.New("the other end sent a nonce before its last was answered")
 	}
-	c.challenge = now
+	c.challenge, c.answering = now, true
 	return nil
 }
 
+// get returns what comes for who waits: of frames of this kind, which are read here while
+// the session opens, and by Read afterwards.
+func get[T any](ctx context.Context, c *Conn, from <-chan T, k kind) (what T, err error) {
+	if !c.opening {
+		select {
+		case what = <-from:
+			return what, nil
+		case <-c.ctx.Done():
+			return what, context.Cause(c.ctx)
+		case <-ctx.Done():
+			return what, context.Cause(ctx)
+		}
+	}
+	for {
+		select {
+		case what = <-from:
+			return what, nil
+		default:
+		}
+		came, body, err := c.next()
+		if err == nil && came != k {
+			err = fmt.Errorf("the %s must send a frame of the kind %d now, not of %d", c.role.other(), k, came)
+		}
+		if err == nil {
+			err = c.take(came, body)
+		}
+		if err != nil {
+			return what, err
+		}
+	}
+}
+
+// prove answers a nonce: the report first, then what the other end lacks of the logs.
 func (c *Conn) prove(ctx context.Context, nonce []byte) error {
-	leaf, err := leafOf(c.tls.ConnectionState(), c.role, nonce)
+	binding, err := bindingOf(c.tls.ConnectionState(), c.role, nonce)
 	if err != nil {
 		return err
 	}
-	p, err := c.prover.prove(ctx, leaf)
+	whole, err := c.prover.Prove(ctx, binding, nonce)
 	if err != nil {
 		return err
 	}
-	frames, err := p.frames()
+	parts, err := c.divider.divide(whole.Evidence)
 	if err != nil {
 		return err
 	}
+	frames, err := proof{whole.Tree, parts.whole(), parts.report}.frames()
+	if err != nil {
+		return err
+	}
+	asked := wait(c, &c.lacking)
+	if err := c.send(frames); err != nil {
+		return err
+	}
+	has, err := get(ctx, c, asked, frameLacking)
+	if err != nil {
+		return fmt.Errorf("what the other end lacks of the logs: %w", err)
+	}
+	if body, due := parts.from(has); due {
+		return c.send(frame(nil, frameLogs, body))
+	}
+	return nil
+}
+
+func (c *Conn) send(frames []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	_, err = c.tls.Write(frames)
+	_, err := c.tls.Write(frames)
 	return err
 }
 
@@ -255,24 +343,52 @@ func (c *Conn) prove(ctx context.Context, nonce []byte) error {
 func (c *Conn) ask() ([]byte, error) {
 	nonce := make([]byte, nonceSize)
 	rand.Read(nonce)
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	_, err := c.tls.Write(frame(nil, frameChallenge, nonce))
-	return nonce, err
+	return nonce, c.send(frame(nil, frameChallenge, nonce))
 }
 
-// judge has an answer to a nonce appraised.
+// judge has an answer to a nonce appraised, with the logs that this end has or gets.
 func (c *Conn) judge(ctx context.Context, nonce []byte, p proof) error {
-	leaf, err := leafOf(c.tls.ConnectionState(), c.role.other(), nonce)
+	binding, err := bindingOf(c.tls.ConnectionState(), c.role.other(), nonce)
 	if err != nil {
 		return err
 	}
-	root, err := p.tree.Root(leaf)
+	must, userData, err := tree.Bound(p.place, binding, nonce)
 	if err != nil {
-		return fmt.Errorf("the other end's place in the tree: %w", err)
+		return fmt.Errorf("the other end: %w", err)
 	}
-	must, userData := ofTree(root, p.tree.Size)
-	return c.appraiser.Appraise(ctx, p.evidence, must, userData)
+	logs, news, err := c.fetch(ctx, p)
+	if err != nil {
+		return err
+	}
+	evidence, err := together(p.report, logs.pieces)
+	if err != nil {
+		return err
+	}
+	if err := c.appraiser.Appraise(ctx, evidence, must, userData); err != nil {
+		return err
+	}
+	if news {
+		c.known.keep(p.report, logs)
+	}
+	return nil
+}
+
+// fetch asks for what this end lacks of the logs. news is whether anything came.
+func (c *Conn) fetch(ctx context.Context, p proof) (logs *parts, news bool, err error) {
+	all, beginning := c.known.find(p.report, p.logs)
+	if all != nil {
+		return all, false, c.send(frame(nil, frameLacking, p.logs.append(nil)))
+	}
+	came := wait(c, &c.logs)
+	if err := c.send(frame(nil, frameLacking, beginning.whole().append(nil))); err != nil {
+		return nil, false, err
+	}
+	body, err := get(ctx, c, came, frameLogs)
+	if err != nil {
+		return nil, false, fmt.Errorf("the other end's logs: %w", err)
+	}
+	logs, err = readLogs(body, beginning, p.logs)
+	return logs, true, err
 }
 
 // Reattest asks the other end for evidence of now, and closes the session unless it
@@ -311,14 +427,11 @@ func (c *Conn) reattest(ctx context.Context, answer <-chan proof) error {
 	if err != nil {
 		return fmt.Errorf("re-attest: %w", err)
 	}
-	select {
-	case p := <-answer:
-		return c.judge(ctx, nonce, p)
-	case <-c.ctx.Done():
-		return fmt.Errorf("re-attest: %w", context.Cause(c.ctx))
-	case <-ctx.Done():
-		return fmt.Errorf("re-attest: %w", context.Cause(ctx))
+	p, err := get(ctx, c, answer, frameTree)
+	if err != nil {
+		return fmt.Errorf("re-attest: %w", err)
 	}
+	return c.judge(ctx, nonce, p)
 }
 
 // Write writes to the other end's program.

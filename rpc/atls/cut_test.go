@@ -30,8 +30,8 @@ func TestCutOff(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := settings(&tls.Config{Certificates: []tls.Certificate{one}}, server)
-			a := newConn(tls.Server(&carrier{Conn: far}, s), server, nil, nil)
-			b := newConn(tls.Client(&carrier{Conn: near}, settings(nil, client)), client, nil, nil)
+			a := newConn(tls.Server(&carrier{Conn: far}, s), server, means{})
+			b := newConn(tls.Client(&carrier{Conn: near}, settings(nil, client)), client, means{})
 			near.SetDeadline(time.Now().Add(time.Minute))
 			over := make(chan error, 1)
 			go func() {

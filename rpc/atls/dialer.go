@@ -6,16 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 // Dialer makes sessions with attested servers. Its DialContext fits an http.Transport's
-// DialTLSContext, and also its DialContext for URLs that begin with http://.
+// DialTLSContext, and also its DialContext for URLs that begin with http://. It keeps the logs
+// of servers that were appraised well, so that these send them once: use one for many sessions.
 type Dialer struct {
 	// Appraiser decides on the server's evidence. It must be there.
 	Appraiser Appraiser
 
 	// Prover proves this end to servers that ask; nil leaves such servers.
-	Prover *Prover
+	Prover *tree.Prover
 
 	// Config holds certificates of this end, for servers that want some, and roots, if
 	// the server's certificate shall be checked, too; nil means neither.
@@ -23,6 +26,9 @@ type Dialer struct {
 
 	// Net connects; its zero value is ready.
 	Net net.Dialer
+
+	divider divider
+	known   known // of servers
 }
 
 // DialContext returns a session with a server whose evidence was appraised, a *Conn.
@@ -50,7 +56,7 @@ func (d *Dialer) Client(ctx context.Context, nc net.Conn) (*Conn, error) {
 	if err := session.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
-	c := newConn(session, client, d.Prover, d.Appraiser)
+	c := newConn(session, client, means{d.Prover, d.Appraiser, &d.divider, &d.known})
 	if err := c.open(ctx); err != nil {
 		return nil, c.end(err)
 	}

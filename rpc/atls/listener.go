@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 // Listener takes sessions in which this process's container proved itself.
@@ -30,12 +31,14 @@ type Listener struct {
 	failed    error // why below takes no more; read after done
 	done      chan struct{}
 	handshake sync.WaitGroup
+	divider   divider
+	known     known // of clients
 }
 
 // Server says how sessions are taken.
 type Server struct {
 	// Prover proves this container. It must be there.
-	Prover *Prover
+	Prover *tree.Prover
 
 	// Appraiser decides on clients' evidence; nil asks for none.
 	Appraiser Appraiser
@@ -148,7 +151,7 @@ func (l *Listener) attest(nc net.Conn) (*Conn, error) {
 	if err := fresh(session.ConnectionState()); err != nil {
 		return nil, err // refuse closes it
 	}
-	c := newConn(session, server, l.settings.Prover, l.settings.Appraiser)
+	c := newConn(session, server, means{l.settings.Prover, l.settings.Appraiser, &l.divider, &l.known})
 	c.between = cmp.Or(l.settings.between, between)
 	if err := c.open(ctx); err != nil {
 		return nil, c.end(err)

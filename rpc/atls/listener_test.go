@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 // one is a listener with one connection.
@@ -35,7 +37,7 @@ func TestSilentClients(t *testing.T) {
 				near, far := net.Pipe()
 				below := one{come: make(chan net.Conn, 1)}
 				refused := make(chan error, 1)
-				l, err := Server{Prover: NewProver(&container{}), Refused: func(_ net.Addr, err error) { refused <- err }}.Listen(below)
+				l, err := Server{Prover: tree.NewProver(&container{}), Refused: func(_ net.Addr, err error) { refused <- err }}.Listen(below)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -17,15 +17,27 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cima-project/cima/rpc"
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// bundle stands for evidence: who it is of, and what a quote binds.
+// bundle stands for evidence: who it is of, what a quote binds, and logs.
 type bundle struct {
-	Container string `json:"container"`
-	Nonce     []byte `json:"nonce"`
-	UserData  []byte `json:"user_data"`
+	Claims     claims   `json:"claims"`
+	Nonce      []byte   `json:"nonce"`
+	UserData   []byte   `json:"user_data"`
+	BootLog    string   `json:"boot_log"`
+	OSLogs     []string `json:"os_logs,omitempty"`
+	RuntimeLog []string `json:"runtime_log"`
+}
+
+type claims struct {
+	Container identity `json:"container"`
+}
+
+type identity struct {
+	ID string `json:"id"`
 }
 
 // container is a daemon as one container sees it.
@@ -36,6 +48,7 @@ type container struct {
 	mu     sync.Mutex
 	calls  int
 	errors []error // of the next calls
+	logs   []string
 }
 
 func (d *container) GetEvidence(ctx context.Context, p rpc.EvidenceParams) (jsontext.Value, error) {
@@ -56,8 +69,9 @@ func (d *container) GetEvidence(ctx context.Context, p rpc.EvidenceParams) (json
 			return nil, ctx.Err()
 		}
 	}
-	b, err := json.Marshal(bundle{d.name, p.Nonce, p.UserData})
-	return b, err
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return json.Marshal(bundle{Claims: claims{identity{d.name}}, Nonce: p.Nonce, UserData: p.UserData, BootLog: "of " + d.name, RuntimeLog: d.logs})
 }
 
 func (d *container) asked() int {
@@ -76,7 +90,7 @@ func (name only) Appraise(_ context.Context, evidence, nonce, userData []byte) e
 	if err := json.Unmarshal(evidence, &b); err != nil {
 		return err
 	}
-	if b.Container != string(name) || !bytes.Equal(b.Nonce, nonce) || !bytes.Equal(b.UserData, userData) {
+	if b.Claims.Container.ID != string(name) || !bytes.Equal(b.Nonce, nonce) || !bytes.Equal(b.UserData, userData) {
 		return errRefused
 	}
 	return nil
@@ -121,7 +135,7 @@ func serving(t *testing.T, s Server) (address string, refusals <-chan error) {
 const greeting = "a secret of the program"
 
 func server1(t *testing.T) string {
-	address, _ := serving(t, Server{Prover: NewProver(&container{name: "a"})})
+	address, _ := serving(t, Server{Prover: tree.NewProver(&container{name: "a"})})
 	return address
 }
 
@@ -167,6 +181,25 @@ func readFrame(c io.Reader) (kind, []byte, error) {
 	b := make([]byte, n)
 	_, err = io.ReadFull(c, b)
 	return k, b, err
+}
+
+// nothing is what a frame says of an end that has no logs.
+var nothing = frame(nil, frameLacking, make([]byte, standSize))
+
+// answers are a server's frames: place, report and all logs.
+func answers(t *testing.T, c io.ReadWriter) (frames [][]byte) {
+	t.Helper()
+	for _, want := range []kind{frameTree, frameReport, frameLogs} {
+		k, body, err := readFrame(c)
+		if err != nil || k != want {
+			t.Fatalf("a frame of the kind %d, %v, want %d", k, err, want)
+		}
+		if k == frameReport {
+			c.Write(nothing)
+		}
+		frames = append(frames, frame(nil, k, body))
+	}
+	return frames
 }
 
 // exhaustion is what accept(2) says when descriptors are short.

@@ -15,11 +15,13 @@ import (
 func (c *Conn) open(ctx context.Context) error {
 	undo := context.AfterFunc(ctx, func() { c.tls.SetDeadline(time.Unix(1, 0)) })
 	var err error
+	c.opening = true
 	if c.role == server {
 		err = c.openServer(ctx)
 	} else {
 		err = c.openClient(ctx)
 	}
+	c.opening = false
 	if !undo() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -95,10 +97,7 @@ func (c *Conn) told(err error) error {
 
 // answer reads a proof, and the nonce that may come before it.
 func (c *Conn) answer() (p proof, nonce []byte, err error) {
-	got := make(chan proof, 1)
-	c.mu.Lock()
-	c.awaited = got
-	c.mu.Unlock()
+	got := wait(c, &c.awaited)
 	for {
 		k, body, err := c.next()
 		switch {
@@ -109,7 +108,7 @@ func (c *Conn) answer() (p proof, nonce []byte, err error) {
 				return p, nil, err
 			}
 			nonce = body
-		case k == frameTree || k == frameEvidence:
+		case k == frameTree || k == frameReport:
 			if err := c.take(k, body); err != nil {
 				return p, nil, err
 			}

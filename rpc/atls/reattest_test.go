@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 // changing is a policy that comes to refuse.
@@ -27,7 +29,7 @@ func (p *changing) Appraise(ctx context.Context, evidence, nonce, userData []byt
 
 func TestReattest(t *testing.T) {
 	d := &container{name: "a"}
-	address, _ := serving(t, Server{Prover: NewProver(d), between: 1})
+	address, _ := serving(t, Server{Prover: tree.NewProver(d), between: 1})
 	policy := &changing{only: "a"}
 	nc, err := (&Dialer{Appraiser: policy}).DialContext(t.Context(), "tcp", address)
 	if err != nil {
@@ -65,7 +67,7 @@ func TestReattest(t *testing.T) {
 // A client that sends nonces faster than once a minute is thrown out, and costs no quote.
 func TestNoncesAreBounded(t *testing.T) {
 	d := &container{name: "a"}
-	address, _ := serving(t, Server{Prover: NewProver(d)})
+	address, _ := serving(t, Server{Prover: tree.NewProver(d)})
 	c := raw(t, address, ours())
 	nonce := make([]byte, nonceSize)
 	c.Write(frame(frame(nil, frameChallenge, nonce), frameChallenge, nonce))

@@ -12,7 +12,7 @@ import (
 	"github.com/cima-project/cima/logs/canonical"
 )
 
-// Profiles of the uses. The one of attested TLS is rpc/atls'.
+// Profiles of the uses. The one of many calls is rpc/tree's.
 const (
 	profileSeal      = "https://github.com/cima-project/cima/seal/v1"
 	profileTEEPubkey = "https://github.com/cima-project/cima/tee-pubkey/v1"

@@ -23,6 +23,7 @@ import (
 	"github.com/cima-project/cima/hw/verify/peers"
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/atls"
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 // atOnce is how many attacks are under way: each waits for a quote.
@@ -62,27 +63,59 @@ func settings(key ...tls.Certificate) *tls.Config {
 	return &tls.Config{InsecureSkipVerify: true, NextProtos: []string{atls.Protocol}, MinVersion: tls.VersionTLS13, Certificates: key}
 }
 
+// answer is what a container's end sends to a nonce: its report, and its logs to who says
+// that it has none.
+type answer struct{ report, logs []byte }
+
+// nothing is the frame of who has no logs.
+var nothing = append([]byte{5, 0, 0, 0, 52}, make([]byte, 52)...)
+
 // proofOf gets a genuine answer of a container to a nonce's frame.
-func proofOf(at string, challenge []byte) ([]byte, error) {
+func proofOf(at string, challenge []byte) (a answer, err error) {
 	nc, err := net.Dial("unix", at)
 	if err != nil {
-		return nil, err
+		return a, err
 	}
 	defer nc.Close()
 	c := tls.Client(nc, settings())
 	if _, err := c.Write(challenge); err != nil {
-		return nil, err
+		return a, err
 	}
-	tree, err := readFrame(c)
+	if a.report, err = two(c); err != nil {
+		return a, err
+	}
+	if _, err := c.Write(nothing); err != nil {
+		return a, err
+	}
+	a.logs, err = readFrame(c)
+	return a, err
+}
+
+// two are the frames of a report: its place in the tree comes before it.
+func two(c io.Reader) ([]byte, error) {
+	place, err := readFrame(c)
 	if err != nil {
 		return nil, err
 	}
-	evidence, err := readFrame(c)
-	return append(tree, evidence...), err
+	report, err := readFrame(c)
+	return append(place, report...), err
 }
 
-// impostor listens, and answers each victim with what answer gives.
-func (s *stage) impostor(name string, key tls.Certificate, answer func(challenge []byte) ([]byte, error)) (at string, closed func(), err error) {
+// gives sends an answer as a container does. The logs go to whoever lacks any: an attacker
+// hasn't to be polite.
+func (a answer) gives(c io.ReadWriter) error {
+	if _, err := c.Write(a.report); err != nil {
+		return err
+	}
+	if _, err := readFrame(c); err != nil {
+		return err
+	}
+	_, err := c.Write(a.logs)
+	return err
+}
+
+// impostor listens, and answers each victim with what answers gives.
+func (s *stage) impostor(name string, key tls.Certificate, answers func(challenge []byte) (answer, error)) (at string, closed func(), err error) {
 	at = filepath.Join(s.dir, name)
 	l, err := net.Listen("unix", at)
 	if err != nil {
@@ -101,8 +134,7 @@ func (s *stage) impostor(name string, key tls.Certificate, answer func(challenge
 				if err != nil {
 					return
 				}
-				if proof, err := answer(challenge); err == nil {
-					c.Write(proof)
+				if a, err := answers(challenge); err == nil && a.gives(c) == nil {
 					io.Copy(io.Discard, c)
 				}
 			}()
@@ -126,20 +158,20 @@ func (s *stage) attack(ctx context.Context) (wrong []string, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("evidence to replay: %w", err)
 	}
-	relayed := func(at string) func([]byte) ([]byte, error) {
-		return func(challenge []byte) ([]byte, error) { return proofOf(at, challenge) }
+	relayed := func(at string) func([]byte) (answer, error) {
+		return func(challenge []byte) (answer, error) { return proofOf(at, challenge) }
 	}
 	for _, a := range []struct {
 		name, of string
 		share    int // of 10
 		key      tls.Certificate
-		answer   func([]byte) ([]byte, error)
+		answers  func([]byte) (answer, error)
 	}{
 		{"relayed, own key", "one", 3, own, relayed(s.at["one"])},
 		{"relayed, copied key", "keyed", 2, s.key, relayed(s.at["keyed"])},
-		{"replayed", "one", 2, own, func([]byte) ([]byte, error) { return old, nil }},
+		{"replayed", "one", 2, own, func([]byte) (answer, error) { return old, nil }},
 	} {
-		at, closed, err := s.impostor(fmt.Sprintf("%.6s%d", a.name, a.share), a.key, a.answer)
+		at, closed, err := s.impostor(fmt.Sprintf("%.6s%d", a.name, a.share), a.key, a.answers)
 		if err != nil {
 			return nil, err
 		}
@@ -204,7 +236,7 @@ func (s *stage) roles(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	refusals := make(chan error, s.attacks)
-	l, err := atls.Server{Prover: atls.NewProver(client), Appraiser: s.appraiser("one"), Refused: func(_ net.Addr, err error) { refusals <- err }}.Listen(below)
+	l, err := atls.Server{Prover: tree.NewProver(client), Appraiser: s.appraiser("one"), Refused: func(_ net.Addr, err error) { refusals <- err }}.Listen(below)
 	if err != nil {
 		return nil, err
 	}
@@ -235,11 +267,20 @@ func (s *stage) reflect(at string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	c.Write(append(theirs, proof...))
-	for range 2 { // the server's own evidence
-		if _, err := readFrame(c); err != nil {
-			return false, err
-		}
+	if _, err := c.Write(theirs); err != nil {
+		return false, err
+	}
+	if _, err := two(c); err != nil { // the server's own evidence
+		return false, err
+	}
+	if _, err := c.Write(nothing); err != nil {
+		return false, err
+	}
+	if _, err := readFrame(c); err != nil {
+		return false, err
+	}
+	if err := proof.gives(c); err != nil {
+		return false, err
 	}
 	_, err = readFrame(c)
 	return err == nil, nil

@@ -22,6 +22,7 @@ import (
 	"github.com/cima-project/cima/packaging/test/engine"
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/atls"
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 const (
@@ -214,7 +215,7 @@ func keyed(at string) error {
 	if err != nil {
 		return err
 	}
-	l, err := atls.Server{Prover: atls.NewProver(client), Config: &tls.Config{Certificates: []tls.Certificate{key}}}.Listen(below)
+	l, err := atls.Server{Prover: tree.NewProver(client), Config: &tls.Config{Certificates: []tls.Certificate{key}}}.Listen(below)
 	if err != nil {
 		return err
 	}

@@ -15,9 +15,9 @@ import (
 
 	"github.com/cima-project/cima/hw/verify/peers"
 	"github.com/cima-project/cima/rpc"
-	"github.com/cima-project/cima/rpc/atls"
 	"github.com/cima-project/cima/rpc/cimactl/appraise"
 	"github.com/cima-project/cima/rpc/cimactl/command"
+	"github.com/cima-project/cima/rpc/tree"
 )
 
 // maxSessions bounds how many sessions are carried at a time.
@@ -66,7 +66,7 @@ func (j *judging) appraiser(c *cobra.Command) (*peers.Appraiser, error) {
 
 // prover asks the daemon of --socket. A wrong path shows at once; a daemon that starts
 // again later is waited for.
-func prover(c *cobra.Command) (*atls.Prover, *rpc.Client, error) {
+func prover(c *cobra.Command) (*tree.Prover, *rpc.Client, error) {
 	path, err := c.Flags().GetString("socket")
 	if err != nil {
 		return nil, nil, err
@@ -82,7 +82,7 @@ func prover(c *cobra.Command) (*atls.Prover, *rpc.Client, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return atls.NewProver(client), client, nil
+	return tree.NewProver(client), client, nil
 }
 
 // network is of an address: a path after "unix:", else TCP.

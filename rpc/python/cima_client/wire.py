@@ -148,6 +148,27 @@ def members(text: str) -> Dict[str, Tuple[str, Any]]:
     return found
 
 
+def elements(text: str) -> List[str]:
+    """The elements of the JSON array ``text``, each as its exact characters. Raises
+    ValueError if it is not an array."""
+    found: List[str] = []
+    at = _expect(text, 0, "[")
+    if _peek(text, at) == "]":
+        at += 1
+    else:
+        while True:
+            _, end = _decoder.raw_decode(text, at)
+            found.append(text[at:end])
+            at = _skip(text, end)
+            if _peek(text, at) == "]":
+                at += 1
+                break
+            at = _expect(text, at, ",")
+    if _skip(text, at) != len(text):
+        raise ValueError("nothing may follow the array")
+    return found
+
+
 def _skip(text: str, at: int) -> int:
     while at < len(text) and text[at] in _SPACE:
         at += 1

@@ -19,10 +19,15 @@ from typing import Any, Dict, List, Optional, Tuple, cast
 from unittest import mock
 
 from cima_client import Client, Code, RPCError, Shared
-from cima_client import atls
+from cima_client import atls, parts, tree
 
 from stage import ROOT, Simulator
-from test_shared import path, tree
+from test_shared import path
+from test_shared import tree as root_of
+
+
+BOUND = tree.of("https://example.org/key/v1", b"x")
+NOTHING = b"\x05\x00\x00\x00\x34" + parts.NOTHING
 
 
 class Fake:
@@ -30,7 +35,7 @@ class Fake:
 
     def __init__(self, link: socket.socket, secret: bytes) -> None:
         self.link, self.secret = link, secret
-        self.ended = 0
+        self.ended, self.came = 0, 0
         self.protocol, self.version = atls.PROTOCOL, "TLSv1.3"
 
     def export_keying_material(self, label: bytes, olen: int, context: Optional[bytes] = None) -> bytes:
@@ -38,6 +43,7 @@ class Fake:
 
     def recv(self, bufsiz: int) -> bytes:
         some = self.link.recv(bufsiz)
+        self.came += len(some)
         if not some and self.ended:
             raise RuntimeError("close_notify")
         return some
@@ -62,6 +68,7 @@ class Daemon:
     def __init__(self, name: str = "a") -> None:
         self.name, self.calls = name, 0
         self.errors: List[Exception] = []
+        self.logs = ["x" * 1000]
         self.go = threading.Event()
         self.go.set()
 
@@ -70,15 +77,18 @@ class Daemon:
         self.go.wait()
         if self.errors:
             raise self.errors.pop()
-        return SimpleNamespace(text=json.dumps([self.name, params["nonce"].hex(), params["user_data"].decode()]))
+        claims = {"container": {"id": self.name}}
+        said = {"claims": claims, "bound": [params["nonce"].hex(), params["user_data"].decode()], "boot_log": "b", "runtime_log": self.logs}
+        return SimpleNamespace(text=json.dumps(said))
 
-    def prover(self) -> atls.Prover:
-        return atls.Prover(cast(Client, self))
+    def prover(self) -> tree.Prover:
+        return tree.Prover(cast(Client, self))
 
 
 def only(name: str) -> atls.Appraise:
     def appraise(evidence: bytes, nonce: bytes, user_data: bytes) -> None:
-        if json.loads(evidence) != [name, nonce.hex(), user_data.decode()]:
+        got = json.loads(evidence)
+        if got["claims"] != {"container": {"id": name}} or got["bound"] != [nonce.hex(), user_data.decode()]:
             raise atls.AttestationError("refused")
 
     return appraise
@@ -94,7 +104,7 @@ def pair(other: bytes = b"secret") -> Tuple[Fake, Fake]:
 class Accepting(threading.Thread):
     """The server's end in a thread: greets, then echoes once."""
 
-    def __init__(self, session: Fake, prover: atls.Prover, appraise: Optional[atls.Appraise] = None) -> None:
+    def __init__(self, session: Fake, prover: tree.Prover, appraise: Optional[atls.Appraise] = None) -> None:
         super().__init__()
         self.session, self.prover, self.appraise = session, prover, appraise
         self.error: Optional[Exception] = None
@@ -115,14 +125,14 @@ class TreeTest(unittest.TestCase):
     def test_places(self) -> None:
         for size in [*range(1, 20), 33]:
             leaves = [hashlib.sha512(bytes([i])).digest() for i in range(size)]
-            t = atls.Tree(leaves)
-            self.assertEqual(t.root, tree(leaves))
+            t = tree.Tree(leaves)
+            self.assertEqual(t.root, root_of(leaves))
             for i, own in enumerate(leaves):
                 self.assertEqual(t.shared(i), Shared(size, i, tuple(path(i, leaves))))
                 self.assertEqual(t.shared(i).root(own), t.root)
         for wrong in (0, 4097):
             with self.assertRaises(ValueError):
-                atls.Tree([bytes(64)] * wrong)
+                tree.Tree([bytes(64)] * wrong)
 
 
 class SessionTest(unittest.TestCase):
@@ -185,11 +195,18 @@ class SessionTest(unittest.TestCase):
             (b"\x02\x00\x00\x00\x1f", "a frame of the kind 2 with 31 bytes"),
             (b"\x01\x00\x00\x00\x00", "a frame of the kind 1 with 0 bytes"),
             (b"\x01\x00\x00\x3f\xfc", "a frame of the kind 1 with 16380 bytes"),
-            (b"\x04\x01\x00\x00\x01", "a frame of the kind 4"),
+            (b"\x04\x00\x04\x00\x01", "a frame of the kind 4"),
+            (b"\x05\x00\x00\x00\x33", "a frame of the kind 5"),
+            (b"\x06\x01\x80\x00\x01", "a frame of the kind 6"),
+            (b"\x07\x00\x00\x00\x01", "a frame of the kind 7"),
+            (NOTHING, "must begin with a nonce"),
+            (nonce + b"\x05\x00\x00\x00\x34" + b"\xff" * 52, "at most 2097152 pieces"),
+            (nonce + NOTHING + NOTHING, "the logs of no report"),
             (b"\x01\x00\x00\x00\x01x", "must begin with a nonce"),
             (b"\x02\x00", "cut off"),
-            (nonce + nonce, "too soon"),
-            (nonce + b"\x03\x00\x00\x00\x01x", "nobody asked for"),
+            (nonce + nonce, "of the kind 5 now, not of 2"),
+            (nonce + NOTHING + nonce, "too soon"),
+            (nonce + NOTHING + b"\x03\x00\x00\x00\x01x", "nobody asked for"),
         ):
             near, far = pair()
             daemon = Daemon()
@@ -219,6 +236,29 @@ class SessionTest(unittest.TestCase):
             near.link.close()
             server.join()
 
+    def test_logs_travel_once(self) -> None:
+        daemon, known = Daemon(), atls.Known()
+        prover = daemon.prover()
+        for new, least, most in (("", 1000, 1500), ("", 0, 900), ("y" * 1000, 1000, 1900), ("", 0, 900)):
+            daemon.logs += [new] if new else []
+            near, far = pair()
+            server = Accepting(far, prover)
+            stream = atls.connect(near, only("a"), known=known)
+            self.assertTrue(least <= near.came <= most, near.came)
+            self.assertEqual(stream.recv(), b"hello")
+            near.link.close()
+            server.join()
+        for name in ("b", "a"):  # what was refused isn't kept, nor is another container's taken
+            near, far = pair()
+            server = Accepting(far, Daemon("b").prover())
+            fresh = atls.Known()
+            try:
+                atls.connect(near, only(name), known=fresh)
+            except atls.AttestationError:
+                self.assertEqual((name, len(fresh._logs)), ("a", 0))
+            near.link.close()
+            server.join()
+
     def test_one_quote_for_all_that_wait(self) -> None:
         daemon = Daemon()
         daemon.go.clear()
@@ -228,7 +268,7 @@ class SessionTest(unittest.TestCase):
 
         def begin(near: Fake, far: Fake) -> None:
             servers.append(Accepting(far, prover))
-            near.sendall(b"\x02\x00\x00\x00\x20" + bytes(32))
+            near.sendall(b"\x02\x00\x00\x00\x20" + bytes(32) + NOTHING)
 
         begin(*ends[0])
         while daemon.calls == 0:
@@ -253,15 +293,15 @@ class ProverTest(unittest.TestCase):
         daemon.go.clear()
         prover = daemon.prover()
         got: List[int] = []
-        threads = [threading.Thread(target=lambda: got.append(prover.prove(bytes(64))[0].size)) for _ in range(5)]
-        batches: List[atls._Batch] = []
-        made = atls._Batch
+        threads = [threading.Thread(target=lambda: got.append(prover.prove(BOUND, bytes(32)).tree.size)) for _ in range(5)]
+        batches: List[tree._Batch] = []
+        made = tree._Batch
 
-        def make() -> atls._Batch:
+        def make() -> tree._Batch:
             batches.append(made())
             return batches[-1]
 
-        with mock.patch.object(atls, "MAX_SIZE", 2), mock.patch.object(atls, "_Batch", make):
+        with mock.patch.object(tree, "MAX_SIZE", 2), mock.patch.object(tree, "_Batch", make):
             threads[0].start()
             while daemon.calls == 0:
                 time.sleep(0.001)
@@ -280,10 +320,10 @@ class ProverTest(unittest.TestCase):
             daemon = Daemon()
             daemon.errors = [RPCError(code, "m", {"retry_after_ms": 1})]
             if calls == 2:
-                daemon.prover().prove(bytes(64))
+                daemon.prover().prove(BOUND, bytes(32))
             else:
                 with self.assertRaises(RPCError):
-                    daemon.prover().prove(bytes(64))
+                    daemon.prover().prove(BOUND, bytes(32))
             self.assertEqual(daemon.calls, calls)
 
 
@@ -353,7 +393,7 @@ class CimactlTest(unittest.TestCase):
                 session = SSL.Connection(context((cert, key)), link)
                 session.set_accept_state()
                 session.do_handshake()
-                stream = atls.accept(session, atls.Prover(client))
+                stream = atls.accept(session, tree.Prover(client))
                 stream.sendall(b"got " + stream.recv())
                 stream.recv()  # the client's end
                 session.shutdown()

@@ -1,4 +1,4 @@
-package atls
+package tree
 
 import (
 	"context"
@@ -15,9 +15,9 @@ type Daemon interface {
 	GetEvidence(ctx context.Context, p rpc.EvidenceParams) (jsontext.Value, error)
 }
 
-// Prover proves for all sessions of a process. It asks the daemon for one thing at a
-// time; the sessions that come meanwhile are the leaves of the next tree. A process
-// should have one Prover.
+// Prover proves for all calls and sessions of a process. It asks the daemon for one thing at
+// a time; what comes meanwhile is the leaves of the next tree. A process should have one
+// Prover.
 type Prover struct {
 	daemon Daemon
 
@@ -29,38 +29,46 @@ type Prover struct {
 // NewProver makes a Prover that asks this daemon.
 func NewProver(d Daemon) *Prover { return &Prover{daemon: d} }
 
-// batch is all sessions that share a quote.
+// batch is all that share a quote.
 type batch struct {
 	leaves   [][64]byte
-	waiting  int // sessions that haven't given up
+	waiting  int // that haven't given up
 	ctx      context.Context
 	giveUp   context.CancelFunc
 	done     chan struct{} // closed when what follows is set
 	tree     *rpc.Tree
-	evidence []byte
+	evidence jsontext.Value
 	err      error
 }
 
-// prove gives evidence that has this leaf.
-func (p *Prover) prove(ctx context.Context, leaf [64]byte) (proof, error) {
+// Prove gives evidence that binds this to who sent the nonce. It waits for a quote.
+func (p *Prover) Prove(ctx context.Context, b Binding, nonce []byte) (*Proof, error) {
+	leaf, err := b.leaf(nonce)
+	if err != nil {
+		return nil, err
+	}
+	return p.prove(ctx, leaf)
+}
+
+func (p *Prover) prove(ctx context.Context, leaf [64]byte) (*Proof, error) {
 	b, at := p.join(leaf)
 	select {
 	case <-b.done:
 	case <-ctx.Done():
 		p.leave(b)
-		return proof{}, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 	if b.err != nil {
-		return proof{}, b.err
+		return nil, b.err
 	}
-	return proof{tree: b.tree.Shared(at), evidence: b.evidence}, nil
+	return &Proof{Tree: b.tree.Shared(at), Evidence: b.evidence}, nil
 }
 
 func (p *Prover) join(leaf [64]byte) (b *batch, at int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.next == nil || len(p.next.leaves) == rpc.MaxShared {
-		// A full one has been taken by run, or is about to: its sessions wait by their own.
+		// A full one has been taken by run, or is about to: those in it wait by their own.
 		full := p.next
 		p.next = &batch{done: make(chan struct{})}
 		p.next.ctx, p.next.giveUp = context.WithCancel(context.Background())
@@ -117,12 +125,12 @@ func (p *Prover) settle(b *batch) {
 		b.err = err
 		return
 	}
-	nonce, userData := ofTree(root, len(b.leaves))
+	nonce, userData := ofRoot(root, len(b.leaves))
 	b.evidence, b.err = p.ask(b.ctx, rpc.EvidenceParams{Nonce: nonce, UserData: userData})
 }
 
-// ask asks again as long as the daemon says when, and a session waits.
-func (p *Prover) ask(ctx context.Context, params rpc.EvidenceParams) ([]byte, error) {
+// ask asks again as long as the daemon says when, and somebody waits.
+func (p *Prover) ask(ctx context.Context, params rpc.EvidenceParams) (jsontext.Value, error) {
 	for {
 		evidence, err := p.daemon.GetEvidence(ctx, params)
 		var e *rpc.Error
