@@ -11,7 +11,7 @@ const worker = new Worker(URL.createObjectURL(new Blob([text], { type: 'text/jav
 worker.onmessage = ({ data }) => {
 	if (data.ready) {
 		status.textContent = 'Ready. Nothing that you give leaves this page: it can\'t connect to anything.';
-		document.body.dataset.ready = 'true';
+		document.body.dataset.ready = performance.now();
 		return;
 	}
 	if (data.error) {
@@ -28,7 +28,8 @@ worker.onmessage = ({ data }) => {
 	field('go').disabled = false;
 };
 worker.onerror = event => { status.textContent = 'The verifier failed: ' + event.message; };
-worker.postMessage({ packed: field('wasm').textContent.trim() });
+const sample = JSON.parse(new TextDecoder().decode(Uint8Array.from(atob(field('sample').textContent), c => c.charCodeAt(0))));
+worker.postMessage({ packed: field('wasm').textContent.trim(), sample });
 
 // The frame is as high as what is in it, so that the page has one scroll bar.
 frame.addEventListener('load', () => {

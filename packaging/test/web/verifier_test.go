@@ -1,10 +1,13 @@
 package web
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -14,6 +17,13 @@ import (
 // verifier opens the static page, and waits for the worker.
 func verifier(t *testing.T, tab context.Context) {
 	t.Helper()
+	looks[0].at(t, tab, "file://"+built(t))
+	ready(t, tab)
+}
+
+// built is the page that make web built.
+func built(t *testing.T) string {
+	t.Helper()
 	found, err := filepath.Glob(filepath.Join(*webDir, "cima-verify-*.html"))
 	if err != nil || len(found) != 1 {
 		t.Fatalf("%q in %s: make web builds one page", found, *webDir)
@@ -22,8 +32,41 @@ func verifier(t *testing.T, tab context.Context) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return path
+}
+
+// TestOwnTest: a verifier that comes to another result for its sample than the program that
+// built the page is not used.
+func TestOwnTest(t *testing.T) {
+	tab := browser(t)(t)
+	page, err := os.ReadFile(built(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`id="sample">([^<]+)<`).FindSubmatch(page)
+	if m == nil {
+		t.Fatal("the page has no sample")
+	}
+	text, err := base64.StdEncoding.DecodeString(string(m[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := bytes.Replace(text, []byte(`"verdict\":\"trusted`), []byte(`"verdict\":\"Trusted`), 1)
+	if bytes.Equal(text, changed) {
+		t.Fatalf("the sample's result is not trusted: %.300s", text)
+	}
+	path := filepath.Join(t.TempDir(), "page.html")
+	if err := os.WriteFile(path, bytes.Replace(page, m[1], []byte(base64.StdEncoding.EncodeToString(changed)), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	looks[0].at(t, tab, "file://"+path)
-	ready(t, tab)
+	if _, err := chromedp.Run(tab, chromedp.Poll[bool](`document.body.dataset.done == '1'`)); err != nil {
+		t.Fatal(err)
+	}
+	got := appraised(t, tab, map[string][]string{"evidence": {vector("container.json")}, "root": {vector("root.pem")}}, bundles(t)[0].Nonce)
+	if !strings.Contains(got, "the verifier failed its own test") || js[bool](t, tab, `'ready' in document.body.dataset`) {
+		t.Errorf("it says %.300s", got)
+	}
 }
 
 func ready(t *testing.T, tab context.Context) {
@@ -177,7 +220,7 @@ func TestVerifierPage(t *testing.T) {
 				t.Errorf("the frame's heading is %q", head)
 			}
 			if l == looks[0] {
-				t.Logf("ready after %.0f ms, appraised in %s ms, %d nodes", js[float64](t, tab, `performance.getEntriesByType('navigation')[0].domInteractive`),
+				t.Logf("ready after %s ms, its first appraisal in %s ms, %d nodes", js[string](t, tab, `document.body.dataset.ready`),
 					js[string](t, tab, `document.body.dataset.took`), js[int](t, tab, `field('result').contentDocument.querySelectorAll('*').length`))
 			}
 		})

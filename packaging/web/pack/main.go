@@ -22,9 +22,15 @@ func main() {
 	style := flag.String("style", "hw/verify/page/page.css", "`FILE`: the style of results")
 	version := flag.String("version", "unknown", "the verifier's version")
 	to := flag.String("to", "", "`DIR` to write to: nothing else is left in it")
+	bundle := flag.String("sample", "rpc/vectors/bundles/container.json", "`FILE` of evidence that the verifier tries itself on")
+	root := flag.String("sample-root", "rpc/vectors/bundles/root.pem", "`FILE`: the sample's root of trust")
 	most := flag.Int("most", 0, "the most bytes that the file may have")
 	flag.Parse()
-	name, size, err := pack(*wasm, *exec, *from, *style, *version, *to)
+	tried, err := sample(*bundle, *root, *version)
+	name, size := "", 0
+	if err == nil {
+		name, size, err = pack(*wasm, *exec, *from, *style, *version, *to, tried)
+	}
 	if err == nil && size > *most {
 		err = fmt.Errorf("%s has %d bytes, and must have at most %d: what was linked that wasn't before?", name, size, *most)
 	}
@@ -35,7 +41,7 @@ func main() {
 	fmt.Printf("%s: %d bytes, at most %d\n", name, size, *most)
 }
 
-func pack(wasm, exec, from, style, version, to string) (name string, size int, err error) {
+func pack(wasm, exec, from, style, version, to, sample string) (name string, size int, err error) {
 	read := func(path string) string {
 		text, failed := os.ReadFile(path)
 		err = errors.Join(err, failed)
@@ -46,7 +52,7 @@ func pack(wasm, exec, from, style, version, to string) (name string, size int, e
 	packed := squeezed(read(wasm))
 	page := read(filepath.Join(from, "page.html"))
 	result := read(style)
-	for name, text := range map[string]string{"page.js": script, "the worker": worker, "page.css": css, "the version": version} {
+	for name, text := range map[string]string{"page.js": script, "the worker": worker, "page.css": css, "the version": version, "the sample": sample} {
 		if strings.Contains(strings.ToLower(text), "</script") || strings.Contains(text, "<!--") || strings.Contains(text, "</style") {
 			err = errors.Join(err, fmt.Errorf("%s would end the element that it stands in", name))
 		}
@@ -55,7 +61,7 @@ func pack(wasm, exec, from, style, version, to string) (name string, size int, e
 		return "", 0, err
 	}
 	whole := strings.NewReplacer("@SCRIPT@", hashed(script), "@STYLE@", hashed(css), "@RESULT_STYLE@", hashed(result), "@CSS@", css,
-		"@VERSION@", version, "@WORKER@", worker, "@WASM@", packed, "@JS@", script).Replace(page)
+		"@VERSION@", version, "@WORKER@", worker, "@WASM@", packed, "@SAMPLE@", sample, "@JS@", script).Replace(page)
 	sum := sha256.Sum256([]byte(whole))
 	name = fmt.Sprintf("cima-verify-%.16x.html", sum[:8])
 	err = errors.Join(os.RemoveAll(to), os.MkdirAll(to, 0o755), os.WriteFile(filepath.Join(to, name), []byte(whole), 0o644),
