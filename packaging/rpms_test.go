@@ -141,7 +141,7 @@ func rpmRoot(t *testing.T, dist string) {
 	if _, err := os.Stat(filepath.Join(root, "run/log/cima")); err != nil {
 		t.Errorf("the log did not outlive an upgrade: %v", err)
 	}
-	do("systemd-update-helper remove-system-units"+units+"systemctl clean --what=fdstore cimad.service\n", "-e", "cimad", "cimactl", "cimad-sim")
+	do("systemd-update-helper remove-system-units"+strings.TrimSuffix(units, "\n")+" cima-metrics.timer\nsystemctl clean --what=fdstore cimad.service\n", "-e", "cimad", "cimactl", "cimad-sim")
 	// The log explains the registers of this boot: it stays, as it does when a deb is removed.
 	if _, err := os.Stat(filepath.Join(root, "run/log/cima")); err != nil {
 		t.Errorf("the log must outlive a removal: %v", err)

@@ -33,7 +33,7 @@ func analyze(t *testing.T, dropins []string, args ...string) (string, int) {
 	tool := need(t, "systemd-analyze")
 	dir := t.TempDir()
 	put := func(name, text string) {
-		text = strings.NewReplacer("/usr/sbin/cimad", "/bin/true", "/usr/libexec/cima/cima-imds", "/bin/true").Replace(text)
+		text = strings.NewReplacer("/usr/sbin/cimad", "/bin/true", "/usr/libexec/cima/cima-imds", "/bin/true", "/usr/bin/cimactl", "/bin/true").Replace(text)
 		text = strings.ReplaceAll(text, "/bin/kill", "/bin/true") // systemd-252.conf
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
 			t.Fatal(err)
@@ -42,7 +42,7 @@ func analyze(t *testing.T, dropins []string, args ...string) (string, int) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range append([]string{"cima-imds.socket", "cima-imds.service"}, units...) {
+	for _, name := range append([]string{"cima-imds.socket", "cima-imds.service", "cima-metrics.service", "cima-metrics.timer"}, units...) {
 		put(name, unit(t, name))
 	}
 	for _, name := range dropins {
@@ -75,7 +75,7 @@ var since = map[string]int{
 
 func TestUnitsVerifyInSilence(t *testing.T) {
 	for _, dropins := range [][]string{nil, {"systemd-252.conf"}, {"no-gate.conf"}, {"no-gate.conf", "no-homes.conf"}, {"rootless.conf"}, {"qgs.conf"}} {
-		out, version := analyze(t, dropins, append([]string{"verify", "--man=no", "cima-imds.socket", "cima-imds.service"}, units...)...)
+		out, version := analyze(t, dropins, append([]string{"verify", "--man=no", "cima-imds.socket", "cima-imds.service", "cima-metrics.service", "cima-metrics.timer"}, units...)...)
 	lines:
 		for line := range strings.Lines(out) {
 			for word, first := range since {
@@ -161,6 +161,58 @@ func TestExposureOfIMDS(t *testing.T) {
 	out, _ := analyze(t, nil, "security", "--no-pager", "--offline=true", "--threshold=15", "cima-imds.service")
 	if t.Failed() {
 		t.Log(out)
+	}
+}
+
+// What asks for metrics as root has no privilege, no network, and one directory.
+func TestExposureOfMetrics(t *testing.T) {
+	out, _ := analyze(t, nil, "security", "--no-pager", "--offline=true", "--threshold=10", "cima-metrics.service")
+	if t.Failed() {
+		t.Log(out)
+	}
+	if text := unit(t, "cima-metrics.service"); strings.Count(text, "\nCapabilityBoundingSet=\n") != 1 || strings.Count(text, "ReadWritePaths=") != 1 || strings.Contains(text, "[Install]") {
+		t.Error("cima-metrics.service must have no capability and one directory to write to, and be started by its timer alone")
+	}
+	if !regexp.MustCompile(`(?m)^disable cima-metrics\.timer$`).MatchString(unit(t, "85-cima.preset")) {
+		t.Error("a preset must not enable cima-metrics.timer: not every machine has a node exporter")
+	}
+}
+
+// TestMetricsFile: the unit's command leaves the whole file or none, and one that others can
+// read. The program that it asks is a script here.
+func TestMetricsFile(t *testing.T) {
+	line := regexp.MustCompile(`(?m)^ExecStart=/bin/sh -c '([^']+)'$`).FindStringSubmatch(unit(t, "cima-metrics.service"))
+	if line == nil || strings.Count(line[1], "/usr/bin/cimactl ") != 1 {
+		t.Fatal("ExecStart= must be one shell command that asks cimactl once")
+	}
+	dir := t.TempDir()
+	program, file := filepath.Join(dir, "cimactl"), filepath.Join(dir, "cima.prom")
+	command := "umask 0022; " + strings.Replace(line[1], "/usr/bin/cimactl", program, 1)
+	ask := func(script string) error {
+		t.Helper()
+		if err := os.WriteFile(program, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		c := exec.Command("/bin/sh", "-c", command)
+		c.Env = append(os.Environ(), "FILE="+file)
+		return c.Run()
+	}
+	if err := ask(`[ "$*" = "status --metrics" ] && echo cima_ready 1`); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if fi, statErr := os.Stat(file); err != nil || statErr != nil || string(text) != "cima_ready 1\n" || fi.Mode() != 0o644 {
+		t.Errorf("%q, %v, %v", text, err, statErr)
+	}
+	// It is there whole while the next is written.
+	if err := ask(`grep -q "cima_ready 1" ` + file + ` && echo cima_ready 0`); err != nil {
+		t.Error("the file was not there, or not whole, while the next was written: ", err)
+	}
+	if err := ask("echo half; exit 3"); err == nil {
+		t.Error("a daemon that doesn't answer must be told as a failure")
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) != 1 {
+		t.Errorf("after a failure %v is left, %v: old numbers must not be", left, err)
 	}
 }
 
