@@ -186,7 +186,8 @@ proof-tls: bin/cimad-sim bin/cimactl
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/tls/tls ./packaging/test/tls
 	.cache/tls/tls -bin bin -times
 ## proof-spire: SPIRE 1.13.3's own server and agents give docker's containers identities by their launches, while daemons
-##   are killed, hang and are restarted; its kit for plug-ins (root, network; 5 min for SPIRE's programs, then 10)
+##   are killed, hang and are restarted; its kit for plug-ins (root, network; 5 min for SPIRE's programs, without the
+##   plug-ins for clouds that SPIRE_WHOLE=1 adds, then 10)
 proof-spire: bin/cimad-sim bin/cimactl bin/cima-spire
 	GO="$(GO)" packaging/spire/proof/programs .cache/spire
 	$(GO) test -C packaging/spire/proof -count=1 ./...

@@ -8,6 +8,8 @@ import (
 
 	"github.com/hashicorp/hcl"
 	"go.uber.org/goleak"
+
+	"github.com/cima-project/cima/hw/verify/policy"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,5 +35,22 @@ func TestExamples(t *testing.T) {
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s: %q, want %s", file, got, want)
 		}
+	}
+}
+
+// The manual's policy of names is one by which containers have them.
+func TestManualsPolicy(t *testing.T) {
+	text, err := os.ReadFile("../../man/cima-spire.7.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile(`(?m)^    cima_policy = 2\n(    .*\n|\n)+`).Find(text)
+	digits := regexp.MustCompile(`LAUNCH-DIGEST-OF-1\.(\d)`).ReplaceAllString(string(block), strings.Repeat("a", 95)+"$1")
+	p, err := policy.Parse("cima-spire(7)", []byte(strings.ReplaceAll(digits, "\n    ", "\n")))
+	if err != nil {
+		t.Fatalf("%v: %s", err, block)
+	}
+	if reasons, all := p.Unshown(); all || len(reasons) > 0 {
+		t.Errorf("%q", reasons)
 	}
 }

@@ -55,7 +55,7 @@ func (p plan) run(ctx context.Context) error {
 	s, err := p.open(ctx)
 	if err == nil {
 		defer s.close()
-		for _, part := range []func(context.Context) error{s.eachItsOwn, s.faults, s.reusedNumber, s.twoMachines, s.fast, s.neverWrong} {
+		for _, part := range []func(context.Context) error{s.eachItsOwn, s.named, s.faults, s.reusedNumber, s.twoMachines, s.fast, s.neverWrong} {
 			if err = part(ctx); err != nil {
 				break
 			}

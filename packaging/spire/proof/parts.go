@@ -40,6 +40,40 @@ func (s *stage) eachItsOwn(ctx context.Context) error {
 	return nil
 }
 
+// named: a container has the identity of an alternative of a policy, as long as the policy
+// allows the container's power and nothing revokes its launch.
+func (s *stage) named(ctx context.Context) error {
+	m := s.machines[0]
+	id, err := s.container(ctx, m, "named", "stay", "named")
+	if err != nil {
+		return err
+	}
+	who, _, err := s.look(ctx, m, id)
+	if err != nil {
+		return err
+	}
+	launch := who.Container.LaunchDigest.String()
+	if err := s.create("named", "cima:policy:shop"); err != nil {
+		return err
+	}
+	for _, c := range []struct{ power, more, want, because string }{
+		{`"host-read"`, "", "SVID ", "the policy names its launch"},
+		{"", "", "none: ", "the policy no longer allows its power"},
+		{`"host-read"`, "", "SVID ", "it does again"},
+		{`"host-read"`, fmt.Sprintf("[[revoked]]\ndigest = %q\nwhy = \"the proof\"\n", launch), "none: ", "its launch is revoked"},
+		{`"host-read"`, "", "SVID ", "it is no longer"},
+	} {
+		if err := s.names(launch, c.power, c.more); err != nil {
+			return err
+		}
+		if err := s.until(ctx, id, c.want, len(s.lines(ctx, id))+1); err != nil {
+			return fmt.Errorf("%s: %w", c.because, err)
+		}
+		say("policy:shop: %s: %s", c.because, strings.TrimSpace(c.want))
+	}
+	return nil
+}
+
 // faults: daemons are killed, hang and come again; whoever had an identity gets it again.
 // What happens to cimad is last: what it didn't see meanwhile is an event that the policy of
 // nodes forbids, so that an agent which must be attested anew is refused from then on.

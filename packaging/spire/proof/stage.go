@@ -189,7 +189,20 @@ func (s *stage) policies() error {
 	}
 	// Workloads have the directory of SPIRE's socket mounted, which is the host's.
 	text := strings.Replace(string(out), "allow = []", "allow = []\nallow_kinds = [\"host-read\"]", 1)
+	if err := s.names(strings.Repeat("ab", 48), "", ""); err != nil {
+		return err
+	}
 	return os.WriteFile(filepath.Join(s.dir, "nodes.toml"), []byte(text), 0o644)
+}
+
+// names makes the policy of workloads, whose alternatives are selectors.
+func (s *stage) names(launch, power, more string) error {
+	text := fmt.Sprintf("cima_policy = 2\n[power]\nallow_kinds = [%s]\n[[container]]\nname = \"shop\"\nlaunch = [%q]\n%s", power, launch, more)
+	path := filepath.Join(s.dir, "names.toml")
+	if err := os.WriteFile(path+".new", []byte(text), 0o644); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
 }
 
 func output(c *exec.Cmd) ([]byte, error) {
@@ -277,7 +290,7 @@ plugins {
 %s%s}
 `, dir, m.api()+"/api.sock", s.dir+"/bundle.pem",
 		s.plugin("cima", "NodeAttestor", "node-agent", fmt.Sprintf("      socket = %q\n", m.run+"/cima/cima.sock")),
-		s.plugin("cima", "WorkloadAttestor", "workload", fmt.Sprintf("      socket = %q\n", m.lookup())))
+		s.plugin("cima", "WorkloadAttestor", "workload", fmt.Sprintf("      socket = %q\n      policy = %q\n", m.lookup(), s.dir+"/names.toml")))
 	if err := os.WriteFile(dir+".conf", []byte(text), 0o644); err != nil {
 		return err
 	}
@@ -298,8 +311,16 @@ func (s *stage) alias() error {
 
 // entry gives a launch an identity.
 func (s *stage) entry(name, launch string) error {
-	_, err := s.ask("entry", "create", "-parentID", "spiffe://cima.test/nodes", "-spiffeID", "spiffe://cima.test/"+name,
-		"-selector", "cima:launch_digest:"+launch, "-selector", "cima:start:gated")
+	return s.create(name, "cima:launch_digest:"+launch, "cima:start:gated")
+}
+
+// create gives an identity to who has these selectors.
+func (s *stage) create(name string, selectors ...string) error {
+	words := []string{"entry", "create", "-parentID", "spiffe://cima.test/nodes", "-spiffeID", "spiffe://cima.test/" + name}
+	for _, one := range selectors {
+		words = append(words, "-selector", one)
+	}
+	_, err := s.ask(words...)
 	return err
 }
 

@@ -12,7 +12,7 @@ const maxPower = 64
 
 // selectors are what an entry can ask for (cima-spire(7), SELECTORS). What isn't known has
 // no selector, so that no entry is met by it. No value is a text that a container chose: an
-// image's name and a pod's are left out.
+// image's name and a pod's are left out. Names of a policy come besides (policies.names).
 func selectors(who rpc.ProcessIdentity) []string {
 	if who.Host != nil {
 		values := []string{"host", "uid:" + strconv.FormatUint(uint64(who.Host.UID), 10)}

@@ -49,6 +49,7 @@ type Plugin struct {
 // ready is what Configure makes.
 type ready struct {
 	socket string
+	policy *policies // nil: none was given
 }
 
 // New makes a plug-in that is to be configured.
@@ -59,10 +60,11 @@ func New() *Plugin {
 // SetLogger is called by SPIRE before anything else.
 func (p *Plugin) SetLogger(l hclog.Logger) { p.log = l }
 
-// Configure takes the setting *socket* (default: the look-up socket of cimad).
+// Configure takes the settings *socket* (default: the look-up socket of cimad), *policy*
+// and *revocations*: files, whose alternatives are selectors (default: none).
 // cimad need not run: the first attestation waits for it.
 func (p *Plugin) Configure(_ context.Context, r *configv1.ConfigureRequest) (*configv1.ConfigureResponse, error) {
-	n, err := read(r.GetHclConfiguration())
+	n, err := read(r.GetHclConfiguration(), p.log)
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
@@ -72,15 +74,29 @@ func (p *Plugin) Configure(_ context.Context, r *configv1.ConfigureRequest) (*co
 
 // Validate says whether Configure would take the settings.
 func (p *Plugin) Validate(_ context.Context, r *configv1.ValidateRequest) (*configv1.ValidateResponse, error) {
-	if _, err := read(r.GetHclConfiguration()); err != nil {
+	if _, err := read(r.GetHclConfiguration(), p.log); err != nil {
 		return &configv1.ValidateResponse{Notes: []string{err.Error()}}, nil
 	}
 	return &configv1.ValidateResponse{Valid: true}, nil
 }
 
-func read(text string) (*ready, error) {
-	n := &ready{socket: rpc.DefaultLookupSocket}
-	return n, settings.Read(text, map[string]*string{"socket": &n.socket})
+func read(text string, log hclog.Logger) (*ready, error) {
+	n, file, revocations := &ready{socket: rpc.DefaultLookupSocket}, "", ""
+	err := settings.Read(text, map[string]*string{"socket": &n.socket, "policy": &file, "revocations": &revocations})
+	switch {
+	case err != nil:
+		return nil, err
+	case file == "" && revocations != "":
+		return nil, errors.New("plugin_data: there must be policy where there is revocations")
+	case file == "":
+		return n, nil
+	}
+	n.policy = &policies{paths: []string{file}, log: log}
+	if revocations != "" {
+		n.policy.paths = append(n.policy.paths, revocations)
+	}
+	_, err = n.policy.current()
+	return n, err
 }
 
 // Attest gives the selectors of the process that has the number now. SPIRE holds the
@@ -107,7 +123,7 @@ func (p *Plugin) Attest(ctx context.Context, r *workloadattestorv1.AttestRequest
 	if err != nil {
 		return nil, refusal(ctx, err)
 	}
-	values := selectors(who)
+	values := append(selectors(who), n.policy.names(who, time.Now())...)
 	p.log.Debug("attested", "pid", who.PID, "selectors", values)
 	return &workloadattestorv1.AttestResponse{SelectorValues: values}, nil
 }

@@ -6,10 +6,12 @@ import (
 	"encoding/json/v2"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/spiffe/spire-plugin-sdk/pluginsdk"
@@ -151,7 +153,15 @@ func TestNotConfigured(t *testing.T) {
 }
 
 func TestSettings(t *testing.T) {
-	for _, settings := range []string{`policy = "x"`, `socket = ""`} {
+	unmet := filepath.Join(t.TempDir(), "p.toml")
+	if err := os.WriteFile(unmet, []byte("cima_policy = 2\n[[container]]\nname = \"x\"\nany = true\nexecs = []\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, settings := range []string{fmt.Sprintf("policy = %q", fifo), `policy = "x"`, `socket = ""`, `revocations = "x"`, `policies = "x"`, fmt.Sprintf("policy = %q", unmet)} {
 		if _, err := serve(t, settings); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v", settings, err)
 		}
