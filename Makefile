@@ -19,7 +19,7 @@ PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-lines proof-start proof-packages proof-fuzz proof-busy \
 	proof-closed-world proof-hostile proof-verdict proof-tls proof-spire test-spire packages-spire
 .PHONY: proof-verify
-.PHONY: web test-web release proof-debian proof-selinux proof-architectures proof-boot
+.PHONY: web pictures test-web release proof-debian proof-selinux proof-architectures proof-boot
 all: build
 
 # What root makes in another user's tree (sudo make demo) belongs to that user afterwards.
@@ -82,6 +82,10 @@ web:
 	@mkdir -p .cache/wasm
 	GOOS=js GOARCH=wasm $(GO) build $(GOFLAGS_BUILD) -o .cache/wasm/web.wasm ./packaging/web
 	$(GO) run ./packaging/web/pack -wasm .cache/wasm/web.wasm -exec "$$($(GO) env GOROOT)/lib/wasm/wasm_exec.js" -version "$(VERSION)" -to .cache/web -most $(WEB_MOST)
+
+## pictures: the documentation's pictures, of the texts in man/pictures
+pictures:
+	$(GO) run ./man/pictures
 
 ## test-web: the pages in a real browser (chromium, npm), with axe-core; 3 min
 test-web: bin/cimactl web
