@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -48,6 +49,34 @@ func TestPartsComeTogether(t *testing.T) {
 	}
 	if _, err := together([]byte("{}"), [][]byte{make([]byte, rpc.MaxEvidence), nil}); err == nil {
 		t.Error("evidence without a bound comes together")
+	}
+}
+
+// The parts of evidence are those that cima-access(7) says.
+func TestVectors(t *testing.T) {
+	text, err := os.ReadFile("../vectors/trees.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all struct {
+		Parts []struct {
+			Evidence string     `json:"evidence"`
+			Report   string     `json:"report"`
+			Pieces   int        `json:"pieces"`
+			Chain    rpc.Digest `json:"chain"`
+		} `json:"parts"`
+	}
+	if err := json.Unmarshal(text, &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range all.Parts {
+		p := apart(t, v.Evidence)
+		if want := (stand{v.Pieces, v.Chain}); string(p.report) != v.Report || p.whole() != want {
+			t.Errorf("%s: %s, %v", v.Evidence, p.report, p.whole())
+		}
+	}
+	if len(all.Parts) < 2 {
+		t.Error("there are too few")
 	}
 }
 

@@ -2,8 +2,8 @@
 //
 // The hardware makes about one quote a second. A service that proves itself to many puts
 // what each of them wants bound into the leaves of a tree of its own, and asks the daemon
-// once for all: for evidence whose user data holds the tree's root (cima-access(7), MANY
-// CALLS, ONE QUOTE). Sessions of attested TLS are such leaves (rpc/atls), and so is what a
+// once for all: for evidence whose user data holds the tree's root (cima-access(7), ONE
+// QUOTE FOR MANY CALLS). Sessions of attested TLS are such leaves (rpc/atls), and so is what a
 // service binds for itself; one Prover serves both.
 package tree
 

@@ -2,7 +2,9 @@ package tree
 
 import (
 	"bytes"
+	"encoding/hex"
 	json "encoding/json/v2"
+	"os"
 	"strings"
 	"testing"
 
@@ -49,6 +51,56 @@ func jsonOf(t *testing.T, b Binding) (v map[string]any) {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// What is bound is what cima-access(7) says; trees.json was computed by its words, in no
+// language of a client.
+func TestVectors(t *testing.T) {
+	text, err := os.ReadFile("../vectors/trees.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	type bound struct {
+		Profile     string      `json:"profile"`
+		Data        string      `json:"data"`
+		Exporter    string      `json:"exporter"`
+		Role        string      `json:"role"`
+		Nonce       string      `json:"nonce"`
+		Place       *rpc.Shared `json:"place"`
+		ClaimsNonce string      `json:"claims_nonce"`
+		UserData    string      `json:"user_data"`
+	}
+	var all struct {
+		Bindings []bound `json:"bindings"`
+		Sessions []bound `json:"sessions"`
+	}
+	if err := json.Unmarshal(text, &all); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range append(all.Bindings, all.Sessions...) {
+		b := OfSession(unhex(t, v.Exporter), v.Role)
+		if v.Role == "" {
+			if b, err = Of(v.Profile, unhex(t, v.Data)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n, data, err := Bound(v.Place, b, unhex(t, v.Nonce))
+		if err != nil || hex.EncodeToString(n) != v.ClaimsNonce || string(data) != v.UserData {
+			t.Errorf("%s%s: %x, %s, %v", v.Profile, v.Role, n, data, err)
+		}
+	}
+	if len(all.Bindings) < 4 || len(all.Sessions) < 2 {
+		t.Error("there are too few")
+	}
+}
+
+func unhex(t *testing.T, text string) []byte {
+	t.Helper()
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // Nothing can be bound that could pass for another use, or that has another spelling.

@@ -68,11 +68,11 @@ if command -v cargo >/dev/null 2>&1; then
 	cargo() { command cargo "$@" --manifest-path rpc/rust/Cargo.toml; }
 	cargo fetch --locked -q # then nothing needs the network
 	cargo fmt --check
-	for features in '' tokio compat tokio,compat; do
+	for features in '' tokio compat rustls tokio,compat,ring; do
 		command cargo clippy -q --locked --offline --all-targets --features "$features" --manifest-path rpc/rust/Cargo.toml -- -D warnings
 		RUSTDOCFLAGS='-D warnings' cargo doc -q --locked --offline --no-deps --features "$features"
 	done
-	cargo test -q --locked --offline --features tokio,compat
+	cargo test -q --locked --offline --features tokio,compat,ring
 	say 'rust: the crate, packed and built from that, without a network'
 	cargo package -q --locked --offline --allow-dirty
 else

@@ -2,7 +2,7 @@
 
 The hardware makes about one quote a second. A service that proves itself to many puts what
 each of them wants bound into the leaves of a tree of its own, and asks the daemon once for
-all (cima-access(7), MANY CALLS, ONE QUOTE). Sessions of attested TLS are such leaves
+all (cima-access(7), ONE QUOTE FOR MANY CALLS). Sessions of attested TLS are such leaves
 (:mod:`cima_client.atls`), and so is what a service binds for itself.
 
 >>> key = tree.of("https://example.org/shop/key/v1", public_key)   # at both ends

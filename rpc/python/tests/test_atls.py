@@ -425,10 +425,9 @@ class CimactlTest(unittest.TestCase):
 
         thread = threading.Thread(target=answer)
         thread.start()
-        while not os.path.exists(at):
-            time.sleep(0.001)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as link:
-            link.connect(at)
+            while link.connect_ex(at) != 0:  # it is in its folder before it listens
+                time.sleep(0.001)
             session = SSL.Connection(context(), link)
             session.set_connect_state()
             session.do_handshake()

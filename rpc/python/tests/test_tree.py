@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import unittest
 from typing import cast
@@ -9,6 +10,7 @@ from typing import cast
 from cima_client import Client, MalformedError, ReplayError, Shared
 from cima_client import parts, tree
 
+from stage import VECTORS
 from test_atls import Daemon
 
 NONCE = b"nonce of a test!"
@@ -55,6 +57,24 @@ class BindingTest(unittest.TestCase):
                 tree.Proof.read(wrong)
         with self.assertRaises(MalformedError):
             tree.read_place(place[:-1] + b" " * 2048 + b"}")
+
+
+class VectorsTest(unittest.TestCase):
+    """trees.json was computed by cima-access(7)'s words, in no language of a client."""
+
+    def test_all(self) -> None:
+        v = json.loads((VECTORS / "trees.json").read_text())
+        self.assertEqual((len(v["bindings"]), len(v["sessions"]), len(v["parts"])), (4, 2, 2))
+        for b in v["bindings"] + v["sessions"]:
+            if "role" in b:
+                made = tree.of_session(bytes.fromhex(b["exporter"]), b["role"])
+            else:
+                made = tree.of(b["profile"], bytes.fromhex(b["data"]))
+            nonce, user_data = tree.bound(Shared.read(b["place"]), made, bytes.fromhex(b["nonce"]))
+            self.assertEqual((nonce.hex(), user_data.decode()), (b["claims_nonce"], b["user_data"]))
+        for p in v["parts"]:
+            report, logs = parts.take_apart(p["evidence"])
+            self.assertEqual((report.decode(), len(logs.pieces), logs.chain[-1].hex()), (p["report"], p["pieces"], p["chain"]))
 
 
 class PartsTest(unittest.TestCase):

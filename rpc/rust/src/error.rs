@@ -78,6 +78,8 @@ pub enum Error {
     Malformed(String),
     /// A log can't be replayed.
     Replay(String),
+    /// What the caller gave can't be used.
+    Unusable(String),
     /// The daemon refused the connection; callers get this error only when the time to
     /// retry is over.
     #[doc(hidden)]
@@ -90,6 +92,23 @@ impl Error {
         match self {
             Error::Rpc(e) | Error::TurnedAway(e) => Some(e),
             _ => None,
+        }
+    }
+
+    /// The same error for another who waited for the same answer.
+    pub(crate) fn again(&self) -> Error {
+        let same = |e: &io::Error| io::Error::new(e.kind(), e.to_string());
+        match self {
+            Error::Rpc(e) => Error::Rpc(e.clone()),
+            Error::Unreachable(path, e, hint) => Error::Unreachable(path.clone(), same(e), hint),
+            Error::Broken(e, sent) => Error::Broken(same(e), *sent),
+            Error::TimedOut(after) => Error::TimedOut(*after),
+            Error::UnknownOutcome(e) => Error::UnknownOutcome(Box::new(e.again())),
+            Error::Protocol(why) => Error::Protocol(why.clone()),
+            Error::Malformed(why) => Error::Malformed(why.clone()),
+            Error::Replay(why) => Error::Replay(why.clone()),
+            Error::Unusable(why) => Error::Unusable(why.clone()),
+            Error::TurnedAway(e) => Error::TurnedAway(e.clone()),
         }
     }
 }
@@ -108,7 +127,7 @@ impl fmt::Display for Error {
             }
             Error::Protocol(why) => write!(f, "the daemon's reply: {why}"),
             Error::Malformed(why) => write!(f, "evidence: {why}"),
-            Error::Replay(why) => f.write_str(why),
+            Error::Replay(why) | Error::Unusable(why) => f.write_str(why),
         }
     }
 }

@@ -25,6 +25,7 @@
 
 #[cfg(feature = "tokio")]
 mod asynchronous;
+pub mod atls;
 mod canonical;
 mod client;
 #[cfg(feature = "compat")]
@@ -40,6 +41,7 @@ mod retry;
 mod runtime_log;
 pub mod sha512;
 mod shared;
+pub mod tree;
 mod wire;
 
 #[cfg(feature = "tokio")]

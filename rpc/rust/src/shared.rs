@@ -14,7 +14,7 @@ use serde::{de, Deserialize, Serialize};
 const PROFILE: &str = "https://github.com/cima-project/cima/shared/v1";
 
 /// How many callers share one quote at most.
-const MAX_SIZE: usize = 4096;
+pub(crate) const MAX_SIZE: usize = 4096;
 
 /// The depth of a tree of [`MAX_SIZE`] leaves.
 const MAX_PATH: usize = 12;

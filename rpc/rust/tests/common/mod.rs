@@ -183,6 +183,11 @@ impl Simulator {
         self.dir("run/cima/cima.sock")
     }
 
+    /// The root that vouches for its quotes.
+    pub fn root_pem(&self) -> String {
+        self.dir("td/root.pem").to_str().unwrap().into()
+    }
+
     pub fn start(&mut self) {
         let ready = self.dir("run/cima-admin/admin.sock");
         let _ = fs::remove_file(&ready);
