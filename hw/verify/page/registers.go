@@ -96,6 +96,8 @@ func pcrsOf(pcrs []evidence.PCR, known bool) (list []register) {
 	for i, p := range pcrs {
 		one := register{Name: fmt.Sprintf("PCR %d", i), Held: hex.EncodeToString(p.Held), Logs: hex.EncodeToString(p.Logs), State: unproved, Note: noLog}
 		switch same := one.Held == one.Logs; {
+		case i == 16 || i == 23: // TCG PC Client Platform Firmware Profile 1.06, section 3.3.4: debug, and applications
+			one.Note = "any program can reset it"
 		case one.Logs == "":
 		case same && p.Untouched:
 			one.State, one.Note = proved, "nothing extended it"

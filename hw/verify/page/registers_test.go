@@ -52,6 +52,7 @@ func TestPCRs(t *testing.T) {
 		"PCR 9":  {proved, "the boot log replays to it"},
 		"PCR 11": {proved, "nothing extended it"},
 		"PCR 13": {proved, "the runtime log replays to it"},
+		"PCR 16": {unproved, "any program can reset it"},
 		"PCR 17": {proved, "nothing extended it"},
 	} {
 		if got := rowOf(t, list, name); got.State != want.state || got.Note != want.note || len(got.Held) != 64 && len(got.Held) != 96 {
