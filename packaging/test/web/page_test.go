@@ -86,6 +86,9 @@ func TestPages(t *testing.T) {
 				l.at(t, tab, "file://"+path)
 				head := js[string](t, tab, `document.querySelector('h1').textContent`)
 				wide := js[int](t, tab, `document.documentElement.scrollWidth`)
+				if beyond := js[[]string](t, tab, `[...document.querySelectorAll('table, .e')].filter(e => e.getBoundingClientRect().right > document.querySelector('.head').getBoundingClientRect().right + 1).map(e => e.textContent.slice(0, 80))`); len(beyond) > 0 {
+					t.Errorf("it is wider than the card: %q", beyond)
+				}
 				scripts := js[int](t, tab, `document.scripts.length`)
 				loaded := js[[]string](t, tab, `performance.getEntriesByType('resource').map(e => e.name)`)
 				if head != c.head || int64(wide) > l.width || scripts != 0 || len(loaded) != 0 {
