@@ -52,6 +52,21 @@ func (e engine) cmd(ctx context.Context, args ...string) *exec.Cmd {
 	return c
 }
 
+// remove ends a container at once and removes it.
+func (e engine) remove(ctx context.Context, id string) error {
+	_, err := finish(e.cmd(ctx, removal(e.command[len(e.command)-1], id)...))
+	return err
+}
+
+// removal is the arguments of an engine's command: podman would wait ten seconds for a
+// container whose first process does not end by SIGTERM.
+func removal(command, id string) []string {
+	if filepath.Base(command) == "podman" {
+		return []string{"rm", "-f", "-v", "-t", "0", id}
+	}
+	return []string{"rm", "-f", "-v", id}
+}
+
 // image makes the image if the engine doesn't have it: cimactl, this program
 // and busybox, and nothing else.
 func (e engine) image(ctx context.Context) error {
@@ -131,8 +146,7 @@ func (e engine) start(ctx context.Context, input string, flags []string, program
 	text, _ := os.ReadFile(cid)
 	id = strings.TrimSpace(string(text))
 	if id != "" {
-		_, failed := finish(e.cmd(ctx, "rm", "-f", id))
-		err = errors.Join(err, failed)
+		err = errors.Join(err, e.remove(ctx, id))
 	}
 	return stdout, id, err
 }

@@ -172,7 +172,7 @@ func (e engine) execsMeasured(ctx context.Context, w *world) error {
 func (e engine) sleeps(ctx context.Context) (id string, remove func(), err error) {
 	out, err := finish(e.cmd(ctx, e.begin([]string{"-d"}, "/bin/busybox", "sleep", "600")...))
 	id = strings.TrimSpace(out)
-	return id, func() { finish(e.cmd(ctx, "rm", "-f", id)) }, err
+	return id, func() { e.remove(ctx, id) }, err
 }
 
 // seenExec is what an exec event measured.

@@ -108,8 +108,7 @@ func (s hostileStorm) endured(ctx context.Context) (figure string, err error) {
 		return "", err
 	}
 	defer func() {
-		_, failed := finish(s.engine.cmd(ctx, "rm", "-f", hostileName))
-		err = errors.Join(err, failed)
+		err = errors.Join(err, s.engine.remove(ctx, hostileName))
 	}()
 	time.Sleep(3 * time.Second) // until it blows
 	failures := 0

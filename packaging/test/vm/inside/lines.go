@@ -129,10 +129,10 @@ type lineRun struct {
 func runLine(ctx context.Context, name, line string) (lineRun, error) {
 	out, err := finish(exec.CommandContext(ctx, "sh", "-c", line))
 	if id := strings.TrimSpace(out); id != "" {
-		defer finish(exec.CommandContext(context.WithoutCancel(ctx), name, "rm", "-f", "-v", id))
+		defer finish(exec.CommandContext(context.WithoutCancel(ctx), name, removal(name, id)...))
 	}
 	if err != nil {
-		finish(exec.CommandContext(ctx, name, "rm", "-f", "n1")) // the one line with a name
+		finish(exec.CommandContext(ctx, name, removal(name, "n1")...)) // the one line with a name
 		return lineRun{}, fmt.Errorf("%w: %w", errNotRun, err)
 	}
 	id := strings.TrimSpace(out)
