@@ -130,7 +130,7 @@ func TestAdminInDocker(t *testing.T) {
 	found := false
 	for _, c := range list.Containers {
 		if c.ID == hold {
-			found = c.Running && c.Register != nil && c.Events == 2 && c.Image != "" && c.NotReady == ""
+			found = c.Running && c.Register != nil && c.Events == 2 && c.Image != "" && c.NotReady == "" && slices.Equal(c.Power, []string{"unseen-start"})
 		}
 	}
 	if !found {
@@ -147,7 +147,7 @@ func TestAdminInDocker(t *testing.T) {
 	err = admin.Container(strings.Repeat("0", 64)).Call(t.Context(), rpc.MethodWhoAmI, rpc.NoParams{}, nil)
 	wantCode(t, err, rpc.CodeInvalidParams)
 	status, err := admin.GetStatus(t.Context())
-	if err != nil || !status.Ready || !status.Log.Consistent || status.Log.Count < 5 || status.Calls[rpc.MethodGetEvidence] != 1 {
+	if err != nil || !status.Ready || !status.Log.Consistent || status.Log.Count < 5 || !slices.Equal(status.Power, []string{"unseen-start"}) || status.Calls[rpc.MethodGetEvidence] != 1 {
 		t.Errorf("status %+v, %v", status, err)
 	}
 	// any process of the container is looked up by its number, and by no other's

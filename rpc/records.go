@@ -143,10 +143,11 @@ type ContainerList struct {
 // ContainerStatus is one container as an admin sees it.
 type ContainerStatus struct {
 	ContainerIdentity
-	Register *Digest `json:"register,omitzero"` // absent until the launch is in the log
-	Events   int     `json:"events"`            // of this instance, in the runtime log
-	Running  bool    `json:"running"`
-	NotReady string  `json:"not_ready,omitempty"` // why it gets no evidence yet
+	Register *Digest  `json:"register,omitzero"` // absent until the launch is in the log
+	Power    []string `json:"power,omitzero"`    // classes of power; absent until they are known
+	Events   int      `json:"events"`            // of this instance, in the runtime log
+	Running  bool     `json:"running"`
+	NotReady string   `json:"not_ready,omitempty"` // why it gets no evidence yet
 }
 
 // Status is the state of the daemon.
@@ -158,6 +159,7 @@ type Status struct {
 	Problem   string            `json:"problem,omitempty"`  // why not
 	Hardware  map[string]string `json:"hardware,omitempty"` // what was chosen: "quote", "registers", "extend", …
 	Log       LogStatus         `json:"log"`
+	Power     []string          `json:"power"` // classes of power that the log announces to all, until the next boot
 	Server    Counts            `json:"server"`
 	Calls     map[string]uint64 `json:"calls"`      // by method
 	Errors    map[string]uint64 `json:"errors"`     // by code, "-32001"

@@ -79,6 +79,9 @@ func (a *API) describe(ctx context.Context, i *containers.Instance, status *rpc.
 		status.NotReady = "not measured yet"
 	default:
 		status.Register, status.Events = &at.Owner.Register, at.Owner.Events
+		if f := a.Containers.FactsNow(i); f != nil {
+			status.Power = f.Power
+		}
 	}
 }
 
@@ -94,6 +97,7 @@ func (a *API) status(_ context.Context, p rpc.StatusParams) (rpc.Status, error) 
 			},
 			Consistent: broken == nil,
 		},
+		Power:     log.Power,
 		Container: a.Containers.Count(),
 		Calls:     a.counters.calls(),
 		Errors:    a.counters.errors(),

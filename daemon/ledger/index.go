@@ -1,6 +1,8 @@
 package ledger
 
 import (
+	"encoding/json/v2"
+
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/logs/pcr"
@@ -20,6 +22,7 @@ type index struct {
 	shown    sizes              // of the log in everybody's evidence
 	logged   map[hw.Digest]bool // by measured digest: public events
 	gaps     gaps               // what was not measured or logged
+	power    map[string]bool    // classes of power that the log announces
 }
 
 // record is what memory holds of an event. The event itself is on disk.
@@ -48,7 +51,19 @@ func newIndex() index {
 	return index{
 		owners: make(map[string]*owner), open: make(map[string]*owner),
 		spent: make(map[string]int), logged: make(map[hw.Digest]bool),
-		gaps: gaps{happened: make(map[gap]int), logged: make(map[gap]int)},
+		gaps:  gaps{happened: make(map[gap]int), logged: make(map[gap]int)},
+		power: make(map[string]bool),
+	}
+}
+
+// notePower notes the classes of a power event.
+func (x *index) notePower(e logs.Event) {
+	var p logs.PowerBody
+	if e.Operation != logs.OpPower || json.Unmarshal(e.Body(), &p) != nil {
+		return
+	}
+	for _, class := range p.Classes {
+		x.power[class] = true
 	}
 }
 
@@ -72,6 +87,7 @@ func (x *index) note(e logs.Event, r diskRecord) {
 		x.public = x.public.Extend(measured)
 		x.logged[measured] = true
 		x.gaps.note(e)
+		x.notePower(e)
 		return
 	}
 	o := x.owners[e.Container]

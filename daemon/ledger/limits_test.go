@@ -69,6 +69,9 @@ func TestPublicEventsAreCharged(t *testing.T) {
 	l.Close()
 	l = openLimited(t, dir, r, limits)
 	must(t, l, power(1)) // this one was logged before
+	if got := l.Status().Power; !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("the log announces the power %q", got)
+	}
 	if _, err := l.Append(t.Context(), extend("a", "x")); !errors.Is(err, ErrSpent) {
 		t.Fatalf("a sixth event of a: %v", err)
 	}

@@ -3,6 +3,8 @@ package ledger
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/logs"
@@ -232,6 +234,7 @@ type Status struct {
 	Events     int
 	Containers int
 	Bytes      int64
+	Power      []string // classes of power that it announces, sorted; never nil
 }
 
 // Status returns the figures of the log.
@@ -243,5 +246,7 @@ func (l *Ledger) Status() Status {
 		last := l.records.at(n - 1)
 		end = last.offset + int64(last.length)
 	}
-	return Status{Events: l.records.n, Containers: len(l.owners), Bytes: end}
+	power := slices.AppendSeq([]string{}, maps.Keys(l.power))
+	slices.Sort(power)
+	return Status{Events: l.records.n, Containers: len(l.owners), Bytes: end, Power: power}
 }

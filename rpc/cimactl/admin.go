@@ -96,15 +96,26 @@ before its first instruction), or why it gets no evidence.
 
 // containerRows are a table with its head. On a terminal, ids are as docker ps shows them.
 func containerRows(list []rpc.ContainerStatus, wide int) [][]string {
-	rows := [][]string{{"CONTAINER", "RUNTIME", "MEASURED", "EVENTS", "IMAGE"}}
+	rows := [][]string{{"CONTAINER", "RUNTIME", "MEASURED", "EVENTS", "POWER", "IMAGE"}}
 	for _, s := range list {
 		measured := s.Assurance.Start
 		if s.NotReady != "" {
 			measured = s.NotReady
 		}
-		rows = append(rows, []string{command.ShortID(s.ID, wide), s.Runtime, measured, fmt.Sprint(s.Events), s.Image})
+		rows = append(rows, []string{command.ShortID(s.ID, wide), s.Runtime, measured, fmt.Sprint(s.Events), powerWords(s.Power), s.Image})
 	}
 	return rows
+}
+
+// powerWords are a container's classes of power: "none", or "?" where they are not known.
+func powerWords(classes []string) string {
+	switch {
+	case classes == nil:
+		return "?"
+	case len(classes) == 0:
+		return "none"
+	}
+	return strings.Join(classes, ",")
 }
 
 func statusCommand() *cobra.Command {
@@ -162,6 +173,9 @@ func printStatus(w *tabwriter.Writer, s rpc.Status) {
 	printCounts(w, "hardware", s.Hardware)
 	command.Row(w, "log", fmt.Sprintf("%d events, anchored in %s", s.Log.Count, s.Log.Anchor))
 	command.Row(w, "containers", s.Container)
+	for i, class := range s.Power { // evidence of all says so, and a policy must allow it
+		command.Row(w, map[bool]string{true: "power"}[i == 0], class+": in everybody's evidence until the next boot")
+	}
 	command.Row(w, "connections", fmt.Sprintf("%d now, %d in all, %d refused, %d dropped", s.Server.Connections, s.Server.Accepted, s.Server.Refused, s.Server.Dropped))
 	printCounts(w, "calls", s.Calls)
 	printCounts(w, "errors", s.Errors)
