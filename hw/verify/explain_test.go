@@ -66,6 +66,52 @@ func TestRefusalIsExplained(t *testing.T) {
 	}
 }
 
+// A container that an alternative doesn't fit by its match is explained by the facts of that
+// match, each with what was wanted; of launch digests, which it doesn't name, nothing is said.
+func TestMatchIsExplained(t *testing.T) {
+	w := newWorld(t, sim.Config{})
+	w.asked(idOne, "one", `{"arguments":["/bin/one"],"environment":[{"name":"LONG","value":"`+strings.Repeat("v", 200)+`"}],"user":{"gid":7,"uid":7}}`)
+	bundle, opts := encode(t, w.evidence(idOne)), w.options()
+	text := anyReference(t, textOf(t, appraiseT(t, bundle, opts)))
+	before, rest, _ := strings.Cut(text, "[[container]]")
+	_, after, _ := strings.Cut(rest, "\n[")
+	with := func(match string) *Result {
+		opts.Policy = parsePolicy(t, before+"[[container]]\nname = \"x\"\nimage = [\"one\"]\n"+match+"\n["+after)
+		return appraiseT(t, bundle, opts)
+	}
+	r := with(`match.asked.arguments = [{ prefix = "/bin" }]
+match.asked.user.uid = { at_most = 9 }
+match.asked.mounts = [{ destination = "/run/cima" }]
+match.asked.environment.LONG = "` + strings.Repeat("v", 200) + `w"
+match.image.digest = "sha256:aa"`)
+	expect(t, r, NotTrusted, StepCallerValues)
+	var got []string
+	for _, c := range r.Step(StepCallerValues).Compared {
+		got = append(got, c.What+": "+c.Want+" / "+c.Got)
+	}
+	long := `"` + strings.Repeat("v", 99) + "…"
+	if want := []string{
+		`match.asked.environment.LONG: ` + long + ` / {"value":` + long[:91] + `…`,
+		`match.asked.mounts: [{destination}] / nothing`,
+		`match.image.digest: "sha256:aa" / "` + imageDigestOf("one") + `"`,
+		`match.asked.arguments: ["/bin/one"] / ["/bin/one"]`, // it is met
+		`match.asked.user.uid: 7 / 7`,
+	}; !slices.Equal(got, want) {
+		t.Errorf("shown\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+
+	// What differs is shown even where the beginnings are equal, and not all of many facts.
+	var many strings.Builder
+	for i := range 30 {
+		fmt.Fprintf(&many, "match.asked.environment.V%02d = \"x\"\n", i)
+	}
+	fmt.Fprintf(&many, "match.asked.environment.LONG.value = %q\n", strings.Repeat("v", 200)+"w")
+	got = shown(with(many.String()))
+	if len(got) != 21 || got[20] != "more facts that differ: 0 / 11" || !strings.HasPrefix(got[0], "match.asked.environment.LONG.value: another than ") {
+		t.Errorf("%d are shown: %q", len(got), got)
+	}
+}
+
 // What an explanation shows is bounded, however much the launch asks for.
 func TestExplanationIsBounded(t *testing.T) {
 	w := newWorld(t, sim.Config{})

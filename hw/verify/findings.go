@@ -27,6 +27,13 @@ func (f *findings) tell(facts wanted.Findings, wrong string) {
 	f.wrong = append(f.wrong, wrong)
 }
 
+// show adds facts of which something else says what is wrong.
+func (f *findings) show(found wanted.Findings) {
+	for _, one := range found {
+		f.compared = append(f.compared, Comparison{one.What, one.Want, one.Got})
+	}
+}
+
 func (f *findings) add(found wanted.Findings) {
 	for _, one := range found {
 		f.want(one.OK, one.What, one.Want, one.Got)

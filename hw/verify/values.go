@@ -86,20 +86,14 @@ func callerValues(ev *evidence.Bundle, in *instances.Instance, boots []policy.Bo
 // unknownCaller explains why no alternative fits.
 func unknownCaller(in *instances.Instance, found policy.Containers, p *policy.Policy) Step {
 	var f findings
-	words := found.Differ
-	if found.Nearest != "" {
-		words = fmt.Sprintf("nearest is container %q: %s", found.Nearest, found.Differ)
-		if found.Others > 0 {
-			words += fmt.Sprintf(" (%d more differ)", found.Others)
-		}
-	}
-	if !p.KnowsLaunch(in.LaunchSum) {
+	f.show(found.Facts)
+	if found.LaunchUnknown {
 		f.tell(p.Explain(in.Measured).Tell("launch digest", in.LaunchSum))
 	}
 	if in.DefaultsDigest != (rpc.Digest{}) && p.BindsDefaults() && !p.KnowsDefaults(in.DefaultsDigest) {
 		f.tell(p.ExplainDefaults(in.Measured).Tell("defaults digest", in.DefaultsDigest))
 	}
-	return fail("the policy does not allow it: "+strings.Join(append([]string{words}, f.wrong...), "; "), f.compared...)
+	return fail("the policy does not allow it: "+strings.Join(append([]string{found.Words()}, f.wrong...), "; "), f.compared...)
 }
 
 func hostValues(ev *evidence.Bundle, opts Options) (Step, known, error) {

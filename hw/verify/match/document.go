@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/cima-project/cima/hw/verify/tables"
+	"github.com/cima-project/cima/hw/verify/wanted"
 )
 
 // Document is what a match is held against: JSON, of which each leaf is judged once.
@@ -81,6 +84,35 @@ func (d *Document) Against(m Match) (missing int, first *leaf) {
 // Differs describes how a leaf is not met.
 func (d *Document) Differs(l *leaf) string {
 	return fmt.Sprintf("%s is %s, want %s", strings.Join(l.path, "."), inJSON(d.judge(l).got), l.comparison)
+}
+
+// maxFacts is how many facts are shown that differ, and as many that don't.
+const maxFacts = 20
+
+// Facts says of each leaf what was wanted and what there is: first of those that differ. Of
+// a leaf that is met both are what there is.
+func (d *Document) Facts(m Match) wanted.Findings {
+	var differ, same wanted.Findings
+	more := 0
+	for _, l := range m {
+		v := d.judge(l)
+		what, want, got := tables.Clip("match."+strings.Join(l.path, ".")), tables.Clip(l.comparison.String()), inJSON(v.got)
+		switch {
+		case v.answer == yes && len(same) < maxFacts:
+			same.Want(true, what, got, got)
+		case v.answer == yes:
+		case len(differ) == maxFacts:
+			more++
+		case want == got: // as far as they are shown
+			differ.Want(false, what, "another than "+got, got)
+		default:
+			differ.Want(false, what, want, got)
+		}
+	}
+	if more > 0 {
+		differ.Want(false, "more facts that differ", "0", fmt.Sprint(more))
+	}
+	return append(differ, same...)
 }
 
 // NewDocument makes a document of an object. What judging costs is added to work.

@@ -45,6 +45,20 @@ type Containers struct {
 	Nearest string     // where none fits: the one that differs least
 	Differ  string     // and the first fact
 	Others  int        // how many differ besides
+
+	Facts         wanted.Findings // of its match; first those that differ
+	LaunchUnknown bool            // it names launch digests, and not this one; or any does, where none is nearest
+}
+
+// Words say why none fits.
+func (c Containers) Words() string {
+	switch {
+	case c.Nearest == "":
+		return c.Differ
+	case c.Others > 0:
+		return fmt.Sprintf("nearest is container %q: %s (%d more differ)", c.Nearest, c.Differ, c.Others)
+	}
+	return fmt.Sprintf("nearest is container %q: %s", c.Nearest, c.Differ)
 }
 
 // JudgeContainer holds a container against [[container]], the first that fits counts.
@@ -58,12 +72,13 @@ func (p *Policy) JudgeContainer(c Caller, boots []Boot, at time.Time) (Container
 	}
 	candidates := j.candidates()
 	if len(candidates) == 0 {
-		return Containers{Differ: fmt.Sprintf("no [[container]] has the image %s or the launch digest %.16s…", j.imageWords(), c.LaunchDigest)}, nil
+		return Containers{LaunchUnknown: len(p.index.launch) > 0, Differ: fmt.Sprintf("no [[container]] has the image %s or the launch digest %.16s…", j.imageWords(), c.LaunchDigest)}, nil
 	}
 	covered := j.covered()
 	found := Containers{Others: len(candidates) - 1}
 	least := 1 << 30
 	var nearest func() string
+	var rule *container
 	for _, n := range candidates {
 		missing, first := j.judge(p.containers[n], covered[n])
 		switch {
@@ -72,10 +87,12 @@ func (p *Policy) JudgeContainer(c Caller, boots []Boot, at time.Time) (Container
 		case missing == 0:
 			return Containers{Known: j.known(p.containers[n])}, nil
 		case missing < least:
-			nearest, found.Nearest, least = first, p.containers[n].name, missing
+			nearest, rule, least = first, p.containers[n], missing
 		}
 	}
-	found.Differ = nearest()
+	found.Nearest, found.Differ = rule.name, nearest()
+	found.Facts = j.document.Facts(rule.match)
+	found.LaunchUnknown = len(rule.launch) > 0 && !slices.Contains(rule.launch, j.launch)
 	return found, nil
 }
 

@@ -137,10 +137,7 @@ func (p *Policy) explain(got launches.Measured, against func(want, got launches.
 	return launches.Explanation{Known: len(p.references) > 0, Differ: shown, More: len(differ) - len(shown)}
 }
 
-// KnowsLaunch reports whether an alternative names a launch digest.
-func (p *Policy) KnowsLaunch(d canonical.Digest) bool { return len(p.index.launch[d.String()]) > 0 }
-
-// KnowsDefaults is KnowsLaunch for defaults digests.
+// KnowsDefaults reports whether an alternative names a defaults digest.
 func (p *Policy) KnowsDefaults(d canonical.Digest) bool {
 	return slices.ContainsFunc(p.containers, func(c *container) bool { return slices.Contains(c.defaults, d.String()) })
 }
