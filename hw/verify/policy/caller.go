@@ -47,7 +47,7 @@ type Containers struct {
 	Others  int        // how many differ besides
 
 	Facts         wanted.Findings // of its match; first those that differ
-	LaunchUnknown bool            // it names launch digests, and not this one; or any does, where none is nearest
+	LaunchUnknown bool            // it names launch digests, and not this one; or none is nearest
 }
 
 // Words say why none fits.
@@ -72,7 +72,7 @@ func (p *Policy) JudgeContainer(c Caller, boots []Boot, at time.Time) (Container
 	}
 	candidates := j.candidates()
 	if len(candidates) == 0 {
-		return Containers{LaunchUnknown: len(p.index.launch) > 0, Differ: fmt.Sprintf("no [[container]] has the image %s or the launch digest %.16s…", j.imageWords(), c.LaunchDigest)}, nil
+		return Containers{LaunchUnknown: true, Differ: fmt.Sprintf("no [[container]] has the image %s or the launch digest %.16s…", j.imageWords(), c.LaunchDigest)}, nil
 	}
 	covered := j.covered()
 	found := Containers{Others: len(candidates) - 1}
