@@ -65,7 +65,8 @@ func chainOf(r *verify.Result) []link {
 	}
 	chain := []link{
 		of(r, "Root", rootName, verify.StepQuote),
-		of(r, "Quote", "signed by the hardware, patched", verify.StepQuote, verify.StepDebug, verify.StepEnclave, verify.StepTCB, verify.StepRevocation),
+		of(r, "Quote", "signed under this root", verify.StepQuote, verify.StepDebug),
+		of(r, "Platform", "patched, and not revoked", verify.StepEnclave, verify.StepTCB, verify.StepRevocation),
 		of(r, "Registers", "they hold these claims", verify.StepShared, verify.StepReportData, verify.StepTD),
 		of(r, "Boot", booted, verify.StepBootLog, verify.StepBootValues),
 		of(r, "Agent", "it wrote this log", verify.StepAgent, verify.StepRuntimeLog, verify.StepClaims, verify.StepPower, verify.StepEvents),

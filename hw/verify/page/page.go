@@ -135,6 +135,9 @@ func (s Shown) model() model {
 		c := card.Of(r)
 		m.readCard(c)
 		m.Head = head{State: stateOf(r.Verdict), Words: string(c.Verdict), Mark: markOf(r.Verdict), Under: c.Under, Given: r.Root != nil && r.Root.Kind != "built-in"}
+		if r.Verdict == verify.Malformed {
+			m.Head.Under = "refused: no step was reached, and nothing of it is proved"
+		}
 		m.Chain = chainOf(r)
 		m.Height = linkHeight * len(m.Chain)
 		m.Registers = registersOf(r, m.Registers)

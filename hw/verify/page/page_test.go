@@ -188,6 +188,16 @@ func TestVectors(t *testing.T) {
 		for _, e := range r.Events {
 			wants = append(wants, e.Digest.String())
 		}
+		if r.Verdict == verify.Malformed {
+			wants = append(wants, "nothing of it is proved")
+		}
+		// That nobody knows the platform's patches is no fault of the quote.
+		must := map[string]state{"Quote": proved, "Platform": unproved}
+		for _, l := range chainOf(r) {
+			if want, known := must[l.Name]; known && r.Verdict == verify.Authentic && l.State != want {
+				t.Errorf("%s: the link %s is %s, must be %s", b.File, l.Name, l.State, want)
+			}
+		}
 		for _, want := range wants {
 			if !strings.Contains(texts, want) {
 				t.Errorf("%s: %q is not on its page", b.File, want)
