@@ -21,6 +21,7 @@ func main() {
 	var p plan
 	flag.StringVar(&p.bin, "bin", "bin", "`DIR` of cimad-sim, cimactl and cima-spire")
 	flag.StringVar(&p.spire, "spire", "", "`DIR` of spire-server and spire-agent")
+	flag.StringVar(&p.examples, "examples", "packaging/spire/examples", "`DIR` of configurations that SPIRE's programs must take")
 	flag.IntVar(&p.many, "containers", 500, "`N` containers that start as fast as docker starts them")
 	flag.Parse()
 	if os.Geteuid() != 0 {
@@ -35,8 +36,8 @@ func main() {
 
 // plan is what a run does.
 type plan struct {
-	bin, spire string
-	many       int
+	bin, spire, examples string
+	many                 int
 }
 
 func exit(err error) {

@@ -249,7 +249,9 @@ func (s *stage) twoMachines(ctx context.Context) error {
 	return nil
 }
 
-// fast: as many containers as docker starts, and each is served.
+// fast: as many containers as docker starts, and each is served. On a busy machine cimad
+// may judge a start too late. Then the container's start is "observed", its entry asks for
+// "gated", and so it must get nothing; neverWrong, the last part, fails for such.
 func (s *stage) fast(ctx context.Context) error {
 	if s.many == 0 {
 		return nil
@@ -283,6 +285,11 @@ func (s *stage) fast(ctx context.Context) error {
 	}
 	var took []int
 	for id := range ids {
+		if s.observed(ctx, m, id) {
+			s.late++
+			s.expected[id] = ""
+			continue
+		}
 		if err := s.until(ctx, id, "took ", 0); err != nil {
 			return err
 		}
@@ -294,9 +301,21 @@ func (s *stage) fast(ctx context.Context) error {
 		}
 	}
 	slices.Sort(took)
-	say("fast: docker started %d containers in %v, %.1f a second; all %d have their SVID, after %d ms (median), %d ms (99 %%), %d ms (the last)",
+	if len(took) == 0 {
+		return fmt.Errorf("all %d containers were judged too late", s.many)
+	}
+	say("fast: docker started %d containers in %v, %.1f a second; %d have their SVID, after %d ms (median), %d ms (99 %%), %d ms (the last)",
 		s.many, started.Round(time.Second), float64(s.many)/started.Seconds(), len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
 	return nil
+}
+
+// observed reports whether a container asks in vain because its start was judged too late.
+func (s *stage) observed(ctx context.Context, m *machine, id string) bool {
+	if slices.ContainsFunc(s.lines(ctx, id), func(l string) bool { return strings.HasPrefix(l, "took ") }) {
+		return false
+	}
+	who, _, _ := s.look(ctx, m, id)
+	return who.Container != nil && who.Container.ID == id && who.Container.Assurance.Start == "observed"
 }
 
 // neverWrong reads all that all containers got in all parts.
@@ -316,5 +335,8 @@ func (s *stage) neverWrong(ctx context.Context) error {
 		}
 	}
 	say("never wrong: %d containers got %d SVIDs, each their own, and none %d times", len(s.expected), svids, refused)
+	if s.late > 0 {
+		return fmt.Errorf("%d of %d containers were judged too late and got nothing, as they must: is this machine busy?", s.late, s.many)
+	}
 	return nil
 }

@@ -34,6 +34,8 @@ type stage struct {
 	machines []*machine
 	expected map[string]string // container's ID: the only identity that it may get; "" none
 
+	late int // containers whose start cimad judged too late
+
 	mu sync.Mutex
 }
 
@@ -52,6 +54,11 @@ func (p plan) open(ctx context.Context) (s *stage, err error) {
 		return s, err
 	}
 	os.Chmod(s.dir, 0o755)
+	for _, program := range []string{"server", "agent"} {
+		if _, err := output(exec.Command(filepath.Join(s.spire, "spire-"+program), "validate", "-config", filepath.Join(s.examples, program+".conf"))); err != nil {
+			return s, err
+		}
+	}
 	if s.engine, err = engine.Docker(); err != nil {
 		return s, err
 	}
