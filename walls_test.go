@@ -109,7 +109,7 @@ var allowed = map[string][]string{
 	"hw/verify/named":          {"hw", "hw/verify/dcap", "hw/verify/evidence", "hw/verify/instances", "hw/verify/policy", "logs"},
 	"hw/verify/instances":      {"hw", "hw/verify/launches", "hw/verify/match", "hw/verify/policy", "hw/verify/wanted", "logs", "rpc"},
 	"hw/verify/launches":       {"hw/verify/wanted", "logs"},
-	"hw/verify/match":          {"hw/verify/launches", "hw/verify/tables"},
+	"hw/verify/match":          {"hw/verify/launches", "hw/verify/tables", "hw/verify/wanted"},
 	"hw/verify/policydiff":     {"hw/verify/policy"},
 	"hw/verify/paravisor":      {"hw", "hw/verify/tables"},
 	"hw/verify/revoked":        {"hw/verify/tables"},
