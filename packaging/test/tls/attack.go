@@ -263,11 +263,11 @@ func (s *stage) reflect(at string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	proof, err := proofOf(s.at["one"], theirs)
-	if err != nil {
+	if _, err := c.Write(theirs); err != nil { // at once: the server waits 5 s for a nonce
 		return false, err
 	}
-	if _, err := c.Write(theirs); err != nil {
+	proof, err := proofOf(s.at["one"], theirs)
+	if err != nil {
 		return false, err
 	}
 	if _, err := two(c); err != nil { // the server's own evidence
