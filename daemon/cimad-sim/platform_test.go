@@ -68,7 +68,7 @@ func TestPlatforms(t *testing.T) {
 		t.Fatalf("build: %v: %s", err, text)
 	}
 	nonce := []byte("one nonce for all")
-	platforms := []string{hw.TEETDX, hw.TEEAzureTDX, hw.TEESNP}
+	platforms := []string{hw.TEETDX, hw.TEEAzureTDX, hw.TEESNP, hw.TEEAzureSNP}
 	bundles, roots := make(map[string][]byte), make(map[string]*x509.Certificate)
 	var all []*x509.Certificate
 	for _, platform := range platforms {

@@ -19,7 +19,7 @@ import (
 )
 
 // platforms are the values of --platform.
-const platforms = "tdx (the default), azure-tdx, snp"
+const platforms = "tdx (the default), azure-tdx, snp, azure-snp"
 
 // Files of a simulated TD in its directory.
 const (

@@ -14,36 +14,56 @@ import (
 	"github.com/cima-project/cima/hw"
 )
 
-// azure is a TD behind a paravisor, as Azure has them: RTMRs are zero, and a vTPM signs.
-// The vTPM's key is made at boot, and a quote of the TD is over the paravisor's JSON, which
-// names the key.
+// azure is a machine behind a paravisor, as Azure has them: RTMRs are zero, and a vTPM signs.
+// The vTPM's key is made at boot, and the hardware signs once, over the paravisor's JSON, which
+// names the key: a TDX quote, or an SNP report with its certificates.
 type azure struct {
-	keys    *authority
-	key     *rsa.PrivateKey
-	runtime []byte
-	quote   []byte // by the TD
+	trusted  []byte // the root, PEM
+	key      *rsa.PrivateKey
+	hardware hw.Signed // of it quote, certificates and the JSON
 }
 
-func newAzure(config Config, keys *authority) (*azure, error) {
+// hardware signs the paravisor's hash.
+type hardware func(hw.ReportData) (quote []byte, certificates [][]byte, err error)
+
+func newAzureTDX(config Config, keys *authority) (*azure, error) {
+	return newAzure("simulated TD", keys.rootPEM, func(data hw.ReportData) ([]byte, [][]byte, error) {
+		quote, err := keys.sign(config, hw.Registers{MRTD: config.MRTD}, data)
+		return quote, nil, err
+	})
+}
+
+func newAzureSNP(config Config) (*azure, error) {
+	p, err := newSNP(config)
+	if err != nil {
+		return nil, err
+	}
+	return newAzure("simulated SNP guest", p.root(), func(data hw.ReportData) ([]byte, [][]byte, error) {
+		report, err := p.report(config.MRTD, data)
+		return report, [][]byte{p.vcek.Raw, p.ask.Raw, p.ark.Raw}, err
+	})
+}
+
+func newAzure(what string, root []byte, sign hardware) (*azure, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		return nil, err
 	}
-	a := &azure{keys: keys, key: key}
+	a := &azure{trusted: root, key: key}
 	modulus := base64.RawURLEncoding.EncodeToString(key.N.Bytes())
-	a.runtime = fmt.Appendf(nil, `{"keys":[{"kid":"HCLAkPub","key_ops":["sign"],"kty":"RSA","e":"AQAB","n":%q}],`+
-		`"vm-configuration":{"console-enabled":true,"secure-boot":true,"tpm-enabled":true,"vmUniqueId":"CIMA simulated TD, NOT HARDWARE"},"user-data":%q}`,
-		modulus, strings.Repeat("0", 128))
-	sum := sha256.Sum256(a.runtime)
+	a.hardware.RuntimeData = fmt.Appendf(nil, `{"keys":[{"kid":"HCLAkPub","key_ops":["sign"],"kty":"RSA","e":"AQAB","n":%q}],`+
+		`"vm-configuration":{"console-enabled":true,"secure-boot":true,"tpm-enabled":true,"vmUniqueId":"CIMA %s, NOT HARDWARE"},"user-data":%q}`,
+		modulus, what, strings.Repeat("0", 128))
+	sum := sha256.Sum256(a.hardware.RuntimeData)
 	var data hw.ReportData
 	copy(data[:], sum[:])
-	a.quote, err = keys.sign(config, hw.Registers{MRTD: config.MRTD}, data)
+	a.hardware.Quote, a.hardware.Certificates, err = sign(data)
 	return a, err
 }
 
-func (a *azure) root() []byte { return a.keys.rootPEM }
+func (a *azure) root() []byte { return a.trusted }
 
-// answer is what the vTPM signs over data and its PCRs, beside the TD's quote.
+// answer is what the vTPM signs over data and its PCRs, beside what the hardware signed at boot.
 func (a *azure) answer(now state, data hw.ReportData) ([]byte, error) {
 	var values []byte
 	for _, value := range now.banks.sha256 {
@@ -57,7 +77,9 @@ func (a *azure) answer(now state, data hw.ReportData) ([]byte, error) {
 		return nil, err
 	}
 	signature = append([]byte{0, 0x14, 0, 0x0b, byte(len(signature) >> 8), byte(len(signature))}, signature...) // RSASSA, SHA-256
-	return hw.JoinVTPM(hw.Signed{Quote: a.quote, RuntimeData: a.runtime, TPMQuote: attest, TPMSignature: signature, PCRs: values}), nil
+	s := a.hardware
+	s.TPMQuote, s.TPMSignature, s.PCRs = attest, signature, values
+	return hw.JoinVTPM(s), nil
 }
 
 // attestation is a TPMS_ATTEST of a quote of PCRs 0–23 in the bank of SHA-256 (TPM 2.0 Library, part 2,

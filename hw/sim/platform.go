@@ -62,10 +62,10 @@ func partsOf(tee string) (hw.Parts, error) {
 		return hw.TDXParts(), nil
 	case hw.TEESNP:
 		return hw.SNPParts(), nil
-	case hw.TEEAzureTDX:
+	case hw.TEEAzureTDX, hw.TEEAzureSNP:
 		return hw.Parts{TEE: tee, Anchor: logs.AnchorPCR, BootLog: hw.BootLogTPM}, nil
 	}
-	return hw.Parts{}, fmt.Errorf("platform %q: a simulated machine is a %q, %q or %q", tee, hw.TEETDX, hw.TEEAzureTDX, hw.TEESNP)
+	return hw.Parts{}, fmt.Errorf("platform %q: a simulated machine is a %q, %q, %q or %q", tee, hw.TEETDX, hw.TEEAzureTDX, hw.TEESNP, hw.TEEAzureSNP)
 }
 
 // open takes an answer of this platform apart.
@@ -73,7 +73,7 @@ func open(parts hw.Parts, answer []byte, number int) (hw.Signed, error) {
 	switch parts.TEE {
 	case hw.TEESNP:
 		return hw.OpenSNP(answer)
-	case hw.TEEAzureTDX:
+	case hw.TEEAzureTDX, hw.TEEAzureSNP:
 		return hw.OpenVTPM(answer, parts.TEE, number)
 	}
 	return hw.OpenTDX(answer)
@@ -93,15 +93,18 @@ func (p tdx) answer(now state, data hw.ReportData) ([]byte, error) {
 
 // newPlatform makes the keys of a platform.
 func newPlatform(parts hw.Parts, config Config) (platform, error) {
-	if parts.TEE == hw.TEESNP {
+	switch parts.TEE {
+	case hw.TEESNP:
 		return newSNP(config)
+	case hw.TEEAzureSNP:
+		return newAzureSNP(config)
 	}
 	keys, err := newAuthority(config.RootFile)
 	if err != nil {
 		return nil, err
 	}
 	if parts.TEE == hw.TEEAzureTDX {
-		return newAzure(config, keys)
+		return newAzureTDX(config, keys)
 	}
 	return tdx{config, keys}, nil
 }

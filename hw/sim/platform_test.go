@@ -82,6 +82,35 @@ func TestAzure(t *testing.T) {
 	}
 }
 
+// Of an SNP guest's vTPM the key is in the JSON that the report is over; the chain is AMD's alike,
+// and the PCR holds the log.
+func TestAzureSNP(t *testing.T) {
+	m, td := serve(t, Config{Platform: hw.TEEAzureSNP})
+	if err := td.Extend(t.Context(), hw.Digest{7}); err != nil {
+		t.Fatal(err)
+	}
+	after, err := td.Registers(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := td.Quote(t.Context(), hw.ReportData{1, 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := td.Open(answer)
+	if err != nil || len(s.Certificates) != 3 || !after.PCR.Holds(s.Registers.PCR) || s.Registers.MRTD != after.MRTD {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	over := sha256.Sum256(s.RuntimeData)
+	if !bytes.Equal(s.Quote[0x50:][:64], append(over[:], make([]byte, 32)...)) {
+		t.Error("the report is not over the JSON")
+	}
+	judgeSNP(t, m, s)
+	if parts := td.Parts(); parts != (hw.Parts{TEE: hw.TEEAzureSNP, Anchor: logs.AnchorPCR, BootLog: hw.BootLogTPM}) {
+		t.Errorf("%+v", parts)
+	}
+}
+
 // The boot log of a vTPM replays to its PCRs, in both banks, as another reader has it.
 func TestTPMLogReplays(t *testing.T) {
 	m := bootMachine(t, Config{Platform: hw.TEEAzureTDX})
@@ -123,6 +152,21 @@ func TestSNP(t *testing.T) {
 	if err != nil || len(s.Quote) != 1184 || len(s.Certificates) != 3 || hw.ReportData(s.Quote[0x50:]) != data {
 		t.Fatalf("%+v, %v", s, err)
 	}
+	judgeSNP(t, m, s)
+	if binary.LittleEndian.Uint32(s.Quote) != 3 || s.Registers.MRTD != m.read().MRTD {
+		t.Errorf("%x", s.Quote[:32])
+	}
+	if err := td.Extend(context.Background(), hw.Digest{1}); err == nil {
+		t.Error("an SNP guest has no register to extend")
+	}
+	if log, err := td.BootLog(); err != nil || len(log) != 0 {
+		t.Errorf("a boot log of %d bytes: %v", len(log), err)
+	}
+}
+
+// judgeSNP checks a report's signature and chain up to the machine's root.
+func judgeSNP(t *testing.T, m *Machine, s hw.Signed) {
+	t.Helper()
 	var chain []*x509.Certificate
 	for _, der := range s.Certificates {
 		c, err := x509.ParseCertificate(der)
@@ -150,27 +194,18 @@ func TestSNP(t *testing.T) {
 	if !ecdsa.Verify(chain[0].PublicKey.(*ecdsa.PublicKey), digest[:], number(0x2A0), number(0x2A0+72)) {
 		t.Error("the report is not signed by the VCEK")
 	}
-	if binary.LittleEndian.Uint32(s.Quote) != 3 || s.Registers.MRTD != m.read().MRTD {
-		t.Errorf("%x", s.Quote[:32])
-	}
-	if err := td.Extend(context.Background(), hw.Digest{1}); err == nil {
-		t.Error("an SNP guest has no register to extend")
-	}
-	if log, err := td.BootLog(); err != nil || len(log) != 0 {
-		t.Errorf("a boot log of %d bytes: %v", len(log), err)
-	}
 }
 
 // A root that is kept belongs to boots of each platform, whichever it was made for.
 func TestRootOfEachPlatform(t *testing.T) {
-	for _, platform := range []string{hw.TEESNP, hw.TEEAzureTDX} {
+	for _, platform := range []string{hw.TEESNP, hw.TEEAzureTDX, hw.TEEAzureSNP} {
 		path := filepath.Join(t.TempDir(), "root.pem")
 		first := bootMachine(t, Config{RootFile: path, Platform: platform})
 		if second := bootMachine(t, Config{RootFile: path, Platform: platform}); !bytes.Equal(first.RootPEM(), second.RootPEM()) {
 			t.Errorf("%s: two boots have two roots", platform)
 		}
 	}
-	for _, bad := range []Config{{Platform: "sgx"}, {Platform: hw.TEEAzureSNP}, {Platform: hw.TEESNP, BootLog: syntheticBootLog()}} {
+	for _, bad := range []Config{{Platform: "sgx"}, {Platform: "azure"}, {Platform: hw.TEEAzureSNP, BootLog: syntheticBootLog()}, {Platform: hw.TEESNP, BootLog: syntheticBootLog()}} {
 		if _, err := Boot(bad); err == nil {
 			t.Errorf("booted as %q", bad.Platform)
 		}

@@ -28,7 +28,7 @@ const maxBootLog = 1 << 20
 
 // Config is how a simulated TD boots. The zero value is a good one.
 type Config struct {
-	// Platform is hw.TEETDX, hw.TEEAzureTDX or hw.TEESNP. Empty: hw.TEETDX.
+	// Platform is hw.TEETDX, hw.TEESNP, hw.TEEAzureTDX or hw.TEEAzureSNP. Empty: hw.TEETDX.
 	Platform string
 
 	// BootLog is a CCEL to boot by, of a TD. Nil: a synthetic one.

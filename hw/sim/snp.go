@@ -120,6 +120,15 @@ const (
 
 // answer is a report over data, and behind it the host's table of certificates.
 func (p *snp) answer(now state, data hw.ReportData) ([]byte, error) {
+	report, err := p.report(now.MRTD, data)
+	if err != nil {
+		return nil, err
+	}
+	return append(report, p.table()...), nil
+}
+
+// report is a signed report of the launch that measured as launched.
+func (p *snp) report(launched hw.Digest, data hw.ReportData) ([]byte, error) {
 	r := make([]byte, snpReport)
 	binary.LittleEndian.PutUint32(r[0x000:], 3)
 	policy := uint64(0x30000) // SMT allowed; bit 17 is always set
@@ -134,7 +143,7 @@ func (p *snp) answer(now state, data hw.ReportData) ([]byte, error) {
 		copy(r[at:], tcb[:])
 	}
 	copy(r[0x050:], data[:])
-	copy(r[0x090:], now.MRTD[:])
+	copy(r[0x090:], launched[:])
 	for i := range 32 {
 		r[0x160+i] = 0xff // no migration agent
 	}
@@ -152,7 +161,7 @@ func (p *snp) answer(now state, data hw.ReportData) ([]byte, error) {
 		slices.Reverse(part)
 		copy(r[snpSigned+72*i:], part)
 	}
-	return append(r, p.table()...), nil
+	return r, nil
 }
 
 // table is the certificates as a host gives them (SEV-SNP GHCB, section 4.1.8.1).

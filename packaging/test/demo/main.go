@@ -21,7 +21,7 @@ import (
 func main() {
 	bin := flag.String("bin", "bin", "`DIR` of cimad-sim and cimactl")
 	only := flag.String("engine", "", "`NAME` of the engine to use: docker, podman, dockerd (one of its own), none")
-	platform := flag.String("platform", "tdx", "`NAME` of what is simulated: tdx, azure-tdx, snp")
+	platform := flag.String("platform", "tdx", "`NAME` of what is simulated: tdx, azure-tdx, snp, azure-snp")
 	install := flag.Bool("install", false, "install podman if no engine works here")
 	flag.Parse()
 	if runtime.GOOS != "linux" {

@@ -172,7 +172,7 @@ func waivedOn(platform string) string {
 	switch platform {
 	case "snp":
 		return waived + ",boot-firmware-alone,no-register"
-	case "azure-tdx":
+	case "azure-tdx", "azure-snp":
 		return waived + ",root-not-covered"
 	}
 	return waived
@@ -252,8 +252,8 @@ func (s *stage) forgeries(ctx context.Context, a, b *evidence, policy string) er
 	args := []string{"--trust-root", s.path("td/root.pem"), "--policy", policy}
 	claims := strings.Replace(string(a.raw["claims"]), `"count":`, `"count":1`, 1)
 	quote := "quote"
-	if s.platform == "azure-tdx" {
-		quote = "platform" // the TPM's: the TD's quote is the same for all of a boot
+	if strings.HasPrefix(s.platform, "azure-") {
+		quote = "platform" // the TPM's: what the hardware signs is the same for all of a boot
 	}
 	for _, t := range []struct {
 		what     string
