@@ -206,12 +206,12 @@ func simulatedQuote(b *testing.B) *quoted {
 	server := httptest.NewServer(service)
 	defer server.Close()
 	for _, n := range collateral.Needs(service.Kind, "platform") {
-		body, chain, err := dcap.PCS{API: server.URL}.Get(b.Context(), n.Document, n.Of)
+		body, chain, err := dcap.PCS{API: server.URL}.Get(b.Context(), dcap.Document(n.Kind), n.Of)
 		if err == nil {
 			err = collateral.Export(q.folder, n, body, chain)
 		}
 		if err != nil {
-			b.Fatal(fmt.Errorf("%s: %w", n.Document, err))
+			b.Fatal(fmt.Errorf("%s: %w", n.Kind, err))
 		}
 	}
 	return q

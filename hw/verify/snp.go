@@ -163,7 +163,7 @@ func (g *gapList) ofSNP(c *conclusion) {
 	g.ofRoot(r.Root != nil && r.Root.Kind == "simulated", opts)
 	_, open := opts.Policy.Guest().JudgeOpen(a.Report)
 	g.add(len(open) > 0, codes.SNPOpen, "")
-	g.add(r.outcome(StepRevocation) == Skip, codes.Collateral, "--collateral names a folder of AMD's lists")
+	g.add(r.outcome(StepRevocation) == Skip, codes.Collateral, "--online gets AMD's list")
 	g.add(r.outcome(StepTCB) == Skip, codes.SNPLevel, "")
 	told := opts.Policy.Guest().Told(a.Report)
 	g.add(len(told) > 0, codes.Platform, strings.Join(told, ", "))

@@ -57,7 +57,7 @@ func TestCollateral(t *testing.T) {
 	try(0, "collateral check @quote --collateral @files"+root, "good until")
 	try(0, "collateral show @files"+root, "root CRL")
 	try(0, "collateral fetch --fmspc 50806f000000 --pccs URL"+root, "good until")
-	try(1, "collateral fetch --pccs URL", "either EVIDENCE or --fmspc must be given")
+	try(1, "collateral fetch --pccs URL", "either EVIDENCE or --fmspc or --line must be given")
 	try(1, "collateral fetch --fmspc 50806F000000", "12 lower-case hex digits")
 	try(1, "collateral fetch --fmspc 50806f000000 --ca x", "platform or processor")
 	try(5, "collateral check @other", "neither evidence nor a quote")

@@ -74,7 +74,7 @@ func (a *appraisal) files(t *testing.T) string {
 	defer server.Close()
 	source, dir := dcap.PCS{API: server.URL}, t.TempDir()
 	for _, n := range collateral.Needs(a.service.Kind, "platform") {
-		body, chain, err := source.Get(context.Background(), n.Document, n.Of)
+		body, chain, err := source.Get(context.Background(), dcap.Document(n.Kind), n.Of)
 		if err == nil {
 			err = collateral.Export(dir, n, body, chain)
 		}

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/cima-project/cima/hw/verify/dcap"
 )
 
 // entryForm is the form of the files of a cache. One of another form counts as absent.
@@ -49,20 +47,6 @@ type pauseNote struct {
 	Why      string    `json:"why"`
 }
 
-// name is a document's name in the cache. of is hex digits, or one of two words: it comes
-// from a certificate and is checked by safe.
-func name(doc dcap.Document, of string) string {
-	switch doc {
-	case dcap.TCBInfo:
-		return "tcb-" + safe(of)
-	case dcap.QEIdentity:
-		return "qe-identity"
-	case dcap.PCKCRL:
-		return "pck-crl-" + safe(of)
-	}
-	return "root-crl"
-}
-
 // safe keeps letters and digits, at most 32: nothing in a file's name leads elsewhere.
 func safe(of string) string {
 	out := make([]byte, 0, 32)
@@ -75,20 +59,20 @@ func safe(of string) string {
 }
 
 // read returns nil where there is no document that can be read: it is asked for again.
-func (c *Cache) read(doc dcap.Document, of string) *entry {
+func (c *Cache) read(n Need) *entry {
 	e := &entry{}
-	if c.load(name(doc, of)+kept, e) != nil || e.Form != entryForm {
+	if c.load(n.name()+kept, e) != nil || e.Form != entryForm {
 		return nil
 	}
 	return e
 }
 
-func (c *Cache) write(doc dcap.Document, of string, e *entry) error {
-	return c.store(name(doc, of)+kept, e)
+func (c *Cache) write(n Need, e *entry) error {
+	return c.store(n.name()+kept, e)
 }
 
-func (c *Cache) readPause(doc dcap.Document, of string) (p pauseNote) {
-	if c.load(name(doc, of)+".pause", &p) != nil || p.Until.Sub(c.time()) > longPause { // of a clock that went back
+func (c *Cache) readPause(n Need) (p pauseNote) {
+	if c.load(n.name()+".pause", &p) != nil || p.Until.Sub(c.time()) > longPause { // of a clock that went back
 		return pauseNote{}
 	}
 	return p
@@ -96,14 +80,14 @@ func (c *Cache) readPause(doc dcap.Document, of string) (p pauseNote) {
 
 // pause notes a failure. That the note can't be written is no error of its own: then the
 // service is asked more often.
-func (c *Cache) pause(doc dcap.Document, of string, why error) {
-	p := c.readPause(doc, of)
+func (c *Cache) pause(n Need, why error) {
+	p := c.readPause(n)
 	wait := min(firstPause<<min(p.Failures, 20), longPause)
-	_ = c.store(name(doc, of)+".pause", pauseNote{Until: c.time().Add(wait).UTC(), Failures: p.Failures + 1, Why: why.Error()})
+	_ = c.store(n.name()+".pause", pauseNote{Until: c.time().Add(wait).UTC(), Failures: p.Failures + 1, Why: why.Error()})
 }
 
-func (c *Cache) forgive(doc dcap.Document, of string) {
-	_ = os.Remove(filepath.Join(c.Dir, name(doc, of)+".pause"))
+func (c *Cache) forgive(n Need) {
+	_ = os.Remove(filepath.Join(c.Dir, n.name()+".pause"))
 }
 
 func (c *Cache) load(file string, into any) error {

@@ -11,39 +11,29 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/snp"
 )
-
-// Need is a document that an appraisal takes.
-type Need struct {
-	Document dcap.Document
-	Of       string // the FMSPC, or "platform" or "processor"; else ""
-}
-
-// Needs are the documents on one kind of platform, in the order in which they are shown.
-func Needs(fmspc, ca string) []Need {
-	return []Need{{dcap.TCBInfo, fmspc}, {dcap.QEIdentity, ""}, {dcap.PCKCRL, ca}, {dcap.RootCRL, ""}}
-}
 
 // Fetch asks the service now, whatever is kept and whenever the service failed last, and
 // keeps the answer.
 func (c *Cache) Fetch(ctx context.Context, n Need) (State, error) {
-	unlock, err := c.lock(ctx, name(n.Document, n.Of))
+	unlock, err := c.lock(ctx, n.name())
 	if err != nil {
 		return State{}, err
 	}
 	defer unlock()
-	e, err := c.ask(ctx, n.Document, n.Of, c.read(n.Document, n.Of))
+	e, err := c.ask(ctx, n, c.read(n))
 	if err != nil {
 		return State{}, err
 	}
-	c.forgive(n.Document, n.Of)
-	return look(n, e.Body, e.Chain, c.Roots, c.time()), c.write(n.Document, n.Of, e)
+	c.forgive(n)
+	return look(n, e.Body, e.Chain, c.Roots, c.time()), c.write(n, e)
 }
 
-// Export writes a document into a folder, as dcap.Dir reads it.
+// Export writes a document into a folder, as dcap.Dir and snp.Dir read it.
 func Export(dir string, n Need, body, chain []byte) error {
-	path := filepath.Join(dir, dcap.FileName(n.Document, safe(n.Of)))
-	if n.Document != dcap.RootCRL {
+	path := filepath.Join(dir, n.file())
+	if !n.Kind.alone() {
 		if err := writeWhole(path+".chain", chain); err != nil {
 			return err
 		}
@@ -51,15 +41,32 @@ func Export(dir string, n Need, body, chain []byte) error {
 	return writeWhole(path, body)
 }
 
+// Source gives documents. Those that are absent are a *dcap.FileError or an *snp.FileError.
+type Source interface {
+	Document(ctx context.Context, n Need) (body, chain []byte, err error)
+}
+
+// Files is a folder that dcap.Dir and snp.Dir read.
+type Files string
+
+// Document reads a file.
+func (dir Files) Document(ctx context.Context, n Need) (body, chain []byte, err error) {
+	if !n.Kind.ofAMD() {
+		return dcap.Dir(dir).Get(ctx, dcap.Document(n.Kind), n.Of)
+	}
+	body, err = snp.Dir(dir).List(ctx, n.line(), n.Kind == VLEKList)
+	return body, nil, err
+}
+
 // Held is the source that gives what a cache keeps, in date or not: for whoever looks, and
 // not for an appraisal.
 type Held string
 
-// Get reads the cache. A document that is absent is a *dcap.FileError.
-func (dir Held) Get(_ context.Context, doc dcap.Document, of string) (body, chain []byte, err error) {
-	e := (&Cache{Dir: string(dir)}).read(doc, of)
+// Document reads the cache.
+func (dir Held) Document(_ context.Context, n Need) (body, chain []byte, err error) {
+	e := (&Cache{Dir: string(dir)}).read(n)
 	if e == nil {
-		return nil, nil, &dcap.FileError{Err: errors.New(name(doc, of) + kept + " is not in the cache")}
+		return nil, nil, &dcap.FileError{Err: errors.New(n.name() + kept + " is not in the cache")}
 	}
 	return e.Body, e.Chain, nil
 }
@@ -74,7 +81,7 @@ func Kept(ctx context.Context, dir string, roots []*x509.Certificate, at time.Ti
 	var states []State
 	for _, f := range files {
 		if n, ok := parseName(f.Name()); ok {
-			var source dcap.Source = dcap.Dir(dir)
+			var source Source = Files(dir)
 			if strings.HasSuffix(f.Name(), kept) {
 				source = Held(dir)
 			}
@@ -86,29 +93,31 @@ func Kept(ctx context.Context, dir string, roots []*x509.Certificate, at time.Ti
 }
 
 // StateOf says how the document that a source gives stands at a time.
-func StateOf(ctx context.Context, source dcap.Source, n Need, roots []*x509.Certificate, at time.Time) State {
-	body, chain, err := source.Get(ctx, n.Document, n.Of)
+func StateOf(ctx context.Context, source Source, n Need, roots []*x509.Certificate, at time.Time) State {
+	body, chain, err := source.Document(ctx, n)
 	if err == nil {
 		return look(n, body, chain, roots, at)
 	}
-	s := State{Document: n.Document.String(), Of: n.Of, Word: Bad, Detail: err.Error()}
-	var absent *dcap.FileError
-	if errors.As(err, &absent) {
+	s := State{Document: n.Kind.String(), Of: n.Of, Word: Bad, Detail: err.Error()}
+	if absent, is := errors.AsType[*dcap.FileError](err); is {
 		s.Word, s.Detail = Missing, absent.Err.Error()
+	} else if absent, is := errors.AsType[*snp.FileError](err); is {
+		s.Word, s.Detail = Missing, absent.Unwrap().Error()
 	}
 	return s
 }
 
 // parseName says which document a file of a folder holds. False: none.
 func parseName(file string) (Need, bool) {
-	stem := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(file, kept), ".json"), ".der")
-	for _, n := range Needs("", "") {
-		of, ok := strings.CutPrefix(stem, name(n.Document, ""))
+	for kind := TCBInfo; kind <= VLEKList; kind++ {
+		n := Need{Kind: kind}
+		of, ok := strings.CutPrefix(file, n.name())
+		of, _, _ = strings.Cut(of, ".")
 		n.Of = safe(of)
-		if !ok || (file != name(n.Document, n.Of)+kept && file != dcap.FileName(n.Document, n.Of)) {
+		if !ok || (file != n.name()+kept && file != n.file()) {
 			continue
 		}
-		return n, (n.Of != "") == (n.Document == dcap.TCBInfo || n.Document == dcap.PCKCRL)
+		return n, kind.of(n.Of)
 	}
 	return Need{}, false
 }

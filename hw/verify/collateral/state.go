@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/snp"
 )
 
 // Word is what a document is good for.
@@ -25,8 +26,8 @@ const (
 
 // State says how a document stands.
 type State struct {
-	Document string    `json:"document"`            // "TCB info", "QE identity", "PCK CRL", "root CRL"
-	Of       string    `json:"of,omitzero"`         // FMSPC, or "platform" or "processor"
+	Document string    `json:"document"`            // "TCB info", "QE identity", "PCK CRL", "root CRL", "VCEK list", "VLEK list"
+	Of       string    `json:"of,omitzero"`         // FMSPC, or "platform" or "processor", or AMD's line
 	Word     Word      `json:"state"`               //
 	Detail   string    `json:"detail,omitzero"`     // where it is not good: what is wrong
 	Issued   time.Time `json:"issued,omitzero"`     //
@@ -35,14 +36,11 @@ type State struct {
 	Revoked  int       `json:"revoked,omitzero"`    // entries of a revocation list
 }
 
-// look says how a document stands at a time: signed under one of the roots (nil: Intel's),
-// in date, and of what is needed (where n.Of is empty: of anything).
+// look says how a document stands at a time: signed under one of the roots (nil: Intel's or
+// AMD's), in date, and of what is needed (where n.Of is empty: of anything).
 func look(n Need, body, chain []byte, roots []*x509.Certificate, at time.Time) State {
-	s := State{Document: n.Document.String(), Of: n.Of, Word: Good}
-	if roots == nil {
-		roots = []*x509.Certificate{dcap.IntelRoot()}
-	}
-	d, err := dcap.Describe(n.Document, body, chain, roots, at)
+	s := State{Document: n.Kind.String(), Of: n.Of, Word: Good}
+	d, err := n.describe(body, chain, roots, at)
 	if err != nil {
 		s.Word, s.Detail = Bad, err.Error()
 		return s
@@ -60,6 +58,21 @@ func look(n Need, body, chain []byte, roots []*x509.Certificate, at time.Time) S
 		s.Of = d.Of
 	}
 	return s
+}
+
+// describe reads a document that one of the roots vouches for.
+func (n Need) describe(body, chain []byte, roots []*x509.Certificate, at time.Time) (dcap.Description, error) {
+	if !n.Kind.ofAMD() {
+		if roots == nil {
+			roots = []*x509.Certificate{dcap.IntelRoot()}
+		}
+		return dcap.Describe(dcap.Document(n.Kind), body, chain, roots, at)
+	}
+	if roots == nil {
+		roots = snp.AMDRoots()
+	}
+	f, err := snp.DescribeList(body, roots)
+	return dcap.Description{Of: strings.ToLower(string(f.Line)), Issued: f.Issued, Until: f.Until, Revoked: f.Revoked}, err
 }
 
 // Words is the state as a sentence's end.

@@ -77,6 +77,17 @@ func (p PCS) Get(ctx context.Context, doc Document, of string) (body, chain []by
 	return body, chain, nil
 }
 
+// Download gets a document of another service, within 30 seconds. Its errors are *NetworkError.
+func Download(ctx context.Context, client *http.Client, from string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, pcsTimeout)
+	defer cancel()
+	body, _, err := fetch(ctx, client, from, "")
+	if err != nil {
+		return nil, &NetworkError{from, plainly(err)}
+	}
+	return body, nil
+}
+
 // plainly is an error of the network without the URL, which NetworkError names.
 func plainly(err error) error {
 	if of, ok := errors.AsType[*url.Error](err); ok {

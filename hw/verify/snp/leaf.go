@@ -24,6 +24,9 @@ type Leaf struct {
 	hardwareID []byte // of a VCEK: 64 bytes, 8 of Turin
 }
 
+// Line is the line of processors that the certificate names.
+func (l *Leaf) Line() Line { return l.line }
+
 // amd is the arc of AMD's extensions (57230, section 3.1): 1 version of the structure, 2
 // product name, 3.x parts of the TCB, 4 hardware id, 5 CSP id.
 var amd = asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 3704, 1}

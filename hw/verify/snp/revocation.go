@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -33,9 +34,14 @@ func (e *FileError) Error() string { return fmt.Sprintf("revocation list: %v", e
 // Unwrap returns the cause.
 func (e *FileError) Unwrap() error { return e.err }
 
+// ListName is a list's name in a folder: amd-vcek-milan.crl.
+func ListName(line Line, vlek bool) string {
+	return fmt.Sprintf("amd-%s-%s.crl", strings.ToLower(keyName(vlek)), strings.ToLower(string(line)))
+}
+
 // List reads a file. Its errors are *FileError where the file can't be opened.
 func (dir Dir) List(_ context.Context, line Line, vlek bool) ([]byte, error) {
-	name := fmt.Sprintf("amd-%s-%s.crl", strings.ToLower(keyName(vlek)), strings.ToLower(string(line)))
+	name := ListName(line, vlek)
 	f, err := os.Open(filepath.Join(string(dir), name))
 	if err != nil {
 		return nil, &FileError{err}
@@ -59,21 +65,13 @@ func (c Chain) Revocations(der []byte, at time.Time) (revoked []string, until ti
 	if at.IsZero() {
 		at = time.Now()
 	}
-	list, err := x509.ParseRevocationList(der)
-	if err != nil {
-		return nil, until, err
-	}
+	list, err := signedList(der, c.Root)
 	switch {
-	case !bytes.Equal(list.RawIssuer, c.Root.RawSubject):
-		return nil, until, fmt.Errorf("the list is by %s, not by %s", list.Issuer, c.Root.Subject)
-	case list.NextUpdate.IsZero():
-		return nil, until, errors.New("the list doesn't say when the next one is due")
+	case err != nil:
+		return nil, until, err
 	case at.Before(list.ThisUpdate) || at.After(list.NextUpdate):
 		return nil, until, fmt.Errorf("the list is good from %s to %s, not at %s",
 			list.ThisUpdate.Format(time.DateOnly), list.NextUpdate.Format(time.DateOnly), at.UTC().Format(time.DateOnly))
-	}
-	if err := list.CheckSignatureFrom(c.Root); err != nil {
-		return nil, until, fmt.Errorf("the list's signature doesn't hold: %w", err)
 	}
 	for _, entry := range list.RevokedCertificateEntries {
 		for _, cert := range []*x509.Certificate{c.intermediate, c.Root} {
@@ -83,4 +81,48 @@ func (c Chain) Revocations(der []byte, at time.Time) (revoked []string, until ti
 		}
 	}
 	return revoked, list.NextUpdate, nil
+}
+
+// signedList reads a list that the root signed.
+func signedList(der []byte, root *x509.Certificate) (*x509.RevocationList, error) {
+	list, err := x509.ParseRevocationList(der)
+	switch {
+	case err != nil:
+		return nil, err
+	case !bytes.Equal(list.RawIssuer, root.RawSubject):
+		return nil, fmt.Errorf("the list is by %s, not by %s", list.Issuer, root.Subject)
+	case list.NextUpdate.IsZero():
+		return nil, errors.New("the list doesn't say when the next one is due")
+	}
+	if err := list.CheckSignatureFrom(root); err != nil {
+		return nil, fmt.Errorf("the list's signature doesn't hold: %w", err)
+	}
+	return list, nil
+}
+
+// ListFacts are what a revocation list says of itself.
+type ListFacts struct {
+	Line          Line // of the root that signed it
+	Issued, Until time.Time
+	Revoked       int // entries
+}
+
+// DescribeList reads a list that one of roots signed, whatever the time.
+func DescribeList(der []byte, roots []*x509.Certificate) (f ListFacts, err error) {
+	failed := errors.New("no root is trusted")
+	for _, root := range roots {
+		line := Line(strings.TrimPrefix(root.Subject.CommonName, "ARK-"))
+		if !slices.Contains(Lines(), line) {
+			continue
+		}
+		list, err := signedList(der, root)
+		if err == nil {
+			return ListFacts{line, list.ThisUpdate, list.NextUpdate, len(list.RevokedCertificateEntries)}, nil
+		}
+		failed = err
+	}
+	if len(roots) > 1 {
+		failed = fmt.Errorf("no trusted root signed the list: %w", failed)
+	}
+	return f, failed
 }

@@ -75,7 +75,9 @@ func (d *TD) append(operation, container, body string) [48]byte {
 		c.Salt = base64.StdEncoding.EncodeToString(fmt.Appendf(nil, "salt%012d", len(d.log)))
 	}
 	e, err := logs.NewEvent(operation, c)
-	if digest := e.Digest(); err == nil && d.tpm != nil {
+	if digest := e.Digest(); err == nil && d.machine.Parts().Anchor == logs.AnchorReportData {
+		// nothing to extend
+	} else if err == nil && d.tpm != nil {
 		d.tpm.Extend(logPCR, sha256.Sum256(digest[:]))
 	} else if err == nil {
 		err = d.machine.Extend(context.Background(), digest)
@@ -128,8 +130,9 @@ func (d *TD) HostEvidence(unit string, nonce, userData []byte) []byte {
 // evidence is what the daemon gives this caller.
 func (d *TD) evidence(c rpc.Claims, id string, nonce, userData []byte) []byte {
 	d.t.Helper()
+	snp := d.machine.Parts().TEE == hw.TEESNP
 	raw, err := d.machine.BootLog()
-	if err == nil {
+	if err == nil && !snp {
 		raw, err = boot.Trim(raw)
 	}
 	if err != nil {
@@ -147,6 +150,9 @@ func (d *TD) evidence(c rpc.Claims, id string, nonce, userData []byte) []byte {
 		e.RuntimeLog = show(e.RuntimeLog, event, id)
 	}
 	c.Log.Register, c.Log.Public = register, public
+	if snp {
+		e.TEE, c.BootLogFormat, c.Log.Anchor = hw.TEESNP, hw.BootLogNone, logs.AnchorReportData
+	}
 	if d.tpm != nil {
 		e.TEE, e.BootLog = hw.TEEAzureTDX, d.tpm.Log
 		c.BootLog, c.BootLogFormat, c.Log.Anchor = sha512.Sum384(d.tpm.Log), hw.BootLogTPM, logs.AnchorPCR
@@ -163,6 +169,11 @@ func (d *TD) evidence(c rpc.Claims, id string, nonce, userData []byte) []byte {
 	}
 	if err == nil {
 		e.Quote, err = d.machine.Quote(context.Background(), hw.ReportData(quoted))
+	}
+	if err == nil && snp {
+		var signed hw.Signed
+		signed, err = d.machine.Open(e.Quote)
+		e.Quote, e.Platform = signed.Quote, rpc.Platform{Certificates: signed.Certificates}
 	}
 	if err != nil {
 		d.t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/collateral"
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/kds"
 	"github.com/cima-project/cima/hw/verify/replay"
 	"github.com/cima-project/cima/hw/verify/snp"
 	"github.com/cima-project/cima/rpc/cimactl/command"
@@ -18,16 +19,18 @@ import (
 
 // Trust holds the flags that name who is trusted for the hardware, and at which time.
 type Trust struct {
-	root, collateral, pccs, at string
-	online                     bool
+	root, collateral, at string
+	online               bool
+	from                 Services
 }
 
 // Flags adds them to a command.
 func (f *Trust) Flags(c *cobra.Command) {
-	c.Flags().StringVar(&f.root, "trust-root", "", "`PEM` file of the root to trust instead of Intel's")
+	c.Flags().StringVar(&f.root, "trust-root", "", "`PEM` root to trust instead of Intel's or AMD's")
 	c.Flags().StringVar(&f.collateral, "collateral", "", "`DIR` of collateral: TCB, revocation (cima-evidence(7))")
-	c.Flags().BoolVar(&f.online, "online", false, "get the collateral from Intel's service, once a day")
-	c.Flags().StringVar(&f.pccs, "pccs", "", "with --online: ask the caching service at this `URL`")
+	c.Flags().BoolVar(&f.online, "online", false, "get it from Intel's or AMD's service, once a day")
+	c.Flags().StringVar(&f.from.PCCS, "pccs", "", "with --online: ask this `URL` for Intel's documents")
+	c.Flags().StringVar(&f.from.KDS, "kds", "", "with --online: ask this `URL` for AMD's lists")
 	c.Flags().StringVar(&f.at, "at", "", "judge as of this `TIME` (RFC 3339), not as of now")
 }
 
@@ -40,15 +43,19 @@ func (f *Trust) Options(c *cobra.Command) (opts verify.Options, err error) {
 	}
 	switch {
 	case f.collateral != "" && f.online:
-		return opts, errors.New("--collateral and --online must not both be given: collateral comes from files or from Intel's service")
+		return opts, errors.New("--collateral and --online must not both be given: collateral comes from files or from a service")
 	case f.collateral != "":
 		opts.Collateral, opts.Revocations = dcap.Dir(f.collateral), snp.Dir(f.collateral)
 	case f.online:
-		if opts.Collateral, err = Cache(c, f.pccs, opts.TrustRoots); err != nil {
+		cache, err := Cache(c, f.from, opts.TrustRoots)
+		if err != nil {
 			return opts, err
 		}
-	case f.pccs != "":
+		opts.Collateral, opts.Revocations = cache, cache
+	case f.from.PCCS != "":
 		return opts, errors.New("--pccs must come with --online: it names the service to ask")
+	case f.from.KDS != "":
+		return opts, errors.New("--kds must come with --online: it names the service to ask")
 	}
 	opts.At, err = ParseTime(f.at)
 	return opts, err
@@ -65,14 +72,17 @@ func ParseTime(text string) (at time.Time, err error) {
 	return at, nil
 }
 
-// Cache is the user's cache of collateral in front of Intel's service, or of the PCCS at
-// a URL. Where a service doesn't answer and the cache does, stderr says so.
-func Cache(c *cobra.Command, pccs string, roots []*x509.Certificate) (*collateral.Cache, error) {
+// Services are the URLs of who is asked instead of Intel and AMD; "" means these.
+type Services struct{ PCCS, KDS string }
+
+// Cache is the user's cache of collateral in front of services. Where a service doesn't answer
+// and the cache does, stderr says so.
+func Cache(c *cobra.Command, from Services, roots []*x509.Certificate) (*collateral.Cache, error) {
 	dir, err := collateral.Folder()
 	if err != nil {
 		return nil, command.Hinted(err, "set XDG_CACHE_HOME, or HOME")
 	}
-	return &collateral.Cache{Dir: dir, From: dcap.PCS{API: pccs}, Roots: roots,
+	return &collateral.Cache{Dir: dir, From: dcap.PCS{API: from.PCCS}, AMD: kds.Service{API: from.KDS}, Roots: roots,
 		Warn: func(text string) { fmt.Fprintln(c.ErrOrStderr(), "cimactl: warning:", replay.Printable(text)) }}, nil
 }
 
@@ -95,16 +105,17 @@ func CollateralFailure(err error) error {
 	var network *dcap.NetworkError
 	var file *dcap.FileError
 	var list *snp.FileError
+	var paused *collateral.PausedError
 	var bad *collateral.BadDocumentError
 	switch {
 	case errors.As(err, &bad):
-		return &command.Failure{Err: err, Code: command.Network, Hint: "is this Intel's service, or a PCCS that is up to date? `cimactl collateral show` says what the cache has"}
-	case errors.As(err, &network):
+		return &command.Failure{Err: err, Code: command.Network, Hint: "is this Intel's or AMD's service, or a PCCS that is up to date? `cimactl collateral show` says what the cache has"}
+	case errors.As(err, &network), errors.As(err, &paused):
 		return &command.Failure{Err: err, Code: command.Network, Hint: "--collateral DIR does without the network; cima-evidence(7) says what is in it"}
 	case errors.As(err, &file):
 		return command.Hinted(err, "cima-evidence(7), COLLATERAL, says where each file comes from; --online gets them all")
 	case errors.As(err, &list):
-		return command.Hinted(err, "cima-evidence(7), COLLATERAL, says where AMD's lists come from")
+		return command.Hinted(err, "cima-evidence(7), COLLATERAL, says where AMD's lists come from; --online gets them")
 	}
 	return err
 }

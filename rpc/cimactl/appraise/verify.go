@@ -34,8 +34,7 @@ func Verify() *cobra.Command {
 		Long: `Appraise evidence, offline; "-" is stdin. With --quote, another system's: a
 quote, and the logs with it. Several files, or --lines, give a result a line.
 
-Exit status: 0 trusted, 2 not authentic, 4 authentic and not trusted, 5
-malformed, 3 the network, 1 any other error.`,
+Exit status: 0 trusted, 2 not authentic, 4 not trusted, 5 malformed, 3 network.`,
 		Example: `  cimactl verify evidence.json --nonce "$NONCE" --policy policy.toml
   cimactl verify --quote quote.bin --boot-log ccel.bin`,
 		Args:              cobra.ArbitraryArgs,

@@ -6,13 +6,16 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cima-project/cima/hw"
 	verifier "github.com/cima-project/cima/hw/verify/collateral"
 	"github.com/cima-project/cima/hw/verify/dcap"
+	"github.com/cima-project/cima/hw/verify/snp"
 	"github.com/cima-project/cima/rpc"
 	"github.com/cima-project/cima/rpc/cimactl/appraise"
 	"github.com/cima-project/cima/rpc/cimactl/command"
@@ -22,9 +25,10 @@ import (
 func Command() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "collateral",
-		Short: "Get and look at Intel's documents on platforms",
-		Long: `Get and look at Intel's signed documents on platforms: patch levels, quoting
-enclaves, revoked certificates. "cimactl verify --online" keeps them in a cache.`,
+		Short: "Get and look at documents on platforms",
+		Long: `Get and look at signed documents on platforms: Intel's on patch levels, quoting
+enclaves and revoked certificates, AMD's on revoked certificates.
+"cimactl verify --online" keeps them in a cache.`,
 		Example: `  cimactl collateral fetch evidence.json --to collateral/
   cimactl collateral check evidence.json`,
 		Args: cobra.NoArgs,
@@ -41,7 +45,7 @@ type flags struct {
 }
 
 func (f *flags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.root, "trust-root", "", "`PEM` file of the root to trust instead of Intel's")
+	c.Flags().StringVar(&f.root, "trust-root", "", "`PEM` root to trust instead of Intel's or AMD's")
 	c.Flags().BoolVar(&f.asJSON, "json", false, "print the documents' states as JSON")
 }
 
@@ -64,20 +68,24 @@ func (f *flags) read() (roots []*x509.Certificate, at time.Time, err error) {
 
 func fetchCommand() *cobra.Command {
 	var f flags
-	var to, pccs, fmspc, ca string
+	var to, fmspc, ca, line string
+	var from appraise.Services
 	c := &cobra.Command{
-		Use:   "fetch {EVIDENCE | --fmspc HEX}",
-		Short: "Get the documents on a platform from Intel's service",
+		Use:   "fetch {EVIDENCE | --fmspc HEX | --line NAME}",
+		Short: "Get the documents on a platform from Intel's or AMD's service",
 		Long: `Get the documents on the platform of some evidence (or of a quote in a file)
-from Intel's service, into the cache that "cimactl verify --online" reads; with
---to also into a folder for "cimactl verify --collateral".`,
+from Intel's or AMD's service, into the cache that "cimactl verify --online"
+reads; with --to also into a folder for "cimactl verify --collateral".`,
 		Example: `  cimactl collateral fetch evidence.json --to collateral/
-  cimactl collateral fetch --fmspc b0c06f000000 --pccs https://pccs.example:8081`,
+  cimactl collateral fetch --fmspc b0c06f000000 --pccs https://pccs.example:8081
+  cimactl collateral fetch --line milan --to collateral/`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	f.add(c)
 	c.Flags().StringVar(&to, "to", "", "`DIR` to write files into, besides the cache")
-	c.Flags().StringVar(&pccs, "pccs", "", "ask the caching service (PCCS) at this `URL`, not Intel")
+	c.Flags().StringVar(&from.PCCS, "pccs", "", "ask the caching service (PCCS) at this `URL`, not Intel")
+	c.Flags().StringVar(&from.KDS, "kds", "", "ask the service at this `URL`, not AMD")
+	c.Flags().StringVar(&line, "line", "", "AMD's lists on `NAME`: milan, genoa or turin")
 	c.Flags().StringVar(&fmspc, "fmspc", "", "the kind of platform: 12 `HEX` digits")
 	c.Flags().StringVar(&ca, "ca", "platform", "with --fmspc: the `CA`; or processor")
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -85,17 +93,17 @@ from Intel's service, into the cache that "cimactl verify --online" reads; with
 		if err != nil {
 			return err
 		}
-		needs, err := needs(args, fmspc, ca)
+		needs, err := needs(args, fmspc, ca, line)
 		if err != nil {
 			return err
 		}
-		cache, err := appraise.Cache(c, pccs, roots)
+		cache, err := appraise.Cache(c, from, roots)
 		if err != nil {
 			return err
 		}
 		var states []verifier.State
 		for _, n := range needs {
-			fmt.Fprintf(c.ErrOrStderr(), "cimactl: asking for %s %s\n", n.Document, n.Of)
+			fmt.Fprintf(c.ErrOrStderr(), "cimactl: asking for %s %s\n", n.Kind, n.Of)
 			s, err := cache.Fetch(c.Context(), n)
 			if err == nil && to != "" {
 				err = export(c.Context(), cache, to, n)
@@ -112,7 +120,7 @@ from Intel's service, into the cache that "cimactl verify --online" reads; with
 
 // export copies a document from the cache into a folder.
 func export(ctx context.Context, cache *verifier.Cache, to string, n verifier.Need) error {
-	body, chain, err := verifier.Held(cache.Dir).Get(ctx, n.Document, n.Of)
+	body, chain, err := verifier.Held(cache.Dir).Document(ctx, n)
 	if err != nil {
 		return err
 	}
@@ -120,10 +128,18 @@ func export(ctx context.Context, cache *verifier.Cache, to string, n verifier.Ne
 }
 
 // needs says which documents are wanted.
-func needs(args []string, fmspc, ca string) ([]verifier.Need, error) {
+func needs(args []string, fmspc, ca, line string) ([]verifier.Need, error) {
+	given := len(args)
+	for _, flag := range []string{fmspc, line} {
+		if flag != "" {
+			given++
+		}
+	}
 	switch {
-	case (len(args) == 0) == (fmspc == ""):
-		return nil, command.Hinted(errors.New("either EVIDENCE or --fmspc must be given"), "the evidence, or a quote in a file, names the kind of platform by itself")
+	case given != 1:
+		return nil, command.Hinted(errors.New("either EVIDENCE or --fmspc or --line must be given"), "the evidence, or a quote in a file, names the kind of platform by itself")
+	case line != "":
+		return needsOfLine(line)
 	case fmspc == "":
 		return needsOf(args[0])
 	case len(fmspc) != 12 || !isHex(fmspc):
@@ -151,6 +167,9 @@ func needsOf(path string) ([]verifier.Need, error) {
 	}
 	raw, _ := dcap.Plain(data)
 	if e, _, err := rpc.DecodeEvidence(data); err == nil {
+		if e.TEE == hw.TEESNP || e.TEE == hw.TEEAzureSNP {
+			return needsOfSNP(path, e)
+		}
 		raw = e.Quote
 	}
 	q, _, err := dcap.CutQuote(raw)
@@ -163,6 +182,25 @@ func needsOf(path string) ([]verifier.Need, error) {
 		return nil, &command.Failure{Err: fmt.Errorf("%s: %w", path, err), Code: command.Malformed}
 	}
 	return verifier.Needs(fmspc, ca), nil
+}
+
+// needsOfSNP is the list that an appraisal of an SNP guest's evidence takes.
+func needsOfSNP(path string, e *rpc.Evidence) ([]verifier.Need, error) {
+	a, err := snp.Parse(e.Quote, e.Platform.Certificates)
+	if err != nil {
+		return nil, &command.Failure{Err: fmt.Errorf("%s: %w", path, err), Code: command.Malformed}
+	}
+	return []verifier.Need{verifier.ListNeed(a.Leaf.Line(), a.Leaf.VLEK)}, nil
+}
+
+// needsOfLine are both lists of a line of AMD's.
+func needsOfLine(name string) ([]verifier.Need, error) {
+	for _, line := range snp.Lines() {
+		if strings.ToLower(string(line)) == name {
+			return []verifier.Need{verifier.ListNeed(line, false), verifier.ListNeed(line, true)}, nil
+		}
+	}
+	return nil, fmt.Errorf("--line must be milan, genoa or turin, not %q", name)
 }
 
 func showCommand() *cobra.Command {
@@ -231,7 +269,7 @@ signed.`,
 		if err != nil {
 			return err
 		}
-		var source dcap.Source = dcap.Dir(dir)
+		var source verifier.Source = verifier.Files(dir)
 		if dir == "" {
 			if dir, err = verifier.Folder(); err != nil {
 				return err
