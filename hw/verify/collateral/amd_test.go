@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +38,11 @@ func newAMD(t *testing.T) *amdFixture {
 // AMD's lists are kept as Intel's documents are: asked for once a day, each by itself.
 func TestListsAreAskedOnceADay(t *testing.T) {
 	f := newAMD(t)
+	var paths []string
+	f.service.SetBefore(func(_ http.ResponseWriter, r *http.Request) bool {
+		paths = append(paths, r.URL.Path)
+		return false
+	})
 	for range 3 {
 		for _, vlek := range []bool{false, true} {
 			if der, err := f.List(t.Context(), snp.Milan, vlek); err != nil || len(der) == 0 {
@@ -44,8 +50,8 @@ func TestListsAreAskedOnceADay(t *testing.T) {
 			}
 		}
 	}
-	if n := f.service.Asked.Load(); n != 2 {
-		t.Errorf("the service was asked %d times for 2 lists", n)
+	if want := []string{"/vcek/v1/Milan/crl", "/vlek/v1/Milan/crl"}; !slices.Equal(paths, want) {
+		t.Errorf("the service was asked for %q, must be for %q", paths, want)
 	}
 	f.clock = f.clock.Add(askAfter)
 	if _, err := f.List(t.Context(), snp.Milan, false); err != nil || f.service.Asked.Load() != 3 {
@@ -87,6 +93,7 @@ func TestListsOfAServiceThatFails(t *testing.T) {
 			})
 		}
 	}
+	double := collateraltest.NewKDS(t, "Milan", time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC))
 	other := collateraltest.NewKDS(t, "Genoa", time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC))
 	for name, c := range map[string]struct {
 		spoil func(*amdFixture)
@@ -106,9 +113,16 @@ func TestListsOfAServiceThatFails(t *testing.T) {
 				return true
 			})
 		}, "the list is by CN=ARK-Genoa"},
+		"of a root that has the same name": {func(f *amdFixture) {
+			f.service.SetBefore(func(w http.ResponseWriter, r *http.Request) bool {
+				double.ServeHTTP(w, r)
+				return true
+			})
+		}, "the list's signature doesn't hold"},
 		"of another line": {func(f *amdFixture) {
 			f.Roots = append(f.Roots, other.Root)
 			f.service.SetBefore(func(w http.ResponseWriter, r *http.Request) bool {
+				r.URL.Path = "/vcek/v1/Milan/crl"
 				other.ServeHTTP(w, r)
 				return true
 			})
