@@ -181,7 +181,7 @@ func TestListsOfASlowService(t *testing.T) {
 type hangingList struct{ begun func() }
 
 func (h hangingList) List(ctx context.Context, _ snp.Line, _ bool) ([]byte, error) {
-	_, _, err := hangs{h.begun}.Get(ctx, 0, "")
+	_, _, err := hangs(h).Get(ctx, 0, "")
 	return nil, err
 }
 
