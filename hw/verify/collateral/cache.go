@@ -132,7 +132,7 @@ func (c *Cache) from(ctx context.Context, n Need) (body, chain []byte, err error
 	if !n.Kind.ofAMD() {
 		return c.From.Get(ctx, dcap.Document(n.Kind), n.Of)
 	}
-	body, err = c.AMD.List(ctx, n.line(), n.Kind == VLEKList)
+	body, err = c.AMD.List(ctx, n.line(), n.Kind == vlekList)
 	return body, nil, err
 }
 

@@ -54,7 +54,7 @@ func (dir Files) Document(ctx context.Context, n Need) (body, chain []byte, err 
 	if !n.Kind.ofAMD() {
 		return dcap.Dir(dir).Get(ctx, dcap.Document(n.Kind), n.Of)
 	}
-	body, err = snp.Dir(dir).List(ctx, n.line(), n.Kind == VLEKList)
+	body, err = snp.Dir(dir).List(ctx, n.line(), n.Kind == vlekList)
 	return body, nil, err
 }
 
@@ -109,7 +109,7 @@ func StateOf(ctx context.Context, source Source, n Need, roots []*x509.Certifica
 
 // parseName says which document a file of a folder holds. False: none.
 func parseName(file string) (Need, bool) {
-	for kind := TCBInfo; kind <= VLEKList; kind++ {
+	for kind := tcbInfo; kind <= vlekList; kind++ {
 		n := Need{Kind: kind}
 		of, ok := strings.CutPrefix(file, n.name())
 		of, _, _ = strings.Cut(of, ".")

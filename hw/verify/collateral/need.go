@@ -13,36 +13,36 @@ type Kind int
 
 // All kinds.
 const (
-	TCBInfo    = Kind(dcap.TCBInfo)
-	QEIdentity = Kind(dcap.QEIdentity)
-	PCKCRL     = Kind(dcap.PCKCRL)
-	RootCRL    = Kind(dcap.RootCRL)
-	VCEKList   = RootCRL + 1 // AMD's list of revoked certificates above VCEKs, of one line
-	VLEKList   = RootCRL + 2 // the same above VLEKs
+	tcbInfo    = Kind(dcap.TCBInfo)
+	qeIdentity = Kind(dcap.QEIdentity)
+	pckCRL     = Kind(dcap.PCKCRL)
+	rootCRL    = Kind(dcap.RootCRL)
+	vcekList   = rootCRL + 1 // AMD's list of revoked certificates above VCEKs, of one line
+	vlekList   = rootCRL + 2 // the same above VLEKs
 )
 
 // String is a document's name for readers.
 func (k Kind) String() string {
 	switch k {
-	case VCEKList:
+	case vcekList:
 		return "VCEK list"
-	case VLEKList:
+	case vlekList:
 		return "VLEK list"
 	}
 	return dcap.Document(k).String()
 }
 
-func (k Kind) ofAMD() bool { return k == VCEKList || k == VLEKList }
+func (k Kind) ofAMD() bool { return k == vcekList || k == vlekList }
 
 // alone reports whether a document has no chain: a root signed it.
-func (k Kind) alone() bool { return k == RootCRL || k.ofAMD() }
+func (k Kind) alone() bool { return k == rootCRL || k.ofAMD() }
 
 // of reports whether there can be a document of this kind on that: of some there is one alone.
 func (k Kind) of(what string) bool {
 	if k.ofAMD() {
 		return Need{k, what}.line() != ""
 	}
-	return (what != "") == (k == TCBInfo || k == PCKCRL)
+	return (what != "") == (k == tcbInfo || k == pckCRL)
 }
 
 // Need is a document that an appraisal takes.
@@ -53,14 +53,14 @@ type Need struct {
 
 // Needs are the documents on one kind of Intel's platforms, in the order in which they are shown.
 func Needs(fmspc, ca string) []Need {
-	return []Need{{TCBInfo, fmspc}, {QEIdentity, ""}, {PCKCRL, ca}, {RootCRL, ""}}
+	return []Need{{tcbInfo, fmspc}, {qeIdentity, ""}, {pckCRL, ca}, {rootCRL, ""}}
 }
 
 // ListNeed is the list of AMD's on what stands above the keys of a line.
 func ListNeed(line snp.Line, vlek bool) Need {
-	kind := VCEKList
+	kind := vcekList
 	if vlek {
-		kind = VLEKList
+		kind = vlekList
 	}
 	return Need{kind, strings.ToLower(string(line))}
 }
@@ -79,15 +79,15 @@ func (n Need) line() snp.Line {
 // from a certificate and is checked by safe.
 func (n Need) name() string {
 	switch n.Kind {
-	case TCBInfo:
+	case tcbInfo:
 		return "tcb-" + safe(n.Of)
-	case QEIdentity:
+	case qeIdentity:
 		return "qe-identity"
-	case PCKCRL:
+	case pckCRL:
 		return "pck-crl-" + safe(n.Of)
-	case VCEKList:
+	case vcekList:
 		return "amd-vcek-" + safe(n.Of)
-	case VLEKList:
+	case vlekList:
 		return "amd-vlek-" + safe(n.Of)
 	}
 	return "root-crl"

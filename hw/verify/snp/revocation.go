@@ -34,14 +34,14 @@ func (e *FileError) Error() string { return fmt.Sprintf("revocation list: %v", e
 // Unwrap returns the cause.
 func (e *FileError) Unwrap() error { return e.err }
 
-// ListName is a list's name in a folder: amd-vcek-milan.crl.
-func ListName(line Line, vlek bool) string {
+// listName is a list's name in a folder: amd-vcek-milan.crl.
+func listName(line Line, vlek bool) string {
 	return fmt.Sprintf("amd-%s-%s.crl", strings.ToLower(keyName(vlek)), strings.ToLower(string(line)))
 }
 
 // List reads a file. Its errors are *FileError where the file can't be opened.
 func (dir Dir) List(_ context.Context, line Line, vlek bool) ([]byte, error) {
-	name := ListName(line, vlek)
+	name := listName(line, vlek)
 	f, err := os.Open(filepath.Join(string(dir), name))
 	if err != nil {
 		return nil, &FileError{err}
