@@ -13,6 +13,7 @@ from typing import Any, Dict, List, Mapping, Optional, Tuple
 
 from . import canonical, wire
 from .errors import MalformedError, ProtocolError, ReplayError
+from .platforms import TDX, TEES, Platform, bound as signed
 from .replay import ZERO, extend
 from .shared import Shared
 
@@ -117,7 +118,8 @@ class Replay:
 class Evidence:
     """A bundle. ``raw`` is its JSON as it came, ``claims`` the claims parsed,
     ``claims_raw`` as they came; ``shared`` is None where the quote is the
-    caller's alone."""
+    caller's alone. ``tee`` says who signs, and ``platform`` is what stands beside its quote,
+    None of a TD."""
 
     raw: str
     quote: bytes
@@ -128,6 +130,8 @@ class Evidence:
     boot_log: bytes
     os_logs: Tuple[Mapping[str, Any], ...]
     runtime_log: Tuple[LogEntry, ...]
+    tee: str = TDX
+    platform: Optional[Platform] = None
 
     def replay(self) -> Replay:
         """Replays the runtime log: the whole log to RTMR3, its first
@@ -167,14 +171,15 @@ class Evidence:
 
     def differences(self) -> List[str]:
         """The contradictions between quote, claims and logs; empty if there
-        are none. The quote's signature is not checked."""
-        quote, log, replayed = quote_registers(self.quote), wire.member(self.claims, "log"), self.replay()
+        are none. No signature is checked, nor, where a TPM's PCR holds the log, that PCR."""
+        log, replayed = wire.member(self.claims, "log"), self.replay()
+        quote = quote_registers(self.quote) if self.tee == TDX else None
         try:
             bound = report_data(self.claims_raw, self.shared)
         except ReplayError as e:
             return [str(e)]
-        pairs = [
-            ("REPORTDATA", quote.report_data, bound),
+        pairs = [("REPORTDATA", quote.report_data, bound)] if quote else signed(self.tee, self.quote, self.platform, bound)
+        pairs += [
             ("boot_log", wire.digest(self.claims, "boot_log"), hashlib.sha384(self.boot_log).digest()),
             ("log.public", wire.digest(log, "public"), replayed.public),
         ]
@@ -184,7 +189,7 @@ class Evidence:
                 return ["more is shown than a private log's own and public events"]
         else:
             pairs.append(("log.register", wire.digest(log, "register"), replayed.register))
-            if wire.string(log, "anchor") == "rtmr3":
+            if quote and wire.string(log, "anchor") == "rtmr3":
                 pairs.append(("RTMR3", quote.rtmr[3], replayed.rtmr3))
         if "container" in self.claims:
             about = wire.member(self.claims, "container")
@@ -231,7 +236,7 @@ def _launch_digests(measured: Mapping[str, str]) -> Tuple[Optional[bytes], Optio
 
 
 _MEMBERS = frozenset(
-    ("profile", "tee", "quote", "claims", "shared", "agent_signature", "boot_log", "os_logs", "runtime_log")
+    ("profile", "tee", "quote", "claims", "shared", "agent_signature", "boot_log", "os_logs", "runtime_log", "platform")
 )
 
 
@@ -245,6 +250,9 @@ def parse(text: str) -> Evidence:
             raise ValueError(f"unknown members {sorted(unknown)}")
         if wire.string(value, "profile") != PROFILE:
             raise ValueError("the profile must be that of cima-evidence(7)")
+        tee = wire.string(value, "tee")
+        if tee not in TEES:
+            raise ValueError(f"the tee must be one of {sorted(TEES)}")
         return Evidence(
             raw=text,
             quote=wire.data(value, "quote"),
@@ -255,6 +263,8 @@ def parse(text: str) -> Evidence:
             boot_log=wire.data(value, "boot_log"),
             os_logs=tuple(wire.mapping(log) for log in value.get("os_logs", [])),
             runtime_log=tuple(_entry(entry) for entry in wire.sequence(value, "runtime_log")),
+            tee=tee,
+            platform=Platform.read(tee, value["platform"] if "platform" in value else None, "platform" in value),
         )
     except (ValueError, RecursionError, ProtocolError) as e:
         raise MalformedError(f"evidence: {e}") from None

@@ -112,7 +112,7 @@ def error(code: int, number: Optional[int] = 1, data: str = "") -> bytes:
 class Simulator:
     """A running cimad-sim: $CIMA_SIM, else bin/cimad-sim of this tree."""
 
-    def __init__(self, quote_delay: str = "0s", config: str = "[limits]\nquotes_burst = 1000\n") -> None:
+    def __init__(self, quote_delay: str = "0s", config: str = "[limits]\nquotes_burst = 1000\n", platform: str = "tdx") -> None:
         program = os.environ.get("CIMA_SIM", str(ROOT / "bin" / "cimad-sim"))
         if not os.path.exists(program):
             raise unittest.SkipTest(f"left out: there is no {program}: make build")
@@ -122,7 +122,7 @@ class Simulator:
         self.config = f"{self.directory}/cimad.toml"
         Path(self.config).write_text(config)  # the tests make more requests than a container does
         self.running: List[subprocess.Popen[bytes]] = []
-        self._run(f"{self.directory}/td/td.sock", "td", "--dir", f"{self.directory}/td", "--quote-delay", quote_delay)
+        self._run(f"{self.directory}/td/td.sock", "td", "--dir", f"{self.directory}/td", "--quote-delay", quote_delay, "--platform", platform)
         self.start()
 
     def start(self) -> None:

@@ -6,6 +6,7 @@
 use crate::canonical;
 use crate::encoding::{base64_bytes, hex, present, Digest};
 use crate::error::Error;
+use crate::platforms::{self, Platform};
 use crate::replay::extend;
 pub use crate::runtime_log::{Event, LogEntry};
 use crate::sha512::{sha384, sha512};
@@ -70,10 +71,11 @@ pub struct Evidence {
 #[serde(deny_unknown_fields)]
 struct Bundle {
     profile: String,
-    #[serde(rename = "tee")]
-    _tee: String,
+    tee: String,
     #[serde(with = "base64_bytes")]
     quote: Vec<u8>,
+    #[serde(default, deserialize_with = "present")]
+    platform: Option<Platform>,
     claims: Box<RawValue>,
     #[serde(default, deserialize_with = "present")]
     shared: Option<Shared>,
@@ -153,6 +155,7 @@ impl Evidence {
                 "the profile must be that of cima-evidence(7)".into(),
             ));
         }
+        platforms::check(&bundle.tee, bundle.platform.as_ref())?;
         let claims = serde_json::from_str(bundle.claims.get()).map_err(wrong)?;
         Ok(Evidence {
             raw: text.into(),
@@ -164,6 +167,11 @@ impl Evidence {
     /// The bundle as it came: send it to the relying party.
     pub fn raw(&self) -> &str {
         &self.raw
+    }
+
+    /// Who signs: "tdx", "snp", "azure-tdx" or "azure-snp" (cima-platforms(7)).
+    pub fn tee(&self) -> &str {
+        &self.bundle.tee
     }
 
     /// The quote.
@@ -263,10 +271,13 @@ impl Evidence {
         log.len() <= self.claims.log.count && log.iter().all(own)
     }
 
-    /// The contradictions between quote, claims and logs; empty if there are none. The
-    /// quote's signature is not checked.
+    /// The contradictions between quote, claims and logs; empty if there are none.
+    /// No signature is checked, nor, where a TPM's PCR holds the log, that PCR.
     pub fn differences(&self) -> Result<Vec<String>, Error> {
-        let quote = quote_registers(self.quote())?;
+        let quote = match self.tee() {
+            platforms::TDX => Some(quote_registers(self.quote())?),
+            _ => None,
+        };
         let (r, log) = (self.replay(), &self.claims.log);
         let bound = match report_data(self.claims(), self.shared()) {
             Err(Error::Replay(why)) => return Ok(vec![why]),
@@ -275,8 +286,15 @@ impl Evidence {
         let said = |name: &str, said: &[u8], got: &[u8]| {
             (said != got).then(|| format!("{name}: {}, recomputed {}", hex(said), hex(got)))
         };
+        let (name, signed, follows) = match &quote {
+            Some(quote) => ("REPORTDATA", quote.report_data.into(), bound.into()),
+            None => {
+                let platform = self.bundle.platform.as_ref();
+                platforms::bound(self.tee(), self.quote(), platform, &bound)?
+            }
+        };
         let mut all = vec![
-            said("REPORTDATA", &quote.report_data, &bound),
+            said(name, &signed, &follows),
             said(
                 "boot_log",
                 &self.claims.boot_log.0,
@@ -292,7 +310,7 @@ impl Evidence {
             }
         } else {
             all.push(said("log.register", &log.register.0, &r.register.0));
-            if log.anchor == "rtmr3" {
+            if let (Some(quote), "rtmr3") = (&quote, log.anchor.as_str()) {
                 all.push(said("RTMR3", &quote.rtmr[3].0, &r.rtmr3.0));
             }
         }

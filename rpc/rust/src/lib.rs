@@ -34,6 +34,7 @@ mod encoding;
 mod error;
 pub mod evidence;
 mod pipeline;
+mod platforms;
 pub mod quote;
 mod records;
 pub mod replay;

@@ -153,8 +153,18 @@ impl Simulator {
         Simulator::with("0s", "[limits]\nquotes_burst = 1000\n")
     }
 
+    /// One on another platform than a TD.
+    pub fn on(platform: &str) -> Simulator {
+        let config = "[limits]\nquotes_burst = 1000\n";
+        Simulator::started(&["--platform", platform], config)
+    }
+
     /// One whose quotes take a while.
     pub fn with(quote_delay: &str, config: &str) -> Simulator {
+        Simulator::started(&["--quote-delay", quote_delay], config)
+    }
+
+    fn started(flags: &[&str], config: &str) -> Simulator {
         let mut s = Simulator {
             place: Place::new(),
             running: Vec::new(),
@@ -163,13 +173,7 @@ impl Simulator {
         let dir = s.dir("td");
         s.run(
             &s.dir("td/td.sock"),
-            &[
-                "td",
-                "--dir",
-                dir.to_str().unwrap(),
-                "--quote-delay",
-                quote_delay,
-            ],
+            &[&["td", "--dir", dir.to_str().unwrap()], flags].concat(),
         );
         s.start();
         s
