@@ -279,6 +279,9 @@ func (s *Store) parse(ctx context.Context, r *Record, raw []byte) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
+	if r.UID == 0 {
+		c.Root.Path = s.storage.Root(ctx, r.ID, r.Bundle, c.Root.Path)
+	}
 	r.Runtime, r.RootPath = c.Runtime(), c.Root.Path
 	if r.RootPath != "" && !path.IsAbs(r.RootPath) {
 		r.RootPath = path.Join(r.Bundle, r.RootPath)

@@ -56,6 +56,26 @@ func (r *Reader) Podman(ctx context.Context, id, bundle, rootPath string) (c Con
 	return c
 }
 
+// intermediate is where podman 5 mounts the root file system of a container that has a user
+// namespace, in a mount namespace of its runtime alone (libpod, oci_conmon_linux.go). In the
+// host's it is another directory, or none.
+const intermediate = "/var/tmp/intermediate-mountpoint-"
+
+// Root returns where the root file system of a container of root's is in the host's mount
+// namespace: what config.json says, or, where that is podman's intermediate mount point, the
+// mount of the layer that containers/storage lists beside the bundle.
+func (r *Reader) Root(ctx context.Context, id, bundle, rootPath string) string {
+	if !strings.HasPrefix(rootPath, intermediate) {
+		return rootPath
+	}
+	is, err := r.Find(ctx, bundle, id, 0)
+	roots, driver := r.where(bundle, 0)
+	if err != nil || !launch.IsID(is.Layer) || driver != "overlay" {
+		return rootPath
+	}
+	return path.Join(roots[0], driver, is.Layer, "merged")
+}
+
 // where returns the roots where a bundle's container may be listed, and the storage driver.
 // The bundle is ROOT/DRIVER-containers/ID/userdata; cri-o's lies elsewhere than the lists.
 func (r *Reader) where(bundle string, uid uint32) (roots []string, driver string) {

@@ -227,6 +227,30 @@ func TestPodmansImage(t *testing.T) {
 	}
 }
 
+// podman 5 gives the runtime of a container with a user namespace another place of its root
+// file system than the host has.
+func TestPodmansIntermediateRoot(t *testing.T) {
+	x := newHost(t)
+	bundle, root := x.podman("")
+	const inside = "/var/tmp/intermediate-mountpoint-0.0"
+	for _, tt := range []struct{ id, bundle, is, want string }{
+		{id(1), bundle, inside, root},
+		{id(1), bundle, root, root},
+		{id(1), bundle, "/srv/rootfs", "/srv/rootfs"},
+		{id(2), bundle, inside, inside},                      // not listed
+		{id(9), bundle, inside, inside},                      // no layer
+		{id(1), "/run/elsewhere/x/userdata", inside, inside}, // no bundle of containers/storage
+	} {
+		if got := x.reader.Root(t.Context(), tt.id, tt.bundle, tt.is); got != tt.want {
+			t.Errorf("%s in %s: the root of %.8s is %s, must be %s", tt.is, tt.bundle, tt.id, got, tt.want)
+		}
+	}
+	x.podman("../../../../etc")
+	if got := x.reader.Root(t.Context(), id(1), bundle, inside); got != inside {
+		t.Errorf("a layer that is no id leads to %s", got)
+	}
+}
+
 // Whatever an engine's files hold, nothing is read elsewhere, and nothing panics.
 func FuzzDocker(f *testing.F) {
 	f.Add([]byte(`{"ID":"`+id(1)+`","Image":"sha256:`+id(2)+`","MountPoints":{"/a":{"Type":"volume","Name":"x","Spec":{}}},"ImageManifest":{"digest":"sha256:`+id(3)+`"}}`), []byte(`{"NetworkMode":"container:`+id(4)+`"}`), []byte("1234abcd"))

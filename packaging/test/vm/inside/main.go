@@ -47,6 +47,7 @@ var checks = []check{
 	{"docker and podman by CDI: the same, read-only, CIMA_SOCKET set, no power event", cdi},
 	{"docker without privileges: no power event, docker exec is identified as its container", plain},
 	{"pairs: fifteen lines of docker and podman, twice: equal digests, and no power event", pairs},
+	{"podman in a user namespace: its image is known, twice the same launch", mapped},
 	{"many starts, 10 at a time, of three engines: each is gated", gatedStorm},
 	{"executions measured: all in the container's log, in order, and an intruder is named", execsMeasured},
 	{"executions measured: programs under fs-verity have its digest, whatever their size", verityMeasured},

@@ -57,6 +57,26 @@ func pairs(ctx context.Context, w *world) error {
 	return errors.Join(failed...)
 }
 
+// mapped starts podman's containers with a user namespace: their runtime gets another path of
+// the root file system than the host has (podman 5), and the image is known all the same.
+func mapped(ctx context.Context, w *world) error {
+	const flags = "--uidmap 0:100000:1000 --gidmap 0:100000:1000"
+	var found [2]asked
+	for i := range found {
+		_, id, err := rootful.start(ctx, "", strings.Fields(flags), "/cimactl", "--version")
+		if err == nil {
+			found[i], err = launchOf(id)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", flags, err)
+		}
+	}
+	if found[0] != found[1] {
+		return fmt.Errorf("%s: two launches:\n%+v\n%+v", flags, found[0], found[1])
+	}
+	return nil
+}
+
 // pair starts a line twice and returns what was asked for, both times.
 func (e engine) pair(ctx context.Context, flags string) (asks string, err error) {
 	first, err := e.launched(ctx, flags)
