@@ -57,7 +57,7 @@ func (r *Reader) Podman(ctx context.Context, id, bundle, rootPath string) (c Con
 }
 
 // intermediate is where podman 5 mounts the root file system of a container that has a user
-// namespace, in a mount namespace of its runtime alone (libpod, oci_conmon_linux.go). In the
+// namespace, in a mount namespace of its runtime alone (libpod, by conmon). In the
 // host's it is another directory, or none.
 const intermediate = "/var/tmp/intermediate-mountpoint-"
 
