@@ -69,7 +69,9 @@ fn chance() -> f64 {
 
 pub(crate) fn unreachable(path: &Path, e: io::Error) -> Error {
     let there = path.parent().is_some_and(Path::is_dir);
-    let former = path.file_name().is_some_and(|name| name == "cima-server.sock");
+    let former = path
+        .file_name()
+        .is_some_and(|name| name == "cima-server.sock");
     let hint = match e.kind() {
         ErrorKind::NotFound if former => {
             "that was CIMA 0.5's socket: name /run/cima/cima.sock, and mount its directory (-v /run/cima:/run/cima:ro)"
