@@ -11,8 +11,6 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -20,14 +18,12 @@ import (
 // KDS is a service as AMD's, that knows the lists of Milan. Its members may be set between
 // requests.
 type KDS struct {
-	mu     sync.Mutex
-	before func(w http.ResponseWriter, r *http.Request) bool
+	front
 
 	Root    *x509.Certificate
 	Issued  time.Time // of all lists
 	Until   time.Time
-	Revoked []*big.Int   // serial numbers
-	Asked   atomic.Int64 // requests
+	Revoked []*big.Int // serial numbers
 
 	t   testing.TB
 	key crypto.Signer
@@ -76,20 +72,9 @@ func KDSOf(t testing.TB, rootFile string, now time.Time) *KDS {
 	return &KDS{Root: root, Issued: now.Add(-time.Hour), Until: now.AddDate(0, 0, 30), t: t, key: key.(crypto.Signer)}
 }
 
-// SetBefore sets what answers instead of the service, if it returns true; nil is nothing.
-func (s *KDS) SetBefore(f func(w http.ResponseWriter, r *http.Request) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.before = f
-}
-
 // ServeHTTP answers as AMD's service does.
 func (s *KDS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.Asked.Add(1)
-	s.mu.Lock()
-	before := s.before
-	s.mu.Unlock()
-	if before != nil && before(w, r) {
+	if s.answered(w, r) {
 		return
 	}
 	if !strings.HasPrefix(r.URL.Path, "/vcek/v1/Milan/") && !strings.HasPrefix(r.URL.Path, "/vlek/v1/Milan/") || !strings.HasSuffix(r.URL.Path, "/Milan/crl") {

@@ -20,8 +20,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,14 +32,12 @@ const FMSPC = "b0c06f000000"
 
 // Service is a PCCS. Its members may be set between requests.
 type Service struct {
-	mu     sync.Mutex
-	before func(w http.ResponseWriter, r *http.Request) bool
+	front
 
 	Root   *x509.Certificate
 	Issued time.Time // of all documents
 	Until  time.Time
-	Kind   string       // the FMSPC in TCB info; default FMSPC
-	Asked  atomic.Int64 // requests
+	Kind   string // the FMSPC in TCB info; default FMSPC
 
 	t              testing.TB
 	rootKey, caKey crypto.Signer
@@ -100,20 +96,9 @@ func (s *Service) certificate(name string, issuer *x509.Certificate, issuerKey c
 	return key, c
 }
 
-// SetBefore sets what answers instead of the service, if it returns true; nil is nothing.
-func (s *Service) SetBefore(f func(w http.ResponseWriter, r *http.Request) bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.before = f
-}
-
 // ServeHTTP answers as a PCCS does: revocation lists in hex, chains in headers.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.Asked.Add(1)
-	s.mu.Lock()
-	before := s.before
-	s.mu.Unlock()
-	if before != nil && before(w, r) {
+	if s.answered(w, r) {
 		return
 	}
 	kind := s.Kind
