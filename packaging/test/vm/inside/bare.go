@@ -37,7 +37,7 @@ func (l *load) connections(ctx, loaded context.Context) error {
 }
 
 func (l *load) connection(loaded context.Context, nc net.Conn) error {
-	nc.SetDeadline(time.Now().Add(4 * time.Minute))
+	nc.SetDeadline(time.Now().Add(20 * time.Minute)) // apt took five on a machine that did much else
 	replies := bufio.NewReader(nc)
 	for loaded.Err() == nil {
 		var lines strings.Builder
