@@ -54,7 +54,7 @@ func plain(t *testing.T, path string) error {
 		return err
 	}
 	want := os.FileMode(0o644)
-	if strings.Contains(path, "/bin/") || strings.Contains(path, "/sbin/") {
+	if strings.Contains(path, "/bin/") || strings.Contains(path, "/sbin/") || strings.Contains(path, "/libexec/") {
 		want = 0o755
 	}
 	if fi.Mode() != want {
