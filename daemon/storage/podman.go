@@ -57,13 +57,13 @@ func (r *Reader) Podman(ctx context.Context, id, bundle, rootPath string) (c Con
 }
 
 // intermediate is where podman 5 mounts the root file system of a container that has a user
-// namespace, in a mount namespace of its runtime alone (libpod, by conmon). In the
-// host's it is another directory, or none.
+// namespace. Only its runtime sees that mount; in the host's mount namespace everybody may
+// make a directory of this name.
 const intermediate = "/var/tmp/intermediate-mountpoint-"
 
 // Root returns where the root file system of a container of root's is in the host's mount
-// namespace: what config.json says, or, where that is podman's intermediate mount point, the
-// mount of the layer that containers/storage lists beside the bundle.
+// namespace. That is what config.json says. Of podman's intermediate mount point it is the
+// mount of the layer that containers/storage lists beside the bundle, and "" if there is none.
 func (r *Reader) Root(ctx context.Context, id, bundle, rootPath string) string {
 	if !strings.HasPrefix(rootPath, intermediate) {
 		return rootPath
@@ -71,7 +71,7 @@ func (r *Reader) Root(ctx context.Context, id, bundle, rootPath string) string {
 	is, err := r.Find(ctx, bundle, id, 0)
 	roots, driver := r.where(bundle, 0)
 	if err != nil || !launch.IsID(is.Layer) || driver != "overlay" {
-		return rootPath
+		return ""
 	}
 	return path.Join(roots[0], driver, is.Layer, "merged")
 }

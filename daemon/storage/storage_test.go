@@ -228,7 +228,7 @@ func TestPodmansImage(t *testing.T) {
 }
 
 // podman 5 gives the runtime of a container with a user namespace another place of its root
-// file system than the host has.
+// file system than the host has. That place is never looked at: it is below /var/tmp.
 func TestPodmansIntermediateRoot(t *testing.T) {
 	x := newHost(t)
 	bundle, root := x.podman("")
@@ -237,16 +237,16 @@ func TestPodmansIntermediateRoot(t *testing.T) {
 		{id(1), bundle, inside, root},
 		{id(1), bundle, root, root},
 		{id(1), bundle, "/srv/rootfs", "/srv/rootfs"},
-		{id(2), bundle, inside, inside},                      // not listed
-		{id(9), bundle, inside, inside},                      // no layer
-		{id(1), "/run/elsewhere/x/userdata", inside, inside}, // no bundle of containers/storage
+		{id(2), bundle, inside, ""},                      // not listed
+		{id(9), bundle, inside, ""},                      // no layer
+		{id(1), "/run/elsewhere/x/userdata", inside, ""}, // no bundle of containers/storage
 	} {
 		if got := x.reader.Root(t.Context(), tt.id, tt.bundle, tt.is); got != tt.want {
 			t.Errorf("%s in %s: the root of %.8s is %s, must be %s", tt.is, tt.bundle, tt.id, got, tt.want)
 		}
 	}
 	x.podman("../../../../etc")
-	if got := x.reader.Root(t.Context(), id(1), bundle, inside); got != inside {
+	if got := x.reader.Root(t.Context(), id(1), bundle, inside); got != "" {
 		t.Errorf("a layer that is no id leads to %s", got)
 	}
 }
