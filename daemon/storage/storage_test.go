@@ -245,6 +245,10 @@ func TestPodmansIntermediateRoot(t *testing.T) {
 			t.Errorf("%s in %s: the root of %.8s is %s, must be %s", tt.is, tt.bundle, tt.id, got, tt.want)
 		}
 	}
+	x.Write("storage/vfs-containers/containers.json", fmt.Appendf(nil, `[{"id":%q,"layer":%q}]`, id(1), id(4)))
+	if got := x.reader.Root(t.Context(), id(1), x.Dir+"/storage/vfs-containers/"+id(1)+"/userdata", inside); got != "" {
+		t.Errorf("vfs has no mounts, and a layer of it leads to %s", got)
+	}
 	x.podman("../../../../etc")
 	if got := x.reader.Root(t.Context(), id(1), bundle, inside); got != "" {
 		t.Errorf("a layer that is no id leads to %s", got)
