@@ -40,6 +40,7 @@ cimad() {
 	notices cimad
 	put 644 "$units" systemd/cimad.service systemd/cimad.socket systemd/cimad-admin.socket systemd/cimad-lookup.socket systemd/cima-imds.socket systemd/cima-imds.service systemd/cima-metrics.service systemd/cima-metrics.timer
 	install -D -p -m 644 systemd/cima.tmpfiles.conf "${DESTDIR:-}$prefix/lib/tmpfiles.d/cima.conf"
+	install -D -p -m 644 systemd/cima.sysctl.conf "${DESTDIR:-}$prefix/lib/sysctl.d/10-cima.conf"
 	install -D -p -m 644 systemd/cima.sysusers.conf "${DESTDIR:-}$prefix/lib/sysusers.d/cima.conf"
 	put 644 "${DESTDIR:-}$prefix/lib/systemd/system-preset" systemd/85-cima.preset
 	put 644 "$share/cima" systemd/no-gate.conf systemd/no-homes.conf systemd/rootless.conf systemd/qgs.conf systemd/systemd-252.conf

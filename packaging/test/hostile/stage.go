@@ -33,6 +33,7 @@ type stage struct {
 	dir       string
 	log       string // file of the daemon's messages
 	processes []*exec.Cmd
+	queue     string // net.core.somaxconn as it was
 }
 
 // open starts the daemon, whose sockets and records are at the usual places of this
@@ -60,6 +61,9 @@ func (p plan) open(ctx context.Context) (s *stage, err error) {
 	}
 	self, err := os.Executable()
 	if err != nil {
+		return nil, err
+	}
+	if s.queue, err = lengthenQueue(); err != nil {
 		return nil, err
 	}
 	for _, start := range [][]string{
@@ -115,7 +119,28 @@ func weigh(pid int) error {
 		os.WriteFile(filepath.Join(dir, "cgroup.procs"), fmt.Append(nil, pid), 0o644))
 }
 
+// somaxconn is the file of a sysctl, which cimad's package sets at boot.
+const somaxconn = "/proc/sys/net/core/somaxconn"
+
+// lengthenQueue sets it as the package does, and returns what it was.
+func lengthenQueue() (was string, err error) {
+	text, err := os.ReadFile("systemd/cima.sysctl.conf")
+	if err != nil {
+		return "", err
+	}
+	_, value, ok := strings.Cut(string(text), "net.core.somaxconn = ")
+	if !ok {
+		return "", errors.New("systemd/cima.sysctl.conf does not set net.core.somaxconn")
+	}
+	before, err := os.ReadFile(somaxconn)
+	if err != nil {
+		return "", err
+	}
+	return string(before), os.WriteFile(somaxconn, []byte(value), 0o644)
+}
+
 func (s *stage) close() {
+	os.WriteFile(somaxconn, []byte(s.queue), 0o644)
 	for _, c := range s.processes {
 		c.Process.Signal(syscall.SIGTERM)
 		c.Wait()
