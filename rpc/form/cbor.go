@@ -59,7 +59,7 @@ func encodeCMWCBOR(e *rpc.Evidence) ([]byte, error) {
 			continue
 		}
 		b = appendHead(appendText(b, p.name), majorArray, 3)
-		b = appendHead(appendText(b, p.media), majorBytes, uint64(len(values[i])))
+		b = appendHead(appendText(b, p.mediaOf(e.TEE)), majorBytes, uint64(len(values[i])))
 		b = appendHead(append(b, values[i]...), majorUint, indicators)
 	}
 	return b, nil
@@ -160,8 +160,9 @@ func (c *cbor) part(name string, values [][]byte) error {
 			continue
 		}
 		n := c.head(majorArray)
-		if media := c.text(); c.err == nil && media != p.media {
-			return fmt.Errorf("CMW: %s has the type %.80q, must be %q", name, media, p.media)
+		want := p.mediaOf(string(values[0])) // the TEE, whose name comes first
+		if media := c.text(); c.err == nil && media != want {
+			return fmt.Errorf("CMW: %s has the type %.80q, must be %q", name, media, want)
 		}
 		values[i] = c.bytes(majorBytes)
 		if n == 3 && c.head(majorUint) != indicators || n != 3 && n != 2 {

@@ -2,6 +2,7 @@ package form
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json/jsontext"
 	"errors"
@@ -23,22 +24,51 @@ const (
 
 // part is one message of the collection.
 type part struct {
-	name, media string
-	text        bool // the bundle's member is this text; otherwise base64 of it, or JSON
+	name, media string // media: "" where it is by the TEE
+	text        bool   // the bundle's member is this text; otherwise base64 of it, or JSON
 	json        bool
 }
 
-// parts in the order of their encoded names (RFC 8949, section 4.2.1).
+// parts in the order of their encoded names (RFC 8949, section 4.2.1). The first is by which
+// the media types of others are told.
 var parts = []part{
 	{name: "tee", media: "text/plain", text: true},
-	{name: "quote", media: "application/vnd.intel.tdx-quote"},
+	{name: "quote"},
 	{name: "claims", media: "application/vnd.cima.claims+json", json: true},
 	{name: "shared", media: "application/vnd.cima.shared+json", json: true},
 	{name: "os_logs", media: "application/vnd.cima.os-logs+json", json: true},
 	{name: "profile", media: "text/plain", text: true},
-	{name: "boot_log", media: "application/vnd.tcg.ccel"},
+	{name: "boot_log"},
+	{name: "platform", media: "application/vnd.cima.platform+json", json: true},
 	{name: "runtime_log", media: "application/vnd.cima.runtime-log+json", json: true},
 	{name: "agent_signature", media: "application/vnd.cima.agent-signature"},
+}
+
+// unknownBytes is the media type of what nobody says more of.
+const unknownBytes = "application/octet-stream"
+
+// mediaOf is the media type of a part in evidence of a TEE. That of SNP reports is the one of
+// draft-deeglaze-amd-sev-snp-corim-profile-02, section 5.2.1; none is registered with IANA.
+// The boot log of an SNP guest is empty.
+func (p part) mediaOf(tee string) string {
+	const (
+		tdx, snp = "application/vnd.intel.tdx-quote", "application/vnd.amd.sev-snp.attestation-report"
+		ccel     = "application/vnd.tcg.ccel"
+		tpm      = "application/vnd.cima.tpm-event-log" // TCG PC Client Platform Firmware Profile, section 10
+	)
+	types := map[string]struct{ quote, bootLog string }{
+		"tdx":       {tdx, ccel},
+		"azure-tdx": {tdx, tpm},
+		"azure-snp": {snp, tpm},
+		"snp":       {snp, unknownBytes},
+	}[tee]
+	switch p.name {
+	case "quote":
+		return cmp.Or(types.quote, unknownBytes)
+	case "boot_log":
+		return cmp.Or(types.bootLog, unknownBytes)
+	}
+	return p.media
 }
 
 // split returns the parts of a bundle; one that the bundle lacks is nil.
@@ -120,7 +150,7 @@ func encodeCMW(e *rpc.Evidence) ([]byte, error) {
 	b := fmt.Appendf(nil, "{%q:%q", cmwType, cmwTag)
 	for i, p := range parts {
 		if values[i] != nil {
-			b = fmt.Appendf(b, ",%q:[%q,%q,%d]", p.name, p.media, base64.RawURLEncoding.EncodeToString(values[i]), indicators)
+			b = fmt.Appendf(b, ",%q:[%q,%q,%d]", p.name, p.mediaOf(e.TEE), base64.RawURLEncoding.EncodeToString(values[i]), indicators)
 		}
 	}
 	return append(b, '}'), nil
@@ -144,8 +174,8 @@ func decodeCMW(members map[string]jsontext.Value) (*Content, error) {
 			return nil, fmt.Errorf("CMW: %s must be a record of type, value and indicator", p.name)
 		}
 		var media, value string
-		if err := errors.Join(canonical.Decode(record[0], &media), canonical.Decode(record[1], &value)); err != nil || media != p.media {
-			return nil, fmt.Errorf("CMW: %s has the type %.80q, must be %q", p.name, media, p.media)
+		if err := errors.Join(canonical.Decode(record[0], &media), canonical.Decode(record[1], &value)); err != nil || media != p.mediaOf(string(values[0])) {
+			return nil, fmt.Errorf("CMW: %s has the type %.80q, must be %q", p.name, media, p.mediaOf(string(values[0])))
 		}
 		if len(record) == 3 && !bytes.Equal(record[2], []byte("4")) {
 			return nil, fmt.Errorf("CMW: the indicator of %s must be evidence", p.name)

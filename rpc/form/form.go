@@ -12,6 +12,7 @@ import (
 	"encoding/json/jsontext"
 	"encoding/json/v2"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cima-project/cima/logs"
@@ -32,6 +33,9 @@ const (
 	CELTLV         = "cel-tlv"         // the same in TLV
 )
 
+// tdx is the TEE whose registers are RTMR0–3.
+const tdx = "tdx"
+
 // Names are all forms, in the order in which the manual documents them.
 var Names = []string{CIMA, Trustee, TrusteeRequest, CMW, CMWCBOR, CEL, CELTLV}
 
@@ -49,11 +53,12 @@ type Content struct {
 	Evidence *rpc.Evidence  // nil unless Form is CIMA, CMW or CMWCBOR
 	Quote    []byte         // nil in CEL
 	Claims   jsontext.Value // nil in CEL and in Trustee's evidence
-	Events   []Event        // those that extended RTMR0–3, in order within each register
+	Events   []Event        // those that extended RTMR0–3, in order within each register; none where the TEE has no such
 }
 
 // Encode writes evidence in a form, one of Names. It fails if the form can't
-// hold the evidence: Trustee's forms can't hold shared quotes and private logs.
+// hold the evidence: Trustee's forms can't hold shared quotes and private logs, and the
+// forms of RTMRs are for TDs.
 func Encode(e *rpc.Evidence, form string) ([]byte, error) {
 	switch form {
 	case CIMA:
@@ -62,6 +67,9 @@ func Encode(e *rpc.Evidence, form string) ([]byte, error) {
 		return encodeCMW(e)
 	case CMWCBOR:
 		return encodeCMWCBOR(e)
+	}
+	if e.TEE != tdx && slices.Contains(Names, form) {
+		return nil, fmt.Errorf("the form %s is of RTMR0 to 3, which evidence of the TEE %.80q has not; %s and %s hold all of it", form, e.TEE, CMW, CMWCBOR)
 	}
 	events, err := eventsOf(e)
 	if err != nil {
@@ -102,7 +110,9 @@ func Decode(data []byte) (*Content, error) {
 	}
 	if c.Evidence != nil {
 		c.Quote, c.Claims = c.Evidence.Quote, c.Evidence.Claims
-		c.Events, err = eventsOf(c.Evidence)
+		if c.Evidence.TEE == tdx {
+			c.Events, err = eventsOf(c.Evidence)
+		}
 	}
 	return c, err
 }

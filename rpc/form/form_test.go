@@ -207,6 +207,15 @@ func FuzzDecode(f *testing.F) {
 			f.Add(text)
 		}
 	}
+	for e := range platforms(f) {
+		for _, form := range []string{CMW, CMWCBOR} {
+			text, err := Encode(e, form)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(text)
+		}
+	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := Decode(data)
 		if err != nil || c.Evidence == nil {
