@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -23,12 +22,15 @@ func (r *Result) judgeSNP(ctx context.Context, ev *evidence.Bundle, opts Options
 	if roots == nil {
 		roots = snp.AMDRoots()
 	}
-	chain, untrusted := a.Verify(roots, opts.At)
+	chain, untrusted, err := a.Vouched(ctx, opts.AMD, roots, opts.At)
+	if err != nil {
+		return p, err
+	}
 	untrusted = cmp.Or(untrusted, ev.Behind())
 	p.untrusted = untrusted
 	if untrusted != nil {
 		r.add(StepQuote, fail(untrusted.Error()))
-		p.hint = quoteHint(untrustedARK(untrusted), a.OutOfDate(opts.at()))
+		p.hint = cmp.Or(snp.Advice(untrusted), quoteHint(snp.RootOf(untrusted), a.OutOfDate(opts.at())))
 	} else {
 		sum := dcap.Fingerprint(chain.Root)
 		r.add(StepQuote, pass("signed, and the chain ends in "+dcap.RootName(chain.Root), Comparison{"root, SHA-256", sum, sum}))
@@ -52,16 +54,6 @@ func (r *Result) judgeSNP(ctx context.Context, ev *evidence.Bundle, opts Options
 	return p, ctx.Err()
 }
 
-// untrustedARK is the root that came with a report and that nobody trusts; nil for other
-// errors.
-func untrustedARK(err error) *x509.Certificate {
-	var untrusted *snp.UntrustedRootError
-	if errors.As(err, &untrusted) {
-		return untrusted.Root
-	}
-	return nil
-}
-
 // snpOpen: the guest's host can't read or write its memory, and no migration agent can.
 func snpOpen(a *snp.Attestation, opts Options) Step {
 	found, open := opts.Policy.Guest().JudgeOpen(a.Report)
@@ -81,14 +73,14 @@ func snpOpen(a *snp.Attestation, opts Options) Step {
 func (r *Result) snpRevocations(ctx context.Context, chain snp.Chain, untrusted error, opts Options) (Step, error) {
 	const unnoticed = "no usable revocation list: revoked certificates would not be noticed"
 	switch {
-	case opts.Revocations == nil:
+	case opts.AMD == nil:
 		r.add(StepCollateral, skip("no revocation list of AMD's was given"))
 		return skip(unnoticed), nil
 	case untrusted != nil:
 		r.add(StepCollateral, skip("the report's chain is not trusted"))
 		return skip(unnoticed), nil
 	}
-	der, err := opts.Revocations.List(ctx, chain.Line, chain.VLEK)
+	der, err := opts.AMD.List(ctx, chain.Line, chain.VLEK)
 	if err != nil {
 		return Step{}, err
 	}

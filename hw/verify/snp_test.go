@@ -163,6 +163,11 @@ func TestGuestSteps(t *testing.T) {
 			e.RuntimeLog = append(e.RuntimeLog, e.RuntimeLog[1])
 			return e
 		}, step: StepRuntimeLog, verdict: NotAuthentic},
+		"no certificates": {make: func() *rpc.Evidence {
+			e := g.seal(g.claims(idOne))
+			e.Platform = rpc.Platform{}
+			return e
+		}, step: StepQuote, verdict: NotAuthentic},
 		"a revoked measurement": {policy: func(s string) string {
 			return s + "\n[[revoked]]\ndigest = \"" + first.Guest.Measurement.String() + "\"\nwhy = \"CVE\"\n"
 		}, step: StepPolicy, verdict: NotTrusted},
@@ -171,14 +176,14 @@ func TestGuestSteps(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, g.chip.ListName()), g.chip.RevocationList(t, snptest.Until, g.chip.Intermediate.SerialNumber), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			o.Revocations = snp.Dir(dir)
+			o.AMD = snp.Dir(dir)
 		}, step: StepRevocation, verdict: NotAuthentic},
 		"a list that nobody signed": {options: func(o *Options) {
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, g.chip.ListName()), other.Leaf.Raw, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			o.Revocations = snp.Dir(dir)
+			o.AMD = snp.Dir(dir)
 		}, step: StepCollateral, verdict: NotTrusted},
 	} {
 		opts, e, wanted := g.options(), g.seal(g.claims(idOne)), text
@@ -206,12 +211,12 @@ func TestGuestRevocations(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, g.chip.ListName()), g.chip.RevocationList(t, snptest.Until, big.NewInt(1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	opts.Revocations = snp.Dir(dir)
+	opts.AMD = snp.Dir(dir)
 	r := appraiseT(t, encode(t, g.seal(g.claims(idOne))), opts)
 	if r.outcome(StepRevocation) != Pass || r.outcome(StepCollateral) != Pass || told(r, codes.Collateral) {
 		t.Errorf("%+v, %+v", r.Step(StepCollateral), r.Step(StepRevocation))
 	}
-	opts.Revocations = snp.Dir(t.TempDir())
+	opts.AMD = snp.Dir(t.TempDir())
 	if _, err := Appraise(t.Context(), encode(t, g.seal(g.claims(idOne))), opts); err == nil {
 		t.Error("a folder without the list is no error")
 	}
@@ -241,15 +246,14 @@ func TestEachPlatformIsItsOwn(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(e *rpc.Evidence){
-		"called a TD":     func(e *rpc.Evidence) { e.TEE = "tdx" },
-		"called Azure's":  func(e *rpc.Evidence) { e.TEE = "azure-snp" },
-		"a TD's quote":    func(e *rpc.Evidence) { e.Quote = td.Quote },
-		"no certificates": func(e *rpc.Evidence) { e.Platform.Certificates = nil },
-		"a TPM's quote":   func(e *rpc.Evidence) { e.Platform.TPMQuote = []byte{1} },
-		"runtime data":    func(e *rpc.Evidence) { e.Platform.RuntimeData = []byte{1} },
-		"PCRs":            func(e *rpc.Evidence) { e.Platform.PCRs = []byte{1} },
-		"a boot log":      func(e *rpc.Evidence) { e.BootLog = td.BootLog },
-		"a byte more":     func(e *rpc.Evidence) { e.Quote = append(e.Quote[:len(e.Quote):len(e.Quote)], 0) },
+		"called a TD":    func(e *rpc.Evidence) { e.TEE = "tdx" },
+		"called Azure's": func(e *rpc.Evidence) { e.TEE = "azure-snp" },
+		"a TD's quote":   func(e *rpc.Evidence) { e.Quote = td.Quote },
+		"a TPM's quote":  func(e *rpc.Evidence) { e.Platform.TPMQuote = []byte{1} },
+		"runtime data":   func(e *rpc.Evidence) { e.Platform.RuntimeData = []byte{1} },
+		"PCRs":           func(e *rpc.Evidence) { e.Platform.PCRs = []byte{1} },
+		"a boot log":     func(e *rpc.Evidence) { e.BootLog = td.BootLog },
+		"a byte more":    func(e *rpc.Evidence) { e.Quote = append(e.Quote[:len(e.Quote):len(e.Quote)], 0) },
 		"another leaf": func(e *rpc.Evidence) {
 			e.Platform.Certificates = append(e.Platform.Certificates, e.Platform.Certificates[0])
 		},

@@ -42,9 +42,10 @@ type Options struct {
 	// that this is not checked. Appraisals return errors of this source.
 	Collateral dcap.Source
 
-	// Revocations gives AMD's revocation lists, for SNP guests; nil means that this is not
-	// checked. Appraisals return errors of this source.
-	Revocations snp.Source
+	// AMD gives the revocation lists for SNP guests, and the certificate of a report that came
+	// without one; nil means that revocation is not checked, and that such a report is not
+	// authentic. Appraisals return errors of this source.
+	AMD snp.Source
 
 	// At is the time for which certificates and collateral are judged; the
 	// zero time means now.

@@ -176,9 +176,20 @@ func TestListsOfASlowService(t *testing.T) {
 	if _, err := f.List(ctx, snp.Milan, false); !errors.Is(err, context.Canceled) {
 		t.Errorf("whoever waits must be able to stop: %v", err)
 	}
+	ctx, cancel = context.WithCancel(t.Context())
+	f.AMD = hangingList{cancel}
+	if _, _, err := f.Certificate(ctx, nil, snp.Key{Line: snp.Milan, Chip: strings.Repeat("00", 64)}); !errors.Is(err, context.Canceled) {
+		t.Errorf("whoever waits for a certificate must be able to stop: %v", err)
+	}
 }
 
 type hangingList struct{ begun func() }
+
+func (h hangingList) Certificate(ctx context.Context, _ *snp.Report, _ snp.Key) (leaf, above []byte, err error) {
+	h.begun()
+	<-ctx.Done()
+	return nil, nil, ctx.Err()
+}
 
 func (h hangingList) List(ctx context.Context, _ snp.Line, _ bool) ([]byte, error) {
 	_, _, err := hangs(h).Get(ctx, 0, "")
@@ -187,14 +198,15 @@ func (h hangingList) List(ctx context.Context, _ snp.Line, _ bool) ([]byte, erro
 
 // The names of kinds lead back to them, and Intel's are numbered as in dcap.
 func TestNamesOfFiles(t *testing.T) {
-	for _, n := range append(Needs("b0c06f000000", "platform"), ListNeed(snp.Turin, false), ListNeed(snp.Milan, true)) {
+	for _, n := range append(Needs("b0c06f000000", "platform"), ListNeed(snp.Turin, false), ListNeed(snp.Milan, true),
+		KeyNeed(nil, snp.Key{Line: snp.Milan, Chip: strings.Repeat("0a", 64)}), KeyNeed(nil, snp.Key{Line: snp.Turin, Chip: "0102030405060708"})) {
 		for _, file := range []string{n.name() + kept, n.file()} {
 			if got, ok := parseName(file); !ok || got != n {
 				t.Errorf("%s is %v, %v; must be %v", file, got, ok, n)
 			}
 		}
 	}
-	for _, file := range []string{"amd-vcek-.crl", "amd-vcek-rome.kept", "amd-vcek-milan", "amd-vlek-milan.der", "tcb-.json", "root-crl", "qe-identity.json.chain"} {
+	for _, file := range []string{"amd-vcek-.crl", "amd-vcek-rome.kept", "amd-vcek-milan", "amd-vlek-milan.der", "vcek-.der", "vcek-milan.kept", "vcek-milan-00-0000000000000000.der", "vcek-turin-0102030405060708-0000000000000000.crl", "tcb-.json", "root-crl", "qe-identity.json.chain"} {
 		if got, ok := parseName(file); ok {
 			t.Errorf("%s is %v", file, got)
 		}

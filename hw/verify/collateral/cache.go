@@ -55,7 +55,7 @@ func Folder() (string, error) {
 // and the service is not asked again before a pause. Errors are those of the service, of
 // a folder that can't be written, and of ctx.
 func (c *Cache) Get(ctx context.Context, doc dcap.Document, of string) (body, chain []byte, err error) {
-	return c.get(ctx, Need{Kind(doc), of})
+	return c.get(ctx, Need{Kind: Kind(doc), Of: of})
 }
 
 // List is as Get, of a revocation list of AMD's.
@@ -64,20 +64,26 @@ func (c *Cache) List(ctx context.Context, line snp.Line, vlek bool) ([]byte, err
 	return body, err
 }
 
+// Certificate is as Get, of a key's certificate, which is asked for again after 30 days. Only that of a key
+// that signed the report is kept.
+func (c *Cache) Certificate(ctx context.Context, report *snp.Report, key snp.Key) (leaf, above []byte, err error) {
+	return c.get(ctx, KeyNeed(report, key))
+}
+
 func (c *Cache) get(ctx context.Context, n Need) (body, chain []byte, err error) {
-	if e := c.read(n); e.fresh(c.time()) {
+	if e := c.read(n); e.fresh(c.time(), n.Kind.askAfter()) {
 		return e.Body, e.Chain, nil
 	}
 	if !c.asks(n) {
 		return c.offline(n)
 	}
-	unlock, err := c.lock(ctx, n.name())
+	unlock, err := c.lock(ctx, n.turn())
 	if err != nil {
 		return nil, nil, err
 	}
 	defer unlock()
 	e := c.read(n) // another process may have asked meanwhile
-	if e.fresh(c.time()) {
+	if e.fresh(c.time(), n.Kind.askAfter()) {
 		return e.Body, e.Chain, nil
 	}
 	if p := c.readPause(n); c.time().Before(p.Until) {
@@ -86,12 +92,17 @@ func (c *Cache) get(ctx context.Context, n Need) (body, chain []byte, err error)
 	got, err := c.ask(ctx, n, e)
 	if err == nil {
 		c.forgive(n)
+		if n.unsigned(got.Body) {
+			return got.Body, got.Chain, nil // for an appraisal to refuse
+		}
 		return got.Body, got.Chain, c.write(n, got)
 	}
 	if ctx.Err() != nil {
 		return nil, nil, ctx.Err()
 	}
-	c.pause(n, err)
+	if !snp.Unknown(err) { // that one key is unknown says nothing of others
+		c.pause(n, err)
+	}
 	return c.rather(e, n, err)
 }
 
@@ -131,6 +142,9 @@ func (c *Cache) asks(n Need) bool {
 func (c *Cache) from(ctx context.Context, n Need) (body, chain []byte, err error) {
 	if !n.Kind.ofAMD() {
 		return c.From.Get(ctx, dcap.Document(n.Kind), n.Of)
+	}
+	if n.Kind == vcek {
+		return c.AMD.Certificate(ctx, n.report, n.key())
 	}
 	body, err = c.AMD.List(ctx, n.line(), n.Kind == vlekList)
 	return body, nil, err

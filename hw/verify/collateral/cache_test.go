@@ -177,7 +177,7 @@ func TestSlowService(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("whoever waits must be able to stop: %v", err)
 	}
-	if p := f.readPause(Need{tcbInfo, collateraltest.FMSPC}); p.Failures != 0 {
+	if p := f.readPause(Need{Kind: tcbInfo, Of: collateraltest.FMSPC}); p.Failures != 0 {
 		t.Error("that a caller stops is no failure of the service")
 	}
 }
@@ -218,12 +218,12 @@ func TestKilledWriter(t *testing.T) {
 	if err := f.get(t, dcap.TCBInfo); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(f.Dir, Need{tcbInfo, collateraltest.FMSPC}.name()+kept)
+	path := filepath.Join(f.Dir, Need{Kind: tcbInfo, Of: collateraltest.FMSPC}.name()+kept)
 	whole, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	left := filepath.Join(f.Dir, half+Need{tcbInfo, collateraltest.FMSPC}.name()+kept+"-123")
+	left := filepath.Join(f.Dir, half+Need{Kind: tcbInfo, Of: collateraltest.FMSPC}.name()+kept+"-123")
 	others := filepath.Join(f.Dir, half+Need{Kind: qeIdentity}.name()+kept+"-123") // somebody may be writing it
 	for _, path := range []string{left, others} {
 		if err := os.WriteFile(path, whole[:len(whole)/2], 0o600); err != nil {
@@ -279,7 +279,7 @@ func TestWithoutService(t *testing.T) {
 // TestNamesLeadNowhere: what a certificate says becomes no path.
 func TestNamesLeadNowhere(t *testing.T) {
 	for _, of := range []string{"../../etc/passwd", "a/b", "\x00", strings.Repeat("f", 5000)} {
-		if got := (Need{tcbInfo, of}).name(); strings.ContainsAny(got, "/.\x00") || len(got) > 40 {
+		if got := (Need{Kind: tcbInfo, Of: of}).name(); strings.ContainsAny(got, "/.\x00") || len(got) > 40 {
 			t.Errorf("%q becomes %q", of, got)
 		}
 	}

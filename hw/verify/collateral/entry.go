@@ -34,9 +34,9 @@ func (e *entry) inDate(now time.Time) bool {
 	return e != nil && !now.Before(e.Issued) && !now.After(e.Until)
 }
 
-// fresh reports whether the document serves without asking. A clock that went back makes
-// none fresh.
-func (e *entry) fresh(now time.Time) bool {
+// fresh reports whether the document serves without asking: it was got less than askAfter ago.
+// A clock that went back makes none fresh.
+func (e *entry) fresh(now time.Time, askAfter time.Duration) bool {
 	return e.inDate(now) && !now.Before(e.Fetched) && now.Sub(e.Fetched) < askAfter
 }
 
@@ -72,7 +72,7 @@ func (c *Cache) write(n Need, e *entry) error {
 }
 
 func (c *Cache) readPause(n Need) (p pauseNote) {
-	if c.load(n.name()+".pause", &p) != nil || p.Until.Sub(c.time()) > longPause { // of a clock that went back
+	if c.load(n.turn()+".pause", &p) != nil || p.Until.Sub(c.time()) > longPause { // of a clock that went back
 		return pauseNote{}
 	}
 	return p
@@ -83,11 +83,11 @@ func (c *Cache) readPause(n Need) (p pauseNote) {
 func (c *Cache) pause(n Need, why error) {
 	p := c.readPause(n)
 	wait := min(firstPause<<min(p.Failures, 20), longPause)
-	_ = c.store(n.name()+".pause", pauseNote{Until: c.time().Add(wait).UTC(), Failures: p.Failures + 1, Why: why.Error()})
+	_ = c.store(n.turn()+".pause", pauseNote{Until: c.time().Add(wait).UTC(), Failures: p.Failures + 1, Why: why.Error()})
 }
 
 func (c *Cache) forgive(n Need) {
-	_ = os.Remove(filepath.Join(c.Dir, n.name()+".pause"))
+	_ = os.Remove(filepath.Join(c.Dir, n.turn()+".pause"))
 }
 
 func (c *Cache) load(file string, into any) error {
@@ -119,11 +119,12 @@ func (c *Cache) store(file string, v any) error {
 const half = ".new-"
 
 // sweep removes what writers left behind that were killed. The caller has the lock of the
-// name, so nobody is writing now.
+// name, so nobody is writing now: of a line's certificates, which begin by it and "-", neither.
 func (c *Cache) sweep(name string) {
 	files, _ := os.ReadDir(c.Dir)
 	for _, f := range files {
-		if strings.HasPrefix(f.Name(), half+name+".") {
+		rest, ours := strings.CutPrefix(f.Name(), half+name)
+		if ours && (strings.HasPrefix(rest, ".") || strings.HasPrefix(name, "vcek-") && strings.HasPrefix(rest, "-")) {
 			_ = os.Remove(filepath.Join(c.Dir, f.Name()))
 		}
 	}

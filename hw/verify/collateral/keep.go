@@ -17,7 +17,7 @@ import (
 // Fetch asks the service now, whatever is kept and whenever the service failed last, and
 // keeps the answer.
 func (c *Cache) Fetch(ctx context.Context, n Need) (State, error) {
-	unlock, err := c.lock(ctx, n.name())
+	unlock, err := c.lock(ctx, n.turn())
 	if err != nil {
 		return State{}, err
 	}
@@ -26,6 +26,9 @@ func (c *Cache) Fetch(ctx context.Context, n Need) (State, error) {
 	if err != nil {
 		return State{}, err
 	}
+	if n.unsigned(e.Body) {
+		return State{}, &BadDocumentError{State{Document: n.Kind.String(), Word: Foreign, Detail: "its key did not sign the report"}}
+	}
 	c.forgive(n)
 	return look(n, e.Body, e.Chain, c.Roots, c.time()), c.write(n, e)
 }
@@ -33,7 +36,7 @@ func (c *Cache) Fetch(ctx context.Context, n Need) (State, error) {
 // Export writes a document into a folder, as dcap.Dir and snp.Dir read it.
 func Export(dir string, n Need, body, chain []byte) error {
 	path := filepath.Join(dir, n.file())
-	if !n.Kind.alone() {
+	if !n.Kind.alone() && len(chain) > 0 {
 		if err := writeWhole(path+".chain", chain); err != nil {
 			return err
 		}
@@ -53,6 +56,9 @@ type Files string
 func (dir Files) Document(ctx context.Context, n Need) (body, chain []byte, err error) {
 	if !n.Kind.ofAMD() {
 		return dcap.Dir(dir).Get(ctx, dcap.Document(n.Kind), n.Of)
+	}
+	if n.Kind == vcek {
+		return snp.Dir(dir).Certificate(ctx, n.report, n.key())
 	}
 	body, err = snp.Dir(dir).List(ctx, n.line(), n.Kind == vlekList)
 	return body, nil, err
@@ -109,11 +115,14 @@ func StateOf(ctx context.Context, source Source, n Need, roots []*x509.Certifica
 
 // parseName says which document a file of a folder holds. False: none.
 func parseName(file string) (Need, bool) {
-	for kind := tcbInfo; kind <= vlekList; kind++ {
+	for kind := tcbInfo; kind <= vcek; kind++ {
 		n := Need{Kind: kind}
 		of, ok := strings.CutPrefix(file, n.name())
 		of, _, _ = strings.Cut(of, ".")
 		n.Of = safe(of)
+		if kind == vcek && kind.of(of) {
+			n.Of = of
+		}
 		if !ok || (file != n.name()+kept && file != n.file()) {
 			continue
 		}

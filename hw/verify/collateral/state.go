@@ -26,8 +26,8 @@ const (
 
 // State says how a document stands.
 type State struct {
-	Document string    `json:"document"`            // "TCB info", "QE identity", "PCK CRL", "root CRL", "VCEK list", "VLEK list"
-	Of       string    `json:"of,omitzero"`         // FMSPC, or "platform" or "processor", or AMD's line
+	Document string    `json:"document"`            // "TCB info", "QE identity", "PCK CRL", "root CRL", "VCEK list", "VLEK list", "VCEK"
+	Of       string    `json:"of,omitzero"`         // FMSPC, or "platform" or "processor", or AMD's line, or line-CHIP-TCB
 	Word     Word      `json:"state"`               //
 	Detail   string    `json:"detail,omitzero"`     // where it is not good: what is wrong
 	Issued   time.Time `json:"issued,omitzero"`     //
@@ -48,7 +48,7 @@ func look(n Need, body, chain []byte, roots []*x509.Certificate, at time.Time) S
 	s.Issued, s.Until, s.Number, s.Revoked = d.Issued.UTC(), d.Until.UTC(), d.Evaluation, d.Revoked
 	switch {
 	case n.Of != "" && !strings.EqualFold(d.Of, n.Of):
-		s.Word, s.Detail = Foreign, fmt.Sprintf("it is of %s, and must be of %s", d.Of, n.Of)
+		s.Word, s.Detail = Foreign, fmt.Sprintf("it is of %s, and must be of %s", short(d.Of), short(n.Of))
 	case at.Before(d.Issued):
 		s.Word, s.Detail = Early, "it is good from "+date(d.Issued)
 	case at.After(d.Until):
@@ -71,8 +71,22 @@ func (n Need) describe(body, chain []byte, roots []*x509.Certificate, at time.Ti
 	if roots == nil {
 		roots = snp.AMDRoots()
 	}
+	if n.Kind == vcek {
+		f, err := snp.DescribeLeaf(body, chain, roots, at)
+		return dcap.Description{Of: f.Key.String(), Issued: f.Issued, Until: f.Until}, err
+	}
 	f, err := snp.DescribeList(body, roots)
 	return dcap.Description{Of: strings.ToLower(string(f.Line)), Issued: f.Issued, Until: f.Until, Revoked: f.Revoked}, err
+}
+
+// Whose is what the document is of, for readers: chips' ids are cut.
+func (s State) Whose() string { return short(s.Of) }
+
+func short(of string) string {
+	if k, ok := snp.ParseKey(of); ok {
+		return fmt.Sprintf("%s %.16s… at %x", strings.ToLower(string(k.Line)), k.Chip, k.TCB[:])
+	}
+	return of
 }
 
 // Words is the state as a sentence's end.

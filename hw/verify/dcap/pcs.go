@@ -31,6 +31,21 @@ type NetworkError struct {
 	Err error
 }
 
+// Status is the status of HTTP with which the service refused; 0 where it did not.
+func (e *NetworkError) Status() int {
+	if refused, is := errors.AsType[*statusError](e.Err); is {
+		return refused.code
+	}
+	return 0
+}
+
+type statusError struct {
+	code int
+	text string // with the code
+}
+
+func (e *statusError) Error() string { return "the service answered " + e.text }
+
 // Error says which service, and why.
 func (e *NetworkError) Error() string { return fmt.Sprintf("collateral from %s: %v", e.URL, e.Err) }
 
@@ -110,7 +125,7 @@ func fetch(ctx context.Context, client *http.Client, from, header string) (body 
 	}
 	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
-		return nil, "", fmt.Errorf("the service answered %s", answer.Status)
+		return nil, "", &statusError{answer.StatusCode, answer.Status}
 	}
 	if body, err = bounded(from, answer.Body); err != nil {
 		return nil, "", err

@@ -28,7 +28,9 @@ type TPM struct {
 func (ev *Bundle) readAzure() (err error) {
 	p := ev.Wire.Platform
 	if ev.Wire.TEE == hw.TEEAzureSNP {
-		ev.SNP, err = snp.Parse(ev.Wire.Quote, p.Certificates)
+		if ev.SNP, err = snp.Parse(ev.Wire.Quote, p.Certificates); err == nil && ev.SNP.Leaf == nil {
+			err = errors.New("evidence of an SNP guest of Azure's must have platform.certificates: the host gives them")
+		}
 	} else if ev.Quote, err = dcap.ParseQuote(ev.Wire.Quote); err == nil && p.Certificates != nil {
 		err = errors.New("evidence of a TD must not have platform.certificates")
 	}

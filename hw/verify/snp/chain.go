@@ -72,6 +72,14 @@ func (e *UntrustedRootError) Error() string {
 	return text
 }
 
+// RootOf is the root that came with a report and that nobody trusts; nil for other errors.
+func RootOf(err error) *x509.Certificate {
+	if untrusted, is := errors.AsType[*UntrustedRootError](err); is {
+		return untrusted.Root
+	}
+	return nil
+}
+
 // chain checks the certificates from the leaf up to one of roots.
 func (a *Attestation) chain(roots []*x509.Certificate, at time.Time) (Chain, error) {
 	intermediate := a.intermediate
@@ -114,6 +122,9 @@ func (a *Attestation) intermediateName() string {
 
 // OutOfDate reports whether a certificate that came with the report is not good at the time.
 func (a *Attestation) OutOfDate(at time.Time) bool {
+	if a.Leaf == nil {
+		return false
+	}
 	for _, c := range []*x509.Certificate{a.Leaf.cert, a.intermediate, a.root} {
 		if c != nil && (at.Before(c.NotBefore) || at.After(c.NotAfter)) {
 			return true

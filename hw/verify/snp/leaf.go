@@ -116,10 +116,7 @@ func (l *Leaf) read(own map[string]asn1.RawContent) error {
 // readHardwareID reads the id of the chip: raw bytes, or an OCTET STRING of them, which its
 // length tells.
 func (l *Leaf) readHardwareID(own map[string]asn1.RawContent) error {
-	want := 64
-	if l.line == Turin {
-		want = 8
-	}
+	want := l.line.idSize()
 	l.hardwareID = own["4"]
 	delete(own, "4")
 	if len(l.hardwareID) == want+2 {

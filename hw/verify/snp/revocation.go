@@ -17,19 +17,27 @@ import (
 // maxList bounds a revocation list, in bytes. AMD's have 2 KiB.
 const maxList = 1 << 20
 
-// Source gives AMD's revocation lists, DER. A source need not be trusted: lists are signed.
+// Source gives what AMD publishes of its processors. A source need not be trusted: all of it
+// is signed.
 type Source interface {
+	// List gives a revocation list, DER.
 	List(ctx context.Context, line Line, vlek bool) ([]byte, error)
+
+	// Certificate gives the certificate of a key, DER, and what stands above it: PEM, or nothing
+	// where AMD's own do. The report is the one that the key should have signed. The error is
+	// an *UnknownKeyError where AMD knows no such key.
+	Certificate(ctx context.Context, report *Report, key Key) (leaf, above []byte, err error)
 }
 
-// Dir is a folder of lists: amd-vcek-LINE.crl and amd-vlek-LINE.crl, the line in lower case.
+// Dir is a folder of lists: amd-vcek-LINE.crl and amd-vlek-LINE.crl, the line in lower case; and
+// of certificates: Key.FileName.
 type Dir string
 
-// FileError says that a folder lacks a list that is needed.
+// FileError says that a folder lacks a file that is needed.
 type FileError struct{ err error }
 
 // Error names the file.
-func (e *FileError) Error() string { return fmt.Sprintf("revocation list: %v", e.err) }
+func (e *FileError) Error() string { return fmt.Sprintf("collateral of AMD's: %v", e.err) }
 
 // Unwrap returns the cause.
 func (e *FileError) Unwrap() error { return e.err }
@@ -47,14 +55,19 @@ func (dir Dir) List(_ context.Context, line Line, vlek bool) ([]byte, error) {
 		return nil, &FileError{err}
 	}
 	defer f.Close()
-	der, err := io.ReadAll(io.LimitReader(f, maxList+1))
-	if err == nil && len(der) > maxList {
-		err = fmt.Errorf("it must have at most %d bytes", maxList)
-	}
+	der, err := readAll(f, maxList)
 	if err != nil {
 		return nil, fmt.Errorf("revocation list %s: %w", name, err)
 	}
 	return der, nil
+}
+
+func readAll(f io.Reader, limit int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("it must have at most %d bytes", limit)
+	}
+	return b, err
 }
 
 // Revocations reads the list that the chain's root signed, which must be in date at the

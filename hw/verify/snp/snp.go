@@ -38,51 +38,60 @@ const (
 // checks signatures.
 type Attestation struct {
 	*Report
-	Leaf *Leaf // VCEK or VLEK
+	Leaf *Leaf // VCEK or VLEK; nil where it didn't come: Complete asks for it
 
 	intermediate *x509.Certificate // as it came, nil where it didn't
 	root         *x509.Certificate // as it came, nil where it didn't
 }
 
 // Parse reads a report, of 1,184 bytes and nothing else, and its certificates, each DER:
-// the leaf, then the intermediate and the root, of which each may be absent. A certificate
-// that has no place in the chain is an error: its bits would be free.
+// the leaf, then the intermediate and the root, of which each may be absent. Without any, the
+// host gave none. A certificate that has no place in the chain is an error: its bits would be
+// free.
 func Parse(report []byte, certificates [][]byte) (*Attestation, error) {
 	r, err := parseReport(report)
 	if err != nil {
 		return nil, err
 	}
-	if n := len(certificates); n == 0 || n > maxCertificates {
-		return nil, fmt.Errorf("an SNP report must come with 1 to %d certificates, not %d: the VCEK or VLEK, and those above it", maxCertificates, n)
-	}
 	a := &Attestation{Report: r}
+	if err := a.take(certificates); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// take reads certificates of the chain.
+func (a *Attestation) take(certificates [][]byte) error {
+	if n := len(certificates); n > maxCertificates {
+		return fmt.Errorf("an SNP report must come with at most %d certificates, not %d: the VCEK or VLEK, and those above it", maxCertificates, n)
+	}
 	for i, der := range certificates {
 		if len(der) > maxCertificate {
-			return nil, fmt.Errorf("certificate %d of the SNP report must have at most %d bytes, not %d", i, maxCertificate, len(der))
+			return fmt.Errorf("certificate %d of the SNP report must have at most %d bytes, not %d", i, maxCertificate, len(der))
 		}
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			return nil, fmt.Errorf("certificate %d of the SNP report: %w", i, err)
+			return fmt.Errorf("certificate %d of the SNP report: %w", i, err)
 		}
 		switch {
 		case i == 0:
 			if a.Leaf, err = readLeaf(c); err != nil {
-				return nil, fmt.Errorf("certificate 0 of the SNP report: %w", err)
+				return fmt.Errorf("certificate 0 of the SNP report: %w", err)
 			}
 		case a.root != nil:
-			return nil, fmt.Errorf("certificate %d of the SNP report stands behind the root", i)
+			return fmt.Errorf("certificate %d of the SNP report stands behind the root", i)
 		case bytes.Equal(c.RawSubject, c.RawIssuer):
 			a.root = c
 		case a.intermediate != nil:
-			return nil, fmt.Errorf("certificate %d of the SNP report is a second intermediate", i)
+			return fmt.Errorf("certificate %d of the SNP report is a second intermediate", i)
 		default:
 			a.intermediate = c
 		}
 	}
-	if a.Leaf.VLEK != a.signedByVLEK {
-		return nil, fmt.Errorf("the SNP report is signed by a %s, and the certificate is of a %s", keyName(a.signedByVLEK), keyName(a.Leaf.VLEK))
+	if a.Leaf != nil && a.Leaf.VLEK != a.signedByVLEK {
+		return fmt.Errorf("the SNP report is signed by a %s, and the certificate is of a %s", keyName(a.signedByVLEK), keyName(a.Leaf.VLEK))
 	}
-	return a, nil
+	return nil
 }
 
 // Verify checks the signatures from the report up to one of roots, as of the time at; the
@@ -93,6 +102,9 @@ func Parse(report []byte, certificates [][]byte) (*Attestation, error) {
 func (a *Attestation) Verify(roots []*x509.Certificate, at time.Time) (Chain, error) {
 	if at.IsZero() {
 		at = time.Now()
+	}
+	if a.Leaf == nil {
+		return Chain{}, errors.New("the SNP report came without a certificate of the key that signed it")
 	}
 	c, err := a.chain(roots, at)
 	if err != nil {
@@ -108,10 +120,12 @@ func (a *Attestation) Verify(roots []*x509.Certificate, at time.Time) (Chain, er
 }
 
 // signed checks the report's signature by the leaf's key, over the bytes as they came.
-func (a *Attestation) signed() bool {
-	sum := sha512.Sum384(a.raw[:signedEnd])
-	r, s := littleEndian(a.raw[signedEnd:][:scalarSize]), littleEndian(a.raw[signedEnd+scalarSize:][:scalarSize])
-	return ecdsa.Verify(a.Leaf.key, sum[:], r, s)
+func (a *Attestation) signed() bool { return a.signedBy(a.Leaf.key) }
+
+func (r *Report) signedBy(key *ecdsa.PublicKey) bool {
+	sum := sha512.Sum384(r.raw[:signedEnd])
+	x, s := littleEndian(r.raw[signedEnd:][:scalarSize]), littleEndian(r.raw[signedEnd+scalarSize:][:scalarSize])
+	return ecdsa.Verify(key, sum[:], x, s)
 }
 
 // agrees holds what the report says of its processor against what AMD says of the key.

@@ -30,7 +30,7 @@ func (f *Trust) Flags(c *cobra.Command) {
 	c.Flags().StringVar(&f.collateral, "collateral", "", "`DIR` of collateral: TCB, revocation (cima-evidence(7))")
 	c.Flags().BoolVar(&f.online, "online", false, "get it from Intel's or AMD's service, once a day")
 	c.Flags().StringVar(&f.from.PCCS, "pccs", "", "with --online: ask this `URL` for Intel's documents")
-	c.Flags().StringVar(&f.from.KDS, "kds", "", "with --online: ask this `URL` for AMD's lists")
+	c.Flags().StringVar(&f.from.KDS, "kds", "", "with --online: ask this `URL` for AMD's documents")
 	c.Flags().StringVar(&f.at, "at", "", "judge as of this `TIME` (RFC 3339), not as of now")
 }
 
@@ -45,13 +45,13 @@ func (f *Trust) Options(c *cobra.Command) (opts verify.Options, err error) {
 	case f.collateral != "" && f.online:
 		return opts, errors.New("--collateral and --online must not both be given: collateral comes from files or from a service")
 	case f.collateral != "":
-		opts.Collateral, opts.Revocations = dcap.Dir(f.collateral), snp.Dir(f.collateral)
+		opts.Collateral, opts.AMD = dcap.Dir(f.collateral), snp.Dir(f.collateral)
 	case f.online:
 		cache, err := Cache(c, f.from, opts.TrustRoots)
 		if err != nil {
 			return opts, err
 		}
-		opts.Collateral, opts.Revocations = cache, cache
+		opts.Collateral, opts.AMD = cache, cache
 	case f.from.PCCS != "":
 		return opts, errors.New("--pccs must come with --online: it names the service to ask")
 	case f.from.KDS != "":
@@ -107,7 +107,10 @@ func CollateralFailure(err error) error {
 	var list *snp.FileError
 	var paused *collateral.PausedError
 	var bad *collateral.BadDocumentError
+	var unknown *snp.UnknownKeyError
 	switch {
+	case errors.As(err, &unknown):
+		return &command.Failure{Err: err, Code: command.Network, Hint: "either the report is none of AMD's, or the service has a bad day: try again, or have the host give certificates (cima-platforms(7))"}
 	case errors.As(err, &bad):
 		return &command.Failure{Err: err, Code: command.Network, Hint: "is this Intel's or AMD's service, or a PCCS that is up to date? `cimactl collateral show` says what the cache has"}
 	case errors.As(err, &network), errors.As(err, &paused):
@@ -115,7 +118,7 @@ func CollateralFailure(err error) error {
 	case errors.As(err, &file):
 		return command.Hinted(err, "cima-evidence(7), COLLATERAL, says where each file comes from; --online gets them all")
 	case errors.As(err, &list):
-		return command.Hinted(err, "cima-evidence(7), COLLATERAL, says where AMD's lists come from; --online gets them")
+		return command.Hinted(err, "cima-evidence(7), COLLATERAL, says where AMD's files come from; --online gets them")
 	}
 	return err
 }

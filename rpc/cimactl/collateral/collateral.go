@@ -27,7 +27,7 @@ func Command() *cobra.Command {
 		Use:   "collateral",
 		Short: "Get and look at documents on platforms",
 		Long: `Get and look at signed documents on platforms: Intel's on patch levels, quoting
-enclaves and revoked certificates, AMD's on revoked certificates.
+enclaves and revoked certificates, AMD's on keys and revoked certificates.
 "cimactl verify --online" keeps them in a cache.`,
 		Example: `  cimactl collateral fetch evidence.json --to collateral/
   cimactl collateral check evidence.json`,
@@ -102,20 +102,33 @@ reads; with --to also into a folder for "cimactl verify --collateral".`,
 			return err
 		}
 		var states []verifier.State
-		for _, n := range needs {
-			fmt.Fprintf(c.ErrOrStderr(), "cimactl: asking for %s %s\n", n.Kind, n.Of)
-			s, err := cache.Fetch(c.Context(), n)
-			if err == nil && to != "" {
-				err = export(c.Context(), cache, to, n)
+		for _, one := range needs {
+			if states, err = fetch(c, cache, to, one); !snp.Unknown(err) {
+				break
 			}
-			if err != nil {
-				return appraise.CollateralFailure(err)
-			}
-			states = append(states, s)
+		}
+		if err != nil {
+			return appraise.CollateralFailure(err)
 		}
 		return show(c, states, f.asJSON)
 	}
 	return c
+}
+
+// fetch gets documents into the cache, and into a folder if one is named.
+func fetch(c *cobra.Command, cache *verifier.Cache, to string, needs []verifier.Need) (states []verifier.State, err error) {
+	for _, n := range needs {
+		fmt.Fprintf(c.ErrOrStderr(), "cimactl: asking for %s %s\n", n.Kind, verifier.State{Of: n.Of}.Whose())
+		s, err := cache.Fetch(c.Context(), n)
+		if err == nil && to != "" {
+			err = export(c.Context(), cache, to, n)
+		}
+		if err != nil {
+			return nil, err
+		}
+		states = append(states, s)
+	}
+	return states, nil
 }
 
 // export copies a document from the cache into a folder.
@@ -127,8 +140,8 @@ func export(ctx context.Context, cache *verifier.Cache, to string, n verifier.Ne
 	return verifier.Export(to, n, body, chain)
 }
 
-// needs says which documents are wanted.
-func needs(args []string, fmspc, ca, line string) ([]verifier.Need, error) {
+// needs says which documents are wanted: one of the lists, the first that is to be had.
+func needs(args []string, fmspc, ca, line string) ([][]verifier.Need, error) {
 	given := len(args)
 	for _, flag := range []string{fmspc, line} {
 		if flag != "" {
@@ -147,7 +160,7 @@ func needs(args []string, fmspc, ca, line string) ([]verifier.Need, error) {
 	case ca != "platform" && ca != "processor":
 		return nil, fmt.Errorf("--ca must be platform or processor, not %q", ca)
 	}
-	return verifier.Needs(fmspc, ca), nil
+	return [][]verifier.Need{verifier.Needs(fmspc, ca)}, nil
 }
 
 func isHex(s string) bool {
@@ -159,8 +172,8 @@ func isHex(s string) bool {
 	return true
 }
 
-// needsOf reads evidence, or a quote, and says which documents its platform needs.
-func needsOf(path string) ([]verifier.Need, error) {
+// needsOf reads evidence, or a quote, and says which documents its platform needs, as needs does.
+func needsOf(path string) ([][]verifier.Need, error) {
 	data, err := command.ReadEvidence(path)
 	if err != nil {
 		return nil, err
@@ -181,23 +194,34 @@ func needsOf(path string) ([]verifier.Need, error) {
 	if err != nil {
 		return nil, &command.Failure{Err: fmt.Errorf("%s: %w", path, err), Code: command.Malformed}
 	}
-	return verifier.Needs(fmspc, ca), nil
+	return [][]verifier.Need{verifier.Needs(fmspc, ca)}, nil
 }
 
-// needsOfSNP is the list that an appraisal of an SNP guest's evidence takes.
-func needsOfSNP(path string, e *rpc.Evidence) ([]verifier.Need, error) {
+// needsOfSNP are the documents that an appraisal of an SNP guest's evidence takes: a list and,
+// where its report came without, a certificate. A report of version 2 does not tell the line.
+func needsOfSNP(path string, e *rpc.Evidence) (needs [][]verifier.Need, err error) {
 	a, err := snp.Parse(e.Quote, e.Platform.Certificates)
 	if err != nil {
 		return nil, &command.Failure{Err: fmt.Errorf("%s: %w", path, err), Code: command.Malformed}
 	}
-	return []verifier.Need{verifier.ListNeed(a.Leaf.Line(), a.Leaf.VLEK)}, nil
+	if a.Leaf != nil {
+		return [][]verifier.Need{{verifier.ListNeed(a.Leaf.Line(), a.Leaf.VLEK)}}, nil
+	}
+	keys, err := a.Keys()
+	if err != nil {
+		return nil, fmt.Errorf("%s: the SNP report came without a certificate: %w", path, err)
+	}
+	for _, k := range keys {
+		needs = append(needs, []verifier.Need{verifier.KeyNeed(a.Report, k), verifier.ListNeed(k.Line, false)})
+	}
+	return needs, nil
 }
 
 // needsOfLine are both lists of a line of AMD's.
-func needsOfLine(name string) ([]verifier.Need, error) {
+func needsOfLine(name string) ([][]verifier.Need, error) {
 	for _, line := range snp.Lines() {
 		if strings.ToLower(string(line)) == name {
-			return []verifier.Need{verifier.ListNeed(line, false), verifier.ListNeed(line, true)}, nil
+			return [][]verifier.Need{{verifier.ListNeed(line, false), verifier.ListNeed(line, true)}}, nil
 		}
 	}
 	return nil, fmt.Errorf("--line must be milan, genoa or turin, not %q", name)
@@ -277,11 +301,17 @@ signed.`,
 			source = verifier.Held(dir)
 		}
 		var states []verifier.State
-		good := true
-		for _, n := range needs {
-			s := verifier.StateOf(c.Context(), source, n, roots, at)
-			good = good && s.Word == verifier.Good
-			states = append(states, s)
+		good := false
+		for _, one := range needs {
+			if good {
+				break
+			}
+			states, good = nil, true
+			for _, n := range one {
+				s := verifier.StateOf(c.Context(), source, n, roots, at)
+				good = good && s.Word == verifier.Good
+				states = append(states, s)
+			}
 		}
 		if err := show(c, states, f.asJSON); err != nil || good {
 			return err
@@ -299,7 +329,7 @@ func show(c *cobra.Command, states []verifier.State, asJSON bool) error {
 	}
 	return command.Table(c.OutOrStdout(), func(w *tabwriter.Writer) {
 		for _, s := range states {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", s.Document, s.Of, s.Words())
+			fmt.Fprintf(w, "%s\t%s\t%s\n", s.Document, s.Whose(), s.Words())
 		}
 	})
 }

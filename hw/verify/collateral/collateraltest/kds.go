@@ -15,13 +15,15 @@ import (
 	"time"
 )
 
-// KDS is a service as AMD's, that knows the lists of Milan. Its members may be set between
-// requests.
+// KDS is a service as AMD's, that knows the lists of Milan, and the chips that it is told of. Its
+// members may be set between requests.
 type KDS struct {
 	front
 
 	Root    *x509.Certificate
-	Issued  time.Time // of all lists
+	Chips   map[string][]byte // certificates, DER, by path and query
+	Chain   [][]byte          // DER of the intermediate and the root, which cert_chain gives
+	Issued  time.Time         // of all lists
 	Until   time.Time
 	Revoked []*big.Int // serial numbers
 
@@ -75,6 +77,16 @@ func KDSOf(t testing.TB, rootFile string, now time.Time) *KDS {
 // ServeHTTP answers as AMD's service does.
 func (s *KDS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.answered(w, r) {
+		return
+	}
+	if der, known := s.Chips[r.URL.RequestURI()]; known {
+		w.Write(der)
+		return
+	}
+	if r.URL.Path == "/vcek/v1/Milan/cert_chain" && s.Chain != nil {
+		for _, der := range s.Chain {
+			pem.Encode(w, &pem.Block{Type: "CERTIFICATE", Bytes: der})
+		}
 		return
 	}
 	if !strings.HasPrefix(r.URL.Path, "/vcek/v1/Milan/") && !strings.HasPrefix(r.URL.Path, "/vlek/v1/Milan/") || !strings.HasSuffix(r.URL.Path, "/Milan/crl") {

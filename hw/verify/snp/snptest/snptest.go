@@ -83,6 +83,16 @@ func New(t testing.TB, line string, vlek bool, change ...func(*x509.Certificate)
 	return c
 }
 
+// Again is the chip with another certificate of the same key, which change may change before it is signed.
+func (c *Chip) Again(t testing.TB, change func(*x509.Certificate)) *Chip {
+	t.Helper()
+	again := *c
+	template := &x509.Certificate{SerialNumber: big.NewInt(0), Subject: c.Leaf.Subject, NotBefore: From, NotAfter: Until, ExtraExtensions: c.extensions(t)}
+	change(template)
+	again.Leaf = sign(t, template, c.Intermediate, c.authority, &c.key.PublicKey)
+	return &again
+}
+
 func name(common string) pkix.Name {
 	return pkix.Name{CommonName: common, Organization: []string{"CIMA test, NOT HARDWARE"}}
 }
