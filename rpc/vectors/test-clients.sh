@@ -8,6 +8,16 @@ export CIMA_SIM="${CIMA_SIM:-$root/bin/cimad-sim}"
 cache=$root/.cache/clients
 mkdir -p "$cache"
 left=0
+# What cimad-sim simulates: each client must have said of each that its test ran there.
+platforms=$("$CIMA_SIM" td --help 2>&1 | sed -n 's/.*NAME of what is simulated: //p' | tr -d ',' | sed 's/(the default)//')
+[ "$(echo "$platforms" | wc -w)" -ge 4 ] || { echo "test-clients: cimad-sim names too few platforms: $platforms" >&2; exit 1; }
+# on_each CLIENT LOG FORM: the log has a line of the form, with each platform for NAME.
+on_each() {
+	for p in $platforms; do
+		grep -qE "$(echo "$3" | sed "s/NAME/$(echo "$p" | tr - _)/")" "$2" || { cat "$2" >&2; say "$1: no test ran on the platform $p"; exit 1; }
+	done
+	say "$1: ran on" $platforms
+}
 say() { printf 'test-clients: %s\n' "$*" >&2; }
 leave() { say "left out: $*"; left=1; }
 
@@ -22,7 +32,9 @@ wheel_of_one.build_wheel(sys.argv[1]); wheel_of_one.build_sdist(sys.argv[1])" "$
 	diff -r "$cache/one" "$cache/two"
 
 	say 'python: tests of the package as it is in the wheel'
-	(cd rpc/python/tests && PYTHONPATH=$(ls "$cache"/one/*.whl) PYTHONDONTWRITEBYTECODE=1 python3 -W error::ResourceWarning -m unittest)
+	(cd rpc/python/tests && PYTHONPATH=$(ls "$cache"/one/*.whl) PYTHONDONTWRITEBYTECODE=1 python3 -W error::ResourceWarning -m unittest -v) >"$cache/python.log" 2>&1 || { cat "$cache/python.log" >&2; exit 1; }
+	grep -E '^(Ran|OK)|skipped' "$cache/python.log" >&2
+	on_each python "$cache/python.log" '^test_NAME \(test_platforms\.Platforms.*\.\.\. ok$'
 
 	if python3.9 -c '' 2>/dev/null; then
 		say 'python: the same with the oldest supported version'
@@ -72,7 +84,9 @@ if command -v cargo >/dev/null 2>&1; then
 		command cargo clippy -q --locked --offline --all-targets --features "$features" --manifest-path rpc/rust/Cargo.toml -- -D warnings
 		RUSTDOCFLAGS='-D warnings' cargo doc -q --locked --offline --no-deps --features "$features"
 	done
-	cargo test -q --locked --offline --features tokio,compat,ring
+	cargo test --locked --offline --features tokio,compat,ring >"$cache/rust.log" 2>&1 || { cat "$cache/rust.log" >&2; exit 1; }
+	grep -E '^test result' "$cache/rust.log" >&2
+	on_each rust "$cache/rust.log" '^test NAME \.\.\. ok$'
 	say 'rust: the crate, packed and built from that, without a network'
 	cargo package -q --locked --offline --allow-dirty
 else

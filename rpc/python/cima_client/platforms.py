@@ -22,8 +22,8 @@ _QUOTE_OF_TPM = b"\xffTCG\x80\x18"  # TPM_GENERATED_VALUE, TPM_ST_ATTEST_QUOTE
 
 @dataclass(frozen=True)
 class Platform:
-    """What stands beside the hardware's quote: the certificates of an SNP report; on Azure
-    the paravisor's JSON, and what its TPM signed."""
+    """What stands beside the hardware's quote: the certificates of an SNP report, if
+    the host gave them; on Azure the paravisor's JSON, and what its TPM signed."""
 
     certificates: Tuple[bytes, ...] = ()
     runtime_data: bytes = b""
@@ -34,6 +34,8 @@ class Platform:
     @staticmethod
     def read(tee: str, value: Any, there: bool) -> Optional[Platform]:
         """Reads the member ``platform``. Raises ValueError or ProtocolError."""
+        if not there and tee == SNP:
+            return None  # its host gave no certificates
         if not there or tee == TDX:
             if there == (tee == TDX):
                 raise ValueError(f"evidence of {tee} must{' not' if there else ''} have platform")

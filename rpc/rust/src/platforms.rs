@@ -21,8 +21,8 @@ const QUOTE_OF_TPM: &[u8] = b"\xffTCG\x80\x18";
 #[derive(Clone, Debug, Deserialize)]
 struct Bytes(#[serde(with = "base64_bytes")] Vec<u8>);
 
-/// What stands beside the hardware's quote: the certificates of an SNP report; on Azure the
-/// paravisor's JSON, and what its TPM signed.
+/// What stands beside the hardware's quote: the certificates of an SNP report, if the host gave
+/// them; on Azure the paravisor's JSON, and what its TPM signed.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Platform {
@@ -38,7 +38,8 @@ pub(crate) struct Platform {
     pcrs: Option<Bytes>,
 }
 
-/// Checks that the members are those of the platform: all of them, and no others.
+/// Checks that the members are those of the platform: all of them, and no others. A host need
+/// not give an SNP guest's certificates.
 pub(crate) fn check(tee: &str, platform: Option<&Platform>) -> Result<(), Error> {
     let (chain, tpm) = match tee {
         TDX => (false, false),
@@ -59,7 +60,7 @@ pub(crate) fn check(tee: &str, platform: Option<&Platform>) -> Result<(), Error>
         )
     });
     let wanted = (tee != TDX).then_some((chain, tpm, !tpm));
-    if there != wanted {
+    if there != wanted && !(tee == SNP && platform.is_none()) {
         let why = format!("platform must have the members of {tee}, and no others");
         return Err(Error::Malformed(why));
     }
