@@ -144,7 +144,7 @@ func (n Need) name() string {
 // file is its name in a folder.
 func (n Need) file() string {
 	if n.Kind == vcek {
-		return n.name() + ".der"
+		return n.key().FileName()
 	}
 	if n.Kind.ofAMD() {
 		return n.name() + ".crl"

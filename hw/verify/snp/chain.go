@@ -55,18 +55,18 @@ func embedded(l Line, what string) *x509.Certificate {
 	return c
 }
 
-// UntrustedRootError says that a report's chain ends in a root that is none of the trusted
-// ones. Root is nil where the evidence names it alone.
-type UntrustedRootError struct {
-	Root *x509.Certificate
+// untrustedRootError says that a report's chain ends in a root that is none of the trusted
+// ones. root is nil where the evidence names it alone.
+type untrustedRootError struct {
+	root *x509.Certificate
 	name string
 }
 
 // Error names the root and, where it is known, its SHA-256.
-func (e *UntrustedRootError) Error() string {
+func (e *untrustedRootError) Error() string {
 	text := "the SNP report's chain ends in a root that is not trusted: " + e.name
-	if e.Root != nil {
-		sum := sha256.Sum256(e.Root.Raw)
+	if e.root != nil {
+		sum := sha256.Sum256(e.root.Raw)
 		text += ", SHA-256 " + hex.EncodeToString(sum[:])
 	}
 	return text
@@ -74,8 +74,8 @@ func (e *UntrustedRootError) Error() string {
 
 // RootOf is the root that came with a report and that nobody trusts; nil for other errors.
 func RootOf(err error) *x509.Certificate {
-	if untrusted, is := errors.AsType[*UntrustedRootError](err); is {
-		return untrusted.Root
+	if untrusted, is := errors.AsType[*untrustedRootError](err); is {
+		return untrusted.root
 	}
 	return nil
 }
@@ -95,7 +95,7 @@ func (a *Attestation) chain(roots []*x509.Certificate, at time.Time) (Chain, err
 		return c, wrongName(intermediate, name)
 	}
 	if c.Root = sameAuthority(roots, intermediate, a.root); c.Root == nil {
-		return c, &UntrustedRootError{a.root, intermediate.Issuer.String()}
+		return c, &untrustedRootError{a.root, intermediate.Issuer.String()}
 	}
 	if a.root != nil { // its own copy: no bit of it may be free
 		if err := wellSigned(a.root, a.root, a.rootName(), at); err != nil {

@@ -99,7 +99,7 @@ func verified(report []byte, certificates [][]byte, roots []*x509.Certificate, a
 	if err != nil {
 		return Chain{}, err
 	}
-	return a.Verify(roots, at)
+	return a.verify(roots, at)
 }
 
 // TestFixturesBitByBit: no bit of a real report is free.

@@ -76,17 +76,17 @@ func (r *Report) Keys() ([]Key, error) {
 	return keys, nil
 }
 
-// UncertifiedError says that there is no certificate of the key that signed a report: none came
+// uncertifiedError says that there is no certificate of the key that signed a report: none came
 // with it, and nobody can be asked.
-type UncertifiedError struct{ err error }
+type uncertifiedError struct{ err error }
 
 // Error says why.
-func (e *UncertifiedError) Error() string {
+func (e *uncertifiedError) Error() string {
 	return "the SNP report came without the certificate of the key that signed it" + suffix(e.err)
 }
 
 // Unwrap returns the cause, nil if nobody was asked.
-func (e *UncertifiedError) Unwrap() error { return e.err }
+func (e *uncertifiedError) Unwrap() error { return e.err }
 
 func suffix(err error) string {
 	if err == nil {
@@ -111,19 +111,19 @@ func Unknown(err error) bool {
 	return unknown || absent
 }
 
-// Complete gets the certificates that did not come with the report. With certificates it does
-// nothing. Its error is an *UncertifiedError where nobody can be asked for one; others are
+// complete gets the certificates that did not come with the report. With certificates it does
+// nothing. Its error is an *uncertifiedError where nobody can be asked for one; others are
 // the source's.
-func (a *Attestation) Complete(ctx context.Context, from Source) error {
+func (a *Attestation) complete(ctx context.Context, from Source) error {
 	if a.Leaf != nil {
 		return nil
 	}
 	if from == nil {
-		return &UncertifiedError{}
+		return &uncertifiedError{}
 	}
 	keys, err := a.Keys()
 	if err != nil {
-		return &UncertifiedError{err}
+		return &uncertifiedError{err}
 	}
 	for _, k := range keys {
 		var leaf, above []byte
@@ -146,12 +146,12 @@ func (a *Attestation) Complete(ctx context.Context, from Source) error {
 // Vouched completes and verifies an attestation. It returns the chain, or why it is not trusted.
 // The error is the source's.
 func (a *Attestation) Vouched(ctx context.Context, from Source, roots []*x509.Certificate, at time.Time) (c Chain, untrusted, err error) {
-	err = a.Complete(ctx, from)
-	if bare, is := errors.AsType[*UncertifiedError](err); is {
+	err = a.complete(ctx, from)
+	if bare, is := errors.AsType[*uncertifiedError](err); is {
 		return c, bare, nil
 	}
 	if err == nil {
-		c, untrusted = a.Verify(roots, at)
+		c, untrusted = a.verify(roots, at)
 	}
 	return c, untrusted, err
 }
@@ -159,7 +159,7 @@ func (a *Attestation) Vouched(ctx context.Context, from Source, roots []*x509.Ce
 // Advice is what to do about an attestation that came without certificates, where that helps; else
 // "".
 func Advice(untrusted error) string {
-	if bare, is := errors.AsType[*UncertifiedError](untrusted); is && bare.err == nil {
+	if bare, is := errors.AsType[*uncertifiedError](untrusted); is && bare.err == nil {
 		return "its host gave none: --online gets it from AMD, and `cimactl collateral fetch EVIDENCE --to DIR` into a folder for --collateral"
 	}
 	return ""

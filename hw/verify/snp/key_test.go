@@ -65,7 +65,7 @@ func TestComplete(t *testing.T) {
 		if k := s.asked[0]; k.Line != line || len(k.Chip) != chip || !strings.HasPrefix(k.Chip, "0102030405060708") || k.TCB != a.ReportedTCB {
 			t.Errorf("%s: asked for %+v", line, k)
 		}
-		if err := a.Complete(t.Context(), s); err != nil || len(s.asked) != 1 {
+		if err := a.complete(t.Context(), s); err != nil || len(s.asked) != 1 {
 			t.Errorf("it was asked for again: %v", err)
 		}
 	}
@@ -141,7 +141,7 @@ func TestUncertified(t *testing.T) {
 	if err != nil || untrusted == nil || !strings.Contains(Advice(untrusted), "--online") {
 		t.Errorf("%v, %v", untrusted, err)
 	}
-	if _, err := a.Verify(rootsOf(c), now); err == nil {
+	if _, err := a.verify(rootsOf(c), now); err == nil {
 		t.Error("a report without a certificate was verified")
 	}
 }

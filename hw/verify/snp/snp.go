@@ -34,11 +34,11 @@ const (
 	maxCertificate  = 8 << 10
 )
 
-// Attestation is a report and the certificates that came with it. It was read; only Verify
+// Attestation is a report and the certificates that came with it. It was read; only Vouched
 // checks signatures.
 type Attestation struct {
 	*Report
-	Leaf *Leaf // VCEK or VLEK; nil where it didn't come: Complete asks for it
+	Leaf *Leaf // VCEK or VLEK; nil where it didn't come: Vouched asks for it
 
 	intermediate *x509.Certificate // as it came, nil where it didn't
 	root         *x509.Certificate // as it came, nil where it didn't
@@ -94,12 +94,12 @@ func (a *Attestation) take(certificates [][]byte) error {
 	return nil
 }
 
-// Verify checks the signatures from the report up to one of roots, as of the time at; the
+// verify checks the signatures from the report up to one of roots, as of the time at; the
 // zero time is now. It checks what the leaf says: the product line, all parts of
 // REPORTED_TCB, and CHIP_ID where the report has one. Without that, a key that an old
-// firmware leaked would sign reports of a newer one. The error is an *UntrustedRootError
+// firmware leaked would sign reports of a newer one. The error is an *untrustedRootError
 // where the chain ends in another root.
-func (a *Attestation) Verify(roots []*x509.Certificate, at time.Time) (Chain, error) {
+func (a *Attestation) verify(roots []*x509.Certificate, at time.Time) (Chain, error) {
 	if at.IsZero() {
 		at = time.Now()
 	}

@@ -44,7 +44,7 @@ func TestEachLineAndKey(t *testing.T) {
 				if err != nil {
 					t.Fatalf("%s, VLEK %v, version %d: %v", line, vlek, version, err)
 				}
-				chain, err := a.Verify(rootsOf(c), now)
+				chain, err := a.verify(rootsOf(c), now)
 				if err != nil || chain.Line != line || a.ReportData != data || a.Measurement[1] != 0xA1 {
 					t.Errorf("%s, VLEK %v, version %d: %v, %v", line, vlek, version, chain.Line, err)
 				}
@@ -63,7 +63,7 @@ func TestEachLineAndKey(t *testing.T) {
 func TestForgedChain(t *testing.T) {
 	c := snptest.New(t, "Milan", false)
 	raw := c.Report(t, data)
-	var untrusted *UntrustedRootError
+	var untrusted *untrustedRootError
 	for name, certificates := range map[string][][]byte{
 		"whole":                    c.Certificates(),
 		"without root":             c.Certificates()[:2],
@@ -80,7 +80,7 @@ func TestForgedChain(t *testing.T) {
 			t.Errorf("%s: taken", name)
 		}
 	}
-	if _, err := verified(raw, c.Certificates(), AMDRoots(), now); !errors.As(err, &untrusted) || untrusted.Root == nil {
+	if _, err := verified(raw, c.Certificates(), AMDRoots(), now); !errors.As(err, &untrusted) || untrusted.root == nil {
 		t.Errorf("an own root: %v", err)
 	}
 	// The same chain under its root, for comparison; and each of its certificates by another.
@@ -242,7 +242,7 @@ func freeBits(t *testing.T, report []byte, certificates [][]byte, roots []*x509.
 		if err != nil || !a.signed() {
 			continue
 		}
-		if _, err := a.Verify(roots, at); err == nil {
+		if _, err := a.verify(roots, at); err == nil {
 			free = append(free, fmt.Sprintf("report %#x, bit %d", bit/8, bit%8))
 		}
 	}
@@ -355,7 +355,7 @@ func FuzzParse(f *testing.F) {
 		if !bytes.Equal(a.raw, report) {
 			t.Error("the report is not the one that was read")
 		}
-		_, _ = a.Verify(AMDRoots(), now)
+		_, _ = a.verify(AMDRoots(), now)
 	})
 }
 
