@@ -16,7 +16,7 @@ func bootedPCRs(ev *evidence.Bundle) Step {
 	}
 	words := fmt.Sprintf("%d boot events replay to PCRs 0–7", events)
 	if len(later) > 0 {
-		words += ", and more was extended in PCRs " + strings.Trim(fmt.Sprint(later), "[]")
+		words += "; PCRs " + strings.Trim(fmt.Sprint(later), "[]") + " hold more, or something else"
 	}
 	return pass(words)
 }

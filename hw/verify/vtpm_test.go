@@ -175,6 +175,15 @@ func TestAzureSteps(t *testing.T) {
 		}, step: StepBootValues, verdict: NotTrusted},
 		"a PCR left open": {of: td, policy: func(s string) string { return strings.Replace(s, `pcr9 = [`, `pcr9 = ["any", `, 1) },
 			step: StepNotProved, verdict: NotTrusted},
+		"a revoked event of the boot": {of: guest, policy: func(s string) string {
+			return s + fmt.Sprintf("\n[[revoked]]\ndigest = \"sha256:%x\"\nwhy = \"CVE\"\n", sha256.Sum256([]byte("part 4 of the boot")))
+		}, step: StepPolicy, verdict: NotTrusted},
+		"a revoked event, by SHA-384": {of: td, policy: func(s string) string {
+			return s + fmt.Sprintf("\n[[revoked]]\ndigest = \"%x\"\nwhy = \"CVE\"\n", sha512.Sum384([]byte("part 9 of the boot")))
+		}, step: StepPolicy, verdict: NotTrusted},
+		"a revoked PCR": {of: td, policy: func(s string) string {
+			return s + fmt.Sprintf("\n[[revoked]]\ndigest = \"sha256:%x\"\nwhy = \"CVE\"\n", td.tpm.PCRs()[7*32:8*32])
+		}, step: StepPolicy, verdict: NotTrusted},
 		"the agent's word": {of: td, claims: func(c *rpc.Claims) { c.Log.Anchor = "report-data" }, step: StepBootValues, verdict: NotTrusted},
 	} {
 		a := &azureWorld{c.of.world, c.of.tpm, c.of.chip}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/dcap"
@@ -88,8 +89,8 @@ func (ev *Bundle) Behind() error {
 // nothing else (TCG PC Client Platform Firmware Profile 1.06, section 3.3.4).
 const firmwarePCRs = 8
 
-// BootedPCRs replays the boot log, and says in how many of the PCRs more was extended than
-// the log has. It fails where a PCR of the firmware's holds something else.
+// BootedPCRs replays the boot log, and says which PCRs hold something else, as they do where
+// the system extended more. It fails where that is one of the firmware's.
 func (ev *Bundle) BootedPCRs() (events int, later []int, err error) {
 	q, log := ev.TPM.Quote, ev.TPM.log
 	if log == nil {
@@ -108,6 +109,26 @@ func (ev *Bundle) BootedPCRs() (events int, later []int, err error) {
 		}
 	}
 	return log.Len(), later, nil
+}
+
+// Measured are the values of PCRs 0–23, and the digests of all events of the boot log, as a
+// policy writes them; none without a TPM.
+func (ev *Bundle) Measured() iter.Seq2[string, string] {
+	return func(yield func(what, digest string) bool) {
+		for i, value := range ev.PCRs() {
+			if !yield(fmt.Sprintf("PCR %d", i), vtpm.Word(value)) {
+				return
+			}
+		}
+		if ev.TPM == nil || ev.TPM.log == nil {
+			return
+		}
+		for d := range ev.TPM.log.Digests() {
+			if !yield("boot event", d) {
+				return
+			}
+		}
+	}
 }
 
 // LogPCR is the PCR that holds the runtime log and held nothing before; -1 for none.

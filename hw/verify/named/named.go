@@ -74,6 +74,11 @@ func Of(ev *evidence.Bundle, now policy.Booted, in *instances.Instance) iter.Seq
 }
 
 func ofPlatform(ev *evidence.Bundle, now policy.Booted, yield func(what, digest string) bool) bool {
+	for what, digest := range ev.Measured() {
+		if !yield(what, digest) {
+			return false
+		}
+	}
 	if ev.SNP == nil {
 		return OfQuote(ev.Quote, now, yield)
 	}

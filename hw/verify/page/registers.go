@@ -29,6 +29,7 @@ const (
 	replays    = "the log replays to it"
 	notReplays = "the log replays to something else"
 	noLog      = "no log was held against it"
+	unsigned   = "nobody who is trusted signed it: a log that replays to it can be made of anything"
 )
 
 // policyPCRs are those that a policy can name (cima-policy(5), [vtpm.NAME]): 0 to 15.
@@ -54,6 +55,13 @@ func registersOf(r *verify.Result, pcrs []register) (list []register) {
 		list = append([]register{first}, rtmrsOf(r, len(pcrs) > 0)...)
 	}
 	list = append(list, pcrs...)
+	if s := r.Step(verify.StepQuote); s != nil && s.Outcome == verify.Fail {
+		for i := range list {
+			if list[i].State == proved {
+				list[i].State, list[i].Note = unproved, unsigned
+			}
+		}
+	}
 	for _, d := range bootDiffers(r) {
 		for i := range list {
 			if list[i].Name == d.What || d.What == "the paravisor" && i == 0 {
@@ -110,7 +118,7 @@ func pcrsOf(pcrs []evidence.PCR, known bool) (list []register) {
 		case known && i < policyPCRs:
 			one.State, one.Note = proved, asWanted
 		default:
-			one.Note = "more was extended than the boot log has"
+			one.Note = "it holds more than the boot log has, or something else"
 		}
 		list = append(list, one)
 	}

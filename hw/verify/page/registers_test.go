@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -69,13 +70,29 @@ func TestPCRs(t *testing.T) {
 		}
 	}
 
+	// Whoever signs by himself can have any log replay to any registers.
+	for what, bundle := range map[string][]byte{
+		"a TPM's": verifytest.BootWithTPM(t, vtpmtest.New()).HostEvidence("x.service", nonce, nil),
+		"a TD's":  verifytest.Boot(t, sim.Config{}).HostEvidence("x.service", nonce, nil),
+	} {
+		r := td.Appraise(bundle, nonce, known)
+		if r.Verdict != verify.NotAuthentic || r.Step(verify.StepQuote).Outcome != verify.Fail {
+			t.Fatalf("%s, under another root: %s, %s", what, r.Verdict, r.Reason)
+		}
+		for _, row := range rows(bundle, r) {
+			if row.State == proved {
+				t.Errorf("%s, under another root: %+v", what, row)
+			}
+		}
+	}
+
 	for _, c := range []struct {
 		pcr   int
 		p     *policy.Policy
 		state state
 		note  string
 	}{
-		{4, nil, failed, notReplays}, {13, nil, failed, notReplays}, {11, nil, unproved, "more was extended than the boot log has"},
+		{4, nil, failed, notReplays}, {13, nil, failed, notReplays}, {11, nil, unproved, "it holds more than the boot log has, or something else"},
 		{11, known, failed, "the policy wants another value"},
 	} {
 		tpm := vtpmtest.New()
@@ -121,4 +138,20 @@ func TestBootDiffers(t *testing.T) {
 	if got := bootDiffers(made); len(got) != 1 || got[0] != (verify.Comparison{What: "RTMR0", Want: "4", Got: "3"}) {
 		t.Errorf("differences %+v", got)
 	}
+}
+
+// FuzzPage: whatever evidence is, there is a page of it.
+func FuzzPage(f *testing.F) {
+	for _, td := range []*verifytest.TD{verifytest.Boot(f, sim.Config{}), verifytest.BootWithTPM(f, vtpmtest.New())} {
+		f.Add(td.HostEvidence("x.service", nonce, nil))
+	}
+	f.Fuzz(func(t *testing.T, bundle []byte) {
+		r, err := verify.Appraise(t.Context(), bundle, verify.Options{Nonce: nonce})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := OfBundle("b", bundle, r).Write(io.Discard); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 )
 
 // Log is a TPM's boot log in the crypto-agile form of the TCG PC Client Platform Firmware
@@ -109,8 +111,9 @@ func (l *Log) header(r *logReader) error {
 
 // next reads a TCG_PCR_EVENT2: a digest of each bank, once.
 func (l *Log) next(r *logReader) (e event, data []byte) {
-	e = event{pcr: int(r.u32()), kind: r.u32(), digests: make(map[uint16][]byte, len(l.sizes))}
-	if count := r.u32(); r.err == nil && (int(count) != len(l.sizes) || e.pcr >= Count) {
+	register := r.u32() // an int of 32 bits would hold some below zero
+	e = event{pcr: int(register), kind: r.u32(), digests: make(map[uint16][]byte, len(l.sizes))}
+	if count := r.u32(); r.err == nil && (int(count) != len(l.sizes) || register >= Count) {
 		r.err = fmt.Errorf("it must be of PCR 0 to %d, with %d digests", Count-1, len(l.sizes))
 	}
 	for range l.sizes {
@@ -129,6 +132,28 @@ func (l *Log) next(r *logReader) (e event, data []byte) {
 
 // Len is the number of events, without the header.
 func (l *Log) Len() int { return len(l.events) }
+
+// Digests are those of all events, as a policy writes them (Word): in each bank that can be
+// quoted, though only those of the quote's bank are more than the log's word.
+func (l *Log) Digests() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, e := range l.events {
+			for _, a := range algorithms {
+				if d, there := e.digests[a.number]; there && !yield(Word(d)) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// Word is how a policy writes a digest of a bank: SHA-384's is bare.
+func Word(digest []byte) string {
+	if len(digest) == crypto.SHA256.Size() {
+		return "sha256:" + hex.EncodeToString(digest)
+	}
+	return hex.EncodeToString(digest)
+}
 
 // Replay computes the PCRs of a bank. It fails where the log has no such bank.
 func (l *Log) Replay(bank string) (values [Count][]byte, err error) {

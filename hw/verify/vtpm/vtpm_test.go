@@ -178,6 +178,7 @@ func TestLog(t *testing.T) {
 		"cut off":          tpm.Log[:len(tpm.Log)-1],
 		"padded":           append(slices.Clone(tpm.Log), 0xFF, 0xFF, 0xFF, 0xFF),
 		"PCR 24":           with(tpm.Log, 69, 24),
+		"PCR -2^31":        with(tpm.Log, 69+3, 0x80),
 		"a digest less":    with(tpm.Log, 69+8, 1),
 		"an unknown bank":  with(tpm.Log, 69+12, 4),
 		"one bank twice":   with(tpm.Log, 69+12+34, 0x0B),
@@ -215,6 +216,7 @@ func FuzzQuote(f *testing.F) {
 
 func FuzzReadLog(f *testing.F) {
 	f.Add(vtpmtest.New().Log)
+	f.Add(with(vtpmtest.New().Log, 69+3, 0x80))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		l, err := ReadLog(b)
 		if err != nil {

@@ -111,10 +111,11 @@ func (p *Program) optional(at, size uint64) error {
 		return errors.New("the directories of the EFI program are cut off")
 	}
 	p.directory = int(at + entry)
-	p.certificates = int(binary.LittleEndian.Uint32(head[entry+4:]))
-	if start := uint64(binary.LittleEndian.Uint32(head[entry:])); p.certificates > 0 && start+uint64(p.certificates) != uint64(len(p.file)) {
-		return fmt.Errorf("the certificates end at byte %d: they must end with the file of %d", start+uint64(p.certificates), len(p.file))
+	start, long := uint64(binary.LittleEndian.Uint32(head[entry:])), uint64(binary.LittleEndian.Uint32(head[entry+4:]))
+	if long > 0 && start+long != uint64(len(p.file)) {
+		return fmt.Errorf("the certificates end at byte %d: they must end with the file of %d", start+long, len(p.file))
 	}
+	p.certificates = int(long)
 	return nil
 }
 

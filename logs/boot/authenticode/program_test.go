@@ -98,6 +98,10 @@ func TestRefused(t *testing.T) {
 		"lies over another":      put(table+40+20, 0x800),
 		"outside the file":       put(table+16, 1<<30),
 		"must end with the file": put(directory+4, 8),
+		"must end with the file of": func(b []byte) { // below zero in an int of 32 bits
+			put(directory, uint32(len(b))+1<<31)(b)
+			put(directory+4, 1<<31)(b)
+		},
 	} {
 		b := sample()
 		change(b)
