@@ -93,7 +93,7 @@ func (c *conclusion) listProved() {
 	if c.Boot.VTPM != "" && c.ev.Claims.Log.Anchor == logs.AnchorPCR && !c.ev.Private() {
 		c.proves("log", "the runtime log is whole: %s, and no public event is hidden", c.Step(StepRuntimeLog).Detail)
 	}
-	if slices.Contains(c.Boot.Gaps, codes.BootFirmware) {
+	if slices.Contains(c.Boot.Gaps, codes.BootFirmware) || slices.Contains(c.Boot.Gaps, codes.Root) {
 		return // nobody knows who wrote the agent
 	}
 	if c.passed(StepCaller, StepCallerValues) && !slices.Contains(c.caller.gaps, codes.AnyCaller) {
@@ -163,9 +163,6 @@ func (r *Result) hint(p onPlatform, opts Options) string {
 	}
 	if r.Verdict == NotTrusted && failed[0].Name == StepPolicy {
 		return "the policy refuses it whatever else it says: it has run out, isn't in force yet, or revokes this"
-	}
-	if r.Verdict == NotTrusted && failed[0].Name == StepPower {
-		return "[power] allow must name each class that may be; whose it was isn't told, and the log has it until the TD boots without"
 	}
 	if r.Verdict == NotTrusted {
 		return "if this is what you expect, put it in the policy; \"cimactl policy init\" shows how"

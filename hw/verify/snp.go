@@ -84,12 +84,14 @@ func (r *Result) snpRevocations(ctx context.Context, chain snp.Chain, untrusted 
 	if err != nil {
 		return Step{}, err
 	}
-	revoked, until, err := chain.Revocations(der, opts.At)
+	revoked, list, err := chain.Revocations(der, opts.At)
 	if err != nil {
 		r.add(StepCollateral, fail("can't be used: "+err.Error()))
 		return skip(unnoticed), nil
 	}
-	r.add(StepCollateral, pass("signed by the same root, good until "+until.UTC().Format(time.DateOnly)))
+	var f findings
+	f.add(opts.Policy.Guest().JudgeList(list.Issued, opts.at()))
+	r.add(StepCollateral, f.step("signed by the same root, good until "+list.Until.UTC().Format(time.DateOnly)))
 	if len(revoked) > 0 {
 		return fail("revoked: " + strings.Join(revoked, "; ")), nil
 	}

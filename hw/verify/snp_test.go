@@ -178,6 +178,13 @@ func TestGuestSteps(t *testing.T) {
 			}
 			o.AMD = snp.Dir(dir)
 		}, step: StepRevocation, verdict: NotAuthentic},
+		"a list older than the policy wants": {policy: func(s string) string { return s + "\n[freshness]\ncollateral = \"30d\"\n" }, options: func(o *Options) {
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, g.chip.ListName()), g.chip.RevocationList(t, snptest.Until), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			o.AMD = snp.Dir(dir)
+		}, step: StepCollateral, verdict: NotTrusted},
 		"a list that nobody signed": {options: func(o *Options) {
 			dir := t.TempDir()
 			if err := os.WriteFile(filepath.Join(dir, g.chip.ListName()), other.Leaf.Raw, 0o600); err != nil {
@@ -216,6 +223,11 @@ func TestGuestRevocations(t *testing.T) {
 	if r.outcome(StepRevocation) != Pass || r.outcome(StepCollateral) != Pass || told(r, codes.Collateral) {
 		t.Errorf("%+v, %+v", r.Step(StepCollateral), r.Step(StepRevocation))
 	}
+	opts.Policy = parsePolicy(t, guestText(t, r)+"\n[freshness]\ncollateral = \"365d\"\n")
+	if r := appraiseT(t, encode(t, g.seal(g.claims(idOne))), opts); r.Verdict != Trusted {
+		t.Errorf("with a list of half a year: %s, %s", r.Verdict, r.Reason)
+	}
+	opts.Policy = nil
 	opts.AMD = snp.Dir(t.TempDir())
 	if _, err := Appraise(t.Context(), encode(t, g.seal(g.claims(idOne))), opts); err == nil {
 		t.Error("a folder without the list is no error")

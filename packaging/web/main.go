@@ -24,6 +24,7 @@ import (
 	"github.com/cima-project/cima/hw/verify/page"
 	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/replay"
+	"github.com/cima-project/cima/hw/verify/snp"
 	"github.com/cima-project/cima/rpc/cimactl/instead"
 )
 
@@ -148,7 +149,7 @@ func (a *asked) options() (opts verify.Options, err error) {
 		}
 	}
 	if len(a.collateral) > 0 {
-		opts.Collateral = documents(a.collateral)
+		opts.Collateral, opts.AMD = documents(a.collateral), documents(a.collateral)
 	}
 	for i, p := range a.policies {
 		switch i {
@@ -180,6 +181,20 @@ func (d documents) Get(_ context.Context, doc dcap.Document, of string) (body, c
 	}
 	plain, err := url.QueryUnescape(strings.TrimSpace(string(chain)))
 	return body, []byte(plain), err
+}
+
+// List reads a list of AMD's, as snp.Dir reads a directory.
+func (d documents) List(_ context.Context, line snp.Line, vlek bool) ([]byte, error) {
+	return d.find(snp.FileName(line, vlek))
+}
+
+// Certificate reads the certificate of a key, and what stands above it, if that is there.
+func (d documents) Certificate(_ context.Context, _ *snp.Report, k snp.Key) (leaf, above []byte, err error) {
+	if leaf, err = d.find(k.FileName()); err != nil {
+		return nil, nil, &snp.UnknownKeyError{Key: k}
+	}
+	above, _ = d.find(k.FileName() + ".chain")
+	return leaf, above, nil
 }
 
 func (d documents) find(name string) ([]byte, error) {

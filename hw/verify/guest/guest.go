@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cima-project/cima/hw/verify/snp"
 	"github.com/cima-project/cima/hw/verify/tables"
@@ -74,6 +75,7 @@ type Rules struct {
 	chips          []string
 	providers      []string
 	levels         map[snp.Line]map[string]int64 // min_tcb; nil without one
+	age            time.Duration                 // how old AMD's list may be; 0 for any
 }
 
 const (
@@ -107,9 +109,10 @@ func orWords(words []string) (text string) {
 	return text
 }
 
-// Read reads [snp].
-func Read(t *tables.Table) *Rules {
+// Read reads [snp]. age is how old AMD's list of revocations may be, 0 for any.
+func Read(t *tables.Table, age time.Duration) *Rules {
 	r := defaults()
+	r.age = age
 	texts := func(to *[]string, key string, good func(string) string) {
 		if _, there := t.Take(key); there {
 			*to = t.Texts(key, good)
@@ -263,6 +266,17 @@ func (r *Rules) JudgeLevel(a *snp.Report, line snp.Line) (found wanted.Findings,
 	}
 	return found, true
 }
+
+// JudgeList holds the time at which AMD's list of revocations was issued against
+// [freshness].
+func (r *Rules) JudgeList(issued, at time.Time) (found wanted.Findings) {
+	if r = r.orDefaults(); r.age > 0 {
+		found.Want(at.Sub(issued) <= r.age, "age of the revocation list", "issued from "+day(at.Add(-r.age))+" on", day(issued))
+	}
+	return found
+}
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
 // wantHex compares bytes with what a policy has; nil for anything.
 func wantHex(found *wanted.Findings, what string, want []string, got []byte) {

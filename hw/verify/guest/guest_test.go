@@ -19,7 +19,7 @@ func rules(t *testing.T, text string) (*Rules, error) {
 		return nil, err
 	}
 	one, _ := all.One("snp")
-	r := Read(one)
+	r := Read(one, 0)
 	one.Done()
 	return r, all.Errors()
 }

@@ -42,14 +42,14 @@ func (e *FileError) Error() string { return fmt.Sprintf("collateral of AMD's: %v
 // Unwrap returns the cause.
 func (e *FileError) Unwrap() error { return e.err }
 
-// listName is a list's name in a folder: amd-vcek-milan.crl.
-func listName(line Line, vlek bool) string {
+// FileName is a list's name in a folder: amd-vcek-milan.crl.
+func FileName(line Line, vlek bool) string {
 	return fmt.Sprintf("amd-%s-%s.crl", strings.ToLower(keyName(vlek)), strings.ToLower(string(line)))
 }
 
 // List reads a file. Its errors are *FileError where the file can't be opened.
 func (dir Dir) List(_ context.Context, line Line, vlek bool) ([]byte, error) {
-	name := listName(line, vlek)
+	name := FileName(line, vlek)
 	f, err := os.Open(filepath.Join(string(dir), name))
 	if err != nil {
 		return nil, &FileError{err}
@@ -71,19 +71,18 @@ func readAll(f io.Reader, limit int64) ([]byte, error) {
 }
 
 // Revocations reads the list that the chain's root signed, which must be in date at the
-// time at, and returns the certificates that are on it, with the time when the next list is
-// due. AMD lists intermediates: serial numbers of VCEKs are all zero, and no list names
+// time at, and returns the certificates that are on it, with what the list says of itself. AMD lists intermediates: serial numbers of VCEKs are all zero, and no list names
 // one. What a leaked VCEK signs is kept out by a minimum of the TCB.
-func (c Chain) Revocations(der []byte, at time.Time) (revoked []string, until time.Time, err error) {
+func (c Chain) Revocations(der []byte, at time.Time) (revoked []string, f ListFacts, err error) {
 	if at.IsZero() {
 		at = time.Now()
 	}
 	list, err := signedList(der, c.Root)
 	switch {
 	case err != nil:
-		return nil, until, err
+		return nil, f, err
 	case at.Before(list.ThisUpdate) || at.After(list.NextUpdate):
-		return nil, until, fmt.Errorf("the list is good from %s to %s, not at %s",
+		return nil, f, fmt.Errorf("the list is good from %s to %s, not at %s",
 			list.ThisUpdate.Format(time.DateOnly), list.NextUpdate.Format(time.DateOnly), at.UTC().Format(time.DateOnly))
 	}
 	for _, entry := range list.RevokedCertificateEntries {
@@ -93,7 +92,7 @@ func (c Chain) Revocations(der []byte, at time.Time) (revoked []string, until ti
 			}
 		}
 	}
-	return revoked, list.NextUpdate, nil
+	return revoked, ListFacts{c.Line, list.ThisUpdate, list.NextUpdate, len(list.RevokedCertificateEntries)}, nil
 }
 
 // signedList reads a list that the root signed.

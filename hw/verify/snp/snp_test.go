@@ -301,9 +301,9 @@ func TestRevocations(t *testing.T) {
 		"no list":          {[]byte("<html>"), 0, "x509"},
 		"empty":            {nil, 0, "x509"},
 	} {
-		revoked, until, err := chain.Revocations(l.list, now)
-		if l.want == "" && (err != nil || len(revoked) != l.revoked || !until.Equal(next)) || l.want != "" && (err == nil || !strings.Contains(err.Error(), l.want)) {
-			t.Errorf("%s: %q, until %s, %v", name, revoked, until, err)
+		revoked, facts, err := chain.Revocations(l.list, now)
+		if l.want == "" && (err != nil || len(revoked) != l.revoked || !facts.Until.Equal(next) || !facts.Issued.Equal(snptest.From)) || l.want != "" && (err == nil || !strings.Contains(err.Error(), l.want)) {
+			t.Errorf("%s: %q, %+v, %v", name, revoked, facts, err)
 		}
 	}
 

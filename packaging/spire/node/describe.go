@@ -24,7 +24,10 @@ func describe(trustDomain string, r *verify.Result) (*nodeattestorv1.AgentAttrib
 	if r.Claims == nil || r.Claims.Host == nil || r.Claims.Container != nil {
 		return nil, errors.New("the evidence is of a container: SPIRE's agent must run on the host, in no container")
 	}
-	if len(r.Events) == 0 || r.Events[0].Position != 0 || r.Events[0].Operation != logs.OpStart || r.Registers == nil {
+	if r.Guest != nil && r.Claims.Log.Anchor != logs.AnchorPCR {
+		return nil, errors.New("an SNP guest without a TPM in a paravisor can be no node: no register holds its log, and so the event that names it")
+	}
+	if len(r.Events) == 0 || r.Events[0].Position != 0 || r.Events[0].Operation != logs.OpStart {
 		return nil, errors.New("the evidence doesn't show the event that began the log")
 	}
 	selectors := []string{fmt.Sprintf("uid:%d", r.Claims.Host.UID)}
@@ -38,12 +41,19 @@ func describe(trustDomain string, r *verify.Result) (*nodeattestorv1.AgentAttrib
 		add("boot", r.Boot.Name)
 		add("firmware", r.Boot.Firmware)
 		add("system", r.Boot.System)
+		add("vtpm", r.Boot.VTPM)
 	}
-	registers := map[string]hw.Digest{"mrtd": r.Registers.MRTD}
-	for i, value := range r.Registers.RTMR[:3] {
-		registers[fmt.Sprintf("rtmr%d", i)] = value
+	registers := make(map[string]hw.Digest)
+	if r.Guest != nil {
+		registers["measurement"] = r.Guest.Measurement
 	}
-	for _, name := range []string{"mrtd", "rtmr0", "rtmr1", "rtmr2"} {
+	if r.Registers != nil {
+		registers["mrtd"] = r.Registers.MRTD
+		for i, value := range r.Registers.RTMR[:3] {
+			registers[fmt.Sprintf("rtmr%d", i)] = value
+		}
+	}
+	for _, name := range []string{"measurement", "mrtd", "rtmr0", "rtmr1", "rtmr2"} {
 		if value := registers[name]; value != (hw.Digest{}) {
 			add(name, value.String())
 		}

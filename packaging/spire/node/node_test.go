@@ -22,7 +22,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/cima-project/cima/hw/sim"
+	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/hw/verify/guest"
+	"github.com/cima-project/cima/hw/verify/policy"
 	"github.com/cima-project/cima/hw/verify/verifytest"
+	"github.com/cima-project/cima/logs"
+	"github.com/cima-project/cima/rpc"
 )
 
 // SPIRE's test kit waits for the plug-in's process, which is this one, and for brokers that
@@ -177,6 +182,35 @@ func TestContainerIsNoNode(t *testing.T) {
 	_, err := s.attest(t, payload, func(n []byte) []byte { return s.td.Evidence(id, n, data(t, domain)) })
 	if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "of a container") {
 		t.Error(err)
+	}
+}
+
+// A node needs a register that holds its log: of an SNP guest that is a TPM's in a paravisor.
+func TestGuestsAsNodes(t *testing.T) {
+	guestOf := func(anchor string) *verify.Result {
+		r := &verify.Result{Guest: &guest.Guest{}, Boot: &policy.Boot{Name: "b", VTPM: "v"}, Claims: &rpc.Claims{Host: &rpc.HostClaims{Unit: unit}},
+			Events: []verify.Event{{Operation: logs.OpStart}}}
+		r.Guest.Measurement[0], r.Claims.Log.Anchor = 0xab, anchor
+		return r
+	}
+	if node, err := describe(domain, guestOf(logs.AnchorReportData)); err == nil || !strings.Contains(err.Error(), "no register holds its log") {
+		t.Errorf("without a register: %v, %v", node, err)
+	}
+	node, err := describe(domain, guestOf(logs.AnchorPCR))
+	if err != nil || !slices.Contains(node.SelectorValues, "measurement:ab"+strings.Repeat("0", 94)) || !slices.Contains(node.SelectorValues, "vtpm:v") {
+		t.Errorf("%+v, %v", node, err)
+	}
+}
+
+// The folder of collateral is Intel's and AMD's.
+func TestCollateralOfBoth(t *testing.T) {
+	s := start(t)
+	n, err := readServer(domain, fmt.Sprintf("policy = %q\ncollateral = %q", s.path("policy.toml"), s.dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if opts, err := n.options(); err != nil || opts.Collateral == nil || opts.AMD == nil {
+		t.Errorf("%v, %v, %v", opts.Collateral, opts.AMD, err)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/dcap"
 	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/hw/verify/snp"
 	"github.com/cima-project/cima/packaging/spire/settings"
 )
 
@@ -94,7 +95,7 @@ func (n *serverReady) options() (opts verify.Options, err error) {
 		return opts, err
 	}
 	if n.collateral != "" {
-		opts.Collateral = dcap.Dir(n.collateral)
+		opts.Collateral, opts.AMD = dcap.Dir(n.collateral), snp.Dir(n.collateral)
 	}
 	if n.trustRoot == "" {
 		return opts, nil
