@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/tables"
@@ -40,15 +41,15 @@ var (
 )
 
 func isPCR(s string) string {
-	if s != anyWord && s != zeroWord && s != logWord && !pcrValue.MatchString(s) {
-		return `64 lower-case hex digits (SHA-256), 96 (SHA-384), "zero", "log", or "any"`
+	if s != anyWord && s != zeroWord && s != logWord && (!pcrValue.MatchString(s) || strings.Trim(s, "0") == "") {
+		return `64 lower-case hex digits (SHA-256), 96 (SHA-384), not all zeros, "zero", "log", or "any"`
 	}
 	return ""
 }
 
 func isMeasurement(s string) string {
-	if !hex384.MatchString(s) {
-		return "96 lower-case hex digits"
+	if !hex384.MatchString(s) || strings.Trim(s, "0") == "" {
+		return "96 lower-case hex digits that are not all zeros"
 	}
 	return ""
 }
@@ -61,7 +62,7 @@ func Read(t *tables.Table) (r Rules, open bool) {
 	for i := range policyPCRs {
 		key := "pcr" + strconv.Itoa(i)
 		list := t.Texts(key, isPCR)
-		if len(list) == 0 && i < requiredPCRs {
+		if len(list) == 0 && (list != nil || i < requiredPCRs) {
 			t.Bad(key, `there: a value, several, or "any"`)
 		}
 		open = open || len(list) == 0 || slices.Contains(list, anyWord)

@@ -99,6 +99,9 @@ func TestRefused(t *testing.T) {
 		strings.Replace(text(good, ""), "pcr7 =", "#", 1):            "pcr7 must be there",
 		strings.Replace(text(good, ""), "pcr7 =", "pcr7 = []\n#", 1): "pcr7 must be there",
 		text(good, `pcr8 = "00"`):                                    "64 lower-case hex digits",
+		text(good, `pcr8 = []`):                                      "pcr8 must be there",
+		text(strings.Repeat("0", 96), ""):                            "not all zeros",
+		text(good, `pcr8 = "`+strings.Repeat("0", 64)+`"`):           "not all zeros",
 		text(good, `pcr8 = 0`):                                       "must be a list of texts",
 		text(good, `pcr16 = "zero"`):                                 `has no key "pcr16"`,
 	} {

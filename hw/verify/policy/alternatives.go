@@ -70,7 +70,7 @@ func (p *Policy) open(c *container, s Shown) string {
 	}{
 		{!s.Gated, codes.Start}, {!s.PIDFD, codes.CallerProcess}, {s.Owner != 0, codes.Owner}, {s.Image == "", codes.Image},
 		{c.any, codes.AnyCaller}, {len(s.Power) > 0, codes.Power},
-		{true, codes.Defaults}, {true, codes.Executions}, {true, codes.Volumes}, {true, codes.Later},
+		{true, codes.Channel}, {true, codes.Defaults}, {true, codes.Executions}, {true, codes.Volumes}, {true, codes.Later},
 	} {
 		if stands, _ := wishes.Stands(gap.code); gap.there && stands {
 			return gap.code

@@ -81,6 +81,10 @@ boot = ["b"]
 name = "closed"
 any = true
 demand = ["executions"]
+[[container]]
+name = "whose channel is bound"
+any = true
+demand = ["channel"]
 [[boot]]
 name = "b"
 firmware = ["f"]

@@ -93,6 +93,11 @@ func readContainer(t *tables.Table, leaves match.Leaves) *container {
 	if c.owner == nil {
 		c.owner = []int64{0}
 	}
+	for _, key := range []string{"image", "launch", "defaults", "boot"} {
+		if list, there := t.List(key); there && len(list) == 0 {
+			t.Bad(key, "left out, or name something: nothing is one of an empty list")
+		}
+	}
 	switch bound := len(c.image)+len(c.launch) > 0; {
 	case !bound && !c.any:
 		t.Fault(t.Path, "%s must have image or launch, or any = true: less says nothing of what runs", t.Title)

@@ -71,6 +71,20 @@ func TestContainers(t *testing.T) {
 	}
 }
 
+// A key with an empty list is no key that is absent: nothing is one of its values, and so it
+// is refused, where it can't be meant.
+func TestEmptyListsOfContainers(t *testing.T) {
+	const images = "cima_policy = 2\n[image.web]\ndigests = \"sha256:2222222222222222222222222222222222222222222222222222222222222222\"\n[[container]]\nname = \"x\"\n"
+	for text, good := range map[string]bool{
+		`image = "web"`: true, "image = \"web\"\nlaunch = []": false, "image = \"web\"\ndefaults = []": false, "image = \"web\"\nboot = []": false,
+		"any = true\nimage = []": false, "image = \"web\"\nexecs = []": true, "image = \"web\"\nsource = []": true,
+	} {
+		if _, err := Parse("policy", []byte(images+text+"\n[[container]]\nname = \"y\"\nimage = \"web\"\n")); (err == nil) != good {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
 // Each fact that an alternative binds counts.
 func TestContainerBinds(t *testing.T) {
 	p := parse(t, example(t, "bank.toml"))

@@ -216,7 +216,7 @@ func compare(a, b any) (int, bool) {
 		if _, err := fmt.Sscanf(a+" "+b, "%f%1s %f%1s", &m, &unitA, &n, &unitB); err != nil {
 			return 0, false
 		}
-		hours := map[string]float64{"m": 1. / 60, "h": 1, "d": 24}
+		hours := map[string]float64{"s": 1. / 3600, "m": 1. / 60, "h": 1, "d": 24}
 		if hours[unitA] == 0 || hours[unitB] == 0 {
 			return 0, false
 		}
