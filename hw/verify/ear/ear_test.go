@@ -142,6 +142,29 @@ func TestRows(t *testing.T) {
 }
 
 // Only what is trusted is affirming.
+// TestWaived: what a policy waives bears on a member, or the steps that it leaves out do. A
+// code that is new must be thought of here.
+func TestWaived(t *testing.T) {
+	elsewhere := map[string]string{
+		codes.Collateral: "the step is skipped", codes.SNPLevel: "the step is skipped", codes.EarlierLaunch: "caller-values fails",
+		codes.Nonce: "not_proved says so; cimactl verify demands one", codes.NonceAge: "iat and exp are the token's",
+		codes.RootPartly: "of files that IMA does not cover nothing is said", codes.LineOpens: "executables are those of the boot",
+	}
+	for _, input := range codes.HostInputs() {
+		elsewhere[codes.HostInput+input] = "what the system reads is no executable of the boot"
+	}
+	for _, c := range codes.All() {
+		mapped := false
+		for _, w := range rows {
+			_, there := w.gaps[c.Name]
+			mapped = mapped || there
+		}
+		if c.Stands && mapped == (elsewhere[c.Name] != "") {
+			t.Errorf("%s can be waived: it must bear on a member of the vector, or stand here with the reason why not, and not both", c.Name)
+		}
+	}
+}
+
 func TestStatus(t *testing.T) {
 	for _, verdict := range []verify.Verdict{verify.Trusted, verify.Authentic, verify.NotTrusted, verify.NotAuthentic, verify.Malformed, "", "of a later version"} {
 		for n, want := range map[int]string{0: "none", 2: "affirming", 3: "affirming", 32: "warning", 33: "warning", 96: "contraindicated", 99: "contraindicated"} {

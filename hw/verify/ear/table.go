@@ -48,17 +48,19 @@ type need struct {
 const leftOut = -1
 
 // rows are the whole mapping, in the order of the vector. Nothing is proved of file
-// systems, of storage and of sourced data, so they have no row.
+// systems, of storage and of sourced data, so they have no row. A policy can waive what
+// stands in the way, and then the verdict is trusted: a member says no more than without.
 var rows = []row{
 	{"instance-identity", affirmed,
 		[]need{{verify.StepCaller, limited, 0}, {verify.StepCallerValues, 0, unknown}},
-		map[string]int{codes.AnyCaller: leftOut, codes.HostProcess: leftOut}},
+		map[string]int{codes.AnyCaller: leftOut, codes.HostProcess: leftOut, codes.Start: limited, codes.Mounts: limited, codes.AgentKey: limited}},
 	{"configuration", affirmed,
 		[]need{{verify.StepDebug, contradicted, 0}, {verify.StepTD, 0, contradicted}, {verify.StepPower, 0, contradicted}, {verify.StepEvents, 0, contradicted}},
-		map[string]int{codes.Power: limited, codes.Anchor: limited, codes.NoRegister: limited, codes.Private: limited}},
+		map[string]int{codes.Power: limited, codes.Anchor: limited, codes.NoRegister: limited, codes.Private: limited, codes.MissedLaunch: limited}},
 	{"executables", affirmed,
 		[]need{{verify.StepBootValues, 0, unrecognized}},
-		map[string]int{codes.Executions: bootAffirmed, codes.BootFirmware: leftOut, codes.PCRsVary: limited, codes.Paravisor: leftOut}},
+		map[string]int{codes.Executions: bootAffirmed, codes.BootFirmware: leftOut, codes.Paravisor: leftOut, codes.Root: leftOut,
+			codes.PCRsVary: limited, codes.BootVaries: limited, codes.FirmwareVaries: limited}},
 	{"hardware", affirmed,
 		[]need{{verify.StepQuote, 0, 0}, {verify.StepCollateral, 0, 0}, {verify.StepEnclave, 0, 0}, {verify.StepTCB, limited, contradicted}, {verify.StepRevocation, 0, 0}},
 		map[string]int{codes.RootSimulated: leftOut}},

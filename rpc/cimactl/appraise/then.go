@@ -33,6 +33,8 @@ func (h *handedOn) prepare(c *cobra.Command, opts *verify.Options, single, asJSO
 		return nil
 	case !single:
 		return errors.New("--ear and --seal must come with one EVIDENCE: a token, or a secret, is for one container")
+	case h.token.Wanted() && !opts.At.IsZero():
+		return command.Hinted(errors.New("--ear must come without --at: a token says what is so now, and whoever reads it knows of no other time"), "--json writes a result of another time, which it names")
 	case h.token.OnStdout() && h.secret.Wanted():
 		return errors.New("--seal writes to stdout: --ear must name a file")
 	case asJSON && (h.token.OnStdout() || h.secret.Wanted()):
