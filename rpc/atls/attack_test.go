@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -135,5 +136,46 @@ func TestReflectionIsRefused(t *testing.T) {
 	}
 	if err := <-refused; !errors.Is(err, errRefused) {
 		t.Errorf("refused by %v", err)
+	}
+}
+
+// Clients who send much evidence, and not all of it, are given up where there is no room left,
+// and room that sessions had is free when they end.
+func TestRoomForEvidence(t *testing.T) {
+	const roomy = 100_000
+	address, refused := serving(t, Server{Prover: tree.NewProver(&container{name: "a"}), Appraiser: only("b"), room: roomy})
+	begin := func() *tls.Conn {
+		c := raw(t, address, ours())
+		if k, _, err := readFrame(c); k != frameChallenge {
+			t.Fatal(k, err)
+		}
+		c.Write(frame(nil, frameChallenge, make([]byte, nonceSize)))
+		answers(t, c)
+		c.Write(frame(nil, frameTree, []byte(`{"size":1,"index":0,"path":[]}`)))
+		return c
+	}
+	report := frame(nil, frameReport, make([]byte, roomy*3/5))
+	for range 3 { // who goes leaves his room
+		c := begin()
+		c.Write(report[:len(report)-1])
+		c.Close()
+		<-refused
+		d := begin()
+		d.Write(report)
+		if k, _, err := readFrame(d); k != frameLacking {
+			t.Fatal(k, err)
+		}
+		e := begin()
+		e.Write(report)
+		if err := <-refused; !strings.Contains(err.Error(), "no room") {
+			t.Error(err)
+		}
+		d.Close()
+		<-refused
+		e.Close()
+	}
+	ours := &Dialer{Appraiser: only("a"), Prover: tree.NewProver(&container{name: "b"})}
+	if got, err := greeted(t, ours, address); got != greeting {
+		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -39,6 +39,7 @@ type means struct {
 	appraiser Appraiser
 	divider   *divider
 	known     *known
+	room      *room // for evidence that is not appraised yet; nil for any
 }
 
 // Conn is a session whose other end was attested, or which attested this one. Its
@@ -58,6 +59,7 @@ type Conn struct {
 	reading sync.Mutex
 	left    int        // bytes of the data frame that is being read
 	control controlled // the other frame that is being read
+	share   share
 
 	writing sync.Mutex
 
@@ -83,6 +85,7 @@ type controlled struct {
 func newConn(c *tls.Conn, r role, m means) *Conn {
 	conn := &Conn{tls: c, in: bufio.NewReaderSize(c, 16384), role: r, between: between, means: m}
 	conn.ctx, conn.stop = context.WithCancelCause(context.Background())
+	conn.share.of = m.room
 	return conn
 }
 
@@ -153,6 +156,11 @@ func (c *Conn) next() (kind, []byte, error) {
 		n, err := c.in.Read(f.body[at:])
 		if f.body = f.body[:at+n]; err != nil {
 			return 0, nil, unexpected(err)
+		}
+		if f.kind == frameReport || f.kind == frameLogs {
+			if err := c.share.take(n); err != nil {
+				return 0, nil, c.end(fmt.Errorf("attested TLS: %w", err))
+			}
 		}
 	}
 	k, body := c.control.kind, c.control.body
@@ -348,6 +356,7 @@ func (c *Conn) ask() ([]byte, error) {
 
 // judge has an answer to a nonce appraised, with the logs that this end has or gets.
 func (c *Conn) judge(ctx context.Context, nonce []byte, p proof) error {
+	defer c.share.letGo()
 	binding, err := bindingOf(c.tls.ConnectionState(), c.role.other(), nonce)
 	if err != nil {
 		return err
@@ -452,6 +461,7 @@ func (c *Conn) Write(b []byte) (written int, err error) {
 // Close ends the session.
 func (c *Conn) Close() error {
 	c.stop(net.ErrClosed)
+	c.share.end()
 	return c.tls.Close()
 }
 
@@ -460,6 +470,7 @@ func (c *Conn) Close() error {
 // refused must not read there as an orderly end.
 func (c *Conn) end(why error) error {
 	c.stop(why)
+	c.share.end()
 	c.tls.NetConn().Close()
 	return why
 }

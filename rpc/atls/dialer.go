@@ -56,7 +56,7 @@ func (d *Dialer) Client(ctx context.Context, nc net.Conn) (*Conn, error) {
 	if err := session.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
-	c := newConn(session, client, means{d.Prover, d.Appraiser, &d.divider, &d.known})
+	c := newConn(session, client, means{d.Prover, d.Appraiser, &d.divider, &d.known, nil})
 	if err := c.open(ctx); err != nil {
 		return nil, c.end(err)
 	}

@@ -33,6 +33,7 @@ type Listener struct {
 	handshake sync.WaitGroup
 	divider   divider
 	known     known // of clients
+	room      room  // for their evidence
 }
 
 // Server says how sessions are taken.
@@ -52,6 +53,7 @@ type Server struct {
 	Refused func(from net.Addr, err error)
 
 	between time.Duration // a test's own; 0 means the usual
+	room    int           // the same
 }
 
 // Listen takes sessions over a listener's connections.
@@ -68,6 +70,7 @@ func (s Server) Listen(below net.Listener) (*Listener, error) {
 		}
 		l.tls.Certificates = []tls.Certificate{own}
 	}
+	l.room.left = cmp.Or(s.room, maxUnjudged)
 	l.ctx, l.stop = context.WithCancel(context.Background())
 	go l.run()
 	return l, nil
@@ -151,7 +154,7 @@ func (l *Listener) attest(nc net.Conn) (*Conn, error) {
 	if err := fresh(session.ConnectionState()); err != nil {
 		return nil, err // refuse closes it
 	}
-	c := newConn(session, server, means{l.settings.Prover, l.settings.Appraiser, &l.divider, &l.known})
+	c := newConn(session, server, means{l.settings.Prover, l.settings.Appraiser, &l.divider, &l.known, &l.room})
 	c.between = cmp.Or(l.settings.between, between)
 	if err := c.open(ctx); err != nil {
 		return nil, c.end(err)

@@ -9,6 +9,7 @@ import (
 	"crypto/sha512"
 	"encoding/binary"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type Appraiser struct {
 	Judged func(*verify.Result)
 
 	mu      sync.Mutex
+	turns   chan struct{} // has an element for each appraisal under way
 	results map[[48]byte]*judged
 	order   [][48]byte // the oldest first
 
@@ -75,22 +77,36 @@ func (a *Appraiser) Appraise(ctx context.Context, evidence, nonce, userData []by
 	return nil
 }
 
+// atOnce is how many appraise at once: anybody who connects can have the largest evidence
+// appraised, which takes many times its own size of memory. More than processors, because
+// some wait for collateral.
+func atOnce() int { return max(4, runtime.GOMAXPROCS(0)) }
+
 // result appraises, or waits for the one who appraises the same.
 func (a *Appraiser) result(ctx context.Context, evidence, nonce, userData []byte) (*verify.Result, error) {
-	j, mine := a.place(key(evidence, nonce, userData))
-	if mine {
-		opts := a.Options
-		opts.Nonce, opts.UserData = nonce, &userData
-		// Others wait for it, so that it ends neither with this session nor by its deadline.
-		appraise := verify.Appraise
-		if a.appraise != nil {
-			appraise = a.appraise
+	k, mine := key(evidence, nonce, userData), false
+	j := a.find(k)
+	if j == nil {
+		select {
+		case a.turns <- struct{}{}:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
 		}
-		j.result, j.err = appraise(context.WithoutCancel(ctx), evidence, opts)
-		if j.err != nil {
-			a.forget(key(evidence, nonce, userData), j)
+		if j, mine = a.place(k); mine {
+			opts := a.Options
+			opts.Nonce, opts.UserData = nonce, &userData
+			// Others wait for it, so that it ends neither with this session nor by its deadline.
+			appraise := verify.Appraise
+			if a.appraise != nil {
+				appraise = a.appraise
+			}
+			j.result, j.err = appraise(context.WithoutCancel(ctx), evidence, opts)
+			if j.err != nil {
+				a.forget(k, j)
+			}
+			close(j.done)
 		}
-		close(j.done)
+		<-a.turns
 	}
 	select {
 	case <-j.done:
@@ -111,26 +127,43 @@ func key(parts ...[]byte) [48]byte {
 	return [48]byte(h.Sum(nil))
 }
 
+// find is the result that is there, or that somebody works on; nil for none.
+func (a *Appraiser) find(k [48]byte) *judged {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.drop(kept + 1)
+	return a.results[k]
+}
+
+// place is what find finds, or a new place for the result of who has a turn.
 func (a *Appraiser) place(k [48]byte) (j *judged, mine bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := time.Now
-	if a.now != nil {
-		now = a.now
-	}
-	for len(a.order) > 0 && (len(a.order) >= kept || now().Sub(a.results[a.order[0]].made) >= keptFor) {
-		delete(a.results, a.order[0])
-		a.order = a.order[1:]
-	}
+	a.drop(kept)
 	if j := a.results[k]; j != nil {
 		return j, false
 	}
-	if a.results == nil {
-		a.results = make(map[[48]byte]*judged)
-	}
-	j = &judged{made: now(), done: make(chan struct{})}
+	j = &judged{made: a.time(), done: make(chan struct{})}
 	a.results[k], a.order = j, append(a.order, k)
 	return j, true
+}
+
+func (a *Appraiser) time() time.Time {
+	if a.now != nil {
+		return a.now()
+	}
+	return time.Now()
+}
+
+// drop drops results that are old, and the oldest until there are less than most.
+func (a *Appraiser) drop(most int) {
+	if a.results == nil {
+		a.results, a.turns = make(map[[48]byte]*judged), make(chan struct{}, atOnce())
+	}
+	for len(a.order) > 0 && (len(a.order) >= most || a.time().Sub(a.results[a.order[0]].made) >= keptFor) {
+		delete(a.results, a.order[0])
+		a.order = a.order[1:]
+	}
 }
 
 // forget lets the next one try again: errors are about collateral, not about evidence.

@@ -91,6 +91,48 @@ func TestErrorsAndOldResultsAreNotKept(t *testing.T) {
 	}
 }
 
+// However many come with other evidence each, some are appraised at once; and who gives up
+// has waited for nothing.
+func TestSomeAtOnce(t *testing.T) {
+	a, _ := counting(t)
+	var now, most atomic.Int64
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	a.appraise = func(context.Context, []byte, verify.Options) (*verify.Result, error) {
+		n := now.Add(1)
+		defer now.Add(-1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		begun <- struct{}{}
+		<-goOn
+		return &verify.Result{Verdict: verify.Trusted}, nil
+	}
+	var all sync.WaitGroup
+	for i := range 3 * atOnce() {
+		all.Go(func() {
+			if err := a.Appraise(t.Context(), []byte{byte(i), 1}, nil, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range atOnce() {
+		<-begun
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := a.Appraise(ctx, []byte("later"), nil, nil); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	for range 2 * atOnce() {
+		goOn <- struct{}{}
+		<-begun
+	}
+	close(goOn)
+	all.Wait()
+	if most.Load() != int64(atOnce()) {
+		t.Errorf("%d were appraised at once, want %d", most.Load(), atOnce())
+	}
+}
+
 func TestWithoutPolicyNobody(t *testing.T) {
 	a, _ := counting(t)
 	a.Options.Policy = nil
