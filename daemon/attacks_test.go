@@ -84,6 +84,10 @@ var attacks = []attack{
 	{"P5: cgroups", "docker run -v {cgroups}:/x", "{cgroup}", ""},
 	{"P5: cgroups, read-only", "docker run -v {cgroups}:/x:ro", "{cgroup}", ""},
 
+	// What a runtime is told besides the bundle.
+	{"P5: podman, no pivot_root", "CONTAINERS_CONF={dir}/pivot.conf podman run", "runtime-option", "podman run --network none"},
+	{"P5: podman, its engine's session keyring", "CONTAINERS_CONF={dir}/keyring.conf podman run", "runtime-option", ""},
+
 	// What engines mount by another name than a bind.
 	{"volume whose driver binds /etc", "docker run --mount type=volume,src=etc,dst=/x,volume-driver=local,volume-opt=type=none,volume-opt=o=bind,volume-opt=device=/etc", "host-write:/etc", "docker run --mount type=volume,src=plain,dst=/x"},
 	{"volume of an overlay", "docker run --mount type=volume,src=over,dst=/x,volume-driver=local,volume-opt=type=overlay,volume-opt=device=overlay,\\\"volume-opt=o=lowerdir=/etc,upperdir={dir}/u,workdir={dir}/w\\\"", "host-write:/var", "docker run -v plain:/x"},
@@ -237,6 +241,11 @@ func (s *scene) files() {
 	} {
 		failed = append(failed, os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o644))
 	}
+	for name, with := range map[string][2]string{"pivot.conf": {"[engine]\n", "no_pivot_root = true\n"}, "keyring.conf": {"[containers]\n", "keyring = false\n"}} {
+		conf, err := os.ReadFile(os.Getenv("CONTAINERS_CONF"))
+		text := strings.Replace(string(conf), with[0], with[0]+with[1], 1)
+		failed = append(failed, err, os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o644))
+	}
 	failed = append(failed, os.Symlink("/etc", s.dir+"/link"), unix.Mkfifo(s.dir+"/fifo", 0o644))
 	for _, m := range []struct {
 		from, at string
@@ -296,6 +305,10 @@ func (s *scene) fill(text string) string {
 func (s *scene) do(t *testing.T, line string) (ran, error) {
 	t.Helper()
 	line = s.fill(line)
+	if conf, rest, ok := strings.Cut(line, " "); ok && strings.HasPrefix(conf, "CONTAINERS_CONF=") {
+		t.Setenv("CONTAINERS_CONF", strings.TrimPrefix(conf, "CONTAINERS_CONF="))
+		line = rest
+	}
 	var files []*os.File
 	if strings.Contains(line, "--preserve-fds 1") || strings.Contains(line, "passthrough") {
 		root, err := os.Open("/etc")

@@ -18,6 +18,7 @@ import (
 	"github.com/cima-project/cima/daemon/metrics"
 	"github.com/cima-project/cima/daemon/procfs"
 	"github.com/cima-project/cima/daemon/records"
+	"github.com/cima-project/cima/daemon/told"
 )
 
 // Counts are what happened to starts since the daemon started.
@@ -36,6 +37,7 @@ type Gate struct {
 	life      context.Context // of what is measured
 	end       context.CancelFunc
 	measuring sync.WaitGroup
+	told      told.Starts // more than their bundles say
 
 	mu      sync.Mutex
 	bundles map[string]*bundle // that were seen, by writing (records.Record.StartKey)
@@ -142,7 +144,7 @@ func (g *Gate) decide(ctx context.Context, h heldRuntime) error {
 	if err != nil {
 		return err
 	}
-	var results []error
+	results := []error{g.told.Note(list, h, func(owner string, classes []string) error { return g.m.announce(ctx, owner, classes) })}
 	for _, rec := range g.concerned(list, h) {
 		err := g.once(ctx, rec, h.Command().Name == "create")
 		if err == nil && h.Command().Name == "run" && h.Command().Names(rec.ID) {
@@ -337,6 +339,7 @@ func (g *Gate) prune(list []records.Record) {
 			delete(g.bundles, key)
 		}
 	}
+	g.told.Retain(live)
 	g.m.deferred.retain(owners)
 	g.m.unlogged.Retain(owners)
 	g.m.confirmed.Retain(owners)

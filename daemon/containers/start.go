@@ -133,6 +133,7 @@ func (g *Gate) judge(ctx context.Context, rec records.Record, init power.Init, w
 	if err != nil {
 		return err
 	}
+	verdict.Classes = append(verdict.Classes, g.told.Of(rec)...)
 	mounted, err := newMounted(verdict)
 	if err != nil {
 		return err

@@ -43,7 +43,7 @@ type held struct {
 func (h held) Command() gate.Command          { return h.command }
 func (h held) Names(_ string, id string) bool { return id == h.names }
 
-func told(words ...string) held {
+func ordered(words ...string) held {
 	return held{command: gate.Command{Name: words[0], Arguments: words[1:]}}
 }
 
@@ -250,27 +250,27 @@ var a, b = launchtest.ID(1), launchtest.ID(2)
 func TestJudgedAtStart(t *testing.T) {
 	s := newStarts(t)
 	s.bundle(a)
-	s.want("create", s.g.decide(t.Context(), told("create", "--bundle", "/b", a)), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", "--bundle", "/b", a)), nil)
 	if got := s.operations(a); got != "launch" || s.isGated(a) {
 		t.Errorf("when it is made: %s, gated %t", got, s.isGated(a))
 	}
 	c := s.make(a)
-	s.want("state", s.g.decide(t.Context(), told("state", a)), nil)
-	s.want("start, while the runtime sets it up", s.g.decide(t.Context(), told("start", a)), gate.ErrAgain)
+	s.want("state", s.g.decide(t.Context(), ordered("state", a)), nil)
+	s.want("start, while the runtime sets it up", s.g.decide(t.Context(), ordered("start", a)), gate.ErrAgain)
 	if s.isGated(a) {
 		t.Error("gated before it was judged")
 	}
 	c.ready()
-	s.want("kill", s.g.decide(t.Context(), told("kill", a)), nil)
+	s.want("kill", s.g.decide(t.Context(), ordered("kill", a)), nil)
 	if s.isGated(a) {
 		t.Error("another command judged it")
 	}
-	s.want("start", s.g.decide(t.Context(), told("start", a)), nil)
+	s.want("start", s.g.decide(t.Context(), ordered("start", a)), nil)
 	// The first process is in the host's namespaces.
 	if got := s.operations(a); got != "launch power mounted" || !s.isGated(a) {
 		t.Errorf("at START: %s, gated %t", got, s.isGated(a))
 	}
-	s.want("start again", s.g.decide(t.Context(), told("start", a)), nil)
+	s.want("start again", s.g.decide(t.Context(), ordered("start", a)), nil)
 	if got := s.operations(a); got != "launch power mounted" { // its mounts are the host's
 		t.Errorf("judged twice: %s", got)
 	}
@@ -292,11 +292,11 @@ func TestMeasuredUntilStart(t *testing.T) {
 		t.Cleanup(cancel)
 		return ctx
 	}
-	s.want("create", s.g.decide(short(), told("create", a)), nil)
-	s.want("run", s.g.decide(short(), told("run", b)), gate.ErrDeadline)
+	s.want("create", s.g.decide(short(), ordered("create", a)), nil)
+	s.want("run", s.g.decide(short(), ordered("run", b)), gate.ErrDeadline)
 	c := s.make(a)
 	c.ready()
-	s.want("start while it is measured", s.g.decide(t.Context(), told("start", a)), gate.ErrAgain)
+	s.want("start while it is measured", s.g.decide(t.Context(), ordered("start", a)), gate.ErrAgain)
 	s.want("start of one that is not known, meanwhile", s.g.decide(t.Context(), held{}), nil)
 	rec := s.record(a)
 	if !s.m.awaited.holds(rec.StartKey()) {
@@ -306,7 +306,7 @@ func TestMeasuredUntilStart(t *testing.T) {
 	s.want("its end", newExits(s.m).logGone(t.Context(), engines.Event{ID: a, Runtime: "docker", At: time.Now()}), errMeasuring)
 	close(measured)
 	daemontest.Eventually(t, "START goes on", func() bool {
-		err := s.g.decide(t.Context(), told("start", a))
+		err := s.g.decide(t.Context(), ordered("start", a))
 		if err != nil && !errors.Is(err, gate.ErrAgain) {
 			t.Fatal(err)
 		}
@@ -322,23 +322,44 @@ func TestNobodyElseWaits(t *testing.T) {
 	s := newStarts(t)
 	s.bundle(a)
 	s.bundle(b)
-	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
-	s.want("create", s.g.decide(t.Context(), told("create", b)), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", a)), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", b)), nil)
 	s.make(a) // its first process hangs
 	s.make(b).ready()
-	s.want("start of the one that hangs", s.g.decide(t.Context(), told("start", a)), gate.ErrAgain)
-	s.want("start of the other", s.g.decide(t.Context(), told("start", b)), nil)
+	s.want("start of the one that hangs", s.g.decide(t.Context(), ordered("start", a)), gate.ErrAgain)
+	s.want("start of the other", s.g.decide(t.Context(), ordered("start", b)), nil)
 	if s.isGated(a) || !s.isGated(b) {
 		t.Errorf("gated: %t, %t", s.isGated(a), s.isGated(b))
 	}
 	// Nor for another's measuring.
 	s.bundle(launchtest.ID(3), launchtest.Set("root.path", "/proc")) // a mount: it is complete
 	s.g.bundles[s.record(launchtest.ID(3)).StartKey()] = &bundle{launch: underWay}
-	for what, h := range map[string]heldRuntime{"exec": told("exec", a), "delete": told("delete", "-f", a), "another's start": told("start", "none"), "init": held{gate.Command{Name: "init"}, a}} {
+	for what, h := range map[string]heldRuntime{"exec": ordered("exec", a), "delete": ordered("delete", "-f", a), "another's start": ordered("start", "none"), "init": held{gate.Command{Name: "init"}, a}} {
 		s.want(what, s.g.decide(t.Context(), h), nil)
 	}
 	s.g.bundles[s.record(launchtest.ID(3)).StartKey()].launch = done
 	s.want("nothing known but where it was started", s.g.decide(t.Context(), held{names: a}), gate.ErrAgain)
+}
+
+// What a runtime is told besides the bundle is announced, and stays with the start.
+func TestStartOfStrangeCommand(t *testing.T) {
+	s := newStarts(t)
+	a, b := launchtest.ID(1), launchtest.ID(2)
+	s.bundle(a)
+	s.bundle(b)
+	strange := ordered("create", a)
+	strange.command.Strange = true
+	s.want("create", s.g.decide(t.Context(), strange), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", b)), nil)
+	for id, want := range map[string]bool{a: true, b: false} {
+		s.make(id).ready()
+		s.want("start", s.g.decide(t.Context(), ordered("start", id)), nil)
+		rec := s.record(id)
+		classes, known := s.m.confirmed.Power(rec.Name, rec.InstanceID(0))
+		if !known || slices.Contains(classes, "runtime-option") != want {
+			t.Errorf("classes %q, known %t: runtime-option must be there: %t", classes, known, want)
+		}
+	}
 }
 
 // Whoever can use containerd may make a container with the id of another's, and leave it
@@ -347,7 +368,7 @@ func TestNobodyElseWaits(t *testing.T) {
 func TestStartNextToOneWithTheSameID(t *testing.T) {
 	s := newStarts(t)
 	of := func(namespace string, words ...string) held {
-		h := told(words...)
+		h := ordered(words...)
 		h.command.Root = s.dir + "/runc/" + namespace
 		return h
 	}
@@ -369,7 +390,7 @@ func TestStartNextToOneWithTheSameID(t *testing.T) {
 func TestUnknownCommandJudgesWhatIsReady(t *testing.T) {
 	s := newStarts(t)
 	s.bundle(a)
-	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", a)), nil)
 	s.make(a).ready()
 	s.want("nothing known", s.g.decide(t.Context(), held{}), nil)
 	if !s.isGated(a) {
@@ -377,7 +398,7 @@ func TestUnknownCommandJudgesWhatIsReady(t *testing.T) {
 	}
 	s.bundle(b)
 	s.make(b).ready()
-	s.want("a start of a container that is not known", s.g.decide(t.Context(), told("start", "none")), nil)
+	s.want("a start of a container that is not known", s.g.decide(t.Context(), ordered("start", "none")), nil)
 	if !s.isGated(b) {
 		t.Error("not judged")
 	}
@@ -389,22 +410,22 @@ func TestFailedStart(t *testing.T) {
 	s.bundle(a)
 	s.bundle(b)
 	for _, id := range []string{a, b} {
-		s.want("create", s.g.decide(t.Context(), told("create", id)), nil)
+		s.want("create", s.g.decide(t.Context(), ordered("create", id)), nil)
 	}
-	s.want("start without a first process", s.g.decide(t.Context(), told("start", a)), errNoInit)
+	s.want("start without a first process", s.g.decide(t.Context(), ordered("start", a)), errNoInit)
 	first := s.make(a).ready()
 	s.make(b).ready()
 	s.register.Fail(errors.New("the register fails"))
-	if err := s.g.decide(t.Context(), told("start", a)); err == nil || errors.Is(err, gate.ErrAgain) || s.isGated(a) {
+	if err := s.g.decide(t.Context(), ordered("start", a)); err == nil || errors.Is(err, gate.ErrAgain) || s.isGated(a) {
 		t.Errorf("a power that can't be logged: %v, gated %t", err, s.isGated(a))
 	}
 	s.register.Fail(nil)
-	s.want("start of the other", s.g.decide(t.Context(), told("start", b)), nil)
+	s.want("start of the other", s.g.decide(t.Context(), ordered("start", b)), nil)
 	if s.isGated(a) || !s.isGated(b) {
 		t.Errorf("gated: %t, %t", s.isGated(a), s.isGated(b))
 	}
 	first.released()
-	s.want("start of what runs", s.g.decide(t.Context(), told("start", a)), errNoFIFO)
+	s.want("start of what runs", s.g.decide(t.Context(), ordered("start", a)), errNoFIFO)
 	if s.isGated(a) {
 		t.Error("gated, and it runs already")
 	}
@@ -418,10 +439,10 @@ func TestFailedStart(t *testing.T) {
 func TestLetGoWhileJudged(t *testing.T) {
 	s := newStarts(t)
 	s.bundle(a)
-	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", a)), nil)
 	c := s.make(a).ready()
 	s.register.hook = sync.OnceFunc(c.released)
-	s.want("start", s.g.decide(t.Context(), told("start", a)), gate.ErrLetGo)
+	s.want("start", s.g.decide(t.Context(), ordered("start", a)), gate.ErrLetGo)
 	if s.isGated(a) {
 		t.Error("gated")
 	}
@@ -431,11 +452,11 @@ func TestLetGoWhileJudged(t *testing.T) {
 func TestEndedBeforeStart(t *testing.T) {
 	s := newStarts(t)
 	s.bundle(a)
-	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", a)), nil)
 	c := s.make(a)
 	c.input.Close()
 	daemontest.Eventually(t, "it has ended", func() bool {
-		err := s.g.decide(t.Context(), told("start", a))
+		err := s.g.decide(t.Context(), ordered("start", a))
 		return err == nil
 	})
 	if s.isGated(a) {
@@ -449,17 +470,17 @@ func TestStartAfterRestart(t *testing.T) {
 	s := newStarts(t)
 	s.bundle(a)
 	s.bundle(b)
-	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", a)), nil)
 	s.open()
 	for _, id := range []string{a, b} {
 		s.make(id).ready()
-		s.want("start", s.g.decide(t.Context(), told("start", id)), nil)
+		s.want("start", s.g.decide(t.Context(), ordered("start", id)), nil)
 		if got := s.operations(id); !strings.Contains(got, "launch") || strings.Count(got, "launch") != 1 || !s.isGated(id) {
 			t.Errorf("%s: %s, gated %t", id[60:], got, s.isGated(id))
 		}
 	}
 	s.open()
-	s.want("start once more", s.g.decide(t.Context(), told("start", a)), nil)
+	s.want("start once more", s.g.decide(t.Context(), ordered("start", a)), nil)
 	if got := s.operations(a); got != "launch power mounted" { // its mounts are the host's
 		t.Errorf("judged twice: %s", got)
 	}
@@ -474,7 +495,7 @@ func TestObservedStaysObserved(t *testing.T) {
 	if err := s.m.appendLaunch(t.Context(), a, rec.InstanceID(7), rec, rec.Launch); err != nil {
 		t.Fatal(err)
 	}
-	s.want("start", s.g.decide(t.Context(), told("start", a)), nil)
+	s.want("start", s.g.decide(t.Context(), ordered("start", a)), nil)
 	if got := s.operations(a); got != "launch power" || s.isGated(a) {
 		t.Errorf("%s, gated %t", got, s.isGated(a))
 	}
@@ -484,13 +505,13 @@ func TestObservedStaysObserved(t *testing.T) {
 func TestJudgedOnce(t *testing.T) {
 	s := newStarts(t)
 	s.bundle(a)
-	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", a)), nil)
 	s.make(a).ready()
 	var other, unknown error
 	s.register.hook = sync.OnceFunc(func() {
-		other, unknown = s.g.decide(context.Background(), told("start", a)), s.g.decide(context.Background(), held{})
+		other, unknown = s.g.decide(context.Background(), ordered("start", a)), s.g.decide(context.Background(), held{})
 	})
-	s.want("start", s.g.decide(t.Context(), told("start", a)), nil)
+	s.want("start", s.g.decide(t.Context(), ordered("start", a)), nil)
 	s.want("another start meanwhile", other, gate.ErrAgain)
 	s.want("another runtime meanwhile", unknown, nil)
 	if got := s.operations(a); got != "launch power mounted" || !s.isGated(a) {
@@ -502,7 +523,7 @@ func TestJudgedOnce(t *testing.T) {
 func TestPending(t *testing.T) {
 	s := newStarts(t)
 	s.bundle(a)
-	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", a)), nil)
 	c := s.make(a)
 	rec := c.record()
 	i := s.m.Use(PeerContainer(rec), 7, 0)
@@ -518,7 +539,7 @@ func TestPending(t *testing.T) {
 	notReady("while the runtime sets it up")
 	c.ready()
 	notReady("while it waits")
-	s.want("start", s.g.decide(t.Context(), told("start", a)), nil)
+	s.want("start", s.g.decide(t.Context(), ordered("start", a)), nil)
 	if s.m.isPending(i, rec) {
 		t.Error("pending once it is judged")
 	}
@@ -558,7 +579,7 @@ func TestUnseenStart(t *testing.T) {
 	}
 	for _, id := range []string{a, b} {
 		s.bundle(id)
-		s.want("create", s.g.decide(t.Context(), told("create", id)), nil)
+		s.want("create", s.g.decide(t.Context(), ordered("create", id)), nil)
 		c := s.make(id).ready()
 		c.released()
 		if err := s.m.announceUnseen(t.Context(), id, c.record()); err != nil {
@@ -576,7 +597,7 @@ func TestUnseenStart(t *testing.T) {
 func TestNeverStarted(t *testing.T) {
 	s := newStarts(t)
 	s.bundle(a)
-	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", a)), nil)
 	c := s.make(a)
 	since, long := time.Time{}, time.Now().Add(-time.Hour)
 	if !isUnsettled(c.record(), &since) || since.IsZero() {

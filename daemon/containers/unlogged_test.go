@@ -37,10 +37,10 @@ func TestSpentStart(t *testing.T) {
 			}
 			s.m.Ledger.SetLimits(ledger.Limits{OwnerEvents: 1})
 			s.bundle(a, test.change)
-			s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
+			s.want("create", s.g.decide(t.Context(), ordered("create", a)), nil)
 			c := s.make(a).ready()
 			before := s.announced()
-			s.want("start", s.g.decide(t.Context(), told("start", a)), nil)
+			s.want("start", s.g.decide(t.Context(), ordered("start", a)), nil)
 			rec := c.record()
 			if !s.g.isJudged(rec) || !s.m.unlogged.IsJudged(rec.Name, rec.StartKey()) || strings.Count(s.operations(a), "launch") != 1 {
 				t.Errorf("judged %t, unlogged and judged %t, logged %q", s.g.isJudged(rec), s.m.unlogged.IsJudged(rec.Name, rec.StartKey()), s.operations(a))
@@ -77,9 +77,9 @@ func TestStartBesideFullLog(t *testing.T) {
 		}
 	}
 	s.bundle(a)
-	s.want("create", s.g.decide(t.Context(), told("create", a)), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", a)), nil)
 	c := s.make(a).ready()
-	s.want("start", s.g.decide(t.Context(), told("start", a)), nil)
+	s.want("start", s.g.decide(t.Context(), ordered("start", a)), nil)
 	c.released()
 	ask := func(rec *made) {
 		t.Helper()
@@ -94,7 +94,7 @@ func TestStartBesideFullLog(t *testing.T) {
 		t.Errorf("of one that was judged: %s", all)
 	}
 	s.bundle(b)
-	s.want("create", s.g.decide(t.Context(), told("create", b)), nil)
+	s.want("create", s.g.decide(t.Context(), ordered("create", b)), nil)
 	unseen := s.make(b).ready()
 	unseen.released()
 	ask(unseen)

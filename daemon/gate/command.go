@@ -30,6 +30,10 @@ type Command struct {
 	Name      string   // "create", "start", "state", …
 	Arguments []string // behind it, as they are
 	Root      string   // where the runtime keeps its state; "": by default
+
+	// Strange says that there is an option by which the runtime may make the container
+	// otherwise than its bundle says, and which leaves no trace in its first process.
+	Strange bool
 }
 
 // Names reports whether an argument is this container's id.
@@ -136,21 +140,54 @@ var (
 	plainFlags = []string{"d", "debug", "s", "systemd-cgroup"}
 )
 
+// Options of create, run and restore that take a value, and those that take none. What they change
+// is nothing of the container, or its first process shows it (preserve-fds). Not among them
+// are no-pivot, no-new-keyring (it has the session keyring of its engine) and crun's config
+// (another file than the bundle's).
+var (
+	valueOptions = []string{"b", "bundle", "console-socket", "pid-file", "pidfd-socket", "preserve-fds"}
+	plainOptions = []string{"d", "detach", "keep", "no-subreaper"}
+)
+
+// isStrange reports whether there are other options among the arguments of create, run
+// or restore. What is restored is not what the bundle says either.
+func isStrange(args []string) bool {
+	for i := 0; i < len(args); i++ {
+		flag, ok := strings.CutPrefix(args[i], "-")
+		name, _, hasValue := strings.Cut(strings.TrimPrefix(flag, "-"), "=")
+		switch {
+		case !ok:
+		case slices.Contains(valueOptions, name):
+			if !hasValue {
+				i++
+			}
+		case !slices.Contains(plainOptions, name):
+			return true
+		}
+	}
+	return false
+}
+
 // parseCommand finds the command behind a runtime's global flags. Behind a flag that
 // is not known nothing is known.
 func parseCommand(args []string) Command {
-	root := ""
+	root, strange := "", false
 	for i := 1; i < len(args); i++ {
 		flag := strings.TrimPrefix(strings.TrimPrefix(args[i], "-"), "-")
 		name, value, hasValue := strings.Cut(flag, "=")
 		switch {
 		case flag == args[i] && flag != "":
-			return Command{flag, args[i+1:], root}
+			makes := flag == "create" || flag == "run" || flag == "restore"
+			return Command{flag, args[i+1:], root, makes && (strange || isStrange(args[i+1:]))}
 		case slices.Contains(valueFlags, flag) && i+1 < len(args):
 			i++
 			value = args[i]
+		case slices.Contains([]string{"h", "help", "v", "version"}, flag):
+			return Command{} // it makes nothing
 		case !slices.Contains(plainFlags, flag) && !hasValue:
-			return Command{}
+			return Command{Strange: true}
+		case !slices.Contains(plainFlags, name) && !slices.Contains(valueFlags, name):
+			strange = true
 		}
 		if name == "root" || name == "r" {
 			root = value

@@ -17,26 +17,57 @@ import (
 func TestParseCommand(t *testing.T) {
 	for line, want := range map[string]Command{
 		// docker's shim and podman, as they call runc and crun.
-		"runc --root /run/docker/runtime-runc/moby --log /l/log.json --log-format json --systemd-cgroup create --bundle /b --pid-file /b/init.pid ID": {"create", []string{"--bundle", "/b", "--pid-file", "/b/init.pid", "ID"}, "/run/docker/runtime-runc/moby"},
-		"/usr/bin/runc --root /run/docker/runtime-runc/moby start ID":                                                                                 {"start", []string{"ID"}, "/run/docker/runtime-runc/moby"},
-		"/usr/bin/crun --root=/run/crun --rootless=auto --cgroup-manager systemd start ID":                                                            {"start", []string{"ID"}, "/run/crun"},
-		"runc start ID":                    {"start", []string{"ID"}, ""},
-		"runc -debug -root /r state start": {"state", []string{"start"}, "/r"},
-		"/proc/self/exe init":              {"init", []string{}, ""},
+		"runc --root /run/docker/runtime-runc/moby --log /l/log.json --log-format json --systemd-cgroup create --bundle /b --pid-file /b/init.pid ID": {"create", []string{"--bundle", "/b", "--pid-file", "/b/init.pid", "ID"}, "/run/docker/runtime-runc/moby", false},
+		"/usr/bin/runc --root /run/docker/runtime-runc/moby start ID":                                                                                 {"start", []string{"ID"}, "/run/docker/runtime-runc/moby", false},
+		"/usr/bin/crun --root=/run/crun --rootless=auto --cgroup-manager systemd start ID":                                                            {"start", []string{"ID"}, "/run/crun", false},
+		"runc start ID":                    {"start", []string{"ID"}, "", false},
+		"runc -debug -root /r state start": {"state", []string{"start"}, "/r", false},
+		"/proc/self/exe init":              {"init", []string{}, "", false},
 		"runc --root start":                {},
-		"runc --new start ID":              {},
-		"runc --new=start state":           {"state", []string{}, ""},
-		"runc --":                          {},
-		"runc -":                           {},
+		"runc --new start ID":              {Strange: true},
+		"runc --new=start state":           {"state", []string{}, "", false},
+		"runc --":                          {Strange: true},
+		"runc -":                           {Strange: true},
+		"runc --version":                   {},
 		"runc":                             {},
 		"":                                 {},
 	} {
-		if got := parseCommand(strings.Fields(line)); got.Name != want.Name || !slices.Equal(got.Arguments, want.Arguments) || got.Root != want.Root {
+		if got := parseCommand(strings.Fields(line)); got.Name != want.Name || !slices.Equal(got.Arguments, want.Arguments) || got.Root != want.Root || got.Strange != want.Strange {
 			t.Errorf("%s: %+v, want %+v", line, got, want)
 		}
 	}
-	if c := (Command{"start", []string{"abc"}, ""}); !c.Names("abc") || c.Names("ab") || c.Names("start") {
+	if c := (Command{Name: "start", Arguments: []string{"abc"}}); !c.Names("abc") || c.Names("ab") || c.Names("start") {
 		t.Errorf("%+v names another", c)
+	}
+}
+
+// What a runtime is told besides the bundle is known to change nothing of the container, or
+// it is strange.
+func TestStrangeCommand(t *testing.T) {
+	for line, want := range map[string]bool{
+		"runc create --bundle /b --console-socket /s --pid-file /p --preserve-fds 3 ID":  false,
+		"runc create -b /b --pid-file=/p --pidfd-socket /q ID":                           false,
+		"crun --systemd-cgroup --root=/r --cgroup-manager systemd create --bundle /b ID": false,
+		"runc run -d --keep --no-subreaper --bundle /b ID":                               false,
+		"runc create --bundle --no-pivot ID":                                             false, // a name of a directory
+		"runc create --bundle /b --no-pivot ID":                                          true,
+		"runc create -no-pivot --bundle /b ID":                                           true,
+		"runc create --no-pivot=true --bundle /b ID":                                     true,
+		"runc create --bundle /b --no-new-keyring ID":                                    true,
+		"runc run --no-new-keyring --bundle /b ID":                                       true,
+		"crun create --bundle /b ID --no-pivot":                                          true, // crun takes options behind the id
+		"crun create --bundle /b --no-piv ID":                                            true, // and parts of their names
+		"crun create --bundle /b --config /c.json ID":                                    true,
+		"crun create --bundle /b -f /c.json ID":                                          true,
+		"runc create --bundle /b -- ID":                                                  true,
+		"runc --new=1 create --bundle /b ID":                                             true,
+		"runc restore --image-path /i --bundle /b ID":                                    true,
+		"runc delete --force ID":                                                         false,
+		"runc exec --cap CAP_SYS_ADMIN ID sh":                                            false, // it makes no container
+	} {
+		if got := parseCommand(strings.Fields(line)).Strange; got != want {
+			t.Errorf("%s: strange %t, must be %t", line, got, want)
+		}
 	}
 }
 

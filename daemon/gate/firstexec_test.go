@@ -26,7 +26,7 @@ func TestHoldFirst(t *testing.T) {
 			runtimes.Add(1)
 		case h.Device() == device && h.payer.device == device && h.IsHeld():
 			if c := h.Command(); c.Name != "" {
-				t.Errorf("the container's own arguments are believed: %q", c)
+				t.Errorf("the container's own arguments are believed: %+v", c)
 			}
 			first.Add(1)
 			return r.LetFirst(h)

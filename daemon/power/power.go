@@ -56,6 +56,10 @@ const NoMetadata = "no-metadata"
 // runtime's set-up and its first instruction.
 const UnseenStart = "unseen-start"
 
+// RuntimeOption is the class of a container whose engine told its runtime more than the
+// bundle says, by an option of which it isn't known that it changes nothing.
+const RuntimeOption = "runtime-option"
+
 // ReplaceableBundle is the class of a container whose bundle a user of the host could
 // replace before the runtime reads it: then it may have any power.
 const ReplaceableBundle = "replaceable-bundle"

@@ -10,7 +10,7 @@ import (
 // classes are the classes of power (cima-evidence(7), Classes of power). Of those that end
 // in ":" each has something behind it.
 var classes = []string{
-	"privileged", "unconfined:", "confined:", "capability:", "device:", "namespace:", "joined:", "cgroup-parent", "no-cgroup", "replaceable-bundle",
+	"privileged", "unconfined:", "confined:", "capability:", "device:", "namespace:", "joined:", "cgroup-parent", "no-cgroup", "replaceable-bundle", "runtime-option",
 	"annotation:", "hook:", "sysctl:", "setting:", "unknown:", "mount-option", "propagation", "mount:", "host-read:", "host-write:",
 	"special-file:", "covered:", "data-with-sockets", "data-unseen", "descriptor", "working-directory",
 	"unseen-start", "no-metadata",
