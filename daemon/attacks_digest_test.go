@@ -39,6 +39,9 @@ var twins = []struct {
 	{"D6: secrets", "podman run --secret s1,target=k", "podman run --secret s2,target=k", false},
 	{"D6: secrets as variables", "podman run --secret s1,type=env,target=PATH", "podman run --secret s2,type=env,target=PATH", false},
 
+	{"D5: Java's classes", "docker run -e CLASSPATH=/a.jar", "docker run -e CLASSPATH=/b.jar", false},
+	{"D7: podman, what a tmpfs has at first", "podman run --tmpfs /etc", "podman run --tmpfs /etc:notmpcopyup", false},
+
 	{"source of a bind", "docker run -v {srv}/data:/x", "docker run -v {srv}/socket:/x", false},
 	{"source of a bind in podman", "podman run -v {srv}/data:/x", "podman run -v {srv}/socket:/x", false},
 	{"working directory", "docker run -w /a", "docker run -w /b", false},

@@ -8,8 +8,9 @@ import (
 // loaders are patterns of variables by which programs find the code that they run:
 // the dynamic loader's and those of languages, shells and certificates.
 var loaders = []string{
-	"LD_*", "PATH", "GCONV_PATH", "GLIBC_TUNABLES", "PYTHON*", "PERL5*", "RUBY*", "NODE_*", "JAVA_TOOL_OPTIONS", "JDK_*",
-	"_JAVA_OPTIONS", "BASH_ENV", "ENV", "DOTNET_*", "LUA_*", "*_CA_BUNDLE", "SSL_CERT_*", "OPENSSL_CONF",
+	"LD_*", "PATH", "GCONV_PATH", "GLIBC_TUNABLES", "PYTHON*", "PERL5*", "PERLLIB", "RUBY*", "GEM_HOME", "GEM_PATH", "BUNDLE_GEMFILE",
+	"NODE_*", "CLASSPATH", "JAVA_TOOL_OPTIONS", "JDK_*", "_JAVA_OPTIONS", "IBM_JAVA_OPTIONS", "OPENJ9_JAVA_OPTIONS", "BASH_*", "SHELLOPTS", "ZDOTDIR", "ENV",
+	"DOTNET_*", "CORECLR_*", "LUA_*", "PHPRC", "PHP_INI_SCAN_DIR", "*_CA_BUNDLE", "SSL_CERT_*", "OPENSSL_CONF", "OPENSSL_MODULES", "OPENSSL_ENGINES",
 }
 
 // inClear are those of loaders that hold no secret.

@@ -84,7 +84,7 @@ func TestEnvironment(t *testing.T) {
 func TestLoaders(t *testing.T) {
 	for name, is := range map[string]bool{
 		"LD_PRELOAD": true, "LD_LIBRARY_PATH": true, "LD_": true, "LD": false, "GCONV_PATH": true, "GCONV_PATHS": false, "GLIBC_TUNABLES": true, "PATH": true,
-		"MANPATH": false, "PYTHONSTARTUP": true, "PERL5OPT": true, "PERLLIB": false, "RUBYOPT": true, "NODE_OPTIONS": true, "NODEX": false, "JAVA_TOOL_OPTIONS": true,
+		"MANPATH": false, "PYTHONSTARTUP": true, "PERL5OPT": true, "PERLLIB": true, "PERL": false, "CLASSPATH": true, "CORECLR_PROFILER_PATH": true, "PHPRC": true, "BASH_FUNC_ls%%": true, "GEM_TOKEN": false, "RUBYOPT": true, "NODE_OPTIONS": true, "NODEX": false, "JAVA_TOOL_OPTIONS": true,
 		"JDK_JAVA_OPTIONS": true, "_JAVA_OPTIONS": true, "BASH_ENV": true, "ENV": true, "ENVS": false, "DOTNET_STARTUP_HOOKS": true, "LUA_PATH": true,
 		"CURL_CA_BUNDLE": true, "SSL_CERT_FILE": true, "OPENSSL_CONF": true, "openssl_conf": false,
 	} {

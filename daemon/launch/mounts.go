@@ -29,7 +29,7 @@ func (n *normaliser) mounts(a *Asked, d *Defaults) {
 		all.Source, all.Volume, all.Anonymous, all.Secret, all.UIDMappings, all.GIDMappings = "", "", false, "", nil, nil
 		d.Mounts = append(d.Mounts, all)
 		if !n.addedByEngine(out) {
-			out.Options = askedOptions(out)
+			out.Options = n.askedOptions(out)
 			a.Mounts = append(a.Mounts, out)
 		}
 	}
@@ -96,12 +96,11 @@ func (n *normaliser) addedByEngine(m Mount) bool {
 var plainOptions = []Text{"bind", "nodev", "noexec", "nosuid", "private", "rbind", "relatime", "ro", "rprivate", "rro", "rslave", "rw", "slave"}
 
 // addedOptions are those that one engine or the other adds to a mount that was asked
-// for. They take away, or are what holds without them.
+// for. They take away, are what holds without them, or are podman's default (tmpcopyup).
 var addedOptions = []Text{"nodev", "noexec", "nosuid", "private", "rbind", "relatime", "rprivate", "rw", "tmpcopyup"}
 
-// askedOptions are the options of a mount without what engines add by themselves. All
-// of them stand in the defaults.
-func askedOptions(m Mount) []Text {
+// askedOptions are a mount's options without what engines add. The defaults have all.
+func (n *normaliser) askedOptions(m Mount) []Text {
 	var out []Text
 	for _, o := range m.Options {
 		switch {
@@ -110,6 +109,9 @@ func askedOptions(m Mount) []Text {
 		case !slices.Contains(addedOptions, o):
 			out = append(out, o)
 		}
+	}
+	if m.Type == "tmpfs" && n.c.runtime == "podman" && !slices.Contains(m.Options, "tmpcopyup") {
+		out = append(out, "notmpcopyup") // by default podman copies there what the image has
 	}
 	return sorted(out)
 }
