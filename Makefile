@@ -24,6 +24,8 @@ all: build
 
 # What root makes in another user's tree (sudo make demo) belongs to that user afterwards.
 GIVE_BACK = @[ "$$(id -u)" != 0 ] || [ "$$(stat -c %u Makefile)" = 0 ] || chown -R --reference=Makefile $(wildcard bin) $(wildcard .cache) bin
+# By sudo the user whose tree it is builds: root's caches are empty, and would be filled anew.
+OWNER := $(shell [ "$$(id -u)" != 0 ] || [ -z "$$SUDO_UID" ] || [ "$$SUDO_UID" = 0 ] || [ "$$(stat -c %u Makefile)" != "$$SUDO_UID" ] || echo sudo -H -u "$$SUDO_USER" --)
 
 ## build: the four static binaries, in bin/ (2 min the first time)
 build: $(COMMANDS)
@@ -31,15 +33,15 @@ build: $(COMMANDS)
 
 # Static without cgo, and no PIE: they must run in an image made from scratch.
 bin/cimad: FORCE
-	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cimad
+	$(OWNER) env CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cimad
 bin/cima-imds: FORCE
-	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cima-imds
+	$(OWNER) env CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cima-imds
 bin/cimad-sim: FORCE
-	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cimad-sim
+	$(OWNER) env CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./daemon/cimad-sim
 bin/cima-spire: FORCE
 	CGO_ENABLED=0 $(GO) build -C packaging/spire $(GOFLAGS_BUILD) -o $(CURDIR)/$@ .
 bin/cimactl: FORCE
-	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./rpc/cimactl
+	$(OWNER) env CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $@ ./rpc/cimactl
 
 ## cross: cimactl for the other platforms, in bin/cross (Linux on arm64: all programs compile)
 cross: $(PLATFORMS:%=bin/cross/%/cimactl)
@@ -50,7 +52,8 @@ bin/cross/%/cimactl: FORCE
 ## demo: two containers get evidence about themselves on a simulated TD, and it is appraised (1 min; root, for containers)
 ##   INSTALL=1 installs podman where no container engine works
 demo: build
-	$(GO) run ./packaging/test/demo -bin bin $(if $(INSTALL),-install) $(DEMO_FLAGS)
+	$(OWNER) $(GO) build -trimpath -buildvcs=false -o .cache/demo ./packaging/test/demo
+	.cache/demo -bin bin $(if $(INSTALL),-install) $(DEMO_FLAGS)
 	$(GIVE_BACK)
 
 ## test: all tests of Go, race detector on; lists what this machine left out (15 min on 2 processors)
