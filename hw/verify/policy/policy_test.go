@@ -41,6 +41,8 @@ func TestErrors(t *testing.T) {
 		{"image = \"shop\"", "imgae = \"shop\"", `p.toml:37: [[container]] 1 has no key "imgae": did you mean "image"?`},
 		{"image = \"shop\"", "image = \"shpo\"", `p.toml:37: container "shop": there is no [image.shpo]: did you mean "shop"?`},
 		{"image = \"shop\"", "IMAGE = \"shop\"", `p.toml:37: [[container]] 1 has no key "IMAGE"`},
+		{"image = \"shop\"", "image = shop", `p.toml:37: expected value but found "shop" instead: text must be in quotes`},
+		{"image = \"shop\"", "image = /shop", `p.toml:37: expected value but found '/' instead: text must be in quotes`},
 		{"image = \"shop\"", "any = true", `p.toml:32: nothing uses [image.shop]`},
 		{"image = \"shop\"", "any = true\nimage = \"shop\"", `p.toml:37: [[container]] 1: any must be left out`},
 		{"image = \"shop\"", "", `[[container]] 1 must have image or launch, or any = true`},

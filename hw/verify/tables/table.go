@@ -67,12 +67,21 @@ func Read(name string, text []byte, most int) (*Table, error) {
 	_, err := toml.Decode(string(text), &values)
 	var parse toml.ParseError
 	if errors.As(err, &parse) {
-		return nil, &Error{name, parse.Position.Line, parse.Message}
+		return nil, &Error{name, parse.Position.Line, parse.Message + unquoted(parse.Message)}
 	}
 	if err != nil {
 		return nil, &Error{name, 1, err.Error()}
 	}
 	return &Table{&file{Name: name, lines: found.lines}, "", "the file", values, nil}, nil
+}
+
+// unquoted names the usual slip where the parser wanted a value and found a word or a path.
+func unquoted(message string) string {
+	const before = "expected value but found "
+	if strings.HasPrefix(message, before+`"`) || strings.HasPrefix(message, before+"'/'") {
+		return ": text must be in quotes"
+	}
+	return ""
 }
 
 // Errors are the faults in the order of their lines, joined; nil where there are none.
