@@ -128,7 +128,7 @@ func ExampleUnreachableError() {
 	_, err := rpc.Dialer{Path: "/tmp/no-such-dir/cima.sock", Patience: -1}.Dial(context.Background())
 	fmt.Println(err)
 	// Output:
-	// no daemon at /tmp/no-such-dir/cima.sock: no such file or directory; hint: is /tmp/no-such-dir mounted into this container (-v /tmp/no-such-dir:/tmp/no-such-dir:ro), and cimad installed?
+	// no daemon at /tmp/no-such-dir/cima.sock: no such file or directory; hint: in a container: mount /tmp/no-such-dir (-v /tmp/no-such-dir:/tmp/no-such-dir:ro); on the host: systemctl start cimad, and cimactl doctor says what is missing
 }
 
 // At boot a program may be earlier than the daemon.

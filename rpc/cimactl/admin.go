@@ -41,7 +41,7 @@ func adminHint(away *rpc.UnreachableError) string {
 	case errors.Is(away, fs.ErrPermission):
 		return "this is for root on the host: try it with sudo"
 	case errors.Is(away, fs.ErrNotExist):
-		return "this is for root on the host, and no container should have the socket; on the host: systemctl status cimad-admin.socket"
+		return "this is for root on the host, and no container should have the socket; on the host: systemctl status cimad-admin.socket, and cimactl doctor says what is missing"
 	}
 	return away.Hint
 }

@@ -31,7 +31,7 @@ func Hint(path, usual string, err error) string {
 	switch {
 	case errors.Is(err, syscall.ENOENT):
 		if _, err := os.Stat(dir); err != nil {
-			return fmt.Sprintf("is %s mounted into this container (-v %s:%s:ro), and cimad installed?", dir, dir, dir)
+			return fmt.Sprintf("in a container: mount %s (-v %s:%s:ro); on the host: systemctl start cimad, and cimactl doctor says what is missing", dir, dir, dir)
 		}
 		return "cimad is not running: systemctl start cimad, on the host; if that changes nothing, cimactl doctor says why"
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):

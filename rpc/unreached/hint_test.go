@@ -17,7 +17,7 @@ func TestFormerPaths(t *testing.T) {
 		"unix:/run/cima/uds/cima-server.sock": "was CIMA 0.5's socket",
 		"unix:/cima/cima.sock":                "without unix: before it: /cima/cima.sock",
 		"unix:///cima/cima.sock":              "without unix: before it: /cima/cima.sock",
-		"/cima/cima.sock":                     "is /cima mounted",
+		"/cima/cima.sock":                     "in a container: mount /cima (-v /cima:/cima:ro); on the host: systemctl start cimad",
 	} {
 		if h := Hint(path, usual, syscall.ENOENT); !strings.Contains(h, want) {
 			t.Errorf("%s: %s", path, h)

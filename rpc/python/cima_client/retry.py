@@ -63,7 +63,7 @@ def unreachable(path: str, cause: OSError) -> UnreachableError:
     if number == errno.ENOENT and os.path.basename(path) == _FORMER:
         hint = "that was CIMA 0.5's socket: name /run/cima/cima.sock, and mount its directory (-v /run/cima:/run/cima:ro)"
     elif number == errno.ENOENT and not os.path.isdir(directory):
-        hint = f"is {directory} mounted into this container (-v {directory}:{directory}:ro), and cimad installed?"
+        hint = f"in a container: mount {directory} (-v {directory}:{directory}:ro); on the host: systemctl start cimad, and cimactl doctor says what is missing"
     elif number == errno.ENOENT:
         hint = "cimad is not running: systemctl start cimad, on the host; if that changes nothing, cimactl doctor says why"
     elif number in (errno.EACCES, errno.EPERM):

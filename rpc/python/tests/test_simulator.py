@@ -186,7 +186,7 @@ class SimulatorTest(unittest.TestCase):
             check=False,
         )
         self.assertEqual(failed.returncode, 1)
-        self.assertRegex(failed.stderr, r"^cima_client: no daemon at .*; hint: is /tmp/cima-none mounted")
+        self.assertRegex(failed.stderr, r"^cima_client: no daemon at .*; hint: in a container: mount /tmp/cima-none")
 
     def test_end_to_end_example(self) -> None:
         environment = {**os.environ, "CIMA_SOCKET": self.simulator.socket, "PYTHONPATH": str(ROOT / "rpc/python")}

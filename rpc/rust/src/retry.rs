@@ -77,7 +77,7 @@ pub(crate) fn unreachable(path: &Path, e: io::Error) -> Error {
             "that was CIMA 0.5's socket: name /run/cima/cima.sock, and mount its directory (-v /run/cima:/run/cima:ro)"
         }
         ErrorKind::NotFound if !there => {
-            "is /run/cima mounted into this container (-v /run/cima:/run/cima:ro), and cimad installed?"
+            "in a container: mount /run/cima (-v /run/cima:/run/cima:ro); on the host: systemctl start cimad, and cimactl doctor says what is missing"
         }
         ErrorKind::NotFound => "cimad is not running: systemctl start cimad, on the host; if that changes nothing, cimactl doctor says why",
         ErrorKind::PermissionDenied => "SELinux or AppArmor may forbid containers to connect",
