@@ -297,7 +297,14 @@ func (p *Policy) JudgeHost(unit string, claims jsontext.Value) (found wanted.Fin
 		return nil, nil, err
 	}
 	h := p.host
-	found.Want(h.any || unit != "" && slices.Contains(h.units, unit), "host process", tables.Or(h.units), "of unit "+cmp.Or(unit, "none"))
+	got, want := "of no unit", "a container: the policy's [host] names no unit"
+	if unit != "" {
+		got = "of unit " + unit
+	}
+	if len(h.units) > 0 {
+		want = tables.Or(h.units)
+	}
+	found.Want(h.any || unit != "" && slices.Contains(h.units, unit), "host process", want, got)
 	d := match.NewDocument(map[string]any{"claims": root}, match.NewMeter(p.bytes+len(claims)))
 	if missing, first := d.Against(h.match); missing > 0 {
 		found.Want(false, "host process", "as match says", d.Differs(first))

@@ -207,6 +207,12 @@ func TestHost(t *testing.T) {
 	}
 	if found, _, err := parse(t, "cima_policy = 2\n[host]\nunits = \"a\"\n").JudgeHost("", claims); err != nil || found[0].OK {
 		t.Error("a process without a unit fits")
+	} else if f := found[0]; f.Got != "of no unit" || f.Want != "a" {
+		t.Errorf("%+v", f)
+	}
+	// Who asked for evidence of a container, and got a shell's, must not read "of unit none, must be none".
+	if found, _, err := parse(t, "cima_policy = 2\n").JudgeHost("", claims); err != nil || !strings.HasPrefix(found[0].Want, "a container") {
+		t.Errorf("%v %v", found, err)
 	}
 }
 
