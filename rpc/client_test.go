@@ -122,7 +122,7 @@ func TestClientHints(t *testing.T) {
 		err  error
 		hint string
 	}{
-		filepath.Join(dir, "cima", "cima.sock"): {syscall.ENOENT, "mounted"},
+		filepath.Join(dir, "cima", "cima.sock"): {syscall.ENOENT, "in a container: mount "},
 		filepath.Join(dir, "cima.sock"):         {syscall.ENOENT, "cimactl doctor says why"},
 		gone:                                    {syscall.ECONNREFUSED, "nobody listens"},
 		"/" + strings.Repeat("x", 120):          {syscall.EINVAL, "107"},

@@ -121,6 +121,9 @@ func TestInitAllowsNoPower(t *testing.T) {
 	if _, _, err := InitPolicy([]*Result{appraiseT(t, bundle, opts)}, []string{"volumes"}); err == nil {
 		t.Error("what can't be waived was")
 	}
+	if _, _, err := InitPolicy([]*Result{appraiseT(t, bundle, opts)}, []string{"colateral"}); err == nil || !strings.Contains(err.Error(), `did you mean "collateral"?`) {
+		t.Error(err)
+	}
 }
 
 // Several evidences make one policy, which all of them meet.

@@ -34,6 +34,8 @@ func Hint(path, usual string, err error) string {
 			return fmt.Sprintf("in a container: mount %s (-v %s:%s:ro); on the host: systemctl start cimad, and cimactl doctor says what is missing", dir, dir, dir)
 		}
 		return "cimad is not running: systemctl start cimad, on the host; if that changes nothing, cimactl doctor says why"
+	case errors.Is(err, syscall.ENOTDIR):
+		return fmt.Sprintf("%s is no directory, the socket itself perhaps: mount the directory (-v %s:%s:ro)", dir, dir, dir)
 	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
 		return fmt.Sprintf("SELinux or AppArmor may forbid containers to connect (the audit log says so; try --security-opt label=disable), or %s is not for this user", path)
 	case errors.Is(err, syscall.ECONNREFUSED) && mountedAlone(path):

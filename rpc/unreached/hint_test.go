@@ -42,7 +42,7 @@ func TestWhatIsNoMistake(t *testing.T) {
 	if !isMount(mounts, "/run/cima/cima.sock") || isMount(mounts, "/run/cima") || isMount("", "/") {
 		t.Error("a mounted socket must be seen, and no other")
 	}
-	for number, want := range map[syscall.Errno]string{syscall.ECONNREFUSED: "nobody listens", syscall.EACCES: "SELinux"} {
+	for number, want := range map[syscall.Errno]string{syscall.ECONNREFUSED: "nobody listens", syscall.ENOTDIR: "is no directory, the socket itself perhaps", syscall.EACCES: "SELinux"} {
 		if h := Hint(filepath.Join(dir, "none"), usual, number); !strings.Contains(h, want) {
 			t.Error(h)
 		}

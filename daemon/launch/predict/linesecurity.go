@@ -61,7 +61,11 @@ func (r *reader) device(s string) error { return r.c.AddDevice(s) }
 // Interface: VENDOR/CLASS=NAME.
 func (c *Container) AddDevice(s string) error {
 	if before, _, ok := strings.Cut(s, "="); ok && !strings.HasPrefix(s, "/") && strings.Contains(before, "/") {
-		c.Doubt("asked", fmt.Sprintf("the device %s: the host's CDI specification says what it is", s), "")
+		instead := ""
+		if before == "cima-project.github.io/agent" {
+			instead = "; cimad's own has the launch digest of -e CIMA_SOCKET=/run/cima/cima.sock -v /run/cima:/run/cima:ro in its place"
+		}
+		c.Doubt("asked", fmt.Sprintf("the device %s: the host's CDI specification says what it is%s", s, instead), "")
 		return nil
 	}
 	d, err := parseDevice(s)

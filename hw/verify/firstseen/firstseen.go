@@ -50,7 +50,13 @@ type Event struct {
 func Policy(seen []Seen, waive []string) (text []byte, notes []string, err error) {
 	for _, code := range waive {
 		if c, ok := codes.Of(code); !ok || !c.Stands && code != codes.Executions {
-			return nil, nil, fmt.Errorf("%q can't be waived: cima-policy(5), NOT PROVED, has the codes that can", code)
+			var can []string
+			for _, c := range codes.All() {
+				if c.Stands || c.Name == codes.Executions {
+					can = append(can, c.Name)
+				}
+			}
+			return nil, nil, fmt.Errorf("%q can't be waived%s: cima-policy(5), NOT PROVED, has the codes that can", code, tables.Near(code, can))
 		}
 	}
 	w := &writer{seen: seen, waive: waive}

@@ -81,7 +81,7 @@ func OfPolicy(data []byte) string {
 	case len(text) == 0:
 		return "the file is empty: did the command that wrote it fail?"
 	case bytes.HasPrefix(text, []byte("{")):
-		return "this is JSON, evidence perhaps: `cimactl verify EVIDENCE --policy FILE`"
+		return "this is JSON, evidence perhaps: it must be `cimactl verify EVIDENCE --policy FILE`, `cimactl policy explain FILE EVIDENCE`"
 	case bytes.HasPrefix(text, []byte("-----BEGIN ")):
 		return "this is a certificate or a key: it goes with --trust-root"
 	}

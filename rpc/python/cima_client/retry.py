@@ -66,6 +66,8 @@ def unreachable(path: str, cause: OSError) -> UnreachableError:
         hint = f"in a container: mount {directory} (-v {directory}:{directory}:ro); on the host: systemctl start cimad, and cimactl doctor says what is missing"
     elif number == errno.ENOENT:
         hint = "cimad is not running: systemctl start cimad, on the host; if that changes nothing, cimactl doctor says why"
+    elif number == errno.ENOTDIR:
+        hint = f"{directory} is no directory, the socket itself perhaps: mount the directory (-v {directory}:{directory}:ro)"
     elif number in (errno.EACCES, errno.EPERM):
         hint = f"SELinux or AppArmor may forbid containers to connect, or {path} is not for this user"
     elif number == errno.ECONNREFUSED:

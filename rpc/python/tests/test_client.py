@@ -191,7 +191,7 @@ class Cases(Both, unittest.TestCase):
         began = time.monotonic()
         with self.assertRaises(UnreachableError) as raised:
             self.ask(self.client("/tmp/cima-none/cima.sock", patience=0), "get_measurement_count")
-        self.assertIn("mounted", raised.exception.hint)
+        self.assertIn("in a container: mount ", raised.exception.hint)
         self.assertIn(f"; hint: {raised.exception.hint}", str(raised.exception))
         self.assertLess(time.monotonic() - began, 1)
 

@@ -80,6 +80,9 @@ pub(crate) fn unreachable(path: &Path, e: io::Error) -> Error {
             "in a container: mount /run/cima (-v /run/cima:/run/cima:ro); on the host: systemctl start cimad, and cimactl doctor says what is missing"
         }
         ErrorKind::NotFound => "cimad is not running: systemctl start cimad, on the host; if that changes nothing, cimactl doctor says why",
+        ErrorKind::NotADirectory => {
+            "the socket is mounted in its directory's place: mount the directory (-v /run/cima:/run/cima:ro)"
+        }
         ErrorKind::PermissionDenied => "SELinux or AppArmor may forbid containers to connect",
         ErrorKind::ConnectionRefused => {
             "nobody listens: systemctl status cimad; a container mounts the directory, not the socket"
