@@ -106,16 +106,19 @@ func TestFixtures(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		t.Logf("%s: %s, data %q", name, q.Bank, q.Data)
+		bits, free := 0, 0
 		for i, part := range parts {
 			for bit := range len(part) * 8 {
 				all := slices.Clone(parts)
 				all[i] = slices.Clone(part)
 				all[i][bit/8] ^= 1 << (bit % 8)
 				if _, err := verified(all[0], all[1], all[2], all[3], reportData); err == nil {
+					free++
 					t.Errorf("%s: part %d: byte %d, bit %d is free", name, i, bit/8, bit%8)
 				}
 			}
+			bits += len(part) * 8
 		}
+		t.Logf("%s: %s, data %q: %d bits, %d free", name, q.Bank, q.Data, bits, free)
 	}
 }
