@@ -29,6 +29,7 @@ type appraisal struct {
 	td      *verifytest.TD
 	id      string
 	service *collateraltest.Service
+	server  *httptest.Server
 	url     string
 }
 
@@ -41,9 +42,9 @@ func newAppraisal(t *testing.T) *appraisal {
 	bundle := a.td.Evidence(a.id, nonce, nil)
 	policy, _ := a.td.Policy(a.td.Appraise(bundle, nonce, nil))
 	a.service = collateraltest.Of(t, a.td.Machine(), time.Now())
-	server := httptest.NewServer(a.service)
-	t.Cleanup(server.Close)
-	a.url = server.URL
+	a.server = httptest.NewServer(a.service)
+	t.Cleanup(a.server.Close)
+	a.url = a.server.URL
 	a.write(t, "evidence.json", bundle)
 	a.write(t, "policy.toml", bytes.Replace(policy, []byte(`"collateral",`), nil, 1))
 	a.write(t, "root.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.service.Root.Raw}))

@@ -91,6 +91,7 @@ func TestKilledProcesses(t *testing.T) {
 		}
 		started <- c.Process
 		err := c.Wait()
+		a.server.CloseClientConnections() // returns when each question of the killed one was counted
 		folder := filepath.Join(cache, "cima", "collateral")
 		states, failed := collateral.Kept(t.Context(), folder, nil, time.Now())
 		if failed != nil {
