@@ -96,6 +96,7 @@ var attacks = []attack{
 	{"podman, an overlay of /etc", "podman run -v /etc:/x:O", "mount-option mount:overlay", "podman run -v {srv}/data:/x"},
 	{"podman, volume whose driver binds /etc", "podman run -v petc:/x", "host-write:/etc", "podman run -v pplain:/x"},
 	{"podman, a directory of the host's as root file system", "podman run --rootfs {rootfs}", "host-write:/tmp", ""},
+	{"P2: podman, another's root file system", "podman run --rootfs {pcreated}", "host-write:/var", ""},
 	{"propagation", "docker run --mount type=bind,src={shared},dst=/x,bind-propagation=rshared", "host-write:/tmp propagation setting:linux.rootfsPropagation", "docker run --mount type=bind,src={srv}/data,dst=/x,bind-propagation=rprivate"},
 	{"podman, propagation", "podman run -v {shared}:/x:rshared", "host-write:/tmp propagation setting:linux.rootfsPropagation", "podman run --mount type=devpts,dst=/x"},
 
@@ -199,6 +200,14 @@ func newScene(t *testing.T, configure ...func(*config.Config)) *scene {
 	t.Cleanup(func() { podman("rm", "-f", "-t", "0", held) })
 	s.words["pvictim"] = held
 	if s.words["pvpid"], err = podman("inspect", "--format", "{{.State.Pid}}", held); err != nil {
+		t.Fatal(err)
+	}
+	created, err := podman("create", podmanImage, "/cimactl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { podman("rm", "-f", created) })
+	if s.words["pcreated"], err = podman("mount", created); err != nil {
 		t.Fatal(err)
 	}
 	for _, options := range [][]string{{"pplain"}, {"--opt", "type=none", "--opt", "o=bind", "--opt", "device=/etc", "petc"}} {

@@ -41,7 +41,7 @@ func (s *Store) Judge(ctx context.Context, r Record, init power.Init) (power.Ver
 	}
 	if r.UID == 0 && r.Err == nil {
 		c.Files, c.Volumes, c.Own = s.engineFiles(r, ownFiles), volumes(s.options.Places, r), podDirectories(r)
-		c.OwnRoot, c.AnyRoot = s.ownRoot(r), r.Runtime == "docker"
+		c.OwnRoot, c.AnyRoot = s.ownRoot(ctx, r), r.Runtime == "docker"
 		c.Storages, c.Logs = s.storages(), logDirectories(s.options.Places, r)
 	}
 	return s.host().Judge(ctx, c, init)
@@ -50,7 +50,7 @@ func (s *Store) Judge(ctx context.Context, r Record, init power.Init) (power.Ver
 // ownRoot reports whether a root file system lies where the container's engine keeps
 // those that it makes, and is no other container's. Who uses podman may choose one, and
 // docker's users may not.
-func (s *Store) ownRoot(r Record) bool {
+func (s *Store) ownRoot(ctx context.Context, r Record) bool {
 	if r.RootPath == "" || path.Clean(r.RootPath) != r.RootPath || s.sharesRoot(r) {
 		return false
 	}
@@ -58,10 +58,11 @@ func (s *Store) ownRoot(r Record) bool {
 	case "docker":
 		return launch.StorageRoot(r.RootPath) != ""
 	case "podman", "cri-o":
+		is, err := s.storage.Find(ctx, r.Bundle, r.ID, 0) // --rootfs may name another container's
 		for i := range s.options.Places {
 			p := &s.options.Places[i]
 			storage, _, ok := strings.Cut(p.Config, "/overlay-containers/")
-			if layer, below := strings.CutPrefix(r.RootPath, storage+"/overlay/"); ok && below && !p.ofUsers() && strings.HasSuffix(layer, "/merged") && strings.Count(layer, "/") == 1 {
+			if ok && err == nil && launch.IsID(is.Layer) && !p.ofUsers() && r.RootPath == path.Join(storage, "overlay", is.Layer, "merged") {
 				return true
 			}
 		}
