@@ -9,11 +9,13 @@ import (
 	"crypto/sha512"
 	"encoding/binary"
 	"errors"
-	"runtime"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/cima-project/cima/hw/verify"
+	"github.com/cima-project/cima/rpc"
 )
 
 const (
@@ -31,7 +33,7 @@ type Appraiser struct {
 	Judged func(*verify.Result)
 
 	mu      sync.Mutex
-	turns   chan struct{} // has an element for each appraisal under way
+	room    *semaphore.Weighted // of the evidence that is being appraised
 	results map[[48]byte]*judged
 	order   [][48]byte // the oldest first
 
@@ -77,19 +79,18 @@ func (a *Appraiser) Appraise(ctx context.Context, evidence, nonce, userData []by
 	return nil
 }
 
-// atOnce is how many appraise at once: anybody who connects can have the largest evidence
-// appraised, which takes many times its own size of memory. More than processors, because
-// some wait for collateral.
-func atOnce() int { return max(4, runtime.GOMAXPROCS(0)) }
+// room is how many bytes of evidence are appraised at once: anybody who connects can have the
+// largest appraised, which takes many times its own size of memory. Four of these fit, and
+// thousands that are small, of which some may wait for collateral.
+const room = 4 * rpc.MaxEvidence
 
 // result appraises, or waits for the one who appraises the same.
 func (a *Appraiser) result(ctx context.Context, evidence, nonce, userData []byte) (*verify.Result, error) {
 	k, mine := key(evidence, nonce, userData), false
 	j := a.find(k)
 	if j == nil {
-		select {
-		case a.turns <- struct{}{}:
-		case <-ctx.Done():
+		size := min(int64(len(evidence)), room)
+		if err := a.room.Acquire(ctx, size); err != nil {
 			return nil, context.Cause(ctx)
 		}
 		if j, mine = a.place(k); mine {
@@ -106,7 +107,7 @@ func (a *Appraiser) result(ctx context.Context, evidence, nonce, userData []byte
 			}
 			close(j.done)
 		}
-		<-a.turns
+		a.room.Release(size)
 	}
 	select {
 	case <-j.done:
@@ -135,7 +136,7 @@ func (a *Appraiser) find(k [48]byte) *judged {
 	return a.results[k]
 }
 
-// place is what find finds, or a new place for the result of who has a turn.
+// place is what find finds, or a new place for the result of who appraises.
 func (a *Appraiser) place(k [48]byte) (j *judged, mine bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -158,7 +159,7 @@ func (a *Appraiser) time() time.Time {
 // drop drops results that are old, and the oldest until there are less than most.
 func (a *Appraiser) drop(most int) {
 	if a.results == nil {
-		a.results, a.turns = make(map[[48]byte]*judged), make(chan struct{}, atOnce())
+		a.results, a.room = make(map[[48]byte]*judged), semaphore.NewWeighted(room)
 	}
 	for len(a.order) > 0 && (len(a.order) >= most || a.time().Sub(a.results[a.order[0]].made) >= keptFor) {
 		delete(a.results, a.order[0])

@@ -6,12 +6,14 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/cima-project/cima/hw/verify"
 	"github.com/cima-project/cima/hw/verify/policy"
+	"github.com/cima-project/cima/rpc"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -91,46 +93,61 @@ func TestErrorsAndOldResultsAreNotKept(t *testing.T) {
 	}
 }
 
-// However many come with other evidence each, some are appraised at once; and who gives up
-// has waited for nothing.
+// Of the largest evidence some are appraised at once, small ones find room beside them, and who
+// gives up takes nothing along.
 func TestSomeAtOnce(t *testing.T) {
-	a, _ := counting(t)
-	var now, most atomic.Int64
-	begun, goOn := make(chan struct{}), make(chan struct{})
-	a.appraise = func(context.Context, []byte, verify.Options) (*verify.Result, error) {
-		n := now.Add(1)
-		defer now.Add(-1)
-		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+	synctest.Test(t, func(t *testing.T) {
+		const large, atOnce = rpc.MaxEvidence - 100, 4
+		a, _ := counting(t)
+		var now atomic.Int64
+		goOn := make(chan struct{})
+		a.appraise = func(_ context.Context, evidence []byte, _ verify.Options) (*verify.Result, error) {
+			if len(evidence) == large {
+				now.Add(1)
+				defer now.Add(-1)
+				<-goOn
+			}
+			return &verify.Result{Verdict: verify.Trusted}, nil
 		}
-		begun <- struct{}{}
-		<-goOn
-		return &verify.Result{Verdict: verify.Trusted}, nil
-	}
-	var all sync.WaitGroup
-	for i := range 3 * atOnce() {
-		all.Go(func() {
-			if err := a.Appraise(t.Context(), []byte{byte(i), 1}, nil, nil); err != nil {
+		var all sync.WaitGroup
+		appraise := func(i, size int) {
+			all.Go(func() {
+				evidence := make([]byte, size)
+				evidence[0] = byte(i)
+				if err := a.Appraise(t.Context(), evidence, nil, nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for i := range atOnce {
+			appraise(i, large)
+		}
+		synctest.Wait()
+		for i := range 20 {
+			if err := a.Appraise(t.Context(), []byte{byte(i), 2}, nil, nil); err != nil {
 				t.Error(err)
 			}
-		})
-	}
-	for range atOnce() {
-		<-begun
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := a.Appraise(ctx, []byte("later"), nil, nil); !errors.Is(err, context.Canceled) {
-		t.Error(err)
-	}
-	for range 2 * atOnce() {
-		goOn <- struct{}{}
-		<-begun
-	}
-	close(goOn)
-	all.Wait()
-	if most.Load() != int64(atOnce()) {
-		t.Errorf("%d were appraised at once, want %d", most.Load(), atOnce())
-	}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := a.Appraise(ctx, make([]byte, large), []byte("later"), nil); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+		for i := range atOnce {
+			appraise(10+i, large)
+		}
+		for range 2 * atOnce {
+			synctest.Wait()
+			if now.Load() > atOnce {
+				t.Errorf("%d are appraised at once, want %d", now.Load(), atOnce)
+			}
+			goOn <- struct{}{}
+		}
+		all.Wait()
+		if !a.room.TryAcquire(room) {
+			t.Error("some room is not given back")
+		}
+	})
 }
 
 func TestWithoutPolicyNobody(t *testing.T) {
