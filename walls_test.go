@@ -116,7 +116,7 @@ var allowed = map[string][]string{
 	"hw/verify/policydiff":     {"hw/verify/policy"},
 	"hw/verify/paravisor":      {"hw", "hw/verify/tables"},
 	"hw/verify/revoked":        {"hw/verify/tables"},
-	"hw/verify/peers":          {"hw/verify"},
+	"hw/verify/peers":          {"hw/verify", "rpc"},
 	"hw/verify/page":           {"hw/verify", "hw/verify/card", "hw/verify/codes", "hw/verify/evidence", "hw/verify/replay", "logs", "logs/boot", "rpc"},
 	"hw/verify/platform":       {"hw/verify/tables", "hw/verify/wanted"},
 	"hw/verify/policy":         {"hw", "hw/verify/cmdline", "hw/verify/codes", "hw/verify/guest", "hw/verify/launches", "hw/verify/match", "hw/verify/paravisor", "hw/verify/platform", "hw/verify/revoked", "hw/verify/tables", "hw/verify/wanted", "logs", "logs/boot"},
