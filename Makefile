@@ -18,7 +18,7 @@ PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 .PHONY: all build cross demo golden test test-packages test-clients test-kubernetes test-ear test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-lines proof-start proof-packages proof-fuzz proof-busy \
 	proof-closed-world proof-hostile proof-verdict proof-tls proof-spire test-spire packages-spire
-.PHONY: proof-verify
+.PHONY: proof-verify proof-kubelet
 .PHONY: web pictures test-web release proof-debian proof-selinux proof-architectures proof-boot
 all: build
 
@@ -200,6 +200,11 @@ proof-spire: bin/cimad-sim bin/cimactl bin/cima-spire
 	$(GO) test -C packaging/spire/proof -count=1 ./...
 	CGO_ENABLED=0 $(GO) build -C packaging/spire/proof -trimpath -buildvcs=false -o $(CURDIR)/.cache/spire/proof .
 	.cache/spire/proof -bin $(CURDIR)/bin -spire $(CURDIR)/.cache/spire/v1.13.3 $(SPIRE_FLAGS)
+## proof-kubelet: Kubernetes' own kubelet and containerd run the DaemonSet's pod and pods that ask for the socket (root, network; 10 CPU minutes for the kubelet the first time)
+proof-kubelet:
+	GO="$(GO)" packaging/test/kubernetes/kubelet .cache/kubelet
+	$(GO) vet -C packaging/test/kubernetes -tags kubelet ./...
+	$(GO) test -C packaging/test/kubernetes $(WHOLE) -tags kubelet -run 'TestKubelet$$' . -args -kubelet "$$(ls -d $(CURDIR)/.cache/kubelet/v*/kubelet)"
 ## proof-verdict: 16 MiB of any evidence against a policy of 1 MiB, and what 1,000 events cost beside bare hashing (idle machine)
 proof-verdict:
 	$(GO) test $(WHOLE) -run 'TestMemory|TestKinds' -bench 'ThousandEvents/ratio' ./hw/verify -args -whole

@@ -74,6 +74,23 @@ func agent(t *testing.T, sim, config string) (root string) {
 	}
 }
 
+// publish has the CRI plugin know an image with one program, made as make packages makes it,
+// and returns the archive.
+func (n *node) publish(dir, name, program string) string {
+	n.Helper()
+	writer := build(n.T, dir, "image", "./packaging/image")
+	notice, archive := filepath.Join(dir, "NOTICE"), program+".oci.tar"
+	if err := os.WriteFile(notice, []byte("licences"), 0o644); err != nil {
+		n.Fatal(err)
+	}
+	repository, tag, _ := strings.Cut(name, ":")
+	host := strings.TrimSpace(string(must(n.T, exec.Command("go", "env", "GOARCH"))))
+	must(n.T, exec.Command(writer, "-out", archive, "-name", repository, "-tag", tag, "-notice", notice, "-epoch", "1700000000", host+"="+program))
+	must(n.T, exec.Command("ctr", "-n", "k8s.io", "images", "import", archive))
+	n.known(name)
+	return archive
+}
+
 // run runs a container of the image of cimactl to its end, and returns what it printed.
 func (n *node) run(sandbox string, pod *cri.PodSandboxConfig, args ...string) string {
 	n.Helper()
@@ -135,15 +152,7 @@ func TestEvidenceOfAPod(t *testing.T) {
 	n := newNode(t)
 	dir := t.TempDir()
 	cimactl, sim := build(t, dir, "cimactl", "./rpc/cimactl"), build(t, dir, "cimad-sim", "./daemon/cimad-sim")
-	writer := build(t, dir, "image", "./packaging/image")
-	notice, archive := filepath.Join(dir, "NOTICE"), filepath.Join(dir, "cimactl.oci.tar")
-	if err := os.WriteFile(notice, []byte("licences"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	host := strings.TrimSpace(string(must(t, exec.Command("go", "env", "GOARCH"))))
-	must(t, exec.Command(writer, "-out", archive, "-name", strings.TrimSuffix(tool, ":1"), "-tag", "1", "-notice", notice, "-epoch", "1700000000", host+"="+cimactl))
-	must(t, exec.Command("ctr", "-n", "k8s.io", "images", "import", archive))
-	n.known(tool)
+	n.publish(dir, tool, cimactl)
 
 	root := agent(t, sim, "")
 	sandbox, config := n.pod("web-1")

@@ -31,6 +31,7 @@ type node struct {
 	*testing.T
 	runtime cri.RuntimeServiceClient
 	images  cri.ImageServiceClient
+	cni     string // where the CRI plugin looks for network plug-ins and what is configured
 }
 
 // newNode starts the machine's containerd at its usual places, in the namespaces that
@@ -49,7 +50,7 @@ func newNode(t *testing.T) *node {
 		t.Skip("left out: no namespaces for a containerd of the test's own")
 	}
 	dir := t.TempDir()
-	config := filepath.Join(dir, "config.toml")
+	config, cni := filepath.Join(dir, "config.toml"), filepath.Join(dir, "cni")
 	text := fmt.Sprintf(`version = 2
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = %q
@@ -58,7 +59,7 @@ restrict_oom_score_adj = true
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = %q
 conf_dir = %q
-`, pause, filepath.Join(dir, "cni"), filepath.Join(dir, "cni"))
+`, pause, cni, cni)
 	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +69,7 @@ conf_dir = %q
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { connection.Close() })
-	n := &node{t, cri.NewRuntimeServiceClient(connection), cri.NewImageServiceClient(connection)}
+	n := &node{t, cri.NewRuntimeServiceClient(connection), cri.NewImageServiceClient(connection), cni}
 	for begun := time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		_, err := n.runtime.Version(t.Context(), &cri.VersionRequest{})
 		if err == nil {
