@@ -18,7 +18,7 @@ PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 .PHONY: all build cross demo golden test test-packages test-clients test-kubernetes test-ear test-vm short lint fuzz soak bench bench-packages packages install clean help FORCE \
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-lines proof-start proof-packages proof-fuzz proof-busy \
 	proof-closed-world proof-hostile proof-verdict proof-tls proof-spire test-spire packages-spire
-.PHONY: proof-verify proof-kubelet
+.PHONY: proof-verify proof-kubelet proof-vtpm
 .PHONY: web pictures test-web release proof-debian proof-selinux proof-architectures proof-boot
 all: build
 
@@ -217,6 +217,9 @@ proof-verify:
 proof-boot: build
 	GO="$(GO)" packaging/test/boot/run
 	VM_REFERENCE=1 packaging/test/vm/run
+## proof-vtpm: the VM as one of Azure's: the real cimad on /dev/tpmrm0, its units, kills, a root that resets or extends PCRs (root, 10 min)
+proof-vtpm: build
+	VM_AZURE=1 packaging/test/vm/run
 ## proof-start: how long the daemon takes to start (idle machine; root)
 proof-start:
 	$(GO) test $(WHOLE) -run TestStart ./packaging -args -whole

@@ -108,6 +108,8 @@ func main() {
 		run = reference
 	case "lines":
 		run = lines
+	case "azure":
+		run = azure
 	case "image":
 		report(writeImage("reference/image.tar", "reference/cimactl"))
 		return
