@@ -19,7 +19,7 @@ PLATFORMS = linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 	proof-golden proof-soak proof-vm proof-bench proof-kills proof-gate proof-lines proof-start proof-packages proof-fuzz proof-busy \
 	proof-closed-world proof-hostile proof-verdict proof-tls proof-spire test-spire packages-spire
 .PHONY: proof-verify proof-kubelet proof-vtpm
-.PHONY: web pictures test-web release proof-debian proof-selinux proof-architectures proof-boot
+.PHONY: web pictures test-web release proof-debian proof-selinux proof-vm-selinux proof-architectures proof-boot
 all: build
 
 # What root makes in another user's tree (sudo make demo) belongs to that user afterwards.
@@ -232,6 +232,9 @@ proof-debian:
 ## proof-selinux: what the SELinux module allows, by Debian's policy (root, network; CHROOTS=DIR keeps the chroot)
 proof-selinux:
 	packaging/test/distributions/selinux
+## proof-vm-selinux: the VM with SELinux in force: cimad in its domain, its containers, and nobody denied what must be (root, network, 20 min)
+proof-vm-selinux: build
+	VM_SELINUX=1 GO="$(GO)" PATH="$(dir $(GO)):$$PATH" packaging/test/vm/run
 ## proof-architectures: cimactl of amd64, arm64, i386 and s390x says the same of every vector, byte by byte (needs qemu-user-static)
 proof-architectures:
 	GO="$(GO)" packaging/test/distributions/architectures

@@ -104,18 +104,35 @@ func main() {
 		run = before
 	case "before reference":
 		run = before[:1]
+	case "before selinux":
+		run = beforeSELinux
 	case "reference":
 		run = reference
+	case "selinux":
+		run = selinux
 	case "lines":
 		run = lines
 	case "azure":
 		run = azure
+	case "own label":
+		fmt.Println(ownLabel())
+		return
 	case "image":
 		report(writeImage("reference/image.tar", "reference/cimactl"))
 		return
 	case "line":
 		fmt.Println(strings.Join(referenceRun, " "))
 		return
+	}
+	if len(os.Args) == 3 {
+		switch os.Args[1] {
+		case "listen":
+			report(listen(os.Args[2]))
+			return
+		case "reach":
+			report(reach(os.Args[2]))
+			return
+		}
 	}
 	w := &world{out: "out", launches: map[string][]rpc.Digest{}}
 	if len(os.Args) == 1 {
