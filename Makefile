@@ -217,7 +217,7 @@ proof-verify:
 proof-boot: build
 	GO="$(GO)" packaging/test/boot/run
 	VM_REFERENCE=1 packaging/test/vm/run
-## proof-vtpm: the VM as one of Azure's: the real cimad on /dev/tpmrm0, its units, kills, a root that resets or extends PCRs (root, 10 min)
+## proof-vtpm: the VM as one of Azure's: the real cimad on /dev/tpmrm0, its units, kills, a root that resets or extends PCRs (root; written, and not yet run)
 proof-vtpm: build
 	VM_AZURE=1 packaging/test/vm/run
 ## proof-start: how long the daemon takes to start (idle machine; root)
@@ -232,7 +232,7 @@ proof-debian:
 ## proof-selinux: what the SELinux module allows, by Debian's policy (root, network; CHROOTS=DIR keeps the chroot)
 proof-selinux:
 	packaging/test/distributions/selinux
-## proof-vm-selinux: the VM with SELinux in force: cimad in its domain, its containers, and nobody denied what must be (root, network, 20 min)
+## proof-vm-selinux: the VM with SELinux in force: cimad in its domain, its containers, and nobody denied what must be (root, network; written, and not yet run to its end)
 proof-vm-selinux: build
 	VM_SELINUX=1 GO="$(GO)" PATH="$(dir $(GO)):$$PATH" packaging/test/vm/run
 ## proof-architectures: cimactl of amd64, arm64, i386 and s390x says the same of every vector, byte by byte (needs qemu-user-static)
