@@ -507,10 +507,14 @@ class Container:
             world.engine.images[self.id] = image
         self.gated, self.root, self.namespaces = False, None, ("pid",)
         os.makedirs(self.bundle)
+        if podman:
+            os.makedirs("/var/lib/containers/storage/overlay-containers", exist_ok=True)
         if isinstance(config, dict) and config.get("root") == {"path": "rootfs"}:
             self.root = f"/var/lib/docker/overlay2/{self.id}/merged"  # where the engine keeps it
             if podman:
                 self.root = f"/var/lib/containers/storage/overlay/{self.id}/merged"
+                with open("/var/lib/containers/storage/overlay-containers/containers.json", "w") as f:
+                    json.dump([{"id": self.id, "layer": self.id}], f)
             config = {**config, "root": {"path": self.root}}
             self.namespaces = [n["type"] for n in config["linux"]["namespaces"]]
             os.makedirs(self.root)
