@@ -156,7 +156,8 @@ fn daemon_that_is_away() {
     });
     let e = none.who_am_i().unwrap_err();
     assert!(
-        e.to_string().contains("; hint: in a container: mount /run/cima"),
+        e.to_string()
+            .contains("; hint: in a container: mount /run/cima"),
         "{e}"
     );
 
