@@ -194,12 +194,7 @@ func azureKilled(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	w.note("%d extends, %d of them of unknown outcome to their caller, %d kills, %d containers, %d new events",
-		calls, len(s.extends.Unknown), kills, len(s.ids), len(after)-len(before))
-	if n := len(s.extends.Done) + len(s.extends.Unknown); n != calls {
-		return fmt.Errorf("%d of %d extends were made", n, calls)
-	}
-	return s.judge(after[len(before):], kills)
+	return s.counted(w, after[len(before):])
 }
 
 func azureResets(ctx context.Context, w *world) error {

@@ -50,12 +50,17 @@ func killed(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
+	return s.counted(w, after[len(before):])
+}
+
+// counted notes what was done, and judges the events that are new.
+func (s *storm) counted(w *world, events []logs.Event) error {
 	w.note("%d extends, %d of them of unknown outcome to their caller, %d kills, %d containers, %d new events",
-		calls, len(s.extends.Unknown), kills, len(s.ids), len(after)-len(before))
+		calls, len(s.extends.Unknown), kills, len(s.ids), len(events))
 	if n := len(s.extends.Done) + len(s.extends.Unknown); n != calls {
 		return fmt.Errorf("%d of %d extends were made", n, calls)
 	}
-	return s.judge(after[len(before):], kills)
+	return s.judge(events, kills)
 }
 
 // storm is the load while the daemon is killed.
