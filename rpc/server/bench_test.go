@@ -113,7 +113,8 @@ func serveProcess(kind, path string) {
 		hostileServer().Serve(context.Background(), l)
 	case "patient": // nothing happens because time passes
 		s := hostileServer()
-		s.Limits = Limits{LineTime: time.Hour, Write: time.Hour, Idle: time.Hour}
+		s.Limits = Limits{LineTime: time.Hour, Write: time.Hour, Idle: time.Hour, Connects: 1e6, ConnectBurst: 1e6}
+		s.Origin = originAt
 		s.Serve(context.Background(), l)
 	}
 }

@@ -60,7 +60,8 @@ type Server struct {
 	Key func(ctx context.Context) string
 
 	// Origin names where a connection comes from, before it is known who calls
-	// (door.Door). nil: connections have no rate.
+	// (door.Door). nil: connections have no rate, and nobody is kept from filling all
+	// places. A server with callers that don't trust each other has one.
 	Origin func(socket int) (name string, ok bool)
 
 	// Before is called before each request is answered; its error is the

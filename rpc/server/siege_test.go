@@ -15,13 +15,29 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // callerAt is an Attach that names a caller by the address that it bound:
 // "@victim-3" is victim.
 func callerAt(ctx context.Context, nc *net.UnixConn) (context.Context, func(), error) {
-	name, _, _ := strings.Cut(strings.TrimPrefix(nc.RemoteAddr().String(), "@"), "-")
-	return context.WithValue(context.WithoutCancel(ctx), callerName{}, name), nil, nil
+	return context.WithValue(context.WithoutCancel(ctx), callerName{}, callerOf(nc.RemoteAddr().String())), nil, nil
+}
+
+// originAt is an Origin that names a caller as callerAt does.
+func originAt(socket int) (string, bool) {
+	address, err := unix.Getpeername(socket)
+	bound, ok := address.(*unix.SockaddrUnix)
+	if err != nil || !ok {
+		return "", false
+	}
+	return callerOf(bound.Name), true
+}
+
+func callerOf(address string) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(address, "@"), "-")
+	return name
 }
 
 type callerName struct{}

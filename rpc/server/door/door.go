@@ -26,8 +26,9 @@ import (
 
 // Door takes connections. Set its fields before Serve.
 type Door struct {
-	// Origin names where a connection comes from, by its socket. It must not wait. If it returns false the connection is
-	// closed. nil: no origin is known, and there is no rate.
+	// Origin names where a connection comes from, by its socket. It must not wait. If it
+	// returns false the connection is closed. nil: no origin is known, there is no rate,
+	// and one caller's connections can fill all places before anybody is identified.
 	Origin func(socket int) (name string, ok bool)
 
 	// Rate is how many connections a second are taken of one origin, and Burst how many
