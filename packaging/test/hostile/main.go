@@ -30,7 +30,7 @@ func main() {
 	p := plan{}
 	only := ""
 	flag.StringVar(&p.bin, "bin", "bin", "`DIR` of cimad-sim")
-	flag.IntVar(&p.calls, "calls", 1000, "`N` calls of the bystander under each storm")
+	flag.IntVar(&p.calls, "calls", 2000, "`N` calls of the bystander under each storm")
 	flag.IntVar(&p.connects, "connects", 1000, "`N` connects of the bystander")
 	flag.IntVar(&p.starts, "starts", 6, "`N` containers that start")
 	flag.BoolVar(&p.times, "times", false, "compare times: the machine must do nothing else")
