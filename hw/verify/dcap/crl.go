@@ -1,10 +1,11 @@
 package dcap
 
 import (
-	"bytes"
 	"crypto/x509"
 	"fmt"
 	"time"
+
+	"github.com/cima-project/cima/hw/verify/crl"
 )
 
 // readCRLs reads the two revocation lists, and looks in the root's for the certificates
@@ -47,15 +48,9 @@ func revoked(cert *x509.Certificate, since time.Time) string {
 
 // readCRL reads a list that issuer must have signed, and that is in date.
 func readCRL(der []byte, issuer *x509.Certificate, at time.Time) (*x509.RevocationList, error) {
-	list, err := x509.ParseRevocationList(der)
+	list, err := crl.Read(der, issuer)
 	if err != nil {
 		return nil, err
-	}
-	if !bytes.Equal(list.RawIssuer, issuer.RawSubject) {
-		return nil, fmt.Errorf("it is by %s, not by %s", list.Issuer, issuer.Subject)
-	}
-	if err := list.CheckSignatureFrom(issuer); err != nil {
-		return nil, fmt.Errorf("its signature doesn't hold: %w", err)
 	}
 	return list, inDate("it", list.ThisUpdate, list.NextUpdate, at)
 }

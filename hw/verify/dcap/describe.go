@@ -2,11 +2,13 @@ package dcap
 
 import (
 	"crypto/x509"
-	"fmt"
+	"errors"
 	"strings"
 	"time"
 
 	"github.com/google/go-tdx-guest/pcs"
+
+	"github.com/cima-project/cima/hw/verify/crl"
 )
 
 // Description is what a document says of itself.
@@ -47,16 +49,14 @@ func Describe(doc Document, body, chain []byte, roots []*x509.Certificate, at ti
 
 // describeCRL reads a list that one of the issuers signed.
 func describeCRL(der []byte, issuers []*x509.Certificate) (x Description, err error) {
-	list, err := x509.ParseRevocationList(der)
-	if err != nil {
-		return x, err
-	}
+	err = errors.New("no root is trusted")
 	for _, issuer := range issuers {
-		if err = list.CheckSignatureFrom(issuer); err == nil {
+		var list *x509.RevocationList
+		if list, err = crl.Read(der, issuer); err == nil {
 			return Description{Issued: list.ThisUpdate, Until: list.NextUpdate, Revoked: len(list.RevokedCertificateEntries)}, nil
 		}
 	}
-	return x, fmt.Errorf("its signature doesn't hold: %w", err)
+	return x, err
 }
 
 // caName is the service's word for the CA that issues PCK certificates.

@@ -1,7 +1,6 @@
 package snp
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -12,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/cima-project/cima/hw/verify/crl"
 )
 
 // maxList bounds a revocation list, in bytes. AMD's have 2 KiB.
@@ -71,13 +72,14 @@ func readAll(f io.Reader, limit int64) ([]byte, error) {
 }
 
 // Revocations reads the list that the chain's root signed, which must be in date at the
-// time at, and returns the certificates that are on it, with what the list says of itself. AMD lists intermediates: serial numbers of VCEKs are all zero, and no list names
-// one. What a leaked VCEK signs is kept out by a minimum of the TCB.
+// time at, and returns the certificates that are on it, with what the list says of itself.
+// AMD lists intermediates: serial numbers of VCEKs are all zero, and no list names one. What
+// a leaked VCEK signs is kept out by a minimum of the TCB.
 func (c Chain) Revocations(der []byte, at time.Time) (revoked []string, f ListFacts, err error) {
 	if at.IsZero() {
 		at = time.Now()
 	}
-	list, err := signedList(der, c.Root)
+	list, err := crl.Read(der, c.Root)
 	switch {
 	case err != nil:
 		return nil, f, err
@@ -95,23 +97,6 @@ func (c Chain) Revocations(der []byte, at time.Time) (revoked []string, f ListFa
 	return revoked, ListFacts{c.Line, list.ThisUpdate, list.NextUpdate, len(list.RevokedCertificateEntries)}, nil
 }
 
-// signedList reads a list that the root signed.
-func signedList(der []byte, root *x509.Certificate) (*x509.RevocationList, error) {
-	list, err := x509.ParseRevocationList(der)
-	switch {
-	case err != nil:
-		return nil, err
-	case !bytes.Equal(list.RawIssuer, root.RawSubject):
-		return nil, fmt.Errorf("the list is by %s, not by %s", list.Issuer, root.Subject)
-	case list.NextUpdate.IsZero():
-		return nil, errors.New("the list doesn't say when the next one is due")
-	}
-	if err := list.CheckSignatureFrom(root); err != nil {
-		return nil, fmt.Errorf("the list's signature doesn't hold: %w", err)
-	}
-	return list, nil
-}
-
 // ListFacts are what a revocation list says of itself.
 type ListFacts struct {
 	Line          Line // of the root that signed it
@@ -127,7 +112,7 @@ func DescribeList(der []byte, roots []*x509.Certificate) (f ListFacts, err error
 		if !slices.Contains(Lines(), line) {
 			continue
 		}
-		list, err := signedList(der, root)
+		list, err := crl.Read(der, root)
 		if err == nil {
 			return ListFacts{line, list.ThisUpdate, list.NextUpdate, len(list.RevokedCertificateEntries)}, nil
 		}
