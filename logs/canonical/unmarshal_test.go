@@ -75,6 +75,7 @@ func TestUnmarshalRefuses(t *testing.T) {
 		`{"Text":"x"}`:                      `member "Text": must be written "text"`,
 		`{` + least + `,"ſmall":1}`:         `member "ſmall": must be written "small"`,
 		`{` + least + `,"more":1}`:          `member "more": is not known here`,
+		`{"mor":1,"another":1}`:             `must be there; "mor", which is there, is not known here`,
 		`{` + least + `,"-":1}`:             `member "-": is not known here`,
 		`{"more":1,"text":"x","count":3}`:   `member "bytes": must be there`,
 		`{"more":1,` + least + `,"more":1}`: `member "more" appears twice`,

@@ -149,7 +149,8 @@ func (s *shape) inner() *shape {
 func (w *walker) object(s *shape) error {
 	var seen uint64
 	var many map[string][]byte
-	var stranger error // about the first unknown name; a member that is missing comes before it
+	var stranger error // about the first unknown name; a member that is missing comes before it,
+	var its string     // which this name may have been meant for
 	outer := len(w.names)
 	for w.d.PeekKind() != jsontext.KindEndObject {
 		name, err := w.name()
@@ -164,7 +165,7 @@ func (w *walker) object(s *shape) error {
 			return err
 		} else {
 			if stranger == nil && s.kind == object && !s.open {
-				stranger = w.wrong("is not known here")
+				stranger, its = w.wrong("is not known here"), Clip(string(name), 64)
 			}
 			if !w.anyNames && s.kind != dictionary {
 				if other := variant(name, w.names[outer:], &many); other != nil {
@@ -179,7 +180,7 @@ func (w *walker) object(s *shape) error {
 	}
 	w.names = w.names[:outer]
 	if missing := s.required &^ seen; missing != 0 {
-		return w.missing(s, missing)
+		return w.missing(s, missing, its)
 	}
 	if stranger != nil {
 		return stranger
@@ -257,13 +258,18 @@ func (w *walker) misspelled(s *shape, name []byte) error {
 	return nil
 }
 
-// missing names the first member that is not there, before the end of an object.
-func (w *walker) missing(s *shape, bits uint64) error {
+// missing names the first member that is not there, before the end of an object, and the first
+// that is there and unknown, if any.
+func (w *walker) missing(s *shape, bits uint64, unknown string) error {
 	for i := range s.members {
 		if bits&(1<<i) == 0 {
 			continue
 		}
-		return w.wrongAt(w.inside().AppendToken(s.members[i].name), "must be there")
+		at := w.inside().AppendToken(s.members[i].name)
+		if unknown != "" {
+			return w.wrongAt(at, "must be there; %q, which is there, is not known here", unknown)
+		}
+		return w.wrongAt(at, "must be there")
 	}
 	return nil
 }

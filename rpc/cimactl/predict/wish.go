@@ -3,6 +3,7 @@ package predict
 import (
 	"fmt"
 	"path/filepath"
+	"regexp"
 
 	"github.com/cima-project/cima/daemon/launch"
 	"github.com/cima-project/cima/daemon/launch/predict"
@@ -37,7 +38,12 @@ func (f *flags) container(source string) (*predict.Container, error) {
 		}
 	}
 	if err != nil {
-		return nil, malformed(fmt.Errorf("%s: %w", given, err))
+		err = fmt.Errorf("%s: %w", given, err)
+		if isUnit(text) {
+			return nil, &command.Failure{Err: err, Code: command.Malformed,
+				Hint: "it looks like a unit of systemd: for one of Quadlet, give podman's line as --run; podman-system-generator --dryrun prints it"}
+		}
+		return nil, malformed(err)
 	}
 	name := f.service
 	switch {
@@ -52,6 +58,11 @@ func (f *flags) container(source string) (*predict.Container, error) {
 		return nil, malformed(fmt.Errorf("%s: %w", given, err))
 	}
 	return c, nil
+}
+
+// isUnit reports whether a file has a section of systemd's or Quadlet's.
+func isUnit(text []byte) bool {
+	return regexp.MustCompile(`(?m)^\[(Unit|Container|Pod|Kube|Install|Service)\]\s*$`).Match(text)
 }
 
 // filesBelow reads files by names that are relative to a directory.
