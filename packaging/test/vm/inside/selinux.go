@@ -39,6 +39,7 @@ const (
 	otherDir   = "/run/vm-other"
 	otherSock  = otherDir + "/other.sock"
 	otherUnit  = "vm-other.service"
+	carried    = "/var/lib/vm-inside" // this program, as containers may execute it
 	deniedWord = "avc:  denied"
 )
 
@@ -173,6 +174,12 @@ func otherSockets(ctx context.Context, w *world) (err error) {
 	if _, err := command(ctx, "chcon", "-R", "-t", "cima_socket_t", otherDir); err != nil {
 		return err
 	}
+	if _, err := command(ctx, "cp", "/opt/vm/inside", carried); err != nil {
+		return err
+	}
+	if _, err := command(ctx, "chcon", "-t", "container_ro_file_t", carried); err != nil {
+		return err
+	}
 	for _, e := range []engine{dockerd, rootful} {
 		if err := e.reachesCIMA(ctx, w, label); err != nil {
 			return fmt.Errorf("%s: %w", e.name, err)
@@ -183,7 +190,7 @@ func otherSockets(ctx context.Context, w *world) (err error) {
 
 // reachesCIMA connects to both sockets in a container of the engine.
 func (e engine) reachesCIMA(ctx context.Context, w *world, other string) error {
-	flags := []string{"-v", "/opt/vm/inside:/inside:ro", "-v", otherDir + ":/other:ro"}
+	flags := []string{"-v", carried + ":/inside:ro", "-v", otherDir + ":/other:ro"}
 	in := func(program ...string) (string, error) {
 		out, _, err := e.start(ctx, "", flags, append([]string{"/inside"}, program...)...)
 		return strings.TrimSpace(out), err
