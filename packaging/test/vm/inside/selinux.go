@@ -177,7 +177,7 @@ func otherSockets(ctx context.Context, w *world) (err error) {
 	if _, err := command(ctx, "cp", "/opt/vm/inside", carried); err != nil {
 		return err
 	}
-	if _, err := command(ctx, "chcon", "-t", "container_ro_file_t", carried); err != nil {
+	if _, err := command(ctx, "chcon", "-t", "container_file_t", carried); err != nil {
 		return err
 	}
 	for _, e := range []engine{dockerd, rootful} {
