@@ -51,6 +51,32 @@ func startOn(ctx context.Context, l *Ledger) (Event, error) {
 	}}, err
 }
 
+// Root extends the bank that no quote holds: the log's views are refused.
+func TestOneBankOfAPCR(t *testing.T) {
+	b := newBank()
+	l, err := openPCR(t, t.TempDir(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, l, launch("a", "1"))
+	at, err := l.Snapshot("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	of256, _ := b.value.SHA256()
+	quoted := hw.Registers{PCR: pcr.Value{}.WithSHA256(of256)}
+	if _, err := l.View(t.Context(), "a", at, quoted, ShowDigests); err != nil {
+		t.Fatal(err)
+	}
+	b.value = b.value.WithSHA384([48]byte{7})
+	for range 2 {
+		var inconsistent *InconsistentError
+		if _, err := l.View(t.Context(), "a", at, quoted, ShowDigests); !errors.As(err, &inconsistent) || inconsistent.Count != 2 {
+			t.Errorf("got %v, must be an InconsistentError after 2 events", err)
+		}
+	}
+}
+
 // The log begins at what the PCR held, goes on after a restart, and its views end where a
 // quote of either bank says.
 func TestPCR(t *testing.T) {

@@ -186,7 +186,7 @@ func (l *Ledger) find(ctx context.Context, from Snapshot, quoted hw.Registers) (
 		n, ok := l.replayFrom(from, register)
 		l.mu.RUnlock()
 		if ok {
-			return n, nil
+			return n, l.otherBanks(ctx)
 		}
 		if attempt > 0 {
 			break
@@ -209,6 +209,15 @@ func (l *Ledger) find(ctx context.Context, from Snapshot, quoted hw.Registers) (
 		return 0, broken
 	}
 	return 0, l.disagree(register, "a quote holds a value of "+l.opts.registerName()+" that the log never had")
+}
+
+// otherBanks compares the PCR with the log now. A quote holds one bank of it, and root can
+// extend another alone.
+func (l *Ledger) otherBanks(ctx context.Context) error {
+	if l.opts.Anchor != logs.AnchorPCR {
+		return nil
+	}
+	return l.Check(ctx)
 }
 
 // merge merges two ascending lists, and leaves out what is not below end.
