@@ -90,9 +90,8 @@ func imageTar(texts ...string) (string, error) {
 	}
 	defer f.Close()
 	t := tar.NewWriter(f)
-	// podman would make the root directory without the right to write, and a container_t can't
-	// override that.
-	if err := t.WriteHeader(&tar.Header{Name: "./", Typeflag: tar.TypeDir, Mode: 0o755}); err != nil {
+	// Root may not write to podman's root directory, and a container_t can't override that.
+	if err := t.WriteHeader(&tar.Header{Name: "made/", Typeflag: tar.TypeDir, Mode: 0o755}); err != nil {
 		return "", err
 	}
 	for name, from := range map[string]string{"cimactl": "/usr/bin/cimactl", "bin/busybox": "/bin/busybox", "bin/sh": "/bin/busybox", "bin/sleep": "/bin/busybox"} {

@@ -99,8 +99,8 @@ func measuringExecs(ctx context.Context, keys string, f func() error) (err error
 }
 
 // script makes a program and runs it, and a script with a shebang.
-const script = `b=/bin/busybox; $b cp $b /busybox-made; $b echo more >>/busybox-made; /busybox-made true
-	$b printf '#!/bin/busybox true\n' >/script; $b chmod 755 /script; /script`
+const script = `b=/bin/busybox; $b cp $b /made/busybox; $b echo more >>/made/busybox; /made/busybox true
+	$b printf '#!/bin/busybox true\n' >/made/script; $b chmod 755 /made/script; /made/script`
 
 // execsMeasured checks, for each engine, that the log has what a container
 // executes, in order and with the digests of the files, and that verification
@@ -231,7 +231,7 @@ func (e engine) wantExecs(ctx context.Context, id string, bundle []byte) error {
 	for _, x := range execs {
 		got = append(got, strings.TrimSpace(x.Path+" "+x.SHA384+x.Missed))
 	}
-	for _, path := range []string{"/bin/busybox", "/cimactl", "/busybox-made", "/script"} {
+	for _, path := range []string{"/bin/busybox", "/cimactl", "/made/busybox", "/made/script"} {
 		file := filepath.Join(os.TempDir(), "from-container")
 		if _, err := finish(e.cmd(ctx, "cp", id+":"+path, file)); err != nil {
 			return err
