@@ -217,7 +217,7 @@ proof-verify:
 proof-boot: build
 	GO="$(GO)" packaging/test/boot/run
 	VM_REFERENCE=1 packaging/test/vm/run
-## proof-vtpm: the VM as one of Azure's: the real cimad on /dev/tpmrm0, its units, kills, a root that resets or extends PCRs (root; written, and not yet run)
+## proof-vtpm: the VM as one of Azure's: the real cimad on /dev/tpmrm0, its units, kills, a root that resets or extends PCRs (root, 10 min)
 proof-vtpm: build
 	VM_AZURE=1 packaging/test/vm/run
 ## proof-start: how long the daemon takes to start (idle machine; root)
