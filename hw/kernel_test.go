@@ -9,6 +9,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -132,6 +133,18 @@ func (k *kernel) report(data hw.ReportData) ([]byte, error) {
 		copy(b[720+48*i:], rtmr[:])
 	}
 	return b, nil
+}
+
+// untilAQuoteBegins is a context that ends once an entry is there.
+func (k *kernel) untilAQuoteBegins(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer cancel()
+		for k.left() == 0 && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	return ctx
 }
 
 // left are the entries that were not removed.
