@@ -76,7 +76,10 @@ func (l lookup) named(ctx context.Context, p rpc.ProcessParams) (who rpc.Process
 
 func (l lookup) describe(ctx context.Context, c *peer.Caller, who *rpc.ProcessIdentity) error {
 	if c.Container == nil {
-		who.Host = &rpc.HostClaims{Unit: c.Unit, UID: c.User}
+		if c.TwoUsers {
+			return rpc.Unattributed("the uids of process %d differ: it is a set-user-ID program, or goes from one user to another", c.PID)
+		}
+		who.Host = &rpc.HostClaims{Unit: c.Unit, UID: c.UID}
 		return nil
 	}
 	a := l.api

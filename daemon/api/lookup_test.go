@@ -3,6 +3,8 @@ package api
 import (
 	"os"
 	"os/exec"
+	"runtime"
+	"syscall"
 	"testing"
 
 	"github.com/cima-project/cima/daemon/procfs"
@@ -52,6 +54,46 @@ func TestLookUpProcess(t *testing.T) {
 		}
 	}
 	wantCode(t, err, rpc.CodeUnattributed)
+}
+
+// A process of the host has its own user, and is not root's because no socket says whose
+// it is. One that two users have has none.
+func TestLookUpProcessOfAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("left out: needs root, to start processes of other users")
+	}
+	f := newFixture(t)
+	c := f.dial("lookup.sock")
+	start := func(real, effective int) int {
+		t.Helper()
+		cmd := exec.Command("sleep", "60")
+		started := make(chan error)
+		go func() {
+			runtime.LockOSThread() // the thread ends with the goroutine, as it is
+			_, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, uintptr(real), uintptr(effective), uintptr(effective))
+			if errno != 0 {
+				started <- errno
+				return
+			}
+			started <- cmd.Start()
+		}()
+		if err := <-started; err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			cmd.Process.Kill()
+			cmd.Wait()
+		})
+		return cmd.Process.Pid
+	}
+	who, err := c.LookUpProcess(t.Context(), rpc.ProcessParams{PID: start(65534, 65534)})
+	if err != nil || who.Host == nil || who.Host.UID != 65534 {
+		t.Errorf("a process of uid 65534: %+v, host %+v, %v", who, who.Host, err)
+	}
+	for _, uids := range [][2]int{{65534, 0}, {0, 65534}} {
+		_, err := c.LookUpProcess(t.Context(), rpc.ProcessParams{PID: start(uids[0], uids[1])})
+		wantCode(t, err, rpc.CodeUnattributed)
+	}
 }
 
 // A group has the socket: it makes no quote, and names nobody else.

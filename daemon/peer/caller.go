@@ -12,6 +12,10 @@ type Caller struct {
 	PID      int // in the daemon's pid namespace; pid, uid and gid as of connect(2)
 	UID, GID uint32
 
+	// TwoUsers says that the uids of a process that IdentifyProcess found on the host
+	// differ: a program is set-user-ID, or goes from one user to another.
+	TwoUsers bool
+
 	// Container is nil for a caller of the host, and Unit is empty for a
 	// caller in a container or in no systemd unit.
 	Container *Container
@@ -46,7 +50,8 @@ type Caller struct {
 	PIDFD bool
 
 	*processWatch
-	closed atomic.Bool
+	byNumber bool // IdentifyProcess found it: no socket says whose it is
+	closed   atomic.Bool
 }
 
 // Check returns an error unless the caller is still the one that was identified: its

@@ -36,7 +36,8 @@ func (id *Identifier) Identify(ctx context.Context, conn *net.UnixConn) (*Caller
 
 // IdentifyProcess applies the rules of Identify to a process with a pidfd from the
 // kernel, such as fanotify's; pid is its number in the daemon's pid namespace. The
-// caller closes the pidfd and the Caller. UID and GID of the Caller are not set.
+// caller closes the pidfd and the Caller. UID of the Caller is the effective uid now, and
+// GID is not set; neither is for a process in a container.
 func (id *Identifier) IdentifyProcess(ctx context.Context, pid, pidfd int) (*Caller, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -46,6 +47,7 @@ func (id *Identifier) IdentifyProcess(ctx context.Context, pid, pidfd int) (*Cal
 		return nil, unreadable(fmt.Errorf("pidfd of process %d: %w", pid, procfs.ErrEnded))
 	}
 	c := &Caller{PID: pid, PIDFD: true, processWatch: id.watches.begin(pid, own)}
+	c.byNumber = true
 	if err := id.attribute(ctx, c); err != nil {
 		if ctx.Err() == nil {
 			err = c.orEnded(err)
@@ -133,9 +135,18 @@ func (id *Identifier) inContainer(ctx context.Context, c *Caller, p process, m m
 
 // onHost checks that a caller in no container's cgroup is in no container.
 func (id *Identifier) onHost(c *Caller, p process, hs []hierarchy) error {
-	pids, err := p.pids()
+	status, err := p.read("status")
 	if err != nil {
 		return unreadable(err)
+	}
+	pids, err := countNSpid(status)
+	if err != nil {
+		return unreadable(err)
+	}
+	if c.byNumber {
+		if c.UID, c.TwoUsers, err = uidsOf(status); err != nil {
+			return unreadable(err)
+		}
 	}
 	if pids != 1 {
 		return refuse(fmt.Errorf("pid %d has pids in %d namespaces", c.PID, pids),

@@ -85,17 +85,8 @@ func readAll(fd int) (string, error) {
 	}
 }
 
-// pids returns in how many pid namespaces, from that of /proc down, the process has
-// a pid.
-func (p process) pids() (int, error) {
-	text, err := p.read("status")
-	if err != nil {
-		return 0, err
-	}
-	return countNSpid(text)
-}
-
-// countNSpid counts the pids in the NSpid line of proc_pid_status(5).
+// countNSpid counts the pids in the NSpid line of proc_pid_status(5): in how many pid
+// namespaces, from that of /proc down, the process has a pid.
 func countNSpid(text string) (int, error) {
 	count := 0
 	for line := range strings.Lines(text) {
@@ -120,6 +111,37 @@ func countNSpid(text string) (int, error) {
 		return 0, errors.New("status file: no NSpid line; pid namespaces need Linux 4.1 and CONFIG_PID_NS")
 	}
 	return count, nil
+}
+
+// uidsOf returns the effective uid in the Uid line of proc_pid_status(5), and whether one
+// of the others (real, saved, of the file system) is another user's.
+func uidsOf(text string) (effective uint32, differ bool, err error) {
+	found := false
+	for line := range strings.Lines(text) {
+		rest, ok := strings.CutPrefix(line, "Uid:")
+		if !ok {
+			continue
+		}
+		fields := strings.Fields(rest)
+		if found || len(fields) != 4 {
+			return 0, false, errors.New("status file: must have one Uid line, of four uids")
+		}
+		found = true
+		for i, field := range fields {
+			uid, err := strconv.ParseUint(field, 10, 32)
+			if err != nil {
+				return 0, false, fmt.Errorf("status file: uid %q", field)
+			}
+			if i == 1 {
+				effective = uint32(uid)
+			}
+			differ = differ || field != fields[0]
+		}
+	}
+	if !found {
+		return 0, false, errors.New("status file: no Uid line")
+	}
+	return effective, differ, nil
 }
 
 // started returns the process's start time in clock ticks since boot.

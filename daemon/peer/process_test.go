@@ -34,6 +34,43 @@ func TestCountNSpid(t *testing.T) {
 	}
 }
 
+func TestUIDsOf(t *testing.T) {
+	type uids struct {
+		effective uint32
+		differ    bool
+	}
+	for text, want := range map[string]uids{
+		"Name:\tx\nUid:\t0\t0\t0\t0\nGid:\t1\t2\t3\t4\n":         {0, false},
+		"Name:\tUid:\nUid:\t1000\t1000\t1000\t1000\n":            {1000, false},
+		"Uid:\t1000\t0\t0\t0\n":                                  {0, true},
+		"Uid:\t0\t1000\t0\t1000\n":                               {1000, true},
+		"Uid:\t4294967294\t4294967294\t4294967294\t4294967294\n": {4294967294, false},
+		"Uid:\t1000\t1000\t0\t1000\nNSpid:\t4\n":                 {1000, true},
+		"Uid:\t1000\t1000\t1000\t0\n":                            {1000, true},
+	} {
+		if got, differ, err := uidsOf(text); err != nil || (uids{got, differ}) != want {
+			t.Errorf("%q: %d, %t, %v, want %v", text, got, differ, err, want)
+		}
+	}
+	for _, text := range []string{
+		"", "Uid:\n", "Uid:\t0\t0\t0\n", "Uid:\t0\t0\t0\t0\t0\n", "Uid:\t-1\t0\t0\t0\n",
+		"Uid:\t0\t0\t0\t0\nUid:\t0\t0\t0\t0\n", "Uid:\t4294967296\t0\t0\t0\n", "Gid:\t0\t0\t0\t0\n",
+	} {
+		if got, _, err := uidsOf(text); err == nil {
+			t.Errorf("%q: %d, want an error", text, got)
+		}
+	}
+}
+
+func FuzzUIDsOf(f *testing.F) {
+	f.Add("Name:\tx\nUid:\t0\t0\t0\t0\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		if uid, _, err := uidsOf(text); err != nil && uid != 0 {
+			t.Fatalf("uid %d with an error", uid)
+		}
+	})
+}
+
 func FuzzCountNSpid(f *testing.F) {
 	f.Add("Name:\tx\nNSpid:\t4509\t1\n")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -45,8 +82,15 @@ func FuzzCountNSpid(f *testing.F) {
 
 func TestProcessReadsItself(t *testing.T) {
 	p := openTest(t, os.Getpid())
-	if n, err := p.pids(); err != nil || n < 1 {
+	status, err := p.read("status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := countNSpid(status); err != nil || n < 1 {
 		t.Errorf("%d pids, %v", n, err)
+	}
+	if uid, differ, err := uidsOf(status); err != nil || uid != uint32(os.Geteuid()) || differ {
+		t.Errorf("uid %d, %t, %v", uid, differ, err)
 	}
 	if ticks, err := p.started(); err != nil || ticks == 0 {
 		t.Errorf("started at %d, %v", ticks, err)

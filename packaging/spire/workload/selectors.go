@@ -3,7 +3,9 @@ package workload
 import (
 	"slices"
 	"strconv"
+	"strings"
 
+	"github.com/cima-project/cima/logs"
 	"github.com/cima-project/cima/rpc"
 )
 
@@ -15,7 +17,10 @@ const maxPower = 64
 // image's name and a pod's are left out. Names of a policy come besides (policies.names).
 func selectors(who rpc.ProcessIdentity) []string {
 	if who.Host != nil {
-		values := []string{"host", "uid:" + strconv.FormatUint(uint64(who.Host.UID), 10)}
+		values := []string{"host"}
+		if who.Host.UID != 0 || !ofSession(who.Host.Unit) {
+			values = append(values, "uid:"+strconv.FormatUint(uint64(who.Host.UID), 10))
+		}
 		if who.Host.Unit != "" {
 			values = append(values, "unit:"+who.Host.Unit)
 		}
@@ -30,13 +35,23 @@ func selectors(who rpc.ProcessIdentity) []string {
 	}
 	add("runtime", c.Runtime)
 	add("source", who.Source)
-	add("image_digest", c.ImageDigest)
+	if who.Source != logs.SourceUser {
+		add("image_digest", c.ImageDigest) // that of a user's engine is the user's word
+	}
 	add("start", c.Assurance.Start)
 	add("cgroup_owner", strconv.FormatUint(uint64(c.Assurance.CgroupOwner), 10))
 	if c.LaunchDigest != nil && *c.LaunchDigest != (rpc.Digest{}) {
 		add("launch_digest", c.LaunchDigest.String())
 	}
 	return append(values, power(who.Power)...)
+}
+
+// ofSession reports whether a unit is of a user's session. Whoever has one can execute a
+// set-user-ID program with a connection to the agent open: then root's process, by its
+// number, is the one that asked, and the user reads the answer.
+func ofSession(unit string) bool {
+	manager, is := strings.CutPrefix(unit, "user@")
+	return is && manager != "0.service" || strings.HasPrefix(unit, "session-") && strings.HasSuffix(unit, ".scope")
 }
 
 // power are the selectors of classes. nil classes are not known, and have none.

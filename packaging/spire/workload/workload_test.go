@@ -145,6 +145,29 @@ func TestAttest(t *testing.T) {
 	}
 }
 
+// What a user can bring about is no selector: the image of a container of the user's own
+// engine, and root's uid, which a set-user-ID program has in the user's session.
+func TestUsersWord(t *testing.T) {
+	image := "sha256:" + strings.Repeat("2", 64)
+	for _, source := range []string{"bundle", "user"} {
+		who := rpc.ProcessIdentity{Source: source, Container: &rpc.ContainerIdentity{ID: "x", ImageDigest: image}}
+		if got := slices.Contains(selectors(who), "image_digest:"+image); got != (source == "bundle") {
+			t.Errorf("source %s: the image is a selector: %t", source, got)
+		}
+	}
+	for unit, session := range map[string]bool{
+		"session-3.scope": true, "session-c1.scope": true, "user@1000.service": true,
+		"user@0.service": false, "sshd.service": false, "": false, "session-3.service": false, "docker.service": false,
+	} {
+		for _, uid := range []uint32{0, 1000} {
+			got := slices.Contains(selectors(rpc.ProcessIdentity{Host: &rpc.HostClaims{Unit: unit, UID: uid}}), fmt.Sprintf("uid:%d", uid))
+			if got != (uid != 0 || !session) {
+				t.Errorf("unit %q, uid %d: the uid is a selector: %t", unit, uid, got)
+			}
+		}
+	}
+}
+
 func TestNotConfigured(t *testing.T) {
 	client, _ := serve(t, "")
 	if _, err := client.Attest(t.Context(), &workloadattestorv1.AttestRequest{Pid: 1}); status.Code(err) != codes.FailedPrecondition {
