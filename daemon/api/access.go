@@ -48,7 +48,7 @@ func (a *API) allowed(ctx context.Context, s *subject, method string, needs acce
 		if slices.Contains(r.Deny, method) {
 			return rpc.Denied("policy denies %s to this caller", method)
 		}
-		granted = true
+		granted = granted || mayGrant(r, s)
 	}
 	if !granted {
 		return rpc.Denied("%s isn't granted to this caller: an [[access]] rule in cimad.toml(5) grants it", method)
@@ -75,6 +75,13 @@ func matches(r config.AccessRule, s *subject, f *containers.Facts) bool {
 	}
 	name, value, _ := strings.Cut(r.Label, "=")
 	return r.Label == "" || f.Labels[name] == launch.Text(value)
+}
+
+// mayGrant reports whether a rule that matches a caller can grant it something. What a user
+// wrote of a container, its image's name and its labels, is the user's word: nobody gets a
+// right by saying so of themselves.
+func mayGrant(r config.AccessRule, s *subject) bool {
+	return r.Image == "" && r.Label == "" || s.instance.Container.UID == 0
 }
 
 // podMatches matches a pod's name or namespace. A container of no pod has none, which only
