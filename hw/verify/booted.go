@@ -28,14 +28,19 @@ func withLog(b policy.Booted, log *boot.Log) policy.Booted {
 // booted is what the boot itself left, before the operating system extended
 // RTMR2.
 func booted(ev *evidence.Bundle) policy.Booted {
+	var now policy.Booted
 	if ev.SNP != nil {
 		measurement := hw.Digest(ev.SNP.Measurement)
-		return policy.Booted{Measurement: &measurement, PCRs: ev.PCRs(), LogPCR: ev.LogPCR()}
+		now.Measurement = &measurement
+	} else {
+		now = bootedOf(ev.Quote)
 	}
-	if ev.TPM != nil {
-		return policy.Booted{MRTD: ev.Quote.Registers.MRTD, PCRs: ev.PCRs(), LogPCR: ev.LogPCR()}
+	if ev.TPM != nil && ev.SNP == nil {
+		now.RTMR3 = ev.Quote.Registers.RTMR[3]
 	}
-	now := bootedOf(ev.Quote)
+	if now.PCRs, now.LogPCR, now.InPCR = ev.PCRs(), ev.LogPCR(), ev.InPCR(); ev.Quote == nil || now.PCRs != nil {
+		return now
+	}
 	if len(ev.Wire.OSLogs) > 0 {
 		first := ev.Wire.OSLogs[0]
 		now.Further, now.Begun = true, first.Format == rpc.FormatIMA && replay.BeginsIMA(first.Entries)

@@ -90,7 +90,7 @@ func (c *conclusion) listProved() {
 		return
 	}
 	c.proves("boot", "%s", c.Boot.Words())
-	if c.Boot.VTPM != "" && c.ev.Claims.Log.Anchor == logs.AnchorPCR && !c.ev.Private() {
+	if c.Boot.VTPM != "" && c.ev.InPCR() && !slices.Contains(c.Boot.Gaps, codes.LogPCR) {
 		c.proves("log", "the runtime log is whole: %s, and no public event is hidden", c.Step(StepRuntimeLog).Detail)
 	}
 	if slices.Contains(c.Boot.Gaps, codes.BootFirmware) || slices.Contains(c.Boot.Gaps, codes.Root) {

@@ -74,6 +74,7 @@ func (c *conclusion) gaps() []gap {
 		g.ofQuote(c.Result, c.ev.Quote, c.Boot, c.opts)
 	}
 	g.add(c.ev.TPM != nil && (c.Boot == nil || c.Boot.VTPM == ""), codes.Paravisor, "")
+	g.add(c.ev.TPM != nil, codes.ReportTime, "")
 	unheld, guest := c.ev.Claims.Log.Anchor == logs.AnchorReportData, c.ev.TPM == nil && c.ev.SNP != nil
 	g.add(unheld && guest, codes.NoRegister, "")
 	g.add(unheld && !guest, codes.Anchor, "")

@@ -108,11 +108,11 @@ func privateLog(ev *evidence.Bundle) Step {
 	switch anchor := ev.Claims.Log.Anchor; {
 	case len(ev.Log) > ev.Claims.Log.Count:
 		return fail(fmt.Sprintf("the claims count %d events, and %d are shown", ev.Claims.Log.Count, len(ev.Log)))
-	case anchor != logs.AnchorRTMR3 && anchor != logs.AnchorReportData:
+	case ev.TPM == nil && anchor != logs.AnchorRTMR3 && anchor != logs.AnchorReportData: // of a TPM, evidence.Parse knows both
 		return fail(fmt.Sprintf("unknown anchor %q", anchor))
 	}
-	return warn(fmt.Sprintf("RTMR3 was not judged: %d of %d events are shown, for the agent isolates containers wholly, and vouches for the log alone",
-		len(ev.Log), ev.Claims.Log.Count))
+	return warn(fmt.Sprintf("%s was not judged: %d of %d events are shown, for the agent isolates containers wholly, and vouches for the log alone",
+		map[bool]string{false: "RTMR3", true: "the log's PCR"}[ev.TPM != nil], len(ev.Log), ev.Claims.Log.Count))
 }
 
 // logClaims: the claims are of this log at that point, and no public event of

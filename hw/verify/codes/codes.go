@@ -30,6 +30,7 @@ var all = []Code{
 	{ServiceTD, false, "who else has the keys to the TD's memory: it has a service TD, or can get one", "[td] names the service TD"},
 	{SNPOpen, false, "that the host keeps out of the guest's memory", "[snp] allows debug, or a migration agent"},
 	{Collateral, true, "that the platform is patched and its certificates are not revoked: no collateral", "a broken platform signs anything"},
+	{ReportTime, false, "when the hardware signed: the nonce is in the TPM's quote alone, and the paravisor keeps its key from boot to boot", "what the host shows may be a report of an earlier boot, on firmware of then"},
 	{TCBLevel, false, "that the platform is patched", "[tcb] allows its status"},
 	{SNPLevel, true, "that the firmware below the guest is patched: the policy names no minimum TCB", "an old firmware signs anything, and AMD signs no list of what is old"},
 	{Platform, false, "that the platform is closed to its neighbours and its owner: its certificate says how it is set", "most platforms are set so; [tcb] says smt, dynamic_platform and cached_keys"},
@@ -54,6 +55,7 @@ var all = []Code{
 	{HostUnknown, true, "what the host said that no register covers: nobody has looked what the system reads", "whoever wrote the policy has not looked"},
 	{HostAgent, true, "what the host asks of an agent in the guest", "such agents execute commands"},
 	{Anchor, true, "that the log is whole: RTMR3 is not its anchor, the agent's word is", "a log that no register holds can be cut"},
+	{LogPCR, true, "that the log is whole: the policy doesn't say which PCR holds it and held nothing before (\"log\")", "whoever is root later can begin another log, in any PCR that the policy leaves open"},
 	{NoRegister, true, "that the log is whole, or the agent's: an SNP guest has no register that only grows", "whoever has been root since the boot can make a report over another log, of his own"},
 	{Private, true, "that the log is whole: nothing is shown of other containers, so it doesn't replay", "the agent's word is all"},
 	{AgentKey, true, "that one agent wrote the log: it has another key since a restart", "something else could pass for it"},
@@ -82,6 +84,7 @@ const (
 	ServiceTD      = "service-td"
 	SNPOpen        = "snp-open"
 	Collateral     = "collateral"
+	ReportTime     = "report-time"
 	TCBLevel       = "tcb-level"
 	SNPLevel       = "snp-level"
 	Platform       = "platform"
@@ -106,6 +109,7 @@ const (
 	HostAgent      = "host-input-agent"
 	HostUnknown    = "host-input-unknown"
 	Anchor         = "anchor"
+	LogPCR         = "log-pcr"
 	NoRegister     = "no-register"
 	Private        = "private-log"
 	AgentKey       = "agent-key"

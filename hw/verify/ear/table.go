@@ -56,7 +56,7 @@ var rows = []row{
 		map[string]int{codes.AnyCaller: leftOut, codes.HostProcess: leftOut, codes.Start: limited, codes.Mounts: limited, codes.AgentKey: limited}},
 	{"configuration", affirmed,
 		[]need{{verify.StepDebug, contradicted, 0}, {verify.StepTD, 0, contradicted}, {verify.StepPower, 0, contradicted}, {verify.StepEvents, 0, contradicted}},
-		map[string]int{codes.Power: limited, codes.Anchor: limited, codes.NoRegister: limited, codes.Private: limited, codes.MissedLaunch: limited}},
+		map[string]int{codes.Power: limited, codes.Anchor: limited, codes.LogPCR: limited, codes.NoRegister: limited, codes.Private: limited, codes.MissedLaunch: limited}},
 	{"executables", affirmed,
 		[]need{{verify.StepBootValues, 0, unrecognized}},
 		map[string]int{codes.Executions: bootAffirmed, codes.BootFirmware: leftOut, codes.Paravisor: leftOut, codes.Root: leftOut,

@@ -131,6 +131,11 @@ func (ev *Bundle) Measured() iter.Seq2[string, string] {
 	}
 }
 
+// InPCR reports whether a PCR holds the runtime log, which replays to it.
+func (ev *Bundle) InPCR() bool {
+	return ev.TPM != nil && ev.Claims.Log.Anchor == logs.AnchorPCR && !ev.Private()
+}
+
 // LogPCR is the PCR that holds the runtime log and held nothing before; -1 for none.
 func (ev *Bundle) LogPCR() int {
 	if ev.TPM == nil || ev.Claims.Log.Anchor != logs.AnchorPCR {

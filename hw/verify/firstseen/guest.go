@@ -80,8 +80,11 @@ func (w *writer) vtpms() {
 		paravisors = unique(append(paravisors, of.String()))
 		for i := range 16 {
 			value := paravisor.Word(s.Booted.PCRs[i])
-			if i == s.Booted.LogPCR {
+			switch {
+			case i == s.Booted.LogPCR:
 				value = "log"
+			case value == "zero" && i < 8: // whatever was booted can extend it to any value
+				value = "any"
 			}
 			pcrs[i] = unique(append(pcrs[i], value))
 		}

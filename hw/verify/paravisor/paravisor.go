@@ -65,10 +65,22 @@ func Read(t *tables.Table) (r Rules, open bool) {
 		if len(list) == 0 && (list != nil || i < requiredPCRs) {
 			t.Bad(key, `there: a value, several, or "any"`)
 		}
+		if i < requiredPCRs && slices.Contains(list, zeroWord) {
+			t.Bad(key, `a value, several, or "any": firmware that measures leaves a separator in it, and where it is zero, whatever was booted can extend it to any value`)
+		}
+		if slices.Contains(list, logWord) && slices.Contains(list, anyWord) {
+			t.Bad(key, `"log" or "any": where the log is in another PCR, another log could be in this one`)
+		}
 		open = open || len(list) == 0 || slices.Contains(list, anyWord)
 		r.pcrs = append(r.pcrs, list)
 	}
 	return r, open
+}
+
+// HoldLog reports whether this PCR, -1 for none, is one that the values say holds the runtime log
+// and nothing else.
+func (r Rules) HoldLog(number int) bool {
+	return number >= 0 && number < len(r.pcrs) && slices.Contains(r.pcrs[number], logWord)
 }
 
 // Size is how many values there are.

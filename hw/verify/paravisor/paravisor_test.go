@@ -96,14 +96,16 @@ func TestRefused(t *testing.T) {
 	for what, want := range map[string]string{
 		strings.Replace(text(good, ""), "paravisor", "#", 1): "paravisor must be there",
 		text("zero", ""): "96 lower-case hex digits",
-		strings.Replace(text(good, ""), "pcr7 =", "#", 1):            "pcr7 must be there",
-		strings.Replace(text(good, ""), "pcr7 =", "pcr7 = []\n#", 1): "pcr7 must be there",
-		text(good, `pcr8 = "00"`):                                    "64 lower-case hex digits",
-		text(good, `pcr8 = []`):                                      "pcr8 must be there",
-		text(strings.Repeat("0", 96), ""):                            "not all zeros",
-		text(good, `pcr8 = "`+strings.Repeat("0", 64)+`"`):           "not all zeros",
-		text(good, `pcr8 = 0`):                                       "must be a list of texts",
-		text(good, `pcr16 = "zero"`):                                 `has no key "pcr16"`,
+		strings.Replace(text(good, ""), "pcr7 =", "#", 1):                  "pcr7 must be there",
+		strings.Replace(text(good, ""), "pcr7 =", "pcr7 = []\n#", 1):       "pcr7 must be there",
+		text(good, `pcr8 = "00"`):                                          "64 lower-case hex digits",
+		text(good, `pcr8 = []`):                                            "pcr8 must be there",
+		text(strings.Repeat("0", 96), ""):                                  "not all zeros",
+		text(good, `pcr8 = "`+strings.Repeat("0", 64)+`"`):                 "not all zeros",
+		text(good, `pcr8 = 0`):                                             "must be a list of texts",
+		text(good, `pcr13 = ["log", "any"]`):                               `pcr13 must be "log" or "any"`,
+		strings.Replace(text(good, ""), "pcr4 =", "pcr4 = \"zero\"\n#", 1): "a separator",
+		text(good, `pcr16 = "zero"`):                                       `has no key "pcr16"`,
 	} {
 		if _, _, err := read(t, what); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\n%v, must say %q", what, err, want)

@@ -24,7 +24,9 @@ type Booted struct {
 
 	Measurement *hw.Digest // of an SNP guest, which has no registers; nil of a TD
 	PCRs        [][]byte   // of a TPM in the paravisor, as quoted; nil without one
-	LogPCR      int        // which of them holds the runtime log and nothing else; -1 for none
+	RTMR3       hw.Digest  // of a TD with such a TPM
+	InPCR       bool       // one of them holds the runtime log
+	LogPCR      int        // which, where it held nothing before; else -1
 }
 
 // Boot is a boot that a policy knows.

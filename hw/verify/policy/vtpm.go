@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/cima-project/cima/hw"
 	"github.com/cima-project/cima/hw/verify/codes"
 	"github.com/cima-project/cima/hw/verify/paravisor"
 	"github.com/cima-project/cima/hw/verify/tables"
@@ -41,6 +42,11 @@ func (j *bootJudge) judgeVTPM(b *bootRule) (known *Boot, differ []difference) {
 		for _, d := range v.values.Differs(of, j.now.PCRs, j.now.LogPCR) {
 			differ = append(differ, said(d))
 		}
+		for i, rtmr := range append(j.now.RTMR[:], j.now.RTMR3) {
+			if rtmr != (hw.Digest{}) { // the paravisor measured what MRTD doesn't cover
+				differ = append(differ, said(fmt.Sprintf("RTMR%d is %s, want zero", i, rtmr)))
+			}
+		}
 		if out := v.out(j.at); out != "" {
 			differ = append(differ, said("vtpm "+name+" "+out))
 		}
@@ -53,5 +59,9 @@ func (j *bootJudge) judgeVTPM(b *bootRule) (known *Boot, differ []difference) {
 		return nil, differ
 	}
 	v := j.p.vtpms[name]
-	return &Boot{Name: b.name, VTPM: name, Gaps: slices.Clone(v.gaps), wishes: codes.Wishes{b.Wish, v.Wish}}, nil
+	known = &Boot{Name: b.name, VTPM: name, Gaps: slices.Clone(v.gaps), wishes: codes.Wishes{b.Wish, v.Wish}}
+	if j.now.InPCR && !v.values.HoldLog(j.now.LogPCR) {
+		known.Gaps = append(known.Gaps, codes.LogPCR)
+	}
+	return known, nil
 }

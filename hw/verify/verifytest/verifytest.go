@@ -43,7 +43,9 @@ type TD struct {
 func Boot(t testing.TB, config sim.Config) *TD { return start(t, config, nil) }
 
 // BootWithTPM boots a VM whose paravisor is the TD, and has this TPM: its PCR 13 holds the log.
-func BootWithTPM(t testing.TB, tpm *vtpmtest.TPM) *TD { return start(t, sim.Config{}, tpm) }
+func BootWithTPM(t testing.TB, tpm *vtpmtest.TPM) *TD {
+	return start(t, sim.Config{BootLog: boot.Encode(nil)}, tpm)
+}
 
 func start(t testing.TB, config sim.Config, tpm *vtpmtest.TPM) *TD {
 	t.Helper()
