@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"path"
 	"slices"
 	"strings"
 )
@@ -71,11 +70,11 @@ func (n *normaliser) writtenByEngine(name string, value Text) bool {
 // names the cgroup.
 func managed(c *Spec, runtime string) string {
 	manager := c.Annotation("io.container.manager")
-	last := path.Base(strings.ReplaceAll(c.Linux.CgroupsPath, ":", "-"))
+	before := strings.TrimSuffix(c.Linux.CgroupsPath, c.ID()) // a user of podman chooses the parent alone
 	switch {
 	case runtime != "podman" && runtime != "":
 		return runtime
-	case manager == "cri-o" && (strings.HasPrefix(last, "crio-") || strings.Contains(last, ".slice-crio-")):
+	case manager == "cri-o" && (strings.HasSuffix(before, "/crio-") || strings.HasSuffix(before, ":crio:")):
 		return "cri-o"
 	case manager == "libpod":
 		return "podman"

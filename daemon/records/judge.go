@@ -20,11 +20,18 @@ func (s *Store) Power(_ context.Context, r Record) ([]string, error) {
 		return []string{power.NoMetadata}, nil
 	}
 	classes := r.details.power.Classes()
-	if _, has := s.subordinate.Owner(r.details.mapped); has && r.UID == 0 {
+	if r.UID == 0 && r.details.mapped != 0 && s.mayActAs(r.details.mapped) {
 		classes = append(slices.Clone(classes), power.ReplaceableBundle)
 		slices.Sort(classes)
 	}
 	return classes, nil
+}
+
+// mayActAs reports whether a user of the host may act as a uid: whose subordinate uid or
+// whose own it is.
+func (s *Store) mayActAs(uid uint32) bool {
+	_, has := s.subordinate.Owner(uid)
+	return has || s.isUser(uid)
 }
 
 // Judge returns what the kernel shows of a container's first process, at START: classes

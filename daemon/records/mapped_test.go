@@ -78,8 +78,8 @@ func TestDirectoryOfTheContainersRoot(t *testing.T) {
 	}
 }
 
-// A user of the host who has the container's root as a subordinate uid could replace the
-// bundle, and the runtime would read what it is given.
+// A user of the host whose uid, own or subordinate, is the container's root could replace
+// the bundle, and the runtime would read what it is given.
 func TestBundleOfASubordinateUID(t *testing.T) {
 	x := newTree(t)
 	x.mapped(1)
@@ -92,12 +92,17 @@ func TestBundleOfASubordinateUID(t *testing.T) {
 	} {
 		x.Write("subuid", []byte(text))
 		x.store.subordinate = &trust.SubUIDs{File: x.Dir + "/subuid"}
+		x.store.isUser = func(uint32) bool { return false }
 		r, ok, err := x.declared("/libpod_parent/libpod-" + id(1))
 		if !ok || err != nil {
 			t.Fatal(err)
 		}
 		if got := powerOf(t, x.store, r); slices.Contains(got, "replaceable-bundle") != want {
 			t.Errorf("%q: %v", text, got)
+		}
+		x.store.isUser = func(uid uint32) bool { return uid == mappedRoot }
+		if got := powerOf(t, x.store, r); !slices.Contains(got, "replaceable-bundle") {
+			t.Errorf("%q, and a user has the uid: %v", text, got)
 		}
 		if r, _, _ = x.declared("/docker/" + id(2)); slices.Contains(powerOf(t, x.store, r), "replaceable-bundle") {
 			t.Errorf("%q: a bundle of root's", text)

@@ -117,6 +117,14 @@ func users() map[uint32]string {
 	return out
 }
 
+// isUser reports whether the host has a user with a uid, by passwd(5) or because logind
+// knows of one.
+func isUser(uid uint32) bool {
+	number := strconv.FormatUint(uint64(uid), 10)
+	_, err := user.LookupId(number)
+	return err == nil || exists("/run/user/"+number)
+}
+
 // location is one bundle.
 type location struct {
 	place         *Place

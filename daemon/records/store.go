@@ -38,7 +38,8 @@ type Store struct {
 	trust   trust.Trust
 	storage *storage.Reader
 
-	subordinate *trust.SubUIDs // who may act as the root of a container's user namespace
+	subordinate *trust.SubUIDs    // who may act as the root of a container's user namespace
+	isUser      func(uint32) bool // whether the host has a user with this uid
 
 	calls abandon.Calls // on files of containers and users
 
@@ -68,6 +69,7 @@ func New(o Options) *Store {
 		storage: &storage.Reader{},
 
 		subordinate: &trust.SubUIDs{File: "/etc/subuid"},
+		isUser:      isUser,
 
 		records: map[string]knownRecord{},
 		states:  map[string]knownState{},

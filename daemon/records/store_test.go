@@ -235,11 +235,24 @@ func TestAnnotationsOfAPod(t *testing.T) {
 	x := newTree(t)
 	x.bundle("moby", id(1), "/docker/"+id(1))
 	x.bundle("moby", id(2), "/docker/"+id(1)+"/"+id(2), pretends)
-	podman := config(t, "podman")
-	set("linux.cgroupsPath", "/docker/"+id(1)+"/libpod-"+id(3))(podman)
-	pretends(podman)
-	x.Write("storage/overlay-containers/"+id(3)+"/userdata/config.json", encode(t, podman))
-	for n, runtime := range map[int]string{2: "docker", 3: "podman"} {
+	for n, parent := range map[int]string{
+		3: "/docker/" + id(1) + "/libpod-", 6: "/docker/" + id(1) + "/crio-x/libpod-", 7: "/docker/" + id(1) + "/x.slice:crio:/libpod-",
+	} {
+		podman := config(t, "podman")
+		set("linux.cgroupsPath", parent+id(n))(podman)
+		pretends(podman)
+		x.Write("storage/overlay-containers/"+id(n)+"/userdata/config.json", encode(t, podman))
+	}
+	for n, parent := range map[int]string{8: "crio-x.slice", 9: "x.slice-crio-y.slice"} { // podman run --cgroup-parent
+		podman := config(t, "podman")
+		set("linux.cgroupsPath", parent+":libpod:"+id(n))(podman)
+		pretends(podman)
+		x.Write("storage/overlay-containers/"+id(n)+"/userdata/config.json", encode(t, podman))
+		if r := x.list()[id(n)]; r.Err != nil || r.Runtime != "podman" || r.Pod != (launch.Pod{}) {
+			t.Errorf("in %s: %q, %+v, %v", parent, r.Runtime, r.Pod, r.Err)
+		}
+	}
+	for n, runtime := range map[int]string{2: "docker", 3: "podman", 6: "podman", 7: "podman"} {
 		r := x.list()[id(n)]
 		if r.Err != nil || r.Runtime != runtime || r.Pod != (launch.Pod{}) {
 			t.Errorf("%s: %q, %+v, %v", runtime, r.Runtime, r.Pod, r.Err)
