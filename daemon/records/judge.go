@@ -20,7 +20,7 @@ func (s *Store) Power(_ context.Context, r Record) ([]string, error) {
 		return []string{power.NoMetadata}, nil
 	}
 	classes := r.details.power.Classes()
-	if r.UID == 0 && r.details.mapped != 0 && s.mayActAs(r.details.mapped) {
+	if r.UID == 0 && r.details.mapped != 0 && mayActAs(s, r.details.mapped) {
 		classes = append(slices.Clone(classes), power.ReplaceableBundle)
 		slices.Sort(classes)
 	}
@@ -29,7 +29,7 @@ func (s *Store) Power(_ context.Context, r Record) ([]string, error) {
 
 // mayActAs reports whether a user of the host may act as a uid: whose subordinate uid or
 // whose own it is.
-func (s *Store) mayActAs(uid uint32) bool {
+func mayActAs(s *Store, uid uint32) bool {
 	_, has := s.subordinate.Owner(uid)
 	return has || s.isUser(uid)
 }
