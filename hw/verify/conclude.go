@@ -93,8 +93,8 @@ func (c *conclusion) listProved() {
 	if c.Boot.VTPM != "" && c.ev.InPCR() && !slices.Contains(c.Boot.Gaps, codes.LogPCR) {
 		c.proves("log", "the runtime log is whole: %s, and no public event is hidden", c.Step(StepRuntimeLog).Detail)
 	}
-	if slices.Contains(c.Boot.Gaps, codes.BootFirmware) || slices.Contains(c.Boot.Gaps, codes.Root) {
-		return // nobody knows who wrote the agent
+	if codes.AgentUnknown(c.Boot.Gaps) {
+		return
 	}
 	if c.passed(StepCaller, StepCallerValues) && !slices.Contains(c.caller.gaps, codes.AnyCaller) {
 		c.proves("caller", "you know who asked: %s", c.Step(StepCallerValues).Detail)

@@ -3,6 +3,7 @@ package verify
 import (
 	"encoding/base64"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -107,5 +108,25 @@ func TestReportOfAnyTime(t *testing.T) {
 	}
 	if r := appraiseT(t, encode(t, w.evidence(idOne)), w.options()); told(r, codes.ReportTime) {
 		t.Error("it is told of a TD that asks the hardware itself")
+	}
+}
+
+// TestOpenBootIsNobodys: where a policy leaves open what was booted, and waives that, nobody is told
+// to know who wrote it.
+func TestOpenBootIsNobodys(t *testing.T) {
+	a := newAzure(t, nil)
+	text := textOf(t, appraiseT(t, encode(t, a.seal(a.claims(idOne))), a.options()))
+	text = regexp.MustCompile(`(?m)^(pcr[0-9]+ =) \["[0-9a-f]+"\]`).ReplaceAllString(text, `$1 "any"`)
+	text = replaced(t, text, `root = "not covered"`, `root = "verity"
+line = "roothash=`+strings.Repeat("ab", 32)+`"`, `waive = [`, `waive = ["`+codes.PCRsVary+`", "`+codes.Paravisor+`", `)
+	opts := a.options()
+	opts.Policy = parsePolicy(t, text)
+	r := appraiseT(t, encode(t, a.seal(a.claims(idOne))), opts)
+	expect(t, r, Trusted)
+	if told(r, codes.Root) || !told(r, codes.PCRsVary) {
+		t.Errorf("not the case that is meant: %s", texts(r.NotProved))
+	}
+	if proved := texts(r.Proved); !strings.Contains(proved, "and not what was booted beside it") || strings.Contains(proved, "you know who asked") {
+		t.Error(proved)
 	}
 }

@@ -148,6 +148,16 @@ func Of(name string) (Code, bool) {
 	return all[i], true
 }
 
+// BootOpen reports whether these gaps leave a part of what was booted open, which can be code.
+func BootOpen(gaps []string) bool {
+	return slices.Contains(gaps, PCRsVary) || slices.Contains(gaps, BootVaries)
+}
+
+// AgentUnknown reports whether by these gaps the agent can be anybody's, and so its word.
+func AgentUnknown(gaps []string) bool {
+	return BootOpen(gaps) || slices.Contains(gaps, BootFirmware) || slices.Contains(gaps, Root)
+}
+
 func names() (list []string) {
 	for _, c := range all {
 		list = append(list, c.Name)

@@ -47,6 +47,9 @@ func (b *Boot) Words() string {
 	if slices.Contains(b.Gaps, codes.BootFirmware) {
 		return fmt.Sprintf("you know who wrote the firmware, and nothing of what it booted: the boot %q in the policy", b.Name)
 	}
+	if codes.BootOpen(b.Gaps) {
+		return fmt.Sprintf("you know what the policy names of firmware, kernel and agent, and not what was booted beside it: the boot %q in the policy", b.Name)
+	}
 	if slices.Contains(b.Gaps, codes.Root) {
 		return fmt.Sprintf("you know who wrote firmware, kernel and initrd, and not who wrote the agent: the boot %q in the policy", b.Name)
 	}
