@@ -21,29 +21,18 @@ import (
 	"github.com/cima-project/cima/rpc"
 )
 
-const (
-	// patience is how long one attestation may take: a container that starts is measured
-	// first, and cimad may be restarted meanwhile.
-	patience = 20 * time.Second
-
-	// atOnce is how many look-ups are under way at once. cimad takes 4 calls of one
-	// caller at a time; a waiting one holds no connection.
-	atOnce = 4
-
-	// mostWaiting is how many attestations wait. Containers can ask as often as they
-	// like, so that one more is refused.
-	mostWaiting = 4096
-)
+// patience is how long one attestation may take: a container that starts is measured
+// first, and cimad may be restarted meanwhile.
+const patience = 20 * time.Second
 
 // Plugin is a WorkloadAttestor of SPIRE's agent. Make it by New.
 type Plugin struct {
 	workloadattestorv1.UnimplementedWorkloadAttestorServer
 	configv1.UnimplementedConfigServer
 
-	log     hclog.Logger
-	turns   chan struct{}
-	waiting atomic.Int64
-	ready   atomic.Pointer[ready]
+	log   hclog.Logger
+	turns *turns
+	ready atomic.Pointer[ready]
 }
 
 // ready is what Configure makes.
@@ -54,7 +43,7 @@ type ready struct {
 
 // New makes a plug-in that is to be configured.
 func New() *Plugin {
-	return &Plugin{log: hclog.NewNullLogger(), turns: make(chan struct{}, atOnce)}
+	return &Plugin{log: hclog.NewNullLogger(), turns: newTurns()}
 }
 
 // SetLogger is called by SPIRE before anything else.
@@ -107,18 +96,16 @@ func (p *Plugin) Attest(ctx context.Context, r *workloadattestorv1.AttestRequest
 	if n == nil {
 		return nil, status.Error(codes.FailedPrecondition, "not configured")
 	}
-	defer p.waiting.Add(-1)
-	if p.waiting.Add(1) > mostWaiting {
-		return nil, status.Errorf(codes.ResourceExhausted, "%d attestations wait for cimad", mostWaiting)
-	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	select {
-	case p.turns <- struct{}{}:
-		defer func() { <-p.turns }()
-	case <-ctx.Done():
-		return nil, status.Error(codes.Unavailable, "cimad has not answered those who asked before")
+	done, err := p.turns.take(ctx, originOf(int(r.GetPid())))
+	switch {
+	case errors.Is(err, errTooMany):
+		return nil, status.Error(codes.ResourceExhausted, err.Error())
+	case err != nil:
+		return nil, status.Error(codes.Unavailable, err.Error())
 	}
+	defer done()
 	who, err := lookUp(ctx, n.socket, int(r.GetPid()))
 	if err != nil {
 		return nil, refusal(ctx, err)

@@ -2,7 +2,6 @@ package workload
 
 import (
 	"bufio"
-	"context"
 	"encoding/json/v2"
 	"fmt"
 	"net"
@@ -188,31 +187,6 @@ func TestSettings(t *testing.T) {
 		if _, err := serve(t, settings); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("%s: %v", settings, err)
 		}
-	}
-}
-
-// A daemon that hangs holds up those who wait, for as long as they wait, and nobody
-// beyond what may wait.
-func TestTurns(t *testing.T) {
-	p := New()
-	p.ready.Store(&ready{socket: filepath.Join(t.TempDir(), "none")})
-	p.waiting.Store(mostWaiting)
-	if _, err := p.Attest(t.Context(), &workloadattestorv1.AttestRequest{Pid: 1}); status.Code(err) != codes.ResourceExhausted {
-		t.Error(err)
-	}
-	p.waiting.Store(0)
-	for range atOnce {
-		p.turns <- struct{}{}
-	}
-	ended := make(chan error)
-	ctx, cancel := context.WithCancel(t.Context())
-	go func() {
-		_, err := p.Attest(ctx, &workloadattestorv1.AttestRequest{Pid: 1})
-		ended <- err
-	}()
-	cancel()
-	if err := <-ended; status.Code(err) != codes.Unavailable || p.waiting.Load() != 0 {
-		t.Errorf("%v, %d wait", err, p.waiting.Load())
 	}
 }
 
