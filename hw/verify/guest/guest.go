@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -157,6 +158,9 @@ func (r *Rules) readLevels(t *tables.Table) {
 			if r.levels[line][p.Name] = one.Number(p.Name); r.levels[line][p.Name] > 255 {
 				one.Bad(p.Name, "0 to 255")
 			}
+		}
+		if slices.Max(slices.Collect(maps.Values(r.levels[line]))) == 0 {
+			t.Bad("min_tcb."+strings.ToLower(string(line)), "above 0 in a part: zeros ask for nothing")
 		}
 		one.Done()
 	}

@@ -200,6 +200,7 @@ func TestRefused(t *testing.T) {
 		`min_tcb.milan = { fmc = 1, bl = 1, tee = 1, snp = 1, ucode = 1 }`: `has no key "fmc"`,
 		`min_tcb.turin = { bl = 1, tee = 1, snp = 1, ucode = 1 }`:          "fmc must be there",
 		`min_tcb.genoa = { bl = 1, tee = 1, snp = 1, ucode = 256 }`:        "ucode must be 0 to 255",
+		`min_tcb.turin = { fmc = 0, bl = 0, tee = 0, snp = 0, ucode = 0 }`: "min_tcb.turin must be above 0 in a part",
 		`min_tcb.genoa = { bl = "1", tee = 1, snp = 1, ucode = 25 }`:       "bl must be a number",
 		`measurement = "` + strings.Repeat("1", 96) + `"`:                  `has no key "measurement"`,
 		`providers = ""`: "must be text",
