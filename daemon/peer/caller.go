@@ -32,10 +32,10 @@ type Caller struct {
 	// container is started anew. 0 for the host.
 	CgroupInode uint64
 
-	// CgroupOwner is the owner of the first cgroup directory, from the root of
-	// the hierarchy down to the container's, that root does not own; 0 if root
-	// owns all, and for the host. The owner can move any process of theirs to the
-	// cgroup, so the owner is charged.
+	// CgroupOwner is the owner of the first cgroup directory above the container's, from
+	// the root of the hierarchy down, that root does not own; in hierarchies of cgroup v1
+	// the container's own counts too. It is 0 if root owns all, and for the host. The
+	// owner can move any process of theirs to the cgroup, so the owner is charged.
 	CgroupOwner uint32
 
 	// Payer is who is charged for what the caller does: the container; the user who owns

@@ -127,7 +127,7 @@ func (id *Identifier) inContainer(ctx context.Context, c *Caller, p process, m m
 	if err != nil {
 		return refuse(err, "its container's cgroup was removed or replaced; restart the container")
 	}
-	c.CgroupInode, c.CgroupOwner = s.inode, s.owner
+	c.CgroupInode, c.CgroupOwner = s.inode, s.chargedTo(f.unified)
 	c.path, c.cgroupInode = f.path, s.inode
 	id.origins.learn(f.path)
 	return nil

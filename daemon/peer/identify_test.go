@@ -116,6 +116,39 @@ func TestIdentifyTellsCgroupOwner(t *testing.T) {
 	}
 }
 
+// A container that may write to its own cgroup gives it to whom it likes. It keeps its name
+// and its payer; with cgroup v1, where the owner of a cgroup alone may move processes there,
+// the owner counts.
+func TestOwnCgroupGivenAway(t *testing.T) {
+	if os.Getuid() != 0 {
+		leaveOut(t, "chown needs root")
+	}
+	v1 := fact{cgroup: "4:memory:/docker/" + idA + "\n", nsPID: "a", pids: "9 1", root: "a", start: 77}
+	for hierarchy, tt := range map[string]struct {
+		process fact
+		owner   uint32
+		payer   string
+	}{
+		"/unified": {inA, 0, idA},
+		"/memory":  {v1, 1000, "uid 1000"},
+	} {
+		w := newWorld(t)
+		caller, conn := startClient(t, listen(t))
+		w.set(caller.Process.Pid, tt.process)
+		w.mkdir(hierarchy + "/docker/" + idA)
+		w.must(os.Chown(w.dir+"/cgroup"+hierarchy+"/docker/"+idA, 1000, 0))
+		record := containerA(caller.Process.Pid)
+		id := newIdentifier(t, w.options(declare(record)))
+		c := identify(t, id, conn.UnixConn)
+		if c.CgroupOwner != tt.owner || c.Payer != tt.payer {
+			t.Errorf("%s: cgroup owner %d, charged to %q", hierarchy, c.CgroupOwner, c.Payer)
+		}
+		if r, err := id.Running(t.Context(), record); err != nil || r.CgroupOwner != tt.owner {
+			t.Errorf("%s: it runs, cgroup owner %d, %v", hierarchy, r.CgroupOwner, err)
+		}
+	}
+}
+
 func TestIdentifyTellsUnit(t *testing.T) {
 	w := newWorld(t)
 	caller, conn := startClient(t, listen(t))

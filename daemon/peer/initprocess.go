@@ -23,6 +23,7 @@ type initProcess struct {
 	root        int    // root directory of the hierarchy with the container's cgroup
 	path        string // of that cgroup, there
 	cgroupInode uint64 // its inode
+	unified     bool   // the hierarchy is cgroup v2's
 	refs        atomic.Int32
 }
 
@@ -135,6 +136,7 @@ func (id *Identifier) readInit(ctx context.Context, c Container, f *initProcess)
 	if err != nil {
 		return wrongInit(c, err)
 	}
+	f.unified = m.in.controllers == ""
 	f.path, f.cgroupInode = m.container.CgroupPath, s.inode
 	if err := procfs.Alive(f.pidfd); err != nil {
 		return wrongInit(c, err)

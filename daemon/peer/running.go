@@ -27,5 +27,5 @@ func (id *Identifier) Running(ctx context.Context, c Container) (Running, error)
 	if err != nil {
 		return Running{}, refuse(err, "its container's cgroup was removed or replaced")
 	}
-	return Running{CgroupInode: s.inode, CgroupOwner: s.owner}, nil
+	return Running{CgroupInode: s.inode, CgroupOwner: s.chargedTo(f.unified)}, nil
 }

@@ -96,6 +96,18 @@ func (r *roots) owner(h hierarchy, path string) (uint32, error) {
 type scope struct {
 	inode uint64
 	owner uint32 // of the first directory from the root down that root does not own
+	above uint32 // the same of the directories above this one
+}
+
+// chargedTo returns the owner who can move processes to a container's cgroup. In the unified
+// hierarchy that takes the right to write above it too (cgroups(7), delegation containment).
+// So its own directory says nothing there, and must not: a container that may write to it
+// could give it to anybody, and had another name and another share each time.
+func (s scope) chargedTo(unified bool) uint32 {
+	if unified {
+		return s.above
+	}
+	return s.owner
 }
 
 // walk goes from a hierarchy's root down to a cgroup, directory by directory. It
@@ -105,7 +117,7 @@ func walk(root int, path string) (scope, error) {
 	if err := unix.Fstat(root, &st); err != nil {
 		return scope{}, fmt.Errorf("stat the root of a cgroup hierarchy: %w", err)
 	}
-	dev, s := st.Dev, scope{st.Ino, st.Uid}
+	dev, s := st.Dev, scope{st.Ino, st.Uid, 0}
 	if path == "/" {
 		return s, nil
 	}
@@ -131,7 +143,7 @@ func walk(root int, path string) (scope, error) {
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR || st.Dev != dev {
 			return scope{}, fmt.Errorf("%q of cgroup %q must be a directory of its hierarchy", name, path)
 		}
-		s.inode = st.Ino
+		s.inode, s.above = st.Ino, s.owner
 		if s.owner == 0 {
 			s.owner = st.Uid
 		}

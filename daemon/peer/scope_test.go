@@ -77,9 +77,11 @@ func TestWalkFindsOwner(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := openRoot(t, dir)
-	for path, want := range map[string]uint32{"/": 0, "/a": 0, "/a/b": 1000, "/a/b/c": 1000, "/a/b/c/d": 1000} {
-		if s, err := walk(root, path); err != nil || s.owner != want {
-			t.Errorf("%s: %+v, %v, want owner %d", path, s, err, want)
+	for path, want := range map[string][2]uint32{
+		"/": {0, 0}, "/a": {0, 0}, "/a/b": {1000, 0}, "/a/b/c": {1000, 1000}, "/a/b/c/d": {1000, 1000},
+	} {
+		if s, err := walk(root, path); err != nil || s.owner != want[0] || s.above != want[1] {
+			t.Errorf("%s: %+v, %v, want owners %d", path, s, err, want)
 		}
 	}
 	if err := os.Chown(dir, 1002, 7); err != nil {
