@@ -186,7 +186,7 @@ func (l *Ledger) find(ctx context.Context, from Snapshot, quoted hw.Registers) (
 		n, ok := l.replayFrom(from, register)
 		l.mu.RUnlock()
 		if ok {
-			return n, l.otherBanks(ctx)
+			return n, otherBanks(ctx, l)
 		}
 		if attempt > 0 {
 			break
@@ -213,7 +213,7 @@ func (l *Ledger) find(ctx context.Context, from Snapshot, quoted hw.Registers) (
 
 // otherBanks compares the PCR with the log now. A quote holds one bank of it, and root can
 // extend another alone.
-func (l *Ledger) otherBanks(ctx context.Context) error {
+func otherBanks(ctx context.Context, l *Ledger) error {
 	if l.opts.Anchor != logs.AnchorPCR {
 		return nil
 	}
