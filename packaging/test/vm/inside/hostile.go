@@ -106,7 +106,7 @@ func (s hostileStorm) endured(ctx context.Context) (figure string, err error) {
 		return "", err
 	}
 	begun := time.Now()
-	args := append([]string{"run", "-d", "--name", hostileName, "--network", "none", "-v", "/run/cima:/run/cima:ro"}, s.engine.run...)
+	args := append([]string{"run", "-d", "--log-driver", "none", "--name", hostileName, "--network", "none", "-v", "/run/cima:/run/cima:ro"}, s.engine.run...)
 	if _, err := finish(s.engine.cmd(ctx, append(append(args, s.image), s.words...)...)); err != nil {
 		return "", err
 	}
