@@ -232,7 +232,7 @@ proof-debian:
 ## proof-selinux: what the SELinux module allows, by Debian's policy (root, network; CHROOTS=DIR keeps the chroot)
 proof-selinux:
 	packaging/test/distributions/selinux
-## proof-vm-selinux: the VM with SELinux in force: cimad in its domain, its containers, and nobody denied what must be (root, network; written, and not yet run to its end)
+## proof-vm-selinux: the VM with SELinux in force: cimad in its domain, its containers, and nobody denied what must be (root, network, 12 min)
 proof-vm-selinux: build
 	VM_SELINUX=1 GO="$(GO)" PATH="$(dir $(GO)):$$PATH" packaging/test/vm/run
 ## proof-architectures: cimactl of amd64, arm64, i386 and s390x says the same of every vector, byte by byte (needs qemu-user-static)
