@@ -105,6 +105,7 @@ func Main(p Program, args []string, stdout, stderr io.Writer) int {
 	}
 	log, last := newLogger(stderr, level)
 	defer last()
+	spareProcessor()
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

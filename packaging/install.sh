@@ -38,7 +38,7 @@ cimad() {
 	put 755 "${DESTDIR:-}$prefix/sbin" bin/cimad
 	put 755 "${DESTDIR:-}$prefix/libexec/cima" bin/cima-imds
 	notices cimad
-	put 644 "$units" systemd/cimad.service systemd/cimad.socket systemd/cimad-admin.socket systemd/cimad-lookup.socket systemd/cima-imds.socket systemd/cima-imds.service systemd/cima-metrics.service systemd/cima-metrics.timer
+	put 644 "$units" systemd/cima.slice systemd/cimad.service systemd/cimad.socket systemd/cimad-admin.socket systemd/cimad-lookup.socket systemd/cima-imds.socket systemd/cima-imds.service systemd/cima-metrics.service systemd/cima-metrics.timer
 	install -D -p -m 644 systemd/cima.tmpfiles.conf "${DESTDIR:-}$prefix/lib/tmpfiles.d/cima.conf"
 	install -D -p -m 644 systemd/cima.sysctl.conf "${DESTDIR:-}$prefix/lib/sysctl.d/10-cima.conf"
 	install -D -p -m 644 systemd/cima.sysusers.conf "${DESTDIR:-}$prefix/lib/sysusers.d/cima.conf"

@@ -125,7 +125,7 @@ var contents = map[string][]string{
 	"cimad": {
 		"/etc/apparmor.d/abstractions/cima", "/etc/cdi/cima.yaml", "/etc/cima/cimad.toml",
 		"/usr/lib/sysctl.d/10-cima.conf", "/usr/lib/systemd/system-preset/85-cima.preset",
-		"/usr/lib/systemd/system/cima-imds.service", "/usr/lib/systemd/system/cima-imds.socket", "/usr/lib/systemd/system/cima-metrics.service", "/usr/lib/systemd/system/cima-metrics.timer", "/usr/lib/systemd/system/cimad-admin.socket", "/usr/lib/systemd/system/cimad-lookup.socket", "/usr/lib/systemd/system/cimad.service", "/usr/lib/systemd/system/cimad.socket",
+		"/usr/lib/systemd/system/cima-imds.service", "/usr/lib/systemd/system/cima-imds.socket", "/usr/lib/systemd/system/cima-metrics.service", "/usr/lib/systemd/system/cima-metrics.timer", "/usr/lib/systemd/system/cima.slice", "/usr/lib/systemd/system/cimad-admin.socket", "/usr/lib/systemd/system/cimad-lookup.socket", "/usr/lib/systemd/system/cimad.service", "/usr/lib/systemd/system/cimad.socket",
 		"/usr/lib/sysusers.d/cima.conf",
 		"/usr/lib/tmpfiles.d/cima.conf", "/usr/libexec/cima/cima-imds", "/usr/sbin/cimad",
 		"/usr/share/cima/no-gate.conf", "/usr/share/cima/no-homes.conf", "/usr/share/cima/qgs.conf", "/usr/share/cima/rootless.conf", "/usr/share/cima/systemd-252.conf", "/usr/share/cima/usr.sbin.cimad",

@@ -42,7 +42,7 @@ func analyze(t *testing.T, dropins []string, args ...string) (string, int) {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range append([]string{"cima-imds.socket", "cima-imds.service", "cima-metrics.service", "cima-metrics.timer"}, units...) {
+	for _, name := range append([]string{"cima-imds.socket", "cima-imds.service", "cima-metrics.service", "cima-metrics.timer", "cima.slice"}, units...) {
 		put(name, unit(t, name))
 	}
 	for _, name := range dropins {
@@ -75,7 +75,7 @@ var since = map[string]int{
 
 func TestUnitsVerifyInSilence(t *testing.T) {
 	for _, dropins := range [][]string{nil, {"systemd-252.conf"}, {"no-gate.conf"}, {"no-gate.conf", "no-homes.conf"}, {"rootless.conf"}, {"qgs.conf"}} {
-		out, version := analyze(t, dropins, append([]string{"verify", "--man=no", "cima-imds.socket", "cima-imds.service", "cima-metrics.service", "cima-metrics.timer"}, units...)...)
+		out, version := analyze(t, dropins, append([]string{"verify", "--man=no", "cima-imds.socket", "cima-imds.service", "cima-metrics.service", "cima-metrics.timer", "cima.slice"}, units...)...)
 	lines:
 		for line := range strings.Lines(out) {
 			for word, first := range since {
@@ -332,5 +332,17 @@ func TestNoProgramNeedsOpenat2(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The weight counts beside the slices that hold containers: a slice whose name has a dash
+// would lie in another.
+func TestWeightBesideContainers(t *testing.T) {
+	m := regexp.MustCompile(`(?m)^Slice=(.*)$`).FindStringSubmatch(unit(t, "cimad.service"))
+	if m == nil || strings.Contains(m[1], "-") {
+		t.Fatalf("cimad.service has the slice %q, must have one at the top", m)
+	}
+	if !strings.Contains(unit(t, m[1]), "\nCPUWeight=1000\n") {
+		t.Errorf("%s does not weigh 1000", m[1])
 	}
 }

@@ -1,8 +1,8 @@
 // Package hashing answers: how do files that are measured share the processors?
 //
 // Whoever chooses a file chooses how long it takes to hash. So it is hashed piece by piece:
-// each payer has one turn at a time, payers take turns, and one processor is always left
-// for the rest of the daemon. A file of a few pieces waits for one piece of each other
+// each payer has one turn at a time, payers take turns, and the rest of the daemon always finds
+// a place to run. A file of a few pieces waits for one piece of each other
 // payer, however large their files are.
 package hashing
 
@@ -36,10 +36,10 @@ type payer struct {
 	files int
 }
 
-// New returns turns for as many processors as there are, but one.
+// New returns turns for all goroutines that may run at once but two; for one at least.
 func New() *Turns {
 	return &Turns{
-		all:     semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)-1))),
+		all:     semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)-2))),
 		byPayer: make(map[string]*payer),
 	}
 }

@@ -107,8 +107,8 @@ func (s *stage) start(socket string, words ...string) error {
 	return fmt.Errorf("%s does not listen; its messages are in %s", words[0], s.log)
 }
 
-// weigh gives a process a cgroup with ten times a container's share of the processors, as
-// systemd does by cimad.service's CPUWeight=.
+// weigh gives a process a cgroup with ten times the usual share of the processors, beside
+// those that hold containers, as systemd does by cima.slice.
 func weigh(pid int) error {
 	dir, file, weight := "/sys/fs/cgroup/cpu", "cpu.shares", "10240"
 	if _, err := os.Stat(dir); err != nil {

@@ -6,16 +6,19 @@ import (
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// drain empties the kernel's queue while an origin floods it. A connection that is closed
-// at once costs three system calls here: accept4, one for its origin, and close. In
-// package net it would cost five, and the memory of a connection. A connect(2) costs its
-// caller half as much again; but one container may connect on all processors at once, so
-// several drain. One processor is left for callers that are connected.
+// drain empties the kernel's queue while an origin floods it, and for a second more. A
+// connection that is closed at once costs three system calls here: accept4, one for its
+// origin, and close. In package net it would cost five, and the memory of a connection. A
+// connect(2) costs its caller half as much again; but one container may connect on all
+// processors at once, so several drain. Two of the goroutines that may run at once are left
+// for callers that are connected.
 func (d *Door) drain(ctx context.Context, l net.Listener) {
 	socket, ok := l.(syscall.Conn)
 	if !ok {
@@ -27,28 +30,46 @@ func (d *Door) drain(ctx context.Context, l net.Listener) {
 	}
 	raw.Control(func(listening uintptr) {
 		var all sync.WaitGroup
-		for range min(maxDrains, runtime.GOMAXPROCS(0)-1) - 1 {
-			all.Go(func() { d.drainRaw(ctx, listening) })
+		f := flood{begun: time.Now()}
+		for range min(maxDrains, runtime.GOMAXPROCS(0)-2) - 1 {
+			all.Go(func() { d.drainRaw(ctx, listening, &f) })
 		}
-		d.drainRaw(ctx, listening)
+		d.drainRaw(ctx, listening, &f)
 		all.Wait()
 	})
 }
 
-// maxDrains is the most goroutines that empty the queue. More would wait for the locks of
-// the listening socket, as the connections' own callers do.
-const maxDrains = 4
+const (
+	// maxDrains is the most goroutines that empty the queue. More would wait for the locks of
+	// the listening socket, as the connections' own callers do.
+	maxDrains = 4
 
-func (d *Door) drainRaw(ctx context.Context, listening uintptr) {
-	for ctx.Err() == nil {
+	// gathering is how long connections gather once the queue was empty. A goroutine that was
+	// woken for each would cost more than the connection does.
+	gathering = time.Millisecond
+
+	// calm is how long nobody was beyond its rate when package net takes connections again.
+	calm = time.Second
+)
+
+// flood is when somebody was beyond its rate.
+type flood struct {
+	begun time.Time
+	last  atomic.Int64 // nanoseconds after begun
+}
+
+func (d *Door) drainRaw(ctx context.Context, listening uintptr, f *flood) {
+	for ctx.Err() == nil && time.Since(f.begun) < time.Duration(f.last.Load())+calm {
 		fd, err := acceptRaw(listening)
-		if err == unix.EINTR || err == unix.ECONNABORTED {
-			continue
+		switch {
+		case err == unix.EAGAIN:
+			pause(ctx, gathering)
+		case err == unix.EINTR || err == unix.ECONNABORTED:
+		case err != nil:
+			return // Accept meets the error, too
+		case !d.enterRaw(fd):
+			f.last.Store(int64(time.Since(f.begun)))
 		}
-		if err != nil {
-			return // the queue is empty; or Accept meets the error, too
-		}
-		d.enterRaw(fd)
 	}
 }
 
@@ -62,26 +83,24 @@ func acceptRaw(listening uintptr) (int, error) {
 }
 
 // enterRaw is enter for a socket that package net does not know.
-func (d *Door) enterRaw(fd int) {
+func (d *Door) enterRaw(fd int) (within bool) {
 	origin, ok := d.Origin(fd)
-	if ok && d.rates.allow(origin) {
-		if nc, err := connection(fd); err == nil {
-			d.queue(nc, origin)
-			return
-		}
+	within = !ok || d.rates.allow(origin)
+	if !ok || !within && !d.rates.mayAnswer() {
+		unix.Close(fd)
 		d.Refused()
-		return
+		return within
 	}
-	if ok && d.rates.mayAnswer() {
-		if nc, err := connection(fd); err == nil {
-			d.TurnAway(nc, TooFast)
-			return
-		}
+	nc, err := connection(fd)
+	switch {
+	case err != nil:
 		d.Refused()
-		return
+	case within:
+		d.queue(nc, origin)
+	default:
+		d.TurnAway(nc, TooFast)
 	}
-	unix.Close(fd)
-	d.Refused()
+	return within
 }
 
 // connection makes a net.Conn of a socket, which it closes in any case.

@@ -52,6 +52,19 @@ func (e engine) cmd(ctx context.Context, args ...string) *exec.Cmd {
 	return c
 }
 
+// runs waits until a container runs, and returns its id.
+func (e engine) runs(ctx context.Context, name string) (id string, err error) {
+	for range 60 {
+		var out string
+		if out, err = finish(e.cmd(ctx, "inspect", "-f", "{{.Id}} {{.State.Running}}", name)); err == nil && strings.Contains(out, "true") {
+			id, _, _ = strings.Cut(out, " ")
+			return id, nil
+		}
+		time.Sleep(time.Second)
+	}
+	return "", fmt.Errorf("the container does not run: %w", err)
+}
+
 // remove ends a container at once and removes it.
 func (e engine) remove(ctx context.Context, id string) error {
 	_, err := finish(e.cmd(ctx, removal(e.command[len(e.command)-1], id)...))

@@ -106,13 +106,18 @@ func (s hostileStorm) endured(ctx context.Context) (figure string, err error) {
 		return "", err
 	}
 	begun := time.Now()
-	args := append([]string{"run", "-d", "--log-driver", "none", "--name", hostileName, "--network", "none", "-v", "/run/cima:/run/cima:ro"}, s.engine.run...)
-	if _, err := finish(s.engine.cmd(ctx, append(append(args, s.image), s.words...)...)); err != nil {
+	args := append([]string{"run", "--log-driver", "none", "--name", hostileName, "--network", "none", "-v", "/run/cima:/run/cima:ro"}, s.engine.run...)
+	run := s.engine.cmd(ctx, append(append(args, s.image), s.words...)...)
+	if err := run.Start(); err != nil { // not -d: a user's conmon would end with the unit that started it
 		return "", err
 	}
 	defer func() {
 		err = errors.Join(err, s.engine.remove(ctx, hostileName))
+		run.Wait()
 	}()
+	if _, err := s.engine.runs(ctx, hostileName); err != nil {
+		return "", err
+	}
 	time.Sleep(3 * time.Second) // until it blows
 	failures := 0
 	for range 100 {

@@ -63,17 +63,9 @@ func usersEnd(ctx context.Context, w *world) error {
 		finish(alices.cmd(ctx, "rm", "-f", "-t", "0", name))
 		run.Wait()
 	}()
-	id, err := "", error(nil)
-	for range 60 {
-		var out string
-		if out, err = finish(alices.cmd(ctx, "inspect", "-f", "{{.Id}} {{.State.Running}}", name)); err == nil && strings.Contains(out, "true") {
-			id, _, _ = strings.Cut(out, " ")
-			break
-		}
-		time.Sleep(time.Second)
-	}
-	if id == "" {
-		return fmt.Errorf("the container does not run: %w", err)
+	id, err := alices.runs(ctx, name)
+	if err != nil {
+		return err
 	}
 	who, err := finish(alices.cmd(ctx, "exec", name, "/cimactl", "whoami"))
 	if err != nil {
