@@ -99,6 +99,7 @@ func newManager(t *testing.T) *manager {
 	m.startTD()
 	config := `[limits]
 events_per_container = 1000000
+evidence_reply = 16777216
 requests_per_second = 1e6
 requests_burst = 1000000
 quotes_per_minute = 1e6

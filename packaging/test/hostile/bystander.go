@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -56,6 +57,8 @@ func bystander(dir string, in io.Reader, out io.Writer) int {
 			done = calls(dir, o.N)
 		case "connect":
 			done = connects(dir+"/cima.sock", o.N)
+		case "execute":
+			done = executes(o.N)
 		case "evidence":
 			done = evidence(dir+"/cima.sock", o.N)
 		}
@@ -159,6 +162,20 @@ func connects(path string, n int) (o outcome) {
 		if p != nil {
 			p.Close()
 		}
+	}
+	return o
+}
+
+// nobodyWaits is longer than an execution takes beside any storm, and shorter than the 45 s
+// for which a lease holds up whoever opens the file.
+const nobodyWaits = 20 * time.Second
+
+// executes executes programs of the bystander's own, which the daemon measures.
+func executes(n int) (o outcome) {
+	for range n {
+		ctx, cancel := context.WithTimeout(context.Background(), nobodyWaits)
+		o.count(exec.CommandContext(ctx, "/attacker", "nothing").Run())
+		cancel()
 	}
 	return o
 }

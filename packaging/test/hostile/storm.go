@@ -42,11 +42,11 @@ var storms = []storm{
 
 // result is what a bystander saw during a storm.
 type result struct {
-	call, connect, evidence outcome
-	starts                  map[string]int // by what the container said of its start
-	messages                int            // lines of the daemon's
-	took                    time.Duration
-	calm                    bool
+	call, connect, execute, evidence outcome
+	starts                           map[string]int // by what the container said of its start
+	messages                         int            // lines of the daemon's
+	took                             time.Duration
+	calm                             bool
 }
 
 // endure runs a storm, and a bystander beside it.
@@ -79,7 +79,7 @@ func (s *stage) endure(ctx context.Context, e *engine.Engine, storm storm) (*res
 	for _, o := range []struct {
 		order
 		into *outcome
-	}{{order{"call", s.calls}, &r.call}, {order{"connect", s.connects}, &r.connect}, {order{"evidence", 5}, &r.evidence}} {
+	}{{order{"call", s.calls}, &r.call}, {order{"connect", s.connects}, &r.connect}, {order{"execute", 20}, &r.execute}, {order{"evidence", 5}, &r.evidence}} {
 		if err := b.do(o.order, o.into); err != nil {
 			return nil, err
 		}
@@ -169,7 +169,7 @@ func (r *result) ratio() float64 { return float64(r.call.P99) / float64(r.call.E
 
 func (r *result) faults(p plan) (faults []string) {
 	wrong := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
-	for name, o := range map[string]outcome{"calls": r.call, "connects": r.connect, "evidences": r.evidence} {
+	for name, o := range map[string]outcome{"calls": r.call, "connects": r.connect, "executions": r.execute, "evidences": r.evidence} {
 		if o.Failed > 0 || o.Done == 0 {
 			wrong("%d of %d %s failed: %s", o.Failed, o.Done+o.Failed, name, o.Error)
 		}
@@ -189,9 +189,9 @@ func (r *result) faults(p plan) (faults []string) {
 }
 
 func (r *result) String() string {
-	return fmt.Sprintf("calls: p99 %v, %.1f times a bare one's %v; failed: %d calls, %d of %d connects, %d evidences; %d of %d starts gated; %d messages in %v",
+	return fmt.Sprintf("calls: p99 %v, %.1f times a bare one's %v; failed: %d calls, %d of %d connects, %d executions, %d evidences; %d of %d starts gated; %d messages in %v",
 		time.Duration(r.call.P99).Round(time.Microsecond), r.ratio(), time.Duration(r.call.EchoP99).Round(time.Microsecond), r.call.Failed, r.connect.Failed,
-		r.connect.Done+r.connect.Failed, r.evidence.Failed, r.starts["gated"], r.total(), r.messages, r.took.Round(time.Second))
+		r.connect.Done+r.connect.Failed, r.execute.Failed, r.evidence.Failed, r.starts["gated"], r.total(), r.messages, r.took.Round(time.Second))
 }
 
 func (r *result) total() (n int) {
