@@ -6,8 +6,8 @@ import (
 )
 
 // spareProcessor lets one goroutine more run at once than there are processors. Long work
-// (hashing of files, package hashing; a flood of connections, package door) leaves two of
-// these places to others. Whoever calls finds a place, and the kernel lets its thread run
+// (hashing of files, package hashing; a flood of connections, package door) leaves places
+// to others. Whoever calls finds one, and the kernel lets its thread run
 // within a few milliseconds. Without the spare one, Go's scheduler looks at sockets every
 // 10 ms while all places are taken.
 //

@@ -17,8 +17,8 @@ import (
 // connection that is closed at once costs three system calls here: accept4, one for its
 // origin, and close. In package net it would cost five, and the memory of a connection. A
 // connect(2) costs its caller half as much again; but one container may connect on all
-// processors at once, so several drain. Two of the goroutines that may run at once are left
-// for callers that are connected.
+// processors at once, so several drain. One of the goroutines that may run at once is left for
+// callers that are connected.
 func (d *Door) drain(ctx context.Context, l net.Listener) {
 	socket, ok := l.(syscall.Conn)
 	if !ok {
@@ -31,7 +31,7 @@ func (d *Door) drain(ctx context.Context, l net.Listener) {
 	raw.Control(func(listening uintptr) {
 		var all sync.WaitGroup
 		f := flood{begun: time.Now()}
-		for range min(maxDrains, runtime.GOMAXPROCS(0)-2) - 1 {
+		for range min(maxDrains, runtime.GOMAXPROCS(0)-1) - 1 {
 			all.Go(func() { d.drainRaw(ctx, listening, &f) })
 		}
 		d.drainRaw(ctx, listening, &f)
@@ -44,9 +44,8 @@ const (
 	// the listening socket, as the connections' own callers do.
 	maxDrains = 4
 
-	// gathering is how long connections gather once the queue was empty. A goroutine that was
-	// woken for each would cost more than the connection does.
-	gathering = time.Millisecond
+	// looking is how long a drain waits for a connection before it looks whether it may end.
+	looking = 100 * time.Millisecond
 
 	// calm is how long nobody was beyond its rate when package net takes connections again.
 	calm = time.Second
@@ -63,7 +62,7 @@ func (d *Door) drainRaw(ctx context.Context, listening uintptr, f *flood) {
 		fd, err := acceptRaw(listening)
 		switch {
 		case err == unix.EAGAIN:
-			pause(ctx, gathering)
+			awaitRaw(listening)
 		case err == unix.EINTR || err == unix.ECONNABORTED:
 		case err != nil:
 			return // Accept meets the error, too
@@ -71,6 +70,12 @@ func (d *Door) drainRaw(ctx context.Context, listening uintptr, f *flood) {
 			f.last.Store(int64(time.Since(f.begun)))
 		}
 	}
+}
+
+// awaitRaw waits for a connection, on this thread: it is woken sooner than a goroutine is by
+// way of the runtime's poller.
+func awaitRaw(listening uintptr) {
+	unix.Poll([]unix.PollFd{{Fd: int32(listening), Events: unix.POLLIN}}, int(looking.Milliseconds()))
 }
 
 // acceptRaw is accept4(2) without the peer's address, which would be allocated.
