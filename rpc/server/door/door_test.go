@@ -23,12 +23,23 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type testDoor struct {
 	*Door
 	t        *testing.T
-	listener *net.UnixListener
+	listener *countedListener
 	origins  func() (victim, hostile int) // how often they were taken
 	refused  atomic.Int64
 	turned   [TooFast + 1]atomic.Int64
 	goes     sync.WaitGroup
 	open     atomic.Int64
+}
+
+// countedListener counts how often a connection was taken by package net.
+type countedListener struct {
+	*net.UnixListener
+	accepted atomic.Int64
+}
+
+func (l *countedListener) Accept() (net.Conn, error) {
+	l.accepted.Add(1)
+	return l.UnixListener.Accept()
 }
 
 func byName(socket int) (string, bool) {
@@ -45,7 +56,7 @@ func newTestDoor(t *testing.T) *testDoor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &testDoor{t: t, listener: l}
+	h := &testDoor{t: t, listener: &countedListener{UnixListener: l}}
 	var victim, hostile atomic.Int64
 	h.origins = func() (int, int) { return int(victim.Load()), int(hostile.Load()) }
 	h.Door = &Door{
@@ -151,6 +162,26 @@ func TestFloodInTheQueue(t *testing.T) {
 	}
 	if got := asked(t, nc); got != "taken" {
 		t.Errorf("another got %q", got)
+	}
+}
+
+// Connections that come one by one, beyond a rate, are taken past package net, until there
+// was none for a second.
+func TestFloodOneByOne(t *testing.T) {
+	h := newTestDoor(t)
+	h.Burst = 1
+	h.serve()
+	begun := time.Now()
+	const flood = 100
+	for n := range int64(flood) {
+		h.flood(1)
+		for h.refused.Load()+h.turned[TooFast].Load() < n-1 { // the first two may be taken
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	most := 4 + int64(time.Since(begun)/time.Second)
+	if n := h.listener.accepted.Load(); n > most {
+		t.Errorf("package net took %d of %d connections, must be %d at most", n, flood, most)
 	}
 }
 
