@@ -67,6 +67,8 @@ func outside() int {
 	if err != nil {
 		return failed(err)
 	}
+	sweepCopies()
+	defer os.RemoveAll(copiesOf(groups.name))
 	c := exec.Command("/proc/self/exe")
 	c.Args = append([]string{initName, groups.name}, os.Args...)
 	c.Stdin, c.Stdout, c.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -172,31 +174,5 @@ func prepare(groups cgroups) error {
 			return err
 		}
 	}
-	return errors.Join(copyRuntimes(), configure())
-}
-
-// copyRuntimes mounts a copy over each OCI runtime.
-func copyRuntimes() error {
-	seen := make(map[string]bool)
-	for _, dir := range []string{"/usr/bin", "/usr/sbin", "/usr/local/bin", "/usr/local/sbin"} {
-		for _, name := range []string{"runc", "crun"} {
-			path, err := filepath.EvalSymlinks(filepath.Join(dir, name))
-			if err != nil || seen[path] {
-				continue
-			}
-			seen[path] = true
-			text, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			copied := fmt.Sprintf("%s/%s-%d", private, name, len(seen))
-			if err := os.WriteFile(copied, text, 0o755); err != nil {
-				return err
-			}
-			if err := unix.Mount(copied, path, "", unix.MS_BIND, ""); err != nil {
-				return fmt.Errorf("mount a copy of %s: %w", path, err)
-			}
-		}
-	}
-	return nil
+	return errors.Join(copyRuntimes(copiesOf(groups.name)), configure())
 }

@@ -91,7 +91,7 @@ func alone(t *testing.T, what string) string {
 		t.Fatalf("%v: %s", err, errText.String())
 	}
 	group := cgroupPrefix + fmt.Sprint(c.Process.Pid)
-	for _, pattern := range []string{"/sys/fs/cgroup/" + group, "/sys/fs/cgroup/*/" + group} {
+	for _, pattern := range []string{"/sys/fs/cgroup/" + group, "/sys/fs/cgroup/*/" + group, copiesOf(group)} {
 		if left, _ := filepath.Glob(pattern); len(left) > 0 {
 			t.Errorf("left: %s", left)
 		}

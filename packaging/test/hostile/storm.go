@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/cima-project/cima/packaging/test/engine"
 )
 
@@ -25,6 +27,7 @@ type storm struct {
 	image string   // its end
 	words []string // of each container
 	times int      // containers at once; 0: one
+	users bool     // each as another uid
 	again bool     // containers that end are started again
 }
 
@@ -36,8 +39,10 @@ var storms = []storm{
 	{name: "1,000 connections are held half open", words: []string{"/attacker", "connect", "held", "1000"}},
 	{name: "16 loops send what is refused", words: []string{"/attacker", "connect", "refused", "16"}},
 	{name: "the runtime is executed 200 times at once", image: "-runtime", words: []string{"/run-me", "runtime", "200", "0"}},
+	{name: "ten containers of ten uids execute the runtime 200 times at once", image: "-runtime", words: []string{"/run-me", "runtime", "200", "0"}, times: 10, users: true},
 	{name: "a file under a write lease is executed", words: []string{"/attacker", "lease", "0"}},
 	{name: "a file of 60 MB is executed and changed", words: []string{"/attacker", "execs", "60", "16", "0"}},
+	{name: "a file of 8 MB is executed 200 times at once", words: []string{"/attacker", "execs", "8", "200", "0"}},
 	{name: "8 containers with an entrypoint of 255 MB start at once", image: "-large", words: []string{"/attacker", "nothing"}, times: 8, again: true},
 }
 
@@ -61,12 +66,16 @@ func (s *stage) endure(ctx context.Context, e *engine.Engine, storm storm) (*res
 	defer b.end()
 	begun, messages := time.Now(), s.messages()
 	blowing, stop := context.WithCancel(ctx)
-	var hostile sync.WaitGroup
+	var hostile errgroup.Group
 	defer hostile.Wait()
 	defer stop()
 	if !r.calm {
 		for n := range max(1, storm.times) {
-			hostile.Go(func() { s.blow(blowing, e, storm, fmt.Sprintf("cima-hostile-%d-%d", begun.UnixNano(), n), &r.blown) })
+			flags := []string{"--name", fmt.Sprintf("cima-hostile-%d-%d", begun.UnixNano(), n)}
+			if storm.users {
+				flags = append(flags, "--user", fmt.Sprint(1000+n))
+			}
+			hostile.Go(func() error { return s.blow(blowing, e, storm, flags, &r.blown) })
 		}
 		if err := pause(ctx, 2*time.Second); err != nil { // until it blows
 			return nil, err
@@ -87,18 +96,31 @@ func (s *stage) endure(ctx context.Context, e *engine.Engine, storm storm) (*res
 		}
 	}
 	starting.Wait()
+	stop()
+	if err := hostile.Wait(); err != nil {
+		return nil, err
+	}
 	r.took, r.messages = time.Since(begun), s.messages()-messages
 	return r, nil
 }
 
-// blow runs a hostile container until ctx ends, and removes it then.
-func (s *stage) blow(ctx context.Context, e *engine.Engine, storm storm, name string, started *atomic.Int64) {
+// blow runs a hostile container until ctx ends, and removes it then. The second of its flags
+// is its name. A storm that ends by itself, or whose containers fail, is an error.
+func (s *stage) blow(ctx context.Context, e *engine.Engine, storm storm, flags []string, started *atomic.Int64) error {
 	for {
 		started.Add(1)
-		s.container(ctx, e, []string{"--name", name}, append([]string{image + storm.image}, storm.words...)...).Run()
-		e.Command(context.WithoutCancel(ctx), "rm", "-f", name).Run()
-		if !storm.again || ctx.Err() != nil {
-			return
+		c := s.container(ctx, e, flags, append([]string{image + storm.image}, storm.words...)...)
+		var said bytes.Buffer
+		c.Stderr = &said
+		err := c.Run()
+		e.Command(context.WithoutCancel(ctx), "rm", "-f", flags[1]).Run()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return fmt.Errorf("a hostile container: %w: %s", err, strings.TrimSpace(said.String()))
+		case !storm.again:
+			return errors.New("a hostile container ended")
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -93,6 +94,7 @@ func (t *tally) execute(path string) {
 // atOnce does something many times at once, in rounds; 0 rounds: until it is killed. It
 // prints the tally after each.
 func (t *tally) atOnce(n, rounds int, do func()) {
+	runtime.GOMAXPROCS(n + 2) // vfork(2) keeps one of them until the program is executed
 	for i := 0; rounds == 0 || i < rounds; i++ {
 		var all sync.WaitGroup
 		for range n {

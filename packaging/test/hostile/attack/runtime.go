@@ -43,6 +43,9 @@ func runtimes(args []string) error {
 		return err
 	}
 	defer held.Close()
+	if path, err := os.Readlink("/proc/self/exe"); err != nil || strings.HasPrefix(path, "/memfd:") {
+		return errors.Join(fmt.Errorf("the runtime runs from a copy in memory, %s, and the host's is out of reach", path), err)
+	}
 	if own, err := os.Stat("/attacker"); err == nil {
 		if at, err := held.Stat(); err != nil || os.SameFile(own, at) {
 			return errors.Join(errors.New("it is no runtime: run /run-me"), err)
