@@ -140,7 +140,7 @@ func (s *siege) as(name string) *wire {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { nc.Close() })
-	nc.SetDeadline(time.Now().Add(60 * time.Second))
+	nc.SetDeadline(time.Now().Add(10 * time.Minute))
 	return &wire{t: s.t, nc: nc.(*net.UnixConn)}
 }
 
