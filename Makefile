@@ -181,7 +181,7 @@ CLOSED_WORLD = Attacks|Twins|Members|Pairs|UsualLines|Swapped|AnothersID|IDIsDoc
 ## proof-lines: each of the 200 lines twice in the VM, with its engines, systemd and AppArmor: equal digests (root, 40 min)
 proof-lines: build
 	VM_LINES=1 GO="$(GO)" PATH="$(dir $(GO)):$$PATH" packaging/test/vm/run
-## proof-hostile: hostile containers of each kind by docker and podman, one after the other, beside a bystander; then the soak, with hostile callers (idle machine; root, 12 min)
+## proof-hostile: hostile containers of each kind by docker and podman, one after the other, beside a bystander; then the soak, with hostile callers (idle machine; root, 20 min)
 proof-hostile: bin/cimad-sim
 	@mkdir -p .cache/hostile
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -o .cache/hostile/hostile ./packaging/test/hostile
