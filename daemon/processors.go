@@ -6,10 +6,9 @@ import (
 )
 
 // spareProcessor lets one goroutine more run at once than there are processors. Long work
-// (hashing of files, package hashing; a flood of connections, package door) leaves places
-// to others. Whoever calls finds one, and the kernel lets its thread run
-// within a few milliseconds. Without the spare one, Go's scheduler looks at sockets every
-// 10 ms while all places are taken.
+// leaves places to others: hashing of files (package hashing) two, a flood of connections
+// (package door) one. Whoever calls finds a place, and the kernel lets its thread run within a
+// few milliseconds. Where all places are taken, Go looks at sockets only every 10 ms.
 //
 // An administrator's GOMAXPROCS= stays.
 func spareProcessor() {

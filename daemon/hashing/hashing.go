@@ -1,9 +1,9 @@
 // Package hashing answers: how do files that are measured share the processors?
 //
 // Whoever chooses a file chooses how long it takes to hash. So it is hashed piece by piece:
-// each payer has one turn at a time, payers take turns, and the rest of the daemon always finds
-// a place to run. A file of a few pieces waits for one piece of each other
-// payer, however large their files are.
+// each payer has one turn at a time, payers take turns, and two of the goroutines that may
+// run at once are left to the rest of the daemon. A file of a few pieces waits for one piece
+// of each other payer, however large their files are.
 package hashing
 
 import (

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -16,12 +17,13 @@ import (
 // a copy in memory, which no gate meets.
 func copiesOf(name string) string { return filepath.Join("/var/tmp", name) }
 
-// sweepCopies removes those that killed programs left behind.
+// sweepCopies removes those that killed programs left behind, also one that had this
+// program's number.
 func sweepCopies() {
 	old, _ := filepath.Glob(copiesOf(cgroupPrefix + "*"))
 	for _, dir := range old {
 		pid := strings.TrimPrefix(filepath.Base(dir), cgroupPrefix)
-		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) || pid == strconv.Itoa(os.Getpid()) {
 			os.RemoveAll(dir)
 		}
 	}
